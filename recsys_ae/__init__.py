@@ -1,0 +1,65 @@
+"""Recommendation with autoencoders: honest evaluation, comparable experiments, nightly top-N lists.
+
+Names are loaded when they are first used: importing the package alone loads neither torch nor mlflow.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from recsys_ae.data.ratings import read_interactions
+    from recsys_ae.evaluation.evaluator import Report, evaluate, evaluate_recommendations
+    from recsys_ae.export.local import export_recommendations, read_recommendations
+    from recsys_ae.interactions import IdMap, Interactions, Split
+    from recsys_ae.models.base import Recommender, TopK, predict, recommend
+    from recsys_ae.models.storage import build_model, load_model, save_model
+
+_PLACES = {
+    "IdMap": "interactions",
+    "Interactions": "interactions",
+    "Recommender": "models.base",
+    "Report": "evaluation.evaluator",
+    "Split": "interactions",
+    "TopK": "models.base",
+    "build_model": "models.storage",
+    "evaluate": "evaluation.evaluator",
+    "evaluate_recommendations": "evaluation.evaluator",
+    "export_recommendations": "export.local",
+    "load_model": "models.storage",
+    "predict": "models.base",
+    "read_interactions": "data.ratings",
+    "read_recommendations": "export.local",
+    "recommend": "models.base",
+    "save_model": "models.storage",
+}
+
+__all__ = [
+    "IdMap",
+    "Interactions",
+    "Recommender",
+    "Report",
+    "Split",
+    "TopK",
+    "build_model",
+    "evaluate",
+    "evaluate_recommendations",
+    "export_recommendations",
+    "load_model",
+    "predict",
+    "read_interactions",
+    "read_recommendations",
+    "recommend",
+    "save_model",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_PLACES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,273 @@
+"""The command line. Thin: it parses, calls, prints, and turns errors into one sentence and an exit code.
+
+0 done, 1 failed, 2 wrong usage or configuration, 130 and 143 when interrupted or terminated.
+"""
+
+import logging
+import signal
+import sys
+from datetime import datetime
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from recsys_ae.errors import ConfigError, RecsysError
+
+app = typer.Typer(
+    name="recsys-ae",
+    help="Recommendation with autoencoders: compare models honestly, track experiments, export top-N lists.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+datasets_app = typer.Typer(help="List, show or fetch datasets.", rich_markup_mode=None)
+app.add_typer(datasets_app, name="datasets", invoke_without_command=True)
+
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+TrackingUri = Annotated[
+    str | None,
+    typer.Option(help="MLflow store; 'none' tracks nothing. Default: $MLFLOW_TRACKING_URI, else sqlite:///mlflow.db."),
+]
+options = {"debug": False}
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, handled like Ctrl-C."""
+
+
+@app.callback()
+def common(debug: Debug = False) -> None:
+    options["debug"] = debug
+
+
+@app.command()
+def run(
+    pipeline: Annotated[str, typer.Argument(help="A pipeline file, or the name of a shipped one.")],
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one key, e.g. models.mf.factors=32.")
+    ] = None,
+    output: Annotated[Path | None, typer.Option(help="New folder for the results. Default: runs/NAME-TIME.")] = None,
+    tracking_uri: TrackingUri = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the interrupted run in --output.")] = False,
+) -> None:
+    """Fit and compare the models of a pipeline, track them, export the best one's lists."""
+    if resume and output is None:
+        raise ConfigError("--resume needs the --output of the run to continue")
+    from recsys_ae.experiment.run import run_pipeline
+    from recsys_ae.experiment.spec import read_pipeline
+    from recsys_ae.reporting.report import results_table
+    from recsys_ae.tracking import make_tracker
+
+    declared = read_pipeline(pipeline, settings or [])
+    folder = output or Path("runs") / f"{declared.name}-{datetime.now():%Y%m%d-%H%M%S}"
+    tracker = make_tracker(tracking_uri, declared.experiment)
+    report = run_pipeline(declared, folder, tracker, _console(stderr=True), resume=resume)
+    console = _console()
+    _headline(console, report)
+    console.print(results_table(report))
+    console.print(f"best by {report['best']['metric']} on {report['best']['part']} data: {report['best']['model']}")
+    console.print(f"results: {folder}", soft_wrap=True)
+    if report["recommendations"]:
+        console.print(f"top-{report['recommendations']['k']} lists: {folder / 'recommendations'}", soft_wrap=True)
+    if hint := tracker.hint():
+        console.print(f"look at the experiment: {hint}", soft_wrap=True)
+
+
+@app.command(context_settings={"allow_extra_args": True})
+def evaluate(
+    context: typer.Context,
+    recommendations: Annotated[Path, typer.Argument(help="A folder made by export or run, or a Parquet or CSV file.")],
+    truth: Annotated[Path, typer.Option(help="What users did afterwards: CSV, TSV, '::' or Parquet.")],
+    metrics: Annotated[
+        list[str] | None, typer.Option(metavar="METRIC...", help="Ranking metrics such as ndcg@10,recall@20.")
+    ] = None,
+    relevant_at: Annotated[float | None, typer.Option(help="Only ratings of at least this are relevant.")] = None,
+    output: Annotated[Path | None, typer.Option(help="Also write the metrics to this JSON file.")] = None,
+) -> None:
+    """Evaluate exported recommendations against what users did afterwards."""
+    import json
+
+    from recsys_ae.data.tables import guess_table, read_table
+    from recsys_ae.evaluation.evaluator import evaluate_recommendations
+    from recsys_ae.evaluation.metrics import DEFAULT_RANKING
+    from recsys_ae.export.local import read_recommendations
+    from recsys_ae.files import whole_file
+    from recsys_ae.reporting.report import metrics_table
+
+    # `--metrics a b c`, `--metrics a,b,c` and `--metrics a --metrics b` all mean the same
+    wanted = [name for text in [*(metrics or []), *context.args] for name in text.split(",") if name] if metrics else []
+    if context.args and not metrics:
+        raise ConfigError(f"unexpected argument {context.args[0]!r}; metrics follow --metrics")
+    lists, length = read_recommendations(recommendations)
+    kinds = {role: "int" if lists[f"{role}_id"].dtype.kind in "iu" else "str" for role in ("user", "item")}
+    frame = read_table(truth, guess_table(truth), kinds)
+    if relevant_at is not None and "rating" not in frame:
+        raise ConfigError(f"--relevant-at needs ratings, and {truth} has none")
+    default = [name for name in DEFAULT_RANKING if int(name.split("@")[1]) <= length]
+    report = evaluate_recommendations(lists, frame, wanted or default, list_length=length, relevant_at=relevant_at)
+    console = _console()
+    console.print(metrics_table(report.metrics))
+    counts = report.counts
+    console.print(f"{counts['users_evaluated']} users evaluated, {counts['users_skipped']} without anything relevant skipped")
+    if output is not None:
+        with whole_file(output) as draft:
+            draft.write_text(json.dumps({"metrics": report.metrics, "counts": counts}, indent=2) + "\n", encoding="utf-8")
+
+
+@app.command()
+def export(
+    model: Annotated[str, typer.Argument(help="A model folder, or an MLflow URI such as runs:/ID/model.")],
+    history: Annotated[Path, typer.Option(help="What users have done so far: CSV, TSV, '::' or Parquet.")],
+    output: Annotated[Path, typer.Option(help="New folder for the lists.")],
+    k: Annotated[int, typer.Option(help="Length of the lists.")] = 100,
+    include_seen: Annotated[bool, typer.Option("--include-seen", help="Do not leave out what users have seen.")] = False,
+    skip_unknown: Annotated[
+        bool, typer.Option("--skip-unknown", help="Leave out interactions with items the model does not know.")
+    ] = False,
+    tracking_uri: TrackingUri = None,
+) -> None:
+    """Write top-k lists for all users of a history."""
+    from recsys_ae.data.ratings import read_history
+    from recsys_ae.export.local import export_recommendations
+    from recsys_ae.models.base import fitted_state
+    from recsys_ae.models.storage import load_model
+    from recsys_ae.tracking import local_model
+
+    loaded = load_model(local_model(model, tracking_uri))
+    data, skipped = read_history(history, fitted_state(loaded).items, skip_unknown=skip_unknown)
+    manifest = export_recommendations(loaded, data, output, k, exclude_seen=not include_seen)
+    console = _console()
+    if skipped:
+        console.print(f"{skipped} interactions with unknown items left out")
+    console.print(f"{manifest.rows} recommendations for {manifest.n_users} users: {output}", soft_wrap=True)
+
+
+@datasets_app.callback()
+def datasets(context: typer.Context) -> None:
+    """List, show or fetch datasets."""
+    if context.invoked_subcommand is None:
+        from rich.table import Table
+
+        from recsys_ae.data.cards import read_card, shipped_cards
+
+        table = Table("dataset", "what it is", "licence")
+        for name in shipped_cards():
+            card, _ = read_card(name)
+            table.add_row(name, card.title, card.licence)
+        _console().print(table)
+
+
+@datasets_app.command()
+def show(name: Annotated[str, typer.Argument(help="A shipped dataset or a card file.")]) -> None:
+    """Print a dataset's card."""
+    import yaml
+
+    from recsys_ae.data.cards import read_card
+
+    card, _ = read_card(name)
+    content = card.model_dump(exclude_defaults=True)
+    _console().print(yaml.safe_dump(content, sort_keys=False, default_flow_style=None), end="", markup=False, highlight=False)
+
+
+@datasets_app.command()
+def fetch(name: Annotated[str, typer.Argument(help="A shipped dataset or a card file.")]) -> None:
+    """Find or download a dataset, verify it and say what is in it."""
+    from recsys_ae.data.cards import read_card
+    from recsys_ae.data.images import load_images
+    from recsys_ae.data.ratings import load_ratings
+
+    card, folder = read_card(name)
+    if card.kind in ("ratings", "planted-ratings"):
+        data = load_ratings(card, folder).interactions
+        _console().print(f"{card.name}: {data.n_users} users, {data.n_items} items, {len(data)} interactions")
+    else:
+        images = load_images(card, folder)
+        _console().print(f"{card.name}: {len(images.train)} + {len(images.test)} images of {images.size[0]} x {images.size[1]}")
+
+
+@app.command()
+def models(name: Annotated[str | None, typer.Argument(help="Show one model's parameters.")] = None) -> None:
+    """List the models, or show one's parameters and defaults."""
+    from rich.table import Table
+
+    from recsys_ae.models import MODELS
+    from recsys_ae.models.storage import build_model, parameters
+
+    console = _console()
+    if name is None:
+        table = Table("model", "what it does")
+        for known in MODELS:
+            table.add_row(known, (MODELS.get(known).__doc__ or "").split("\n")[0])
+        console.print(table)
+        return
+    model = build_model(name, {})
+    table = Table("parameter", "default")
+    for key, value in parameters(model).items():
+        table.add_row(key, str(value))
+    console.print(type(model).__doc__ or "", markup=False)
+    console.print(table)
+
+
+def main() -> NoReturn:
+    """Entry point: run the command and exit with its code."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("recsys_ae").setLevel(logging.INFO)
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        code = app(standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
+    except RecsysError as error:
+        _fail(str(error), error.exit_code, error)
+    except Terminated as error:
+        _fail("terminated", 143, error)
+    except KeyboardInterrupt as error:
+        _fail("interrupted", 130, error)
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of our output has gone; nothing is wrong
+        sys.exit(0)
+    except Exception as error:
+        _fail_unexpectedly(error)
+
+
+def _fail_unexpectedly(error: Exception) -> NoReturn:
+    """Usage errors come from the command line's parser; anything else is ours, and still gets one sentence."""
+    if hasattr(error, "format_message") and hasattr(error, "exit_code"):
+        _fail(error.format_message(), error.exit_code, error)
+    if type(error).__name__ == "Abort":
+        _fail("interrupted", 130, error)
+    if isinstance(error, MemoryError):
+        _fail(f"out of memory: {error}", 1, error)
+    _fail(f"unexpected {type(error).__name__}: {error} (--debug shows where)", 1, error)
+
+
+def _fail(message: str, code: int, error: BaseException) -> NoReturn:
+    if options["debug"]:
+        raise error
+    print(f"recsys-ae: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(code)
+
+
+def _terminate(number: int, frame: FrameType | None) -> NoReturn:
+    raise Terminated
+
+
+def _console(stderr: bool = False) -> Any:
+    from rich.console import Console
+
+    stream = sys.stderr if stderr else sys.stdout
+    width = None if stream.isatty() else 160  # a table in a file or pipe is not cut to 80 columns
+    return Console(stderr=stderr, width=width)
+
+
+def _headline(console: Any, report: dict[str, Any]) -> None:
+    data, sizes = report["dataset"], report["split"]["sizes"]
+    parts = ", ".join(f"{size} {name}" for name, size in sizes.items())
+    console.print(f"{data['name']}: {data['users']} users, {data['items']} items; {report['split']['kind']} split: {parts}")
+
+
+if __name__ == "__main__":
+    main()

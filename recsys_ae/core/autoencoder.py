@@ -1,0 +1,105 @@
+"""The autoencoder that ratings and images share."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.nn import functional
+
+from recsys_ae.core.sparse import SparseRows, wide_input, wide_output
+from recsys_ae.errors import ConfigError
+from recsys_ae.registry import Registry
+
+ACTIVATIONS = Registry(
+    "activation",
+    {
+        "identity": "recsys_ae.core.autoencoder:identity",
+        "sigmoid": "torch:sigmoid",
+        "tanh": "torch:tanh",
+        "relu": "torch:relu",
+        "elu": "torch.nn.functional:elu",
+        "selu": "torch:selu",
+    },
+)
+
+
+def identity(x: Tensor) -> Tensor:
+    return x
+
+
+class Autoencoder(nn.Module):
+    """D -> hidden[0] -> ... -> hidden[-1] -> ... -> hidden[0] -> D.
+
+    The two outer weight matrices are both stored [D, hidden[0]], one row per input column: a sparse batch touches only
+    the rows of its columns, and tying is the use of one matrix for both. Inner layers are ordinary linear maps, mirrored
+    in the decoder.
+
+    Args:
+        width: D.
+        hidden: sizes of the encoder's layers, the last being the code.
+        activation: after every layer but the output.
+        output_activation: after the output layer.
+        tied: the decoder uses the encoder's weight matrices, transposed; biases stay its own.
+        init_std: standard deviation of the initial weights, or None for Glorot's sqrt(2 / (fan_in + fan_out)).
+        generator: source of the initial weights; biases start at 0.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        hidden: Sequence[int],
+        *,
+        activation: str = "sigmoid",
+        output_activation: str = "identity",
+        tied: bool = False,
+        init_std: float | None = None,
+        generator: Generator | None = None,
+    ) -> None:
+        super().__init__()
+        if not hidden or min(hidden) < 1:
+            raise ConfigError(f"hidden sizes must be positive whole numbers, got {list(hidden)}")
+        self.width = width
+        self.tied = tied
+        self._activation = ACTIVATIONS.get(activation)
+        self._output_activation = ACTIVATIONS.get(output_activation)
+
+        def weight(*shape: int) -> nn.Parameter:
+            std = init_std if init_std is not None else (2 / sum(shape)) ** 0.5
+            return nn.Parameter(torch.randn(*shape, generator=generator) * std)
+
+        inner = list(zip(hidden[1:], hidden[:-1], strict=True))  # (fan out, fan in) of each inner encoder layer
+        self.input_weight = weight(width, hidden[0])
+        self.encoder_weights = nn.ParameterList([weight(*shape) for shape in inner])
+        self.encoder_biases = nn.ParameterList([nn.Parameter(torch.zeros(size)) for size in hidden])
+        if not tied:
+            self.decoder_weights = nn.ParameterList([weight(*shape) for shape in inner])
+            self.output_weight = weight(width, hidden[0])
+        self.decoder_biases = nn.ParameterList([nn.Parameter(torch.zeros(size)) for size in hidden[:-1]])
+        self.output_bias = nn.Parameter(torch.zeros(width))
+
+    def encode(self, x: SparseRows | Tensor) -> Tensor:
+        """[B, D] -> code [B, hidden[-1]]."""
+        code: Tensor = self._activation(wide_input(x, self.input_weight, self.encoder_biases[0]))
+        for weight, bias in zip(self.encoder_weights, self.encoder_biases[1:], strict=True):
+            code = self._activation(functional.linear(code, weight, bias))
+        return code
+
+    def last_hidden(self, code: Tensor) -> Tensor:
+        """Code [B, hidden[-1]] -> [B, hidden[0]], what the output layer sees."""
+        weights = self.encoder_weights if self.tied else self.decoder_weights
+        for weight, bias in zip(reversed(weights), reversed(self.decoder_biases), strict=True):
+            code = self._activation(functional.linear(code, weight.T, bias))
+        return code
+
+    def decode(self, code: Tensor, at: SparseRows | None = None) -> Tensor:
+        """Code [B, hidden[-1]] -> [B, D], or only the entries [nnz] at the pattern of `at`."""
+        weight = self.input_weight if self.tied else self.output_weight
+        output: Tensor = self._output_activation(wide_output(self.last_hidden(code), weight, self.output_bias, at))
+        return output
+
+    def forward(self, x: SparseRows | Tensor, at: SparseRows | None = None) -> Tensor:
+        return self.decode(self.encode(x), at)
+
+    def weight_matrices(self) -> list[Tensor]:
+        """Every weight matrix once (biases are not among them): what L2 regularisation acts on."""
+        return [parameter for parameter in self.parameters() if parameter.ndim == 2]

@@ -1,0 +1,86 @@
+"""Checkpoints: the state of a training in one safetensors file, from which it continues exactly."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from time import perf_counter
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from recsys_ae.core.trainer import Callback, Epoch, Training
+from recsys_ae.errors import DataError, OutputError
+from recsys_ae.files import whole_file
+
+AFFORDABLE = 20  # seconds of training per second of writing checkpoints
+
+
+class Checkpoint(Callback):
+    """Continues from `path` if it exists, and keeps it up to date.
+
+    It holds weights, best weights, optimiser state, random generator and history. It is written after an epoch, unless
+    writing would take more than a twentieth of the time; when it is written does not influence the result.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._next = 0.0
+
+    def on_start(self, training: Training) -> None:
+        if self.path.exists():
+            restore(training, self.path)
+
+    def on_epoch(self, training: Training) -> None:
+        started = perf_counter()
+        if started >= self._next:
+            save(training, self.path)
+            ended = perf_counter()
+            self._next = ended + AFFORDABLE * (ended - started)
+
+
+def save(training: Training, path: Path) -> None:
+    """Write the state of `training` to `path`, whole or not at all."""
+    tensors: dict[str, Tensor] = {"generator": training.generator.get_state()}
+    tensors |= {f"module.{name}": weight for name, weight in training.module.state_dict().items()}
+    tensors |= {f"best.{name}": weight for name, weight in (training.best_weights or {}).items()}
+    for number, state in training.optimiser.state_dict()["state"].items():
+        tensors |= {f"optimiser.{number}.{key}": value for key, value in state.items() if isinstance(value, Tensor)}
+    history = json.dumps([asdict(epoch) for epoch in training.history])
+    config = json.dumps(asdict(training.config))
+    with whole_file(path) as draft:
+        try:
+            save_file(tensors, draft, metadata={"history": history, "config": config})
+        except SafetensorError as error:
+            raise OutputError(f"cannot write {path}: {error}") from None
+
+
+def restore(training: Training, path: Path) -> None:
+    """Put `training` into the state that `save` wrote.
+
+    Raises:
+        DataError: the file is not a checkpoint of a training with this module and configuration.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata()
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+        if json.loads(metadata["config"]) != asdict(training.config):
+            raise DataError(f"checkpoint {path} belongs to a training with another configuration")
+        training.module.load_state_dict(_below("module", tensors))
+        training.best_weights = _below("best", tensors) or None
+        training.generator.set_state(tensors["generator"])
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, value in _below("optimiser", tensors).items():
+            number, key = name.split(".", 1)
+            state.setdefault(int(number), {})[key] = value
+        groups = training.optimiser.state_dict()["param_groups"]
+        training.optimiser.load_state_dict({"state": state, "param_groups": groups})
+        training.history[:] = [Epoch(**epoch) for epoch in json.loads(metadata["history"])]
+    except (SafetensorError, KeyError, TypeError, RuntimeError, json.JSONDecodeError) as error:
+        raise DataError(f"{path} is not a checkpoint of this training: {error}") from None
+
+
+def _below(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name.removeprefix(prefix + "."): value for name, value in tensors.items() if name.startswith(prefix + ".")}

@@ -1,0 +1,49 @@
+"""Losses as functions (prediction, target, weight) -> (sum, count).
+
+All three tensors have the same shape, dense [B, D] or flat [nnz]. A weight is 1 where the entry counts and 0 where it
+does not, or anything between. Sum and count are returned apart, because a mean of batch means is not the mean.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor
+from torch.nn import functional
+
+from recsys_ae.registry import Registry
+
+LOSSES = Registry(
+    "loss",
+    {
+        "squared_error": "recsys_ae.core.losses:squared_error",
+        "absolute_error": "recsys_ae.core.losses:absolute_error",
+        "cross_entropy": "recsys_ae.core.losses:cross_entropy",
+    },
+)
+
+
+@dataclass(frozen=True)
+class LossSum:
+    """`total`: scalar, the weighted sum; `count`: scalar, the sum of the weights."""
+
+    total: Tensor
+    count: Tensor
+
+
+Loss = Callable[[Tensor, Tensor, Tensor], LossSum]
+
+
+def squared_error(prediction: Tensor, target: Tensor, weight: Tensor) -> LossSum:
+    """Sum of w * (p - t)^2."""
+    return LossSum((weight * (prediction - target).square()).sum(), weight.sum())
+
+
+def absolute_error(prediction: Tensor, target: Tensor, weight: Tensor) -> LossSum:
+    """Sum of w * |p - t|."""
+    return LossSum((weight * (prediction - target).abs()).sum(), weight.sum())
+
+
+def cross_entropy(prediction: Tensor, target: Tensor, weight: Tensor) -> LossSum:
+    """Sum of -w * (t * log s + (1 - t) * log(1 - s)) in nats, where s = sigmoid(p): predictions are logits."""
+    total = functional.binary_cross_entropy_with_logits(prediction, target, weight, reduction="sum")
+    return LossSum(total, weight.sum())

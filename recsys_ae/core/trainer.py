@@ -1,0 +1,172 @@
+"""The one training loop: shuffled batches, early stopping on validation, best weights restored, exact resume."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from math import inf, isfinite
+from time import perf_counter
+from typing import Protocol
+
+import torch
+from torch import Generator, Tensor, nn
+
+from recsys_ae.core.losses import LossSum
+from recsys_ae.core.optimisers import make_optimiser
+from recsys_ae.core.sparse import SparseRows
+from recsys_ae.errors import ConfigError, TrainingError
+
+Batch = SparseRows | Tensor
+Validation = Callable[[], float]
+
+
+class Objective(Protocol):
+    """What is minimised over an epoch: the sum of `loss` over all rows, plus `penalty` once."""
+
+    def loss(self, module: nn.Module, batch: Batch, generator: Generator) -> LossSum: ...
+
+    def penalty(self, module: nn.Module) -> Tensor:
+        """A scalar; each batch carries the share of it that its rows are of all rows."""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How to train.
+
+    Attributes:
+        epochs: passes over the rows, at most.
+        batch_size: rows in a batch.
+        optimiser, learning_rate: see `core.optimisers`.
+        decay: factor on the learning rate after each epoch.
+        patience: epochs without a better validation value after which training stops; 0 never stops early.
+        seed: source of the order of rows and of corruption.
+    """
+
+    epochs: int
+    batch_size: int
+    optimiser: str = "adam"
+    learning_rate: float = 1e-3
+    decay: float = 1.0
+    patience: int = 0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, least in (("epochs", 1), ("batch_size", 1), ("patience", 0)):
+            if getattr(self, name) < least:
+                raise ConfigError(f"{name} must be at least {least}, got {getattr(self, name)}")
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One line of the history: number from 1, mean loss per entry, validation value (lower is better), seconds."""
+
+    number: int
+    loss: float
+    valid: float | None
+    seconds: float
+
+
+@dataclass
+class Training:
+    """Everything that the rest of a training depends on; what a checkpoint holds."""
+
+    module: nn.Module
+    optimiser: torch.optim.Optimizer
+    generator: Generator
+    config: TrainConfig
+    history: list[Epoch] = field(default_factory=list)
+    best_weights: dict[str, Tensor] | None = None
+
+    @property
+    def best(self) -> Epoch | None:
+        """The epoch with the lowest validation value, the first of equals."""
+        validated = [epoch for epoch in self.history if epoch.valid is not None]
+        return min(validated, key=lambda epoch: inf if epoch.valid is None else epoch.valid, default=None)
+
+    @property
+    def finished(self) -> bool:
+        done = len(self.history)
+        waited = done - self.best.number if self.best else 0
+        return done >= self.config.epochs or 0 < self.config.patience <= waited
+
+
+class Callback:
+    """Something that wants to know how training goes. Does nothing; override what is needed."""
+
+    def on_start(self, training: Training) -> None:
+        """Before the first epoch; may change `training` to continue an earlier one."""
+
+    def on_epoch(self, training: Training) -> None:
+        """After each epoch, the last entry of `training.history`."""
+
+
+def fit(
+    module: nn.Module,
+    objective: Objective,
+    rows: Batch,
+    config: TrainConfig,
+    *,
+    valid: Validation | None = None,
+    callbacks: Sequence[Callback] = (),
+) -> list[Epoch]:
+    """Train `module` in place and return its history.
+
+    With `valid`, the weights of the epoch with the lowest validation value are the ones that are kept.
+
+    Args:
+        rows: all training rows, sparse or dense [N, D].
+        valid: called after each epoch, with the module in evaluation mode.
+
+    Raises:
+        TrainingError: the loss is no longer finite.
+    """
+    generator = Generator().manual_seed(config.seed)
+    training = Training(module, make_optimiser(config.optimiser, module.parameters(), config.learning_rate), generator, config)
+    for callback in callbacks:
+        callback.on_start(training)
+    while not training.finished:
+        started = perf_counter()
+        number = len(training.history) + 1
+        loss = _run_epoch(training, objective, rows, number)
+        value = _validate(module, valid)
+        training.history.append(Epoch(number, loss, value, perf_counter() - started))
+        best = training.best
+        if best is not None and best.number == number:
+            training.best_weights = {name: weight.clone() for name, weight in module.state_dict().items()}
+        for callback in callbacks:
+            callback.on_epoch(training)
+    if training.best_weights is not None:
+        module.load_state_dict(training.best_weights)
+    module.eval()
+    return training.history
+
+
+def _run_epoch(training: Training, objective: Objective, rows: Batch, number: int) -> float:
+    """Mean loss per entry over one pass, without the penalty."""
+    module, optimiser, config = training.module, training.optimiser, training.config
+    module.train()
+    for group in optimiser.param_groups:
+        group["lr"] = config.learning_rate * config.decay ** (number - 1)
+    total, count = 0.0, 0.0
+    for batch in _batches(rows, config.batch_size, training.generator):
+        loss = objective.loss(module, batch, training.generator)
+        share = len(batch) / len(rows)
+        optimiser.zero_grad()
+        (loss.total + share * objective.penalty(module)).backward()
+        optimiser.step()
+        total += float(loss.total.detach())
+        count += float(loss.count)
+    if not isfinite(total):
+        raise TrainingError(f"the loss is {total} in epoch {number}; try a lower learning_rate (now {config.learning_rate:g})")
+    return total / max(count, 1.0)
+
+
+def _batches(rows: Batch, size: int, generator: Generator) -> Iterator[Batch]:
+    for index in torch.randperm(len(rows), generator=generator).split(size):
+        yield rows[index] if isinstance(rows, Tensor) else rows.take(index)
+
+
+def _validate(module: nn.Module, valid: Validation | None) -> float | None:
+    if valid is None:
+        return None
+    module.eval()
+    with torch.no_grad():
+        return float(valid())

@@ -1,0 +1,148 @@
+"""Dataset cards: where data comes from, what it must hash to, and how its columns are to be understood."""
+
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from recsys_ae.data.locations import declared_folder
+from recsys_ae.declaration import Declared, checked, read_yaml
+from recsys_ae.errors import ConfigError, did_you_mean
+from recsys_ae.interactions import Duplicates
+
+
+class Columns(Declared):
+    """Which column is which: by name, or by place (from 1) where the file has no header."""
+
+    user: str | int
+    item: str | int
+    rating: str | int | None = None
+    time: str | int | None = None
+
+
+class Table(Declared):
+    """One way in which a file may hold ratings. The ending `.parquet` decides between Parquet and text."""
+
+    path: str
+    columns: Columns
+    separator: str = ","
+    header: bool = True
+
+    @model_validator(mode="after")
+    def _columns_can_be_found(self) -> "Table":
+        places = [place for place in self.columns.model_dump().values() if place is not None]
+        by_place = not self.header and not self.path.endswith(".parquet")
+        if any(isinstance(place, int) != by_place for place in places):
+            raise ValueError(f"columns of {self.path} must be given by {'place (1, 2, ...)' if by_place else 'name'}")
+        if by_place and min(places) < 1:
+            raise ValueError(f"column places of {self.path} count from 1")
+        if not self.separator:
+            raise ValueError(f"the separator of {self.path} is empty")
+        return self
+
+
+class Source(Declared):
+    """A download. `md5` is that of the file as downloaded; with `unpack: zip` its members are what is kept."""
+
+    url: str
+    md5: str | None = None
+    unpack: Literal["zip"] | None = None
+    path: str | None = None
+
+    @model_validator(mode="after")
+    def _has_a_place(self) -> "Source":
+        if (self.path is None) == (self.unpack is None):
+            raise ValueError("a source needs either `path` (a single file) or `unpack` (an archive)")
+        return self
+
+
+class GivenSplit(Declared):
+    """A split that came with the data: two files laid out like the ratings, or a true/false column aligned with them."""
+
+    train: str | None = None
+    test: str | None = None
+    flags: str | None = None
+    column: str | None = None
+
+    @model_validator(mode="after")
+    def _one_way(self) -> "GivenSplit":
+        as_files, as_flags = (self.train, self.test), (self.flags, self.column)
+        if not ((all(as_files) and not any(as_flags)) or (all(as_flags) and not any(as_files))):
+            raise ValueError("a given split needs either `train` and `test`, or `flags` and `column`")
+        return self
+
+
+class _Described(Declared):
+    name: str
+    title: str = ""
+    licence: str = ""
+    citation: str = ""
+
+
+class RatingsCard(_Described):
+    """Ratings in files. Of `files`, the first that exists is read; `checksums` are MD5 by path."""
+
+    kind: Literal["ratings"]
+    files: list[Table] = Field(min_length=1)
+    ids: dict[Literal["user", "item"], Literal["int", "str"]] = Field(default_factory=dict)
+    scale: tuple[float, float] | None = None
+    duplicates: Duplicates = "error"
+    sources: list[Source] = Field(default_factory=list)
+    checksums: dict[str, str] = Field(default_factory=dict)
+    splits: dict[str, GivenSplit] = Field(default_factory=dict)
+
+
+class PlantedCard(_Described):
+    """Generated ratings whose lowest reachable error is known; see `data.synthetic.planted_ratings`."""
+
+    kind: Literal["planted-ratings"]
+    users: int = Field(1000, ge=2)
+    items: int = Field(600, ge=2)
+    ratings: int = Field(60_000, ge=1)
+    factors: int = Field(6, ge=1)
+    noise: float = Field(0.6, gt=0)
+    seed: int = 0
+
+
+class IdxCard(_Described):
+    """Images in the IDX format of MNIST; `checksums` are MD5 of the unpacked content."""
+
+    kind: Literal["idx-images"]
+    train_images: str
+    train_labels: str
+    test_images: str
+    test_labels: str
+    sources: list[Source] = Field(default_factory=list)
+    checksums: dict[str, str] = Field(default_factory=dict)
+
+
+class DigitsCard(_Described):
+    """The 1,797 scanned 8 x 8 digits that scikit-learn ships."""
+
+    kind: Literal["digits"]
+
+
+Card = Annotated[RatingsCard | PlantedCard | IdxCard | DigitsCard, Field(discriminator="kind")]
+
+
+def shipped_cards() -> dict[str, Path]:
+    """Name -> file of the cards that come with the package."""
+    return {path.stem: path for path in sorted(declared_folder("datasets").glob("*.yaml"))}
+
+
+def read_card(name_or_path: str, folder: Path = Path()) -> tuple[Any, Path]:
+    """The card called `name_or_path`, or in the file of that path relative to `folder`, and the folder it lies in.
+
+    Raises:
+        ConfigError: no such card, or one that does not say what a card must.
+    """
+    shipped = shipped_cards()
+    path = folder / name_or_path
+    if not path.suffix and name_or_path in shipped:
+        path = shipped[name_or_path]
+    elif not path.is_file():
+        if path.suffix or os.sep in name_or_path:
+            raise ConfigError(f"there is no dataset card {path}")
+        raise ConfigError(f"unknown dataset {name_or_path!r}; {did_you_mean(name_or_path, shipped)}")
+    return checked(Card, read_yaml(path), str(path)), path.parent

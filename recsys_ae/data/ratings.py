@@ -1,0 +1,151 @@
+"""From a dataset card to interactions and to the splits that came with the data."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import pyarrow.parquet as pq
+
+from recsys_ae.data.cards import GivenSplit, PlantedCard, RatingsCard, Table
+from recsys_ae.data.fetch import locate
+from recsys_ae.data.synthetic import planted_ratings
+from recsys_ae.data.tables import IdTypes, guess_table, read_table
+from recsys_ae.errors import ConfigError, DataError, UnknownIdError, did_you_mean
+from recsys_ae.interactions import Duplicates, IdMap, Interactions, Split
+
+NoiseFloor = Callable[[Interactions], float]
+
+
+@dataclass(frozen=True)
+class Ratings:
+    """A loaded dataset: its interactions and, where the rule that made them is known, their noise floor."""
+
+    interactions: Interactions
+    noise_floor: NoiseFloor | None = None
+
+
+def load_ratings(card: RatingsCard | PlantedCard, folder: Path) -> Ratings:
+    """All ratings of a dataset; `folder` is where its card lies.
+
+    Raises:
+        DataError: missing, altered or malformed files.
+    """
+    if isinstance(card, PlantedCard):
+        sizes = (card.users, card.items, card.ratings)
+        return Ratings(*planted_ratings(*sizes, factors=card.factors, noise=card.noise, seed=card.seed))
+    frame, _ = _read_main(card, folder)
+    return Ratings(_interactions(card, frame))
+
+
+def load_given_split(card: RatingsCard | PlantedCard, folder: Path, name: str) -> Split:
+    """The split called `name` on the card, without a validation part.
+
+    Raises:
+        ConfigError: the card has no such split.
+        DataError: missing, altered or malformed files.
+    """
+    splits = {} if isinstance(card, PlantedCard) else card.splits
+    if name not in splits or isinstance(card, PlantedCard):
+        raise ConfigError(
+            f"dataset {card.name!r} has no split {name!r}; {did_you_mean(name, splits) if splits else 'it has none'}"
+        )
+    train, test = _split_frames(card, folder, splits[name])
+    whole = pd.concat([train, test])
+    users, items = (IdMap(pd.factorize(whole[column], sort=True)[1]) for column in ("user_id", "item_id"))
+    return Split(
+        train=_interactions(card, train, users, items),
+        valid=_interactions(card, train, users, items).where(pd.Series(False, range(len(train))).to_numpy()),
+        test=_interactions(card, test, users, items),
+        protocol="given",
+        params={"name": name},
+    )
+
+
+def read_interactions(
+    path: Path | str,
+    *,
+    duplicates: Duplicates = "error",
+    scale: tuple[float, float] | None = None,
+    ids: IdTypes | None = None,
+) -> Interactions:
+    """Interactions from a file without a card; see `guess_table` for what is recognised and `read_table` for errors."""
+    table = guess_table(Path(path))
+    frame = read_table(Path(path), table, ids, scale)
+    return _from_frame(frame, duplicates, scale)
+
+
+def read_history(path: Path, items: IdMap, *, skip_unknown: bool = False) -> tuple[Interactions, int]:
+    """Histories for a model that knows `items`, from a file without a card; the latest of repeated events counts.
+
+    Args:
+        skip_unknown: leave out events with other items instead of raising.
+
+    Returns:
+        The interactions, and how many events were left out.
+
+    Raises:
+        UnknownIdError: an item that is not among `items`.
+        DataError: as for `read_table`, or nothing is left.
+    """
+    frame = read_table(path, guess_table(path), {"item": items.kind})
+    unknown = items.find(frame["item_id"]) < 0
+    if unknown.any() and not skip_unknown:
+        first = frame["item_id"][unknown].iloc[0]
+        raise UnknownIdError(
+            f"{path}: the model does not know item {first!r} ({int(unknown.sum())} such rows); --skip-unknown leaves them out"
+        )
+    if unknown.all():
+        raise DataError(f"{path}: the model knows none of the items")
+    return _from_frame(frame[~unknown], "last", None, items=items), int(unknown.sum())
+
+
+def _split_frames(card: RatingsCard, folder: Path, split: GivenSplit) -> tuple[pd.DataFrame, pd.DataFrame]:
+    if split.train and split.test:
+        layout = card.files[0]
+        train, test = (
+            read_table(locate(card, [path], folder), layout.model_copy(update={"path": path}), card.ids, card.scale)
+            for path in (split.train, split.test)
+        )
+        return train, test
+    frame, _ = _read_main(card, folder)
+    path = locate(card, [str(split.flags)], folder)
+    if split.column not in (names := pq.read_schema(path).names):
+        raise DataError(f"{path}: no column {split.column!r}; {did_you_mean(str(split.column), names)}")
+    flags = pq.read_table(path, columns=[split.column])[split.column].to_numpy()
+    if len(flags) != len(frame):
+        raise DataError(f"{path} has {len(flags)} rows, the ratings it marks have {len(frame)}")
+    return frame[~flags], frame[flags]
+
+
+def _read_main(card: RatingsCard, folder: Path) -> tuple[pd.DataFrame, Table]:
+    path = locate(card, [table.path for table in card.files], folder)
+    table = next(table for table in card.files if path.as_posix().endswith(table.path))
+    return read_table(path, table, card.ids, card.scale), table
+
+
+def _interactions(
+    card: RatingsCard, frame: pd.DataFrame, users: IdMap | None = None, items: IdMap | None = None
+) -> Interactions:
+    try:
+        return _from_frame(frame, card.duplicates, card.scale, users, items)
+    except DataError as error:
+        raise DataError(f"dataset {card.name!r}: {error}") from None
+
+
+def _from_frame(
+    frame: pd.DataFrame,
+    duplicates: Duplicates,
+    scale: tuple[float, float] | None,
+    users: IdMap | None = None,
+    items: IdMap | None = None,
+) -> Interactions:
+    return Interactions.from_frame(
+        frame,
+        rating="rating" if "rating" in frame else None,
+        time="time" if "time" in frame else None,
+        duplicates=duplicates,
+        scale=scale,
+        users=users,
+        items=items,
+    )

@@ -1,0 +1,121 @@
+"""Strict reading of what users declare: YAML files, `--set` values and parameters, checked against Python types.
+
+Nothing in a declaration is executed; an unknown key, a repeated key or a value of a wrong type is an error that names
+its place.
+"""
+
+import inspect
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar, get_type_hints
+
+import yaml
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, create_model
+
+from recsys_ae.errors import ConfigError, did_you_mean
+
+T = TypeVar("T")
+
+
+class Declared(BaseModel):
+    """Base of everything that is read from YAML: unknown keys are errors, values do not change afterwards."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class _Loader(yaml.SafeLoader):
+    """SafeLoader that refuses a key written twice, of which YAML would silently keep the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if key in seen:
+                raise ConfigError(f"key {key!r} is written twice (line {key_node.start_mark.line + 1})")
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def parse_yaml(text: str, where: str) -> Any:
+    """The value of a YAML text; `ConfigError` with line and column if it is not YAML."""
+    try:
+        return yaml.load(text, _Loader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        line = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise ConfigError(f"{where}{line}: not valid YAML: {error.problem}") from None
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from None
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file; `ConfigError` if there is no such file or it holds something else."""
+    try:
+        value = parse_yaml(path.read_text(encoding="utf-8"), str(path))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not a UTF-8 text file"
+        raise ConfigError(f"cannot read {path}: {reason}") from None
+    if not isinstance(value, dict):
+        raise ConfigError(f"{path}: expected keys and values, got {type(value).__name__}")
+    return value
+
+
+def checked(kind: Any, value: Any, where: str) -> Any:
+    """`value` as an instance of `kind`, a `Declared` model or any annotation.
+
+    Raises:
+        ConfigError: unknown keys (with a suggestion), missing keys, wrong types; `where` and the key come first.
+    """
+    try:
+        return TypeAdapter(kind).validate_python(value)
+    except ValidationError as error:
+        raise ConfigError("; ".join(_sentence(kind, item, where) for item in error.errors())) from None
+
+
+def checked_call(function: Callable[..., T], params: Mapping[str, Any], where: str) -> T:
+    """`function(**params)` after checking the parameters against its signature; a class is called likewise.
+
+    Only parameters that may be given by keyword and have a default can be declared. Raises `ConfigError` like `checked`.
+    """
+    return function(**checked_params(function, params, where))
+
+
+def checked_params(function: Callable[..., Any], params: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """All the declarable parameters of `function` with the values of `params` or their defaults."""
+    own = [item for item in inspect.signature(function).parameters.values() if item.default is not item.empty]
+    hints = get_type_hints(function, include_extras=True)
+    fields: dict[str, Any] = {item.name: (hints[item.name], item.default) for item in own}
+    values = checked(create_model(function.__name__, __base__=Declared, **fields), params, where)
+    return {name: getattr(values, name) for name in fields}
+
+
+def _sentence(kind: Any, item: Any, where: str) -> str:
+    place = ".".join(str(part) for part in item["loc"])
+    if item["type"] == "extra_forbidden":
+        known = _keys_beside(kind, item["loc"])
+        hint = f"; {did_you_mean(str(item['loc'][-1]), known)}" if known else ""
+        return f"{where}: unknown key {place!r}{hint}"
+    if item["type"] == "missing":
+        return f"{where}: key {place!r} is missing"
+    got = "" if item["type"] == "value_error" else f", got {item['input']!r}"
+    message = item["msg"].removeprefix("Value error, ")
+    return f"{where}: {place + ': ' if place else ''}{message[0].lower() + message[1:]}{got}"
+
+
+def _keys_beside(kind: Any, location: tuple[Any, ...]) -> list[str]:
+    """The keys that a `Declared` model would accept at the level of `location`, as far as they can be followed."""
+    models = _models_in(kind)
+    for part in location[:-1]:
+        following: list[type[BaseModel]] = []
+        for model in models:
+            if part in model.model_fields:
+                following += _models_in(model.model_fields[part].annotation)
+        models = following or models
+    return [name for model in models for name in model.model_fields]
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    arguments = getattr(annotation, "__args__", ())
+    return [model for argument in arguments for model in _models_in(argument)]

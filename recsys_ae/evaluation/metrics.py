@@ -1,0 +1,65 @@
+"""Metrics by the names that pipelines and the command line use: `rmse`, `mae`, or `ndcg@10` with a list length."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from recsys_ae.errors import ConfigError
+from recsys_ae.registry import Registry
+
+RATING_METRICS = Registry(
+    "metric",
+    {"rmse": "recsys_ae.evaluation.rating:rmse", "mae": "recsys_ae.evaluation.rating:mae"},
+)
+RANKING_METRICS = Registry(
+    "metric",
+    {
+        "precision": "recsys_ae.evaluation.ranking:precision",
+        "recall": "recsys_ae.evaluation.ranking:recall",
+        "capped_recall": "recsys_ae.evaluation.ranking:capped_recall",
+        "ndcg": "recsys_ae.evaluation.ranking:ndcg",
+        "map": "recsys_ae.evaluation.ranking:average_precision",
+        "mrr": "recsys_ae.evaluation.ranking:reciprocal_rank",
+        "hit_rate": "recsys_ae.evaluation.ranking:hit_rate",
+    },
+)
+DEFAULT_RANKING = ("ndcg@10", "precision@10", "recall@10", "map@10", "mrr@10", "hit_rate@10")
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A parsed metric: `k` is the list length, or None for a rating metric; `compute` is the function itself."""
+
+    name: str
+    k: int | None
+    compute: Callable[..., Any]
+
+    @property
+    def lower_is_better(self) -> bool:
+        return self.k is None
+
+
+def parse_metric(text: str) -> Metric:
+    """The metric that `text` names.
+
+    Raises:
+        ConfigError: unknown, a ranking metric without a length, or a rating metric with one.
+    """
+    family, at, length = text.partition("@")
+    if family in RATING_METRICS.places:
+        if at:
+            raise ConfigError(f"metric {text!r}: {family} takes no list length")
+        return Metric(text, None, RATING_METRICS.get(family))
+    known = Registry("metric", {**RATING_METRICS.places, **RANKING_METRICS.places})
+    compute = known.get(family)
+    if not (length.isascii() and length.isdigit() and int(length) > 0):
+        raise ConfigError(f"metric {text!r} needs a list length of 1 or more, as in '{family}@10'")
+    return Metric(f"{family}@{int(length)}", int(length), compute)
+
+
+def parse_metrics(texts: Iterable[str]) -> list[Metric]:
+    """The metrics that `texts` name, each once; `ConfigError` as for `parse_metric`, or if there is none."""
+    metrics = {metric.name: metric for metric in map(parse_metric, texts)}
+    if not metrics:
+        raise ConfigError("no metrics are given")
+    return list(metrics.values())

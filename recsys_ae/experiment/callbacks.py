@@ -1,0 +1,97 @@
+"""What goes on while a model trains: lines or bars for the person, losses for the tracker."""
+
+import logging
+from time import perf_counter
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from recsys_ae.core.trainer import Callback, Epoch, Training
+from recsys_ae.tracking import TrackedRun
+
+SECONDS_BETWEEN_LINES = 10.0
+SECONDS_BETWEEN_FLUSHES = 2.0
+
+logger = logging.getLogger(__name__)
+
+
+class ShowProgress(Callback):
+    """A bar on a terminal, a log line every ten seconds elsewhere. Use as a context manager."""
+
+    def __init__(self, label: str, console: Console) -> None:
+        self._label = label
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._task = self._bar.add_task(label, total=None)
+        self._next = perf_counter() + SECONDS_BETWEEN_LINES
+
+    def __enter__(self) -> "ShowProgress":
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def on_start(self, training: Training) -> None:
+        if training.history:
+            logger.info("%s: continuing after epoch %d", self._label, len(training.history))
+        self._bar.update(self._task, total=training.config.epochs, completed=len(training.history))
+
+    def on_epoch(self, training: Training) -> None:
+        text = describe(training.history[-1])
+        self._bar.update(self._task, completed=len(training.history), description=f"{self._label} {text}")
+        if self._bar.disable and perf_counter() >= self._next:
+            self._next = perf_counter() + SECONDS_BETWEEN_LINES
+            logger.info("%s: epoch %d of %d, %s", self._label, len(training.history), training.config.epochs, text)
+
+
+class LogLosses(Callback):
+    """Sends the losses of every epoch to a run, several epochs in one call. `flush` at the end."""
+
+    def __init__(self, run: TrackedRun) -> None:
+        self._run = run
+        self._waiting: list[Epoch] = []
+        self._next = 0.0
+
+    def on_start(self, training: Training) -> None:
+        self._waiting = list(training.history)
+
+    def on_epoch(self, training: Training) -> None:
+        self._waiting.append(training.history[-1])
+        if perf_counter() >= self._next:
+            self.flush()
+
+    def flush(self) -> None:
+        if self._waiting:
+            self._run.history("train_loss", {epoch.number: epoch.loss for epoch in self._waiting})
+            validated = {epoch.number: epoch.valid for epoch in self._waiting if epoch.valid is not None}
+            self._run.history("valid_loss", validated)
+        self._waiting = []
+        self._next = perf_counter() + SECONDS_BETWEEN_FLUSHES
+
+
+class Record(Callback):
+    """Keeps the history, which is all that is known of a training afterwards."""
+
+    def __init__(self) -> None:
+        self.history: list[Epoch] = []
+
+    def on_start(self, training: Training) -> None:
+        self.history = list(training.history)
+
+    def on_epoch(self, training: Training) -> None:
+        self.history.append(training.history[-1])
+
+
+def describe(epoch: Epoch) -> str:
+    """The losses of an epoch in words."""
+    valid = "" if epoch.valid is None else f", validation {epoch.valid:.4f}"
+    return f"loss {epoch.loss:.4f}{valid}"

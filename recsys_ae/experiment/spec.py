@@ -1,0 +1,233 @@
+"""Pipeline files: the typed view of what they declare, and `--set` on top of them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import Field
+
+from recsys_ae.data.cards import Card, read_card, shipped_cards
+from recsys_ae.data.locations import declared_folder
+from recsys_ae.declaration import Declared, checked, checked_params, parse_yaml, read_yaml
+from recsys_ae.errors import ConfigError, did_you_mean
+from recsys_ae.evaluation.metrics import parse_metrics
+from recsys_ae.models.storage import build_model, parameters
+from recsys_ae.splitting import SPLITS
+
+
+class GivenParams(Declared):
+    """A split named on the dataset's card; `valid` is a random share of its training part."""
+
+    name: str
+    valid: float = Field(0.0, ge=0, lt=1)
+    seed: int = 0
+
+
+class TrackingSpec(Declared):
+    experiment: str
+
+
+class ExportSpec(Declared):
+    """Top-k lists of one model, or of the `best` one by a metric on the validation part."""
+
+    k: int = Field(100, ge=1)
+    model: str = "best"
+    by: str | None = None
+
+
+class PipelineFile(Declared):
+    """The keys of a pipeline file."""
+
+    dataset: str | dict[str, Any]
+    split: dict[str, Any]
+    models: list[dict[str, Any]] = Field(min_length=1)
+    metrics: list[str] = Field(min_length=1)
+    relevant_at: float | None = None
+    seed: int = 0
+    tracking: TrackingSpec | None = None
+    export: ExportSpec | None = None
+
+
+class ModelSpec(Declared):
+    """One model of a pipeline: the name of its kind, its name in the results, all its parameters."""
+
+    name: str
+    label: str
+    params: dict[str, Any]
+
+
+class Pipeline(Declared):
+    """A pipeline in which everything has been checked that can be without the data.
+
+    Attributes:
+        card, card_folder: the dataset and where its card lies.
+        dataset: how a copy of the pipeline in another folder would refer to the dataset.
+        split_kind, split_params: protocol and all its parameters.
+    """
+
+    name: str
+    dataset: str | dict[str, Any]
+    card: Any
+    card_folder: Path
+    split_kind: str
+    split_params: dict[str, Any]
+    models: list[ModelSpec]
+    metrics: list[str]
+    relevant_at: float | None
+    seed: int
+    experiment: str
+    export: ExportSpec | None
+
+    def to_yaml(self) -> str:
+        """The pipeline file in which every default is written out."""
+        content = {
+            "dataset": self.dataset,
+            "split": {"kind": self.split_kind, **self.split_params},
+            "models": [{"name": model.name, "label": model.label, **model.params} for model in self.models],
+            "metrics": self.metrics,
+            "relevant_at": self.relevant_at,
+            "seed": self.seed,
+            "tracking": {"experiment": self.experiment},
+            "export": None if self.export is None else self.export.model_dump(),
+        }
+        text: str = yaml.safe_dump(content, sort_keys=False, default_flow_style=None, width=120)
+        return text
+
+
+def read_pipeline(name_or_path: str, settings: Sequence[str] = ()) -> Pipeline:
+    """The pipeline in a file, or the shipped one of that name, with `key=value` settings applied.
+
+    Raises:
+        ConfigError: anything in it that cannot be carried out as written, with file and key.
+    """
+    path = _find(name_or_path)
+    content = read_yaml(path)
+    for setting in settings:
+        _apply(content, setting)
+    where = str(path)
+    declared: PipelineFile = checked(PipelineFile, content, where)
+    parse_metrics(declared.metrics)
+    card, folder, reference = _dataset(declared.dataset, path.parent, where)
+    if card.kind not in ("ratings", "planted-ratings"):
+        raise ConfigError(f"{where}: dataset {card.name!r} holds images, a pipeline of recommenders needs ratings")
+    kind, params = _split(declared.split, where)
+    models = _models(declared.models, where)
+    _check_export(declared.export, models, declared.metrics, where)
+    return Pipeline(
+        name=path.stem,
+        dataset=reference,
+        card=card,
+        card_folder=folder,
+        split_kind=kind,
+        split_params=params,
+        models=models,
+        metrics=declared.metrics,
+        relevant_at=declared.relevant_at,
+        seed=declared.seed,
+        experiment=declared.tracking.experiment if declared.tracking else path.stem,
+        export=declared.export,
+    )
+
+
+def _find(name_or_path: str) -> Path:
+    path = Path(name_or_path)
+    shipped = {file.stem: file for file in declared_folder("pipelines").glob("*.yaml")}
+    if path.is_file() or path.suffix or len(path.parts) > 1:
+        if not path.is_file():
+            raise ConfigError(f"there is no pipeline file {path}")
+        return path
+    if name_or_path not in shipped:
+        raise ConfigError(f"unknown pipeline {name_or_path!r}; {did_you_mean(name_or_path, shipped)}")
+    return shipped[name_or_path]
+
+
+def _apply(content: dict[str, Any], setting: str) -> None:
+    """Carry out one `a.b=value`; models are addressed by place (models.0.hidden) or by label or name."""
+    key, equals, text = setting.partition("=")
+    if not equals or not key:
+        raise ConfigError(f"--set needs key=value, got {setting!r}")
+    *parents, last = key.split(".")
+    target: Any = content
+    for parent in parents:
+        target = _child(target, parent, setting)
+    value = parse_yaml(text, f"--set {setting}")
+    if isinstance(target, list):
+        target[_place(target, last, setting)] = value
+    elif isinstance(target, dict):
+        target[last] = value
+    else:
+        raise ConfigError(f"--set {setting}: {'.'.join(parents)!r} has no keys")
+
+
+def _child(target: Any, key: str, setting: str) -> Any:
+    if isinstance(target, list):
+        return target[_place(target, key, setting)]
+    if isinstance(target, dict):
+        return target.setdefault(key, {})
+    raise ConfigError(f"--set {setting}: there is nothing below {key!r}")
+
+
+def _place(entries: list[Any], key: str, setting: str) -> int:
+    names = [str(entry.get("label", entry.get("name"))) if isinstance(entry, dict) else str(entry) for entry in entries]
+    if key in names:
+        return names.index(key)
+    if key.isdigit() and int(key) < len(entries):
+        return int(key)
+    raise ConfigError(f"--set {setting}: no entry {key!r}; there are {', '.join(names)} (or 0 to {len(names) - 1})")
+
+
+def _dataset(declared: str | dict[str, Any], folder: Path, where: str) -> tuple[Any, Path, str | dict[str, Any]]:
+    """The card, its folder, and a reference to it that is valid in any folder."""
+    if isinstance(declared, dict):
+        return checked(Card, declared, f"{where}: dataset"), folder.absolute(), declared
+    card, card_folder = read_card(declared, folder)
+    path = (folder / declared).resolve()
+    is_shipped = declared in shipped_cards() or path in [file.resolve() for file in shipped_cards().values()]
+    return card, card_folder, Path(declared).stem if is_shipped else str(path)
+
+
+def _split(declared: dict[str, Any], where: str) -> tuple[str, dict[str, Any]]:
+    params = dict(declared)
+    kind = params.pop("kind", None)
+    if not isinstance(kind, str):
+        raise ConfigError(f"{where}: split: key 'kind' is missing; known are: given, {', '.join(SPLITS)}")
+    if kind != "given" and kind not in SPLITS.places:
+        raise ConfigError(f"{where}: unknown split {kind!r}; {did_you_mean(kind, ['given', *SPLITS])}")
+    if kind == "given":
+        return kind, checked(GivenParams, params, f"{where}: split {kind}").model_dump()
+    return kind, checked_params(SPLITS.get(kind), params, f"{where}: split {kind}")
+
+
+def _models(declared: list[dict[str, Any]], where: str) -> list[ModelSpec]:
+    specs = []
+    for number, entry in enumerate(declared):
+        params = dict(entry)
+        name, label = params.pop("name", None), params.pop("label", None)
+        if not isinstance(name, str):
+            raise ConfigError(f"{where}: models.{number}: key 'name' is missing")
+        model = build_model(name, params, f"{where}: models.{number}")
+        label = str(label) if label is not None else "-".join([name, *_strings(params)])
+        if not label.replace("-", "").replace("_", "").replace(".", "").isalnum() or label.startswith("."):
+            raise ConfigError(f"{where}: models.{number}: label {label!r} may have letters, digits, '-', '_' and '.' only")
+        specs.append(ModelSpec(name=name, label=label, params=parameters(model)))
+    labels = [spec.label for spec in specs]
+    if repeated := next((label for label in labels if labels.count(label) > 1), None):
+        raise ConfigError(f"{where}: two models are called {repeated!r}; give one of them a label")
+    return specs
+
+
+def _strings(params: dict[str, Any]) -> list[str]:
+    return [value for value in params.values() if isinstance(value, str)]
+
+
+def _check_export(export: ExportSpec | None, models: list[ModelSpec], metrics: list[str], where: str) -> None:
+    if export is None:
+        return
+    labels = [model.label for model in models]
+    if export.model not in ["best", *labels]:
+        raise ConfigError(
+            f"{where}: export.model {export.model!r} is not here; {did_you_mean(export.model, ['best', *labels])}"
+        )
+    if export.by is not None and export.by not in metrics:
+        raise ConfigError(f"{where}: export.by {export.by!r} is not among the metrics; {did_you_mean(export.by, metrics)}")

@@ -1,0 +1,259 @@
+"""What every recommender is, and what can be asked of any of them: `recommend` and `predict`.
+
+N users and M items of a history, B rows of users, K list length.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, Self, runtime_checkable
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+from recsys_ae.errors import ConfigError, DataError, NotFittedError
+from recsys_ae.interactions import IdMap, Interactions, Rows
+
+Floats = NDArray[np.float32]
+BATCH_USERS = 1024
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """Everything that fitting produced, and all of a model that is saved beside its parameters.
+
+    Attributes:
+        items: the catalogue; every history must have exactly these items.
+        users: the training users, for models that keep something about each of them, else None.
+        scale: range of predicted ratings.
+        arrays: what was learned.
+    """
+
+    items: IdMap
+    users: IdMap | None = None
+    scale: tuple[float, float] | None = None
+    arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+
+
+class Recommender(Protocol):
+    """A model: a dataclass whose fields are its hyper-parameters, and `fitted`, which `fit` sets.
+
+    Scores are a pure function of the fitted state and of the *history* given: the same model scores users it has never
+    seen, or seen with fewer interactions, without being trained again. Each model documents what it can say about users
+    and items that its training data did not contain.
+    """
+
+    fitted: Fitted | None
+
+    @property
+    def predicts_ratings(self) -> bool:
+        """Whether scores are ratings; if so, the model is a `RatingPredictor`."""
+
+    def fit(
+        self, train: Interactions, *, valid: Interactions | None = None, seed: int = 0, callbacks: Sequence[Any] = ()
+    ) -> Self:
+        """Learn from `train`; `valid` (same ids) is for early stopping. Returns the model itself."""
+
+    def scores(self, history: Interactions, rows: Rows) -> Floats:
+        """Scores of all items for the users at `rows` [B] of `history` -> float32 [B, M]; higher is better."""
+
+
+@runtime_checkable
+class RatingPredictor(Recommender, Protocol):
+    """A recommender whose scores are ratings, and which can compute single ones cheaply."""
+
+    def predict_rows(self, history: Interactions, user_rows: Rows, item_rows: Rows) -> Floats:
+        """Predicted ratings of the pairs (user_rows[n], item_rows[n]) -> float32 [n], within the rating scale."""
+
+
+def fitted_state(model: Recommender, history: Interactions | None = None) -> Fitted:
+    """What `model` has learned, after checking that `history`, if given, is about the same items.
+
+    Raises:
+        NotFittedError: `fit` or `load_model` has not been called.
+        DataError: the history has other items.
+    """
+    if model.fitted is None:
+        raise NotFittedError(f"{type(model).__name__} is not fitted; call fit() or load_model() first")
+    if history is not None and history.items != model.fitted.items:
+        raise DataError(
+            f"the history has {history.n_items} items, the model was fitted on {len(model.fitted.items)} others; "
+            "build the history with items=model.fitted.items"
+        )
+    return model.fitted
+
+
+def rating_scale(train: Interactions) -> tuple[float, float]:
+    """The declared scale of the ratings, or else the lowest and the highest one there is."""
+    ratings = train.matrix.data
+    return train.scale or (float(ratings.min()), float(ratings.max()))
+
+
+def clip(ratings: Floats, fitted: Fitted) -> Floats:
+    """Predicted ratings brought into the scale."""
+    return ratings if fitted.scale is None else np.clip(ratings, *fitted.scale)
+
+
+@dataclass(frozen=True)
+class TopK:
+    """Ranked lists of at most K items for B users.
+
+    Attributes:
+        users: external ids [B].
+        item_rows: int64 [B, K], best first; -1 where a user's list is shorter than K.
+        scores: float32 [B, K]; NaN in those places.
+        items: what `item_rows` are rows of.
+    """
+
+    users: NDArray[Any]
+    item_rows: Rows
+    scores: Floats
+    items: IdMap
+
+    def to_frame(self) -> pd.DataFrame:
+        """Columns user_id, rank (int32, from 1), item_id, score; a row per recommendation, no padding."""
+        user, place = np.nonzero(self.item_rows >= 0)
+        return pd.DataFrame(
+            {
+                "user_id": self.users[user],
+                "rank": (place + 1).astype(np.int32),
+                "item_id": self.items.values[self.item_rows[user, place]],
+                "score": self.scores[user, place],
+            }
+        )
+
+
+def recommend(
+    model: Recommender,
+    history: Interactions,
+    users: ArrayLike | None = None,
+    k: int = 10,
+    *,
+    exclude_seen: bool = True,
+    candidates: ArrayLike | None = None,
+    exclude: ArrayLike | None = None,
+) -> TopK:
+    """The best `k` items for each user, highest score first, equal scores by item row.
+
+    Args:
+        history: what the users have done so far; decides both the scores and what counts as seen.
+        users: external ids of users of the history; all of them if None.
+        exclude_seen: leave out the items in the user's history.
+        candidates: external ids of the only items that may be recommended.
+        exclude: external ids of items that may not.
+
+    Returns:
+        For each user exactly min(k, number of items that remain) items.
+
+    Raises:
+        UnknownIdError: a user or item that is not in the history.
+        ConfigError: k < 1.
+    """
+    rows = np.arange(history.n_users) if users is None else history.users.rows(users)
+    allowed = allowed_items(history.items, candidates, exclude)
+    blocks = list(recommend_blocks(model, history, rows, k, exclude_seen=exclude_seen, allowed=allowed))
+    return TopK(
+        users=np.concatenate([block.users for block in blocks]) if blocks else history.users.values[:0],
+        item_rows=np.concatenate([block.item_rows for block in blocks]) if blocks else np.empty((0, k), np.int64),
+        scores=np.concatenate([block.scores for block in blocks]) if blocks else np.empty((0, k), np.float32),
+        items=history.items,
+    )
+
+
+def predict(model: Recommender, history: Interactions, users: ArrayLike, items: ArrayLike) -> Floats:
+    """Predicted ratings of the pairs of external ids (users[n], items[n]) -> float32 [n].
+
+    Raises:
+        ConfigError: the model ranks but does not predict ratings.
+        UnknownIdError: a user or item that is not in the history.
+    """
+    return rating_predictor(model).predict_rows(history, history.users.rows(users), history.items.rows(items))
+
+
+def rating_predictor(model: Recommender) -> RatingPredictor:
+    """`model` itself, or `ConfigError` if it does not predict ratings."""
+    if not model.predicts_ratings or not isinstance(model, RatingPredictor):
+        raise ConfigError(f"{type(model).__name__} ranks items, but does not predict ratings")
+    return model
+
+
+def recommend_blocks(
+    model: Recommender,
+    history: Interactions,
+    rows: Rows,
+    k: int,
+    *,
+    exclude_seen: bool = True,
+    allowed: NDArray[np.bool_] | None = None,
+    batch_users: int = BATCH_USERS,
+) -> Iterator[TopK]:
+    """`recommend` for the users at `rows` of `history`, `batch_users` at a time: memory is one block of scores.
+
+    Args:
+        allowed: bool [M], the items that may be recommended; all if None.
+    """
+    if k < 1 or batch_users < 1:
+        raise ConfigError(f"k and batch_users must be at least 1, got {k} and {batch_users}")
+    fitted_state(model, history)
+    for start in range(0, len(rows), batch_users):
+        block = rows[start : start + batch_users]
+        scores = np.array(model.scores(history, block), np.float32)  # a copy: what is excluded is written into it
+        scores[np.isnan(scores)] = -np.inf
+        if allowed is not None:
+            scores[:, ~allowed] = -np.inf
+        if exclude_seen:
+            seen = history.matrix[block]
+            scores[np.repeat(np.arange(len(block)), np.diff(seen.indptr)), seen.indices] = -np.inf
+        item_rows, best = top_k(scores, k)
+        yield TopK(history.users.values[block], item_rows, best, history.items)
+
+
+def allowed_items(items: IdMap, candidates: ArrayLike | None, exclude: ArrayLike | None) -> NDArray[np.bool_] | None:
+    """bool [M]: the items left by lists of external ids, or None when all of them are."""
+    if candidates is None and exclude is None:
+        return None
+    allowed = np.ones(len(items), bool)
+    if candidates is not None:
+        allowed[:] = False
+        allowed[items.rows(candidates)] = True
+    if exclude is not None:
+        allowed[items.rows(exclude)] = False
+    return allowed
+
+
+def top_k(scores: Floats, k: int) -> tuple[Rows, Floats]:
+    """Columns and values of the `k` highest entries of each row, equal ones by column, -inf left out.
+
+    Args:
+        scores: float32 [B, M], without NaN.
+
+    Returns:
+        int64 [B, k] padded with -1, float32 [B, k] padded with NaN.
+    """
+    n_rows, n_columns = scores.shape
+    width = min(k, n_columns)
+    columns = _largest(scores, width)
+    values = np.take_along_axis(scores, columns, axis=1)
+    order = np.lexsort((columns, -values), axis=1)
+    columns, values = np.take_along_axis(columns, order, axis=1), np.take_along_axis(values, order, axis=1)
+    left_out = np.isneginf(values)
+    columns[left_out], values[left_out] = -1, np.nan
+    padded_columns, padded_values = np.full((n_rows, k), -1), np.full((n_rows, k), np.nan, np.float32)
+    padded_columns[:, :width], padded_values[:, :width] = columns, values
+    return padded_columns, padded_values
+
+
+def _largest(scores: Floats, width: int) -> Rows:
+    """Columns of the `width` largest entries of each row, in no order; of entries that tie, the leftmost."""
+    n_rows, n_columns = scores.shape
+    if width == n_columns:
+        return np.tile(np.arange(n_columns), (n_rows, 1))
+    parted = np.argpartition(scores, (n_columns - width - 1, n_columns - width), axis=1)
+    chosen = parted[:, n_columns - width :]
+    threshold = np.take_along_axis(scores, parted[:, [n_columns - width]], axis=1)
+    below = np.take_along_axis(scores, parted[:, [n_columns - width - 1]], axis=1)
+    for row in np.flatnonzero((threshold == below)[:, 0]):  # the cut goes through a tie: partition chose arbitrarily
+        above = np.flatnonzero(scores[row] > threshold[row])
+        equal = np.flatnonzero(scores[row] == threshold[row])
+        chosen[row] = np.r_[above, equal[: width - len(above)]]
+    return chosen

@@ -1,0 +1,113 @@
+"""Saving and loading models: parameters and ids in plain formats, nothing that could run code.
+
+A folder holds `model.json` (what it is), `arrays.safetensors` (what was learned), `items.parquet` and, if the model
+keeps something about its training users, `users.parquet`.
+"""
+
+import json
+from dataclasses import fields
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+import recsys_ae
+from recsys_ae.declaration import checked_call
+from recsys_ae.errors import ConfigError, DataError
+from recsys_ae.files import whole_folder
+from recsys_ae.interactions import IdMap
+from recsys_ae.models import MODELS
+from recsys_ae.models.base import Fitted, Recommender, fitted_state
+
+FORMAT = 1
+
+
+def build_model(name: str, params: dict[str, Any], where: str = "model") -> Recommender:
+    """A model that is not fitted yet.
+
+    Raises:
+        ConfigError: unknown model or parameter (with a suggestion), or a value of a wrong type.
+    """
+    model: Recommender = checked_call(MODELS.get(name), params, f"{where} {name!r}")
+    return model
+
+
+def parameters(model: Recommender) -> dict[str, Any]:
+    """The hyper-parameters of a model, as `build_model` takes them."""
+    own = [item.name for item in fields(model) if item.init]  # type: ignore[arg-type]
+    return {name: list(value) if isinstance(value := getattr(model, name), tuple) else value for name in own}
+
+
+def save_model(model: Recommender, folder: Path | str) -> None:
+    """Write a fitted model to `folder`, which appears whole or not at all; an older one there is replaced.
+
+    Raises:
+        NotFittedError, OutputError
+    """
+    fitted = fitted_state(model)
+    description = {
+        "format": FORMAT,
+        "version": recsys_ae.__version__,
+        "model": name_of(model),
+        "params": parameters(model),
+        "scale": fitted.scale,
+    }
+    with whole_folder(Path(folder)) as draft:
+        (draft / "model.json").write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+        save_file({name: np.ascontiguousarray(array) for name, array in fitted.arrays.items()}, draft / "arrays.safetensors")
+        for name, ids in (("items", fitted.items), ("users", fitted.users)):
+            if ids is not None:
+                pq.write_table(pa.table({"id": ids.values}), draft / f"{name}.parquet")
+
+
+def load_model(folder: Path | str) -> Recommender:
+    """The model that `save_model` wrote to `folder`; the training data is not needed.
+
+    Raises:
+        DataError: there is no model, or one that is damaged or of a later format.
+    """
+    folder = Path(folder)
+    try:
+        description = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+        if description["format"] != FORMAT:
+            raise DataError(f"the model in {folder} has format {description['format']}, this version reads {FORMAT}")
+        model = build_model(description["model"], description["params"])
+        scale = description["scale"]
+        users = folder / "users.parquet"
+        model.fitted = Fitted(
+            items=_read_ids(folder / "items.parquet"),
+            users=_read_ids(users) if users.exists() else None,
+            scale=None if scale is None else (float(scale[0]), float(scale[1])),
+            arrays=load_file(folder / "arrays.safetensors"),
+        )
+    except FileNotFoundError as error:
+        raise DataError(f"there is no complete model in {folder}: {Path(error.filename).name} is missing") from None
+    except (OSError, KeyError, TypeError, json.JSONDecodeError, SafetensorError, pa.ArrowInvalid, ConfigError) as error:
+        raise DataError(f"the model in {folder} is damaged: {error}") from None
+    return model
+
+
+def name_of(model: Recommender) -> str:
+    """The registered name of a model's class."""
+    place = f"{type(model).__module__}:{type(model).__name__}"
+    return next(name for name, known in MODELS.places.items() if known == place)
+
+
+def model_digest(model: Recommender) -> str:
+    """Content hash (32 hex digits) of parameters, ids and everything learned."""
+    fitted = fitted_state(model)
+    digest = blake2b(json.dumps([name_of(model), parameters(model), fitted.scale]).encode(), digest_size=16)
+    for ids in (fitted.items, fitted.users):
+        digest.update(b"" if ids is None else ids.digest.encode())
+    for name, array in sorted(fitted.arrays.items()):
+        digest.update(f"{name}{array.dtype.str}{array.shape}".encode() + np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+def _read_ids(path: Path) -> IdMap:
+    return IdMap(pq.read_table(path)["id"].to_pandas())

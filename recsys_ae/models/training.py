@@ -1,0 +1,71 @@
+"""What the models that are trained by gradient have in common: their objective, their validation, their parameters."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+from torch import Generator, Tensor, nn
+
+from recsys_ae.core.corruption import Corruption
+from recsys_ae.core.losses import LossSum, squared_error
+from recsys_ae.core.sparse import SparseRows
+from recsys_ae.core.trainer import Batch
+from recsys_ae.interactions import Interactions, Rows
+from recsys_ae.models.base import Floats
+
+
+@dataclass(frozen=True)
+class ObservedError:
+    """Squared error over the observed entries of a batch, plus L2 over weight matrices.
+
+    Attributes:
+        predict: (corrupted batch, pattern) -> predictions [nnz] at the pattern.
+        weights: the matrices that are regularised.
+        l2: the penalty of an epoch is l2 / 2 * (sum of their squared entries).
+        corruption: applied to what `predict` sees; the targets stay clean.
+    """
+
+    predict: Callable[[SparseRows, SparseRows], Tensor]
+    weights: list[Tensor]
+    l2: float
+    corruption: Corruption | None = None
+
+    def loss(self, module: nn.Module, batch: Batch, generator: Generator) -> LossSum:
+        assert isinstance(batch, SparseRows)
+        shown = batch if self.corruption is None else self.corruption(batch, generator)
+        assert isinstance(shown, SparseRows)
+        return squared_error(self.predict(shown, batch), batch.values, torch.ones_like(batch.values))
+
+    def penalty(self, module: nn.Module) -> Tensor:
+        return self.l2 / 2 * torch.stack([weight.square().sum() for weight in self.weights]).sum()
+
+
+def observed_rows(matrix: csr_array) -> SparseRows:
+    """The rows of a matrix that hold anything, for training; each keeps its number."""
+    rows = SparseRows.from_arrays(matrix.indptr, matrix.indices, matrix.data, matrix.shape[1])
+    return rows.take(torch.nonzero(rows.lengths)[:, 0])
+
+
+def validation(
+    predict_rows: Callable[[Interactions, Rows, Rows], Floats], train: Interactions, valid: Interactions | None
+) -> Callable[[], float] | None:
+    """The root mean squared error on `valid` with `train` as the history, as a function of the present weights."""
+    if valid is None or len(valid) == 0:
+        return None
+    users, items, ratings = valid.user_rows(), valid.item_rows(), valid.matrix.data.astype(np.float64)
+    return lambda: float(np.sqrt(np.mean((predict_rows(train, users, items) - ratings) ** 2)))
+
+
+def weights_of(module: nn.Module) -> dict[str, NDArray[Any]]:
+    """A copy of all weights of a module, for `Fitted.arrays`."""
+    return {f"module.{name}": weight.detach().numpy().copy() for name, weight in module.state_dict().items()}
+
+
+def load_weights(module: nn.Module, arrays: Any) -> None:
+    """Put the weights that `weights_of` gave into a module."""
+    module.load_state_dict({name: torch.from_numpy(arrays[f"module.{name}"]) for name in module.state_dict()})
+    module.eval()

@@ -1,0 +1,31 @@
+"""Names that pipelines may use, each mapped to the place of its code, which is imported when first asked for."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+from recsys_ae.errors import ConfigError, did_you_mean
+
+
+@dataclass(frozen=True)
+class Registry:
+    """A written-out table `name -> "module:attribute"`.
+
+    Attributes:
+        kind: what the names stand for, in messages ("model", "metric").
+        places: where each name's code lives.
+    """
+
+    kind: str
+    places: Mapping[str, str]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.places)
+
+    def get(self, name: str) -> Any:
+        """The object called `name`; `ConfigError` with a suggestion if there is none."""
+        if name not in self.places:
+            raise ConfigError(f"unknown {self.kind} {name!r}; {did_you_mean(name, self.places)}")
+        module, attribute = self.places[name].split(":")
+        return getattr(import_module(module), attribute)

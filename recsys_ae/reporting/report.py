@@ -1,0 +1,78 @@
+"""The report of a run: JSON for programs, CSV for spreadsheets, a table for people."""
+
+import csv
+import json
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+import recsys_ae
+from recsys_ae.errors import DataError
+from recsys_ae.files import whole_file
+
+NUMBER = "{:.4f}"
+
+
+def write_report(report: dict[str, Any], folder: Path) -> None:
+    """`report.csv`, then `report.json`, whose presence says that the run is complete."""
+    with whole_file(folder / "report.csv") as draft, draft.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["model", *report["metrics"], "fit_seconds"])
+        for label, result in report["models"].items():
+            writer.writerow([label, *(result["metrics"][name] for name in report["metrics"]), result["fit_seconds"]])
+    with whole_file(folder / "report.json") as draft:
+        draft.write_text(json.dumps(report, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def read_report(path: Path) -> dict[str, Any]:
+    """The report in a JSON file; `DataError` if it is none."""
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} is not a report: {error}") from None
+
+
+def versions() -> dict[str, str]:
+    """What the figures of a report were computed with."""
+    return {"recsys-ae": recsys_ae.__version__, **{name: version(name) for name in ("numpy", "scipy", "torch")}}
+
+
+def results_table(report: dict[str, Any]) -> Table:
+    """Models by metrics; the best value of each metric is bold, a value that does not exist is a dash."""
+    names = report["metrics"]
+    values = {label: [result["metrics"][name] for name in names] for label, result in report["models"].items()}
+    best = [_best(name, [row[place] for row in values.values()]) for place, name in enumerate(names)]
+    table = Table()
+    table.add_column("model")
+    for name in names:
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("fit s", justify="right", no_wrap=True)
+    for label, row in values.items():
+        cells = [_cell(value, value is not None and value == top) for value, top in zip(row, best, strict=True)]
+        table.add_row(label, *cells, f"{report['models'][label]['fit_seconds']:.1f}")
+    if (floor := report["dataset"].get("noise_floor")) is not None:
+        table.add_section()
+        table.add_row("noise floor", *(_cell(floor if name == "rmse" else None) for name in names), "", style="dim")
+    return table
+
+
+def metrics_table(metrics: dict[str, float | None]) -> Table:
+    """One row per metric."""
+    table = Table("metric", "value")
+    for name, value in metrics.items():
+        table.add_row(name, _cell(value))
+    return table
+
+
+def _best(name: str, column: list[float | None]) -> float | None:
+    known = [value for value in column if value is not None]
+    if not known:
+        return None
+    return min(known) if name in ("rmse", "mae") else max(known)
+
+
+def _cell(value: float | None, bold: bool = False) -> str:
+    text = "-" if value is None else NUMBER.format(value)
+    return f"[bold]{text}[/bold]" if bold else text

@@ -1,0 +1,150 @@
+"""Protocols: ways to part interactions into training, validation and test. Each is a function of (data, parameters, seed).
+
+A share is a fraction between 0 and 1. `valid` is always taken from what is left for training, in the same manner as
+`test`, so that choosing a model on it predicts how it will do on the test part.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recsys_ae.errors import ConfigError, DataError
+from recsys_ae.interactions import Interactions, Split
+from recsys_ae.registry import Registry
+
+SPLITS = Registry(
+    "split",
+    {
+        "random": "recsys_ae.splitting:random",
+        "per_user": "recsys_ae.splitting:per_user",
+        "leave_last": "recsys_ae.splitting:leave_last",
+        "time_cut": "recsys_ae.splitting:time_cut",
+        "k_fold": "recsys_ae.splitting:k_fold",
+        "user_holdout": "recsys_ae.splitting:user_holdout",
+    },
+)
+
+TRAIN, VALID, TEST, FOLD_IN = range(4)
+
+
+def random(data: Interactions, *, test: float = 0.1, valid: float = 0.0, seed: int = 0) -> Split:
+    """`test` and `valid` shares of all observations, drawn without regard to user or time."""
+    _check_shares(test=test, valid=valid)
+    order = np.random.default_rng(seed).permutation(len(data))
+    part = np.full(len(data), TRAIN)
+    n_test, n_valid = round(test * len(data)), round(valid * len(data))
+    part[order[:n_test]] = TEST
+    part[order[n_test : n_test + n_valid]] = VALID
+    return _split(data, part, "random", {"test": test, "valid": valid, "seed": seed})
+
+
+def per_user(data: Interactions, *, test: float = 0.2, valid: float = 0.0, seed: int = 0) -> Split:
+    """`test` and `valid` shares of each user's observations, rounded to the nearest; one at least stays for training."""
+    _check_shares(test=test, valid=valid)
+    rank = _rank_within_user(data, np.random.default_rng(seed).random(len(data)))
+    count = np.diff(data.matrix.indptr)[data.user_rows()]
+    n_test, n_valid = np.floor(test * count + 0.5), np.floor(valid * count + 0.5)
+    n_test = np.minimum(n_test, count - 1)
+    n_valid = np.minimum(n_valid, count - 1 - n_test)
+    part = np.where(rank < n_test, TEST, np.where(rank < n_test + n_valid, VALID, TRAIN))
+    return _split(data, part, "per_user", {"test": test, "valid": valid, "seed": seed})
+
+
+def leave_last(data: Interactions, *, test: int = 1, valid: int = 0) -> Split:
+    """The latest `test` observations of each user, and the `valid` ones before them.
+
+    Equal times are ordered by item row. A user with fewer than `test + valid + 1` observations stays in training whole.
+
+    Raises:
+        ConfigError: the data has no times.
+    """
+    if test < 1 or valid < 0:
+        raise ConfigError(f"leave_last needs test >= 1 and valid >= 0, got test={test}, valid={valid}")
+    age = _rank_within_user(data, -_times(data, "leave_last"), -data.item_rows())
+    enough = np.diff(data.matrix.indptr)[data.user_rows()] > test + valid
+    part = np.where(age < test, TEST, np.where(age < test + valid, VALID, TRAIN))
+    return _split(data, np.where(enough, part, TRAIN), "leave_last", {"test": test, "valid": valid})
+
+
+def time_cut(data: Interactions, *, test: float = 0.1, valid: float = 0.0, at: int | None = None) -> Split:
+    """Everything from one moment on is the test part: the only protocol in which nothing from the future is learned.
+
+    Args:
+        test: share of the observations from the cut on, when `at` is not given; equal times stay on one side.
+        valid: share of all observations just before the cut.
+        at: the moment itself, in the unit of the data's times.
+
+    Raises:
+        ConfigError: the data has no times.
+    """
+    _check_shares(test=test, valid=valid)
+    times = _times(data, "time_cut")
+    ordered = np.sort(times)
+    start = at if at is not None else ordered[min(len(ordered) - 1, len(ordered) - round(test * len(ordered)))]
+    before = int(np.searchsorted(ordered, start))
+    valid_start = ordered[max(0, before - round(valid * len(ordered)))] if valid else start
+    part = np.where(times >= start, TEST, np.where(times >= valid_start, VALID, TRAIN))
+    return _split(data, part, "time_cut", {"test": test, "valid": valid, "at": int(start)})
+
+
+def k_fold(data: Interactions, *, k: int = 5, fold: int = 0, valid: float = 0.0, seed: int = 0) -> Split:
+    """Fold number `fold` (from 0) of `k` random folds is the test part; `valid` is a share of all observations."""
+    if k < 2 or not 0 <= fold < k:
+        raise ConfigError(f"k_fold needs k >= 2 and 0 <= fold < k, got k={k}, fold={fold}")
+    _check_shares(test=1 / k, valid=valid)
+    order = np.random.default_rng(seed).permutation(len(data))
+    folds = np.array_split(order, k)
+    rest = np.concatenate([folds[(fold + step) % k] for step in range(1, k)])
+    part = np.full(len(data), TRAIN)
+    part[folds[fold]] = TEST
+    part[rest[: round(valid * len(data))]] = VALID
+    return _split(data, part, "k_fold", {"k": k, "fold": fold, "valid": valid, "seed": seed})
+
+
+def user_holdout(data: Interactions, *, test: float = 0.1, valid: float = 0.1, fold_in: float = 0.8, seed: int = 0) -> Split:
+    """Strong generalisation (Liang et al. 2018): shares of the *users* are kept out of training altogether.
+
+    A held-out user's history is a random `fold_in` share of their observations, the rest is what must be predicted.
+    Users with a single observation are never held out.
+    """
+    _check_shares(test=test, valid=valid)
+    _check_shares(fold_in=fold_in)
+    rng = np.random.default_rng(seed)
+    count = np.diff(data.matrix.indptr)
+    able = rng.permutation(np.flatnonzero(count > 1))
+    n_test, n_valid = round(test * data.n_users), round(valid * data.n_users)
+    if n_test + n_valid > len(able):
+        raise DataError(f"{n_test + n_valid} users should be held out, but only {len(able)} have two observations or more")
+    role = np.full(data.n_users, TRAIN)
+    role[able[:n_test]] = TEST
+    role[able[n_test : n_test + n_valid]] = VALID
+    user = data.user_rows()
+    rank = _rank_within_user(data, rng.random(len(data)))
+    known = np.clip(np.floor(fold_in * count + 0.5), 1, np.maximum(count - 1, 1))
+    part = np.where((role[user] != TRAIN) & (rank < known[user]), FOLD_IN, role[user])
+    return _split(data, part, "user_holdout", {"test": test, "valid": valid, "fold_in": fold_in, "seed": seed})
+
+
+def _split(data: Interactions, part: NDArray[np.int64], protocol: str, params: dict[str, float | int]) -> Split:
+    train, valid, test = (data.where(part == number) for number in (TRAIN, VALID, TEST))
+    fold_in = data.where(part == FOLD_IN) if protocol == "user_holdout" else None
+    return Split(train, valid, test, protocol, params, fold_in)
+
+
+def _rank_within_user(data: Interactions, *keys: NDArray[np.int64] | NDArray[np.float64]) -> NDArray[np.int64]:
+    """For each observation its place (from 0) among its user's, ordered by the first key, then the second."""
+    order = np.lexsort((*reversed(keys), data.user_rows()))
+    rank = np.empty(len(data), np.int64)
+    rank[order] = np.arange(len(data)) - data.matrix.indptr[:-1][data.user_rows()]
+    return rank
+
+
+def _times(data: Interactions, protocol: str) -> NDArray[np.int64]:
+    if data.times is None:
+        raise ConfigError(f"a {protocol} split needs times, and this data has none; declare its time column")
+    return data.times
+
+
+def _check_shares(**shares: float) -> None:
+    written = ", ".join(f"{name}={share:g}" for name, share in shares.items())
+    if any(not 0 <= share < 1 for share in shares.values()) or sum(shares.values()) >= 1:
+        raise ConfigError(f"shares must be at least 0 and together less than 1, got {written}")
