@@ -35,7 +35,7 @@ class IdMap:
         self._index = _id_index(ids)
         if not self._index.is_unique:
             repeated = self._index[self._index.duplicated()][0]
-            raise DataError(f"ids must be unique, but {repeated!r} occurs more than once")
+            raise DataError(f"ids must be unique, but {shown(repeated)} occurs more than once")
 
     @property
     def kind(self) -> Literal["int", "str"]:
@@ -68,7 +68,9 @@ class IdMap:
         if len(rows) and rows.min() < 0:
             missing = np.flatnonzero(rows < 0)
             first = _id_index(external)[missing[0]]
-            raise UnknownIdError(f"unknown id {first!r} ({len(missing)} of {len(rows)} are not among the {len(self)} known)")
+            raise UnknownIdError(
+                f"unknown id {shown(first)} ({len(missing)} of {len(rows)} are not among the {len(self)} known)"
+            )
         return rows
 
     def find(self, external: ArrayLike | pd.Series) -> Rows:
@@ -79,7 +81,7 @@ class IdMap:
         """
         index = _id_index(external)
         if len(index) and index.dtype != self._index.dtype:
-            raise DataError(f"ids here are of type {self.kind}, got {index[0]!r}")
+            raise DataError(f"ids here are of type {self.kind}, got {shown(index[0])}")
         return self._index.get_indexer(index).astype(np.int64, copy=False)
 
     @cached_property
@@ -95,6 +97,11 @@ class IdMap:
         return digest.hexdigest()
 
 
+def shown(external: Any) -> str:
+    """An id as a message shows it: 7, not np.int64(7); 'a' in quotes."""
+    return repr(external.item() if isinstance(external, np.generic) else external)
+
+
 def _id_index(ids: Any) -> pd.Index:
     """`ids` as a pandas index of dtype int64 or of strings."""
     if isinstance(ids, np.ndarray) and ids.dtype.kind in "iu":  # the common case, without a copy
@@ -103,11 +110,13 @@ def _id_index(ids: Any) -> pd.Index:
     inferred = pd.api.types.infer_dtype(index, skipna=False)
     if len(index) == 0:
         return pd.Index(index, dtype=np.int64 if index.dtype.kind in "iu" else "str")
+    if index.hasnans:
+        raise DataError("ids must not be missing")
     if inferred == "integer":
         return pd.Index(index, dtype=np.int64)
     if inferred == "string":
         return pd.Index(index, dtype="str")
-    raise DataError(f"ids must be all integers or all strings, got {inferred} ids such as {index[0]!r}")
+    raise DataError(f"ids must be all integers or all strings, got {inferred} ids such as {shown(index[0])}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,7 +166,7 @@ class Interactions:
             user = int(np.searchsorted(self.matrix.indptr, at, side="right")) - 1
             item = self.matrix.indices[at]
             raise DataError(
-                f"rating {ratings[at]:g} of user {self.users.values[user]!r} for item {self.items.values[item]!r} "
+                f"rating {ratings[at]:g} of user {shown(self.users.values[user])} for item {shown(self.items.values[item])} "
                 f"must be {wanted} ({int(bad.sum())} such ratings)"
             )
 
@@ -225,7 +234,7 @@ class Interactions:
         if duplicates == "error" and not new.all():
             user, item = divmod(int(keys[np.flatnonzero(~new)[0]]), len(items))
             raise DataError(
-                f"user {users.values[user]!r} and item {items.values[item]!r} occur together more than once "
+                f"user {shown(users.values[user])} and item {shown(items.values[item])} occur together more than once "
                 f"({int((~new).sum())} repeated rows in all); declare duplicates: last, mean, max or sum"
             )
         first = np.flatnonzero(new)

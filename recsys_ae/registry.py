@@ -23,6 +23,12 @@ class Registry:
     def __iter__(self) -> Iterator[str]:
         return iter(self.places)
 
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.places
+
     def get(self, name: str) -> Any:
         """The object called `name`; `ConfigError` with a suggestion if there is none."""
         if name not in self.places:

@@ -62,11 +62,11 @@ def read_idx(path: Path, magic: int) -> NDArray[np.uint8]:
         raise DataError(f"{path} cannot be read: {error}") from None
     dimensions = magic & 0xFF
     header = 4 * (1 + dimensions)
+    if content[:4] != struct.pack(">I", magic):
+        raise DataError(f"{path} starts with 0x{content[:4].hex()}, an IDX file of this kind with {magic:#010x}")
     if len(content) < header:
         raise DataError(f"{path} is too short for an IDX file: {len(content)} bytes")
-    found, *shape = struct.unpack(f">{1 + dimensions}I", content[:header])
-    if found != magic:
-        raise DataError(f"{path} starts with {found:#010x}, an IDX file of this kind with {magic:#010x}")
+    shape = struct.unpack(f">{dimensions}I", content[4:header])
     expected = int(np.prod(shape, dtype=object))
     if len(content) - header != expected:
         raise DataError(f"{path} holds {len(content) - header} values, its header says {expected}")

@@ -12,7 +12,7 @@ from recsys_ae.data.fetch import locate
 from recsys_ae.data.synthetic import planted_ratings
 from recsys_ae.data.tables import IdTypes, guess_table, read_table
 from recsys_ae.errors import ConfigError, DataError, UnknownIdError, did_you_mean
-from recsys_ae.interactions import Duplicates, IdMap, Interactions, Split
+from recsys_ae.interactions import Duplicates, IdMap, Interactions, Split, shown
 
 NoiseFloor = Callable[[Interactions], float]
 
@@ -93,7 +93,7 @@ def read_history(path: Path, items: IdMap, *, skip_unknown: bool = False) -> tup
     if unknown.any() and not skip_unknown:
         first = frame["item_id"][unknown].iloc[0]
         raise UnknownIdError(
-            f"{path}: the model does not know item {first!r} ({int(unknown.sum())} such rows); --skip-unknown leaves them out"
+            f"{path}: the model does not know item {shown(first)} ({int(unknown.sum())} such rows); --skip-unknown leaves them out"
         )
     if unknown.all():
         raise DataError(f"{path}: the model knows none of the items")

@@ -198,7 +198,7 @@ def _type_of(role: str, ids: IdTypes, sample: list[str]) -> pa.DataType:
     if role == "rating":
         return pa.float32()
     if role == "time":
-        return pa.int64() if all(_is_plain_integer(value) for value in sample) else pa.timestamp("s")
+        return pa.int64() if all(map(_is_plain_integer, sample[:1])) else pa.timestamp("s")
     kind = ids.get(role) or ("int" if all(_is_plain_integer(value) for value in sample) else "str")
     return pa.int64() if kind == "int" else pa.string()
 

@@ -70,7 +70,7 @@ def reciprocal_rank(hits: Hits, relevant: Counts) -> Values:
     >>> reciprocal_rank(np.array([[False, False, True]]), np.array([1])).round(4)
     array([0.3333])
     """
-    return np.asarray(hits.any(axis=1) / (hits.argmax(axis=1) + 1))
+    return np.divide(hits.any(axis=1), hits.argmax(axis=1) + 1)
 
 
 def hit_rate(hits: Hits, relevant: Counts) -> Values:

@@ -1,0 +1,89 @@
+"""Small data with known answers, made of code so that a test shows what it is about.
+
+Rectangular and asymmetric throughout: swapping users and items cannot go unseen.
+"""
+
+import numpy as np
+import pandas as pd
+from scipy.sparse import csr_array
+
+from recsys_ae.interactions import IdMap, Interactions
+
+N_USERS, N_ITEMS = 12, 7
+USERS = IdMap([f"u{number:02d}" for number in range(N_USERS)])
+ITEMS = IdMap(np.arange(100, 100 + N_ITEMS))
+
+
+def taste() -> np.ndarray:
+    """float32 [12, 7]: users 0-7 rate items 0-3 with 5 and 4-6 with 1, users 8-11 the other way round."""
+    ratings = np.full((N_USERS, N_ITEMS), 1, np.float32)
+    ratings[:8, :4] = 5
+    ratings[8:, 4:] = 5
+    return ratings
+
+
+def held_out() -> np.ndarray:
+    """bool [12, 7]: one pair per user that is not observed; over the users every item is left out once at least."""
+    hidden = np.zeros((N_USERS, N_ITEMS), bool)
+    hidden[np.arange(N_USERS), np.arange(N_USERS) % N_ITEMS] = True
+    return hidden
+
+
+def planted() -> Interactions:
+    """The tastes at the pairs that are not held out."""
+    return from_dense(taste(), ~held_out(), scale=(1.0, 5.0))
+
+
+def from_dense(ratings: np.ndarray, observed: np.ndarray | None = None, **options) -> Interactions:
+    """Interactions from a dense matrix; ids are u00, u01, ... and 100, 101, ...; zeros are observed like all others."""
+    observed = np.ones(ratings.shape, bool) if observed is None else observed
+    user, item = np.nonzero(observed)
+    indptr = np.r_[0, np.cumsum(observed.sum(axis=1))]
+    matrix = csr_array((ratings[user, item].astype(np.float32), item.astype(np.int32), indptr), shape=ratings.shape)
+    users = IdMap([f"u{number:02d}" for number in range(ratings.shape[0])])
+    return Interactions(matrix, users, IdMap(np.arange(100, 100 + ratings.shape[1])), **options)
+
+
+def random_interactions(seed: int = 0, n_users: int = 40, n_items: int = 25, share: float = 0.3, times: bool = True):
+    """Random ratings 0..5 (zeros are ratings) with random times that hold ties."""
+    rng = np.random.default_rng(seed)
+    observed = rng.random((n_users, n_items)) < share
+    observed[:, 0] |= ~observed.any(axis=1)
+    data = from_dense(rng.integers(0, 6, (n_users, n_items)).astype(np.float32), observed)
+    stamps = rng.integers(0, 50, len(data)) if times else None
+    return Interactions(data.matrix, data.users, data.items, stamps)
+
+
+def events() -> pd.DataFrame:
+    """A log with repeated events of one user and item."""
+    return pd.DataFrame(
+        {
+            "user_id": ["b", "a", "b", "b", "a"],
+            "item_id": [7, 7, 9, 7, 7],
+            "rating": [1.0, 0.0, 2.0, 4.0, 3.0],
+            "time": [30, 10, 20, 10, 10],
+        }
+    )
+
+
+# Parameters under which each model is quick on the small data, and learns it if it can.
+SMALL = {
+    "autorec": {"hidden": [8], "epochs": 400, "batch_size": 4, "learning_rate": 0.01, "l2": 0.1, "dropout": 0.0, "decay": 1.0},
+    "mf": {"factors": 2, "epochs": 150, "batch_size": 4, "learning_rate": 0.05, "l2": 0.5, "decay": 1.0},
+    "pca": {"factors": 2},
+    "bias": {},
+    "popularity": {},
+}
+VARIANTS = {
+    "autorec-item": ("autorec", {**SMALL["autorec"], "axis": "item"}),
+    "autorec-user": ("autorec", {**SMALL["autorec"], "axis": "user"}),
+    "autorec-item-bias": ("autorec", {**SMALL["autorec"], "axis": "item", "centring": "bias"}),
+    "autorec-user-mean-deep": ("autorec", {**SMALL["autorec"], "axis": "user", "centring": "mean", "hidden": [8, 4]}),
+    "autorec-user-sigmoid-tied": ("autorec", {**SMALL["autorec"], "axis": "user", "output": "sigmoid", "tied": True}),
+    "autorec-item-sigmoid": ("autorec", {**SMALL["autorec"], "axis": "item", "output": "sigmoid"}),
+    "mf": ("mf", SMALL["mf"]),
+    "pca": ("pca", SMALL["pca"]),
+    "pca-raw": ("pca", {**SMALL["pca"], "centring": "none"}),
+    "bias": ("bias", {}),
+    "popularity": ("popularity", {}),
+}

@@ -1,0 +1,132 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from recsys_ae.data.cards import read_card
+from recsys_ae.data.ratings import load_given_split, load_ratings, read_history, read_interactions
+from recsys_ae.data.synthetic import planted_ratings
+from recsys_ae.errors import ConfigError, DataError, UnknownIdError
+from recsys_ae.interactions import IdMap
+
+CARD = """
+name: mine
+kind: ratings
+files:
+  - {path: all.csv, columns: {user: u, item: i, rating: r}}
+splits:
+  flagged: {flags: flags.parquet, column: test}
+  files: {train: a.csv, test: b.csv}
+"""
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    monkeypatch.delenv("RECSYS_AE_DATA", raising=False)
+    (tmp_path / "mine.yaml").write_text(CARD)
+    (tmp_path / "all.csv").write_text("u,i,r\n3,x,1\n1,y,2\n1,x,3\n2,z,4\n")
+    (tmp_path / "a.csv").write_text("u,i,r\n3,x,1\n1,y,2\n")
+    (tmp_path / "b.csv").write_text("u,i,r\n1,x,3\n2,z,4\n")
+    pd.DataFrame({"test": [False, False, True, True]}).to_parquet(tmp_path / "flags.parquet")
+    return read_card(str(tmp_path / "mine.yaml"))
+
+
+def test_own_card(own):
+    data = load_ratings(*own).interactions
+    assert data.users.values.tolist() == [1, 2, 3]
+    assert data.items.values.tolist() == ["x", "y", "z"]
+
+
+def test_given_splits_as_files_and_as_flags_are_the_same(own):
+    files, flags = load_given_split(*own, "files"), load_given_split(*own, "flagged")
+    assert files.digest == flags.digest
+    assert files.test.to_frame()["rating"].tolist() == [3.0, 4.0]
+
+
+def test_flags_must_fit(own, tmp_path):
+    pd.DataFrame({"test": [False, True]}).to_parquet(tmp_path / "flags.parquet")
+    with pytest.raises(DataError, match="has 2 rows, the ratings it marks have 4"):
+        load_given_split(*own, "flagged")
+
+
+def test_unknown_split(own):
+    with pytest.raises(ConfigError, match="has no split 'file'; did you mean 'files'"):
+        load_given_split(*own, "file")
+
+
+def test_history_for_a_model(tmp_path):
+    path = tmp_path / "log.csv"
+    path.write_text("user,item,rating\na,1,5\na,1,3\nb,2,4\nb,9,4\n")
+    with pytest.raises(UnknownIdError, match=r"does not know item 9 \(1 such rows\)"):
+        read_history(path, IdMap([1, 2]))
+    data, skipped = read_history(path, IdMap([1, 2]), skip_unknown=True)
+    assert skipped == 1
+    assert data.to_frame()["rating"].tolist() == [3.0, 4.0]
+
+
+def test_interactions_from_a_file_without_a_card(tmp_path):
+    (tmp_path / "log.tsv").write_text("user\titem\trating\n7\tx\t0\n7\ty\t2\n")
+    data = read_interactions(tmp_path / "log.tsv")
+    assert data.to_frame().to_dict("list") == {"user_id": [7, 7], "item_id": ["x", "y"], "rating": [0.0, 2.0]}
+
+
+class TestPlanted:
+    def test_noise_floor_is_what_the_best_predictor_reaches(self):
+        """The mean rating of many users with one taste is the best predictor; its error is the floor."""
+        data, floor = planted_ratings(400, 60, 12_000, factors=1, noise=0.6, seed=3)
+        assert data.matrix.shape == (400, 60)
+        assert len(data) == 12_000
+        assert 0.58 < floor(data) < 0.68
+        quiet, quiet_floor = planted_ratings(400, 60, 12_000, factors=1, noise=0.01, seed=3)
+        assert quiet_floor(quiet) < 0.1
+        difference = (data.matrix.toarray() - quiet.matrix.toarray())[quiet.matrix.toarray() > 0]
+        assert abs(np.sqrt(np.mean(difference**2)) - np.hypot(floor(data), 0.29)) < 0.15
+
+    def test_popularity_has_a_long_tail(self):
+        data, _ = planted_ratings(400, 200, 12_000)
+        counts = np.sort(np.bincount(data.item_rows(), minlength=200))[::-1]
+        assert counts[:20].sum() > 3 * counts[-20:].sum()
+
+    def test_the_seed_decides(self):
+        sizes = (50, 30, 400)
+        assert planted_ratings(*sizes, seed=1)[0].digest == planted_ratings(*sizes, seed=1)[0].digest
+        assert planted_ratings(*sizes, seed=1)[0].digest != planted_ratings(*sizes, seed=2)[0].digest
+
+    def test_too_many_ratings(self):
+        with pytest.raises(DataError, match="do not fit"):
+            planted_ratings(10, 10, 51)
+
+
+@pytest.mark.data("ml-100k")
+def test_movielens_100k_as_published():
+    card, folder = read_card("ml-100k")
+    whole = load_ratings(card, folder).interactions
+    assert whole.matrix.shape == (943, 1682)
+    assert len(whole) == 100_000
+    assert whole.times is not None
+    for name, n_test in {
+        "u1": 20_000,
+        "u2": 20_000,
+        "u3": 20_000,
+        "u4": 20_000,
+        "u5": 20_000,
+        "ua": 9_430,
+        "ub": 9_430,
+    }.items():
+        split = load_given_split(card, folder, name)
+        assert len(split.test) == n_test
+        assert split.train.plus(split.test).digest == whole.digest
+
+
+@pytest.mark.data("ml-1m")
+def test_movielens_1m_and_its_fixed_splits():
+    card, folder = read_card("ml-1m")
+    split = load_given_split(card, folder, "random-90-10")
+    assert split.train.matrix.shape == (6040, 3706)
+    assert len(split.test) == 100_020
+    assert np.bincount(split.train.plus(split.test).matrix.data.astype(int))[1:].tolist() == [
+        56174,
+        107557,
+        261197,
+        348971,
+        226310,
+    ]
