@@ -10,7 +10,7 @@ demo: .venv/demo.stamp
 test: .venv/test.stamp
 	$(BIN)/python -m pytest
 
-# What a change must also pass; needs no data.
+# What a change must also pass.
 check: .venv/dev.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

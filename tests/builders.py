@@ -70,7 +70,7 @@ def events() -> pd.DataFrame:
 SMALL = {
     "autorec": {"hidden": [8], "epochs": 400, "batch_size": 4, "learning_rate": 0.01, "l2": 0.1, "dropout": 0.0, "decay": 1.0},
     "mf": {"factors": 2, "epochs": 150, "batch_size": 4, "learning_rate": 0.05, "l2": 0.5, "decay": 1.0},
-    "pca": {"factors": 2},
+    "pca": {"factors": 1},
     "bias": {},
     "popularity": {},
 }
@@ -83,7 +83,7 @@ VARIANTS = {
     "autorec-item-sigmoid": ("autorec", {**SMALL["autorec"], "axis": "item", "output": "sigmoid"}),
     "mf": ("mf", SMALL["mf"]),
     "pca": ("pca", SMALL["pca"]),
-    "pca-raw": ("pca", {**SMALL["pca"], "centring": "none"}),
+    "pca-raw": ("pca", {"factors": 2, "centring": "none"}),
     "bias": ("bias", {}),
     "popularity": ("popularity", {}),
 }

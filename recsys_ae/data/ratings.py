@@ -93,7 +93,8 @@ def read_history(path: Path, items: IdMap, *, skip_unknown: bool = False) -> tup
     if unknown.any() and not skip_unknown:
         first = frame["item_id"][unknown].iloc[0]
         raise UnknownIdError(
-            f"{path}: the model does not know item {shown(first)} ({int(unknown.sum())} such rows); --skip-unknown leaves them out"
+            f"{path}: the model does not know item {shown(first)} ({int(unknown.sum())} such rows); "
+            "--skip-unknown leaves them out"
         )
     if unknown.all():
         raise DataError(f"{path}: the model knows none of the items")

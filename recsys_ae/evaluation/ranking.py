@@ -70,7 +70,8 @@ def reciprocal_rank(hits: Hits, relevant: Counts) -> Values:
     >>> reciprocal_rank(np.array([[False, False, True]]), np.array([1])).round(4)
     array([0.3333])
     """
-    return np.divide(hits.any(axis=1), hits.argmax(axis=1) + 1)
+    rank_of_first: Values = hits.argmax(axis=1) + 1.0
+    return hits.any(axis=1) / rank_of_first
 
 
 def hit_rate(hits: Hits, relevant: Counts) -> Values:
@@ -79,4 +80,4 @@ def hit_rate(hits: Hits, relevant: Counts) -> Values:
     >>> hit_rate(np.array([[False, False, True]]), np.array([1]))
     array([1.])
     """
-    return hits.any(axis=1).astype(np.float64)
+    return np.asarray(hits.any(axis=1), np.float64)

@@ -72,6 +72,9 @@ def load_model(folder: Path | str) -> Recommender:
         DataError: there is no model, or one that is damaged or of a later format.
     """
     folder = Path(folder)
+    for name in ("model.json", "arrays.safetensors", "items.parquet"):
+        if not (folder / name).is_file():
+            raise DataError(f"there is no complete model in {folder}: {name} is missing")
     try:
         description = json.loads((folder / "model.json").read_text(encoding="utf-8"))
         if description["format"] != FORMAT:
@@ -85,9 +88,7 @@ def load_model(folder: Path | str) -> Recommender:
             scale=None if scale is None else (float(scale[0]), float(scale[1])),
             arrays=load_file(folder / "arrays.safetensors"),
         )
-    except FileNotFoundError as error:
-        raise DataError(f"there is no complete model in {folder}: {Path(error.filename).name} is missing") from None
-    except (OSError, KeyError, TypeError, json.JSONDecodeError, SafetensorError, pa.ArrowInvalid, ConfigError) as error:
+    except (OSError, KeyError, TypeError, ValueError, SafetensorError, ConfigError) as error:
         raise DataError(f"the model in {folder} is damaged: {error}") from None
     return model
 

@@ -5,6 +5,7 @@ import threading
 import zipfile
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from typing import ClassVar
 
 import pytest
 
@@ -19,7 +20,7 @@ LINES = b"1\t10\t3\t5\n" * 50
 class RangeHandler(SimpleHTTPRequestHandler):
     """Serves a folder, and the rest of a file when a range is asked for."""
 
-    requests: list[str | None] = []
+    requests: ClassVar[list[str | None]] = []
 
     def do_GET(self):
         wanted = self.headers.get("Range")

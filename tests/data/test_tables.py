@@ -78,7 +78,7 @@ def test_declared_types_win(tmp_path):
         ("u,i,r,t\n1,2,3,4\n1,3,7,5\n", "line 3: r '7' is outside the scale 1 to 5"),
         ("u,i,r,t\n1,2,3,4\n1,3,2\n", "line 3: expected 4 fields, got 3: '1,3,2'"),
         ("u,i,r,t\n1,2,3,4\n1,3,2,5,6\n", "line 3: expected 4 fields, got 5"),
-        ("u,i,r,t\n1,2,3,4\n1,3,2,soon\n", "line 3: t 'soon' is not a time"),
+        ("u,i,r,t\n1,2,3,4\n1,3,2,soon\n", "line 3: t 'soon' is not an integer"),
         ("u,i,r,t\n" + "1,2,3,4\n" * 1200 + "1,b,3,4\n", r"line 1202: i 'b' is not an integer \(declare ids: {item: str}"),
         ("u,i,r,t\n99999999999999999999,2,3,4\n", "line 2: u '99999999999999999999' is not an integer"),
         ("u,i,r,t\na,2,3,4\n,2,3,4\n", "line 3: u '' is empty"),

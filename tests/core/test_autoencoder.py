@@ -1,0 +1,75 @@
+import pytest
+import torch
+from torch import nn
+
+from recsys_ae.core.autoencoder import ACTIVATIONS, Autoencoder
+from recsys_ae.errors import ConfigError
+
+
+def generator() -> torch.Generator:
+    return torch.Generator().manual_seed(3)
+
+
+def test_is_the_network_that_everybody_writes():
+    """Same weights, same input: values and gradients of a dense nn.Sequential."""
+    ours = Autoencoder(9, [5, 3], activation="tanh", output_activation="sigmoid", generator=generator())
+    theirs = nn.Sequential(
+        nn.Linear(9, 5), nn.Tanh(), nn.Linear(5, 3), nn.Tanh(), nn.Linear(3, 5), nn.Tanh(), nn.Linear(5, 9), nn.Sigmoid()
+    )
+    with torch.no_grad():
+        theirs[0].weight.copy_(ours.input_weight.T)
+        theirs[2].weight.copy_(ours.encoder_weights[0])
+        theirs[4].weight.copy_(ours.decoder_weights[0].T)
+        theirs[6].weight.copy_(ours.output_weight)
+        for layer, bias in zip(
+            (theirs[0], theirs[2], theirs[4], theirs[6]),
+            (*ours.encoder_biases, *ours.decoder_biases, ours.output_bias),
+            strict=True,
+        ):
+            bias.copy_(torch.randn(bias.shape))
+            layer.bias.copy_(bias)
+    x = torch.rand(4, 9)
+    torch.testing.assert_close(ours(x), theirs(x))
+    ours(x).square().sum().backward()
+    theirs(x).square().sum().backward()
+    torch.testing.assert_close(ours.input_weight.grad, theirs[0].weight.grad.T)
+    torch.testing.assert_close(ours.decoder_weights[0].grad, theirs[4].weight.grad.T)
+    torch.testing.assert_close(ours.output_weight.grad, theirs[6].weight.grad)
+
+
+def test_tied_decoder_has_no_weights_of_its_own():
+    tied = Autoencoder(9, [5, 3], tied=True, generator=generator())
+    untied = Autoencoder(9, [5, 3], generator=generator())
+    assert len(tied.weight_matrices()) == 2
+    assert len(untied.weight_matrices()) == 4
+    code = torch.rand(2, 3)
+    hidden = torch.sigmoid(code @ tied.encoder_weights[0] + tied.decoder_biases[0])
+    torch.testing.assert_close(tied.decode(code), hidden @ tied.input_weight.T + tied.output_bias)
+
+
+def test_encoder_and_decoder_are_usable_alone():
+    module = Autoencoder(9, [5, 3], generator=generator())
+    x = torch.rand(4, 9)
+    assert module.encode(x).shape == (4, 3)
+    torch.testing.assert_close(module.decode(module.encode(x)), module(x))
+
+
+def test_generator_decides_the_weights():
+    first, second = (Autoencoder(9, [5], generator=generator()) for _ in range(2))
+    torch.testing.assert_close(first.input_weight, second.input_weight, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_every_activation_runs(name):
+    assert torch.isfinite(Autoencoder(4, [3], activation=name, generator=generator())(torch.randn(2, 4))).all()
+
+
+@pytest.mark.parametrize("hidden", [[], [0], [5, -1]])
+def test_impossible_sizes(hidden):
+    with pytest.raises(ConfigError, match="hidden sizes"):
+        Autoencoder(4, hidden)
+
+
+def test_unknown_activation():
+    with pytest.raises(ConfigError, match="did you mean 'sigmoid'"):
+        Autoencoder(4, [3], activation="sigmod")

@@ -1,0 +1,154 @@
+from dataclasses import dataclass
+
+import pytest
+import torch
+from torch import nn
+
+from recsys_ae.core.autoencoder import Autoencoder
+from recsys_ae.core.checkpoint import Checkpoint, restore
+from recsys_ae.core.corruption import Masking
+from recsys_ae.core.losses import squared_error
+from recsys_ae.core.optimisers import OPTIMISERS
+from recsys_ae.core.trainer import Callback, TrainConfig, fit
+from recsys_ae.errors import ConfigError, DataError, TrainingError
+
+ROWS = torch.rand(30, 6, generator=torch.Generator().manual_seed(5))
+
+
+@dataclass
+class Reconstruction:
+    l2: float = 0.0
+
+    def loss(self, module, batch, generator):
+        return squared_error(module(Masking(0.3)(batch, generator)), batch, torch.ones_like(batch))
+
+    def penalty(self, module):
+        return self.l2 / 2 * module.input_weight.square().sum()
+
+
+def module() -> Autoencoder:
+    return Autoencoder(6, [4], generator=torch.Generator().manual_seed(1))
+
+
+class Stop(Callback):
+    """Dies after an epoch, like a machine."""
+
+    def __init__(self, after: int) -> None:
+        self.after = after
+
+    def on_epoch(self, training) -> None:
+        if len(training.history) == self.after:
+            raise KeyboardInterrupt
+
+
+class Started(Callback):
+    """Notes how many epochs there are when training starts."""
+
+    def __init__(self, lengths: list[int]) -> None:
+        self.lengths = lengths
+
+    def on_start(self, training) -> None:
+        self.lengths.append(len(training.history))
+
+
+def error_on_others(module: nn.Module) -> float:
+    others = torch.rand(20, 6, generator=torch.Generator().manual_seed(6))
+    return float((module(others) - others).square().mean())
+
+
+@pytest.mark.parametrize("optimiser", OPTIMISERS)
+@pytest.mark.parametrize("after", [1, 4])
+def test_interrupted_training_continues_exactly(tmp_path, optimiser, after):
+    config = TrainConfig(epochs=9, batch_size=7, optimiser=optimiser, learning_rate=0.02, decay=0.9, seed=4)
+
+    def run(*callbacks: Callback):
+        trained = module()
+        history = fit(trained, Reconstruction(0.1), ROWS, config, valid=lambda: error_on_others(trained), callbacks=callbacks)
+        return trained, [(epoch.number, epoch.loss, epoch.valid) for epoch in history]
+
+    whole, history = run()
+    with pytest.raises(KeyboardInterrupt):
+        run(Checkpoint(tmp_path / "checkpoint"), Stop(after))
+    lengths: list[int] = []
+    continued, again = run(Checkpoint(tmp_path / "checkpoint"), Started(lengths))
+    assert 1 <= lengths[0] <= after
+    assert again == history
+    for name, weight in whole.state_dict().items():
+        assert torch.equal(weight, continued.state_dict()[name])
+
+
+def test_checkpoint_of_another_configuration_is_refused(tmp_path):
+    path = tmp_path / "checkpoint"
+    fit(module(), Reconstruction(), ROWS, TrainConfig(epochs=1, batch_size=5), callbacks=[Checkpoint(path)])
+    with pytest.raises(DataError, match="another configuration"):
+        fit(module(), Reconstruction(), ROWS, TrainConfig(epochs=2, batch_size=5), callbacks=[Checkpoint(path)])
+
+
+def test_damaged_checkpoint_is_refused(tmp_path):
+    path = tmp_path / "checkpoint"
+    path.write_bytes(b"not safetensors")
+    with pytest.raises(DataError, match="is not a checkpoint"):
+        restore(None, path)
+
+
+def test_best_weights_are_restored_and_patience_ends_training():
+    values = iter([3.0, 2.0, 2.5, 2.6, 2.7, 0.0])
+    seen = []
+
+    class Record(Callback):
+        def on_epoch(self, training) -> None:
+            seen.append(training.module.input_weight.detach().clone())
+
+    trained = module()
+    config = TrainConfig(epochs=6, batch_size=8, learning_rate=0.1, patience=3)
+    history = fit(trained, Reconstruction(), ROWS, config, valid=lambda: next(values), callbacks=[Record()])
+    assert len(history) == 5
+    assert torch.equal(trained.input_weight, seen[1])
+
+
+def test_loss_is_the_mean_over_entries_whatever_the_batches():
+    """With a learning rate of almost nothing, every batch size sees the same loss."""
+
+    class Plain(Reconstruction):
+        def loss(self, module, batch, generator):
+            return squared_error(module(batch), batch, torch.ones_like(batch))
+
+    losses = {
+        size: fit(module(), Plain(), ROWS, TrainConfig(epochs=1, batch_size=size, learning_rate=1e-12))[0].loss
+        for size in (1, 7, 30)
+    }
+    expected = (module()(ROWS) - ROWS).square().mean().item()
+    assert list(losses.values()) == pytest.approx([expected] * 3, rel=1e-5)
+
+
+def test_penalty_of_an_epoch_does_not_depend_on_the_batches():
+    """Plain gradient descent on the penalty alone shrinks weights by the same factor for any batch size (to first order)."""
+
+    class Shrink(Reconstruction):
+        def loss(self, module, batch, generator):
+            return squared_error(batch, batch, torch.ones_like(batch))
+
+    weights = {}
+    for size in (6, 30):
+        trained = module()
+        fit(trained, Shrink(l2=1.0), ROWS, TrainConfig(epochs=1, batch_size=size, optimiser="sgd", learning_rate=1e-3))
+        weights[size] = trained.input_weight
+    torch.testing.assert_close(weights[6], weights[30], rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(weights[30], module().input_weight * (1 - 1e-3))
+
+
+def test_diverging_training_is_an_error():
+    class Explode(Reconstruction):
+        def penalty(self, module: nn.Module):
+            return module.input_weight.sum() * torch.nan
+
+    with pytest.raises(TrainingError, match="the loss is nan in epoch 1; try a lower learning_rate"):
+        fit(module(), Explode(), ROWS, TrainConfig(epochs=2, batch_size=5))
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"epochs": 0}, {"batch_size": 0}, {"patience": -1}, {"learning_rate": 0.0}, {"optimiser": "adm"}]
+)
+def test_impossible_configurations(wrong):
+    with pytest.raises(ConfigError):
+        fit(module(), Reconstruction(), ROWS, TrainConfig(**{"epochs": 1, "batch_size": 5, **wrong}))

@@ -1,0 +1,144 @@
+import numpy as np
+import pandas as pd
+import pytest
+from builders import VARIANTS, planted, random_interactions, taste
+from implicit.evaluation import ranking_metrics_at_k
+from scipy.sparse import csr_matrix
+
+from recsys_ae import Split, build_model, evaluate, evaluate_recommendations, recommend
+from recsys_ae.errors import ConfigError, DataError
+from recsys_ae.evaluation.metrics import RANKING_METRICS
+from recsys_ae.splitting import per_user, random
+
+ALL = ["rmse", "mae", *(f"{name}@{k}" for name in RANKING_METRICS for k in (1, 3, 10))]
+
+
+def split() -> Split:
+    return per_user(random_interactions(seed=2), test=0.3, valid=0.1)
+
+
+def fitted(name: str = "bias"):
+    kind, params = VARIANTS[name]
+    return build_model(kind, params).fit(split().train)
+
+
+@pytest.mark.parametrize("name", ["bias", "popularity", "pca"])
+def test_batches_do_not_influence_values(name):
+    model = fitted(name)
+    reports = [evaluate(model, split(), ALL, batch_users=size) for size in (1, 7, 1000)]
+    for report in reports[1:]:
+        assert report.metrics == pytest.approx(reports[0].metrics, abs=1e-12)
+
+
+@pytest.mark.parametrize("relevant_at", [None, 3.0])
+def test_exported_lists_give_the_same_values(relevant_at):
+    model, parts = fitted("pca"), split()
+    ranking = [name for name in ALL if "@" in name]
+    live = evaluate(model, parts, ranking, relevant_at=relevant_at)
+    lists = recommend(model, parts.history("test"), k=10).to_frame()
+    filed = evaluate_recommendations(lists, parts.test.to_frame(), ranking, list_length=10, relevant_at=relevant_at)
+    assert filed.metrics == pytest.approx(live.metrics, abs=1e-12)
+    assert filed.counts["users_evaluated"] == live.counts["users_evaluated"]
+
+
+def test_rating_metrics_by_hand():
+    data = planted()
+    part = np.arange(len(data)) % 4 == 0
+    parts = Split(data.where(~part), data.where(np.zeros(len(data), bool)), data.where(part))
+    model = build_model("bias", {}).fit(parts.train)
+    predicted = np.clip(model.scores(parts.history("test"), np.arange(12)), 1, 5)
+    errors = (predicted - taste())[parts.test.matrix.toarray() > 0]
+    metrics = evaluate(model, parts, ["rmse", "mae"]).metrics
+    assert metrics["rmse"] == pytest.approx(np.sqrt(np.mean(errors**2)), rel=1e-6)
+    assert metrics["mae"] == pytest.approx(np.mean(np.abs(errors)), rel=1e-6)
+
+
+def test_agrees_with_implicit():
+    """implicit recommends and counts by itself; its precision divides by min(k, relevant), as our capped recall does."""
+    model, parts = fitted("pca"), split()
+    history = parts.history("test")
+
+    class Shim:
+        def recommend(self, userid, user_items, N, **_):  # noqa: N803 - implicit's name
+            rows = np.asarray(userid)
+            lists = recommend(model, history, users=history.users.values[rows], k=N)
+            return lists.item_rows.astype(np.int32), lists.scores
+
+    theirs = ranking_metrics_at_k(Shim(), binary(history.matrix), binary(parts.test.matrix), K=5, show_progress=False)
+    ours = evaluate(model, parts, ["ndcg@5", "map@5", "capped_recall@5"])
+    relevant = np.diff(parts.test.matrix.indptr)
+    hits = ours.per_user["capped_recall@5"] * np.minimum(5, relevant[relevant > 0])
+    assert theirs["ndcg"] == pytest.approx(ours.metrics["ndcg@5"], rel=1e-6)
+    assert theirs["map"] == pytest.approx(ours.metrics["map@5"], rel=1e-6)
+    assert theirs["precision"] == pytest.approx(hits.sum() / np.minimum(5, relevant).sum(), rel=1e-6)
+
+
+def binary(matrix):
+    """The pattern as implicit wants it: ones, 32-bit indices."""
+    indices, indptr = matrix.indices.astype(np.int32), matrix.indptr.astype(np.int32)
+    return csr_matrix((np.ones(matrix.nnz, np.float32), indices, indptr), shape=matrix.shape)
+
+
+def test_who_was_counted_is_part_of_the_report():
+    data = random_interactions(seed=2)
+    parts = random(data, test=0.02)
+    report = evaluate(fitted(), parts, ["ndcg@5", "rmse"])
+    tested = np.diff(parts.test.matrix.indptr) > 0
+    assert report.counts == {
+        "users_evaluated": tested.sum(),
+        "users_skipped": 40 - tested.sum(),
+        "relevant": len(parts.test),
+        "ratings": len(parts.test),
+    }
+    assert report.users.tolist() == data.users.values[tested].tolist()
+    assert report.metrics["ndcg@5"] == pytest.approx(report.per_user["ndcg@5"].mean())
+
+
+def test_ranking_model_has_no_rating_error():
+    assert evaluate(fitted("popularity"), split(), ["rmse", "ndcg@3"]).metrics["rmse"] is None
+
+
+def test_empty_test_part():
+    data = random_interactions()
+    with pytest.raises(DataError, match="no test interactions"):
+        evaluate(fitted(), random(data, test=0.0), ["rmse"])
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("ndgc@10", "did you mean 'ndcg'"),
+        ("ndcg", "needs a list length"),
+        ("ndcg@0", "needs a list length"),
+        ("ndcg@x", "needs a list length"),
+        ("rmse@10", "takes no list length"),
+    ],
+)
+def test_unknown_metrics(name, message):
+    with pytest.raises(ConfigError, match=message):
+        evaluate(fitted(), split(), [name])
+
+
+class TestLists:
+    LISTS = pd.DataFrame({"user_id": [1, 1, 2], "rank": [1, 2, 1], "item_id": ["a", "b", "a"]})
+    TRUTH = pd.DataFrame({"user_id": [1, 3], "item_id": ["b", "zzz"]})
+
+    def test_user_without_a_list_has_no_hits(self):
+        report = evaluate_recommendations(self.LISTS, self.TRUTH, ["mrr@2", "hit_rate@1"], list_length=2)
+        assert report.per_user["mrr@2"].tolist() == [0.5, 0.0]
+        assert report.metrics["hit_rate@1"] == 0
+
+    @pytest.mark.parametrize(
+        ("metric", "message"), [("rmse", "needs predicted ratings"), ("ndcg@3", "but the lists have only 2")]
+    )
+    def test_what_lists_cannot_tell(self, metric, message):
+        with pytest.raises(ConfigError, match=message):
+            evaluate_recommendations(self.LISTS, self.TRUTH, [metric], list_length=2)
+
+    def test_two_items_at_one_rank(self):
+        with pytest.raises(DataError, match="two items of one user at the same rank"):
+            evaluate_recommendations(self.LISTS.assign(rank=1), self.TRUTH, ["mrr@1"], list_length=2)
+
+    def test_ids_of_another_type(self):
+        with pytest.raises(DataError, match="ids here are of type"):
+            evaluate_recommendations(self.LISTS, self.TRUTH.assign(item_id=[1, 2]), ["mrr@1"], list_length=2)

@@ -1,0 +1,90 @@
+import numpy as np
+import pytest
+import pytrec_eval
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics import ndcg_score
+
+from recsys_ae.evaluation.metrics import RANKING_METRICS
+from recsys_ae.evaluation.ranking import average_precision, capped_recall, hit_rate, ndcg, precision, recall, reciprocal_rank
+
+
+@st.composite
+def lists(draw):
+    """Hits of a few users and how many items are relevant for each, at least as many as there are hits."""
+    length = draw(st.integers(1, 12))
+    rows = draw(st.lists(st.lists(st.booleans(), min_size=length, max_size=length), min_size=1, max_size=6))
+    hits = np.array(rows)
+    missed = np.array(draw(st.lists(st.integers(0, 9), min_size=len(rows), max_size=len(rows))))
+    return hits, np.maximum(hits.sum(axis=1) + missed, 1)
+
+
+@pytest.mark.parametrize("name", RANKING_METRICS)
+class TestEveryMetric:
+    @given(data=lists())
+    def test_between_zero_and_one(self, name, data):
+        values = RANKING_METRICS.get(name)(*data)
+        assert values.shape == (len(data[0]),)
+        assert values.dtype == np.float64
+        assert ((values >= 0) & (values <= 1 + 1e-12)).all()
+
+    @given(data=lists())
+    def test_zero_exactly_without_hits(self, name, data):
+        np.testing.assert_array_equal(RANKING_METRICS.get(name)(*data) > 0, data[0].any(axis=1))
+
+    def test_perfect_list(self, name):
+        hits, relevant = np.ones((2, 4), bool), np.array([4, 4])
+        assert RANKING_METRICS.get(name)(hits, relevant).tolist() == [1.0, 1.0]
+
+    @given(data=lists())
+    def test_moving_a_hit_up_never_hurts(self, name, data):
+        hits, relevant = data
+        better = -np.sort(-hits.astype(int), axis=1) > 0
+        metric = RANKING_METRICS.get(name)
+        assert (metric(better, relevant) >= metric(hits, relevant) - 1e-12).all()
+
+    def test_one_user_does_not_influence_another(self, name):
+        hits, relevant = np.array([[True, False], [False, True]]), np.array([3, 1])
+        metric = RANKING_METRICS.get(name)
+        for user in range(2):
+            assert metric(hits, relevant)[user] == metric(hits[[user]], relevant[[user]])[0]
+
+
+@given(lists())
+def test_agree_with_trec_eval(data):
+    """trec_eval's names and normalisers: map_cut divides by all relevant items, success is the hit rate."""
+    hits, relevant = data
+    k = hits.shape[1]
+    qrels, run = {}, {}
+    for user, own in enumerate(hits):
+        listed = {f"d{place}": int(hit) for place, hit in enumerate(own)}
+        missed = {f"m{number}": 1 for number in range(relevant[user] - own.sum())}
+        qrels[str(user)] = listed | missed
+        run[str(user)] = {f"d{place}": float(k - place) for place in range(k)}
+    measures = {f"P.{k}", f"recall.{k}", f"ndcg_cut.{k}", f"map_cut.{k}", "recip_rank", f"success.{k}"}
+    found = pytrec_eval.RelevanceEvaluator(qrels, measures).evaluate(run)
+    theirs = {name: np.array([found[str(user)][name] for user in range(len(hits))]) for name in found["0"]}
+    close = {"rtol": 1e-9, "atol": 1e-12}
+    np.testing.assert_allclose(precision(hits, relevant), theirs[f"P_{k}"], **close)
+    np.testing.assert_allclose(recall(hits, relevant), theirs[f"recall_{k}"], **close)
+    np.testing.assert_allclose(ndcg(hits, relevant), theirs[f"ndcg_cut_{k}"], **close)
+    np.testing.assert_allclose(reciprocal_rank(hits, relevant), theirs["recip_rank"], **close)
+    np.testing.assert_allclose(hit_rate(hits, relevant), theirs[f"success_{k}"], **close)
+    rescaled = average_precision(hits, relevant) * np.minimum(k, relevant) / relevant
+    np.testing.assert_allclose(rescaled, theirs[f"map_cut_{k}"], **close)
+
+
+@given(lists())
+def test_ndcg_agrees_with_scikit_learn(data):
+    """Where all relevant items are in the list or behind it, scikit-learn's ideal is the same."""
+    hits, relevant = data
+    for own, total in zip(hits, relevant, strict=True):
+        truth = np.r_[own, np.ones(total - own.sum()), np.zeros(2)]
+        scores = -np.arange(len(truth), dtype=float)
+        assert ndcg(own[None], np.array([total]))[0] == pytest.approx(ndcg_score([truth], [scores], k=len(own)), abs=1e-9)
+
+
+def test_denominators_of_the_two_recalls():
+    hits, relevant = np.array([[True, True]]), np.array([8])
+    assert recall(hits, relevant)[0] == 0.25
+    assert capped_recall(hits, relevant)[0] == 1.0

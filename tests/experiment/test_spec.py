@@ -1,0 +1,112 @@
+import pytest
+
+from recsys_ae.errors import ConfigError
+from recsys_ae.experiment.spec import read_pipeline
+
+PIPELINE = """
+dataset: planted-ratings
+split: {kind: random, test: 0.1, valid: 0.05}
+models:
+  - {name: autorec, axis: item, hidden: 20}
+  - {name: mf, label: MF}
+metrics: [rmse, ndcg@10]
+export: {k: 5}
+"""
+
+
+def read(folder, text=PIPELINE, *settings):
+    path = folder / "mine.yaml"
+    path.write_text(text)
+    return read_pipeline(str(path), settings)
+
+
+def test_defaults_are_written_out(tmp_path):
+    pipeline = read(tmp_path)
+    assert pipeline.name == pipeline.experiment == "mine"
+    assert [model.label for model in pipeline.models] == ["autorec-item", "MF"]
+    assert pipeline.models[0].params["hidden"] == [20]
+    assert pipeline.models[1].params["factors"] == 64
+    assert pipeline.split_params == {"test": 0.1, "valid": 0.05, "seed": 0}
+
+
+def test_resolved_pipeline_means_the_same(tmp_path):
+    pipeline = read(tmp_path)
+    (tmp_path / "elsewhere").mkdir()
+    again = read(tmp_path / "elsewhere", pipeline.to_yaml())
+    assert again.to_yaml() == pipeline.to_yaml()
+    assert again.models == pipeline.models
+
+
+def test_settings_reach_every_level(tmp_path):
+    pipeline = read(
+        tmp_path,
+        PIPELINE,
+        "split.seed=3",
+        "models.MF.factors=7",
+        "models.0.hidden=[9, 4]",
+        "metrics=[mae]",
+        "export.k=2",
+        "seed=5",
+    )
+    assert pipeline.split_params["seed"] == 3
+    assert pipeline.models[1].params["factors"] == 7
+    assert pipeline.models[0].params["hidden"] == [9, 4]
+    assert (pipeline.metrics, pipeline.export.k, pipeline.seed) == (["mae"], 2, 5)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("metrics:", "metric:"), "unknown key 'metric'; did you mean 'metrics'"),
+        (("ndcg@10", "ndgc@10"), "did you mean 'ndcg'"),
+        (("name: mf", "name: bais"), "unknown model 'bais'; did you mean 'bias'"),
+        (("name: mf", "nam: mf"), r"models\.1: key 'name' is missing"),
+        (("hidden: 20", "hiden: 20"), r"models\.0 'autorec': unknown key 'hiden'; did you mean 'hidden'"),
+        (("hidden: 20", "hidden: many"), r"models\.0 'autorec': hidden"),
+        (("hidden: 20", "epochs: 0"), r"epochs: input should be greater than or equal to 1, got 0"),
+        (("axis: item", "axis: items"), "axis: input should be 'item' or 'user', got 'items'"),
+        (("kind: random", "kind: randm"), "unknown split 'randm'; did you mean 'random'"),
+        (("kind: random, ", ""), "key 'kind' is missing"),
+        (("test: 0.1", "tests: 0.1"), "split random: unknown key 'tests'; did you mean 'test'"),
+        (("test: 0.1", "test: lots"), "test: input should be a valid number"),
+        (("dataset: planted-ratings", "dataset: planted"), "unknown dataset 'planted'"),
+        (("dataset: planted-ratings", "dataset: digits"), "holds images"),
+        (("k: 5", "k: 5, model: autorek"), "export.model 'autorek' is not here"),
+        (("k: 5", "k: 5, by: recall@3"), "export.by 'recall@3' is not among the metrics"),
+        (("label: MF", "label: autorec-item"), "two models are called 'autorec-item'"),
+        (("label: MF", "label: ../MF"), "may have letters, digits"),
+    ],
+)
+def test_mistakes_are_named_with_their_place(tmp_path, change, message):
+    assert change[0] in PIPELINE
+    with pytest.raises(ConfigError, match=message):
+        read(tmp_path, PIPELINE.replace(*change))
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("split.seed", "needs key=value"),
+        ("split.sed=1", "unknown key 'sed'"),
+        ("models.5.hidden=1", "no entry '5'; there are autorec, MF"),
+        ("seed=[", "not valid YAML"),
+        ("seed.deeper=1", "has no keys|unknown key|nothing below|valid integer"),
+    ],
+)
+def test_wrong_settings(tmp_path, setting, message):
+    with pytest.raises(ConfigError, match=message):
+        read(tmp_path, PIPELINE, setting)
+
+
+def test_own_card_inside_the_pipeline(tmp_path):
+    own = "dataset: {name: own, kind: ratings, files: [{path: log.csv, columns: {user: u, item: i}}]}"
+    pipeline = read(tmp_path, PIPELINE.replace("dataset: planted-ratings", own))
+    assert pipeline.card.name == "own"
+    assert pipeline.card_folder == tmp_path
+
+
+def test_missing_and_unknown_pipelines(tmp_path):
+    with pytest.raises(ConfigError, match="there is no pipeline file"):
+        read_pipeline(str(tmp_path / "absent.yaml"))
+    with pytest.raises(ConfigError, match="unknown pipeline 'dmo'; did you mean 'demo'"):
+        read_pipeline("dmo")

@@ -1,0 +1,163 @@
+import errno
+import json
+import os
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from builders import planted
+from filelock import FileLock
+
+from recsys_ae import build_model, export_recommendations, read_recommendations, recommend
+from recsys_ae.errors import DataError, OutputError, UnknownIdError
+from recsys_ae.export import local
+from recsys_ae.export.manifest import Manifest
+
+
+@pytest.fixture
+def model():
+    return build_model("bias", {}).fit(planted())
+
+
+@pytest.fixture
+def small_parts(monkeypatch):
+    monkeypatch.setattr(local, "PART_USERS", 5)
+
+
+def test_files_hold_what_recommend_gives(model, tmp_path, small_parts):
+    manifest = export_recommendations(model, planted(), tmp_path / "out", 3, batch_users=2)
+    frame, length = read_recommendations(tmp_path / "out")
+    pd.testing.assert_frame_equal(frame, recommend(model, planted(), k=3).to_frame(), check_dtype=False)
+    assert length == 3
+    assert manifest.files == ["part-00000.parquet", "part-00001.parquet", "part-00002.parquet"]
+    schema = pq.read_schema(tmp_path / "out" / "part-00000.parquet")
+    assert [str(field.type) for field in schema] == ["string", "int32", "int64", "float"]
+
+
+def test_manifest_says_what_was_made_from_what(model, tmp_path):
+    data = planted()
+    manifest = export_recommendations(model, data, tmp_path / "out", 7, exclude=[100, 101])
+    assert manifest == Manifest.read(tmp_path / "out")
+    assert manifest.data_digest == data.digest
+    assert manifest.filters == {"exclude_seen": True, "candidates": None, "excluded": 2}
+    frame, _ = read_recommendations(tmp_path / "out")
+    assert manifest.rows == len(frame)
+    assert manifest.users_without_items == 12 - frame["user_id"].nunique() > 0
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["manifest.json", "out", "part-00000.parquet"]
+
+
+def test_interrupted_export_continues(model, tmp_path, small_parts, monkeypatch):
+    whole = tmp_path / "whole"
+    export_recommendations(model, planted(), whole, 3)
+    written: list[str] = []
+    write = local._Job.write_part
+
+    def die_at_the_second(job, path, rows):
+        if len(written) == 1:
+            raise KeyboardInterrupt
+        written.append(path.name)
+        write(job, path, rows)
+
+    monkeypatch.setattr(local._Job, "write_part", die_at_the_second)
+    with pytest.raises(KeyboardInterrupt):
+        export_recommendations(model, planted(), tmp_path / "out", 3)
+    assert not (tmp_path / "out").exists()
+    monkeypatch.setattr(local._Job, "write_part", lambda job, path, rows: (written.append(path.name), write(job, path, rows)))
+    export_recommendations(model, planted(), tmp_path / "out", 3)
+    assert written == ["part-00000.parquet", "part-00001.parquet", "part-00002.parquet"]
+    for path in whole.iterdir():
+        assert path.read_bytes() == (tmp_path / "out" / path.name).read_bytes()
+
+
+def test_parts_of_another_export_are_not_continued(model, tmp_path, small_parts, monkeypatch):
+    write = local._Job.write_part
+    monkeypatch.setattr(local._Job, "write_part", lambda job, path, rows: write(job, path, rows) or 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        export_recommendations(model, planted(), tmp_path / "out", 3, exclude_seen=False)
+    monkeypatch.setattr(local._Job, "write_part", write)
+    export_recommendations(model, planted(), tmp_path / "out", 2, exclude_seen=False)
+    assert read_recommendations(tmp_path / "out")[0]["rank"].max() == 2
+
+
+def test_full_disk(model, tmp_path, small_parts, monkeypatch):
+    write = pq.ParquetWriter.write_table
+
+    def fail_later(writer, table):
+        if "u05" in table["user_id"].to_pylist():
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        write(writer, table)
+
+    monkeypatch.setattr(pq.ParquetWriter, "write_table", fail_later)
+    with pytest.raises(OutputError, match="No space left on device"):
+        export_recommendations(model, planted(), tmp_path / "out", 3)
+    assert not (tmp_path / "out").exists()
+    monkeypatch.setattr(pq.ParquetWriter, "write_table", write)
+    assert export_recommendations(model, planted(), tmp_path / "out", 3).n_users == 12
+
+
+def test_existing_folder_is_left_alone(model, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "precious").touch()
+    with pytest.raises(OutputError, match="already there"):
+        export_recommendations(model, planted(), tmp_path / "out", 3)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["precious"]
+
+
+def test_two_exports_to_one_folder(model, tmp_path):
+    (tmp_path / "out.partial").mkdir()
+    with FileLock(tmp_path / "out.partial" / ".lock"), pytest.raises(OutputError, match="another export is writing"):
+        export_recommendations(model, planted(), tmp_path / "out", 3)
+
+
+def test_unknown_user(model, tmp_path):
+    with pytest.raises(UnknownIdError):
+        export_recommendations(model, planted(), tmp_path / "out", 3, users=["nobody"])
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("absent", None, "there are no recommendations"),
+        ("x.csv", "user,item\n1,2\n", "has no column 'user_id'"),
+        ("x.csv", "user_id,rank,item_id\n", "holds no recommendations"),
+        ("x.parquet", "text", "cannot read recommendations"),
+    ],
+)
+def test_unreadable_recommendations(tmp_path, name, content, message):
+    if content is not None:
+        (tmp_path / name).write_text(content)
+    with pytest.raises(DataError, match=message):
+        read_recommendations(tmp_path / name)
+
+
+def test_incomplete_export_is_not_read(model, tmp_path):
+    export_recommendations(model, planted(), tmp_path / "out", 3)
+    (tmp_path / "out" / "manifest.json").unlink()
+    with pytest.raises(DataError, match=r"holds no manifest\.json: not a complete export"):
+        read_recommendations(tmp_path / "out")
+
+
+def test_memory_does_not_grow_with_users_times_items(tmp_path):
+    """200,000 users x 20,000 items would be 16 GB of scores; the export of some of them stays below one."""
+    script = f"""
+        import json, resource
+        import numpy as np
+        from scipy.sparse import csr_array
+        from recsys_ae import IdMap, Interactions, build_model, export_recommendations
+        n, m = 200_000, 20_000
+        item = np.random.default_rng(0).integers(0, m, n).astype(np.int32)
+        matrix = csr_array((np.ones(n, np.float32), item, np.arange(n + 1)), shape=(n, m))
+        data = Interactions(matrix, IdMap(np.arange(n)), IdMap(np.arange(m)))
+        model = build_model("popularity", {{}}).fit(data)
+        export_recommendations(model, data, {str(tmp_path / "out")!r}, 10, users=np.arange(4_000), batch_users=512)
+        print(json.dumps(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20))
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) < 1.0
+    assert len(read_recommendations(tmp_path / "out")[0]) == 40_000
+    assert np.isfinite(read_recommendations(tmp_path / "out")[0]["score"]).all()

@@ -1,0 +1,65 @@
+import numpy as np
+import pytest
+from builders import from_dense, planted
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+
+from recsys_ae import build_model, recommend
+from recsys_ae.errors import ConfigError, UnknownIdError
+from recsys_ae.models.base import top_k
+
+values = st.sampled_from([-np.inf, -1.0, 0.0, 0.5, 2.0])
+
+
+@given(arrays(np.float32, array_shapes(min_dims=2, max_dims=2, max_side=9), elements=values), st.integers(1, 11))
+def test_top_k_is_a_stable_sort(scores, k):
+    columns, best = top_k(scores, k)
+    assert columns.shape == best.shape == (len(scores), k)
+    for row, own in enumerate(scores):
+        expected = [column for column in np.argsort(-own, kind="stable") if own[column] > -np.inf][:k]
+        padding = k - len(expected)
+        assert columns[row].tolist() == expected + [-1] * padding
+        np.testing.assert_array_equal(best[row], np.r_[own[expected], [np.nan] * padding].astype(np.float32))
+
+
+def test_user_who_has_seen_everything_gets_nothing():
+    data = from_dense(np.ones((3, 4)), np.arange(4) <= np.array([[0], [3], [1]]))
+    lists = recommend(build_model("popularity", {}).fit(data), data, k=10).to_frame()
+    assert lists["user_id"].tolist() == ["u00"] * 3 + ["u02"] * 2
+
+
+def test_asked_users_in_asked_order():
+    data = planted()
+    lists = recommend(build_model("bias", {}).fit(data), data, users=["u11", "u02"], k=1)
+    assert lists.users.tolist() == ["u11", "u02"]
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"users": ["nobody"]}, UnknownIdError),
+        ({"candidates": [99]}, UnknownIdError),
+        ({"exclude": [99]}, UnknownIdError),
+        ({"k": 0}, ConfigError),
+    ],
+)
+def test_wrong_requests(options, error):
+    data = planted()
+    with pytest.raises(error):
+        recommend(build_model("popularity", {}).fit(data), data, **options)
+
+
+def test_a_model_that_cannot_score_an_item_does_not_recommend_it():
+    class Unsure:
+        predicts_ratings = False
+
+        def __init__(self, fitted):
+            self.fitted = fitted
+
+        def scores(self, history, rows):
+            return np.tile(np.array([np.nan, 1, np.nan, 2, 0, 3, 1], np.float32), (len(rows), 1))
+
+    data = planted()
+    lists = recommend(Unsure(build_model("popularity", {}).fit(data).fitted), data, users=["u00"], k=9, exclude_seen=False)
+    assert lists.to_frame()["item_id"].tolist() == [105, 103, 101, 106, 104]

@@ -1,0 +1,94 @@
+"""The arrows of docs/architecture.md: which part of the package may import which. Read from the source, not from memory."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import recsys_ae
+
+ROOT = Path(recsys_ae.__file__).parent
+LEAVES = {"errors", "registry", "files", "declaration"}
+ALLOWED = {
+    "errors": set(),
+    "registry": {"errors"},
+    "files": {"errors"},
+    "declaration": {"errors"},
+    "interactions": {"errors"},
+    "splitting": {"interactions", "errors", "registry"},
+    "core": {"errors", "registry", "files"},
+    "data": {"interactions", *LEAVES},
+    "models": {"core", "interactions", *LEAVES},
+    "evaluation": {"models", "interactions", *LEAVES},
+    "export": {"models", "interactions", *LEAVES},
+    "tracking": {"errors"},
+    "reporting": {"errors", "files"},
+}
+ALLOWED["experiment"] = {*ALLOWED}
+ALLOWED["cli"] = {*ALLOWED}
+OUTSIDE = {
+    "core": {"torch", "safetensors"},
+    "tracking": {"mlflow"},
+    "evaluation": {"numpy", "pandas"},
+}
+
+
+def modules() -> list[Path]:
+    return [path for path in sorted(ROOT.rglob("*.py")) if path != ROOT / "__init__.py"]
+
+
+def room(path: Path) -> str:
+    return path.relative_to(ROOT).parts[0].removesuffix(".py")
+
+
+def imports(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} imports relatively"
+            found |= {f"{node.module}.{alias.name}" if node.module == "recsys_ae" else str(node.module) for alias in node.names}
+    return found
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_arrows_point_down(path):
+    own = {name.split(".")[1] for name in imports(path) if name.startswith("recsys_ae.")} - {room(path), "__version__"}
+    assert own <= ALLOWED[room(path)]
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_rooms_use_the_libraries_they_are_for(path):
+    if room(path) in OUTSIDE:
+        outside = {name.split(".")[0] for name in imports(path)} - set(sys.stdlib_module_names) - {"recsys_ae"}
+        assert outside <= OUTSIDE[room(path)]
+
+
+def test_the_arrows_have_no_circle():
+    order: list[str] = []
+    while len(order) < len(ALLOWED):
+        ready = [name for name, below in ALLOWED.items() if name not in order and below <= set(order)]
+        assert ready
+        order += ready
+
+
+def test_core_never_says_user():
+    for path in (ROOT / "core").glob("*.py"):
+        names = {node.id for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Name)}
+        assert not {name for name in names if "user" in name.lower() or "item" in name.lower()}, path
+
+
+@pytest.mark.parametrize("statement", ["import recsys_ae", "import recsys_ae.cli"])
+def test_importing_loads_nothing_heavy(statement):
+    script = f"{statement}; import sys; print(*sorted({{'torch', 'mlflow', 'pandas', 'scipy', 'pyarrow'}} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
+
+
+def test_every_public_name_exists():
+    assert set(recsys_ae.__all__) == set(recsys_ae._PLACES)
+    for name in recsys_ae.__all__:
+        assert getattr(recsys_ae, name).__doc__

@@ -1,0 +1,269 @@
+"""The command line as users meet it: what it prints, leaves behind, and returns."""
+
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+from filelock import FileLock
+
+from recsys_ae import cli
+
+PIPELINE = {
+    "dataset": {"name": "small", "kind": "planted-ratings", "users": 80, "items": 40, "ratings": 1200, "factors": 2},
+    "split": {"kind": "random", "test": 0.2, "valid": 0.1},
+    "models": [
+        {"name": "autorec", "hidden": 10, "epochs": 8, "patience": 0},
+        {"name": "mf", "factors": 4, "epochs": 5},
+        {"name": "popularity"},
+    ],
+    "metrics": ["rmse", "ndcg@5", "recall@10"],
+    "export": {"k": 10},
+}
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(PIPELINE))
+    return tmp_path
+
+
+@pytest.fixture
+def call(capsys, monkeypatch):
+    """Runs a command line in this process; gives exit code, what went to stdout, what went to stderr."""
+    monkeypatch.setattr(logging, "basicConfig", lambda **_: None)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["recsys-ae", *map(str, arguments)])
+        with pytest.raises(SystemExit) as exited:
+            cli.main()
+        out, err = capsys.readouterr()
+        return exited.value.code, out, err
+
+    return run
+
+
+def run(call, *more: object):
+    return call("run", "mine.yaml", "--output", "out", "--tracking-uri", "none", *more)
+
+
+def metrics(report: Path) -> dict[str, object]:
+    return {label: result["metrics"] for label, result in json.loads(report.read_text())["models"].items()}
+
+
+def test_run_leaves_everything_and_prints_the_table(call, folder):
+    code, out, _ = run(call)
+    assert code == 0
+    for text in ("rmse", "ndcg@5", "autorec", "mf", "popularity", "noise floor", "best by ndcg@5 on valid data"):
+        assert text in out
+    report = json.loads((folder / "out/report.json").read_text())
+    assert set(report["models"]) == {"autorec", "mf", "popularity"}
+    assert report["models"]["popularity"]["metrics"]["rmse"] is None
+    assert report["models"]["autorec"]["params"]["hidden"] == [10]
+    assert report["models"]["autorec"]["fit_seconds"] > 0
+    assert 0 < report["dataset"]["noise_floor"] < report["models"]["mf"]["metrics"]["rmse"]
+    table = pd.read_csv(folder / "out/report.csv", index_col="model")
+    assert table.loc["mf", "rmse"] == report["models"]["mf"]["metrics"]["rmse"]
+    assert yaml.safe_load((folder / "out/pipeline.yaml").read_text())["models"][0]["epochs"] == 8
+    assert sorted(path.name for path in (folder / "out").iterdir() if not path.name.startswith(".")) == [
+        "models",
+        "pipeline.yaml",
+        "recommendations",
+        "report.csv",
+        "report.json",
+    ]
+    assert not (folder / "mlflow.db").exists()
+
+
+def test_evaluating_the_exported_lists_gives_the_metrics_of_the_run(call, folder):
+    from recsys_ae.experiment.spec import read_pipeline
+    from recsys_ae.experiment.steps import load_data
+
+    run(call)
+    load_data(read_pipeline("mine.yaml")).split.test.to_frame().to_csv("truth.csv", index=False)
+    code, out, _ = call(
+        "evaluate", "out/recommendations", "--truth", "truth.csv", "--metrics", "ndcg@5", "recall@10", "--output", "e.json"
+    )
+    assert code == 0
+    assert "users evaluated" in out
+    report = json.loads(Path("out/report.json").read_text())
+    best = report["models"][report["best"]["model"]]["metrics"]
+    found = json.loads(Path("e.json").read_text())["metrics"]
+    assert found == pytest.approx({name: best[name] for name in ("ndcg@5", "recall@10")}, abs=1e-12)
+
+
+def test_export_from_a_saved_model(call, folder):
+    run(call)
+    Path("log.csv").write_text("user_id,item_id,rating\nnew,1001,5\nnew,1002,4\nother,1001,1\n")
+    code, out, _ = call("export", "out/models/autorec", "--history", "log.csv", "--k", 3, "--output", "lists")
+    assert (code, "6 recommendations for 2 users" in out) == (0, True)
+    lists = pd.read_parquet("lists/part-00000.parquet")
+    assert lists["user_id"].tolist() == ["new"] * 3 + ["other"] * 3
+    assert not {1001, 1002} & set(lists[lists["user_id"] == "new"]["item_id"])
+    code, _, err = call("export", "out/models/autorec", "--history", "log.csv", "--output", "lists")
+    assert (code, "already there" in err) == (1, True)
+
+
+def test_export_with_items_the_model_does_not_know(call, folder):
+    run(call)
+    Path("log.csv").write_text("user_id,item_id\nnew,1001\nnew,77\n")
+    code, _, err = call("export", "out/models/mf", "--history", "log.csv", "--output", "lists")
+    assert (code, "does not know item 77 (1 such rows); --skip-unknown" in err) == (1, True)
+    code, out, _ = call("export", "out/models/mf", "--history", "log.csv", "--output", "lists", "--skip-unknown")
+    assert (code, "1 interactions with unknown items left out" in out) == (0, True)
+
+
+def test_a_finished_run_is_not_overwritten(call, folder):
+    run(call)
+    before = (folder / "out/report.json").read_bytes()
+    code, _, err = run(call)
+    assert (code, "already holds a finished run" in err) == (1, True)
+    code, out, _ = run(call, "--resume")
+    assert (code, "noise floor" in out) == (0, True)
+    assert (folder / "out/report.json").read_bytes() == before
+
+
+def test_resume_with_another_pipeline_is_refused(call, folder):
+    run(call)
+    code, _, err = run(call, "--resume", "--set", "seed=1")
+    assert (code, "holds a run of another pipeline" in err) == (2, True)
+
+
+def test_two_runs_in_one_folder(call, folder):
+    (folder / "out").mkdir()
+    with FileLock(folder / "out/.lock"):
+        code, _, err = run(call)
+    assert (code, "another run is writing out" in err) == (1, True)
+
+
+def test_a_folder_with_something_else_is_left_alone(call, folder):
+    (folder / "out").mkdir()
+    (folder / "out/thesis.txt").write_text("mine")
+    code, _, err = run(call)
+    assert (code, "out is not empty (thesis.txt)" in err) == (1, True)
+    assert [path.name for path in (folder / "out").iterdir() if path.name != ".lock"] == ["thesis.txt"]
+
+
+def test_killed_run_resumes_to_the_same_result(folder):
+    """SIGKILL in the middle of training; the continued run ends with the very figures of an undisturbed one."""
+    slow = {**PIPELINE, "models": [{"name": "autorec", "hidden": 60, "epochs": 60, "patience": 0}, *PIPELINE["models"][1:]]}
+    (folder / "slow.yaml").write_text(yaml.safe_dump(slow))
+    command = [sys.executable, "-m", "recsys_ae.cli", "run", "slow.yaml", "--tracking-uri", "none", "--output"]
+    whole = subprocess.run([*command, "whole"], capture_output=True, text=True, check=False)
+    assert whole.returncode == 0, whole.stderr
+    checkpoint = folder / "killed/.work/autorec.checkpoint"
+    with subprocess.Popen([*command, "killed"], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        while not checkpoint.exists() and process.poll() is None:
+            time.sleep(0.002)
+        os.kill(process.pid, signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL
+    assert not (folder / "killed/report.json").exists()
+    refused = subprocess.run([*command, "killed"], capture_output=True, text=True, check=False)
+    assert (refused.returncode, "continue it with --resume" in refused.stderr) == (1, True)
+    resumed = subprocess.run([*command, "killed", "--resume"], capture_output=True, text=True, check=False)
+    assert resumed.returncode == 0, resumed.stderr
+    assert "autorec: continuing after epoch" in resumed.stderr
+    assert metrics(folder / "killed/report.json") == metrics(folder / "whole/report.json")
+
+
+def test_a_failing_model_loses_no_finished_one(call, folder, monkeypatch):
+    from recsys_ae.models.mf import MatrixFactorisation
+
+    fit = MatrixFactorisation.fit
+    monkeypatch.setattr(MatrixFactorisation, "fit", lambda *_, **__: 1 / 0)
+    code, _, err = run(call)
+    assert (code, "unexpected ZeroDivisionError" in err) == (1, True)
+    monkeypatch.setattr(MatrixFactorisation, "fit", fit)
+    trained = (folder / "out/models/autorec/arrays.safetensors").stat().st_mtime_ns
+    code, _, _ = run(call, "--resume")
+    assert code == 0
+    assert (folder / "out/models/autorec/arrays.safetensors").stat().st_mtime_ns == trained
+
+
+@pytest.mark.filterwarnings("default")
+def test_everything_is_tracked(call, folder):
+    from mlflow.tracking import MlflowClient
+
+    code, out, _ = call("run", "mine.yaml", "--output", "out")
+    assert code == 0
+    assert f"mlflow ui --backend-store-uri sqlite:///{folder}/mlflow.db" in out
+    client = MlflowClient(tracking_uri=f"sqlite:///{folder}/mlflow.db")
+    experiment = client.get_experiment_by_name("mine")
+    runs = {found.info.run_name: found for found in client.search_runs([experiment.experiment_id])}
+    assert set(runs) == {"mine", "autorec", "mf", "popularity"}
+    parent, child = runs["mine"], runs["autorec"]
+    assert {found.info.status for found in runs.values()} == {"FINISHED"}
+    assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
+    report = json.loads(Path("out/report.json").read_text())
+    assert child.data.metrics["ndcg_at_5"] == report["models"]["autorec"]["metrics"]["ndcg@5"]
+    assert len(client.get_metric_history(child.info.run_id, "train_loss")) == 8
+    assert {one.tags[0].value for one in parent.inputs.dataset_inputs} == {"train", "valid", "test"}
+    assert {one.path for one in client.list_artifacts(parent.info.run_id)} == {
+        "pipeline.yaml",
+        "recommendations",
+        "report.csv",
+        "report.json",
+    }
+    Path("log.csv").write_text("user_id,item_id\nnew,1001\n")
+    code, _, _ = call("export", f"runs:/{child.info.run_id}/model", "--history", "log.csv", "--k", 2, "--output", "lists")
+    assert code == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["run", "absent.yaml"], 2, "there is no pipeline file absent.yaml"),
+        (["run", "mine.yaml", "--set", "metrics=[ndgc@5]"], 2, "did you mean 'ndcg'"),
+        (["run", "mine.yaml", "--resume"], 2, "--resume needs the --output"),
+        (["run", "mine.yaml", "--set", "models.mf.factor=3"], 2, "unknown key 'factor'; did you mean 'factors'"),
+        (["run"], 2, "Missing argument"),
+        (["rum"], 2, "No such command"),
+        (["models", "autrec"], 2, "did you mean 'autorec'"),
+        (["datasets", "show", "ml-1"], 2, "unknown dataset"),
+        (["evaluate", "absent", "--truth", "mine.yaml"], 1, "there are no recommendations at absent"),
+        (["export", "absent", "--history", "x.csv", "--output", "y"], 1, "there is no complete model in absent"),
+    ],
+)
+def test_mistakes_get_one_sentence_and_the_right_code(call, folder, arguments, code, message):
+    found, out, err = call(*arguments)
+    assert found == code
+    assert message in err
+    assert len(err.strip().splitlines()) == 1
+    assert "Traceback" not in out + err
+    assert sorted(path.name for path in folder.iterdir()) == ["mine.yaml"]
+
+
+def test_bad_data_is_named_with_its_line(call, folder):
+    (folder / "log.csv").write_text("u,i,r\n1,2,3\n1,3,x\n")
+    own = {
+        "name": "own",
+        "kind": "ratings",
+        "files": [{"path": "log.csv", "columns": {"user": "u", "item": "i", "rating": "r"}}],
+    }
+    (folder / "mine.yaml").write_text(yaml.safe_dump({**PIPELINE, "dataset": own}))
+    code, _, err = run(call)
+    assert (code, "log.csv, line 3: r 'x' is not a number: '1,3,x'" in err) == (1, True)
+
+
+def test_debug_shows_the_traceback(call, folder, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["recsys-ae", "--debug", "run", "absent.yaml"])
+    with pytest.raises(cli.ConfigError):
+        cli.main()
+    cli.options["debug"] = False
+
+
+def test_listings(call):
+    assert "ml-100k" in call("datasets")[1]
+    assert "kind: planted-ratings" in call("datasets", "show", "planted-ratings")[1]
+    assert "1438 + 359 images of 8 x 8" in call("datasets", "fetch", "digits")[1]
+    assert "autorec" in call("models")[1]
+    assert "learning_rate" in call("models", "autorec")[1]

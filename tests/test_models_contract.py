@@ -1,0 +1,188 @@
+"""What holds for every registered model. A new model is tested by being registered and having a row in `builders`."""
+
+from dataclasses import replace
+
+import builders
+import numpy as np
+import pytest
+from builders import VARIANTS, held_out, planted, taste
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from recsys_ae import IdMap, build_model, load_model, predict, recommend, save_model
+from recsys_ae.errors import ConfigError, DataError, NotFittedError
+from recsys_ae.interactions import Interactions
+from recsys_ae.models import MODELS
+from recsys_ae.models.storage import model_digest, parameters
+
+FITTED: dict[str, object] = {}
+
+
+def make(name: str):
+    kind, params = VARIANTS[name]
+    return build_model(kind, params)
+
+
+@pytest.fixture(params=VARIANTS)
+def name(request) -> str:
+    return request.param
+
+
+@pytest.fixture
+def model(name):
+    if name not in FITTED:
+        FITTED[name] = make(name).fit(planted(), seed=0)
+    return FITTED[name]
+
+
+def everything(data: Interactions) -> np.ndarray:
+    return np.arange(data.n_users)
+
+
+def test_every_model_has_a_variant():
+    assert {kind for kind, _ in VARIANTS.values()} == set(MODELS)
+
+
+def test_scores_have_a_row_per_user_and_a_column_per_item(model):
+    scores = model.scores(planted(), np.array([3, 11, 3]))
+    assert scores.shape == (3, 7)
+    assert scores.dtype == np.float32
+    assert np.isfinite(scores).all()
+    np.testing.assert_array_equal(scores[0], scores[2])
+
+
+def test_batch_equals_single(model):
+    together = model.scores(planted(), everything(planted()))
+    for row in range(12):
+        np.testing.assert_allclose(model.scores(planted(), np.array([row]))[0], together[row], rtol=1e-4, atol=1e-5)
+
+
+def test_tastes_are_learned(name, model):
+    """Predicted ratings of the pairs that were left out are on the right side; bias and popularity cannot know."""
+    if name in ("bias", "popularity"):
+        pytest.skip("not personalised")
+    scores = model.scores(planted(), everything(planted()))
+    hidden = held_out()
+    likes = taste() > 3
+    for user in range(12):
+        own = scores[user][hidden[user]][0]
+        liked, disliked = scores[user][likes[user] & ~hidden[user]], scores[user][~likes[user] & ~hidden[user]]
+        nearer_liked = abs(own - liked.mean()) < abs(own - disliked.mean())
+        assert nearer_liked == likes[user][hidden[user]][0]
+
+
+def test_predictions_are_within_the_scale_and_agree_with_the_scores(model):
+    if not model.predicts_ratings:
+        with pytest.raises(ConfigError, match="does not predict ratings"):
+            predict(model, planted(), ["u00"], [100])
+        return
+    users, items = np.divmod(np.arange(12 * 7)[::-1], 7)
+    data = planted()
+    predicted = predict(model, data, data.users.values[users], data.items.values[items])
+    scores = model.scores(data, everything(data))[users, items]
+    np.testing.assert_allclose(predicted, np.clip(scores, 1, 5), rtol=1e-4, atol=1e-5)
+
+
+def test_user_without_history_gets_finite_scores(model):
+    data = planted()
+    keep = data.user_rows() != 4
+    scores = model.scores(data.where(keep), np.array([4, 5]))
+    assert np.isfinite(scores).all()
+
+
+def test_new_user_is_scored_without_training(name, model):
+    """A stranger with the history of a known user of the minority taste gets the like-minded user's favourites."""
+    data = planted()
+    stranger = replace(data, matrix=data.matrix[[9]], users=IdMap(["stranger"]))
+    scores = model.scores(stranger, np.array([0]))[0]
+    assert np.isfinite(scores).all()
+    if name not in ("bias", "popularity"):
+        assert scores[4:].min() > scores[:4].max()
+
+
+def test_scores_follow_the_ids_of_the_users_not_their_rows(model):
+    data = planted()
+    order = np.array([7, 0, 11, 3])
+    shuffled = replace(data, matrix=data.matrix[order], users=IdMap(data.users.values[order]))
+    np.testing.assert_allclose(model.scores(shuffled, np.arange(4)), model.scores(data, order), rtol=1e-4, atol=1e-4)
+
+
+def test_saved_and_loaded_is_bit_identical(model, tmp_path):
+    save_model(model, tmp_path / "model")
+    loaded = load_model(tmp_path / "model")
+    assert parameters(loaded) == parameters(model)
+    assert model_digest(loaded) == model_digest(model)
+    data = planted()
+    np.testing.assert_array_equal(loaded.scores(data, everything(data)), model.scores(data, everything(data)))
+    assert {path.suffix for path in (tmp_path / "model").iterdir()} <= {".json", ".safetensors", ".parquet"}
+
+
+def test_the_seed_decides(name, model):
+    if VARIANTS[name][0] in ("autorec", "mf", "pca"):
+        assert model_digest(make(name).fit(planted(), seed=0)) == model_digest(model)
+    if VARIANTS[name][0] in ("autorec", "mf"):
+        assert model_digest(make(name).fit(planted(), seed=1)) != model_digest(model)
+
+
+def test_fitting_changes_no_data(name):
+    train = planted()
+    before = train.matrix.copy()
+    make(name).fit(train)
+    np.testing.assert_array_equal(train.matrix.data, before.data)
+    np.testing.assert_array_equal(train.matrix.indices, before.indices)
+
+
+def test_not_fitted(name):
+    with pytest.raises(NotFittedError, match="not fitted"):
+        make(name).scores(planted(), np.array([0]))
+
+
+def test_history_with_other_items_is_refused(model):
+    data = planted()
+    other = replace(data, items=IdMap(np.arange(7)))
+    with pytest.raises(DataError, match="history has 7 items"):
+        model.scores(other, np.array([0]))
+
+
+def test_training_users_and_items_without_ratings(name):
+    """Rows and columns that are empty in training, as after a split, give finite scores and no warnings."""
+    data = planted()
+    train = data.where((data.user_rows() != 2) & (data.item_rows() != 5))
+    model = make(name).fit(train, seed=0)
+    assert np.isfinite(model.scores(train, everything(train))).all()
+    assert np.isfinite(model.scores(data, everything(data))).all()
+
+
+def test_validation_is_used_and_not_learned_from(name):
+    data = planted()
+    part = np.arange(len(data)) % 5 == 0
+    model = make(name).fit(data.where(~part), valid=data.where(part), seed=0)
+    assert np.isfinite(model.scores(data, everything(data))).all()
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    k=st.integers(1, 10),
+    candidates=st.none() | st.lists(st.integers(100, 106), unique=True),
+    exclude=st.none() | st.lists(st.integers(100, 106)),
+    exclude_seen=st.booleans(),
+)
+def test_recommendations_keep_their_contract(model, k, candidates, exclude, exclude_seen):
+    """min(k, what is left) distinct items, none of them seen or forbidden, in order of score, then of row."""
+    data = planted()
+    lists = recommend(model, data, k=k, candidates=candidates, exclude=exclude, exclude_seen=exclude_seen).to_frame()
+    scores = model.scores(data, everything(data))
+    for row, user in enumerate(data.users.values):
+        own = lists[lists["user_id"] == user]
+        allowed = set(range(100, 107)) if candidates is None else set(candidates)
+        allowed -= set(exclude or ())
+        if exclude_seen:
+            allowed -= {100 + int(item) for item in data.matrix[[row]].indices}
+        expected = sorted(allowed, key=lambda item: (-scores[row, item - 100], item))[:k]
+        assert own["item_id"].tolist() == expected
+        assert own["rank"].tolist() == list(range(1, len(expected) + 1))
+        np.testing.assert_array_equal(own["score"], [scores[row, item - 100] for item in expected])
+
+
+def test_small_parameters_cover_all_models():
+    assert set(builders.SMALL) == set(MODELS)
