@@ -228,19 +228,22 @@ class Interactions:
     ) -> "Interactions":
         """Interactions from aligned arrays [n] of user rows, item rows, ratings and times; see `from_frame`."""
         keys = user_rows * len(items) + item_rows
-        order = np.argsort(keys, kind="stable") if times is None else np.lexsort((times, keys))
-        keys = keys[order]
-        new = np.r_[True, keys[1:] != keys[:-1]][: len(keys)]
+        order = np.argsort(keys, kind="stable")
+        ordered = keys[order]
+        new = np.r_[True, ordered[1:] != ordered[:-1]][: len(ordered)]
         if duplicates == "error" and not new.all():
-            user, item = divmod(int(keys[np.flatnonzero(~new)[0]]), len(items))
+            user, item = divmod(int(ordered[np.flatnonzero(~new)[0]]), len(items))
             raise DataError(
                 f"user {shown(users.values[user])} and item {shown(items.values[item])} occur together more than once "
                 f"({int((~new).sum())} repeated rows in all); declare duplicates: last, mean, max or sum"
             )
+        if times is not None and not new.all():
+            order = np.lexsort((times, keys))  # within equal pairs, the latest last
+        del keys, ordered
         first = np.flatnonzero(new)
-        last = np.r_[first[1:], len(keys)][: len(first)] - 1
+        last = np.r_[first[1:], len(new)][: len(first)] - 1
         kept = order[last]
-        small = max(len(keys), len(items)) < np.iinfo(np.int32).max
+        small = max(len(new), len(items)) < np.iinfo(np.int32).max
         index_type = np.int32 if small else np.int64
         indptr = np.r_[0, np.cumsum(np.bincount(user_rows[kept], minlength=len(users)))].astype(index_type)
         data = _merge(ratings[order], first, last, duplicates)

@@ -17,7 +17,7 @@ from filelock import FileLock
 from recsys_ae import cli
 
 PIPELINE = {
-    "dataset": {"name": "small", "kind": "planted-ratings", "users": 80, "items": 40, "ratings": 1200, "factors": 2},
+    "dataset": {"name": "small", "kind": "planted-ratings", "users": 120, "items": 60, "ratings": 1400, "factors": 2},
     "split": {"kind": "random", "test": 0.2, "valid": 0.1},
     "models": [
         {"name": "autorec", "hidden": 10, "epochs": 8, "patience": 0},

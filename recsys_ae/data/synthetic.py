@@ -4,12 +4,14 @@ from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit
 from scipy.stats import norm
 
 from recsys_ae.errors import DataError
 from recsys_ae.interactions import IdMap, Interactions
 
 SCALE = (1.0, 5.0)
+Taste = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.float64]]
 
 
 def planted_ratings(
@@ -19,10 +21,11 @@ def planted_ratings(
 
     The taste of user u for item i is s = 3.5 + b_u + b_i + p_u . q_i; the rating is s plus normal noise, rounded to the
     nearest whole number in 1..5. Who rates what is drawn by item popularity (Zipf-like) and user activity
-    (log-normal), independent of taste. Users are called "u0001", ..., items 1001, ....
+    (log-normal), and people mostly rate what they like: a pair is taken with probability sigmoid(2 (s - 3.5)). Users are
+    called "u0001", ..., items 1001, ....
 
     Args:
-        users, items, ratings: how many of each; `ratings` must leave room (at most half the pairs).
+        users, items, ratings: how many of each; `ratings` must leave room (at most a fifth of the pairs).
         factors: length of p_u and q_i.
         noise: standard deviation of the noise before rounding.
 
@@ -31,8 +34,8 @@ def planted_ratings(
         squared error a predictor can be expected to have on them. It is the square root of the mean variance of a
         rating given its taste, which follows from the normal distribution.
     """
-    if ratings > users * items // 2:
-        raise DataError(f"{ratings} planted ratings do not fit {users} users x {items} items; at most half the pairs")
+    if ratings > users * items // 5:
+        raise DataError(f"{ratings} planted ratings do not fit {users} users x {items} items; at most a fifth of the pairs")
     rng = np.random.default_rng(seed)
     spread = 0.75 / np.sqrt(factors)
     user_factors = rng.normal(0, 1, (users, factors))
@@ -46,7 +49,7 @@ def planted_ratings(
     def noise_floor(part: Interactions) -> float:
         return float(np.sqrt(np.mean(_rating_variance(taste(part.user_rows(), part.item_rows()), noise))))
 
-    user, item = _who_rates_what(users, items, ratings, rng)
+    user, item = _who_rates_what(users, items, ratings, taste, rng)
     rating = np.clip(np.rint(taste(user, item) + rng.normal(0, noise, ratings)), *SCALE).astype(np.float32)
     width = len(str(users))
     user_ids = IdMap([f"u{number:0{width}d}" for number in range(1, users + 1)])
@@ -56,17 +59,18 @@ def planted_ratings(
 
 
 def _who_rates_what(
-    users: int, items: int, ratings: int, rng: np.random.Generator
+    users: int, items: int, ratings: int, taste: Taste, rng: np.random.Generator
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """`ratings` distinct (user, item) pairs in random order."""
     activity = rng.lognormal(0, 0.7, users)
     popularity = 1 / (10 + rng.permutation(items)) ** 0.8
     pairs = np.empty(0, np.int64)
     while len(pairs) < ratings:
-        need = int(1.3 * (ratings - len(pairs))) + 16
+        need = 2 * (ratings - len(pairs)) + 16
         user = rng.choice(users, need, p=activity / activity.sum())
         item = rng.choice(items, need, p=popularity / popularity.sum())
-        pairs = np.unique(np.r_[pairs, user * items + item])
+        liked = rng.random(need) < expit(2 * (taste(user, item) - 3.5))
+        pairs = np.unique(np.r_[pairs, (user * items + item)[liked]])
     pairs = rng.permutation(pairs)[:ratings]
     return pairs // items, pairs % items
 

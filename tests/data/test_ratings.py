@@ -4,7 +4,7 @@ import pytest
 
 from recsys_ae.data.cards import read_card
 from recsys_ae.data.ratings import load_given_split, load_ratings, read_history, read_interactions
-from recsys_ae.data.synthetic import planted_ratings
+from recsys_ae.data.synthetic import _rating_variance, planted_ratings
 from recsys_ae.errors import ConfigError, DataError, UnknownIdError
 from recsys_ae.interactions import IdMap
 
@@ -70,30 +70,40 @@ def test_interactions_from_a_file_without_a_card(tmp_path):
 
 
 class TestPlanted:
-    def test_noise_floor_is_what_the_best_predictor_reaches(self):
-        """The mean rating of many users with one taste is the best predictor; its error is the floor."""
-        data, floor = planted_ratings(400, 60, 12_000, factors=1, noise=0.6, seed=3)
+    def test_noise_floor_is_the_spread_of_ratings_around_their_mean(self):
+        """The variance of a rating, given its taste, against ratings drawn a hundred thousand times."""
+        rng = np.random.default_rng(0)
+        tastes = np.array([0.2, 1.4, 2.5, 3.0, 4.9, 6.0])
+        drawn = np.clip(np.rint(tastes + rng.normal(0, 0.6, (100_000, 6))), 1, 5)
+        np.testing.assert_allclose(_rating_variance(tastes, 0.6), drawn.var(axis=0), atol=0.01)
+
+    def test_noise_floor_of_a_part_is_about_that_part(self):
+        data, floor = planted_ratings(400, 60, 4_000, noise=0.6, seed=3)
         assert data.matrix.shape == (400, 60)
-        assert len(data) == 12_000
-        assert 0.58 < floor(data) < 0.68
-        quiet, quiet_floor = planted_ratings(400, 60, 12_000, factors=1, noise=0.01, seed=3)
-        assert quiet_floor(quiet) < 0.1
-        difference = (data.matrix.toarray() - quiet.matrix.toarray())[quiet.matrix.toarray() > 0]
-        assert abs(np.sqrt(np.mean(difference**2)) - np.hypot(floor(data), 0.29)) < 0.15
+        assert len(data) == 4_000
+        half = np.arange(4_000) % 2 == 0
+        parts = [floor(data.where(half)), floor(data.where(~half))]
+        assert parts[0] != parts[1]
+        assert floor(data) == pytest.approx(np.sqrt(np.mean(np.square(parts))))
+        assert 0.4 < floor(data) < 0.7
+
+    def test_people_mostly_rate_what_they_like(self):
+        data, _ = planted_ratings(400, 60, 4_000)
+        assert data.matrix.data.mean() > 3.6
 
     def test_popularity_has_a_long_tail(self):
-        data, _ = planted_ratings(400, 200, 12_000)
+        data, _ = planted_ratings(400, 200, 12_000, factors=2)
         counts = np.sort(np.bincount(data.item_rows(), minlength=200))[::-1]
         assert counts[:20].sum() > 3 * counts[-20:].sum()
 
     def test_the_seed_decides(self):
-        sizes = (50, 30, 400)
+        sizes = (50, 30, 300)
         assert planted_ratings(*sizes, seed=1)[0].digest == planted_ratings(*sizes, seed=1)[0].digest
         assert planted_ratings(*sizes, seed=1)[0].digest != planted_ratings(*sizes, seed=2)[0].digest
 
     def test_too_many_ratings(self):
         with pytest.raises(DataError, match="do not fit"):
-            planted_ratings(10, 10, 51)
+            planted_ratings(10, 10, 21)
 
 
 @pytest.mark.data("ml-100k")
