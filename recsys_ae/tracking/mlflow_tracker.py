@@ -14,6 +14,9 @@ from typing import Any
 from urllib.parse import unquote, urlparse
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # an experiment on private data does not phone home
+# MLflow's own patience with a server that does not answer is several minutes for each call
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
 
 import mlflow.entities as entities
 from mlflow.tracking import MlflowClient
@@ -22,6 +25,7 @@ from recsys_ae.errors import DataError
 from recsys_ae.tracking.tracker import DatasetFacts, TrackedRun
 
 BATCH = 1000  # the most metrics MLflow takes in one call
+GIVE_UP = 3  # failures in a row after which a store is left alone
 
 logger = logging.getLogger(__name__)
 
@@ -29,12 +33,14 @@ logger = logging.getLogger(__name__)
 class MlflowTracker:
     """Records runs in one experiment of the store at `uri`.
 
-    What cannot be recorded is logged as a warning, once per kind of call, and training goes on.
+    What cannot be recorded is logged as a warning, once per kind of call, and training goes on; after three failures in a
+    row nothing more is sent, so that a dead server does not slow training down.
     """
 
     def __init__(self, uri: str, experiment: str) -> None:
         self.uri = absolute_uri(uri)
-        self._failed: set[str] = set()
+        self._warned: set[str] = set()
+        self._failures = 0
         self._client: MlflowClient | None = self._attempt("connect", lambda: MlflowClient(tracking_uri=self.uri))
         self._experiment = self._attempt("open the experiment", lambda: self._find_experiment(experiment))
 
@@ -54,7 +60,9 @@ class MlflowTracker:
             run.call("end the run", lambda client, run_id: client.set_terminated(run_id, status))
 
     def hint(self) -> str | None:
-        return f"mlflow ui --backend-store-uri {self.uri}" if self._experiment is not None else None
+        if self._experiment is None:
+            return None
+        return self.uri if self.uri.startswith("http") else f"mlflow ui --backend-store-uri {self.uri}"
 
     def kill(self, run_id: str) -> None:
         """Mark a run as killed that its process did not live to end."""
@@ -63,14 +71,15 @@ class MlflowTracker:
             self._attempt("end an old run", lambda: client.set_terminated(run_id, "KILLED"))
 
     def _find_experiment(self, name: str) -> str:
-        assert self._client is not None
+        if self._client is None:
+            raise RuntimeError("there is no connection")
         if found := self._client.get_experiment_by_name(name):
             return str(found.experiment_id)
         return str(self._client.create_experiment(name, artifact_location=_artifacts_beside(self.uri)))
 
     def _start(self, name: str, parent: str | None, resume: str | None) -> str:
-        assert self._client is not None
-        assert self._experiment is not None
+        if self._client is None or self._experiment is None:
+            raise RuntimeError("there is no experiment")
         if resume:
             self._client.update_run(resume, status="RUNNING")
             return resume
@@ -79,14 +88,19 @@ class MlflowTracker:
         return str(self._client.create_run(self._experiment, run_name=name, tags=tags).info.run_id)
 
     def _attempt(self, what: str, action: Callable[[], Any]) -> Any:
+        if self._failures >= GIVE_UP:
+            return None
         try:
-            return action()
+            result = action()
         except Exception as error:  # whatever goes wrong in a tracker, the experiment is worth more
-            if what not in self._failed:
-                self._failed.add(what)
+            self._failures += 1
+            if what not in self._warned:
+                self._warned.add(what)
                 reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
                 logger.warning("MLflow could not %s (%s); the experiment goes on without", what, reason)
             return None
+        self._failures = 0
+        return result
 
 
 class MlflowRun:
