@@ -4,6 +4,7 @@
 """
 
 import logging
+import os
 import signal
 import sys
 from datetime import datetime
@@ -214,6 +215,8 @@ def models(name: Annotated[str | None, typer.Argument(help="Show one model's par
 
 def main() -> NoReturn:
     """Entry point: run the command and exit with its code."""
+    # Threads that wait by spinning make training several times slower when another process wants the same cores
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("recsys_ae").setLevel(logging.INFO)
     signal.signal(signal.SIGTERM, _terminate)

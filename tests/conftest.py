@@ -1,6 +1,9 @@
 """Fixtures and the rule for real data: absent data skips a test, except where CI says that it must be there."""
 
 import os
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch is loaded, as the command line does
+
 from pathlib import Path
 
 import numpy as np
