@@ -29,7 +29,7 @@ ALLOWED = {
 ALLOWED["experiment"] = {*ALLOWED}
 ALLOWED["cli"] = {*ALLOWED}
 OUTSIDE = {
-    "core": {"torch", "safetensors"},
+    "core": {"torch", "safetensors", "numba", "numpy"},
     "tracking": {"mlflow"},
     "evaluation": {"numpy", "pandas"},
 }

@@ -100,6 +100,10 @@ class Autoencoder(nn.Module):
     def forward(self, x: SparseRows | Tensor, at: SparseRows | None = None) -> Tensor:
         return self.decode(self.encode(x), at)
 
-    def weight_matrices(self) -> list[Tensor]:
-        """Every weight matrix once (biases are not among them): what L2 regularisation acts on."""
-        return [parameter for parameter in self.parameters() if parameter.ndim == 2]
+    def wide_weights(self) -> list[nn.Parameter]:
+        """The weight matrices [D, hidden[0]] of the first and the last layer, or the one that they share."""
+        return [self.input_weight] if self.tied else [self.input_weight, self.output_weight]
+
+    def inner_weights(self) -> list[nn.Parameter]:
+        """The weight matrices of all other layers."""
+        return [*self.encoder_weights, *([] if self.tied else self.decoder_weights)]

@@ -4,6 +4,7 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -45,13 +46,12 @@ def save(training: Training, path: Path) -> None:
     tensors: dict[str, Tensor] = {"generator": training.generator.get_state()}
     tensors |= {f"module.{name}": weight for name, weight in training.module.state_dict().items()}
     tensors |= {f"best.{name}": weight for name, weight in (training.best_weights or {}).items()}
-    for number, state in training.optimiser.state_dict()["state"].items():
-        tensors |= {f"optimiser.{number}.{key}": value for key, value in state.items() if isinstance(value, Tensor)}
+    numbers = _flatten(training.optimiser.state_dict()["state"], "optimiser", tensors)
     history = json.dumps([asdict(epoch) for epoch in training.history])
     config = json.dumps(asdict(training.config))
     with whole_file(path) as draft:
         try:
-            save_file(tensors, draft, metadata={"history": history, "config": config})
+            save_file(tensors, draft, metadata={"history": history, "config": config, "optimiser": json.dumps(numbers)})
         except SafetensorError as error:
             raise OutputError(f"cannot write {path}: {error}") from None
 
@@ -71,10 +71,7 @@ def restore(training: Training, path: Path) -> None:
         training.module.load_state_dict(_below("module", tensors))
         training.best_weights = _below("best", tensors) or None
         training.generator.set_state(tensors["generator"])
-        state: dict[int, dict[str, Tensor]] = {}
-        for name, value in _below("optimiser", tensors).items():
-            number, key = name.split(".", 1)
-            state.setdefault(int(number), {})[key] = value
+        state = _unflatten(json.loads(metadata["optimiser"]), tensors)
         groups = training.optimiser.state_dict()["param_groups"]
         training.optimiser.load_state_dict({"state": state, "param_groups": groups})
         training.history[:] = [Epoch(**epoch) for epoch in json.loads(metadata["history"])]
@@ -84,3 +81,26 @@ def restore(training: Training, path: Path) -> None:
 
 def _below(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {name.removeprefix(prefix + "."): value for name, value in tensors.items() if name.startswith(prefix + ".")}
+
+
+def _flatten(state: Any, path: str, tensors: dict[str, Tensor]) -> Any:
+    """`state` with each tensor moved to `tensors` under its path, which takes its place; the rest can be JSON."""
+    if isinstance(state, Tensor):
+        tensors[path] = state
+        return {"tensor": path}
+    if isinstance(state, dict):
+        return {"keys": [[key, _flatten(value, f"{path}.{key}", tensors)] for key, value in state.items()]}
+    if isinstance(state, list):
+        return [_flatten(value, f"{path}.{number}", tensors) for number, value in enumerate(state)]
+    return state
+
+
+def _unflatten(state: Any, tensors: dict[str, Tensor]) -> Any:
+    """What `_flatten` was given."""
+    if isinstance(state, list):
+        return [_unflatten(value, tensors) for value in state]
+    if isinstance(state, dict):
+        return (
+            tensors[state["tensor"]] if "tensor" in state else {key: _unflatten(value, tensors) for key, value in state["keys"]}
+        )
+    return state

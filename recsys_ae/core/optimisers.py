@@ -1,19 +1,136 @@
 """Optimisers by name."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any
 
+import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from recsys_ae.core import kernels
+from recsys_ae.core.sparse import RowGradient
 from recsys_ae.errors import ConfigError
 from recsys_ae.registry import Registry
 
-OPTIMISERS = Registry("optimiser", {"adam": "torch.optim:Adam", "adamw": "torch.optim:AdamW", "sgd": "torch.optim:SGD"})
+OPTIMISERS = Registry(
+    "optimiser",
+    {
+        "adam": "recsys_ae.core.optimisers:adam",
+        "adamw": "recsys_ae.core.optimisers:adamw",
+        "sgd": "recsys_ae.core.optimisers:sgd",
+        "rprop": "recsys_ae.core.optimisers:rprop",
+        "lbfgs": "recsys_ae.core.optimisers:lbfgs",
+    },
+)
+FULL_BATCH = {"rprop", "lbfgs"}  # for these a batch is all rows: they compare gradients of one and the same function
 
 
-def make_optimiser(name: str, parameters: Iterable[nn.Parameter], learning_rate: float) -> torch.optim.Optimizer:
-    """The optimiser called `name`, in PyTorch's fused implementation: one pass over each parameter per step."""
+def make_optimiser(name: str, module: nn.Module, learning_rate: float) -> torch.optim.Optimizer:
+    """The optimiser called `name` for the parameters of `module`.
+
+    A module with wide weights says which in `wide_weights()`; Adam on the CPU updates only the rows of those that a batch
+    touches.
+    """
     if not learning_rate > 0:
         raise ConfigError(f"learning_rate must be positive, got {learning_rate}")
-    optimiser: torch.optim.Optimizer = OPTIMISERS.get(name)(parameters, lr=learning_rate, fused=True)
+    optimiser: torch.optim.Optimizer = OPTIMISERS.get(name)(module, learning_rate)
     return optimiser
+
+
+def adam(module: nn.Module, learning_rate: float) -> torch.optim.Optimizer:
+    wide = list(getattr(module, "wide_weights", list)())
+    if wide and not wide[0].is_cuda:
+        return RowAdam(module.parameters(), wide, learning_rate)
+    return torch.optim.Adam(module.parameters(), lr=learning_rate, fused=True)
+
+
+def adamw(module: nn.Module, learning_rate: float) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(module.parameters(), lr=learning_rate, fused=True)
+
+
+def sgd(module: nn.Module, learning_rate: float) -> torch.optim.Optimizer:
+    return torch.optim.SGD(module.parameters(), lr=learning_rate, fused=True)
+
+
+def rprop(module: nn.Module, learning_rate: float) -> torch.optim.Optimizer:
+    return torch.optim.Rprop(module.parameters(), lr=learning_rate)
+
+
+def lbfgs(module: nn.Module, learning_rate: float) -> torch.optim.Optimizer:
+    return torch.optim.LBFGS(module.parameters(), lr=learning_rate, max_iter=4, line_search_fn="strong_wolfe")
+
+
+class RowAdam(torch.optim.Optimizer):
+    """Adam (Kingma & Ba 2015) that updates only the rows of wide weights that have a gradient.
+
+    Deviates from Adam for wide weights: a row that a batch does not touch keeps its weights and both running averages,
+    as in torch.optim.SparseAdam, where Adam would go on moving it by its momentum. Where all rows are touched in each
+    step, the two are the same; the points at which they stand still are always the same.
+
+    Args:
+        parameters: everything to optimise.
+        wide: those of them whose gradients come as a `RowGradient`.
+    """
+
+    def __init__(self, parameters: Iterable[nn.Parameter], wide: list[nn.Parameter], lr: float) -> None:
+        super().__init__(parameters, {"lr": lr, "betas": (0.9, 0.999), "eps": 1e-8})
+        self._wide = {id(weight) for weight in wide}
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget the gradients; from here to `step`, wide weights collect theirs by rows."""
+        super().zero_grad(set_to_none)
+        for weight in self.param_groups[0]["params"]:
+            if id(weight) in self._wide:
+                weight.row_gradient = RowGradient()
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        group = self.param_groups[0]
+        for weight in group["params"]:
+            state = self.state[weight]
+            if not state:
+                state["step"] = torch.zeros(())
+                state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(weight), torch.zeros_like(weight)
+            state["step"] += 1
+            by_rows = weight.__dict__.pop("row_gradient", None)
+            if weight.grad is None:
+                _step_rows(weight, by_rows, state, group)
+            else:
+                whole = weight.grad if by_rows is None else weight.grad + by_rows.dense(weight)
+                _step_dense(weight, whole, state, group)
+        return loss
+
+
+def _corrections(state: dict[str, Tensor], group: dict[str, Any]) -> tuple[float, float]:
+    return 1 - group["betas"][0] ** int(state["step"]), 1 - group["betas"][1] ** int(state["step"])
+
+
+def _step_rows(weight: Tensor, gradient: RowGradient | None, state: dict[str, Tensor], group: dict[str, Any]) -> None:
+    if gradient is None or gradient.rows is None:
+        return
+    shrink = weight.new_zeros(len(weight)) if gradient.shrink is None else gradient.shrink
+    terms = [*gradient.terms, (weight.new_empty(0), weight.new_empty(0, 0))][:2]
+    kernels.adam_columns(
+        *gradient.rows.columnwise(),
+        *(array.numpy() for term in terms for array in term),
+        shrink.numpy(),
+        weight.numpy(),
+        state["exp_avg"].numpy(),
+        state["exp_avg_sq"].numpy(),
+        np.float32(group["lr"]),
+        np.array(group["betas"], np.float32),
+        np.array(_corrections(state, group), np.float32),
+        np.float32(group["eps"]),
+    )
+
+
+def _step_dense(weight: Tensor, gradient: Tensor, state: dict[str, Tensor], group: dict[str, Any]) -> None:
+    mean, square = state["exp_avg"], state["exp_avg_sq"]
+    first, second = _corrections(state, group)
+    mean.lerp_(gradient, 1 - group["betas"][0])
+    square.mul_(group["betas"][1]).addcmul_(gradient, gradient, value=1 - group["betas"][1])
+    weight.addcdiv_(mean / first, (square / second).sqrt_().add_(group["eps"]), value=-group["lr"])

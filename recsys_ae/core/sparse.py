@@ -1,13 +1,21 @@
-"""Batches of sparse rows, and the two layers that take advantage of them.
+"""Batches of sparse rows, and the layers that cost what their entries cost.
 
 B rows in the batch, D columns, H units, nnz stored entries. A stored 0 is an observation.
+
+Two layers touch all columns: the first, x @ weight, and the last, code @ weight.T at the observed entries. Both weights are
+[D, H], and the gradient of both is a product S^T G of a sparse matrix with the batch's pattern and a dense [B, H]. It is
+either written out as an ordinary dense gradient, or, inside an optimiser that can use it, kept as that product
+(`RowGradient`), so that columns without an entry in the batch cost nothing.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from recsys_ae.core import kernels
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +35,7 @@ class SparseRows:
     columns: Tensor
     values: Tensor
     width: int
+    _columnwise: list[Any] = field(default_factory=list, repr=False)
 
     @classmethod
     def from_arrays(cls, indptr: object, columns: object, values: object, width: int) -> "SparseRows":
@@ -62,7 +71,18 @@ class SparseRows:
 
     def with_values(self, values: Tensor) -> "SparseRows":
         """The same pattern with other values [nnz]."""
-        return SparseRows(self.rows, self.indptr, self.columns, values, self.width)
+        return SparseRows(self.rows, self.indptr, self.columns, values, self.width, self._columnwise)
+
+    def columnwise(self) -> Any:
+        """The pattern column by column, see `kernels.by_column`; found once for all rows that share the pattern."""
+        if not self._columnwise:
+            self._columnwise.append(kernels.by_column(self.indptr.numpy(), self.columns.numpy(), self.width))
+        return self._columnwise[0]
+
+    def selector(self, width: int) -> "SparseRows":
+        """One entry of value 1 per row, in the column of the row's own number: a look-up in a table of `width` rows."""
+        indptr = torch.arange(len(self) + 1)
+        return SparseRows(self.rows, indptr, self.rows, self.values.new_ones(len(self)), width)
 
     def dense(self) -> Tensor:
         """[B, D] with 0 where nothing is stored; for small matrices and tests."""
@@ -71,19 +91,143 @@ class SparseRows:
         return block
 
 
+class RowGradient:
+    """The gradient of a wide weight [D, H] as a sum of terms S^T G over one batch, plus shrinkage of the touched rows.
+
+    While a weight has one in its attribute `row_gradient`, the layers below add to it and leave `weight.grad` alone.
+    """
+
+    def __init__(self) -> None:
+        self.rows: SparseRows | None = None
+        self.terms: list[tuple[Tensor, Tensor]] = []
+        self.shrink: Tensor | None = None
+
+    def add(self, rows: SparseRows, values: Tensor, factor: Tensor) -> None:
+        """Add S^T G, where S has the pattern of `rows` and `values` [nnz], and G is `factor` [B, H]."""
+        self._same_pattern(rows)
+        self.terms.append((values.detach().contiguous(), factor.detach().contiguous()))
+
+    def add_shrink(self, rows: SparseRows, strength: Tensor) -> None:
+        """Add strength[c] * weight[c] for every entry of column c; strength [D]."""
+        self._same_pattern(rows)
+        self.shrink = strength
+
+    @torch.no_grad()
+    def dense(self, weight: Tensor) -> Tensor:
+        """The gradient written out, [D, H]."""
+        out = torch.zeros_like(weight)
+        if self.rows is None:
+            return out
+        touched, starts, entry, row = self.rows.columnwise()
+        for values, factor in self.terms:
+            kernels.column_sums(touched, starts, entry, row, values.numpy(), factor.numpy(), out.numpy())
+        if self.shrink is not None:
+            out += (self.shrink * torch.bincount(self.rows.columns, minlength=len(weight)))[:, None] * weight
+        return out
+
+    def _same_pattern(self, rows: SparseRows) -> None:
+        if self.rows is not None and self.rows.columns is not rows.columns:
+            raise RuntimeError("a row gradient is of one batch, but two patterns were added to it")
+        self.rows = rows
+
+
 def wide_input(x: SparseRows | Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """x @ weight + bias -> [B, H] for weight [D, H]; from sparse rows in O(nnz * H)."""
     if isinstance(x, Tensor):
         return x @ weight + bias
-    summed = functional.embedding_bag(x.columns, weight, x.indptr[:-1], mode="sum", per_sample_weights=x.values)
-    return summed + bias
+    if weight.is_cuda:
+        return functional.embedding_bag(x.columns, weight, x.indptr[:-1], mode="sum", per_sample_weights=x.values) + bias
+    product: Tensor = _RowsTimes.apply(weight, x)
+    return product + bias
 
 
 def wide_output(code: Tensor, weight: Tensor, bias: Tensor, at: SparseRows | None = None) -> Tensor:
-    """code @ weight.T + bias -> [B, D] for weight [D, H], or only its entries [nnz] at the pattern of `at`.
+    """code @ weight.T + bias -> [B, D] for weight [D, H], or only its entries [nnz] at the pattern of `at`, in O(nnz * H)."""
+    if at is None:
+        return torch.addmm(bias, code, weight.T)
+    if weight.is_cuda:
+        return (code[at.row_of_entry()] * weight[at.columns]).sum(1) + bias[at.columns]
+    entries: Tensor = _ProductsAt.apply(code, weight, bias, at)
+    return entries
 
-    The pattern's entries are read off a dense [B, D] block: for the batches and widths at hand a dense product is
-    faster than gathering rows of `weight`.
+
+def entry_l2(weight: Tensor, rows: SparseRows, strength: Tensor) -> Tensor:
+    """Sum over the entries of `rows` of strength[c] / 2 * |weight[c]|^2, c being an entry's column; a scalar.
+
+    With strength = l2 / (number of entries of each column in all rows), the batches of an epoch add up to
+    l2 / 2 * |weight|^2 over the columns that have entries, and each batch touches only its own columns.
     """
-    block = torch.addmm(bias, code, weight.T)
-    return block if at is None else block[at.row_of_entry(), at.columns]
+    if weight.is_cuda:
+        squares = weight.square().sum(1)
+        return (strength * squares)[rows.columns].sum() / 2
+    scalar: Tensor = _EntryL2.apply(weight, rows, strength)
+    return scalar
+
+
+class _RowsTimes(torch.autograd.Function):
+    """S @ weight, S being sparse rows."""
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, x: SparseRows) -> Tensor:
+        ctx.x, ctx.shape, ctx.row_gradient = x, weight.shape, getattr(weight, "row_gradient", None)
+        return _rows_times(x, x.values, weight)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, None]:
+        return _weight_gradient(ctx, ctx.x, ctx.x.values, gradient), None
+
+
+class _ProductsAt(torch.autograd.Function):
+    """The entries of code @ weight.T + bias at a pattern."""
+
+    @staticmethod
+    def forward(ctx: Any, code: Tensor, weight: Tensor, bias: Tensor, at: SparseRows) -> Tensor:
+        ctx.save_for_backward(code, weight)
+        ctx.at, ctx.shape, ctx.row_gradient = at, weight.shape, getattr(weight, "row_gradient", None)
+        out = torch.empty(len(at.columns))
+        arrays = (tensor.detach().numpy() for tensor in (at.indptr, at.columns, code.contiguous(), weight, bias, out))
+        kernels.products_at(*arrays)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor | None, Tensor, None]:
+        code, weight = ctx.saved_tensors
+        of_code = _rows_times(ctx.at, gradient.contiguous(), weight)
+        of_bias = torch.bincount(ctx.at.columns, gradient, minlength=len(weight))
+        return of_code, _weight_gradient(ctx, ctx.at, gradient, code), of_bias, None
+
+
+class _EntryL2(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, rows: SparseRows, strength: Tensor) -> Tensor:
+        ctx.save_for_backward(weight, strength)
+        ctx.rows, ctx.row_gradient = rows, getattr(weight, "row_gradient", None)
+        touched, starts, _, _ = (torch.from_numpy(array) for array in rows.columnwise())
+        squares = weight[touched].square().sum(1)
+        return (strength[touched] * starts.diff() * squares).sum() / 2
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, None, None]:
+        weight, strength = ctx.saved_tensors
+        if ctx.row_gradient is not None:
+            ctx.row_gradient.add_shrink(ctx.rows, gradient * strength)
+            return None, None, None
+        count = torch.bincount(ctx.rows.columns, minlength=len(weight))
+        return (gradient * strength * count)[:, None] * weight, None, None
+
+
+def _rows_times(pattern: SparseRows, values: Tensor, weight: Tensor) -> Tensor:
+    out = torch.empty(len(pattern), weight.shape[1])
+    arrays = (tensor.detach().numpy() for tensor in (pattern.indptr, pattern.columns, values, weight, out))
+    kernels.rows_times(*arrays)
+    return out
+
+
+def _weight_gradient(ctx: Any, pattern: SparseRows, values: Tensor, factor: Tensor) -> Tensor | None:
+    """S^T G: handed to the weight's `RowGradient` if it has one, else written out [D, H]."""
+    if ctx.row_gradient is not None:
+        ctx.row_gradient.add(pattern, values, factor)
+        return None
+    out = torch.zeros(ctx.shape)
+    kernels.column_sums(*pattern.columnwise(), values.contiguous().numpy(), factor.detach().contiguous().numpy(), out.numpy())
+    return out

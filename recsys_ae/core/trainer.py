@@ -4,13 +4,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from math import inf, isfinite
 from time import perf_counter
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Generator, Tensor, nn
 
 from recsys_ae.core.losses import LossSum
-from recsys_ae.core.optimisers import make_optimiser
+from recsys_ae.core.optimisers import FULL_BATCH, make_optimiser
 from recsys_ae.core.sparse import SparseRows
 from recsys_ae.errors import ConfigError, TrainingError
 
@@ -19,12 +19,12 @@ Validation = Callable[[], float]
 
 
 class Objective(Protocol):
-    """What is minimised over an epoch: the sum of `loss` over all rows, plus `penalty` once."""
+    """What is minimised over an epoch: the sum over the batches of `loss` and `penalty`."""
 
     def loss(self, module: nn.Module, batch: Batch, generator: Generator) -> LossSum: ...
 
-    def penalty(self, module: nn.Module) -> Tensor:
-        """A scalar; each batch carries the share of it that its rows are of all rows."""
+    def penalty(self, module: nn.Module, batch: Batch) -> Tensor:
+        """A scalar: this batch's part of what an epoch adds for regularisation."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ def fit(
         TrainingError: the loss is no longer finite.
     """
     generator = Generator().manual_seed(config.seed)
-    training = Training(module, make_optimiser(config.optimiser, module.parameters(), config.learning_rate), generator, config)
+    training = Training(module, make_optimiser(config.optimiser, module, config.learning_rate), generator, config)
     for callback in callbacks:
         callback.on_start(training)
     while not training.finished:
@@ -146,14 +146,21 @@ def _run_epoch(training: Training, objective: Objective, rows: Batch, number: in
     for group in optimiser.param_groups:
         group["lr"] = config.learning_rate * config.decay ** (number - 1)
     total, count = 0.0, 0.0
-    for batch in _batches(rows, config.batch_size, training.generator):
-        loss = objective.loss(module, batch, training.generator)
-        share = len(batch) / len(rows)
-        optimiser.zero_grad()
-        (loss.total + share * objective.penalty(module)).backward()
-        optimiser.step()
-        total += float(loss.total.detach())
-        count += float(loss.count)
+    size = len(rows) if config.optimiser in FULL_BATCH else config.batch_size
+    for batch in _batches(rows, size, training.generator):
+        losses: list[LossSum] = []
+
+        def closure(batch: Batch = batch, losses: list[LossSum] = losses) -> Any:
+            optimiser.zero_grad()
+            loss = objective.loss(module, batch, training.generator)
+            whole = loss.total + objective.penalty(module, batch)
+            whole.backward()
+            losses.append(loss)
+            return whole
+
+        optimiser.step(closure)
+        total += float(losses[0].total.detach())  # an optimiser may look more than once; the first look is at the start
+        count += float(losses[0].count)
     if not isfinite(total):
         raise TrainingError(f"the loss is {total} in epoch {number}; try a lower learning_rate (now {config.learning_rate:g})")
     return total / max(count, 1.0)

@@ -20,7 +20,7 @@ from recsys_ae.interactions import Interactions, Rows
 from recsys_ae.models.base import Fitted, Floats, clip, fitted_state, rating_scale
 from recsys_ae.models.bias import Biases
 from recsys_ae.models.sides import pair_products
-from recsys_ae.models.training import ObservedError, load_weights, observed_rows, validation, weights_of
+from recsys_ae.models.training import ObservedError, autoencoder_l2, load_weights, observed_rows, validation, weights_of
 
 ENCODE_ROWS = 1024
 
@@ -109,7 +109,7 @@ class AutoRec:
 
         fit(
             module,
-            ObservedError(module, module.weight_matrices(), self.l2, Masking(self.dropout) if self.dropout else None),
+            ObservedError(module, autoencoder_l2(module, self.l2, rows), Masking(self.dropout) if self.dropout else None),
             rows,
             TrainConfig(self.epochs, self.batch_size, self.optimiser, self.learning_rate, self.decay, self.patience, seed),
             valid=validation(lambda *pairs: _Scorer(self, module, state()).predict_rows(*pairs), train, valid),

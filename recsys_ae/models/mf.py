@@ -1,6 +1,6 @@
 """Biased matrix factorisation: an output layer like an autoencoder's, with a code that is looked up, not computed."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Self
 
@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Generator, Tensor, nn
 
-from recsys_ae.core.sparse import SparseRows, wide_output
+from recsys_ae.core.sparse import SparseRows, entry_l2, wide_input, wide_output
 from recsys_ae.core.trainer import Callback, TrainConfig, fit
 from recsys_ae.interactions import Interactions, Rows
 from recsys_ae.models.base import Fitted, Floats, clip, fitted_state, rating_scale
 from recsys_ae.models.bias import Biases
 from recsys_ae.models.sides import pair_products
-from recsys_ae.models.training import ObservedError, observed_rows, validation
+from recsys_ae.models.training import ObservedError, column_counts, observed_rows, validation
 
 
 class Factors(nn.Module):
@@ -28,11 +28,25 @@ class Factors(nn.Module):
         self.items = nn.Parameter(torch.randn(len(item_bias), factors, generator=generator) * init_std)
         self.user_bias = nn.Parameter(user_bias)
         self.item_bias = nn.Parameter(item_bias)
+        self.no_bias = torch.zeros(factors)
 
     def forward(self, batch: SparseRows, at: SparseRows) -> Tensor:
         """Predictions [nnz] at the pattern of a batch of users."""
-        output = wide_output(self.users[batch.rows], self.items, self.item_bias, at)
-        return output + self.user_bias[batch.rows][at.row_of_entry()]
+        code = wide_input(batch.selector(len(self.users)), self.users, self.no_bias)
+        return wide_output(code, self.items, self.item_bias, at) + self.user_bias[batch.rows][at.row_of_entry()]
+
+    def wide_weights(self) -> list[nn.Parameter]:
+        return [self.users, self.items]
+
+    def l2(self, strength: float, rows: SparseRows) -> Callable[[SparseRows], Tensor]:
+        """strength / 2 * (sum of the squared factors), in parts for the batches of `rows`."""
+        of_items = strength / column_counts(rows).clamp(min=1)
+        of_users = torch.full((len(self.users),), strength)
+
+        def penalise(batch: SparseRows) -> Tensor:
+            return entry_l2(self.items, batch, of_items) + entry_l2(self.users, batch.selector(len(self.users)), of_users)
+
+        return penalise
 
 
 @dataclass
@@ -94,7 +108,7 @@ class MatrixFactorisation:
 
         fit(
             module,
-            ObservedError(module, [module.users, module.items], self.l2),
+            ObservedError(module, module.l2(self.l2, rows)),
             rows,
             TrainConfig(self.epochs, self.batch_size, self.optimiser, self.learning_rate, self.decay, self.patience, seed),
             valid=validation(lambda *pairs: _predict(state(), self.l2, *pairs), train, valid),

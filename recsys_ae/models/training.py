@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from torch import Generator, Tensor, nn
 
+from recsys_ae.core.autoencoder import Autoencoder
 from recsys_ae.core.corruption import Corruption
 from recsys_ae.core.losses import LossSum, squared_error
-from recsys_ae.core.sparse import SparseRows
+from recsys_ae.core.sparse import SparseRows, entry_l2
 from recsys_ae.core.trainer import Batch
 from recsys_ae.interactions import Interactions, Rows
 from recsys_ae.models.base import Floats
@@ -20,18 +21,16 @@ from recsys_ae.models.base import Floats
 
 @dataclass(frozen=True)
 class ObservedError:
-    """Squared error over the observed entries of a batch, plus L2 over weight matrices.
+    """Squared error over the observed entries of a batch, plus a penalty.
 
     Attributes:
         predict: (corrupted batch, pattern) -> predictions [nnz] at the pattern.
-        weights: the matrices that are regularised.
-        l2: the penalty of an epoch is l2 / 2 * (sum of their squared entries).
+        penalise: a batch's part of the penalty of an epoch.
         corruption: applied to what `predict` sees; the targets stay clean.
     """
 
     predict: Callable[[SparseRows, SparseRows], Tensor]
-    weights: list[Tensor]
-    l2: float
+    penalise: Callable[[SparseRows], Tensor]
     corruption: Corruption | None = None
 
     def loss(self, module: nn.Module, batch: Batch, generator: Generator) -> LossSum:
@@ -40,8 +39,31 @@ class ObservedError:
         assert isinstance(shown, SparseRows)
         return squared_error(self.predict(shown, batch), batch.values, torch.ones_like(batch.values))
 
-    def penalty(self, module: nn.Module) -> Tensor:
-        return self.l2 / 2 * torch.stack([weight.square().sum() for weight in self.weights]).sum()
+    def penalty(self, module: nn.Module, batch: Batch) -> Tensor:
+        assert isinstance(batch, SparseRows)
+        return self.penalise(batch)
+
+
+def autoencoder_l2(module: Autoencoder, l2: float, rows: SparseRows) -> Callable[[SparseRows], Tensor]:
+    """l2 / 2 * (sum of all squared weights, biases apart), in parts for the batches of `rows`.
+
+    Wide weights are charged where they have entries, so that a batch pays for its own columns only; inner weights by the
+    share of rows.
+    """
+    strength = l2 / column_counts(rows).clamp(min=1)
+
+    def penalise(batch: SparseRows) -> Tensor:
+        parts = [entry_l2(weight, batch, strength) for weight in module.wide_weights()]
+        share = len(batch) / len(rows)
+        parts += [share * l2 / 2 * weight.square().sum() for weight in module.inner_weights()]
+        return torch.stack(parts).sum()
+
+    return penalise
+
+
+def column_counts(rows: SparseRows) -> Tensor:
+    """float32 [D]: how many entries each column has."""
+    return torch.bincount(rows.columns, minlength=rows.width).float()
 
 
 def observed_rows(matrix: csr_array) -> SparseRows:

@@ -40,8 +40,8 @@ def test_is_the_network_that_everybody_writes():
 def test_tied_decoder_has_no_weights_of_its_own():
     tied = Autoencoder(9, [5, 3], tied=True, generator=generator())
     untied = Autoencoder(9, [5, 3], generator=generator())
-    assert len(tied.weight_matrices()) == 2
-    assert len(untied.weight_matrices()) == 4
+    assert (len(tied.wide_weights()), len(tied.inner_weights())) == (1, 1)
+    assert (len(untied.wide_weights()), len(untied.inner_weights())) == (2, 2)
     code = torch.rand(2, 3)
     hidden = torch.sigmoid(code @ tied.encoder_weights[0] + tied.decoder_biases[0])
     torch.testing.assert_close(tied.decode(code), hidden @ tied.input_weight.T + tied.output_bias)

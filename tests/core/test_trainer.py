@@ -22,8 +22,8 @@ class Reconstruction:
     def loss(self, module, batch, generator):
         return squared_error(module(Masking(0.3)(batch, generator)), batch, torch.ones_like(batch))
 
-    def penalty(self, module):
-        return self.l2 / 2 * module.input_weight.square().sum()
+    def penalty(self, module, batch):
+        return len(batch) / len(ROWS) * self.l2 / 2 * module.input_weight.square().sum()
 
 
 def module() -> Autoencoder:
@@ -139,7 +139,7 @@ def test_penalty_of_an_epoch_does_not_depend_on_the_batches():
 
 def test_diverging_training_is_an_error():
     class Explode(Reconstruction):
-        def penalty(self, module: nn.Module):
+        def penalty(self, module: nn.Module, batch):
             return module.input_weight.sum() * torch.nan
 
     with pytest.raises(TrainingError, match="the loss is nan in epoch 1; try a lower learning_rate"):

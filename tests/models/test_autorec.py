@@ -9,7 +9,7 @@ from recsys_ae import IdMap, Interactions, build_model, load_model, save_model
 from recsys_ae.core.autoencoder import Autoencoder
 from recsys_ae.errors import ConfigError
 from recsys_ae.models.autorec import AutoRec
-from recsys_ae.models.training import ObservedError, observed_rows
+from recsys_ae.models.training import ObservedError, autoencoder_l2, observed_rows
 
 
 @pytest.mark.parametrize("hidden", [[6], [6, 3]])
@@ -17,9 +17,10 @@ def test_objective_is_the_one_that_everybody_writes_densely(hidden):
     """Dense rows, dense output, a mask: same loss and same gradients, including for observed zeros."""
     data = random_interactions()
     module = Autoencoder(25, hidden, generator=torch.Generator().manual_seed(0))
-    objective = ObservedError(module, module.weight_matrices(), l2=0.7)
-    ours = objective.loss(module, observed_rows(data.matrix), torch.Generator())
-    (ours.total + objective.penalty(module)).backward()
+    rows = observed_rows(data.matrix)
+    objective = ObservedError(module, autoencoder_l2(module, 0.7, rows))
+    ours, penalty = objective.loss(module, rows, torch.Generator()), objective.penalty(module, rows)
+    (ours.total + penalty).backward()
     gradients = [parameter.grad.clone() for parameter in module.parameters()]
     module.zero_grad()
 
@@ -29,7 +30,7 @@ def test_objective_is_the_one_that_everybody_writes_densely(hidden):
     loss = (mask * (module(x) - x) ** 2).sum()
     loss = loss + 0.35 * sum((weight**2).sum() for weight in module.parameters() if weight.ndim == 2)
     loss.backward()
-    torch.testing.assert_close(ours.total + objective.penalty(module), loss, rtol=1e-5, atol=1e-4)
+    torch.testing.assert_close(ours.total + penalty, loss, rtol=1e-5, atol=1e-4)
     assert ours.count == len(data)
     for mine, parameter in zip(gradients, module.parameters(), strict=True):
         torch.testing.assert_close(mine, parameter.grad, rtol=1e-4, atol=1e-4)
