@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import sys
+import traceback
 from datetime import datetime
 from pathlib import Path
 from types import FrameType
@@ -14,12 +15,13 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from recsys_ae.errors import ConfigError, RecsysError
+from recsys_ae.errors import ConfigError, RecsysError, Terminated
+
+INTERRUPTED = 130
 
 app = typer.Typer(
     name="recsys-ae",
     help="Recommendation with autoencoders: compare models honestly, track experiments, export top-N lists.",
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     add_completion=False,
@@ -28,21 +30,19 @@ app = typer.Typer(
 datasets_app = typer.Typer(help="List, show or fetch datasets.", rich_markup_mode=None)
 app.add_typer(datasets_app, name="datasets", invoke_without_command=True)
 
-Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+CardOption = Annotated[
+    str | None,
+    typer.Option(help="Dataset card, or a pipeline with one inside, that says what the columns of the file are."),
+]
 TrackingUri = Annotated[
     str | None,
     typer.Option(help="MLflow store; 'none' tracks nothing. Default: $MLFLOW_TRACKING_URI, else sqlite:///mlflow.db."),
 ]
-options = {"debug": False}
-
-
-class Terminated(KeyboardInterrupt):
-    """SIGTERM, handled like Ctrl-C."""
 
 
 @app.callback()
-def common(debug: Debug = False) -> None:
-    options["debug"] = debug
+def common(debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False) -> None:
+    """Declares --debug, which `main` has taken out of the arguments, so that --help shows it."""
 
 
 @app.command()
@@ -87,6 +87,7 @@ def evaluate(
         list[str] | None, typer.Option(metavar="METRIC...", help="Ranking metrics such as ndcg@10,recall@20.")
     ] = None,
     relevant_at: Annotated[float | None, typer.Option(help="Only ratings of at least this are relevant.")] = None,
+    card: CardOption = None,
     output: Annotated[Path | None, typer.Option(help="Also write the metrics to this JSON file.")] = None,
 ) -> None:
     """Evaluate exported recommendations against what users did afterwards."""
@@ -95,6 +96,7 @@ def evaluate(
     from recsys_ae.data.tables import guess_table, read_table
     from recsys_ae.evaluation.evaluator import evaluate_recommendations
     from recsys_ae.evaluation.metrics import DEFAULT_RANKING
+    from recsys_ae.experiment.spec import table_of
     from recsys_ae.export.local import read_recommendations
     from recsys_ae.files import whole_file
     from recsys_ae.reporting.report import metrics_table
@@ -105,7 +107,7 @@ def evaluate(
         raise ConfigError(f"unexpected argument {context.args[0]!r}; metrics follow --metrics")
     lists, length = read_recommendations(recommendations)
     kinds = {role: "int" if lists[f"{role}_id"].dtype.kind in "iu" else "str" for role in ("user", "item")}
-    frame = read_table(truth, guess_table(truth), kinds)
+    frame = read_table(truth, table_of(card) if card else guess_table(truth), kinds)
     if relevant_at is not None and "rating" not in frame:
         raise ConfigError(f"--relevant-at needs ratings, and {truth} has none")
     default = [name for name in DEFAULT_RANKING if int(name.split("@")[1]) <= length]
@@ -129,17 +131,26 @@ def export(
     skip_unknown: Annotated[
         bool, typer.Option("--skip-unknown", help="Leave out interactions with items the model does not know.")
     ] = False,
+    card: CardOption = None,
     tracking_uri: TrackingUri = None,
 ) -> None:
     """Write top-k lists for all users of a history."""
     from recsys_ae.data.ratings import read_history
+    from recsys_ae.data.tables import guess_table
+    from recsys_ae.experiment.spec import table_of
     from recsys_ae.export.local import export_recommendations
     from recsys_ae.models.base import fitted_state
     from recsys_ae.models.storage import load_model
     from recsys_ae.tracking import local_model
 
     loaded = load_model(local_model(model, tracking_uri))
-    data, skipped = read_history(history, fitted_state(loaded).items, skip_unknown=skip_unknown)
+    fitted = fitted_state(loaded)
+    layout = table_of(card) if card else guess_table(history)
+    if layout.columns.rating is None and fitted.scale is not None and fitted.scale[0] < fitted.scale[1]:
+        raise ConfigError(
+            f"{history}: no column looks like a rating, and {model} was trained on ratings; say which with --card"
+        )
+    data, skipped = read_history(history, fitted.items, table=layout, user_ids=fitted.user_ids, skip_unknown=skip_unknown)
     manifest = export_recommendations(loaded, data, output, k, exclude_seen=not include_seen)
     console = _console()
     if skipped:
@@ -220,38 +231,33 @@ def main() -> NoReturn:
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("recsys_ae").setLevel(logging.INFO)
     signal.signal(signal.SIGTERM, _terminate)
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]  # it may stand anywhere
     try:
-        code = app(standalone_mode=False)
-        sys.exit(code if isinstance(code, int) else 0)
-    except RecsysError as error:
-        _fail(str(error), error.exit_code, error)
-    except Terminated as error:
-        _fail("terminated", 143, error)
-    except KeyboardInterrupt as error:
-        _fail("interrupted", 130, error)
-    except BrokenPipeError:
+        code = app(arguments or ["--help"], standalone_mode=False) or 0
+        message = "interrupted" if code == INTERRUPTED else ""  # which is what the parser makes of Ctrl-C
+    except Terminated:
+        message, code = "terminated", 143
+    except Exception as error:
+        message, code = _explain(error)
+        if "--debug" in sys.argv:
+            traceback.print_exc()
+    if message:
+        print(f"recsys-ae: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(code)
+
+
+def _explain(error: Exception) -> tuple[str, int]:
+    """One sentence and an exit code for any error."""
+    if isinstance(error, RecsysError):
+        return str(error), error.exit_code
+    if hasattr(error, "format_message") and hasattr(error, "exit_code"):  # a usage error of the parser
+        return str(error.format_message()), int(error.exit_code)
+    if isinstance(error, BrokenPipeError):
         sys.stderr.close()  # the reader of our output has gone; nothing is wrong
         sys.exit(0)
-    except Exception as error:
-        _fail_unexpectedly(error)
-
-
-def _fail_unexpectedly(error: Exception) -> NoReturn:
-    """Usage errors come from the command line's parser; anything else is ours, and still gets one sentence."""
-    if hasattr(error, "format_message") and hasattr(error, "exit_code"):
-        _fail(error.format_message(), error.exit_code, error)
-    if type(error).__name__ == "Abort":
-        _fail("interrupted", 130, error)
     if isinstance(error, MemoryError):
-        _fail(f"out of memory: {error}", 1, error)
-    _fail(f"unexpected {type(error).__name__}: {error} (--debug shows where)", 1, error)
-
-
-def _fail(message: str, code: int, error: BaseException) -> NoReturn:
-    if options["debug"]:
-        raise error
-    print(f"recsys-ae: {' '.join(message.split())}", file=sys.stderr)
-    sys.exit(code)
+        return f"out of memory: {error}", 1
+    return f"unexpected {type(error).__name__}: {error} (--debug shows where)", 1
 
 
 def _terminate(number: int, frame: FrameType | None) -> NoReturn:

@@ -30,6 +30,8 @@ class _Loader(yaml.SafeLoader):
         seen: set[Any] = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, (str, int)):
+                raise ConfigError(f"key {key!r} is not a word (line {key_node.start_mark.line + 1})")
             if key in seen:
                 raise ConfigError(f"key {key!r} is written twice (line {key_node.start_mark.line + 1})")
             seen.add(key)
@@ -40,6 +42,8 @@ def parse_yaml(text: str, where: str) -> Any:
     """The value of a YAML text; `ConfigError` with line and column if it is not YAML."""
     try:
         return yaml.load(text, _Loader)
+    except yaml.reader.ReaderError as error:
+        raise ConfigError(f"{where}: not a text file: {error.reason} at position {error.position}") from None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         line = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
@@ -90,7 +94,8 @@ def checked_params(function: Callable[..., Any], params: Mapping[str, Any], wher
 
 
 def _sentence(kind: Any, item: Any, where: str) -> str:
-    place = ".".join(str(part) for part in item["loc"])
+    tags = ("ratings", "planted-ratings", "idx-images", "digits")  # which kind of card it is, not part of the place
+    place = ".".join(str(part) for number, part in enumerate(item["loc"]) if number or part not in tags)
     if item["type"] == "extra_forbidden":
         known = _keys_beside(kind, item["loc"])
         hint = f"; {did_you_mean(str(item['loc'][-1]), known)}" if known else ""

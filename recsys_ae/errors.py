@@ -36,6 +36,10 @@ class OutputError(RecsysError):
     """An output folder that is taken, in use or cannot be written."""
 
 
+class Terminated(BaseException):
+    """SIGTERM. Not an `Exception`, and not a `KeyboardInterrupt`, which the command line's parser keeps for itself."""
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """The tail of an "unknown name" message: a close match if there is one, else all known names.
 

@@ -104,9 +104,15 @@ def shown(external: Any) -> str:
 
 def _id_index(ids: Any) -> pd.Index:
     """`ids` as a pandas index of dtype int64 or of strings."""
+    if isinstance(ids, str) or np.ndim(ids) != 1:
+        raise DataError(f"expected a list of ids, got {ids!r}")
     if isinstance(ids, np.ndarray) and ids.dtype.kind in "iu":  # the common case, without a copy
+        if ids.dtype == np.uint64 and len(ids) and ids.max() > np.iinfo(np.int64).max:
+            raise DataError(f"integer ids must fit 64 bits with a sign, got {ids.max()}; use strings")
         return pd.Index(ids.astype(np.int64, copy=False))
     index = pd.Index(np.asarray(ids, dtype=object) if isinstance(ids, (list, tuple)) else ids)
+    if isinstance(index, pd.CategoricalIndex):
+        index = index.astype(index.categories.dtype)
     inferred = pd.api.types.infer_dtype(index, skipna=False)
     if len(index) == 0:
         return pd.Index(index, dtype=np.int64 if index.dtype.kind in "iu" else "str")
@@ -147,7 +153,10 @@ class Interactions:
             raise DataError(f"matrix is {self.matrix.shape}, the id maps say {expected}")
         if 0 in expected:
             raise DataError("there is no data: no users or no items")
-        self.matrix.sort_indices()
+        if self.scale is not None:
+            object.__setattr__(self, "scale", (float(self.scale[0]), float(self.scale[1])))
+        if not self.matrix.has_sorted_indices:
+            raise DataError("the columns of each row of the matrix must be in order; call its sort_indices() first")
         if not self.matrix.has_canonical_format:
             raise DataError("matrix holds the same user and item twice; use Interactions.from_frame and say how to merge them")
         if self.times is not None and self.times.shape != self.matrix.data.shape:
@@ -319,11 +328,12 @@ class Interactions:
 
     @cached_property
     def digest(self) -> str:
-        """Content hash (32 hex digits) over ids, pattern, ratings and times; the same on every platform."""
+        """Content hash (32 hex digits) over ids, pattern, ratings, scale and times; the same on every platform."""
         digest = blake2b((self.users.digest + self.items.digest).encode(), digest_size=16)
         digest.update(self.matrix.indptr.astype("<i8").tobytes())
         digest.update(self.matrix.indices.astype("<i8").tobytes())
         digest.update(self.matrix.data.astype("<f4").tobytes())
+        digest.update(repr(self.scale).encode())
         if self.times is not None:
             digest.update(self.times.astype("<i8").tobytes())
         return digest.hexdigest()
@@ -366,6 +376,8 @@ class Split:
         The ids are those of all the parts together, so that an item that occurs only in `test` has a row too.
         """
         parts = {"train": train, "valid": train.iloc[:0] if valid is None else valid, "test": test}
+        if not len(train):
+            raise DataError("the split leaves nothing to train on")
         user, item = columns.get("user", "user_id"), columns.get("item", "item_id")
         for name, part in parts.items():
             for column in (user, item):
@@ -373,21 +385,27 @@ class Split:
                     raise ConfigError(
                         f"the {name} table has no column {column!r}; {did_you_mean(column, map(str, part.columns))}"
                     )
-        users = IdMap(np.unique(pd.concat([part[user] for part in parts.values() if len(part)])))
-        items = IdMap(np.unique(pd.concat([part[item] for part in parts.values() if len(part)])))
+        users, items = (
+            _encode(pd.concat([part[column] for part in parts.values() if len(part)]), None)[1] for column in (user, item)
+        )
         built = {name: part for name, part in parts.items() if len(part)}
         interactions = {
             name: Interactions.from_frame(part, users=users, items=items, **columns) for name, part in built.items()
         }
-        if "train" not in interactions:
-            raise DataError("the split leaves nothing to train on")
         nothing = interactions["train"].where(np.zeros(len(interactions["train"]), bool))
         return cls(interactions["train"], interactions.get("valid", nothing), interactions.get("test", nothing))
 
     def history(self, part: Literal["valid", "test"]) -> Interactions:
         """Everything known before `part`: what a model is shown, and what is excluded as seen, when `part` is scored."""
-        known = self.train if self.fold_in is None else self.train.plus(self.fold_in)
-        return known if part == "valid" else known.plus(self.valid)
+        return self._known_before_valid if part == "valid" else self._known_before_test
+
+    @cached_property
+    def _known_before_valid(self) -> Interactions:
+        return self.train if self.fold_in is None else self.train.plus(self.fold_in)
+
+    @cached_property
+    def _known_before_test(self) -> Interactions:
+        return self._known_before_valid.plus(self.valid)
 
     @cached_property
     def digest(self) -> str:
@@ -403,7 +421,12 @@ def _encode(column: pd.Series, known: IdMap | None) -> tuple[Rows, IdMap]:
         raise DataError(f"column {column.name!r} has no id in row {at} of the table")
     if known is not None:
         return known.rows(column), known
-    rows, distinct = pd.factorize(column, sort=True)
+    try:
+        rows, distinct = pd.factorize(column, sort=True)
+    except TypeError:
+        raise DataError(
+            f"column {column.name!r} mixes ids of several types; they must be all integers or all strings"
+        ) from None
     return rows.astype(np.int64, copy=False), IdMap(distinct)
 
 

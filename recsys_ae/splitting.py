@@ -29,7 +29,7 @@ TRAIN, VALID, TEST, FOLD_IN = range(4)
 def random(data: Interactions, *, test: float = 0.1, valid: float = 0.0, seed: int = 0) -> Split:
     """`test` and `valid` shares of all observations, drawn without regard to user or time."""
     _check_shares(test=test, valid=valid)
-    order = np.random.default_rng(seed).permutation(len(data))
+    order = _generator(seed).permutation(len(data))
     part = np.full(len(data), TRAIN)
     n_test, n_valid = round(test * len(data)), round(valid * len(data))
     part[order[:n_test]] = TEST
@@ -40,7 +40,7 @@ def random(data: Interactions, *, test: float = 0.1, valid: float = 0.0, seed: i
 def per_user(data: Interactions, *, test: float = 0.2, valid: float = 0.0, seed: int = 0) -> Split:
     """`test` and `valid` shares of each user's observations, rounded to the nearest; one at least stays for training."""
     _check_shares(test=test, valid=valid)
-    rank = _rank_within_user(data, np.random.default_rng(seed).random(len(data)))
+    rank = _rank_within_user(data, _generator(seed).random(len(data)))
     count = np.diff(data.matrix.indptr)[data.user_rows()]
     n_test, n_valid = np.floor(test * count + 0.5), np.floor(valid * count + 0.5)
     n_test = np.minimum(n_test, count - 1)
@@ -79,7 +79,9 @@ def time_cut(data: Interactions, *, test: float = 0.1, valid: float = 0.0, at: i
     _check_shares(test=test, valid=valid)
     times = _times(data, "time_cut")
     ordered = np.sort(times)
-    start = at if at is not None else ordered[min(len(ordered) - 1, len(ordered) - round(test * len(ordered)))]
+    if at is None and round(test * len(ordered)) == 0:
+        raise ConfigError(f"time_cut with test={test:g} leaves no test part")
+    start = at if at is not None else ordered[len(ordered) - round(test * len(ordered))]
     before = int(np.searchsorted(ordered, start))
     valid_start = ordered[max(0, before - round(valid * len(ordered)))] if valid else start
     part = np.where(times >= start, TEST, np.where(times >= valid_start, VALID, TRAIN))
@@ -91,7 +93,7 @@ def k_fold(data: Interactions, *, k: int = 5, fold: int = 0, valid: float = 0.0,
     if k < 2 or not 0 <= fold < k:
         raise ConfigError(f"k_fold needs k >= 2 and 0 <= fold < k, got k={k}, fold={fold}")
     _check_shares(test=1 / k, valid=valid)
-    order = np.random.default_rng(seed).permutation(len(data))
+    order = _generator(seed).permutation(len(data))
     folds = np.array_split(order, k)
     rest = np.concatenate([folds[(fold + step) % k] for step in range(1, k)])
     part = np.full(len(data), TRAIN)
@@ -108,7 +110,7 @@ def user_holdout(data: Interactions, *, test: float = 0.1, valid: float = 0.1, f
     """
     _check_shares(test=test, valid=valid)
     _check_shares(fold_in=fold_in)
-    rng = np.random.default_rng(seed)
+    rng = _generator(seed)
     count = np.diff(data.matrix.indptr)
     able = rng.permutation(np.flatnonzero(count > 1))
     n_test, n_valid = round(test * data.n_users), round(valid * data.n_users)
@@ -136,6 +138,12 @@ def _rank_within_user(data: Interactions, *keys: NDArray[np.int64] | NDArray[np.
     rank = np.empty(len(data), np.int64)
     rank[order] = np.arange(len(data)) - data.matrix.indptr[:-1][data.user_rows()]
     return rank
+
+
+def _generator(seed: int) -> np.random.Generator:
+    if seed < 0:
+        raise ConfigError(f"a seed must not be negative, got {seed}")
+    return np.random.default_rng(seed)
 
 
 def _times(data: Interactions, protocol: str) -> NDArray[np.int64]:

@@ -30,7 +30,7 @@ ALLOWED["experiment"] = {*ALLOWED}
 ALLOWED["cli"] = {*ALLOWED}
 OUTSIDE = {
     "core": {"torch", "safetensors", "numba", "numpy"},
-    "tracking": {"mlflow"},
+    "tracking": {"mlflow", "filelock"},
     "evaluation": {"numpy", "pandas"},
 }
 

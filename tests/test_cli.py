@@ -115,7 +115,7 @@ def test_export_from_a_saved_model(call, folder):
 
 def test_export_with_items_the_model_does_not_know(call, folder):
     run(call)
-    Path("log.csv").write_text("user_id,item_id\nnew,1001\nnew,77\n")
+    Path("log.csv").write_text("user_id,item_id,rating\nnew,1001,4\nnew,77,4\n")
     code, _, err = call("export", "out/models/mf", "--history", "log.csv", "--output", "lists")
     assert (code, "does not know item 77 (1 such rows); --skip-unknown" in err) == (1, True)
     code, out, _ = call("export", "out/models/mf", "--history", "log.csv", "--output", "lists", "--skip-unknown")
@@ -213,7 +213,7 @@ def test_everything_is_tracked(call, folder):
         "report.csv",
         "report.json",
     }
-    Path("log.csv").write_text("user_id,item_id\nnew,1001\n")
+    Path("log.csv").write_text("user_id,item_id,rating\nnew,1001,4\n")
     code, _, _ = call("export", f"runs:/{child.info.run_id}/model", "--history", "log.csv", "--k", 2, "--output", "lists")
     assert code == 0
 
@@ -254,11 +254,64 @@ def test_bad_data_is_named_with_its_line(call, folder):
     assert (code, "log.csv, line 3: r 'x' is not a number: '1,3,x'" in err) == (1, True)
 
 
-def test_debug_shows_the_traceback(call, folder, monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["recsys-ae", "--debug", "run", "absent.yaml"])
-    with pytest.raises(cli.ConfigError):
-        cli.main()
-    cli.options["debug"] = False
+@pytest.mark.parametrize("arguments", [["--debug", "run", "absent.yaml"], ["run", "absent.yaml", "--debug"]])
+def test_debug_shows_the_traceback_wherever_it_stands(call, folder, arguments):
+    code, _, err = call(*arguments)
+    assert code == 2
+    assert "Traceback" in err
+    assert "there is no pipeline file" in err.splitlines()[-1]
+
+
+def test_without_arguments_there_is_help(call):
+    code, out, _ = call()
+    assert code == 0
+    assert len(out.splitlines()) > 10
+
+
+def test_bad_data_leaves_nothing_behind(call, folder):
+    own = {"name": "own", "kind": "ratings", "files": [{"path": "absent.csv", "columns": {"user": "u", "item": "i"}}]}
+    (folder / "mine.yaml").write_text(yaml.safe_dump({**PIPELINE, "dataset": own}))
+    code, _, err = run(call)
+    assert (code, "no file absent.csv" in err) == (1, True)
+    assert [path.name for path in folder.iterdir()] == ["mine.yaml"]
+
+
+def test_resolved_pipeline_of_own_data_runs_again(call, folder):
+    rows = "".join(f"{user},{item},{(user * item) % 5 + 1}\n" for user in range(12) for item in range(user % 3, 9))
+    (folder / "log.csv").write_text("u,i,stars\n" + rows)
+    table = {"path": "log.csv", "columns": {"user": "u", "item": "i", "rating": "stars"}}
+    own = {"name": "own", "kind": "ratings", "files": [table], "ids": {"user": "str"}}
+    declared = {**PIPELINE, "dataset": own, "models": [{"name": "pca", "factors": 2}]}
+    (folder / "mine.yaml").write_text(yaml.safe_dump(declared))
+    assert run(call)[0] == 0
+    code, _, _ = call("run", "out/pipeline.yaml", "--output", "again", "--tracking-uri", "none")
+    assert code == 0
+    assert metrics(folder / "again/report.json") == metrics(folder / "out/report.json")
+    (folder / "new.csv").write_text("who,what,stars\n7,3,5\n")
+    code, _, err = call("export", "out/models/pca", "--history", "new.csv", "--k", 2, "--output", "lists")
+    assert (code, "no column looks like the user id" in err) == (1, True)
+    code, _, _ = call(
+        "export", "out/models/pca", "--history", "log.csv", "--card", "out/pipeline.yaml", "--k", 2, "--output", "lists"
+    )
+    assert code == 0
+    assert pd.read_parquet("lists/part-00000.parquet")["user_id"].dtype == "str"
+    (folder / "unrated.csv").write_text("user,item\n7,3\n")
+    code, _, err = call("export", "out/models/pca", "--history", "unrated.csv", "--output", "more")
+    assert (code, "was trained on ratings; name it with --card" in err) == (2, True)
+
+
+def test_terminated_and_interrupted(call, folder, monkeypatch):
+    from recsys_ae.errors import Terminated
+    from recsys_ae.models.popularity import Popularity
+
+    for error, code, message in ((Terminated, 143, "terminated"), (KeyboardInterrupt, 130, "interrupted")):
+
+        def stop(*_, error=error, **__):
+            raise error
+
+        monkeypatch.setattr(Popularity, "fit", stop)
+        found, _, err = call("run", "mine.yaml", "--output", f"out{code}", "--tracking-uri", "none")
+        assert (found, err.strip().splitlines()[-1]) == (code, f"recsys-ae: {message}")
 
 
 def test_listings(call):

@@ -81,10 +81,14 @@ class _Described(Declared):
 
 
 class RatingsCard(_Described):
-    """Ratings in files. Of `files`, the first that exists is read; `checksums` are MD5 by path."""
+    """Ratings in files. Of `files`, the first that exists is read; `checksums` are MD5 by path.
+
+    A card without `sources` has its files in `folder`, relative to the card; beside it if none is given.
+    """
 
     kind: Literal["ratings"]
     files: list[Table] = Field(min_length=1)
+    folder: str | None = None
     ids: dict[Literal["user", "item"], Literal["int", "str"]] = Field(default_factory=dict)
     scale: tuple[float, float] | None = None
     duplicates: Duplicates = "error"

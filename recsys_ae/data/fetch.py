@@ -24,20 +24,21 @@ BLOCK = 1 << 20
 logger = logging.getLogger(__name__)
 
 
-def locate(card: RatingsCard | IdxCard, paths: Iterable[str], folder: Path) -> Path:
+def locate(card: RatingsCard | IdxCard, paths: Iterable[str], folder: Path, *, download: bool = True) -> Path:
     """The first of `paths` that can be had, with its checksum verified.
 
     A card with downloads is looked up in $RECSYS_AE_DATA, then in the cache, then downloaded; a card without any is
-    looked up beside itself (`folder`) and in $RECSYS_AE_DATA.
+    looked up beside itself (`folder`) and in $RECSYS_AE_DATA. Without `download`, nothing is fetched.
 
     Raises:
         DataError: the file is nowhere, a download failed, or a checksum differs.
     """
     wanted = list(paths)
     given = [] if data_folder() is None else [data_folder()]
-    roots = [*given, cache_folder()] if card.sources else [folder, *given]
+    beside = folder / (getattr(card, "folder", None) or "")
+    roots = [*given, cache_folder()] if card.sources else [beside, *given]
     found = _first_existing(wanted, roots)
-    if found is None and card.sources:
+    if found is None and card.sources and download:
         _download_all(card.sources)
         found = _first_existing(wanted, [cache_folder()])
     if found is None:
@@ -88,7 +89,12 @@ def download(url: str, target: Path, md5: str | None) -> None:
         with urllib.request.urlopen(request, timeout=60) as answer:
             resumed = have > 0 and answer.status == 206
             with part.open("ab" if resumed else "wb") as out:
+                before = out.tell()
                 shutil.copyfileobj(answer, out, BLOCK)
+                received = out.tell() - before
+            announced = answer.headers.get("Content-Length")
+            if announced is not None and received < int(announced):
+                raise OSError(f"the connection ended after {received} of {announced} bytes")
     except urllib.error.HTTPError as error:
         if error.code == 416:  # nothing beyond what is there: the earlier attempt was complete, or is useless
             logger.info("%s is already complete", part)
@@ -107,7 +113,7 @@ def download(url: str, target: Path, md5: str | None) -> None:
 
 
 def extract_zip(archive: Path, folder: Path) -> None:
-    """Unpack a zip archive into `folder`; each top-level entry appears whole or not at all.
+    """Unpack a zip archive into `folder`; each top-level entry appears whole or not at all, and no file is overwritten.
 
     Raises:
         DataError: not a zip archive, or a member that is a link or would land outside `folder`.
@@ -126,6 +132,12 @@ def extract_zip(archive: Path, folder: Path) -> None:
         for entry in sorted(Path(staging).iterdir()):
             if not (folder / entry.name).exists():
                 os.replace(entry, folder / entry.name)
+                continue
+            for file in (path for path in entry.rglob("*") if path.is_file()):  # bring back what was deleted
+                target = folder / file.relative_to(staging)
+                if not target.exists():
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    os.replace(file, target)
 
 
 def _verify(path: Path, expected: str) -> None:

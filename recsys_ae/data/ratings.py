@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
@@ -34,7 +35,7 @@ def load_ratings(card: RatingsCard | PlantedCard, folder: Path) -> Ratings:
     if isinstance(card, PlantedCard):
         sizes = (card.users, card.items, card.ratings)
         return Ratings(*planted_ratings(*sizes, factors=card.factors, noise=card.noise, seed=card.seed))
-    frame, _ = _read_main(card, folder)
+    frame = _read_main(card, folder)
     return Ratings(_interactions(card, frame))
 
 
@@ -53,13 +54,8 @@ def load_given_split(card: RatingsCard | PlantedCard, folder: Path, name: str) -
     train, test = _split_frames(card, folder, splits[name])
     whole = pd.concat([train, test])
     users, items = (IdMap(pd.factorize(whole[column], sort=True)[1]) for column in ("user_id", "item_id"))
-    return Split(
-        train=_interactions(card, train, users, items),
-        valid=_interactions(card, train, users, items).where(pd.Series(False, range(len(train))).to_numpy()),
-        test=_interactions(card, test, users, items),
-        protocol="given",
-        params={"name": name},
-    )
+    known, asked = (_interactions(card, part, users, items) for part in (train, test))
+    return Split(known, known.where(np.zeros(len(known), bool)), asked, "given", {"name": name})
 
 
 def read_interactions(
@@ -75,10 +71,14 @@ def read_interactions(
     return _from_frame(frame, duplicates, scale)
 
 
-def read_history(path: Path, items: IdMap, *, skip_unknown: bool = False) -> tuple[Interactions, int]:
-    """Histories for a model that knows `items`, from a file without a card; the latest of repeated events counts.
+def read_history(
+    path: Path, items: IdMap, *, table: Table | None = None, user_ids: str | None = None, skip_unknown: bool = False
+) -> tuple[Interactions, int]:
+    """Histories for a model that knows `items`; the latest of repeated events counts.
 
     Args:
+        table: the file's layout; guessed if None, see `guess_table`.
+        user_ids: type of the user ids, "int" or "str"; found out if None.
         skip_unknown: leave out events with other items instead of raising.
 
     Returns:
@@ -88,7 +88,8 @@ def read_history(path: Path, items: IdMap, *, skip_unknown: bool = False) -> tup
         UnknownIdError: an item that is not among `items`.
         DataError: as for `read_table`, or nothing is left.
     """
-    frame = read_table(path, guess_table(path), {"item": items.kind})
+    kinds = {"item": items.kind} | ({"user": user_ids} if user_ids else {})
+    frame = read_table(path, table or guess_table(path), kinds)
     unknown = items.find(frame["item_id"]) < 0
     if unknown.any() and not skip_unknown:
         first = frame["item_id"][unknown].iloc[0]
@@ -109,20 +110,20 @@ def _split_frames(card: RatingsCard, folder: Path, split: GivenSplit) -> tuple[p
             for path in (split.train, split.test)
         )
         return train, test
-    frame, _ = _read_main(card, folder)
-    path = locate(card, [str(split.flags)], folder)
+    frame = _read_main(card, folder)
+    path = locate(card, [str(split.flags)], folder, download=False)
     if split.column not in (names := pq.read_schema(path).names):
         raise DataError(f"{path}: no column {split.column!r}; {did_you_mean(str(split.column), names)}")
-    flags = pq.read_table(path, columns=[split.column])[split.column].to_numpy()
+    flags = pq.read_table(path, columns=[split.column])[split.column].to_numpy().astype(bool)
     if len(flags) != len(frame):
         raise DataError(f"{path} has {len(flags)} rows, the ratings it marks have {len(frame)}")
     return frame[~flags], frame[flags]
 
 
-def _read_main(card: RatingsCard, folder: Path) -> tuple[pd.DataFrame, Table]:
+def _read_main(card: RatingsCard, folder: Path) -> pd.DataFrame:
     path = locate(card, [table.path for table in card.files], folder)
     table = next(table for table in card.files if path.as_posix().endswith(table.path))
-    return read_table(path, table, card.ids, card.scale), table
+    return read_table(path, table, card.ids, card.scale)
 
 
 def _interactions(

@@ -7,6 +7,7 @@ file gone through again in Python to find the first offending line.
 import csv
 import io
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
@@ -71,7 +72,7 @@ def guess_table(path: Path) -> Table:
     if not path.is_file():
         raise DataError(f"there is no file {path}")
     if path.suffix == ".parquet":
-        return Table(path=path.name, columns=_recognise(pq.read_schema(path).names, path))
+        return Table(path=path.name, columns=_recognise(_parquet_names(path), path))
     with path.open(encoding="utf-8-sig", errors="replace", newline="") as lines:
         first = next(lines, "").rstrip("\r\n")
     if not first:
@@ -90,7 +91,7 @@ def _recognise(names: list[str], path: Path) -> Columns:
     usual = {
         "user": {"user", "userid", "visitorid", "customerid"},
         "item": {"item", "itemid", "movie", "movieid", "productid", "trackid"},
-        "rating": {"rating", "score", "count", "value", "weight"},
+        "rating": {"rating", "ratings", "stars", "score", "count", "value", "weight"},
         "time": {"time", "timestamp", "date", "datetime"},
     }
     plain = {name: name.lower().replace("_", "").replace(" ", "") for name in names}
@@ -105,9 +106,8 @@ def _recognise(names: list[str], path: Path) -> Columns:
 
 
 def _read_parquet(path: Path, table: Table, ids: IdTypes) -> pd.DataFrame:
+    columns = _chosen(table.columns, _parquet_names(path), path)
     try:
-        names = pq.read_schema(path).names
-        columns = _chosen(table.columns, names, path)
         content = pq.read_table(path, columns=list(columns))
     except (pa.ArrowInvalid, OSError) as error:
         raise DataError(f"{path} is not a readable Parquet file: {error}") from None
@@ -119,6 +119,13 @@ def _read_parquet(path: Path, table: Table, ids: IdTypes) -> pd.DataFrame:
             raise DataError(f"{path}, row {at + 1}: column {name!r} has no value")
         arrays[NAMES[role]] = _parquet_column(column, role, ids, f"{path}: column {name!r}")
     return pa.table(arrays).to_pandas()
+
+
+def _parquet_names(path: Path) -> list[str]:
+    try:
+        return list(pq.read_schema(path).names)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise DataError(f"{path} is not a readable Parquet file: {error}") from None
 
 
 def _parquet_column(column: pa.ChunkedArray, role: str, ids: IdTypes, where: str) -> pa.ChunkedArray:
@@ -163,7 +170,8 @@ def _read_text(path: Path, table: Table, ids: IdTypes, scale: Scale) -> pd.DataF
     content = content.rename_columns([NAMES[role] for role in columns.values()])
     if pa.types.is_timestamp(types.get(_name_of("time", columns), pa.null())):
         place = content.schema.get_field_index("time")
-        content = content.set_column(place, "time", content["time"].cast(pa.int64()))
+        seconds = pc.floor(pc.divide(content["time"].cast(pa.int64()).cast(pa.float64()), 1e6)).cast(pa.int64())
+        content = content.set_column(place, "time", seconds)
     for role in ("user", "item"):
         column = content[NAMES[role]]
         if pa.types.is_string(column.type) and pc.any(pc.equal(column, "")).as_py():
@@ -198,7 +206,9 @@ def _type_of(role: str, ids: IdTypes, sample: list[str]) -> pa.DataType:
     if role == "rating":
         return pa.float32()
     if role == "time":
-        return pa.int64() if all(map(_is_plain_integer, sample[:1])) else pa.timestamp("s")
+        if all(map(_is_plain_integer, sample[:1])):
+            return pa.int64()
+        return pa.timestamp("us", "UTC" if any(map(_has_zone, sample[:1])) else None)
     kind = ids.get(role) or ("int" if all(_is_plain_integer(value) for value in sample) else "str")
     return pa.int64() if kind == "int" else pa.string()
 
@@ -271,7 +281,9 @@ def _check_for(role: str, kind: pa.DataType, scale: Scale) -> Callable[[str], st
         hint = "" if role == "time" else f" (declare ids: {{{role}: str}} if ids are text)"
         return lambda value: None if _fits_int64(value) else f"not an integer{hint}"
     if pa.types.is_timestamp(kind):
-        return lambda value: None if _is_date(value) else "not a time (an integer or an ISO 8601 date)"
+        zoned = kind.tz is not None
+        wanted = f"an ISO 8601 date {'with' if zoned else 'without'} a time zone, as in the first row"
+        return lambda value: None if _is_date(value) and _has_zone(value) == zoned else f"not {wanted}"
     return lambda value: None if value else "empty"
 
 
@@ -280,6 +292,11 @@ def _fits_int64(value: str) -> bool:
         return -(2**63) <= int(value) < 2**63 and "_" not in value
     except ValueError:
         return False
+
+
+def _has_zone(value: str) -> bool:
+    """Whether an ISO 8601 time ends with Z or an offset such as +01:00."""
+    return re.search(r"\d(Z|[+-]\d\d:?(\d\d)?)$", value) is not None and ":" in value
 
 
 def _is_date(value: str) -> bool:

@@ -71,8 +71,11 @@ def evaluate(
     if ranking:
         k = max(metric.k or 0 for metric in ranking)
         blocks = recommend_blocks(model, history, rows, k, batch_users=batch_users)
-        lists = [block.item_rows for block in blocks]
-        per_user = _ranking_values(ranking, np.concatenate(lists) if lists else np.empty((0, k), np.int64), rows, relevant)
+        lists = np.full((len(rows), k), -1)  # also where the catalogue is shorter than k
+        for number, block in enumerate(blocks):
+            start, width = number * batch_users, block.item_rows.shape[1]
+            lists[start : start + len(block.users), :width] = block.item_rows
+        per_user = _ranking_values(ranking, lists, rows, relevant)
     return _report(parsed, values, per_user, history.users.values[rows], relevant, n_ratings=len(truth), n_users=truth.n_users)
 
 
@@ -122,15 +125,21 @@ def evaluate_recommendations(
 def _lists(recommendations: pd.DataFrame, users: IdMap, items: IdMap, length: int) -> Rows:
     """int64 [users, length]: item rows by rank, -1 where a list has no item."""
     user = users.find(recommendations["user_id"])
-    place = recommendations["rank"].to_numpy() - 1
+    rank = recommendations["rank"]
+    if not pd.api.types.is_integer_dtype(rank):
+        raise DataError(f"ranks must be whole numbers, got {rank.dtype} such as {rank.iloc[0]!r}")
+    place = rank.to_numpy(np.int64) - 1
     if len(place) and place.min() < 0:
         raise DataError(f"ranks count from 1, but there is a rank {place.min() + 1}")
     wanted = (user >= 0) & (place < length)
     user, place = user[wanted], place[wanted]
     if len(np.unique(user * length + place)) < len(user):
         raise DataError("the recommendations have two items of one user at the same rank")
+    item = items.rows(recommendations["item_id"])[wanted]
+    if len(np.unique(user * len(items) + item)) < len(user):
+        raise DataError("the recommendations have an item twice in the list of one user")
     lists = np.full((len(users), length), -1)
-    lists[user, place] = items.rows(recommendations["item_id"])[wanted]
+    lists[user, place] = item
     return lists
 
 

@@ -73,7 +73,7 @@ class LogLosses(Callback):
         if self._waiting:
             self._run.history("train_loss", {epoch.number: epoch.loss for epoch in self._waiting})
             validated = {epoch.number: epoch.valid for epoch in self._waiting if epoch.valid is not None}
-            self._run.history("valid_loss", validated)
+            self._run.history("valid_rmse_by_epoch", validated)
         self._waiting = []
         self._next = perf_counter() + SECONDS_BETWEEN_FLUSHES
 

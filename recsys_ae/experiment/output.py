@@ -27,10 +27,6 @@ class OutputFolder:
     path: Path
 
     @property
-    def report(self) -> Path:
-        return self.path / REPORT
-
-    @property
     def recommendations(self) -> Path:
         return self.path / "recommendations"
 
@@ -65,11 +61,13 @@ def open_output(path: Path, pipeline: str, *, resume: bool) -> Iterator[OutputFo
         OutputError: the folder is in use, holds something else, or cannot be written.
         ConfigError: `resume` of a run with another pipeline.
     """
+    check_output(path, pipeline, resume=resume)
     try:
         path.mkdir(parents=True, exist_ok=True)
         lock = FileLock(path / ".lock", timeout=0)
         with lock:
-            _check(path, pipeline, resume)
+            check_output(path, pipeline, resume=resume)
+            _remove_litter(path)
             (path / ".work").mkdir(exist_ok=True)
             (path / "models").mkdir(exist_ok=True)
             with whole_file(path / PIPELINE) as draft:
@@ -81,7 +79,21 @@ def open_output(path: Path, pipeline: str, *, resume: bool) -> Iterator[OutputFo
         raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
 
 
-def _check(path: Path, pipeline: str, resume: bool) -> None:
+def _remove_litter(path: Path) -> None:
+    """Remove drafts of an earlier process that did not live to do it."""
+    for draft in [*path.glob(".*.draft"), *path.glob("models/.*.draft"), *path.glob(".work/.*.draft")]:
+        if draft.is_dir():
+            shutil.rmtree(draft)
+        else:
+            draft.unlink()
+
+
+def check_output(path: Path, pipeline: str, *, resume: bool) -> None:
+    """Refuse a folder in which a run of the resolved `pipeline` cannot start or, with `resume`, continue."""
+    if not path.exists():
+        return
+    if not path.is_dir():
+        raise OutputError(f"{path} is a file; choose another --output")
     earlier = path / PIPELINE
     others = [entry.name for entry in path.iterdir() if entry.name != ".lock"]
     if resume:

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from recsys_ae.errors import DataError
 from recsys_ae.experiment.callbacks import LogLosses, Record, ShowProgress
-from recsys_ae.experiment.output import OutputFolder, open_output
+from recsys_ae.experiment.output import PIPELINE, REPORT, OutputFolder, check_output, open_output
 from recsys_ae.experiment.spec import ModelSpec, Pipeline
 from recsys_ae.experiment.steps import Data, build_report, choose, evaluate_model, fit_model, load_data
 from recsys_ae.export.local import export_recommendations
@@ -30,25 +30,24 @@ def run_pipeline(
     With `resume`, what an interrupted run of the same pipeline left in `output` is not done again, and the results are the
     same as if nothing had happened. A model's failure ends the run, but loses no finished model.
     """
-    with open_output(output, pipeline.to_yaml(), resume=resume) as folder:
-        if folder.report.exists():
-            logger.info("%s is already finished", output)
-            return read_report(folder.report)
-        runs = folder.read_state("runs") or {}
-        with tracker.run(pipeline.name, resume=runs.get("pipeline")) as run:
-            folder.write_state("runs", {**runs, "pipeline": run.id})
-            data = load_data(pipeline)
-            _same_data(folder, data)
-            if not runs:
-                _record_data(run, pipeline, data.split)
-            run.artifact(output / "pipeline.yaml")
+    declared = pipeline.to_yaml()
+    check_output(output, declared, resume=resume)
+    if resume and (output / REPORT).exists():
+        logger.info("%s is already finished", output)
+        return read_report(output / REPORT)
+    data = load_data(pipeline)  # before anything is written: what is wrong with it leaves nothing behind
+    with open_output(output, declared, resume=resume) as folder:
+        _same_data(folder, data)
+        with tracker.run(pipeline.name, resume=folder.read_state("run")) as run:
+            folder.write_state("run", run.id)
+            _record_start(folder, run, pipeline, data.split)
             results = {spec.label: _model(spec, pipeline, data, folder, tracker, run, console) for spec in pipeline.models}
             best = choose(results, pipeline.metrics, pipeline.export.by if pipeline.export else None)
             manifest = _export(pipeline, data.split, folder, best["model"])
             report = build_report(pipeline, data, results, best, manifest)
             write_report(report, output)
             run.artifact(output / "report.csv")
-            run.artifact(folder.report)
+            run.artifact(output / REPORT)
             if manifest is not None:
                 run.artifact(folder.recommendations / MANIFEST, "recommendations")
             folder.clean()
@@ -63,14 +62,18 @@ def _same_data(folder: OutputFolder, data: Data) -> None:
     folder.write_state("data", data.split.digest)
 
 
-def _record_data(run: TrackedRun, pipeline: Pipeline, split: Split) -> None:
-    run.params(
-        {"dataset": pipeline.card.name, "split": pipeline.split_kind, "seed": pipeline.seed, "split_digest": split.digest}
-    )
+def _record_start(folder: OutputFolder, run: TrackedRun, pipeline: Pipeline, split: Split) -> None:
+    """Pipeline, parameters and data of a run, once."""
+    if run.id is None or folder.read_state("recorded") == run.id:
+        return
+    run.params({"dataset": pipeline.card.name, "split": pipeline.split_kind, "split_digest": split.digest})
+    run.params({"seed": pipeline.seed})
     run.params({f"split.{key}": value for key, value in pipeline.split_params.items()})
     for context, part in (("train", split.train), ("valid", split.valid), ("test", split.test)):
         if len(part):
             run.dataset(_facts(pipeline, context, part))
+    run.artifact(folder.path / PIPELINE)
+    folder.write_state("recorded", run.id)
 
 
 def _facts(pipeline: Pipeline, context: str, part: Interactions) -> DatasetFacts:

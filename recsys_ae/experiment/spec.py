@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 from pydantic import Field
 
-from recsys_ae.data.cards import Card, read_card, shipped_cards
+from recsys_ae.data.cards import Card, Table, read_card, shipped_cards
 from recsys_ae.data.locations import declared_folder
 from recsys_ae.declaration import Declared, checked, checked_params, parse_yaml, read_yaml
 from recsys_ae.errors import ConfigError, did_you_mean
@@ -130,6 +130,23 @@ def read_pipeline(name_or_path: str, settings: Sequence[str] = ()) -> Pipeline:
     )
 
 
+def table_of(card_or_pipeline: str) -> Table:
+    """How the first file of a card is laid out; the card may also be inside a pipeline file.
+
+    Raises:
+        ConfigError: no such file, or not one with a card of ratings.
+    """
+    path = Path(card_or_pipeline)
+    if path.is_file() and "dataset" in (content := read_yaml(path)):
+        card, _, _ = _dataset(content["dataset"], path.parent, str(path))
+    else:
+        card, _ = read_card(card_or_pipeline)
+    if card.kind != "ratings":
+        raise ConfigError(f"{card_or_pipeline}: dataset {card.name!r} has no file of ratings")
+    table: Table = card.files[0]
+    return table
+
+
 def _find(name_or_path: str) -> Path:
     path = Path(name_or_path)
     shipped = {file.stem: file for file in declared_folder("pipelines").glob("*.yaml")}
@@ -169,7 +186,7 @@ def _child(target: Any, key: str, setting: str) -> Any:
 
 
 def _place(entries: list[Any], key: str, setting: str) -> int:
-    names = [str(entry.get("label", entry.get("name"))) if isinstance(entry, dict) else str(entry) for entry in entries]
+    names = [_label(entry) if isinstance(entry, dict) else str(entry) for entry in entries]
     if key in names:
         return names.index(key)
     if key.isdigit() and int(key) < len(entries):
@@ -180,7 +197,9 @@ def _place(entries: list[Any], key: str, setting: str) -> int:
 def _dataset(declared: str | dict[str, Any], folder: Path, where: str) -> tuple[Any, Path, str | dict[str, Any]]:
     """The card, its folder, and a reference to it that is valid in any folder."""
     if isinstance(declared, dict):
-        return checked(Card, declared, f"{where}: dataset"), folder.absolute(), declared
+        card = checked(Card, declared, f"{where}: dataset")
+        where_it_is = {"folder": str((folder / (card.folder or "")).absolute())} if card.kind == "ratings" else {}
+        return card, folder.absolute(), {**declared, **where_it_is}
     card, card_folder = read_card(declared, folder)
     path = (folder / declared).resolve()
     is_shipped = declared in shipped_cards() or path in [file.resolve() for file in shipped_cards().values()]
@@ -203,11 +222,11 @@ def _models(declared: list[dict[str, Any]], where: str) -> list[ModelSpec]:
     specs = []
     for number, entry in enumerate(declared):
         params = dict(entry)
-        name, label = params.pop("name", None), params.pop("label", None)
+        name, label = params.pop("name", None), _label(entry)
+        params.pop("label", None)
         if not isinstance(name, str):
             raise ConfigError(f"{where}: models.{number}: key 'name' is missing")
         model = build_model(name, params, f"{where}: models.{number}")
-        label = str(label) if label is not None else "-".join([name, *_strings(params)])
         if not label.replace("-", "").replace("_", "").replace(".", "").isalnum() or label.startswith("."):
             raise ConfigError(f"{where}: models.{number}: label {label!r} may have letters, digits, '-', '_' and '.' only")
         specs.append(ModelSpec(name=name, label=label, params=parameters(model)))
@@ -217,8 +236,12 @@ def _models(declared: list[dict[str, Any]], where: str) -> list[ModelSpec]:
     return specs
 
 
-def _strings(params: dict[str, Any]) -> list[str]:
-    return [value for value in params.values() if isinstance(value, str)]
+def _label(entry: dict[str, Any]) -> str:
+    """What a model is called in the results: its label, or its name and the words among its parameters (autorec-item)."""
+    if entry.get("label") is not None:
+        return str(entry["label"])
+    words = [value for key, value in entry.items() if isinstance(value, str) and key != "name"]
+    return "-".join([str(entry.get("name")), *words])
 
 
 def _check_export(export: ExportSpec | None, models: list[ModelSpec], metrics: list[str], where: str) -> None:

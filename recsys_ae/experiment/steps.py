@@ -9,6 +9,7 @@ from typing import Any
 from recsys_ae.core.checkpoint import Checkpoint
 from recsys_ae.core.trainer import Callback
 from recsys_ae.data.ratings import Ratings, load_given_split, load_ratings
+from recsys_ae.errors import DataError
 from recsys_ae.evaluation.evaluator import Report, evaluate
 from recsys_ae.evaluation.metrics import parse_metrics
 from recsys_ae.experiment.spec import ModelSpec, Pipeline
@@ -37,7 +38,9 @@ def load_data(pipeline: Pipeline) -> Data:
         return Data(Split(parts.train, parts.valid, given.test, "given", params), None)
     ratings: Ratings = load_ratings(pipeline.card, pipeline.card_folder)
     split: Split = SPLITS.get(pipeline.split_kind)(ratings.interactions, **pipeline.split_params)
-    floor = ratings.noise_floor(split.test) if ratings.noise_floor and len(split.test) else None
+    if not len(split.test):
+        raise DataError(f"the {pipeline.split_kind} split leaves nothing to test on: {pipeline.split_params}")
+    floor = ratings.noise_floor(split.test) if ratings.noise_floor else None
     return Data(split, floor)
 
 
@@ -45,7 +48,8 @@ def fit_model(spec: ModelSpec, split: Split, seed: int, checkpoint: Path, callba
     """Fit one model, continuing from `checkpoint` if an earlier attempt left one."""
     model = build_model(spec.name, spec.params)
     valid = split.valid if len(split.valid) else None
-    return model.fit(split.train, valid=valid, seed=seed, callbacks=[Checkpoint(checkpoint), *callbacks])
+    known = split.history("valid")
+    return model.fit(split.train, valid=valid, valid_history=known, seed=seed, callbacks=[Checkpoint(checkpoint), *callbacks])
 
 
 def evaluate_model(spec: ModelSpec, model: Recommender, split: Split, pipeline: Pipeline) -> dict[str, Any]:

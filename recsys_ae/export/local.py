@@ -103,6 +103,8 @@ def export_recommendations(
     if folder.exists():
         raise OutputError(f"{folder} is already there; choose another folder or remove it first")
     rows = np.arange(history.n_users) if users is None else history.users.rows(users)
+    if len(np.unique(rows)) < len(rows):
+        raise ConfigError("a user is asked for twice; each user has one list")
     allowed = allowed_items(history.items, candidates, exclude)
     job = _Job(model, history, rows, k, exclude_seen, allowed, batch_users)
     if k < 1 or batch_users < 1:
@@ -111,10 +113,12 @@ def export_recommendations(
     try:
         partial.mkdir(parents=True, exist_ok=True)
         with FileLock(partial / ".lock", timeout=0):
+            if folder.exists():  # another export finished between the first look and the lock
+                raise OutputError(f"{folder} is already there; choose another folder or remove it first")
             manifest = _fill(job, partial, _filters(exclude_seen, candidates, exclude))
             (partial / PLAN).unlink()
-        (partial / ".lock").unlink(missing_ok=True)
-        os.replace(partial, folder)
+            os.replace(partial, folder)
+        (folder / ".lock").unlink(missing_ok=True)
     except Timeout:
         raise OutputError(f"another export is writing {folder}") from None
     except OSError as error:
@@ -184,6 +188,8 @@ def _start_or_continue(partial: Path, manifest: Manifest, job: _Job) -> None:
     """Leave the parts in `partial` if they belong to this very export, else remove them."""
     choice = blake2b(job.rows.tobytes(), digest_size=16)
     choice.update(b"" if job.allowed is None else job.allowed.tobytes())
+    for litter in partial.glob(".*.draft"):  # of a process that did not live to remove it
+        litter.unlink()
     plan = json.dumps({**asdict(manifest), "users_and_items": choice.hexdigest()}, indent=2)
     path = partial / PLAN
     if path.exists() and path.read_text(encoding="utf-8") == plan:

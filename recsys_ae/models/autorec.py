@@ -11,15 +11,16 @@ from pydantic import BeforeValidator, Field
 from scipy.sparse import csr_array
 from scipy.special import logit
 
-from recsys_ae.core.autoencoder import Autoencoder
+from recsys_ae.core.autoencoder import ACTIVATIONS, Autoencoder
 from recsys_ae.core.corruption import Masking
+from recsys_ae.core.optimisers import OPTIMISERS
 from recsys_ae.core.sparse import SparseRows
 from recsys_ae.core.trainer import Callback, TrainConfig, fit
 from recsys_ae.errors import ConfigError
 from recsys_ae.interactions import Interactions, Rows
 from recsys_ae.models.base import Fitted, Floats, clip, fitted_state, rating_scale
 from recsys_ae.models.bias import Biases
-from recsys_ae.models.sides import pair_products
+from recsys_ae.models.sides import pair_products, ridge, trained_rows
 from recsys_ae.models.training import ObservedError, autoencoder_l2, load_weights, observed_rows, validation, weights_of
 
 ENCODE_ROWS = 1024
@@ -78,6 +79,8 @@ class AutoRec:
 
     def __post_init__(self) -> None:
         self.hidden = tuple(_as_sizes(self.hidden))
+        ACTIVATIONS.check(self.activation)
+        OPTIMISERS.check(self.optimiser)
         if self.output == "sigmoid" and self.centring != "none":
             raise ConfigError("autorec with a sigmoid output needs centring: none, because centred ratings leave 0..1")
         self._built: _Scorer | None = None
@@ -87,6 +90,7 @@ class AutoRec:
         train: Interactions,
         *,
         valid: Interactions | None = None,
+        valid_history: Interactions | None = None,
         seed: int = 0,
         callbacks: Sequence[Callback] = (),
     ) -> Self:
@@ -105,14 +109,15 @@ class AutoRec:
             arrays = {"rated_items": rated, **biases.arrays(), **weights_of(module)}
             if self.axis == "item":
                 arrays |= {"item_side": _hidden_side(module, inputs), "trained_users": np.diff(train.matrix.indptr) > 0}
-            return Fitted(train.items, train.users if self.axis == "item" else None, scale, arrays)
+            users = train.users if self.axis == "item" else None
+            return Fitted(train.items, users, scale, train.users.kind, arrays)
 
         fit(
             module,
             ObservedError(module, autoencoder_l2(module, self.l2, rows), Masking(self.dropout) if self.dropout else None),
             rows,
             TrainConfig(self.epochs, self.batch_size, self.optimiser, self.learning_rate, self.decay, self.patience, seed),
-            valid=validation(lambda *pairs: _Scorer(self, module, state()).predict_rows(*pairs), train, valid),
+            valid=validation(lambda *pairs: _Scorer(self, module, state()).predict_rows(*pairs), valid_history or train, valid),
             callbacks=callbacks,
         )
         self.fitted = state()
@@ -150,7 +155,7 @@ class AutoRec:
             return biases.residuals(ratings)
         shift, unit = (biases.mean, 1.0) if self.centring == "mean" else (0.0, 1.0)
         if self.output == "sigmoid":
-            shift, unit = scale[0], scale[1] - scale[0]
+            shift, unit = scale[0], max(scale[1] - scale[0], 1e-6)
         data = ((ratings.data - shift) / unit).astype(np.float32)
         return csr_array((data, ratings.indices, ratings.indptr), shape=ratings.shape)
 
@@ -175,14 +180,21 @@ class _Scorer:
     def scores(self, history: Interactions, rows: Rows) -> Floats:
         baseline = self.biases.block(history, rows)
         scores = self._to_rating(self._user_side(history, rows) @ self.item_side.T, baseline)
-        known_users = np.diff(history.matrix.indptr)[rows] > 0
-        return np.where(known_users[:, None] & self.rated_items, scores, baseline)
+        return np.where(self._known_users(history, rows)[:, None] & self.rated_items, scores, baseline)
 
     def predict_rows(self, history: Interactions, user_rows: Rows, item_rows: Rows) -> Floats:
         baseline = self.biases.pairs(history, user_rows, item_rows)
         products = pair_products(lambda rows: self._user_side(history, rows), self.item_side, user_rows, item_rows)
-        known = (np.diff(history.matrix.indptr)[user_rows] > 0) & self.rated_items[item_rows]
+        everyone = np.arange(history.n_users)
+        known = self._known_users(history, everyone)[user_rows] & self.rated_items[item_rows]
         return np.where(known, self._to_rating(products, baseline), baseline)
+
+    def _known_users(self, history: Interactions, rows: Rows) -> NDArray[np.bool_]:
+        """bool [B]: whom the network speaks for: users with a rating of an item it knows, and users it was trained on."""
+        ratings = history.matrix[rows]
+        user = np.repeat(np.arange(len(rows)), np.diff(ratings.indptr))
+        known = np.bincount(user, self.rated_items[ratings.indices], len(rows)) > 0
+        return known if self.options.axis == "user" else known | (trained_rows(self.fitted, history, rows) >= 0)
 
     def _to_rating(self, product: Floats, baseline: Floats) -> Floats:
         if self.options.output == "sigmoid":
@@ -197,25 +209,17 @@ class _Scorer:
         if self.options.axis == "user":
             ratings = self.options._centred(history.matrix[rows], self.biases, self.scale)
             return _hidden_side(self.module, _keep_columns(ratings, self.rated_items))
-        known = self._trained_rows(history, rows)
-        side = _output_side(self.module)[known]
+        known = trained_rows(self.fitted, history, rows)
+        side = _output_side(self.module, known)
         for place in np.flatnonzero(known < 0):
             side[place] = self._fold_in(history.matrix[rows[[place]]])
         return side
 
-    def _trained_rows(self, history: Interactions, rows: Rows) -> Rows:
-        """int64 [B]: the training row of each user, -1 for those without training ratings."""
-        assert self.fitted.users is not None
-        trained = self.fitted.arrays["trained_users"]
-        same = history.users is self.fitted.users
-        found = rows if same else self.fitted.users.find(history.users.values[rows])
-        return np.where((found >= 0) & trained[found], found, -1)
-
     def _fold_in(self, ratings: csr_array) -> Floats:
         """[H + 1]: output weights and bias of a user without training ratings, the optimum of the objective for them.
 
-        Minimises sum (r - w . h - b)^2 + l2 / 2 * |w|^2 over the user's ratings [1, M], h being their items' vectors; solved
-        in as many unknowns as there are ratings. With a sigmoid output, r is replaced by its logit.
+        Minimises sum (r - w . h - b)^2 + l2 / 2 * |w|^2 over the user's ratings [1, M], h being their items' vectors. With a
+        sigmoid output, r is replaced by its logit.
         """
         ratings = _keep_columns(self.options._centred(ratings, self.biases, self.scale), self.rated_items)
         hidden, rating = self.item_side[ratings.indices, :-1], ratings.data
@@ -224,9 +228,7 @@ class _Scorer:
         if self.options.output == "sigmoid":
             rating = logit(np.clip(rating, 0.02, 0.98))
         centre, mean = hidden.mean(axis=0), rating.mean()
-        gram = (hidden - centre) @ (hidden - centre).T
-        gram[np.diag_indices(len(gram))] += self.options.l2 / 2 + 1e-6
-        weights = (hidden - centre).T @ np.linalg.solve(gram, rating - mean)
+        weights = ridge(hidden - centre, rating - mean, self.options.l2 / 2)
         return np.r_[weights, mean - centre @ weights].astype(np.float32)
 
 
@@ -239,10 +241,12 @@ def _hidden_side(module: Autoencoder, inputs: csr_array) -> Floats:
         return torch.cat([hidden, hidden.new_ones(len(hidden), 1)], dim=1).numpy()
 
 
-def _output_side(module: Autoencoder) -> Floats:
-    """[D, H + 1]: weights of the output layer, followed by its bias."""
-    weight = module.input_weight if module.tied else module.output_weight
-    return torch.cat([weight, module.output_bias[:, None]], dim=1).detach().numpy()
+def _output_side(module: Autoencoder, columns: Rows | None = None) -> Floats:
+    """[D, H + 1]: weights of the output layer, followed by its bias; or those of some columns only."""
+    weight, bias = module.wide_weights()[-1].detach(), module.output_bias.detach()
+    if columns is not None:
+        weight, bias = weight[columns], bias[columns]
+    return torch.cat([weight, bias[:, None]], dim=1).numpy()
 
 
 def _keep_columns(matrix: csr_array, keep: NDArray[np.bool_]) -> csr_array:

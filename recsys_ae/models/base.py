@@ -5,7 +5,7 @@ N users and M items of a history, B rows of users, K list length.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, Self, runtime_checkable
+from typing import Any, Literal, Protocol, Self, runtime_checkable
 
 import numpy as np
 import pandas as pd
@@ -26,12 +26,14 @@ class Fitted:
         items: the catalogue; every history must have exactly these items.
         users: the training users, for models that keep something about each of them, else None.
         scale: range of predicted ratings.
+        user_ids: the type of user ids in the training data, which histories and exported lists share.
         arrays: what was learned.
     """
 
     items: IdMap
     users: IdMap | None = None
     scale: tuple[float, float] | None = None
+    user_ids: Literal["int", "str"] = "int"
     arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
 
@@ -50,9 +52,20 @@ class Recommender(Protocol):
         """Whether scores are ratings; if so, the model is a `RatingPredictor`."""
 
     def fit(
-        self, train: Interactions, *, valid: Interactions | None = None, seed: int = 0, callbacks: Sequence[Any] = ()
+        self,
+        train: Interactions,
+        *,
+        valid: Interactions | None = None,
+        valid_history: Interactions | None = None,
+        seed: int = 0,
+        callbacks: Sequence[Any] = (),
     ) -> Self:
-        """Learn from `train`; `valid` (same ids) is for early stopping. Returns the model itself."""
+        """Learn from `train` and return the model itself.
+
+        Args:
+            valid: interactions (same ids) on which early stopping judges.
+            valid_history: what is known of users when `valid` is predicted, if that is more than `train`.
+        """
 
     def scores(self, history: Interactions, rows: Rows) -> Floats:
         """Scores of all items for the users at `rows` [B] of `history` -> float32 [B, M]; higher is better."""
@@ -143,7 +156,7 @@ def recommend(
         exclude: external ids of items that may not.
 
     Returns:
-        For each user exactly min(k, number of items that remain) items.
+        For each user exactly min(k, number of items that remain) items; K is min(k, number of items).
 
     Raises:
         UnknownIdError: a user or item that is not in the history.
@@ -154,8 +167,8 @@ def recommend(
     blocks = list(recommend_blocks(model, history, rows, k, exclude_seen=exclude_seen, allowed=allowed))
     return TopK(
         users=np.concatenate([block.users for block in blocks]) if blocks else history.users.values[:0],
-        item_rows=np.concatenate([block.item_rows for block in blocks]) if blocks else np.empty((0, k), np.int64),
-        scores=np.concatenate([block.scores for block in blocks]) if blocks else np.empty((0, k), np.float32),
+        item_rows=np.concatenate([block.item_rows for block in blocks]) if blocks else np.empty((0, 0), np.int64),
+        scores=np.concatenate([block.scores for block in blocks]) if blocks else np.empty((0, 0), np.float32),
         items=history.items,
     )
 
@@ -195,6 +208,7 @@ def recommend_blocks(
     if k < 1 or batch_users < 1:
         raise ConfigError(f"k and batch_users must be at least 1, got {k} and {batch_users}")
     fitted_state(model, history)
+    k = min(k, history.n_items)
     for start in range(0, len(rows), batch_users):
         block = rows[start : start + batch_users]
         scores = np.array(model.scores(history, block), np.float32)  # a copy: what is excluded is written into it

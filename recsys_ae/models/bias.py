@@ -88,10 +88,16 @@ class Bias:
     predicts_ratings: ClassVar[bool] = True
 
     def fit(
-        self, train: Interactions, *, valid: Interactions | None = None, seed: int = 0, callbacks: Sequence[Any] = ()
+        self,
+        train: Interactions,
+        *,
+        valid: Interactions | None = None,
+        valid_history: Interactions | None = None,
+        seed: int = 0,
+        callbacks: Sequence[Any] = (),
     ) -> Self:
         biases = Biases.fit(train, self.user_reg, self.item_reg)
-        self.fitted = Fitted(train.items, scale=rating_scale(train), arrays=biases.arrays())
+        self.fitted = Fitted(train.items, scale=rating_scale(train), user_ids=train.users.kind, arrays=biases.arrays())
         return self
 
     def scores(self, history: Interactions, rows: Rows) -> Floats:

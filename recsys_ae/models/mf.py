@@ -2,20 +2,20 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, ClassVar, Self
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from pydantic import Field
 from torch import Generator, Tensor, nn
 
+from recsys_ae.core.optimisers import OPTIMISERS
 from recsys_ae.core.sparse import SparseRows, entry_l2, wide_input, wide_output
 from recsys_ae.core.trainer import Callback, TrainConfig, fit
 from recsys_ae.interactions import Interactions, Rows
 from recsys_ae.models.base import Fitted, Floats, clip, fitted_state, rating_scale
 from recsys_ae.models.bias import Biases
-from recsys_ae.models.sides import pair_products
+from recsys_ae.models.sides import pair_products, ridge, trained_rows
 from recsys_ae.models.training import ObservedError, column_counts, observed_rows, validation
 
 
@@ -57,8 +57,9 @@ class MatrixFactorisation:
     not regularised further; Adam on batches of whole users instead of one rating at a time.
 
     Who can be scored: users seen in training, by their learned factors; others by factors and bias found from their
-    history with the items fixed (a ridge regression of the same objective). A user or item without ratings gets the
-    baseline of `models.bias`. Scores are predicted ratings, not clipped to the scale; predictions are.
+    history with the items fixed (a ridge regression of the same objective). An item without training ratings has the
+    mean and the user's bias, a user without ratings the mean and the item's bias. Scores are predicted ratings, not
+    clipped to the scale; predictions are.
 
     Attributes:
         factors: K.
@@ -79,11 +80,15 @@ class MatrixFactorisation:
     fitted: Fitted | None = field(default=None, init=False, repr=False)
     predicts_ratings: ClassVar[bool] = True
 
+    def __post_init__(self) -> None:
+        OPTIMISERS.check(self.optimiser)
+
     def fit(
         self,
         train: Interactions,
         *,
         valid: Interactions | None = None,
+        valid_history: Interactions | None = None,
         seed: int = 0,
         callbacks: Sequence[Callback] = (),
     ) -> Self:
@@ -97,21 +102,21 @@ class MatrixFactorisation:
         trained = np.diff(train.matrix.indptr) > 0
         scale = rating_scale(train)
 
-        rated = np.diff(train.T.matrix.indptr) > 0
+        rated = np.bincount(train.matrix.indices, minlength=train.n_items) > 0
         with torch.no_grad():
             module.items.mul_(torch.from_numpy(rated)[:, None])  # nothing is known of the others, so their factors stay 0
 
         def state() -> Fitted:
             learned = {name: weight.detach().numpy().copy() for name, weight in module.named_parameters()}
             arrays = {**biases.arrays(), **learned, "trained_users": trained}
-            return Fitted(train.items, train.users, scale, arrays)
+            return Fitted(train.items, train.users, scale, train.users.kind, arrays)
 
         fit(
             module,
             ObservedError(module, module.l2(self.l2, rows)),
             rows,
             TrainConfig(self.epochs, self.batch_size, self.optimiser, self.learning_rate, self.decay, self.patience, seed),
-            valid=validation(lambda *pairs: _predict(state(), self.l2, *pairs), train, valid),
+            valid=validation(lambda *pairs: _predict(state(), self.l2, *pairs), valid_history or train, valid),
             callbacks=callbacks,
         )
         self.fitted = state()
@@ -140,23 +145,13 @@ def _item_side(fitted: Fitted) -> Floats:
 def _user_side(fitted: Fitted, l2: float, history: Interactions, rows: Rows) -> Floats:
     """[B, K + 2]: factors, user bias, 1."""
     arrays = fitted.arrays
-    assert fitted.users is not None
-    same = history.users is fitted.users
-    known = rows if same else fitted.users.find(history.users.values[rows])
-    known = np.where((known >= 0) & arrays["trained_users"][known], known, -1)
-    side = np.c_[arrays["users"], arrays["user_bias"], np.ones(len(arrays["users"]), np.float32)][known]
+    known = trained_rows(fitted, history, rows)
+    side = np.c_[arrays["users"][known], arrays["user_bias"][known], np.ones(len(rows), np.float32)]
     new = np.flatnonzero(known < 0)
     ratings = history.matrix[rows[new]]
     biases = Biases.from_arrays(fitted)
     side[new, -2] = biases.of_users(ratings)
     left = biases.residuals(ratings)
     for place, start, end in zip(new, left.indptr[:-1], left.indptr[1:], strict=True):
-        side[place, :-2] = _ridge(arrays["items"][left.indices[start:end]], left.data[start:end], l2 / 2)
+        side[place, :-2] = ridge(arrays["items"][left.indices[start:end]], left.data[start:end], l2 / 2)
     return side
-
-
-def _ridge(inputs: Floats, targets: Floats, strength: float) -> NDArray[Any]:
-    """The w [K] that minimises |inputs [n, K] . w - targets [n]|^2 + strength * |w|^2; 0 for n = 0."""
-    gram = inputs.T @ inputs
-    gram[np.diag_indices(len(gram))] += strength + 1e-6
-    return np.asarray(np.linalg.solve(gram, inputs.T @ targets))

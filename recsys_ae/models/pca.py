@@ -9,7 +9,7 @@ from pydantic import Field
 from scipy.sparse import csr_array
 from scipy.sparse.linalg import svds
 
-from recsys_ae.errors import ConfigError
+from recsys_ae.errors import ConfigError, DataError
 from recsys_ae.interactions import Interactions, Rows
 from recsys_ae.models.base import Fitted, Floats, clip, fitted_state, rating_scale
 from recsys_ae.models.bias import Biases
@@ -40,17 +40,30 @@ class PCA:
         return self.centring == "bias"
 
     def fit(
-        self, train: Interactions, *, valid: Interactions | None = None, seed: int = 0, callbacks: Sequence[Any] = ()
+        self,
+        train: Interactions,
+        *,
+        valid: Interactions | None = None,
+        valid_history: Interactions | None = None,
+        seed: int = 0,
+        callbacks: Sequence[Any] = (),
     ) -> Self:
         limit = min(train.matrix.shape) - 1
         if self.factors > limit:
             raise ConfigError(f"pca with {self.factors} factors needs more than a {train.matrix.shape} matrix; at most {limit}")
         biases = Biases.fit(train)
         centred = biases.residuals(train.matrix) if self.predicts_ratings else train.matrix
+        if not centred.data.any():
+            raise DataError("pca has nothing to decompose: all ratings are the same, or 0")
         start = np.random.default_rng(seed).normal(size=min(train.matrix.shape))
         _, _, components = svds(centred, k=self.factors, v0=start, return_singular_vectors="vh")
         components = np.ascontiguousarray(components[::-1].T, np.float32)  # [M, K], strongest first
-        self.fitted = Fitted(train.items, scale=rating_scale(train), arrays={"components": components, **biases.arrays()})
+        self.fitted = Fitted(
+            train.items,
+            scale=rating_scale(train),
+            user_ids=train.users.kind,
+            arrays={"components": components, **biases.arrays()},
+        )
         return self
 
     def scores(self, history: Interactions, rows: Rows) -> Floats:

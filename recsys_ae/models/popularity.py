@@ -18,10 +18,16 @@ class Popularity:
     predicts_ratings: ClassVar[bool] = False
 
     def fit(
-        self, train: Interactions, *, valid: Interactions | None = None, seed: int = 0, callbacks: Sequence[Any] = ()
+        self,
+        train: Interactions,
+        *,
+        valid: Interactions | None = None,
+        valid_history: Interactions | None = None,
+        seed: int = 0,
+        callbacks: Sequence[Any] = (),
     ) -> Self:
         counts = np.bincount(train.item_rows(), minlength=train.n_items).astype(np.float32)
-        self.fitted = Fitted(train.items, arrays={"counts": counts})
+        self.fitted = Fitted(train.items, user_ids=train.users.kind, arrays={"counts": counts})
         return self
 
     def scores(self, history: Interactions, rows: Rows) -> Floats:

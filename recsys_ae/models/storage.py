@@ -18,7 +18,7 @@ from safetensors.numpy import load_file, save_file
 
 import recsys_ae
 from recsys_ae.declaration import checked_call
-from recsys_ae.errors import ConfigError, DataError
+from recsys_ae.errors import ConfigError, DataError, OutputError
 from recsys_ae.files import whole_folder
 from recsys_ae.interactions import IdMap
 from recsys_ae.models import MODELS
@@ -44,22 +44,31 @@ def parameters(model: Recommender) -> dict[str, Any]:
 
 
 def save_model(model: Recommender, folder: Path | str) -> None:
-    """Write a fitted model to `folder`, which appears whole or not at all; an older one there is replaced.
+    """Write a fitted model to `folder`, which appears whole or not at all; an older model there is replaced.
 
     Raises:
-        NotFittedError, OutputError
+        NotFittedError: the model is not fitted.
+        OutputError: `folder` holds something else than a model, or cannot be written.
     """
     fitted = fitted_state(model)
+    folder = Path(folder)
+    if folder.exists() and not (folder / "model.json").is_file() and (not folder.is_dir() or any(folder.iterdir())):
+        raise OutputError(f"{folder} holds something else than a model; choose another folder")
     description = {
         "format": FORMAT,
         "version": recsys_ae.__version__,
         "model": name_of(model),
         "params": parameters(model),
         "scale": fitted.scale,
+        "user_ids": fitted.user_ids,
     }
-    with whole_folder(Path(folder)) as draft:
+    with whole_folder(folder) as draft:
         (draft / "model.json").write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
-        save_file({name: np.ascontiguousarray(array) for name, array in fitted.arrays.items()}, draft / "arrays.safetensors")
+        arrays = {name: np.ascontiguousarray(array) for name, array in fitted.arrays.items()}
+        try:
+            save_file(arrays, draft / "arrays.safetensors")
+        except SafetensorError as error:
+            raise OutputError(f"cannot write {folder}: {error}") from None
         for name, ids in (("items", fitted.items), ("users", fitted.users)):
             if ids is not None:
                 pq.write_table(pa.table({"id": ids.values}), draft / f"{name}.parquet")
@@ -86,6 +95,7 @@ def load_model(folder: Path | str) -> Recommender:
             items=_read_ids(folder / "items.parquet"),
             users=_read_ids(users) if users.exists() else None,
             scale=None if scale is None else (float(scale[0]), float(scale[1])),
+            user_ids=description["user_ids"],
             arrays=load_file(folder / "arrays.safetensors"),
         )
     except (OSError, KeyError, TypeError, ValueError, SafetensorError, ConfigError) as error:
@@ -94,15 +104,20 @@ def load_model(folder: Path | str) -> Recommender:
 
 
 def name_of(model: Recommender) -> str:
-    """The registered name of a model's class."""
+    """The registered name of a model's class; `ConfigError` if it has none."""
     place = f"{type(model).__module__}:{type(model).__name__}"
-    return next(name for name, known in MODELS.places.items() if known == place)
+    for name, known in MODELS.places.items():
+        if known == place:
+            return name
+    raise ConfigError(f"{type(model).__name__} is not among the registered models ({', '.join(MODELS)})")
 
 
 def model_digest(model: Recommender) -> str:
     """Content hash (32 hex digits) of parameters, ids and everything learned."""
     fitted = fitted_state(model)
-    digest = blake2b(json.dumps([name_of(model), parameters(model), fitted.scale]).encode(), digest_size=16)
+    numbers = {key: float(value) if isinstance(value, int) else value for key, value in parameters(model).items()}
+    described = [name_of(model), numbers, fitted.scale, fitted.user_ids]
+    digest = blake2b(json.dumps(described).encode(), digest_size=16)
     for ids in (fitted.items, fitted.users):
         digest.update(b"" if ids is None else ids.digest.encode())
     for name, array in sorted(fitted.arrays.items()):

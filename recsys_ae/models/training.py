@@ -73,13 +73,13 @@ def observed_rows(matrix: csr_array) -> SparseRows:
 
 
 def validation(
-    predict_rows: Callable[[Interactions, Rows, Rows], Floats], train: Interactions, valid: Interactions | None
+    predict_rows: Callable[[Interactions, Rows, Rows], Floats], history: Interactions, valid: Interactions | None
 ) -> Callable[[], float] | None:
-    """The root mean squared error on `valid` with `train` as the history, as a function of the present weights."""
+    """The root mean squared error on `valid` when `history` is known, as a function of the present weights."""
     if valid is None or len(valid) == 0:
         return None
     users, items, ratings = valid.user_rows(), valid.item_rows(), valid.matrix.data.astype(np.float64)
-    return lambda: float(np.sqrt(np.mean((predict_rows(train, users, items) - ratings) ** 2)))
+    return lambda: float(np.sqrt(np.mean((predict_rows(history, users, items) - ratings) ** 2)))
 
 
 def weights_of(module: nn.Module) -> dict[str, NDArray[Any]]:

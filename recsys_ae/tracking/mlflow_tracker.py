@@ -8,7 +8,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlparse
@@ -19,9 +19,10 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
 
 import mlflow.entities as entities
+from filelock import FileLock
 from mlflow.tracking import MlflowClient
 
-from recsys_ae.errors import DataError
+from recsys_ae.errors import DataError, Terminated
 from recsys_ae.tracking.tracker import DatasetFacts, TrackedRun
 
 BATCH = 1000  # the most metrics MLflow takes in one call
@@ -41,8 +42,9 @@ class MlflowTracker:
         self.uri = absolute_uri(uri)
         self._warned: set[str] = set()
         self._failures = 0
-        self._client: MlflowClient | None = self._attempt("connect", lambda: MlflowClient(tracking_uri=self.uri))
-        self._experiment = self._attempt("open the experiment", lambda: self._find_experiment(experiment))
+        with _first_in(self.uri):
+            self._client: MlflowClient | None = self._attempt("connect", lambda: MlflowClient(tracking_uri=self.uri))
+            self._experiment = self._attempt("open the experiment", lambda: self._find_experiment(experiment))
 
     @contextmanager
     def run(self, name: str, *, parent: str | None = None, resume: str | None = None) -> Iterator[TrackedRun]:
@@ -50,7 +52,7 @@ class MlflowTracker:
         status = "FINISHED"
         try:
             yield run
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, Terminated):
             status = "KILLED"
             raise
         except BaseException:
@@ -175,8 +177,17 @@ def absolute_uri(uri: str) -> str:
     return prefix + str(Path(uri[len(prefix) :]).absolute()) if uri.startswith(prefix) else uri
 
 
+def _first_in(uri: str) -> AbstractContextManager[object]:
+    """A lock beside a local SQLite store: two first runs at once would create its tables twice, and one would lose."""
+    path = _sqlite_path(uri)
+    return FileLock(f"{path}.lock") if path is not None and path.parent.is_dir() else nullcontext()
+
+
+def _sqlite_path(uri: str) -> Path | None:
+    return Path(unquote(urlparse(uri).path)) if uri.startswith("sqlite:") else None
+
+
 def _artifacts_beside(uri: str) -> str | None:
     """Where artifacts of a local SQLite store go: the folder `mlruns` beside it. A server decides for itself."""
-    if not uri.startswith("sqlite:"):
-        return None
-    return (Path(unquote(urlparse(uri).path)).parent / "mlruns").as_uri()
+    path = _sqlite_path(uri)
+    return None if path is None else (path.parent / "mlruns").as_uri()

@@ -36,8 +36,8 @@ def test_shipped_cards_are_valid_and_say_their_licence(name):
     ("change", "message"),
     [
         (("kind: ratings", "kind: rating"), "kind"),
-        (("kind: ratings", "kind: ratings\nscael: [1, 5]"), "unknown key 'ratings.scael'"),
-        (("name: mine\n", ""), "key 'ratings.name' is missing"),
+        (("kind: ratings", "kind: ratings\nscael: [1, 5]"), "unknown key 'scael'; did you mean 'scale'"),
+        (("name: mine\n", ""), "key 'name' is missing"),
         (("user: u", "user: 1"), "must be given by name"),
         (("path: mine.csv", "path: mine.csv, header: false"), "must be given by place"),
         (("kind: ratings", "kind: ratings\nduplicates: first"), "duplicates"),

@@ -88,7 +88,7 @@ def test_mistakes_are_named_with_their_place(tmp_path, change, message):
     [
         ("split.seed", "needs key=value"),
         ("split.sed=1", "unknown key 'sed'"),
-        ("models.5.hidden=1", "no entry '5'; there are autorec, MF"),
+        ("models.5.hidden=1", "no entry '5'; there are autorec-item, MF"),
         ("seed=[", "not valid YAML"),
         ("seed.deeper=1", "has no keys|unknown key|nothing below|valid integer"),
     ],
