@@ -68,7 +68,7 @@ def events() -> pd.DataFrame:
 
 # Parameters under which each model is quick on the small data, and learns it if it can.
 SMALL = {
-    "autorec": {"hidden": [8], "epochs": 400, "batch_size": 4, "learning_rate": 0.01, "l2": 0.1, "dropout": 0.0, "decay": 1.0},
+    "autorec": {"hidden": [8], "epochs": 250, "batch_size": 4, "learning_rate": 0.01, "l2": 0.1, "dropout": 0.0, "decay": 1.0},
     "mf": {"factors": 2, "epochs": 150, "batch_size": 4, "learning_rate": 0.05, "l2": 0.5, "decay": 1.0},
     "pca": {"factors": 1},
     "bias": {},

@@ -4,6 +4,7 @@ import pytest
 from builders import events, from_dense, planted, random_interactions
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.sparse import csr_array
 
 from recsys_ae import IdMap, Interactions, Split
 from recsys_ae.errors import ConfigError, DataError, UnknownIdError
@@ -112,6 +113,12 @@ class TestInteractions:
         data = planted()
         with pytest.raises(DataError, match=r"matrix is \(12, 7\), the id maps say \(7, 12\)"):
             Interactions(data.matrix, data.items, data.users)
+
+    def test_unsorted_matrix_is_refused_and_left_alone(self):
+        matrix = csr_array((np.array([1, 2], np.float32), np.array([1, 0]), np.array([0, 2])), shape=(1, 2))
+        with pytest.raises(DataError, match="must be in order"):
+            Interactions(matrix, IdMap(["a"]), IdMap([5, 6]), np.array([10, 20]))
+        assert matrix.indices.tolist() == [1, 0]
 
     def test_transpose_swaps_everything_and_keeps_zeros(self):
         data = random_interactions()

@@ -10,12 +10,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from recsys_ae import IdMap, build_model, load_model, predict, recommend, save_model
+from recsys_ae.core.trainer import Callback
 from recsys_ae.errors import ConfigError, DataError, NotFittedError
 from recsys_ae.interactions import Interactions
 from recsys_ae.models import MODELS
 from recsys_ae.models.storage import model_digest, parameters
 
 FITTED: dict[str, object] = {}
+TRAINED = [name for name, (kind, _) in VARIANTS.items() if kind in ("autorec", "mf")]  # by gradient
 
 
 def make(name: str):
@@ -60,7 +62,7 @@ def test_batch_equals_single(model):
 def test_tastes_are_learned(name, model):
     """Predicted ratings of the pairs that were left out are on the right side; bias and popularity cannot know."""
     if name in ("bias", "popularity"):
-        pytest.skip("not personalised")
+        return
     scores = model.scores(planted(), everything(planted()))
     hidden = held_out()
     likes = taste() > 3
@@ -153,11 +155,42 @@ def test_training_users_and_items_without_ratings(name):
     assert np.isfinite(model.scores(data, everything(data))).all()
 
 
-def test_validation_is_used_and_not_learned_from(name):
+@pytest.mark.parametrize("name", TRAINED)
+def test_validation_decides_when_to_stop(name):
+    """Given the noise of one rating turned round, early stopping keeps other weights than training to the end."""
+    kind, params = VARIANTS[name]
     data = planted()
     part = np.arange(len(data)) % 5 == 0
-    model = make(name).fit(data.where(~part), valid=data.where(part), seed=0)
-    assert np.isfinite(model.scores(data, everything(data))).all()
+    wrong = data.where(part)
+    wrong = replace(wrong, matrix=wrong.matrix.copy())
+    wrong.matrix.data[:] = 6 - wrong.matrix.data
+    train = data.where(~part)
+    stopped = build_model(kind, {**params, "patience": 3}).fit(train, valid=wrong, seed=0)
+    to_the_end = build_model(kind, params).fit(train, seed=0)
+    everyone = np.arange(12)
+    errors = [
+        np.abs(model.scores(train, everyone)[wrong.user_rows(), wrong.item_rows()] - wrong.matrix.data).mean()
+        for model in (stopped, to_the_end)
+    ]
+    assert errors[0] < errors[1]
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_held_out_users_are_validated_with_their_history(name):
+    """Users who are absent from training have a history when they are validated, or early stopping would see nothing."""
+    kind, params = VARIANTS[name]
+    data = planted()
+    held, target = data.user_rows() % 4 == 3, np.arange(len(data)) % 3 == 0
+    train, fold_in, valid = data.where(~held), data.where(held & ~target), data.where(held & target)
+    seen: list[float] = []
+
+    class Watch(Callback):
+        def on_epoch(self, training):
+            seen.append(training.history[-1].valid)
+
+    short = {**params, "epochs": 8}
+    build_model(kind, short).fit(train, valid=valid, valid_history=train.plus(fold_in), seed=0, callbacks=[Watch()])
+    assert len(set(seen)) == 8
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -158,3 +158,25 @@ def test_truncated_archive(tmp_path):
     (tmp_path / "bad.zip").write_bytes(archive(tmp_path)[:60])
     with pytest.raises(DataError, match="not a complete zip"):
         extract_zip(tmp_path / "bad.zip", tmp_path)
+
+
+def test_short_download_is_not_complete(server, tmp_path, monkeypatch):
+    folder, address = server
+    (folder / "big").write_bytes(LINES)
+    send = RangeHandler.copyfile
+    monkeypatch.setattr(RangeHandler, "copyfile", lambda _, source, target: target.write(source.read(100)))
+    with pytest.raises(DataError, match=f"ended after 100 of {len(LINES)} bytes; run again to continue"):
+        download(f"{address}/big", tmp_path / "big", None)
+    monkeypatch.setattr(RangeHandler, "copyfile", send)
+    download(f"{address}/big", tmp_path / "big", None)
+    assert (tmp_path / "big").read_bytes() == LINES
+
+
+def test_deleted_member_is_brought_back(tmp_path):
+    archive(tmp_path)
+    extract_zip(tmp_path / "set.zip", tmp_path)
+    (tmp_path / "set/own.txt").write_text("mine")
+    (tmp_path / "set/u.data").unlink()
+    extract_zip(tmp_path / "set.zip", tmp_path)
+    assert (tmp_path / "set/u.data").read_bytes() == LINES
+    assert (tmp_path / "set/own.txt").read_text() == "mine"

@@ -48,6 +48,13 @@ def test_flags_must_fit(own, tmp_path):
         load_given_split(*own, "flagged")
 
 
+def test_given_split_with_merged_duplicates(own, tmp_path):
+    (tmp_path / "mine.yaml").write_text(CARD + "duplicates: last\n")
+    (tmp_path / "a.csv").write_text("u,i,r\n3,x,1\n3,x,2\n1,y,2\n")
+    split = load_given_split(*read_card(str(tmp_path / "mine.yaml")), "files")
+    assert split.train.to_frame()["rating"].tolist() == [2.0, 2.0]
+
+
 def test_unknown_split(own):
     with pytest.raises(ConfigError, match="has no split 'file'; did you mean 'files'"):
         load_given_split(*own, "file")

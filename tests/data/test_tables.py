@@ -92,6 +92,18 @@ def test_bad_line_is_named_with_its_content(tmp_path, text, message):
         read_table(write(tmp_path, text), CSV, scale=(1, 5))
 
 
+@pytest.mark.parametrize(
+    "written", ["2026-01-01T00:00:00Z", "2026-01-01T01:00:00+01:00", "2026-01-01 00:00:00.75", "2026-01-01"]
+)
+def test_dates_become_unix_seconds(tmp_path, written):
+    assert read_table(write(tmp_path, f"u,i,r,t\n1,2,3,{written}\n"), CSV)["time"].tolist() == [1767225600]
+
+
+def test_dates_with_and_without_zone_do_not_mix(tmp_path):
+    with pytest.raises(DataError, match="line 3: t '2026-01-02T00:00:00' is not an ISO 8601 date with a time zone"):
+        read_table(write(tmp_path, "u,i,r,t\n1,2,3,2026-01-01T00:00:00Z\n1,3,3,2026-01-02T00:00:00\n"), CSV)
+
+
 def test_missing_file(tmp_path):
     with pytest.raises(DataError, match="there is no file"):
         read_table(tmp_path / "absent.csv", CSV)

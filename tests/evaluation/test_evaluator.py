@@ -142,3 +142,17 @@ class TestLists:
     def test_ids_of_another_type(self):
         with pytest.raises(DataError, match="ids here are of type"):
             evaluate_recommendations(self.LISTS, self.TRUTH.assign(item_id=[1, 2]), ["mrr@1"], list_length=2)
+
+    def test_an_item_twice_in_a_list(self):
+        with pytest.raises(DataError, match="an item twice"):
+            evaluate_recommendations(self.LISTS.assign(item_id="a"), self.TRUTH, ["mrr@2"], list_length=2)
+
+    def test_ranks_that_are_no_whole_numbers(self):
+        with pytest.raises(DataError, match="ranks must be whole numbers"):
+            evaluate_recommendations(self.LISTS.assign(rank=[1.0, 2.5, 1.0]), self.TRUTH, ["mrr@2"], list_length=2)
+
+
+def test_lists_longer_than_the_catalogue():
+    report = evaluate(fitted(), split(), ["recall@25", "recall@1000", "precision@1000"])
+    assert report.metrics["recall@1000"] == report.metrics["recall@25"] == 1
+    assert report.metrics["precision@1000"] < 0.1

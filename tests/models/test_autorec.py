@@ -115,3 +115,34 @@ def test_loaded_model_needs_no_training_data(tmp_path):
     loaded = load_model(tmp_path / "model")
     scores = loaded.scores(Interactions(stranger.matrix, stranger.users, loaded.fitted.items), np.array([0]))
     assert scores.shape == (1, 7)
+
+
+@pytest.mark.parametrize("axis", ["item", "user"])
+def test_user_who_rated_only_unknown_items_gets_the_baseline(axis):
+    data = planted()
+    train = data.where(data.item_rows() != 5)
+    model = build_model("autorec", {**SMALL["autorec"], "axis": axis}).fit(train, seed=0)
+    only = Interactions(data.where(data.item_rows() == 5).matrix, IdMap([f"new{row}" for row in range(12)]), data.items)
+    baseline = build_model("bias", {}).fit(train)
+    np.testing.assert_allclose(model.scores(only, np.arange(12)), baseline.scores(only, np.arange(12)), rtol=1e-6)
+
+
+def test_dropout_hides_inputs_in_training():
+    params = {**SMALL["autorec"], "axis": "user", "epochs": 3}
+    plain, hidden = (build_model("autorec", {**params, "dropout": rate}).fit(planted(), seed=0) for rate in (0.0, 0.5))
+    assert not np.allclose(plain.scores(planted(), np.arange(12)), hidden.scores(planted(), np.arange(12)))
+
+
+@pytest.mark.parametrize(("params", "hint"), [({"activation": "rleu"}, "relu"), ({"optimiser": "adan"}, "adam")])
+def test_unknown_names_are_refused_before_training(params, hint):
+    with pytest.raises(ConfigError, match=f"did you mean '{hint}'"):
+        build_model("autorec", params)
+
+
+@pytest.mark.parametrize("optimiser", ["lbfgs", "rprop"])
+def test_full_batch_optimisers_learn(optimiser):
+    rate = 1.0 if optimiser == "lbfgs" else 0.01
+    params = {**SMALL["autorec"], "axis": "user", "optimiser": optimiser, "learning_rate": rate, "epochs": 60}
+    model = build_model("autorec", params).fit(planted(), seed=0)
+    errors = (model.scores(planted(), np.arange(12)) - planted().matrix.toarray())[planted().matrix.toarray() > 0]
+    assert np.sqrt(np.mean(errors**2)) < 0.5

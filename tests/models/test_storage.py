@@ -1,11 +1,13 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from builders import planted
 
 from recsys_ae import build_model, load_model, save_model
-from recsys_ae.errors import ConfigError, DataError
+from recsys_ae.errors import ConfigError, DataError, OutputError
+from recsys_ae.models.storage import model_digest
 
 
 @pytest.fixture
@@ -53,3 +55,18 @@ def test_mistakes_in_parameters():
         build_model("mf", {"factor": 3})
     with pytest.raises(ConfigError, match="factors: input should be greater than or equal to 1, got 0"):
         build_model("mf", {"factors": 0})
+
+
+def test_a_folder_with_something_else_is_left_alone(tmp_path):
+    (tmp_path / "thesis.txt").write_text("mine")
+    with pytest.raises(OutputError, match="holds something else than a model"):
+        save_model(build_model("popularity", {}).fit(planted()), tmp_path)
+    assert (tmp_path / "thesis.txt").read_text() == "mine"
+
+
+def test_digest_does_not_change_on_the_way(tmp_path):
+    model = build_model("bias", {"user_reg": 1})
+    model.user_reg = 1
+    model.fit(replace(planted(), scale=(1, 5)))
+    save_model(model, tmp_path / "model")
+    assert model_digest(load_model(tmp_path / "model")) == model_digest(model)

@@ -1,4 +1,6 @@
 import logging
+import subprocess
+import sys
 
 import pytest
 from mlflow.tracking import MlflowClient
@@ -108,3 +110,15 @@ def test_relative_store_is_made_absolute(tmp_path, monkeypatch):
 def test_missing_model_uri(store):
     with pytest.raises(DataError, match="cannot get runs:/none/model"):
         local_model("runs:/none/model", store)
+
+
+def test_two_first_runs_share_a_new_store(tmp_path):
+    script = (
+        "import sys; from recsys_ae.tracking import make_tracker\n"
+        "with make_tracker(sys.argv[1], 'both').run('pipeline') as run: assert run.id"
+    )
+    command = [sys.executable, "-c", script, f"sqlite:///{tmp_path}/mlflow.db"]
+    processes = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    for process in processes:
+        _, error = process.communicate()
+        assert process.returncode == 0, error
