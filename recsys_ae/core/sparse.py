@@ -155,7 +155,8 @@ def entry_l2(weight: Tensor, rows: SparseRows, strength: Tensor) -> Tensor:
     """Sum over the entries of `rows` of strength[c] / 2 * |weight[c]|^2, c being an entry's column; a scalar.
 
     With strength = l2 / (number of entries of each column in all rows), the batches of an epoch add up to
-    l2 / 2 * |weight|^2 over the columns that have entries, and each batch touches only its own columns.
+    l2 / 2 * |weight|^2 over the columns that have entries, and each batch touches only its own columns. While the weight
+    collects its gradient by rows, only the gradient is computed, and the value is 0.
     """
     if weight.is_cuda:
         squares = weight.square().sum(1)
@@ -202,6 +203,8 @@ class _EntryL2(torch.autograd.Function):
     def forward(ctx: Any, weight: Tensor, rows: SparseRows, strength: Tensor) -> Tensor:
         ctx.save_for_backward(weight, strength)
         ctx.rows, ctx.row_gradient = rows, getattr(weight, "row_gradient", None)
+        if ctx.row_gradient is not None:  # an optimiser that keeps gradients by rows never looks at the value
+            return weight.new_zeros(())
         touched, starts, _, _ = (torch.from_numpy(array) for array in rows.columnwise())
         squares = weight[touched].square().sum(1)
         return (strength[touched] * starts.diff() * squares).sum() / 2
