@@ -66,11 +66,16 @@ def run(
     declared = read_pipeline(pipeline, settings or [])
     folder = output or Path("runs") / f"{declared.name}-{datetime.now():%Y%m%d-%H%M%S}"
     tracker = make_tracker(tracking_uri, declared.experiment)
-    report = run_pipeline(declared, folder, tracker, _console(stderr=True), resume=resume)
+    try:
+        report = run_pipeline(declared, folder, tracker, _console(stderr=True), resume=resume)
+    except (KeyboardInterrupt, Terminated):
+        print(f"recsys-ae: to continue, repeat the command with --output {folder} --resume", file=sys.stderr)
+        raise
     console = _console()
     _headline(console, report)
     console.print(results_table(report))
-    console.print(f"best by {report['best']['metric']} on {report['best']['part']} data: {report['best']['model']}")
+    best = report["best"]
+    console.print(f"best by {best['metric']} on {best['part']} data: {best['model'] or 'none, no model has a value'}")
     console.print(f"results: {folder}", soft_wrap=True)
     if report["recommendations"]:
         console.print(f"top-{report['recommendations']['k']} lists: {folder / 'recommendations'}", soft_wrap=True)
@@ -189,10 +194,13 @@ def show(name: Annotated[str, typer.Argument(help="A shipped dataset or a card f
 def fetch(name: Annotated[str, typer.Argument(help="A shipped dataset or a card file.")]) -> None:
     """Find or download a dataset, verify it and say what is in it."""
     from recsys_ae.data.cards import read_card
+    from recsys_ae.data.fetch import locate
     from recsys_ae.data.images import load_images
     from recsys_ae.data.ratings import load_ratings
 
     card, folder = read_card(name)
+    for path in getattr(card, "checksums", {}):
+        locate(card, [path], folder)
     if card.kind in ("ratings", "planted-ratings"):
         data = load_ratings(card, folder).interactions
         _console().print(f"{card.name}: {data.n_users} users, {data.n_items} items, {len(data)} interactions")
@@ -230,7 +238,8 @@ def main() -> NoReturn:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("recsys_ae").setLevel(logging.INFO)
-    signal.signal(signal.SIGTERM, _terminate)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _terminate)
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]  # it may stand anywhere
     try:
         code = app(arguments or ["--help"], standalone_mode=False) or 0
@@ -242,7 +251,8 @@ def main() -> NoReturn:
         if "--debug" in sys.argv:
             traceback.print_exc()
     if message:
-        print(f"recsys-ae: {' '.join(message.split())}", file=sys.stderr)
+        line = " ".join(message.split())
+        print("recsys-ae:", "".join(c if c.isprintable() else repr(c)[1:-1] for c in line), file=sys.stderr)
     sys.exit(code)
 
 

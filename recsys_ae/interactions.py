@@ -198,7 +198,7 @@ class Interactions:
         Args:
             frame: any data frame with the columns named by `user`, `item`, `rating` and `time`.
             rating: rating column, or None when every event counts 1.
-            time: time column (integers), or None.
+            time: time column (integers, or dates, which become Unix seconds), or None.
             duplicates: what to do with several events of one user and item: `error`; `last` (the latest by time, or the
                 last in the frame when there are no times); `mean`, `max` or `sum` of the ratings with the latest time.
             users, items: use these ids instead of the sorted distinct ids of the frame.
@@ -437,8 +437,10 @@ def _ratings(column: pd.Series, name: str) -> NDArray[np.float32]:
 
 
 def _times(column: pd.Series, name: str) -> NDArray[np.int64]:
+    if pd.api.types.is_datetime64_any_dtype(column) and not column.isna().any():
+        return column.dt.as_unit("s").astype(np.int64).to_numpy()
     if not pd.api.types.is_integer_dtype(column):
-        raise DataError(f"times in column {name!r} must be integers, got {column.dtype} such as {column.iloc[0]!r}")
+        raise DataError(f"times in column {name!r} must be integers or dates, got {column.dtype} such as {column.iloc[0]!r}")
     return column.to_numpy(np.int64)
 
 

@@ -76,7 +76,7 @@ class TestFromFrame:
             ({"rating": [1, np.inf, 2, 1, 1]}, "row 1 of the table is inf"),
             ({"rating": list("abcde")}, "must be numbers"),
             ({"user_id": ["a", None, "b", "c", "d"]}, "no id in row 1"),
-            ({"time": [0.5] * 5}, "must be integers"),
+            ({"time": [0.5] * 5}, "must be integers or dates"),
         ],
     )
     def test_bad_values_name_their_place(self, change, message):

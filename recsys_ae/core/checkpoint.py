@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict
+from hashlib import blake2b
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -47,11 +48,14 @@ def save(training: Training, path: Path) -> None:
     tensors |= {f"module.{name}": weight for name, weight in training.module.state_dict().items()}
     tensors |= {f"best.{name}": weight for name, weight in (training.best_weights or {}).items()}
     numbers = _flatten(training.optimiser.state_dict()["state"], "optimiser", tensors)
-    history = json.dumps([asdict(epoch) for epoch in training.history])
-    config = json.dumps(asdict(training.config))
+    facts = {
+        "history": json.dumps([asdict(epoch) for epoch in training.history]),
+        "config": json.dumps(asdict(training.config)),
+        "optimiser": json.dumps(numbers),
+    }
     with whole_file(path) as draft:
         try:
-            save_file(tensors, draft, metadata={"history": history, "config": config, "optimiser": json.dumps(numbers)})
+            save_file(tensors, draft, metadata={**facts, "digest": _digest(tensors)})
         except SafetensorError as error:
             raise OutputError(f"cannot write {path}: {error}") from None
 
@@ -66,6 +70,8 @@ def restore(training: Training, path: Path) -> None:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata()
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+        if metadata["digest"] != _digest(tensors):
+            raise DataError(f"checkpoint {path} is damaged; delete it to start anew")
         if json.loads(metadata["config"]) != asdict(training.config):
             raise DataError(f"checkpoint {path} belongs to a training with another configuration")
         training.module.load_state_dict(_below("module", tensors))
@@ -76,11 +82,22 @@ def restore(training: Training, path: Path) -> None:
         training.optimiser.load_state_dict({"state": state, "param_groups": groups})
         training.history[:] = [Epoch(**epoch) for epoch in json.loads(metadata["history"])]
     except (SafetensorError, KeyError, TypeError, RuntimeError, json.JSONDecodeError) as error:
-        raise DataError(f"{path} is not a checkpoint of this training: {error}") from None
+        raise DataError(
+            f"{path} is not a checkpoint of this training ({error}); delete it to train this model from the start"
+        ) from None
 
 
 def _below(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {name.removeprefix(prefix + "."): value for name, value in tensors.items() if name.startswith(prefix + ".")}
+
+
+def _digest(tensors: dict[str, Tensor]) -> str:
+    """Content hash of named tensors."""
+    digest = blake2b(digest_size=16)
+    for name, tensor in sorted(tensors.items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _flatten(state: Any, path: str, tensors: dict[str, Tensor]) -> Any:

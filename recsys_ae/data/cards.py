@@ -37,6 +37,8 @@ class Table(Declared):
             raise ValueError(f"columns of {self.path} must be given by {'place (1, 2, ...)' if by_place else 'name'}")
         if by_place and min(places) < 1:
             raise ValueError(f"column places of {self.path} count from 1")
+        if len(set(places)) < len(places):
+            raise ValueError(f"two columns of {self.path} are the same")
         if not self.separator:
             raise ValueError(f"the separator of {self.path} is empty")
         return self
@@ -95,6 +97,12 @@ class RatingsCard(_Described):
     sources: list[Source] = Field(default_factory=list)
     checksums: dict[str, str] = Field(default_factory=dict)
     splits: dict[str, GivenSplit] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _scale_goes_up(self) -> "RatingsCard":
+        if self.scale is not None and not self.scale[0] < self.scale[1]:
+            raise ValueError(f"the scale must go up, got {list(self.scale)}")
+        return self
 
 
 class PlantedCard(_Described):

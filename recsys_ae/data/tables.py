@@ -301,10 +301,9 @@ def _has_zone(value: str) -> bool:
 
 def _is_date(value: str) -> bool:
     try:
-        pd.Timestamp(value)
+        return not pd.isna(pd.Timestamp(value))
     except ValueError:
         return False
-    return True
 
 
 def _rating_problem(value: str, scale: Scale) -> str | None:

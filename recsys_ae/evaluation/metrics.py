@@ -23,6 +23,7 @@ RANKING_METRICS = Registry(
         "hit_rate": "recsys_ae.evaluation.ranking:hit_rate",
     },
 )
+LONGEST = 100_000
 DEFAULT_RANKING = ("ndcg@10", "precision@10", "recall@10", "map@10", "mrr@10", "hit_rate@10")
 
 
@@ -52,8 +53,8 @@ def parse_metric(text: str) -> Metric:
         return Metric(text, None, RATING_METRICS.get(family))
     known = Registry("metric", {**RATING_METRICS.places, **RANKING_METRICS.places})
     compute = known.get(family)
-    if not (length.isascii() and length.isdigit() and int(length) > 0):
-        raise ConfigError(f"metric {text!r} needs a list length of 1 or more, as in '{family}@10'")
+    if not (length.isascii() and length.isdigit() and 0 < int(length) <= LONGEST):
+        raise ConfigError(f"metric {text!r} needs a list length from 1 to {LONGEST}, as in '{family}@10'")
     return Metric(f"{family}@{int(length)}", int(length), compute)
 
 

@@ -36,6 +36,9 @@ def run_pipeline(
         logger.info("%s is already finished", output)
         return read_report(output / REPORT)
     data = load_data(pipeline)  # before anything is written: what is wrong with it leaves nothing behind
+    ratings = data.split.train.matrix.data
+    if ratings.min() == ratings.max():
+        logger.warning("all ratings are the same: models that predict ratings learn nothing from them, others may")
     with open_output(output, declared, resume=resume) as folder:
         _same_data(folder, data)
         with tracker.run(pipeline.name, resume=folder.read_state("run")) as run:
@@ -120,11 +123,14 @@ def _model(
     return result
 
 
-def _export(pipeline: Pipeline, split: Split, folder: OutputFolder, best: str) -> Manifest | None:
+def _export(pipeline: Pipeline, split: Split, folder: OutputFolder, best: str | None) -> Manifest | None:
     if pipeline.export is None:
         return None
     if folder.recommendations.exists():
         return Manifest.read(folder.recommendations)
     label = best if pipeline.export.model == "best" else pipeline.export.model
+    if label is None:
+        logger.warning("no lists are exported: no model has a value of the metric that decides")
+        return None
     model = load_model(folder.model(label))
     return export_recommendations(model, split.history("test"), folder.recommendations, pipeline.export.k)

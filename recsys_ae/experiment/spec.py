@@ -21,7 +21,7 @@ class GivenParams(Declared):
 
     name: str
     valid: float = Field(0.0, ge=0, lt=1)
-    seed: int = 0
+    seed: int = Field(0, ge=0)
 
 
 class TrackingSpec(Declared):
@@ -44,7 +44,7 @@ class PipelineFile(Declared):
     models: list[dict[str, Any]] = Field(min_length=1)
     metrics: list[str] = Field(min_length=1)
     relevant_at: float | None = None
-    seed: int = 0
+    seed: int = Field(0, ge=0)
     tracking: TrackingSpec | None = None
     export: ExportSpec | None = None
 

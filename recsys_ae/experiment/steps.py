@@ -69,8 +69,10 @@ def evaluate_model(spec: ModelSpec, model: Recommender, split: Split, pipeline: 
     }
 
 
-def choose(results: dict[str, dict[str, Any]], metrics: list[str], by: str | None) -> dict[str, str]:
+def choose(results: dict[str, dict[str, Any]], metrics: list[str], by: str | None) -> dict[str, str | None]:
     """The best model by one metric: on validation values if there are any, else on test values, and which it was.
+
+    The model is None if none has a value of this metric.
 
     Args:
         by: the metric, or None for the first ranking metric, or the first at all if none ranks.
@@ -86,11 +88,12 @@ def choose(results: dict[str, dict[str, Any]], metrics: list[str], by: str | Non
             return -inf
         return float(-value if wanted.lower_is_better else value)
 
-    return {"model": max(results, key=worth), "metric": wanted.name, "part": part}
+    best = max(results, key=worth)
+    return {"model": best if worth(best) > -inf else None, "metric": wanted.name, "part": part}
 
 
 def build_report(
-    pipeline: Pipeline, data: Data, results: dict[str, dict[str, Any]], best: dict[str, str], manifest: Manifest | None
+    pipeline: Pipeline, data: Data, results: dict[str, dict[str, Any]], best: dict[str, str | None], manifest: Manifest | None
 ) -> dict[str, Any]:
     """The content of report.json."""
     split = data.split

@@ -60,7 +60,7 @@ class AutoRec:
     """
 
     axis: Literal["item", "user"] = "item"
-    hidden: Annotated[tuple[Annotated[int, Field(ge=1)], ...], BeforeValidator(_as_sizes)] = (500,)
+    hidden: Annotated[tuple[Annotated[int, Field(ge=1)], ...], BeforeValidator(_as_sizes), Field(min_length=1)] = (500,)
     activation: str = "sigmoid"
     output: Literal["identity", "sigmoid"] = "identity"
     centring: Literal["none", "mean", "bias"] = "none"

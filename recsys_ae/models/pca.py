@@ -9,7 +9,7 @@ from pydantic import Field
 from scipy.sparse import csr_array
 from scipy.sparse.linalg import svds
 
-from recsys_ae.errors import ConfigError, DataError
+from recsys_ae.errors import ConfigError
 from recsys_ae.interactions import Interactions, Rows
 from recsys_ae.models.base import Fitted, Floats, clip, fitted_state, rating_scale
 from recsys_ae.models.bias import Biases
@@ -53,11 +53,11 @@ class PCA:
             raise ConfigError(f"pca with {self.factors} factors needs more than a {train.matrix.shape} matrix; at most {limit}")
         biases = Biases.fit(train)
         centred = biases.residuals(train.matrix) if self.predicts_ratings else train.matrix
-        if not centred.data.any():
-            raise DataError("pca has nothing to decompose: all ratings are the same, or 0")
-        start = np.random.default_rng(seed).normal(size=min(train.matrix.shape))
-        _, _, components = svds(centred, k=self.factors, v0=start, return_singular_vectors="vh")
-        components = np.ascontiguousarray(components[::-1].T, np.float32)  # [M, K], strongest first
+        components = np.zeros((train.n_items, self.factors), np.float32)
+        if centred.data.any():  # there is nothing to decompose where all ratings are the same
+            start = np.random.default_rng(seed).normal(size=min(train.matrix.shape))
+            _, _, found = svds(centred, k=self.factors, v0=start, return_singular_vectors="vh")
+            components[:] = found[::-1].T  # strongest first
         self.fitted = Fitted(
             train.items,
             scale=rating_scale(train),

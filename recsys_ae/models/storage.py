@@ -61,6 +61,7 @@ def save_model(model: Recommender, folder: Path | str) -> None:
         "params": parameters(model),
         "scale": fitted.scale,
         "user_ids": fitted.user_ids,
+        "digest": model_digest(model),
     }
     with whole_folder(folder) as draft:
         (draft / "model.json").write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
@@ -69,6 +70,7 @@ def save_model(model: Recommender, folder: Path | str) -> None:
             save_file(arrays, draft / "arrays.safetensors")
         except SafetensorError as error:
             raise OutputError(f"cannot write {folder}: {error}") from None
+        (draft / "arrays.safetensors").chmod(0o644)  # readable like the other files, whatever its writer prefers
         for name, ids in (("items", fitted.items), ("users", fitted.users)):
             if ids is not None:
                 pq.write_table(pa.table({"id": ids.values}), draft / f"{name}.parquet")
@@ -100,6 +102,8 @@ def load_model(folder: Path | str) -> Recommender:
         )
     except (OSError, KeyError, TypeError, ValueError, SafetensorError, ConfigError) as error:
         raise DataError(f"the model in {folder} is damaged: {error}") from None
+    if model_digest(model) != description.get("digest"):
+        raise DataError(f"the model in {folder} is damaged: its content does not have the digest that model.json names")
     return model
 
 

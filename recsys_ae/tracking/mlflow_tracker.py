@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlparse
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # an experiment on private data does not phone home
 # MLflow's own patience with a server that does not answer is several minutes for each call
@@ -26,6 +25,7 @@ from recsys_ae.errors import DataError, Terminated
 from recsys_ae.tracking.tracker import DatasetFacts, TrackedRun
 
 BATCH = 1000  # the most metrics MLflow takes in one call
+SQLITE = "sqlite:///"  # followed by a path, which starts with another slash if it is absolute
 GIVE_UP = 3  # failures in a row after which a store is left alone
 
 logger = logging.getLogger(__name__)
@@ -75,6 +75,8 @@ class MlflowTracker:
     def _find_experiment(self, name: str) -> str:
         if self._client is None:
             raise RuntimeError("there is no connection")
+        if path := _sqlite_path(self.uri):
+            path.open("ab").close()  # MLflow would try for minutes to open what cannot be opened
         if found := self._client.get_experiment_by_name(name):
             return str(found.experiment_id)
         return str(self._client.create_experiment(name, artifact_location=_artifacts_beside(self.uri)))
@@ -173,8 +175,8 @@ def metric_key(name: str) -> str:
 
 def absolute_uri(uri: str) -> str:
     """`uri` with a relative SQLite file made absolute, so that it does not depend on the folder of a later call."""
-    prefix = "sqlite:///"
-    return prefix + str(Path(uri[len(prefix) :]).absolute()) if uri.startswith(prefix) else uri
+    path = _sqlite_path(uri)
+    return uri if path is None else SQLITE + str(path.absolute())
 
 
 def _first_in(uri: str) -> AbstractContextManager[object]:
@@ -184,7 +186,7 @@ def _first_in(uri: str) -> AbstractContextManager[object]:
 
 
 def _sqlite_path(uri: str) -> Path | None:
-    return Path(unquote(urlparse(uri).path)) if uri.startswith("sqlite:") else None
+    return Path(uri.removeprefix(SQLITE)) if uri.startswith(SQLITE) else None
 
 
 def _artifacts_beside(uri: str) -> str | None:

@@ -84,6 +84,17 @@ def test_checkpoint_of_another_configuration_is_refused(tmp_path):
         fit(module(), Reconstruction(), ROWS, TrainConfig(epochs=2, batch_size=5), callbacks=[Checkpoint(path)])
 
 
+def test_altered_checkpoint_is_refused(tmp_path):
+    path = tmp_path / "checkpoint"
+    config = TrainConfig(epochs=1, batch_size=5)
+    fit(module(), Reconstruction(), ROWS, config, callbacks=[Checkpoint(path)])
+    content = bytearray(path.read_bytes())
+    content[-10] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(DataError, match="is damaged; delete it to start anew"):
+        fit(module(), Reconstruction(), ROWS, config, callbacks=[Checkpoint(path)])
+
+
 def test_damaged_checkpoint_is_refused(tmp_path):
     path = tmp_path / "checkpoint"
     path.write_bytes(b"not safetensors")

@@ -24,6 +24,10 @@ def test_of_an_error_the_lowest_is_the_best_and_unknown_is_the_worst():
     assert choose(values, METRICS, "rmse")["model"] == "b"
 
 
+def test_no_value_no_choice():
+    assert choose(results(a=(None, None)), METRICS, None)["model"] is None
+
+
 def test_without_validation_the_test_part_decides_and_it_is_said():
     assert choose(results(a=(1.0, 0.9), b=(2.0, 0.1)), METRICS, None) == {"model": "a", "metric": "ndcg@10", "part": "test"}
 

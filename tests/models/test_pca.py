@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from builders import planted, random_interactions
+from builders import from_dense, planted, random_interactions
 from sklearn.decomposition import TruncatedSVD
 
 from recsys_ae import build_model
@@ -25,6 +25,16 @@ def test_components_are_orthonormal_and_ordered():
     model = build_model("pca", {"factors": 3}).fit(random_interactions())
     components = model.fitted.arrays["components"]
     np.testing.assert_allclose(components.T @ components, np.eye(3), atol=1e-5)
+
+
+@pytest.mark.parametrize("centring", ["none", "bias"])
+def test_clicks_are_not_an_error(centring):
+    """Where all ratings are the same, nothing is above its baseline; without centring the pattern is decomposed."""
+    data = from_dense(np.ones((9, 6)), np.random.default_rng(0).random((9, 6)) < 0.5)
+    model = build_model("pca", {"factors": 2, "centring": centring}).fit(data)
+    scores = model.scores(data, np.arange(9))
+    assert np.isfinite(scores).all()
+    assert (np.ptp(scores) > 0) == (centring == "none")
 
 
 def test_too_many_factors():

@@ -30,6 +30,14 @@ def test_damaged_file(saved, name):
         load_model(saved)
 
 
+def test_altered_weights_are_noticed(saved):
+    content = bytearray((saved / "arrays.safetensors").read_bytes())
+    content[-10] ^= 1
+    (saved / "arrays.safetensors").write_bytes(content)
+    with pytest.raises(DataError, match=r"does not have the digest that model\.json names"):
+        load_model(saved)
+
+
 @pytest.mark.parametrize(("change", "message"), [({"format": 2}, "has format 2"), ({"model": "mlp"}, "unknown model 'mlp'")])
 def test_model_of_another_kind(saved, change, message):
     description = json.loads((saved / "model.json").read_text())

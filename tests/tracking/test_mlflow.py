@@ -1,6 +1,7 @@
 import logging
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from mlflow.tracking import MlflowClient
@@ -38,6 +39,8 @@ def test_everything_of_a_run_is_there(store, tmp_path):
     assert found.inputs.dataset_inputs[0].dataset.digest == "0" * 32
     assert found.inputs.dataset_inputs[0].tags[0].value == "train"
     assert (local_model(f"runs:/{run.id}/model", store) / "model.json").read_text() == "{}"
+    beside = Path(store.removeprefix("sqlite:///")).parent
+    assert list(beside.glob(f"mlruns/{run.id}/artifacts/model/model.json"))
 
 
 @pytest.mark.parametrize(("error", "status"), [(ValueError, "FAILED"), (SystemExit, "FAILED"), (KeyboardInterrupt, "KILLED")])
