@@ -279,7 +279,7 @@ def _console(stderr: bool = False) -> Any:
 
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() else 160  # a table in a file or pipe is not cut to 80 columns
-    return Console(stderr=stderr, width=width)
+    return Console(stderr=stderr, width=width, highlight=False)
 
 
 def _headline(console: Any, report: dict[str, Any]) -> None:

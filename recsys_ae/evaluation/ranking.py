@@ -5,15 +5,12 @@ how many relevant items the user has, at least 1. A list shorter than K has no h
 float64 [U] in [0, 1].
 """
 
-from collections.abc import Callable
-
 import numpy as np
 from numpy.typing import NDArray
 
 Hits = NDArray[np.bool_]
 Counts = NDArray[np.int64]
 Values = NDArray[np.float64]
-RankingMetric = Callable[[Hits, Counts], Values]
 
 
 def precision(hits: Hits, relevant: Counts) -> Values:

@@ -123,10 +123,10 @@ class MlflowRun:
         params = [entities.Param(key, str(value)) for key, value in values.items()]
         self.call("record parameters", lambda client, run_id: client.log_batch(run_id, params=params))
 
-    def metrics(self, values: Mapping[str, float | None], step: int = 0) -> None:
+    def metrics(self, values: Mapping[str, float | None]) -> None:
         now = int(time.time() * 1000)
         known = {name: float(value) for name, value in values.items() if value is not None}
-        self._log([entities.Metric(metric_key(name), value, now, step) for name, value in known.items()])
+        self._log([entities.Metric(metric_key(name), value, now, 0) for name, value in known.items()])
 
     def history(self, name: str, values: Mapping[int, float]) -> None:
         now = int(time.time() * 1000)
