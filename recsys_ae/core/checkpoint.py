@@ -64,7 +64,8 @@ def restore(training: Training, path: Path) -> None:
     """Put `training` into the state that `save` wrote.
 
     Raises:
-        DataError: the file is not a checkpoint of a training with this module and configuration.
+        DataError: the file is damaged, or not a checkpoint of a module of these shapes trained with this `TrainConfig`.
+            Whether objective and data are the same is for the caller to know.
     """
     try:
         with safe_open(path, framework="pt") as file:

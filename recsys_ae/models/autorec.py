@@ -104,12 +104,15 @@ class AutoRec:
             start = rows.values.mean()
             module.output_bias.fill_(torch.logit(start, 0.01) if self.output == "sigmoid" else start)
 
+        known = {"rated_items": np.bincount(train.matrix.indices, minlength=train.n_items) > 0, **biases.arrays()}
+        if self.axis == "item":
+            known["trained_users"] = np.diff(train.matrix.indptr) > 0
+        users = train.users if self.axis == "item" else None
+
         def state() -> Fitted:
-            rated = np.bincount(train.matrix.indices, minlength=train.n_items) > 0
-            arrays = {"rated_items": rated, **biases.arrays(), **weights_of(module)}
+            arrays = {**known, **weights_of(module)}
             if self.axis == "item":
-                arrays |= {"item_side": _hidden_side(module, inputs), "trained_users": np.diff(train.matrix.indptr) > 0}
-            users = train.users if self.axis == "item" else None
+                arrays["item_side"] = _hidden_side(module, inputs)
             return Fitted(train.items, users, scale, train.users.kind, arrays)
 
         fit(
