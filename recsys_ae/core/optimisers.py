@@ -115,7 +115,7 @@ def _step_rows(weight: Tensor, gradient: RowGradient | None, state: dict[str, Te
     shrink = weight.new_zeros(len(weight)) if gradient.shrink is None else gradient.shrink
     terms = [*gradient.terms, (weight.new_empty(0), weight.new_empty(0, 0))][:2]
     kernels.adam_columns(
-        *gradient.rows.columnwise(),
+        *gradient.rows.columnwise()[0],
         *(array.numpy() for term in terms for array in term),
         shrink.numpy(),
         weight.numpy(),

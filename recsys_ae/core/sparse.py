@@ -63,18 +63,25 @@ class SparseRows:
 
     def take(self, index: Tensor) -> "SparseRows":
         """The rows at `index` (int64 [b], places in this batch), in that order."""
-        lengths = self.lengths[index]
-        indptr = torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
-        shift = torch.repeat_interleave(self.indptr[index] - indptr[:-1], lengths)
-        entries = shift + torch.arange(len(shift), device=shift.device)
-        return SparseRows(self.rows[index], indptr, self.columns[entries], self.values[entries], self.width)
+        indptr = functional.pad(self.lengths[index].cumsum(0), (1, 0))
+        if self.columns.is_cuda:
+            shift = torch.repeat_interleave(self.indptr[index] - indptr[:-1], indptr.diff())
+            entries = shift + torch.arange(len(shift), device=shift.device)
+            return SparseRows(self.rows[index], indptr, self.columns[entries], self.values[entries], self.width)
+        columns, values = self.columns.new_empty(int(indptr[-1])), self.values.new_empty(int(indptr[-1]))
+        arrays = (self.indptr, self.columns, self.values, index, indptr, columns, values)
+        kernels.copy_rows(*(array.numpy() for array in arrays))
+        return SparseRows(self.rows[index], indptr, columns, values, self.width)
 
     def with_values(self, values: Tensor) -> "SparseRows":
         """The same pattern with other values [nnz]."""
         return SparseRows(self.rows, self.indptr, self.columns, values, self.width, self._columnwise)
 
     def columnwise(self) -> Any:
-        """The pattern column by column, see `kernels.by_column`; found once for all rows that share the pattern."""
+        """The pattern column by column and the order of its entries, see `kernels.by_column`.
+
+        Found once for all rows that share the pattern.
+        """
         if not self._columnwise:
             self._columnwise.append(kernels.by_column(self.indptr.numpy(), self.columns.numpy(), self.width))
         return self._columnwise[0]
@@ -105,7 +112,7 @@ class RowGradient:
     def add(self, rows: SparseRows, values: Tensor, factor: Tensor) -> None:
         """Add S^T G, where S has the pattern of `rows` and `values` [nnz], and G is `factor` [B, H]."""
         self._same_pattern(rows)
-        self.terms.append((values.detach().contiguous(), factor.detach().contiguous()))
+        self.terms.append((values.detach()[rows.columnwise()[1]], factor.detach().contiguous()))
 
     def add_shrink(self, rows: SparseRows, strength: Tensor) -> None:
         """Add strength[c] * weight[c] for every entry of column c; strength [D]."""
@@ -118,9 +125,8 @@ class RowGradient:
         out = torch.zeros_like(weight)
         if self.rows is None:
             return out
-        touched, starts, entry, row = self.rows.columnwise()
         for values, factor in self.terms:
-            kernels.column_sums(touched, starts, entry, row, values.numpy(), factor.numpy(), out.numpy())
+            kernels.column_sums(*self.rows.columnwise()[0], values.numpy(), factor.numpy(), out.numpy())
         if self.shrink is not None:
             out += (self.shrink * torch.bincount(self.rows.columns, minlength=len(weight)))[:, None] * weight
         return out
@@ -205,7 +211,7 @@ class _EntryL2(torch.autograd.Function):
         ctx.rows, ctx.row_gradient = rows, getattr(weight, "row_gradient", None)
         if ctx.row_gradient is not None:  # an optimiser that keeps gradients by rows never looks at the value
             return weight.new_zeros(())
-        touched, starts, _, _ = (torch.from_numpy(array) for array in rows.columnwise())
+        touched, starts, _ = (torch.from_numpy(array) for array in rows.columnwise()[0])
         squares = weight[touched].square().sum(1)
         return (strength[touched] * starts.diff() * squares).sum() / 2
 
@@ -232,5 +238,6 @@ def _weight_gradient(ctx: Any, pattern: SparseRows, values: Tensor, factor: Tens
         ctx.row_gradient.add(pattern, values, factor)
         return None
     out = torch.zeros(ctx.shape)
-    kernels.column_sums(*pattern.columnwise(), values.contiguous().numpy(), factor.detach().contiguous().numpy(), out.numpy())
+    by_column, order = pattern.columnwise()
+    kernels.column_sums(*by_column, values[order].numpy(), factor.detach().contiguous().numpy(), out.numpy())
     return out
