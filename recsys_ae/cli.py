@@ -286,6 +286,8 @@ def _headline(console: Any, report: dict[str, Any]) -> None:
     data, sizes = report["dataset"], report["split"]["sizes"]
     parts = ", ".join(f"{size} {name}" for name, size in sizes.items())
     console.print(f"{data['name']}: {data['users']} users, {data['items']} items; {report['split']['kind']} split: {parts}")
+    if len(report["seeds"]) > 1:
+        console.print(f"means over the seeds {', '.join(map(str, report['seeds']))}")
 
 
 if __name__ == "__main__":

@@ -84,12 +84,39 @@ def test_run_leaves_everything_and_prints_the_table(call, folder):
     assert not (folder / "mlflow.db").exists()
 
 
+def test_several_seeds_and_refitting(call, folder):
+    from recsys_ae import load_model
+
+    code, out, _ = run(call, "--set", "seed=[0, 4]", "--set", "refit=true", "--set", "models.autorec.patience=2")
+    assert code == 0
+    assert "means over the seeds 0, 4" in out
+    report = json.loads(Path("out/report.json").read_text())
+    digests = report["split"]["digests"]
+    assert set(digests) == {"0", "4"}
+    assert digests["0"] != digests["4"]
+    model = report["models"]["autorec"]
+    values = [model["runs"][seed]["metrics"]["rmse"] for seed in ("0", "4")]
+    assert model["metrics"]["rmse"] == pytest.approx(sum(values) / 2)
+    assert model["deviations"]["rmse"] == pytest.approx(abs(values[0] - values[1]) / 2**0.5)
+    assert model["peak_memory_mb"] > 50
+    kept = load_model("out/models/autorec-seed-4")
+    assert kept.epochs == model["runs"]["4"]["best_epoch"]
+    table = pd.read_csv("out/report.csv", index_col="model")
+    assert table.loc["autorec", "rmse sd"] == pytest.approx(model["deviations"]["rmse"])
+
+    # one of the seeds alone gives the same
+    assert call("run", "out/pipeline.yaml", "--output", "alone", "--tracking-uri", "none", "--set", "seed=4")[0] == 0
+    alone = json.loads(Path("alone/report.json").read_text())
+    assert alone["models"]["autorec"]["metrics"] == model["runs"]["4"]["metrics"]
+    assert alone["split"]["digests"]["4"] == digests["4"]
+
+
 def test_evaluating_the_exported_lists_gives_the_metrics_of_the_run(call, folder):
     from recsys_ae.experiment.spec import read_pipeline
     from recsys_ae.experiment.steps import load_data
 
     run(call)
-    load_data(read_pipeline("mine.yaml")).split.test.to_frame().to_csv("truth.csv", index=False)
+    load_data(read_pipeline("mine.yaml"), seed=0).split.test.to_frame().to_csv("truth.csv", index=False)
     code, out, _ = call(
         "evaluate", "out/recommendations", "--truth", "truth.csv", "--metrics", "ndcg@5", "recall@10", "--output", "e.json"
     )

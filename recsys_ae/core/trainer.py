@@ -97,6 +97,9 @@ class Callback:
     def on_epoch(self, training: Training) -> None:
         """After each epoch, the last entry of `training.history`."""
 
+    def on_end(self, training: Training) -> None:
+        """After the last epoch, the weights that are kept being in the module."""
+
 
 def fit(
     module: nn.Module,
@@ -136,6 +139,8 @@ def fit(
     if training.best_weights is not None:
         module.load_state_dict(training.best_weights)
     module.eval()
+    for callback in callbacks:
+        callback.on_end(training)
     return training.history
 
 

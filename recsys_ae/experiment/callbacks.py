@@ -1,6 +1,8 @@
 """What goes on while a model trains: lines or bars for the person, losses for the tracker."""
 
 import logging
+from contextlib import suppress
+from pathlib import Path
 from time import perf_counter
 
 from rich.console import Console
@@ -78,17 +80,54 @@ class LogLosses(Callback):
         self._next = perf_counter() + SECONDS_BETWEEN_FLUSHES
 
 
-class Record(Callback):
-    """Keeps the history, which is all that is known of a training afterwards."""
+class Stopwatch(Callback):
+    """What fitting took and which epoch was best; a context manager that adds up what happens within.
+
+    Attributes:
+        seconds: of the blocks measured; of a training that an earlier process began, at least those of its epochs.
+        peak_memory_mb: the highest resident memory of the process meanwhile, in units of 10^6 bytes; None where the system
+            does not tell (it does on Linux).
+        epochs, best_epoch: of the first training, the best by its validation values (the last if there are none); None if
+            nothing was trained by epochs.
+    """
 
     def __init__(self) -> None:
-        self.history: list[Epoch] = []
+        self.seconds = 0.0
+        self.peak_memory_mb: float | None = None
+        self.epochs: int | None = None
+        self.best_epoch: int | None = None
+        self._of_epochs = 0.0
+        self._started = 0.0
 
-    def on_start(self, training: Training) -> None:
-        self.history = list(training.history)
+    def __enter__(self) -> "Stopwatch":
+        reset_peak_memory()
+        self._started, self._of_epochs = perf_counter(), 0.0
+        return self
 
-    def on_epoch(self, training: Training) -> None:
-        self.history.append(training.history[-1])
+    def __exit__(self, *_: object) -> None:
+        self.seconds += max(perf_counter() - self._started, self._of_epochs)
+        peak = peak_memory_mb()
+        self.peak_memory_mb = None if peak is None else max(peak, self.peak_memory_mb or 0.0)
+
+    def on_end(self, training: Training) -> None:
+        self._of_epochs = sum(epoch.seconds for epoch in training.history)
+        if self.epochs is None:
+            self.epochs = len(training.history)
+            self.best_epoch = training.best.number if training.best else self.epochs
+
+
+def reset_peak_memory() -> None:
+    """From here on, `peak_memory_mb` is about what follows."""
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+
+
+def peak_memory_mb() -> float | None:
+    """The highest resident memory of this process, None where the system does not tell."""
+    with suppress(OSError):
+        status = Path("/proc/self/status").read_text(encoding="ascii")
+        return next(int(line.split()[1]) * 1024 / 1e6 for line in status.splitlines() if line.startswith("VmHWM"))
+    return None
 
 
 def describe(epoch: Epoch) -> str:

@@ -2,20 +2,28 @@
 
 import logging
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 from rich.console import Console
 
 from recsys_ae.errors import DataError
-from recsys_ae.experiment.callbacks import LogLosses, Record, ShowProgress
+from recsys_ae.experiment.callbacks import LogLosses, ShowProgress, Stopwatch
 from recsys_ae.experiment.output import PIPELINE, REPORT, OutputFolder, check_output, open_output
 from recsys_ae.experiment.spec import ModelSpec, Pipeline
-from recsys_ae.experiment.steps import Data, build_report, choose, evaluate_model, fit_model, load_data
+from recsys_ae.experiment.steps import (
+    build_report,
+    choose,
+    evaluate_model,
+    facts_of,
+    fit_model,
+    load_data,
+    refit_model,
+    summarise,
+)
 from recsys_ae.export.local import export_recommendations
 from recsys_ae.export.manifest import MANIFEST, Manifest
 from recsys_ae.interactions import Interactions, Split
-from recsys_ae.models.storage import load_model, save_model
+from recsys_ae.models.storage import load_model, model_digest, save_model
 from recsys_ae.reporting.report import read_report, write_report
 from recsys_ae.tracking import DatasetFacts, TrackedRun, Tracker
 
@@ -35,34 +43,45 @@ def run_pipeline(
     if resume and (output / REPORT).exists():
         logger.info("%s is already finished", output)
         return read_report(output / REPORT)
-    data = load_data(pipeline)  # before anything is written: what is wrong with it leaves nothing behind
-    ratings = data.split.train.matrix.data
+    first = load_data(pipeline, pipeline.seeds[0])  # before anything is written: what is wrong with it leaves nothing behind
+    ratings = first.split.train.matrix.data
     if ratings.min() == ratings.max():
         logger.warning("all ratings are the same: models that predict ratings learn nothing from them, others may")
-    with open_output(output, declared, resume=resume) as folder:
-        _same_data(folder, data)
-        with tracker.run(pipeline.name, resume=folder.read_state("run")) as run:
-            folder.write_state("run", run.id)
-            _record_start(folder, run, pipeline, data.split)
-            results = {spec.label: _model(spec, pipeline, data, folder, tracker, run, console) for spec in pipeline.models}
-            best = choose(results, pipeline.metrics, pipeline.export.by if pipeline.export else None)
-            manifest = _export(pipeline, data.split, folder, best["model"])
-            report = build_report(pipeline, data, results, best, manifest)
-            write_report(report, output)
-            run.artifact(output / "report.csv")
-            run.artifact(output / REPORT)
-            if manifest is not None:
-                run.artifact(folder.recommendations / MANIFEST, "recommendations")
-            folder.clean()
+    with (
+        open_output(output, declared, resume=resume) as folder,
+        tracker.run(pipeline.name, resume=folder.read_state("run")) as run,
+    ):
+        folder.write_state("run", run.id)
+        facts: dict[int, dict[str, Any]] = {}
+        results: dict[str, dict[int, dict[str, Any]]] = {spec.label: {} for spec in pipeline.models}
+        for seed in pipeline.seeds:
+            data = first if not facts else load_data(pipeline, seed)
+            facts[seed] = facts_of(data)
+            _same_data(folder, seed, facts[seed])
+            if data is first:
+                _record_start(folder, run, pipeline, data.split)
+            for spec in pipeline.models:
+                results[spec.label][seed] = _model(spec, seed, pipeline, data.split, folder, tracker, run, console)
+        models = {label: summarise(runs) for label, runs in results.items()}
+        best = choose(models, pipeline.metrics, pipeline.export.by if pipeline.export else None)
+        manifest = _export(pipeline, first.split, folder, best["model"])
+        report = build_report(pipeline, facts, models, best, manifest)
+        write_report(report, output)
+        run.artifact(output / "report.csv")
+        run.artifact(output / REPORT)
+        if manifest is not None:
+            run.artifact(folder.recommendations / MANIFEST, "recommendations")
+        folder.clean()
     return report
 
 
-def _same_data(folder: OutputFolder, data: Data) -> None:
+def _same_data(folder: OutputFolder, seed: int, facts: dict[str, Any]) -> None:
     """Refuse to continue with other data than the run was started with."""
-    earlier = folder.read_state("data")
-    if earlier is not None and earlier != data.split.digest:
+    name = f"data-{seed}"
+    earlier = folder.read_state(name)
+    if earlier is not None and earlier != facts["digest"]:
         raise DataError(f"the data has changed since the run in {folder.path} was started; run anew in another --output")
-    folder.write_state("data", data.split.digest)
+    folder.write_state(name, facts["digest"])
 
 
 def _record_start(folder: OutputFolder, run: TrackedRun, pipeline: Pipeline, split: Split) -> None:
@@ -70,7 +89,7 @@ def _record_start(folder: OutputFolder, run: TrackedRun, pipeline: Pipeline, spl
     if run.id is None or folder.read_state("recorded") == run.id:
         return
     run.params({"dataset": pipeline.card.name, "split": pipeline.split_kind, "split_digest": split.digest})
-    run.params({"seed": pipeline.seed})
+    run.params({"seeds": pipeline.seeds, "refit": pipeline.refit})
     run.params({f"split.{key}": value for key, value in pipeline.split_params.items()})
     for context, part in (("train", split.train), ("valid", split.valid), ("test", split.test)):
         if len(part):
@@ -86,41 +105,61 @@ def _facts(pipeline: Pipeline, context: str, part: Interactions) -> DatasetFacts
 
 def _model(
     spec: ModelSpec,
+    seed: int,
     pipeline: Pipeline,
-    data: Data,
+    split: Split,
     folder: OutputFolder,
     tracker: Tracker,
     parent: TrackedRun,
     console: Console,
 ) -> dict[str, Any]:
-    """Fit, evaluate and save one model, unless that has been done; returns its entry in the report."""
-    name = f"result-{spec.label}"
-    if (done := folder.read_state(name)) is not None:
-        logger.info("%s: done before", spec.label)
+    """Fit, evaluate and save one model with one seed, unless that has been done; returns the results."""
+    name = _name(spec.label, seed, pipeline)
+    if (done := folder.read_state(f"result-{name}")) is not None:
+        logger.info("%s: done before", name)
         return dict(done)
-    if unfinished := folder.read_state(f"run-{spec.label}"):
+    if unfinished := folder.read_state(f"run-{name}"):
         tracker.kill(unfinished)
-    with tracker.run(spec.label, parent=parent.id) as run:
-        folder.write_state(f"run-{spec.label}", run.id)
-        run.params({"model": spec.name, **spec.params})
-        losses, record = LogLosses(run), Record()
-        started = perf_counter()
-        with ShowProgress(spec.label, console) as progress:
-            checkpoint = folder.checkpoint(spec.label)
-            model = fit_model(spec, data.split, pipeline.seed, checkpoint, [progress, losses, record])
-        losses.flush()
-        earlier = sum(epoch.seconds for epoch in record.history)
-        result = evaluate_model(spec, model, data.split, pipeline)
-        result["fit_seconds"] = max(perf_counter() - started - result["evaluate_seconds"], earlier)
-        result["epochs"] = len(record.history) or None
-        run.metrics({**result["metrics"], "fit_seconds": result["fit_seconds"]})
+    with tracker.run(name, parent=parent.id) as run:
+        folder.write_state(f"run-{name}", run.id)
+        run.params({"model": spec.name, "seed": seed, **spec.params})
+        with ShowProgress(name, console) as progress:
+            losses, trained = LogLosses(run), Stopwatch()
+            checkpoints = [folder.checkpoint(name), folder.checkpoint(f"{name}-refit")]
+            with trained:
+                model = fit_model(spec, split, seed, checkpoints[0], [progress, losses, trained])
+            losses.flush()
+            valid = evaluate_model(model, split, pipeline, "valid")
+            if pipeline.refit:
+                with trained:
+                    model = refit_model(spec, split, seed, trained.best_epoch, checkpoints[1], [progress, trained])
+        test = evaluate_model(model, split, pipeline, "test")
+        assert test is not None
+        result: dict[str, Any] = {
+            "params": {"name": spec.name, **spec.params},
+            "metrics": test.metrics,
+            "valid_metrics": valid.metrics if valid else None,
+            "counts": test.counts,
+            "fit_seconds": trained.seconds,
+            "peak_memory_mb": trained.peak_memory_mb,
+            "epochs": trained.epochs,
+            "best_epoch": trained.best_epoch,
+            "digest": model_digest(model),
+        }
+        run.metrics({**result["metrics"], "fit_seconds": trained.seconds, "peak_memory_mb": trained.peak_memory_mb})
         run.metrics({f"valid_{key}": value for key, value in (result["valid_metrics"] or {}).items()})
-        save_model(model, folder.model(spec.label))
-        run.artifact(folder.model(spec.label), "model")
-        folder.write_state(name, result)
-        checkpoint.unlink(missing_ok=True)
-    logger.info("%s: fitted in %.1f s", spec.label, result["fit_seconds"])
+        save_model(model, folder.model(name))
+        run.artifact(folder.model(name), "model")
+        folder.write_state(f"result-{name}", result)
+        for checkpoint in checkpoints:
+            checkpoint.unlink(missing_ok=True)
+    logger.info("%s: fitted in %.1f s", name, trained.seconds)
     return result
+
+
+def _name(label: str, seed: int, pipeline: Pipeline) -> str:
+    """What a model fitted with one of the seeds is called in the output folder and by the tracker."""
+    return label if len(pipeline.seeds) == 1 else f"{label}-seed-{seed}"
 
 
 def _export(pipeline: Pipeline, split: Split, folder: OutputFolder, best: str | None) -> Manifest | None:
@@ -132,5 +171,5 @@ def _export(pipeline: Pipeline, split: Split, folder: OutputFolder, best: str | 
     if label is None:
         logger.warning("no lists are exported: no model has a value of the metric that decides")
         return None
-    model = load_model(folder.model(label))
+    model = load_model(folder.model(_name(label, pipeline.seeds[0], pipeline)))
     return export_recommendations(model, split.history("test"), folder.recommendations, pipeline.export.k)

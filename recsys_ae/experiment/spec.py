@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import yaml
 from pydantic import Field
@@ -14,6 +14,8 @@ from recsys_ae.errors import ConfigError, did_you_mean
 from recsys_ae.evaluation.metrics import parse_metrics
 from recsys_ae.models.storage import build_model, parameters
 from recsys_ae.splitting import SPLITS
+
+Seed = Annotated[int, Field(ge=0)]
 
 
 class GivenParams(Declared):
@@ -44,7 +46,8 @@ class PipelineFile(Declared):
     models: list[dict[str, Any]] = Field(min_length=1)
     metrics: list[str] = Field(min_length=1)
     relevant_at: float | None = None
-    seed: int = Field(0, ge=0)
+    seed: Seed | Annotated[list[Seed], Field(min_length=1)] = 0
+    refit: bool = False
     tracking: TrackingSpec | None = None
     export: ExportSpec | None = None
 
@@ -63,7 +66,10 @@ class Pipeline(Declared):
     Attributes:
         card, card_folder: the dataset and where its card lies.
         dataset: how a copy of the pipeline in another folder would refer to the dataset.
-        split_kind, split_params: protocol and all its parameters.
+        split_kind, split_params: protocol and all its parameters; without a seed of its own, a split is drawn anew with
+            each of the `seeds`.
+        seeds: everything is done once with each of them.
+        refit: whether models are fitted again on training and validation part before they are tested.
     """
 
     name: str
@@ -75,7 +81,8 @@ class Pipeline(Declared):
     models: list[ModelSpec]
     metrics: list[str]
     relevant_at: float | None
-    seed: int
+    seeds: list[int]
+    refit: bool
     experiment: str
     export: ExportSpec | None
 
@@ -87,7 +94,8 @@ class Pipeline(Declared):
             "models": [{"name": model.name, "label": model.label, **model.params} for model in self.models],
             "metrics": self.metrics,
             "relevant_at": self.relevant_at,
-            "seed": self.seed,
+            "seed": self.seeds if len(self.seeds) > 1 else self.seeds[0],
+            "refit": self.refit,
             "tracking": {"experiment": self.experiment},
             "export": None if self.export is None else self.export.model_dump(),
         }
@@ -114,6 +122,10 @@ def read_pipeline(name_or_path: str, settings: Sequence[str] = ()) -> Pipeline:
     kind, params = _split(declared.split, where)
     models = _models(declared.models, where)
     _check_export(declared.export, models, declared.metrics, where)
+    if declared.refit and not params.get("valid"):
+        raise ConfigError(f"{where}: refit adds the validation part to the training part, but split has no valid")
+    if declared.refit and kind == "user_holdout":
+        raise ConfigError(f"{where}: refit would train on users that the user_holdout split keeps out; leave it out")
     return Pipeline(
         name=path.stem,
         dataset=reference,
@@ -124,7 +136,8 @@ def read_pipeline(name_or_path: str, settings: Sequence[str] = ()) -> Pipeline:
         models=models,
         metrics=declared.metrics,
         relevant_at=declared.relevant_at,
-        seed=declared.seed,
+        seeds=_seeds(declared.seed, where),
+        refit=declared.refit,
         experiment=declared.tracking.experiment if declared.tracking else path.stem,
         export=declared.export,
     )
@@ -206,7 +219,15 @@ def _dataset(declared: str | dict[str, Any], folder: Path, where: str) -> tuple[
     return card, card_folder, Path(declared).stem if is_shipped else str(path)
 
 
+def _seeds(declared: int | list[int], where: str) -> list[int]:
+    seeds = [declared] if isinstance(declared, int) else declared
+    if len(set(seeds)) < len(seeds):
+        raise ConfigError(f"{where}: seed: the same seed twice in {seeds}")
+    return seeds
+
+
 def _split(declared: dict[str, Any], where: str) -> tuple[str, dict[str, Any]]:
+    """Kind and parameters, defaults filled in; a seed is among them only if it is declared."""
     params = dict(declared)
     kind = params.pop("kind", None)
     if not isinstance(kind, str):
@@ -214,8 +235,10 @@ def _split(declared: dict[str, Any], where: str) -> tuple[str, dict[str, Any]]:
     if kind != "given" and kind not in SPLITS.places:
         raise ConfigError(f"{where}: unknown split {kind!r}; {did_you_mean(kind, ['given', *SPLITS])}")
     if kind == "given":
-        return kind, checked(GivenParams, params, f"{where}: split {kind}").model_dump()
-    return kind, checked_params(SPLITS.get(kind), params, f"{where}: split {kind}")
+        full = checked(GivenParams, params, f"{where}: split {kind}").model_dump()
+    else:
+        full = checked_params(SPLITS.get(kind), params, f"{where}: split {kind}")
+    return kind, {name: value for name, value in full.items() if name != "seed" or "seed" in params}
 
 
 def _models(declared: list[dict[str, Any]], where: str) -> list[ModelSpec]:

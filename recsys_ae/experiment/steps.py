@@ -1,10 +1,12 @@
 """The steps of an experiment, each from the previous one's value to its own."""
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from inspect import signature
 from math import inf
 from pathlib import Path
-from time import perf_counter
-from typing import Any
+from statistics import mean, stdev
+from typing import Any, Literal
 
 from recsys_ae.core.checkpoint import Checkpoint
 from recsys_ae.core.trainer import Callback
@@ -16,7 +18,7 @@ from recsys_ae.experiment.spec import ModelSpec, Pipeline
 from recsys_ae.export.manifest import Manifest
 from recsys_ae.interactions import Split
 from recsys_ae.models.base import Recommender
-from recsys_ae.models.storage import build_model, model_digest
+from recsys_ae.models.storage import build_model
 from recsys_ae.reporting.report import versions
 from recsys_ae.splitting import SPLITS, random
 
@@ -29,15 +31,17 @@ class Data:
     noise_floor: float | None
 
 
-def load_data(pipeline: Pipeline) -> Data:
-    """Read, verify and split."""
+def load_data(pipeline: Pipeline, seed: int) -> Data:
+    """Read, verify and split; `seed` is for splits that are drawn and declare none."""
     if pipeline.split_kind == "given":
-        params = pipeline.split_params
+        params = {"seed": seed, **pipeline.split_params}
         given = load_given_split(pipeline.card, pipeline.card_folder, params["name"])
         parts = random(given.train, test=0, valid=params["valid"], seed=params["seed"])
         return Data(Split(parts.train, parts.valid, given.test, "given", params), None)
     ratings: Ratings = load_ratings(pipeline.card, pipeline.card_folder)
-    split: Split = SPLITS.get(pipeline.split_kind)(ratings.interactions, **pipeline.split_params)
+    protocol = SPLITS.get(pipeline.split_kind)
+    drawn = {"seed": seed} if "seed" in signature(protocol).parameters else {}
+    split: Split = protocol(ratings.interactions, **{**drawn, **pipeline.split_params})
     if not len(split.test):
         raise DataError(f"the {pipeline.split_kind} split leaves nothing to test on: {pipeline.split_params}")
     floor = ratings.noise_floor(split.test) if ratings.noise_floor else None
@@ -52,21 +56,41 @@ def fit_model(spec: ModelSpec, split: Split, seed: int, checkpoint: Path, callba
     return model.fit(split.train, valid=valid, valid_history=known, seed=seed, callbacks=[Checkpoint(checkpoint), *callbacks])
 
 
-def evaluate_model(spec: ModelSpec, model: Recommender, split: Split, pipeline: Pipeline) -> dict[str, Any]:
-    """A model's entry in the report, but for how long fitting took."""
-    started = perf_counter()
-    test = evaluate(model, split, pipeline.metrics, relevant_at=pipeline.relevant_at)
-    valid: Report | None = None
-    if len(split.valid):
-        valid = evaluate(model, split, pipeline.metrics, part="valid", relevant_at=pipeline.relevant_at)
+def refit_model(
+    spec: ModelSpec, split: Split, seed: int, best_epoch: int | None, checkpoint: Path, callbacks: list[Callback]
+) -> Recommender:
+    """Fit one model on training and validation part together, for as many epochs as were best on the validation part."""
+    found = {} if best_epoch is None else {"epochs": best_epoch, "patience": 0}
+    model = build_model(spec.name, {**spec.params, **found})
+    return model.fit(split.history("test"), seed=seed, callbacks=[Checkpoint(checkpoint), *callbacks])
+
+
+def evaluate_model(model: Recommender, split: Split, pipeline: Pipeline, part: Literal["valid", "test"]) -> Report | None:
+    """What a model is worth on one part, None if that is empty."""
+    if part == "valid" and not len(split.valid):
+        return None
+    return evaluate(model, split, pipeline.metrics, part=part, relevant_at=pipeline.relevant_at)
+
+
+def summarise(runs: dict[int, dict[str, Any]]) -> dict[str, Any]:
+    """A model's entry in the report, from its results by seed: means, sample standard deviations, the highest memory."""
+    results = list(runs.values())
+    memory = [result["peak_memory_mb"] for result in results]
     return {
-        "metrics": test.metrics,
-        "valid_metrics": valid.metrics if valid else None,
-        "counts": test.counts,
-        "evaluate_seconds": perf_counter() - started,
-        "params": {"name": spec.name, **spec.params},
-        "digest": model_digest(model),
+        "params": results[0]["params"],
+        "metrics": _over([result["metrics"] for result in results], mean),
+        "deviations": _over([result["metrics"] for result in results], stdev) if len(results) > 1 else None,
+        "valid_metrics": _over([result["valid_metrics"] for result in results], mean) if results[0]["valid_metrics"] else None,
+        "fit_seconds": mean(result["fit_seconds"] for result in results),
+        "peak_memory_mb": None if None in memory else max(memory),
+        "runs": {str(seed): {name: value for name, value in run.items() if name != "params"} for seed, run in runs.items()},
     }
+
+
+def _over(metrics: list[dict[str, float | None]], statistic: Callable[[list[float]], float]) -> dict[str, float | None]:
+    """A statistic of each metric; None where a value is missing."""
+    columns = {name: [values[name] for values in metrics] for name in metrics[0]}
+    return {name: None if None in values else float(statistic(values)) for name, values in columns.items()}  # type: ignore[arg-type]
 
 
 def choose(results: dict[str, dict[str, Any]], metrics: list[str], by: str | None) -> dict[str, str | None]:
@@ -92,31 +116,48 @@ def choose(results: dict[str, dict[str, Any]], metrics: list[str], by: str | Non
     return {"model": best if worth(best) > -inf else None, "metric": wanted.name, "part": part}
 
 
-def build_report(
-    pipeline: Pipeline, data: Data, results: dict[str, dict[str, Any]], best: dict[str, str | None], manifest: Manifest | None
-) -> dict[str, Any]:
-    """The content of report.json."""
+def facts_of(data: Data) -> dict[str, Any]:
+    """What the report says about the data of one seed."""
     split = data.split
     parts = {"train": split.train, "valid": split.valid, "test": split.test, "fold_in": split.fold_in}
+    return {
+        "digest": split.digest,
+        "noise_floor": data.noise_floor,
+        "users": split.train.n_users,
+        "items": split.train.n_items,
+        "sizes": {name: len(part) for name, part in parts.items() if part is not None},
+    }
+
+
+def build_report(
+    pipeline: Pipeline,
+    facts: dict[int, dict[str, Any]],
+    models: dict[str, dict[str, Any]],
+    best: dict[str, str | None],
+    manifest: Manifest | None,
+) -> dict[str, Any]:
+    """The content of report.json; `facts` are by seed."""
+    first = facts[pipeline.seeds[0]]
     return {
         "pipeline": pipeline.name,
         "dataset": {
             "name": pipeline.card.name,
-            "users": split.train.n_users,
-            "items": split.train.n_items,
-            "ratings": sum(len(part) for part in parts.values() if part is not None),
-            "noise_floor": data.noise_floor,
+            "users": first["users"],
+            "items": first["items"],
+            "ratings": sum(first["sizes"].values()),
+            "noise_floor": _over([{"floor": fact["noise_floor"]} for fact in facts.values()], mean)["floor"],
         },
         "split": {
             "kind": pipeline.split_kind,
             "params": pipeline.split_params,
-            "digest": split.digest,
-            "sizes": {name: len(part) for name, part in parts.items() if part is not None},
+            "sizes": first["sizes"],
+            "digests": {str(seed): fact["digest"] for seed, fact in facts.items()},
         },
-        "metrics": list(next(iter(results.values()))["metrics"]),
+        "metrics": list(next(iter(models.values()))["metrics"]),
         "relevant_at": pipeline.relevant_at,
-        "seed": pipeline.seed,
-        "models": results,
+        "seeds": pipeline.seeds,
+        "refit": pipeline.refit,
+        "models": models,
         "best": best,
         "recommendations": None if manifest is None else asdict(manifest),
         "versions": versions(),

@@ -21,7 +21,7 @@ from recsys_ae.interactions import Interactions, Rows
 from recsys_ae.models.base import Fitted, Floats, clip, fitted_state, rating_scale
 from recsys_ae.models.bias import Biases
 from recsys_ae.models.sides import pair_products, ridge, trained_rows
-from recsys_ae.models.training import ObservedError, autoencoder_l2, load_weights, observed_rows, validation, weights_of
+from recsys_ae.models.training import ObservedError, autoencoder_l2, l2_of, load_weights, observed_rows, validation, weights_of
 
 ENCODE_ROWS = 1024
 
@@ -35,8 +35,10 @@ class AutoRec:
     """Reconstructs rating vectors: each item's, one entry per user (I-AutoRec), or each user's (U-AutoRec).
 
     Source: Sedhain et al. 2015, equations 1 and 2: the squared error over observed ratings plus l2/2 times the squared
-    weights (biases are free), identity output. Deviates: Adam on batches instead of L-BFGS, a share of the inputs may be
-    hidden while training, output biases start at the mean rating.
+    weights (biases are free), identity output. Deviates, each part as published when its option says so: Adam on batches
+    instead of L-BFGS (`optimiser`); the bias of the vector's item or user is added to the output, so that the network
+    reconstructs what it leaves (`centring: none`); frequent users and items are regularised more (`l2_exponent: 0`); a
+    share of the inputs may be hidden while training (`dropout: 0`). Output biases start at the baseline's.
 
     Who can be scored. `user`: anyone with a history of rated items. `item`: items are represented by their training
     ratings, users by the decoder's row of each; for users not seen in training that row is found from their history by
@@ -51,8 +53,10 @@ class AutoRec:
         hidden: sizes of the encoder's layers; the decoder mirrors them.
         activation: of the hidden layers, see `core.autoencoder.ACTIVATIONS`.
         output: `identity`, or `sigmoid` on ratings mapped to 0..1.
-        centring: what is subtracted from the ratings first: `none`, their `mean`, or the `bias` baseline.
-        l2: regularisation of all weight matrices.
+        centring: `bias`: the output is added to the bias (see `models.bias`) of the item or user whose vector it is;
+            `none`: it is the whole rating. The inputs are the ratings themselves in both.
+        l2, l2_exponent: regularisation. The weights of the first and last layer that belong to a column with n ratings are
+            charged l2 * (n / 100)^l2_exponent, inner weight matrices l2.
         dropout: share of the observed inputs hidden in training, anew in each epoch.
         tied: decoder and encoder share their weight matrices.
         init_std: standard deviation of the initial weights.
@@ -63,17 +67,18 @@ class AutoRec:
     hidden: Annotated[tuple[Annotated[int, Field(ge=1)], ...], BeforeValidator(_as_sizes), Field(min_length=1)] = (500,)
     activation: str = "sigmoid"
     output: Literal["identity", "sigmoid"] = "identity"
-    centring: Literal["none", "mean", "bias"] = "none"
-    l2: Annotated[float, Field(ge=0)] = 100.0
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    centring: Literal["none", "bias"] = "bias"
+    l2: Annotated[float, Field(ge=0)] = 250.0
+    l2_exponent: Annotated[float, Field(ge=0, le=1)] = 0.5
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     tied: bool = False
     init_std: Annotated[float, Field(gt=0)] = 0.03
-    epochs: Annotated[int, Field(ge=1)] = 100
+    epochs: Annotated[int, Field(ge=1)] = 60
     batch_size: Annotated[int, Field(ge=1)] = 64
     optimiser: str = "adam"
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
-    decay: Annotated[float, Field(gt=0, le=1)] = 0.97
-    patience: Annotated[int, Field(ge=0)] = 20
+    decay: Annotated[float, Field(gt=0, le=1)] = 0.96
+    patience: Annotated[int, Field(ge=0)] = 10
     fitted: Fitted | None = field(default=None, init=False, repr=False)
     predicts_ratings: ClassVar[bool] = True
 
@@ -82,7 +87,7 @@ class AutoRec:
         ACTIVATIONS.check(self.activation)
         OPTIMISERS.check(self.optimiser)
         if self.output == "sigmoid" and self.centring != "none":
-            raise ConfigError("autorec with a sigmoid output needs centring: none, because centred ratings leave 0..1")
+            raise ConfigError("autorec with a sigmoid output needs centring: none, because a bias leaves 0..1")
         self._built: _Scorer | None = None
 
     def fit(
@@ -96,13 +101,18 @@ class AutoRec:
     ) -> Self:
         biases = Biases.fit(train)
         scale = rating_scale(train)
-        by_user = self._centred(train.matrix, biases, scale)
+        by_user = self._inputs(train.matrix, scale)
         inputs = by_user if self.axis == "user" else by_user.T.tocsr()
+        of_rows, of_columns = self._baselines(biases, train.matrix, inputs.data.mean())
         module = self._module(inputs.shape[1], torch.Generator().manual_seed(seed))
-        rows = observed_rows(inputs)
+        rows, offset = observed_rows(inputs), torch.from_numpy(of_rows)
         with torch.no_grad():
-            start = rows.values.mean()
-            module.output_bias.fill_(torch.logit(start, 0.01) if self.output == "sigmoid" else start)
+            start = torch.from_numpy(of_columns)
+            module.output_bias.copy_(torch.logit(start, 0.01) if self.output == "sigmoid" else start)
+
+        def predicted(shown: SparseRows, at: SparseRows) -> torch.Tensor:
+            output: torch.Tensor = module(shown, at)
+            return output + offset[at.rows][at.row_of_entry()] if self.centring == "bias" else output
 
         known = {"rated_items": np.bincount(train.matrix.indices, minlength=train.n_items) > 0, **biases.arrays()}
         if self.axis == "item":
@@ -112,12 +122,16 @@ class AutoRec:
         def state() -> Fitted:
             arrays = {**known, **weights_of(module)}
             if self.axis == "item":
-                arrays["item_side"] = _hidden_side(module, inputs)
+                arrays["item_side"] = _hidden_side(module, inputs, of_rows)
             return Fitted(train.items, users, scale, train.users.kind, arrays)
 
         fit(
             module,
-            ObservedError(module, autoencoder_l2(module, self.l2, rows), Masking(self.dropout) if self.dropout else None),
+            ObservedError(
+                predicted,
+                autoencoder_l2(module, self.l2, rows, self.l2_exponent),
+                Masking(self.dropout) if self.dropout else None,
+            ),
             rows,
             TrainConfig(self.epochs, self.batch_size, self.optimiser, self.learning_rate, self.decay, self.patience, seed),
             valid=validation(lambda *pairs: _Scorer(self, module, state()).predict_rows(*pairs), valid_history or train, valid),
@@ -152,22 +166,28 @@ class AutoRec:
             self._built = _Scorer(self, module, fitted)
         return self._built
 
-    def _centred(self, ratings: csr_array, biases: Biases, scale: tuple[float, float]) -> csr_array:
+    def _inputs(self, ratings: csr_array, scale: tuple[float, float]) -> csr_array:
         """Ratings as the network sees them, rows being users."""
-        if self.centring == "bias":
-            return biases.residuals(ratings)
-        shift, unit = (biases.mean, 1.0) if self.centring == "mean" else (0.0, 1.0)
-        if self.output == "sigmoid":
-            shift, unit = scale[0], max(scale[1] - scale[0], 1e-6)
-        data = ((ratings.data - shift) / unit).astype(np.float32)
+        if self.output == "identity":
+            return ratings
+        data = ((ratings.data - scale[0]) / max(scale[1] - scale[0], 1e-6)).astype(np.float32)
         return csr_array((data, ratings.indices, ratings.indptr), shape=ratings.shape)
+
+    def _baselines(self, biases: Biases, ratings: csr_array, mean: float) -> tuple[Floats, Floats]:
+        """What is added to the output for each row of the inputs, and where the output bias of each column starts."""
+        users, items = biases.of_users(ratings), biases.item
+        of_rows, of_columns = (items, users) if self.axis == "item" else (users, items)
+        if self.centring == "none":
+            of_rows, of_columns = np.zeros_like(of_rows), np.zeros_like(of_columns)
+        return of_rows.astype(np.float32), (mean + of_columns).astype(np.float32)
 
 
 class _Scorer:
     """Scores from a module, trained or in training.
 
-    A rating is the product of a user's vector and an item's [H + 1]. Of the two, one is the last hidden layer for that
-    user or item, followed by a 1; the other is the output layer's weights for that column, followed by its bias.
+    A rating is the product of a user's vector and an item's [H + 2]. Of the two, one is the last hidden layer for that
+    user or item, followed by 1 and what is added to its output; the other is the output layer's weights for that column,
+    followed by its bias and 1.
     """
 
     def __init__(self, options: AutoRec, module: Autoencoder, fitted: Fitted) -> None:
@@ -182,7 +202,7 @@ class _Scorer:
 
     def scores(self, history: Interactions, rows: Rows) -> Floats:
         baseline = self.biases.block(history, rows)
-        scores = self._to_rating(self._user_side(history, rows) @ self.item_side.T, baseline)
+        scores = self._to_rating(self._user_side(history, rows) @ self.item_side.T)
         return np.where(self._known_users(history, rows)[:, None] & self.rated_items, scores, baseline)
 
     def predict_rows(self, history: Interactions, user_rows: Rows, item_rows: Rows) -> Floats:
@@ -190,7 +210,7 @@ class _Scorer:
         products = pair_products(lambda rows: self._user_side(history, rows), self.item_side, user_rows, item_rows)
         everyone = np.arange(history.n_users)
         known = self._known_users(history, everyone)[user_rows] & self.rated_items[item_rows]
-        return np.where(known, self._to_rating(products, baseline), baseline)
+        return np.where(known, self._to_rating(products), baseline)
 
     def _known_users(self, history: Interactions, rows: Rows) -> NDArray[np.bool_]:
         """bool [B]: whom the network speaks for: users with a rating of an item it knows, and users it was trained on."""
@@ -199,19 +219,20 @@ class _Scorer:
         known = np.bincount(user, self.rated_items[ratings.indices], len(rows)) > 0
         return known if self.options.axis == "user" else known | (trained_rows(self.fitted, history, rows) >= 0)
 
-    def _to_rating(self, product: Floats, baseline: Floats) -> Floats:
-        if self.options.output == "sigmoid":
-            low, high = self.scale
-            return (low + (high - low) / (1 + np.exp(-product))).astype(np.float32)
-        if self.options.centring == "bias":
-            return product + baseline
-        return product + np.float32(self.biases.mean) if self.options.centring == "mean" else product
+    def _to_rating(self, product: Floats) -> Floats:
+        if self.options.output == "identity":
+            return product
+        low, high = self.scale
+        return (low + (high - low) / (1 + np.exp(-product))).astype(np.float32)
 
     def _user_side(self, history: Interactions, rows: Rows) -> Floats:
-        """[B, H + 1]"""
+        """[B, H + 2]"""
         if self.options.axis == "user":
-            ratings = self.options._centred(history.matrix[rows], self.biases, self.scale)
-            return _hidden_side(self.module, _keep_columns(ratings, self.rated_items))
+            ratings = history.matrix[rows]
+            offsets, _ = self.options._baselines(self.biases, ratings, 0.0)
+            return _hidden_side(
+                self.module, _keep_columns(self.options._inputs(ratings, self.scale), self.rated_items), offsets
+            )
         known = trained_rows(self.fitted, history, rows)
         side = _output_side(self.module, known)
         for place in np.flatnonzero(known < 0):
@@ -219,37 +240,38 @@ class _Scorer:
         return side
 
     def _fold_in(self, ratings: csr_array) -> Floats:
-        """[H + 1]: output weights and bias of a user without training ratings, the optimum of the objective for them.
+        """[H + 2]: output weights, bias and 1 of a user without training ratings, the optimum of the objective for them.
 
-        Minimises sum (r - w . h - b)^2 + l2 / 2 * |w|^2 over the user's ratings [1, M], h being their items' vectors. With a
-        sigmoid output, r is replaced by its logit.
+        Minimises sum (r - o - w . h - b)^2 + l2 / 2 * |w|^2 over the user's ratings [1, M], h and o being their items'
+        vectors and offsets, and l2 that of so many ratings. With a sigmoid output, r is replaced by its logit.
         """
-        ratings = _keep_columns(self.options._centred(ratings, self.biases, self.scale), self.rated_items)
-        hidden, rating = self.item_side[ratings.indices, :-1], ratings.data
+        ratings = _keep_columns(self.options._inputs(ratings, self.scale), self.rated_items)
+        items, rating = self.item_side[ratings.indices], ratings.data
         if not len(rating):
             return np.zeros(self.item_side.shape[1], np.float32)
         if self.options.output == "sigmoid":
             rating = logit(np.clip(rating, 0.02, 0.98))
-        centre, mean = hidden.mean(axis=0), rating.mean()
-        weights = ridge(hidden - centre, rating - mean, self.options.l2 / 2)
-        return np.r_[weights, mean - centre @ weights].astype(np.float32)
+        hidden, target = items[:, :-2], rating - items[:, -1]
+        centre, mean = hidden.mean(axis=0), target.mean()
+        weights = ridge(hidden - centre, target - mean, l2_of(len(rating), self.options.l2, self.options.l2_exponent) / 2)
+        return np.r_[weights, mean - centre @ weights, 1].astype(np.float32)
 
 
-def _hidden_side(module: Autoencoder, inputs: csr_array) -> Floats:
-    """[B, H + 1]: the last hidden layer for rows of the input, followed by a 1."""
+def _hidden_side(module: Autoencoder, inputs: csr_array, offsets: Floats) -> Floats:
+    """[B, H + 2]: the last hidden layer for rows of the input, followed by 1 and what is added to the output."""
     x = SparseRows.from_arrays(inputs.indptr, inputs.indices, inputs.data, inputs.shape[1])
     with torch.no_grad():
         blocks = torch.arange(len(x)).split(ENCODE_ROWS)
-        hidden = torch.cat([module.last_hidden(module.encode(x.take(index))) for index in blocks])
-        return torch.cat([hidden, hidden.new_ones(len(hidden), 1)], dim=1).numpy()
+        hidden = torch.cat([module.last_hidden(module.encode(x.take(index))) for index in blocks]).numpy()
+    return np.c_[hidden, np.ones(len(hidden), np.float32), offsets]
 
 
 def _output_side(module: Autoencoder, columns: Rows | None = None) -> Floats:
-    """[D, H + 1]: weights of the output layer, followed by its bias; or those of some columns only."""
-    weight, bias = module.wide_weights()[-1].detach(), module.output_bias.detach()
+    """[D, H + 2]: weights of the output layer, its bias and 1; or those of some columns only."""
+    weight, bias = (tensor.detach().numpy() for tensor in (module.wide_weights()[-1], module.output_bias))
     if columns is not None:
         weight, bias = weight[columns], bias[columns]
-    return torch.cat([weight, bias[:, None]], dim=1).numpy()
+    return np.c_[weight, bias, np.ones(len(weight), np.float32)]
 
 
 def _keep_columns(matrix: csr_array, keep: NDArray[np.bool_]) -> csr_array:

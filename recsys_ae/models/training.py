@@ -18,6 +18,8 @@ from recsys_ae.core.trainer import Batch
 from recsys_ae.interactions import Interactions, Rows
 from recsys_ae.models.base import Floats
 
+RATINGS_PER_L2 = 100  # a vector with so many ratings is charged l2, whatever the exponent
+
 
 @dataclass(frozen=True)
 class ObservedError:
@@ -44,13 +46,19 @@ class ObservedError:
         return self.penalise(batch)
 
 
-def autoencoder_l2(module: Autoencoder, l2: float, rows: SparseRows) -> Callable[[SparseRows], Tensor]:
+def l2_of(n: Any, l2: float, exponent: float) -> Any:
+    """The regularisation of a weight vector that `n` ratings speak about (a number, an array or a tensor of them)."""
+    return l2 * (n / RATINGS_PER_L2) ** exponent
+
+
+def autoencoder_l2(module: Autoencoder, l2: float, rows: SparseRows, exponent: float = 0.0) -> Callable[[SparseRows], Tensor]:
     """l2 / 2 * (sum of all squared weights, biases apart), in parts for the batches of `rows`.
 
     Wide weights are charged where they have entries, so that a batch pays for its own columns only; inner weights by the
-    share of rows.
+    share of rows. With an `exponent`, the weights of a column with n entries are charged l2 * (n / 100)^exponent.
     """
-    strength = l2 / column_counts(rows).clamp(min=1)
+    counts = column_counts(rows).clamp(min=1)
+    strength = l2_of(counts, l2, exponent) / counts
 
     def penalise(batch: SparseRows) -> Tensor:
         parts = [entry_l2(weight, batch, strength) for weight in module.wide_weights()]

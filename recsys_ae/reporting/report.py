@@ -19,9 +19,13 @@ def write_report(report: dict[str, Any], folder: Path) -> None:
     """`report.csv`, then `report.json`, whose presence says that the run is complete."""
     with whole_file(folder / "report.csv") as draft, draft.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(["model", *report["metrics"], "fit_seconds"])
+        names, several = report["metrics"], len(report["seeds"]) > 1
+        deviations = [f"{name} sd" for name in names if several]
+        writer.writerow(["model", *names, *deviations, "fit_seconds", "peak_memory_mb"])
         for label, result in report["models"].items():
-            writer.writerow([label, *(result["metrics"][name] for name in report["metrics"]), result["fit_seconds"]])
+            values = [result["metrics"][name] for name in names]
+            spread = [result["deviations"][name] for name in names if several]
+            writer.writerow([label, *values, *spread, result["fit_seconds"], result["peak_memory_mb"]])
     with whole_file(folder / "report.json") as draft:
         draft.write_text(json.dumps(report, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
@@ -48,13 +52,15 @@ def results_table(report: dict[str, Any]) -> Table:
     table.add_column("model")
     for name in names:
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("fit s", justify="right", no_wrap=True)
+    for name in ("fit s", "peak MB"):
+        table.add_column(name, justify="right", no_wrap=True)
     for label, row in values.items():
         cells = [_cell(value, value is not None and value == top) for value, top in zip(row, best, strict=True)]
-        table.add_row(label, *cells, f"{report['models'][label]['fit_seconds']:.1f}")
+        seconds, memory = report["models"][label]["fit_seconds"], report["models"][label]["peak_memory_mb"]
+        table.add_row(label, *cells, f"{seconds:.1f}", "-" if memory is None else f"{memory:.0f}")
     if (floor := report["dataset"].get("noise_floor")) is not None:
         table.add_section()
-        table.add_row("noise floor", *(_cell(floor if name == "rmse" else None) for name in names), "", style="dim")
+        table.add_row("noise floor", *(_cell(floor if name == "rmse" else None) for name in names), "", "", style="dim")
     return table
 
 

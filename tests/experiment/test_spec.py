@@ -26,7 +26,8 @@ def test_defaults_are_written_out(tmp_path):
     assert [model.label for model in pipeline.models] == ["autorec-item", "MF"]
     assert pipeline.models[0].params["hidden"] == [20]
     assert pipeline.models[1].params["factors"] == 64
-    assert pipeline.split_params == {"test": 0.1, "valid": 0.05, "seed": 0}
+    assert pipeline.split_params == {"test": 0.1, "valid": 0.05}
+    assert (pipeline.seeds, pipeline.refit) == ([0], False)
 
 
 def test_resolved_pipeline_means_the_same(tmp_path):
@@ -35,6 +36,12 @@ def test_resolved_pipeline_means_the_same(tmp_path):
     again = read(tmp_path / "elsewhere", pipeline.to_yaml())
     assert again.to_yaml() == pipeline.to_yaml()
     assert again.models == pipeline.models
+
+
+def test_several_seeds_survive_resolving(tmp_path):
+    pipeline = read(tmp_path, PIPELINE + "seed: [3, 1]\nrefit: true\n")
+    assert read(tmp_path, pipeline.to_yaml()) == pipeline
+    assert (pipeline.seeds, pipeline.refit) == ([3, 1], True)
 
 
 def test_settings_reach_every_level(tmp_path):
@@ -51,7 +58,7 @@ def test_settings_reach_every_level(tmp_path):
     assert pipeline.split_params["seed"] == 3
     assert pipeline.models[1].params["factors"] == 7
     assert pipeline.models[0].params["hidden"] == [9, 4]
-    assert (pipeline.metrics, pipeline.export.k, pipeline.seed) == (["mae"], 2, 5)
+    assert (pipeline.metrics, pipeline.export.k, pipeline.seeds) == (["mae"], 2, [5])
 
 
 @pytest.mark.parametrize(
@@ -75,6 +82,9 @@ def test_settings_reach_every_level(tmp_path):
         (("k: 5", "k: 5, by: recall@3"), "export.by 'recall@3' is not among the metrics"),
         (("label: MF", "label: autorec-item"), "two models are called 'autorec-item'"),
         (("label: MF", "label: ../MF"), "may have letters, digits"),
+        (("export:", "seed: [1, 2, 1]\nexport:"), r"the same seed twice in \[1, 2, 1\]"),
+        (("valid: 0.05}", "valid: 0}\nrefit: true"), "refit adds the validation part .* but split has no valid"),
+        (("split: {kind: random,", "refit: true\nsplit: {kind: user_holdout,"), "refit would train on users"),
     ],
 )
 def test_mistakes_are_named_with_their_place(tmp_path, change, message):

@@ -67,7 +67,7 @@ def test_folded_in_user_is_the_ridge_regression_on_the_items_vectors():
     ratings = np.array([[5, 4, 0, 0, 1, 0, 0]], np.float32)
     stranger = from_dense(ratings, ratings > 0)
     stranger = Interactions(stranger.matrix, IdMap(["stranger"]), data.items)
-    hidden = model.fitted.arrays["item_side"][:, :-1]
+    hidden = model.fitted.arrays["item_side"][:, :-2]
     ridge = Ridge(alpha=1.5).fit(hidden[[0, 1, 4]], [5, 4, 1])
     np.testing.assert_allclose(model.scores(stranger, np.array([0]))[0], ridge.predict(hidden), rtol=1e-3)
 
