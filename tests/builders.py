@@ -79,7 +79,7 @@ SMALL = {
         "learning_rate": 0.01,
         "decay": 1.0,
     },
-    "mf": {"factors": 2, "epochs": 150, "batch_size": 4, "learning_rate": 0.05, "l2": 0.5, "decay": 1.0},
+    "mf": {"factors": 2, "epochs": 150, "learning_rate": 0.05, "l2": 0.02, "init_std": 0.1, "decay": 1.0},
     "pca": {"factors": 1},
     "bias": {},
     "popularity": {},

@@ -153,3 +153,78 @@ def adam_columns(
             m[j] = first * m[j] + (one - first) * gradient[j]
             s[j] = second * s[j] + (one - second) * gradient[j] * gradient[j]
             w[j] -= step * m[j] / (np.sqrt(s[j] * unit) + eps)
+
+
+@njit(cache=True)
+def by_block(order: Any, row: Any, column: Any, row_block: Any, column_block: Any, blocks: int) -> Any:
+    """Entries parted so that those of one stratum can be worked on at once: no two of its parts share a row or a column.
+
+    Args:
+        order: int64 [nnz], the entries in some order, which is kept within each part.
+        row, column: int64 [nnz], of each entry.
+        row_block, column_block: int64, a number from 0 to blocks - 1 for each row and column.
+
+    Returns:
+        The entries, int64 [nnz], and starts [blocks^2 + 1]: part p of stratum s is from starts[s * blocks + p] on; its rows
+        are of block p.
+    """
+    part = np.empty(len(order), np.int64)
+    count = np.zeros(blocks * blocks + 1, np.int64)
+    for n in range(len(order)):
+        r, c = row_block[row[order[n]]], column_block[column[order[n]]]
+        part[n] = (c - r) % blocks * blocks + r
+        count[part[n] + 1] += 1
+    starts = np.cumsum(count)
+    place, entries = starts.copy(), np.empty(len(order), np.int64)
+    for n in range(len(order)):
+        entries[place[part[n]]] = order[n]
+        place[part[n]] += 1
+    return entries, starts
+
+
+@njit(parallel=True, fastmath=FAST, cache=True)
+def factor_steps(
+    entries: Any,
+    starts: Any,
+    row: Any,
+    column: Any,
+    value: Any,
+    left: Any,
+    right: Any,
+    left_bias: Any,
+    right_bias: Any,
+    rate: Any,
+    l2: Any,
+    errors: Any,
+) -> None:
+    """A step of gradient descent for each entry, one after the other within a part, parts of a stratum at once.
+
+    An entry's loss is (value - left[row] . right[column] - both biases)^2 / 2 + l2 / 2 * (all four squared).
+
+    Args:
+        entries, starts: see `by_block`.
+        left, right, left_bias, right_bias: float32 [N, K], [M, K], [N] and [M], changed in place.
+        errors: float64 [blocks, blocks], set to the sum of squared errors of each part.
+    """
+    blocks = len(errors)
+    keep = np.float32(1) - rate * l2
+    for stratum in range(blocks):
+        for part in prange(blocks):
+            total = 0.0
+            for n in range(starts[stratum * blocks + part], starts[stratum * blocks + part + 1]):
+                entry = entries[n]
+                r, c = row[entry], column[entry]
+                p, q = left[r], right[c]
+                product = np.float32(0)
+                for k in range(len(p)):
+                    product += p[k] * q[k]
+                error = value[entry] - (product + left_bias[r] + right_bias[c])
+                total += error * error
+                step = rate * error
+                left_bias[r] = keep * left_bias[r] + step
+                right_bias[c] = keep * right_bias[c] + step
+                for k in range(len(p)):
+                    before = p[k]
+                    p[k] = keep * before + step * q[k]
+                    q[k] = keep * q[k] + step * before
+            errors[stratum, part] = total

@@ -86,11 +86,6 @@ class SparseRows:
             self._columnwise.append(kernels.by_column(self.indptr.numpy(), self.columns.numpy(), self.width))
         return self._columnwise[0]
 
-    def selector(self, width: int) -> "SparseRows":
-        """One entry of value 1 per row, in the column of the row's own number: a look-up in a table of `width` rows."""
-        indptr = torch.arange(len(self) + 1)
-        return SparseRows(self.rows, indptr, self.rows, self.values.new_ones(len(self)), width)
-
     def dense(self) -> Tensor:
         """[B, D] with 0 where nothing is stored; for small matrices and tests."""
         block = self.values.new_zeros(len(self), self.width)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from math import inf, isfinite
 from time import perf_counter
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Generator, Tensor, nn
@@ -25,6 +25,14 @@ class Objective(Protocol):
 
     def penalty(self, module: nn.Module, batch: Batch) -> Tensor:
         """A scalar: this batch's part of what an epoch adds for regularisation."""
+
+
+@runtime_checkable
+class EpochObjective(Protocol):
+    """What is minimised by steps of its own, where a call per batch would cost more than the arithmetic."""
+
+    def epoch(self, module: nn.Module, rows: Batch, learning_rate: float, generator: Generator) -> LossSum:
+        """Take the steps of one pass over `rows`, and return the loss met on the way, without penalties."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +111,7 @@ class Callback:
 
 def fit(
     module: nn.Module,
-    objective: Objective,
+    objective: Objective | EpochObjective,
     rows: Batch,
     config: TrainConfig,
     *,
@@ -144,12 +152,26 @@ def fit(
     return training.history
 
 
-def _run_epoch(training: Training, objective: Objective, rows: Batch, number: int) -> float:
+def _run_epoch(training: Training, objective: Objective | EpochObjective, rows: Batch, number: int) -> float:
     """Mean loss per entry over one pass, without the penalty."""
+    config = training.config
+    rate = config.learning_rate * config.decay ** (number - 1)
+    training.module.train()
+    if isinstance(objective, EpochObjective):
+        loss = objective.epoch(training.module, rows, rate, training.generator)
+        total, count = float(loss.total), float(loss.count)
+    else:
+        total, count = _run_batches(training, objective, rows, rate)
+    if not isfinite(total):
+        raise TrainingError(f"the loss is {total} in epoch {number}; try a lower learning_rate (now {config.learning_rate:g})")
+    return total / max(count, 1.0)
+
+
+def _run_batches(training: Training, objective: Objective, rows: Batch, rate: float) -> tuple[float, float]:
+    """A step of the optimiser for each batch; sum and count of the losses."""
     module, optimiser, config = training.module, training.optimiser, training.config
-    module.train()
     for group in optimiser.param_groups:
-        group["lr"] = config.learning_rate * config.decay ** (number - 1)
+        group["lr"] = rate
     total, count = 0.0, 0.0
     size = len(rows) if config.optimiser in FULL_BATCH else config.batch_size
     for batch in _batches(rows, size, training.generator):
@@ -166,9 +188,7 @@ def _run_epoch(training: Training, objective: Objective, rows: Batch, number: in
         optimiser.step(closure)
         total += float(losses[0].total.detach())  # an optimiser may look more than once; the first look is at the start
         count += float(losses[0].count)
-    if not isfinite(total):
-        raise TrainingError(f"the loss is {total} in epoch {number}; try a lower learning_rate (now {config.learning_rate:g})")
-    return total / max(count, 1.0)
+    return total, count
 
 
 def _batches(rows: Batch, size: int, generator: Generator) -> Iterator[Batch]:

@@ -1,6 +1,6 @@
-"""Biased matrix factorisation: an output layer like an autoencoder's, with a code that is looked up, not computed."""
+"""Biased matrix factorisation, by stochastic gradient descent over single ratings."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, ClassVar, Self
 
@@ -9,79 +9,92 @@ import torch
 from pydantic import Field
 from torch import Generator, Tensor, nn
 
-from recsys_ae.core.optimisers import OPTIMISERS
-from recsys_ae.core.sparse import SparseRows, entry_l2, wide_input, wide_output
-from recsys_ae.core.trainer import Callback, TrainConfig, fit
+from recsys_ae.core import kernels
+from recsys_ae.core.losses import LossSum
+from recsys_ae.core.sparse import SparseRows
+from recsys_ae.core.trainer import Batch, Callback, TrainConfig, fit
 from recsys_ae.interactions import Interactions, Rows
 from recsys_ae.models.base import Fitted, Floats, clip, fitted_state, rating_scale
-from recsys_ae.models.bias import Biases
 from recsys_ae.models.sides import pair_products, ridge, trained_rows
-from recsys_ae.models.training import ObservedError, column_counts, observed_rows, validation
+from recsys_ae.models.training import observed_rows, validation
+
+BLOCKS = 8  # parts of users and of items; so many threads can work at once, and the result does not depend on them
 
 
 class Factors(nn.Module):
-    """p_u . q_i + b_i + b_u for N users, M items and K factors."""
+    """p_u, q_i, b_u and b_i for N users, M items and K factors. Items without ratings have 0."""
 
-    def __init__(self, user_bias: Tensor, item_bias: Tensor, factors: int, init_std: float, generator: Generator) -> None:
+    def __init__(self, n_users: int, rated: Tensor, factors: int, init_std: float, generator: Generator) -> None:
         super().__init__()
-        self.users = nn.Parameter(torch.randn(len(user_bias), factors, generator=generator) * init_std)
-        self.items = nn.Parameter(torch.randn(len(item_bias), factors, generator=generator) * init_std)
-        self.user_bias = nn.Parameter(user_bias)
-        self.item_bias = nn.Parameter(item_bias)
-        self.no_bias = torch.zeros(factors)
+        self.users = nn.Parameter(torch.randn(n_users, factors, generator=generator) * init_std)
+        self.items = nn.Parameter(torch.randn(len(rated), factors, generator=generator) * init_std * rated[:, None])
+        self.user_bias = nn.Parameter(torch.zeros(n_users))
+        self.item_bias = nn.Parameter(torch.zeros(len(rated)))
 
-    def forward(self, batch: SparseRows, at: SparseRows) -> Tensor:
-        """Predictions [nnz] at the pattern of a batch of users."""
-        code = wide_input(batch.selector(len(self.users)), self.users, self.no_bias)
-        return wide_output(code, self.items, self.item_bias, at) + self.user_bias[batch.rows][at.row_of_entry()]
 
-    def wide_weights(self) -> list[nn.Parameter]:
-        return [self.users, self.items]
+@dataclass(frozen=True)
+class RatingByRating:
+    """Steps over single ratings in random order.
 
-    def l2(self, strength: float, rows: SparseRows) -> Callable[[SparseRows], Tensor]:
-        """strength / 2 * (sum of the squared factors), in parts for the batches of `rows`."""
-        of_items = strength / column_counts(rows).clamp(min=1)
-        of_users = torch.full((len(self.users),), strength)
+    Deviates from a plain pass: users and items are parted in blocks, drawn anew in each epoch, and blocks that share neither
+    are worked on at once (Gemulla et al. 2011), so that the order is random within and among blocks only.
+    """
 
-        def penalise(batch: SparseRows) -> Tensor:
-            return entry_l2(self.items, batch, of_items) + entry_l2(self.users, batch.selector(len(self.users)), of_users)
+    l2: float
 
-        return penalise
+    @torch.no_grad()
+    def epoch(self, module: nn.Module, rows: Batch, learning_rate: float, generator: Generator) -> LossSum:
+        assert isinstance(module, Factors)
+        assert isinstance(rows, SparseRows)
+        row, column = rows.rows[rows.row_of_entry()].numpy(), rows.columns.numpy()
+        order = torch.randperm(len(column), generator=generator).numpy()
+        blocks = [torch.randint(BLOCKS, (n,), generator=generator).numpy() for n in (len(module.users), len(module.items))]
+        entries, starts = kernels.by_block(order, row, column, *blocks, BLOCKS)
+        weights = (module.users, module.items, module.user_bias, module.item_bias)
+        errors = np.zeros((BLOCKS, BLOCKS))
+        kernels.factor_steps(
+            entries,
+            starts,
+            row,
+            column,
+            rows.values.numpy(),
+            *(weight.detach().numpy() for weight in weights),
+            np.float32(learning_rate),
+            np.float32(self.l2),
+            errors,
+        )
+        return LossSum(torch.tensor(errors.sum()), torch.tensor(float(len(column))))
 
 
 @dataclass
 class MatrixFactorisation:
-    """Predicts mean + user bias + item bias + p_u . q_i, all learned together by gradient.
+    """Predicts mean + user bias + item bias + p_u . q_i, all learned together.
 
-    Source: Koren et al. 2009, equation 4. Deviates: biases start at their closed-form estimates (`models.bias`) and are
-    not regularised further; Adam on batches of whole users instead of one rating at a time.
+    Source: Koren et al. 2009, equations 4 and 5, by stochastic gradient descent over single ratings as there. Deviates: the
+    learning rate decays, and ratings are brought to variance 1 first, so that the other parameters do not depend on their
+    scale.
 
-    Who can be scored: users seen in training, by their learned factors; others by factors and bias found from their
+    Who can be scored: users seen in training, by their learned factors; others by factors and a bias found from their
     history with the items fixed (a ridge regression of the same objective). An item without training ratings has the
     mean and the user's bias, a user without ratings the mean and the item's bias. Scores are predicted ratings, not
     clipped to the scale; predictions are.
 
     Attributes:
         factors: K.
-        l2: the penalty is l2 / 2 * (sum of the squared factors).
+        l2: each rating adds l2 * (|p_u|^2 + |q_i|^2 + b_u^2 + b_i^2) to its squared error.
         init_std: standard deviation of the initial factors.
-        epochs, batch_size, optimiser, learning_rate, decay, patience: see `core.trainer.TrainConfig`.
+        epochs, learning_rate, decay, patience: see `core.trainer.TrainConfig`.
     """
 
-    factors: Annotated[int, Field(ge=1)] = 64
-    l2: Annotated[float, Field(ge=0)] = 20.0
-    init_std: Annotated[float, Field(gt=0)] = 0.03
-    epochs: Annotated[int, Field(ge=1)] = 60
-    batch_size: Annotated[int, Field(ge=1)] = 64
-    optimiser: str = "adam"
-    learning_rate: Annotated[float, Field(gt=0)] = 3e-3
-    decay: Annotated[float, Field(gt=0, le=1)] = 0.97
-    patience: Annotated[int, Field(ge=0)] = 10
+    factors: Annotated[int, Field(ge=1)] = 200
+    l2: Annotated[float, Field(ge=0)] = 0.04
+    init_std: Annotated[float, Field(gt=0)] = 0.005
+    epochs: Annotated[int, Field(ge=1)] = 50
+    learning_rate: Annotated[float, Field(gt=0)] = 0.02
+    decay: Annotated[float, Field(gt=0, le=1)] = 0.95
+    patience: Annotated[int, Field(ge=0)] = 5
     fitted: Fitted | None = field(default=None, init=False, repr=False)
     predicts_ratings: ClassVar[bool] = True
-
-    def __post_init__(self) -> None:
-        OPTIMISERS.check(self.optimiser)
 
     def fit(
         self,
@@ -92,30 +105,27 @@ class MatrixFactorisation:
         seed: int = 0,
         callbacks: Sequence[Callback] = (),
     ) -> Self:
-        biases = Biases.fit(train)
-        users, items = biases.of_users(train.matrix), biases.item
-        user_start, item_start = (torch.from_numpy(bias.astype(np.float32)) for bias in (users, items))
-        generator = torch.Generator().manual_seed(seed)
-        module = Factors(user_start, item_start, self.factors, self.init_std, generator)
+        ratings = train.matrix.data
+        known = {
+            "mean": np.array([ratings.mean()]),
+            "unit": np.array([ratings.std() or 1.0]),
+            "trained_users": np.diff(train.matrix.indptr) > 0,
+        }
+        rated = torch.from_numpy(np.bincount(train.matrix.indices, minlength=train.n_items) > 0)
+        module = Factors(train.n_users, rated, self.factors, self.init_std, Generator().manual_seed(seed))
         rows = observed_rows(train.matrix)
-        rows = rows.with_values(rows.values - biases.mean)
-        trained = np.diff(train.matrix.indptr) > 0
+        rows = rows.with_values((rows.values - float(known["mean"][0])) / float(known["unit"][0]))
         scale = rating_scale(train)
-
-        rated = np.bincount(train.matrix.indices, minlength=train.n_items) > 0
-        with torch.no_grad():
-            module.items.mul_(torch.from_numpy(rated)[:, None])  # nothing is known of the others, so their factors stay 0
 
         def state() -> Fitted:
             learned = {name: weight.detach().numpy().copy() for name, weight in module.named_parameters()}
-            arrays = {**biases.arrays(), **learned, "trained_users": trained}
-            return Fitted(train.items, train.users, scale, train.users.kind, arrays)
+            return Fitted(train.items, train.users, scale, train.users.kind, {**known, **learned})
 
         fit(
             module,
-            ObservedError(module, module.l2(self.l2, rows)),
+            RatingByRating(self.l2),
             rows,
-            TrainConfig(self.epochs, self.batch_size, self.optimiser, self.learning_rate, self.decay, self.patience, seed),
+            TrainConfig(self.epochs, 1, "sgd", self.learning_rate, self.decay, self.patience, seed),
             valid=validation(lambda *pairs: _predict(state(), self.l2, *pairs), valid_history or train, valid),
             callbacks=callbacks,
         )
@@ -124,34 +134,37 @@ class MatrixFactorisation:
 
     def scores(self, history: Interactions, rows: Rows) -> Floats:
         fitted = fitted_state(self, history)
-        product = _user_side(fitted, self.l2, history, rows) @ _item_side(fitted).T
-        return product + np.float32(fitted.arrays["mean"][0])
+        return _user_side(fitted, self.l2, history, rows) @ _item_side(fitted).T
 
     def predict_rows(self, history: Interactions, user_rows: Rows, item_rows: Rows) -> Floats:
         return _predict(fitted_state(self, history), self.l2, history, user_rows, item_rows)
 
 
 def _predict(fitted: Fitted, l2: float, history: Interactions, user_rows: Rows, item_rows: Rows) -> Floats:
-    products = pair_products(lambda rows: _user_side(fitted, l2, history, rows), _item_side(fitted), user_rows, item_rows)
-    return clip(products + np.float32(fitted.arrays["mean"][0]), fitted)
+    user_side = lambda rows: _user_side(fitted, l2, history, rows)  # noqa: E731
+    return clip(pair_products(user_side, _item_side(fitted), user_rows, item_rows), fitted)
 
 
 def _item_side(fitted: Fitted) -> Floats:
-    """[M, K + 2]: factors, 1, item bias."""
-    items = fitted.arrays["items"]
-    return np.c_[items, np.ones(len(items), np.float32), fitted.arrays["item_bias"]]
+    """[M, K + 2]: factors, 1, mean + item bias; times `_user_side` it is a rating."""
+    arrays = fitted.arrays
+    of_item = arrays["mean"] + arrays["unit"] * arrays["item_bias"]
+    return np.c_[arrays["items"], np.ones(len(of_item)), of_item].astype(np.float32)
 
 
 def _user_side(fitted: Fitted, l2: float, history: Interactions, rows: Rows) -> Floats:
-    """[B, K + 2]: factors, user bias, 1."""
+    """[B, K + 2]: factors and user bias in units of ratings, 1."""
     arrays = fitted.arrays
     known = trained_rows(fitted, history, rows)
-    side = np.c_[arrays["users"][known], arrays["user_bias"][known], np.ones(len(rows), np.float32)]
-    new = np.flatnonzero(known < 0)
-    ratings = history.matrix[rows[new]]
-    biases = Biases.from_arrays(fitted)
-    side[new, -2] = biases.of_users(ratings)
-    left = biases.residuals(ratings)
-    for place, start, end in zip(new, left.indptr[:-1], left.indptr[1:], strict=True):
-        side[place, :-2] = ridge(arrays["items"][left.indices[start:end]], left.data[start:end], l2 / 2)
-    return side
+    own = np.c_[arrays["users"][known], arrays["user_bias"][known]]
+    for place in np.flatnonzero(known < 0):
+        own[place] = _fold_in(fitted, l2, history, rows[place])
+    return np.c_[own * arrays["unit"], np.ones(len(rows))].astype(np.float32)
+
+
+def _fold_in(fitted: Fitted, l2: float, history: Interactions, row: int) -> Floats:
+    """[K + 1]: factors and bias of a user without training ratings, the optimum of the objective for them."""
+    arrays, ratings = fitted.arrays, history.matrix[[row]]
+    items = ratings.indices
+    left = (ratings.data - arrays["mean"]) / arrays["unit"] - arrays["item_bias"][items]
+    return ridge(np.c_[arrays["items"][items], np.ones(len(items))], left, l2 * len(items))

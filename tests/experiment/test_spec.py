@@ -25,7 +25,7 @@ def test_defaults_are_written_out(tmp_path):
     assert pipeline.name == pipeline.experiment == "mine"
     assert [model.label for model in pipeline.models] == ["autorec-item", "MF"]
     assert pipeline.models[0].params["hidden"] == [20]
-    assert pipeline.models[1].params["factors"] == 64
+    assert pipeline.models[1].params["factors"] == 200
     assert pipeline.split_params == {"test": 0.1, "valid": 0.05}
     assert (pipeline.seeds, pipeline.refit) == ([0], False)
 

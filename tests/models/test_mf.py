@@ -1,39 +1,103 @@
 import numpy as np
 import torch
-from builders import SMALL, planted
+from builders import SMALL, from_dense, planted, random_interactions
 from sklearn.linear_model import Ridge
 
 from recsys_ae import IdMap, Interactions, build_model
-from recsys_ae.core.sparse import SparseRows
-from recsys_ae.models.bias import Biases
-from recsys_ae.models.mf import Factors
+from recsys_ae.core import kernels
+from recsys_ae.models.mf import Factors, RatingByRating
+from recsys_ae.models.training import observed_rows
 
 
-def test_prediction_is_the_equation():
-    data = planted()
-    module = Factors(torch.randn(12), torch.randn(7), 3, 1.0, torch.Generator().manual_seed(0))
-    batch = SparseRows.from_arrays(data.matrix.indptr, data.matrix.indices, data.matrix.data, 7).take(torch.tensor([9, 2]))
-    dense = module.users @ module.items.T + module.item_bias + module.user_bias[:, None]
-    torch.testing.assert_close(module(batch, batch), dense[[9, 2]][batch.row_of_entry(), batch.columns])
+def test_steps_are_gradient_descent_on_each_rating():
+    """One epoch of the kernel against autograd on one rating after the other, in the order of the kernel."""
+    data = random_interactions(n_users=30, n_items=12)
+    rng = np.random.default_rng(0)
+    row, column, value = data.user_rows(), data.item_rows(), data.matrix.data
+    blocks = 3
+    row_block, column_block = rng.integers(0, blocks, 30), rng.integers(0, blocks, 12)
+    entries, starts = kernels.by_block(rng.permutation(len(row)), row, column, row_block, column_block, blocks)
+    shapes = [(30, 5), (12, 5), (30,), (12,)]
+    weights = [rng.normal(size=shape).astype(np.float32) for shape in shapes]
+    expected = [torch.tensor(weight, requires_grad=True) for weight in weights]
+    errors = np.zeros((blocks, blocks))
+    kernels.factor_steps(entries, starts, row, column, value, *weights, np.float32(0.01), np.float32(0.3), errors)
+
+    optimiser = torch.optim.SGD(expected, lr=0.01)
+    total = 0.0
+    for entry in entries:
+        optimiser.zero_grad()
+        p, q, b, c = (w[i] for w, i in zip(expected, (row[entry], column[entry]) * 2, strict=True))
+        error = float(value[entry]) - (p @ q + b + c)
+        (error**2 / 2 + 0.15 * (p @ p + q @ q + b**2 + c**2)).backward()
+        optimiser.step()
+        total += float(error.detach()) ** 2
+    for mine, other in zip(weights, expected, strict=True):
+        np.testing.assert_allclose(mine, other.detach().numpy(), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(errors.sum(), total, rtol=1e-5)
+
+
+def test_parts_of_a_stratum_share_nothing():
+    data = random_interactions()
+    row, column = data.user_rows(), data.item_rows()
+    rng = np.random.default_rng(1)
+    blocks = 4
+    order = rng.permutation(len(row))
+    entries, starts = kernels.by_block(order, row, column, rng.integers(0, 4, 40), rng.integers(0, 4, 25), blocks)
+    np.testing.assert_array_equal(np.sort(entries), np.arange(len(row)))
+    for stratum in range(blocks):
+        parts = [entries[slice(*starts[stratum * blocks + p : stratum * blocks + p + 2])] for p in range(blocks)]
+        for of_entry in (row, column):
+            seen = [set(of_entry[part]) for part in parts]
+            assert sum(map(len, seen)) == len(set.union(*seen))
+
+
+def test_the_order_differs_between_epochs_and_not_between_runs():
+    data = random_interactions()
+    rows = observed_rows(data.matrix)
+
+    def losses(seed: int) -> list[float]:
+        generator = torch.Generator().manual_seed(seed)
+        module = Factors(40, torch.ones(25), 3, 0.1, torch.Generator().manual_seed(0))
+        return [float(RatingByRating(0.1).epoch(module, rows, 0.01, generator).total) for _ in range(2)]
+
+    assert losses(0) == losses(0)
+    assert losses(0) != losses(1)
 
 
 def test_scores_of_known_users_are_the_learned_factors():
     data = planted()
     model = build_model("mf", SMALL["mf"]).fit(data, seed=0)
     arrays = model.fitted.arrays
-    expected = arrays["mean"] + arrays["users"] @ arrays["items"].T + arrays["item_bias"] + arrays["user_bias"][:, None]
-    np.testing.assert_allclose(model.scores(data, np.arange(12)), expected, rtol=1e-5)
+    products = arrays["users"] @ arrays["items"].T + arrays["item_bias"] + arrays["user_bias"][:, None]
+    np.testing.assert_allclose(model.scores(data, np.arange(12)), arrays["mean"] + arrays["unit"] * products, rtol=1e-5)
 
 
 def test_new_user_is_a_ridge_regression_on_the_items_factors():
     data = planted()
-    model = build_model("mf", {**SMALL["mf"], "l2": 2.0}).fit(data, seed=0)
+    model = build_model("mf", SMALL["mf"]).fit(data, seed=0)
     stranger = Interactions(data.matrix[[9]], IdMap(["stranger"]), data.items)
-    biases = Biases.from_arrays(model.fitted)
-    left = biases.residuals(stranger.matrix)
-    ridge = Ridge(alpha=1.0, fit_intercept=False).fit(model.fitted.arrays["items"][left.indices], left.data)
-    expected = biases.block(stranger, np.array([0]))[0] + ridge.predict(model.fitted.arrays["items"])
+    mean, unit, items, item_bias = (model.fitted.arrays[name] for name in ("mean", "unit", "items", "item_bias"))
+    inputs, rated = np.c_[items, np.ones(7)], stranger.matrix.indices
+    left = (stranger.matrix.data - mean) / unit - item_bias[rated]
+    ridge = Ridge(alpha=0.02 * len(rated), fit_intercept=False).fit(inputs[rated], left)
+    expected = mean + unit * (item_bias + ridge.predict(inputs))
     np.testing.assert_allclose(model.scores(stranger, np.array([0]))[0], expected, rtol=1e-3)
+
+
+def test_a_known_user_folded_in_is_nearly_what_was_learned():
+    data = planted()
+    model = build_model("mf", {**SMALL["mf"], "epochs": 2000, "learning_rate": 0.02, "decay": 0.998}).fit(data, seed=0)
+    strangers = Interactions(data.matrix, IdMap([f"new{row}" for row in range(12)]), data.items)
+    known, new = (model.scores(history, np.arange(12)) for history in (data, strangers))
+    assert np.abs(known - new).max() < 0.1
+
+
+def test_the_scale_of_ratings_does_not_matter():
+    data = planted()
+    tenfold = from_dense(10 * data.matrix.toarray(), data.matrix.toarray() > 0)
+    one, other = (build_model("mf", SMALL["mf"]).fit(each, seed=0).scores(each, np.arange(12)) for each in (data, tenfold))
+    np.testing.assert_allclose(10 * one, other, rtol=1e-2)
 
 
 def test_item_without_ratings_has_no_factors():
@@ -41,3 +105,4 @@ def test_item_without_ratings_has_no_factors():
     train = data.where(data.item_rows() != 5)
     model = build_model("mf", SMALL["mf"]).fit(train, seed=0)
     assert not model.fitted.arrays["items"][5].any()
+    assert model.fitted.arrays["item_bias"][5] == 0
