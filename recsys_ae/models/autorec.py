@@ -68,16 +68,16 @@ class AutoRec:
     activation: str = "sigmoid"
     output: Literal["identity", "sigmoid"] = "identity"
     centring: Literal["none", "bias"] = "bias"
-    l2: Annotated[float, Field(ge=0)] = 250.0
+    l2: Annotated[float, Field(ge=0)] = 200.0
     l2_exponent: Annotated[float, Field(ge=0, le=1)] = 0.5
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     tied: bool = False
     init_std: Annotated[float, Field(gt=0)] = 0.03
-    epochs: Annotated[int, Field(ge=1)] = 60
+    epochs: Annotated[int, Field(ge=1)] = 45
     batch_size: Annotated[int, Field(ge=1)] = 64
     optimiser: str = "adam"
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
-    decay: Annotated[float, Field(gt=0, le=1)] = 0.96
+    decay: Annotated[float, Field(gt=0, le=1)] = 0.95
     patience: Annotated[int, Field(ge=0)] = 10
     fitted: Fitted | None = field(default=None, init=False, repr=False)
     predicts_ratings: ClassVar[bool] = True
