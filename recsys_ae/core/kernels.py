@@ -76,6 +76,13 @@ def copy_rows(indptr: Any, columns: Any, values: Any, index: Any, new_indptr: An
         new_values[new : new + n] = values[old : old + n]
 
 
+@njit(parallel=True, cache=True)
+def gather(values: Any, index: Any, out: Any) -> None:
+    """out[k] = values[index[k]]."""
+    for k in prange(len(index)):
+        out[k] = values[index[k]]
+
+
 @njit(cache=True)
 def by_column(indptr: Any, columns: Any, width: int) -> Any:
     """The same pattern column by column.

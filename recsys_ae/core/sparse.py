@@ -77,6 +77,12 @@ class SparseRows:
         """The same pattern with other values [nnz]."""
         return SparseRows(self.rows, self.indptr, self.columns, values, self.width, self._columnwise)
 
+    def column_values(self, values: Tensor) -> Tensor:
+        """Values [nnz] of the entries, brought into the order of `columnwise`."""
+        ordered = torch.empty_like(values)
+        kernels.gather(values.detach().contiguous().numpy(), self.columnwise()[1], ordered.numpy())
+        return ordered
+
     def columnwise(self) -> Any:
         """The pattern column by column and the order of its entries, see `kernels.by_column`.
 
@@ -107,7 +113,7 @@ class RowGradient:
     def add(self, rows: SparseRows, values: Tensor, factor: Tensor) -> None:
         """Add S^T G, where S has the pattern of `rows` and `values` [nnz], and G is `factor` [B, H]."""
         self._same_pattern(rows)
-        self.terms.append((values.detach()[rows.columnwise()[1]], factor.detach().contiguous()))
+        self.terms.append((rows.column_values(values), factor.detach().contiguous()))
 
     def add_shrink(self, rows: SparseRows, strength: Tensor) -> None:
         """Add strength[c] * weight[c] for every entry of column c; strength [D]."""
@@ -233,6 +239,6 @@ def _weight_gradient(ctx: Any, pattern: SparseRows, values: Tensor, factor: Tens
         ctx.row_gradient.add(pattern, values, factor)
         return None
     out = torch.zeros(ctx.shape)
-    by_column, order = pattern.columnwise()
-    kernels.column_sums(*by_column, values[order].numpy(), factor.detach().contiguous().numpy(), out.numpy())
+    ordered = pattern.column_values(values)
+    kernels.column_sums(*pattern.columnwise()[0], ordered.numpy(), factor.detach().contiguous().numpy(), out.numpy())
     return out
