@@ -78,7 +78,7 @@ class AutoRec:
     optimiser: str = "adam"
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
     decay: Annotated[float, Field(gt=0, le=1)] = 0.95
-    patience: Annotated[int, Field(ge=0)] = 10
+    patience: Annotated[int, Field(ge=0)] = 20
     fitted: Fitted | None = field(default=None, init=False, repr=False)
     predicts_ratings: ClassVar[bool] = True
 
