@@ -85,6 +85,16 @@ def test_predictions_are_within_the_scale_and_agree_with_the_scores(model):
     np.testing.assert_allclose(predicted, np.clip(scores, 1, 5), rtol=1e-4, atol=1e-5)
 
 
+def test_the_scale_of_ratings_does_not_matter(name, model):
+    if not model.predicts_ratings:
+        return
+    data = planted()
+    tenfold = replace(data, matrix=10 * data.matrix, scale=(10.0, 50.0))
+    other = make(name).fit(tenfold, seed=0)
+    everyone = everything(data)
+    np.testing.assert_allclose(10 * model.scores(data, everyone), other.scores(tenfold, everyone), rtol=0.02, atol=0.2)
+
+
 def test_user_without_history_gets_finite_scores(model):
     data = planted()
     keep = data.user_rows() != 4

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from pydantic import BeforeValidator, Field
 from scipy.sparse import csr_array
-from scipy.special import logit
+from scipy.special import expit, logit
 
 from recsys_ae.core.autoencoder import ACTIVATIONS, Autoencoder
 from recsys_ae.core.corruption import Masking
@@ -46,7 +46,8 @@ class AutoRec:
     users who were there change nothing until the next fit. In both, a user or an item without ratings gets the baseline
     of `models.bias`: mean, user bias and item bias as far as there is one.
 
-    Scores are predicted ratings, not clipped to the scale; predictions are.
+    Scores are predicted ratings, not clipped to the scale; predictions are. Inside, ratings are stretched as if their scale
+    had the width of 1 to 5, so that the other parameters do not depend on it.
 
     Attributes:
         axis: `item` or `user`: whose rating vectors are reconstructed.
@@ -103,11 +104,11 @@ class AutoRec:
         scale = rating_scale(train)
         by_user = self._inputs(train.matrix, scale)
         inputs = by_user if self.axis == "user" else by_user.T.tocsr()
-        of_rows, of_columns = self._baselines(biases, train.matrix, inputs.data.mean())
+        of_rows, of_columns = self._baselines(biases, train.matrix, self._unit(scale)[1])
         module = self._module(inputs.shape[1], torch.Generator().manual_seed(seed))
         rows, offset = observed_rows(inputs), torch.from_numpy(of_rows)
         with torch.no_grad():
-            start = torch.from_numpy(of_columns)
+            start = torch.from_numpy(of_columns) + rows.values.mean()
             module.output_bias.copy_(torch.logit(start, 0.01) if self.output == "sigmoid" else start)
 
         def predicted(shown: SparseRows, at: SparseRows) -> torch.Tensor:
@@ -168,18 +169,21 @@ class AutoRec:
 
     def _inputs(self, ratings: csr_array, scale: tuple[float, float]) -> csr_array:
         """Ratings as the network sees them, rows being users."""
-        if self.output == "identity":
-            return ratings
-        data = ((ratings.data - scale[0]) / max(scale[1] - scale[0], 1e-6)).astype(np.float32)
-        return csr_array((data, ratings.indices, ratings.indptr), shape=ratings.shape)
+        low, unit = self._unit(scale)
+        return csr_array(((ratings.data - low) / unit, ratings.indices, ratings.indptr), shape=ratings.shape, dtype=np.float32)
 
-    def _baselines(self, biases: Biases, ratings: csr_array, mean: float) -> tuple[Floats, Floats]:
-        """What is added to the output for each row of the inputs, and where the output bias of each column starts."""
-        users, items = biases.of_users(ratings), biases.item
+    def _unit(self, scale: tuple[float, float]) -> tuple[float, float]:
+        """(low, unit): a rating is low + unit * what the network sees of it, on a scale as wide as 1 to 5, or from 0 to 1."""
+        width = scale[1] - scale[0] or 4.0  # where all ratings are the same, any unit will do
+        return (0.0, width / 4) if self.output == "identity" else (scale[0], width)
+
+    def _baselines(self, biases: Biases, ratings: csr_array, unit: float) -> tuple[Floats, Floats]:
+        """What is added to the output for each row of the inputs, and to its bias at the start for each column."""
+        users, items = biases.of_users(ratings) / unit, biases.item / unit
         of_rows, of_columns = (items, users) if self.axis == "item" else (users, items)
         if self.centring == "none":
             of_rows, of_columns = np.zeros_like(of_rows), np.zeros_like(of_columns)
-        return of_rows.astype(np.float32), (mean + of_columns).astype(np.float32)
+        return of_rows.astype(np.float32), of_columns.astype(np.float32)
 
 
 class _Scorer:
@@ -220,16 +224,15 @@ class _Scorer:
         return known if self.options.axis == "user" else known | (trained_rows(self.fitted, history, rows) >= 0)
 
     def _to_rating(self, product: Floats) -> Floats:
-        if self.options.output == "identity":
-            return product
-        low, high = self.scale
-        return (low + (high - low) / (1 + np.exp(-product))).astype(np.float32)
+        low, unit = self.options._unit(self.scale)
+        output = product if self.options.output == "identity" else expit(product)
+        return (low + unit * output).astype(np.float32)
 
     def _user_side(self, history: Interactions, rows: Rows) -> Floats:
         """[B, H + 2]"""
         if self.options.axis == "user":
             ratings = history.matrix[rows]
-            offsets, _ = self.options._baselines(self.biases, ratings, 0.0)
+            offsets, _ = self.options._baselines(self.biases, ratings, self.options._unit(self.scale)[1])
             return _hidden_side(
                 self.module, _keep_columns(self.options._inputs(ratings, self.scale), self.rated_items), offsets
             )
