@@ -157,7 +157,7 @@ def test_memory_does_not_grow_with_users_times_items(tmp_path):
         model = build_model("mf", {{"factors": k}})
         normal = lambda *shape: rng.normal(size=shape).astype(np.float32)
         arrays = dict(users=normal(n, k), items=normal(m, k), user_bias=normal(n), item_bias=normal(m))
-        arrays |= dict(mean=np.array([3.0]), user_reg=np.array([5.0]), trained_users=np.ones(n, bool))
+        arrays |= dict(mean=np.array([3.0]), unit=np.array([1.0]), trained_users=np.ones(n, bool))
         model.fitted = Fitted(data.items, data.users, (1.0, 5.0), "int", arrays)
         export_recommendations(model, data, {str(tmp_path / "out")!r}, 10, users=np.arange(4_000), batch_users=512)
         print(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1])
