@@ -414,6 +414,11 @@ class Split:
         return blake2b("".join(part.digest for part in parts).encode(), digest_size=16).hexdigest()
 
 
+def ones(matrix: csr_array) -> csr_array:
+    """The same pattern with 1 for every observation: what happened, whatever its value."""
+    return csr_array((np.ones(matrix.nnz, np.float32), matrix.indices, matrix.indptr), shape=matrix.shape)
+
+
 def _encode(column: pd.Series, known: IdMap | None) -> tuple[Rows, IdMap]:
     """Rows of a column of ids, and the map they are rows of."""
     if column.isna().any():

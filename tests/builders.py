@@ -34,6 +34,11 @@ def planted() -> Interactions:
     return from_dense(taste(), ~held_out(), scale=(1.0, 5.0))
 
 
+def clicks() -> Interactions:
+    """Of those pairs the liked ones only."""
+    return planted().where(planted().matrix.data == 5)
+
+
 def from_dense(ratings: np.ndarray, observed: np.ndarray | None = None, **options) -> Interactions:
     """Interactions from a dense matrix; ids are u00, u01, ... and 100, 101, ...; zeros are observed like all others."""
     observed = np.ones(ratings.shape, bool) if observed is None else observed
@@ -81,6 +86,12 @@ SMALL = {
     },
     "mf": {"factors": 2, "epochs": 150, "learning_rate": 0.05, "l2": 0.02, "init_std": 0.1, "decay": 1.0},
     "pca": {"factors": 1},
+    "multvae": {"hidden": [8, 2], "epochs": 60, "batch_size": 4, "learning_rate": 0.01, "dropout": 0.2, "beta": 0.01},
+    "multdae": {"hidden": [4], "epochs": 60, "batch_size": 4, "learning_rate": 0.01, "dropout": 0.2, "l2": 0.0},
+    "ease": {"l2": 1.0},
+    "als": {"factors": 2, "l2": 0.1},
+    "itemknn": {"neighbours": 7},
+    "rp3beta": {"neighbours": 7},
     "bias": {},
     "popularity": {},
 }
@@ -94,6 +105,14 @@ VARIANTS = {
     "mf": ("mf", SMALL["mf"]),
     "pca": ("pca", SMALL["pca"]),
     "pca-raw": ("pca", {"factors": 2, "centring": "none"}),
+    "multvae": ("multvae", SMALL["multvae"]),
+    "multdae": ("multdae", SMALL["multdae"]),
+    "ease": ("ease", SMALL["ease"]),
+    "edlae": ("ease", {"l2": 1.0, "dropout": 0.3}),
+    "als": ("als", SMALL["als"]),
+    "itemknn": ("itemknn", SMALL["itemknn"]),
+    "itemknn-cosine": ("itemknn", {"similarity": "cosine", "neighbours": 7}),
+    "rp3beta": ("rp3beta", SMALL["rp3beta"]),
     "bias": ("bias", {}),
     "popularity": ("popularity", {}),
 }

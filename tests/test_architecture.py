@@ -29,7 +29,7 @@ ALLOWED = {
 ALLOWED["experiment"] = {*ALLOWED}
 ALLOWED["cli"] = {*ALLOWED}
 OUTSIDE = {
-    "core": {"torch", "safetensors", "numba", "numpy"},
+    "core": {"torch", "safetensors", "numba", "numpy", "scipy"},
     "tracking": {"mlflow", "filelock"},
     "evaluation": {"numpy", "pandas"},
 }

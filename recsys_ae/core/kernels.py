@@ -235,3 +235,19 @@ def factor_steps(
                     p[k] = keep * before + step * q[k]
                     q[k] = keep * q[k] + step * before
             errors[stratum, part] = total
+
+
+@njit(parallel=True, fastmath=FAST, cache=True)
+def sparse_gram(starts: Any, row: Any, row_values: Any, indptr: Any, columns: Any, values: Any, out: Any) -> None:
+    """out[c] += sum of x[b, c] * x[b] over the rows b; out [D, D].
+
+    Args:
+        starts, row, row_values: the matrix column by column.
+        indptr, columns, values: the matrix row by row.
+    """
+    for c in prange(len(starts) - 1):
+        line = out[c]
+        for p in range(starts[c], starts[c + 1]):
+            b, value = row[p], row_values[p]
+            for k in range(indptr[b], indptr[b + 1]):
+                line[columns[k]] += value * values[k]

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from torch import Tensor
 from torch.nn import functional
 
+from recsys_ae.core.sparse import SparseRows
 from recsys_ae.registry import Registry
 
 LOSSES = Registry(
@@ -47,3 +48,9 @@ def cross_entropy(prediction: Tensor, target: Tensor, weight: Tensor) -> LossSum
     """Sum of -w * (t * log s + (1 - t) * log(1 - s)) in nats, where s = sigmoid(p): predictions are logits."""
     total = functional.binary_cross_entropy_with_logits(prediction, target, weight, reduction="sum")
     return LossSum(total, weight.sum())
+
+
+def multinomial(logits: Tensor, rows: SparseRows) -> LossSum:
+    """Sum over the entries of -log softmax(logits of their row) in nats, each counting 1; logits [B, D]."""
+    at = rows.row_of_entry()
+    return LossSum((logits.logsumexp(1)[at] - logits[at, rows.columns]).sum(), logits.new_tensor(len(at)))

@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 from scipy.sparse import csr_array
 from scipy.special import expit, logit
 
@@ -21,13 +21,19 @@ from recsys_ae.interactions import Interactions, Rows
 from recsys_ae.models.base import Fitted, Floats, clip, fitted_state, rating_scale
 from recsys_ae.models.bias import Biases
 from recsys_ae.models.sides import pair_products, ridge, trained_rows
-from recsys_ae.models.training import ObservedError, autoencoder_l2, l2_of, load_weights, observed_rows, validation, weights_of
+from recsys_ae.models.training import (
+    ObservedError,
+    Sizes,
+    as_sizes,
+    autoencoder_l2,
+    l2_of,
+    load_weights,
+    observed_rows,
+    validation,
+    weights_of,
+)
 
 ENCODE_ROWS = 1024
-
-
-def _as_sizes(value: Any) -> Any:
-    return (value,) if isinstance(value, int) else value
 
 
 @dataclass
@@ -65,7 +71,7 @@ class AutoRec:
     """
 
     axis: Literal["item", "user"] = "item"
-    hidden: Annotated[tuple[Annotated[int, Field(ge=1)], ...], BeforeValidator(_as_sizes), Field(min_length=1)] = (500,)
+    hidden: Sizes = (500,)
     activation: str = "sigmoid"
     output: Literal["identity", "sigmoid"] = "identity"
     centring: Literal["none", "bias"] = "bias"
@@ -84,7 +90,7 @@ class AutoRec:
     predicts_ratings: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        self.hidden = tuple(_as_sizes(self.hidden))
+        self.hidden = as_sizes(self.hidden)
         ACTIVATIONS.check(self.activation)
         OPTIMISERS.check(self.optimiser)
         if self.output == "sigmoid" and self.centring != "none":

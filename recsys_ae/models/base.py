@@ -5,6 +5,7 @@ N users and M items of a history, B rows of users, K list length.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, Protocol, Self, runtime_checkable
 
 import numpy as np
@@ -100,6 +101,15 @@ def rating_scale(train: Interactions) -> tuple[float, float]:
     """The declared scale of the ratings, or else the lowest and the highest one there is."""
     ratings = train.matrix.data
     return train.scale or (float(ratings.min()), float(ratings.max()))
+
+
+def available_memory() -> int | None:
+    """Bytes that a process can still get, None where the system does not tell (it does on Linux)."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable")), None)
 
 
 def clip(ratings: Floats, fitted: Fitted) -> Floats:

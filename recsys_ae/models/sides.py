@@ -1,10 +1,15 @@
-"""Models whose scores are products: a vector per user [B, H] times a vector per item [M, H]."""
+"""Models whose scores are products: of a vector per user [B, H] and one per item [M, H], or of a history and item weights."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
-from recsys_ae.interactions import Interactions, Rows
+from recsys_ae.core.sparse import SparseRows, wide_input
+from recsys_ae.interactions import Interactions, Rows, ones
 from recsys_ae.models.base import BATCH_USERS, Fitted, Floats
 
 BATCH_PAIRS = 16_384
@@ -50,3 +55,37 @@ def ridge(inputs: Floats, targets: Floats, strength: float) -> Floats:
     gram = inputs.T @ inputs
     gram[np.diag_indices(k)] += strength
     return np.asarray(np.linalg.solve(gram, inputs.T @ targets))
+
+
+def weighted_history(history: csr_array, weights: Floats) -> Floats:
+    """Scores [B, M] of histories [B, M], each interaction counting 1, under item-item weights [M, M]."""
+    seen = ones(history)
+    x = SparseRows.from_arrays(seen.indptr, seen.indices, seen.data, len(weights))
+    table = torch.from_numpy(weights)
+    return wide_input(x, table, table.new_zeros(table.shape[1])).numpy()
+
+
+def strongest(weights: Floats, k: int) -> csr_array:
+    """The `k` largest positive weights of each row [B, M], the rest 0."""
+    k = min(k, weights.shape[1])
+    columns = np.sort(np.argpartition(-weights, k - 1, axis=1)[:, :k], axis=1)
+    kept = np.take_along_axis(weights, columns, axis=1)
+    positive = kept > 0
+    indptr = np.r_[0, np.cumsum(positive.sum(axis=1))]
+    return csr_array((kept[positive], columns[positive], indptr), shape=weights.shape)
+
+
+def sparse_arrays(weights: csr_array) -> dict[str, NDArray[Any]]:
+    """Sparse item-item weights as arrays of `Fitted`."""
+    return {
+        "indptr": weights.indptr.astype(np.int64),
+        "columns": weights.indices.astype(np.int32),
+        "weights": weights.data.astype(np.float32),
+    }
+
+
+def sparse_weighted_history(history: csr_array, fitted: Fitted) -> Floats:
+    """Scores [B, M] of histories [B, M], each interaction counting 1, under the sparse weights among the fitted arrays."""
+    arrays, m = fitted.arrays, len(fitted.items)
+    weights = csr_array((arrays["weights"], arrays["columns"], arrays["indptr"]), shape=(m, m))
+    return np.asarray((ones(history) @ weights).toarray(), np.float32)

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import BeforeValidator, Field
 from scipy.sparse import csr_array
 from torch import Generator, Tensor, nn
 
@@ -16,9 +17,18 @@ from recsys_ae.core.losses import LossSum, squared_error
 from recsys_ae.core.sparse import SparseRows, entry_l2
 from recsys_ae.core.trainer import Batch
 from recsys_ae.interactions import Interactions, Rows
-from recsys_ae.models.base import Floats
+from recsys_ae.models.base import BATCH_USERS, Floats, top_k
 
+VALIDATION_PLACES = 100
 RATINGS_PER_L2 = 100  # a vector with so many ratings is charged l2, whatever the exponent
+
+
+def as_sizes(value: Any) -> Any:
+    """Sizes of layers as a tuple, one number being one layer."""
+    return (value,) if isinstance(value, int) else tuple(value) if isinstance(value, list) else value
+
+
+Sizes = Annotated[tuple[Annotated[int, Field(ge=1)], ...], BeforeValidator(as_sizes), Field(min_length=1)]
 
 
 @dataclass(frozen=True)
@@ -88,6 +98,37 @@ def validation(
         return None
     users, items, ratings = valid.user_rows(), valid.item_rows(), valid.matrix.data.astype(np.float64)
     return lambda: float(np.sqrt(np.mean((predict_rows(history, users, items) - ratings) ** 2)))
+
+
+def ranking_validation(
+    scores: Callable[[Interactions, Rows], Floats], history: Interactions, valid: Interactions | None
+) -> Callable[[], float] | None:
+    """1 - NDCG@100 on `valid`, what is in `history` being left out, as a function of the present weights.
+
+    The mean over users with something in `valid`; `evaluation` is not asked, because it builds on the models.
+    """
+    if valid is None or len(valid) == 0:
+        return None
+    users = np.flatnonzero(np.diff(valid.matrix.indptr))
+    k = min(VALIDATION_PLACES, history.n_items)
+    discount = 1 / np.log2(np.arange(2, k + 2))
+
+    def error() -> float:
+        gains = []
+        for start in range(0, len(users), BATCH_USERS):
+            rows = users[start : start + BATCH_USERS]
+            block = scores(history, rows)
+            seen, wanted = history.matrix[rows], valid.matrix[rows]
+            block[np.repeat(np.arange(len(rows)), np.diff(seen.indptr)), seen.indices] = -np.inf
+            best, _ = top_k(block, k)
+            relevant = np.zeros(block.shape, bool)
+            relevant[np.repeat(np.arange(len(rows)), np.diff(wanted.indptr)), wanted.indices] = True
+            hits = np.take_along_axis(relevant, best, axis=1) & (best >= 0)
+            ideal = np.cumsum(discount)[np.minimum(k, np.diff(wanted.indptr)) - 1]
+            gains.append(hits @ discount / ideal)
+        return float(1 - np.concatenate(gains).mean())
+
+    return error
 
 
 def weights_of(module: nn.Module) -> dict[str, NDArray[Any]]:

@@ -1,0 +1,63 @@
+"""RP3beta: random walks of three steps, from the user to an item of theirs, another user, and that one's items."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any, ClassVar, Self
+
+import numpy as np
+from pydantic import Field
+from scipy.sparse import diags_array, vstack
+
+from recsys_ae.interactions import Interactions, Rows, ones
+from recsys_ae.models.base import Fitted, Floats, fitted_state
+from recsys_ae.models.sides import sparse_arrays, sparse_weighted_history, strongest
+
+BLOCK = 512
+
+
+@dataclass
+class RP3Beta:
+    """An item's score is the chance that a walk ends there, less so for popular items.
+
+    With transition probabilities P_iu = 1 / degree(i) and P_uj = 1 / degree(u), each to the power alpha, the weight from item
+    i to item j is the sum over users u of P_iu P_uj, divided by popularity(j)^beta; each item keeps its `neighbours` strongest.
+    Values of interactions do not matter. Works for any user; an item without interactions has score 0.
+
+    Source: Cooper et al. 2014 (P3alpha) for `beta: 0`, Paudel et al. 2016 (RP3beta). Deviates: the first step, which is
+    the same for all items of a user, is left out, because it changes no order.
+
+    Attributes:
+        alpha, beta: see above.
+        neighbours: kept per item.
+    """
+
+    alpha: Annotated[float, Field(gt=0)] = 1.0
+    beta: Annotated[float, Field(ge=0)] = 0.6
+    neighbours: Annotated[int, Field(ge=1)] = 200
+    fitted: Fitted | None = field(default=None, init=False, repr=False)
+    predicts_ratings: ClassVar[bool] = False
+
+    def fit(
+        self,
+        train: Interactions,
+        *,
+        valid: Interactions | None = None,
+        valid_history: Interactions | None = None,
+        seed: int = 0,
+        callbacks: Sequence[Any] = (),
+    ) -> Self:
+        seen = ones(train.matrix)
+        of_user, of_item = (np.maximum(seen.sum(axis=axis), 1).astype(np.float32) for axis in (1, 0))
+        to_item = diags_array(of_user**-self.alpha) @ seen
+        to_user = (diags_array(of_item**-self.alpha) @ seen.T.tocsr()).tocsr()
+        rescale = of_item**-self.beta
+        blocks = []
+        for start in range(0, train.n_items, BLOCK):
+            weights = (to_user[start : start + BLOCK] @ to_item).toarray() * rescale
+            weights[np.arange(len(weights)), start + np.arange(len(weights))] = 0
+            blocks.append(strongest(weights, self.neighbours))
+        self.fitted = Fitted(train.items, user_ids=train.users.kind, arrays=sparse_arrays(vstack(blocks)))
+        return self
+
+    def scores(self, history: Interactions, rows: Rows) -> Floats:
+        return sparse_weighted_history(history.matrix[rows], fitted_state(self, history))

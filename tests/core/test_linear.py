@@ -1,0 +1,35 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.sparse import csr_array, random_array
+
+from recsys_ae.core import linear
+
+
+def covariance(size: int, seed: int = 0) -> np.ndarray:
+    x = np.random.default_rng(seed).normal(size=(size + 5, size))
+    return (x.T @ x + np.eye(size)).astype(np.float32)
+
+
+@given(st.integers(1, 30), st.integers(0, 100))
+def test_gram_is_the_dense_product(width, seed):
+    rows = csr_array(random_array((17, width), density=0.3, rng=np.random.default_rng(seed)), dtype=np.float32)
+    np.testing.assert_allclose(linear.gram(rows), rows.toarray().T @ rows.toarray(), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 16, 33, 100])
+def test_inverse_by_halves(size, monkeypatch):
+    monkeypatch.setattr(linear, "BASE", 4)
+    monkeypatch.setattr(linear, "CHUNK", 3)
+    matrix = covariance(size)
+    expected = np.linalg.inv(matrix.astype(np.float64))
+    linear.invert(matrix)
+    np.testing.assert_allclose(matrix, expected, rtol=1e-3, atol=1e-5 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("base", [4, 1024])
+def test_what_has_no_such_inverse_is_refused(base, monkeypatch):
+    monkeypatch.setattr(linear, "BASE", base)
+    with pytest.raises(ValueError, match="not positive definite"):
+        linear.invert(-covariance(20))

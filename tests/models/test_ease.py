@@ -1,0 +1,32 @@
+import numpy as np
+import pytest
+from builders import planted, random_interactions
+
+from recsys_ae import build_model
+from recsys_ae.errors import ConfigError
+from recsys_ae.models import ease
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.4])
+def test_each_column_is_a_ridge_regression_on_the_other_items(dropout):
+    """The definition, solved column by column; rows and columns of the weights differ, so a transposition would show."""
+    data = random_interactions()
+    seen = np.zeros(data.matrix.shape)
+    seen[data.user_rows(), data.item_rows()] = 1
+    model = build_model("ease", {"l2": 3.0, "dropout": dropout}).fit(data)
+    weights = model.fitted.arrays["weights"]
+    strength = 3.0 + dropout / (1 - dropout) * seen.sum(axis=0)
+    for item in range(data.n_items):
+        others = np.arange(data.n_items) != item
+        x = seen[:, others]
+        expected = np.linalg.solve(x.T @ x + np.diag(strength[others]), x.T @ seen[:, item])
+        np.testing.assert_allclose(weights[others, item], expected, rtol=1e-3, atol=1e-5)
+        assert weights[item, item] == 0
+    assert np.abs(weights - weights.T).max() > 0.01
+    np.testing.assert_allclose(model.scores(data, np.arange(data.n_users)), seen @ weights, rtol=1e-4, atol=1e-5)
+
+
+def test_too_many_items_are_refused_before_anything_is_allocated(monkeypatch):
+    monkeypatch.setattr(ease, "available_memory", lambda: 100)
+    with pytest.raises(ConfigError, match=r"ease on 7 items needs .* use rp3beta or itemknn"):
+        build_model("ease", {}).fit(planted())

@@ -1,0 +1,52 @@
+"""Models fitted by `implicit`, and random walks: against the library itself, or the definition written densely."""
+
+import numpy as np
+import pytest
+from builders import random_interactions
+from implicit.cpu.als import AlternatingLeastSquares
+from implicit.nearest_neighbours import BM25Recommender, CosineRecommender, TFIDFRecommender
+from scipy.sparse import csr_matrix
+from threadpoolctl import threadpool_limits
+
+from recsys_ae import build_model
+from recsys_ae.interactions import ones
+
+
+@pytest.mark.parametrize("alpha", [1.0, 4.0])
+def test_als_scores_by_the_half_step(alpha):
+    data = random_interactions()
+    params = {"factors": 4, "alpha": alpha, "l2": 2.0, "epochs": 5}
+    model = build_model("als", params).fit(data, seed=1)
+    with threadpool_limits(1, "blas"):
+        reference = AlternatingLeastSquares(4, regularization=2.0, alpha=alpha, iterations=5, random_state=1)
+        reference.fit(csr_matrix(ones(data.matrix)), show_progress=False)
+    items = model.fitted.arrays["items"]
+    np.testing.assert_allclose(items, reference.item_factors, rtol=1e-5)
+    users = reference.recalculate_user(np.arange(data.n_users), csr_matrix(ones(data.matrix)))
+    np.testing.assert_allclose(model.scores(data, np.arange(data.n_users)), users @ items.T, rtol=1e-2, atol=1e-3)
+
+
+@pytest.mark.filterwarnings("ignore::implicit.utils.ParameterWarning")
+@pytest.mark.parametrize(
+    ("similarity", "kind"), [("cosine", CosineRecommender), ("tfidf", TFIDFRecommender), ("bm25", BM25Recommender)]
+)
+def test_neighbourhoods_are_those_of_the_library(similarity, kind):
+    data = random_interactions()
+    model = build_model("itemknn", {"similarity": similarity, "neighbours": 9}).fit(data)
+    reference = kind(K=9)
+    reference.fit(csr_matrix(ones(data.matrix)), show_progress=False)
+    expected = (csr_matrix(ones(data.matrix)) @ reference.similarity).toarray()
+    np.testing.assert_allclose(model.scores(data, np.arange(data.n_users)), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("beta", [0.0, 0.7])
+def test_random_walks_are_the_products_of_the_transitions(beta):
+    data = random_interactions()
+    seen = (ones(data.matrix)).toarray()
+    model = build_model("rp3beta", {"alpha": 0.8, "beta": beta, "neighbours": 6}).fit(data)
+    of_user, of_item = seen.sum(axis=1), seen.sum(axis=0)
+    weights = (seen.T / of_item[:, None]) ** 0.8 @ (seen / of_user[:, None]) ** 0.8 / of_item**beta
+    np.fill_diagonal(weights, 0)
+    for row in weights:
+        row[np.argsort(-row)[6:]] = 0
+    np.testing.assert_allclose(model.scores(data, np.arange(data.n_users)), seen @ weights, rtol=1e-4)
