@@ -29,8 +29,8 @@ class ALS:
     """
 
     factors: Annotated[int, Field(ge=1)] = 64
-    l2: Annotated[float, Field(gt=0)] = 10.0
-    alpha: Annotated[float, Field(gt=0)] = 1.0
+    l2: Annotated[float, Field(gt=0)] = 20.0
+    alpha: Annotated[float, Field(gt=0)] = 2.0
     epochs: Annotated[int, Field(ge=1)] = 15
     fitted: Fitted | None = field(default=None, init=False, repr=False)
     predicts_ratings: ClassVar[bool] = False

@@ -33,7 +33,7 @@ class EASE:
         dropout: p.
     """
 
-    l2: Annotated[float, Field(gt=0)] = 500.0
+    l2: Annotated[float, Field(gt=0)] = 1000.0
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     fitted: Fitted | None = field(default=None, init=False, repr=False)
     predicts_ratings: ClassVar[bool] = False
