@@ -298,6 +298,11 @@ class Interactions:
         matrix = csr_array((self.matrix.data[keep], self.matrix.indices[keep], indptr), shape=self.matrix.shape)
         return replace(self, matrix=matrix, times=None if self.times is None else self.times[keep])
 
+    def positives(self, at: float) -> "Interactions":
+        """The observations of at least `at`, each as 1: ratings turned into what was liked, or clicks."""
+        kept = self.where(self.matrix.data >= at)
+        return replace(kept, matrix=ones(kept.matrix), scale=None)
+
     def plus(self, other: "Interactions") -> "Interactions":
         """The observations of both, which must share their ids and no pair."""
         if other.users != self.users or other.items != self.items:

@@ -85,7 +85,10 @@ def test_run_leaves_everything_and_prints_the_table(call, folder):
 
 
 def test_several_seeds_and_refitting(call, folder):
-    from recsys_ae import load_model
+    from recsys_ae import build_model, load_model
+    from recsys_ae.experiment.spec import read_pipeline
+    from recsys_ae.experiment.steps import load_data
+    from recsys_ae.models.storage import model_digest, parameters
 
     code, out, _ = run(call, "--set", "seed=[0, 4]", "--set", "refit=true", "--set", "models.autorec.patience=2")
     assert code == 0
@@ -98,9 +101,11 @@ def test_several_seeds_and_refitting(call, folder):
     values = [model["runs"][seed]["metrics"]["rmse"] for seed in ("0", "4")]
     assert model["metrics"]["rmse"] == pytest.approx(sum(values) / 2)
     assert model["deviations"]["rmse"] == pytest.approx(abs(values[0] - values[1]) / 2**0.5)
-    assert model["peak_memory_mb"] > 50
     kept = load_model("out/models/autorec-seed-4")
     assert kept.epochs == model["runs"]["4"]["best_epoch"]
+    split = load_data(read_pipeline("out/pipeline.yaml"), seed=4).split
+    refitted = build_model("autorec", {**parameters(kept)}).fit(split.train.plus(split.valid), seed=4)
+    assert model_digest(refitted) == model_digest(kept)
     table = pd.read_csv("out/report.csv", index_col="model")
     assert table.loc["autorec", "rmse sd"] == pytest.approx(model["deviations"]["rmse"])
 
@@ -109,6 +114,16 @@ def test_several_seeds_and_refitting(call, folder):
     alone = json.loads(Path("alone/report.json").read_text())
     assert alone["models"]["autorec"]["metrics"] == model["runs"]["4"]["metrics"]
     assert alone["split"]["digests"]["4"] == digests["4"]
+
+
+def test_ratings_as_clicks(call, folder):
+    assert run(call, "--set", "positive_at=3.5", "--set", "metrics=[ndcg@5]")[0] == 0
+    ratings = json.loads((folder / "out/report.json").read_text())["split"]["sizes"]
+    assert 100 < sum(ratings.values()) < 1400
+    code, _, err = call("run", "mine.yaml", "--set", "positive_at=6", "--output", "none", "--tracking-uri", "none")
+    assert code == 1
+    assert "no rating is at least positive_at = 6" in err
+    assert not Path("none").exists()
 
 
 def test_evaluating_the_exported_lists_gives_the_metrics_of_the_run(call, folder):
@@ -180,14 +195,19 @@ def test_a_folder_with_something_else_is_left_alone(call, folder):
     assert [path.name for path in (folder / "out").iterdir() if path.name != ".lock"] == ["thesis.txt"]
 
 
-def test_killed_run_resumes_to_the_same_result(folder):
+@pytest.mark.parametrize(
+    ("more", "killed_in"),
+    [({}, "autorec"), ({"seed": [3, 1], "refit": True}, "autorec-seed-3+refit"), ({"seed": [3, 1]}, "autorec-seed-1")],
+)
+def test_killed_run_resumes_to_the_same_result(folder, more, killed_in):
     """SIGKILL in the middle of training; the continued run ends with the very figures of an undisturbed one."""
-    slow = {**PIPELINE, "models": [{"name": "autorec", "hidden": 60, "epochs": 60, "patience": 0}, *PIPELINE["models"][1:]]}
+    autorec = {"name": "autorec", "hidden": 60, "epochs": 60, "patience": 0}
+    slow = {**PIPELINE, **more, "models": [autorec, *PIPELINE["models"][1:]]}
     (folder / "slow.yaml").write_text(yaml.safe_dump(slow))
     command = [sys.executable, "-m", "recsys_ae.cli", "run", "slow.yaml", "--tracking-uri", "none", "--output"]
     whole = subprocess.run([*command, "whole"], capture_output=True, text=True, check=False)
     assert whole.returncode == 0, whole.stderr
-    checkpoint = folder / "killed/.work/autorec.checkpoint"
+    checkpoint = folder / f"killed/.work/{killed_in}.checkpoint"
     with subprocess.Popen([*command, "killed"], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         while not checkpoint.exists() and process.poll() is None:
             time.sleep(0.002)
@@ -198,7 +218,7 @@ def test_killed_run_resumes_to_the_same_result(folder):
     assert (refused.returncode, "continue it with --resume" in refused.stderr) == (1, True)
     resumed = subprocess.run([*command, "killed", "--resume"], capture_output=True, text=True, check=False)
     assert resumed.returncode == 0, resumed.stderr
-    assert "autorec: continuing after epoch" in resumed.stderr
+    assert f"{killed_in.removesuffix('+refit')}: continuing after epoch" in resumed.stderr
     assert metrics(folder / "killed/report.json") == metrics(folder / "whole/report.json")
 
 

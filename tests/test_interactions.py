@@ -139,6 +139,15 @@ class TestInteractions:
         assert kept.matrix.shape == data.matrix.shape
         assert kept.plus(rest).digest == data.digest
 
+    def test_positives_are_what_was_rated_highly(self):
+        data = random_interactions()
+        liked = data.positives(4)
+        assert set(zip(liked.user_rows(), liked.item_rows(), strict=True)) == {
+            (u, i) for u, i, r in zip(data.user_rows(), data.item_rows(), data.matrix.data, strict=True) if r >= 4
+        }
+        assert (liked.matrix.data == 1).all()
+        assert (liked.scale, liked.users, len(liked.times)) == (None, data.users, len(liked))
+
     def test_digest_sees_every_part(self):
         data = random_interactions()
         other_rating = data.matrix.copy()

@@ -103,14 +103,17 @@ def test_predictions_are_within_the_scale_and_agree_with_the_scores(model):
     np.testing.assert_allclose(predicted, np.clip(scores, 1, 5), rtol=1e-4, atol=1e-5)
 
 
-def test_the_scale_of_ratings_does_not_matter(name, model):
+@pytest.mark.parametrize(("factor", "shift"), [(10, 0), (1, 100), (5, -10)])
+def test_the_scale_of_ratings_does_not_matter(name, model, factor, shift):
     if not model.predicts_ratings:
         return
     data = planted()
-    tenfold = replace(data, matrix=10 * data.matrix, scale=(10.0, 50.0))
-    other = make(name).fit(tenfold, seed=0)
-    everyone = everything(data)
-    np.testing.assert_allclose(10 * model.scores(data, everyone), other.scores(tenfold, everyone), rtol=0.02, atol=0.2)
+    matrix = data.matrix.copy()
+    matrix.data = factor * matrix.data + shift
+    elsewhere = replace(data, matrix=matrix, scale=(factor + shift, 5 * factor + shift))
+    other = make(name).fit(elsewhere, seed=0)
+    expected = factor * model.scores(data, everything(data)) + shift
+    np.testing.assert_allclose(other.scores(elsewhere, everything(data)), expected, atol=0.05 * factor)
 
 
 def test_user_without_history_gets_finite_scores(model):

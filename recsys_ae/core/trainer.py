@@ -41,8 +41,8 @@ class TrainConfig:
 
     Attributes:
         epochs: passes over the rows, at most.
-        batch_size: rows in a batch.
-        optimiser, learning_rate: see `core.optimisers`.
+        batch_size, optimiser: rows in a batch, and see `core.optimisers`; an `EpochObjective` looks at neither.
+        learning_rate: of the first epoch.
         decay: factor on the learning rate after each epoch.
         patience: epochs without a better validation value after which training stops; 0 never stops early.
         seed: source of the order of rows and of corruption.

@@ -2,8 +2,10 @@
 
 import logging
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -80,33 +82,38 @@ class LogLosses(Callback):
         self._next = perf_counter() + SECONDS_BETWEEN_FLUSHES
 
 
+@dataclass
 class Stopwatch(Callback):
     """What fitting took and which epoch was best; a context manager that adds up what happens within.
 
     Attributes:
         seconds: of the blocks measured; of a training that an earlier process began, at least those of its epochs.
-        peak_memory_mb: the highest resident memory of the process meanwhile, in units of 10^6 bytes; None where the system
+        peak_memory_mb: the highest resident memory of this process meanwhile, in units of 10^6 bytes; None where the system
             does not tell (it does on Linux).
         epochs, best_epoch: of the first training, the best by its validation values (the last if there are none); None if
             nothing was trained by epochs.
     """
 
-    def __init__(self) -> None:
-        self.seconds = 0.0
-        self.peak_memory_mb: float | None = None
-        self.epochs: int | None = None
-        self.best_epoch: int | None = None
-        self._of_epochs = 0.0
-        self._started = 0.0
+    seconds: float = 0.0
+    peak_memory_mb: float | None = None
+    epochs: int | None = None
+    best_epoch: int | None = None
+    _of_epochs: float = field(default=0.0, init=False)
+    _started: float = field(default=0.0, init=False)
+    _measures_memory: bool = field(default=False, init=False)
+
+    def facts(self) -> dict[str, Any]:
+        """What it takes to make another one that goes on from here."""
+        return {name: getattr(self, name) for name in ("seconds", "peak_memory_mb", "epochs", "best_epoch")}
 
     def __enter__(self) -> "Stopwatch":
-        reset_peak_memory()
+        self._measures_memory = reset_peak_memory()
         self._started, self._of_epochs = perf_counter(), 0.0
         return self
 
     def __exit__(self, *_: object) -> None:
         self.seconds += max(perf_counter() - self._started, self._of_epochs)
-        peak = peak_memory_mb()
+        peak = peak_memory_mb() if self._measures_memory else None
         self.peak_memory_mb = None if peak is None else max(peak, self.peak_memory_mb or 0.0)
 
     def on_end(self, training: Training) -> None:
@@ -116,17 +123,19 @@ class Stopwatch(Callback):
             self.best_epoch = training.best.number if training.best else self.epochs
 
 
-def reset_peak_memory() -> None:
-    """From here on, `peak_memory_mb` is about what follows."""
+def reset_peak_memory() -> bool:
+    """From here on, `peak_memory_mb` is about what follows; whether the system can do that."""
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+        return True
+    return False
 
 
 def peak_memory_mb() -> float | None:
     """The highest resident memory of this process, None where the system does not tell."""
     with suppress(OSError):
-        status = Path("/proc/self/status").read_text(encoding="ascii")
-        return next(int(line.split()[1]) * 1024 / 1e6 for line in status.splitlines() if line.startswith("VmHWM"))
+        lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+        return next((int(line.split()[1]) * 1024 / 1e6 for line in lines if line.startswith("VmHWM")), None)
     return None
 
 

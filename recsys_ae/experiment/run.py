@@ -11,6 +11,7 @@ from recsys_ae.experiment.callbacks import LogLosses, ShowProgress, Stopwatch
 from recsys_ae.experiment.output import PIPELINE, REPORT, OutputFolder, check_output, open_output
 from recsys_ae.experiment.spec import ModelSpec, Pipeline
 from recsys_ae.experiment.steps import (
+    Data,
     build_report,
     choose,
     evaluate_model,
@@ -23,6 +24,7 @@ from recsys_ae.experiment.steps import (
 from recsys_ae.export.local import export_recommendations
 from recsys_ae.export.manifest import MANIFEST, Manifest
 from recsys_ae.interactions import Interactions, Split
+from recsys_ae.models.base import Recommender
 from recsys_ae.models.storage import load_model, model_digest, save_model
 from recsys_ae.reporting.report import read_report, write_report
 from recsys_ae.tracking import DatasetFacts, TrackedRun, Tracker
@@ -43,45 +45,48 @@ def run_pipeline(
     if resume and (output / REPORT).exists():
         logger.info("%s is already finished", output)
         return read_report(output / REPORT)
-    first = load_data(pipeline, pipeline.seeds[0])  # before anything is written: what is wrong with it leaves nothing behind
-    ratings = first.split.train.matrix.data
-    if ratings.min() == ratings.max():
+    data = load_data(pipeline, pipeline.seeds[0])  # before anything is written: what is wrong with it leaves nothing behind
+    ratings = data.split.train.matrix.data
+    if ratings.min() == ratings.max() and pipeline.positive_at is None:
         logger.warning("all ratings are the same: models that predict ratings learn nothing from them, others may")
-    with (
-        open_output(output, declared, resume=resume) as folder,
-        tracker.run(pipeline.name, resume=folder.read_state("run")) as run,
-    ):
-        folder.write_state("run", run.id)
-        facts: dict[int, dict[str, Any]] = {}
-        results: dict[str, dict[int, dict[str, Any]]] = {spec.label: {} for spec in pipeline.models}
-        for seed in pipeline.seeds:
-            data = first if not facts else load_data(pipeline, seed)
-            facts[seed] = facts_of(data)
-            _same_data(folder, seed, facts[seed])
-            if data is first:
-                _record_start(folder, run, pipeline, data.split)
-            for spec in pipeline.models:
-                results[spec.label][seed] = _model(spec, seed, pipeline, data.split, folder, tracker, run, console)
-        models = {label: summarise(runs) for label, runs in results.items()}
-        best = choose(models, pipeline.metrics, pipeline.export.by if pipeline.export else None)
-        manifest = _export(pipeline, first.split, folder, best["model"])
-        report = build_report(pipeline, facts, models, best, manifest)
-        write_report(report, output)
-        run.artifact(output / "report.csv")
-        run.artifact(output / REPORT)
-        if manifest is not None:
-            run.artifact(folder.recommendations / MANIFEST, "recommendations")
-        folder.clean()
+    with open_output(output, declared, resume=resume) as folder:
+        _same_data(folder, pipeline.seeds[0], data)
+        with tracker.run(pipeline.name, resume=folder.read_state("run")) as run:
+            folder.write_state("run", run.id)
+            _record_start(folder, run, pipeline, data.split)
+            facts: dict[int, dict[str, Any]] = {}
+            results: dict[str, dict[int, dict[str, Any]]] = {spec.label: {} for spec in pipeline.models}
+            for seed in pipeline.seeds:
+                data = _data_of(seed, pipeline, data)
+                _same_data(folder, seed, data)
+                facts[seed] = facts_of(data)
+                for spec in pipeline.models:
+                    results[spec.label][seed] = _model(spec, seed, pipeline, data.split, folder, tracker, run, console)
+            models = {label: summarise(runs) for label, runs in results.items()}
+            best = choose(models, pipeline.metrics, pipeline.export.by if pipeline.export else None)
+            manifest = _export(pipeline, data, folder, best["model"])
+            report = build_report(pipeline, facts, models, best, manifest)
+            write_report(report, output)
+            run.artifact(output / "report.csv")
+            run.artifact(output / REPORT)
+            if manifest is not None:
+                run.artifact(folder.recommendations / MANIFEST, "recommendations")
+            folder.clean()
     return report
 
 
-def _same_data(folder: OutputFolder, seed: int, facts: dict[str, Any]) -> None:
+def _data_of(seed: int, pipeline: Pipeline, loaded: Data) -> Data:
+    """The data of a seed; loaded anew if `loaded` is of another."""
+    return loaded if loaded.seed == seed else load_data(pipeline, seed)
+
+
+def _same_data(folder: OutputFolder, seed: int, data: Data) -> None:
     """Refuse to continue with other data than the run was started with."""
     name = f"data-{seed}"
     earlier = folder.read_state(name)
-    if earlier is not None and earlier != facts["digest"]:
+    if earlier is not None and earlier != data.split.digest:
         raise DataError(f"the data has changed since the run in {folder.path} was started; run anew in another --output")
-    folder.write_state(name, facts["digest"])
+    folder.write_state(name, data.split.digest)
 
 
 def _record_start(folder: OutputFolder, run: TrackedRun, pipeline: Pipeline, split: Split) -> None:
@@ -122,23 +127,15 @@ def _model(
         tracker.kill(unfinished)
     with tracker.run(name, parent=parent.id) as run:
         folder.write_state(f"run-{name}", run.id)
-        run.params({"model": spec.name, "seed": seed, **spec.params})
+        run.params({"model": spec.name, "seed": seed, "split_digest": split.digest, **spec.params})
         with ShowProgress(name, console) as progress:
-            losses, trained = LogLosses(run), Stopwatch()
-            checkpoints = [folder.checkpoint(name), folder.checkpoint(f"{name}-refit")]
-            with trained:
-                model = fit_model(spec, split, seed, checkpoints[0], [progress, losses, trained])
-            losses.flush()
-            valid = evaluate_model(model, split, pipeline, "valid")
-            if pipeline.refit:
-                with trained:
-                    model = refit_model(spec, split, seed, trained.best_epoch, checkpoints[1], [progress, trained])
+            model, valid_metrics, trained = _fit(spec, seed, name, pipeline, split, folder, run, progress)
         test = evaluate_model(model, split, pipeline, "test")
         assert test is not None
         result: dict[str, Any] = {
             "params": {"name": spec.name, **spec.params},
             "metrics": test.metrics,
-            "valid_metrics": valid.metrics if valid else None,
+            "valid_metrics": valid_metrics,
             "counts": test.counts,
             "fit_seconds": trained.seconds,
             "peak_memory_mb": trained.peak_memory_mb,
@@ -147,14 +144,49 @@ def _model(
             "digest": model_digest(model),
         }
         run.metrics({**result["metrics"], "fit_seconds": trained.seconds, "peak_memory_mb": trained.peak_memory_mb})
-        run.metrics({f"valid_{key}": value for key, value in (result["valid_metrics"] or {}).items()})
+        run.metrics({f"valid_{key}": value for key, value in (valid_metrics or {}).items()})
         save_model(model, folder.model(name))
         run.artifact(folder.model(name), "model")
         folder.write_state(f"result-{name}", result)
-        for checkpoint in checkpoints:
+        for checkpoint in _checkpoints(folder, name):
             checkpoint.unlink(missing_ok=True)
     logger.info("%s: fitted in %.1f s", name, trained.seconds)
     return result
+
+
+def _fit(
+    spec: ModelSpec,
+    seed: int,
+    name: str,
+    pipeline: Pipeline,
+    split: Split,
+    folder: OutputFolder,
+    run: TrackedRun,
+    progress: ShowProgress,
+) -> tuple[Recommender, dict[str, float | None] | None, Stopwatch]:
+    """The model to test, its values on the validation part, and what fitting took."""
+    first, second = _checkpoints(folder, name)
+    selected = folder.read_state(f"selected-{name}")
+    if selected is None:
+        trained, losses = Stopwatch(), LogLosses(run)
+        with trained:
+            model = fit_model(spec, split, seed, first, [progress, losses, trained])
+        losses.flush()
+        valid = evaluate_model(model, split, pipeline, "valid")
+        valid_metrics = valid.metrics if valid else None
+        if not pipeline.refit:
+            return model, valid_metrics, trained
+        selected = {"valid_metrics": valid_metrics, "trained": trained.facts()}
+        folder.write_state(f"selected-{name}", selected)
+    trained = Stopwatch(**selected["trained"])
+    with trained:
+        model = refit_model(spec, split, seed, trained.best_epoch, second, [progress, trained])
+    return model, selected["valid_metrics"], trained
+
+
+def _checkpoints(folder: OutputFolder, name: str) -> tuple[Path, Path]:
+    """Of the first and the second fit; labels have no +."""
+    return folder.checkpoint(name), folder.checkpoint(f"{name}+refit")
 
 
 def _name(label: str, seed: int, pipeline: Pipeline) -> str:
@@ -162,7 +194,8 @@ def _name(label: str, seed: int, pipeline: Pipeline) -> str:
     return label if len(pipeline.seeds) == 1 else f"{label}-seed-{seed}"
 
 
-def _export(pipeline: Pipeline, split: Split, folder: OutputFolder, best: str | None) -> Manifest | None:
+def _export(pipeline: Pipeline, data: Data, folder: OutputFolder, best: str | None) -> Manifest | None:
+    """The lists of the model that was fitted with the first seed."""
     if pipeline.export is None:
         return None
     if folder.recommendations.exists():
@@ -171,5 +204,6 @@ def _export(pipeline: Pipeline, split: Split, folder: OutputFolder, best: str | 
     if label is None:
         logger.warning("no lists are exported: no model has a value of the metric that decides")
         return None
+    split = _data_of(pipeline.seeds[0], pipeline, data).split
     model = load_model(folder.model(_name(label, pipeline.seeds[0], pipeline)))
     return export_recommendations(model, split.history("test"), folder.recommendations, pipeline.export.k)

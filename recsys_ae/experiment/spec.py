@@ -45,6 +45,7 @@ class PipelineFile(Declared):
     split: dict[str, Any]
     models: list[dict[str, Any]] = Field(min_length=1)
     metrics: list[str] = Field(min_length=1)
+    positive_at: float | None = None
     relevant_at: float | None = None
     seed: Seed | Annotated[list[Seed], Field(min_length=1)] = 0
     refit: bool = False
@@ -68,6 +69,7 @@ class Pipeline(Declared):
         dataset: how a copy of the pipeline in another folder would refer to the dataset.
         split_kind, split_params: protocol and all its parameters; without a seed of its own, a split is drawn anew with
             each of the `seeds`.
+        positive_at: ratings from here on become 1 before anything else, the others are dropped; None leaves them alone.
         seeds: everything is done once with each of them.
         refit: whether models are fitted again on training and validation part before they are tested.
     """
@@ -80,6 +82,7 @@ class Pipeline(Declared):
     split_params: dict[str, Any]
     models: list[ModelSpec]
     metrics: list[str]
+    positive_at: float | None
     relevant_at: float | None
     seeds: list[int]
     refit: bool
@@ -93,6 +96,7 @@ class Pipeline(Declared):
             "split": {"kind": self.split_kind, **self.split_params},
             "models": [{"name": model.name, "label": model.label, **model.params} for model in self.models],
             "metrics": self.metrics,
+            "positive_at": self.positive_at,
             "relevant_at": self.relevant_at,
             "seed": self.seeds if len(self.seeds) > 1 else self.seeds[0],
             "refit": self.refit,
@@ -135,6 +139,7 @@ def read_pipeline(name_or_path: str, settings: Sequence[str] = ()) -> Pipeline:
         split_params=params,
         models=models,
         metrics=declared.metrics,
+        positive_at=declared.positive_at,
         relevant_at=declared.relevant_at,
         seeds=_seeds(declared.seed, where),
         refit=declared.refit,

@@ -16,7 +16,7 @@ from recsys_ae.evaluation.evaluator import Report, evaluate
 from recsys_ae.evaluation.metrics import parse_metrics
 from recsys_ae.experiment.spec import ModelSpec, Pipeline
 from recsys_ae.export.manifest import Manifest
-from recsys_ae.interactions import Split
+from recsys_ae.interactions import Interactions, Split
 from recsys_ae.models.base import Recommender
 from recsys_ae.models.storage import build_model
 from recsys_ae.reporting.report import versions
@@ -25,8 +25,9 @@ from recsys_ae.splitting import SPLITS, random
 
 @dataclass(frozen=True)
 class Data:
-    """The split of a pipeline's dataset, and the lowest error that can be expected on its test part, if known."""
+    """The split of a pipeline's dataset with a seed, and the lowest error to be expected on its test part, if known."""
 
+    seed: int
     split: Split
     noise_floor: float | None
 
@@ -36,16 +37,26 @@ def load_data(pipeline: Pipeline, seed: int) -> Data:
     if pipeline.split_kind == "given":
         params = {"seed": seed, **pipeline.split_params}
         given = load_given_split(pipeline.card, pipeline.card_folder, params["name"])
-        parts = random(given.train, test=0, valid=params["valid"], seed=params["seed"])
-        return Data(Split(parts.train, parts.valid, given.test, "given", params), None)
+        train, test = (_positives(part, pipeline) for part in (given.train, given.test))
+        parts = random(train, test=0, valid=params["valid"], seed=params["seed"])
+        return Data(seed, Split(parts.train, parts.valid, test, "given", params), None)
     ratings: Ratings = load_ratings(pipeline.card, pipeline.card_folder)
     protocol = SPLITS.get(pipeline.split_kind)
     drawn = {"seed": seed} if "seed" in signature(protocol).parameters else {}
-    split: Split = protocol(ratings.interactions, **{**drawn, **pipeline.split_params})
+    split: Split = protocol(_positives(ratings.interactions, pipeline), **{**drawn, **pipeline.split_params})
     if not len(split.test):
         raise DataError(f"the {pipeline.split_kind} split leaves nothing to test on: {pipeline.split_params}")
-    floor = ratings.noise_floor(split.test) if ratings.noise_floor else None
-    return Data(split, floor)
+    floor = ratings.noise_floor(split.test) if ratings.noise_floor and pipeline.positive_at is None else None
+    return Data(seed, split, floor)
+
+
+def _positives(data: Interactions, pipeline: Pipeline) -> Interactions:
+    if pipeline.positive_at is None:
+        return data
+    positive = data.positives(pipeline.positive_at)
+    if not len(positive):
+        raise DataError(f"no rating is at least positive_at = {pipeline.positive_at:g}")
+    return positive
 
 
 def fit_model(spec: ModelSpec, split: Split, seed: int, checkpoint: Path, callbacks: list[Callback]) -> Recommender:
@@ -154,6 +165,7 @@ def build_report(
             "digests": {str(seed): fact["digest"] for seed, fact in facts.items()},
         },
         "metrics": list(next(iter(models.values()))["metrics"]),
+        "positive_at": pipeline.positive_at,
         "relevant_at": pipeline.relevant_at,
         "seeds": pipeline.seeds,
         "refit": pipeline.refit,

@@ -43,8 +43,9 @@ class AutoRec:
     Source: Sedhain et al. 2015, equations 1 and 2: the squared error over observed ratings plus l2/2 times the squared
     weights (biases are free), identity output. Deviates, each part as published when its option says so: Adam on batches
     instead of L-BFGS (`optimiser`); the bias of the vector's item or user is added to the output, so that the network
-    reconstructs what it leaves (`centring: none`); frequent users and items are regularised more (`l2_exponent: 0`); a
-    share of the inputs may be hidden while training (`dropout: 0`). Output biases start at the baseline's.
+    reconstructs what it leaves (`centring: none`); frequent columns are regularised more (`l2_exponent: 0`); a
+    share of the inputs may be hidden while training (`dropout: 0`). Output biases
+    start at the mean rating, with `centring: bias` plus the column's bias.
 
     Who can be scored. `user`: anyone with a history of rated items. `item`: items are represented by their training
     ratings, users by the decoder's row of each; for users not seen in training that row is found from their history by
@@ -52,8 +53,8 @@ class AutoRec:
     users who were there change nothing until the next fit. In both, a user or an item without ratings gets the baseline
     of `models.bias`: mean, user bias and item bias as far as there is one.
 
-    Scores are predicted ratings, not clipped to the scale; predictions are. Inside, ratings are stretched as if their scale
-    had the width of 1 to 5, so that the other parameters do not depend on it.
+    Scores are predicted ratings, not clipped to the scale; predictions are. Inside, ratings are mapped
+    to a scale from 1 to 5, so that the other parameters do not depend on it.
 
     Attributes:
         axis: `item` or `user`: whose rating vectors are reconstructed.
@@ -179,9 +180,9 @@ class AutoRec:
         return csr_array(((ratings.data - low) / unit, ratings.indices, ratings.indptr), shape=ratings.shape, dtype=np.float32)
 
     def _unit(self, scale: tuple[float, float]) -> tuple[float, float]:
-        """(low, unit): a rating is low + unit * what the network sees of it, on a scale as wide as 1 to 5, or from 0 to 1."""
+        """(low, unit): a rating is low + unit * what the network sees of it, on a scale from 1 to 5, or from 0 to 1."""
         width = scale[1] - scale[0] or 4.0  # where all ratings are the same, any unit will do
-        return (0.0, width / 4) if self.output == "identity" else (scale[0], width)
+        return (scale[0] - width / 4, width / 4) if self.output == "identity" else (scale[0], width)
 
     def _baselines(self, biases: Biases, ratings: csr_array, unit: float) -> tuple[Floats, Floats]:
         """What is added to the output for each row of the inputs, and to its bias at the start for each column."""

@@ -149,7 +149,7 @@ def _item_side(fitted: Fitted) -> Floats:
     """[M, K + 2]: factors, 1, mean + item bias; times `_user_side` it is a rating."""
     arrays = fitted.arrays
     of_item = arrays["mean"] + arrays["unit"] * arrays["item_bias"]
-    return np.c_[arrays["items"], np.ones(len(of_item)), of_item].astype(np.float32)
+    return np.c_[arrays["items"], np.ones(len(of_item), np.float32), of_item.astype(np.float32)]
 
 
 def _user_side(fitted: Fitted, l2: float, history: Interactions, rows: Rows) -> Floats:
@@ -159,7 +159,7 @@ def _user_side(fitted: Fitted, l2: float, history: Interactions, rows: Rows) -> 
     own = np.c_[arrays["users"][known], arrays["user_bias"][known]]
     for place in np.flatnonzero(known < 0):
         own[place] = _fold_in(fitted, l2, history, rows[place])
-    return np.c_[own * arrays["unit"], np.ones(len(rows))].astype(np.float32)
+    return np.c_[own * np.float32(arrays["unit"]), np.ones(len(rows), np.float32)]
 
 
 def _fold_in(fitted: Fitted, l2: float, history: Interactions, row: int) -> Floats:
