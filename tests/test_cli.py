@@ -93,6 +93,7 @@ def test_several_seeds_and_refitting(call, folder):
     code, out, _ = run(call, "--set", "seed=[0, 4]", "--set", "refit=true", "--set", "models.autorec.patience=2")
     assert code == 0
     assert "means over the seeds 0, 4" in out
+    assert "select s" in out
     report = json.loads(Path("out/report.json").read_text())
     digests = report["split"]["digests"]
     assert set(digests) == {"0", "4"}

@@ -2,7 +2,7 @@
 
 import logging
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -88,6 +88,7 @@ class Stopwatch(Callback):
 
     Attributes:
         seconds: of the blocks measured; of a training that an earlier process began, at least those of its epochs.
+        select_seconds: of the fit before, if there was one.
         peak_memory_mb: the highest resident memory of this process meanwhile, in units of 10^6 bytes; None where the system
             does not tell (it does on Linux).
         epochs, best_epoch: of the first training, the best by its validation values (the last if there are none); None if
@@ -95,6 +96,7 @@ class Stopwatch(Callback):
     """
 
     seconds: float = 0.0
+    select_seconds: float | None = None
     peak_memory_mb: float | None = None
     epochs: int | None = None
     best_epoch: int | None = None
@@ -103,8 +105,12 @@ class Stopwatch(Callback):
     _measures_memory: bool = field(default=False, init=False)
 
     def facts(self) -> dict[str, Any]:
-        """What it takes to make another one that goes on from here."""
+        """What it takes to make it again."""
         return {name: getattr(self, name) for name in ("seconds", "peak_memory_mb", "epochs", "best_epoch")}
+
+    def next(self) -> "Stopwatch":
+        """One for fitting again after this one's fit has found the best epoch."""
+        return replace(self, seconds=0.0, select_seconds=self.seconds)
 
     def __enter__(self) -> "Stopwatch":
         self._measures_memory = reset_peak_memory()

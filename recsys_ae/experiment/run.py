@@ -137,13 +137,14 @@ def _model(
             "metrics": test.metrics,
             "valid_metrics": valid_metrics,
             "counts": test.counts,
+            "select_seconds": trained.select_seconds,
             "fit_seconds": trained.seconds,
             "peak_memory_mb": trained.peak_memory_mb,
             "epochs": trained.epochs,
             "best_epoch": trained.best_epoch,
             "digest": model_digest(model),
         }
-        run.metrics({**result["metrics"], "fit_seconds": trained.seconds, "peak_memory_mb": trained.peak_memory_mb})
+        run.metrics({**result["metrics"], **{key: result[key] for key in ("select_seconds", "fit_seconds", "peak_memory_mb")}})
         run.metrics({f"valid_{key}": value for key, value in (valid_metrics or {}).items()})
         save_model(model, folder.model(name))
         run.artifact(folder.model(name), "model")
@@ -178,7 +179,7 @@ def _fit(
             return model, valid_metrics, trained
         selected = {"valid_metrics": valid_metrics, "trained": trained.facts()}
         folder.write_state(f"selected-{name}", selected)
-    trained = Stopwatch(**selected["trained"])
+    trained = Stopwatch(**selected["trained"]).next()
     with trained:
         model = refit_model(spec, split, seed, trained.best_epoch, second, [progress, trained])
     return model, selected["valid_metrics"], trained

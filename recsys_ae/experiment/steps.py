@@ -92,6 +92,7 @@ def summarise(runs: dict[int, dict[str, Any]]) -> dict[str, Any]:
         "metrics": _over([result["metrics"] for result in results], mean),
         "deviations": _over([result["metrics"] for result in results], stdev) if len(results) > 1 else None,
         "valid_metrics": _over([result["valid_metrics"] for result in results], mean) if results[0]["valid_metrics"] else None,
+        "select_seconds": _over([{"s": result["select_seconds"]} for result in results], mean)["s"],
         "fit_seconds": mean(result["fit_seconds"] for result in results),
         "peak_memory_mb": None if None in memory else max(memory),
         "runs": {str(seed): {name: value for name, value in run.items() if name != "params"} for seed, run in runs.items()},

@@ -13,6 +13,7 @@ from recsys_ae.errors import DataError
 from recsys_ae.files import whole_file
 
 NUMBER = "{:.4f}"
+SECONDS = ("select_seconds", "fit_seconds")  # of the fit that found the best epoch, if models are fitted again; of the last fit
 
 
 def write_report(report: dict[str, Any], folder: Path) -> None:
@@ -21,11 +22,11 @@ def write_report(report: dict[str, Any], folder: Path) -> None:
         writer = csv.writer(file)
         names, several = report["metrics"], len(report["seeds"]) > 1
         deviations = [f"{name} sd" for name in names if several]
-        writer.writerow(["model", *names, *deviations, "fit_seconds", "peak_memory_mb"])
+        writer.writerow(["model", *names, *deviations, *SECONDS, "peak_memory_mb"])
         for label, result in report["models"].items():
             values = [result["metrics"][name] for name in names]
             spread = [result["deviations"][name] for name in names if several]
-            writer.writerow([label, *values, *spread, result["fit_seconds"], result["peak_memory_mb"]])
+            writer.writerow([label, *values, *spread, *(result[name] for name in SECONDS), result["peak_memory_mb"]])
     with whole_file(folder / "report.json") as draft:
         draft.write_text(json.dumps(report, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
@@ -52,15 +53,18 @@ def results_table(report: dict[str, Any]) -> Table:
     table.add_column("model")
     for name in names:
         table.add_column(name, justify="right", no_wrap=True)
-    for name in ("fit s", "peak MB"):
+    shown = SECONDS if report["refit"] else SECONDS[1:]
+    for name in [*(name.replace("_seconds", " s") for name in shown), "peak MB"]:
         table.add_column(name, justify="right", no_wrap=True)
     for label, row in values.items():
+        result = report["models"][label]
         cells = [_cell(value, value is not None and value == top) for value, top in zip(row, best, strict=True)]
-        seconds, memory = report["models"][label]["fit_seconds"], report["models"][label]["peak_memory_mb"]
-        table.add_row(label, *cells, f"{seconds:.1f}", "-" if memory is None else f"{memory:.0f}")
+        memory = result["peak_memory_mb"]
+        table.add_row(label, *cells, *(f"{result[name]:.1f}" for name in shown), "-" if memory is None else f"{memory:.0f}")
     if (floor := report["dataset"].get("noise_floor")) is not None:
         table.add_section()
-        table.add_row("noise floor", *(_cell(floor if name == "rmse" else None) for name in names), "", "", style="dim")
+        blanks = [""] * (len(shown) + 1)
+        table.add_row("noise floor", *(_cell(floor if name == "rmse" else None) for name in names), *blanks, style="dim")
     return table
 
 
