@@ -1,0 +1,284 @@
+"""Ranking models on MovieLens 1M: this package against RecBole 1.2.1, and EASE against four implementations.
+
+    python -m venv peers
+    peers/bin/pip install recbole==1.2.1 "numpy==1.26.*" "pandas<3" "pyarrow==20.*" "setuptools<81" \
+        torch==VERSION lenskit rectools
+    RECSYS_AE_DATA=... python benchmarks/ranking_models.py --peer-python peers/bin/python [--only multvae] [--quality]
+
+VERSION being that of this package's own PyTorch, so that both sides multiply equally fast. LensKit and RecTools are for EASE
+only and may be left out.
+
+Every rating is an interaction; the training part of the split `per_user_80_20_test` is trained on. Both sides read the same
+text files, take batches of 256 users, and have two threads. Each training is a process of its own; the sides take turns, and
+which of them begins changes from round to round. An epoch is timed without validation, the first one of each process being
+left out; of the others the median counts, and of the rounds the median ratio. Memory is the peak of the whole process, with
+all that it imports and reads; on both sides more than half of it is there once PyTorch is imported.
+
+    model    architecture (D items)                                   RecBole's name
+    cdae     D-64-D, a vector of 64 for each user                     CDAE
+    multdae  D-600-200-600-D                                          MultiDAE
+    multvae  D-600-200-600-D                                          MultiVAE, latent_dimension 400: it halves that
+    recvae   encoder of five layers of 600, code of 200, linear decoder; an epoch is three passes for the encoder and one
+             for the decoder                                          RecVAE
+    ease     D-D, regularisation 1000                                 EASE
+
+All else is what each side has as its default: dropout 0.5, Adam, learning rate 0.001 on both.
+
+With `--quality` each autoencoder is also trained to its end, with a tenth of each user's training items held out for
+validation: until ten epochs brought nothing better, or 300. RecBole stops by NDCG@10, this package by NDCG@100; the time is
+from the start of the training, validation included, to the end of the best epoch, and the score is NDCG@10 there.
+
+Prints tables; the last line is one JSON object.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from recbole_peer import DATASET, EASE, PARTS, fit_times, inter_file, peak_memory, read_part
+
+from recsys_ae import IdMap, Interactions, Recommender, build_model, recommend
+from recsys_ae.core.trainer import Callback, Training
+from recsys_ae.models import MODELS
+
+BATCH, L2, QUALITY_EPOCHS, PATIENCE = 256, 1000.0, 300, 10
+PARAMS: dict[str, dict[str, Any]] = {
+    "cdae": {"hidden": 64},
+    "multdae": {"hidden": [600, 200]},
+    "multvae": {"hidden": [600, 200]},
+    "recvae": {"hidden": 600, "latent": 200},
+    "ease": {"l2": L2},
+}
+THREADS = (  # LensKit takes one thread if it is not told
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "NUMBA_NUM_THREADS",
+    "LK_NUM_THREADS",
+    "LK_NUM_BACKEND_THREADS",
+)
+ENVIRONMENT = dict.fromkeys(THREADS, "2")
+
+Job = dict[str, Any]
+Result = dict[str, Any]
+
+
+class Clock(Callback):
+    """Remembers the training, and seconds from the making of this to the end of each epoch."""
+
+    training: Training
+
+    def __init__(self) -> None:
+        self.started = time.perf_counter()
+        self.ends: list[float] = []
+
+    def on_start(self, training: Training) -> None:
+        self.training = training
+
+    def on_epoch(self, training: Training) -> None:
+        self.ends.append(time.perf_counter() - self.started)
+
+
+def own_side(job: Job) -> Result:
+    """What `recbole_peer` does, for this package."""
+    frames = {part: read_part(job["folder"], part) for part in PARTS}
+    everything = pd.concat(frames.values())
+    users, items = (IdMap(np.unique(everything[name])) for name in ("user_id", "item_id"))
+    train, valid = (Interactions.from_frame(frames[part], rating=None, users=users, items=items) for part in ("train", "valid"))
+    if job["model"] == "ease":
+        return own_ease(train, job)
+    training = {"epochs": job["epochs"], "batch_size": BATCH, "patience": job["patience"]}
+    model = build_model(job["model"], PARAMS[job["model"]] | training)
+    clock = Clock()
+    model.fit(train, valid=valid if job["validate"] else None, seed=1, callbacks=[clock])
+    result: Result = {"seconds": [epoch.seconds for epoch in clock.training.history], "peak": peak_memory()}
+    if clock.training.best is not None:
+        best = clock.training.best.number
+        result |= {"ndcg": ndcg(model, train, valid), "until_best": clock.ends[best - 1], "best_epoch": best}
+    return result
+
+
+def own_ease(train: Interactions, job: Job) -> Result:
+    model = build_model("ease", PARAMS["ease"])
+    seconds = fit_times(lambda: model.fit(train), job["epochs"])
+    peak = peak_memory()
+    assert model.fitted is not None
+    return {"seconds": seconds, "peak": peak, "weights": float(np.abs(model.fitted.arrays["weights"]).sum(dtype=np.float64))}
+
+
+def ndcg(model: Recommender, train: Interactions, valid: Interactions, k: int = 10) -> float:
+    """NDCG@k as RecBole has it: what a user trained with is left out, and the ideal list has min(k, held out) hits."""
+    rows = np.flatnonzero(np.diff(valid.matrix.indptr))
+    best = recommend(model, train, users=train.users.values[rows], k=k).item_rows
+    wanted = valid.matrix[rows]
+    hits = np.take_along_axis(wanted.toarray() > 0, best, axis=1)
+    discount = 1 / np.log2(np.arange(2, k + 2))
+    ideal = np.cumsum(discount)[np.minimum(k, np.diff(wanted.indptr)) - 1]
+    return float((hits @ discount / ideal).mean())
+
+
+def write_parts(folder: Path, parts: dict[str, pd.DataFrame]) -> Path:
+    """The parts as the text files that RecBole reads."""
+    (folder / DATASET).mkdir(parents=True)
+    for part, frame in parts.items():
+        frame.to_csv(inter_file(str(folder), part), sep="\t", index=False, header=["user_id:token", "item_id:token"])
+    return folder
+
+
+def prepare(folder: Path) -> tuple[Path, Path, int]:
+    """Folders for timing and for quality, and the number of items; all parts together are all ratings in both."""
+    source = Path(os.environ["RECSYS_AE_DATA"], "ml-1m")
+    ratings = pd.read_parquet(source / "ratings.parquet")[["user_id", "item_id"]]
+    is_test = pd.read_parquet(source / "splits.parquet")["per_user_80_20_test"].to_numpy()
+    train, test = ratings[~is_test], ratings[is_test]
+    by_user = train.sample(frac=1, random_state=0).groupby("user_id")["item_id"]
+    is_valid = (by_user.cumcount() < by_user.transform("size") // 10).reindex(train.index)
+    timing = {"train": train, "valid": test[::2], "test": test[1::2]}  # RecBole wants three
+    quality = {"train": train[~is_valid], "valid": train[is_valid], "test": test}
+    return write_parts(folder / "timing", timing), write_parts(folder / "quality", quality), ratings["item_id"].nunique()
+
+
+def run_child(command: list[str], job: Job) -> Result:
+    """The result of a process that is given the job; it may write what it likes beside the data."""
+    done = subprocess.run(
+        command, input=json.dumps(job), capture_output=True, text=True, env=os.environ | ENVIRONMENT, cwd=job["folder"]
+    )
+    if done.returncode != 0:
+        raise SystemExit(f"{command} failed on {job}:\n{done.stderr[-3000:]}")
+    result: Result = json.loads(done.stdout.splitlines()[-1])
+    return result
+
+
+class Sides:
+    """Starts the processes of both sides.
+
+    Args:
+        peer_python: the interpreter of the environment that holds RecBole.
+    """
+
+    def __init__(self, peer_python: str) -> None:
+        here = Path(__file__).resolve()
+        peer = str(here.with_name("recbole_peer.py"))
+        # A virtual environment is found by the path of its interpreter, so that path must not be resolved.
+        self.peer = [os.path.abspath(peer_python), peer]
+        self.commands = {"ours": [sys.executable, str(here), "--child"], "numpy": [sys.executable, peer]}
+
+    def run(self, side: str, job: Job) -> Result:
+        return run_child(self.commands.get(side, self.peer), job | {"peer": side})
+
+    def rounds(self, sides: list[str], job: Job, rounds: int) -> dict[str, list[Result]]:
+        """The results of each side in each round; every other round goes backwards."""
+        found: dict[str, list[Result]] = {side: [] for side in sides}
+        for number in range(rounds):
+            for side in sides if number % 2 == 0 else sides[::-1]:
+                found[side].append(self.run(side, job))
+        return found
+
+
+def epoch_seconds(result: Result) -> float:
+    """The median of all but the first."""
+    return statistics.median(result["seconds"][1:])
+
+
+def ratios(results: dict[str, list[Result]], figure: Any) -> list[float]:
+    """RecBole's figure over ours, of each round."""
+    return [figure(peer) / figure(own) for peer, own in zip(results["recbole"], results["ours"], strict=True)]
+
+
+def median(results: list[Result], figure: Any) -> float:
+    return statistics.median(map(figure, results))
+
+
+def compare_training(name: str, sides: Sides, job: Job, rounds: int) -> dict[str, float]:
+    """A line of the table; time and memory of RecBole over ours."""
+    results = sides.rounds(["recbole", "ours"], job, rounds)
+    faster, smaller = ratios(results, epoch_seconds), ratios(results, lambda result: result["peak"])
+    seconds = [median(results[side], epoch_seconds) for side in ("recbole", "ours")]
+    peaks = [median(results[side], lambda result: result["peak"]) for side in ("recbole", "ours")]
+    found = {"epoch_speedup": statistics.median(faster), "memory_ratio": statistics.median(smaller)}
+    spread = f"{min(faster):.2f}-{max(faster):.2f}"
+    print(
+        f"{name:10}{seconds[0]:10.3f}{seconds[1]:10.3f}{found['epoch_speedup']:10.2f}{spread:>14}"
+        f"{peaks[0]:12.0f}{peaks[1]:8.0f}{found['memory_ratio']:8.2f}",
+        flush=True,
+    )
+    return found
+
+
+def compare_quality(name: str, sides: Sides, job: Job) -> None:
+    """Lines of the table: one training of each side."""
+    for side in ("recbole", "ours"):
+        found = sides.run(side, job)
+        epochs = f"{found['best_epoch']}/{len(found['seconds'])}"
+        print(f"{name:10}{side:10}{found['until_best']:12.1f}{epochs:>12}{found['ndcg']:10.4f}", flush=True)
+
+
+def compare_ease(sides: Sides, job: Job, rounds: int) -> dict[str, float]:
+    """Lines of the table; our time over that of the fastest other one."""
+    results = sides.rounds([*EASE, "ours"], job, rounds)
+    print(f"\n{'ease':10}{'fit s':>10}{'first s':>10}{'MiB':>8}{'sum |B|':>12}")
+    times = {}
+    for side, found in results.items():
+        if "missing" in found[0]:
+            print(f"{side:10}left out: the environment of --peer-python has no {found[0]['missing']}")
+            continue
+        times[side] = median(found, epoch_seconds)
+        first, peak = median(found, lambda result: result["seconds"][0]), median(found, lambda result: result["peak"])
+        print(f"{side:10}{times[side]:10.3f}{first:10.3f}{peak:8.0f}{found[0]['weights']:12.2f}")
+    own = times.pop("ours")
+    return {"fit_time_over_fastest": own / min(times.values())}
+
+
+def main() -> None:
+    if sys.argv[1:] == ["--child"]:
+        print(json.dumps(own_side(json.load(sys.stdin))))
+        return
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--peer-python", required=True, help="the Python of an environment with RecBole")
+    parser.add_argument("--only", nargs="+", choices=list(PARAMS), default=list(PARAMS), help="these models")
+    parser.add_argument("--epochs", type=int, default=3, help="epochs (for ease: fits) timed in a process, beside the first")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--quality", action="store_true", help="also train the autoencoders to their end")
+    options = parser.parse_args()
+    known = [name for name in options.only if name in MODELS]
+    for name in options.only:
+        if name not in known:
+            print(f"{name}: skipped, this version of recsys_ae has no such model")
+    with tempfile.TemporaryDirectory() as folder:
+        print(json.dumps(measure(known, options, Path(folder))))
+
+
+def measure(names: list[str], options: argparse.Namespace, folder: Path) -> dict[str, dict[str, float]]:
+    """All tables, and what the last line tells."""
+    timing, quality, n_items = prepare(folder)
+    sides = Sides(options.peer_python)
+    common: Job = {"batch_size": BATCH, "patience": PATIENCE, "l2": L2, "n_items": n_items}
+    few: Job = common | {"folder": str(timing), "epochs": options.epochs + 1, "validate": False}
+    many: Job = common | {"folder": str(quality), "epochs": QUALITY_EPOCHS, "validate": True}
+    results: dict[str, dict[str, float]] = {}
+    autoencoders = [name for name in names if name != "ease"]
+    if autoencoders:
+        titles = f"{'RecBole s':>10}{'ours s':>10}{'speed-up':>10}{'of rounds':>14}{'RecBole MiB':>12}{'ours':>8}{'ratio':>8}"
+        print(f"{'epoch':10}{titles}", flush=True)
+    for name in autoencoders:
+        results[name] = compare_training(name, sides, few | {"model": name}, options.rounds)
+    if "ease" in names:
+        results["ease"] = compare_ease(sides, few | {"model": "ease"}, options.rounds)
+    if options.quality and autoencoders:
+        print(f"\n{'quality':10}{'':10}{'s to best':>12}{'epoch':>12}{'NDCG@10':>10}", flush=True)
+        for name in autoencoders:
+            compare_quality(name, sides, many | {"model": name})
+    return results
+
+
+if __name__ == "__main__":
+    main()
