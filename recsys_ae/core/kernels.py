@@ -83,6 +83,29 @@ def gather(values: Any, index: Any, out: Any) -> None:
         out[k] = values[index[k]]
 
 
+@njit(parallel=True, cache=True)
+def with_draws(indptr: Any, columns: Any, draws: Any, ratio: int, new_columns: Any, targets: Any, weights: Any) -> None:
+    """Rows in which each entry is followed by `ratio` columns that were drawn for it.
+
+    Args:
+        columns: increasing within each row.
+        draws: int64 [ratio * nnz].
+        new_columns, targets, weights: [(1 + ratio) * nnz]; the target is 1 for an entry and 0 for a draw, the weight 1, but 0
+            for a draw that hits an entry of its row.
+    """
+    for b in prange(len(indptr) - 1):
+        start, end = indptr[b], indptr[b + 1]
+        own = columns[start:end]
+        for k in range(start, end):
+            at = (1 + ratio) * k
+            new_columns[at], targets[at], weights[at] = columns[k], 1, 1
+            for n in range(ratio):
+                drawn = draws[ratio * k + n]
+                place = np.searchsorted(own, drawn)
+                hit = place < len(own) and own[place] == drawn
+                new_columns[at + 1 + n], targets[at + 1 + n], weights[at + 1 + n] = drawn, 0, 0 if hit else 1
+
+
 @njit(cache=True)
 def by_column(indptr: Any, columns: Any, width: int) -> Any:
     """The same pattern column by column.
@@ -160,6 +183,18 @@ def adam_columns(
             m[j] = first * m[j] + (one - first) * gradient[j]
             s[j] = second * s[j] + (one - second) * gradient[j] * gradient[j]
             w[j] -= step * m[j] / (np.sqrt(s[j] * unit) + eps)
+
+
+@njit(parallel=True, fastmath=FAST, cache=True)
+def adam(gradient: Any, weight: Any, mean: Any, square: Any, rate: Any, betas: Any, corrections: Any, eps: Any) -> None:
+    """One step of Adam for a whole parameter, all flat; see `adam_columns`."""
+    one = np.float32(1)
+    first, second = betas[0], betas[1]
+    step, unit = rate / corrections[0], one / corrections[1]
+    for j in prange(len(weight)):
+        mean[j] = first * mean[j] + (one - first) * gradient[j]
+        square[j] = second * square[j] + (one - second) * gradient[j] * gradient[j]
+        weight[j] -= step * mean[j] / (np.sqrt(square[j] * unit) + eps)
 
 
 @njit(cache=True)

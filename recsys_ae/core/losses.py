@@ -6,7 +6,9 @@ does not, or anything between. Sum and count are returned apart, because a mean 
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -52,5 +54,24 @@ def cross_entropy(prediction: Tensor, target: Tensor, weight: Tensor) -> LossSum
 
 def multinomial(logits: Tensor, rows: SparseRows) -> LossSum:
     """Sum over the entries of -log softmax(logits of their row) in nats, each counting 1; logits [B, D]."""
-    at = rows.row_of_entry()
-    return LossSum((logits.logsumexp(1)[at] - logits[at, rows.columns]).sum(), logits.new_tensor(len(at)))
+    total: Tensor = _Multinomial.apply(logits, rows)
+    return LossSum(total, total.new_tensor(len(rows.columns)))
+
+
+class _Multinomial(torch.autograd.Function):
+    """With one block [B, D] beside the logits, which becomes their gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, rows: SparseRows) -> Tensor:
+        ctx.dtype, ctx.rows = logits.dtype, rows
+        log_shares = torch.log_softmax(logits, 1, dtype=torch.float32)
+        ctx.save_for_backward(log_shares)
+        return -log_shares[rows.row_of_entry(), rows.columns].sum()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        (log_shares,) = ctx.saved_tensors
+        rows = ctx.rows
+        of_logits = log_shares.exp_().mul_(rows.lengths[:, None])
+        of_logits[rows.row_of_entry(), rows.columns] -= 1
+        return of_logits.mul_(gradient).to(ctx.dtype), None

@@ -91,46 +91,41 @@ class RowAdam(torch.optim.Optimizer):
                 loss = closure()
         group = self.param_groups[0]
         for weight in group["params"]:
+            by_rows = weight.__dict__.pop("row_gradient", None)
+            if weight.grad is None and (by_rows is None or by_rows.rows is None):
+                continue
             state = self.state[weight]
             if not state:
                 state["step"] = torch.zeros(())
                 state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(weight), torch.zeros_like(weight)
             state["step"] += 1
-            by_rows = weight.__dict__.pop("row_gradient", None)
             if weight.grad is None:
                 _step_rows(weight, by_rows, state, group)
             else:
-                whole = weight.grad if by_rows is None else weight.grad + by_rows.dense(weight)
-                _step_dense(weight, whole, state, group)
+                _step_dense(weight, weight.grad if by_rows is None else weight.grad + by_rows.dense(weight), state, group)
         return loss
 
 
-def _corrections(state: dict[str, Tensor], group: dict[str, Any]) -> tuple[float, float]:
-    return 1 - group["betas"][0] ** int(state["step"]), 1 - group["betas"][1] ** int(state["step"])
+def _numbers(state: dict[str, Tensor], group: dict[str, Any]) -> tuple[Any, ...]:
+    """Learning rate, decay rates of the averages, 1 - rate^step of each, epsilon, as the kernels take them."""
+    corrections = [1 - beta ** int(state["step"]) for beta in group["betas"]]
+    betas = np.array(group["betas"], np.float32)
+    return np.float32(group["lr"]), betas, np.array(corrections, np.float32), np.float32(group["eps"])
 
 
-def _step_rows(weight: Tensor, gradient: RowGradient | None, state: dict[str, Tensor], group: dict[str, Any]) -> None:
-    if gradient is None or gradient.rows is None:
-        return
+def _step_rows(weight: Tensor, gradient: RowGradient, state: dict[str, Tensor], group: dict[str, Any]) -> None:
+    assert gradient.rows is not None
     shrink = weight.new_zeros(len(weight)) if gradient.shrink is None else gradient.shrink
     terms = [*gradient.terms, (weight.new_empty(0), weight.new_empty(0, 0))][:2]
     kernels.adam_columns(
         *gradient.rows.columnwise()[0],
         *(array.numpy() for term in terms for array in term),
         shrink.numpy(),
-        weight.numpy(),
-        state["exp_avg"].numpy(),
-        state["exp_avg_sq"].numpy(),
-        np.float32(group["lr"]),
-        np.array(group["betas"], np.float32),
-        np.array(_corrections(state, group), np.float32),
-        np.float32(group["eps"]),
+        *(array.numpy() for array in (weight, state["exp_avg"], state["exp_avg_sq"])),
+        *_numbers(state, group),
     )
 
 
 def _step_dense(weight: Tensor, gradient: Tensor, state: dict[str, Tensor], group: dict[str, Any]) -> None:
-    mean, square = state["exp_avg"], state["exp_avg_sq"]
-    first, second = _corrections(state, group)
-    mean.lerp_(gradient, 1 - group["betas"][0])
-    square.mul_(group["betas"][1]).addcmul_(gradient, gradient, value=1 - group["betas"][1])
-    weight.addcdiv_(mean / first, (square / second).sqrt_().add_(group["eps"]), value=-group["lr"])
+    arrays = (gradient.contiguous(), weight, state["exp_avg"], state["exp_avg_sq"])
+    kernels.adam(*(array.view(-1).numpy() for array in arrays), *_numbers(state, group))

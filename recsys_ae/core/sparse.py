@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 from torch.nn import functional
 
 from recsys_ae.core import kernels
@@ -97,6 +97,21 @@ class SparseRows:
         block = self.values.new_zeros(len(self), self.width)
         block[self.row_of_entry(), self.columns] = self.values
         return block
+
+
+def with_negatives(rows: SparseRows, ratio: int, generator: Generator) -> tuple[SparseRows, Tensor]:
+    """The entries of `rows`, and for each of them `ratio` columns drawn from all with equal chances.
+
+    Returns:
+        Rows with (1 + ratio) * nnz entries: 1 for an entry of `rows`, 0 for a drawn column; and a weight for each, which is 0
+        where a drawn column is an entry of its row and therefore no negative, else 1.
+    """
+    draws = torch.randint(rows.width, (ratio * len(rows.columns),), generator=generator)
+    n = (1 + ratio) * len(rows.columns)
+    columns, targets, weights = torch.empty(n, dtype=torch.int64), torch.empty(n), torch.empty(n)
+    arrays = [array.numpy() for array in (rows.indptr, rows.columns, draws)]
+    kernels.with_draws(*arrays, ratio, *(array.numpy() for array in (columns, targets, weights)))
+    return SparseRows(rows.rows, (1 + ratio) * rows.indptr, columns, targets, rows.width), weights
 
 
 class RowGradient:

@@ -50,6 +50,10 @@ class VariationalAutoencoder(nn.Module):
         """Logits [B, D] of the mean code."""
         return self.decode(self.encode(x)[0])
 
+    def wide_weights(self) -> list[nn.Parameter]:
+        """The weight matrices [D, hidden[0]] of the first and the last layer."""
+        return self.body.wide_weights()
+
 
 def sample(mean: Tensor, log_variance: Tensor, generator: Generator) -> Tensor:
     """A code [B, K] drawn from each normal distribution, differentiable in its parameters."""

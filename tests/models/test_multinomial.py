@@ -8,7 +8,8 @@ from recsys_ae import build_model, evaluate
 from recsys_ae.core.losses import multinomial
 from recsys_ae.core.sparse import SparseRows
 from recsys_ae.interactions import Split
-from recsys_ae.models.multinomial import CountingVAE, Variational, unit_rows
+from recsys_ae.models.multinomial import CountingVAE, Variational
+from recsys_ae.models.neural import unit_rows
 from recsys_ae.models.training import observed_rows, ranking_validation
 from recsys_ae.splitting import random
 

@@ -1,0 +1,173 @@
+"""RecVAE: the variational autoencoder with a composite prior, weights of the divergence per user, and alternating training."""
+
+import math
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Generator, Tensor, nn
+from torch.nn import functional
+
+from recsys_ae.core.losses import LossSum, multinomial
+from recsys_ae.core.sparse import SparseRows, wide_input, wide_output
+from recsys_ae.core.trainer import Alternating, Batch, Turn
+from recsys_ae.core.variational import sample
+from recsys_ae.models.neural import NeuralRanker, hide, unit_rows
+
+LAYERS = 5
+EPSILON = 0.1  # of the normalisation of layers
+SHARES = (3 / 20, 3 / 4, 1 / 10)  # of the standard normal, the earlier posterior and the wide normal distribution in the prior
+WIDE_LOG_VARIANCE = 10.0
+
+
+class Encoder(nn.Module):
+    """D -> mean and log variance of the code [B, K]: five densely connected layers of H units, each normalised.
+
+    Layer l is norm(swish(W_l h_{l-1} + b_l + h_1 + ... + h_{l-1})).
+    """
+
+    def __init__(self, width: int, hidden: int, latent: int, generator: Generator | None) -> None:
+        super().__init__()
+
+        def weight(rows: int, columns: int) -> nn.Parameter:
+            return nn.Parameter(torch.randn(rows, columns, generator=generator) * (2 / (rows + columns)) ** 0.5)
+
+        self.input_weight = weight(width, hidden)
+        self.weights = nn.ParameterList([weight(hidden, hidden) for _ in range(LAYERS - 1)])
+        self.biases = nn.ParameterList([nn.Parameter(torch.zeros(hidden)) for _ in range(LAYERS)])
+        self.norms = nn.ModuleList([nn.LayerNorm(hidden, eps=EPSILON) for _ in range(LAYERS)])
+        self.mean_weight, self.log_variance_weight = weight(latent, hidden), weight(latent, hidden)
+        self.mean_bias, self.log_variance_bias = nn.Parameter(torch.zeros(latent)), nn.Parameter(torch.zeros(latent))
+
+    def forward(self, x: SparseRows | Tensor) -> tuple[Tensor, Tensor]:
+        layer = self.norms[0](functional.silu(wide_input(x, self.input_weight, self.biases[0])))
+        total = layer
+        for weight, bias, norm in zip(self.weights, self.biases[1:], self.norms[1:], strict=True):
+            layer = norm(functional.silu(functional.linear(layer, weight, bias) + total))
+            total = total + layer
+        mean = functional.linear(layer, self.mean_weight, self.mean_bias)
+        return mean, functional.linear(layer, self.log_variance_weight, self.log_variance_bias)
+
+
+class Network(nn.Module):
+    """The encoder and a linear decoder of its codes."""
+
+    def __init__(self, width: int, hidden: int, latent: int, generator: Generator | None) -> None:
+        super().__init__()
+        self.encoder = Encoder(width, hidden, latent, generator)
+        std = (2 / (width + latent)) ** 0.5
+        self.output_weight = nn.Parameter(torch.randn(width, latent, generator=generator) * std)
+        self.output_bias = nn.Parameter(torch.zeros(width))
+
+    def forward(self, x: SparseRows) -> Tensor:
+        """Logits [B, D] of the mean code."""
+        return wide_output(self.encoder(x)[0], self.output_weight, self.output_bias)
+
+
+class InTraining(nn.Module):
+    """The network, and its encoder as it was when the decoder was last trained."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.network = network
+        self.earlier = deepcopy(network.encoder).requires_grad_(False)
+
+    def wide_weights(self) -> list[nn.Parameter]:
+        return [self.network.encoder.input_weight, self.network.output_weight]
+
+
+def remember(module: nn.Module) -> None:
+    """From now on, the earlier encoder is the present one."""
+    assert isinstance(module, InTraining)
+    module.earlier.load_state_dict(module.network.encoder.state_dict())
+
+
+@dataclass(frozen=True)
+class EncoderTurn:
+    """The multinomial loss of each user's items given some of them, plus gamma * n times the divergence from the prior.
+
+    n is the user's number of items; the divergence is estimated from one sampled code. The decoder stays as it is.
+    """
+
+    dropout: float
+    gamma: float
+
+    def loss(self, module: nn.Module, batch: Batch, generator: Generator) -> LossSum:
+        assert isinstance(module, InTraining)
+        assert isinstance(batch, SparseRows)
+        network = module.network
+        mean, log_variance = network.encoder(hide(batch, self.dropout, generator))
+        code = sample(mean, log_variance, generator)
+        found = multinomial(wide_output(code, network.output_weight.detach(), network.output_bias.detach()), batch)
+        with torch.no_grad():
+            earlier = module.earlier(unit_rows(batch))
+        divergence = normal_log_density(code, mean, log_variance).sum(1) - composite_log_density(code, *earlier).sum(1)
+        return LossSum(found.total + self.gamma * (batch.lengths * divergence).sum(), found.count)
+
+    def penalty(self, module: nn.Module, batch: Batch) -> Tensor:
+        return torch.zeros(())
+
+
+@dataclass(frozen=True)
+class DecoderTurn:
+    """The multinomial loss of each user's items given all of them. The encoder stays as it is."""
+
+    def loss(self, module: nn.Module, batch: Batch, generator: Generator) -> LossSum:
+        assert isinstance(module, InTraining)
+        assert isinstance(batch, SparseRows)
+        network = module.network
+        with torch.no_grad():
+            mean, log_variance = network.encoder(unit_rows(batch))
+            code = sample(mean, log_variance, generator)
+        return multinomial(wide_output(code, network.output_weight, network.output_bias), batch)
+
+    def penalty(self, module: nn.Module, batch: Batch) -> Tensor:
+        return torch.zeros(())
+
+
+def normal_log_density(x: Tensor, mean: Tensor, log_variance: Tensor) -> Tensor:
+    """Of each entry of x under a normal distribution of its own."""
+    return -(math.log(2 * math.pi) + log_variance + (x - mean).square() / log_variance.exp()) / 2
+
+
+def composite_log_density(code: Tensor, mean: Tensor, log_variance: Tensor) -> Tensor:
+    """Of each entry under the prior: a standard normal, an earlier posterior and a wide normal distribution, in `SHARES`."""
+    zero = torch.zeros_like(code)
+    parts = [(zero, zero), (mean, log_variance), (zero, zero + WIDE_LOG_VARIANCE)]
+    densities = [math.log(share) + normal_log_density(code, *part) for share, part in zip(SHARES, parts, strict=True)]
+    return torch.stack(densities).logsumexp(0)
+
+
+@dataclass
+class RecVAE(NeuralRanker):
+    """Variational autoencoder whose prior remembers the codes of the epoch before.
+
+    Source: Shenbin et al. 2020: composite prior, weight of the divergence proportional to the length of the history,
+    encoder and decoder trained in turns, the latter from whole histories. Scores are of the mean code. Works for any
+    user; one without history gets the same list as all such users.
+
+    Attributes:
+        hidden, latent: units in each of the encoder's five layers; size of the code.
+        gamma: weight of the divergence for each item of the history.
+        encoder_passes: over all users in each epoch, with inputs hidden; the decoder has one, with whole rows.
+        Others: see `NeuralRanker`.
+    """
+
+    hidden: Annotated[int, Field(ge=1)] = 600
+    latent: Annotated[int, Field(ge=1)] = 200
+    gamma: Annotated[float, Field(ge=0)] = 0.005
+    encoder_passes: Annotated[int, Field(ge=1)] = 3
+    learning_rate: Annotated[float, Field(gt=0)] = 5e-4
+
+    def _network(self, width: int, generator: Generator | None) -> Network:
+        return Network(width, self.hidden, self.latent, generator)
+
+    def _in_training(self, network: nn.Module) -> InTraining:
+        assert isinstance(network, Network)
+        return InTraining(network)
+
+    def _objective(self) -> Alternating:
+        encoder = Turn(EncoderTurn(self.dropout, self.gamma), self.encoder_passes, after=remember)
+        return Alternating([encoder, Turn(DecoderTurn())])
