@@ -9,6 +9,7 @@ MODELS = Registry(
         "multvae": "recsys_ae.models.multinomial:MultVAE",
         "multdae": "recsys_ae.models.multinomial:MultDAE",
         "ease": "recsys_ae.models.ease:EASE",
+        "sparse_ease": "recsys_ae.models.sparse_ease:SparseEASE",
         "mf": "recsys_ae.models.mf:MatrixFactorisation",
         "pca": "recsys_ae.models.pca:PCA",
         "als": "recsys_ae.models.als:ALS",
