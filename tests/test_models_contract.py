@@ -19,7 +19,8 @@ from recsys_ae.models.storage import model_digest, parameters
 FITTED: dict[str, object] = {}
 TRAINED = [name for name, (kind, _) in VARIANTS.items() if kind in ("autorec", "mf", "multvae", "multdae")]  # by gradient
 TASTELESS = {"bias", "popularity"}
-OF_CLICKS = {"multvae", "multdae", "ease", "als", "itemknn", "rp3beta"}  # the value of an interaction does not matter
+# Those to which the value of an interaction does not matter.
+OF_CLICKS = {"multvae", "multdae", "ease", "sparse_ease", "als", "itemknn", "rp3beta"}
 
 
 def make(name: str):

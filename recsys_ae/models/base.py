@@ -3,6 +3,7 @@
 N users and M items of a history, B rows of users, K list length.
 """
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,7 @@ from recsys_ae.interactions import IdMap, Interactions, Rows
 
 Floats = NDArray[np.float32]
 BATCH_USERS = 1024
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,19 @@ def available_memory() -> int | None:
     except OSError:
         return None
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable")), None)
+
+
+def check_memory(what: str, needed: int, seconds: float, way_out: str) -> None:
+    """Say what a fit is about to take, before it allocates anything.
+
+    Raises:
+        ConfigError: so many bytes are not free; the message ends with the `way_out`.
+    """
+    there = available_memory()
+    if there is not None and needed > there:
+        raise ConfigError(f"{what} needs {needed / 1e9:.1f} GB of memory, and {there / 1e9:.1f} GB are free; {way_out}")
+    duration = f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} minutes"
+    logger.info("%s: %.1f GB of memory, about %s", what, needed / 1e9, duration)
 
 
 def clip(ratings: Floats, fitted: Fitted) -> Floats:

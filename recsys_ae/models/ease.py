@@ -8,10 +8,15 @@ import numpy as np
 from pydantic import Field
 
 from recsys_ae.core.linear import gram, invert
-from recsys_ae.errors import ConfigError
 from recsys_ae.interactions import Interactions, Rows, ones
-from recsys_ae.models.base import Fitted, Floats, available_memory, fitted_state
+from recsys_ae.models.base import Fitted, Floats, check_memory, fitted_state
 from recsys_ae.models.sides import weighted_history
+
+OPERATIONS = 1e11  # a second, roughly, of two cores: for saying how long it will take
+WAY_OUT = (
+    "for so many items use sparse_ease, whose memory grows with the pairs of items that occur together, "
+    "or elsa, whose memory grows with the items"
+)
 
 
 @dataclass
@@ -25,8 +30,8 @@ class EASE:
     autoencoder whose inputs are hidden with probability p and whose loss is of the hidden ones only (EDLAE, Steck 2020,
     with emphasis a = 1, b = 0): l_i = l2 + p / (1 - p) * (interactions of item i).
 
-    Memory: 6 M^2 bytes while fitting, 4 M^2 afterwards; time: about 0.7 M^3 multiplications and additions. `fit` refuses
-    before it allocates anything if the memory is not there.
+    Memory: 6 M^2 bytes while fitting, 4 M^2 afterwards; time: about 0.7 M^3 multiplications and additions. `fit` says
+    so, and refuses before it allocates anything if the memory is not there; `sparse_ease` needs less.
 
     Attributes:
         l2: regularisation, in interactions.
@@ -47,7 +52,8 @@ class EASE:
         seed: int = 0,
         callbacks: Sequence[Any] = (),
     ) -> Self:
-        _check_memory(train.n_items)
+        m = train.n_items
+        check_memory(f"ease on {m} items", 6 * m**2, 2 * 0.7 * m**3 / OPERATIONS, WAY_OUT)
         inverse = gram(ones(train.matrix))
         diagonal = np.diag_indices(train.n_items)
         inverse[diagonal] += self.l2 + self.dropout / (1 - self.dropout) * inverse[diagonal]
@@ -59,12 +65,3 @@ class EASE:
 
     def scores(self, history: Interactions, rows: Rows) -> Floats:
         return weighted_history(history.matrix[rows], fitted_state(self, history).arrays["weights"])
-
-
-def _check_memory(n_items: int) -> None:
-    needed, there = 6 * n_items**2, available_memory()
-    if there is not None and needed > there:
-        raise ConfigError(
-            f"ease on {n_items} items needs {needed / 1e9:.1f} GB of memory, and {there / 1e9:.1f} GB are free; "
-            "for so many items use rp3beta or itemknn, whose memory grows with the interactions"
-        )

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse import csr_array, random_array
 
@@ -12,6 +12,7 @@ def covariance(size: int, seed: int = 0) -> np.ndarray:
     return (x.T @ x + np.eye(size)).astype(np.float32)
 
 
+@settings(deadline=None)  # the first example compiles
 @given(st.integers(1, 30), st.integers(0, 100))
 def test_gram_is_the_dense_product(width, seed):
     rows = csr_array(random_array((17, width), density=0.3, rng=np.random.default_rng(seed)), dtype=np.float32)
@@ -33,3 +34,17 @@ def test_what_has_no_such_inverse_is_refused(base, monkeypatch):
     monkeypatch.setattr(linear, "BASE", base)
     with pytest.raises(ValueError, match="not positive definite"):
         linear.invert(-covariance(20))
+
+
+@settings(deadline=None)
+@given(st.integers(1, 30), st.integers(0, 100))
+def test_regressions_count_before_they_solve(width, seed):
+    x = csr_array(random_array((17, width), density=0.2, rng=np.random.default_rng(seed)), dtype=np.float32)
+    x.data[:] = 1
+    gram = x.toarray().T @ x.toarray()
+    together = (gram > 0) & ~np.eye(width, dtype=bool)
+    regressions = linear.NeighbourRegressions(x, 3)
+    assert regressions.pairs == together.sum() / 2
+    weights = regressions.solve(np.arange(1, width + 1, dtype=np.float32))
+    np.testing.assert_array_equal(np.diff(weights.tocsc().indptr), np.minimum(together.sum(axis=0), 3))
+    assert regressions.memory >= 8 * regressions.pairs + 24 * weights.nnz

@@ -4,7 +4,7 @@ from builders import planted, random_interactions
 
 from recsys_ae import build_model
 from recsys_ae.errors import ConfigError
-from recsys_ae.models import ease
+from recsys_ae.models import base
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.4])
@@ -27,6 +27,12 @@ def test_each_column_is_a_ridge_regression_on_the_other_items(dropout):
 
 
 def test_too_many_items_are_refused_before_anything_is_allocated(monkeypatch):
-    monkeypatch.setattr(ease, "available_memory", lambda: 100)
-    with pytest.raises(ConfigError, match=r"ease on 7 items needs .* use rp3beta or itemknn"):
+    monkeypatch.setattr(base, "available_memory", lambda: 100)
+    with pytest.raises(ConfigError, match=r"ease on 7 items needs .* use sparse_ease, .* or elsa,"):
         build_model("ease", {}).fit(planted())
+
+
+def test_what_it_takes_is_said(caplog):
+    with caplog.at_level("INFO", logger="recsys_ae"):
+        build_model("ease", {}).fit(planted())
+    assert "ease on 7 items: 0.0 GB of memory, about 0 s" in caplog.text
