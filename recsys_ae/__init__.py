@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from recsys_ae.export.local import export_recommendations, read_recommendations
     from recsys_ae.interactions import IdMap, Interactions, Split
     from recsys_ae.models.base import Recommender, TopK, predict, recommend
+    from recsys_ae.models.explanation import explain
+    from recsys_ae.models.similar import similar_items, similar_users
     from recsys_ae.models.storage import build_model, load_model, save_model
 
 _PLACES = {
@@ -26,6 +28,7 @@ _PLACES = {
     "build_model": "models.storage",
     "evaluate": "evaluation.evaluator",
     "evaluate_recommendations": "evaluation.evaluator",
+    "explain": "models.explanation",
     "export_recommendations": "export.local",
     "load_model": "models.storage",
     "predict": "models.base",
@@ -33,6 +36,8 @@ _PLACES = {
     "read_recommendations": "export.local",
     "recommend": "models.base",
     "save_model": "models.storage",
+    "similar_items": "models.similar",
+    "similar_users": "models.similar",
 }
 
 __all__ = [
@@ -45,6 +50,7 @@ __all__ = [
     "build_model",
     "evaluate",
     "evaluate_recommendations",
+    "explain",
     "export_recommendations",
     "load_model",
     "predict",
@@ -52,6 +58,8 @@ __all__ = [
     "read_recommendations",
     "recommend",
     "save_model",
+    "similar_items",
+    "similar_users",
 ]
 
 

@@ -24,6 +24,10 @@ class UnknownIdError(DataError):
     """A user or item id that an `IdMap` does not hold."""
 
 
+class ColdUserError(DataError):
+    """A user of whom a model has nothing to go by, where that is declared to be an error."""
+
+
 class NotFittedError(RecsysError):
     """A model was asked for scores before `fit`."""
 

@@ -9,18 +9,22 @@ from builders import VARIANTS, clicks, held_out, planted, taste
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from recsys_ae import IdMap, build_model, load_model, predict, recommend, save_model
+from recsys_ae import IdMap, build_model, explain, load_model, predict, recommend, save_model, similar_items, similar_users
 from recsys_ae.core.trainer import Callback
-from recsys_ae.errors import ConfigError, DataError, NotFittedError
+from recsys_ae.errors import ColdUserError, ConfigError, DataError, NotFittedError
 from recsys_ae.interactions import Interactions
 from recsys_ae.models import MODELS
+from recsys_ae.models.base import Additive, HasItemVectors, HasUserVectors
 from recsys_ae.models.storage import model_digest, parameters
+from recsys_ae.models.training import ranking_validation
 
 FITTED: dict[str, object] = {}
-TRAINED = [name for name, (kind, _) in VARIANTS.items() if kind in ("autorec", "mf", "multvae", "multdae")]  # by gradient
+BY_GRADIENT = {"autorec", "mf", "multvae", "multdae", "recvae", "cdae", "elsa"}
+TRAINED = [name for name, (kind, _) in VARIANTS.items() if kind in BY_GRADIENT]
 TASTELESS = {"bias", "popularity"}
 # Those to which the value of an interaction does not matter.
-OF_CLICKS = {"multvae", "multdae", "ease", "sparse_ease", "als", "itemknn", "rp3beta"}
+OF_CLICKS = {"multvae", "multdae", "recvae", "cdae", "elsa", "ease", "sparse_ease", "als", "bpr", "itemknn", "rp3beta"}
+OF_USERS = {"bpr"}
 
 
 def make(name: str):
@@ -38,6 +42,14 @@ def model(name):
     if name not in FITTED:
         FITTED[name] = make(name).fit(planted(), seed=0)
     return FITTED[name]
+
+
+@pytest.fixture
+def of_likes(name):
+    """The model, fitted on the liked pairs only if values of interactions do not matter to it, and what it was fitted on."""
+    if VARIANTS[name][0] not in OF_CLICKS:
+        return FITTED.setdefault(name, make(name).fit(planted(), seed=0)), planted()
+    return FITTED.setdefault(f"{name} of clicks", make(name).fit(clicks(), seed=0)), clicks()
 
 
 def everything(data: Interactions) -> np.ndarray:
@@ -85,9 +97,10 @@ def test_what_else_is_liked_is_learned_from_clicks(name):
     for user in range(12):
         left_out = held_out()[user] & likes[user]
         assert (scores[user][left_out] > scores[user][~likes[user]].max()).all()
-    stranger = replace(data, matrix=data.matrix[[9]], users=IdMap(["stranger"]))
-    ones = model.scores(stranger, np.array([0]))[0]
-    assert ones[4:].min() > ones[:4].max()
+    if VARIANTS[name][0] not in OF_USERS:
+        stranger = replace(data, matrix=data.matrix[[9]], users=IdMap(["stranger"]))
+        ones = model.scores(stranger, np.array([0]))[0]
+        assert ones[4:].min() > ones[:4].max()
     louder = replace(data, matrix=3 * data.matrix, scale=None)
     np.testing.assert_array_equal(make(name).fit(louder, seed=0).scores(louder, everything(data)), scores)
 
@@ -128,6 +141,10 @@ def test_new_user_is_scored_without_training(name, model):
     """A stranger with the history of a known user of the minority taste gets the like-minded user's favourites."""
     data = planted()
     stranger = replace(data, matrix=data.matrix[[9]], users=IdMap(["stranger"]))
+    if VARIANTS[name][0] in OF_USERS:
+        with pytest.raises(ColdUserError, match="nothing to go by for user 'stranger'"):
+            model.scores(stranger, np.array([0]))
+        return
     scores = model.scores(stranger, np.array([0]))[0]
     assert np.isfinite(scores).all()
     if name not in TASTELESS and VARIANTS[name][0] not in OF_CLICKS:
@@ -183,11 +200,14 @@ def test_training_users_and_items_without_ratings(name):
     data = planted()
     train = data.where((data.user_rows() != 2) & (data.item_rows() != 5))
     model = make(name).fit(train, seed=0)
-    assert np.isfinite(model.scores(train, everything(train))).all()
-    assert np.isfinite(model.scores(data, everything(data))).all()
+    everyone = everything(data)
+    if VARIANTS[name][0] in OF_USERS:
+        everyone = everyone[everyone != 2]
+    assert np.isfinite(model.scores(train, everyone)).all()
+    assert np.isfinite(model.scores(data, everyone)).all()
 
 
-@pytest.mark.parametrize("name", TRAINED)
+@pytest.mark.parametrize("name", [name for name in TRAINED if VARIANTS[name][0] not in OF_CLICKS])
 def test_validation_decides_when_to_stop(name):
     """Given the noise of one rating turned round, early stopping keeps other weights than training to the end."""
     kind, params = VARIANTS[name]
@@ -207,11 +227,23 @@ def test_validation_decides_when_to_stop(name):
     assert errors[0] < errors[1]
 
 
+@pytest.mark.parametrize("name", [name for name in TRAINED if VARIANTS[name][0] in OF_CLICKS])
+def test_validation_on_a_ranking_decides_when_to_stop(name):
+    """If what is wanted in validation is what nobody likes, early stopping keeps weights under which it ranks higher."""
+    kind, params = VARIANTS[name]
+    slow = {**params, "learning_rate": params["learning_rate"] / 5}
+    train, wrong = clicks(), planted().where(planted().matrix.data == 1)
+    stopped = build_model(kind, {**slow, "patience": 3}).fit(train, valid=wrong, seed=0)
+    to_the_end = build_model(kind, slow).fit(train, seed=0)
+    errors = [ranking_validation(model.scores, train, wrong)() for model in (stopped, to_the_end)]
+    assert errors[0] < errors[1]
+
+
 @pytest.mark.parametrize("name", TRAINED)
 def test_held_out_users_are_validated_with_their_history(name):
     """Users who are absent from training have a history when they are validated, or early stopping would see nothing."""
     kind, params = VARIANTS[name]
-    data = planted()
+    data = clicks() if kind in OF_CLICKS else planted()
     held, target = data.user_rows() % 4 == 3, np.arange(len(data)) % 3 == 0
     train, fold_in, valid = data.where(~held), data.where(held & ~target), data.where(held & target)
     seen: list[float] = []
@@ -251,3 +283,88 @@ def test_recommendations_keep_their_contract(model, k, candidates, exclude, excl
 
 def test_small_parameters_cover_all_models():
     assert set(builders.SMALL) == set(MODELS)
+
+
+def with_a_cold_user() -> Interactions:
+    """The planted data, in which user 3 has done nothing."""
+    return planted().where(planted().user_rows() != 3)
+
+
+def test_cold_users_get_what_is_declared(model):
+    history = with_a_cold_user()
+    everyone = recommend(model, history, k=3)
+    counts = np.bincount(planted().item_rows(), minlength=7)
+    assert everyone.item_rows[3].tolist() == np.lexsort((np.arange(7), -counts))[:3].tolist()
+    skipped = recommend(model, history, k=3, cold="skip").to_frame()
+    assert set(skipped["user_id"]) == set(history.users.values) - {"u03"}
+    with pytest.raises(ColdUserError, match=r"user 'u03' \(1 of 12 users\)"):
+        recommend(model, history, k=3, cold="error")
+    others = np.flatnonzero(np.arange(12) != 3)
+    np.testing.assert_array_equal(
+        everyone.item_rows[others], recommend(model, history, users=history.users.values[others], k=3, cold="error").item_rows
+    )
+
+
+def test_explanations_are_of_the_items_in_the_history(model):
+    """Their sum is the score if scores are sums; otherwise each is what the score loses without the item."""
+    data = planted()
+    found = explain(model, data, "u09", 101)
+    assert sorted(found["item_id"]) == sorted(data.items.values[data.matrix[[9]].indices])
+    assert (np.diff(found["contribution"]) <= 0).all()
+    score = model.scores(data, np.array([9]))[0, 1]
+    if isinstance(model, Additive):
+        np.testing.assert_allclose(found["contribution"].sum(), score, rtol=1e-4, atol=1e-5)
+        return
+    without = data.where((data.user_rows() != 9) | (data.items.values[data.item_rows()] != found["item_id"].iloc[0]))
+    expected = score - model.scores(without, np.array([9]))[0, 1]
+    np.testing.assert_allclose(found["contribution"].iloc[0], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_similar_items_share_their_audience(name, of_likes):
+    model, _ = of_likes
+    if VARIANTS[name][0] in TASTELESS:
+        with pytest.raises(ConfigError, match="no representation of items"):
+            similar_items(model, [100])
+        return
+    assert isinstance(model, HasItemVectors | Additive)
+    found = similar_items(model, [105, 101], k=2)
+    assert found["rank"].tolist() == [1, 2, 1, 2]
+    assert set(found["similar_id"][found["item_id"] == 105]) <= {104, 106}
+    assert set(found["similar_id"][found["item_id"] == 101]) <= {100, 102, 103}
+    assert (found.groupby("item_id", sort=False)["similarity"].diff().dropna() <= 0).all()
+
+
+def test_similar_users_share_their_taste(of_likes):
+    model, data = of_likes
+    if not isinstance(model, HasUserVectors):
+        with pytest.raises(ConfigError, match="no representation of users"):
+            similar_users(model, data, ["u00"])
+        return
+    found = similar_users(model, data, ["u09", "u02"], k=3)
+    assert set(found["similar_id"][found["user_id"] == "u09"]) == {"u08", "u10", "u11"}
+    assert "u02" not in set(found["similar_id"][found["user_id"] == "u02"])
+
+
+def test_a_fit_can_start_from_a_fitted_model(name, model):
+    """With an item and a user more: the first step of a model by gradient is where the earlier one had come."""
+    kind, params = VARIANTS[name]
+    data = planted()
+    dense = np.c_[data.matrix.toarray(), np.r_[np.zeros(8), np.full(4, 5)]]
+    dense = np.r_[dense, dense[[9]]]
+    more = builders.from_dense(dense, dense > 0, scale=(1.0, 5.0))
+    if kind not in BY_GRADIENT:
+        fresh, warm = make(name).fit(more, seed=0), make(name).fit(more, seed=0, start=model)
+        scores = [fitted.scores(more, np.arange(13)) for fitted in (fresh, warm)]
+        assert scores[1].shape == (13, 8)
+        if kind not in ("als", "bpr"):
+            np.testing.assert_array_equal(scores[0], scores[1])
+        return
+    barely = {**params, "epochs": 1, "learning_rate": 1e-6}
+    warm = build_model(kind, barely).fit(more, seed=0, start=model)
+    fresh = build_model(kind, barely).fit(more, seed=0)
+    expected = model.scores(data, np.arange(12))
+    history = more.where(more.items.values[more.item_rows()] != 107)
+    far, near = (np.abs(fitted.scores(history, np.arange(12))[:, :7] - expected).mean() for fitted in (fresh, warm))
+    assert near < 0.5 * far
+    with pytest.raises(ConfigError, match="cannot start from a Popularity"):
+        make(name).fit(more, start=build_model("popularity", {}).fit(data))

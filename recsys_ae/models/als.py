@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from recsys_ae.interactions import Interactions, Rows, ones
-from recsys_ae.models.base import Fitted, Floats, fitted_state
+from recsys_ae.models.base import Fitted, Floats, Recommender, fitted_state, inherit, started_from
 from recsys_ae.models.rivals import fitted_by_implicit
 
 
@@ -43,26 +43,38 @@ class ALS:
         valid_history: Interactions | None = None,
         seed: int = 0,
         callbacks: Sequence[Any] = (),
+        start: Recommender | None = None,
     ) -> Self:
         from implicit.cpu.als import AlternatingLeastSquares
 
+        before = started_from(self, start)
+
         def make() -> Any:
             options = {"regularization": self.l2, "alpha": self.alpha, "iterations": self.epochs, "random_state": seed}
-            return AlternatingLeastSquares(self.factors, **options)
+            model = AlternatingLeastSquares(self.factors, **options)
+            if before is not None:  # with random factors for items that it does not know, as without a start
+                model.item_factors = np.random.default_rng(seed).random((train.n_items, self.factors), np.float32) * 0.01
+                inherit(model.item_factors, before.arrays["items"], train.items, before.items)
+            return model
 
         model = fitted_by_implicit(make, ones(train.matrix))
         seen = np.bincount(train.matrix.indices, minlength=train.n_items) > 0
         items = np.where(seen[:, None], model.item_factors, 0).astype(np.float32)
-        self.fitted = Fitted(train.items, user_ids=train.users.kind, arrays={"items": items})
+        self.fitted = Fitted.on(train, {"items": items})
         return self
 
     def scores(self, history: Interactions, rows: Rows) -> Floats:
+        return self.user_vectors(history, rows) @ self.item_vectors().T
+
+    def item_vectors(self) -> Floats:
+        return np.asarray(fitted_state(self).arrays["items"])
+
+    def user_vectors(self, history: Interactions, rows: Rows) -> Floats:
         items = fitted_state(self, history).arrays["items"]
         base = items.T @ items + self.l2 * np.eye(self.factors, dtype=np.float32)
         matrix = history.matrix[rows]
         parts = zip(matrix.indptr[:-1], matrix.indptr[1:], strict=True)
-        users = np.stack([self._half_step(items[matrix.indices[start:end]], base) for start, end in parts])
-        return users @ items.T
+        return np.stack([self._half_step(items[matrix.indices[start:end]], base) for start, end in parts])
 
     def _half_step(self, own: NDArray[np.float32], base: NDArray[np.float32]) -> NDArray[np.float32]:
         """[K]: the user's factors for which the objective is least, `own` [n, K] being the factors of their items."""

@@ -18,7 +18,7 @@ from recsys_ae.core.sparse import SparseRows
 from recsys_ae.core.trainer import Callback, TrainConfig, fit
 from recsys_ae.errors import ConfigError
 from recsys_ae.interactions import Interactions, Rows
-from recsys_ae.models.base import Fitted, Floats, clip, fitted_state, rating_scale
+from recsys_ae.models.base import Fitted, Floats, Recommender, clip, fitted_state, rating_scale, started_from
 from recsys_ae.models.bias import Biases
 from recsys_ae.models.sides import pair_products, ridge, trained_rows
 from recsys_ae.models.training import (
@@ -29,6 +29,7 @@ from recsys_ae.models.training import (
     l2_of,
     load_weights,
     observed_rows,
+    start_from,
     validation,
     weights_of,
 )
@@ -106,7 +107,9 @@ class AutoRec:
         valid_history: Interactions | None = None,
         seed: int = 0,
         callbacks: Sequence[Callback] = (),
+        start: Recommender | None = None,
     ) -> Self:
+        before = started_from(self, start)
         biases = Biases.fit(train)
         scale = rating_scale(train)
         by_user = self._inputs(train.matrix, scale)
@@ -115,8 +118,11 @@ class AutoRec:
         module = self._module(inputs.shape[1], torch.Generator().manual_seed(seed))
         rows, offset = observed_rows(inputs), torch.from_numpy(of_rows)
         with torch.no_grad():
-            start = torch.from_numpy(of_columns) + rows.values.mean()
-            module.output_bias.copy_(torch.logit(start, 0.01) if self.output == "sigmoid" else start)
+            level = torch.from_numpy(of_columns) + rows.values.mean()
+            module.output_bias.copy_(torch.logit(level, 0.01) if self.output == "sigmoid" else level)
+        if before is not None:
+            columns = (train.items, before.items) if self.axis == "user" else (train.users, before.users or train.users)
+            start_from(module, before.arrays, *columns)
 
         def predicted(shown: SparseRows, at: SparseRows) -> torch.Tensor:
             output: torch.Tensor = module(shown, at)
@@ -131,7 +137,7 @@ class AutoRec:
             arrays = {**known, **weights_of(module)}
             if self.axis == "item":
                 arrays["item_side"] = _hidden_side(module, inputs, of_rows)
-            return Fitted(train.items, users, scale, train.users.kind, arrays)
+            return Fitted.on(train, arrays, users=users, scale=scale)
 
         fit(
             module,
@@ -154,6 +160,12 @@ class AutoRec:
     def predict_rows(self, history: Interactions, user_rows: Rows, item_rows: Rows) -> Floats:
         return clip(self._scorer(history).predict_rows(history, user_rows, item_rows), fitted_state(self))
 
+    def item_vectors(self) -> Floats:
+        return self._scorer(None).item_side[:, :-2]
+
+    def user_vectors(self, history: Interactions, rows: Rows) -> Floats:
+        return self._scorer(history).user_side(history, rows)[:, :-2]
+
     def _module(self, width: int, generator: torch.Generator | None) -> Autoencoder:
         return Autoencoder(
             width,
@@ -165,7 +177,7 @@ class AutoRec:
             generator=generator,
         )
 
-    def _scorer(self, history: Interactions) -> "_Scorer":
+    def _scorer(self, history: Interactions | None) -> "_Scorer":
         """The fitted network, rebuilt from its arrays when they have changed."""
         fitted = fitted_state(self, history)
         if self._built is None or self._built.fitted is not fitted:
@@ -213,12 +225,12 @@ class _Scorer:
 
     def scores(self, history: Interactions, rows: Rows) -> Floats:
         baseline = self.biases.block(history, rows)
-        scores = self._to_rating(self._user_side(history, rows) @ self.item_side.T)
+        scores = self._to_rating(self.user_side(history, rows) @ self.item_side.T)
         return np.where(self._known_users(history, rows)[:, None] & self.rated_items, scores, baseline)
 
     def predict_rows(self, history: Interactions, user_rows: Rows, item_rows: Rows) -> Floats:
         baseline = self.biases.pairs(history, user_rows, item_rows)
-        products = pair_products(lambda rows: self._user_side(history, rows), self.item_side, user_rows, item_rows)
+        products = pair_products(lambda rows: self.user_side(history, rows), self.item_side, user_rows, item_rows)
         everyone = np.arange(history.n_users)
         known = self._known_users(history, everyone)[user_rows] & self.rated_items[item_rows]
         return np.where(known, self._to_rating(products), baseline)
@@ -235,7 +247,7 @@ class _Scorer:
         output = product if self.options.output == "identity" else expit(product)
         return (low + unit * output).astype(np.float32)
 
-    def _user_side(self, history: Interactions, rows: Rows) -> Floats:
+    def user_side(self, history: Interactions, rows: Rows) -> Floats:
         """[B, H + 2]"""
         if self.options.axis == "user":
             ratings = history.matrix[rows]

@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from recsys_ae.errors import ConfigError, DataError, NotFittedError
-from recsys_ae.interactions import IdMap, Interactions, Rows
+from recsys_ae.errors import ColdUserError, ConfigError, DataError, NotFittedError
+from recsys_ae.interactions import IdMap, Interactions, Rows, shown
 
 Floats = NDArray[np.float32]
 BATCH_USERS = 1024
@@ -30,7 +30,7 @@ class Fitted:
         users: the training users, for models that keep something about each of them, else None.
         scale: range of predicted ratings.
         user_ids: the type of user ids in the training data, which histories and exported lists share.
-        arrays: what was learned.
+        arrays: what was learned; `popularity`, float32 [M], is how many interactions each item had in training.
     """
 
     items: IdMap
@@ -38,6 +38,19 @@ class Fitted:
     scale: tuple[float, float] | None = None
     user_ids: Literal["int", "str"] = "int"
     arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+
+    @classmethod
+    def on(
+        cls,
+        train: Interactions,
+        arrays: Mapping[str, NDArray[Any]],
+        *,
+        users: IdMap | None = None,
+        scale: tuple[float, float] | None = None,
+    ) -> "Fitted":
+        """What was learned from `train`."""
+        popularity = np.bincount(train.matrix.indices, minlength=train.n_items).astype(np.float32)
+        return cls(train.items, users, scale, train.users.kind, {**arrays, "popularity": popularity})
 
 
 class Recommender(Protocol):
@@ -62,12 +75,15 @@ class Recommender(Protocol):
         valid_history: Interactions | None = None,
         seed: int = 0,
         callbacks: Sequence[Any] = (),
+        start: "Recommender | None" = None,
     ) -> Self:
         """Learn from `train` and return the model itself.
 
         Args:
             valid: interactions (same ids) on which early stopping judges.
             valid_history: what is known of users when `valid` is predicted, if that is more than `train`.
+            start: a fitted model of the same kind and sizes, whose parameters are the starting point; those of users and
+                items that it does not know start afresh. Models in closed form have no starting point and ignore it.
         """
 
     def scores(self, history: Interactions, rows: Rows) -> Floats:
@@ -80,6 +96,38 @@ class RatingPredictor(Recommender, Protocol):
 
     def predict_rows(self, history: Interactions, user_rows: Rows, item_rows: Rows) -> Floats:
         """Predicted ratings of the pairs (user_rows[n], item_rows[n]) -> float32 [n], within the rating scale."""
+
+
+@runtime_checkable
+class KnowsUsers(Recommender, Protocol):
+    """A recommender that has nothing to say about some users who have a history, because it was not trained on them."""
+
+    def covers(self, history: Interactions, rows: Rows) -> NDArray[np.bool_]:
+        """bool [B]: whether the model can score the users at `rows`; `scores` raises `ColdUserError` for others."""
+
+
+@runtime_checkable
+class HasItemVectors(Recommender, Protocol):
+    """A recommender in which each item has a vector, near those of items that go together with it."""
+
+    def item_vectors(self) -> Floats:
+        """float32 [M, H]"""
+
+
+@runtime_checkable
+class HasUserVectors(Recommender, Protocol):
+    """A recommender in which each user has a vector, found from their history."""
+
+    def user_vectors(self, history: Interactions, rows: Rows) -> Floats:
+        """float32 [B, H]"""
+
+
+@runtime_checkable
+class Additive(Recommender, Protocol):
+    """A recommender whose scores are sums of a weight for each item in the history, whatever its value."""
+
+    def item_weights(self, rows: Rows) -> Floats:
+        """float32 [B, M]: what having the item at `rows` [B] in the history adds to the score of each item."""
 
 
 def fitted_state(model: Recommender, history: Interactions | None = None) -> Fitted:
@@ -97,6 +145,33 @@ def fitted_state(model: Recommender, history: Interactions | None = None) -> Fit
             "build the history with items=model.fitted.items"
         )
     return model.fitted
+
+
+def started_from(model: Recommender, start: Recommender | None) -> Fitted | None:
+    """What the model to start from has learned, None if there is none.
+
+    Raises:
+        ConfigError: it is of another kind.
+        NotFittedError: it is not fitted.
+    """
+    if start is None:
+        return None
+    if type(start) is not type(model):
+        raise ConfigError(f"{type(model).__name__} cannot start from a {type(start).__name__}; give a model of the same kind")
+    return fitted_state(start)
+
+
+def inherit(new: Any, old: Any, new_ids: IdMap, old_ids: IdMap) -> None:
+    """Overwrite the rows of `new` [n, ...] whose ids `old_ids` has too by their rows of `old` (arrays or tensors).
+
+    Raises:
+        ConfigError: the rows have another shape.
+    """
+    if new.shape[1:] != old.shape[1:]:
+        raise ConfigError(f"the model to start from has other sizes: {tuple(old.shape[1:])}, here {tuple(new.shape[1:])}")
+    rows = old_ids.find(new_ids.values)
+    known = np.flatnonzero(rows >= 0)
+    new[known] = old[rows[known]]
 
 
 def rating_scale(train: Interactions) -> tuple[float, float]:
@@ -161,6 +236,15 @@ class TopK:
         )
 
 
+Cold = Literal["error", "popular", "skip"]
+
+
+def covered(model: Recommender, history: Interactions, rows: Rows) -> NDArray[np.bool_]:
+    """bool [B]: of whom the model has anything to go by: users with a history and, if it has to be, a part in the training."""
+    has_history = np.diff(history.matrix.indptr)[rows] > 0
+    return has_history & model.covers(history, rows) if isinstance(model, KnowsUsers) else has_history
+
+
 def recommend(
     model: Recommender,
     history: Interactions,
@@ -170,6 +254,7 @@ def recommend(
     exclude_seen: bool = True,
     candidates: ArrayLike | None = None,
     exclude: ArrayLike | None = None,
+    cold: Cold = "popular",
 ) -> TopK:
     """The best `k` items for each user, highest score first, equal scores by item row.
 
@@ -179,17 +264,20 @@ def recommend(
         exclude_seen: leave out the items in the user's history.
         candidates: external ids of the only items that may be recommended.
         exclude: external ids of items that may not.
+        cold: what users get of whom the model has nothing to go by, see `covered`: the most popular items of the training
+            data (`popular`), an empty list (`skip`), or nobody gets anything (`error`).
 
     Returns:
         For each user exactly min(k, number of items that remain) items; K is min(k, number of items).
 
     Raises:
         UnknownIdError: a user or item that is not in the history.
+        ColdUserError: there is such a user, and `cold` is `error`.
         ConfigError: k < 1.
     """
     rows = np.arange(history.n_users) if users is None else history.users.rows(users)
     allowed = allowed_items(history.items, candidates, exclude)
-    blocks = list(recommend_blocks(model, history, rows, k, exclude_seen=exclude_seen, allowed=allowed))
+    blocks = list(recommend_blocks(model, history, rows, k, exclude_seen=exclude_seen, allowed=allowed, cold=cold))
     return TopK(
         users=np.concatenate([block.users for block in blocks]) if blocks else history.users.values[:0],
         item_rows=np.concatenate([block.item_rows for block in blocks]) if blocks else np.empty((0, 0), np.int64),
@@ -223,6 +311,7 @@ def recommend_blocks(
     *,
     exclude_seen: bool = True,
     allowed: NDArray[np.bool_] | None = None,
+    cold: Cold = "popular",
     batch_users: int = BATCH_USERS,
 ) -> Iterator[TopK]:
     """`recommend` for the users at `rows` of `history`, `batch_users` at a time: memory is one block of scores.
@@ -233,11 +322,13 @@ def recommend_blocks(
     if k < 1 or batch_users < 1:
         raise ConfigError(f"k and batch_users must be at least 1, got {k} and {batch_users}")
     fitted_state(model, history)
+    known = covered(model, history, rows)
+    if cold == "error":
+        check_covered(known, history, rows)
     k = min(k, history.n_items)
     for start in range(0, len(rows), batch_users):
         block = rows[start : start + batch_users]
-        scores = np.array(model.scores(history, block), np.float32)  # a copy: what is excluded is written into it
-        scores[np.isnan(scores)] = -np.inf
+        scores = _block_scores(model, history, block, known[start : start + batch_users], cold)
         if allowed is not None:
             scores[:, ~allowed] = -np.inf
         if exclude_seen:
@@ -245,6 +336,28 @@ def recommend_blocks(
             scores[np.repeat(np.arange(len(block)), np.diff(seen.indptr)), seen.indices] = -np.inf
         item_rows, best = top_k(scores, k)
         yield TopK(history.users.values[block], item_rows, best, history.items)
+
+
+def check_covered(known: NDArray[np.bool_], history: Interactions, rows: Rows) -> None:
+    """Raise `ColdUserError` if any of the users at `rows` [B] is not `known` [B]."""
+    if not known.all():
+        first = history.users.values[rows[np.flatnonzero(~known)[0]]]
+        raise ColdUserError(
+            f"the model has nothing to go by for user {shown(first)} ({int((~known).sum())} of {len(rows)} users): no history, "
+            "or no part in the training of a model that needs it; use cold: popular or skip, or fit again"
+        )
+
+
+def _block_scores(model: Recommender, history: Interactions, block: Rows, known: NDArray[np.bool_], cold: Cold) -> Floats:
+    """[B, M], NaN being -inf; of those who are not `known` [B], the popularity of items, or -inf everywhere."""
+    if known.all():
+        scores = np.array(model.scores(history, block), np.float32)  # a copy: what is excluded is written into it
+    else:
+        scores = np.empty((len(block), history.n_items), np.float32)
+        scores[known] = model.scores(history, block[known])
+        scores[~known] = fitted_state(model).arrays["popularity"] if cold == "popular" else -np.inf
+    scores[np.isnan(scores)] = -np.inf
+    return scores
 
 
 def allowed_items(items: IdMap, candidates: ArrayLike | None, exclude: ArrayLike | None) -> NDArray[np.bool_] | None:

@@ -10,7 +10,7 @@ from pydantic import Field
 from scipy.sparse import csr_array
 
 from recsys_ae.interactions import Interactions, Rows
-from recsys_ae.models.base import Fitted, Floats, clip, fitted_state, rating_scale
+from recsys_ae.models.base import Fitted, Floats, Recommender, clip, fitted_state, rating_scale
 
 SWEEPS = 15  # the alternation changes the fourth decimal of the RMSE no more after half as many
 TINY = 1e-12  # instead of dividing 0 by 0 where nothing was rated and nothing regularises
@@ -95,9 +95,10 @@ class Bias:
         valid_history: Interactions | None = None,
         seed: int = 0,
         callbacks: Sequence[Any] = (),
+        start: Recommender | None = None,
     ) -> Self:
         biases = Biases.fit(train, self.user_reg, self.item_reg)
-        self.fitted = Fitted(train.items, scale=rating_scale(train), user_ids=train.users.kind, arrays=biases.arrays())
+        self.fitted = Fitted.on(train, biases.arrays(), scale=rating_scale(train))
         return self
 
     def scores(self, history: Interactions, rows: Rows) -> Floats:

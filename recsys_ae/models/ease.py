@@ -9,7 +9,7 @@ from pydantic import Field
 
 from recsys_ae.core.linear import gram, invert
 from recsys_ae.interactions import Interactions, Rows, ones
-from recsys_ae.models.base import Fitted, Floats, check_memory, fitted_state
+from recsys_ae.models.base import Fitted, Floats, Recommender, check_memory, fitted_state
 from recsys_ae.models.sides import weighted_history
 
 OPERATIONS = 1e11  # a second, roughly, of two cores: for saying how long it will take
@@ -51,6 +51,7 @@ class EASE:
         valid_history: Interactions | None = None,
         seed: int = 0,
         callbacks: Sequence[Any] = (),
+        start: Recommender | None = None,
     ) -> Self:
         m = train.n_items
         check_memory(f"ease on {m} items", 6 * m**2, 2 * 0.7 * m**3 / OPERATIONS, WAY_OUT)
@@ -60,8 +61,11 @@ class EASE:
         invert(inverse)
         weights = np.divide(inverse, -inverse[diagonal], out=inverse)
         weights[diagonal] = 0
-        self.fitted = Fitted(train.items, user_ids=train.users.kind, arrays={"weights": weights})
+        self.fitted = Fitted.on(train, {"weights": weights})
         return self
 
     def scores(self, history: Interactions, rows: Rows) -> Floats:
         return weighted_history(history.matrix[rows], fitted_state(self, history).arrays["weights"])
+
+    def item_weights(self, rows: Rows) -> Floats:
+        return np.asarray(fitted_state(self).arrays["weights"][rows])

@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal, Self
 
+import numpy as np
 from pydantic import Field
 
 from recsys_ae.interactions import Interactions, Rows, ones
-from recsys_ae.models.base import Fitted, Floats, fitted_state
+from recsys_ae.models.base import Fitted, Floats, Recommender, fitted_state
 from recsys_ae.models.rivals import fitted_by_implicit
-from recsys_ae.models.sides import sparse_arrays, sparse_weighted_history
+from recsys_ae.models.sides import sparse_arrays, sparse_weighted_history, sparse_weights
 
 
 @dataclass
@@ -37,13 +38,17 @@ class ItemKNN:
         valid_history: Interactions | None = None,
         seed: int = 0,
         callbacks: Sequence[Any] = (),
+        start: Recommender | None = None,
     ) -> Self:
         from implicit.nearest_neighbours import BM25Recommender, CosineRecommender, TFIDFRecommender
 
         kinds = {"cosine": CosineRecommender, "tfidf": TFIDFRecommender, "bm25": BM25Recommender}
         model = fitted_by_implicit(lambda: kinds[self.similarity](K=self.neighbours), ones(train.matrix))
-        self.fitted = Fitted(train.items, user_ids=train.users.kind, arrays=sparse_arrays(model.similarity))
+        self.fitted = Fitted.on(train, sparse_arrays(model.similarity))
         return self
 
     def scores(self, history: Interactions, rows: Rows) -> Floats:
         return sparse_weighted_history(history.matrix[rows], fitted_state(self, history))
+
+    def item_weights(self, rows: Rows) -> Floats:
+        return np.asarray(sparse_weights(fitted_state(self))[rows].toarray())

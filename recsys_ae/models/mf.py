@@ -14,7 +14,7 @@ from recsys_ae.core.losses import LossSum
 from recsys_ae.core.sparse import SparseRows
 from recsys_ae.core.trainer import Batch, Callback, TrainConfig, fit
 from recsys_ae.interactions import Interactions, Rows
-from recsys_ae.models.base import Fitted, Floats, clip, fitted_state, rating_scale
+from recsys_ae.models.base import Fitted, Floats, Recommender, clip, fitted_state, inherit, rating_scale, started_from
 from recsys_ae.models.sides import pair_products, ridge, trained_rows
 from recsys_ae.models.training import observed_rows, validation
 
@@ -104,6 +104,7 @@ class MatrixFactorisation:
         valid_history: Interactions | None = None,
         seed: int = 0,
         callbacks: Sequence[Callback] = (),
+        start: Recommender | None = None,
     ) -> Self:
         ratings = train.matrix.data
         known = {
@@ -113,13 +114,18 @@ class MatrixFactorisation:
         }
         rated = torch.from_numpy(np.bincount(train.matrix.indices, minlength=train.n_items) > 0)
         module = Factors(train.n_users, rated, self.factors, self.init_std, Generator().manual_seed(seed))
+        if (before := started_from(self, start)) is not None:
+            assert before.users is not None
+            users, items = (train.users, before.users), (train.items, before.items)
+            for name, ids in (("users", users), ("user_bias", users), ("items", items), ("item_bias", items)):
+                inherit(getattr(module, name).detach(), torch.from_numpy(before.arrays[name]), *ids)
         rows = observed_rows(train.matrix)
         rows = rows.with_values((rows.values - float(known["mean"][0])) / float(known["unit"][0]))
         scale = rating_scale(train)
 
         def state() -> Fitted:
             learned = {name: weight.detach().numpy().copy() for name, weight in module.named_parameters()}
-            return Fitted(train.items, train.users, scale, train.users.kind, {**known, **learned})
+            return Fitted.on(train, {**known, **learned}, users=train.users, scale=scale)
 
         fit(
             module,
@@ -135,6 +141,12 @@ class MatrixFactorisation:
     def scores(self, history: Interactions, rows: Rows) -> Floats:
         fitted = fitted_state(self, history)
         return _user_side(fitted, self.l2, history, rows) @ _item_side(fitted).T
+
+    def item_vectors(self) -> Floats:
+        return np.asarray(fitted_state(self).arrays["items"])
+
+    def user_vectors(self, history: Interactions, rows: Rows) -> Floats:
+        return _user_side(fitted_state(self, history), self.l2, history, rows)[:, : self.factors]
 
     def predict_rows(self, history: Interactions, user_rows: Rows, item_rows: Rows) -> Floats:
         return _predict(fitted_state(self, history), self.l2, history, user_rows, item_rows)

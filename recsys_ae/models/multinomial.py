@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field
@@ -89,10 +89,10 @@ class MultDAE(NeuralRanker):
         super().__post_init__()
         ACTIVATIONS.check(self.activation)
 
-    def _network(self, width: int, generator: Generator | None) -> nn.Module:
-        return Autoencoder(width, as_sizes(self.hidden), activation=self.activation, generator=generator)
+    def _network(self, n_items: int, n_users: int, generator: Generator | None) -> nn.Module:
+        return Autoencoder(n_items, as_sizes(self.hidden), activation=self.activation, generator=generator)
 
-    def _objective(self) -> Denoising:
+    def _objective(self, rows: SparseRows) -> Denoising:
         return Denoising(self.dropout, self.l2)
 
 
@@ -115,13 +115,18 @@ class MultVAE(NeuralRanker):
     beta: Annotated[float, Field(ge=0)] = 0.2
     anneal: Annotated[int, Field(ge=0)] = 1000
     activation: str = "tanh"
+    item_vectors_at: ClassVar[str] = "module.body.output_weight"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         ACTIVATIONS.check(self.activation)
 
-    def _network(self, width: int, generator: Generator | None) -> nn.Module:
-        return CountingVAE(width, as_sizes(self.hidden), self.activation, generator)
+    def _network(self, n_items: int, n_users: int, generator: Generator | None) -> nn.Module:
+        return CountingVAE(n_items, as_sizes(self.hidden), self.activation, generator)
 
-    def _objective(self) -> Variational:
+    def _objective(self, rows: SparseRows) -> Variational:
         return Variational(self.dropout, self.beta, self.anneal)
+
+    def _code(self, network: nn.Module, rows: SparseRows) -> Tensor:
+        assert isinstance(network, CountingVAE)
+        return network.encode(rows)[0]

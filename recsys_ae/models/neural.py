@@ -2,9 +2,10 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, ClassVar, Self
 
+import numpy as np
 import torch
 from pydantic import Field
 from torch import Generator, Tensor, nn
@@ -13,8 +14,9 @@ from recsys_ae.core.corruption import Masking
 from recsys_ae.core.sparse import SparseRows
 from recsys_ae.core.trainer import AnyObjective, Callback, Precision, TrainConfig, fit
 from recsys_ae.interactions import Interactions, Rows, ones
-from recsys_ae.models.base import Fitted, Floats, fitted_state
-from recsys_ae.models.training import load_weights, observed_rows, ranking_validation, weights_of
+from recsys_ae.models.base import Fitted, Floats, Recommender, fitted_state, started_from
+from recsys_ae.models.sides import trained_rows
+from recsys_ae.models.training import load_weights, observed_rows, ranking_validation, start_from, weights_of
 
 
 @dataclass
@@ -36,21 +38,28 @@ class NeuralRanker(ABC):
     precision: Precision = "float32"
     fitted: Fitted | None = field(default=None, init=False, repr=False)
     predicts_ratings: ClassVar[bool] = False
+    of_users: ClassVar[bool] = False  # whether the network has parameters for each training user
+    item_vectors_at: ClassVar[str] = "module.output_weight"
 
     def __post_init__(self) -> None:
         self._built: tuple[Fitted, nn.Module] | None = None
 
     @abstractmethod
-    def _network(self, width: int, generator: Generator | None) -> nn.Module:
-        """Rows [B, width] -> scores [B, width]."""
+    def _network(self, n_items: int, n_users: int, generator: Generator | None) -> nn.Module:
+        """A module with `forward(rows)` -> scores [B, n_items] and `encode(rows)`; rows are as `unit_rows` makes them."""
 
     @abstractmethod
-    def _objective(self) -> AnyObjective:
-        """What is minimised."""
+    def _objective(self, rows: SparseRows) -> AnyObjective:
+        """What is minimised over these rows."""
 
     def _in_training(self, network: nn.Module) -> nn.Module:
         """The module that is trained: the network, and what it needs only meanwhile."""
         return network
+
+    def _code(self, network: nn.Module, rows: SparseRows) -> Tensor:
+        """[B, H]: what the network makes of each row, before it comes to items."""
+        code: Tensor = network.encode(rows)  # type: ignore[operator]
+        return code
 
     def fit(
         self,
@@ -60,28 +69,61 @@ class NeuralRanker(ABC):
         valid_history: Interactions | None = None,
         seed: int = 0,
         callbacks: Sequence[Callback] = (),
+        start: Recommender | None = None,
     ) -> Self:
-        network = self._network(train.n_items, Generator().manual_seed(seed))
+        network = self._network(train.n_items, train.n_users, Generator().manual_seed(seed))
+        if (before := started_from(self, start)) is not None:
+            start_from(network, before.arrays, train.items, before.items, train.users, before.users)
+        known = {"trained_users": np.diff(train.matrix.indptr) > 0} if self.of_users else {}
+        about = Fitted.on(train, known, users=train.users if self.of_users else None)
+        rows = observed_rows(ones(train.matrix))
+
+        def scores(history: Interactions, rows: Rows) -> Floats:
+            with torch.no_grad():
+                outputs: Tensor = network(self._rows(about, history, rows))
+            return outputs.numpy()
+
         fit(
             self._in_training(network),
-            self._objective(),
-            observed_rows(ones(train.matrix)),
+            self._objective(rows),
+            rows,
             TrainConfig(
                 self.epochs, self.batch_size, "adam", self.learning_rate, self.decay, self.patience, seed, self.precision
             ),
-            valid=ranking_validation(lambda history, rows: _outputs(network, history, rows), valid_history or train, valid),
+            valid=ranking_validation(scores, valid_history or train, valid),
             callbacks=callbacks,
         )
-        self.fitted = Fitted(train.items, user_ids=train.users.kind, arrays=weights_of(network))
+        self.fitted = replace(about, arrays={**about.arrays, **weights_of(network)})
         return self
 
+    @torch.no_grad()
     def scores(self, history: Interactions, rows: Rows) -> Floats:
+        scores: Tensor = self._fitted_network(history)(self._rows(fitted_state(self), history, rows))
+        return scores.numpy()
+
+    def item_vectors(self) -> Floats:
+        return np.asarray(fitted_state(self).arrays[self.item_vectors_at])
+
+    @torch.no_grad()
+    def user_vectors(self, history: Interactions, rows: Rows) -> Floats:
+        return self._code(self._fitted_network(history), self._rows(fitted_state(self), history, rows)).numpy()
+
+    def _fitted_network(self, history: Interactions) -> nn.Module:
+        """The network, rebuilt from the fitted arrays when they have changed."""
         fitted = fitted_state(self, history)
         if self._built is None or self._built[0] is not fitted:
-            network = self._network(len(fitted.items), None)
+            network = self._network(len(fitted.items), len(fitted.users or ()), None)
             load_weights(network, fitted.arrays)
             self._built = fitted, network
-        return _outputs(self._built[1], history, rows)
+        return self._built[1]
+
+    def _rows(self, fitted: Fitted, history: Interactions, rows: Rows) -> SparseRows:
+        """The users at `rows` as the network sees them; if `of_users`, with the numbers of their training rows, -1 for none."""
+        seen = ones(history.matrix[rows])
+        shown = SparseRows.from_arrays(seen.indptr, seen.indices, seen.data, seen.shape[1])
+        if self.of_users:
+            shown = replace(shown, rows=torch.from_numpy(trained_rows(fitted, history, rows)))
+        return unit_rows(shown)
 
 
 def unit_rows(rows: SparseRows) -> SparseRows:
@@ -96,10 +138,3 @@ def hide(rows: SparseRows, dropout: float, generator: Generator) -> SparseRows:
     shown = Masking(dropout)(unit_rows(rows), generator)
     assert isinstance(shown, SparseRows)
     return shown
-
-
-def _outputs(network: nn.Module, history: Interactions, rows: Rows) -> Floats:
-    seen = ones(history.matrix[rows])
-    with torch.no_grad():
-        outputs: Tensor = network(unit_rows(SparseRows.from_arrays(seen.indptr, seen.indices, seen.data, seen.shape[1])))
-    return outputs.numpy()

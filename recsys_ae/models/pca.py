@@ -11,7 +11,7 @@ from scipy.sparse.linalg import svds
 
 from recsys_ae.errors import ConfigError
 from recsys_ae.interactions import Interactions, Rows
-from recsys_ae.models.base import Fitted, Floats, clip, fitted_state, rating_scale
+from recsys_ae.models.base import Fitted, Floats, Recommender, clip, fitted_state, rating_scale
 from recsys_ae.models.bias import Biases
 from recsys_ae.models.sides import pair_products
 
@@ -47,6 +47,7 @@ class PCA:
         valid_history: Interactions | None = None,
         seed: int = 0,
         callbacks: Sequence[Any] = (),
+        start: Recommender | None = None,
     ) -> Self:
         limit = min(train.matrix.shape) - 1
         if self.factors > limit:
@@ -58,12 +59,7 @@ class PCA:
             start = np.random.default_rng(seed).normal(size=min(train.matrix.shape))
             _, _, found = svds(centred, k=self.factors, v0=start, return_singular_vectors="vh")
             components[:] = found[::-1].T  # strongest first
-        self.fitted = Fitted(
-            train.items,
-            scale=rating_scale(train),
-            user_ids=train.users.kind,
-            arrays={"components": components, **biases.arrays()},
-        )
+        self.fitted = Fitted.on(train, {"components": components, **biases.arrays()}, scale=rating_scale(train))
         return self
 
     def scores(self, history: Interactions, rows: Rows) -> Floats:
@@ -79,6 +75,12 @@ class PCA:
             lambda rows: self._codes(fitted, history.matrix[rows]), fitted.arrays["components"], user_rows, item_rows
         )
         return clip(Biases.from_arrays(fitted).pairs(history, user_rows, item_rows) + above, fitted)
+
+    def item_vectors(self) -> Floats:
+        return np.asarray(fitted_state(self).arrays["components"])
+
+    def user_vectors(self, history: Interactions, rows: Rows) -> Floats:
+        return self._codes(fitted_state(self, history), history.matrix[rows])
 
     def _codes(self, fitted: Fitted, ratings: csr_array) -> Floats:
         """[B, K]"""

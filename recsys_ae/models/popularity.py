@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from recsys_ae.interactions import Interactions, Rows
-from recsys_ae.models.base import Fitted, Floats, fitted_state
+from recsys_ae.models.base import Fitted, Floats, Recommender, fitted_state
 
 
 @dataclass
@@ -25,11 +25,11 @@ class Popularity:
         valid_history: Interactions | None = None,
         seed: int = 0,
         callbacks: Sequence[Any] = (),
+        start: Recommender | None = None,
     ) -> Self:
-        counts = np.bincount(train.item_rows(), minlength=train.n_items).astype(np.float32)
-        self.fitted = Fitted(train.items, user_ids=train.users.kind, arrays={"counts": counts})
+        self.fitted = Fitted.on(train, {})
         return self
 
     def scores(self, history: Interactions, rows: Rows) -> Floats:
-        counts = fitted_state(self, history).arrays["counts"]
+        counts = fitted_state(self, history).arrays["popularity"]
         return np.broadcast_to(counts, (len(rows), len(counts)))

@@ -161,13 +161,18 @@ class RecVAE(NeuralRanker):
     encoder_passes: Annotated[int, Field(ge=1)] = 3
     learning_rate: Annotated[float, Field(gt=0)] = 5e-4
 
-    def _network(self, width: int, generator: Generator | None) -> Network:
-        return Network(width, self.hidden, self.latent, generator)
+    def _network(self, n_items: int, n_users: int, generator: Generator | None) -> Network:
+        return Network(n_items, self.hidden, self.latent, generator)
 
     def _in_training(self, network: nn.Module) -> InTraining:
         assert isinstance(network, Network)
         return InTraining(network)
 
-    def _objective(self) -> Alternating:
+    def _objective(self, rows: SparseRows) -> Alternating:
         encoder = Turn(EncoderTurn(self.dropout, self.gamma), self.encoder_passes, after=remember)
         return Alternating([encoder, Turn(DecoderTurn())])
+
+    def _code(self, network: nn.Module, rows: SparseRows) -> Tensor:
+        assert isinstance(network, Network)
+        mean: Tensor = network.encoder(rows)[0]
+        return mean

@@ -9,8 +9,8 @@ from pydantic import Field
 from scipy.sparse import diags_array, vstack
 
 from recsys_ae.interactions import Interactions, Rows, ones
-from recsys_ae.models.base import Fitted, Floats, fitted_state
-from recsys_ae.models.sides import sparse_arrays, sparse_weighted_history, strongest
+from recsys_ae.models.base import Fitted, Floats, Recommender, fitted_state
+from recsys_ae.models.sides import sparse_arrays, sparse_weighted_history, sparse_weights, strongest
 
 BLOCK = 512
 
@@ -45,6 +45,7 @@ class RP3Beta:
         valid_history: Interactions | None = None,
         seed: int = 0,
         callbacks: Sequence[Any] = (),
+        start: Recommender | None = None,
     ) -> Self:
         seen = ones(train.matrix)
         of_user, of_item = (np.maximum(seen.sum(axis=axis), 1).astype(np.float32) for axis in (1, 0))
@@ -52,12 +53,15 @@ class RP3Beta:
         to_user = (diags_array(of_item**-self.alpha) @ seen.T.tocsr()).tocsr()
         rescale = of_item**-self.beta
         blocks = []
-        for start in range(0, train.n_items, BLOCK):
-            weights = (to_user[start : start + BLOCK] @ to_item).toarray() * rescale
-            weights[np.arange(len(weights)), start + np.arange(len(weights))] = 0
+        for first in range(0, train.n_items, BLOCK):
+            weights = (to_user[first : first + BLOCK] @ to_item).toarray() * rescale
+            weights[np.arange(len(weights)), first + np.arange(len(weights))] = 0
             blocks.append(strongest(weights, self.neighbours))
-        self.fitted = Fitted(train.items, user_ids=train.users.kind, arrays=sparse_arrays(vstack(blocks)))
+        self.fitted = Fitted.on(train, sparse_arrays(vstack(blocks)))
         return self
 
     def scores(self, history: Interactions, rows: Rows) -> Floats:
         return sparse_weighted_history(history.matrix[rows], fitted_state(self, history))
+
+    def item_weights(self, rows: Rows) -> Floats:
+        return np.asarray(sparse_weights(fitted_state(self))[rows].toarray())

@@ -84,8 +84,12 @@ def sparse_arrays(weights: csr_array) -> dict[str, NDArray[Any]]:
     }
 
 
+def sparse_weights(fitted: Fitted) -> csr_array:
+    """The item-item weights [M, M] among the fitted arrays."""
+    arrays, m = fitted.arrays, len(fitted.items)
+    return csr_array((arrays["weights"], arrays["columns"], arrays["indptr"]), shape=(m, m))
+
+
 def sparse_weighted_history(history: csr_array, fitted: Fitted) -> Floats:
     """Scores [B, M] of histories [B, M], each interaction counting 1, under the sparse weights among the fitted arrays."""
-    arrays, m = fitted.arrays, len(fitted.items)
-    weights = csr_array((arrays["weights"], arrays["columns"], arrays["indptr"]), shape=(m, m))
-    return np.asarray((ones(history) @ weights).toarray(), np.float32)
+    return np.asarray((ones(history) @ sparse_weights(fitted)).toarray(), np.float32)

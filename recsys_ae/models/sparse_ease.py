@@ -9,8 +9,8 @@ from pydantic import Field
 
 from recsys_ae.core.linear import NeighbourRegressions
 from recsys_ae.interactions import Interactions, Rows, ones
-from recsys_ae.models.base import Fitted, Floats, check_memory, fitted_state
-from recsys_ae.models.sides import sparse_arrays, sparse_weighted_history
+from recsys_ae.models.base import Fitted, Floats, Recommender, check_memory, fitted_state
+from recsys_ae.models.sides import sparse_arrays, sparse_weighted_history, sparse_weights
 
 WAY_OUT = (
     "use elsa or rp3beta, which do not keep co-occurrences, or train on fewer interactions per user: "
@@ -56,14 +56,18 @@ class SparseEASE:
         valid_history: Interactions | None = None,
         seed: int = 0,
         callbacks: Sequence[Any] = (),
+        start: Recommender | None = None,
     ) -> Self:
         regressions = NeighbourRegressions(ones(train.matrix), self.neighbours)
         what = f"sparse_ease on {train.n_items} items with {regressions.pairs / 1e6:.1f} million co-occurrences"
         check_memory(what, regressions.memory, regressions.seconds, WAY_OUT)
         popularity = np.bincount(train.matrix.indices, minlength=train.n_items).astype(np.float32)
         weights = regressions.solve(self.l2 + self.dropout / (1 - self.dropout) * popularity)
-        self.fitted = Fitted(train.items, user_ids=train.users.kind, arrays=sparse_arrays(weights))
+        self.fitted = Fitted.on(train, sparse_arrays(weights))
         return self
 
     def scores(self, history: Interactions, rows: Rows) -> Floats:
         return sparse_weighted_history(history.matrix[rows], fitted_state(self, history))
+
+    def item_weights(self, rows: Rows) -> Floats:
+        return np.asarray(sparse_weights(fitted_state(self))[rows].toarray())

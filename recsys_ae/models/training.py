@@ -1,6 +1,6 @@
 """What the models that are trained by gradient have in common: their objective, their validation, their parameters."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -16,8 +16,9 @@ from recsys_ae.core.corruption import Corruption
 from recsys_ae.core.losses import LossSum, squared_error
 from recsys_ae.core.sparse import SparseRows, entry_l2
 from recsys_ae.core.trainer import Batch
-from recsys_ae.interactions import Interactions, Rows
-from recsys_ae.models.base import BATCH_USERS, Floats, top_k
+from recsys_ae.errors import ConfigError
+from recsys_ae.interactions import IdMap, Interactions, Rows
+from recsys_ae.models.base import BATCH_USERS, Floats, inherit, top_k
 
 VALIDATION_PLACES = 100
 RATINGS_PER_L2 = 100  # a vector with so many ratings is charged l2, whatever the exponent
@@ -129,6 +130,37 @@ def ranking_validation(
         return float(1 - np.concatenate(gains).mean())
 
     return error
+
+
+COLUMNS = {"input_weight", "output_weight", "output_bias"}  # parameters with a row for each input column
+
+
+@torch.no_grad()
+def start_from(
+    module: nn.Module,
+    arrays: Mapping[str, NDArray[Any]],
+    columns: IdMap,
+    old_columns: IdMap,
+    users: IdMap | None = None,
+    old_users: IdMap | None = None,
+) -> None:
+    """Put the weights that `weights_of` gave for another module into this one; those of new columns and users stay.
+
+    Raises:
+        ConfigError: the module has other parameters, or other sizes.
+    """
+    for name, weight in module.state_dict().items():
+        before = arrays.get(f"module.{name}")
+        if before is None:
+            raise ConfigError(f"the model to start from has no {name}; it was made with other parameters")
+        if name.rpartition(".")[2] in COLUMNS:
+            inherit(weight, torch.from_numpy(before), columns, old_columns)
+        elif name == "user_weight" and users is not None and old_users is not None:
+            inherit(weight, torch.from_numpy(before), users, old_users)
+        elif weight.shape != before.shape:
+            raise ConfigError(f"the model to start from has other sizes: {name} is {before.shape}, here {tuple(weight.shape)}")
+        else:
+            weight.copy_(torch.from_numpy(before))
 
 
 def weights_of(module: nn.Module) -> dict[str, NDArray[Any]]:

@@ -1,0 +1,91 @@
+"""Bayesian personalised ranking, fitted by the library `implicit`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from recsys_ae.interactions import Interactions, Rows, ones
+from recsys_ae.models.base import Fitted, Floats, Recommender, check_covered, fitted_state, inherit, started_from
+from recsys_ae.models.rivals import fitted_by_implicit
+from recsys_ae.models.sides import trained_rows
+
+
+@dataclass
+class BPR:
+    """Factors of users and items, and a bias of items, such that what a user has scores above what they do not have.
+
+    Source: Rendle et al. 2009, by stochastic gradient descent over sampled pairs. Fitted by `implicit`, on one thread, because
+    with several the result depends on chance. Values of interactions do not matter. Knows only the users it was trained
+    on: whoever else is scored is an error, and gets what `cold` says in `recommend`.
+
+    Attributes:
+        factors: K.
+        l2: regularisation of factors and biases.
+        learning_rate: of the descent.
+        epochs: passes over as many sampled pairs as there are interactions.
+    """
+
+    factors: Annotated[int, Field(ge=1)] = 64
+    l2: Annotated[float, Field(ge=0)] = 0.01
+    learning_rate: Annotated[float, Field(gt=0)] = 0.05
+    epochs: Annotated[int, Field(ge=1)] = 100
+    fitted: Fitted | None = field(default=None, init=False, repr=False)
+    predicts_ratings: ClassVar[bool] = False
+
+    def fit(
+        self,
+        train: Interactions,
+        *,
+        valid: Interactions | None = None,
+        valid_history: Interactions | None = None,
+        seed: int = 0,
+        callbacks: Sequence[Any] = (),
+        start: Recommender | None = None,
+    ) -> Self:
+        from implicit.cpu.bpr import BayesianPersonalizedRanking
+
+        before = started_from(self, start)
+
+        def make() -> Any:
+            model = BayesianPersonalizedRanking(
+                self.factors, self.learning_rate, self.l2, iterations=self.epochs, num_threads=1, random_state=seed
+            )
+            if before is not None:
+                assert before.users is not None
+                rng = np.random.default_rng(seed)
+                model.user_factors = (rng.random((train.n_users, self.factors + 1), np.float32) - 0.5) / self.factors
+                model.item_factors = (rng.random((train.n_items, self.factors + 1), np.float32) - 0.5) / self.factors
+                inherit(model.user_factors, before.arrays["users"], train.users, before.users)
+                inherit(model.item_factors, before.arrays["items"], train.items, before.items)
+            return model
+
+        model = fitted_by_implicit(make, ones(train.matrix))
+        trained, seen = np.diff(train.matrix.indptr) > 0, np.bincount(train.matrix.indices, minlength=train.n_items) > 0
+        learned: dict[str, NDArray[Any]] = {
+            "users": np.asarray(model.user_factors, np.float32),
+            "items": np.where(seen[:, None], model.item_factors, 0).astype(np.float32),
+            "trained_users": trained,
+        }
+        self.fitted = Fitted.on(train, learned, users=train.users)
+        return self
+
+    def covers(self, history: Interactions, rows: Rows) -> NDArray[np.bool_]:
+        return trained_rows(fitted_state(self, history), history, rows) >= 0
+
+    def scores(self, history: Interactions, rows: Rows) -> Floats:
+        return self.user_vectors(history, rows) @ self.item_vectors().T
+
+    def item_vectors(self) -> Floats:
+        """[M, K + 1], the bias being last."""
+        return np.asarray(fitted_state(self).arrays["items"])
+
+    def user_vectors(self, history: Interactions, rows: Rows) -> Floats:
+        """[B, K + 1], with 1 for the bias."""
+        fitted = fitted_state(self, history)
+        known = trained_rows(fitted, history, rows)
+        check_covered(known >= 0, history, rows)
+        return np.asarray(fitted.arrays["users"][known])

@@ -1,0 +1,64 @@
+"""Why an item was recommended: what each item in the user's history contributes to its score."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.sparse import csr_array
+
+from recsys_ae.interactions import IdMap, Interactions, Rows
+from recsys_ae.models.base import BATCH_USERS, Additive, Floats, Recommender, fitted_state
+
+
+def explain(model: Recommender, history: Interactions, user: Any, item: Any) -> pd.DataFrame:
+    """The items in a user's history and what each contributes to the score of `item`, the largest contribution first.
+
+    For a linear autoencoder or a neighbourhood the contributions are its weights, and they add up to the score exactly. For
+    all others a contribution is what the score loses when the item is taken out of the history, everything else staying
+    as it is; these need not add up.
+
+    Args:
+        user, item: external ids; the user may have the item already.
+
+    Returns:
+        Columns item_id, contribution (float32), a row for each item in the history.
+
+    Raises:
+        UnknownIdError: a user or item that is not in the history.
+    """
+    fitted_state(model, history)
+    row, target = int(history.users.rows([user])[0]), int(history.items.rows([item])[0])
+    own = history.matrix[[row]].indices.astype(np.int64)
+    if isinstance(model, Additive):
+        contributions = _column(model, own, target)
+    else:
+        contributions = _left_out(model, history, row, target)
+    order = np.lexsort((own, -contributions))
+    return pd.DataFrame({"item_id": history.items.values[own[order]], "contribution": contributions[order]})
+
+
+def _column(model: Additive, rows: Rows, target: int) -> Floats:
+    parts = [model.item_weights(rows[start : start + BATCH_USERS])[:, target] for start in range(0, len(rows), BATCH_USERS)]
+    return np.concatenate(parts) if parts else np.empty(0, np.float32)
+
+
+def _left_out(model: Recommender, history: Interactions, row: int, target: int) -> Floats:
+    """The score with the whole history minus that without each of its items, float32 [n].
+
+    The user keeps their id, so that what the model knows about them from training stays the same.
+    """
+    own = history.matrix[[row]]
+    users = IdMap(history.users.values[[row]])
+
+    def score(matrix: csr_array) -> float:
+        return float(model.scores(replace(history, matrix=matrix, users=users, times=None), np.array([0]))[0, target])
+
+    whole = score(own)
+    return np.array([whole - score(_without(own, place)) for place in range(own.nnz)], np.float32)
+
+
+def _without(row: csr_array, place: int) -> csr_array:
+    """A row [1, M] without one of its entries."""
+    keep = np.arange(row.nnz) != place
+    return csr_array((row.data[keep], row.indices[keep], np.array([0, keep.sum()])), shape=row.shape)
