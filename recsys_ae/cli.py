@@ -9,6 +9,7 @@ import signal
 import sys
 import traceback
 from datetime import datetime
+from enum import StrEnum
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any, NoReturn
@@ -34,6 +35,16 @@ CardOption = Annotated[
     str | None,
     typer.Option(help="Dataset card, or a pipeline with one inside, that says what the columns of the file are."),
 ]
+
+
+class Cold(StrEnum):
+    """The policies of `models.base.recommend`, which is not loaded for --help."""
+
+    error = "error"
+    popular = "popular"
+    skip = "skip"
+
+
 TrackingUri = Annotated[
     str | None,
     typer.Option(help="MLflow store; 'none' tracks nothing. Default: $MLFLOW_TRACKING_URI, else sqlite:///mlflow.db."),
@@ -136,6 +147,7 @@ def export(
     skip_unknown: Annotated[
         bool, typer.Option("--skip-unknown", help="Leave out interactions with items the model does not know.")
     ] = False,
+    cold: Annotated[Cold, typer.Option(help="What users get of whom the model has nothing to go by.")] = Cold.popular,
     card: CardOption = None,
     tracking_uri: TrackingUri = None,
 ) -> None:
@@ -156,10 +168,12 @@ def export(
             f"{history}: no column looks like a rating, and {model} was trained on ratings; say which with --card"
         )
     data, skipped = read_history(history, fitted.items, table=layout, user_ids=fitted.user_ids, skip_unknown=skip_unknown)
-    manifest = export_recommendations(loaded, data, output, k, exclude_seen=not include_seen)
+    manifest = export_recommendations(loaded, data, output, k, exclude_seen=not include_seen, cold=cold.value)
     console = _console()
     if skipped:
         console.print(f"{skipped} interactions with unknown items left out")
+    if manifest.cold_users:
+        console.print(f"{manifest.cold_users} users without a history that the model can use: {cold.value}")
     console.print(f"{manifest.rows} recommendations for {manifest.n_users} users: {output}", soft_wrap=True)
 
 

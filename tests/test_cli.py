@@ -117,6 +117,56 @@ def test_several_seeds_and_refitting(call, folder):
     assert alone["split"]["digests"]["4"] == digests["4"]
 
 
+def test_searched_parameters_are_those_that_are_best_on_the_validation_part(call, folder):
+    grid = {"l2": [5.0, 0.02], "learning_rate": [0.02, 0.05]}
+    searched = {"name": "mf", "factors": 4, "epochs": 5, "patience": 0, "search": grid}
+    (folder / "search.yaml").write_text(yaml.safe_dump({**PIPELINE, "models": [searched], "search": {"by": "rmse"}}))
+    command = ("run", "search.yaml", "--tracking-uri", "none", "--output")
+    assert call(*command, "out")[0] == 0
+    (model,) = json.loads(Path("out/report.json").read_text())["models"].values()
+    trials = model["runs"]["0"]["trials"]
+    assert [trial["params"] for trial in trials] == [
+        {"l2": l2, "learning_rate": rate} for l2 in (5.0, 0.02) for rate in (0.02, 0.05)
+    ]
+    best = min(trials, key=lambda trial: trial["valid_metrics"]["rmse"])
+    assert {key: model["params"][key] for key in best["params"]} == best["params"]
+    assert model["valid_metrics"] == best["valid_metrics"]
+    assert call(*command, "few", "--set", "search.trials=3")[0] == 0
+    (model,) = json.loads(Path("few/report.json").read_text())["models"].values()
+    drawn = [trial["params"] for trial in model["runs"]["0"]["trials"]]
+    assert len(drawn) == 3
+    assert all(params in [trial["params"] for trial in trials] for params in drawn)
+
+
+def test_a_model_can_start_from_yesterdays(call, folder):
+    assert run(call)[0] == 0
+    barely = {"epochs": 1, "learning_rate": 1e-9, "patience": 0}
+    autorec = {**PIPELINE["models"][0], **barely}
+    models = [{**autorec, "start": "out/models/autorec"}, {**autorec, "label": "new"}]
+    (folder / "again.yaml").write_text(yaml.safe_dump({**PIPELINE, "models": models}))
+    assert call("run", "again.yaml", "--output", "again", "--tracking-uri", "none")[0] == 0
+    before, again = metrics(folder / "out/report.json"), metrics(folder / "again/report.json")
+    assert again["autorec"]["rmse"] == pytest.approx(before["autorec"]["rmse"], abs=1e-6)
+    assert again["new"]["rmse"] != pytest.approx(before["autorec"]["rmse"], abs=1e-4)
+
+
+def test_cold_users_by_policy(call, folder):
+    """Of the users without a training rating, whom a split of single ratings leaves."""
+    rare = {"dataset.ratings": 200, "metrics": ["ndcg@5"], "split.test": 0.5}
+    settings = [text for key, value in rare.items() for text in ("--set", f"{key}={json.dumps(value)}")]
+    assert run(call, *settings)[0] == 0
+    counts = json.loads(Path("out/report.json").read_text())["models"]["popularity"]["runs"]["0"]["counts"]
+    assert counts["cold"] > 0
+    assert counts["hot"] + counts["warm"] + counts["cold"] == counts["users_evaluated"]
+    command = ("run", "mine.yaml", "--tracking-uri", "none", *settings, "--output")
+    assert call(*command, "skipped", "--set", "cold=skip")[0] == 0
+    skipped = json.loads(Path("skipped/report.json").read_text())["models"]["popularity"]["runs"]["0"]["counts"]
+    assert (skipped["cold"], skipped["users_evaluated"]) == (counts["cold"], counts["hot"] + counts["warm"])
+    code, _, err = call(*command, "none", "--set", "cold=error")
+    assert (code, "nothing to go by for user" in err) == (1, True)
+    assert call(*command, "wrong", "--set", "cold=ignore")[0] == 2
+
+
 def test_ratings_as_clicks(call, folder):
     assert run(call, "--set", "positive_at=3.5", "--set", "metrics=[ndcg@5]")[0] == 0
     ratings = json.loads((folder / "out/report.json").read_text())["split"]["sizes"]
@@ -198,11 +248,18 @@ def test_a_folder_with_something_else_is_left_alone(call, folder):
 
 @pytest.mark.parametrize(
     ("more", "killed_in"),
-    [({}, "autorec"), ({"seed": [3, 1], "refit": True}, "autorec-seed-3+refit"), ({"seed": [3, 1]}, "autorec-seed-1")],
+    [
+        ({}, "autorec"),
+        ({"seed": [3, 1], "refit": True}, "autorec-seed-3+refit"),
+        ({"seed": [3, 1]}, "autorec-seed-1"),
+        ({"search": {"trials": 3}}, "autorec-trial-2"),
+    ],
 )
 def test_killed_run_resumes_to_the_same_result(folder, more, killed_in):
     """SIGKILL in the middle of training; the continued run ends with the very figures of an undisturbed one."""
     autorec = {"name": "autorec", "hidden": 60, "epochs": 60, "patience": 0}
+    if "search" in more:
+        autorec["search"] = {"l2": [1, 10, 100]}
     slow = {**PIPELINE, **more, "models": [autorec, *PIPELINE["models"][1:]]}
     (folder / "slow.yaml").write_text(yaml.safe_dump(slow))
     command = [sys.executable, "-m", "recsys_ae.cli", "run", "slow.yaml", "--tracking-uri", "none", "--output"]
@@ -219,7 +276,7 @@ def test_killed_run_resumes_to_the_same_result(folder, more, killed_in):
     assert (refused.returncode, "continue it with --resume" in refused.stderr) == (1, True)
     resumed = subprocess.run([*command, "killed", "--resume"], capture_output=True, text=True, check=False)
     assert resumed.returncode == 0, resumed.stderr
-    assert f"{killed_in.removesuffix('+refit')}: continuing after epoch" in resumed.stderr
+    assert f"{killed_in.removesuffix('+refit').removesuffix('-trial-2')}: continuing after epoch" in resumed.stderr
     assert metrics(folder / "killed/report.json") == metrics(folder / "whole/report.json")
 
 

@@ -4,7 +4,7 @@ Full ranking over the whole catalogue, with everything known before the test par
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from recsys_ae.errors import ConfigError, DataError
 from recsys_ae.evaluation.metrics import Metric, parse_metrics
 from recsys_ae.interactions import IdMap, Interactions, Rows, Split
-from recsys_ae.models.base import BATCH_USERS, Recommender, rating_predictor, recommend_blocks
+from recsys_ae.models.base import BATCH_USERS, Cold, Recommender, covered, rating_predictor, recommend_blocks
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,10 @@ class Report:
         metrics: mean value by metric; None where the model cannot say (a ranking model's RMSE) or nothing was counted.
         users: external ids of the evaluated users [U], in the order of `per_user`.
         per_user: float64 [U] by ranking metric.
-        counts: `users_evaluated`; `users_skipped`, who have nothing relevant in the test part; `relevant`, the test
-            interactions that count; `ratings`, the pairs behind RMSE and MAE.
+        counts: `users_evaluated`; `users_skipped`, who have nothing relevant in the test part or were to be skipped as cold;
+            `relevant`, the test interactions that count; `ratings`, the pairs behind RMSE and MAE. Of a model also the users
+            with something relevant who are `hot`, seen in training; `warm`, with a history but not seen in training; and
+            `cold`, of whom the model has nothing to go by, whatever else they are.
     """
 
     metrics: dict[str, float | None]
@@ -42,6 +44,7 @@ def evaluate(
     *,
     part: Literal["test", "valid"] = "test",
     relevant_at: float | None = None,
+    cold: Cold = "popular",
     batch_users: int = BATCH_USERS,
 ) -> Report:
     """Evaluate a fitted model on one part of a split.
@@ -52,11 +55,13 @@ def evaluate(
     Args:
         metrics: names such as "rmse" and "ndcg@10".
         relevant_at: only test items rated at least this count as relevant; all of them if None.
+        cold: what cold users get, see `models.base.recommend`; with `skip` they do not count in ranking metrics.
         batch_users: users scored at a time; it has no influence on the values.
 
     Raises:
         ConfigError: an unknown metric.
         DataError: the part is empty.
+        ColdUserError: there is a cold user, and `cold` is `error`.
     """
     parsed = parse_metrics(metrics)
     truth = split.test if part == "test" else split.valid
@@ -66,17 +71,25 @@ def evaluate(
     values = _rating_values(model, history, truth, [metric for metric in parsed if metric.k is None])
     relevant = truth if relevant_at is None else truth.where(truth.matrix.data >= relevant_at)
     rows = np.flatnonzero(np.diff(relevant.matrix.indptr))
+    known = covered(model, history, rows)
+    trained = np.diff(split.train.matrix.indptr)[rows] > 0
+    kinds = {"hot": int((known & trained).sum()), "warm": int((known & ~trained).sum()), "cold": int((~known).sum())}
+    if cold == "skip":
+        rows = rows[known]
     ranking = [metric for metric in parsed if metric.k is not None]
     per_user: dict[str, NDArray[np.float64]] = {}
     if ranking:
         k = max(metric.k or 0 for metric in ranking)
-        blocks = recommend_blocks(model, history, rows, k, batch_users=batch_users)
+        blocks = recommend_blocks(model, history, rows, k, cold=cold, batch_users=batch_users)
         lists = np.full((len(rows), k), -1)  # also where the catalogue is shorter than k
         for number, block in enumerate(blocks):
             start, width = number * batch_users, block.item_rows.shape[1]
             lists[start : start + len(block.users), :width] = block.item_rows
         per_user = _ranking_values(ranking, lists, rows, relevant)
-    return _report(parsed, values, per_user, history.users.values[rows], relevant, n_ratings=len(truth), n_users=truth.n_users)
+    report = _report(
+        parsed, values, per_user, history.users.values[rows], relevant, n_ratings=len(truth), n_users=truth.n_users
+    )
+    return replace(report, counts={**report.counts, **kinds})
 
 
 def evaluate_recommendations(

@@ -14,12 +14,15 @@ from recsys_ae.experiment.steps import (
     Data,
     build_report,
     choose,
+    deciding_metric,
     evaluate_model,
     facts_of,
     fit_model,
     load_data,
     refit_model,
     summarise,
+    trials_of,
+    worth,
 )
 from recsys_ae.export.local import export_recommendations
 from recsys_ae.export.manifest import MANIFEST, Manifest
@@ -129,6 +132,7 @@ def _model(
         folder.write_state(f"run-{name}", run.id)
         run.params({"model": spec.name, "seed": seed, "split_digest": split.digest, **spec.params})
         with ShowProgress(name, console) as progress:
+            spec, trials = _searched(spec, seed, name, pipeline, split, folder, tracker, run, progress)
             model, valid_metrics, trained = _fit(spec, seed, name, pipeline, split, folder, run, progress)
         test = evaluate_model(model, split, pipeline, "test")
         assert test is not None
@@ -143,6 +147,7 @@ def _model(
             "epochs": trained.epochs,
             "best_epoch": trained.best_epoch,
             "digest": model_digest(model),
+            **({"trials": trials} if trials else {}),
         }
         run.metrics({**result["metrics"], **{key: result[key] for key in ("select_seconds", "fit_seconds", "peak_memory_mb")}})
         run.metrics({f"valid_{key}": value for key, value in (valid_metrics or {}).items()})
@@ -153,6 +158,48 @@ def _model(
             checkpoint.unlink(missing_ok=True)
     logger.info("%s: fitted in %.1f s", name, trained.seconds)
     return result
+
+
+def _searched(
+    spec: ModelSpec,
+    seed: int,
+    name: str,
+    pipeline: Pipeline,
+    split: Split,
+    folder: OutputFolder,
+    tracker: Tracker,
+    parent: TrackedRun,
+    progress: ShowProgress,
+) -> tuple[ModelSpec, list[dict[str, Any]]]:
+    """The model with the parameters that were best on the validation part, and what was tried; each trial is a run."""
+    if not spec.search:
+        return spec, []
+    metric = deciding_metric(pipeline.metrics, pipeline.search.by)
+    tried: list[dict[str, Any]] = []
+    choices = trials_of(spec, pipeline.search.trials, seed)
+    for number, choice in enumerate(choices, 1):
+        trial = f"{name}-trial-{number}"
+        result = folder.read_state(trial)
+        if result is None:
+            with tracker.run(trial, parent=parent.id) as run:
+                run.params({"model": spec.name, "seed": seed, "split_digest": split.digest, **spec.params, **choice})
+                trained, losses = Stopwatch(), LogLosses(run)
+                candidate = spec.model_copy(update={"params": {**spec.params, **choice}})
+                with trained:
+                    model = fit_model(candidate, split, seed, folder.checkpoint(trial), [progress, losses, trained])
+                losses.flush()
+                valid = evaluate_model(model, split, pipeline, "valid")
+                assert valid is not None
+                run.metrics({f"valid_{key}": value for key, value in valid.metrics.items()} | {"fit_seconds": trained.seconds})
+            result = {"params": choice, "valid_metrics": valid.metrics, "fit_seconds": trained.seconds}
+            folder.write_state(trial, result)
+            folder.checkpoint(trial).unlink(missing_ok=True)
+        tried.append(result)
+        value = result["valid_metrics"][metric.name]
+        logger.info("%s: trial %d of %d, %s: %s %s", name, number, len(choices), choice, metric.name, value)
+    best = max(tried, key=lambda result: worth(result["valid_metrics"][metric.name], metric))
+    parent.params({f"chosen.{key}": value for key, value in best["params"].items()})
+    return spec.model_copy(update={"params": {**spec.params, **best["params"]}}), tried
 
 
 def _fit(

@@ -12,6 +12,7 @@ from recsys_ae.data.locations import declared_folder
 from recsys_ae.declaration import Declared, checked, checked_params, parse_yaml, read_yaml
 from recsys_ae.errors import ConfigError, did_you_mean
 from recsys_ae.evaluation.metrics import parse_metrics
+from recsys_ae.models.base import Cold
 from recsys_ae.models.storage import build_model, parameters
 from recsys_ae.splitting import SPLITS
 
@@ -38,6 +39,13 @@ class ExportSpec(Declared):
     by: str | None = None
 
 
+class SearchSpec(Declared):
+    """How models that declare a `search` find their parameters: as many trials each, judged on the validation part."""
+
+    trials: int = Field(default=20, ge=1)
+    by: str | None = None
+
+
 class PipelineFile(Declared):
     """The keys of a pipeline file."""
 
@@ -49,16 +57,32 @@ class PipelineFile(Declared):
     relevant_at: float | None = None
     seed: Seed | Annotated[list[Seed], Field(min_length=1)] = 0
     refit: bool = False
+    cold: Cold = "popular"
+    search: SearchSpec = Field(default_factory=SearchSpec)
     tracking: TrackingSpec | None = None
     export: ExportSpec | None = None
 
 
 class ModelSpec(Declared):
-    """One model of a pipeline: the name of its kind, its name in the results, all its parameters."""
+    """One model of a pipeline.
+
+    Attributes:
+        name: of its kind; `label`: its name in the results.
+        params: all its parameters.
+        search: values to try for some of them.
+        start: the folder of a fitted model to start from.
+    """
 
     name: str
     label: str
     params: dict[str, Any]
+    search: dict[str, list[Any]] = Field(default_factory=dict)
+    start: str | None = None
+
+    def declared(self) -> dict[str, Any]:
+        """As in a pipeline file."""
+        extra = {"search": self.search, "start": self.start}
+        return {"name": self.name, "label": self.label, **self.params, **{key: value for key, value in extra.items() if value}}
 
 
 class Pipeline(Declared):
@@ -72,6 +96,8 @@ class Pipeline(Declared):
         positive_at: ratings from here on become 1 before anything else, the others are dropped; None leaves them alone.
         seeds: everything is done once with each of them.
         refit: whether models are fitted again on training and validation part before they are tested.
+        cold: what users get of whom a model has nothing to go by.
+        search: how models find those parameters for which several values are declared.
     """
 
     name: str
@@ -86,6 +112,8 @@ class Pipeline(Declared):
     relevant_at: float | None
     seeds: list[int]
     refit: bool
+    cold: Cold
+    search: SearchSpec
     experiment: str
     export: ExportSpec | None
 
@@ -94,12 +122,14 @@ class Pipeline(Declared):
         content = {
             "dataset": self.dataset,
             "split": {"kind": self.split_kind, **self.split_params},
-            "models": [{"name": model.name, "label": model.label, **model.params} for model in self.models],
+            "models": [model.declared() for model in self.models],
             "metrics": self.metrics,
             "positive_at": self.positive_at,
             "relevant_at": self.relevant_at,
             "seed": self.seeds if len(self.seeds) > 1 else self.seeds[0],
             "refit": self.refit,
+            "cold": self.cold,
+            "search": self.search.model_dump(),
             "tracking": {"experiment": self.experiment},
             "export": None if self.export is None else self.export.model_dump(),
         }
@@ -124,7 +154,10 @@ def read_pipeline(name_or_path: str, settings: Sequence[str] = ()) -> Pipeline:
     if card.kind not in ("ratings", "planted-ratings"):
         raise ConfigError(f"{where}: dataset {card.name!r} holds images, a pipeline of recommenders needs ratings")
     kind, params = _split(declared.split, where)
-    models = _models(declared.models, where)
+    models = _models(declared.models, path.parent, where)
+    _check_metric("search.by", declared.search.by, declared.metrics, where)
+    if not params.get("valid") and (searching := next((model for model in models if model.search), None)):
+        raise ConfigError(f"{where}: {searching.label} searches its parameters on the validation part, but split has no valid")
     _check_export(declared.export, models, declared.metrics, where)
     if declared.refit and not params.get("valid"):
         raise ConfigError(f"{where}: refit adds the validation part to the training part, but split has no valid")
@@ -143,6 +176,8 @@ def read_pipeline(name_or_path: str, settings: Sequence[str] = ()) -> Pipeline:
         relevant_at=declared.relevant_at,
         seeds=_seeds(declared.seed, where),
         refit=declared.refit,
+        cold=declared.cold,
+        search=declared.search,
         experiment=declared.tracking.experiment if declared.tracking else path.stem,
         export=declared.export,
     )
@@ -246,29 +281,42 @@ def _split(declared: dict[str, Any], where: str) -> tuple[str, dict[str, Any]]:
     return kind, {name: value for name, value in full.items() if name != "seed" or "seed" in params}
 
 
-def _models(declared: list[dict[str, Any]], where: str) -> list[ModelSpec]:
+def _models(declared: list[dict[str, Any]], folder: Path, where: str) -> list[ModelSpec]:
     specs = []
     for number, entry in enumerate(declared):
         params = dict(entry)
         name, label = params.pop("name", None), _label(entry)
         params.pop("label", None)
+        search, start = params.pop("search", {}), params.pop("start", None)
         if not isinstance(name, str):
             raise ConfigError(f"{where}: models.{number}: key 'name' is missing")
         model = build_model(name, params, f"{where}: models.{number}")
         if not label.replace("-", "").replace("_", "").replace(".", "").isalnum() or label.startswith("."):
             raise ConfigError(f"{where}: models.{number}: label {label!r} may have letters, digits, '-', '_' and '.' only")
-        specs.append(ModelSpec(name=name, label=label, params=parameters(model)))
+        _check_search(search, name, params, f"{where}: models.{number}")
+        if start is not None:
+            start = str((folder / str(start)).absolute())
+        specs.append(ModelSpec(name=name, label=label, params=parameters(model), search=search, start=start))
     labels = [spec.label for spec in specs]
     if repeated := next((label for label in labels if labels.count(label) > 1), None):
         raise ConfigError(f"{where}: two models are called {repeated!r}; give one of them a label")
     return specs
 
 
+def _check_search(search: Any, name: str, params: dict[str, Any], where: str) -> None:
+    """Each parameter has a list of values, and the model takes each of them."""
+    if not isinstance(search, dict) or not all(isinstance(values, list) and values for values in search.values()):
+        raise ConfigError(f"{where}: search must give each parameter a list of values, got {search!r}")
+    for key, values in search.items():
+        for value in values:
+            build_model(name, {**params, key: value}, f"{where}: search.{key}")
+
+
 def _label(entry: dict[str, Any]) -> str:
     """What a model is called in the results: its label, or its name and the words among its parameters (autorec-item)."""
     if entry.get("label") is not None:
         return str(entry["label"])
-    words = [value for key, value in entry.items() if isinstance(value, str) and key != "name"]
+    words = [value for key, value in entry.items() if isinstance(value, str) and key not in ("name", "start")]
     return "-".join([str(entry.get("name")), *words])
 
 
@@ -280,5 +328,9 @@ def _check_export(export: ExportSpec | None, models: list[ModelSpec], metrics: l
         raise ConfigError(
             f"{where}: export.model {export.model!r} is not here; {did_you_mean(export.model, ['best', *labels])}"
         )
-    if export.by is not None and export.by not in metrics:
-        raise ConfigError(f"{where}: export.by {export.by!r} is not among the metrics; {did_you_mean(export.by, metrics)}")
+    _check_metric("export.by", export.by, metrics, where)
+
+
+def _check_metric(key: str, metric: str | None, metrics: list[str], where: str) -> None:
+    if metric is not None and metric not in metrics:
+        raise ConfigError(f"{where}: {key} {metric!r} is not among the metrics; {did_you_mean(metric, metrics)}")

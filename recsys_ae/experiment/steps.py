@@ -3,22 +3,24 @@
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from inspect import signature
-from math import inf
+from math import inf, prod
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any, Literal
+
+import numpy as np
 
 from recsys_ae.core.checkpoint import Checkpoint
 from recsys_ae.core.trainer import Callback
 from recsys_ae.data.ratings import Ratings, load_given_split, load_ratings
 from recsys_ae.errors import DataError
 from recsys_ae.evaluation.evaluator import Report, evaluate
-from recsys_ae.evaluation.metrics import parse_metrics
+from recsys_ae.evaluation.metrics import Metric, parse_metrics
 from recsys_ae.experiment.spec import ModelSpec, Pipeline
 from recsys_ae.export.manifest import Manifest
 from recsys_ae.interactions import Interactions, Split
 from recsys_ae.models.base import Recommender
-from recsys_ae.models.storage import build_model
+from recsys_ae.models.storage import build_model, load_model
 from recsys_ae.reporting.report import versions
 from recsys_ae.splitting import SPLITS, random
 
@@ -59,12 +61,29 @@ def _positives(data: Interactions, pipeline: Pipeline) -> Interactions:
     return positive
 
 
+def trials_of(spec: ModelSpec, trials: int, seed: int) -> list[dict[str, Any]]:
+    """The combinations of searched values to try: all in their order, or so many drawn from them if there are more."""
+    total = prod(len(values) for values in spec.search.values())
+    chosen = range(total) if total <= trials else sorted(np.random.default_rng(seed).choice(total, trials, replace=False))
+    shape = [len(values) for values in spec.search.values()]
+    places = [np.unravel_index(number, shape) for number in chosen]
+    return [{key: values[at] for (key, values), at in zip(spec.search.items(), place, strict=True)} for place in places]
+
+
 def fit_model(spec: ModelSpec, split: Split, seed: int, checkpoint: Path, callbacks: list[Callback]) -> Recommender:
     """Fit one model, continuing from `checkpoint` if an earlier attempt left one."""
-    model = build_model(spec.name, spec.params)
-    valid = split.valid if len(split.valid) else None
-    known = split.history("valid")
-    return model.fit(split.train, valid=valid, valid_history=known, seed=seed, callbacks=[Checkpoint(checkpoint), *callbacks])
+    return build_model(spec.name, spec.params).fit(
+        split.train,
+        valid=split.valid if len(split.valid) else None,
+        valid_history=split.history("valid"),
+        seed=seed,
+        callbacks=[Checkpoint(checkpoint), *callbacks],
+        start=_start(spec),
+    )
+
+
+def _start(spec: ModelSpec) -> Recommender | None:
+    return None if spec.start is None else load_model(spec.start)
 
 
 def refit_model(
@@ -73,14 +92,14 @@ def refit_model(
     """Fit one model on training and validation part together, for as many epochs as were best on the validation part."""
     found = {} if best_epoch is None else {"epochs": best_epoch, "patience": 0}
     model = build_model(spec.name, {**spec.params, **found})
-    return model.fit(split.history("test"), seed=seed, callbacks=[Checkpoint(checkpoint), *callbacks])
+    return model.fit(split.history("test"), seed=seed, callbacks=[Checkpoint(checkpoint), *callbacks], start=_start(spec))
 
 
 def evaluate_model(model: Recommender, split: Split, pipeline: Pipeline, part: Literal["valid", "test"]) -> Report | None:
     """What a model is worth on one part, None if that is empty."""
     if part == "valid" and not len(split.valid):
         return None
-    return evaluate(model, split, pipeline.metrics, part=part, relevant_at=pipeline.relevant_at)
+    return evaluate(model, split, pipeline.metrics, part=part, relevant_at=pipeline.relevant_at, cold=pipeline.cold)
 
 
 def summarise(runs: dict[int, dict[str, Any]]) -> dict[str, Any]:
@@ -113,19 +132,23 @@ def choose(results: dict[str, dict[str, Any]], metrics: list[str], by: str | Non
     Args:
         by: the metric, or None for the first ranking metric, or the first at all if none ranks.
     """
-    parsed = parse_metrics(metrics)
-    wanted = parse_metrics([by])[0] if by else next((metric for metric in parsed if metric.k), parsed[0])
     part = "valid" if all(result["valid_metrics"] for result in results.values()) else "test"
     key = "valid_metrics" if part == "valid" else "metrics"
+    metric = deciding_metric(metrics, by)
+    worths = {label: worth(result[key][metric.name], metric) for label, result in results.items()}
+    best = max(worths, key=lambda label: worths[label])
+    return {"model": best if worths[best] > -inf else None, "metric": metric.name, "part": part}
 
-    def worth(label: str) -> float:
-        value = results[label][key][wanted.name]
-        if value is None:
-            return -inf
-        return float(-value if wanted.lower_is_better else value)
 
-    best = max(results, key=worth)
-    return {"model": best if worth(best) > -inf else None, "metric": wanted.name, "part": part}
+def deciding_metric(metrics: list[str], by: str | None) -> Metric:
+    """The metric called `by`, or else the first ranking metric, or else the first."""
+    parsed = parse_metrics(metrics)
+    return parse_metrics([by])[0] if by else next((metric for metric in parsed if metric.k), parsed[0])
+
+
+def worth(value: float | None, metric: Metric) -> float:
+    """The value turned so that higher is better; -inf for none."""
+    return -inf if value is None else -value if metric.lower_is_better else value
 
 
 def facts_of(data: Data) -> dict[str, Any]:
@@ -170,6 +193,7 @@ def build_report(
         "relevant_at": pipeline.relevant_at,
         "seeds": pipeline.seeds,
         "refit": pipeline.refit,
+        "cold": pipeline.cold,
         "models": models,
         "best": best,
         "recommendations": None if manifest is None else asdict(manifest),

@@ -25,7 +25,7 @@ from recsys_ae.errors import ConfigError, DataError, OutputError
 from recsys_ae.export.manifest import MANIFEST, Manifest
 from recsys_ae.files import whole_file
 from recsys_ae.interactions import IdMap, Interactions, Rows
-from recsys_ae.models.base import BATCH_USERS, Recommender, allowed_items, recommend_blocks
+from recsys_ae.models.base import BATCH_USERS, Cold, Recommender, allowed_items, check_covered, covered, recommend_blocks
 from recsys_ae.models.storage import model_digest, name_of
 
 PART_USERS = 65_536
@@ -42,6 +42,7 @@ class _Job:
     k: int
     exclude_seen: bool
     allowed: NDArray[np.bool_] | None
+    cold: Cold
     batch_users: int
     schema: pa.Schema = field(init=False)
 
@@ -68,6 +69,7 @@ class _Job:
             self.k,
             exclude_seen=self.exclude_seen,
             allowed=self.allowed,
+            cold=self.cold,
             batch_users=self.batch_users,
         )
         with whole_file(path) as draft, pq.ParquetWriter(draft, self.schema, compression="zstd") as writer:
@@ -85,6 +87,7 @@ def export_recommendations(
     exclude_seen: bool = True,
     candidates: ArrayLike | None = None,
     exclude: ArrayLike | None = None,
+    cold: Cold = "popular",
     batch_users: int = BATCH_USERS,
 ) -> Manifest:
     """Write the best `k` items of every user to `folder`, in bounded memory: one block of `batch_users` x items.
@@ -96,6 +99,7 @@ def export_recommendations(
     Args: see `models.base.recommend`.
 
     Raises:
+        ColdUserError: there is a cold user, and `cold` is `error`.
         OutputError: `folder` exists, another export is writing it, or the disk is full.
         UnknownIdError: a user or item that is not in the history.
     """
@@ -106,16 +110,19 @@ def export_recommendations(
     if len(np.unique(rows)) < len(rows):
         raise ConfigError("a user is asked for twice; each user has one list")
     allowed = allowed_items(history.items, candidates, exclude)
-    job = _Job(model, history, rows, k, exclude_seen, allowed, batch_users)
+    job = _Job(model, history, rows, k, exclude_seen, allowed, cold, batch_users)
     if k < 1 or batch_users < 1:
         raise ConfigError(f"k and batch_users must be at least 1, got {k} and {batch_users}")
+    known = covered(model, history, rows)
+    if cold == "error":
+        check_covered(known, history, rows)
     partial = folder.with_name(folder.name + ".partial")
     try:
         partial.mkdir(parents=True, exist_ok=True)
         with FileLock(partial / ".lock", timeout=0):
             if folder.exists():  # another export finished between the first look and the lock
                 raise OutputError(f"{folder} is already there; choose another folder or remove it first")
-            manifest = _fill(job, partial, _filters(exclude_seen, candidates, exclude))
+            manifest = _fill(job, partial, _filters(exclude_seen, candidates, exclude, cold), int((~known).sum()))
             (partial / PLAN).unlink()
             os.replace(partial, folder)
         (folder / ".lock").unlink(missing_ok=True)
@@ -156,7 +163,7 @@ def read_recommendations(path: Path | str) -> tuple[pd.DataFrame, int]:
     return frame, length or int(frame["rank"].max())
 
 
-def _fill(job: _Job, partial: Path, filters: dict[str, Any]) -> Manifest:
+def _fill(job: _Job, partial: Path, filters: dict[str, Any], cold_users: int) -> Manifest:
     """Write the parts that are not there yet, then the manifest."""
     manifest = Manifest(
         model=name_of(job.model),
@@ -165,6 +172,7 @@ def _fill(job: _Job, partial: Path, filters: dict[str, Any]) -> Manifest:
         k=job.k,
         filters=filters,
         n_users=len(job.rows),
+        cold_users=cold_users,
         n_items=job.history.n_items,
         rows=0,
         users_without_items=0,
@@ -201,11 +209,12 @@ def _start_or_continue(partial: Path, manifest: Manifest, job: _Job) -> None:
         draft.write_text(plan, encoding="utf-8")
 
 
-def _filters(exclude_seen: bool, candidates: ArrayLike | None, exclude: ArrayLike | None) -> dict[str, Any]:
+def _filters(exclude_seen: bool, candidates: ArrayLike | None, exclude: ArrayLike | None, cold: Cold) -> dict[str, Any]:
     return {
         "exclude_seen": exclude_seen,
         "candidates": None if candidates is None else len(np.atleast_1d(candidates)),
         "excluded": None if exclude is None else len(np.atleast_1d(exclude)),
+        "cold": cold,
     }
 
 

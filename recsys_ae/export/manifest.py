@@ -16,8 +16,10 @@ class Manifest:
     model: registered name of the model; `model_digest`: hash of its parameters and everything learned.
     data_digest: hash of the history the lists were made from.
     k: longest list.
-    filters: `exclude_seen`, and how many `candidates` and `excluded` items were given (None: no such filter).
+    filters: `exclude_seen`, how many `candidates` and `excluded` items were given (None: no such filter), and what `cold`
+        users get.
     n_users, n_items: users with a row in the export's plan, and size of the catalogue.
+    cold_users: those of them of whom the model has nothing to go by.
     rows: recommendations written; `users_without_items`: users for whom nothing was left.
     files: names of the Parquet files, in order of the users.
     schema: column -> Parquet type.
@@ -31,6 +33,7 @@ class Manifest:
     filters: dict[str, Any]
     n_users: int
     n_items: int
+    cold_users: int
     rows: int
     users_without_items: int
     files: list[str]

@@ -6,7 +6,7 @@ from implicit.evaluation import ranking_metrics_at_k
 from scipy.sparse import csr_matrix
 
 from recsys_ae import Split, build_model, evaluate, evaluate_recommendations, recommend
-from recsys_ae.errors import ConfigError, DataError
+from recsys_ae.errors import ColdUserError, ConfigError, DataError
 from recsys_ae.evaluation.metrics import RANKING_METRICS
 from recsys_ae.splitting import per_user, random
 
@@ -89,9 +89,37 @@ def test_who_was_counted_is_part_of_the_report():
         "users_skipped": 40 - tested.sum(),
         "relevant": len(parts.test),
         "ratings": len(parts.test),
+        "hot": tested.sum(),
+        "warm": 0,
+        "cold": 0,
     }
     assert report.users.tolist() == data.users.values[tested].tolist()
     assert report.metrics["ndcg@5"] == pytest.approx(report.per_user["ndcg@5"].mean())
+
+
+def test_hot_warm_and_cold_users_are_told_apart():
+    data = random_interactions(seed=2)
+    users = data.user_rows()
+    target = np.arange(len(data)) % 4 == 0
+    split = Split(
+        train=data.where(~target & (users >= 8)),
+        valid=data.where(np.zeros(len(data), bool)),
+        test=data.where(target),
+        fold_in=data.where(~target & (users >= 3) & (users < 8)),
+    )
+    model = build_model("popularity", {}).fit(split.train)
+    tested = np.unique(users[target])
+    kinds = {"cold": (tested < 3).sum(), "warm": ((tested >= 3) & (tested < 8)).sum(), "hot": (tested >= 8).sum()}
+    report = evaluate(model, split, ["recall@5"])
+    assert {name: report.counts[name] for name in kinds} == kinds
+    assert report.counts["users_evaluated"] == len(tested)
+    skipping = evaluate(model, split, ["recall@5"], cold="skip")
+    assert skipping.counts["users_evaluated"] == len(tested) - kinds["cold"]
+    np.testing.assert_array_equal(skipping.per_user["recall@5"], report.per_user["recall@5"][tested >= 3])
+    with pytest.raises(ColdUserError):
+        evaluate(model, split, ["recall@5"], cold="error")
+    of_users = build_model("bpr", {"factors": 2, "epochs": 1}).fit(split.train)
+    assert evaluate(of_users, split, ["recall@5"]).counts["cold"] == kinds["cold"] + kinds["warm"]
 
 
 def test_ranking_model_has_no_rating_error():

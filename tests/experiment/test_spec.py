@@ -44,6 +44,24 @@ def test_several_seeds_survive_resolving(tmp_path):
     assert (pipeline.seeds, pipeline.refit) == ([3, 1], True)
 
 
+def test_searches_and_starts_survive_resolving(tmp_path):
+    text = PIPELINE.replace("name: mf,", "name: mf, search: {factors: [2, 4]}, start: old/mf,").replace(
+        "k: 5}", "k: 5}\nsearch: {trials: 3}"
+    )
+    pipeline = read(tmp_path, text)
+    (tmp_path / "elsewhere").mkdir()
+    assert read(tmp_path / "elsewhere", pipeline.to_yaml()).models == pipeline.models
+    assert pipeline.models[1].search == {"factors": [2, 4]}
+    assert pipeline.models[1].start == str(tmp_path / "old/mf")
+    assert pipeline.search.trials == 3
+
+
+def test_searching_needs_a_validation_part(tmp_path):
+    text = PIPELINE.replace("valid: 0.05", "valid: 0").replace("name: mf,", "name: mf, search: {factors: [2, 4]},")
+    with pytest.raises(ConfigError, match="MF searches its parameters on the validation part, but split has no valid"):
+        read(tmp_path, text)
+
+
 def test_settings_reach_every_level(tmp_path):
     pipeline = read(
         tmp_path,
@@ -84,6 +102,11 @@ def test_settings_reach_every_level(tmp_path):
         (("label: MF", "label: ../MF"), "may have letters, digits"),
         (("export:", "seed: [1, 2, 1]\nexport:"), r"the same seed twice in \[1, 2, 1\]"),
         (("valid: 0.05}", "valid: 0}\nrefit: true"), "refit adds the validation part .* but split has no valid"),
+        (("name: mf,", "name: mf, search: {facters: [1]},"), r"models\.1: search.facters 'mf': unknown key 'facters'"),
+        (("name: mf,", "name: mf, search: {factors: [4, few]},"), r"models\.1: search.factors 'mf': factors"),
+        (("name: mf,", "name: mf, search: {factors: 4},"), "search must give each parameter a list of values"),
+        (("k: 5}", "k: 5}\nsearch: {by: mae}"), "search.by 'mae' is not among the metrics"),
+        (("export:", "cold: popula\nexport:"), "cold: input should be 'error', 'popular' or 'skip'"),
         (("split: {kind: random,", "refit: true\nsplit: {kind: user_holdout,"), "refit would train on users"),
     ],
 )

@@ -12,7 +12,7 @@ from builders import planted
 from filelock import FileLock
 
 from recsys_ae import build_model, export_recommendations, read_recommendations, recommend
-from recsys_ae.errors import DataError, OutputError, UnknownIdError
+from recsys_ae.errors import ColdUserError, DataError, OutputError, UnknownIdError
 from recsys_ae.export import local
 from recsys_ae.export.manifest import Manifest
 
@@ -37,12 +37,29 @@ def test_files_hold_what_recommend_gives(model, tmp_path, small_parts):
     assert [str(field.type) for field in schema] == ["string", "int32", "int64", "float"]
 
 
+def test_cold_users_are_counted_and_get_what_is_declared(model, tmp_path):
+    history = planted().where(planted().user_rows() != 7)
+    popular = export_recommendations(model, history, tmp_path / "popular", 3)
+    skipped = export_recommendations(model, history, tmp_path / "skipped", 3, cold="skip")
+    assert (popular.cold_users, popular.rows, skipped.cold_users, skipped.rows) == (
+        1,
+        14,
+        1,
+        11,
+    )  # the others have one item left
+    assert skipped.users_without_items == 1
+    with pytest.raises(ColdUserError, match="'u07'"):
+        export_recommendations(model, history, tmp_path / "error", 3, cold="error")
+    assert not list(tmp_path.glob("error*"))
+
+
 def test_manifest_says_what_was_made_from_what(model, tmp_path):
     data = planted()
     manifest = export_recommendations(model, data, tmp_path / "out", 7, exclude=[100, 101])
     assert manifest == Manifest.read(tmp_path / "out")
     assert manifest.data_digest == data.digest
-    assert manifest.filters == {"exclude_seen": True, "candidates": None, "excluded": 2}
+    assert manifest.filters == {"exclude_seen": True, "candidates": None, "excluded": 2, "cold": "popular"}
+    assert manifest.cold_users == 0
     frame, _ = read_recommendations(tmp_path / "out")
     assert manifest.rows == len(frame)
     assert manifest.users_without_items == 12 - frame["user_id"].nunique() > 0
