@@ -5,6 +5,7 @@ A job is one JSON object on standard input; the result is the last line on stand
 """
 
 import json
+import subprocess
 import sys
 import time
 import warnings
@@ -39,6 +40,12 @@ def peak_memory() -> float:
     """MiB that this process has held at most; getrusage would give a child the peak of its parent."""
     with open("/proc/self/status") as file:
         return next(int(line.split()[1]) for line in file if line.startswith("VmHWM")) / 2**10
+
+
+def torch_memory() -> float:
+    """MiB that a process of this Python holds at most that imports PyTorch and nothing else."""
+    code = "import torch; print(next(line for line in open('/proc/self/status') if line.startswith('VmHWM')).split()[1])"
+    return int(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout) / 2**10
 
 
 def fit_times(fit: Callable[[], Any], times: int) -> list[float]:
@@ -178,7 +185,7 @@ def ease(job: dict[str, Any]) -> dict[str, Any]:
 def main() -> None:
     warnings.filterwarnings("ignore")
     job = json.load(sys.stdin)
-    print(json.dumps(ease(job) if job["model"] == "ease" else autoencoder(job)))
+    print(json.dumps((ease(job) if job["model"] == "ease" else autoencoder(job)) | {"torch": torch_memory()}))
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 import os
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch is loaded, as the command line does
+os.environ.setdefault("GOMP_SPINCOUNT", "3000")  # before torch is loaded, as the command line does
 
 from pathlib import Path
 

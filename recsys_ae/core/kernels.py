@@ -14,6 +14,8 @@ from numba import njit, prange
 # Sums may be reordered into vectors, but infinities and NaN keep their meaning: a diverging loss must be seen.
 FAST = {"reassoc", "contract", "arcp", "nsz"}
 
+PARTS = 16  # that rows are shared out in where each thread needs an array of its own
+
 
 @njit(fastmath=FAST)
 def _add_weighted(start: int, end: int, values: Any, index: Any, matrix: Any, out: Any) -> None:
@@ -84,26 +86,30 @@ def gather(values: Any, index: Any, out: Any) -> None:
 
 
 @njit(parallel=True, cache=True)
-def with_draws(indptr: Any, columns: Any, draws: Any, ratio: int, new_columns: Any, targets: Any, weights: Any) -> None:
+def with_draws(
+    indptr: Any, columns: Any, width: int, draws: Any, ratio: int, new_columns: Any, targets: Any, weights: Any
+) -> None:
     """Rows in which each entry is followed by `ratio` columns that were drawn for it.
 
     Args:
-        columns: increasing within each row.
-        draws: int64 [ratio * nnz].
+        draws: int64 [ratio * nnz], each below `width`.
         new_columns, targets, weights: [(1 + ratio) * nnz]; the target is 1 for an entry and 0 for a draw, the weight 1, but 0
             for a draw that hits an entry of its row.
     """
-    for b in prange(len(indptr) - 1):
-        start, end = indptr[b], indptr[b + 1]
-        own = columns[start:end]
-        for k in range(start, end):
-            at = (1 + ratio) * k
-            new_columns[at], targets[at], weights[at] = columns[k], 1, 1
-            for n in range(ratio):
-                drawn = draws[ratio * k + n]
-                place = np.searchsorted(own, drawn)
-                hit = place < len(own) and own[place] == drawn
-                new_columns[at + 1 + n], targets[at + 1 + n], weights[at + 1 + n] = drawn, 0, 0 if hit else 1
+    for part in prange(PARTS):
+        own = np.zeros(width, np.bool_)
+        for b in range(part, len(indptr) - 1, PARTS):
+            row = columns[indptr[b] : indptr[b + 1]]
+            for column in row:
+                own[column] = True
+            for k in range(indptr[b], indptr[b + 1]):
+                at = (1 + ratio) * k
+                new_columns[at], targets[at], weights[at] = columns[k], 1, 1
+                for n in range(ratio):
+                    drawn = draws[ratio * k + n]
+                    new_columns[at + 1 + n], targets[at + 1 + n], weights[at + 1 + n] = drawn, 0, not own[drawn]
+            for column in row:
+                own[column] = False
 
 
 @njit(cache=True)
@@ -186,15 +192,20 @@ def adam_columns(
 
 
 @njit(parallel=True, fastmath=FAST, cache=True)
-def adam(gradient: Any, weight: Any, mean: Any, square: Any, rate: Any, betas: Any, corrections: Any, eps: Any) -> None:
-    """One step of Adam for a whole parameter, all flat; see `adam_columns`."""
+def adam_rows(
+    gradient: Any, shrink: Any, weight: Any, mean: Any, square: Any, rate: Any, betas: Any, corrections: Any, eps: Any
+) -> None:
+    """One step of Adam for all rows of `weight` [D, H] with `gradient` [D, H] + shrink[d] * weight[d]; see `adam_columns`."""
     one = np.float32(1)
     first, second = betas[0], betas[1]
     step, unit = rate / corrections[0], one / corrections[1]
-    for j in prange(len(weight)):
-        mean[j] = first * mean[j] + (one - first) * gradient[j]
-        square[j] = second * square[j] + (one - second) * gradient[j] * gradient[j]
-        weight[j] -= step * mean[j] / (np.sqrt(square[j] * unit) + eps)
+    for d in prange(len(weight)):
+        g, w, m, s, strength = gradient[d], weight[d], mean[d], square[d], shrink[d]
+        for j in range(len(w)):
+            slope = g[j] + strength * w[j]
+            m[j] = first * m[j] + (one - first) * slope
+            s[j] = second * s[j] + (one - second) * slope * slope
+            w[j] -= step * m[j] / (np.sqrt(s[j] * unit) + eps)
 
 
 @njit(cache=True)

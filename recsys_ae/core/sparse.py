@@ -110,7 +110,7 @@ def with_negatives(rows: SparseRows, ratio: int, generator: Generator) -> tuple[
     n = (1 + ratio) * len(rows.columns)
     columns, targets, weights = torch.empty(n, dtype=torch.int64), torch.empty(n), torch.empty(n)
     arrays = [array.numpy() for array in (rows.indptr, rows.columns, draws)]
-    kernels.with_draws(*arrays, ratio, *(array.numpy() for array in (columns, targets, weights)))
+    kernels.with_draws(*arrays[:2], rows.width, arrays[2], ratio, *(array.numpy() for array in (columns, targets, weights)))
     return SparseRows(rows.rows, (1 + ratio) * rows.indptr, columns, targets, rows.width), weights
 
 
@@ -138,14 +138,21 @@ class RowGradient:
     @torch.no_grad()
     def dense(self, weight: Tensor) -> Tensor:
         """The gradient written out, [D, H]."""
-        out = torch.zeros_like(weight)
-        if self.rows is None:
-            return out
+        out = self.add_terms(torch.zeros_like(weight))
+        return out if self.shrink is None else out.add_(self.shrink_of_rows()[:, None] * weight)
+
+    def add_terms(self, gradient: Tensor) -> Tensor:
+        """`gradient` [D, H], to which the terms, but not the shrinkage, have been added."""
         for values, factor in self.terms:
-            kernels.column_sums(*self.rows.columnwise()[0], values.numpy(), factor.numpy(), out.numpy())
-        if self.shrink is not None:
-            out += (self.shrink * torch.bincount(self.rows.columns, minlength=len(weight)))[:, None] * weight
-        return out
+            assert self.rows is not None
+            kernels.column_sums(*self.rows.columnwise()[0], values.numpy(), factor.numpy(), gradient.numpy())
+        return gradient
+
+    def shrink_of_rows(self) -> Tensor:
+        """float32 [D]: by how much of itself each row shrinks."""
+        assert self.shrink is not None
+        assert self.rows is not None
+        return self.shrink * torch.bincount(self.rows.columns, minlength=len(self.shrink))
 
     def _same_pattern(self, rows: SparseRows) -> None:
         if self.rows is not None and self.rows.columns is not rows.columns:

@@ -10,13 +10,13 @@ import torch
 from torch import Generator, Tensor, nn
 
 from recsys_ae.core.losses import LossSum
-from recsys_ae.core.optimisers import FULL_BATCH, make_optimiser
+from recsys_ae.core.optimisers import FULL_BATCH, Optimiser, make_optimiser
 from recsys_ae.core.sparse import SparseRows
 from recsys_ae.errors import ConfigError, TrainingError
 
 Batch = SparseRows | Tensor
 Validation = Callable[[], float]
-Precision = Literal["float32", "bfloat16"]
+Precision = Literal["auto", "float32", "bfloat16"]
 
 
 class Objective(Protocol):
@@ -70,8 +70,9 @@ class TrainConfig:
         decay: factor on the learning rate after each epoch.
         patience: epochs without a better validation value after which training stops; 0 never stops early.
         seed: source of the order of rows and of corruption.
-        precision: of the matrix products in the loss, `float32` or `bfloat16`: about twice as fast on processors that
-            multiply such numbers. Weights, sums and the sparse layers are float32 either way.
+        precision: of the dense matrix products in the loss, `float32`, or `bfloat16`, which is about twice as fast on a
+            processor with instructions for it; `auto` looks whether it has them. Weights, sums, sparse layers and scoring
+            are float32 either way.
     """
 
     epochs: int
@@ -104,7 +105,7 @@ class Training:
     """Everything that the rest of a training depends on; what a checkpoint holds."""
 
     module: nn.Module
-    optimiser: torch.optim.Optimizer
+    optimiser: Optimiser
     generator: Generator
     config: TrainConfig
     history: list[Epoch] = field(default_factory=list)
@@ -204,6 +205,7 @@ def _run_batches(training: Training, objective: Objective, rows: Batch, rate: fl
     module, optimiser, config = training.module, training.optimiser, training.config
     for group in optimiser.param_groups:
         group["lr"] = rate
+    in_bfloat16 = config.precision == "bfloat16" or (config.precision == "auto" and multiplies_bfloat16())
     total, count = 0.0, 0.0
     size = len(rows) if config.optimiser in FULL_BATCH else config.batch_size
     for batch in _batches(rows, size, training.generator):
@@ -211,7 +213,7 @@ def _run_batches(training: Training, objective: Objective, rows: Batch, rate: fl
 
         def closure(batch: Batch = batch, losses: list[LossSum] = losses) -> Any:
             optimiser.zero_grad()
-            with torch.autocast("cpu", torch.bfloat16, enabled=config.precision == "bfloat16"):
+            with torch.autocast("cpu", torch.bfloat16, enabled=in_bfloat16):
                 loss = objective.loss(module, batch, training.generator)
             whole = loss.total + objective.penalty(module, batch)
             whole.backward()
@@ -222,6 +224,12 @@ def _run_batches(training: Training, objective: Objective, rows: Batch, rate: fl
         total += float(losses[0].total.detach())  # an optimiser may look more than once; the first look is at the start
         count += float(losses[0].count)
     return total, count
+
+
+def multiplies_bfloat16() -> bool:
+    """Whether the processor has instructions for products of such numbers."""
+    capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    return any(bool(capabilities.get(name)) for name in ("avx512_bf16", "amx_bf16"))
 
 
 def _batches(rows: Batch, size: int, generator: Generator) -> Iterator[Batch]:

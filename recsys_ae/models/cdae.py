@@ -11,9 +11,9 @@ from recsys_ae.core.autoencoder import ACTIVATIONS
 from recsys_ae.core.losses import LossSum, cross_entropy, squared_error
 from recsys_ae.core.sparse import SparseRows, entry_l2, wide_input, wide_output, with_negatives
 from recsys_ae.core.trainer import Alternating, Batch, Turn
-from recsys_ae.models.neural import NeuralRanker, hide, unit_rows
+from recsys_ae.models.neural import NeuralRanker, hide
 
-FOLD_IN_USERS = 4096  # from so many users it is learned how a user's node follows from their history
+FOLD_IN_USERS = 1024  # from so many users it is learned how a user's node follows from their history
 FOLD_IN_L2 = 1.0
 LOSSES = {"square": squared_error, "logistic": cross_entropy}
 
@@ -68,7 +68,7 @@ def one_user_each(numbers: Tensor, n_users: int) -> SparseRows:
 def learn_fold_in(network: Network, rows: SparseRows) -> None:
     """Set `to_node`: the ridge regression of users' nodes on what the network makes of their items."""
     some = rows.take(torch.arange(0, len(rows), max(1, len(rows) // FOLD_IN_USERS)))
-    inputs = _with_one(network.projected(unit_rows(some)))
+    inputs = _with_one(network.projected(some))
     gram = inputs.T @ inputs + FOLD_IN_L2 * torch.eye(inputs.shape[1])
     network.to_node.copy_(torch.linalg.solve(gram, inputs.T @ network.user_weight[some.rows]))
 
@@ -114,7 +114,7 @@ class CDAE(NeuralRanker):
     loss are logits; draws are from all items, those that the user has counting nothing.
 
     Works for any user. One who was not trained on gets a node from their history: a linear map of W^T x, learned by a ridge
-    regression of the nodes of 4096 training users. Without any history that is the node of an average user.
+    regression of the nodes of 1024 training users. Without any history that is the node of an average user.
 
     Attributes:
         hidden: H.
@@ -135,7 +135,7 @@ class CDAE(NeuralRanker):
     def _network(self, n_items: int, n_users: int, generator: Generator | None) -> Network:
         return Network(n_items, n_users, self.hidden, self.mapping, generator)
 
-    def _objective(self, rows: SparseRows) -> Alternating:
+    def _objective(self, network: nn.Module, rows: SparseRows) -> Alternating:
         def after(module: nn.Module) -> None:
             assert isinstance(module, Network)
             learn_fold_in(module, rows)

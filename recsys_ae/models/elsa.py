@@ -55,6 +55,7 @@ class Cosine:
         assert isinstance(module, Network)
         assert isinstance(batch, SparseRows)
         directions = module.directions()
+        batch = batch.with_values(torch.ones_like(batch.values))
         shown = Masking(self.dropout, rescale=False)(batch, generator) if self.dropout else batch
         assert isinstance(shown, SparseRows)
         z = _times(shown, directions)
@@ -112,7 +113,7 @@ class ELSA(NeuralRanker):
     def _network(self, n_items: int, n_users: int, generator: Generator | None) -> Network:
         return Network(n_items, self.factors, generator)
 
-    def _objective(self, rows: SparseRows) -> Cosine:
+    def _objective(self, network: nn.Module, rows: SparseRows) -> Cosine:
         return Cosine(self.dropout)
 
     def _rows(self, fitted: Fitted, history: Interactions, rows: Rows) -> SparseRows:

@@ -1,6 +1,6 @@
 """Autoencoders of what a user interacted with, under a multinomial likelihood: Mult-DAE and Mult-VAE."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
@@ -14,23 +14,23 @@ from recsys_ae.core.sparse import SparseRows
 from recsys_ae.core.trainer import Batch
 from recsys_ae.core.variational import VariationalAutoencoder, kl_from_standard_normal, sample
 from recsys_ae.models.neural import NeuralRanker, hide
-from recsys_ae.models.training import Sizes, as_sizes
+from recsys_ae.models.training import Sizes, as_sizes, autoencoder_l2
 
 
 @dataclass(frozen=True)
 class Denoising:
-    """The multinomial loss of each user's items given some of them."""
+    """The multinomial loss of each user's items given some of them, plus a batch's part of the penalty of an epoch."""
 
     dropout: float
-    l2: float
+    penalise: Callable[[SparseRows], Tensor]
 
     def loss(self, module: nn.Module, batch: Batch, generator: Generator) -> LossSum:
         assert isinstance(batch, SparseRows)
         return multinomial(module(hide(batch, self.dropout, generator)), batch)
 
     def penalty(self, module: nn.Module, batch: Batch) -> Tensor:
-        weights = [parameter.square().sum() for parameter in module.parameters() if parameter.ndim == 2]
-        return len(batch) * self.l2 / 2 * torch.stack(weights).sum()
+        assert isinstance(batch, SparseRows)
+        return self.penalise(batch)
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class MultDAE(NeuralRanker):
 
     Attributes:
         hidden: sizes of the encoder's layers; the decoder mirrors them.
-        l2: each user adds l2 / 2 * (sum of the squared weights, biases apart).
+        l2: an epoch adds l2 / 2 * (sum of the squared weights, biases apart) for each user.
         activation: of the hidden layers.
         Others: see `NeuralRanker`.
     """
@@ -92,8 +92,9 @@ class MultDAE(NeuralRanker):
     def _network(self, n_items: int, n_users: int, generator: Generator | None) -> nn.Module:
         return Autoencoder(n_items, as_sizes(self.hidden), activation=self.activation, generator=generator)
 
-    def _objective(self, rows: SparseRows) -> Denoising:
-        return Denoising(self.dropout, self.l2)
+    def _objective(self, network: nn.Module, rows: SparseRows) -> Denoising:
+        assert isinstance(network, Autoencoder)
+        return Denoising(self.dropout, autoencoder_l2(network, len(rows) * self.l2, rows))
 
 
 @dataclass
@@ -124,7 +125,7 @@ class MultVAE(NeuralRanker):
     def _network(self, n_items: int, n_users: int, generator: Generator | None) -> nn.Module:
         return CountingVAE(n_items, as_sizes(self.hidden), self.activation, generator)
 
-    def _objective(self, rows: SparseRows) -> Variational:
+    def _objective(self, network: nn.Module, rows: SparseRows) -> Variational:
         return Variational(self.dropout, self.beta, self.anneal)
 
     def _code(self, network: nn.Module, rows: SparseRows) -> Tensor:

@@ -35,7 +35,7 @@ class NeuralRanker(ABC):
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
     decay: Annotated[float, Field(gt=0, le=1)] = 1.0
     patience: Annotated[int, Field(ge=0)] = 10
-    precision: Precision = "float32"
+    precision: Precision = "auto"
     fitted: Fitted | None = field(default=None, init=False, repr=False)
     predicts_ratings: ClassVar[bool] = False
     of_users: ClassVar[bool] = False  # whether the network has parameters for each training user
@@ -46,11 +46,11 @@ class NeuralRanker(ABC):
 
     @abstractmethod
     def _network(self, n_items: int, n_users: int, generator: Generator | None) -> nn.Module:
-        """A module with `forward(rows)` -> scores [B, n_items] and `encode(rows)`; rows are as `unit_rows` makes them."""
+        """A module with `forward(rows)` -> scores [B, n_items] and `encode(rows)`."""
 
     @abstractmethod
-    def _objective(self, rows: SparseRows) -> AnyObjective:
-        """What is minimised over these rows."""
+    def _objective(self, network: nn.Module, rows: SparseRows) -> AnyObjective:
+        """What is minimised over these rows, which are as `unit_rows` makes them."""
 
     def _in_training(self, network: nn.Module) -> nn.Module:
         """The module that is trained: the network, and what it needs only meanwhile."""
@@ -76,7 +76,7 @@ class NeuralRanker(ABC):
             start_from(network, before.arrays, train.items, before.items, train.users, before.users)
         known = {"trained_users": np.diff(train.matrix.indptr) > 0} if self.of_users else {}
         about = Fitted.on(train, known, users=train.users if self.of_users else None)
-        rows = observed_rows(ones(train.matrix))
+        rows = unit_rows(observed_rows(ones(train.matrix)))
 
         def scores(history: Interactions, rows: Rows) -> Floats:
             with torch.no_grad():
@@ -85,7 +85,7 @@ class NeuralRanker(ABC):
 
         fit(
             self._in_training(network),
-            self._objective(rows),
+            self._objective(network, rows),
             rows,
             TrainConfig(
                 self.epochs, self.batch_size, "adam", self.learning_rate, self.decay, self.patience, seed, self.precision
@@ -134,7 +134,7 @@ def unit_rows(rows: SparseRows) -> SparseRows:
 
 
 def hide(rows: SparseRows, dropout: float, generator: Generator) -> SparseRows:
-    """Unit rows of which a share is hidden and the rest scaled up."""
-    shown = Masking(dropout)(unit_rows(rows), generator)
+    """Rows of which a share of the entries is hidden and the rest scaled up."""
+    shown = Masking(dropout)(rows, generator)
     assert isinstance(shown, SparseRows)
     return shown

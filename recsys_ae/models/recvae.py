@@ -14,7 +14,7 @@ from recsys_ae.core.losses import LossSum, multinomial
 from recsys_ae.core.sparse import SparseRows, wide_input, wide_output
 from recsys_ae.core.trainer import Alternating, Batch, Turn
 from recsys_ae.core.variational import sample
-from recsys_ae.models.neural import NeuralRanker, hide, unit_rows
+from recsys_ae.models.neural import NeuralRanker, hide
 
 LAYERS = 5
 EPSILON = 0.1  # of the normalisation of layers
@@ -102,7 +102,7 @@ class EncoderTurn:
         code = sample(mean, log_variance, generator)
         found = multinomial(wide_output(code, network.output_weight.detach(), network.output_bias.detach()), batch)
         with torch.no_grad():
-            earlier = module.earlier(unit_rows(batch))
+            earlier = module.earlier(batch)
         divergence = normal_log_density(code, mean, log_variance).sum(1) - composite_log_density(code, *earlier).sum(1)
         return LossSum(found.total + self.gamma * (batch.lengths * divergence).sum(), found.count)
 
@@ -119,7 +119,7 @@ class DecoderTurn:
         assert isinstance(batch, SparseRows)
         network = module.network
         with torch.no_grad():
-            mean, log_variance = network.encoder(unit_rows(batch))
+            mean, log_variance = network.encoder(batch)
             code = sample(mean, log_variance, generator)
         return multinomial(wide_output(code, network.output_weight, network.output_bias), batch)
 
@@ -168,7 +168,7 @@ class RecVAE(NeuralRanker):
         assert isinstance(network, Network)
         return InTraining(network)
 
-    def _objective(self, rows: SparseRows) -> Alternating:
+    def _objective(self, network: nn.Module, rows: SparseRows) -> Alternating:
         encoder = Turn(EncoderTurn(self.dropout, self.gamma), self.encoder_passes, after=remember)
         return Alternating([encoder, Turn(DecoderTurn())])
 

@@ -88,7 +88,7 @@ def column_counts(rows: SparseRows) -> Tensor:
 def observed_rows(matrix: csr_array) -> SparseRows:
     """The rows of a matrix that hold anything, for training; each keeps its number."""
     rows = SparseRows.from_arrays(matrix.indptr, matrix.indices, matrix.data, matrix.shape[1])
-    return rows.take(torch.nonzero(rows.lengths)[:, 0])
+    return rows if rows.lengths.all() else rows.take(torch.nonzero(rows.lengths)[:, 0])
 
 
 def validation(

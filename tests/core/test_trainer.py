@@ -9,7 +9,7 @@ from recsys_ae.core.checkpoint import Checkpoint, restore
 from recsys_ae.core.corruption import Masking
 from recsys_ae.core.losses import squared_error
 from recsys_ae.core.optimisers import OPTIMISERS
-from recsys_ae.core.trainer import Callback, TrainConfig, fit
+from recsys_ae.core.trainer import Alternating, Callback, TrainConfig, Turn, fit
 from recsys_ae.errors import ConfigError, DataError, TrainingError
 
 ROWS = torch.rand(30, 6, generator=torch.Generator().manual_seed(5))
@@ -163,3 +163,29 @@ def test_diverging_training_is_an_error():
 def test_impossible_configurations(wrong):
     with pytest.raises(ConfigError):
         fit(module(), Reconstruction(), ROWS, TrainConfig(**{"epochs": 1, "batch_size": 5, **wrong}))
+
+
+def test_objectives_take_turns_as_often_as_they_say():
+    calls: list[str] = []
+
+    @dataclass
+    class Named(Reconstruction):
+        name: str = ""
+
+        def loss(self, module, batch, generator):
+            calls.append(self.name)
+            return super().loss(module, batch, generator)
+
+    turns = [Turn(Named(name="a"), 2, after=lambda _: calls.append("after a")), Turn(Named(name="b"))]
+    history = fit(module(), Alternating(turns), ROWS, TrainConfig(2, 15))
+    assert calls == ["a", "a", "a", "a", "after a", "b", "b"] * 2
+    assert len(history) == 2
+
+
+def test_products_in_bfloat16_are_near_those_in_float32():
+    losses = []
+    for precision in ("float32", "bfloat16"):
+        history = fit(module(), Reconstruction(), ROWS, TrainConfig(5, 10, learning_rate=0.01, precision=precision))
+        losses.append([epoch.loss for epoch in history])
+    assert losses[0] != losses[1]
+    assert losses[0] == pytest.approx(losses[1], rel=0.02)

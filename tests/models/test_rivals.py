@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from builders import random_interactions
 from implicit.cpu.als import AlternatingLeastSquares
+from implicit.cpu.bpr import BayesianPersonalizedRanking
 from implicit.nearest_neighbours import BM25Recommender, CosineRecommender, TFIDFRecommender
 from scipy.sparse import csr_matrix
 from threadpoolctl import threadpool_limits
@@ -50,3 +51,13 @@ def test_random_walks_are_the_products_of_the_transitions(beta):
     for row in weights:
         row[np.argsort(-row)[6:]] = 0
     np.testing.assert_allclose(model.scores(data, np.arange(data.n_users)), seen @ weights, rtol=1e-4)
+
+
+def test_bpr_is_that_of_the_library():
+    data = random_interactions()
+    params = {"factors": 3, "l2": 0.02, "learning_rate": 0.03, "epochs": 4}
+    model = build_model("bpr", params).fit(data, seed=5)
+    reference = BayesianPersonalizedRanking(3, 0.03, 0.02, iterations=4, num_threads=1, random_state=5)
+    reference.fit(csr_matrix(ones(data.matrix)), show_progress=False)
+    expected = reference.user_factors @ reference.item_factors.T
+    np.testing.assert_allclose(model.scores(data, np.arange(data.n_users)), expected, rtol=1e-4, atol=1e-6)

@@ -1,0 +1,80 @@
+"""RecVAE: the composite prior against torch's distributions, and who is trained when."""
+
+import torch
+from builders import random_interactions
+from torch.distributions import Categorical, MixtureSameFamily, Normal
+
+from recsys_ae.core.trainer import TrainConfig, Turn, fit
+from recsys_ae.interactions import ones
+from recsys_ae.models.neural import unit_rows
+from recsys_ae.models.recvae import (
+    SHARES,
+    DecoderTurn,
+    EncoderTurn,
+    InTraining,
+    Network,
+    composite_log_density,
+    normal_log_density,
+    remember,
+)
+from recsys_ae.models.training import observed_rows
+
+ROWS = unit_rows(observed_rows(ones(random_interactions().matrix)))
+
+
+def module() -> InTraining:
+    return InTraining(Network(25, 8, 3, torch.Generator().manual_seed(0)))
+
+
+def test_densities_are_those_of_the_distributions():
+    code, mean, log_variance = torch.randn(3, 5, 4)
+    expected = Normal(mean, (log_variance / 2).exp()).log_prob(code)
+    torch.testing.assert_close(normal_log_density(code, mean, log_variance), expected)
+    zero = torch.zeros_like(code)
+    parts = Normal(
+        torch.stack([zero, mean, zero], -1),
+        torch.stack([zero + 1, (log_variance / 2).exp(), zero + torch.tensor(5.0).exp()], -1),
+    )
+    mixture = MixtureSameFamily(Categorical(torch.tensor(SHARES)), parts)
+    torch.testing.assert_close(composite_log_density(code, mean, log_variance), mixture.log_prob(code))
+
+
+def weights(of: InTraining) -> dict[str, torch.Tensor]:
+    return {name: weight.clone() for name, weight in of.state_dict().items()}
+
+
+def changed(before: dict[str, torch.Tensor], of: InTraining) -> set[str]:
+    return {".".join(name.split(".")[:2]) for name, weight in of.state_dict().items() if not torch.equal(weight, before[name])}
+
+
+def test_encoder_and_decoder_are_trained_in_turns():
+    config = TrainConfig(1, 8, "adam", 0.01)
+    network = module()
+    before = weights(network)
+    fit(network, EncoderTurn(0.5, 0.005), ROWS, config)
+    assert {part for part in changed(before, network) if "encoder" in part} == {"network.encoder"}
+    assert not {part for part in changed(before, network) if part.startswith(("earlier", "network.output"))}
+    before = weights(network)
+    fit(network, DecoderTurn(), ROWS, config)
+    assert changed(before, network) == {"network.output_weight", "network.output_bias"}
+
+
+def test_the_prior_remembers_the_encoder_after_its_turn():
+    network = module()
+    turn = Turn(EncoderTurn(0.5, 0.005), 2, after=remember)
+    torch.nn.init.normal_(network.network.encoder.mean_bias)
+    turn.after(network)
+    for name, weight in network.network.encoder.state_dict().items():
+        assert torch.equal(weight, network.earlier.state_dict()[name])
+    assert not any(weight.requires_grad for weight in network.earlier.parameters())
+
+
+def test_the_divergence_counts_by_the_length_of_the_history():
+    """gamma * n for a user with n items: twice gamma, twice the difference to gamma 0."""
+    network = module()
+
+    def loss(gamma: float, rows=ROWS) -> float:
+        return float(EncoderTurn(0.0, gamma).loss(network, rows, torch.Generator().manual_seed(0)).total.detach())
+
+    one, two = loss(0.1) - loss(0.0), loss(0.2) - loss(0.0)
+    assert abs(two - 2 * one) < 1e-3 * abs(one) + 1e-3
