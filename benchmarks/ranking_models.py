@@ -53,7 +53,7 @@ from recsys_ae.models import MODELS
 
 BATCH, L2, QUALITY_EPOCHS, PATIENCE = 256, 1000.0, 300, 10
 PARAMS: dict[str, dict[str, Any]] = {
-    "cdae": {"hidden": 64},
+    "cdae": {"hidden": 64, "negatives": 5},
     "multdae": {"hidden": [600, 200]},
     "multvae": {"hidden": [600, 200]},
     "recvae": {"hidden": 600, "latent": 200},

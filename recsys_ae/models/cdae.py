@@ -127,7 +127,7 @@ class CDAE(NeuralRanker):
     hidden: Annotated[int, Field(ge=1)] = 64
     mapping: Literal["identity", "sigmoid"] = "identity"
     loss: Literal["square", "logistic"] = "square"
-    negatives: Annotated[int, Field(ge=1)] = 5
+    negatives: Annotated[int, Field(ge=1)] = 10
     l2: Annotated[float, Field(ge=0)] = 0.0
     learning_rate: Annotated[float, Field(gt=0)] = 3e-3
     of_users: ClassVar[bool] = True

@@ -102,7 +102,8 @@ class MultVAE(NeuralRanker):
     """Variational autoencoder whose output is a distribution over all items.
 
     Source: Liang et al. 2018 (Mult-VAE^PR): as `multdae`, with a normal distribution of codes whose divergence from the
-    prior counts `beta` times. Scores are of the mean code. Deviates: `beta` is given instead of searched along the annealing.
+    prior counts `beta` times. Scores are of the mean code. Their search for beta along the annealing is a long `anneal` with
+    validation data: the weights that are kept are those of the best epoch, and so of its beta.
 
     Attributes:
         hidden: sizes of the encoder's layers, the last being the code; the decoder mirrors them.
@@ -112,8 +113,8 @@ class MultVAE(NeuralRanker):
         Others: see `NeuralRanker`.
     """
 
-    hidden: Annotated[Sizes, Field(min_length=2)] = (600, 200)
-    beta: Annotated[float, Field(ge=0)] = 0.2
+    hidden: Annotated[Sizes, Field(min_length=2)] = (600, 64)
+    beta: Annotated[float, Field(ge=0)] = 0.4
     anneal: Annotated[int, Field(ge=0)] = 1000
     activation: str = "tanh"
     item_vectors_at: ClassVar[str] = "module.body.output_weight"
