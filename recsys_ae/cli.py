@@ -11,6 +11,7 @@ import traceback
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
+from time import perf_counter
 from types import FrameType
 from typing import Annotated, Any, NoReturn
 
@@ -66,30 +67,34 @@ def run(
     tracking_uri: TrackingUri = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the interrupted run in --output.")] = False,
 ) -> None:
-    """Fit and compare the models of a pipeline, track them, export the best one's lists."""
+    """Fit and compare the models of a pipeline and track them; export the best recommender's lists, draw what images become."""
     if resume and output is None:
         raise ConfigError("--resume needs the --output of the run to continue")
+    from recsys_ae.experiment.image_run import run_image_pipeline
+    from recsys_ae.experiment.image_spec import ImagePipeline
+    from recsys_ae.experiment.read import read_pipeline
     from recsys_ae.experiment.run import run_pipeline
-    from recsys_ae.experiment.spec import read_pipeline
-    from recsys_ae.reporting.report import results_table
+    from recsys_ae.reporting.report import conclusions, headline, results_table
     from recsys_ae.tracking import make_tracker
 
+    started = perf_counter()
     declared = read_pipeline(pipeline, settings or [])
     folder = output or Path("runs") / f"{declared.name}-{datetime.now():%Y%m%d-%H%M%S}"
     tracker = make_tracker(tracking_uri, declared.experiment)
     try:
-        report = run_pipeline(declared, folder, tracker, _console(stderr=True), resume=resume)
+        if isinstance(declared, ImagePipeline):
+            report = run_image_pipeline(declared, folder, tracker, _console(stderr=True), resume=resume)
+        else:
+            report = run_pipeline(declared, folder, tracker, _console(stderr=True), resume=resume)
     except (KeyboardInterrupt, Terminated):
         print(f"recsys-ae: to continue, repeat the command with --output {folder} --resume", file=sys.stderr)
         raise
     console = _console()
-    _headline(console, report)
+    console.print(headline(report))
     console.print(results_table(report))
-    best = report["best"]
-    console.print(f"best by {best['metric']} on {best['part']} data: {best['model'] or 'none, no model has a value'}")
-    console.print(f"results: {folder}", soft_wrap=True)
-    if report["recommendations"]:
-        console.print(f"top-{report['recommendations']['k']} lists: {folder / 'recommendations'}", soft_wrap=True)
+    for line in conclusions(report, folder):
+        console.print(line, soft_wrap=True)
+    console.print(f"wall time: {perf_counter() - started:.1f} s")
     if hint := tracker.hint():
         console.print(f"look at the experiment: {hint}", soft_wrap=True)
 
@@ -220,7 +225,8 @@ def fetch(name: Annotated[str, typer.Argument(help="A shipped dataset or a card 
         _console().print(f"{card.name}: {data.n_users} users, {data.n_items} items, {len(data)} interactions")
     else:
         images = load_images(card, folder)
-        _console().print(f"{card.name}: {len(images.train)} + {len(images.test)} images of {images.size[0]} x {images.size[1]}")
+        _, height, width = images.shape
+        _console().print(f"{card.name}: {len(images.train)} + {len(images.test)} images of {height} x {width}")
 
 
 @app.command()
@@ -228,17 +234,21 @@ def models(name: Annotated[str | None, typer.Argument(help="Show one model's par
     """List the models, or show one's parameters and defaults."""
     from rich.table import Table
 
+    from recsys_ae.declaration import parameters
+    from recsys_ae.images import IMAGE_MODELS
+    from recsys_ae.images.storage import build_image_model
     from recsys_ae.models import MODELS
-    from recsys_ae.models.storage import build_model, parameters
+    from recsys_ae.models.storage import build_model
 
     console = _console()
     if name is None:
-        table = Table("model", "what it does")
-        for known in MODELS:
-            table.add_row(known, (MODELS.get(known).__doc__ or "").split("\n")[0])
-        console.print(table)
+        for kind in (MODELS, IMAGE_MODELS):
+            table = Table(kind.kind, "what it does")
+            for known in kind:
+                table.add_row(known, (kind.get(known).__doc__ or "").split("\n")[0])
+            console.print(table)
         return
-    model = build_model(name, {})
+    model = build_image_model(name, {}) if name in IMAGE_MODELS else build_model(name, {})
     table = Table("parameter", "default")
     for key, value in parameters(model).items():
         table.add_row(key, str(value))
@@ -295,14 +305,6 @@ def _console(stderr: bool = False) -> Any:
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() else 160  # a table in a file or pipe is not cut to 80 columns
     return Console(stderr=stderr, width=width, highlight=False)
-
-
-def _headline(console: Any, report: dict[str, Any]) -> None:
-    data, sizes = report["dataset"], report["split"]["sizes"]
-    parts = ", ".join(f"{size} {name}" for name, size in sizes.items())
-    console.print(f"{data['name']}: {data['users']} users, {data['items']} items; {report['split']['kind']} split: {parts}")
-    if len(report["seeds"]) > 1:
-        console.print(f"means over the seeds {', '.join(map(str, report['seeds']))}")
 
 
 if __name__ == "__main__":

@@ -6,15 +6,24 @@ its place.
 
 import inspect
 from collections.abc import Callable, Mapping
+from dataclasses import fields
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Annotated, Any, TypeVar, get_type_hints
 
 import yaml
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, create_model
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, create_model
 
 from recsys_ae.errors import ConfigError, did_you_mean
 
 T = TypeVar("T")
+
+
+def as_sizes(value: Any) -> Any:
+    """Sizes of layers as a tuple, one number being one layer."""
+    return (value,) if isinstance(value, int) else tuple(value) if isinstance(value, list) else value
+
+
+Sizes = Annotated[tuple[Annotated[int, Field(ge=1)], ...], BeforeValidator(as_sizes), Field(min_length=1)]
 
 
 class Declared(BaseModel):
@@ -93,8 +102,20 @@ def checked_params(function: Callable[..., Any], params: Mapping[str, Any], wher
     return {name: getattr(values, name) for name in fields}
 
 
+def parameters(instance: Any) -> dict[str, Any]:
+    """The declarable parameters of a dataclass instance, as `checked_call` takes them."""
+    own = [item.name for item in fields(instance) if item.init]
+    return {name: list(value) if isinstance(value := getattr(instance, name), tuple) else value for name in own}
+
+
 def _sentence(kind: Any, item: Any, where: str) -> str:
-    tags = ("ratings", "planted-ratings", "idx-images", "digits")  # which kind of card it is, not part of the place
+    tags = (
+        "ratings",
+        "planted-ratings",
+        "idx-images",
+        "digits",
+        "image-folder",
+    )  # which kind of card it is, not part of the place
     place = ".".join(str(part) for number, part in enumerate(item["loc"]) if number or part not in tags)
     if item["type"] == "extra_forbidden":
         known = _keys_beside(kind, item["loc"])

@@ -39,3 +39,11 @@ class Registry:
         self.check(name)
         module, attribute = self.places[name].split(":")
         return getattr(import_module(module), attribute)
+
+    def name_of(self, instance: object) -> str:
+        """The name under which the class of `instance` is in the table; `ConfigError` if it is not."""
+        place = f"{type(instance).__module__}:{type(instance).__name__}"
+        for name, known in self.places.items():
+            if known == place:
+                return name
+        raise ConfigError(f"{type(instance).__name__} is not among the registered {self.kind}s ({', '.join(self.places)})")

@@ -21,6 +21,7 @@ ALLOWED = {
     "core": {"errors", "registry", "files"},
     "data": {"interactions", *LEAVES},
     "models": {"core", "interactions", *LEAVES},
+    "images": {"core", *LEAVES},
     "evaluation": {"models", "interactions", *LEAVES},
     "export": {"models", "interactions", *LEAVES},
     "tracking": {"errors"},
@@ -31,7 +32,7 @@ ALLOWED["cli"] = {*ALLOWED}
 OUTSIDE = {
     "core": {"torch", "safetensors", "numba", "numpy", "scipy"},
     "tracking": {"mlflow", "filelock"},
-    "evaluation": {"numpy", "pandas"},
+    "evaluation": {"numpy", "pandas", "scipy"},
 }
 
 

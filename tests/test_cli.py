@@ -86,9 +86,10 @@ def test_run_leaves_everything_and_prints_the_table(call, folder):
 
 def test_several_seeds_and_refitting(call, folder):
     from recsys_ae import build_model, load_model
-    from recsys_ae.experiment.spec import read_pipeline
+    from recsys_ae.declaration import parameters
+    from recsys_ae.experiment.read import read_pipeline
     from recsys_ae.experiment.steps import load_data
-    from recsys_ae.models.storage import model_digest, parameters
+    from recsys_ae.models.storage import model_digest
 
     code, out, _ = run(call, "--set", "seed=[0, 4]", "--set", "refit=true", "--set", "models.autorec.patience=2")
     assert code == 0
@@ -178,7 +179,7 @@ def test_ratings_as_clicks(call, folder):
 
 
 def test_evaluating_the_exported_lists_gives_the_metrics_of_the_run(call, folder):
-    from recsys_ae.experiment.spec import read_pipeline
+    from recsys_ae.experiment.read import read_pipeline
     from recsys_ae.experiment.steps import load_data
 
     run(call)

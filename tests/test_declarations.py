@@ -9,7 +9,7 @@ import pytest
 from recsys_ae.cli import app
 from recsys_ae.data.cards import shipped_cards
 from recsys_ae.data.locations import declared_folder
-from recsys_ae.experiment.spec import read_pipeline
+from recsys_ae.experiment.read import read_pipeline
 from recsys_ae.registry import Registry
 
 ROOT = Path(__file__).parent.parent
@@ -17,14 +17,18 @@ PIPELINES = sorted(declared_folder("pipelines").glob("*.yaml"))
 
 
 def registries() -> list[Registry]:
-    from recsys_ae.core.autoencoder import ACTIVATIONS
+    from recsys_ae.core.autoencoder import ACTIVATIONS, INITIALISERS
+    from recsys_ae.core.corruption import CORRUPTIONS
     from recsys_ae.core.losses import LOSSES
     from recsys_ae.core.optimisers import OPTIMISERS
     from recsys_ae.evaluation.metrics import RANKING_METRICS, RATING_METRICS
+    from recsys_ae.images import IMAGE_MODELS
+    from recsys_ae.images.metrics import IMAGE_METRICS
     from recsys_ae.models import MODELS
     from recsys_ae.splitting import SPLITS
 
-    return [ACTIVATIONS, LOSSES, OPTIMISERS, RANKING_METRICS, RATING_METRICS, MODELS, SPLITS]
+    core = [ACTIVATIONS, INITIALISERS, CORRUPTIONS, LOSSES, OPTIMISERS]
+    return [*core, RANKING_METRICS, RATING_METRICS, MODELS, SPLITS, IMAGE_MODELS, IMAGE_METRICS]
 
 
 @pytest.mark.parametrize("registry", registries(), ids=lambda registry: registry.kind)

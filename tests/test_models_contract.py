@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 
 from recsys_ae import IdMap, build_model, explain, load_model, predict, recommend, save_model, similar_items, similar_users
 from recsys_ae.core.trainer import Callback
+from recsys_ae.declaration import parameters
 from recsys_ae.errors import ColdUserError, ConfigError, DataError, NotFittedError
 from recsys_ae.interactions import Interactions
 from recsys_ae.models import MODELS
 from recsys_ae.models.base import Additive, HasItemVectors, HasUserVectors
-from recsys_ae.models.storage import model_digest, parameters
+from recsys_ae.models.storage import model_digest
 from recsys_ae.models.training import ranking_validation
 
 FITTED: dict[str, object] = {}

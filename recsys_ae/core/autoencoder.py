@@ -23,8 +23,33 @@ ACTIVATIONS = Registry(
 )
 
 
+INITIALISERS = Registry(
+    "initialiser",
+    {
+        "glorot_normal": "recsys_ae.core.autoencoder:glorot_normal",
+        "glorot_uniform": "recsys_ae.core.autoencoder:glorot_uniform",
+        "sigmoid_uniform": "recsys_ae.core.autoencoder:sigmoid_uniform",
+    },
+)
+
+
 def identity(x: Tensor) -> Tensor:
     return x
+
+
+def glorot_normal(shape: tuple[int, int], generator: Generator | None) -> Tensor:
+    """Normal with variance 2 / (fan in + fan out) (Glorot & Bengio 2010)."""
+    return torch.randn(*shape, generator=generator) * (2 / sum(shape)) ** 0.5
+
+
+def glorot_uniform(shape: tuple[int, int], generator: Generator | None) -> Tensor:
+    """Uniform within +-sqrt(6 / (fan in + fan out)), which has that variance, too."""
+    return (2 * torch.rand(*shape, generator=generator) - 1) * (6 / sum(shape)) ** 0.5
+
+
+def sigmoid_uniform(shape: tuple[int, int], generator: Generator | None) -> Tensor:
+    """Four times as wide, because a sigmoid is a quarter as steep."""
+    return 4 * glorot_uniform(shape, generator)
 
 
 class Autoencoder(nn.Module):
@@ -37,10 +62,11 @@ class Autoencoder(nn.Module):
     Args:
         width: D.
         hidden: sizes of the encoder's layers, the last being the code.
-        activation: after every layer but the output.
+        activation: after every layer but code and output.
+        code_activation: after the layer that makes the code; as `activation` if None.
         output_activation: after the output layer.
         tied: the decoder uses the encoder's weight matrices, transposed; biases stay its own.
-        init_std: standard deviation of the initial weights, or None for Glorot's sqrt(2 / (fan_in + fan_out)).
+        initial: name of what draws the initial weights, or a number, the standard deviation of normal ones.
         generator: source of the initial weights; biases start at 0.
     """
 
@@ -50,9 +76,10 @@ class Autoencoder(nn.Module):
         hidden: Sequence[int],
         *,
         activation: str = "sigmoid",
+        code_activation: str | None = None,
         output_activation: str = "identity",
         tied: bool = False,
-        init_std: float | None = None,
+        initial: str | float = "glorot_normal",
         generator: Generator | None = None,
     ) -> None:
         super().__init__()
@@ -61,11 +88,13 @@ class Autoencoder(nn.Module):
         self.width = width
         self.tied = tied
         self._activation = ACTIVATIONS.get(activation)
+        self._code_activation = ACTIVATIONS.get(code_activation or activation)
         self._output_activation = ACTIVATIONS.get(output_activation)
 
         def weight(*shape: int) -> nn.Parameter:
-            std = init_std if init_std is not None else (2 / sum(shape)) ** 0.5
-            return nn.Parameter(torch.randn(*shape, generator=generator) * std)
+            if isinstance(initial, str):
+                return nn.Parameter(INITIALISERS.get(initial)(shape, generator))
+            return nn.Parameter(torch.randn(*shape, generator=generator) * initial)
 
         inner = list(zip(hidden[1:], hidden[:-1], strict=True))  # (fan out, fan in) of each inner encoder layer
         self.input_weight = weight(width, hidden[0])
@@ -79,10 +108,11 @@ class Autoencoder(nn.Module):
 
     def encode(self, x: SparseRows | Tensor) -> Tensor:
         """[B, D] -> code [B, hidden[-1]]."""
-        code: Tensor = self._activation(wide_input(x, self.input_weight, self.encoder_biases[0]))
+        code = wide_input(x, self.input_weight, self.encoder_biases[0])
         for weight, bias in zip(self.encoder_weights, self.encoder_biases[1:], strict=True):
-            code = self._activation(functional.linear(code, weight, bias))
-        return code
+            code = functional.linear(self._activation(code), weight, bias)
+        activated: Tensor = self._code_activation(code)
+        return activated
 
     def last_hidden(self, code: Tensor) -> Tensor:
         """Code [B, hidden[-1]] -> [B, hidden[0]], what the output layer sees."""

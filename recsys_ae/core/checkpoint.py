@@ -23,7 +23,8 @@ class Checkpoint(Callback):
     """Continues from `path` if it exists, and keeps it up to date.
 
     It holds weights, best weights, optimiser state, random generator and history. It is written after an epoch, unless
-    writing would take more than a twentieth of the time; when it is written does not influence the result.
+    writing would take more than a twentieth of the time; when it is written does not influence the result. Of a model that is
+    made by several trainings, each stage has a file of its own, `path` with the name of the stage.
     """
 
     def __init__(self, path: Path) -> None:
@@ -31,15 +32,21 @@ class Checkpoint(Callback):
         self._next = 0.0
 
     def on_start(self, training: Training) -> None:
-        if self.path.exists():
-            restore(training, self.path)
+        self._next = 0.0
+        if (path := self._of(training)).exists():
+            restore(training, path)
 
     def on_epoch(self, training: Training) -> None:
         started = perf_counter()
+        if training.finished and training.stage:  # the next stage begins from here
+            self._next = 0.0
         if started >= self._next:
-            save(training, self.path)
+            save(training, self._of(training))
             ended = perf_counter()
             self._next = ended + AFFORDABLE * (ended - started)
+
+    def _of(self, training: Training) -> Path:
+        return self.path.with_name(f"{self.path.name}-{training.stage}") if training.stage else self.path
 
 
 def save(training: Training, path: Path) -> None:
@@ -55,7 +62,7 @@ def save(training: Training, path: Path) -> None:
     }
     with whole_file(path) as draft:
         try:
-            save_file(tensors, draft, metadata={**facts, "digest": _digest(tensors)})
+            save_file(tensors, draft, metadata={**facts, "digest": weights_digest(tensors)})
         except SafetensorError as error:
             raise OutputError(f"cannot write {path}: {error}") from None
 
@@ -72,7 +79,7 @@ def restore(training: Training, path: Path) -> None:
             metadata = file.metadata()
             # copied, because sums over memory that is aligned otherwise than torch's own may differ in the last digit
             tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 - not a dict
-        if metadata["digest"] != _digest(tensors):
+        if metadata["digest"] != weights_digest(tensors):
             raise DataError(f"checkpoint {path} is damaged; delete it to start anew")
         if json.loads(metadata["config"]) != asdict(training.config):
             raise DataError(f"checkpoint {path} belongs to a training with another configuration")
@@ -93,8 +100,8 @@ def _below(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Ten
     return {name.removeprefix(prefix + "."): value for name, value in tensors.items() if name.startswith(prefix + ".")}
 
 
-def _digest(tensors: dict[str, Tensor]) -> str:
-    """Content hash of named tensors."""
+def weights_digest(tensors: dict[str, Tensor]) -> str:
+    """Content hash (32 hex digits) of named tensors."""
     digest = blake2b(digest_size=16)
     for name, tensor in sorted(tensors.items()):
         digest.update(name.encode())

@@ -11,6 +11,18 @@ from torch import Generator, Tensor
 
 from recsys_ae.core.sparse import SparseRows
 from recsys_ae.errors import ConfigError
+from recsys_ae.registry import Registry
+
+# Name -> how to make it from one number, its rate or its standard deviation.
+CORRUPTIONS = Registry(
+    "corruption",
+    {
+        "masking": "recsys_ae.core.corruption:masking",
+        "dropout": "recsys_ae.core.corruption:Masking",
+        "gaussian": "recsys_ae.core.corruption:Gaussian",
+        "salt_and_pepper": "recsys_ae.core.corruption:SaltAndPepper",
+    },
+)
 
 
 class Corruption(Protocol):
@@ -39,11 +51,17 @@ class Masking:
         return masked if isinstance(x, Tensor) else x.with_values(masked)
 
 
+def masking(rate: float) -> Masking:
+    """Masking as published: the entries that are left stay as they are."""
+    return Masking(rate, rescale=False)
+
+
 @dataclass(frozen=True)
 class Gaussian:
-    """Normal noise of standard deviation `std` is added to each entry."""
+    """Normal noise of standard deviation `std` is added to each entry; the sum may be clipped to `within`."""
 
     std: float
+    within: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         if self.std < 0:
@@ -52,5 +70,24 @@ class Gaussian:
     def __call__(self, x: SparseRows | Tensor, generator: Generator) -> SparseRows | Tensor:
         values = x if isinstance(x, Tensor) else x.values
         noise = torch.randn(values.shape, generator=generator, device=values.device, dtype=values.dtype)
-        noisy = values + self.std * noise
+        noisy = noise.mul_(self.std).add_(values)
+        if self.within is not None:
+            noisy.clamp_(*self.within)
         return noisy if isinstance(x, Tensor) else x.with_values(noisy)
+
+
+@dataclass(frozen=True)
+class SaltAndPepper:
+    """Each entry becomes 0 with probability `rate` / 2 and 1 with the same probability."""
+
+    rate: float
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.rate <= 1:
+            raise ConfigError(f"the rate of salt and pepper must be between 0 and 1, got {self.rate}")
+
+    def __call__(self, x: SparseRows | Tensor, generator: Generator) -> SparseRows | Tensor:
+        values = x if isinstance(x, Tensor) else x.values
+        drawn = torch.rand(values.shape, generator=generator, device=values.device)
+        spoilt = torch.where(drawn < self.rate, (drawn < self.rate / 2).to(values.dtype), values)
+        return spoilt if isinstance(x, Tensor) else x.with_values(spoilt)

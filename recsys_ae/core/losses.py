@@ -52,6 +52,20 @@ def cross_entropy(prediction: Tensor, target: Tensor, weight: Tensor) -> LossSum
     return LossSum(total, weight.sum())
 
 
+def kl_sparsity(code: Tensor, target: float) -> Tensor:
+    """Sum over the units [H] of the divergence, in nats, of their mean activation over the batch from `target`; a scalar.
+
+    The mean is that of independent coins (Ng 2011), so a code [B, H] must be between 0 and 1.
+    """
+    mean = code.float().mean(0).clamp(1e-6, 1 - 1e-6)
+    return (target * (target / mean).log() + (1 - target) * ((1 - target) / (1 - mean)).log()).sum()
+
+
+def l1_sparsity(code: Tensor) -> Tensor:
+    """Sum of the absolute activations of a row of the code [B, H], averaged over the rows; a scalar."""
+    return code.float().abs().sum() / len(code)
+
+
 def multinomial(logits: Tensor, rows: SparseRows) -> LossSum:
     """Sum over the entries of -log softmax(logits of their row) in nats, each counting 1; logits [B, D]."""
     total: Tensor = _Multinomial.apply(logits, rows)

@@ -14,7 +14,23 @@ from recsys_ae.core.optimisers import FULL_BATCH, Optimiser, make_optimiser
 from recsys_ae.core.sparse import SparseRows
 from recsys_ae.errors import ConfigError, TrainingError
 
-Batch = SparseRows | Tensor
+
+@dataclass(frozen=True, eq=False)
+class Labelled:
+    """Dense rows x [B, D] and the class of each, int64 [B]."""
+
+    x: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def take(self, index: Tensor) -> "Labelled":
+        """The rows at `index` (int64 [b]), in that order."""
+        return Labelled(self.x[index], self.labels[index])
+
+
+Batch = SparseRows | Tensor | Labelled
 Validation = Callable[[], float]
 Precision = Literal["auto", "float32", "bfloat16"]
 
@@ -73,6 +89,8 @@ class TrainConfig:
         precision: of the dense matrix products in the loss, `float32`, or `bfloat16`, which is about twice as fast on a
             processor with instructions for it; `auto` looks whether it has them. Weights, sums, sparse layers and scoring
             are float32 either way.
+        averaged: whether what is minimised is divided by the number of rows of the batch. It is the same to optimisers that
+            do not depend on the scale; the step of plain gradient descent is usually given for the mean.
     """
 
     epochs: int
@@ -83,6 +101,7 @@ class TrainConfig:
     patience: int = 0
     seed: int = 0
     precision: Precision = "float32"
+    averaged: bool = False
 
     def __post_init__(self) -> None:
         for name, least in (("epochs", 1), ("batch_size", 1), ("patience", 0)):
@@ -102,12 +121,16 @@ class Epoch:
 
 @dataclass
 class Training:
-    """Everything that the rest of a training depends on; what a checkpoint holds."""
+    """Everything that the rest of a training depends on; what a checkpoint holds.
+
+    `stage` tells apart the trainings that one model is made by; it is empty if there is one.
+    """
 
     module: nn.Module
     optimiser: Optimiser
     generator: Generator
     config: TrainConfig
+    stage: str = ""
     history: list[Epoch] = field(default_factory=list)
     best_weights: dict[str, Tensor] | None = None
 
@@ -145,20 +168,22 @@ def fit(
     *,
     valid: Validation | None = None,
     callbacks: Sequence[Callback] = (),
+    stage: str = "",
 ) -> list[Epoch]:
     """Train `module` in place and return its history.
 
     With `valid`, the weights of the epoch with the lowest validation value are the ones that are kept.
 
     Args:
-        rows: all training rows, sparse or dense [N, D].
+        rows: all training rows, sparse, dense [N, D] or labelled.
         valid: called after each epoch, with the module in evaluation mode.
+        stage: what this training is called, if a model is made by several; callbacks are told.
 
     Raises:
         TrainingError: the loss is no longer finite.
     """
     generator = Generator().manual_seed(config.seed)
-    training = Training(module, make_optimiser(config.optimiser, module, config.learning_rate), generator, config)
+    training = Training(module, make_optimiser(config.optimiser, module, config.learning_rate), generator, config, stage)
     for callback in callbacks:
         callback.on_start(training)
     while not training.finished:
@@ -216,6 +241,8 @@ def _run_batches(training: Training, objective: Objective, rows: Batch, rate: fl
             with torch.autocast("cpu", torch.bfloat16, enabled=in_bfloat16):
                 loss = objective.loss(module, batch, training.generator)
             whole = loss.total + objective.penalty(module, batch)
+            if config.averaged:
+                whole = whole / len(batch)
             whole.backward()
             losses.append(loss)
             return whole

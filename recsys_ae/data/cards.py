@@ -118,13 +118,14 @@ class PlantedCard(_Described):
 
 
 class IdxCard(_Described):
-    """Images in the IDX format of MNIST; `checksums` are MD5 of the unpacked content."""
+    """Images in the IDX format of MNIST; `checksums` are MD5 of the unpacked content, `white` is the value that becomes 1."""
 
     kind: Literal["idx-images"]
     train_images: str
     train_labels: str
     test_images: str
     test_labels: str
+    white: int = Field(255, ge=255)
     sources: list[Source] = Field(default_factory=list)
     checksums: dict[str, str] = Field(default_factory=dict)
 
@@ -135,7 +136,18 @@ class DigitsCard(_Described):
     kind: Literal["digits"]
 
 
-Card = Annotated[RatingsCard | PlantedCard | IdxCard | DigitsCard, Field(discriminator="kind")]
+class ImageFolderCard(_Described):
+    """PNG and JPEG files of one size below `folder`, relative to the card; every fifth is a test image.
+
+    If they lie in several folders, each folder is a class.
+    """
+
+    kind: Literal["image-folder"]
+    folder: str
+
+
+Card = Annotated[RatingsCard | PlantedCard | IdxCard | DigitsCard | ImageFolderCard, Field(discriminator="kind")]
+IMAGE_KINDS = ("idx-images", "digits", "image-folder")
 
 
 def shipped_cards() -> dict[str, Path]:

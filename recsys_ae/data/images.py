@@ -1,4 +1,4 @@
-"""Images: the IDX files of MNIST and the digits that scikit-learn ships, as arrays of pixels between 0 and 1."""
+"""Images as pixels between 0 and 1: IDX files like those of MNIST, folders of files, the digits that scikit-learn ships."""
 
 import gzip
 import struct
@@ -9,32 +9,41 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys_ae.data.cards import DigitsCard, IdxCard
+from recsys_ae.data.cards import DigitsCard, IdxCard, ImageFolderCard
 from recsys_ae.data.fetch import locate
 from recsys_ae.errors import DataError
 
 IMAGES, LABELS = 0x0803, 0x0801  # unsigned bytes in three dimensions, in one
+SUFFIXES = (".png", ".jpg", ".jpeg")
 
 
 @dataclass(frozen=True)
 class Images:
-    """Flattened images float32 [n, height * width] in [0, 1], their labels int64 [n], and the size of one image."""
+    """Flattened images and their classes.
+
+    Attributes:
+        train, test: float32 [n, channels * height * width] between 0 and 1.
+        train_labels, test_labels: int64 [n]; None where classes are not known.
+        shape: channels, height, width.
+    """
 
     train: NDArray[np.float32]
-    train_labels: NDArray[np.int64]
+    train_labels: NDArray[np.int64] | None
     test: NDArray[np.float32]
-    test_labels: NDArray[np.int64]
-    size: tuple[int, int]
+    test_labels: NDArray[np.int64] | None
+    shape: tuple[int, int, int]
 
 
-def load_images(card: IdxCard | DigitsCard, folder: Path) -> Images:
-    """The images of a card. The digits have no split of their own: every fifth one is a test image.
+def load_images(card: IdxCard | DigitsCard | ImageFolderCard, folder: Path) -> Images:
+    """The images of a card. Where it names no test images, every fifth one is a test image.
 
     Raises:
-        DataError: missing, altered, truncated or mismatched files.
+        DataError: missing, altered, truncated, mismatched or unequal files.
     """
     if isinstance(card, DigitsCard):
         return _digits()
+    if isinstance(card, ImageFolderCard):
+        return _from_folder(card, folder)
     arrays = {}
     for name in ("train_images", "train_labels", "test_images", "test_labels"):
         path = locate(card, [getattr(card, name)], folder)
@@ -45,11 +54,11 @@ def load_images(card: IdxCard | DigitsCard, folder: Path) -> Images:
             raise DataError(f"dataset {card.name!r}: {len(images)} {part} images but {len(labels)} labels")
     height, width = arrays["train_images"].shape[1:]
     return Images(
-        _pixels(arrays["train_images"], 255),
+        _pixels(arrays["train_images"], card.white),
         arrays["train_labels"].astype(np.int64),
-        _pixels(arrays["test_images"], 255),
+        _pixels(arrays["test_images"], card.white),
         arrays["test_labels"].astype(np.int64),
-        (height, width),
+        (1, height, width),
     )
 
 
@@ -78,8 +87,45 @@ def _digits() -> Images:
 
     digits: Any = load_digits()
     pixels, labels = _pixels(digits.images, 16), digits.target.astype(np.int64)
-    test = np.arange(len(labels)) % 5 == 4
-    return Images(pixels[~test], labels[~test], pixels[test], labels[test], (8, 8))
+    return _every_fifth(pixels, labels, (1, 8, 8))
+
+
+def _from_folder(card: ImageFolderCard, folder: Path) -> Images:
+    """PNG and JPEG files in the order of their paths; the folders that they lie in, if there are several, are their classes."""
+    root = folder / card.folder
+    paths = sorted(path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES)
+    if not paths:
+        raise DataError(f"dataset {card.name!r}: no file {' or '.join(SUFFIXES)} below {root}")
+    first = _read_image(paths[0])
+    pixels = np.empty((len(paths), *first.shape), np.uint8)
+    for number, path in enumerate(paths):
+        image = _read_image(path)
+        if image.shape != first.shape:
+            sizes = " and ".join("x".join(map(str, each.shape)) for each in (image, first))
+            raise DataError(f"{path} and {paths[0]} have different sizes or colours (channels x height x width: {sizes})")
+        pixels[number] = image
+    classes = sorted({path.parent for path in paths})
+    labels = np.array([classes.index(path.parent) for path in paths], np.int64) if len(classes) > 1 else None
+    return _every_fifth(_pixels(pixels, 255), labels, first.shape)
+
+
+def _read_image(path: Path) -> NDArray[np.uint8]:
+    """[1, height, width] if it is grey, else [3, height, width]."""
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(path) as image:
+            grey = image.mode in ("1", "L", "LA", "I;16")
+            pixels = np.asarray(image.convert("L" if grey else "RGB"))
+    except (OSError, UnidentifiedImageError, Image.DecompressionBombError, ValueError) as error:
+        raise DataError(f"{path} cannot be read as an image: {error}") from None
+    return pixels[None] if grey else pixels.transpose(2, 0, 1)
+
+
+def _every_fifth(pixels: NDArray[np.float32], labels: NDArray[np.int64] | None, shape: tuple[int, int, int]) -> Images:
+    test = np.arange(len(pixels)) % 5 == 4
+    parts = (None, None) if labels is None else (labels[~test], labels[test])
+    return Images(pixels[~test], parts[0], pixels[test], parts[1], shape)
 
 
 def _pixels(images: NDArray[Any], white: int) -> NDArray[np.float32]:

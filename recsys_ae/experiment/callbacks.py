@@ -23,7 +23,7 @@ class ShowProgress(Callback):
     """A bar on a terminal, a log line every ten seconds elsewhere. Use as a context manager."""
 
     def __init__(self, label: str, console: Console) -> None:
-        self._label = label
+        self._label = self._name = label
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -45,28 +45,35 @@ class ShowProgress(Callback):
         self._bar.stop()
 
     def on_start(self, training: Training) -> None:
+        self._name = f"{self._label} {training.stage}".rstrip()
         if training.history:
-            logger.info("%s: continuing after epoch %d", self._label, len(training.history))
+            logger.info("%s: continuing after epoch %d", self._name, len(training.history))
         self._bar.update(self._task, total=training.config.epochs, completed=len(training.history))
 
     def on_epoch(self, training: Training) -> None:
         text = describe(training.history[-1])
-        self._bar.update(self._task, completed=len(training.history), description=f"{self._label} {text}")
+        self._bar.update(self._task, completed=len(training.history), description=f"{self._name} {text}")
         if self._bar.disable and perf_counter() >= self._next:
             self._next = perf_counter() + SECONDS_BETWEEN_LINES
-            logger.info("%s: epoch %d of %d, %s", self._label, len(training.history), training.config.epochs, text)
+            logger.info("%s: epoch %d of %d, %s", self._name, len(training.history), training.config.epochs, text)
 
 
 class LogLosses(Callback):
-    """Sends the losses of every epoch to a run, several epochs in one call. `flush` at the end."""
+    """Sends the losses of every epoch to a run, several epochs in one call. `flush` at the end.
 
-    def __init__(self, run: TrackedRun) -> None:
-        self._run = run
+    Args:
+        valid_name: what the validation values are called; the names of a stage begin with its name.
+    """
+
+    def __init__(self, run: TrackedRun, valid_name: str = "valid_rmse_by_epoch") -> None:
+        self._run, self._valid_name = run, valid_name
         self._waiting: list[Epoch] = []
-        self._next = 0.0
+        self._next, self._prefix = 0.0, ""
 
     def on_start(self, training: Training) -> None:
+        self.flush()
         self._waiting = list(training.history)
+        self._prefix = f"{training.stage}_" if training.stage else ""
 
     def on_epoch(self, training: Training) -> None:
         self._waiting.append(training.history[-1])
@@ -75,9 +82,9 @@ class LogLosses(Callback):
 
     def flush(self) -> None:
         if self._waiting:
-            self._run.history("train_loss", {epoch.number: epoch.loss for epoch in self._waiting})
+            self._run.history(f"{self._prefix}train_loss", {epoch.number: epoch.loss for epoch in self._waiting})
             validated = {epoch.number: epoch.valid for epoch in self._waiting if epoch.valid is not None}
-            self._run.history("valid_rmse_by_epoch", validated)
+            self._run.history(self._prefix + self._valid_name, validated)
         self._waiting = []
         self._next = perf_counter() + SECONDS_BETWEEN_FLUSHES
 
@@ -123,7 +130,7 @@ class Stopwatch(Callback):
         self.peak_memory_mb = None if peak is None else max(peak, self.peak_memory_mb or 0.0)
 
     def on_end(self, training: Training) -> None:
-        self._of_epochs = sum(epoch.seconds for epoch in training.history)
+        self._of_epochs += sum(epoch.seconds for epoch in training.history)
         if self.epochs is None:
             self.epochs = len(training.history)
             self.best_epoch = training.best.number if training.best else self.epochs

@@ -1,22 +1,19 @@
-"""Pipeline files: the typed view of what they declare, and `--set` on top of them."""
+"""Pipeline files of recommenders: the typed view of what they declare."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
 from pydantic import Field
 
-from recsys_ae.data.cards import Card, Table, read_card, shipped_cards
-from recsys_ae.data.locations import declared_folder
-from recsys_ae.declaration import Declared, checked, checked_params, parse_yaml, read_yaml
+from recsys_ae.data.cards import Table, read_card
+from recsys_ae.declaration import Declared, checked, checked_params, parameters, read_yaml
 from recsys_ae.errors import ConfigError, did_you_mean
 from recsys_ae.evaluation.metrics import parse_metrics
+from recsys_ae.experiment.reading import Seed, TrackingSpec, checked_labels, dataset_of, label_of, seeds_of
 from recsys_ae.models.base import Cold
-from recsys_ae.models.storage import build_model, parameters
+from recsys_ae.models.storage import build_model
 from recsys_ae.splitting import SPLITS
-
-Seed = Annotated[int, Field(ge=0)]
 
 
 class GivenParams(Declared):
@@ -25,10 +22,6 @@ class GivenParams(Declared):
     name: str
     valid: float = Field(0.0, ge=0, lt=1)
     seed: int = Field(0, ge=0)
-
-
-class TrackingSpec(Declared):
-    experiment: str
 
 
 class ExportSpec(Declared):
@@ -137,22 +130,16 @@ class Pipeline(Declared):
         return text
 
 
-def read_pipeline(name_or_path: str, settings: Sequence[str] = ()) -> Pipeline:
-    """The pipeline in a file, or the shipped one of that name, with `key=value` settings applied.
+def rating_pipeline(content: dict[str, Any], path: Path) -> Pipeline:
+    """The pipeline of recommenders that the file at `path` declares.
 
     Raises:
         ConfigError: anything in it that cannot be carried out as written, with file and key.
     """
-    path = _find(name_or_path)
-    content = read_yaml(path)
-    for setting in settings:
-        _apply(content, setting)
     where = str(path)
     declared: PipelineFile = checked(PipelineFile, content, where)
     parse_metrics(declared.metrics)
-    card, folder, reference = _dataset(declared.dataset, path.parent, where)
-    if card.kind not in ("ratings", "planted-ratings"):
-        raise ConfigError(f"{where}: dataset {card.name!r} holds images, a pipeline of recommenders needs ratings")
+    card, folder, reference = dataset_of(declared.dataset, path.parent, where)
     kind, params = _split(declared.split, where)
     models = _models(declared.models, path.parent, where)
     _check_metric("search.by", declared.search.by, declared.metrics, where)
@@ -174,7 +161,7 @@ def read_pipeline(name_or_path: str, settings: Sequence[str] = ()) -> Pipeline:
         metrics=declared.metrics,
         positive_at=declared.positive_at,
         relevant_at=declared.relevant_at,
-        seeds=_seeds(declared.seed, where),
+        seeds=seeds_of(declared.seed, where),
         refit=declared.refit,
         cold=declared.cold,
         search=declared.search,
@@ -191,79 +178,13 @@ def table_of(card_or_pipeline: str) -> Table:
     """
     path = Path(card_or_pipeline)
     if path.is_file() and "dataset" in (content := read_yaml(path)):
-        card, _, _ = _dataset(content["dataset"], path.parent, str(path))
+        card, _, _ = dataset_of(content["dataset"], path.parent, str(path))
     else:
         card, _ = read_card(card_or_pipeline)
     if card.kind != "ratings":
         raise ConfigError(f"{card_or_pipeline}: dataset {card.name!r} has no file of ratings")
     table: Table = card.files[0]
     return table
-
-
-def _find(name_or_path: str) -> Path:
-    path = Path(name_or_path)
-    shipped = {file.stem: file for file in declared_folder("pipelines").glob("*.yaml")}
-    if path.is_file() or path.suffix or len(path.parts) > 1:
-        if not path.is_file():
-            raise ConfigError(f"there is no pipeline file {path}")
-        return path
-    if name_or_path not in shipped:
-        raise ConfigError(f"unknown pipeline {name_or_path!r}; {did_you_mean(name_or_path, shipped)}")
-    return shipped[name_or_path]
-
-
-def _apply(content: dict[str, Any], setting: str) -> None:
-    """Carry out one `a.b=value`; models are addressed by place (models.0.hidden) or by label or name."""
-    key, equals, text = setting.partition("=")
-    if not equals or not key:
-        raise ConfigError(f"--set needs key=value, got {setting!r}")
-    *parents, last = key.split(".")
-    target: Any = content
-    for parent in parents:
-        target = _child(target, parent, setting)
-    value = parse_yaml(text, f"--set {setting}")
-    if isinstance(target, list):
-        target[_place(target, last, setting)] = value
-    elif isinstance(target, dict):
-        target[last] = value
-    else:
-        raise ConfigError(f"--set {setting}: {'.'.join(parents)!r} has no keys")
-
-
-def _child(target: Any, key: str, setting: str) -> Any:
-    if isinstance(target, list):
-        return target[_place(target, key, setting)]
-    if isinstance(target, dict):
-        return target.setdefault(key, {})
-    raise ConfigError(f"--set {setting}: there is nothing below {key!r}")
-
-
-def _place(entries: list[Any], key: str, setting: str) -> int:
-    names = [_label(entry) if isinstance(entry, dict) else str(entry) for entry in entries]
-    if key in names:
-        return names.index(key)
-    if key.isdigit() and int(key) < len(entries):
-        return int(key)
-    raise ConfigError(f"--set {setting}: no entry {key!r}; there are {', '.join(names)} (or 0 to {len(names) - 1})")
-
-
-def _dataset(declared: str | dict[str, Any], folder: Path, where: str) -> tuple[Any, Path, str | dict[str, Any]]:
-    """The card, its folder, and a reference to it that is valid in any folder."""
-    if isinstance(declared, dict):
-        card = checked(Card, declared, f"{where}: dataset")
-        where_it_is = {"folder": str((folder / (card.folder or "")).absolute())} if card.kind == "ratings" else {}
-        return card, folder.absolute(), {**declared, **where_it_is}
-    card, card_folder = read_card(declared, folder)
-    path = (folder / declared).resolve()
-    is_shipped = declared in shipped_cards() or path in [file.resolve() for file in shipped_cards().values()]
-    return card, card_folder, Path(declared).stem if is_shipped else str(path)
-
-
-def _seeds(declared: int | list[int], where: str) -> list[int]:
-    seeds = [declared] if isinstance(declared, int) else declared
-    if len(set(seeds)) < len(seeds):
-        raise ConfigError(f"{where}: seed: the same seed twice in {seeds}")
-    return seeds
 
 
 def _split(declared: dict[str, Any], where: str) -> tuple[str, dict[str, Any]]:
@@ -285,21 +206,17 @@ def _models(declared: list[dict[str, Any]], folder: Path, where: str) -> list[Mo
     specs = []
     for number, entry in enumerate(declared):
         params = dict(entry)
-        name, label = params.pop("name", None), _label(entry)
+        name, label = params.pop("name", None), label_of(entry)
         params.pop("label", None)
         search, start = params.pop("search", {}), params.pop("start", None)
         if not isinstance(name, str):
             raise ConfigError(f"{where}: models.{number}: key 'name' is missing")
         model = build_model(name, params, f"{where}: models.{number}")
-        if not label.replace("-", "").replace("_", "").replace(".", "").isalnum() or label.startswith("."):
-            raise ConfigError(f"{where}: models.{number}: label {label!r} may have letters, digits, '-', '_' and '.' only")
         _check_search(search, name, params, f"{where}: models.{number}")
         if start is not None:
             start = str((folder / str(start)).absolute())
         specs.append(ModelSpec(name=name, label=label, params=parameters(model), search=search, start=start))
-    labels = [spec.label for spec in specs]
-    if repeated := next((label for label in labels if labels.count(label) > 1), None):
-        raise ConfigError(f"{where}: two models are called {repeated!r}; give one of them a label")
+    checked_labels([spec.label for spec in specs], where)
     return specs
 
 
@@ -310,14 +227,6 @@ def _check_search(search: Any, name: str, params: dict[str, Any], where: str) ->
     for key, values in search.items():
         for value in values:
             build_model(name, {**params, key: value}, f"{where}: search.{key}")
-
-
-def _label(entry: dict[str, Any]) -> str:
-    """What a model is called in the results: its label, or its name and the words among its parameters (autorec-item)."""
-    if entry.get("label") is not None:
-        return str(entry["label"])
-    words = [value for key, value in entry.items() if isinstance(value, str) and key not in ("name", "start")]
-    return "-".join([str(entry.get("name")), *words])
 
 
 def _check_export(export: ExportSpec | None, models: list[ModelSpec], metrics: list[str], where: str) -> None:

@@ -189,6 +189,7 @@ def build_report(
             "digests": {str(seed): fact["digest"] for seed, fact in facts.items()},
         },
         "metrics": list(next(iter(models.values()))["metrics"]),
+        "lower_is_better": [metric.name for metric in parse_metrics(pipeline.metrics) if metric.lower_is_better],
         "positive_at": pipeline.positive_at,
         "relevant_at": pipeline.relevant_at,
         "seeds": pipeline.seeds,

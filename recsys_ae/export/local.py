@@ -25,8 +25,9 @@ from recsys_ae.errors import ConfigError, DataError, OutputError
 from recsys_ae.export.manifest import MANIFEST, Manifest
 from recsys_ae.files import whole_file
 from recsys_ae.interactions import IdMap, Interactions, Rows
+from recsys_ae.models import MODELS
 from recsys_ae.models.base import BATCH_USERS, Cold, Recommender, allowed_items, check_covered, covered, recommend_blocks
-from recsys_ae.models.storage import model_digest, name_of
+from recsys_ae.models.storage import model_digest
 
 PART_USERS = 65_536
 PLAN = "plan.json"
@@ -166,7 +167,7 @@ def read_recommendations(path: Path | str) -> tuple[pd.DataFrame, int]:
 def _fill(job: _Job, partial: Path, filters: dict[str, Any], cold_users: int) -> Manifest:
     """Write the parts that are not there yet, then the manifest."""
     manifest = Manifest(
-        model=name_of(job.model),
+        model=MODELS.name_of(job.model),
         model_digest=model_digest(job.model),
         data_digest=job.history.digest,
         k=job.k,

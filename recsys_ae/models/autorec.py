@@ -16,6 +16,7 @@ from recsys_ae.core.corruption import Masking
 from recsys_ae.core.optimisers import OPTIMISERS
 from recsys_ae.core.sparse import SparseRows
 from recsys_ae.core.trainer import Callback, TrainConfig, fit
+from recsys_ae.declaration import Sizes, as_sizes
 from recsys_ae.errors import ConfigError
 from recsys_ae.interactions import Interactions, Rows
 from recsys_ae.models.base import Fitted, Floats, Recommender, clip, fitted_state, rating_scale, started_from
@@ -23,8 +24,6 @@ from recsys_ae.models.bias import Biases
 from recsys_ae.models.sides import pair_products, ridge, trained_rows
 from recsys_ae.models.training import (
     ObservedError,
-    Sizes,
-    as_sizes,
     autoencoder_l2,
     l2_of,
     load_weights,
@@ -172,7 +171,7 @@ class AutoRec:
             self.hidden,
             activation=self.activation,
             tied=self.tied,
-            init_std=self.init_std,
+            initial=self.init_std,
             output_activation=self.output,
             generator=generator,
         )

@@ -13,8 +13,9 @@ from recsys_ae.core.losses import LossSum, multinomial
 from recsys_ae.core.sparse import SparseRows
 from recsys_ae.core.trainer import Batch
 from recsys_ae.core.variational import VariationalAutoencoder, kl_from_standard_normal, sample
+from recsys_ae.declaration import Sizes, as_sizes
 from recsys_ae.models.neural import NeuralRanker, hide
-from recsys_ae.models.training import Sizes, as_sizes, autoencoder_l2
+from recsys_ae.models.training import autoencoder_l2
 
 
 @dataclass(frozen=True)

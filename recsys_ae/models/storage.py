@@ -5,7 +5,6 @@ keeps something about its training users, `users.parquet`.
 """
 
 import json
-from dataclasses import fields
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 import recsys_ae
-from recsys_ae.declaration import checked_call
+from recsys_ae.declaration import checked_call, parameters
 from recsys_ae.errors import ConfigError, DataError, OutputError
 from recsys_ae.files import whole_folder
 from recsys_ae.interactions import IdMap
@@ -37,12 +36,6 @@ def build_model(name: str, params: dict[str, Any], where: str = "model") -> Reco
     return model
 
 
-def parameters(model: Recommender) -> dict[str, Any]:
-    """The hyper-parameters of a model, as `build_model` takes them."""
-    own = [item.name for item in fields(model) if item.init]  # type: ignore[arg-type]
-    return {name: list(value) if isinstance(value := getattr(model, name), tuple) else value for name in own}
-
-
 def save_model(model: Recommender, folder: Path | str) -> None:
     """Write a fitted model to `folder`, which appears whole or not at all; an older model there is replaced.
 
@@ -57,7 +50,7 @@ def save_model(model: Recommender, folder: Path | str) -> None:
     description = {
         "format": FORMAT,
         "version": recsys_ae.__version__,
-        "model": name_of(model),
+        "model": MODELS.name_of(model),
         "params": parameters(model),
         "scale": fitted.scale,
         "user_ids": fitted.user_ids,
@@ -107,20 +100,11 @@ def load_model(folder: Path | str) -> Recommender:
     return model
 
 
-def name_of(model: Recommender) -> str:
-    """The registered name of a model's class; `ConfigError` if it has none."""
-    place = f"{type(model).__module__}:{type(model).__name__}"
-    for name, known in MODELS.places.items():
-        if known == place:
-            return name
-    raise ConfigError(f"{type(model).__name__} is not among the registered models ({', '.join(MODELS)})")
-
-
 def model_digest(model: Recommender) -> str:
     """Content hash (32 hex digits) of parameters, ids and everything learned."""
     fitted = fitted_state(model)
     numbers = {key: float(value) if isinstance(value, int) else value for key, value in parameters(model).items()}
-    described = [name_of(model), numbers, fitted.scale, fitted.user_ids]
+    described = [MODELS.name_of(model), numbers, fitted.scale, fitted.user_ids]
     digest = blake2b(json.dumps(described).encode(), digest_size=16)
     for ids in (fitted.items, fitted.users):
         digest.update(b"" if ids is None else ids.digest.encode())

@@ -2,12 +2,11 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BeforeValidator, Field
 from scipy.sparse import csr_array
 from torch import Generator, Tensor, nn
 
@@ -22,14 +21,6 @@ from recsys_ae.models.base import BATCH_USERS, Floats, inherit, top_k
 
 VALIDATION_PLACES = 100
 RATINGS_PER_L2 = 100  # a vector with so many ratings is charged l2, whatever the exponent
-
-
-def as_sizes(value: Any) -> Any:
-    """Sizes of layers as a tuple, one number being one layer."""
-    return (value,) if isinstance(value, int) else tuple(value) if isinstance(value, list) else value
-
-
-Sizes = Annotated[tuple[Annotated[int, Field(ge=1)], ...], BeforeValidator(as_sizes), Field(min_length=1)]
 
 
 @dataclass(frozen=True)

@@ -44,11 +44,42 @@ def versions() -> dict[str, str]:
     return {"recsys-ae": recsys_ae.__version__, **{name: version(name) for name in ("numpy", "scipy", "torch")}}
 
 
+def headline(report: dict[str, Any]) -> str:
+    """What the results are about."""
+    data, sizes = report["dataset"], report["split"]["sizes"]
+    parts = ", ".join(f"{size} {name}" for name, size in sizes.items())
+    if "shape" in data:
+        channels, height, width = data["shape"]
+        what = f"images of {height} x {width} pixels{' in colour' if channels > 1 else ''}: {parts}"
+    else:
+        what = f"{data['users']} users, {data['items']} items; {report['split']['kind']} split: {parts}"
+    over = f"\nmeans over the seeds {', '.join(map(str, report['seeds']))}" if len(report["seeds"]) > 1 else ""
+    return f"{data['name']}: {what}{over}"
+
+
+def conclusions(report: dict[str, Any], folder: Path) -> list[str]:
+    """What follows from the results, and where they are."""
+    lines = []
+    for test in report.get("comparisons", []):
+        first, second = test["models"]
+        difference = f"{first} - {second} = {test['difference']:+.4f}"
+        lines.append(f"{test['metric']}: {difference} (paired t-test over {test['n']} seeds: p = {test['p_value']:.2g})")
+    if best := report.get("best"):
+        lines.append(f"best by {best['metric']} on {best['part']} data: {best['model'] or 'none, no model has a value'}")
+    lines.append(f"results: {folder}")
+    if lists := report.get("recommendations"):
+        lines.append(f"top-{lists['k']} lists: {folder / 'recommendations'}")
+    if "shape" in report["dataset"]:
+        lines.append(f"figures: {folder / 'figures'}")
+    return lines
+
+
 def results_table(report: dict[str, Any]) -> Table:
     """Models by metrics; the best value of each metric is bold, a value that does not exist is a dash."""
     names = report["metrics"]
     values = {label: [result["metrics"][name] for name in names] for label, result in report["models"].items()}
-    best = [_best(name, [row[place] for row in values.values()]) for place, name in enumerate(names)]
+    lower = report["lower_is_better"]
+    best = [_best(name in lower, [row[place] for row in values.values()]) for place, name in enumerate(names)]
     table = Table()
     table.add_column("model")
     for name in names:
@@ -76,11 +107,11 @@ def metrics_table(metrics: dict[str, float | None]) -> Table:
     return table
 
 
-def _best(name: str, column: list[float | None]) -> float | None:
+def _best(lower: bool, column: list[float | None]) -> float | None:
     known = [value for value in column if value is not None]
     if not known:
         return None
-    return min(known) if name in ("rmse", "mae") else max(known)
+    return min(known) if lower else max(known)
 
 
 def _cell(value: float | None, bold: bool = False) -> str:

@@ -138,7 +138,7 @@ class MlflowRun:
             digest=facts.digest,
             source_type="recsys-ae",
             source=json.dumps({"uri": facts.source}),
-            schema=json.dumps({"kind": "interactions"}),
+            schema=json.dumps({"kind": facts.kind}),
             profile=json.dumps(dict(facts.profile)),
         )
         inputs = [entities.DatasetInput(dataset, [entities.InputTag("mlflow.data.context", facts.context)])]

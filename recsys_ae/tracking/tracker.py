@@ -9,13 +9,14 @@ from typing import Any, Protocol
 
 @dataclass(frozen=True)
 class DatasetFacts:
-    """What a run says about one part of its data: its name, content hash and origin, and numbers about it."""
+    """What a run says about one part of its data: its name, content hash, origin and role, numbers about it, and its kind."""
 
     name: str
     digest: str
     source: str
     context: str
     profile: Mapping[str, Any]
+    kind: str = "interactions"
 
 
 class TrackedRun(Protocol):

@@ -1,7 +1,7 @@
 import pytest
 
 from recsys_ae.errors import ConfigError
-from recsys_ae.experiment.spec import read_pipeline
+from recsys_ae.experiment.read import read_pipeline
 
 PIPELINE = """
 dataset: planted-ratings

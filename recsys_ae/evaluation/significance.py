@@ -1,0 +1,37 @@
+"""Whether a difference between two models is more than chance."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.stats import ttest_rel
+
+from recsys_ae.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class PairedTest:
+    """Two models measured on the same n occasions (seeds, users).
+
+    Attributes:
+        difference: mean of the first minus mean of the second.
+        p_value: of Student's two-sided paired t-test: how often chance alone gives so large a difference.
+    """
+
+    difference: float
+    p_value: float
+    n: int
+
+
+def paired_t_test(first: ArrayLike, second: ArrayLike) -> PairedTest:
+    """Compare values [n] of one model with those [n] of another on the same occasions, n at least 2.
+
+    Raises:
+        ConfigError: the two have different lengths, or fewer than 2 values.
+    """
+    a, b = np.asarray(first, np.float64), np.asarray(second, np.float64)
+    if a.shape != b.shape or a.ndim != 1 or len(a) < 2:
+        raise ConfigError(f"a paired test needs the same number of values, at least 2, of both; got {a.shape} and {b.shape}")
+    difference = float((a - b).mean())
+    p_value = float(ttest_rel(a, b).pvalue) if np.ptp(a - b) > 0 else (1.0 if difference == 0 else 0.0)
+    return PairedTest(difference, p_value, len(a))

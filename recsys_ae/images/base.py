@@ -1,0 +1,151 @@
+"""What every image model is: fitting, encoding, decoding, reconstructing.
+
+n images, D = channels * height * width pixels between 0 and 1, H units in the code.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from math import isqrt
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Generator, Tensor, nn
+
+from recsys_ae.core.corruption import Corruption
+from recsys_ae.core.trainer import Callback, Epoch
+from recsys_ae.errors import DataError, NotFittedError
+
+Floats = NDArray[np.float32]
+Labels = NDArray[np.int64]
+Shape = tuple[int, int, int]  # channels, height, width
+BATCH_IMAGES = 1000
+
+
+@dataclass(frozen=True)
+class FittedImages:
+    """What fitting produced.
+
+    Attributes:
+        network: in evaluation mode; it has `encode` and `decode`.
+        shape: of an image.
+        classes: how many the network tells apart, if it does that.
+        histories: the epochs of each training, by stage; "" if there is only one. Empty after loading.
+        before: what `network` was before it was fine-tuned, if it was; not saved.
+    """
+
+    network: nn.Module
+    shape: Shape
+    classes: int | None = None
+    histories: dict[str, list[Epoch]] = field(default_factory=dict)
+    before: nn.Module | None = None
+
+
+@dataclass
+class ImageModel(ABC):
+    """A dataclass whose fields are its hyper-parameters, and `fitted`, which `fit` sets.
+
+    Images are float32 arrays [n, D]; a network that needs their shape is told, or takes them for square and grey.
+    """
+
+    fitted: FittedImages | None = field(default=None, init=False, repr=False)
+
+    @abstractmethod
+    def _network(self, shape: Shape, generator: Generator | None, classes: int | None = None) -> nn.Module:
+        """A module with `encode` and `decode`, and `forward` to logits if there are classes; weights are drawn."""
+
+    @abstractmethod
+    def fit(
+        self,
+        images: Floats,
+        labels: Labels | None = None,
+        *,
+        shape: Shape | None = None,
+        valid: Floats | None = None,
+        valid_labels: Labels | None = None,
+        seed: int = 0,
+        callbacks: Sequence[Callback] = (),
+    ) -> Self:
+        """Learn from `images` [n, D] and return the model itself.
+
+        Args:
+            labels: the class of each image, int64 [n]; for models that classify.
+            valid: images on which the loss is watched; the weights of the epoch with the lowest one are kept.
+
+        Raises:
+            DataError: the images are not numbers between 0 and 1, or not of this shape.
+        """
+
+    def encode(self, images: Floats) -> Floats:
+        """[n, D] -> codes [n, H]."""
+        network = fitted_images(self).network
+        return in_batches(lambda batch: self._code(network, batch), images)
+
+    def decode(self, codes: Floats) -> Floats:
+        """Codes [n, H] -> images [n, D]."""
+        network: Any = fitted_images(self).network
+        return in_batches(lambda batch: self._pixels(network.decode(batch)), codes)
+
+    def reconstruct(self, images: Floats) -> Floats:
+        """Images [n, D] -> images [n, D]."""
+        return self.decode(self.encode(images))
+
+    def corrupt(self, images: Floats, seed: int = 0) -> Floats:
+        """Images [n, D] as the network sees them in training."""
+        if (corruption := self._corruption()) is None:
+            return images
+        corrupted = corruption(torch.from_numpy(images), Generator().manual_seed(seed))
+        assert isinstance(corrupted, Tensor)
+        return corrupted.numpy()
+
+    def _corruption(self) -> Corruption | None:
+        return None
+
+    def _code(self, network: Any, images: Tensor) -> Tensor:
+        code: Tensor = network.encode(images)
+        return code
+
+    def _pixels(self, outputs: Tensor) -> Tensor:
+        """Outputs of the network as pixels."""
+        return outputs
+
+
+def fitted_images(model: ImageModel) -> FittedImages:
+    """What the model has learned; `NotFittedError` if nothing."""
+    if model.fitted is None:
+        raise NotFittedError(f"{type(model).__name__} is not fitted; call fit() or load_image_model() first")
+    return model.fitted
+
+
+def n_pixels(shape: Shape) -> int:
+    """D"""
+    channels, height, width = shape
+    return channels * height * width
+
+
+def checked_shape(images: Floats, shape: Shape | None) -> Shape:
+    """The shape of images [n, D], square and grey if not given.
+
+    Raises:
+        DataError: they are not float32 [n, D], not between 0 and 1, or not of that shape.
+    """
+    if images.ndim != 2 or images.dtype != np.float32 or not len(images):
+        raise DataError(f"images must be a float32 array [n, pixels], got {images.dtype} {list(images.shape)}")
+    if not (images.min() >= 0 and images.max() <= 1):
+        raise DataError(f"pixels must be between 0 and 1, got {images.min()} to {images.max()}")
+    pixels = images.shape[1]
+    if shape is None:
+        side = isqrt(pixels)
+        shape = (1, side, side)
+    if n_pixels(shape) != pixels:
+        sides = " x ".join(map(str, shape))
+        raise DataError(f"images of {pixels} pixels are not {sides} (channels x height x width); give shape=")
+    return shape
+
+
+@torch.no_grad()
+def in_batches(function: Callable[[Tensor], Tensor], rows: Floats) -> Floats:
+    """The function of the rows [n, ...], some at a time."""
+    return np.concatenate([function(part).float().numpy() for part in torch.from_numpy(rows).split(BATCH_IMAGES)])

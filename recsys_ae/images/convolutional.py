@@ -1,0 +1,109 @@
+"""The convolutional autoencoder of images."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Generator, Tensor, nn
+from torch.nn import functional
+
+from recsys_ae.core.autoencoder import ACTIVATIONS
+from recsys_ae.declaration import Sizes, as_sizes
+from recsys_ae.errors import ConfigError
+from recsys_ae.images.base import Shape
+from recsys_ae.images.training import CorruptionName, ReconstructingModel
+
+KERNEL = 3
+
+
+class ConvolutionalNetwork(nn.Module):
+    """Convolutions with halving of the sides between them, then convolutions with doubling, and one more to the pixels.
+
+    All kernels are 3 x 3, and sides stay as they are in a convolution. Codes are [B, H], H = channels[-1] times the pixels
+    that are left; rows of pixels [B, D] go in and come out.
+
+    Args:
+        shape: of an image; its sides are halved len(channels) - 1 times.
+        channels: of each convolution of the encoder; the decoder mirrors them.
+        activation, output: after every convolution but the last; after the last one.
+        generator: source of the initial weights (He et al. 2015); biases start at 0.
+    """
+
+    def __init__(
+        self, shape: Shape, channels: Sequence[int], activation: str, output: str, generator: Generator | None
+    ) -> None:
+        super().__init__()
+        self.shape = shape
+        self._activation, self._output_activation = ACTIVATIONS.get(activation), ACTIVATIONS.get(output)
+        self.sides = [shape[1:]]
+        for _ in channels[1:]:
+            height, width = self.sides[-1]
+            self.sides.append((height // 2, width // 2))
+        if min(self.sides[-1]) < 1:
+            raise ConfigError(f"images of {shape[1]} x {shape[2]} pixels cannot be halved {len(channels) - 1} times")
+        down = [shape[0], *channels]
+        up = [channels[-1], *reversed(channels)]
+        self.encoder = nn.ModuleList([_convolution(*pair, generator) for pair in pairwise(down)])
+        self.decoder = nn.ModuleList([_convolution(*pair, generator) for pair in pairwise(up)])
+        self.output = _convolution(channels[0], shape[0], generator)
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Pixels [B, D] -> codes [B, H]."""
+        maps = x.view(-1, *self.shape).contiguous(memory_format=torch.channels_last)
+        for number, convolution in enumerate(self.encoder):
+            if number:
+                maps = functional.max_pool2d(maps, 2)
+            maps = self._activation(convolution(maps))
+        return maps.flatten(1)
+
+    def decode(self, code: Tensor) -> Tensor:
+        """Codes [B, H] -> [B, D]."""
+        height, width = self.sides[-1]
+        maps = code.view(len(code), -1, height, width).contiguous(memory_format=torch.channels_last)
+        for number, convolution in enumerate(self.decoder):
+            if number:
+                maps = functional.interpolate(maps, size=self.sides[-1 - number])
+            maps = self._activation(convolution(maps))
+        pixels: Tensor = self._output_activation(self.output(maps).flatten(1))
+        return pixels
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.decode(self.encode(x))
+
+
+def _convolution(inputs: int, outputs: int, generator: Generator | None) -> nn.Conv2d:
+    layer = nn.utils.skip_init(nn.Conv2d, inputs, outputs, KERNEL, padding=KERNEL // 2)
+    std = (2 / (inputs * KERNEL**2)) ** 0.5
+    with torch.no_grad():
+        layer.weight.copy_(torch.randn(layer.weight.shape, generator=generator) * std)
+        layer.bias.zero_()
+    return layer
+
+
+@dataclass
+class ConvolutionalAutoencoder(ReconstructingModel):
+    """Convolutions, pooling and upsampling around a code that is itself a small image with many channels.
+
+    The code is wider than the image, so the network has to be kept from copying, by corruption.
+
+    Attributes:
+        channels: of each convolution of the encoder, between which the sides are halved; the decoder mirrors them.
+        activation: of the hidden layers; the output is a sigmoid.
+        Others: see `ReconstructingModel` and `TrainedModel`.
+    """
+
+    channels: Sizes = (32, 64, 128)
+    activation: str = "relu"
+    corruption: CorruptionName = "gaussian"
+    noise: Annotated[float, Field(ge=0)] = 0.5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        ACTIVATIONS.check(self.activation)
+
+    def _network(self, shape: Shape, generator: Generator | None, classes: int | None = None) -> nn.Module:
+        output = self._output_activation("sigmoid")
+        return ConvolutionalNetwork(shape, as_sizes(self.channels), self.activation, output, generator)

@@ -1,0 +1,67 @@
+"""The fully connected autoencoder of images: basic, denoising, sparse, deep or linear, according to its parameters."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import Field
+from torch import Generator, nn
+
+from recsys_ae.core.autoencoder import ACTIVATIONS, INITIALISERS, Autoencoder
+from recsys_ae.declaration import Sizes, as_sizes
+from recsys_ae.errors import ConfigError
+from recsys_ae.images.base import Shape, n_pixels
+from recsys_ae.images.objectives import Penalty, Sparsity
+from recsys_ae.images.training import Output, ReconstructingModel
+
+
+@dataclass
+class DenseAutoencoder(ReconstructingModel):
+    """Fully connected layers down to a code and back.
+
+    Source: Vincent et al. 2008 (tied weights, sigmoid, cross-entropy summed over pixels, masking); Ng 2011 (`sparsity: kl`);
+    with `identity` everywhere and the squared error, the code spans the principal components (Baldi & Hornik 1989).
+
+    Attributes:
+        hidden: sizes of the encoder's layers, the last being the code; the decoder mirrors them.
+        activation, code_activation, output: of the hidden layers; of the code, if it has another; of the output layer.
+        tied: whether the decoder uses the encoder's weight matrices, transposed.
+        initial: how weights start, see `core.autoencoder.INITIALISERS`; biases start at 0.
+        weight_decay: for each image, times half the sum of squared weights.
+        sparsity, target, strength: penalty on the code, see `images.objectives.Penalty`.
+        Others: see `ReconstructingModel` and `TrainedModel`.
+    """
+
+    hidden: Sizes = (500,)
+    activation: str = "sigmoid"
+    code_activation: str | None = None
+    output: Output = "sigmoid"
+    tied: bool = False
+    initial: str = "glorot_uniform"
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    sparsity: Sparsity = "none"
+    target: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    strength: Annotated[float, Field(ge=0)] = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in (self.activation, self.code_activation or self.activation):
+            ACTIVATIONS.check(name)
+        INITIALISERS.check(self.initial)
+        self._output_activation(self.output)
+        if self.sparsity == "kl" and (self.code_activation or self.activation) != "sigmoid":
+            raise ConfigError("sparsity: kl needs a code between 0 and 1, so its activation must be sigmoid")
+
+    def _network(self, shape: Shape, generator: Generator | None, classes: int | None = None) -> nn.Module:
+        return Autoencoder(
+            n_pixels(shape),
+            as_sizes(self.hidden),
+            activation=self.activation,
+            code_activation=self.code_activation,
+            output_activation=self._output_activation(self.output),
+            tied=self.tied,
+            initial=self.initial,
+            generator=generator,
+        )
+
+    def _penalty(self) -> Penalty:
+        return Penalty(self.weight_decay, self.sparsity, self.target, self.strength)

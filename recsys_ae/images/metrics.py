@@ -1,0 +1,123 @@
+"""Metrics of image models, all of which are better when lower; None where a model has nothing to do with one.
+
+Each is a function of a fitted model and of what it is to be judged on.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from recsys_ae.images.base import BATCH_IMAGES, Floats, ImageModel, Labels, fitted_images
+from recsys_ae.images.probes import angle_to_components
+from recsys_ae.images.stacked import Classifier, StackedAutoencoder
+from recsys_ae.images.variational import VariationalImages
+from recsys_ae.registry import Registry
+
+IMAGE_METRICS = Registry(
+    "image metric",
+    {
+        "mse": "recsys_ae.images.metrics:mse",
+        "cross_entropy": "recsys_ae.images.metrics:cross_entropy",
+        "denoising_mse": "recsys_ae.images.metrics:denoising_mse",
+        "corrupted_mse": "recsys_ae.images.metrics:corrupted_mse",
+        "negative_bound": "recsys_ae.images.metrics:negative_bound",
+        "error": "recsys_ae.images.metrics:error",
+        "error_before": "recsys_ae.images.metrics:error_before",
+        "principal_angle": "recsys_ae.images.metrics:principal_angle",
+        "first_loss": "recsys_ae.images.metrics:first_loss",
+        "last_loss": "recsys_ae.images.metrics:last_loss",
+    },
+)
+NOISE_SEED = 12345
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Images float32 [n, D], their classes int64 [n] or None, and the images that were trained on."""
+
+    images: Floats
+    labels: Labels | None
+    train: Floats
+
+
+ImageMetric = Callable[[ImageModel, Judged], float | None]
+
+
+def mse(model: ImageModel, on: Judged) -> float:
+    """Mean over images and pixels of the squared error of the reconstruction."""
+    return _mse(model.reconstruct, on.images, on.images)
+
+
+def denoising_mse(model: ImageModel, on: Judged) -> float | None:
+    """The same for images reconstructed from a corrupted copy, the model's own corruption being drawn once for all."""
+    corrupted = model.corrupt(on.images, NOISE_SEED)
+    return None if corrupted is on.images else _mse(model.reconstruct, corrupted, on.images)
+
+
+def corrupted_mse(model: ImageModel, on: Judged) -> float | None:
+    """The same for those corrupted copies themselves: what leaving them alone would give."""
+    corrupted = model.corrupt(on.images, NOISE_SEED)
+    return None if corrupted is on.images else _mse(lambda images: images, corrupted, on.images)
+
+
+def cross_entropy(model: ImageModel, on: Judged) -> float:
+    """Nats per image: mean over images of the sum over pixels of -x log y - (1 - x) log(1 - y), y the reconstruction of x.
+
+    Reconstructions outside 0 and 1 are taken for the nearest float32 within.
+    """
+    total = 0.0
+    for start in range(0, len(on.images), BATCH_IMAGES):
+        batch = on.images[start : start + BATCH_IMAGES]
+        pixels = torch.from_numpy(model.reconstruct(batch)).clamp(1e-7, 1 - 1e-7)
+        total += float(functional.binary_cross_entropy(pixels, torch.from_numpy(batch), reduction="sum"))
+    return total / len(on.images)
+
+
+def negative_bound(model: ImageModel, on: Judged) -> float | None:
+    """Minus the evidence lower bound of a variational autoencoder in nats per image, estimated from one code for each."""
+    return model.negative_bound(on.images, NOISE_SEED) if isinstance(model, VariationalImages) else None
+
+
+def error(model: ImageModel, on: Judged) -> float | None:
+    """Share of the images that a classifier takes for another class."""
+    if on.labels is None or not isinstance(model, StackedAutoencoder) or fitted_images(model).classes is None:
+        return None
+    return float(np.mean(model.classify(on.images).argmax(axis=1) != on.labels))
+
+
+def error_before(model: ImageModel, on: Judged) -> float | None:
+    """The same before fine-tuning, with the softmax layer trained alone; a model that was loaded does not remember."""
+    before = fitted_images(model).before
+    if on.labels is None or not isinstance(before, Classifier):
+        return None
+    with torch.no_grad():
+        guesses = [before(part).argmax(1).numpy() for part in torch.from_numpy(on.images).split(BATCH_IMAGES)]
+    return float(np.mean(np.concatenate(guesses) != on.labels))
+
+
+def principal_angle(model: ImageModel, on: Judged) -> float | None:
+    """The largest angle, in degrees, between what a linear decoder spans and the training images' principal components."""
+    return angle_to_components(model, on.train)
+
+
+def first_loss(model: ImageModel, _: Judged) -> float | None:
+    """Mean training loss of an image in the first epoch, met while learning; of a model that is trained once."""
+    history = fitted_images(model).histories.get("")
+    return history[0].loss if history else None
+
+
+def last_loss(model: ImageModel, _: Judged) -> float | None:
+    """The same of the last epoch."""
+    history = fitted_images(model).histories.get("")
+    return history[-1].loss if history else None
+
+
+def _mse(function: Callable[[Floats], Floats], inputs: Floats, targets: Floats) -> float:
+    total = 0.0
+    for start in range(0, len(inputs), BATCH_IMAGES):
+        part = slice(start, start + BATCH_IMAGES)
+        total += float(np.square(function(inputs[part]) - targets[part], dtype=np.float64).sum())
+    return total / targets.size

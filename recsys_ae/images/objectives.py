@@ -1,0 +1,112 @@
+"""What image models minimise. Losses are sums over the pixels of an image, and count images."""
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.nn import functional
+
+from recsys_ae.core.corruption import Corruption
+from recsys_ae.core.losses import Loss, LossSum, kl_sparsity, l1_sparsity
+from recsys_ae.core.trainer import Batch, Labelled
+from recsys_ae.core.variational import VariationalAutoencoder, kl_from_standard_normal, sample
+
+Sparsity = Literal["none", "kl", "l1"]
+
+
+class EncoderDecoder(Protocol):
+    """The modules of image models."""
+
+    def encode(self, x: Tensor) -> Tensor: ...
+
+    def decode(self, code: Tensor) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class Penalty:
+    """What is added for each image of a batch.
+
+    Attributes:
+        weight_decay: factor on half the sum of the squared weights, biases apart.
+        sparsity, target, strength: `kl`: strength times the divergence of the units' mean activations over the batch from
+            `target`; `l1`: strength times the sum of an image's absolute activations.
+    """
+
+    weight_decay: float = 0.0
+    sparsity: Sparsity = "none"
+    target: float = 0.05
+    strength: float = 0.0
+
+    def of_code(self, code: Tensor) -> Tensor:
+        """The sparsity term, a scalar."""
+        if self.sparsity == "kl":
+            return self.strength * kl_sparsity(code, self.target)
+        if self.sparsity == "l1":
+            return self.strength * l1_sparsity(code)
+        return code.new_zeros(())
+
+    def of_weights(self, module: nn.Module) -> Tensor:
+        """The decay term, a scalar; a matrix that is used twice counts once."""
+        if not self.weight_decay:
+            return torch.zeros(())
+        squares = [weight.square().sum() for weight in module.parameters() if weight.ndim > 1 and weight.requires_grad]
+        return self.weight_decay / 2 * torch.stack(squares).sum()
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """The loss of images that are reconstructed from a corrupted copy, plus sparsity; weight decay is the penalty."""
+
+    loss_of: Loss
+    corruption: Corruption | None = None
+    penalties: Penalty = Penalty()
+
+    def loss(self, module: nn.Module, batch: Batch, generator: Generator) -> LossSum:
+        assert isinstance(batch, Tensor)
+        shown = batch if self.corruption is None else self.corruption(batch, generator)
+        code: Tensor = module.encode(shown)  # type: ignore[operator]
+        found = self.loss_of(module.decode(code).float(), batch, torch.ones_like(batch))  # type: ignore[operator]
+        return LossSum(found.total + len(batch) * self.penalties.of_code(code), torch.tensor(len(batch)))
+
+    def penalty(self, module: nn.Module, batch: Batch) -> Tensor:
+        return len(batch) * self.penalties.of_weights(module)
+
+
+@dataclass(frozen=True)
+class NegativeBound:
+    """Minus the evidence lower bound of Kingma & Welling 2014, equation 10, for grey pixels taken as Bernoulli means.
+
+    That is the cross-entropy of the images decoded from one sampled code, plus `beta` times its divergence from the prior.
+    """
+
+    beta: float = 1.0
+
+    def loss(self, module: nn.Module, batch: Batch, generator: Generator) -> LossSum:
+        assert isinstance(module, VariationalAutoencoder)
+        assert isinstance(batch, Tensor)
+        mean, log_variance = (part.float() for part in module.encode(batch))
+        logits = module.decode(sample(mean, log_variance, generator)).float()
+        surprise = functional.binary_cross_entropy_with_logits(logits, batch, reduction="sum")
+        divergence = kl_from_standard_normal(mean, log_variance).sum()
+        return LossSum(surprise + self.beta * divergence, torch.tensor(len(batch)))
+
+    def penalty(self, module: nn.Module, batch: Batch) -> Tensor:
+        return torch.zeros(())
+
+
+@dataclass(frozen=True)
+class Classification:
+    """The cross-entropy of the classes, in nats, of images that may be corrupted; weight decay is the penalty."""
+
+    corruption: Corruption | None = None
+    penalties: Penalty = Penalty()
+
+    def loss(self, module: nn.Module, batch: Batch, generator: Generator) -> LossSum:
+        assert isinstance(batch, Labelled)
+        shown = batch.x if self.corruption is None else self.corruption(batch.x, generator)
+        logits: Tensor = module(shown)
+        return LossSum(functional.cross_entropy(logits.float(), batch.labels, reduction="sum"), torch.tensor(len(batch)))
+
+    def penalty(self, module: nn.Module, batch: Batch) -> Tensor:
+        return len(batch) * self.penalties.of_weights(module)

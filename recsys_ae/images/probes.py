@@ -1,0 +1,72 @@
+"""What there is to see in a fitted image model: filters, what excites a unit, which directions of pixel space it spans."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import subspace_angles
+from sklearn.decomposition import PCA
+
+from recsys_ae.core.autoencoder import Autoencoder
+from recsys_ae.core.variational import VariationalAutoencoder
+from recsys_ae.errors import ConfigError
+from recsys_ae.images.base import Floats, ImageModel, fitted_images
+from recsys_ae.images.convolutional import ConvolutionalNetwork
+from recsys_ae.images.stacked import Classifier
+
+
+def body(model: ImageModel) -> Autoencoder | None:
+    """The fully connected encoder and decoder in a model's network, None if it has other layers."""
+    network = fitted_images(model).network
+    inner = network.body if isinstance(network, Classifier | VariationalAutoencoder) else network
+    return inner if isinstance(inner, Autoencoder) else None
+
+
+def n_layers(model: ImageModel) -> int:
+    """How many layers of the encoder `filters` can show."""
+    inner = body(model)
+    return 1 if inner is None else 1 + len(inner.encoder_weights)
+
+
+def filters(model: ImageModel, layer: int = 1) -> Floats:
+    """What each unit of an encoder's layer (from 1) looks for: [units, channels, height, width], of no particular scale.
+
+    Those of the first layer are its weights; a unit further up has the weighted sum of the filters below it (Lee et al. 2009).
+    Of a convolutional network only the first layer's kernels can be seen.
+
+    Raises:
+        ConfigError: there is no such layer.
+    """
+    if not 1 <= layer <= n_layers(model):
+        raise ConfigError(f"layer must be from 1 to {n_layers(model)}, got {layer}")
+    fitted, inner = fitted_images(model), body(model)
+    if inner is None:
+        assert isinstance(fitted.network, ConvolutionalNetwork)
+        return _array(fitted.network.encoder[0].weight)
+    seen = _array(inner.input_weight).T
+    for weight in list(inner.encoder_weights)[: layer - 1]:
+        seen = _array(weight) @ seen
+    return seen.reshape(-1, *fitted.shape)
+
+
+def strongest_inputs(codes: Floats, units: NDArray[np.int64], n: int) -> NDArray[np.int64]:
+    """int64 [len(units), n]: which of the images with these codes [images, H] excite each unit most, the strongest first."""
+    return np.argsort(-codes[:, units], axis=0, kind="stable")[:n].T
+
+
+def angle_to_components(model: ImageModel, images: Floats) -> float | None:
+    """The largest angle, in degrees, between what a linear decoder spans and as many principal components of the images.
+
+    None for a decoder that is not one layer without an activation.
+    """
+    inner = body(model)
+    if inner is None or len(inner.decoder_biases) or isinstance(fitted_images(model).network, VariationalAutoencoder):
+        return None
+    spanned = _array(inner.input_weight if inner.tied else inner.output_weight)
+    axes = PCA(spanned.shape[1], svd_solver="covariance_eigh").fit(images).components_
+    return float(np.rad2deg(subspace_angles(spanned.astype(np.float64), axes.T.astype(np.float64)).max()))
+
+
+def _array(weight: Any) -> Floats:
+    array: Floats = weight.detach().numpy()
+    return array

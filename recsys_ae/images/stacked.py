@@ -1,0 +1,240 @@
+"""Stacked autoencoders: trained layer by layer, unrolled into one network, fine-tuned as an autoencoder or a classifier."""
+
+from collections.abc import Callable, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, Self
+
+import numpy as np
+import torch
+from pydantic import BeforeValidator, Field
+from torch import Generator, Tensor, nn
+
+from recsys_ae.core.autoencoder import Autoencoder
+from recsys_ae.core.corruption import Corruption
+from recsys_ae.core.losses import LOSSES
+from recsys_ae.core.optimisers import OPTIMISERS
+from recsys_ae.core.trainer import Batch, Callback, Epoch, Labelled, Objective
+from recsys_ae.declaration import Sizes, as_sizes
+from recsys_ae.errors import ConfigError, DataError
+from recsys_ae.images.base import BATCH_IMAGES, FittedImages, Floats, Labels, Shape, checked_shape, fitted_images, in_batches
+from recsys_ae.images.dense import DenseAutoencoder
+from recsys_ae.images.objectives import Classification, Penalty, Reconstruction
+from recsys_ae.images.training import CorruptionName, make_corruption
+
+HEAD_EPOCHS = 50
+
+
+def as_numbers(value: Any) -> Any:
+    """Noise of layers as a tuple, one number being for the first."""
+    return (value,) if isinstance(value, int | float) else as_sizes(value)
+
+
+Noises = Annotated[tuple[Annotated[float, Field(ge=0)], ...], BeforeValidator(as_numbers)]
+
+
+class Classifier(nn.Module):
+    """The encoder of an autoencoder, and a linear map from its code to the logits of classes. The decoder stays as it is."""
+
+    def __init__(self, body: Autoencoder, classes: int) -> None:
+        super().__init__()
+        self.body = body
+        self.head = nn.Linear(len(body.encoder_biases[-1]), classes)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+        body.requires_grad_(False)
+        for weight in (body.input_weight, *body.encoder_weights, *body.encoder_biases):
+            weight.requires_grad_(True)
+
+    def encode(self, x: Tensor) -> Tensor:
+        return self.body.encode(x)
+
+    def decode(self, code: Tensor) -> Tensor:
+        return self.body.decode(code)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, D] -> logits [B, classes]."""
+        logits: Tensor = self.head(self.encode(x))
+        return logits
+
+
+@dataclass
+class StackedAutoencoder(DenseAutoencoder):
+    """Layers that are first trained one after the other, each to reconstruct what the layer below makes of the images.
+
+    Source: Bengio et al. 2007; Vincent et al. 2010 (denoising layers); Ng 2011 (sparse layers). The parameters of
+    `DenseAutoencoder` are for each layer; the layers above the first reconstruct activations, so their outputs have the
+    activation of the hidden layers. Then all layers are put into one network, which is fine-tuned.
+
+    Attributes:
+        fine_tune: to reconstruct images, to tell their classes (a softmax layer is trained on the code first), or not at all.
+        layer_epochs, layer_optimiser, layer_learning_rate: for each layer; without epochs there is no pretraining.
+        layer_noise: the noise of each layer's inputs; `noise` for those without a number of their own.
+        tune_corruption, tune_noise, tune_decay: corruption of images and weight decay while fine-tuning.
+        labels: how many images have labels, as many of each class, drawn with the seed; all if None. Layers learn from all
+            images.
+        Others: see `DenseAutoencoder`; epochs and what is said about them are of fine-tuning.
+    """
+
+    hidden: Sizes = (500, 500)
+    fine_tune: Literal["reconstruction", "classes", "none"] = "reconstruction"
+    layer_epochs: Annotated[int, Field(ge=0)] = 10
+    layer_optimiser: str = "adam"
+    layer_learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    layer_noise: Noises = ()
+    tune_corruption: CorruptionName = "none"
+    tune_noise: Annotated[float, Field(ge=0)] = 0.0
+    tune_decay: Annotated[float, Field(ge=0)] = 0.0
+    labels: Annotated[int, Field(ge=1)] | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        OPTIMISERS.check(self.layer_optimiser)
+        if len(self.layer_noise) > len(as_sizes(self.hidden)):
+            raise ConfigError(f"layer_noise has {len(self.layer_noise)} numbers for {len(as_sizes(self.hidden))} layers")
+        for noise in (*self.layer_noise, self.noise):
+            make_corruption(self.corruption, noise)
+        make_corruption(self.tune_corruption, self.tune_noise)
+
+    def fit(
+        self,
+        images: Floats,
+        labels: Labels | None = None,
+        *,
+        shape: Shape | None = None,
+        valid: Floats | None = None,
+        valid_labels: Labels | None = None,
+        seed: int = 0,
+        callbacks: Sequence[Callback] = (),
+    ) -> Self:
+        shape = checked_shape(images, shape)
+        generator = Generator().manual_seed(seed)
+        body = self._network(shape, generator)
+        assert isinstance(body, Autoencoder)
+        network: nn.Module = body
+        rows, watched = torch.from_numpy(images), None if valid is None or not len(valid) else torch.from_numpy(valid)
+        histories: dict[str, list[Epoch]] = {}
+
+        def train(stage: str, module: nn.Module, objective: Objective, rows: Batch, valid: Batch | None, **config: Any) -> None:
+            more: dict[str, Any] = {"seed": seed, "callbacks": callbacks, "stage": stage}
+            histories[stage] = self._train(module, objective, rows, valid, **more, **config)
+
+        if self.layer_epochs:
+            self._pretrain(body, rows, watched, generator, train)
+        before, classes = None, None
+        if self.fine_tune == "reconstruction":
+            before = deepcopy(network)
+            penalty = Penalty(self.tune_decay)
+            train("tuning", network, Reconstruction(LOSSES.get(self.loss), self._tune_corruption(), penalty), rows, watched)
+        elif self.fine_tune == "classes":
+            known = self._labelled(rows, labels, seed)
+            watched_too = None if watched is None or valid_labels is None else Labelled(watched, torch.from_numpy(valid_labels))
+            classes = int(known.labels.max()) + 1
+            network = classifier = Classifier(body, classes)
+            objective = Classification(self._tune_corruption(), Penalty(self.tune_decay))
+            if self.layer_epochs:  # on random layers a softmax layer learned alone would only be a worse beginning
+                code = Labelled(by_parts(body.encode, known.x), known.labels)
+                head = {"optimiser": "lbfgs", "learning_rate": 1.0, "epochs": HEAD_EPOCHS, "decay": 1.0}
+                train("head", classifier.head, Classification(penalties=objective.penalties), code, None, **head)
+            before = deepcopy(network)
+            train("tuning", network, objective, known, watched_too)
+        self.fitted = FittedImages(network.eval(), shape, classes, histories, before)
+        return self
+
+    def classify(self, images: Floats) -> Floats:
+        """Images [n, D] -> the probability of each class [n, classes].
+
+        Raises:
+            ConfigError: the model was not fine-tuned to tell classes.
+        """
+        network = fitted_images(self).network
+        if not isinstance(network, Classifier):
+            raise ConfigError("this model tells no classes; fit it with fine_tune: classes")
+        return in_batches(lambda batch: network(batch).softmax(1), images)
+
+    def _network(self, shape: Shape, generator: Generator | None, classes: int | None = None) -> nn.Module:
+        body = super()._network(shape, generator)
+        assert isinstance(body, Autoencoder)
+        return body if classes is None else Classifier(body, classes)
+
+    def _pretrain(
+        self, network: Autoencoder, rows: Tensor, valid: Tensor | None, generator: Generator, train: Callable[..., None]
+    ) -> None:
+        """Train each layer on the activations of the one below, and put its weights into the network."""
+        sizes = as_sizes(self.hidden)
+        config = {"epochs": self.layer_epochs, "optimiser": self.layer_optimiser, "learning_rate": self.layer_learning_rate}
+        for number, size in enumerate(sizes):
+            layer, objective = self._layer(rows.shape[1], number, generator)
+            train(f"layer-{number + 1}", layer, objective, rows, valid, **config, decay=1.0, patience=0)
+            put_layer(network, number, layer)
+            if size is not sizes[-1]:
+                rows = by_parts(layer.encode, rows)
+                valid = None if valid is None else by_parts(layer.encode, valid)
+
+    def _layer(self, width: int, number: int, generator: Generator) -> tuple[Autoencoder, Objective]:
+        sizes = as_sizes(self.hidden)
+        loss, output = self.loss, self._output_activation(self.output)
+        if number:  # activations are reconstructed
+            loss = self.loss if self.activation == "sigmoid" else "squared_error"
+            output = "identity" if loss == "cross_entropy" else self.activation
+        layer = Autoencoder(
+            width,
+            [sizes[number]],
+            activation=(self.code_activation or self.activation) if number == len(sizes) - 1 else self.activation,
+            output_activation=output,
+            tied=self.tied,
+            initial=self.initial,
+            generator=generator,
+        )
+        noise = self.layer_noise[number] if number < len(self.layer_noise) else self.noise
+        return layer, Reconstruction(LOSSES.get(loss), make_corruption(self.corruption, noise), self._penalty())
+
+    def _tune_corruption(self) -> Corruption | None:
+        return make_corruption(self.tune_corruption, self.tune_noise)
+
+    def _labelled(self, rows: Tensor, labels: Labels | None, seed: int) -> Labelled:
+        """The images that have labels."""
+        if labels is None:
+            raise ConfigError("fine_tune: classes needs labels")
+        if labels.shape != (len(rows),) or labels.min() < 0:
+            raise DataError(f"labels must be one number from 0 for each of {len(rows)} images, got {list(labels.shape)}")
+        known = torch.from_numpy(labels.astype(np.int64))
+        if self.labels is None:
+            return Labelled(rows, known)
+        return Labelled(rows, known).take(balanced(labels, self.labels, seed))
+
+
+def put_layer(network: Autoencoder, number: int, layer: Autoencoder) -> None:
+    """Make a trained layer the one of that number (from 0) in the unrolled network, and its mirror image in the decoder."""
+    with torch.no_grad():
+        network.encoder_biases[number].copy_(layer.encoder_biases[0])
+        if number == 0:
+            network.input_weight.copy_(layer.input_weight)
+            network.output_bias.copy_(layer.output_bias)
+        else:
+            network.encoder_weights[number - 1].copy_(layer.input_weight.T)
+            network.decoder_biases[number - 1].copy_(layer.output_bias)
+        if not network.tied:
+            mirrored = network.output_weight if number == 0 else network.decoder_weights[number - 1]
+            mirrored.copy_(layer.output_weight if number == 0 else layer.output_weight.T)
+
+
+@torch.no_grad()
+def by_parts(function: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
+    return torch.cat([function(part) for part in rows.split(BATCH_IMAGES)])
+
+
+def balanced(labels: Labels, n: int, seed: int) -> Tensor:
+    """int64 [n]: where images are of which as many as possible are of each class, drawn with the seed.
+
+    Raises:
+        ConfigError: there are not so many.
+    """
+    if n > len(labels):
+        raise ConfigError(f"labels: {n} is more than the {len(labels)} images that there are")
+    order = np.random.default_rng(seed).permutation(len(labels))
+    place = np.zeros(len(labels), np.int64)  # of each image among those of its class
+    for label in np.unique(labels):
+        own = order[labels[order] == label]
+        place[own] = np.arange(len(own))
+    return torch.from_numpy(order[np.argsort(place[order], kind="stable")][:n])

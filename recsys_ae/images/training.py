@@ -1,0 +1,146 @@
+"""What the image models that are trained by gradient have in common."""
+
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Annotated, Any, Literal, Self
+
+import torch
+from pydantic import Field
+from torch import Generator, Tensor, nn
+
+from recsys_ae.core.corruption import CORRUPTIONS, Corruption, Gaussian
+from recsys_ae.core.losses import LOSSES
+from recsys_ae.core.optimisers import OPTIMISERS
+from recsys_ae.core.trainer import Batch, Callback, Epoch, Objective, Precision, TrainConfig, fit
+from recsys_ae.errors import ConfigError
+from recsys_ae.images.base import BATCH_IMAGES, FittedImages, Floats, ImageModel, Labels, checked_shape
+from recsys_ae.images.objectives import Penalty, Reconstruction
+
+CorruptionName = Literal["none", "masking", "dropout", "gaussian", "salt_and_pepper"]
+LossName = Literal["cross_entropy", "squared_error"]
+Output = Literal["sigmoid", "identity"]
+CONFIGURED = ("epochs", "batch_size", "optimiser", "learning_rate", "decay", "patience", "precision")
+
+
+@dataclass
+class TrainedModel(ImageModel):
+    """An image model that is trained by gradient.
+
+    Attributes:
+        epochs, batch_size, optimiser, learning_rate, decay, patience, precision: see `core.trainer.TrainConfig`; a batch is of
+            images, the step of `sgd` is for the mean of its loss, and an epoch of `lbfgs` is four of its iterations.
+    """
+
+    epochs: Annotated[int, Field(ge=1)] = 20
+    batch_size: Annotated[int, Field(ge=1)] = 128
+    optimiser: str = "adam"
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    decay: Annotated[float, Field(gt=0, le=1)] = 1.0
+    patience: Annotated[int, Field(ge=0)] = 0
+    precision: Precision = "float32"
+
+    def __post_init__(self) -> None:
+        OPTIMISERS.check(self.optimiser)
+
+    @abstractmethod
+    def _objective(self) -> Objective:
+        """What is minimised."""
+
+    def fit(
+        self,
+        images: Floats,
+        labels: Labels | None = None,
+        *,
+        shape: tuple[int, int, int] | None = None,
+        valid: Floats | None = None,
+        valid_labels: Labels | None = None,
+        seed: int = 0,
+        callbacks: Sequence[Callback] = (),
+    ) -> Self:
+        shape = checked_shape(images, shape)
+        network = self._network(shape, Generator().manual_seed(seed))
+        watched = None if valid is None or not len(valid) else torch.from_numpy(valid)
+        history = self._train(network, self._objective(), torch.from_numpy(images), watched, seed=seed, callbacks=callbacks)
+        self.fitted = FittedImages(network, shape, histories={"": history})
+        return self
+
+    def _train(
+        self,
+        network: nn.Module,
+        objective: Objective,
+        rows: Batch,
+        valid: Batch | None,
+        *,
+        seed: int,
+        callbacks: Sequence[Callback],
+        stage: str = "",
+        **config: Any,
+    ) -> list[Epoch]:
+        """Train with the model's own configuration, except for what `config` says."""
+        own = {name: getattr(self, name) for name in CONFIGURED}
+        settings = TrainConfig(**{**own, "seed": seed, "averaged": True, **config})
+        watched = None if valid is None else partial(mean_loss, network, objective, valid, seed)
+        return fit(network, objective, rows, settings, valid=watched, callbacks=callbacks, stage=stage)
+
+
+@dataclass
+class ReconstructingModel(TrainedModel):
+    """A trained model that reconstructs images which may have been corrupted.
+
+    Attributes:
+        loss: summed over pixels; `squared_error` has no factor 1/2.
+        corruption, noise: what is done to images in training, and its rate or standard deviation: `masking` sets pixels to 0,
+            `dropout` also scales up the others, `salt_and_pepper` sets them to 0 or 1, `gaussian` is clipped to 0 and 1.
+        Others: see `TrainedModel`.
+    """
+
+    loss: LossName = "cross_entropy"
+    corruption: CorruptionName = "none"
+    noise: Annotated[float, Field(ge=0)] = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._corruption()
+
+    def _objective(self) -> Objective:
+        return Reconstruction(LOSSES.get(self.loss), self._corruption(), self._penalty())
+
+    def _penalty(self) -> Penalty:
+        return Penalty()
+
+    def _corruption(self) -> Corruption | None:
+        return make_corruption(self.corruption, self.noise)
+
+    def _output_activation(self, output: Output) -> str:
+        """Of the network's last layer; a cross-entropy takes logits."""
+        if self.loss == "cross_entropy" and output != "sigmoid":
+            raise ConfigError(f"loss: cross_entropy is about probabilities and needs output: sigmoid, got {output}")
+        return "identity" if self.loss == "cross_entropy" else output
+
+    def _pixels(self, outputs: Tensor) -> Tensor:
+        return torch.sigmoid(outputs) if self.loss == "cross_entropy" else outputs
+
+
+def make_corruption(name: CorruptionName, noise: float) -> Corruption | None:
+    """The corruption of that name, None for `none`."""
+    if name == "none":
+        return None
+    if name == "gaussian":
+        return Gaussian(noise, within=(0.0, 1.0))
+    corruption: Corruption = CORRUPTIONS.get(name)(noise)
+    return corruption
+
+
+def mean_loss(network: nn.Module, objective: Objective, rows: Batch, seed: int) -> float:
+    """The loss for each of the rows, which are corrupted in the same way for the same seed."""
+    generator = Generator().manual_seed(seed)
+    with torch.no_grad():
+        found = [objective.loss(network, batch, generator) for batch in _parts(rows)]
+    return sum(float(part.total) for part in found) / sum(float(part.count) for part in found)
+
+
+def _parts(rows: Batch) -> Iterator[Batch]:
+    for index in torch.arange(len(rows)).split(BATCH_IMAGES):
+        yield rows[index] if isinstance(rows, Tensor) else rows.take(index)

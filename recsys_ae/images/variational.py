@@ -1,0 +1,67 @@
+"""The variational autoencoder of images, which can make new ones."""
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Generator, Tensor, nn
+
+from recsys_ae.core.autoencoder import ACTIVATIONS
+from recsys_ae.core.trainer import Objective
+from recsys_ae.core.variational import VariationalAutoencoder
+from recsys_ae.declaration import Sizes, as_sizes
+from recsys_ae.images.base import Floats, Shape, fitted_images, n_pixels
+from recsys_ae.images.objectives import NegativeBound
+from recsys_ae.images.training import TrainedModel, mean_loss
+
+
+@dataclass
+class VariationalImages(TrainedModel):
+    """Codes are normal distributions; pixels are Bernoulli distributions given a code.
+
+    Source: Kingma & Welling 2014, with the divergence from the standard normal prior in closed form. The code of an image is
+    the mean of its distribution.
+
+    Attributes:
+        hidden: sizes of the encoder's layers, the last being the code; the decoder mirrors them.
+        activation: of the hidden layers.
+        beta: weight of the divergence; 1 is the bound itself.
+        Others: see `TrainedModel`.
+    """
+
+    hidden: Annotated[Sizes, Field(min_length=2)] = (500, 500, 20)
+    activation: str = "elu"
+    beta: Annotated[float, Field(ge=0)] = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        ACTIVATIONS.check(self.activation)
+
+    def sample(self, n: int, seed: int = 0) -> Floats:
+        """New images [n, D], decoded from codes that are drawn from the prior."""
+        return self.decode(torch.randn(n, as_sizes(self.hidden)[-1], generator=Generator().manual_seed(seed)).numpy())
+
+    def walk(self, start: Floats, end: Floats, steps: int) -> Floats:
+        """Images [steps, D] decoded from equal steps on the line from the code of one image [D] to that of another."""
+        first, last = self.encode(np.stack([start, end]))
+        shares = np.linspace(0, 1, steps, dtype=np.float32)[:, None]
+        return self.decode((1 - shares) * first + shares * last)
+
+    def negative_bound(self, images: Floats, seed: int = 0) -> float:
+        """Minus the evidence lower bound of images [n, D], nats per image, estimated from one code for each."""
+        return mean_loss(fitted_images(self).network, NegativeBound(), torch.from_numpy(images), seed)
+
+    def _network(self, shape: Shape, generator: Generator | None, classes: int | None = None) -> nn.Module:
+        return VariationalAutoencoder(n_pixels(shape), as_sizes(self.hidden), activation=self.activation, generator=generator)
+
+    def _objective(self) -> Objective:
+        return NegativeBound(self.beta)
+
+    def _code(self, network: Any, images: Tensor) -> Tensor:
+        mean: Tensor = network.encode(images)[0]
+        return mean
+
+    def _pixels(self, outputs: Tensor) -> Tensor:
+        return torch.sigmoid(outputs)

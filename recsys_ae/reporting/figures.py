@@ -1,0 +1,136 @@
+"""Pictures of image models, all of them functions from arrays to a Matplotlib figure.
+
+Images are float arrays [n, channels, height, width], with one channel (grey, white being 1) or three (red, green, blue).
+Nothing here touches Matplotlib's global state.
+"""
+
+from collections.abc import Mapping, Sequence
+from math import nan
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from recsys_ae.files import whole_file
+
+GAP = 1  # pixels between images
+SHEET = 100  # filters are shown at most
+DPI = 100
+Floats = NDArray[np.floating[Any]]
+
+
+def filter_sheet(filters: Floats) -> Figure:
+    """Filters as tiles, each scaled to its own range: what a unit looks for is a matter of contrast, not of scale."""
+    shown = filters[:SHEET]
+    flat = shown.reshape(len(shown), -1)
+    low, high = flat.min(axis=1), flat.max(axis=1)
+    scaled = (flat - low[:, None]) / np.where(high > low, high - low, 1)[:, None]
+    return image_grid(scaled.reshape(shown.shape))
+
+
+def image_grid(images: Floats, columns: int | None = None) -> Figure:
+    """Images as tiles, row by row; about as many rows as columns if not said."""
+    columns = columns or int(np.ceil(np.sqrt(len(images))))
+    tiles = tiled(images, columns)
+    figure, axes = _figure(tiles.shape[1] / tiles.shape[0])
+    axes.imshow(tiles, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    axes.set_axis_off()
+    return figure
+
+
+def reconstruction_rows(rows: Mapping[str, Floats]) -> Figure:
+    """One row of images for each name, all of the same images: original, corrupted, reconstructed."""
+    tiles = [tiled(images, len(images)) for images in rows.values()]
+    figure = Figure(figsize=(10, 1.1 * len(tiles) + 0.2), dpi=DPI, layout="constrained")
+    for place, (name, tile) in enumerate(zip(rows, tiles, strict=True)):
+        axes = figure.add_subplot(len(tiles), 1, place + 1)
+        axes.imshow(tile, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+        axes.set_ylabel(name, rotation=0, ha="right", va="center")
+        axes.set_xticks([])
+        axes.set_yticks([])
+    return figure
+
+
+def activation_sheet(activations: Floats, units: Sequence[int], strongest: Sequence[Floats]) -> Figure:
+    """Above, the code of each image (a row) unit by unit; below, for some of the units, the images that excite them most.
+
+    Args:
+        activations: [n, H].
+        units: which they are.
+        strongest: for each of these the images, the strongest first.
+    """
+    figure = Figure(figsize=(10, 3 + 0.7 * len(units)), dpi=DPI, layout="constrained")
+    parts: Any = figure.subfigures(2, 1, height_ratios=[3, 0.7 * len(units)])
+    above, below = parts
+    axes = above.add_subplot()
+    figure.colorbar(axes.imshow(activations, aspect="auto", interpolation="nearest", cmap="viridis"), ax=axes)
+    axes.set_xlabel("unit")
+    axes.set_ylabel("image")
+    for place, (unit, images) in enumerate(zip(units, strongest, strict=True)):
+        axes = below.add_subplot(len(units), 1, place + 1)
+        axes.imshow(tiled(images, len(images)), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+        axes.set_ylabel(f"unit {unit}", rotation=0, ha="right", va="center")
+        axes.set_xticks([])
+        axes.set_yticks([])
+    return figure
+
+
+def loss_curves(curves: Mapping[str, Sequence[tuple[float, float | None]]]) -> Figure:
+    """Training and validation loss by epoch, a panel for each stage of training.
+
+    Args:
+        curves: for each stage, (training, validation or None) of each epoch.
+    """
+    figure = Figure(figsize=(4.5 * len(curves), 3.5), dpi=DPI, layout="constrained")
+    for place, (stage, losses) in enumerate(curves.items()):
+        axes = figure.add_subplot(1, len(curves), place + 1)
+        epochs = range(1, len(losses) + 1)
+        axes.plot(epochs, [train for train, _ in losses], label="training", marker="." if len(losses) < 30 else None)
+        if losses and losses[0][1] is not None:
+            valid = [nan if value is None else value for _, value in losses]
+            axes.plot(epochs, valid, label="validation", marker="." if len(losses) < 30 else None)
+        axes.set_title(stage)
+        axes.set_xlabel("epoch")
+        axes.set_ylabel("loss per image")
+        axes.legend()
+    return figure
+
+
+def code_map(points: Floats, labels: NDArray[np.int64] | None) -> Figure:
+    """Codes [n, 2] as points, coloured by their class [n]."""
+    figure, axes = _figure(1.2)
+    if labels is None:
+        axes.scatter(points[:, 0], points[:, 1], s=4)
+    else:
+        for label in np.unique(labels):
+            own = points[labels == label]
+            axes.scatter(own[:, 0], own[:, 1], s=4, color=f"C{label % 10}", label=str(label))
+        axes.legend(markerscale=4, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+    axes.set_xticks([])
+    axes.set_yticks([])
+    return figure
+
+
+def tiled(images: Floats, columns: int) -> Floats:
+    """Images [n, channels, height, width] side by side: [rows, width] if grey, else [rows, width, 3]; gaps are half grey."""
+    n, channels, height, width = images.shape
+    rows = -(-n // columns)
+    sheet = np.full((rows * (height + GAP) + GAP, columns * (width + GAP) + GAP, channels), 0.5)
+    for number, image in enumerate(images):
+        top, left = GAP + number // columns * (height + GAP), GAP + number % columns * (width + GAP)
+        sheet[top : top + height, left : left + width] = image.transpose(1, 2, 0)
+    return sheet[:, :, 0] if channels == 1 else sheet.clip(0, 1)
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a PNG file, which appears whole or not at all."""
+    with whole_file(path) as draft:
+        figure.savefig(draft, format="png", metadata={"Software": None})
+
+
+def _figure(ratio: float) -> tuple[Figure, Any]:
+    """A figure with one panel, so many times as wide as high."""
+    figure = Figure(figsize=(6 * min(ratio, 2), 6 * min(ratio, 2) / ratio), dpi=DPI, layout="constrained")
+    return figure, figure.add_subplot()
