@@ -1,7 +1,8 @@
 """Losses as functions (prediction, target, weight) -> (sum, count).
 
 All three tensors have the same shape, dense [B, D] or flat [nnz]. A weight is 1 where the entry counts and 0 where it
-does not, or anything between. Sum and count are returned apart, because a mean of batch means is not the mean.
+does not, or anything between; no weight (None) means 1 everywhere, without a pass over memory for it. Sum and count are
+returned apart, because a mean of batch means is not the mean.
 """
 
 from collections.abc import Callable
@@ -33,23 +34,32 @@ class LossSum:
     count: Tensor
 
 
-Loss = Callable[[Tensor, Tensor, Tensor], LossSum]
+Loss = Callable[[Tensor, Tensor, Tensor | None], LossSum]
 
 
-def squared_error(prediction: Tensor, target: Tensor, weight: Tensor) -> LossSum:
+def squared_error(prediction: Tensor, target: Tensor, weight: Tensor | None = None) -> LossSum:
     """Sum of w * (p - t)^2."""
+    if weight is None:
+        return LossSum(functional.mse_loss(prediction, target, reduction="sum"), _all(target))
     return LossSum((weight * (prediction - target).square()).sum(), weight.sum())
 
 
-def absolute_error(prediction: Tensor, target: Tensor, weight: Tensor) -> LossSum:
+def absolute_error(prediction: Tensor, target: Tensor, weight: Tensor | None = None) -> LossSum:
     """Sum of w * |p - t|."""
+    if weight is None:
+        return LossSum(functional.l1_loss(prediction, target, reduction="sum"), _all(target))
     return LossSum((weight * (prediction - target).abs()).sum(), weight.sum())
 
 
-def cross_entropy(prediction: Tensor, target: Tensor, weight: Tensor) -> LossSum:
+def cross_entropy(prediction: Tensor, target: Tensor, weight: Tensor | None = None) -> LossSum:
     """Sum of -w * (t * log s + (1 - t) * log(1 - s)) in nats, where s = sigmoid(p): predictions are logits."""
     total = functional.binary_cross_entropy_with_logits(prediction, target, weight, reduction="sum")
-    return LossSum(total, weight.sum())
+    return LossSum(total, _all(target) if weight is None else weight.sum())
+
+
+def _all(target: Tensor) -> Tensor:
+    """The sum of weights that are all 1."""
+    return target.new_tensor(target.numel())
 
 
 def kl_sparsity(code: Tensor, target: float) -> Tensor:

@@ -33,6 +33,7 @@ class Labelled:
 Batch = SparseRows | Tensor | Labelled
 Validation = Callable[[], float]
 Precision = Literal["auto", "float32", "bfloat16"]
+PART = 2048  # rows of a whole batch that are looked at together
 
 
 class Objective(Protocol):
@@ -238,17 +239,21 @@ def _run_batches(training: Training, objective: Objective, rows: Batch, rate: fl
 
         def closure(batch: Batch = batch, losses: list[LossSum] = losses) -> Any:
             optimiser.zero_grad()
-            with torch.autocast("cpu", torch.bfloat16, enabled=in_bfloat16):
-                loss = objective.loss(module, batch, training.generator)
-            whole = loss.total + objective.penalty(module, batch)
-            if config.averaged:
-                whole = whole / len(batch)
-            whole.backward()
-            losses.append(loss)
+            whole, total, count = torch.zeros(()), torch.zeros(()), torch.zeros(())
+            for part in parts_of(batch, PART) if config.optimiser in FULL_BATCH else [batch]:
+                with torch.autocast("cpu", torch.bfloat16, enabled=in_bfloat16):
+                    loss = objective.loss(module, part, training.generator)
+                value = loss.total + objective.penalty(module, part)
+                if config.averaged:
+                    value = value / len(batch)
+                value.backward()
+                whole = whole + value.detach()
+                total, count = total + loss.total.detach(), count + loss.count
+            losses.append(LossSum(total, count))
             return whole
 
         optimiser.step(closure)
-        total += float(losses[0].total.detach())  # an optimiser may look more than once; the first look is at the start
+        total += float(losses[0].total)  # an optimiser may look more than once; the first look is at the start
         count += float(losses[0].count)
     return total, count
 
@@ -261,6 +266,12 @@ def multiplies_bfloat16() -> bool:
 
 def _batches(rows: Batch, size: int, generator: Generator) -> Iterator[Batch]:
     for index in torch.randperm(len(rows), generator=generator).split(size):
+        yield rows[index] if isinstance(rows, Tensor) else rows.take(index)
+
+
+def parts_of(rows: Batch, size: int) -> Iterator[Batch]:
+    """Rows in their order, some at a time, so that blocks of memory are small enough to be used again."""
+    for index in torch.arange(len(rows)).split(size):
         yield rows[index] if isinstance(rows, Tensor) else rows.take(index)
 
 

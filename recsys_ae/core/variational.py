@@ -7,18 +7,19 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional
 
 from recsys_ae.core.autoencoder import ACTIVATIONS, Autoencoder
-from recsys_ae.core.sparse import SparseRows
+from recsys_ae.core.sparse import SparseRows, wide_input
 
 
 class VariationalAutoencoder(nn.Module):
     """D -> hidden[0] -> ... -> hidden[-2] -> normal distribution of hidden[-1] codes -> hidden[-2] -> ... -> D logits.
 
     The outer part is an `Autoencoder` of the sizes hidden[:-1]; within it, mean and log variance of the code are linear maps
-    of its code, and what it decodes is the activation of a linear map of the sampled code.
+    of its code, and what it decodes is the activation of a linear map of the sampled code. With one size, mean, log variance
+    and logits are linear maps of the input and of the sampled code.
 
     Args:
         width, activation, generator: as for `Autoencoder`; weights start by Glorot's rule, biases at 0.
-        hidden: at least two sizes, the last being that of the code.
+        hidden: at least one size, the last being that of the code.
     """
 
     def __init__(
@@ -26,24 +27,34 @@ class VariationalAutoencoder(nn.Module):
     ) -> None:
         super().__init__()
         *outer, code = hidden
-        self.body = Autoencoder(width, outer, activation=activation, generator=generator)
+        self._shallow = not outer
+        linear = "identity" if self._shallow else activation
+        self.body = Autoencoder(width, outer or [code], activation=linear, generator=generator)
         self._activation = ACTIVATIONS.get(activation)
 
         def weight(rows: int, columns: int) -> nn.Parameter:
             return nn.Parameter(torch.randn(rows, columns, generator=generator) * (2 / (rows + columns)) ** 0.5)
 
+        self.log_variance_bias = nn.Parameter(torch.zeros(code))
+        if self._shallow:
+            self.input_weight = weight(width, code)  # for the log variance; that for the mean is the body's
+            return
         self.mean_weight, self.log_variance_weight = weight(code, outer[-1]), weight(code, outer[-1])
-        self.mean_bias, self.log_variance_bias = nn.Parameter(torch.zeros(code)), nn.Parameter(torch.zeros(code))
+        self.mean_bias = nn.Parameter(torch.zeros(code))
         self.decoder_weight, self.decoder_bias = weight(outer[-1], code), nn.Parameter(torch.zeros(outer[-1]))
 
     def encode(self, x: SparseRows | Tensor) -> tuple[Tensor, Tensor]:
         """[B, D] -> mean and log variance of the code, [B, K] each."""
         hidden = self.body.encode(x)
+        if self._shallow:
+            return hidden, wide_input(x, self.input_weight, self.log_variance_bias)
         mean = functional.linear(hidden, self.mean_weight, self.mean_bias)
         return mean, functional.linear(hidden, self.log_variance_weight, self.log_variance_bias)
 
     def decode(self, code: Tensor, at: SparseRows | None = None) -> Tensor:
         """Code [B, K] -> logits [B, D], or only those [nnz] at the pattern of `at`."""
+        if self._shallow:
+            return self.body.decode(code, at)
         return self.body.decode(self._activation(functional.linear(code, self.decoder_weight, self.decoder_bias)), at)
 
     def forward(self, x: SparseRows | Tensor) -> Tensor:
@@ -52,7 +63,12 @@ class VariationalAutoencoder(nn.Module):
 
     def wide_weights(self) -> list[nn.Parameter]:
         """The weight matrices [D, hidden[0]] of the first and the last layer."""
-        return self.body.wide_weights()
+        return [*self.body.wide_weights(), *([self.input_weight] if self._shallow else [])]
+
+    def inner_weights(self) -> list[nn.Parameter]:
+        """The weight matrices of all other layers."""
+        own = [] if self._shallow else [self.mean_weight, self.log_variance_weight, self.decoder_weight]
+        return [*self.body.inner_weights(), *own]
 
 
 def sample(mean: Tensor, log_variance: Tensor, generator: Generator) -> Tensor:

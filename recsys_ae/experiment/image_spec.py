@@ -24,6 +24,7 @@ class ImagePipelineFile(Declared):
     """The keys of a pipeline file about images."""
 
     dataset: str | dict[str, Any]
+    white: int | None = Field(None, ge=255)
     split: ImageSplit = ImageSplit(train=None, valid=0)
     models: list[dict[str, Any]] = Field(min_length=1)
     metrics: list[str] = Field(min_length=1)
@@ -46,6 +47,7 @@ class ImagePipeline(Declared):
     Attributes:
         card, card_folder: the dataset and where its card lies.
         dataset: how a copy of the pipeline in another folder would refer to the dataset.
+        white: the value of a byte that becomes 1; None leaves that to the card.
         split: parts of the training images; test images are those of the dataset.
         compare: pairs of labels whose values of the first metric are compared over the seeds.
         seeds: everything is done once with each of them.
@@ -55,6 +57,7 @@ class ImagePipeline(Declared):
     dataset: str | dict[str, Any]
     card: Any
     card_folder: Path
+    white: int | None
     split: ImageSplit
     models: list[ImageModelSpec]
     metrics: list[str]
@@ -66,6 +69,7 @@ class ImagePipeline(Declared):
         """The pipeline file in which every default is written out."""
         content = {
             "dataset": self.dataset,
+            "white": self.white,
             "split": self.split.model_dump(),
             "models": [{"name": model.name, "label": model.label, **model.params} for model in self.models],
             "metrics": self.metrics,
@@ -89,6 +93,10 @@ def image_pipeline(content: dict[str, Any], path: Path) -> ImagePipeline:
         if metric not in IMAGE_METRICS:
             raise ConfigError(f"{where}: unknown metric {metric!r} of images; {did_you_mean(metric, IMAGE_METRICS)}")
     card, folder, reference = dataset_of(declared.dataset, path.parent, where)
+    if declared.white is not None:
+        if not hasattr(card, "white"):
+            raise ConfigError(f"{where}: white is for datasets in the IDX format; {card.name!r} is none")
+        card = card.model_copy(update={"white": declared.white})
     models = [_model(entry, f"{where}: models.{number}") for number, entry in enumerate(declared.models)]
     labels = [model.label for model in models]
     checked_labels(labels, where)
@@ -102,6 +110,7 @@ def image_pipeline(content: dict[str, Any], path: Path) -> ImagePipeline:
         dataset=reference,
         card=card,
         card_folder=folder,
+        white=declared.white,
         split=declared.split,
         models=models,
         metrics=declared.metrics,

@@ -66,7 +66,7 @@ class Reconstruction:
         assert isinstance(batch, Tensor)
         shown = batch if self.corruption is None else self.corruption(batch, generator)
         code: Tensor = module.encode(shown)  # type: ignore[operator]
-        found = self.loss_of(module.decode(code).float(), batch, torch.ones_like(batch))  # type: ignore[operator]
+        found = self.loss_of(module.decode(code).float(), batch, None)  # type: ignore[operator]
         return LossSum(found.total + len(batch) * self.penalties.of_code(code), torch.tensor(len(batch)))
 
     def penalty(self, module: nn.Module, batch: Batch) -> Tensor:

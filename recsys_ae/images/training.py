@@ -1,7 +1,7 @@
 """What the image models that are trained by gradient have in common."""
 
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any, Literal, Self
@@ -13,7 +13,7 @@ from torch import Generator, Tensor, nn
 from recsys_ae.core.corruption import CORRUPTIONS, Corruption, Gaussian
 from recsys_ae.core.losses import LOSSES
 from recsys_ae.core.optimisers import OPTIMISERS
-from recsys_ae.core.trainer import Batch, Callback, Epoch, Objective, Precision, TrainConfig, fit
+from recsys_ae.core.trainer import Batch, Callback, Epoch, Objective, Precision, TrainConfig, fit, parts_of
 from recsys_ae.errors import ConfigError
 from recsys_ae.images.base import BATCH_IMAGES, FittedImages, Floats, ImageModel, Labels, checked_shape
 from recsys_ae.images.objectives import Penalty, Reconstruction
@@ -137,10 +137,5 @@ def mean_loss(network: nn.Module, objective: Objective, rows: Batch, seed: int) 
     """The loss for each of the rows, which are corrupted in the same way for the same seed."""
     generator = Generator().manual_seed(seed)
     with torch.no_grad():
-        found = [objective.loss(network, batch, generator) for batch in _parts(rows)]
+        found = [objective.loss(network, batch, generator) for batch in parts_of(rows, BATCH_IMAGES)]
     return sum(float(part.total) for part in found) / sum(float(part.count) for part in found)
-
-
-def _parts(rows: Batch) -> Iterator[Batch]:
-    for index in torch.arange(len(rows)).split(BATCH_IMAGES):
-        yield rows[index] if isinstance(rows, Tensor) else rows.take(index)

@@ -31,7 +31,7 @@ class VariationalImages(TrainedModel):
         Others: see `TrainedModel`.
     """
 
-    hidden: Annotated[Sizes, Field(min_length=2)] = (500, 500, 20)
+    hidden: Sizes = (500, 500, 20)
     activation: str = "elu"
     beta: Annotated[float, Field(ge=0)] = 1.0
 

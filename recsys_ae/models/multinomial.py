@@ -44,6 +44,7 @@ class Variational:
     dropout: float
     beta: float
     anneal: int
+    penalise: Callable[[SparseRows], Tensor]
 
     def loss(self, module: nn.Module, batch: Batch, generator: Generator) -> LossSum:
         assert isinstance(module, CountingVAE)
@@ -55,7 +56,8 @@ class Variational:
         return LossSum(found.total + beta * kl_from_standard_normal(mean, log_variance).sum(), found.count)
 
     def penalty(self, module: nn.Module, batch: Batch) -> Tensor:
-        return torch.zeros(())
+        assert isinstance(batch, SparseRows)
+        return self.penalise(batch)
 
 
 class CountingVAE(VariationalAutoencoder):
@@ -110,13 +112,15 @@ class MultVAE(NeuralRanker):
         hidden: sizes of the encoder's layers, the last being the code; the decoder mirrors them.
         beta: final weight of the divergence.
         anneal: batches over which it rises from 0.
+        l2: as for `multdae`; 0 as published.
         activation: of the hidden layers.
         Others: see `NeuralRanker`.
     """
 
-    hidden: Annotated[Sizes, Field(min_length=2)] = (600, 64)
+    hidden: Sizes = (600, 64)
     beta: Annotated[float, Field(ge=0)] = 0.4
     anneal: Annotated[int, Field(ge=0)] = 1000
+    l2: Annotated[float, Field(ge=0)] = 0.0
     activation: str = "tanh"
     item_vectors_at: ClassVar[str] = "module.body.output_weight"
 
@@ -128,7 +132,8 @@ class MultVAE(NeuralRanker):
         return CountingVAE(n_items, as_sizes(self.hidden), self.activation, generator)
 
     def _objective(self, network: nn.Module, rows: SparseRows) -> Variational:
-        return Variational(self.dropout, self.beta, self.anneal)
+        assert isinstance(network, CountingVAE)
+        return Variational(self.dropout, self.beta, self.anneal, autoencoder_l2(network, len(rows) * self.l2, rows))
 
     def _code(self, network: nn.Module, rows: SparseRows) -> Tensor:
         assert isinstance(network, CountingVAE)

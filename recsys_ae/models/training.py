@@ -15,6 +15,7 @@ from recsys_ae.core.corruption import Corruption
 from recsys_ae.core.losses import LossSum, squared_error
 from recsys_ae.core.sparse import SparseRows, entry_l2
 from recsys_ae.core.trainer import Batch
+from recsys_ae.core.variational import VariationalAutoencoder
 from recsys_ae.errors import ConfigError
 from recsys_ae.interactions import IdMap, Interactions, Rows
 from recsys_ae.models.base import BATCH_USERS, Floats, inherit, top_k
@@ -53,7 +54,9 @@ def l2_of(n: Any, l2: float, exponent: float) -> Any:
     return l2 * (n / RATINGS_PER_L2) ** exponent
 
 
-def autoencoder_l2(module: Autoencoder, l2: float, rows: SparseRows, exponent: float = 0.0) -> Callable[[SparseRows], Tensor]:
+def autoencoder_l2(
+    module: Autoencoder | VariationalAutoencoder, l2: float, rows: SparseRows, exponent: float = 0.0
+) -> Callable[[SparseRows], Tensor]:
     """l2 / 2 * (sum of all squared weights, biases apart), in parts for the batches of `rows`.
 
     Wide weights are charged where they have entries, so that a batch pays for its own columns only; inner weights by the
