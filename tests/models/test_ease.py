@@ -1,10 +1,12 @@
 import numpy as np
 import pytest
-from builders import planted, random_interactions
+from builders import from_dense, planted, random_interactions
 
 from recsys_ae import build_model
 from recsys_ae.errors import ConfigError
 from recsys_ae.models import base
+
+OBSERVED = [[1, 1, 1, 1], [1, 1, 0, 0], [0, 1, 1, 0], [0, 0, 0, 1]]
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.4])
@@ -24,6 +26,18 @@ def test_each_column_is_a_ridge_regression_on_the_other_items(dropout):
         assert weights[item, item] == 0
     assert np.abs(weights - weights.T).max() > 0.01
     np.testing.assert_allclose(model.scores(data, np.arange(data.n_users)), seen @ weights, rtol=1e-4, atol=1e-5)
+
+
+def test_the_rows_of_active_users_count_less():
+    """Against rows repeated as often as they count: here 1, 2 or 4 times, up to a common factor."""
+    data = from_dense(np.array(OBSERVED), np.array(OBSERVED, bool))
+    seen = np.repeat(np.array(OBSERVED, float), [1, 2, 2, 4], axis=0)  # with a = 1, lengths 4, 2, 2, 1
+    gram = seen.T @ seen * (sum(map(sum, OBSERVED)) / seen.sum())
+    inverse = np.linalg.inv(gram + 2.0 * np.eye(4))
+    expected = -inverse / np.diag(inverse)
+    np.fill_diagonal(expected, 0)
+    weights = build_model("ease", {"l2": 2.0, "user_exponent": 1.0}).fit(data).fitted.arrays["weights"]
+    np.testing.assert_allclose(weights, expected, rtol=1e-4, atol=1e-6)
 
 
 def test_too_many_items_are_refused_before_anything_is_allocated(monkeypatch):
