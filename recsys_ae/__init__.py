@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from recsys_ae.data.ratings import read_interactions
     from recsys_ae.evaluation.evaluator import Report, evaluate, evaluate_recommendations
     from recsys_ae.export.local import export_recommendations, read_recommendations
+    from recsys_ae.images.storage import build_image_model, load_image_model, save_image_model
     from recsys_ae.interactions import IdMap, Interactions, Split
     from recsys_ae.models.base import Recommender, TopK, predict, recommend
     from recsys_ae.models.explanation import explain
@@ -25,16 +26,19 @@ _PLACES = {
     "Report": "evaluation.evaluator",
     "Split": "interactions",
     "TopK": "models.base",
+    "build_image_model": "images.storage",
     "build_model": "models.storage",
     "evaluate": "evaluation.evaluator",
     "evaluate_recommendations": "evaluation.evaluator",
     "explain": "models.explanation",
     "export_recommendations": "export.local",
+    "load_image_model": "images.storage",
     "load_model": "models.storage",
     "predict": "models.base",
     "read_interactions": "data.ratings",
     "read_recommendations": "export.local",
     "recommend": "models.base",
+    "save_image_model": "images.storage",
     "save_model": "models.storage",
     "similar_items": "models.similar",
     "similar_users": "models.similar",
@@ -47,16 +51,19 @@ __all__ = [
     "Report",
     "Split",
     "TopK",
+    "build_image_model",
     "build_model",
     "evaluate",
     "evaluate_recommendations",
     "explain",
     "export_recommendations",
+    "load_image_model",
     "load_model",
     "predict",
     "read_interactions",
     "read_recommendations",
     "recommend",
+    "save_image_model",
     "save_model",
     "similar_items",
     "similar_users",

@@ -31,7 +31,7 @@ class BPR:
 
     factors: Annotated[int, Field(ge=1)] = 64
     l2: Annotated[float, Field(ge=0)] = 0.01
-    learning_rate: Annotated[float, Field(gt=0)] = 0.05
+    learning_rate: Annotated[float, Field(gt=0)] = 0.01
     epochs: Annotated[int, Field(ge=1)] = 100
     fitted: Fitted | None = field(default=None, init=False, repr=False)
     predicts_ratings: ClassVar[bool] = False

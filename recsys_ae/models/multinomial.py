@@ -109,7 +109,8 @@ class MultVAE(NeuralRanker):
     validation data: the weights that are kept are those of the best epoch, and so of its beta.
 
     Attributes:
-        hidden: sizes of the encoder's layers, the last being the code; the decoder mirrors them.
+        hidden: sizes of the encoder's layers, the last being the code; the decoder mirrors them. One wide layer, the default,
+            does better on MovieLens 1M than the published (600, 200) and learns in a quarter of the time.
         beta: final weight of the divergence.
         anneal: batches over which it rises from 0.
         l2: as for `multdae`; 0 as published.
@@ -117,10 +118,14 @@ class MultVAE(NeuralRanker):
         Others: see `NeuralRanker`.
     """
 
-    hidden: Sizes = (600, 64)
-    beta: Annotated[float, Field(ge=0)] = 0.4
+    hidden: Sizes = (600,)
+    beta: Annotated[float, Field(ge=0)] = 0.3
     anneal: Annotated[int, Field(ge=0)] = 1000
     l2: Annotated[float, Field(ge=0)] = 0.0
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.4
+    batch_size: Annotated[int, Field(ge=1)] = 128
+    learning_rate: Annotated[float, Field(gt=0)] = 2e-3
+    decay: Annotated[float, Field(gt=0, le=1)] = 0.97
     activation: str = "tanh"
     item_vectors_at: ClassVar[str] = "module.body.output_weight"
 
