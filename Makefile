@@ -6,6 +6,7 @@ BIN := .venv/bin
 
 demo: .venv/demo.stamp
 	$(BIN)/recsys-ae run pipelines/demo.yaml
+	$(BIN)/recsys-ae run pipelines/demo-images.yaml
 
 test: .venv/test.stamp
 	$(BIN)/python -m pytest

@@ -48,7 +48,7 @@ import pandas as pd
 from recbole_peer import DATASET, EASE, PARTS, fit_times, inter_file, peak_memory, read_part, torch_memory
 
 from recsys_ae import IdMap, Interactions, Recommender, build_model, recommend
-from recsys_ae.core.trainer import Callback, Training
+from recsys_ae.core.trainer import Callback, Epoch, Training
 from recsys_ae.models import MODELS
 
 BATCH, L2, QUALITY_EPOCHS, PATIENCE = 256, 1000.0, 300, 10
@@ -75,19 +75,20 @@ Result = dict[str, Any]
 
 
 class Clock(Callback):
-    """Remembers the training, and seconds from the making of this to the end of each epoch."""
+    """Remembers the epochs, and seconds from the making of this to the end of each of them.
 
-    training: Training
+    It does not hold on to the training itself, which would keep the optimiser's memory.
+    """
 
     def __init__(self) -> None:
         self.started = time.perf_counter()
         self.ends: list[float] = []
-
-    def on_start(self, training: Training) -> None:
-        self.training = training
+        self.epochs: list[Epoch] = []
+        self.best: Epoch | None = None
 
     def on_epoch(self, training: Training) -> None:
         self.ends.append(time.perf_counter() - self.started)
+        self.epochs, self.best = training.history, training.best
 
 
 def own_side(job: Job) -> Result:
@@ -99,22 +100,22 @@ def own_side(job: Job) -> Result:
     model = build_model(job["model"], PARAMS[job["model"]] | training)
     clock = Clock()
     model.fit(train, valid=valid if job["validate"] else None, seed=1, callbacks=[clock])
-    result: Result = {"seconds": [epoch.seconds for epoch in clock.training.history], "peak": peak_memory()}
-    if clock.training.best is not None:
-        best = clock.training.best.number
+    result: Result = {"seconds": [epoch.seconds for epoch in clock.epochs], "peak": peak_memory()}
+    if clock.best is not None:
+        best = clock.best.number
         result |= {"ndcg": ndcg(model, train, valid), "until_best": clock.ends[best - 1], "best_epoch": best}
     return result
 
 
 def own_data(job: Job) -> tuple[Interactions, Interactions]:
     """Training and validation part, with the ids of all parts."""
+    frames = {part: read_part(job["folder"], part) for part in PARTS}
     ids: dict[str, IdMap] = {}
     for name in ("user_id", "item_id"):
-        ids[name] = IdMap(np.unique(np.concatenate([read_part(job["folder"], part)[name].unique() for part in PARTS])))
+        ids[name] = IdMap(np.unique(np.concatenate([frame[name].unique() for frame in frames.values()])))
 
     def interactions(part: str) -> Interactions:
-        frame = read_part(job["folder"], part)
-        return Interactions.from_frame(frame, rating=None, users=ids["user_id"], items=ids["item_id"])
+        return Interactions.from_frame(frames[part], rating=None, users=ids["user_id"], items=ids["item_id"])
 
     return interactions("train"), interactions("valid")
 

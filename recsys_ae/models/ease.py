@@ -29,9 +29,9 @@ class EASE:
 
     Source: Steck 2019, equation 8, for `dropout: 0`, where l_i = l2 for all items. With dropout p it is the denoising
     autoencoder whose inputs are hidden with probability p and whose loss is of the hidden ones only (EDLAE, Steck 2020,
-    with emphasis a = 1, b = 0): l_i = l2 + p / (1 - p) * (interactions of item i). With `user_exponent` a, which neither
-    has, the row of a user with n interactions counts c n^-a times, c being such that all interactions count as many as they
-    are: the error of all users is otherwise mostly that of the most active ones.
+    with emphasis a = 1, b = 0): l_i = l2 + p / (1 - p) * (interactions of item i). With `user_exponent` e, which neither
+    has, the row of a user with n interactions counts c n^e times, c being such that all interactions count as many as they
+    are: with e = 0 the error is mostly that of the most active users.
 
     Memory: 6 M^2 bytes while fitting, 4 M^2 afterwards; time: about 0.7 M^3 multiplications and additions. `fit` says
     so, and refuses before it allocates anything if the memory is not there; `sparse_ease` needs less.
@@ -39,12 +39,12 @@ class EASE:
     Attributes:
         l2: regularisation, in interactions.
         dropout: p.
-        user_exponent: a; 0 as published.
+        user_exponent: e; 0 as published, -0.5 ranks better on MovieLens 1M.
     """
 
     l2: Annotated[float, Field(gt=0)] = 1000.0
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    user_exponent: Annotated[float, Field(ge=0)] = 0.0
+    user_exponent: float = 0.0
     fitted: Fitted | None = field(default=None, init=False, repr=False)
     predicts_ratings: ClassVar[bool] = False
 
@@ -73,7 +73,7 @@ class EASE:
         """Each row times the root of what it counts."""
         if self.user_exponent:
             n = np.diff(x.indptr).clip(min=1).astype(np.float64)
-            counts = n**-self.user_exponent
+            counts = n**self.user_exponent
             counts *= x.nnz / (counts * np.diff(x.indptr)).sum()
             x.data *= np.repeat(np.sqrt(counts), np.diff(x.indptr)).astype(np.float32)
         return x

@@ -47,9 +47,13 @@ class Cosine:
 
     Neither takes a row of D numbers: with z = s A and G = A^T A [K, K], y = z A^T - s has |y|^2 = z G z^T - 2 |z|^2 + |s|^2 and
     x y^T = (x A) z^T - x s^T, so that a batch costs O(nnz K + D K^2).
+
+    A row with n entries counts n^exponent / `unit` times.
     """
 
     dropout: float
+    exponent: float = 0.0
+    unit: float = 1.0
 
     def loss(self, module: nn.Module, batch: Batch, generator: Generator) -> LossSum:
         assert isinstance(module, Network)
@@ -64,7 +68,8 @@ class Cosine:
         squared_length = ((z @ (directions.T @ directions)) * z).sum(1) - 2 * z.square().sum(1) + size_shown
         product = (whole * z).sum(1) - size_shown
         cosine = product / (size * squared_length.clamp(min=1e-6)).sqrt()
-        return LossSum((1 - cosine).sum(), cosine.new_tensor(len(batch)))
+        counts = size**self.exponent / self.unit
+        return LossSum((counts * (1 - cosine)).sum(), counts.sum())
 
     def penalty(self, module: nn.Module, batch: Batch) -> Tensor:
         return torch.zeros(())
@@ -92,11 +97,13 @@ class ELSA(NeuralRanker):
     Attributes:
         factors: K.
         dropout: share of the inputs hidden in training; 0 as published.
+        user_exponent: e, the row of a user with n interactions counts c n^e times, c making the mean 1; 0 as published.
         Others: see `NeuralRanker`.
     """
 
     factors: Annotated[int, Field(ge=1)] = 256
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    user_exponent: float = 0.0
     epochs: Annotated[int, Field(ge=1)] = 30
     batch_size: Annotated[int, Field(ge=1)] = 64
     learning_rate: Annotated[float, Field(gt=0)] = 5e-3
@@ -114,7 +121,8 @@ class ELSA(NeuralRanker):
         return Network(n_items, self.factors, generator)
 
     def _objective(self, network: nn.Module, rows: SparseRows) -> Cosine:
-        return Cosine(self.dropout)
+        unit = float((rows.lengths.float() ** self.user_exponent).mean())
+        return Cosine(self.dropout, self.user_exponent, unit)
 
     def _rows(self, fitted: Fitted, history: Interactions, rows: Rows) -> SparseRows:
         """With 1 for each item: a length of 1 would change no order, but scores would not be sums over the history."""

@@ -52,7 +52,7 @@ class NeuralRanker(ABC):
     def _objective(self, network: nn.Module, rows: SparseRows) -> AnyObjective:
         """What is minimised over these rows, which are as `unit_rows` makes them."""
 
-    def _in_training(self, network: nn.Module) -> nn.Module:
+    def _in_training(self, network: nn.Module, rows: SparseRows) -> nn.Module:
         """The module that is trained: the network, and what it needs only meanwhile."""
         return network
 
@@ -84,7 +84,7 @@ class NeuralRanker(ABC):
             return outputs.numpy()
 
         fit(
-            self._in_training(network),
+            self._in_training(network, rows),
             self._objective(network, rows),
             rows,
             TrainConfig(

@@ -1,7 +1,6 @@
 """RecVAE: the variational autoencoder with a composite prior, weights of the divergence per user, and alternating training."""
 
 import math
-from copy import deepcopy
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -12,10 +11,11 @@ from torch.nn import functional
 
 from recsys_ae.core.losses import LossSum, multinomial
 from recsys_ae.core.sparse import SparseRows, wide_input, wide_output
-from recsys_ae.core.trainer import Alternating, Batch, Turn
+from recsys_ae.core.trainer import Alternating, Batch, Turn, parts_of
 from recsys_ae.core.variational import sample
 from recsys_ae.models.neural import NeuralRanker, hide
 
+BATCH_ROWS = 1024  # encoded together
 LAYERS = 5
 EPSILON = 0.1  # of the normalisation of layers
 SHARES = (3 / 20, 3 / 4, 1 / 10)  # of the standard normal, the earlier posterior and the wide normal distribution in the prior
@@ -67,21 +67,28 @@ class Network(nn.Module):
 
 
 class InTraining(nn.Module):
-    """The network, and its encoder as it was when the decoder was last trained."""
+    """The network, and the codes of all rows as its encoder made them when the decoder was last trained.
 
-    def __init__(self, network: Network) -> None:
+    The earlier encoder is only ever asked for these, so it need not be kept.
+    """
+
+    earlier: Tensor
+
+    def __init__(self, network: Network, rows: SparseRows) -> None:
         super().__init__()
         self.network = network
-        self.earlier = deepcopy(network.encoder).requires_grad_(False)
+        self.register_buffer("earlier", torch.zeros(2, int(rows.rows.max()) + 1, network.output_weight.shape[1]))
+        self.remember(rows)
+
+    @torch.no_grad()
+    def remember(self, rows: SparseRows) -> None:
+        """From now on, the earlier codes are those of the present encoder."""
+        for part in parts_of(rows, BATCH_ROWS):
+            assert isinstance(part, SparseRows)
+            self.earlier[:, part.rows] = torch.stack(self.network.encoder(part))
 
     def wide_weights(self) -> list[nn.Parameter]:
         return [self.network.encoder.input_weight, self.network.output_weight]
-
-
-def remember(module: nn.Module) -> None:
-    """From now on, the earlier encoder is the present one."""
-    assert isinstance(module, InTraining)
-    module.earlier.load_state_dict(module.network.encoder.state_dict())
 
 
 @dataclass(frozen=True)
@@ -101,8 +108,7 @@ class EncoderTurn:
         mean, log_variance = network.encoder(hide(batch, self.dropout, generator))
         code = sample(mean, log_variance, generator)
         found = multinomial(wide_output(code, network.output_weight.detach(), network.output_bias.detach()), batch)
-        with torch.no_grad():
-            earlier = module.earlier(batch)
+        earlier = module.earlier[:, batch.rows]
         divergence = normal_log_density(code, mean, log_variance).sum(1) - composite_log_density(code, *earlier).sum(1)
         return LossSum(found.total + self.gamma * (batch.lengths * divergence).sum(), found.count)
 
@@ -164,11 +170,15 @@ class RecVAE(NeuralRanker):
     def _network(self, n_items: int, n_users: int, generator: Generator | None) -> Network:
         return Network(n_items, self.hidden, self.latent, generator)
 
-    def _in_training(self, network: nn.Module) -> InTraining:
+    def _in_training(self, network: nn.Module, rows: SparseRows) -> InTraining:
         assert isinstance(network, Network)
-        return InTraining(network)
+        return InTraining(network, rows)
 
     def _objective(self, network: nn.Module, rows: SparseRows) -> Alternating:
+        def remember(module: nn.Module) -> None:
+            assert isinstance(module, InTraining)
+            module.remember(rows)
+
         encoder = Turn(EncoderTurn(self.dropout, self.gamma), self.encoder_passes, after=remember)
         return Alternating([encoder, Turn(DecoderTurn())])
 

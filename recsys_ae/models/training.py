@@ -62,6 +62,8 @@ def autoencoder_l2(
     Wide weights are charged where they have entries, so that a batch pays for its own columns only; inner weights by the
     share of rows. With an `exponent`, the weights of a column with n entries are charged l2 * (n / 100)^exponent.
     """
+    if not l2:
+        return lambda _: torch.zeros(())
     counts = column_counts(rows).clamp(min=1)
     strength = l2_of(counts, l2, exponent) / counts
 

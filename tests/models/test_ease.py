@@ -31,12 +31,12 @@ def test_each_column_is_a_ridge_regression_on_the_other_items(dropout):
 def test_the_rows_of_active_users_count_less():
     """Against rows repeated as often as they count: here 1, 2 or 4 times, up to a common factor."""
     data = from_dense(np.array(OBSERVED), np.array(OBSERVED, bool))
-    seen = np.repeat(np.array(OBSERVED, float), [1, 2, 2, 4], axis=0)  # with a = 1, lengths 4, 2, 2, 1
+    seen = np.repeat(np.array(OBSERVED, float), [1, 2, 2, 4], axis=0)  # with e = -1, lengths 4, 2, 2, 1
     gram = seen.T @ seen * (sum(map(sum, OBSERVED)) / seen.sum())
     inverse = np.linalg.inv(gram + 2.0 * np.eye(4))
     expected = -inverse / np.diag(inverse)
     np.fill_diagonal(expected, 0)
-    weights = build_model("ease", {"l2": 2.0, "user_exponent": 1.0}).fit(data).fitted.arrays["weights"]
+    weights = build_model("ease", {"l2": 2.0, "user_exponent": -1.0}).fit(data).fitted.arrays["weights"]
     np.testing.assert_allclose(weights, expected, rtol=1e-4, atol=1e-6)
 
 

@@ -34,12 +34,15 @@ def test_weight_of_the_divergence_rises_and_is_remembered():
     rows = observed_rows(random_interactions().matrix)
     module = CountingVAE(25, (6, 2), "tanh", torch.Generator().manual_seed(0))
 
+    def nothing(_) -> torch.Tensor:
+        return torch.zeros(())
+
     def loss(objective: Variational) -> float:
         return float(objective.loss(module, rows, torch.Generator().manual_seed(0)).total.detach())
 
-    without = loss(Variational(0.0, 0.0, 0))
+    without = loss(Variational(0.0, 0.0, 0, nothing))
     module.batches.zero_()
-    quarter, half = loss(Variational(0.0, 1.0, 4)), loss(Variational(0.0, 1.0, 4))
+    quarter, half = loss(Variational(0.0, 1.0, 4, nothing)), loss(Variational(0.0, 1.0, 4, nothing))
     assert half - without == pytest.approx(2 * (quarter - without), rel=1e-3)
     assert int(module.batches) == 2
     assert "batches" in module.state_dict()
