@@ -167,7 +167,7 @@ class StackedAutoencoder(DenseAutoencoder):
             layer, objective = self._layer(rows.shape[1], number, generator)
             train(f"layer-{number + 1}", layer, objective, rows, valid, **config, decay=1.0, patience=0)
             put_layer(network, number, layer)
-            if size is not sizes[-1]:
+            if number < len(sizes) - 1:
                 rows = by_parts(layer.encode, rows)
                 valid = None if valid is None else by_parts(layer.encode, valid)
 

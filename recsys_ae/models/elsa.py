@@ -101,11 +101,11 @@ class ELSA(NeuralRanker):
         Others: see `NeuralRanker`.
     """
 
-    factors: Annotated[int, Field(ge=1)] = 256
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    user_exponent: float = 0.0
+    factors: Annotated[int, Field(ge=1)] = 512
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.3
+    user_exponent: float = 0.5
     epochs: Annotated[int, Field(ge=1)] = 30
-    batch_size: Annotated[int, Field(ge=1)] = 64
+    batch_size: Annotated[int, Field(ge=1)] = 128
     learning_rate: Annotated[float, Field(gt=0)] = 5e-3
     decay: Annotated[float, Field(gt=0, le=1)] = 0.95
     item_vectors_at: ClassVar[str] = "module.input_weight"

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from recsys_ae.core.autoencoder import ACTIVATIONS, Autoencoder
+from recsys_ae.core.autoencoder import ACTIVATIONS, INITIALISERS, Autoencoder
 from recsys_ae.errors import ConfigError
 
 
@@ -64,6 +64,47 @@ def test_every_activation_runs(name):
     assert torch.isfinite(Autoencoder(4, [3], activation=name, generator=generator())(torch.randn(2, 4))).all()
 
 
+@pytest.mark.parametrize("hidden", [[5], [5, 3]])
+def test_the_code_may_have_an_activation_of_its_own(hidden):
+    """And nothing else has it: what comes before and after the code is the same as without."""
+    own = Autoencoder(9, hidden, activation="tanh", code_activation="identity", generator=generator())
+    common = Autoencoder(9, hidden, activation="tanh", generator=generator())
+    x, code = torch.rand(4, 9), torch.rand(4, hidden[-1])
+    torch.testing.assert_close(own.encode(x).tanh(), common.encode(x))
+    assert not torch.allclose(own.encode(x), common.encode(x))
+    assert torch.equal(own.decode(code), common.decode(code))
+
+
+BOUND = (6 / (200 + 100)) ** 0.5
+
+
+@pytest.mark.parametrize(
+    ("initial", "std", "bound"),
+    [
+        ("glorot_normal", BOUND / 3**0.5, None),
+        ("glorot_uniform", BOUND / 3**0.5, BOUND),
+        ("sigmoid_uniform", 4 * BOUND / 3**0.5, 4 * BOUND),
+        (0.3, 0.3, None),
+    ],
+)
+def test_initial_weights_have_the_published_spread(initial, std, bound):
+    module = Autoencoder(200, [100, 100], initial=initial, generator=generator())
+    for weight in (module.input_weight, module.output_weight):
+        assert weight.std().item() == pytest.approx(std, rel=0.02)
+        assert weight.mean().item() == pytest.approx(0, abs=0.02 * std * 3)
+        largest = weight.abs().max().item()
+        assert largest > 3.5 * std if bound is None else 0.99 * bound < largest <= bound
+    assert not any(bias.any() for bias in (*module.encoder_biases, *module.decoder_biases, module.output_bias))
+
+
+@pytest.mark.parametrize("initial", INITIALISERS)
+def test_every_initialiser_draws_from_the_generator(initial):
+    first, second = (Autoencoder(9, [5], initial=initial, generator=generator()) for _ in range(2))
+    other = Autoencoder(9, [5], initial=initial, generator=torch.Generator().manual_seed(4))
+    assert torch.equal(first.input_weight, second.input_weight)
+    assert not torch.equal(first.input_weight, other.input_weight)
+
+
 @pytest.mark.parametrize("hidden", [[], [0], [5, -1]])
 def test_impossible_sizes(hidden):
     with pytest.raises(ConfigError, match="hidden sizes"):
@@ -73,3 +114,10 @@ def test_impossible_sizes(hidden):
 def test_unknown_activation():
     with pytest.raises(ConfigError, match="did you mean 'sigmoid'"):
         Autoencoder(4, [3], activation="sigmod")
+    with pytest.raises(ConfigError, match="did you mean 'sigmoid'"):
+        Autoencoder(4, [3], code_activation="sigmod")
+
+
+def test_unknown_initialiser():
+    with pytest.raises(ConfigError, match="unknown initialiser 'glorot_norma'; did you mean 'glorot_normal'"):
+        Autoencoder(4, [3], initial="glorot_norma")

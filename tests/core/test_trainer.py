@@ -4,12 +4,13 @@ import pytest
 import torch
 from torch import nn
 
+from recsys_ae.core import trainer
 from recsys_ae.core.autoencoder import Autoencoder
 from recsys_ae.core.checkpoint import Checkpoint, restore
 from recsys_ae.core.corruption import Masking
-from recsys_ae.core.losses import squared_error
+from recsys_ae.core.losses import LossSum, squared_error
 from recsys_ae.core.optimisers import OPTIMISERS
-from recsys_ae.core.trainer import Alternating, Callback, TrainConfig, Turn, fit
+from recsys_ae.core.trainer import Alternating, Callback, Labelled, TrainConfig, Turn, fit, parts_of
 from recsys_ae.errors import ConfigError, DataError, TrainingError
 
 ROWS = torch.rand(30, 6, generator=torch.Generator().manual_seed(5))
@@ -189,3 +190,148 @@ def test_products_in_bfloat16_are_near_those_in_float32():
         losses.append([epoch.loss for epoch in history])
     assert losses[0] != losses[1]
     assert losses[0] == pytest.approx(losses[1], rel=0.02)
+
+
+class Plain(Reconstruction):
+    """Nothing is drawn, so that the order of rows is all that could differ."""
+
+    def loss(self, module, batch, generator):
+        return squared_error(module(batch), batch)
+
+
+def weights(config: TrainConfig, objective: Reconstruction) -> dict[str, torch.Tensor]:
+    trained = module()
+    fit(trained, objective, ROWS, config)
+    return trained.state_dict()
+
+
+@pytest.mark.parametrize("l2", [0.0, 0.5])
+def test_averaged_is_the_step_for_the_mean_of_a_batch(l2):
+    config = TrainConfig(epochs=3, batch_size=10, optimiser="sgd", learning_rate=0.1, averaged=True)
+    summed = TrainConfig(epochs=3, batch_size=10, optimiser="sgd", learning_rate=0.01)
+    for name, weight in weights(config, Plain(l2)).items():
+        torch.testing.assert_close(weight, weights(summed, Plain(l2))[name])
+
+
+def test_averaging_does_not_change_the_loss_that_is_told():
+    losses = [
+        fit(module(), Plain(), ROWS, TrainConfig(1, 7, learning_rate=1e-12, averaged=averaged))[0].loss
+        for averaged in (False, True)
+    ]
+    assert losses[0] == losses[1]
+
+
+@pytest.mark.parametrize(("optimiser", "rate"), [("rprop", 0.05), ("lbfgs", 1.0)])
+@pytest.mark.parametrize("averaged", [False, True])
+def test_whole_batches_in_parts_are_whole_batches(monkeypatch, optimiser, rate, averaged):
+    """In parts of 7 the 30 rows give the same loss and the same steps as at once."""
+    config = TrainConfig(epochs=3, batch_size=3, optimiser=optimiser, learning_rate=rate, averaged=averaged)
+    whole, in_parts = module(), module()
+    histories = [fit(whole, Plain(0.1), ROWS, config)]
+    monkeypatch.setattr(trainer, "PART", 7)
+    histories.append(fit(in_parts, Plain(0.1), ROWS, config))
+    losses = [[epoch.loss for epoch in history] for history in histories]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+    assert losses[0][-1] < losses[0][0]
+    for name, weight in whole.state_dict().items():
+        torch.testing.assert_close(weight, in_parts.state_dict()[name], rtol=1e-3, atol=1e-4)
+
+
+def test_parts_of_rows_are_in_their_order():
+    labelled = Labelled(ROWS, torch.arange(30))
+    for rows in (ROWS, labelled):
+        parts = list(parts_of(rows, 7))
+        assert [len(part) for part in parts] == [7, 7, 7, 7, 2]
+        assert torch.equal(torch.cat([part if isinstance(part, torch.Tensor) else part.x for part in parts]), ROWS)
+    assert torch.cat([part.labels for part in parts]).tolist() == list(range(30))
+
+
+@pytest.mark.parametrize(("optimiser", "sizes"), [("adam", [8, 8, 8, 6]), ("rprop", [30])])
+def test_rows_keep_their_labels(optimiser, sizes):
+    seen: list[Labelled] = []
+
+    class Look(Reconstruction):
+        def loss(self, module, batch, generator):
+            seen.append(batch)
+            return squared_error(module(batch.x), batch.x)
+
+    fit(module(), Look(), Labelled(ROWS, torch.arange(30)), TrainConfig(1, 8, optimiser))
+    assert [len(batch) for batch in seen] == sizes
+    labels = torch.cat([batch.labels for batch in seen])
+    assert labels.tolist() != list(range(30))
+    assert sorted(labels.tolist()) == list(range(30))
+    assert torch.equal(torch.cat([batch.x for batch in seen]), ROWS[labels])
+
+
+class Stages(Callback):
+    """Notes which stage each call is about."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, str]] = []
+
+    def on_start(self, training) -> None:
+        self.calls.append(("start", training.stage))
+
+    def on_epoch(self, training) -> None:
+        self.calls.append(("epoch", training.stage))
+
+    def on_end(self, training) -> None:
+        self.calls.append(("end", training.stage))
+
+
+def test_callbacks_are_told_the_stage():
+    told = Stages()
+    for stage in ("layer", ""):
+        fit(module(), Plain(), ROWS, TrainConfig(1, 10), callbacks=[told], **({"stage": stage} if stage else {}))
+    assert told.calls == [(call, stage) for stage in ("layer", "") for call in ("start", "epoch", "end")]
+
+
+def test_every_stage_has_a_checkpoint_of_its_own(tmp_path):
+    """An interrupted second stage continues, and the first one, which is finished, is not trained again."""
+
+    def both(*more: Callback) -> list[dict[str, torch.Tensor]]:
+        found = []
+        for stage, seed in (("first", 0), ("second", 1)):
+            trained = module()
+            config = TrainConfig(epochs=5, batch_size=7, learning_rate=0.02, seed=seed)
+            fit(trained, Reconstruction(), ROWS, config, callbacks=more, stage=stage)
+            found.append(trained.state_dict())
+        return found
+
+    class StopSecond(Stop):
+        def on_epoch(self, training) -> None:
+            if training.stage == "second":
+                super().on_epoch(training)
+
+    whole = both()
+    with pytest.raises(KeyboardInterrupt):
+        both(Checkpoint(tmp_path / "model.checkpoint"), StopSecond(2))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model.checkpoint-first", "model.checkpoint-second"]
+    lengths: list[int] = []
+    continued = both(Checkpoint(tmp_path / "model.checkpoint"), Started(lengths))
+    assert lengths[0] == 5
+    assert lengths[1] in (1, 2)
+    for before, after in zip(whole, continued, strict=True):
+        assert all(torch.equal(weight, after[name]) for name, weight in before.items())
+
+
+def test_the_last_epoch_of_a_stage_is_always_written(tmp_path, monkeypatch):
+    """However long writing takes: what follows begins from there."""
+    monkeypatch.setattr("recsys_ae.core.checkpoint.AFFORDABLE", 1e9)
+    lengths: list[int] = []
+    for epochs, stage, expected in ((3, "layer", 3), (3, "", 1)):
+        for _ in range(2):
+            callbacks = [Checkpoint(tmp_path / f"checkpoint{stage}"), Started(lengths)]
+            fit(module(), Plain(), ROWS, TrainConfig(epochs, 10), callbacks=callbacks, stage=stage)
+        assert lengths == [0, expected]
+        lengths.clear()
+
+
+def test_a_loss_may_count_rows_instead_of_entries():
+    class ByRow(Plain):
+        def loss(self, module, batch, generator):
+            return LossSum(super().loss(module, batch, generator).total, torch.tensor(len(batch)))
+
+    config = TrainConfig(1, 7, learning_rate=1e-12)
+    by_row, by_entry = (fit(module(), objective, ROWS, config)[0].loss for objective in (ByRow(), Plain()))
+    assert by_row == pytest.approx(6 * by_entry, rel=1e-6)

@@ -1,3 +1,4 @@
+import pytest
 import torch
 from torch.distributions import Normal, kl_divergence
 
@@ -33,3 +34,44 @@ def test_forward_is_the_equations_for_sparse_and_dense_rows():
     torch.testing.assert_close(module(x), expected)
     torch.testing.assert_close(module(rows), expected)
     torch.testing.assert_close(module.decode(code, rows), expected.flatten())
+
+
+def one_layer() -> VariationalAutoencoder:
+    """With biases that are not 0."""
+    module = VariationalAutoencoder(7, (3,), generator=torch.Generator().manual_seed(0))
+    for bias in (module.body.encoder_biases[0], module.log_variance_bias, module.body.output_bias):
+        torch.nn.init.normal_(bias, generator=torch.Generator().manual_seed(1))
+    return module
+
+
+def test_one_layer_is_linear_for_sparse_and_dense_rows():
+    module = one_layer()
+    x = torch.randn(2, 7)
+    rows = SparseRows.from_arrays([0, 7, 14], list(range(7)) * 2, x.flatten(), 7)
+    mean = x @ module.body.input_weight + module.body.encoder_biases[0]
+    log_variance = x @ module.input_weight + module.log_variance_bias
+    logits = mean @ module.body.output_weight.T + module.body.output_bias
+    for given in (x, rows):
+        torch.testing.assert_close(module.encode(given), (mean, log_variance))
+        torch.testing.assert_close(module(given), logits)
+    torch.testing.assert_close(module.decode(mean, rows), logits.flatten())
+
+
+def test_one_layer_learns_the_same_from_sparse_and_dense_rows():
+    x = torch.randn(2, 7)
+    rows = SparseRows.from_arrays([0, 7, 14], list(range(7)) * 2, x.flatten(), 7)
+    gradients = []
+    for given in (x, rows):
+        module = one_layer()
+        mean, log_variance = module.encode(given)
+        (module.decode(mean).square().sum() + log_variance.exp().sum()).backward()
+        gradients.append([weight.grad for weight in module.parameters()])
+    torch.testing.assert_close(*gradients)
+
+
+@pytest.mark.parametrize(("hidden", "wide", "inner"), [((3,), 3, 0), ((5, 3), 2, 3), ((6, 5, 3), 2, 5)])
+def test_all_weights_are_wide_or_inner_ones(hidden, wide, inner):
+    module = VariationalAutoencoder(7, hidden, generator=torch.Generator().manual_seed(0))
+    assert (len(module.wide_weights()), len(module.inner_weights())) == (wide, inner)
+    matrices = {id(weight) for weight in module.parameters() if weight.ndim == 2}
+    assert {id(weight) for weight in (*module.wide_weights(), *module.inner_weights())} == matrices

@@ -3,8 +3,9 @@ import struct
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from recsys_ae.data.cards import read_card
+from recsys_ae.data.cards import IdxCard, ImageFolderCard, read_card
 from recsys_ae.data.images import IMAGES, LABELS, load_images, read_idx
 from recsys_ae.errors import DataError
 
@@ -62,3 +63,157 @@ def test_mnist_as_published():
     assert images.test.shape == (10_000, 784)
     assert abs(images.train.mean() - 0.13066) < 1e-5
     assert np.bincount(images.train_labels).tolist() == [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
+
+
+def idx_card(folder, white: int = 255, labels: bytes = b"\1\0") -> IdxCard:
+    """Two images of 3 x 2 for training and the same for testing, whose card lies beside them."""
+    (folder / "images").write_bytes(idx(IMAGES, (2, 3, 2), PIXELS))
+    (folder / "labels").write_bytes(idx(LABELS, (len(labels),), labels))
+    names = {f"{part}_{what}": what for part in ("train", "test") for what in ("images", "labels")}
+    return IdxCard(name="own", kind="idx-images", white=white, **names)
+
+
+@pytest.mark.parametrize("white", [255, 256])
+def test_white_is_what_the_card_says(tmp_path, white):
+    images = load_images(idx_card(tmp_path, white), tmp_path)
+    assert images.shape == (1, 3, 2)
+    assert images.train.dtype == np.float32
+    np.testing.assert_array_equal(images.train, (np.arange(12).reshape(2, 6) / white).astype(np.float32))
+    np.testing.assert_array_equal(images.test, images.train)
+    assert images.train_labels.tolist() == [1, 0]
+    assert images.train_labels.dtype == np.int64
+
+
+def test_every_image_has_a_label(tmp_path):
+    with pytest.raises(DataError, match="dataset 'own': 2 train images but 3 labels"):
+        load_images(idx_card(tmp_path, labels=b"abc"), tmp_path)
+
+
+CARD = ImageFolderCard(name="own", kind="image-folder", folder="pictures")
+
+
+def pictures(n: int, *sides: int) -> np.ndarray:
+    """uint8 [n, *sides] at random."""
+    return np.random.default_rng(0).integers(0, 256, (n, *sides), np.uint8)
+
+
+def put(folder, name: str, pixels: np.ndarray, **options: object) -> None:
+    """The image in a file below pictures/; the ending is its format."""
+    path = folder / "pictures" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path, **options)
+
+
+def test_grey_files_in_the_order_of_their_names(tmp_path):
+    grey = pictures(7, 3, 5)
+    for number in (4, 0, 6, 2, 1, 5, 3):
+        put(tmp_path, f"{number}.png", grey[number])
+    (tmp_path / "pictures/notes.txt").write_text("no image")
+    images = load_images(CARD, tmp_path)
+    assert images.shape == (1, 3, 5)
+    assert images.train.dtype == images.test.dtype == np.float32
+    flat = (grey.reshape(7, 15) / np.float32(255)).astype(np.float32)
+    np.testing.assert_array_equal(images.train, flat[[0, 1, 2, 3, 5, 6]])
+    np.testing.assert_array_equal(images.test, flat[[4]])
+    assert (images.train_labels, images.test_labels) == (None, None)
+
+
+def test_colours_are_channels(tmp_path):
+    colour = pictures(5, 3, 4, 3)
+    for number, pixels in enumerate(colour):
+        put(tmp_path, f"{number}.png", pixels)
+    images = load_images(CARD, tmp_path)
+    assert images.shape == (3, 3, 4)
+    red, green, blue = images.test.reshape(3, 3, 4)
+    for channel, found in enumerate((red, green, blue)):
+        np.testing.assert_allclose(found, colour[4, :, :, channel] / 255, rtol=1e-6)
+
+
+def test_transparency_is_left_out(tmp_path):
+    for number, pixels in enumerate(pictures(5, 3, 4, 4)):
+        put(tmp_path, f"{number}.png", pixels)
+    images = load_images(CARD, tmp_path)
+    np.testing.assert_allclose(images.test.reshape(3, 3, 4)[0], pictures(5, 3, 4, 4)[4, :, :, 0] / 255, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("sides", "channels"), [((8, 16), 1), ((8, 16, 3), 3)])
+@pytest.mark.parametrize("suffix", ["jpg", "JPEG"])
+def test_jpeg_is_nearly_the_same(tmp_path, sides, channels, suffix):
+    """Of plain images, which it keeps."""
+    for number in range(5):
+        put(tmp_path, f"{number}.{suffix}", np.full(sides, 40 * number, np.uint8), quality=95)
+    images = load_images(CARD, tmp_path)
+    assert images.shape == (channels, 8, 16)
+    np.testing.assert_allclose(images.test, 160 / 255, atol=0.01)
+
+
+def test_all_shades_of_16_bits_are_between_black_and_white(tmp_path):
+    """Shades above 255 are not all white."""
+    for number in range(5):
+        put(tmp_path, f"{number}.png", np.linspace(0, 65535, 256).astype(np.uint16).reshape(16, 16))
+    images = load_images(CARD, tmp_path)
+    np.testing.assert_allclose(images.test[0], np.linspace(0, 1, 256), atol=0.01)
+
+
+def test_folders_are_classes(tmp_path):
+    for folder, n in (("seven", 4), ("one/old", 3), ("one/new", 3)):
+        for number in range(n):
+            put(tmp_path, f"{folder}/{number}.png", pictures(1, 3, 5)[0])
+    images = load_images(CARD, tmp_path)
+    assert images.train_labels.tolist() == [0, 0, 0, 1, 1, 2, 2, 2]
+    assert images.test_labels.tolist() == [1, 2]
+    assert images.train_labels.dtype == images.test_labels.dtype == np.int64
+
+
+def test_one_folder_is_no_class(tmp_path):
+    for number in range(5):
+        put(tmp_path, f"all/{number}.png", pictures(1, 3, 5)[0])
+    assert load_images(CARD, tmp_path).train_labels is None
+
+
+@pytest.mark.parametrize(
+    ("other", "sizes"), [(pictures(1, 5, 3)[0], "1x5x3 and 1x3x5"), (pictures(1, 3, 5, 3)[0], "3x3x5 and 1x3x5")]
+)
+def test_unequal_images_are_refused(tmp_path, other, sizes):
+    for number, pixels in enumerate([*pictures(3, 3, 5), other]):
+        put(tmp_path, f"{number}.png", pixels)
+    with pytest.raises(DataError, match=rf"pictures/3.png and .*pictures/0.png have different sizes or colours .*: {sizes}\)"):
+        load_images(CARD, tmp_path)
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg"])
+def test_a_broken_file_is_named(tmp_path, suffix):
+    for number, pixels in enumerate(pictures(5, 16, 16)):
+        put(tmp_path, f"{number}.{suffix}", pixels)
+    path = tmp_path / f"pictures/2.{suffix}"
+    whole = path.read_bytes()
+    for content in (b"", b"no image", whole[: len(whole) // 2]):
+        path.write_bytes(content)
+        with pytest.raises(DataError, match=rf"pictures/2.{suffix} cannot be read as an image"):
+            load_images(CARD, tmp_path)
+
+
+def test_a_file_with_one_wrong_byte_is_named_or_read(tmp_path):
+    """Never an error of the library that reads it."""
+    for number, pixels in enumerate(pictures(5, 4, 4)):
+        put(tmp_path, f"{number}.png", pixels)
+    path = tmp_path / "pictures/2.png"
+    whole, refused = path.read_bytes(), []
+    for place in range(len(whole)):
+        for value in (0, 255, whole[place] ^ 0x55):
+            path.write_bytes(whole[:place] + bytes([value]) + whole[place + 1 :])
+            try:
+                load_images(CARD, tmp_path)
+            except DataError as error:
+                refused.append(str(error))
+    assert len(refused) > len(whole)
+    assert all("pictures/2.png" in message for message in refused)
+
+
+@pytest.mark.parametrize("made", [False, True])
+def test_a_folder_without_images(tmp_path, made):
+    if made:
+        (tmp_path / "pictures").mkdir()
+        (tmp_path / "pictures/notes.txt").write_text("no image")
+    with pytest.raises(DataError, match=r"dataset 'own': no file .png or .jpg or .jpeg below .*pictures"):
+        load_images(CARD, tmp_path)

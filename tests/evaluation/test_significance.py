@@ -1,0 +1,52 @@
+import numpy as np
+import pytest
+from scipy.stats import t, ttest_rel
+
+from recsys_ae.errors import ConfigError
+from recsys_ae.evaluation.significance import paired_t_test
+
+FIRST, SECOND = [2.1, 2.4, 1.9, 2.8, 2.2], [1.9, 2.0, 2.1, 2.1, 1.8]
+
+
+def test_is_the_formula_of_the_textbook():
+    """The mean difference over its standard error, on n - 1 degrees of freedom, from both sides."""
+    differences = np.subtract(FIRST, SECOND)
+    statistic = differences.mean() / (differences.std(ddof=1) / 5**0.5)
+    found = paired_t_test(FIRST, SECOND)
+    assert found.difference == pytest.approx(0.3)
+    assert found.p_value == pytest.approx(2 * t.sf(abs(statistic), 4))
+    assert 0.05 < found.p_value < 0.15
+    assert found.n == 5
+
+
+def test_agrees_with_scipy(rng):
+    for n in (2, 3, 30):
+        first, second = rng.normal(size=n), rng.normal(size=n)
+        assert paired_t_test(first, second).p_value == pytest.approx(ttest_rel(first, second).pvalue)
+
+
+def test_is_the_same_from_the_other_side():
+    there, back = paired_t_test(FIRST, SECOND), paired_t_test(SECOND, FIRST)
+    assert (there.difference, there.p_value) == (-back.difference, back.p_value)
+
+
+def test_pairs_matter():
+    """The same values in another order are other differences."""
+    assert paired_t_test(FIRST, SECOND[::-1]).p_value != paired_t_test(FIRST, SECOND).p_value
+    assert paired_t_test(FIRST, SECOND[::-1]).difference == pytest.approx(0.3)
+
+
+def test_equal_values_are_no_evidence():
+    found = paired_t_test(FIRST, FIRST)
+    assert (found.difference, found.p_value) == (0.0, 1.0)
+
+
+def test_a_difference_without_spread_is_no_chance():
+    found = paired_t_test([1.0, 2.0, 4.0], [0.5, 1.5, 3.5])
+    assert (found.difference, found.p_value) == (0.5, 0.0)
+
+
+@pytest.mark.parametrize(("first", "second"), [([1.0], [2.0]), ([1.0, 2.0], [1.0]), ([], []), ([[1.0, 2.0]], [[1.0, 2.0]])])
+def test_pairs_that_are_none(first, second):
+    with pytest.raises(ConfigError, match="a paired test needs the same number of values, at least 2, of both"):
+        paired_t_test(first, second)

@@ -1,0 +1,328 @@
+"""Pipelines of images from beginning to end: what a run leaves behind, what it takes to continue one, what is tracked."""
+
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from image_builders import digits
+from PIL import Image
+from rich.console import Console
+
+from recsys_ae import cli
+from recsys_ae.errors import ConfigError, DataError
+from recsys_ae.evaluation.significance import paired_t_test
+from recsys_ae.experiment.image_run import load_parts, run_image_pipeline
+from recsys_ae.experiment.read import read_pipeline
+from recsys_ae.images.dense import DenseAutoencoder
+from recsys_ae.images.metrics import Judged, error, mse
+from recsys_ae.images.storage import load_image_model
+from recsys_ae.tracking import NullTracker
+
+# Codes of two numbers, which can be drawn as points at once.
+PIPELINE = {
+    "dataset": "digits",
+    "split": {"train": 300, "valid": 50},
+    "models": [
+        {"name": "pca", "components": 2},
+        {"name": "dense", "hidden": 2, "epochs": 3, "corruption": "masking", "noise": 0.2, "label": "basic"},
+        {"name": "stacked", "hidden": [20, 2], "layer_epochs": 2, "fine_tune": "classes", "epochs": 3, "label": "classifier"},
+    ],
+    "metrics": ["mse", "denoising_mse", "error"],
+}
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def run(output: str = "out", *, resume: bool = False, **changes: object) -> dict:
+    """The report of the pipeline with these keys changed."""
+    Path("mine.yaml").write_text(yaml.safe_dump({**PIPELINE, **changes}))
+    return run_image_pipeline(read_pipeline("mine.yaml"), Path(output), NullTracker(), Console(quiet=True), resume=resume)
+
+
+def files(path: str) -> set[str]:
+    """Of a folder, those that are not hidden."""
+    return {entry.name for entry in Path(path).iterdir() if not entry.name.startswith(".")}
+
+
+def call(capsys, monkeypatch, *arguments: str) -> tuple[int, str, str]:
+    """Exit code, stdout and stderr of a command line."""
+    monkeypatch.setattr(logging, "basicConfig", lambda **_: None)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    monkeypatch.setattr(sys, "argv", ["recsys-ae", *arguments])
+    with pytest.raises(SystemExit) as exited:
+        cli.main()
+    out, err = capsys.readouterr()
+    return exited.value.code, out, err
+
+
+def test_the_command_leaves_everything_and_prints_the_table(folder, capsys, monkeypatch):
+    Path("mine.yaml").write_text(yaml.safe_dump(PIPELINE))
+    code, out, _ = call(capsys, monkeypatch, "run", "mine.yaml", "--output", "out", "--tracking-uri", "none")
+    assert code == 0
+    for text in ("images of 8 x 8 pixels: 300 train, 50 valid, 359 test", "classifier", "error", "figures: out/figures"):
+        assert text in out
+    assert files("out") == {"figures", "models", "pipeline.yaml", "report.csv", "report.json"}
+    assert files("out/models") == files("out/figures") == {"pca", "basic", "classifier"}
+    common = {"reconstructions.png", "activations.png", "codes.png", "filters-1.png"}
+    assert files("out/figures/pca") == common
+    assert files("out/figures/basic") == common | {"losses.png"}
+    assert files("out/figures/classifier") == common | {"losses.png", "filters-2.png"}
+    for path in Path("out/figures").glob("*/*.png"):
+        with Image.open(path) as image:
+            image.load()
+    report = json.loads(Path("out/report.json").read_text())
+    assert report["split"]["sizes"] == {"train": 300, "valid": 50, "test": 359}
+    assert report["dataset"] == {"name": "digits", "shape": [1, 8, 8]}
+    assert report["models"]["basic"]["params"]["hidden"] == [2]
+    assert report["models"]["basic"]["fit_seconds"] > 0
+    table = pd.read_csv("out/report.csv", index_col="model")
+    assert table.loc["basic", "mse"] == report["models"]["basic"]["metrics"]["mse"]
+    assert np.isnan(table.loc["basic", "error"])
+    assert not list(Path().glob("*.db"))
+
+
+def test_the_metrics_are_those_of_the_saved_models(folder):
+    report = run()
+    data = digits()
+    parts = {
+        "metrics": Judged(data.test, data.test_labels, data.train),
+        "valid_metrics": Judged(data.train[300:350], data.train_labels[300:350], data.train),
+    }
+    for label in ("pca", "basic", "classifier"):
+        model = load_image_model(f"out/models/{label}")
+        for part, judged in parts.items():
+            found = report["models"][label][part]
+            assert found["mse"] == mse(model, judged)
+            assert found["error"] == error(model, judged)
+            assert (found["denoising_mse"] is None) == (label != "basic")
+    fitted = DenseAutoencoder(hidden=(2,), epochs=3, corruption="masking", noise=0.2).fit(
+        data.train[:300], valid=data.train[300:350], seed=0
+    )
+    assert report["models"]["basic"]["metrics"]["mse"] == mse(fitted, parts["metrics"])
+    run_of_basic = report["models"]["basic"]["runs"]["0"]
+    assert run_of_basic["epochs"] == 3
+    assert run_of_basic["best_epoch"] == 1 + np.argmin([epoch.valid for epoch in fitted.fitted.histories[""]])
+
+
+def test_without_validation_everything_is_trained_on(folder):
+    report = run(split={}, models=PIPELINE["models"][:1])
+    assert report["split"]["sizes"] == {"train": 1438, "valid": 0, "test": 359}
+    assert report["models"]["pca"]["valid_metrics"] is None
+
+
+def test_several_seeds_are_compared(folder):
+    known = {"name": "dense", "epochs": 2}
+    models = [{**known, "label": "narrow", "hidden": 1}, {**known, "label": "wide", "hidden": 2}]
+    report = run(seed=[3, 0, 5], models=models, compare=[["narrow", "wide"]], metrics=["mse", "last_loss"])
+    values = {
+        label: [report["models"][label]["runs"][seed]["metrics"]["mse"] for seed in ("3", "0", "5")]
+        for label in report["models"]
+    }
+    assert len(set(values["wide"])) == 3
+    assert report["models"]["wide"]["metrics"]["mse"] == pytest.approx(np.mean(values["wide"]))
+    assert report["models"]["wide"]["deviations"]["mse"] == pytest.approx(np.std(values["wide"], ddof=1))
+    expected = paired_t_test(values["narrow"], values["wide"])
+    (comparison,) = report["comparisons"]
+    assert comparison == {
+        "models": ["narrow", "wide"],
+        "metric": "mse",
+        "difference": expected.difference,
+        "p_value": expected.p_value,
+        "n": 3,
+    }
+    assert files("out/models") == {f"{label}-seed-{seed}" for label in values for seed in (3, 0, 5)}
+    assert files("out/figures") == {"narrow", "wide"}
+    alone = run("alone", seed=3, models=models, metrics=["mse"])
+    assert alone["models"]["wide"]["metrics"]["mse"] == values["wide"][0]
+    for figure in files("out/figures/wide"):
+        assert Path("out/figures/wide", figure).read_bytes() == Path("alone/figures/wide", figure).read_bytes()
+
+
+def test_the_comparison_is_printed(folder, capsys, monkeypatch):
+    models = [{"name": "pca", "components": size, "label": f"pca-{size}"} for size in (1, 2)]
+    Path("mine.yaml").write_text(
+        yaml.safe_dump({**PIPELINE, "models": models, "seed": [0, 1], "compare": [["pca-1", "pca-2"]]})
+    )
+    code, out, _ = call(capsys, monkeypatch, "run", "mine.yaml", "--output", "out", "--tracking-uri", "none")
+    assert code == 0
+    assert "mse: pca-1 - pca-2 = +0." in out
+    assert "(paired t-test over 2 seeds: p = 0)" in out
+
+
+def test_a_metric_that_one_model_has_not_cannot_be_compared(folder):
+    models = [{"name": "pca", "components": size, "label": f"pca-{size}"} for size in (1, 2)]
+    with pytest.raises(ConfigError, match="compare: pca-1 or pca-2 has no error; the first metric must be one that both have"):
+        run(models=models, seed=[0, 1], compare=[["pca-1", "pca-2"]], metrics=["error", "mse"])
+
+
+def test_a_map_of_codes_with_more_than_two_numbers(folder):
+    model = {"name": "variational", "hidden": [12, 5], "epochs": 1}
+    run(models=[model], metrics=["negative_bound"])
+    assert {"codes.png", "samples.png", "walks.png"} <= files("out/figures/variational")
+
+
+@pytest.mark.parametrize(("split", "numbers"), [({"train": 1400, "valid": 50}, "1400 \\+ 50"), ({"valid": 1438}, "0 \\+ 1438")])
+def test_more_images_than_there_are(folder, split, numbers):
+    with pytest.raises(ConfigError, match=f"split: {numbers} training and validation images, but dataset 'digits' has 1438"):
+        run(split=split)
+    assert not Path("out").exists()
+
+
+def test_validation_images_follow_those_for_training(folder):
+    Path("mine.yaml").write_text(yaml.safe_dump(PIPELINE))
+    images, valid, valid_labels = load_parts(read_pipeline("mine.yaml"))
+    data = digits()
+    np.testing.assert_array_equal(images.train, data.train[:300])
+    np.testing.assert_array_equal(images.train_labels, data.train_labels[:300])
+    np.testing.assert_array_equal(valid, data.train[300:350])
+    np.testing.assert_array_equal(valid_labels, data.train_labels[300:350])
+    np.testing.assert_array_equal(images.test, data.test)
+
+
+def metrics(report: dict) -> dict:
+    return {label: [result["metrics"], result["valid_metrics"]] for label, result in report["models"].items()}
+
+
+def test_killed_run_resumes_to_the_same_result(folder, caplog):
+    """SIGKILL while the first seed is fine-tuned; the continued run ends with the very figures of an undisturbed one."""
+    slow = {**PIPELINE["models"][2], "epochs": 40, "batch_size": 20}
+    changes = {"models": [slow], "seed": [1, 0], "split": {"train": 200, "valid": 50}}
+    whole = run("whole", **changes)
+    command = [sys.executable, "-m", "recsys_ae.cli", "run", "mine.yaml", "--tracking-uri", "none", "--output", "killed"]
+    checkpoint = folder / "killed/.work/classifier-seed-1.checkpoint-tuning"
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        while not checkpoint.exists() and process.poll() is None:
+            time.sleep(0.002)
+        os.kill(process.pid, signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL
+    assert not Path("killed/report.json").exists()
+    with caplog.at_level(logging.INFO, "recsys_ae"):
+        resumed = run("killed", resume=True, **changes)
+    assert "classifier-seed-1 layer-2: continuing after epoch 2" in caplog.messages
+    assert any(message.startswith("classifier-seed-1 tuning: continuing after epoch") for message in caplog.messages)
+    assert metrics(resumed) == metrics(whole)
+    assert [(path / "weights.safetensors").read_bytes() for path in sorted(Path("killed/models").iterdir())] == [
+        (path / "weights.safetensors").read_bytes() for path in sorted(Path("whole/models").iterdir())
+    ]
+    assert not Path("killed/.work").exists()
+
+
+def interrupted(monkeypatch, **changes: object) -> None:
+    """A run of which the first model is done and the second one is not."""
+
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DenseAutoencoder, "fit", stop)
+        with pytest.raises(KeyboardInterrupt):
+            run(models=PIPELINE["models"][:2], **changes)
+
+
+def test_a_resumed_run_does_not_do_again_what_is_done(folder, monkeypatch, caplog):
+    interrupted(monkeypatch)
+    trained = Path("out/models/pca/weights.safetensors").stat().st_mtime_ns
+    with pytest.raises(ConfigError, match="out holds a run of another pipeline"):
+        run(models=PIPELINE["models"][:2], resume=True, metrics=["mse"])
+    with caplog.at_level(logging.INFO, "recsys_ae"):
+        report = run(models=PIPELINE["models"][:2], resume=True)
+    assert "pca: done before" in caplog.messages
+    assert set(report["models"]) == {"pca", "basic"}
+    assert Path("out/models/pca/weights.safetensors").stat().st_mtime_ns == trained
+    assert run(models=PIPELINE["models"][:2], resume=True) == report
+
+
+def test_what_a_killed_run_was_drawing_is_removed(folder, monkeypatch):
+    interrupted(monkeypatch)
+    draft = Path("out/figures/.pca.1.draft")
+    draft.mkdir()
+    (draft / "codes.png").write_bytes(b"half of it")
+    run(models=PIPELINE["models"][:2], resume=True)
+    assert {path.name for path in Path("out/figures").iterdir()} == {"pca", "basic"}
+
+
+def own(n: int, classes: int = 1) -> dict[str, str]:
+    """A dataset of grey images, n in the folder of each class."""
+    rng = np.random.default_rng(0)
+    for number in range(n * classes):
+        path = Path(f"pictures/{number // n}/{number % n}.png")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (4, 6), np.uint8)).save(path)
+    return {"name": "own", "kind": "image-folder", "folder": "pictures"}
+
+
+def test_images_that_have_changed_meanwhile_are_noticed(folder, monkeypatch):
+    card = own(20)
+    interrupted(monkeypatch, dataset=card, split={})
+    Image.fromarray(np.zeros((4, 6), np.uint8)).save("pictures/0/7.png")
+    with pytest.raises(DataError, match="the images have changed since the run in out was started; run anew in another"):
+        run(models=PIPELINE["models"][:2], resume=True, dataset=card, split={})
+
+
+def test_labels_that_have_changed_meanwhile_are_noticed(folder, monkeypatch):
+    """The same pixels in the same order; one image has gone to the class of the next."""
+    card = own(10, 2)
+    interrupted(monkeypatch, dataset=card, split={})
+    Path("pictures/0/9.png").rename("pictures/1/-.png")
+    with pytest.raises(DataError, match="have changed since the run in out was started"):
+        run(models=PIPELINE["models"][:2], resume=True, dataset=card, split={})
+
+
+@pytest.mark.parametrize("components", [1, 3])
+def test_a_folder_with_a_single_test_image(folder, components):
+    report = run(dataset=own(9), split={}, models=[{"name": "pca", "components": components}], metrics=["mse"])
+    assert report["split"]["sizes"] == {"train": 8, "valid": 0, "test": 1}
+    assert report["dataset"]["shape"] == [1, 4, 6]
+    assert files("out/figures/pca") == {"reconstructions.png", "activations.png", "codes.png", "filters-1.png"}
+
+
+def test_a_folder_without_a_test_image_is_refused(folder):
+    with pytest.raises(DataError, match="test"):
+        run(dataset=own(4), split={}, models=[{"name": "pca", "components": 1}], metrics=["mse"])
+
+
+@pytest.mark.filterwarnings("default")
+def test_figures_and_models_are_tracked(folder, capsys, monkeypatch):
+    from mlflow.tracking import MlflowClient
+
+    Path("mine.yaml").write_text(yaml.safe_dump({**PIPELINE, "models": PIPELINE["models"][::2]}))
+    code, out, _ = call(capsys, monkeypatch, "run", "mine.yaml", "--output", "out")
+    assert code == 0
+    assert f"mlflow ui --backend-store-uri sqlite:///{folder}/mlflow.db" in out
+    client = MlflowClient(tracking_uri=f"sqlite:///{folder}/mlflow.db")
+    experiment = client.get_experiment_by_name("mine")
+    runs = {found.info.run_name: found for found in client.search_runs([experiment.experiment_id])}
+    assert set(runs) == {"mine", "pca", "classifier"}
+    assert {found.info.status for found in runs.values()} == {"FINISHED"}
+    parent, child = runs["mine"], runs["classifier"]
+    assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
+    report = json.loads(Path("out/report.json").read_text())
+    assert child.data.metrics["error"] == report["models"]["classifier"]["metrics"]["error"]
+    assert child.data.metrics["valid_error"] == report["models"]["classifier"]["valid_metrics"]["error"]
+    assert "error" not in runs["pca"].data.metrics
+    for history, length in (
+        ("layer-1_train_loss", 2),
+        ("layer-2_valid_loss", 2),
+        ("head_train_loss", 50),
+        ("tuning_valid_loss", 3),
+    ):
+        assert len(client.get_metric_history(child.info.run_id, history)) == length
+    assert {one.path for one in client.list_artifacts(child.info.run_id)} == {"figures", "model"}
+    assert {Path(one.path).name for one in client.list_artifacts(child.info.run_id, "figures")} == files(
+        "out/figures/classifier"
+    )
+    assert {one.tags[0].value for one in parent.inputs.dataset_inputs} == {"train", "valid", "test"}
+    assert {one.path for one in client.list_artifacts(parent.info.run_id)} == {"pipeline.yaml", "report.csv", "report.json"}

@@ -1,0 +1,94 @@
+"""Small images with known answers, and parameters under which each image model is quick on them."""
+
+from functools import cache
+
+import numpy as np
+from torch import Generator
+
+from recsys_ae.core.autoencoder import Autoencoder
+from recsys_ae.data.cards import read_card
+from recsys_ae.data.images import Images, load_images
+from recsys_ae.images.base import FittedImages, ImageModel
+from recsys_ae.images.storage import build_image_model
+
+SIDE = (1, 8, 8)
+
+
+@cache
+def digits() -> Images:
+    """The embedded digits: 1438 + 359 images of 8 x 8."""
+    return load_images(*read_card("digits"))
+
+
+def some() -> np.ndarray:
+    """float32 [200, 64]"""
+    return digits().train[:200]
+
+
+def some_labels() -> np.ndarray:
+    """int64 [200]"""
+    return digits().train_labels[:200]
+
+
+def others() -> np.ndarray:
+    """float32 [50, 64], none of which is among `some`."""
+    return digits().train[200:250]
+
+
+def other_labels() -> np.ndarray:
+    """int64 [50]"""
+    return digits().train_labels[200:250]
+
+
+def random_images(n: int, shape: tuple[int, int, int], seed: int = 0) -> np.ndarray:
+    """float32 [n, D]: every pixel at random."""
+    return np.random.default_rng(seed).random((n, int(np.prod(shape))), dtype=np.float32)
+
+
+def generator(seed: int = 0) -> Generator:
+    return Generator().manual_seed(seed)
+
+
+def with_network(model: ImageModel, network: Autoencoder, shape: tuple[int, int, int]) -> ImageModel:
+    """The model as if it had learned this."""
+    model.fitted = FittedImages(network.eval(), shape)
+    return model
+
+
+# Parameters under which each model is quick on `some`, and learns it.
+SMALL = {
+    "dense": {"hidden": [16], "epochs": 12, "batch_size": 20, "learning_rate": 0.02},
+    "stacked": {
+        "hidden": [24, 12],
+        "epochs": 5,
+        "batch_size": 20,
+        "learning_rate": 0.003,
+        "layer_epochs": 8,
+        "layer_learning_rate": 0.02,
+    },
+    "convolutional": {"channels": [4, 8], "epochs": 8, "batch_size": 50, "learning_rate": 0.01, "noise": 0.2},
+    "variational": {"hidden": [24, 6], "epochs": 15, "batch_size": 20, "learning_rate": 0.02},
+    "pca": {"components": 5},
+}
+LINEAR = {"activation": "identity", "output": "identity", "loss": "squared_error"}
+VARIANTS = {
+    "dense": ("dense", SMALL["dense"]),
+    "dense-tied-masking": ("dense", {**SMALL["dense"], "tied": True, "corruption": "masking", "noise": 0.3}),
+    "dense-linear": ("dense", {**SMALL["dense"], **LINEAR, "hidden": [5]}),
+    "dense-deep": ("dense", {**SMALL["dense"], "hidden": [20, 8], "activation": "elu", "code_activation": "identity"}),
+    "dense-wide-sparse": ("dense", {**SMALL["dense"], "hidden": [100], "sparsity": "kl", "target": 0.1, "strength": 0.5}),
+    "dense-whole-batches": ("dense", {**SMALL["dense"], "optimiser": "lbfgs", "learning_rate": 1.0, "epochs": 6}),
+    "stacked": ("stacked", {**SMALL["stacked"], "corruption": "masking", "noise": 0.2}),
+    "stacked-classes": ("stacked", {**SMALL["stacked"], "fine_tune": "classes"}),
+    "stacked-none": ("stacked", {**SMALL["stacked"], "fine_tune": "none", "tied": True}),
+    "convolutional": ("convolutional", SMALL["convolutional"]),
+    "variational": ("variational", SMALL["variational"]),
+    "variational-one-layer": ("variational", {**SMALL["variational"], "hidden": [6]}),
+    "pca": ("pca", SMALL["pca"]),
+}
+
+
+def make(name: str, **changes: object) -> ImageModel:
+    """A variant that is not fitted."""
+    kind, params = VARIANTS[name]
+    return build_image_model(kind, {**params, **changes})

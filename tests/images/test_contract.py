@@ -1,0 +1,307 @@
+"""What holds for every registered image model. A new one is tested by being registered and having a row in `image_builders`."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from image_builders import SMALL, VARIANTS, digits, make, other_labels, others, some, some_labels
+
+from recsys_ae.core.checkpoint import Checkpoint
+from recsys_ae.core.trainer import Callback
+from recsys_ae.declaration import parameters
+from recsys_ae.errors import ConfigError, DataError, NotFittedError, OutputError
+from recsys_ae.images import IMAGE_MODELS
+from recsys_ae.images.base import BATCH_IMAGES
+from recsys_ae.images.metrics import IMAGE_METRICS, Judged
+from recsys_ae.images.stacked import StackedAutoencoder
+from recsys_ae.images.storage import DESCRIPTION, WEIGHTS, build_image_model, load_image_model, save_image_model
+from recsys_ae.images.variational import VariationalImages
+
+FITTED: dict[str, object] = {}
+TRAINED = [name for name in VARIANTS if name != "pca"]
+CODE = {"convolutional": 8 * 4 * 4, "pca": 5}  # of the others it is the last of the hidden sizes
+# Of each model that is trained in stages, those in which it is interrupted; of the others, the only one.
+STAGES = {
+    "stacked": ["layer-1", "layer-2", "tuning"],
+    "stacked-classes": ["layer-2", "head", "tuning"],
+    "stacked-none": ["layer-1", "layer-2"],
+}
+INTERRUPTIONS = [(name, stage) for name in TRAINED for stage in STAGES.get(name, [""])]
+
+
+@pytest.fixture(params=VARIANTS)
+def name(request) -> str:
+    return request.param
+
+
+def fit(name: str, seed: int = 0, *callbacks: Callback):
+    known = {"labels": some_labels(), "valid": others(), "valid_labels": other_labels()}
+    return make(name).fit(some(), **known, seed=seed, callbacks=callbacks)
+
+
+@pytest.fixture
+def model(name):
+    if name not in FITTED:
+        FITTED[name] = fit(name)
+    return FITTED[name]
+
+
+def weights(model) -> dict[str, torch.Tensor]:
+    """Of the network, and of the one before fine-tuning if there is one."""
+    found = dict(model.fitted.network.state_dict())
+    before = {} if model.fitted.before is None else model.fitted.before.state_dict()
+    return found | {f"before.{name}": weight for name, weight in before.items()}
+
+
+def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
+    return set(first) == set(second) and all(torch.equal(weight, second[name]) for name, weight in first.items())
+
+
+def test_every_model_has_a_variant():
+    assert {kind for kind, _ in VARIANTS.values()} == set(IMAGE_MODELS) == set(SMALL)
+
+
+def test_shapes_and_types(name, model):
+    codes = model.encode(others())
+    assert codes.shape == (50, CODE[name] if name in CODE else VARIANTS[name][1]["hidden"][-1])
+    pixels = model.decode(codes)
+    assert pixels.shape == others().shape
+    assert codes.dtype == pixels.dtype == np.float32
+    np.testing.assert_array_equal(model.reconstruct(others()), pixels)
+    if name not in ("pca", "dense-linear"):
+        assert 0 <= pixels.min() < pixels.max() <= 1
+
+
+def test_an_image_does_not_depend_on_those_beside_it(model):
+    many = np.tile(others(), (BATCH_IMAGES // 50 + 1, 1))
+    together = model.reconstruct(many)
+    assert together.shape == many.shape
+    for row in (0, 7, 49):
+        np.testing.assert_allclose(model.reconstruct(many[[row]])[0], together[row], rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(together[BATCH_IMAGES + row], together[row], rtol=1e-4, atol=1e-5)
+
+
+def test_the_layout_in_memory_does_not_matter(model):
+    codes = model.encode(others())
+    np.testing.assert_allclose(model.encode(np.asfortranarray(others())), codes, rtol=1e-4, atol=1e-5)
+    pixels = model.decode(codes)
+    np.testing.assert_allclose(model.decode(np.asfortranarray(codes)), pixels, rtol=1e-4, atol=1e-5)
+
+
+def test_the_seed_decides(name, model):
+    assert same(weights(model), weights(fit(name)))
+    assert same(weights(model), weights(fit(name, 1))) == (name == "pca")
+
+
+def test_images_are_reconstructed_better_than_by_their_mean(model):
+    error = np.square(model.reconstruct(some()) - some()).mean()
+    assert error < 0.9 * some().var(axis=0).mean()
+
+
+def test_fitting_leaves_the_images_alone(name):
+    images, before = some().copy(), some().copy()
+    make(name).fit(images, some_labels())
+    np.testing.assert_array_equal(images, before)
+
+
+def test_a_saved_model_needs_no_data(model, tmp_path):
+    save_image_model(model, tmp_path / "model")
+    loaded = load_image_model(tmp_path / "model")
+    assert type(loaded) is type(model)
+    assert parameters(loaded) == parameters(model)
+    assert (loaded.fitted.shape, loaded.fitted.classes) == (model.fitted.shape, model.fitted.classes)
+    codes = model.encode(others())
+    np.testing.assert_array_equal(loaded.encode(others()), codes)
+    np.testing.assert_array_equal(loaded.decode(codes), model.decode(codes))
+    if model.fitted.classes is not None:
+        np.testing.assert_array_equal(loaded.classify(others()), model.classify(others()))
+    assert (loaded.fitted.histories, loaded.fitted.before) == ({}, None)
+
+
+@pytest.fixture(params=SMALL)
+def saved(request, tmp_path):
+    """The folder of a saved model of each kind."""
+    if request.param not in FITTED:
+        FITTED[request.param] = fit(request.param)
+    save_image_model(FITTED[request.param], tmp_path / "model")
+    return tmp_path / "model"
+
+
+def test_altered_weights_are_noticed(saved):
+    content = bytearray((saved / WEIGHTS).read_bytes())
+    content[-10] ^= 1
+    (saved / WEIGHTS).write_bytes(content)
+    with pytest.raises(DataError, match="its weights do not have the digest"):
+        load_image_model(saved)
+
+
+@pytest.mark.parametrize("missing", [DESCRIPTION, WEIGHTS])
+def test_missing_file(saved, missing):
+    (saved / missing).unlink()
+    with pytest.raises(DataError, match=f"no complete image model in .*: {missing} is missing"):
+        load_image_model(saved)
+
+
+@pytest.mark.parametrize("damaged", [DESCRIPTION, WEIGHTS])
+def test_damaged_file(saved, damaged):
+    (saved / damaged).write_bytes(b"\x80\x04damaged")
+    with pytest.raises(DataError, match="is damaged"):
+        load_image_model(saved)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"format": 2}, "has format 2, this version reads 1"),
+        ({"model": "mlp"}, "unknown image model 'mlp'"),
+        ({"params": {"sides": 3}}, "unknown key 'sides'"),
+        ({"shape": [3, 8, 8]}, "is damaged"),
+        ({"shape": 64}, "is damaged"),
+    ],
+)
+def test_model_of_another_kind(saved, change, message):
+    description = json.loads((saved / DESCRIPTION).read_text())
+    (saved / DESCRIPTION).write_text(json.dumps({**description, **change}))
+    with pytest.raises(DataError, match=message):
+        load_image_model(saved)
+
+
+def test_saving_again_replaces_whole(saved):
+    save_image_model(FITTED.setdefault("pca", fit("pca")), saved)
+    assert sorted(path.name for path in saved.iterdir()) == [DESCRIPTION, WEIGHTS]
+    assert [path.name for path in saved.parent.iterdir()] == ["model"]
+    assert load_image_model(saved).components == 5
+
+
+def test_a_folder_with_something_else_is_left_alone(tmp_path):
+    (tmp_path / "thesis.txt").write_text("mine")
+    for folder in (tmp_path, tmp_path / "thesis.txt"):
+        with pytest.raises(OutputError, match="holds something else than an image model"):
+            save_image_model(FITTED.setdefault("pca", fit("pca")), folder)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_nothing_works_before_fitting(name, tmp_path):
+    model = make(name)
+    calls = {
+        "encode": lambda: model.encode(some()),
+        "decode": lambda: model.decode(some()),
+        "reconstruct": lambda: model.reconstruct(some()),
+        "save": lambda: save_image_model(model, tmp_path / "model"),
+    }
+    if isinstance(model, StackedAutoencoder):
+        calls["classify"] = lambda: model.classify(some())
+    if isinstance(model, VariationalImages):
+        calls["sample"] = lambda: model.sample(3)
+        calls["negative_bound"] = lambda: model.negative_bound(some())
+    for call in calls.values():
+        with pytest.raises(NotFittedError, match="is not fitted; call fit"):
+            call()
+    assert list(tmp_path.iterdir()) == []
+
+
+WRONG = {
+    "double precision": (lambda images: images.astype(np.float64), "must be a float32 array"),
+    "bytes": (lambda images: (images * 16).astype(np.uint8), "must be a float32 array"),
+    "a single image": (lambda images: images[0], "must be a float32 array"),
+    "no image": (lambda images: images[:0], "must be a float32 array"),
+    "too bright": (lambda images: images * 1.01, "between 0 and 1, got 0.0 to 1.00999"),
+    "negative": (lambda images: images - 0.5, "between 0 and 1, got -0.5"),
+    "not a number": (lambda images: np.where(images == 1, np.float32(np.nan), images), "between 0 and 1, got nan"),
+    "not square": (lambda images: images[:, :60], "60 pixels are not 1 x 7 x 7"),
+}
+
+
+@pytest.mark.parametrize("kind", SMALL)
+@pytest.mark.parametrize("wrong", WRONG)
+def test_what_is_not_an_image_is_refused(kind, wrong):
+    spoil, message = WRONG[wrong]
+    model = build_image_model(kind, SMALL[kind])
+    with pytest.raises(DataError, match=message):
+        model.fit(spoil(some()))
+    assert model.fitted is None
+
+
+@pytest.mark.parametrize("kind", SMALL)
+def test_the_shape_that_is_given_must_be_that_of_the_images(kind):
+    with pytest.raises(DataError, match="64 pixels are not 3 x 8 x 8"):
+        build_image_model(kind, SMALL[kind]).fit(some(), shape=(3, 8, 8))
+
+
+@pytest.mark.parametrize("kind", ["dense", "stacked"])
+def test_images_for_validation_are_checked_like_the_others(kind):
+    for spoil, message in (WRONG["double precision"], WRONG["too bright"], WRONG["not square"]):
+        with pytest.raises(DataError, match=message.removesuffix(" are not 1 x 7 x 7")):
+            build_image_model(kind, SMALL[kind]).fit(some(), valid=spoil(others()))
+
+
+def test_a_fitted_model_refuses_images_of_another_size():
+    """A user's mistake is told in the words of the package, not of PyTorch."""
+    for name in ("dense", "convolutional", "variational", "pca"):
+        FITTED.setdefault(name, fit(name))
+        with pytest.raises(DataError):
+            FITTED[name].encode(others()[:, :60])
+
+
+@pytest.mark.parametrize("metric", IMAGE_METRICS)
+def test_every_metric_of_every_model_is_a_number_or_none(model, metric):
+    for labels in (other_labels(), None):
+        value = IMAGE_METRICS.get(metric)(model, Judged(others(), labels, some()))
+        assert value is None or (type(value) is float and np.isfinite(value))
+
+
+def test_mistakes_in_parameters(name):
+    kind, params = VARIANTS[name]
+    known = next(iter(params))
+    with pytest.raises(ConfigError, match=f"unknown key '{known}x'; did you mean '{known}'"):
+        build_image_model(kind, {f"{known}x": 3})
+
+
+class Stop(Callback):
+    """Dies after the second epoch of a stage, like a machine."""
+
+    def __init__(self, stage: str) -> None:
+        self.stage = stage
+
+    def on_epoch(self, training) -> None:
+        if (training.stage, len(training.history)) == (self.stage, 2):
+            raise KeyboardInterrupt
+
+
+class Started(Callback):
+    """Notes how many epochs there are when each stage starts."""
+
+    def __init__(self) -> None:
+        self.lengths: dict[str, int] = {}
+
+    def on_start(self, training) -> None:
+        self.lengths[training.stage] = len(training.history)
+
+
+@pytest.mark.parametrize(("name", "stage"), INTERRUPTIONS)
+def test_interrupted_training_continues_exactly(tmp_path, name, stage):
+    whole = FITTED.setdefault(name, fit(name))
+    with pytest.raises(KeyboardInterrupt):
+        fit(name, 0, Checkpoint(tmp_path / "checkpoint"), Stop(stage))
+    started = Started()
+    continued = fit(name, 0, Checkpoint(tmp_path / "checkpoint"), started)
+    stages = list(whole.fitted.histories)
+    assert list(started.lengths) == stages
+    for place, (other, length) in enumerate(started.lengths.items()):
+        if place < stages.index(stage):
+            assert length == len(whole.fitted.histories[other])
+        else:
+            assert length in ((1, 2) if other == stage else (0,))
+    assert same(weights(continued), weights(whole))
+    for other, history in whole.fitted.histories.items():
+        again = continued.fitted.histories[other]
+        assert [(one.number, one.loss, one.valid) for one in again] == [(one.number, one.loss, one.valid) for one in history]
+
+
+def test_images_that_are_known_to_be_of_a_shape_keep_it(name):
+    """128 pixels, twice as wide as high: what a network that is not told would refuse."""
+    wide = digits().train[:80].reshape(40, 128)
+    model = make(name).fit(wide, some_labels()[:40], shape=(1, 8, 16))
+    assert model.fitted.shape == (1, 8, 16)
+    assert model.reconstruct(wide).shape == (40, 128)
