@@ -163,7 +163,7 @@ class StackedAutoencoder(DenseAutoencoder):
         """Train each layer on the activations of the one below, and put its weights into the network."""
         sizes = as_sizes(self.hidden)
         config = {"epochs": self.layer_epochs, "optimiser": self.layer_optimiser, "learning_rate": self.layer_learning_rate}
-        for number, size in enumerate(sizes):
+        for number in range(len(sizes)):
             layer, objective = self._layer(rows.shape[1], number, generator)
             train(f"layer-{number + 1}", layer, objective, rows, valid, **config, decay=1.0, patience=0)
             put_layer(network, number, layer)
