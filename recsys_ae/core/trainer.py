@@ -233,24 +233,24 @@ def _run_batches(training: Training, objective: Objective, rows: Batch, rate: fl
         group["lr"] = rate
     in_bfloat16 = config.precision == "bfloat16" or (config.precision == "auto" and multiplies_bfloat16())
     total, count = 0.0, 0.0
-    size = len(rows) if config.optimiser in FULL_BATCH else config.batch_size
-    for batch in _batches(rows, size, training.generator):
+    whole = config.optimiser in FULL_BATCH
+    for batch in [rows] if whole else _batches(rows, config.batch_size, training.generator):
         losses: list[LossSum] = []
 
         def closure(batch: Batch = batch, losses: list[LossSum] = losses) -> Any:
             optimiser.zero_grad()
-            whole, total, count = torch.zeros(()), torch.zeros(()), torch.zeros(())
-            for part in parts_of(batch, PART) if config.optimiser in FULL_BATCH else [batch]:
+            value, total, count = torch.zeros(()), torch.zeros(()), torch.zeros(())
+            for part in parts_of(batch, PART) if whole else [batch]:
                 with torch.autocast("cpu", torch.bfloat16, enabled=in_bfloat16):
                     loss = objective.loss(module, part, training.generator)
-                value = loss.total + objective.penalty(module, part)
+                minimised = loss.total + objective.penalty(module, part)
                 if config.averaged:
-                    value = value / len(batch)
-                value.backward()
-                whole = whole + value.detach()
+                    minimised = minimised / len(batch)
+                minimised.backward()
+                value = value + minimised.detach()
                 total, count = total + loss.total.detach(), count + loss.count
             losses.append(LossSum(total, count))
-            return whole
+            return value
 
         optimiser.step(closure)
         total += float(losses[0].total)  # an optimiser may look more than once; the first look is at the start

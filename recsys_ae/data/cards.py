@@ -125,6 +125,7 @@ class IdxCard(_Described):
     train_labels: str
     test_images: str
     test_labels: str
+    folder: str | None = None
     white: int = Field(255, ge=255)
     sources: list[Source] = Field(default_factory=list)
     checksums: dict[str, str] = Field(default_factory=dict)

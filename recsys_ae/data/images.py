@@ -91,7 +91,7 @@ def _digits() -> Images:
 
 
 def _from_folder(card: ImageFolderCard, folder: Path) -> Images:
-    """PNG and JPEG files in the order of their paths; the folders that they lie in, if there are several, are their classes."""
+    """PNG and JPEG files in the order of their paths; or mixed, if they lie in several folders, which then are classes."""
     root = folder / card.folder
     paths = sorted(path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES)
     if not paths:
@@ -105,8 +105,11 @@ def _from_folder(card: ImageFolderCard, folder: Path) -> Images:
             raise DataError(f"{path} and {paths[0]} have different sizes or colours (channels x height x width: {sizes})")
         pixels[number] = image
     classes = sorted({path.parent for path in paths})
-    labels = np.array([classes.index(path.parent) for path in paths], np.int64) if len(classes) > 1 else None
-    return _every_fifth(_pixels(pixels, 255), labels, first.shape)
+    if len(classes) == 1:
+        return _every_fifth(_pixels(pixels, 255), None, first.shape)
+    labels = np.array([classes.index(path.parent) for path in paths], np.int64)
+    order = np.random.default_rng(0).permutation(len(paths))  # so that every part has images of every class
+    return _every_fifth(_pixels(pixels[order], 255), labels[order], first.shape)
 
 
 def _read_image(path: Path) -> NDArray[np.uint8]:
@@ -116,13 +119,18 @@ def _read_image(path: Path) -> NDArray[np.uint8]:
     try:
         with Image.open(path) as image:
             grey = image.mode in ("1", "L", "LA", "I;16")
-            pixels = np.asarray(image.convert("L" if grey else "RGB"))
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError, ValueError) as error:
+            if image.mode == "I;16":  # which Pillow would clip, not scale
+                pixels = (np.asarray(image) // 257).astype(np.uint8)
+            else:
+                pixels = np.asarray(image.convert("L" if grey else "RGB"))
+    except (OSError, UnidentifiedImageError, Image.DecompressionBombError, ValueError, SyntaxError) as error:
         raise DataError(f"{path} cannot be read as an image: {error}") from None
     return pixels[None] if grey else pixels.transpose(2, 0, 1)
 
 
 def _every_fifth(pixels: NDArray[np.float32], labels: NDArray[np.int64] | None, shape: tuple[int, int, int]) -> Images:
+    if len(pixels) < 5:
+        raise DataError(f"every fifth image is a test image, and there are only {len(pixels)}")
     test = np.arange(len(pixels)) % 5 == 4
     parts = (None, None) if labels is None else (labels[~test], labels[test])
     return Images(pixels[~test], parts[0], pixels[test], parts[1], shape)

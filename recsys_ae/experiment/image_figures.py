@@ -77,6 +77,8 @@ def _mapped(model: ImageModel, images: Images) -> tuple[Floats, NDArray[np.int64
     codes = model.encode(images.test[:MAPPED])
     if codes.shape[1] > BEFORE_MAPPING:
         codes = PCA(min(BEFORE_MAPPING, len(codes)), random_state=0).fit_transform(codes)
+    if len(codes) < 2:
+        codes = codes[:, :2]
     if codes.shape[1] > 2:
         codes = TSNE(perplexity=min(30, len(codes) / 4), init="pca", random_state=0).fit_transform(codes)
     points = np.pad(codes, ((0, 0), (0, 2 - codes.shape[1])))

@@ -42,7 +42,7 @@ def run_image_pipeline(
         return read_report(output / REPORT)
     images, valid, valid_labels = load_parts(pipeline)
     with open_output(output, declared, resume=resume) as folder:
-        facts = _facts(images, valid)
+        facts = _facts(images, valid, valid_labels)
         if folder.read_state("data") not in (None, facts["digests"]):
             raise DataError(f"the images have changed since the run in {output} was started; run anew in another --output")
         folder.write_state("data", facts["digests"])
@@ -158,13 +158,24 @@ class _Model:
             run.artifact(figures, "figures")
 
 
-def _facts(images: Images, valid: Floats) -> dict[str, Any]:
-    parts = {"train": images.train, "valid": valid, "test": images.test}
+def _facts(images: Images, valid: Floats, valid_labels: Labels | None) -> dict[str, Any]:
+    """Size and content hash (of pixels and classes) of each part, and the shape of an image."""
+    parts = {
+        "train": (images.train, images.train_labels),
+        "valid": (valid, valid_labels),
+        "test": (images.test, images.test_labels),
+    }
     return {
-        "sizes": {name: len(part) for name, part in parts.items()},
-        "digests": {name: blake2b(np.ascontiguousarray(part).data, digest_size=16).hexdigest() for name, part in parts.items()},
+        "sizes": {name: len(pixels) for name, (pixels, _) in parts.items()},
+        "digests": {name: _digest(*part) for name, part in parts.items()},
         "shape": list(images.shape),
     }
+
+
+def _digest(pixels: Floats, labels: Labels | None) -> str:
+    digest = blake2b(np.ascontiguousarray(pixels).data, digest_size=16)
+    digest.update(b"" if labels is None else np.ascontiguousarray(labels).data)
+    return digest.hexdigest()
 
 
 def _record_start(folder: OutputFolder, run: TrackedRun, pipeline: ImagePipeline, facts: dict[str, Any]) -> None:
@@ -204,12 +215,7 @@ def _report(pipeline: ImagePipeline, facts: dict[str, Any], results: dict[str, d
 
 
 def _compared(pair: tuple[str, str], metric: str, results: dict[str, dict[int, dict[str, Any]]]) -> dict[str, Any]:
-    """Two models over the same seeds.
-
-    Raises:
-        ConfigError: one of them has no value of the metric.
-    """
+    """Two models over the same seeds; `test` is None where one of them has no value of the metric."""
     values = [[run["metrics"][metric] for run in results[label].values()] for label in pair]
-    if None in (*values[0], *values[1]):
-        raise ConfigError(f"compare: {' or '.join(pair)} has no {metric}; the first metric must be one that both have")
-    return {"models": list(pair), "metric": metric, **asdict(paired_t_test(*values))}
+    known = None not in (*values[0], *values[1])
+    return {"models": list(pair), "metric": metric, "test": asdict(paired_t_test(*values)) if known else None}

@@ -126,5 +126,8 @@ def _model(entry: dict[str, Any], where: str) -> ImageModelSpec:
     params.pop("label", None)
     if not isinstance(name, str):
         raise ConfigError(f"{where}: key 'name' is missing")
-    model = build_image_model(name, params, where)
+    try:
+        model = build_image_model(name, params, where)
+    except ConfigError as error:  # of parameters that do not go together, a model does not know where they were written
+        raise error if str(error).startswith(where) else ConfigError(f"{where}: {error}") from None
     return ImageModelSpec(name=name, label=label_of(entry), params=parameters(model))

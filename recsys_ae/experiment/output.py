@@ -81,7 +81,7 @@ def open_output(path: Path, pipeline: str, *, resume: bool) -> Iterator[OutputFo
 
 def _remove_litter(path: Path) -> None:
     """Remove drafts of an earlier process that did not live to do it."""
-    for draft in [*path.glob(".*.draft"), *path.glob("models/.*.draft"), *path.glob(".work/.*.draft")]:
+    for draft in [draft for folder in (".", "models", "figures", ".work") for draft in path.glob(f"{folder}/.*.draft")]:
         if draft.is_dir():
             shutil.rmtree(draft)
         else:

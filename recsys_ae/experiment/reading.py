@@ -78,7 +78,8 @@ def dataset_of(declared: str | dict[str, Any], folder: Path, where: str) -> tupl
     """The card, its folder, and a reference to it that is valid in any folder."""
     if isinstance(declared, dict):
         card = checked(Card, declared, f"{where}: dataset")
-        where_it_is = {"folder": str((folder / (card.folder or "")).absolute())} if card.kind == "ratings" else {}
+        has_files = hasattr(card, "folder")
+        where_it_is = {"folder": str((folder / (card.folder or "")).absolute())} if has_files else {}
         return card, folder.absolute(), {**declared, **where_it_is}
     card, card_folder = read_card(declared, folder)
     path = (folder / declared).resolve()

@@ -79,8 +79,9 @@ class ImageModel(ABC):
         """
 
     def encode(self, images: Floats) -> Floats:
-        """[n, D] -> codes [n, H]."""
+        """[n, D] -> codes [n, H]; `DataError` if it is not a float32 array of that width."""
         network = fitted_images(self).network
+        check_rows(images, n_pixels(fitted_images(self).shape))
         return in_batches(lambda batch: self._code(network, batch), images)
 
     def decode(self, codes: Floats) -> Floats:
@@ -131,8 +132,9 @@ def checked_shape(images: Floats, shape: Shape | None) -> Shape:
     Raises:
         DataError: they are not float32 [n, D], not between 0 and 1, or not of that shape.
     """
-    if images.ndim != 2 or images.dtype != np.float32 or not len(images):
-        raise DataError(f"images must be a float32 array [n, pixels], got {images.dtype} {list(images.shape)}")
+    check_rows(images)
+    if not len(images):
+        raise DataError("there are no images")
     if not (images.min() >= 0 and images.max() <= 1):
         raise DataError(f"pixels must be between 0 and 1, got {images.min()} to {images.max()}")
     pixels = images.shape[1]
@@ -143,6 +145,12 @@ def checked_shape(images: Floats, shape: Shape | None) -> Shape:
         sides = " x ".join(map(str, shape))
         raise DataError(f"images of {pixels} pixels are not {sides} (channels x height x width); give shape=")
     return shape
+
+
+def check_rows(images: Floats, pixels: int | None = None) -> None:
+    """Raise `DataError` if images are not float32 [n, D], D being `pixels` if that is given."""
+    if images.ndim != 2 or images.dtype != np.float32 or pixels not in (None, images.shape[1]):
+        raise DataError(f"images must be a float32 array [n, {pixels or 'pixels'}], got {images.dtype} {list(images.shape)}")
 
 
 @torch.no_grad()

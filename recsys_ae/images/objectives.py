@@ -29,8 +29,9 @@ class Penalty:
 
     Attributes:
         weight_decay: factor on half the sum of the squared weights, biases apart.
-        sparsity, target, strength: `kl`: strength times the divergence of the units' mean activations over the batch from
-            `target`; `l1`: strength times the sum of an image's absolute activations.
+        sparsity, target, strength: `kl`: strength times the divergence of the units' mean activations over the batch (over each
+            part of 2048 rows, if the batch is all of them) from `target`; `l1`: strength times the sum of an image's absolute
+            activations.
     """
 
     weight_decay: float = 0.0

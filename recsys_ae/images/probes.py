@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy.linalg import subspace_angles
 from sklearn.decomposition import PCA
@@ -57,12 +58,17 @@ def strongest_inputs(codes: Floats, units: NDArray[np.int64], n: int) -> NDArray
 def angle_to_components(model: ImageModel, images: Floats) -> float | None:
     """The largest angle, in degrees, between what a linear decoder spans and as many principal components of the images.
 
-    None for a decoder that is not one layer without an activation.
+    None for a decoder that is not one layer without an activation, or spans more directions than the images have.
     """
     inner = body(model)
     if inner is None or len(inner.decoder_biases) or isinstance(fitted_images(model).network, VariationalAutoencoder):
         return None
+    some = torch.linspace(-2, 2, 5)
+    if not torch.equal(model._pixels(inner._output_activation(some)), some):
+        return None
     spanned = _array(inner.input_weight if inner.tied else inner.output_weight)
+    if spanned.shape[1] > min(images.shape):
+        return None
     axes = PCA(spanned.shape[1], svd_solver="covariance_eigh").fit(images).components_
     return float(np.rad2deg(subspace_angles(spanned.astype(np.float64), axes.T.astype(np.float64)).max()))
 

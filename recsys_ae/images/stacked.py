@@ -34,7 +34,10 @@ Noises = Annotated[tuple[Annotated[float, Field(ge=0)], ...], BeforeValidator(as
 
 
 class Classifier(nn.Module):
-    """The encoder of an autoencoder, and a linear map from its code to the logits of classes. The decoder stays as it is."""
+    """The encoder of an autoencoder, and a linear map from its code to the logits of classes.
+
+    The decoder stays as it is, except for weights that it shares with the encoder.
+    """
 
     def __init__(self, body: Autoencoder, classes: int) -> None:
         super().__init__()
@@ -90,6 +93,8 @@ class StackedAutoencoder(DenseAutoencoder):
     def __post_init__(self) -> None:
         super().__post_init__()
         OPTIMISERS.check(self.layer_optimiser)
+        if self.sparsity == "kl" and self.activation != "sigmoid" and len(as_sizes(self.hidden)) > 1:
+            raise ConfigError("sparsity: kl needs a code between 0 and 1 in every layer, so their activation must be sigmoid")
         if len(self.layer_noise) > len(as_sizes(self.hidden)):
             raise ConfigError(f"layer_noise has {len(self.layer_noise)} numbers for {len(as_sizes(self.hidden))} layers")
         for noise in (*self.layer_noise, self.noise):
@@ -108,6 +113,8 @@ class StackedAutoencoder(DenseAutoencoder):
         callbacks: Sequence[Callback] = (),
     ) -> Self:
         shape = checked_shape(images, shape)
+        if valid is not None and len(valid):
+            checked_shape(valid, shape)
         generator = Generator().manual_seed(seed)
         body = self._network(shape, generator)
         assert isinstance(body, Autoencoder)
@@ -129,7 +136,7 @@ class StackedAutoencoder(DenseAutoencoder):
         elif self.fine_tune == "classes":
             known = self._labelled(rows, labels, seed)
             watched_too = None if watched is None or valid_labels is None else Labelled(watched, torch.from_numpy(valid_labels))
-            classes = int(known.labels.max()) + 1
+            classes = 1 + max(int(one.max()) for one in (labels, valid_labels) if one is not None and len(one))
             network = classifier = Classifier(body, classes)
             objective = Classification(self._tune_corruption(), Penalty(self.tune_decay))
             if self.layer_epochs:  # on random layers a softmax layer learned alone would only be a worse beginning
@@ -188,6 +195,9 @@ class StackedAutoencoder(DenseAutoencoder):
         )
         noise = self.layer_noise[number] if number < len(self.layer_noise) else self.noise
         return layer, Reconstruction(LOSSES.get(loss), make_corruption(self.corruption, noise), self._penalty())
+
+    def _corruption(self) -> Corruption | None:
+        return make_corruption(self.corruption, self.layer_noise[0] if self.layer_noise else self.noise)
 
     def _tune_corruption(self) -> Corruption | None:
         return make_corruption(self.tune_corruption, self.tune_noise)

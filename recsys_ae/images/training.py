@@ -60,6 +60,8 @@ class TrainedModel(ImageModel):
         callbacks: Sequence[Callback] = (),
     ) -> Self:
         shape = checked_shape(images, shape)
+        if valid is not None and len(valid):
+            checked_shape(valid, shape)
         network = self._network(shape, Generator().manual_seed(seed))
         watched = None if valid is None or not len(valid) else torch.from_numpy(valid)
         history = self._train(network, self._objective(), torch.from_numpy(images), watched, seed=seed, callbacks=callbacks)

@@ -15,7 +15,7 @@ from recsys_ae.core.trainer import Alternating, Batch, Turn, parts_of
 from recsys_ae.core.variational import sample
 from recsys_ae.models.neural import NeuralRanker, hide
 
-BATCH_ROWS = 1024  # encoded together
+BATCH_ROWS = 256  # encoded together
 LAYERS = 5
 EPSILON = 0.1  # of the normalisation of layers
 SHARES = (3 / 20, 3 / 4, 1 / 10)  # of the standard normal, the earlier posterior and the wide normal distribution in the prior
@@ -140,10 +140,13 @@ def normal_log_density(x: Tensor, mean: Tensor, log_variance: Tensor) -> Tensor:
 
 def composite_log_density(code: Tensor, mean: Tensor, log_variance: Tensor) -> Tensor:
     """Of each entry under the prior: a standard normal, an earlier posterior and a wide normal distribution, in `SHARES`."""
-    zero = torch.zeros_like(code)
-    parts = [(zero, zero), (mean, log_variance), (zero, zero + WIDE_LOG_VARIANCE)]
-    densities = [math.log(share) + normal_log_density(code, *part) for share, part in zip(SHARES, parts, strict=True)]
-    return torch.stack(densities).logsumexp(0)
+    square, constant = code.square(), math.log(2 * math.pi)
+    densities = [
+        -(square + constant) / 2,
+        normal_log_density(code, mean, log_variance),
+        -(square * math.exp(-WIDE_LOG_VARIANCE) + constant + WIDE_LOG_VARIANCE) / 2,
+    ]
+    return torch.stack([density + math.log(share) for density, share in zip(densities, SHARES, strict=True)]).logsumexp(0)
 
 
 @dataclass

@@ -60,10 +60,14 @@ def headline(report: dict[str, Any]) -> str:
 def conclusions(report: dict[str, Any], folder: Path) -> list[str]:
     """What follows from the results, and where they are."""
     lines = []
-    for test in report.get("comparisons", []):
-        first, second = test["models"]
-        difference = f"{first} - {second} = {test['difference']:+.4f}"
-        lines.append(f"{test['metric']}: {difference} (paired t-test over {test['n']} seeds: p = {test['p_value']:.2g})")
+    for comparison in report.get("comparisons", []):
+        (first, second), test = comparison["models"], comparison["test"]
+        found = (
+            f"= {test['difference']:+.4f} (paired t-test over {test['n']} seeds: p = {test['p_value']:.2g})"
+            if test
+            else "has no value"
+        )
+        lines.append(f"{comparison['metric']}: {first} - {second} {found}")
     if best := report.get("best"):
         lines.append(f"best by {best['metric']} on {best['part']} data: {best['model'] or 'none, no model has a value'}")
     lines.append(f"results: {folder}")

@@ -155,13 +155,18 @@ def test_all_shades_of_16_bits_are_between_black_and_white(tmp_path):
     np.testing.assert_allclose(images.test[0], np.linspace(0, 1, 256), atol=0.01)
 
 
-def test_folders_are_classes(tmp_path):
+def test_folders_are_classes_and_mixed(tmp_path):
+    shades = {"one/new": 0, "one/old": 100, "seven": 200}  # in the order of their paths
     for folder, n in (("seven", 4), ("one/old", 3), ("one/new", 3)):
         for number in range(n):
-            put(tmp_path, f"{folder}/{number}.png", pictures(1, 3, 5)[0])
-    images = load_images(CARD, tmp_path)
-    assert images.train_labels.tolist() == [0, 0, 0, 1, 1, 2, 2, 2]
-    assert images.test_labels.tolist() == [1, 2]
+            put(tmp_path, f"{folder}/{number}.png", np.full((3, 5), shades[folder], np.uint8))
+    images, again = load_images(CARD, tmp_path), load_images(CARD, tmp_path)
+    labels = np.concatenate([images.train_labels, images.test_labels])
+    assert sorted(labels) == [0, 0, 0, 1, 1, 1, 2, 2, 2, 2]
+    assert labels.tolist() != sorted(labels)
+    seen = np.round(np.concatenate([images.train, images.test])[:, 0] * 255)
+    assert seen.tolist() == [100 * label for label in labels]
+    np.testing.assert_array_equal(images.train, again.train)
     assert images.train_labels.dtype == images.test_labels.dtype == np.int64
 
 

@@ -25,6 +25,7 @@ from recsys_ae.experiment.read import read_pipeline
 from recsys_ae.images.dense import DenseAutoencoder
 from recsys_ae.images.metrics import Judged, error, mse
 from recsys_ae.images.storage import load_image_model
+from recsys_ae.reporting.report import conclusions
 from recsys_ae.tracking import NullTracker
 
 # Codes of two numbers, which can be drawn as points at once.
@@ -139,9 +140,7 @@ def test_several_seeds_are_compared(folder):
     assert comparison == {
         "models": ["narrow", "wide"],
         "metric": "mse",
-        "difference": expected.difference,
-        "p_value": expected.p_value,
-        "n": 3,
+        "test": {"difference": expected.difference, "p_value": expected.p_value, "n": 3},
     }
     assert files("out/models") == {f"{label}-seed-{seed}" for label in values for seed in (3, 0, 5)}
     assert files("out/figures") == {"narrow", "wide"}
@@ -164,8 +163,9 @@ def test_the_comparison_is_printed(folder, capsys, monkeypatch):
 
 def test_a_metric_that_one_model_has_not_cannot_be_compared(folder):
     models = [{"name": "pca", "components": size, "label": f"pca-{size}"} for size in (1, 2)]
-    with pytest.raises(ConfigError, match="compare: pca-1 or pca-2 has no error; the first metric must be one that both have"):
-        run(models=models, seed=[0, 1], compare=[["pca-1", "pca-2"]], metrics=["error", "mse"])
+    report = run(models=models, seed=[0, 1], compare=[["pca-1", "pca-2"]], metrics=["error", "mse"])
+    assert report["comparisons"] == [{"models": ["pca-1", "pca-2"], "metric": "error", "test": None}]
+    assert "error: pca-1 - pca-2 has no value" in conclusions(report, Path("out"))
 
 
 def test_a_map_of_codes_with_more_than_two_numbers(folder):

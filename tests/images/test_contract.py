@@ -205,7 +205,7 @@ WRONG = {
     "double precision": (lambda images: images.astype(np.float64), "must be a float32 array"),
     "bytes": (lambda images: (images * 16).astype(np.uint8), "must be a float32 array"),
     "a single image": (lambda images: images[0], "must be a float32 array"),
-    "no image": (lambda images: images[:0], "must be a float32 array"),
+    "no image": (lambda images: images[:0], "there are no images"),
     "too bright": (lambda images: images * 1.01, "between 0 and 1, got 0.0 to 1.00999"),
     "negative": (lambda images: images - 0.5, "between 0 and 1, got -0.5"),
     "not a number": (lambda images: np.where(images == 1, np.float32(np.nan), images), "between 0 and 1, got nan"),
