@@ -141,7 +141,7 @@ class StackedAutoencoder(DenseAutoencoder):
             objective = Classification(self._tune_corruption(), Penalty(self.tune_decay))
             if self.layer_epochs:  # on random layers a softmax layer learned alone would only be a worse beginning
                 code = Labelled(by_parts(body.encode, known.x), known.labels)
-                head = {"optimiser": "lbfgs", "learning_rate": 1.0, "epochs": HEAD_EPOCHS, "decay": 1.0}
+                head = {"optimiser": "lbfgs", "learning_rate": 1.0, "epochs": HEAD_EPOCHS, "precision": "float32"}
                 train("head", classifier.head, Classification(penalties=objective.penalties), code, None, **head)
             before = deepcopy(network)
             train("tuning", network, objective, known, watched_too)

@@ -93,6 +93,7 @@ class ELSA(NeuralRanker):
 
     Source: Vancura et al. 2022 (ELSA), whose loss is that of whole rows, both brought to length 1, which is 2 - 2 cosine. It
     is computed here without ever writing out a row, see `Cosine`; negative scores are kept, as in their equations.
+    Deviates by default: a share of the inputs is hidden in training, and users do not all count the same.
 
     Attributes:
         factors: K.
