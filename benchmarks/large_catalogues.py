@@ -31,7 +31,7 @@ from recsys_ae.evaluation.evaluator import evaluate
 from recsys_ae.interactions import IdMap, Interactions, Split, ones
 from recsys_ae.models import MODELS
 
-PARAMS: dict[str, dict[str, Any]] = {"cdae": {"hidden": 64, "epochs": 3}, "elsa": {"factors": 64, "epochs": 3}}
+PARAMS: dict[str, dict[str, Any]] = {"cdae": {"epochs": 10}, "elsa": {"epochs": 5}}
 USERS, ITEMS, INTERACTIONS = 100_000, 200_000, 2_000_000
 EASE_ITEMS, EASE_PER_ITEM = 41_000, 5_000_000 / 41_000
 CLUSTER, LIKED, IN_CLUSTER = 100, 3, 2 / 3

@@ -99,6 +99,12 @@ class SparseRows:
         return block
 
 
+def one_hot(columns: Tensor, width: int) -> SparseRows:
+    """For each of `columns` (int64 [B]), a row of that number with a 1 there; times a weight [D, H], these are its rows."""
+    starts = torch.arange(len(columns) + 1, device=columns.device)
+    return SparseRows(columns, starts, columns, torch.ones(len(columns), device=columns.device), width)
+
+
 def with_negatives(rows: SparseRows, ratio: int, generator: Generator) -> tuple[SparseRows, Tensor]:
     """The entries of `rows`, and for each of them `ratio` columns drawn from all with equal chances.
 

@@ -9,7 +9,7 @@ from torch import Generator, Tensor, nn
 
 from recsys_ae.core.autoencoder import ACTIVATIONS
 from recsys_ae.core.losses import LossSum, cross_entropy, squared_error
-from recsys_ae.core.sparse import SparseRows, entry_l2, wide_input, wide_output, with_negatives
+from recsys_ae.core.sparse import SparseRows, entry_l2, one_hot, wide_input, wide_output, with_negatives
 from recsys_ae.core.trainer import Alternating, Batch, Turn
 from recsys_ae.models.neural import NeuralRanker, hide
 
@@ -42,7 +42,7 @@ class Network(nn.Module):
         return wide_input(x, self.input_weight, self.input_bias)
 
     def encode(self, x: SparseRows, users: SparseRows | None = None) -> Tensor:
-        """The hidden layer [B, H]; `users` are the rows of `one_user_each`, if all are known and gradients are wanted."""
+        """The hidden layer [B, H]; `users` has a 1 at each row's number, [B, N], if all are known and gradients are wanted."""
         projected = self.projected(x)
         if users is not None:
             nodes = wide_input(users, self.user_weight, torch.zeros_like(self.input_bias))
@@ -57,11 +57,6 @@ class Network(nn.Module):
 
     def wide_weights(self) -> list[nn.Parameter]:
         return [self.input_weight, self.output_weight, self.user_weight]
-
-
-def one_user_each(numbers: Tensor, n_users: int) -> SparseRows:
-    """Rows [B, N] with a 1 at the user's number."""
-    return SparseRows(numbers, torch.arange(len(numbers) + 1), numbers, torch.ones(len(numbers)), n_users)
 
 
 @torch.no_grad()
@@ -91,7 +86,7 @@ class SampledOutputs:
         assert isinstance(module, Network)
         assert isinstance(batch, SparseRows)
         at, weights = with_negatives(batch, self.negatives, generator)
-        shown, users = hide(batch, self.dropout, generator), one_user_each(batch.rows, len(module.user_weight))
+        shown, users = hide(batch, self.dropout, generator), one_hot(batch.rows, len(module.user_weight))
         outputs = wide_output(module.encode(shown, users), module.output_weight, module.output_bias, at)
         found = LOSSES[self.loss_name](outputs, at.values, weights)
         if self.l2:

@@ -1,5 +1,6 @@
 """ELSA: the linear item-item autoencoder of low rank, trained by gradient."""
 
+import math
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
@@ -11,23 +12,29 @@ from torch.nn import functional
 
 from recsys_ae.core.corruption import Masking
 from recsys_ae.core.losses import LossSum
-from recsys_ae.core.sparse import SparseRows, wide_input
+from recsys_ae.core.sparse import SparseRows, one_hot, wide_input
 from recsys_ae.core.trainer import Batch
 from recsys_ae.interactions import Interactions, Rows
 from recsys_ae.models.base import Fitted, Floats
 from recsys_ae.models.neural import NeuralRanker
+from recsys_ae.models.training import column_counts
 
 
 class Network(nn.Module):
-    """x -> x A A^T - x, where the rows of A [D, K] have length 1, so that the diagonal of A A^T - I is 0."""
+    """x -> x (A A^T - diag(A A^T)), where the rows of A [D, K] have length 1, or 0 for an item that nothing is known about."""
 
     def __init__(self, width: int, factors: int, generator: Generator | None) -> None:
         super().__init__()
-        self.input_weight = nn.Parameter(torch.randn(width, factors, generator=generator) * (2 / (width + factors)) ** 0.5)
+        self.input_weight = nn.Parameter(torch.randn(width, factors, generator=generator) / factors**0.5)
 
     def directions(self) -> Tensor:
         """A"""
         return functional.normalize(self.input_weight, dim=1)
+
+    def directions_of(self, items: Tensor) -> Tensor:
+        """The rows of A for `items` (int64 [T]), whose gradients touch no other rows."""
+        rows = _times(one_hot(items, len(self.input_weight)), self.input_weight)
+        return functional.normalize(rows, dim=1)
 
     def encode(self, x: SparseRows) -> Tensor:
         """x A [B, K]"""
@@ -37,59 +44,86 @@ class Network(nn.Module):
         """Scores [B, D]."""
         directions = self.directions()
         scores = _times(x, directions) @ directions.T
-        scores[x.row_of_entry(), x.columns] -= x.values
+        scores[x.row_of_entry(), x.columns] -= x.values * directions.square().sum(1)[x.columns]
         return scores
+
+    def wide_weights(self) -> list[nn.Parameter]:
+        return [self.input_weight]
 
 
 @dataclass(frozen=True)
 class Cosine:
     """1 - the cosine between each row x and its reconstruction y from some of its entries s, over all D columns.
 
-    Neither takes a row of D numbers: with z = s A and G = A^T A [K, K], y = z A^T - s has |y|^2 = z G z^T - 2 |z|^2 + |s|^2 and
-    x y^T = (x A) z^T - x s^T, so that a batch costs O(nnz K + D K^2).
+    Of the D columns only the T with an entry in the batch are looked at. Those of x itself count once. Any other is met in
+    this batch with a chance, that of some other row of the batch having it, by which its part of |y|^2 is divided: so
+    |y|^2 is right on average over batches, and exact where the batch is all rows. A batch of B rows costs O(B T K).
 
-    A row with n entries counts n^exponent / `unit` times.
+    Attributes:
+        dropout: share of x that s lacks.
+        counts: float32 [D], how many of the `n_rows` training rows have each column.
+        exponent, unit: a row with n entries counts n^exponent / unit times.
     """
 
     dropout: float
+    counts: Tensor
+    n_rows: int
     exponent: float = 0.0
     unit: float = 1.0
 
     def loss(self, module: nn.Module, batch: Batch, generator: Generator) -> LossSum:
         assert isinstance(module, Network)
         assert isinstance(batch, SparseRows)
-        directions = module.directions()
         batch = batch.with_values(torch.ones_like(batch.values))
         shown = Masking(self.dropout, rescale=False)(batch, generator) if self.dropout else batch
         assert isinstance(shown, SparseRows)
-        z = _times(shown, directions)
-        whole = z if shown is batch else _times(batch, directions)
-        size, size_shown = batch.lengths, _row_sums(shown)
-        squared_length = ((z @ (directions.T @ directions)) * z).sum(1) - 2 * z.square().sum(1) + size_shown
-        product = (whole * z).sum(1) - size_shown
-        cosine = product / (size * squared_length.clamp(min=1e-6)).sqrt()
-        counts = size**self.exponent / self.unit
+        product, squared_length = self.of_reconstructions(module, shown)
+        cosine = product / (batch.lengths * squared_length.clamp(min=1e-6)).sqrt()
+        counts = batch.lengths**self.exponent / self.unit
         return LossSum((counts * (1 - cosine)).sum(), counts.sum())
+
+    def of_reconstructions(self, module: Network, shown: SparseRows) -> tuple[Tensor, Tensor]:
+        """x y^T and |y|^2, [B] each; the pattern of `shown` is x, its values are s."""
+        items, columns = torch.unique(shown.columns, return_inverse=True)
+        row = shown.row_of_entry()
+        s = SparseRows(shown.rows, shown.indptr, columns, shown.values, len(items))
+        directions = module.directions_of(items)
+        products = (_times(s, directions) @ directions.T).float()
+        own = products[row, columns] - s.values
+        others = products.index_put((row, columns), own.new_zeros(()))
+        times = 1 / chance_of_others(self.counts[items], len(s), self.n_rows).clamp(min=1e-9)  # a row alone meets no others
+        sums = torch.zeros(len(s), 2, device=own.device).index_add(0, row, torch.stack([own, own.square()], 1))
+        return sums[:, 0], sums[:, 1] + (others.square() * times).sum(1)
 
     def penalty(self, module: nn.Module, batch: Batch) -> Tensor:
         return torch.zeros(())
+
+
+def chance_of_others(counts: Tensor, batch: int, n_rows: int) -> Tensor:
+    """float32 [T]: the chance that in a batch with one row that lacks a column, some of its other rows have it.
+
+    Args:
+        counts: float32 [T], how many of all `n_rows` rows have the column.
+    """
+    lacking, others = n_rows - 1 - counts.double(), min(batch, n_rows) - 1
+    # Of all choices of the others, the share that lacks the column: C(lacking, others) / C(n_rows - 1, others).
+    within = lacking >= others
+    lacking = torch.where(within, lacking, others)
+    log_share = torch.lgamma(lacking + 1) - torch.lgamma(lacking - others + 1)
+    log_share -= math.lgamma(n_rows) - math.lgamma(n_rows - others)
+    return torch.where(within, 1 - log_share.exp(), 1.0).float()
 
 
 def _times(x: SparseRows, matrix: Tensor) -> Tensor:
     return wide_input(x, matrix, matrix.new_zeros(matrix.shape[1]))
 
 
-def _row_sums(x: SparseRows) -> Tensor:
-    """float32 [B]"""
-    return x.values.new_zeros(len(x)).index_add_(0, x.row_of_entry(), x.values)
-
-
 @dataclass
 class ELSA(NeuralRanker):
     """Scores are x (A A^T - I), x [M] being 1 where the user interacted with an item, and A [M, K] having rows of length 1.
 
-    A linear autoencoder like `ease`, in memory for M K numbers instead of M^2 and in time that grows with the interactions.
-    Works for any user; values of interactions do not matter; an item without interactions has scores near 0.
+    A linear autoencoder like `ease`, in memory for M K numbers instead of M^2, in which a batch touches its own items only.
+    Works for any user; values of interactions do not matter; an item that was never interacted with has score 0.
 
     Source: Vancura et al. 2022 (ELSA), whose loss is that of whole rows, both brought to length 1, which is 2 - 2 cosine. It
     is computed here without ever writing out a row, see `Cosine`; negative scores are kept, as in their equations.
@@ -106,24 +140,30 @@ class ELSA(NeuralRanker):
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.3
     user_exponent: float = 0.5
     epochs: Annotated[int, Field(ge=1)] = 30
-    batch_size: Annotated[int, Field(ge=1)] = 128
-    learning_rate: Annotated[float, Field(gt=0)] = 5e-3
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-2
     decay: Annotated[float, Field(gt=0, le=1)] = 0.95
     item_vectors_at: ClassVar[str] = "module.input_weight"
 
     def item_weights(self, rows: Rows) -> Floats:
         vectors = self.item_vectors()
-        directions = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+        lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+        directions = vectors / np.maximum(lengths, 1e-12)
         weights = directions[rows] @ directions.T
-        weights[np.arange(len(rows)), rows] -= 1
+        weights[np.arange(len(rows)), rows] = 0
         return weights
 
     def _network(self, n_items: int, n_users: int, generator: Generator | None) -> Network:
         return Network(n_items, self.factors, generator)
 
+    def _new_network(self, train: Interactions, generator: Generator) -> nn.Module:
+        network = self._network(train.n_items, train.n_users, generator)
+        with torch.no_grad():  # a direction at random would recommend these at random
+            network.input_weight[torch.from_numpy(np.diff(train.matrix.tocsc().indptr) == 0)] = 0
+        return network
+
     def _objective(self, network: nn.Module, rows: SparseRows) -> Cosine:
         unit = float((rows.lengths.float() ** self.user_exponent).mean())
-        return Cosine(self.dropout, self.user_exponent, unit)
+        return Cosine(self.dropout, column_counts(rows), len(rows), self.user_exponent, unit)
 
     def _rows(self, fitted: Fitted, history: Interactions, rows: Rows) -> SparseRows:
         """With 1 for each item: a length of 1 would change no order, but scores would not be sums over the history."""

@@ -48,6 +48,10 @@ class NeuralRanker(ABC):
     def _network(self, n_items: int, n_users: int, generator: Generator | None) -> nn.Module:
         """A module with `forward(rows)` -> scores [B, n_items] and `encode(rows)`."""
 
+    def _new_network(self, train: Interactions, generator: Generator) -> nn.Module:
+        """As it is before it has seen anything of the values of `train`."""
+        return self._network(train.n_items, train.n_users, generator)
+
     @abstractmethod
     def _objective(self, network: nn.Module, rows: SparseRows) -> AnyObjective:
         """What is minimised over these rows, which are as `unit_rows` makes them."""
@@ -71,7 +75,7 @@ class NeuralRanker(ABC):
         callbacks: Sequence[Callback] = (),
         start: Recommender | None = None,
     ) -> Self:
-        network = self._network(train.n_items, train.n_users, Generator().manual_seed(seed))
+        network = self._new_network(train, Generator().manual_seed(seed))
         if (before := started_from(self, start)) is not None:
             start_from(network, before.arrays, train.items, before.items, train.users, before.users)
         known = {"trained_users": np.diff(train.matrix.indptr) > 0} if self.of_users else {}

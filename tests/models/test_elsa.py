@@ -1,23 +1,27 @@
 """ELSA against its definition written densely."""
 
+import itertools
+
 import numpy as np
 import pytest
+import scipy.stats
 import torch
-from builders import clicks, random_interactions
+from builders import clicks, from_dense, random_interactions
 from torch.nn import functional
 
 from recsys_ae import build_model
 from recsys_ae.core.corruption import Masking
 from recsys_ae.interactions import ones
-from recsys_ae.models.elsa import Cosine, Network
-from recsys_ae.models.training import observed_rows
+from recsys_ae.models.elsa import Cosine, Network, chance_of_others
+from recsys_ae.models.training import column_counts, observed_rows
 
 
 @pytest.mark.parametrize(("dropout", "exponent"), [(0.0, 0.0), (0.4, 0.0), (0.0, 0.5)])
 def test_loss_and_gradient_are_those_of_whole_rows(dropout, exponent):
     rows = observed_rows(ones(random_interactions().matrix))
     network = Network(25, 6, torch.Generator().manual_seed(0))
-    found = Cosine(dropout, exponent, unit=2.0).loss(network, rows, torch.Generator().manual_seed(3))
+    objective = Cosine(dropout, column_counts(rows), len(rows), exponent, unit=2.0)
+    found = objective.loss(network, rows, torch.Generator().manual_seed(3))
     found.total.backward()
     gradient, network.input_weight.grad = network.input_weight.grad, None
 
@@ -30,6 +34,45 @@ def test_loss_and_gradient_are_those_of_whole_rows(dropout, exponent):
     torch.testing.assert_close(found.total, expected)
     torch.testing.assert_close(gradient, network.input_weight.grad, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(found.count, counts.sum())
+
+
+def test_chance_of_others_is_hypergeometric():
+    counts = torch.arange(12.0)
+    for batch in (1, 4, 12):
+        lacked = scipy.stats.hypergeom(11, 11 - counts.numpy(), min(batch, 12) - 1).pmf(batch - 1)
+        np.testing.assert_allclose(chance_of_others(counts, batch, 12), 1 - lacked, rtol=1e-5, atol=1e-7)
+
+
+def test_lengths_of_reconstructions_are_right_on_average_over_batches():
+    rows = observed_rows(ones(random_interactions(n_users=9).matrix))
+    network = Network(25, 6, torch.Generator().manual_seed(0))
+    objective = Cosine(0.0, column_counts(rows), len(rows))
+    with_first = [torch.tensor([0, *others]) for others in itertools.combinations(range(1, 9), 3)]
+    with torch.no_grad():
+        found = [torch.stack(objective.of_reconstructions(network, rows.take(batch)))[:, 0] for batch in with_first]
+        y = network(rows)[0]
+    products, lengths = torch.stack(found).T
+    assert lengths.std() > 0.01 * lengths.mean()
+    torch.testing.assert_close(lengths.mean(), y.square().sum())
+    torch.testing.assert_close(products, (rows.dense()[0] @ y).expand(len(products)))
+
+
+def test_a_batch_moves_the_vectors_of_its_items_only_and_an_item_without_interactions_scores_zero():
+    data = from_dense(np.eye(5, 9, dtype=np.float32), np.eye(5, 9) + np.eye(5, 9, 1) > 0)
+    one = {"factors": 3, "epochs": 1, "batch_size": 5, "dropout": 0.0}
+    all_users = build_model("elsa", one).fit(data)
+    start = build_model("elsa", one | {"learning_rate": 1e-12}).fit(data).item_vectors()
+    np.testing.assert_array_equal((all_users.item_vectors() != start).any(axis=1), [True] * 6 + [False] * 3)
+    np.testing.assert_array_equal(all_users.scores(data, np.arange(5))[:, 6:], 0)
+    np.testing.assert_array_equal(all_users.item_weights(np.array([7])), 0)
+    again = build_model("elsa", one).fit(data.where(data.user_rows() < 2), start=all_users)
+    kept = (again.item_vectors() == all_users.item_vectors()).all(axis=1)
+    np.testing.assert_array_equal(kept, [False] * 3 + [True] * 6)
+
+
+def test_a_row_alone_in_its_batch_is_looked_at_in_its_own_columns():
+    model = build_model("elsa", {"factors": 3, "epochs": 2, "batch_size": 1}).fit(clicks())
+    assert np.isfinite(model.item_vectors()).all()
 
 
 def test_scores_are_those_of_the_weights_and_an_item_adds_nothing_to_itself():
