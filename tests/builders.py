@@ -90,7 +90,7 @@ SMALL = {
     "multdae": {"hidden": [4], "epochs": 60, "batch_size": 4, "learning_rate": 0.01, "dropout": 0.2, "l2": 0.0},
     "recvae": {"hidden": 8, "latent": 2, "epochs": 60, "batch_size": 4, "learning_rate": 0.01, "dropout": 0.2, "gamma": 0.001},
     "cdae": {"hidden": 2, "epochs": 60, "batch_size": 4, "learning_rate": 0.03, "dropout": 0.2, "negatives": 3, "l2": 0.01},
-    "elsa": {"factors": 2, "epochs": 60, "batch_size": 4, "learning_rate": 0.05, "dropout": 0.0},
+    "elsa": {"factors": 3, "epochs": 60, "batch_size": 4, "learning_rate": 0.05, "dropout": 0.0},
     "ease": {"l2": 1.0},
     "sparse_ease": {"l2": 1.0, "neighbours": 4},
     "als": {"factors": 2, "l2": 0.1},
