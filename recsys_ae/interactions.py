@@ -249,13 +249,10 @@ class Interactions:
         if times is not None and not new.all():
             order = np.lexsort((times, keys))  # within equal pairs, the latest last
         del keys, ordered
-        first = np.flatnonzero(new)
-        last = np.r_[first[1:], len(new)][: len(first)] - 1
-        kept = order[last]
+        kept, data = _merge(order, ratings, new, duplicates)
         small = max(len(new), len(items)) < np.iinfo(np.int32).max
         index_type = np.int32 if small else np.int64
         indptr = np.r_[0, np.cumsum(np.bincount(user_rows[kept], minlength=len(users)))].astype(index_type)
-        data = _merge(ratings[order], first, last, duplicates)
         matrix = csr_array((data, item_rows[kept].astype(index_type), indptr), shape=(len(users), len(items)))
         return cls(matrix, users, items, None if times is None else times[kept], scale)
 
@@ -454,11 +451,19 @@ def _times(column: pd.Series, name: str) -> NDArray[np.int64]:
     return column.to_numpy(np.int64)
 
 
-def _merge(ratings: NDArray[np.float32], first: Rows, last: Rows, how: Duplicates) -> NDArray[np.float32]:
-    """One rating per group of equal keys; groups are `ratings[first[g] : last[g] + 1]`."""
-    if how in ("error", "last") or len(first) == len(ratings):
-        return ratings[last]
+def _merge(
+    order: Rows, ratings: NDArray[np.float32], new: NDArray[np.bool_], how: Duplicates
+) -> tuple[Rows, NDArray[np.float32]]:
+    """For each pair the last of its events, and one rating; events come in `order`, and at `new` begins another pair."""
+    ordered = ratings[order]
+    if new.all():
+        return order, ordered
+    first = np.flatnonzero(new)
+    last = np.r_[first[1:], len(new)] - 1
+    kept = order[last]
+    if how in ("error", "last"):
+        return kept, ordered[last]
     if how == "max":
-        return np.maximum.reduceat(ratings, first)
-    sums = np.add.reduceat(ratings, first, dtype=np.float64)
-    return (sums / (last - first + 1) if how == "mean" else sums).astype(np.float32)
+        return kept, np.maximum.reduceat(ordered, first)
+    sums = np.add.reduceat(ordered, first, dtype=np.float64)
+    return kept, (sums / (last - first + 1) if how == "mean" else sums).astype(np.float32)
