@@ -154,6 +154,11 @@ def check_rows(images: Floats, pixels: int | None = None) -> None:
 
 
 @torch.no_grad()
-def in_batches(function: Callable[[Tensor], Tensor], rows: Floats) -> Floats:
+def by_parts(function: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
     """The function of the rows [n, ...], some at a time."""
-    return np.concatenate([function(part).float().numpy() for part in torch.from_numpy(rows).split(BATCH_IMAGES)])
+    return torch.cat([function(part) for part in rows.split(BATCH_IMAGES)])
+
+
+def in_batches(function: Callable[[Tensor], Tensor], rows: Floats) -> Floats:
+    """The same for arrays; the result is float32."""
+    return by_parts(lambda part: function(part).float(), torch.from_numpy(rows)).numpy()

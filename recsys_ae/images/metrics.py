@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from recsys_ae.images.base import BATCH_IMAGES, Floats, ImageModel, Labels, fitted_images
+from recsys_ae.images.base import BATCH_IMAGES, Floats, ImageModel, Labels, fitted_images, in_batches
 from recsys_ae.images.probes import angle_to_components
 from recsys_ae.images.stacked import Classifier, StackedAutoencoder
 from recsys_ae.images.variational import VariationalImages
@@ -69,10 +69,9 @@ def cross_entropy(model: ImageModel, on: Judged) -> float:
     Reconstructions outside 0 and 1 are taken for the nearest float32 within.
     """
     total = 0.0
-    for start in range(0, len(on.images), BATCH_IMAGES):
-        batch = on.images[start : start + BATCH_IMAGES]
-        pixels = torch.from_numpy(model.reconstruct(batch)).clamp(1e-7, 1 - 1e-7)
-        total += float(functional.binary_cross_entropy(pixels, torch.from_numpy(batch), reduction="sum"))
+    for part in torch.from_numpy(on.images).split(BATCH_IMAGES):
+        pixels = torch.from_numpy(model.reconstruct(part.numpy())).clamp(1e-7, 1 - 1e-7)
+        total += float(functional.binary_cross_entropy(pixels, part, reduction="sum"))
     return total / len(on.images)
 
 
@@ -93,9 +92,7 @@ def error_before(model: ImageModel, on: Judged) -> float | None:
     before = fitted_images(model).before
     if on.labels is None or not isinstance(before, Classifier):
         return None
-    with torch.no_grad():
-        guesses = [before(part).argmax(1).numpy() for part in torch.from_numpy(on.images).split(BATCH_IMAGES)]
-    return float(np.mean(np.concatenate(guesses) != on.labels))
+    return float(np.mean(in_batches(before, on.images).argmax(axis=1) != on.labels))
 
 
 def principal_angle(model: ImageModel, on: Judged) -> float | None:

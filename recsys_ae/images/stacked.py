@@ -17,7 +17,7 @@ from recsys_ae.core.optimisers import OPTIMISERS
 from recsys_ae.core.trainer import Batch, Callback, Epoch, Labelled, Objective
 from recsys_ae.declaration import Sizes, as_sizes
 from recsys_ae.errors import ConfigError, DataError
-from recsys_ae.images.base import BATCH_IMAGES, FittedImages, Floats, Labels, Shape, checked_shape, fitted_images, in_batches
+from recsys_ae.images.base import FittedImages, Floats, Labels, Shape, by_parts, checked_shape, fitted_images, in_batches
 from recsys_ae.images.dense import DenseAutoencoder
 from recsys_ae.images.objectives import Classification, Penalty, Reconstruction
 from recsys_ae.images.training import CorruptionName, make_corruption
@@ -227,11 +227,6 @@ def put_layer(network: Autoencoder, number: int, layer: Autoencoder) -> None:
         if not network.tied:
             mirrored = network.output_weight if number == 0 else network.decoder_weights[number - 1]
             mirrored.copy_(layer.output_weight if number == 0 else layer.output_weight.T)
-
-
-@torch.no_grad()
-def by_parts(function: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
-    return torch.cat([function(part) for part in rows.split(BATCH_IMAGES)])
 
 
 def balanced(labels: Labels, n: int, seed: int) -> Tensor:
