@@ -23,7 +23,7 @@ Each side has the settings of threads that its users have: RecBole none, this pa
              for the decoder                                          RecVAE
     ease     D-D, regularisation 1000                                 EASE
 
-All else is what each side has as its default: dropout 0.5, Adam, learning rate 0.001 on both.
+On both sides dropout is 0.5 and the learning rate of Adam 0.001; all else is what each has as its default.
 
 With `--quality` each autoencoder is also trained to its end, with a tenth of each user's training items held out for
 validation: until ten epochs brought nothing better, or 300. RecBole stops by NDCG@10, this package by NDCG@100; the time is
@@ -59,6 +59,7 @@ PARAMS: dict[str, dict[str, Any]] = {
     "recvae": {"hidden": 600, "latent": 200},
     "ease": {"l2": L2},
 }
+SETTINGS = {"dropout": 0.5, "learning_rate": 1e-3, "decay": 1.0}
 THREADS = (  # LensKit takes one thread if it is not told
     "OMP_NUM_THREADS",
     "MKL_NUM_THREADS",
@@ -96,7 +97,7 @@ def own_side(job: Job) -> Result:
     train, valid = own_data(job)
     if job["model"] == "ease":
         return own_ease(train, job)
-    training = {"epochs": job["epochs"], "batch_size": BATCH, "patience": job["patience"]}
+    training = SETTINGS | {"epochs": job["epochs"], "batch_size": BATCH, "patience": job["patience"]}
     model = build_model(job["model"], PARAMS[job["model"]] | training)
     clock = Clock()
     model.fit(train, valid=valid if job["validate"] else None, seed=1, callbacks=[clock])

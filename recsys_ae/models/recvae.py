@@ -155,7 +155,8 @@ class RecVAE(NeuralRanker):
 
     Source: Shenbin et al. 2020: composite prior, weight of the divergence proportional to the length of the history,
     encoder and decoder trained in turns, the latter from whole histories. Scores are of the mean code. Works for any
-    user; one without history gets the same list as all such users.
+    user; one without history gets the same list as all such users. The defaults do better on MovieLens 1M than the published
+    ones (a code of 200, half of the inputs hidden, learning rate 0.0005).
 
     Attributes:
         hidden, latent: units in each of the encoder's five layers; size of the code.
@@ -165,10 +166,11 @@ class RecVAE(NeuralRanker):
     """
 
     hidden: Annotated[int, Field(ge=1)] = 600
-    latent: Annotated[int, Field(ge=1)] = 200
+    latent: Annotated[int, Field(ge=1)] = 600
     gamma: Annotated[float, Field(ge=0)] = 0.005
     encoder_passes: Annotated[int, Field(ge=1)] = 3
-    learning_rate: Annotated[float, Field(gt=0)] = 5e-4
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.6
+    decay: Annotated[float, Field(gt=0, le=1)] = 0.97
 
     def _network(self, n_items: int, n_users: int, generator: Generator | None) -> Network:
         return Network(n_items, self.hidden, self.latent, generator)
