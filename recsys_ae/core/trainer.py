@@ -181,7 +181,7 @@ def fit(
         stage: what this training is called, if a model is made by several; callbacks are told.
 
     Raises:
-        TrainingError: the loss is no longer finite.
+        TrainingError: the loss or the validation value is no longer finite.
     """
     generator = Generator().manual_seed(config.seed)
     training = Training(module, make_optimiser(config.optimiser, module, config.learning_rate), generator, config, stage)
@@ -192,6 +192,8 @@ def fit(
         number = len(training.history) + 1
         loss = _run_epoch(training, objective, rows, number)
         value = _validate(module, valid)
+        if value is not None and not isfinite(value):
+            raise diverged("validation value", value, number, config)
         training.history.append(Epoch(number, loss, value, perf_counter() - started))
         best = training.best
         if best is not None and best.number == number:
@@ -222,8 +224,12 @@ def _run_epoch(training: Training, objective: AnyObjective, rows: Batch, number:
                 total, count = total + more, count + entries
             turn.after(training.module)
     if not isfinite(total):
-        raise TrainingError(f"the loss is {total} in epoch {number}; try a lower learning_rate (now {config.learning_rate:g})")
+        raise diverged("loss", total, number, config)
     return total / max(count, 1.0)
+
+
+def diverged(what: str, value: float, number: int, config: TrainConfig) -> TrainingError:
+    return TrainingError(f"the {what} is {value} in epoch {number}; try a lower learning_rate (now {config.learning_rate:g})")
 
 
 def _run_batches(training: Training, objective: Objective, rows: Batch, rate: float) -> tuple[float, float]:
@@ -236,9 +242,11 @@ def _run_batches(training: Training, objective: Objective, rows: Batch, rate: fl
     whole = config.optimiser in FULL_BATCH
     for batch in [rows] if whole else _batches(rows, config.batch_size, training.generator):
         losses: list[LossSum] = []
+        before = training.generator.get_state()
 
-        def closure(batch: Batch = batch, losses: list[LossSum] = losses) -> Any:
+        def closure(batch: Batch = batch, losses: list[LossSum] = losses, before: Tensor = before) -> Any:
             optimiser.zero_grad()
+            training.generator.set_state(before)  # an optimiser may look again, and compares values of one function
             value, total, count = torch.zeros(()), torch.zeros(()), torch.zeros(())
             for part in parts_of(batch, PART) if whole else [batch]:
                 with torch.autocast("cpu", torch.bfloat16, enabled=in_bfloat16):

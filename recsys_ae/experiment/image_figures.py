@@ -44,7 +44,8 @@ def draw_figures(model: ImageModel, images: Images, folder: Path) -> None:
         figures["losses"] = lambda: loss_curves(curves)
     if isinstance(model, VariationalImages):
         figures["samples"] = lambda: image_grid(_square(model.sample(SAMPLED), images))
-        figures["walks"] = lambda: _walks(model, images)
+        if len(images.test) > 1:
+            figures["walks"] = lambda: _walks(model, images)
     with whole_folder(folder) as draft:
         for name, draw in figures.items():
             save_figure(draw(), draft / f"{name}.png")
@@ -78,6 +79,8 @@ def _mapped(model: ImageModel, images: Images) -> tuple[Floats, NDArray[np.int64
     if codes.shape[1] > BEFORE_MAPPING:
         codes = PCA(min(BEFORE_MAPPING, len(codes)), random_state=0).fit_transform(codes)
     if len(codes) < 2:
+        codes = codes[:, :2]
+    if np.ptp(codes, axis=0).max() == 0:  # t-SNE would end the process
         codes = codes[:, :2]
     if codes.shape[1] > 2:
         codes = TSNE(perplexity=min(30, len(codes) / 4), init="pca", random_state=0).fit_transform(codes)

@@ -66,12 +66,13 @@ def _child(target: Any, key: str, setting: str) -> Any:
 
 
 def _place(entries: list[Any], key: str, setting: str) -> int:
-    names = [label_of(entry) if isinstance(entry, dict) else str(entry) for entry in entries]
+    names = [label_of(entry) if isinstance(entry, dict) else entry if isinstance(entry, str) else "" for entry in entries]
     if key in names:
         return names.index(key)
     if key.isdigit() and int(key) < len(entries):
         return int(key)
-    raise ConfigError(f"--set {setting}: no entry {key!r}; there are {', '.join(names)} (or 0 to {len(names) - 1})")
+    there = ", ".join([*filter(None, names), f"0 to {len(names) - 1}"])
+    raise ConfigError(f"--set {setting}: no entry {key!r}; there are {there}")
 
 
 def dataset_of(declared: str | dict[str, Any], folder: Path, where: str) -> tuple[Any, Path, str | dict[str, Any]]:

@@ -53,7 +53,7 @@ class ImageModel(ABC):
     fitted: FittedImages | None = field(default=None, init=False, repr=False)
 
     @abstractmethod
-    def _network(self, shape: Shape, generator: Generator | None, classes: int | None = None) -> nn.Module:
+    def _network(self, shape: Shape, generator: Generator, classes: int | None = None) -> nn.Module:
         """A module with `encode` and `decode`, and `forward` to logits if there are classes; weights are drawn."""
 
     @abstractmethod
@@ -85,8 +85,9 @@ class ImageModel(ABC):
         return in_batches(lambda batch: self._code(network, batch), images)
 
     def decode(self, codes: Floats) -> Floats:
-        """Codes [n, H] -> images [n, D]."""
+        """Codes [n, H] -> images [n, D]; `DataError` if it is not a float32 array."""
         network: Any = fitted_images(self).network
+        check_rows(codes, what="codes")
         return in_batches(lambda batch: self._pixels(network.decode(batch)), codes)
 
     def reconstruct(self, images: Floats) -> Floats:
@@ -126,6 +127,11 @@ def n_pixels(shape: Shape) -> int:
     return channels * height * width
 
 
+def max_components(images: Floats) -> int:
+    """How many principal components images [n, D] have at most, once they are centred."""
+    return min(len(images) - 1, images.shape[1])
+
+
 def checked_shape(images: Floats, shape: Shape | None) -> Shape:
     """The shape of images [n, D], square and grey if not given.
 
@@ -147,10 +153,10 @@ def checked_shape(images: Floats, shape: Shape | None) -> Shape:
     return shape
 
 
-def check_rows(images: Floats, pixels: int | None = None) -> None:
-    """Raise `DataError` if images are not float32 [n, D], D being `pixels` if that is given."""
-    if images.ndim != 2 or images.dtype != np.float32 or pixels not in (None, images.shape[1]):
-        raise DataError(f"images must be a float32 array [n, {pixels or 'pixels'}], got {images.dtype} {list(images.shape)}")
+def check_rows(rows: Floats, width: int | None = None, what: str = "images") -> None:
+    """Raise `DataError` if rows are not float32 [n, D], D being `width` if that is given."""
+    if rows.ndim != 2 or rows.dtype != np.float32 or width not in (None, rows.shape[1]):
+        raise DataError(f"{what} must be a float32 array [n, {width or 'numbers'}], got {rows.dtype} {list(rows.shape)}")
 
 
 @torch.no_grad()

@@ -104,6 +104,6 @@ class ConvolutionalAutoencoder(ReconstructingModel):
         super().__post_init__()
         ACTIVATIONS.check(self.activation)
 
-    def _network(self, shape: Shape, generator: Generator | None, classes: int | None = None) -> nn.Module:
+    def _network(self, shape: Shape, generator: Generator, classes: int | None = None) -> nn.Module:
         output = self._output_activation("sigmoid")
         return ConvolutionalNetwork(shape, as_sizes(self.channels), self.activation, output, generator)

@@ -51,7 +51,7 @@ class DenseAutoencoder(ReconstructingModel):
         if self.sparsity == "kl" and (self.code_activation or self.activation) != "sigmoid":
             raise ConfigError("sparsity: kl needs a code between 0 and 1, so its activation must be sigmoid")
 
-    def _network(self, shape: Shape, generator: Generator | None, classes: int | None = None) -> nn.Module:
+    def _network(self, shape: Shape, generator: Generator, classes: int | None = None) -> nn.Module:
         return Autoencoder(
             n_pixels(shape),
             as_sizes(self.hidden),

@@ -43,9 +43,6 @@ class Judged:
     train: Floats
 
 
-ImageMetric = Callable[[ImageModel, Judged], float | None]
-
-
 def mse(model: ImageModel, on: Judged) -> float:
     """Mean over images and pixels of the squared error of the reconstruction."""
     return _mse(model.reconstruct, on.images, on.images)
@@ -66,7 +63,7 @@ def corrupted_mse(model: ImageModel, on: Judged) -> float | None:
 def cross_entropy(model: ImageModel, on: Judged) -> float:
     """Nats per image: mean over images of the sum over pixels of -x log y - (1 - x) log(1 - y), y the reconstruction of x.
 
-    Reconstructions outside 0 and 1 are taken for the nearest float32 within.
+    Reconstructions are brought between 1e-7 and 1 - 1e-7.
     """
     total = 0.0
     for part in torch.from_numpy(on.images).split(BATCH_IMAGES):

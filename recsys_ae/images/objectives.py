@@ -1,7 +1,7 @@
 """What image models minimise. Losses are sums over the pixels of an image, and count images."""
 
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal
 
 import torch
 from torch import Generator, Tensor, nn
@@ -13,14 +13,6 @@ from recsys_ae.core.trainer import Batch, Labelled
 from recsys_ae.core.variational import VariationalAutoencoder, kl_from_standard_normal, sample
 
 Sparsity = Literal["none", "kl", "l1"]
-
-
-class EncoderDecoder(Protocol):
-    """The modules of image models."""
-
-    def encode(self, x: Tensor) -> Tensor: ...
-
-    def decode(self, code: Tensor) -> Tensor: ...
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from torch import Generator
 from recsys_ae.core.autoencoder import Autoencoder
 from recsys_ae.core.trainer import Callback
 from recsys_ae.errors import ConfigError
-from recsys_ae.images.base import FittedImages, Floats, ImageModel, Labels, Shape, checked_shape, n_pixels
+from recsys_ae.images.base import FittedImages, Floats, ImageModel, Labels, Shape, checked_shape, max_components, n_pixels
 
 
 @dataclass
@@ -39,10 +39,10 @@ class PrincipalComponents(ImageModel):
         callbacks: Sequence[Callback] = (),
     ) -> Self:
         shape = checked_shape(images, shape)
-        if self.components > min(images.shape):
+        if self.components > max_components(images):
             raise ConfigError(f"{len(images)} images of {images.shape[1]} pixels have no {self.components} components")
         found = PCA(self.components, svd_solver="covariance_eigh").fit(images)
-        network = self._network(shape, None)
+        network = self._network(shape, Generator())
         mean, axes = (torch.from_numpy(array) for array in (found.mean_, found.components_))
         with torch.no_grad():
             network.input_weight.copy_(axes.T)
@@ -51,5 +51,5 @@ class PrincipalComponents(ImageModel):
         self.fitted = FittedImages(network.eval(), shape)
         return self
 
-    def _network(self, shape: Shape, generator: Generator | None, classes: int | None = None) -> Autoencoder:
+    def _network(self, shape: Shape, generator: Generator, classes: int | None = None) -> Autoencoder:
         return Autoencoder(n_pixels(shape), [self.components], activation="identity", tied=True, generator=generator)

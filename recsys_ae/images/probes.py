@@ -11,7 +11,7 @@ from sklearn.decomposition import PCA
 from recsys_ae.core.autoencoder import Autoencoder
 from recsys_ae.core.variational import VariationalAutoencoder
 from recsys_ae.errors import ConfigError
-from recsys_ae.images.base import Floats, ImageModel, fitted_images
+from recsys_ae.images.base import Floats, ImageModel, fitted_images, max_components
 from recsys_ae.images.convolutional import ConvolutionalNetwork
 from recsys_ae.images.stacked import Classifier
 
@@ -67,7 +67,7 @@ def angle_to_components(model: ImageModel, images: Floats) -> float | None:
     if not torch.equal(model._pixels(inner._output_activation(some)), some):
         return None
     spanned = _array(inner.input_weight if inner.tied else inner.output_weight)
-    if spanned.shape[1] > min(images.shape):
+    if spanned.shape[1] > max_components(images):
         return None
     axes = PCA(spanned.shape[1], svd_solver="covariance_eigh").fit(images).components_
     return float(np.rad2deg(subspace_angles(spanned.astype(np.float64), axes.T.astype(np.float64)).max()))

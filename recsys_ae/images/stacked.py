@@ -17,12 +17,24 @@ from recsys_ae.core.optimisers import OPTIMISERS
 from recsys_ae.core.trainer import Batch, Callback, Epoch, Labelled, Objective
 from recsys_ae.declaration import Sizes, as_sizes
 from recsys_ae.errors import ConfigError, DataError
-from recsys_ae.images.base import FittedImages, Floats, Labels, Shape, by_parts, checked_shape, fitted_images, in_batches
+from recsys_ae.images.base import (
+    FittedImages,
+    Floats,
+    Labels,
+    Shape,
+    by_parts,
+    check_rows,
+    checked_shape,
+    fitted_images,
+    in_batches,
+    n_pixels,
+)
 from recsys_ae.images.dense import DenseAutoencoder
 from recsys_ae.images.objectives import Classification, Penalty, Reconstruction
 from recsys_ae.images.training import CorruptionName, make_corruption
 
-HEAD_EPOCHS = 50
+LAYER = {"decay": 1.0, "patience": 0}  # what the model says of these is about fine-tuning
+HEAD = {"optimiser": "lbfgs", "learning_rate": 1.0, "epochs": 50, "precision": "float32", **LAYER}
 
 
 def as_numbers(value: Any) -> Any:
@@ -42,7 +54,7 @@ class Classifier(nn.Module):
     def __init__(self, body: Autoencoder, classes: int) -> None:
         super().__init__()
         self.body = body
-        self.head = nn.Linear(len(body.encoder_biases[-1]), classes)
+        self.head = nn.utils.skip_init(nn.Linear, len(body.encoder_biases[-1]), classes)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
         body.requires_grad_(False)
@@ -100,6 +112,8 @@ class StackedAutoencoder(DenseAutoencoder):
         for noise in (*self.layer_noise, self.noise):
             make_corruption(self.corruption, noise)
         make_corruption(self.tune_corruption, self.tune_noise)
+        if not self.layer_epochs and self.fine_tune == "none":
+            raise ConfigError("with layer_epochs: 0 and fine_tune: none there is nothing to learn; change one of them")
 
     def fit(
         self,
@@ -126,6 +140,11 @@ class StackedAutoencoder(DenseAutoencoder):
             more: dict[str, Any] = {"seed": seed, "callbacks": callbacks, "stage": stage}
             histories[stage] = self._train(module, objective, rows, valid, **more, **config)
 
+        known = watched_too = None
+        if self.fine_tune == "classes":
+            known = self._labelled(rows, labels, seed)
+            if watched is not None and valid_labels is not None:
+                watched_too = Labelled(watched, checked_labels(valid_labels, len(watched)))
         if self.layer_epochs:
             self._pretrain(body, rows, watched, generator, train)
         before, classes = None, None
@@ -133,16 +152,13 @@ class StackedAutoencoder(DenseAutoencoder):
             before = deepcopy(network)
             penalty = Penalty(self.tune_decay)
             train("tuning", network, Reconstruction(LOSSES.get(self.loss), self._tune_corruption(), penalty), rows, watched)
-        elif self.fine_tune == "classes":
-            known = self._labelled(rows, labels, seed)
-            watched_too = None if watched is None or valid_labels is None else Labelled(watched, torch.from_numpy(valid_labels))
+        elif known is not None:
             classes = 1 + max(int(one.max()) for one in (labels, valid_labels) if one is not None and len(one))
             network = classifier = Classifier(body, classes)
             objective = Classification(self._tune_corruption(), Penalty(self.tune_decay))
             if self.layer_epochs:  # on random layers a softmax layer learned alone would only be a worse beginning
                 code = Labelled(by_parts(body.encode, known.x), known.labels)
-                head = {"optimiser": "lbfgs", "learning_rate": 1.0, "epochs": HEAD_EPOCHS, "precision": "float32"}
-                train("head", classifier.head, Classification(penalties=objective.penalties), code, None, **head)
+                train("head", classifier.head, Classification(penalties=objective.penalties), code, None, **HEAD)
             before = deepcopy(network)
             train("tuning", network, objective, known, watched_too)
         self.fitted = FittedImages(network.eval(), shape, classes, histories, before)
@@ -157,9 +173,10 @@ class StackedAutoencoder(DenseAutoencoder):
         network = fitted_images(self).network
         if not isinstance(network, Classifier):
             raise ConfigError("this model tells no classes; fit it with fine_tune: classes")
+        check_rows(images, n_pixels(fitted_images(self).shape))
         return in_batches(lambda batch: network(batch).softmax(1), images)
 
-    def _network(self, shape: Shape, generator: Generator | None, classes: int | None = None) -> nn.Module:
+    def _network(self, shape: Shape, generator: Generator, classes: int | None = None) -> nn.Module:
         body = super()._network(shape, generator)
         assert isinstance(body, Autoencoder)
         return body if classes is None else Classifier(body, classes)
@@ -172,7 +189,7 @@ class StackedAutoencoder(DenseAutoencoder):
         config = {"epochs": self.layer_epochs, "optimiser": self.layer_optimiser, "learning_rate": self.layer_learning_rate}
         for number in range(len(sizes)):
             layer, objective = self._layer(rows.shape[1], number, generator)
-            train(f"layer-{number + 1}", layer, objective, rows, valid, **config, decay=1.0, patience=0)
+            train(f"layer-{number + 1}", layer, objective, rows, valid, **config, **LAYER)
             put_layer(network, number, layer)
             if number < len(sizes) - 1:
                 rows = by_parts(layer.encode, rows)
@@ -194,7 +211,8 @@ class StackedAutoencoder(DenseAutoencoder):
             generator=generator,
         )
         noise = self.layer_noise[number] if number < len(self.layer_noise) else self.noise
-        return layer, Reconstruction(LOSSES.get(loss), make_corruption(self.corruption, noise), self._penalty())
+        within = (0.0, 1.0) if number == 0 or self.activation == "sigmoid" else None  # as far as activations go
+        return layer, Reconstruction(LOSSES.get(loss), make_corruption(self.corruption, noise, within), self._penalty())
 
     def _corruption(self) -> Corruption | None:
         return make_corruption(self.corruption, self.layer_noise[0] if self.layer_noise else self.noise)
@@ -206,12 +224,15 @@ class StackedAutoencoder(DenseAutoencoder):
         """The images that have labels."""
         if labels is None:
             raise ConfigError("fine_tune: classes needs labels")
-        if labels.shape != (len(rows),) or labels.min() < 0:
-            raise DataError(f"labels must be one number from 0 for each of {len(rows)} images, got {list(labels.shape)}")
-        known = torch.from_numpy(labels.astype(np.int64))
-        if self.labels is None:
-            return Labelled(rows, known)
-        return Labelled(rows, known).take(balanced(labels, self.labels, seed))
+        known = Labelled(rows, checked_labels(labels, len(rows)))
+        return known if self.labels is None else known.take(balanced(labels, self.labels, seed))
+
+
+def checked_labels(labels: Labels, n: int) -> Tensor:
+    """int64 [n]; `DataError` if they are not that many numbers from 0."""
+    if labels.shape != (n,) or labels.dtype.kind not in "iu" or labels.min() < 0:
+        raise DataError(f"labels must be a whole number from 0 for each of {n} images, got {labels.dtype} {list(labels.shape)}")
+    return torch.from_numpy(labels.astype(np.int64))
 
 
 def put_layer(network: Autoencoder, number: int, layer: Autoencoder) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import Generator
 
 import recsys_ae
 from recsys_ae.core.checkpoint import weights_digest
@@ -72,7 +73,7 @@ def load_image_model(folder: Path | str) -> Any:
             raise DataError(f"the image model in {folder} has format {description['format']}, this version reads {FORMAT}")
         model = build_image_model(description["model"], description["params"])
         channels, height, width = description["shape"]
-        network = model._network((channels, height, width), None, description["classes"])
+        network = model._network((channels, height, width), Generator(), description["classes"])
         weights = load_file(folder / WEIGHTS)
         if weights_digest(weights) != description["digest"]:
             raise DataError(f"the image model in {folder} is damaged: its weights do not have the digest that it names")

@@ -30,7 +30,7 @@ class TrainedModel(ImageModel):
 
     Attributes:
         epochs, batch_size, optimiser, learning_rate, decay, patience, precision: see `core.trainer.TrainConfig`; a batch is of
-            images, the step of `sgd` is for the mean of its loss, and an epoch of `lbfgs` is four of its iterations.
+            images, the step of `sgd` is for the mean of its loss, and an epoch of `lbfgs` is at most four of its iterations.
     """
 
     epochs: Annotated[int, Field(ge=1)] = 20
@@ -125,12 +125,12 @@ class ReconstructingModel(TrainedModel):
         return torch.sigmoid(outputs) if self.loss == "cross_entropy" else outputs
 
 
-def make_corruption(name: CorruptionName, noise: float) -> Corruption | None:
-    """The corruption of that name, None for `none`."""
+def make_corruption(name: CorruptionName, noise: float, within: tuple[float, float] | None = (0.0, 1.0)) -> Corruption | None:
+    """The corruption of that name, None for `none`; inputs with Gaussian noise are clipped to what lies `within`."""
     if name == "none":
         return None
     if name == "gaussian":
-        return Gaussian(noise, within=(0.0, 1.0))
+        return Gaussian(noise, within)
     corruption: Corruption = CORRUPTIONS.get(name)(noise)
     return corruption
 

@@ -12,7 +12,7 @@ from recsys_ae.core.autoencoder import ACTIVATIONS
 from recsys_ae.core.trainer import Objective
 from recsys_ae.core.variational import VariationalAutoencoder
 from recsys_ae.declaration import Sizes, as_sizes
-from recsys_ae.images.base import Floats, Shape, fitted_images, n_pixels
+from recsys_ae.images.base import Floats, Shape, check_rows, fitted_images, n_pixels
 from recsys_ae.images.objectives import NegativeBound
 from recsys_ae.images.training import TrainedModel, mean_loss
 
@@ -51,9 +51,10 @@ class VariationalImages(TrainedModel):
 
     def negative_bound(self, images: Floats, seed: int = 0) -> float:
         """Minus the evidence lower bound of images [n, D], nats per image, estimated from one code for each."""
+        check_rows(images, n_pixels(fitted_images(self).shape))
         return mean_loss(fitted_images(self).network, NegativeBound(), torch.from_numpy(images), seed)
 
-    def _network(self, shape: Shape, generator: Generator | None, classes: int | None = None) -> nn.Module:
+    def _network(self, shape: Shape, generator: Generator, classes: int | None = None) -> nn.Module:
         return VariationalAutoencoder(n_pixels(shape), as_sizes(self.hidden), activation=self.activation, generator=generator)
 
     def _objective(self) -> Objective:

@@ -127,7 +127,7 @@ class CDAE(NeuralRanker):
     learning_rate: Annotated[float, Field(gt=0)] = 3e-3
     of_users: ClassVar[bool] = True
 
-    def _network(self, n_items: int, n_users: int, generator: Generator | None) -> Network:
+    def _network(self, n_items: int, n_users: int, generator: Generator) -> Network:
         return Network(n_items, n_users, self.hidden, self.mapping, generator)
 
     def _objective(self, network: nn.Module, rows: SparseRows) -> Alternating:

@@ -20,6 +20,9 @@ from recsys_ae.models.neural import NeuralRanker
 from recsys_ae.models.training import column_counts
 
 
+SHAPES = 512  # items of a batch are rounded up to a multiple of this: for each shape of product, compiled code is kept
+
+
 class Network(nn.Module):
     """x -> x (A A^T - diag(A A^T)), where the rows of A [D, K] have length 1, or 0 for an item that nothing is known about."""
 
@@ -57,7 +60,8 @@ class Cosine:
 
     Of the D columns only the T with an entry in the batch are looked at. Those of x itself count once. Any other is met in
     this batch with a chance, that of some other row of the batch having it, by which its part of |y|^2 is divided: so
-    |y|^2 is right on average over batches, and exact where the batch is all rows. A batch of B rows costs O(B T K).
+    |y|^2 is right on average over batches, and exact where the batch is all rows; a row alone in its batch meets no others.
+    A batch of B rows costs O(B T K).
 
     Attributes:
         dropout: share of x that s lacks.
@@ -87,8 +91,8 @@ class Cosine:
         items, columns = torch.unique(shown.columns, return_inverse=True)
         row = shown.row_of_entry()
         s = SparseRows(shown.rows, shown.indptr, columns, shown.values, len(items))
-        directions = module.directions_of(items)
-        products = (_times(s, directions) @ directions.T).float()
+        directions = functional.pad(module.directions_of(items), (0, 0, 0, -len(items) % SHAPES))
+        products = (_times(s, directions) @ directions.T).float()[:, : len(items)]
         own = products[row, columns] - s.values
         others = products.index_put((row, columns), own.new_zeros(()))
         times = 1 / chance_of_others(self.counts[items], len(s), self.n_rows).clamp(min=1e-9)  # a row alone meets no others
@@ -140,6 +144,7 @@ class ELSA(NeuralRanker):
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.3
     user_exponent: float = 0.5
     epochs: Annotated[int, Field(ge=1)] = 30
+    batch_size: Annotated[int, Field(ge=2)] = 256
     learning_rate: Annotated[float, Field(gt=0)] = 1e-2
     decay: Annotated[float, Field(gt=0, le=1)] = 0.95
     item_vectors_at: ClassVar[str] = "module.input_weight"
@@ -152,13 +157,21 @@ class ELSA(NeuralRanker):
         weights[np.arange(len(rows)), rows] = 0
         return weights
 
-    def _network(self, n_items: int, n_users: int, generator: Generator | None) -> Network:
+    def _network(self, n_items: int, n_users: int, generator: Generator) -> Network:
         return Network(n_items, self.factors, generator)
 
-    def _new_network(self, train: Interactions, generator: Generator) -> nn.Module:
-        network = self._network(train.n_items, train.n_users, generator)
-        with torch.no_grad():  # a direction at random would recommend these at random
-            network.input_weight[torch.from_numpy(np.diff(train.matrix.tocsc().indptr) == 0)] = 0
+    @torch.no_grad()
+    def _new_network(self, train: Interactions, generator: Generator, before: Fitted | None) -> nn.Module:
+        """With zeros for items that neither `train` nor `before` knows: directions at random would recommend at random."""
+        network = super()._new_network(train, generator, before)
+        assert isinstance(network, Network)
+        drawn, weight = self._network(train.n_items, train.n_users, generator).input_weight, network.input_weight
+        zero = weight.norm(dim=1) == 0  # those that `before` has, but does not know
+        weight[zero] = drawn[zero]
+        known = torch.from_numpy(np.bincount(train.matrix.indices, minlength=train.n_items) > 0)
+        if before is not None:
+            known |= torch.from_numpy(before.items.find(train.items.values) >= 0) & ~zero
+        weight[~known] = 0
         return network
 
     def _objective(self, network: nn.Module, rows: SparseRows) -> Cosine:

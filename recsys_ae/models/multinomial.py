@@ -92,7 +92,7 @@ class MultDAE(NeuralRanker):
         super().__post_init__()
         ACTIVATIONS.check(self.activation)
 
-    def _network(self, n_items: int, n_users: int, generator: Generator | None) -> nn.Module:
+    def _network(self, n_items: int, n_users: int, generator: Generator) -> nn.Module:
         return Autoencoder(n_items, as_sizes(self.hidden), activation=self.activation, generator=generator)
 
     def _objective(self, network: nn.Module, rows: SparseRows) -> Denoising:
@@ -133,7 +133,7 @@ class MultVAE(NeuralRanker):
         super().__post_init__()
         ACTIVATIONS.check(self.activation)
 
-    def _network(self, n_items: int, n_users: int, generator: Generator | None) -> nn.Module:
+    def _network(self, n_items: int, n_users: int, generator: Generator) -> nn.Module:
         return CountingVAE(n_items, as_sizes(self.hidden), self.activation, generator)
 
     def _objective(self, network: nn.Module, rows: SparseRows) -> Variational:

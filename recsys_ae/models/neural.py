@@ -45,12 +45,15 @@ class NeuralRanker(ABC):
         self._built: tuple[Fitted, nn.Module] | None = None
 
     @abstractmethod
-    def _network(self, n_items: int, n_users: int, generator: Generator | None) -> nn.Module:
+    def _network(self, n_items: int, n_users: int, generator: Generator) -> nn.Module:
         """A module with `forward(rows)` -> scores [B, n_items] and `encode(rows)`."""
 
-    def _new_network(self, train: Interactions, generator: Generator) -> nn.Module:
-        """As it is before it has seen anything of the values of `train`."""
-        return self._network(train.n_items, train.n_users, generator)
+    def _new_network(self, train: Interactions, generator: Generator, before: Fitted | None) -> nn.Module:
+        """As training begins: with the weights that were fitted before, or drawn."""
+        network = self._network(train.n_items, train.n_users, generator)
+        if before is not None:
+            start_from(network, before.arrays, train.items, before.items, train.users, before.users)
+        return network
 
     @abstractmethod
     def _objective(self, network: nn.Module, rows: SparseRows) -> AnyObjective:
@@ -75,9 +78,7 @@ class NeuralRanker(ABC):
         callbacks: Sequence[Callback] = (),
         start: Recommender | None = None,
     ) -> Self:
-        network = self._new_network(train, Generator().manual_seed(seed))
-        if (before := started_from(self, start)) is not None:
-            start_from(network, before.arrays, train.items, before.items, train.users, before.users)
+        network = self._new_network(train, Generator().manual_seed(seed), started_from(self, start))
         known = {"trained_users": np.diff(train.matrix.indptr) > 0} if self.of_users else {}
         about = Fitted.on(train, known, users=train.users if self.of_users else None)
         rows = unit_rows(observed_rows(ones(train.matrix)))
@@ -116,7 +117,7 @@ class NeuralRanker(ABC):
         """The network, rebuilt from the fitted arrays when they have changed."""
         fitted = fitted_state(self, history)
         if self._built is None or self._built[0] is not fitted:
-            network = self._network(len(fitted.items), len(fitted.users or ()), None)
+            network = self._network(len(fitted.items), len(fitted.users or ()), Generator())
             load_weights(network, fitted.arrays)
             self._built = fitted, network
         return self._built[1]

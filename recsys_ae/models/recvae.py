@@ -172,7 +172,7 @@ class RecVAE(NeuralRanker):
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.6
     decay: Annotated[float, Field(gt=0, le=1)] = 0.97
 
-    def _network(self, n_items: int, n_users: int, generator: Generator | None) -> Network:
+    def _network(self, n_items: int, n_users: int, generator: Generator) -> Network:
         return Network(n_items, self.hidden, self.latent, generator)
 
     def _in_training(self, network: nn.Module, rows: SparseRows) -> InTraining:

@@ -335,3 +335,23 @@ def test_a_loss_may_count_rows_instead_of_entries():
     config = TrainConfig(1, 7, learning_rate=1e-12)
     by_row, by_entry = (fit(module(), objective, ROWS, config)[0].loss for objective in (ByRow(), Plain()))
     assert by_row == pytest.approx(6 * by_entry, rel=1e-6)
+
+
+@pytest.mark.parametrize(("optimiser", "different"), [("lbfgs", 2), ("rprop", 2), ("adam", 6)])
+def test_an_optimiser_that_looks_again_sees_the_same_draws(optimiser, different):
+    """What L-BFGS compares must be one function; from epoch to epoch the draws differ."""
+    seen = []
+
+    class Drawing(Reconstruction):
+        def loss(self, module, batch, generator):
+            seen.append(float(torch.rand(1, generator=generator)))
+            return super().loss(module, batch, generator)
+
+    fit(module(), Drawing(), ROWS, TrainConfig(2, 10, optimiser, 0.1))
+    assert len(set(seen)) == different
+    assert optimiser != "lbfgs" or len(seen) > 2
+
+
+def test_a_validation_value_that_is_no_number_is_an_error():
+    with pytest.raises(TrainingError, match="the validation value is nan in epoch 1; try a lower learning_rate"):
+        fit(module(), Reconstruction(), ROWS, TrainConfig(2, 10), valid=lambda: float("nan"))

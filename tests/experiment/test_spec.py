@@ -143,3 +143,7 @@ def test_missing_and_unknown_pipelines(tmp_path):
         read_pipeline(str(tmp_path / "absent.yaml"))
     with pytest.raises(ConfigError, match="unknown pipeline 'dmo'; did you mean 'demo'"):
         read_pipeline("dmo")
+
+
+def test_numbers_in_a_list_are_addressed_by_place(tmp_path):
+    assert read(tmp_path, PIPELINE.replace("export:", "seed: [1, 2, 3]\nexport:"), "seed.1=9").seeds == [1, 9, 3]

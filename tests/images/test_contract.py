@@ -305,3 +305,23 @@ def test_images_that_are_known_to_be_of_a_shape_keep_it(name):
     model = make(name).fit(wide, some_labels()[:40], shape=(1, 8, 16))
     assert model.fitted.shape == (1, 8, 16)
     assert model.reconstruct(wide).shape == (40, 128)
+
+
+def test_what_is_no_array_of_numbers_is_refused_everywhere(model):
+    codes = model.encode(others())
+    with pytest.raises(DataError, match="codes must be a float32 array"):
+        model.decode(codes.astype(np.float64))
+    for method in ("encode", "classify", "negative_bound"):
+        if hasattr(model, method) and not (method == "classify" and model.fitted.classes is None):
+            with pytest.raises(DataError, match=r"images must be a float32 array \[n, 64\]"):
+                getattr(model, method)(others()[:, :9])
+
+
+def test_loading_and_fitting_do_not_touch_the_global_random_state(name, tmp_path):
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    model = make(name)
+    model.fit(some(), some_labels())
+    save_image_model(model, tmp_path / "model")
+    load_image_model(tmp_path / "model")
+    assert torch.equal(torch.get_rng_state(), before)

@@ -176,7 +176,7 @@ class TestClasses:
 
     @pytest.mark.parametrize("labels", [some_labels()[:50], some_labels() - 1, some_labels()[:, None]])
     def test_labels_that_do_not_fit(self, labels):
-        with pytest.raises(DataError, match="labels must be one number from 0 for each of 200 images"):
+        with pytest.raises(DataError, match="labels must be a whole number from 0 for each of 200 images"):
             StackedAutoencoder(**{**FAST, "layer_epochs": 0}, fine_tune="classes").fit(some(), labels)
 
     def test_more_labels_than_images(self):
@@ -227,3 +227,54 @@ class TestBalanced:
         first, again, other = (balanced(some_labels(), 50, seed).tolist() for seed in (1, 1, 2))
         assert first == again
         assert set(first) != set(other)
+
+
+def fit_nothing(**given):
+    """Layers that would be trained, if labels had not been looked at before."""
+    stages = []
+
+    class Stages(Callback):
+        def on_start(self, training):
+            stages.append(training.stage)
+
+    model = StackedAutoencoder(hidden=(6, 4), layer_epochs=1, epochs=1, fine_tune="classes", labels=given.pop("known", None))
+    with pytest.raises((ConfigError, DataError)) as error:
+        model.fit(some(), callbacks=[Stages()], **given)
+    assert stages == []
+    return str(error.value)
+
+
+def test_labels_are_looked_at_before_anything_is_trained():
+    assert "needs labels" in fit_nothing()
+    assert "labels: 500 is more than the 200 images" in fit_nothing(labels=some_labels(), known=500)
+    assert "for each of 200 images" in fit_nothing(labels=some_labels()[:9])
+    watched = {"labels": some_labels(), "valid": others()}
+    assert "for each of 50 images" in fit_nothing(**watched, valid_labels=other_labels()[:9])
+    assert "for each of 50 images" in fit_nothing(**watched, valid_labels=other_labels() - 1)
+    assert "for each of 50 images, got float32" in fit_nothing(**watched, valid_labels=other_labels().astype(np.float32))
+
+
+def test_labels_of_any_whole_numbers_will_do():
+    model = StackedAutoencoder(hidden=(6, 4), layer_epochs=1, epochs=1, fine_tune="classes")
+    small = {"labels": some_labels().astype(np.int32), "valid": others(), "valid_labels": other_labels().astype(np.uint8)}
+    assert model.fit(some(), **small).classify(others()).shape == (50, 10)
+
+
+def test_what_is_said_of_fine_tuning_does_not_change_the_softmax_layer():
+    params = {"hidden": (6, 4), "layer_epochs": 1, "epochs": 1, "fine_tune": "classes"}
+    heads = [StackedAutoencoder(**params, decay=decay).fit(some(), some_labels()).fitted.before.head for decay in (1.0, 0.5)]
+    torch.testing.assert_close(heads[0].weight, heads[1].weight, rtol=0, atol=0)
+
+
+def test_noise_of_activations_is_clipped_where_they_are():
+    rows = np.full((40, 64), 0.5, np.float32)
+    for activation, clipped in (("sigmoid", True), ("tanh", False)):
+        model = StackedAutoencoder(hidden=(6, 4), activation=activation, corruption="gaussian", noise=1.0)
+        _, objective = model._layer(6, 1, generator())
+        noisy = objective.corruption(torch.from_numpy(rows), generator())
+        assert (noisy.min() >= 0) == clipped
+
+
+def test_a_model_with_nothing_to_learn_is_refused():
+    with pytest.raises(ConfigError, match="there is nothing to learn"):
+        StackedAutoencoder(layer_epochs=0, fine_tune="none")

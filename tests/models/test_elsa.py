@@ -70,8 +70,8 @@ def test_a_batch_moves_the_vectors_of_its_items_only_and_an_item_without_interac
     np.testing.assert_array_equal(kept, [False] * 3 + [True] * 6)
 
 
-def test_a_row_alone_in_its_batch_is_looked_at_in_its_own_columns():
-    model = build_model("elsa", {"factors": 3, "epochs": 2, "batch_size": 1}).fit(clicks())
+def test_a_last_batch_of_one_row_does_no_harm():
+    model = build_model("elsa", {"factors": 3, "epochs": 2, "batch_size": 11}).fit(clicks())  # of 12 users
     assert np.isfinite(model.item_vectors()).all()
 
 
@@ -82,3 +82,18 @@ def test_scores_are_those_of_the_weights_and_an_item_adds_nothing_to_itself():
     np.testing.assert_allclose(np.diag(weights), 0, atol=1e-6)
     np.testing.assert_allclose(weights, weights.T, atol=1e-6)
     np.testing.assert_allclose(model.scores(data, np.arange(12)), ones(data.matrix) @ weights, rtol=1e-4, atol=1e-5)
+
+
+def test_an_item_that_the_model_to_start_from_did_not_know_is_learned_like_a_new_one():
+    data = clicks()
+    without = data.where(data.item_rows() != 2)
+    params = {"factors": 3, "epochs": 60, "batch_size": 4, "learning_rate": 0.05, "dropout": 0.0}
+    before = build_model("elsa", params).fit(without)
+    np.testing.assert_array_equal(before.item_vectors()[2], 0)
+    vectors = build_model("elsa", params).fit(data, start=before).item_vectors()
+    cosines = vectors[2] @ vectors.T / np.linalg.norm(vectors[2]) / np.linalg.norm(vectors, axis=1)
+    assert cosines[[0, 1, 3]].min() > 0.7  # liked by the same users
+    assert cosines[4:].max() < 0.5
+    assert (
+        np.linalg.norm(vectors[2]) > 0.5
+    )  # from a vector of length 0 the first step is the last: gradients grow without limit
