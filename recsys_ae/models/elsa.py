@@ -19,7 +19,6 @@ from recsys_ae.models.base import Fitted, Floats
 from recsys_ae.models.neural import NeuralRanker
 from recsys_ae.models.training import column_counts
 
-
 SHAPES = 512  # items of a batch are rounded up to a multiple of this: for each shape of product, compiled code is kept
 
 
