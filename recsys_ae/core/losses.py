@@ -26,6 +26,9 @@ LOSSES = Registry(
 )
 
 
+TINY = torch.finfo(torch.float32).tiny  # a share below counts as this much: 87 nats
+
+
 @dataclass(frozen=True)
 class LossSum:
     """`total`: scalar, the weighted sum; `count`: scalar, the sum of the weights."""
@@ -83,19 +86,19 @@ def multinomial(logits: Tensor, rows: SparseRows) -> LossSum:
 
 
 class _Multinomial(torch.autograd.Function):
-    """With one block [B, D] beside the logits, which becomes their gradient."""
+    """With one block [B, D] beside the logits, which is gone through twice: as softmax, and to become the gradient."""
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor, rows: SparseRows) -> Tensor:
         ctx.dtype, ctx.rows = logits.dtype, rows
-        log_shares = torch.log_softmax(logits, 1, dtype=torch.float32)
-        ctx.save_for_backward(log_shares)
-        return -log_shares[rows.row_of_entry(), rows.columns].sum()
+        shares = torch.softmax(logits, 1, dtype=torch.float32)
+        ctx.save_for_backward(shares)
+        return -shares[rows.row_of_entry(), rows.columns].clamp(min=TINY).log().sum()
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        (log_shares,) = ctx.saved_tensors
-        rows = ctx.rows
-        of_logits = log_shares.exp_().mul_(rows.lengths[:, None])
-        of_logits[rows.row_of_entry(), rows.columns] -= 1
-        return of_logits.mul_(gradient).to(ctx.dtype), None
+        (shares,) = ctx.saved_tensors
+        rows, row = ctx.rows, ctx.rows.row_of_entry()
+        shares[row, rows.columns] -= (1 / rows.lengths)[row]
+        of_logits = torch.empty_like(shares, dtype=ctx.dtype)
+        return torch.mul(shares, (rows.lengths * gradient)[:, None], out=of_logits), None
