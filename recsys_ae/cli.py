@@ -3,6 +3,7 @@
 0 done, 1 failed, 2 wrong usage or configuration, 130 and 143 when interrupted or terminated.
 """
 
+import inspect
 import logging
 import os
 import signal
@@ -234,7 +235,10 @@ def models(name: Annotated[str | None, typer.Argument(help="Show one model's par
     """List the models, or show one's parameters and defaults."""
     from rich.table import Table
 
-    from recsys_ae.declaration import parameters
+    from recsys_ae.core.autoencoder import ACTIVATIONS, INITIALISERS
+    from recsys_ae.core.optimisers import OPTIMISERS
+    from recsys_ae.core.trainer import TrainConfig
+    from recsys_ae.declaration import allowed_values, parameters
     from recsys_ae.images import IMAGE_MODELS
     from recsys_ae.images.storage import build_image_model
     from recsys_ae.models import MODELS
@@ -248,11 +252,18 @@ def models(name: Annotated[str | None, typer.Argument(help="Show one model's par
                 table.add_row(known, (kind.get(known).__doc__ or "").split("\n")[0])
             console.print(table)
         return
-    model = build_image_model(name, {}) if name in IMAGE_MODELS else build_model(name, {})
-    table = Table("parameter", "default")
+    model = build_image_model(name) if name in IMAGE_MODELS else build_model(name)
+    words = {"activation": ACTIVATIONS, "optimiser": OPTIMISERS, "initial": INITIALISERS}
+    table = Table("parameter", "default", "may be")
+    allowed = allowed_values(type(model))
     for key, value in parameters(model).items():
-        table.add_row(key, str(value))
+        known = next((", ".join(names) for word, names in words.items() if key.endswith(word)), allowed[key])
+        table.add_row(key, str(value), known)
     console.print(type(model).__doc__ or "", markup=False)
+    for inherited in [*type(model).__mro__[1:], TrainConfig]:  # where the parameters are explained that it shares with others
+        about = inspect.cleandoc(inherited.__doc__ or "") if inherited.__module__.startswith("recsys_ae") else ""
+        if "Attributes:" in about and (inherited is not TrainConfig or "epochs" in allowed):
+            console.print(f"{inherited.__name__}: {about[about.index('Attributes:') :]}\n", markup=False)
     console.print(table)
 
 

@@ -5,7 +5,8 @@ its place.
 """
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_type_hints
@@ -85,6 +86,15 @@ def checked(kind: Any, value: Any, where: str) -> Any:
         raise ConfigError("; ".join(_sentence(kind, item, where) for item in error.errors())) from None
 
 
+@contextmanager
+def placed(where: str) -> Iterator[None]:
+    """Put `where` before the message of a `ConfigError` that does not know its place."""
+    try:
+        yield
+    except ConfigError as error:
+        raise error if str(error).startswith(where) else ConfigError(f"{where}: {error}") from None
+
+
 def checked_call(function: Callable[..., T], params: Mapping[str, Any], where: str) -> T:
     """`function(**params)` after checking the parameters against its signature; a class is called likewise.
 
@@ -106,6 +116,24 @@ def parameters(instance: Any) -> dict[str, Any]:
     """The declarable parameters of a dataclass instance, as `checked_call` takes them."""
     own = [item.name for item in fields(instance) if item.init]
     return {name: list(value) if isinstance(value := getattr(instance, name), tuple) else value for name in own}
+
+
+def allowed_values(kind: Any) -> dict[str, str]:
+    """What each parameter of a dataclass may be, in words."""
+    hints = get_type_hints(kind, include_extras=True)
+    return {item.name: _in_words(TypeAdapter(hints[item.name]).json_schema()) for item in fields(kind) if item.init}
+
+
+def _in_words(schema: dict[str, Any]) -> str:
+    if "anyOf" in schema:
+        return " or ".join(_in_words(one) for one in schema["anyOf"])
+    if "enum" in schema:
+        return ", ".join(schema["enum"])
+    names = {"integer": "whole number", "string": "word", "array": "list of", "boolean": "true, false", "null": "nothing"}
+    signs = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
+    bounds = [f"{sign} {schema[key]:g}" for key, sign in signs.items() if key in schema]
+    inner = [_in_words(schema["items"])] if "items" in schema else []
+    return " ".join([names.get(schema.get("type", ""), schema.get("type", "anything")), *bounds, *inner])
 
 
 def _sentence(kind: Any, item: Any, where: str) -> str:

@@ -1,6 +1,8 @@
 """The arrows of docs/architecture.md: which part of the package may import which. Read from the source, not from memory."""
 
 import ast
+import configparser
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -66,6 +68,16 @@ def test_rooms_use_the_libraries_they_are_for(path):
     if room(path) in OUTSIDE:
         outside = {name.split(".")[0] for name in imports(path)} - set(sys.stdlib_module_names) - {"recsys_ae"}
         assert outside <= OUTSIDE[room(path)]
+
+
+def test_what_is_imported_is_installed():
+    """Whoever has installed the package can use all of it; tests have more, so nothing else would show what is missing."""
+    options = configparser.ConfigParser()
+    options.read(ROOT.parent / "setup.cfg")
+    required = {re.split(r"[><=]", line)[0] for line in options["options"]["install_requires"].split()}
+    installed_as = {"PIL": "pillow", "sklearn": "scikit-learn", "yaml": "pyyaml"}
+    used = {name.split(".")[0] for path in modules() for name in imports(path)}
+    assert {installed_as.get(name, name) for name in used - set(sys.stdlib_module_names) - {"recsys_ae"}} <= required
 
 
 def test_the_arrows_have_no_circle():

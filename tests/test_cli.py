@@ -426,3 +426,21 @@ def test_listings(call):
     assert "1438 + 359 images of 8 x 8" in call("datasets", "fetch", "digits")[1]
     assert "autorec" in call("models")[1]
     assert "learning_rate" in call("models", "autorec")[1]
+
+
+def test_a_mistake_that_shows_late_leaves_the_place_free(call, folder):
+    """The corrected run goes where the other one was to go."""
+    impossible = {"name": "mf", "factors": 2, "epochs": 1, "start": "nowhere"}
+    (folder / "mine.yaml").write_text(yaml.safe_dump({**PIPELINE, "models": [impossible]}))
+    assert run(call)[0] != 0
+    assert not (folder / "out").exists()
+    (folder / "mine.yaml").write_text(yaml.safe_dump(PIPELINE))
+    assert run(call)[0] == 0
+
+
+def test_models_says_what_parameters_may_be(call):
+    code, out, _ = call("models", "stacked")
+    assert code == 0
+    for text in ("reconstruction, classes, none", "whole number >= 1", "lbfgs", "salt_and_pepper", "passes over the rows"):
+        assert text in out
+    assert "number >= 0 < 1" in call("models", "elsa")[1]

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import yaml
 from pydantic import Field
 
-from recsys_ae.declaration import Declared, checked, parameters
+from recsys_ae.declaration import Declared, checked, parameters, placed
 from recsys_ae.errors import ConfigError, did_you_mean
 from recsys_ae.experiment.reading import Seed, TrackingSpec, checked_labels, dataset_of, label_of, seeds_of
 from recsys_ae.images.metrics import IMAGE_METRICS
@@ -126,8 +126,6 @@ def _model(entry: dict[str, Any], where: str) -> ImageModelSpec:
     params.pop("label", None)
     if not isinstance(name, str):
         raise ConfigError(f"{where}: key 'name' is missing")
-    try:
+    with placed(where):
         model = build_image_model(name, params, where)
-    except ConfigError as error:  # of parameters that do not go together, a model does not know where they were written
-        raise error if str(error).startswith(where) else ConfigError(f"{where}: {error}") from None
     return ImageModelSpec(name=name, label=label_of(entry), params=parameters(model))

@@ -5,6 +5,7 @@ MLflow runs. `report.json` is written last: where it is, the run is complete.
 """
 
 import json
+import logging
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,8 @@ from filelock import FileLock, Timeout
 
 from recsys_ae.errors import ConfigError, DataError, OutputError
 from recsys_ae.files import whole_file
+
+logger = logging.getLogger(__name__)
 
 REPORT, PIPELINE = "report.json", "pipeline.yaml"
 
@@ -62,6 +65,9 @@ def open_output(path: Path, pipeline: str, *, resume: bool) -> Iterator[OutputFo
         ConfigError: `resume` of a run with another pipeline.
     """
     check_output(path, pipeline, resume=resume)
+    fresh = not path.exists()
+    if resume and fresh:
+        logger.info("there is no %s to resume; starting there", path)
     try:
         path.mkdir(parents=True, exist_ok=True)
         lock = FileLock(path / ".lock", timeout=0)
@@ -73,6 +79,10 @@ def open_output(path: Path, pipeline: str, *, resume: bool) -> Iterator[OutputFo
             with whole_file(path / PIPELINE) as draft:
                 draft.write_text(pipeline, encoding="utf-8")
             yield OutputFolder(path)
+    except (ConfigError, DataError):
+        if fresh and not any((path / "models").iterdir()):  # nothing is lost, and the corrected run finds its place free
+            shutil.rmtree(path)
+        raise
     except Timeout:
         raise OutputError(f"another run is writing {path}; wait for it or choose another --output") from None
     except OSError as error:

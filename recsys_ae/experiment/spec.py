@@ -7,10 +7,12 @@ import yaml
 from pydantic import Field
 
 from recsys_ae.data.cards import Table, read_card
-from recsys_ae.declaration import Declared, checked, checked_params, parameters, read_yaml
+from recsys_ae.declaration import Declared, checked, checked_params, parameters, placed, read_yaml
 from recsys_ae.errors import ConfigError, did_you_mean
 from recsys_ae.evaluation.metrics import parse_metrics
 from recsys_ae.experiment.reading import Seed, TrackingSpec, checked_labels, dataset_of, label_of, seeds_of
+from recsys_ae.images import IMAGE_MODELS
+from recsys_ae.models import MODELS
 from recsys_ae.models.base import Cold
 from recsys_ae.models.storage import build_model
 from recsys_ae.splitting import SPLITS
@@ -138,7 +140,8 @@ def rating_pipeline(content: dict[str, Any], path: Path) -> Pipeline:
     """
     where = str(path)
     declared: PipelineFile = checked(PipelineFile, content, where)
-    parse_metrics(declared.metrics)
+    with placed(f"{where}: metrics"):
+        parse_metrics(declared.metrics)
     card, folder, reference = dataset_of(declared.dataset, path.parent, where)
     kind, params = _split(declared.split, where)
     models = _models(declared.models, path.parent, where)
@@ -211,7 +214,10 @@ def _models(declared: list[dict[str, Any]], folder: Path, where: str) -> list[Mo
         search, start = params.pop("search", {}), params.pop("start", None)
         if not isinstance(name, str):
             raise ConfigError(f"{where}: models.{number}: key 'name' is missing")
-        model = build_model(name, params, f"{where}: models.{number}")
+        if name in IMAGE_MODELS and name not in MODELS:
+            raise ConfigError(f"{where}: models.{number}: {name!r} is a model of images, but the dataset holds ratings")
+        with placed(f"{where}: models.{number}"):
+            model = build_model(name, params, f"{where}: models.{number}")
         _check_search(search, name, params, f"{where}: models.{number}")
         if start is not None:
             start = str((folder / str(start)).absolute())

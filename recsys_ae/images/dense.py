@@ -48,6 +48,8 @@ class DenseAutoencoder(ReconstructingModel):
             ACTIVATIONS.check(name)
         INITIALISERS.check(self.initial)
         self._output_activation(self.output)
+        if (self.sparsity != "none") != (self.strength > 0):
+            raise ConfigError(f"sparsity: {self.sparsity} with strength: {self.strength:g} does nothing; give both, or neither")
         if self.sparsity == "kl" and (self.code_activation or self.activation) != "sigmoid":
             raise ConfigError("sparsity: kl needs a code between 0 and 1, so its activation must be sigmoid")
 

@@ -31,7 +31,7 @@ from recsys_ae.images.base import (
 )
 from recsys_ae.images.dense import DenseAutoencoder
 from recsys_ae.images.objectives import Classification, Penalty, Reconstruction
-from recsys_ae.images.training import CorruptionName, make_corruption
+from recsys_ae.images.training import CorruptionName, check_corruption, make_corruption
 
 LAYER = {"decay": 1.0, "patience": 0}  # what the model says of these is about fine-tuning
 HEAD = {"optimiser": "lbfgs", "learning_rate": 1.0, "epochs": 50, "precision": "float32", **LAYER}
@@ -109,11 +109,12 @@ class StackedAutoencoder(DenseAutoencoder):
             raise ConfigError("sparsity: kl needs a code between 0 and 1 in every layer, so their activation must be sigmoid")
         if len(self.layer_noise) > len(as_sizes(self.hidden)):
             raise ConfigError(f"layer_noise has {len(self.layer_noise)} numbers for {len(as_sizes(self.hidden))} layers")
-        for noise in (*self.layer_noise, self.noise):
-            make_corruption(self.corruption, noise)
-        make_corruption(self.tune_corruption, self.tune_noise)
+        check_corruption("tune_corruption", self.tune_corruption, {"tune_noise": self.tune_noise})
         if not self.layer_epochs and self.fine_tune == "none":
             raise ConfigError("with layer_epochs: 0 and fine_tune: none there is nothing to learn; change one of them")
+
+    def _noises(self) -> dict[str, float]:
+        return {"noise": self.noise, "layer_noise": max(self.layer_noise, default=0.0)}
 
     def fit(
         self,
@@ -223,7 +224,10 @@ class StackedAutoencoder(DenseAutoencoder):
     def _labelled(self, rows: Tensor, labels: Labels | None, seed: int) -> Labelled:
         """The images that have labels."""
         if labels is None:
-            raise ConfigError("fine_tune: classes needs labels")
+            raise ConfigError(
+                "fine_tune: classes needs images with classes, in a folder of images one folder for each class; "
+                "without them there is fine_tune: reconstruction"
+            )
         known = Labelled(rows, checked_labels(labels, len(rows)))
         return known if self.labels is None else known.take(balanced(labels, self.labels, seed))
 

@@ -20,13 +20,13 @@ FORMAT = 1
 DESCRIPTION, WEIGHTS = "image-model.json", "weights.safetensors"
 
 
-def build_image_model(name: str, params: dict[str, Any], where: str = "image model") -> Any:
+def build_image_model(name: str, params: dict[str, Any] | None = None, where: str = "image model") -> Any:
     """An `ImageModel` that is not fitted yet.
 
     Raises:
         ConfigError: unknown model or parameter (with a suggestion), or a value of a wrong type.
     """
-    return checked_call(IMAGE_MODELS.get(name), params, f"{where} {name!r}")
+    return checked_call(IMAGE_MODELS.get(name), params or {}, f"{where} {name!r}")
 
 
 def save_image_model(model: ImageModel, folder: Path | str) -> None:

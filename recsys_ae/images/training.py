@@ -104,7 +104,11 @@ class ReconstructingModel(TrainedModel):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._corruption()
+        check_corruption("corruption", self.corruption, self._noises())
+
+    def _noises(self) -> dict[str, float]:
+        """Every number that says how much is corrupted, by the parameter that it is of."""
+        return {"noise": self.noise}
 
     def _objective(self) -> Objective:
         return Reconstruction(LOSSES.get(self.loss), self._corruption(), self._penalty())
@@ -123,6 +127,19 @@ class ReconstructingModel(TrainedModel):
 
     def _pixels(self, outputs: Tensor) -> Tensor:
         return torch.sigmoid(outputs) if self.loss == "cross_entropy" else outputs
+
+
+def check_corruption(parameter: str, name: CorruptionName, noises: dict[str, float]) -> None:
+    """Raise `ConfigError` if noises are impossible, a corruption has none of them, or they have no corruption."""
+    for noise in noises.values():
+        make_corruption(name, noise)
+    if (name != "none") != any(noises.values()):
+        places = " or ".join(noises)
+        raise ConfigError(
+            f"{parameter}: {name} corrupts nothing without a number; give {places}"
+            if name != "none"
+            else f"{places} does nothing without {parameter}; give one, or set {places} to 0"
+        )
 
 
 def make_corruption(name: CorruptionName, noise: float, within: tuple[float, float] | None = (0.0, 1.0)) -> Corruption | None:

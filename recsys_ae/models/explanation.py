@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from scipy.sparse import csr_array
 
+from recsys_ae.errors import ConfigError
 from recsys_ae.interactions import IdMap, Interactions, Rows
 from recsys_ae.models.base import BATCH_USERS, Additive, Floats, Recommender, fitted_state
 
@@ -26,6 +27,7 @@ def explain(model: Recommender, history: Interactions, user: Any, item: Any) -> 
 
     Raises:
         UnknownIdError: a user or item that is not in the history.
+        ConfigError: the score does not depend on the history, as of models that know users from training only.
     """
     fitted_state(model, history)
     row, target = int(history.users.rows([user])[0]), int(history.items.rows([item])[0])
@@ -34,6 +36,8 @@ def explain(model: Recommender, history: Interactions, user: Any, item: Any) -> 
         contributions = _column(model, own, target)
     else:
         contributions = _left_out(model, history, row, target)
+        if len(contributions) and not contributions.any():
+            raise ConfigError(f"{type(model).__name__} does not look at the history for this score; nothing in it explains it")
     order = np.lexsort((own, -contributions))
     return pd.DataFrame({"item_id": history.items.values[own[order]], "contribution": contributions[order]})
 

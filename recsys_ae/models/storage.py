@@ -26,13 +26,13 @@ from recsys_ae.models.base import Fitted, Recommender, fitted_state
 FORMAT = 1
 
 
-def build_model(name: str, params: dict[str, Any], where: str = "model") -> Recommender:
+def build_model(name: str, params: dict[str, Any] | None = None, where: str = "model") -> Recommender:
     """A model that is not fitted yet.
 
     Raises:
         ConfigError: unknown model or parameter (with a suggestion), or a value of a wrong type.
     """
-    model: Recommender = checked_call(MODELS.get(name), params, f"{where} {name!r}")
+    model: Recommender = checked_call(MODELS.get(name), params or {}, f"{where} {name!r}")
     return model
 
 

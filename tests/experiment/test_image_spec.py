@@ -175,7 +175,7 @@ def test_what_a_model_finds_wrong_is_named_with_its_place_too(tmp_path, change):
 def test_the_dataset_says_of_which_kind_a_pipeline_is(tmp_path):
     ratings = "dataset: planted-ratings\nsplit: {kind: random, test: 0.1}\nmodels: [{name: bias}]\nmetrics: [rmse]\n"
     assert isinstance(read(tmp_path, ratings), Pipeline)
-    with pytest.raises(ConfigError, match="unknown model 'dense'"):
+    with pytest.raises(ConfigError, match="'dense' is a model of images"):
         read(tmp_path, ratings.replace("name: bias", "name: dense"))
     with pytest.raises(ConfigError, match="unknown key 'compare'"):
         read(tmp_path, ratings + "compare: [[a, b]]\n")

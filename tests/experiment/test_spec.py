@@ -97,6 +97,8 @@ def test_settings_reach_every_level(tmp_path):
         (("dataset: planted-ratings", "dataset: planted"), "unknown dataset 'planted'"),
         (("dataset: planted-ratings", "dataset: digits"), "holds images"),
         (("k: 5", "k: 5, model: autorek"), "export.model 'autorek' is not here"),
+        (("name: mf,", "name: mff,"), r"mine\.yaml: models\.1: unknown model 'mff'"),
+        (("name: mf,", "name: dense,"), r"models\.1: 'dense' is a model of images, but the dataset holds ratings"),
         (("k: 5", "k: 5, by: recall@3"), "export.by 'recall@3' is not among the metrics"),
         (("label: MF", "label: autorec-item"), "two models are called 'autorec-item'"),
         (("label: MF", "label: ../MF"), "may have letters, digits"),

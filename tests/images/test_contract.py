@@ -325,3 +325,26 @@ def test_loading_and_fitting_do_not_touch_the_global_random_state(name, tmp_path
     save_image_model(model, tmp_path / "model")
     load_image_model(tmp_path / "model")
     assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize(
+    ("kind", "params", "message"),
+    [
+        ("dense", {"corruption": "masking"}, "corruption: masking corrupts nothing without a number; give noise"),
+        ("dense", {"noise": 0.3}, "noise does nothing without corruption"),
+        ("convolutional", {"corruption": "none"}, "give one, or set noise to 0"),
+        ("stacked", {"corruption": "masking"}, "give noise or layer_noise"),
+        ("stacked", {"layer_noise": [0.3, 0.3]}, "noise or layer_noise does nothing without corruption"),
+        ("stacked", {"tune_corruption": "dropout"}, "tune_corruption: dropout corrupts nothing"),
+        ("dense", {"sparsity": "kl"}, "sparsity: kl with strength: 0 does nothing"),
+        ("dense", {"strength": 0.5}, "sparsity: none with strength: 0.5 does nothing"),
+    ],
+)
+def test_half_of_what_belongs_together_is_refused(kind, params, message):
+    with pytest.raises(ConfigError, match=message):
+        build_image_model(kind, params)
+
+
+def test_layers_may_differ_in_whether_they_are_corrupted():
+    build_image_model("stacked", {"corruption": "masking", "layer_noise": [0.3, 0.0]})
+    build_image_model("convolutional", {"corruption": "none", "noise": 0.0})

@@ -141,8 +141,8 @@ def test_corrupted_images_stay_within_black_and_white(name):
 @pytest.mark.parametrize(
     ("params", "message"),
     [
-        ({"sparsity": "kl", "activation": "relu"}, "kl needs a code between 0 and 1"),
-        ({"sparsity": "kl", "code_activation": "identity"}, "kl needs a code between 0 and 1"),
+        ({"sparsity": "kl", "strength": 1.0, "activation": "relu"}, "kl needs a code between 0 and 1"),
+        ({"sparsity": "kl", "strength": 1.0, "code_activation": "identity"}, "kl needs a code between 0 and 1"),
         ({"output": "identity"}, "cross_entropy is about probabilities and needs output: sigmoid, got identity"),
         ({"activation": "sigmod"}, "unknown activation 'sigmod'; did you mean 'sigmoid'"),
         ({"code_activation": "linear"}, "unknown activation 'linear'"),
@@ -158,7 +158,10 @@ def test_parameters_that_do_not_go_together(params, message):
 
 
 def test_a_sigmoid_code_may_be_sparse_whatever_the_other_layers_are():
-    assert DenseAutoencoder(hidden=(9, 4), activation="relu", code_activation="sigmoid", sparsity="kl").sparsity == "kl"
+    assert (
+        DenseAutoencoder(hidden=(9, 4), activation="relu", code_activation="sigmoid", sparsity="kl", strength=1.0).sparsity
+        == "kl"
+    )
 
 
 def test_diverging_training_is_an_error():

@@ -135,7 +135,7 @@ def test_every_layer_has_its_own_noise():
     rates = [model._layer(64, number, generator())[1].corruption.rate for number in range(3)]
     assert rates == [0.2, 0.3, 0.1]
     with pytest.raises(ConfigError, match="layer_noise has 3 numbers for 2 layers"):
-        StackedAutoencoder(hidden=(9, 8), layer_noise=(0.1, 0.2, 0.3))
+        StackedAutoencoder(hidden=(9, 8), corruption="masking", layer_noise=(0.1, 0.2, 0.3))
     with pytest.raises(ConfigError, match="masking rate must be at least 0 and less than 1"):
         StackedAutoencoder(hidden=(9, 8), corruption="masking", layer_noise=(0.1, 1.0))
 
@@ -149,7 +149,7 @@ def test_images_are_shown_as_corrupted_as_the_first_layer_sees_them():
 def test_sparsity_by_divergence_needs_sigmoids_in_all_layers():
     """Each layer has a code of its own, so another activation of the last one does not help."""
     with pytest.raises(ConfigError, match="kl needs a code between 0 and 1"):
-        StackedAutoencoder(activation="relu", code_activation="sigmoid", sparsity="kl")
+        StackedAutoencoder(activation="relu", code_activation="sigmoid", sparsity="kl", strength=1.0)
 
 
 class TestClasses:
@@ -171,7 +171,7 @@ class TestClasses:
         assert changed == {"input_weight", "encoder_weights", "encoder_biases"}
 
     def test_labels_are_needed(self):
-        with pytest.raises(ConfigError, match="fine_tune: classes needs labels"):
+        with pytest.raises(ConfigError, match="fine_tune: classes needs images with classes"):
             StackedAutoencoder(**FAST, fine_tune="classes").fit(some())
 
     @pytest.mark.parametrize("labels", [some_labels()[:50], some_labels() - 1, some_labels()[:, None]])
@@ -245,7 +245,7 @@ def fit_nothing(**given):
 
 
 def test_labels_are_looked_at_before_anything_is_trained():
-    assert "needs labels" in fit_nothing()
+    assert "needs images with classes" in fit_nothing()
     assert "labels: 500 is more than the 200 images" in fit_nothing(labels=some_labels(), known=500)
     assert "for each of 200 images" in fit_nothing(labels=some_labels()[:9])
     watched = {"labels": some_labels(), "valid": others()}
