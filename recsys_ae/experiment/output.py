@@ -15,7 +15,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from recsys_ae.errors import ConfigError, DataError, OutputError
+from recsys_ae.errors import ConfigError, DataError, OutputError, TrainingError
 from recsys_ae.files import whole_file
 
 logger = logging.getLogger(__name__)
@@ -79,8 +79,8 @@ def open_output(path: Path, pipeline: str, *, resume: bool) -> Iterator[OutputFo
             with whole_file(path / PIPELINE) as draft:
                 draft.write_text(pipeline, encoding="utf-8")
             yield OutputFolder(path)
-    except (ConfigError, DataError):
-        if fresh and not any((path / "models").iterdir()):  # nothing is lost, and the corrected run finds its place free
+    except (ConfigError, DataError, TrainingError):
+        if fresh and not any((path / "models").glob("*")):  # nothing is lost, and the corrected run finds its place free
             shutil.rmtree(path)
         raise
     except Timeout:
