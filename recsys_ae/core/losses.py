@@ -24,8 +24,6 @@ LOSSES = Registry(
         "cross_entropy": "recsys_ae.core.losses:cross_entropy",
     },
 )
-
-
 TINY = torch.finfo(torch.float32).tiny  # a share below counts as this much: 87 nats
 
 

@@ -229,6 +229,7 @@ def _run_epoch(training: Training, objective: AnyObjective, rows: Batch, number:
 
 
 def diverged(what: str, value: float, number: int, config: TrainConfig) -> TrainingError:
+    """The error to raise where a value that training goes by is no number any more."""
     return TrainingError(f"the {what} is {value} in epoch {number}; try a lower learning_rate (now {config.learning_rate:g})")
 
 

@@ -78,9 +78,7 @@ def _mapped(model: ImageModel, images: Images) -> tuple[Floats, NDArray[np.int64
     codes = model.encode(images.test[:MAPPED])
     if codes.shape[1] > BEFORE_MAPPING:
         codes = PCA(min(BEFORE_MAPPING, len(codes)), random_state=0).fit_transform(codes)
-    if len(codes) < 2:
-        codes = codes[:, :2]
-    if np.ptp(codes, axis=0).max() == 0:  # t-SNE would end the process
+    if np.ptp(codes, axis=0).max() == 0:  # one code, or all the same: t-SNE would end the process
         codes = codes[:, :2]
     if codes.shape[1] > 2:
         codes = TSNE(perplexity=min(30, len(codes) / 4), init="pca", random_state=0).fit_transform(codes)

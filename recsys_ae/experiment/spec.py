@@ -218,7 +218,7 @@ def _models(declared: list[dict[str, Any]], folder: Path, where: str) -> list[Mo
             raise ConfigError(f"{where}: models.{number}: {name!r} is a model of images, but the dataset holds ratings")
         with placed(f"{where}: models.{number}"):
             model = build_model(name, params, f"{where}: models.{number}")
-        _check_search(search, name, params, f"{where}: models.{number}")
+            _check_search(search, name, params, f"{where}: models.{number}")
         if start is not None:
             start = str((folder / str(start)).absolute())
         specs.append(ModelSpec(name=name, label=label, params=parameters(model), search=search, start=start))

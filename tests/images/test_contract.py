@@ -346,5 +346,8 @@ def test_half_of_what_belongs_together_is_refused(kind, params, message):
 
 
 def test_layers_may_differ_in_whether_they_are_corrupted():
-    build_image_model("stacked", {"corruption": "masking", "layer_noise": [0.3, 0.0]})
-    build_image_model("convolutional", {"corruption": "none", "noise": 0.0})
+    model = build_image_model("stacked", {"hidden": [6, 4], "corruption": "masking", "layer_noise": [0.3, 0.0]})
+    rates = [model._layer(width, number, torch.Generator())[1].corruption.rate for number, width in enumerate((64, 6))]
+    assert rates == [0.3, 0.0]
+    clean = build_image_model("convolutional", {"corruption": "none", "noise": 0.0})
+    assert (clean.corrupt(some()) == some()).all()
