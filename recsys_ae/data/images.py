@@ -25,6 +25,7 @@ class Images:
         train, test: float32 [n, channels * height * width] between 0 and 1.
         train_labels, test_labels: int64 [n]; None where classes are not known.
         shape: channels, height, width.
+        class_names: of the classes 0, 1, ..., where they are not just numbers.
     """
 
     train: NDArray[np.float32]
@@ -32,6 +33,7 @@ class Images:
     test: NDArray[np.float32]
     test_labels: NDArray[np.int64] | None
     shape: tuple[int, int, int]
+    class_names: tuple[str, ...] | None = None
 
 
 def load_images(card: IdxCard | DigitsCard | ImageFolderCard, folder: Path) -> Images:
@@ -109,7 +111,8 @@ def _from_folder(card: ImageFolderCard, folder: Path) -> Images:
         return _every_fifth(_pixels(pixels, 255), None, first.shape)
     labels = np.array([classes.index(path.parent) for path in paths], np.int64)
     order = np.random.default_rng(0).permutation(len(paths))  # so that every part has images of every class
-    return _every_fifth(_pixels(pixels[order], 255), labels[order], first.shape)
+    names = tuple(str(path.relative_to(root)) for path in classes)
+    return _every_fifth(_pixels(pixels[order], 255), labels[order], first.shape, names)
 
 
 def _read_image(path: Path) -> NDArray[np.uint8]:
@@ -128,12 +131,17 @@ def _read_image(path: Path) -> NDArray[np.uint8]:
     return pixels[None] if grey else pixels.transpose(2, 0, 1)
 
 
-def _every_fifth(pixels: NDArray[np.float32], labels: NDArray[np.int64] | None, shape: tuple[int, int, int]) -> Images:
+def _every_fifth(
+    pixels: NDArray[np.float32],
+    labels: NDArray[np.int64] | None,
+    shape: tuple[int, int, int],
+    class_names: tuple[str, ...] | None = None,
+) -> Images:
     if len(pixels) < 5:
         raise DataError(f"every fifth image is a test image, and there are only {len(pixels)}")
     test = np.arange(len(pixels)) % 5 == 4
     parts = (None, None) if labels is None else (labels[~test], labels[test])
-    return Images(pixels[~test], parts[0], pixels[test], parts[1], shape)
+    return Images(pixels[~test], parts[0], pixels[test], parts[1], shape, class_names)
 
 
 def _pixels(images: NDArray[Any], white: int) -> NDArray[np.float32]:

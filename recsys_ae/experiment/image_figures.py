@@ -35,7 +35,7 @@ def draw_figures(model: ImageModel, images: Images, folder: Path) -> None:
     figures: dict[str, Callable[[], Figure]] = {
         "reconstructions": lambda: _reconstructions(model, images),
         "activations": lambda: _activations(model, images),
-        "codes": lambda: code_map(*_mapped(model, images)),
+        "codes": lambda: code_map(*_mapped(model, images), images.class_names),
     }
     for layer in range(1, n_layers(model) + 1):
         figures[f"filters-{layer}"] = partial(_filters, model, layer)

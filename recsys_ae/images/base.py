@@ -85,9 +85,10 @@ class ImageModel(ABC):
         return in_batches(lambda batch: self._code(network, batch), images)
 
     def decode(self, codes: Floats) -> Floats:
-        """Codes [n, H] -> images [n, D]; `DataError` if it is not a float32 array."""
+        """Codes [n, H] -> images [n, D]; `DataError` if it is not a float32 array of that width."""
         network: Any = fitted_images(self).network
-        check_rows(codes, what="codes")
+        black = np.zeros((1, n_pixels(fitted_images(self).shape)), np.float32)
+        check_rows(codes, self.encode(black).shape[1], "codes")
         return in_batches(lambda batch: self._pixels(network.decode(batch)), codes)
 
     def reconstruct(self, images: Floats) -> Floats:

@@ -91,7 +91,8 @@ class ConvolutionalAutoencoder(ReconstructingModel):
 
     Attributes:
         channels: of each convolution of the encoder, between which the sides are halved; the decoder mirrors them.
-        activation: of the hidden layers; the output is a sigmoid.
+        activation: of the hidden layers. The output is a sigmoid for the cross-entropy and linear for the squared error, with
+            which a sigmoid gets stuck where every pixel is black.
         Others: see `ReconstructingModel` and `TrainedModel`.
     """
 
@@ -105,5 +106,5 @@ class ConvolutionalAutoencoder(ReconstructingModel):
         ACTIVATIONS.check(self.activation)
 
     def _network(self, shape: Shape, generator: Generator, classes: int | None = None) -> nn.Module:
-        output = self._output_activation("sigmoid")
+        output = self._output_activation("sigmoid" if self.loss == "cross_entropy" else "identity")
         return ConvolutionalNetwork(shape, as_sizes(self.channels), self.activation, output, generator)

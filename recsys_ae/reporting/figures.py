@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from recsys_ae.files import whole_file
@@ -68,6 +69,8 @@ def activation_sheet(activations: Floats, units: Sequence[int], strongest: Seque
     figure.colorbar(axes.imshow(activations, aspect="auto", interpolation="nearest", cmap="viridis"), ax=axes)
     axes.set_xlabel("unit")
     axes.set_ylabel("image")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(MaxNLocator(integer=True))
     for place, (unit, images) in enumerate(zip(units, strongest, strict=True)):
         axes = below.add_subplot(len(units), 1, place + 1)
         axes.imshow(tiled(images, len(images)), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
@@ -98,15 +101,15 @@ def loss_curves(curves: Mapping[str, Sequence[tuple[float, float | None]]]) -> F
     return figure
 
 
-def code_map(points: Floats, labels: NDArray[np.int64] | None) -> Figure:
-    """Codes [n, 2] as points, coloured by their class [n]."""
+def code_map(points: Floats, labels: NDArray[np.int64] | None, names: Sequence[str] | None = None) -> Figure:
+    """Codes [n, 2] as points, coloured by their class [n], which is called by its number if classes have no names."""
     figure, axes = _figure(1.2)
     if labels is None:
         axes.scatter(points[:, 0], points[:, 1], s=4)
     else:
         for label in np.unique(labels):
             own = points[labels == label]
-            axes.scatter(own[:, 0], own[:, 1], s=4, color=f"C{label % 10}", label=str(label))
+            axes.scatter(own[:, 0], own[:, 1], s=4, color=f"C{label % 10}", label=names[label] if names else str(label))
         axes.legend(markerscale=4, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
     axes.set_xticks([])
     axes.set_yticks([])

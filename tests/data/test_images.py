@@ -161,6 +161,7 @@ def test_folders_are_classes_and_mixed(tmp_path):
         for number in range(n):
             put(tmp_path, f"{folder}/{number}.png", np.full((3, 5), shades[folder], np.uint8))
     images, again = load_images(CARD, tmp_path), load_images(CARD, tmp_path)
+    assert images.class_names == tuple(shades)
     labels = np.concatenate([images.train_labels, images.test_labels])
     assert sorted(labels) == [0, 0, 0, 1, 1, 1, 2, 2, 2, 2]
     assert labels.tolist() != sorted(labels)

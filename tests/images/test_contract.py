@@ -309,8 +309,9 @@ def test_images_that_are_known_to_be_of_a_shape_keep_it(name):
 
 def test_what_is_no_array_of_numbers_is_refused_everywhere(model):
     codes = model.encode(others())
-    with pytest.raises(DataError, match="codes must be a float32 array"):
-        model.decode(codes.astype(np.float64))
+    for wrong in (codes.astype(np.float64), codes[:, 1:], np.pad(codes, ((0, 0), (0, 1)))):
+        with pytest.raises(DataError, match=rf"codes must be a float32 array \[n, {codes.shape[1]}\]"):
+            model.decode(wrong)
     for method in ("encode", "classify", "negative_bound"):
         if hasattr(model, method) and not (method == "classify" and model.fitted.classes is None):
             with pytest.raises(DataError, match=r"images must be a float32 array \[n, 64\]"):

@@ -1,5 +1,6 @@
 """The convolutional autoencoder against the layers of PyTorch, and sides that cannot be halved evenly."""
 
+import numpy as np
 import pytest
 import torch
 from image_builders import generator, random_images
@@ -70,3 +71,16 @@ def test_weights_start_with_the_variance_of_he():
 def test_unknown_activation():
     with pytest.raises(ConfigError, match="unknown activation 'rely'; did you mean 'relu'"):
         ConvolutionalAutoencoder(activation="rely")
+
+
+def test_the_squared_error_learns_from_images_that_are_mostly_black():
+    """One white block of four pixels somewhere: all black is a flat place for a sigmoid, and far from a reconstruction."""
+    places = np.random.default_rng(0).integers(0, 15, (400, 2))
+    images = np.zeros((400, 1, 16, 16), np.float32)
+    for image, (row, column) in zip(images[:, 0], places, strict=True):
+        image[row : row + 2, column : column + 2] = 1
+    flat = images.reshape(400, -1)
+    model = ConvolutionalAutoencoder(
+        channels=(8, 16, 16), loss="squared_error", corruption="none", noise=0.0, epochs=12, batch_size=20
+    ).fit(flat, shape=(1, 16, 16))
+    assert np.square(model.reconstruct(flat) - flat).mean() < 0.2 * np.square(flat).mean()

@@ -116,6 +116,8 @@ def test_points_have_the_colour_of_their_class():
     for label in (0, 4, 11):
         np.testing.assert_array_equal(groups[str(label)].get_offsets(), points[labels == label])
     assert [text.get_text() for text in figure.axes[0].get_legend().get_texts()] == ["0", "4", "11"]
+    named = code_map(points[:2], labels[1:3] // 4, ["bark", "leaf"])
+    assert [text.get_text() for text in named.axes[0].get_legend().get_texts()] == ["bark", "leaf"]
     (alone,) = code_map(points, None).axes[0].collections
     np.testing.assert_array_equal(alone.get_offsets(), points)
 
