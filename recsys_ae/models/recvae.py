@@ -167,7 +167,7 @@ class RecVAE(NeuralRanker):
 
     hidden: Annotated[int, Field(ge=1)] = 600
     latent: Annotated[int, Field(ge=1)] = 600
-    gamma: Annotated[float, Field(ge=0)] = 0.005
+    gamma: Annotated[float, Field(ge=0)] = 0.006
     encoder_passes: Annotated[int, Field(ge=1)] = 3
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.6
     decay: Annotated[float, Field(gt=0, le=1)] = 0.97
