@@ -24,7 +24,8 @@ Each side has the settings of threads that its users have: RecBole none, this pa
     ease     D-D, regularisation 1000                                 EASE
 
 On both sides dropout is 0.5, the learning rate of Adam 0.001, and regularisation what RecBole has: none for Mult-DAE, a weight
-of the divergence that rises to 0.2 over 200,000 batches for Mult-VAE. All else is what each has as its default.
+of the divergence that rises to 0.2 over 200,000 batches for Mult-VAE. RecVAE's weights are not averaged. All else is what each
+has as its default.
 
 With `--quality` each autoencoder is also trained to its end, with a tenth of each user's training items held out for
 validation: until ten epochs brought nothing better, or 300. RecBole stops by NDCG@10, this package by NDCG@100; the time is
@@ -57,7 +58,7 @@ PARAMS: dict[str, dict[str, Any]] = {
     "cdae": {"hidden": 64, "negatives": 5},
     "multdae": {"hidden": [600, 200], "l2": 0.0},
     "multvae": {"hidden": [600, 200], "beta": 0.2, "anneal": 200_000},
-    "recvae": {"hidden": 600, "latent": 200},
+    "recvae": {"hidden": 600, "latent": 200, "averaging": 0.0},
     "ease": {"l2": L2},
 }
 SETTINGS = {"dropout": 0.5, "learning_rate": 1e-3, "decay": 1.0}

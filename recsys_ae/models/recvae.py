@@ -1,6 +1,7 @@
 """RecVAE: the variational autoencoder with a composite prior, weights of the divergence per user, and alternating training."""
 
 import math
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -67,16 +68,25 @@ class Network(nn.Module):
 
 
 class InTraining(nn.Module):
-    """The network, and the codes of all rows as its encoder made them when the decoder was last trained.
+    """What learns, and the codes of all rows as its encoder made them when the decoder was last trained.
 
     The earlier encoder is only ever asked for these, so it need not be kept.
+
+    Args:
+        network: where it starts. It learns itself; or with `averaging`, a copy does, and this is its mean over the epochs, in
+            which each counts `averaging` times as much as the one after it.
+        rows: all that will be trained on.
     """
 
     earlier: Tensor
+    epochs: Tensor
 
-    def __init__(self, network: Network, rows: SparseRows) -> None:
+    def __init__(self, network: Network, rows: SparseRows, averaging: float = 0.0) -> None:
         super().__init__()
-        self.network = network
+        self.averaging = averaging
+        self.network = deepcopy(network) if averaging else network
+        self.mean = network.requires_grad_(False) if averaging else None
+        self.register_buffer("epochs", torch.zeros((), dtype=torch.int64))
         self.register_buffer("earlier", torch.zeros(2, int(rows.rows.max()) + 1, network.output_weight.shape[1]))
         self.remember(rows)
 
@@ -86,6 +96,15 @@ class InTraining(nn.Module):
         for part in parts_of(rows, BATCH_ROWS):
             assert isinstance(part, SparseRows)
             self.earlier[:, part.rows] = torch.stack(self.network.encoder(part))
+
+    @torch.no_grad()
+    def average(self) -> None:
+        """Count the present weights into the mean. Until there are 1 / (1 - averaging) epochs, all count the same."""
+        self.epochs += 1
+        if self.mean is not None:
+            share = max(1 - self.averaging, 1 / int(self.epochs))
+            for mean, weight in zip(self.mean.parameters(), self.network.parameters(), strict=True):
+                mean.lerp_(weight, share)
 
     def wide_weights(self) -> list[nn.Parameter]:
         return [self.network.encoder.input_weight, self.network.output_weight]
@@ -155,37 +174,44 @@ class RecVAE(NeuralRanker):
 
     Source: Shenbin et al. 2020: composite prior, weight of the divergence proportional to the length of the history,
     encoder and decoder trained in turns, the latter from whole histories. Scores are of the mean code. Works for any
-    user; one without history gets the same list as all such users. The defaults do better on MovieLens 1M than the published
-    ones (a code of 200, half of the inputs hidden, learning rate 0.0005).
+    user; one without history gets the same list as all such users. Deviations: weights are averaged over epochs, which brings
+    more than a falling learning rate; and the defaults do better on MovieLens 1M than the published ones (a code of 200, half
+    of the inputs hidden, learning rate 0.0005).
 
     Attributes:
         hidden, latent: units in each of the encoder's five layers; size of the code.
         gamma: weight of the divergence for each item of the history.
         encoder_passes: over all users in each epoch, with inputs hidden; the decoder has one, with whole rows.
+        averaging: scores are of the mean of the weights over epochs, each counting so many times as much as the one after it
+            (Polyak & Juditsky 1992, with a memory); 0 takes the last weights, and saves the memory of a second network.
         Others: see `NeuralRanker`.
     """
 
     hidden: Annotated[int, Field(ge=1)] = 600
     latent: Annotated[int, Field(ge=1)] = 600
-    gamma: Annotated[float, Field(ge=0)] = 0.006
+    gamma: Annotated[float, Field(ge=0)] = 0.005
     encoder_passes: Annotated[int, Field(ge=1)] = 3
+    averaging: Annotated[float, Field(ge=0, lt=1)] = 0.9
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.6
-    decay: Annotated[float, Field(gt=0, le=1)] = 0.97
 
     def _network(self, n_items: int, n_users: int, generator: Generator) -> Network:
         return Network(n_items, self.hidden, self.latent, generator)
 
     def _in_training(self, network: nn.Module, rows: SparseRows) -> InTraining:
         assert isinstance(network, Network)
-        return InTraining(network, rows)
+        return InTraining(network, rows, self.averaging)
 
     def _objective(self, network: nn.Module, rows: SparseRows) -> Alternating:
         def remember(module: nn.Module) -> None:
             assert isinstance(module, InTraining)
             module.remember(rows)
 
+        def average(module: nn.Module) -> None:
+            assert isinstance(module, InTraining)
+            module.average()
+
         encoder = Turn(EncoderTurn(self.dropout, self.gamma), self.encoder_passes, after=remember)
-        return Alternating([encoder, Turn(DecoderTurn())])
+        return Alternating([encoder, Turn(DecoderTurn(), after=average)])
 
     def _code(self, network: nn.Module, rows: SparseRows) -> Tensor:
         assert isinstance(network, Network)

@@ -5,7 +5,7 @@ from builders import random_interactions
 from torch.distributions import Categorical, MixtureSameFamily, Normal
 
 from recsys_ae import build_model
-from recsys_ae.core.trainer import TrainConfig, fit
+from recsys_ae.core.trainer import Callback, TrainConfig, Training, fit
 from recsys_ae.interactions import ones
 from recsys_ae.models.neural import unit_rows
 from recsys_ae.models.recvae import (
@@ -68,6 +68,30 @@ def test_the_prior_remembers_the_encoder_after_its_turn():
     for code, expected in zip(network.earlier, network.network.encoder(ROWS), strict=True):
         torch.testing.assert_close(code[ROWS.rows], expected)
         assert not torch.equal(code, first[0])
+
+
+def test_weights_are_averaged_over_epochs():
+    """After three epochs at 0.5: (first + second) / 2 in half, and the third; the network that was given becomes the mean."""
+    given = Network(25, 8, 3, torch.Generator().manual_seed(0))
+    training = InTraining(given, ROWS, averaging=0.5)
+    seen: list[torch.Tensor] = []
+
+    class Watch(Callback):
+        def on_epoch(self, training: Training) -> None:
+            assert isinstance(training.module, InTraining)
+            seen.append(training.module.network.output_weight.detach().clone())
+
+    model = build_model("recvae", {"hidden": 8, "latent": 3})
+    fit(training, model._objective(given, ROWS), ROWS, TrainConfig(3, 8, "adam", 0.05), callbacks=[Watch()])
+    assert not torch.equal(seen[0], seen[1])
+    torch.testing.assert_close(given.output_weight, (seen[0] + seen[1]) / 4 + seen[2] / 2)
+    assert not any(weight.requires_grad for weight in given.parameters())
+
+
+def test_without_averaging_the_last_weights_count():
+    given = Network(25, 8, 3, torch.Generator().manual_seed(0))
+    assert InTraining(given, ROWS).network is given
+    assert len(list(InTraining(given, ROWS).parameters())) == len(list(given.parameters()))
 
 
 def test_the_divergence_counts_by_the_length_of_the_history():
