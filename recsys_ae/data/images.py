@@ -111,7 +111,7 @@ def _from_folder(card: ImageFolderCard, folder: Path) -> Images:
         return _every_fifth(_pixels(pixels, 255), None, first.shape)
     labels = np.array([classes.index(path.parent) for path in paths], np.int64)
     order = np.random.default_rng(0).permutation(len(paths))  # so that every part has images of every class
-    names = tuple(str(path.relative_to(root)) for path in classes)
+    names = tuple(path.relative_to(root).as_posix() for path in classes)
     return _every_fifth(_pixels(pixels[order], 255), labels[order], first.shape, names)
 
 

@@ -91,8 +91,8 @@ class ConvolutionalAutoencoder(ReconstructingModel):
 
     Attributes:
         channels: of each convolution of the encoder, between which the sides are halved; the decoder mirrors them.
-        activation: of the hidden layers. The output is a sigmoid for the cross-entropy and linear for the squared error, with
-            which a sigmoid gets stuck where every pixel is black.
+        activation: of the hidden layers. The output is a sigmoid for the cross-entropy and linear for the squared error
+            (pixels may lie a little outside 0 and 1), with which a sigmoid gets stuck where every pixel is black.
         Others: see `ReconstructingModel` and `TrainedModel`.
     """
 

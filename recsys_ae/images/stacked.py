@@ -86,7 +86,7 @@ class StackedAutoencoder(DenseAutoencoder):
         layer_epochs, layer_optimiser, layer_learning_rate: for each layer; without epochs there is no pretraining.
         layer_noise: the noise of each layer's inputs; `noise` for those without a number of their own.
         tune_corruption, tune_noise, tune_decay: corruption of images and weight decay while fine-tuning; without decay, a
-            softmax layer on a wide code tells all training images apart, and its weights have no limit.
+            softmax layer on a wide code may tell all training images apart, and then its weights grow without limit.
         labels: how many images have labels, as many of each class, drawn with the seed; all if None. Layers learn from all
             images.
         Others: see `DenseAutoencoder`; epochs and what is said about them are of fine-tuning.

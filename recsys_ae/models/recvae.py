@@ -182,8 +182,9 @@ class RecVAE(NeuralRanker):
         hidden, latent: units in each of the encoder's five layers; size of the code.
         gamma: weight of the divergence for each item of the history.
         encoder_passes: over all users in each epoch, with inputs hidden; the decoder has one, with whole rows.
-        averaging: scores are of the mean of the weights over epochs, each counting so many times as much as the one after it
-            (Polyak & Juditsky 1992, with a memory); 0 takes the last weights, and saves the memory of a second network.
+        averaging: scores and validation are of the mean of the weights over epochs: of all alike for the first
+            1 / (1 - averaging), then each counts so many times as much as the one after it (Polyak & Juditsky 1992, with a
+            memory). 0 takes the weights as they are, and saves the memory of a second network.
         Others: see `NeuralRanker`.
     """
 

@@ -70,7 +70,7 @@ def activation_sheet(activations: Floats, units: Sequence[int], strongest: Seque
     axes.set_xlabel("unit")
     axes.set_ylabel("image")
     for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_locator(MaxNLocator(integer=True))
+        axis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     for place, (unit, images) in enumerate(zip(units, strongest, strict=True)):
         axes = below.add_subplot(len(units), 1, place + 1)
         axes.imshow(tiled(images, len(images)), cmap="gray", vmin=0, vmax=1, interpolation="nearest")

@@ -1,5 +1,6 @@
 """RecVAE: the composite prior against torch's distributions, and who is trained when."""
 
+import numpy as np
 import torch
 from builders import random_interactions
 from torch.distributions import Categorical, MixtureSameFamily, Normal
@@ -71,21 +72,30 @@ def test_the_prior_remembers_the_encoder_after_its_turn():
 
 
 def test_weights_are_averaged_over_epochs():
-    """After three epochs at 0.5: (first + second) / 2 in half, and the third; the network that was given becomes the mean."""
+    """All epochs alike until there are 1 / (1 - 0.75) = 4, then a quarter for the last; the network given becomes the mean."""
     given = Network(25, 8, 3, torch.Generator().manual_seed(0))
-    training = InTraining(given, ROWS, averaging=0.5)
-    seen: list[torch.Tensor] = []
+    training = InTraining(given, ROWS, averaging=0.75)
+    seen: list[list[torch.Tensor]] = []
 
     class Watch(Callback):
         def on_epoch(self, training: Training) -> None:
             assert isinstance(training.module, InTraining)
-            seen.append(training.module.network.output_weight.detach().clone())
+            seen.append([weight.detach().clone() for weight in training.module.network.parameters()])
 
     model = build_model("recvae", {"hidden": 8, "latent": 3})
-    fit(training, model._objective(given, ROWS), ROWS, TrainConfig(3, 8, "adam", 0.05), callbacks=[Watch()])
-    assert not torch.equal(seen[0], seen[1])
-    torch.testing.assert_close(given.output_weight, (seen[0] + seen[1]) / 4 + seen[2] / 2)
+    fit(training, model._objective(given, ROWS), ROWS, TrainConfig(5, 8, "adam", 0.05), callbacks=[Watch()])
+    for mean, *epochs in zip(given.parameters(), *seen, strict=True):
+        assert not torch.equal(epochs[0], epochs[4])
+        torch.testing.assert_close(mean, sum(epochs[:4]) * 3 / 16 + epochs[4] / 4)
     assert not any(weight.requires_grad for weight in given.parameters())
+
+
+def test_a_model_averages_as_it_is_told():
+    scores = []
+    for averaging in (0.0, 0.9):
+        params = {"hidden": 8, "latent": 3, "epochs": 3, "learning_rate": 0.05, "averaging": averaging}
+        scores.append(build_model("recvae", params).fit(random_interactions(), seed=0).fitted.arrays["module.output_weight"])
+    assert not np.allclose(*scores)
 
 
 def test_without_averaging_the_last_weights_count():
