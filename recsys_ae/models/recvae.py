@@ -73,8 +73,8 @@ class InTraining(nn.Module):
     The earlier encoder is only ever asked for these, so it need not be kept.
 
     Args:
-        network: where it starts. It learns itself; or with `averaging`, a copy does, and this is its mean over the epochs, in
-            which each counts `averaging` times as much as the one after it.
+        network: where it starts. It learns itself; or with `averaging`, a copy does, and this one becomes its mean over the
+            epochs (see `average`) and has no gradient.
         rows: all that will be trained on.
     """
 
