@@ -64,7 +64,7 @@ def planted_split(*sizes: int) -> Split:
     tested = np.zeros(data.n_users, bool)
     tested[rng.choice(data.n_users, min(TESTED, data.n_users), replace=False)] = True
     out = tested[data.user_rows()] & (rng.random(len(data)) < SHARE)
-    return Split(data.where(~out), data.where(np.zeros(len(data), bool)), data.where(out))
+    return Split(data.filter(~out), data.filter(np.zeros(len(data), bool)), data.filter(out))
 
 
 def train(name: str, *sizes: int) -> dict[str, Any]:

@@ -121,7 +121,7 @@ def largest_difference(sparse: Sparse, dense: Dense, index: Tensor) -> float:
     for trainer in (sparse, dense):
         trainer.optimiser.zero_grad()
     for weight in sparse.module.wide_weights():
-        weight.__dict__.pop("row_gradient", None)
+        weight.__dict__.pop("deferred_gradient", None)
     return worst
 
 

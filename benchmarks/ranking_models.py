@@ -58,10 +58,10 @@ PARAMS: dict[str, dict[str, Any]] = {
     "cdae": {"hidden": 64, "negatives": 5},
     "multdae": {"hidden": [600, 200], "l2": 0.0},
     "multvae": {"hidden": [600, 200], "beta": 0.2, "anneal": 200_000},
-    "recvae": {"hidden": 600, "latent": 200, "averaging": 0.0},
+    "recvae": {"hidden": 600, "latent": 200, "ema_decay": 0.0},
     "ease": {"l2": L2},
 }
-SETTINGS = {"dropout": 0.5, "learning_rate": 1e-3, "decay": 1.0}
+SETTINGS = {"dropout": 0.5, "learning_rate": 1e-3, "learning_rate_decay": 1.0}
 THREADS = (  # LensKit takes one thread if it is not told
     "OMP_NUM_THREADS",
     "MKL_NUM_THREADS",

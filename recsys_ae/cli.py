@@ -75,7 +75,7 @@ def run(
     from recsys_ae.experiment.image_spec import ImagePipeline
     from recsys_ae.experiment.read import read_pipeline
     from recsys_ae.experiment.run import run_pipeline
-    from recsys_ae.reporting.report import conclusions, headline, results_table
+    from recsys_ae.reporting.report import results_table, summary_header, summary_lines
     from recsys_ae.tracking import make_tracker
 
     started = perf_counter()
@@ -91,9 +91,9 @@ def run(
         print(f"recsys-ae: to continue, repeat the command with --output {folder} --resume", file=sys.stderr)
         raise
     console = _console()
-    console.print(headline(report))
+    console.print(summary_header(report))
     console.print(results_table(report))
-    for line in conclusions(report, folder):
+    for line in summary_lines(report, folder):
         console.print(line, soft_wrap=True)
     console.print(f"wall time: {perf_counter() - started:.1f} s")
     if hint := tracker.hint():

@@ -74,7 +74,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return value
 
 
-def checked(kind: Any, value: Any, where: str) -> Any:
+def validate(kind: Any, value: Any, where: str) -> Any:
     """`value` as an instance of `kind`, a `Declared` model or any annotation.
 
     Raises:
@@ -87,7 +87,7 @@ def checked(kind: Any, value: Any, where: str) -> Any:
 
 
 @contextmanager
-def placed(where: str) -> Iterator[None]:
+def error_context(where: str) -> Iterator[None]:
     """Put `where` before the message of a `ConfigError` that does not know its place."""
     try:
         yield
@@ -95,25 +95,25 @@ def placed(where: str) -> Iterator[None]:
         raise error if str(error).startswith(where) else ConfigError(f"{where}: {error}") from None
 
 
-def checked_call(function: Callable[..., T], params: Mapping[str, Any], where: str) -> T:
+def build(function: Callable[..., T], params: Mapping[str, Any], where: str) -> T:
     """`function(**params)` after checking the parameters against its signature; a class is called likewise.
 
     Only parameters that may be given by keyword and have a default can be declared. Raises `ConfigError` like `checked`.
     """
-    return function(**checked_params(function, params, where))
+    return function(**validate_params(function, params, where))
 
 
-def checked_params(function: Callable[..., Any], params: Mapping[str, Any], where: str) -> dict[str, Any]:
+def validate_params(function: Callable[..., Any], params: Mapping[str, Any], where: str) -> dict[str, Any]:
     """All the declarable parameters of `function` with the values of `params` or their defaults."""
     own = [item for item in inspect.signature(function).parameters.values() if item.default is not item.empty]
     hints = get_type_hints(function, include_extras=True)
     fields: dict[str, Any] = {item.name: (hints[item.name], item.default) for item in own}
-    values = checked(create_model(function.__name__, __base__=Declared, **fields), params, where)
+    values = validate(create_model(function.__name__, __base__=Declared, **fields), params, where)
     return {name: getattr(values, name) for name in fields}
 
 
 def parameters(instance: Any) -> dict[str, Any]:
-    """The declarable parameters of a dataclass instance, as `checked_call` takes them."""
+    """The declarable parameters of a dataclass instance, as `build` takes them."""
     own = [item.name for item in fields(instance) if item.init]
     return {name: list(value) if isinstance(value := getattr(instance, name), tuple) else value for name in own}
 

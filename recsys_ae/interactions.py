@@ -289,18 +289,18 @@ class Interactions:
         """One increasing number per observed pair, int64 [nnz]: user row * M + item row."""
         return self.user_rows() * self.n_items + self.item_rows()
 
-    def where(self, keep: NDArray[np.bool_]) -> "Interactions":
+    def filter(self, keep: NDArray[np.bool_]) -> "Interactions":
         """The observations at which `keep` [nnz] is true, with the same ids and shape."""
         indptr = np.r_[0, np.cumsum(keep)][self.matrix.indptr].astype(self.matrix.indptr.dtype)
         matrix = csr_array((self.matrix.data[keep], self.matrix.indices[keep], indptr), shape=self.matrix.shape)
         return replace(self, matrix=matrix, times=None if self.times is None else self.times[keep])
 
-    def positives(self, at: float) -> "Interactions":
-        """The observations of at least `at`, each as 1: ratings turned into what was liked, or clicks."""
-        kept = self.where(self.matrix.data >= at)
+    def binarise(self, threshold: float) -> "Interactions":
+        """The observations of at least `threshold`, each as 1: ratings turned into what was liked, or clicks."""
+        kept = self.filter(self.matrix.data >= threshold)
         return replace(kept, matrix=ones(kept.matrix), scale=None)
 
-    def plus(self, other: "Interactions") -> "Interactions":
+    def union(self, other: "Interactions") -> "Interactions":
         """The observations of both, which must share their ids and no pair."""
         if other.users != self.users or other.items != self.items:
             raise DataError("interactions with different users or items cannot be put together")
@@ -394,7 +394,7 @@ class Split:
         interactions = {
             name: Interactions.from_frame(part, users=users, items=items, **columns) for name, part in built.items()
         }
-        nothing = interactions["train"].where(np.zeros(len(interactions["train"]), bool))
+        nothing = interactions["train"].filter(np.zeros(len(interactions["train"]), bool))
         return cls(interactions["train"], interactions.get("valid", nothing), interactions.get("test", nothing))
 
     def history(self, part: Literal["valid", "test"]) -> Interactions:
@@ -403,11 +403,11 @@ class Split:
 
     @cached_property
     def _known_before_valid(self) -> Interactions:
-        return self.train if self.fold_in is None else self.train.plus(self.fold_in)
+        return self.train if self.fold_in is None else self.train.union(self.fold_in)
 
     @cached_property
     def _known_before_test(self) -> Interactions:
-        return self._known_before_valid.plus(self.valid)
+        return self._known_before_valid.union(self.valid)
 
     @cached_property
     def digest(self) -> str:

@@ -127,8 +127,8 @@ def user_holdout(data: Interactions, *, test: float = 0.1, valid: float = 0.1, f
 
 
 def _split(data: Interactions, part: NDArray[np.int64], protocol: str, params: dict[str, float | int]) -> Split:
-    train, valid, test = (data.where(part == number) for number in (TRAIN, VALID, TEST))
-    fold_in = data.where(part == FOLD_IN) if protocol == "user_holdout" else None
+    train, valid, test = (data.filter(part == number) for number in (TRAIN, VALID, TEST))
+    fold_in = data.filter(part == FOLD_IN) if protocol == "user_holdout" else None
     return Split(train, valid, test, protocol, params, fold_in)
 
 

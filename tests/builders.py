@@ -36,7 +36,7 @@ def planted() -> Interactions:
 
 def clicks() -> Interactions:
     """Of those pairs the liked ones only."""
-    return planted().where(planted().matrix.data == 5)
+    return planted().filter(planted().matrix.data == 5)
 
 
 def from_dense(ratings: np.ndarray, observed: np.ndarray | None = None, **options) -> Interactions:
@@ -82,9 +82,9 @@ SMALL = {
         "epochs": 250,
         "batch_size": 4,
         "learning_rate": 0.01,
-        "decay": 1.0,
+        "learning_rate_decay": 1.0,
     },
-    "mf": {"factors": 2, "epochs": 150, "learning_rate": 0.05, "l2": 0.02, "init_std": 0.1, "decay": 1.0},
+    "mf": {"factors": 2, "epochs": 150, "learning_rate": 0.05, "l2": 0.02, "init_std": 0.1, "learning_rate_decay": 1.0},
     "pca": {"factors": 1},
     "multvae": {"hidden": [8, 2], "epochs": 60, "batch_size": 4, "learning_rate": 0.01, "dropout": 0.2, "beta": 0.01},
     "multdae": {"hidden": [4], "epochs": 60, "batch_size": 4, "learning_rate": 0.01, "dropout": 0.2, "l2": 0.0},

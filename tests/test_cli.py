@@ -106,7 +106,7 @@ def test_several_seeds_and_refitting(call, folder):
     kept = load_model("out/models/autorec-seed-4")
     assert kept.epochs == model["runs"]["4"]["best_epoch"]
     split = load_data(read_pipeline("out/pipeline.yaml"), seed=4).split
-    refitted = build_model("autorec", {**parameters(kept)}).fit(split.train.plus(split.valid), seed=4)
+    refitted = build_model("autorec", {**parameters(kept)}).fit(split.train.union(split.valid), seed=4)
     assert model_digest(refitted) == model_digest(kept)
     table = pd.read_csv("out/report.csv", index_col="model")
     assert table.loc["autorec", "rmse sd"] == pytest.approx(model["deviations"]["rmse"])
@@ -143,7 +143,7 @@ def test_a_model_can_start_from_yesterdays(call, folder):
     assert run(call)[0] == 0
     barely = {"epochs": 1, "learning_rate": 1e-9, "patience": 0}
     autorec = {**PIPELINE["models"][0], **barely}
-    models = [{**autorec, "start": "out/models/autorec"}, {**autorec, "label": "new"}]
+    models = [{**autorec, "warm_start": "out/models/autorec"}, {**autorec, "label": "new"}]
     (folder / "again.yaml").write_text(yaml.safe_dump({**PIPELINE, "models": models}))
     assert call("run", "again.yaml", "--output", "again", "--tracking-uri", "none")[0] == 0
     before, again = metrics(folder / "out/report.json"), metrics(folder / "again/report.json")
@@ -430,7 +430,7 @@ def test_listings(call):
 
 def test_a_mistake_that_shows_late_leaves_the_place_free(call, folder):
     """The corrected run goes where the other one was to go."""
-    impossible = {"name": "mf", "factors": 2, "epochs": 1, "start": "nowhere"}
+    impossible = {"name": "mf", "factors": 2, "epochs": 1, "warm_start": "nowhere"}
     (folder / "mine.yaml").write_text(yaml.safe_dump({**PIPELINE, "models": [impossible]}))
     assert run(call)[0] != 0
     assert not (folder / "out").exists()

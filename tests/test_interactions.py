@@ -134,14 +134,14 @@ class TestInteractions:
     def test_where_parts_and_plus_joins(self, seed):
         data = random_interactions(seed)
         keep = np.random.default_rng(seed).random(len(data)) < 0.4
-        kept, rest = data.where(keep), data.where(~keep)
+        kept, rest = data.filter(keep), data.filter(~keep)
         assert len(kept) == keep.sum()
         assert kept.matrix.shape == data.matrix.shape
-        assert kept.plus(rest).digest == data.digest
+        assert kept.union(rest).digest == data.digest
 
     def test_positives_are_what_was_rated_highly(self):
         data = random_interactions()
-        liked = data.positives(4)
+        liked = data.binarise(4)
         assert set(zip(liked.user_rows(), liked.item_rows(), strict=True)) == {
             (u, i) for u, i, r in zip(data.user_rows(), data.item_rows(), data.matrix.data, strict=True) if r >= 4
         }
@@ -167,7 +167,7 @@ class TestSplit:
     def test_parts_must_be_disjoint(self):
         data = planted()
         with pytest.raises(DataError, match="in more than one part"):
-            Split(data, data.where(np.zeros(len(data), bool)), data)
+            Split(data, data.filter(np.zeros(len(data), bool)), data)
 
     def test_from_frames_gives_test_only_items_a_row(self):
         train = pd.DataFrame({"user_id": [1, 2], "item_id": ["a", "b"], "rating": [1, 2]})
@@ -180,9 +180,9 @@ class TestSplit:
     def test_history_grows_with_the_part(self):
         data = random_interactions()
         part = np.arange(len(data)) % 3
-        split = Split(*(data.where(part == number) for number in range(3)))
+        split = Split(*(data.filter(part == number) for number in range(3)))
         assert split.history("valid") is split.train
-        assert split.history("test").digest == data.where(part != 2).digest
+        assert split.history("test").digest == data.filter(part != 2).digest
 
 
 def test_one_user_and_one_item_are_data():

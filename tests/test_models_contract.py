@@ -15,7 +15,7 @@ from recsys_ae.declaration import parameters
 from recsys_ae.errors import ColdUserError, ConfigError, DataError, NotFittedError
 from recsys_ae.interactions import Interactions
 from recsys_ae.models import MODELS
-from recsys_ae.models.base import Additive, HasItemVectors, HasUserVectors
+from recsys_ae.models.base import HasItemVectors, HasUserVectors, LinearInHistory
 from recsys_ae.models.storage import model_digest
 from recsys_ae.models.training import ranking_validation
 
@@ -134,7 +134,7 @@ def test_the_scale_of_ratings_does_not_matter(name, model, factor, shift):
 def test_user_without_history_gets_finite_scores(model):
     data = planted()
     keep = data.user_rows() != 4
-    scores = model.scores(data.where(keep), np.array([4, 5]))
+    scores = model.scores(data.filter(keep), np.array([4, 5]))
     assert np.isfinite(scores).all()
 
 
@@ -199,7 +199,7 @@ def test_history_with_other_items_is_refused(model):
 def test_training_users_and_items_without_ratings(name):
     """Rows and columns that are empty in training, as after a split, give finite scores and no warnings."""
     data = planted()
-    train = data.where((data.user_rows() != 2) & (data.item_rows() != 5))
+    train = data.filter((data.user_rows() != 2) & (data.item_rows() != 5))
     model = make(name).fit(train, seed=0)
     everyone = everything(data)
     if VARIANTS[name][0] in OF_USERS:
@@ -214,10 +214,10 @@ def test_validation_decides_when_to_stop(name):
     kind, params = VARIANTS[name]
     data = planted()
     part = np.arange(len(data)) % 5 == 0
-    wrong = data.where(part)
+    wrong = data.filter(part)
     wrong = replace(wrong, matrix=wrong.matrix.copy())
     wrong.matrix.data[:] = 6 - wrong.matrix.data
-    train = data.where(~part)
+    train = data.filter(~part)
     stopped = build_model(kind, {**params, "patience": 3}).fit(train, valid=wrong, seed=0)
     to_the_end = build_model(kind, params).fit(train, seed=0)
     everyone = np.arange(12)
@@ -233,7 +233,7 @@ def test_validation_on_a_ranking_decides_when_to_stop(name):
     """If what is wanted in validation is what nobody likes, early stopping keeps weights under which it ranks higher."""
     kind, params = VARIANTS[name]
     slow = {**params, "learning_rate": params["learning_rate"] / 5}
-    train, wrong = clicks(), planted().where(planted().matrix.data == 1)
+    train, wrong = clicks(), planted().filter(planted().matrix.data == 1)
     stopped = build_model(kind, {**slow, "patience": 3}).fit(train, valid=wrong, seed=0)
     to_the_end = build_model(kind, slow).fit(train, seed=0)
     errors = [ranking_validation(model.scores, train, wrong)() for model in (stopped, to_the_end)]
@@ -246,7 +246,7 @@ def test_held_out_users_are_validated_with_their_history(name):
     kind, params = VARIANTS[name]
     data = clicks() if kind in OF_CLICKS else planted()
     held, target = data.user_rows() % 4 == 3, np.arange(len(data)) % 3 == 0
-    train, fold_in, valid = data.where(~held), data.where(held & ~target), data.where(held & target)
+    train, fold_in, valid = data.filter(~held), data.filter(held & ~target), data.filter(held & target)
     seen: list[float] = []
 
     class Watch(Callback):
@@ -254,7 +254,7 @@ def test_held_out_users_are_validated_with_their_history(name):
             seen.append(training.history[-1].valid)
 
     short = {**params, "epochs": 8}
-    build_model(kind, short).fit(train, valid=valid, valid_history=train.plus(fold_in), seed=0, callbacks=[Watch()])
+    build_model(kind, short).fit(train, valid=valid, valid_history=train.union(fold_in), seed=0, callbacks=[Watch()])
     assert len(set(seen)) > (1 if kind in OF_CLICKS else 7)  # a ranking of seven items has few values
 
 
@@ -288,7 +288,7 @@ def test_small_parameters_cover_all_models():
 
 def with_a_cold_user() -> Interactions:
     """The planted data, in which user 3 has done nothing."""
-    return planted().where(planted().user_rows() != 3)
+    return planted().filter(planted().user_rows() != 3)
 
 
 def test_cold_users_get_what_is_declared(model):
@@ -309,9 +309,9 @@ def test_cold_users_get_what_is_declared(model):
 def test_explanations_are_of_the_items_in_the_history(model):
     """Their sum is the score if scores are sums; otherwise each is what the score loses without the item."""
     data = planted()
-    forgotten = data.where(data.user_rows() != 9)
+    forgotten = data.filter(data.user_rows() != 9)
     scores = [model.scores(history, np.array([9]))[0, 1] for history in (data, forgotten)]
-    if scores[0] == scores[1] and not isinstance(model, Additive):
+    if scores[0] == scores[1] and not isinstance(model, LinearInHistory):
         with pytest.raises(ConfigError, match="does not look at the history"):
             explain(model, data, "u09", 101)
         return
@@ -319,10 +319,10 @@ def test_explanations_are_of_the_items_in_the_history(model):
     assert sorted(found["item_id"]) == sorted(data.items.values[data.matrix[[9]].indices])
     assert (np.diff(found["contribution"]) <= 0).all()
     score = model.scores(data, np.array([9]))[0, 1]
-    if isinstance(model, Additive):
+    if isinstance(model, LinearInHistory):
         np.testing.assert_allclose(found["contribution"].sum(), score, rtol=1e-4, atol=1e-5)
         return
-    without = data.where((data.user_rows() != 9) | (data.items.values[data.item_rows()] != found["item_id"].iloc[0]))
+    without = data.filter((data.user_rows() != 9) | (data.items.values[data.item_rows()] != found["item_id"].iloc[0]))
     expected = score - model.scores(without, np.array([9]))[0, 1]
     np.testing.assert_allclose(found["contribution"].iloc[0], expected, rtol=1e-4, atol=1e-5)
 
@@ -333,7 +333,7 @@ def test_similar_items_share_their_audience(name, of_likes):
         with pytest.raises(ConfigError, match="no representation of items"):
             similar_items(model, [100])
         return
-    assert isinstance(model, HasItemVectors | Additive)
+    assert isinstance(model, HasItemVectors | LinearInHistory)
     found = similar_items(model, [105, 101], k=2)
     assert found["rank"].tolist() == [1, 2, 1, 2]
     assert set(found["similar_id"][found["item_id"] == 105]) <= {104, 106}
@@ -360,18 +360,18 @@ def test_a_fit_can_start_from_a_fitted_model(name, model):
     dense = np.r_[dense, dense[[9]]]
     more = builders.from_dense(dense, dense > 0, scale=(1.0, 5.0))
     if kind not in BY_GRADIENT:
-        fresh, warm = make(name).fit(more, seed=0), make(name).fit(more, seed=0, start=model)
+        fresh, warm = make(name).fit(more, seed=0), make(name).fit(more, seed=0, warm_start=model)
         scores = [fitted.scores(more, np.arange(13)) for fitted in (fresh, warm)]
         assert scores[1].shape == (13, 8)
         if kind not in ("als", "bpr"):
             np.testing.assert_array_equal(scores[0], scores[1])
         return
     barely = {**params, "epochs": 1, "learning_rate": 1e-6}
-    warm = build_model(kind, barely).fit(more, seed=0, start=model)
+    warm = build_model(kind, barely).fit(more, seed=0, warm_start=model)
     fresh = build_model(kind, barely).fit(more, seed=0)
     expected = model.scores(data, np.arange(12))
-    history = more.where(more.items.values[more.item_rows()] != 107)
+    history = more.filter(more.items.values[more.item_rows()] != 107)
     far, near = (np.abs(fitted.scores(history, np.arange(12))[:, :7] - expected).mean() for fitted in (fresh, warm))
     assert near < 0.5 * far
     with pytest.raises(ConfigError, match="cannot start from a Popularity"):
-        make(name).fit(more, start=build_model("popularity", {}).fit(data))
+        make(name).fit(more, warm_start=build_model("popularity", {}).fit(data))

@@ -21,7 +21,7 @@ def test_parts_are_the_whole_each_once(name, seed):
     for part in parts[1:]:
         assert part.matrix.shape == data.matrix.shape
         assert part.users is data.users
-        whole = whole.plus(part)
+        whole = whole.union(part)
     assert whole.digest == data.digest
     assert len(split.test) > 0
     assert split.protocol == name

@@ -6,7 +6,7 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
-from recsys_ae.core.sparse import SparseRows, wide_input, wide_output
+from recsys_ae.core.sparse import SparseRows, sampled_linear, sparse_linear
 from recsys_ae.errors import ConfigError
 from recsys_ae.registry import Registry
 
@@ -108,7 +108,7 @@ class Autoencoder(nn.Module):
 
     def encode(self, x: SparseRows | Tensor) -> Tensor:
         """[B, D] -> code [B, hidden[-1]]."""
-        code = wide_input(x, self.input_weight, self.encoder_biases[0])
+        code = sparse_linear(x, self.input_weight, self.encoder_biases[0])
         for weight, bias in zip(self.encoder_weights, self.encoder_biases[1:], strict=True):
             code = functional.linear(self._activation(code), weight, bias)
         activated: Tensor = self._code_activation(code)
@@ -124,7 +124,7 @@ class Autoencoder(nn.Module):
     def decode(self, code: Tensor, at: SparseRows | None = None) -> Tensor:
         """Code [B, hidden[-1]] -> [B, D], or only the entries [nnz] at the pattern of `at`."""
         weight = self.input_weight if self.tied else self.output_weight
-        output: Tensor = self._output_activation(wide_output(self.last_hidden(code), weight, self.output_bias, at))
+        output: Tensor = self._output_activation(sampled_linear(self.last_hidden(code), weight, self.output_bias, at))
         return output
 
     def forward(self, x: SparseRows | Tensor, at: SparseRows | None = None) -> Tensor:

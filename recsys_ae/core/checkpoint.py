@@ -31,12 +31,12 @@ class Checkpoint(Callback):
         self.path = path
         self._next = 0.0
 
-    def on_start(self, training: Training) -> None:
+    def on_start(self, training: Training[Any]) -> None:
         self._next = 0.0
         if (path := self._of(training)).exists():
             restore(training, path)
 
-    def on_epoch(self, training: Training) -> None:
+    def on_epoch(self, training: Training[Any]) -> None:
         started = perf_counter()
         if training.finished and training.stage:  # the next stage begins from here
             self._next = 0.0
@@ -45,11 +45,11 @@ class Checkpoint(Callback):
             ended = perf_counter()
             self._next = ended + AFFORDABLE * (ended - started)
 
-    def _of(self, training: Training) -> Path:
+    def _of(self, training: Training[Any]) -> Path:
         return self.path.with_name(f"{self.path.name}-{training.stage}") if training.stage else self.path
 
 
-def save(training: Training, path: Path) -> None:
+def save(training: Training[Any], path: Path) -> None:
     """Write the state of `training` to `path`, whole or not at all."""
     tensors: dict[str, Tensor] = {"generator": training.generator.get_state()}
     tensors |= {f"module.{name}": weight for name, weight in training.module.state_dict().items()}
@@ -67,7 +67,7 @@ def save(training: Training, path: Path) -> None:
             raise OutputError(f"cannot write {path}: {error}") from None
 
 
-def restore(training: Training, path: Path) -> None:
+def restore(training: Training[Any], path: Path) -> None:
     """Put `training` into the state that `save` wrote.
 
     Raises:

@@ -4,7 +4,7 @@ Sparse rows are corrupted at their stored entries only, and keep their pattern.
 """
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import torch
 from torch import Generator, Tensor
@@ -25,8 +25,11 @@ CORRUPTIONS = Registry(
 )
 
 
+X = TypeVar("X", SparseRows, Tensor)
+
+
 class Corruption(Protocol):
-    def __call__(self, x: SparseRows | Tensor, generator: Generator) -> SparseRows | Tensor:
+    def __call__(self, x: X, generator: Generator) -> X:
         """A corrupted copy of `x`."""
 
 
@@ -44,7 +47,7 @@ class Masking:
         if not 0 <= self.rate < 1:
             raise ConfigError(f"masking rate must be at least 0 and less than 1, got {self.rate}")
 
-    def __call__(self, x: SparseRows | Tensor, generator: Generator) -> SparseRows | Tensor:
+    def __call__(self, x: X, generator: Generator) -> X:
         values = x if isinstance(x, Tensor) else x.values
         kept = torch.rand(values.shape, generator=generator, device=values.device) >= self.rate
         masked = values * kept / (1 - self.rate if self.rescale else 1)
@@ -67,7 +70,7 @@ class Gaussian:
         if self.std < 0:
             raise ConfigError(f"the standard deviation of noise must not be negative, got {self.std}")
 
-    def __call__(self, x: SparseRows | Tensor, generator: Generator) -> SparseRows | Tensor:
+    def __call__(self, x: X, generator: Generator) -> X:
         values = x if isinstance(x, Tensor) else x.values
         noise = torch.randn(values.shape, generator=generator, device=values.device, dtype=values.dtype)
         noisy = noise.mul_(self.std).add_(values)
@@ -86,7 +89,7 @@ class SaltAndPepper:
         if not 0 <= self.rate <= 1:
             raise ConfigError(f"the rate of salt and pepper must be between 0 and 1, got {self.rate}")
 
-    def __call__(self, x: SparseRows | Tensor, generator: Generator) -> SparseRows | Tensor:
+    def __call__(self, x: X, generator: Generator) -> X:
         values = x if isinstance(x, Tensor) else x.values
         drawn = torch.rand(values.shape, generator=generator, device=values.device)
         spoilt = torch.where(drawn < self.rate, (drawn < self.rate / 2).to(values.dtype), values)

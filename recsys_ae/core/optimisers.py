@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from recsys_ae.core import kernels
-from recsys_ae.core.sparse import RowGradient
+from recsys_ae.core.sparse import DeferredGradient
 from recsys_ae.errors import ConfigError
 from recsys_ae.registry import Registry
 
@@ -85,7 +85,7 @@ class RowAdam:
 
     Args:
         parameters: everything to optimise.
-        wide: those of them whose gradients come as a `RowGradient`.
+        wide: those of them whose gradients come as a `DeferredGradient`.
     """
 
     def __init__(self, parameters: Iterable[nn.Parameter], wide: list[nn.Parameter], lr: float) -> None:
@@ -99,7 +99,7 @@ class RowAdam:
         for weight in self._parameters:
             weight.grad = None
             if id(weight) in self._wide:
-                weight.row_gradient = RowGradient()  # type: ignore[attr-defined]
+                weight.deferred_gradient = DeferredGradient()  # type: ignore[attr-defined]
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -109,7 +109,7 @@ class RowAdam:
                 loss = closure()
         group = self.param_groups[0]
         for number, weight in enumerate(self._parameters):
-            by_rows = weight.__dict__.pop("row_gradient", None)
+            by_rows = weight.__dict__.pop("deferred_gradient", None)
             if weight.grad is None and (by_rows is None or by_rows.rows is None):
                 continue
             if number not in self._state:
@@ -119,7 +119,7 @@ class RowAdam:
             if weight.grad is None:
                 _step_rows(weight, by_rows, state, group)
             else:
-                _step_dense(weight, by_rows or RowGradient(), state, group)
+                _step_dense(weight, by_rows or DeferredGradient(), state, group)
         return loss
 
     def state_dict(self) -> dict[str, Any]:
@@ -138,13 +138,13 @@ def _numbers(state: dict[str, Any], group: dict[str, Any]) -> tuple[Any, ...]:
     return np.float32(group["lr"]), betas, np.array(corrections, np.float32), np.float32(group["eps"])
 
 
-def _step_rows(weight: Tensor, gradient: RowGradient, state: dict[str, Any], group: dict[str, Any]) -> None:
+def _step_rows(weight: Tensor, gradient: DeferredGradient, state: dict[str, Any], group: dict[str, Any]) -> None:
     """Of the rows that the gradient touches."""
     assert gradient.rows is not None
     shrink = weight.new_zeros(len(weight)) if gradient.shrink is None else gradient.shrink
     terms = [*gradient.terms, (weight.new_empty(0), weight.new_empty(0, 0))][:2]
     kernels.adam_columns(
-        *gradient.rows.columnwise()[0],
+        *gradient.rows.csc_pattern()[0],
         *(array.numpy() for term in terms for array in term),
         shrink.numpy(),
         *(array.numpy() for array in (weight, state["mean"], state["square"])),
@@ -152,7 +152,7 @@ def _step_rows(weight: Tensor, gradient: RowGradient, state: dict[str, Any], gro
     )
 
 
-def _step_dense(weight: nn.Parameter, more: RowGradient, state: dict[str, Any], group: dict[str, Any]) -> None:
+def _step_dense(weight: nn.Parameter, more: DeferredGradient, state: dict[str, Any], group: dict[str, Any]) -> None:
     """Of a whole weight, which has an ordinary gradient and perhaps `more` by rows."""
     assert weight.grad is not None
     rows = (weight.shape[0], -1) if weight.ndim > 1 else (1, -1)

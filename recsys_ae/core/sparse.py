@@ -5,7 +5,7 @@ B rows in the batch, D columns, H units, nnz stored entries. A stored 0 is an ob
 Two layers touch all columns: the first, x @ weight, and the last, code @ weight.T at the observed entries. Both weights are
 [D, H], and the gradient of both is a product S^T G of a sparse matrix with the batch's pattern and a dense [B, H]. It is
 either written out as an ordinary dense gradient, or, inside an optimiser that can use it, kept as that product
-(`RowGradient`), so that columns without an entry in the batch cost nothing.
+(`DeferredGradient`), so that columns without an entry in the batch cost nothing.
 """
 
 from dataclasses import dataclass, field
@@ -35,7 +35,7 @@ class SparseRows:
     columns: Tensor
     values: Tensor
     width: int
-    _columnwise: list[Any] = field(default_factory=list, repr=False)
+    _csc_pattern: list[Any] = field(default_factory=list, repr=False)
 
     @classmethod
     def from_arrays(cls, indptr: object, columns: object, values: object, width: int) -> "SparseRows":
@@ -61,7 +61,7 @@ class SparseRows:
         """int64 [nnz]: the place in this batch (0..B-1) of every entry's row."""
         return torch.repeat_interleave(torch.arange(len(self), device=self.indptr.device), self.lengths)
 
-    def take(self, index: Tensor) -> "SparseRows":
+    def __getitem__(self, index: Tensor) -> "SparseRows":
         """The rows at `index` (int64 [b], places in this batch), in that order."""
         indptr = functional.pad(self.lengths[index].cumsum(0), (1, 0))
         if self.columns.is_cuda:
@@ -75,22 +75,22 @@ class SparseRows:
 
     def with_values(self, values: Tensor) -> "SparseRows":
         """The same pattern with other values [nnz]."""
-        return SparseRows(self.rows, self.indptr, self.columns, values, self.width, self._columnwise)
+        return SparseRows(self.rows, self.indptr, self.columns, values, self.width, self._csc_pattern)
 
     def column_values(self, values: Tensor) -> Tensor:
-        """Values [nnz] of the entries, brought into the order of `columnwise`."""
+        """Values [nnz] of the entries, brought into the order of `csc_pattern`."""
         ordered = torch.empty_like(values)
-        kernels.gather(values.detach().contiguous().numpy(), self.columnwise()[1], ordered.numpy())
+        kernels.gather(values.detach().contiguous().numpy(), self.csc_pattern()[1], ordered.numpy())
         return ordered
 
-    def columnwise(self) -> Any:
+    def csc_pattern(self) -> Any:
         """The pattern column by column and the order of its entries, see `kernels.by_column`.
 
         Found once for all rows that share the pattern.
         """
-        if not self._columnwise:
-            self._columnwise.append(kernels.by_column(self.indptr.numpy(), self.columns.numpy(), self.width))
-        return self._columnwise[0]
+        if not self._csc_pattern:
+            self._csc_pattern.append(kernels.by_column(self.indptr.numpy(), self.columns.numpy(), self.width))
+        return self._csc_pattern[0]
 
     def dense(self) -> Tensor:
         """[B, D] with 0 where nothing is stored; for small matrices and tests."""
@@ -120,10 +120,10 @@ def with_negatives(rows: SparseRows, ratio: int, generator: Generator) -> tuple[
     return SparseRows(rows.rows, (1 + ratio) * rows.indptr, columns, targets, rows.width), weights
 
 
-class RowGradient:
+class DeferredGradient:
     """The gradient of a wide weight [D, H] as a sum of terms S^T G over one batch, plus shrinkage of the touched rows.
 
-    While a weight has one in its attribute `row_gradient`, the layers below add to it and leave `weight.grad` alone.
+    While a weight has one in its attribute `deferred_gradient`, the layers below add to it and leave `weight.grad` alone.
     """
 
     def __init__(self) -> None:
@@ -151,7 +151,7 @@ class RowGradient:
         """`gradient` [D, H], to which the terms, but not the shrinkage, have been added."""
         for values, factor in self.terms:
             assert self.rows is not None
-            kernels.column_sums(*self.rows.columnwise()[0], values.numpy(), factor.numpy(), gradient.numpy())
+            kernels.column_sums(*self.rows.csc_pattern()[0], values.numpy(), factor.numpy(), gradient.numpy())
         return gradient
 
     def shrink_of_rows(self) -> Tensor:
@@ -166,7 +166,7 @@ class RowGradient:
         self.rows = rows
 
 
-def wide_input(x: SparseRows | Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+def sparse_linear(x: SparseRows | Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """x @ weight + bias -> [B, H] for weight [D, H]; from sparse rows in O(nnz * H)."""
     if isinstance(x, Tensor):
         return x @ weight + bias
@@ -176,7 +176,7 @@ def wide_input(x: SparseRows | Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return product + bias
 
 
-def wide_output(code: Tensor, weight: Tensor, bias: Tensor, at: SparseRows | None = None) -> Tensor:
+def sampled_linear(code: Tensor, weight: Tensor, bias: Tensor, at: SparseRows | None = None) -> Tensor:
     """code @ weight.T + bias -> [B, D] for weight [D, H], or only its entries [nnz] at the pattern of `at`, in O(nnz * H)."""
     if at is None:
         return torch.addmm(bias, code, weight.T)
@@ -205,7 +205,7 @@ class _RowsTimes(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, weight: Tensor, x: SparseRows) -> Tensor:
-        ctx.x, ctx.shape, ctx.row_gradient = x, weight.shape, getattr(weight, "row_gradient", None)
+        ctx.x, ctx.shape, ctx.deferred_gradient = x, weight.shape, getattr(weight, "deferred_gradient", None)
         return _rows_times(x, x.values, weight)
 
     @staticmethod
@@ -219,7 +219,7 @@ class _ProductsAt(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, code: Tensor, weight: Tensor, bias: Tensor, at: SparseRows) -> Tensor:
         ctx.save_for_backward(code, weight)
-        ctx.at, ctx.shape, ctx.row_gradient = at, weight.shape, getattr(weight, "row_gradient", None)
+        ctx.at, ctx.shape, ctx.deferred_gradient = at, weight.shape, getattr(weight, "deferred_gradient", None)
         out = torch.empty(len(at.columns))
         arrays = (tensor.detach().numpy() for tensor in (at.indptr, at.columns, code.contiguous(), weight, bias, out))
         kernels.products_at(*arrays)
@@ -237,18 +237,18 @@ class _EntryL2(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, weight: Tensor, rows: SparseRows, strength: Tensor) -> Tensor:
         ctx.save_for_backward(weight, strength)
-        ctx.rows, ctx.row_gradient = rows, getattr(weight, "row_gradient", None)
-        if ctx.row_gradient is not None:  # an optimiser that keeps gradients by rows never looks at the value
+        ctx.rows, ctx.deferred_gradient = rows, getattr(weight, "deferred_gradient", None)
+        if ctx.deferred_gradient is not None:  # an optimiser that keeps gradients by rows never looks at the value
             return weight.new_zeros(())
-        touched, starts, _ = (torch.from_numpy(array) for array in rows.columnwise()[0])
+        touched, starts, _ = (torch.from_numpy(array) for array in rows.csc_pattern()[0])
         squares = weight[touched].square().sum(1)
         return (strength[touched] * starts.diff() * squares).sum() / 2
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, None, None]:
         weight, strength = ctx.saved_tensors
-        if ctx.row_gradient is not None:
-            ctx.row_gradient.add_shrink(ctx.rows, gradient * strength)
+        if ctx.deferred_gradient is not None:
+            ctx.deferred_gradient.add_shrink(ctx.rows, gradient * strength)
             return None, None, None
         count = torch.bincount(ctx.rows.columns, minlength=len(weight))
         return (gradient * strength * count)[:, None] * weight, None, None
@@ -262,11 +262,11 @@ def _rows_times(pattern: SparseRows, values: Tensor, weight: Tensor) -> Tensor:
 
 
 def _weight_gradient(ctx: Any, pattern: SparseRows, values: Tensor, factor: Tensor) -> Tensor | None:
-    """S^T G: handed to the weight's `RowGradient` if it has one, else written out [D, H]."""
-    if ctx.row_gradient is not None:
-        ctx.row_gradient.add(pattern, values, factor)
+    """S^T G: handed to the weight's `DeferredGradient` if it has one, else written out [D, H]."""
+    if ctx.deferred_gradient is not None:
+        ctx.deferred_gradient.add(pattern, values, factor)
         return None
     out = torch.zeros(ctx.shape)
     ordered = pattern.column_values(values)
-    kernels.column_sums(*pattern.columnwise()[0], ordered.numpy(), factor.detach().contiguous().numpy(), out.numpy())
+    kernels.column_sums(*pattern.csc_pattern()[0], ordered.numpy(), factor.detach().contiguous().numpy(), out.numpy())
     return out

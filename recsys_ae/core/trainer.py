@@ -4,19 +4,18 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from math import inf, isfinite
 from time import perf_counter
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Generic, Literal, Protocol, Self, TypeVar
 
 import torch
 from torch import Generator, Tensor, nn
 
 from recsys_ae.core.losses import LossSum
 from recsys_ae.core.optimisers import FULL_BATCH, Optimiser, make_optimiser
-from recsys_ae.core.sparse import SparseRows
 from recsys_ae.errors import ConfigError, TrainingError
 
 
 @dataclass(frozen=True, eq=False)
-class Labelled:
+class LabelledBatch:
     """Dense rows x [B, D] and the class of each, int64 [B]."""
 
     x: Tensor
@@ -25,55 +24,66 @@ class Labelled:
     def __len__(self) -> int:
         return len(self.x)
 
-    def take(self, index: Tensor) -> "Labelled":
+    def __getitem__(self, index: Tensor) -> "LabelledBatch":
         """The rows at `index` (int64 [b]), in that order."""
-        return Labelled(self.x[index], self.labels[index])
+        return LabelledBatch(self.x[index], self.labels[index])
 
 
-Batch = SparseRows | Tensor | Labelled
+class Batch(Protocol):
+    """Training examples of any kind, which can be counted and selected."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: Tensor) -> Self:
+        """The examples at `index` (int64 [b]), in that order."""
+
+
+M = TypeVar("M", bound=nn.Module)
+B = TypeVar("B", bound=Batch)
+M_contra = TypeVar("M_contra", bound=nn.Module, contravariant=True)
+B_contra = TypeVar("B_contra", bound=Batch, contravariant=True)
 Validation = Callable[[], float]
 Precision = Literal["auto", "float32", "bfloat16"]
 PART = 2048  # rows of a whole batch that are looked at together
 
 
-class Objective(Protocol):
+class Objective(Protocol[M_contra, B_contra]):
     """What is minimised over an epoch: the sum over the batches of `loss` and `penalty`."""
 
-    def loss(self, module: nn.Module, batch: Batch, generator: Generator) -> LossSum: ...
+    def loss(self, module: M_contra, batch: B_contra, generator: Generator) -> LossSum: ...
 
-    def penalty(self, module: nn.Module, batch: Batch) -> Tensor:
+    def penalty(self, module: M_contra, batch: B_contra) -> Tensor:
         """A scalar: this batch's part of what an epoch adds for regularisation."""
 
 
-@runtime_checkable
-class EpochObjective(Protocol):
+class EpochObjective(Protocol[M_contra, B_contra]):
     """What is minimised by steps of its own, where a call per batch would cost more than the arithmetic."""
 
-    def epoch(self, module: nn.Module, rows: Batch, learning_rate: float, generator: Generator) -> LossSum:
+    def epoch(self, module: M_contra, rows: B_contra, learning_rate: float, generator: Generator) -> LossSum:
         """Take the steps of one pass over `rows`, and return the loss met on the way, without penalties."""
 
 
 def nothing(module: nn.Module) -> None:
-    """What follows most turns."""
+    """No-op."""
 
 
 @dataclass(frozen=True)
-class Turn:
+class Phase(Generic[M, B]):
     """`passes` over all rows for one objective in each epoch, and `after` them, a change of the module."""
 
-    objective: Objective
+    objective: Objective[M, B]
     passes: int = 1
-    after: Callable[[nn.Module], None] = nothing
+    after: Callable[[M], None] = nothing
 
 
 @dataclass(frozen=True)
-class Alternating:
+class AlternatingObjective(Generic[M, B]):
     """Objectives that take turns within each epoch, for parts of the module that are trained in alternation."""
 
-    turns: Sequence[Turn]
+    phases: Sequence[Phase[M, B]]
 
 
-AnyObjective = Objective | EpochObjective | Alternating
+AnyObjective = Objective[M, B] | EpochObjective[M, B] | AlternatingObjective[M, B]
 
 
 @dataclass(frozen=True)
@@ -84,25 +94,25 @@ class TrainConfig:
         epochs: passes over the rows, at most.
         batch_size, optimiser: rows in a batch, and see `core.optimisers`; an `EpochObjective` looks at neither.
         learning_rate: of the first epoch.
-        decay: factor on the learning rate after each epoch.
+        learning_rate_decay: factor on the learning rate after each epoch.
         patience: epochs without a better validation value after which training stops; 0 never stops early.
         seed: source of the order of rows and of corruption.
         precision: of the dense matrix products in the loss, `float32`, or `bfloat16`, which is about twice as fast on a
             processor with instructions for it; `auto` looks whether it has them. Weights, sums, sparse layers and scoring
             are float32 either way.
-        averaged: whether what is minimised is divided by the number of rows of the batch. It is the same to optimisers that
-            do not depend on the scale; the step of plain gradient descent is usually given for the mean.
+        reduction: `sum` minimises the sum over the rows of a batch, `mean` divides it by their number. Optimisers that are
+            invariant to the scale of the loss do not care; the learning rate of plain SGD is usually given for the mean.
     """
 
     epochs: int
     batch_size: int
     optimiser: str = "adam"
     learning_rate: float = 1e-3
-    decay: float = 1.0
+    learning_rate_decay: float = 1.0
     patience: int = 0
     seed: int = 0
     precision: Precision = "float32"
-    averaged: bool = False
+    reduction: Literal["sum", "mean"] = "sum"
 
     def __post_init__(self) -> None:
         for name, least in (("epochs", 1), ("batch_size", 1), ("patience", 0)):
@@ -121,13 +131,13 @@ class Epoch:
 
 
 @dataclass
-class Training:
+class Training(Generic[M]):
     """Everything that the rest of a training depends on; what a checkpoint holds.
 
     `stage` tells apart the trainings that one model is made by; it is empty if there is one.
     """
 
-    module: nn.Module
+    module: M
     optimiser: Optimiser
     generator: Generator
     config: TrainConfig
@@ -151,20 +161,20 @@ class Training:
 class Callback:
     """Something that wants to know how training goes. Does nothing; override what is needed."""
 
-    def on_start(self, training: Training) -> None:
+    def on_start(self, training: "Training[Any]") -> None:
         """Before the first epoch; may change `training` to continue an earlier one."""
 
-    def on_epoch(self, training: Training) -> None:
+    def on_epoch(self, training: "Training[Any]") -> None:
         """After each epoch, the last entry of `training.history`."""
 
-    def on_end(self, training: Training) -> None:
+    def on_end(self, training: "Training[Any]") -> None:
         """After the last epoch, the weights that are kept being in the module."""
 
 
 def fit(
-    module: nn.Module,
-    objective: AnyObjective,
-    rows: Batch,
+    module: M,
+    objective: AnyObjective[M, B],
+    rows: B,
     config: TrainConfig,
     *,
     valid: Validation | None = None,
@@ -208,21 +218,21 @@ def fit(
     return training.history
 
 
-def _run_epoch(training: Training, objective: AnyObjective, rows: Batch, number: int) -> float:
+def _run_epoch(training: Training[M], objective: AnyObjective[M, B], rows: B, number: int) -> float:
     """Mean loss per entry over one pass, without the penalty."""
     config = training.config
-    rate = config.learning_rate * config.decay ** (number - 1)
+    rate = config.learning_rate * config.learning_rate_decay ** (number - 1)
     training.module.train()
-    if isinstance(objective, EpochObjective):
+    if hasattr(objective, "epoch"):
         loss = objective.epoch(training.module, rows, rate, training.generator)
         total, count = float(loss.total), float(loss.count)
     else:
         total, count = 0.0, 0.0
-        for turn in objective.turns if isinstance(objective, Alternating) else [Turn(objective)]:
-            for _ in range(turn.passes):
-                more, entries = _run_batches(training, turn.objective, rows, rate)
+        for phase in objective.phases if isinstance(objective, AlternatingObjective) else [Phase(objective)]:
+            for _ in range(phase.passes):
+                more, entries = _run_batches(training, phase.objective, rows, rate)
                 total, count = total + more, count + entries
-            turn.after(training.module)
+            phase.after(training.module)
     if not isfinite(total):
         raise diverged("loss", total, number, config)
     return total / max(count, 1.0)
@@ -233,7 +243,7 @@ def diverged(what: str, value: float, number: int, config: TrainConfig) -> Train
     return TrainingError(f"the {what} is {value} in epoch {number}; try a lower learning_rate (now {config.learning_rate:g})")
 
 
-def _run_batches(training: Training, objective: Objective, rows: Batch, rate: float) -> tuple[float, float]:
+def _run_batches(training: Training[M], objective: Objective[M, B], rows: B, rate: float) -> tuple[float, float]:
     """A step of the optimiser for each batch; sum and count of the losses."""
     module, optimiser, config = training.module, training.optimiser, training.config
     for group in optimiser.param_groups:
@@ -245,7 +255,7 @@ def _run_batches(training: Training, objective: Objective, rows: Batch, rate: fl
         losses: list[LossSum] = []
         before = training.generator.get_state()
 
-        def closure(batch: Batch = batch, losses: list[LossSum] = losses, before: Tensor = before) -> Any:
+        def closure(batch: B = batch, losses: list[LossSum] = losses, before: Tensor = before) -> Any:
             optimiser.zero_grad()
             training.generator.set_state(before)  # an optimiser may look again, and compares values of one function
             value, total, count = torch.zeros(()), torch.zeros(()), torch.zeros(())
@@ -253,7 +263,7 @@ def _run_batches(training: Training, objective: Objective, rows: Batch, rate: fl
                 with torch.autocast("cpu", torch.bfloat16, enabled=in_bfloat16):
                     loss = objective.loss(module, part, training.generator)
                 minimised = loss.total + objective.penalty(module, part)
-                if config.averaged:
+                if config.reduction == "mean":
                     minimised = minimised / len(batch)
                 minimised.backward()
                 value = value + minimised.detach()
@@ -273,15 +283,15 @@ def multiplies_bfloat16() -> bool:
     return any(bool(capabilities.get(name)) for name in ("avx512_bf16", "amx_bf16"))
 
 
-def _batches(rows: Batch, size: int, generator: Generator) -> Iterator[Batch]:
+def _batches(rows: B, size: int, generator: Generator) -> Iterator[B]:
     for index in torch.randperm(len(rows), generator=generator).split(size):
-        yield rows[index] if isinstance(rows, Tensor) else rows.take(index)
+        yield rows[index]
 
 
-def parts_of(rows: Batch, size: int) -> Iterator[Batch]:
+def parts_of(rows: B, size: int) -> Iterator[B]:
     """Rows in their order, some at a time, so that blocks of memory are small enough to be used again."""
     for index in torch.arange(len(rows)).split(size):
-        yield rows[index] if isinstance(rows, Tensor) else rows.take(index)
+        yield rows[index]
 
 
 def _validate(module: nn.Module, valid: Validation | None) -> float | None:

@@ -7,7 +7,7 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional
 
 from recsys_ae.core.autoencoder import ACTIVATIONS, Autoencoder
-from recsys_ae.core.sparse import SparseRows, wide_input
+from recsys_ae.core.sparse import SparseRows, sparse_linear
 
 
 class VariationalAutoencoder(nn.Module):
@@ -47,7 +47,7 @@ class VariationalAutoencoder(nn.Module):
         """[B, D] -> mean and log variance of the code, [B, K] each."""
         hidden = self.body.encode(x)
         if self._shallow:
-            return hidden, wide_input(x, self.input_weight, self.log_variance_bias)
+            return hidden, sparse_linear(x, self.input_weight, self.log_variance_bias)
         mean = functional.linear(hidden, self.mean_weight, self.mean_bias)
         return mean, functional.linear(hidden, self.log_variance_weight, self.log_variance_bias)
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from recsys_ae.data.locations import declared_folder
-from recsys_ae.declaration import Declared, checked, read_yaml
+from recsys_ae.declaration import Declared, read_yaml, validate
 from recsys_ae.errors import ConfigError, did_you_mean
 from recsys_ae.interactions import Duplicates
 
@@ -170,4 +170,4 @@ def read_card(name_or_path: str, folder: Path = Path()) -> tuple[Any, Path]:
         if path.suffix or os.sep in name_or_path:
             raise ConfigError(f"there is no dataset card {path}")
         raise ConfigError(f"unknown dataset {name_or_path!r}; {did_you_mean(name_or_path, shipped)}")
-    return checked(Card, read_yaml(path), str(path)), path.parent
+    return validate(Card, read_yaml(path), str(path)), path.parent

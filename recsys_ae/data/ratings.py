@@ -55,7 +55,7 @@ def load_given_split(card: RatingsCard | PlantedCard, folder: Path, name: str) -
     whole = pd.concat([train, test])
     users, items = (IdMap(pd.factorize(whole[column], sort=True)[1]) for column in ("user_id", "item_id"))
     known, asked = (_interactions(card, part, users, items) for part in (train, test))
-    return Split(known, known.where(np.zeros(len(known), bool)), asked, "given", {"name": name})
+    return Split(known, known.filter(np.zeros(len(known), bool)), asked, "given", {"name": name})
 
 
 def read_interactions(

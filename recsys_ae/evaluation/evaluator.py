@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from recsys_ae.errors import ConfigError, DataError
 from recsys_ae.evaluation.metrics import Metric, parse_metrics
 from recsys_ae.interactions import IdMap, Interactions, Rows, Split
-from recsys_ae.models.base import BATCH_USERS, Cold, Recommender, covered, rating_predictor, recommend_blocks
+from recsys_ae.models.base import BATCH_USERS, Cold, Recommender, rating_predictor, recommend_blocks, scorable
 
 
 @dataclass(frozen=True)
@@ -69,9 +69,9 @@ def evaluate(
         raise DataError(f"the {split.protocol} split has no {part} interactions to evaluate on")
     history = split.history(part)
     values = _rating_values(model, history, truth, [metric for metric in parsed if metric.k is None])
-    relevant = truth if relevant_at is None else truth.where(truth.matrix.data >= relevant_at)
+    relevant = truth if relevant_at is None else truth.filter(truth.matrix.data >= relevant_at)
     rows = np.flatnonzero(np.diff(relevant.matrix.indptr))
-    known = covered(model, history, rows)
+    known = scorable(model, history, rows)
     trained = np.diff(split.train.matrix.indptr)[rows] > 0
     kinds = {"hot": int((known & trained).sum()), "warm": int((known & ~trained).sum()), "cold": int((~known).sum())}
     if cold == "skip":

@@ -44,13 +44,13 @@ class ShowProgress(Callback):
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
 
-    def on_start(self, training: Training) -> None:
+    def on_start(self, training: Training[Any]) -> None:
         self._name = f"{self._label} {training.stage}".rstrip()
         if training.history:
             logger.info("%s: continuing after epoch %d", self._name, len(training.history))
         self._bar.update(self._task, total=training.config.epochs, completed=len(training.history))
 
-    def on_epoch(self, training: Training) -> None:
+    def on_epoch(self, training: Training[Any]) -> None:
         text = describe(training.history[-1])
         self._bar.update(self._task, completed=len(training.history), description=f"{self._name} {text}")
         if self._bar.disable and perf_counter() >= self._next:
@@ -70,12 +70,12 @@ class LogLosses(Callback):
         self._waiting: list[Epoch] = []
         self._next, self._prefix = 0.0, ""
 
-    def on_start(self, training: Training) -> None:
+    def on_start(self, training: Training[Any]) -> None:
         self.flush()
         self._waiting = list(training.history)
         self._prefix = f"{training.stage}_" if training.stage else ""
 
-    def on_epoch(self, training: Training) -> None:
+    def on_epoch(self, training: Training[Any]) -> None:
         self._waiting.append(training.history[-1])
         if perf_counter() >= self._next:
             self.flush()
@@ -129,7 +129,7 @@ class Stopwatch(Callback):
         peak = peak_memory_mb() if self._measures_memory else None
         self.peak_memory_mb = None if peak is None else max(peak, self.peak_memory_mb or 0.0)
 
-    def on_end(self, training: Training) -> None:
+    def on_end(self, training: Training[Any]) -> None:
         self._of_epochs += sum(epoch.seconds for epoch in training.history)
         if self.epochs is None:
             self.epochs = len(training.history)

@@ -19,7 +19,7 @@ from recsys_ae.experiment.image_spec import ImageModelSpec, ImagePipeline
 from recsys_ae.experiment.output import PIPELINE, REPORT, OutputFolder, check_output, open_output
 from recsys_ae.experiment.steps import summarise
 from recsys_ae.images.base import Floats, ImageModel, Labels
-from recsys_ae.images.metrics import IMAGE_METRICS, Judged
+from recsys_ae.images.metrics import IMAGE_METRICS, EvaluationData
 from recsys_ae.images.storage import build_image_model, save_image_model
 from recsys_ae.reporting.report import read_report, versions, write_report
 from recsys_ae.tracking import DatasetFacts, TrackedRun, Tracker
@@ -113,8 +113,8 @@ class _Model:
             model, trained = self._fit(images, valid, valid_labels, run, console)
             result: dict[str, Any] = {
                 "params": {"name": self.spec.name, **self.spec.params},
-                "metrics": self._judge(model, Judged(images.test, images.test_labels, images.train)),
-                "valid_metrics": self._judge(model, Judged(valid, valid_labels, images.train)) if len(valid) else None,
+                "metrics": self._judge(model, EvaluationData(images.test, images.test_labels, images.train)),
+                "valid_metrics": self._judge(model, EvaluationData(valid, valid_labels, images.train)) if len(valid) else None,
                 **{key: getattr(trained, key) for key in ("select_seconds", "peak_memory_mb", "epochs", "best_epoch")},
                 "fit_seconds": trained.seconds,
             }
@@ -144,7 +144,7 @@ class _Model:
         losses.flush()
         return model, trained
 
-    def _judge(self, model: ImageModel, on: Judged) -> dict[str, float | None]:
+    def _judge(self, model: ImageModel, on: EvaluationData) -> dict[str, float | None]:
         return {name: IMAGE_METRICS.get(name)(model, on) for name in self.pipeline.metrics}
 
     def _keep(self, model: ImageModel, images: Images, run: TrackedRun) -> None:

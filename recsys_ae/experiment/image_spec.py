@@ -6,9 +6,9 @@ from typing import Annotated, Any
 import yaml
 from pydantic import Field
 
-from recsys_ae.declaration import Declared, checked, parameters, placed
+from recsys_ae.declaration import Declared, error_context, parameters, validate
 from recsys_ae.errors import ConfigError, did_you_mean
-from recsys_ae.experiment.reading import Seed, TrackingSpec, checked_labels, dataset_of, label_of, seeds_of
+from recsys_ae.experiment.reading import Seed, TrackingSpec, dataset_of, label_of, seeds_of, validate_labels
 from recsys_ae.images.metrics import IMAGE_METRICS
 from recsys_ae.images.storage import build_image_model
 
@@ -88,7 +88,7 @@ def image_pipeline(content: dict[str, Any], path: Path) -> ImagePipeline:
         ConfigError: anything in it that cannot be carried out as written, with file and key.
     """
     where = str(path)
-    declared: ImagePipelineFile = checked(ImagePipelineFile, content, where)
+    declared: ImagePipelineFile = validate(ImagePipelineFile, content, where)
     for metric in declared.metrics:
         if metric not in IMAGE_METRICS:
             raise ConfigError(f"{where}: unknown metric {metric!r} of images; {did_you_mean(metric, IMAGE_METRICS)}")
@@ -99,7 +99,7 @@ def image_pipeline(content: dict[str, Any], path: Path) -> ImagePipeline:
         card = card.model_copy(update={"white": declared.white})
     models = [_model(entry, f"{where}: models.{number}") for number, entry in enumerate(declared.models)]
     labels = [model.label for model in models]
-    checked_labels(labels, where)
+    validate_labels(labels, where)
     seeds = seeds_of(declared.seed, where)
     if declared.compare and len(seeds) < 2:
         raise ConfigError(f"{where}: compare needs several seeds, for example seed: [0, 1, 2]")
@@ -126,6 +126,6 @@ def _model(entry: dict[str, Any], where: str) -> ImageModelSpec:
     params.pop("label", None)
     if not isinstance(name, str):
         raise ConfigError(f"{where}: key 'name' is missing")
-    with placed(where):
+    with error_context(where):
         model = build_image_model(name, params, where)
     return ImageModelSpec(name=name, label=label_of(entry), params=parameters(model))

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from recsys_ae.data.cards import Card, read_card, shipped_cards
 from recsys_ae.data.locations import declared_folder
-from recsys_ae.declaration import Declared, checked, parse_yaml, read_yaml
+from recsys_ae.declaration import Declared, parse_yaml, read_yaml, validate
 from recsys_ae.errors import ConfigError, did_you_mean
 
 Seed = Annotated[int, Field(ge=0)]
@@ -78,7 +78,7 @@ def _place(entries: list[Any], key: str, setting: str) -> int:
 def dataset_of(declared: str | dict[str, Any], folder: Path, where: str) -> tuple[Any, Path, str | dict[str, Any]]:
     """The card, its folder, and a reference to it that is valid in any folder."""
     if isinstance(declared, dict):
-        card = checked(Card, declared, f"{where}: dataset")
+        card = validate(Card, declared, f"{where}: dataset")
         has_files = hasattr(card, "folder")
         where_it_is = {"folder": str((folder / (card.folder or "")).absolute())} if has_files else {}
         return card, folder.absolute(), {**declared, **where_it_is}
@@ -99,11 +99,11 @@ def label_of(entry: dict[str, Any]) -> str:
     """What a model is called in the results: its label, or its name and the words among its parameters (autorec-item)."""
     if entry.get("label") is not None:
         return str(entry["label"])
-    words = [value for key, value in entry.items() if isinstance(value, str) and key not in ("name", "start")]
+    words = [value for key, value in entry.items() if isinstance(value, str) and key not in ("name", "warm_start")]
     return "-".join([str(entry.get("name")), *words])
 
 
-def checked_labels(labels: list[str], where: str) -> None:
+def validate_labels(labels: list[str], where: str) -> None:
     """Refuse labels that could not be names of folders, or are given twice."""
     for number, label in enumerate(labels):
         if not label.replace("-", "").replace("_", "").replace(".", "").isalnum() or label.startswith("."):

@@ -7,10 +7,10 @@ import yaml
 from pydantic import Field
 
 from recsys_ae.data.cards import Table, read_card
-from recsys_ae.declaration import Declared, checked, checked_params, parameters, placed, read_yaml
+from recsys_ae.declaration import Declared, error_context, parameters, read_yaml, validate, validate_params
 from recsys_ae.errors import ConfigError, did_you_mean
 from recsys_ae.evaluation.metrics import parse_metrics
-from recsys_ae.experiment.reading import Seed, TrackingSpec, checked_labels, dataset_of, label_of, seeds_of
+from recsys_ae.experiment.reading import Seed, TrackingSpec, dataset_of, label_of, seeds_of, validate_labels
 from recsys_ae.images import IMAGE_MODELS
 from recsys_ae.models import MODELS
 from recsys_ae.models.base import Cold
@@ -65,18 +65,18 @@ class ModelSpec(Declared):
         name: of its kind; `label`: its name in the results.
         params: all its parameters.
         search: values to try for some of them.
-        start: the folder of a fitted model to start from.
+        warm_start: the folder of a fitted model to start from.
     """
 
     name: str
     label: str
     params: dict[str, Any]
     search: dict[str, list[Any]] = Field(default_factory=dict)
-    start: str | None = None
+    warm_start: str | None = None
 
     def declared(self) -> dict[str, Any]:
         """As in a pipeline file."""
-        extra = {"search": self.search, "start": self.start}
+        extra = {"search": self.search, "warm_start": self.warm_start}
         return {"name": self.name, "label": self.label, **self.params, **{key: value for key, value in extra.items() if value}}
 
 
@@ -139,8 +139,8 @@ def rating_pipeline(content: dict[str, Any], path: Path) -> Pipeline:
         ConfigError: anything in it that cannot be carried out as written, with file and key.
     """
     where = str(path)
-    declared: PipelineFile = checked(PipelineFile, content, where)
-    with placed(f"{where}: metrics"):
+    declared: PipelineFile = validate(PipelineFile, content, where)
+    with error_context(f"{where}: metrics"):
         parse_metrics(declared.metrics)
     card, folder, reference = dataset_of(declared.dataset, path.parent, where)
     kind, params = _split(declared.split, where)
@@ -199,9 +199,9 @@ def _split(declared: dict[str, Any], where: str) -> tuple[str, dict[str, Any]]:
     if kind != "given" and kind not in SPLITS.places:
         raise ConfigError(f"{where}: unknown split {kind!r}; {did_you_mean(kind, ['given', *SPLITS])}")
     if kind == "given":
-        full = checked(GivenParams, params, f"{where}: split {kind}").model_dump()
+        full = validate(GivenParams, params, f"{where}: split {kind}").model_dump()
     else:
-        full = checked_params(SPLITS.get(kind), params, f"{where}: split {kind}")
+        full = validate_params(SPLITS.get(kind), params, f"{where}: split {kind}")
     return kind, {name: value for name, value in full.items() if name != "seed" or "seed" in params}
 
 
@@ -211,18 +211,18 @@ def _models(declared: list[dict[str, Any]], folder: Path, where: str) -> list[Mo
         params = dict(entry)
         name, label = params.pop("name", None), label_of(entry)
         params.pop("label", None)
-        search, start = params.pop("search", {}), params.pop("start", None)
+        search, warm_start = params.pop("search", {}), params.pop("warm_start", None)
         if not isinstance(name, str):
             raise ConfigError(f"{where}: models.{number}: key 'name' is missing")
         if name in IMAGE_MODELS and name not in MODELS:
             raise ConfigError(f"{where}: models.{number}: {name!r} is a model of images, but the dataset holds ratings")
-        with placed(f"{where}: models.{number}"):
+        with error_context(f"{where}: models.{number}"):
             model = build_model(name, params, f"{where}: models.{number}")
             _check_search(search, name, params, f"{where}: models.{number}")
-        if start is not None:
-            start = str((folder / str(start)).absolute())
-        specs.append(ModelSpec(name=name, label=label, params=parameters(model), search=search, start=start))
-    checked_labels([spec.label for spec in specs], where)
+        if warm_start is not None:
+            warm_start = str((folder / str(warm_start)).absolute())
+        specs.append(ModelSpec(name=name, label=label, params=parameters(model), search=search, warm_start=warm_start))
+    validate_labels([spec.label for spec in specs], where)
     return specs
 
 

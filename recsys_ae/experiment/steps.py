@@ -55,7 +55,7 @@ def load_data(pipeline: Pipeline, seed: int) -> Data:
 def _positives(data: Interactions, pipeline: Pipeline) -> Interactions:
     if pipeline.positive_at is None:
         return data
-    positive = data.positives(pipeline.positive_at)
+    positive = data.binarise(pipeline.positive_at)
     if not len(positive):
         raise DataError(f"no rating is at least positive_at = {pipeline.positive_at:g}")
     return positive
@@ -78,12 +78,12 @@ def fit_model(spec: ModelSpec, split: Split, seed: int, checkpoint: Path, callba
         valid_history=split.history("valid"),
         seed=seed,
         callbacks=[Checkpoint(checkpoint), *callbacks],
-        start=_start(spec),
+        warm_start=_warm_start(spec),
     )
 
 
-def _start(spec: ModelSpec) -> Recommender | None:
-    return None if spec.start is None else load_model(spec.start)
+def _warm_start(spec: ModelSpec) -> Recommender | None:
+    return None if spec.warm_start is None else load_model(spec.warm_start)
 
 
 def refit_model(
@@ -92,7 +92,9 @@ def refit_model(
     """Fit one model on training and validation part together, for as many epochs as were best on the validation part."""
     found = {} if best_epoch is None else {"epochs": best_epoch, "patience": 0}
     model = build_model(spec.name, {**spec.params, **found})
-    return model.fit(split.history("test"), seed=seed, callbacks=[Checkpoint(checkpoint), *callbacks], start=_start(spec))
+    return model.fit(
+        split.history("test"), seed=seed, callbacks=[Checkpoint(checkpoint), *callbacks], warm_start=_warm_start(spec)
+    )
 
 
 def evaluate_model(model: Recommender, split: Split, pipeline: Pipeline, part: Literal["valid", "test"]) -> Report | None:

@@ -26,7 +26,7 @@ from recsys_ae.export.manifest import MANIFEST, Manifest
 from recsys_ae.files import whole_file
 from recsys_ae.interactions import IdMap, Interactions, Rows
 from recsys_ae.models import MODELS
-from recsys_ae.models.base import BATCH_USERS, Cold, Recommender, allowed_items, check_covered, covered, recommend_blocks
+from recsys_ae.models.base import BATCH_USERS, Cold, Recommender, allowed_items, check_scorable, recommend_blocks, scorable
 from recsys_ae.models.storage import model_digest
 
 PART_USERS = 65_536
@@ -114,9 +114,9 @@ def export_recommendations(
     job = _Job(model, history, rows, k, exclude_seen, allowed, cold, batch_users)
     if k < 1 or batch_users < 1:
         raise ConfigError(f"k and batch_users must be at least 1, got {k} and {batch_users}")
-    known = covered(model, history, rows)
+    known = scorable(model, history, rows)
     if cold == "error":
-        check_covered(known, history, rows)
+        check_scorable(known, history, rows)
     partial = folder.with_name(folder.name + ".partial")
     try:
         partial.mkdir(parents=True, exist_ok=True)

@@ -133,7 +133,7 @@ def max_components(images: Floats) -> int:
     return min(len(images) - 1, images.shape[1])
 
 
-def checked_shape(images: Floats, shape: Shape | None) -> Shape:
+def validate_shape(images: Floats, shape: Shape | None) -> Shape:
     """The shape of images [n, D], square and grey if not given.
 
     Raises:

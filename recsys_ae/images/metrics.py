@@ -23,9 +23,9 @@ IMAGE_METRICS = Registry(
         "cross_entropy": "recsys_ae.images.metrics:cross_entropy",
         "denoising_mse": "recsys_ae.images.metrics:denoising_mse",
         "corrupted_mse": "recsys_ae.images.metrics:corrupted_mse",
-        "negative_bound": "recsys_ae.images.metrics:negative_bound",
-        "error": "recsys_ae.images.metrics:error",
-        "error_before": "recsys_ae.images.metrics:error_before",
+        "negative_elbo": "recsys_ae.images.metrics:negative_elbo",
+        "error_rate": "recsys_ae.images.metrics:error_rate",
+        "error_rate_before": "recsys_ae.images.metrics:error_rate_before",
         "principal_angle": "recsys_ae.images.metrics:principal_angle",
         "first_loss": "recsys_ae.images.metrics:first_loss",
         "last_loss": "recsys_ae.images.metrics:last_loss",
@@ -35,7 +35,7 @@ NOISE_SEED = 12345
 
 
 @dataclass(frozen=True)
-class Judged:
+class EvaluationData:
     """Images float32 [n, D], their classes int64 [n] or None, and the images that were trained on."""
 
     images: Floats
@@ -43,24 +43,24 @@ class Judged:
     train: Floats
 
 
-def mse(model: ImageModel, on: Judged) -> float:
+def mse(model: ImageModel, on: EvaluationData) -> float:
     """Mean over images and pixels of the squared error of the reconstruction."""
     return _mse(model.reconstruct, on.images, on.images)
 
 
-def denoising_mse(model: ImageModel, on: Judged) -> float | None:
+def denoising_mse(model: ImageModel, on: EvaluationData) -> float | None:
     """The same for images reconstructed from a corrupted copy, the model's own corruption being drawn once for all."""
     corrupted = model.corrupt(on.images, NOISE_SEED)
     return None if corrupted is on.images else _mse(model.reconstruct, corrupted, on.images)
 
 
-def corrupted_mse(model: ImageModel, on: Judged) -> float | None:
+def corrupted_mse(model: ImageModel, on: EvaluationData) -> float | None:
     """The same for those corrupted copies themselves: what leaving them alone would give."""
     corrupted = model.corrupt(on.images, NOISE_SEED)
     return None if corrupted is on.images else _mse(lambda images: images, corrupted, on.images)
 
 
-def cross_entropy(model: ImageModel, on: Judged) -> float:
+def cross_entropy(model: ImageModel, on: EvaluationData) -> float:
     """Nats per image: mean over images of the sum over pixels of -x log y - (1 - x) log(1 - y), y the reconstruction of x.
 
     Reconstructions are brought between 1e-7 and 1 - 1e-7.
@@ -72,19 +72,19 @@ def cross_entropy(model: ImageModel, on: Judged) -> float:
     return total / len(on.images)
 
 
-def negative_bound(model: ImageModel, on: Judged) -> float | None:
+def negative_elbo(model: ImageModel, on: EvaluationData) -> float | None:
     """Minus the evidence lower bound of a variational autoencoder in nats per image, estimated from one code for each."""
-    return model.negative_bound(on.images, NOISE_SEED) if isinstance(model, VariationalImages) else None
+    return model.negative_elbo(on.images, NOISE_SEED) if isinstance(model, VariationalImages) else None
 
 
-def error(model: ImageModel, on: Judged) -> float | None:
+def error_rate(model: ImageModel, on: EvaluationData) -> float | None:
     """Share of the images that a classifier takes for another class."""
     if on.labels is None or not isinstance(model, StackedAutoencoder) or fitted_images(model).classes is None:
         return None
     return float(np.mean(model.classify(on.images).argmax(axis=1) != on.labels))
 
 
-def error_before(model: ImageModel, on: Judged) -> float | None:
+def error_rate_before(model: ImageModel, on: EvaluationData) -> float | None:
     """The same before fine-tuning, with the softmax layer trained alone; a model that was loaded does not remember."""
     before = fitted_images(model).before
     if on.labels is None or not isinstance(before, Classifier):
@@ -92,18 +92,18 @@ def error_before(model: ImageModel, on: Judged) -> float | None:
     return float(np.mean(in_batches(before, on.images).argmax(axis=1) != on.labels))
 
 
-def principal_angle(model: ImageModel, on: Judged) -> float | None:
+def principal_angle(model: ImageModel, on: EvaluationData) -> float | None:
     """The largest angle, in degrees, between what a linear decoder spans and the training images' principal components."""
     return angle_to_components(model, on.train)
 
 
-def first_loss(model: ImageModel, _: Judged) -> float | None:
+def first_loss(model: ImageModel, _: EvaluationData) -> float | None:
     """Mean training loss of an image in the first epoch, met while learning; of a model that is trained once."""
     history = fitted_images(model).histories.get("")
     return history[0].loss if history else None
 
 
-def last_loss(model: ImageModel, _: Judged) -> float | None:
+def last_loss(model: ImageModel, _: EvaluationData) -> float | None:
     """The same of the last epoch."""
     history = fitted_images(model).histories.get("")
     return history[-1].loss if history else None

@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from recsys_ae.core.corruption import Corruption
 from recsys_ae.core.losses import Loss, LossSum, kl_sparsity, l1_sparsity
-from recsys_ae.core.trainer import Batch, Labelled
+from recsys_ae.core.trainer import LabelledBatch
 from recsys_ae.core.variational import VariationalAutoencoder, kl_from_standard_normal, sample
 
 Sparsity = Literal["none", "kl", "l1"]
@@ -55,19 +55,18 @@ class Reconstruction:
     corruption: Corruption | None = None
     penalties: Penalty = Penalty()
 
-    def loss(self, module: nn.Module, batch: Batch, generator: Generator) -> LossSum:
-        assert isinstance(batch, Tensor)
+    def loss(self, module: nn.Module, batch: Tensor, generator: Generator) -> LossSum:
         shown = batch if self.corruption is None else self.corruption(batch, generator)
         code: Tensor = module.encode(shown)  # type: ignore[operator]
         found = self.loss_of(module.decode(code).float(), batch, None)  # type: ignore[operator]
         return LossSum(found.total + len(batch) * self.penalties.of_code(code), torch.tensor(len(batch)))
 
-    def penalty(self, module: nn.Module, batch: Batch) -> Tensor:
+    def penalty(self, module: nn.Module, batch: Tensor) -> Tensor:
         return len(batch) * self.penalties.of_weights(module)
 
 
 @dataclass(frozen=True)
-class NegativeBound:
+class NegativeELBO:
     """Minus the evidence lower bound of Kingma & Welling 2014, equation 10, for grey pixels taken as Bernoulli means.
 
     That is the cross-entropy of the images decoded from one sampled code, plus `beta` times its divergence from the prior.
@@ -75,16 +74,14 @@ class NegativeBound:
 
     beta: float = 1.0
 
-    def loss(self, module: nn.Module, batch: Batch, generator: Generator) -> LossSum:
-        assert isinstance(module, VariationalAutoencoder)
-        assert isinstance(batch, Tensor)
+    def loss(self, module: VariationalAutoencoder, batch: Tensor, generator: Generator) -> LossSum:
         mean, log_variance = (part.float() for part in module.encode(batch))
         logits = module.decode(sample(mean, log_variance, generator)).float()
         surprise = functional.binary_cross_entropy_with_logits(logits, batch, reduction="sum")
         divergence = kl_from_standard_normal(mean, log_variance).sum()
         return LossSum(surprise + self.beta * divergence, torch.tensor(len(batch)))
 
-    def penalty(self, module: nn.Module, batch: Batch) -> Tensor:
+    def penalty(self, module: VariationalAutoencoder, batch: Tensor) -> Tensor:
         return torch.zeros(())
 
 
@@ -95,11 +92,10 @@ class Classification:
     corruption: Corruption | None = None
     penalties: Penalty = Penalty()
 
-    def loss(self, module: nn.Module, batch: Batch, generator: Generator) -> LossSum:
-        assert isinstance(batch, Labelled)
+    def loss(self, module: nn.Module, batch: LabelledBatch, generator: Generator) -> LossSum:
         shown = batch.x if self.corruption is None else self.corruption(batch.x, generator)
         logits: Tensor = module(shown)
         return LossSum(functional.cross_entropy(logits.float(), batch.labels, reduction="sum"), torch.tensor(len(batch)))
 
-    def penalty(self, module: nn.Module, batch: Batch) -> Tensor:
+    def penalty(self, module: nn.Module, batch: LabelledBatch) -> Tensor:
         return len(batch) * self.penalties.of_weights(module)

@@ -12,7 +12,7 @@ from torch import Generator
 from recsys_ae.core.autoencoder import Autoencoder
 from recsys_ae.core.trainer import Callback
 from recsys_ae.errors import ConfigError
-from recsys_ae.images.base import FittedImages, Floats, ImageModel, Labels, Shape, checked_shape, max_components, n_pixels
+from recsys_ae.images.base import FittedImages, Floats, ImageModel, Labels, Shape, max_components, n_pixels, validate_shape
 
 
 @dataclass
@@ -38,7 +38,7 @@ class PrincipalComponents(ImageModel):
         seed: int = 0,
         callbacks: Sequence[Callback] = (),
     ) -> Self:
-        shape = checked_shape(images, shape)
+        shape = validate_shape(images, shape)
         if self.components > max_components(images):
             raise ConfigError(f"{len(images)} images of {images.shape[1]} pixels have no {self.components} components")
         found = PCA(self.components, svd_solver="covariance_eigh").fit(images)

@@ -14,7 +14,7 @@ from recsys_ae.core.autoencoder import Autoencoder
 from recsys_ae.core.corruption import Corruption
 from recsys_ae.core.losses import LOSSES
 from recsys_ae.core.optimisers import OPTIMISERS
-from recsys_ae.core.trainer import Batch, Callback, Epoch, Labelled, Objective
+from recsys_ae.core.trainer import Batch, Callback, Epoch, LabelledBatch, Objective
 from recsys_ae.declaration import Sizes, as_sizes
 from recsys_ae.errors import ConfigError, DataError
 from recsys_ae.images.base import (
@@ -24,16 +24,16 @@ from recsys_ae.images.base import (
     Shape,
     by_parts,
     check_rows,
-    checked_shape,
     fitted_images,
     in_batches,
     n_pixels,
+    validate_shape,
 )
 from recsys_ae.images.dense import DenseAutoencoder
 from recsys_ae.images.objectives import Classification, Penalty, Reconstruction
 from recsys_ae.images.training import CorruptionName, check_corruption, make_corruption
 
-LAYER = {"decay": 1.0, "patience": 0}  # what the model says of these is about fine-tuning
+LAYER = {"learning_rate_decay": 1.0, "patience": 0}  # what the model says of these is about fine-tuning
 HEAD = {"optimiser": "lbfgs", "learning_rate": 1.0, "epochs": 50, "precision": "float32", **LAYER}
 
 
@@ -85,8 +85,8 @@ class StackedAutoencoder(DenseAutoencoder):
         fine_tune: to reconstruct images, to tell their classes (a softmax layer is trained on the code first), or not at all.
         layer_epochs, layer_optimiser, layer_learning_rate: for each layer; without epochs there is no pretraining.
         layer_noise: the noise of each layer's inputs; `noise` for those without a number of their own.
-        tune_corruption, tune_noise, tune_decay: corruption of images and weight decay while fine-tuning; without decay, a
-            softmax layer on a wide code may tell all training images apart, and then its weights grow without limit.
+        tune_corruption, tune_noise, tune_weight_decay: corruption of images and weight decay while fine-tuning; without weight
+            decay, a softmax layer on a wide code may separate all training images, and then its weights grow without limit.
         labels: how many images have labels, as many of each class, drawn with the seed; all if None. Layers learn from all
             images.
         Others: see `DenseAutoencoder`; epochs and what is said about them are of fine-tuning.
@@ -100,7 +100,7 @@ class StackedAutoencoder(DenseAutoencoder):
     layer_noise: Noises = ()
     tune_corruption: CorruptionName = "none"
     tune_noise: Annotated[float, Field(ge=0)] = 0.0
-    tune_decay: Annotated[float, Field(ge=0)] = 0.0
+    tune_weight_decay: Annotated[float, Field(ge=0)] = 0.0
     labels: Annotated[int, Field(ge=1)] | None = None
 
     def __post_init__(self) -> None:
@@ -128,9 +128,9 @@ class StackedAutoencoder(DenseAutoencoder):
         seed: int = 0,
         callbacks: Sequence[Callback] = (),
     ) -> Self:
-        shape = checked_shape(images, shape)
+        shape = validate_shape(images, shape)
         if valid is not None and len(valid):
-            checked_shape(valid, shape)
+            validate_shape(valid, shape)
         generator = Generator().manual_seed(seed)
         body = self._network(shape, generator)
         assert isinstance(body, Autoencoder)
@@ -138,7 +138,9 @@ class StackedAutoencoder(DenseAutoencoder):
         rows, watched = torch.from_numpy(images), None if valid is None or not len(valid) else torch.from_numpy(valid)
         histories: dict[str, list[Epoch]] = {}
 
-        def train(stage: str, module: nn.Module, objective: Objective, rows: Batch, valid: Batch | None, **config: Any) -> None:
+        def train(
+            stage: str, module: nn.Module, objective: Objective[Any, Any], rows: Batch, valid: Batch | None, **config: Any
+        ) -> None:
             more: dict[str, Any] = {"seed": seed, "callbacks": callbacks, "stage": stage}
             histories[stage] = self._train(module, objective, rows, valid, **more, **config)
 
@@ -146,20 +148,20 @@ class StackedAutoencoder(DenseAutoencoder):
         if self.fine_tune == "classes":
             known = self._labelled(rows, labels, seed)
             if watched is not None and valid_labels is not None:
-                watched_too = Labelled(watched, checked_labels(valid_labels, len(watched)))
+                watched_too = LabelledBatch(watched, validate_labels(valid_labels, len(watched)))
         if self.layer_epochs:
             self._pretrain(body, rows, watched, generator, train)
         before, classes = None, None
         if self.fine_tune == "reconstruction":
             before = deepcopy(network)
-            penalty = Penalty(self.tune_decay)
+            penalty = Penalty(self.tune_weight_decay)
             train("tuning", network, Reconstruction(LOSSES.get(self.loss), self._tune_corruption(), penalty), rows, watched)
         elif known is not None:
             classes = 1 + max(int(one.max()) for one in (labels, valid_labels) if one is not None and len(one))
             network = classifier = Classifier(body, classes)
-            objective = Classification(self._tune_corruption(), Penalty(self.tune_decay))
+            objective = Classification(self._tune_corruption(), Penalty(self.tune_weight_decay))
             if self.layer_epochs:  # on random layers a softmax layer learned alone would only be a worse beginning
-                code = Labelled(by_parts(body.encode, known.x), known.labels)
+                code = LabelledBatch(by_parts(body.encode, known.x), known.labels)
                 train("head", classifier.head, Classification(penalties=objective.penalties), code, None, **HEAD)
             before = deepcopy(network)
             train("tuning", network, objective, known, watched_too)
@@ -197,7 +199,7 @@ class StackedAutoencoder(DenseAutoencoder):
                 rows = by_parts(layer.encode, rows)
                 valid = None if valid is None else by_parts(layer.encode, valid)
 
-    def _layer(self, width: int, number: int, generator: Generator) -> tuple[Autoencoder, Objective]:
+    def _layer(self, width: int, number: int, generator: Generator) -> tuple[Autoencoder, Objective[Any, Any]]:
         sizes = as_sizes(self.hidden)
         loss, output = self.loss, self._output_activation(self.output)
         if number:  # activations are reconstructed
@@ -222,18 +224,18 @@ class StackedAutoencoder(DenseAutoencoder):
     def _tune_corruption(self) -> Corruption | None:
         return make_corruption(self.tune_corruption, self.tune_noise)
 
-    def _labelled(self, rows: Tensor, labels: Labels | None, seed: int) -> Labelled:
+    def _labelled(self, rows: Tensor, labels: Labels | None, seed: int) -> LabelledBatch:
         """The images that have labels."""
         if labels is None:
             raise ConfigError(
                 "fine_tune: classes needs images with classes, in a folder of images one folder for each class; "
                 "without them there is fine_tune: reconstruction"
             )
-        known = Labelled(rows, checked_labels(labels, len(rows)))
-        return known if self.labels is None else known.take(balanced(labels, self.labels, seed))
+        known = LabelledBatch(rows, validate_labels(labels, len(rows)))
+        return known if self.labels is None else known[balanced(labels, self.labels, seed)]
 
 
-def checked_labels(labels: Labels, n: int) -> Tensor:
+def validate_labels(labels: Labels, n: int) -> Tensor:
     """int64 [n]; `DataError` if they are not that many numbers from 0."""
     if labels.shape != (n,) or labels.dtype.kind not in "iu" or labels.min() < 0:
         raise DataError(f"labels must be a whole number from 0 for each of {n} images, got {labels.dtype} {list(labels.shape)}")

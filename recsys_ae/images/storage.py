@@ -10,7 +10,7 @@ from torch import Generator
 
 import recsys_ae
 from recsys_ae.core.checkpoint import weights_digest
-from recsys_ae.declaration import checked_call, parameters
+from recsys_ae.declaration import build, parameters
 from recsys_ae.errors import ConfigError, DataError, OutputError
 from recsys_ae.files import whole_folder
 from recsys_ae.images import IMAGE_MODELS
@@ -26,7 +26,7 @@ def build_image_model(name: str, params: dict[str, Any] | None = None, where: st
     Raises:
         ConfigError: unknown model or parameter (with a suggestion), or a value of a wrong type.
     """
-    return checked_call(IMAGE_MODELS.get(name), params or {}, f"{where} {name!r}")
+    return build(IMAGE_MODELS.get(name), params or {}, f"{where} {name!r}")
 
 
 def save_image_model(model: ImageModel, folder: Path | str) -> None:

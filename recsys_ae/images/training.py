@@ -15,13 +15,13 @@ from recsys_ae.core.losses import LOSSES
 from recsys_ae.core.optimisers import OPTIMISERS
 from recsys_ae.core.trainer import Batch, Callback, Epoch, Objective, Precision, TrainConfig, fit, parts_of
 from recsys_ae.errors import ConfigError
-from recsys_ae.images.base import BATCH_IMAGES, FittedImages, Floats, ImageModel, Labels, checked_shape
+from recsys_ae.images.base import BATCH_IMAGES, FittedImages, Floats, ImageModel, Labels, validate_shape
 from recsys_ae.images.objectives import Penalty, Reconstruction
 
 CorruptionName = Literal["none", "masking", "dropout", "gaussian", "salt_and_pepper"]
 LossName = Literal["cross_entropy", "squared_error"]
 Output = Literal["sigmoid", "identity"]
-CONFIGURED = ("epochs", "batch_size", "optimiser", "learning_rate", "decay", "patience", "precision")
+CONFIGURED = ("epochs", "batch_size", "optimiser", "learning_rate", "learning_rate_decay", "patience", "precision")
 
 
 @dataclass
@@ -29,15 +29,16 @@ class TrainedModel(ImageModel):
     """An image model that is trained by gradient.
 
     Attributes:
-        epochs, batch_size, optimiser, learning_rate, decay, patience, precision: see `core.trainer.TrainConfig`; a batch is of
-            images, the step of `sgd` is for the mean of its loss, and an epoch of `lbfgs` is at most four of its iterations.
+        epochs, batch_size, optimiser, learning_rate, learning_rate_decay, patience, precision: see `core.trainer.TrainConfig`.
+            A batch is of images, `sgd` steps along the gradient of the batch's mean loss, and an epoch of `lbfgs` is at most
+            four of its iterations.
     """
 
     epochs: Annotated[int, Field(ge=1)] = 20
     batch_size: Annotated[int, Field(ge=1)] = 128
     optimiser: str = "adam"
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
-    decay: Annotated[float, Field(gt=0, le=1)] = 1.0
+    learning_rate_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
     patience: Annotated[int, Field(ge=0)] = 0
     precision: Precision = "float32"
 
@@ -45,7 +46,7 @@ class TrainedModel(ImageModel):
         OPTIMISERS.check(self.optimiser)
 
     @abstractmethod
-    def _objective(self) -> Objective:
+    def _objective(self) -> Objective[Any, Any]:
         """What is minimised."""
 
     def fit(
@@ -59,9 +60,9 @@ class TrainedModel(ImageModel):
         seed: int = 0,
         callbacks: Sequence[Callback] = (),
     ) -> Self:
-        shape = checked_shape(images, shape)
+        shape = validate_shape(images, shape)
         if valid is not None and len(valid):
-            checked_shape(valid, shape)
+            validate_shape(valid, shape)
         network = self._network(shape, Generator().manual_seed(seed))
         watched = None if valid is None or not len(valid) else torch.from_numpy(valid)
         history = self._train(network, self._objective(), torch.from_numpy(images), watched, seed=seed, callbacks=callbacks)
@@ -71,7 +72,7 @@ class TrainedModel(ImageModel):
     def _train(
         self,
         network: nn.Module,
-        objective: Objective,
+        objective: Objective[Any, Any],
         rows: Batch,
         valid: Batch | None,
         *,
@@ -82,7 +83,7 @@ class TrainedModel(ImageModel):
     ) -> list[Epoch]:
         """Train with the model's own configuration, except for what `config` says."""
         own = {name: getattr(self, name) for name in CONFIGURED}
-        settings = TrainConfig(**{**own, "seed": seed, "averaged": True, **config})
+        settings = TrainConfig(**{**own, "seed": seed, "reduction": "mean", **config})
         watched = None if valid is None else partial(mean_loss, network, objective, valid, seed)
         return fit(network, objective, rows, settings, valid=watched, callbacks=callbacks, stage=stage)
 
@@ -110,7 +111,7 @@ class ReconstructingModel(TrainedModel):
         """Every number that says how much is corrupted, by the parameter that it is of."""
         return {"noise": self.noise}
 
-    def _objective(self) -> Objective:
+    def _objective(self) -> Objective[Any, Any]:
         return Reconstruction(LOSSES.get(self.loss), self._corruption(), self._penalty())
 
     def _penalty(self) -> Penalty:
@@ -152,7 +153,7 @@ def make_corruption(name: CorruptionName, noise: float, within: tuple[float, flo
     return corruption
 
 
-def mean_loss(network: nn.Module, objective: Objective, rows: Batch, seed: int) -> float:
+def mean_loss(network: nn.Module, objective: Objective[Any, Any], rows: Batch, seed: int) -> float:
     """The loss for each of the rows, which are corrupted in the same way for the same seed."""
     generator = Generator().manual_seed(seed)
     with torch.no_grad():

@@ -13,7 +13,7 @@ from recsys_ae.core.trainer import Objective
 from recsys_ae.core.variational import VariationalAutoencoder
 from recsys_ae.declaration import Sizes, as_sizes
 from recsys_ae.images.base import Floats, Shape, check_rows, fitted_images, n_pixels
-from recsys_ae.images.objectives import NegativeBound
+from recsys_ae.images.objectives import NegativeELBO
 from recsys_ae.images.training import TrainedModel, mean_loss
 
 
@@ -49,16 +49,16 @@ class VariationalImages(TrainedModel):
         shares = np.linspace(0, 1, steps, dtype=np.float32)[:, None]
         return self.decode((1 - shares) * first + shares * last)
 
-    def negative_bound(self, images: Floats, seed: int = 0) -> float:
+    def negative_elbo(self, images: Floats, seed: int = 0) -> float:
         """Minus the evidence lower bound of images [n, D], nats per image, estimated from one code for each."""
         check_rows(images, n_pixels(fitted_images(self).shape))
-        return mean_loss(fitted_images(self).network, NegativeBound(), torch.from_numpy(images), seed)
+        return mean_loss(fitted_images(self).network, NegativeELBO(), torch.from_numpy(images), seed)
 
     def _network(self, shape: Shape, generator: Generator, classes: int | None = None) -> nn.Module:
         return VariationalAutoencoder(n_pixels(shape), as_sizes(self.hidden), activation=self.activation, generator=generator)
 
-    def _objective(self) -> Objective:
-        return NegativeBound(self.beta)
+    def _objective(self) -> Objective[Any, Any]:
+        return NegativeELBO(self.beta)
 
     def _code(self, network: Any, images: Tensor) -> Tensor:
         mean: Tensor = network.encode(images)[0]

@@ -1,4 +1,4 @@
-"""Alternating least squares on implicit feedback, fitted by the library `implicit`."""
+"""AlternatingObjective least squares on implicit feedback, fitted by the library `implicit`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from recsys_ae.interactions import Interactions, Rows, ones
-from recsys_ae.models.base import Fitted, Floats, Recommender, fitted_state, inherit, started_from
-from recsys_ae.models.rivals import fitted_by_implicit
+from recsys_ae.models.base import Fitted, Floats, Recommender, copy_matching_rows, fitted_state, warm_start_state
+from recsys_ae.models.implicit_adapter import fit_with_implicit
 
 
 @dataclass
@@ -43,21 +43,21 @@ class ALS:
         valid_history: Interactions | None = None,
         seed: int = 0,
         callbacks: Sequence[Any] = (),
-        start: Recommender | None = None,
+        warm_start: Recommender | None = None,
     ) -> Self:
         from implicit.cpu.als import AlternatingLeastSquares
 
-        before = started_from(self, start)
+        before = warm_start_state(self, warm_start)
 
         def make() -> Any:
             options = {"regularization": self.l2, "alpha": self.alpha, "iterations": self.epochs, "random_state": seed}
             model = AlternatingLeastSquares(self.factors, **options)
             if before is not None:  # with random factors for items that it does not know, as without a start
                 model.item_factors = np.random.default_rng(seed).random((train.n_items, self.factors), np.float32) * 0.01
-                inherit(model.item_factors, before.arrays["items"], train.items, before.items)
+                copy_matching_rows(model.item_factors, before.arrays["items"], train.items, before.items)
             return model
 
-        model = fitted_by_implicit(make, ones(train.matrix))
+        model = fit_with_implicit(make, ones(train.matrix))
         seen = np.bincount(train.matrix.indices, minlength=train.n_items) > 0
         items = np.where(seen[:, None], model.item_factors, 0).astype(np.float32)
         self.fitted = Fitted.on(train, {"items": items})

@@ -19,16 +19,16 @@ from recsys_ae.core.trainer import Callback, TrainConfig, fit
 from recsys_ae.declaration import Sizes, as_sizes
 from recsys_ae.errors import ConfigError
 from recsys_ae.interactions import Interactions, Rows
-from recsys_ae.models.base import Fitted, Floats, Recommender, clip, fitted_state, rating_scale, started_from
+from recsys_ae.models.base import Fitted, Floats, Recommender, clip, fitted_state, rating_scale, warm_start_state
 from recsys_ae.models.bias import Biases
-from recsys_ae.models.sides import pair_products, ridge, trained_rows
+from recsys_ae.models.factors import pair_products, ridge, trained_rows
 from recsys_ae.models.training import (
     ObservedError,
     autoencoder_l2,
+    copy_matching_parameters,
     l2_of,
     load_weights,
     observed_rows,
-    start_from,
     validation,
     weights_of,
 )
@@ -68,7 +68,7 @@ class AutoRec:
         dropout: share of the observed inputs hidden in training, anew in each epoch.
         tied: decoder and encoder share their weight matrices.
         init_std: standard deviation of the initial weights.
-        epochs, batch_size, optimiser, learning_rate, decay, patience: see `core.trainer.TrainConfig`.
+        epochs, batch_size, optimiser, learning_rate, learning_rate_decay, patience: see `core.trainer.TrainConfig`.
     """
 
     axis: Literal["item", "user"] = "item"
@@ -85,7 +85,7 @@ class AutoRec:
     batch_size: Annotated[int, Field(ge=1)] = 64
     optimiser: str = "adam"
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
-    decay: Annotated[float, Field(gt=0, le=1)] = 0.95
+    learning_rate_decay: Annotated[float, Field(gt=0, le=1)] = 0.95
     patience: Annotated[int, Field(ge=0)] = 20
     fitted: Fitted | None = field(default=None, init=False, repr=False)
     predicts_ratings: ClassVar[bool] = True
@@ -106,9 +106,9 @@ class AutoRec:
         valid_history: Interactions | None = None,
         seed: int = 0,
         callbacks: Sequence[Callback] = (),
-        start: Recommender | None = None,
+        warm_start: Recommender | None = None,
     ) -> Self:
-        before = started_from(self, start)
+        before = warm_start_state(self, warm_start)
         biases = Biases.fit(train)
         scale = rating_scale(train)
         by_user = self._inputs(train.matrix, scale)
@@ -121,7 +121,7 @@ class AutoRec:
             module.output_bias.copy_(torch.logit(level, 0.01) if self.output == "sigmoid" else level)
         if before is not None:
             columns = (train.items, before.items) if self.axis == "user" else (train.users, before.users or train.users)
-            start_from(module, before.arrays, *columns)
+            copy_matching_parameters(module, before.arrays, *columns)
 
         def predicted(shown: SparseRows, at: SparseRows) -> torch.Tensor:
             output: torch.Tensor = module(shown, at)
@@ -135,7 +135,7 @@ class AutoRec:
         def state() -> Fitted:
             arrays = {**known, **weights_of(module)}
             if self.axis == "item":
-                arrays["item_side"] = _hidden_side(module, inputs, of_rows)
+                arrays["item_factors"] = _hidden_factors(module, inputs, of_rows)
             return Fitted.on(train, arrays, users=users, scale=scale)
 
         fit(
@@ -146,7 +146,9 @@ class AutoRec:
                 Masking(self.dropout) if self.dropout else None,
             ),
             rows,
-            TrainConfig(self.epochs, self.batch_size, self.optimiser, self.learning_rate, self.decay, self.patience, seed),
+            TrainConfig(
+                self.epochs, self.batch_size, self.optimiser, self.learning_rate, self.learning_rate_decay, self.patience, seed
+            ),
             valid=validation(lambda *pairs: _Scorer(self, module, state()).predict_rows(*pairs), valid_history or train, valid),
             callbacks=callbacks,
         )
@@ -160,10 +162,10 @@ class AutoRec:
         return clip(self._scorer(history).predict_rows(history, user_rows, item_rows), fitted_state(self))
 
     def item_vectors(self) -> Floats:
-        return self._scorer(None).item_side[:, :-2]
+        return self._scorer(None).item_factors[:, :-2]
 
     def user_vectors(self, history: Interactions, rows: Rows) -> Floats:
-        return self._scorer(history).user_side(history, rows)[:, :-2]
+        return self._scorer(history).user_factors(history, rows)[:, :-2]
 
     def _module(self, width: int, generator: torch.Generator | None) -> Autoencoder:
         return Autoencoder(
@@ -220,16 +222,16 @@ class _Scorer:
         self.scale = fitted.scale
         self.biases = Biases.from_arrays(fitted)
         self.rated_items = fitted.arrays["rated_items"]
-        self.item_side = _output_side(module) if options.axis == "user" else fitted.arrays["item_side"]
+        self.item_factors = _output_factors(module) if options.axis == "user" else fitted.arrays["item_factors"]
 
     def scores(self, history: Interactions, rows: Rows) -> Floats:
         baseline = self.biases.block(history, rows)
-        scores = self._to_rating(self.user_side(history, rows) @ self.item_side.T)
+        scores = self._to_rating(self.user_factors(history, rows) @ self.item_factors.T)
         return np.where(self._known_users(history, rows)[:, None] & self.rated_items, scores, baseline)
 
     def predict_rows(self, history: Interactions, user_rows: Rows, item_rows: Rows) -> Floats:
         baseline = self.biases.pairs(history, user_rows, item_rows)
-        products = pair_products(lambda rows: self.user_side(history, rows), self.item_side, user_rows, item_rows)
+        products = pair_products(lambda rows: self.user_factors(history, rows), self.item_factors, user_rows, item_rows)
         everyone = np.arange(history.n_users)
         known = self._known_users(history, everyone)[user_rows] & self.rated_items[item_rows]
         return np.where(known, self._to_rating(products), baseline)
@@ -246,16 +248,16 @@ class _Scorer:
         output = product if self.options.output == "identity" else expit(product)
         return (low + unit * output).astype(np.float32)
 
-    def user_side(self, history: Interactions, rows: Rows) -> Floats:
+    def user_factors(self, history: Interactions, rows: Rows) -> Floats:
         """[B, H + 2]"""
         if self.options.axis == "user":
             ratings = history.matrix[rows]
             offsets, _ = self.options._baselines(self.biases, ratings, self.options._unit(self.scale)[1])
-            return _hidden_side(
+            return _hidden_factors(
                 self.module, _keep_columns(self.options._inputs(ratings, self.scale), self.rated_items), offsets
             )
         known = trained_rows(self.fitted, history, rows)
-        side = _output_side(self.module, known)
+        side = _output_factors(self.module, known)
         for place in np.flatnonzero(known < 0):
             side[place] = self._fold_in(history.matrix[rows[[place]]])
         return side
@@ -267,9 +269,9 @@ class _Scorer:
         vectors and offsets, and l2 that of so many ratings. With a sigmoid output, r is replaced by its logit.
         """
         ratings = _keep_columns(self.options._inputs(ratings, self.scale), self.rated_items)
-        items, rating = self.item_side[ratings.indices], ratings.data
+        items, rating = self.item_factors[ratings.indices], ratings.data
         if not len(rating):
-            return np.zeros(self.item_side.shape[1], np.float32)
+            return np.zeros(self.item_factors.shape[1], np.float32)
         if self.options.output == "sigmoid":
             rating = logit(np.clip(rating, 0.02, 0.98))
         hidden, target = items[:, :-2], rating - items[:, -1]
@@ -278,16 +280,16 @@ class _Scorer:
         return np.r_[weights, mean - centre @ weights, 1].astype(np.float32)
 
 
-def _hidden_side(module: Autoencoder, inputs: csr_array, offsets: Floats) -> Floats:
+def _hidden_factors(module: Autoencoder, inputs: csr_array, offsets: Floats) -> Floats:
     """[B, H + 2]: the last hidden layer for rows of the input, followed by 1 and what is added to the output."""
     x = SparseRows.from_arrays(inputs.indptr, inputs.indices, inputs.data, inputs.shape[1])
     with torch.no_grad():
         blocks = torch.arange(len(x)).split(ENCODE_ROWS)
-        hidden = torch.cat([module.last_hidden(module.encode(x.take(index))) for index in blocks]).numpy()
+        hidden = torch.cat([module.last_hidden(module.encode(x[index])) for index in blocks]).numpy()
     return np.c_[hidden, np.ones(len(hidden), np.float32), offsets]
 
 
-def _output_side(module: Autoencoder, columns: Rows | None = None) -> Floats:
+def _output_factors(module: Autoencoder, columns: Rows | None = None) -> Floats:
     """[D, H + 2]: weights of the output layer, its bias and 1; or those of some columns only."""
     weight, bias = (tensor.detach().numpy() for tensor in (module.wide_weights()[-1], module.output_bias))
     if columns is not None:

@@ -75,14 +75,14 @@ class Recommender(Protocol):
         valid_history: Interactions | None = None,
         seed: int = 0,
         callbacks: Sequence[Any] = (),
-        start: "Recommender | None" = None,
+        warm_start: "Recommender | None" = None,
     ) -> Self:
         """Learn from `train` and return the model itself.
 
         Args:
             valid: interactions (same ids) on which early stopping judges.
             valid_history: what is known of users when `valid` is predicted, if that is more than `train`.
-            start: a fitted model of the same kind and sizes, whose parameters are the starting point; those of users and
+            warm_start: a fitted model of the same kind and sizes, whose parameters are the starting point; those of users and
                 items that it does not know start afresh. Models in closed form have no starting point and ignore it.
         """
 
@@ -102,7 +102,7 @@ class RatingPredictor(Recommender, Protocol):
 class KnowsUsers(Recommender, Protocol):
     """A recommender that has nothing to say about some users who have a history, because it was not trained on them."""
 
-    def covers(self, history: Interactions, rows: Rows) -> NDArray[np.bool_]:
+    def can_score(self, history: Interactions, rows: Rows) -> NDArray[np.bool_]:
         """bool [B]: whether the model can score the users at `rows`; `scores` raises `ColdUserError` for others."""
 
 
@@ -123,7 +123,7 @@ class HasUserVectors(Recommender, Protocol):
 
 
 @runtime_checkable
-class Additive(Recommender, Protocol):
+class LinearInHistory(Recommender, Protocol):
     """A recommender whose scores are sums of a weight for each item in the history, whatever its value."""
 
     def item_weights(self, rows: Rows) -> Floats:
@@ -147,21 +147,22 @@ def fitted_state(model: Recommender, history: Interactions | None = None) -> Fit
     return model.fitted
 
 
-def started_from(model: Recommender, start: Recommender | None) -> Fitted | None:
+def warm_start_state(model: Recommender, warm_start: Recommender | None) -> Fitted | None:
     """What the model to start from has learned, None if there is none.
 
     Raises:
         ConfigError: it is of another kind.
         NotFittedError: it is not fitted.
     """
-    if start is None:
+    if warm_start is None:
         return None
-    if type(start) is not type(model):
-        raise ConfigError(f"{type(model).__name__} cannot start from a {type(start).__name__}; give a model of the same kind")
-    return fitted_state(start)
+    if type(warm_start) is not type(model):
+        kinds = type(model).__name__, type(warm_start).__name__
+        raise ConfigError("{} cannot start from a {}; give a model of the same kind".format(*kinds))
+    return fitted_state(warm_start)
 
 
-def inherit(new: Any, old: Any, new_ids: IdMap, old_ids: IdMap) -> None:
+def copy_matching_rows(new: Any, old: Any, new_ids: IdMap, old_ids: IdMap) -> None:
     """Overwrite the rows of `new` [n, ...] whose ids `old_ids` has too by their rows of `old` (arrays or tensors).
 
     Raises:
@@ -239,10 +240,10 @@ class TopK:
 Cold = Literal["error", "popular", "skip"]
 
 
-def covered(model: Recommender, history: Interactions, rows: Rows) -> NDArray[np.bool_]:
+def scorable(model: Recommender, history: Interactions, rows: Rows) -> NDArray[np.bool_]:
     """bool [B]: of whom the model has anything to go by: users with a history and, if it has to be, a part in the training."""
     has_history = np.diff(history.matrix.indptr)[rows] > 0
-    return has_history & model.covers(history, rows) if isinstance(model, KnowsUsers) else has_history
+    return has_history & model.can_score(history, rows) if isinstance(model, KnowsUsers) else has_history
 
 
 def recommend(
@@ -322,9 +323,9 @@ def recommend_blocks(
     if k < 1 or batch_users < 1:
         raise ConfigError(f"k and batch_users must be at least 1, got {k} and {batch_users}")
     fitted_state(model, history)
-    known = covered(model, history, rows)
+    known = scorable(model, history, rows)
     if cold == "error":
-        check_covered(known, history, rows)
+        check_scorable(known, history, rows)
     k = min(k, history.n_items)
     for start in range(0, len(rows), batch_users):
         block = rows[start : start + batch_users]
@@ -338,7 +339,7 @@ def recommend_blocks(
         yield TopK(history.users.values[block], item_rows, best, history.items)
 
 
-def check_covered(known: NDArray[np.bool_], history: Interactions, rows: Rows) -> None:
+def check_scorable(known: NDArray[np.bool_], history: Interactions, rows: Rows) -> None:
     """Raise `ColdUserError` if any of the users at `rows` [B] is not `known` [B]."""
     if not known.all():
         first = history.users.values[rows[np.flatnonzero(~known)[0]]]

@@ -31,7 +31,7 @@ class Biases:
 
     @classmethod
     def fit(cls, train: Interactions, user_reg: float = 5.0, item_reg: float = 3.0) -> "Biases":
-        """Alternating ridge regression; a regularisation of r acts like r further ratings at the mean."""
+        """AlternatingObjective ridge regression; a regularisation of r acts like r further ratings at the mean."""
         user, item, rating = train.user_rows(), train.item_rows(), train.matrix.data.astype(np.float64)
         mean = float(rating.mean())
         item_count = np.bincount(item, minlength=train.n_items)
@@ -95,7 +95,7 @@ class Bias:
         valid_history: Interactions | None = None,
         seed: int = 0,
         callbacks: Sequence[Any] = (),
-        start: Recommender | None = None,
+        warm_start: Recommender | None = None,
     ) -> Self:
         biases = Biases.fit(train, self.user_reg, self.item_reg)
         self.fitted = Fitted.on(train, biases.arrays(), scale=rating_scale(train))

@@ -9,9 +9,17 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from recsys_ae.interactions import Interactions, Rows, ones
-from recsys_ae.models.base import Fitted, Floats, Recommender, check_covered, fitted_state, inherit, started_from
-from recsys_ae.models.rivals import fitted_by_implicit
-from recsys_ae.models.sides import trained_rows
+from recsys_ae.models.base import (
+    Fitted,
+    Floats,
+    Recommender,
+    check_scorable,
+    copy_matching_rows,
+    fitted_state,
+    warm_start_state,
+)
+from recsys_ae.models.factors import trained_rows
+from recsys_ae.models.implicit_adapter import fit_with_implicit
 
 
 @dataclass
@@ -44,11 +52,11 @@ class BPR:
         valid_history: Interactions | None = None,
         seed: int = 0,
         callbacks: Sequence[Any] = (),
-        start: Recommender | None = None,
+        warm_start: Recommender | None = None,
     ) -> Self:
         from implicit.cpu.bpr import BayesianPersonalizedRanking
 
-        before = started_from(self, start)
+        before = warm_start_state(self, warm_start)
 
         def make() -> Any:
             model = BayesianPersonalizedRanking(
@@ -59,11 +67,11 @@ class BPR:
                 rng = np.random.default_rng(seed)
                 model.user_factors = (rng.random((train.n_users, self.factors + 1), np.float32) - 0.5) / self.factors
                 model.item_factors = (rng.random((train.n_items, self.factors + 1), np.float32) - 0.5) / self.factors
-                inherit(model.user_factors, before.arrays["users"], train.users, before.users)
-                inherit(model.item_factors, before.arrays["items"], train.items, before.items)
+                copy_matching_rows(model.user_factors, before.arrays["users"], train.users, before.users)
+                copy_matching_rows(model.item_factors, before.arrays["items"], train.items, before.items)
             return model
 
-        model = fitted_by_implicit(make, ones(train.matrix))
+        model = fit_with_implicit(make, ones(train.matrix))
         trained, seen = np.diff(train.matrix.indptr) > 0, np.bincount(train.matrix.indices, minlength=train.n_items) > 0
         learned: dict[str, NDArray[Any]] = {
             "users": np.asarray(model.user_factors, np.float32),
@@ -73,7 +81,7 @@ class BPR:
         self.fitted = Fitted.on(train, learned, users=train.users)
         return self
 
-    def covers(self, history: Interactions, rows: Rows) -> NDArray[np.bool_]:
+    def can_score(self, history: Interactions, rows: Rows) -> NDArray[np.bool_]:
         return trained_rows(fitted_state(self, history), history, rows) >= 0
 
     def scores(self, history: Interactions, rows: Rows) -> Floats:
@@ -87,5 +95,5 @@ class BPR:
         """[B, K + 1], with 1 for the bias."""
         fitted = fitted_state(self, history)
         known = trained_rows(fitted, history, rows)
-        check_covered(known >= 0, history, rows)
+        check_scorable(known >= 0, history, rows)
         return np.asarray(fitted.arrays["users"][known])

@@ -9,9 +9,9 @@ from torch import Generator, Tensor, nn
 
 from recsys_ae.core.autoencoder import ACTIVATIONS
 from recsys_ae.core.losses import LossSum, cross_entropy, squared_error
-from recsys_ae.core.sparse import SparseRows, entry_l2, one_hot, wide_input, wide_output, with_negatives
-from recsys_ae.core.trainer import Alternating, Batch, Turn
-from recsys_ae.models.neural import NeuralRanker, hide
+from recsys_ae.core.sparse import SparseRows, entry_l2, one_hot, sampled_linear, sparse_linear, with_negatives
+from recsys_ae.core.trainer import AlternatingObjective, Phase
+from recsys_ae.models.neural import NeuralRanker, dropout_entries
 
 FOLD_IN_USERS = 1024  # from so many users it is learned how a user's node follows from their history
 FOLD_IN_L2 = 1.0
@@ -39,13 +39,13 @@ class Network(nn.Module):
 
     def projected(self, x: SparseRows) -> Tensor:
         """W^T x + b [B, H]"""
-        return wide_input(x, self.input_weight, self.input_bias)
+        return sparse_linear(x, self.input_weight, self.input_bias)
 
     def encode(self, x: SparseRows, users: SparseRows | None = None) -> Tensor:
         """The hidden layer [B, H]; `users` has a 1 at each row's number, [B, N], if all are known and gradients are wanted."""
         projected = self.projected(x)
         if users is not None:
-            nodes = wide_input(users, self.user_weight, torch.zeros_like(self.input_bias))
+            nodes = sparse_linear(users, self.user_weight, torch.zeros_like(self.input_bias))
         else:
             nodes = torch.where(x.rows[:, None] >= 0, self.user_weight[x.rows], _with_one(projected) @ self.to_node)
         code: Tensor = self._mapping(projected + nodes)
@@ -53,7 +53,7 @@ class Network(nn.Module):
 
     def forward(self, x: SparseRows) -> Tensor:
         """Scores [B, D]: the outputs, or their logits."""
-        return wide_output(self.encode(x), self.output_weight, self.output_bias)
+        return sampled_linear(self.encode(x), self.output_weight, self.output_bias)
 
     def wide_weights(self) -> list[nn.Parameter]:
         return [self.input_weight, self.output_weight, self.user_weight]
@@ -62,7 +62,7 @@ class Network(nn.Module):
 @torch.no_grad()
 def learn_fold_in(network: Network, rows: SparseRows) -> None:
     """Set `to_node`: the ridge regression of users' nodes on what the network makes of their items."""
-    some = rows.take(torch.arange(0, len(rows), max(1, len(rows) // FOLD_IN_USERS)))
+    some = rows[torch.arange(0, len(rows), max(1, len(rows) // FOLD_IN_USERS))]
     inputs = _with_one(network.projected(some))
     gram = inputs.T @ inputs + FOLD_IN_L2 * torch.eye(inputs.shape[1])
     network.to_node.copy_(torch.linalg.solve(gram, inputs.T @ network.user_weight[some.rows]))
@@ -82,12 +82,10 @@ class SampledOutputs:
     negatives: int
     l2: float
 
-    def loss(self, module: nn.Module, batch: Batch, generator: Generator) -> LossSum:
-        assert isinstance(module, Network)
-        assert isinstance(batch, SparseRows)
+    def loss(self, module: Network, batch: SparseRows, generator: Generator) -> LossSum:
         at, weights = with_negatives(batch, self.negatives, generator)
-        shown, users = hide(batch, self.dropout, generator), one_hot(batch.rows, len(module.user_weight))
-        outputs = wide_output(module.encode(shown, users), module.output_weight, module.output_bias, at)
+        shown, users = dropout_entries(batch, self.dropout, generator), one_hot(batch.rows, len(module.user_weight))
+        outputs = sampled_linear(module.encode(shown, users), module.output_weight, module.output_bias, at)
         found = LOSSES[self.loss_name](outputs, at.values, weights)
         if self.l2:
             charged = ((module.input_weight, shown), (module.output_weight, at), (module.user_weight, users))
@@ -95,12 +93,12 @@ class SampledOutputs:
             found = LossSum(found.total + torch.stack(parts).sum(), found.count)
         return found
 
-    def penalty(self, module: nn.Module, batch: Batch) -> Tensor:
+    def penalty(self, module: Network, batch: SparseRows) -> Tensor:
         return torch.zeros(())  # it is charged with the loss, whose drawn entries it needs
 
 
 @dataclass
-class CDAE(NeuralRanker):
+class CDAE(NeuralRanker[Network]):
     """Denoising autoencoder with a node for each user.
 
     Source: Wu et al. 2016, with its four variants: `mapping` identity or sigmoid of the hidden layer, and `loss` square or
@@ -130,9 +128,8 @@ class CDAE(NeuralRanker):
     def _network(self, n_items: int, n_users: int, generator: Generator) -> Network:
         return Network(n_items, n_users, self.hidden, self.mapping, generator)
 
-    def _objective(self, network: nn.Module, rows: SparseRows) -> Alternating:
-        def after(module: nn.Module) -> None:
-            assert isinstance(module, Network)
+    def _objective(self, network: Network, rows: SparseRows) -> AlternatingObjective[Network, SparseRows]:
+        def after(module: Network) -> None:
             learn_fold_in(module, rows)
 
-        return Alternating([Turn(SampledOutputs(self.loss, self.dropout, self.negatives, self.l2), after=after)])
+        return AlternatingObjective([Phase(SampledOutputs(self.loss, self.dropout, self.negatives, self.l2), after=after)])

@@ -11,7 +11,7 @@ from scipy.sparse import csr_array
 from recsys_ae.core.linear import gram, invert
 from recsys_ae.interactions import Interactions, Rows, ones
 from recsys_ae.models.base import Fitted, Floats, Recommender, check_memory, fitted_state
-from recsys_ae.models.sides import weighted_history
+from recsys_ae.models.factors import weighted_history
 
 OPERATIONS = 1e11  # a second, roughly, of two cores: for saying how long it will take
 WAY_OUT = (
@@ -56,7 +56,7 @@ class EASE:
         valid_history: Interactions | None = None,
         seed: int = 0,
         callbacks: Sequence[Any] = (),
-        start: Recommender | None = None,
+        warm_start: Recommender | None = None,
     ) -> Self:
         m = train.n_items
         check_memory(f"ease on {m} items", 6 * m**2, 2 * 0.7 * m**3 / OPERATIONS, WAY_OUT)

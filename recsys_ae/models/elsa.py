@@ -12,8 +12,7 @@ from torch.nn import functional
 
 from recsys_ae.core.corruption import Masking
 from recsys_ae.core.losses import LossSum
-from recsys_ae.core.sparse import SparseRows, one_hot, wide_input
-from recsys_ae.core.trainer import Batch
+from recsys_ae.core.sparse import SparseRows, one_hot, sparse_linear
 from recsys_ae.interactions import Interactions, Rows
 from recsys_ae.models.base import Fitted, Floats
 from recsys_ae.models.neural import NeuralRanker
@@ -74,12 +73,9 @@ class Cosine:
     exponent: float = 0.0
     unit: float = 1.0
 
-    def loss(self, module: nn.Module, batch: Batch, generator: Generator) -> LossSum:
-        assert isinstance(module, Network)
-        assert isinstance(batch, SparseRows)
+    def loss(self, module: Network, batch: SparseRows, generator: Generator) -> LossSum:
         batch = batch.with_values(torch.ones_like(batch.values))
         shown = Masking(self.dropout, rescale=False)(batch, generator) if self.dropout else batch
-        assert isinstance(shown, SparseRows)
         product, squared_length = self.of_reconstructions(module, shown)
         cosine = product / (batch.lengths * squared_length.clamp(min=1e-6)).sqrt()
         counts = batch.lengths**self.exponent / self.unit
@@ -98,7 +94,7 @@ class Cosine:
         sums = torch.zeros(len(s), 2, device=own.device).index_add(0, row, torch.stack([own, own.square()], 1))
         return sums[:, 0], sums[:, 1] + (others.square() * times).sum(1)
 
-    def penalty(self, module: nn.Module, batch: Batch) -> Tensor:
+    def penalty(self, module: Network, batch: SparseRows) -> Tensor:
         return torch.zeros(())
 
 
@@ -118,11 +114,11 @@ def chance_of_others(counts: Tensor, batch: int, n_rows: int) -> Tensor:
 
 
 def _times(x: SparseRows, matrix: Tensor) -> Tensor:
-    return wide_input(x, matrix, matrix.new_zeros(matrix.shape[1]))
+    return sparse_linear(x, matrix, matrix.new_zeros(matrix.shape[1]))
 
 
 @dataclass
-class ELSA(NeuralRanker):
+class ELSA(NeuralRanker[Network]):
     """Scores are x (A A^T - I), x [M] being 1 where the user interacted with an item, and A [M, K] having rows of length 1.
 
     A linear autoencoder like `ease`, in memory for M K numbers instead of M^2, in which a batch touches its own items only.
@@ -145,7 +141,7 @@ class ELSA(NeuralRanker):
     epochs: Annotated[int, Field(ge=1)] = 30
     batch_size: Annotated[int, Field(ge=2)] = 256
     learning_rate: Annotated[float, Field(gt=0)] = 1e-2
-    decay: Annotated[float, Field(gt=0, le=1)] = 0.95
+    learning_rate_decay: Annotated[float, Field(gt=0, le=1)] = 0.95
     item_vectors_at: ClassVar[str] = "module.input_weight"
 
     def item_weights(self, rows: Rows) -> Floats:
@@ -160,10 +156,9 @@ class ELSA(NeuralRanker):
         return Network(n_items, self.factors, generator)
 
     @torch.no_grad()
-    def _new_network(self, train: Interactions, generator: Generator, before: Fitted | None) -> nn.Module:
+    def _new_network(self, train: Interactions, generator: Generator, before: Fitted | None) -> Network:
         """With zeros for items that neither `train` nor `before` knows: directions at random would recommend at random."""
         network = super()._new_network(train, generator, before)
-        assert isinstance(network, Network)
         drawn, weight = self._network(train.n_items, train.n_users, generator).input_weight, network.input_weight
         zero = weight.norm(dim=1) == 0  # those that `before` has, but does not know
         weight[zero] = drawn[zero]
@@ -173,7 +168,7 @@ class ELSA(NeuralRanker):
         weight[~known] = 0
         return network
 
-    def _objective(self, network: nn.Module, rows: SparseRows) -> Cosine:
+    def _objective(self, network: Network, rows: SparseRows) -> Cosine:
         unit = float((rows.lengths.float() ** self.user_exponent).mean())
         return Cosine(self.dropout, column_counts(rows), len(rows), self.user_exponent, unit)
 

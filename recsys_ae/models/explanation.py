@@ -9,7 +9,7 @@ from scipy.sparse import csr_array
 
 from recsys_ae.errors import ConfigError
 from recsys_ae.interactions import IdMap, Interactions, Rows
-from recsys_ae.models.base import BATCH_USERS, Additive, Floats, Recommender, fitted_state
+from recsys_ae.models.base import BATCH_USERS, Floats, LinearInHistory, Recommender, fitted_state
 
 
 def explain(model: Recommender, history: Interactions, user: Any, item: Any) -> pd.DataFrame:
@@ -32,7 +32,7 @@ def explain(model: Recommender, history: Interactions, user: Any, item: Any) -> 
     fitted_state(model, history)
     row, target = int(history.users.rows([user])[0]), int(history.items.rows([item])[0])
     own = history.matrix[[row]].indices.astype(np.int64)
-    if isinstance(model, Additive):
+    if isinstance(model, LinearInHistory):
         contributions = _column(model, own, target)
     else:
         contributions = _left_out(model, history, row, target)
@@ -42,7 +42,7 @@ def explain(model: Recommender, history: Interactions, user: Any, item: Any) -> 
     return pd.DataFrame({"item_id": history.items.values[own[order]], "contribution": contributions[order]})
 
 
-def _column(model: Additive, rows: Rows, target: int) -> Floats:
+def _column(model: LinearInHistory, rows: Rows, target: int) -> Floats:
     parts = [model.item_weights(rows[start : start + BATCH_USERS])[:, target] for start in range(0, len(rows), BATCH_USERS)]
     return np.concatenate(parts) if parts else np.empty(0, np.float32)
 

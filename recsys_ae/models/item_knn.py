@@ -9,8 +9,8 @@ from pydantic import Field
 
 from recsys_ae.interactions import Interactions, Rows, ones
 from recsys_ae.models.base import Fitted, Floats, Recommender, fitted_state
-from recsys_ae.models.rivals import fitted_by_implicit
-from recsys_ae.models.sides import sparse_arrays, sparse_weighted_history, sparse_weights
+from recsys_ae.models.factors import sparse_arrays, sparse_weighted_history, sparse_weights
+from recsys_ae.models.implicit_adapter import fit_with_implicit
 
 
 @dataclass
@@ -38,12 +38,12 @@ class ItemKNN:
         valid_history: Interactions | None = None,
         seed: int = 0,
         callbacks: Sequence[Any] = (),
-        start: Recommender | None = None,
+        warm_start: Recommender | None = None,
     ) -> Self:
         from implicit.nearest_neighbours import BM25Recommender, CosineRecommender, TFIDFRecommender
 
         kinds = {"cosine": CosineRecommender, "tfidf": TFIDFRecommender, "bm25": BM25Recommender}
-        model = fitted_by_implicit(lambda: kinds[self.similarity](K=self.neighbours), ones(train.matrix))
+        model = fit_with_implicit(lambda: kinds[self.similarity](K=self.neighbours), ones(train.matrix))
         self.fitted = Fitted.on(train, sparse_arrays(model.similarity))
         return self
 

@@ -12,10 +12,19 @@ from torch import Generator, Tensor, nn
 from recsys_ae.core import kernels
 from recsys_ae.core.losses import LossSum
 from recsys_ae.core.sparse import SparseRows
-from recsys_ae.core.trainer import Batch, Callback, TrainConfig, fit
+from recsys_ae.core.trainer import Callback, TrainConfig, fit
 from recsys_ae.interactions import Interactions, Rows
-from recsys_ae.models.base import Fitted, Floats, Recommender, clip, fitted_state, inherit, rating_scale, started_from
-from recsys_ae.models.sides import pair_products, ridge, trained_rows
+from recsys_ae.models.base import (
+    Fitted,
+    Floats,
+    Recommender,
+    clip,
+    copy_matching_rows,
+    fitted_state,
+    rating_scale,
+    warm_start_state,
+)
+from recsys_ae.models.factors import pair_products, ridge, trained_rows
 from recsys_ae.models.training import observed_rows, validation
 
 BLOCKS = 8  # parts of users and of items; so many threads can work at once, and the result does not depend on them
@@ -43,9 +52,7 @@ class RatingByRating:
     l2: float
 
     @torch.no_grad()
-    def epoch(self, module: nn.Module, rows: Batch, learning_rate: float, generator: Generator) -> LossSum:
-        assert isinstance(module, Factors)
-        assert isinstance(rows, SparseRows)
+    def epoch(self, module: Factors, rows: SparseRows, learning_rate: float, generator: Generator) -> LossSum:
         row, column = rows.rows[rows.row_of_entry()].numpy(), rows.columns.numpy()
         order = torch.randperm(len(column), generator=generator).numpy()
         blocks = [torch.randint(BLOCKS, (n,), generator=generator).numpy() for n in (len(module.users), len(module.items))]
@@ -83,7 +90,7 @@ class MatrixFactorisation:
         factors: K.
         l2: each rating adds l2 * (|p_u|^2 + |q_i|^2 + b_u^2 + b_i^2) to its squared error.
         init_std: standard deviation of the initial factors.
-        epochs, learning_rate, decay, patience: see `core.trainer.TrainConfig`.
+        epochs, learning_rate, learning_rate_decay, patience: see `core.trainer.TrainConfig`.
     """
 
     factors: Annotated[int, Field(ge=1)] = 200
@@ -91,7 +98,7 @@ class MatrixFactorisation:
     init_std: Annotated[float, Field(gt=0)] = 0.005
     epochs: Annotated[int, Field(ge=1)] = 50
     learning_rate: Annotated[float, Field(gt=0)] = 0.02
-    decay: Annotated[float, Field(gt=0, le=1)] = 0.95
+    learning_rate_decay: Annotated[float, Field(gt=0, le=1)] = 0.95
     patience: Annotated[int, Field(ge=0)] = 5
     fitted: Fitted | None = field(default=None, init=False, repr=False)
     predicts_ratings: ClassVar[bool] = True
@@ -104,7 +111,7 @@ class MatrixFactorisation:
         valid_history: Interactions | None = None,
         seed: int = 0,
         callbacks: Sequence[Callback] = (),
-        start: Recommender | None = None,
+        warm_start: Recommender | None = None,
     ) -> Self:
         ratings = train.matrix.data
         known = {
@@ -114,11 +121,11 @@ class MatrixFactorisation:
         }
         rated = torch.from_numpy(np.bincount(train.matrix.indices, minlength=train.n_items) > 0)
         module = Factors(train.n_users, rated, self.factors, self.init_std, Generator().manual_seed(seed))
-        if (before := started_from(self, start)) is not None:
+        if (before := warm_start_state(self, warm_start)) is not None:
             assert before.users is not None
             users, items = (train.users, before.users), (train.items, before.items)
             for name, ids in (("users", users), ("user_bias", users), ("items", items), ("item_bias", items)):
-                inherit(getattr(module, name).detach(), torch.from_numpy(before.arrays[name]), *ids)
+                copy_matching_rows(getattr(module, name).detach(), torch.from_numpy(before.arrays[name]), *ids)
         rows = observed_rows(train.matrix)
         rows = rows.with_values((rows.values - float(known["mean"][0])) / float(known["unit"][0]))
         scale = rating_scale(train)
@@ -131,7 +138,7 @@ class MatrixFactorisation:
             module,
             RatingByRating(self.l2),
             rows,
-            TrainConfig(self.epochs, 1, "sgd", self.learning_rate, self.decay, self.patience, seed),
+            TrainConfig(self.epochs, 1, "sgd", self.learning_rate, self.learning_rate_decay, self.patience, seed),
             valid=validation(lambda *pairs: _predict(state(), self.l2, *pairs), valid_history or train, valid),
             callbacks=callbacks,
         )
@@ -140,31 +147,31 @@ class MatrixFactorisation:
 
     def scores(self, history: Interactions, rows: Rows) -> Floats:
         fitted = fitted_state(self, history)
-        return _user_side(fitted, self.l2, history, rows) @ _item_side(fitted).T
+        return _user_factors(fitted, self.l2, history, rows) @ _item_factors(fitted).T
 
     def item_vectors(self) -> Floats:
         return np.asarray(fitted_state(self).arrays["items"])
 
     def user_vectors(self, history: Interactions, rows: Rows) -> Floats:
-        return _user_side(fitted_state(self, history), self.l2, history, rows)[:, : self.factors]
+        return _user_factors(fitted_state(self, history), self.l2, history, rows)[:, : self.factors]
 
     def predict_rows(self, history: Interactions, user_rows: Rows, item_rows: Rows) -> Floats:
         return _predict(fitted_state(self, history), self.l2, history, user_rows, item_rows)
 
 
 def _predict(fitted: Fitted, l2: float, history: Interactions, user_rows: Rows, item_rows: Rows) -> Floats:
-    user_side = lambda rows: _user_side(fitted, l2, history, rows)  # noqa: E731
-    return clip(pair_products(user_side, _item_side(fitted), user_rows, item_rows), fitted)
+    user_factors = lambda rows: _user_factors(fitted, l2, history, rows)  # noqa: E731
+    return clip(pair_products(user_factors, _item_factors(fitted), user_rows, item_rows), fitted)
 
 
-def _item_side(fitted: Fitted) -> Floats:
-    """[M, K + 2]: factors, 1, mean + item bias; times `_user_side` it is a rating."""
+def _item_factors(fitted: Fitted) -> Floats:
+    """[M, K + 2]: factors, 1, mean + item bias; times `_user_factors` it is a rating."""
     arrays = fitted.arrays
     of_item = arrays["mean"] + arrays["unit"] * arrays["item_bias"]
     return np.c_[arrays["items"], np.ones(len(of_item), np.float32), of_item.astype(np.float32)]
 
 
-def _user_side(fitted: Fitted, l2: float, history: Interactions, rows: Rows) -> Floats:
+def _user_factors(fitted: Fitted, l2: float, history: Interactions, rows: Rows) -> Floats:
     """[B, K + 2]: factors and user bias in units of ratings, 1."""
     arrays = fitted.arrays
     known = trained_rows(fitted, history, rows)

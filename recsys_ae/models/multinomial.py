@@ -11,10 +11,9 @@ from torch import Generator, Tensor, nn
 from recsys_ae.core.autoencoder import ACTIVATIONS, Autoencoder
 from recsys_ae.core.losses import LossSum, multinomial
 from recsys_ae.core.sparse import SparseRows
-from recsys_ae.core.trainer import Batch
 from recsys_ae.core.variational import VariationalAutoencoder, kl_from_standard_normal, sample
 from recsys_ae.declaration import Sizes, as_sizes
-from recsys_ae.models.neural import NeuralRanker, hide
+from recsys_ae.models.neural import NeuralRanker, dropout_entries
 from recsys_ae.models.training import autoencoder_l2
 
 
@@ -25,12 +24,10 @@ class Denoising:
     dropout: float
     penalise: Callable[[SparseRows], Tensor]
 
-    def loss(self, module: nn.Module, batch: Batch, generator: Generator) -> LossSum:
-        assert isinstance(batch, SparseRows)
-        return multinomial(module(hide(batch, self.dropout, generator)), batch)
+    def loss(self, module: nn.Module, batch: SparseRows, generator: Generator) -> LossSum:
+        return multinomial(module(dropout_entries(batch, self.dropout, generator)), batch)
 
-    def penalty(self, module: nn.Module, batch: Batch) -> Tensor:
-        assert isinstance(batch, SparseRows)
+    def penalty(self, module: nn.Module, batch: SparseRows) -> Tensor:
         return self.penalise(batch)
 
 
@@ -46,17 +43,14 @@ class Variational:
     anneal: int
     penalise: Callable[[SparseRows], Tensor]
 
-    def loss(self, module: nn.Module, batch: Batch, generator: Generator) -> LossSum:
-        assert isinstance(module, CountingVAE)
-        assert isinstance(batch, SparseRows)
-        mean, log_variance = module.encode(hide(batch, self.dropout, generator))
+    def loss(self, module: "CountingVAE", batch: SparseRows, generator: Generator) -> LossSum:
+        mean, log_variance = module.encode(dropout_entries(batch, self.dropout, generator))
         found = multinomial(module.decode(sample(mean, log_variance, generator)), batch)
         module.batches += 1
         beta = self.beta * min(1.0, float(module.batches) / max(self.anneal, 1))
         return LossSum(found.total + beta * kl_from_standard_normal(mean, log_variance).sum(), found.count)
 
-    def penalty(self, module: nn.Module, batch: Batch) -> Tensor:
-        assert isinstance(batch, SparseRows)
+    def penalty(self, module: "CountingVAE", batch: SparseRows) -> Tensor:
         return self.penalise(batch)
 
 
@@ -71,7 +65,7 @@ class CountingVAE(VariationalAutoencoder):
 
 
 @dataclass
-class MultDAE(NeuralRanker):
+class MultDAE(NeuralRanker[Autoencoder]):
     """Denoising autoencoder whose output is a distribution over all items.
 
     Source: Liang et al. 2018, section 2.1 to 2.3 and 4.3: unit input rows of which half are hidden, log softmax output, L2.
@@ -92,16 +86,15 @@ class MultDAE(NeuralRanker):
         super().__post_init__()
         ACTIVATIONS.check(self.activation)
 
-    def _network(self, n_items: int, n_users: int, generator: Generator) -> nn.Module:
+    def _network(self, n_items: int, n_users: int, generator: Generator) -> Autoencoder:
         return Autoencoder(n_items, as_sizes(self.hidden), activation=self.activation, generator=generator)
 
-    def _objective(self, network: nn.Module, rows: SparseRows) -> Denoising:
-        assert isinstance(network, Autoencoder)
+    def _objective(self, network: Autoencoder, rows: SparseRows) -> Denoising:
         return Denoising(self.dropout, autoencoder_l2(network, len(rows) * self.l2, rows))
 
 
 @dataclass
-class MultVAE(NeuralRanker):
+class MultVAE(NeuralRanker[CountingVAE]):
     """Variational autoencoder whose output is a distribution over all items.
 
     Source: Liang et al. 2018 (Mult-VAE^PR): as `multdae`, with a normal distribution of codes whose divergence from the
@@ -125,7 +118,7 @@ class MultVAE(NeuralRanker):
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.4
     batch_size: Annotated[int, Field(ge=1)] = 128
     learning_rate: Annotated[float, Field(gt=0)] = 2e-3
-    decay: Annotated[float, Field(gt=0, le=1)] = 0.97
+    learning_rate_decay: Annotated[float, Field(gt=0, le=1)] = 0.97
     activation: str = "tanh"
     item_vectors_at: ClassVar[str] = "module.body.output_weight"
 
@@ -133,13 +126,11 @@ class MultVAE(NeuralRanker):
         super().__post_init__()
         ACTIVATIONS.check(self.activation)
 
-    def _network(self, n_items: int, n_users: int, generator: Generator) -> nn.Module:
+    def _network(self, n_items: int, n_users: int, generator: Generator) -> CountingVAE:
         return CountingVAE(n_items, as_sizes(self.hidden), self.activation, generator)
 
-    def _objective(self, network: nn.Module, rows: SparseRows) -> Variational:
-        assert isinstance(network, CountingVAE)
+    def _objective(self, network: CountingVAE, rows: SparseRows) -> Variational:
         return Variational(self.dropout, self.beta, self.anneal, autoencoder_l2(network, len(rows) * self.l2, rows))
 
-    def _code(self, network: nn.Module, rows: SparseRows) -> Tensor:
-        assert isinstance(network, CountingVAE)
+    def _code(self, network: CountingVAE, rows: SparseRows) -> Tensor:
         return network.encode(rows)[0]

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Annotated, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Generic, Self, TypeVar
 
 import numpy as np
 import torch
@@ -14,26 +14,28 @@ from recsys_ae.core.corruption import Masking
 from recsys_ae.core.sparse import SparseRows
 from recsys_ae.core.trainer import AnyObjective, Callback, Precision, TrainConfig, fit
 from recsys_ae.interactions import Interactions, Rows, ones
-from recsys_ae.models.base import Fitted, Floats, Recommender, fitted_state, started_from
-from recsys_ae.models.sides import trained_rows
-from recsys_ae.models.training import load_weights, observed_rows, ranking_validation, start_from, weights_of
+from recsys_ae.models.base import Fitted, Floats, Recommender, fitted_state, warm_start_state
+from recsys_ae.models.factors import trained_rows
+from recsys_ae.models.training import copy_matching_parameters, load_weights, observed_rows, ranking_validation, weights_of
+
+N = TypeVar("N", bound=nn.Module)
 
 
 @dataclass
-class NeuralRanker(ABC):
+class NeuralRanker(ABC, Generic[N]):
     """Fitting and scoring of a network whose input is a user's row of items, values of interactions being ignored.
 
     Attributes:
         dropout: share of the inputs hidden in training.
-        epochs, batch_size, learning_rate, decay, patience, precision: see `core.trainer.TrainConfig`; a batch is of
-            users, and patience is for 1 - NDCG@100.
+        epochs, batch_size, learning_rate, learning_rate_decay, patience, precision: see `core.trainer.TrainConfig`; a batch is
+            of users, and patience is for 1 - NDCG@100.
     """
 
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
     epochs: Annotated[int, Field(ge=1)] = 100
     batch_size: Annotated[int, Field(ge=1)] = 256
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
-    decay: Annotated[float, Field(gt=0, le=1)] = 1.0
+    learning_rate_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
     patience: Annotated[int, Field(ge=0)] = 10
     precision: Precision = "auto"
     fitted: Fitted | None = field(default=None, init=False, repr=False)
@@ -42,28 +44,28 @@ class NeuralRanker(ABC):
     item_vectors_at: ClassVar[str] = "module.output_weight"
 
     def __post_init__(self) -> None:
-        self._built: tuple[Fitted, nn.Module] | None = None
+        self._built: tuple[Fitted, N] | None = None
 
     @abstractmethod
-    def _network(self, n_items: int, n_users: int, generator: Generator) -> nn.Module:
+    def _network(self, n_items: int, n_users: int, generator: Generator) -> N:
         """A module with `forward(rows)` -> scores [B, n_items] and `encode(rows)`."""
 
-    def _new_network(self, train: Interactions, generator: Generator, before: Fitted | None) -> nn.Module:
+    def _new_network(self, train: Interactions, generator: Generator, before: Fitted | None) -> N:
         """As training begins: with the weights that were fitted before, or drawn."""
         network = self._network(train.n_items, train.n_users, generator)
         if before is not None:
-            start_from(network, before.arrays, train.items, before.items, train.users, before.users)
+            copy_matching_parameters(network, before.arrays, train.items, before.items, train.users, before.users)
         return network
 
     @abstractmethod
-    def _objective(self, network: nn.Module, rows: SparseRows) -> AnyObjective:
-        """What is minimised over these rows, which are as `unit_rows` makes them."""
+    def _objective(self, network: N, rows: SparseRows) -> AnyObjective[Any, SparseRows]:
+        """What is minimised over these rows, which are as `l2_normalise` makes them."""
 
-    def _in_training(self, network: nn.Module, rows: SparseRows) -> nn.Module:
+    def _in_training(self, network: N, rows: SparseRows) -> nn.Module:
         """The module that is trained: the network, and what it needs only meanwhile."""
         return network
 
-    def _code(self, network: nn.Module, rows: SparseRows) -> Tensor:
+    def _code(self, network: N, rows: SparseRows) -> Tensor:
         """[B, H]: what the network makes of each row, before it comes to items."""
         code: Tensor = network.encode(rows)  # type: ignore[operator]
         return code
@@ -76,12 +78,12 @@ class NeuralRanker(ABC):
         valid_history: Interactions | None = None,
         seed: int = 0,
         callbacks: Sequence[Callback] = (),
-        start: Recommender | None = None,
+        warm_start: Recommender | None = None,
     ) -> Self:
-        network = self._new_network(train, Generator().manual_seed(seed), started_from(self, start))
+        network = self._new_network(train, Generator().manual_seed(seed), warm_start_state(self, warm_start))
         known = {"trained_users": np.diff(train.matrix.indptr) > 0} if self.of_users else {}
         about = Fitted.on(train, known, users=train.users if self.of_users else None)
-        rows = unit_rows(observed_rows(ones(train.matrix)))
+        rows = l2_normalise(observed_rows(ones(train.matrix)))
 
         def scores(history: Interactions, rows: Rows) -> Floats:
             with torch.no_grad():
@@ -93,7 +95,14 @@ class NeuralRanker(ABC):
             self._objective(network, rows),
             rows,
             TrainConfig(
-                self.epochs, self.batch_size, "adam", self.learning_rate, self.decay, self.patience, seed, self.precision
+                self.epochs,
+                self.batch_size,
+                "adam",
+                self.learning_rate,
+                self.learning_rate_decay,
+                self.patience,
+                seed,
+                self.precision,
             ),
             valid=ranking_validation(scores, valid_history or train, valid),
             callbacks=callbacks,
@@ -113,7 +122,7 @@ class NeuralRanker(ABC):
     def user_vectors(self, history: Interactions, rows: Rows) -> Floats:
         return self._code(self._fitted_network(history), self._rows(fitted_state(self), history, rows)).numpy()
 
-    def _fitted_network(self, history: Interactions) -> nn.Module:
+    def _fitted_network(self, history: Interactions) -> N:
         """The network, rebuilt from the fitted arrays when they have changed."""
         fitted = fitted_state(self, history)
         if self._built is None or self._built[0] is not fitted:
@@ -128,18 +137,16 @@ class NeuralRanker(ABC):
         shown = SparseRows.from_arrays(seen.indptr, seen.indices, seen.data, seen.shape[1])
         if self.of_users:
             shown = replace(shown, rows=torch.from_numpy(trained_rows(fitted, history, rows)))
-        return unit_rows(shown)
+        return l2_normalise(shown)
 
 
-def unit_rows(rows: SparseRows) -> SparseRows:
+def l2_normalise(rows: SparseRows) -> SparseRows:
     """Each row divided by its length; what an autoencoder with a multinomial likelihood is shown. An empty row stays empty."""
     at = rows.row_of_entry()
     length = rows.values.new_zeros(len(rows)).index_add_(0, at, rows.values.square()).sqrt()
     return rows.with_values(rows.values / length.clamp(min=1e-12)[at])
 
 
-def hide(rows: SparseRows, dropout: float, generator: Generator) -> SparseRows:
+def dropout_entries(rows: SparseRows, dropout: float, generator: Generator) -> SparseRows:
     """Rows of which a share of the entries is hidden and the rest scaled up."""
-    shown = Masking(dropout)(rows, generator)
-    assert isinstance(shown, SparseRows)
-    return shown
+    return Masking(dropout)(rows, generator)

@@ -13,7 +13,7 @@ from recsys_ae.errors import ConfigError
 from recsys_ae.interactions import Interactions, Rows
 from recsys_ae.models.base import Fitted, Floats, Recommender, clip, fitted_state, rating_scale
 from recsys_ae.models.bias import Biases
-from recsys_ae.models.sides import pair_products
+from recsys_ae.models.factors import pair_products
 
 
 @dataclass
@@ -47,7 +47,7 @@ class PCA:
         valid_history: Interactions | None = None,
         seed: int = 0,
         callbacks: Sequence[Any] = (),
-        start: Recommender | None = None,
+        warm_start: Recommender | None = None,
     ) -> Self:
         limit = min(train.matrix.shape) - 1
         if self.factors > limit:

@@ -25,7 +25,7 @@ class Popularity:
         valid_history: Interactions | None = None,
         seed: int = 0,
         callbacks: Sequence[Any] = (),
-        start: Recommender | None = None,
+        warm_start: Recommender | None = None,
     ) -> Self:
         self.fitted = Fitted.on(train, {})
         return self

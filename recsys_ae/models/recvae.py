@@ -11,10 +11,10 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional
 
 from recsys_ae.core.losses import LossSum, multinomial
-from recsys_ae.core.sparse import SparseRows, wide_input, wide_output
-from recsys_ae.core.trainer import Alternating, Batch, Turn, parts_of
+from recsys_ae.core.sparse import SparseRows, sampled_linear, sparse_linear
+from recsys_ae.core.trainer import AlternatingObjective, Phase, parts_of
 from recsys_ae.core.variational import sample
-from recsys_ae.models.neural import NeuralRanker, hide
+from recsys_ae.models.neural import NeuralRanker, dropout_entries
 
 BATCH_ROWS = 256  # encoded together
 LAYERS = 5
@@ -43,7 +43,7 @@ class Encoder(nn.Module):
         self.mean_bias, self.log_variance_bias = nn.Parameter(torch.zeros(latent)), nn.Parameter(torch.zeros(latent))
 
     def forward(self, x: SparseRows | Tensor) -> tuple[Tensor, Tensor]:
-        layer = self.norms[0](functional.silu(wide_input(x, self.input_weight, self.biases[0])))
+        layer = self.norms[0](functional.silu(sparse_linear(x, self.input_weight, self.biases[0])))
         total = layer
         for weight, bias, norm in zip(self.weights, self.biases[1:], self.norms[1:], strict=True):
             layer = norm(functional.silu(functional.linear(layer, weight, bias) + total))
@@ -64,7 +64,7 @@ class Network(nn.Module):
 
     def forward(self, x: SparseRows) -> Tensor:
         """Logits [B, D] of the mean code."""
-        return wide_output(self.encoder(x)[0], self.output_weight, self.output_bias)
+        return sampled_linear(self.encoder(x)[0], self.output_weight, self.output_bias)
 
 
 class InTraining(nn.Module):
@@ -73,7 +73,7 @@ class InTraining(nn.Module):
     The earlier encoder is only ever asked for these, so it need not be kept.
 
     Args:
-        network: where it starts. It learns itself; or with `averaging`, a copy does, and this one becomes its mean over the
+        network: where it starts. It learns itself; or with `ema_decay`, a copy does, and this one becomes its mean over the
             epochs (see `average`) and has no gradient.
         rows: all that will be trained on.
     """
@@ -81,11 +81,11 @@ class InTraining(nn.Module):
     earlier: Tensor
     epochs: Tensor
 
-    def __init__(self, network: Network, rows: SparseRows, averaging: float = 0.0) -> None:
+    def __init__(self, network: Network, rows: SparseRows, ema_decay: float = 0.0) -> None:
         super().__init__()
-        self.averaging = averaging
-        self.network = deepcopy(network) if averaging else network
-        self.mean = network.requires_grad_(False) if averaging else None
+        self.ema_decay = ema_decay
+        self.network = deepcopy(network) if ema_decay else network
+        self.mean = network.requires_grad_(False) if ema_decay else None
         self.register_buffer("epochs", torch.zeros((), dtype=torch.int64))
         self.register_buffer("earlier", torch.zeros(2, int(rows.rows.max()) + 1, network.output_weight.shape[1]))
         self.remember(rows)
@@ -94,15 +94,14 @@ class InTraining(nn.Module):
     def remember(self, rows: SparseRows) -> None:
         """From now on, the earlier codes are those of the present encoder."""
         for part in parts_of(rows, BATCH_ROWS):
-            assert isinstance(part, SparseRows)
             self.earlier[:, part.rows] = torch.stack(self.network.encoder(part))
 
     @torch.no_grad()
     def average(self) -> None:
-        """Count the present weights into the mean. Until there are 1 / (1 - averaging) epochs, all count the same."""
+        """Count the present weights into the mean. Until there are 1 / (1 - ema_decay) epochs, all count the same."""
         self.epochs += 1
         if self.mean is not None:
-            share = max(1 - self.averaging, 1 / int(self.epochs))
+            share = max(1 - self.ema_decay, 1 / int(self.epochs))
             for mean, weight in zip(self.mean.parameters(), self.network.parameters(), strict=True):
                 mean.lerp_(weight, share)
 
@@ -111,7 +110,7 @@ class InTraining(nn.Module):
 
 
 @dataclass(frozen=True)
-class EncoderTurn:
+class EncoderPhase:
     """The multinomial loss of each user's items given some of them, plus gamma * n times the divergence from the prior.
 
     n is the user's number of items; the divergence is estimated from one sampled code. The decoder stays as it is.
@@ -120,35 +119,31 @@ class EncoderTurn:
     dropout: float
     gamma: float
 
-    def loss(self, module: nn.Module, batch: Batch, generator: Generator) -> LossSum:
-        assert isinstance(module, InTraining)
-        assert isinstance(batch, SparseRows)
+    def loss(self, module: InTraining, batch: SparseRows, generator: Generator) -> LossSum:
         network = module.network
-        mean, log_variance = network.encoder(hide(batch, self.dropout, generator))
+        mean, log_variance = network.encoder(dropout_entries(batch, self.dropout, generator))
         code = sample(mean, log_variance, generator)
-        found = multinomial(wide_output(code, network.output_weight.detach(), network.output_bias.detach()), batch)
+        found = multinomial(sampled_linear(code, network.output_weight.detach(), network.output_bias.detach()), batch)
         earlier = module.earlier[:, batch.rows]
         divergence = normal_log_density(code, mean, log_variance).sum(1) - composite_log_density(code, *earlier).sum(1)
         return LossSum(found.total + self.gamma * (batch.lengths * divergence).sum(), found.count)
 
-    def penalty(self, module: nn.Module, batch: Batch) -> Tensor:
+    def penalty(self, module: InTraining, batch: SparseRows) -> Tensor:
         return torch.zeros(())
 
 
 @dataclass(frozen=True)
-class DecoderTurn:
+class DecoderPhase:
     """The multinomial loss of each user's items given all of them. The encoder stays as it is."""
 
-    def loss(self, module: nn.Module, batch: Batch, generator: Generator) -> LossSum:
-        assert isinstance(module, InTraining)
-        assert isinstance(batch, SparseRows)
+    def loss(self, module: InTraining, batch: SparseRows, generator: Generator) -> LossSum:
         network = module.network
         with torch.no_grad():
             mean, log_variance = network.encoder(batch)
             code = sample(mean, log_variance, generator)
-        return multinomial(wide_output(code, network.output_weight, network.output_bias), batch)
+        return multinomial(sampled_linear(code, network.output_weight, network.output_bias), batch)
 
-    def penalty(self, module: nn.Module, batch: Batch) -> Tensor:
+    def penalty(self, module: InTraining, batch: SparseRows) -> Tensor:
         return torch.zeros(())
 
 
@@ -169,7 +164,7 @@ def composite_log_density(code: Tensor, mean: Tensor, log_variance: Tensor) -> T
 
 
 @dataclass
-class RecVAE(NeuralRanker):
+class RecVAE(NeuralRanker[Network]):
     """Variational autoencoder whose prior remembers the codes of the epoch before.
 
     Source: Shenbin et al. 2020: composite prior, weight of the divergence proportional to the length of the history,
@@ -182,8 +177,8 @@ class RecVAE(NeuralRanker):
         hidden, latent: units in each of the encoder's five layers; size of the code.
         gamma: weight of the divergence for each item of the history.
         encoder_passes: over all users in each epoch, with inputs hidden; the decoder has one, with whole rows.
-        averaging: scores and validation are of the mean of the weights over epochs: of all alike for the first
-            1 / (1 - averaging), then each counts so many times as much as the one after it (Polyak & Juditsky 1992, with a
+        ema_decay: scores and validation are of the mean of the weights over epochs: of all alike for the first
+            1 / (1 - ema_decay), then each counts so many times as much as the one after it (Polyak & Juditsky 1992, with a
             memory). 0 takes the weights as they are, and saves the memory of a second network.
         Others: see `NeuralRanker`.
     """
@@ -192,29 +187,25 @@ class RecVAE(NeuralRanker):
     latent: Annotated[int, Field(ge=1)] = 600
     gamma: Annotated[float, Field(ge=0)] = 0.005
     encoder_passes: Annotated[int, Field(ge=1)] = 3
-    averaging: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.9
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.6
 
     def _network(self, n_items: int, n_users: int, generator: Generator) -> Network:
         return Network(n_items, self.hidden, self.latent, generator)
 
-    def _in_training(self, network: nn.Module, rows: SparseRows) -> InTraining:
-        assert isinstance(network, Network)
-        return InTraining(network, rows, self.averaging)
+    def _in_training(self, network: Network, rows: SparseRows) -> InTraining:
+        return InTraining(network, rows, self.ema_decay)
 
-    def _objective(self, network: nn.Module, rows: SparseRows) -> Alternating:
-        def remember(module: nn.Module) -> None:
-            assert isinstance(module, InTraining)
+    def _objective(self, network: Network, rows: SparseRows) -> AlternatingObjective[InTraining, SparseRows]:
+        def remember(module: InTraining) -> None:
             module.remember(rows)
 
-        def average(module: nn.Module) -> None:
-            assert isinstance(module, InTraining)
+        def average(module: InTraining) -> None:
             module.average()
 
-        encoder = Turn(EncoderTurn(self.dropout, self.gamma), self.encoder_passes, after=remember)
-        return Alternating([encoder, Turn(DecoderTurn(), after=average)])
+        encoder = Phase(EncoderPhase(self.dropout, self.gamma), self.encoder_passes, after=remember)
+        return AlternatingObjective([encoder, Phase(DecoderPhase(), after=average)])
 
-    def _code(self, network: nn.Module, rows: SparseRows) -> Tensor:
-        assert isinstance(network, Network)
+    def _code(self, network: Network, rows: SparseRows) -> Tensor:
         mean: Tensor = network.encoder(rows)[0]
         return mean

@@ -10,7 +10,7 @@ from scipy.sparse import diags_array, vstack
 
 from recsys_ae.interactions import Interactions, Rows, ones
 from recsys_ae.models.base import Fitted, Floats, Recommender, fitted_state
-from recsys_ae.models.sides import sparse_arrays, sparse_weighted_history, sparse_weights, strongest
+from recsys_ae.models.factors import sparse_arrays, sparse_weighted_history, sparse_weights, strongest
 
 BLOCK = 512
 
@@ -45,7 +45,7 @@ class RP3Beta:
         valid_history: Interactions | None = None,
         seed: int = 0,
         callbacks: Sequence[Any] = (),
-        start: Recommender | None = None,
+        warm_start: Recommender | None = None,
     ) -> Self:
         seen = ones(train.matrix)
         of_user, of_item = (np.maximum(seen.sum(axis=axis), 1).astype(np.float32) for axis in (1, 0))

@@ -8,10 +8,10 @@ from recsys_ae.errors import ConfigError
 from recsys_ae.interactions import IdMap, Interactions, Rows
 from recsys_ae.models.base import (
     BATCH_USERS,
-    Additive,
     Floats,
     HasItemVectors,
     HasUserVectors,
+    LinearInHistory,
     Recommender,
     fitted_state,
     top_k,
@@ -36,7 +36,7 @@ def similar_items(model: Recommender, items: ArrayLike, k: int = 10) -> pd.DataF
     if isinstance(model, HasItemVectors):
         vectors = _unit(model.item_vectors())
         found = [vectors[part] @ vectors.T for part in _parts(rows)]
-    elif isinstance(model, Additive):
+    elif isinstance(model, LinearInHistory):
         found = [np.array(model.item_weights(part)) for part in _parts(rows)]
     else:
         raise ConfigError(f"{type(model).__name__} has no representation of items to compare")

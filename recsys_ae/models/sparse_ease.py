@@ -10,7 +10,7 @@ from pydantic import Field
 from recsys_ae.core.linear import NeighbourRegressions
 from recsys_ae.interactions import Interactions, Rows, ones
 from recsys_ae.models.base import Fitted, Floats, Recommender, check_memory, fitted_state
-from recsys_ae.models.sides import sparse_arrays, sparse_weighted_history, sparse_weights
+from recsys_ae.models.factors import sparse_arrays, sparse_weighted_history, sparse_weights
 
 WAY_OUT = (
     "use elsa or rp3beta, which do not keep co-occurrences, or train on fewer interactions per user: "
@@ -56,7 +56,7 @@ class SparseEASE:
         valid_history: Interactions | None = None,
         seed: int = 0,
         callbacks: Sequence[Any] = (),
-        start: Recommender | None = None,
+        warm_start: Recommender | None = None,
     ) -> Self:
         regressions = NeighbourRegressions(ones(train.matrix), self.neighbours)
         what = f"sparse_ease on {train.n_items} items with {regressions.pairs / 1e6:.1f} million co-occurrences"

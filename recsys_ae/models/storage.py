@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 import recsys_ae
-from recsys_ae.declaration import checked_call, parameters
+from recsys_ae.declaration import build, parameters
 from recsys_ae.errors import ConfigError, DataError, OutputError
 from recsys_ae.files import whole_folder
 from recsys_ae.interactions import IdMap
@@ -32,7 +32,7 @@ def build_model(name: str, params: dict[str, Any] | None = None, where: str = "m
     Raises:
         ConfigError: unknown model or parameter (with a suggestion), or a value of a wrong type.
     """
-    model: Recommender = checked_call(MODELS.get(name), params or {}, f"{where} {name!r}")
+    model: Recommender = build(MODELS.get(name), params or {}, f"{where} {name!r}")
     return model
 
 

@@ -14,11 +14,10 @@ from recsys_ae.core.autoencoder import Autoencoder
 from recsys_ae.core.corruption import Corruption
 from recsys_ae.core.losses import LossSum, squared_error
 from recsys_ae.core.sparse import SparseRows, entry_l2
-from recsys_ae.core.trainer import Batch
 from recsys_ae.core.variational import VariationalAutoencoder
 from recsys_ae.errors import ConfigError
 from recsys_ae.interactions import IdMap, Interactions, Rows
-from recsys_ae.models.base import BATCH_USERS, Floats, inherit, top_k
+from recsys_ae.models.base import BATCH_USERS, Floats, copy_matching_rows, top_k
 
 VALIDATION_PLACES = 100
 RATINGS_PER_L2 = 100  # a vector with so many ratings is charged l2, whatever the exponent
@@ -38,14 +37,11 @@ class ObservedError:
     penalise: Callable[[SparseRows], Tensor]
     corruption: Corruption | None = None
 
-    def loss(self, module: nn.Module, batch: Batch, generator: Generator) -> LossSum:
-        assert isinstance(batch, SparseRows)
+    def loss(self, module: nn.Module, batch: SparseRows, generator: Generator) -> LossSum:
         shown = batch if self.corruption is None else self.corruption(batch, generator)
-        assert isinstance(shown, SparseRows)
         return squared_error(self.predict(shown, batch), batch.values, torch.ones_like(batch.values))
 
-    def penalty(self, module: nn.Module, batch: Batch) -> Tensor:
-        assert isinstance(batch, SparseRows)
+    def penalty(self, module: nn.Module, batch: SparseRows) -> Tensor:
         return self.penalise(batch)
 
 
@@ -84,7 +80,7 @@ def column_counts(rows: SparseRows) -> Tensor:
 def observed_rows(matrix: csr_array) -> SparseRows:
     """The rows of a matrix that hold anything, for training; each keeps its number."""
     rows = SparseRows.from_arrays(matrix.indptr, matrix.indices, matrix.data, matrix.shape[1])
-    return rows if rows.lengths.all() else rows.take(torch.nonzero(rows.lengths)[:, 0])
+    return rows if rows.lengths.all() else rows[torch.nonzero(rows.lengths)[:, 0]]
 
 
 def validation(
@@ -132,7 +128,7 @@ COLUMNS = {"input_weight", "output_weight", "output_bias"}  # parameters with a 
 
 
 @torch.no_grad()
-def start_from(
+def copy_matching_parameters(
     module: nn.Module,
     arrays: Mapping[str, NDArray[Any]],
     columns: IdMap,
@@ -150,9 +146,9 @@ def start_from(
         if before is None:
             raise ConfigError(f"the model to start from has no {name}; it was made with other parameters")
         if name.rpartition(".")[2] in COLUMNS:
-            inherit(weight, torch.from_numpy(before), columns, old_columns)
+            copy_matching_rows(weight, torch.from_numpy(before), columns, old_columns)
         elif name == "user_weight" and users is not None and old_users is not None:
-            inherit(weight, torch.from_numpy(before), users, old_users)
+            copy_matching_rows(weight, torch.from_numpy(before), users, old_users)
         elif weight.shape != before.shape:
             raise ConfigError(f"the model to start from has other sizes: {name} is {before.shape}, here {tuple(weight.shape)}")
         else:

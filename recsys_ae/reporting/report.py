@@ -44,7 +44,7 @@ def versions() -> dict[str, str]:
     return {"recsys-ae": recsys_ae.__version__, **{name: version(name) for name in ("numpy", "scipy", "torch")}}
 
 
-def headline(report: dict[str, Any]) -> str:
+def summary_header(report: dict[str, Any]) -> str:
     """What the results are about."""
     data, sizes = report["dataset"], report["split"]["sizes"]
     parts = ", ".join(f"{size} {name}" for name, size in sizes.items())
@@ -57,7 +57,7 @@ def headline(report: dict[str, Any]) -> str:
     return f"{data['name']}: {what}{over}"
 
 
-def conclusions(report: dict[str, Any], folder: Path) -> list[str]:
+def summary_lines(report: dict[str, Any], folder: Path) -> list[str]:
     """What follows from the results, and where they are."""
     lines = []
     for comparison in report.get("comparisons", []):

@@ -4,7 +4,7 @@ from builders import random_interactions
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recsys_ae.core.sparse import SparseRows, wide_input, wide_output
+from recsys_ae.core.sparse import SparseRows, sampled_linear, sparse_linear
 
 
 def sparse(seed: int = 0) -> SparseRows:
@@ -15,7 +15,7 @@ def sparse(seed: int = 0) -> SparseRows:
 @given(st.integers(0, 20), st.lists(st.integers(0, 39)))
 def test_take_is_indexing(seed, index):
     rows = sparse(seed)
-    taken = rows.take(torch.tensor(index, dtype=torch.int64))
+    taken = rows[torch.tensor(index, dtype=torch.int64)]
     np.testing.assert_array_equal(taken.dense(), rows.dense()[index])
     assert taken.rows.tolist() == index
     assert len(taken.values) == sum(rows.lengths[index])
@@ -28,14 +28,14 @@ def test_dense_marks_nothing_that_is_not_stored():
 
 def test_sparse_and_dense_layers_agree_in_values_and_gradients():
     torch.manual_seed(0)
-    rows = sparse().take(torch.tensor([5, 3, 3, 17]))
+    rows = sparse()[torch.tensor([5, 3, 3, 17])]
     place = rows.row_of_entry(), rows.columns
     results = []
     for is_sparse in (True, False):
         torch.manual_seed(1)
         weight, output, bias = (torch.randn(shape, requires_grad=True) for shape in ((25, 6), (25, 6), (25,)))
-        hidden = wide_input(rows if is_sparse else rows.dense(), weight, torch.zeros(6)).tanh()
-        values = wide_output(hidden, output, bias, rows) if is_sparse else wide_output(hidden, output, bias)[place]
+        hidden = sparse_linear(rows if is_sparse else rows.dense(), weight, torch.zeros(6)).tanh()
+        values = sampled_linear(hidden, output, bias, rows) if is_sparse else sampled_linear(hidden, output, bias)[place]
         (values - rows.values).square().sum().backward()
         results.append([values.detach(), weight.grad, output.grad, bias.grad])
     for one, other in zip(*results, strict=True):

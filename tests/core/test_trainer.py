@@ -10,7 +10,7 @@ from recsys_ae.core.checkpoint import Checkpoint, restore
 from recsys_ae.core.corruption import Masking
 from recsys_ae.core.losses import LossSum, squared_error
 from recsys_ae.core.optimisers import OPTIMISERS
-from recsys_ae.core.trainer import Alternating, Callback, Labelled, TrainConfig, Turn, fit, parts_of
+from recsys_ae.core.trainer import AlternatingObjective, Callback, LabelledBatch, Phase, TrainConfig, fit, parts_of
 from recsys_ae.errors import ConfigError, DataError, TrainingError
 
 ROWS = torch.rand(30, 6, generator=torch.Generator().manual_seed(5))
@@ -60,7 +60,7 @@ def error_on_others(module: nn.Module) -> float:
 @pytest.mark.parametrize("optimiser", OPTIMISERS)
 @pytest.mark.parametrize("after", [1, 4])
 def test_interrupted_training_continues_exactly(tmp_path, optimiser, after):
-    config = TrainConfig(epochs=9, batch_size=7, optimiser=optimiser, learning_rate=0.02, decay=0.9, seed=4)
+    config = TrainConfig(epochs=9, batch_size=7, optimiser=optimiser, learning_rate=0.02, learning_rate_decay=0.9, seed=4)
 
     def run(*callbacks: Callback):
         trained = module()
@@ -177,8 +177,8 @@ def test_objectives_take_turns_as_often_as_they_say():
             calls.append(self.name)
             return super().loss(module, batch, generator)
 
-    turns = [Turn(Named(name="a"), 2, after=lambda _: calls.append("after a")), Turn(Named(name="b"))]
-    history = fit(module(), Alternating(turns), ROWS, TrainConfig(2, 15))
+    phases = [Phase(Named(name="a"), 2, after=lambda _: calls.append("after a")), Phase(Named(name="b"))]
+    history = fit(module(), AlternatingObjective(phases), ROWS, TrainConfig(2, 15))
     assert calls == ["a", "a", "a", "a", "after a", "b", "b"] * 2
     assert len(history) == 2
 
@@ -207,7 +207,7 @@ def weights(config: TrainConfig, objective: Reconstruction) -> dict[str, torch.T
 
 @pytest.mark.parametrize("l2", [0.0, 0.5])
 def test_averaged_is_the_step_for_the_mean_of_a_batch(l2):
-    config = TrainConfig(epochs=3, batch_size=10, optimiser="sgd", learning_rate=0.1, averaged=True)
+    config = TrainConfig(epochs=3, batch_size=10, optimiser="sgd", learning_rate=0.1, reduction="mean")
     summed = TrainConfig(epochs=3, batch_size=10, optimiser="sgd", learning_rate=0.01)
     for name, weight in weights(config, Plain(l2)).items():
         torch.testing.assert_close(weight, weights(summed, Plain(l2))[name])
@@ -215,17 +215,17 @@ def test_averaged_is_the_step_for_the_mean_of_a_batch(l2):
 
 def test_averaging_does_not_change_the_loss_that_is_told():
     losses = [
-        fit(module(), Plain(), ROWS, TrainConfig(1, 7, learning_rate=1e-12, averaged=averaged))[0].loss
-        for averaged in (False, True)
+        fit(module(), Plain(), ROWS, TrainConfig(1, 7, learning_rate=1e-12, reduction=reduction))[0].loss
+        for reduction in ("sum", "mean")
     ]
     assert losses[0] == losses[1]
 
 
 @pytest.mark.parametrize(("optimiser", "rate"), [("rprop", 0.05), ("lbfgs", 1.0)])
-@pytest.mark.parametrize("averaged", [False, True])
-def test_whole_batches_in_parts_are_whole_batches(monkeypatch, optimiser, rate, averaged):
+@pytest.mark.parametrize("reduction", ["sum", "mean"])
+def test_whole_batches_in_parts_are_whole_batches(monkeypatch, optimiser, rate, reduction):
     """In parts of 7 the 30 rows give the same loss and the same steps as at once."""
-    config = TrainConfig(epochs=3, batch_size=3, optimiser=optimiser, learning_rate=rate, averaged=averaged)
+    config = TrainConfig(epochs=3, batch_size=3, optimiser=optimiser, learning_rate=rate, reduction=reduction)
     whole, in_parts = module(), module()
     histories = [fit(whole, Plain(0.1), ROWS, config)]
     monkeypatch.setattr(trainer, "PART", 7)
@@ -238,7 +238,7 @@ def test_whole_batches_in_parts_are_whole_batches(monkeypatch, optimiser, rate, 
 
 
 def test_parts_of_rows_are_in_their_order():
-    labelled = Labelled(ROWS, torch.arange(30))
+    labelled = LabelledBatch(ROWS, torch.arange(30))
     for rows in (ROWS, labelled):
         parts = list(parts_of(rows, 7))
         assert [len(part) for part in parts] == [7, 7, 7, 7, 2]
@@ -248,14 +248,14 @@ def test_parts_of_rows_are_in_their_order():
 
 @pytest.mark.parametrize(("optimiser", "sizes"), [("adam", [8, 8, 8, 6]), ("rprop", [30])])
 def test_rows_keep_their_labels_and_whole_batches_their_order(optimiser, sizes):
-    seen: list[Labelled] = []
+    seen: list[LabelledBatch] = []
 
     class Look(Reconstruction):
         def loss(self, module, batch, generator):
             seen.append(batch)
             return squared_error(module(batch.x), batch.x)
 
-    fit(module(), Look(), Labelled(ROWS, torch.arange(30)), TrainConfig(1, 8, optimiser))
+    fit(module(), Look(), LabelledBatch(ROWS, torch.arange(30)), TrainConfig(1, 8, optimiser))
     assert [len(batch) for batch in seen] == sizes
     labels = torch.cat([batch.labels for batch in seen])
     assert (labels.tolist() == list(range(30))) == (optimiser == "rprop")

@@ -89,7 +89,7 @@ class TestPlanted:
         assert data.matrix.shape == (400, 60)
         assert len(data) == 4_000
         half = np.arange(4_000) % 2 == 0
-        parts = [floor(data.where(half)), floor(data.where(~half))]
+        parts = [floor(data.filter(half)), floor(data.filter(~half))]
         assert parts[0] != parts[1]
         assert floor(data) == pytest.approx(np.sqrt(np.mean(np.square(parts))))
         assert 0.4 < floor(data) < 0.7
@@ -131,7 +131,7 @@ def test_movielens_100k_as_published():
     }.items():
         split = load_given_split(card, folder, name)
         assert len(split.test) == n_test
-        assert split.train.plus(split.test).digest == whole.digest
+        assert split.train.union(split.test).digest == whole.digest
 
 
 @pytest.mark.data("ml-1m")
@@ -140,7 +140,7 @@ def test_movielens_1m_and_its_fixed_splits():
     split = load_given_split(card, folder, "random-90-10")
     assert split.train.matrix.shape == (6040, 3706)
     assert len(split.test) == 100_020
-    assert np.bincount(split.train.plus(split.test).matrix.data.astype(int))[1:].tolist() == [
+    assert np.bincount(split.train.union(split.test).matrix.data.astype(int))[1:].tolist() == [
         56174,
         107557,
         261197,

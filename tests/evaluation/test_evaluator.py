@@ -44,7 +44,7 @@ def test_exported_lists_give_the_same_values(relevant_at):
 def test_rating_metrics_by_hand():
     data = planted()
     part = np.arange(len(data)) % 4 == 0
-    parts = Split(data.where(~part), data.where(np.zeros(len(data), bool)), data.where(part))
+    parts = Split(data.filter(~part), data.filter(np.zeros(len(data), bool)), data.filter(part))
     model = build_model("bias", {}).fit(parts.train)
     predicted = np.clip(model.scores(parts.history("test"), np.arange(12)), 1, 5)
     errors = (predicted - taste())[parts.test.matrix.toarray() > 0]
@@ -102,10 +102,10 @@ def test_hot_warm_and_cold_users_are_told_apart():
     users = data.user_rows()
     target = np.arange(len(data)) % 4 == 0
     split = Split(
-        train=data.where(~target & (users >= 8)),
-        valid=data.where(np.zeros(len(data), bool)),
-        test=data.where(target),
-        fold_in=data.where(~target & (users >= 3) & (users < 8)),
+        train=data.filter(~target & (users >= 8)),
+        valid=data.filter(np.zeros(len(data), bool)),
+        test=data.filter(target),
+        fold_in=data.filter(~target & (users >= 3) & (users < 8)),
     )
     model = build_model("popularity", {}).fit(split.train)
     tested = np.unique(users[target])

@@ -23,9 +23,9 @@ from recsys_ae.evaluation.significance import paired_t_test
 from recsys_ae.experiment.image_run import load_parts, run_image_pipeline
 from recsys_ae.experiment.read import read_pipeline
 from recsys_ae.images.dense import DenseAutoencoder
-from recsys_ae.images.metrics import Judged, error, mse
+from recsys_ae.images.metrics import EvaluationData, error_rate, mse
 from recsys_ae.images.storage import load_image_model
-from recsys_ae.reporting.report import conclusions
+from recsys_ae.reporting.report import summary_lines
 from recsys_ae.tracking import NullTracker
 
 # Codes of two numbers, which can be drawn as points at once.
@@ -37,7 +37,7 @@ PIPELINE = {
         {"name": "dense", "hidden": 2, "epochs": 3, "corruption": "masking", "noise": 0.2, "label": "basic"},
         {"name": "stacked", "hidden": [20, 2], "layer_epochs": 2, "fine_tune": "classes", "epochs": 3, "label": "classifier"},
     ],
-    "metrics": ["mse", "denoising_mse", "error"],
+    "metrics": ["mse", "denoising_mse", "error_rate"],
 }
 
 
@@ -73,7 +73,7 @@ def test_the_command_leaves_everything_and_prints_the_table(folder, capsys, monk
     Path("mine.yaml").write_text(yaml.safe_dump(PIPELINE))
     code, out, _ = call(capsys, monkeypatch, "run", "mine.yaml", "--output", "out", "--tracking-uri", "none")
     assert code == 0
-    for text in ("images of 8 x 8 pixels: 300 train, 50 valid, 359 test", "classifier", "error", "figures: out/figures"):
+    for text in ("images of 8 x 8 pixels: 300 train, 50 valid, 359 test", "classifier", "error_rate", "figures: out/figures"):
         assert text in out
     assert files("out") == {"figures", "models", "pipeline.yaml", "report.csv", "report.json"}
     assert files("out/models") == files("out/figures") == {"pca", "basic", "classifier"}
@@ -91,7 +91,7 @@ def test_the_command_leaves_everything_and_prints_the_table(folder, capsys, monk
     assert report["models"]["basic"]["fit_seconds"] > 0
     table = pd.read_csv("out/report.csv", index_col="model")
     assert table.loc["basic", "mse"] == report["models"]["basic"]["metrics"]["mse"]
-    assert np.isnan(table.loc["basic", "error"])
+    assert np.isnan(table.loc["basic", "error_rate"])
     assert not list(Path().glob("*.db"))
 
 
@@ -99,15 +99,15 @@ def test_the_metrics_are_those_of_the_saved_models(folder):
     report = run()
     data = digits()
     parts = {
-        "metrics": Judged(data.test, data.test_labels, data.train),
-        "valid_metrics": Judged(data.train[300:350], data.train_labels[300:350], data.train),
+        "metrics": EvaluationData(data.test, data.test_labels, data.train),
+        "valid_metrics": EvaluationData(data.train[300:350], data.train_labels[300:350], data.train),
     }
     for label in ("pca", "basic", "classifier"):
         model = load_image_model(f"out/models/{label}")
         for part, judged in parts.items():
             found = report["models"][label][part]
             assert found["mse"] == mse(model, judged)
-            assert found["error"] == error(model, judged)
+            assert found["error_rate"] == error_rate(model, judged)
             assert (found["denoising_mse"] is None) == (label != "basic")
     fitted = DenseAutoencoder(hidden=(2,), epochs=3, corruption="masking", noise=0.2).fit(
         data.train[:300], valid=data.train[300:350], seed=0
@@ -163,14 +163,14 @@ def test_the_comparison_is_printed(folder, capsys, monkeypatch):
 
 def test_a_metric_that_one_model_has_not_cannot_be_compared(folder):
     models = [{"name": "pca", "components": size, "label": f"pca-{size}"} for size in (1, 2)]
-    report = run(models=models, seed=[0, 1], compare=[["pca-1", "pca-2"]], metrics=["error", "mse"])
-    assert report["comparisons"] == [{"models": ["pca-1", "pca-2"], "metric": "error", "test": None}]
-    assert "error: pca-1 - pca-2 has no value" in conclusions(report, Path("out"))
+    report = run(models=models, seed=[0, 1], compare=[["pca-1", "pca-2"]], metrics=["error_rate", "mse"])
+    assert report["comparisons"] == [{"models": ["pca-1", "pca-2"], "metric": "error_rate", "test": None}]
+    assert "error_rate: pca-1 - pca-2 has no value" in summary_lines(report, Path("out"))
 
 
 def test_a_map_of_codes_with_more_than_two_numbers(folder):
     model = {"name": "variational", "hidden": [12, 5], "epochs": 1}
-    run(models=[model], metrics=["negative_bound"])
+    run(models=[model], metrics=["negative_elbo"])
     assert {"codes.png", "samples.png", "walks.png"} <= files("out/figures/variational")
 
 
@@ -310,9 +310,9 @@ def test_figures_and_models_are_tracked(folder, capsys, monkeypatch):
     parent, child = runs["mine"], runs["classifier"]
     assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
     report = json.loads(Path("out/report.json").read_text())
-    assert child.data.metrics["error"] == report["models"]["classifier"]["metrics"]["error"]
-    assert child.data.metrics["valid_error"] == report["models"]["classifier"]["valid_metrics"]["error"]
-    assert "error" not in runs["pca"].data.metrics
+    assert child.data.metrics["error_rate"] == report["models"]["classifier"]["metrics"]["error_rate"]
+    assert child.data.metrics["valid_error_rate"] == report["models"]["classifier"]["valid_metrics"]["error_rate"]
+    assert "error_rate" not in runs["pca"].data.metrics
     for history, length in (
         ("layer-1_train_loss", 2),
         ("layer-2_valid_loss", 2),

@@ -19,7 +19,7 @@ split: {train: 1000, valid: 200}
 models:
   - {name: dense, hidden: 20}
   - {name: stacked, label: deep, hidden: [30, 10], layer_noise: 0.2, corruption: masking}
-metrics: [mse, error]
+metrics: [mse, error_rate]
 seed: [0, 1]
 compare: [[dense, deep]]
 """
@@ -108,9 +108,9 @@ def test_settings_reach_every_level(tmp_path):
     ("change", "message"),
     [
         (("metrics:", "metric:"), "mine.yaml: unknown key 'metric'; did you mean 'metrics'"),
-        (("[mse, error]", "[mes, error]"), "mine.yaml: unknown metric 'mes' of images; did you mean 'mse'"),
-        (("[mse, error]", "[]"), "mine.yaml: metrics: list should have at least 1 item"),
-        (("[mse, error]", "[ndcg@10]"), "mine.yaml: unknown metric 'ndcg@10' of images"),
+        (("[mse, error_rate]", "[mes, error]"), "mine.yaml: unknown metric 'mes' of images; did you mean 'mse'"),
+        (("[mse, error_rate]", "[]"), "mine.yaml: metrics: list should have at least 1 item"),
+        (("[mse, error_rate]", "[ndcg@10]"), "mine.yaml: unknown metric 'ndcg@10' of images"),
         (("name: dense", "name: dens"), "unknown image model 'dens'; did you mean 'dense'"),
         (("name: dense", "name: autorec"), "unknown image model 'autorec'"),
         (("name: dense", "nam: dense"), r"mine.yaml: models\.0: key 'name' is missing"),

@@ -45,14 +45,14 @@ def test_several_seeds_survive_resolving(tmp_path):
 
 
 def test_searches_and_starts_survive_resolving(tmp_path):
-    text = PIPELINE.replace("name: mf,", "name: mf, search: {factors: [2, 4]}, start: old/mf,").replace(
+    text = PIPELINE.replace("name: mf,", "name: mf, search: {factors: [2, 4]}, warm_start: old/mf,").replace(
         "k: 5}", "k: 5}\nsearch: {trials: 3}"
     )
     pipeline = read(tmp_path, text)
     (tmp_path / "elsewhere").mkdir()
     assert read(tmp_path / "elsewhere", pipeline.to_yaml()).models == pipeline.models
     assert pipeline.models[1].search == {"factors": [2, 4]}
-    assert pipeline.models[1].start == str(tmp_path / "old/mf")
+    assert pipeline.models[1].warm_start == str(tmp_path / "old/mf")
     assert pipeline.search.trials == 3
 
 

@@ -38,7 +38,7 @@ def test_files_hold_what_recommend_gives(model, tmp_path, small_parts):
 
 
 def test_cold_users_are_counted_and_get_what_is_declared(model, tmp_path):
-    history = planted().where(planted().user_rows() != 7)
+    history = planted().filter(planted().user_rows() != 7)
     popular = export_recommendations(model, history, tmp_path / "popular", 3)
     skipped = export_recommendations(model, history, tmp_path / "skipped", 3, cold="skip")
     assert (popular.cold_users, popular.rows, skipped.cold_users, skipped.rows) == (

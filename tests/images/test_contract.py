@@ -13,7 +13,7 @@ from recsys_ae.declaration import parameters
 from recsys_ae.errors import ConfigError, DataError, NotFittedError, OutputError
 from recsys_ae.images import IMAGE_MODELS
 from recsys_ae.images.base import BATCH_IMAGES
-from recsys_ae.images.metrics import IMAGE_METRICS, Judged
+from recsys_ae.images.metrics import IMAGE_METRICS, EvaluationData
 from recsys_ae.images.stacked import StackedAutoencoder
 from recsys_ae.images.storage import DESCRIPTION, WEIGHTS, build_image_model, load_image_model, save_image_model
 from recsys_ae.images.variational import VariationalImages
@@ -194,7 +194,7 @@ def test_nothing_works_before_fitting(name, tmp_path):
         calls["classify"] = lambda: model.classify(some())
     if isinstance(model, VariationalImages):
         calls["sample"] = lambda: model.sample(3)
-        calls["negative_bound"] = lambda: model.negative_bound(some())
+        calls["negative_elbo"] = lambda: model.negative_elbo(some())
     for call in calls.values():
         with pytest.raises(NotFittedError, match="is not fitted; call fit"):
             call()
@@ -247,7 +247,7 @@ def test_a_fitted_model_refuses_images_of_another_size():
 @pytest.mark.parametrize("metric", IMAGE_METRICS)
 def test_every_metric_of_every_model_is_a_number_or_none(model, metric):
     for labels in (other_labels(), None):
-        value = IMAGE_METRICS.get(metric)(model, Judged(others(), labels, some()))
+        value = IMAGE_METRICS.get(metric)(model, EvaluationData(others(), labels, some()))
         assert value is None or (type(value) is float and np.isfinite(value))
 
 
@@ -312,7 +312,7 @@ def test_what_is_no_array_of_numbers_is_refused_everywhere(model):
     for wrong in (codes.astype(np.float64), codes[:, 1:], np.pad(codes, ((0, 0), (0, 1)))):
         with pytest.raises(DataError, match=rf"codes must be a float32 array \[n, {codes.shape[1]}\]"):
             model.decode(wrong)
-    for method in ("encode", "classify", "negative_bound"):
+    for method in ("encode", "classify", "negative_elbo"):
         if hasattr(model, method) and not (method == "classify" and model.fitted.classes is None):
             with pytest.raises(DataError, match=r"images must be a float32 array \[n, 64\]"):
                 getattr(model, method)(others()[:, :9])

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from recsys_ae.errors import ConfigError, TrainingError
 from recsys_ae.images.dense import DenseAutoencoder
-from recsys_ae.images.metrics import Judged, cross_entropy
+from recsys_ae.images.metrics import EvaluationData, cross_entropy
 
 
 def near_a_plane() -> np.ndarray:
@@ -112,7 +112,7 @@ def test_the_weights_of_the_best_epoch_are_kept():
     model.fit(some()[:30], valid=others())
     values = [epoch.valid for epoch in model.fitted.histories[""]]
     assert np.argmin(values) == len(values) - 3 < 57
-    assert cross_entropy(model, Judged(others(), other_labels(), some())) == pytest.approx(min(values), rel=1e-5)
+    assert cross_entropy(model, EvaluationData(others(), other_labels(), some())) == pytest.approx(min(values), rel=1e-5)
 
 
 def test_validation_corrupts_in_the_same_way_every_time():

@@ -8,20 +8,20 @@ from image_builders import SIDE, VARIANTS, make, other_labels, others, random_im
 from recsys_ae.images.base import BATCH_IMAGES, FittedImages, ImageModel
 from recsys_ae.images.metrics import (
     IMAGE_METRICS,
-    Judged,
+    EvaluationData,
     corrupted_mse,
     cross_entropy,
     denoising_mse,
-    error,
-    error_before,
+    error_rate,
+    error_rate_before,
     first_loss,
     last_loss,
     mse,
-    negative_bound,
+    negative_elbo,
 )
 from recsys_ae.images.stacked import StackedAutoencoder
 
-JUDGED = Judged(others(), other_labels(), some())
+JUDGED = EvaluationData(others(), other_labels(), some())
 DENOISING = {"dense-tied-masking", "stacked", "convolutional"}
 ONE_LINEAR_LAYER = {"dense-linear", "pca"}
 STAGES = {"stacked", "stacked-classes", "stacked-none"}
@@ -29,9 +29,9 @@ STAGES = {"stacked", "stacked-classes", "stacked-none"}
 HAVE = {
     "denoising_mse": DENOISING,
     "corrupted_mse": DENOISING,
-    "negative_bound": {"variational", "variational-one-layer"},
-    "error": {"stacked-classes"},
-    "error_before": {"stacked-classes"},
+    "negative_elbo": {"variational", "variational-one-layer"},
+    "error_rate": {"stacked-classes"},
+    "error_rate_before": {"stacked-classes"},
     "principal_angle": ONE_LINEAR_LAYER,
     "first_loss": set(VARIANTS) - STAGES - {"pca"},
     "last_loss": set(VARIANTS) - STAGES - {"pca"},
@@ -72,7 +72,7 @@ class Half(ImageModel):
 @pytest.mark.parametrize("n", [3, BATCH_IMAGES + 3])
 def test_errors_are_means_over_all_images_and_pixels(n):
     images = random_images(n, SIDE)
-    on = Judged(images, None, images)
+    on = EvaluationData(images, None, images)
     right = images[:, 32:].astype(np.float64)
     assert mse(Half(), on) == pytest.approx(np.square(right - 0.5).sum() / images.size, rel=1e-6)
     assert corrupted_mse(Half(), on) == pytest.approx(np.square(1 - images[0], dtype=np.float64).sum() / images.size, rel=1e-6)
@@ -86,7 +86,7 @@ def test_the_cross_entropy_is_summed_over_pixels(n):
     left = images[:, :32].astype(np.float64)
     entropy = -(left * np.log(left) + (1 - left) * np.log(1 - left)).sum(axis=1)
     expected = (entropy + 32 * np.log(2)).mean()
-    assert cross_entropy(Half(), Judged(images, None, images)) == pytest.approx(expected, rel=1e-6)
+    assert cross_entropy(Half(), EvaluationData(images, None, images)) == pytest.approx(expected, rel=1e-6)
 
 
 def test_a_certain_reconstruction_that_is_wrong_costs_much_but_not_everything():
@@ -97,7 +97,7 @@ def test_a_certain_reconstruction_that_is_wrong_costs_much_but_not_everything():
             return 2 - 3 * images
 
     images = np.eye(4, dtype=np.float32)
-    value = cross_entropy(Negative(), Judged(images, None, images))
+    value = cross_entropy(Negative(), EvaluationData(images, None, images))
     assert value == pytest.approx(-4 * np.log(1e-7), rel=0.05)
 
 
@@ -109,7 +109,7 @@ def test_the_noise_is_the_same_for_all_models_with_one_corruption():
 
 def test_the_bound_is_that_of_the_model():
     model = fitted("variational")
-    assert negative_bound(model, JUDGED) == model.negative_bound(others(), seed=12345)
+    assert negative_elbo(model, JUDGED) == model.negative_elbo(others(), seed=12345)
 
 
 def always(number: int) -> StackedAutoencoder:
@@ -123,21 +123,21 @@ def always(number: int) -> StackedAutoencoder:
 
 def test_the_error_is_the_share_of_wrong_classes():
     model = always(3)
-    assert error(model, JUDGED) == np.mean([label != 3 for label in other_labels().tolist()])
+    assert error_rate(model, JUDGED) == np.mean([label != 3 for label in other_labels().tolist()])
     with torch.no_grad():
         guesses = model.fitted.before(torch.from_numpy(others())).argmax(1).tolist()
     wrong = sum(guess != label for guess, label in zip(guesses, other_labels().tolist(), strict=True))
-    assert error_before(model, JUDGED) == wrong / 50 < error(model, JUDGED)
+    assert error_rate_before(model, JUDGED) == wrong / 50 < error_rate(model, JUDGED)
 
 
 def test_without_classes_there_is_no_error():
     model = always(3)
-    unlabelled = Judged(others(), None, some())
-    assert (error(model, unlabelled), error_before(model, unlabelled)) == (None, None)
+    unlabelled = EvaluationData(others(), None, some())
+    assert (error_rate(model, unlabelled), error_rate_before(model, unlabelled)) == (None, None)
     loaded = make("stacked-classes")
     loaded.fitted = FittedImages(model.fitted.network, SIDE, 10)
-    assert error(loaded, JUDGED) == error(model, JUDGED)
-    assert error_before(loaded, JUDGED) is None
+    assert error_rate(loaded, JUDGED) == error_rate(model, JUDGED)
+    assert error_rate_before(loaded, JUDGED) is None
 
 
 def test_losses_are_those_of_the_first_and_the_last_epoch():

@@ -11,9 +11,9 @@ from torch.distributions import Bernoulli, Normal, kl_divergence
 
 from recsys_ae.core.autoencoder import Autoencoder
 from recsys_ae.core.losses import cross_entropy, squared_error
-from recsys_ae.core.trainer import Labelled
+from recsys_ae.core.trainer import LabelledBatch
 from recsys_ae.core.variational import VariationalAutoencoder
-from recsys_ae.images.objectives import Classification, NegativeBound, Penalty, Reconstruction
+from recsys_ae.images.objectives import Classification, NegativeELBO, Penalty, Reconstruction
 from recsys_ae.images.stacked import Classifier
 
 IMAGES = torch.from_numpy(random_images(5, (1, 3, 3)))
@@ -96,14 +96,14 @@ def test_the_penalty_of_a_batch_is_for_each_of_its_images(objective):
 @pytest.mark.parametrize("beta", [0.0, 0.5, 1.0])
 def test_negative_bound_is_that_of_the_distributions(beta):
     module = VariationalAutoencoder(9, (4, 2), generator=generator())
-    found = NegativeBound(beta).loss(module, IMAGES, generator(3))
+    found = NegativeELBO(beta).loss(module, IMAGES, generator(3))
     mean, log_variance = module.encode(IMAGES)
     code = mean + (log_variance / 2).exp() * torch.randn(5, 2, generator=generator(3))
     likelihood = Bernoulli(logits=module.decode(code), validate_args=False).log_prob(IMAGES).sum()
     divergence = kl_divergence(Normal(mean, (log_variance / 2).exp()), Normal(0.0, 1.0)).sum()
     torch.testing.assert_close(found.total, -likelihood + beta * divergence)
     assert found.count == 5
-    assert NegativeBound().penalty(module, IMAGES) == 0
+    assert NegativeELBO().penalty(module, IMAGES) == 0
 
 
 @dataclass
@@ -122,7 +122,7 @@ class Fixed(torch.nn.Module):
 def test_classification_is_the_log_loss_of_scikit_learn():
     logits = torch.randn(5, 3, generator=generator())
     labels = torch.tensor([2, 0, 1, 1, 2])
-    found = Classification().loss(Fixed(logits), Labelled(IMAGES, labels), generator())
+    found = Classification().loss(Fixed(logits), LabelledBatch(IMAGES, labels), generator())
     expected = log_loss(labels.numpy(), logits.softmax(1).numpy(), normalize=False, labels=[0, 1, 2])
     assert float(found.total) == pytest.approx(expected, rel=1e-5)
     assert found.count == 5
@@ -136,7 +136,7 @@ def test_a_classifier_sees_corrupted_images():
     def blacken(x, generator):
         return torch.zeros_like(x)
 
-    found = Classification(blacken).loss(module, Labelled(IMAGES, labels), generator()).total
-    expected = Classification().loss(module, Labelled(torch.zeros(5, 9), labels), generator()).total
+    found = Classification(blacken).loss(module, LabelledBatch(IMAGES, labels), generator()).total
+    expected = Classification().loss(module, LabelledBatch(torch.zeros(5, 9), labels), generator()).total
     torch.testing.assert_close(found, expected)
-    assert found != Classification().loss(module, Labelled(IMAGES, labels), generator()).total
+    assert found != Classification().loss(module, LabelledBatch(IMAGES, labels), generator()).total

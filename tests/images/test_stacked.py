@@ -9,7 +9,7 @@ from torch.nn import functional
 from recsys_ae.core.autoencoder import Autoencoder
 from recsys_ae.core.trainer import Callback
 from recsys_ae.errors import ConfigError, DataError
-from recsys_ae.images.metrics import Judged, error, error_before, mse
+from recsys_ae.images.metrics import EvaluationData, error_rate, error_rate_before, mse
 from recsys_ae.images.stacked import Classifier, StackedAutoencoder, balanced, put_layer
 
 FAST = {
@@ -126,7 +126,7 @@ def test_stages(params, stages):
 def test_fine_tuning_improves_the_reconstruction():
     model = StackedAutoencoder(**{**FAST, "epochs": 15}).fit(some())
     before = with_network(StackedAutoencoder(**FAST), model.fitted.before, SIDE)
-    after, earlier = (mse(one, Judged(some(), None, some())) for one in (model, before))
+    after, earlier = (mse(one, EvaluationData(some(), None, some())) for one in (model, before))
     assert after < 0.8 * earlier
 
 
@@ -157,15 +157,15 @@ class TestClasses:
         data = digits()
         params = {"hidden": (48, 32), "layer_epochs": 4, "epochs": 8, "batch_size": 50, "learning_rate": 0.01}
         model = StackedAutoencoder(**{**FAST, **params}, fine_tune="classes").fit(data.train, data.train_labels)
-        judged = Judged(data.test, data.test_labels, data.train)
-        assert error(model, judged) < 0.2
-        assert error_before(model, judged) < 0.5
+        judged = EvaluationData(data.test, data.test_labels, data.train)
+        assert error_rate(model, judged) < 0.2
+        assert error_rate_before(model, judged) < 0.5
         shares = model.classify(data.test)
         assert shares.shape == (359, 10)
         np.testing.assert_allclose(shares.sum(axis=1), 1, rtol=1e-5)
 
     def test_the_decoder_does_not_change(self):
-        model = StackedAutoencoder(**FAST, fine_tune="classes", tune_decay=0.1).fit(some(), some_labels())
+        model = StackedAutoencoder(**FAST, fine_tune="classes", tune_weight_decay=0.1).fit(some(), some_labels())
         before, after = (network.body.state_dict() for network in (model.fitted.before, model.fitted.network))
         changed = {name.split(".")[0] for name, weight in after.items() if not torch.equal(weight, before[name])}
         assert changed == {"input_weight", "encoder_weights", "encoder_biases"}
@@ -262,7 +262,10 @@ def test_labels_of_any_whole_numbers_will_do():
 
 def test_what_is_said_of_fine_tuning_does_not_change_the_softmax_layer():
     params = {"hidden": (6, 4), "layer_epochs": 1, "epochs": 1, "fine_tune": "classes"}
-    heads = [StackedAutoencoder(**params, decay=decay).fit(some(), some_labels()).fitted.before.head for decay in (1.0, 0.5)]
+    heads = [
+        StackedAutoencoder(**params, learning_rate_decay=decay).fit(some(), some_labels()).fitted.before.head
+        for decay in (1.0, 0.5)
+    ]
     torch.testing.assert_close(heads[0].weight, heads[1].weight, rtol=0, atol=0)
 
 

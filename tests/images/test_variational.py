@@ -7,7 +7,7 @@ from image_builders import generator, make, others, some
 
 from recsys_ae.errors import ConfigError
 from recsys_ae.images.base import FittedImages
-from recsys_ae.images.objectives import NegativeBound
+from recsys_ae.images.objectives import NegativeELBO
 from recsys_ae.images.variational import VariationalImages
 
 FITTED: dict[str, VariationalImages] = {}
@@ -51,11 +51,11 @@ def test_the_code_is_the_mean_of_the_distribution(model):
 
 
 def test_the_bound_is_per_image_and_the_seed_decides(model):
-    total = NegativeBound().loss(model.fitted.network, torch.from_numpy(others()), generator(3)).total
-    assert model.negative_bound(others(), seed=3) == pytest.approx(float(total.detach()) / 50, rel=1e-5)
-    assert model.negative_bound(others(), seed=3) == model.negative_bound(others(), seed=3)
-    assert model.negative_bound(others(), seed=3) != model.negative_bound(others(), seed=4)
-    assert model.negative_bound(some()) < 0.9 * 64 * np.log(2)
+    total = NegativeELBO().loss(model.fitted.network, torch.from_numpy(others()), generator(3)).total
+    assert model.negative_elbo(others(), seed=3) == pytest.approx(float(total.detach()) / 50, rel=1e-5)
+    assert model.negative_elbo(others(), seed=3) == model.negative_elbo(others(), seed=3)
+    assert model.negative_elbo(others(), seed=3) != model.negative_elbo(others(), seed=4)
+    assert model.negative_elbo(some()) < 0.9 * 64 * np.log(2)
 
 
 def test_a_lower_weight_of_the_divergence_reconstructs_better_but_the_bound_stays_the_bound():
@@ -63,9 +63,9 @@ def test_a_lower_weight_of_the_divergence_reconstructs_better_but_the_bound_stay
     free, held = (VariationalImages(**known, beta=beta).fit(some()) for beta in (0.0, 1.0))
     errors = [np.square(model.reconstruct(some()) - some()).mean() for model in (free, held)]
     assert errors[0] < errors[1]
-    assert held.negative_bound(some()) < free.negative_bound(some())
+    assert held.negative_elbo(some()) < free.negative_elbo(some())
     held.fitted = FittedImages(free.fitted.network, (1, 8, 8))
-    assert held.negative_bound(some()) == free.negative_bound(some())
+    assert held.negative_elbo(some()) == free.negative_elbo(some())
 
 
 def test_unknown_activation():

@@ -67,7 +67,7 @@ def test_folded_in_user_is_the_ridge_regression_on_the_items_vectors():
     ratings = np.array([[5, 4, 0, 0, 1, 0, 0]], np.float32)
     stranger = from_dense(ratings, ratings > 0)
     stranger = Interactions(stranger.matrix, IdMap(["stranger"]), data.items)
-    hidden = model.fitted.arrays["item_side"][:, :-2]
+    hidden = model.fitted.arrays["item_factors"][:, :-2]
     ridge = Ridge(alpha=1.5).fit(hidden[[0, 1, 4]], [5, 4, 1])
     np.testing.assert_allclose(model.scores(stranger, np.array([0]))[0], ridge.predict(hidden), rtol=1e-3)
 
@@ -84,7 +84,7 @@ def test_users_seen_in_training_keep_their_learned_row():
 
 def test_items_without_training_ratings_get_the_baseline():
     data = planted()
-    train = data.where(data.item_rows() != 5)
+    train = data.filter(data.item_rows() != 5)
     for axis in ("item", "user"):
         model = build_model("autorec", {**SMALL["autorec"], "axis": axis}).fit(train, seed=0)
         baseline = build_model("bias", {}).fit(train).scores(train, np.arange(12))
@@ -120,9 +120,9 @@ def test_loaded_model_needs_no_training_data(tmp_path):
 @pytest.mark.parametrize("axis", ["item", "user"])
 def test_user_who_rated_only_unknown_items_gets_the_baseline(axis):
     data = planted()
-    train = data.where(data.item_rows() != 5)
+    train = data.filter(data.item_rows() != 5)
     model = build_model("autorec", {**SMALL["autorec"], "axis": axis}).fit(train, seed=0)
-    only = Interactions(data.where(data.item_rows() == 5).matrix, IdMap([f"new{row}" for row in range(12)]), data.items)
+    only = Interactions(data.filter(data.item_rows() == 5).matrix, IdMap([f"new{row}" for row in range(12)]), data.items)
     baseline = build_model("bias", {}).fit(train)
     np.testing.assert_allclose(model.scores(only, np.arange(12)), baseline.scores(only, np.arange(12)), rtol=1e-6)
 

@@ -12,17 +12,17 @@ from recsys_ae import build_model
 from recsys_ae.core.sparse import with_negatives
 from recsys_ae.interactions import ones
 from recsys_ae.models.cdae import Network, SampledOutputs, learn_fold_in
-from recsys_ae.models.neural import unit_rows
+from recsys_ae.models.neural import l2_normalise
 from recsys_ae.models.training import observed_rows
 
 
 def rows():
-    return unit_rows(observed_rows(ones(random_interactions().matrix)))
+    return l2_normalise(observed_rows(ones(random_interactions().matrix)))
 
 
 @given(st.integers(1, 7), st.integers(0, 10))
 def test_drawn_columns_follow_each_entry_and_count_unless_they_are_entries(ratio, seed):
-    batch = rows().take(torch.tensor([3, 0, 3, 17]))
+    batch = rows()[torch.tensor([3, 0, 3, 17])]
     drawn, weights = with_negatives(batch, ratio, torch.Generator().manual_seed(seed))
     assert drawn.indptr.tolist() == [(1 + ratio) * start for start in batch.indptr]
     columns = drawn.columns.reshape(-1, 1 + ratio)
@@ -43,7 +43,7 @@ def test_all_columns_are_drawn_equally_often():
 @pytest.mark.parametrize("mapping", ["identity", "sigmoid"])
 @pytest.mark.parametrize("loss", ["square", "logistic"])
 def test_loss_and_gradients_are_those_of_the_definition(mapping, loss):
-    batch = rows().take(torch.tensor([5, 2, 30]))
+    batch = rows()[torch.tensor([5, 2, 30])]
     network = Network(25, 40, 4, mapping, torch.Generator().manual_seed(1))
     found = SampledOutputs(loss, 0.0, 3, 0.1).loss(network, batch, torch.Generator().manual_seed(2))
     found.total.backward()
@@ -76,7 +76,7 @@ def test_the_node_of_a_new_user_follows_from_the_history():
         nodes = network.projected(everyone) @ torch.tensor([[0.0, 1, 0], [2, 0, 0], [0, 0, -1]]) + 0.5
         network.user_weight.copy_(nodes)
         learn_fold_in(network, everyone)
-        new = everyone.take(torch.tensor([4, 9]))
+        new = everyone[torch.tensor([4, 9])]
         as_known = network.encode(new)
         as_new = network.encode(type(new)(torch.tensor([-1, -1]), new.indptr, new.columns, new.values, new.width))
     torch.testing.assert_close(as_new, as_known, rtol=0.05, atol=0.05)

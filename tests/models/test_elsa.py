@@ -49,7 +49,7 @@ def test_lengths_of_reconstructions_are_right_on_average_over_batches():
     objective = Cosine(0.0, column_counts(rows), len(rows))
     with_first = [torch.tensor([0, *others]) for others in itertools.combinations(range(1, 9), 3)]
     with torch.no_grad():
-        found = [torch.stack(objective.of_reconstructions(network, rows.take(batch)))[:, 0] for batch in with_first]
+        found = [torch.stack(objective.of_reconstructions(network, rows[batch]))[:, 0] for batch in with_first]
         y = network(rows)[0]
     products, lengths = torch.stack(found).T
     assert lengths.std() > 0.01 * lengths.mean()
@@ -65,7 +65,7 @@ def test_a_batch_moves_the_vectors_of_its_items_only_and_an_item_without_interac
     np.testing.assert_array_equal((all_users.item_vectors() != start).any(axis=1), [True] * 6 + [False] * 3)
     np.testing.assert_array_equal(all_users.scores(data, np.arange(5))[:, 6:], 0)
     np.testing.assert_array_equal(all_users.item_weights(np.array([7])), 0)
-    again = build_model("elsa", one).fit(data.where(data.user_rows() < 2), start=all_users)
+    again = build_model("elsa", one).fit(data.filter(data.user_rows() < 2), warm_start=all_users)
     kept = (again.item_vectors() == all_users.item_vectors()).all(axis=1)
     np.testing.assert_array_equal(kept, [False] * 3 + [True] * 6)
 
@@ -86,11 +86,11 @@ def test_scores_are_those_of_the_weights_and_an_item_adds_nothing_to_itself():
 
 def test_an_item_that_the_model_to_start_from_did_not_know_is_learned_like_a_new_one():
     data = clicks()
-    without = data.where(data.item_rows() != 2)
+    without = data.filter(data.item_rows() != 2)
     params = {"factors": 3, "epochs": 60, "batch_size": 4, "learning_rate": 0.05, "dropout": 0.0}
     before = build_model("elsa", params).fit(without)
     np.testing.assert_array_equal(before.item_vectors()[2], 0)
-    vectors = build_model("elsa", params).fit(data, start=before).item_vectors()
+    vectors = build_model("elsa", params).fit(data, warm_start=before).item_vectors()
     cosines = vectors[2] @ vectors.T / np.linalg.norm(vectors[2]) / np.linalg.norm(vectors, axis=1)
     assert cosines[[0, 1, 3]].min() > 0.7  # liked by the same users
     assert cosines[4:].max() < 0.5

@@ -91,7 +91,9 @@ def test_new_user_is_a_ridge_regression_on_the_items_factors():
 
 def test_a_known_user_folded_in_is_nearly_what_was_learned():
     data = planted()
-    model = build_model("mf", {**SMALL["mf"], "epochs": 2000, "learning_rate": 0.02, "decay": 0.998}).fit(data, seed=0)
+    model = build_model("mf", {**SMALL["mf"], "epochs": 2000, "learning_rate": 0.02, "learning_rate_decay": 0.998}).fit(
+        data, seed=0
+    )
     strangers = Interactions(data.matrix, IdMap([f"new{row}" for row in range(12)]), data.items)
     known, new = (model.scores(history, np.arange(12)) for history in (data, strangers))
     assert np.abs(known - new).max() < 0.1
@@ -99,7 +101,7 @@ def test_a_known_user_folded_in_is_nearly_what_was_learned():
 
 def test_item_without_ratings_has_no_factors():
     data = planted()
-    train = data.where(data.item_rows() != 5)
+    train = data.filter(data.item_rows() != 5)
     model = build_model("mf", SMALL["mf"]).fit(train, seed=0)
     assert not model.fitted.arrays["items"][5].any()
     assert model.fitted.arrays["item_bias"][5] == 0

@@ -9,7 +9,7 @@ from recsys_ae.core.losses import multinomial
 from recsys_ae.core.sparse import SparseRows
 from recsys_ae.interactions import Split
 from recsys_ae.models.multinomial import CountingVAE, Variational
-from recsys_ae.models.neural import unit_rows
+from recsys_ae.models.neural import l2_normalise
 from recsys_ae.models.training import observed_rows, ranking_validation
 from recsys_ae.splitting import random
 
@@ -26,8 +26,8 @@ def test_loss_is_the_cross_entropy_of_each_item():
 
 def test_unit_rows_have_length_one_and_empty_ones_stay_empty():
     rows = SparseRows.from_arrays([0, 3, 3, 5], [0, 1, 4, 2, 3], [1.0, 2.0, 2.0, 0.0, 0.0], 6)
-    torch.testing.assert_close(unit_rows(rows).dense()[0], torch.tensor([1 / 3, 2 / 3, 0, 0, 2 / 3, 0]))
-    assert torch.isfinite(unit_rows(rows).values).all()
+    torch.testing.assert_close(l2_normalise(rows).dense()[0], torch.tensor([1 / 3, 2 / 3, 0, 0, 2 / 3, 0]))
+    assert torch.isfinite(l2_normalise(rows).values).all()
 
 
 def test_weight_of_the_divergence_rises_and_is_remembered():
@@ -51,7 +51,7 @@ def test_weight_of_the_divergence_rises_and_is_remembered():
 def test_validation_is_one_minus_the_ndcg_of_the_evaluation():
     data = random_interactions(n_users=60, n_items=200)
     parts = random(data, test=0.3, seed=0)
-    nothing = parts.test.where(parts.test.user_rows() < 0)
+    nothing = parts.test.filter(parts.test.user_rows() < 0)
     model = build_model("multdae", {"hidden": 4, "epochs": 2}).fit(parts.train)
     error = ranking_validation(model.scores, parts.train, parts.test)
     expected = evaluate(model, Split(parts.train, nothing, parts.test), ["ndcg@100"]).metrics["ndcg@100"]
@@ -63,7 +63,7 @@ def test_a_user_without_history_gets_the_same_list_as_all_such_users(name):
     data = planted()
     hidden = {"multdae": [4], "multvae": [6, 3]}[name]
     model = build_model(name, {"hidden": hidden, "epochs": 3}).fit(data)
-    nothing = data.where(data.user_rows() < 0)
+    nothing = data.filter(data.user_rows() < 0)
     scores = model.scores(nothing, np.arange(12))
     assert np.isfinite(scores).all()
     np.testing.assert_allclose(scores, np.tile(scores[0], (12, 1)), atol=1e-6)

@@ -8,11 +8,11 @@ from torch.distributions import Categorical, MixtureSameFamily, Normal
 from recsys_ae import build_model
 from recsys_ae.core.trainer import Callback, TrainConfig, Training, fit
 from recsys_ae.interactions import ones
-from recsys_ae.models.neural import unit_rows
+from recsys_ae.models.neural import l2_normalise
 from recsys_ae.models.recvae import (
     SHARES,
-    DecoderTurn,
-    EncoderTurn,
+    DecoderPhase,
+    EncoderPhase,
     InTraining,
     Network,
     composite_log_density,
@@ -20,7 +20,7 @@ from recsys_ae.models.recvae import (
 )
 from recsys_ae.models.training import observed_rows
 
-ROWS = unit_rows(observed_rows(ones(random_interactions().matrix)))
+ROWS = l2_normalise(observed_rows(ones(random_interactions().matrix)))
 
 
 def module() -> InTraining:
@@ -52,11 +52,11 @@ def test_encoder_and_decoder_are_trained_in_turns():
     config = TrainConfig(1, 8, "adam", 0.01)
     network = module()
     before = weights(network)
-    fit(network, EncoderTurn(0.5, 0.005), ROWS, config)
+    fit(network, EncoderPhase(0.5, 0.005), ROWS, config)
     assert {part for part in changed(before, network) if "encoder" in part} == {"network.encoder"}
     assert not {part for part in changed(before, network) if part.startswith(("earlier", "network.output"))}
     before = weights(network)
-    fit(network, DecoderTurn(), ROWS, config)
+    fit(network, DecoderPhase(), ROWS, config)
     assert changed(before, network) == {"network.output_weight", "network.output_bias"}
 
 
@@ -65,7 +65,7 @@ def test_the_prior_remembers_the_encoder_after_its_turn():
     first = network.earlier.clone()
     torch.nn.init.normal_(network.network.encoder.mean_bias)
     assert torch.equal(network.earlier, first)
-    build_model("recvae", {"hidden": 8, "latent": 3})._objective(network.network, ROWS).turns[0].after(network)
+    build_model("recvae", {"hidden": 8, "latent": 3})._objective(network.network, ROWS).phases[0].after(network)
     for code, expected in zip(network.earlier, network.network.encoder(ROWS), strict=True):
         torch.testing.assert_close(code[ROWS.rows], expected)
         assert not torch.equal(code, first[0])
@@ -74,7 +74,7 @@ def test_the_prior_remembers_the_encoder_after_its_turn():
 def test_weights_are_averaged_over_epochs():
     """All epochs alike until there are 1 / (1 - 0.75) = 4, then a quarter for the last; the network given becomes the mean."""
     given = Network(25, 8, 3, torch.Generator().manual_seed(0))
-    training = InTraining(given, ROWS, averaging=0.75)
+    training = InTraining(given, ROWS, ema_decay=0.75)
     seen: list[list[torch.Tensor]] = []
 
     class Watch(Callback):
@@ -92,8 +92,8 @@ def test_weights_are_averaged_over_epochs():
 
 def test_a_model_averages_as_it_is_told():
     scores = []
-    for averaging in (0.0, 0.9):
-        params = {"hidden": 8, "latent": 3, "epochs": 3, "learning_rate": 0.05, "averaging": averaging}
+    for ema_decay in (0.0, 0.9):
+        params = {"hidden": 8, "latent": 3, "epochs": 3, "learning_rate": 0.05, "ema_decay": ema_decay}
         scores.append(build_model("recvae", params).fit(random_interactions(), seed=0).fitted.arrays["module.output_weight"])
     assert not np.allclose(*scores)
 
@@ -109,7 +109,7 @@ def test_the_divergence_counts_by_the_length_of_the_history():
     network = module()
 
     def loss(gamma: float, rows=ROWS) -> float:
-        return float(EncoderTurn(0.0, gamma).loss(network, rows, torch.Generator().manual_seed(0)).total.detach())
+        return float(EncoderPhase(0.0, gamma).loss(network, rows, torch.Generator().manual_seed(0)).total.detach())
 
     one, two = loss(0.1) - loss(0.0), loss(0.2) - loss(0.0)
     assert abs(two - 2 * one) < 1e-3 * abs(one) + 1e-3

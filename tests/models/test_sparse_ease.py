@@ -26,7 +26,7 @@ def seen(data) -> np.ndarray:
 def test_with_all_items_as_neighbours_it_is_ease(dropout):
     """Items 3 and 7 have no interactions; all other pairs occur together."""
     data = random_interactions(n_users=300)
-    data = data.where(~np.isin(data.item_rows(), [3, 7]))
+    data = data.filter(~np.isin(data.item_rows(), [3, 7]))
     params = {"l2": 3.0, "dropout": dropout}
     ease = build_model("ease", params).fit(data)
     sparse = build_model("sparse_ease", {**params, "neighbours": data.n_items - 1}).fit(data)
@@ -63,8 +63,8 @@ def test_a_history_with_one_item_scores_by_its_row():
     x[5:, 2] = True
     data = from_dense(np.ones(x.shape), x)
     model = build_model("sparse_ease", {"l2": 1.0, "dropout": 0.0}).fit(data)
-    rare_only = data.where((data.user_rows() == 0) & (data.item_rows() == 1))
-    common_only = data.where((data.user_rows() == 0) & (data.item_rows() == 0))
+    rare_only = data.filter((data.user_rows() == 0) & (data.item_rows() == 1))
+    common_only = data.filter((data.user_rows() == 0) & (data.item_rows() == 0))
     to_common, to_rare = model.scores(rare_only, np.array([0]))[0, 0], model.scores(common_only, np.array([0]))[0, 1]
     # column 0 is regressed on items 1 and 2 (which never meet), column 1 on item 0 alone
     np.testing.assert_allclose([to_common, to_rare], [2 / (2 + 1), 2 / (10 + 1)], rtol=1e-6)
@@ -73,7 +73,7 @@ def test_a_history_with_one_item_scores_by_its_row():
 def test_a_user_without_history_has_scores_of_0():
     data = planted()
     model = build_model("sparse_ease", {"l2": 1.0}).fit(data)
-    assert not model.scores(data.where(data.user_rows() != 4), np.array([4])).any()
+    assert not model.scores(data.filter(data.user_rows() != 4), np.array([4])).any()
 
 
 def test_items_that_never_occur_together():

@@ -9,7 +9,7 @@ from scipy.sparse import csr_array, csr_matrix
 from threadpoolctl import threadpool_limits
 
 
-def fitted_by_implicit(make: Callable[[], Any], user_items: csr_array) -> Any:
+def fit_with_implicit(make: Callable[[], Any], user_items: csr_array) -> Any:
     """The model that `make` gives, fitted: without a progress bar, without threads within its threads.
 
     Its warnings are about conversions that it makes itself.

@@ -7,13 +7,13 @@ from torch import Tensor, nn
 
 from recsys_ae.core.autoencoder import Autoencoder
 from recsys_ae.core.optimisers import RowAdam
-from recsys_ae.core.sparse import RowGradient, SparseRows, entry_l2, wide_input
+from recsys_ae.core.sparse import DeferredGradient, SparseRows, entry_l2, sparse_linear
 
 
 def rows(*index: int, share: float = 0.05) -> SparseRows:
     matrix = random_interactions(n_items=60, share=share).matrix
     every = SparseRows.from_arrays(matrix.indptr, matrix.indices, matrix.data, matrix.shape[1])
-    return every.take(torch.tensor(index)) if index else every
+    return every[torch.tensor(index)] if index else every
 
 
 def module(*, tied: bool = False, hidden: tuple[int, ...] = (5,)) -> Autoencoder:
@@ -33,10 +33,10 @@ def test_row_gradients_written_out_are_the_gradients(tied, hidden):
     expected = [weight.grad.clone() for weight in network.parameters()]
     network.zero_grad()
     for weight in network.wide_weights():
-        weight.row_gradient = RowGradient()
+        weight.deferred_gradient = DeferredGradient()
     objective(network, batch).backward()
     for weight, gradient in zip(network.parameters(), expected, strict=True):
-        found = weight.row_gradient.dense(weight) if hasattr(weight, "row_gradient") else weight.grad
+        found = weight.deferred_gradient.dense(weight) if hasattr(weight, "deferred_gradient") else weight.grad
         torch.testing.assert_close(found, gradient, rtol=1e-5, atol=1e-5)
 
 
@@ -64,7 +64,7 @@ def test_where_rows_are_left_out_it_is_sparse_adam():
     row_adam, sparse_adam = RowAdam(ours.parameters(), [ours.weight], 0.1), torch.optim.SparseAdam(theirs.parameters(), lr=0.1)
     for batch in batches:
         row_adam.zero_grad()
-        wide_input(batch, ours.weight, torch.zeros(4)).square().sum().backward()
+        sparse_linear(batch, ours.weight, torch.zeros(4)).square().sum().backward()
         row_adam.step()
         sparse_adam.zero_grad()
         theirs(batch.columns, batch.indptr[:-1], per_sample_weights=batch.values).square().sum().backward()
@@ -81,7 +81,7 @@ def test_penalty_of_all_batches_is_that_of_the_matrix():
     every, weight = rows(), torch.randn(60, 4)
     count = torch.bincount(every.columns, minlength=60)
     strength = 3.0 / count.clamp(min=1)
-    parts = sum(entry_l2(weight, every.take(index), strength) for index in torch.randperm(40).split(7))
+    parts = sum(entry_l2(weight, every[index], strength) for index in torch.randperm(40).split(7))
     torch.testing.assert_close(parts, 1.5 * weight[count > 0].square().sum())
 
 
@@ -98,7 +98,7 @@ def test_dense_and_sparse_batches_mix():
 
 
 def test_two_batches_in_one_row_gradient_are_an_error():
-    gradient = RowGradient()
+    gradient = DeferredGradient()
     gradient.add(rows(1), rows(1).values, torch.ones(1, 3))
     with pytest.raises(RuntimeError, match="of one batch"):
         gradient.add(rows(1), rows(1).values, torch.ones(1, 3))
@@ -110,6 +110,6 @@ def test_after_the_step_gradients_are_ordinary_again():
     optimiser.zero_grad()
     objective(network, rows(1)).backward()
     optimiser.step()
-    assert not hasattr(network.input_weight, "row_gradient")
+    assert not hasattr(network.input_weight, "deferred_gradient")
     objective(network, rows(1)).backward()
     assert network.input_weight.grad is not None

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import Ridge
 
-from recsys_ae.models.sides import pair_products, ridge
+from recsys_ae.models.factors import pair_products, ridge
 
 
 @pytest.mark.parametrize("shape", [(3, 8), (8, 3), (5, 5)])
@@ -17,10 +17,10 @@ def test_ridge_of_nothing_is_zero():
 
 
 def test_pair_products_ask_for_each_user_once(rng, monkeypatch):
-    from recsys_ae.models import sides
+    from recsys_ae.models import factors
 
-    monkeypatch.setattr(sides, "BATCH_USERS", 3)
-    monkeypatch.setattr(sides, "BATCH_PAIRS", 4)
+    monkeypatch.setattr(factors, "BATCH_USERS", 3)
+    monkeypatch.setattr(factors, "BATCH_PAIRS", 4)
     users, items = rng.normal(size=(10, 5)).astype(np.float32), rng.normal(size=(7, 5)).astype(np.float32)
     user_rows, item_rows = rng.integers(0, 10, 50), rng.integers(0, 7, 50)
     asked: list[int] = []

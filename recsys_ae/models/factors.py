@@ -8,30 +8,30 @@ import torch
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from recsys_ae.core.sparse import SparseRows, wide_input
+from recsys_ae.core.sparse import SparseRows, sparse_linear
 from recsys_ae.interactions import Interactions, Rows, ones
 from recsys_ae.models.base import BATCH_USERS, Fitted, Floats
 
 BATCH_PAIRS = 16_384
 
 
-def pair_products(user_side: Callable[[Rows], Floats], item_side: Floats, user_rows: Rows, item_rows: Rows) -> Floats:
+def pair_products(user_factors: Callable[[Rows], Floats], item_factors: Floats, user_rows: Rows, item_rows: Rows) -> Floats:
     """The product of each pair (user_rows[n], item_rows[n]) -> float32 [n], without a block of users x items.
 
     Args:
-        user_side: gives the vectors [B, H] of the users at B rows; it is asked for each user once, in batches.
-        item_side: the vectors of all items [M, H].
+        user_factors: gives the vectors [B, H] of the users at B rows; it is asked for each user once, in batches.
+        item_factors: the vectors of all items [M, H].
     """
     users, place = np.unique(user_rows, return_inverse=True)
     order = np.argsort(place, kind="stable")
     sorted_place = place[order]
     result = np.empty(len(user_rows), np.float32)
     for start in range(0, len(users), BATCH_USERS):
-        vectors = user_side(users[start : start + BATCH_USERS])
+        vectors = user_factors(users[start : start + BATCH_USERS])
         first, last = np.searchsorted(sorted_place, [start, start + BATCH_USERS])
         for at in range(first, last, BATCH_PAIRS):
             pairs = order[at : min(at + BATCH_PAIRS, last)]
-            result[pairs] = np.einsum("nh,nh->n", vectors[place[pairs] - start], item_side[item_rows[pairs]])
+            result[pairs] = np.einsum("nh,nh->n", vectors[place[pairs] - start], item_factors[item_rows[pairs]])
     return result
 
 
@@ -62,7 +62,7 @@ def weighted_history(history: csr_array, weights: Floats) -> Floats:
     seen = ones(history)
     x = SparseRows.from_arrays(seen.indptr, seen.indices, seen.data, len(weights))
     table = torch.from_numpy(weights)
-    return wide_input(x, table, table.new_zeros(table.shape[1])).numpy()
+    return sparse_linear(x, table, table.new_zeros(table.shape[1])).numpy()
 
 
 def strongest(weights: Floats, k: int) -> csr_array:
