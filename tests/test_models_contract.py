@@ -143,7 +143,7 @@ def test_new_user_is_scored_without_training(name, model):
     data = planted()
     stranger = replace(data, matrix=data.matrix[[9]], users=IdMap(["stranger"]))
     if VARIANTS[name][0] in OF_USERS:
-        with pytest.raises(ColdUserError, match="nothing to go by for user 'stranger'"):
+        with pytest.raises(ColdUserError, match="cannot score user 'stranger'"):
             model.scores(stranger, np.array([0]))
         return
     scores = model.scores(stranger, np.array([0]))[0]

@@ -1,17 +1,18 @@
 """EASE: the linear item-item autoencoder in closed form, plain or denoising."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Annotated, Any, ClassVar, Self
+from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 from pydantic import Field
 from scipy.sparse import csr_array
 
 from recsys_ae.core.linear import gram, invert
+from recsys_ae.fitted import Fitted
 from recsys_ae.interactions import Interactions, Rows, ones
-from recsys_ae.models.base import Fitted, Floats, Recommender, check_memory, fitted_state
+from recsys_ae.models.base import FitContext, Floats, Recommender, fitted_on, fitted_state
 from recsys_ae.models.factors import weighted_history
+from recsys_ae.models.memory import check_memory
 
 OPERATIONS = 1e11  # a second, roughly, of two cores: for saying how long it will take
 WAY_OUT = (
@@ -21,7 +22,7 @@ WAY_OUT = (
 
 
 @dataclass
-class EASE:
+class EASE(Recommender):
     """Scores are x B, x [M] being 1 where the user interacted with an item, and B [M, M] being fitted in closed form.
 
     B minimises the squared error of X B against X plus sum_ij l_i B_ij^2, with a diagonal of 0, so that an item cannot
@@ -45,19 +46,8 @@ class EASE:
     l2: Annotated[float, Field(gt=0)] = 1000.0
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     user_exponent: float = 0.0
-    fitted: Fitted | None = field(default=None, init=False, repr=False)
-    predicts_ratings: ClassVar[bool] = False
 
-    def fit(
-        self,
-        train: Interactions,
-        *,
-        valid: Interactions | None = None,
-        valid_history: Interactions | None = None,
-        seed: int = 0,
-        callbacks: Sequence[Any] = (),
-        warm_start: Recommender | None = None,
-    ) -> Self:
+    def _fit(self, train: Interactions, context: FitContext) -> Fitted:
         m = train.n_items
         check_memory(f"ease on {m} items", 6 * m**2, 2 * 0.7 * m**3 / OPERATIONS, WAY_OUT)
         inverse = gram(self._weighted(ones(train.matrix)))
@@ -66,8 +56,7 @@ class EASE:
         invert(inverse)
         weights = np.divide(inverse, -inverse[diagonal], out=inverse)
         weights[diagonal] = 0
-        self.fitted = Fitted.on(train, {"weights": weights})
-        return self
+        return fitted_on(train, {"weights": weights})
 
     def _weighted(self, x: csr_array) -> csr_array:
         """Each row times the root of what it counts."""

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from recsys_ae.core.sparse import SparseRows, sparse_linear
+from recsys_ae.fitted import Fitted
 from recsys_ae.interactions import Interactions, Rows, ones
-from recsys_ae.models.base import BATCH_USERS, Fitted, Floats
+from recsys_ae.models.base import BATCH_USERS, Floats, items_of
 
 BATCH_PAIRS = 16_384
 
@@ -37,10 +38,8 @@ def pair_products(user_factors: Callable[[Rows], Floats], item_factors: Floats, 
 
 def trained_rows(fitted: Fitted, history: Interactions, rows: Rows) -> Rows:
     """int64 [B]: the training row of each user at `rows` of the history, -1 for those without training ratings."""
-    if fitted.users is None:
-        raise ValueError("this model keeps nothing about its training users")
-    same = history.users is fitted.users
-    found = rows if same else fitted.users.find(history.users.values[rows])
+    users = fitted.ids["users"]
+    found = rows if history.users is users else users.find(history.users.values[rows])
     return np.where((found >= 0) & fitted.arrays["trained_users"][found], found, -1)
 
 
@@ -86,7 +85,7 @@ def sparse_arrays(weights: csr_array) -> dict[str, NDArray[Any]]:
 
 def sparse_weights(fitted: Fitted) -> csr_array:
     """The item-item weights [M, M] among the fitted arrays."""
-    arrays, m = fitted.arrays, len(fitted.items)
+    arrays, m = fitted.arrays, len(items_of(fitted))
     return csr_array((arrays["weights"], arrays["columns"], arrays["indptr"]), shape=(m, m))
 
 

@@ -1,8 +1,7 @@
 """Biased matrix factorisation, by stochastic gradient descent over single ratings."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Annotated, ClassVar, Self
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
@@ -12,20 +11,21 @@ from torch import Generator, Tensor, nn
 from recsys_ae.core import kernels
 from recsys_ae.core.losses import LossSum
 from recsys_ae.core.sparse import SparseRows
-from recsys_ae.core.trainer import Callback, TrainConfig, fit
+from recsys_ae.core.trainer import fit
+from recsys_ae.fitted import Fitted
 from recsys_ae.interactions import Interactions, Rows
 from recsys_ae.models.base import (
-    Fitted,
+    FitContext,
     Floats,
     Recommender,
     clip,
     copy_matching_rows,
+    fitted_on,
     fitted_state,
     rating_scale,
-    warm_start_state,
 )
 from recsys_ae.models.factors import pair_products, ridge, trained_rows
-from recsys_ae.models.training import observed_rows, validation
+from recsys_ae.models.training import observed_rows, rating_validation, train_config
 
 BLOCKS = 8  # parts of users and of items; so many threads can work at once, and the result does not depend on them
 
@@ -74,7 +74,7 @@ class RatingByRating:
 
 
 @dataclass
-class MatrixFactorisation:
+class MatrixFactorisation(Recommender):
     """Predicts mean + user bias + item bias + p_u . q_i, all learned together.
 
     Source: Koren et al. 2009, equations 4 and 5, by stochastic gradient descent over single ratings as there. Deviates: the
@@ -100,19 +100,10 @@ class MatrixFactorisation:
     learning_rate: Annotated[float, Field(gt=0)] = 0.02
     learning_rate_decay: Annotated[float, Field(gt=0, le=1)] = 0.95
     patience: Annotated[int, Field(ge=0)] = 5
-    fitted: Fitted | None = field(default=None, init=False, repr=False)
     predicts_ratings: ClassVar[bool] = True
+    validation_name: ClassVar[str] = "valid_rmse"
 
-    def fit(
-        self,
-        train: Interactions,
-        *,
-        valid: Interactions | None = None,
-        valid_history: Interactions | None = None,
-        seed: int = 0,
-        callbacks: Sequence[Callback] = (),
-        warm_start: Recommender | None = None,
-    ) -> Self:
+    def _fit(self, train: Interactions, context: FitContext) -> Fitted:
         ratings = train.matrix.data
         known = {
             "mean": np.array([ratings.mean()]),
@@ -120,10 +111,9 @@ class MatrixFactorisation:
             "trained_users": np.diff(train.matrix.indptr) > 0,
         }
         rated = torch.from_numpy(np.bincount(train.matrix.indices, minlength=train.n_items) > 0)
-        module = Factors(train.n_users, rated, self.factors, self.init_std, Generator().manual_seed(seed))
-        if (before := warm_start_state(self, warm_start)) is not None:
-            assert before.users is not None
-            users, items = (train.users, before.users), (train.items, before.items)
+        module = Factors(train.n_users, rated, self.factors, self.init_std, Generator().manual_seed(context.seed))
+        if (before := context.before) is not None:
+            users, items = (train.users, before.ids["users"]), (train.items, before.ids["items"])
             for name, ids in (("users", users), ("user_bias", users), ("items", items), ("item_bias", items)):
                 copy_matching_rows(getattr(module, name).detach(), torch.from_numpy(before.arrays[name]), *ids)
         rows = observed_rows(train.matrix)
@@ -132,18 +122,17 @@ class MatrixFactorisation:
 
         def state() -> Fitted:
             learned = {name: weight.detach().numpy().copy() for name, weight in module.named_parameters()}
-            return Fitted.on(train, {**known, **learned}, users=train.users, scale=scale)
+            return fitted_on(train, {**known, **learned}, keep_users=True, scale=scale)
 
         fit(
             module,
             RatingByRating(self.l2),
             rows,
-            TrainConfig(self.epochs, 1, "sgd", self.learning_rate, self.learning_rate_decay, self.patience, seed),
-            valid=validation(lambda *pairs: _predict(state(), self.l2, *pairs), valid_history or train, valid),
-            callbacks=callbacks,
+            train_config(self, context.seed, batch_size=1, optimiser="sgd"),
+            valid=rating_validation(lambda *pairs: _predict(state(), self.l2, *pairs), context.history, context.valid),
+            callbacks=context.callbacks,
         )
-        self.fitted = state()
-        return self
+        return state()
 
     def scores(self, history: Interactions, rows: Rows) -> Floats:
         fitted = fitted_state(self, history)

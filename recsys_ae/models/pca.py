@@ -1,8 +1,7 @@
 """PCA: the linear autoencoder of rank K with the least squared error, in closed form."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal, Self
+from dataclasses import dataclass
+from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import Field
@@ -10,14 +9,15 @@ from scipy.sparse import csr_array
 from scipy.sparse.linalg import svds
 
 from recsys_ae.errors import ConfigError
+from recsys_ae.fitted import Fitted
 from recsys_ae.interactions import Interactions, Rows
-from recsys_ae.models.base import Fitted, Floats, Recommender, clip, fitted_state, rating_scale
+from recsys_ae.models.base import FitContext, Floats, Recommender, clip, fitted_on, fitted_state, rating_scale
 from recsys_ae.models.bias import Biases
 from recsys_ae.models.factors import pair_products
 
 
 @dataclass
-class PCA:
+class PCA(Recommender):
     """Truncated singular value decomposition of the rating matrix, an entry that is not observed being 0.
 
     With X = U S V^T of rank K, scores are X V V^T: a new user needs only their row of X. Works for any user; an item
@@ -33,22 +33,12 @@ class PCA:
 
     factors: Annotated[int, Field(ge=1)] = 16
     centring: Literal["bias", "none"] = "bias"
-    fitted: Fitted | None = field(default=None, init=False, repr=False)
 
     @property
     def predicts_ratings(self) -> bool:
         return self.centring == "bias"
 
-    def fit(
-        self,
-        train: Interactions,
-        *,
-        valid: Interactions | None = None,
-        valid_history: Interactions | None = None,
-        seed: int = 0,
-        callbacks: Sequence[Any] = (),
-        warm_start: Recommender | None = None,
-    ) -> Self:
+    def _fit(self, train: Interactions, context: FitContext) -> Fitted:
         limit = min(train.matrix.shape) - 1
         if self.factors > limit:
             raise ConfigError(f"pca with {self.factors} factors needs more than a {train.matrix.shape} matrix; at most {limit}")
@@ -56,11 +46,10 @@ class PCA:
         centred = biases.residuals(train.matrix) if self.predicts_ratings else train.matrix
         components = np.zeros((train.n_items, self.factors), np.float32)
         if centred.data.any():  # there is nothing to decompose where all ratings are the same
-            start = np.random.default_rng(seed).normal(size=min(train.matrix.shape))
+            start = np.random.default_rng(context.seed).normal(size=min(train.matrix.shape))
             _, _, found = svds(centred, k=self.factors, v0=start, return_singular_vectors="vh")
             components[:] = found[::-1].T  # strongest first
-        self.fitted = Fitted.on(train, {"components": components, **biases.arrays()}, scale=rating_scale(train))
-        return self
+        return fitted_on(train, {"components": components, **biases.arrays()}, scale=rating_scale(train))
 
     def scores(self, history: Interactions, rows: Rows) -> Floats:
         fitted = fitted_state(self, history)

@@ -14,8 +14,9 @@ from recsys_ae.models.base import (
     LinearInHistory,
     Recommender,
     fitted_state,
-    top_k,
+    items_of,
 )
+from recsys_ae.ranking import top_k
 
 
 def similar_items(model: Recommender, items: ArrayLike, k: int = 10) -> pd.DataFrame:
@@ -32,7 +33,7 @@ def similar_items(model: Recommender, items: ArrayLike, k: int = 10) -> pd.DataF
         UnknownIdError: an item that the model does not know.
     """
     fitted = fitted_state(model)
-    rows = fitted.items.rows(items)
+    rows = items_of(fitted).rows(items)
     if isinstance(model, HasItemVectors):
         vectors = _unit(model.item_vectors())
         found = [vectors[part] @ vectors.T for part in _parts(rows)]
@@ -41,7 +42,7 @@ def similar_items(model: Recommender, items: ArrayLike, k: int = 10) -> pd.DataF
     else:
         raise ConfigError(f"{type(model).__name__} has no representation of items to compare")
     return _nearest(
-        np.concatenate(found) if found else np.empty((0, len(fitted.items)), np.float32), rows, fitted.items, k, "item"
+        np.concatenate(found) if found else np.empty((0, len(items_of(fitted))), np.float32), rows, items_of(fitted), k, "item"
     )
 
 

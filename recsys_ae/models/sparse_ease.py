@@ -1,16 +1,17 @@
 """EASE for catalogues whose items are too many for a dense matrix: each item is explained by its nearest items only."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Annotated, Any, ClassVar, Self
+from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 from pydantic import Field
 
 from recsys_ae.core.linear import NeighbourRegressions
+from recsys_ae.fitted import Fitted
 from recsys_ae.interactions import Interactions, Rows, ones
-from recsys_ae.models.base import Fitted, Floats, Recommender, check_memory, fitted_state
+from recsys_ae.models.base import FitContext, Floats, Recommender, fitted_on, fitted_state
 from recsys_ae.models.factors import sparse_arrays, sparse_weighted_history, sparse_weights
+from recsys_ae.models.memory import check_memory
 
 WAY_OUT = (
     "use elsa or rp3beta, which do not keep co-occurrences, or train on fewer interactions per user: "
@@ -19,7 +20,7 @@ WAY_OUT = (
 
 
 @dataclass
-class SparseEASE:
+class SparseEASE(Recommender):
     """Scores are x B, as those of `EASE`, where each column of B [M, M] is fitted with the item's nearest items only.
 
     Column j of EASE's B is the ridge regression of column j of X on all other columns. Here it is the ridge regression on
@@ -45,26 +46,14 @@ class SparseEASE:
     l2: Annotated[float, Field(gt=0)] = 100.0
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
     neighbours: Annotated[int, Field(ge=1)] = 200
-    fitted: Fitted | None = field(default=None, init=False, repr=False)
-    predicts_ratings: ClassVar[bool] = False
 
-    def fit(
-        self,
-        train: Interactions,
-        *,
-        valid: Interactions | None = None,
-        valid_history: Interactions | None = None,
-        seed: int = 0,
-        callbacks: Sequence[Any] = (),
-        warm_start: Recommender | None = None,
-    ) -> Self:
+    def _fit(self, train: Interactions, context: FitContext) -> Fitted:
         regressions = NeighbourRegressions(ones(train.matrix), self.neighbours)
         what = f"sparse_ease on {train.n_items} items with {regressions.pairs / 1e6:.1f} million co-occurrences"
         check_memory(what, regressions.memory, regressions.seconds, WAY_OUT)
         popularity = np.bincount(train.matrix.indices, minlength=train.n_items).astype(np.float32)
         weights = regressions.solve(self.l2 + self.dropout / (1 - self.dropout) * popularity)
-        self.fitted = Fitted.on(train, sparse_arrays(weights))
-        return self
+        return fitted_on(train, sparse_arrays(weights))
 
     def scores(self, history: Interactions, rows: Rows) -> Floats:
         return sparse_weighted_history(history.matrix[rows], fitted_state(self, history))

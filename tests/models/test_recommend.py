@@ -7,7 +7,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 
 from recsys_ae import build_model, recommend
 from recsys_ae.errors import ConfigError, UnknownIdError
-from recsys_ae.models.base import top_k
+from recsys_ae.ranking import top_k
 
 values = st.sampled_from([-np.inf, -1.0, 0.0, 0.5, 2.0])
 
