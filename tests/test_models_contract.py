@@ -312,7 +312,7 @@ def test_explanations_are_of_the_items_in_the_history(model):
     forgotten = data.filter(data.user_rows() != 9)
     scores = [model.scores(history, np.array([9]))[0, 1] for history in (data, forgotten)]
     if scores[0] == scores[1] and not isinstance(model, LinearInHistory):
-        with pytest.raises(ConfigError, match="does not look at the history"):
+        with pytest.raises(ConfigError, match="does not use the history"):
             explain(model, data, "u09", 101)
         return
     found = explain(model, data, "u09", 101)

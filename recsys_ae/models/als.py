@@ -15,17 +15,17 @@ from recsys_ae.models.implicit_adapter import fit_with_implicit
 
 @dataclass
 class ALS(Recommender):
-    """Factors of users and items whose products are near 1 where there is an interaction, and less surely near 0 elsewhere.
+    """Weighted matrix factorisation of implicit feedback by alternating least squares.
 
-    Source: Hu, Koren & Volinsky 2008, with confidence `alpha` for an interaction and 1 for all other pairs; values do not
-    matter. Fitted by `implicit`. Users are scored by the half step of the algorithm from their history with the items
-    fixed, the same for known and new ones; an item without interactions, and a user without, has score 0 everywhere.
+    Source: Hu, Koren & Volinsky 2008, with confidence `alpha` for an interaction and 1 for every other pair; values are
+    ignored. Fitted by `implicit`. Known and new users alike are scored by one half step of the algorithm, from their history
+    with the item factors fixed. Items without interactions, and users without a history, have score 0 everywhere.
 
     Attributes:
         factors: K.
         l2: regularisation of all factors.
         alpha: confidence of an interaction.
-        epochs: alternations.
+        epochs: alternations of users and items.
     """
 
     factors: Annotated[int, Field(ge=1)] = 64
@@ -41,7 +41,7 @@ class ALS(Recommender):
         def make() -> Any:
             options = {"regularization": self.l2, "alpha": self.alpha, "iterations": self.epochs, "random_state": seed}
             model = AlternatingLeastSquares(self.factors, **options)
-            if before is not None:  # with random factors for items that it does not know, as without a start
+            if before is not None:  # items that it does not know keep random factors, as in a cold start
                 model.item_factors = np.random.default_rng(seed).random((train.n_items, self.factors), np.float32) * 0.01
                 copy_matching_rows(model.item_factors, before.arrays["items"], train.items, before.ids["items"])
             return model
@@ -65,5 +65,5 @@ class ALS(Recommender):
         return np.stack([self._half_step(items[matrix.indices[start:end]], base) for start, end in parts])
 
     def _half_step(self, own: NDArray[np.float32], base: NDArray[np.float32]) -> NDArray[np.float32]:
-        """[K]: the user's factors for which the objective is least, `own` [n, K] being the factors of their items."""
+        """[K]: the user factors that minimise the objective, given the factors `own` [n, K] of the user's items."""
         return np.asarray(np.linalg.solve(base + (self.alpha - 1) * (own.T @ own), self.alpha * own.sum(axis=0)), np.float32)

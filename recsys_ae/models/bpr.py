@@ -17,11 +17,11 @@ from recsys_ae.models.recommend import check_scorable
 
 @dataclass
 class BPR(Recommender):
-    """Factors of users and items, and a bias of items, such that what a user has scores above what they do not have.
+    """Matrix factorisation with item biases that ranks a user's items above all others.
 
-    Source: Rendle et al. 2009, by stochastic gradient descent over sampled pairs. Fitted by `implicit`, on one thread, because
-    with several the result depends on chance. Values of interactions do not matter. Knows only the users it was trained
-    on: whoever else is scored is an error, and gets what `cold` says in `recommend`.
+    Source: Rendle et al. 2009, by stochastic gradient descent over sampled pairs. Fitted by `implicit` on one thread, because
+    with several the result is not reproducible. Values of interactions are ignored. Scores only users seen in training:
+    `scores` raises an error for any other, and `recommend` treats them as its `cold` says.
 
     Attributes:
         factors: K.
@@ -68,11 +68,11 @@ class BPR(Recommender):
         return self.user_vectors(history, rows) @ self.item_vectors().T
 
     def item_vectors(self) -> Floats:
-        """[M, K + 1], the bias being last."""
+        """Item factors followed by the bias, [M, K + 1]."""
         return np.asarray(fitted_state(self).arrays["items"])
 
     def user_vectors(self, history: Interactions, rows: Rows) -> Floats:
-        """[B, K + 1], with 1 for the bias."""
+        """User factors followed by 1 for the bias, [B, K + 1]."""
         fitted = fitted_state(self, history)
         known = trained_rows(fitted, history, rows)
         check_scorable(known >= 0, history, rows)

@@ -15,14 +15,14 @@ from recsys_ae.models.implicit_adapter import fit_with_implicit
 
 @dataclass
 class ItemKNN(Recommender):
-    """An item's score is the sum of its similarities to the items of the user; each item has at most `neighbours`.
+    """Item-based nearest neighbours: an item's score is the sum of its similarities to the items of the user.
 
-    Similarities are computed by `implicit` from who interacted with what, values do not matter: the cosine of the item
-    vectors, plain or after weighting by TF-IDF or BM25. Works for any user; an item without interactions has score 0.
+    Similarities are computed by `implicit` from binary interactions: the cosine of the item vectors, plain or weighted by
+    TF-IDF or BM25. Works for any user; an item without interactions has score 0.
 
     Attributes:
         similarity: `cosine`, `tfidf` or `bm25`.
-        neighbours: kept per item, itself included.
+        neighbours: similarities kept per item, that to itself included.
     """
 
     similarity: Literal["cosine", "tfidf", "bm25"] = "bm25"

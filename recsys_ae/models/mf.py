@@ -27,11 +27,11 @@ from recsys_ae.models.base import (
 from recsys_ae.models.factors import pair_products, ridge, trained_rows
 from recsys_ae.models.training import observed_rows, rating_validation, train_config
 
-BLOCKS = 8  # parts of users and of items; so many threads can work at once, and the result does not depend on them
+BLOCKS = 8  # blocks of users and of items: the number of threads that can work at once; the result does not depend on it
 
 
 class Factors(nn.Module):
-    """p_u, q_i, b_u and b_i for N users, M items and K factors. Items without ratings have 0."""
+    """Factors p_u, q_i and biases b_u, b_i of N users and M items; items without ratings have factors 0."""
 
     def __init__(self, n_users: int, rated: Tensor, factors: int, init_std: float, generator: Generator) -> None:
         super().__init__()
@@ -43,10 +43,10 @@ class Factors(nn.Module):
 
 @dataclass(frozen=True)
 class RatingByRating:
-    """Steps over single ratings in random order.
+    """SGD steps over single ratings in random order.
 
-    Deviates from a plain pass: users and items are parted in blocks, drawn anew in each epoch, and blocks that share neither
-    are worked on at once (Gemulla et al. 2011), so that the order is random within and among blocks only.
+    Deviates from a plain pass: users and items are split into blocks, drawn anew in each epoch, and blocks that share neither
+    are processed in parallel (Gemulla et al. 2011), so that the order is random within and among blocks only.
     """
 
     l2: float
@@ -75,16 +75,15 @@ class RatingByRating:
 
 @dataclass
 class MatrixFactorisation(Recommender):
-    """Predicts mean + user bias + item bias + p_u . q_i, all learned together.
+    """Biased matrix factorisation: mean + user bias + item bias + p_u . q_i, trained jointly.
 
-    Source: Koren et al. 2009, equations 4 and 5, by stochastic gradient descent over single ratings as there. Deviates: the
-    learning rate decays, and ratings are brought to variance 1 first, so that the other parameters do not depend on their
-    scale.
+    Source: Koren et al. 2009, equations 4 and 5, by stochastic gradient descent over single ratings. Deviations: the learning
+    rate decays, and ratings are scaled to variance 1 first, so that the other parameters do not depend on their scale.
 
-    Who can be scored: users seen in training, by their learned factors; others by factors and a bias found from their
-    history with the items fixed (a ridge regression of the same objective). An item without training ratings has the
-    mean and the user's bias, a user without ratings the mean and the item's bias. Scores are predicted ratings, not
-    clipped to the scale; predictions are.
+    Who can be scored: users seen in training, by their learned factors; others by factors and a bias fitted to their history
+    with the items fixed (ridge regression on the same objective). An item without training ratings is predicted by the mean
+    and the user's bias, a user without ratings by the mean and the item's bias. Scores are predicted ratings, not clipped
+    to the scale; predictions are clipped.
 
     Attributes:
         factors: K.
@@ -154,7 +153,7 @@ def _predict(fitted: Fitted, l2: float, history: Interactions, user_rows: Rows, 
 
 
 def _item_factors(fitted: Fitted) -> Floats:
-    """[M, K + 2]: factors, 1, mean + item bias; times `_user_factors` it is a rating."""
+    """[M, K + 2]: factors, 1, mean + item bias; the product with `_user_factors` is a rating."""
     arrays = fitted.arrays
     of_item = arrays["mean"] + arrays["unit"] * arrays["item_bias"]
     return np.c_[arrays["items"], np.ones(len(of_item), np.float32), of_item.astype(np.float32)]
@@ -171,7 +170,7 @@ def _user_factors(fitted: Fitted, l2: float, history: Interactions, rows: Rows) 
 
 
 def _fold_in(fitted: Fitted, l2: float, history: Interactions, row: int) -> Floats:
-    """[K + 1]: factors and bias of a user without training ratings, the optimum of the objective for them."""
+    """[K + 1]: factors and bias of a user without training ratings that minimise the objective for their history."""
     arrays, ratings = fitted.arrays, history.matrix[[row]]
     items = ratings.indices
     left = (ratings.data - arrays["mean"]) / arrays["unit"] - arrays["item_bias"][items]

@@ -1,4 +1,4 @@
-"""PCA: the linear autoencoder of rank K with the least squared error, in closed form."""
+"""PCA: the optimal linear autoencoder of rank K under the squared error, in closed form."""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -18,13 +18,13 @@ from recsys_ae.models.factors import pair_products
 
 @dataclass
 class PCA(Recommender):
-    """Truncated singular value decomposition of the rating matrix, an entry that is not observed being 0.
+    """Truncated singular value decomposition of the rating matrix, in which unobserved entries are 0.
 
     With X = U S V^T of rank K, scores are X V V^T: a new user needs only their row of X. Works for any user; an item
-    that nobody rated has score 0 above its baseline.
+    without ratings has its baseline as score.
 
-    Source: Cremonesi et al. 2010 (PureSVD) for `centring: none`. With `centring: bias` what is decomposed is the ratings
-    above their baseline (`models.bias`), to which "not observed = 0" does justice; only then are scores ratings.
+    Source: Cremonesi et al. 2010 (PureSVD) for `centring: none`. With `centring: bias` the residuals from the baseline
+    (`models.bias`) are decomposed, for which 0 is a sensible value where nothing is observed; only then are scores ratings.
 
     Attributes:
         factors: K.
@@ -41,11 +41,11 @@ class PCA(Recommender):
     def _fit(self, train: Interactions, context: FitContext) -> Fitted:
         limit = min(train.matrix.shape) - 1
         if self.factors > limit:
-            raise ConfigError(f"pca with {self.factors} factors needs more than a {train.matrix.shape} matrix; at most {limit}")
+            raise ConfigError(f"pca on a {train.matrix.shape} matrix can have at most {limit} factors, got {self.factors}")
         biases = Biases.fit(train)
         centred = biases.residuals(train.matrix) if self.predicts_ratings else train.matrix
         components = np.zeros((train.n_items, self.factors), np.float32)
-        if centred.data.any():  # there is nothing to decompose where all ratings are the same
+        if centred.data.any():  # equal ratings leave nothing to decompose
             start = np.random.default_rng(context.seed).normal(size=min(train.matrix.shape))
             _, _, found = svds(centred, k=self.factors, v0=start, return_singular_vectors="vh")
             components[:] = found[::-1].T  # strongest first
@@ -72,6 +72,6 @@ class PCA(Recommender):
         return self._codes(fitted_state(self, history), history.matrix[rows])
 
     def _codes(self, fitted: Fitted, ratings: csr_array) -> Floats:
-        """[B, K]"""
+        """Codes of the rows of ratings, [B, K]."""
         centred = Biases.from_arrays(fitted).residuals(ratings) if self.predicts_ratings else ratings
         return np.asarray(centred @ fitted.arrays["components"])

@@ -1,4 +1,4 @@
-"""Popularity: the baseline that every recommender has to beat."""
+"""Popularity: the baseline that every recommender must beat."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from recsys_ae.models.base import FitContext, Floats, Recommender, fitted_on, fi
 
 @dataclass
 class Popularity(Recommender):
-    """Everyone gets the items with the most interactions. Ranks only; works for any user."""
+    """Most popular items for everyone. Ranks only; works for any user."""
 
     def _fit(self, train: Interactions, context: FitContext) -> Fitted:
         return fitted_on(train, {})

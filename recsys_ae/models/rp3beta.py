@@ -1,4 +1,4 @@
-"""RP3beta: random walks of three steps, from the user to an item of theirs, another user, and that one's items."""
+"""RP3beta: random walks of three steps on the user-item graph."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -17,18 +17,18 @@ BLOCK = 512
 
 @dataclass
 class RP3Beta(Recommender):
-    """An item's score is the chance that a walk ends there, less so for popular items.
+    """Random-walk neighbourhood model that discounts popular items.
 
     With transition probabilities P_iu = 1 / degree(i) and P_uj = 1 / degree(u), each to the power alpha, the weight from item
-    i to item j is the sum over users u of P_iu P_uj, divided by popularity(j)^beta; each item keeps its `neighbours` strongest.
-    Values of interactions do not matter. Works for any user; an item without interactions has score 0.
+    i to item j is the sum over users u of P_iu P_uj, divided by popularity(j)^beta; each item keeps its `neighbours` largest
+    weights. Values of interactions are ignored. Works for any user; an item without interactions has score 0.
 
-    Source: Cooper et al. 2014 (P3alpha) for `beta: 0`, Paudel et al. 2016 (RP3beta). Deviates: the first step, which is
-    the same for all items of a user, is left out, because it changes no order.
+    Source: Cooper et al. 2014 (P3alpha) for `beta: 0`, Paudel et al. 2016 (RP3beta). Deviates: the first step is left out,
+    because it is the same for all items of a user and does not change the order.
 
     Attributes:
         alpha, beta: see above.
-        neighbours: kept per item.
+        neighbours: weights kept per item.
     """
 
     alpha: Annotated[float, Field(gt=0)] = 1.0

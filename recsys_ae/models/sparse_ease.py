@@ -1,4 +1,4 @@
-"""EASE for catalogues whose items are too many for a dense matrix: each item is explained by its nearest items only."""
+"""EASE for catalogues too large for a dense matrix: each item is regressed on its nearest items only."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -21,26 +21,25 @@ WAY_OUT = (
 
 @dataclass
 class SparseEASE(Recommender):
-    """Scores are x B, as those of `EASE`, where each column of B [M, M] is fitted with the item's nearest items only.
+    """Sparse approximation of `EASE`: scores x B, with each column of B [M, M] fitted on the item's nearest items only.
 
     Column j of EASE's B is the ridge regression of column j of X on all other columns. Here it is the ridge regression on
-    the `neighbours` items S that have the largest cosine with j (ties go to the more popular one, then to the first; items
-    that never occur together with j are left out): B_Sj = (G_SS + diag(l_S))^-1 G_Sj, G = X^T X, with the l of EASE. The two
-    are the same where each pair of items occurs together and `neighbours` is at least M - 1. Values of interactions do not
-    matter. Works for any user; an item without interactions has score 0.
+    the `neighbours` items S with the largest cosine to j (ties go to the more popular item, then to the first; items that
+    never co-occur with j are left out): B_Sj = (G_SS + diag(l_S))^-1 G_Sj, G = X^T X, with the l of EASE. The two are equal
+    where all pairs of items co-occur and `neighbours` is at least M - 1. Values of interactions are ignored. Works for any
+    user; an item without interactions has score 0.
 
-    Source: Steck 2019, Markov Random Fields for Collaborative Filtering, the sparse approximation at its most exact, one
-    item after the other (r = 0). Deviates: which items are near is decided by the cosine, not the correlation, and by their
-    number, not by a threshold.
+    Source: Steck 2019, Markov Random Fields for Collaborative Filtering, the sparse approximation in its most exact form, one
+    item at a time (r = 0). Deviates: neighbours are chosen by cosine, not correlation, and by number, not by a threshold.
 
-    Memory: 8 bytes per pair of items that occur together and 24 per weight. `fit` counts them first, says how much it is,
-    and refuses if it is not there. Time: a pass over the pairs of each user's items, and K^3 / 6 multiplications and
-    additions per item with K neighbours.
+    Memory: 8 bytes per pair of co-occurring items and 24 per weight. `fit` counts them first, logs the amount, and raises an
+    error if it is not available. Time: one pass over the pairs of each user's items, and K^3 / 6 multiply-adds per item with
+    K neighbours.
 
     Attributes:
         l2: regularisation, in interactions.
-        dropout: p, see `EASE`. The two were chosen on a validation part of MovieLens 1M.
-        neighbours: K, kept per item.
+        dropout: p, see `EASE`. Both defaults were chosen on a validation part of MovieLens 1M.
+        neighbours: K, weights kept per item.
     """
 
     l2: Annotated[float, Field(gt=0)] = 100.0
