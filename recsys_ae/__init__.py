@@ -9,36 +9,47 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from recsys_ae.data.ratings import read_interactions
-    from recsys_ae.evaluation.evaluator import Report, evaluate, evaluate_recommendations
-    from recsys_ae.export.local import export_recommendations, read_recommendations
-    from recsys_ae.images.convolutional import ConvolutionalAutoencoder
-    from recsys_ae.images.dense import DenseAutoencoder
-    from recsys_ae.images.principal import PrincipalComponents
-    from recsys_ae.images.stacked import StackedAutoencoder
-    from recsys_ae.images.storage import build_image_model, load_image_model, save_image_model
-    from recsys_ae.images.variational import VariationalImages
-    from recsys_ae.interactions import IdMap, Interactions, Split
-    from recsys_ae.models.als import ALS
-    from recsys_ae.models.autorec import AutoRec
-    from recsys_ae.models.base import Recommender
-    from recsys_ae.models.bias import Bias
-    from recsys_ae.models.bpr import BPR
-    from recsys_ae.models.cdae import CDAE
-    from recsys_ae.models.ease import EASE
-    from recsys_ae.models.elsa import ELSA
-    from recsys_ae.models.explanation import explain
-    from recsys_ae.models.item_knn import ItemKNN
-    from recsys_ae.models.mf import MatrixFactorisation
-    from recsys_ae.models.multinomial import MultDAE, MultVAE
-    from recsys_ae.models.pca import PCA
-    from recsys_ae.models.popularity import Popularity
-    from recsys_ae.models.recommend import TopK, predict, recommend
-    from recsys_ae.models.recvae import RecVAE
-    from recsys_ae.models.rp3beta import RP3Beta
-    from recsys_ae.models.similar import similar_items, similar_users
-    from recsys_ae.models.sparse_ease import SparseEASE
-    from recsys_ae.models.storage import build_model, load_model, save_model
+    from recsys_ae.data.ratings import read_interactions as read_interactions
+    from recsys_ae.evaluation.evaluator import (
+        Report as Report,
+        evaluate as evaluate,
+        evaluate_recommendations as evaluate_recommendations,
+    )
+    from recsys_ae.export.local import (
+        export_recommendations as export_recommendations,
+        read_recommendations as read_recommendations,
+    )
+    from recsys_ae.images.convolutional import ConvolutionalAutoencoder as ConvolutionalAutoencoder
+    from recsys_ae.images.dense import DenseAutoencoder as DenseAutoencoder
+    from recsys_ae.images.principal import PrincipalComponents as PrincipalComponents
+    from recsys_ae.images.stacked import StackedAutoencoder as StackedAutoencoder
+    from recsys_ae.images.storage import (
+        build_image_model as build_image_model,
+        load_image_model as load_image_model,
+        save_image_model as save_image_model,
+    )
+    from recsys_ae.images.variational import VariationalImages as VariationalImages
+    from recsys_ae.interactions import IdMap as IdMap, Interactions as Interactions, Split as Split
+    from recsys_ae.models.als import ALS as ALS
+    from recsys_ae.models.autorec import AutoRec as AutoRec
+    from recsys_ae.models.base import Recommender as Recommender
+    from recsys_ae.models.bias import Bias as Bias
+    from recsys_ae.models.bpr import BPR as BPR
+    from recsys_ae.models.cdae import CDAE as CDAE
+    from recsys_ae.models.ease import EASE as EASE
+    from recsys_ae.models.elsa import ELSA as ELSA
+    from recsys_ae.models.explanation import explain as explain
+    from recsys_ae.models.item_knn import ItemKNN as ItemKNN
+    from recsys_ae.models.mf import MatrixFactorisation as MatrixFactorisation
+    from recsys_ae.models.multinomial import MultDAE as MultDAE, MultVAE as MultVAE
+    from recsys_ae.models.pca import PCA as PCA
+    from recsys_ae.models.popularity import Popularity as Popularity
+    from recsys_ae.models.recommend import TopK as TopK, predict as predict, recommend as recommend
+    from recsys_ae.models.recvae import RecVAE as RecVAE
+    from recsys_ae.models.rp3beta import RP3Beta as RP3Beta
+    from recsys_ae.models.similar import similar_items as similar_items, similar_users as similar_users
+    from recsys_ae.models.sparse_ease import SparseEASE as SparseEASE
+    from recsys_ae.models.storage import build_model as build_model, load_model as load_model, save_model as save_model
 
 _MODULES = {
     "data.ratings": ["read_interactions"],
@@ -73,52 +84,7 @@ _MODULES = {
     "models.storage": ["build_model", "load_model", "save_model"],
 }
 _PLACES = {name: module for module, names in _MODULES.items() for name in names}
-
-__all__ = [
-    "ALS",
-    "BPR",
-    "CDAE",
-    "EASE",
-    "ELSA",
-    "PCA",
-    "AutoRec",
-    "Bias",
-    "ConvolutionalAutoencoder",
-    "DenseAutoencoder",
-    "IdMap",
-    "Interactions",
-    "ItemKNN",
-    "MatrixFactorisation",
-    "MultDAE",
-    "MultVAE",
-    "Popularity",
-    "PrincipalComponents",
-    "RP3Beta",
-    "RecVAE",
-    "Recommender",
-    "Report",
-    "SparseEASE",
-    "Split",
-    "StackedAutoencoder",
-    "TopK",
-    "VariationalImages",
-    "build_image_model",
-    "build_model",
-    "evaluate",
-    "evaluate_recommendations",
-    "explain",
-    "export_recommendations",
-    "load_image_model",
-    "load_model",
-    "predict",
-    "read_interactions",
-    "read_recommendations",
-    "recommend",
-    "save_image_model",
-    "save_model",
-    "similar_items",
-    "similar_users",
-]
+__all__ = list(_PLACES)
 
 
 def __getattr__(name: str) -> Any:

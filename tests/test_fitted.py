@@ -5,8 +5,7 @@ import json
 import numpy as np
 import pytest
 from builders import planted
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from image_builders import make, some, some_labels
 
 from recsys_ae import build_model, load_image_model, load_model, save_image_model, save_model

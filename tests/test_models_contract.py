@@ -6,8 +6,7 @@ import builders
 import numpy as np
 import pytest
 from builders import VARIANTS, clicks, held_out, planted, taste
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 
 from recsys_ae import IdMap, build_model, explain, load_model, predict, recommend, save_model, similar_items, similar_users
 from recsys_ae.core.trainer import Callback

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import torch
 from builders import random_interactions
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from torch.nn import functional
 
 from recsys_ae import build_model

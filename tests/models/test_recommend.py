@@ -1,8 +1,7 @@
 import numpy as np
 import pytest
 from builders import from_dense, planted
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from recsys_ae import build_model, recommend
