@@ -12,19 +12,21 @@ if TYPE_CHECKING:
     from recsys_ae.data.ratings import read_interactions
     from recsys_ae.evaluation.evaluator import Report, evaluate, evaluate_recommendations
     from recsys_ae.export.local import export_recommendations, read_recommendations
+    from recsys_ae.ids import IdMap
     from recsys_ae.images.storage import build_image_model, load_image_model, save_image_model
-    from recsys_ae.interactions import IdMap, Interactions, Split
+    from recsys_ae.interactions import Interactions
     from recsys_ae.models.base import Recommender, TopK, predict, recommend
     from recsys_ae.models.explanation import explain
     from recsys_ae.models.similar import similar_items, similar_users
     from recsys_ae.models.storage import build_model, load_model, save_model
+    from recsys_ae.split import Split
 
 _PLACES = {
-    "IdMap": "interactions",
+    "IdMap": "ids",
     "Interactions": "interactions",
     "Recommender": "models.base",
     "Report": "evaluation.evaluator",
-    "Split": "interactions",
+    "Split": "split",
     "TopK": "models.base",
     "build_image_model": "images.storage",
     "build_model": "models.storage",

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from recsys_ae.interactions import Interactions, Rows, ones
+from recsys_ae.ids import Rows
+from recsys_ae.interactions import Interactions, ones
 from recsys_ae.models.base import Fitted, Floats, Recommender, copy_matching_rows, fitted_state, warm_start_state
 from recsys_ae.models.implicit_adapter import fit_with_implicit
 

@@ -18,7 +18,8 @@ from recsys_ae.core.sparse import SparseRows
 from recsys_ae.core.trainer import Callback, TrainConfig, fit
 from recsys_ae.declaration import Sizes, as_sizes
 from recsys_ae.errors import ConfigError
-from recsys_ae.interactions import Interactions, Rows
+from recsys_ae.ids import Rows
+from recsys_ae.interactions import Interactions
 from recsys_ae.models.base import Fitted, Floats, Recommender, clip, fitted_state, rating_scale, warm_start_state
 from recsys_ae.models.bias import Biases
 from recsys_ae.models.factors import pair_products, ridge, trained_rows

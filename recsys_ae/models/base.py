@@ -14,7 +14,8 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from recsys_ae.errors import ColdUserError, ConfigError, DataError, NotFittedError
-from recsys_ae.interactions import IdMap, Interactions, Rows, shown
+from recsys_ae.ids import IdMap, Rows, shown
+from recsys_ae.interactions import Interactions
 
 Floats = NDArray[np.float32]
 BATCH_USERS = 1024

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from pydantic import Field
 from scipy.sparse import csr_array
 
-from recsys_ae.interactions import Interactions, Rows
+from recsys_ae.ids import Rows
+from recsys_ae.interactions import Interactions
 from recsys_ae.models.base import Fitted, Floats, Recommender, clip, fitted_state, rating_scale
 
 SWEEPS = 15  # the alternation changes the fourth decimal of the RMSE no more after half as many

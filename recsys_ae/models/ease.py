@@ -9,7 +9,8 @@ from pydantic import Field
 from scipy.sparse import csr_array
 
 from recsys_ae.core.linear import gram, invert
-from recsys_ae.interactions import Interactions, Rows, ones
+from recsys_ae.ids import Rows
+from recsys_ae.interactions import Interactions, ones
 from recsys_ae.models.base import Fitted, Floats, Recommender, check_memory, fitted_state
 from recsys_ae.models.factors import weighted_history
 

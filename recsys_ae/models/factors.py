@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from recsys_ae.core.sparse import SparseRows, sparse_linear
-from recsys_ae.interactions import Interactions, Rows, ones
+from recsys_ae.ids import Rows
+from recsys_ae.interactions import Interactions, ones
 from recsys_ae.models.base import BATCH_USERS, Fitted, Floats
 
 BATCH_PAIRS = 16_384

@@ -13,7 +13,8 @@ from recsys_ae.core import kernels
 from recsys_ae.core.losses import LossSum
 from recsys_ae.core.sparse import SparseRows
 from recsys_ae.core.trainer import Callback, TrainConfig, fit
-from recsys_ae.interactions import Interactions, Rows
+from recsys_ae.ids import Rows
+from recsys_ae.interactions import Interactions
 from recsys_ae.models.base import (
     Fitted,
     Floats,

@@ -13,7 +13,8 @@ from torch import Generator, Tensor, nn
 from recsys_ae.core.corruption import Masking
 from recsys_ae.core.sparse import SparseRows
 from recsys_ae.core.trainer import AnyObjective, Callback, Precision, TrainConfig, fit
-from recsys_ae.interactions import Interactions, Rows, ones
+from recsys_ae.ids import Rows
+from recsys_ae.interactions import Interactions, ones
 from recsys_ae.models.base import Fitted, Floats, Recommender, fitted_state, warm_start_state
 from recsys_ae.models.factors import trained_rows
 from recsys_ae.models.training import copy_matching_parameters, load_weights, observed_rows, ranking_validation, weights_of

@@ -8,7 +8,8 @@ import numpy as np
 from pydantic import Field
 
 from recsys_ae.core.linear import NeighbourRegressions
-from recsys_ae.interactions import Interactions, Rows, ones
+from recsys_ae.ids import Rows
+from recsys_ae.interactions import Interactions, ones
 from recsys_ae.models.base import Fitted, Floats, Recommender, check_memory, fitted_state
 from recsys_ae.models.factors import sparse_arrays, sparse_weighted_history, sparse_weights
 

@@ -19,7 +19,7 @@ import recsys_ae
 from recsys_ae.declaration import build, parameters
 from recsys_ae.errors import ConfigError, DataError, OutputError
 from recsys_ae.files import whole_folder
-from recsys_ae.interactions import IdMap
+from recsys_ae.ids import IdMap
 from recsys_ae.models import MODELS
 from recsys_ae.models.base import Fitted, Recommender, fitted_state
 

@@ -6,7 +6,7 @@ from recsys_ae.data.cards import read_card
 from recsys_ae.data.ratings import load_given_split, load_ratings, read_history, read_interactions
 from recsys_ae.data.synthetic import _rating_variance, planted_ratings
 from recsys_ae.errors import ConfigError, DataError, UnknownIdError
-from recsys_ae.interactions import IdMap
+from recsys_ae.ids import IdMap
 
 CARD = """
 name: mine
