@@ -13,21 +13,26 @@ import recsys_ae
 
 ROOT = Path(recsys_ae.__file__).parent
 LEAVES = {"errors", "registry", "files", "declaration"}
+LOG = {"ids", "times", "events", "interactions", "split"}
 ALLOWED = {
     "errors": set(),
     "registry": {"errors"},
     "files": {"errors"},
     "declaration": {"errors"},
-    "interactions": {"errors"},
-    "ranking": set(),
-    "fitted": {"interactions", "errors", "files"},
-    "splitting": {"interactions", "errors", "registry"},
+    "ids": {"errors"},
+    "times": {"errors"},
+    "events": {"ids", "times", "errors"},
+    "interactions": {"events", "ids", "times", "errors"},
+    "split": {"interactions", "events", "errors"},
+    "splitting": {*LOG, "errors", "registry"},
+    "ranking": {"errors"},
     "core": {"errors", "registry", "files"},
-    "data": {"interactions", *LEAVES},
-    "models": {"core", "interactions", "ranking", "fitted", *LEAVES},
+    "data": {*LOG, *LEAVES},
+    "fitted": {"ids", "errors", "files"},
+    "models": {"core", "ranking", "fitted", *LOG, *LEAVES},
     "images": {"core", "fitted", *LEAVES},
-    "evaluation": {"models", "interactions", *LEAVES},
-    "export": {"models", "interactions", *LEAVES},
+    "evaluation": {"models", "ranking", *LOG, *LEAVES},
+    "export": {"models", *LOG, *LEAVES},
     "tracking": {"errors"},
     "reporting": {"errors", "files"},
 }

@@ -9,7 +9,8 @@ from pydantic import Field, model_validator
 from recsys_ae.data.locations import declared_folder
 from recsys_ae.declaration import Declared, read_yaml, validate
 from recsys_ae.errors import ConfigError, did_you_mean
-from recsys_ae.interactions import Duplicates
+from recsys_ae.events import Duplicates
+from recsys_ae.times import TimeUnit
 
 
 class Columns(Declared):
@@ -22,12 +23,16 @@ class Columns(Declared):
 
 
 class Table(Declared):
-    """One way in which a file may hold ratings. The ending `.parquet` decides between Parquet and text."""
+    """One way in which a file may hold ratings. The ending `.parquet` decides between Parquet and text.
+
+    `time_unit` is that of times that are numbers since 1970; dates need none.
+    """
 
     path: str
     columns: Columns
     separator: str = ","
     header: bool = True
+    time_unit: TimeUnit = "s"
 
     @model_validator(mode="after")
     def _columns_can_be_found(self) -> "Table":

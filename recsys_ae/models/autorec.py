@@ -20,7 +20,8 @@ from recsys_ae.core.trainer import fit
 from recsys_ae.declaration import OneOf, Sizes
 from recsys_ae.errors import ConfigError
 from recsys_ae.fitted import Fitted
-from recsys_ae.interactions import Interactions, Rows
+from recsys_ae.ids import Rows
+from recsys_ae.interactions import Interactions
 from recsys_ae.models.base import (
     FitContext,
     Floats,

@@ -14,7 +14,8 @@ from recsys_ae.core.corruption import Masking
 from recsys_ae.core.losses import LossSum
 from recsys_ae.core.sparse import SparseRows, one_hot, sparse_linear
 from recsys_ae.fitted import Fitted
-from recsys_ae.interactions import Interactions, Rows
+from recsys_ae.ids import Rows
+from recsys_ae.interactions import Interactions
 from recsys_ae.models.base import Floats
 from recsys_ae.models.neural import NeuralRanker
 from recsys_ae.models.training import column_counts

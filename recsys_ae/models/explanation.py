@@ -8,7 +8,8 @@ import pandas as pd
 from scipy.sparse import csr_array
 
 from recsys_ae.errors import ConfigError
-from recsys_ae.interactions import IdMap, Interactions, Rows
+from recsys_ae.ids import IdMap, Rows
+from recsys_ae.interactions import Interactions
 from recsys_ae.models.base import BATCH_USERS, Floats, LinearInHistory, Recommender, fitted_state
 
 
@@ -56,7 +57,8 @@ def _left_out(model: Recommender, history: Interactions, row: int, target: int) 
     users = IdMap(history.users.values[[row]])
 
     def score(matrix: csr_array) -> float:
-        return float(model.scores(replace(history, matrix=matrix, users=users, times=None), np.array([0]))[0, target])
+        alone = replace(history, matrix=matrix, users=users, times=None, order=None, events=None)
+        return float(model.scores(alone, np.array([0]))[0, target])
 
     whole = score(own)
     return np.array([whole - score(_without(own, place)) for place in range(own.nnz)], np.float32)

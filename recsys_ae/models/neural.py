@@ -13,7 +13,8 @@ from recsys_ae.core.corruption import Masking
 from recsys_ae.core.sparse import SparseRows
 from recsys_ae.core.trainer import AnyObjective, Precision, fit
 from recsys_ae.fitted import Fitted
-from recsys_ae.interactions import Interactions, Rows, ones
+from recsys_ae.ids import Rows
+from recsys_ae.interactions import Interactions, ones
 from recsys_ae.models.base import FitContext, Floats, Recommender, fitted_on, fitted_state
 from recsys_ae.models.factors import trained_rows
 from recsys_ae.models.training import (

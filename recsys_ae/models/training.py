@@ -17,7 +17,8 @@ from recsys_ae.core.sparse import SparseRows, entry_l2
 from recsys_ae.core.trainer import TrainConfig
 from recsys_ae.core.variational import VariationalAutoencoder
 from recsys_ae.errors import ConfigError
-from recsys_ae.interactions import IdMap, Interactions, Rows
+from recsys_ae.ids import IdMap, Rows
+from recsys_ae.interactions import Interactions
 from recsys_ae.models.base import BATCH_USERS, Floats, copy_matching_rows
 from recsys_ae.ranking import exclude, hits, ndcg, top_k
 
