@@ -23,7 +23,7 @@ ALLOWED = {
     "times": {"errors"},
     "events": {"ids", "times", "errors"},
     "features": {"ids", "errors"},
-    "interactions": {"events", "ids", "times", "errors"},
+    "interactions": {"features", "events", "ids", "times", "errors"},
     "split": {"interactions", "events", "errors"},
     "splitting": {*LOG, "errors", "registry"},
     "ranking": {"errors"},

@@ -1,14 +1,17 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from builders import ITEMS, USERS, planted
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recsys_ae.errors import ConfigError, DataError
 from recsys_ae.features import FeatureTable, LabelFeature, ScaledFeature
 from recsys_ae.ids import IdMap
+from recsys_ae.interactions import Interactions
 
 KINDS = {"age": "numeric", "job": "category", "genres": "multi_label", "since": "date"}
 FRAME = pd.DataFrame(
@@ -122,6 +125,7 @@ class TestAlign:
         assert frame.loc[100].sum() == 4
         assert frame.loc[3].equals(encoded(self.table).loc[3])
 
+    @settings(deadline=None)
     @given(st.permutations([7, 3, 9, 4, 20, 21]))
     def test_there_and_back(self, order):
         wider = self.table.align(IdMap(order))
@@ -133,6 +137,7 @@ class TestAlign:
             self.table.align(IdMap(["7"]))
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.tuples(
@@ -159,6 +164,7 @@ def test_row_order_does_not_matter(values, random):
         assert {name.removeprefix("m=") for name in row if name.startswith("m=") and row[name]} == set(labels or [])
 
 
+@settings(deadline=None)
 @given(st.lists(st.text(min_size=1), min_size=1, max_size=5), st.text(min_size=1))
 def test_a_category_is_unknown_or_has_a_column_never_both(seen, asked):
     fitted = FeatureTable.from_frame(pd.DataFrame({"id": range(len(seen)), "c": seen}), {"c": "category"})
@@ -234,3 +240,39 @@ def test_what_is_not_finite_after_scaling_is_refused():
     fitted = FeatureTable.from_frame(FRAME.assign(age=[0, 1e-30, 2e-30, 3e-30]), {"age": "numeric"})
     with pytest.raises(DataError, match="'age' of 3 is not a finite number after scaling"):
         FeatureTable.from_frame(FRAME.assign(age=[0, 1e20, 0, 0]), fitted.features)
+
+
+ATTACHED = {
+    "user_features": FeatureTable.from_frame(pd.DataFrame({"id": USERS.values, "age": range(12)}), {"age": "numeric"}),
+    "item_features": FeatureTable.from_frame(pd.DataFrame({"id": ITEMS.values, "kind": list("aabbcab")}), {"kind": "category"}),
+}
+
+
+class TestInteractions:
+    def both(self) -> Interactions:
+        return replace(planted(), **ATTACHED)
+
+    def test_they_stay_with_the_ids(self):
+        data = self.both()
+        keep = np.arange(len(data)) % 3 == 0
+        for part in (data.filter(keep), data.binarise(4), data.filter(keep).union(data.filter(~keep)), data.T.T):
+            assert part.user_features is ATTACHED["user_features"]
+            assert part.item_features is ATTACHED["item_features"]
+
+    def test_transposing_swaps_them(self):
+        data = self.both()
+        assert data.T.user_features is data.item_features
+        assert data.T.item_features is data.user_features
+        assert data.T.T.digest == data.digest
+
+    def test_the_digest_sees_them(self):
+        one_each = [replace(planted(), **{name: table}) for name, table in ATTACHED.items()]
+        assert len({data.digest for data in [planted(), self.both(), *one_each]}) == 4
+
+    @pytest.mark.parametrize(("name", "other"), [("user_features", "item_features"), ("item_features", "user_features")])
+    def test_they_must_have_the_same_ids(self, name, other):
+        with pytest.raises(DataError, match=f"{name} have other ids than the {name[:4]}s"):
+            replace(planted(), **{name: ATTACHED[other]})
+        table = ATTACHED[name]
+        with pytest.raises(DataError, match="have other ids"):
+            replace(planted(), **{name: table.align(IdMap(table.ids.values[::-1]))})

@@ -50,6 +50,15 @@ def load_features(
     return table
 
 
+def load_feature_tables(card: RatingsCard | PlantedCard, folder: Path, users: IdMap, items: IdMap) -> dict[str, Any]:
+    """All feature tables that a card declares, by the fields of `Interactions` that hold them; see `load_features`."""
+    declared = {} if isinstance(card, PlantedCard) else card.features
+    if not declared:
+        raise ConfigError(f"dataset {card.name!r} declares no features")
+    ids = {"users": users, "items": items}
+    return {f"{side.removesuffix('s')}_features": load_features(card, folder, side, ids[side]) for side in declared}
+
+
 def read_features(path: Path, layout: FeatureFile, id_kind: Literal["int", "str"]) -> pd.DataFrame:
     """The features in a file as `FeatureTable.from_frame` takes them: a column `id`, and one for each feature.
 

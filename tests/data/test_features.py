@@ -8,7 +8,7 @@ import pytest
 
 from recsys_ae.data.cards import FeatureFile, read_card
 from recsys_ae.data.features import load_features, read_features
-from recsys_ae.data.ratings import load_ratings
+from recsys_ae.data.ratings import load_given_split, load_ratings
 from recsys_ae.errors import ConfigError, DataError
 from recsys_ae.features import FeatureTable, ScaledFeature
 from recsys_ae.ids import IdMap
@@ -243,6 +243,29 @@ def test_features_that_are_not_declared_or_not_there(own, tmp_path):
     with pytest.raises(DataError, match=r"no file items.csv in"):
         load_features(*own, "items", IdMap(["x"]))
     assert len(load_ratings(*own).interactions) == 4  # features are not asked for
+    with pytest.raises(DataError, match=r"no file items.csv in"):
+        load_ratings(*own, features=True)
+    with pytest.raises(ConfigError, match="declares no features"):
+        load_ratings(*read_card("planted-ratings"), features=True)
+
+
+def test_interactions_with_the_features_of_their_card(own):
+    data = load_ratings(*own, features=True).interactions
+    assert data.item_features.digest == load_features(*own, "items", data.items).digest
+    assert data.user_features is None
+    assert data.digest != load_ratings(*own).interactions.digest
+
+
+def test_a_given_split_with_the_features_of_its_card(own, tmp_path):
+    (tmp_path / "mine.yaml").write_text(CARD + "splits:\n  files: {train: a.csv, test: b.csv}\n")
+    (tmp_path / "a.csv").write_text("u,i,r\n3,x,1\n1,y,2\n")
+    (tmp_path / "b.csv").write_text("u,i,r\n1,x,3\n2,z,4\n")
+    card, folder = read_card(str(tmp_path / "mine.yaml"))
+    split = load_given_split(card, folder, "files", features=True)
+    whole = load_ratings(card, folder, features=True).interactions
+    for part in (split.train, split.valid, split.test):
+        assert part.item_features.digest == whole.item_features.digest
+    assert split.history("test").item_features is split.train.item_features
 
 
 def test_unknown_keys_of_a_feature_are_named(tmp_path):
