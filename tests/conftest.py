@@ -3,6 +3,8 @@
 import os
 
 os.environ.setdefault("GOMP_SPINCOUNT", "3000")  # before torch is loaded, as the command line does
+# A worker of pytest-xdist, of which there is one per core, takes one thread, and so do the processes that tests start.
+os.environ.update({"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"} if "PYTEST_XDIST_WORKER" in os.environ else {})
 
 from pathlib import Path
 
@@ -20,10 +22,8 @@ def set_threads(n: int) -> None:
 
 
 def pytest_sessionstart() -> None:
-    """A worker of pytest-xdist, of which there is one per core, takes one thread, and so do the processes that tests start."""
     if "PYTEST_XDIST_WORKER" in os.environ:
-        os.environ.setdefault("OMP_NUM_THREADS", "1")
-        set_threads(1)
+        set_threads(1)  # not by NUMBA_NUM_THREADS, because a test about threads may want two
 
 
 @pytest.fixture
