@@ -125,7 +125,7 @@ class AutoRec:
 
         def predicted(shown: SparseRows, at: SparseRows) -> torch.Tensor:
             output: torch.Tensor = module(shown, at)
-            return output + offset[at.rows][at.row_of_entry()] if self.centring == "bias" else output
+            return output + offset[at.row_ids][at.row_of_entry()] if self.centring == "bias" else output
 
         known = {"rated_items": np.bincount(train.matrix.indices, minlength=train.n_items) > 0, **biases.arrays()}
         if self.axis == "item":

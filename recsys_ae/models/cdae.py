@@ -47,7 +47,7 @@ class Network(nn.Module):
         if users is not None:
             nodes = sparse_linear(users, self.user_weight, torch.zeros_like(self.input_bias))
         else:
-            nodes = torch.where(x.rows[:, None] >= 0, self.user_weight[x.rows], _with_one(projected) @ self.to_node)
+            nodes = torch.where(x.row_ids[:, None] >= 0, self.user_weight[x.row_ids], _with_one(projected) @ self.to_node)
         code: Tensor = self._mapping(projected + nodes)
         return code
 
@@ -65,7 +65,7 @@ def learn_fold_in(network: Network, rows: SparseRows) -> None:
     some = rows[torch.arange(0, len(rows), max(1, len(rows) // FOLD_IN_USERS))]
     inputs = _with_one(network.projected(some))
     gram = inputs.T @ inputs + FOLD_IN_L2 * torch.eye(inputs.shape[1])
-    network.to_node.copy_(torch.linalg.solve(gram, inputs.T @ network.user_weight[some.rows]))
+    network.to_node.copy_(torch.linalg.solve(gram, inputs.T @ network.user_weight[some.row_ids]))
 
 
 def _with_one(x: Tensor) -> Tensor:
@@ -84,7 +84,7 @@ class SampledOutputs:
 
     def loss(self, module: Network, batch: SparseRows, generator: Generator) -> LossSum:
         at, weights = with_negatives(batch, self.negatives, generator)
-        shown, users = dropout_entries(batch, self.dropout, generator), one_hot(batch.rows, len(module.user_weight))
+        shown, users = dropout_entries(batch, self.dropout, generator), one_hot(batch.row_ids, len(module.user_weight))
         outputs = sampled_linear(module.encode(shown, users), module.output_weight, module.output_bias, at)
         found = LOSSES[self.loss_name](outputs, at.values, weights)
         if self.l2:

@@ -85,7 +85,7 @@ class Cosine:
         """x y^T and |y|^2, [B] each; the pattern of `shown` is x, its values are s."""
         items, columns = torch.unique(shown.columns, return_inverse=True)
         row = shown.row_of_entry()
-        s = SparseRows(shown.rows, shown.indptr, columns, shown.values, len(items))
+        s = SparseRows(shown.row_ids, shown.indptr, columns, shown.values, len(items))
         directions = functional.pad(module.directions_of(items), (0, 0, 0, -len(items) % SHAPES))
         products = (_times(s, directions) @ directions.T).float()[:, : len(items)]
         own = products[row, columns] - s.values

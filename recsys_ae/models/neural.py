@@ -136,7 +136,7 @@ class NeuralRanker(ABC, Generic[N]):
         seen = ones(history.matrix[rows])
         shown = SparseRows.from_arrays(seen.indptr, seen.indices, seen.data, seen.shape[1])
         if self.of_users:
-            shown = replace(shown, rows=torch.from_numpy(trained_rows(fitted, history, rows)))
+            shown = replace(shown, row_ids=torch.from_numpy(trained_rows(fitted, history, rows)))
         return l2_normalise(shown)
 
 

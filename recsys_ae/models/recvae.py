@@ -87,14 +87,14 @@ class InTraining(nn.Module):
         self.network = deepcopy(network) if ema_decay else network
         self.mean = network.requires_grad_(False) if ema_decay else None
         self.register_buffer("epochs", torch.zeros((), dtype=torch.int64))
-        self.register_buffer("earlier", torch.zeros(2, int(rows.rows.max()) + 1, network.output_weight.shape[1]))
+        self.register_buffer("earlier", torch.zeros(2, int(rows.row_ids.max()) + 1, network.output_weight.shape[1]))
         self.remember(rows)
 
     @torch.no_grad()
     def remember(self, rows: SparseRows) -> None:
         """From now on, the earlier codes are those of the present encoder."""
         for part in parts_of(rows, BATCH_ROWS):
-            self.earlier[:, part.rows] = torch.stack(self.network.encoder(part))
+            self.earlier[:, part.row_ids] = torch.stack(self.network.encoder(part))
 
     @torch.no_grad()
     def average(self) -> None:
@@ -124,7 +124,7 @@ class EncoderPhase:
         mean, log_variance = network.encoder(dropout_entries(batch, self.dropout, generator))
         code = sample(mean, log_variance, generator)
         found = multinomial(sampled_linear(code, network.output_weight.detach(), network.output_bias.detach()), batch)
-        earlier = module.earlier[:, batch.rows]
+        earlier = module.earlier[:, batch.row_ids]
         divergence = normal_log_density(code, mean, log_variance).sum(1) - composite_log_density(code, *earlier).sum(1)
         return LossSum(found.total + self.gamma * (batch.lengths * divergence).sum(), found.count)
 
