@@ -79,8 +79,11 @@ def _touched_rows(weight: Tensor, gradient: DeferredGradient, moments: kernels.M
     """A step of the rows that a deferred gradient touches."""
     if devices.uses_kernels(weight):
         rows, values, factors = _as_one_pattern(gradient, weight)
-        pattern, shrink = rows.csc_pattern(), _shrinkage(gradient, rows)
-        kernels.adam_columns(pattern, values.numpy(), factors.numpy(), shrink.numpy(), _arrays(moments), rates)
+        pattern = rows.csc_pattern()
+        shrink = np.zeros(len(pattern.touched), np.float32)
+        for own, strength in gradient.shrinkages:
+            kernels.add_shrinkage(pattern, own.csc_pattern(), strength.numpy(), shrink)
+        kernels.adam_columns(pattern, values.numpy(), factors.numpy(), shrink, _arrays(moments), rates)
         return
     patterns = [rows for rows, _, _ in gradient.products] + [rows for rows, _ in gradient.shrinkages]
     touched = torch.cat([rows.columns for rows in patterns]).unique()
@@ -130,17 +133,6 @@ def _as_one_pattern(gradient: DeferredGradient, weight: Tensor) -> tuple[SparseR
 
 def _stack(parts: list[Tensor]) -> Tensor:
     return parts[0][None] if len(parts) == 1 else torch.stack(parts)  # one part is not copied
-
-
-def _shrinkage(gradient: DeferredGradient, rows: SparseRows) -> Tensor:
-    """float32 [T]: the factor by which each row that `rows` touch enters its own gradient."""
-    touched = torch.from_numpy(rows.csc_pattern().touched)
-    total = torch.zeros(len(touched))
-    for own, strength in gradient.shrinkages:
-        columns, starts = (torch.from_numpy(array) for array in own.csc_pattern()[:2])
-        place = slice(None) if own.pattern_id == rows.pattern_id else torch.searchsorted(touched, columns)
-        total[place] += strength[columns] * starts.diff()
-    return total
 
 
 def _torch_step(gradient: Tensor, moments: kernels.Moments, rates: kernels.Rates) -> None:

@@ -27,6 +27,23 @@ class Rates(NamedTuple):
     eps: Any
 
 
+@njit(cache=True)
+def add_shrinkage(pattern: Any, own: Any, strength: Any, shrink: Any) -> None:
+    """shrink[t] += strength[c] for every entry of column c = touched[t] of `pattern`; entries are those of the pattern `own`.
+
+    Args:
+        pattern, own: `Columns`; every column of `own` is one of `pattern`.
+        strength: float32 [D].
+        shrink: float32 [T].
+    """
+    t = 0
+    for o in range(len(own.touched)):
+        c = own.touched[o]
+        while pattern.touched[t] < c:
+            t += 1
+        shrink[t] += strength[c] * np.float32(own.starts[o + 1] - own.starts[o])
+
+
 @njit(parallel=True, fastmath=FAST, cache=True)
 def adam_columns(pattern: Any, values: Any, factors: Any, shrink: Any, moments: Any, rates: Any) -> None:
     """One step for the touched rows of a weight, whose gradient is summed on the way.
