@@ -12,6 +12,7 @@ from scipy.sparse import csr_array
 from scipy.special import expit, logit
 
 from recsys_ae.core.autoencoder import ACTIVATIONS, Autoencoder
+from recsys_ae.core.axes import check_id_axes
 from recsys_ae.core.corruption import Masking
 from recsys_ae.core.optimisers import OPTIMISERS
 from recsys_ae.core.sparse import SparseRows
@@ -121,7 +122,8 @@ class AutoRec:
             module.output_bias.copy_(torch.logit(level, 0.01) if self.output == "sigmoid" else level)
         if before is not None:
             columns = (train.items, before.items) if self.axis == "user" else (train.users, before.users or train.users)
-            copy_matching_parameters(module, before.arrays, *columns)
+            check_id_axes(lambda n: self._module(n, None))
+            copy_matching_parameters(module, before.arrays, {"inputs": columns, "outputs": columns})
 
         def predicted(shown: SparseRows, at: SparseRows) -> torch.Tensor:
             output: torch.Tensor = module(shown, at)

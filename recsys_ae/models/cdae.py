@@ -1,5 +1,6 @@
 """CDAE: the denoising autoencoder with a node for each user, trained on sampled outputs."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
@@ -8,6 +9,7 @@ from pydantic import Field
 from torch import Generator, Tensor, nn
 
 from recsys_ae.core.autoencoder import ACTIVATIONS
+from recsys_ae.core.axes import Axis
 from recsys_ae.core.losses import LossSum, cross_entropy, squared_error
 from recsys_ae.core.sparse import SparseRows, entry_l2, one_hot, sampled_linear, sparse_linear, with_negatives
 from recsys_ae.core.trainer import AlternatingObjective, Phase
@@ -25,6 +27,12 @@ class Network(nn.Module):
     """
 
     to_node: Tensor
+    id_axes: Mapping[str, Axis] = {
+        "input_weight": "inputs",
+        "output_weight": "outputs",
+        "output_bias": "outputs",
+        "user_weight": "rows",
+    }
 
     def __init__(self, width: int, n_users: int, hidden: int, mapping: str, generator: Generator | None) -> None:
         super().__init__()
@@ -125,7 +133,7 @@ class CDAE(NeuralRanker[Network]):
     learning_rate: Annotated[float, Field(gt=0)] = 3e-3
     of_users: ClassVar[bool] = True
 
-    def _network(self, n_items: int, n_users: int, generator: Generator) -> Network:
+    def _network(self, n_items: int, n_users: int, generator: Generator | None) -> Network:
         return Network(n_items, n_users, self.hidden, self.mapping, generator)
 
     def _objective(self, network: Network, rows: SparseRows) -> AlternatingObjective[Network, SparseRows]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 import torch
 from pydantic import Field
@@ -86,7 +86,7 @@ class MultDAE(NeuralRanker[Autoencoder]):
         super().__post_init__()
         ACTIVATIONS.check(self.activation)
 
-    def _network(self, n_items: int, n_users: int, generator: Generator) -> Autoencoder:
+    def _network(self, n_items: int, n_users: int, generator: Generator | None) -> Autoencoder:
         return Autoencoder(n_items, as_sizes(self.hidden), activation=self.activation, generator=generator)
 
     def _objective(self, network: Autoencoder, rows: SparseRows) -> Denoising:
@@ -120,13 +120,12 @@ class MultVAE(NeuralRanker[CountingVAE]):
     learning_rate: Annotated[float, Field(gt=0)] = 2e-3
     learning_rate_decay: Annotated[float, Field(gt=0, le=1)] = 0.97
     activation: str = "tanh"
-    item_vectors_at: ClassVar[str] = "module.body.output_weight"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         ACTIVATIONS.check(self.activation)
 
-    def _network(self, n_items: int, n_users: int, generator: Generator) -> CountingVAE:
+    def _network(self, n_items: int, n_users: int, generator: Generator | None) -> CountingVAE:
         return CountingVAE(n_items, as_sizes(self.hidden), self.activation, generator)
 
     def _objective(self, network: CountingVAE, rows: SparseRows) -> Variational:

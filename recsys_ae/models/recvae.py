@@ -1,6 +1,7 @@
 """RecVAE: the variational autoencoder with a composite prior, weights of the divergence per user, and alternating training."""
 
 import math
+from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Annotated
@@ -10,6 +11,7 @@ from pydantic import Field
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
+from recsys_ae.core.axes import Axis
 from recsys_ae.core.losses import LossSum, multinomial
 from recsys_ae.core.sparse import SparseRows, sampled_linear, sparse_linear
 from recsys_ae.core.trainer import AlternatingObjective, Phase, parts_of
@@ -28,6 +30,8 @@ class Encoder(nn.Module):
 
     Layer l is norm(swish(W_l h_{l-1} + b_l + h_1 + ... + h_{l-1})).
     """
+
+    id_axes: Mapping[str, Axis] = {"input_weight": "inputs"}
 
     def __init__(self, width: int, hidden: int, latent: int, generator: Generator | None) -> None:
         super().__init__()
@@ -54,6 +58,8 @@ class Encoder(nn.Module):
 
 class Network(nn.Module):
     """The encoder and a linear decoder of its codes."""
+
+    id_axes: Mapping[str, Axis] = {"output_weight": "outputs", "output_bias": "outputs"}
 
     def __init__(self, width: int, hidden: int, latent: int, generator: Generator | None) -> None:
         super().__init__()
@@ -190,7 +196,7 @@ class RecVAE(NeuralRanker[Network]):
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.9
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.6
 
-    def _network(self, n_items: int, n_users: int, generator: Generator) -> Network:
+    def _network(self, n_items: int, n_users: int, generator: Generator | None) -> Network:
         return Network(n_items, self.hidden, self.latent, generator)
 
     def _in_training(self, network: Network, rows: SparseRows) -> InTraining:

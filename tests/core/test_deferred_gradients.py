@@ -256,5 +256,5 @@ def test_only_the_gradients_since_zero_grad_count():
 
 @pytest.mark.parametrize("layer", [encoded, decoded, charged])
 def test_rows_that_do_not_fit_the_weight_are_an_error(layer):
-    with pytest.raises(ValueError, match="rows of 60 columns do not fit a weight with 59 rows"):
+    with pytest.raises(ValueError, match="rows of 60 columns need a weight with as many rows, got 59"):
         layer(torch.ones(59, UNITS), rows(1))
