@@ -11,6 +11,7 @@ from scipy.sparse import csr_array
 from torch import Generator, Tensor, nn
 
 from recsys_ae.core.autoencoder import Autoencoder
+from recsys_ae.core.axes import Axis, id_axes
 from recsys_ae.core.corruption import Corruption
 from recsys_ae.core.losses import LossSum, squared_error
 from recsys_ae.core.sparse import SparseRows, entry_l2
@@ -43,7 +44,7 @@ class ObservedError:
     def loss(self, module: nn.Module, batch: SparseRows, generator: Generator) -> LossSum:
         output = module(batch if self.corruption is None else self.corruption(batch, generator), batch)
         if self.row_bias is not None:
-            output = output + self.row_bias[batch.rows][batch.row_of_entry()]
+            output = output + self.row_bias[batch.row_ids][batch.row_of_entry()]
         return squared_error(output, batch.values, torch.ones_like(batch.values))
 
     def penalty(self, module: nn.Module, batch: SparseRows) -> Tensor:
@@ -128,31 +129,25 @@ def ranking_validation(
     return error
 
 
-COLUMNS = {"input_weight", "output_weight", "output_bias"}  # parameters with a row for each input column
-
-
 @torch.no_grad()
 def copy_matching_parameters(
-    module: nn.Module,
-    arrays: Mapping[str, NDArray[Any]],
-    columns: IdMap,
-    old_columns: IdMap,
-    users: IdMap | None = None,
-    old_users: IdMap | None = None,
+    module: nn.Module, arrays: Mapping[str, NDArray[Any]], ids: Mapping[Axis, tuple[IdMap, IdMap]]
 ) -> None:
-    """Put the weights that `weights_of` gave for another module into this one; those of new columns and users stay.
+    """Copy the weights of another module, as `weights_of` returns them, into this one; rows of new ids are left alone.
+
+    Args:
+        ids: new and old ids of each axis, see `core.axes`.
 
     Raises:
-        ConfigError: the module has other parameters, or other sizes.
+        ConfigError: the other module has different parameters, or other sizes.
     """
+    axes = id_axes(module)
     for name, weight in module.state_dict().items():
         before = arrays.get(f"module.{name}")
         if before is None:
             raise ConfigError(f"the model to start from has no {name}; it was made with other parameters")
-        if name.rpartition(".")[2] in COLUMNS:
-            copy_matching_rows(weight, torch.from_numpy(before), columns, old_columns)
-        elif name == "user_weight" and users is not None and old_users is not None:
-            copy_matching_rows(weight, torch.from_numpy(before), users, old_users)
+        if name in axes:
+            copy_matching_rows(weight, torch.from_numpy(before), *ids[axes[name]])
         elif weight.shape != before.shape:
             raise ConfigError(f"the model to start from has other sizes: {name} is {before.shape}, here {tuple(weight.shape)}")
         else:
