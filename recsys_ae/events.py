@@ -1,5 +1,6 @@
 """The log: what happened, event by event, in order. The matrix of `Interactions` is one view of it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Literal
 
@@ -75,34 +76,35 @@ def _not_rising(values: Rows) -> NDArray[np.bool_]:
 
 
 def read_events(
-    frame: pd.DataFrame,
-    *,
-    user: str = "user_id",
-    item: str = "item_id",
-    rating: str | None = "rating",
-    time: str | None = None,
-    time_unit: TimeUnit = "s",
-    session: str | None = None,
-    users: IdMap | None = None,
-    items: IdMap | None = None,
+    frame: pd.DataFrame, columns: Mapping[str, str | None], unit: TimeUnit, users: IdMap | None, items: IdMap | None
 ) -> tuple[Events, IdMap, IdMap]:
-    """The events of a data frame in its order, and the ids of users and items; see `Interactions.from_frame`."""
-    for name in filter(None, (user, item, rating, time, session)):
-        if name not in frame.columns:
-            raise ConfigError(f"the table has no column {name!r}; {did_you_mean(name, map(str, frame.columns))}")
+    """The events of a data frame in its order, and the ids of users and items.
+
+    Args:
+        columns: column names of user, item, rating, time and session; see `Interactions.from_frame` for the rest.
+    """
+    check_columns(frame, columns, "the table")
     if len(frame) == 0:
         raise DataError("there is no data: the table has no rows")
-    user_rows, users = encode(frame[user], users)
-    item_rows, items = encode(frame[item], items)
+    user_rows, users = encode(frame[columns["user"]], users)
+    item_rows, items = encode(frame[columns["item"]], items)
+    rating, time, session = (columns.get(role) for role in ("rating", "time", "session"))
     log = Events(
         user_rows,
         item_rows,
         np.ones(len(frame), np.float32) if rating is None else _ratings(frame[rating], rating),
-        None if time is None else microseconds(frame[time], time_unit),
+        None if time is None else microseconds(frame[time], unit),
         np.arange(len(frame)),
         None if session is None else encode(frame[session], None)[0],
     )
     return log if log.needs_order(len(items)) else replace(log, order=None), users, items
+
+
+def check_columns(frame: pd.DataFrame, columns: Mapping[str, str | None], what: str) -> None:
+    """Raise `ConfigError` if a column is missing from `what`, the table `frame`."""
+    for name in filter(None, columns.values()):
+        if name not in frame.columns:
+            raise ConfigError(f"{what} has no column {name!r}; {did_you_mean(name, map(str, frame.columns))}")
 
 
 def _ratings(column: pd.Series, name: str) -> Ratings:

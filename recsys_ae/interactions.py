@@ -117,17 +117,8 @@ class Interactions:
             DataError: no rows, undeclared duplicates, ids of a wrong type, invalid ratings or times.
             UnknownIdError: an id that the given `users` or `items` do not hold.
         """
-        log, users, items = read_events(
-            frame,
-            user=user,
-            item=item,
-            rating=rating,
-            time=time,
-            time_unit=time_unit,
-            session=session,
-            users=users,
-            items=items,
-        )
+        columns = {"user": user, "item": item, "rating": rating, "time": time, "session": session}
+        log, users, items = read_events(frame, columns, time_unit, users, items)
         return cls.from_events(log, users, items, duplicates=duplicates, scale=scale)
 
     @classmethod
@@ -272,14 +263,14 @@ class Interactions:
         return self._of(self._unsorted_log().union(other._unsorted_log(), self.n_items))
 
     def to_frame(self) -> pd.DataFrame:
-        """Columns user_id, item_id, rating and, if known, time (microseconds); a row per pair, by user row, then item row."""
+        """Columns user_id, item_id, rating and, if known, time (UTC); a row per pair, by user row, then item row."""
         columns = {
             "user_id": self.users.values[self.user_rows()],
             "item_id": self.items.values[self.matrix.indices],
             "rating": self.matrix.data,
         }
         if self.times is not None:
-            columns["time"] = self.times
+            columns["time"] = self.times.astype("datetime64[us]")
         return pd.DataFrame(columns)
 
     @cached_property

@@ -23,7 +23,7 @@ ALLOWED = {
     "times": {"errors"},
     "events": {"ids", "times", "errors"},
     "interactions": {"events", "ids", "times", "errors"},
-    "split": {"interactions", "events", "errors"},
+    "split": {"interactions", "events", "times", "errors"},
     "splitting": {*LOG, "errors", "registry"},
     "ranking": {"errors"},
     "core": {"errors", "registry", "files"},

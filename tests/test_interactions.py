@@ -170,6 +170,10 @@ class TestLog:
         frame = log_frame([(1, "x", 1, 0), (0, "z", 2, 0), (0, "x", 3, 0)])
         assert Interactions.from_frame(frame).log.ratings.tolist() == [1, 2, 3]
 
+    def test_times_survive_the_round_trip_through_a_frame(self):
+        data = Interactions.from_frame(log_frame([(1, "x", 1, 9.25), (0, "z", 2, 3.5)]), time="time")
+        assert Interactions.from_frame(data.to_frame(), time="time").digest == data.digest
+
     def test_a_log_of_distinct_pairs_costs_nothing(self):
         data = Interactions.from_frame(log_frame([(1, "x", 1, 9), (0, "z", 2, 3), (0, "x", 3, 2)]), time="time")
         assert (data.events, data.order) == (None, None)
