@@ -151,7 +151,7 @@ class TestLog:
     def test_order_survives_filters_unions_and_transposition(self, rows, policy, random):
         data = Interactions.from_frame(log_frame(rows), time="time", duplicates=policy)
         part = np.array([random.randrange(3) for _ in range(data.n_events)])
-        parts = [data.filter_events(part == number) for number in range(3)]
+        parts = [data.with_events(data.log[part == number]) for number in range(3)]
         assert [part.n_events for part in parts] == np.bincount(part, minlength=3).tolist()
         whole = parts[2].union(parts[0]).union(parts[1])
         assert in_order(whole) == in_order(data)
@@ -178,6 +178,14 @@ class TestLog:
         data = Interactions.from_frame(log_frame([(1, "x", 1, 9), (0, "z", 2, 3), (0, "x", 3, 2)]), time="time")
         assert (data.events, data.order) == (None, None)
         assert data.log.ratings.tolist() == [3, 2, 1]
+
+    def test_digest_sees_the_order_of_equal_times_and_no_other(self):
+        rows = [(1, "x", 1, 9), (0, "z", 2, 9), (0, "x", 3, 2), (1, "z", 3, 4)]
+        found = [
+            Interactions.from_frame(log_frame([rows[place] for place in places]), time="time").digest
+            for places in ([0, 1, 2, 3], [3, 2, 0, 1], [1, 0, 2, 3])
+        ]
+        assert found[0] == found[1] != found[2]
 
     def test_sessions_keep_the_log(self):
         frame = log_frame([(1, "x", 1, 9), (0, "z", 2, 3), (0, "x", 3, 2)]).assign(visit=["b", "a", "a"])
