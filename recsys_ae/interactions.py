@@ -15,6 +15,7 @@ from scipy.sparse import csr_array
 
 from recsys_ae.errors import DataError
 from recsys_ae.events import Duplicates, Events, merged_ratings, order_matters, read_events, running_sums
+from recsys_ae.features import FeatureTable
 from recsys_ae.ids import IdMap, Rows, shown
 from recsys_ae.times import TimeUnit
 
@@ -33,6 +34,7 @@ class Interactions:
         order: int64 [nnz] aligned with `matrix.data`, the place of each observation in the source. None if the log is in
             `events`, or if equal times are in the order of the matrix.
         duplicates: how several events of a pair become one rating, see `from_frame`.
+        user_features, item_features: feature tables with the ids `users` and `items`, or None.
 
     Raises:
         DataError: shapes that disagree, a rating that is not finite or lies outside the scale, no users or no items.
@@ -46,6 +48,8 @@ class Interactions:
     events: Events | None = None
     order: Rows | None = None
     duplicates: Duplicates = "error"
+    user_features: FeatureTable | None = None
+    item_features: FeatureTable | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.matrix, csr_array) or self.matrix.dtype != np.float32:
@@ -64,6 +68,9 @@ class Interactions:
         for name, aligned in (("times", self.times), ("order", self.order)):
             if aligned is not None and aligned.shape != self.matrix.data.shape:
                 raise DataError(f"{name} are {aligned.shape}, ratings are {self.matrix.data.shape}")
+        for side, ids, table in (("user", self.users, self.user_features), ("item", self.items, self.item_features)):
+            if table is not None and table.ids != ids:
+                raise DataError(f"{side}_features have other ids than the {side}s; use FeatureTable.align")
         self._check_ratings()
 
     def _check_ratings(self) -> None:
@@ -196,6 +203,8 @@ class Interactions:
             matrix=csr_array((self.matrix.data[position.data], position.indices, position.indptr), shape=(m, n)),
             users=self.items,
             items=self.users,
+            user_features=self.item_features,
+            item_features=self.user_features,
             times=None if self.times is None else self.times[position.data],
             order=(self.keys() if self.order is None else self.order)[position.data] if self.events is None else None,
             events=None if self.events is None else replace(self.events, users=self.events.items, items=self.events.users),
@@ -250,6 +259,8 @@ class Interactions:
     def union(self, other: "Interactions") -> "Interactions":
         """The events of both, which must have the same ids; pairs that occur in both are merged by this one's policy.
 
+        The features are this one's.
+
         Raises:
             DataError: other ids, or a pair in both although the policy is `error`.
         """
@@ -272,7 +283,7 @@ class Interactions:
 
     @cached_property
     def digest(self) -> str:
-        """Content hash (32 hex digits) over ids, ratings, scale, times and the log; the same on every platform."""
+        """Content hash (32 hex digits) over ids, ratings, scale, times, the log and features; the same on every platform."""
         digest = blake2b((self.users.digest + self.items.digest).encode(), digest_size=16)
         digest.update(self.matrix.indptr.astype("<i8").tobytes())
         digest.update(self.matrix.indices.astype("<i8").tobytes())
@@ -290,6 +301,9 @@ class Interactions:
             if order_matters(source, None if self.times is None else self.times[source]):
                 by_time = source if self.times is None else np.lexsort((self.order, self.times))
                 digest.update(by_time.astype("<i8").tobytes())
+        for name, table in (("user features", self.user_features), ("item features", self.item_features)):
+            if table is not None:
+                digest.update(name.encode() + table.digest.encode())
         return digest.hexdigest()
 
 

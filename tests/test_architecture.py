@@ -22,14 +22,16 @@ ALLOWED = {
     "ids": {"errors"},
     "times": {"errors"},
     "events": {"ids", "times", "errors"},
-    "interactions": {"events", "ids", "times", "errors"},
+    "features": {"ids", "errors"},
+    "interactions": {"features", "events", "ids", "times", "errors"},
     "split": {"interactions", "events", "times", "errors"},
     "splitting": {*LOG, "errors", "registry"},
     "ranking": {"errors"},
     "core": {"errors", "registry", "files"},
-    "data": {*LOG, *LEAVES},
-    "models": {"core", "ranking", *LOG, *LEAVES},
-    "images": {"core", *LEAVES},
+    "data": {"features", *LOG, *LEAVES},
+    "fitted": {"ids", "errors", "files"},
+    "models": {"core", "ranking", "fitted", *LOG, *LEAVES},
+    "images": {"core", "fitted", *LEAVES},
     "evaluation": {"models", "ranking", *LOG, *LEAVES},
     "export": {"models", *LOG, *LEAVES},
     "tracking": {"errors"},
@@ -81,7 +83,7 @@ def test_what_is_imported_is_installed():
     options = configparser.ConfigParser()
     options.read(ROOT.parent / "setup.cfg")
     required = {re.split(r"[><=]", line)[0] for line in options["options"]["install_requires"].split()}
-    installed_as = {"PIL": "pillow", "sklearn": "scikit-learn", "yaml": "pyyaml"}
+    installed_as = {"PIL": "pillow", "sklearn": "scikit-learn", "yaml": "pyyaml", "pydantic_core": "pydantic-core"}
     used = {name.split(".")[0] for path in modules() for name in imports(path)}
     assert {installed_as.get(name, name) for name in used - set(sys.stdlib_module_names) - {"recsys_ae"}} <= required
 

@@ -2,8 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from builders import from_dense, random_interactions
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from recsys_ae import Interactions
 from recsys_ae.declaration import parse_yaml, validate_params

@@ -10,6 +10,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from recsys_ae.data.cards import GivenSplit, PlantedCard, RatingsCard, Table
+from recsys_ae.data.features import load_feature_tables
 from recsys_ae.data.fetch import locate
 from recsys_ae.data.synthetic import planted_ratings
 from recsys_ae.data.tables import IdTypes, guess_table, read_table
@@ -30,25 +31,35 @@ class Ratings:
     noise_floor: NoiseFloor | None = None
 
 
-def load_ratings(card: RatingsCard | PlantedCard, folder: Path) -> Ratings:
-    """All ratings of a dataset; `folder` is where its card lies.
+def load_ratings(card: RatingsCard | PlantedCard, folder: Path, *, features: bool = False) -> Ratings:
+    """All ratings of a dataset, on request with its feature tables; `folder` is where its card lies.
 
     Raises:
+        ConfigError: features of a card that declares none.
         DataError: missing, altered or malformed files.
     """
     if isinstance(card, PlantedCard):
         sizes = (card.users, card.items, card.ratings)
-        return Ratings(*planted_ratings(*sizes, factors=card.factors, noise=card.noise, seed=card.seed))
-    frame = _read_main(card, folder)
-    with _naming(card):
-        return Ratings(_from_frame(frame, card.duplicates, card.scale))
+        ratings = Ratings(*planted_ratings(*sizes, factors=card.factors, noise=card.noise, seed=card.seed))
+    else:
+        frame = _read_main(card, folder)
+        with _naming(card):
+            ratings = Ratings(_from_frame(frame, card.duplicates, card.scale))
+    if not features:
+        return ratings
+    data = ratings.interactions
+    return replace(ratings, interactions=replace(data, **load_feature_tables(card, folder, data.users, data.items)))
 
 
-def load_given_split(card: RatingsCard | PlantedCard, folder: Path, name: str, *, repeats: Repeats = "excluded") -> Split:
+def load_given_split(
+    card: RatingsCard | PlantedCard, folder: Path, name: str, *, repeats: Repeats = "excluded", features: bool = False
+) -> Split:
     """The split called `name` on the card, without a validation part; see `Split` for `repeats`.
 
+    With `features` its parts have the feature tables of the card.
+
     Raises:
-        ConfigError: the card has no such split.
+        ConfigError: the card has no such split, or no features.
         DataError: missing, altered or malformed files.
     """
     splits = {} if isinstance(card, PlantedCard) else card.splits
@@ -61,7 +72,9 @@ def load_given_split(card: RatingsCard | PlantedCard, folder: Path, name: str, *
         split = Split.from_frames(
             train, test, repeats=repeats, duplicates=card.duplicates, scale=card.scale, **_columns_of(train)
         )
-    return replace(split, params={"name": name})
+    tables = load_feature_tables(card, folder, split.train.users, split.train.items) if features else {}
+    parts = {part: replace(getattr(split, part), **tables) for part in ("train", "valid", "test")}
+    return replace(split, params={"name": name}, **parts)
 
 
 def read_interactions(

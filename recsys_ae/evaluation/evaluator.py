@@ -18,7 +18,8 @@ from recsys_ae.evaluation.metrics import Metric, parse_metrics
 from recsys_ae.evaluation.ranking import RankedLists
 from recsys_ae.ids import IdMap, Rows
 from recsys_ae.interactions import Interactions
-from recsys_ae.models.base import BATCH_USERS, Cold, Recommender, rating_predictor, recommend_blocks, scorable
+from recsys_ae.models.base import BATCH_USERS, Recommender, rating_predictor
+from recsys_ae.models.recommend import Cold, recommend_blocks, scorable
 from recsys_ae.split import Repeats, Split
 
 BLOCK_PLACES = 4_000_000  # places of lists from a file that are judged at a time

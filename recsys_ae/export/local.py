@@ -27,7 +27,8 @@ from recsys_ae.files import whole_file
 from recsys_ae.ids import IdMap, Rows
 from recsys_ae.interactions import Interactions
 from recsys_ae.models import MODELS
-from recsys_ae.models.base import BATCH_USERS, Cold, Recommender, allowed_items, check_scorable, recommend_blocks, scorable
+from recsys_ae.models.base import BATCH_USERS, Recommender
+from recsys_ae.models.recommend import Cold, allowed_items, check_scorable, recommend_blocks, scorable
 from recsys_ae.models.storage import model_digest
 
 PART_USERS = 65_536
