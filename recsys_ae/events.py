@@ -1,5 +1,6 @@
 """The log: what happened, event by event, in order. The matrix of `Interactions` is one view of it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Literal
 
@@ -52,14 +53,6 @@ class Events:
         ties = self.keys(n_items) if self.order is None else self.order
         return self[np.lexsort((ties,) if self.times is None else (ties, self.times))]
 
-    def needs_order(self, n_items: int) -> bool:
-        """Whether the order of equal times does not follow from their pairs: (user row, item row) ascending, none twice."""
-        if self.order is None or not _not_rising(self.keys(n_items)[np.argsort(self.order, kind="stable")]).any():
-            return False
-        log = self.sorted(n_items)
-        tied = np.True_ if log.times is None else log.times[1:] == log.times[:-1]
-        return bool((_not_rising(log.keys(n_items)) & tied).any())
-
     def union(self, other: "Events", n_items: int) -> "Events":
         """The events of both; times and sessions only if both have them."""
         logs = [self, other]
@@ -69,40 +62,51 @@ class Events:
         return Events(*(None if any(part is None for part in parts) else np.concatenate(parts) for parts in columns))  # type: ignore[arg-type]
 
 
-def _not_rising(values: Rows) -> NDArray[np.bool_]:
-    """bool [n - 1]: where a value is not higher than the one before it."""
-    return values[1:] <= values[:-1]
+def order_matters(pairs: Rows, times: Rows | None) -> bool:
+    """Whether equal times, or all events without times, are in another order than that of their pairs, or a pair is twice.
+
+    Args:
+        pairs, times: int64 [E], in the order of the source.
+    """
+    if (pairs[1:] > pairs[:-1]).all():
+        return False
+    if times is None:
+        return True
+    by_time = np.argsort(times, kind="stable")
+    pairs, times = pairs[by_time], times[by_time]
+    return bool(((times[1:] == times[:-1]) & (pairs[1:] <= pairs[:-1])).any())
 
 
 def read_events(
-    frame: pd.DataFrame,
-    *,
-    user: str = "user_id",
-    item: str = "item_id",
-    rating: str | None = "rating",
-    time: str | None = None,
-    time_unit: TimeUnit = "s",
-    session: str | None = None,
-    users: IdMap | None = None,
-    items: IdMap | None = None,
+    frame: pd.DataFrame, columns: Mapping[str, str | None], unit: TimeUnit, users: IdMap | None, items: IdMap | None
 ) -> tuple[Events, IdMap, IdMap]:
-    """The events of a data frame in its order, and the ids of users and items; see `Interactions.from_frame`."""
-    for name in filter(None, (user, item, rating, time, session)):
-        if name not in frame.columns:
-            raise ConfigError(f"the table has no column {name!r}; {did_you_mean(name, map(str, frame.columns))}")
+    """The events of a data frame in its order, and the ids of users and items.
+
+    Args:
+        columns: column names of user, item, rating, time and session; see `Interactions.from_frame` for the rest.
+    """
+    check_columns(frame, columns, "the table")
     if len(frame) == 0:
         raise DataError("there is no data: the table has no rows")
-    user_rows, users = encode(frame[user], users)
-    item_rows, items = encode(frame[item], items)
+    user_rows, users = encode(frame[columns["user"]], users)
+    item_rows, items = encode(frame[columns["item"]], items)
+    rating, time, session = (columns.get(role) for role in ("rating", "time", "session"))
     log = Events(
         user_rows,
         item_rows,
         np.ones(len(frame), np.float32) if rating is None else _ratings(frame[rating], rating),
-        None if time is None else microseconds(frame[time], time_unit),
+        None if time is None else microseconds(frame[time], unit),
         np.arange(len(frame)),
         None if session is None else encode(frame[session], None)[0],
     )
-    return log if log.needs_order(len(items)) else replace(log, order=None), users, items
+    return log if order_matters(log.keys(len(items)), log.times) else replace(log, order=None), users, items
+
+
+def check_columns(frame: pd.DataFrame, columns: Mapping[str, str | None], what: str) -> None:
+    """Raise `ConfigError` if a column is missing from `what`, the table `frame`."""
+    for name in filter(None, columns.values()):
+        if name not in frame.columns:
+            raise ConfigError(f"{what} has no column {name!r}; {did_you_mean(name, map(str, frame.columns))}")
 
 
 def _ratings(column: pd.Series, name: str) -> Ratings:

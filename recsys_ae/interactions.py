@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from recsys_ae.errors import DataError
-from recsys_ae.events import Duplicates, Events, merged_ratings, read_events, running_sums
+from recsys_ae.events import Duplicates, Events, merged_ratings, order_matters, read_events, running_sums
 from recsys_ae.features import FeatureTable
 from recsys_ae.ids import IdMap, Rows, shown
 from recsys_ae.times import TimeUnit
@@ -124,17 +124,8 @@ class Interactions:
             DataError: no rows, undeclared duplicates, ids of a wrong type, invalid ratings or times.
             UnknownIdError: an id that the given `users` or `items` do not hold.
         """
-        log, users, items = read_events(
-            frame,
-            user=user,
-            item=item,
-            rating=rating,
-            time=time,
-            time_unit=time_unit,
-            session=session,
-            users=users,
-            items=items,
-        )
+        columns = {"user": user, "item": item, "rating": rating, "time": time, "session": session}
+        log, users, items = read_events(frame, columns, time_unit, users, items)
         return cls.from_events(log, users, items, duplicates=duplicates, scale=scale)
 
     @classmethod
@@ -239,17 +230,14 @@ class Interactions:
         """The pairs at which `keep` [nnz] is true with all their events, and with the same ids and shape."""
         if self.events is not None:
             pairs = np.searchsorted(self.keys(), self.events.keys(self.n_items))
-            return self.filter_events(keep[pairs])
+            return self.with_events(self.events[keep[pairs]])
         indptr = np.r_[0, np.cumsum(keep)][self.matrix.indptr].astype(self.matrix.indptr.dtype)
         matrix = csr_array((self.matrix.data[keep], self.matrix.indices[keep], indptr), shape=self.matrix.shape)
         times, order = (None if aligned is None else aligned[keep] for aligned in (self.times, self.order))
         return replace(self, matrix=matrix, times=times, order=order)
 
-    def filter_events(self, keep: NDArray[np.bool_]) -> "Interactions":
-        """The events of `log` at which `keep` [E] is true, merged by the declared policy, with the same ids and shape."""
-        return self._of(self.log[keep])
-
-    def _of(self, log: Events) -> "Interactions":
+    def with_events(self, log: Events) -> "Interactions":
+        """The same users and items with other events, merged by the declared policy."""
         merged = self.from_events(log, self.users, self.items, duplicates=self.duplicates, scale=self.scale)
         return replace(self, matrix=merged.matrix, times=merged.times, events=merged.events, order=merged.order)
 
@@ -266,7 +254,7 @@ class Interactions:
         log = self.events
         log = log[(running_sums(log.ratings, log.keys(self.n_items)) if self.duplicates == "sum" else log.ratings) >= threshold]
         log = replace(log, ratings=np.ones(len(log), np.float32))
-        return replace(self, scale=None, duplicates=merging)._of(log)
+        return replace(self, scale=None, duplicates=merging).with_events(log)
 
     def union(self, other: "Interactions") -> "Interactions":
         """The events of both, which must have the same ids; pairs that occur in both are merged by this one's policy.
@@ -280,17 +268,17 @@ class Interactions:
             raise DataError("cannot unite interactions of different users or items")
         if not len(other):
             return self
-        return self._of(self._unsorted_log().union(other._unsorted_log(), self.n_items))
+        return self.with_events(self._unsorted_log().union(other._unsorted_log(), self.n_items))
 
     def to_frame(self) -> pd.DataFrame:
-        """Columns user_id, item_id, rating and, if known, time (microseconds); a row per pair, by user row, then item row."""
+        """Columns user_id, item_id, rating and, if known, time (UTC); a row per pair, by user row, then item row."""
         columns = {
             "user_id": self.users.values[self.user_rows()],
             "item_id": self.items.values[self.matrix.indices],
             "rating": self.matrix.data,
         }
         if self.times is not None:
-            columns["time"] = self.times
+            columns["time"] = self.times.astype("datetime64[us]")
         return pd.DataFrame(columns)
 
     @cached_property
@@ -303,11 +291,16 @@ class Interactions:
         digest.update(repr(self.scale).encode())
         if self.times is not None:
             digest.update(self.times.astype("<i8").tobytes())
-        if self.events is not None or (self.order is not None and self._unsorted_log().needs_order(self.n_items)):
-            log = self.log
-            digest.update(f"log {self.duplicates}".encode() + log.ratings.astype("<f4").tobytes())
+        if self.events is not None:
+            log = self.events
+            digest.update(self.duplicates.encode() + log.ratings.astype("<f4").tobytes())
             for column in (log.keys(self.n_items), log.times, log.sessions):
                 digest.update(b"-" if column is None else column.astype("<i8").tobytes())
+        elif self.order is not None:
+            source = np.argsort(self.order)
+            if order_matters(source, None if self.times is None else self.times[source]):
+                by_time = source if self.times is None else np.lexsort((self.order, self.times))
+                digest.update(by_time.astype("<i8").tobytes())
         for name, table in (("user features", self.user_features), ("item features", self.item_features)):
             if table is not None:
                 digest.update(name.encode() + table.digest.encode())

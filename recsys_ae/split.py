@@ -9,9 +9,10 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from recsys_ae.errors import ConfigError, DataError, did_you_mean
-from recsys_ae.events import Duplicates, read_events
+from recsys_ae.errors import ConfigError, DataError
+from recsys_ae.events import Duplicates, check_columns, read_events
 from recsys_ae.interactions import Interactions
+from recsys_ae.times import TimeUnit
 
 Repeats = Literal["excluded", "wanted"]
 
@@ -68,12 +69,13 @@ class Split:
         test: pd.DataFrame,
         valid: pd.DataFrame | None = None,
         *,
+        time_unit: TimeUnit = "s",
         duplicates: Duplicates = "error",
         scale: tuple[float, float] | None = None,
         repeats: Repeats = "excluded",
-        **columns: Any,
+        **columns: str | None,
     ) -> "Split":
-        """A split somebody else has made; `columns` and the other arguments as for `Interactions.from_frame`.
+        """A split somebody else has made; `columns` (user, item, rating, time, session) as for `Interactions.from_frame`.
 
         The ids are those of all the parts together, so that an item that occurs only in `test` has a row too. Equal times are
         in the order train, valid, test.
@@ -81,20 +83,17 @@ class Split:
         if not len(train):
             raise DataError("the split leaves nothing to train on")
         frames = {"train": train, "valid": train.iloc[:0] if valid is None else valid, "test": test}
-        usual = {"user": "user_id", "item": "item_id", "rating": "rating"}
+        columns = {"user": "user_id", "item": "item_id", "rating": "rating", **columns}
         for name, frame in frames.items():
-            for role in ("user", "item", "rating", "time", "session"):
-                column = columns.get(role, usual.get(role))
-                if column is not None and column not in frame.columns:
-                    known = did_you_mean(column, map(str, frame.columns))
-                    raise ConfigError(f"the {name} table has no column {column!r}; {known}")
-        log, users, items = read_events(pd.concat([frame for frame in frames.values() if len(frame)]), **columns)
+            check_columns(frame, columns, f"the {name} table")
+        whole = pd.concat([frame for frame in frames.values() if len(frame)])
+        log, users, items = read_events(whole, columns, time_unit, None, None)
         part_of = np.repeat(np.arange(3), [len(frame) for frame in frames.values()])
-        parts = [
-            Interactions.from_events(log[part_of == number], users, items, duplicates=duplicates, scale=scale)
-            for number in range(3)
-        ]
-        return cls(parts[0], parts[1], parts[2], repeats=repeats)
+        known, chosen, asked = (
+            Interactions.from_events(log[part_of == part], users, items, duplicates=duplicates, scale=scale)
+            for part in range(3)
+        )
+        return cls(known, chosen, asked, repeats=repeats)
 
     def history(self, part: Literal["valid", "test"]) -> Interactions:
         """Everything known before `part`: what a model is shown, and what is seen, when `part` is scored."""

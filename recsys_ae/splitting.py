@@ -83,7 +83,7 @@ def leave_last(data: Interactions, *, test: int = 1, valid: int = 0, repeats: Re
     part = np.where(later < test, TEST, np.where(later < test + valid, VALID, TRAIN))
     part[count[log.users] <= test + valid] = TRAIN
     params = {"test": test, "valid": valid, "repeats": repeats}
-    return Split(*_event_parts(data, part), "leave_last", params, repeats=repeats)
+    return Split(*_event_parts(data, log, part), "leave_last", params, repeats=repeats)
 
 
 def time_cut(
@@ -114,7 +114,7 @@ def time_cut(
     valid_start = times[max(0, before - round(valid * len(log)))] if valid else start
     part = np.where(times >= start, TEST, np.where(times >= valid_start, VALID, TRAIN))
     params = {"test": test, "valid": valid, "at": str(np.datetime64(int(start), "us")), "repeats": repeats}
-    return Split(*_event_parts(data, part), "time_cut", params, repeats=repeats)
+    return Split(*_event_parts(data, log, part), "time_cut", params, repeats=repeats)
 
 
 def k_fold(data: Interactions, *, k: int = 5, fold: int = 0, valid: float = 0.0, seed: int = 0) -> Split:
@@ -183,9 +183,10 @@ def _timed_log(data: Interactions, protocol: str) -> tuple[Events, Rows]:
     return log, log.times
 
 
-def _event_parts(data: Interactions, part: NDArray[np.int64]) -> tuple[Interactions, Interactions, Interactions]:
-    """Training, validation and test part from the part of each event of the log."""
-    return (data.filter_events(part == TRAIN), data.filter_events(part == VALID), data.filter_events(part == TEST))
+def _event_parts(data: Interactions, log: Events, part: NDArray[np.int64]) -> tuple[Interactions, Interactions, Interactions]:
+    """Training, validation and test part, from the part of each event of the log."""
+    train, valid, test = (data.with_events(log[part == number]) for number in (TRAIN, VALID, TEST))
+    return train, valid, test
 
 
 def _check_shares(**shares: float) -> None:

@@ -24,7 +24,7 @@ ALLOWED = {
     "events": {"ids", "times", "errors"},
     "features": {"ids", "errors"},
     "interactions": {"features", "events", "ids", "times", "errors"},
-    "split": {"interactions", "events", "errors"},
+    "split": {"interactions", "events", "times", "errors"},
     "splitting": {*LOG, "errors", "registry"},
     "ranking": {"errors"},
     "core": {"errors", "registry", "files"},

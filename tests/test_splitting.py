@@ -5,6 +5,7 @@ from builders import from_dense, random_interactions
 from hypothesis import given, settings, strategies as st
 
 from recsys_ae import Interactions
+from recsys_ae.declaration import parse_yaml, validate_params
 from recsys_ae.errors import ConfigError, DataError
 from recsys_ae.splitting import SPLITS, k_fold, leave_last, per_user, random, time_cut, user_holdout
 
@@ -178,6 +179,13 @@ def test_last_of_equal_times_is_the_last_in_the_file():
     split = leave_last(Interactions.from_frame(frame, rating=None, time="time"), test=1, valid=1)
     assert split.test.to_frame()["item_id"].tolist() == [8]
     assert split.valid.to_frame()["item_id"].tolist() == [7]
+
+
+def test_a_date_in_a_pipeline_needs_no_quotes():
+    declared = parse_yaml("{at: 2014-04-07, repeats: wanted}", "here")
+    assert validate_params(time_cut, declared, "here")["at"] == "2014-04-07"
+    with pytest.raises(ConfigError, match="a moment as ISO 8601 text or as seconds since 1970, got 'soon'"):
+        time_cut(random_interactions(), at="soon")
 
 
 @pytest.mark.parametrize("split", [leave_last, time_cut])

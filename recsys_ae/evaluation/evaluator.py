@@ -86,7 +86,7 @@ def evaluate(
     values = _rating_values(model, history, truth, [metric for metric in parsed if metric.k is None])
     repeated = truth.shared_with(history)
     exclude_seen = split.repeats == "excluded"
-    relevant = _relevant(truth, truth.matrix.data, relevant_at, repeated if exclude_seen else None)
+    relevant = _relevant(truth, relevant_at, repeated & exclude_seen)
     rows = np.flatnonzero(np.diff(relevant.matrix.indptr))
     known = scorable(model, history, rows)
     trained = np.diff(split.train.matrix.indptr)[rows] > 0
@@ -99,14 +99,11 @@ def evaluate(
         k = max(metric.k or 0 for metric in rankings)
         counts = np.bincount(history.matrix.indices, minlength=history.n_items)
         blocks = recommend_blocks(model, history, rows, k, exclude_seen=exclude_seen, cold=cold, batch_users=batch_users)
-        starts = range(0, len(rows), batch_users)
-        per_user = _per_user(
-            rankings,
-            (
-                _judged(k, block.item_rows, block.scores, relevant, rows[start : start + batch_users], counts)
-                for start, block in zip(starts, blocks, strict=True)
-            ),
+        judged = (
+            _judged(k, block.item_rows, block.scores, relevant, rows[start : start + batch_users], counts)
+            for start, block in zip(range(0, len(rows), batch_users), blocks, strict=True)
         )
+        per_user = _per_user(rankings, judged)
     report = _report(parsed, values, per_user, history.users.values[rows], len(relevant), truth.n_users)
     more = {"ratings": len(truth), "repeats": int(repeated.sum()), "events": truth.n_events, **kinds}
     return replace(report, counts={**report.counts, **more})
@@ -128,7 +125,7 @@ def evaluate_recommendations(
 
     Args:
         recommendations: columns user_id, rank (from 1), item_id and, if known, score.
-        truth: columns user_id, item_id and, if `relevant_at` is given, rating; a pair that occurs twice counts once.
+        truth: columns user_id, item_id and, if `relevant_at` is given, rating; of repeated pairs the highest rating counts.
         metrics: ranking metrics of at most `list_length`.
         list_length: the length that the lists were meant to have.
         history: columns user_id, item_id: what was known when the lists were made. None if unknown: then repeats cannot
@@ -155,13 +152,13 @@ def evaluate_recommendations(
     items = IdMap(pd.factorize(pd.concat([frame["item_id"] for frame in frames]), sort=True)[1])
     rating = None if relevant_at is None else "rating"
     pairs = Interactions.from_frame(truth, rating=rating, users=users, items=items, duplicates="max")
-    counts, repeated = None, np.zeros(len(pairs), bool)
+    counts, repeated = np.empty(0, np.int64), np.zeros(len(pairs), bool)
     if history is not None and len(history):
         before = history[["user_id", "item_id"]].drop_duplicates()
         user, item = users.find(before["user_id"]), items.rows(before["item_id"])
         counts = np.bincount(item, minlength=len(items))
         repeated = np.isin(pairs.keys(), (user * len(items) + item)[user >= 0])
-    relevant = _relevant(pairs, pairs.matrix.data, relevant_at, repeated if repeats == "excluded" else None)
+    relevant = _relevant(pairs, relevant_at, repeated & (repeats == "excluded"))
     if not len(relevant):
         raise DataError("the truth holds nothing relevant")
     rows = np.flatnonzero(np.diff(relevant.matrix.indptr))
@@ -172,12 +169,9 @@ def evaluate_recommendations(
     return replace(report, counts={**report.counts, "ratings": 0, **more})
 
 
-def _relevant(
-    truth: Interactions, ratings: NDArray[np.float32], relevant_at: float | None, left_out: NDArray[np.bool_] | None
-) -> Interactions:
+def _relevant(truth: Interactions, relevant_at: float | None, left_out: NDArray[np.bool_]) -> Interactions:
     """The pairs of `truth` rated at least `relevant_at`, without those `left_out` [nnz]."""
-    keep = np.ones(len(truth), bool) if relevant_at is None else ratings >= relevant_at
-    return truth.filter(keep if left_out is None else keep & ~left_out)
+    return truth.filter(~left_out if relevant_at is None else ~left_out & (truth.matrix.data >= relevant_at))
 
 
 def _listed(recommendations: pd.DataFrame, users: IdMap, items: IdMap, k: int) -> pd.DataFrame:
@@ -199,9 +193,7 @@ def _listed(recommendations: pd.DataFrame, users: IdMap, items: IdMap, k: int) -
     return listed
 
 
-def _blocks(
-    listed: pd.DataFrame, relevant: Interactions, rows: Rows, k: int, counts: NDArray[np.int64] | None
-) -> Iterator[RankedLists]:
+def _blocks(listed: pd.DataFrame, relevant: Interactions, rows: Rows, k: int, counts: Rows) -> Iterator[RankedLists]:
     """What `_listed` gives, as lists of the users at `rows` of `relevant`, in blocks of bounded size."""
     listed = listed[np.isin(listed["user"], rows)]
     longest = max(listed["place"].max() + 1 if len(listed) else 0, np.diff(relevant.matrix.indptr).max())
@@ -216,14 +208,7 @@ def _blocks(
         yield _judged(k, lists, scores, relevant, block, counts)
 
 
-def _judged(
-    k: int,
-    lists: Rows,
-    scores: NDArray[np.float32],
-    relevant: Interactions,
-    rows: Rows,
-    counts: NDArray[np.int64] | None,
-) -> RankedLists:
+def _judged(k: int, lists: Rows, scores: NDArray[np.float32], relevant: Interactions, rows: Rows, counts: Rows) -> RankedLists:
     """Lists [U, K'] of the users at `rows` of `relevant`."""
     own = relevant.matrix[rows]
     return RankedLists(k, lists, scores, ranking.hits(lists, own), np.diff(own.indptr).astype(np.int64), counts)

@@ -24,7 +24,7 @@ class RankedLists:
         scores: float32 [U, min(K, M)], NaN in empty places or where scores are unknown.
         hits: bool [U, min(K, M)], whether the item at each rank is relevant.
         relevant: int64 [U], number of relevant items of each user, at least 1.
-        item_counts: int64 [M], number of users with each item in the history; None if the history is unknown.
+        item_counts: int64 [M], number of users with each item in the history; empty if the history is unknown.
     """
 
     k: int
@@ -32,21 +32,21 @@ class RankedLists:
     scores: NDArray[np.float32]
     hits: NDArray[np.bool_]
     relevant: NDArray[np.int64]
-    item_counts: NDArray[np.int64] | None = None
+    item_counts: NDArray[np.int64]
 
     def top(self, k: int) -> "RankedLists":
         """The first `k` places of the lists."""
         return replace(self, k=k, items=self.items[:, :k], scores=self.scores[:, :k], hits=self.hits[:, :k])
 
-    def catalogue_popularity(self) -> NDArray[np.int64]:
-        """`item_counts`, or `ConfigError` if the history is unknown."""
-        if self.item_counts is None:
-            raise ConfigError("popularity metrics need the history: how many users had each item before")
-        return self.item_counts
-
     def popularity(self) -> NDArray[np.int64]:
-        """int64 [U, min(K, M)]: number of users who have the item at each rank, 0 in empty places."""
-        return np.where(self.items >= 0, self.catalogue_popularity()[self.items], 0)
+        """int64 [U, min(K, M)]: number of users who have the item at each rank, 0 in empty places.
+
+        Raises:
+            ConfigError: the history is unknown.
+        """
+        if not len(self.item_counts):
+            raise ConfigError("popularity metrics need the history: how many users had each item before")
+        return np.where(self.items >= 0, self.item_counts[self.items], 0)
 
     def mean_over_items(self, values: NDArray[np.float64] | NDArray[np.int64]) -> Values:
         """Mean of values [U, min(K, M)] over the places that hold an item; 0 for an empty list."""
@@ -136,8 +136,8 @@ def novelty(lists: RankedLists) -> Values:
     >>> novelty(example(True, False, relevant=1)).round(4)  # shares of 8/12 and 4/12
     array([1.085])
     """
-    share = np.maximum(lists.popularity(), 1) / max(int(lists.catalogue_popularity().sum()), 1)
-    return lists.mean_over_items(-np.log2(share))
+    popularity = np.maximum(lists.popularity(), 1)
+    return lists.mean_over_items(np.log2(max(lists.item_counts.sum(), 1)) - np.log2(popularity))
 
 
 def average_popularity(lists: RankedLists) -> Values:

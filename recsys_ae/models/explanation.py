@@ -1,6 +1,5 @@
 """Explanations: what each item in a user's history contributes to the score of a recommended item."""
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -56,8 +55,12 @@ def _left_out(model: Recommender, history: Interactions, row: int, target: int) 
     own = history.matrix[[row]]
     users = IdMap(history.users.values[[row]])
 
+    own_features = None if history.user_features is None else history.user_features.align(users)
+
     def score(matrix: csr_array) -> float:
-        alone = replace(history, matrix=matrix, users=users, times=None, order=None, events=None)
+        alone = Interactions(
+            matrix, users, history.items, scale=history.scale, user_features=own_features, item_features=history.item_features
+        )
         return float(model.scores(alone, np.array([0]))[0, target])
 
     whole = score(own)

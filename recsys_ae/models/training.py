@@ -110,9 +110,11 @@ def ranking_validation(
 ) -> Callable[[], float] | None:
     """1 - NDCG@100 on `valid`, items in `history` excluded, as a function of the current weights.
 
-    The mean over users with interactions in `valid`; None if there are none.
+    The mean over users with interactions in `valid` that are not in `history`; None if there are none.
     """
-    if valid is None:
+    if valid is not None:
+        valid = valid.filter(~valid.shared_with(history))
+    if not valid:
         return None
     users = np.flatnonzero(np.diff(valid.matrix.indptr))
 

@@ -113,10 +113,10 @@ def test_denominators_of_the_two_recalls():
     assert capped_recall(ranked(hits, relevant))[0] == 1.0
 
 
-def beyond(items: list[list[int]], counts: list[int] | None) -> RankedLists:
+def beyond(items: list[list[int]], counts: list[int]) -> RankedLists:
     rows = np.array(items)
-    known = None if counts is None else np.array(counts)
-    return RankedLists(rows.shape[1], rows, np.zeros(rows.shape, np.float32), rows == 99, np.ones(len(rows), int), known)
+    scores, hits = np.zeros(rows.shape, np.float32), np.zeros(rows.shape, bool)
+    return RankedLists(rows.shape[1], rows, scores, hits, np.ones(len(rows), int), np.array(counts, int))
 
 
 def test_popularity_by_hand():
@@ -130,4 +130,4 @@ def test_popularity_by_hand():
 @pytest.mark.parametrize("metric", [novelty, average_popularity])
 def test_popularity_needs_the_history(metric):
     with pytest.raises(ConfigError, match="popularity metrics need the history"):
-        metric(beyond([[0, 1]], None))
+        metric(beyond([[0, 1]], []))
