@@ -117,16 +117,7 @@ class ImageTask(Task[ImageFile, ImageData, ImageModel]):
         return self._data
 
     def facts(self, data: ImageData) -> DataFacts:
-        channels, height, width = data.images.shape
-        digests = {name: _digest(*part) for name, part in data.parts().items()}
-        return DataFacts(
-            about=f"images of {height} x {width} pixels{' in colour' if channels > 1 else ''}",
-            unit="images",
-            sizes={name: len(pixels) for name, (pixels, _) in data.parts().items()},
-            digests=digests,
-            digest=blake2b("".join(digests.values()).encode(), digest_size=16).hexdigest(),
-            profile={"shape": list(data.images.shape)},
-        )
+        return self._facts
 
     def fit(
         self, model: ImageModel, data: ImageData, on: FitOn, spec: ModelSpec, seed: int, callbacks: Sequence[Callback]
@@ -136,10 +127,10 @@ class ImageTask(Task[ImageFile, ImageData, ImageModel]):
         shape = data.images.shape
         return model.fit(images, labels, shape=shape, valid=valid[0], valid_labels=valid[1], seed=seed, callbacks=callbacks)
 
-    def evaluate(self, model: ImageModel, data: ImageData, part: Part) -> Evaluation | None:
+    def evaluate(self, model: ImageModel, data: ImageData, part: Part) -> Evaluation:
         pixels, labels = data.parts()[part]
         if not len(pixels):
-            return None
+            return Evaluation({})
         train, _ = data.train_and_valid if self.keys.refit and part == "test" else data.train
         on = EvaluationData(pixels, labels, train)
         return Evaluation({name: IMAGE_METRICS.get(name)(model, on) for name in self.keys.metrics})
@@ -172,6 +163,19 @@ class ImageTask(Task[ImageFile, ImageData, ImageModel]):
         used, held_out, labels = slice(train), slice(train, train + valid), images.train_labels
         own, others = (None, None) if labels is None else (labels[used], labels[held_out])
         return ImageData(replace(images, train=images.train[used], train_labels=own), images.train[held_out], others)
+
+    @cached_property
+    def _facts(self) -> DataFacts:
+        channels, height, width = self._data.images.shape
+        digests = {name: _digest(*part) for name, part in self._data.parts().items()}
+        return DataFacts(
+            about=f"images of {height} x {width} pixels{' in colour' if channels > 1 else ''}",
+            unit="images",
+            sizes={name: len(pixels) for name, (pixels, _) in self._data.parts().items()},
+            digests=digests,
+            digest=blake2b("".join(digests.values()).encode(), digest_size=16).hexdigest(),
+            profile={"shape": [channels, height, width]},
+        )
 
 
 def _digest(pixels: Floats, labels: Labels | None) -> str:

@@ -62,6 +62,12 @@ class OutputFolder:
         path = self._state(name)
         return read_json(kind | None, path) if path.exists() else None  # type: ignore[arg-type]
 
+    def check_data(self, seed: int, digest: str) -> None:
+        """Raise `DataError` if the run was started with other data."""
+        if self.read_state(f"data-{seed}", str) not in (None, digest):
+            raise DataError(f"the data has changed since the run in {self.path} was started; run anew in another --output")
+        self.write_state(f"data-{seed}", digest)
+
     def _state(self, name: str) -> Path:
         return self.path / ".work" / f"{name}.json"
 

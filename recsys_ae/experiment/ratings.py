@@ -77,6 +77,7 @@ class RatingTask(Task[RatingFile, Split, Recommender]):
     models = Models(MODELS, _build, save_model, load_model, model_digest)
     warm_starts = True
     exports_final_fit = True
+    always_chooses = True
     or_else_compare = ", or a ranking metric, which has a value for each user"
 
     @classmethod
@@ -99,10 +100,6 @@ class RatingTask(Task[RatingFile, Split, Recommender]):
     @classmethod
     def lower_is_better(cls, metric: str) -> bool:
         return parse_metric(metric).lower_is_better
-
-    @classmethod
-    def default_metric(cls, keys: RatingFile) -> str | None:
-        return cls.metric_per_user(keys) or keys.metrics[0]
 
     def data(self, seed: int) -> Split:
         if self._drawn is None or self._drawn[0] != seed:
@@ -136,9 +133,9 @@ class RatingTask(Task[RatingFile, Split, Recommender]):
         train = data.history("test") if on == "train+valid" else everything(data)
         return model.fit(train, seed=seed, callbacks=callbacks, warm_start=start)
 
-    def evaluate(self, model: Recommender, data: Split, part: Part) -> Evaluation | None:
+    def evaluate(self, model: Recommender, data: Split, part: Part) -> Evaluation:
         if part == "valid" and not len(data.valid):
-            return None
+            return Evaluation({})
         keys = self.keys
         found = evaluate(model, data, keys.metrics, part=part, relevant_at=keys.relevant_at, cold=keys.cold)
         per_user = pd.DataFrame({"user_id": found.users, **found.per_user}) if found.per_user else None

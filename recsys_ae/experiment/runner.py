@@ -16,15 +16,14 @@ import pandas as pd
 from rich.console import Console
 
 from recsys_ae.core.checkpoint import Checkpoint
-from recsys_ae.errors import DataError
-from recsys_ae.evaluation.significance import paired_t_test
 from recsys_ae.experiment.callbacks import Curves, LogLosses, ShowProgress, Stopwatch
 from recsys_ae.experiment.output import PIPELINE, REPORT, OutputFolder, check_output, open_output
 from recsys_ae.experiment.pipeline_file import TASKS, K, ModelSpec, Pipeline
-from recsys_ae.experiment.summary import choose, summarise, worth
+from recsys_ae.experiment.summary import choose, paired, summarise, worth
 from recsys_ae.experiment.task import D, FitOn, M, Task
 from recsys_ae.export.manifest import MANIFEST
 from recsys_ae.files import whole_file, whole_folder
+from recsys_ae.reporting.figures import loss_curves, metrics_chart, save_figure
 from recsys_ae.reporting.report import write_report
 from recsys_ae.reporting.results import (
     Best,
@@ -63,7 +62,7 @@ def run_pipeline(
     task: Task[Any, Any, Any] = TASKS.get(pipeline.card.kind)(pipeline)
     facts = task.facts(task.data(pipeline.seeds[0]))  # before anything is written: wrong data leaves nothing behind
     with open_output(output, declared, resume=resume) as folder:
-        _same_data(folder, pipeline.seeds[0], facts)
+        folder.check_data(pipeline.seeds[0], facts.digest)
         with tracker.run(pipeline.name, resume=folder.read_state("run", str)) as run:
             folder.write_state("run", run.id)
             experiment = _Experiment(task, folder, tracker, run, console)
@@ -130,14 +129,13 @@ class _Experiment(Generic[K, D, M]):
         results: dict[str, dict[int, RunResult]] = {spec.label: {} for spec in self.pipeline.models}
         for seed in self.pipeline.seeds:
             facts[seed] = self.task.facts(self.task.data(seed))
-            _same_data(self.folder, seed, facts[seed])
+            self.folder.check_data(seed, facts[seed].digest)
             for spec in self.pipeline.models:
                 results[spec.label][seed] = self._result(spec, seed)
         models = {label: summarise(runs) for label, runs in results.items()}
         lower = [name for name in self.keys.metrics if self.task.lower_is_better(name)]
-        metric = self.keys.export.by if self.keys.export else None
-        metric = metric or self.task.default_metric(self.keys) or (self.keys.metrics[0] if self.keys.export else None)
-        best = None if metric is None else choose(models, metric, metric in lower)
+        metric = self.task.deciding_metric(self.keys.export.by if self.keys.export else None)
+        best = choose(models, metric, metric in lower) if self.keys.export or self.task.always_chooses else None
         final, exported = self._export(best, results)
         report = RunReport(
             pipeline=self.pipeline.name,
@@ -154,7 +152,8 @@ class _Experiment(Generic[K, D, M]):
             exported=exported,
             versions=versions(),
         )
-        self._draw_metrics(report)
+        save_figure(metrics_chart(report), self.folder.figures / "metrics.png")
+        self.run.artifact(self.folder.figures / "metrics.png", "figures")
         return report
 
     def _settings(self) -> dict[str, Any]:
@@ -185,13 +184,12 @@ class _Experiment(Generic[K, D, M]):
             spec, trials = self._search(job)
             model, fit, selected = self._select(job, spec)
             test = self.task.evaluate(model, self.task.data(seed), "test")
-            if test is None:
-                raise DataError("there is nothing to test on")
-            select = selected.fit if self.keys.refit else None
-            digest = self.task.models.digest(model)
+            select, digest = selected.fit if self.keys.refit else None, self.task.models.digest(model)
             found = test.metrics, selected.valid_metrics, test.counts
             result = RunResult(spec.name, spec.params, *found, fit, select, digest, trials)
-            self._record(job.run, result)
+            costs = {"fit_seconds": fit.seconds, "select_seconds": select.seconds if select else None}
+            valid = {f"valid_{metric}": value for metric, value in (selected.valid_metrics or {}).items()}
+            job.run.metrics({**test.metrics, **valid, **costs, "peak_memory_mb": result.peak_memory_mb})
             self.task.models.save(model, self.folder.model(name))
             job.run.artifact(self.folder.model(name), "model")
             if test.per_user is not None:
@@ -208,7 +206,7 @@ class _Experiment(Generic[K, D, M]):
         spec = job.spec
         if not spec.search:
             return spec, []
-        metric = self.keys.search.by or self.task.default_metric(self.keys) or self.keys.metrics[0]
+        metric = self.task.deciding_metric(self.keys.search.by)
         trials: list[Trial] = []
         choices = _choices(spec.search, self.keys.search.trials, job.seed)
         for number, choice in enumerate(choices, 1):
@@ -217,7 +215,7 @@ class _Experiment(Generic[K, D, M]):
             if trial is None:
                 with self._job(name, spec.with_params(choice), job.seed, within=job) as one:
                     model, fit, _ = self._fit(one, one.spec, "train")
-                    valid = self._valid_metrics(model, job.seed) or {}
+                    valid = self.task.evaluate(model, self.task.data(job.seed), "valid").metrics
                     one.run.metrics({f"valid_{key}": value for key, value in valid.items()} | {"fit_seconds": fit.seconds})
                     trial = Trial(choice, valid, fit.seconds)
                     self.folder.write_state(name, trial)
@@ -234,7 +232,8 @@ class _Experiment(Generic[K, D, M]):
         selected = self.folder.read_state(f"selected-{job.name}", _Selected)
         if selected is None:
             model, fit, curves = self._fit(job, spec, "train")
-            selected = _Selected(self._valid_metrics(model, job.seed), fit, curves)
+            valid = self.task.evaluate(model, self.task.data(job.seed), "valid").metrics
+            selected = _Selected(valid or None, fit, curves)
             if not self.keys.refit:
                 return model, fit, selected
             self.folder.write_state(f"selected-{job.name}", selected)
@@ -252,15 +251,6 @@ class _Experiment(Generic[K, D, M]):
             model = self.task.fit(model, self.task.data(job.seed), on, spec, job.seed, callbacks)
         losses.flush()
         return model, trained.facts(), losses.curves
-
-    def _valid_metrics(self, model: M, seed: int) -> Values | None:
-        found = self.task.evaluate(model, self.task.data(seed), "valid")
-        return found.metrics if found else None
-
-    def _record(self, run: TrackedRun, result: RunResult) -> None:
-        select = {"select_seconds": result.select.seconds} if result.select else {}
-        run.metrics({**result.metrics, **select, "fit_seconds": result.fit.seconds, "peak_memory_mb": result.peak_memory_mb})
-        run.metrics({f"valid_{key}": value for key, value in (result.valid_metrics or {}).items()})
 
     def _export(
         self, best: Best | None, results: Mapping[str, Mapping[int, RunResult]]
@@ -300,59 +290,33 @@ class _Experiment(Generic[K, D, M]):
 
     def _compare(self, pair: tuple[str, str], results: Mapping[str, Mapping[int, RunResult]]) -> Comparison:
         """A paired test over the seeds; over the users if there is one seed."""
-        metric = self.task.metric_per_user(self.keys)
-        if len(self.pipeline.seeds) == 1 and metric is not None:
+        by_user = self.task.metric_per_user(self.keys)
+        if len(self.pipeline.seeds) == 1 and by_user is not None:
             names = [self._name(label, self.pipeline.seeds[0]) for label in pair]
-            first, second = (pd.read_parquet(self.folder.per_user(name)).set_index("user_id")[metric] for name in names)
-            both = pd.concat([first, second], axis=1, join="inner").to_numpy()
-            if len(both) < 2:
-                return Comparison(pair, metric, "users")
-            test = paired_t_test(both[:, 0], both[:, 1])
-            return Comparison(pair, metric, "users", test.difference, test.p_value, test.n)
+            tables = [pd.read_parquet(self.folder.per_user(name)).set_index("user_id")[by_user] for name in names]
+            both = pd.concat(tables, axis=1, join="inner").to_numpy()
+            return paired(pair, by_user, "users", both[:, 0], both[:, 1])
         metric = self.keys.metrics[0]
         values = [[run.metrics[metric] for run in results[label].values()] for label in pair]
-        if None in (*values[0], *values[1]):
-            return Comparison(pair, metric, "seeds")
-        a, b = np.array(values, np.float64)
-        if np.ptp(a) == np.ptp(b) == 0:  # the seed decides nothing, so there is no spread to test against
-            return Comparison(pair, metric, "seeds", difference=float(a[0] - b[0]))
-        test = paired_t_test(a, b)
-        return Comparison(pair, metric, "seeds", test.difference, test.p_value, test.n)
+        return paired(pair, metric, "seeds", *(np.array(column, np.float64) for column in values))
 
     def _draw(self, job: _Job, model: M, curves: dict[str, Curves]) -> None:
         """Figures of one model, if there is anything to show."""
-        from recsys_ae.reporting.figures import loss_curves, save_figure  # heavy
-
         figures = dict(self.task.figures(model, self.task.data(job.seed)))
         if curves:
             figures["losses"] = lambda: loss_curves(curves, validation_name(model))
-        if not figures:
-            return
-        folder = self.folder.figures / job.spec.label
-        with whole_folder(folder) as draft:
-            for name, draw in figures.items():
-                save_figure(draw(), draft / f"{name}.png")
-        job.run.artifact(folder, "figures")
-
-    def _draw_metrics(self, report: RunReport) -> None:
-        from recsys_ae.reporting.figures import metrics_chart, save_figure  # heavy
-
-        save_figure(metrics_chart(report), self.folder.figures / "metrics.png")
-        self.run.artifact(self.folder.figures / "metrics.png", "figures")
+        if figures:
+            folder = self.folder.figures / job.spec.label
+            with whole_folder(folder) as draft:
+                for name, draw in figures.items():
+                    save_figure(draw(), draft / f"{name}.png")
+            job.run.artifact(folder, "figures")
 
 
 def validation_name(model: Any) -> str:
     """What the values are by which a model judges its epochs, in words that the tracker accepts in a name."""
     name: str = getattr(model, "validation_name", "valid_loss")
     return name
-
-
-def _same_data(folder: OutputFolder, seed: int, facts: DataFacts) -> None:
-    """Refuse to continue with other data than the run was started with."""
-    earlier = folder.read_state(f"data-{seed}", str)
-    if earlier is not None and earlier != facts.digest:
-        raise DataError(f"the data has changed since the run in {folder.path} was started; run anew in another --output")
-    folder.write_state(f"data-{seed}", facts.digest)
 
 
 def _for_epochs(spec: ModelSpec, epochs: int | None) -> ModelSpec:

@@ -1,11 +1,15 @@
-"""From the results of single seeds to one entry per model, and to the best model."""
+"""From the results of single seeds to one entry per model, the best model, and comparisons of two."""
 
 from collections.abc import Callable, Mapping, Sequence
 from math import inf
 from statistics import mean, stdev
 from typing import Literal
 
-from recsys_ae.reporting.results import Best, ModelSummary, RunResult, Values
+import numpy as np
+from numpy.typing import NDArray
+
+from recsys_ae.evaluation.significance import paired_t_test
+from recsys_ae.reporting.results import Best, Comparison, ModelSummary, RunResult, Values
 
 
 def summarise(runs: Mapping[int, RunResult]) -> ModelSummary:
@@ -51,3 +55,15 @@ def choose(models: Mapping[str, ModelSummary], metric: str, lower_is_better: boo
 def worth(value: float | None, lower_is_better: bool) -> float:
     """The value with its sign changed if needed, so that higher is better; -inf for none."""
     return -inf if value is None else -value if lower_is_better else value
+
+
+def paired(
+    models: tuple[str, str], metric: str, over: Literal["seeds", "users"], a: NDArray[np.float64], b: NDArray[np.float64]
+) -> Comparison:
+    """Two models by their values [n] of one metric, NaN being none. There is no test if neither varies, or n is 1."""
+    if np.isnan(a).any() or np.isnan(b).any() or not len(a):
+        return Comparison(models, metric, over)
+    if np.ptp(a) == np.ptp(b) == 0:
+        return Comparison(models, metric, over, difference=float(a[0] - b[0]))
+    test = paired_t_test(a, b)
+    return Comparison(models, metric, over, test.difference, test.p_value, test.n)

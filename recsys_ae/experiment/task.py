@@ -50,6 +50,7 @@ class Task(ABC, Generic[K, D, M]):
         models: the models that there are.
         warm_starts: whether an entry of `models` may have a `warm_start`.
         exports_final_fit: whether what is exported comes from a fit on everything, instead of from the one that was tested.
+        always_chooses: whether the report names a best model even if none is exported.
         or_else_compare: what would make `compare` possible with one seed, for a message.
     """
 
@@ -57,6 +58,7 @@ class Task(ABC, Generic[K, D, M]):
     models: ClassVar[Models]
     warm_starts: ClassVar[bool] = False
     exports_final_fit: ClassVar[bool] = False
+    always_chooses: ClassVar[bool] = False
     or_else_compare: ClassVar[str] = ""
 
     def __init__(self, pipeline: Pipeline[K]) -> None:
@@ -82,10 +84,9 @@ class Task(ABC, Generic[K, D, M]):
     @abstractmethod
     def lower_is_better(cls, metric: str) -> bool: ...
 
-    @classmethod
-    def default_metric(cls, keys: K) -> str | None:
-        """The metric by which the best model is chosen if the file names none; None if there is no best model then."""
-        return None
+    def deciding_metric(self, by: str | None) -> str:
+        """The metric by which parameters and models are chosen if the file does not say."""
+        return by or self.metric_per_user(self.keys) or self.keys.metrics[0]
 
     def build(self, spec: ModelSpec) -> M:
         """The model of a spec, not fitted, for the pipeline's device unless it has its own."""
@@ -106,8 +107,8 @@ class Task(ABC, Generic[K, D, M]):
         """Fit a model; with `on="train"`, the validation part decides when to stop."""
 
     @abstractmethod
-    def evaluate(self, model: M, data: D, part: Part) -> Evaluation | None:
-        """None if the part is empty."""
+    def evaluate(self, model: M, data: D, part: Part) -> Evaluation:
+        """No metrics if the part is empty."""
 
     @abstractmethod
     def export(self, model: M, data: D, output: Path) -> Exported:
