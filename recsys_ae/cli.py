@@ -34,8 +34,7 @@ datasets_app = typer.Typer(help="List, show or fetch datasets.", rich_markup_mod
 app.add_typer(datasets_app, name="datasets", invoke_without_command=True)
 
 CardOption = Annotated[
-    str | None,
-    typer.Option(help="Dataset card, or a pipeline with one inside, that says what the columns of the file are."),
+    str | None, typer.Option(help="Dataset card, or a pipeline with one inside, that says what the columns of the file are.")
 ]
 
 

@@ -14,13 +14,7 @@ from recsys_ae.data.images import Images
 from recsys_ae.images.base import Floats, ImageModel
 from recsys_ae.images.probes import filters, n_layers, strongest_inputs
 from recsys_ae.images.variational import VariationalImages
-from recsys_ae.reporting.figures import (
-    activation_sheet,
-    code_map,
-    filter_sheet,
-    image_grid,
-    reconstruction_rows,
-)
+from recsys_ae.reporting.figures import activation_sheet, code_map, filter_sheet, image_grid, reconstruction_rows
 
 SHOWN, UNITS, MAPPED, SAMPLED, STEPS = 10, 8, 1000, 100, 12
 BEFORE_MAPPING = 50  # wider codes are reduced to that many components first, because t-SNE is slow on them
