@@ -34,7 +34,7 @@ datasets_app = typer.Typer(help="List, show or fetch datasets.", rich_markup_mod
 app.add_typer(datasets_app, name="datasets", invoke_without_command=True)
 
 CardOption = Annotated[
-    str | None, typer.Option(help="Dataset card, or a pipeline with one inside, that says what the columns of the file are.")
+    str | None, typer.Option(help="Dataset card, or pipeline with one inside, that describes the columns of the file.")
 ]
 
 
@@ -54,7 +54,7 @@ TrackingUri = Annotated[
 
 @app.callback()
 def common(debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False) -> None:
-    """Declares --debug, which `main` has taken out of the arguments, so that --help shows it."""
+    """Makes --help show --debug, which `main` takes out of the arguments itself."""
 
 
 @app.command()
@@ -67,7 +67,7 @@ def run(
     tracking_uri: TrackingUri = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the interrupted run in --output.")] = False,
 ) -> None:
-    """Fit and compare the models of a pipeline and track them; export the best recommender's lists, draw what images become."""
+    """Fit, compare and track the models of a pipeline; export what the best one recommends."""
     if resume and output is None:
         raise ConfigError("--resume needs the --output of the run to continue")
     from recsys_ae.experiment.pipeline_file import read_pipeline
@@ -107,15 +107,13 @@ def evaluate(
     output: Annotated[Path | None, typer.Option(help="Also write the metrics to this JSON file.")] = None,
 ) -> None:
     """Evaluate exported recommendations against what users did afterwards."""
-    import json
-
     from recsys_ae.data.tables import guess_table, read_table
     from recsys_ae.evaluation.evaluator import evaluate_recommendations
     from recsys_ae.evaluation.metrics import DEFAULT_RANKING
     from recsys_ae.experiment.pipeline_file import table_of
     from recsys_ae.export.local import read_recommendations
-    from recsys_ae.files import whole_file
     from recsys_ae.reporting.report import metrics_table
+    from recsys_ae.reporting.results import write_json
 
     # `--metrics a b c`, `--metrics a,b,c` and `--metrics a --metrics b` all mean the same
     wanted = [name for text in [*(metrics or []), *context.args] for name in text.split(",") if name] if metrics else []
@@ -133,8 +131,7 @@ def evaluate(
     counts = report.counts
     console.print(f"{counts['users_evaluated']} users evaluated, {counts['users_skipped']} without anything relevant skipped")
     if output is not None:
-        with whole_file(output) as draft:
-            draft.write_text(json.dumps({"metrics": report.metrics, "counts": counts}, indent=2) + "\n", encoding="utf-8")
+        write_json({"metrics": report.metrics, "counts": counts}, output)
 
 
 @app.command()
@@ -147,7 +144,7 @@ def export(
     skip_unknown: Annotated[
         bool, typer.Option("--skip-unknown", help="Leave out interactions with items the model does not know.")
     ] = False,
-    cold: Annotated[Cold, typer.Option(help="What users get of whom the model has nothing to go by.")] = Cold.popular,
+    cold: Annotated[Cold, typer.Option(help="What users get whom the model cannot score.")] = Cold.popular,
     card: CardOption = None,
     tracking_uri: TrackingUri = None,
 ) -> None:
@@ -327,7 +324,7 @@ def _console(stderr: bool = False) -> Any:
     from rich.console import Console
 
     stream = sys.stderr if stderr else sys.stdout
-    width = None if stream.isatty() else 160  # a table in a file or pipe is not cut to 80 columns
+    width = None if stream.isatty() else 160  # do not cut tables in files and pipes to 80 columns
     return Console(stderr=stderr, width=width, highlight=False)
 
 

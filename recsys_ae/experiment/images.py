@@ -19,7 +19,8 @@ from recsys_ae.errors import ConfigError, did_you_mean
 from recsys_ae.experiment.image_figures import figures_of
 from recsys_ae.experiment.pipeline_file import ExportSpec, ModelSpec, PipelineFile
 from recsys_ae.experiment.task import Evaluation, FitOn, Models, Part, Task
-from recsys_ae.export.vectors import VectorManifest, export_vectors
+from recsys_ae.export.manifest import VectorManifest, versions
+from recsys_ae.export.vectors import export_vectors
 from recsys_ae.images import IMAGE_MODELS
 from recsys_ae.images.base import Floats, ImageModel, Labels, fitted_images
 from recsys_ae.images.metrics import IMAGE_METRICS, EvaluationData
@@ -139,17 +140,15 @@ class ImageTask(Task[ImageFile, ImageData, ImageModel]):
         return figures_of(model, data.images)
 
     def export(self, model: ImageModel, data: ImageData, output: Path) -> Exported:
-        folder, images = output / "codes", data.images
-        if folder.exists():
-            manifest = VectorManifest.read(folder)
-        else:
+        folder, images, what = output / "codes", data.images, "codes of test images"
+        if not folder.exists():
             columns = {"image": np.arange(len(images.test))}
             columns |= {} if images.test_labels is None else {"class": images.test_labels}
-            about = VectorManifest(
-                "codes of test images", IMAGE_MODELS.name_of(model), _weights_digest(model), self.facts(data).digests["test"]
-            )
-            manifest = export_vectors(columns, model.encode(images.test), folder, about)
-        return Exported(manifest.what, folder.name, asdict(manifest))
+            codes = model.encode(images.test)
+            digests = _weights_digest(model), self._facts.digests["test"]
+            about = VectorManifest(IMAGE_MODELS.name_of(model), *digests, len(codes), versions(), what, codes.shape[1])
+            export_vectors(columns, codes, folder, about)
+        return Exported(what, folder.name, asdict(VectorManifest.read(folder)))
 
     @cached_property
     def _data(self) -> ImageData:

@@ -125,8 +125,7 @@ class Pipeline(Generic[K]):
 
     def to_yaml(self) -> str:
         """The pipeline file with every default written out."""
-        content = self.keys.model_dump() | {"models": [model.declared() for model in self.models]}
-        content |= {"tracking": {"experiment": self.experiment}, "compare": [list(pair) for pair in self.keys.compare]}
+        content = self.keys.model_dump(mode="json")
         text: str = yaml.safe_dump(content, sort_keys=False, default_flow_style=None, width=120)
         return text
 
@@ -148,7 +147,8 @@ def read_pipeline(name_or_path: str, settings: Sequence[str] = ()) -> Pipeline[A
     keys = validate(task.file, content, where)
     keys = task.resolve(keys.model_copy(update={"dataset": reference}), card, where)
     models = _models(keys.models, task, path.parent, where)
-    pipeline = Pipeline(path.stem, keys, card, card_folder, tuple(models))
+    full = {"models": [model.declared() for model in models], "tracking": keys.tracking or TrackingSpec(experiment=path.stem)}
+    pipeline = Pipeline(path.stem, keys.model_copy(update=full), card, card_folder, tuple(models))
     _check(pipeline, task, where)
     return pipeline
 

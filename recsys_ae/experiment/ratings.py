@@ -20,7 +20,7 @@ from recsys_ae.evaluation.metrics import parse_metric, parse_metrics
 from recsys_ae.experiment.pipeline_file import ExportSpec, ModelSpec, PipelineFile
 from recsys_ae.experiment.task import Evaluation, FitOn, Models, Part, Task
 from recsys_ae.export.local import export_recommendations
-from recsys_ae.export.manifest import Manifest
+from recsys_ae.export.manifest import ListManifest
 from recsys_ae.images import IMAGE_MODELS
 from recsys_ae.interactions import Interactions, Split
 from recsys_ae.models import MODELS
@@ -143,12 +143,10 @@ class RatingTask(Task[RatingFile, Split, Recommender]):
 
     def export(self, model: Recommender, data: Split, output: Path) -> Exported:
         folder, k = output / "recommendations", self.keys.export.k if self.keys.export else 100
-        if folder.exists():
-            manifest = Manifest.read(folder)
-        else:
+        if not folder.exists():
             unseen = getattr(data, "repeats", "excluded") == "excluded"
-            manifest = export_recommendations(model, everything(data), folder, k, exclude_seen=unseen)
-        return Exported(f"top-{manifest.k} lists", folder.name, asdict(manifest))
+            export_recommendations(model, everything(data), folder, k, exclude_seen=unseen)
+        return Exported(f"top-{k} lists", folder.name, asdict(ListManifest.read(folder)))
 
     @cached_property
     def _ratings(self) -> Ratings:

@@ -9,7 +9,6 @@ import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from hashlib import blake2b
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +19,8 @@ import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 from numpy.typing import ArrayLike, NDArray
 
-import recsys_ae
 from recsys_ae.errors import ConfigError, DataError, OutputError
-from recsys_ae.export.manifest import MANIFEST, Manifest
+from recsys_ae.export.manifest import MANIFEST, ListManifest, versions
 from recsys_ae.files import whole_file
 from recsys_ae.interactions import Interactions, Rows
 from recsys_ae.models import MODELS
@@ -77,7 +75,7 @@ def export_recommendations(
     exclude: ArrayLike | None = None,
     cold: Cold = "popular",
     batch_users: int = BATCH_USERS,
-) -> Manifest:
+) -> ListManifest:
     """Write the best `k` items of every user to `folder`, in bounded memory: one block of `batch_users` x items.
 
     The folder gets `part-*.parquet` with the columns user_id, rank (from 1), item_id, score, ids in their own type, users
@@ -133,7 +131,7 @@ def read_recommendations(path: Path | str) -> tuple[pd.DataFrame, int]:
     path = Path(path)
     try:
         if path.is_dir():
-            manifest = Manifest.read(path)
+            manifest = ListManifest.read(path)
             frame = pa.concat_tables([pq.read_table(path / name) for name in manifest.files]).to_pandas()
             length = manifest.k
         elif path.is_file():
@@ -151,9 +149,9 @@ def read_recommendations(path: Path | str) -> tuple[pd.DataFrame, int]:
     return frame, length or int(frame["rank"].max())
 
 
-def _fill(job: _Job, partial: Path, filters: dict[str, Any], cold_users: int) -> Manifest:
+def _fill(job: _Job, partial: Path, filters: dict[str, Any], cold_users: int) -> ListManifest:
     """Write the missing parts, then the manifest."""
-    manifest = Manifest(
+    manifest = ListManifest(
         model=MODELS.name_of(job.model),
         model_digest=model_digest(job.model),
         data_digest=job.history.digest,
@@ -166,7 +164,7 @@ def _fill(job: _Job, partial: Path, filters: dict[str, Any], cold_users: int) ->
         users_without_items=0,
         files=[name for name, _ in job.parts()],
         schema={name: str(job.schema.field(name).type) for name in job.schema.names},
-        versions={"recsys-ae": recsys_ae.__version__, **{name: version(name) for name in ("numpy", "pyarrow", "torch")}},
+        versions=versions(),
     )
     _start_or_continue(partial, manifest, job)
     written, served = 0, 0
@@ -180,7 +178,7 @@ def _fill(job: _Job, partial: Path, filters: dict[str, Any], cold_users: int) ->
     return done
 
 
-def _start_or_continue(partial: Path, manifest: Manifest, job: _Job) -> None:
+def _start_or_continue(partial: Path, manifest: ListManifest, job: _Job) -> None:
     """Keep the parts in `partial` if they belong to this export, else remove them."""
     choice = blake2b(job.rows.tobytes(), digest_size=16)
     choice.update(b"" if job.allowed is None else job.allowed.tobytes())

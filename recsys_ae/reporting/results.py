@@ -2,13 +2,11 @@
 
 import json
 from dataclasses import asdict, dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-import recsys_ae
 from recsys_ae.errors import DataError
 from recsys_ae.files import whole_file
 
@@ -178,11 +176,6 @@ class RunReport:
     final: FinalFit | None
     exported: Exported | None
     versions: dict[str, str]
-
-
-def versions() -> dict[str, str]:
-    """What the figures of a report were computed with."""
-    return {"recsys-ae": recsys_ae.__version__, **{name: version(name) for name in ("numpy", "scipy", "torch")}}
 
 
 def write_json(value: Any, path: Path) -> None:

@@ -77,12 +77,22 @@ def test_own_images_are_found_from_wherever_the_pipeline_is_resolved(tmp_path, c
         Image.new("L", (3, 2), 10 * number).save(tmp_path / f"pictures/{number}.png")
     (tmp_path / "images").write_bytes(struct.pack(">4I", IMAGES, 1, 2, 3) + bytes(6))
     (tmp_path / "labels").write_bytes(struct.pack(">2I", LABELS, 1) + bytes(1))
-    pipeline = read(tmp_path, PIPELINE.replace("dataset: digits", f"dataset: {card}"))
+    text = PIPELINE.replace("dataset: digits", f"dataset: {card}").replace("{train: 1000, valid: 200}", "{}")
+    pipeline = read(tmp_path, text)
     (tmp_path / "elsewhere").mkdir()
     again = read(tmp_path / "elsewhere", pipeline.to_yaml())
     found = [ImageTask(one).data(0).images.test for one in (pipeline, again)]
     np.testing.assert_array_equal(*found)
     assert found[0].shape == (1, 6)
+
+
+@pytest.mark.parametrize(("white", "pixel"), [(None, 1.0), (510, 0.5)])
+def test_white_is_the_byte_that_becomes_one(tmp_path, white, pixel):
+    (tmp_path / "images").write_bytes(struct.pack(">4I", IMAGES, 1, 1, 2) + bytes([0, 255]))
+    (tmp_path / "labels").write_bytes(struct.pack(">2I", LABELS, 1) + bytes(1))
+    text = PIPELINE.replace("dataset: digits", f"dataset: {IDX}").replace("{train: 1000, valid: 200}", "{}")
+    pipeline = read(tmp_path, text if white is None else f"{text}white: {white}\n")
+    np.testing.assert_array_equal(ImageTask(pipeline).data(0).images.train, np.float32([[0, pixel]]))
 
 
 def test_a_card_in_a_file_is_found_from_wherever_the_pipeline_is_resolved(tmp_path):

@@ -30,7 +30,7 @@ from recsys_ae.images.metrics import EvaluationData, error_rate, mse
 from recsys_ae.images.storage import load_image_model
 from recsys_ae.reporting.report import summary_lines
 from recsys_ae.reporting.results import Best, Comparison, RunReport
-from recsys_ae.tracking import NullTracker
+from recsys_ae.tracking import Tracker
 
 # Codes of two numbers, which can be drawn as points at once.
 PIPELINE = {
@@ -54,7 +54,7 @@ def folder(tmp_path, monkeypatch) -> Path:
 def run(output: str = "out", *, resume: bool = False, **changes: object) -> RunReport:
     """The report of the pipeline with these keys changed."""
     Path("mine.yaml").write_text(yaml.safe_dump({**PIPELINE, **changes}))
-    return run_pipeline(read_pipeline("mine.yaml"), Path(output), NullTracker(), Console(quiet=True), resume=resume)
+    return run_pipeline(read_pipeline("mine.yaml"), Path(output), Tracker(), Console(quiet=True), resume=resume)
 
 
 def files(path: str) -> set[str]:

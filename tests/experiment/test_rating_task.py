@@ -21,7 +21,7 @@ from recsys_ae.models.autorec import AutoRec
 from recsys_ae.models.storage import model_digest
 from recsys_ae.reporting.report import summary_lines
 from recsys_ae.reporting.results import RunReport, read_json
-from recsys_ae.tracking import NullTracker
+from recsys_ae.tracking import Tracker
 
 PIPELINE = {
     "dataset": {"name": "small", "kind": "planted-ratings", "users": 80, "items": 50, "ratings": 700, "factors": 2},
@@ -45,7 +45,7 @@ def folder(tmp_path, monkeypatch) -> Path:
 def run(output: str = "out", *, resume: bool = False, tracker: object = None, **changes: object) -> RunReport:
     """The report of the pipeline with these keys changed."""
     Path("mine.yaml").write_text(yaml.safe_dump({**PIPELINE, **changes}))
-    tracker = tracker or NullTracker()
+    tracker = tracker or Tracker()
     return run_pipeline(read_pipeline("mine.yaml"), Path(output), tracker, Console(quiet=True), resume=resume)
 
 
@@ -172,7 +172,7 @@ def test_figures_show_the_losses_of_models_that_have_some(folder):
             image.load()
 
 
-class Recorder(NullTracker):
+class Recorder(Tracker):
     """Keeps the names of histories, by run."""
 
     def __init__(self) -> None:
