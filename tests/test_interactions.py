@@ -2,8 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from builders import events, from_dense, planted, random_interactions
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from scipy.sparse import csr_array
 
 from recsys_ae import IdMap, Interactions, Split

@@ -1,8 +1,7 @@
 import numpy as np
 import pytest
 from builders import from_dense, random_interactions
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from recsys_ae.errors import ConfigError, DataError
 from recsys_ae.splitting import SPLITS, k_fold, leave_last, per_user, random, time_cut, user_holdout

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from recsys_ae.errors import ConfigError, DataError
 from recsys_ae.evaluation.metrics import Metric, parse_metrics
 from recsys_ae.interactions import IdMap, Interactions, Rows, Split
-from recsys_ae.models.base import BATCH_USERS, Cold, Recommender, rating_predictor, recommend_blocks, scorable
+from recsys_ae.models.base import BATCH_USERS, Recommender, rating_predictor
+from recsys_ae.models.recommend import Cold, recommend_blocks, scorable
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,6 @@ import numpy as np
 from matplotlib.figure import Figure
 from pydantic import Field, model_validator
 
-from recsys_ae.core.checkpoint import weights_digest
 from recsys_ae.core.trainer import Callback
 from recsys_ae.data.images import Images, load_images
 from recsys_ae.declaration import Declared
@@ -22,10 +21,10 @@ from recsys_ae.experiment.task import Evaluation, FitOn, Models, Part, Task
 from recsys_ae.export.manifest import VectorManifest, versions
 from recsys_ae.export.vectors import export_vectors
 from recsys_ae.images import IMAGE_MODELS
-from recsys_ae.images.base import Floats, ImageModel, Labels, fitted_images
+from recsys_ae.images.base import Floats, ImageModel, Labels
 from recsys_ae.images.metrics import IMAGE_METRICS, EvaluationData
 from recsys_ae.images.stacked import StackedAutoencoder
-from recsys_ae.images.storage import build_image_model, load_image_model, save_image_model
+from recsys_ae.images.storage import build_image_model, image_model_digest, load_image_model, save_image_model
 from recsys_ae.reporting.results import DataFacts, Exported
 
 
@@ -80,15 +79,11 @@ class ImageData:
         return {"train": self.train, "valid": (self.valid, self.valid_labels), "test": test}
 
 
-def _weights_digest(model: ImageModel) -> str:
-    return weights_digest(dict(fitted_images(model).network.state_dict()))
-
-
 class ImageTask(Task[ImageFile, ImageData, ImageModel]):
     """Image autoencoders, fitted and evaluated on the parts of one set of images, whatever the seed."""
 
     file = ImageFile
-    models = Models(IMAGE_MODELS, build_image_model, save_image_model, load_image_model, _weights_digest)
+    models = Models(IMAGE_MODELS, build_image_model, save_image_model, load_image_model, image_model_digest)
 
     @classmethod
     def resolve(cls, keys: ImageFile, card: Any, where: str) -> ImageFile:
@@ -145,7 +140,7 @@ class ImageTask(Task[ImageFile, ImageData, ImageModel]):
             columns = {"image": np.arange(len(images.test))}
             columns |= {} if images.test_labels is None else {"class": images.test_labels}
             codes = model.encode(images.test)
-            digests = _weights_digest(model), self._facts.digests["test"]
+            digests = image_model_digest(model), self._facts.digests["test"]
             about = VectorManifest(IMAGE_MODELS.name_of(model), *digests, len(codes), versions(), what, codes.shape[1])
             export_vectors(columns, codes, folder, about)
         return Exported(what, folder.name, asdict(VectorManifest.read(folder)))

@@ -24,7 +24,8 @@ from recsys_ae.export.manifest import ListManifest
 from recsys_ae.images import IMAGE_MODELS
 from recsys_ae.interactions import Interactions, Split
 from recsys_ae.models import MODELS
-from recsys_ae.models.base import Cold, Recommender
+from recsys_ae.models.base import Recommender
+from recsys_ae.models.recommend import Cold
 from recsys_ae.models.storage import build_model, load_model, model_digest, save_model
 from recsys_ae.reporting.results import DataFacts, Exported
 from recsys_ae.splitting import SPLITS, random
@@ -53,7 +54,7 @@ class RatingFile(PipelineFile):
         split: protocol and parameters; unless it has a seed of its own, the split is drawn anew with each seed.
         positive_at: ratings of at least this become 1 before anything else, all others are dropped; None changes nothing.
         relevant_at: test ratings of at least this count as relevant.
-        cold: what users get whom a model cannot score, see `models.base.recommend`.
+        cold: what users get whom a model cannot score, see `models.recommend.recommend`.
     """
 
     split: dict[str, Any]
@@ -66,8 +67,7 @@ class RatingFile(PipelineFile):
 def _build(name: str, params: dict[str, Any], where: str) -> Recommender:
     if name in IMAGE_MODELS and name not in MODELS:
         raise ConfigError(f"{name!r} is a model of images, but the dataset holds ratings")
-    model: Recommender = build_model(name, params, where)
-    return model
+    return build_model(name, params, where)
 
 
 class RatingTask(Task[RatingFile, Split, Recommender]):

@@ -24,7 +24,8 @@ from recsys_ae.export.manifest import MANIFEST, ListManifest, versions
 from recsys_ae.files import whole_file
 from recsys_ae.interactions import Interactions, Rows
 from recsys_ae.models import MODELS
-from recsys_ae.models.base import BATCH_USERS, Cold, Recommender, allowed_items, check_scorable, recommend_blocks, scorable
+from recsys_ae.models.base import BATCH_USERS, Recommender
+from recsys_ae.models.recommend import Cold, allowed_items, check_scorable, recommend_blocks, scorable
 from recsys_ae.models.storage import model_digest
 
 PART_USERS = 65_536
@@ -82,7 +83,7 @@ def export_recommendations(
     in the order asked for; and `manifest.json`. It appears when everything is written; until then the parts are in
     `<folder>.partial`, from which the same call continues after an interruption.
 
-    Args: see `models.base.recommend`.
+    Args: see `models.recommend.recommend`.
 
     Raises:
         ColdUserError: there is a cold user, and `cold` is `error`.

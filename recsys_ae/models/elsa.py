@@ -13,8 +13,9 @@ from torch.nn import functional
 from recsys_ae.core.corruption import Masking
 from recsys_ae.core.losses import LossSum
 from recsys_ae.core.sparse import SparseRows, one_hot, sparse_linear
+from recsys_ae.fitted import Fitted
 from recsys_ae.interactions import Interactions, Rows
-from recsys_ae.models.base import Fitted, Floats
+from recsys_ae.models.base import Floats
 from recsys_ae.models.neural import NeuralRanker
 from recsys_ae.models.training import column_counts
 
@@ -164,7 +165,7 @@ class ELSA(NeuralRanker[Network]):
         weight[zero] = drawn[zero]
         known = torch.from_numpy(np.bincount(train.matrix.indices, minlength=train.n_items) > 0)
         if before is not None:
-            known |= torch.from_numpy(before.items.find(train.items.values) >= 0) & ~zero
+            known |= torch.from_numpy(before.ids["items"].find(train.items.values) >= 0) & ~zero
         weight[~known] = 0
         return network
 

@@ -1,8 +1,7 @@
 import numpy as np
 import torch
 from builders import random_interactions
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from recsys_ae.core.sparse import SparseRows, sampled_linear, sparse_linear
 

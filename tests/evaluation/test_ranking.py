@@ -1,8 +1,7 @@
 import numpy as np
 import pytest
 import pytrec_eval
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from sklearn.metrics import ndcg_score
 
 from recsys_ae.evaluation.metrics import RANKING_METRICS

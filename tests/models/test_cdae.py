@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import torch
 from builders import random_interactions
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from torch.nn import functional
 
 from recsys_ae import build_model
@@ -85,6 +84,6 @@ def test_the_node_of_a_new_user_follows_from_the_history():
 def test_users_are_known_by_their_ids():
     data = random_interactions()
     model = build_model("cdae", {"hidden": 4, "epochs": 3}).fit(data)
-    assert model.fitted.users == data.users
+    assert model.fitted.ids.get("users") == data.users
     order = np.array([7, 3])
     np.testing.assert_allclose(model.scores(data, order)[0], model.scores(data, np.array([7]))[0], rtol=1e-4, atol=1e-5)
