@@ -34,13 +34,12 @@ datasets_app = typer.Typer(help="List, show or fetch datasets.", rich_markup_mod
 app.add_typer(datasets_app, name="datasets", invoke_without_command=True)
 
 CardOption = Annotated[
-    str | None,
-    typer.Option(help="Dataset card, or a pipeline with one inside, that says what the columns of the file are."),
+    str | None, typer.Option(help="Dataset card, or pipeline with one inside, that describes the columns of the file.")
 ]
 
 
 class Cold(StrEnum):
-    """The policies of `models.base.recommend`, which is not loaded for --help."""
+    """The policies of `models.recommend.recommend`, which is not loaded for --help."""
 
     error = "error"
     popular = "popular"
@@ -55,7 +54,7 @@ TrackingUri = Annotated[
 
 @app.callback()
 def common(debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False) -> None:
-    """Declares --debug, which `main` has taken out of the arguments, so that --help shows it."""
+    """Makes --help show --debug, which `main` takes out of the arguments itself."""
 
 
 @app.command()
@@ -68,13 +67,11 @@ def run(
     tracking_uri: TrackingUri = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the interrupted run in --output.")] = False,
 ) -> None:
-    """Fit and compare the models of a pipeline and track them; export the best recommender's lists, draw what images become."""
+    """Fit, compare and track the models of a pipeline; export what the best one recommends."""
     if resume and output is None:
         raise ConfigError("--resume needs the --output of the run to continue")
-    from recsys_ae.experiment.image_run import run_image_pipeline
-    from recsys_ae.experiment.image_spec import ImagePipeline
-    from recsys_ae.experiment.read import read_pipeline
-    from recsys_ae.experiment.run import run_pipeline
+    from recsys_ae.experiment.pipeline_file import read_pipeline
+    from recsys_ae.experiment.runner import run_pipeline
     from recsys_ae.reporting.report import results_table, summary_header, summary_lines
     from recsys_ae.tracking import make_tracker
 
@@ -83,10 +80,7 @@ def run(
     folder = output or Path("runs") / f"{declared.name}-{datetime.now():%Y%m%d-%H%M%S}"
     tracker = make_tracker(tracking_uri, declared.experiment)
     try:
-        if isinstance(declared, ImagePipeline):
-            report = run_image_pipeline(declared, folder, tracker, _console(stderr=True), resume=resume)
-        else:
-            report = run_pipeline(declared, folder, tracker, _console(stderr=True), resume=resume)
+        report = run_pipeline(declared, folder, tracker, _console(stderr=True), resume=resume)
     except (KeyboardInterrupt, Terminated):
         print(f"recsys-ae: to continue, repeat the command with --output {folder} --resume", file=sys.stderr)
         raise
@@ -113,15 +107,13 @@ def evaluate(
     output: Annotated[Path | None, typer.Option(help="Also write the metrics to this JSON file.")] = None,
 ) -> None:
     """Evaluate exported recommendations against what users did afterwards."""
-    import json
-
     from recsys_ae.data.tables import guess_table, read_table
     from recsys_ae.evaluation.evaluator import evaluate_recommendations
     from recsys_ae.evaluation.metrics import DEFAULT_RANKING
-    from recsys_ae.experiment.spec import table_of
+    from recsys_ae.experiment.pipeline_file import table_of
     from recsys_ae.export.local import read_recommendations
-    from recsys_ae.files import whole_file
     from recsys_ae.reporting.report import metrics_table
+    from recsys_ae.reporting.results import write_json
 
     # `--metrics a b c`, `--metrics a,b,c` and `--metrics a --metrics b` all mean the same
     wanted = [name for text in [*(metrics or []), *context.args] for name in text.split(",") if name] if metrics else []
@@ -139,8 +131,7 @@ def evaluate(
     counts = report.counts
     console.print(f"{counts['users_evaluated']} users evaluated, {counts['users_skipped']} without anything relevant skipped")
     if output is not None:
-        with whole_file(output) as draft:
-            draft.write_text(json.dumps({"metrics": report.metrics, "counts": counts}, indent=2) + "\n", encoding="utf-8")
+        write_json({"metrics": report.metrics, "counts": counts}, output)
 
 
 @app.command()
@@ -153,14 +144,14 @@ def export(
     skip_unknown: Annotated[
         bool, typer.Option("--skip-unknown", help="Leave out interactions with items the model does not know.")
     ] = False,
-    cold: Annotated[Cold, typer.Option(help="What users get of whom the model has nothing to go by.")] = Cold.popular,
+    cold: Annotated[Cold, typer.Option(help="What users get whom the model cannot score.")] = Cold.popular,
     card: CardOption = None,
     tracking_uri: TrackingUri = None,
 ) -> None:
     """Write top-k lists for all users of a history."""
     from recsys_ae.data.ratings import read_history
     from recsys_ae.data.tables import guess_table
-    from recsys_ae.experiment.spec import table_of
+    from recsys_ae.experiment.pipeline_file import table_of
     from recsys_ae.export.local import export_recommendations
     from recsys_ae.models.base import fitted_state, items_of, scale_of
     from recsys_ae.models.storage import load_model
@@ -235,6 +226,33 @@ def fetch(name: Annotated[str, typer.Argument(help="A shipped dataset or a card 
 @app.command()
 def models(name: Annotated[str | None, typer.Argument(help="Show one model's parameters.")] = None) -> None:
     """List the models, or show one's parameters and defaults."""
+    from recsys_ae.images import IMAGE_MODELS
+    from recsys_ae.models import MODELS
+
+    if name is not None:
+        _show_model(name)
+        return
+    from rich.table import Table
+
+    for kind in (MODELS, IMAGE_MODELS):
+        table = Table(kind.kind, "what it does")
+        for known, place in kind.places.items():
+            table.add_row(known, _first_line(place))
+        _console().print(table)
+
+
+def _first_line(place: str) -> str:
+    """The first line of a class's docstring, read from its source: importing every model would take seconds."""
+    import ast
+
+    module, name = place.split(":")
+    source = Path(__file__).parent.parent.joinpath(*module.split(".")).with_suffix(".py").read_text(encoding="utf-8")
+    classes = [node for node in ast.parse(source).body if isinstance(node, ast.ClassDef) and node.name == name]
+    return (ast.get_docstring(classes[0]) or "").split("\n")[0] if classes else ""
+
+
+def _show_model(name: str) -> None:
+    """A model's parameters, their defaults and their allowed values."""
     from rich.table import Table
 
     from recsys_ae.core.autoencoder import ACTIVATIONS, INITIALISERS
@@ -243,17 +261,8 @@ def models(name: Annotated[str | None, typer.Argument(help="Show one model's par
     from recsys_ae.declaration import allowed_values, parameters
     from recsys_ae.images import IMAGE_MODELS
     from recsys_ae.images.storage import build_image_model
-    from recsys_ae.models import MODELS
     from recsys_ae.models.storage import build_model
 
-    console = _console()
-    if name is None:
-        for kind in (MODELS, IMAGE_MODELS):
-            table = Table(kind.kind, "what it does")
-            for known in kind:
-                table.add_row(known, (kind.get(known).__doc__ or "").split("\n")[0])
-            console.print(table)
-        return
     model = build_image_model(name) if name in IMAGE_MODELS else build_model(name)
     words = {"activation": ACTIVATIONS, "optimiser": OPTIMISERS, "initial": INITIALISERS}
     table = Table("parameter", "default", "may be")
@@ -261,8 +270,9 @@ def models(name: Annotated[str | None, typer.Argument(help="Show one model's par
     for key, value in parameters(model).items():
         known = next((", ".join(names) for word, names in words.items() if key.endswith(word)), allowed[key])
         table.add_row(key, str(value), known)
+    console = _console()
     console.print(type(model).__doc__ or "", markup=False)
-    for inherited in [*type(model).__mro__[1:], TrainConfig]:  # where the parameters are explained that it shares with others
+    for inherited in [*type(model).__mro__[1:], TrainConfig]:  # shared parameters are explained where they are declared
         about = inspect.cleandoc(inherited.__doc__ or "") if inherited.__module__.startswith("recsys_ae") else ""
         if "Attributes:" in about and (inherited is not TrainConfig or "epochs" in allowed):
             console.print(f"{inherited.__name__}: {about[about.index('Attributes:') :]}\n", markup=False)
@@ -316,7 +326,7 @@ def _console(stderr: bool = False) -> Any:
     from rich.console import Console
 
     stream = sys.stderr if stderr else sys.stdout
-    width = None if stream.isatty() else 160  # a table in a file or pipe is not cut to 80 columns
+    width = None if stream.isatty() else 160  # do not cut tables in files and pipes to 80 columns
     return Console(stderr=stderr, width=width, highlight=False)
 
 

@@ -70,12 +70,15 @@ def test_run_leaves_everything_and_prints_the_table(call, folder):
     assert report["models"]["popularity"]["metrics"]["rmse"] is None
     assert report["models"]["autorec"]["params"]["hidden"] == [10]
     assert report["models"]["autorec"]["fit_seconds"] > 0
-    assert 0 < report["dataset"]["noise_floor"] < report["models"]["mf"]["metrics"]["rmse"]
+    assert 0 < report["data"]["0"]["noise_floor"] < report["models"]["mf"]["metrics"]["rmse"]
     table = pd.read_csv(folder / "out/report.csv", index_col="model")
     assert table.loc["mf", "rmse"] == report["models"]["mf"]["metrics"]["rmse"]
     assert yaml.safe_load((folder / "out/pipeline.yaml").read_text())["models"][0]["epochs"] == 8
     assert sorted(path.name for path in (folder / "out").iterdir() if not path.name.startswith(".")) == [
+        "figures",
+        "final",
         "models",
+        "per-user",
         "pipeline.yaml",
         "recommendations",
         "report.csv",
@@ -84,11 +87,16 @@ def test_run_leaves_everything_and_prints_the_table(call, folder):
     assert not (folder / "mlflow.db").exists()
 
 
+def split_of(pipeline: str, seed: int = 0):
+    from recsys_ae.experiment.pipeline_file import read_pipeline
+    from recsys_ae.experiment.ratings import RatingTask
+
+    return RatingTask(read_pipeline(pipeline)).data(seed)
+
+
 def test_several_seeds_and_refitting(call, folder):
     from recsys_ae import build_model, load_model
     from recsys_ae.declaration import parameters
-    from recsys_ae.experiment.read import read_pipeline
-    from recsys_ae.experiment.steps import load_data
     from recsys_ae.models.storage import model_digest
 
     code, out, _ = run(call, "--set", "seed=[0, 4]", "--set", "refit=true", "--set", "models.autorec.patience=2")
@@ -96,7 +104,7 @@ def test_several_seeds_and_refitting(call, folder):
     assert "means over the seeds 0, 4" in out
     assert "select s" in out
     report = json.loads(Path("out/report.json").read_text())
-    digests = report["split"]["digests"]
+    digests = {seed: facts["digest"] for seed, facts in report["data"].items()}
     assert set(digests) == {"0", "4"}
     assert digests["0"] != digests["4"]
     model = report["models"]["autorec"]
@@ -104,8 +112,8 @@ def test_several_seeds_and_refitting(call, folder):
     assert model["metrics"]["rmse"] == pytest.approx(sum(values) / 2)
     assert model["deviations"]["rmse"] == pytest.approx(abs(values[0] - values[1]) / 2**0.5)
     kept = load_model("out/models/autorec-seed-4")
-    assert kept.epochs == model["runs"]["4"]["best_epoch"]
-    split = load_data(read_pipeline("out/pipeline.yaml"), seed=4).split
+    assert kept.epochs == model["runs"]["4"]["select"]["best_epoch"]
+    split = split_of("out/pipeline.yaml", seed=4)
     refitted = build_model("autorec", {**parameters(kept)}).fit(split.train.union(split.valid), seed=4)
     assert model_digest(refitted) == model_digest(kept)
     table = pd.read_csv("out/report.csv", index_col="model")
@@ -115,7 +123,7 @@ def test_several_seeds_and_refitting(call, folder):
     assert call("run", "out/pipeline.yaml", "--output", "alone", "--tracking-uri", "none", "--set", "seed=4")[0] == 0
     alone = json.loads(Path("alone/report.json").read_text())
     assert alone["models"]["autorec"]["metrics"] == model["runs"]["4"]["metrics"]
-    assert alone["split"]["digests"]["4"] == digests["4"]
+    assert alone["data"]["4"]["digest"] == digests["4"]
 
 
 def test_searched_parameters_are_those_that_are_best_on_the_validation_part(call, folder):
@@ -170,7 +178,7 @@ def test_cold_users_by_policy(call, folder):
 
 def test_ratings_as_clicks(call, folder):
     assert run(call, "--set", "positive_at=3.5", "--set", "metrics=[ndcg@5]")[0] == 0
-    ratings = json.loads((folder / "out/report.json").read_text())["split"]["sizes"]
+    ratings = json.loads((folder / "out/report.json").read_text())["data"]["0"]["sizes"]
     assert 100 < sum(ratings.values()) < 1400
     code, _, err = call("run", "mine.yaml", "--set", "positive_at=6", "--output", "none", "--tracking-uri", "none")
     assert code == 1
@@ -178,15 +186,13 @@ def test_ratings_as_clicks(call, folder):
     assert not Path("none").exists()
 
 
-def test_evaluating_the_exported_lists_gives_the_metrics_of_the_run(call, folder):
-    from recsys_ae.experiment.read import read_pipeline
-    from recsys_ae.experiment.steps import load_data
-
+def test_evaluating_exported_lists_of_the_model_that_was_tested_gives_the_metrics_of_the_run(call, folder):
     run(call)
-    load_data(read_pipeline("mine.yaml"), seed=0).split.test.to_frame().to_csv("truth.csv", index=False)
-    code, out, _ = call(
-        "evaluate", "out/recommendations", "--truth", "truth.csv", "--metrics", "ndcg@5", "recall@10", "--output", "e.json"
-    )
+    split, best = split_of("mine.yaml"), json.loads(Path("out/report.json").read_text())["best"]["model"]
+    split.test.to_frame().to_csv("truth.csv", index=False)
+    split.history("test").to_frame().to_csv("history.csv", index=False)
+    assert call("export", f"out/models/{best}", "--history", "history.csv", "--k", 10, "--output", "lists")[0] == 0
+    code, out, _ = call("evaluate", "lists", "--truth", "truth.csv", "--metrics", "ndcg@5", "recall@10", "--output", "e.json")
     assert code == 0
     assert "users evaluated" in out
     report = json.loads(Path("out/report.json").read_text())
@@ -255,6 +261,7 @@ def test_a_folder_with_something_else_is_left_alone(call, folder):
         ({"seed": [3, 1], "refit": True}, "autorec-seed-3+refit"),
         ({"seed": [3, 1]}, "autorec-seed-1"),
         ({"search": {"trials": 3}}, "autorec-trial-2"),
+        ({"export": {"k": 10, "model": "autorec"}}, "autorec+final"),
     ],
 )
 def test_killed_run_resumes_to_the_same_result(folder, more, killed_in):
@@ -281,6 +288,8 @@ def test_killed_run_resumes_to_the_same_result(folder, more, killed_in):
     assert resumed.returncode == 0, resumed.stderr
     assert f"{killed_in.removesuffix('+refit').removesuffix('-trial-2')}: continuing after epoch" in resumed.stderr
     assert metrics(folder / "killed/report.json") == metrics(folder / "whole/report.json")
+    for file in ("final/arrays.safetensors", "recommendations/part-00000.parquet"):
+        assert (folder / "killed" / file).read_bytes() == (folder / "whole" / file).read_bytes()
 
 
 def test_a_failing_model_loses_no_finished_one(call, folder, monkeypatch):
@@ -308,15 +317,22 @@ def test_everything_is_tracked(call, folder):
     client = MlflowClient(tracking_uri=f"sqlite:///{folder}/mlflow.db")
     experiment = client.get_experiment_by_name("mine")
     runs = {found.info.run_name: found for found in client.search_runs([experiment.experiment_id])}
-    assert set(runs) == {"mine", "autorec", "mf", "popularity"}
-    parent, child = runs["mine"], runs["autorec"]
+    best = json.loads(Path("out/report.json").read_text())["best"]["model"]
+    assert set(runs) == {"mine", "autorec", "mf", "popularity", f"{best}+final"}
+    parent, child, final = runs["mine"], runs["autorec"], runs[f"{best}+final"]
+    assert final.data.params["fitted_on"] == "everything"
+    assert final.data.tags["mlflow.parentRunId"] == parent.info.run_id
+    assert not {"ndcg_at_5", "rmse"} & set(final.data.metrics)
+    assert {one.path for one in client.list_artifacts(final.info.run_id)} == {"model"}
     assert {found.info.status for found in runs.values()} == {"FINISHED"}
     assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
     report = json.loads(Path("out/report.json").read_text())
     assert child.data.metrics["ndcg_at_5"] == report["models"]["autorec"]["metrics"]["ndcg@5"]
     assert len(client.get_metric_history(child.info.run_id, "train_loss")) == 8
     assert {one.tags[0].value for one in parent.inputs.dataset_inputs} == {"train", "valid", "test"}
+    assert {one.path for one in client.list_artifacts(child.info.run_id)} == {"figures", "model"}
     assert {one.path for one in client.list_artifacts(parent.info.run_id)} == {
+        "figures",
         "pipeline.yaml",
         "recommendations",
         "report.csv",

@@ -9,7 +9,7 @@ import pytest
 from recsys_ae.cli import app
 from recsys_ae.data.cards import shipped_cards
 from recsys_ae.data.locations import declared_folder
-from recsys_ae.experiment.read import read_pipeline
+from recsys_ae.experiment.pipeline_file import read_pipeline
 from recsys_ae.registry import Registry
 
 ROOT = Path(__file__).parent.parent

@@ -1,8 +1,8 @@
-"""What goes on while a model trains: lines or bars for the person, losses for the tracker."""
+"""Callbacks of training: progress for people, losses for the tracker, time and memory for the report."""
 
 import logging
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -11,16 +11,24 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from recsys_ae.core.trainer import Callback, Epoch, Training
+from recsys_ae.reporting.results import FitFacts
 from recsys_ae.tracking import TrackedRun
 
 SECONDS_BETWEEN_LINES = 10.0
 SECONDS_BETWEEN_FLUSHES = 2.0
+Curves = list[tuple[float, float | None]]  # training loss and validation value of each epoch
 
 logger = logging.getLogger(__name__)
 
 
 class ShowProgress(Callback):
-    """A bar on a terminal, a log line every ten seconds elsewhere. Use as a context manager."""
+    """A progress bar on a terminal, a log line every ten seconds elsewhere. Use as a context manager.
+
+    Attributes:
+        valid_name: what the validation values are.
+    """
+
+    valid_name = "validation"
 
     def __init__(self, label: str, console: Console) -> None:
         self._label = self._name = label
@@ -51,7 +59,7 @@ class ShowProgress(Callback):
         self._bar.update(self._task, total=training.config.epochs, completed=len(training.history))
 
     def on_epoch(self, training: Training[Any]) -> None:
-        text = describe(training.history[-1])
+        text = describe(training.history[-1], self.valid_name)
         self._bar.update(self._task, completed=len(training.history), description=f"{self._name} {text}")
         if self._bar.disable and perf_counter() >= self._next:
             self._next = perf_counter() + SECONDS_BETWEEN_LINES
@@ -59,51 +67,58 @@ class ShowProgress(Callback):
 
 
 class LogLosses(Callback):
-    """Sends the losses of every epoch to a run, several epochs in one call. `flush` at the end.
+    """Keeps the losses of every epoch, and sends them to a run, several epochs in one call. `flush` at the end.
 
     Args:
-        valid_name: what the validation values are called; the names of a stage begin with its name.
+        valid_name: what the validation values are; the run has them as `<valid_name>_by_epoch`, because a metric of the
+            finished model may be called `<valid_name>`.
+        prefix: of all names; the name of a stage follows it.
+
+    Attributes:
+        curves: the losses of finished trainings, by stage.
     """
 
-    def __init__(self, run: TrackedRun, valid_name: str = "valid_rmse_by_epoch") -> None:
-        self._run, self._valid_name = run, valid_name
+    def __init__(self, run: TrackedRun, valid_name: str, prefix: str = "") -> None:
+        self._run, self._valid_name, self._prefix = run, valid_name, prefix
         self._waiting: list[Epoch] = []
-        self._next, self._prefix = 0.0, ""
+        self._next, self._stage = 0.0, ""
+        self.curves: dict[str, Curves] = {}
 
     def on_start(self, training: Training[Any]) -> None:
         self.flush()
         self._waiting = list(training.history)
-        self._prefix = f"{training.stage}_" if training.stage else ""
+        self._stage = self._prefix + (f"{training.stage}_" if training.stage else "")
 
     def on_epoch(self, training: Training[Any]) -> None:
         self._waiting.append(training.history[-1])
         if perf_counter() >= self._next:
             self.flush()
 
+    def on_end(self, training: Training[Any]) -> None:
+        self.curves[training.stage] = [(epoch.loss, epoch.valid) for epoch in training.history]
+
     def flush(self) -> None:
         if self._waiting:
-            self._run.history(f"{self._prefix}train_loss", {epoch.number: epoch.loss for epoch in self._waiting})
+            self._run.history(f"{self._stage}train_loss", {epoch.number: epoch.loss for epoch in self._waiting})
             validated = {epoch.number: epoch.valid for epoch in self._waiting if epoch.valid is not None}
-            self._run.history(self._prefix + self._valid_name, validated)
+            self._run.history(f"{self._stage}{self._valid_name}_by_epoch", validated)
         self._waiting = []
         self._next = perf_counter() + SECONDS_BETWEEN_FLUSHES
 
 
 @dataclass
 class Stopwatch(Callback):
-    """What fitting took and which epoch was best; a context manager that adds up what happens within.
+    """Time, memory and epochs of a fit; a context manager that measures what happens within.
 
     Attributes:
-        seconds: of the blocks measured; of a training that an earlier process began, at least those of its epochs.
-        select_seconds: of the fit before, if there was one.
-        peak_memory_mb: the highest resident memory of this process meanwhile, in units of 10^6 bytes; None where the system
-            does not tell (it does on Linux).
+        seconds: wall time of the block; if an earlier process began the training, at least that of all its epochs.
+        peak_memory_mb: the highest resident memory of this process within the block, in units of 10^6 bytes; None where the
+            system does not tell (it does on Linux).
         epochs, best_epoch: of the first training, the best by its validation values (the last if there are none); None if
             nothing was trained by epochs.
     """
 
     seconds: float = 0.0
-    select_seconds: float | None = None
     peak_memory_mb: float | None = None
     epochs: int | None = None
     best_epoch: int | None = None
@@ -111,23 +126,17 @@ class Stopwatch(Callback):
     _started: float = field(default=0.0, init=False)
     _measures_memory: bool = field(default=False, init=False)
 
-    def facts(self) -> dict[str, Any]:
-        """What it takes to make it again."""
-        return {name: getattr(self, name) for name in ("seconds", "peak_memory_mb", "epochs", "best_epoch")}
-
-    def next(self) -> "Stopwatch":
-        """One for fitting again after this one's fit has found the best epoch."""
-        return replace(self, seconds=0.0, select_seconds=self.seconds)
+    def facts(self) -> FitFacts:
+        return FitFacts(self.seconds, self.peak_memory_mb, self.epochs, self.best_epoch)
 
     def __enter__(self) -> "Stopwatch":
         self._measures_memory = reset_peak_memory()
-        self._started, self._of_epochs = perf_counter(), 0.0
+        self._started = perf_counter()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.seconds += max(perf_counter() - self._started, self._of_epochs)
-        peak = peak_memory_mb() if self._measures_memory else None
-        self.peak_memory_mb = None if peak is None else max(peak, self.peak_memory_mb or 0.0)
+        self.seconds = max(perf_counter() - self._started, self._of_epochs)
+        self.peak_memory_mb = peak_memory_mb() if self._measures_memory else None
 
     def on_end(self, training: Training[Any]) -> None:
         self._of_epochs += sum(epoch.seconds for epoch in training.history)
@@ -137,7 +146,7 @@ class Stopwatch(Callback):
 
 
 def reset_peak_memory() -> bool:
-    """From here on, `peak_memory_mb` is about what follows; whether the system can do that."""
+    """Start measuring `peak_memory_mb` afresh; returns whether the system can do that."""
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
         return True
@@ -145,14 +154,14 @@ def reset_peak_memory() -> bool:
 
 
 def peak_memory_mb() -> float | None:
-    """The highest resident memory of this process, None where the system does not tell."""
+    """The highest resident memory of this process in units of 10^6 bytes; None where the system does not tell."""
     with suppress(OSError):
         lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
         return next((int(line.split()[1]) * 1024 / 1e6 for line in lines if line.startswith("VmHWM")), None)
     return None
 
 
-def describe(epoch: Epoch) -> str:
-    """The losses of an epoch in words."""
-    valid = "" if epoch.valid is None else f", validation {epoch.valid:.4f}"
+def describe(epoch: Epoch, valid_name: str) -> str:
+    """The losses of an epoch, for a progress line."""
+    valid = "" if epoch.valid is None else f", {valid_name} {epoch.valid:.4f}"
     return f"loss {epoch.loss:.4f}{valid}"

@@ -1,9 +1,8 @@
-"""The pictures that a pipeline of images leaves of each model."""
+"""The figures of an image model."""
 
 from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -12,26 +11,17 @@ from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 
 from recsys_ae.data.images import Images
-from recsys_ae.files import whole_folder
-from recsys_ae.images.base import Floats, ImageModel, fitted_images
+from recsys_ae.images.base import Floats, ImageModel
 from recsys_ae.images.probes import filters, n_layers, strongest_inputs
 from recsys_ae.images.variational import VariationalImages
-from recsys_ae.reporting.figures import (
-    activation_sheet,
-    code_map,
-    filter_sheet,
-    image_grid,
-    loss_curves,
-    reconstruction_rows,
-    save_figure,
-)
+from recsys_ae.reporting.figures import activation_sheet, code_map, filter_sheet, image_grid, reconstruction_rows
 
 SHOWN, UNITS, MAPPED, SAMPLED, STEPS = 10, 8, 1000, 100, 12
-BEFORE_MAPPING = 50  # components to which wider codes are reduced, because the map takes long for wide ones
+BEFORE_MAPPING = 50  # wider codes are reduced to that many components first, because t-SNE is slow on them
 
 
-def draw_figures(model: ImageModel, images: Images, folder: Path) -> None:
-    """Fill `folder`, which appears whole or not at all, with pictures of what the model makes of test images."""
+def figures_of(model: ImageModel, images: Images) -> dict[str, Callable[[], Figure]]:
+    """What draws each figure of a fitted model, by name; what is shown are test images."""
     figures: dict[str, Callable[[], Figure]] = {
         "reconstructions": lambda: _reconstructions(model, images),
         "activations": lambda: _activations(model, images),
@@ -39,16 +29,11 @@ def draw_figures(model: ImageModel, images: Images, folder: Path) -> None:
     }
     for layer in range(1, n_layers(model) + 1):
         figures[f"filters-{layer}"] = partial(_filters, model, layer)
-    if histories := fitted_images(model).histories:
-        curves = {stage or "training": [(epoch.loss, epoch.valid) for epoch in epochs] for stage, epochs in histories.items()}
-        figures["losses"] = lambda: loss_curves(curves)
     if isinstance(model, VariationalImages):
         figures["samples"] = lambda: image_grid(_square(model.sample(SAMPLED), images))
         if len(images.test) > 1:
             figures["walks"] = lambda: _walks(model, images)
-    with whole_folder(folder) as draft:
-        for name, draw in figures.items():
-            save_figure(draw(), draft / f"{name}.png")
+    return figures
 
 
 def _filters(model: ImageModel, layer: int) -> Figure:
@@ -65,7 +50,7 @@ def _reconstructions(model: ImageModel, images: Images) -> Figure:
 
 
 def _activations(model: ImageModel, images: Images) -> Figure:
-    """The units that are shown are those whose activations differ most from image to image."""
+    """Of the units with the largest standard deviation over images."""
     seen = images.test[:MAPPED]
     codes = model.encode(seen)
     units = np.sort(np.argsort(-codes.std(axis=0), kind="stable")[:UNITS])
@@ -74,7 +59,7 @@ def _activations(model: ImageModel, images: Images) -> Figure:
 
 
 def _mapped(model: ImageModel, images: Images) -> tuple[Floats, NDArray[np.int64] | None]:
-    """Two numbers for each code, by t-SNE if it has more."""
+    """Codes in two dimensions, by t-SNE if they have more."""
     codes = model.encode(images.test[:MAPPED])
     if codes.shape[1] > BEFORE_MAPPING:
         codes = PCA(min(BEFORE_MAPPING, len(codes)), random_state=0).fit_transform(codes)

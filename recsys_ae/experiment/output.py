@@ -1,26 +1,28 @@
 """The output folder of a run: one run at a time, and enough inside it to continue after an interruption.
 
-While a run goes on, `.work` holds a checkpoint of the model in training, a result of each finished one, and the ids of the
-MLflow runs. `report.json` is written last: where it is, the run is complete.
+During a run, `.work` holds a checkpoint of the model in training, the result of each finished one, and the ids of the MLflow
+runs. `report.json` is written last: where it is, the run is complete.
 """
 
-import json
 import logging
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from filelock import FileLock, Timeout
 
 from recsys_ae.errors import ConfigError, DataError, OutputError, TrainingError
 from recsys_ae.files import whole_file
+from recsys_ae.reporting.results import read_json, write_json
 
 logger = logging.getLogger(__name__)
 
 REPORT, PIPELINE = "report.json", "pipeline.yaml"
+FOLDERS = ("models", "figures", "per-user", ".work")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -30,8 +32,17 @@ class OutputFolder:
     path: Path
 
     @property
-    def recommendations(self) -> Path:
-        return self.path / "recommendations"
+    def final(self) -> Path:
+        """The model to ship."""
+        return self.path / "final"
+
+    @property
+    def figures(self) -> Path:
+        return self.path / "figures"
+
+    def per_user(self, label: str) -> Path:
+        """The ranking metrics of each user."""
+        return self.path / "per-user" / f"{label}.parquet"
 
     def model(self, label: str) -> Path:
         return self.path / "models" / label
@@ -39,21 +50,33 @@ class OutputFolder:
     def checkpoint(self, label: str) -> Path:
         return self.path / ".work" / f"{label}.checkpoint"
 
-    def write_state(self, name: str, value: Any) -> None:
-        with whole_file(self.path / ".work" / f"{name}.json") as draft:
-            draft.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+    def remove_checkpoints(self, label: str) -> None:
+        for checkpoint in [path for name in (label, f"{label}+refit") for path in self.path.glob(f".work/{name}.checkpoint*")]:
+            checkpoint.unlink()
 
-    def read_state(self, name: str) -> Any:
-        """What was written under `name`, or None."""
-        path = self.path / ".work" / f"{name}.json"
-        try:
-            return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
-        except ValueError as error:
-            raise DataError(f"{path} is damaged: {error}") from None
+    def write_state(self, name: str, value: Any) -> None:
+        write_json(value, self._state(name))
+
+    def read_state(self, name: str, kind: type[T]) -> T | None:
+        """What was written under `name`, or None; `DataError` if it is not a `kind` or None."""
+        path = self._state(name)
+        return read_json(kind | None, path) if path.exists() else None  # type: ignore[arg-type]
+
+    def check_data(self, seed: int, digest: str) -> None:
+        """Raise `DataError` if the run was started with other data."""
+        if self.read_state(f"data-{seed}", str) not in (None, digest):
+            raise DataError(f"the data has changed since the run in {self.path} was started; run anew in another --output")
+        self.write_state(f"data-{seed}", digest)
+
+    def _state(self, name: str) -> Path:
+        return self.path / ".work" / f"{name}.json"
 
     def clean(self) -> None:
-        """Remove what only an unfinished run needs."""
+        """Remove what only an unfinished run needs, and folders that stayed empty."""
         shutil.rmtree(self.path / ".work", ignore_errors=True)
+        for name in FOLDERS:
+            with suppress(OSError):
+                (self.path / name).rmdir()
 
 
 @contextmanager
@@ -74,13 +97,13 @@ def open_output(path: Path, pipeline: str, *, resume: bool) -> Iterator[OutputFo
         with lock:
             check_output(path, pipeline, resume=resume)
             _remove_litter(path)
-            (path / ".work").mkdir(exist_ok=True)
-            (path / "models").mkdir(exist_ok=True)
+            for name in FOLDERS:
+                (path / name).mkdir(exist_ok=True)
             with whole_file(path / PIPELINE) as draft:
                 draft.write_text(pipeline, encoding="utf-8")
             yield OutputFolder(path)
     except (ConfigError, DataError, TrainingError):
-        if fresh and not any((path / "models").glob("*")):  # nothing is lost, and the corrected run finds its place free
+        if fresh and not any((path / "models").glob("*")):  # nothing is lost, and the corrected run can have the folder
             shutil.rmtree(path)
         raise
     except Timeout:
@@ -90,8 +113,8 @@ def open_output(path: Path, pipeline: str, *, resume: bool) -> Iterator[OutputFo
 
 
 def _remove_litter(path: Path) -> None:
-    """Remove drafts of an earlier process that did not live to do it."""
-    for draft in [draft for folder in (".", "models", "figures", ".work") for draft in path.glob(f"{folder}/.*.draft")]:
+    """Remove drafts that an earlier process left when it was killed."""
+    for draft in [draft for folder in (".", *FOLDERS) for draft in path.glob(f"{folder}/.*.draft")]:
         if draft.is_dir():
             shutil.rmtree(draft)
         else:

@@ -1,15 +1,14 @@
 """Top-N lists for all users as Parquet, streamed on one machine.
 
-Users are worked through in parts of fixed size. Each part is one file, which depends only on the model, the history and
-the options; an export that was interrupted goes on after the last complete part.
+Users are processed in parts of fixed size. Each part is one file, which depends on the model, the history and the options
+only; an interrupted export continues after the last complete part.
 """
 
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from hashlib import blake2b
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +19,10 @@ import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 from numpy.typing import ArrayLike, NDArray
 
-import recsys_ae
 from recsys_ae.errors import ConfigError, DataError, OutputError
-from recsys_ae.export.manifest import MANIFEST, Manifest
+from recsys_ae.export.manifest import MANIFEST, ListManifest, versions
 from recsys_ae.files import whole_file
-from recsys_ae.ids import IdMap, Rows
+from recsys_ae.ids import Rows
 from recsys_ae.interactions import Interactions
 from recsys_ae.models import MODELS
 from recsys_ae.models.base import BATCH_USERS, Recommender
@@ -37,7 +35,7 @@ PLAN = "plan.json"
 
 @dataclass(frozen=True)
 class _Job:
-    """One export: what every part of it has in common."""
+    """What all parts of an export have in common."""
 
     model: Recommender
     history: Interactions
@@ -47,16 +45,11 @@ class _Job:
     allowed: NDArray[np.bool_] | None
     cold: Cold
     batch_users: int
-    schema: pa.Schema = field(init=False)
 
-    def __post_init__(self) -> None:
-        columns = [
-            ("user_id", _id_type(self.history.users)),
-            ("rank", pa.int32()),
-            ("item_id", _id_type(self.history.items)),
-            ("score", pa.float32()),
-        ]
-        object.__setattr__(self, "schema", pa.schema(columns))
+    @property
+    def schema(self) -> pa.Schema:
+        users, items = (pa.int64() if ids.kind == "int" else pa.string() for ids in (self.history.users, self.history.items))
+        return pa.schema([("user_id", users), ("rank", pa.int32()), ("item_id", items), ("score", pa.float32())])
 
     def parts(self) -> Iterator[tuple[str, Rows]]:
         """Name and user rows of each part."""
@@ -64,17 +57,9 @@ class _Job:
             yield f"part-{number:05d}.parquet", self.rows[start : start + PART_USERS]
 
     def write_part(self, path: Path, rows: Rows) -> None:
-        """One part, whole or not at all."""
-        blocks = recommend_blocks(
-            self.model,
-            self.history,
-            rows,
-            self.k,
-            exclude_seen=self.exclude_seen,
-            allowed=self.allowed,
-            cold=self.cold,
-            batch_users=self.batch_users,
-        )
+        """Write one part, whole or not at all."""
+        options: dict[str, Any] = {"exclude_seen": self.exclude_seen, "allowed": self.allowed, "cold": self.cold}
+        blocks = recommend_blocks(self.model, self.history, rows, self.k, batch_users=self.batch_users, **options)
         with whole_file(path) as draft, pq.ParquetWriter(draft, self.schema, compression="zstd") as writer:
             for block in blocks:
                 writer.write_table(pa.Table.from_pandas(block.to_frame(), schema=self.schema, preserve_index=False))
@@ -92,26 +77,26 @@ def export_recommendations(
     exclude: ArrayLike | None = None,
     cold: Cold = "popular",
     batch_users: int = BATCH_USERS,
-) -> Manifest:
+) -> ListManifest:
     """Write the best `k` items of every user to `folder`, in bounded memory: one block of `batch_users` x items.
 
     The folder gets `part-*.parquet` with the columns user_id, rank (from 1), item_id, score, ids in their own type, users
     in the order asked for; and `manifest.json`. It appears when everything is written; until then the parts are in
     `<folder>.partial`, from which the same call continues after an interruption.
 
-    Args: see `models.base.recommend`.
+    Args: see `models.recommend.recommend`.
 
     Raises:
         ColdUserError: there is a cold user, and `cold` is `error`.
         OutputError: `folder` exists, another export is writing it, or the disk is full.
-        UnknownIdError: a user or item that is not in the history.
+        UnknownIdError: `users`, `candidates` or `exclude` has an id that is not in the history.
     """
     folder = Path(folder)
     if folder.exists():
         raise OutputError(f"{folder} is already there; choose another folder or remove it first")
     rows = np.arange(history.n_users) if users is None else history.users.rows(users)
     if len(np.unique(rows)) < len(rows):
-        raise ConfigError("a user is asked for twice; each user has one list")
+        raise ConfigError("users has an id twice; each user gets one list")
     allowed = allowed_items(history.items, candidates, exclude)
     job = _Job(model, history, rows, k, exclude_seen, allowed, cold, batch_users)
     if k < 1 or batch_users < 1:
@@ -137,18 +122,18 @@ def export_recommendations(
 
 
 def read_recommendations(path: Path | str) -> tuple[pd.DataFrame, int]:
-    """Recommendations in a folder with a manifest, or in a single Parquet or CSV file, and how long their lists are.
+    """Read lists from a folder with a manifest, or from a single Parquet or CSV file.
 
     Returns:
-        Columns user_id, rank, item_id (and others, if there are); k of the manifest, or the highest rank in the file.
+        The columns user_id, rank, item_id and any others; and the length of the lists: k of the manifest, or the highest rank.
 
     Raises:
-        DataError: nothing there, an incomplete export, missing columns, a file that cannot be read.
+        DataError: there is nothing, an export is incomplete, columns are missing, or a file cannot be read.
     """
     path = Path(path)
     try:
         if path.is_dir():
-            manifest = Manifest.read(path)
+            manifest = ListManifest.read(path)
             frame = pa.concat_tables([pq.read_table(path / name) for name in manifest.files]).to_pandas()
             length = manifest.k
         elif path.is_file():
@@ -166,9 +151,9 @@ def read_recommendations(path: Path | str) -> tuple[pd.DataFrame, int]:
     return frame, length or int(frame["rank"].max())
 
 
-def _fill(job: _Job, partial: Path, filters: dict[str, Any], cold_users: int) -> Manifest:
-    """Write the parts that are not there yet, then the manifest."""
-    manifest = Manifest(
+def _fill(job: _Job, partial: Path, filters: dict[str, Any], cold_users: int) -> ListManifest:
+    """Write the missing parts, then the manifest."""
+    manifest = ListManifest(
         model=MODELS.name_of(job.model),
         model_digest=model_digest(job.model),
         data_digest=job.history.digest,
@@ -181,7 +166,7 @@ def _fill(job: _Job, partial: Path, filters: dict[str, Any], cold_users: int) ->
         users_without_items=0,
         files=[name for name, _ in job.parts()],
         schema={name: str(job.schema.field(name).type) for name in job.schema.names},
-        versions={"recsys-ae": recsys_ae.__version__, **{name: version(name) for name in ("numpy", "pyarrow", "torch")}},
+        versions=versions(),
     )
     _start_or_continue(partial, manifest, job)
     written, served = 0, 0
@@ -195,11 +180,11 @@ def _fill(job: _Job, partial: Path, filters: dict[str, Any], cold_users: int) ->
     return done
 
 
-def _start_or_continue(partial: Path, manifest: Manifest, job: _Job) -> None:
-    """Leave the parts in `partial` if they belong to this very export, else remove them."""
+def _start_or_continue(partial: Path, manifest: ListManifest, job: _Job) -> None:
+    """Keep the parts in `partial` if they belong to this export, else remove them."""
     choice = blake2b(job.rows.tobytes(), digest_size=16)
     choice.update(b"" if job.allowed is None else job.allowed.tobytes())
-    for litter in partial.glob(".*.draft"):  # of a process that did not live to remove it
+    for litter in partial.glob(".*.draft"):  # left by a process that was killed
         litter.unlink()
     plan = json.dumps({**asdict(manifest), "users_and_items": choice.hexdigest()}, indent=2)
     path = partial / PLAN
@@ -219,7 +204,3 @@ def _filters(exclude_seen: bool, candidates: ArrayLike | None, exclude: ArrayLik
         "excluded": None if exclude is None else len(np.atleast_1d(exclude)),
         "cold": cold,
     }
-
-
-def _id_type(ids: IdMap) -> pa.DataType:
-    return pa.int64() if ids.kind == "int" else pa.string()

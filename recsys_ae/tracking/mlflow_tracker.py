@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # an experiment on private data does not phone home
-# MLflow's own patience with a server that does not answer is several minutes for each call
+# by default, MLflow waits several minutes in each call for a server that does not answer
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
 
@@ -22,20 +22,20 @@ from filelock import FileLock
 from mlflow.tracking import MlflowClient
 
 from recsys_ae.errors import DataError, Terminated
-from recsys_ae.tracking.tracker import DatasetFacts, TrackedRun
+from recsys_ae.tracking.tracker import DatasetFacts, TrackedRun, Tracker
 
-BATCH = 1000  # the most metrics MLflow takes in one call
-SQLITE = "sqlite:///"  # followed by a path, which starts with another slash if it is absolute
-GIVE_UP = 3  # failures in a row after which a store is left alone
+BATCH = 1000  # metrics MLflow accepts in one call
+SQLITE = "sqlite:///"  # followed by a path; absolute ones begin with a fourth slash
+GIVE_UP = 3  # failures in a row after which nothing more is sent
 
 logger = logging.getLogger(__name__)
 
 
-class MlflowTracker:
+class MlflowTracker(Tracker):
     """Records runs in one experiment of the store at `uri`.
 
-    What cannot be recorded is logged as a warning, once per kind of call, and training goes on; after three failures in a
-    row nothing more is sent, so that a dead server does not slow training down.
+    A failure to record is logged as a warning, once per kind of call, and the experiment continues; after three failures in a
+    row nothing more is sent, so that a dead server does not slow down training.
     """
 
     def __init__(self, uri: str, experiment: str) -> None:
@@ -67,7 +67,6 @@ class MlflowTracker:
         return self.uri if self.uri.startswith("http") else f"mlflow ui --backend-store-uri {self.uri}"
 
     def kill(self, run_id: str) -> None:
-        """Mark a run as killed that its process did not live to end."""
         client = self._client
         if client is not None:
             self._attempt("end an old run", lambda: client.set_terminated(run_id, "KILLED"))
@@ -76,7 +75,7 @@ class MlflowTracker:
         if self._client is None:
             raise RuntimeError("there is no connection")
         if path := _sqlite_path(self.uri):
-            path.open("ab").close()  # MLflow would try for minutes to open what cannot be opened
+            path.open("ab").close()  # MLflow would retry for minutes
         if found := self._client.get_experiment_by_name(name):
             return str(found.experiment_id)
         return str(self._client.create_experiment(name, artifact_location=_artifacts_beside(self.uri)))
@@ -96,7 +95,7 @@ class MlflowTracker:
             return None
         try:
             result = action()
-        except Exception as error:  # whatever goes wrong in a tracker, the experiment is worth more
+        except Exception as error:  # no failure of a tracker may end an experiment
             self._failures += 1
             if what not in self._warned:
                 self._warned.add(what)
@@ -107,7 +106,7 @@ class MlflowTracker:
         return result
 
 
-class MlflowRun:
+class MlflowRun(TrackedRun):
     """One MLflow run; `id` is None if it could not be started."""
 
     def __init__(self, tracker: MlflowTracker, run_id: str | None) -> None:
@@ -159,12 +158,12 @@ class MlflowRun:
 
 
 def download_model(uri: str, tracking_uri: str) -> Path:
-    """The local copy of a model's files that MLflow keeps under `uri`; `DataError` if there are none."""
+    """A local copy of the model that MLflow stores under `uri`; `DataError` if there is none."""
     from mlflow.artifacts import download_artifacts
 
     try:
         return Path(download_artifacts(artifact_uri=uri, tracking_uri=absolute_uri(tracking_uri)))
-    except Exception as error:  # MLflow raises whatever its stores raise
+    except Exception as error:  # whatever MLflow's stores raise
         raise DataError(f"cannot get {uri} from {tracking_uri}: {str(error).strip().splitlines()[0]}") from None
 
 
@@ -174,13 +173,13 @@ def metric_key(name: str) -> str:
 
 
 def absolute_uri(uri: str) -> str:
-    """`uri` with a relative SQLite file made absolute, so that it does not depend on the folder of a later call."""
+    """`uri` with an absolute path if it is that of a SQLite file, so that it is valid in any folder."""
     path = _sqlite_path(uri)
     return uri if path is None else SQLITE + str(path.absolute())
 
 
 def _first_in(uri: str) -> AbstractContextManager[object]:
-    """A lock beside a local SQLite store: two first runs at once would create its tables twice, and one would lose."""
+    """A lock beside a local SQLite store: two simultaneous first runs would both create its tables, and one would fail."""
     path = _sqlite_path(uri)
     return FileLock(f"{path}.lock") if path is not None and path.parent.is_dir() else nullcontext()
 
@@ -190,6 +189,6 @@ def _sqlite_path(uri: str) -> Path | None:
 
 
 def _artifacts_beside(uri: str) -> str | None:
-    """Where artifacts of a local SQLite store go: the folder `mlruns` beside it. A server decides for itself."""
+    """Where artifacts of a local SQLite store go: the folder `mlruns` beside it. A server decides on its own."""
     path = _sqlite_path(uri)
     return None if path is None else (path.parent / "mlruns").as_uri()

@@ -1,15 +1,15 @@
-"""What the experiments ask of a tracker, and the tracker that does nothing."""
+"""What experiments ask of a tracker; these base classes record nothing."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 
 @dataclass(frozen=True)
 class DatasetFacts:
-    """What a run says about one part of its data: its name, content hash, origin and role, numbers about it, and its kind."""
+    """One part of a run's data: its name, content hash, origin, role (such as "train"), sizes, and what it consists of."""
 
     name: str
     digest: str
@@ -19,10 +19,10 @@ class DatasetFacts:
     kind: str = "interactions"
 
 
-class TrackedRun(Protocol):
+class TrackedRun:
     """One run: a pipeline, or a model within it."""
 
-    id: str | None
+    id: str | None = None
 
     def params(self, values: Mapping[str, Any]) -> None: ...
     def metrics(self, values: Mapping[str, float | None]) -> None: ...
@@ -34,42 +34,22 @@ class TrackedRun(Protocol):
         """Store a file, or everything in a folder."""
 
 
-class Tracker(Protocol):
-    def run(self, name: str, *, parent: str | None = None, resume: str | None = None) -> AbstractContextManager[TrackedRun]:
+class Tracker:
+    """Records runs. This one does not (`--tracking-uri none`)."""
+
+    @contextmanager
+    def run(self, name: str, *, parent: str | None = None, resume: str | None = None) -> Iterator[TrackedRun]:
         """A run that ends with the block: finished, failed if the block raises, killed if it is interrupted.
 
         Args:
             parent: id of the run this one belongs to.
             resume: id of a run to continue instead of a new one.
         """
+        yield TrackedRun()
 
     def kill(self, run_id: str) -> None:
-        """Mark a run as killed that its process did not live to end."""
+        """Mark a run as killed whose process was killed before it could do so."""
 
     def hint(self) -> str | None:
-        """What to type to look at the results."""
-
-
-class NullRun:
-    """A run that records nothing."""
-
-    id: str | None = None
-
-    def params(self, values: Mapping[str, Any]) -> None: ...
-    def metrics(self, values: Mapping[str, float | None]) -> None: ...
-    def history(self, name: str, values: Mapping[int, float]) -> None: ...
-    def dataset(self, facts: DatasetFacts) -> None: ...
-    def artifact(self, path: Path, folder: str | None = None) -> None: ...
-
-
-class NullTracker:
-    """Tracks nothing (`--tracking-uri none`)."""
-
-    @contextmanager
-    def run(self, name: str, *, parent: str | None = None, resume: str | None = None) -> Iterator[TrackedRun]:
-        yield NullRun()
-
-    def kill(self, run_id: str) -> None: ...
-
-    def hint(self) -> str | None:
+        """The command that shows the results."""
         return None

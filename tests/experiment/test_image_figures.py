@@ -6,22 +6,21 @@ import torch
 from image_builders import SIDE, digits, generator, make, some, with_network
 
 from recsys_ae.core.autoencoder import Autoencoder
-from recsys_ae.experiment.image_figures import draw_figures
+from recsys_ae.experiment.image_figures import figures_of
 from recsys_ae.images.dense import DenseAutoencoder
 
 
-def test_codes_that_are_all_the_same(tmp_path):
+def test_codes_that_are_all_the_same():
     """As of units that are dead; t-SNE ends the process on them."""
     network = Autoencoder(64, [4], activation="relu", generator=generator())
     with torch.no_grad():
         network.encoder_biases[0].fill_(-1000)
-    draw_figures(with_network(DenseAutoencoder(hidden=(4,)), network, SIDE), digits(), tmp_path / "figures")
-    assert (tmp_path / "figures" / "codes.png").exists()
+    figures = figures_of(with_network(DenseAutoencoder(hidden=(4,)), network, SIDE), digits())
+    assert figures["codes"]().axes[0].collections
 
 
-def test_between_one_image_there_is_no_walk(tmp_path):
+def test_between_one_image_there_is_no_walk():
     images = replace(digits(), test=digits().test[:1], test_labels=digits().test_labels[:1])
-    draw_figures(make("variational").fit(some()), images, tmp_path / "figures")
-    names = {path.stem for path in (tmp_path / "figures").iterdir()}
+    names = set(figures_of(make("variational").fit(some()), images))
     assert "walks" not in names
     assert "samples" in names

@@ -14,7 +14,7 @@ from filelock import FileLock
 from recsys_ae import build_model, export_recommendations, read_recommendations, recommend
 from recsys_ae.errors import ColdUserError, DataError, OutputError, UnknownIdError
 from recsys_ae.export import local
-from recsys_ae.export.manifest import Manifest
+from recsys_ae.export.manifest import ListManifest
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def test_cold_users_are_counted_and_get_what_is_declared(model, tmp_path):
 def test_manifest_says_what_was_made_from_what(model, tmp_path):
     data = planted()
     manifest = export_recommendations(model, data, tmp_path / "out", 7, exclude=[100, 101])
-    assert manifest == Manifest.read(tmp_path / "out")
+    assert manifest == ListManifest.read(tmp_path / "out")
     assert manifest.data_digest == data.digest
     assert manifest.filters == {"exclude_seen": True, "candidates": None, "excluded": 2, "cold": "popular"}
     assert manifest.cold_users == 0

@@ -14,10 +14,12 @@ from recsys_ae.reporting.figures import (
     filter_sheet,
     image_grid,
     loss_curves,
+    metrics_chart,
     reconstruction_rows,
     save_figure,
     tiled,
 )
+from recsys_ae.reporting.results import ModelSummary, RunReport
 
 
 def pictures(n: int, channels: int = 1) -> np.ndarray:
@@ -103,9 +105,37 @@ def test_losses_have_a_panel_for_each_stage():
     figure = loss_curves({"layer-1": [(3.0, None), (2.0, None)], "tuning": [(5.0, 6.0), (4.0, None), (3.0, 7.0)]})
     assert [axes.get_title() for axes in figure.axes] == ["layer-1", "tuning"]
     lines = [{line.get_label(): line.get_xydata() for line in axes.lines} for axes in figure.axes]
-    assert [list(one) for one in lines] == [["training"], ["training", "validation"]]
-    np.testing.assert_array_equal(lines[0]["training"], [(1, 3), (2, 2)])
-    np.testing.assert_array_equal(lines[1]["validation"], [(1, 6), (2, np.nan), (3, 7)])
+    assert [list(one) for one in lines] == [["training loss"], ["training loss", "valid loss"]]
+    np.testing.assert_array_equal(lines[0]["training loss"], [(1, 3), (2, 2)])
+    np.testing.assert_array_equal(lines[1]["valid loss"], [(1, 6), (2, np.nan), (3, 7)])
+
+
+def test_validation_values_that_are_no_loss_have_an_axis_of_their_own():
+    figure = loss_curves({"": [(3.0, 0.5), (2.0, 0.25)]}, "valid_rmse")
+    losses, errors = figure.axes
+    np.testing.assert_array_equal(losses.lines[0].get_xydata(), [(1, 3), (2, 2)])
+    np.testing.assert_array_equal(errors.lines[0].get_xydata(), [(1, 0.5), (2, 0.25)])
+    assert [text.get_text() for text in losses.get_legend().get_texts()] == ["training loss", "valid rmse"]
+
+
+def summary(metrics: dict, deviations: dict | None = None) -> ModelSummary:
+    return ModelSummary("bias", {}, metrics, deviations, None, None, 1.0, None, {})
+
+
+def test_metrics_have_a_panel_each_with_a_point_for_each_model():
+    models = {
+        "wide": summary({"rmse": 0.9, "ndcg@5": 0.5}, {"rmse": 0.1, "ndcg@5": "identical"}),
+        "narrow": summary({"rmse": None, "ndcg@5": 0.25}, {"rmse": None, "ndcg@5": 0.05}),
+    }
+    report = RunReport("p", "d", {}, ["rmse", "ndcg@5"], ["rmse"], [0, 1], {}, models, None, [], None, None, {})
+    errors, gains = metrics_chart(report).axes
+    assert (errors.get_title(), gains.get_title()) == ("rmse (lower is better)", "ndcg@5 (higher is better)")
+    assert [text.get_text() for text in errors.get_yticklabels()] == ["wide", "narrow"]
+    assert [tuple(bar[0].get_xydata()[0]) for bar in errors.containers] == [(0.9, 0)]
+    assert [tuple(bar[0].get_xydata()[0]) for bar in gains.containers] == [(0.5, 0), (0.25, 1)]
+    (spread,) = errors.containers[0][2]
+    np.testing.assert_allclose(spread.get_segments()[0], [(0.8, 0), (1.0, 0)])
+    assert [bool(bar[2]) for bar in gains.containers] == [False, True]
 
 
 def test_points_have_the_colour_of_their_class():

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -20,13 +21,16 @@ from rich.console import Console
 from recsys_ae import cli
 from recsys_ae.errors import ConfigError, DataError
 from recsys_ae.evaluation.significance import paired_t_test
-from recsys_ae.experiment.image_run import load_parts, run_image_pipeline
-from recsys_ae.experiment.read import read_pipeline
+from recsys_ae.experiment.images import ImageTask
+from recsys_ae.experiment.pipeline_file import read_pipeline
+from recsys_ae.experiment.runner import run_pipeline
+from recsys_ae.images import dense
 from recsys_ae.images.dense import DenseAutoencoder
 from recsys_ae.images.metrics import EvaluationData, error_rate, mse
 from recsys_ae.images.storage import load_image_model
 from recsys_ae.reporting.report import summary_lines
-from recsys_ae.tracking import NullTracker
+from recsys_ae.reporting.results import Best, Comparison, RunReport
+from recsys_ae.tracking import Tracker
 
 # Codes of two numbers, which can be drawn as points at once.
 PIPELINE = {
@@ -47,10 +51,10 @@ def folder(tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
-def run(output: str = "out", *, resume: bool = False, **changes: object) -> dict:
+def run(output: str = "out", *, resume: bool = False, **changes: object) -> RunReport:
     """The report of the pipeline with these keys changed."""
     Path("mine.yaml").write_text(yaml.safe_dump({**PIPELINE, **changes}))
-    return run_image_pipeline(read_pipeline("mine.yaml"), Path(output), NullTracker(), Console(quiet=True), resume=resume)
+    return run_pipeline(read_pipeline("mine.yaml"), Path(output), Tracker(), Console(quiet=True), resume=resume)
 
 
 def files(path: str) -> set[str]:
@@ -76,7 +80,8 @@ def test_the_command_leaves_everything_and_prints_the_table(folder, capsys, monk
     for text in ("images of 8 x 8 pixels: 300 train, 50 valid, 359 test", "classifier", "error_rate", "figures: out/figures"):
         assert text in out
     assert files("out") == {"figures", "models", "pipeline.yaml", "report.csv", "report.json"}
-    assert files("out/models") == files("out/figures") == {"pca", "basic", "classifier"}
+    assert files("out/models") == {"pca", "basic", "classifier"}
+    assert files("out/figures") == {"pca", "basic", "classifier", "metrics.png"}
     common = {"reconstructions.png", "activations.png", "codes.png", "filters-1.png"}
     assert files("out/figures/pca") == common
     assert files("out/figures/basic") == common | {"losses.png"}
@@ -85,8 +90,8 @@ def test_the_command_leaves_everything_and_prints_the_table(folder, capsys, monk
         with Image.open(path) as image:
             image.load()
     report = json.loads(Path("out/report.json").read_text())
-    assert report["split"]["sizes"] == {"train": 300, "valid": 50, "test": 359}
-    assert report["dataset"] == {"name": "digits", "shape": [1, 8, 8]}
+    assert report["data"]["0"]["sizes"] == {"train": 300, "valid": 50, "test": 359}
+    assert (report["dataset"], report["data"]["0"]["profile"]) == ("digits", {"shape": [1, 8, 8]})
     assert report["models"]["basic"]["params"]["hidden"] == [2]
     assert report["models"]["basic"]["fit_seconds"] > 0
     table = pd.read_csv("out/report.csv", index_col="model")
@@ -105,47 +110,39 @@ def test_the_metrics_are_those_of_the_saved_models(folder):
     for label in ("pca", "basic", "classifier"):
         model = load_image_model(f"out/models/{label}")
         for part, judged in parts.items():
-            found = report["models"][label][part]
+            found = getattr(report.models[label], part)
             assert found["mse"] == mse(model, judged)
             assert found["error_rate"] == error_rate(model, judged)
             assert (found["denoising_mse"] is None) == (label != "basic")
     fitted = DenseAutoencoder(hidden=(2,), epochs=3, corruption="masking", noise=0.2).fit(
         data.train[:300], valid=data.train[300:350], seed=0
     )
-    assert report["models"]["basic"]["metrics"]["mse"] == mse(fitted, parts["metrics"])
-    run_of_basic = report["models"]["basic"]["runs"]["0"]
-    assert run_of_basic["epochs"] == 3
-    assert run_of_basic["best_epoch"] == 1 + np.argmin([epoch.valid for epoch in fitted.fitted.histories[""]])
+    assert report.models["basic"].metrics["mse"] == mse(fitted, parts["metrics"])
+    run_of_basic = report.models["basic"].runs[0]
+    assert run_of_basic.fit.epochs == 3
+    assert run_of_basic.best_epoch == 1 + np.argmin([epoch.valid for epoch in fitted.fitted.histories[""]])
 
 
 def test_without_validation_everything_is_trained_on(folder):
     report = run(split={}, models=PIPELINE["models"][:1])
-    assert report["split"]["sizes"] == {"train": 1438, "valid": 0, "test": 359}
-    assert report["models"]["pca"]["valid_metrics"] is None
+    assert report.data[0].sizes == {"train": 1438, "valid": 0, "test": 359}
+    assert report.models["pca"].valid_metrics is None
 
 
 def test_several_seeds_are_compared(folder):
     known = {"name": "dense", "epochs": 2}
     models = [{**known, "label": "narrow", "hidden": 1}, {**known, "label": "wide", "hidden": 2}]
     report = run(seed=[3, 0, 5], models=models, compare=[["narrow", "wide"]], metrics=["mse", "last_loss"])
-    values = {
-        label: [report["models"][label]["runs"][seed]["metrics"]["mse"] for seed in ("3", "0", "5")]
-        for label in report["models"]
-    }
+    values = {label: [model.runs[seed].metrics["mse"] for seed in (3, 0, 5)] for label, model in report.models.items()}
     assert len(set(values["wide"])) == 3
-    assert report["models"]["wide"]["metrics"]["mse"] == pytest.approx(np.mean(values["wide"]))
-    assert report["models"]["wide"]["deviations"]["mse"] == pytest.approx(np.std(values["wide"], ddof=1))
+    assert report.models["wide"].metrics["mse"] == pytest.approx(np.mean(values["wide"]))
+    assert report.models["wide"].deviations["mse"] == pytest.approx(np.std(values["wide"], ddof=1))
     expected = paired_t_test(values["narrow"], values["wide"])
-    (comparison,) = report["comparisons"]
-    assert comparison == {
-        "models": ["narrow", "wide"],
-        "metric": "mse",
-        "test": {"difference": expected.difference, "p_value": expected.p_value, "n": 3},
-    }
+    assert report.comparisons == [Comparison(("narrow", "wide"), "mse", "seeds", expected.difference, expected.p_value, 3)]
     assert files("out/models") == {f"{label}-seed-{seed}" for label in values for seed in (3, 0, 5)}
-    assert files("out/figures") == {"narrow", "wide"}
+    assert files("out/figures") == {"narrow", "wide", "metrics.png"}
     alone = run("alone", seed=3, models=models, metrics=["mse"])
-    assert alone["models"]["wide"]["metrics"]["mse"] == values["wide"][0]
+    assert alone.models["wide"].metrics["mse"] == values["wide"][0]
     for figure in files("out/figures/wide"):
         assert Path("out/figures/wide", figure).read_bytes() == Path("alone/figures/wide", figure).read_bytes()
 
@@ -158,14 +155,58 @@ def test_the_comparison_is_printed(folder, capsys, monkeypatch):
     code, out, _ = call(capsys, monkeypatch, "run", "mine.yaml", "--output", "out", "--tracking-uri", "none")
     assert code == 0
     assert "mse: pca-1 - pca-2 = +0." in out
-    assert "(paired t-test over 2 seeds: p = 0)" in out
+    assert "(the seed decides nothing: there is nothing to test)" in out
+    assert "identical with all seeds, which says nothing about chance: pca-1, pca-2" in out
 
 
 def test_a_metric_that_one_model_has_not_cannot_be_compared(folder):
     models = [{"name": "pca", "components": size, "label": f"pca-{size}"} for size in (1, 2)]
     report = run(models=models, seed=[0, 1], compare=[["pca-1", "pca-2"]], metrics=["error_rate", "mse"])
-    assert report["comparisons"] == [{"models": ["pca-1", "pca-2"], "metric": "error_rate", "test": None}]
+    assert report.comparisons == [Comparison(("pca-1", "pca-2"), "error_rate", "seeds")]
     assert "error_rate: pca-1 - pca-2 has no value" in summary_lines(report, Path("out"))
+
+
+def test_search_and_refit(folder):
+    """Trials are compared on the validation images; the refit is a fit on all training images for the best epoch."""
+    searched = {"name": "dense", "hidden": 4, "epochs": 4, "label": "basic", "search": {"learning_rate": [1e-4, 0.01]}}
+    report = run(models=[searched], metrics=["mse"], refit=True)
+    (result,) = report.models["basic"].runs.values()
+    slow, quick = result.trials
+    assert (slow.params, quick.params) == ({"learning_rate": 1e-4}, {"learning_rate": 0.01})
+    assert quick.valid_metrics["mse"] < slow.valid_metrics["mse"]
+    assert (result.params["learning_rate"], result.valid_metrics) == (0.01, quick.valid_metrics)
+    data = digits()
+    refitted = DenseAutoencoder(hidden=(4,), epochs=result.best_epoch, learning_rate=0.01).fit(data.train[:350], seed=0)
+    assert result.metrics["mse"] == mse(refitted, EvaluationData(data.test, data.test_labels, data.train))
+    assert result.select.epochs == 4
+
+
+def test_codes_are_exported(folder):
+    report = run(models=PIPELINE["models"][:2], export={"by": "denoising_mse"})
+    assert report.best == Best("basic", "denoising_mse", "valid")
+    assert report.exported.folder == "codes"
+    table = pd.read_parquet("out/codes/part-00000.parquet")
+    codes = load_image_model("out/models/basic").encode(digits().test)
+    np.testing.assert_array_equal(np.stack(table["vector"]), codes)
+    np.testing.assert_array_equal(table["class"], digits().test_labels)
+    manifest = json.loads(Path("out/codes/manifest.json").read_text())
+    assert (manifest["model"], manifest["rows"], manifest["width"]) == ("dense", 359, 2)
+    assert manifest == report.exported.manifest
+    assert not Path("out/final").exists()
+
+
+def test_the_device_of_a_pipeline_reaches_models_that_have_one(folder, monkeypatch):
+    @dataclass
+    class OnDevice(DenseAutoencoder):
+        device: str = "auto"
+
+    monkeypatch.setattr(dense, "DenseAutoencoder", OnDevice)
+    models = [{"name": "dense", "label": "a"}, {"name": "dense", "label": "b", "device": "cuda"}, {"name": "pca"}]
+    Path("mine.yaml").write_text(yaml.safe_dump({**PIPELINE, "models": models, "device": "cpu"}))
+    pipeline = read_pipeline("mine.yaml")
+    task = ImageTask(pipeline)
+    assert [getattr(task.build(spec), "device", None) for spec in pipeline.models] == ["cpu", "cuda", None]
+    assert "device" not in pipeline.models[0].params
 
 
 def test_a_map_of_codes_with_more_than_two_numbers(folder):
@@ -183,17 +224,16 @@ def test_more_images_than_there_are(folder, split, numbers):
 
 def test_validation_images_follow_those_for_training(folder):
     Path("mine.yaml").write_text(yaml.safe_dump(PIPELINE))
-    images, valid, valid_labels = load_parts(read_pipeline("mine.yaml"))
-    data = digits()
-    np.testing.assert_array_equal(images.train, data.train[:300])
-    np.testing.assert_array_equal(images.train_labels, data.train_labels[:300])
-    np.testing.assert_array_equal(valid, data.train[300:350])
-    np.testing.assert_array_equal(valid_labels, data.train_labels[300:350])
-    np.testing.assert_array_equal(images.test, data.test)
+    found, data = ImageTask(read_pipeline("mine.yaml")).data(0), digits()
+    np.testing.assert_array_equal(found.images.train, data.train[:300])
+    np.testing.assert_array_equal(found.images.train_labels, data.train_labels[:300])
+    np.testing.assert_array_equal(found.valid, data.train[300:350])
+    np.testing.assert_array_equal(found.valid_labels, data.train_labels[300:350])
+    np.testing.assert_array_equal(found.images.test, data.test)
 
 
-def metrics(report: dict) -> dict:
-    return {label: [result["metrics"], result["valid_metrics"]] for label, result in report["models"].items()}
+def metrics(report: RunReport) -> dict:
+    return {label: [result.metrics, result.valid_metrics] for label, result in report.models.items()}
 
 
 @pytest.mark.slow
@@ -241,7 +281,7 @@ def test_a_resumed_run_does_not_do_again_what_is_done(folder, monkeypatch, caplo
     with caplog.at_level(logging.INFO, "recsys_ae"):
         report = run(models=PIPELINE["models"][:2], resume=True)
     assert "pca: done before" in caplog.messages
-    assert set(report["models"]) == {"pca", "basic"}
+    assert set(report.models) == {"pca", "basic"}
     assert Path("out/models/pca/arrays.safetensors").stat().st_mtime_ns == trained
     assert run(models=PIPELINE["models"][:2], resume=True) == report
 
@@ -252,7 +292,7 @@ def test_what_a_killed_run_was_drawing_is_removed(folder, monkeypatch):
     draft.mkdir()
     (draft / "codes.png").write_bytes(b"half of it")
     run(models=PIPELINE["models"][:2], resume=True)
-    assert {path.name for path in Path("out/figures").iterdir()} == {"pca", "basic"}
+    assert {path.name for path in Path("out/figures").iterdir()} == {"pca", "basic", "metrics.png"}
 
 
 def own(n: int, classes: int = 1) -> dict[str, str]:
@@ -269,7 +309,7 @@ def test_images_that_have_changed_meanwhile_are_noticed(folder, monkeypatch):
     card = own(20)
     interrupted(monkeypatch, dataset=card, split={})
     Image.fromarray(np.zeros((4, 6), np.uint8)).save("pictures/0/7.png")
-    with pytest.raises(DataError, match="the images have changed since the run in out was started; run anew in another"):
+    with pytest.raises(DataError, match="the data has changed since the run in out was started; run anew in another"):
         run(models=PIPELINE["models"][:2], resume=True, dataset=card, split={})
 
 
@@ -278,15 +318,15 @@ def test_labels_that_have_changed_meanwhile_are_noticed(folder, monkeypatch):
     card = own(10, 2)
     interrupted(monkeypatch, dataset=card, split={})
     Path("pictures/0/9.png").rename("pictures/1/-.png")
-    with pytest.raises(DataError, match="have changed since the run in out was started"):
+    with pytest.raises(DataError, match="has changed since the run in out was started"):
         run(models=PIPELINE["models"][:2], resume=True, dataset=card, split={})
 
 
 @pytest.mark.parametrize("components", [1, 3])
 def test_a_folder_with_a_single_test_image(folder, components):
     report = run(dataset=own(9), split={}, models=[{"name": "pca", "components": components}], metrics=["mse"])
-    assert report["split"]["sizes"] == {"train": 8, "valid": 0, "test": 1}
-    assert report["dataset"]["shape"] == [1, 4, 6]
+    assert report.data[0].sizes == {"train": 8, "valid": 0, "test": 1}
+    assert report.data[0].profile == {"shape": [1, 4, 6]}
     assert files("out/figures/pca") == {"reconstructions.png", "activations.png", "codes.png", "filters-1.png"}
 
 
@@ -317,9 +357,9 @@ def test_figures_and_models_are_tracked(folder, capsys, monkeypatch):
     assert "error_rate" not in runs["pca"].data.metrics
     for history, length in (
         ("layer-1_train_loss", 2),
-        ("layer-2_valid_loss", 2),
+        ("layer-2_valid_loss_by_epoch", 2),
         ("head_train_loss", 50),
-        ("tuning_valid_loss", 3),
+        ("tuning_valid_loss_by_epoch", 3),
     ):
         assert len(client.get_metric_history(child.info.run_id, history)) == length
     assert {one.path for one in client.list_artifacts(child.info.run_id)} == {"figures", "model"}
@@ -327,4 +367,9 @@ def test_figures_and_models_are_tracked(folder, capsys, monkeypatch):
         "out/figures/classifier"
     )
     assert {one.tags[0].value for one in parent.inputs.dataset_inputs} == {"train", "valid", "test"}
-    assert {one.path for one in client.list_artifacts(parent.info.run_id)} == {"pipeline.yaml", "report.csv", "report.json"}
+    assert {one.path for one in client.list_artifacts(parent.info.run_id)} == {
+        "figures",
+        "pipeline.yaml",
+        "report.csv",
+        "report.json",
+    }

@@ -1,7 +1,7 @@
 import pytest
 
 from recsys_ae.errors import ConfigError
-from recsys_ae.experiment.read import read_pipeline
+from recsys_ae.experiment.pipeline_file import read_pipeline
 
 PIPELINE = """
 dataset: planted-ratings
@@ -26,8 +26,8 @@ def test_defaults_are_written_out(tmp_path):
     assert [model.label for model in pipeline.models] == ["autorec-item", "MF"]
     assert pipeline.models[0].params["hidden"] == [20]
     assert pipeline.models[1].params["factors"] == 200
-    assert pipeline.split_params == {"test": 0.1, "valid": 0.05}
-    assert (pipeline.seeds, pipeline.refit) == ([0], False)
+    assert pipeline.keys.split == {"kind": "random", "test": 0.1, "valid": 0.05}
+    assert (pipeline.seeds, pipeline.keys.refit, pipeline.keys.device) == ([0], False, "auto")
 
 
 def test_resolved_pipeline_means_the_same(tmp_path):
@@ -40,8 +40,9 @@ def test_resolved_pipeline_means_the_same(tmp_path):
 
 def test_several_seeds_survive_resolving(tmp_path):
     pipeline = read(tmp_path, PIPELINE + "seed: [3, 1]\nrefit: true\n")
-    assert read(tmp_path, pipeline.to_yaml()) == pipeline
-    assert (pipeline.seeds, pipeline.refit) == ([3, 1], True)
+    again = read(tmp_path, pipeline.to_yaml())
+    assert (again.to_yaml(), again.models) == (pipeline.to_yaml(), pipeline.models)
+    assert (again.seeds, again.keys.refit) == (pipeline.seeds, pipeline.keys.refit) == ([3, 1], True)
 
 
 def test_searches_and_starts_survive_resolving(tmp_path):
@@ -53,7 +54,7 @@ def test_searches_and_starts_survive_resolving(tmp_path):
     assert read(tmp_path / "elsewhere", pipeline.to_yaml()).models == pipeline.models
     assert pipeline.models[1].search == {"factors": [2, 4]}
     assert pipeline.models[1].warm_start == str(tmp_path / "old/mf")
-    assert pipeline.search.trials == 3
+    assert pipeline.keys.search.trials == 3
 
 
 def test_searching_needs_a_validation_part(tmp_path):
@@ -73,10 +74,10 @@ def test_settings_reach_every_level(tmp_path):
         "export.k=2",
         "seed=5",
     )
-    assert pipeline.split_params["seed"] == 3
+    assert pipeline.keys.split["seed"] == 3
     assert pipeline.models[1].params["factors"] == 7
     assert pipeline.models[0].params["hidden"] == [9, 4]
-    assert (pipeline.metrics, pipeline.export.k, pipeline.seeds) == (["mae"], 2, [5])
+    assert (pipeline.keys.metrics, pipeline.keys.export.k, pipeline.seeds) == (["mae"], 2, [5])
 
 
 @pytest.mark.parametrize(
@@ -95,7 +96,7 @@ def test_settings_reach_every_level(tmp_path):
         (("test: 0.1", "tests: 0.1"), "split random: unknown key 'tests'; did you mean 'test'"),
         (("test: 0.1", "test: lots"), "test: input should be a valid number"),
         (("dataset: planted-ratings", "dataset: planted"), "unknown dataset 'planted'"),
-        (("dataset: planted-ratings", "dataset: digits"), "holds images"),
+        (("dataset: planted-ratings", "dataset: digits"), "split: the dataset holds images"),
         (("k: 5", "k: 5, model: autorek"), "export.model 'autorek' is not here"),
         (("name: mf,", "name: mff,"), r"mine\.yaml: models\.1: unknown model 'mff'"),
         (("name: mf,", "name: dense,"), r"models\.1: 'dense' is a model of images, but the dataset holds ratings"),
@@ -109,6 +110,9 @@ def test_settings_reach_every_level(tmp_path):
         (("name: mf,", "name: mf, search: {factors: 4},"), "search must give each parameter a list of values"),
         (("k: 5}", "k: 5}\nsearch: {by: mae}"), "search.by 'mae' is not among the metrics"),
         (("export:", "cold: popula\nexport:"), "cold: input should be 'error', 'popular' or 'skip'"),
+        (("export:", "compare: [[MF, autorek]]\nexport:"), "compare: there is no model 'autorek'"),
+        (("[rmse, ndcg@10]", "[rmse]\ncompare: [[MF, MF]]"), r"compare needs several seeds, .* or a ranking metric"),
+        (("export:", "device: gpu\nexport:"), "device: input should be 'auto', 'cpu' or 'cuda', got 'gpu'"),
         (("split: {kind: random,", "refit: true\nsplit: {kind: user_holdout,"), "refit would train on users"),
     ],
 )
@@ -125,7 +129,8 @@ def test_mistakes_are_named_with_their_place(tmp_path, change, message):
         ("split.sed=1", "unknown key 'sed'"),
         ("models.5.hidden=1", "no entry '5'; there are autorec-item, MF"),
         ("seed=[", "not valid YAML"),
-        ("seed.deeper=1", "has no keys|unknown key|nothing below|valid integer"),
+        ("seed.deeper=1", "valid integer"),
+        ("metrics.0.deeper=1", "there is nothing that could have a key 'deeper'"),
     ],
 )
 def test_wrong_settings(tmp_path, setting, message):

@@ -7,11 +7,11 @@ import pytest
 import yaml
 from PIL import Image
 
-from recsys_ae.data.images import IMAGES, LABELS, load_images
+from recsys_ae.data.images import IMAGES, LABELS
 from recsys_ae.errors import ConfigError
-from recsys_ae.experiment.image_spec import ImagePipeline
-from recsys_ae.experiment.read import read_pipeline
-from recsys_ae.experiment.spec import Pipeline
+from recsys_ae.experiment.images import ImageFile, ImageTask
+from recsys_ae.experiment.pipeline_file import read_pipeline
+from recsys_ae.experiment.ratings import RatingFile
 
 PIPELINE = """
 dataset: digits
@@ -35,16 +35,17 @@ def read(folder, text=PIPELINE, *settings):
 
 def test_defaults_are_written_out(tmp_path):
     pipeline = read(tmp_path)
-    assert isinstance(pipeline, ImagePipeline)
+    assert isinstance(pipeline.keys, ImageFile)
     assert pipeline.name == pipeline.experiment == "mine"
     assert [model.label for model in pipeline.models] == ["dense", "deep"]
     assert pipeline.models[0].params["hidden"] == [20]
     assert pipeline.models[0].params["activation"] == "sigmoid"
     assert pipeline.models[1].params["layer_noise"] == [0.2]
-    assert (pipeline.split.train, pipeline.split.valid) == (1000, 200)
-    assert (pipeline.seeds, pipeline.compare) == ([0, 1], [("dense", "deep")])
+    assert (pipeline.keys.split.train, pipeline.keys.split.valid) == (1000, 200)
+    assert (pipeline.seeds, pipeline.keys.compare) == ([0, 1], [("dense", "deep")])
     least = read(tmp_path, "dataset: digits\nmodels: [{name: pca}]\nmetrics: [mse]\ntracking: {experiment: all}\n")
-    assert (least.split.train, least.split.valid, least.seeds, least.compare, least.white) == (None, 0, [0], [], None)
+    keys = least.keys
+    assert (keys.split.train, keys.split.valid, least.seeds, keys.compare, keys.white) == (None, 0, [0], [], None)
     assert least.experiment == "all"
 
 
@@ -64,10 +65,9 @@ def test_resolved_pipeline_means_the_same(tmp_path):
 def test_a_single_seed_and_another_white_survive_resolving(tmp_path):
     text = PIPELINE.replace("seed: [0, 1]\ncompare: [[dense, deep]]", "seed: 3\nwhite: 256")
     pipeline = read(tmp_path, text.replace("dataset: digits", "dataset: mnist"))
-    assert (pipeline.seeds, pipeline.white, pipeline.card.white) == ([3], 256, 256)
+    assert (pipeline.seeds, pipeline.keys.white) == ([3], 256)
     again = read(tmp_path, pipeline.to_yaml())
     assert again == pipeline
-    assert read(tmp_path, text.replace("dataset: digits", "dataset: mnist").replace("white: 256", "")).card.white == 255
 
 
 @pytest.mark.parametrize("card", [FOLDER, IDX])
@@ -77,12 +77,22 @@ def test_own_images_are_found_from_wherever_the_pipeline_is_resolved(tmp_path, c
         Image.new("L", (3, 2), 10 * number).save(tmp_path / f"pictures/{number}.png")
     (tmp_path / "images").write_bytes(struct.pack(">4I", IMAGES, 1, 2, 3) + bytes(6))
     (tmp_path / "labels").write_bytes(struct.pack(">2I", LABELS, 1) + bytes(1))
-    pipeline = read(tmp_path, PIPELINE.replace("dataset: digits", f"dataset: {card}"))
+    text = PIPELINE.replace("dataset: digits", f"dataset: {card}").replace("{train: 1000, valid: 200}", "{}")
+    pipeline = read(tmp_path, text)
     (tmp_path / "elsewhere").mkdir()
     again = read(tmp_path / "elsewhere", pipeline.to_yaml())
-    found = [load_images(one.card, one.card_folder).test for one in (pipeline, again)]
+    found = [ImageTask(one).data(0).images.test for one in (pipeline, again)]
     np.testing.assert_array_equal(*found)
     assert found[0].shape == (1, 6)
+
+
+@pytest.mark.parametrize(("white", "pixel"), [(None, 1.0), (510, 0.5)])
+def test_white_is_the_byte_that_becomes_one(tmp_path, white, pixel):
+    (tmp_path / "images").write_bytes(struct.pack(">4I", IMAGES, 1, 1, 2) + bytes([0, 255]))
+    (tmp_path / "labels").write_bytes(struct.pack(">2I", LABELS, 1) + bytes(1))
+    text = PIPELINE.replace("dataset: digits", f"dataset: {IDX}").replace("{train: 1000, valid: 200}", "{}")
+    pipeline = read(tmp_path, text if white is None else f"{text}white: {white}\n")
+    np.testing.assert_array_equal(ImageTask(pipeline).data(0).images.train, np.float32([[0, pixel]]))
 
 
 def test_a_card_in_a_file_is_found_from_wherever_the_pipeline_is_resolved(tmp_path):
@@ -98,10 +108,10 @@ def test_settings_reach_every_level(tmp_path):
     pipeline = read(
         tmp_path, PIPELINE, "split.valid=3", "models.deep.epochs=7", "models.0.hidden=[9, 4]", "metrics=[mse]", "seed=[5, 6]"
     )
-    assert pipeline.split.valid == 3
+    assert pipeline.keys.split.valid == 3
     assert pipeline.models[1].params["epochs"] == 7
     assert pipeline.models[0].params["hidden"] == [9, 4]
-    assert (pipeline.metrics, pipeline.seeds) == (["mse"], [5, 6])
+    assert (pipeline.keys.metrics, pipeline.seeds) == (["mse"], [5, 6])
 
 
 @pytest.mark.parametrize(
@@ -149,13 +159,16 @@ def test_settings_reach_every_level(tmp_path):
         (("[[dense, deep]]", "[[dense]]"), "compare"),
         (
             ("split: {", "split: {kind: random, "),
-            "mine.yaml: dataset 'digits' holds images, but the rest is a pipeline of recommenders",
+            "mine.yaml: split: the dataset holds images, whose split has the keys train and valid",
         ),
+        (("metrics:", "export: {k: 5}\nmetrics:"), r"mine.yaml: unknown key 'export\.k'"),
+        (("metrics:", "export: {model: deeep}\nmetrics:"), "export.model 'deeep' is not here; did you mean 'deep'"),
         (
-            ("metrics:", "export: {k: 5}\nmetrics:"),
-            "mine.yaml: dataset 'digits' holds images, but the rest is a pipeline of recommenders",
+            ("metrics:", "refit: true\nmetrics:"),
+            "refit repeats the best epoch of a training, but 'stacked' is trained in several",
         ),
-        (("metrics:", "refit: true\nmetrics:"), "mine.yaml: unknown key 'refit'"),
+        (("hidden: 20", "search: {hiden: [20]}"), r"models\.0: search.hiden 'dense': unknown key 'hiden'"),
+        (("hidden: 20", "warm_start: out"), r"models\.0 'dense': unknown key 'warm_start'"),
         (("metrics:", "cold: skip\nmetrics:"), "mine.yaml: unknown key 'cold'"),
     ],
 )
@@ -174,8 +187,8 @@ def test_what_a_model_finds_wrong_is_named_with_its_place_too(tmp_path, change):
 
 def test_the_dataset_says_of_which_kind_a_pipeline_is(tmp_path):
     ratings = "dataset: planted-ratings\nsplit: {kind: random, test: 0.1}\nmodels: [{name: bias}]\nmetrics: [rmse]\n"
-    assert isinstance(read(tmp_path, ratings), Pipeline)
+    assert isinstance(read(tmp_path, ratings).keys, RatingFile)
     with pytest.raises(ConfigError, match="'dense' is a model of images"):
         read(tmp_path, ratings.replace("name: bias", "name: dense"))
-    with pytest.raises(ConfigError, match="unknown key 'compare'"):
-        read(tmp_path, ratings + "compare: [[a, b]]\n")
+    with pytest.raises(ConfigError, match="unknown key 'white'"):
+        read(tmp_path, ratings + "white: 256\n")

@@ -1,0 +1,179 @@
+"""Pipelines of image models: parts of the images, fits, evaluation, and the codes of test images."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from matplotlib.figure import Figure
+from pydantic import Field, model_validator
+
+from recsys_ae.core.trainer import Callback
+from recsys_ae.data.images import Images, load_images
+from recsys_ae.declaration import Declared
+from recsys_ae.errors import ConfigError, did_you_mean
+from recsys_ae.experiment.image_figures import figures_of
+from recsys_ae.experiment.pipeline_file import ExportSpec, ModelSpec, PipelineFile
+from recsys_ae.experiment.task import Evaluation, FitOn, Models, Part, Task
+from recsys_ae.export.manifest import VectorManifest, versions
+from recsys_ae.export.vectors import export_vectors
+from recsys_ae.images import IMAGE_MODELS
+from recsys_ae.images.base import Floats, ImageModel, Labels
+from recsys_ae.images.metrics import IMAGE_METRICS, EvaluationData
+from recsys_ae.images.stacked import StackedAutoencoder
+from recsys_ae.images.storage import build_image_model, image_model_digest, load_image_model, save_image_model
+from recsys_ae.reporting.results import DataFacts, Exported
+
+
+class ImageSplit(Declared):
+    """How many training images to train on (None: all that are left), and how many after them are for validation."""
+
+    train: int | None = Field(None, ge=1)
+    valid: int = Field(0, ge=0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_about_images(cls, value: Any) -> Any:
+        if isinstance(value, dict) and "kind" in value:
+            raise ValueError("the dataset holds images, whose split has the keys train and valid, but this is one of ratings")
+        return value
+
+
+class CodeExport(ExportSpec):
+    """The codes of all test images by one model."""
+
+    what: Literal["codes"] = "codes"
+
+
+class ImageFile(PipelineFile):
+    """The keys of a pipeline of image models; `white` is the byte value that becomes 1, None leaves that to the card."""
+
+    white: int | None = Field(None, ge=255)
+    split: ImageSplit = ImageSplit(train=None, valid=0)
+    export: CodeExport | None = None
+
+
+@dataclass(frozen=True)
+class ImageData:
+    """Images, of which `train` are those to train on, and held-out ones with their classes."""
+
+    images: Images
+    valid: Floats
+    valid_labels: Labels | None
+
+    @property
+    def train(self) -> tuple[Floats, Labels | None]:
+        return self.images.train, self.images.train_labels
+
+    @property
+    def train_and_valid(self) -> tuple[Floats, Labels | None]:
+        images, labels = self.train
+        both = None if labels is None or self.valid_labels is None else np.concatenate([labels, self.valid_labels])
+        return np.concatenate([images, self.valid]), both
+
+    def parts(self) -> dict[str, tuple[Floats, Labels | None]]:
+        test = self.images.test, self.images.test_labels
+        return {"train": self.train, "valid": (self.valid, self.valid_labels), "test": test}
+
+
+class ImageTask(Task[ImageFile, ImageData, ImageModel]):
+    """Image autoencoders, fitted and evaluated on the parts of one set of images, whatever the seed."""
+
+    file = ImageFile
+    models = Models(IMAGE_MODELS, build_image_model, save_image_model, load_image_model, image_model_digest)
+
+    @classmethod
+    def resolve(cls, keys: ImageFile, card: Any, where: str) -> ImageFile:
+        for metric in keys.metrics:
+            if metric not in IMAGE_METRICS:
+                raise ConfigError(f"{where}: unknown metric {metric!r} of images; {did_you_mean(metric, IMAGE_METRICS)}")
+        if keys.white is not None and not hasattr(card, "white"):
+            raise ConfigError(f"{where}: white is for datasets in the IDX format; {card.name!r} is none")
+        names = [str(entry.get("name")) for entry in keys.models]
+        staged = [name for name in names if name in IMAGE_MODELS and issubclass(IMAGE_MODELS.get(name), StackedAutoencoder)]
+        if keys.refit and staged:
+            raise ConfigError(
+                f"{where}: refit repeats the best epoch of a training, but {staged[0]!r} is trained in several stages; "
+                "leave out refit, or this model"
+            )
+        return keys
+
+    @classmethod
+    def validates(cls, keys: ImageFile) -> bool:
+        return keys.split.valid > 0
+
+    @classmethod
+    def lower_is_better(cls, metric: str) -> bool:
+        return True
+
+    def data(self, seed: int) -> ImageData:
+        return self._data
+
+    def facts(self, data: ImageData) -> DataFacts:
+        return self._facts
+
+    def fit(
+        self, model: ImageModel, data: ImageData, on: FitOn, spec: ModelSpec, seed: int, callbacks: Sequence[Callback]
+    ) -> ImageModel:
+        valid = (data.valid, data.valid_labels) if on == "train" and len(data.valid) else (None, None)
+        images, labels = data.train if on == "train" else data.train_and_valid
+        shape = data.images.shape
+        return model.fit(images, labels, shape=shape, valid=valid[0], valid_labels=valid[1], seed=seed, callbacks=callbacks)
+
+    def evaluate(self, model: ImageModel, data: ImageData, part: Part) -> Evaluation:
+        pixels, labels = data.parts()[part]
+        if not len(pixels):
+            return Evaluation({})
+        train, _ = data.train_and_valid if self.keys.refit and part == "test" else data.train
+        on = EvaluationData(pixels, labels, train)
+        return Evaluation({name: IMAGE_METRICS.get(name)(model, on) for name in self.keys.metrics})
+
+    def figures(self, model: ImageModel, data: ImageData) -> dict[str, Callable[[], Figure]]:
+        return figures_of(model, data.images)
+
+    def export(self, model: ImageModel, data: ImageData, output: Path) -> Exported:
+        folder, images, what = output / "codes", data.images, "codes of test images"
+        if not folder.exists():
+            columns = {"image": np.arange(len(images.test))}
+            columns |= {} if images.test_labels is None else {"class": images.test_labels}
+            codes = model.encode(images.test)
+            digests = image_model_digest(model), self._facts.digests["test"]
+            about = VectorManifest(IMAGE_MODELS.name_of(model), *digests, len(codes), versions(), what, codes.shape[1])
+            export_vectors(columns, codes, folder, about)
+        return Exported(what, folder.name, asdict(VectorManifest.read(folder)))
+
+    @cached_property
+    def _data(self) -> ImageData:
+        white = {} if self.keys.white is None else {"white": self.keys.white}
+        images = load_images(self.pipeline.card.model_copy(update=white), self.pipeline.card_folder)
+        available, valid = len(images.train), self.keys.split.valid
+        train = self.keys.split.train or available - valid
+        if train < 1 or train + valid > available:
+            name = self.pipeline.card.name
+            raise ConfigError(f"split: {train} + {valid} training and validation images, but dataset {name!r} has {available}")
+        used, held_out, labels = slice(train), slice(train, train + valid), images.train_labels
+        own, others = (None, None) if labels is None else (labels[used], labels[held_out])
+        return ImageData(replace(images, train=images.train[used], train_labels=own), images.train[held_out], others)
+
+    @cached_property
+    def _facts(self) -> DataFacts:
+        channels, height, width = self._data.images.shape
+        digests = {name: _digest(*part) for name, part in self._data.parts().items()}
+        return DataFacts(
+            about=f"images of {height} x {width} pixels{' in colour' if channels > 1 else ''}",
+            unit="images",
+            sizes={name: len(pixels) for name, (pixels, _) in self._data.parts().items()},
+            digests=digests,
+            digest=blake2b("".join(digests.values()).encode(), digest_size=16).hexdigest(),
+            profile={"shape": [channels, height, width]},
+        )
+
+
+def _digest(pixels: Floats, labels: Labels | None) -> str:
+    """Content hash of pixels and classes."""
+    digest = blake2b(np.ascontiguousarray(pixels).data, digest_size=16)
+    digest.update(b"" if labels is None else np.ascontiguousarray(labels).data)
+    return digest.hexdigest()

@@ -1,0 +1,282 @@
+"""Pipeline files: finding and reading them, `--set`, and the keys that all of them share.
+
+The kind of data that a pipeline is about decides which `Task` carries it out, and which further keys there are.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, TypeVar
+
+import yaml
+from pydantic import Field
+
+from recsys_ae.data.cards import Card, Table, read_card, shipped_cards
+from recsys_ae.data.locations import declared_folder
+from recsys_ae.declaration import Declared, error_context, parameters, parse_yaml, read_yaml, validate
+from recsys_ae.errors import ConfigError, did_you_mean
+from recsys_ae.registry import Registry
+
+if TYPE_CHECKING:
+    from recsys_ae.experiment.task import Task
+
+TASKS = Registry(
+    "kind of data",
+    {
+        "ratings": "recsys_ae.experiment.ratings:RatingTask",
+        "planted-ratings": "recsys_ae.experiment.ratings:RatingTask",
+        "idx-images": "recsys_ae.experiment.images:ImageTask",
+        "digits": "recsys_ae.experiment.images:ImageTask",
+        "image-folder": "recsys_ae.experiment.images:ImageTask",
+    },
+)
+Seed = Annotated[int, Field(ge=0)]
+
+
+class TrackingSpec(Declared):
+    """The MLflow experiment that the runs belong to; the name of the pipeline if it is not given."""
+
+    experiment: str
+
+
+class SearchSpec(Declared):
+    """How models that declare a `search` find their parameters: up to `trials` fits each, compared on the validation part."""
+
+    trials: int = Field(default=20, ge=1)
+    by: str | None = None
+
+
+class ExportSpec(Declared):
+    """The model to export: a label, or the `best` one by a metric on the validation part."""
+
+    model: str = "best"
+    by: str | None = None
+
+
+class PipelineFile(Declared):
+    """The keys that all pipeline files share; `split` and `export` differ between kinds of data."""
+
+    dataset: str | dict[str, Any]
+    split: Any = None
+    models: list[dict[str, Any]] = Field(min_length=1)
+    metrics: list[str] = Field(min_length=1)
+    compare: list[tuple[str, str]] = Field(default_factory=list)
+    seed: Seed | Annotated[list[Seed], Field(min_length=1)] = 0
+    refit: bool = False
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    search: SearchSpec = Field(default_factory=SearchSpec)
+    tracking: TrackingSpec | None = None
+    export: ExportSpec | None = None
+
+
+K = TypeVar("K", bound=PipelineFile)
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """One model of a pipeline.
+
+    Attributes:
+        name: registered name of its class; `label`: its name in the results.
+        params: all its constructor parameters; `device` only if the entry itself has one.
+        search: values to try for some of them.
+        warm_start: the folder of a fitted model to start from.
+    """
+
+    name: str
+    label: str
+    params: dict[str, Any]
+    search: dict[str, list[Any]] = field(default_factory=dict)
+    warm_start: str | None = None
+
+    def declared(self) -> dict[str, Any]:
+        """The entry in a pipeline file."""
+        extra = {"search": self.search, "warm_start": self.warm_start}
+        return {"name": self.name, "label": self.label, **self.params, **{key: value for key, value in extra.items() if value}}
+
+    def with_params(self, changes: dict[str, Any]) -> "ModelSpec":
+        return replace(self, params={**self.params, **changes})
+
+
+@dataclass(frozen=True)
+class Pipeline(Generic[K]):
+    """A pipeline in which everything has been checked that can be checked without the data.
+
+    Attributes:
+        name: of the file, without its ending.
+        keys: what the file declares, with all defaults; `dataset` is valid in any folder.
+        card, card_folder: the dataset, and the folder of its card.
+    """
+
+    name: str
+    keys: K
+    card: Any
+    card_folder: Path
+    models: tuple[ModelSpec, ...]
+
+    @property
+    def seeds(self) -> list[int]:
+        """Everything is done once with each of them."""
+        return [self.keys.seed] if isinstance(self.keys.seed, int) else self.keys.seed
+
+    @property
+    def experiment(self) -> str:
+        return self.keys.tracking.experiment if self.keys.tracking else self.name
+
+    def to_yaml(self) -> str:
+        """The pipeline file with every default written out."""
+        content = self.keys.model_dump(mode="json")
+        text: str = yaml.safe_dump(content, sort_keys=False, default_flow_style=None, width=120)
+        return text
+
+
+def read_pipeline(name_or_path: str, settings: Sequence[str] = ()) -> Pipeline[Any]:
+    """The pipeline in a file, or the shipped one of that name, with `key=value` settings applied.
+
+    Raises:
+        ConfigError: anything in it that cannot be carried out as written, with file and key.
+    """
+    path = _find(name_or_path)
+    content, where = read_yaml(path), str(path)
+    for setting in settings:
+        _apply(content, setting)
+    if not isinstance(content.get("dataset"), str | dict):
+        raise ConfigError(f"{where}: key 'dataset' is missing; it names a card, or is one")
+    card, card_folder, reference = dataset_of(content["dataset"], path.parent, where)
+    task: type[Task[Any, Any, Any]] = TASKS.get(card.kind)
+    keys = validate(task.file, content, where)
+    keys = task.resolve(keys.model_copy(update={"dataset": reference}), card, where)
+    models = _models(keys.models, task, path.parent, where)
+    full = {"models": [model.declared() for model in models], "tracking": keys.tracking or TrackingSpec(experiment=path.stem)}
+    pipeline = Pipeline(path.stem, keys.model_copy(update=full), card, card_folder, tuple(models))
+    _check(pipeline, task, where)
+    return pipeline
+
+
+def table_of(card_or_pipeline: str) -> Table:
+    """The layout of a card's first file of ratings; the card may be inside a pipeline file.
+
+    Raises:
+        ConfigError: there is no such file, or it has no card of ratings.
+    """
+    path = Path(card_or_pipeline)
+    if path.is_file() and "dataset" in (content := read_yaml(path)):
+        card, _, _ = dataset_of(content["dataset"], path.parent, str(path))
+    else:
+        card, _ = read_card(card_or_pipeline)
+    if card.kind != "ratings":
+        raise ConfigError(f"{card_or_pipeline}: dataset {card.name!r} has no file of ratings")
+    table: Table = card.files[0]
+    return table
+
+
+def dataset_of(declared: str | dict[str, Any], folder: Path, where: str) -> tuple[Any, Path, str | dict[str, Any]]:
+    """The card, its folder, and a reference to it that is valid in any folder."""
+    if isinstance(declared, dict):
+        card = validate(Card, declared, f"{where}: dataset")
+        absolute = {"folder": str((folder / (card.folder or "")).absolute())} if hasattr(card, "folder") else {}
+        return card, folder.absolute(), {**declared, **absolute}
+    card, card_folder = read_card(declared, folder)
+    path = (folder / declared).resolve()
+    is_shipped = declared in shipped_cards() or path in [file.resolve() for file in shipped_cards().values()]
+    return card, card_folder, Path(declared).stem if is_shipped else str(path)
+
+
+def label_of(entry: dict[str, Any]) -> str:
+    """A model's name in the results: its label, or its name and the words among its parameters (autorec-item)."""
+    if entry.get("label") is not None:
+        return str(entry["label"])
+    unnamed = ("name", "warm_start", "device")
+    words = [value for key, value in entry.items() if isinstance(value, str) and key not in unnamed]
+    return "-".join([str(entry.get("name")), *words])
+
+
+def _find(name_or_path: str) -> Path:
+    path = Path(name_or_path)
+    shipped = {file.stem: file for file in declared_folder("pipelines").glob("*.yaml")}
+    if path.is_file() or path.suffix or len(path.parts) > 1:
+        if not path.is_file():
+            raise ConfigError(f"there is no pipeline file {path}")
+        return path
+    if name_or_path not in shipped:
+        raise ConfigError(f"unknown pipeline {name_or_path!r}; {did_you_mean(name_or_path, shipped)}")
+    return shipped[name_or_path]
+
+
+def _apply(content: dict[str, Any], setting: str) -> None:
+    """Carry out one `a.b=value`; models are addressed by position (models.0.hidden), label or name."""
+    path, equals, text = setting.partition("=")
+    if not equals or not path:
+        raise ConfigError(f"--set needs key=value, got {setting!r}")
+    *parents, last = path.split(".")
+    target: Any = content
+    for parent in parents:
+        key = _key(target, parent, setting)
+        target = target.setdefault(key, {}) if isinstance(target, dict) else target[key]
+    target[_key(target, last, setting)] = parse_yaml(text, f"--set {setting}")
+
+
+def _key(target: Any, key: str, setting: str) -> Any:
+    """The key of a mapping as it is, that of a list as a position."""
+    if isinstance(target, dict):
+        return key
+    if not isinstance(target, list):
+        raise ConfigError(f"--set {setting}: there is nothing that could have a key {key!r}")
+    names = [label_of(entry) if isinstance(entry, dict) else entry if isinstance(entry, str) else "" for entry in target]
+    if key in names:
+        return names.index(key)
+    if key.isdigit() and int(key) < len(target):
+        return int(key)
+    known = ", ".join([*filter(None, names), f"0 to {len(names) - 1}"])
+    raise ConfigError(f"--set {setting}: no entry {key!r}; there are {known}")
+
+
+def _models(entries: list[dict[str, Any]], task: "type[Task[Any, Any, Any]]", folder: Path, where: str) -> list[ModelSpec]:
+    specs = []
+    for number, entry in enumerate(entries):
+        place, params = f"{where}: models.{number}", dict(entry)
+        name, search = params.pop("name", None), params.pop("search", {})
+        params.pop("label", None)
+        start = params.pop("warm_start", None) if task.warm_starts else None
+        if not isinstance(name, str):
+            raise ConfigError(f"{place}: key 'name' is missing")
+        with error_context(place):
+            model = task.models.build(name, params, place)
+            if not isinstance(search, dict) or not all(isinstance(values, list) and values for values in search.values()):
+                raise ConfigError(f"search must give each parameter a list of values, got {search!r}")
+            for key, value in ((key, value) for key, values in search.items() for value in values):
+                task.models.build(name, {**params, key: value}, f"{place}: search.{key}")
+        full = {key: value for key, value in parameters(model).items() if key != "device" or key in params}
+        folder_of_start = None if start is None else str((folder / str(start)).absolute())
+        specs.append(ModelSpec(name, label_of(entry), full, search, folder_of_start))
+    return specs
+
+
+def _check(pipeline: Pipeline[Any], task: "type[Task[Any, Any, Any]]", where: str) -> None:
+    """Raise `ConfigError` where keys that are valid by themselves do not go together."""
+    keys, labels = pipeline.keys, [model.label for model in pipeline.models]
+    for number, label in enumerate(labels):
+        if not label.replace("-", "").replace("_", "").replace(".", "").isalnum() or label.startswith("."):
+            raise ConfigError(f"{where}: models.{number}: label {label!r} may have letters, digits, '-', '_' and '.' only")
+    if repeated := next((label for label in labels if labels.count(label) > 1), None):
+        raise ConfigError(f"{where}: two models are called {repeated!r}; give one of them a label")
+    if len(set(pipeline.seeds)) < len(pipeline.seeds):
+        raise ConfigError(f"{where}: seed: the same seed twice in {pipeline.seeds}")
+    if not task.validates(keys):
+        if searching := next((model for model in pipeline.models if model.search), None):
+            raise ConfigError(
+                f"{where}: {searching.label} searches its parameters on the validation part, but split has no valid"
+            )
+        if keys.refit:
+            raise ConfigError(f"{where}: refit adds the validation part to the training part, but split has no valid")
+    for key, spec in (("search", keys.search), ("export", keys.export)):
+        if spec is not None and spec.by is not None and spec.by not in keys.metrics:
+            hint = did_you_mean(spec.by, keys.metrics)
+            raise ConfigError(f"{where}: {key}.by {spec.by!r} is not among the metrics; {hint}")
+    if keys.export and keys.export.model not in ["best", *labels]:
+        hint = did_you_mean(keys.export.model, ["best", *labels])
+        raise ConfigError(f"{where}: export.model {keys.export.model!r} is not here; {hint}")
+    if keys.compare and len(pipeline.seeds) < 2 and task.metric_per_user(keys) is None:
+        raise ConfigError(f"{where}: compare needs several seeds, for example seed: [0, 1, 2]{task.or_else_compare}")
+    for label in (label for pair in keys.compare for label in pair if label not in labels):
+        raise ConfigError(f"{where}: compare: there is no model {label!r}; {did_you_mean(label, labels)}")

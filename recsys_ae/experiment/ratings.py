@@ -1,0 +1,204 @@
+"""Pipelines of recommenders: splits, fits, evaluation, and the lists to ship."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict
+from functools import cached_property
+from inspect import signature
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from pydantic import Field
+
+from recsys_ae.core.trainer import Callback
+from recsys_ae.data.ratings import Ratings, load_given_split, load_ratings
+from recsys_ae.declaration import Declared, error_context, validate, validate_params
+from recsys_ae.errors import ConfigError, DataError, did_you_mean
+from recsys_ae.evaluation.evaluator import evaluate
+from recsys_ae.evaluation.metrics import parse_metric, parse_metrics
+from recsys_ae.experiment.pipeline_file import ExportSpec, ModelSpec, PipelineFile
+from recsys_ae.experiment.task import Evaluation, FitOn, Models, Part, Task
+from recsys_ae.export.local import export_recommendations
+from recsys_ae.export.manifest import ListManifest
+from recsys_ae.images import IMAGE_MODELS
+from recsys_ae.interactions import Interactions
+from recsys_ae.models import MODELS
+from recsys_ae.models.base import Recommender
+from recsys_ae.models.recommend import Cold
+from recsys_ae.models.storage import build_model, load_model, model_digest, save_model
+from recsys_ae.reporting.results import DataFacts, Exported
+from recsys_ae.split import Repeats, Split
+from recsys_ae.splitting import SPLITS, random
+
+logger = logging.getLogger(__name__)
+
+
+class GivenParams(Declared):
+    """A split named on the dataset's card; `valid` is a random share of its training part."""
+
+    name: str
+    valid: float = Field(0.0, ge=0, lt=1)
+    seed: int = Field(0, ge=0)
+    repeats: Repeats = "excluded"
+
+
+class ListExport(ExportSpec):
+    """Top-k lists of one model."""
+
+    k: int = Field(100, ge=1)
+
+
+class RatingFile(PipelineFile):
+    """The keys of a pipeline of recommenders.
+
+    Attributes:
+        split: protocol and parameters; unless it has a seed of its own, the split is drawn anew with each seed.
+        positive_at: ratings of at least this become 1 before anything else, all others are dropped; None changes nothing.
+        relevant_at: test ratings of at least this count as relevant.
+        cold: what users get whom a model cannot score, see `models.recommend.recommend`.
+    """
+
+    split: dict[str, Any]
+    positive_at: float | None = None
+    relevant_at: float | None = None
+    cold: Cold = "popular"
+    export: ListExport | None = None
+
+
+def _build(name: str, params: dict[str, Any], where: str) -> Recommender:
+    if name in IMAGE_MODELS and name not in MODELS:
+        raise ConfigError(f"{name!r} is a model of images, but the dataset holds ratings")
+    return build_model(name, params, where)
+
+
+class RatingTask(Task[RatingFile, Split, Recommender]):
+    """Recommenders on interactions. The lists to ship are those of a fit on everything, from a history of everything."""
+
+    file = RatingFile
+    models = Models(MODELS, _build, save_model, load_model, model_digest)
+    warm_starts = True
+    exports_final_fit = True
+    always_chooses = True
+    or_else_compare = ", or a ranking metric, which has a value for each user"
+
+    @classmethod
+    def resolve(cls, keys: RatingFile, card: Any, where: str) -> RatingFile:
+        with error_context(f"{where}: metrics"):
+            names = [metric.name for metric in parse_metrics(keys.metrics)]
+        split = _resolve_split(keys.split, where)
+        if keys.refit and split["kind"] == "user_holdout":
+            raise ConfigError(f"{where}: refit would train on users that the user_holdout split keeps out; leave it out")
+        return keys.model_copy(update={"split": split, "metrics": names})
+
+    @classmethod
+    def validates(cls, keys: RatingFile) -> bool:
+        return bool(keys.split.get("valid"))
+
+    @classmethod
+    def metric_per_user(cls, keys: RatingFile) -> str | None:
+        return next((metric.name for metric in parse_metrics(keys.metrics) if metric.k), None)
+
+    @classmethod
+    def lower_is_better(cls, metric: str) -> bool:
+        return parse_metric(metric).lower_is_better
+
+    def data(self, seed: int) -> Split:
+        if self._drawn is None or self._drawn[0] != seed:
+            self._drawn = seed, self._split(seed)
+        return self._drawn[1]
+
+    _drawn: tuple[int, Split] | None = None
+
+    def facts(self, data: Split) -> DataFacts:
+        found = {"train": data.train, "valid": data.valid, "test": data.test, "fold_in": data.fold_in}
+        parts = {name: part for name, part in found.items() if part is not None}
+        rule = None if self.keys.split["kind"] == "given" or self.keys.positive_at else self._ratings.noise_floor
+        return DataFacts(
+            about=f"{data.train.n_users} users, {data.train.n_items} items; {self.keys.split['kind']} split",
+            unit="interactions",
+            sizes={name: len(part) for name, part in parts.items()},
+            digests={name: part.digest for name, part in parts.items()},
+            digest=data.digest,
+            profile={"users": data.train.n_users, "items": data.train.n_items},
+            noise_floor=rule(data.test) if rule else None,
+        )
+
+    def fit(
+        self, model: Recommender, data: Split, on: FitOn, spec: ModelSpec, seed: int, callbacks: Sequence[Callback]
+    ) -> Recommender:
+        start = None if spec.warm_start is None else load_model(spec.warm_start)
+        if on == "train":
+            valid = data.valid if len(data.valid) else None
+            history = data.history("valid")
+            return model.fit(data.train, valid=valid, valid_history=history, seed=seed, callbacks=callbacks, warm_start=start)
+        train = data.history("test") if on == "train+valid" else data.everything
+        return model.fit(train, seed=seed, callbacks=callbacks, warm_start=start)
+
+    def evaluate(self, model: Recommender, data: Split, part: Part) -> Evaluation:
+        if part == "valid" and not len(data.valid):
+            return Evaluation({})
+        keys = self.keys
+        found = evaluate(model, data, keys.metrics, part=part, relevant_at=keys.relevant_at, cold=keys.cold)
+        per_user = pd.DataFrame({"user_id": found.users, **found.per_user}) if found.per_user else None
+        return Evaluation(found.metrics, found.counts, per_user)
+
+    def export(self, model: Recommender, data: Split, output: Path) -> Exported:
+        folder, k = output / "recommendations", self.keys.export.k if self.keys.export else 100
+        if not folder.exists():
+            unseen = data.repeats == "excluded"
+            export_recommendations(model, data.everything, folder, k, exclude_seen=unseen)
+        return Exported(f"top-{k} lists", folder.name, asdict(ListManifest.read(folder)))
+
+    @cached_property
+    def _ratings(self) -> Ratings:
+        """The whole dataset."""
+        ratings = load_ratings(self.pipeline.card, self.pipeline.card_folder)
+        return Ratings(self._positives(ratings.interactions), ratings.noise_floor)
+
+    @cached_property
+    def _given(self) -> tuple[Interactions, Interactions]:
+        """Training and test part of the split that came with the data."""
+        given = load_given_split(self.pipeline.card, self.pipeline.card_folder, self.keys.split["name"])
+        return self._positives(given.train), self._positives(given.test)
+
+    def _positives(self, data: Interactions) -> Interactions:
+        ratings, at = data.matrix.data, self.keys.positive_at
+        if at is None:
+            if ratings.min() == ratings.max():
+                logger.warning("all ratings are the same: models that predict ratings learn nothing from them, others may")
+            return data
+        positive = data.binarise(at)
+        if not len(positive):
+            raise DataError(f"no rating is at least positive_at = {at:g}")
+        return positive
+
+    def _split(self, seed: int) -> Split:
+        params = {"seed": seed, **self.keys.split}
+        kind = params.pop("kind")
+        if kind == "given":
+            train, test = self._given
+            parts = random(train, test=0, valid=params["valid"], seed=params["seed"])
+            return Split(parts.train, parts.valid, test, "given", params, repeats=params["repeats"])
+        protocol = SPLITS.get(kind)
+        if "seed" not in signature(protocol).parameters:
+            del params["seed"]
+        split: Split = protocol(self._ratings.interactions, **params)
+        if not len(split.test):
+            raise DataError(f"the {kind} split leaves nothing to test on: {self.keys.split}")
+        return split
+
+
+def _resolve_split(declared: dict[str, Any], where: str) -> dict[str, Any]:
+    """Kind and parameters with defaults; a seed is among them only if it is declared."""
+    params = dict(declared)
+    kind = params.pop("kind", None)
+    if not isinstance(kind, str):
+        raise ConfigError(f"{where}: split: key 'kind' is missing; known are: given, {', '.join(SPLITS)}")
+    if kind != "given" and kind not in SPLITS:
+        raise ConfigError(f"{where}: unknown split {kind!r}; {did_you_mean(kind, ['given', *SPLITS])}")
+    if kind == "given":
+        full = validate(GivenParams, params, f"{where}: split {kind}").model_dump()
+    else:
+        full = validate_params(SPLITS.get(kind), params, f"{where}: split {kind}")
+    return {"kind": kind, **{name: value for name, value in full.items() if name != "seed" or "seed" in params}}

@@ -1,0 +1,333 @@
+"""Running a pipeline: the only place where data, models, evaluation, export, tracking and reporting meet.
+
+What depends on the kind of data is asked of its `Task`.
+"""
+
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any, Generic
+
+import numpy as np
+import pandas as pd
+from rich.console import Console
+
+from recsys_ae.core.checkpoint import Checkpoint
+from recsys_ae.experiment.callbacks import Curves, LogLosses, ShowProgress, Stopwatch
+from recsys_ae.experiment.output import PIPELINE, REPORT, OutputFolder, check_output, open_output
+from recsys_ae.experiment.pipeline_file import TASKS, K, ModelSpec, Pipeline
+from recsys_ae.experiment.summary import choose, paired, summarise, worth
+from recsys_ae.experiment.task import D, FitOn, M, Task
+from recsys_ae.export.manifest import MANIFEST, versions
+from recsys_ae.files import whole_file, whole_folder
+from recsys_ae.reporting.figures import loss_curves, metrics_chart, save_figure
+from recsys_ae.reporting.report import write_report
+from recsys_ae.reporting.results import (
+    Best,
+    Comparison,
+    DataFacts,
+    Exported,
+    FinalFit,
+    FitFacts,
+    RunReport,
+    RunResult,
+    Trial,
+    Values,
+    read_json,
+)
+from recsys_ae.tracking import DatasetFacts, TrackedRun, Tracker
+
+SETTINGS = ("positive_at", "relevant_at", "cold", "white", "split", "refit", "device")
+
+logger = logging.getLogger(__name__)
+
+
+def run_pipeline(
+    pipeline: Pipeline[Any], output: Path, tracker: Tracker, console: Console, *, resume: bool = False
+) -> RunReport:
+    """Carry out a pipeline and return its report; `output` then holds everything it made.
+
+    With `resume`, what an interrupted run of the same pipeline left in `output` is not done again, and the results are the
+    same as without the interruption. If a model fails, the run ends, but no finished model is lost.
+    """
+    declared = pipeline.to_yaml()
+    check_output(output, declared, resume=resume)
+    if resume and (output / REPORT).exists():
+        logger.info("%s is already finished", output)
+        return read_json(RunReport, output / REPORT)
+    task: Task[Any, Any, Any] = TASKS.get(pipeline.card.kind)(pipeline)
+    facts = task.facts(task.data(pipeline.seeds[0]))  # before anything is written: wrong data leaves nothing behind
+    with open_output(output, declared, resume=resume) as folder:
+        folder.check_data(pipeline.seeds[0], facts.digest)
+        with tracker.run(pipeline.name, resume=folder.read_state("run", str)) as run:
+            folder.write_state("run", run.id)
+            experiment = _Experiment(task, folder, tracker, run, console)
+            experiment.record_start(facts)
+            report = experiment.report()
+            for path in write_report(report, output):
+                run.artifact(path)
+            folder.clean()
+    return report
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One model with one seed, on the way through the steps of a run.
+
+    Attributes:
+        name: in the output folder and in the tracker.
+        run: the tracker's run.
+    """
+
+    name: str
+    spec: ModelSpec
+    seed: int
+    run: TrackedRun
+    progress: ShowProgress
+
+
+@dataclass(frozen=True)
+class _Selected:
+    """What the first of two fits found out."""
+
+    valid_metrics: Values | None
+    fit: FitFacts
+    curves: dict[str, Curves]
+
+
+class _Experiment(Generic[K, D, M]):
+    """All models of a pipeline with all seeds."""
+
+    def __init__(self, task: Task[K, D, M], folder: OutputFolder, tracker: Tracker, run: TrackedRun, console: Console) -> None:
+        self.task, self.pipeline, self.keys = task, task.pipeline, task.keys
+        self.folder, self.tracker, self.run, self.console = folder, tracker, run, console
+
+    def record_start(self, facts: DataFacts) -> None:
+        """Pipeline, parameters and data of a run, once."""
+        if self.run.id is None or self.folder.read_state("recorded", str) == self.run.id:
+            return
+        name = self.pipeline.card.name
+        settings = self._settings()
+        split = settings.pop("split")
+        self.run.params({"dataset": name, "data_digest": facts.digest, "seeds": self.pipeline.seeds, **settings})
+        self.run.params({f"split.{key}": value for key, value in split.items()})
+        for part, size in facts.sizes.items():
+            if size:
+                profile = {facts.unit: size, **facts.profile}
+                digest = facts.digests[part]
+                self.run.dataset(DatasetFacts(name, digest, f"recsys-ae:{name}", part, profile, facts.unit))
+        self.run.artifact(self.folder.path / PIPELINE)
+        self.folder.write_state("recorded", self.run.id)
+
+    def report(self) -> RunReport:
+        """Everything that is not done yet, then the report on everything."""
+        facts: dict[int, DataFacts] = {}
+        results: dict[str, dict[int, RunResult]] = {spec.label: {} for spec in self.pipeline.models}
+        for seed in self.pipeline.seeds:
+            facts[seed] = self.task.facts(self.task.data(seed))
+            self.folder.check_data(seed, facts[seed].digest)
+            for spec in self.pipeline.models:
+                results[spec.label][seed] = self._result(spec, seed)
+        models = {label: summarise(runs) for label, runs in results.items()}
+        lower = [name for name in self.keys.metrics if self.task.lower_is_better(name)]
+        metric = self.task.deciding_metric(self.keys.export.by if self.keys.export else None)
+        best = choose(models, metric, metric in lower) if self.keys.export or self.task.always_chooses else None
+        final, exported = self._export(best, results)
+        report = RunReport(
+            pipeline=self.pipeline.name,
+            dataset=self.pipeline.card.name,
+            settings=self._settings(),
+            metrics=self.keys.metrics,
+            lower_is_better=lower,
+            seeds=self.pipeline.seeds,
+            data=facts,
+            models=models,
+            best=best,
+            comparisons=[self._compare(pair, results) for pair in self.keys.compare],
+            final=final,
+            exported=exported,
+            versions=versions(),
+        )
+        save_figure(metrics_chart(report), self.folder.figures / "metrics.png")
+        self.run.artifact(self.folder.figures / "metrics.png", "figures")
+        return report
+
+    def _settings(self) -> dict[str, Any]:
+        return {key: value for key, value in self.keys.model_dump().items() if key in SETTINGS}
+
+    def _name(self, label: str, seed: int) -> str:
+        return label if len(self.pipeline.seeds) == 1 else f"{label}-seed-{seed}"
+
+    @contextmanager
+    def _job(self, name: str, spec: ModelSpec, seed: int, within: _Job | None = None) -> Iterator[_Job]:
+        """A run of the tracker for one model, and a progress display; the run of an earlier attempt is ended."""
+        if unfinished := self.folder.read_state(f"run-{name}", str):
+            self.tracker.kill(unfinished)
+        with self.tracker.run(name, parent=within.run.id if within else self.run.id) as run:
+            self.folder.write_state(f"run-{name}", run.id)
+            run.params({"model": spec.name, "seed": seed, **spec.params})
+            with nullcontext(within.progress) if within else ShowProgress(name, self.console) as progress:
+                yield _Job(name, spec, seed, run, progress)
+        self.folder.remove_checkpoints(name)
+
+    def _result(self, spec: ModelSpec, seed: int) -> RunResult:
+        """Fit, evaluate and save one model with one seed, unless that has been done."""
+        name = self._name(spec.label, seed)
+        if (done := self.folder.read_state(f"result-{name}", RunResult)) is not None:
+            logger.info("%s: done before", name)
+            return done
+        with self._job(name, spec, seed) as job:
+            spec, trials = self._search(job)
+            model, fit, selected = self._select(job, spec)
+            test = self.task.evaluate(model, self.task.data(seed), "test")
+            select, digest = selected.fit if self.keys.refit else None, self.task.models.digest(model)
+            found = test.metrics, selected.valid_metrics, test.counts
+            result = RunResult(spec.name, spec.params, *found, fit, select, digest, trials)
+            costs = {"fit_seconds": fit.seconds, "select_seconds": select.seconds if select else None}
+            valid = {f"valid_{metric}": value for metric, value in (selected.valid_metrics or {}).items()}
+            job.run.metrics({**test.metrics, **valid, **costs, "peak_memory_mb": result.peak_memory_mb})
+            self.task.models.save(model, self.folder.model(name))
+            job.run.artifact(self.folder.model(name), "model")
+            if test.per_user is not None:
+                with whole_file(self.folder.per_user(name)) as draft:
+                    test.per_user.to_parquet(draft)
+            if seed == self.pipeline.seeds[0]:
+                self._draw(job, model, selected.curves)
+            self.folder.write_state(f"result-{name}", result)
+        logger.info("%s: fitted in %.1f s", name, fit.seconds)
+        return result
+
+    def _search(self, job: _Job) -> tuple[ModelSpec, list[Trial]]:
+        """The model with the parameters that were best on the validation part, and what was tried; each trial is a run."""
+        spec = job.spec
+        if not spec.search:
+            return spec, []
+        metric = self.task.deciding_metric(self.keys.search.by)
+        trials: list[Trial] = []
+        choices = _choices(spec.search, self.keys.search.trials, job.seed)
+        for number, choice in enumerate(choices, 1):
+            name = f"{job.name}-trial-{number}"
+            trial = self.folder.read_state(name, Trial)
+            if trial is None:
+                with self._job(name, spec.with_params(choice), job.seed, within=job) as one:
+                    model, fit, _ = self._fit(one, one.spec, "train")
+                    valid = self.task.evaluate(model, self.task.data(job.seed), "valid").metrics
+                    one.run.metrics({f"valid_{key}": value for key, value in valid.items()} | {"fit_seconds": fit.seconds})
+                    trial = Trial(choice, valid, fit.seconds)
+                    self.folder.write_state(name, trial)
+            trials.append(trial)
+            value = trial.valid_metrics[metric]
+            logger.info("%s: trial %d of %d, %s: %s %s", job.name, number, len(choices), choice, metric, value)
+        lower = self.task.lower_is_better(metric)
+        best = max(trials, key=lambda trial: worth(trial.valid_metrics[metric], lower))
+        job.run.params({f"chosen.{key}": value for key, value in best.params.items()})
+        return spec.with_params(best.params), trials
+
+    def _select(self, job: _Job, spec: ModelSpec) -> tuple[M, FitFacts, _Selected]:
+        """The model to test, what its fit took, and what the fit on the training part found, which may be the same."""
+        selected = self.folder.read_state(f"selected-{job.name}", _Selected)
+        if selected is None:
+            model, fit, curves = self._fit(job, spec, "train")
+            valid = self.task.evaluate(model, self.task.data(job.seed), "valid").metrics
+            selected = _Selected(valid or None, fit, curves)
+            if not self.keys.refit:
+                return model, fit, selected
+            self.folder.write_state(f"selected-{job.name}", selected)
+        model, fit, _ = self._fit(job, _for_epochs(spec, selected.fit.best_epoch), "train+valid")
+        return model, fit, selected
+
+    def _fit(self, job: _Job, spec: ModelSpec, on: FitOn) -> tuple[M, FitFacts, dict[str, Curves]]:
+        """Fit a model, continuing from a checkpoint if an earlier attempt left one."""
+        model, again = self.task.build(spec), on == "train+valid"
+        trained, job.progress.valid_name = Stopwatch(), validation_name(model)
+        losses = LogLosses(job.run, validation_name(model), prefix="refit_" if again else "")
+        checkpoint = Checkpoint(self.folder.checkpoint(f"{job.name}+refit" if again else job.name))
+        with trained:
+            callbacks = [checkpoint, job.progress, losses, trained]
+            model = self.task.fit(model, self.task.data(job.seed), on, spec, job.seed, callbacks)
+        losses.flush()
+        return model, trained.facts(), losses.curves
+
+    def _export(
+        self, best: Best | None, results: Mapping[str, Mapping[int, RunResult]]
+    ) -> tuple[FinalFit | None, Exported | None]:
+        """Fit the chosen model on everything, if that is what is shipped, and export what the pipeline asks for."""
+        spec = self.keys.export
+        if spec is None:
+            return None, None
+        label = best.model if best and spec.model == "best" else spec.model
+        if label is None:
+            logger.warning("nothing is exported: no model has a value of the metric that decides")
+            return None, None
+        seed = self.pipeline.seeds[0]
+        final = None
+        if self.task.exports_final_fit:
+            final = self._final(label, seed, results[label][seed])
+        model = self.task.models.load(self.folder.final if final else self.folder.model(self._name(label, seed)))
+        exported = self.task.export(model, self.task.data(seed), self.folder.path)
+        self.run.artifact(self.folder.path / exported.folder / MANIFEST, exported.folder)
+        return final, exported
+
+    def _final(self, label: str, seed: int, result: RunResult) -> FinalFit:
+        """Fit a model on everything there is, with the parameters and the number of epochs that were found before."""
+        if (done := self.folder.read_state("final", FinalFit)) is not None:
+            return done
+        declared = next(spec for spec in self.pipeline.models if spec.label == label)
+        spec = _for_epochs(declared.with_params(result.params), result.best_epoch)
+        with self._job(f"{label}+final", spec, seed) as job:
+            job.run.params({"fitted_on": "everything"})
+            model, fit, _ = self._fit(job, spec, "everything")
+            job.run.metrics({"fit_seconds": fit.seconds, "peak_memory_mb": fit.peak_memory_mb})
+            self.task.models.save(model, self.folder.final)
+            job.run.artifact(self.folder.final, "model")
+            final = FinalFit(label, spec.params, seed, fit, self.task.models.digest(model))
+            self.folder.write_state("final", final)
+        return final
+
+    def _compare(self, pair: tuple[str, str], results: Mapping[str, Mapping[int, RunResult]]) -> Comparison:
+        """A paired test over the seeds; over the users if there is one seed."""
+        by_user = self.task.metric_per_user(self.keys)
+        if len(self.pipeline.seeds) == 1 and by_user is not None:
+            names = [self._name(label, self.pipeline.seeds[0]) for label in pair]
+            tables = [pd.read_parquet(self.folder.per_user(name)).set_index("user_id")[by_user] for name in names]
+            both = pd.concat(tables, axis=1, join="inner").to_numpy()
+            return paired(pair, by_user, "users", both[:, 0], both[:, 1])
+        metric = self.keys.metrics[0]
+        values = [[run.metrics[metric] for run in results[label].values()] for label in pair]
+        return paired(pair, metric, "seeds", *(np.array(column, np.float64) for column in values))
+
+    def _draw(self, job: _Job, model: M, curves: dict[str, Curves]) -> None:
+        """Figures of one model, if there is anything to show."""
+        figures = dict(self.task.figures(model, self.task.data(job.seed)))
+        if curves:
+            figures["losses"] = lambda: loss_curves(curves, validation_name(model))
+        if figures:
+            folder = self.folder.figures / job.spec.label
+            with whole_folder(folder) as draft:
+                for name, draw in figures.items():
+                    save_figure(draw(), draft / f"{name}.png")
+            job.run.artifact(folder, "figures")
+
+
+def validation_name(model: Any) -> str:
+    """What the values are by which a model judges its epochs, in words that the tracker accepts in a name."""
+    name: str = getattr(model, "validation_name", "valid_loss")
+    return name
+
+
+def _for_epochs(spec: ModelSpec, epochs: int | None) -> ModelSpec:
+    """A spec that trains for exactly that many epochs; unchanged if there are none."""
+    fixed = {} if epochs is None else {"epochs": epochs, "patience": 0}
+    return spec.with_params({key: value for key, value in fixed.items() if key in spec.params})
+
+
+def _choices(search: dict[str, list[Any]], trials: int, seed: int) -> list[dict[str, Any]]:
+    """The combinations of searched values to try: all in their order, or `trials` random ones if there are more."""
+    shape = [len(values) for values in search.values()]
+    total = prod(shape)
+    chosen = range(total) if total <= trials else sorted(np.random.default_rng(seed).choice(total, trials, replace=False))
+    places = [np.unravel_index(number, shape) for number in chosen]
+    return [{key: values[at] for (key, values), at in zip(search.items(), place, strict=True)} for place in places]

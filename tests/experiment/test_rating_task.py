@@ -1,0 +1,221 @@
+"""Pipelines of recommenders: what is shipped, what is compared, how often data is read, what is drawn and recorded."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+from PIL import Image
+from rich.console import Console
+
+from recsys_ae import build_model, load_model, recommend
+from recsys_ae.errors import DataError
+from recsys_ae.evaluation.evaluator import evaluate
+from recsys_ae.evaluation.significance import paired_t_test
+from recsys_ae.experiment import ratings
+from recsys_ae.experiment.pipeline_file import read_pipeline
+from recsys_ae.experiment.ratings import RatingTask
+from recsys_ae.experiment.runner import run_pipeline
+from recsys_ae.models.autorec import AutoRec
+from recsys_ae.models.storage import model_digest
+from recsys_ae.reporting.report import summary_lines
+from recsys_ae.reporting.results import RunReport, read_json
+from recsys_ae.split import Split
+from recsys_ae.tracking import Tracker
+
+PIPELINE = {
+    "dataset": {"name": "small", "kind": "planted-ratings", "users": 80, "items": 50, "ratings": 700, "factors": 2},
+    "split": {"kind": "random", "test": 0.2, "valid": 0.1},
+    "models": [
+        {"name": "autorec", "hidden": 6, "epochs": 9, "patience": 3, "learning_rate": 0.05},
+        {"name": "ease", "l2": 5.0},
+        {"name": "popularity"},
+    ],
+    "metrics": ["rmse", "ndcg@5"],
+    "export": {"k": 5, "model": "autorec"},
+}
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def run(output: str = "out", *, resume: bool = False, tracker: object = None, **changes: object) -> RunReport:
+    """The report of the pipeline with these keys changed."""
+    Path("mine.yaml").write_text(yaml.safe_dump({**PIPELINE, **changes}))
+    tracker = tracker or Tracker()
+    return run_pipeline(read_pipeline("mine.yaml"), Path(output), tracker, Console(quiet=True), resume=resume)
+
+
+def split(seed: int = 0) -> Split:
+    return RatingTask(read_pipeline("mine.yaml")).data(seed)
+
+
+def pairs(frame: pd.DataFrame) -> set[tuple]:
+    return set(zip(frame["user_id"], frame["item_id"], strict=True))
+
+
+@pytest.mark.parametrize(
+    "declared",
+    [PIPELINE["split"], {"kind": "user_holdout", "test": 0.2, "valid": 0.1}, {"kind": "per_user", "test": 0.2, "valid": 0.0}],
+)
+def test_what_is_shipped_knows_everything(folder, declared):
+    """The lists come from a fit on all interactions for the best epoch, and recommend nothing that any part holds."""
+    report = run(split=declared)
+    parts, tested = split(), report.models["autorec"].runs[0]
+    whole = parts.everything
+    assert len(whole) == sum(report.data[0].sizes.values()) == 700
+    model = build_model("autorec", {**tested.params, "epochs": tested.best_epoch, "patience": 0}).fit(whole, seed=0)
+    assert report.final.digest == model_digest(model) == model_digest(load_model("out/final"))
+    assert (report.final.model, report.final.fit.epochs) == ("autorec", tested.best_epoch)
+    lists = pd.read_parquet("out/recommendations/part-00000.parquet")
+    pd.testing.assert_frame_equal(lists, recommend(model, whole, k=5).to_frame(), check_dtype=False)
+    assert not pairs(lists) & pairs(whole.to_frame())
+    assert report.exported.manifest["data_digest"] == whole.digest
+    shipped = f"to ship: autorec, fitted again on everything for {tested.best_epoch} epochs, and not tested: out/final"
+    assert shipped in summary_lines(report, Path("out"))
+
+
+def test_the_model_that_is_tested_has_not_seen_the_test_part(folder):
+    """It is saved apart, and its metrics are those of the report."""
+    report = run()
+    for label, model in report.models.items():
+        assert evaluate(load_model(f"out/models/{label}"), split(), PIPELINE["metrics"]).metrics == model.metrics
+    params = {key: value for key, value in PIPELINE["models"][0].items() if key != "name"}
+    expected = build_model("autorec", params).fit(split().train, valid=split().valid, seed=0)
+    assert model_digest(load_model("out/models/autorec")) == model_digest(expected)
+
+
+def test_wanted_repeats_are_not_excluded(folder, monkeypatch):
+    monkeypatch.setattr(Split, "repeats", "wanted", raising=False)
+    report = run()
+    assert report.exported.manifest["filters"]["exclude_seen"] is False
+    lists = pd.read_parquet("out/recommendations/part-00000.parquet")
+    assert pairs(lists) & pairs(split().everything.to_frame())
+
+
+def test_the_searched_parameters_are_those_of_the_final_fit(folder):
+    searched = {"name": "ease", "search": {"l2": [1.0, 1e6]}}
+    report = run(models=[searched], metrics=["ndcg@5"], export={"k": 5})
+    (tested,) = report.models["ease"].runs.values()
+    best = max(tested.trials, key=lambda trial: trial.valid_metrics["ndcg@5"])
+    assert report.final.params["l2"] == tested.params["l2"] == best.params["l2"]
+    assert report.final.fit.epochs is None
+
+
+def test_without_an_export_nothing_is_fitted_again(folder):
+    report = run(export=None)
+    assert (report.final, report.exported) == (None, None)
+    assert not Path("out/final").exists()
+    assert report.best.model in report.models
+
+
+@pytest.mark.parametrize("declared", [PIPELINE["split"], {"kind": "given", "name": "mine", "valid": 0.1}])
+def test_three_seeds_read_the_data_once(folder, monkeypatch, declared):
+    reads = []
+    for name in ("load_ratings", "load_given_split"):
+        load = getattr(ratings, name)
+        monkeypatch.setattr(ratings, name, lambda *arguments, load=load: reads.append(1) or load(*arguments))
+    dataset: dict = PIPELINE["dataset"]
+    if declared["kind"] == "given":
+        rows = [(user, item, (user * item) % 5 + 1) for user in range(20) for item in range(user % 3, 12)]
+        for name, part in (("train", rows[::2] + rows[1::4]), ("test", rows[3::4])):
+            Path(f"{name}.csv").write_text("u,i,r\n" + "".join(f"{u},{i},{r}\n" for u, i, r in part))
+        table = {"path": "train.csv", "columns": {"user": "u", "item": "i", "rating": "r"}}
+        splits = {"mine": {"train": "train.csv", "test": "test.csv"}}
+        dataset = {"name": "own", "kind": "ratings", "files": [table], "splits": splits}
+    report = run(seed=[0, 1, 2], dataset=dataset, split=declared, models=PIPELINE["models"][2:], export={"k": 2})
+    assert len(reads) == 1
+    assert len({facts.digest for facts in report.data.values()}) == 3
+
+
+def test_one_seed_is_compared_user_by_user(folder):
+    report = run(compare=[["autorec", "ease"]])
+    (comparison,) = report.comparisons
+    found = [evaluate(load_model(f"out/models/{label}"), split(), ["ndcg@5"]) for label in ("autorec", "ease")]
+    expected = paired_t_test(*(one.per_user["ndcg@5"] for one in found))
+    assert (comparison.metric, comparison.over, comparison.n) == ("ndcg@5", "users", expected.n)
+    assert (comparison.difference, comparison.p_value) == pytest.approx((expected.difference, expected.p_value))
+    (line,) = [line for line in summary_lines(report, Path("out")) if " - " in line]
+    assert line.endswith(f"(paired t-test over {expected.n} users: p = {expected.p_value:.2g})")
+    table = pd.read_parquet("out/per-user/ease.parquet").set_index("user_id")
+    assert table["ndcg@5"].mean() == pytest.approx(report.models["ease"].metrics["ndcg@5"])
+
+
+def test_several_seeds_are_compared_seed_by_seed(folder):
+    report = run(seed=[0, 1, 2], compare=[["autorec", "autorec"], ["ease", "popularity"]])
+    same, other = report.comparisons
+    assert (same.metric, same.over, same.difference, same.p_value, same.n) == ("rmse", "seeds", 0.0, 1.0, 3)
+    assert (other.difference, other.p_value) == (None, None)  # neither predicts ratings
+
+
+def test_a_seed_that_decides_nothing_is_no_certainty(folder):
+    """A closed form on a fixed split, beside a model that is trained."""
+    declared = {**PIPELINE["split"], "seed": 5}
+    report = run(seed=[0, 1], split=declared, compare=[["ease", "popularity"]], metrics=["ndcg@5"])
+    assert report.models["ease"].deviations == {"ndcg@5": "identical"}
+    assert report.models["autorec"].deviations["ndcg@5"] > 0
+    assert pd.read_csv("out/report.csv", index_col="model").loc["ease", "ndcg@5 sd"] == "identical"
+    (comparison,) = report.comparisons
+    assert (comparison.p_value, comparison.n) == (None, None)
+    assert "identical with all seeds, which says nothing about chance: ease, popularity" in summary_lines(report, Path("out"))
+
+
+def test_figures_show_the_losses_of_models_that_have_some(folder):
+    run(refit=True)
+    found = {str(path.relative_to("out/figures")) for path in Path("out/figures").rglob("*.png")}
+    assert found == {"metrics.png", "autorec/losses.png"}
+    for path in Path("out/figures").rglob("*.png"):
+        with Image.open(path) as image:
+            image.load()
+
+
+class Recorder(Tracker):
+    """Keeps the names of histories, by run."""
+
+    def __init__(self) -> None:
+        self.histories: dict[str, list[str]] = {}
+
+    def run(self, name, **_):
+        own = self.histories.setdefault(name, [])
+        inner = super().run(name)
+        enter = inner.__enter__
+
+        class Context:
+            def __enter__(self):
+                run = enter()
+                run.history = lambda key, values: own.append(key) if values else None
+                return run
+
+            def __exit__(self, *arguments):
+                return inner.__exit__(*arguments)
+
+        return Context()
+
+
+def test_validation_values_carry_their_name(folder, monkeypatch):
+    monkeypatch.setattr(AutoRec, "validation_name", "valid_rmse", raising=False)
+    tracker = Recorder()
+    run(refit=True, tracker=tracker)
+    assert set(tracker.histories["autorec"]) == {"train_loss", "valid_rmse_by_epoch", "refit_train_loss"}
+    assert set(tracker.histories["autorec+final"]) == {"train_loss"}
+    assert tracker.histories["ease"] == []
+
+
+def test_a_damaged_state_file_is_named(folder, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(AutoRec, "fit", lambda *_, **__: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            run(models=[PIPELINE["models"][2], PIPELINE["models"][0]])
+    state = Path("out/.work/result-popularity.json")
+    state.write_text(state.read_text().replace('"metrics"', '"metric"'))
+    with pytest.raises(DataError, match=r"result-popularity\.json is damaged: metrics"):
+        run(models=[PIPELINE["models"][2], PIPELINE["models"][0]], resume=True)
+
+
+def test_the_report_can_be_read_again(folder):
+    report = run(seed=[0, 1], compare=[["ease", "popularity"]], refit=True)
+    assert read_json(RunReport, Path("out/report.json")) == report
+    assert run(seed=[0, 1], compare=[["ease", "popularity"]], refit=True, resume=True) == report

@@ -1,0 +1,50 @@
+"""From the results of single seeds to one entry per model, and to the best model."""
+
+import pytest
+
+from recsys_ae.experiment.summary import choose, summarise
+from recsys_ae.reporting.results import Best, FitFacts, RunResult
+
+METRICS = ["rmse", "ndcg@10"]
+
+
+def result(metrics: dict, valid: dict | None = None, seconds: float = 1.0, memory: float | None = None) -> RunResult:
+    return RunResult("bias", {}, metrics, valid, {}, FitFacts(seconds, memory, None, None), None, "")
+
+
+def models(**values):
+    """label=(test rmse, test ndcg, validation rmse, validation ndcg); two numbers for no validation part."""
+    named = {}
+    for label, (rmse, ndcg, *valid) in values.items():
+        valid_metrics = dict(zip(METRICS, valid, strict=True)) if valid else None
+        named[label] = summarise({0: result({"rmse": rmse, "ndcg@10": ndcg}, valid_metrics)})
+    return named
+
+
+def test_validation_decides():
+    assert choose(models(a=(1.0, 0.9, 1.0, 0.2), b=(2.0, 0.1, 2.0, 0.3)), "ndcg@10", False) == Best("b", "ndcg@10", "valid")
+
+
+def test_of_an_error_the_lowest_is_the_best_and_unknown_is_the_worst():
+    values = models(a=(1.0, 0.9, 1.5, 0.2), b=(2.0, 0.1, 0.7, 0.3), c=(2.0, 0.1, None, 0.3))
+    assert choose(values, "rmse", True).model == "b"
+
+
+def test_no_value_no_choice():
+    assert choose(models(a=(None, None)), "rmse", True).model is None
+
+
+def test_without_validation_the_test_part_decides_and_it_is_said():
+    assert choose(models(a=(1.0, 0.9), b=(2.0, 0.1)), "ndcg@10", False) == Best("a", "ndcg@10", "test")
+
+
+def test_means_deviations_and_the_highest_memory():
+    runs = [
+        result({"rmse": value, "mae": 0.5, "ndcg@10": ndcg}, {"rmse": value + 1}, seconds, memory)
+        for value, ndcg, seconds, memory in ((1.0, 0.1, 1.0, 5.0), (4.0, None, 3.0, 9.0))
+    ]
+    found = summarise(dict(enumerate(runs)))
+    assert found.metrics == {"rmse": 2.5, "mae": 0.5, "ndcg@10": None}
+    assert found.deviations == {"rmse": pytest.approx(4.5**0.5), "mae": "identical", "ndcg@10": None}
+    assert (found.valid_metrics, found.fit_seconds, found.peak_memory_mb) == ({"rmse": 3.5}, 2.0, 9.0)
+    assert summarise({0: runs[0]}).deviations is None
