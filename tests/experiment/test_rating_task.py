@@ -1,5 +1,6 @@
 """Pipelines of recommenders: what is shipped, what is compared, how often data is read, what is drawn and recorded."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -9,7 +10,7 @@ from PIL import Image
 from rich.console import Console
 
 from recsys_ae import build_model, load_model, recommend
-from recsys_ae.errors import DataError
+from recsys_ae.errors import DataError, TrainingError
 from recsys_ae.evaluation.evaluator import evaluate
 from recsys_ae.evaluation.significance import paired_t_test
 from recsys_ae.experiment import ratings
@@ -213,6 +214,18 @@ def test_a_damaged_state_file_is_named(folder, monkeypatch):
     state.write_text(state.read_text().replace('"metrics"', '"metric"'))
     with pytest.raises(DataError, match=r"result-popularity\.json is damaged: metrics"):
         run(models=[PIPELINE["models"][2], PIPELINE["models"][0]], resume=True)
+
+
+def test_a_metric_that_is_not_finite_is_an_error(folder, monkeypatch):
+    found = ratings.evaluate
+
+    def broken(*arguments, **options):
+        report = found(*arguments, **options)
+        return replace(report, metrics={**report.metrics, "ndcg@5": float("nan")})
+
+    monkeypatch.setattr(ratings, "evaluate", broken)
+    with pytest.raises(TrainingError, match=r"ease: ndcg@5 is not finite on the test part"):
+        run(models=[PIPELINE["models"][1]], split={**PIPELINE["split"], "valid": 0.0}, export=None)
 
 
 def test_the_report_can_be_read_again(folder):
