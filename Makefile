@@ -1,15 +1,22 @@
-# `make demo` and `make test` need Python 3.11 or later and make; everything else they set up themselves in .venv.
+# `make demo` and `make test` need Python 3.11 or later and make; they set up everything else in .venv.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check clean
+# Two workers, one thread each (tests/conftest.py); what one worker has left is stolen by the other.
+PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
+
+.PHONY: demo test quick check clean
 
 demo: .venv/demo.stamp
 	$(BIN)/recsys-ae run pipelines/demo.yaml
 	$(BIN)/recsys-ae run pipelines/demo-images.yaml
 
 test: .venv/test.stamp
-	$(BIN)/python -m pytest
+	$(PYTEST)
+
+# All but what is marked slow.
+quick: .venv/test.stamp
+	$(PYTEST) -m "not slow"
 
 # What a change must also pass.
 check: .venv/dev.stamp

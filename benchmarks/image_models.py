@@ -1,12 +1,13 @@
 """Image autoencoders: this package against a plain PyTorch script of the same network.
 
     RECSYS_AE_DATA=... python benchmarks/image_models.py [--images 20000] [--epochs 3] [--rounds 3]
+    python benchmarks/image_models.py --smoke           # does it still run? a few random images, no figure means anything
 
 The plain script is what one would write by hand: `nn.Sequential`, `torch.optim.Adam`, and a loop over shuffled slices of one
 tensor in memory; no data loader, which would be slower. Both sides have the same layers, batches, loss and precision
-(float32), two threads, and a process of their own for each round; they take turns. The median epoch counts, the first of each
-process being left out. Of this package it is also said what an epoch takes with `precision: auto`, which multiplies in
-bfloat16 where the processor can.
+(float32), two threads, and a process of their own for each round; they take turns. The figure is the median epoch, leaving out
+the first of each process. A third column is this package with `precision: auto`, which multiplies in bfloat16 where the
+processor can.
 
     deep             784-512-128-10-128-512-784, ELU, squared error, batches of 1024
     convolutional    32-64-128 channels and back, Gaussian noise 0.5, cross-entropy, batches of 128
@@ -45,6 +46,7 @@ MODELS: dict[str, dict[str, Any]] = {
     "convolutional": {"name": "convolutional", "channels": [32, 64, 128], "noise": 0.5, "batch_size": 128},
 }
 SIDES = ("plain", "ours", "ours, auto")
+SMOKE_IMAGES = 16
 
 
 def plain_network(name: str) -> nn.Module:
@@ -106,8 +108,13 @@ def ours(name: str, images: Tensor, epochs: int, precision: str) -> list[float]:
     return [epoch.seconds for epoch in model.fitted.histories[""]]
 
 
-def measure(side: str, name: str, n: int, epochs: int) -> float:
-    images = torch.from_numpy(load_images(*read_card("mnist")).train[:n])
+def images_to_train_on(n: int | None) -> Tensor:
+    """float32 [n, 784]: digits of MNIST, or a few random images if `n` is None."""
+    return torch.from_numpy(load_images(*read_card("mnist")).train[:n]) if n else torch.rand(SMOKE_IMAGES, 784)
+
+
+def measure(side: str, name: str, n: int | None, epochs: int) -> float:
+    images = images_to_train_on(n)
     precision = "auto" if side.endswith("auto") else "float32"
     run: Callable[[], list[float]] = (
         (lambda: plain(name, images, epochs)) if side == "plain" else (lambda: ours(name, images, epochs, precision))
@@ -126,6 +133,7 @@ def in_child(side: str, name: str, options: argparse.Namespace) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=list(MODELS), default=list(MODELS))
+    parser.add_argument("--smoke", action="store_true", help="tiny sizes, once")
     parser.add_argument("--images", type=int, default=20_000)
     parser.add_argument("--epochs", type=int, default=3, help="timed in each process, beside the first")
     parser.add_argument("--rounds", type=int, default=3)
@@ -135,6 +143,8 @@ def main() -> None:
         side, name, n, epochs = json.loads(options.child)
         print(measure(side, name, n, epochs))
         return
+    if options.smoke:
+        options.images, options.epochs, options.rounds = None, 1, 1
     results: dict[str, dict[str, float]] = {}
     print(f"{'':16}{'plain s':>10}{'ours s':>10}{'ratio':>8}{'auto s':>10}{'ratio':>8}", flush=True)
     for name in options.only:

@@ -2,6 +2,7 @@
 
     python benchmarks/large_catalogues.py [cdae elsa sparse_ease]       # 200,000 items, 2 million interactions
     python benchmarks/large_catalogues.py --ease [--items 41000]        # EASE alone, 5 million interactions
+    python benchmarks/large_catalogues.py --smoke                       # does it still run? a tiny catalogue
 
 The interactions are made up: items lie in clusters of about 100, each user has three of them, and two thirds of what a user
 does is in these; within a cluster, and for the rest over all items, popularity falls like 1 / rank. A fifth of the
@@ -28,8 +29,11 @@ from scipy.sparse import csr_array
 
 from recsys_ae import build_model
 from recsys_ae.evaluation.evaluator import evaluate
-from recsys_ae.interactions import IdMap, Interactions, Split, ones
+from recsys_ae.events import Events
+from recsys_ae.ids import IdMap
+from recsys_ae.interactions import Interactions, ones
 from recsys_ae.models import MODELS
+from recsys_ae.split import Split
 
 PARAMS: dict[str, dict[str, Any]] = {"cdae": {"epochs": 10}, "elsa": {"epochs": 5}}
 USERS, ITEMS, INTERACTIONS = 100_000, 200_000, 2_000_000
@@ -55,7 +59,9 @@ def planted(users: int, items: int, interactions: int) -> Interactions:
     item = np.minimum(np.searchsorted(reach, low + (high - low) * rng.random(tries), side="right") - 1, items - 1)
     pairs = rng.permutation(np.unique(user * items + item))[:interactions]
     user, item = np.divmod(np.sort(pairs), items)
-    return Interactions.from_rows(user, item, np.ones(len(user), np.float32), IdMap(np.arange(users)), IdMap(np.arange(items)))
+    return Interactions.from_events(
+        Events(user, item, np.ones(len(user), np.float32)), IdMap(np.arange(users)), IdMap(np.arange(items))
+    )
 
 
 def planted_split(*sizes: int) -> Split:
@@ -112,6 +118,7 @@ def in_child(work: Callable[..., Any], arguments: list[Any]) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", nargs="*", help="default: cdae elsa sparse_ease; of those, what there is")
+    parser.add_argument("--smoke", action="store_true", help="EASE and one other model on a tiny catalogue")
     parser.add_argument("--ease", action="store_true", help="EASE on its largest catalogue; other models only if named")
     parser.add_argument("--items", type=int, help="a smaller (or larger) catalogue, with as many interactions per item")
     parser.add_argument("--child", help=argparse.SUPPRESS)
@@ -120,10 +127,13 @@ def main() -> None:
         work, *arguments = json.loads(options.child)
         print(json.dumps({"train": train, "train_ease": train_ease}[work](*arguments)))
         return
+    users = USERS
+    if options.smoke:
+        users, options.models, options.ease, options.items = 300, ["sparse_ease"], True, 500
     results: dict[str, dict[str, Any]] = {}
     names = options.models or ([] if options.ease else ["cdae", "elsa", "sparse_ease"])
     items = options.items or ITEMS
-    sizes = [USERS, items, items * INTERACTIONS // ITEMS]
+    sizes = [users, items, items * INTERACTIONS // ITEMS]
     print(f"{'model':14}{'seconds':>10}{'GB':>8}{'recall@20':>11}{'x popularity':>14}")
     for name in ["popularity", *names] if names else []:
         if name not in MODELS:
@@ -134,7 +144,7 @@ def main() -> None:
         print(f"{name:14}{found['seconds']:10.1f}{found['memory_gb']:8.2f}{found['recall@20']:11.4f}{ratio:14.1f}", flush=True)
     if options.ease:
         items = options.items or EASE_ITEMS
-        found = results[f"ease_{items}"] = in_child(train_ease, [USERS, items, round(items * EASE_PER_ITEM)])
+        found = results[f"ease_{items}"] = in_child(train_ease, [users, items, round(items * EASE_PER_ITEM)])
         print(
             f"ease on {items} items: {found['minutes']:.1f} minutes, {found['memory_gb']:.2f} GB, "
             f"equations missed by {found['residual']:.1e} at most"

@@ -4,8 +4,9 @@
     peers/bin/pip install recbole==1.2.1 "numpy==1.26.*" "pandas<3" "pyarrow==20.*" "setuptools<81" \
         torch==VERSION lenskit rectools
     RECSYS_AE_DATA=... python benchmarks/ranking_models.py --peer-python peers/bin/python [--only multvae] [--quality]
+    python benchmarks/ranking_models.py --smoke         # does it still run? random clicks, peers only where installed
 
-VERSION being that of this package's own PyTorch, so that both sides multiply equally fast. LensKit and RecTools are for EASE
+VERSION is that of this package's own PyTorch, so that both sides multiply equally fast. LensKit and RecTools are used for EASE
 only and may be left out.
 
 Every rating is an interaction; the training part of the split `per_user_80_20_test` is trained on. Both sides read the same
@@ -47,6 +48,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from recbole_peer import DATASET, EASE, PARTS, fit_times, inter_file, peak_memory, read_part, torch_memory
 
 from recsys_ae import IdMap, Interactions, Recommender, build_model, recommend
@@ -150,11 +152,23 @@ def write_parts(folder: Path, parts: dict[str, pd.DataFrame]) -> Path:
     return folder
 
 
-def prepare(folder: Path) -> tuple[Path, Path, int]:
-    """Folders for timing and for quality, and the number of items; all parts together are all ratings in both."""
+def movielens() -> tuple[pd.DataFrame, NDArray[np.bool_]]:
+    """Columns user_id and item_id of all ratings, and which of them are the test part."""
     source = Path(os.environ["RECSYS_AE_DATA"], "ml-1m")
     ratings = pd.read_parquet(source / "ratings.parquet")[["user_id", "item_id"]]
-    is_test = pd.read_parquet(source / "splits.parquet")["per_user_80_20_test"].to_numpy()
+    return ratings, pd.read_parquet(source / "splits.parquet")["per_user_80_20_test"].to_numpy()
+
+
+def random_clicks() -> tuple[pd.DataFrame, NDArray[np.bool_]]:
+    """The same of 40 users and 30 items, at random; the first 40 rows hold each user once and are not in the test part."""
+    rng = np.random.default_rng(0)
+    pairs = {"user_id": np.r_[np.arange(40), rng.integers(0, 40, 400)], "item_id": rng.integers(0, 30, 440)}
+    clicks = pd.DataFrame(pairs).drop_duplicates(ignore_index=True)
+    return clicks, (np.arange(len(clicks)) >= 40) & (rng.random(len(clicks)) < 0.2)
+
+
+def prepare(folder: Path, ratings: pd.DataFrame, is_test: NDArray[np.bool_]) -> tuple[Path, Path, int]:
+    """Folders for timing and for quality, and the number of items; all parts together are all ratings in both."""
     train, test = ratings[~is_test], ratings[is_test]
     by_user = train.sample(frac=1, random_state=0).groupby("user_id")["item_id"]
     is_valid = (by_user.cumcount() < by_user.transform("size") // 10).reindex(train.index)
@@ -218,9 +232,16 @@ def median(results: list[Result], figure: Any) -> float:
     return statistics.median(map(figure, results))
 
 
+def left_out(results: list[Result]) -> str:
+    return f"left out: the environment of --peer-python has no {results[0]['missing']}"
+
+
 def compare_training(name: str, sides: Sides, job: Job, rounds: int) -> dict[str, float]:
     """A line of the table; time and memory of RecBole over ours."""
     results = sides.rounds(["recbole", "ours"], job, rounds)
+    if "missing" in results["recbole"][0]:
+        print(f"{name:10}{left_out(results['recbole'])}", flush=True)
+        return {}
     faster, smaller = ratios(results, epoch_seconds), ratios(results, above_torch)
     seconds = [median(results[side], epoch_seconds) for side in ("recbole", "ours")]
     peaks = [median(results[side], above_torch) for side in ("recbole", "ours")]
@@ -238,6 +259,9 @@ def compare_quality(name: str, sides: Sides, job: Job) -> None:
     """Lines of the table: one training of each side."""
     for side in ("recbole", "ours"):
         found = sides.run(side, job)
+        if "missing" in found:
+            print(f"{name:10}{left_out([found])}", flush=True)
+            continue
         epochs = f"{found['best_epoch']}/{len(found['seconds'])}"
         print(f"{name:10}{side:10}{found['until_best']:12.1f}{epochs:>12}{found['ndcg']:10.4f}", flush=True)
 
@@ -249,7 +273,7 @@ def compare_ease(sides: Sides, job: Job, rounds: int) -> dict[str, float]:
     times = {}
     for side, found in results.items():
         if "missing" in found[0]:
-            print(f"{side:10}left out: the environment of --peer-python has no {found[0]['missing']}")
+            print(f"{side:10}{left_out(found)}")
             continue
         times[side] = median(found, epoch_seconds)
         first, peak = median(found, lambda result: result["seconds"][0]), median(found, lambda result: result["peak"])
@@ -263,12 +287,18 @@ def main() -> None:
         print(json.dumps(own_side(json.load(sys.stdin)) | {"torch": torch_memory()}))
         return
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--peer-python", required=True, help="the Python of an environment with RecBole")
+    parser.add_argument("--smoke", action="store_true", help="tiny sizes, once")
+    parser.add_argument("--peer-python", help="the Python of an environment with RecBole; with --smoke by default this one")
     parser.add_argument("--only", nargs="+", choices=list(PARAMS), default=list(PARAMS), help="these models")
     parser.add_argument("--epochs", type=int, default=3, help="epochs (for ease: fits) timed in a process, beside the first")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--quality", action="store_true", help="also train the autoencoders to their end")
     options = parser.parse_args()
+    if options.smoke:
+        options.peer_python = options.peer_python or sys.executable
+        options.only, options.epochs, options.rounds, options.quality = ["multvae", "ease"], 1, 1, True
+    if not options.peer_python:
+        parser.error("--peer-python is needed, except with --smoke")
     known = [name for name in options.only if name in MODELS]
     for name in options.only:
         if name not in known:
@@ -278,12 +308,12 @@ def main() -> None:
 
 
 def measure(names: list[str], options: argparse.Namespace, folder: Path) -> dict[str, dict[str, float]]:
-    """All tables, and what the last line tells."""
-    timing, quality, n_items = prepare(folder)
+    """Print all tables; returns what the last line holds."""
+    timing, quality, n_items = prepare(folder, *(random_clicks() if options.smoke else movielens()))
     sides = Sides(options.peer_python)
     common: Job = {"batch_size": BATCH, "patience": PATIENCE, "l2": L2, "n_items": n_items}
     few: Job = common | {"folder": str(timing), "epochs": options.epochs + 1, "validate": False}
-    many: Job = common | {"folder": str(quality), "epochs": QUALITY_EPOCHS, "validate": True}
+    many: Job = common | {"folder": str(quality), "epochs": 2 if options.smoke else QUALITY_EPOCHS, "validate": True}
     results: dict[str, dict[str, float]] = {}
     autoencoders = [name for name in names if name != "ease"]
     if autoencoders:

@@ -1,7 +1,8 @@
 """The other side of `ranking_models.py`: RecBole's models, and three more implementations of EASE.
 
-Runs under the Python of an environment that holds those packages and not this one, so it imports nothing of this one.
-A job is one JSON object on standard input; the result is the last line on standard output, a JSON object too.
+Runs under the Python of an environment that holds those packages and not this one, so it imports nothing from this one.
+A job is one JSON object on standard input; the result is a JSON object on the last line of standard output. With `--smoke`
+it only says what is missing.
 """
 
 import json
@@ -11,6 +12,7 @@ import time
 import warnings
 from collections.abc import Callable
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +89,8 @@ def recbole(job: dict[str, Any], name: str, params: dict[str, Any]) -> tuple[Any
 def autoencoder(job: dict[str, Any]) -> dict[str, Any]:
     """Train one of RecBole's autoencoders by its own trainer, without checkpoints; validated only if the job says so."""
     name, params = MODELS[job["model"]]
+    if find_spec("recbole") is None:
+        return {"missing": "recbole"}
     config, train, valid = recbole(job, name, params)
     utils = import_module("recbole.utils")
     started = time.perf_counter()
@@ -182,7 +186,16 @@ def ease(job: dict[str, Any]) -> dict[str, Any]:
     return {"seconds": seconds, "peak": peak, "weights": float(np.abs(np.asarray(fit())).sum(dtype=np.float64))}
 
 
+def smoke() -> None:
+    """Say in one sentence whether the peers are here."""
+    missing = [name for name in ("recbole", "lenskit", "rectools") if find_spec(name) is None]
+    print(f"the peers are complete in {sys.prefix}" if not missing else f"{sys.prefix} has no {', '.join(missing)}")
+
+
 def main() -> None:
+    if sys.argv[1:] == ["--smoke"]:
+        smoke()
+        return
     warnings.filterwarnings("ignore")
     job = json.load(sys.stdin)
     print(json.dumps((ease(job) if job["model"] == "ease" else autoencoder(job)) | {"torch": torch_memory()}))

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         export_recommendations as export_recommendations,
         read_recommendations as read_recommendations,
     )
+    from recsys_ae.ids import IdMap as IdMap
     from recsys_ae.images.convolutional import ConvolutionalAutoencoder as ConvolutionalAutoencoder
     from recsys_ae.images.dense import DenseAutoencoder as DenseAutoencoder
     from recsys_ae.images.principal import PrincipalComponents as PrincipalComponents
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
         save_image_model as save_image_model,
     )
     from recsys_ae.images.variational import VariationalImages as VariationalImages
-    from recsys_ae.interactions import IdMap as IdMap, Interactions as Interactions, Split as Split
+    from recsys_ae.interactions import Interactions as Interactions
     from recsys_ae.models.als import ALS as ALS
     from recsys_ae.models.autorec import AutoRec as AutoRec
     from recsys_ae.models.base import Recommender as Recommender
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from recsys_ae.models.similar import similar_items as similar_items, similar_users as similar_users
     from recsys_ae.models.sparse_ease import SparseEASE as SparseEASE
     from recsys_ae.models.storage import build_model as build_model, load_model as load_model, save_model as save_model
+    from recsys_ae.split import Split as Split
 
 _MODULES = {
     "data.ratings": ["read_interactions"],
@@ -61,7 +63,9 @@ _MODULES = {
     "images.stacked": ["StackedAutoencoder"],
     "images.storage": ["build_image_model", "load_image_model", "save_image_model"],
     "images.variational": ["VariationalImages"],
-    "interactions": ["IdMap", "Interactions", "Split"],
+    "ids": ["IdMap"],
+    "interactions": ["Interactions"],
+    "split": ["Split"],
     "models.als": ["ALS"],
     "models.autorec": ["AutoRec"],
     "models.base": ["Recommender"],

@@ -21,7 +21,7 @@ from safetensors.numpy import load_file, save_file
 import recsys_ae
 from recsys_ae.errors import DataError, OutputError
 from recsys_ae.files import whole_folder
-from recsys_ae.interactions import IdMap
+from recsys_ae.ids import IdMap
 
 FORMAT = 1
 DESCRIPTION, ARRAYS = "model.json", "arrays.safetensors"

@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 from scipy.sparse import csr_array
 
-from recsys_ae.interactions import IdMap, Interactions
+from recsys_ae.ids import IdMap
+from recsys_ae.interactions import Interactions
 
 N_USERS, N_ITEMS = 12, 7
 USERS = IdMap([f"u{number:02d}" for number in range(N_USERS)])
@@ -59,6 +60,14 @@ def random_interactions(seed: int = 0, n_users: int = 40, n_items: int = 25, sha
     return Interactions(data.matrix, data.users, data.items, stamps)
 
 
+def for_threads() -> Interactions:
+    """600 users, 500 items, a tenth of the pairs rated 1 to 5: enough work in a batch for threads to share."""
+    data = random_interactions(n_users=600, n_items=500, share=0.1, times=False)
+    matrix = data.matrix.copy()
+    matrix.data = matrix.data.clip(1, 5)
+    return Interactions(matrix, data.users, data.items, scale=(1.0, 5.0))
+
+
 def events() -> pd.DataFrame:
     """A log with repeated events of one user and item."""
     return pd.DataFrame(
@@ -99,6 +108,15 @@ SMALL = {
     "rp3beta": {"neighbours": 7},
     "bias": {},
     "popularity": {},
+}
+# Layers and batches wide enough for that, and odd: then a thread's share ends in the middle of a vector instruction.
+WIDE = {
+    "autorec": {"hidden": [131], "batch_size": 299},
+    "multvae": {"hidden": [131, 61], "batch_size": 299},
+    "multdae": {"hidden": [131, 61], "batch_size": 299},
+    "recvae": {"hidden": 131, "latent": 31, "batch_size": 299},
+    "cdae": {"hidden": 131, "batch_size": 299},
+    "elsa": {"factors": 131, "batch_size": 299},
 }
 VARIANTS = {
     "autorec-item": ("autorec", {**SMALL["autorec"], "axis": "item"}),

@@ -1,13 +1,43 @@
-"""Fixtures and the rule for real data: absent data skips a test, except where CI says that it must be there."""
+"""Threads, fixtures, and the rule for real data: absent data skips a test, except where CI says that it must be there."""
 
 import os
 
 os.environ.setdefault("GOMP_SPINCOUNT", "3000")  # before torch is loaded, as the command line does
+# A worker of pytest-xdist, of which there is one per core, takes one thread, and so do the processes that tests start.
+os.environ.update({"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"} if "PYTEST_XDIST_WORKER" in os.environ else {})
 
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+
+def set_threads(n: int) -> None:
+    """How many threads PyTorch and the compiled kernels use from now on."""
+    import numba
+    import torch
+
+    torch.set_num_threads(n)
+    numba.set_num_threads(n)
+
+
+def pytest_sessionstart() -> None:
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        set_threads(1)  # not by NUMBA_NUM_THREADS, because a test about threads may want two
+
+
+@pytest.fixture
+def two_threads():
+    """A function that sets the number of threads, where there are two; reset afterwards."""
+    import numba
+    import torch
+
+    before = torch.get_num_threads(), numba.get_num_threads()
+    if numba.config.NUMBA_NUM_THREADS < 2:
+        pytest.skip("needs two cores, and NUMBA_NUM_THREADS of at least 2")
+    yield set_threads
+    torch.set_num_threads(before[0])
+    numba.set_num_threads(before[1])
 
 
 @pytest.fixture

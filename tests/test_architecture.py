@@ -13,21 +13,27 @@ import recsys_ae
 
 ROOT = Path(recsys_ae.__file__).parent
 LEAVES = {"errors", "registry", "files", "declaration"}
+LOG = {"ids", "times", "events", "interactions", "split"}
 ALLOWED = {
     "errors": set(),
     "registry": {"errors"},
     "files": {"errors"},
     "declaration": {"errors"},
-    "interactions": {"errors"},
-    "ranking": set(),
-    "fitted": {"interactions", "errors", "files"},
-    "splitting": {"interactions", "errors", "registry"},
+    "ids": {"errors"},
+    "times": {"errors"},
+    "events": {"ids", "times", "errors"},
+    "features": {"ids", "errors"},
+    "interactions": {"features", "events", "ids", "times", "errors"},
+    "split": {"interactions", "events", "times", "errors"},
+    "splitting": {*LOG, "errors", "registry"},
+    "ranking": {"errors"},
     "core": {"errors", "registry", "files"},
-    "data": {"interactions", *LEAVES},
-    "models": {"core", "interactions", "ranking", "fitted", *LEAVES},
+    "data": {"features", *LOG, *LEAVES},
+    "fitted": {"ids", "errors", "files"},
+    "models": {"core", "ranking", "fitted", *LOG, *LEAVES},
     "images": {"core", "fitted", *LEAVES},
-    "evaluation": {"models", "interactions", *LEAVES},
-    "export": {"models", "interactions", *LEAVES},
+    "evaluation": {"models", "ranking", *LOG, *LEAVES},
+    "export": {"models", *LOG, *LEAVES},
     "tracking": {"errors"},
     "reporting": {"errors", "files"},
 }
@@ -38,6 +44,13 @@ OUTSIDE = {
     "tracking": {"mlflow", "filelock"},
     "evaluation": {"numpy", "pandas", "scipy"},
 }
+
+CONFIGURATION = configparser.ConfigParser()
+CONFIGURATION.read(ROOT.parent / "setup.cfg")
+INSTALLED_AS = {"PIL": "pillow", "sklearn": "scikit-learn", "yaml": "pyyaml", "pytrec_eval": "pytrec-eval-terrier"}
+INSTALLED_AS |= {"pydantic_core": "pydantic-core"}
+PROGRAMS = {"mypy", "pandas-stubs", "pytest-xdist", "ruff", "types-PyYAML"}  # run by make, or read by those that are
+FILE_LINES, FUNCTION_LINES = 350, 60
 
 
 def modules() -> list[Path]:
@@ -59,27 +72,56 @@ def imports(path: Path) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(ROOT)))
-def test_arrows_point_down(path):
-    own = {name.split(".")[1] for name in imports(path) if name.startswith("recsys_ae.")} - {room(path), "__version__"}
-    assert own <= ALLOWED[room(path)]
+def outside(path: Path) -> set[str]:
+    """The libraries that a module imports, but for those of Python itself."""
+    return {name.split(".")[0] for name in imports(path)} - set(sys.stdlib_module_names) - {"recsys_ae"}
 
 
-@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(ROOT)))
-def test_rooms_use_the_libraries_they_are_for(path):
-    if room(path) in OUTSIDE:
-        outside = {name.split(".")[0] for name in imports(path)} - set(sys.stdlib_module_names) - {"recsys_ae"}
-        assert outside <= OUTSIDE[room(path)]
+def test_arrows_point_down():
+    for path in modules():
+        own = {name.split(".")[1] for name in imports(path) if name.startswith("recsys_ae.")} - {room(path), "__version__"}
+        assert own <= ALLOWED[room(path)], path
+
+
+def test_rooms_use_the_libraries_they_are_for():
+    for path in modules():
+        assert room(path) not in OUTSIDE or outside(path) <= OUTSIDE[room(path)], path
+
+
+def distributions(option: str) -> set[str]:
+    """Names of what a list of requirements in setup.cfg asks for."""
+    return {re.split(r"[><=\[ ;]", line)[0] for line in option.split("\n") if line}
 
 
 def test_what_is_imported_is_installed():
     """Whoever has installed the package can use all of it; tests have more, so nothing else would show what is missing."""
-    options = configparser.ConfigParser()
-    options.read(ROOT.parent / "setup.cfg")
-    required = {re.split(r"[><=]", line)[0] for line in options["options"]["install_requires"].split()}
-    installed_as = {"PIL": "pillow", "sklearn": "scikit-learn", "yaml": "pyyaml", "pydantic_core": "pydantic-core"}
-    used = {name.split(".")[0] for path in modules() for name in imports(path)}
-    assert {installed_as.get(name, name) for name in used - set(sys.stdlib_module_names) - {"recsys_ae"}} <= required
+    required = distributions(CONFIGURATION["options"]["install_requires"])
+    used = set().union(*map(outside, modules()))
+    assert {INSTALLED_AS.get(name, name) for name in used} <= required
+
+
+def test_every_extra_is_used():
+    """By an import in the package or its tests, or as a program that make runs."""
+    repository = ROOT.parent
+    sources = [*modules(), *(repository / "tests").rglob("*.py")]
+    used = {INSTALLED_AS.get(name, name) for path in sources for name in outside(path)} | PROGRAMS
+    for extra, option in CONFIGURATION["options.extras_require"].items():
+        assert distributions(option) <= used, extra
+
+
+def test_no_file_and_no_function_is_long():
+    """A function counts from its first decorator to its last line, docstring included."""
+    long = {}
+    for path in modules():
+        text = path.read_text(encoding="utf-8")
+        if (lines := len(text.splitlines())) > FILE_LINES:
+            long[str(path.relative_to(ROOT))] = lines
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                start = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
+                if (lines := node.end_lineno - start + 1) > FUNCTION_LINES:
+                    long[f"{path.relative_to(ROOT)}:{start} {node.name}"] = lines
+    assert long == {}
 
 
 def test_the_arrows_have_no_circle():
@@ -90,10 +132,30 @@ def test_the_arrows_have_no_circle():
         order += ready
 
 
+def names(tree: ast.AST) -> set[str]:
+    """Every identifier: variables, arguments, keywords, attributes, functions, classes and imported names."""
+    of_node = {
+        ast.Name: "id",
+        ast.arg: "arg",
+        ast.keyword: "arg",
+        ast.Attribute: "attr",
+        ast.FunctionDef: "name",
+        ast.ClassDef: "name",
+        ast.alias: "name",
+    }
+    return {str(getattr(node, of_node[type(node)])) for node in ast.walk(tree) if type(node) in of_node}
+
+
 def test_core_never_says_user():
-    for path in (ROOT / "core").glob("*.py"):
-        names = {node.id for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Name)}
-        assert not {name for name in names if "user" in name.lower() or "item" in name.lower()}, path
+    """Nor item, apart from what Python and PyTorch call so."""
+    for path in sorted((ROOT / "core").rglob("*.py")):
+        said = names(ast.parse(path.read_text(encoding="utf-8"))) - {"item", "items", "__getitem__"}
+        assert not {name for name in said if "user" in name.lower() or "item" in name.lower()}, path
+
+
+def test_every_identifier_is_seen():
+    source = "import a_user\ndef user_1(user_2, *, user_3=None):\n    self.user_4 = call(user_5=user_6)\nclass User7: ..."
+    assert len({name for name in names(ast.parse(source)) if "user" in name.lower()}) == 8
 
 
 @pytest.mark.parametrize("statement", ["import recsys_ae", "import recsys_ae.cli"])

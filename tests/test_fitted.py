@@ -11,7 +11,7 @@ from image_builders import make, some, some_labels
 from recsys_ae import build_model, load_image_model, load_model, save_image_model, save_model
 from recsys_ae.errors import DataError, OutputError
 from recsys_ae.fitted import ARRAYS, DESCRIPTION, Fitted
-from recsys_ae.interactions import IdMap
+from recsys_ae.ids import IdMap
 
 SAVED = {
     "mf": (lambda: build_model("mf", {"epochs": 2}).fit(planted()), save_model, load_model),

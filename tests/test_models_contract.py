@@ -1,5 +1,6 @@
 """What holds for every registered model. A new model is tested by being registered and having a row in `builders`."""
 
+from collections.abc import Callable, Container, Iterable
 from dataclasses import replace
 
 import builders
@@ -14,22 +15,49 @@ from recsys_ae.declaration import parameters
 from recsys_ae.errors import ColdUserError, ConfigError, DataError, NotFittedError
 from recsys_ae.interactions import Interactions
 from recsys_ae.models import MODELS
-from recsys_ae.models.base import HasItemVectors, HasUserVectors, LinearInHistory
+from recsys_ae.models.base import HasItemVectors, HasUserVectors, LinearInHistory, Recommender
 from recsys_ae.models.storage import model_digest
 from recsys_ae.models.training import ranking_validation
 
 FITTED: dict[str, object] = {}
-BY_GRADIENT = {"autorec", "mf", "multvae", "multdae", "recvae", "cdae", "elsa"}
-TRAINED = [name for name, (kind, _) in VARIANTS.items() if kind in BY_GRADIENT]
-TASTELESS = {"bias", "popularity"}
-# Those to which the value of an interaction does not matter.
-OF_CLICKS = {"multvae", "multdae", "recvae", "cdae", "elsa", "ease", "sparse_ease", "als", "bpr", "itemknn", "rp3beta"}
-OF_USERS = {"bpr"}
 
 
-def make(name: str):
+def make(name: str, **changes: object):
     kind, params = VARIANTS[name]
-    return build_model(kind, params)
+    return build_model(kind, {**params, **changes})
+
+
+def variants(kinds: Container[str]) -> list[str]:
+    return [name for name, (kind, _) in VARIANTS.items() if kind in kinds]
+
+
+# By kind of model; every list below is checked to hold registered names only.
+BY_GRADIENT = {"autorec", "mf", "multvae", "multdae", "recvae", "cdae", "elsa"}
+CLOSED_FORM = {"ease", "sparse_ease", "itemknn", "rp3beta", "bias", "popularity"}  # nothing is drawn
+TASTELESS = {"bias", "popularity"}
+OF_CLICKS = {*BY_GRADIENT - {"autorec", "mf"}, *CLOSED_FORM - TASTELESS, "als", "bpr"}  # ratings are clicks for these
+OF_USERS = {"bpr"}  # score only users they were trained on
+OF_ANYONE = set(MODELS) - OF_USERS
+HAS_USER_VECTORS = set(MODELS) - CLOSED_FORM
+# The weights of these may depend on the number of threads.
+THREADS_MATTER = {
+    "autorec": "at the ends of a thread's share, torch.sigmoid rounds the last digit differently",
+    "cdae": "so does torch's softplus, for loss: logistic",
+    "recvae": "PyTorch sums the gradients of layer normalisation in one part per thread",
+    "ease": "LAPACK splits the sums of an inverse by threads",
+}
+TRAINED = variants(BY_GRADIENT)
+OF_ITEMS = [name for name in variants({"autorec"}) if VARIANTS[name][1]["axis"] == "item"]  # rows that are trained on are items
+# Scores of a training user do not depend on the history given: learned for that user, or the same for all.
+IGNORES_HISTORY = [*variants({"mf", "bpr", "popularity"}), *OF_ITEMS]
+OF_RATINGS = variants(set(MODELS) - OF_CLICKS - TASTELESS)
+PREDICTS_RATINGS = [name for name in VARIANTS if make(name).predicts_ratings]
+RANKS_ONLY = [name for name in VARIANTS if name not in PREDICTS_RATINGS]
+
+
+def over(names: Iterable[str]) -> pytest.MarkDecorator:
+    """The variants that a test is about."""
+    return pytest.mark.parametrize("name", list(names))
 
 
 @pytest.fixture(params=VARIANTS)
@@ -46,10 +74,32 @@ def model(name):
 
 @pytest.fixture
 def of_likes(name):
-    """The model, fitted on the liked pairs only if values of interactions do not matter to it, and what it was fitted on."""
-    if VARIANTS[name][0] not in OF_CLICKS:
-        return FITTED.setdefault(name, make(name).fit(planted(), seed=0)), planted()
-    return FITTED.setdefault(f"{name} of clicks", make(name).fit(clicks(), seed=0)), clicks()
+    """The model and what it was fitted on: only the liked pairs if the values of interactions do not matter to it."""
+    if VARIANTS[name][0] in OF_CLICKS:
+        return fitted_on_clicks(name), clicks()
+    if name not in FITTED:
+        FITTED[name] = make(name).fit(planted(), seed=0)
+    return FITTED[name], planted()
+
+
+def fitted_on_clicks(name: str):
+    key = f"{name} of clicks"
+    if key not in FITTED:
+        FITTED[key] = make(name).fit(clicks(), seed=0)
+    return FITTED[key]
+
+
+def short(name: str, epochs: int = 3, **changes: object):
+    """The model with fewer epochs, if it has any."""
+    own = VARIANTS[name][1].get("epochs")
+    return make(name, **changes, **({} if own is None else {"epochs": min(own, epochs)}))
+
+
+def barely_trained(name: str):
+    """A model whose training leaves its weights about where they start."""
+    kind, _ = VARIANTS[name]
+    rate = {} if kind == "als" else {"learning_rate": 1e-6}
+    return make(name, epochs=1, **rate)
 
 
 def everything(data: Interactions) -> np.ndarray:
@@ -58,6 +108,8 @@ def everything(data: Interactions) -> np.ndarray:
 
 def test_every_model_has_a_variant():
     assert {kind for kind, _ in VARIANTS.values()} == set(MODELS)
+    assert BY_GRADIENT | CLOSED_FORM | OF_CLICKS | OF_USERS | set(THREADS_MATTER) <= set(MODELS)
+    assert not BY_GRADIENT & CLOSED_FORM
 
 
 def test_scores_have_a_row_per_user_and_a_column_per_item(model):
@@ -74,10 +126,9 @@ def test_batch_equals_single(model):
         np.testing.assert_allclose(model.scores(planted(), np.array([row]))[0], together[row], rtol=1e-4, atol=1e-5)
 
 
-def test_tastes_are_learned(name, model):
-    """Predicted ratings of the pairs that were left out are on the right side; bias and popularity cannot know."""
-    if name in TASTELESS or VARIANTS[name][0] in OF_CLICKS:
-        return
+@over(OF_RATINGS)
+def test_tastes_are_learned(model):
+    """Predicted ratings of the pairs that were left out are on the right side."""
     scores = model.scores(planted(), everything(planted()))
     hidden = held_out()
     likes = taste() > 3
@@ -88,28 +139,27 @@ def test_tastes_are_learned(name, model):
         assert nearer_liked == likes[user][hidden[user]][0]
 
 
-@pytest.mark.parametrize("name", [name for name, (kind, _) in VARIANTS.items() if kind in OF_CLICKS])
+@over(variants(OF_CLICKS))
 def test_what_else_is_liked_is_learned_from_clicks(name):
-    """For users of the training data and for a stranger; only liked pairs are there, and one of them per user is left out."""
-    data = clicks()
-    model = make(name).fit(data, seed=0)
+    """Of the liked pairs, one per user is left out; it scores above what the user does not like. Values do not matter."""
+    data, model = clicks(), fitted_on_clicks(name)
     scores, likes = model.scores(data, everything(data)), taste() > 3
     for user in range(12):
         left_out = held_out()[user] & likes[user]
         assert (scores[user][left_out] > scores[user][~likes[user]].max()).all()
-    if VARIANTS[name][0] not in OF_USERS:
-        stranger = replace(data, matrix=data.matrix[[9]], users=IdMap(["stranger"]))
-        ones = model.scores(stranger, np.array([0]))[0]
-        assert ones[4:].min() > ones[:4].max()
     louder = replace(data, matrix=3 * data.matrix, scale=None)
-    np.testing.assert_array_equal(make(name).fit(louder, seed=0).scores(louder, everything(data)), scores)
+    few, loud = (short(name).fit(interactions, seed=0) for interactions in (data, louder))
+    np.testing.assert_array_equal(loud.scores(louder, everything(data)), few.scores(data, everything(data)))
 
 
+@over(RANKS_ONLY)
+def test_models_that_only_rank_say_so(model):
+    with pytest.raises(ConfigError, match="does not predict ratings"):
+        predict(model, planted(), ["u00"], [100])
+
+
+@over(PREDICTS_RATINGS)
 def test_predictions_are_within_the_scale_and_agree_with_the_scores(model):
-    if not model.predicts_ratings:
-        with pytest.raises(ConfigError, match="does not predict ratings"):
-            predict(model, planted(), ["u00"], [100])
-        return
     users, items = np.divmod(np.arange(12 * 7)[::-1], 7)
     data = planted()
     predicted = predict(model, data, data.users.values[users], data.items.values[items])
@@ -117,15 +167,14 @@ def test_predictions_are_within_the_scale_and_agree_with_the_scores(model):
     np.testing.assert_allclose(predicted, np.clip(scores, 1, 5), rtol=1e-4, atol=1e-5)
 
 
+@over(PREDICTS_RATINGS)
 @pytest.mark.parametrize(("factor", "shift"), [(10, 0), (1, 100), (5, -10)])
-def test_the_scale_of_ratings_does_not_matter(name, model, factor, shift):
-    if not model.predicts_ratings:
-        return
+def test_the_scale_of_ratings_does_not_matter(name, factor, shift):
     data = planted()
     matrix = data.matrix.copy()
     matrix.data = factor * matrix.data + shift
     elsewhere = replace(data, matrix=matrix, scale=(factor + shift, 5 * factor + shift))
-    other = make(name).fit(elsewhere, seed=0)
+    model, other = short(name, 40).fit(data, seed=0), short(name, 40).fit(elsewhere, seed=0)
     expected = factor * model.scores(data, everything(data)) + shift
     np.testing.assert_allclose(other.scores(elsewhere, everything(data)), expected, atol=0.05 * factor)
 
@@ -137,18 +186,27 @@ def test_user_without_history_gets_finite_scores(model):
     assert np.isfinite(scores).all()
 
 
-def test_new_user_is_scored_without_training(name, model):
-    """A stranger with the history of a known user of the minority taste gets the like-minded user's favourites."""
-    data = planted()
-    stranger = replace(data, matrix=data.matrix[[9]], users=IdMap(["stranger"]))
-    if VARIANTS[name][0] in OF_USERS:
-        with pytest.raises(ColdUserError, match="cannot score user 'stranger'"):
-            model.scores(stranger, np.array([0]))
-        return
-    scores = model.scores(stranger, np.array([0]))[0]
-    assert np.isfinite(scores).all()
-    if name not in TASTELESS and VARIANTS[name][0] not in OF_CLICKS:
-        assert scores[4:].min() > scores[:4].max()
+def a_stranger(data: Interactions) -> Interactions:
+    """The history of user 9, who is of the minority, under another name."""
+    return replace(data, matrix=data.matrix[[9]], users=IdMap(["stranger"]))
+
+
+@over(variants(OF_USERS))
+def test_models_of_training_users_refuse_strangers(model):
+    with pytest.raises(ColdUserError, match="cannot score user 'stranger'"):
+        model.scores(a_stranger(planted()), np.array([0]))
+
+
+@over(variants(OF_ANYONE))
+def test_strangers_are_scored(model):
+    assert np.isfinite(model.scores(a_stranger(planted()), np.array([0]))).all()
+
+
+@over(variants(OF_ANYONE - TASTELESS))
+def test_strangers_get_the_favourites_of_the_like_minded(of_likes):
+    model, data = of_likes
+    scores = model.scores(a_stranger(data), np.array([0]))[0]
+    assert scores[4:].min() > scores[:4].max()
 
 
 def test_scores_follow_the_ids_of_the_users_not_their_rows(model):
@@ -168,19 +226,74 @@ def test_saved_and_loaded_is_bit_identical(model, tmp_path):
     assert {path.suffix for path in (tmp_path / "model").iterdir()} <= {".json", ".safetensors", ".parquet"}
 
 
-def test_the_seed_decides(name, model):
-    if VARIANTS[name][0] in ("autorec", "mf", "pca"):
-        assert model_digest(make(name).fit(planted(), seed=0)) == model_digest(model)
-    if VARIANTS[name][0] in ("autorec", "mf"):
-        assert model_digest(make(name).fit(planted(), seed=1)) != model_digest(model)
-
-
-def test_fitting_changes_no_data(name):
+def test_fitting_again_gives_the_same_model_and_changes_no_data(name, model):
     train = planted()
     before = train.matrix.copy()
-    make(name).fit(train)
+    again = make(name).fit(train, seed=0)
     np.testing.assert_array_equal(train.matrix.data, before.data)
     np.testing.assert_array_equal(train.matrix.indices, before.indices)
+    assert model_digest(again) == model_digest(model)
+
+
+def digests_of_two_seeds(model: Callable[[], Recommender], data: Interactions, **more: object) -> list[str]:
+    return [model_digest(model().fit(data, seed=seed, **more)) for seed in (0, 1)]
+
+
+@over(variants(CLOSED_FORM))
+def test_the_seed_changes_nothing_in_closed_form(name):
+    assert len(set(digests_of_two_seeds(lambda: make(name), planted()))) == 1
+
+
+@over(variants(["pca"]))
+def test_the_seed_changes_only_the_rounding(name):
+    """It is where an iteration to the one solution starts."""
+    scores = [make(name).fit(planted(), seed=seed).scores(planted(), np.arange(12)) for seed in (0, 1)]
+    np.testing.assert_allclose(scores[0], scores[1], rtol=1e-4, atol=1e-4)
+
+
+@over(variants(set(MODELS) - CLOSED_FORM - {"pca"}))
+def test_another_seed_gives_another_model(name):
+    assert len(set(digests_of_two_seeds(lambda: short(name), planted()))) == 2
+
+
+@over(TRAINED)
+def test_the_seed_draws_the_initial_weights(name):
+    """After one epoch in which they hardly move."""
+    models = [barely_trained(name).fit(planted(), seed=seed) for seed in (0, 1)]
+    assert np.abs(models[0].item_vectors() - models[1].item_vectors()).mean() > 1e-3
+
+
+@over([*TRAINED, "bpr"])
+def test_the_seed_decides_the_course_of_training(name, model):
+    """From the same weights: the order of rows, what is hidden and what is sampled."""
+    digests = digests_of_two_seeds(lambda: short(name), planted(), warm_start=model)
+    assert len(set(digests)) == 2
+
+
+@over([name for name in (*TRAINED, "als", "bpr") if name not in OF_ITEMS])
+def test_the_seed_draws_what_a_warm_start_does_not_know(name, model):
+    """The new item is drawn, and it alone: its vector differs between seeds, those of the others hardly."""
+    vectors = [barely_trained(name).fit(one_more(), seed=seed, warm_start=model).item_vectors() for seed in (0, 1)]
+    difference = np.abs(vectors[0] - vectors[1]).mean(axis=1)
+    assert difference[7] > 1e-3
+    assert difference[7] > 3 * difference[:7].mean()
+
+
+@pytest.mark.parametrize("size", ["small", "large"])
+def test_the_number_of_threads_decides_nothing(name, size, two_threads):
+    """On data so small that threads have nothing to share, and on data where they do."""
+    kind, _ = VARIANTS[name]
+    data = planted() if size == "small" else builders.for_threads()
+    models = []
+    for threads in (1, 2):
+        two_threads(threads)
+        models.append(short(name, 2, **(builders.WIDE.get(kind, {}) if size == "large" else {})).fit(data, seed=0))
+    two_threads(1)
+    if kind in THREADS_MATTER:
+        one, two = (model.scores(data, everything(data)) for model in models)
+        assert np.abs(one - two).mean() < 0.02 * one.std()
+    else:
+        assert model_digest(models[0]) == model_digest(models[1])
 
 
 def test_not_fitted(name):
@@ -207,7 +320,7 @@ def test_training_users_and_items_without_ratings(name):
     assert np.isfinite(model.scores(data, everyone)).all()
 
 
-@pytest.mark.parametrize("name", [name for name in TRAINED if VARIANTS[name][0] not in OF_CLICKS])
+@over(variants(BY_GRADIENT - OF_CLICKS))
 def test_validation_decides_when_to_stop(name):
     """Given the noise of one rating turned round, early stopping keeps other weights than training to the end."""
     kind, params = VARIANTS[name]
@@ -227,7 +340,7 @@ def test_validation_decides_when_to_stop(name):
     assert errors[0] < errors[1]
 
 
-@pytest.mark.parametrize("name", [name for name in TRAINED if VARIANTS[name][0] in OF_CLICKS])
+@over(variants(BY_GRADIENT & OF_CLICKS))
 def test_validation_on_a_ranking_decides_when_to_stop(name):
     """If what is wanted in validation is what nobody likes, early stopping keeps weights under which it ranks higher."""
     kind, params = VARIANTS[name]
@@ -239,7 +352,7 @@ def test_validation_on_a_ranking_decides_when_to_stop(name):
     assert errors[0] < errors[1]
 
 
-@pytest.mark.parametrize("name", TRAINED)
+@over(TRAINED)
 def test_held_out_users_are_validated_with_their_history(name):
     """Users who are absent from training have a history when they are validated, or early stopping would see nothing."""
     kind, params = VARIANTS[name]
@@ -305,33 +418,37 @@ def test_cold_users_get_what_is_declared(model):
     )
 
 
+@over(IGNORES_HISTORY)
+def test_what_does_not_look_at_the_history_has_no_explanation(model):
+    with pytest.raises(ConfigError, match="does not use the history"):
+        explain(model, planted(), "u09", 101)
+
+
+@over(name for name in VARIANTS if name not in IGNORES_HISTORY)
 def test_explanations_are_of_the_items_in_the_history(model):
-    """Their sum is the score if scores are sums; otherwise each is what the score loses without the item."""
+    """The contributions add up to the score if scores are sums; otherwise each is what the score loses without the item."""
     data = planted()
-    forgotten = data.filter(data.user_rows() != 9)
-    scores = [model.scores(history, np.array([9]))[0, 1] for history in (data, forgotten)]
-    if scores[0] == scores[1] and not isinstance(model, LinearInHistory):
-        with pytest.raises(ConfigError, match="does not use the history"):
-            explain(model, data, "u09", 101)
-        return
     found = explain(model, data, "u09", 101)
     assert sorted(found["item_id"]) == sorted(data.items.values[data.matrix[[9]].indices])
     assert (np.diff(found["contribution"]) <= 0).all()
     score = model.scores(data, np.array([9]))[0, 1]
     if isinstance(model, LinearInHistory):
         np.testing.assert_allclose(found["contribution"].sum(), score, rtol=1e-4, atol=1e-5)
-        return
-    without = data.filter((data.user_rows() != 9) | (data.items.values[data.item_rows()] != found["item_id"].iloc[0]))
-    expected = score - model.scores(without, np.array([9]))[0, 1]
-    np.testing.assert_allclose(found["contribution"].iloc[0], expected, rtol=1e-4, atol=1e-5)
+    else:
+        without = data.filter((data.user_rows() != 9) | (data.items.values[data.item_rows()] != found["item_id"].iloc[0]))
+        expected = score - model.scores(without, np.array([9]))[0, 1]
+        np.testing.assert_allclose(found["contribution"].iloc[0], expected, rtol=1e-4, atol=1e-5)
 
 
-def test_similar_items_share_their_audience(name, of_likes):
+@over(variants(TASTELESS))
+def test_similar_items_need_a_representation(model):
+    with pytest.raises(ConfigError, match="no representation of items"):
+        similar_items(model, [100])
+
+
+@over(variants(set(MODELS) - TASTELESS))
+def test_similar_items_share_their_audience(of_likes):
     model, _ = of_likes
-    if VARIANTS[name][0] in TASTELESS:
-        with pytest.raises(ConfigError, match="no representation of items"):
-            similar_items(model, [100])
-        return
     assert isinstance(model, HasItemVectors | LinearInHistory)
     found = similar_items(model, [105, 101], k=2)
     assert found["rank"].tolist() == [1, 2, 1, 2]
@@ -340,34 +457,44 @@ def test_similar_items_share_their_audience(name, of_likes):
     assert (found.groupby("item_id", sort=False)["similarity"].diff().dropna() <= 0).all()
 
 
+@over(variants(set(MODELS) - HAS_USER_VECTORS))
+def test_similar_users_need_a_representation(model):
+    assert not isinstance(model, HasUserVectors)
+    with pytest.raises(ConfigError, match="no representation of users"):
+        similar_users(model, planted(), ["u00"])
+
+
+@over(variants(HAS_USER_VECTORS))
 def test_similar_users_share_their_taste(of_likes):
     model, data = of_likes
-    if not isinstance(model, HasUserVectors):
-        with pytest.raises(ConfigError, match="no representation of users"):
-            similar_users(model, data, ["u00"])
-        return
+    assert isinstance(model, HasUserVectors)
     found = similar_users(model, data, ["u09", "u02"], k=3)
     assert set(found["similar_id"][found["user_id"] == "u09"]) == {"u08", "u10", "u11"}
     assert "u02" not in set(found["similar_id"][found["user_id"] == "u02"])
 
 
-def test_a_fit_can_start_from_a_fitted_model(name, model):
-    """With an item and a user more: the first step of a model by gradient is where the earlier one had come."""
-    kind, params = VARIANTS[name]
-    data = planted()
-    dense = np.c_[data.matrix.toarray(), np.r_[np.zeros(8), np.full(4, 5)]]
+def one_more() -> Interactions:
+    """The planted data with an item more, which the minority likes, and a user more, who is like user 9."""
+    dense = np.c_[planted().matrix.toarray(), np.r_[np.zeros(8), np.full(4, 5)]]
     dense = np.r_[dense, dense[[9]]]
-    more = builders.from_dense(dense, dense > 0, scale=(1.0, 5.0))
-    if kind not in BY_GRADIENT:
-        fresh, warm = make(name).fit(more, seed=0), make(name).fit(more, seed=0, warm_start=model)
-        scores = [fitted.scores(more, np.arange(13)) for fitted in (fresh, warm)]
-        assert scores[1].shape == (13, 8)
-        if kind not in ("als", "bpr"):
-            np.testing.assert_array_equal(scores[0], scores[1])
-        return
-    barely = {**params, "epochs": 1, "learning_rate": 1e-6}
-    warm = build_model(kind, barely).fit(more, seed=0, warm_start=model)
-    fresh = build_model(kind, barely).fit(more, seed=0)
+    return builders.from_dense(dense, dense > 0, scale=(1.0, 5.0))
+
+
+@over(variants(set(MODELS) - BY_GRADIENT))
+def test_what_is_not_trained_by_gradient_takes_a_warm_start_too(name, model):
+    more = one_more()
+    fresh, warm = make(name).fit(more, seed=0), make(name).fit(more, seed=0, warm_start=model)
+    scores = [fitted.scores(more, np.arange(13)) for fitted in (fresh, warm)]
+    assert scores[1].shape == (13, 8)
+    assert np.array_equal(*scores) == (VARIANTS[name][0] not in ("als", "bpr"))
+
+
+@over(TRAINED)
+def test_a_fit_can_start_from_a_fitted_model(name, model):
+    """The first step is where the earlier training had come."""
+    data, more = planted(), one_more()
+    warm = barely_trained(name).fit(more, seed=0, warm_start=model)
+    fresh = barely_trained(name).fit(more, seed=0)
     expected = model.scores(data, np.arange(12))
     history = more.filter(more.items.values[more.item_rows()] != 107)
     far, near = (np.abs(fitted.scores(history, np.arange(12))[:, :7] - expected).mean() for fitted in (fresh, warm))

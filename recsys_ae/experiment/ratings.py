@@ -22,12 +22,13 @@ from recsys_ae.experiment.task import Evaluation, FitOn, Models, Part, Task
 from recsys_ae.export.local import export_recommendations
 from recsys_ae.export.manifest import ListManifest
 from recsys_ae.images import IMAGE_MODELS
-from recsys_ae.interactions import Interactions, Split
+from recsys_ae.interactions import Interactions
 from recsys_ae.models import MODELS
 from recsys_ae.models.base import Recommender
 from recsys_ae.models.recommend import Cold
 from recsys_ae.models.storage import build_model, load_model, model_digest, save_model
 from recsys_ae.reporting.results import DataFacts, Exported
+from recsys_ae.split import Split
 from recsys_ae.splitting import SPLITS, random
 
 logger = logging.getLogger(__name__)
@@ -125,7 +126,7 @@ class RatingTask(Task[RatingFile, Split, Recommender]):
             valid = data.valid if len(data.valid) else None
             history = data.history("valid")
             return model.fit(data.train, valid=valid, valid_history=history, seed=seed, callbacks=callbacks, warm_start=start)
-        train = data.history("test") if on == "train+valid" else everything(data)
+        train = data.history("test") if on == "train+valid" else data.everything
         return model.fit(train, seed=seed, callbacks=callbacks, warm_start=start)
 
     def evaluate(self, model: Recommender, data: Split, part: Part) -> Evaluation:
@@ -139,8 +140,8 @@ class RatingTask(Task[RatingFile, Split, Recommender]):
     def export(self, model: Recommender, data: Split, output: Path) -> Exported:
         folder, k = output / "recommendations", self.keys.export.k if self.keys.export else 100
         if not folder.exists():
-            unseen = getattr(data, "repeats", "excluded") == "excluded"
-            export_recommendations(model, everything(data), folder, k, exclude_seen=unseen)
+            unseen = data.repeats == "excluded"
+            export_recommendations(model, data.everything, folder, k, exclude_seen=unseen)
         return Exported(f"top-{k} lists", folder.name, asdict(ListManifest.read(folder)))
 
     @cached_property
@@ -180,12 +181,6 @@ class RatingTask(Task[RatingFile, Split, Recommender]):
         if not len(split.test):
             raise DataError(f"the {kind} split leaves nothing to test on: {self.keys.split}")
         return split
-
-
-def everything(split: Split) -> Interactions:
-    """All parts of a split together: what a fit to ship is made on, and the history that its lists are made from."""
-    found: Interactions | None = getattr(split, "everything", None)
-    return split.history("test").union(split.test) if found is None else found
 
 
 def _resolve_split(declared: dict[str, Any], where: str) -> dict[str, Any]:

@@ -22,7 +22,8 @@ from numpy.typing import ArrayLike, NDArray
 from recsys_ae.errors import ConfigError, DataError, OutputError
 from recsys_ae.export.manifest import MANIFEST, ListManifest, versions
 from recsys_ae.files import whole_file
-from recsys_ae.interactions import Interactions, Rows
+from recsys_ae.ids import Rows
+from recsys_ae.interactions import Interactions
 from recsys_ae.models import MODELS
 from recsys_ae.models.base import BATCH_USERS, Recommender
 from recsys_ae.models.recommend import Cold, allowed_items, check_scorable, recommend_blocks, scorable

@@ -13,6 +13,7 @@ from scipy.special import expit, logit
 from torch import Generator
 
 from recsys_ae.core.autoencoder import ACTIVATIONS, Autoencoder
+from recsys_ae.core.axes import check_id_axes
 from recsys_ae.core.corruption import Masking
 from recsys_ae.core.optimisers import OPTIMISERS
 from recsys_ae.core.sparse import SparseRows
@@ -20,7 +21,8 @@ from recsys_ae.core.trainer import fit
 from recsys_ae.declaration import OneOf, Sizes
 from recsys_ae.errors import ConfigError
 from recsys_ae.fitted import Fitted
-from recsys_ae.interactions import Interactions, Rows
+from recsys_ae.ids import Rows
+from recsys_ae.interactions import Interactions
 from recsys_ae.models.base import (
     FitContext,
     Floats,
@@ -119,9 +121,10 @@ class AutoRec(Recommender):
             level = torch.from_numpy(vectors.column_bias) + rows.values.mean()
             module.output_bias.copy_(torch.logit(level, 0.01) if self.output == "sigmoid" else level)
         if context.before is not None:
-            columns = "items" if self.axis == "user" else "users"
-            new_ids = train.items if self.axis == "user" else train.users
-            copy_matching_parameters(module, context.before.arrays, new_ids, context.before.ids[columns])
+            axis, new_ids = ("items", train.items) if self.axis == "user" else ("users", train.users)
+            columns = new_ids, context.before.ids[axis]
+            check_id_axes(lambda n: self._module(n, None))
+            copy_matching_parameters(module, context.before.arrays, {"inputs": columns, "outputs": columns})
         known = {"rated_items": np.bincount(train.matrix.indices, minlength=train.n_items) > 0, **biases.arrays()}
         if self.axis == "item":
             known["trained_users"] = np.diff(train.matrix.indptr) > 0

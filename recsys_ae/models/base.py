@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from recsys_ae.declaration import Parameterised
 from recsys_ae.errors import ConfigError, DataError, NotFittedError
 from recsys_ae.fitted import Fitted
-from recsys_ae.interactions import IdMap, Interactions, Rows
+from recsys_ae.ids import IdMap, Rows
+from recsys_ae.interactions import Interactions
 
 Floats = NDArray[np.float32]
 Scale = tuple[float, float]

@@ -9,7 +9,8 @@ from pydantic import Field
 from scipy.sparse import csr_array
 
 from recsys_ae.fitted import Fitted
-from recsys_ae.interactions import Interactions, Rows
+from recsys_ae.ids import Rows
+from recsys_ae.interactions import Interactions
 from recsys_ae.models.base import FitContext, Floats, Recommender, clip, fitted_on, fitted_state, rating_scale
 
 SWEEPS = 15  # after half of them the fourth decimal of the RMSE no longer changes

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from recsys_ae.fitted import Fitted
-from recsys_ae.interactions import Interactions, Rows, ones
+from recsys_ae.ids import Rows
+from recsys_ae.interactions import Interactions, ones
 from recsys_ae.models.base import FitContext, Floats, Recommender, copy_matching_rows, fitted_on, fitted_state
 from recsys_ae.models.factors import trained_rows
 from recsys_ae.models.implicit_adapter import fit_with_implicit

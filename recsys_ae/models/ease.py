@@ -9,7 +9,8 @@ from scipy.sparse import csr_array
 
 from recsys_ae.core.linear import gram, invert
 from recsys_ae.fitted import Fitted
-from recsys_ae.interactions import Interactions, Rows, ones
+from recsys_ae.ids import Rows
+from recsys_ae.interactions import Interactions, ones
 from recsys_ae.models.base import FitContext, Floats, Recommender, fitted_on, fitted_state
 from recsys_ae.models.factors import weighted_history
 from recsys_ae.models.memory import check_memory

@@ -1,6 +1,5 @@
 """Explanations: what each item in a user's history contributes to the score of a recommended item."""
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -8,7 +7,8 @@ import pandas as pd
 from scipy.sparse import csr_array
 
 from recsys_ae.errors import ConfigError
-from recsys_ae.interactions import IdMap, Interactions, Rows
+from recsys_ae.ids import IdMap, Rows
+from recsys_ae.interactions import Interactions
 from recsys_ae.models.base import BATCH_USERS, Floats, LinearInHistory, Recommender, fitted_state
 
 
@@ -55,8 +55,13 @@ def _left_out(model: Recommender, history: Interactions, row: int, target: int) 
     own = history.matrix[[row]]
     users = IdMap(history.users.values[[row]])
 
+    own_features = None if history.user_features is None else history.user_features.align(users)
+
     def score(matrix: csr_array) -> float:
-        return float(model.scores(replace(history, matrix=matrix, users=users, times=None), np.array([0]))[0, target])
+        alone = Interactions(
+            matrix, users, history.items, scale=history.scale, user_features=own_features, item_features=history.item_features
+        )
+        return float(model.scores(alone, np.array([0]))[0, target])
 
     whole = score(own)
     return np.array([whole - score(_without(own, place)) for place in range(own.nnz)], np.float32)

@@ -10,7 +10,8 @@ from scipy.sparse import csr_array
 
 from recsys_ae.core.sparse import SparseRows, sparse_linear
 from recsys_ae.fitted import Fitted
-from recsys_ae.interactions import Interactions, Rows, ones
+from recsys_ae.ids import Rows
+from recsys_ae.interactions import Interactions, ones
 from recsys_ae.models.base import BATCH_USERS, Floats, items_of
 
 BATCH_PAIRS = 16_384

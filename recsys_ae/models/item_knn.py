@@ -7,7 +7,8 @@ import numpy as np
 from pydantic import Field
 
 from recsys_ae.fitted import Fitted
-from recsys_ae.interactions import Interactions, Rows, ones
+from recsys_ae.ids import Rows
+from recsys_ae.interactions import Interactions, ones
 from recsys_ae.models.base import FitContext, Floats, Recommender, fitted_on, fitted_state
 from recsys_ae.models.factors import sparse_arrays, sparse_weighted_history, sparse_weights
 from recsys_ae.models.implicit_adapter import fit_with_implicit

@@ -8,12 +8,13 @@ import torch
 from pydantic import Field
 from torch import Generator, Tensor, nn
 
-from recsys_ae.core import kernels
+from recsys_ae.core.kernels import factorisation
 from recsys_ae.core.losses import LossSum
 from recsys_ae.core.sparse import SparseRows
 from recsys_ae.core.trainer import fit
 from recsys_ae.fitted import Fitted
-from recsys_ae.interactions import Interactions, Rows
+from recsys_ae.ids import Rows
+from recsys_ae.interactions import Interactions
 from recsys_ae.models.base import (
     FitContext,
     Floats,
@@ -53,23 +54,14 @@ class RatingByRating:
 
     @torch.no_grad()
     def epoch(self, module: Factors, rows: SparseRows, learning_rate: float, generator: Generator) -> LossSum:
-        row, column = rows.rows[rows.row_of_entry()].numpy(), rows.columns.numpy()
+        row, column = rows.row_ids[rows.row_of_entry()].numpy(), rows.columns.numpy()
         order = torch.randperm(len(column), generator=generator).numpy()
         blocks = [torch.randint(BLOCKS, (n,), generator=generator).numpy() for n in (len(module.users), len(module.items))]
-        entries, starts = kernels.by_block(order, row, column, *blocks, BLOCKS)
+        strata = factorisation.by_block(order, row, column, *blocks, BLOCKS)
         weights = (module.users, module.items, module.user_bias, module.item_bias)
-        errors = np.zeros((BLOCKS, BLOCKS))
-        kernels.factor_steps(
-            entries,
-            starts,
-            row,
-            column,
-            rows.values.numpy(),
-            *(weight.detach().numpy() for weight in weights),
-            np.float32(learning_rate),
-            np.float32(self.l2),
-            errors,
-        )
+        factors = factorisation.Factors(*(weight.detach().numpy() for weight in weights))
+        rates, errors = (np.float32(learning_rate), np.float32(self.l2)), np.zeros((BLOCKS, BLOCKS))
+        factorisation.factor_steps(strata, row, column, rows.values.numpy(), factors, *rates, errors)
         return LossSum(torch.tensor(errors.sum()), torch.tensor(float(len(column))))
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 import torch
 from pydantic import Field
@@ -82,7 +82,7 @@ class MultDAE(NeuralRanker[Autoencoder]):
     l2: Annotated[float, Field(ge=0)] = 0.01
     activation: Annotated[str, OneOf("activation", ACTIVATIONS)] = "tanh"
 
-    def _network(self, n_items: int, n_users: int, generator: Generator) -> Autoencoder:
+    def _network(self, n_items: int, n_users: int, generator: Generator | None) -> Autoencoder:
         return Autoencoder(n_items, self.hidden, activation=self.activation, generator=generator)
 
     def _objective(self, network: Autoencoder, rows: SparseRows) -> Denoising:
@@ -116,9 +116,8 @@ class MultVAE(NeuralRanker[CountingVAE]):
     learning_rate: Annotated[float, Field(gt=0)] = 2e-3
     learning_rate_decay: Annotated[float, Field(gt=0, le=1)] = 0.97
     activation: Annotated[str, OneOf("activation", ACTIVATIONS)] = "tanh"
-    item_vectors_at: ClassVar[str] = "module.body.output_weight"
 
-    def _network(self, n_items: int, n_users: int, generator: Generator) -> CountingVAE:
+    def _network(self, n_items: int, n_users: int, generator: Generator | None) -> CountingVAE:
         return CountingVAE(n_items, self.hidden, self.activation, generator)
 
     def _objective(self, network: CountingVAE, rows: SparseRows) -> Variational:

@@ -9,11 +9,13 @@ import torch
 from pydantic import Field
 from torch import Generator, Tensor, nn
 
+from recsys_ae.core.axes import check_id_axes, output_vectors
 from recsys_ae.core.corruption import Masking
 from recsys_ae.core.sparse import SparseRows
 from recsys_ae.core.trainer import AnyObjective, Precision, fit
 from recsys_ae.fitted import Fitted
-from recsys_ae.interactions import Interactions, Rows, ones
+from recsys_ae.ids import Rows
+from recsys_ae.interactions import Interactions, ones
 from recsys_ae.models.base import FitContext, Floats, Recommender, fitted_on, fitted_state
 from recsys_ae.models.factors import trained_rows
 from recsys_ae.models.training import (
@@ -47,23 +49,23 @@ class NeuralRanker(Recommender, Generic[N]):
     precision: Precision = "auto"
     validation_name: ClassVar[str] = "valid_1_minus_ndcg_100"
     of_users: ClassVar[bool] = False  # whether the network has parameters for each training user
-    item_vectors_at: ClassVar[str] = "module.output_weight"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self._built: tuple[Fitted, N] | None = None
 
     @abstractmethod
-    def _network(self, n_items: int, n_users: int, generator: Generator) -> N:
-        """A module with `forward(rows)` -> scores [B, n_items] and `encode(rows)`."""
+    def _network(self, n_items: int, n_users: int, generator: Generator | None) -> N:
+        """A module with `forward(rows)` -> scores [B, n_items], `encode(rows)`, and `id_axes` (see `core.axes`)."""
 
     def _new_network(self, train: Interactions, generator: Generator, before: Fitted | None) -> N:
         """As training begins: with the weights that were fitted before, or drawn."""
         network = self._network(train.n_items, train.n_users, generator)
         if before is not None:
-            copy_matching_parameters(
-                network, before.arrays, train.items, before.ids["items"], train.users, before.ids.get("users")
-            )
+            check_id_axes(lambda n: self._network(n, n, None))
+            items = train.items, before.ids["items"]
+            users = train.users, before.ids.get("users", train.users)
+            copy_matching_parameters(network, before.arrays, {"inputs": items, "outputs": items, "rows": users})
         return network
 
     @abstractmethod
@@ -106,13 +108,13 @@ class NeuralRanker(Recommender, Generic[N]):
         return scores.numpy()
 
     def item_vectors(self) -> Floats:
-        return np.asarray(fitted_state(self).arrays[self.item_vectors_at])
+        return np.asarray(fitted_state(self).arrays[f"module.{output_vectors(self._fitted_network())}"])
 
     @torch.no_grad()
     def user_vectors(self, history: Interactions, rows: Rows) -> Floats:
         return self._code(self._fitted_network(history), self._rows(fitted_state(self), history, rows)).numpy()
 
-    def _fitted_network(self, history: Interactions) -> N:
+    def _fitted_network(self, history: Interactions | None = None) -> N:
         """The network, rebuilt from the fitted arrays when they have changed."""
         fitted = fitted_state(self, history)
         if self._built is None or self._built[0] is not fitted:
@@ -126,7 +128,7 @@ class NeuralRanker(Recommender, Generic[N]):
         seen = ones(history.matrix[rows])
         shown = SparseRows.from_arrays(seen.indptr, seen.indices, seen.data, seen.shape[1])
         if self.of_users:
-            shown = replace(shown, rows=torch.from_numpy(trained_rows(fitted, history, rows)))
+            shown = replace(shown, row_ids=torch.from_numpy(trained_rows(fitted, history, rows)))
         return l2_normalise(shown)
 
 

@@ -10,7 +10,8 @@ from scipy.sparse.linalg import svds
 
 from recsys_ae.errors import ConfigError
 from recsys_ae.fitted import Fitted
-from recsys_ae.interactions import Interactions, Rows
+from recsys_ae.ids import Rows
+from recsys_ae.interactions import Interactions
 from recsys_ae.models.base import FitContext, Floats, Recommender, clip, fitted_on, fitted_state, rating_scale
 from recsys_ae.models.bias import Biases
 from recsys_ae.models.factors import pair_products

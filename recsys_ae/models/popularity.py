@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from recsys_ae.fitted import Fitted
-from recsys_ae.interactions import Interactions, Rows
+from recsys_ae.ids import Rows
+from recsys_ae.interactions import Interactions
 from recsys_ae.models.base import FitContext, Floats, Recommender, fitted_on, fitted_state
 
 

@@ -12,7 +12,8 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from recsys_ae.errors import ColdUserError, ConfigError
-from recsys_ae.interactions import IdMap, Interactions, Rows, shown
+from recsys_ae.ids import IdMap, Rows, shown
+from recsys_ae.interactions import Interactions
 from recsys_ae.models.base import BATCH_USERS, Floats, KnowsUsers, Recommender, fitted_state, rating_predictor
 from recsys_ae.ranking import exclude as exclude_entries, top_k
 

@@ -5,7 +5,8 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from recsys_ae.errors import ConfigError
-from recsys_ae.interactions import IdMap, Interactions, Rows
+from recsys_ae.ids import IdMap, Rows
+from recsys_ae.interactions import Interactions
 from recsys_ae.models.base import (
     BATCH_USERS,
     Floats,

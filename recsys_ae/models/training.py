@@ -11,13 +11,15 @@ from scipy.sparse import csr_array
 from torch import Generator, Tensor, nn
 
 from recsys_ae.core.autoencoder import Autoencoder
+from recsys_ae.core.axes import Axis, id_axes
 from recsys_ae.core.corruption import Corruption
 from recsys_ae.core.losses import LossSum, squared_error
 from recsys_ae.core.sparse import SparseRows, entry_l2
 from recsys_ae.core.trainer import TrainConfig
 from recsys_ae.core.variational import VariationalAutoencoder
 from recsys_ae.errors import ConfigError
-from recsys_ae.interactions import IdMap, Interactions, Rows
+from recsys_ae.ids import IdMap, Rows
+from recsys_ae.interactions import Interactions
 from recsys_ae.models.base import BATCH_USERS, Floats, copy_matching_rows
 from recsys_ae.ranking import exclude, hits, ndcg, top_k
 
@@ -42,7 +44,7 @@ class ObservedError:
     def loss(self, module: nn.Module, batch: SparseRows, generator: Generator) -> LossSum:
         output = module(batch if self.corruption is None else self.corruption(batch, generator), batch)
         if self.row_bias is not None:
-            output = output + self.row_bias[batch.rows][batch.row_of_entry()]
+            output = output + self.row_bias[batch.row_ids][batch.row_of_entry()]
         return squared_error(output, batch.values, torch.ones_like(batch.values))
 
     def penalty(self, module: nn.Module, batch: SparseRows) -> Tensor:
@@ -108,9 +110,11 @@ def ranking_validation(
 ) -> Callable[[], float] | None:
     """1 - NDCG@100 on `valid`, items in `history` excluded, as a function of the current weights.
 
-    The mean over users with interactions in `valid`; None if there are none.
+    The mean over users with interactions in `valid` that are not in `history`; None if there are none.
     """
-    if valid is None:
+    if valid is not None:
+        valid = valid.filter(~valid.shared_with(history))
+    if not valid:
         return None
     users = np.flatnonzero(np.diff(valid.matrix.indptr))
 
@@ -127,31 +131,25 @@ def ranking_validation(
     return error
 
 
-COLUMNS = {"input_weight", "output_weight", "output_bias"}  # parameters with a row for each input column
-
-
 @torch.no_grad()
 def copy_matching_parameters(
-    module: nn.Module,
-    arrays: Mapping[str, NDArray[Any]],
-    columns: IdMap,
-    old_columns: IdMap,
-    users: IdMap | None = None,
-    old_users: IdMap | None = None,
+    module: nn.Module, arrays: Mapping[str, NDArray[Any]], ids: Mapping[Axis, tuple[IdMap, IdMap]]
 ) -> None:
-    """Put the weights that `weights_of` gave for another module into this one; those of new columns and users stay.
+    """Copy the weights of another module, as `weights_of` returns them, into this one; rows of new ids are left alone.
+
+    Args:
+        ids: new and old ids of each axis, see `core.axes`.
 
     Raises:
-        ConfigError: the module has other parameters, or other sizes.
+        ConfigError: the other module has different parameters, or other sizes.
     """
+    axes = id_axes(module)
     for name, weight in module.state_dict().items():
         before = arrays.get(f"module.{name}")
         if before is None:
             raise ConfigError(f"the model to start from has no {name}; it was made with other parameters")
-        if name.rpartition(".")[2] in COLUMNS:
-            copy_matching_rows(weight, torch.from_numpy(before), columns, old_columns)
-        elif name == "user_weight" and users is not None and old_users is not None:
-            copy_matching_rows(weight, torch.from_numpy(before), users, old_users)
+        if name in axes:
+            copy_matching_rows(weight, torch.from_numpy(before), *ids[axes[name]])
         elif weight.shape != before.shape:
             raise ConfigError(f"the model to start from has other sizes: {name} is {before.shape}, here {tuple(weight.shape)}")
         else:

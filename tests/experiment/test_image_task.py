@@ -236,6 +236,7 @@ def metrics(report: RunReport) -> dict:
     return {label: [result.metrics, result.valid_metrics] for label, result in report.models.items()}
 
 
+@pytest.mark.slow
 def test_killed_run_resumes_to_the_same_result(folder, caplog):
     """SIGKILL while the first seed is fine-tuned; the continued run ends with the very figures of an undisturbed one."""
     slow = {**PIPELINE["models"][2], "epochs": 40, "batch_size": 20}
@@ -334,6 +335,7 @@ def test_a_folder_without_a_test_image_is_refused(folder):
         run(dataset=own(4), split={}, models=[{"name": "pca", "components": 1}], metrics=["mse"])
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("default")
 def test_figures_and_models_are_tracked(folder, capsys, monkeypatch):
     from mlflow.tracking import MlflowClient

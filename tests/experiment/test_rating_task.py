@@ -15,13 +15,13 @@ from recsys_ae.evaluation.evaluator import evaluate
 from recsys_ae.evaluation.significance import paired_t_test
 from recsys_ae.experiment import ratings
 from recsys_ae.experiment.pipeline_file import read_pipeline
-from recsys_ae.experiment.ratings import RatingTask, everything
+from recsys_ae.experiment.ratings import RatingTask
 from recsys_ae.experiment.runner import run_pipeline
-from recsys_ae.interactions import Split
 from recsys_ae.models.autorec import AutoRec
 from recsys_ae.models.storage import model_digest
 from recsys_ae.reporting.report import summary_lines
 from recsys_ae.reporting.results import RunReport, read_json
+from recsys_ae.split import Split
 from recsys_ae.tracking import Tracker
 
 PIPELINE = {
@@ -66,7 +66,7 @@ def test_what_is_shipped_knows_everything(folder, declared):
     """The lists come from a fit on all interactions for the best epoch, and recommend nothing that any part holds."""
     report = run(split=declared)
     parts, tested = split(), report.models["autorec"].runs[0]
-    whole = everything(parts)
+    whole = parts.everything
     assert len(whole) == sum(report.data[0].sizes.values()) == 700
     model = build_model("autorec", {**tested.params, "epochs": tested.best_epoch, "patience": 0}).fit(whole, seed=0)
     assert report.final.digest == model_digest(model) == model_digest(load_model("out/final"))
@@ -89,12 +89,21 @@ def test_the_model_that_is_tested_has_not_seen_the_test_part(folder):
     assert model_digest(load_model("out/models/autorec")) == model_digest(expected)
 
 
-def test_wanted_repeats_are_not_excluded(folder, monkeypatch):
-    monkeypatch.setattr(Split, "repeats", "wanted", raising=False)
-    report = run()
+def clicks() -> dict:
+    """A log of 12 users who click some of 20 items, several times."""
+    rows = [(user, (user + place * place) % 20, place) for user in range(12) for place in range(30)]
+    Path("log.csv").write_text("user,item,time\n" + "".join(f"{u},{i},{t}\n" for u, i, t in rows))
+    table = {"path": "log.csv", "columns": {"user": "user", "item": "item", "time": "time"}}
+    return {"name": "clicks", "kind": "ratings", "files": [table], "duplicates": "sum"}
+
+
+def test_wanted_repeats_are_not_excluded(folder):
+    declared = {"kind": "leave_last", "test": 1, "repeats": "wanted"}
+    models = [{"name": "ease", "l2": 5.0}]
+    report = run(dataset=clicks(), split=declared, metrics=["ndcg@5"], models=models, export={"k": 5})
     assert report.exported.manifest["filters"]["exclude_seen"] is False
     lists = pd.read_parquet("out/recommendations/part-00000.parquet")
-    assert pairs(lists) & pairs(everything(split()).to_frame())
+    assert pairs(lists) & pairs(split().everything.to_frame())
 
 
 def test_the_searched_parameters_are_those_of_the_final_fit(folder):

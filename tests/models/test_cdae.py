@@ -51,14 +51,14 @@ def test_loss_and_gradients_are_those_of_the_definition(mapping, loss):
     network.zero_grad()
 
     drawn, weights = with_negatives(batch, 3, torch.Generator().manual_seed(2))
-    hidden = batch.dense() @ network.input_weight + network.input_bias + network.user_weight[batch.rows]
+    hidden = batch.dense() @ network.input_weight + network.input_bias + network.user_weight[batch.row_ids]
     hidden = hidden.sigmoid() if mapping == "sigmoid" else hidden
     outputs = (hidden @ network.output_weight.T + network.output_bias)[drawn.row_of_entry(), drawn.columns]
     if loss == "square":
         expected = (weights * (outputs - drawn.values).square()).sum()
     else:
         expected = functional.binary_cross_entropy(outputs.sigmoid(), drawn.values, weights, reduction="sum")
-    touched = (network.input_weight[batch.columns], network.output_weight[drawn.columns], network.user_weight[batch.rows])
+    touched = (network.input_weight[batch.columns], network.output_weight[drawn.columns], network.user_weight[batch.row_ids])
     expected = expected + 0.05 * sum(vectors.square().sum() for vectors in touched)
     expected.backward()
     torch.testing.assert_close(found.total, expected)

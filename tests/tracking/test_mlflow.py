@@ -115,6 +115,7 @@ def test_missing_model_uri(store):
         local_model("runs:/none/model", store)
 
 
+@pytest.mark.slow
 def test_two_first_runs_share_a_new_store(tmp_path):
     script = (
         "import sys; from recsys_ae.tracking import make_tracker\n"
