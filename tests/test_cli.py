@@ -15,6 +15,9 @@ import yaml
 from filelock import FileLock
 
 from recsys_ae import cli
+from recsys_ae.images import IMAGE_MODELS
+from recsys_ae.models import MODELS
+from recsys_ae.models.popularity import Popularity
 
 PIPELINE = {
     "dataset": {"name": "small", "kind": "planted-ratings", "users": 120, "items": 60, "ratings": 1400, "factors": 2},
@@ -445,6 +448,20 @@ def test_listings(call):
     assert "1438 + 359 images of 8 x 8" in call("datasets", "fetch", "digits")[1]
     assert "autorec" in call("models")[1]
     assert "learning_rate" in call("models", "autorec")[1]
+
+
+def test_listing_models_imports_none_of_them():
+    script = (
+        "import sys; sys.argv[1:] = ['models']; from recsys_ae import cli\n"
+        "try: cli.main()\n"
+        "finally: print(*sorted({'torch', 'mlflow', 'matplotlib', 'sklearn', 'pandas'} & set(sys.modules)), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stderr.strip() == ""
+    described = {line.split("│")[1].strip(): line.split("│")[2].strip() for line in done.stdout.splitlines() if "│" in line}
+    assert described["popularity"] == (Popularity.__doc__ or "").split("\n")[0]
+    assert all(described.values())
+    assert {*MODELS, *IMAGE_MODELS} <= set(described)
 
 
 def test_a_mistake_that_shows_late_leaves_the_place_free(call, folder):

@@ -32,16 +32,14 @@ class ShowProgress(Callback):
 
     def __init__(self, label: str, console: Console) -> None:
         self._label = self._name = label
-        self._bar = Progress(
+        columns = (
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
-            console=console,
-            transient=True,
-            disable=not console.is_terminal,
         )
+        self._bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
         self._task = self._bar.add_task(label, total=None)
         self._next = perf_counter() + SECONDS_BETWEEN_LINES
 
@@ -59,7 +57,9 @@ class ShowProgress(Callback):
         self._bar.update(self._task, total=training.config.epochs, completed=len(training.history))
 
     def on_epoch(self, training: Training[Any]) -> None:
-        text = describe(training.history[-1], self.valid_name)
+        epoch = training.history[-1]
+        valid = "" if epoch.valid is None else f", {self.valid_name} {epoch.valid:.4f}"
+        text = f"loss {epoch.loss:.4f}{valid}"
         self._bar.update(self._task, completed=len(training.history), description=f"{self._name} {text}")
         if self._bar.disable and perf_counter() >= self._next:
             self._next = perf_counter() + SECONDS_BETWEEN_LINES
@@ -159,9 +159,3 @@ def peak_memory_mb() -> float | None:
         lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
         return next((int(line.split()[1]) * 1024 / 1e6 for line in lines if line.startswith("VmHWM")), None)
     return None
-
-
-def describe(epoch: Epoch, valid_name: str) -> str:
-    """The losses of an epoch, for a progress line."""
-    valid = "" if epoch.valid is None else f", {valid_name} {epoch.valid:.4f}"
-    return f"loss {epoch.loss:.4f}{valid}"

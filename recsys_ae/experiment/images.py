@@ -102,10 +102,6 @@ class ImageTask(Task[ImageFile, ImageData, ImageModel]):
         return keys
 
     @classmethod
-    def validates(cls, keys: ImageFile) -> bool:
-        return keys.split.valid > 0
-
-    @classmethod
     def lower_is_better(cls, metric: str) -> bool:
         return True
 

@@ -262,7 +262,7 @@ def _check(pipeline: Pipeline[Any], task: "type[Task[Any, Any, Any]]", where: st
         raise ConfigError(f"{where}: two models are called {repeated!r}; give one of them a label")
     if len(set(pipeline.seeds)) < len(pipeline.seeds):
         raise ConfigError(f"{where}: seed: the same seed twice in {pipeline.seeds}")
-    if not task.validates(keys):
+    if not keys.model_dump()["split"].get("valid"):
         if searching := next((model for model in pipeline.models if model.search), None):
             raise ConfigError(
                 f"{where}: {searching.label} searches its parameters on the validation part, but split has no valid"
@@ -277,6 +277,6 @@ def _check(pipeline: Pipeline[Any], task: "type[Task[Any, Any, Any]]", where: st
         hint = did_you_mean(keys.export.model, ["best", *labels])
         raise ConfigError(f"{where}: export.model {keys.export.model!r} is not here; {hint}")
     if keys.compare and len(pipeline.seeds) < 2 and task.metric_per_user(keys) is None:
-        raise ConfigError(f"{where}: compare needs several seeds, for example seed: [0, 1, 2]{task.or_else_compare}")
+        raise ConfigError(f"{where}: compare needs several seeds, for example seed: [0, 1, 2], or a metric per user")
     for label in (label for pair in keys.compare for label in pair if label not in labels):
         raise ConfigError(f"{where}: compare: there is no model {label!r}; {did_you_mean(label, labels)}")

@@ -80,7 +80,6 @@ class RatingTask(Task[RatingFile, Split, Recommender]):
     warm_starts = True
     exports_final_fit = True
     always_chooses = True
-    or_else_compare = ", or a ranking metric, which has a value for each user"
 
     @classmethod
     def resolve(cls, keys: RatingFile, card: Any, where: str) -> RatingFile:
@@ -90,10 +89,6 @@ class RatingTask(Task[RatingFile, Split, Recommender]):
         if keys.refit and split["kind"] == "user_holdout":
             raise ConfigError(f"{where}: refit would train on users that the user_holdout split keeps out; leave it out")
         return keys.model_copy(update={"split": split, "metrics": names})
-
-    @classmethod
-    def validates(cls, keys: RatingFile) -> bool:
-        return bool(keys.split.get("valid"))
 
     @classmethod
     def metric_per_user(cls, keys: RatingFile) -> str | None:

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from math import prod
+from math import isfinite, prod
 from pathlib import Path
 from typing import Any, Generic
 
@@ -16,6 +16,7 @@ import pandas as pd
 from rich.console import Console
 
 from recsys_ae.core.checkpoint import Checkpoint
+from recsys_ae.errors import TrainingError
 from recsys_ae.experiment.callbacks import Curves, LogLosses, ShowProgress, Stopwatch
 from recsys_ae.experiment.output import PIPELINE, REPORT, OutputFolder, check_output, open_output
 from recsys_ae.experiment.pipeline_file import TASKS, K, ModelSpec, Pipeline
@@ -183,6 +184,8 @@ class _Experiment(Generic[K, D, M]):
             spec, trials = self._search(job)
             model, fit, selected = self._select(job, spec)
             test = self.task.evaluate(model, self.task.data(seed), "test")
+            if wrong := [metric for metric, value in test.metrics.items() if value is not None and not isfinite(value)]:
+                raise TrainingError(f"{name}: {wrong[0]} is not finite on the test part; try other parameters")
             select, digest = selected.fit if self.keys.refit else None, self.task.models.digest(model)
             found = test.metrics, selected.valid_metrics, test.counts
             result = RunResult(spec.name, spec.params, *found, fit, select, digest, trials)

@@ -51,7 +51,6 @@ class Task(ABC, Generic[K, D, M]):
         warm_starts: whether an entry of `models` may have a `warm_start`.
         exports_final_fit: whether what is exported comes from a fit on everything, instead of from the one that was tested.
         always_chooses: whether the report names a best model even if none is exported.
-        or_else_compare: what would make `compare` possible with one seed, for a message.
     """
 
     file: ClassVar[type[PipelineFile]]
@@ -59,7 +58,6 @@ class Task(ABC, Generic[K, D, M]):
     warm_starts: ClassVar[bool] = False
     exports_final_fit: ClassVar[bool] = False
     always_chooses: ClassVar[bool] = False
-    or_else_compare: ClassVar[str] = ""
 
     def __init__(self, pipeline: Pipeline[K]) -> None:
         self.pipeline = pipeline
@@ -69,11 +67,6 @@ class Task(ABC, Generic[K, D, M]):
     @abstractmethod
     def resolve(cls, keys: K, card: Any, where: str) -> K:
         """The keys with the defaults that only this kind of data knows; `ConfigError` if they cannot be carried out."""
-
-    @classmethod
-    @abstractmethod
-    def validates(cls, keys: K) -> bool:
-        """Whether there is a validation part."""
 
     @classmethod
     def metric_per_user(cls, keys: K) -> str | None:

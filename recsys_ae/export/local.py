@@ -110,7 +110,9 @@ def export_recommendations(
         with FileLock(partial / ".lock", timeout=0):
             if folder.exists():  # another export finished between the first look and the lock
                 raise OutputError(f"{folder} is already there; choose another folder or remove it first")
-            manifest = _fill(job, partial, _filters(exclude_seen, candidates, exclude, cold), int((~known).sum()))
+            n_candidates, n_excluded = (None if ids is None else len(np.atleast_1d(ids)) for ids in (candidates, exclude))
+            counts = {"candidates": n_candidates, "excluded": n_excluded}
+            manifest = _fill(job, partial, {"exclude_seen": exclude_seen, **counts, "cold": cold}, int((~known).sum()))
             (partial / PLAN).unlink()
             os.replace(partial, folder)
         (folder / ".lock").unlink(missing_ok=True)
@@ -195,12 +197,3 @@ def _start_or_continue(partial: Path, manifest: ListManifest, job: _Job) -> None
             old.unlink()
     with whole_file(path) as draft:
         draft.write_text(plan, encoding="utf-8")
-
-
-def _filters(exclude_seen: bool, candidates: ArrayLike | None, exclude: ArrayLike | None, cold: Cold) -> dict[str, Any]:
-    return {
-        "exclude_seen": exclude_seen,
-        "candidates": None if candidates is None else len(np.atleast_1d(candidates)),
-        "excluded": None if exclude is None else len(np.atleast_1d(exclude)),
-        "cold": cold,
-    }

@@ -47,11 +47,7 @@ def reconstruction_rows(rows: Mapping[str, Floats]) -> Figure:
     tiles = [tiled(images, len(images)) for images in rows.values()]
     figure = Figure(figsize=(10, 1.1 * len(tiles) + 0.2), dpi=DPI, layout="constrained")
     for place, (name, tile) in enumerate(zip(rows, tiles, strict=True)):
-        axes = figure.add_subplot(len(tiles), 1, place + 1)
-        axes.imshow(tile, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-        axes.set_ylabel(name, rotation=0, ha="right", va="center")
-        axes.set_xticks([])
-        axes.set_yticks([])
+        _strip(figure.add_subplot(len(tiles), 1, place + 1), tile, name)
     return figure
 
 
@@ -73,11 +69,7 @@ def activation_sheet(activations: Floats, units: Sequence[int], strongest: Seque
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     for place, (unit, images) in enumerate(zip(units, strongest, strict=True)):
-        axes = below.add_subplot(len(units), 1, place + 1)
-        axes.imshow(tiled(images, len(images)), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-        axes.set_ylabel(f"unit {unit}", rotation=0, ha="right", va="center")
-        axes.set_xticks([])
-        axes.set_yticks([])
+        _strip(below.add_subplot(len(units), 1, place + 1), tiled(images, len(images)), f"unit {unit}")
     return figure
 
 
@@ -97,6 +89,7 @@ def loss_curves(curves: Mapping[str, Sequence[tuple[float, float | None]]], vali
         if losses and losses[0][1] is not None:
             valid = [nan if value is None else value for _, value in losses]
             other = axes if valid_name == "valid_loss" else axes.twinx()
+            other.set_ylabel("loss" if other is axes else valid_name.replace("_", " "))
             lines += other.plot(epochs, valid, color="C1", label=valid_name.replace("_", " "), marker=marker)
         axes.set_title(stage or "training")
         axes.set_xlabel("epoch")
@@ -154,6 +147,14 @@ def save_figure(figure: Figure, path: Path) -> None:
     """Write a PNG file, which appears whole or not at all."""
     with whole_file(path) as draft:
         figure.savefig(draft, format="png", metadata={"Software": None})
+
+
+def _strip(axes: Any, tiles: Floats, label: str) -> None:
+    """A row of tiles with a label on its left."""
+    axes.imshow(tiles, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    axes.set_ylabel(label, rotation=0, ha="right", va="center")
+    axes.set_xticks([])
+    axes.set_yticks([])
 
 
 def _figure(ratio: float) -> tuple[Figure, Any]:

@@ -1,5 +1,6 @@
 """Pipelines of recommenders: what is shipped, what is compared, how often data is read, what is drawn and recorded."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -9,7 +10,7 @@ from PIL import Image
 from rich.console import Console
 
 from recsys_ae import build_model, load_model, recommend
-from recsys_ae.errors import DataError
+from recsys_ae.errors import DataError, TrainingError
 from recsys_ae.evaluation.evaluator import evaluate
 from recsys_ae.evaluation.significance import paired_t_test
 from recsys_ae.experiment import ratings
@@ -88,9 +89,18 @@ def test_the_model_that_is_tested_has_not_seen_the_test_part(folder):
     assert model_digest(load_model("out/models/autorec")) == model_digest(expected)
 
 
-def test_wanted_repeats_are_not_excluded(folder, monkeypatch):
-    monkeypatch.setattr(Split, "repeats", "wanted", raising=False)
-    report = run()
+def clicks() -> dict:
+    """A log of 12 users who click some of 20 items, several times."""
+    rows = [(user, (user + place * place) % 20, place) for user in range(12) for place in range(30)]
+    Path("log.csv").write_text("user,item,time\n" + "".join(f"{u},{i},{t}\n" for u, i, t in rows))
+    table = {"path": "log.csv", "columns": {"user": "user", "item": "item", "time": "time"}}
+    return {"name": "clicks", "kind": "ratings", "files": [table], "duplicates": "sum"}
+
+
+def test_wanted_repeats_are_not_excluded(folder):
+    declared = {"kind": "leave_last", "test": 1, "repeats": "wanted"}
+    models = [{"name": "ease", "l2": 5.0}]
+    report = run(dataset=clicks(), split=declared, metrics=["ndcg@5"], models=models, export={"k": 5})
     assert report.exported.manifest["filters"]["exclude_seen"] is False
     lists = pd.read_parquet("out/recommendations/part-00000.parquet")
     assert pairs(lists) & pairs(split().everything.to_frame())
@@ -213,6 +223,18 @@ def test_a_damaged_state_file_is_named(folder, monkeypatch):
     state.write_text(state.read_text().replace('"metrics"', '"metric"'))
     with pytest.raises(DataError, match=r"result-popularity\.json is damaged: metrics"):
         run(models=[PIPELINE["models"][2], PIPELINE["models"][0]], resume=True)
+
+
+def test_a_metric_that_is_not_finite_is_an_error(folder, monkeypatch):
+    found = ratings.evaluate
+
+    def broken(*arguments, **options):
+        report = found(*arguments, **options)
+        return replace(report, metrics={**report.metrics, "ndcg@5": float("nan")})
+
+    monkeypatch.setattr(ratings, "evaluate", broken)
+    with pytest.raises(TrainingError, match=r"ease: ndcg@5 is not finite on the test part"):
+        run(models=[PIPELINE["models"][1]], split={**PIPELINE["split"], "valid": 0.0}, export=None)
 
 
 def test_the_report_can_be_read_again(folder):
