@@ -29,8 +29,11 @@ from scipy.sparse import csr_array
 
 from recsys_ae import build_model
 from recsys_ae.evaluation.evaluator import evaluate
-from recsys_ae.interactions import IdMap, Interactions, Split, ones
+from recsys_ae.events import Events
+from recsys_ae.ids import IdMap
+from recsys_ae.interactions import Interactions, ones
 from recsys_ae.models import MODELS
+from recsys_ae.split import Split
 
 PARAMS: dict[str, dict[str, Any]] = {"cdae": {"epochs": 10}, "elsa": {"epochs": 5}}
 USERS, ITEMS, INTERACTIONS = 100_000, 200_000, 2_000_000
@@ -56,7 +59,9 @@ def planted(users: int, items: int, interactions: int) -> Interactions:
     item = np.minimum(np.searchsorted(reach, low + (high - low) * rng.random(tries), side="right") - 1, items - 1)
     pairs = rng.permutation(np.unique(user * items + item))[:interactions]
     user, item = np.divmod(np.sort(pairs), items)
-    return Interactions.from_rows(user, item, np.ones(len(user), np.float32), IdMap(np.arange(users)), IdMap(np.arange(items)))
+    return Interactions.from_events(
+        Events(user, item, np.ones(len(user), np.float32)), IdMap(np.arange(users)), IdMap(np.arange(items))
+    )
 
 
 def planted_split(*sizes: int) -> Split:

@@ -9,65 +9,86 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from recsys_ae.data.ratings import read_interactions
-    from recsys_ae.evaluation.evaluator import Report, evaluate, evaluate_recommendations
-    from recsys_ae.export.local import export_recommendations, read_recommendations
-    from recsys_ae.images.storage import build_image_model, load_image_model, save_image_model
-    from recsys_ae.interactions import IdMap, Interactions, Split
-    from recsys_ae.models.base import Recommender, TopK, predict, recommend
-    from recsys_ae.models.explanation import explain
-    from recsys_ae.models.similar import similar_items, similar_users
-    from recsys_ae.models.storage import build_model, load_model, save_model
+    from recsys_ae.data.ratings import read_interactions as read_interactions
+    from recsys_ae.evaluation.evaluator import (
+        Report as Report,
+        evaluate as evaluate,
+        evaluate_recommendations as evaluate_recommendations,
+    )
+    from recsys_ae.export.local import (
+        export_recommendations as export_recommendations,
+        read_recommendations as read_recommendations,
+    )
+    from recsys_ae.ids import IdMap as IdMap
+    from recsys_ae.images.convolutional import ConvolutionalAutoencoder as ConvolutionalAutoencoder
+    from recsys_ae.images.dense import DenseAutoencoder as DenseAutoencoder
+    from recsys_ae.images.principal import PrincipalComponents as PrincipalComponents
+    from recsys_ae.images.stacked import StackedAutoencoder as StackedAutoencoder
+    from recsys_ae.images.storage import (
+        build_image_model as build_image_model,
+        load_image_model as load_image_model,
+        save_image_model as save_image_model,
+    )
+    from recsys_ae.images.variational import VariationalImages as VariationalImages
+    from recsys_ae.interactions import Interactions as Interactions
+    from recsys_ae.models.als import ALS as ALS
+    from recsys_ae.models.autorec import AutoRec as AutoRec
+    from recsys_ae.models.base import Recommender as Recommender
+    from recsys_ae.models.bias import Bias as Bias
+    from recsys_ae.models.bpr import BPR as BPR
+    from recsys_ae.models.cdae import CDAE as CDAE
+    from recsys_ae.models.ease import EASE as EASE
+    from recsys_ae.models.elsa import ELSA as ELSA
+    from recsys_ae.models.explanation import explain as explain
+    from recsys_ae.models.item_knn import ItemKNN as ItemKNN
+    from recsys_ae.models.mf import MatrixFactorisation as MatrixFactorisation
+    from recsys_ae.models.multinomial import MultDAE as MultDAE, MultVAE as MultVAE
+    from recsys_ae.models.pca import PCA as PCA
+    from recsys_ae.models.popularity import Popularity as Popularity
+    from recsys_ae.models.recommend import TopK as TopK, predict as predict, recommend as recommend
+    from recsys_ae.models.recvae import RecVAE as RecVAE
+    from recsys_ae.models.rp3beta import RP3Beta as RP3Beta
+    from recsys_ae.models.similar import similar_items as similar_items, similar_users as similar_users
+    from recsys_ae.models.sparse_ease import SparseEASE as SparseEASE
+    from recsys_ae.models.storage import build_model as build_model, load_model as load_model, save_model as save_model
+    from recsys_ae.split import Split as Split
 
-_PLACES = {
-    "IdMap": "interactions",
-    "Interactions": "interactions",
-    "Recommender": "models.base",
-    "Report": "evaluation.evaluator",
-    "Split": "interactions",
-    "TopK": "models.base",
-    "build_image_model": "images.storage",
-    "build_model": "models.storage",
-    "evaluate": "evaluation.evaluator",
-    "evaluate_recommendations": "evaluation.evaluator",
-    "explain": "models.explanation",
-    "export_recommendations": "export.local",
-    "load_image_model": "images.storage",
-    "load_model": "models.storage",
-    "predict": "models.base",
-    "read_interactions": "data.ratings",
-    "read_recommendations": "export.local",
-    "recommend": "models.base",
-    "save_image_model": "images.storage",
-    "save_model": "models.storage",
-    "similar_items": "models.similar",
-    "similar_users": "models.similar",
+_MODULES = {
+    "data.ratings": ["read_interactions"],
+    "evaluation.evaluator": ["Report", "evaluate", "evaluate_recommendations"],
+    "export.local": ["export_recommendations", "read_recommendations"],
+    "images.convolutional": ["ConvolutionalAutoencoder"],
+    "images.dense": ["DenseAutoencoder"],
+    "images.principal": ["PrincipalComponents"],
+    "images.stacked": ["StackedAutoencoder"],
+    "images.storage": ["build_image_model", "load_image_model", "save_image_model"],
+    "images.variational": ["VariationalImages"],
+    "ids": ["IdMap"],
+    "interactions": ["Interactions"],
+    "split": ["Split"],
+    "models.als": ["ALS"],
+    "models.autorec": ["AutoRec"],
+    "models.base": ["Recommender"],
+    "models.bias": ["Bias"],
+    "models.bpr": ["BPR"],
+    "models.cdae": ["CDAE"],
+    "models.ease": ["EASE"],
+    "models.elsa": ["ELSA"],
+    "models.explanation": ["explain"],
+    "models.item_knn": ["ItemKNN"],
+    "models.mf": ["MatrixFactorisation"],
+    "models.multinomial": ["MultDAE", "MultVAE"],
+    "models.pca": ["PCA"],
+    "models.popularity": ["Popularity"],
+    "models.recommend": ["TopK", "predict", "recommend"],
+    "models.recvae": ["RecVAE"],
+    "models.rp3beta": ["RP3Beta"],
+    "models.similar": ["similar_items", "similar_users"],
+    "models.sparse_ease": ["SparseEASE"],
+    "models.storage": ["build_model", "load_model", "save_model"],
 }
-
-__all__ = [
-    "IdMap",
-    "Interactions",
-    "Recommender",
-    "Report",
-    "Split",
-    "TopK",
-    "build_image_model",
-    "build_model",
-    "evaluate",
-    "evaluate_recommendations",
-    "explain",
-    "export_recommendations",
-    "load_image_model",
-    "load_model",
-    "predict",
-    "read_interactions",
-    "read_recommendations",
-    "recommend",
-    "save_image_model",
-    "save_model",
-    "similar_items",
-    "similar_users",
-]
+_PLACES = {name: module for module, names in _MODULES.items() for name in names}
+__all__ = list(_PLACES)
 
 
 def __getattr__(name: str) -> Any:

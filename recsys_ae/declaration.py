@@ -1,18 +1,20 @@
 """Strict reading of what users declare: YAML files, `--set` values and parameters, checked against Python types.
 
-Nothing in a declaration is executed; an unknown key, a repeated key or a value of a wrong type is an error that names
-its place.
+Nothing in a declaration is executed. An unknown key, a repeated key or a value of the wrong type is an error that names its
+place.
 """
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import dataclass, fields
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_type_hints
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, create_model
+from pydantic_core import core_schema
 
 from recsys_ae.errors import ConfigError, did_you_mean
 
@@ -22,6 +24,25 @@ T = TypeVar("T")
 def as_sizes(value: Any) -> Any:
     """Sizes of layers as a tuple, one number being one layer."""
     return (value,) if isinstance(value, int) else tuple(value) if isinstance(value, list) else value
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """Annotation of a string that must be one of some names, checked without importing what they stand for."""
+
+    kind: str
+    names: Iterable[str]
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        return core_schema.no_info_after_validator_function(self._check, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
+        return {**handler(schema), "enum": list(self.names)}
+
+    def _check(self, name: str) -> str:
+        if name not in self.names:
+            raise ValueError(f"unknown {self.kind} {name!r}; {did_you_mean(name, self.names)}")
+        return name
 
 
 Sizes = Annotated[tuple[Annotated[int, Field(ge=1)], ...], BeforeValidator(as_sizes), Field(min_length=1)]
@@ -96,20 +117,35 @@ def error_context(where: str) -> Iterator[None]:
 
 
 def build(function: Callable[..., T], params: Mapping[str, Any], where: str) -> T:
-    """`function(**params)` after checking the parameters against its signature; a class is called likewise.
+    """`function(**params)` after checking the parameters against its signature; `function` may be a class.
 
-    Only parameters that may be given by keyword and have a default can be declared. Raises `ConfigError` like `checked`.
+    Only parameters with a default can be declared. Raises `ConfigError` like `validate`.
     """
     return function(**validate_params(function, params, where))
 
 
 def validate_params(function: Callable[..., Any], params: Mapping[str, Any], where: str) -> dict[str, Any]:
     """All the declarable parameters of `function` with the values of `params` or their defaults."""
+    values = validate(_model_of(function), params, where)
+    return {name: getattr(values, name) for name in type(values).model_fields}
+
+
+@cache
+def _model_of(function: Callable[..., Any]) -> type[Declared]:
+    """A pydantic model of the declarable parameters of a function or class."""
     own = [item for item in inspect.signature(function).parameters.values() if item.default is not item.empty]
     hints = get_type_hints(function, include_extras=True)
     fields: dict[str, Any] = {item.name: (hints[item.name], item.default) for item in own}
-    values = validate(create_model(function.__name__, __base__=Declared, **fields), params, where)
-    return {name: getattr(values, name) for name in fields}
+    return create_model(function.__name__, __base__=Declared, **fields)
+
+
+class Parameterised:
+    """Base of dataclasses whose constructor checks its parameters against their annotations, from Python as from a file."""
+
+    def __post_init__(self) -> None:
+        """Raises `ConfigError` for a value that an annotation does not allow; subclasses add checks of combinations."""
+        for name, value in validate_params(type(self), parameters(self), type(self).__name__).items():
+            setattr(self, name, value)
 
 
 def parameters(instance: Any) -> dict[str, Any]:

@@ -1,16 +1,29 @@
-"""Protocols: ways to part interactions into training, validation and test. Each is a function of (data, parameters, seed).
+"""Protocols: ways to split interactions into training, validation and test. Each is a function of (data, parameters, seed).
 
 A share is a fraction between 0 and 1. `valid` is always taken from what is left for training, in the same manner as
 `test`, so that choosing a model on it predicts how it will do on the test part.
+
+Protocols by time (`leave_last`, `time_cut`) split events and merge each part afterwards, so that nothing that happened
+before a cut moves to the other side because its pair occurs again later. The others split merged pairs.
 """
+
+from datetime import date
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BeforeValidator
 
 from recsys_ae.errors import ConfigError, DataError
-from recsys_ae.interactions import Interactions, Split
+from recsys_ae.events import Events
+from recsys_ae.ids import Rows
+from recsys_ae.interactions import Interactions
 from recsys_ae.registry import Registry
+from recsys_ae.split import Repeats, Split
+from recsys_ae.times import moment
 
+# A date in a YAML file need not be quoted.
+Moment = Annotated[str | float, BeforeValidator(lambda at: at.isoformat() if isinstance(at, date) else at)]
 SPLITS = Registry(
     "split",
     {
@@ -27,7 +40,7 @@ TRAIN, VALID, TEST, FOLD_IN = range(4)
 
 
 def random(data: Interactions, *, test: float = 0.1, valid: float = 0.0, seed: int = 0) -> Split:
-    """`test` and `valid` shares of all observations, drawn without regard to user or time."""
+    """`test` and `valid` shares of all observations, drawn regardless of user and time."""
     _check_shares(test=test, valid=valid)
     order = _generator(seed).permutation(len(data))
     part = np.full(len(data), TRAIN)
@@ -38,7 +51,7 @@ def random(data: Interactions, *, test: float = 0.1, valid: float = 0.0, seed: i
 
 
 def per_user(data: Interactions, *, test: float = 0.2, valid: float = 0.0, seed: int = 0) -> Split:
-    """`test` and `valid` shares of each user's observations, rounded to the nearest; one at least stays for training."""
+    """`test` and `valid` shares of each user's observations, rounded to the nearest; at least one stays for training."""
     _check_shares(test=test, valid=valid)
     rank = _rank_within_user(data, _generator(seed).random(len(data)))
     count = np.diff(data.matrix.indptr)[data.user_rows()]
@@ -49,43 +62,59 @@ def per_user(data: Interactions, *, test: float = 0.2, valid: float = 0.0, seed:
     return _split(data, part, "per_user", {"test": test, "valid": valid, "seed": seed})
 
 
-def leave_last(data: Interactions, *, test: int = 1, valid: int = 0) -> Split:
-    """The latest `test` observations of each user, and the `valid` ones before them.
+def leave_last(data: Interactions, *, test: int = 1, valid: int = 0, repeats: Repeats = "excluded") -> Split:
+    """The last `test` events of each user, and the `valid` ones before them.
 
-    Equal times are ordered by item row. A user with fewer than `test + valid + 1` observations stays in training whole.
+    Equal times are ordered as in the source. A user with fewer than `test + valid + 1` events stays in training whole.
+
+    Args:
+        repeats: whether items that a user already has are relevant in lists, see `Split`.
 
     Raises:
         ConfigError: the data has no times.
     """
     if test < 1 or valid < 0:
         raise ConfigError(f"leave_last needs test >= 1 and valid >= 0, got test={test}, valid={valid}")
-    age = _rank_within_user(data, -_times(data, "leave_last"), -data.item_rows())
-    enough = np.diff(data.matrix.indptr)[data.user_rows()] > test + valid
-    part = np.where(age < test, TEST, np.where(age < test + valid, VALID, TRAIN))
-    return _split(data, np.where(enough, part, TRAIN), "leave_last", {"test": test, "valid": valid})
+    log, _ = _timed_log(data, "leave_last")
+    count = np.bincount(log.users, minlength=data.n_users)
+    by_user = np.argsort(log.users, kind="stable")
+    later = np.empty(len(log), np.int64)  # how many events of the same user come after each event
+    later[by_user] = np.repeat(np.cumsum(count), count) - 1 - np.arange(len(log))
+    part = np.where(later < test, TEST, np.where(later < test + valid, VALID, TRAIN))
+    part[count[log.users] <= test + valid] = TRAIN
+    params = {"test": test, "valid": valid, "repeats": repeats}
+    return Split(*_event_parts(data, log, part), "leave_last", params, repeats=repeats)
 
 
-def time_cut(data: Interactions, *, test: float = 0.1, valid: float = 0.0, at: int | None = None) -> Split:
+def time_cut(
+    data: Interactions,
+    *,
+    test: float = 0.1,
+    valid: float = 0.0,
+    at: Moment | None = None,
+    repeats: Repeats = "excluded",
+) -> Split:
     """Everything from one moment on is the test part: the only protocol in which nothing from the future is learned.
 
     Args:
-        test: share of the observations from the cut on, when `at` is not given; equal times stay on one side.
-        valid: share of all observations just before the cut.
-        at: the moment itself, in the unit of the data's times.
+        test: share of the events from the cut on, when `at` is not given; equal times stay on one side.
+        valid: share of all events just before the cut.
+        at: the moment itself, as ISO 8601 text or as seconds since 1970.
+        repeats: whether items that a user already has are relevant in lists, see `Split`.
 
     Raises:
         ConfigError: the data has no times.
     """
     _check_shares(test=test, valid=valid)
-    times = _times(data, "time_cut")
-    ordered = np.sort(times)
-    if at is None and round(test * len(ordered)) == 0:
+    log, times = _timed_log(data, "time_cut")
+    if at is None and round(test * len(log)) == 0:
         raise ConfigError(f"time_cut with test={test:g} leaves no test part")
-    start = at if at is not None else ordered[len(ordered) - round(test * len(ordered))]
-    before = int(np.searchsorted(ordered, start))
-    valid_start = ordered[max(0, before - round(valid * len(ordered)))] if valid else start
+    start = moment(at) if at is not None else times[len(log) - round(test * len(log))]
+    before = int(np.searchsorted(times, start))
+    valid_start = times[max(0, before - round(valid * len(log)))] if valid else start
     part = np.where(times >= start, TEST, np.where(times >= valid_start, VALID, TRAIN))
-    return _split(data, part, "time_cut", {"test": test, "valid": valid, "at": int(start)})
+    params = {"test": test, "valid": valid, "at": str(np.datetime64(int(start), "us")), "repeats": repeats}
+    return Split(*_event_parts(data, log, part), "time_cut", params, repeats=repeats)
 
 
 def k_fold(data: Interactions, *, k: int = 5, fold: int = 0, valid: float = 0.0, seed: int = 0) -> Split:
@@ -103,9 +132,9 @@ def k_fold(data: Interactions, *, k: int = 5, fold: int = 0, valid: float = 0.0,
 
 
 def user_holdout(data: Interactions, *, test: float = 0.1, valid: float = 0.1, fold_in: float = 0.8, seed: int = 0) -> Split:
-    """Strong generalisation (Liang et al. 2018): shares of the *users* are kept out of training altogether.
+    """Strong generalisation (Liang et al. 2018): shares of the *users* are kept out of training entirely.
 
-    A held-out user's history is a random `fold_in` share of their observations, the rest is what must be predicted.
+    The history of a held-out user is a random `fold_in` share of their observations; the rest has to be predicted.
     Users with a single observation are never held out.
     """
     _check_shares(test=test, valid=valid)
@@ -132,9 +161,9 @@ def _split(data: Interactions, part: NDArray[np.int64], protocol: str, params: d
     return Split(train, valid, test, protocol, params, fold_in)
 
 
-def _rank_within_user(data: Interactions, *keys: NDArray[np.int64] | NDArray[np.float64]) -> NDArray[np.int64]:
-    """For each observation its place (from 0) among its user's, ordered by the first key, then the second."""
-    order = np.lexsort((*reversed(keys), data.user_rows()))
+def _rank_within_user(data: Interactions, key: NDArray[np.float64]) -> NDArray[np.int64]:
+    """The rank (from 0) of each observation among those of its user, by `key`."""
+    order = np.lexsort((key, data.user_rows()))
     rank = np.empty(len(data), np.int64)
     rank[order] = np.arange(len(data)) - data.matrix.indptr[:-1][data.user_rows()]
     return rank
@@ -146,10 +175,18 @@ def _generator(seed: int) -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
-def _times(data: Interactions, protocol: str) -> NDArray[np.int64]:
-    if data.times is None:
+def _timed_log(data: Interactions, protocol: str) -> tuple[Events, Rows]:
+    """The log and its times."""
+    log = data.log
+    if log.times is None:
         raise ConfigError(f"a {protocol} split needs times, and this data has none; declare its time column")
-    return data.times
+    return log, log.times
+
+
+def _event_parts(data: Interactions, log: Events, part: NDArray[np.int64]) -> tuple[Interactions, Interactions, Interactions]:
+    """Training, validation and test part, from the part of each event of the log."""
+    train, valid, test = (data.with_events(log[part == number]) for number in (TRAIN, VALID, TEST))
+    return train, valid, test
 
 
 def _check_shares(**shares: float) -> None:

@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 from scipy.sparse import csr_array
 
-from recsys_ae.interactions import IdMap, Interactions
+from recsys_ae.ids import IdMap
+from recsys_ae.interactions import Interactions
 
 N_USERS, N_ITEMS = 12, 7
 USERS = IdMap([f"u{number:02d}" for number in range(N_USERS)])

@@ -13,19 +13,27 @@ import recsys_ae
 
 ROOT = Path(recsys_ae.__file__).parent
 LEAVES = {"errors", "registry", "files", "declaration"}
+LOG = {"ids", "times", "events", "interactions", "split"}
 ALLOWED = {
     "errors": set(),
     "registry": {"errors"},
     "files": {"errors"},
     "declaration": {"errors"},
-    "interactions": {"errors"},
-    "splitting": {"interactions", "errors", "registry"},
+    "ids": {"errors"},
+    "times": {"errors"},
+    "events": {"ids", "times", "errors"},
+    "features": {"ids", "errors"},
+    "interactions": {"features", "events", "ids", "times", "errors"},
+    "split": {"interactions", "events", "times", "errors"},
+    "splitting": {*LOG, "errors", "registry"},
+    "ranking": {"errors"},
     "core": {"errors", "registry", "files"},
-    "data": {"interactions", *LEAVES},
-    "models": {"core", "interactions", *LEAVES},
-    "images": {"core", *LEAVES},
-    "evaluation": {"models", "interactions", *LEAVES},
-    "export": {"models", "interactions", *LEAVES},
+    "data": {"features", *LOG, *LEAVES},
+    "fitted": {"ids", "errors", "files"},
+    "models": {"core", "ranking", "fitted", *LOG, *LEAVES},
+    "images": {"core", "fitted", *LEAVES},
+    "evaluation": {"models", "ranking", *LOG, *LEAVES},
+    "export": {"models", *LOG, *LEAVES},
     "tracking": {"errors"},
     "reporting": {"errors", "files"},
 }
@@ -40,6 +48,7 @@ OUTSIDE = {
 CONFIGURATION = configparser.ConfigParser()
 CONFIGURATION.read(ROOT.parent / "setup.cfg")
 INSTALLED_AS = {"PIL": "pillow", "sklearn": "scikit-learn", "yaml": "pyyaml", "pytrec_eval": "pytrec-eval-terrier"}
+INSTALLED_AS |= {"pydantic_core": "pydantic-core"}
 PROGRAMS = {"mypy", "pandas-stubs", "pytest-xdist", "ruff", "types-PyYAML"}  # run by make, or read by those that are
 FILE_LINES, FUNCTION_LINES = 350, 60
 

@@ -164,7 +164,7 @@ def test_cold_users_by_policy(call, folder):
     skipped = json.loads(Path("skipped/report.json").read_text())["models"]["popularity"]["runs"]["0"]["counts"]
     assert (skipped["cold"], skipped["users_evaluated"]) == (counts["cold"], counts["hot"] + counts["warm"])
     code, _, err = call(*command, "none", "--set", "cold=error")
-    assert (code, "nothing to go by for user" in err) == (1, True)
+    assert (code, "cannot score user" in err) == (1, True)
     assert call(*command, "wrong", "--set", "cold=ignore")[0] == 2
 
 

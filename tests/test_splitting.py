@@ -1,9 +1,11 @@
 import numpy as np
+import pandas as pd
 import pytest
 from builders import from_dense, random_interactions
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
+from recsys_ae import Interactions
+from recsys_ae.declaration import parse_yaml, validate_params
 from recsys_ae.errors import ConfigError, DataError
 from recsys_ae.splitting import SPLITS, k_fold, leave_last, per_user, random, time_cut, user_holdout
 
@@ -11,7 +13,7 @@ OPTIONS = {"random": {"valid": 0.1}, "per_user": {"valid": 0.1}, "leave_last": {
 
 
 @pytest.mark.parametrize("name", SPLITS)
-@settings(max_examples=15)
+@settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 50))
 def test_parts_are_the_whole_each_once(name, seed):
     data = random_interactions(seed)
@@ -66,12 +68,133 @@ def test_time_cut_keeps_the_future_out():
     split = time_cut(random_interactions(), test=0.3, valid=0.2)
     assert split.train.times.max() < split.valid.times.min()
     assert split.valid.times.max() < split.test.times.min()
-    assert split.test.times.min() == split.params["at"]
+    assert str(np.datetime64(int(split.test.times.min()), "us")) == split.params["at"]
+    again = time_cut(random_interactions(), valid=0.2, at=split.params["at"])
+    assert again.digest == split.digest
 
 
-def test_time_cut_at_a_moment():
-    split = time_cut(random_interactions(), at=25)
+@pytest.mark.parametrize("at", [25e-6, "1970-01-01T00:00:00.000025Z"])
+def test_time_cut_at_a_moment(at):
+    split = time_cut(random_interactions(), at=at)
     assert split.test.times.min() >= 25 > split.train.times.max()
+
+
+def log_of_clicks(rng, n_users: int, n_items: int, n_events: int, repeats: float) -> pd.DataFrame:
+    """Clicks in the order of the file, of which a share repeats an earlier click of the same user; times hold ties."""
+    frame = pd.DataFrame(
+        {
+            "user_id": rng.integers(0, n_users, n_events),
+            "item_id": (n_items * rng.random(n_events) ** 2).astype(int),
+            "rating": rng.integers(1, 4, n_events).astype(np.float32),
+            "time": np.sort(rng.integers(0, n_events // 2, n_events)),
+        }
+    )
+    earlier = (rng.random(n_events) * np.arange(n_events)).astype(int)
+    repeated = rng.random(n_events) < repeats
+    frame.loc[repeated, ["user_id", "item_id"]] = frame.loc[earlier[repeated], ["user_id", "item_id"]].to_numpy()
+    return frame
+
+
+def cut_by_hand(frame: pd.DataFrame, test: float, valid: float) -> list[pd.DataFrame]:
+    times = np.sort(frame["time"].to_numpy())
+    start = times[len(times) - round(test * len(times))]
+    valid_start = times[(times < start).sum() - round(valid * len(times))] if valid else start
+    before = frame["time"] < valid_start
+    return [frame[before], frame[~before & (frame["time"] < start)], frame[frame["time"] >= start]]
+
+
+def last_by_hand(frame: pd.DataFrame, test: int, valid: int) -> list[pd.DataFrame]:
+    later = frame.sort_values("time", kind="stable").groupby("user_id").cumcount(ascending=False).reindex(frame.index)
+    enough = frame.groupby("user_id")["item_id"].transform("size") > test + valid
+    tested, validated = enough & (later < test), enough & (later >= test) & (later < test + valid)
+    return [frame[~tested & ~validated], frame[validated], frame[tested]]
+
+
+def agrees_with_pandas(frame: pd.DataFrame, policy: str) -> None:
+    data = Interactions.from_frame(frame, time="time", duplicates=policy)
+    cases = [
+        (lambda: time_cut(data, test=0.2, valid=0.1), cut_by_hand(frame, 0.2, 0.1)),
+        (lambda: leave_last(data, test=2, valid=1), last_by_hand(frame, 2, 1)),
+    ]
+    for protocol, (train, *rest) in cases:
+        if not len(train):
+            with pytest.raises(DataError, match="leaves nothing to train on"):
+                protocol()
+            continue
+        split = protocol()
+        for part, by_hand in zip((split.train, split.valid, split.test), (train, *rest), strict=True):
+            assert part.n_events == len(by_hand)
+            if len(by_hand):
+                known = {"users": data.users, "items": data.items, "time": "time", "duplicates": policy}
+                assert part.digest == Interactions.from_frame(by_hand, **known).digest
+            how = {"error": "last"}.get(policy, policy)
+            merged = by_hand.sort_values("time", kind="stable").groupby(["user_id", "item_id"])["rating"].agg(how)
+            found = part.to_frame().set_index(["user_id", "item_id"])["rating"]
+            pd.testing.assert_series_equal(found, merged, check_dtype=False, check_index_type=False, rtol=1e-6)
+        assert split.everything.digest == data.digest
+
+
+CLICKS = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 5), st.integers(0, 8)), min_size=3, max_size=40)
+
+
+@settings(deadline=None)
+@given(rows=CLICKS, policy=st.sampled_from(["last", "mean", "max", "sum"]))
+def test_splitting_by_time_and_merging_is_what_pandas_does_by_hand(rows, policy):
+    frame = pd.DataFrame(rows, columns=["user_id", "item_id", "time"])
+    agrees_with_pandas(frame.assign(rating=np.arange(len(rows), dtype=np.float32)), policy)
+
+
+@settings(deadline=None)
+@given(rows=CLICKS, test=st.sampled_from([0.1, 0.3, 0.6]), valid=st.sampled_from([0.0, 0.3]))
+def test_no_event_of_the_test_part_is_earlier_than_one_of_the_training_part(rows, test, valid):
+    frame = pd.DataFrame(rows, columns=["user_id", "item_id", "time"])
+    data = Interactions.from_frame(frame, rating=None, time="time", duplicates="sum")
+    if round(test * len(rows)) and frame["time"].nunique() > 3:
+        try:
+            split = time_cut(data, test=test, valid=valid)
+        except DataError:
+            return  # all events before the cut are of one moment
+        known = [part.log.times.max() for part in (split.train, split.valid) if len(part)]
+        assert max(known) < split.test.log.times.min()
+        if len(split.valid):
+            assert split.train.log.times.max() < split.valid.log.times.min()
+
+
+def test_clicks_with_repeats(rng):
+    agrees_with_pandas(log_of_clicks(rng, 200, 60, 8_000, repeats=0.3), "sum")
+
+
+def test_a_pair_that_occurs_again_stays_in_training():
+    frame = pd.DataFrame({"user_id": 1, "item_id": ["a", "b", "a", "c"], "rating": [5, 4, 1, 3], "time": [1, 2, 3, 4]})
+    data = Interactions.from_frame(frame, time="time", duplicates="sum")
+    split = time_cut(data, at=3)
+    assert split.train.to_frame()["rating"].tolist() == [5, 4]
+    assert split.test.to_frame()["rating"].tolist() == [1, 3]
+    assert split.test.shared_with(split.train).tolist() == [True, False]
+    assert split.everything.to_frame()["rating"].tolist() == [6, 4, 3]
+
+
+def test_last_of_equal_times_is_the_last_in_the_file():
+    frame = pd.DataFrame({"user_id": [1, 1, 1, 2, 2], "item_id": [9, 7, 8, 9, 1], "time": 5})
+    split = leave_last(Interactions.from_frame(frame, rating=None, time="time"), test=1, valid=1)
+    assert split.test.to_frame()["item_id"].tolist() == [8]
+    assert split.valid.to_frame()["item_id"].tolist() == [7]
+
+
+def test_a_date_in_a_pipeline_needs_no_quotes():
+    declared = parse_yaml("{at: 2014-04-07, repeats: wanted}", "here")
+    assert validate_params(time_cut, declared, "here")["at"] == "2014-04-07"
+    with pytest.raises(ConfigError, match="a moment as ISO 8601 text or as seconds since 1970, got 'soon'"):
+        time_cut(random_interactions(), at="soon")
+
+
+@pytest.mark.parametrize("split", [leave_last, time_cut])
+def test_repeats_are_declared_by_protocols_over_time(split):
+    data = random_interactions()
+    assert split(data).repeats == "excluded"
+    assert split(data, repeats="wanted").repeats == "wanted"
+    with pytest.raises(ConfigError, match="repeats must be excluded or wanted, got 'yes'"):
+        split(data, repeats="yes")
 
 
 def test_folds_cover_everything_once():

@@ -1,11 +1,12 @@
-"""The autoencoder that ratings and images share."""
+"""The autoencoder that sparse matrices and images share."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
+from recsys_ae.core.axes import Axis
 from recsys_ae.core.sparse import SparseRows, sampled_linear, sparse_linear
 from recsys_ae.errors import ConfigError
 from recsys_ae.registry import Registry
@@ -43,38 +44,45 @@ def glorot_normal(shape: tuple[int, int], generator: Generator | None) -> Tensor
 
 
 def glorot_uniform(shape: tuple[int, int], generator: Generator | None) -> Tensor:
-    """Uniform within +-sqrt(6 / (fan in + fan out)), which has that variance, too."""
+    """Uniform within +-sqrt(6 / (fan in + fan out)), which has the same variance."""
     return (2 * torch.rand(*shape, generator=generator) - 1) * (6 / sum(shape)) ** 0.5
 
 
 def sigmoid_uniform(shape: tuple[int, int], generator: Generator | None) -> Tensor:
-    """Four times as wide, because a sigmoid is a quarter as steep."""
+    """Four times `glorot_uniform`, because the slope of a sigmoid is at most 1/4."""
     return 4 * glorot_uniform(shape, generator)
 
 
 class Autoencoder(nn.Module):
-    """D -> hidden[0] -> ... -> hidden[-1] -> ... -> hidden[0] -> D.
+    """D -> hidden[0] -> ... -> hidden[-1] -> ... -> hidden[0] -> E.
 
-    The two outer weight matrices are both stored [D, hidden[0]], one row per input column: a sparse batch touches only
-    the rows of its columns, and tying is the use of one matrix for both. Inner layers are ordinary linear maps, mirrored
-    in the decoder.
+    The outer weight matrices are stored [D, hidden[0]] and [E, hidden[0]], one row per column of the input and of the output:
+    a sparse batch touches only the rows of its columns, and tied layers share one matrix. Inner layers are ordinary linear
+    maps, mirrored in the decoder.
 
     Args:
-        width: D.
+        in_width: D.
         hidden: sizes of the encoder's layers, the last being the code.
+        out_width: E; D if None.
         activation: after every layer but code and output.
-        code_activation: after the layer that makes the code; as `activation` if None.
+        code_activation: after the code layer; `activation` if None.
         output_activation: after the output layer.
-        tied: the decoder uses the encoder's weight matrices, transposed; biases stay its own.
-        initial: name of what draws the initial weights, or a number, the standard deviation of normal ones.
+        tied: whether the decoder uses the transposed weight matrices of the encoder; biases are never shared.
+        initial: name of an initialiser, or the standard deviation of normally distributed weights.
         generator: source of the initial weights; biases start at 0.
+
+    Raises:
+        ConfigError: a size is not positive, or `tied` with different widths.
     """
+
+    id_axes: Mapping[str, Axis] = {"input_weight": "inputs", "output_weight": "outputs", "output_bias": "outputs"}
 
     def __init__(
         self,
-        width: int,
+        in_width: int,
         hidden: Sequence[int],
         *,
+        out_width: int | None = None,
         activation: str = "sigmoid",
         code_activation: str | None = None,
         output_activation: str = "identity",
@@ -85,7 +93,9 @@ class Autoencoder(nn.Module):
         super().__init__()
         if not hidden or min(hidden) < 1:
             raise ConfigError(f"hidden sizes must be positive whole numbers, got {list(hidden)}")
-        self.width = width
+        out_width = in_width if out_width is None else out_width
+        if tied and out_width != in_width:
+            raise ConfigError(f"tied weights need equal widths, got {in_width} input and {out_width} output columns")
         self.tied = tied
         self._activation = ACTIVATIONS.get(activation)
         self._code_activation = ACTIVATIONS.get(code_activation or activation)
@@ -97,14 +107,14 @@ class Autoencoder(nn.Module):
             return nn.Parameter(torch.randn(*shape, generator=generator) * initial)
 
         inner = list(zip(hidden[1:], hidden[:-1], strict=True))  # (fan out, fan in) of each inner encoder layer
-        self.input_weight = weight(width, hidden[0])
+        self.input_weight = weight(in_width, hidden[0])
         self.encoder_weights = nn.ParameterList([weight(*shape) for shape in inner])
         self.encoder_biases = nn.ParameterList([nn.Parameter(torch.zeros(size)) for size in hidden])
         if not tied:
             self.decoder_weights = nn.ParameterList([weight(*shape) for shape in inner])
-            self.output_weight = weight(width, hidden[0])
+            self.output_weight = weight(out_width, hidden[0])
         self.decoder_biases = nn.ParameterList([nn.Parameter(torch.zeros(size)) for size in hidden[:-1]])
-        self.output_bias = nn.Parameter(torch.zeros(width))
+        self.output_bias = nn.Parameter(torch.zeros(out_width))
 
     def encode(self, x: SparseRows | Tensor) -> Tensor:
         """[B, D] -> code [B, hidden[-1]]."""
@@ -115,14 +125,14 @@ class Autoencoder(nn.Module):
         return activated
 
     def last_hidden(self, code: Tensor) -> Tensor:
-        """Code [B, hidden[-1]] -> [B, hidden[0]], what the output layer sees."""
+        """Code [B, hidden[-1]] -> input of the output layer [B, hidden[0]]."""
         weights = self.encoder_weights if self.tied else self.decoder_weights
         for weight, bias in zip(reversed(weights), reversed(self.decoder_biases), strict=True):
             code = self._activation(functional.linear(code, weight.T, bias))
         return code
 
     def decode(self, code: Tensor, at: SparseRows | None = None) -> Tensor:
-        """Code [B, hidden[-1]] -> [B, D], or only the entries [nnz] at the pattern of `at`."""
+        """Code [B, hidden[-1]] -> [B, E], or only the entries [nnz] at the pattern of `at`."""
         weight = self.input_weight if self.tied else self.output_weight
         output: Tensor = self._output_activation(sampled_linear(self.last_hidden(code), weight, self.output_bias, at))
         return output
@@ -131,9 +141,9 @@ class Autoencoder(nn.Module):
         return self.decode(self.encode(x), at)
 
     def wide_weights(self) -> list[nn.Parameter]:
-        """The weight matrices [D, hidden[0]] of the first and the last layer, or the one that they share."""
+        """The weight matrices of the first and the last layer, or the one that they share."""
         return [self.input_weight] if self.tied else [self.input_weight, self.output_weight]
 
     def inner_weights(self) -> list[nn.Parameter]:
-        """The weight matrices of all other layers."""
+        """The weight matrices of the other layers."""
         return [*self.encoder_weights, *([] if self.tied else self.decoder_weights)]

@@ -1,13 +1,19 @@
-"""Batches of sparse rows, and the layers that cost what their entries cost.
+"""Batches of sparse rows, and the layers whose cost is proportional to their entries.
 
 B rows in the batch, D columns, H units, nnz stored entries. A stored 0 is an observation.
 
 Two layers touch all columns: the first, x @ weight, and the last, code @ weight.T at the observed entries. Both weights are
-[D, H], and the gradient of both is a product S^T G of a sparse matrix with the batch's pattern and a dense [B, H]. It is
-either written out as an ordinary dense gradient, or, inside an optimiser that can use it, kept as that product
-(`DeferredGradient`), so that columns without an entry in the batch cost nothing.
+[D, H], and the gradient of both is a product S^T G of a sparse matrix with the pattern of a batch and a dense [B, H].
+
+**How wide weights get their gradients.** Without further ado a layer writes S^T G out as an ordinary gradient [D, H]. While
+an optimiser has opened `deferring(gradients)`, the layers append the factors S and G to the weight's `DeferredGradient`
+instead, so that columns without an entry in the batch cost nothing. The gradient of the weight is then the sum of all
+terms there and of `weight.grad`, to which all other uses of the weight contribute.
 """
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,34 +21,35 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional
 
-from recsys_ae.core import kernels
+from recsys_ae.core import devices
+from recsys_ae.core.kernels import layers as kernels
 
 
 @dataclass(frozen=True, eq=False)
 class SparseRows:
-    """Rows of a sparse matrix in compressed form.
+    """Rows of a sparse matrix in CSR form.
 
     Attributes:
-        rows: int64 [B], the number each row has in the matrix it was taken from.
+        row_ids: int64 [B], the row's index in the matrix that it was selected from.
         indptr: int64 [B + 1]; the entries of row b are `columns[indptr[b]:indptr[b + 1]]`.
         columns: int64 [nnz].
         values: float32 [nnz].
         width: D.
     """
 
-    rows: Tensor
+    row_ids: Tensor
     indptr: Tensor
     columns: Tensor
     values: Tensor
     width: int
-    _csc_pattern: list[Any] = field(default_factory=list, repr=False)
+    _csc_pattern: list[kernels.Columns] = field(default_factory=list, repr=False)
 
     @classmethod
     def from_arrays(cls, indptr: object, columns: object, values: object, width: int) -> "SparseRows":
         """All rows of a matrix given by its CSR arrays (NumPy arrays or tensors)."""
         starts = torch.as_tensor(indptr, dtype=torch.int64)
         return cls(
-            rows=torch.arange(len(starts) - 1),
+            row_ids=torch.arange(len(starts) - 1),
             indptr=starts,
             columns=torch.as_tensor(columns, dtype=torch.int64),
             values=torch.as_tensor(values, dtype=torch.float32),
@@ -50,47 +57,58 @@ class SparseRows:
         )
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self.row_ids)
 
     @property
     def lengths(self) -> Tensor:
-        """int64 [B]: how many entries each row has."""
+        """int64 [B]: number of entries of each row."""
         return self.indptr.diff()
 
     def row_of_entry(self) -> Tensor:
-        """int64 [nnz]: the place in this batch (0..B-1) of every entry's row."""
-        return torch.repeat_interleave(torch.arange(len(self), device=self.indptr.device), self.lengths)
+        """int64 [nnz]: the position in this batch (0..B-1) of each entry's row."""
+        positions = torch.arange(len(self), device=self.indptr.device)
+        return torch.repeat_interleave(positions, self.lengths, output_size=len(self.columns))
 
     def __getitem__(self, index: Tensor) -> "SparseRows":
-        """The rows at `index` (int64 [b], places in this batch), in that order."""
+        """The rows at `index` (int64 [b], positions in this batch), in that order."""
         indptr = functional.pad(self.lengths[index].cumsum(0), (1, 0))
-        if self.columns.is_cuda:
+        if devices.uses_kernels(self.columns):
+            columns, values = self.columns.new_empty(int(indptr[-1])), self.values.new_empty(int(indptr[-1]))
+            arrays = (self.indptr, self.columns, self.values, index, indptr, columns, values)
+            kernels.copy_rows(*(array.numpy() for array in arrays))
+        else:
             shift = torch.repeat_interleave(self.indptr[index] - indptr[:-1], indptr.diff())
             entries = shift + torch.arange(len(shift), device=shift.device)
-            return SparseRows(self.rows[index], indptr, self.columns[entries], self.values[entries], self.width)
-        columns, values = self.columns.new_empty(int(indptr[-1])), self.values.new_empty(int(indptr[-1]))
-        arrays = (self.indptr, self.columns, self.values, index, indptr, columns, values)
-        kernels.copy_rows(*(array.numpy() for array in arrays))
-        return SparseRows(self.rows[index], indptr, columns, values, self.width)
+            columns, values = self.columns[entries], self.values[entries]
+        return SparseRows(self.row_ids[index], indptr, columns, values, self.width)
+
+    def to(self, device: torch.device) -> "SparseRows":
+        """The same rows on a device."""
+        if self.columns.device == device:
+            return self
+        row_ids, indptr, columns, values = (x.to(device) for x in (self.row_ids, self.indptr, self.columns, self.values))
+        return SparseRows(row_ids, indptr, columns, values, self.width)
 
     def with_values(self, values: Tensor) -> "SparseRows":
         """The same pattern with other values [nnz]."""
-        return SparseRows(self.rows, self.indptr, self.columns, values, self.width, self._csc_pattern)
+        return SparseRows(self.row_ids, self.indptr, self.columns, values, self.width, self._csc_pattern)
 
-    def column_values(self, values: Tensor) -> Tensor:
-        """Values [nnz] of the entries, brought into the order of `csc_pattern`."""
-        ordered = torch.empty_like(values)
-        kernels.gather(values.detach().contiguous().numpy(), self.csc_pattern()[1], ordered.numpy())
-        return ordered
+    @property
+    def pattern_id(self) -> tuple[int, int]:
+        """The same for rows that `with_values` made of each other."""
+        return id(self.indptr), id(self.columns)
 
-    def csc_pattern(self) -> Any:
-        """The pattern column by column and the order of its entries, see `kernels.by_column`.
-
-        Found once for all rows that share the pattern.
-        """
+    def csc_pattern(self) -> kernels.Columns:
+        """The pattern in CSC form; computed once for all rows that share it."""
         if not self._csc_pattern:
             self._csc_pattern.append(kernels.by_column(self.indptr.numpy(), self.columns.numpy(), self.width))
         return self._csc_pattern[0]
+
+    def csc_values(self, values: Tensor) -> Tensor:
+        """Values [nnz] of the entries in the order of `csc_pattern`."""
+        ordered = torch.empty_like(values)
+        kernels.gather(values.numpy(), self.csc_pattern().entry, ordered.numpy())
+        return ordered
 
     def dense(self) -> Tensor:
         """[B, D] with 0 where nothing is stored; for small matrices and tests."""
@@ -100,79 +118,85 @@ class SparseRows:
 
 
 def one_hot(columns: Tensor, width: int) -> SparseRows:
-    """For each of `columns` (int64 [B]), a row of that number with a 1 there; times a weight [D, H], these are its rows."""
+    """A row with a 1 at each of `columns` (int64 [B]); times a weight [D, H], these are the weight's rows."""
     starts = torch.arange(len(columns) + 1, device=columns.device)
     return SparseRows(columns, starts, columns, torch.ones(len(columns), device=columns.device), width)
 
 
 def with_negatives(rows: SparseRows, ratio: int, generator: Generator) -> tuple[SparseRows, Tensor]:
-    """The entries of `rows`, and for each of them `ratio` columns drawn from all with equal chances.
+    """The entries of `rows`, each followed by `ratio` columns drawn uniformly from all.
 
     Returns:
-        Rows with (1 + ratio) * nnz entries: 1 for an entry of `rows`, 0 for a drawn column; and a weight for each, which is 0
-        where a drawn column is an entry of its row and therefore no negative, else 1.
+        Rows with (1 + ratio) * nnz entries, whose values are 1 for an entry of `rows` and 0 for a drawn column; and a weight
+        for each entry: 0 for a drawn column that is an entry of its row, and so no negative, otherwise 1.
     """
-    draws = torch.randint(rows.width, (ratio * len(rows.columns),), generator=generator)
-    n = (1 + ratio) * len(rows.columns)
-    columns, targets, weights = torch.empty(n, dtype=torch.int64), torch.empty(n), torch.empty(n)
-    arrays = [array.numpy() for array in (rows.indptr, rows.columns, draws)]
-    kernels.with_draws(*arrays[:2], rows.width, arrays[2], ratio, *(array.numpy() for array in (columns, targets, weights)))
-    return SparseRows(rows.rows, (1 + ratio) * rows.indptr, columns, targets, rows.width), weights
+    draws = torch.randint(rows.width, (len(rows.columns), ratio), generator=generator).to(rows.columns.device)
+    if devices.uses_kernels(draws):
+        n = (1 + ratio) * len(rows.columns)
+        columns, targets, weights = torch.empty(n, dtype=torch.int64), torch.empty(n), torch.empty(n)
+        arrays = [array.numpy() for array in (rows.indptr, rows.columns, draws.view(-1), columns, targets, weights)]
+        kernels.with_draws(*arrays[:2], rows.width, arrays[2], ratio, *arrays[3:])
+    else:
+        first = rows.row_of_entry() * rows.width
+        negative = ~torch.isin(first[:, None] + draws, first + rows.columns)
+        columns = torch.cat([rows.columns[:, None], draws], 1).flatten()
+        weights = functional.pad(negative.float(), (1, 0), value=1.0).flatten()
+        targets = functional.pad(torch.zeros_like(negative, dtype=torch.float32), (1, 0), value=1.0).flatten()
+    return SparseRows(rows.row_ids, (1 + ratio) * rows.indptr, columns, targets, rows.width), weights
 
 
 class DeferredGradient:
-    """The gradient of a wide weight [D, H] as a sum of terms S^T G over one batch, plus shrinkage of the touched rows.
+    """The gradient of a weight [D, H] as a sum of products that are not computed yet.
 
-    While a weight has one in its attribute `deferred_gradient`, the layers below add to it and leave `weight.grad` alone.
+    Attributes:
+        products: (rows, values [nnz], factor [B, H]) stands for S^T factor, where S has the pattern of `rows`.
+        shrinkages: (rows, strength [D]) stands for strength[c] * weight[c] for every entry of column c.
     """
 
     def __init__(self) -> None:
-        self.rows: SparseRows | None = None
-        self.terms: list[tuple[Tensor, Tensor]] = []
-        self.shrink: Tensor | None = None
+        self.products: list[tuple[SparseRows, Tensor, Tensor]] = []
+        self.shrinkages: list[tuple[SparseRows, Tensor]] = []
 
-    def add(self, rows: SparseRows, values: Tensor, factor: Tensor) -> None:
-        """Add S^T G, where S has the pattern of `rows` and `values` [nnz], and G is `factor` [B, H]."""
-        self._same_pattern(rows)
-        self.terms.append((rows.column_values(values), factor.detach().contiguous()))
+    def __bool__(self) -> bool:
+        return bool(self.products or self.shrinkages)
 
-    def add_shrink(self, rows: SparseRows, strength: Tensor) -> None:
-        """Add strength[c] * weight[c] for every entry of column c; strength [D]."""
-        self._same_pattern(rows)
-        self.shrink = strength
+    def clear(self) -> None:
+        self.products.clear()
+        self.shrinkages.clear()
 
-    @torch.no_grad()
-    def dense(self, weight: Tensor) -> Tensor:
-        """The gradient written out, [D, H]."""
-        out = self.add_terms(torch.zeros_like(weight))
-        return out if self.shrink is None else out.add_(self.shrink_of_rows()[:, None] * weight)
-
-    def add_terms(self, gradient: Tensor) -> Tensor:
-        """`gradient` [D, H], to which the terms, but not the shrinkage, have been added."""
-        for values, factor in self.terms:
-            assert self.rows is not None
-            kernels.column_sums(*self.rows.csc_pattern()[0], values.numpy(), factor.numpy(), gradient.numpy())
+    def add_products(self, gradient: Tensor) -> Tensor:
+        """Add the products to `gradient` [D, H], and return it."""
+        for rows, values, factor in self.products:
+            _add_transposed_product(rows, values, factor, gradient)
         return gradient
 
-    def shrink_of_rows(self) -> Tensor:
-        """float32 [D]: by how much of itself each row shrinks."""
-        assert self.shrink is not None
-        assert self.rows is not None
-        return self.shrink * torch.bincount(self.rows.columns, minlength=len(self.shrink))
+    def row_shrinkage(self, weight: Tensor) -> Tensor:
+        """float32 [D]: the factor by which each row of the weight enters its own gradient."""
+        total = weight.new_zeros(len(weight))
+        for rows, strength in self.shrinkages:
+            total += strength * torch.bincount(rows.columns, minlength=len(weight))
+        return total
 
-    def _same_pattern(self, rows: SparseRows) -> None:
-        if self.rows is not None and self.rows.columns is not rows.columns:
-            raise RuntimeError("a row gradient is of one batch, but two patterns were added to it")
-        self.rows = rows
+
+_deferred: ContextVar[Mapping[int, DeferredGradient]] = ContextVar("deferred", default={})  # noqa: B039 - never written to
+
+
+@contextmanager
+def deferring(gradients: Mapping[int, DeferredGradient]) -> Iterator[None]:
+    """Make the layers below add to `gradients`, by `id` of the weight, where they would add to `weight.grad`."""
+    token = _deferred.set(gradients)
+    try:
+        yield
+    finally:
+        _deferred.reset(token)
 
 
 def sparse_linear(x: SparseRows | Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """x @ weight + bias -> [B, H] for weight [D, H]; from sparse rows in O(nnz * H)."""
     if isinstance(x, Tensor):
         return x @ weight + bias
-    if weight.is_cuda:
-        return functional.embedding_bag(x.columns, weight, x.indptr[:-1], mode="sum", per_sample_weights=x.values) + bias
-    product: Tensor = _RowsTimes.apply(weight, x)
+    _check_width(x, weight)
+    product: Tensor = _SparseProduct.apply(weight, x)
     return product + bias
 
 
@@ -180,9 +204,8 @@ def sampled_linear(code: Tensor, weight: Tensor, bias: Tensor, at: SparseRows | 
     """code @ weight.T + bias -> [B, D] for weight [D, H], or only its entries [nnz] at the pattern of `at`, in O(nnz * H)."""
     if at is None:
         return torch.addmm(bias, code, weight.T)
-    if weight.is_cuda:
-        return (code[at.row_of_entry()] * weight[at.columns]).sum(1) + bias[at.columns]
-    entries: Tensor = _ProductsAt.apply(code, weight, bias, at)
+    _check_width(at, weight)
+    entries: Tensor = _SampledProduct.apply(code.float(), weight, bias, at)
     return entries
 
 
@@ -190,36 +213,41 @@ def entry_l2(weight: Tensor, rows: SparseRows, strength: Tensor) -> Tensor:
     """Sum over the entries of `rows` of strength[c] / 2 * |weight[c]|^2, c being an entry's column; a scalar.
 
     With strength = l2 / (number of entries of each column in all rows), the batches of an epoch add up to
-    l2 / 2 * |weight|^2 over the columns that have entries, and each batch touches only its own columns. While the weight
-    collects its gradient by rows, only the gradient is computed, and the value is 0.
+    l2 / 2 * |weight|^2 over the columns that have entries, and each batch touches only its own columns. While gradients are
+    deferred only the gradient is computed, and the value is 0.
     """
-    if weight.is_cuda:
-        squares = weight.square().sum(1)
-        return (strength * squares)[rows.columns].sum() / 2
+    _check_width(rows, weight)
     scalar: Tensor = _EntryL2.apply(weight, rows, strength)
     return scalar
 
 
-class _RowsTimes(torch.autograd.Function):
+def _check_width(rows: SparseRows, weight: Tensor) -> None:
+    if rows.width > len(weight):  # the kernels would read past its end
+        raise ValueError(f"rows of {rows.width} columns need a weight with as many rows, got {len(weight)}")
+
+
+class _SparseProduct(torch.autograd.Function):
     """S @ weight, S being sparse rows."""
 
     @staticmethod
     def forward(ctx: Any, weight: Tensor, x: SparseRows) -> Tensor:
-        ctx.x, ctx.shape, ctx.deferred_gradient = x, weight.shape, getattr(weight, "deferred_gradient", None)
-        return _rows_times(x, x.values, weight)
+        ctx.x, ctx.shape, ctx.deferred = x, weight.shape, _deferred.get().get(id(weight))
+        return _product(x, x.values, weight)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, None]:
         return _weight_gradient(ctx, ctx.x, ctx.x.values, gradient), None
 
 
-class _ProductsAt(torch.autograd.Function):
+class _SampledProduct(torch.autograd.Function):
     """The entries of code @ weight.T + bias at a pattern."""
 
     @staticmethod
     def forward(ctx: Any, code: Tensor, weight: Tensor, bias: Tensor, at: SparseRows) -> Tensor:
         ctx.save_for_backward(code, weight)
-        ctx.at, ctx.shape, ctx.deferred_gradient = at, weight.shape, getattr(weight, "deferred_gradient", None)
+        ctx.at, ctx.shape, ctx.deferred = at, weight.shape, _deferred.get().get(id(weight))
+        if not devices.uses_kernels(weight):
+            return (code[at.row_of_entry()] * weight[at.columns]).sum(1) + bias[at.columns]
         out = torch.empty(len(at.columns))
         arrays = (tensor.detach().numpy() for tensor in (at.indptr, at.columns, code.contiguous(), weight, bias, out))
         kernels.products_at(*arrays)
@@ -228,7 +256,7 @@ class _ProductsAt(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor | None, Tensor, None]:
         code, weight = ctx.saved_tensors
-        of_code = _rows_times(ctx.at, gradient.contiguous(), weight)
+        of_code = _product(ctx.at, gradient, weight)
         of_bias = torch.bincount(ctx.at.columns, gradient, minlength=len(weight))
         return of_code, _weight_gradient(ctx, ctx.at, gradient, code), of_bias, None
 
@@ -237,36 +265,48 @@ class _EntryL2(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, weight: Tensor, rows: SparseRows, strength: Tensor) -> Tensor:
         ctx.save_for_backward(weight, strength)
-        ctx.rows, ctx.deferred_gradient = rows, getattr(weight, "deferred_gradient", None)
-        if ctx.deferred_gradient is not None:  # an optimiser that keeps gradients by rows never looks at the value
+        ctx.rows, ctx.deferred = rows, _deferred.get().get(id(weight))
+        if ctx.deferred is not None:
             return weight.new_zeros(())
-        touched, starts, _ = (torch.from_numpy(array) for array in rows.csc_pattern()[0])
-        squares = weight[touched].square().sum(1)
-        return (strength[touched] * starts.diff() * squares).sum() / 2
+        count = torch.bincount(rows.columns, minlength=len(weight))
+        return (strength * count * weight.square().sum(1)).sum() / 2
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, None, None]:
         weight, strength = ctx.saved_tensors
-        if ctx.deferred_gradient is not None:
-            ctx.deferred_gradient.add_shrink(ctx.rows, gradient * strength)
+        if ctx.deferred is not None:
+            ctx.deferred.shrinkages.append((ctx.rows, gradient * strength))
             return None, None, None
         count = torch.bincount(ctx.rows.columns, minlength=len(weight))
         return (gradient * strength * count)[:, None] * weight, None, None
 
 
-def _rows_times(pattern: SparseRows, values: Tensor, weight: Tensor) -> Tensor:
+def _product(pattern: SparseRows, values: Tensor, weight: Tensor) -> Tensor:
+    """S @ weight [B, H], S having a pattern and these values."""
+    values = values.detach().contiguous()
+    if not devices.uses_kernels(weight):
+        starts = pattern.indptr[:-1]
+        return functional.embedding_bag(pattern.columns, weight.detach(), starts, mode="sum", per_sample_weights=values)
     out = torch.empty(len(pattern), weight.shape[1])
-    arrays = (tensor.detach().numpy() for tensor in (pattern.indptr, pattern.columns, values, weight, out))
-    kernels.rows_times(*arrays)
+    kernels.rows_times(*(tensor.detach().numpy() for tensor in (pattern.indptr, pattern.columns, values, weight, out)))
     return out
 
 
+def _add_transposed_product(pattern: SparseRows, values: Tensor, factor: Tensor, out: Tensor) -> None:
+    """out [D, H] += S^T factor [B, H], S having a pattern and these values."""
+    if devices.uses_kernels(out):
+        ordered = pattern.csc_values(values)
+        kernels.add_transposed_product(pattern.csc_pattern(), ordered.numpy(), factor.numpy(), out.numpy())
+    else:
+        out.index_add_(0, pattern.columns, values[:, None] * factor[pattern.row_of_entry()])
+
+
 def _weight_gradient(ctx: Any, pattern: SparseRows, values: Tensor, factor: Tensor) -> Tensor | None:
-    """S^T G: handed to the weight's `DeferredGradient` if it has one, else written out [D, H]."""
-    if ctx.deferred_gradient is not None:
-        ctx.deferred_gradient.add(pattern, values, factor)
+    """S^T factor: appended to the weight's `DeferredGradient` if there is one, otherwise written out [D, H]."""
+    values, factor = values.detach().contiguous(), factor.detach().contiguous()
+    if ctx.deferred is not None:
+        ctx.deferred.products.append((pattern, values, factor))
         return None
-    out = torch.zeros(ctx.shape)
-    ordered = pattern.column_values(values)
-    kernels.column_sums(*pattern.csc_pattern()[0], ordered.numpy(), factor.detach().contiguous().numpy(), out.numpy())
+    out = factor.new_zeros(ctx.shape)
+    _add_transposed_product(pattern, values, factor, out)
     return out

@@ -1,35 +1,44 @@
-"""The variational autoencoder that ratings and images share (Kingma & Welling 2014)."""
+"""The variational autoencoder that sparse matrices and images share (Kingma & Welling 2014)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
 from recsys_ae.core.autoencoder import ACTIVATIONS, Autoencoder
+from recsys_ae.core.axes import Axis
 from recsys_ae.core.sparse import SparseRows, sparse_linear
 
 
 class VariationalAutoencoder(nn.Module):
-    """D -> hidden[0] -> ... -> hidden[-2] -> normal distribution of hidden[-1] codes -> hidden[-2] -> ... -> D logits.
+    """D -> hidden[0] -> ... -> hidden[-2] -> normal distribution of hidden[-1] codes -> hidden[-2] -> ... -> E logits.
 
-    The outer part is an `Autoencoder` of the sizes hidden[:-1]; within it, mean and log variance of the code are linear maps
-    of its code, and what it decodes is the activation of a linear map of the sampled code. With one size, mean, log variance
-    and logits are linear maps of the input and of the sampled code.
+    The outer part is an `Autoencoder` with the sizes hidden[:-1]. Mean and log variance of the code are linear maps of its
+    code, and its decoder's input is the activation of a linear map of the sampled code. With a single size, mean and log
+    variance are linear maps of the input, and the logits of the sampled code.
 
     Args:
-        width, activation, generator: as for `Autoencoder`; weights start by Glorot's rule, biases at 0.
-        hidden: at least one size, the last being that of the code.
+        in_width, out_width, activation, generator: see `Autoencoder`; weights are initialised as in Glorot & Bengio 2010.
+        hidden: at least one size, the last being the code.
     """
 
+    id_axes: Mapping[str, Axis] = {"input_weight": "inputs"}
+
     def __init__(
-        self, width: int, hidden: Sequence[int], *, activation: str = "tanh", generator: Generator | None = None
+        self,
+        in_width: int,
+        hidden: Sequence[int],
+        *,
+        out_width: int | None = None,
+        activation: str = "tanh",
+        generator: Generator | None = None,
     ) -> None:
         super().__init__()
         *outer, code = hidden
         self._shallow = not outer
         linear = "identity" if self._shallow else activation
-        self.body = Autoencoder(width, outer or [code], activation=linear, generator=generator)
+        self.body = Autoencoder(in_width, outer or [code], out_width=out_width, activation=linear, generator=generator)
         self._activation = ACTIVATIONS.get(activation)
 
         def weight(rows: int, columns: int) -> nn.Parameter:
@@ -37,7 +46,7 @@ class VariationalAutoencoder(nn.Module):
 
         self.log_variance_bias = nn.Parameter(torch.zeros(code))
         if self._shallow:
-            self.input_weight = weight(width, code)  # for the log variance; that for the mean is the body's
+            self.input_weight = weight(in_width, code)  # of the log variance; that of the mean belongs to the body
             return
         self.mean_weight, self.log_variance_weight = weight(code, outer[-1]), weight(code, outer[-1])
         self.mean_bias = nn.Parameter(torch.zeros(code))
@@ -52,31 +61,31 @@ class VariationalAutoencoder(nn.Module):
         return mean, functional.linear(hidden, self.log_variance_weight, self.log_variance_bias)
 
     def decode(self, code: Tensor, at: SparseRows | None = None) -> Tensor:
-        """Code [B, K] -> logits [B, D], or only those [nnz] at the pattern of `at`."""
+        """Code [B, K] -> logits [B, E], or only those [nnz] at the pattern of `at`."""
         if self._shallow:
             return self.body.decode(code, at)
         return self.body.decode(self._activation(functional.linear(code, self.decoder_weight, self.decoder_bias)), at)
 
     def forward(self, x: SparseRows | Tensor) -> Tensor:
-        """Logits [B, D] of the mean code."""
+        """Logits [B, E] of the mean code."""
         return self.decode(self.encode(x)[0])
 
     def wide_weights(self) -> list[nn.Parameter]:
-        """The weight matrices [D, hidden[0]] of the first and the last layer."""
+        """The weight matrices of the first and the last layer."""
         return [*self.body.wide_weights(), *([self.input_weight] if self._shallow else [])]
 
     def inner_weights(self) -> list[nn.Parameter]:
-        """The weight matrices of all other layers."""
+        """The weight matrices of the other layers."""
         own = [] if self._shallow else [self.mean_weight, self.log_variance_weight, self.decoder_weight]
         return [*self.body.inner_weights(), *own]
 
 
 def sample(mean: Tensor, log_variance: Tensor, generator: Generator) -> Tensor:
     """A code [B, K] drawn from each normal distribution, differentiable in its parameters."""
-    noise = torch.randn(mean.shape, generator=generator, device=mean.device)
+    noise = torch.randn(mean.shape, generator=generator).to(mean.device)  # the same numbers on every device
     return mean + noise * (log_variance / 2).exp()
 
 
 def kl_from_standard_normal(mean: Tensor, log_variance: Tensor) -> Tensor:
-    """Kullback-Leibler divergence [B] in nats of each distribution from the standard normal one."""
+    """Kullback-Leibler divergence [B], in nats, of each distribution from the standard normal."""
     return (mean.square() + log_variance.exp() - log_variance - 1).sum(1) / 2

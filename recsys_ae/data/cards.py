@@ -1,6 +1,7 @@
 """Dataset cards: where data comes from, what it must hash to, and how its columns are to be understood."""
 
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -9,7 +10,9 @@ from pydantic import Field, model_validator
 from recsys_ae.data.locations import declared_folder
 from recsys_ae.declaration import Declared, read_yaml, validate
 from recsys_ae.errors import ConfigError, did_you_mean
-from recsys_ae.interactions import Duplicates
+from recsys_ae.events import Duplicates
+from recsys_ae.features import Kind
+from recsys_ae.times import TimeUnit
 
 
 class Columns(Declared):
@@ -21,27 +24,87 @@ class Columns(Declared):
     time: str | int | None = None
 
 
-class Table(Declared):
-    """One way in which a file may hold ratings. The ending `.parquet` decides between Parquet and text."""
+class _File(Declared):
+    """How a file is laid out. The ending `.parquet` decides between Parquet and text."""
 
     path: str
-    columns: Columns
-    separator: str = ","
+    separator: Annotated[str, Field(min_length=1)] = ","
     header: bool = True
+
+    def _check_places(self, places: list[str | int]) -> None:
+        by_place = not self.header and not self.path.endswith(".parquet")
+        if any(isinstance(place, int) != by_place for place in places):
+            raise ValueError(f"columns of {self.path} must be given by {'place (1, 2, ...)' if by_place else 'name'}")
+        if any(isinstance(place, int) and place < 1 for place in places):
+            raise ValueError(f"column places of {self.path} count from 1")
+
+
+class Table(_File):
+    """One way in which a file may hold ratings.
+
+    `time_unit` is that of times that are numbers since 1970; dates need none.
+    """
+
+    columns: Columns
+    time_unit: TimeUnit = "s"
 
     @model_validator(mode="after")
     def _columns_can_be_found(self) -> "Table":
         places = [place for place in self.columns.model_dump().values() if place is not None]
-        by_place = not self.header and not self.path.endswith(".parquet")
-        if any(isinstance(place, int) != by_place for place in places):
-            raise ValueError(f"columns of {self.path} must be given by {'place (1, 2, ...)' if by_place else 'name'}")
-        if by_place and min(places) < 1:
-            raise ValueError(f"column places of {self.path} count from 1")
+        self._check_places(places)
         if len(set(places)) < len(places):
             raise ValueError(f"two columns of {self.path} are the same")
-        if not self.separator:
-            raise ValueError(f"the separator of {self.path} is empty")
         return self
+
+
+class FeatureDeclaration(Declared):
+    """How to read one feature: from a column, or as a `multi_label` from 0/1 columns, its `flags` by label.
+
+    `pattern` keeps the group of a regular expression, and gives no value where it does not match; `format` is that of a
+    date as `strptime` takes it, ISO 8601 if None; `separator` stands between the labels of a `multi_label`.
+    """
+
+    kind: Kind
+    column: str | int | None = None
+    flags: dict[str, str | int] = Field(default_factory=dict)
+    pattern: str | None = None
+    format: str | None = None
+    separator: str | None = Field(None, min_length=1)
+
+    @model_validator(mode="after")
+    def _fits_its_kind(self) -> "FeatureDeclaration":
+        if (self.column is None) == (not self.flags):
+            raise ValueError("a feature needs either `column` or `flags`")
+        for key, kind in {"format": "date", "separator": "multi_label", "flags": "multi_label"}.items():
+            if getattr(self, key) and self.kind != kind:
+                raise ValueError(f"`{key}` is for {kind} features, this one is {self.kind}")
+        if self.flags and (self.pattern or self.separator):
+            raise ValueError("`pattern` and `separator` are for a feature in one `column`, not for `flags`")
+        try:
+            groups = re.compile(self.pattern or "()").groups
+        except re.error as error:
+            raise ValueError(f"`pattern` is not a regular expression: {error}") from None
+        if groups != 1:
+            raise ValueError(f"`pattern` needs one group, the part to keep, and has {groups}")
+        return self
+
+
+class FeatureFile(_File):
+    """A file with one row of features per user or item, whose id is in column `id`."""
+
+    id: str | int
+    encoding: str = "utf-8-sig"
+    columns: dict[Annotated[str, Field(pattern="^[^=:]+$")], FeatureDeclaration] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _columns_can_be_found(self) -> "FeatureFile":
+        self._check_places(self.places())
+        return self
+
+    def places(self) -> list[str | int]:
+        """The columns that are read: names, or numbers from 1."""
+        ones = self.columns.values()
+        return [self.id, *(place for one in ones for place in (one.column, *one.flags.values()) if place is not None)]
 
 
 class Source(Declared):
@@ -85,13 +148,15 @@ class _Described(Declared):
 class RatingsCard(_Described):
     """Ratings in files. Of `files`, the first that exists is read; `checksums` are MD5 by path.
 
-    A card without `sources` has its files in `folder`, relative to the card; beside it if none is given.
+    `features` are read only when they are asked for. A card without `sources` has its files in `folder`, relative to
+    the card; beside it if none is given.
     """
 
     kind: Literal["ratings"]
     files: list[Table] = Field(min_length=1)
     folder: str | None = None
     ids: dict[Literal["user", "item"], Literal["int", "str"]] = Field(default_factory=dict)
+    features: dict[Literal["users", "items"], FeatureFile] = Field(default_factory=dict)
     scale: tuple[float, float] | None = None
     duplicates: Duplicates = "error"
     sources: list[Source] = Field(default_factory=list)

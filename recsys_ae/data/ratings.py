@@ -1,49 +1,65 @@
-"""From a dataset card to interactions and to the splits that came with the data."""
+"""From a dataset card to interactions, and to the splits that came with the data."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
 from recsys_ae.data.cards import GivenSplit, PlantedCard, RatingsCard, Table
+from recsys_ae.data.features import load_feature_tables
 from recsys_ae.data.fetch import locate
 from recsys_ae.data.synthetic import planted_ratings
 from recsys_ae.data.tables import IdTypes, guess_table, read_table
 from recsys_ae.errors import ConfigError, DataError, UnknownIdError, did_you_mean
-from recsys_ae.interactions import Duplicates, IdMap, Interactions, Split, shown
+from recsys_ae.events import Duplicates
+from recsys_ae.ids import IdMap, shown
+from recsys_ae.interactions import Interactions
+from recsys_ae.split import Repeats, Split
 
 NoiseFloor = Callable[[Interactions], float]
 
 
 @dataclass(frozen=True)
 class Ratings:
-    """A loaded dataset: its interactions and, where the rule that made them is known, their noise floor."""
+    """A loaded dataset: its interactions and, if they were generated, their noise floor."""
 
     interactions: Interactions
     noise_floor: NoiseFloor | None = None
 
 
-def load_ratings(card: RatingsCard | PlantedCard, folder: Path) -> Ratings:
-    """All ratings of a dataset; `folder` is where its card lies.
+def load_ratings(card: RatingsCard | PlantedCard, folder: Path, *, features: bool = False) -> Ratings:
+    """All ratings of a dataset, on request with its feature tables; `folder` is where its card lies.
 
     Raises:
+        ConfigError: features of a card that declares none.
         DataError: missing, altered or malformed files.
     """
     if isinstance(card, PlantedCard):
         sizes = (card.users, card.items, card.ratings)
-        return Ratings(*planted_ratings(*sizes, factors=card.factors, noise=card.noise, seed=card.seed))
-    frame = _read_main(card, folder)
-    return Ratings(_interactions(card, frame))
+        ratings = Ratings(*planted_ratings(*sizes, factors=card.factors, noise=card.noise, seed=card.seed))
+    else:
+        frame = _read_main(card, folder)
+        with _naming(card):
+            ratings = Ratings(_from_frame(frame, card.duplicates, card.scale))
+    if not features:
+        return ratings
+    data = ratings.interactions
+    return replace(ratings, interactions=replace(data, **load_feature_tables(card, folder, data.users, data.items)))
 
 
-def load_given_split(card: RatingsCard | PlantedCard, folder: Path, name: str) -> Split:
-    """The split called `name` on the card, without a validation part.
+def load_given_split(
+    card: RatingsCard | PlantedCard, folder: Path, name: str, *, repeats: Repeats = "excluded", features: bool = False
+) -> Split:
+    """The split called `name` on the card, without a validation part; see `Split` for `repeats`.
+
+    With `features` its parts have the feature tables of the card.
 
     Raises:
-        ConfigError: the card has no such split.
+        ConfigError: the card has no such split, or no features.
         DataError: missing, altered or malformed files.
     """
     splits = {} if isinstance(card, PlantedCard) else card.splits
@@ -52,10 +68,13 @@ def load_given_split(card: RatingsCard | PlantedCard, folder: Path, name: str) -
             f"dataset {card.name!r} has no split {name!r}; {did_you_mean(name, splits) if splits else 'it has none'}"
         )
     train, test = _split_frames(card, folder, splits[name])
-    whole = pd.concat([train, test])
-    users, items = (IdMap(pd.factorize(whole[column], sort=True)[1]) for column in ("user_id", "item_id"))
-    known, asked = (_interactions(card, part, users, items) for part in (train, test))
-    return Split(known, known.filter(np.zeros(len(known), bool)), asked, "given", {"name": name})
+    with _naming(card):
+        split = Split.from_frames(
+            train, test, repeats=repeats, duplicates=card.duplicates, scale=card.scale, **_columns_of(train)
+        )
+    tables = load_feature_tables(card, folder, split.train.users, split.train.items) if features else {}
+    parts = {part: replace(getattr(split, part), **tables) for part in ("train", "valid", "test")}
+    return replace(split, params={"name": name}, **parts)
 
 
 def read_interactions(
@@ -74,15 +93,15 @@ def read_interactions(
 def read_history(
     path: Path, items: IdMap, *, table: Table | None = None, user_ids: str | None = None, skip_unknown: bool = False
 ) -> tuple[Interactions, int]:
-    """Histories for a model that knows `items`; the latest of repeated events counts.
+    """Histories for a model that knows `items`; of repeated events the last one counts.
 
     Args:
-        table: the file's layout; guessed if None, see `guess_table`.
-        user_ids: type of the user ids, "int" or "str"; found out if None.
+        table: the file's layout; inferred if None, see `guess_table`.
+        user_ids: type of the user ids, "int" or "str"; inferred if None.
         skip_unknown: leave out events with other items instead of raising.
 
     Returns:
-        The interactions, and how many events were left out.
+        The interactions, and the number of events left out.
 
     Raises:
         UnknownIdError: an item that is not among `items`.
@@ -126,28 +145,25 @@ def _read_main(card: RatingsCard, folder: Path) -> pd.DataFrame:
     return read_table(path, table, card.ids, card.scale)
 
 
-def _interactions(
-    card: RatingsCard, frame: pd.DataFrame, users: IdMap | None = None, items: IdMap | None = None
-) -> Interactions:
+@contextmanager
+def _naming(card: RatingsCard) -> Iterator[None]:
+    """Put the name of the dataset before the message of a `DataError`."""
     try:
-        return _from_frame(frame, card.duplicates, card.scale, users, items)
+        yield
     except DataError as error:
         raise DataError(f"dataset {card.name!r}: {error}") from None
 
 
 def _from_frame(
-    frame: pd.DataFrame,
-    duplicates: Duplicates,
-    scale: tuple[float, float] | None,
-    users: IdMap | None = None,
-    items: IdMap | None = None,
+    frame: pd.DataFrame, duplicates: Duplicates, scale: tuple[float, float] | None, items: IdMap | None = None
 ) -> Interactions:
-    return Interactions.from_frame(
-        frame,
-        rating="rating" if "rating" in frame else None,
-        time="time" if "time" in frame else None,
-        duplicates=duplicates,
-        scale=scale,
-        users=users,
-        items=items,
-    )
+    return Interactions.from_frame(frame, duplicates=duplicates, scale=scale, items=items, **_columns_of(frame))
+
+
+def _columns_of(frame: pd.DataFrame) -> dict[str, Any]:
+    """What `Interactions.from_frame` has to know of a frame that `read_table` returned."""
+    return {
+        "rating": "rating" if "rating" in frame else None,
+        "time": "time" if "time" in frame else None,
+        "time_unit": "us",
+    }

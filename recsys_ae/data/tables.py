@@ -1,7 +1,7 @@
-"""Tables of ratings in CSV, TSV, `::`-separated or Parquet files, read fast, and explained line by line when they are wrong.
+"""Tables of ratings in CSV, TSV, `::`-separated or Parquet files, read fast, with errors that name the line.
 
-The fast path is Arrow's multi-threaded reader with declared types. Only when it fails, or a rating is invalid, is the
-file gone through again in Python to find the first offending line.
+The fast path is Arrow's multi-threaded reader with declared types. Only if it fails, or a rating or time is invalid, is the
+file read again in Python to find the first offending line.
 """
 
 import csv
@@ -22,9 +22,10 @@ import pyarrow.parquet as pq
 
 from recsys_ae.data.cards import Columns, Table
 from recsys_ae.errors import DataError, did_you_mean
+from recsys_ae.times import TimeUnit, beyond, microseconds, not_unix_time
 
 Scale = tuple[float, float] | None
-IdTypes = Mapping[Any, str]  # "user" and "item" -> "int" or "str"; what is missing is found out
+IdTypes = Mapping[Any, str]  # "user" and "item" -> "int" or "str"; missing ones are inferred
 NAMES = {"user": "user_id", "item": "item_id", "rating": "rating", "time": "time"}
 SAMPLE_LINES = 1000
 UNIT_SEPARATOR = "\x1f"  # what a separator of several characters becomes, for a reader that takes only one
@@ -34,16 +35,16 @@ def read_table(path: Path, table: Table, ids: IdTypes | None = None, scale: Scal
     """The rows of a file in their order, as columns user_id, item_id and, where declared, rating and time.
 
     Args:
-        table: layout of the file; only `table.path`'s ending is looked at, the file itself is `path`.
-        ids: declared id types, {"user": "int" | "str", "item": ...}. A type that is not declared is `int` if the first
+        table: layout of the file; only the ending of `table.path` is used, the file itself is `path`.
+        ids: declared id types, {"user": "int" | "str", "item": ...}. An undeclared type is `int` if the first
             1,000 values look like plain integers (no leading zeros), else `str`.
         scale: lowest and highest valid rating.
 
     Returns:
-        ids as int64 or str, ratings float32, times int64 (dates become Unix seconds).
+        ids as int64 or str, ratings float32, times int64 microseconds since 1970 (UTC).
 
     Raises:
-        DataError: no such file or column, no rows, or a line that does not fit, with its number and content.
+        DataError: no such file or column, no rows, or an invalid line, with its number and content.
     """
     if not path.is_file():
         raise DataError(f"there is no file {path}")
@@ -57,6 +58,11 @@ def read_table(path: Path, table: Table, ids: IdTypes | None = None, scale: Scal
         low, high = scale or (-math.inf, math.inf)
         if not (np.isfinite(ratings) & (ratings >= low) & (ratings <= high)).all():
             _explain(path, table, ids, scale, "a rating is not finite or outside the scale")
+    if "time" in frame:
+        try:
+            frame["time"] = microseconds(frame["time"], table.time_unit)
+        except DataError as error:
+            _explain(path, table, ids, scale, str(error))
     return frame
 
 
@@ -64,7 +70,7 @@ def guess_table(path: Path) -> Table:
     """The layout of a file without a card: Parquet, or text separated by `::`, tab, semicolon or comma.
 
     With a header (or in Parquet), columns are recognised by their usual names (user_id, userId, user, movieId, ...);
-    without one they are user, item, rating, time in this order, as in MovieLens files.
+    without one, they are user, item, rating, time in this order, as in MovieLens files.
 
     Raises:
         DataError: no such file, an empty one, or a header in which the user or item column is not recognised.
@@ -118,7 +124,7 @@ def _read_parquet(path: Path, table: Table, ids: IdTypes) -> pd.DataFrame:
             at = pc.index(pc.is_null(column), True).as_py()
             raise DataError(f"{path}, row {at + 1}: column {name!r} has no value")
         arrays[NAMES[role]] = _parquet_column(column, role, ids, f"{path}: column {name!r}")
-    return pa.table(arrays).to_pandas()
+    return pa.table(arrays).to_pandas(date_as_object=False)
 
 
 def _parquet_names(path: Path) -> list[str]:
@@ -131,12 +137,10 @@ def _parquet_names(path: Path) -> list[str]:
 def _parquet_column(column: pa.ChunkedArray, role: str, ids: IdTypes, where: str) -> pa.ChunkedArray:
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
+    if role == "time":
+        return column.cast(pa.float64()) if pa.types.is_decimal(column.type) else column
     if role == "rating":
         wanted = pa.float32()
-    elif role == "time":
-        wanted = pa.int64()
-        if pa.types.is_timestamp(column.type) or pa.types.is_date(column.type):
-            column = column.cast(pa.timestamp("s"), safe=False)
     else:
         kind = ids.get(role) or ("int" if pa.types.is_integer(column.type) else "str")
         wanted = pa.int64() if kind == "int" else pa.string()
@@ -152,7 +156,7 @@ def _parquet_column(column: pa.ChunkedArray, role: str, ids: IdTypes, where: str
 def _read_text(path: Path, table: Table, ids: IdTypes, scale: Scale) -> pd.DataFrame:
     names, sample = _sample(path, table)
     columns = _chosen(table.columns, names, path)
-    types = {name: _type_of(role, ids, [row[names.index(name)] for row in sample]) for name, role in columns.items()}
+    types = {name: _type_of(role, table, ids, [row[names.index(name)] for row in sample]) for name, role in columns.items()}
     separator = table.separator if len(table.separator) == 1 else UNIT_SEPARATOR
     try:
         with path.open("rb") as raw:
@@ -168,10 +172,6 @@ def _read_text(path: Path, table: Table, ids: IdTypes, scale: Scale) -> pd.DataF
     except pa.ArrowInvalid as error:
         _explain(path, table, ids, scale, str(error))
     content = content.rename_columns([NAMES[role] for role in columns.values()])
-    if pa.types.is_timestamp(types.get(_name_of("time", columns), pa.null())):
-        place = content.schema.get_field_index("time")
-        seconds = pc.floor(pc.divide(content["time"].cast(pa.int64()).cast(pa.float64()), 1e6)).cast(pa.int64())
-        content = content.set_column(place, "time", seconds)
     for role in ("user", "item"):
         column = content[NAMES[role]]
         if pa.types.is_string(column.type) and pc.any(pc.equal(column, "")).as_py():
@@ -198,17 +198,13 @@ def _chosen(columns: Columns, names: list[str], path: Path) -> dict[str, str]:
     return chosen
 
 
-def _name_of(role: str, columns: dict[str, str]) -> str:
-    return next((name for name, its_role in columns.items() if its_role == role), "")
-
-
-def _type_of(role: str, ids: IdTypes, sample: list[str]) -> pa.DataType:
+def _type_of(role: str, table: Table, ids: IdTypes, sample: list[str]) -> pa.DataType:
     if role == "rating":
         return pa.float32()
     if role == "time":
-        if all(map(_is_plain_integer, sample[:1])):
-            return pa.int64()
-        return pa.timestamp("us", "UTC" if any(map(_has_zone, sample[:1])) else None)
+        if all(map(_is_number, sample[:1])):
+            return pa.int64() if table.time_unit == "ns" else pa.float64()  # of the others, doubles hold every microsecond
+        return pa.timestamp("ns", "UTC" if any(map(_has_zone, sample[:1])) else None)
     kind = ids.get(role) or ("int" if all(_is_plain_integer(value) for value in sample) else "str")
     return pa.int64() if kind == "int" else pa.string()
 
@@ -261,7 +257,8 @@ def _explain(path: Path, table: Table, ids: IdTypes, scale: Scale, otherwise: st
         checks = []
         for name, role in columns.items():
             place = names.index(name)
-            checks.append((place, name, _check_for(role, _type_of(role, ids, [row[place] for row in sample]), scale)))
+            kind = _type_of(role, table, ids, [row[place] for row in sample])
+            checks.append((place, name, _check_for(role, kind, scale, table.time_unit)))
         with path.open(encoding="utf-8-sig", errors="replace", newline="") as lines:
             for number, fields in islice(_split_lines(lines, table.separator), int(table.header), None):
                 shown = table.separator.join(fields)
@@ -273,12 +270,14 @@ def _explain(path: Path, table: Table, ids: IdTypes, scale: Scale, otherwise: st
     raise DataError(f"{path}: {otherwise}")
 
 
-def _check_for(role: str, kind: pa.DataType, scale: Scale) -> Callable[[str], str | None]:
-    """A function from a field's text to what is wrong with it, or None."""
+def _check_for(role: str, kind: pa.DataType, scale: Scale, unit: TimeUnit) -> Callable[[str], str | None]:
+    """A function from a field's text to what is wrong with it, or None; a complement to "is"."""
     if role == "rating":
         return lambda value: _rating_problem(value, scale)
+    if role == "time" and not pa.types.is_timestamp(kind):
+        return lambda value: _time_problem(value, unit)
     if pa.types.is_integer(kind):
-        hint = "" if role == "time" else f" (declare ids: {{{role}: str}} if ids are text)"
+        hint = f" (declare ids: {{{role}: str}} if ids are text)"
         return lambda value: None if _fits_int64(value) else f"not an integer{hint}"
     if pa.types.is_timestamp(kind):
         zoned = kind.tz is not None
@@ -301,9 +300,17 @@ def _has_zone(value: str) -> bool:
 
 def _is_date(value: str) -> bool:
     try:
-        return not pd.isna(pd.Timestamp(value))
+        return not pd.isna(pd.Timestamp(value).as_unit("ns"))
     except ValueError:
         return False
+
+
+def _time_problem(value: str, unit: TimeUnit) -> str | None:
+    if not _is_number(value):
+        return "not a number, as in the first row"
+    if unit == "ns" and not _fits_int64(value):
+        return "not an integer"
+    return not_unix_time(float(value), unit) if beyond(np.array([float(value)]), unit).any() else None
 
 
 def _rating_problem(value: str, scale: Scale) -> str | None:

@@ -21,6 +21,8 @@ RANKING_METRICS = Registry(
         "map": "recsys_ae.evaluation.ranking:average_precision",
         "mrr": "recsys_ae.evaluation.ranking:reciprocal_rank",
         "hit_rate": "recsys_ae.evaluation.ranking:hit_rate",
+        "novelty": "recsys_ae.evaluation.ranking:novelty",
+        "average_popularity": "recsys_ae.evaluation.ranking:average_popularity",
     },
 )
 LONGEST = 100_000
@@ -29,7 +31,10 @@ DEFAULT_RANKING = ("ndcg@10", "precision@10", "recall@10", "map@10", "mrr@10", "
 
 @dataclass(frozen=True)
 class Metric:
-    """A parsed metric: `k` is the list length, or None for a rating metric; `compute` is the function itself."""
+    """A parsed metric: `k` is the list length, or None for a rating metric; `compute` is the function itself.
+
+    A ranking metric is computed from `RankedLists`, a rating metric from predicted and actual ratings.
+    """
 
     name: str
     k: int | None

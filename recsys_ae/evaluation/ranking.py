@@ -1,80 +1,149 @@
-"""Ranking metrics, one value per user. docs/metrics.md has the formulas.
+"""Ranking metrics: functions of `RankedLists` with one value per user, float64 [U]. docs/metrics.md has the formulas.
 
-Arguments of each: `hits` bool [U, K], whether the item at each place of a user's list is relevant; `relevant` int [U],
-how many relevant items the user has, at least 1. A list shorter than K has no hits in its empty places. All return
-float64 [U] in [0, 1].
+Empty places of a list that is shorter than K are no hits.
 """
+
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-Hits = NDArray[np.bool_]
-Counts = NDArray[np.int64]
+from recsys_ae import ranking
+from recsys_ae.errors import ConfigError
+
 Values = NDArray[np.float64]
 
 
-def precision(hits: Hits, relevant: Counts) -> Values:
+@dataclass(frozen=True)
+class RankedLists:
+    """The lists of U users over M items, and everything that a metric may need to judge them.
+
+    Attributes:
+        k: the list length K that was asked for; lists hold min(K, M) places.
+        items: int64 [U, min(K, M)], item row at each rank, -1 in empty places.
+        scores: float32 [U, min(K, M)], NaN in empty places or where scores are unknown.
+        hits: bool [U, min(K, M)], whether the item at each rank is relevant.
+        relevant: int64 [U], number of relevant items of each user, at least 1.
+        item_counts: int64 [M], number of users with each item in the history; empty if the history is unknown.
+    """
+
+    k: int
+    items: NDArray[np.int64]
+    scores: NDArray[np.float32]
+    hits: NDArray[np.bool_]
+    relevant: NDArray[np.int64]
+    item_counts: NDArray[np.int64]
+
+    def top(self, k: int) -> "RankedLists":
+        """The first `k` places of the lists."""
+        return replace(self, k=k, items=self.items[:, :k], scores=self.scores[:, :k], hits=self.hits[:, :k])
+
+    def popularity(self) -> NDArray[np.int64]:
+        """int64 [U, min(K, M)]: number of users who have the item at each rank, 0 in empty places.
+
+        Raises:
+            ConfigError: the history is unknown.
+        """
+        if not len(self.item_counts):
+            raise ConfigError("popularity metrics need the history: how many users had each item before")
+        return np.where(self.items >= 0, self.item_counts[self.items], 0)
+
+    def mean_over_items(self, values: NDArray[np.float64] | NDArray[np.int64]) -> Values:
+        """Mean of values [U, min(K, M)] over the places that hold an item; 0 for an empty list."""
+        listed = self.items >= 0
+        return np.asarray((values * listed).sum(axis=1) / np.maximum(listed.sum(axis=1), 1), np.float64)
+
+
+def example(*hits: bool, relevant: int) -> RankedLists:
+    """One list of one user, for the examples below: item rows 0, 1, ..., had by 8, 4, 2, ... users."""
+    width = len(hits)
+    counts = 8 >> np.arange(width)
+    return RankedLists(
+        width, np.arange(width)[None], np.zeros((1, width), np.float32), np.array([hits]), np.array([relevant]), counts
+    )
+
+
+def precision(lists: RankedLists) -> Values:
     """Share of the K places that are hits.
 
-    >>> precision(np.array([[True, False, True, False]]), np.array([3]))
+    >>> precision(example(True, False, True, False, relevant=3))
     array([0.5])
     """
-    return hits.sum(axis=1) / hits.shape[1]
+    return lists.hits.sum(axis=1) / lists.k
 
 
-def recall(hits: Hits, relevant: Counts) -> Values:
+def recall(lists: RankedLists) -> Values:
     """Share of all relevant items that are in the list.
 
-    >>> recall(np.array([[True, False, True, False]]), np.array([5]))
+    >>> recall(example(True, False, True, False, relevant=5))
     array([0.4])
     """
-    return hits.sum(axis=1) / relevant
+    return lists.hits.sum(axis=1) / lists.relevant
 
 
-def capped_recall(hits: Hits, relevant: Counts) -> Values:
-    """Hits over min(K, relevant): the recall of Liang et al. 2018, which a perfect list always brings to 1.
+def capped_recall(lists: RankedLists) -> Values:
+    """Hits over min(K, relevant): the recall of Liang et al. 2018, which is 1 for every perfect list.
 
-    >>> capped_recall(np.array([[True, False, True, False]]), np.array([5]))
+    >>> capped_recall(example(True, False, True, False, relevant=5))
     array([0.5])
     """
-    return hits.sum(axis=1) / np.minimum(hits.shape[1], relevant)
+    return lists.hits.sum(axis=1) / np.minimum(lists.k, lists.relevant)
 
 
-def ndcg(hits: Hits, relevant: Counts) -> Values:
+def ndcg(lists: RankedLists) -> Values:
     """Binary discounted cumulative gain over that of a perfect list of the same length (truncated ideal).
 
-    >>> ndcg(np.array([[True, False, True]]), np.array([2])).round(4)
+    >>> ndcg(example(True, False, True, relevant=2)).round(4)
     array([0.9197])
     """
-    discount = 1 / np.log2(np.arange(2, hits.shape[1] + 2))
-    ideal = np.cumsum(discount)[np.minimum(hits.shape[1], relevant) - 1]
-    return np.asarray(hits @ discount / ideal)
+    return ranking.ndcg(lists.hits, lists.relevant)
 
 
-def average_precision(hits: Hits, relevant: Counts) -> Values:
+def average_precision(lists: RankedLists) -> Values:
     """Mean of the precisions at the hits, over min(K, relevant); its mean over users is MAP.
 
-    >>> average_precision(np.array([[True, False, True]]), np.array([2])).round(4)
+    >>> average_precision(example(True, False, True, relevant=2)).round(4)
     array([0.8333])
     """
-    precisions = np.cumsum(hits, axis=1) / np.arange(1, hits.shape[1] + 1)
-    return np.asarray((precisions * hits).sum(axis=1) / np.minimum(hits.shape[1], relevant))
+    precisions = np.cumsum(lists.hits, axis=1) / np.arange(1, lists.hits.shape[1] + 1)
+    return np.asarray((precisions * lists.hits).sum(axis=1) / np.minimum(lists.k, lists.relevant))
 
 
-def reciprocal_rank(hits: Hits, relevant: Counts) -> Values:
+def reciprocal_rank(lists: RankedLists) -> Values:
     """1 / rank of the first hit, 0 without one; its mean over users is MRR.
 
-    >>> reciprocal_rank(np.array([[False, False, True]]), np.array([1])).round(4)
+    >>> reciprocal_rank(example(False, False, True, relevant=1)).round(4)
     array([0.3333])
     """
-    rank_of_first: Values = hits.argmax(axis=1) + 1.0
-    return hits.any(axis=1) / rank_of_first
+    rank_of_first: Values = lists.hits.argmax(axis=1) + 1.0
+    return lists.hits.any(axis=1) / rank_of_first
 
 
-def hit_rate(hits: Hits, relevant: Counts) -> Values:
+def hit_rate(lists: RankedLists) -> Values:
     """1 if there is any hit, else 0.
 
-    >>> hit_rate(np.array([[False, False, True]]), np.array([1]))
+    >>> hit_rate(example(False, False, True, relevant=1))
     array([1.])
     """
-    return np.asarray(hits.any(axis=1), np.float64)
+    return np.asarray(lists.hits.any(axis=1), np.float64)
+
+
+def novelty(lists: RankedLists) -> Values:
+    """Mean of -log2 of the popularity share of the listed items: their self-information in bits (Zhou et al. 2010).
+
+    The share of an item is its part of all pairs in the history. An item that nobody has counts as one that one user has.
+
+    >>> novelty(example(True, False, relevant=1)).round(4)  # shares of 8/12 and 4/12
+    array([1.085])
+    """
+    popularity = np.maximum(lists.popularity(), 1)
+    return lists.mean_over_items(np.log2(max(lists.item_counts.sum(), 1)) - np.log2(popularity))
+
+
+def average_popularity(lists: RankedLists) -> Values:
+    """Mean number of users who have the listed items.
+
+    >>> average_popularity(example(True, False, relevant=1))
+    array([6.])
+    """
+    return lists.mean_over_items(lists.popularity())

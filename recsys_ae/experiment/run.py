@@ -26,10 +26,11 @@ from recsys_ae.experiment.steps import (
 )
 from recsys_ae.export.local import export_recommendations
 from recsys_ae.export.manifest import MANIFEST, Manifest
-from recsys_ae.interactions import Interactions, Split
+from recsys_ae.interactions import Interactions
 from recsys_ae.models.base import Recommender
 from recsys_ae.models.storage import load_model, model_digest, save_model
 from recsys_ae.reporting.report import read_report, write_report
+from recsys_ae.split import Split
 from recsys_ae.tracking import DatasetFacts, TrackedRun, Tracker
 
 logger = logging.getLogger(__name__)

@@ -13,7 +13,7 @@ from recsys_ae.evaluation.metrics import parse_metrics
 from recsys_ae.experiment.reading import Seed, TrackingSpec, dataset_of, label_of, seeds_of, validate_labels
 from recsys_ae.images import IMAGE_MODELS
 from recsys_ae.models import MODELS
-from recsys_ae.models.base import Cold
+from recsys_ae.models.recommend import Cold
 from recsys_ae.models.storage import build_model
 from recsys_ae.splitting import SPLITS
 

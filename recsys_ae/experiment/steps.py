@@ -18,10 +18,11 @@ from recsys_ae.evaluation.evaluator import Report, evaluate
 from recsys_ae.evaluation.metrics import Metric, parse_metrics
 from recsys_ae.experiment.spec import ModelSpec, Pipeline
 from recsys_ae.export.manifest import Manifest
-from recsys_ae.interactions import Interactions, Split
+from recsys_ae.interactions import Interactions
 from recsys_ae.models.base import Recommender
 from recsys_ae.models.storage import build_model, load_model
 from recsys_ae.reporting.report import versions
+from recsys_ae.split import Split
 from recsys_ae.splitting import SPLITS, random
 
 

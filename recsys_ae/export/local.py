@@ -24,9 +24,11 @@ import recsys_ae
 from recsys_ae.errors import ConfigError, DataError, OutputError
 from recsys_ae.export.manifest import MANIFEST, Manifest
 from recsys_ae.files import whole_file
-from recsys_ae.interactions import IdMap, Interactions, Rows
+from recsys_ae.ids import IdMap, Rows
+from recsys_ae.interactions import Interactions
 from recsys_ae.models import MODELS
-from recsys_ae.models.base import BATCH_USERS, Cold, Recommender, allowed_items, check_scorable, recommend_blocks, scorable
+from recsys_ae.models.base import BATCH_USERS, Recommender
+from recsys_ae.models.recommend import Cold, allowed_items, check_scorable, recommend_blocks, scorable
 from recsys_ae.models.storage import model_digest
 
 PART_USERS = 65_536

@@ -1,28 +1,29 @@
-"""User and item biases: the rating baseline, and what other models centre ratings by and fall back on."""
+"""User and item biases: the rating baseline, which other models centre ratings by and fall back on."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Annotated, Any, ClassVar, Self
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 from scipy.sparse import csr_array
 
-from recsys_ae.interactions import Interactions, Rows
-from recsys_ae.models.base import Fitted, Floats, Recommender, clip, fitted_state, rating_scale
+from recsys_ae.fitted import Fitted
+from recsys_ae.ids import Rows
+from recsys_ae.interactions import Interactions
+from recsys_ae.models.base import FitContext, Floats, Recommender, clip, fitted_on, fitted_state, rating_scale
 
-SWEEPS = 15  # the alternation changes the fourth decimal of the RMSE no more after half as many
-TINY = 1e-12  # instead of dividing 0 by 0 where nothing was rated and nothing regularises
+SWEEPS = 15  # after half of them the fourth decimal of the RMSE no longer changes
+TINY = 1e-12  # avoids 0 / 0 where there are no ratings and no regularisation
 
 
 @dataclass(frozen=True)
 class Biases:
     """rating(u, i) = mean + user bias + item bias, with item biases [M] float64 learned once.
 
-    A user's bias follows from their history, so that it exists for any user: the ridge estimate, that is the sum of
-    what their ratings are above mean + item bias, divided by their number + `user_reg`. An item that nobody rated has
-    bias 0, and so has a user without ratings.
+    A user's bias is computed from their history, so that it exists for any user: the ridge estimate, that is the sum of
+    their ratings' residuals from mean + item bias, divided by their number + `user_reg`. Items and users without ratings
+    have bias 0.
     """
 
     mean: float
@@ -31,7 +32,7 @@ class Biases:
 
     @classmethod
     def fit(cls, train: Interactions, user_reg: float = 5.0, item_reg: float = 3.0) -> "Biases":
-        """AlternatingObjective ridge regression; a regularisation of r acts like r further ratings at the mean."""
+        """Biases fitted by alternating ridge regression; a regularisation of r acts like r more ratings at the mean."""
         user, item, rating = train.user_rows(), train.item_rows(), train.matrix.data.astype(np.float64)
         mean = float(rating.mean())
         item_count = np.bincount(item, minlength=train.n_items)
@@ -50,7 +51,7 @@ class Biases:
         return np.asarray(total / np.maximum(self.user_reg + count, TINY))
 
     def residuals(self, ratings: csr_array) -> csr_array:
-        """The same entries, each less its baseline: float32 [B, M]."""
+        """Ratings minus their baseline at the same entries, float32 [B, M]."""
         users = np.repeat(self.of_users(ratings), np.diff(ratings.indptr))
         left = ratings.data - (self.mean + users + self.item[ratings.indices])
         return csr_array((left.astype(np.float32), ratings.indices, ratings.indptr), shape=ratings.shape)
@@ -75,8 +76,8 @@ class Biases:
 
 
 @dataclass
-class Bias:
-    """Predicts mean + user bias + item bias, each bias shrunk towards 0. Works for any user.
+class Bias(Recommender):
+    """Mean + user bias + item bias, each bias shrunk towards 0. Works for any user.
 
     Attributes:
         user_reg, item_reg: strength of the shrinkage, in ratings.
@@ -84,22 +85,11 @@ class Bias:
 
     user_reg: Annotated[float, Field(ge=0)] = 5.0
     item_reg: Annotated[float, Field(ge=0)] = 3.0
-    fitted: Fitted | None = field(default=None, init=False, repr=False)
     predicts_ratings: ClassVar[bool] = True
 
-    def fit(
-        self,
-        train: Interactions,
-        *,
-        valid: Interactions | None = None,
-        valid_history: Interactions | None = None,
-        seed: int = 0,
-        callbacks: Sequence[Any] = (),
-        warm_start: Recommender | None = None,
-    ) -> Self:
+    def _fit(self, train: Interactions, context: FitContext) -> Fitted:
         biases = Biases.fit(train, self.user_reg, self.item_reg)
-        self.fitted = Fitted.on(train, biases.arrays(), scale=rating_scale(train))
-        return self
+        return fitted_on(train, biases.arrays(), scale=rating_scale(train))
 
     def scores(self, history: Interactions, rows: Rows) -> Floats:
         return Biases.from_arrays(fitted_state(self, history)).block(history, rows)

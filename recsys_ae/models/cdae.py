@@ -1,5 +1,6 @@
 """CDAE: the denoising autoencoder with a node for each user, trained on sampled outputs."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
@@ -8,6 +9,7 @@ from pydantic import Field
 from torch import Generator, Tensor, nn
 
 from recsys_ae.core.autoencoder import ACTIVATIONS
+from recsys_ae.core.axes import Axis
 from recsys_ae.core.losses import LossSum, cross_entropy, squared_error
 from recsys_ae.core.sparse import SparseRows, entry_l2, one_hot, sampled_linear, sparse_linear, with_negatives
 from recsys_ae.core.trainer import AlternatingObjective, Phase
@@ -25,6 +27,12 @@ class Network(nn.Module):
     """
 
     to_node: Tensor
+    id_axes: Mapping[str, Axis] = {
+        "input_weight": "inputs",
+        "output_weight": "outputs",
+        "output_bias": "outputs",
+        "user_weight": "rows",
+    }
 
     def __init__(self, width: int, n_users: int, hidden: int, mapping: str, generator: Generator | None) -> None:
         super().__init__()
@@ -47,7 +55,7 @@ class Network(nn.Module):
         if users is not None:
             nodes = sparse_linear(users, self.user_weight, torch.zeros_like(self.input_bias))
         else:
-            nodes = torch.where(x.rows[:, None] >= 0, self.user_weight[x.rows], _with_one(projected) @ self.to_node)
+            nodes = torch.where(x.row_ids[:, None] >= 0, self.user_weight[x.row_ids], _with_one(projected) @ self.to_node)
         code: Tensor = self._mapping(projected + nodes)
         return code
 
@@ -65,7 +73,7 @@ def learn_fold_in(network: Network, rows: SparseRows) -> None:
     some = rows[torch.arange(0, len(rows), max(1, len(rows) // FOLD_IN_USERS))]
     inputs = _with_one(network.projected(some))
     gram = inputs.T @ inputs + FOLD_IN_L2 * torch.eye(inputs.shape[1])
-    network.to_node.copy_(torch.linalg.solve(gram, inputs.T @ network.user_weight[some.rows]))
+    network.to_node.copy_(torch.linalg.solve(gram, inputs.T @ network.user_weight[some.row_ids]))
 
 
 def _with_one(x: Tensor) -> Tensor:
@@ -84,7 +92,7 @@ class SampledOutputs:
 
     def loss(self, module: Network, batch: SparseRows, generator: Generator) -> LossSum:
         at, weights = with_negatives(batch, self.negatives, generator)
-        shown, users = dropout_entries(batch, self.dropout, generator), one_hot(batch.rows, len(module.user_weight))
+        shown, users = dropout_entries(batch, self.dropout, generator), one_hot(batch.row_ids, len(module.user_weight))
         outputs = sampled_linear(module.encode(shown, users), module.output_weight, module.output_bias, at)
         found = LOSSES[self.loss_name](outputs, at.values, weights)
         if self.l2:
@@ -125,7 +133,7 @@ class CDAE(NeuralRanker[Network]):
     learning_rate: Annotated[float, Field(gt=0)] = 3e-3
     of_users: ClassVar[bool] = True
 
-    def _network(self, n_items: int, n_users: int, generator: Generator) -> Network:
+    def _network(self, n_items: int, n_users: int, generator: Generator | None) -> Network:
         return Network(n_items, n_users, self.hidden, self.mapping, generator)
 
     def _objective(self, network: Network, rows: SparseRows) -> AlternatingObjective[Network, SparseRows]:

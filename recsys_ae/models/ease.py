@@ -1,19 +1,21 @@
 """EASE: the linear item-item autoencoder in closed form, plain or denoising."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Annotated, Any, ClassVar, Self
+from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 from pydantic import Field
 from scipy.sparse import csr_array
 
 from recsys_ae.core.linear import gram, invert
-from recsys_ae.interactions import Interactions, Rows, ones
-from recsys_ae.models.base import Fitted, Floats, Recommender, check_memory, fitted_state
+from recsys_ae.fitted import Fitted
+from recsys_ae.ids import Rows
+from recsys_ae.interactions import Interactions, ones
+from recsys_ae.models.base import FitContext, Floats, Recommender, fitted_on, fitted_state
 from recsys_ae.models.factors import weighted_history
+from recsys_ae.models.memory import check_memory
 
-OPERATIONS = 1e11  # a second, roughly, of two cores: for saying how long it will take
+OPERATIONS = 1e11  # per second on two cores, roughly: for the estimate of the time
 WAY_OUT = (
     "for so many items use sparse_ease, whose memory grows with the pairs of items that occur together, "
     "or elsa, whose memory grows with the items"
@@ -21,20 +23,20 @@ WAY_OUT = (
 
 
 @dataclass
-class EASE:
-    """Scores are x B, x [M] being 1 where the user interacted with an item, and B [M, M] being fitted in closed form.
+class EASE(Recommender):
+    """Linear item-item autoencoder in closed form: scores x B, with x [M] binary and a zero diagonal in B [M, M].
 
-    B minimises the squared error of X B against X plus sum_ij l_i B_ij^2, with a diagonal of 0, so that an item cannot
-    explain itself. Works for any user; an item without interactions has score 0.
+    B minimises the squared error of X B against X plus sum_ij l_i B_ij^2; the zero diagonal keeps an item from explaining
+    itself. Works for any user; an item without interactions has score 0.
 
     Source: Steck 2019, equation 8, for `dropout: 0`, where l_i = l2 for all items. With dropout p it is the denoising
-    autoencoder whose inputs are hidden with probability p and whose loss is of the hidden ones only (EDLAE, Steck 2020,
-    with emphasis a = 1, b = 0): l_i = l2 + p / (1 - p) * (interactions of item i). With `user_exponent` e, which neither
-    has, the row of a user with n interactions counts c n^e times, c being such that all interactions count as many as they
-    are: with e = 0 the error is mostly that of the most active users.
+    autoencoder whose inputs are dropped with probability p and whose loss is over the dropped ones only (EDLAE, Steck 2020,
+    with emphasis a = 1, b = 0): l_i = l2 + p / (1 - p) * (interactions of item i). `user_exponent` e is an addition: the row
+    of a user with n interactions has weight c n^e, where c keeps the total weight equal to nnz. With e = 0 the most active
+    users dominate the error.
 
-    Memory: 6 M^2 bytes while fitting, 4 M^2 afterwards; time: about 0.7 M^3 multiplications and additions. `fit` says
-    so, and refuses before it allocates anything if the memory is not there; `sparse_ease` needs less.
+    Memory: 6 M^2 bytes while fitting, 4 M^2 afterwards; time: about 0.7 M^3 multiply-adds. `fit` logs both, and raises an
+    error before allocating anything if the memory is not available; `sparse_ease` needs less.
 
     Attributes:
         l2: regularisation, in interactions.
@@ -45,19 +47,8 @@ class EASE:
     l2: Annotated[float, Field(gt=0)] = 1000.0
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     user_exponent: float = 0.0
-    fitted: Fitted | None = field(default=None, init=False, repr=False)
-    predicts_ratings: ClassVar[bool] = False
 
-    def fit(
-        self,
-        train: Interactions,
-        *,
-        valid: Interactions | None = None,
-        valid_history: Interactions | None = None,
-        seed: int = 0,
-        callbacks: Sequence[Any] = (),
-        warm_start: Recommender | None = None,
-    ) -> Self:
+    def _fit(self, train: Interactions, context: FitContext) -> Fitted:
         m = train.n_items
         check_memory(f"ease on {m} items", 6 * m**2, 2 * 0.7 * m**3 / OPERATIONS, WAY_OUT)
         inverse = gram(self._weighted(ones(train.matrix)))
@@ -66,16 +57,15 @@ class EASE:
         invert(inverse)
         weights = np.divide(inverse, -inverse[diagonal], out=inverse)
         weights[diagonal] = 0
-        self.fitted = Fitted.on(train, {"weights": weights})
-        return self
+        return fitted_on(train, {"weights": weights})
 
     def _weighted(self, x: csr_array) -> csr_array:
-        """Each row times the root of what it counts."""
+        """Each row times the square root of its weight."""
         if self.user_exponent:
             n = np.diff(x.indptr).clip(min=1).astype(np.float64)
-            counts = n**self.user_exponent
-            counts *= x.nnz / (counts * np.diff(x.indptr)).sum()
-            x.data *= np.repeat(np.sqrt(counts), np.diff(x.indptr)).astype(np.float32)
+            weights = n**self.user_exponent
+            weights *= x.nnz / (weights * np.diff(x.indptr)).sum()
+            x.data *= np.repeat(np.sqrt(weights), np.diff(x.indptr)).astype(np.float32)
         return x
 
     def scores(self, history: Interactions, rows: Rows) -> Floats:

@@ -1,8 +1,9 @@
 """ELSA: the linear item-item autoencoder of low rank, trained by gradient."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -10,11 +11,14 @@ from pydantic import Field
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
+from recsys_ae.core.axes import Axis
 from recsys_ae.core.corruption import Masking
 from recsys_ae.core.losses import LossSum
 from recsys_ae.core.sparse import SparseRows, one_hot, sparse_linear
-from recsys_ae.interactions import Interactions, Rows
-from recsys_ae.models.base import Fitted, Floats
+from recsys_ae.fitted import Fitted
+from recsys_ae.ids import Rows
+from recsys_ae.interactions import Interactions
+from recsys_ae.models.base import Floats
 from recsys_ae.models.neural import NeuralRanker
 from recsys_ae.models.training import column_counts
 
@@ -23,6 +27,8 @@ SHAPES = 512  # items of a batch are rounded up to a multiple of this: for each 
 
 class Network(nn.Module):
     """x -> x (A A^T - diag(A A^T)), where the rows of A [D, K] have length 1, or 0 for an item that nothing is known about."""
+
+    id_axes: Mapping[str, Axis] = {"input_weight": "inputs"}
 
     def __init__(self, width: int, factors: int, generator: Generator | None) -> None:
         super().__init__()
@@ -85,7 +91,7 @@ class Cosine:
         """x y^T and |y|^2, [B] each; the pattern of `shown` is x, its values are s."""
         items, columns = torch.unique(shown.columns, return_inverse=True)
         row = shown.row_of_entry()
-        s = SparseRows(shown.rows, shown.indptr, columns, shown.values, len(items))
+        s = SparseRows(shown.row_ids, shown.indptr, columns, shown.values, len(items))
         directions = functional.pad(module.directions_of(items), (0, 0, 0, -len(items) % SHAPES))
         products = (_times(s, directions) @ directions.T).float()[:, : len(items)]
         own = products[row, columns] - s.values
@@ -142,7 +148,6 @@ class ELSA(NeuralRanker[Network]):
     batch_size: Annotated[int, Field(ge=2)] = 256
     learning_rate: Annotated[float, Field(gt=0)] = 1e-2
     learning_rate_decay: Annotated[float, Field(gt=0, le=1)] = 0.95
-    item_vectors_at: ClassVar[str] = "module.input_weight"
 
     def item_weights(self, rows: Rows) -> Floats:
         vectors = self.item_vectors()
@@ -152,7 +157,7 @@ class ELSA(NeuralRanker[Network]):
         weights[np.arange(len(rows)), rows] = 0
         return weights
 
-    def _network(self, n_items: int, n_users: int, generator: Generator) -> Network:
+    def _network(self, n_items: int, n_users: int, generator: Generator | None) -> Network:
         return Network(n_items, self.factors, generator)
 
     @torch.no_grad()
@@ -164,7 +169,7 @@ class ELSA(NeuralRanker[Network]):
         weight[zero] = drawn[zero]
         known = torch.from_numpy(np.bincount(train.matrix.indices, minlength=train.n_items) > 0)
         if before is not None:
-            known |= torch.from_numpy(before.items.find(train.items.values) >= 0) & ~zero
+            known |= torch.from_numpy(before.ids["items"].find(train.items.values) >= 0) & ~zero
         weight[~known] = 0
         return network
 

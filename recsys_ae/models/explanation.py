@@ -1,6 +1,5 @@
-"""Why an item was recommended: what each item in the user's history contributes to its score."""
+"""Explanations: what each item in a user's history contributes to the score of a recommended item."""
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -8,26 +7,27 @@ import pandas as pd
 from scipy.sparse import csr_array
 
 from recsys_ae.errors import ConfigError
-from recsys_ae.interactions import IdMap, Interactions, Rows
+from recsys_ae.ids import IdMap, Rows
+from recsys_ae.interactions import Interactions
 from recsys_ae.models.base import BATCH_USERS, Floats, LinearInHistory, Recommender, fitted_state
 
 
 def explain(model: Recommender, history: Interactions, user: Any, item: Any) -> pd.DataFrame:
-    """The items in a user's history and what each contributes to the score of `item`, the largest contribution first.
+    """Contributions of the items in a user's history to the score of `item`, largest first.
 
-    For a linear autoencoder or a neighbourhood the contributions are its weights, and they add up to the score exactly. For
-    all others a contribution is what the score loses when the item is taken out of the history, everything else staying
-    as it is; these need not add up.
+    For linear autoencoders and neighbourhood models the contributions are their weights, which add up to the score exactly.
+    For all other models a contribution is the drop of the score when the item is left out of the history (leave-one-out);
+    these need not add up.
 
     Args:
-        user, item: external ids; the user may have the item already.
+        user, item: external ids; the item may be in the history already.
 
     Returns:
-        Columns item_id, contribution (float32), a row for each item in the history.
+        Columns item_id, contribution (float32); a row for each item in the history.
 
     Raises:
         UnknownIdError: a user or item that is not in the history.
-        ConfigError: the score does not depend on the history, as of models that know users from training only.
+        ConfigError: the score does not depend on the history, as with models that know users only from training.
     """
     fitted_state(model, history)
     row, target = int(history.users.rows([user])[0]), int(history.items.rows([item])[0])
@@ -37,7 +37,7 @@ def explain(model: Recommender, history: Interactions, user: Any, item: Any) -> 
     else:
         contributions = _left_out(model, history, row, target)
         if len(contributions) and not contributions.any():
-            raise ConfigError(f"{type(model).__name__} does not look at the history for this score; nothing in it explains it")
+            raise ConfigError(f"{type(model).__name__} does not use the history for this score, so it explains nothing")
     order = np.lexsort((own, -contributions))
     return pd.DataFrame({"item_id": history.items.values[own[order]], "contribution": contributions[order]})
 
@@ -48,15 +48,20 @@ def _column(model: LinearInHistory, rows: Rows, target: int) -> Floats:
 
 
 def _left_out(model: Recommender, history: Interactions, row: int, target: int) -> Floats:
-    """The score with the whole history minus that without each of its items, float32 [n].
+    """The score with the whole history minus the score without each of its items, float32 [n].
 
-    The user keeps their id, so that what the model knows about them from training stays the same.
+    The user keeps their id, so that what the model learned about them in training still applies.
     """
     own = history.matrix[[row]]
     users = IdMap(history.users.values[[row]])
 
+    own_features = None if history.user_features is None else history.user_features.align(users)
+
     def score(matrix: csr_array) -> float:
-        return float(model.scores(replace(history, matrix=matrix, users=users, times=None), np.array([0]))[0, target])
+        alone = Interactions(
+            matrix, users, history.items, scale=history.scale, user_features=own_features, item_features=history.item_features
+        )
+        return float(model.scores(alone, np.array([0]))[0, target])
 
     whole = score(own)
     return np.array([whole - score(_without(own, place)) for place in range(own.nnz)], np.float32)

@@ -1,4 +1,4 @@
-"""Models whose scores are products: of a vector per user [B, H] and one per item [M, H], or of a history and item weights."""
+"""Scores that are products: of user factors [B, H] and item factors [M, H], or of a history and item-item weights."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,18 +9,20 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from recsys_ae.core.sparse import SparseRows, sparse_linear
-from recsys_ae.interactions import Interactions, Rows, ones
-from recsys_ae.models.base import BATCH_USERS, Fitted, Floats
+from recsys_ae.fitted import Fitted
+from recsys_ae.ids import Rows
+from recsys_ae.interactions import Interactions, ones
+from recsys_ae.models.base import BATCH_USERS, Floats, items_of
 
 BATCH_PAIRS = 16_384
 
 
 def pair_products(user_factors: Callable[[Rows], Floats], item_factors: Floats, user_rows: Rows, item_rows: Rows) -> Floats:
-    """The product of each pair (user_rows[n], item_rows[n]) -> float32 [n], without a block of users x items.
+    """Dot products of the pairs (user_rows[n], item_rows[n]) -> float32 [n], without a users x items block.
 
     Args:
-        user_factors: gives the vectors [B, H] of the users at B rows; it is asked for each user once, in batches.
-        item_factors: the vectors of all items [M, H].
+        user_factors: maps B user rows to their factors [B, H]; called once for each user, in batches.
+        item_factors: factors of all items [M, H].
     """
     users, place = np.unique(user_rows, return_inverse=True)
     order = np.argsort(place, kind="stable")
@@ -36,17 +38,15 @@ def pair_products(user_factors: Callable[[Rows], Floats], item_factors: Floats, 
 
 
 def trained_rows(fitted: Fitted, history: Interactions, rows: Rows) -> Rows:
-    """int64 [B]: the training row of each user at `rows` of the history, -1 for those without training ratings."""
-    if fitted.users is None:
-        raise ValueError("this model keeps nothing about its training users")
-    same = history.users is fitted.users
-    found = rows if same else fitted.users.find(history.users.values[rows])
+    """int64 [B]: training row of each user at `rows` of the history, -1 for users without training ratings."""
+    users = fitted.ids["users"]
+    found = rows if history.users is users else users.find(history.users.values[rows])
     return np.where((found >= 0) & fitted.arrays["trained_users"][found], found, -1)
 
 
 def ridge(inputs: Floats, targets: Floats, strength: float) -> Floats:
     """The w [K] that minimises |inputs [n, K] . w - targets [n]|^2 + strength * |w|^2, in min(n, K) unknowns; 0 for n = 0."""
-    strength = strength + 1e-6  # so that there is one solution even without regularisation
+    strength = strength + 1e-6  # makes the solution unique even without regularisation
     n, k = inputs.shape
     if n < k:
         gram = inputs @ inputs.T
@@ -58,7 +58,7 @@ def ridge(inputs: Floats, targets: Floats, strength: float) -> Floats:
 
 
 def weighted_history(history: csr_array, weights: Floats) -> Floats:
-    """Scores [B, M] of histories [B, M], each interaction counting 1, under item-item weights [M, M]."""
+    """Scores [B, M] of binary histories [B, M] under item-item weights [M, M]."""
     seen = ones(history)
     x = SparseRows.from_arrays(seen.indptr, seen.indices, seen.data, len(weights))
     table = torch.from_numpy(weights)
@@ -66,7 +66,7 @@ def weighted_history(history: csr_array, weights: Floats) -> Floats:
 
 
 def strongest(weights: Floats, k: int) -> csr_array:
-    """The `k` largest positive weights of each row [B, M], the rest 0."""
+    """The `k` largest positive weights of each row [B, M]."""
     k = min(k, weights.shape[1])
     columns = np.sort(np.argpartition(-weights, k - 1, axis=1)[:, :k], axis=1)
     kept = np.take_along_axis(weights, columns, axis=1)
@@ -86,10 +86,10 @@ def sparse_arrays(weights: csr_array) -> dict[str, NDArray[Any]]:
 
 def sparse_weights(fitted: Fitted) -> csr_array:
     """The item-item weights [M, M] among the fitted arrays."""
-    arrays, m = fitted.arrays, len(fitted.items)
+    arrays, m = fitted.arrays, len(items_of(fitted))
     return csr_array((arrays["weights"], arrays["columns"], arrays["indptr"]), shape=(m, m))
 
 
 def sparse_weighted_history(history: csr_array, fitted: Fitted) -> Floats:
-    """Scores [B, M] of histories [B, M], each interaction counting 1, under the sparse weights among the fitted arrays."""
+    """Scores [B, M] of binary histories [B, M] under the sparse weights among the fitted arrays."""
     return np.asarray((ones(history) @ sparse_weights(fitted)).toarray(), np.float32)

@@ -1,4 +1,4 @@
-"""What the models of the library `implicit` have in common here."""
+"""Fitting the models of the library `implicit`."""
 
 import warnings
 from collections.abc import Callable
@@ -10,9 +10,9 @@ from threadpoolctl import threadpool_limits
 
 
 def fit_with_implicit(make: Callable[[], Any], user_items: csr_array) -> Any:
-    """The model that `make` gives, fitted: without a progress bar, without threads within its threads.
+    """The model that `make` returns, fitted without a progress bar and without BLAS threads inside its own threads.
 
-    Its warnings are about conversions that it makes itself.
+    Its warnings are suppressed: they are about conversions that it makes itself.
     """
     with threadpool_limits(1, "blas"), warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -1,37 +1,38 @@
 """Biased matrix factorisation, by stochastic gradient descent over single ratings."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Annotated, ClassVar, Self
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
 from pydantic import Field
 from torch import Generator, Tensor, nn
 
-from recsys_ae.core import kernels
+from recsys_ae.core.kernels import factorisation
 from recsys_ae.core.losses import LossSum
 from recsys_ae.core.sparse import SparseRows
-from recsys_ae.core.trainer import Callback, TrainConfig, fit
-from recsys_ae.interactions import Interactions, Rows
+from recsys_ae.core.trainer import fit
+from recsys_ae.fitted import Fitted
+from recsys_ae.ids import Rows
+from recsys_ae.interactions import Interactions
 from recsys_ae.models.base import (
-    Fitted,
+    FitContext,
     Floats,
     Recommender,
     clip,
     copy_matching_rows,
+    fitted_on,
     fitted_state,
     rating_scale,
-    warm_start_state,
 )
 from recsys_ae.models.factors import pair_products, ridge, trained_rows
-from recsys_ae.models.training import observed_rows, validation
+from recsys_ae.models.training import observed_rows, rating_validation, train_config
 
-BLOCKS = 8  # parts of users and of items; so many threads can work at once, and the result does not depend on them
+BLOCKS = 8  # blocks of users and of items: the number of threads that can work at once; the result does not depend on it
 
 
 class Factors(nn.Module):
-    """p_u, q_i, b_u and b_i for N users, M items and K factors. Items without ratings have 0."""
+    """Factors p_u, q_i and biases b_u, b_i of N users and M items; items without ratings have factors 0."""
 
     def __init__(self, n_users: int, rated: Tensor, factors: int, init_std: float, generator: Generator) -> None:
         super().__init__()
@@ -43,48 +44,38 @@ class Factors(nn.Module):
 
 @dataclass(frozen=True)
 class RatingByRating:
-    """Steps over single ratings in random order.
+    """SGD steps over single ratings in random order.
 
-    Deviates from a plain pass: users and items are parted in blocks, drawn anew in each epoch, and blocks that share neither
-    are worked on at once (Gemulla et al. 2011), so that the order is random within and among blocks only.
+    Deviates from a plain pass: users and items are split into blocks, drawn anew in each epoch, and blocks that share neither
+    are processed in parallel (Gemulla et al. 2011), so that the order is random within and among blocks only.
     """
 
     l2: float
 
     @torch.no_grad()
     def epoch(self, module: Factors, rows: SparseRows, learning_rate: float, generator: Generator) -> LossSum:
-        row, column = rows.rows[rows.row_of_entry()].numpy(), rows.columns.numpy()
+        row, column = rows.row_ids[rows.row_of_entry()].numpy(), rows.columns.numpy()
         order = torch.randperm(len(column), generator=generator).numpy()
         blocks = [torch.randint(BLOCKS, (n,), generator=generator).numpy() for n in (len(module.users), len(module.items))]
-        entries, starts = kernels.by_block(order, row, column, *blocks, BLOCKS)
+        strata = factorisation.by_block(order, row, column, *blocks, BLOCKS)
         weights = (module.users, module.items, module.user_bias, module.item_bias)
-        errors = np.zeros((BLOCKS, BLOCKS))
-        kernels.factor_steps(
-            entries,
-            starts,
-            row,
-            column,
-            rows.values.numpy(),
-            *(weight.detach().numpy() for weight in weights),
-            np.float32(learning_rate),
-            np.float32(self.l2),
-            errors,
-        )
+        factors = factorisation.Factors(*(weight.detach().numpy() for weight in weights))
+        rates, errors = (np.float32(learning_rate), np.float32(self.l2)), np.zeros((BLOCKS, BLOCKS))
+        factorisation.factor_steps(strata, row, column, rows.values.numpy(), factors, *rates, errors)
         return LossSum(torch.tensor(errors.sum()), torch.tensor(float(len(column))))
 
 
 @dataclass
-class MatrixFactorisation:
-    """Predicts mean + user bias + item bias + p_u . q_i, all learned together.
+class MatrixFactorisation(Recommender):
+    """Biased matrix factorisation: mean + user bias + item bias + p_u . q_i, trained jointly.
 
-    Source: Koren et al. 2009, equations 4 and 5, by stochastic gradient descent over single ratings as there. Deviates: the
-    learning rate decays, and ratings are brought to variance 1 first, so that the other parameters do not depend on their
-    scale.
+    Source: Koren et al. 2009, equations 4 and 5, by stochastic gradient descent over single ratings. Deviations: the learning
+    rate decays, and ratings are scaled to variance 1 first, so that the other parameters do not depend on their scale.
 
-    Who can be scored: users seen in training, by their learned factors; others by factors and a bias found from their
-    history with the items fixed (a ridge regression of the same objective). An item without training ratings has the
-    mean and the user's bias, a user without ratings the mean and the item's bias. Scores are predicted ratings, not
-    clipped to the scale; predictions are.
+    Who can be scored: users seen in training, by their learned factors; others by factors and a bias fitted to their history
+    with the items fixed (ridge regression on the same objective). An item without training ratings is predicted by the mean
+    and the user's bias, a user without ratings by the mean and the item's bias. Scores are predicted ratings, not clipped
+    to the scale; predictions are clipped.
 
     Attributes:
         factors: K.
@@ -100,19 +91,10 @@ class MatrixFactorisation:
     learning_rate: Annotated[float, Field(gt=0)] = 0.02
     learning_rate_decay: Annotated[float, Field(gt=0, le=1)] = 0.95
     patience: Annotated[int, Field(ge=0)] = 5
-    fitted: Fitted | None = field(default=None, init=False, repr=False)
     predicts_ratings: ClassVar[bool] = True
+    validation_name: ClassVar[str] = "valid_rmse"
 
-    def fit(
-        self,
-        train: Interactions,
-        *,
-        valid: Interactions | None = None,
-        valid_history: Interactions | None = None,
-        seed: int = 0,
-        callbacks: Sequence[Callback] = (),
-        warm_start: Recommender | None = None,
-    ) -> Self:
+    def _fit(self, train: Interactions, context: FitContext) -> Fitted:
         ratings = train.matrix.data
         known = {
             "mean": np.array([ratings.mean()]),
@@ -120,10 +102,9 @@ class MatrixFactorisation:
             "trained_users": np.diff(train.matrix.indptr) > 0,
         }
         rated = torch.from_numpy(np.bincount(train.matrix.indices, minlength=train.n_items) > 0)
-        module = Factors(train.n_users, rated, self.factors, self.init_std, Generator().manual_seed(seed))
-        if (before := warm_start_state(self, warm_start)) is not None:
-            assert before.users is not None
-            users, items = (train.users, before.users), (train.items, before.items)
+        module = Factors(train.n_users, rated, self.factors, self.init_std, Generator().manual_seed(context.seed))
+        if (before := context.before) is not None:
+            users, items = (train.users, before.ids["users"]), (train.items, before.ids["items"])
             for name, ids in (("users", users), ("user_bias", users), ("items", items), ("item_bias", items)):
                 copy_matching_rows(getattr(module, name).detach(), torch.from_numpy(before.arrays[name]), *ids)
         rows = observed_rows(train.matrix)
@@ -132,18 +113,17 @@ class MatrixFactorisation:
 
         def state() -> Fitted:
             learned = {name: weight.detach().numpy().copy() for name, weight in module.named_parameters()}
-            return Fitted.on(train, {**known, **learned}, users=train.users, scale=scale)
+            return fitted_on(train, {**known, **learned}, keep_users=True, scale=scale)
 
         fit(
             module,
             RatingByRating(self.l2),
             rows,
-            TrainConfig(self.epochs, 1, "sgd", self.learning_rate, self.learning_rate_decay, self.patience, seed),
-            valid=validation(lambda *pairs: _predict(state(), self.l2, *pairs), valid_history or train, valid),
-            callbacks=callbacks,
+            train_config(self, context.seed, batch_size=1, optimiser="sgd"),
+            valid=rating_validation(lambda *pairs: _predict(state(), self.l2, *pairs), context.history, context.valid),
+            callbacks=context.callbacks,
         )
-        self.fitted = state()
-        return self
+        return state()
 
     def scores(self, history: Interactions, rows: Rows) -> Floats:
         fitted = fitted_state(self, history)
@@ -165,7 +145,7 @@ def _predict(fitted: Fitted, l2: float, history: Interactions, user_rows: Rows, 
 
 
 def _item_factors(fitted: Fitted) -> Floats:
-    """[M, K + 2]: factors, 1, mean + item bias; times `_user_factors` it is a rating."""
+    """[M, K + 2]: factors, 1, mean + item bias; the product with `_user_factors` is a rating."""
     arrays = fitted.arrays
     of_item = arrays["mean"] + arrays["unit"] * arrays["item_bias"]
     return np.c_[arrays["items"], np.ones(len(of_item), np.float32), of_item.astype(np.float32)]
@@ -182,7 +162,7 @@ def _user_factors(fitted: Fitted, l2: float, history: Interactions, rows: Rows) 
 
 
 def _fold_in(fitted: Fitted, l2: float, history: Interactions, row: int) -> Floats:
-    """[K + 1]: factors and bias of a user without training ratings, the optimum of the objective for them."""
+    """[K + 1]: factors and bias of a user without training ratings that minimise the objective for their history."""
     arrays, ratings = fitted.arrays, history.matrix[[row]]
     items = ratings.indices
     left = (ratings.data - arrays["mean"]) / arrays["unit"] - arrays["item_bias"][items]

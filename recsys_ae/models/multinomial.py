@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 import torch
 from pydantic import Field
@@ -12,7 +12,7 @@ from recsys_ae.core.autoencoder import ACTIVATIONS, Autoencoder
 from recsys_ae.core.losses import LossSum, multinomial
 from recsys_ae.core.sparse import SparseRows
 from recsys_ae.core.variational import VariationalAutoencoder, kl_from_standard_normal, sample
-from recsys_ae.declaration import Sizes, as_sizes
+from recsys_ae.declaration import OneOf, Sizes
 from recsys_ae.models.neural import NeuralRanker, dropout_entries
 from recsys_ae.models.training import autoencoder_l2
 
@@ -80,14 +80,10 @@ class MultDAE(NeuralRanker[Autoencoder]):
 
     hidden: Sizes = (200,)
     l2: Annotated[float, Field(ge=0)] = 0.01
-    activation: str = "tanh"
+    activation: Annotated[str, OneOf("activation", ACTIVATIONS)] = "tanh"
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        ACTIVATIONS.check(self.activation)
-
-    def _network(self, n_items: int, n_users: int, generator: Generator) -> Autoencoder:
-        return Autoencoder(n_items, as_sizes(self.hidden), activation=self.activation, generator=generator)
+    def _network(self, n_items: int, n_users: int, generator: Generator | None) -> Autoencoder:
+        return Autoencoder(n_items, self.hidden, activation=self.activation, generator=generator)
 
     def _objective(self, network: Autoencoder, rows: SparseRows) -> Denoising:
         return Denoising(self.dropout, autoencoder_l2(network, len(rows) * self.l2, rows))
@@ -119,15 +115,10 @@ class MultVAE(NeuralRanker[CountingVAE]):
     batch_size: Annotated[int, Field(ge=1)] = 128
     learning_rate: Annotated[float, Field(gt=0)] = 2e-3
     learning_rate_decay: Annotated[float, Field(gt=0, le=1)] = 0.97
-    activation: str = "tanh"
-    item_vectors_at: ClassVar[str] = "module.body.output_weight"
+    activation: Annotated[str, OneOf("activation", ACTIVATIONS)] = "tanh"
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        ACTIVATIONS.check(self.activation)
-
-    def _network(self, n_items: int, n_users: int, generator: Generator) -> CountingVAE:
-        return CountingVAE(n_items, as_sizes(self.hidden), self.activation, generator)
+    def _network(self, n_items: int, n_users: int, generator: Generator | None) -> CountingVAE:
+        return CountingVAE(n_items, self.hidden, self.activation, generator)
 
     def _objective(self, network: CountingVAE, rows: SparseRows) -> Variational:
         return Variational(self.dropout, self.beta, self.anneal, autoencoder_l2(network, len(rows) * self.l2, rows))

@@ -1,28 +1,37 @@
 """What the networks that rank have in common: from a user's items to a number for every item, trained by gradient."""
 
-from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from typing import Annotated, Any, ClassVar, Generic, Self, TypeVar
+from abc import abstractmethod
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 import torch
 from pydantic import Field
 from torch import Generator, Tensor, nn
 
+from recsys_ae.core.axes import check_id_axes, output_vectors
 from recsys_ae.core.corruption import Masking
 from recsys_ae.core.sparse import SparseRows
-from recsys_ae.core.trainer import AnyObjective, Callback, Precision, TrainConfig, fit
-from recsys_ae.interactions import Interactions, Rows, ones
-from recsys_ae.models.base import Fitted, Floats, Recommender, fitted_state, warm_start_state
+from recsys_ae.core.trainer import AnyObjective, Precision, fit
+from recsys_ae.fitted import Fitted
+from recsys_ae.ids import Rows
+from recsys_ae.interactions import Interactions, ones
+from recsys_ae.models.base import FitContext, Floats, Recommender, fitted_on, fitted_state
 from recsys_ae.models.factors import trained_rows
-from recsys_ae.models.training import copy_matching_parameters, load_weights, observed_rows, ranking_validation, weights_of
+from recsys_ae.models.training import (
+    copy_matching_parameters,
+    load_weights,
+    observed_rows,
+    ranking_validation,
+    train_config,
+    weights_of,
+)
 
 N = TypeVar("N", bound=nn.Module)
 
 
 @dataclass
-class NeuralRanker(ABC, Generic[N]):
+class NeuralRanker(Recommender, Generic[N]):
     """Fitting and scoring of a network whose input is a user's row of items, values of interactions being ignored.
 
     Attributes:
@@ -38,23 +47,25 @@ class NeuralRanker(ABC, Generic[N]):
     learning_rate_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
     patience: Annotated[int, Field(ge=0)] = 10
     precision: Precision = "auto"
-    fitted: Fitted | None = field(default=None, init=False, repr=False)
-    predicts_ratings: ClassVar[bool] = False
+    validation_name: ClassVar[str] = "valid_1_minus_ndcg_100"
     of_users: ClassVar[bool] = False  # whether the network has parameters for each training user
-    item_vectors_at: ClassVar[str] = "module.output_weight"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         self._built: tuple[Fitted, N] | None = None
 
     @abstractmethod
-    def _network(self, n_items: int, n_users: int, generator: Generator) -> N:
-        """A module with `forward(rows)` -> scores [B, n_items] and `encode(rows)`."""
+    def _network(self, n_items: int, n_users: int, generator: Generator | None) -> N:
+        """A module with `forward(rows)` -> scores [B, n_items], `encode(rows)`, and `id_axes` (see `core.axes`)."""
 
     def _new_network(self, train: Interactions, generator: Generator, before: Fitted | None) -> N:
         """As training begins: with the weights that were fitted before, or drawn."""
         network = self._network(train.n_items, train.n_users, generator)
         if before is not None:
-            copy_matching_parameters(network, before.arrays, train.items, before.items, train.users, before.users)
+            check_id_axes(lambda n: self._network(n, n, None))
+            items = train.items, before.ids["items"]
+            users = train.users, before.ids.get("users", train.users)
+            copy_matching_parameters(network, before.arrays, {"inputs": items, "outputs": items, "rows": users})
         return network
 
     @abstractmethod
@@ -70,19 +81,10 @@ class NeuralRanker(ABC, Generic[N]):
         code: Tensor = network.encode(rows)  # type: ignore[operator]
         return code
 
-    def fit(
-        self,
-        train: Interactions,
-        *,
-        valid: Interactions | None = None,
-        valid_history: Interactions | None = None,
-        seed: int = 0,
-        callbacks: Sequence[Callback] = (),
-        warm_start: Recommender | None = None,
-    ) -> Self:
-        network = self._new_network(train, Generator().manual_seed(seed), warm_start_state(self, warm_start))
+    def _fit(self, train: Interactions, context: FitContext) -> Fitted:
+        network = self._new_network(train, Generator().manual_seed(context.seed), context.before)
         known = {"trained_users": np.diff(train.matrix.indptr) > 0} if self.of_users else {}
-        about = Fitted.on(train, known, users=train.users if self.of_users else None)
+        about = fitted_on(train, known, keep_users=self.of_users)
         rows = l2_normalise(observed_rows(ones(train.matrix)))
 
         def scores(history: Interactions, rows: Rows) -> Floats:
@@ -94,21 +96,11 @@ class NeuralRanker(ABC, Generic[N]):
             self._in_training(network, rows),
             self._objective(network, rows),
             rows,
-            TrainConfig(
-                self.epochs,
-                self.batch_size,
-                "adam",
-                self.learning_rate,
-                self.learning_rate_decay,
-                self.patience,
-                seed,
-                self.precision,
-            ),
-            valid=ranking_validation(scores, valid_history or train, valid),
-            callbacks=callbacks,
+            train_config(self, context.seed),
+            valid=ranking_validation(scores, context.history, context.valid),
+            callbacks=context.callbacks,
         )
-        self.fitted = replace(about, arrays={**about.arrays, **weights_of(network)})
-        return self
+        return replace(about, arrays={**about.arrays, **weights_of(network)})
 
     @torch.no_grad()
     def scores(self, history: Interactions, rows: Rows) -> Floats:
@@ -116,17 +108,17 @@ class NeuralRanker(ABC, Generic[N]):
         return scores.numpy()
 
     def item_vectors(self) -> Floats:
-        return np.asarray(fitted_state(self).arrays[self.item_vectors_at])
+        return np.asarray(fitted_state(self).arrays[f"module.{output_vectors(self._fitted_network())}"])
 
     @torch.no_grad()
     def user_vectors(self, history: Interactions, rows: Rows) -> Floats:
         return self._code(self._fitted_network(history), self._rows(fitted_state(self), history, rows)).numpy()
 
-    def _fitted_network(self, history: Interactions) -> N:
+    def _fitted_network(self, history: Interactions | None = None) -> N:
         """The network, rebuilt from the fitted arrays when they have changed."""
         fitted = fitted_state(self, history)
         if self._built is None or self._built[0] is not fitted:
-            network = self._network(len(fitted.items), len(fitted.users or ()), Generator())
+            network = self._network(len(fitted.ids["items"]), len(fitted.ids.get("users", ())), Generator())
             load_weights(network, fitted.arrays)
             self._built = fitted, network
         return self._built[1]
@@ -136,7 +128,7 @@ class NeuralRanker(ABC, Generic[N]):
         seen = ones(history.matrix[rows])
         shown = SparseRows.from_arrays(seen.indptr, seen.indices, seen.data, seen.shape[1])
         if self.of_users:
-            shown = replace(shown, rows=torch.from_numpy(trained_rows(fitted, history, rows)))
+            shown = replace(shown, row_ids=torch.from_numpy(trained_rows(fitted, history, rows)))
         return l2_normalise(shown)
 
 

@@ -1,8 +1,7 @@
-"""PCA: the linear autoencoder of rank K with the least squared error, in closed form."""
+"""PCA: the optimal linear autoencoder of rank K under the squared error, in closed form."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal, Self
+from dataclasses import dataclass
+from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import Field
@@ -10,21 +9,23 @@ from scipy.sparse import csr_array
 from scipy.sparse.linalg import svds
 
 from recsys_ae.errors import ConfigError
-from recsys_ae.interactions import Interactions, Rows
-from recsys_ae.models.base import Fitted, Floats, Recommender, clip, fitted_state, rating_scale
+from recsys_ae.fitted import Fitted
+from recsys_ae.ids import Rows
+from recsys_ae.interactions import Interactions
+from recsys_ae.models.base import FitContext, Floats, Recommender, clip, fitted_on, fitted_state, rating_scale
 from recsys_ae.models.bias import Biases
 from recsys_ae.models.factors import pair_products
 
 
 @dataclass
-class PCA:
-    """Truncated singular value decomposition of the rating matrix, an entry that is not observed being 0.
+class PCA(Recommender):
+    """Truncated singular value decomposition of the rating matrix, in which unobserved entries are 0.
 
     With X = U S V^T of rank K, scores are X V V^T: a new user needs only their row of X. Works for any user; an item
-    that nobody rated has score 0 above its baseline.
+    without ratings has its baseline as score.
 
-    Source: Cremonesi et al. 2010 (PureSVD) for `centring: none`. With `centring: bias` what is decomposed is the ratings
-    above their baseline (`models.bias`), to which "not observed = 0" does justice; only then are scores ratings.
+    Source: Cremonesi et al. 2010 (PureSVD) for `centring: none`. With `centring: bias` the residuals from the baseline
+    (`models.bias`) are decomposed, for which 0 is a sensible value where nothing is observed; only then are scores ratings.
 
     Attributes:
         factors: K.
@@ -33,34 +34,23 @@ class PCA:
 
     factors: Annotated[int, Field(ge=1)] = 16
     centring: Literal["bias", "none"] = "bias"
-    fitted: Fitted | None = field(default=None, init=False, repr=False)
 
     @property
     def predicts_ratings(self) -> bool:
         return self.centring == "bias"
 
-    def fit(
-        self,
-        train: Interactions,
-        *,
-        valid: Interactions | None = None,
-        valid_history: Interactions | None = None,
-        seed: int = 0,
-        callbacks: Sequence[Any] = (),
-        warm_start: Recommender | None = None,
-    ) -> Self:
+    def _fit(self, train: Interactions, context: FitContext) -> Fitted:
         limit = min(train.matrix.shape) - 1
         if self.factors > limit:
-            raise ConfigError(f"pca with {self.factors} factors needs more than a {train.matrix.shape} matrix; at most {limit}")
+            raise ConfigError(f"pca on a {train.matrix.shape} matrix can have at most {limit} factors, got {self.factors}")
         biases = Biases.fit(train)
         centred = biases.residuals(train.matrix) if self.predicts_ratings else train.matrix
         components = np.zeros((train.n_items, self.factors), np.float32)
-        if centred.data.any():  # there is nothing to decompose where all ratings are the same
-            start = np.random.default_rng(seed).normal(size=min(train.matrix.shape))
+        if centred.data.any():  # equal ratings leave nothing to decompose
+            start = np.random.default_rng(context.seed).normal(size=min(train.matrix.shape))
             _, _, found = svds(centred, k=self.factors, v0=start, return_singular_vectors="vh")
             components[:] = found[::-1].T  # strongest first
-        self.fitted = Fitted.on(train, {"components": components, **biases.arrays()}, scale=rating_scale(train))
-        return self
+        return fitted_on(train, {"components": components, **biases.arrays()}, scale=rating_scale(train))
 
     def scores(self, history: Interactions, rows: Rows) -> Floats:
         fitted = fitted_state(self, history)
@@ -83,6 +73,6 @@ class PCA:
         return self._codes(fitted_state(self, history), history.matrix[rows])
 
     def _codes(self, fitted: Fitted, ratings: csr_array) -> Floats:
-        """[B, K]"""
+        """Codes of the rows of ratings, [B, K]."""
         centred = Biases.from_arrays(fitted).residuals(ratings) if self.predicts_ratings else ratings
         return np.asarray(centred @ fitted.arrays["components"])

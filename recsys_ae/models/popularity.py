@@ -1,34 +1,21 @@
-"""Popularity: the baseline that every recommender has to beat."""
+"""Popularity: the baseline that every recommender must beat."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any, ClassVar, Self
+from dataclasses import dataclass
 
 import numpy as np
 
-from recsys_ae.interactions import Interactions, Rows
-from recsys_ae.models.base import Fitted, Floats, Recommender, fitted_state
+from recsys_ae.fitted import Fitted
+from recsys_ae.ids import Rows
+from recsys_ae.interactions import Interactions
+from recsys_ae.models.base import FitContext, Floats, Recommender, fitted_on, fitted_state
 
 
 @dataclass
-class Popularity:
-    """Everyone gets the items with the most interactions. Ranks only; works for any user."""
+class Popularity(Recommender):
+    """Most popular items for everyone. Ranks only; works for any user."""
 
-    fitted: Fitted | None = field(default=None, init=False, repr=False)
-    predicts_ratings: ClassVar[bool] = False
-
-    def fit(
-        self,
-        train: Interactions,
-        *,
-        valid: Interactions | None = None,
-        valid_history: Interactions | None = None,
-        seed: int = 0,
-        callbacks: Sequence[Any] = (),
-        warm_start: Recommender | None = None,
-    ) -> Self:
-        self.fitted = Fitted.on(train, {})
-        return self
+    def _fit(self, train: Interactions, context: FitContext) -> Fitted:
+        return fitted_on(train, {})
 
     def scores(self, history: Interactions, rows: Rows) -> Floats:
         counts = fitted_state(self, history).arrays["popularity"]

@@ -1,6 +1,7 @@
 """RecVAE: the variational autoencoder with a composite prior, weights of the divergence per user, and alternating training."""
 
 import math
+from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Annotated
@@ -10,6 +11,7 @@ from pydantic import Field
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
+from recsys_ae.core.axes import Axis
 from recsys_ae.core.losses import LossSum, multinomial
 from recsys_ae.core.sparse import SparseRows, sampled_linear, sparse_linear
 from recsys_ae.core.trainer import AlternatingObjective, Phase, parts_of
@@ -28,6 +30,8 @@ class Encoder(nn.Module):
 
     Layer l is norm(swish(W_l h_{l-1} + b_l + h_1 + ... + h_{l-1})).
     """
+
+    id_axes: Mapping[str, Axis] = {"input_weight": "inputs"}
 
     def __init__(self, width: int, hidden: int, latent: int, generator: Generator | None) -> None:
         super().__init__()
@@ -54,6 +58,8 @@ class Encoder(nn.Module):
 
 class Network(nn.Module):
     """The encoder and a linear decoder of its codes."""
+
+    id_axes: Mapping[str, Axis] = {"output_weight": "outputs", "output_bias": "outputs"}
 
     def __init__(self, width: int, hidden: int, latent: int, generator: Generator | None) -> None:
         super().__init__()
@@ -87,14 +93,14 @@ class InTraining(nn.Module):
         self.network = deepcopy(network) if ema_decay else network
         self.mean = network.requires_grad_(False) if ema_decay else None
         self.register_buffer("epochs", torch.zeros((), dtype=torch.int64))
-        self.register_buffer("earlier", torch.zeros(2, int(rows.rows.max()) + 1, network.output_weight.shape[1]))
+        self.register_buffer("earlier", torch.zeros(2, int(rows.row_ids.max()) + 1, network.output_weight.shape[1]))
         self.remember(rows)
 
     @torch.no_grad()
     def remember(self, rows: SparseRows) -> None:
         """From now on, the earlier codes are those of the present encoder."""
         for part in parts_of(rows, BATCH_ROWS):
-            self.earlier[:, part.rows] = torch.stack(self.network.encoder(part))
+            self.earlier[:, part.row_ids] = torch.stack(self.network.encoder(part))
 
     @torch.no_grad()
     def average(self) -> None:
@@ -124,7 +130,7 @@ class EncoderPhase:
         mean, log_variance = network.encoder(dropout_entries(batch, self.dropout, generator))
         code = sample(mean, log_variance, generator)
         found = multinomial(sampled_linear(code, network.output_weight.detach(), network.output_bias.detach()), batch)
-        earlier = module.earlier[:, batch.rows]
+        earlier = module.earlier[:, batch.row_ids]
         divergence = normal_log_density(code, mean, log_variance).sum(1) - composite_log_density(code, *earlier).sum(1)
         return LossSum(found.total + self.gamma * (batch.lengths * divergence).sum(), found.count)
 
@@ -190,7 +196,7 @@ class RecVAE(NeuralRanker[Network]):
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.9
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.6
 
-    def _network(self, n_items: int, n_users: int, generator: Generator) -> Network:
+    def _network(self, n_items: int, n_users: int, generator: Generator | None) -> Network:
         return Network(n_items, self.hidden, self.latent, generator)
 
     def _in_training(self, network: Network, rows: SparseRows) -> InTraining:

@@ -1,52 +1,42 @@
-"""RP3beta: random walks of three steps, from the user to an item of theirs, another user, and that one's items."""
+"""RP3beta: random walks of three steps on the user-item graph."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Annotated, Any, ClassVar, Self
+from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 from pydantic import Field
 from scipy.sparse import diags_array, vstack
 
-from recsys_ae.interactions import Interactions, Rows, ones
-from recsys_ae.models.base import Fitted, Floats, Recommender, fitted_state
+from recsys_ae.fitted import Fitted
+from recsys_ae.ids import Rows
+from recsys_ae.interactions import Interactions, ones
+from recsys_ae.models.base import FitContext, Floats, Recommender, fitted_on, fitted_state
 from recsys_ae.models.factors import sparse_arrays, sparse_weighted_history, sparse_weights, strongest
 
 BLOCK = 512
 
 
 @dataclass
-class RP3Beta:
-    """An item's score is the chance that a walk ends there, less so for popular items.
+class RP3Beta(Recommender):
+    """Random-walk neighbourhood model that discounts popular items.
 
     With transition probabilities P_iu = 1 / degree(i) and P_uj = 1 / degree(u), each to the power alpha, the weight from item
-    i to item j is the sum over users u of P_iu P_uj, divided by popularity(j)^beta; each item keeps its `neighbours` strongest.
-    Values of interactions do not matter. Works for any user; an item without interactions has score 0.
+    i to item j is the sum over users u of P_iu P_uj, divided by popularity(j)^beta; each item keeps its `neighbours` largest
+    weights. Values of interactions are ignored. Works for any user; an item without interactions has score 0.
 
-    Source: Cooper et al. 2014 (P3alpha) for `beta: 0`, Paudel et al. 2016 (RP3beta). Deviates: the first step, which is
-    the same for all items of a user, is left out, because it changes no order.
+    Source: Cooper et al. 2014 (P3alpha) for `beta: 0`, Paudel et al. 2016 (RP3beta). Deviates: the first step is left out,
+    because it is the same for all items of a user and does not change the order.
 
     Attributes:
         alpha, beta: see above.
-        neighbours: kept per item.
+        neighbours: weights kept per item.
     """
 
     alpha: Annotated[float, Field(gt=0)] = 1.0
     beta: Annotated[float, Field(ge=0)] = 0.6
     neighbours: Annotated[int, Field(ge=1)] = 200
-    fitted: Fitted | None = field(default=None, init=False, repr=False)
-    predicts_ratings: ClassVar[bool] = False
 
-    def fit(
-        self,
-        train: Interactions,
-        *,
-        valid: Interactions | None = None,
-        valid_history: Interactions | None = None,
-        seed: int = 0,
-        callbacks: Sequence[Any] = (),
-        warm_start: Recommender | None = None,
-    ) -> Self:
+    def _fit(self, train: Interactions, context: FitContext) -> Fitted:
         seen = ones(train.matrix)
         of_user, of_item = (np.maximum(seen.sum(axis=axis), 1).astype(np.float32) for axis in (1, 0))
         to_item = diags_array(of_user**-self.alpha) @ seen
@@ -57,8 +47,7 @@ class RP3Beta:
             weights = (to_user[first : first + BLOCK] @ to_item).toarray() * rescale
             weights[np.arange(len(weights)), first + np.arange(len(weights))] = 0
             blocks.append(strongest(weights, self.neighbours))
-        self.fitted = Fitted.on(train, sparse_arrays(vstack(blocks)))
-        return self
+        return fitted_on(train, sparse_arrays(vstack(blocks)))
 
     def scores(self, history: Interactions, rows: Rows) -> Floats:
         return sparse_weighted_history(history.matrix[rows], fitted_state(self, history))

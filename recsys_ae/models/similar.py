@@ -1,11 +1,12 @@
-"""Similar items and similar users, by the cosine of their vectors or by the weights between items."""
+"""Similar items and similar users, by cosine similarity of vectors or by item-item weights."""
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
 from recsys_ae.errors import ConfigError
-from recsys_ae.interactions import IdMap, Interactions, Rows
+from recsys_ae.ids import IdMap, Rows
+from recsys_ae.interactions import Interactions
 from recsys_ae.models.base import (
     BATCH_USERS,
     Floats,
@@ -14,15 +15,16 @@ from recsys_ae.models.base import (
     LinearInHistory,
     Recommender,
     fitted_state,
-    top_k,
+    items_of,
 )
+from recsys_ae.ranking import top_k
 
 
 def similar_items(model: Recommender, items: ArrayLike, k: int = 10) -> pd.DataFrame:
     """The `k` items most similar to each of `items` (external ids).
 
-    By the cosine of the items' vectors; where a model has none, by how much one item in the history adds to the score of
-    the other. Items with no relation to any other have no rows.
+    By cosine similarity of item vectors; for models without vectors, by the weight of one item for the score of the other.
+    Items unrelated to any other have no rows.
 
     Returns:
         Columns item_id, rank (int32, from 1), similar_id, similarity (float32).
@@ -32,7 +34,7 @@ def similar_items(model: Recommender, items: ArrayLike, k: int = 10) -> pd.DataF
         UnknownIdError: an item that the model does not know.
     """
     fitted = fitted_state(model)
-    rows = fitted.items.rows(items)
+    rows = items_of(fitted).rows(items)
     if isinstance(model, HasItemVectors):
         vectors = _unit(model.item_vectors())
         found = [vectors[part] @ vectors.T for part in _parts(rows)]
@@ -41,7 +43,7 @@ def similar_items(model: Recommender, items: ArrayLike, k: int = 10) -> pd.DataF
     else:
         raise ConfigError(f"{type(model).__name__} has no representation of items to compare")
     return _nearest(
-        np.concatenate(found) if found else np.empty((0, len(fitted.items)), np.float32), rows, fitted.items, k, "item"
+        np.concatenate(found) if found else np.empty((0, len(items_of(fitted))), np.float32), rows, items_of(fitted), k, "item"
     )
 
 
@@ -68,13 +70,13 @@ def _parts(rows: Rows) -> list[Rows]:
 
 
 def _unit(vectors: Floats) -> Floats:
-    """Rows of length 1; a row of zeros, of which nothing is known, becomes NaN."""
+    """Rows scaled to length 1; a row of zeros, about which nothing is known, becomes NaN."""
     length = np.linalg.norm(vectors, axis=1, keepdims=True)
     return np.divide(vectors, length, out=np.full_like(vectors, np.nan), where=length > 0)
 
 
 def _nearest(similarities: Floats, rows: Rows, ids: IdMap, k: int, of: str) -> pd.DataFrame:
-    """The largest of similarities [B, n], without that of each with itself, 0 and NaN meaning none."""
+    """The largest of similarities [B, n] to others; 0 and NaN mean none."""
     if k < 1:
         raise ConfigError(f"k must be at least 1, got {k}")
     similarities[np.arange(len(rows)), rows] = -np.inf

@@ -1,7 +1,7 @@
-"""What the models that are trained by gradient have in common: their objective, their validation, their parameters."""
+"""What models trained by gradient share: objective, penalty, validation, and their weights as arrays."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -11,16 +11,20 @@ from scipy.sparse import csr_array
 from torch import Generator, Tensor, nn
 
 from recsys_ae.core.autoencoder import Autoencoder
+from recsys_ae.core.axes import Axis, id_axes
 from recsys_ae.core.corruption import Corruption
 from recsys_ae.core.losses import LossSum, squared_error
 from recsys_ae.core.sparse import SparseRows, entry_l2
+from recsys_ae.core.trainer import TrainConfig
 from recsys_ae.core.variational import VariationalAutoencoder
 from recsys_ae.errors import ConfigError
-from recsys_ae.interactions import IdMap, Interactions, Rows
-from recsys_ae.models.base import BATCH_USERS, Floats, copy_matching_rows, top_k
+from recsys_ae.ids import IdMap, Rows
+from recsys_ae.interactions import Interactions
+from recsys_ae.models.base import BATCH_USERS, Floats, copy_matching_rows
+from recsys_ae.ranking import exclude, hits, ndcg, top_k
 
-VALIDATION_PLACES = 100
-RATINGS_PER_L2 = 100  # a vector with so many ratings is charged l2, whatever the exponent
+VALIDATION_LENGTH = 100
+RATINGS_PER_L2 = 100  # a vector with this many ratings is charged l2, whatever the exponent
 
 
 @dataclass(frozen=True)
@@ -28,21 +32,29 @@ class ObservedError:
     """Squared error over the observed entries of a batch, plus a penalty.
 
     Attributes:
-        predict: (corrupted batch, pattern) -> predictions [nnz] at the pattern.
-        penalise: a batch's part of the penalty of an epoch.
-        corruption: applied to what `predict` sees; the targets stay clean.
+        penalise: a batch's share of an epoch's penalty.
+        corruption: applied to the input; the targets stay clean.
+        row_bias: float32, what is added to the outputs of each row, by its number.
     """
 
-    predict: Callable[[SparseRows, SparseRows], Tensor]
     penalise: Callable[[SparseRows], Tensor]
     corruption: Corruption | None = None
+    row_bias: Tensor | None = None
 
     def loss(self, module: nn.Module, batch: SparseRows, generator: Generator) -> LossSum:
-        shown = batch if self.corruption is None else self.corruption(batch, generator)
-        return squared_error(self.predict(shown, batch), batch.values, torch.ones_like(batch.values))
+        output = module(batch if self.corruption is None else self.corruption(batch, generator), batch)
+        if self.row_bias is not None:
+            output = output + self.row_bias[batch.row_ids][batch.row_of_entry()]
+        return squared_error(output, batch.values, torch.ones_like(batch.values))
 
     def penalty(self, module: nn.Module, batch: SparseRows) -> Tensor:
         return self.penalise(batch)
+
+
+def train_config(model: Any, seed: int, **more: Any) -> TrainConfig:
+    """The training parameters among a model's own, and `more`."""
+    own = {item.name: getattr(model, item.name) for item in fields(TrainConfig) if hasattr(model, item.name)}
+    return TrainConfig(**own, seed=seed, **more)
 
 
 def l2_of(n: Any, l2: float, exponent: float) -> Any:
@@ -83,11 +95,11 @@ def observed_rows(matrix: csr_array) -> SparseRows:
     return rows if rows.lengths.all() else rows[torch.nonzero(rows.lengths)[:, 0]]
 
 
-def validation(
+def rating_validation(
     predict_rows: Callable[[Interactions, Rows, Rows], Floats], history: Interactions, valid: Interactions | None
 ) -> Callable[[], float] | None:
-    """The root mean squared error on `valid` when `history` is known, as a function of the present weights."""
-    if valid is None or len(valid) == 0:
+    """RMSE on the ratings in `valid` given `history`, as a function of the current weights; None without any."""
+    if valid is None:
         return None
     users, items, ratings = valid.user_rows(), valid.item_rows(), valid.matrix.data.astype(np.float64)
     return lambda: float(np.sqrt(np.mean((predict_rows(history, users, items) - ratings) ** 2)))
@@ -96,59 +108,48 @@ def validation(
 def ranking_validation(
     scores: Callable[[Interactions, Rows], Floats], history: Interactions, valid: Interactions | None
 ) -> Callable[[], float] | None:
-    """1 - NDCG@100 on `valid`, what is in `history` being left out, as a function of the present weights.
+    """1 - NDCG@100 on `valid`, items in `history` excluded, as a function of the current weights.
 
-    The mean over users with something in `valid`; `evaluation` is not asked, because it builds on the models.
+    The mean over users with interactions in `valid` that are not in `history`; None if there are none.
     """
-    if valid is None or len(valid) == 0:
+    if valid is not None:
+        valid = valid.filter(~valid.shared_with(history))
+    if not valid:
         return None
     users = np.flatnonzero(np.diff(valid.matrix.indptr))
-    k = min(VALIDATION_PLACES, history.n_items)
-    discount = 1 / np.log2(np.arange(2, k + 2))
 
     def error() -> float:
-        gains = []
+        values = []
         for start in range(0, len(users), BATCH_USERS):
             rows = users[start : start + BATCH_USERS]
-            block = scores(history, rows)
-            seen, wanted = history.matrix[rows], valid.matrix[rows]
-            block[np.repeat(np.arange(len(rows)), np.diff(seen.indptr)), seen.indices] = -np.inf
-            best, _ = top_k(block, k)
-            relevant = np.zeros(block.shape, bool)
-            relevant[np.repeat(np.arange(len(rows)), np.diff(wanted.indptr)), wanted.indices] = True
-            hits = np.take_along_axis(relevant, best, axis=1) & (best >= 0)
-            ideal = np.cumsum(discount)[np.minimum(k, np.diff(wanted.indptr)) - 1]
-            gains.append(hits @ discount / ideal)
-        return float(1 - np.concatenate(gains).mean())
+            block, relevant = scores(history, rows), valid.matrix[rows]
+            exclude(block, history.matrix[rows])
+            lists, _ = top_k(block, min(VALIDATION_LENGTH, history.n_items))
+            values.append(ndcg(hits(lists, relevant), np.diff(relevant.indptr)))
+        return float(1 - np.concatenate(values).mean())
 
     return error
 
 
-COLUMNS = {"input_weight", "output_weight", "output_bias"}  # parameters with a row for each input column
-
-
 @torch.no_grad()
 def copy_matching_parameters(
-    module: nn.Module,
-    arrays: Mapping[str, NDArray[Any]],
-    columns: IdMap,
-    old_columns: IdMap,
-    users: IdMap | None = None,
-    old_users: IdMap | None = None,
+    module: nn.Module, arrays: Mapping[str, NDArray[Any]], ids: Mapping[Axis, tuple[IdMap, IdMap]]
 ) -> None:
-    """Put the weights that `weights_of` gave for another module into this one; those of new columns and users stay.
+    """Copy the weights of another module, as `weights_of` returns them, into this one; rows of new ids are left alone.
+
+    Args:
+        ids: new and old ids of each axis, see `core.axes`.
 
     Raises:
-        ConfigError: the module has other parameters, or other sizes.
+        ConfigError: the other module has different parameters, or other sizes.
     """
+    axes = id_axes(module)
     for name, weight in module.state_dict().items():
         before = arrays.get(f"module.{name}")
         if before is None:
             raise ConfigError(f"the model to start from has no {name}; it was made with other parameters")
-        if name.rpartition(".")[2] in COLUMNS:
-            copy_matching_rows(weight, torch.from_numpy(before), columns, old_columns)
-        elif name == "user_weight" and users is not None and old_users is not None:
-            copy_matching_rows(weight, torch.from_numpy(before), users, old_users)
+        if name in axes:
+            copy_matching_rows(weight, torch.from_numpy(before), *ids[axes[name]])
         elif weight.shape != before.shape:
             raise ConfigError(f"the model to start from has other sizes: {name} is {before.shape}, here {tuple(weight.shape)}")
         else:

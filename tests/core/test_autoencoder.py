@@ -121,3 +121,11 @@ def test_unknown_activation():
 def test_unknown_initialiser():
     with pytest.raises(ConfigError, match="unknown initialiser 'glorot_norma'; did you mean 'glorot_normal'"):
         Autoencoder(4, [3], initial="glorot_norma")
+
+
+def test_input_and_output_may_have_different_columns():
+    network = Autoencoder(7, [4, 3], out_width=5, generator=torch.Generator().manual_seed(0))
+    assert network(torch.rand(2, 7)).shape == (2, 5)
+    assert [tuple(weight.shape) for weight in network.wide_weights()] == [(7, 4), (5, 4)]
+    with pytest.raises(ConfigError, match="tied weights need equal widths, got 7 input and 5 output columns"):
+        Autoencoder(7, [4, 3], out_width=5, tied=True)

@@ -1,8 +1,7 @@
 import numpy as np
 import torch
 from builders import random_interactions
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from recsys_ae.core.sparse import SparseRows, sampled_linear, sparse_linear
 
@@ -17,7 +16,7 @@ def test_take_is_indexing(seed, index):
     rows = sparse(seed)
     taken = rows[torch.tensor(index, dtype=torch.int64)]
     np.testing.assert_array_equal(taken.dense(), rows.dense()[index])
-    assert taken.rows.tolist() == index
+    assert taken.row_ids.tolist() == index
     assert len(taken.values) == sum(rows.lengths[index])
 
 

@@ -75,3 +75,9 @@ def test_all_weights_are_wide_or_inner_ones(hidden, wide, inner):
     assert (len(module.wide_weights()), len(module.inner_weights())) == (wide, inner)
     matrices = {id(weight) for weight in module.parameters() if weight.ndim == 2}
     assert {id(weight) for weight in (*module.wide_weights(), *module.inner_weights())} == matrices
+
+
+@pytest.mark.parametrize("hidden", [[3], [4, 3]])
+def test_input_and_output_may_have_different_columns(hidden):
+    network = VariationalAutoencoder(7, hidden, out_width=5, generator=torch.Generator().manual_seed(0))
+    assert network(torch.rand(2, 7)).shape == (2, 5)

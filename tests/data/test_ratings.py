@@ -1,12 +1,16 @@
+import os
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from recsys_ae.data.cards import read_card
+from recsys_ae.data.cards import RatingsCard, read_card
 from recsys_ae.data.ratings import load_given_split, load_ratings, read_history, read_interactions
 from recsys_ae.data.synthetic import _rating_variance, planted_ratings
 from recsys_ae.errors import ConfigError, DataError, UnknownIdError
-from recsys_ae.interactions import IdMap
+from recsys_ae.ids import IdMap
+from recsys_ae.splitting import leave_last
 
 CARD = """
 name: mine
@@ -53,6 +57,16 @@ def test_given_split_with_merged_duplicates(own, tmp_path):
     (tmp_path / "a.csv").write_text("u,i,r\n3,x,1\n3,x,2\n1,y,2\n")
     split = load_given_split(*read_card(str(tmp_path / "mine.yaml")), "files")
     assert split.train.to_frame()["rating"].tolist() == [2.0, 2.0]
+
+
+def test_repeats_across_the_parts_of_a_given_split(own, tmp_path):
+    (tmp_path / "b.csv").write_text("u,i,r\n1,x,3\n1,y,5\n")
+    with pytest.raises(DataError, match=r"dataset 'mine': 1 pairs .* more than one part .* declare duplicates"):
+        load_given_split(*own, "files")
+    (tmp_path / "mine.yaml").write_text(CARD + "duplicates: last\n")
+    split = load_given_split(*read_card(str(tmp_path / "mine.yaml")), "files", repeats="wanted")
+    assert split.everything.to_frame()["rating"].tolist() == [3.0, 5.0, 1.0]
+    assert (split.params, split.repeats) == ({"name": "files"}, "wanted")
 
 
 def test_unknown_split(own):
@@ -131,7 +145,37 @@ def test_movielens_100k_as_published():
     }.items():
         split = load_given_split(card, folder, name)
         assert len(split.test) == n_test
-        assert split.train.union(split.test).digest == whole.digest
+        pd.testing.assert_frame_equal(split.everything.to_frame(), whole.to_frame())
+
+
+@pytest.mark.data("ml-100k")
+def test_last_ratings_of_movielens_are_the_last_in_the_file():
+    """Of 943 users 415 have several ratings at their last second."""
+    card, folder = read_card("ml-100k")
+    path = Path(os.environ["RECSYS_AE_DATA"]) / "ml-100k/u.data"
+    rows = pd.read_csv(path, sep="\t", names=["user_id", "item_id", "rating", "time"])
+    last = rows.sort_values("time", kind="stable").groupby("user_id").tail(1).sort_values("user_id")
+    split = leave_last(load_ratings(card, folder).interactions)
+    assert split.test.to_frame()["item_id"].tolist() == last["item_id"].tolist()
+    latest = rows["time"] == rows.groupby("user_id")["time"].transform("max")
+    assert (latest.groupby(rows["user_id"]).sum() > 1).sum() == 415
+
+
+@pytest.mark.data("yoochoose")
+def test_clicks_of_sessions_with_repeats_and_fractions_of_seconds():
+    path = Path(os.environ["RECSYS_AE_DATA"]) / "yoochoose/train.txt"
+    card = {
+        "name": "clicks",
+        "kind": "ratings",
+        "files": [{"path": "train.txt", "separator": "\t", "columns": {"user": "SessionId", "item": "ItemId", "time": "Time"}}],
+        "duplicates": "sum",
+    }
+    data = load_ratings(RatingsCard.model_validate({**card, "folder": str(path.parent)}), Path()).interactions
+    rows = pd.read_csv(path, sep="\t")
+    assert data.n_events == len(rows) == 53_254
+    assert data.n_events - len(data) == rows.duplicated(["SessionId", "ItemId"]).sum() > 0
+    assert data.users.values[data.log.users].tolist() == rows.sort_values("Time", kind="stable")["SessionId"].tolist()
+    assert len(np.unique(data.log.times)) == rows["Time"].nunique()
 
 
 @pytest.mark.data("ml-1m")

@@ -1,18 +1,20 @@
 import io
 import itertools
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
+from recsys_ae import Interactions
 from recsys_ae.data import tables
 from recsys_ae.data.cards import Columns, Table
 from recsys_ae.data.locations import declared_folder
 from recsys_ae.data.tables import guess_table, read_table
 from recsys_ae.errors import DataError
+from recsys_ae.splitting import leave_last
 
 SAMPLES = declared_folder("datasets") / "samples"
 CSV = Table(path="x.csv", columns=Columns(user="u", item="i", rating="r", time="t"))
@@ -27,10 +29,10 @@ def write(folder: Path, text: str, name: str = "x.csv") -> Path:
 @pytest.mark.parametrize(
     ("name", "first", "rows"),
     [
-        ("ratings.csv", (1, 31, 2.5, 1260759144), 4),
-        ("events.tsv", ("anna", "book-7", 1767340800), 3),
-        ("ratings.dat", (1, 1193, 5.0, 978300760), 3),
-        ("u.data", (196, 242, 3.0, 881250949), 3),
+        ("ratings.csv", (1, 31, 2.5, 1260759144_000_000), 4),
+        ("events.tsv", ("anna", "book-7", 1767340800_000_000), 3),
+        ("ratings.dat", (1, 1193, 5.0, 978300760_000_000), 3),
+        ("u.data", (196, 242, 3.0, 881250949_000_000), 3),
     ],
 )
 def test_samples_of_all_formats_are_recognised(name, first, rows):
@@ -46,7 +48,7 @@ def test_explicit_zero_is_read(tmp_path):
 
 def test_columns_may_come_in_any_order_and_number(tmp_path):
     path = write(tmp_path, "x,t,r,i,y,u\na,5,1.5,7,b,3\n")
-    assert read_table(path, CSV).to_dict("records") == [{"user_id": 3, "item_id": 7, "rating": 1.5, "time": 5}]
+    assert read_table(path, CSV).to_dict("records") == [{"user_id": 3, "item_id": 7, "rating": 1.5, "time": 5_000_000}]
 
 
 def test_quoted_ids_may_hold_the_separator(tmp_path):
@@ -78,7 +80,14 @@ def test_declared_types_win(tmp_path):
         ("u,i,r,t\n1,2,3,4\n1,3,7,5\n", "line 3: r '7' is outside the scale 1 to 5"),
         ("u,i,r,t\n1,2,3,4\n1,3,2\n", "line 3: expected 4 fields, got 3: '1,3,2'"),
         ("u,i,r,t\n1,2,3,4\n1,3,2,5,6\n", "line 3: expected 4 fields, got 5"),
-        ("u,i,r,t\n1,2,3,4\n1,3,2,soon\n", "line 3: t 'soon' is not an integer"),
+        ("u,i,r,t\n1,2,3,4\n1,3,2,soon\n", "line 3: t 'soon' is not a number, as in the first row"),
+        ("u,i,r,t\n1,2,3,4\n1,3,2,\n", "line 3: t '' is not a number"),
+        ("u,i,r,t\n1,2,3,4\n1,3,2,nan\n", "line 3: t 'nan' is not a Unix time in s"),
+        (
+            "u,i,r,t\n1,2,3,4\n1,3,2,1396867869000\n",
+            r"line 3: t '1396867869000' is not a Unix time in s .*time_unit: ms",
+        ),
+        ("u,i,r,t\n1,2,3,2014-04-07\n1,3,2,2300-01-01\n", "line 3: t '2300-01-01' is not an ISO 8601 date"),
         ("u,i,r,t\n" + "1,2,3,4\n" * 1200 + "1,b,3,4\n", r"line 1202: i 'b' is not an integer \(declare ids: {item: str}"),
         ("u,i,r,t\n99999999999999999999,2,3,4\n", "line 2: u '99999999999999999999' is not an integer"),
         ("u,i,r,t\na,2,3,4\n,2,3,4\n", "line 3: u '' is empty"),
@@ -93,10 +102,55 @@ def test_bad_line_is_named_with_its_content(tmp_path, text, message):
 
 
 @pytest.mark.parametrize(
-    "written", ["2026-01-01T00:00:00Z", "2026-01-01T01:00:00+01:00", "2026-01-01 00:00:00.75", "2026-01-01"]
+    ("written", "unit"),
+    [
+        ("2026-01-01T00:00:00.75Z", "s"),
+        ("2026-01-01T01:00:00.750+01:00", "s"),
+        ("2026-01-01 00:00:00.75", "s"),
+        ("2026-01-01 00:00:00.750000999", "s"),
+        ("1767225600.75", "s"),
+        ("1767225600750", "ms"),
+        ("1767225600750000", "us"),
+        ("1767225600750000999", "ns"),
+    ],
 )
-def test_dates_become_unix_seconds(tmp_path, written):
-    assert read_table(write(tmp_path, f"u,i,r,t\n1,2,3,{written}\n"), CSV)["time"].tolist() == [1767225600]
+def test_times_become_unix_microseconds(tmp_path, written, unit):
+    table = CSV.model_copy(update={"time_unit": unit})
+    assert read_table(write(tmp_path, f"u,i,r,t\n1,2,3,{written}\n"), table)["time"].tolist() == [1767225600_750_000]
+
+
+def test_dates_without_a_time_are_midnight(tmp_path):
+    assert read_table(write(tmp_path, "u,i,r,t\n1,2,3,2026-01-01\n"), CSV)["time"].tolist() == [1767225600_000_000]
+
+
+def test_whole_and_fractional_seconds_may_mix(tmp_path):
+    path = write(tmp_path, "u,i,r,t\n1,2,3,5\n1,3,3,5.25\n1,4,3,1.5e1\n")
+    assert read_table(path, CSV)["time"].tolist() == [5_000_000, 5_250_000, 15_000_000]
+
+
+@pytest.mark.parametrize("form", ["text", "parquet", "parquet-text", "milliseconds", "seconds", "decimal"])
+def test_order_below_a_second_survives_every_form(tmp_path, form):
+    """Three clicks in the file as the last, the first, the second: the last is item 8 whatever the times look like."""
+    moments = pd.to_datetime(["2014-04-07 10:51:09.200", "2014-04-07 10:51:09.000", "2014-04-07 10:51:09.100"])
+    frame = pd.DataFrame({"u": 1, "i": [8, 7, 9], "r": 1.0, "t": moments})
+    table, seconds = CSV, moments.as_unit("ms").astype(np.int64) / 1000
+    if form == "text":
+        frame["t"] = moments.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    elif form == "parquet-text":
+        frame["t"] = moments.strftime("%Y-%m-%dT%H:%M:%S.%fZ").astype("category")
+    elif form == "milliseconds":
+        frame["t"], table = (seconds * 1000).astype(np.int64), CSV.model_copy(update={"time_unit": "ms"})
+    elif form == "seconds":
+        frame["t"] = seconds
+    elif form == "decimal":
+        frame["t"] = [Decimal(str(second)) for second in seconds]
+    if form.startswith("parquet") or form == "decimal":
+        table = CSV.model_copy(update={"path": "x.parquet"})
+    path = tmp_path / table.path
+    frame.to_parquet(path) if path.suffix == ".parquet" else frame.to_csv(path, index=False)
+    data = Interactions.from_frame(read_table(path, table), time="time", time_unit="us")
+    assert data.items.values[data.log.items].tolist() == [7, 9, 8]
+    assert leave_last(data).test.to_frame()["item_id"].tolist() == [8]
 
 
 def test_dates_with_and_without_zone_do_not_mix(tmp_path):
@@ -136,12 +190,12 @@ class TestParquet:
     def frame(self) -> pd.DataFrame:
         return pd.DataFrame({"u": ["a", "b"], "i": [1, 2], "r": [0.5, 4.0], "t": pd.to_datetime(["2026-01-01", "2026-01-02"])})
 
-    def test_types_come_from_the_file_and_dates_become_seconds(self, tmp_path):
+    def test_types_come_from_the_file_and_dates_become_microseconds(self, tmp_path):
         self.frame().to_parquet(tmp_path / "x.parquet")
         frame = read_table(tmp_path / "x.parquet", self.TABLE)
         assert frame["user_id"].tolist() == ["a", "b"]
         assert frame["item_id"].dtype == np.int64
-        assert frame["time"].tolist() == [1767225600, 1767312000]
+        assert frame["time"].tolist() == [1767225600_000_000, 1767312000_000_000]
 
     @pytest.mark.parametrize(
         ("change", "message"),
@@ -149,6 +203,8 @@ class TestParquet:
             ({"r": [1.0, np.nan]}, "row 2: column 'r' has no value"),
             ({"r": [1.0, 9.0]}, "a rating is not finite or outside the scale"),
             ({"r": ["x", "y"]}, "column 'r' holds .*string, wanted float"),
+            ({"t": ["x", "y"]}, "time 'x', wanted a number, a date or ISO 8601 text"),
+            ({"t": [1, 1396867869000]}, "time 1396867869000 in row 1 .* declare time_unit: ms"),
         ],
     )
     def test_bad_content(self, tmp_path, change, message):

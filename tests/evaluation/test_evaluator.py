@@ -5,10 +5,10 @@ from builders import VARIANTS, planted, random_interactions, taste
 from implicit.evaluation import ranking_metrics_at_k
 from scipy.sparse import csr_matrix
 
-from recsys_ae import Split, build_model, evaluate, evaluate_recommendations, recommend
+from recsys_ae import Interactions, Split, build_model, evaluate, evaluate_recommendations, recommend
 from recsys_ae.errors import ColdUserError, ConfigError, DataError
 from recsys_ae.evaluation.metrics import RANKING_METRICS
-from recsys_ae.splitting import per_user, random
+from recsys_ae.splitting import per_user, random, time_cut
 
 ALL = ["rmse", "mae", *(f"{name}@{k}" for name in RANKING_METRICS for k in (1, 3, 10))]
 
@@ -36,7 +36,10 @@ def test_exported_lists_give_the_same_values(relevant_at):
     ranking = [name for name in ALL if "@" in name]
     live = evaluate(model, parts, ranking, relevant_at=relevant_at)
     lists = recommend(model, parts.history("test"), k=10).to_frame()
-    filed = evaluate_recommendations(lists, parts.test.to_frame(), ranking, list_length=10, relevant_at=relevant_at)
+    known = parts.history("test").to_frame()
+    filed = evaluate_recommendations(
+        lists, parts.test.to_frame(), ranking, list_length=10, relevant_at=relevant_at, history=known
+    )
     assert filed.metrics == pytest.approx(live.metrics, abs=1e-12)
     assert filed.counts["users_evaluated"] == live.counts["users_evaluated"]
 
@@ -89,12 +92,16 @@ def test_who_was_counted_is_part_of_the_report():
         "users_skipped": 40 - tested.sum(),
         "relevant": len(parts.test),
         "ratings": len(parts.test),
+        "repeats": 0,
+        "events": len(parts.test),
         "hot": tested.sum(),
         "warm": 0,
         "cold": 0,
     }
     assert report.users.tolist() == data.users.values[tested].tolist()
     assert report.metrics["ndcg@5"] == pytest.approx(report.per_user["ndcg@5"].mean())
+    values = ", ".join(f"{name}: {value:.4f}" for name, value in report.metrics.items())
+    assert repr(report) == f"Report({values}; {tested.sum()} users)"
 
 
 def test_hot_warm_and_cold_users_are_told_apart():
@@ -184,3 +191,84 @@ def test_lists_longer_than_the_catalogue():
     report = evaluate(fitted(), split(), ["recall@25", "recall@1000", "precision@1000"])
     assert report.metrics["recall@1000"] == report.metrics["recall@25"] == 1
     assert report.metrics["precision@1000"] < 0.1
+
+
+LOG = pd.DataFrame(
+    {
+        "user_id": [1, 1, 2, 2, 3, 1, 2, 2, 2, 3],
+        "item_id": ["a", "b", "a", "c", "a", "c", "a", "d", "a", "a"],
+        "rating": [5, 4, 1, 5, 2, 5, 3, 4, 4, 2],
+        "time": np.arange(10),
+    }
+)
+
+
+class TestRepeats:
+    """Before the cut at 5, a has three users, b and c one each; then user 1 meets c, user 2 a (twice) and d, 3 a again."""
+
+    def split(self, **options) -> Split:
+        return time_cut(Interactions.from_frame(LOG, time="time", duplicates="last"), at=5, **options)
+
+    def test_are_counted_and_not_relevant_where_seen_items_are_excluded(self):
+        split = self.split()
+        model = build_model("popularity", {}).fit(split.train)
+        report = evaluate(model, split, ["recall@2", "average_popularity@1"])
+        assert report.users.tolist() == [1, 2]  # of user 3 everything is a repeat
+        assert report.per_user["recall@2"].tolist() == [1, 1]
+        expected = {"users_evaluated": 2, "users_skipped": 1, "relevant": 2, "repeats": 2, "ratings": 4, "events": 5}
+        assert {name: report.counts[name] for name in expected} == expected
+        assert report.per_user["average_popularity@1"].tolist() == [1, 1]
+
+    def test_are_relevant_where_they_are_wanted(self):
+        split = self.split(repeats="wanted")
+        model = build_model("popularity", {}).fit(split.train)
+        report = evaluate(model, split, ["recall@1", "average_popularity@1"])
+        assert report.users.tolist() == [1, 2, 3]
+        assert report.per_user["recall@1"].tolist() == [0, 0.5, 1]
+        assert (report.counts["relevant"], report.counts["repeats"]) == (4, 2)
+        assert report.per_user["average_popularity@1"].tolist() == [3, 3, 3]
+
+    def test_are_ratings_to_predict(self):
+        split = self.split()
+        model = build_model("bias", {}).fit(split.train)
+        history = split.history("test")
+        predicted = model.predict_rows(history, split.test.user_rows(), split.test.item_rows())
+        actual = np.array([5, 4, 4, 2])  # of user 2 and item a the last rating of the test part
+        assert evaluate(model, split, ["mae"]).metrics["mae"] == pytest.approx(np.abs(predicted - actual).mean())
+
+    @pytest.mark.parametrize("repeats", ["excluded", "wanted"])
+    def test_exported_lists_are_judged_alike(self, repeats):
+        split = self.split(repeats=repeats)
+        model = build_model("popularity", {}).fit(split.train)
+        names = [f"{name}@{k}" for name in RANKING_METRICS for k in (1, 3)]
+        live = evaluate(model, split, names)
+        lists = recommend(model, split.history("test"), k=3, exclude_seen=repeats == "excluded").to_frame()
+        options = {"list_length": 3, "history": LOG[:5], "repeats": repeats}
+        filed = evaluate_recommendations(lists, LOG[5:], names, **options)
+        assert filed.metrics == pytest.approx(live.metrics, abs=1e-12)
+        assert filed.counts["repeats"] == live.counts["repeats"] == 2
+        assert filed.users.tolist() == live.users.tolist()
+
+    def test_without_the_history_repeats_are_unknown(self):
+        lists = pd.DataFrame({"user_id": [1], "rank": [1], "item_id": ["c"]})
+        report = evaluate_recommendations(lists, LOG[5:], ["recall@1"], list_length=1)
+        assert "repeats" not in report.counts
+        assert report.counts["relevant"] == 4
+        with pytest.raises(ConfigError, match="popularity metrics need the history"):
+            evaluate_recommendations(lists, LOG[5:], ["novelty@1"], list_length=1)
+
+    def test_nothing_but_repeats(self):
+        lists = pd.DataFrame({"user_id": [3], "rank": [1], "item_id": ["c"]})
+        with pytest.raises(DataError, match="nothing relevant"):
+            evaluate_recommendations(lists, LOG[9:], ["recall@1"], list_length=1, history=LOG[:5])
+
+
+def test_an_absurd_rank_costs_nothing(monkeypatch):
+    """A block of lists is bounded whatever the ranks are."""
+    monkeypatch.setattr("recsys_ae.evaluation.evaluator.BLOCK_PLACES", 1000)
+    lists = pd.DataFrame({"user_id": [1, 1, 2], "rank": [1, 90_000, 1], "item_id": ["a", "b", "c"]})
+    truth = pd.DataFrame({"user_id": [1, 2, 2], "item_id": ["b", "c", "d"]})
+    report = evaluate_recommendations(lists, truth, ["mrr@100000", "recall@1", "ndcg@2"], list_length=100_000)
+    assert report.per_user["mrr@100000"].tolist() == [1 / 90_000, 1]
+    assert report.per_user["recall@1"].tolist() == [0, 0.5]
+    assert report.per_user["ndcg@2"].round(4).tolist() == [0, 0.6131]

@@ -1,12 +1,33 @@
 import numpy as np
 import pytest
 import pytrec_eval
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from sklearn.metrics import ndcg_score
 
+from recsys_ae.errors import ConfigError
 from recsys_ae.evaluation.metrics import RANKING_METRICS
-from recsys_ae.evaluation.ranking import average_precision, capped_recall, hit_rate, ndcg, precision, recall, reciprocal_rank
+from recsys_ae.evaluation.ranking import (
+    RankedLists,
+    average_popularity,
+    average_precision,
+    capped_recall,
+    hit_rate,
+    ndcg,
+    novelty,
+    precision,
+    recall,
+    reciprocal_rank,
+)
+
+BEYOND_ACCURACY = {"novelty", "average_popularity"}
+ACCURACY = [name for name in RANKING_METRICS if name not in BEYOND_ACCURACY]
+
+
+def ranked(hits: np.ndarray, relevant: np.ndarray) -> RankedLists:
+    """Lists in which the item at each rank has the number of the rank, and item i is had by i + 1 users."""
+    users, k = hits.shape
+    items = np.tile(np.arange(k), (users, 1))
+    return RankedLists(k, items, np.zeros(hits.shape, np.float32), hits, relevant, np.arange(1, k + 3))
 
 
 @st.composite
@@ -19,35 +40,35 @@ def lists(draw):
     return hits, np.maximum(hits.sum(axis=1) + missed, 1)
 
 
-@pytest.mark.parametrize("name", RANKING_METRICS)
+@pytest.mark.parametrize("name", ACCURACY)
 class TestEveryMetric:
     @given(data=lists())
     def test_between_zero_and_one(self, name, data):
-        values = RANKING_METRICS.get(name)(*data)
+        values = RANKING_METRICS.get(name)(ranked(*data))
         assert values.shape == (len(data[0]),)
         assert values.dtype == np.float64
         assert ((values >= 0) & (values <= 1 + 1e-12)).all()
 
     @given(data=lists())
     def test_zero_exactly_without_hits(self, name, data):
-        np.testing.assert_array_equal(RANKING_METRICS.get(name)(*data) > 0, data[0].any(axis=1))
+        np.testing.assert_array_equal(RANKING_METRICS.get(name)(ranked(*data)) > 0, data[0].any(axis=1))
 
     def test_perfect_list(self, name):
         hits, relevant = np.ones((2, 4), bool), np.array([4, 4])
-        assert RANKING_METRICS.get(name)(hits, relevant).tolist() == [1.0, 1.0]
+        assert RANKING_METRICS.get(name)(ranked(hits, relevant)).tolist() == [1.0, 1.0]
 
     @given(data=lists())
     def test_moving_a_hit_up_never_hurts(self, name, data):
         hits, relevant = data
         better = -np.sort(-hits.astype(int), axis=1) > 0
         metric = RANKING_METRICS.get(name)
-        assert (metric(better, relevant) >= metric(hits, relevant) - 1e-12).all()
+        assert (metric(ranked(better, relevant)) >= metric(ranked(hits, relevant)) - 1e-12).all()
 
     def test_one_user_does_not_influence_another(self, name):
         hits, relevant = np.array([[True, False], [False, True]]), np.array([3, 1])
         metric = RANKING_METRICS.get(name)
         for user in range(2):
-            assert metric(hits, relevant)[user] == metric(hits[[user]], relevant[[user]])[0]
+            assert metric(ranked(hits, relevant))[user] == metric(ranked(hits[[user]], relevant[[user]]))[0]
 
 
 @given(lists())
@@ -65,12 +86,12 @@ def test_agree_with_trec_eval(data):
     found = pytrec_eval.RelevanceEvaluator(qrels, measures).evaluate(run)
     theirs = {name: np.array([found[str(user)][name] for user in range(len(hits))]) for name in found["0"]}
     close = {"rtol": 1e-9, "atol": 1e-12}
-    np.testing.assert_allclose(precision(hits, relevant), theirs[f"P_{k}"], **close)
-    np.testing.assert_allclose(recall(hits, relevant), theirs[f"recall_{k}"], **close)
-    np.testing.assert_allclose(ndcg(hits, relevant), theirs[f"ndcg_cut_{k}"], **close)
-    np.testing.assert_allclose(reciprocal_rank(hits, relevant), theirs["recip_rank"], **close)
-    np.testing.assert_allclose(hit_rate(hits, relevant), theirs[f"success_{k}"], **close)
-    rescaled = average_precision(hits, relevant) * np.minimum(k, relevant) / relevant
+    np.testing.assert_allclose(precision(ranked(hits, relevant)), theirs[f"P_{k}"], **close)
+    np.testing.assert_allclose(recall(ranked(hits, relevant)), theirs[f"recall_{k}"], **close)
+    np.testing.assert_allclose(ndcg(ranked(hits, relevant)), theirs[f"ndcg_cut_{k}"], **close)
+    np.testing.assert_allclose(reciprocal_rank(ranked(hits, relevant)), theirs["recip_rank"], **close)
+    np.testing.assert_allclose(hit_rate(ranked(hits, relevant)), theirs[f"success_{k}"], **close)
+    rescaled = average_precision(ranked(hits, relevant)) * np.minimum(k, relevant) / relevant
     np.testing.assert_allclose(rescaled, theirs[f"map_cut_{k}"], **close)
 
 
@@ -81,10 +102,32 @@ def test_ndcg_agrees_with_scikit_learn(data):
     for own, total in zip(hits, relevant, strict=True):
         truth = np.r_[own, np.ones(total - own.sum()), np.zeros(2)]
         scores = -np.arange(len(truth), dtype=float)
-        assert ndcg(own[None], np.array([total]))[0] == pytest.approx(ndcg_score([truth], [scores], k=len(own)), abs=1e-9)
+        assert ndcg(ranked(own[None], np.array([total])))[0] == pytest.approx(
+            ndcg_score([truth], [scores], k=len(own)), abs=1e-9
+        )
 
 
 def test_denominators_of_the_two_recalls():
     hits, relevant = np.array([[True, True]]), np.array([8])
-    assert recall(hits, relevant)[0] == 0.25
-    assert capped_recall(hits, relevant)[0] == 1.0
+    assert recall(ranked(hits, relevant))[0] == 0.25
+    assert capped_recall(ranked(hits, relevant))[0] == 1.0
+
+
+def beyond(items: list[list[int]], counts: list[int]) -> RankedLists:
+    rows = np.array(items)
+    scores, hits = np.zeros(rows.shape, np.float32), np.zeros(rows.shape, bool)
+    return RankedLists(rows.shape[1], rows, scores, hits, np.ones(len(rows), int), np.array(counts, int))
+
+
+def test_popularity_by_hand():
+    """Of 16 pairs the items have 8, 4, none (which counts as one) and 4."""
+    lists = beyond([[0, 1], [3, 2], [2, -1], [-1, -1]], [8, 4, 0, 4])
+    assert average_popularity(lists).tolist() == [6, 2, 0, 0]
+    np.testing.assert_allclose(novelty(lists), [1.5, 3.0, 4.0, 0.0])
+    assert novelty(lists.top(1)).tolist() == [1, 2, 4, 0]
+
+
+@pytest.mark.parametrize("metric", [novelty, average_popularity])
+def test_popularity_needs_the_history(metric):
+    with pytest.raises(ConfigError, match="popularity metrics need the history"):
+        metric(beyond([[0, 1]], []))

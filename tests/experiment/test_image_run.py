@@ -215,8 +215,8 @@ def test_killed_run_resumes_to_the_same_result(folder, caplog):
     assert "classifier-seed-1 layer-2: continuing after epoch 2" in caplog.messages
     assert any(message.startswith("classifier-seed-1 tuning: continuing after epoch") for message in caplog.messages)
     assert metrics(resumed) == metrics(whole)
-    assert [(path / "weights.safetensors").read_bytes() for path in sorted(Path("killed/models").iterdir())] == [
-        (path / "weights.safetensors").read_bytes() for path in sorted(Path("whole/models").iterdir())
+    assert [(path / "arrays.safetensors").read_bytes() for path in sorted(Path("killed/models").iterdir())] == [
+        (path / "arrays.safetensors").read_bytes() for path in sorted(Path("whole/models").iterdir())
     ]
     assert not Path("killed/.work").exists()
 
@@ -235,14 +235,14 @@ def interrupted(monkeypatch, **changes: object) -> None:
 
 def test_a_resumed_run_does_not_do_again_what_is_done(folder, monkeypatch, caplog):
     interrupted(monkeypatch)
-    trained = Path("out/models/pca/weights.safetensors").stat().st_mtime_ns
+    trained = Path("out/models/pca/arrays.safetensors").stat().st_mtime_ns
     with pytest.raises(ConfigError, match="out holds a run of another pipeline"):
         run(models=PIPELINE["models"][:2], resume=True, metrics=["mse"])
     with caplog.at_level(logging.INFO, "recsys_ae"):
         report = run(models=PIPELINE["models"][:2], resume=True)
     assert "pca: done before" in caplog.messages
     assert set(report["models"]) == {"pca", "basic"}
-    assert Path("out/models/pca/weights.safetensors").stat().st_mtime_ns == trained
+    assert Path("out/models/pca/arrays.safetensors").stat().st_mtime_ns == trained
     assert run(models=PIPELINE["models"][:2], resume=True) == report
 
 

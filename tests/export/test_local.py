@@ -165,7 +165,7 @@ def test_memory_does_not_grow_with_users_times_items(tmp_path):
         import numpy as np
         from scipy.sparse import csr_array
         from recsys_ae import IdMap, Interactions, build_model, export_recommendations
-        from recsys_ae.models.base import Fitted
+        from recsys_ae.models.base import fitted_on
         n, m, k = 200_000, 20_000, 16
         rng = np.random.default_rng(0)
         item = rng.integers(0, m, n).astype(np.int32)
@@ -175,7 +175,7 @@ def test_memory_does_not_grow_with_users_times_items(tmp_path):
         normal = lambda *shape: rng.normal(size=shape).astype(np.float32)
         arrays = dict(users=normal(n, k), items=normal(m, k), user_bias=normal(n), item_bias=normal(m))
         arrays |= dict(mean=np.array([3.0]), unit=np.array([1.0]), trained_users=np.ones(n, bool))
-        model.fitted = Fitted(data.items, data.users, (1.0, 5.0), "int", arrays)
+        model.fitted = fitted_on(data, arrays, keep_users=True, scale=(1.0, 5.0))
         export_recommendations(model, data, {str(tmp_path / "out")!r}, 10, users=np.arange(4_000), batch_users=512)
         print(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1])
     """

@@ -1,7 +1,5 @@
 """What holds for every registered image model. A new one is tested by being registered and having a row in `image_builders`."""
 
-import json
-
 import numpy as np
 import pytest
 import torch
@@ -10,12 +8,12 @@ from image_builders import SMALL, VARIANTS, digits, generator, make, other_label
 from recsys_ae.core.checkpoint import Checkpoint
 from recsys_ae.core.trainer import Callback
 from recsys_ae.declaration import parameters
-from recsys_ae.errors import ConfigError, DataError, NotFittedError, OutputError
+from recsys_ae.errors import ConfigError, DataError, NotFittedError
 from recsys_ae.images import IMAGE_MODELS
 from recsys_ae.images.base import BATCH_IMAGES
 from recsys_ae.images.metrics import IMAGE_METRICS, EvaluationData
 from recsys_ae.images.stacked import StackedAutoencoder
-from recsys_ae.images.storage import DESCRIPTION, WEIGHTS, build_image_model, load_image_model, save_image_model
+from recsys_ae.images.storage import build_image_model, load_image_model, save_image_model
 from recsys_ae.images.variational import VariationalImages
 
 FITTED: dict[str, object] = {}
@@ -195,69 +193,6 @@ def test_a_saved_model_needs_no_data(model, tmp_path):
     if model.fitted.classes is not None:
         np.testing.assert_array_equal(loaded.classify(others()), model.classify(others()))
     assert (loaded.fitted.histories, loaded.fitted.before) == ({}, None)
-
-
-@pytest.fixture(params=SMALL)
-def saved(request, tmp_path):
-    """The folder of a saved model of each kind."""
-    if request.param not in FITTED:
-        FITTED[request.param] = fit(request.param)
-    save_image_model(FITTED[request.param], tmp_path / "model")
-    return tmp_path / "model"
-
-
-def test_altered_weights_are_noticed(saved):
-    content = bytearray((saved / WEIGHTS).read_bytes())
-    content[-10] ^= 1
-    (saved / WEIGHTS).write_bytes(content)
-    with pytest.raises(DataError, match="its weights do not have the digest"):
-        load_image_model(saved)
-
-
-@pytest.mark.parametrize("missing", [DESCRIPTION, WEIGHTS])
-def test_missing_file(saved, missing):
-    (saved / missing).unlink()
-    with pytest.raises(DataError, match=f"no complete image model in .*: {missing} is missing"):
-        load_image_model(saved)
-
-
-@pytest.mark.parametrize("damaged", [DESCRIPTION, WEIGHTS])
-def test_damaged_file(saved, damaged):
-    (saved / damaged).write_bytes(b"\x80\x04damaged")
-    with pytest.raises(DataError, match="is damaged"):
-        load_image_model(saved)
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"format": 2}, "has format 2, this version reads 1"),
-        ({"model": "mlp"}, "unknown image model 'mlp'"),
-        ({"params": {"sides": 3}}, "unknown key 'sides'"),
-        ({"shape": [3, 8, 8]}, "is damaged"),
-        ({"shape": 64}, "is damaged"),
-    ],
-)
-def test_model_of_another_kind(saved, change, message):
-    description = json.loads((saved / DESCRIPTION).read_text())
-    (saved / DESCRIPTION).write_text(json.dumps({**description, **change}))
-    with pytest.raises(DataError, match=message):
-        load_image_model(saved)
-
-
-def test_saving_again_replaces_whole(saved):
-    save_image_model(FITTED.setdefault("pca", fit("pca")), saved)
-    assert sorted(path.name for path in saved.iterdir()) == [DESCRIPTION, WEIGHTS]
-    assert [path.name for path in saved.parent.iterdir()] == ["model"]
-    assert load_image_model(saved).components == 5
-
-
-def test_a_folder_with_something_else_is_left_alone(tmp_path):
-    (tmp_path / "thesis.txt").write_text("mine")
-    for folder in (tmp_path, tmp_path / "thesis.txt"):
-        with pytest.raises(OutputError, match="holds something else than an image model"):
-            save_image_model(FITTED.setdefault("pca", fit("pca")), folder)
-    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
 def test_nothing_works_before_fitting(name, tmp_path):

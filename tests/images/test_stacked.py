@@ -89,7 +89,7 @@ def test_every_layer_learns_to_reconstruct_what_the_one_below_makes(sizes):
     below = torch.from_numpy(some())
     with torch.no_grad():
         for layer in kept.modules.values():
-            assert layer.width == below.shape[1]
+            assert len(layer.input_weight) == below.shape[1]
             error = (layer(below) - below).square().mean()
             assert error < 0.5 * below.var(0).mean()
             below = layer.encode(below)

@@ -18,7 +18,7 @@ def test_objective_is_the_one_that_everybody_writes_densely(hidden):
     data = random_interactions()
     module = Autoencoder(25, hidden, generator=torch.Generator().manual_seed(0))
     rows = observed_rows(data.matrix)
-    objective = ObservedError(module, autoencoder_l2(module, 0.7, rows))
+    objective = ObservedError(autoencoder_l2(module, 0.7, rows))
     ours, penalty = objective.loss(module, rows, torch.Generator()), objective.penalty(module, rows)
     (ours.total + penalty).backward()
     gradients = [parameter.grad.clone() for parameter in module.parameters()]
@@ -113,7 +113,7 @@ def test_loaded_model_needs_no_training_data(tmp_path):
     save_model(build_model("autorec", {**SMALL["autorec"], "axis": "user"}).fit(planted()), tmp_path / "model")
     stranger = from_dense(np.array([[5.0, 5, 5, 1, 1, 1, 1]]))
     loaded = load_model(tmp_path / "model")
-    scores = loaded.scores(Interactions(stranger.matrix, stranger.users, loaded.fitted.items), np.array([0]))
+    scores = loaded.scores(Interactions(stranger.matrix, stranger.users, loaded.fitted.ids["items"]), np.array([0]))
     assert scores.shape == (1, 7)
 
 

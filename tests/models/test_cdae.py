@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import torch
 from builders import random_interactions
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from torch.nn import functional
 
 from recsys_ae import build_model
@@ -52,14 +51,14 @@ def test_loss_and_gradients_are_those_of_the_definition(mapping, loss):
     network.zero_grad()
 
     drawn, weights = with_negatives(batch, 3, torch.Generator().manual_seed(2))
-    hidden = batch.dense() @ network.input_weight + network.input_bias + network.user_weight[batch.rows]
+    hidden = batch.dense() @ network.input_weight + network.input_bias + network.user_weight[batch.row_ids]
     hidden = hidden.sigmoid() if mapping == "sigmoid" else hidden
     outputs = (hidden @ network.output_weight.T + network.output_bias)[drawn.row_of_entry(), drawn.columns]
     if loss == "square":
         expected = (weights * (outputs - drawn.values).square()).sum()
     else:
         expected = functional.binary_cross_entropy(outputs.sigmoid(), drawn.values, weights, reduction="sum")
-    touched = (network.input_weight[batch.columns], network.output_weight[drawn.columns], network.user_weight[batch.rows])
+    touched = (network.input_weight[batch.columns], network.output_weight[drawn.columns], network.user_weight[batch.row_ids])
     expected = expected + 0.05 * sum(vectors.square().sum() for vectors in touched)
     expected.backward()
     torch.testing.assert_close(found.total, expected)
@@ -85,6 +84,6 @@ def test_the_node_of_a_new_user_follows_from_the_history():
 def test_users_are_known_by_their_ids():
     data = random_interactions()
     model = build_model("cdae", {"hidden": 4, "epochs": 3}).fit(data)
-    assert model.fitted.users == data.users
+    assert model.fitted.ids.get("users") == data.users
     order = np.array([7, 3])
     np.testing.assert_allclose(model.scores(data, order)[0], model.scores(data, np.array([7]))[0], rtol=1e-4, atol=1e-5)

@@ -4,7 +4,7 @@ from builders import SMALL, planted, random_interactions
 from sklearn.linear_model import Ridge
 
 from recsys_ae import IdMap, Interactions, build_model
-from recsys_ae.core import kernels
+from recsys_ae.core.kernels.factorisation import Factors as FactorArrays, by_block, factor_steps
 from recsys_ae.models.mf import Factors, RatingByRating
 from recsys_ae.models.training import observed_rows
 
@@ -16,16 +16,16 @@ def test_steps_are_gradient_descent_on_each_rating():
     row, column, value = data.user_rows(), data.item_rows(), data.matrix.data
     blocks = 3
     row_block, column_block = rng.integers(0, blocks, 30), rng.integers(0, blocks, 12)
-    entries, starts = kernels.by_block(rng.permutation(len(row)), row, column, row_block, column_block, blocks)
+    strata = by_block(rng.permutation(len(row)), row, column, row_block, column_block, blocks)
     shapes = [(30, 5), (12, 5), (30,), (12,)]
     weights = [rng.normal(size=shape).astype(np.float32) for shape in shapes]
     expected = [torch.tensor(weight, requires_grad=True) for weight in weights]
     errors = np.zeros((blocks, blocks))
-    kernels.factor_steps(entries, starts, row, column, value, *weights, np.float32(0.01), np.float32(0.3), errors)
+    factor_steps(strata, row, column, value, FactorArrays(*weights), np.float32(0.01), np.float32(0.3), errors)
 
     optimiser = torch.optim.SGD(expected, lr=0.01)
     total = 0.0
-    for entry in entries:
+    for entry in strata.entries:
         optimiser.zero_grad()
         p, q, b, c = (w[i] for w, i in zip(expected, (row[entry], column[entry]) * 2, strict=True))
         error = float(value[entry]) - (p @ q + b + c)
@@ -43,7 +43,7 @@ def test_parts_of_a_stratum_share_nothing():
     rng = np.random.default_rng(1)
     blocks = 4
     order = rng.permutation(len(row))
-    entries, starts = kernels.by_block(order, row, column, rng.integers(0, 4, 40), rng.integers(0, 4, 25), blocks)
+    entries, starts = by_block(order, row, column, rng.integers(0, 4, 40), rng.integers(0, 4, 25), blocks)
     np.testing.assert_array_equal(np.sort(entries), np.arange(len(row)))
     for stratum in range(blocks):
         parts = [entries[slice(*starts[stratum * blocks + p : stratum * blocks + p + 2])] for p in range(blocks)]

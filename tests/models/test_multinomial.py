@@ -7,10 +7,10 @@ from torch.nn import functional
 from recsys_ae import build_model, evaluate
 from recsys_ae.core.losses import multinomial
 from recsys_ae.core.sparse import SparseRows
-from recsys_ae.interactions import Split
 from recsys_ae.models.multinomial import CountingVAE, Variational
 from recsys_ae.models.neural import l2_normalise
 from recsys_ae.models.training import observed_rows, ranking_validation
+from recsys_ae.split import Split
 from recsys_ae.splitting import random
 
 

@@ -38,5 +38,5 @@ def test_clicks_are_not_an_error(centring):
 
 
 def test_too_many_factors():
-    with pytest.raises(ConfigError, match=r"pca with 7 factors needs more than a \(12, 7\) matrix; at most 6"):
+    with pytest.raises(ConfigError, match=r"pca on a \(12, 7\) matrix can have at most 6 factors, got 7"):
         build_model("pca", {"factors": 7}).fit(planted())

@@ -67,7 +67,7 @@ def test_the_prior_remembers_the_encoder_after_its_turn():
     assert torch.equal(network.earlier, first)
     build_model("recvae", {"hidden": 8, "latent": 3})._objective(network.network, ROWS).phases[0].after(network)
     for code, expected in zip(network.earlier, network.network.encoder(ROWS), strict=True):
-        torch.testing.assert_close(code[ROWS.rows], expected)
+        torch.testing.assert_close(code[ROWS.row_ids], expected)
         assert not torch.equal(code, first[0])
 
 

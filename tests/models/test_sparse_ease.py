@@ -6,13 +6,13 @@ from scipy.sparse import csr_array
 
 from recsys_ae import build_model
 from recsys_ae.errors import ConfigError
-from recsys_ae.models import base
+from recsys_ae.models import memory
 from recsys_ae.models.storage import model_digest
 
 
 def dense(model) -> np.ndarray:
     """The weights [M, M] of a fitted model: row the item of the history, column the item scored."""
-    arrays, m = model.fitted.arrays, len(model.fitted.items)
+    arrays, m = model.fitted.arrays, len(model.fitted.ids["items"])
     return csr_array((arrays["weights"], arrays["columns"], arrays["indptr"]), shape=(m, m)).toarray()
 
 
@@ -104,7 +104,7 @@ def test_the_number_of_threads_does_not_matter():
 
 
 def test_what_does_not_fit_is_refused_before_it_is_allocated(monkeypatch):
-    monkeypatch.setattr(base, "available_memory", lambda: 100)
+    monkeypatch.setattr(memory, "available_memory", lambda: 100)
     message = r"sparse_ease on 7 items with 0.0 million co-occurrences needs .* GB are free; use elsa or rp3beta"
     with pytest.raises(ConfigError, match=message):
         build_model("sparse_ease", {}).fit(planted())

@@ -1,13 +1,12 @@
 import numpy as np
 import pytest
 from builders import from_dense, planted
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from recsys_ae import build_model, recommend
 from recsys_ae.errors import ConfigError, UnknownIdError
-from recsys_ae.models.base import top_k
+from recsys_ae.ranking import top_k
 
 values = st.sampled_from([-np.inf, -1.0, 0.0, 0.5, 2.0])
 

@@ -1,0 +1,52 @@
+"""Which parameters of a module have a row for each id.
+
+A module says so in its attribute `id_axes`, for its own parameters and buffers by name:
+
+    id_axes = {"input_weight": "inputs", "output_weight": "outputs", "output_bias": "outputs"}
+
+Row n of such a parameter belongs to id n of the axis: of the columns of the input or of the output, or of the rows of the
+training matrix. When ids change, as in a warm start, these rows move with their ids, and all other parameters are copied.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Literal
+
+import torch
+from torch import nn
+
+Axis = Literal["inputs", "outputs", "rows"]
+
+
+def id_axes(module: nn.Module) -> dict[str, Axis]:
+    """Axis of each parameter and buffer that has one, by its name in `state_dict()`."""
+    known = module.state_dict()
+    found: dict[str, Axis] = {}
+    for prefix, part in module.named_modules():
+        own: Mapping[str, Axis] = getattr(part, "id_axes", {})
+        found |= {f"{prefix}.{name}".removeprefix("."): axis for name, axis in own.items()}
+    return {name: axis for name, axis in found.items() if name in known}
+
+
+def output_vectors(module: nn.Module) -> str:
+    """Name of the matrix with a vector for each column of the output; that of the input's if the two are one."""
+    matrices = {axis: name for name, axis in id_axes(module).items() if module.state_dict()[name].ndim == 2}
+    return matrices["outputs"] if "outputs" in matrices else matrices["inputs"]
+
+
+def check_id_axes(build: Callable[[int], nn.Module]) -> None:
+    """Check that a module declares exactly the parameters and buffers whose shape depends on the number of ids.
+
+    Args:
+        build: makes the module for a number of ids; it is called twice, without memory for the weights.
+
+    Raises:
+        TypeError: one is not declared, or declared without need.
+    """
+    with torch.device("meta"):
+        few, more = build(2), build(3)
+    declared, before = id_axes(more), few.state_dict()
+    for name, weight in more.state_dict().items():
+        by_id = weight.shape != before[name].shape
+        if by_id != (name in declared):
+            problem = "has rows by id, but no axis" if by_id else "has an axis, but no rows by id"
+            raise TypeError(f"{type(more).__name__}: {name} {problem}; see `id_axes` in recsys_ae.core.axes")

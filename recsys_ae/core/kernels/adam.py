@@ -1,0 +1,89 @@
+"""Steps of Adam, in one pass over a weight and its running averages."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import njit, prange
+
+from recsys_ae.core.kernels.layers import FAST, add_weighted
+
+
+class Moments(NamedTuple):
+    """A weight [D, H] and Adam's running averages of its gradient and of the gradient's square, all changed in place."""
+
+    weight: Any
+    mean: Any
+    square: Any
+
+
+class Rates(NamedTuple):
+    """float32 scalars: learning rate, decay rates of the averages, 1 - decay^step of each, and epsilon."""
+
+    learning_rate: Any
+    beta1: Any
+    beta2: Any
+    correction1: Any
+    correction2: Any
+    eps: Any
+
+
+@njit(cache=True)
+def add_shrinkage(pattern: Any, own: Any, strength: Any, shrink: Any) -> None:
+    """shrink[t] += strength[c] for every entry of column c = touched[t] of `pattern`; entries are those of the pattern `own`.
+
+    Args:
+        pattern, own: `Columns`; every column of `own` is one of `pattern`.
+        strength: float32 [D].
+        shrink: float32 [T].
+    """
+    t = 0
+    for o in range(len(own.touched)):
+        c = own.touched[o]
+        while pattern.touched[t] < c:
+            t += 1
+        shrink[t] += strength[c] * np.float32(own.starts[o + 1] - own.starts[o])
+
+
+@njit(parallel=True, fastmath=FAST, cache=True)
+def adam_columns(pattern: Any, values: Any, factors: Any, shrink: Any, moments: Any, rates: Any) -> None:
+    """One step for the touched rows of a weight, whose gradient is summed on the way.
+
+    The gradient is S_1^T G_1 + ... + S_n^T G_n + diag(shrink) weight, the S_i having one pattern.
+
+    Args:
+        pattern: `Columns`.
+        values: float32 [n, nnz], n >= 1, of the S_i, in the order of the pattern.
+        factors: float32 [n, B, H], the G_i.
+        shrink: float32 [T], of the touched rows.
+    """
+    touched, starts, row, _ = pattern
+    weight, mean, square = moments
+    first_values, first_factor = values[0], factors[0]
+    one, first, second, eps = np.float32(1), rates.beta1, rates.beta2, rates.eps
+    step, unit = rates.learning_rate / rates.correction1, one / rates.correction2
+    for t in prange(len(touched)):
+        c = touched[t]
+        w, m, s = weight[c], mean[c], square[c]
+        gradient = shrink[t] * w
+        add_weighted(starts[t], starts[t + 1], first_values, row, first_factor, gradient)
+        for n in range(1, len(values)):
+            add_weighted(starts[t], starts[t + 1], values[n], row, factors[n], gradient)
+        for j in range(len(w)):
+            m[j] = first * m[j] + (one - first) * gradient[j]
+            s[j] = second * s[j] + (one - second) * gradient[j] * gradient[j]
+            w[j] -= step * m[j] / (np.sqrt(s[j] * unit) + eps)
+
+
+@njit(parallel=True, fastmath=FAST, cache=True)
+def adam_rows(gradient: Any, shrink: Any, moments: Any, rates: Any) -> None:
+    """One step for all rows of a weight, with the gradient `gradient` [D, H] + diag(shrink) weight; shrink [D]."""
+    weight, mean, square = moments
+    one, first, second, eps = np.float32(1), rates.beta1, rates.beta2, rates.eps
+    step, unit = rates.learning_rate / rates.correction1, one / rates.correction2
+    for d in prange(len(gradient)):
+        g, w, m, s, strength = gradient[d], weight[d], mean[d], square[d], shrink[d]
+        for j in range(len(w)):
+            slope = g[j] + strength * w[j]
+            m[j] = first * m[j] + (one - first) * slope
+            s[j] = second * s[j] + (one - second) * slope * slope
+            w[j] -= step * m[j] / (np.sqrt(s[j] * unit) + eps)

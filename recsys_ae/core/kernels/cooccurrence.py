@@ -1,0 +1,200 @@
+"""Co-occurrences of columns, X^T X for sparse X, and the regressions of each column on its nearest ones."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import njit, prange
+
+from recsys_ae.core.kernels.layers import FAST
+
+
+class Pattern(NamedTuple):
+    """A pattern X [B, D] column by column (starts, row) and row by row (indptr, columns); columns of a row increase."""
+
+    starts: Any
+    row: Any
+    indptr: Any
+    columns: Any
+
+
+class Pairs(NamedTuple):
+    """X^T X below its diagonal: `times` rows hold both c and `partner` < c, for the entries starts[c] to starts[c + 1]."""
+
+    starts: Any
+    partner: Any
+    times: Any
+
+
+@njit(parallel=True, fastmath=FAST, cache=True)
+def sparse_gram(starts: Any, row: Any, row_values: Any, indptr: Any, columns: Any, values: Any, out: Any) -> None:
+    """out += X^T X [D, D].
+
+    Args:
+        starts, row, row_values: X column by column.
+        indptr, columns, values: X row by row.
+    """
+    for c in prange(len(starts) - 1):
+        line = out[c]
+        for p in range(starts[c], starts[c + 1]):
+            b, value = row[p], row_values[p]
+            for k in range(indptr[b], indptr[b + 1]):
+                line[columns[k]] += value * values[k]
+
+
+@njit(cache=True)
+def _together(pattern: Any, c: int, stop: int, count: Any, found: Any) -> int:
+    """Set count[d] to the number of rows that hold both c and d, for d < stop other than c, and list those d in `found`.
+
+    Args:
+        count: float32 [D], all 0.
+
+    Returns:
+        The number of columns found.
+    """
+    starts, row, indptr, columns = pattern
+    n = 0
+    for p in range(starts[c], starts[c + 1]):
+        for k in range(indptr[row[p]], indptr[row[p] + 1]):
+            d = columns[k]
+            if d >= stop:
+                break
+            if d != c:
+                if count[d] == 0:
+                    found[n] = d
+                    n += 1
+                count[d] += 1
+    return n
+
+
+@njit(parallel=True, cache=True)
+def count_pairs(pattern: Any, threads: int, others: Any, before: Any) -> None:
+    """Count the columns that share a row with column c: others[c] in all, before[c] of a lower number; both [D].
+
+    Here and below, threads take columns in turn, because low ones are more work. Each has its own scratch space.
+    """
+    width = len(others)
+    for t in prange(threads):
+        count, found = np.zeros(width, np.float32), np.empty(width, np.int32)
+        for c in range(t, width, threads):
+            others[c] = _together(pattern, c, width, count, found)
+            before[c] = 0
+            for f in range(others[c]):
+                before[c] += found[f] < c
+                count[found[f]] = 0
+
+
+@njit(parallel=True, cache=True)
+def fill_pairs(pattern: Any, threads: int, pairs: Any) -> None:
+    """Fill in `pairs.partner` and `pairs.times`; the partners of a column are in no particular order."""
+    starts, partner, times = pairs
+    width = len(starts) - 1
+    for t in prange(threads):
+        count, found = np.zeros(width, np.float32), np.empty(width, np.int32)
+        for c in range(t, width, threads):
+            first = starts[c]
+            for f in range(_together(pattern, c, c, count, found)):
+                partner[first + f], times[first + f] = found[f], count[found[f]]
+                count[found[f]] = 0
+
+
+@njit(cache=True)
+def _nearest(found: Any, count: Any, size: Any, k: int) -> Any:
+    """The k columns of `found` with the largest count^2 / size, ties by number; in increasing order."""
+    if k == len(found):
+        return np.sort(found)
+    score, key = np.empty(len(found), np.float32), np.empty(len(found), np.int64)
+    for f in range(len(found)):
+        score[f] = count[found[f]] * count[found[f]] / size[found[f]]
+    bits = score.view(np.int32)  # positive floats sort like their bits, so one integer sorts by score and number
+    for f in range(len(found)):
+        key[f] = found[f] - (np.int64(bits[f]) << 32)
+    return np.sort((np.partition(key, k - 1)[:k] & 0xFFFFFFFF).astype(np.int32))
+
+
+@njit(cache=True)
+def _fill_system(near: Any, pairs: Any, size: Any, ridge: Any, count: Any, place: Any, system: Any) -> None:
+    """Write the upper triangle of G + diag(ridge) and, as its last column, `count`; G is X^T X of the columns `near` [k].
+
+    Args:
+        place: int32 [D], all -1.
+        system: float32, of which k rows and k + 1 columns are written.
+    """
+    starts, partner, times = pairs
+    k = len(near)
+    for a in range(k):
+        d = near[a]
+        place[d] = a
+        system[a][:k] = 0
+        system[a, a] = size[d] + ridge[d]
+        system[a, k] = count[d]
+        for p in range(starts[d], starts[d + 1]):
+            before = place[partner[p]]
+            if before >= 0:
+                system[before, a] = times[p]
+    for a in range(k):
+        place[near[a]] = -1
+
+
+@njit(fastmath=FAST, cache=True)
+def _solve(system: Any, least: Any, out: Any) -> None:
+    """out [k] = A^-1 b by Cholesky factorisation, for a symmetric positive definite A.
+
+    Args:
+        system: the upper triangle of A and, as its last column, b; overwritten.
+        least: [k], lower bounds of the squared pivots, which only rounding could violate.
+    """
+    k = len(out)
+    for i in range(k):
+        line = system[i][i : k + 1]
+        p = 0
+        while p + 4 <= i:  # four at a time: `line` is read and written a quarter as often
+            v0, v1, v2, v3 = system[p, i], system[p + 1, i], system[p + 2, i], system[p + 3, i]
+            r0, r1 = system[p][i : k + 1], system[p + 1][i : k + 1]
+            r2, r3 = system[p + 2][i : k + 1], system[p + 3][i : k + 1]
+            for j in range(len(line)):
+                line[j] -= v0 * r0[j] + v1 * r1[j] + v2 * r2[j] + v3 * r3[j]
+            p += 4
+        while p < i:
+            value, row = system[p, i], system[p][i : k + 1]
+            for j in range(len(line)):
+                line[j] -= value * row[j]
+            p += 1
+        by_pivot = np.float32(1) / np.sqrt(max(line[0], least[i]))
+        for j in range(len(line)):
+            line[j] *= by_pivot
+        line[0] = by_pivot  # back substitution needs the inverse pivot
+    for i in range(k - 1, -1, -1):
+        total, row = system[i, k], system[i]
+        for j in range(i + 1, k):
+            total -= row[j] * out[j]
+        out[i] = total * row[i]
+
+
+@njit(parallel=True, cache=True)
+def neighbour_regressions(
+    pattern: Any, threads: int, pairs: Any, size: Any, ridge: Any, starts: Any, chosen: Any, weight: Any
+) -> None:
+    """Solve (G + diag(ridge)) w = g for each column c; G is X^T X of the columns nearest to c, and g their products with c.
+
+    Nearest are the columns with the largest cosine, ties by number.
+
+    Args:
+        size, ridge: float32 [D], the diagonal of X^T X and what is added to it.
+        starts: [D + 1]; the entries starts[c] to starts[c + 1] of `chosen` are set to the nearest columns, increasing, and
+            those of `weight` to w.
+    """
+    width = len(size)
+    largest = 0
+    for c in range(width):
+        largest = max(largest, starts[c + 1] - starts[c])
+    for t in prange(threads):
+        count, found, place = np.zeros(width, np.float32), np.empty(width, np.int32), np.full(width, -1, np.int32)
+        system = np.empty((largest, largest + 1), np.float32)
+        for c in range(t, width, threads):
+            n = _together(pattern, c, width, count, found)
+            near = _nearest(found[:n], count, size, starts[c + 1] - starts[c])
+            chosen[starts[c] : starts[c + 1]] = near
+            _fill_system(near, pairs, size, ridge, count, place, system)
+            _solve(system, ridge[near], weight[starts[c] : starts[c + 1]])
+            for f in range(n):
+                count[found[f]] = 0

@@ -1,0 +1,87 @@
+"""Stochastic gradient descent over single entries, by several threads at once."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import njit, prange
+
+from recsys_ae.core.kernels.layers import FAST
+
+
+class Strata(NamedTuple):
+    """Entries of a matrix sorted into strata whose parts can be worked on at once, see `by_block`."""
+
+    entries: Any
+    starts: Any
+
+
+class Factors(NamedTuple):
+    """float32 [N, K], [M, K], [N] and [M], changed in place."""
+
+    left: Any
+    right: Any
+    left_bias: Any
+    right_bias: Any
+
+
+@njit(cache=True)
+def by_block(order: Any, row: Any, column: Any, row_block: Any, column_block: Any, blocks: int) -> Any:
+    """Entries split into `blocks` strata of `blocks` parts; no two parts of a stratum share a row or a column.
+
+    Args:
+        order: int64 [nnz], a permutation of the entries; the order is kept within each part.
+        row, column: int64 [nnz], of each entry.
+        row_block, column_block: int64, a block from 0 to blocks - 1 for each row and column.
+
+    Returns:
+        `Strata` of the entries, int64 [nnz], and starts [blocks^2 + 1]: part p of stratum s begins at starts[s * blocks + p],
+        and its rows belong to block p.
+    """
+    part = np.empty(len(order), np.int64)
+    count = np.zeros(blocks * blocks + 1, np.int64)
+    for n in range(len(order)):
+        r, c = row_block[row[order[n]]], column_block[column[order[n]]]
+        part[n] = (c - r) % blocks * blocks + r
+        count[part[n] + 1] += 1
+    starts = np.cumsum(count)
+    place, entries = starts.copy(), np.empty(len(order), np.int64)
+    for n in range(len(order)):
+        entries[place[part[n]]] = order[n]
+        place[part[n]] += 1
+    return Strata(entries, starts)
+
+
+@njit(parallel=True, fastmath=FAST, cache=True)
+def factor_steps(strata: Any, row: Any, column: Any, value: Any, factors: Any, rate: Any, l2: Any, errors: Any) -> None:
+    """A step of gradient descent for each entry: in sequence within a part, the parts of a stratum in parallel.
+
+    The loss of an entry is (value - left[row] . right[column] - both biases)^2 / 2 + l2 / 2 * (all four squared).
+
+    Args:
+        strata, factors: `Strata` and `Factors`.
+        row, column, value: [nnz], of each entry.
+        errors: float64 [blocks, blocks], set to the sum of squared errors of each part.
+    """
+    left, right, left_bias, right_bias = factors
+    blocks = len(errors)
+    keep = np.float32(1) - rate * l2
+    for stratum in range(blocks):
+        for part in prange(blocks):
+            total = 0.0
+            for n in range(strata.starts[stratum * blocks + part], strata.starts[stratum * blocks + part + 1]):
+                entry = strata.entries[n]
+                r, c = row[entry], column[entry]
+                p, q = left[r], right[c]
+                product = np.float32(0)
+                for k in range(len(p)):
+                    product += p[k] * q[k]
+                error = value[entry] - (product + left_bias[r] + right_bias[c])
+                total += error * error
+                step = rate * error
+                left_bias[r] = keep * left_bias[r] + step
+                right_bias[c] = keep * right_bias[c] + step
+                for k in range(len(p)):
+                    before = p[k]
+                    p[k] = keep * before + step * q[k]
+                    q[k] = keep * q[k] + step * before
+            errors[stratum, part] = total

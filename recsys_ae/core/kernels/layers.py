@@ -1,0 +1,151 @@
+"""Rows, their products with dense matrices, and the same pattern column by column."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import njit, prange
+
+# Sums may be reordered into vector instructions, but infinities and NaN keep their meaning: a diverging loss must be seen.
+FAST = {"reassoc", "contract", "arcp", "nsz"}
+
+SHARES = 16  # of the rows, where every thread needs an array of its own
+
+
+class Columns(NamedTuple):
+    """The pattern of a batch in compressed sparse column form, without its empty columns.
+
+    Attributes:
+        touched: int64 [T], the columns with entries, increasing.
+        starts: int64 [T + 1]; the entries of column touched[t] are starts[t] to starts[t + 1].
+        row: int64 [nnz], the row of each entry.
+        entry: int64 [nnz], the position of each entry in the CSR arrays.
+    """
+
+    touched: Any
+    starts: Any
+    row: Any
+    entry: Any
+
+
+@njit(fastmath=FAST)
+def add_weighted(start: int, end: int, values: Any, index: Any, matrix: Any, out: Any) -> None:
+    """out[j] += sum of values[k] * matrix[index[k], j] over start <= k < end."""
+    k = start
+    while k + 4 <= end:  # four at a time: `out` is read and written a quarter as often
+        v0, v1, v2, v3 = values[k], values[k + 1], values[k + 2], values[k + 3]
+        r0, r1, r2, r3 = matrix[index[k]], matrix[index[k + 1]], matrix[index[k + 2]], matrix[index[k + 3]]
+        for j in range(len(out)):
+            out[j] += v0 * r0[j] + v1 * r1[j] + v2 * r2[j] + v3 * r3[j]
+        k += 4
+    while k < end:
+        value, row = values[k], matrix[index[k]]
+        for j in range(len(out)):
+            out[j] += value * row[j]
+        k += 1
+
+
+@njit(parallel=True, fastmath=FAST, cache=True)
+def rows_times(indptr: Any, columns: Any, values: Any, weight: Any, out: Any) -> None:
+    """out[b] = sum of values[k] * weight[columns[k]] over the entries k of row b; weight [D, H], out [B, H]."""
+    for b in prange(len(indptr) - 1):
+        out[b] = 0
+        add_weighted(indptr[b], indptr[b + 1], values, columns, weight, out[b])
+
+
+@njit(parallel=True, fastmath=FAST, cache=True)
+def products_at(indptr: Any, columns: Any, code: Any, weight: Any, bias: Any, out: Any) -> None:
+    """out[k] = code[b] . weight[columns[k]] + bias[columns[k]] for every entry k of every row b; out [nnz]."""
+    zero = np.float32(0)
+    for b in prange(len(indptr) - 1):
+        left = code[b]
+        k, end = indptr[b], indptr[b + 1]
+        while k + 4 <= end:  # four at a time: `left` is read a quarter as often
+            c0, c1, c2, c3 = columns[k], columns[k + 1], columns[k + 2], columns[k + 3]
+            r0, r1, r2, r3 = weight[c0], weight[c1], weight[c2], weight[c3]
+            t0, t1, t2, t3 = zero, zero, zero, zero
+            for j in range(len(left)):
+                x = left[j]
+                t0 += x * r0[j]
+                t1 += x * r1[j]
+                t2 += x * r2[j]
+                t3 += x * r3[j]
+            out[k], out[k + 1], out[k + 2], out[k + 3] = t0 + bias[c0], t1 + bias[c1], t2 + bias[c2], t3 + bias[c3]
+            k += 4
+        while k < end:
+            right, total = weight[columns[k]], zero
+            for j in range(len(left)):
+                total += left[j] * right[j]
+            out[k] = total + bias[columns[k]]
+            k += 1
+
+
+@njit(cache=True)
+def by_column(indptr: Any, columns: Any, width: int) -> Any:
+    """The pattern of CSR arrays as `Columns`."""
+    count = np.zeros(width + 1, np.int64)
+    for k in range(len(columns)):
+        count[columns[k] + 1] += 1
+    touched = np.flatnonzero(count[1:])
+    place = np.cumsum(count)
+    entry, row = np.empty(len(columns), np.int64), np.empty(len(columns), np.int64)
+    for b in range(len(indptr) - 1):
+        for k in range(indptr[b], indptr[b + 1]):
+            at = place[columns[k]]
+            place[columns[k]] += 1
+            entry[at], row[at] = k, b
+    starts = np.empty(len(touched) + 1, np.int64)
+    starts[0] = 0
+    for t in range(len(touched)):
+        starts[t + 1] = starts[t] + count[touched[t] + 1]
+    return Columns(touched, starts, row, entry)
+
+
+@njit(parallel=True, fastmath=FAST, cache=True)
+def add_transposed_product(pattern: Any, values: Any, factor: Any, out: Any) -> None:
+    """out += S^T factor, S having this pattern (`Columns`) and these values in its order; factor [B, H], out [D, H]."""
+    touched, starts, row, _ = pattern
+    for t in prange(len(touched)):
+        add_weighted(starts[t], starts[t + 1], values, row, factor, out[touched[t]])
+
+
+@njit(parallel=True, cache=True)
+def copy_rows(indptr: Any, columns: Any, values: Any, index: Any, new_indptr: Any, new_columns: Any, new_values: Any) -> None:
+    """Copy the entries of row index[b] to row b."""
+    for b in prange(len(index)):
+        old, new, n = indptr[index[b]], new_indptr[b], new_indptr[b + 1] - new_indptr[b]
+        new_columns[new : new + n] = columns[old : old + n]
+        new_values[new : new + n] = values[old : old + n]
+
+
+@njit(parallel=True, cache=True)
+def gather(values: Any, index: Any, out: Any) -> None:
+    """out[k] = values[index[k]]."""
+    for k in prange(len(index)):
+        out[k] = values[index[k]]
+
+
+@njit(parallel=True, cache=True)
+def with_draws(
+    indptr: Any, columns: Any, width: int, draws: Any, ratio: int, new_columns: Any, targets: Any, weights: Any
+) -> None:
+    """Rows in which each entry is followed by the `ratio` columns drawn for it.
+
+    Args:
+        draws: int64 [ratio * nnz], each below `width`.
+        new_columns, targets, weights: outputs [(1 + ratio) * nnz]. The target is 1 for an entry and 0 for a draw; the weight
+            is 0 for a draw that is an entry of its row, otherwise 1.
+    """
+    for share in prange(SHARES):
+        own = np.zeros(width, np.bool_)
+        for b in range(share, len(indptr) - 1, SHARES):
+            row = columns[indptr[b] : indptr[b + 1]]
+            for column in row:
+                own[column] = True
+            for k in range(indptr[b], indptr[b + 1]):
+                at = (1 + ratio) * k
+                new_columns[at], targets[at], weights[at] = columns[k], 1, 1
+                for n in range(ratio):
+                    drawn = draws[ratio * k + n]
+                    new_columns[at + 1 + n], targets[at + 1 + n], weights[at + 1 + n] = drawn, 0, not own[drawn]
+            for column in row:
+                own[column] = False

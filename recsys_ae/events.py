@@ -1,0 +1,135 @@
+"""The log: what happened, event by event, in order. The matrix of `Interactions` is one view of it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from recsys_ae.errors import ConfigError, DataError, did_you_mean
+from recsys_ae.ids import IdMap, Rows, encode
+from recsys_ae.times import TimeUnit, microseconds
+
+Duplicates = Literal["error", "last", "mean", "max", "sum"]
+Ratings = NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Events:
+    """E events of users and items; a pair may occur any number of times.
+
+    Attributes:
+        users, items: int64 [E], their rows.
+        ratings: float32 [E].
+        times: int64 [E], microseconds since 1970, or None.
+        order: int64 [E], place in the source, which decides between equal times (and alone where there are no times). None:
+            equal times are in the order of (user row, item row).
+        sessions: int64 [E], a number per session, or None.
+    """
+
+    users: Rows
+    items: Rows
+    ratings: Ratings
+    times: Rows | None = None
+    order: Rows | None = None
+    sessions: Rows | None = None
+
+    def __len__(self) -> int:
+        return len(self.users)
+
+    def __getitem__(self, index: NDArray[np.int64] | NDArray[np.bool_]) -> "Events":
+        """The events at `index` (positions or a mask)."""
+        columns = (getattr(self, field.name) for field in fields(self))
+        return Events(*(None if column is None else column[index] for column in columns))  # type: ignore[arg-type]
+
+    def keys(self, n_items: int) -> Rows:
+        """The pair of each event as one number, int64 [E]: user row * M + item row."""
+        return self.users * n_items + self.items
+
+    def sorted(self, n_items: int) -> "Events":
+        """The same events by time, equal times by `order`."""
+        ties = self.keys(n_items) if self.order is None else self.order
+        return self[np.lexsort((ties,) if self.times is None else (ties, self.times))]
+
+    def union(self, other: "Events", n_items: int) -> "Events":
+        """The events of both; times and sessions only if both have them."""
+        logs = [self, other]
+        if (self.order is None) != (other.order is None):
+            logs = [replace(log, order=log.keys(n_items)) if log.order is None else log for log in logs]
+        columns = ([getattr(log, field.name) for log in logs] for field in fields(self))
+        return Events(*(None if any(part is None for part in parts) else np.concatenate(parts) for parts in columns))  # type: ignore[arg-type]
+
+
+def order_matters(pairs: Rows, times: Rows | None) -> bool:
+    """Whether equal times, or all events without times, are in another order than that of their pairs, or a pair is twice.
+
+    Args:
+        pairs, times: int64 [E], in the order of the source.
+    """
+    if (pairs[1:] > pairs[:-1]).all():
+        return False
+    if times is None:
+        return True
+    by_time = np.argsort(times, kind="stable")
+    pairs, times = pairs[by_time], times[by_time]
+    return bool(((times[1:] == times[:-1]) & (pairs[1:] <= pairs[:-1])).any())
+
+
+def read_events(
+    frame: pd.DataFrame, columns: Mapping[str, str | None], unit: TimeUnit, users: IdMap | None, items: IdMap | None
+) -> tuple[Events, IdMap, IdMap]:
+    """The events of a data frame in its order, and the ids of users and items.
+
+    Args:
+        columns: column names of user, item, rating, time and session; see `Interactions.from_frame` for the rest.
+    """
+    check_columns(frame, columns, "the table")
+    if len(frame) == 0:
+        raise DataError("there is no data: the table has no rows")
+    user_rows, users = encode(frame[columns["user"]], users)
+    item_rows, items = encode(frame[columns["item"]], items)
+    rating, time, session = (columns.get(role) for role in ("rating", "time", "session"))
+    log = Events(
+        user_rows,
+        item_rows,
+        np.ones(len(frame), np.float32) if rating is None else _ratings(frame[rating], rating),
+        None if time is None else microseconds(frame[time], unit),
+        np.arange(len(frame)),
+        None if session is None else encode(frame[session], None)[0],
+    )
+    return log if order_matters(log.keys(len(items)), log.times) else replace(log, order=None), users, items
+
+
+def check_columns(frame: pd.DataFrame, columns: Mapping[str, str | None], what: str) -> None:
+    """Raise `ConfigError` if a column is missing from `what`, the table `frame`."""
+    for name in filter(None, columns.values()):
+        if name not in frame.columns:
+            raise ConfigError(f"{what} has no column {name!r}; {did_you_mean(name, map(str, frame.columns))}")
+
+
+def _ratings(column: pd.Series, name: str) -> Ratings:
+    if not pd.api.types.is_numeric_dtype(column):
+        raise DataError(f"ratings in column {name!r} must be numbers, got {column.dtype} such as {column.iloc[0]!r}")
+    ratings = column.to_numpy(np.float32, na_value=np.nan)
+    if (invalid := ~np.isfinite(ratings)).any():
+        at = int(np.flatnonzero(invalid)[0])
+        raise DataError(f"rating in row {at} of the table is {ratings[at]}, wanted a finite number")
+    return ratings
+
+
+def merged_ratings(ratings: Ratings, first: Rows, how: Duplicates) -> Ratings:
+    """One rating per pair, from the ratings [E] of all its events in their order; `first` [P] is where each pair begins."""
+    last = np.r_[first[1:], len(ratings)] - 1
+    if how in ("error", "last"):
+        return ratings[last]
+    if how == "max":
+        return np.maximum.reduceat(ratings, first)
+    sums = np.add.reduceat(ratings, first, dtype=np.float64)
+    return (sums / (last - first + 1) if how == "mean" else sums).astype(np.float32)
+
+
+def running_sums(ratings: Ratings, keys: Rows) -> NDArray[np.float64]:
+    """For each event the sum of its pair's ratings up to and including it, float64 [E]; events are in order."""
+    return np.asarray(pd.Series(ratings.astype(np.float64)).groupby(keys, sort=False).cumsum(), np.float64)

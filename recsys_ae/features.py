@@ -1,0 +1,238 @@
+"""Feature tables: what is known about users or items apart from their interactions, encoded as numeric columns.
+
+A feature is fitted once and then gives the same columns for any ids; a `FeatureTable` holds those of an `IdMap`.
+"""
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from hashlib import blake2b
+from typing import Any, Literal, Self, get_args
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.sparse import csr_array, hstack, vstack
+
+from recsys_ae.errors import ConfigError, DataError, did_you_mean
+from recsys_ae.ids import IdMap, Rows, shown
+
+Kind = Literal["numeric", "date", "category", "multi_label"]
+PARTS = ("data", "indices", "indptr")
+LARGEST = 1e30  # of raw numbers, whose squares are to be summed
+
+
+@dataclass(frozen=True)
+class ScaledFeature:
+    """A fitted number or date: a column of (value - mean) / std, dates in days, and a column that is 1 where it is missing.
+
+    A missing value counts as the mean, 0. `std` is the population's; it is 1 if all known values are equal, and without any
+    known value the mean is 0.
+    """
+
+    name: str
+    kind: Kind
+    mean: float
+    std: float
+
+    @classmethod
+    def fit(cls, values: pd.Series, kind: Kind) -> Self:
+        numbers = _numbers(values, kind)
+        known = numbers[~np.isnan(numbers)]
+        count = max(len(known), 1)
+        mean = math.fsum(known) / count  # fsum: the same whatever the order of the rows and the platform
+        return cls(str(values.name), kind, mean, math.sqrt(math.fsum((known - mean) ** 2) / count) or 1.0)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return self.name, f"{self.name}:missing"
+
+    def encode(self, values: pd.Series) -> csr_array:
+        """float32 [n, 2]; a known value is stored even where it is 0 after scaling."""
+        numbers = _numbers(values, self.kind)
+        missing = np.isnan(numbers)
+        with np.errstate(over="ignore"):  # the table refuses what is not finite
+            data = np.where(missing, 1, (numbers - self.mean) / self.std).astype(np.float32)
+        return csr_array((data, (np.arange(len(data)), missing.astype(np.int32))), shape=(len(data), 2))
+
+
+@dataclass(frozen=True)
+class LabelFeature:
+    """A fitted category or set of labels: a 0/1 column for each label seen, one for labels not seen, one for no value."""
+
+    name: str
+    kind: Kind
+    labels: tuple[str, ...]
+
+    @classmethod
+    def fit(cls, values: pd.Series, kind: Kind) -> Self:
+        return cls(str(values.name), kind, tuple(sorted(set(_labels(values, kind)[1]))))
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return *(f"{self.name}={label}" for label in self.labels), f"{self.name}:unknown", f"{self.name}:missing"
+
+    def encode(self, values: pd.Series) -> csr_array:
+        """float32 [n, labels + 2] of ones."""
+        rows, labels, missing = _labels(values, self.kind)
+        codes = pd.Index(self.labels, dtype=object).get_indexer(pd.Index(labels, dtype=object))
+        codes[codes < 0] = len(self.labels)
+        at = np.r_[rows, missing], np.r_[codes, np.full(len(missing), len(self.labels) + 1)]
+        encoded = csr_array((np.ones(len(at[0]), np.float32), at), shape=(len(values), len(self.labels) + 2))
+        encoded.data[:] = 1  # two unknown labels of one id have been added up
+        return encoded
+
+
+Feature = ScaledFeature | LabelFeature
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureTable:
+    """The encoded features of n users or items.
+
+    Attributes:
+        ids: whose features the rows are.
+        matrix: csr_array [n, F] float32 in canonical form.
+        features: what the columns mean, one after the other; `from_frame` applies them to further ids.
+
+    Raises:
+        DataError: shapes that disagree, or a value that is not finite.
+    """
+
+    ids: IdMap
+    matrix: csr_array
+    features: tuple[Feature, ...]
+
+    def __post_init__(self) -> None:
+        matrix, expected = self.matrix, (len(self.ids), len(self.columns))
+        if not (isinstance(matrix, csr_array) and matrix.dtype == np.float32 and matrix.has_canonical_format):
+            raise DataError("a feature matrix must be a float32 csr_array with sorted, unique columns in each row")
+        if matrix.shape != expected:
+            raise DataError(f"the feature matrix is {matrix.shape}, its ids and columns say {expected}")
+        if not (finite := np.isfinite(matrix.data)).all():
+            row, at = (int(index[np.argmin(finite)]) for index in matrix.tocoo().coords)
+            raise DataError(f"{list(self.columns)[at]!r} of {shown(self.ids.values[row])} is not a finite number after scaling")
+
+    @classmethod
+    def from_frame(
+        cls,
+        frame: pd.DataFrame,
+        features: Mapping[str, Kind] | tuple[Feature, ...],
+        *,
+        id_column: str = "id",
+        ids: IdMap | None = None,
+        fit_ids: IdMap | None = None,
+    ) -> Self:
+        """The features in `frame`, which has one row per id.
+
+        Numeric columns hold numbers, dates datetimes, categories text or integers, and multi-label columns lists of text
+        or of integers. None, NaN, NaT and an empty category are missing values; an empty list says that there are no labels.
+
+        Args:
+            features: column -> kind, to fit; or the `features` of another table, to apply.
+            ids: ids of the table, in its order; rows of other ids are dropped. None: those of `frame`.
+            fit_ids: ids to fit on, such as those of the training part. None: those of the table.
+
+        Raises:
+            ConfigError: no features, an unknown kind, or a name with `=` or `:`, which stand in names of encoded columns.
+            DataError: no such column, values of another type, an id that is missing or repeated, or no id in common.
+        """
+        own = IdMap(_column(frame, id_column))
+        fitted_on = (fit_ids or ids or own).find(own.values) >= 0
+        if not fitted_on.any() or (ids is not None and (ids.find(own.values) < 0).all()):
+            raise DataError(f"none of the wanted ids is among the {len(own)} ids that have features")
+        if not features:
+            raise ConfigError("a feature table needs at least one feature")
+        if isinstance(features, Mapping):
+            features = tuple(_fit(_column(frame, name)[fitted_on], kind) for name, kind in features.items())
+        matrix = hstack([one.encode(_column(frame, one.name)) for one in features], format="csr")
+        table = cls(own, matrix, features)
+        return table if ids is None else table.align(ids)
+
+    @cached_property
+    def columns(self) -> dict[str, Kind]:
+        """Name -> kind of the F columns, in order."""
+        return {name: one.kind for one in self.features for name in one.columns}
+
+    def align(self, ids: IdMap) -> Self:
+        """The features of `ids`, in their order; an id that is not in this table has only missing values."""
+        at = np.cumsum([len(one.columns) for one in self.features]) - 1  # the last column of each feature
+        missing = csr_array((np.ones(len(at), np.float32), at, np.array([0, len(at)])), shape=(1, len(self.columns)))
+        matrix = vstack([self.matrix, missing], format="csr")[self.ids.find(ids.values)]  # -1, not found, is the last row
+        return type(self)(ids, matrix, self.features)
+
+    def to_frame(self) -> pd.DataFrame:
+        """The encoded values by id and column name, as a sparse data frame."""
+        sparse: Any = pd.DataFrame.sparse
+        return sparse.from_spmatrix(self.matrix, index=self.ids.values, columns=list(self.columns))
+
+    @cached_property
+    def digest(self) -> str:
+        """Content hash (32 hex digits) over ids, features and values; the same on every platform."""
+        arrays, description = self.to_arrays()
+        digest = blake2b((self.ids.digest + json.dumps(description, sort_keys=True)).encode(), digest_size=16)
+        for part in PARTS:
+            digest.update(arrays[part].astype("<f4" if part == "data" else "<i8").tobytes())
+        return digest.hexdigest()
+
+    def to_arrays(self, prefix: str = "") -> tuple[dict[str, NDArray[Any]], list[dict[str, Any]]]:
+        """Everything but the ids: arrays whose names begin with `prefix`, and a JSON-able description of the features."""
+        return {prefix + part: getattr(self.matrix, part) for part in PARTS}, [asdict(one) for one in self.features]
+
+    @classmethod
+    def from_arrays(
+        cls, ids: IdMap, arrays: Mapping[str, NDArray[Any]], description: Iterable[Mapping[str, Any]], prefix: str = ""
+    ) -> Self:
+        """The table that `to_arrays` took apart, also after its description was written as JSON and read back."""
+        features = tuple(
+            LabelFeature(one["name"], one["kind"], tuple(one["labels"])) if "labels" in one else ScaledFeature(**one)
+            for one in description
+        )
+        shape = (len(ids), sum(len(one.columns) for one in features))
+        return cls(ids, csr_array(tuple(arrays[prefix + part] for part in PARTS), shape=shape), features)
+
+
+def _fit(values: pd.Series, kind: Kind) -> Feature:
+    if kind not in get_args(Kind):
+        raise ConfigError(f"feature {values.name!r}: unknown kind {kind!r}; {did_you_mean(kind, get_args(Kind))}")
+    if set(str(values.name)) & set("=:"):
+        raise ConfigError(f"a feature's name must not contain '=' or ':', got {values.name!r}")
+    return (ScaledFeature if kind in ("numeric", "date") else LabelFeature).fit(values, kind)
+
+
+def _column(frame: pd.DataFrame, name: str) -> pd.Series:
+    if name not in frame.columns:
+        raise DataError(f"the feature table has no column {name!r}; {did_you_mean(name, map(str, frame.columns))}")
+    return frame[name]
+
+
+def _numbers(values: pd.Series, kind: Kind) -> NDArray[np.float64]:
+    """Values of a numeric feature, or days since 1970 of a date, with NaN where there is none."""
+    if kind == "date":
+        if not pd.api.types.is_datetime64_any_dtype(values):
+            raise DataError(f"feature {values.name!r} must hold dates (see pandas.to_datetime), got {values.dtype}")
+        seconds = values.to_numpy("datetime64[s]")
+        return np.where(np.isnat(seconds), np.nan, seconds.astype(np.int64) / 86_400)
+    if not pd.api.types.is_numeric_dtype(values):
+        raise DataError(f"feature {values.name!r} must hold numbers, got {values.dtype}")
+    numbers = values.to_numpy(np.float64, na_value=np.nan)
+    if (bad := np.abs(numbers) > LARGEST).any():
+        raise DataError(f"feature {values.name!r} must hold numbers up to {LARGEST:g}, got {numbers[bad][0]:g}")
+    return numbers
+
+
+def _labels(values: pd.Series, kind: Kind) -> tuple[Rows, NDArray[Any], Rows]:
+    """Row and text of every label, and the rows without a value."""
+    column = values.astype(object).reset_index(drop=True)
+    missing = column.isna() | (column == "" if kind == "category" else False)
+    given = column[~missing]
+    if kind == "multi_label":
+        for value in given:
+            if isinstance(value, str) or not pd.api.types.is_list_like(value):
+                raise DataError(f"feature {values.name!r} must hold lists of labels, got {value!r}")
+        given = given.explode().dropna()  # what an empty list leaves
+    if (inferred := pd.api.types.infer_dtype(given)) not in ("string", "integer", "boolean", "empty"):
+        raise DataError(f"labels of feature {values.name!r} must be all text or all integers, got {inferred} values")
+    return given.index.to_numpy(np.int64), given.map(str).to_numpy(object), np.flatnonzero(missing)

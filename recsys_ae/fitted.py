@@ -1,0 +1,105 @@
+"""What fitting produced, as plain values, and the one way in which it is saved, loaded and hashed.
+
+A folder holds `model.json` (what it is), `arrays.safetensors` (what was learned) and one Parquet file for each map of ids.
+Nothing in it is executed when it is read.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+import recsys_ae
+from recsys_ae.errors import DataError, OutputError
+from recsys_ae.files import whole_folder
+from recsys_ae.ids import IdMap
+
+FORMAT = 1
+DESCRIPTION, ARRAYS = "model.json", "arrays.safetensors"
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """The state of a fitted model.
+
+    Attributes:
+        arrays: everything that was learned, by name.
+        ids: external ids of the rows of arrays, for example "items" and "users".
+        meta: what else is needed to use it, as values that JSON has.
+    """
+
+    arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    ids: Mapping[str, IdMap] = field(default_factory=dict)
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+    def digest(self, name: str, params: Mapping[str, Any]) -> str:
+        """Content hash (32 hex digits) of the state and of the model's name and parameters."""
+        numbers = {key: float(value) if type(value) is int else value for key, value in params.items()}
+        digest = blake2b(json.dumps([name, numbers, dict(self.meta)]).encode(), digest_size=16)
+        for key, ids in sorted(self.ids.items()):
+            digest.update((key + ids.digest).encode())
+        for key, array in sorted(self.arrays.items()):
+            digest.update(f"{key}{array.dtype.str}{array.shape}".encode() + np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()
+
+    def save(self, folder: Path, name: str, params: Mapping[str, Any]) -> None:
+        """Write the state of model `name` with its parameters to `folder`, which appears whole or not at all.
+
+        Raises:
+            OutputError: `folder` holds something that is not a model, or cannot be written.
+        """
+        if folder.exists() and not (folder / DESCRIPTION).is_file() and (not folder.is_dir() or any(folder.iterdir())):
+            raise OutputError(f"{folder} holds something that is not a model; choose another folder")
+        description = {
+            "format": FORMAT,
+            "version": recsys_ae.__version__,
+            "model": name,
+            "params": params,
+            "meta": self.meta,
+            "ids": sorted(self.ids),
+            "digest": self.digest(name, params),
+        }
+        with whole_folder(folder) as draft:
+            (draft / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+            try:
+                save_file({key: np.ascontiguousarray(array) for key, array in self.arrays.items()}, draft / ARRAYS)
+            except SafetensorError as error:
+                raise OutputError(f"cannot write {folder}: {error}") from None
+            (draft / ARRAYS).chmod(0o644)  # as readable as the other files, whatever its writer prefers
+            for key, ids in self.ids.items():
+                pq.write_table(pa.table({"id": ids.values}), draft / f"{key}.parquet")
+
+    @classmethod
+    def load(cls, folder: Path) -> tuple[str, dict[str, Any], "Fitted"]:
+        """Name, parameters and state of the model in `folder`.
+
+        Raises:
+            DataError: there is no model, or one that is damaged or has another format.
+        """
+        for name in (DESCRIPTION, ARRAYS):
+            if not (folder / name).is_file():
+                raise DataError(f"there is no complete model in {folder}: {name} is missing")
+        try:
+            described = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
+            if described["format"] != FORMAT:
+                raise DataError(f"the model in {folder} has format {described['format']}, this version reads {FORMAT}")
+            files = {key: folder / f"{key}.parquet" for key in described["ids"]}
+            if missing := next((path.name for path in files.values() if not path.is_file()), None):
+                raise DataError(f"there is no complete model in {folder}: {missing} is missing")
+            ids = {key: IdMap(pq.read_table(path)["id"].to_pandas()) for key, path in files.items()}
+            fitted = cls(load_file(folder / ARRAYS), ids, described["meta"])
+            found = fitted.digest(described["model"], described["params"])
+        except (OSError, KeyError, TypeError, ValueError, AttributeError, SafetensorError) as error:
+            raise DataError(f"the model in {folder} is damaged: {error}") from None
+        if found != described.get("digest"):
+            raise DataError(f"the model in {folder} is damaged: its content does not have the digest in {DESCRIPTION}")
+        return described["model"], described["params"], fitted

@@ -1,0 +1,83 @@
+"""Top-k lists from blocks of scores, as plain arrays: what training, recommendation and evaluation share.
+
+B users in the block, M items, K list length.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+Floats = NDArray[np.float32]
+Indices = NDArray[np.int64]
+Hits = NDArray[np.bool_]
+
+
+def exclude(scores: Floats, seen: csr_array) -> None:
+    """Set the scores [B, M] of the entries stored in `seen` [B, M] to -inf, in place."""
+    scores[_row_of_entry(seen), seen.indices] = -np.inf
+
+
+def top_k(scores: Floats, k: int) -> tuple[Indices, Floats]:
+    """Columns and values of the `k` highest scores of each row, ties by column, -inf left out.
+
+    Args:
+        scores: float32 [B, M], without NaN.
+
+    Returns:
+        int64 [B, k] padded with -1, float32 [B, k] padded with NaN.
+    """
+    n_rows, n_columns = scores.shape
+    width = min(k, n_columns)
+    columns = _largest(scores, width)
+    values = np.take_along_axis(scores, columns, axis=1)
+    order = np.lexsort((columns, -values), axis=1)
+    columns, values = np.take_along_axis(columns, order, axis=1), np.take_along_axis(values, order, axis=1)
+    left_out = np.isneginf(values)
+    columns[left_out], values[left_out] = -1, np.nan
+    padded_columns, padded_values = np.full((n_rows, k), -1), np.full((n_rows, k), np.nan, np.float32)
+    padded_columns[:, :width], padded_values[:, :width] = columns, values
+    return padded_columns, padded_values
+
+
+def hits(lists: Indices, relevant: csr_array) -> Hits:
+    """bool [B, K]: whether the item at each rank of `lists` (int64 [B, K], -1 for none) is stored in `relevant` [B, M]."""
+    rows, n_items = len(lists), relevant.shape[1]
+    keys = _row_of_entry(relevant) * n_items + relevant.indices
+    asked = np.where(lists >= 0, np.arange(rows)[:, None] * n_items + lists, -1)
+    place = np.minimum(np.searchsorted(keys, asked), max(len(keys) - 1, 0))
+    return keys[place] == asked if len(keys) else np.zeros(lists.shape, bool)
+
+
+def ndcg(hits: Hits, n_relevant: Indices) -> NDArray[np.float64]:
+    """Binary NDCG of each list, float64 [B]: its discounted gain over that of a perfect list of the same length.
+
+    Args:
+        hits: bool [B, K].
+        n_relevant: how many relevant items each user has, at least 1.
+
+    >>> ndcg(np.array([[True, False, True]]), np.array([2])).round(4)
+    array([0.9197])
+    """
+    discount = 1 / np.log2(np.arange(2, hits.shape[1] + 2))
+    ideal = np.cumsum(discount)[np.minimum(hits.shape[1], n_relevant) - 1]
+    return np.asarray(hits @ discount / ideal)
+
+
+def _row_of_entry(matrix: csr_array) -> Indices:
+    return np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
+
+
+def _largest(scores: Floats, width: int) -> Indices:
+    """Columns of the `width` largest entries of each row, unordered; of entries that tie at the cut, the leftmost."""
+    n_rows, n_columns = scores.shape
+    if width == n_columns:
+        return np.tile(np.arange(n_columns), (n_rows, 1))
+    partition = np.argpartition(scores, (n_columns - width - 1, n_columns - width), axis=1)
+    chosen = partition[:, n_columns - width :]
+    threshold = np.take_along_axis(scores, partition[:, [n_columns - width]], axis=1)
+    below = np.take_along_axis(scores, partition[:, [n_columns - width - 1]], axis=1)
+    for row in np.flatnonzero((threshold == below)[:, 0]):  # the cut goes through a tie: the partition chose arbitrarily
+        above = np.flatnonzero(scores[row] > threshold[row])
+        equal = np.flatnonzero(scores[row] == threshold[row])
+        chosen[row] = np.r_[above, equal[: width - len(above)]]
+    return chosen

@@ -1,0 +1,120 @@
+"""A split: what may be learned from, what models are chosen on, and what they are tested on."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from hashlib import blake2b
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from recsys_ae.errors import ConfigError, DataError
+from recsys_ae.events import Duplicates, check_columns, read_events
+from recsys_ae.interactions import Interactions
+from recsys_ae.times import TimeUnit
+
+Repeats = Literal["excluded", "wanted"]
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Training, validation and test interactions of one protocol, of the same shape and with the same ids.
+
+    A pair may be in several parts only if the data declares how duplicates are merged. A pair of the validation or test part
+    that is already in the history of that part is a *repeat*.
+
+    Attributes:
+        protocol: name of the protocol, as a pipeline writes it.
+        params: its parameters.
+        fold_in: histories of users who are wholly absent from `train` (user hold-out), else None.
+        repeats: whether lists exclude seen items, so that repeats cannot be relevant (`excluded`), or not (`wanted`).
+
+    Raises:
+        DataError: parts with different ids, nothing to train on, or pairs in several parts of data without a policy.
+    """
+
+    train: Interactions
+    valid: Interactions
+    test: Interactions
+    protocol: str = "given"
+    params: Mapping[str, Any] = field(default_factory=dict)
+    fold_in: Interactions | None = None
+    repeats: Repeats = "excluded"
+
+    def __post_init__(self) -> None:
+        if self.repeats not in ("excluded", "wanted"):
+            raise ConfigError(f"repeats must be excluded or wanted, got {self.repeats!r}")
+        for name, part in self._parts().items():
+            if part.users != self.train.users or part.items != self.train.items:
+                raise DataError(f"the split's {name} part has other users or items than its train part")
+        if len(self.train) == 0:
+            raise DataError(f"the {self.protocol} split leaves nothing to train on")
+        if self.train.duplicates == "error":
+            keys = np.sort(np.concatenate([part.keys() for part in self._parts().values()]))
+            if (repeated := keys[1:] == keys[:-1]).any():
+                raise DataError(
+                    f"{int(repeated.sum())} pairs of user and item are in more than one part of the split; "
+                    "declare duplicates: last, mean, max or sum if that is right"
+                )
+
+    def _parts(self) -> dict[str, Interactions]:
+        parts = {"train": self.train, "valid": self.valid, "test": self.test, "fold_in": self.fold_in}
+        return {name: part for name, part in parts.items() if part is not None}
+
+    @classmethod
+    def from_frames(
+        cls,
+        train: pd.DataFrame,
+        test: pd.DataFrame,
+        valid: pd.DataFrame | None = None,
+        *,
+        time_unit: TimeUnit = "s",
+        duplicates: Duplicates = "error",
+        scale: tuple[float, float] | None = None,
+        repeats: Repeats = "excluded",
+        **columns: str | None,
+    ) -> "Split":
+        """A split somebody else has made; `columns` (user, item, rating, time, session) as for `Interactions.from_frame`.
+
+        The ids are those of all the parts together, so that an item that occurs only in `test` has a row too. Equal times are
+        in the order train, valid, test.
+        """
+        if not len(train):
+            raise DataError("the split leaves nothing to train on")
+        frames = {"train": train, "valid": train.iloc[:0] if valid is None else valid, "test": test}
+        columns = {"user": "user_id", "item": "item_id", "rating": "rating", **columns}
+        for name, frame in frames.items():
+            check_columns(frame, columns, f"the {name} table")
+        whole = pd.concat([frame for frame in frames.values() if len(frame)])
+        log, users, items = read_events(whole, columns, time_unit, None, None)
+        part_of = np.repeat(np.arange(3), [len(frame) for frame in frames.values()])
+        known, chosen, asked = (
+            Interactions.from_events(log[part_of == part], users, items, duplicates=duplicates, scale=scale)
+            for part in range(3)
+        )
+        return cls(known, chosen, asked, repeats=repeats)
+
+    def history(self, part: Literal["valid", "test"]) -> Interactions:
+        """Everything known before `part`: what a model is shown, and what is seen, when `part` is scored."""
+        return self._known_before_valid if part == "valid" else self._known_before_test
+
+    @cached_property
+    def _known_before_valid(self) -> Interactions:
+        return self.train if self.fold_in is None else self.train.union(self.fold_in)
+
+    @cached_property
+    def _known_before_test(self) -> Interactions:
+        return self._known_before_valid.union(self.valid)
+
+    @cached_property
+    def everything(self) -> Interactions:
+        """All parts together: what a final fit, and the lists to ship, are made from."""
+        return self._known_before_test.union(self.test)
+
+    @cached_property
+    def digest(self) -> str:
+        """Content hash (32 hex digits) of all the parts, their logs, and the policy for duplicates and repeats."""
+        policy = f"{self.train.duplicates} {self.repeats}"
+        parts = "".join(f"{name} {part.digest} " for name, part in self._parts().items())
+        return blake2b((parts + policy).encode(), digest_size=16).hexdigest()

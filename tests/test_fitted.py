@@ -1,0 +1,127 @@
+"""Saving and loading, which recommenders and image models share."""
+
+import json
+
+import numpy as np
+import pytest
+from builders import planted
+from hypothesis import given, strategies as st
+from image_builders import make, some, some_labels
+
+from recsys_ae import build_model, load_image_model, load_model, save_image_model, save_model
+from recsys_ae.errors import DataError, OutputError
+from recsys_ae.fitted import ARRAYS, DESCRIPTION, Fitted
+from recsys_ae.ids import IdMap
+
+SAVED = {
+    "mf": (lambda: build_model("mf", {"epochs": 2}).fit(planted()), save_model, load_model),
+    "popularity": (lambda: build_model("popularity").fit(planted()), save_model, load_model),
+    "dense": (lambda: make("dense", epochs=1).fit(some()), save_image_model, load_image_model),
+    "classes": (lambda: make("stacked-classes", epochs=1).fit(some(), some_labels()), save_image_model, load_image_model),
+}
+FITTED: dict[str, object] = {}
+
+
+@pytest.fixture(params=SAVED)
+def saved(request, tmp_path):
+    """The folder of a saved model, and how it is saved and loaded."""
+    fit, save, load = SAVED[request.param]
+    if request.param not in FITTED:
+        FITTED[request.param] = fit()
+    save(FITTED[request.param], tmp_path / "model")
+    return tmp_path / "model", lambda folder: save(FITTED[request.param], folder), load
+
+
+def files_of(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_every_missing_file_is_named(saved):
+    folder, _, load = saved
+    for name in files_of(folder):
+        content = (folder / name).read_bytes()
+        (folder / name).unlink()
+        with pytest.raises(DataError, match=f"no complete model in .*: {name} is missing"):
+            load(folder)
+        (folder / name).write_bytes(content)
+    load(folder)
+
+
+def test_every_damaged_file_is_noticed(saved):
+    folder, save, load = saved
+    for name in files_of(folder):
+        (folder / name).write_bytes(b"\x80\x04damaged")
+        with pytest.raises(DataError, match="is damaged"):
+            load(folder)
+        save(folder)
+
+
+def test_one_flipped_bit_in_what_was_learned_is_noticed(saved):
+    folder, _, load = saved
+    content = bytearray((folder / ARRAYS).read_bytes())
+    content[-10] ^= 1
+    (folder / ARRAYS).write_bytes(content)
+    with pytest.raises(DataError, match=r"does not have the digest in model\.json"):
+        load(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"format": 2}, "has format 2, this version reads 1"),
+        ({"model": "mlp"}, "does not have the digest"),
+        ({"params": {"sides": 3}}, "does not have the digest"),
+        ({"params": 3}, "is damaged"),
+        ({"meta": {"shape": 64, "scale": None}}, "does not have the digest"),
+        ({"ids": 7}, "is damaged"),
+    ],
+)
+def test_every_change_of_the_description_is_noticed(saved, change, message):
+    folder, _, load = saved
+    description = json.loads((folder / DESCRIPTION).read_text())
+    (folder / DESCRIPTION).write_text(json.dumps({**description, **change}))
+    with pytest.raises(DataError, match=message):
+        load(folder)
+
+
+def test_a_model_of_the_other_kind_is_refused(saved):
+    folder, _, load = saved
+    other = load_image_model if load is load_model else load_model
+    with pytest.raises(DataError, match="cannot be built: unknown"):
+        other(folder)
+
+
+def test_saving_again_replaces_the_whole_folder(saved):
+    folder, save, load = saved
+    before = files_of(folder)
+    (folder / "left-over").touch()
+    save(folder)
+    assert files_of(folder) == before
+    assert files_of(folder.parent) == ["model"]
+    load(folder)
+
+
+def test_a_folder_with_something_else_is_left_alone(saved, tmp_path):
+    (tmp_path / "thesis.txt").write_text("mine")
+    for folder in (tmp_path, tmp_path / "thesis.txt"):
+        with pytest.raises(OutputError, match="holds something that is not a model"):
+            saved[1](folder)
+    assert (tmp_path / "thesis.txt").read_text() == "mine"
+
+
+@given(st.integers(0, 5), st.lists(st.integers(), unique=True, min_size=1), st.text())
+def test_the_digest_covers_everything(number, ids, text):
+    ids = [value % 2**40 for value in ids[:1]]
+    one = Fitted({"a": np.arange(number)}, {"items": IdMap(ids)}, {"text": text})
+    digest = one.digest("model", {"k": 1})
+    assert digest == Fitted({"a": np.arange(number)}, {"items": IdMap(ids)}, {"text": text}).digest("model", {"k": 1.0})
+    others = [
+        one.digest("other", {"k": 1}),
+        one.digest("model", {"k": 2}),
+        Fitted({"b": np.arange(number)}, one.ids, one.meta).digest("model", {"k": 1}),
+        Fitted({"a": np.arange(number + 1)}, one.ids, one.meta).digest("model", {"k": 1}),
+        Fitted(one.arrays, {"users": IdMap(ids)}, one.meta).digest("model", {"k": 1}),
+        Fitted(one.arrays, {"items": IdMap([ids[0] + 1])}, one.meta).digest("model", {"k": 1}),
+        Fitted(one.arrays, one.ids, {"text": text + "x"}).digest("model", {"k": 1}),
+    ]
+    assert digest not in others

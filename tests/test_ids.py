@@ -1,0 +1,37 @@
+import pytest
+from hypothesis import given, strategies as st
+
+from recsys_ae import IdMap
+from recsys_ae.errors import DataError, UnknownIdError
+
+ids = st.one_of(
+    st.lists(st.integers(-(2**62), 2**62), min_size=1, unique=True), st.lists(st.text(min_size=1), min_size=1, unique=True)
+)
+
+
+class TestIdMap:
+    @given(ids)
+    def test_rows_and_values_are_inverse(self, external):
+        ids = IdMap(external)
+        assert ids.rows(external).tolist() == list(range(len(external)))
+        assert ids.values.tolist() == external
+
+    def test_unknown_id_is_named(self):
+        with pytest.raises(UnknownIdError, match=r"unknown id 9 \(1 of 2"):
+            IdMap([3, 5]).rows([5, 9])
+
+    def test_find_says_minus_one(self):
+        assert IdMap(["a", "b"]).find(["b", "c"]).tolist() == [1, -1]
+
+    @pytest.mark.parametrize(("known", "asked"), [([1, 2], ["1"]), (["1", "2"], [1])])
+    def test_id_of_another_type_is_refused(self, known, asked):
+        with pytest.raises(DataError, match="ids here are of type"):
+            IdMap(known).find(asked)
+
+    @pytest.mark.parametrize("bad", [[1, "a"], [1.5, 2.0], [True, False], [None, "a"], [1, 1]])
+    def test_ids_must_be_unique_and_of_one_type(self, bad):
+        with pytest.raises(DataError):
+            IdMap(bad)
+
+    def test_digest_distinguishes_types_and_boundaries(self):
+        assert len({IdMap([1]).digest, IdMap(["1"]).digest, IdMap(["ab", "c"]).digest, IdMap(["a", "bc"]).digest}) == 4

@@ -1,0 +1,47 @@
+import pandas as pd
+import pytest
+
+from recsys_ae import Interactions
+from recsys_ae.errors import ConfigError
+from recsys_ae.times import microseconds, moment
+
+
+class TestTimes:
+    MOMENTS = pd.to_datetime(["2014-04-07 10:51:09.200", "2014-04-07 10:51:09.000", "2014-04-07 10:51:09.100"])
+    MICROSECONDS = (1396867869000000, 1396867869100000, 1396867869200000)
+
+    @pytest.mark.parametrize(
+        ("times", "unit"),
+        [
+            (MOMENTS, "s"),
+            (MOMENTS.as_unit("ms"), "s"),
+            (MOMENTS.as_unit("ns"), "s"),
+            (MOMENTS.tz_localize("UTC").tz_convert("Asia/Tokyo"), "s"),
+            (pd.array(MOMENTS, dtype="timestamp[us][pyarrow]"), "s"),
+            (["2014-04-07T10:51:09.200Z", "2014-04-07T12:51:09+02:00", "2014-04-07 10:51:09.1"], "s"),
+            (list(MOMENTS.to_pydatetime()), "s"),
+            ([1396867869.2, 1396867869, 1396867869.1], "s"),
+            ([1396867869200, 1396867869000, 1396867869100], "ms"),
+            (pd.array([1396867869200, 1396867869000, 1396867869100], dtype="Int64"), "ms"),
+            ([1396867869200000, 1396867869000000, 1396867869100000], "us"),
+            ([1396867869200000999, 1396867869000000000, 1396867869100000000], "ns"),
+        ],
+    )
+    def test_every_form_becomes_microseconds(self, times, unit):
+        frame = pd.DataFrame({"user_id": 1, "item_id": [3, 1, 2], "t": times})
+        data = Interactions.from_frame(frame, rating=None, time="t", time_unit=unit)
+        assert data.log.times.tolist() == list(self.MICROSECONDS)
+        assert data.items.values[data.log.items].tolist() == [1, 2, 3]
+
+    def test_times_before_1970(self):
+        assert microseconds(pd.Series(["1969-12-31T23:59:59.5"])).tolist() == [-500_000]
+        assert microseconds(pd.Series([-0.5])).tolist() == [-500_000]
+
+    @pytest.mark.parametrize("at", ["2014-04-07", "2014-04-07T02:00+02:00", 1396828800, 1396828800.0])
+    def test_moments(self, at):
+        assert moment(at) == 1396828800000000
+
+    @pytest.mark.parametrize("at", ["soon", float("nan"), 1e12, ""])
+    def test_no_moments(self, at):
+        with pytest.raises(ConfigError, match="ISO 8601 text or as seconds"):
+            moment(at)
