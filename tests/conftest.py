@@ -8,8 +8,12 @@ os.environ.update({"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"} if "PYTE
 
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import pytest
+
+hypothesis.settings.register_profile("no deadline", deadline=None)  # examples compile, and other work may be going on
+hypothesis.settings.load_profile("no deadline")
 
 
 def set_threads(n: int) -> None:
