@@ -1,13 +1,12 @@
 """Fixtures and the rule for real data: absent data skips a test, except where CI says that it must be there."""
 
 import os
-
-os.environ.setdefault("GOMP_SPINCOUNT", "3000")  # before torch is loaded, as the command line does
-
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+import recsys_ae  # noqa: F401 - sets how threads wait, before torch is loaded
 
 
 @pytest.fixture
