@@ -3,10 +3,18 @@
 Names are loaded when they are first used: importing the package alone loads neither torch nor mlflow.
 """
 
+import os
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+# Read when PyTorch and numba are loaded, see recsys_ae.core.threads
+if "torch" not in sys.modules and "OMP_WAIT_POLICY" not in os.environ:
+    os.environ.setdefault("GOMP_SPINCOUNT", "3000")
+if os.environ.get("OMP_NUM_THREADS", "").isdecimal():
+    os.environ.setdefault("NUMBA_NUM_THREADS", os.environ["OMP_NUM_THREADS"])
 
 if TYPE_CHECKING:
     from recsys_ae.data.ratings import read_interactions as read_interactions

@@ -5,7 +5,6 @@
 
 import inspect
 import logging
-import os
 import signal
 import sys
 import traceback
@@ -281,9 +280,6 @@ def _show_model(name: str) -> None:
 
 def main() -> NoReturn:
     """Entry point: run the command and exit with its code."""
-    # Threads that wait by spinning make training several times slower when another process wants the same cores, threads that
-    # go to sleep at once make it half as slow again when it has them for itself
-    os.environ.setdefault("GOMP_SPINCOUNT", "3000")
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("recsys_ae").setLevel(logging.INFO)
     for number in (signal.SIGTERM, signal.SIGHUP):

@@ -2,15 +2,18 @@
 
 import os
 
-os.environ.setdefault("GOMP_SPINCOUNT", "3000")  # before torch is loaded, as the command line does
 # A worker of pytest-xdist, of which there is one per core, takes one thread, and so do the processes that tests start.
-os.environ.update({"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"} if "PYTEST_XDIST_WORKER" in os.environ else {})
+# Numba may be asked for two by a test about threads.
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "2"}
+os.environ.update(ONE_THREAD if "PYTEST_XDIST_WORKER" in os.environ else {})
 
 from pathlib import Path
 
 import hypothesis
 import numpy as np
 import pytest
+
+import recsys_ae  # noqa: F401 - sets how threads wait, before torch is loaded
 
 hypothesis.settings.register_profile("no deadline", deadline=None)  # examples compile, and other work may be going on
 hypothesis.settings.load_profile("no deadline")

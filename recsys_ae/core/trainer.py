@@ -11,6 +11,7 @@ from torch import Generator, Tensor, nn
 
 from recsys_ae.core.losses import LossSum
 from recsys_ae.core.optimisers import FULL_BATCH, Optimiser, make_optimiser
+from recsys_ae.core.threads import share_thread_count
 from recsys_ae.errors import ConfigError, TrainingError
 
 
@@ -193,6 +194,7 @@ def fit(
     Raises:
         TrainingError: the loss or the validation value is no longer finite.
     """
+    share_thread_count()
     generator = Generator().manual_seed(config.seed)
     training = Training(module, make_optimiser(config.optimiser, module, config.learning_rate), generator, config, stage)
     for callback in callbacks:

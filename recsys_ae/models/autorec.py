@@ -48,7 +48,7 @@ from recsys_ae.models.training import (
     weights_of,
 )
 
-ENCODE_ROWS = 1024
+ENCODE_ROWS = 64  # few enough for one thread, see core.threads
 Axis = Literal["item", "user"]
 
 

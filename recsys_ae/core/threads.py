@@ -1,0 +1,45 @@
+"""Threads of PyTorch and numba, which share one pool (OpenMP).
+
+Threads that wait for each other by spinning make a training of small batches ten times slower when other processes want the
+same cores. `import recsys_ae` sets GOMP_SPINCOUNT, so that they soon go to sleep, which only has an effect before PyTorch is
+loaded. If it was loaded earlier, `spin_briefly` does the same.
+
+**Results and the number of threads.** The compiled loops of `core.kernels` give the same result with any number. Two kinds of
+PyTorch's operations do not, in the last digits: matrix products of dense matrices, and functions such as the sigmoid of more
+than 32,768 numbers at once, which threads share. So models whose outputs are dense (Mult-DAE, Mult-VAE, RecVAE, and all image
+models) are exactly reproducible with the same number of threads only; AutoRec and CDAE with any number, as long as they have
+one hidden layer and batch_size * hidden is at most 32,768.
+"""
+
+import os
+import sys
+from threading import Event, Thread
+
+import numba
+import torch
+
+
+def spin_briefly() -> None:
+    """Make waiting threads give up their core soon, if PyTorch was loaded without GOMP_SPINCOUNT.
+
+    libgomp spins 300,000 times by default, and 100 times when it manages more threads than there are cores
+    (https://gcc.gnu.org/onlinedocs/libgomp/GOMP_005fSPINCOUNT.html). A team of threads that only sleeps makes them more.
+    """
+    if sys.platform != "linux" or {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & set(os.environ):
+        return
+    started = Event()
+
+    def idle() -> None:
+        torch.ones(1 << 20).add_(1)  # large enough for a team
+        started.set()
+        Event().wait()
+
+    Thread(target=idle, name="recsys-ae-idle", daemon=True).start()
+    started.wait()
+
+
+def share_thread_count() -> None:
+    """Let numba use as many threads as PyTorch; teams of changing size are slow, and the user sets one number."""
+    threads = torch.get_num_threads()
+    numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
+    torch.set_num_threads(threads)  # when numba starts its threads it sets this number too
