@@ -9,6 +9,7 @@ from typing import Any, Generic, Literal, Protocol, Self, TypeVar
 import torch
 from torch import Generator, Tensor, nn
 
+from recsys_ae.core.devices import Device, device_named, device_of, multiplies_bfloat16
 from recsys_ae.core.losses import LossSum
 from recsys_ae.core.optimisers import FULL_BATCH, Optimiser, make_optimiser
 from recsys_ae.core.threads import share_thread_count
@@ -29,6 +30,10 @@ class LabelledBatch:
         """The rows at `index` (int64 [b]), in that order."""
         return LabelledBatch(self.x[index], self.labels[index])
 
+    def to(self, device: torch.device) -> "LabelledBatch":
+        """The same rows on a device."""
+        return LabelledBatch(self.x.to(device), self.labels.to(device))
+
 
 class Batch(Protocol):
     """Training examples of any kind, which can be counted and selected."""
@@ -37,6 +42,9 @@ class Batch(Protocol):
 
     def __getitem__(self, index: Tensor) -> Self:
         """The examples at `index` (int64 [b]), in that order."""
+
+    def to(self, device: torch.device) -> Self:
+        """The same examples on a device."""
 
 
 M = TypeVar("M", bound=nn.Module)
@@ -114,6 +122,7 @@ class TrainConfig:
     seed: int = 0
     precision: Precision = "float32"
     reduction: Literal["sum", "mean"] = "sum"
+    device: Device = "cpu"
 
     def __post_init__(self) -> None:
         for name, least in (("epochs", 1), ("batch_size", 1), ("patience", 0)):
@@ -195,6 +204,7 @@ def fit(
         TrainingError: the loss or the validation value is no longer finite.
     """
     share_thread_count()
+    module.to(device_named(config.device))
     generator = Generator().manual_seed(config.seed)
     training = Training(module, make_optimiser(config.optimiser, module, config.learning_rate), generator, config, stage)
     for callback in callbacks:
@@ -214,7 +224,7 @@ def fit(
             callback.on_epoch(training)
     if training.best_weights is not None:
         module.load_state_dict(training.best_weights)
-    module.eval()
+    module.eval().cpu()
     for callback in callbacks:
         callback.on_end(training)
     return training.history
@@ -250,7 +260,8 @@ def _run_batches(training: Training[M], objective: Objective[M, B], rows: B, rat
     module, optimiser, config = training.module, training.optimiser, training.config
     for group in optimiser.param_groups:
         group["lr"] = rate
-    in_bfloat16 = config.precision == "bfloat16" or (config.precision == "auto" and multiplies_bfloat16())
+    device = device_of(module)
+    in_bfloat16 = config.precision == "bfloat16" or (config.precision == "auto" and multiplies_bfloat16(device))
     total, count = 0.0, 0.0
     whole = config.optimiser in FULL_BATCH
     for batch in [rows] if whole else _batches(rows, config.batch_size, training.generator):
@@ -262,7 +273,8 @@ def _run_batches(training: Training[M], objective: Objective[M, B], rows: B, rat
             training.generator.set_state(before)  # an optimiser may look again, and compares values of one function
             value, total, count = torch.zeros(()), torch.zeros(()), torch.zeros(())
             for part in parts_of(batch, PART) if whole else [batch]:
-                with torch.autocast("cpu", torch.bfloat16, enabled=in_bfloat16):
+                part = part.to(device)
+                with torch.autocast(device.type, torch.bfloat16, enabled=in_bfloat16):
                     loss = objective.loss(module, part, training.generator)
                 minimised = loss.total + objective.penalty(module, part)
                 if config.reduction == "mean":
@@ -277,12 +289,6 @@ def _run_batches(training: Training[M], objective: Objective[M, B], rows: B, rat
         total += float(losses[0].total)  # an optimiser may look more than once; the first look is at the start
         count += float(losses[0].count)
     return total, count
-
-
-def multiplies_bfloat16() -> bool:
-    """Whether the processor has instructions for products of such numbers."""
-    capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
-    return any(bool(capabilities.get(name)) for name in ("avx512_bf16", "amx_bf16"))
 
 
 def _batches(rows: B, size: int, generator: Generator) -> Iterator[B]:

@@ -14,6 +14,7 @@ from scipy.special import expit, logit
 from recsys_ae.core.autoencoder import ACTIVATIONS, Autoencoder
 from recsys_ae.core.axes import check_id_axes
 from recsys_ae.core.corruption import Masking
+from recsys_ae.core.devices import Device, device_of
 from recsys_ae.core.optimisers import OPTIMISERS
 from recsys_ae.core.sparse import SparseRows
 from recsys_ae.core.trainer import Callback, TrainConfig, fit
@@ -69,7 +70,7 @@ class AutoRec:
         dropout: share of the observed inputs hidden in training, anew in each epoch.
         tied: decoder and encoder share their weight matrices.
         init_std: standard deviation of the initial weights.
-        epochs, batch_size, optimiser, learning_rate, learning_rate_decay, patience: see `core.trainer.TrainConfig`.
+        epochs, batch_size, optimiser, learning_rate, learning_rate_decay, patience, device: see `core.trainer.TrainConfig`.
     """
 
     axis: Literal["item", "user"] = "item"
@@ -88,6 +89,7 @@ class AutoRec:
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
     learning_rate_decay: Annotated[float, Field(gt=0, le=1)] = 0.95
     patience: Annotated[int, Field(ge=0)] = 20
+    device: Device = "cpu"
     fitted: Fitted | None = field(default=None, init=False, repr=False)
     predicts_ratings: ClassVar[bool] = True
 
@@ -127,7 +129,7 @@ class AutoRec:
 
         def predicted(shown: SparseRows, at: SparseRows) -> torch.Tensor:
             output: torch.Tensor = module(shown, at)
-            return output + offset[at.row_ids][at.row_of_entry()] if self.centring == "bias" else output
+            return output + offset.to(output.device)[at.row_ids][at.row_of_entry()] if self.centring == "bias" else output
 
         known = {"rated_items": np.bincount(train.matrix.indices, minlength=train.n_items) > 0, **biases.arrays()}
         if self.axis == "item":
@@ -149,7 +151,14 @@ class AutoRec:
             ),
             rows,
             TrainConfig(
-                self.epochs, self.batch_size, self.optimiser, self.learning_rate, self.learning_rate_decay, self.patience, seed
+                self.epochs,
+                self.batch_size,
+                self.optimiser,
+                self.learning_rate,
+                self.learning_rate_decay,
+                self.patience,
+                seed,
+                device=self.device,
             ),
             valid=validation(lambda *pairs: _Scorer(self, module, state()).predict_rows(*pairs), valid_history or train, valid),
             callbacks=callbacks,
@@ -287,13 +296,14 @@ def _hidden_factors(module: Autoencoder, inputs: csr_array, offsets: Floats) -> 
     x = SparseRows.from_arrays(inputs.indptr, inputs.indices, inputs.data, inputs.shape[1])
     with torch.no_grad():
         blocks = torch.arange(len(x)).split(ENCODE_ROWS)
-        hidden = torch.cat([module.last_hidden(module.encode(x[index])) for index in blocks]).numpy()
+        parts = [module.last_hidden(module.encode(x[index].to(device_of(module)))) for index in blocks]
+    hidden = torch.cat(parts).cpu().numpy()
     return np.c_[hidden, np.ones(len(hidden), np.float32), offsets]
 
 
 def _output_factors(module: Autoencoder, columns: Rows | None = None) -> Floats:
     """[D, H + 2]: weights of the output layer, its bias and 1; or those of some columns only."""
-    weight, bias = (tensor.detach().numpy() for tensor in (module.wide_weights()[-1], module.output_bias))
+    weight, bias = (tensor.detach().cpu().numpy() for tensor in (module.wide_weights()[-1], module.output_bias))
     if columns is not None:
         weight, bias = weight[columns], bias[columns]
     return np.c_[weight, bias, np.ones(len(weight), np.float32)]
