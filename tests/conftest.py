@@ -4,8 +4,11 @@ import os
 
 # A worker of pytest-xdist, of which there is one per core, takes one thread, and so do the processes that tests start.
 # Numba may be asked for two by a test about threads.
-ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "2"}
-os.environ.update(ONE_THREAD if "PYTEST_XDIST_WORKER" in os.environ else {})
+os.environ.update(
+    {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "2"}
+    if "PYTEST_XDIST_WORKER" in os.environ
+    else {}
+)
 
 from pathlib import Path
 

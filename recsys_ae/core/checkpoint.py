@@ -1,4 +1,4 @@
-"""Checkpoints: the state of a training in one safetensors file, from which it continues exactly."""
+"""Checkpoints: the state of a training in one safetensors file, from which training resumes exactly."""
 
 import json
 from dataclasses import asdict
@@ -20,11 +20,11 @@ AFFORDABLE = 20  # seconds of training per second of writing checkpoints
 
 
 class Checkpoint(Callback):
-    """Continues from `path` if it exists, and keeps it up to date.
+    """Resumes from `path` if it exists, and keeps it up to date.
 
     It holds weights, best weights, optimiser state, random generator and history. It is written after an epoch, unless
-    writing would take more than a twentieth of the time; when it is written does not influence the result. Of a model that is
-    made by several trainings, each stage has a file of its own, `path` with the name of the stage.
+    writing would take more than a twentieth of the time; the result does not depend on when it is written. Each stage of a
+    model has its own file, `path` with the name of the stage.
     """
 
     def __init__(self, path: Path) -> None:
@@ -62,24 +62,24 @@ def save(training: Training[Any], path: Path) -> None:
     }
     with whole_file(path) as draft:
         try:
-            save_file(tensors, draft, metadata={**facts, "digest": weights_digest(tensors)})
+            save_file(tensors, draft, metadata={**facts, "digest": _digest(tensors, facts)})
         except SafetensorError as error:
             raise OutputError(f"cannot write {path}: {error}") from None
 
 
 def restore(training: Training[Any], path: Path) -> None:
-    """Put `training` into the state that `save` wrote.
+    """Restore the state that `save` wrote.
 
     Raises:
         DataError: the file is damaged, or not a checkpoint of a module of these shapes trained with this `TrainConfig`.
-            Whether objective and data are the same is for the caller to know.
+            That objective and data are the same is not checked.
     """
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata()
-            # copied, because sums over memory that is aligned otherwise than torch's own may differ in the last digit
+            # copied: with other memory alignment than PyTorch's, sums may differ in the last digit
             tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 - not a dict
-        if metadata["digest"] != weights_digest(tensors):
+        if metadata.pop("digest") != _digest(tensors, metadata):
             raise DataError(f"checkpoint {path} is damaged; delete it to start anew")
         if json.loads(metadata["config"]) != asdict(training.config):
             raise DataError(f"checkpoint {path} belongs to a training with another configuration")
@@ -100,6 +100,11 @@ def _below(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Ten
     return {name.removeprefix(prefix + "."): value for name, value in tensors.items() if name.startswith(prefix + ".")}
 
 
+def _digest(tensors: dict[str, Tensor], facts: dict[str, str]) -> str:
+    """Content hash of everything in a checkpoint."""
+    return blake2b((json.dumps(facts, sort_keys=True) + weights_digest(tensors)).encode(), digest_size=16).hexdigest()
+
+
 def weights_digest(tensors: dict[str, Tensor]) -> str:
     """Content hash (32 hex digits) of named tensors."""
     digest = blake2b(digest_size=16)
@@ -110,7 +115,7 @@ def weights_digest(tensors: dict[str, Tensor]) -> str:
 
 
 def _flatten(state: Any, path: str, tensors: dict[str, Tensor]) -> Any:
-    """`state` with each tensor moved to `tensors` under its path, which takes its place; the rest can be JSON."""
+    """`state` as JSON-serialisable values; each tensor is moved to `tensors` and replaced by its path there."""
     if isinstance(state, Tensor):
         tensors[path] = state
         return {"tensor": path}
@@ -122,7 +127,7 @@ def _flatten(state: Any, path: str, tensors: dict[str, Tensor]) -> Any:
 
 
 def _unflatten(state: Any, tensors: dict[str, Tensor]) -> Any:
-    """What `_flatten` was given."""
+    """The inverse of `_flatten`."""
     if isinstance(state, list):
         return [_unflatten(value, tensors) for value in state]
     if isinstance(state, dict):

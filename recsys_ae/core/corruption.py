@@ -1,6 +1,7 @@
 """Corruption of inputs, for denoising autoencoders (Vincent et al. 2008). Targets stay clean.
 
-Sparse rows are corrupted at their stored entries only, and keep their pattern.
+Sparse rows are corrupted at their stored entries only, and keep their pattern. Random numbers are drawn on the CPU, so that a
+seed means the same on every device.
 """
 
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from recsys_ae.core.sparse import SparseRows
 from recsys_ae.errors import ConfigError
 from recsys_ae.registry import Registry
 
-# Name -> how to make it from one number, its rate or its standard deviation.
+# Constructors from one number, a rate or a standard deviation.
 CORRUPTIONS = Registry(
     "corruption",
     {
@@ -37,7 +38,7 @@ class Corruption(Protocol):
 class Masking:
     """Each entry becomes 0 with probability `rate`; with `rescale` the others are divided by 1 - rate.
 
-    Rescaling keeps the expected input of the first layer, so that nothing has to change when no entry is masked.
+    Rescaling keeps the expected value of the input, so that the network can be used without masking as it is.
     """
 
     rate: float
@@ -49,19 +50,19 @@ class Masking:
 
     def __call__(self, x: X, generator: Generator) -> X:
         values = x if isinstance(x, Tensor) else x.values
-        kept = torch.rand(values.shape, generator=generator, device=values.device) >= self.rate
+        kept = torch.rand(values.shape, generator=generator).to(values.device) >= self.rate
         masked = values * kept / (1 - self.rate if self.rescale else 1)
         return masked if isinstance(x, Tensor) else x.with_values(masked)
 
 
 def masking(rate: float) -> Masking:
-    """Masking as published: the entries that are left stay as they are."""
+    """Masking as published, without rescaling."""
     return Masking(rate, rescale=False)
 
 
 @dataclass(frozen=True)
 class Gaussian:
-    """Normal noise of standard deviation `std` is added to each entry; the sum may be clipped to `within`."""
+    """Adds normal noise of standard deviation `std` to each entry and clips the sum to `within`, if given."""
 
     std: float
     within: tuple[float, float] | None = None
@@ -72,7 +73,7 @@ class Gaussian:
 
     def __call__(self, x: X, generator: Generator) -> X:
         values = x if isinstance(x, Tensor) else x.values
-        noise = torch.randn(values.shape, generator=generator, device=values.device, dtype=values.dtype)
+        noise = torch.randn(values.shape, generator=generator, dtype=values.dtype).to(values.device)
         noisy = noise.mul_(self.std).add_(values)
         if self.within is not None:
             noisy.clamp_(*self.within)
@@ -91,6 +92,6 @@ class SaltAndPepper:
 
     def __call__(self, x: X, generator: Generator) -> X:
         values = x if isinstance(x, Tensor) else x.values
-        drawn = torch.rand(values.shape, generator=generator, device=values.device)
+        drawn = torch.rand(values.shape, generator=generator).to(values.device)
         spoilt = torch.where(drawn < self.rate, (drawn < self.rate / 2).to(values.dtype), values)
         return spoilt if isinstance(x, Tensor) else x.with_values(spoilt)

@@ -3,7 +3,7 @@
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from recsys_ae.errors import ConfigError
 
@@ -23,6 +23,11 @@ def device_named(name: Device, *, fallback: bool = False) -> torch.device:
     if name == "cuda" and not available and not fallback:
         raise ConfigError("device: cuda, but PyTorch finds no GPU here; use device: auto or cpu")
     return torch.device("cuda" if name != "cpu" and available else "cpu")
+
+
+def device_of(module: nn.Module) -> torch.device:
+    """The device of a module's parameters."""
+    return next(module.parameters()).device
 
 
 def uses_kernels(tensor: Tensor) -> bool:

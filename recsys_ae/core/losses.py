@@ -1,8 +1,7 @@
 """Losses as functions (prediction, target, weight) -> (sum, count).
 
-All three tensors have the same shape, dense [B, D] or flat [nnz]. A weight is 1 where the entry counts and 0 where it
-does not, or anything between; no weight (None) means 1 everywhere, without a pass over memory for it. Sum and count are
-returned apart, because a mean of batch means is not the mean.
+All three tensors have the same shape, dense [B, D] or flat [nnz]. The weight says how much each entry counts; None means 1
+everywhere, and saves a pass over memory. Sum and count are returned separately, because a mean of batch means is not the mean.
 """
 
 from collections.abc import Callable
@@ -20,11 +19,10 @@ LOSSES = Registry(
     "loss",
     {
         "squared_error": "recsys_ae.core.losses:squared_error",
-        "absolute_error": "recsys_ae.core.losses:absolute_error",
         "cross_entropy": "recsys_ae.core.losses:cross_entropy",
     },
 )
-TINY = torch.finfo(torch.float32).tiny  # a share below counts as this much: 87 nats
+TINY = torch.finfo(torch.float32).tiny  # smaller probabilities are replaced by this one, 87 nats
 
 
 @dataclass(frozen=True)
@@ -45,46 +43,39 @@ def squared_error(prediction: Tensor, target: Tensor, weight: Tensor | None = No
     return LossSum((weight * (prediction - target).square()).sum(), weight.sum())
 
 
-def absolute_error(prediction: Tensor, target: Tensor, weight: Tensor | None = None) -> LossSum:
-    """Sum of w * |p - t|."""
-    if weight is None:
-        return LossSum(functional.l1_loss(prediction, target, reduction="sum"), _all(target))
-    return LossSum((weight * (prediction - target).abs()).sum(), weight.sum())
-
-
 def cross_entropy(prediction: Tensor, target: Tensor, weight: Tensor | None = None) -> LossSum:
-    """Sum of -w * (t * log s + (1 - t) * log(1 - s)) in nats, where s = sigmoid(p): predictions are logits."""
+    """Sum of -w * (t * log s + (1 - t) * log(1 - s)) in nats, where s = sigmoid(p); predictions are logits."""
     total = functional.binary_cross_entropy_with_logits(prediction, target, weight, reduction="sum")
     return LossSum(total, _all(target) if weight is None else weight.sum())
 
 
 def _all(target: Tensor) -> Tensor:
-    """The sum of weights that are all 1."""
+    """Number of elements, as a scalar."""
     return target.new_tensor(target.numel())
 
 
 def kl_sparsity(code: Tensor, target: float) -> Tensor:
-    """Sum over the units [H] of the divergence, in nats, of their mean activation over the batch from `target`; a scalar.
+    """Kullback-Leibler divergence, in nats, of each unit's mean activation from `target`, summed over units; a scalar.
 
-    The mean is that of independent coins (Ng 2011), so a code [B, H] must be between 0 and 1.
+    Means over the batch are taken as Bernoulli parameters (Ng 2011), so the code [B, H] must lie between 0 and 1.
     """
     mean = code.float().mean(0).clamp(1e-6, 1 - 1e-6)
     return (target * (target / mean).log() + (1 - target) * ((1 - target) / (1 - mean)).log()).sum()
 
 
 def l1_sparsity(code: Tensor) -> Tensor:
-    """Sum of the absolute activations of a row of the code [B, H], averaged over the rows; a scalar."""
+    """Sum of absolute activations per row of the code [B, H], averaged over rows; a scalar."""
     return code.float().abs().sum() / len(code)
 
 
 def multinomial(logits: Tensor, rows: SparseRows) -> LossSum:
-    """Sum over the entries of -log softmax(logits of their row) in nats, each counting 1; logits [B, D]."""
+    """Negative log-likelihood, in nats, of the entries of `rows` under the softmax of their row of logits [B, D]."""
     total: Tensor = _Multinomial.apply(logits, rows)
     return LossSum(total, total.new_tensor(len(rows.columns)))
 
 
 class _Multinomial(torch.autograd.Function):
-    """With one block [B, D] beside the logits, which is gone through twice: as softmax, and to become the gradient."""
+    """Keeps a single block [B, D] beside the logits: the softmax, which becomes the gradient in place."""
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor, rows: SparseRows) -> Tensor:

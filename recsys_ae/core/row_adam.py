@@ -67,7 +67,10 @@ class RowAdam:
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue from the result of `state_dict`."""
-        self._state = {number: dict(state) for number, state in state_dict["state"].items()}
+        self._state = {
+            number: {key: x.to(self._parameters[number].device) if isinstance(x, Tensor) else x for key, x in state.items()}
+            for number, state in state_dict["state"].items()
+        }
 
     def _rates(self, step: int) -> kernels.Rates:
         group = self.param_groups[0]

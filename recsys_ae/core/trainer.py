@@ -9,6 +9,7 @@ from typing import Any, Generic, Literal, Protocol, Self, TypeVar
 import torch
 from torch import Generator, Tensor, nn
 
+from recsys_ae.core.devices import Device, device_named, device_of, multiplies_bfloat16
 from recsys_ae.core.losses import LossSum
 from recsys_ae.core.optimisers import FULL_BATCH, Optimiser, make_optimiser
 from recsys_ae.core.threads import share_thread_count
@@ -29,6 +30,10 @@ class LabelledBatch:
         """The rows at `index` (int64 [b]), in that order."""
         return LabelledBatch(self.x[index], self.labels[index])
 
+    def to(self, device: torch.device) -> "LabelledBatch":
+        """The same rows on a device."""
+        return LabelledBatch(self.x.to(device), self.labels.to(device))
+
 
 class Batch(Protocol):
     """Training examples of any kind, which can be counted and selected."""
@@ -38,6 +43,9 @@ class Batch(Protocol):
     def __getitem__(self, index: Tensor) -> Self:
         """The examples at `index` (int64 [b]), in that order."""
 
+    def to(self, device: torch.device) -> Self:
+        """The same examples on a device."""
+
 
 M = TypeVar("M", bound=nn.Module)
 B = TypeVar("B", bound=Batch)
@@ -45,23 +53,23 @@ M_contra = TypeVar("M_contra", bound=nn.Module, contravariant=True)
 B_contra = TypeVar("B_contra", bound=Batch, contravariant=True)
 Validation = Callable[[], float]
 Precision = Literal["auto", "float32", "bfloat16"]
-PART = 2048  # rows of a whole batch that are looked at together
+PART = 2048  # rows of a full batch that are processed at a time
 
 
 class Objective(Protocol[M_contra, B_contra]):
-    """What is minimised over an epoch: the sum over the batches of `loss` and `penalty`."""
+    """Minimised over an epoch: the sum over the batches of `loss` and `penalty`."""
 
     def loss(self, module: M_contra, batch: B_contra, generator: Generator) -> LossSum: ...
 
     def penalty(self, module: M_contra, batch: B_contra) -> Tensor:
-        """A scalar: this batch's part of what an epoch adds for regularisation."""
+        """This batch's share of the regularisation of an epoch; a scalar."""
 
 
 class EpochObjective(Protocol[M_contra, B_contra]):
-    """What is minimised by steps of its own, where a call per batch would cost more than the arithmetic."""
+    """An objective that takes its own steps, where a call per batch would cost more than the arithmetic."""
 
     def epoch(self, module: M_contra, rows: B_contra, learning_rate: float, generator: Generator) -> LossSum:
-        """Take the steps of one pass over `rows`, and return the loss met on the way, without penalties."""
+        """Take the steps of one pass over `rows` and return the loss along the way, without penalties."""
 
 
 def nothing(module: nn.Module) -> None:
@@ -70,7 +78,7 @@ def nothing(module: nn.Module) -> None:
 
 @dataclass(frozen=True)
 class Phase(Generic[M, B]):
-    """`passes` over all rows for one objective in each epoch, and `after` them, a change of the module."""
+    """`passes` over all rows for one objective in each epoch, followed by a call of `after`."""
 
     objective: Objective[M, B]
     passes: int = 1
@@ -79,7 +87,7 @@ class Phase(Generic[M, B]):
 
 @dataclass(frozen=True)
 class AlternatingObjective(Generic[M, B]):
-    """Objectives that take turns within each epoch, for parts of the module that are trained in alternation."""
+    """Phases of each epoch, for modules whose parts are trained in alternation."""
 
     phases: Sequence[Phase[M, B]]
 
@@ -89,20 +97,22 @@ AnyObjective = Objective[M, B] | EpochObjective[M, B] | AlternatingObjective[M, 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How to train.
+    """Settings of a training.
 
     Attributes:
-        epochs: passes over the rows, at most.
-        batch_size, optimiser: rows in a batch, and see `core.optimisers`; an `EpochObjective` looks at neither.
+        epochs: maximum number of passes over the rows.
+        batch_size, optimiser: rows per batch, and a name of `core.optimisers`; an `EpochObjective` uses neither.
         learning_rate: of the first epoch.
         learning_rate_decay: factor on the learning rate after each epoch.
         patience: epochs without a better validation value after which training stops; 0 never stops early.
-        seed: source of the order of rows and of corruption.
-        precision: of the dense matrix products in the loss, `float32`, or `bfloat16`, which is about twice as fast on a
-            processor with instructions for it; `auto` looks whether it has them. Weights, sums, sparse layers and scoring
-            are float32 either way.
-        reduction: `sum` minimises the sum over the rows of a batch, `mean` divides it by their number. Optimisers that are
-            invariant to the scale of the loss do not care; the learning rate of plain SGD is usually given for the mean.
+        seed: decides the order of rows, corruption and sampling.
+        precision: of dense matrix products in the loss: `float32`; `bfloat16`, about twice as fast on hardware with
+            instructions for it; or `auto`, which is `bfloat16` on such hardware. Weights, sums, sparse layers and scoring
+            are always float32.
+        reduction: `sum` minimises the sum over the rows of a batch, `mean` their mean. It makes no difference to optimisers
+            that are invariant to the scale of the loss; the learning rate of plain SGD is usually given for the mean.
+        device: `cpu`, `cuda`, or `auto`, which is the GPU if there is one. The module is there during training and on the
+            CPU afterwards. Random numbers are the same on both; sums on a GPU may differ in the last digits from run to run.
     """
 
     epochs: int
@@ -114,6 +124,7 @@ class TrainConfig:
     seed: int = 0
     precision: Precision = "float32"
     reduction: Literal["sum", "mean"] = "sum"
+    device: Device = "cpu"
 
     def __post_init__(self) -> None:
         for name, least in (("epochs", 1), ("batch_size", 1), ("patience", 0)):
@@ -123,7 +134,7 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class Epoch:
-    """One line of the history: number from 1, mean loss per entry, validation value (lower is better), seconds."""
+    """An entry of the history: number from 1, mean loss per entry, validation value (lower is better), seconds."""
 
     number: int
     loss: float
@@ -133,9 +144,9 @@ class Epoch:
 
 @dataclass
 class Training(Generic[M]):
-    """Everything that the rest of a training depends on; what a checkpoint holds.
+    """State of a training: everything that its continuation depends on, and that a checkpoint holds.
 
-    `stage` tells apart the trainings that one model is made by; it is empty if there is one.
+    `stage` distinguishes the trainings of a model that needs several; empty if there is only one.
     """
 
     module: M
@@ -148,7 +159,7 @@ class Training(Generic[M]):
 
     @property
     def best(self) -> Epoch | None:
-        """The epoch with the lowest validation value, the first of equals."""
+        """The first epoch with the lowest validation value."""
         validated = [epoch for epoch in self.history if epoch.valid is not None]
         return min(validated, key=lambda epoch: inf if epoch.valid is None else epoch.valid, default=None)
 
@@ -160,16 +171,16 @@ class Training(Generic[M]):
 
 
 class Callback:
-    """Something that wants to know how training goes. Does nothing; override what is needed."""
+    """Training hooks. All are no-ops; override those you need."""
 
     def on_start(self, training: "Training[Any]") -> None:
-        """Before the first epoch; may change `training` to continue an earlier one."""
+        """Called before the first epoch; may restore the state of an earlier training."""
 
     def on_epoch(self, training: "Training[Any]") -> None:
-        """After each epoch, the last entry of `training.history`."""
+        """Called after each epoch, which is the last entry of `training.history`."""
 
     def on_end(self, training: "Training[Any]") -> None:
-        """After the last epoch, the weights that are kept being in the module."""
+        """Called after the last epoch, when the module has its final weights."""
 
 
 def fit(
@@ -184,17 +195,18 @@ def fit(
 ) -> list[Epoch]:
     """Train `module` in place and return its history.
 
-    With `valid`, the weights of the epoch with the lowest validation value are the ones that are kept.
+    With `valid`, the module ends with the weights of the epoch with the lowest validation value.
 
     Args:
-        rows: all training rows, sparse, dense [N, D] or labelled.
+        rows: all training rows, on the CPU; batches are moved to the device.
         valid: called after each epoch, with the module in evaluation mode.
-        stage: what this training is called, if a model is made by several; callbacks are told.
+        stage: name of this training, if a model needs several; passed to callbacks.
 
     Raises:
         TrainingError: the loss or the validation value is no longer finite.
     """
     share_thread_count()
+    module.to(device_named(config.device))
     generator = Generator().manual_seed(config.seed)
     training = Training(module, make_optimiser(config.optimiser, module, config.learning_rate), generator, config, stage)
     for callback in callbacks:
@@ -214,7 +226,7 @@ def fit(
             callback.on_epoch(training)
     if training.best_weights is not None:
         module.load_state_dict(training.best_weights)
-    module.eval()
+    module.eval().cpu()
     for callback in callbacks:
         callback.on_end(training)
     return training.history
@@ -241,16 +253,17 @@ def _run_epoch(training: Training[M], objective: AnyObjective[M, B], rows: B, nu
 
 
 def diverged(what: str, value: float, number: int, config: TrainConfig) -> TrainingError:
-    """The error to raise where a value that training goes by is no number any more."""
+    """The error to raise when a value that training depends on is no longer finite."""
     return TrainingError(f"the {what} is {value} in epoch {number}; try a lower learning_rate (now {config.learning_rate:g})")
 
 
 def _run_batches(training: Training[M], objective: Objective[M, B], rows: B, rate: float) -> tuple[float, float]:
-    """A step of the optimiser for each batch; sum and count of the losses."""
+    """One optimiser step per batch; returns sum and count of the losses."""
     module, optimiser, config = training.module, training.optimiser, training.config
     for group in optimiser.param_groups:
         group["lr"] = rate
-    in_bfloat16 = config.precision == "bfloat16" or (config.precision == "auto" and multiplies_bfloat16())
+    device = device_of(module)
+    in_bfloat16 = config.precision == "bfloat16" or (config.precision == "auto" and multiplies_bfloat16(device))
     total, count = 0.0, 0.0
     whole = config.optimiser in FULL_BATCH
     for batch in [rows] if whole else _batches(rows, config.batch_size, training.generator):
@@ -259,10 +272,11 @@ def _run_batches(training: Training[M], objective: Objective[M, B], rows: B, rat
 
         def closure(batch: B = batch, losses: list[LossSum] = losses, before: Tensor = before) -> Any:
             optimiser.zero_grad()
-            training.generator.set_state(before)  # an optimiser may look again, and compares values of one function
+            training.generator.set_state(before)  # an optimiser may call again, and compares values of one function
             value, total, count = torch.zeros(()), torch.zeros(()), torch.zeros(())
             for part in parts_of(batch, PART) if whole else [batch]:
-                with torch.autocast("cpu", torch.bfloat16, enabled=in_bfloat16):
+                part = part.to(device)
+                with torch.autocast(device.type, torch.bfloat16, enabled=in_bfloat16):
                     loss = objective.loss(module, part, training.generator)
                 minimised = loss.total + objective.penalty(module, part)
                 if config.reduction == "mean":
@@ -274,15 +288,9 @@ def _run_batches(training: Training[M], objective: Objective[M, B], rows: B, rat
             return value
 
         optimiser.step(closure)
-        total += float(losses[0].total)  # an optimiser may look more than once; the first look is at the start
+        total += float(losses[0].total)  # an optimiser may call several times; the first call is at the start
         count += float(losses[0].count)
     return total, count
-
-
-def multiplies_bfloat16() -> bool:
-    """Whether the processor has instructions for products of such numbers."""
-    capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
-    return any(bool(capabilities.get(name)) for name in ("avx512_bf16", "amx_bf16"))
 
 
 def _batches(rows: B, size: int, generator: Generator) -> Iterator[B]:
@@ -291,7 +299,7 @@ def _batches(rows: B, size: int, generator: Generator) -> Iterator[B]:
 
 
 def parts_of(rows: B, size: int) -> Iterator[B]:
-    """Rows in their order, some at a time, so that blocks of memory are small enough to be used again."""
+    """Consecutive parts of the rows, small enough that their memory is reused."""
     for index in torch.arange(len(rows)).split(size):
         yield rows[index]
 

@@ -63,7 +63,7 @@ class PipelineFile(Declared):
     compare: list[tuple[str, str]] = Field(default_factory=list)
     seed: Seed | Annotated[list[Seed], Field(min_length=1)] = 0
     refit: bool = False
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Literal["auto", "cpu", "cuda"] = "cpu"
     search: SearchSpec = Field(default_factory=SearchSpec)
     tracking: TrackingSpec | None = None
     export: ExportSpec | None = None

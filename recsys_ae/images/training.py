@@ -11,6 +11,7 @@ from pydantic import Field
 from torch import Generator, Tensor, nn
 
 from recsys_ae.core.corruption import CORRUPTIONS, Corruption, Gaussian
+from recsys_ae.core.devices import Device, device_of
 from recsys_ae.core.losses import LOSSES
 from recsys_ae.core.optimisers import OPTIMISERS
 from recsys_ae.core.trainer import Batch, Callback, Epoch, Objective, Precision, TrainConfig, fit, parts_of
@@ -21,7 +22,7 @@ from recsys_ae.images.objectives import Penalty, Reconstruction
 CorruptionName = Literal["none", "masking", "dropout", "gaussian", "salt_and_pepper"]
 LossName = Literal["cross_entropy", "squared_error"]
 Output = Literal["sigmoid", "identity"]
-CONFIGURED = ("epochs", "batch_size", "optimiser", "learning_rate", "learning_rate_decay", "patience", "precision")
+CONFIGURED = ("epochs", "batch_size", "optimiser", "learning_rate", "learning_rate_decay", "patience", "precision", "device")
 
 
 @dataclass
@@ -29,9 +30,9 @@ class TrainedModel(ImageModel):
     """An image model that is trained by gradient.
 
     Attributes:
-        epochs, batch_size, optimiser, learning_rate, learning_rate_decay, patience, precision: see `core.trainer.TrainConfig`.
-            A batch is of images, `sgd` steps along the gradient of the batch's mean loss, and an epoch of `lbfgs` is at most
-            four of its iterations.
+        epochs, batch_size, optimiser, learning_rate, learning_rate_decay, patience, precision, device: see
+            `core.trainer.TrainConfig`. A batch is of images, `sgd` steps along the gradient of the batch's mean loss, and an
+            epoch of `lbfgs` is at most four of its iterations.
     """
 
     epochs: Annotated[int, Field(ge=1)] = 20
@@ -41,6 +42,7 @@ class TrainedModel(ImageModel):
     learning_rate_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
     patience: Annotated[int, Field(ge=0)] = 0
     precision: Precision = "float32"
+    device: Device = "cpu"
 
     def __post_init__(self) -> None:
         OPTIMISERS.check(self.optimiser)
@@ -157,5 +159,6 @@ def mean_loss(network: nn.Module, objective: Objective[Any, Any], rows: Batch, s
     """The loss for each of the rows, which are corrupted in the same way for the same seed."""
     generator = Generator().manual_seed(seed)
     with torch.no_grad():
-        found = [objective.loss(network, batch, generator) for batch in parts_of(rows, BATCH_IMAGES)]
+        device = device_of(network)
+        found = [objective.loss(network, batch.to(device), generator) for batch in parts_of(rows, BATCH_IMAGES)]
     return sum(float(part.total) for part in found) / sum(float(part.count) for part in found)

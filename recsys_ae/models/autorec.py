@@ -15,6 +15,7 @@ from torch import Generator
 from recsys_ae.core.autoencoder import ACTIVATIONS, Autoencoder
 from recsys_ae.core.axes import check_id_axes
 from recsys_ae.core.corruption import Masking
+from recsys_ae.core.devices import Device, device_of
 from recsys_ae.core.optimisers import OPTIMISERS
 from recsys_ae.core.sparse import SparseRows
 from recsys_ae.core.trainer import fit
@@ -84,7 +85,7 @@ class AutoRec(Recommender):
         dropout: share of the observed inputs dropped in training, drawn anew in each epoch.
         tied: decoder and encoder share their weight matrices.
         init_std: standard deviation of the initial weights.
-        epochs, batch_size, optimiser, learning_rate, learning_rate_decay, patience: see `core.trainer.TrainConfig`.
+        epochs, batch_size, optimiser, learning_rate, learning_rate_decay, patience, device: see `core.trainer.TrainConfig`.
     """
 
     axis: Axis = "item"
@@ -103,6 +104,7 @@ class AutoRec(Recommender):
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
     learning_rate_decay: Annotated[float, Field(gt=0, le=1)] = 0.95
     patience: Annotated[int, Field(ge=0)] = 20
+    device: Device = "cpu"
     predicts_ratings: ClassVar[bool] = True
     validation_name: ClassVar[str] = "valid_rmse"
 
@@ -336,13 +338,13 @@ def hidden_factors(module: Autoencoder, inputs: csr_array, row_bias: Floats) -> 
     x = SparseRows.from_arrays(inputs.indptr, inputs.indices, inputs.data, inputs.shape[1])
     with torch.no_grad():
         blocks = torch.arange(len(x)).split(ENCODE_ROWS)
-        hidden = torch.cat([module.last_hidden(module.encode(x[index])) for index in blocks]).numpy()
-    return np.c_[hidden, np.ones(len(hidden), np.float32), row_bias]
+        parts = [module.last_hidden(module.encode(x[index].to(device_of(module)))) for index in blocks]
+    return np.c_[torch.cat(parts).cpu().numpy(), np.ones(len(x), np.float32), row_bias]
 
 
 def output_factors(module: Autoencoder, columns: Rows | None = None) -> Floats:
     """[D, H + 2]: weights of the output layer, its bias and 1, for all columns or for some."""
-    weight, bias = (tensor.detach().numpy() for tensor in (module.wide_weights()[-1], module.output_bias))
+    weight, bias = (tensor.detach().cpu().numpy() for tensor in (module.wide_weights()[-1], module.output_bias))
     if columns is not None:
         weight, bias = weight[columns], bias[columns]
     return np.c_[weight, bias, np.ones(len(weight), np.float32)]

@@ -71,8 +71,9 @@ class Network(nn.Module):
 def learn_fold_in(network: Network, rows: SparseRows) -> None:
     """Set `to_node`: the ridge regression of users' nodes on what the network makes of their items."""
     some = rows[torch.arange(0, len(rows), max(1, len(rows) // FOLD_IN_USERS))]
+    some = some.to(network.to_node.device)
     inputs = _with_one(network.projected(some))
-    gram = inputs.T @ inputs + FOLD_IN_L2 * torch.eye(inputs.shape[1])
+    gram = inputs.T @ inputs + FOLD_IN_L2 * torch.eye(inputs.shape[1], device=inputs.device)
     network.to_node.copy_(torch.linalg.solve(gram, inputs.T @ network.user_weight[some.row_ids]))
 
 
@@ -97,7 +98,7 @@ class SampledOutputs:
         found = LOSSES[self.loss_name](outputs, at.values, weights)
         if self.l2:
             charged = ((module.input_weight, shown), (module.output_weight, at), (module.user_weight, users))
-            parts = [entry_l2(weight, rows, torch.full((rows.width,), self.l2)) for weight, rows in charged]
+            parts = [entry_l2(weight, rows, weight.new_full((rows.width,), self.l2)) for weight, rows in charged]
             found = LossSum(found.total + torch.stack(parts).sum(), found.count)
         return found
 

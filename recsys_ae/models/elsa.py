@@ -96,7 +96,8 @@ class Cosine:
         products = (_times(s, directions) @ directions.T).float()[:, : len(items)]
         own = products[row, columns] - s.values
         others = products.index_put((row, columns), own.new_zeros(()))
-        times = 1 / chance_of_others(self.counts[items], len(s), self.n_rows).clamp(min=1e-9)  # a row alone meets no others
+        counts = self.counts.to(items.device)[items]
+        times = 1 / chance_of_others(counts, len(s), self.n_rows).clamp(min=1e-9)  # a row alone meets no others
         sums = torch.zeros(len(s), 2, device=own.device).index_add(0, row, torch.stack([own, own.square()], 1))
         return sums[:, 0], sums[:, 1] + (others.square() * times).sum(1)
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from pydantic import Field
@@ -47,13 +47,20 @@ class Encoder(nn.Module):
         self.mean_bias, self.log_variance_bias = nn.Parameter(torch.zeros(latent)), nn.Parameter(torch.zeros(latent))
 
     def forward(self, x: SparseRows | Tensor) -> tuple[Tensor, Tensor]:
-        layer = self.norms[0](functional.silu(sparse_linear(x, self.input_weight, self.biases[0])))
+        layer = _normalised(functional.silu(sparse_linear(x, self.input_weight, self.biases[0])), self.norms[0])
         total = layer
         for weight, bias, norm in zip(self.weights, self.biases[1:], self.norms[1:], strict=True):
-            layer = norm(functional.silu(functional.linear(layer, weight, bias) + total))
+            layer = _normalised(functional.silu(functional.linear(layer, weight, bias) + total), norm)
             total = total + layer
         mean = functional.linear(layer, self.mean_weight, self.mean_bias)
         return mean, functional.linear(layer, self.log_variance_weight, self.log_variance_bias)
+
+
+def _normalised(x: Tensor, norm: Any) -> Tensor:
+    """As `norm(x)`, except that the gradients of its weight and bias do not depend on the number of threads."""
+    plain = functional.layer_norm(x, x.shape[1:], eps=EPSILON)
+    scaled: Tensor = plain * norm.weight + norm.bias
+    return scaled
 
 
 class Network(nn.Module):
@@ -100,6 +107,7 @@ class InTraining(nn.Module):
     def remember(self, rows: SparseRows) -> None:
         """From now on, the earlier codes are those of the present encoder."""
         for part in parts_of(rows, BATCH_ROWS):
+            part = part.to(self.earlier.device)
             self.earlier[:, part.row_ids] = torch.stack(self.network.encoder(part))
 
     @torch.no_grad()

@@ -44,7 +44,7 @@ class ObservedError:
     def loss(self, module: nn.Module, batch: SparseRows, generator: Generator) -> LossSum:
         output = module(batch if self.corruption is None else self.corruption(batch, generator), batch)
         if self.row_bias is not None:
-            output = output + self.row_bias[batch.row_ids][batch.row_of_entry()]
+            output = output + self.row_bias.to(output.device)[batch.row_ids][batch.row_of_entry()]
         return squared_error(output, batch.values, torch.ones_like(batch.values))
 
     def penalty(self, module: nn.Module, batch: SparseRows) -> Tensor:
@@ -76,7 +76,7 @@ def autoencoder_l2(
     strength = l2_of(counts, l2, exponent) / counts
 
     def penalise(batch: SparseRows) -> Tensor:
-        parts = [entry_l2(weight, batch, strength) for weight in module.wide_weights()]
+        parts = [entry_l2(weight, batch, strength.to(weight.device)) for weight in module.wide_weights()]
         share = len(batch) / len(rows)
         parts += [share * l2 / 2 * weight.square().sum() for weight in module.inner_weights()]
         return torch.stack(parts).sum()
@@ -158,7 +158,7 @@ def copy_matching_parameters(
 
 def weights_of(module: nn.Module) -> dict[str, NDArray[Any]]:
     """A copy of all weights of a module, for `Fitted.arrays`."""
-    return {f"module.{name}": weight.detach().numpy().copy() for name, weight in module.state_dict().items()}
+    return {f"module.{name}": weight.detach().cpu().numpy().copy() for name, weight in module.state_dict().items()}
 
 
 def load_weights(module: nn.Module, arrays: Any) -> None:

@@ -85,12 +85,15 @@ def test_checkpoint_of_another_configuration_is_refused(tmp_path):
         fit(module(), Reconstruction(), ROWS, TrainConfig(epochs=2, batch_size=5), callbacks=[Checkpoint(path)])
 
 
-def test_altered_checkpoint_is_refused(tmp_path):
+@pytest.mark.parametrize("what", ["weights", "history", "optimiser"])
+def test_altered_checkpoint_is_refused(tmp_path, what):
     path = tmp_path / "checkpoint"
     config = TrainConfig(epochs=1, batch_size=5)
     fit(module(), Reconstruction(), ROWS, config, callbacks=[Checkpoint(path)])
     content = bytearray(path.read_bytes())
-    content[-10] ^= 1
+    marks = {"history": b'seconds\\": ', "optimiser": b'step\\", '}
+    at = len(content) - 10 if what == "weights" else content.index(marks[what]) + len(marks[what])
+    content[at] ^= 1
     path.write_bytes(content)
     with pytest.raises(DataError, match="is damaged; delete it to start anew"):
         fit(module(), Reconstruction(), ROWS, config, callbacks=[Checkpoint(path)])

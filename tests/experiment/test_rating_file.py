@@ -27,7 +27,7 @@ def test_defaults_are_written_out(tmp_path):
     assert pipeline.models[0].params["hidden"] == [20]
     assert pipeline.models[1].params["factors"] == 200
     assert pipeline.keys.split == {"kind": "random", "test": 0.1, "valid": 0.05}
-    assert (pipeline.seeds, pipeline.keys.refit, pipeline.keys.device) == ([0], False, "auto")
+    assert (pipeline.seeds, pipeline.keys.refit, pipeline.keys.device) == ([0], False, "cpu")
 
 
 def test_resolved_pipeline_means_the_same(tmp_path):

@@ -1,0 +1,77 @@
+"""The two implementations of the sparse layers, and models on the CPU and on a GPU."""
+
+import numpy as np
+import pytest
+import torch
+from builders import SMALL, clicks, planted
+
+from recsys_ae import build_image_model, build_model
+from recsys_ae.core import devices
+from recsys_ae.core.devices import device_named
+from recsys_ae.core.sparse import SparseRows, with_negatives
+from recsys_ae.errors import ConfigError
+
+TRAINED = ["autorec", "cdae", "elsa", "multdae", "multvae", "recvae"]
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="compares with a GPU, and PyTorch finds none here")
+
+
+def scores(name: str, **params) -> np.ndarray:
+    data = planted() if name == "autorec" else clicks()
+    params = {**SMALL.get(name, {}), "epochs": 4, **params} | ({} if name == "autorec" else {"precision": "float32"})
+    model = build_model(name, params).fit(data, valid=data, seed=3)
+    return model.scores(data, np.arange(data.n_users))
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_both_implementations_train_the_same_model(name, monkeypatch):
+    compiled = scores(name)
+    monkeypatch.setattr(devices, "uses_kernels", lambda _: False)
+    np.testing.assert_allclose(scores(name), compiled, rtol=2e-3, atol=2e-3)
+
+
+@needs_gpu
+@pytest.mark.parametrize("name", TRAINED)
+def test_a_gpu_trains_the_same_model(name):
+    np.testing.assert_allclose(scores(name, device="cuda"), scores(name, device="cpu"), rtol=1e-2, atol=1e-2)
+
+
+@needs_gpu
+@pytest.mark.parametrize("name", ["dense", "convolutional", "stacked", "variational"])
+def test_a_gpu_trains_the_same_image_model(name):
+    images = np.random.default_rng(0).random((40, 64), np.float32)
+    both = [build_image_model(name, {"epochs": 2, "device": device}).fit(images).encode(images) for device in ("cpu", "cuda")]
+    np.testing.assert_allclose(*both, rtol=1e-2, atol=1e-2)
+
+
+@pytest.mark.parametrize("index", [[5, 0, 5], []])
+def test_both_implementations_select_the_same_rows_and_draw_the_same_negatives(index, monkeypatch):
+    matrix = planted().matrix
+    rows = SparseRows.from_arrays(matrix.indptr, matrix.indices, matrix.data, matrix.shape[1])
+
+    def drawn() -> list[torch.Tensor]:
+        some = rows[torch.tensor(index, dtype=torch.int64)]
+        negatives, weights = with_negatives(some, 3, torch.Generator().manual_seed(1))
+        return [some.dense(), some.row_ids, negatives.columns, negatives.values, negatives.indptr, weights]
+
+    compiled = drawn()
+    monkeypatch.setattr(devices, "uses_kernels", lambda _: False)
+    for one, other in zip(compiled, drawn(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_devices_by_name(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert device_named("auto").type == device_named("cpu").type == device_named("cuda", fallback=True).type == "cpu"
+    with pytest.raises(ConfigError, match="device: cuda, but PyTorch finds no GPU here; use device: auto or cpu"):
+        build_model("multdae", {**SMALL["multdae"], "device": "cuda"}).fit(clicks())
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert device_named("auto").type == device_named("cuda").type == "cuda"
+    assert device_named("cpu").type == "cpu"
+
+
+def test_a_model_made_for_a_gpu_scores_without_one():
+    model = build_model("multdae", {**SMALL["multdae"], "epochs": 1}).fit(clicks())
+    expected = model.scores(clicks(), np.arange(3))
+    model._built, model.device = None, "cuda"
+    if not torch.cuda.is_available():
+        np.testing.assert_array_equal(model.scores(clicks(), np.arange(3)), expected)
