@@ -3,7 +3,7 @@
     python benchmarks/threads.py [--epochs 10] [--rounds 3] [--smoke]
 
 From Python, with recsys_ae or PyTorch imported first, the time is that of `fit`; from the command line, of a whole run.
-Prints a table of medians and their ratios; the last line is one JSON object.
+The two take turns. Prints a table of medians and their ratios; the last line is one JSON object.
 """
 
 import argparse
@@ -63,13 +63,27 @@ def from_command_line(folder: Path, epochs: int) -> float:
         return time.perf_counter() - started
 
 
-def measured(folder: Path, epochs: int, rounds: int) -> dict[str, float]:
+def measured(folder: Path, epochs: int) -> dict[str, float]:
     """Seconds, by the way of training."""
     return {
-        "recsys_ae first": statistics.median(from_python("recsys_ae", folder, epochs) for _ in range(rounds)),
-        "torch first": statistics.median(from_python("torch", folder, epochs) for _ in range(rounds)),
-        "command line": statistics.median(from_command_line(folder, epochs) for _ in range(rounds)),
+        "recsys_ae first": from_python("recsys_ae", folder, epochs),
+        "torch first": from_python("torch", folder, epochs),
+        "command line": from_command_line(folder, epochs),
     }
+
+
+def measured_beside_two(folder: Path, epochs: int) -> dict[str, float]:
+    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2)]
+    try:
+        return measured(folder, epochs)
+    finally:
+        for process in busy:
+            process.kill()
+            process.wait()
+
+
+def median(rounds: list[dict[str, float]]) -> dict[str, float]:
+    return {way: statistics.median(one[way] for one in rounds) for way in rounds[0]}
 
 
 def main() -> None:
@@ -82,14 +96,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_ratings(folder / "ratings.csv", n)
-        alone = measured(folder, epochs, rounds)
-        busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2)]
-        try:
-            beside = measured(folder, epochs, rounds)
-        finally:
-            for process in busy:
-                process.kill()
-                process.wait()
+        both = [(measured(folder, epochs), measured_beside_two(folder, epochs)) for _ in range(rounds)]
+        alone, beside = (median(list(rounds)) for rounds in zip(*both, strict=True))
     print(f"{'':16} {'alone':>8} {'beside two':>11} {'ratio':>6}")
     for way, seconds in alone.items():
         print(f"{way:16} {seconds:7.2f}s {beside[way]:10.2f}s {beside[way] / seconds:6.1f}")

@@ -1,4 +1,4 @@
-"""The convolutional autoencoder of images."""
+"""The convolutional image autoencoder."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,15 +20,15 @@ KERNEL = 3
 
 
 class ConvolutionalNetwork(nn.Module):
-    """Convolutions with halving of the sides between them, then convolutions with doubling, and one more to the pixels.
+    """Convolutions with pooling between them, then convolutions with upsampling, and a last one to the pixels.
 
-    All kernels are 3 x 3, and sides stay as they are in a convolution. Codes are [B, H], H = channels[-1] times the pixels
-    that are left; rows of pixels [B, D] go in and come out.
+    Kernels are 3 x 3 with padding. Codes are [B, H], where H is channels[-1] times the number of remaining pixels; inputs and
+    outputs are rows of pixels [B, D].
 
     Args:
-        shape: of an image; its sides are halved len(channels) - 1 times.
-        channels: of each convolution of the encoder; the decoder mirrors them.
-        activation, output: after every convolution but the last; after the last one.
+        shape: of an image; height and width are halved len(channels) - 1 times.
+        channels: of the encoder's convolutions; the decoder mirrors them.
+        activation, output: activation of all convolutions but the last, and of the last.
         generator: source of the initial weights (He et al. 2015); biases start at 0.
     """
 
@@ -85,14 +85,14 @@ def _convolution(inputs: int, outputs: int, generator: Generator | None) -> nn.C
 
 @dataclass
 class ConvolutionalAutoencoder(ReconstructingModel):
-    """Convolutions, pooling and upsampling around a code that is itself a small image with many channels.
+    """Convolutional autoencoder whose code is a small image with many channels.
 
-    The code is wider than the image, so the network has to be kept from copying, by corruption.
+    The code is wider than the image, so corruption is needed to keep the network from learning the identity.
 
     Attributes:
-        channels: of each convolution of the encoder, between which the sides are halved; the decoder mirrors them.
-        activation: of the hidden layers. The output is a sigmoid for the cross-entropy and linear for the squared error
-            (pixels may lie a little outside 0 and 1), with which a sigmoid gets stuck where every pixel is black.
+        channels: of the encoder's convolutions, with 2 x 2 max pooling between them; the decoder mirrors them.
+        activation: of the hidden layers. The output is a sigmoid with the cross-entropy, and linear with the squared error
+            (pixels may lie slightly outside [0, 1]), because a sigmoid would get stuck at all black.
         Others: see `ReconstructingModel` and `TrainedModel`.
     """
 

@@ -1,4 +1,4 @@
-"""The fully connected autoencoder of images: basic, denoising, sparse, deep or linear, according to its parameters."""
+"""The fully connected image autoencoder; its parameters make it denoising, sparse, deep or linear."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -16,18 +16,18 @@ from recsys_ae.images.training import Output, ReconstructingModel
 
 @dataclass
 class DenseAutoencoder(ReconstructingModel):
-    """Fully connected layers down to a code and back.
+    """Autoencoder of fully connected layers.
 
     Source: Vincent et al. 2008 (tied weights, sigmoid, cross-entropy summed over pixels, masking); Ng 2011 (`sparsity: kl`);
     with `identity` everywhere and the squared error, the code spans the principal components (Baldi & Hornik 1989).
 
     Attributes:
         hidden: sizes of the encoder's layers, the last being the code; the decoder mirrors them.
-        activation, code_activation, output: of the hidden layers; of the code, if it has another; of the output layer.
+        activation, code_activation, output: of the hidden layers; of the code, if different; of the output layer.
         tied: whether the decoder uses the encoder's weight matrices, transposed.
-        initial: how weights start, see `core.autoencoder.INITIALISERS`; biases start at 0.
-        weight_decay: for each image, times half the sum of squared weights.
-        sparsity, target, strength: penalty on the code, see `images.objectives.Penalty`.
+        initial: initialiser of the weights, see `core.autoencoder.INITIALISERS`; biases start at 0.
+        weight_decay: per image, factor on half the sum of squared weights.
+        sparsity, target, strength: sparsity penalty on the code, see `images.objectives.Penalty`.
         Others: see `ReconstructingModel` and `TrainedModel`.
     """
 

@@ -1,4 +1,4 @@
-"""What image models minimise. Losses are sums over the pixels of an image, and count images."""
+"""Objectives of image models. Losses are summed over the pixels of an image and averaged over images."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -17,13 +17,12 @@ Sparsity = Literal["none", "kl", "l1"]
 
 @dataclass(frozen=True)
 class Penalty:
-    """What is added for each image of a batch.
+    """Regularisation, per image of a batch.
 
     Attributes:
-        weight_decay: factor on half the sum of the squared weights, biases apart.
-        sparsity, target, strength: `kl`: strength times the divergence of the units' mean activations over the batch (over each
-            part of 2048 rows, if the batch is all of them) from `target`; `l1`: strength times the sum of an image's absolute
-            activations.
+        weight_decay: factor on half the sum of squared weights, without biases.
+        sparsity, target, strength: `kl`: strength times the divergence of the units' mean activations over the batch from
+            `target` (full batches: over each part of 2048 rows); `l1`: strength times the sum of absolute activations.
     """
 
     weight_decay: float = 0.0
@@ -32,7 +31,7 @@ class Penalty:
     strength: float = 0.0
 
     def of_code(self, code: Tensor) -> Tensor:
-        """The sparsity term, a scalar."""
+        """The sparsity penalty, a scalar."""
         if self.sparsity == "kl":
             return self.strength * kl_sparsity(code, self.target)
         if self.sparsity == "l1":
@@ -40,7 +39,7 @@ class Penalty:
         return code.new_zeros(())
 
     def of_weights(self, module: nn.Module) -> Tensor:
-        """The decay term, a scalar; a matrix that is used twice counts once."""
+        """The weight decay, a scalar; a shared matrix counts once."""
         if not self.weight_decay:
             return torch.zeros(())
         squares = [weight.square().sum() for weight in module.parameters() if weight.ndim > 1 and weight.requires_grad]
@@ -49,7 +48,7 @@ class Penalty:
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """The loss of images that are reconstructed from a corrupted copy, plus sparsity; weight decay is the penalty."""
+    """Loss of images reconstructed from corrupted copies, plus the sparsity penalty; the penalty is weight decay."""
 
     loss_of: Loss
     corruption: Corruption | None = None
@@ -67,9 +66,9 @@ class Reconstruction:
 
 @dataclass(frozen=True)
 class NegativeELBO:
-    """Minus the evidence lower bound of Kingma & Welling 2014, equation 10, for grey pixels taken as Bernoulli means.
+    """Negative evidence lower bound (Kingma & Welling 2014, equation 10); grey pixels are taken as Bernoulli means.
 
-    That is the cross-entropy of the images decoded from one sampled code, plus `beta` times its divergence from the prior.
+    The cross-entropy of the images decoded from one sampled code, plus `beta` times the divergence from the prior.
     """
 
     beta: float = 1.0
@@ -87,7 +86,7 @@ class NegativeELBO:
 
 @dataclass(frozen=True)
 class Classification:
-    """The cross-entropy of the classes, in nats, of images that may be corrupted; weight decay is the penalty."""
+    """Cross-entropy of the classes, in nats, of images that may be corrupted; the penalty is weight decay."""
 
     corruption: Corruption | None = None
     penalties: Penalty = Penalty()

@@ -1,4 +1,4 @@
-"""Principal components as the linear autoencoder that they are, in closed form."""
+"""Principal component analysis as a linear autoencoder, in closed form."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,9 +17,9 @@ from recsys_ae.images.base import FittedImages, Floats, ImageModel, Labels, Shap
 
 @dataclass
 class PrincipalComponents(ImageModel):
-    """The yardstick of autoencoders with a squared error: no linear one with a code of this size reconstructs better.
+    """Baseline for the squared error: no linear autoencoder with a code of this size reconstructs better.
 
-    Tied linear layers whose weights are the leading principal components of the centred images, found by scikit-learn.
+    A tied linear autoencoder whose weights are the leading principal components of the centred images, by scikit-learn.
 
     Attributes:
         components: size of the code.
@@ -40,7 +40,7 @@ class PrincipalComponents(ImageModel):
     ) -> Self:
         shape = validate_shape(images, shape)
         if self.components > max_components(images):
-            raise ConfigError(f"{len(images)} images of {images.shape[1]} pixels have no {self.components} components")
+            raise ConfigError(f"{len(images)} images of {images.shape[1]} pixels have fewer than {self.components} components")
         found = PCA(self.components, svd_solver="covariance_eigh").fit(images)
         network = self._network(shape, Generator())
         mean, axes = (torch.from_numpy(array) for array in (found.mean_, found.components_))

@@ -1,4 +1,4 @@
-"""What there is to see in a fitted image model: filters, what excites a unit, which directions of pixel space it spans."""
+"""Inspection of fitted image models: filters, the inputs that excite a unit, the subspace that a decoder spans."""
 
 from typing import Any
 
@@ -17,23 +17,23 @@ from recsys_ae.images.stacked import Classifier
 
 
 def body(model: ImageModel) -> Autoencoder | None:
-    """The fully connected encoder and decoder in a model's network, None if it has other layers."""
+    """The fully connected autoencoder in a model's network, None if it has other layers."""
     network = fitted_images(model).network
     inner = network.body if isinstance(network, Classifier | VariationalAutoencoder) else network
     return inner if isinstance(inner, Autoencoder) else None
 
 
 def n_layers(model: ImageModel) -> int:
-    """How many layers of the encoder `filters` can show."""
+    """Number of encoder layers that `filters` accepts."""
     inner = body(model)
     return 1 if inner is None else 1 + len(inner.encoder_weights)
 
 
 def filters(model: ImageModel, layer: int = 1) -> Floats:
-    """What each unit of an encoder's layer (from 1) looks for: [units, channels, height, width], of no particular scale.
+    """Filters of the units of an encoder layer (from 1): [units, channels, height, width], in arbitrary units.
 
-    Those of the first layer are its weights; a unit further up has the weighted sum of the filters below it (Lee et al. 2009).
-    Of a convolutional network only the first layer's kernels can be seen.
+    Filters of the first layer are its weights; those of a higher unit are the weighted sum of the filters below it (Lee et al.
+    2009). Of a convolutional network only the kernels of the first layer are available.
 
     Raises:
         ConfigError: there is no such layer.
@@ -51,14 +51,14 @@ def filters(model: ImageModel, layer: int = 1) -> Floats:
 
 
 def strongest_inputs(codes: Floats, units: NDArray[np.int64], n: int) -> NDArray[np.int64]:
-    """int64 [len(units), n]: which of the images with these codes [images, H] excite each unit most, the strongest first."""
+    """int64 [len(units), n]: the images, of those with these codes [images, H], that excite each unit most; strongest first."""
     return np.argsort(-codes[:, units], axis=0, kind="stable")[:n].T
 
 
 def angle_to_components(model: ImageModel, images: Floats) -> float | None:
-    """The largest angle, in degrees, between what a linear decoder spans and as many principal components of the images.
+    """Largest principal angle, in degrees, between the span of a linear decoder and as many principal components of the images.
 
-    None for a decoder that is not one layer without an activation, or spans more directions than the images have.
+    None if the decoder is not a single layer without activation, or spans more directions than the images have.
     """
     inner = body(model)
     if inner is None or len(inner.decoder_biases) or isinstance(fitted_images(model).network, VariationalAutoencoder):

@@ -1,4 +1,4 @@
-"""Stacked autoencoders: trained layer by layer, unrolled into one network, fine-tuned as an autoencoder or a classifier."""
+"""Stacked autoencoders: pretrained layer by layer, unrolled, and fine-tuned as an autoencoder or a classifier."""
 
 from collections.abc import Callable, Sequence
 from copy import deepcopy
@@ -33,12 +33,12 @@ from recsys_ae.images.dense import DenseAutoencoder
 from recsys_ae.images.objectives import Classification, Penalty, Reconstruction
 from recsys_ae.images.training import CorruptionName, check_corruption, make_corruption
 
-LAYER = {"learning_rate_decay": 1.0, "patience": 0}  # what the model says of these is about fine-tuning
+LAYER = {"learning_rate_decay": 1.0, "patience": 0}  # these parameters apply to fine-tuning only
 HEAD = {"optimiser": "lbfgs", "learning_rate": 1.0, "epochs": 50, "precision": "float32", **LAYER}
 
 
 def as_numbers(value: Any) -> Any:
-    """Noise of layers as a tuple, one number being for the first."""
+    """Noise levels of the layers as a tuple; a single number is for the first layer."""
     return (value,) if isinstance(value, int | float) else as_sizes(value)
 
 
@@ -46,9 +46,9 @@ Noises = Annotated[tuple[Annotated[float, Field(ge=0)], ...], BeforeValidator(as
 
 
 class Classifier(nn.Module):
-    """The encoder of an autoencoder, and a linear map from its code to the logits of classes.
+    """The encoder of an autoencoder with a linear map from its code to class logits.
 
-    The decoder stays as it is, except for weights that it shares with the encoder.
+    The decoder is not trained, except for weights that it shares with the encoder.
     """
 
     def __init__(self, body: Autoencoder, classes: int) -> None:
@@ -75,21 +75,21 @@ class Classifier(nn.Module):
 
 @dataclass
 class StackedAutoencoder(DenseAutoencoder):
-    """Layers that are first trained one after the other, each to reconstruct what the layer below makes of the images.
+    """Autoencoder with greedy layer-wise pretraining: each layer first learns to reconstruct the output of the layer below.
 
     Source: Bengio et al. 2007; Vincent et al. 2010 (denoising layers); Ng 2011 (sparse layers). The parameters of
-    `DenseAutoencoder` are for each layer; the layers above the first reconstruct activations, so their outputs have the
-    activation of the hidden layers. Then all layers are put into one network, which is fine-tuned.
+    `DenseAutoencoder` apply to each layer; layers above the first reconstruct activations, so their outputs have the
+    activation of the hidden layers. All layers are then unrolled into one network, which is fine-tuned.
 
     Attributes:
-        fine_tune: to reconstruct images, to tell their classes (a softmax layer is trained on the code first), or not at all.
-        layer_epochs, layer_optimiser, layer_learning_rate: for each layer; without epochs there is no pretraining.
-        layer_noise: the noise of each layer's inputs; `noise` for those without a number of their own.
-        tune_corruption, tune_noise, tune_weight_decay: corruption of images and weight decay while fine-tuning; without weight
-            decay, a softmax layer on a wide code may separate all training images, and then its weights grow without limit.
-        labels: how many images have labels, as many of each class, drawn with the seed; all if None. Layers learn from all
+        fine_tune: for `reconstruction`, for `classes` (after training a softmax layer on the code), or `none`.
+        layer_epochs, layer_optimiser, layer_learning_rate: of pretraining; with 0 epochs there is none.
+        layer_noise: noise level of each layer's inputs; `noise` for layers without one.
+        tune_corruption, tune_noise, tune_weight_decay: corruption of images and weight decay in fine-tuning. Without weight
+            decay, a softmax layer on a wide code may separate all training images, and its weights then grow without limit.
+        labels: number of labelled images, balanced over classes and drawn with the seed; all if None. Pretraining uses all
             images.
-        Others: see `DenseAutoencoder`; epochs and what is said about them are of fine-tuning.
+        Others: see `DenseAutoencoder`; epochs, learning rate and optimiser apply to fine-tuning.
     """
 
     hidden: Sizes = (500, 500)
@@ -160,7 +160,7 @@ class StackedAutoencoder(DenseAutoencoder):
             classes = 1 + max(int(one.max()) for one in (labels, valid_labels) if one is not None and len(one))
             network = classifier = Classifier(body, classes)
             objective = Classification(self._tune_corruption(), Penalty(self.tune_weight_decay))
-            if self.layer_epochs:  # on random layers a softmax layer learned alone would only be a worse beginning
+            if self.layer_epochs:  # on random layers a softmax layer trained alone would be a worse start
                 code = LabelledBatch(by_parts(body.encode, known.x), known.labels)
                 train("head", classifier.head, Classification(penalties=objective.penalties), code, None, **HEAD)
             before = deepcopy(network)
@@ -169,14 +169,14 @@ class StackedAutoencoder(DenseAutoencoder):
         return self
 
     def classify(self, images: Floats) -> Floats:
-        """Images [n, D] -> the probability of each class [n, classes].
+        """Class probabilities [n, classes] of images [n, D].
 
         Raises:
-            ConfigError: the model was not fine-tuned to tell classes.
+            ConfigError: the model was not fine-tuned for classes.
         """
         network = fitted_images(self).network
         if not isinstance(network, Classifier):
-            raise ConfigError("this model tells no classes; fit it with fine_tune: classes")
+            raise ConfigError("this model does not classify; fit it with fine_tune: classes")
         check_rows(images, n_pixels(fitted_images(self).shape))
         return in_batches(lambda batch: network(batch).softmax(1), images)
 
@@ -188,7 +188,7 @@ class StackedAutoencoder(DenseAutoencoder):
     def _pretrain(
         self, network: Autoencoder, rows: Tensor, valid: Tensor | None, generator: Generator, train: Callable[..., None]
     ) -> None:
-        """Train each layer on the activations of the one below, and put its weights into the network."""
+        """Train each layer on the activations of the one below, and copy its weights into the network."""
         sizes = as_sizes(self.hidden)
         config = {"epochs": self.layer_epochs, "optimiser": self.layer_optimiser, "learning_rate": self.layer_learning_rate}
         for number in range(len(sizes)):
@@ -215,7 +215,7 @@ class StackedAutoencoder(DenseAutoencoder):
             generator=generator,
         )
         noise = self.layer_noise[number] if number < len(self.layer_noise) else self.noise
-        within = (0.0, 1.0) if number == 0 or self.activation == "sigmoid" else None  # as far as activations go
+        within = (0.0, 1.0) if number == 0 or self.activation == "sigmoid" else None  # range of the activations
         return layer, Reconstruction(LOSSES.get(loss), make_corruption(self.corruption, noise, within), self._penalty())
 
     def _corruption(self) -> Corruption | None:
@@ -225,7 +225,7 @@ class StackedAutoencoder(DenseAutoencoder):
         return make_corruption(self.tune_corruption, self.tune_noise)
 
     def _labelled(self, rows: Tensor, labels: Labels | None, seed: int) -> LabelledBatch:
-        """The images that have labels."""
+        """The labelled images."""
         if labels is None:
             raise ConfigError(
                 "fine_tune: classes needs images with classes, in a folder of images one folder for each class; "
@@ -236,14 +236,14 @@ class StackedAutoencoder(DenseAutoencoder):
 
 
 def validate_labels(labels: Labels, n: int) -> Tensor:
-    """int64 [n]; `DataError` if they are not that many numbers from 0."""
+    """Labels as int64 [n]; `DataError` if they are not n whole numbers from 0."""
     if labels.shape != (n,) or labels.dtype.kind not in "iu" or labels.min() < 0:
         raise DataError(f"labels must be a whole number from 0 for each of {n} images, got {labels.dtype} {list(labels.shape)}")
     return torch.from_numpy(labels.astype(np.int64))
 
 
 def put_layer(network: Autoencoder, number: int, layer: Autoencoder) -> None:
-    """Make a trained layer the one of that number (from 0) in the unrolled network, and its mirror image in the decoder."""
+    """Copy a trained layer into the unrolled network, as encoder layer `number` (from 0) and mirrored in the decoder."""
     with torch.no_grad():
         network.encoder_biases[number].copy_(layer.encoder_biases[0])
         if number == 0:
@@ -258,15 +258,15 @@ def put_layer(network: Autoencoder, number: int, layer: Autoencoder) -> None:
 
 
 def balanced(labels: Labels, n: int, seed: int) -> Tensor:
-    """int64 [n]: where images are of which as many as possible are of each class, drawn with the seed.
+    """int64 [n]: positions of n images, balanced over the classes as far as possible, drawn with the seed.
 
     Raises:
-        ConfigError: there are not so many.
+        ConfigError: there are fewer than n images.
     """
     if n > len(labels):
-        raise ConfigError(f"labels: {n} is more than the {len(labels)} images that there are")
+        raise ConfigError(f"labels: {n} is more than the {len(labels)} images")
     order = np.random.default_rng(seed).permutation(len(labels))
-    place = np.zeros(len(labels), np.int64)  # of each image among those of its class
+    place = np.zeros(len(labels), np.int64)  # position of each image within its class
     for label in np.unique(labels):
         own = order[labels[order] == label]
         place[own] = np.arange(len(own))

@@ -1,4 +1,4 @@
-"""What the image models that are trained by gradient have in common."""
+"""Base classes of image models trained by gradient descent."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ CONFIGURED = ("epochs", "batch_size", "optimiser", "learning_rate", "learning_ra
 
 @dataclass
 class TrainedModel(ImageModel):
-    """An image model that is trained by gradient.
+    """An image model trained by gradient descent.
 
     Attributes:
         epochs, batch_size, optimiser, learning_rate, learning_rate_decay, patience, precision, device: see
@@ -49,7 +49,7 @@ class TrainedModel(ImageModel):
 
     @abstractmethod
     def _objective(self) -> Objective[Any, Any]:
-        """What is minimised."""
+        """The objective of training."""
 
     def fit(
         self,
@@ -83,7 +83,7 @@ class TrainedModel(ImageModel):
         stage: str = "",
         **config: Any,
     ) -> list[Epoch]:
-        """Train with the model's own configuration, except for what `config` says."""
+        """Train with the model's parameters, some replaced by `config`."""
         own = {name: getattr(self, name) for name in CONFIGURED}
         settings = TrainConfig(**{**own, "seed": seed, "reduction": "mean", **config})
         watched = None if valid is None else partial(mean_loss, network, objective, valid, seed)
@@ -92,12 +92,12 @@ class TrainedModel(ImageModel):
 
 @dataclass
 class ReconstructingModel(TrainedModel):
-    """A trained model that reconstructs images which may have been corrupted.
+    """A trained model that reconstructs images, which may be corrupted.
 
     Attributes:
-        loss: summed over pixels; `squared_error` has no factor 1/2.
-        corruption, noise: what is done to images in training, and its rate or standard deviation: `masking` sets pixels to 0,
-            `dropout` also scales up the others, `salt_and_pepper` sets them to 0 or 1, `gaussian` is clipped to 0 and 1.
+        loss: summed over pixels; `squared_error` without a factor 1/2.
+        corruption, noise: corruption of the training images, and its rate or standard deviation. `masking` sets pixels to 0,
+            `dropout` also scales up the others, `salt_and_pepper` sets them to 0 or 1, `gaussian` is clipped to [0, 1].
         Others: see `TrainedModel`.
     """
 
@@ -110,7 +110,7 @@ class ReconstructingModel(TrainedModel):
         check_corruption("corruption", self.corruption, self._noises())
 
     def _noises(self) -> dict[str, float]:
-        """Every number that says how much is corrupted, by the parameter that it is of."""
+        """All noise levels by parameter name."""
         return {"noise": self.noise}
 
     def _objective(self) -> Objective[Any, Any]:
@@ -123,9 +123,9 @@ class ReconstructingModel(TrainedModel):
         return make_corruption(self.corruption, self.noise)
 
     def _output_activation(self, output: Output) -> str:
-        """Of the network's last layer; a cross-entropy takes logits."""
+        """Activation of the last layer; the cross-entropy takes logits."""
         if self.loss == "cross_entropy" and output != "sigmoid":
-            raise ConfigError(f"loss: cross_entropy is about probabilities and needs output: sigmoid, got {output}")
+            raise ConfigError(f"loss: cross_entropy needs output: sigmoid, which gives probabilities, got {output}")
         return "identity" if self.loss == "cross_entropy" else output
 
     def _pixels(self, outputs: Tensor) -> Tensor:
@@ -133,7 +133,7 @@ class ReconstructingModel(TrainedModel):
 
 
 def check_corruption(parameter: str, name: CorruptionName, noises: dict[str, float]) -> None:
-    """Raise `ConfigError` if noises are impossible, a corruption has none of them, or they have no corruption."""
+    """Raise `ConfigError` for impossible noise levels, a corruption without noise, or noise without a corruption."""
     for noise in noises.values():
         make_corruption(name, noise)
     if (name != "none") != any(noises.values()):
@@ -146,7 +146,7 @@ def check_corruption(parameter: str, name: CorruptionName, noises: dict[str, flo
 
 
 def make_corruption(name: CorruptionName, noise: float, within: tuple[float, float] | None = (0.0, 1.0)) -> Corruption | None:
-    """The corruption of that name, None for `none`; inputs with Gaussian noise are clipped to what lies `within`."""
+    """The corruption called `name`, None for `none`; inputs with Gaussian noise are clipped to `within`."""
     if name == "none":
         return None
     if name == "gaussian":
@@ -156,7 +156,7 @@ def make_corruption(name: CorruptionName, noise: float, within: tuple[float, flo
 
 
 def mean_loss(network: nn.Module, objective: Objective[Any, Any], rows: Batch, seed: int) -> float:
-    """The loss for each of the rows, which are corrupted in the same way for the same seed."""
+    """Mean loss over the rows; the seed decides how they are corrupted."""
     generator = Generator().manual_seed(seed)
     with torch.no_grad():
         device = device_of(network)

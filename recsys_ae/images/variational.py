@@ -1,4 +1,4 @@
-"""The variational autoencoder of images, which can make new ones."""
+"""The variational image autoencoder, which can generate images."""
 
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -19,10 +19,10 @@ from recsys_ae.images.training import TrainedModel, mean_loss
 
 @dataclass
 class VariationalImages(TrainedModel):
-    """Codes are normal distributions; pixels are Bernoulli distributions given a code.
+    """Variational autoencoder with a Gaussian code and Bernoulli pixels.
 
-    Source: Kingma & Welling 2014, with the divergence from the standard normal prior in closed form. The code of an image is
-    the mean of its distribution.
+    Source: Kingma & Welling 2014, with the divergence from the standard normal prior in closed form. `encode` returns the mean
+    of the code's distribution.
 
     Attributes:
         hidden: sizes of the encoder's layers, the last being the code; the decoder mirrors them.
@@ -40,17 +40,17 @@ class VariationalImages(TrainedModel):
         ACTIVATIONS.check(self.activation)
 
     def sample(self, n: int, seed: int = 0) -> Floats:
-        """New images [n, D], decoded from codes that are drawn from the prior."""
+        """Images [n, D] decoded from codes drawn from the prior."""
         return self.decode(torch.randn(n, as_sizes(self.hidden)[-1], generator=Generator().manual_seed(seed)).numpy())
 
     def walk(self, start: Floats, end: Floats, steps: int) -> Floats:
-        """Images [steps, D] decoded from equal steps on the line from the code of one image [D] to that of another."""
+        """Images [steps, D] decoded from equidistant codes between those of two images [D]."""
         first, last = self.encode(np.stack([start, end]))
         shares = np.linspace(0, 1, steps, dtype=np.float32)[:, None]
         return self.decode((1 - shares) * first + shares * last)
 
     def negative_elbo(self, images: Floats, seed: int = 0) -> float:
-        """Minus the evidence lower bound of images [n, D], nats per image, estimated from one code for each."""
+        """Negative evidence lower bound of images [n, D], in nats per image, estimated from one sampled code each."""
         check_rows(images, n_pixels(fitted_images(self).shape))
         return mean_loss(fitted_images(self).network, NegativeELBO(), torch.from_numpy(images), seed)
 

@@ -143,7 +143,7 @@ def test_corrupted_images_stay_within_black_and_white(name):
     [
         ({"sparsity": "kl", "strength": 1.0, "activation": "relu"}, "kl needs a code between 0 and 1"),
         ({"sparsity": "kl", "strength": 1.0, "code_activation": "identity"}, "kl needs a code between 0 and 1"),
-        ({"output": "identity"}, "cross_entropy is about probabilities and needs output: sigmoid, got identity"),
+        ({"output": "identity"}, "cross_entropy needs output: sigmoid, which gives probabilities, got identity"),
         ({"activation": "sigmod"}, "unknown activation 'sigmod'; did you mean 'sigmoid'"),
         ({"code_activation": "linear"}, "unknown activation 'linear'"),
         ({"initial": "glorot"}, "unknown initialiser 'glorot'"),

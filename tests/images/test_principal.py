@@ -25,5 +25,5 @@ def test_as_many_components_as_pixels_lose_nothing():
 
 @pytest.mark.parametrize(("n", "components"), [(200, 65), (10, 10), (1, 1)])
 def test_more_components_than_there_are(n, components):
-    with pytest.raises(ConfigError, match=f"{n} images of 64 pixels have no {components} components"):
+    with pytest.raises(ConfigError, match=f"{n} images of 64 pixels have fewer than {components} components"):
         PrincipalComponents(components=components).fit(some()[:n])

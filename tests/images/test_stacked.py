@@ -198,7 +198,7 @@ class TestClasses:
         assert model.classify(others()).shape == (50, 10)
 
     def test_a_model_of_reconstructions_tells_no_classes(self):
-        with pytest.raises(ConfigError, match="tells no classes; fit it with fine_tune: classes"):
+        with pytest.raises(ConfigError, match="does not classify; fit it with fine_tune: classes"):
             make("stacked-none").fit(some()).classify(others())
 
     def test_the_head_starts_at_equal_chances(self):
