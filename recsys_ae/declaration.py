@@ -26,7 +26,7 @@ def as_sizes(value: Any) -> Any:
     return (value,) if isinstance(value, int) else tuple(value) if isinstance(value, list) else value
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class OneOf:
     """Annotation of a string that must be one of some names, checked without importing what they stand for."""
 

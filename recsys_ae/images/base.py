@@ -1,4 +1,4 @@
-"""What every image model is: fitting, encoding, decoding, reconstructing.
+"""What an image model is: fitting, encoding, decoding, reconstructing.
 
 n images, D = channels * height * width pixels between 0 and 1, H units in the code.
 """
@@ -16,6 +16,7 @@ from torch import Generator, Tensor, nn
 
 from recsys_ae.core.corruption import Corruption
 from recsys_ae.core.trainer import Callback, Epoch
+from recsys_ae.declaration import Parameterised
 from recsys_ae.errors import DataError, NotFittedError
 
 Floats = NDArray[np.float32]
@@ -26,14 +27,14 @@ BATCH_IMAGES = 1000
 
 @dataclass(frozen=True)
 class FittedImages:
-    """What fitting produced.
+    """The state of a fitted image model.
 
     Attributes:
-        network: in evaluation mode; it has `encode` and `decode`.
+        network: in evaluation mode, with `encode` and `decode`.
         shape: of an image.
-        classes: how many the network tells apart, if it does that.
+        classes: number of classes of a classifier.
         histories: the epochs of each training, by stage; "" if there is only one. Empty after loading.
-        before: what `network` was before it was fine-tuned, if it was; not saved.
+        before: the network before fine-tuning, if there was any; not saved.
     """
 
     network: nn.Module
@@ -43,11 +44,22 @@ class FittedImages:
     before: nn.Module | None = None
 
 
-@dataclass
-class ImageModel(ABC):
-    """A dataclass whose fields are its hyper-parameters, and `fitted`, which `fit` sets.
+@dataclass(frozen=True)
+class ImageContext:
+    """What `ImageModel.fit` was given beside the images; see there."""
 
-    Images are float32 arrays [n, D]; a network that needs their shape is told, or takes them for square and grey.
+    labels: Labels | None
+    valid: Tensor | None
+    valid_labels: Labels | None
+    seed: int
+    callbacks: Sequence[Callback]
+
+
+@dataclass
+class ImageModel(Parameterised, ABC):
+    """A model of images: a dataclass whose fields are its hyper-parameters, and `fitted`, which `fit` sets.
+
+    Images are float32 arrays [n, D] of pixels between 0 and 1, square and grey unless a shape is given.
     """
 
     fitted: FittedImages | None = field(default=None, init=False, repr=False)
@@ -57,6 +69,9 @@ class ImageModel(ABC):
         """A module with `encode` and `decode`, and `forward` to logits if there are classes; weights are drawn."""
 
     @abstractmethod
+    def _fit(self, images: Tensor, shape: Shape, context: ImageContext) -> FittedImages:
+        """What is learned from images [n, D]."""
+
     def fit(
         self,
         images: Floats,
@@ -68,40 +83,48 @@ class ImageModel(ABC):
         seed: int = 0,
         callbacks: Sequence[Callback] = (),
     ) -> Self:
-        """Learn from `images` [n, D] and return the model itself.
+        """Fit the model to `images` [n, D] and return the model itself.
 
         Args:
             labels: the class of each image, int64 [n]; for models that classify.
-            valid: images on which the loss is watched; the weights of the epoch with the lowest one are kept.
+            shape: channels, height and width of an image.
+            valid, valid_labels: validation images and labels; the weights of the epoch with the lowest loss on them are kept.
+            seed: of everything random.
+            callbacks: training hooks, see `core.trainer.Callback`.
 
         Raises:
-            DataError: the images are not numbers between 0 and 1, or not of this shape.
+            DataError: the images are not float32 between 0 and 1, or not of this shape.
+            ConfigError: parameters that do not fit the images.
         """
+        shape = validate_shape(images, shape)
+        given = None if valid is None or not len(valid) else torch.from_numpy(valid)
+        if given is not None:
+            validate_shape(given.numpy(), shape)
+        context = ImageContext(labels, given, valid_labels, seed, callbacks)
+        self.fitted = self._fit(torch.from_numpy(images), shape, context)
+        return self
 
     def encode(self, images: Floats) -> Floats:
-        """[n, D] -> codes [n, H]; `DataError` if it is not a float32 array of that width."""
+        """Codes [n, H] of images [n, D]; `DataError` unless they are float32 of that width."""
         network = fitted_images(self).network
         check_rows(images, n_pixels(fitted_images(self).shape))
         return in_batches(lambda batch: self._code(network, batch), images)
 
     def decode(self, codes: Floats) -> Floats:
-        """Codes [n, H] -> images [n, D]; `DataError` if it is not a float32 array of that width."""
+        """Images [n, D] of codes [n, H]; `DataError` unless they are float32 of that width."""
         network: Any = fitted_images(self).network
         black = np.zeros((1, n_pixels(fitted_images(self).shape)), np.float32)
         check_rows(codes, self.encode(black).shape[1], "codes")
         return in_batches(lambda batch: self._pixels(network.decode(batch)), codes)
 
     def reconstruct(self, images: Floats) -> Floats:
-        """Images [n, D] -> images [n, D]."""
+        """Reconstructions [n, D] of images [n, D]."""
         return self.decode(self.encode(images))
 
     def corrupt(self, images: Floats, seed: int = 0) -> Floats:
-        """Images [n, D] as the network sees them in training."""
-        if (corruption := self._corruption()) is None:
-            return images
-        corrupted = corruption(torch.from_numpy(images), Generator().manual_seed(seed))
-        assert isinstance(corrupted, Tensor)
-        return corrupted.numpy()
+        """Images [n, D], corrupted as in training."""
+        corruption = self._corruption()
+        return images if corruption is None else corruption(torch.from_numpy(images), Generator().manual_seed(seed)).numpy()
 
     def _corruption(self) -> Corruption | None:
         return None
@@ -111,25 +134,25 @@ class ImageModel(ABC):
         return code
 
     def _pixels(self, outputs: Tensor) -> Tensor:
-        """Outputs of the network as pixels."""
+        """Pixels from outputs of the network."""
         return outputs
 
 
 def fitted_images(model: ImageModel) -> FittedImages:
-    """What the model has learned; `NotFittedError` if nothing."""
+    """The fitted state of the model; `NotFittedError` if there is none."""
     if model.fitted is None:
         raise NotFittedError(f"{type(model).__name__} is not fitted; call fit() or load_image_model() first")
     return model.fitted
 
 
 def n_pixels(shape: Shape) -> int:
-    """D"""
+    """Number of pixels, D."""
     channels, height, width = shape
     return channels * height * width
 
 
 def max_components(images: Floats) -> int:
-    """How many principal components images [n, D] have at most, once they are centred."""
+    """The largest number of principal components of centred images [n, D]."""
     return min(len(images) - 1, images.shape[1])
 
 
@@ -155,17 +178,17 @@ def validate_shape(images: Floats, shape: Shape | None) -> Shape:
 
 
 def check_rows(rows: Floats, width: int | None = None, what: str = "images") -> None:
-    """Raise `DataError` if rows are not float32 [n, D], D being `width` if that is given."""
+    """Raise `DataError` unless rows are float32 [n, D], with D = `width` if given."""
     if rows.ndim != 2 or rows.dtype != np.float32 or width not in (None, rows.shape[1]):
         raise DataError(f"{what} must be a float32 array [n, {width or 'numbers'}], got {rows.dtype} {list(rows.shape)}")
 
 
 @torch.no_grad()
 def by_parts(function: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
-    """The function of the rows [n, ...], some at a time."""
+    """`function` applied to rows [n, ...] in batches."""
     return torch.cat([function(part) for part in rows.split(BATCH_IMAGES)])
 
 
 def in_batches(function: Callable[[Tensor], Tensor], rows: Floats) -> Floats:
-    """The same for arrays; the result is float32."""
+    """`by_parts` for arrays; the result is float32."""
     return by_parts(lambda part: function(part).float(), torch.from_numpy(rows)).numpy()

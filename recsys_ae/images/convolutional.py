@@ -11,10 +11,10 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional
 
 from recsys_ae.core.autoencoder import ACTIVATIONS
-from recsys_ae.declaration import Sizes, as_sizes
+from recsys_ae.declaration import Sizes
 from recsys_ae.errors import ConfigError
 from recsys_ae.images.base import Shape
-from recsys_ae.images.training import CorruptionName, ReconstructingModel
+from recsys_ae.images.training import Activation, CorruptionName, ReconstructingModel
 
 KERNEL = 3
 
@@ -97,14 +97,10 @@ class ConvolutionalAutoencoder(ReconstructingModel):
     """
 
     channels: Sizes = (32, 64, 128)
-    activation: str = "relu"
+    activation: Activation = "relu"
     corruption: CorruptionName = "gaussian"
     noise: Annotated[float, Field(ge=0)] = 0.5
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        ACTIVATIONS.check(self.activation)
-
     def _network(self, shape: Shape, generator: Generator, classes: int | None = None) -> nn.Module:
         output = self._output_activation("sigmoid" if self.loss == "cross_entropy" else "identity")
-        return ConvolutionalNetwork(shape, as_sizes(self.channels), self.activation, output, generator)
+        return ConvolutionalNetwork(shape, self.channels, self.activation, output, generator)

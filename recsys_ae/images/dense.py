@@ -6,12 +6,12 @@ from typing import Annotated
 from pydantic import Field
 from torch import Generator, nn
 
-from recsys_ae.core.autoencoder import ACTIVATIONS, INITIALISERS, Autoencoder
-from recsys_ae.declaration import Sizes, as_sizes
+from recsys_ae.core.autoencoder import INITIALISERS, Autoencoder
+from recsys_ae.declaration import OneOf, Sizes
 from recsys_ae.errors import ConfigError
 from recsys_ae.images.base import Shape, n_pixels
 from recsys_ae.images.objectives import Penalty, Sparsity
-from recsys_ae.images.training import Output, ReconstructingModel
+from recsys_ae.images.training import Activation, Output, ReconstructingModel
 
 
 @dataclass
@@ -32,11 +32,11 @@ class DenseAutoencoder(ReconstructingModel):
     """
 
     hidden: Sizes = (500,)
-    activation: str = "sigmoid"
-    code_activation: str | None = None
+    activation: Activation = "sigmoid"
+    code_activation: Activation | None = None
     output: Output = "sigmoid"
     tied: bool = False
-    initial: str = "glorot_uniform"
+    initial: Annotated[str, OneOf("initialiser", INITIALISERS)] = "glorot_uniform"
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     sparsity: Sparsity = "none"
     target: Annotated[float, Field(gt=0, lt=1)] = 0.05
@@ -44,9 +44,6 @@ class DenseAutoencoder(ReconstructingModel):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in (self.activation, self.code_activation or self.activation):
-            ACTIVATIONS.check(name)
-        INITIALISERS.check(self.initial)
         self._output_activation(self.output)
         if (self.sparsity != "none") != (self.strength > 0):
             raise ConfigError(f"sparsity: {self.sparsity} with strength: {self.strength:g} does nothing; give both, or neither")
@@ -54,9 +51,12 @@ class DenseAutoencoder(ReconstructingModel):
             raise ConfigError("sparsity: kl needs a code between 0 and 1, so its activation must be sigmoid")
 
     def _network(self, shape: Shape, generator: Generator, classes: int | None = None) -> nn.Module:
+        return self._autoencoder(shape, generator)
+
+    def _autoencoder(self, shape: Shape, generator: Generator) -> Autoencoder:
         return Autoencoder(
             n_pixels(shape),
-            as_sizes(self.hidden),
+            self.hidden,
             activation=self.activation,
             code_activation=self.code_activation,
             output_activation=self._output_activation(self.output),

@@ -1,9 +1,9 @@
 """Stacked autoencoders: pretrained layer by layer, unrolled, and fine-tuned as an autoencoder or a classifier."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -14,12 +14,13 @@ from recsys_ae.core.autoencoder import Autoencoder
 from recsys_ae.core.corruption import Corruption
 from recsys_ae.core.losses import LOSSES
 from recsys_ae.core.optimisers import OPTIMISERS
-from recsys_ae.core.trainer import Batch, Callback, Epoch, LabelledBatch, Objective
-from recsys_ae.declaration import Sizes, as_sizes
+from recsys_ae.core.trainer import Batch, Epoch, LabelledBatch, Objective
+from recsys_ae.declaration import OneOf, Sizes, as_sizes
 from recsys_ae.errors import ConfigError, DataError
 from recsys_ae.images.base import (
     FittedImages,
     Floats,
+    ImageContext,
     Labels,
     Shape,
     by_parts,
@@ -27,7 +28,6 @@ from recsys_ae.images.base import (
     fitted_images,
     in_batches,
     n_pixels,
-    validate_shape,
 )
 from recsys_ae.images.dense import DenseAutoencoder
 from recsys_ae.images.objectives import Classification, Penalty, Reconstruction
@@ -95,7 +95,7 @@ class StackedAutoencoder(DenseAutoencoder):
     hidden: Sizes = (500, 500)
     fine_tune: Literal["reconstruction", "classes", "none"] = "reconstruction"
     layer_epochs: Annotated[int, Field(ge=0)] = 10
-    layer_optimiser: str = "adam"
+    layer_optimiser: Annotated[str, OneOf("optimiser", OPTIMISERS)] = "adam"
     layer_learning_rate: Annotated[float, Field(gt=0)] = 1e-3
     layer_noise: Noises = ()
     tune_corruption: CorruptionName = "none"
@@ -105,11 +105,10 @@ class StackedAutoencoder(DenseAutoencoder):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        OPTIMISERS.check(self.layer_optimiser)
-        if self.sparsity == "kl" and self.activation != "sigmoid" and len(as_sizes(self.hidden)) > 1:
+        if self.sparsity == "kl" and self.activation != "sigmoid" and len(self.hidden) > 1:
             raise ConfigError("sparsity: kl needs a code between 0 and 1 in every layer, so their activation must be sigmoid")
-        if len(self.layer_noise) > len(as_sizes(self.hidden)):
-            raise ConfigError(f"layer_noise has {len(self.layer_noise)} numbers for {len(as_sizes(self.hidden))} layers")
+        if len(self.layer_noise) > len(self.hidden):
+            raise ConfigError(f"layer_noise has {len(self.layer_noise)} numbers for {len(self.hidden)} layers")
         check_corruption("tune_corruption", self.tune_corruption, {"tune_noise": self.tune_noise})
         if not self.layer_epochs and self.fine_tune == "none":
             raise ConfigError("with layer_epochs: 0 and fine_tune: none there is nothing to learn; change one of them")
@@ -117,56 +116,34 @@ class StackedAutoencoder(DenseAutoencoder):
     def _noises(self) -> dict[str, float]:
         return {"noise": self.noise, "layer_noise": max(self.layer_noise, default=0.0)}
 
-    def fit(
-        self,
-        images: Floats,
-        labels: Labels | None = None,
-        *,
-        shape: Shape | None = None,
-        valid: Floats | None = None,
-        valid_labels: Labels | None = None,
-        seed: int = 0,
-        callbacks: Sequence[Callback] = (),
-    ) -> Self:
-        shape = validate_shape(images, shape)
-        if valid is not None and len(valid):
-            validate_shape(valid, shape)
-        generator = Generator().manual_seed(seed)
-        body = self._network(shape, generator)
-        assert isinstance(body, Autoencoder)
-        network: nn.Module = body
-        rows, watched = torch.from_numpy(images), None if valid is None or not len(valid) else torch.from_numpy(valid)
+    def _fit(self, images: Tensor, shape: Shape, context: ImageContext) -> FittedImages:
+        generator = Generator().manual_seed(context.seed)
+        body = self._autoencoder(shape, generator)
         histories: dict[str, list[Epoch]] = {}
 
         def train(
             stage: str, module: nn.Module, objective: Objective[Any, Any], rows: Batch, valid: Batch | None, **config: Any
         ) -> None:
-            more: dict[str, Any] = {"seed": seed, "callbacks": callbacks, "stage": stage}
-            histories[stage] = self._train(module, objective, rows, valid, **more, **config)
+            histories[stage] = self._train(module, objective, rows, valid, context, stage, **config)
 
-        known = watched_too = None
-        if self.fine_tune == "classes":
-            known = self._labelled(rows, labels, seed)
-            if watched is not None and valid_labels is not None:
-                watched_too = LabelledBatch(watched, validate_labels(valid_labels, len(watched)))
+        labelled = self._labelled(images, context) if self.fine_tune == "classes" else None
         if self.layer_epochs:
-            self._pretrain(body, rows, watched, generator, train)
-        before, classes = None, None
+            self._pretrain(body, images, context.valid, generator, train)
+        corruption, penalty = make_corruption(self.tune_corruption, self.tune_noise), Penalty(self.tune_weight_decay)
         if self.fine_tune == "reconstruction":
-            before = deepcopy(network)
-            penalty = Penalty(self.tune_weight_decay)
-            train("tuning", network, Reconstruction(LOSSES.get(self.loss), self._tune_corruption(), penalty), rows, watched)
-        elif known is not None:
-            classes = 1 + max(int(one.max()) for one in (labels, valid_labels) if one is not None and len(one))
-            network = classifier = Classifier(body, classes)
-            objective = Classification(self._tune_corruption(), Penalty(self.tune_weight_decay))
-            if self.layer_epochs:  # on random layers a softmax layer trained alone would be a worse start
-                code = LabelledBatch(by_parts(body.encode, known.x), known.labels)
-                train("head", classifier.head, Classification(penalties=objective.penalties), code, None, **HEAD)
-            before = deepcopy(network)
-            train("tuning", network, objective, known, watched_too)
-        self.fitted = FittedImages(network.eval(), shape, classes, histories, before)
-        return self
+            before = deepcopy(body)
+            train("tuning", body, Reconstruction(LOSSES.get(self.loss), corruption, penalty), images, context.valid)
+            return FittedImages(body.eval(), shape, None, histories, before)
+        if labelled is None:
+            return FittedImages(body.eval(), shape, None, histories)
+        known, valid, classes = labelled
+        network = Classifier(body, classes)
+        if self.layer_epochs:  # on random layers a softmax layer trained alone would be a worse start
+            code = LabelledBatch(by_parts(body.encode, known.x), known.labels)
+            train("head", network.head, Classification(penalties=penalty), code, None, **HEAD)
+        pretrained = deepcopy(network)
+        train("tuning", network, Classification(corruption, penalty), known, valid)
+        return FittedImages(network.eval(), shape, classes, histories, pretrained)
 
     def classify(self, images: Floats) -> Floats:
         """Class probabilities [n, classes] of images [n, D].
@@ -181,15 +158,14 @@ class StackedAutoencoder(DenseAutoencoder):
         return in_batches(lambda batch: network(batch).softmax(1), images)
 
     def _network(self, shape: Shape, generator: Generator, classes: int | None = None) -> nn.Module:
-        body = super()._network(shape, generator)
-        assert isinstance(body, Autoencoder)
+        body = self._autoencoder(shape, generator)
         return body if classes is None else Classifier(body, classes)
 
     def _pretrain(
         self, network: Autoencoder, rows: Tensor, valid: Tensor | None, generator: Generator, train: Callable[..., None]
     ) -> None:
         """Train each layer on the activations of the one below, and copy its weights into the network."""
-        sizes = as_sizes(self.hidden)
+        sizes = self.hidden
         config = {"epochs": self.layer_epochs, "optimiser": self.layer_optimiser, "learning_rate": self.layer_learning_rate}
         for number in range(len(sizes)):
             layer, objective = self._layer(rows.shape[1], number, generator)
@@ -200,7 +176,7 @@ class StackedAutoencoder(DenseAutoencoder):
                 valid = None if valid is None else by_parts(layer.encode, valid)
 
     def _layer(self, width: int, number: int, generator: Generator) -> tuple[Autoencoder, Objective[Any, Any]]:
-        sizes = as_sizes(self.hidden)
+        sizes = self.hidden
         loss, output = self.loss, self._output_activation(self.output)
         if number:  # activations are reconstructed
             loss = self.loss if self.activation == "sigmoid" else "squared_error"
@@ -221,18 +197,20 @@ class StackedAutoencoder(DenseAutoencoder):
     def _corruption(self) -> Corruption | None:
         return make_corruption(self.corruption, self.layer_noise[0] if self.layer_noise else self.noise)
 
-    def _tune_corruption(self) -> Corruption | None:
-        return make_corruption(self.tune_corruption, self.tune_noise)
-
-    def _labelled(self, rows: Tensor, labels: Labels | None, seed: int) -> LabelledBatch:
-        """The labelled images."""
-        if labels is None:
+    def _labelled(self, images: Tensor, context: ImageContext) -> tuple[LabelledBatch, LabelledBatch | None, int]:
+        """The labelled images, those for validation, and the number of classes."""
+        if context.labels is None:
             raise ConfigError(
                 "fine_tune: classes needs images with classes, in a folder of images one folder for each class; "
                 "without them there is fine_tune: reconstruction"
             )
-        known = LabelledBatch(rows, validate_labels(labels, len(rows)))
-        return known if self.labels is None else known[balanced(labels, self.labels, seed)]
+        known, valid = LabelledBatch(images, validate_labels(context.labels, len(images))), None
+        if self.labels is not None:
+            known = known[balanced(context.labels, self.labels, context.seed)]
+        if context.valid is not None and context.valid_labels is not None:
+            valid = LabelledBatch(context.valid, validate_labels(context.valid_labels, len(context.valid)))
+        given = [labels for labels in (context.labels, context.valid_labels) if labels is not None and len(labels)]
+        return known, valid, 1 + max(int(labels.max()) for labels in given)
 
 
 def validate_labels(labels: Labels, n: int) -> Tensor:

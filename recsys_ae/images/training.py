@@ -1,27 +1,29 @@
 """Base classes of image models trained by gradient descent."""
 
 from abc import abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field
 from torch import Generator, Tensor, nn
 
+from recsys_ae.core.autoencoder import ACTIVATIONS
 from recsys_ae.core.corruption import CORRUPTIONS, Corruption, Gaussian
 from recsys_ae.core.devices import Device, device_of
 from recsys_ae.core.losses import LOSSES
 from recsys_ae.core.optimisers import OPTIMISERS
-from recsys_ae.core.trainer import Batch, Callback, Epoch, Objective, Precision, TrainConfig, fit, parts_of
+from recsys_ae.core.trainer import Batch, Epoch, Objective, Precision, TrainConfig, fit, parts_of
+from recsys_ae.declaration import OneOf
 from recsys_ae.errors import ConfigError
-from recsys_ae.images.base import BATCH_IMAGES, FittedImages, Floats, ImageModel, Labels, validate_shape
+from recsys_ae.images.base import BATCH_IMAGES, FittedImages, ImageContext, ImageModel, Shape
 from recsys_ae.images.objectives import Penalty, Reconstruction
 
 CorruptionName = Literal["none", "masking", "dropout", "gaussian", "salt_and_pepper"]
 LossName = Literal["cross_entropy", "squared_error"]
 Output = Literal["sigmoid", "identity"]
+Activation = Annotated[str, OneOf("activation", ACTIVATIONS)]
 CONFIGURED = ("epochs", "batch_size", "optimiser", "learning_rate", "learning_rate_decay", "patience", "precision", "device")
 
 
@@ -37,39 +39,21 @@ class TrainedModel(ImageModel):
 
     epochs: Annotated[int, Field(ge=1)] = 20
     batch_size: Annotated[int, Field(ge=1)] = 128
-    optimiser: str = "adam"
+    optimiser: Annotated[str, OneOf("optimiser", OPTIMISERS)] = "adam"
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
     learning_rate_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
     patience: Annotated[int, Field(ge=0)] = 0
     precision: Precision = "float32"
     device: Device = "cpu"
 
-    def __post_init__(self) -> None:
-        OPTIMISERS.check(self.optimiser)
-
     @abstractmethod
     def _objective(self) -> Objective[Any, Any]:
         """The objective of training."""
 
-    def fit(
-        self,
-        images: Floats,
-        labels: Labels | None = None,
-        *,
-        shape: tuple[int, int, int] | None = None,
-        valid: Floats | None = None,
-        valid_labels: Labels | None = None,
-        seed: int = 0,
-        callbacks: Sequence[Callback] = (),
-    ) -> Self:
-        shape = validate_shape(images, shape)
-        if valid is not None and len(valid):
-            validate_shape(valid, shape)
-        network = self._network(shape, Generator().manual_seed(seed))
-        watched = None if valid is None or not len(valid) else torch.from_numpy(valid)
-        history = self._train(network, self._objective(), torch.from_numpy(images), watched, seed=seed, callbacks=callbacks)
-        self.fitted = FittedImages(network, shape, histories={"": history})
-        return self
+    def _fit(self, images: Tensor, shape: Shape, context: ImageContext) -> FittedImages:
+        network = self._network(shape, Generator().manual_seed(context.seed))
+        history = self._train(network, self._objective(), images, context.valid, context)
+        return FittedImages(network, shape, histories={"": history})
 
     def _train(
         self,
@@ -77,17 +61,15 @@ class TrainedModel(ImageModel):
         objective: Objective[Any, Any],
         rows: Batch,
         valid: Batch | None,
-        *,
-        seed: int,
-        callbacks: Sequence[Callback],
+        context: ImageContext,
         stage: str = "",
         **config: Any,
     ) -> list[Epoch]:
         """Train with the model's parameters, some replaced by `config`."""
         own = {name: getattr(self, name) for name in CONFIGURED}
-        settings = TrainConfig(**{**own, "seed": seed, "reduction": "mean", **config})
-        watched = None if valid is None else partial(mean_loss, network, objective, valid, seed)
-        return fit(network, objective, rows, settings, valid=watched, callbacks=callbacks, stage=stage)
+        settings = TrainConfig(**{**own, "seed": context.seed, "reduction": "mean", **config})
+        value = None if valid is None else partial(mean_loss, network, objective, valid, context.seed)
+        return fit(network, objective, rows, settings, valid=value, callbacks=context.callbacks, stage=stage)
 
 
 @dataclass

@@ -8,13 +8,12 @@ import torch
 from pydantic import Field
 from torch import Generator, Tensor, nn
 
-from recsys_ae.core.autoencoder import ACTIVATIONS
 from recsys_ae.core.trainer import Objective
 from recsys_ae.core.variational import VariationalAutoencoder
-from recsys_ae.declaration import Sizes, as_sizes
+from recsys_ae.declaration import Sizes
 from recsys_ae.images.base import Floats, Shape, check_rows, fitted_images, n_pixels
 from recsys_ae.images.objectives import NegativeELBO
-from recsys_ae.images.training import TrainedModel, mean_loss
+from recsys_ae.images.training import Activation, TrainedModel, mean_loss
 
 
 @dataclass
@@ -32,16 +31,12 @@ class VariationalImages(TrainedModel):
     """
 
     hidden: Sizes = (500, 500, 20)
-    activation: str = "elu"
+    activation: Activation = "elu"
     beta: Annotated[float, Field(ge=0)] = 1.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        ACTIVATIONS.check(self.activation)
 
     def sample(self, n: int, seed: int = 0) -> Floats:
         """Images [n, D] decoded from codes drawn from the prior."""
-        return self.decode(torch.randn(n, as_sizes(self.hidden)[-1], generator=Generator().manual_seed(seed)).numpy())
+        return self.decode(torch.randn(n, self.hidden[-1], generator=Generator().manual_seed(seed)).numpy())
 
     def walk(self, start: Floats, end: Floats, steps: int) -> Floats:
         """Images [steps, D] decoded from equidistant codes between those of two images [D]."""
@@ -55,7 +50,7 @@ class VariationalImages(TrainedModel):
         return mean_loss(fitted_images(self).network, NegativeELBO(), torch.from_numpy(images), seed)
 
     def _network(self, shape: Shape, generator: Generator, classes: int | None = None) -> nn.Module:
-        return VariationalAutoencoder(n_pixels(shape), as_sizes(self.hidden), activation=self.activation, generator=generator)
+        return VariationalAutoencoder(n_pixels(shape), self.hidden, activation=self.activation, generator=generator)
 
     def _objective(self) -> Objective[Any, Any]:
         return NegativeELBO(self.beta)

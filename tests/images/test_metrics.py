@@ -59,7 +59,7 @@ class Half(ImageModel):
     def _network(self, shape, generator, classes=None):
         raise NotImplementedError
 
-    def fit(self, images, labels=None, **_):
+    def _fit(self, images, labels=None, **_):
         raise NotImplementedError
 
     def reconstruct(self, images):
