@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -37,6 +37,7 @@ class ObservedError:
     predict: Callable[[SparseRows, SparseRows], Tensor]
     penalise: Callable[[SparseRows], Tensor]
     corruption: Corruption | None = None
+    sampled: ClassVar[bool] = True
 
     def loss(self, module: nn.Module, batch: SparseRows, generator: Generator) -> LossSum:
         shown = batch if self.corruption is None else self.corruption(batch, generator)
