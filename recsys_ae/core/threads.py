@@ -13,10 +13,14 @@ one hidden layer and batch_size * hidden is at most 32,768.
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from threading import Event, Thread
 
 import numba
 import torch
+
+WORTH_IT = 4e6  # multiplications in a batch from which several threads are faster than one
 
 
 def spin_briefly() -> None:
@@ -38,8 +42,20 @@ def spin_briefly() -> None:
     started.wait()
 
 
-def share_thread_count() -> None:
-    """Let numba use as many threads as PyTorch; teams of changing size are slow, and the user sets one number."""
-    threads = torch.get_num_threads()
-    numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
-    torch.set_num_threads(threads)  # when numba starts its threads it sets this number too
+@contextmanager
+def threads_for(work: float) -> Iterator[None]:
+    """Run with as many threads as `work`, the multiplications in a batch, deserves: one, or those that PyTorch has.
+
+    PyTorch and numba use the same number, because a team whose size changes is slow.
+    """
+    before = torch.get_num_threads()
+    _set_threads(1 if work < WORTH_IT else before)
+    try:
+        yield
+    finally:
+        _set_threads(before)
+
+
+def _set_threads(number: int) -> None:
+    numba.set_num_threads(min(number, numba.config.NUMBA_NUM_THREADS))
+    torch.set_num_threads(number)  # afterwards, because numba sets it too when it starts its threads

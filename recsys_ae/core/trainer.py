@@ -12,7 +12,8 @@ from torch import Generator, Tensor, nn
 from recsys_ae.core.devices import Device, device_named, device_of, multiplies_bfloat16
 from recsys_ae.core.losses import LossSum
 from recsys_ae.core.optimisers import FULL_BATCH, Optimiser, make_optimiser
-from recsys_ae.core.threads import share_thread_count
+from recsys_ae.core.sparse import SparseRows
+from recsys_ae.core.threads import threads_for
 from recsys_ae.errors import ConfigError, TrainingError
 
 
@@ -57,7 +58,10 @@ PART = 2048  # rows of a full batch that are processed at a time
 
 
 class Objective(Protocol[M_contra, B_contra]):
-    """Minimised over an epoch: the sum over the batches of `loss` and `penalty`."""
+    """Minimised over an epoch: the sum over the batches of `loss` and `penalty`.
+
+    If its cost is that of the stored entries of sparse rows, it says so by `sampled = True`; see `_work`.
+    """
 
     def loss(self, module: M_contra, batch: B_contra, generator: Generator) -> LossSum: ...
 
@@ -205,16 +209,17 @@ def fit(
     Raises:
         TrainingError: the loss or the validation value is no longer finite.
     """
-    share_thread_count()
     module.to(device_named(config.device))
     generator = Generator().manual_seed(config.seed)
     training = Training(module, make_optimiser(config.optimiser, module, config.learning_rate), generator, config, stage)
     for callback in callbacks:
         callback.on_start(training)
+    work = _work(module, objective, rows, config)
     while not training.finished:
         started = perf_counter()
         number = len(training.history) + 1
-        loss = _run_epoch(training, objective, rows, number)
+        with threads_for(work):
+            loss = _run_epoch(training, objective, rows, number)
         value = _validate(module, valid)
         if value is not None and not isfinite(value):
             raise diverged("validation value", value, number, config)
@@ -230,6 +235,15 @@ def fit(
     for callback in callbacks:
         callback.on_end(training)
     return training.history
+
+
+def _work(module: nn.Module, objective: AnyObjective[M, B], rows: B, config: TrainConfig) -> float:
+    """Multiplications of the forward pass of a batch, roughly: one per row and weight, or only for stored entries."""
+    size = len(rows) if config.optimiser in FULL_BATCH else min(config.batch_size, len(rows))
+    work = float(size * sum(weight.numel() for weight in module.parameters()))
+    if isinstance(rows, SparseRows) and getattr(objective, "sampled", False):
+        work *= len(rows.columns) / (len(rows) * rows.width)
+    return inf if hasattr(objective, "epoch") else work
 
 
 def _run_epoch(training: Training[M], objective: AnyObjective[M, B], rows: B, number: int) -> float:

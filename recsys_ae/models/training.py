@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -40,6 +40,7 @@ class ObservedError:
     penalise: Callable[[SparseRows], Tensor]
     corruption: Corruption | None = None
     row_bias: Tensor | None = None
+    sampled: ClassVar[bool] = True
 
     def loss(self, module: nn.Module, batch: SparseRows, generator: Generator) -> LossSum:
         output = module(batch if self.corruption is None else self.corruption(batch, generator), batch)

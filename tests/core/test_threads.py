@@ -4,11 +4,16 @@ import os
 import subprocess
 import sys
 
+import numba
 import pytest
 import torch
 from builders import SMALL, clicks, planted
+from torch import nn
 
 from recsys_ae import build_model
+from recsys_ae.core import threads, trainer
+from recsys_ae.core.sparse import SparseRows
+from recsys_ae.core.trainer import TrainConfig
 from recsys_ae.models.storage import model_digest
 
 
@@ -16,11 +21,11 @@ from recsys_ae.models.storage import model_digest
 def test_results_do_not_depend_on_the_number_of_threads(name):
     before, digests = torch.get_num_threads(), []
     try:
-        for threads in (1, 2):
-            torch.set_num_threads(threads)
+        for number in (1, 2):
+            torch.set_num_threads(number)
             data = planted() if name == "autorec" else clicks()
             digests.append(model_digest(build_model(name, {**SMALL.get(name, {}), "epochs": 3}).fit(data)))
-            assert torch.get_num_threads() == threads
+            assert torch.get_num_threads() == number
     finally:
         torch.set_num_threads(before)
     assert digests[0] == digests[1]
@@ -47,3 +52,30 @@ def test_if_torch_came_first_an_idle_team_makes_waiting_threads_sleep():
     assert run(script) == "1"
     assert run(script.replace("import torch,", "import recsys_ae,")) == "0"
     assert run(script, OMP_WAIT_POLICY="passive") == "0"
+
+
+def test_small_batches_have_one_thread_and_large_ones_all(monkeypatch):
+    seen, run = [], trainer._run_epoch
+    monkeypatch.setattr(
+        trainer, "_run_epoch", lambda *args: seen.append((torch.get_num_threads(), numba.get_num_threads())) or run(*args)
+    )
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        for least in (0, 1e30):
+            monkeypatch.setattr(threads, "WORTH_IT", least)
+            build_model("autorec", {**SMALL["autorec"], "epochs": 1}).fit(planted())
+            assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert seen == [(2, min(2, numba.config.NUMBA_NUM_THREADS)), (1, 1)]
+
+
+def test_the_work_of_a_sampled_objective_is_that_of_its_entries():
+    class Sampled:
+        sampled = True
+
+    rows = SparseRows.from_arrays([0, 1, 3], [0, 1, 4], [1.0, 1.0, 1.0], 6)
+    network, config = nn.Linear(6, 4, bias=False), TrainConfig(1, 10)
+    assert trainer._work(network, object(), rows, config) == 2 * 24
+    assert trainer._work(network, Sampled(), rows, config) == 2 * 24 * 3 / 12
