@@ -2,7 +2,8 @@
 
     python benchmarks/threads.py [--epochs 10] [--rounds 3] [--smoke]
 
-From Python, with recsys_ae or PyTorch imported first, the time is that of `fit`; from the command line, of a whole run.
+From Python, with recsys_ae or PyTorch imported first, the time is that of `fit`; from the command line, of a whole run. The
+last line of the table is a loop of half a second in one thread: its ratio is what the scheduler takes, without any threads.
 The two take turns. Prints a table of medians and their ratios; the last line is one JSON object.
 """
 
@@ -63,12 +64,20 @@ def from_command_line(folder: Path, epochs: int) -> float:
         return time.perf_counter() - started
 
 
+def plain_loop() -> float:
+    started, cpu = time.perf_counter(), time.process_time()
+    while time.process_time() - cpu < 0.5:
+        pass
+    return time.perf_counter() - started
+
+
 def measured(folder: Path, epochs: int) -> dict[str, float]:
     """Seconds, by the way of training."""
     return {
         "recsys_ae first": from_python("recsys_ae", folder, epochs),
         "torch first": from_python("torch", folder, epochs),
         "command line": from_command_line(folder, epochs),
+        "plain loop": plain_loop(),
     }
 
 
