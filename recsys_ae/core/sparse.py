@@ -5,7 +5,7 @@ B rows in the batch, D columns, H units, nnz stored entries. A stored 0 is an ob
 Two layers touch all columns: the first, x @ weight, and the last, code @ weight.T at the observed entries. Both weights are
 [D, H], and the gradient of both is a product S^T G of a sparse matrix with the pattern of a batch and a dense [B, H].
 
-**How wide weights get their gradients.** Without further ado a layer writes S^T G out as an ordinary gradient [D, H]. While
+**How wide weights get their gradients.** By default a layer writes S^T G out as an ordinary gradient [D, H]. While
 an optimiser has opened `deferring(gradients)`, the layers append the factors S and G to the weight's `DeferredGradient`
 instead, so that columns without an entry in the batch cost nothing. The gradient of the weight is then the sum of all
 terms there and of `weight.grad`, to which all other uses of the weight contribute.
