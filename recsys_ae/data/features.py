@@ -20,6 +20,7 @@ from recsys_ae.ids import IdMap, shown
 
 # The Python engine is the only one that tells a short line from empty fields.
 AS_TEXT: Any = {"engine": "python", "header": None, "dtype": str, "na_filter": False, "skip_blank_lines": False}
+AS_STORED: Any = {"ignore_metadata": True, "integer_object_nulls": True}
 INTEGER = re.compile("0|-?[1-9][0-9]{0,18}")
 
 logger = logging.getLogger(__name__)
@@ -68,7 +69,8 @@ def read_features(path: Path, layout: FeatureFile, id_kind: Literal["int", "str"
     is_parquet = layout.path.endswith(".parquet")
     where = f"{path}, {'row' if is_parquet else 'line'}"
     with reading(path):
-        raw = _read_parquet(path) if is_parquet else _read_text(path, layout)
+        raw = pq.read_table(path).to_pandas(**AS_STORED) if is_parquet else _read_text(path, layout)
+        raw.index += 1
         for name in layout.places():
             if (count := list(raw).count(name)) != 1:
                 raise DataError(f"expected one column {name!r}, found {count}; {did_you_mean(str(name), map(str, raw))}")
@@ -82,7 +84,7 @@ def read_features(path: Path, layout: FeatureFile, id_kind: Literal["int", "str"
 
 
 def _read_text(path: Path, layout: FeatureFile) -> pd.DataFrame:
-    """All fields as text, by line number; the columns are named, or numbered from 1."""
+    """All fields as text, by line number from 0; the columns are named, or numbered from 1."""
     mark = layout.separator
     quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if mark in (",", ";") else csv.QUOTE_NONE
     pattern = mark if len(mark) == 1 else re.escape(mark)
@@ -90,19 +92,13 @@ def _read_text(path: Path, layout: FeatureFile) -> pd.DataFrame:
         frame = pd.read_csv(path, sep=pattern, quoting=quoting, encoding=layout.encoding, **AS_TEXT)
     except (pd.errors.ParserError, pd.errors.EmptyDataError, LookupError) as error:
         raise DataError(f"cannot be read: {error}") from None
-    frame.index += 1
     frame = frame[(frame.fillna("") != "").any(axis=1)]  # without blank lines
     if (short := frame.isna().any(axis=1)).any():
         fields = frame[short].iloc[0].dropna()
         line = mark.join(fields)
-        raise DataError(f"{path}, line {fields.name}: expected {frame.shape[1]} fields, got {len(fields)}: {line!r}")
+        raise DataError(f"{path}, line {fields.name + 1}: expected {frame.shape[1]} fields, got {len(fields)}: {line!r}")
     names = frame.iloc[0].to_list() if layout.header and len(frame) else range(1, frame.shape[1] + 1)
     return frame.iloc[int(layout.header) :].set_axis(names, axis=1)
-
-
-def _read_parquet(path: Path) -> pd.DataFrame:
-    frame = pq.read_table(path).to_pandas(ignore_metadata=True, integer_object_nulls=True)
-    return frame.set_axis(range(1, len(frame) + 1))
 
 
 def _is_id(value: Any, kind: str) -> bool:

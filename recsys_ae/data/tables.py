@@ -8,10 +8,10 @@ import csv
 import io
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -25,6 +25,7 @@ from recsys_ae.data.reading import reading
 from recsys_ae.errors import DataError, did_you_mean
 from recsys_ae.times import TimeUnit, beyond, microseconds, not_unix_time
 
+T = TypeVar("T")
 Scale = tuple[float, float] | None
 IdTypes = Mapping[Any, str]  # "user" and "item" -> "int" or "str"; missing ones are inferred
 NAMES = {"user": "user_id", "item": "item_id", "rating": "rating", "time": "time"}
@@ -36,6 +37,7 @@ USUAL_NAMES = {
     "time": {"time", "timestamp", "date", "datetime"},
 }
 PLAIN_INTEGER = re.compile(r"\s*-?(0|[1-9][0-9]*)\s*")
+WITH_ZONE = re.compile(r"(?=.*:).*\d(Z|[+-]\d\d:?(\d\d)?)")  # an ISO 8601 time that ends with Z or an offset such as +01:00
 SAMPLE_LINES = 1000
 UNIT_SEPARATOR = "\x1f"  # stands in for a separator of several characters, because Arrow takes only one
 
@@ -78,7 +80,7 @@ def guess_table(path: Path) -> Table:
             raise DataError("there is no data: the file is empty")
         separator = next((mark for mark in ("::", "\t", ";", ",") if mark in first), ",")
         _, fields = next(_rows(path, separator))
-        if not any(_is_number(value) for value in fields):
+        if all(_parsed(float, value) is None for value in fields):
             return Table(path=path.name, separator=separator, columns=_recognise(fields))
         if len(fields) < 2:
             raise DataError(f"{path}, line 1: expected at least a user and an item, got {first!r}")
@@ -161,32 +163,27 @@ class _TextColumn(NamedTuple):
 
 def _read_text(path: Path, table: Table, ids: IdTypes, scale: Scale) -> pd.DataFrame:
     names, columns = _text_columns(path, table, ids)
+    one_character = len(table.separator) == 1
     try:
-        content = _read_csv(path, table, names, columns)
+        with path.open("rb") as raw:
+            source: Any = raw if one_character else _OneSeparator(raw, table.separator)
+            content = pa_csv.read_csv(
+                pa.PythonFile(source, mode="r"),
+                pa_csv.ReadOptions(column_names=names, skip_rows=int(table.header)),
+                pa_csv.ParseOptions(delimiter=table.separator if one_character else UNIT_SEPARATOR),
+                pa_csv.ConvertOptions(
+                    column_types={column.name: column.type for column in columns},
+                    include_columns=[column.name for column in columns],
+                    null_values=[],
+                ),
+            )
+        content = content.rename_columns([NAMES[column.role] for column in columns])
         for column in columns:
             if pa.types.is_string(column.type) and pc.any(pc.equal(content[NAMES[column.role]], "")).as_py():
                 raise DataError(f"an empty {column.role} id")
         return _to_frame(content, table.time_unit, scale)
     except (pa.ArrowInvalid, DataError) as error:
         raise DataError(_first_bad_line(path, table, len(names), columns, scale) or str(error)) from None
-
-
-def _read_csv(path: Path, table: Table, names: list[str], columns: list[_TextColumn]) -> pa.Table:
-    one_character = len(table.separator) == 1
-    with path.open("rb") as raw:
-        source: Any = raw if one_character else _OneSeparator(raw, table.separator)
-        content = pa_csv.read_csv(
-            pa.PythonFile(source, mode="r"),
-            read_options=pa_csv.ReadOptions(column_names=names, skip_rows=int(table.header)),
-            parse_options=pa_csv.ParseOptions(delimiter=table.separator if one_character else UNIT_SEPARATOR),
-            convert_options=pa_csv.ConvertOptions(
-                column_types={column.name: column.type for column in columns},
-                include_columns=[column.name for column in columns],
-                null_values=[],
-                strings_can_be_null=False,
-            ),
-        )
-    return content.rename_columns([NAMES[column.role] for column in columns])
 
 
 def _text_columns(path: Path, table: Table, ids: IdTypes) -> tuple[list[str], list[_TextColumn]]:
@@ -209,8 +206,8 @@ def _text_type(role: str, sample: list[str], declared: str | None, unit: TimeUni
         return pa.float32()
     if role != "time":
         return ID_TYPES[declared or ("int" if all(map(PLAIN_INTEGER.fullmatch, sample)) else "str")]
-    if sample and not _is_number(sample[0]):
-        return pa.timestamp("ns", "UTC" if _has_zone(sample[0]) else None)
+    if sample and _parsed(float, sample[0]) is None:
+        return pa.timestamp("ns", "UTC" if WITH_ZONE.fullmatch(sample[0]) else None)
     return pa.int64() if unit == "ns" else pa.float64()  # a double holds every microsecond of the other units
 
 
@@ -257,20 +254,20 @@ def _first_bad_line(path: Path, table: Table, width: int, columns: list[_TextCol
 
 def _problem(value: str, column: _TextColumn, scale: Scale, unit: TimeUnit) -> str | None:
     """What is wrong with a field, as the complement of "is", or None."""
+    integral = pa.types.is_integer(column.type)
+    number = _parsed(int if integral else float, value)
+    fits_int64 = number is not None and -(2**63) <= number < 2**63 and "_" not in value
     if column.role in ("user", "item"):
         if pa.types.is_string(column.type):
             return None if value else "empty"
-        return None if _fits_int64(value) else f"not an integer (declare ids: {{{column.role}: str}} if ids are text)"
+        return None if fits_int64 else f"not an integer (declare ids: {{{column.role}: str}} if ids are text)"
     if pa.types.is_timestamp(column.type):
-        zoned = column.type.tz is not None
-        wanted = f"an ISO 8601 date {'with' if zoned else 'without'} a time zone, as in the first row"
-        return None if _is_date(value) and _has_zone(value) == zoned else f"not {wanted}"
-    if not _is_number(value):
-        return "not a number" if column.role == "rating" else "not a number, as in the first row"
-    number = float(value)
+        wanted = f"an ISO 8601 date {'with' if column.type.tz else 'without'} a time zone, as in the first row"
+        moment, zoned = _parsed(_nanoseconds, value), WITH_ZONE.fullmatch(value) is not None
+        return f"not {wanted}" if pd.isna(moment) or zoned != (column.type.tz is not None) else None
+    if number is None:
+        return f"not {'an integer' if integral else 'a number'}{', as in the first row' if column.role == 'time' else ''}"
     if column.role == "time":
-        if unit == "ns" and not _fits_int64(value):
-            return "not an integer"
         return not_unix_time(number, unit) if beyond(np.array([number]), unit).any() else None
     if not math.isfinite(number):
         return "not finite"
@@ -278,28 +275,13 @@ def _problem(value: str, column: _TextColumn, scale: Scale, unit: TimeUnit) -> s
     return None if low <= number <= high else f"outside the scale {low:g} to {high:g}"
 
 
-def _is_number(value: str) -> bool:
+def _nanoseconds(value: str) -> pd.Timestamp:
+    return pd.Timestamp(value).as_unit("ns")
+
+
+def _parsed(parse: Callable[[str], T], value: str) -> T | None:
+    """`parse(value)`, or None if it raises `ValueError`."""
     try:
-        float(value)
+        return parse(value)
     except ValueError:
-        return False
-    return True
-
-
-def _fits_int64(value: str) -> bool:
-    try:
-        return -(2**63) <= int(value) < 2**63 and "_" not in value
-    except ValueError:
-        return False
-
-
-def _has_zone(value: str) -> bool:
-    """Whether an ISO 8601 time ends with Z or an offset such as +01:00."""
-    return re.search(r"\d(Z|[+-]\d\d:?(\d\d)?)$", value) is not None and ":" in value
-
-
-def _is_date(value: str) -> bool:
-    try:
-        return not pd.isna(pd.Timestamp(value).as_unit("ns"))
-    except ValueError:
-        return False
+        return None
