@@ -121,9 +121,6 @@ def _to_frame(content: pa.Table, unit: TimeUnit, scale: Scale) -> pd.DataFrame:
     return frame
 
 
-# Parquet
-
-
 def _read_parquet(path: Path, table: Table, ids: IdTypes, scale: Scale) -> pd.DataFrame:
     roles = _roles(table.columns, pq.read_schema(path).names)
     content = pq.read_table(path, columns=list(roles))
@@ -149,11 +146,8 @@ def _parquet_column(column: pa.ChunkedArray, name: str, role: str, ids: IdTypes)
         raise DataError(f"column {name!r} holds {column.type}, wanted {wanted}") from None
 
 
-# Text
-
-
 class _TextColumn(NamedTuple):
-    """A column to read; `place` counts from 0."""
+    """A column to read from text; `place` counts from 0."""
 
     name: str
     place: int
