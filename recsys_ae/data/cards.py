@@ -225,10 +225,8 @@ def read_card(name_or_path: str, folder: Path = Path()) -> tuple[Any, Path]:
         ConfigError: no such card, or an invalid one.
     """
     shipped = shipped_cards()
-    path = folder / name_or_path
-    if not path.suffix and name_or_path in shipped:
-        path = shipped[name_or_path]
-    elif not path.is_file():
+    path = shipped.get(name_or_path, folder / name_or_path)
+    if not path.is_file():
         if path.suffix or os.sep in name_or_path:
             raise ConfigError(f"there is no dataset card {path}")
         raise ConfigError(f"unknown dataset {name_or_path!r}; {did_you_mean(name_or_path, shipped)}")

@@ -125,9 +125,9 @@ def _every_fifth(
     if len(images) < 5:
         raise DataError(f"every fifth image is a test image, and there are only {len(images)}")
     test = np.arange(len(images)) % 5 == 4
-    pixels, classes = _pixels(images, white), None if labels is None else labels.astype(np.int64)
-    of_parts = (None, None) if classes is None else (classes[~test], classes[test])
-    return Images(pixels[~test], of_parts[0], pixels[test], of_parts[1], images.shape[1:], class_names)
+    pixels = _pixels(images, white)
+    known, asked = (None, None) if labels is None else (labels[~test].astype(np.int64), labels[test].astype(np.int64))
+    return Images(pixels[~test], known, pixels[test], asked, images.shape[1:], class_names)
 
 
 def _pixels(images: NDArray[Any], white: int) -> NDArray[np.float32]:

@@ -21,15 +21,13 @@ from recsys_ae.ids import IdMap, shown
 from recsys_ae.interactions import Interactions
 from recsys_ae.split import Repeats, Split
 
-NoiseFloor = Callable[[Interactions], float]
-
 
 @dataclass(frozen=True)
 class Ratings:
     """A loaded dataset: its interactions and, if they were generated, their noise floor."""
 
     interactions: Interactions
-    noise_floor: NoiseFloor | None = None
+    noise_floor: Callable[[Interactions], float] | None = None
 
 
 def load_ratings(card: RatingsCard | PlantedCard, folder: Path, *, features: bool = False) -> Ratings:
