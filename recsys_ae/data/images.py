@@ -60,7 +60,8 @@ def _from_idx(card: IdxCard, folder: Path) -> Images:
         if len(images) != len(labels):
             raise DataError(f"dataset {card.name!r}: {len(images)} {part} images but {len(labels)} labels")
         loaded |= {part: _pixels(images, card.white), f"{part}_labels": labels.astype(np.int64)}
-    return Images(**loaded, shape=(1, *images.shape[1:]))
+        loaded.setdefault("shape", (1, *images.shape[1:]))
+    return Images(**loaded)
 
 
 def read_idx(path: Path, magic: int) -> NDArray[np.uint8]:
