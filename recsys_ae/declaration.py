@@ -10,13 +10,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_type_hints
+from typing import Annotated, Any, TypeVar, get_args, get_type_hints
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, create_model
 from pydantic_core import core_schema
 
-from recsys_ae.errors import ConfigError, did_you_mean
+from recsys_ae.errors import ConfigError, DataError, did_you_mean
 
 T = TypeVar("T")
 
@@ -109,11 +109,11 @@ def validate(kind: Any, value: Any, where: str) -> Any:
 
 @contextmanager
 def error_context(where: str) -> Iterator[None]:
-    """Put `where` before the message of a `ConfigError` that does not know its place."""
+    """Put `where` before the message of a `ConfigError` or `DataError` that does not begin with it."""
     try:
         yield
-    except ConfigError as error:
-        raise error if str(error).startswith(where) else ConfigError(f"{where}: {error}") from None
+    except (ConfigError, DataError) as error:
+        raise error if str(error).startswith((f"{where}: ", f"{where}, ")) else type(error)(f"{where}: {error}") from None
 
 
 def build(function: Callable[..., T], params: Mapping[str, Any], where: str) -> T:
@@ -173,13 +173,7 @@ def _in_words(schema: dict[str, Any]) -> str:
 
 
 def _sentence(kind: Any, item: Any, where: str) -> str:
-    tags = (
-        "ratings",
-        "planted-ratings",
-        "idx-images",
-        "digits",
-        "image-folder",
-    )  # which kind of card it is, not part of the place
+    tags = _tags(kind)  # pydantic puts the one it has chosen before the place
     place = ".".join(str(part) for number, part in enumerate(item["loc"]) if number or part not in tags)
     if item["type"] == "extra_forbidden":
         known = _keys_beside(kind, item["loc"])
@@ -190,6 +184,12 @@ def _sentence(kind: Any, item: Any, where: str) -> str:
     got = "" if item["type"] == "value_error" else f", got {item['input']!r}"
     message = item["msg"].removeprefix("Value error, ")
     return f"{where}: {place + ': ' if place else ''}{message[0].lower() + message[1:]}{got}"
+
+
+def _tags(kind: Any) -> list[Any]:
+    """The values of the key, if there is one, that decides between the models of a tagged union."""
+    keys = [key for item in getattr(kind, "__metadata__", ()) if (key := getattr(item, "discriminator", None))]
+    return [tag for key in keys for model in _models_in(kind) for tag in get_args(model.model_fields[key].annotation)]
 
 
 def _keys_beside(kind: Any, location: tuple[Any, ...]) -> list[str]:

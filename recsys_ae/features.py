@@ -1,6 +1,6 @@
-"""Feature tables: what is known about users or items apart from their interactions, encoded as numeric columns.
+"""Feature tables: side information about users or items, encoded as numeric columns.
 
-A feature is fitted once and then gives the same columns for any ids; a `FeatureTable` holds those of an `IdMap`.
+A fitted feature gives the same columns for any ids; a `FeatureTable` holds those of an `IdMap`.
 """
 
 import json
@@ -21,29 +21,21 @@ from recsys_ae.ids import IdMap, Rows, shown
 
 Kind = Literal["numeric", "date", "category", "multi_label"]
 PARTS = ("data", "indices", "indptr")
-LARGEST = 1e30  # of raw numbers, whose squares are to be summed
+LARGEST = 1e30  # raw number, because squares of raw numbers are summed
 
 
 @dataclass(frozen=True)
 class ScaledFeature:
-    """A fitted number or date: a column of (value - mean) / std, dates in days, and a column that is 1 where it is missing.
+    """A fitted number or date: a column of (value - mean) / std, dates in days, and one that is 1 where the value is missing.
 
-    A missing value counts as the mean, 0. `std` is the population's; it is 1 if all known values are equal, and without any
-    known value the mean is 0.
+    Missing values are encoded as the mean, 0. `std` is the population's, and 1 if all known values are equal; the mean of no
+    known values is 0.
     """
 
     name: str
     kind: Kind
     mean: float
     std: float
-
-    @classmethod
-    def fit(cls, values: pd.Series, kind: Kind) -> Self:
-        numbers = _numbers(values, kind)
-        known = numbers[~np.isnan(numbers)]
-        count = max(len(known), 1)
-        mean = math.fsum(known) / count  # fsum: the same whatever the order of the rows and the platform
-        return cls(str(values.name), kind, mean, math.sqrt(math.fsum((known - mean) ** 2) / count) or 1.0)
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -53,22 +45,18 @@ class ScaledFeature:
         """float32 [n, 2]; a known value is stored even where it is 0 after scaling."""
         numbers = _numbers(values, self.kind)
         missing = np.isnan(numbers)
-        with np.errstate(over="ignore"):  # the table refuses what is not finite
+        with np.errstate(over="ignore"):  # the table rejects what is not finite
             data = np.where(missing, 1, (numbers - self.mean) / self.std).astype(np.float32)
         return csr_array((data, (np.arange(len(data)), missing.astype(np.int32))), shape=(len(data), 2))
 
 
 @dataclass(frozen=True)
 class LabelFeature:
-    """A fitted category or set of labels: a 0/1 column for each label seen, one for labels not seen, one for no value."""
+    """A fitted category or set of labels: a 0/1 column for each label seen in fitting, one for all others, one for no value."""
 
     name: str
     kind: Kind
     labels: tuple[str, ...]
-
-    @classmethod
-    def fit(cls, values: pd.Series, kind: Kind) -> Self:
-        return cls(str(values.name), kind, tuple(sorted(set(_labels(values, kind)[1]))))
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -81,7 +69,7 @@ class LabelFeature:
         codes[codes < 0] = len(self.labels)
         at = np.r_[rows, missing], np.r_[codes, np.full(len(missing), len(self.labels) + 1)]
         encoded = csr_array((np.ones(len(at[0]), np.float32), at), shape=(len(values), len(self.labels) + 2))
-        encoded.data[:] = 1  # two unknown labels of one id have been added up
+        encoded.data[:] = 1  # several unknown labels of one id were summed
         return encoded
 
 
@@ -93,9 +81,9 @@ class FeatureTable:
     """The encoded features of n users or items.
 
     Attributes:
-        ids: whose features the rows are.
+        ids: ids of the rows.
         matrix: csr_array [n, F] float32 in canonical form.
-        features: what the columns mean, one after the other; `from_frame` applies them to further ids.
+        features: what the columns mean, in order; `from_frame` can apply them to other ids.
 
     Raises:
         DataError: shapes that disagree, or a value that is not finite.
@@ -127,8 +115,8 @@ class FeatureTable:
     ) -> Self:
         """The features in `frame`, which has one row per id.
 
-        Numeric columns hold numbers, dates datetimes, categories text or integers, and multi-label columns lists of text
-        or of integers. None, NaN, NaT and an empty category are missing values; an empty list says that there are no labels.
+        Numeric columns hold numbers, dates datetimes, categories text or integers, multi-label columns lists of text or of
+        integers. None, NaN, NaT and an empty category are missing values; an empty list means that there are no labels.
 
         Args:
             features: column -> kind, to fit; or the `features` of another table, to apply.
@@ -157,7 +145,7 @@ class FeatureTable:
         return {name: one.kind for one in self.features for name in one.columns}
 
     def align(self, ids: IdMap) -> Self:
-        """The features of `ids`, in their order; an id that is not in this table has only missing values."""
+        """The features of `ids`, in their order; ids that are not in this table get missing values only."""
         at = np.cumsum([len(one.columns) for one in self.features]) - 1  # the last column of each feature
         missing = csr_array((np.ones(len(at), np.float32), at, np.array([0, len(at)])), shape=(1, len(self.columns)))
         matrix = vstack([self.matrix, missing], format="csr")[self.ids.find(ids.values)]  # -1, not found, is the last row
@@ -178,14 +166,14 @@ class FeatureTable:
         return digest.hexdigest()
 
     def to_arrays(self, prefix: str = "") -> tuple[dict[str, NDArray[Any]], list[dict[str, Any]]]:
-        """Everything but the ids: arrays whose names begin with `prefix`, and a JSON-able description of the features."""
+        """All but the ids: arrays whose names begin with `prefix`, and the features as values that JSON has."""
         return {prefix + part: getattr(self.matrix, part) for part in PARTS}, [asdict(one) for one in self.features]
 
     @classmethod
     def from_arrays(
         cls, ids: IdMap, arrays: Mapping[str, NDArray[Any]], description: Iterable[Mapping[str, Any]], prefix: str = ""
     ) -> Self:
-        """The table that `to_arrays` took apart, also after its description was written as JSON and read back."""
+        """The inverse of `to_arrays`, also after `description` was written as JSON and read back."""
         features = tuple(
             LabelFeature(one["name"], one["kind"], tuple(one["labels"])) if "labels" in one else ScaledFeature(**one)
             for one in description
@@ -195,11 +183,18 @@ class FeatureTable:
 
 
 def _fit(values: pd.Series, kind: Kind) -> Feature:
+    name = str(values.name)
     if kind not in get_args(Kind):
-        raise ConfigError(f"feature {values.name!r}: unknown kind {kind!r}; {did_you_mean(kind, get_args(Kind))}")
-    if set(str(values.name)) & set("=:"):
-        raise ConfigError(f"a feature's name must not contain '=' or ':', got {values.name!r}")
-    return (ScaledFeature if kind in ("numeric", "date") else LabelFeature).fit(values, kind)
+        raise ConfigError(f"feature {name!r}: unknown kind {kind!r}; {did_you_mean(kind, get_args(Kind))}")
+    if set(name) & set("=:"):
+        raise ConfigError(f"a feature's name must not contain '=' or ':', got {name!r}")
+    if kind in ("category", "multi_label"):
+        return LabelFeature(name, kind, tuple(sorted(set(_labels(values, kind)[1]))))
+    numbers = _numbers(values, kind)
+    known = numbers[~np.isnan(numbers)]
+    count = max(len(known), 1)
+    mean = math.fsum(known) / count  # fsum does not depend on the order of the rows or the platform
+    return ScaledFeature(name, kind, mean, math.sqrt(math.fsum((known - mean) ** 2) / count) or 1.0)
 
 
 def _column(frame: pd.DataFrame, name: str) -> pd.Series:
@@ -224,7 +219,7 @@ def _numbers(values: pd.Series, kind: Kind) -> NDArray[np.float64]:
 
 
 def _labels(values: pd.Series, kind: Kind) -> tuple[Rows, NDArray[Any], Rows]:
-    """Row and text of every label, and the rows without a value."""
+    """Row and text of each label, and the rows without a value."""
     column = values.astype(object).reset_index(drop=True)
     missing = column.isna() | (column == "" if kind == "category" else False)
     given = column[~missing]
@@ -232,7 +227,7 @@ def _labels(values: pd.Series, kind: Kind) -> tuple[Rows, NDArray[Any], Rows]:
         for value in given:
             if isinstance(value, str) or not pd.api.types.is_list_like(value):
                 raise DataError(f"feature {values.name!r} must hold lists of labels, got {value!r}")
-        given = given.explode().dropna()  # what an empty list leaves
+        given = given.explode().dropna()  # an empty list leaves a missing value
     if (inferred := pd.api.types.infer_dtype(given)) not in ("string", "integer", "boolean", "empty"):
         raise DataError(f"labels of feature {values.name!r} must be all text or all integers, got {inferred} values")
     return given.index.to_numpy(np.int64), given.map(str).to_numpy(object), np.flatnonzero(missing)

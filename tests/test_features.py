@@ -9,6 +9,7 @@ from hypothesis import given, settings, strategies as st
 
 from recsys_ae.errors import ConfigError, DataError
 from recsys_ae.features import FeatureTable, LabelFeature, ScaledFeature
+from recsys_ae.fitted import Fitted
 from recsys_ae.ids import IdMap
 from recsys_ae.interactions import Interactions
 
@@ -184,6 +185,22 @@ class TestStorage:
         assert back.digest == self.table.digest
         assert back.features == self.table.features
         for name, array in back.to_arrays(prefix)[0].items():
+            assert array.dtype == arrays[name].dtype
+            assert array.tobytes() == arrays[name].tobytes()
+
+    @pytest.mark.parametrize("ids", [[7, -3, 2**62, 4], ["7", "07", "é", "日本"]])
+    def test_saved_with_a_model_bit_for_bit(self, ids, tmp_path):
+        table = FeatureTable.from_frame(FRAME.assign(id=ids), KINDS)
+        arrays, description = table.to_arrays("item_features/")
+        model = Fitted({"weights": np.arange(3.0), **arrays}, {"items": table.ids}, {"item_features": description})
+        model.save(tmp_path / "model", "ease", {})
+        _, _, loaded = Fitted.load(tmp_path / "model")
+        back = FeatureTable.from_arrays(loaded.ids["items"], loaded.arrays, loaded.meta["item_features"], "item_features/")
+        assert back.ids.values.tolist() == ids
+        assert back.ids == table.ids
+        assert back.features == table.features
+        assert back.digest == table.digest
+        for name, array in back.to_arrays("item_features/")[0].items():
             assert array.dtype == arrays[name].dtype
             assert array.tobytes() == arrays[name].tobytes()
 

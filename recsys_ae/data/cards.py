@@ -1,4 +1,4 @@
-"""Dataset cards: where data comes from, what it must hash to, and how its columns are to be understood."""
+"""Dataset cards: where data comes from, what it must hash to, and what its columns mean."""
 
 import os
 import re
@@ -14,59 +14,65 @@ from recsys_ae.events import Duplicates
 from recsys_ae.features import Kind
 from recsys_ae.times import TimeUnit
 
+Place = str | int  # of a column: its name, or its number from 1 where the file has no header
+
 
 class Columns(Declared):
-    """Which column is which: by name, or by place (from 1) where the file has no header."""
+    """Which column is which."""
 
-    user: str | int
-    item: str | int
-    rating: str | int | None = None
-    time: str | int | None = None
+    user: Place
+    item: Place
+    rating: Place | None = None
+    time: Place | None = None
 
 
 class _File(Declared):
-    """How a file is laid out. The ending `.parquet` decides between Parquet and text."""
+    """Layout of a file. The ending `.parquet` distinguishes Parquet from text."""
 
     path: str
     separator: Annotated[str, Field(min_length=1)] = ","
     header: bool = True
 
-    def _check_places(self, places: list[str | int]) -> None:
-        by_place = not self.header and not self.path.endswith(".parquet")
-        if any(isinstance(place, int) != by_place for place in places):
-            raise ValueError(f"columns of {self.path} must be given by {'place (1, 2, ...)' if by_place else 'name'}")
-        if any(isinstance(place, int) and place < 1 for place in places):
+    def places(self) -> list[Place]:
+        """The columns that are read."""
+        raise NotImplementedError
+
+    @model_validator(mode="after")
+    def _columns_can_be_found(self) -> "_File":
+        by_number = not self.header and not self.path.endswith(".parquet")
+        if any(isinstance(place, int) != by_number for place in self.places()):
+            raise ValueError(f"columns of {self.path} must be given by {'place (1, 2, ...)' if by_number else 'name'}")
+        if any(isinstance(place, int) and place < 1 for place in self.places()):
             raise ValueError(f"column places of {self.path} count from 1")
+        return self
 
 
 class Table(_File):
-    """One way in which a file may hold ratings.
-
-    `time_unit` is that of times that are numbers since 1970; dates need none.
-    """
+    """A file of ratings; `time_unit` is the unit of times that are numbers since 1970."""
 
     columns: Columns
     time_unit: TimeUnit = "s"
 
+    def places(self) -> list[Place]:
+        return [place for place in self.columns.model_dump().values() if place is not None]
+
     @model_validator(mode="after")
-    def _columns_can_be_found(self) -> "Table":
-        places = [place for place in self.columns.model_dump().values() if place is not None]
-        self._check_places(places)
-        if len(set(places)) < len(places):
+    def _columns_differ(self) -> "Table":
+        if len(set(self.places())) < len(self.places()):
             raise ValueError(f"two columns of {self.path} are the same")
         return self
 
 
 class FeatureDeclaration(Declared):
-    """How to read one feature: from a column, or as a `multi_label` from 0/1 columns, its `flags` by label.
+    """How to read a feature: from one column, or for a `multi_label` also from 0/1 columns, given in `flags` by label.
 
-    `pattern` keeps the group of a regular expression, and gives no value where it does not match; `format` is that of a
-    date as `strptime` takes it, ISO 8601 if None; `separator` stands between the labels of a `multi_label`.
+    `pattern` is a regular expression whose group is the value; where it does not match, there is none. `format` is that of a
+    date as for `strptime`, ISO 8601 if None. `separator` stands between the labels of a `multi_label`.
     """
 
     kind: Kind
-    column: str | int | None = None
-    flags: dict[str, str | int] = Field(default_factory=dict)
+    column: Place | None = None
+    flags: dict[str, Place] = Field(default_factory=dict)
     pattern: str | None = None
     format: str | None = None
     separator: str | None = Field(None, min_length=1)
@@ -90,25 +96,19 @@ class FeatureDeclaration(Declared):
 
 
 class FeatureFile(_File):
-    """A file with one row of features per user or item, whose id is in column `id`."""
+    """A file with one row of features per user or item; `id` is the column of its id."""
 
-    id: str | int
+    id: Place
     encoding: str = "utf-8-sig"
     columns: dict[Annotated[str, Field(pattern="^[^=:]+$")], FeatureDeclaration] = Field(min_length=1)
 
-    @model_validator(mode="after")
-    def _columns_can_be_found(self) -> "FeatureFile":
-        self._check_places(self.places())
-        return self
-
-    def places(self) -> list[str | int]:
-        """The columns that are read: names, or numbers from 1."""
-        ones = self.columns.values()
-        return [self.id, *(place for one in ones for place in (one.column, *one.flags.values()) if place is not None)]
+    def places(self) -> list[Place]:
+        declared = (place for feature in self.columns.values() for place in (feature.column, *feature.flags.values()))
+        return [self.id, *(place for place in declared if place is not None)]
 
 
 class Source(Declared):
-    """A download. `md5` is that of the file as downloaded; with `unpack: zip` its members are what is kept."""
+    """A download. `md5` is that of the file as downloaded; with `unpack: zip` its members are kept instead of it."""
 
     url: str
     md5: str | None = None
@@ -123,7 +123,7 @@ class Source(Declared):
 
 
 class GivenSplit(Declared):
-    """A split that came with the data: two files laid out like the ratings, or a true/false column aligned with them."""
+    """A published split: two files with the layout of the ratings, or a true/false column aligned with them."""
 
     train: str | None = None
     test: str | None = None
@@ -132,35 +132,39 @@ class GivenSplit(Declared):
 
     @model_validator(mode="after")
     def _one_way(self) -> "GivenSplit":
-        as_files, as_flags = (self.train, self.test), (self.flags, self.column)
-        if not ((all(as_files) and not any(as_flags)) or (all(as_flags) and not any(as_files))):
+        if [key for key, value in self.model_dump().items() if value] not in (["train", "test"], ["flags", "column"]):
             raise ValueError("a given split needs either `train` and `test`, or `flags` and `column`")
         return self
 
 
-class _Described(Declared):
+class _Card(Declared):
     name: str
+    kind: str
     title: str = ""
     licence: str = ""
     citation: str = ""
 
 
-class RatingsCard(_Described):
-    """Ratings in files. Of `files`, the first that exists is read; `checksums` are MD5 by path.
+class FileCard(_Card):
+    """Data in files, whose MD5 by path are `checksums` (of .gz files those of the unpacked content).
 
-    `features` are read only when they are asked for. A card without `sources` has its files in `folder`, relative to
-    the card; beside it if none is given.
+    A card without `sources` has its files in `folder`, relative to the card; None is the card's own folder.
     """
+
+    folder: str | None = None
+    sources: list[Source] = Field(default_factory=list)
+    checksums: dict[str, str] = Field(default_factory=dict)
+
+
+class RatingsCard(FileCard):
+    """Ratings in the first of `files` that exists. `features` are read only on request."""
 
     kind: Literal["ratings"]
     files: list[Table] = Field(min_length=1)
-    folder: str | None = None
     ids: dict[Literal["user", "item"], Literal["int", "str"]] = Field(default_factory=dict)
     features: dict[Literal["users", "items"], FeatureFile] = Field(default_factory=dict)
     scale: tuple[float, float] | None = None
     duplicates: Duplicates = "error"
-    sources: list[Source] = Field(default_factory=list)
-    checksums: dict[str, str] = Field(default_factory=dict)
     splits: dict[str, GivenSplit] = Field(default_factory=dict)
 
     @model_validator(mode="after")
@@ -170,8 +174,8 @@ class RatingsCard(_Described):
         return self
 
 
-class PlantedCard(_Described):
-    """Generated ratings whose lowest reachable error is known; see `data.synthetic.planted_ratings`."""
+class PlantedCard(_Card):
+    """Generated ratings with a known noise floor; see `data.synthetic.planted_ratings`."""
 
     kind: Literal["planted-ratings"]
     users: int = Field(1000, ge=2)
@@ -182,38 +186,31 @@ class PlantedCard(_Described):
     seed: int = 0
 
 
-class IdxCard(_Described):
-    """Images in the IDX format of MNIST; `checksums` are MD5 of the unpacked content, `white` is the value that becomes 1."""
+class IdxCard(FileCard):
+    """Images in the IDX format of MNIST; `white` is the pixel value that becomes 1."""
 
     kind: Literal["idx-images"]
     train_images: str
     train_labels: str
     test_images: str
     test_labels: str
-    folder: str | None = None
     white: int = Field(255, ge=255)
-    sources: list[Source] = Field(default_factory=list)
-    checksums: dict[str, str] = Field(default_factory=dict)
 
 
-class DigitsCard(_Described):
+class DigitsCard(_Card):
     """The 1,797 scanned 8 x 8 digits that scikit-learn ships."""
 
     kind: Literal["digits"]
 
 
-class ImageFolderCard(_Described):
-    """PNG and JPEG files of one size below `folder`, relative to the card; every fifth is a test image.
-
-    If they lie in several folders, each folder is a class.
-    """
+class ImageFolderCard(_Card):
+    """PNG and JPEG files of one size below `folder`, relative to the card; if they lie in several folders, each is a class."""
 
     kind: Literal["image-folder"]
     folder: str
 
 
 Card = Annotated[RatingsCard | PlantedCard | IdxCard | DigitsCard | ImageFolderCard, Field(discriminator="kind")]
-IMAGE_KINDS = ("idx-images", "digits", "image-folder")
 
 
 def shipped_cards() -> dict[str, Path]:
@@ -222,16 +219,14 @@ def shipped_cards() -> dict[str, Path]:
 
 
 def read_card(name_or_path: str, folder: Path = Path()) -> tuple[Any, Path]:
-    """The card called `name_or_path`, or in the file of that path relative to `folder`, and the folder it lies in.
+    """The shipped card `name_or_path`, or the card in the file of that path relative to `folder`, and the folder it lies in.
 
     Raises:
-        ConfigError: no such card, or one that does not say what a card must.
+        ConfigError: no such card, or an invalid one.
     """
     shipped = shipped_cards()
-    path = folder / name_or_path
-    if not path.suffix and name_or_path in shipped:
-        path = shipped[name_or_path]
-    elif not path.is_file():
+    path = shipped.get(name_or_path, folder / name_or_path)
+    if not path.is_file():
         if path.suffix or os.sep in name_or_path:
             raise ConfigError(f"there is no dataset card {path}")
         raise ConfigError(f"unknown dataset {name_or_path!r}; {did_you_mean(name_or_path, shipped)}")

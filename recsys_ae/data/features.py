@@ -8,17 +8,19 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from recsys_ae.data.cards import FeatureDeclaration, FeatureFile, PlantedCard, RatingsCard
 from recsys_ae.data.fetch import locate
+from recsys_ae.data.reading import reading
+from recsys_ae.declaration import error_context
 from recsys_ae.errors import ConfigError, DataError, did_you_mean
 from recsys_ae.features import FeatureTable
 from recsys_ae.ids import IdMap, shown
 
 # The Python engine is the only one that tells a short line from empty fields.
 AS_TEXT: Any = {"engine": "python", "header": None, "dtype": str, "na_filter": False, "skip_blank_lines": False}
+AS_STORED: Any = {"ignore_metadata": True, "integer_object_nulls": True}
 INTEGER = re.compile("0|-?[1-9][0-9]{0,18}")
 
 logger = logging.getLogger(__name__)
@@ -27,9 +29,9 @@ logger = logging.getLogger(__name__)
 def load_features(
     card: RatingsCard | PlantedCard, folder: Path, side: Literal["users", "items"], ids: IdMap, *, fit_ids: IdMap | None = None
 ) -> FeatureTable:
-    """The features of `ids` that a card declares for its users or items, fitted on `fit_ids`, all of `ids` if None.
+    """The features of `ids` that a card declares for its users or items, fitted on `fit_ids`, or on all of `ids` if None.
 
-    Rows of other ids are dropped, ids without a row have only missing values; how many there are is logged.
+    Rows of other ids are dropped, ids without a row get missing values only; the counts are logged.
 
     Raises:
         ConfigError: the card declares none for this side.
@@ -40,23 +42,20 @@ def load_features(
     layout = card.features[side]
     path = locate(card, [layout.path], folder)
     frame = read_features(path, layout, ids.kind)
-    kinds = {name: one.kind for name, one in layout.columns.items()}
-    try:
+    with error_context(str(path)):
+        kinds = {name: feature.kind for name, feature in layout.columns.items()}
         table = FeatureTable.from_frame(frame, kinds, ids=ids, fit_ids=fit_ids)
-    except DataError as error:
-        raise DataError(f"{path}: {error}") from None
     found = int((ids.find(frame["id"]) >= 0).sum())
     logger.info("%s: %d of %d %s have features, %d other rows dropped", path, found, len(ids), side, len(frame) - found)
     return table
 
 
 def load_feature_tables(card: RatingsCard | PlantedCard, folder: Path, users: IdMap, items: IdMap) -> dict[str, Any]:
-    """All feature tables that a card declares, by the fields of `Interactions` that hold them; see `load_features`."""
-    declared = {} if isinstance(card, PlantedCard) else card.features
-    if not declared:
+    """All feature tables that a card declares, by their names in `Interactions`; see `load_features`."""
+    if isinstance(card, PlantedCard) or not card.features:
         raise ConfigError(f"dataset {card.name!r} declares no features")
     ids = {"users": users, "items": items}
-    return {f"{side.removesuffix('s')}_features": load_features(card, folder, side, ids[side]) for side in declared}
+    return {f"{side.removesuffix('s')}_features": load_features(card, folder, side, ids[side]) for side in card.features}
 
 
 def read_features(path: Path, layout: FeatureFile, id_kind: Literal["int", "str"]) -> pd.DataFrame:
@@ -65,50 +64,41 @@ def read_features(path: Path, layout: FeatureFile, id_kind: Literal["int", "str"
     In text files quotes are special only between commas or semicolons, and an empty field is a missing value.
 
     Raises:
-        DataError: no such file or column, no rows, or a line (a row in Parquet) that does not fit, with its content.
+        DataError: no such file or column, no rows, or an invalid line (a row in Parquet), with its number and content.
     """
-    if not path.is_file():
-        raise DataError(f"there is no file {path}")
     is_parquet = layout.path.endswith(".parquet")
-    raw = _read_parquet(path) if is_parquet else _read_text(path, layout)
     where = f"{path}, {'row' if is_parquet else 'line'}"
-    for name in layout.places():
-        if (count := list(raw).count(name)) != 1:
-            raise DataError(f"{path}: expected one column {name!r}, found {count}; {did_you_mean(str(name), map(str, raw))}")
-    if not len(raw):
-        raise DataError(f"{path}: there is no data: the file has no rows")
+    with reading(path):
+        raw = pq.read_table(path).to_pandas(**AS_STORED) if is_parquet else _read_text(path, layout)
+        raw.index += 1
+        for name in layout.places():
+            if (count := list(raw).count(name)) != 1:
+                raise DataError(f"expected one column {name!r}, found {count}; {did_you_mean(str(name), map(str, raw))}")
+        if not len(raw):
+            raise DataError("there is no data: the file has no rows")
     ids = raw[layout.id]
     _refuse([not _is_id(value, id_kind) for value in ids], ids, where, "not an integer" if id_kind == "int" else "not an id")
     ids = ids.astype("int64" if id_kind == "int" else "str")
     _refuse(ids.duplicated(), ids, where, "an id that occurs before")
-    return pd.DataFrame({"id": ids} | {name: _values(raw, one, where) for name, one in layout.columns.items()})
+    return pd.DataFrame({"id": ids} | {name: _values(raw, feature, where) for name, feature in layout.columns.items()})
 
 
 def _read_text(path: Path, layout: FeatureFile) -> pd.DataFrame:
-    """All fields as text, by line number; the columns are named, or numbered from 1."""
+    """All fields as text, by line number from 0; the columns are named, or numbered from 1."""
     mark = layout.separator
     quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if mark in (",", ";") else csv.QUOTE_NONE
+    pattern = mark if len(mark) == 1 else re.escape(mark)
     try:
-        regex = mark if len(mark) == 1 else re.escape(mark)
-        frame = pd.read_csv(path, sep=regex, quoting=quoting, encoding=layout.encoding, **AS_TEXT)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeError, LookupError) as error:
-        raise DataError(f"{path} cannot be read: {error}") from None
-    frame.index += 1
-    frame = frame[(frame.fillna("") != "").any(axis=1)]  # blank lines
+        frame = pd.read_csv(path, sep=pattern, quoting=quoting, encoding=layout.encoding, **AS_TEXT)
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, LookupError) as error:
+        raise DataError(f"cannot be read: {error}") from None
+    frame = frame[(frame.fillna("") != "").any(axis=1)]  # without blank lines
     if (short := frame.isna().any(axis=1)).any():
         fields = frame[short].iloc[0].dropna()
-        text = mark.join(fields)
-        raise DataError(f"{path}, line {fields.name}: expected {frame.shape[1]} fields, got {len(fields)}: {text!r}")
+        line = mark.join(fields)
+        raise DataError(f"{path}, line {fields.name + 1}: expected {frame.shape[1]} fields, got {len(fields)}: {line!r}")
     names = frame.iloc[0].to_list() if layout.header and len(frame) else range(1, frame.shape[1] + 1)
     return frame.iloc[int(layout.header) :].set_axis(names, axis=1)
-
-
-def _read_parquet(path: Path) -> pd.DataFrame:
-    try:
-        frame = pq.read_table(path).to_pandas(ignore_metadata=True, integer_object_nulls=True)
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{path} is not a readable Parquet file: {error}") from None
-    return frame.set_axis(range(1, len(frame) + 1))
 
 
 def _is_id(value: Any, kind: str) -> bool:

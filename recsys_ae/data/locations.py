@@ -1,4 +1,4 @@
-"""Folders: the declarations that ship with the package, the user's own data, the download cache."""
+"""Folders: the declarations that ship with the package, and the download cache."""
 
 import os
 from pathlib import Path
@@ -14,13 +14,7 @@ def declared_folder(name: str) -> Path:
 
 
 def cache_folder() -> Path:
-    """Where downloads are kept: $RECSYS_AE_CACHE, else recsys-ae below the user's cache folder."""
+    """Where downloads are kept: $RECSYS_AE_CACHE, else `recsys-ae` in the user's cache folder."""
     if given := os.environ.get("RECSYS_AE_CACHE"):
         return Path(given)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "recsys-ae"
-
-
-def data_folder() -> Path | None:
-    """$RECSYS_AE_DATA, where data that is already on the machine is looked up before anything is downloaded."""
-    given = os.environ.get("RECSYS_AE_DATA")
-    return Path(given) if given else None

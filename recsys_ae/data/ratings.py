@@ -1,7 +1,6 @@
-"""From a dataset card to interactions, and to the splits that came with the data."""
+"""From a dataset card to interactions, and to the splits that were published with the data."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,15 +11,15 @@ import pyarrow.parquet as pq
 from recsys_ae.data.cards import GivenSplit, PlantedCard, RatingsCard, Table
 from recsys_ae.data.features import load_feature_tables
 from recsys_ae.data.fetch import locate
+from recsys_ae.data.reading import reading
 from recsys_ae.data.synthetic import planted_ratings
-from recsys_ae.data.tables import IdTypes, guess_table, read_table
+from recsys_ae.data.tables import IdTypes, Scale, guess_table, read_table
+from recsys_ae.declaration import error_context
 from recsys_ae.errors import ConfigError, DataError, UnknownIdError, did_you_mean
 from recsys_ae.events import Duplicates
 from recsys_ae.ids import IdMap, shown
 from recsys_ae.interactions import Interactions
 from recsys_ae.split import Repeats, Split
-
-NoiseFloor = Callable[[Interactions], float]
 
 
 @dataclass(frozen=True)
@@ -28,11 +27,11 @@ class Ratings:
     """A loaded dataset: its interactions and, if they were generated, their noise floor."""
 
     interactions: Interactions
-    noise_floor: NoiseFloor | None = None
+    noise_floor: Callable[[Interactions], float] | None = None
 
 
 def load_ratings(card: RatingsCard | PlantedCard, folder: Path, *, features: bool = False) -> Ratings:
-    """All ratings of a dataset, on request with its feature tables; `folder` is where its card lies.
+    """All ratings of a dataset, on request with its feature tables; `folder` is that of its card.
 
     Raises:
         ConfigError: features of a card that declares none.
@@ -42,9 +41,10 @@ def load_ratings(card: RatingsCard | PlantedCard, folder: Path, *, features: boo
         sizes = (card.users, card.items, card.ratings)
         ratings = Ratings(*planted_ratings(*sizes, factors=card.factors, noise=card.noise, seed=card.seed))
     else:
-        frame = _read_main(card, folder)
-        with _naming(card):
-            ratings = Ratings(_from_frame(frame, card.duplicates, card.scale))
+        frame = _read(card, folder, card.files)
+        options = {"duplicates": card.duplicates, "scale": card.scale, **_columns_of(frame)}
+        with error_context(f"dataset {card.name!r}"):
+            ratings = Ratings(Interactions.from_frame(frame, **options))
     if not features:
         return ratings
     data = ratings.interactions
@@ -54,40 +54,31 @@ def load_ratings(card: RatingsCard | PlantedCard, folder: Path, *, features: boo
 def load_given_split(
     card: RatingsCard | PlantedCard, folder: Path, name: str, *, repeats: Repeats = "excluded", features: bool = False
 ) -> Split:
-    """The split called `name` on the card, without a validation part; see `Split` for `repeats`.
-
-    With `features` its parts have the feature tables of the card.
+    """The split called `name` on the card, without a validation part, on request with feature tables.
 
     Raises:
         ConfigError: the card has no such split, or no features.
         DataError: missing, altered or malformed files.
     """
     splits = {} if isinstance(card, PlantedCard) else card.splits
-    if name not in splits or isinstance(card, PlantedCard):
-        raise ConfigError(
-            f"dataset {card.name!r} has no split {name!r}; {did_you_mean(name, splits) if splits else 'it has none'}"
-        )
+    if isinstance(card, PlantedCard) or name not in splits:
+        hint = did_you_mean(name, splits) if splits else "it has none"
+        raise ConfigError(f"dataset {card.name!r} has no split {name!r}; {hint}")
     train, test = _split_frames(card, folder, splits[name])
-    with _naming(card):
-        split = Split.from_frames(
-            train, test, repeats=repeats, duplicates=card.duplicates, scale=card.scale, **_columns_of(train)
-        )
+    options = {"duplicates": card.duplicates, "scale": card.scale, **_columns_of(train)}
+    with error_context(f"dataset {card.name!r}"):
+        split = Split.from_frames(train, test, repeats=repeats, **options)
     tables = load_feature_tables(card, folder, split.train.users, split.train.items) if features else {}
     parts = {part: replace(getattr(split, part), **tables) for part in ("train", "valid", "test")}
     return replace(split, params={"name": name}, **parts)
 
 
 def read_interactions(
-    path: Path | str,
-    *,
-    duplicates: Duplicates = "error",
-    scale: tuple[float, float] | None = None,
-    ids: IdTypes | None = None,
+    path: Path | str, *, duplicates: Duplicates = "error", scale: Scale = None, ids: IdTypes | None = None
 ) -> Interactions:
     """Interactions from a file without a card; see `guess_table` for what is recognised and `read_table` for errors."""
-    table = guess_table(Path(path))
-    frame = read_table(Path(path), table, ids, scale)
-    return _from_frame(frame, duplicates, scale)
+    frame = read_table(Path(path), guess_table(Path(path)), ids, scale)
+    return Interactions.from_frame(frame, duplicates=duplicates, scale=scale, **_columns_of(frame))
 
 
 def read_history(
@@ -110,60 +101,41 @@ def read_history(
     kinds = {"item": items.kind} | ({"user": user_ids} if user_ids else {})
     frame = read_table(path, table or guess_table(path), kinds)
     unknown = items.find(frame["item_id"]) < 0
-    if unknown.any() and not skip_unknown:
-        first = frame["item_id"][unknown].iloc[0]
+    skipped = int(unknown.sum())
+    if skipped and not skip_unknown:
+        first = shown(frame["item_id"][unknown].iloc[0])
         raise UnknownIdError(
-            f"{path}: the model does not know item {shown(first)} ({int(unknown.sum())} such rows); "
-            "--skip-unknown leaves them out"
+            f"{path}: the model does not know item {first} ({skipped} such rows); --skip-unknown leaves them out"
         )
     if unknown.all():
         raise DataError(f"{path}: the model knows none of the items")
-    return _from_frame(frame[~unknown], "last", None, items=items), int(unknown.sum())
+    known = Interactions.from_frame(frame[~unknown], duplicates="last", items=items, **_columns_of(frame))
+    return known, skipped
 
 
 def _split_frames(card: RatingsCard, folder: Path, split: GivenSplit) -> tuple[pd.DataFrame, pd.DataFrame]:
     if split.train and split.test:
-        layout = card.files[0]
-        train, test = (
-            read_table(locate(card, [path], folder), layout.model_copy(update={"path": path}), card.ids, card.scale)
-            for path in (split.train, split.test)
-        )
+        layouts = [card.files[0].model_copy(update={"path": path}) for path in (split.train, split.test)]
+        train, test = (_read(card, folder, [layout]) for layout in layouts)
         return train, test
-    frame = _read_main(card, folder)
+    frame = _read(card, folder, card.files)
     path = locate(card, [str(split.flags)], folder, download=False)
-    if split.column not in (names := pq.read_schema(path).names):
-        raise DataError(f"{path}: no column {split.column!r}; {did_you_mean(str(split.column), names)}")
-    flags = pq.read_table(path, columns=[split.column])[split.column].to_numpy().astype(bool)
-    if len(flags) != len(frame):
-        raise DataError(f"{path} has {len(flags)} rows, the ratings it marks have {len(frame)}")
+    with reading(path):
+        if split.column not in (names := pq.read_schema(path).names):
+            raise DataError(f"no column {split.column!r}; {did_you_mean(str(split.column), names)}")
+        flags = pq.read_table(path, columns=[split.column])[split.column].to_numpy().astype(bool)
+        if len(flags) != len(frame):
+            raise DataError(f"column {split.column!r} has {len(flags)} rows, the ratings it marks have {len(frame)}")
     return frame[~flags], frame[flags]
 
 
-def _read_main(card: RatingsCard, folder: Path) -> pd.DataFrame:
-    path = locate(card, [table.path for table in card.files], folder)
-    table = next(table for table in card.files if path.as_posix().endswith(table.path))
+def _read(card: RatingsCard, folder: Path, tables: list[Table]) -> pd.DataFrame:
+    """The first of the tables whose file exists."""
+    path = locate(card, [table.path for table in tables], folder)
+    table = next(table for table in tables if path.as_posix().endswith(table.path))
     return read_table(path, table, card.ids, card.scale)
 
 
-@contextmanager
-def _naming(card: RatingsCard) -> Iterator[None]:
-    """Put the name of the dataset before the message of a `DataError`."""
-    try:
-        yield
-    except DataError as error:
-        raise DataError(f"dataset {card.name!r}: {error}") from None
-
-
-def _from_frame(
-    frame: pd.DataFrame, duplicates: Duplicates, scale: tuple[float, float] | None, items: IdMap | None = None
-) -> Interactions:
-    return Interactions.from_frame(frame, duplicates=duplicates, scale=scale, items=items, **_columns_of(frame))
-
-
 def _columns_of(frame: pd.DataFrame) -> dict[str, Any]:
-    """What `Interactions.from_frame` has to know of a frame that `read_table` returned."""
-    return {
-        "rating": "rating" if "rating" in frame else None,
-        "time": "time" if "time" in frame else None,
-        "time_unit": "us",
-    }
+    """What `Interactions.from_frame` must be passed for a frame from `read_table`."""
+    return {role: role if role in frame else None for role in ("rating", "time")} | {"time_unit": "us"}
