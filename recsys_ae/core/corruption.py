@@ -4,6 +4,7 @@ Sparse rows are corrupted at their stored entries only, and keep their pattern. 
 seed means the same on every device.
 """
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -34,8 +35,19 @@ class Corruption(Protocol):
         """A corrupted copy of `x`."""
 
 
+class ElementwiseCorruption(ABC):
+    """Corrupts each value independently."""
+
+    def __call__(self, x: X, generator: Generator) -> X:
+        return self.corrupt(x, generator) if isinstance(x, Tensor) else x.with_values(self.corrupt(x.values, generator))
+
+    @abstractmethod
+    def corrupt(self, values: Tensor, generator: Generator) -> Tensor:
+        """A corrupted copy of values of any shape."""
+
+
 @dataclass(frozen=True)
-class Masking:
+class Masking(ElementwiseCorruption):
     """Each entry becomes 0 with probability `rate`; with `rescale` the others are divided by 1 - rate.
 
     Rescaling keeps the expected value of the input, so that the network can be used without masking as it is.
@@ -48,11 +60,9 @@ class Masking:
         if not 0 <= self.rate < 1:
             raise ConfigError(f"masking rate must be at least 0 and less than 1, got {self.rate}")
 
-    def __call__(self, x: X, generator: Generator) -> X:
-        values = x if isinstance(x, Tensor) else x.values
+    def corrupt(self, values: Tensor, generator: Generator) -> Tensor:
         kept = torch.rand(values.shape, generator=generator).to(values.device) >= self.rate
-        masked = values * kept / (1 - self.rate if self.rescale else 1)
-        return masked if isinstance(x, Tensor) else x.with_values(masked)
+        return values * kept / (1 - self.rate if self.rescale else 1)
 
 
 def masking(rate: float) -> Masking:
@@ -61,7 +71,7 @@ def masking(rate: float) -> Masking:
 
 
 @dataclass(frozen=True)
-class Gaussian:
+class Gaussian(ElementwiseCorruption):
     """Adds normal noise of standard deviation `std` to each entry and clips the sum to `within`, if given."""
 
     std: float
@@ -71,17 +81,14 @@ class Gaussian:
         if self.std < 0:
             raise ConfigError(f"the standard deviation of noise must not be negative, got {self.std}")
 
-    def __call__(self, x: X, generator: Generator) -> X:
-        values = x if isinstance(x, Tensor) else x.values
+    def corrupt(self, values: Tensor, generator: Generator) -> Tensor:
         noise = torch.randn(values.shape, generator=generator, dtype=values.dtype).to(values.device)
         noisy = noise.mul_(self.std).add_(values)
-        if self.within is not None:
-            noisy.clamp_(*self.within)
-        return noisy if isinstance(x, Tensor) else x.with_values(noisy)
+        return noisy if self.within is None else noisy.clamp_(*self.within)
 
 
 @dataclass(frozen=True)
-class SaltAndPepper:
+class SaltAndPepper(ElementwiseCorruption):
     """Each entry becomes 0 with probability `rate` / 2 and 1 with the same probability."""
 
     rate: float
@@ -90,8 +97,6 @@ class SaltAndPepper:
         if not 0 <= self.rate <= 1:
             raise ConfigError(f"the rate of salt and pepper must be between 0 and 1, got {self.rate}")
 
-    def __call__(self, x: X, generator: Generator) -> X:
-        values = x if isinstance(x, Tensor) else x.values
+    def corrupt(self, values: Tensor, generator: Generator) -> Tensor:
         drawn = torch.rand(values.shape, generator=generator).to(values.device)
-        spoilt = torch.where(drawn < self.rate, (drawn < self.rate / 2).to(values.dtype), values)
-        return spoilt if isinstance(x, Tensor) else x.with_values(spoilt)
+        return torch.where(drawn < self.rate, (drawn < self.rate / 2).to(values.dtype), values)

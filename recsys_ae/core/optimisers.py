@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import Any, Protocol
 
-import torch
 from torch import nn
 
 from recsys_ae.core.row_adam import RowAdam
@@ -13,13 +12,17 @@ from recsys_ae.registry import Registry
 OPTIMISERS = Registry(
     "optimiser",
     {
-        "adam": "recsys_ae.core.optimisers:adam",
-        "adamw": "recsys_ae.core.optimisers:adamw",
-        "sgd": "recsys_ae.core.optimisers:sgd",
-        "rprop": "recsys_ae.core.optimisers:rprop",
-        "lbfgs": "recsys_ae.core.optimisers:lbfgs",
+        "adam": "torch.optim:Adam",
+        "adamw": "torch.optim:AdamW",
+        "sgd": "torch.optim:SGD",
+        "rprop": "torch.optim:Rprop",
+        "lbfgs": "torch.optim:LBFGS",
     },
 )
+OPTIONS: dict[str, dict[str, Any]] = {
+    **{name: {"fused": True} for name in ("adam", "adamw", "sgd")},
+    "lbfgs": {"max_iter": 4, "line_search_fn": "strong_wolfe"},
+}
 FULL_BATCH = {"rprop", "lbfgs"}  # their batch is all rows: they compare gradients of one function
 
 
@@ -30,31 +33,11 @@ def make_optimiser(name: str, module: nn.Module, learning_rate: float) -> "Optim
     """
     if not learning_rate > 0:
         raise ConfigError(f"learning_rate must be positive, got {learning_rate}")
-    optimiser: Optimiser = OPTIMISERS.get(name)(module, learning_rate)
-    return optimiser
-
-
-def adam(module: nn.Module, learning_rate: float) -> "Optimiser":
     wide = list(getattr(module, "wide_weights", list)())
-    if wide:
+    if name == "adam" and wide:
         return RowAdam(module.parameters(), wide, learning_rate)
-    return torch.optim.Adam(module.parameters(), lr=learning_rate, fused=True)
-
-
-def adamw(module: nn.Module, learning_rate: float) -> "Optimiser":
-    return torch.optim.AdamW(module.parameters(), lr=learning_rate, fused=True)
-
-
-def sgd(module: nn.Module, learning_rate: float) -> "Optimiser":
-    return torch.optim.SGD(module.parameters(), lr=learning_rate, fused=True)
-
-
-def rprop(module: nn.Module, learning_rate: float) -> "Optimiser":
-    return torch.optim.Rprop(module.parameters(), lr=learning_rate)
-
-
-def lbfgs(module: nn.Module, learning_rate: float) -> "Optimiser":
-    return torch.optim.LBFGS(module.parameters(), lr=learning_rate, max_iter=4, line_search_fn="strong_wolfe")
+    optimiser: Optimiser = OPTIMISERS.get(name)(module.parameters(), lr=learning_rate, **OPTIONS.get(name, {}))
+    return optimiser
 
 
 class Optimiser(Protocol):

@@ -76,17 +76,13 @@ class EpochObjective(Protocol[M_contra, B_contra]):
         """Take the steps of one pass over `rows` and return the loss along the way, without penalties."""
 
 
-def nothing(module: nn.Module) -> None:
-    """No-op."""
-
-
 @dataclass(frozen=True)
 class Phase(Generic[M, B]):
     """`passes` over all rows for one objective in each epoch, followed by a call of `after`."""
 
     objective: Objective[M, B]
     passes: int = 1
-    after: Callable[[M], None] = nothing
+    after: Callable[[M], None] | None = None
 
 
 @dataclass(frozen=True)
@@ -260,7 +256,8 @@ def _run_epoch(training: Training[M], objective: AnyObjective[M, B], rows: B, nu
             for _ in range(phase.passes):
                 more, entries = _run_batches(training, phase.objective, rows, rate)
                 total, count = total + more, count + entries
-            phase.after(training.module)
+            if phase.after is not None:
+                phase.after(training.module)
     if not isfinite(total):
         raise diverged("loss", total, number, config)
     return total / max(count, 1.0)
@@ -280,7 +277,8 @@ def _run_batches(training: Training[M], objective: Objective[M, B], rows: B, rat
     in_bfloat16 = config.precision == "bfloat16" or (config.precision == "auto" and multiplies_bfloat16(device))
     total, count = 0.0, 0.0
     whole = config.optimiser in FULL_BATCH
-    for batch in [rows] if whole else _batches(rows, config.batch_size, training.generator):
+    order = torch.randperm(len(rows), generator=training.generator) if not whole else None
+    for batch in [rows] if order is None else parts_of(rows, config.batch_size, order):
         losses: list[LossSum] = []
         before = training.generator.get_state()
 
@@ -307,14 +305,9 @@ def _run_batches(training: Training[M], objective: Objective[M, B], rows: B, rat
     return total, count
 
 
-def _batches(rows: B, size: int, generator: Generator) -> Iterator[B]:
-    for index in torch.randperm(len(rows), generator=generator).split(size):
-        yield rows[index]
-
-
-def parts_of(rows: B, size: int) -> Iterator[B]:
-    """Consecutive parts of the rows, small enough that their memory is reused."""
-    for index in torch.arange(len(rows)).split(size):
+def parts_of(rows: B, size: int, order: Tensor | None = None) -> Iterator[B]:
+    """Parts of the rows, consecutive or in an order (int64 [N]), small enough that their memory is reused."""
+    for index in (torch.arange(len(rows)) if order is None else order).split(size):
         yield rows[index]
 
 
