@@ -1,4 +1,4 @@
-"""Pipelines of recommenders: splits, fits, evaluation, and the lists to ship."""
+"""Pipelines of recommenders: splits, fits, evaluation, and exported lists."""
 
 import logging
 from collections.abc import Sequence
@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 
 
 class GivenParams(Declared):
-    """A split named on the dataset's card; `valid` is a random share of its training part."""
+    """A split declared on the dataset's card; `valid` is a random share of its training part."""
 
     name: str
     valid: float = Field(0.0, ge=0, lt=1)
@@ -53,10 +53,10 @@ class RatingFile(PipelineFile):
     """The keys of a pipeline of recommenders.
 
     Attributes:
-        split: protocol and parameters; unless it has a seed of its own, the split is drawn anew with each seed.
+        split: protocol and parameters; without a seed, it is drawn anew with each seed of the pipeline.
         positive_at: ratings of at least this become 1 before anything else, all others are dropped; None changes nothing.
         relevant_at: test ratings of at least this count as relevant.
-        cold: what users get whom a model cannot score, see `models.recommend.recommend`.
+        cold: policy for users a model cannot score, see `models.recommend.recommend`.
     """
 
     split: dict[str, Any]
@@ -73,13 +73,12 @@ def _build(name: str, params: dict[str, Any], where: str) -> Recommender:
 
 
 class RatingTask(Task[RatingFile, Split, Recommender]):
-    """Recommenders on interactions. The lists to ship are those of a fit on everything, from a history of everything."""
+    """Recommenders on interactions. Exported lists come from a fit on all interactions, with all of them as history."""
 
     file = RatingFile
     models = Models(MODELS, _build, save_model, load_model, model_digest)
     warm_starts = True
-    exports_final_fit = True
-    always_chooses = True
+    ships_best = True
 
     @classmethod
     def resolve(cls, keys: RatingFile, card: Any, where: str) -> RatingFile:

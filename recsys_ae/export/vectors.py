@@ -13,7 +13,7 @@ from recsys_ae.files import whole_folder
 
 
 def export_vectors(columns: Mapping[str, NDArray[Any]], vectors: NDArray[Any], folder: Path, manifest: VectorManifest) -> None:
-    """Write `vectors` [n, H], beside columns [n] that say what they are of, to a folder that appears whole or not at all."""
+    """Write `vectors` [n, H], with the `columns` [n] that identify them, to a folder that appears whole or not at all."""
     flat = pa.array(vectors.astype("float32").ravel())
     table = pa.table({**columns, "vector": pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1])})
     with whole_folder(folder) as draft:

@@ -1,16 +1,8 @@
-"""What a run finds out, as values that can be written to JSON and read again."""
+"""The results of a run, as values that can be written to JSON and read again."""
 
-import json
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any, Literal, TypeVar
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
-from pydantic import TypeAdapter, ValidationError
-
-from recsys_ae.errors import DataError
-from recsys_ae.files import whole_file
-
-T = TypeVar("T")
 Values = dict[str, float | None]  # by metric; None where a model has no value
 
 
@@ -19,9 +11,8 @@ class DataFacts:
     """The data of one seed.
 
     Attributes:
-        about: what it is, in words.
-        unit: what its parts consist of, such as "images".
-        sizes, digests: of each part; `digest` is that of all of them.
+        about, unit: description, and what the parts consist of ("images").
+        sizes, digests: of each part; `digest` covers all of them.
         profile: what the parts have in common: numbers of users and items, or the shape of an image.
         noise_floor: the lowest RMSE that any model can reach on the test part, where that is known.
     """
@@ -37,7 +28,7 @@ class DataFacts:
 
 @dataclass(frozen=True)
 class Trial:
-    """One combination of searched values, and what it gave."""
+    """The result of one combination of searched values."""
 
     params: dict[str, Any]
     valid_metrics: Values
@@ -46,7 +37,15 @@ class Trial:
 
 @dataclass(frozen=True)
 class FitFacts:
-    """What a fit took; see `experiment.callbacks.Stopwatch`."""
+    """The cost of a fit.
+
+    Attributes:
+        seconds: wall time; if the training was resumed, at least the time of all its epochs.
+        peak_memory_mb: highest resident memory of the process during the fit, in 10^6 bytes; None where the system does not
+            report it (Linux does).
+        epochs, best_epoch: of the first training, the best by its validation values (the last if there are none); None if
+            nothing was trained by epochs.
+    """
 
     seconds: float
     peak_memory_mb: float | None
@@ -59,10 +58,10 @@ class RunResult:
     """One model fitted and tested with one seed.
 
     Attributes:
-        model, params: its registered name, and its parameters with those that a search has chosen.
+        model, params: its registered name, and its parameters including those chosen by a search.
         valid_metrics: of the fit on the training part; None without a validation part.
-        counts: how many users and observations the test metrics rest on.
-        fit: of the model that was tested; `select`: with `refit`, of the fit before, which found the best epoch.
+        counts: numbers of users and observations behind the test metrics.
+        fit, select: of the model that was tested; with `refit`, of the preceding fit, which determined the best epoch.
     """
 
     model: str
@@ -83,7 +82,7 @@ class RunResult:
 
     @property
     def best_epoch(self) -> int | None:
-        """The best one by the validation part, the last one without; None if nothing was trained by epochs."""
+        """The number of epochs for a final fit; None if the model is not trained by epochs."""
         return (self.select or self.fit).best_epoch
 
 
@@ -94,7 +93,7 @@ class ModelSummary:
     Attributes:
         model, params: of the first seed.
         metrics, valid_metrics: means over the seeds.
-        deviations: sample standard deviations; "identical" where the seed decides nothing; None with one seed.
+        deviations: sample standard deviations; "identical" where the seed makes no difference; None with one seed.
         peak_memory_mb: the highest of all.
         runs: by seed.
     """
@@ -112,7 +111,7 @@ class ModelSummary:
 
 @dataclass(frozen=True)
 class Best:
-    """The best model by one metric on the validation part, or else on the test part; None if no model has a value."""
+    """The best model by one metric on one part of the data; None if no model has a value."""
 
     model: str | None
     metric: str
@@ -121,10 +120,7 @@ class Best:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A paired t-test between two models over n seeds or users; `p_value` and the rest are None where there is no test.
-
-    `difference` is the mean of the first minus that of the second.
-    """
+    """A paired t-test of two models over n seeds or users: mean difference, first minus second; None where undefined."""
 
     models: tuple[str, str]
     metric: str
@@ -136,7 +132,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class FinalFit:
-    """The fit to ship: one model with the parameters and epochs found before, on everything there is. It cannot be tested."""
+    """The model to ship: fitted on all data with the parameters and epochs found before, hence not testable."""
 
     model: str
     params: dict[str, Any]
@@ -147,7 +143,7 @@ class FinalFit:
 
 @dataclass(frozen=True)
 class Exported:
-    """What was exported, in words; the folder below the output; and the manifest in it."""
+    """An export: its description, its folder below the output, and its manifest."""
 
     about: str
     folder: str
@@ -156,12 +152,7 @@ class Exported:
 
 @dataclass(frozen=True)
 class RunReport:
-    """The content of report.json.
-
-    Attributes:
-        settings: the keys of the pipeline that say how models are fitted and evaluated.
-        data: by seed.
-    """
+    """The content of report.json; `settings` are the pipeline's keys on fitting and evaluation, `data` is by seed."""
 
     pipeline: str
     dataset: str
@@ -176,21 +167,3 @@ class RunReport:
     final: FinalFit | None
     exported: Exported | None
     versions: dict[str, str]
-
-
-def write_json(value: Any, path: Path) -> None:
-    """Write a value, which may be or hold dataclasses, whole or not at all."""
-    with whole_file(path) as draft:
-        draft.write_text(json.dumps(value, indent=2, allow_nan=False, default=asdict) + "\n", encoding="utf-8")
-
-
-def read_json(kind: type[T], path: Path) -> T:
-    """The value of that type in a JSON file; `DataError` if the file cannot be read or holds something else."""
-    try:
-        return TypeAdapter(kind).validate_json(path.read_bytes())
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"])) or "the file"
-        raise DataError(f"{path} is damaged: {place}: {first['msg']}") from None
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror or error}") from None

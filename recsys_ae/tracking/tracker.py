@@ -1,4 +1,4 @@
-"""What experiments ask of a tracker; these base classes record nothing."""
+"""The interface of trackers; these base classes record nothing."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class DatasetFacts:
-    """One part of a run's data: its name, content hash, origin, role (such as "train"), sizes, and what it consists of."""
+    """One part of a run's data: name, content hash, origin, role (such as "train"), sizes, and what it consists of."""
 
     name: str
     digest: str
@@ -27,11 +27,11 @@ class TrackedRun:
     def params(self, values: Mapping[str, Any]) -> None: ...
     def metrics(self, values: Mapping[str, float | None]) -> None: ...
     def history(self, name: str, values: Mapping[int, float]) -> None:
-        """Many steps of one metric at once."""
+        """Record many steps of one metric at once."""
 
     def dataset(self, facts: DatasetFacts) -> None: ...
     def artifact(self, path: Path, folder: str | None = None) -> None:
-        """Store a file, or everything in a folder."""
+        """Store a file, or the content of a folder."""
 
 
 class Tracker:
@@ -39,16 +39,14 @@ class Tracker:
 
     @contextmanager
     def run(self, name: str, *, parent: str | None = None, resume: str | None = None) -> Iterator[TrackedRun]:
-        """A run that ends with the block: finished, failed if the block raises, killed if it is interrupted.
+        """A new run below the run `parent`, or the run `resume`, each an id.
 
-        Args:
-            parent: id of the run this one belongs to.
-            resume: id of a run to continue instead of a new one.
+        It ends with the block: finished, failed if the block raises, killed if it is interrupted.
         """
         yield TrackedRun()
 
     def kill(self, run_id: str) -> None:
-        """Mark a run as killed whose process was killed before it could do so."""
+        """Mark a run as killed whose process could not do so."""
 
     def hint(self) -> str | None:
         """The command that shows the results."""
