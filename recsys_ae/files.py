@@ -29,7 +29,7 @@ def whole_file(path: Path) -> Iterator[Path]:
         yield draft
         os.replace(draft, path)
     except OSError as error:
-        raise _cannot_write(path, error) from error
+        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
         _remove(draft)
 
@@ -60,7 +60,7 @@ def locked_folder(path: Path, busy: str) -> Iterator[None]:
     except Timeout:
         raise OutputError(busy) from None
     except OSError as error:
-        raise _cannot_write(path, error) from error
+        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
 
 
 def write_json(value: Any, path: Path) -> None:
@@ -79,10 +79,6 @@ def read_json(kind: type[T], path: Path) -> T:
         raise DataError(f"{path} is damaged: {place}: {first['msg']}") from None
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from None
-
-
-def _cannot_write(path: Path, error: OSError) -> OutputError:
-    return OutputError(f"cannot write {path}: {error.strerror or error}")
 
 
 def _remove(path: Path) -> None:

@@ -29,17 +29,11 @@ DESCRIPTION, ARRAYS = "model.json", "arrays.safetensors"
 
 @dataclass(frozen=True)
 class Fitted:
-    """The state of a fitted model.
+    """The state of a fitted model."""
 
-    Attributes:
-        arrays: everything that was learned, by name.
-        ids: external ids of the rows of arrays, for example "items" and "users".
-        meta: whatever else is needed to use the model, as JSON values.
-    """
-
-    arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict)
-    ids: Mapping[str, IdMap] = field(default_factory=dict)
-    meta: Mapping[str, Any] = field(default_factory=dict)
+    arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict)  # everything that was learned, by name
+    ids: Mapping[str, IdMap] = field(default_factory=dict)  # external ids of the rows of arrays, such as "items"
+    meta: Mapping[str, Any] = field(default_factory=dict)  # whatever else is needed to use the model, as JSON values
 
     def digest(self, name: str, params: Mapping[str, Any]) -> str:
         """Content hash (32 hex digits) of the state, the model's name and its parameters."""

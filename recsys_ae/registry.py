@@ -10,15 +10,10 @@ from recsys_ae.errors import ConfigError, did_you_mean
 
 @dataclass(frozen=True)
 class Registry:
-    """A table `name -> "module:attribute"`.
+    """A table of names."""
 
-    Attributes:
-        kind: what the names stand for, in messages ("model", "metric").
-        places: where the code of each name is.
-    """
-
-    kind: str
-    places: Mapping[str, str]
+    kind: str  # what the names stand for, in messages ("model", "metric")
+    places: Mapping[str, str]  # name -> "module:attribute"
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.places)

@@ -109,10 +109,7 @@ class Stopwatch(Callback):
         self._epochs: tuple[int | None, int | None] = None, None  # of the first training: how many, and the best one
 
     def __enter__(self) -> "Stopwatch":
-        self._measures_memory = False
-        with suppress(OSError):  # Linux only: resets the peak of resident memory
-            Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-            self._measures_memory = True
+        self._measures_memory = _peak_memory_mb(reset=True) is not None
         self._started = perf_counter()
         return self
 
@@ -127,8 +124,11 @@ class Stopwatch(Callback):
             self._epochs = n, training.best.number if training.best else n
 
 
-def _peak_memory_mb() -> float | None:
+def _peak_memory_mb(*, reset: bool = False) -> float | None:
+    """The highest resident memory of this process since the last reset; None where the system does not report it."""
     with suppress(OSError):
+        if reset:
+            Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
         lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
         return next((int(line.split()[1]) * 1024 / 1e6 for line in lines if line.startswith("VmHWM")), None)
     return None

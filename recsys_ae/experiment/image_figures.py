@@ -28,16 +28,12 @@ def figures_of(model: ImageModel, images: Images) -> dict[str, Callable[[], Figu
         "codes": lambda: code_map(*_mapped(model, images), images.class_names),
     }
     for layer in range(1, n_layers(model) + 1):
-        figures[f"filters-{layer}"] = partial(_filters, model, layer)
+        figures[f"filters-{layer}"] = partial(filter_sheet, filters(model, layer))
     if isinstance(model, VariationalImages):
         figures["samples"] = lambda: image_grid(_as_images(model.sample(SAMPLED), images))
         if len(images.test) > 1:
             figures["walks"] = lambda: _walks(model, images)
     return figures
-
-
-def _filters(model: ImageModel, layer: int) -> Figure:
-    return filter_sheet(filters(model, layer))
 
 
 def _reconstructions(model: ImageModel, images: Images) -> Figure:

@@ -18,8 +18,8 @@ from recsys_ae.errors import ConfigError, did_you_mean
 from recsys_ae.experiment.image_figures import figures_of
 from recsys_ae.experiment.pipeline_file import ExportSpec, ModelSpec, PipelineFile
 from recsys_ae.experiment.task import Evaluation, FitOn, Models, Part, Task
+from recsys_ae.export.local import export_vectors
 from recsys_ae.export.manifest import VectorManifest, versions
-from recsys_ae.export.vectors import export_vectors
 from recsys_ae.images import IMAGE_MODELS
 from recsys_ae.images.base import Floats, ImageModel, Labels
 from recsys_ae.images.metrics import IMAGE_METRICS, EvaluationData
@@ -123,10 +123,9 @@ class ImageTask(Task[ImageFile, ImageData, ImageModel]):
     def fit(
         self, model: ImageModel, data: ImageData, on: FitOn, spec: ModelSpec, seed: int, callbacks: Sequence[Callback]
     ) -> ImageModel:
-        valid = (data.valid, data.valid_labels) if on == "train" and len(data.valid) else (None, None)
-        images, labels = data.training(on)
-        shape = data.images.shape
-        return model.fit(images, labels, shape=shape, valid=valid[0], valid_labels=valid[1], seed=seed, callbacks=callbacks)
+        valid, valid_labels = (data.valid, data.valid_labels) if on == "train" and len(data.valid) else (None, None)
+        (images, labels), shape = data.training(on), data.images.shape
+        return model.fit(images, labels, shape=shape, valid=valid, valid_labels=valid_labels, seed=seed, callbacks=callbacks)
 
     def evaluate(self, model: ImageModel, data: ImageData, part: Part) -> Evaluation:
         pixels, labels = data.parts()[part]

@@ -24,17 +24,9 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class OutputFolder:
-    """Paths and small state files of one run. `final` is the model to ship, `per_user` has the ranking metrics of users."""
+    """Paths and small state files of one run; `per_user` has the ranking metrics of the users."""
 
     path: Path
-
-    @property
-    def final(self) -> Path:
-        return self.path / "final"
-
-    @property
-    def figures(self) -> Path:
-        return self.path / "figures"
 
     def per_user(self, label: str) -> Path:
         return self.path / "per-user" / f"{label}.parquet"

@@ -67,20 +67,13 @@ K = TypeVar("K", bound=PipelineFile)
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """One model of a pipeline.
+    """One model of a pipeline."""
 
-    Attributes:
-        name, label: registered name of its class, and its name in the results.
-        params: all its constructor parameters; `device` only if the entry has one.
-        search: values to try for some of the parameters.
-        warm_start: the folder of a fitted model to start from.
-    """
-
-    name: str
-    label: str
-    params: dict[str, Any]
-    search: dict[str, list[Any]] = field(default_factory=dict)
-    warm_start: str | None = None
+    name: str  # registered name of its class
+    label: str  # name in the results
+    params: dict[str, Any]  # all constructor parameters; `device` only if the entry has one
+    search: dict[str, list[Any]] = field(default_factory=dict)  # values to try for some of the parameters
+    warm_start: str | None = None  # folder of a fitted model to start from
 
     def declared(self) -> dict[str, Any]:
         """The entry in a pipeline file."""
@@ -93,16 +86,10 @@ class ModelSpec:
 
 @dataclass(frozen=True)
 class Pipeline(Generic[K]):
-    """A pipeline, checked as far as possible without the data.
+    """A pipeline, checked as far as possible without the data."""
 
-    Attributes:
-        name: of the file, without its suffix.
-        keys: of the file, with all defaults; `dataset` is valid in any folder.
-        card, card_folder: the card of the dataset, and its folder.
-    """
-
-    name: str
-    keys: K
+    name: str  # of the file, without its suffix
+    keys: K  # with all defaults; `dataset` is valid in any folder
     card: Any
     card_folder: Path
     models: tuple[ModelSpec, ...]

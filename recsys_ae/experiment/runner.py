@@ -27,7 +27,7 @@ from recsys_ae.files import read_json, whole_file, whole_folder
 from recsys_ae.reporting.figures import loss_curves, metrics_chart, save_figure
 from recsys_ae.reporting.report import write_report
 from recsys_ae.reporting.results import Best, Comparison, DataFacts, Exported, FinalFit, FitFacts, RunReport, RunResult, Trial
-from recsys_ae.tracking import DatasetFacts, TrackedRun, Tracker
+from recsys_ae.tracking import TrackedRun, Tracker
 
 SETTINGS = ("positive_at", "relevant_at", "cold", "white", "split", "refit", "device")
 
@@ -86,7 +86,6 @@ class _Experiment(Generic[K, D, M]):
     def __init__(self, task: Task[K, D, M], folder: OutputFolder, tracker: Tracker, run: TrackedRun, console: Console) -> None:
         self.task, self.pipeline, self.keys = task, task.pipeline, task.keys
         self.folder, self.tracker, self.run, self.console = folder, tracker, run, console
-
         self.settings = {key: value for key, value in self.keys.model_dump().items() if key in SETTINGS}
 
     def _record(self, data: DataFacts) -> None:
@@ -98,8 +97,7 @@ class _Experiment(Generic[K, D, M]):
         self.run.params({"dataset": name, "data_digest": data.digest, "seeds": self.pipeline.seeds, **settings, **split})
         for part, size in data.sizes.items():
             if size:
-                profile = {data.unit: size, **data.profile}
-                self.run.dataset(DatasetFacts(name, data.digests[part], f"recsys-ae:{name}", part, profile, data.unit))
+                self.run.dataset(name, data.digests[part], part, {data.unit: size, **data.profile}, data.unit)
         self.run.artifact(self.folder.path / PIPELINE)
         self.folder.write_state("recorded", self.run.id)
 
@@ -133,7 +131,7 @@ class _Experiment(Generic[K, D, M]):
             exported=exported,
             versions=versions(),
         )
-        chart = self.folder.figures / "metrics.png"
+        chart = self.folder.path / "figures" / "metrics.png"
         save_figure(metrics_chart(report), chart)
         self.run.artifact(chart, "figures")
         return report
@@ -221,7 +219,7 @@ class _Experiment(Generic[K, D, M]):
         return model, fit, selected
 
     def _fit(self, job: _Job, spec: ModelSpec, on: FitOn) -> tuple[M, FitFacts, dict[str, Curves]]:
-        """Fit a model, from the checkpoint of an earlier attempt if there is one; also what it took, and the losses."""
+        """Fit a model, from the checkpoint of an earlier attempt if there is one; returns it with its cost and losses."""
         model, again = self.task.build(spec), on == "train+valid"
         job.progress.valid_name = _validation_name(model)
         losses = LogLosses(job.run, _validation_name(model), prefix="refit_" if again else "")
@@ -250,7 +248,7 @@ class _Experiment(Generic[K, D, M]):
             logger.warning("nothing is exported: no model has a value of the deciding metric")
             return None, None
         final = self._final(label, seed, results[label][seed]) if self.task.ships_best else None
-        model = self.task.models.load(self.folder.final if final else self.folder.model(self._name(label, seed)))
+        model = self.task.models.load(self.folder.path / "final" if final else self.folder.model(self._name(label, seed)))
         exported = self.task.export(model, self.task.data(seed), self.folder.path)
         self.run.artifact(self.folder.path / exported.folder / MANIFEST, exported.folder)
         return final, exported
@@ -265,7 +263,7 @@ class _Experiment(Generic[K, D, M]):
             job.run.params({"fitted_on": "everything"})
             model, fit, _ = self._fit(job, spec, "everything")
             job.run.metrics({"fit_seconds": fit.seconds, "peak_memory_mb": fit.peak_memory_mb})
-            final = FinalFit(label, spec.params, seed, fit, self._save(job, model, self.folder.final))
+            final = FinalFit(label, spec.params, seed, fit, self._save(job, model, self.folder.path / "final"))
             self.folder.write_state("final", final)
         return final
 
@@ -286,7 +284,7 @@ class _Experiment(Generic[K, D, M]):
         if curves:
             figures["losses"] = lambda: loss_curves(curves, _validation_name(model))
         if figures:
-            folder = self.folder.figures / job.spec.label
+            folder = self.folder.path / "figures" / job.spec.label
             with whole_folder(folder) as draft:
                 for name, draw in figures.items():
                     save_figure(draw(), draft / f"{name}.png")

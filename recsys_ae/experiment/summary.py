@@ -16,13 +16,16 @@ def summarise(runs: Mapping[int, RunResult]) -> ModelSummary:
     """A model's entry in the report, from its results by seed."""
     results = list(runs.values())
     metrics = [run.metrics for run in results]
+    spread = _over(metrics, stdev) if len(results) > 1 else {}
+    deviations: dict[str, float | Literal["identical"] | None]  # 0 only means that the seed has no influence
+    deviations = {name: "identical" if value == 0 else value for name, value in spread.items()}
     valid = [run.valid_metrics for run in results if run.valid_metrics is not None]
     memory = [run.peak_memory_mb for run in results if run.peak_memory_mb is not None]
     return ModelSummary(
         model=results[0].model,
         params=results[0].params,
         metrics=_over(metrics, mean),
-        deviations=_deviations(metrics) if len(results) > 1 else None,
+        deviations=deviations or None,
         valid_metrics=_over(valid, mean) if valid else None,
         select_seconds=mean(run.select.seconds for run in results if run.select) if results[0].select else None,
         fit_seconds=mean(run.fit.seconds for run in results),
@@ -35,11 +38,6 @@ def _over(values: Sequence[Values], statistic: Callable[[list[float]], float]) -
     """A statistic of each metric; None where a value is missing."""
     known = {name: [value for one in values if (value := one[name]) is not None] for name in values[0]}
     return {name: float(statistic(column)) if len(column) == len(values) else None for name, column in known.items()}
-
-
-def _deviations(values: Sequence[Values]) -> dict[str, float | Literal["identical"] | None]:
-    """Sample standard deviations; 0 means that the seed makes no difference, and says nothing about certainty."""
-    return {name: "identical" if value == 0 else value for name, value in _over(values, stdev).items()}
 
 
 def choose(models: Mapping[str, ModelSummary], metric: str, lower_is_better: bool) -> Best:

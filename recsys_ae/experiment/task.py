@@ -43,19 +43,12 @@ class Models(NamedTuple):
 
 
 class Task(ABC, Generic[K, D, M]):
-    """Loading, fitting, evaluation and figures for one kind of data. Its class methods are for reading pipeline files.
-
-    Attributes:
-        file: the keys of its pipeline files.
-        warm_starts: whether an entry of `models` may have a `warm_start`.
-        ships_best: whether a run always names the best model, and exports from a fit of it on everything, instead of from
-            the fit that was tested.
-    """
+    """Loading, fitting, evaluation and figures for one kind of data. Its class methods are for reading pipeline files."""
 
     file: ClassVar[type[PipelineFile]]
     models: ClassVar[Models]
-    warm_starts: ClassVar[bool] = False
-    ships_best: ClassVar[bool] = False
+    warm_starts: ClassVar[bool] = False  # whether an entry of `models` may have a `warm_start`
+    ships_best: ClassVar[bool] = False  # a run always names a best model, and exports from a fit of it on all data
 
     def __init__(self, pipeline: Pipeline[K]) -> None:
         self.pipeline, self.keys = pipeline, pipeline.keys

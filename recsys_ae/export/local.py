@@ -1,11 +1,11 @@
-"""Top-N lists for all users as Parquet, streamed on one machine.
+"""Exports as Parquet: top-N lists for all users, streamed on one machine, and vectors.
 
-Users are processed in parts of fixed size. Each part is one file, which depends on the model, the history and the options
-only; an interrupted export continues after the last complete part.
+Users are processed in parts of fixed size. Each part is one file, which depends only on the model, the history and the
+options; an interrupted export continues after the last complete part.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
@@ -18,8 +18,8 @@ import pyarrow.parquet as pq
 from numpy.typing import ArrayLike, NDArray
 
 from recsys_ae.errors import ConfigError, DataError, OutputError
-from recsys_ae.export.manifest import ListManifest, versions
-from recsys_ae.files import locked_folder, read_json, whole_file, write_json
+from recsys_ae.export.manifest import ListManifest, VectorManifest, versions
+from recsys_ae.files import locked_folder, read_json, whole_file, whole_folder, write_json
 from recsys_ae.ids import Rows
 from recsys_ae.interactions import Interactions
 from recsys_ae.models import MODELS
@@ -136,6 +136,15 @@ def read_recommendations(path: Path | str) -> tuple[pd.DataFrame, int]:
     if not len(frame):
         raise DataError(f"{path} holds no recommendations")
     return frame, length or int(frame["rank"].max())
+
+
+def export_vectors(columns: Mapping[str, NDArray[Any]], vectors: NDArray[Any], folder: Path, manifest: VectorManifest) -> None:
+    """Write `vectors` [n, H], with the `columns` [n] that identify them, to a folder that appears whole or not at all."""
+    flat = pa.array(vectors.astype("float32").ravel())
+    table = pa.table({**columns, "vector": pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1])})
+    with whole_folder(folder) as draft:
+        pq.write_table(table, draft / "part-00000.parquet", compression="zstd")
+        manifest.write(draft)
 
 
 def _check_free(folder: Path) -> None:

@@ -14,18 +14,11 @@ MANIFEST = "manifest.json"
 
 @dataclass(frozen=True)
 class Manifest:
-    """The keys that all exports share.
+    """The keys that all exports share."""
 
-    Attributes:
-        model, model_digest: registered name of the model, and hash of everything it has learned.
-        data_digest: hash of the data it was applied to.
-        rows: number of rows written.
-        versions: see `versions`.
-    """
-
-    model: str
-    model_digest: str
-    data_digest: str
+    model: str  # registered name
+    model_digest: str  # hash of everything the model has learned
+    data_digest: str  # hash of the data it was applied to
     rows: int
     versions: dict[str, str]
 
@@ -42,26 +35,16 @@ class Manifest:
 
 @dataclass(frozen=True)
 class ListManifest(Manifest):
-    """Top-k lists; `data_digest` is that of the history.
-
-    Attributes:
-        k: length of the lists.
-        filters: `exclude_seen`, numbers of `candidates` and `excluded` items (None: no such filter), policy for `cold` users.
-        n_users, n_items: numbers of users asked for, and of items in the catalogue.
-        cold_users: number of users the model cannot score.
-        users_without_items: number of users with an empty list.
-        files: names of the Parquet files, in the order of the users.
-        schema: column -> Parquet type.
-    """
+    """Top-k lists; `data_digest` is that of the history."""
 
     k: int
-    filters: dict[str, Any]
-    n_users: int
-    n_items: int
-    cold_users: int
-    users_without_items: int
-    files: list[str]
-    schema: dict[str, str]
+    filters: dict[str, Any]  # exclude_seen, numbers of candidates and excluded items (None: no such filter), policy `cold`
+    n_users: int  # asked for
+    n_items: int  # in the catalogue
+    cold_users: int  # users the model cannot score
+    users_without_items: int  # users with an empty list
+    files: list[str]  # Parquet files in the order of the users
+    schema: dict[str, str]  # column -> Parquet type
 
 
 @dataclass(frozen=True)

@@ -8,22 +8,15 @@ Values = dict[str, float | None]  # by metric; None where a model has no value
 
 @dataclass(frozen=True)
 class DataFacts:
-    """The data of one seed.
+    """The data of one seed."""
 
-    Attributes:
-        about, unit: description, and what the parts consist of ("images").
-        sizes, digests: of each part; `digest` covers all of them.
-        profile: what the parts have in common: numbers of users and items, or the shape of an image.
-        noise_floor: the lowest RMSE that any model can reach on the test part, where that is known.
-    """
-
-    about: str
-    unit: str
-    sizes: dict[str, int]
-    digests: dict[str, str]
-    digest: str
-    profile: dict[str, int | list[int]]
-    noise_floor: float | None = None
+    about: str  # a description
+    unit: str  # what its parts consist of, such as "images"
+    sizes: dict[str, int]  # of each part
+    digests: dict[str, str]  # of each part
+    digest: str  # of all parts
+    profile: dict[str, int | list[int]]  # what the parts share: numbers of users and items, or the shape of an image
+    noise_floor: float | None = None  # the lowest RMSE that any model can reach on the test part, if known
 
 
 @dataclass(frozen=True)
@@ -37,40 +30,25 @@ class Trial:
 
 @dataclass(frozen=True)
 class FitFacts:
-    """The cost of a fit.
+    """The cost of a fit. Epochs are those of the first training, None if the model is not trained by epochs."""
 
-    Attributes:
-        seconds: wall time; if the training was resumed, at least the time of all its epochs.
-        peak_memory_mb: highest resident memory of the process during the fit, in 10^6 bytes; None where the system does not
-            report it (Linux does).
-        epochs, best_epoch: of the first training, the best by its validation values (the last if there are none); None if
-            nothing was trained by epochs.
-    """
-
-    seconds: float
-    peak_memory_mb: float | None
+    seconds: float  # wall time; of a resumed training, at least the time of all its epochs
+    peak_memory_mb: float | None  # highest resident memory of the process, in 10^6 bytes; None where unknown (not on Linux)
     epochs: int | None
-    best_epoch: int | None
+    best_epoch: int | None  # by the validation values; the last one without them
 
 
 @dataclass(frozen=True)
 class RunResult:
-    """One model fitted and tested with one seed.
+    """One model fitted and tested with one seed."""
 
-    Attributes:
-        model, params: its registered name, and its parameters including those chosen by a search.
-        valid_metrics: of the fit on the training part; None without a validation part.
-        counts: numbers of users and observations behind the test metrics.
-        fit, select: of the model that was tested; with `refit`, of the preceding fit, which determined the best epoch.
-    """
-
-    model: str
-    params: dict[str, Any]
+    model: str  # registered name
+    params: dict[str, Any]  # including those chosen by a search
     metrics: Values
-    valid_metrics: Values | None
-    counts: dict[str, int]
-    fit: FitFacts
-    select: FitFacts | None
+    valid_metrics: Values | None  # of the fit on the training part; None without a validation part
+    counts: dict[str, int]  # users and observations behind the test metrics
+    fit: FitFacts  # of the model that was tested
+    select: FitFacts | None  # with `refit`, of the preceding fit, which determined the best epoch
     digest: str
     trials: list[Trial] = field(default_factory=list)
 
@@ -88,25 +66,17 @@ class RunResult:
 
 @dataclass(frozen=True)
 class ModelSummary:
-    """One model over all seeds.
-
-    Attributes:
-        model, params: of the first seed.
-        metrics, valid_metrics: means over the seeds.
-        deviations: sample standard deviations; "identical" where the seed makes no difference; None with one seed.
-        peak_memory_mb: the highest of all.
-        runs: by seed.
-    """
+    """One model over all seeds. Name and parameters are those of the first seed, metrics and seconds means."""
 
     model: str
     params: dict[str, Any]
     metrics: Values
-    deviations: dict[str, float | Literal["identical"] | None] | None
+    deviations: dict[str, float | Literal["identical"] | None] | None  # of samples; "identical" if the seed has no influence
     valid_metrics: Values | None
     select_seconds: float | None
     fit_seconds: float
-    peak_memory_mb: float | None
-    runs: dict[int, RunResult]
+    peak_memory_mb: float | None  # the highest of all
+    runs: dict[int, RunResult]  # by seed
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,46 @@
-"""Recording of experiments: a small interface, implemented with MLflow or as a no-op."""
+"""Recording of experiments: a small interface, implemented with MLflow, and by base classes that record nothing."""
 
 import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from recsys_ae.tracking.tracker import DatasetFacts, TrackedRun, Tracker
 
-__all__ = ["DatasetFacts", "TrackedRun", "Tracker", "local_model", "make_tracker"]
+class TrackedRun:
+    """One run: a pipeline, or a model within it."""
+
+    id: str | None = None
+
+    def params(self, values: Mapping[str, Any]) -> None: ...
+    def metrics(self, values: Mapping[str, float | None]) -> None: ...
+    def history(self, name: str, values: Mapping[int, float]) -> None:
+        """Record many steps of one metric at once."""
+
+    def dataset(self, name: str, digest: str, part: str, profile: Mapping[str, Any], kind: str = "interactions") -> None:
+        """Record one part of the data, such as "train", with its content hash, its sizes and what it consists of."""
+
+    def artifact(self, path: Path, folder: str | None = None) -> None:
+        """Store a file, or the content of a folder."""
+
+
+class Tracker:
+    """Records runs. This one does not (`--tracking-uri none`)."""
+
+    @contextmanager
+    def run(self, name: str, *, parent: str | None = None, resume: str | None = None) -> Iterator[TrackedRun]:
+        """A new run below the run `parent`, or the run `resume`, each an id.
+
+        It ends with the block: finished, failed if the block raises, killed if it is interrupted.
+        """
+        yield TrackedRun()
+
+    def kill(self, run_id: str) -> None:
+        """Mark a run as killed whose process could not do so."""
+
+    def hint(self) -> str | None:
+        """The command that shows the results."""
+        return None
 
 
 def make_tracker(uri: str | None, experiment: str) -> Tracker:

@@ -22,7 +22,7 @@ from filelock import FileLock
 from mlflow.tracking import MlflowClient
 
 from recsys_ae.errors import DataError, Terminated
-from recsys_ae.tracking.tracker import DatasetFacts, TrackedRun, Tracker
+from recsys_ae.tracking import TrackedRun, Tracker
 
 BATCH = 1000  # metrics MLflow accepts in one call
 SQLITE = "sqlite:///"  # followed by a path; absolute ones begin with a fourth slash
@@ -137,16 +137,10 @@ class MlflowRun(TrackedRun):
         for start in range(0, len(metrics), BATCH):
             self.call("record metrics", MlflowClient.log_batch, metrics=metrics[start : start + BATCH])
 
-    def dataset(self, facts: DatasetFacts) -> None:
-        dataset = entities.Dataset(
-            name=facts.name,
-            digest=facts.digest,
-            source_type="recsys-ae",
-            source=json.dumps({"uri": facts.source}),
-            schema=json.dumps({"kind": facts.kind}),
-            profile=json.dumps(dict(facts.profile)),
-        )
-        inputs = [entities.DatasetInput(dataset, [entities.InputTag("mlflow.data.context", facts.context)])]
+    def dataset(self, name: str, digest: str, part: str, profile: Mapping[str, Any], kind: str = "interactions") -> None:
+        source, schema = json.dumps({"uri": f"recsys-ae:{name}"}), json.dumps({"kind": kind})
+        dataset = entities.Dataset(name, digest, "recsys-ae", source, schema, profile=json.dumps(dict(profile)))
+        inputs = [entities.DatasetInput(dataset, [entities.InputTag("mlflow.data.context", part)])]
         self.call("record the dataset", MlflowClient.log_inputs, datasets=inputs)
 
     def artifact(self, path: Path, folder: str | None = None) -> None:
