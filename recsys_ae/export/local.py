@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from numpy.typing import ArrayLike, NDArray
 
 from recsys_ae.errors import ConfigError, DataError, OutputError
-from recsys_ae.export.manifest import ListManifest, VectorManifest, versions
+from recsys_ae.export.manifest import MANIFEST, ListManifest, VectorManifest, versions
 from recsys_ae.files import locked_folder, read_json, whole_file, whole_folder, write_json
 from recsys_ae.ids import Rows
 from recsys_ae.interactions import Interactions
@@ -144,7 +144,7 @@ def export_vectors(columns: Mapping[str, NDArray[Any]], vectors: NDArray[Any], f
     table = pa.table({**columns, "vector": pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1])})
     with whole_folder(folder) as draft:
         pq.write_table(table, draft / "part-00000.parquet", compression="zstd")
-        manifest.write(draft)
+        write_json(manifest, draft / MANIFEST)
 
 
 def _check_free(folder: Path) -> None:
@@ -182,5 +182,5 @@ def _fill(job: _Job, partial: Path, filters: dict[str, Any], cold_users: int) ->
         users = pq.read_table(partial / name, columns=["user_id"])["user_id"]
         written, served = written + len(users), served + len(users.unique())
     manifest = replace(planned, rows=written, users_without_items=len(job.rows) - served)
-    manifest.write(partial)
+    write_json(manifest, partial / MANIFEST)
     return manifest

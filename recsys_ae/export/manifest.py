@@ -7,7 +7,7 @@ from typing import Any, Self
 
 import recsys_ae
 from recsys_ae.errors import DataError
-from recsys_ae.files import read_json, write_json
+from recsys_ae.files import read_json
 
 MANIFEST = "manifest.json"
 
@@ -21,9 +21,6 @@ class Manifest:
     data_digest: str  # hash of the data it was applied to
     rows: int
     versions: dict[str, str]
-
-    def write(self, folder: Path) -> None:
-        write_json(self, folder / MANIFEST)
 
     @classmethod
     def read(cls, folder: Path) -> Self:
