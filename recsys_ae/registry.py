@@ -18,6 +18,9 @@ class Registry:
     def __iter__(self) -> Iterator[str]:
         return iter(self.places)
 
+    def __len__(self) -> int:
+        return len(self.places)
+
     def __contains__(self, name: object) -> bool:
         return name in self.places
 
