@@ -1,12 +1,15 @@
 """Recommendation with autoencoders: honest evaluation, comparable experiments, nightly top-N lists.
 
-Names are loaded when they are first used: importing the package alone loads neither torch nor mlflow.
+Public names, among them all registered models, are imported on first use: `import recsys_ae` loads neither torch nor mlflow.
 """
 
 import os
 import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+from recsys_ae.images import IMAGE_MODELS
+from recsys_ae.models import MODELS
 
 __version__ = "0.1.0"
 
@@ -65,44 +68,26 @@ _MODULES = {
     "data.ratings": ["read_interactions"],
     "evaluation.evaluator": ["Report", "evaluate", "evaluate_recommendations"],
     "export.local": ["export_recommendations", "read_recommendations"],
-    "images.convolutional": ["ConvolutionalAutoencoder"],
-    "images.dense": ["DenseAutoencoder"],
-    "images.principal": ["PrincipalComponents"],
-    "images.stacked": ["StackedAutoencoder"],
-    "images.storage": ["build_image_model", "load_image_model", "save_image_model"],
-    "images.variational": ["VariationalImages"],
     "ids": ["IdMap"],
+    "images.storage": ["build_image_model", "load_image_model", "save_image_model"],
     "interactions": ["Interactions"],
-    "split": ["Split"],
-    "models.als": ["ALS"],
-    "models.autorec": ["AutoRec"],
     "models.base": ["Recommender"],
-    "models.bias": ["Bias"],
-    "models.bpr": ["BPR"],
-    "models.cdae": ["CDAE"],
-    "models.ease": ["EASE"],
-    "models.elsa": ["ELSA"],
     "models.explanation": ["explain"],
-    "models.item_knn": ["ItemKNN"],
-    "models.mf": ["MatrixFactorisation"],
-    "models.multinomial": ["MultDAE", "MultVAE"],
-    "models.pca": ["PCA"],
-    "models.popularity": ["Popularity"],
     "models.recommend": ["TopK", "predict", "recommend"],
-    "models.recvae": ["RecVAE"],
-    "models.rp3beta": ["RP3Beta"],
     "models.similar": ["similar_items", "similar_users"],
-    "models.sparse_ease": ["SparseEASE"],
     "models.storage": ["build_model", "load_model", "save_model"],
+    "split": ["Split"],
 }
-_PLACES = {name: module for module, names in _MODULES.items() for name in names}
+_PLACES = {name: f"recsys_ae.{module}" for module, names in _MODULES.items() for name in names}
+for _place in (*MODELS.places.values(), *IMAGE_MODELS.places.values()):
+    _PLACES[_place.split(":")[1]] = _place.split(":")[0]
 __all__ = list(_PLACES)
 
 
 def __getattr__(name: str) -> Any:
     if name not in _PLACES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_PLACES[name]}"), name)
+    return getattr(import_module(_PLACES[name]), name)
 
 
 def __dir__() -> list[str]:

@@ -1,6 +1,6 @@
-"""The command line. Thin: it parses, calls, prints, and turns errors into one sentence and an exit code.
+"""The command line: parses, calls, prints, and turns errors into one sentence and an exit code.
 
-0 done, 1 failed, 2 wrong usage or configuration, 130 and 143 when interrupted or terminated.
+Exit codes: 0 success, 1 failure, 2 wrong usage or configuration, 130 interrupted, 143 terminated.
 """
 
 import inspect
@@ -19,7 +19,7 @@ import typer
 
 from recsys_ae.errors import ConfigError, RecsysError, Terminated
 
-INTERRUPTED = 130
+INTERRUPTED = 130  # what the parser returns after Ctrl-C
 
 app = typer.Typer(
     name="recsys-ae",
@@ -35,25 +35,24 @@ app.add_typer(datasets_app, name="datasets", invoke_without_command=True)
 CardOption = Annotated[
     str | None, typer.Option(help="Dataset card, or pipeline with one inside, that describes the columns of the file.")
 ]
-
-
-class Cold(StrEnum):
-    """The policies of `models.recommend.recommend`, which is not loaded for --help."""
-
-    error = "error"
-    popular = "popular"
-    skip = "skip"
-
-
+CardName = Annotated[str, typer.Argument(help="A shipped dataset or a card file.")]
 TrackingUri = Annotated[
     str | None,
     typer.Option(help="MLflow store; 'none' tracks nothing. Default: $MLFLOW_TRACKING_URI, else sqlite:///mlflow.db."),
 ]
 
 
+class Cold(StrEnum):
+    """The policies of `models.recommend`, which is too heavy to import for --help."""
+
+    error = "error"
+    popular = "popular"
+    skip = "skip"
+
+
 @app.callback()
 def common(debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False) -> None:
-    """Makes --help show --debug, which `main` takes out of the arguments itself."""
+    """Only for --help: `main` handles --debug."""
 
 
 @app.command()
@@ -66,7 +65,7 @@ def run(
     tracking_uri: TrackingUri = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the interrupted run in --output.")] = False,
 ) -> None:
-    """Fit, compare and track the models of a pipeline; export what the best one recommends."""
+    """Fit, compare and track the models of a pipeline; export the recommendations of the best one."""
     if resume and output is None:
         raise ConfigError("--resume needs the --output of the run to continue")
     from recsys_ae.experiment.pipeline_file import read_pipeline
@@ -83,14 +82,12 @@ def run(
     except (KeyboardInterrupt, Terminated):
         print(f"recsys-ae: to continue, repeat the command with --output {folder} --resume", file=sys.stderr)
         raise
-    console = _console()
+    console, hint = _console(), tracker.hint()
     console.print(summary_header(report))
     console.print(results_table(report))
-    for line in summary_lines(report, folder):
+    lines = [*summary_lines(report, folder), f"wall time: {perf_counter() - started:.1f} s"]
+    for line in [*lines, *([f"look at the experiment: {hint}"] if hint else [])]:
         console.print(line, soft_wrap=True)
-    console.print(f"wall time: {perf_counter() - started:.1f} s")
-    if hint := tracker.hint():
-        console.print(f"look at the experiment: {hint}", soft_wrap=True)
 
 
 @app.command(context_settings={"allow_extra_args": True})
@@ -111,13 +108,13 @@ def evaluate(
     from recsys_ae.evaluation.metrics import DEFAULT_RANKING
     from recsys_ae.experiment.pipeline_file import table_of
     from recsys_ae.export.local import read_recommendations
+    from recsys_ae.files import write_json
     from recsys_ae.reporting.report import metrics_table
-    from recsys_ae.reporting.results import write_json
 
-    # `--metrics a b c`, `--metrics a,b,c` and `--metrics a --metrics b` all mean the same
-    wanted = [name for text in [*(metrics or []), *context.args] for name in text.split(",") if name] if metrics else []
     if context.args and not metrics:
         raise ConfigError(f"unexpected argument {context.args[0]!r}; metrics follow --metrics")
+    # `--metrics a b c`, `--metrics a,b,c` and `--metrics a --metrics b` are equivalent
+    wanted = [name for text in [*(metrics or []), *context.args] for name in text.split(",") if name]
     lists, length = read_recommendations(recommendations)
     kinds = {role: "int" if lists[f"{role}_id"].dtype.kind in "iu" else "str" for role in ("user", "item")}
     frame = read_table(truth, table_of(card) if card else guess_table(truth), kinds)
@@ -139,11 +136,11 @@ def export(
     history: Annotated[Path, typer.Option(help="What users have done so far: CSV, TSV, '::' or Parquet.")],
     output: Annotated[Path, typer.Option(help="New folder for the lists.")],
     k: Annotated[int, typer.Option(help="Length of the lists.")] = 100,
-    include_seen: Annotated[bool, typer.Option("--include-seen", help="Do not leave out what users have seen.")] = False,
+    include_seen: Annotated[bool, typer.Option("--include-seen", help="Also recommend items users have seen.")] = False,
     skip_unknown: Annotated[
         bool, typer.Option("--skip-unknown", help="Leave out interactions with items the model does not know.")
     ] = False,
-    cold: Annotated[Cold, typer.Option(help="What users get whom the model cannot score.")] = Cold.popular,
+    cold: Annotated[Cold, typer.Option(help="Policy for users the model cannot score.")] = Cold.popular,
     card: CardOption = None,
     tracking_uri: TrackingUri = None,
 ) -> None:
@@ -163,15 +160,14 @@ def export(
         raise ConfigError(
             f"{history}: no column looks like a rating, and {model} was trained on ratings; say which with --card"
         )
-    data, skipped = read_history(
-        history, items_of(fitted), table=layout, user_ids=fitted.meta["user_ids"], skip_unknown=skip_unknown
-    )
+    users = fitted.meta["user_ids"]
+    data, skipped = read_history(history, items_of(fitted), table=layout, user_ids=users, skip_unknown=skip_unknown)
     manifest = export_recommendations(loaded, data, output, k, exclude_seen=not include_seen, cold=cold.value)
     console = _console()
     if skipped:
         console.print(f"{skipped} interactions with unknown items left out")
     if manifest.cold_users:
-        console.print(f"{manifest.cold_users} users without a history that the model can use: {cold.value}")
+        console.print(f"{manifest.cold_users} users the model cannot score: {cold.value}")
     console.print(f"{manifest.rows} recommendations for {manifest.n_users} users: {output}", soft_wrap=True)
 
 
@@ -179,33 +175,29 @@ def export(
 def datasets(context: typer.Context) -> None:
     """List, show or fetch datasets."""
     if context.invoked_subcommand is None:
-        from rich.table import Table
-
         from recsys_ae.data.cards import read_card, shipped_cards
 
-        table = Table("dataset", "what it is", "licence")
-        for name in shipped_cards():
-            card, _ = read_card(name)
-            table.add_row(name, card.title, card.licence)
-        _console().print(table)
+        cards = {name: read_card(name)[0] for name in shipped_cards()}
+        _print_table(
+            "dataset", "description", "licence", rows=[[name, card.title, card.licence] for name, card in cards.items()]
+        )
 
 
 @datasets_app.command()
-def show(name: Annotated[str, typer.Argument(help="A shipped dataset or a card file.")]) -> None:
+def show(name: CardName) -> None:
     """Print a dataset's card."""
     import yaml
 
     from recsys_ae.data.cards import read_card
 
-    card, _ = read_card(name)
-    content = card.model_dump(exclude_defaults=True)
-    _console().print(yaml.safe_dump(content, sort_keys=False, default_flow_style=None), end="", markup=False, highlight=False)
+    content = read_card(name)[0].model_dump(exclude_defaults=True)
+    _console().print(yaml.safe_dump(content, sort_keys=False, default_flow_style=None), end="", markup=False)
 
 
 @datasets_app.command()
-def fetch(name: Annotated[str, typer.Argument(help="A shipped dataset or a card file.")]) -> None:
-    """Find or download a dataset, verify it and say what is in it."""
-    from recsys_ae.data.cards import read_card
+def fetch(name: CardName) -> None:
+    """Find or download a dataset, verify it and print its size."""
+    from recsys_ae.data.cards import IMAGE_KINDS, read_card
     from recsys_ae.data.fetch import locate
     from recsys_ae.data.images import load_images
     from recsys_ae.data.ratings import load_ratings
@@ -213,13 +205,13 @@ def fetch(name: Annotated[str, typer.Argument(help="A shipped dataset or a card 
     card, folder = read_card(name)
     for path in getattr(card, "checksums", {}):
         locate(card, [path], folder)
-    if card.kind in ("ratings", "planted-ratings"):
-        data = load_ratings(card, folder).interactions
-        _console().print(f"{card.name}: {data.n_users} users, {data.n_items} items, {len(data)} interactions")
-    else:
+    if card.kind in IMAGE_KINDS:
         images = load_images(card, folder)
-        _, height, width = images.shape
-        _console().print(f"{card.name}: {len(images.train)} + {len(images.test)} images of {height} x {width}")
+        size = f"{len(images.train)} + {len(images.test)} images of {images.shape[1]} x {images.shape[2]}"
+    else:
+        data = load_ratings(card, folder).interactions
+        size = f"{data.n_users} users, {data.n_items} items, {len(data)} interactions"
+    _console().print(f"{card.name}: {size}")
 
 
 @app.command()
@@ -231,17 +223,12 @@ def models(name: Annotated[str | None, typer.Argument(help="Show one model's par
     if name is not None:
         _show_model(name)
         return
-    from rich.table import Table
-
     for kind in (MODELS, IMAGE_MODELS):
-        table = Table(kind.kind, "what it does")
-        for known, place in kind.places.items():
-            table.add_row(known, _first_line(place))
-        _console().print(table)
+        _print_table(kind.kind, "description", rows=[[known, _first_line(place)] for known, place in kind.places.items()])
 
 
 def _first_line(place: str) -> str:
-    """The first line of a class's docstring, read from its source: importing every model would take seconds."""
+    """The first line of a class's docstring, read from its source: importing all models would take seconds."""
     import ast
 
     module, name = place.split(":")
@@ -251,9 +238,7 @@ def _first_line(place: str) -> str:
 
 
 def _show_model(name: str) -> None:
-    """A model's parameters, their defaults and their allowed values."""
-    from rich.table import Table
-
+    """Print a model's parameters, their defaults and their allowed values."""
     from recsys_ae.core.autoencoder import ACTIVATIONS, INITIALISERS
     from recsys_ae.core.optimisers import OPTIMISERS
     from recsys_ae.core.trainer import TrainConfig
@@ -263,19 +248,19 @@ def _show_model(name: str) -> None:
     from recsys_ae.models.storage import build_model
 
     model = build_image_model(name) if name in IMAGE_MODELS else build_model(name)
-    words = {"activation": ACTIVATIONS, "optimiser": OPTIMISERS, "initial": INITIALISERS}
-    table = Table("parameter", "default", "may be")
     allowed = allowed_values(type(model))
-    for key, value in parameters(model).items():
-        known = next((", ".join(names) for word, names in words.items() if key.endswith(word)), allowed[key])
-        table.add_row(key, str(value), known)
+    for key in allowed:
+        for ending, names in {"activation": ACTIVATIONS, "optimiser": OPTIMISERS, "initial": INITIALISERS}.items():
+            if key.endswith(ending):
+                allowed[key] = ", ".join(names)
     console = _console()
     console.print(type(model).__doc__ or "", markup=False)
     for inherited in [*type(model).__mro__[1:], TrainConfig]:  # shared parameters are explained where they are declared
         about = inspect.cleandoc(inherited.__doc__ or "") if inherited.__module__.startswith("recsys_ae") else ""
         if "Attributes:" in about and (inherited is not TrainConfig or "epochs" in allowed):
             console.print(f"{inherited.__name__}: {about[about.index('Attributes:') :]}\n", markup=False)
-    console.print(table)
+    rows = [[key, str(value), allowed[key]] for key, value in parameters(model).items()]
+    _print_table("parameter", "default", "allowed", rows=rows)
 
 
 def main() -> NoReturn:
@@ -284,10 +269,10 @@ def main() -> NoReturn:
     logging.getLogger("recsys_ae").setLevel(logging.INFO)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _terminate)
-    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]  # it may stand anywhere
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]  # anywhere on the command line
     try:
         code = app(arguments or ["--help"], standalone_mode=False) or 0
-        message = "interrupted" if code == INTERRUPTED else ""  # which is what the parser makes of Ctrl-C
+        message = "interrupted" if code == INTERRUPTED else ""
     except Terminated:
         message, code = "terminated", 143
     except Exception as error:
@@ -307,7 +292,7 @@ def _explain(error: Exception) -> tuple[str, int]:
     if hasattr(error, "format_message") and hasattr(error, "exit_code"):  # a usage error of the parser
         return str(error.format_message()), int(error.exit_code)
     if isinstance(error, BrokenPipeError):
-        sys.stderr.close()  # the reader of our output has gone; nothing is wrong
+        sys.stderr.close()  # the reader of the output has closed it, which is no error
         sys.exit(0)
     if isinstance(error, MemoryError):
         return f"out of memory: {error}", 1
@@ -322,8 +307,17 @@ def _console(stderr: bool = False) -> Any:
     from rich.console import Console
 
     stream = sys.stderr if stderr else sys.stdout
-    width = None if stream.isatty() else 160  # do not cut tables in files and pipes to 80 columns
+    width = None if stream.isatty() else 160  # in files and pipes, 80 columns would cut tables
     return Console(stderr=stderr, width=width, highlight=False)
+
+
+def _print_table(*columns: str, rows: list[list[str]]) -> None:
+    from rich.table import Table
+
+    table = Table(*columns)
+    for row in rows:
+        table.add_row(*row)
+    _console().print(table)
 
 
 if __name__ == "__main__":

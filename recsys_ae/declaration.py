@@ -1,7 +1,6 @@
-"""Strict reading of what users declare: YAML files, `--set` values and parameters, checked against Python types.
+"""Strict reading of declarations: YAML files, `--set` values and parameters, checked against Python types.
 
-Nothing in a declaration is executed. An unknown key, a repeated key or a value of the wrong type is an error that names its
-place.
+Declarations are never executed. Unknown keys, repeated keys and values of the wrong type are errors that name their place.
 """
 
 import inspect
@@ -10,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_args, get_type_hints
+from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, create_model
@@ -22,13 +21,13 @@ T = TypeVar("T")
 
 
 def as_sizes(value: Any) -> Any:
-    """Sizes of layers as a tuple, one number being one layer."""
+    """Layer sizes as a tuple; a single number is one layer."""
     return (value,) if isinstance(value, int) else tuple(value) if isinstance(value, list) else value
 
 
 @dataclass(frozen=True, eq=False)
 class OneOf:
-    """Annotation of a string that must be one of some names, checked without importing what they stand for."""
+    """Annotation of a string that must be one of `names`, checked without importing what they stand for."""
 
     kind: str
     names: Iterable[str]
@@ -49,28 +48,28 @@ Sizes = Annotated[tuple[Annotated[int, Field(ge=1)], ...], BeforeValidator(as_si
 
 
 class Declared(BaseModel):
-    """Base of everything that is read from YAML: unknown keys are errors, values do not change afterwards."""
+    """Base of everything that is read from YAML: unknown keys are errors, and instances are immutable."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class _Loader(yaml.SafeLoader):
-    """SafeLoader that refuses a key written twice, of which YAML would silently keep the last."""
+    """SafeLoader that refuses repeated keys, of which YAML would silently keep the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()
         for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
+            key, line = self.construct_object(key_node, deep=True), key_node.start_mark.line + 1
             if not isinstance(key, (str, int)):
-                raise ConfigError(f"key {key!r} is not a word (line {key_node.start_mark.line + 1})")
+                raise ConfigError(f"key {key!r} is not a word (line {line})")
             if key in seen:
-                raise ConfigError(f"key {key!r} is written twice (line {key_node.start_mark.line + 1})")
+                raise ConfigError(f"key {key!r} is written twice (line {line})")
             seen.add(key)
         return super().construct_mapping(node, deep)
 
 
 def parse_yaml(text: str, where: str) -> Any:
-    """The value of a YAML text; `ConfigError` with line and column if it is not YAML."""
+    """The value of a YAML text; `ConfigError` with line and column if it is malformed."""
     try:
         return yaml.load(text, _Loader)
     except yaml.reader.ReaderError as error:
@@ -84,7 +83,7 @@ def parse_yaml(text: str, where: str) -> Any:
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """The mapping in a YAML file; `ConfigError` if there is no such file or it holds something else."""
+    """The mapping in a YAML file; `ConfigError` if the file cannot be read or holds something else."""
     try:
         value = parse_yaml(path.read_text(encoding="utf-8"), str(path))
     except (OSError, UnicodeDecodeError) as error:
@@ -96,10 +95,10 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def validate(kind: Any, value: Any, where: str) -> Any:
-    """`value` as an instance of `kind`, a `Declared` model or any annotation.
+    """`value` as an instance of `kind`, a `Declared` model or any other annotation.
 
     Raises:
-        ConfigError: unknown keys (with a suggestion), missing keys, wrong types; `where` and the key come first.
+        ConfigError: unknown keys (with a suggestion), missing keys, wrong types; the message begins with `where` and the key.
     """
     try:
         return TypeAdapter(kind).validate_python(value)
@@ -109,7 +108,7 @@ def validate(kind: Any, value: Any, where: str) -> Any:
 
 @contextmanager
 def error_context(where: str) -> Iterator[None]:
-    """Put `where` before the message of a `ConfigError` or `DataError` that does not begin with it."""
+    """Prefix the message of a `ConfigError` or `DataError` with `where`, unless it has that already."""
     try:
         yield
     except (ConfigError, DataError) as error:
@@ -117,15 +116,12 @@ def error_context(where: str) -> Iterator[None]:
 
 
 def build(function: Callable[..., T], params: Mapping[str, Any], where: str) -> T:
-    """`function(**params)` after checking the parameters against its signature; `function` may be a class.
-
-    Only parameters with a default can be declared. Raises `ConfigError` like `validate`.
-    """
+    """Call a function or class with declared parameters; see `validate_params`."""
     return function(**validate_params(function, params, where))
 
 
 def validate_params(function: Callable[..., Any], params: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """All the declarable parameters of `function` with the values of `params` or their defaults."""
+    """The values of all declarable parameters of `function`, those with a default; `ConfigError` like `validate`."""
     values = validate(_model_of(function), params, where)
     return {name: getattr(values, name) for name in type(values).model_fields}
 
@@ -135,15 +131,15 @@ def _model_of(function: Callable[..., Any]) -> type[Declared]:
     """A pydantic model of the declarable parameters of a function or class."""
     own = [item for item in inspect.signature(function).parameters.values() if item.default is not item.empty]
     hints = get_type_hints(function, include_extras=True)
-    fields: dict[str, Any] = {item.name: (hints[item.name], item.default) for item in own}
-    return create_model(function.__name__, __base__=Declared, **fields)
+    declared: dict[str, Any] = {item.name: (hints[item.name], item.default) for item in own}
+    return create_model(function.__name__, __base__=Declared, **declared)
 
 
 class Parameterised:
-    """Base of dataclasses whose constructor checks its parameters against their annotations, from Python as from a file."""
+    """Base of dataclasses whose constructor checks parameters against their annotations, also when called from Python."""
 
     def __post_init__(self) -> None:
-        """Raises `ConfigError` for a value that an annotation does not allow; subclasses add checks of combinations."""
+        """Raise `ConfigError` for a value that an annotation does not allow; subclasses check combinations."""
         for name, value in validate_params(type(self), parameters(self), type(self).__name__).items():
             setattr(self, name, value)
 
@@ -155,7 +151,7 @@ def parameters(instance: Any) -> dict[str, Any]:
 
 
 def allowed_values(kind: Any) -> dict[str, str]:
-    """What each parameter of a dataclass may be, in words."""
+    """A description of the values that each parameter of a dataclass allows."""
     hints = get_type_hints(kind, include_extras=True)
     return {item.name: _in_words(TypeAdapter(hints[item.name]).json_schema()) for item in fields(kind) if item.init}
 
@@ -173,11 +169,11 @@ def _in_words(schema: dict[str, Any]) -> str:
 
 
 def _sentence(kind: Any, item: Any, where: str) -> str:
-    tags = _tags(kind)  # pydantic puts the one it has chosen before the place
-    place = ".".join(str(part) for number, part in enumerate(item["loc"]) if number or part not in tags)
+    keys = item["loc"][1:] if get_origin(kind) is Annotated else item["loc"]  # a tagged union puts the tag first
+    place = ".".join(map(str, keys))
     if item["type"] == "extra_forbidden":
         known = _keys_beside(kind, item["loc"])
-        hint = f"; {did_you_mean(str(item['loc'][-1]), known)}" if known else ""
+        hint = f"; {did_you_mean(str(keys[-1]), known)}" if known else ""
         return f"{where}: unknown key {place!r}{hint}"
     if item["type"] == "missing":
         return f"{where}: key {place!r} is missing"
@@ -186,26 +182,16 @@ def _sentence(kind: Any, item: Any, where: str) -> str:
     return f"{where}: {place + ': ' if place else ''}{message[0].lower() + message[1:]}{got}"
 
 
-def _tags(kind: Any) -> list[Any]:
-    """The values of the key, if there is one, that decides between the models of a tagged union."""
-    keys = [key for item in getattr(kind, "__metadata__", ()) if (key := getattr(item, "discriminator", None))]
-    return [tag for key in keys for model in _models_in(kind) for tag in get_args(model.model_fields[key].annotation)]
-
-
 def _keys_beside(kind: Any, location: tuple[Any, ...]) -> list[str]:
-    """The keys that a `Declared` model would accept at the level of `location`, as far as they can be followed."""
+    """The keys that a `Declared` model accepts at the level of `location`, as far as they can be followed."""
     models = _models_in(kind)
     for part in location[:-1]:
-        following: list[type[BaseModel]] = []
-        for model in models:
-            if part in model.model_fields:
-                following += _models_in(model.model_fields[part].annotation)
-        models = following or models
+        below = [model.model_fields[part].annotation for model in models if part in model.model_fields]
+        models = [model for annotation in below for model in _models_in(annotation)] or models
     return [name for model in models for name in model.model_fields]
 
 
 def _models_in(annotation: Any) -> list[type[BaseModel]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
-    arguments = getattr(annotation, "__args__", ())
-    return [model for argument in arguments for model in _models_in(argument)]
+    return [model for argument in get_args(annotation) for model in _models_in(argument)]

@@ -5,7 +5,7 @@ from difflib import get_close_matches
 
 
 class RecsysError(Exception):
-    """Base of all errors raised on purpose; `exit_code` is what the command line returns for it."""
+    """Base of all errors raised on purpose; `exit_code` is that of the command line."""
 
     exit_code = 1
 
@@ -21,31 +21,31 @@ class DataError(RecsysError):
 
 
 class UnknownIdError(DataError):
-    """A user or item id that an `IdMap` does not hold."""
+    """A user or item id that an `IdMap` does not contain."""
 
 
 class ColdUserError(DataError):
-    """A user of whom a model has nothing to go by, where that is declared to be an error."""
+    """A user the model cannot score, under the policy that makes this an error."""
 
 
 class NotFittedError(RecsysError):
-    """A model was asked for scores before `fit`."""
+    """A model was used before `fit`."""
 
 
 class TrainingError(RecsysError):
-    """Training cannot go on, for example because the loss is no longer finite."""
+    """Training cannot continue, for example because the loss is no longer finite."""
 
 
 class OutputError(RecsysError):
-    """An output folder that is taken, in use or cannot be written."""
+    """An output folder that is taken, in use or not writable."""
 
 
 class Terminated(BaseException):
-    """SIGTERM. Not an `Exception`, and not a `KeyboardInterrupt`, which the command line's parser keeps for itself."""
+    """SIGTERM. Neither an `Exception` nor a `KeyboardInterrupt`, which the command line's parser handles itself."""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """The tail of an "unknown name" message: a close match if there is one, else all known names.
+    """The end of an "unknown name" message: a close match if there is one, else all known names.
 
     >>> did_you_mean("rmes", ["rmse", "mae"])
     "did you mean 'rmse'?"

@@ -1,20 +1,28 @@
-"""Writing so that a file or folder appears whole or not at all."""
+"""Files and folders that appear whole or not at all, locked folders, and values as JSON."""
 
+import json
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any, TypeVar
 
-from recsys_ae.errors import OutputError
+from filelock import FileLock, Timeout
+from pydantic import TypeAdapter, ValidationError
+
+from recsys_ae.errors import DataError, OutputError
+
+T = TypeVar("T")
 
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """A path to write to; what was written becomes `path` at the end, or vanishes if the block raises.
+    """A path to write to; the result becomes `path` at the end, or is removed if the block raises.
 
     Raises:
-        OutputError: the disk is full, or the folder is not there or not writable.
+        OutputError: the disk is full, or the parent folder is missing or not writable.
     """
     draft = path.with_name(f".{path.name}.{os.getpid()}.draft")
     try:
@@ -23,24 +31,58 @@ def whole_file(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
-        draft.unlink(missing_ok=True)
+        _remove(draft)
 
 
 @contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
-    """An empty folder to fill; at the end it becomes `path` (replacing an older one), or vanishes if the block raises.
-
-    Raises:
-        OutputError: the disk is full, or the folder's parent is not writable.
-    """
-    draft = path.with_name(f".{path.name}.{os.getpid()}.draft")
-    try:
+    """An empty folder to fill; it becomes `path`, replacing an older one, under the same conditions as `whole_file`."""
+    with whole_file(path) as draft:
         draft.mkdir(parents=True)
         yield draft
         if path.exists():
             shutil.rmtree(path)
-        os.replace(draft, path)
+
+
+@contextmanager
+def locked_folder(path: Path, busy: str) -> Iterator[None]:
+    """Create `path` if needed, hold its lock, and remove drafts left by a process that was killed.
+
+    Raises:
+        OutputError: another process holds the lock (with the message `busy`), or the folder cannot be written.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with FileLock(path / ".lock", timeout=0):
+            for draft in list(path.rglob(".*.draft")):
+                _remove(draft)
+            yield
+    except Timeout:
+        raise OutputError(busy) from None
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
+
+
+def write_json(value: Any, path: Path) -> None:
+    """Write a value, which may be or contain dataclasses, as a whole file."""
+    with whole_file(path) as draft:
+        draft.write_text(json.dumps(value, indent=2, allow_nan=False, default=asdict) + "\n", encoding="utf-8")
+
+
+def read_json(kind: type[T], path: Path) -> T:
+    """The value of type `kind` in a JSON file; `DataError` if the file cannot be read or holds something else."""
+    try:
+        return TypeAdapter(kind).validate_json(path.read_bytes())
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"])) or "the file"
+        raise DataError(f"{path} is damaged: {place}: {first['msg']}") from None
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror or error}") from None
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)

@@ -1,7 +1,7 @@
-"""What fitting produced, as plain values, and the one way in which it is saved, loaded and hashed.
+"""The state of fitted models as plain values, and how it is saved, loaded and hashed.
 
-A folder holds `model.json` (what it is), `arrays.safetensors` (what was learned) and one Parquet file for each map of ids.
-Nothing in it is executed when it is read.
+A folder holds `model.json` (a description), `arrays.safetensors` (what was learned) and one Parquet file per id map. Nothing
+in it is executed when it is read.
 """
 
 import json
@@ -29,20 +29,14 @@ DESCRIPTION, ARRAYS = "model.json", "arrays.safetensors"
 
 @dataclass(frozen=True)
 class Fitted:
-    """The state of a fitted model.
+    """The state of a fitted model."""
 
-    Attributes:
-        arrays: everything that was learned, by name.
-        ids: external ids of the rows of arrays, for example "items" and "users".
-        meta: what else is needed to use it, as values that JSON has.
-    """
-
-    arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict)
-    ids: Mapping[str, IdMap] = field(default_factory=dict)
-    meta: Mapping[str, Any] = field(default_factory=dict)
+    arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict)  # everything that was learned, by name
+    ids: Mapping[str, IdMap] = field(default_factory=dict)  # external ids of the rows of arrays, such as "items"
+    meta: Mapping[str, Any] = field(default_factory=dict)  # whatever else is needed to use the model, as JSON values
 
     def digest(self, name: str, params: Mapping[str, Any]) -> str:
-        """Content hash (32 hex digits) of the state and of the model's name and parameters."""
+        """Content hash (32 hex digits) of the state, the model's name and its parameters."""
         numbers = {key: float(value) if type(value) is int else value for key, value in params.items()}
         digest = blake2b(json.dumps([name, numbers, dict(self.meta)]).encode(), digest_size=16)
         for key, ids in sorted(self.ids.items()):
@@ -52,7 +46,7 @@ class Fitted:
         return digest.hexdigest()
 
     def save(self, folder: Path, name: str, params: Mapping[str, Any]) -> None:
-        """Write the state of model `name` with its parameters to `folder`, which appears whole or not at all.
+        """Write the state of the model `name` with its parameters to `folder`, which appears whole or not at all.
 
         Raises:
             OutputError: `folder` holds something that is not a model, or cannot be written.
@@ -74,7 +68,7 @@ class Fitted:
                 save_file({key: np.ascontiguousarray(array) for key, array in self.arrays.items()}, draft / ARRAYS)
             except SafetensorError as error:
                 raise OutputError(f"cannot write {folder}: {error}") from None
-            (draft / ARRAYS).chmod(0o644)  # as readable as the other files, whatever its writer prefers
+            (draft / ARRAYS).chmod(0o644)  # safetensors would make it readable for its owner only
             for key, ids in self.ids.items():
                 pq.write_table(pa.table({"id": ids.values}), draft / f"{key}.parquet")
 
@@ -83,20 +77,20 @@ class Fitted:
         """Name, parameters and state of the model in `folder`.
 
         Raises:
-            DataError: there is no model, or one that is damaged or has another format.
+            DataError: there is no model, or it is damaged or has another format.
         """
-        for name in (DESCRIPTION, ARRAYS):
+
+        def file(name: str) -> Path:
             if not (folder / name).is_file():
                 raise DataError(f"there is no complete model in {folder}: {name} is missing")
+            return folder / name
+
         try:
-            described = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
+            described = json.loads(file(DESCRIPTION).read_text(encoding="utf-8"))
             if described["format"] != FORMAT:
                 raise DataError(f"the model in {folder} has format {described['format']}, this version reads {FORMAT}")
-            files = {key: folder / f"{key}.parquet" for key in described["ids"]}
-            if missing := next((path.name for path in files.values() if not path.is_file()), None):
-                raise DataError(f"there is no complete model in {folder}: {missing} is missing")
-            ids = {key: IdMap(pq.read_table(path)["id"].to_pandas()) for key, path in files.items()}
-            fitted = cls(load_file(folder / ARRAYS), ids, described["meta"])
+            ids = {key: IdMap(pq.read_table(file(f"{key}.parquet"))["id"].to_pandas()) for key in described["ids"]}
+            fitted = cls(load_file(file(ARRAYS)), ids, described["meta"])
             found = fitted.digest(described["model"], described["params"])
         except (OSError, KeyError, TypeError, ValueError, AttributeError, SafetensorError) as error:
             raise DataError(f"the model in {folder} is damaged: {error}") from None

@@ -1,4 +1,4 @@
-"""Names that pipelines may use, each mapped to the place of its code, which is imported when first asked for."""
+"""Tables of names that pipelines may use; the code behind a name is imported on first use."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -10,15 +10,10 @@ from recsys_ae.errors import ConfigError, did_you_mean
 
 @dataclass(frozen=True)
 class Registry:
-    """A written-out table `name -> "module:attribute"`.
+    """A table of names."""
 
-    Attributes:
-        kind: what the names stand for, in messages ("model", "metric").
-        places: where each name's code lives.
-    """
-
-    kind: str
-    places: Mapping[str, str]
+    kind: str  # what the names stand for, in messages ("model", "metric")
+    places: Mapping[str, str]  # name -> "module:attribute"
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.places)
@@ -41,9 +36,9 @@ class Registry:
         return getattr(import_module(module), attribute)
 
     def name_of(self, instance: object) -> str:
-        """The name under which the class of `instance` is in the table; `ConfigError` if it is not."""
-        place = f"{type(instance).__module__}:{type(instance).__name__}"
-        for name, known in self.places.items():
-            if known == place:
+        """The name of the class of `instance`; `ConfigError` if it is not registered."""
+        kind = type(instance)
+        for name, place in self.places.items():
+            if place == f"{kind.__module__}:{kind.__name__}":
                 return name
-        raise ConfigError(f"{type(instance).__name__} is not among the registered {self.kind}s ({', '.join(self.places)})")
+        raise ConfigError(f"{kind.__name__} is not among the registered {self.kind}s ({', '.join(self.places)})")

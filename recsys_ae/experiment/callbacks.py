@@ -1,8 +1,7 @@
-"""Callbacks of training: progress for people, losses for the tracker, time and memory for the report."""
+"""Training callbacks: progress for people, losses for the tracker, time and memory for the report."""
 
 import logging
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -24,22 +23,16 @@ logger = logging.getLogger(__name__)
 class ShowProgress(Callback):
     """A progress bar on a terminal, a log line every ten seconds elsewhere. Use as a context manager.
 
-    Attributes:
-        valid_name: what the validation values are.
+    `valid_name` names the validation values in both.
     """
 
     valid_name = "validation"
 
     def __init__(self, label: str, console: Console) -> None:
         self._label = self._name = label
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-        )
-        self._bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+        columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
+        times = TimeElapsedColumn(), TimeRemainingColumn()
+        self._bar = Progress(*columns, *times, console=console, transient=True, disable=not console.is_terminal)
         self._task = self._bar.add_task(label, total=None)
         self._next = perf_counter() + SECONDS_BETWEEN_LINES
 
@@ -67,12 +60,12 @@ class ShowProgress(Callback):
 
 
 class LogLosses(Callback):
-    """Keeps the losses of every epoch, and sends them to a run, several epochs in one call. `flush` at the end.
+    """Keeps the losses of all epochs, and sends them to a run, several epochs per call. Call `flush` at the end.
 
     Args:
-        valid_name: what the validation values are; the run has them as `<valid_name>_by_epoch`, because a metric of the
+        valid_name: name of the validation values. They are recorded as `<valid_name>_by_epoch`, because a metric of the
             finished model may be called `<valid_name>`.
-        prefix: of all names; the name of a stage follows it.
+        prefix: of all names; that of the stage follows it.
 
     Attributes:
         curves: the losses of finished trainings, by stage.
@@ -106,56 +99,36 @@ class LogLosses(Callback):
         self._next = perf_counter() + SECONDS_BETWEEN_FLUSHES
 
 
-@dataclass
 class Stopwatch(Callback):
-    """Time, memory and epochs of a fit; a context manager that measures what happens within.
+    """Measures the cost of a fit. A context manager, after which `facts` describe the block."""
 
-    Attributes:
-        seconds: wall time of the block; if an earlier process began the training, at least that of all its epochs.
-        peak_memory_mb: the highest resident memory of this process within the block, in units of 10^6 bytes; None where the
-            system does not tell (it does on Linux).
-        epochs, best_epoch: of the first training, the best by its validation values (the last if there are none); None if
-            nothing was trained by epochs.
-    """
+    facts: FitFacts
 
-    seconds: float = 0.0
-    peak_memory_mb: float | None = None
-    epochs: int | None = None
-    best_epoch: int | None = None
-    _of_epochs: float = field(default=0.0, init=False)
-    _started: float = field(default=0.0, init=False)
-    _measures_memory: bool = field(default=False, init=False)
-
-    def facts(self) -> FitFacts:
-        return FitFacts(self.seconds, self.peak_memory_mb, self.epochs, self.best_epoch)
+    def __init__(self) -> None:
+        self._seconds = 0.0
+        self._epochs: tuple[int | None, int | None] = None, None  # of the first training: how many, and the best one
 
     def __enter__(self) -> "Stopwatch":
-        self._measures_memory = reset_peak_memory()
+        self._measures_memory = _peak_memory_mb(reset=True) is not None
         self._started = perf_counter()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.seconds = max(perf_counter() - self._started, self._of_epochs)
-        self.peak_memory_mb = peak_memory_mb() if self._measures_memory else None
+        memory = _peak_memory_mb() if self._measures_memory else None
+        self.facts = FitFacts(max(perf_counter() - self._started, self._seconds), memory, *self._epochs)
 
     def on_end(self, training: Training[Any]) -> None:
-        self._of_epochs += sum(epoch.seconds for epoch in training.history)
-        if self.epochs is None:
-            self.epochs = len(training.history)
-            self.best_epoch = training.best.number if training.best else self.epochs
+        self._seconds += sum(epoch.seconds for epoch in training.history)
+        if self._epochs[0] is None:
+            n = len(training.history)
+            self._epochs = n, training.best.number if training.best else n
 
 
-def reset_peak_memory() -> bool:
-    """Start measuring `peak_memory_mb` afresh; returns whether the system can do that."""
+def _peak_memory_mb(*, reset: bool = False) -> float | None:
+    """The highest resident memory of this process since the last reset; None where the system does not report it."""
     with suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-        return True
-    return False
-
-
-def peak_memory_mb() -> float | None:
-    """The highest resident memory of this process in units of 10^6 bytes; None where the system does not tell."""
-    with suppress(OSError):
+        if reset:
+            Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
         lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
         return next((int(line.split()[1]) * 1024 / 1e6 for line in lines if line.startswith("VmHWM")), None)
     return None

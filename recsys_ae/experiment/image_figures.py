@@ -17,44 +17,40 @@ from recsys_ae.images.variational import VariationalImages
 from recsys_ae.reporting.figures import activation_sheet, code_map, filter_sheet, image_grid, reconstruction_rows
 
 SHOWN, UNITS, MAPPED, SAMPLED, STEPS = 10, 8, 1000, 100, 12
-BEFORE_MAPPING = 50  # wider codes are reduced to that many components first, because t-SNE is slow on them
+BEFORE_MAPPING = 50  # components to which wider codes are reduced first, because t-SNE is slow on them
 
 
 def figures_of(model: ImageModel, images: Images) -> dict[str, Callable[[], Figure]]:
-    """What draws each figure of a fitted model, by name; what is shown are test images."""
+    """Functions that draw the figures of a fitted model, by name, from test images."""
     figures: dict[str, Callable[[], Figure]] = {
         "reconstructions": lambda: _reconstructions(model, images),
         "activations": lambda: _activations(model, images),
         "codes": lambda: code_map(*_mapped(model, images), images.class_names),
     }
     for layer in range(1, n_layers(model) + 1):
-        figures[f"filters-{layer}"] = partial(_filters, model, layer)
+        figures[f"filters-{layer}"] = partial(filter_sheet, filters(model, layer))
     if isinstance(model, VariationalImages):
-        figures["samples"] = lambda: image_grid(_square(model.sample(SAMPLED), images))
+        figures["samples"] = lambda: image_grid(_as_images(model.sample(SAMPLED), images))
         if len(images.test) > 1:
             figures["walks"] = lambda: _walks(model, images)
     return figures
-
-
-def _filters(model: ImageModel, layer: int) -> Figure:
-    return filter_sheet(filters(model, layer))
 
 
 def _reconstructions(model: ImageModel, images: Images) -> Figure:
     originals = images.test[:SHOWN]
     corrupted = model.corrupt(originals)
     rows = {"original": originals, "corrupted": corrupted, "reconstructed": model.reconstruct(corrupted)}
-    if corrupted is originals:
+    if corrupted is originals:  # the model does not corrupt its input
         del rows["corrupted"]
-    return reconstruction_rows({name: _square(row, images) for name, row in rows.items()})
+    return reconstruction_rows({name: _as_images(row, images) for name, row in rows.items()})
 
 
 def _activations(model: ImageModel, images: Images) -> Figure:
-    """Of the units with the largest standard deviation over images."""
+    """Activations of all units, and strongest images of those with the largest standard deviation."""
     seen = images.test[:MAPPED]
     codes = model.encode(seen)
     units = np.sort(np.argsort(-codes.std(axis=0), kind="stable")[:UNITS])
-    strongest = [_square(seen[best], images) for best in strongest_inputs(codes, units, SHOWN)]
+    strongest = [_as_images(seen[best], images) for best in strongest_inputs(codes, units, SHOWN)]
     return activation_sheet(codes[:SHOWN], units.tolist(), strongest)
 
 
@@ -63,7 +59,7 @@ def _mapped(model: ImageModel, images: Images) -> tuple[Floats, NDArray[np.int64
     codes = model.encode(images.test[:MAPPED])
     if codes.shape[1] > BEFORE_MAPPING:
         codes = PCA(min(BEFORE_MAPPING, len(codes)), random_state=0).fit_transform(codes)
-    if np.ptp(codes, axis=0).max() == 0:  # one code, or all the same: t-SNE would end the process
+    if np.ptp(codes, axis=0).max() == 0:  # t-SNE would crash the process on identical codes
         codes = codes[:, :2]
     if codes.shape[1] > 2:
         codes = TSNE(perplexity=min(30, len(codes) / 4), init="pca", random_state=0).fit_transform(codes)
@@ -72,12 +68,11 @@ def _mapped(model: ImageModel, images: Images) -> tuple[Floats, NDArray[np.int64
 
 
 def _walks(model: VariationalImages, images: Images) -> Figure:
-    """From each of the first test images to the next one."""
-    starts = images.test[: SHOWN + 1]
-    walks = [model.walk(first, last, STEPS) for first, last in pairwise(starts)]
-    return image_grid(_square(np.concatenate(walks), images), columns=STEPS)
+    """Interpolations from each of the first test images to the next."""
+    walks = [model.walk(first, last, STEPS) for first, last in pairwise(images.test[: SHOWN + 1])]
+    return image_grid(_as_images(np.concatenate(walks), images), columns=STEPS)
 
 
-def _square(rows: Floats, images: Images) -> Floats:
+def _as_images(rows: Floats, images: Images) -> Floats:
     """Rows of pixels as images [n, channels, height, width]."""
     return rows.reshape(-1, *images.shape)

@@ -1,4 +1,4 @@
-"""Pipelines of image models: parts of the images, fits, evaluation, and the codes of test images."""
+"""Pipelines of image models: splits, fits, evaluation, and exported codes of test images."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -18,8 +18,8 @@ from recsys_ae.errors import ConfigError, did_you_mean
 from recsys_ae.experiment.image_figures import figures_of
 from recsys_ae.experiment.pipeline_file import ExportSpec, ModelSpec, PipelineFile
 from recsys_ae.experiment.task import Evaluation, FitOn, Models, Part, Task
+from recsys_ae.export.local import export_vectors
 from recsys_ae.export.manifest import VectorManifest, versions
-from recsys_ae.export.vectors import export_vectors
 from recsys_ae.images import IMAGE_MODELS
 from recsys_ae.images.base import Floats, ImageModel, Labels
 from recsys_ae.images.metrics import IMAGE_METRICS, EvaluationData
@@ -29,7 +29,7 @@ from recsys_ae.reporting.results import DataFacts, Exported
 
 
 class ImageSplit(Declared):
-    """How many training images to train on (None: all that are left), and how many after them are for validation."""
+    """The number of training images to train on (None: all that remain), and of those after them for validation."""
 
     train: int | None = Field(None, ge=1)
     valid: int = Field(0, ge=0)
@@ -49,7 +49,7 @@ class CodeExport(ExportSpec):
 
 
 class ImageFile(PipelineFile):
-    """The keys of a pipeline of image models; `white` is the byte value that becomes 1, None leaves that to the card."""
+    """The keys of a pipeline of image models; `white` is the byte value that becomes 1, by default that of the card."""
 
     white: int | None = Field(None, ge=255)
     split: ImageSplit = ImageSplit(train=None, valid=0)
@@ -58,29 +58,28 @@ class ImageFile(PipelineFile):
 
 @dataclass(frozen=True)
 class ImageData:
-    """Images, of which `train` are those to train on, and held-out ones with their classes."""
+    """Images, of which `train` is the training part, and the validation part with its classes."""
 
     images: Images
     valid: Floats
     valid_labels: Labels | None
 
-    @property
-    def train(self) -> tuple[Floats, Labels | None]:
-        return self.images.train, self.images.train_labels
+    def parts(self) -> dict[str, tuple[Floats, Labels | None]]:
+        """Pixels and classes of each part."""
+        train, test = (self.images.train, self.images.train_labels), (self.images.test, self.images.test_labels)
+        return {"train": train, "valid": (self.valid, self.valid_labels), "test": test}
 
-    @property
-    def train_and_valid(self) -> tuple[Floats, Labels | None]:
-        images, labels = self.train
+    def training(self, on: FitOn) -> tuple[Floats, Labels | None]:
+        """Pixels and classes of the training part, alone or together with the validation part."""
+        images, labels = self.images.train, self.images.train_labels
+        if on == "train":
+            return images, labels
         both = None if labels is None or self.valid_labels is None else np.concatenate([labels, self.valid_labels])
         return np.concatenate([images, self.valid]), both
 
-    def parts(self) -> dict[str, tuple[Floats, Labels | None]]:
-        test = self.images.test, self.images.test_labels
-        return {"train": self.train, "valid": (self.valid, self.valid_labels), "test": test}
-
 
 class ImageTask(Task[ImageFile, ImageData, ImageModel]):
-    """Image autoencoders, fitted and evaluated on the parts of one set of images, whatever the seed."""
+    """Image autoencoders; the images are split in the same way with all seeds."""
 
     file = ImageFile
     models = Models(IMAGE_MODELS, build_image_model, save_image_model, load_image_model, image_model_digest)
@@ -97,7 +96,7 @@ class ImageTask(Task[ImageFile, ImageData, ImageModel]):
         if keys.refit and staged:
             raise ConfigError(
                 f"{where}: refit repeats the best epoch of a training, but {staged[0]!r} is trained in several stages; "
-                "leave out refit, or this model"
+                "remove refit, or this model"
             )
         return keys
 
@@ -109,21 +108,30 @@ class ImageTask(Task[ImageFile, ImageData, ImageModel]):
         return self._data
 
     def facts(self, data: ImageData) -> DataFacts:
-        return self._facts
+        channels, height, width = data.images.shape
+        parts = data.parts()
+        digests = {name: _digest(*part) for name, part in parts.items()}
+        return DataFacts(
+            about=f"images of {height} x {width} pixels{' in colour' if channels > 1 else ''}",
+            unit="images",
+            sizes={name: len(pixels) for name, (pixels, _) in parts.items()},
+            digests=digests,
+            digest=blake2b("".join(digests.values()).encode(), digest_size=16).hexdigest(),
+            profile={"shape": [channels, height, width]},
+        )
 
     def fit(
         self, model: ImageModel, data: ImageData, on: FitOn, spec: ModelSpec, seed: int, callbacks: Sequence[Callback]
     ) -> ImageModel:
-        valid = (data.valid, data.valid_labels) if on == "train" and len(data.valid) else (None, None)
-        images, labels = data.train if on == "train" else data.train_and_valid
-        shape = data.images.shape
-        return model.fit(images, labels, shape=shape, valid=valid[0], valid_labels=valid[1], seed=seed, callbacks=callbacks)
+        valid, valid_labels = (data.valid, data.valid_labels) if on == "train" and len(data.valid) else (None, None)
+        (images, labels), shape = data.training(on), data.images.shape
+        return model.fit(images, labels, shape=shape, valid=valid, valid_labels=valid_labels, seed=seed, callbacks=callbacks)
 
     def evaluate(self, model: ImageModel, data: ImageData, part: Part) -> Evaluation:
         pixels, labels = data.parts()[part]
         if not len(pixels):
             return Evaluation({})
-        train, _ = data.train_and_valid if self.keys.refit and part == "test" else data.train
+        train, _ = data.training("train+valid" if self.keys.refit and part == "test" else "train")
         on = EvaluationData(pixels, labels, train)
         return Evaluation({name: IMAGE_METRICS.get(name)(model, on) for name in self.keys.metrics})
 
@@ -131,12 +139,11 @@ class ImageTask(Task[ImageFile, ImageData, ImageModel]):
         return figures_of(model, data.images)
 
     def export(self, model: ImageModel, data: ImageData, output: Path) -> Exported:
-        folder, images, what = output / "codes", data.images, "codes of test images"
+        folder, (pixels, labels), what = output / "codes", data.parts()["test"], "codes of test images"
         if not folder.exists():
-            columns = {"image": np.arange(len(images.test))}
-            columns |= {} if images.test_labels is None else {"class": images.test_labels}
-            codes = model.encode(images.test)
-            digests = image_model_digest(model), self._facts.digests["test"]
+            columns = {"image": np.arange(len(pixels)), **({} if labels is None else {"class": labels})}
+            codes = model.encode(pixels)
+            digests = image_model_digest(model), self.facts(data).digests["test"]
             about = VectorManifest(IMAGE_MODELS.name_of(model), *digests, len(codes), versions(), what, codes.shape[1])
             export_vectors(columns, codes, folder, about)
         return Exported(what, folder.name, asdict(VectorManifest.read(folder)))
@@ -153,19 +160,6 @@ class ImageTask(Task[ImageFile, ImageData, ImageModel]):
         used, held_out, labels = slice(train), slice(train, train + valid), images.train_labels
         own, others = (None, None) if labels is None else (labels[used], labels[held_out])
         return ImageData(replace(images, train=images.train[used], train_labels=own), images.train[held_out], others)
-
-    @cached_property
-    def _facts(self) -> DataFacts:
-        channels, height, width = self._data.images.shape
-        digests = {name: _digest(*part) for name, part in self._data.parts().items()}
-        return DataFacts(
-            about=f"images of {height} x {width} pixels{' in colour' if channels > 1 else ''}",
-            unit="images",
-            sizes={name: len(pixels) for name, (pixels, _) in self._data.parts().items()},
-            digests=digests,
-            digest=blake2b("".join(digests.values()).encode(), digest_size=16).hexdigest(),
-            profile={"shape": [channels, height, width]},
-        )
 
 
 def _digest(pixels: Floats, labels: Labels | None) -> str:

@@ -1,7 +1,7 @@
-"""The output folder of a run: one run at a time, and enough inside it to continue after an interruption.
+"""The output folder of a run: one run at a time, and enough state to continue after an interruption.
 
-During a run, `.work` holds a checkpoint of the model in training, the result of each finished one, and the ids of the MLflow
-runs. `report.json` is written last: where it is, the run is complete.
+During a run, `.work` holds a checkpoint of the model in training, the results of finished models and the ids of the MLflow
+runs. `report.json` is written last: where it exists, the run is complete.
 """
 
 import logging
@@ -12,11 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from filelock import FileLock, Timeout
-
 from recsys_ae.errors import ConfigError, DataError, OutputError, TrainingError
-from recsys_ae.files import whole_file
-from recsys_ae.reporting.results import read_json, write_json
+from recsys_ae.files import locked_folder, read_json, whole_file, write_json
 
 logger = logging.getLogger(__name__)
 
@@ -27,21 +24,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class OutputFolder:
-    """Paths and small state files of one run."""
+    """Paths and small state files of one run; `per_user` has the ranking metrics of the users."""
 
     path: Path
 
-    @property
-    def final(self) -> Path:
-        """The model to ship."""
-        return self.path / "final"
-
-    @property
-    def figures(self) -> Path:
-        return self.path / "figures"
-
     def per_user(self, label: str) -> Path:
-        """The ranking metrics of each user."""
         return self.path / "per-user" / f"{label}.parquet"
 
     def model(self, label: str) -> Path:
@@ -51,15 +38,16 @@ class OutputFolder:
         return self.path / ".work" / f"{label}.checkpoint"
 
     def remove_checkpoints(self, label: str) -> None:
-        for checkpoint in [path for name in (label, f"{label}+refit") for path in self.path.glob(f".work/{name}.checkpoint*")]:
-            checkpoint.unlink()
+        for name in (label, f"{label}+refit"):
+            for checkpoint in self.path.glob(f".work/{name}.checkpoint*"):
+                checkpoint.unlink()
 
     def write_state(self, name: str, value: Any) -> None:
-        write_json(value, self._state(name))
+        write_json(value, self.path / ".work" / f"{name}.json")
 
     def read_state(self, name: str, kind: type[T]) -> T | None:
-        """What was written under `name`, or None; `DataError` if it is not a `kind` or None."""
-        path = self._state(name)
+        """The value written under `name`, or None; `DataError` if it is not a `kind` or None."""
+        path = self.path / ".work" / f"{name}.json"
         return read_json(kind | None, path) if path.exists() else None  # type: ignore[arg-type]
 
     def check_data(self, seed: int, digest: str) -> None:
@@ -68,11 +56,8 @@ class OutputFolder:
             raise DataError(f"the data has changed since the run in {self.path} was started; run anew in another --output")
         self.write_state(f"data-{seed}", digest)
 
-    def _state(self, name: str) -> Path:
-        return self.path / ".work" / f"{name}.json"
-
     def clean(self) -> None:
-        """Remove what only an unfinished run needs, and folders that stayed empty."""
+        """Remove state and folders that stayed empty."""
         shutil.rmtree(self.path / ".work", ignore_errors=True)
         for name in FOLDERS:
             with suppress(OSError):
@@ -92,11 +77,8 @@ def open_output(path: Path, pipeline: str, *, resume: bool) -> Iterator[OutputFo
     if resume and fresh:
         logger.info("there is no %s to resume; starting there", path)
     try:
-        path.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(path / ".lock", timeout=0)
-        with lock:
-            check_output(path, pipeline, resume=resume)
-            _remove_litter(path)
+        with locked_folder(path, f"another run is writing {path}; wait for it or choose another --output"):
+            check_output(path, pipeline, resume=resume)  # another run may have been there before this one got the lock
             for name in FOLDERS:
                 (path / name).mkdir(exist_ok=True)
             with whole_file(path / PIPELINE) as draft:
@@ -106,19 +88,6 @@ def open_output(path: Path, pipeline: str, *, resume: bool) -> Iterator[OutputFo
         if fresh and not any((path / "models").glob("*")):  # nothing is lost, and the corrected run can have the folder
             shutil.rmtree(path)
         raise
-    except Timeout:
-        raise OutputError(f"another run is writing {path}; wait for it or choose another --output") from None
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
-
-
-def _remove_litter(path: Path) -> None:
-    """Remove drafts that an earlier process left when it was killed."""
-    for draft in [draft for folder in (".", *FOLDERS) for draft in path.glob(f"{folder}/.*.draft")]:
-        if draft.is_dir():
-            shutil.rmtree(draft)
-        else:
-            draft.unlink()
 
 
 def check_output(path: Path, pipeline: str, *, resume: bool) -> None:
@@ -128,15 +97,15 @@ def check_output(path: Path, pipeline: str, *, resume: bool) -> None:
     if not path.is_dir():
         raise OutputError(f"{path} is a file; choose another --output")
     earlier = path / PIPELINE
-    others = [entry.name for entry in path.iterdir() if entry.name != ".lock"]
+    others = ", ".join(sorted(entry.name for entry in path.iterdir() if entry.name != ".lock")[:3])
     if resume:
         if earlier.exists() and earlier.read_text(encoding="utf-8") != pipeline:
             raise ConfigError(f"{path} holds a run of another pipeline (see {earlier}); choose another --output")
         if others and not earlier.exists():
-            raise OutputError(f"{path} holds no run to resume, but {', '.join(sorted(others)[:3])}; choose another --output")
+            raise OutputError(f"{path} holds no run to resume, but {others}; choose another --output")
     elif (path / REPORT).exists():
         raise OutputError(f"{path} already holds a finished run; choose another --output or remove it")
     elif earlier.exists():
         raise OutputError(f"{path} holds an interrupted run; continue it with --resume, or remove it")
     elif others:
-        raise OutputError(f"{path} is not empty ({', '.join(sorted(others)[:3])}); choose another --output")
+        raise OutputError(f"{path} is not empty ({others}); choose another --output")

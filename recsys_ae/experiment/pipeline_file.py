@@ -1,17 +1,17 @@
 """Pipeline files: finding and reading them, `--set`, and the keys that all of them share.
 
-The kind of data that a pipeline is about decides which `Task` carries it out, and which further keys there are.
+The kind of data determines which `Task` runs a pipeline, and its further keys.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, TypeVar, cast
 
 import yaml
 from pydantic import Field
 
-from recsys_ae.data.cards import Card, Table, read_card, shipped_cards
+from recsys_ae.data.cards import IMAGE_KINDS, Card, Table, read_card, shipped_cards
 from recsys_ae.data.locations import declared_folder
 from recsys_ae.declaration import Declared, error_context, parameters, parse_yaml, read_yaml, validate
 from recsys_ae.errors import ConfigError, did_you_mean
@@ -20,34 +20,27 @@ from recsys_ae.registry import Registry
 if TYPE_CHECKING:
     from recsys_ae.experiment.task import Task
 
-TASKS = Registry(
-    "kind of data",
-    {
-        "ratings": "recsys_ae.experiment.ratings:RatingTask",
-        "planted-ratings": "recsys_ae.experiment.ratings:RatingTask",
-        "idx-images": "recsys_ae.experiment.images:ImageTask",
-        "digits": "recsys_ae.experiment.images:ImageTask",
-        "image-folder": "recsys_ae.experiment.images:ImageTask",
-    },
-)
+RATINGS = dict.fromkeys(("ratings", "planted-ratings"), "recsys_ae.experiment.ratings:RatingTask")
+IMAGES = dict.fromkeys(IMAGE_KINDS, "recsys_ae.experiment.images:ImageTask")
+TASKS = Registry("kind of data", {**RATINGS, **IMAGES})
 Seed = Annotated[int, Field(ge=0)]
 
 
 class TrackingSpec(Declared):
-    """The MLflow experiment that the runs belong to; the name of the pipeline if it is not given."""
+    """The MLflow experiment of the runs; by default the name of the pipeline."""
 
     experiment: str
 
 
 class SearchSpec(Declared):
-    """How models that declare a `search` find their parameters: up to `trials` fits each, compared on the validation part."""
+    """The search of models that declare one: up to `trials` fits each, compared by one metric on the validation part."""
 
     trials: int = Field(default=20, ge=1)
     by: str | None = None
 
 
 class ExportSpec(Declared):
-    """The model to export: a label, or the `best` one by a metric on the validation part."""
+    """The model to export: a label, or the `best` one by one metric on the validation part."""
 
     model: str = "best"
     by: str | None = None
@@ -74,20 +67,13 @@ K = TypeVar("K", bound=PipelineFile)
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """One model of a pipeline.
+    """One model of a pipeline."""
 
-    Attributes:
-        name: registered name of its class; `label`: its name in the results.
-        params: all its constructor parameters; `device` only if the entry itself has one.
-        search: values to try for some of them.
-        warm_start: the folder of a fitted model to start from.
-    """
-
-    name: str
-    label: str
-    params: dict[str, Any]
-    search: dict[str, list[Any]] = field(default_factory=dict)
-    warm_start: str | None = None
+    name: str  # registered name of its class
+    label: str  # name in the results
+    params: dict[str, Any]  # all constructor parameters; `device` only if the entry has one
+    search: dict[str, list[Any]] = field(default_factory=dict)  # values to try for some of the parameters
+    warm_start: str | None = None  # folder of a fitted model to start from
 
     def declared(self) -> dict[str, Any]:
         """The entry in a pipeline file."""
@@ -100,23 +86,16 @@ class ModelSpec:
 
 @dataclass(frozen=True)
 class Pipeline(Generic[K]):
-    """A pipeline in which everything has been checked that can be checked without the data.
+    """A pipeline, checked as far as possible without the data."""
 
-    Attributes:
-        name: of the file, without its ending.
-        keys: what the file declares, with all defaults; `dataset` is valid in any folder.
-        card, card_folder: the dataset, and the folder of its card.
-    """
-
-    name: str
-    keys: K
+    name: str  # of the file, without its suffix
+    keys: K  # with all defaults; `dataset` is valid in any folder
     card: Any
     card_folder: Path
     models: tuple[ModelSpec, ...]
 
     @property
     def seeds(self) -> list[int]:
-        """Everything is done once with each of them."""
         return [self.keys.seed] if isinstance(self.keys.seed, int) else self.keys.seed
 
     @property
@@ -125,16 +104,14 @@ class Pipeline(Generic[K]):
 
     def to_yaml(self) -> str:
         """The pipeline file with every default written out."""
-        content = self.keys.model_dump(mode="json")
-        text: str = yaml.safe_dump(content, sort_keys=False, default_flow_style=None, width=120)
-        return text
+        return str(yaml.safe_dump(self.keys.model_dump(mode="json"), sort_keys=False, default_flow_style=None, width=120))
 
 
 def read_pipeline(name_or_path: str, settings: Sequence[str] = ()) -> Pipeline[Any]:
     """The pipeline in a file, or the shipped one of that name, with `key=value` settings applied.
 
     Raises:
-        ConfigError: anything in it that cannot be carried out as written, with file and key.
+        ConfigError: anything that cannot be carried out as written, with file and key.
     """
     path = _find(name_or_path)
     content, where = read_yaml(path), str(path)
@@ -154,11 +131,7 @@ def read_pipeline(name_or_path: str, settings: Sequence[str] = ()) -> Pipeline[A
 
 
 def table_of(card_or_pipeline: str) -> Table:
-    """The layout of a card's first file of ratings; the card may be inside a pipeline file.
-
-    Raises:
-        ConfigError: there is no such file, or it has no card of ratings.
-    """
+    """The layout of the first ratings file of a card, which may be inside a pipeline file; `ConfigError` if there is none."""
     path = Path(card_or_pipeline)
     if path.is_file() and "dataset" in (content := read_yaml(path)):
         card, _, _ = dataset_of(content["dataset"], path.parent, str(path))
@@ -166,8 +139,7 @@ def table_of(card_or_pipeline: str) -> Table:
         card, _ = read_card(card_or_pipeline)
     if card.kind != "ratings":
         raise ConfigError(f"{card_or_pipeline}: dataset {card.name!r} has no file of ratings")
-    table: Table = card.files[0]
-    return table
+    return cast(Table, card.files[0])
 
 
 def dataset_of(declared: str | dict[str, Any], folder: Path, where: str) -> tuple[Any, Path, str | dict[str, Any]]:
@@ -183,28 +155,27 @@ def dataset_of(declared: str | dict[str, Any], folder: Path, where: str) -> tupl
 
 
 def label_of(entry: dict[str, Any]) -> str:
-    """A model's name in the results: its label, or its name and the words among its parameters (autorec-item)."""
+    """A model's name in the results: its label, or its name and its string parameters (autorec-item)."""
     if entry.get("label") is not None:
         return str(entry["label"])
-    unnamed = ("name", "warm_start", "device")
-    words = [value for key, value in entry.items() if isinstance(value, str) and key not in unnamed]
+    words = [value for key, value in entry.items() if isinstance(value, str) and key not in ("name", "warm_start", "device")]
     return "-".join([str(entry.get("name")), *words])
 
 
 def _find(name_or_path: str) -> Path:
     path = Path(name_or_path)
-    shipped = {file.stem: file for file in declared_folder("pipelines").glob("*.yaml")}
-    if path.is_file() or path.suffix or len(path.parts) > 1:
-        if not path.is_file():
-            raise ConfigError(f"there is no pipeline file {path}")
+    if path.is_file():
         return path
+    if path.suffix or len(path.parts) > 1:
+        raise ConfigError(f"there is no pipeline file {path}")
+    shipped = {file.stem: file for file in declared_folder("pipelines").glob("*.yaml")}
     if name_or_path not in shipped:
         raise ConfigError(f"unknown pipeline {name_or_path!r}; {did_you_mean(name_or_path, shipped)}")
     return shipped[name_or_path]
 
 
 def _apply(content: dict[str, Any], setting: str) -> None:
-    """Carry out one `a.b=value`; models are addressed by position (models.0.hidden), label or name."""
+    """Apply one `a.b=value`; models are addressed by position (models.0.hidden), label or name."""
     path, equals, text = setting.partition("=")
     if not equals or not path:
         raise ConfigError(f"--set needs key=value, got {setting!r}")
@@ -217,7 +188,7 @@ def _apply(content: dict[str, Any], setting: str) -> None:
 
 
 def _key(target: Any, key: str, setting: str) -> Any:
-    """The key of a mapping as it is, that of a list as a position."""
+    """The key of a mapping unchanged, that of a list as a position."""
     if isinstance(target, dict):
         return key
     if not isinstance(target, list):
@@ -247,13 +218,13 @@ def _models(entries: list[dict[str, Any]], task: "type[Task[Any, Any, Any]]", fo
             for key, value in ((key, value) for key, values in search.items() for value in values):
                 task.models.build(name, {**params, key: value}, f"{place}: search.{key}")
         full = {key: value for key, value in parameters(model).items() if key != "device" or key in params}
-        folder_of_start = None if start is None else str((folder / str(start)).absolute())
-        specs.append(ModelSpec(name, label_of(entry), full, search, folder_of_start))
+        start = None if start is None else str((folder / str(start)).absolute())
+        specs.append(ModelSpec(name, label_of(entry), full, search, start))
     return specs
 
 
 def _check(pipeline: Pipeline[Any], task: "type[Task[Any, Any, Any]]", where: str) -> None:
-    """Raise `ConfigError` where keys that are valid by themselves do not go together."""
+    """Raise `ConfigError` where keys that are valid on their own do not go together."""
     keys, labels = pipeline.keys, [model.label for model in pipeline.models]
     for number, label in enumerate(labels):
         if not label.replace("-", "").replace("_", "").replace(".", "").isalnum() or label.startswith("."):
@@ -263,19 +234,16 @@ def _check(pipeline: Pipeline[Any], task: "type[Task[Any, Any, Any]]", where: st
     if len(set(pipeline.seeds)) < len(pipeline.seeds):
         raise ConfigError(f"{where}: seed: the same seed twice in {pipeline.seeds}")
     if not keys.model_dump()["split"].get("valid"):
-        if searching := next((model for model in pipeline.models if model.search), None):
-            raise ConfigError(
-                f"{where}: {searching.label} searches its parameters on the validation part, but split has no valid"
-            )
+        searching = next((model.label for model in pipeline.models if model.search), None)
+        if searching is not None:
+            raise ConfigError(f"{where}: {searching} searches its parameters on the validation part, but split has no valid")
         if keys.refit:
             raise ConfigError(f"{where}: refit adds the validation part to the training part, but split has no valid")
     for key, spec in (("search", keys.search), ("export", keys.export)):
         if spec is not None and spec.by is not None and spec.by not in keys.metrics:
-            hint = did_you_mean(spec.by, keys.metrics)
-            raise ConfigError(f"{where}: {key}.by {spec.by!r} is not among the metrics; {hint}")
-    if keys.export and keys.export.model not in ["best", *labels]:
-        hint = did_you_mean(keys.export.model, ["best", *labels])
-        raise ConfigError(f"{where}: export.model {keys.export.model!r} is not here; {hint}")
+            raise ConfigError(f"{where}: {key}.by {spec.by!r} is not among the metrics; {did_you_mean(spec.by, keys.metrics)}")
+    if keys.export and (exported := keys.export.model) not in ["best", *labels]:
+        raise ConfigError(f"{where}: export.model {exported!r} is not here; {did_you_mean(exported, ['best', *labels])}")
     if keys.compare and len(pipeline.seeds) < 2 and task.metric_per_user(keys) is None:
         raise ConfigError(f"{where}: compare needs several seeds, for example seed: [0, 1, 2], or a metric per user")
     for label in (label for pair in keys.compare for label in pair if label not in labels):

@@ -1,4 +1,4 @@
-"""Pipelines of recommenders: splits, fits, evaluation, and the lists to ship."""
+"""Pipelines of recommenders: splits, fits, evaluation, and exported lists."""
 
 import logging
 from collections.abc import Sequence
@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 
 
 class GivenParams(Declared):
-    """A split named on the dataset's card; `valid` is a random share of its training part."""
+    """A split declared on the dataset's card; `valid` is a random share of its training part."""
 
     name: str
     valid: float = Field(0.0, ge=0, lt=1)
@@ -50,19 +50,12 @@ class ListExport(ExportSpec):
 
 
 class RatingFile(PipelineFile):
-    """The keys of a pipeline of recommenders.
+    """The keys of a pipeline of recommenders."""
 
-    Attributes:
-        split: protocol and parameters; unless it has a seed of its own, the split is drawn anew with each seed.
-        positive_at: ratings of at least this become 1 before anything else, all others are dropped; None changes nothing.
-        relevant_at: test ratings of at least this count as relevant.
-        cold: what users get whom a model cannot score, see `models.recommend.recommend`.
-    """
-
-    split: dict[str, Any]
-    positive_at: float | None = None
-    relevant_at: float | None = None
-    cold: Cold = "popular"
+    split: dict[str, Any]  # protocol and parameters; without a seed, it is drawn anew with each seed of the pipeline
+    positive_at: float | None = None  # ratings of at least this become 1 before anything else, all others are dropped
+    relevant_at: float | None = None  # test ratings of at least this count as relevant
+    cold: Cold = "popular"  # policy for users a model cannot score, see `models.recommend.recommend`
     export: ListExport | None = None
 
 
@@ -73,13 +66,13 @@ def _build(name: str, params: dict[str, Any], where: str) -> Recommender:
 
 
 class RatingTask(Task[RatingFile, Split, Recommender]):
-    """Recommenders on interactions. The lists to ship are those of a fit on everything, from a history of everything."""
+    """Recommenders on interactions. Exported lists come from a fit on all interactions, with all of them as history."""
 
     file = RatingFile
     models = Models(MODELS, _build, save_model, load_model, model_digest)
     warm_starts = True
-    exports_final_fit = True
-    always_chooses = True
+    ships_best = True
+    _drawn: tuple[int, Split] | None = None  # the last seed and its split
 
     @classmethod
     def resolve(cls, keys: RatingFile, card: Any, where: str) -> RatingFile:
@@ -87,7 +80,7 @@ class RatingTask(Task[RatingFile, Split, Recommender]):
             names = [metric.name for metric in parse_metrics(keys.metrics)]
         split = _resolve_split(keys.split, where)
         if keys.refit and split["kind"] == "user_holdout":
-            raise ConfigError(f"{where}: refit would train on users that the user_holdout split keeps out; leave it out")
+            raise ConfigError(f"{where}: refit would train on users that the user_holdout split holds out; remove it")
         return keys.model_copy(update={"split": split, "metrics": names})
 
     @classmethod
@@ -102,8 +95,6 @@ class RatingTask(Task[RatingFile, Split, Recommender]):
         if self._drawn is None or self._drawn[0] != seed:
             self._drawn = seed, self._split(seed)
         return self._drawn[1]
-
-    _drawn: tuple[int, Split] | None = None
 
     def facts(self, data: Split) -> DataFacts:
         found = {"train": data.train, "valid": data.valid, "test": data.test, "fold_in": data.fold_in}
@@ -141,19 +132,16 @@ class RatingTask(Task[RatingFile, Split, Recommender]):
     def export(self, model: Recommender, data: Split, output: Path) -> Exported:
         folder, k = output / "recommendations", self.keys.export.k if self.keys.export else 100
         if not folder.exists():
-            unseen = data.repeats == "excluded"
-            export_recommendations(model, data.everything, folder, k, exclude_seen=unseen)
+            export_recommendations(model, data.everything, folder, k, exclude_seen=data.repeats == "excluded")
         return Exported(f"top-{k} lists", folder.name, asdict(ListManifest.read(folder)))
 
     @cached_property
     def _ratings(self) -> Ratings:
-        """The whole dataset."""
         ratings = load_ratings(self.pipeline.card, self.pipeline.card_folder)
         return Ratings(self._positives(ratings.interactions), ratings.noise_floor)
 
     @cached_property
     def _given(self) -> tuple[Interactions, Interactions]:
-        """Training and test part of the split that came with the data."""
         given = load_given_split(self.pipeline.card, self.pipeline.card_folder, self.keys.split["name"])
         return self._positives(given.train), self._positives(given.test)
 

@@ -1,6 +1,6 @@
 """Running a pipeline: the only place where data, models, evaluation, export, tracking and reporting meet.
 
-What depends on the kind of data is asked of its `Task`.
+Steps that depend on the kind of data are those of its `Task`.
 """
 
 import logging
@@ -23,23 +23,11 @@ from recsys_ae.experiment.pipeline_file import TASKS, K, ModelSpec, Pipeline
 from recsys_ae.experiment.summary import choose, paired, summarise, worth
 from recsys_ae.experiment.task import D, FitOn, M, Task
 from recsys_ae.export.manifest import MANIFEST, versions
-from recsys_ae.files import whole_file, whole_folder
+from recsys_ae.files import read_json, whole_file, whole_folder
 from recsys_ae.reporting.figures import loss_curves, metrics_chart, save_figure
 from recsys_ae.reporting.report import write_report
-from recsys_ae.reporting.results import (
-    Best,
-    Comparison,
-    DataFacts,
-    Exported,
-    FinalFit,
-    FitFacts,
-    RunReport,
-    RunResult,
-    Trial,
-    Values,
-    read_json,
-)
-from recsys_ae.tracking import DatasetFacts, TrackedRun, Tracker
+from recsys_ae.reporting.results import Best, Comparison, DataFacts, Exported, FinalFit, FitFacts, RunReport, RunResult, Trial
+from recsys_ae.tracking import TrackedRun, Tracker
 
 SETTINGS = ("positive_at", "relevant_at", "cold", "white", "split", "refit", "device")
 
@@ -49,10 +37,10 @@ logger = logging.getLogger(__name__)
 def run_pipeline(
     pipeline: Pipeline[Any], output: Path, tracker: Tracker, console: Console, *, resume: bool = False
 ) -> RunReport:
-    """Carry out a pipeline and return its report; `output` then holds everything it made.
+    """Run a pipeline, write everything to `output`, and return the report.
 
-    With `resume`, what an interrupted run of the same pipeline left in `output` is not done again, and the results are the
-    same as without the interruption. If a model fails, the run ends, but no finished model is lost.
+    With `resume`, an interrupted run of the same pipeline in `output` is continued, with the same results as without the
+    interruption. If a model fails, the run ends, but no finished model is lost.
     """
     declared = pipeline.to_yaml()
     check_output(output, declared, resume=resume)
@@ -60,14 +48,12 @@ def run_pipeline(
         logger.info("%s is already finished", output)
         return read_json(RunReport, output / REPORT)
     task: Task[Any, Any, Any] = TASKS.get(pipeline.card.kind)(pipeline)
-    facts = task.facts(task.data(pipeline.seeds[0]))  # before anything is written: wrong data leaves nothing behind
+    facts = task.facts(task.data(pipeline.seeds[0]))  # first, so that wrong data leaves nothing behind
     with open_output(output, declared, resume=resume) as folder:
         folder.check_data(pipeline.seeds[0], facts.digest)
         with tracker.run(pipeline.name, resume=folder.read_state("run", str)) as run:
             folder.write_state("run", run.id)
-            experiment = _Experiment(task, folder, tracker, run, console)
-            experiment.record_start(facts)
-            report = experiment.report()
+            report = _Experiment(task, folder, tracker, run, console).report(facts)
             for path in write_report(report, output):
                 run.artifact(path)
             folder.clean()
@@ -76,12 +62,7 @@ def run_pipeline(
 
 @dataclass(frozen=True)
 class _Job:
-    """One model with one seed, on the way through the steps of a run.
-
-    Attributes:
-        name: in the output folder and in the tracker.
-        run: the tracker's run.
-    """
+    """One model with one seed; `name` is that in the output folder and in the tracker."""
 
     name: str
     spec: ModelSpec
@@ -92,9 +73,9 @@ class _Job:
 
 @dataclass(frozen=True)
 class _Selected:
-    """What the first of two fits found out."""
+    """The results of the fit on the training part."""
 
-    valid_metrics: Values | None
+    valid_metrics: dict[str, float | None] | None
     fit: FitFacts
     curves: dict[str, Curves]
 
@@ -105,26 +86,24 @@ class _Experiment(Generic[K, D, M]):
     def __init__(self, task: Task[K, D, M], folder: OutputFolder, tracker: Tracker, run: TrackedRun, console: Console) -> None:
         self.task, self.pipeline, self.keys = task, task.pipeline, task.keys
         self.folder, self.tracker, self.run, self.console = folder, tracker, run, console
+        self.settings = {key: value for key, value in self.keys.model_dump().items() if key in SETTINGS}
 
-    def record_start(self, facts: DataFacts) -> None:
-        """Pipeline, parameters and data of a run, once."""
+    def _record(self, data: DataFacts) -> None:
+        """Record pipeline, parameters and data once in the tracker's run."""
         if self.run.id is None or self.folder.read_state("recorded", str) == self.run.id:
             return
-        name = self.pipeline.card.name
-        settings = self._settings()
-        split = settings.pop("split")
-        self.run.params({"dataset": name, "data_digest": facts.digest, "seeds": self.pipeline.seeds, **settings})
-        self.run.params({f"split.{key}": value for key, value in split.items()})
-        for part, size in facts.sizes.items():
+        name, settings = self.pipeline.card.name, dict(self.settings)
+        split = {f"split.{key}": value for key, value in settings.pop("split").items()}
+        self.run.params({"dataset": name, "data_digest": data.digest, "seeds": self.pipeline.seeds, **settings, **split})
+        for part, size in data.sizes.items():
             if size:
-                profile = {facts.unit: size, **facts.profile}
-                digest = facts.digests[part]
-                self.run.dataset(DatasetFacts(name, digest, f"recsys-ae:{name}", part, profile, facts.unit))
+                self.run.dataset(name, data.digests[part], part, {data.unit: size, **data.profile}, data.unit)
         self.run.artifact(self.folder.path / PIPELINE)
         self.folder.write_state("recorded", self.run.id)
 
-    def report(self) -> RunReport:
-        """Everything that is not done yet, then the report on everything."""
+    def report(self, data: DataFacts) -> RunReport:
+        """The report, after all steps that are still missing; `data` are the facts of the first seed."""
+        self._record(data)
         facts: dict[int, DataFacts] = {}
         results: dict[str, dict[int, RunResult]] = {spec.label: {} for spec in self.pipeline.models}
         for seed in self.pipeline.seeds:
@@ -135,12 +114,12 @@ class _Experiment(Generic[K, D, M]):
         models = {label: summarise(runs) for label, runs in results.items()}
         lower = [name for name in self.keys.metrics if self.task.lower_is_better(name)]
         metric = self.task.deciding_metric(self.keys.export.by if self.keys.export else None)
-        best = choose(models, metric, metric in lower) if self.keys.export or self.task.always_chooses else None
+        best = choose(models, metric, metric in lower) if self.keys.export or self.task.ships_best else None
         final, exported = self._export(best, results)
         report = RunReport(
             pipeline=self.pipeline.name,
             dataset=self.pipeline.card.name,
-            settings=self._settings(),
+            settings=self.settings,
             metrics=self.keys.metrics,
             lower_is_better=lower,
             seeds=self.pipeline.seeds,
@@ -152,19 +131,17 @@ class _Experiment(Generic[K, D, M]):
             exported=exported,
             versions=versions(),
         )
-        save_figure(metrics_chart(report), self.folder.figures / "metrics.png")
-        self.run.artifact(self.folder.figures / "metrics.png", "figures")
+        chart = self.folder.path / "figures" / "metrics.png"
+        save_figure(metrics_chart(report), chart)
+        self.run.artifact(chart, "figures")
         return report
-
-    def _settings(self) -> dict[str, Any]:
-        return {key: value for key, value in self.keys.model_dump().items() if key in SETTINGS}
 
     def _name(self, label: str, seed: int) -> str:
         return label if len(self.pipeline.seeds) == 1 else f"{label}-seed-{seed}"
 
     @contextmanager
     def _job(self, name: str, spec: ModelSpec, seed: int, within: _Job | None = None) -> Iterator[_Job]:
-        """A run of the tracker for one model, and a progress display; the run of an earlier attempt is ended."""
+        """A job with its tracked run, and with a progress display unless it is `within` another; ends an earlier attempt."""
         if unfinished := self.folder.read_state(f"run-{name}", str):
             self.tracker.kill(unfinished)
         with self.tracker.run(name, parent=within.run.id if within else self.run.id) as run:
@@ -175,7 +152,7 @@ class _Experiment(Generic[K, D, M]):
         self.folder.remove_checkpoints(name)
 
     def _result(self, spec: ModelSpec, seed: int) -> RunResult:
-        """Fit, evaluate and save one model with one seed, unless that has been done."""
+        """Fit, evaluate and save one model with one seed, unless that has been done before."""
         name = self._name(spec.label, seed)
         if (done := self.folder.read_state(f"result-{name}", RunResult)) is not None:
             logger.info("%s: done before", name)
@@ -186,14 +163,13 @@ class _Experiment(Generic[K, D, M]):
             test = self.task.evaluate(model, self.task.data(seed), "test")
             if wrong := [metric for metric, value in test.metrics.items() if value is not None and not isfinite(value)]:
                 raise TrainingError(f"{name}: {wrong[0]} is not finite on the test part; try other parameters")
-            select, digest = selected.fit if self.keys.refit else None, self.task.models.digest(model)
+            select = selected.fit if self.keys.refit else None
+            digest = self._save(job, model, self.folder.model(name))
             found = test.metrics, selected.valid_metrics, test.counts
             result = RunResult(spec.name, spec.params, *found, fit, select, digest, trials)
             costs = {"fit_seconds": fit.seconds, "select_seconds": select.seconds if select else None}
             valid = {f"valid_{metric}": value for metric, value in (selected.valid_metrics or {}).items()}
             job.run.metrics({**test.metrics, **valid, **costs, "peak_memory_mb": result.peak_memory_mb})
-            self.task.models.save(model, self.folder.model(name))
-            job.run.artifact(self.folder.model(name), "model")
             if test.per_user is not None:
                 with whole_file(self.folder.per_user(name)) as draft:
                     test.per_user.to_parquet(draft)
@@ -204,7 +180,7 @@ class _Experiment(Generic[K, D, M]):
         return result
 
     def _search(self, job: _Job) -> tuple[ModelSpec, list[Trial]]:
-        """The model with the parameters that were best on the validation part, and what was tried; each trial is a run."""
+        """The spec with the parameters that were best on the validation part, and the trials, each of them a tracked run."""
         spec = job.spec
         if not spec.search:
             return spec, []
@@ -230,7 +206,7 @@ class _Experiment(Generic[K, D, M]):
         return spec.with_params(best.params), trials
 
     def _select(self, job: _Job, spec: ModelSpec) -> tuple[M, FitFacts, _Selected]:
-        """The model to test, what its fit took, and what the fit on the training part found, which may be the same."""
+        """The model to test, the cost of its fit, and the results of the fit on the training part, which may be the same."""
         selected = self.folder.read_state(f"selected-{job.name}", _Selected)
         if selected is None:
             model, fit, curves = self._fit(job, spec, "train")
@@ -243,39 +219,42 @@ class _Experiment(Generic[K, D, M]):
         return model, fit, selected
 
     def _fit(self, job: _Job, spec: ModelSpec, on: FitOn) -> tuple[M, FitFacts, dict[str, Curves]]:
-        """Fit a model, continuing from a checkpoint if an earlier attempt left one."""
+        """Fit a model, from the checkpoint of an earlier attempt if there is one; returns it with its cost and losses."""
         model, again = self.task.build(spec), on == "train+valid"
-        trained, job.progress.valid_name = Stopwatch(), validation_name(model)
-        losses = LogLosses(job.run, validation_name(model), prefix="refit_" if again else "")
+        job.progress.valid_name = _validation_name(model)
+        losses = LogLosses(job.run, _validation_name(model), prefix="refit_" if again else "")
         checkpoint = Checkpoint(self.folder.checkpoint(f"{job.name}+refit" if again else job.name))
-        with trained:
-            callbacks = [checkpoint, job.progress, losses, trained]
+        with Stopwatch() as stopwatch:
+            callbacks = [checkpoint, job.progress, losses, stopwatch]
             model = self.task.fit(model, self.task.data(job.seed), on, spec, job.seed, callbacks)
         losses.flush()
-        return model, trained.facts(), losses.curves
+        return model, stopwatch.facts, losses.curves
+
+    def _save(self, job: _Job, model: M, folder: Path) -> str:
+        """Save a model and store it in the tracker; returns its digest."""
+        self.task.models.save(model, folder)
+        job.run.artifact(folder, "model")
+        return self.task.models.digest(model)
 
     def _export(
         self, best: Best | None, results: Mapping[str, Mapping[int, RunResult]]
     ) -> tuple[FinalFit | None, Exported | None]:
-        """Fit the chosen model on everything, if that is what is shipped, and export what the pipeline asks for."""
-        spec = self.keys.export
+        """Export what the pipeline asks for, from a final fit of the chosen model if the task ships that."""
+        spec, seed = self.keys.export, self.pipeline.seeds[0]
         if spec is None:
             return None, None
         label = best.model if best and spec.model == "best" else spec.model
         if label is None:
-            logger.warning("nothing is exported: no model has a value of the metric that decides")
+            logger.warning("nothing is exported: no model has a value of the deciding metric")
             return None, None
-        seed = self.pipeline.seeds[0]
-        final = None
-        if self.task.exports_final_fit:
-            final = self._final(label, seed, results[label][seed])
-        model = self.task.models.load(self.folder.final if final else self.folder.model(self._name(label, seed)))
+        final = self._final(label, seed, results[label][seed]) if self.task.ships_best else None
+        model = self.task.models.load(self.folder.path / "final" if final else self.folder.model(self._name(label, seed)))
         exported = self.task.export(model, self.task.data(seed), self.folder.path)
         self.run.artifact(self.folder.path / exported.folder / MANIFEST, exported.folder)
         return final, exported
 
     def _final(self, label: str, seed: int, result: RunResult) -> FinalFit:
-        """Fit a model on everything there is, with the parameters and the number of epochs that were found before."""
+        """Fit a model on all data, with the parameters and the number of epochs found before."""
         if (done := self.folder.read_state("final", FinalFit)) is not None:
             return done
         declared = next(spec for spec in self.pipeline.models if spec.label == label)
@@ -284,51 +263,47 @@ class _Experiment(Generic[K, D, M]):
             job.run.params({"fitted_on": "everything"})
             model, fit, _ = self._fit(job, spec, "everything")
             job.run.metrics({"fit_seconds": fit.seconds, "peak_memory_mb": fit.peak_memory_mb})
-            self.task.models.save(model, self.folder.final)
-            job.run.artifact(self.folder.final, "model")
-            final = FinalFit(label, spec.params, seed, fit, self.task.models.digest(model))
+            final = FinalFit(label, spec.params, seed, fit, self._save(job, model, self.folder.path / "final"))
             self.folder.write_state("final", final)
         return final
 
     def _compare(self, pair: tuple[str, str], results: Mapping[str, Mapping[int, RunResult]]) -> Comparison:
-        """A paired test over the seeds; over the users if there is one seed."""
+        """A paired test over the seeds, or over the users if there is only one seed."""
         by_user = self.task.metric_per_user(self.keys)
         if len(self.pipeline.seeds) == 1 and by_user is not None:
             names = [self._name(label, self.pipeline.seeds[0]) for label in pair]
             tables = [pd.read_parquet(self.folder.per_user(name)).set_index("user_id")[by_user] for name in names]
-            both = pd.concat(tables, axis=1, join="inner").to_numpy()
-            return paired(pair, by_user, "users", both[:, 0], both[:, 1])
+            return paired(pair, by_user, "users", *pd.concat(tables, axis=1, join="inner").to_numpy().T)
         metric = self.keys.metrics[0]
-        values = [[run.metrics[metric] for run in results[label].values()] for label in pair]
-        return paired(pair, metric, "seeds", *(np.array(column, np.float64) for column in values))
+        values = np.array([[run.metrics[metric] for run in results[label].values()] for label in pair], np.float64)
+        return paired(pair, metric, "seeds", *values)
 
     def _draw(self, job: _Job, model: M, curves: dict[str, Curves]) -> None:
-        """Figures of one model, if there is anything to show."""
+        """Draw the figures of one model, if it has any."""
         figures = dict(self.task.figures(model, self.task.data(job.seed)))
         if curves:
-            figures["losses"] = lambda: loss_curves(curves, validation_name(model))
+            figures["losses"] = lambda: loss_curves(curves, _validation_name(model))
         if figures:
-            folder = self.folder.figures / job.spec.label
+            folder = self.folder.path / "figures" / job.spec.label
             with whole_folder(folder) as draft:
                 for name, draw in figures.items():
                     save_figure(draw(), draft / f"{name}.png")
             job.run.artifact(folder, "figures")
 
 
-def validation_name(model: Any) -> str:
-    """What the values are by which a model judges its epochs, in words that the tracker accepts in a name."""
-    name: str = getattr(model, "validation_name", "valid_loss")
-    return name
+def _validation_name(model: Any) -> str:
+    """The name of the values by which a model chooses its best epoch; image models use the loss."""
+    return str(getattr(model, "validation_name", "valid_loss"))
 
 
 def _for_epochs(spec: ModelSpec, epochs: int | None) -> ModelSpec:
-    """A spec that trains for exactly that many epochs; unchanged if there are none."""
+    """A spec that trains for exactly that many epochs; unchanged for None."""
     fixed = {} if epochs is None else {"epochs": epochs, "patience": 0}
     return spec.with_params({key: value for key, value in fixed.items() if key in spec.params})
 
 
 def _choices(search: dict[str, list[Any]], trials: int, seed: int) -> list[dict[str, Any]]:
-    """The combinations of searched values to try: all in their order, or `trials` random ones if there are more."""
+    """The combinations of searched values to try: all of them in order, or `trials` random ones if there are more."""
     shape = [len(values) for values in search.values()]
     total = prod(shape)
     chosen = range(total) if total <= trials else sorted(np.random.default_rng(seed).choice(total, trials, replace=False))

@@ -1,4 +1,4 @@
-"""What one kind of data brings to a pipeline; everything else is the runner's."""
+"""The steps of a pipeline that depend on the kind of data; all others are in the runner."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -25,7 +25,7 @@ FitOn = Literal["train", "train+valid", "everything"]
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The metrics of a model on one part of the data, how much they rest on, and values per user [U] where there are users."""
+    """The metrics of a model on one part of the data, numbers of users and observations, and metrics per user [U] if any."""
 
     metrics: Values
     counts: dict[str, int] = field(default_factory=dict)
@@ -33,7 +33,7 @@ class Evaluation:
 
 
 class Models(NamedTuple):
-    """The models of one kind, and the functions that build, save, load and hash them."""
+    """The models of one kind, and functions that build, save, load and hash them."""
 
     names: Registry
     build: Callable[[str, dict[str, Any], str], Any]
@@ -43,34 +43,24 @@ class Models(NamedTuple):
 
 
 class Task(ABC, Generic[K, D, M]):
-    """Loading, fitting, evaluation and presentation for one kind of data. Class methods serve reading of pipeline files.
-
-    Attributes:
-        file: the keys of its pipeline files.
-        models: the models that there are.
-        warm_starts: whether an entry of `models` may have a `warm_start`.
-        exports_final_fit: whether what is exported comes from a fit on everything, instead of from the one that was tested.
-        always_chooses: whether the report names a best model even if none is exported.
-    """
+    """Loading, fitting, evaluation and figures for one kind of data. Its class methods are for reading pipeline files."""
 
     file: ClassVar[type[PipelineFile]]
     models: ClassVar[Models]
-    warm_starts: ClassVar[bool] = False
-    exports_final_fit: ClassVar[bool] = False
-    always_chooses: ClassVar[bool] = False
+    warm_starts: ClassVar[bool] = False  # whether an entry of `models` may have a `warm_start`
+    ships_best: ClassVar[bool] = False  # a run always names a best model, and exports from a fit of it on all data
 
     def __init__(self, pipeline: Pipeline[K]) -> None:
-        self.pipeline = pipeline
-        self.keys = pipeline.keys
+        self.pipeline, self.keys = pipeline, pipeline.keys
 
     @classmethod
     @abstractmethod
     def resolve(cls, keys: K, card: Any, where: str) -> K:
-        """The keys with the defaults that only this kind of data knows; `ConfigError` if they cannot be carried out."""
+        """The keys with the defaults of this kind of data; `ConfigError` if they cannot be carried out."""
 
     @classmethod
     def metric_per_user(cls, keys: K) -> str | None:
-        """The metric to compare models by, user by user, where there is one seed; None if no metric has values per user."""
+        """The metric for comparing models user by user where there is one seed; None if no metric has values per user."""
         return None
 
     @classmethod
@@ -82,7 +72,7 @@ class Task(ABC, Generic[K, D, M]):
         return by or self.metric_per_user(self.keys) or self.keys.metrics[0]
 
     def build(self, spec: ModelSpec) -> M:
-        """The model of a spec, not fitted, for the pipeline's device unless it has its own."""
+        """The unfitted model of a spec, on the pipeline's device unless the spec has another."""
         has_device = "device" in signature(self.models.names.get(spec.name)).parameters
         device = {"device": self.keys.device} if has_device else {}
         model: M = self.models.build(spec.name, {**device, **spec.params}, spec.label)
@@ -90,23 +80,23 @@ class Task(ABC, Generic[K, D, M]):
 
     @abstractmethod
     def data(self, seed: int) -> D:
-        """The data, split with this seed. The dataset is loaded once; `DataError` if it is not as declared."""
+        """The data, split with this seed; `DataError` if it is not as declared. The dataset is loaded once."""
 
     @abstractmethod
     def facts(self, data: D) -> DataFacts: ...
 
     @abstractmethod
     def fit(self, model: M, data: D, on: FitOn, spec: ModelSpec, seed: int, callbacks: Sequence[Callback]) -> M:
-        """Fit a model; with `on="train"`, the validation part decides when to stop."""
+        """Fit a model; with `on="train"`, the validation part determines when to stop."""
 
     @abstractmethod
     def evaluate(self, model: M, data: D, part: Part) -> Evaluation:
-        """No metrics if the part is empty."""
+        """The metrics on one part; none if it is empty."""
 
     @abstractmethod
     def export(self, model: M, data: D, output: Path) -> Exported:
-        """Write to a folder below `output` what the key `export` asks for, unless it is there already."""
+        """Write what the key `export` asks for to a folder below `output`, unless it exists."""
 
     def figures(self, model: M, data: D) -> Mapping[str, "Callable[[], Figure]"]:
-        """What draws each figure of a fitted model, by the name of its file."""
+        """Functions that draw the figures of a fitted model, by file name."""
         return {}

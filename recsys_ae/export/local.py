@@ -1,12 +1,11 @@
-"""Top-N lists for all users as Parquet, streamed on one machine.
+"""Exports as Parquet: top-N lists for all users, streamed on one machine, and vectors.
 
-Users are processed in parts of fixed size. Each part is one file, which depends on the model, the history and the options
-only; an interrupted export continues after the last complete part.
+Users are processed in parts of fixed size. Each part is one file, which depends only on the model, the history and the
+options; an interrupted export continues after the last complete part.
 """
 
-import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
@@ -16,12 +15,11 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from filelock import FileLock, Timeout
 from numpy.typing import ArrayLike, NDArray
 
 from recsys_ae.errors import ConfigError, DataError, OutputError
-from recsys_ae.export.manifest import MANIFEST, ListManifest, versions
-from recsys_ae.files import whole_file
+from recsys_ae.export.manifest import MANIFEST, ListManifest, VectorManifest, versions
+from recsys_ae.files import locked_folder, read_json, whole_file, whole_folder, write_json
 from recsys_ae.ids import Rows
 from recsys_ae.interactions import Interactions
 from recsys_ae.models import MODELS
@@ -41,10 +39,8 @@ class _Job:
     history: Interactions
     rows: Rows
     k: int
-    exclude_seen: bool
     allowed: NDArray[np.bool_] | None
-    cold: Cold
-    batch_users: int
+    options: dict[str, Any]
 
     @property
     def schema(self) -> pa.Schema:
@@ -58,8 +54,7 @@ class _Job:
 
     def write_part(self, path: Path, rows: Rows) -> None:
         """Write one part, whole or not at all."""
-        options: dict[str, Any] = {"exclude_seen": self.exclude_seen, "allowed": self.allowed, "cold": self.cold}
-        blocks = recommend_blocks(self.model, self.history, rows, self.k, batch_users=self.batch_users, **options)
+        blocks = recommend_blocks(self.model, self.history, rows, self.k, allowed=self.allowed, **self.options)
         with whole_file(path) as draft, pq.ParquetWriter(draft, self.schema, compression="zstd") as writer:
             for block in blocks:
                 writer.write_table(pa.Table.from_pandas(block.to_frame(), schema=self.schema, preserve_index=False))
@@ -80,46 +75,37 @@ def export_recommendations(
 ) -> ListManifest:
     """Write the best `k` items of every user to `folder`, in bounded memory: one block of `batch_users` x items.
 
-    The folder gets `part-*.parquet` with the columns user_id, rank (from 1), item_id, score, ids in their own type, users
-    in the order asked for; and `manifest.json`. It appears when everything is written; until then the parts are in
-    `<folder>.partial`, from which the same call continues after an interruption.
-
-    Args: see `models.recommend.recommend`.
+    The folder gets `part-*.parquet` with the columns user_id, rank (from 1), item_id, score, ids in their own type, users in
+    the order asked for; and `manifest.json`. It appears when the export is complete; until then the parts are in
+    `<folder>.partial`, from which the same call continues after an interruption. For the arguments see `recommend`.
 
     Raises:
         ColdUserError: there is a cold user, and `cold` is `error`.
+        ConfigError: `k` or `batch_users` is below 1, or `users` contains an id twice.
         OutputError: `folder` exists, another export is writing it, or the disk is full.
-        UnknownIdError: `users`, `candidates` or `exclude` has an id that is not in the history.
+        UnknownIdError: `users`, `candidates` or `exclude` contains an id that is not in the history.
     """
     folder = Path(folder)
-    if folder.exists():
-        raise OutputError(f"{folder} is already there; choose another folder or remove it first")
+    _check_free(folder)
     rows = np.arange(history.n_users) if users is None else history.users.rows(users)
     if len(np.unique(rows)) < len(rows):
         raise ConfigError("users has an id twice; each user gets one list")
-    allowed = allowed_items(history.items, candidates, exclude)
-    job = _Job(model, history, rows, k, exclude_seen, allowed, cold, batch_users)
+    options = {"exclude_seen": exclude_seen, "cold": cold, "batch_users": batch_users}
+    job = _Job(model, history, rows, k, allowed_items(history.items, candidates, exclude), options)
     if k < 1 or batch_users < 1:
         raise ConfigError(f"k and batch_users must be at least 1, got {k} and {batch_users}")
     known = scorable(model, history, rows)
     if cold == "error":
         check_scorable(known, history, rows)
+    n_candidates, n_excluded = (None if ids is None else len(np.atleast_1d(ids)) for ids in (candidates, exclude))
+    filters = {"exclude_seen": exclude_seen, "candidates": n_candidates, "excluded": n_excluded, "cold": cold}
     partial = folder.with_name(folder.name + ".partial")
-    try:
-        partial.mkdir(parents=True, exist_ok=True)
-        with FileLock(partial / ".lock", timeout=0):
-            if folder.exists():  # another export finished between the first look and the lock
-                raise OutputError(f"{folder} is already there; choose another folder or remove it first")
-            n_candidates, n_excluded = (None if ids is None else len(np.atleast_1d(ids)) for ids in (candidates, exclude))
-            counts = {"candidates": n_candidates, "excluded": n_excluded}
-            manifest = _fill(job, partial, {"exclude_seen": exclude_seen, **counts, "cold": cold}, int((~known).sum()))
-            (partial / PLAN).unlink()
-            os.replace(partial, folder)
-        (folder / ".lock").unlink(missing_ok=True)
-    except Timeout:
-        raise OutputError(f"another export is writing {folder}") from None
-    except OSError as error:
-        raise OutputError(f"cannot write {folder}: {error.strerror or error}; what is done stays in {partial}") from error
+    with locked_folder(partial, f"another export is writing {folder}"):
+        _check_free(folder)  # another export may have finished before this one got the lock
+        manifest = _fill(job, partial, filters, int((~known).sum()))
+        (partial / PLAN).unlink()
+        os.replace(partial, folder)
+    (folder / ".lock").unlink(missing_ok=True)
     return manifest
 
 
@@ -132,7 +118,7 @@ def read_recommendations(path: Path | str) -> tuple[pd.DataFrame, int]:
     Raises:
         DataError: there is nothing, an export is incomplete, columns are missing, or a file cannot be read.
     """
-    path = Path(path)
+    path, length = Path(path), 0
     try:
         if path.is_dir():
             manifest = ListManifest.read(path)
@@ -140,7 +126,6 @@ def read_recommendations(path: Path | str) -> tuple[pd.DataFrame, int]:
             length = manifest.k
         elif path.is_file():
             frame = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
-            length = 0
         else:
             raise DataError(f"there are no recommendations at {path}")
     except (OSError, ValueError, pa.ArrowInvalid) as error:
@@ -153,9 +138,23 @@ def read_recommendations(path: Path | str) -> tuple[pd.DataFrame, int]:
     return frame, length or int(frame["rank"].max())
 
 
+def export_vectors(columns: Mapping[str, NDArray[Any]], vectors: NDArray[Any], folder: Path, manifest: VectorManifest) -> None:
+    """Write `vectors` [n, H], with the `columns` [n] that identify them, to a folder that appears whole or not at all."""
+    flat = pa.array(vectors.astype("float32").ravel())
+    table = pa.table({**columns, "vector": pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1])})
+    with whole_folder(folder) as draft:
+        pq.write_table(table, draft / "part-00000.parquet", compression="zstd")
+        write_json(manifest, draft / MANIFEST)
+
+
+def _check_free(folder: Path) -> None:
+    if folder.exists():
+        raise OutputError(f"{folder} is already there; choose another folder or remove it first")
+
+
 def _fill(job: _Job, partial: Path, filters: dict[str, Any], cold_users: int) -> ListManifest:
-    """Write the missing parts, then the manifest."""
-    manifest = ListManifest(
+    """Write the parts that are missing, then the manifest; parts of an export with another plan are removed first."""
+    planned = ListManifest(
         model=MODELS.name_of(job.model),
         model_digest=model_digest(job.model),
         data_digest=job.history.digest,
@@ -170,30 +169,18 @@ def _fill(job: _Job, partial: Path, filters: dict[str, Any], cold_users: int) ->
         schema={name: str(job.schema.field(name).type) for name in job.schema.names},
         versions=versions(),
     )
-    _start_or_continue(partial, manifest, job)
+    choice = job.rows.tobytes() + (b"" if job.allowed is None else job.allowed.tobytes())
+    plan = {**asdict(planned), "users_and_items": blake2b(choice, digest_size=16).hexdigest()}
+    if not (partial / PLAN).exists() or read_json(dict[str, Any], partial / PLAN) != plan:
+        for old in [*partial.glob("part-*"), *partial.glob("*.json")]:
+            old.unlink()
+        write_json(plan, partial / PLAN)
     written, served = 0, 0
     for name, rows in job.parts():
         if not (partial / name).exists():
             job.write_part(partial / name, rows)
-        written += pq.read_metadata(partial / name).num_rows
-        served += len(pq.read_table(partial / name, columns=["user_id"])["user_id"].unique())
-    done = replace(manifest, rows=written, users_without_items=len(job.rows) - served)
-    done.write(partial)
-    return done
-
-
-def _start_or_continue(partial: Path, manifest: ListManifest, job: _Job) -> None:
-    """Keep the parts in `partial` if they belong to this export, else remove them."""
-    choice = blake2b(job.rows.tobytes(), digest_size=16)
-    choice.update(b"" if job.allowed is None else job.allowed.tobytes())
-    for litter in partial.glob(".*.draft"):  # left by a process that was killed
-        litter.unlink()
-    plan = json.dumps({**asdict(manifest), "users_and_items": choice.hexdigest()}, indent=2)
-    path = partial / PLAN
-    if path.exists() and path.read_text(encoding="utf-8") == plan:
-        return
-    for old in partial.iterdir():
-        if old.name.startswith("part-") or old.name in (PLAN, MANIFEST):
-            old.unlink()
-    with whole_file(path) as draft:
-        draft.write_text(plan, encoding="utf-8")
+        users = pq.read_table(partial / name, columns=["user_id"])["user_id"]
+        written, served = written + len(users), served + len(users.unique())
+    manifest = replace(planned, rows=written, users_without_items=len(job.rows) - served)
+    write_json(manifest, partial / MANIFEST)
+    return manifest

@@ -1,7 +1,6 @@
-"""Figures of models and results, all of them functions from values to a Matplotlib figure.
+"""Figures of models and results: functions from values to a Matplotlib figure, without pyplot and its global state.
 
-Images are float arrays [n, channels, height, width], with one channel (grey, white being 1) or three (red, green, blue).
-Nothing here touches Matplotlib's global state.
+Images are float arrays [n, channels, height, width] from 0 (black) to 1, with one channel (grey) or three (red, green, blue).
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,13 +17,12 @@ from recsys_ae.files import whole_file
 from recsys_ae.reporting.results import RunReport
 
 GAP = 1  # pixels between images
-SHEET = 100  # filters shown at most
-DPI = 100
+SHEET = 100  # maximum number of filters shown
 Floats = NDArray[np.floating[Any]]
 
 
 def filter_sheet(filters: Floats) -> Figure:
-    """Filters as tiles, each scaled to its own range, because what a unit responds to does not depend on scale."""
+    """Filters as tiles, each scaled to its own range: the pattern a unit responds to does not depend on scale."""
     shown = filters[:SHEET]
     flat = shown.reshape(len(shown), -1)
     low, high = flat.min(axis=1), flat.max(axis=1)
@@ -33,77 +31,63 @@ def filter_sheet(filters: Floats) -> Figure:
 
 
 def image_grid(images: Floats, columns: int | None = None) -> Figure:
-    """Images as tiles, row by row; as square a sheet as possible without `columns`."""
-    columns = columns or int(np.ceil(np.sqrt(len(images))))
-    tiles = tiled(images, columns)
-    figure, axes = _figure(tiles.shape[1] / tiles.shape[0])
-    axes.imshow(tiles, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    """Images as tiles, row by row; without `columns`, the sheet is as square as possible."""
+    tiles = tiled(images, columns or int(np.ceil(np.sqrt(len(images)))))
+    figure, axes = _panel(tiles.shape[1] / tiles.shape[0])
+    _show(axes, tiles)
     axes.set_axis_off()
     return figure
 
 
 def reconstruction_rows(rows: Mapping[str, Floats]) -> Figure:
-    """The same images in one row for each name: original, corrupted, reconstructed."""
-    tiles = [tiled(images, len(images)) for images in rows.values()]
-    figure = Figure(figsize=(10, 1.1 * len(tiles) + 0.2), dpi=DPI, layout="constrained")
-    for place, (name, tile) in enumerate(zip(rows, tiles, strict=True)):
-        _strip(figure.add_subplot(len(tiles), 1, place + 1), tile, name)
+    """The same images in one row per name: original, corrupted, reconstructed."""
+    figure = _figure(10, 1.1 * len(rows) + 0.2)
+    for place, (name, images) in enumerate(rows.items(), 1):
+        _show(figure.add_subplot(len(rows), 1, place), tiled(images, len(images)), name)
     return figure
 
 
 def activation_sheet(activations: Floats, units: Sequence[int], strongest: Sequence[Floats]) -> Figure:
-    """Above, codes as a heat map of images by units; below, for some units, the images with the highest activation.
-
-    Args:
-        activations: [n, H].
-        units: those to show below.
-        strongest: for each of them the images, the strongest first.
-    """
-    figure = Figure(figsize=(10, 3 + 0.7 * len(units)), dpi=DPI, layout="constrained")
+    """Codes `activations` [n, H] as a heat map, images by units; below, for each of some `units`, its `strongest` images."""
+    figure = _figure(10, 3 + 0.7 * len(units))
     parts: Any = figure.subfigures(2, 1, height_ratios=[3, 0.7 * len(units)])
     above, below = parts
     axes = above.add_subplot()
     figure.colorbar(axes.imshow(activations, aspect="auto", interpolation="nearest", cmap="viridis"), ax=axes)
-    axes.set_xlabel("unit")
-    axes.set_ylabel("image")
+    axes.set(xlabel="unit", ylabel="image")
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    for place, (unit, images) in enumerate(zip(units, strongest, strict=True)):
-        _strip(below.add_subplot(len(units), 1, place + 1), tiled(images, len(images)), f"unit {unit}")
+    for place, (unit, images) in enumerate(zip(units, strongest, strict=True), 1):
+        _show(below.add_subplot(len(units), 1, place), tiled(images, len(images)), f"unit {unit}")
     return figure
 
 
 def loss_curves(curves: Mapping[str, Sequence[tuple[float, float | None]]], valid_name: str = "valid_loss") -> Figure:
-    """Training loss and validation value by epoch, a panel for each stage of training.
+    """Training loss and validation value of each epoch, one panel per stage of training.
 
-    Args:
-        curves: for each stage, (training, validation or None) of each epoch.
-        valid_name: what the validation values are; they have an axis of their own unless they are a loss too.
+    Validation values called `valid_name` have a separate axis unless they are losses too; None is a missing one.
     """
-    figure = Figure(figsize=(4.5 * len(curves), 3.5), dpi=DPI, layout="constrained")
-    for place, (stage, losses) in enumerate(curves.items()):
-        axes = figure.add_subplot(1, len(curves), place + 1)
-        marker = "." if len(losses) < 30 else None
-        epochs = range(1, len(losses) + 1)
+    figure = _figure(4.5 * len(curves), 3.5)
+    for place, (stage, losses) in enumerate(curves.items(), 1):
+        axes = figure.add_subplot(1, len(curves), place)
+        marker, epochs = "." if len(losses) < 30 else None, range(1, len(losses) + 1)
         lines = axes.plot(epochs, [train for train, _ in losses], label="training loss", marker=marker)
         if losses and losses[0][1] is not None:
             valid = [nan if value is None else value for _, value in losses]
             other = axes if valid_name == "valid_loss" else axes.twinx()
             other.set_ylabel("loss" if other is axes else valid_name.replace("_", " "))
             lines += other.plot(epochs, valid, color="C1", label=valid_name.replace("_", " "), marker=marker)
-        axes.set_title(stage or "training")
-        axes.set_xlabel("epoch")
-        axes.set_ylabel("loss")
+        axes.set(title=stage or "training", xlabel="epoch", ylabel="loss")
         axes.legend(handles=lines)
     return figure
 
 
 def metrics_chart(report: RunReport) -> Figure:
-    """A panel for each metric: the value of each model, with its standard deviation over the seeds if there is one."""
+    """One panel per metric: the value of each model, with its standard deviation over the seeds if there is one."""
     labels, n = list(report.models), len(report.metrics)
     columns = min(n, 4)
     rows = -(-n // columns)
-    figure = Figure(figsize=(1.5 + 2.5 * columns, rows * (1 + 0.25 * len(labels))), dpi=DPI, layout="constrained")
+    figure = _figure(1.5 + 2.5 * columns, rows * (1 + 0.25 * len(labels)))
     for place, name in enumerate(report.metrics):
         axes = figure.add_subplot(rows, columns, place + 1)
         for row, model in enumerate(report.models.values()):
@@ -118,8 +102,8 @@ def metrics_chart(report: RunReport) -> Figure:
 
 
 def code_map(points: Floats, labels: NDArray[np.int64] | None, names: Sequence[str] | None = None) -> Figure:
-    """Codes [n, 2] as points, coloured by class [n]; the legend has the names of classes, or their numbers."""
-    figure, axes = _figure(1.2)
+    """Codes [n, 2] as points, coloured by class [n]; the legend shows the names of the classes, or their numbers."""
+    figure, axes = _panel(1.2)
     if labels is None:
         axes.scatter(points[:, 0], points[:, 1], s=4)
     else:
@@ -127,8 +111,7 @@ def code_map(points: Floats, labels: NDArray[np.int64] | None, names: Sequence[s
             own = points[labels == label]
             axes.scatter(own[:, 0], own[:, 1], s=4, color=f"C{label % 10}", label=names[label] if names else str(label))
         axes.legend(markerscale=4, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
-    axes.set_xticks([])
-    axes.set_yticks([])
+    axes.set(xticks=[], yticks=[])
     return figure
 
 
@@ -144,20 +127,25 @@ def tiled(images: Floats, columns: int) -> Floats:
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    """Write a PNG file, which appears whole or not at all."""
+    """Write a PNG file, whole or not at all."""
     with whole_file(path) as draft:
         figure.savefig(draft, format="png", metadata={"Software": None})
 
 
-def _strip(axes: Any, tiles: Floats, label: str) -> None:
-    """A row of tiles with a label on its left."""
+def _show(axes: Any, tiles: Floats, label: str = "") -> None:
+    """Tiles with a label on their left."""
     axes.imshow(tiles, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     axes.set_ylabel(label, rotation=0, ha="right", va="center")
-    axes.set_xticks([])
-    axes.set_yticks([])
+    axes.set(xticks=[], yticks=[])
 
 
-def _figure(ratio: float) -> tuple[Figure, Any]:
+def _panel(ratio: float) -> tuple[Figure, Any]:
     """A figure with one panel; `ratio` is width over height."""
-    figure = Figure(figsize=(6 * min(ratio, 2), 6 * min(ratio, 2) / ratio), dpi=DPI, layout="constrained")
+    width = 6 * min(ratio, 2)
+    figure = _figure(width, width / ratio)
     return figure, figure.add_subplot()
+
+
+def _figure(width: float, height: float) -> Figure:
+    """An empty figure; sizes in inches."""
+    return Figure(figsize=(width, height), dpi=100, layout="constrained")

@@ -5,29 +5,28 @@ from pathlib import Path
 
 from rich.table import Table
 
-from recsys_ae.files import whole_file
-from recsys_ae.reporting.results import Comparison, RunReport, Values, write_json
-
-NUMBER = "{:.4f}"
+from recsys_ae.files import whole_file, write_json
+from recsys_ae.reporting.results import Comparison, RunReport, Values
 
 
 def write_report(report: RunReport, folder: Path) -> tuple[Path, Path]:
-    """Write `report.csv`, then `report.json`, whose presence says that the run is complete; returns both paths."""
+    """Write `report.csv`, then `report.json`, whose presence marks the run as complete; returns both paths."""
     table, whole = folder / "report.csv", folder / "report.json"
+    names = report.metrics
     with whole_file(table) as draft, draft.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        several = [f"{name} sd" for name in report.metrics] if len(report.seeds) > 1 else []
-        writer.writerow(["model", *report.metrics, *several, "select_seconds", "fit_seconds", "peak_memory_mb"])
+        several = [f"{name} sd" for name in names] if len(report.seeds) > 1 else []
+        writer.writerow(["model", *names, *several, "select_seconds", "fit_seconds", "peak_memory_mb"])
         for label, model in report.models.items():
-            spread = [model.deviations[name] for name in report.metrics] if model.deviations else []
+            spread = [model.deviations[name] for name in names] if model.deviations else []
             costs = [model.select_seconds, model.fit_seconds, model.peak_memory_mb]
-            writer.writerow([label, *(model.metrics[name] for name in report.metrics), *spread, *costs])
+            writer.writerow([label, *(model.metrics[name] for name in names), *spread, *costs])
     write_json(report, whole)
     return table, whole
 
 
 def summary_header(report: RunReport) -> str:
-    """What the results are about."""
+    """The dataset, its parts and the seeds."""
     data = report.data[report.seeds[0]]
     parts = ", ".join(f"{size} {name}" for name, size in data.sizes.items())
     over = f"\nmeans over the seeds {', '.join(map(str, report.seeds))}" if len(report.seeds) > 1 else ""
@@ -35,7 +34,7 @@ def summary_header(report: RunReport) -> str:
 
 
 def summary_lines(report: RunReport, folder: Path) -> list[str]:
-    """What follows from the results, and where they are."""
+    """Comparisons, the best model, and where the results are."""
     lines = [_compared(comparison) for comparison in report.comparisons]
     same = [label for label, model in report.models.items() if set((model.deviations or {}).values()) - {None} == {"identical"}]
     if same:
@@ -53,32 +52,25 @@ def summary_lines(report: RunReport, folder: Path) -> list[str]:
 
 
 def results_table(report: RunReport) -> Table:
-    """Models by metrics; the best value of each metric is bold, a value that does not exist is a dash."""
-    rows = {label: [model.metrics[name] for name in report.metrics] for label, model in report.models.items()}
-    best = [
-        _best(name in report.lower_is_better, [row[place] for row in rows.values()])
-        for place, name in enumerate(report.metrics)
-    ]
-    selects = any(model.select_seconds is not None for model in report.models.values())
-    costs = [*(["select s"] if selects else []), "fit s", "peak MB"]
+    """Models by metrics; the best value of each metric is bold, a missing value is a dash."""
+    models = report.models
+    best: Values = {}
+    for name in report.metrics:
+        known = [value for model in models.values() if (value := model.metrics[name]) is not None]
+        best[name] = (min if name in report.lower_is_better else max)(known, default=None)
+    selects = any(model.select_seconds is not None for model in models.values())
     table = Table("model")
-    for name in [*report.metrics, *costs]:
+    for name in [*report.metrics, *(["select s"] if selects else []), "fit s", "peak MB"]:
         table.add_column(name, justify="right", no_wrap=True)
-    for label, row in rows.items():
-        model = report.models[label]
-        cells = [_cell(value, value is not None and value == top) for value, top in zip(row, best, strict=True)]
+    for label, model in models.items():
+        values = {name: model.metrics[name] for name in report.metrics}
+        cells = [_cell(value, bold=value is not None and value == best[name]) for name, value in values.items()]
         seconds = [model.select_seconds, model.fit_seconds] if selects else [model.fit_seconds]
-        table.add_row(
-            label, *cells, *(_cell(value, form="{:.1f}") for value in seconds), _cell(model.peak_memory_mb, form="{:.0f}")
-        )
-    floors = [facts.noise_floor for facts in report.data.values() if facts.noise_floor is not None]
-    if floors:
+        table.add_row(label, *cells, *(_cell(value, ".1f") for value in seconds), _cell(model.peak_memory_mb, ".0f"))
+    if floors := [facts.noise_floor for facts in report.data.values() if facts.noise_floor is not None]:
         floor = sum(floors) / len(floors)
         table.add_section()
-        blanks = [""] * len(costs)
-        table.add_row(
-            "noise floor", *(_cell(floor if name == "rmse" else None) for name in report.metrics), *blanks, style="dim"
-        )
+        table.add_row("noise floor", *(_cell(floor if name == "rmse" else None) for name in report.metrics), style="dim")
     return table
 
 
@@ -93,20 +85,13 @@ def metrics_table(metrics: Values) -> Table:
 def _compared(comparison: Comparison) -> str:
     (first, second), difference = comparison.models, comparison.difference
     found = "has no value" if difference is None else f"= {difference:+.4f}"
-    if difference is not None and comparison.p_value is None:
-        found += " (the seed decides nothing: there is nothing to test)"
-    elif comparison.p_value is not None:
+    if comparison.p_value is not None:
         found += f" (paired t-test over {comparison.n} {comparison.over}: p = {comparison.p_value:.2g})"
+    elif difference is not None:
+        found += " (the seed decides nothing: there is nothing to test)"
     return f"{comparison.metric}: {first} - {second} {found}"
 
 
-def _best(lower: bool, column: list[float | None]) -> float | None:
-    known = [value for value in column if value is not None]
-    if not known:
-        return None
-    return min(known) if lower else max(known)
-
-
-def _cell(value: float | None, bold: bool = False, form: str = NUMBER) -> str:
-    text = "-" if value is None else form.format(value)
+def _cell(value: float | None, form: str = ".4f", *, bold: bool = False) -> str:
+    text = "-" if value is None else format(value, form)
     return f"[bold]{text}[/bold]" if bold else text

@@ -1,43 +1,27 @@
-"""What a run finds out, as values that can be written to JSON and read again."""
+"""The results of a run, as values that can be written to JSON and read again."""
 
-import json
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any, Literal, TypeVar
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
-from pydantic import TypeAdapter, ValidationError
-
-from recsys_ae.errors import DataError
-from recsys_ae.files import whole_file
-
-T = TypeVar("T")
 Values = dict[str, float | None]  # by metric; None where a model has no value
 
 
 @dataclass(frozen=True)
 class DataFacts:
-    """The data of one seed.
+    """The data of one seed."""
 
-    Attributes:
-        about: what it is, in words.
-        unit: what its parts consist of, such as "images".
-        sizes, digests: of each part; `digest` is that of all of them.
-        profile: what the parts have in common: numbers of users and items, or the shape of an image.
-        noise_floor: the lowest RMSE that any model can reach on the test part, where that is known.
-    """
-
-    about: str
-    unit: str
-    sizes: dict[str, int]
-    digests: dict[str, str]
-    digest: str
-    profile: dict[str, int | list[int]]
-    noise_floor: float | None = None
+    about: str  # a description
+    unit: str  # what its parts consist of, such as "images"
+    sizes: dict[str, int]  # of each part
+    digests: dict[str, str]  # of each part
+    digest: str  # of all parts
+    profile: dict[str, int | list[int]]  # what the parts share: numbers of users and items, or the shape of an image
+    noise_floor: float | None = None  # the lowest RMSE that any model can reach on the test part, if known
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One combination of searched values, and what it gave."""
+    """The result of one combination of searched values."""
 
     params: dict[str, Any]
     valid_metrics: Values
@@ -46,32 +30,25 @@ class Trial:
 
 @dataclass(frozen=True)
 class FitFacts:
-    """What a fit took; see `experiment.callbacks.Stopwatch`."""
+    """The cost of a fit. Epochs are those of the first training, None if the model is not trained by epochs."""
 
-    seconds: float
-    peak_memory_mb: float | None
+    seconds: float  # wall time; of a resumed training, at least the time of all its epochs
+    peak_memory_mb: float | None  # highest resident memory of the process, in 10^6 bytes; None where unknown (not on Linux)
     epochs: int | None
-    best_epoch: int | None
+    best_epoch: int | None  # by the validation values; the last one without them
 
 
 @dataclass(frozen=True)
 class RunResult:
-    """One model fitted and tested with one seed.
+    """One model fitted and tested with one seed."""
 
-    Attributes:
-        model, params: its registered name, and its parameters with those that a search has chosen.
-        valid_metrics: of the fit on the training part; None without a validation part.
-        counts: how many users and observations the test metrics rest on.
-        fit: of the model that was tested; `select`: with `refit`, of the fit before, which found the best epoch.
-    """
-
-    model: str
-    params: dict[str, Any]
+    model: str  # registered name
+    params: dict[str, Any]  # including those chosen by a search
     metrics: Values
-    valid_metrics: Values | None
-    counts: dict[str, int]
-    fit: FitFacts
-    select: FitFacts | None
+    valid_metrics: Values | None  # of the fit on the training part; None without a validation part
+    counts: dict[str, int]  # users and observations behind the test metrics
+    fit: FitFacts  # of the model that was tested
+    select: FitFacts | None  # with `refit`, of the preceding fit, which determined the best epoch
     digest: str
     trials: list[Trial] = field(default_factory=list)
 
@@ -83,36 +60,28 @@ class RunResult:
 
     @property
     def best_epoch(self) -> int | None:
-        """The best one by the validation part, the last one without; None if nothing was trained by epochs."""
+        """The number of epochs for a final fit; None if the model is not trained by epochs."""
         return (self.select or self.fit).best_epoch
 
 
 @dataclass(frozen=True)
 class ModelSummary:
-    """One model over all seeds.
-
-    Attributes:
-        model, params: of the first seed.
-        metrics, valid_metrics: means over the seeds.
-        deviations: sample standard deviations; "identical" where the seed decides nothing; None with one seed.
-        peak_memory_mb: the highest of all.
-        runs: by seed.
-    """
+    """One model over all seeds. Name and parameters are those of the first seed, metrics and seconds means."""
 
     model: str
     params: dict[str, Any]
     metrics: Values
-    deviations: dict[str, float | Literal["identical"] | None] | None
+    deviations: dict[str, float | Literal["identical"] | None] | None  # of samples; "identical" if the seed has no influence
     valid_metrics: Values | None
     select_seconds: float | None
     fit_seconds: float
-    peak_memory_mb: float | None
-    runs: dict[int, RunResult]
+    peak_memory_mb: float | None  # the highest of all
+    runs: dict[int, RunResult]  # by seed
 
 
 @dataclass(frozen=True)
 class Best:
-    """The best model by one metric on the validation part, or else on the test part; None if no model has a value."""
+    """The best model by one metric on one part of the data; None if no model has a value."""
 
     model: str | None
     metric: str
@@ -121,10 +90,7 @@ class Best:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A paired t-test between two models over n seeds or users; `p_value` and the rest are None where there is no test.
-
-    `difference` is the mean of the first minus that of the second.
-    """
+    """A paired t-test of two models over n seeds or users: mean difference, first minus second; None where undefined."""
 
     models: tuple[str, str]
     metric: str
@@ -136,7 +102,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class FinalFit:
-    """The fit to ship: one model with the parameters and epochs found before, on everything there is. It cannot be tested."""
+    """The model to ship: fitted on all data with the parameters and epochs found before, hence not testable."""
 
     model: str
     params: dict[str, Any]
@@ -147,7 +113,7 @@ class FinalFit:
 
 @dataclass(frozen=True)
 class Exported:
-    """What was exported, in words; the folder below the output; and the manifest in it."""
+    """An export: its description, its folder below the output, and its manifest."""
 
     about: str
     folder: str
@@ -156,12 +122,7 @@ class Exported:
 
 @dataclass(frozen=True)
 class RunReport:
-    """The content of report.json.
-
-    Attributes:
-        settings: the keys of the pipeline that say how models are fitted and evaluated.
-        data: by seed.
-    """
+    """The content of report.json; `settings` are the pipeline's keys on fitting and evaluation, `data` is by seed."""
 
     pipeline: str
     dataset: str
@@ -176,21 +137,3 @@ class RunReport:
     final: FinalFit | None
     exported: Exported | None
     versions: dict[str, str]
-
-
-def write_json(value: Any, path: Path) -> None:
-    """Write a value, which may be or hold dataclasses, whole or not at all."""
-    with whole_file(path) as draft:
-        draft.write_text(json.dumps(value, indent=2, allow_nan=False, default=asdict) + "\n", encoding="utf-8")
-
-
-def read_json(kind: type[T], path: Path) -> T:
-    """The value of that type in a JSON file; `DataError` if the file cannot be read or holds something else."""
-    try:
-        return TypeAdapter(kind).validate_json(path.read_bytes())
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"])) or "the file"
-        raise DataError(f"{path} is damaged: {place}: {first['msg']}") from None
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror or error}") from None

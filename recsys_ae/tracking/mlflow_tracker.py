@@ -1,6 +1,6 @@
-"""Tracking in MLflow, through its client only: no global run, no global URI, and never an error for the caller.
+"""Tracking with MLflow, through its client only: no global run, no global URI, and no errors for the caller.
 
-MLflow takes a second or two to import, so nothing imports this module before an experiment starts.
+MLflow takes a second or two to import, so this module is imported only when an experiment starts.
 """
 
 import json
@@ -8,12 +8,12 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # an experiment on private data does not phone home
-# by default, MLflow waits several minutes in each call for a server that does not answer
+# by default, each call waits several minutes for a server that does not answer
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
 
@@ -22,11 +22,11 @@ from filelock import FileLock
 from mlflow.tracking import MlflowClient
 
 from recsys_ae.errors import DataError, Terminated
-from recsys_ae.tracking.tracker import DatasetFacts, TrackedRun, Tracker
+from recsys_ae.tracking import TrackedRun, Tracker
 
 BATCH = 1000  # metrics MLflow accepts in one call
 SQLITE = "sqlite:///"  # followed by a path; absolute ones begin with a fourth slash
-GIVE_UP = 3  # failures in a row after which nothing more is sent
+GIVE_UP = 3  # consecutive failures after which nothing more is sent
 
 logger = logging.getLogger(__name__)
 
@@ -34,21 +34,25 @@ logger = logging.getLogger(__name__)
 class MlflowTracker(Tracker):
     """Records runs in one experiment of the store at `uri`.
 
-    A failure to record is logged as a warning, once per kind of call, and the experiment continues; after three failures in a
-    row nothing more is sent, so that a dead server does not slow down training.
+    A failure to record is logged as a warning, once per kind of call, and the experiment continues. After three consecutive
+    failures, or without an experiment, nothing more is sent: a dead server must not slow down training.
     """
 
     def __init__(self, uri: str, experiment: str) -> None:
         self.uri = absolute_uri(uri)
+        self._client: MlflowClient | None = None
         self._warned: set[str] = set()
         self._failures = 0
-        with _first_in(self.uri):
-            self._client: MlflowClient | None = self._attempt("connect", lambda: MlflowClient(tracking_uri=self.uri))
-            self._experiment = self._attempt("open the experiment", lambda: self._find_experiment(experiment))
+        path = _sqlite_path(self.uri)
+        # two simultaneous first runs would both create the tables of a local store, and one would fail
+        with FileLock(f"{path}.lock") if path is not None and path.parent.is_dir() else nullcontext():
+            self._experiment = self.attempt("open the experiment", lambda client: self._open(client, experiment, path))
+        if self._experiment is None:
+            self._failures = GIVE_UP
 
     @contextmanager
     def run(self, name: str, *, parent: str | None = None, resume: str | None = None) -> Iterator[TrackedRun]:
-        run = MlflowRun(self, self._attempt("start a run", lambda: self._start(name, parent, resume)))
+        run = MlflowRun(self, self.attempt("start a run", lambda client: self._start(client, name, parent, resume)))
         status = "FINISHED"
         try:
             yield run
@@ -59,7 +63,7 @@ class MlflowTracker(Tracker):
             status = "FAILED"
             raise
         finally:
-            run.call("end the run", lambda client, run_id: client.set_terminated(run_id, status))
+            run.call("end the run", MlflowClient.set_terminated, status)
 
     def hint(self) -> str | None:
         if self._experiment is None:
@@ -67,34 +71,15 @@ class MlflowTracker(Tracker):
         return self.uri if self.uri.startswith("http") else f"mlflow ui --backend-store-uri {self.uri}"
 
     def kill(self, run_id: str) -> None:
-        client = self._client
-        if client is not None:
-            self._attempt("end an old run", lambda: client.set_terminated(run_id, "KILLED"))
+        self.attempt("end an old run", lambda client: client.set_terminated(run_id, "KILLED"))
 
-    def _find_experiment(self, name: str) -> str:
-        if self._client is None:
-            raise RuntimeError("there is no connection")
-        if path := _sqlite_path(self.uri):
-            path.open("ab").close()  # MLflow would retry for minutes
-        if found := self._client.get_experiment_by_name(name):
-            return str(found.experiment_id)
-        return str(self._client.create_experiment(name, artifact_location=_artifacts_beside(self.uri)))
-
-    def _start(self, name: str, parent: str | None, resume: str | None) -> str:
-        if self._client is None or self._experiment is None:
-            raise RuntimeError("there is no experiment")
-        if resume:
-            self._client.update_run(resume, status="RUNNING")
-            return resume
-        tags = {"mlflow.parentRunId": parent} if parent else {}
-        tags["mlflow.source.name"] = "recsys-ae"
-        return str(self._client.create_run(self._experiment, run_name=name, tags=tags).info.run_id)
-
-    def _attempt(self, what: str, action: Callable[[], Any]) -> Any:
+    def attempt(self, what: str, action: Callable[[MlflowClient], Any]) -> Any:
+        """The result of `action`; None, after a warning, if it fails."""
         if self._failures >= GIVE_UP:
             return None
         try:
-            result = action()
+            self._client = self._client or MlflowClient(tracking_uri=self.uri)
+            result = action(self._client)
         except Exception as error:  # no failure of a tracker may end an experiment
             self._failures += 1
             if what not in self._warned:
@@ -105,6 +90,23 @@ class MlflowTracker(Tracker):
         self._failures = 0
         return result
 
+    def _open(self, client: MlflowClient, name: str, path: Path | None) -> str:
+        """The id of the experiment called `name`. Artifacts of the SQLite store at `path` go to `mlruns` beside it."""
+        if path is not None:
+            path.open("ab").close()  # MLflow would retry for minutes
+        if found := client.get_experiment_by_name(name):
+            return str(found.experiment_id)
+        artifacts = None if path is None else (path.parent / "mlruns").as_uri()
+        return str(client.create_experiment(name, artifact_location=artifacts))
+
+    def _start(self, client: MlflowClient, name: str, parent: str | None, resume: str | None) -> str:
+        if resume:
+            client.update_run(resume, status="RUNNING")
+            return resume
+        tags = {"mlflow.parentRunId": parent} if parent else {}
+        tags["mlflow.source.name"] = "recsys-ae"
+        return str(client.create_run(self._experiment, run_name=name, tags=tags).info.run_id)
+
 
 class MlflowRun(TrackedRun):
     """One MLflow run; `id` is None if it could not be started."""
@@ -113,48 +115,37 @@ class MlflowRun(TrackedRun):
         self.id = run_id
         self._tracker = tracker
 
-    def call(self, what: str, action: Callable[[MlflowClient, str], object]) -> None:
-        client, run_id = self._tracker._client, self.id
-        if client is not None and run_id is not None:
-            self._tracker._attempt(what, lambda: action(client, run_id))
+    def call(self, what: str, method: Callable[..., object], *arguments: Any, **options: Any) -> None:
+        """Call a method of the client with the id of this run, if there is one."""
+        if self.id is not None:
+            self._tracker.attempt(what, lambda client: method(client, self.id, *arguments, **options))
 
     def params(self, values: Mapping[str, Any]) -> None:
         params = [entities.Param(key, str(value)) for key, value in values.items()]
-        self.call("record parameters", lambda client, run_id: client.log_batch(run_id, params=params))
+        self.call("record parameters", MlflowClient.log_batch, params=params)
 
     def metrics(self, values: Mapping[str, float | None]) -> None:
-        now = int(time.time() * 1000)
-        known = {name: float(value) for name, value in values.items() if value is not None}
-        self._log([entities.Metric(metric_key(name), value, now, 0) for name, value in known.items()])
+        self._log([(name, value, 0) for name, value in values.items() if value is not None])
 
     def history(self, name: str, values: Mapping[int, float]) -> None:
-        now = int(time.time() * 1000)
-        self._log([entities.Metric(metric_key(name), float(value), now, step) for step, value in values.items()])
+        self._log([(name, value, step) for step, value in values.items()])
 
-    def dataset(self, facts: DatasetFacts) -> None:
-        dataset = entities.Dataset(
-            name=facts.name,
-            digest=facts.digest,
-            source_type="recsys-ae",
-            source=json.dumps({"uri": facts.source}),
-            schema=json.dumps({"kind": facts.kind}),
-            profile=json.dumps(dict(facts.profile)),
-        )
-        inputs = [entities.DatasetInput(dataset, [entities.InputTag("mlflow.data.context", facts.context)])]
-        self.call("record the dataset", lambda client, run_id: client.log_inputs(run_id, datasets=inputs))
+    def _log(self, values: list[tuple[str, float, int]]) -> None:
+        now = int(time.time() * 1000)
+        # MLflow does not allow @ in names
+        metrics = [entities.Metric(name.replace("@", "_at_"), float(value), now, step) for name, value, step in values]
+        for start in range(0, len(metrics), BATCH):
+            self.call("record metrics", MlflowClient.log_batch, metrics=metrics[start : start + BATCH])
+
+    def dataset(self, name: str, digest: str, part: str, profile: Mapping[str, Any], kind: str = "interactions") -> None:
+        source, schema = json.dumps({"uri": f"recsys-ae:{name}"}), json.dumps({"kind": kind})
+        dataset = entities.Dataset(name, digest, "recsys-ae", source, schema, profile=json.dumps(dict(profile)))
+        inputs = [entities.DatasetInput(dataset, [entities.InputTag("mlflow.data.context", part)])]
+        self.call("record the dataset", MlflowClient.log_inputs, datasets=inputs)
 
     def artifact(self, path: Path, folder: str | None = None) -> None:
-        if path.is_dir():
-            self.call("store files", lambda client, run_id: client.log_artifacts(run_id, str(path), folder))
-        else:
-            self.call("store a file", lambda client, run_id: client.log_artifact(run_id, str(path), folder))
-
-    def _log(self, metrics: list[entities.Metric]) -> None:
-        def send(client: MlflowClient, run_id: str) -> None:
-            for start in range(0, len(metrics), BATCH):
-                client.log_batch(run_id, metrics=metrics[start : start + BATCH])
-
-        self.call("record metrics", send)
+        method = MlflowClient.log_artifacts if path.is_dir() else MlflowClient.log_artifact
+        self.call("store files", method, str(path), folder)
 
 
 def download_model(uri: str, tracking_uri: str) -> Path:
@@ -167,28 +158,11 @@ def download_model(uri: str, tracking_uri: str) -> Path:
         raise DataError(f"cannot get {uri} from {tracking_uri}: {str(error).strip().splitlines()[0]}") from None
 
 
-def metric_key(name: str) -> str:
-    """A metric's name in MLflow, which does not allow `@`."""
-    return name.replace("@", "_at_")
-
-
 def absolute_uri(uri: str) -> str:
-    """`uri` with an absolute path if it is that of a SQLite file, so that it is valid in any folder."""
+    """`uri`, with an absolute path if it is that of a SQLite file."""
     path = _sqlite_path(uri)
     return uri if path is None else SQLITE + str(path.absolute())
 
 
-def _first_in(uri: str) -> AbstractContextManager[object]:
-    """A lock beside a local SQLite store: two simultaneous first runs would both create its tables, and one would fail."""
-    path = _sqlite_path(uri)
-    return FileLock(f"{path}.lock") if path is not None and path.parent.is_dir() else nullcontext()
-
-
 def _sqlite_path(uri: str) -> Path | None:
     return Path(uri.removeprefix(SQLITE)) if uri.startswith(SQLITE) else None
-
-
-def _artifacts_beside(uri: str) -> str | None:
-    """Where artifacts of a local SQLite store go: the folder `mlruns` beside it. A server decides on its own."""
-    path = _sqlite_path(uri)
-    return None if path is None else (path.parent / "mlruns").as_uri()

@@ -17,10 +17,11 @@ from recsys_ae.experiment import ratings
 from recsys_ae.experiment.pipeline_file import read_pipeline
 from recsys_ae.experiment.ratings import RatingTask
 from recsys_ae.experiment.runner import run_pipeline
+from recsys_ae.files import read_json
 from recsys_ae.models.autorec import AutoRec
 from recsys_ae.models.storage import model_digest
 from recsys_ae.reporting.report import summary_lines
-from recsys_ae.reporting.results import RunReport, read_json
+from recsys_ae.reporting.results import RunReport
 from recsys_ae.split import Split
 from recsys_ae.tracking import Tracker
 

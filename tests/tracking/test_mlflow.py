@@ -7,7 +7,7 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from recsys_ae.errors import DataError
-from recsys_ae.tracking import DatasetFacts, Tracker, local_model, make_tracker
+from recsys_ae.tracking import Tracker, local_model, make_tracker
 from recsys_ae.tracking.mlflow_tracker import MlflowTracker, absolute_uri
 
 pytestmark = pytest.mark.filterwarnings("default")  # MLflow's own dependencies warn about each other
@@ -26,7 +26,7 @@ def test_everything_of_a_run_is_there(store, tmp_path):
         run.params({"hidden": [500], "axis": "item"})
         run.history("train_loss", {epoch: 1 / epoch for epoch in range(1, 1502)})
         run.metrics({"ndcg@10": 0.25, "rmse": None})
-        run.dataset(DatasetFacts("planted", "0" * 32, "recsys-ae:planted", "train", {"users": 3}))
+        run.dataset("planted", "0" * 32, "train", {"users": 3})
         run.artifact(tmp_path / "model", "model")
     client = MlflowClient(tracking_uri=store)
     found = client.get_run(run.id)
