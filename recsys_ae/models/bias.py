@@ -11,7 +11,7 @@ from scipy.sparse import csr_array
 from recsys_ae.fitted import Fitted
 from recsys_ae.ids import Rows
 from recsys_ae.interactions import Interactions
-from recsys_ae.models.base import FitContext, Floats, Recommender, clip, fitted_on, fitted_state, rating_scale
+from recsys_ae.models.base import FitContext, Floats, Recommender, clip, fitted_on, fitted_state
 
 SWEEPS = 15  # after half of them the fourth decimal of the RMSE no longer changes
 TINY = 1e-12  # avoids 0 / 0 where there are no ratings and no regularisation
@@ -89,7 +89,7 @@ class Bias(Recommender):
 
     def _fit(self, train: Interactions, context: FitContext) -> Fitted:
         biases = Biases.fit(train, self.user_reg, self.item_reg)
-        return fitted_on(train, biases.arrays(), scale=rating_scale(train))
+        return fitted_on(train, biases.arrays(), keep_scale=True)
 
     def scores(self, history: Interactions, rows: Rows) -> Floats:
         return Biases.from_arrays(fitted_state(self, history)).block(history, rows)

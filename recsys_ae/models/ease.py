@@ -4,20 +4,22 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import numpy as np
+import torch
 from pydantic import Field
 from scipy.sparse import csr_array
 
 from recsys_ae.core.linear import gram, invert
+from recsys_ae.core.sparse import sparse_linear
 from recsys_ae.fitted import Fitted
 from recsys_ae.ids import Rows
 from recsys_ae.interactions import Interactions, ones
 from recsys_ae.models.base import FitContext, Floats, Recommender, fitted_on, fitted_state
-from recsys_ae.models.factors import weighted_history
 from recsys_ae.models.memory import check_memory
+from recsys_ae.models.training import sparse_rows
 
 OPERATIONS = 1e11  # per second on two cores, roughly: for the estimate of the time
 WAY_OUT = (
-    "for so many items use sparse_ease, whose memory grows with the pairs of items that occur together, "
+    "for that many items use sparse_ease, whose memory grows with the pairs of items that occur together, "
     "or elsa, whose memory grows with the items"
 )
 
@@ -52,7 +54,7 @@ class EASE(Recommender):
         m = train.n_items
         check_memory(f"ease on {m} items", 6 * m**2, 2 * 0.7 * m**3 / OPERATIONS, WAY_OUT)
         inverse = gram(self._weighted(ones(train.matrix)))
-        diagonal = np.diag_indices(train.n_items)
+        diagonal = np.diag_indices(m)
         inverse[diagonal] += self.l2 + self.dropout / (1 - self.dropout) * inverse[diagonal]
         invert(inverse)
         weights = np.divide(inverse, -inverse[diagonal], out=inverse)
@@ -62,14 +64,15 @@ class EASE(Recommender):
     def _weighted(self, x: csr_array) -> csr_array:
         """Each row times the square root of its weight."""
         if self.user_exponent:
-            n = np.diff(x.indptr).clip(min=1).astype(np.float64)
-            weights = n**self.user_exponent
-            weights *= x.nnz / (weights * np.diff(x.indptr)).sum()
-            x.data *= np.repeat(np.sqrt(weights), np.diff(x.indptr)).astype(np.float32)
+            n = np.diff(x.indptr)
+            weights = n.clip(min=1).astype(np.float64) ** self.user_exponent
+            weights *= x.nnz / (weights * n).sum()
+            x.data *= np.repeat(np.sqrt(weights), n).astype(np.float32)
         return x
 
     def scores(self, history: Interactions, rows: Rows) -> Floats:
-        return weighted_history(history.matrix[rows], fitted_state(self, history).arrays["weights"])
+        weights = torch.from_numpy(fitted_state(self, history).arrays["weights"])
+        return sparse_linear(sparse_rows(ones(history.matrix[rows])), weights, torch.zeros(len(weights))).numpy()
 
     def item_weights(self, rows: Rows) -> Floats:
-        return np.asarray(fitted_state(self).arrays["weights"][rows])
+        return fitted_state(self).arrays["weights"][rows]

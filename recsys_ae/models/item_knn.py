@@ -3,19 +3,16 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-import numpy as np
 from pydantic import Field
+from scipy.sparse import csr_array
 
-from recsys_ae.fitted import Fitted
-from recsys_ae.ids import Rows
-from recsys_ae.interactions import Interactions, ones
-from recsys_ae.models.base import FitContext, Floats, Recommender, fitted_on, fitted_state
-from recsys_ae.models.factors import sparse_arrays, sparse_weighted_history, sparse_weights
+from recsys_ae.interactions import Interactions
+from recsys_ae.models.factors import SparseLinearModel
 from recsys_ae.models.implicit_adapter import fit_with_implicit
 
 
 @dataclass
-class ItemKNN(Recommender):
+class ItemKNN(SparseLinearModel):
     """Item-based nearest neighbours: an item's score is the sum of its similarities to the items of the user.
 
     Similarities are computed by `implicit` from binary interactions: the cosine of the item vectors, plain or weighted by
@@ -29,15 +26,8 @@ class ItemKNN(Recommender):
     similarity: Literal["cosine", "tfidf", "bm25"] = "bm25"
     neighbours: Annotated[int, Field(ge=1)] = 100
 
-    def _fit(self, train: Interactions, context: FitContext) -> Fitted:
+    def _weights(self, train: Interactions) -> csr_array:
         from implicit.nearest_neighbours import BM25Recommender, CosineRecommender, TFIDFRecommender
 
         kinds = {"cosine": CosineRecommender, "tfidf": TFIDFRecommender, "bm25": BM25Recommender}
-        model = fit_with_implicit(lambda: kinds[self.similarity](K=self.neighbours), ones(train.matrix))
-        return fitted_on(train, sparse_arrays(model.similarity))
-
-    def scores(self, history: Interactions, rows: Rows) -> Floats:
-        return sparse_weighted_history(history.matrix[rows], fitted_state(self, history))
-
-    def item_weights(self, rows: Rows) -> Floats:
-        return np.asarray(sparse_weights(fitted_state(self))[rows].toarray())
+        return fit_with_implicit(kinds[self.similarity], train, K=self.neighbours).similarity

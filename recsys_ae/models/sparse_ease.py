@@ -3,15 +3,13 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-import numpy as np
 from pydantic import Field
+from scipy.sparse import csr_array
 
 from recsys_ae.core.linear import NeighbourRegressions
-from recsys_ae.fitted import Fitted
-from recsys_ae.ids import Rows
 from recsys_ae.interactions import Interactions, ones
-from recsys_ae.models.base import FitContext, Floats, Recommender, fitted_on, fitted_state
-from recsys_ae.models.factors import sparse_arrays, sparse_weighted_history, sparse_weights
+from recsys_ae.models.base import item_counts
+from recsys_ae.models.factors import SparseLinearModel
 from recsys_ae.models.memory import check_memory
 
 WAY_OUT = (
@@ -21,7 +19,7 @@ WAY_OUT = (
 
 
 @dataclass
-class SparseEASE(Recommender):
+class SparseEASE(SparseLinearModel):
     """Sparse approximation of `EASE`: scores x B, with each column of B [M, M] fitted on the item's nearest items only.
 
     Column j of EASE's B is the ridge regression of column j of X on all other columns. Here it is the ridge regression on
@@ -47,16 +45,8 @@ class SparseEASE(Recommender):
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
     neighbours: Annotated[int, Field(ge=1)] = 200
 
-    def _fit(self, train: Interactions, context: FitContext) -> Fitted:
+    def _weights(self, train: Interactions) -> csr_array:
         regressions = NeighbourRegressions(ones(train.matrix), self.neighbours)
         what = f"sparse_ease on {train.n_items} items with {regressions.pairs / 1e6:.1f} million co-occurrences"
         check_memory(what, regressions.memory, regressions.seconds, WAY_OUT)
-        popularity = np.bincount(train.matrix.indices, minlength=train.n_items).astype(np.float32)
-        weights = regressions.solve(self.l2 + self.dropout / (1 - self.dropout) * popularity)
-        return fitted_on(train, sparse_arrays(weights))
-
-    def scores(self, history: Interactions, rows: Rows) -> Floats:
-        return sparse_weighted_history(history.matrix[rows], fitted_state(self, history))
-
-    def item_weights(self, rows: Rows) -> Floats:
-        return np.asarray(sparse_weights(fitted_state(self))[rows].toarray())
+        return regressions.solve(self.l2 + self.dropout / (1 - self.dropout) * item_counts(train))
