@@ -50,14 +50,13 @@ def _left_out(model: Recommender, history: Interactions, row: int, target: int) 
     The user keeps their id, so that what the model learned about them in training still applies.
     """
     own, users = history.matrix[[row]], IdMap(history.users.values[[row]])
-    features = {
-        "user_features": None if history.user_features is None else history.user_features.align(users),
-        "item_features": history.item_features,
-    }
+    own_features = None if history.user_features is None else history.user_features.align(users)
 
     def score(keep: NDArray[np.bool_]) -> float:
         matrix = csr_array((own.data[keep], own.indices[keep], np.array([0, keep.sum()])), shape=own.shape)
-        alone = Interactions(matrix, users, history.items, scale=history.scale, **features)
+        alone = Interactions(
+            matrix, users, history.items, scale=history.scale, user_features=own_features, item_features=history.item_features
+        )
         return float(model.scores(alone, np.array([0]))[0, target])
 
     places = np.arange(own.nnz)
