@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from recsys_ae.interactions import Interactions as Interactions
     from recsys_ae.models.autorec import AutoRec as AutoRec
     from recsys_ae.models.base import Recommender as Recommender
-    from recsys_ae.models.bias import Bias as Bias
+    from recsys_ae.models.baselines import Bias as Bias, Popularity as Popularity
     from recsys_ae.models.cdae import CDAE as CDAE
     from recsys_ae.models.ease import EASE as EASE, SparseEASE as SparseEASE
     from recsys_ae.models.elsa import ELSA as ELSA
@@ -50,7 +50,6 @@ if TYPE_CHECKING:
     from recsys_ae.models.mf import MatrixFactorisation as MatrixFactorisation
     from recsys_ae.models.multinomial import MultDAE as MultDAE, MultVAE as MultVAE
     from recsys_ae.models.pca import PCA as PCA
-    from recsys_ae.models.popularity import Popularity as Popularity
     from recsys_ae.models.recommend import TopK as TopK, predict as predict, recommend as recommend
     from recsys_ae.models.recvae import RecVAE as RecVAE
     from recsys_ae.models.rp3beta import RP3Beta as RP3Beta
@@ -73,7 +72,7 @@ _MODULES = {
     "split": ["Split"],
     "models.autorec": ["AutoRec"],
     "models.base": ["Recommender"],
-    "models.bias": ["Bias"],
+    "models.baselines": ["Bias", "Popularity"],
     "models.cdae": ["CDAE"],
     "models.ease": ["EASE", "SparseEASE"],
     "models.elsa": ["ELSA"],
@@ -82,7 +81,6 @@ _MODULES = {
     "models.mf": ["MatrixFactorisation"],
     "models.multinomial": ["MultDAE", "MultVAE"],
     "models.pca": ["PCA"],
-    "models.popularity": ["Popularity"],
     "models.recommend": ["TopK", "predict", "recommend"],
     "models.recvae": ["RecVAE"],
     "models.rp3beta": ["RP3Beta"],

@@ -19,7 +19,7 @@ MODELS = Registry(
         "bpr": "recsys_ae.models.implicit_models:BPR",
         "itemknn": "recsys_ae.models.implicit_models:ItemKNN",
         "rp3beta": "recsys_ae.models.rp3beta:RP3Beta",
-        "bias": "recsys_ae.models.bias:Bias",
-        "popularity": "recsys_ae.models.popularity:Popularity",
+        "bias": "recsys_ae.models.baselines:Bias",
+        "popularity": "recsys_ae.models.baselines:Popularity",
     },
 )

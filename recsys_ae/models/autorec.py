@@ -1,6 +1,5 @@
 """AutoRec: an autoencoder of rating vectors, of items or of users, trained on the observed ratings only."""
 
-from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -25,7 +24,7 @@ from recsys_ae.ids import IdMap, Rows
 from recsys_ae.interactions import Interactions
 from recsys_ae.models import training
 from recsys_ae.models.base import FitContext, Floats, Recommender, clip, fitted_on, fitted_state, item_counts
-from recsys_ae.models.bias import Biases
+from recsys_ae.models.baselines import Biases
 from recsys_ae.models.factors import pair_products, ridge, trained_rows
 
 ENCODE_ROWS = 64  # few enough for one thread, see core.threads
@@ -36,32 +35,30 @@ Axis = Literal["item", "user"]
 class AutoRec(Recommender):
     """Autoencoder of rating vectors: each item's, with one entry per user (I-AutoRec), or each user's (U-AutoRec).
 
-    Source: Sedhain et al. 2015, equations 1 and 2: the squared error over observed ratings plus l2/2 times the squared
-    weights (biases are free), identity output. Deviations, each of which the option in parentheses turns off: Adam on
-    mini-batches instead of L-BFGS (`optimiser`); the bias of the vector's item or user is added to the output, so that the
-    network learns the residual (`centring: none`); frequent columns are regularised more (`l2_exponent: 0`); a share of the
-    inputs may be dropped in training (`dropout: 0`). Output biases start at the mean rating, with `centring: bias` plus the
-    column's bias.
+    Source: Sedhain et al. 2015, equations 1 and 2: squared error over the observed ratings plus l2/2 times the squared weights
+    (without biases), identity output. Deviations, with the setting that turns each off: Adam on mini-batches instead of L-BFGS
+    (`optimiser: lbfgs`); the bias of the vector's item or user is added to the output, so that the network learns residuals
+    (`centring: none`); columns with many ratings are regularised more (`l2_exponent: 0`); inputs may be dropped in training
+    (`dropout: 0`). Output biases start at the mean rating, plus the column's bias with `centring: bias`.
 
-    Who can be scored. `user`: anyone with a history of rated items. `item`: items are represented by their training
-    ratings, users by their row of the decoder; for users not seen in training that row is the optimum of the same objective
-    for their history (a ridge regression on the items' codes), so that nothing is trained again. Later ratings of training
-    users change nothing until the next fit. Under both, a user or item without ratings gets the baseline of `models.bias`:
-    mean, user bias and item bias, as far as they exist.
+    Who can be scored. `user`: anyone with a history of rated items. `item`: items are encoded from their training ratings,
+    users are rows of the decoder. The row of a new user is fitted to their history by the same objective (ridge regression on
+    the items' codes); new ratings of training users have no effect until the next fit. With both, a user or item without
+    ratings gets the baseline of `models.baselines`: mean, user bias and item bias, as far as they exist.
 
-    Scores are predicted ratings, not clipped to the scale; predictions are clipped. Inside, ratings are mapped to a scale
-    from 1 to 5, so that the other parameters do not depend on it.
+    Scores are predicted ratings, not clipped to the scale; predictions are clipped. Internally, ratings are mapped to a scale
+    from 1 to 5, so that the other parameters do not depend on theirs.
 
     Attributes:
-        axis: `item` or `user`: whose rating vectors are reconstructed.
+        axis: whose rating vectors are reconstructed, `item` or `user`.
         hidden: sizes of the encoder's layers; the decoder mirrors them.
         activation: of the hidden layers, see `core.autoencoder.ACTIVATIONS`.
         output: `identity`, or `sigmoid` on ratings mapped to 0..1.
-        centring: `bias`: the output is added to the bias (see `models.bias`) of the item or user whose vector it is;
-            `none`: the output is the whole rating. The inputs are the ratings themselves in both.
-        l2, l2_exponent: regularisation. The weights of the first and last layer that belong to a column with n ratings are
-            charged l2 * (n / 100)^l2_exponent, inner weight matrices l2.
-        dropout: share of the observed inputs dropped in training, drawn anew in each epoch.
+        centring: with `bias`, the bias (see `models.baselines`) of the vector's item or user is added to the output; with
+            `none`, the output is the whole rating. The inputs are ratings in both cases.
+        l2, l2_exponent: regularisation. In the first and last layer, the weights of a column with n ratings are charged
+            l2 * (n / 100)^l2_exponent; inner weight matrices are charged l2.
+        dropout: share of the observed inputs dropped in training.
         tied: decoder and encoder share their weight matrices.
         init_std: standard deviation of the initial weights.
         epochs, batch_size, optimiser, learning_rate, learning_rate_decay, patience, device: see `core.trainer.TrainConfig`.
@@ -121,14 +118,9 @@ class AutoRec(Recommender):
 
         penalty = training.autoencoder_l2(self.l2, rows, self.l2_exponent)
         corruption = Masking(self.dropout) if self.dropout else None
-        fit(
-            module,
-            training.ObservedError(penalty, corruption, torch.from_numpy(row_bias)),
-            rows,
-            training.train_config(self, context.seed),
-            valid=training.rating_validation(predict, context.history, context.valid),
-            callbacks=context.callbacks,
-        )
+        objective = training.ObservedError(penalty, corruption, torch.from_numpy(row_bias))
+        valid = training.rating_validation(predict, context.history, context.valid)
+        fit(module, objective, rows, training.train_config(self, context.seed), valid=valid, callbacks=context.callbacks)
         return state()
 
     def scores(self, history: Interactions, rows: Rows) -> Floats:
@@ -138,7 +130,7 @@ class AutoRec(Recommender):
         return clip(self._scorer(history).predict_rows(history, user_rows, item_rows), fitted_state(self))
 
     def item_vectors(self) -> Floats:
-        return self._scorer(None).item_factors[:, :-2]
+        return self._scorer(None).item_factors()[:, :-2]
 
     def user_vectors(self, history: Interactions, rows: Rows) -> Floats:
         return self._scorer(history).user_factors(history, rows)[:, :-2]
@@ -155,7 +147,7 @@ class AutoRec(Recommender):
         )
 
     def _scorer_class(self) -> "type[Scorer]":
-        return UserScorer if self.axis == "user" else ItemScorer
+        return Scorer if self.axis == "user" else ItemScorer
 
     def _scorer(self, history: Interactions | None) -> "Scorer":
         """The fitted network, rebuilt when the fitted state has changed."""
@@ -167,19 +159,15 @@ class AutoRec(Recommender):
         return self._built
 
 
-class Scorer(ABC):
-    """Maps ratings to what the network reconstructs, and its outputs to scores.
+class Scorer:
+    """Maps ratings to what the network reconstructs, and its outputs to scores; here for vectors of users.
 
     The network sees rating = low + unit * value, with values from 1 to 5, or from 0 to 1 if the output is a sigmoid. An output
     is the product of a user's and an item's factors [H + 2]. One of the two is the last hidden layer for the vector of that
     user or item, followed by 1 and its row bias; the other is the output layer's weights of that column, its bias, and 1.
-
-    Attributes:
-        columns: whose ids the columns of the vectors have.
-        item_factors: float32 [M, H + 2].
     """
 
-    columns: ClassVar[Literal["users", "items"]]
+    columns: ClassVar[Literal["users", "items"]] = "items"  # what the columns of the vectors are
 
     def __init__(self, model: AutoRec, module: Autoencoder, fitted: Fitted) -> None:
         self.model, self.module, self.fitted = model, module, fitted
@@ -190,26 +178,15 @@ class Scorer(ABC):
         self.unit = width if self.sigmoid else width / 4
         self.low = low if self.sigmoid else low - self.unit
 
-    @property
-    @abstractmethod
-    def item_factors(self) -> Floats: ...
-
-    @abstractmethod
-    def user_factors(self, history: Interactions, rows: Rows) -> Floats:
-        """[B, H + 2]"""
-
-    @abstractmethod
     def vectors(self, ratings: csr_array) -> tuple[csr_array, Floats, Floats]:
-        """Vectors to reconstruct, the bias added to the outputs of each, and initial biases of the columns, as values."""
+        """Vectors [B, D] to reconstruct, row biases [B] that are added to outputs, and initial column biases [D], as values."""
+        unit = self.unit if self.model.centring == "bias" else np.inf
+        of_users, of_items = ((bias / unit).astype(np.float32) for bias in (self.biases.of_users(ratings), self.biases.item))
+        return self.values(ratings), of_users, of_items
 
     def values(self, ratings: csr_array) -> csr_array:
         values = (ratings.data - self.low) / self.unit
         return csr_array((values, ratings.indices, ratings.indptr), shape=ratings.shape, dtype=np.float32)
-
-    def biases_of(self, ratings: csr_array) -> tuple[Floats, Floats]:
-        """Biases of the users [B] of `ratings` [B, M] and of all items [M], as values; 0 without centring."""
-        unit = self.unit if self.model.centring == "bias" else np.inf
-        return (self.biases.of_users(ratings) / unit).astype(np.float32), (self.biases.item / unit).astype(np.float32)
 
     def to_ratings(self, output: Floats) -> Floats:
         """Ratings from outputs before their activation."""
@@ -222,36 +199,28 @@ class Scorer(ABC):
         return csr_array((ratings.data[kept], ratings.indices[kept], indptr), shape=ratings.shape)
 
     def known_users(self, history: Interactions, rows: Rows) -> NDArray[np.bool_]:
-        """bool [B]: users with ratings of items that were rated in training."""
+        """bool [B]: users the network can score: those with ratings of items that were rated in training."""
         return np.diff(self.of_rated(history.matrix[rows]).indptr) > 0
+
+    def user_factors(self, history: Interactions, rows: Rows) -> Floats:
+        """[B, H + 2]"""
+        inputs, row_bias, _ = self.vectors(history.matrix[rows])
+        return hidden_factors(self.module, self.of_rated(inputs), row_bias)
+
+    def item_factors(self) -> Floats:
+        """[M, H + 2]"""
+        return output_factors(self.module)
 
     def scores(self, history: Interactions, rows: Rows) -> Floats:
         baseline = self.biases.block(history, rows)
-        scores = self.to_ratings(self.user_factors(history, rows) @ self.item_factors.T)
+        scores = self.to_ratings(self.user_factors(history, rows) @ self.item_factors().T)
         return np.where(self.known_users(history, rows)[:, None] & self.rated_items, scores, baseline)
 
     def predict_rows(self, history: Interactions, user_rows: Rows, item_rows: Rows) -> Floats:
         baseline = self.biases.pairs(history, user_rows, item_rows)
-        products = pair_products(lambda rows: self.user_factors(history, rows), self.item_factors, user_rows, item_rows)
+        products = pair_products(lambda rows: self.user_factors(history, rows), self.item_factors(), user_rows, item_rows)
         known = self.known_users(history, np.arange(history.n_users))[user_rows] & self.rated_items[item_rows]
         return np.where(known, self.to_ratings(products), baseline)
-
-
-class UserScorer(Scorer):
-    """Vectors of users, encoded from their history; items are columns of the output layer."""
-
-    columns = "items"
-
-    @property
-    def item_factors(self) -> Floats:
-        return output_factors(self.module)
-
-    def vectors(self, ratings: csr_array) -> tuple[csr_array, Floats, Floats]:
-        return self.values(ratings), *self.biases_of(ratings)
-
-    def user_factors(self, history: Interactions, rows: Rows) -> Floats:
-        inputs, row_bias, _ = self.vectors(history.matrix[rows])
-        return hidden_factors(self.module, self.of_rated(inputs), row_bias)
 
 
 class ItemScorer(Scorer):
@@ -259,13 +228,9 @@ class ItemScorer(Scorer):
 
     columns = "users"
 
-    @property
-    def item_factors(self) -> Floats:
-        return self.fitted.arrays["item_factors"]
-
     def vectors(self, ratings: csr_array) -> tuple[csr_array, Floats, Floats]:
-        of_users, of_items = self.biases_of(ratings)
-        return self.values(ratings).T.tocsr(), of_items, of_users
+        values, of_users, of_items = super().vectors(ratings)
+        return values.T.tocsr(), of_items, of_users
 
     def known_users(self, history: Interactions, rows: Rows) -> NDArray[np.bool_]:
         return super().known_users(history, rows) | (trained_rows(self.fitted, history, rows) >= 0)
@@ -277,6 +242,9 @@ class ItemScorer(Scorer):
             factors[place] = self._fold_in(history.matrix[rows[[place]]])
         return factors
 
+    def item_factors(self) -> Floats:
+        return self.fitted.arrays["item_factors"]
+
     def _fold_in(self, ratings: csr_array) -> Floats:
         """[H + 2]: output weights, bias and 1 of a user without training ratings, by the same objective.
 
@@ -285,14 +253,14 @@ class ItemScorer(Scorer):
         the value.
         """
         ratings = self.of_rated(self.values(ratings))
-        items, rating = self.item_factors[ratings.indices], ratings.data
-        if not len(rating):
-            return np.zeros(self.item_factors.shape[1], np.float32)
+        items, values = self.item_factors()[ratings.indices], ratings.data
+        if not len(items):
+            return np.zeros(items.shape[1], np.float32)
         if self.sigmoid:
-            rating = logit(np.clip(rating, 0.02, 0.98))
-        hidden, target = items[:, :-2], rating - items[:, -1]
+            values = logit(np.clip(values, 0.02, 0.98))
+        hidden, target = items[:, :-2], values - items[:, -1]
         centre, mean = hidden.mean(axis=0), target.mean()
-        l2 = training.l2_of(len(rating), self.model.l2, self.model.l2_exponent)
+        l2 = training.l2_of(len(values), self.model.l2, self.model.l2_exponent)
         weights = ridge(hidden - centre, target - mean, l2 / 2)
         return np.r_[weights, mean - centre @ weights, 1].astype(np.float32)
 

@@ -23,19 +23,13 @@ BATCH_USERS = 1024
 
 @dataclass(frozen=True)
 class FitContext:
-    """The arguments of `Recommender.fit` beside the training data.
+    """The arguments of `Recommender.fit` beside the training data."""
 
-    Attributes:
-        valid: interactions for early stopping, None if there are none.
-        history: `valid_history`, or the training data.
-        before: state of the fitted model to start from.
-    """
-
-    valid: Interactions | None
-    history: Interactions
+    valid: Interactions | None  # None if empty
+    history: Interactions  # `valid_history`, or the training data
     seed: int
     callbacks: Sequence[Any]
-    before: Fitted | None
+    before: Fitted | None  # state of the fitted model to start from
 
 
 @dataclass

@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar, Literal
 import torch
 from pydantic import Field
 from torch import Generator, Tensor, nn
+from torch.nn import functional
 
 from recsys_ae.core.autoencoder import ACTIVATIONS, Autoencoder, glorot_normal
 from recsys_ae.core.axes import Axis
@@ -49,7 +50,8 @@ class Network(nn.Module):
         if users is not None:
             nodes = sparse_linear(users, self.user_weight, torch.zeros_like(self.input_bias))
         else:
-            nodes = torch.where(x.row_ids[:, None] >= 0, self.user_weight[x.row_ids], _with_one(projected) @ self.to_node)
+            predicted = functional.pad(projected, (0, 1), value=1.0) @ self.to_node
+            nodes = torch.where(x.row_ids[:, None] >= 0, self.user_weight[x.row_ids], predicted)
         return self._mapping(projected + nodes)
 
     def forward(self, x: SparseRows) -> Tensor:
@@ -64,14 +66,9 @@ class Network(nn.Module):
 def learn_fold_in(network: Network, rows: SparseRows) -> None:
     """Set `to_node` by ridge regression of the nodes of training users on their projected histories."""
     some = rows[torch.arange(0, len(rows), max(1, len(rows) // FOLD_IN_USERS))].to(network.to_node.device)
-    inputs = _with_one(network.projected(some))
+    inputs = functional.pad(network.projected(some), (0, 1), value=1.0)
     gram = inputs.T @ inputs + FOLD_IN_L2 * torch.eye(inputs.shape[1], device=inputs.device)
     network.to_node.copy_(torch.linalg.solve(gram, inputs.T @ network.user_weight[some.row_ids]))
-
-
-def _with_one(x: Tensor) -> Tensor:
-    """x [B, H] with a column of ones, [B, H + 1]."""
-    return torch.cat([x, x.new_ones(len(x), 1)], 1)
 
 
 @dataclass(frozen=True)
@@ -100,10 +97,9 @@ class CDAE(NeuralRanker[Network]):
     """Denoising autoencoder with a node for each user.
 
     Source: Wu et al. 2016 with its four variants: `mapping`, the activation of the hidden layer, is identity or sigmoid, and
-    `loss` is square or logistic (with sigmoid outputs). Outputs are computed for the items of a history and `negatives`
-    sampled items for each of them, so that an epoch takes time proportional to the interactions. Deviations: inputs are
-    l2-normalised; Adam; scores of the logistic loss are logits; negatives are drawn from all items, and those in the history
-    have weight 0.
+    `loss` is square or logistic (with sigmoid outputs). Outputs are computed for the items of a history and `negatives` sampled
+    items for each of them, so that an epoch takes time proportional to the interactions. Deviations: inputs are l2-normalised;
+    Adam; scores of the logistic loss are logits; negatives are drawn from all items, and those in the history have weight 0.
 
     Works for any user. The node of a new user is a linear function of W^T x, learned by ridge regression on the nodes of 1024
     training users. A user without a history gets the node of an average user.

@@ -1,6 +1,8 @@
 """EASE: the linear item-item autoencoder in closed form, plain or denoising, dense or sparse."""
 
+import logging
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
 import numpy as np
@@ -10,14 +12,15 @@ from scipy.sparse import csr_array
 
 from recsys_ae.core.linear import NeighbourRegressions, gram, invert
 from recsys_ae.core.sparse import sparse_linear
+from recsys_ae.errors import ConfigError
 from recsys_ae.fitted import Fitted
 from recsys_ae.ids import Rows
 from recsys_ae.interactions import Interactions, ones
 from recsys_ae.models.base import FitContext, Floats, Recommender, fitted_on, fitted_state, item_counts
 from recsys_ae.models.factors import SparseLinearModel
-from recsys_ae.models.memory import check_memory
 from recsys_ae.models.training import sparse_rows
 
+logger = logging.getLogger(__name__)
 OPERATIONS = 1e11  # per second on two cores, roughly: for the estimate of the time
 DENSE_WAY_OUT = (
     "for that many items use sparse_ease, whose memory grows with the pairs of items that occur together, "
@@ -58,22 +61,19 @@ class EASE(Recommender):
     def _fit(self, train: Interactions, context: FitContext) -> Fitted:
         m = train.n_items
         check_memory(f"ease on {m} items", 6 * m**2, 2 * 0.7 * m**3 / OPERATIONS, DENSE_WAY_OUT)
-        inverse = gram(self._weighted(ones(train.matrix)))
+        x = ones(train.matrix)
+        if self.user_exponent:  # each row times the square root of its weight
+            n = np.diff(x.indptr)
+            weights = n.clip(min=1).astype(np.float64) ** self.user_exponent
+            weights *= x.nnz / (weights * n).sum()
+            x.data *= np.repeat(np.sqrt(weights), n).astype(np.float32)
+        inverse = gram(x)
         diagonal = np.diag_indices(m)
         inverse[diagonal] += self.l2 + self.dropout / (1 - self.dropout) * inverse[diagonal]
         invert(inverse)
         weights = np.divide(inverse, -inverse[diagonal], out=inverse)
         weights[diagonal] = 0
         return fitted_on(train, {"weights": weights})
-
-    def _weighted(self, x: csr_array) -> csr_array:
-        """Each row times the square root of its weight."""
-        if self.user_exponent:
-            n = np.diff(x.indptr)
-            weights = n.clip(min=1).astype(np.float64) ** self.user_exponent
-            weights *= x.nnz / (weights * n).sum()
-            x.data *= np.repeat(np.sqrt(weights), n).astype(np.float32)
-        return x
 
     def scores(self, history: Interactions, rows: Rows) -> Floats:
         weights = torch.from_numpy(fitted_state(self, history).arrays["weights"])
@@ -115,3 +115,25 @@ class SparseEASE(SparseLinearModel):
         what = f"sparse_ease on {train.n_items} items with {regressions.pairs / 1e6:.1f} million co-occurrences"
         check_memory(what, regressions.memory, regressions.seconds, SPARSE_WAY_OUT)
         return regressions.solve(self.l2 + self.dropout / (1 - self.dropout) * item_counts(train))
+
+
+def available_memory() -> int | None:
+    """Bytes that this process can still allocate, None where the system does not say (Linux does)."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable")), None)
+
+
+def check_memory(what: str, needed: int, seconds: float, way_out: str) -> None:
+    """Log the bytes and seconds that a fit will take, before it allocates anything.
+
+    Raises:
+        ConfigError: not enough free memory; the message ends with the `way_out`.
+    """
+    free = available_memory()
+    if free is not None and needed > free:
+        raise ConfigError(f"{what} needs {needed / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB are free; {way_out}")
+    duration = f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} minutes"
+    logger.info("%s: %.1f GB of memory, about %s", what, needed / 1e9, duration)

@@ -76,7 +76,7 @@ class Cosine(Objective[Network, SparseRows]):
     unit: float = 1.0
 
     def loss(self, module: Network, batch: SparseRows, generator: Generator) -> LossSum:
-        batch = _binary(batch)
+        batch = batch.with_values(torch.ones_like(batch.values))
         shown = Masking(self.dropout, rescale=False)(batch, generator) if self.dropout else batch
         product, squared_length = self.of_reconstructions(module, shown)
         cosine = product / (batch.lengths * squared_length.clamp(min=1e-6)).sqrt()
@@ -114,10 +114,6 @@ def chance_of_others(counts: Tensor, batch: int, n_rows: int) -> Tensor:
 
 def _times(x: SparseRows, matrix: Tensor) -> Tensor:
     return sparse_linear(x, matrix, matrix.new_zeros(matrix.shape[1]))
-
-
-def _binary(x: SparseRows) -> SparseRows:
-    return x.with_values(torch.ones_like(x.values))
 
 
 @dataclass
@@ -175,4 +171,5 @@ class ELSA(NeuralRanker[Network]):
 
     def _rows(self, fitted: Fitted, history: Interactions, rows: Rows) -> SparseRows:
         """Binary, not l2-normalised: the order of scores is the same, and scores are sums over the history."""
-        return _binary(super()._rows(fitted, history, rows))
+        seen = super()._rows(fitted, history, rows)
+        return seen.with_values(torch.ones_like(seen.values))

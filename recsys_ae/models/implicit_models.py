@@ -44,9 +44,8 @@ class ALS(FactorModel):
 
         start: dict[str, Floats] = {}
         if (before := context.before) is not None:  # new items start with random factors, as in a cold start
-            items = np.random.default_rng(context.seed).random((train.n_items, self.factors), np.float32) * 0.01
-            copy_matching_rows(items, before.arrays["items"], train.items, before.ids["items"])
-            start = {"item_factors": items}
+            start["item_factors"] = np.random.default_rng(context.seed).random((train.n_items, self.factors), np.float32) * 0.01
+            copy_matching_rows(start["item_factors"], before.arrays["items"], train.items, before.ids["items"])
         options = {"factors": self.factors, "regularization": self.l2, "alpha": self.alpha, "iterations": self.epochs}
         model = fit_with_implicit(AlternatingLeastSquares, train, start, **options, random_state=context.seed)
         return fitted_on(train, {"items": np.where(item_counts(train)[:, None] > 0, model.item_factors, np.float32(0))})

@@ -1,6 +1,7 @@
 """Biased matrix factorisation, by stochastic gradient descent over single ratings."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, ClassVar
 
 import numpy as np
@@ -102,14 +103,9 @@ class MatrixFactorisation(FactorModel):
             learned = {name: weight.detach().numpy().copy() for name, weight in module.named_parameters()}
             return fitted_on(train, {**known, **learned}, keep_users=True, keep_scale=True)
 
-        fit(
-            module,
-            RatingByRating(self.l2),
-            rows,
-            train_config(self, context.seed, batch_size=1, optimiser="sgd"),
-            valid=rating_validation(lambda *pairs: self._predict(state(), *pairs), context.history, context.valid),
-            callbacks=context.callbacks,
-        )
+        config = train_config(self, context.seed, batch_size=1, optimiser="sgd")
+        valid = rating_validation(lambda *pairs: self._predict(state(), *pairs), context.history, context.valid)
+        fit(module, RatingByRating(self.l2), rows, config, valid=valid, callbacks=context.callbacks)
         return state()
 
     def scores(self, history: Interactions, rows: Rows) -> Floats:
@@ -123,9 +119,7 @@ class MatrixFactorisation(FactorModel):
         return self._predict(fitted_state(self, history), history, user_rows, item_rows)
 
     def _predict(self, fitted: Fitted, history: Interactions, user_rows: Rows, item_rows: Rows) -> Floats:
-        def user_factors(rows: Rows) -> Floats:
-            return self._user_factors(fitted, history, rows)
-
+        user_factors = partial(self._user_factors, fitted, history)
         return clip(pair_products(user_factors, _item_factors(fitted), user_rows, item_rows), fitted)
 
     def _user_factors(self, fitted: Fitted, history: Interactions, rows: Rows) -> Floats:

@@ -76,16 +76,10 @@ class NeuralRanker(Recommender, Generic[N]):
         network = self._new_network(train, Generator().manual_seed(context.seed), context.before)
         about = fitted_on(train, {}, keep_users=self.of_users)
         rows = l2_normalise(training.observed_rows(ones(train.matrix)))
-        fit(
-            self._in_training(network, rows),
-            self._objective(rows),
-            rows,
-            training.train_config(self, context.seed),
-            valid=training.ranking_validation(
-                lambda *users: self._scores(network, about, *users), context.history, context.valid
-            ),
-            callbacks=context.callbacks,
-        )
+        module, objective = self._in_training(network, rows), self._objective(rows)
+        config = training.train_config(self, context.seed)
+        valid = training.ranking_validation(lambda *users: self._scores(network, about, *users), context.history, context.valid)
+        fit(module, objective, rows, config, valid=valid, callbacks=context.callbacks)
         return replace(about, arrays={**about.arrays, **training.weights_of(network)})
 
     def scores(self, history: Interactions, rows: Rows) -> Floats:

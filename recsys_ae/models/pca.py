@@ -13,7 +13,7 @@ from recsys_ae.fitted import Fitted
 from recsys_ae.ids import Rows
 from recsys_ae.interactions import Interactions
 from recsys_ae.models.base import FitContext, Floats, Recommender, clip, fitted_on, fitted_state
-from recsys_ae.models.bias import Biases
+from recsys_ae.models.baselines import Biases
 from recsys_ae.models.factors import pair_products
 
 
@@ -24,8 +24,8 @@ class PCA(Recommender):
     With X = U S V^T of rank K, scores are X V V^T: a new user needs only their row of X. Works for any user; an item
     without ratings has its baseline as score.
 
-    Source: Cremonesi et al. 2010 (PureSVD) for `centring: none`. With `centring: bias` the residuals from the baseline
-    (`models.bias`) are decomposed, for which 0 is a sensible value where nothing is observed; only then are scores ratings.
+    Source: Cremonesi et al. 2010 (PureSVD) for `centring: none`. With `centring: bias` the residuals from the baseline (see
+    `models.baselines`) are decomposed, for which 0 is a sensible value of unobserved entries; only then are scores ratings.
 
     Attributes:
         factors: K.

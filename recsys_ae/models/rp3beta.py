@@ -8,7 +8,6 @@ from pydantic import Field
 from scipy.sparse import csr_array, diags_array, vstack
 
 from recsys_ae.interactions import Interactions, ones
-from recsys_ae.models.base import Floats
 from recsys_ae.models.factors import SparseLinearModel
 
 BLOCK = 512
@@ -40,19 +39,13 @@ class RP3Beta(SparseLinearModel):
         to_item = diags_array(of_user**-self.alpha) @ seen
         to_user = (diags_array(of_item**-self.alpha) @ seen.T.tocsr()).tocsr()
         rescale = of_item**-self.beta
+        k = min(self.neighbours, train.n_items)
         blocks = []
         for first in range(0, train.n_items, BLOCK):
             weights = (to_user[first : first + BLOCK] @ to_item).toarray() * rescale
             weights[np.arange(len(weights)), first + np.arange(len(weights))] = 0
-            blocks.append(strongest(weights, self.neighbours))
+            columns = np.sort(np.argpartition(-weights, k - 1, axis=1)[:, :k], axis=1)
+            kept = np.take_along_axis(weights, columns, axis=1)
+            indptr = np.r_[0, np.cumsum((kept > 0).sum(axis=1))]
+            blocks.append(csr_array((kept[kept > 0], columns[kept > 0], indptr), shape=weights.shape))
         return vstack(blocks)
-
-
-def strongest(weights: Floats, k: int) -> csr_array:
-    """The `k` largest positive weights of each row [B, M]."""
-    k = min(k, weights.shape[1])
-    columns = np.sort(np.argpartition(-weights, k - 1, axis=1)[:, :k], axis=1)
-    kept = np.take_along_axis(weights, columns, axis=1)
-    positive = kept > 0
-    indptr = np.r_[0, np.cumsum(positive.sum(axis=1))]
-    return csr_array((kept[positive], columns[positive], indptr), shape=weights.shape)

@@ -1,4 +1,4 @@
-"""User and item biases: the rating baseline, which other models centre ratings by and fall back on."""
+"""Baselines: popularity, and user and item biases, by which other models centre ratings and on which they fall back."""
 
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
@@ -21,9 +21,8 @@ TINY = 1e-12  # avoids 0 / 0 where there are no ratings and no regularisation
 class Biases:
     """rating(u, i) = mean + user bias + item bias, with item biases [M] float64 learned once.
 
-    A user's bias is computed from their history, so that it exists for any user: the ridge estimate, that is the sum of
-    their ratings' residuals from mean + item bias, divided by their number + `user_reg`. Items and users without ratings
-    have bias 0.
+    A user's bias is computed from their history, so that it exists for any user: the ridge estimate, that is the sum of their
+    ratings' residuals from mean + item bias, divided by their number + `user_reg`. Items and users without ratings have bias 0.
     """
 
     mean: float
@@ -48,7 +47,7 @@ class Biases:
         n_users, count = ratings.shape[0], np.diff(ratings.indptr)
         left = ratings.data - self.mean - self.item[ratings.indices]
         total = np.bincount(np.repeat(np.arange(n_users), count), left, n_users)
-        return np.asarray(total / np.maximum(self.user_reg + count, TINY))
+        return total / np.maximum(self.user_reg + count, TINY)
 
     def residuals(self, ratings: csr_array) -> csr_array:
         """Ratings minus their baseline at the same entries, float32 [B, M]."""
@@ -88,8 +87,7 @@ class Bias(Recommender):
     predicts_ratings: ClassVar[bool] = True
 
     def _fit(self, train: Interactions, context: FitContext) -> Fitted:
-        biases = Biases.fit(train, self.user_reg, self.item_reg)
-        return fitted_on(train, biases.arrays(), keep_scale=True)
+        return fitted_on(train, Biases.fit(train, self.user_reg, self.item_reg).arrays(), keep_scale=True)
 
     def scores(self, history: Interactions, rows: Rows) -> Floats:
         return Biases.from_arrays(fitted_state(self, history)).block(history, rows)
@@ -97,3 +95,15 @@ class Bias(Recommender):
     def predict_rows(self, history: Interactions, user_rows: Rows, item_rows: Rows) -> Floats:
         fitted = fitted_state(self, history)
         return clip(Biases.from_arrays(fitted).pairs(history, user_rows, item_rows), fitted)
+
+
+@dataclass
+class Popularity(Recommender):
+    """Most popular items for everyone. Ranks only; works for any user."""
+
+    def _fit(self, train: Interactions, context: FitContext) -> Fitted:
+        return fitted_on(train, {})
+
+    def scores(self, history: Interactions, rows: Rows) -> Floats:
+        counts = fitted_state(self, history).arrays["popularity"]
+        return np.broadcast_to(counts, (len(rows), len(counts)))
