@@ -21,8 +21,8 @@ TINY = 1e-12  # avoids 0 / 0 where there are no ratings and no regularisation
 class Biases:
     """rating(u, i) = mean + user bias + item bias, with item biases [M] float64 learned once.
 
-    A user's bias is computed from their history, so that it exists for any user: the ridge estimate, that is the sum of their
-    ratings' residuals from mean + item bias, divided by their number + `user_reg`. Items and users without ratings have bias 0.
+    A user's bias is computed from their history, so that it exists for any user. It is the ridge estimate: the sum of
+    rating - mean - item bias over their n ratings, divided by n + `user_reg`. Items and users without ratings have bias 0.
     """
 
     mean: float
@@ -61,8 +61,7 @@ class Biases:
 
     def pairs(self, history: Interactions, user_rows: Rows, item_rows: Rows) -> Floats:
         """Baseline ratings of the pairs (user_rows[n], item_rows[n]), float32 [n]."""
-        users = self.of_users(history.matrix)[user_rows]
-        return (self.mean + users + self.item[item_rows]).astype(np.float32)
+        return (self.mean + self.of_users(history.matrix)[user_rows] + self.item[item_rows]).astype(np.float32)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         return {"mean": np.array([self.mean]), "item_bias": self.item, "user_reg": np.array([self.user_reg])}

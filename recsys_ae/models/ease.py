@@ -64,9 +64,9 @@ class EASE(Recommender):
         x = ones(train.matrix)
         if self.user_exponent:  # each row times the square root of its weight
             n = np.diff(x.indptr)
-            weights = n.clip(min=1).astype(np.float64) ** self.user_exponent
-            weights *= x.nnz / (weights * n).sum()
-            x.data *= np.repeat(np.sqrt(weights), n).astype(np.float32)
+            row_weights = n.clip(min=1).astype(np.float64) ** self.user_exponent
+            row_weights *= x.nnz / (row_weights * n).sum()
+            x.data *= np.repeat(np.sqrt(row_weights), n).astype(np.float32)
         inverse = gram(x)
         diagonal = np.diag_indices(m)
         inverse[diagonal] += self.l2 + self.dropout / (1 - self.dropout) * inverse[diagonal]

@@ -59,9 +59,9 @@ class Network(nn.Module):
 class Cosine(Objective[Network, SparseRows]):
     """1 - cosine of each binary row x and its reconstruction y from the entries s that dropout leaves, over all D columns.
 
-    Computed from the T columns with entries in the batch, in O(B T K) for B rows. A row's own columns enter |y|^2 as they
-    are; any other column is divided by the chance that another row of the batch has it. So |y|^2 is unbiased over batches
-    (except for a row alone in its batch, where other columns are missing), and exact if the batch holds all rows.
+    Computed from the T columns with entries in the batch, in O(B T K) for B rows. In |y|^2, the square at a column that the row
+    lacks is divided by the chance that another row of the batch has it. So |y|^2 is unbiased over batches (except for a row
+    alone in its batch, where all such columns are missing), and exact if the batch holds all rows.
 
     Attributes:
         dropout: share of x that s lacks.

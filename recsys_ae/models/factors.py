@@ -24,8 +24,7 @@ class FactorModel(Recommender):
         return fitted_state(self).arrays["items"]
 
     @abstractmethod
-    def user_vectors(self, history: Interactions, rows: Rows) -> Floats:
-        """Vectors of the users at `rows` of `history`, float32 [B, H]."""
+    def user_vectors(self, history: Interactions, rows: Rows) -> Floats: ...
 
 
 class SparseLinearModel(Recommender):

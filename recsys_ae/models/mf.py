@@ -38,8 +38,8 @@ class Factors(nn.Module):
 class RatingByRating:
     """SGD steps over single ratings in random order.
 
-    Deviates from a plain pass: users and items are split into blocks, drawn anew in each epoch, and blocks that share neither
-    are processed in parallel (Gemulla et al. 2011), so that the order is random within and among blocks only.
+    Deviation: users and items are split into blocks at random in each epoch, and blocks that share neither users nor items are
+    processed in parallel (Gemulla et al. 2011), so that the order is random only within and among blocks.
     """
 
     l2: float

@@ -200,8 +200,7 @@ class RecVAE(NeuralRanker[Network]):
         return InTraining(network, rows, self.ema_decay)
 
     def _objective(self, rows: SparseRows) -> AlternatingObjective[InTraining, SparseRows]:
-        encoder_phase = EncoderPhase(self.dropout, self.gamma)
-        encoder = Phase(encoder_phase, self.encoder_passes, after=partial(InTraining.remember, rows=rows))
+        encoder = Phase(EncoderPhase(self.dropout, self.gamma), self.encoder_passes, partial(InTraining.remember, rows=rows))
         return AlternatingObjective([encoder, Phase(DecoderPhase(), after=InTraining.average)])
 
     def _code(self, network: Network, rows: SparseRows) -> Tensor:

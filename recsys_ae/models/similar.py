@@ -7,9 +7,8 @@ from numpy.typing import ArrayLike
 from recsys_ae.errors import ConfigError
 from recsys_ae.ids import IdMap, Rows
 from recsys_ae.interactions import Interactions
-from recsys_ae.models import base
-from recsys_ae.models.base import BATCH_USERS, Floats, Recommender, fitted_state
-from recsys_ae.ranking import top_k
+from recsys_ae.models.base import BATCH_USERS, HasItemVectors, HasUserVectors, LinearInHistory, Recommender, fitted_state
+from recsys_ae.ranking import Floats, top_k
 
 
 def similar_items(model: Recommender, items: ArrayLike, k: int = 10) -> pd.DataFrame:
@@ -27,10 +26,10 @@ def similar_items(model: Recommender, items: ArrayLike, k: int = 10) -> pd.DataF
     """
     ids = fitted_state(model).ids["items"]
     rows = ids.rows(items)
-    if isinstance(model, base.HasItemVectors):
+    if isinstance(model, HasItemVectors):
         vectors = _unit(model.item_vectors())
         return _nearest(vectors[rows] @ vectors.T, rows, ids, k, "item")
-    if isinstance(model, base.LinearInHistory):
+    if isinstance(model, LinearInHistory):
         return _nearest(np.array(model.item_weights(rows)), rows, ids, k, "item")
     raise ConfigError(f"{type(model).__name__} has no representation of items to compare")
 
@@ -46,7 +45,7 @@ def similar_users(model: Recommender, history: Interactions, users: ArrayLike, k
         UnknownIdError: a user who is not in the history.
     """
     fitted_state(model, history)
-    if not isinstance(model, base.HasUserVectors):
+    if not isinstance(model, HasUserVectors):
         raise ConfigError(f"{type(model).__name__} has no representation of users to compare")
     rows = history.users.rows(users)
     blocks = np.split(np.arange(history.n_users), range(BATCH_USERS, history.n_users, BATCH_USERS))
