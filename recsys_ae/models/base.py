@@ -34,7 +34,7 @@ class FitContext:
 
 @dataclass
 class Recommender(Parameterised, ABC):
-    """A model: a dataclass of hyper-parameters, with its state in `fitted` once `fit` was called.
+    """A model: a dataclass of hyper-parameters, whose learned state is `fitted`, set by `fit`.
 
     Scores are a pure function of the fitted state and a *history*, so that a model can score users it was not trained on, or
     whose history has changed. Each model documents how it treats users and items without training data.
