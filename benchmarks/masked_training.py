@@ -66,7 +66,7 @@ class Sparse:
     def __init__(self, matrix: csr_array) -> None:
         self.rows = observed_rows(matrix)
         self.module = Autoencoder(matrix.shape[1], (HIDDEN,), initial=0.03, generator=torch.Generator().manual_seed(0))
-        self.objective = ObservedError(autoencoder_l2(self.module, L2, self.rows))
+        self.objective = ObservedError(autoencoder_l2(L2, self.rows))
 
     @cached_property
     def optimiser(self) -> Optimiser:

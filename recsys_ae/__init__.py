@@ -42,25 +42,21 @@ if TYPE_CHECKING:
     )
     from recsys_ae.images.variational import VariationalImages as VariationalImages
     from recsys_ae.interactions import Interactions as Interactions
-    from recsys_ae.models.als import ALS as ALS
     from recsys_ae.models.autorec import AutoRec as AutoRec
     from recsys_ae.models.base import Recommender as Recommender
-    from recsys_ae.models.bias import Bias as Bias
-    from recsys_ae.models.bpr import BPR as BPR
+    from recsys_ae.models.baselines import Bias as Bias, Popularity as Popularity
     from recsys_ae.models.cdae import CDAE as CDAE
-    from recsys_ae.models.ease import EASE as EASE
+    from recsys_ae.models.ease import EASE as EASE, SparseEASE as SparseEASE
     from recsys_ae.models.elsa import ELSA as ELSA
     from recsys_ae.models.explanation import explain as explain
-    from recsys_ae.models.item_knn import ItemKNN as ItemKNN
+    from recsys_ae.models.implicit_models import ALS as ALS, BPR as BPR, ItemKNN as ItemKNN
     from recsys_ae.models.mf import MatrixFactorisation as MatrixFactorisation
     from recsys_ae.models.multinomial import MultDAE as MultDAE, MultVAE as MultVAE
     from recsys_ae.models.pca import PCA as PCA
-    from recsys_ae.models.popularity import Popularity as Popularity
     from recsys_ae.models.recommend import TopK as TopK, predict as predict, recommend as recommend
     from recsys_ae.models.recvae import RecVAE as RecVAE
     from recsys_ae.models.rp3beta import RP3Beta as RP3Beta
     from recsys_ae.models.similar import similar_items as similar_items, similar_users as similar_users
-    from recsys_ae.models.sparse_ease import SparseEASE as SparseEASE
     from recsys_ae.models.storage import build_model as build_model, load_model as load_model, save_model as save_model
     from recsys_ae.split import Split as Split
 

@@ -149,19 +149,19 @@ def export(
     from recsys_ae.data.tables import guess_table
     from recsys_ae.experiment.pipeline_file import table_of
     from recsys_ae.export.local import export_recommendations
-    from recsys_ae.models.base import fitted_state, items_of, scale_of
+    from recsys_ae.models.base import fitted_state
     from recsys_ae.models.storage import load_model
     from recsys_ae.tracking import local_model
 
     loaded = load_model(local_model(model, tracking_uri))
     fitted = fitted_state(loaded)
     layout = table_of(card) if card else guess_table(history)
-    if layout.columns.rating is None and (scale := scale_of(fitted)) is not None and scale[0] < scale[1]:
+    if layout.columns.rating is None and (scale := fitted.meta["scale"]) is not None and scale[0] < scale[1]:
         raise ConfigError(
             f"{history}: no column looks like a rating, and {model} was trained on ratings; say which with --card"
         )
     users = fitted.meta["user_ids"]
-    data, skipped = read_history(history, items_of(fitted), table=layout, user_ids=users, skip_unknown=skip_unknown)
+    data, skipped = read_history(history, fitted.ids["items"], table=layout, user_ids=users, skip_unknown=skip_unknown)
     manifest = export_recommendations(loaded, data, output, k, exclude_seen=not include_seen, cold=cold.value)
     console = _console()
     if skipped:

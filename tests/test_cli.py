@@ -17,7 +17,7 @@ from filelock import FileLock
 from recsys_ae import cli
 from recsys_ae.images import IMAGE_MODELS
 from recsys_ae.models import MODELS
-from recsys_ae.models.popularity import Popularity
+from recsys_ae.models.baselines import Popularity
 
 PIPELINE = {
     "dataset": {"name": "small", "kind": "planted-ratings", "users": 120, "items": 60, "ratings": 1400, "factors": 2},
@@ -430,7 +430,7 @@ def test_resolved_pipeline_of_own_data_runs_again(call, folder):
 
 def test_terminated_and_interrupted(call, folder, monkeypatch):
     from recsys_ae.errors import Terminated
-    from recsys_ae.models.popularity import Popularity
+    from recsys_ae.models.baselines import Popularity
 
     for error, code, message in ((Terminated, 143, "terminated"), (KeyboardInterrupt, 130, "interrupted")):
 

@@ -17,7 +17,7 @@ from recsys_ae.core.optimisers import FULL_BATCH, OPTIMISERS, make_optimiser
 from recsys_ae.core.sparse import SparseRows
 from recsys_ae.errors import ConfigError
 from recsys_ae.evaluation.metrics import RANKING_METRICS, RATING_METRICS
-from recsys_ae.models.popularity import Popularity
+from recsys_ae.models.baselines import Popularity
 
 # Losses, written out.
 DENSE_LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {

@@ -66,7 +66,8 @@ class Objective(Protocol[M_contra, B_contra]):
     def loss(self, module: M_contra, batch: B_contra, generator: Generator) -> LossSum: ...
 
     def penalty(self, module: M_contra, batch: B_contra) -> Tensor:
-        """This batch's share of the regularisation of an epoch; a scalar."""
+        """This batch's share of the regularisation of an epoch; a scalar, 0 unless overridden."""
+        return torch.zeros(())
 
 
 class EpochObjective(Protocol[M_contra, B_contra]):

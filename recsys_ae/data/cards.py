@@ -211,6 +211,7 @@ class ImageFolderCard(_Card):
 
 
 Card = Annotated[RatingsCard | PlantedCard | IdxCard | DigitsCard | ImageFolderCard, Field(discriminator="kind")]
+IMAGE_KINDS = ("idx-images", "digits", "image-folder")
 
 
 def shipped_cards() -> dict[str, Path]:

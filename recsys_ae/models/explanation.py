@@ -1,13 +1,14 @@
-"""Explanations: what each item in a user's history contributes to the score of a recommended item."""
+"""Explanations: the contribution of each item in a user's history to the score of a recommended item."""
 
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from recsys_ae.errors import ConfigError
-from recsys_ae.ids import IdMap, Rows
+from recsys_ae.ids import IdMap
 from recsys_ae.interactions import Interactions
 from recsys_ae.models.base import BATCH_USERS, Floats, LinearInHistory, Recommender, fitted_state
 
@@ -33,7 +34,8 @@ def explain(model: Recommender, history: Interactions, user: Any, item: Any) -> 
     row, target = int(history.users.rows([user])[0]), int(history.items.rows([item])[0])
     own = history.matrix[[row]].indices.astype(np.int64)
     if isinstance(model, LinearInHistory):
-        contributions = _column(model, own, target)
+        blocks = np.split(own, range(BATCH_USERS, len(own), BATCH_USERS))
+        contributions = np.concatenate([model.item_weights(block)[:, target] for block in blocks])
     else:
         contributions = _left_out(model, history, row, target)
         if len(contributions) and not contributions.any():
@@ -42,32 +44,21 @@ def explain(model: Recommender, history: Interactions, user: Any, item: Any) -> 
     return pd.DataFrame({"item_id": history.items.values[own[order]], "contribution": contributions[order]})
 
 
-def _column(model: LinearInHistory, rows: Rows, target: int) -> Floats:
-    parts = [model.item_weights(rows[start : start + BATCH_USERS])[:, target] for start in range(0, len(rows), BATCH_USERS)]
-    return np.concatenate(parts) if parts else np.empty(0, np.float32)
-
-
 def _left_out(model: Recommender, history: Interactions, row: int, target: int) -> Floats:
-    """The score with the whole history minus the score without each of its items, float32 [n].
+    """The score from the whole history minus the score without each of its items, float32 [n].
 
     The user keeps their id, so that what the model learned about them in training still applies.
     """
-    own = history.matrix[[row]]
-    users = IdMap(history.users.values[[row]])
-
+    own, users = history.matrix[[row]], IdMap(history.users.values[[row]])
     own_features = None if history.user_features is None else history.user_features.align(users)
 
-    def score(matrix: csr_array) -> float:
+    def score(keep: NDArray[np.bool_]) -> float:
+        matrix = csr_array((own.data[keep], own.indices[keep], np.array([0, keep.sum()])), shape=own.shape)
         alone = Interactions(
             matrix, users, history.items, scale=history.scale, user_features=own_features, item_features=history.item_features
         )
         return float(model.scores(alone, np.array([0]))[0, target])
 
-    whole = score(own)
-    return np.array([whole - score(_without(own, place)) for place in range(own.nnz)], np.float32)
-
-
-def _without(row: csr_array, place: int) -> csr_array:
-    """A row [1, M] without one of its entries."""
-    keep = np.arange(row.nnz) != place
-    return csr_array((row.data[keep], row.indices[keep], np.array([0, keep.sum()])), shape=row.shape)
+    places = np.arange(own.nnz)
+    whole = score(places >= 0)
+    return np.array([whole - score(places != place) for place in places], np.float32)

@@ -1,20 +1,54 @@
-"""Scores that are products: of user factors [B, H] and item factors [M, H], or of a history and item-item weights."""
+"""Scores that are products: of user factors [B, H] and item factors [M, H], or of a history and sparse item-item weights."""
 
+from abc import abstractmethod
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from recsys_ae.core.sparse import SparseRows, sparse_linear
 from recsys_ae.fitted import Fitted
 from recsys_ae.ids import Rows
 from recsys_ae.interactions import Interactions, ones
-from recsys_ae.models.base import BATCH_USERS, Floats, items_of
+from recsys_ae.models.base import BATCH_USERS, FitContext, Floats, Recommender, fitted_on, fitted_state
 
 BATCH_PAIRS = 16_384
+
+
+class FactorModel(Recommender):
+    """Scores are dot products of user vectors [B, H] and the learned item vectors [M, H]."""
+
+    def scores(self, history: Interactions, rows: Rows) -> Floats:
+        return self.user_vectors(history, rows) @ self.item_vectors().T
+
+    def item_vectors(self) -> Floats:
+        return fitted_state(self).arrays["items"]
+
+    @abstractmethod
+    def user_vectors(self, history: Interactions, rows: Rows) -> Floats: ...
+
+
+class SparseLinearModel(Recommender):
+    """Scores are binary histories [B, M] times sparse item-item weights [M, M]."""
+
+    @abstractmethod
+    def _weights(self, train: Interactions) -> csr_array:
+        """The weights to learn from `train`, [M, M]."""
+
+    def _fit(self, train: Interactions, context: FitContext) -> Fitted:
+        weights = self._weights(train)
+        arrays = {"indptr": weights.indptr.astype(np.int64), "columns": weights.indices.astype(np.int32)}
+        return fitted_on(train, {**arrays, "weights": weights.data.astype(np.float32)})
+
+    def _learned(self, history: Interactions | None = None) -> csr_array:
+        fitted = fitted_state(self, history)
+        arrays, m = fitted.arrays, len(fitted.ids["items"])
+        return csr_array((arrays["weights"], arrays["columns"], arrays["indptr"]), shape=(m, m))
+
+    def scores(self, history: Interactions, rows: Rows) -> Floats:
+        return np.asarray((ones(history.matrix[rows]) @ self._learned(history)).toarray(), np.float32)
+
+    def item_weights(self, rows: Rows) -> Floats:
+        return self._learned()[rows].toarray()
 
 
 def pair_products(user_factors: Callable[[Rows], Floats], item_factors: Floats, user_rows: Rows, item_rows: Rows) -> Floats:
@@ -51,45 +85,7 @@ def ridge(inputs: Floats, targets: Floats, strength: float) -> Floats:
     if n < k:
         gram = inputs @ inputs.T
         gram[np.diag_indices(n)] += strength
-        return np.asarray(inputs.T @ np.linalg.solve(gram, targets))
+        return inputs.T @ np.linalg.solve(gram, targets)
     gram = inputs.T @ inputs
     gram[np.diag_indices(k)] += strength
-    return np.asarray(np.linalg.solve(gram, inputs.T @ targets))
-
-
-def weighted_history(history: csr_array, weights: Floats) -> Floats:
-    """Scores [B, M] of binary histories [B, M] under item-item weights [M, M]."""
-    seen = ones(history)
-    x = SparseRows.from_arrays(seen.indptr, seen.indices, seen.data, len(weights))
-    table = torch.from_numpy(weights)
-    return sparse_linear(x, table, table.new_zeros(table.shape[1])).numpy()
-
-
-def strongest(weights: Floats, k: int) -> csr_array:
-    """The `k` largest positive weights of each row [B, M]."""
-    k = min(k, weights.shape[1])
-    columns = np.sort(np.argpartition(-weights, k - 1, axis=1)[:, :k], axis=1)
-    kept = np.take_along_axis(weights, columns, axis=1)
-    positive = kept > 0
-    indptr = np.r_[0, np.cumsum(positive.sum(axis=1))]
-    return csr_array((kept[positive], columns[positive], indptr), shape=weights.shape)
-
-
-def sparse_arrays(weights: csr_array) -> dict[str, NDArray[Any]]:
-    """Sparse item-item weights as arrays of `Fitted`."""
-    return {
-        "indptr": weights.indptr.astype(np.int64),
-        "columns": weights.indices.astype(np.int32),
-        "weights": weights.data.astype(np.float32),
-    }
-
-
-def sparse_weights(fitted: Fitted) -> csr_array:
-    """The item-item weights [M, M] among the fitted arrays."""
-    arrays, m = fitted.arrays, len(items_of(fitted))
-    return csr_array((arrays["weights"], arrays["columns"], arrays["indptr"]), shape=(m, m))
-
-
-def sparse_weighted_history(history: csr_array, fitted: Fitted) -> Floats:
-    """Scores [B, M] of binary histories [B, M] under the sparse weights among the fitted arrays."""
-    return np.asarray((ones(history) @ sparse_weights(fitted)).toarray(), np.float32)
+    return np.linalg.solve(gram, inputs.T @ targets)

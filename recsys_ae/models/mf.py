@@ -1,6 +1,7 @@
 """Biased matrix factorisation, by stochastic gradient descent over single ratings."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, ClassVar
 
 import numpy as np
@@ -15,17 +16,8 @@ from recsys_ae.core.trainer import fit
 from recsys_ae.fitted import Fitted
 from recsys_ae.ids import Rows
 from recsys_ae.interactions import Interactions
-from recsys_ae.models.base import (
-    FitContext,
-    Floats,
-    Recommender,
-    clip,
-    copy_matching_rows,
-    fitted_on,
-    fitted_state,
-    rating_scale,
-)
-from recsys_ae.models.factors import pair_products, ridge, trained_rows
+from recsys_ae.models.base import FitContext, Floats, clip, copy_matching_rows, fitted_on, fitted_state, item_counts
+from recsys_ae.models.factors import FactorModel, pair_products, ridge, trained_rows
 from recsys_ae.models.training import observed_rows, rating_validation, train_config
 
 BLOCKS = 8  # blocks of users and of items: the number of threads that can work at once; the result does not depend on it
@@ -46,8 +38,8 @@ class Factors(nn.Module):
 class RatingByRating:
     """SGD steps over single ratings in random order.
 
-    Deviates from a plain pass: users and items are split into blocks, drawn anew in each epoch, and blocks that share neither
-    are processed in parallel (Gemulla et al. 2011), so that the order is random within and among blocks only.
+    Deviation: users and items are split into blocks at random in each epoch, and blocks that share neither users nor items are
+    processed in parallel (Gemulla et al. 2011), so that the order is random only within and among blocks.
     """
 
     l2: float
@@ -66,7 +58,7 @@ class RatingByRating:
 
 
 @dataclass
-class MatrixFactorisation(Recommender):
+class MatrixFactorisation(FactorModel):
     """Biased matrix factorisation: mean + user bias + item bias + p_u . q_i, trained jointly.
 
     Source: Koren et al. 2009, equations 4 and 5, by stochastic gradient descent over single ratings. Deviations: the learning
@@ -96,52 +88,51 @@ class MatrixFactorisation(Recommender):
 
     def _fit(self, train: Interactions, context: FitContext) -> Fitted:
         ratings = train.matrix.data
-        known = {
-            "mean": np.array([ratings.mean()]),
-            "unit": np.array([ratings.std() or 1.0]),
-            "trained_users": np.diff(train.matrix.indptr) > 0,
-        }
-        rated = torch.from_numpy(np.bincount(train.matrix.indices, minlength=train.n_items) > 0)
+        mean, unit = ratings.mean(), ratings.std() or 1.0
+        known = {"mean": np.array([mean]), "unit": np.array([unit])}
+        rated = torch.from_numpy(item_counts(train) > 0)
         module = Factors(train.n_users, rated, self.factors, self.init_std, Generator().manual_seed(context.seed))
         if (before := context.before) is not None:
-            users, items = (train.users, before.ids["users"]), (train.items, before.ids["items"])
-            for name, ids in (("users", users), ("user_bias", users), ("items", items), ("item_bias", items)):
-                copy_matching_rows(getattr(module, name).detach(), torch.from_numpy(before.arrays[name]), *ids)
+            for name, weight in module.named_parameters():
+                ids = (train.users, before.ids["users"]) if name.startswith("user") else (train.items, before.ids["items"])
+                copy_matching_rows(weight.detach(), torch.from_numpy(before.arrays[name]), *ids)
         rows = observed_rows(train.matrix)
-        rows = rows.with_values((rows.values - float(known["mean"][0])) / float(known["unit"][0]))
-        scale = rating_scale(train)
+        rows = rows.with_values((rows.values - float(mean)) / float(unit))
 
         def state() -> Fitted:
             learned = {name: weight.detach().numpy().copy() for name, weight in module.named_parameters()}
-            return fitted_on(train, {**known, **learned}, keep_users=True, scale=scale)
+            return fitted_on(train, {**known, **learned}, keep_users=True, keep_scale=True)
 
-        fit(
-            module,
-            RatingByRating(self.l2),
-            rows,
-            train_config(self, context.seed, batch_size=1, optimiser="sgd"),
-            valid=rating_validation(lambda *pairs: _predict(state(), self.l2, *pairs), context.history, context.valid),
-            callbacks=context.callbacks,
-        )
+        config = train_config(self, context.seed, batch_size=1, optimiser="sgd")
+        valid = rating_validation(lambda *pairs: self._predict(state(), *pairs), context.history, context.valid)
+        fit(module, RatingByRating(self.l2), rows, config, valid=valid, callbacks=context.callbacks)
         return state()
 
     def scores(self, history: Interactions, rows: Rows) -> Floats:
         fitted = fitted_state(self, history)
-        return _user_factors(fitted, self.l2, history, rows) @ _item_factors(fitted).T
-
-    def item_vectors(self) -> Floats:
-        return np.asarray(fitted_state(self).arrays["items"])
+        return self._user_factors(fitted, history, rows) @ _item_factors(fitted).T
 
     def user_vectors(self, history: Interactions, rows: Rows) -> Floats:
-        return _user_factors(fitted_state(self, history), self.l2, history, rows)[:, : self.factors]
+        return self._user_factors(fitted_state(self, history), history, rows)[:, : self.factors]
 
     def predict_rows(self, history: Interactions, user_rows: Rows, item_rows: Rows) -> Floats:
-        return _predict(fitted_state(self, history), self.l2, history, user_rows, item_rows)
+        return self._predict(fitted_state(self, history), history, user_rows, item_rows)
 
+    def _predict(self, fitted: Fitted, history: Interactions, user_rows: Rows, item_rows: Rows) -> Floats:
+        user_factors = partial(self._user_factors, fitted, history)
+        return clip(pair_products(user_factors, _item_factors(fitted), user_rows, item_rows), fitted)
 
-def _predict(fitted: Fitted, l2: float, history: Interactions, user_rows: Rows, item_rows: Rows) -> Floats:
-    user_factors = lambda rows: _user_factors(fitted, l2, history, rows)  # noqa: E731
-    return clip(pair_products(user_factors, _item_factors(fitted), user_rows, item_rows), fitted)
+    def _user_factors(self, fitted: Fitted, history: Interactions, rows: Rows) -> Floats:
+        """[B, K + 2]: factors and user bias in units of ratings, 1. New users minimise the objective for their history."""
+        arrays = fitted.arrays
+        known = trained_rows(fitted, history, rows)
+        own = np.c_[arrays["users"][known], arrays["user_bias"][known]]
+        for place in np.flatnonzero(known < 0):
+            ratings = history.matrix[rows[[place]]]
+            items = np.c_[arrays["items"][ratings.indices], np.ones(ratings.nnz)]
+            left = (ratings.data - arrays["mean"]) / arrays["unit"] - arrays["item_bias"][ratings.indices]
+            own[place] = ridge(items, left, self.l2 * len(items))
+        return np.c_[own * np.float32(arrays["unit"]), np.ones(len(rows), np.float32)]
 
 
 def _item_factors(fitted: Fitted) -> Floats:
@@ -149,21 +140,3 @@ def _item_factors(fitted: Fitted) -> Floats:
     arrays = fitted.arrays
     of_item = arrays["mean"] + arrays["unit"] * arrays["item_bias"]
     return np.c_[arrays["items"], np.ones(len(of_item), np.float32), of_item.astype(np.float32)]
-
-
-def _user_factors(fitted: Fitted, l2: float, history: Interactions, rows: Rows) -> Floats:
-    """[B, K + 2]: factors and user bias in units of ratings, 1."""
-    arrays = fitted.arrays
-    known = trained_rows(fitted, history, rows)
-    own = np.c_[arrays["users"][known], arrays["user_bias"][known]]
-    for place in np.flatnonzero(known < 0):
-        own[place] = _fold_in(fitted, l2, history, rows[place])
-    return np.c_[own * np.float32(arrays["unit"]), np.ones(len(rows), np.float32)]
-
-
-def _fold_in(fitted: Fitted, l2: float, history: Interactions, row: int) -> Floats:
-    """[K + 1]: factors and bias of a user without training ratings that minimise the objective for their history."""
-    arrays, ratings = fitted.arrays, history.matrix[[row]]
-    items = ratings.indices
-    left = (ratings.data - arrays["mean"]) / arrays["unit"] - arrays["item_bias"][items]
-    return ridge(np.c_[arrays["items"][items], np.ones(len(items))], left, l2 * len(items))

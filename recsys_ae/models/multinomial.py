@@ -1,6 +1,6 @@
-"""Autoencoders of what a user interacted with, under a multinomial likelihood: Mult-DAE and Mult-VAE."""
+"""Mult-DAE and Mult-VAE: autoencoders of binary histories with a multinomial likelihood."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -9,53 +9,48 @@ from pydantic import Field
 from torch import Generator, Tensor, nn
 
 from recsys_ae.core.autoencoder import ACTIVATIONS, Autoencoder
+from recsys_ae.core.corruption import Masking
 from recsys_ae.core.losses import LossSum, multinomial
 from recsys_ae.core.sparse import SparseRows
 from recsys_ae.core.variational import VariationalAutoencoder, kl_from_standard_normal, sample
 from recsys_ae.declaration import OneOf, Sizes
-from recsys_ae.models.neural import NeuralRanker, dropout_entries
-from recsys_ae.models.training import autoencoder_l2
+from recsys_ae.models.neural import NeuralRanker
+from recsys_ae.models.training import Penalty, autoencoder_l2
 
 
 @dataclass(frozen=True)
 class Denoising:
-    """The multinomial loss of each user's items given some of them, plus a batch's part of the penalty of an epoch."""
+    """Multinomial negative log-likelihood of each history given the history with dropout."""
 
     dropout: float
-    penalise: Callable[[SparseRows], Tensor]
+    penalty: Penalty
 
     def loss(self, module: nn.Module, batch: SparseRows, generator: Generator) -> LossSum:
-        return multinomial(module(dropout_entries(batch, self.dropout, generator)), batch)
-
-    def penalty(self, module: nn.Module, batch: SparseRows) -> Tensor:
-        return self.penalise(batch)
+        return multinomial(module(Masking(self.dropout)(batch, generator)), batch)
 
 
 @dataclass(frozen=True)
 class Variational:
-    """That loss for a sampled code, plus beta times the divergence of the code's distribution from the standard normal one.
+    """Negative ELBO with the same likelihood, the KL divergence from a standard normal prior weighted by beta.
 
-    `beta` rises in equal steps from 0 to its final value over the first `anneal` batches; the module counts them.
+    `beta` rises linearly from 0 to its final value over the first `anneal` batches, which the module counts.
     """
 
     dropout: float
     beta: float
     anneal: int
-    penalise: Callable[[SparseRows], Tensor]
+    penalty: Penalty
 
     def loss(self, module: "CountingVAE", batch: SparseRows, generator: Generator) -> LossSum:
-        mean, log_variance = module.encode(dropout_entries(batch, self.dropout, generator))
+        mean, log_variance = module.encode(Masking(self.dropout)(batch, generator))
         found = multinomial(module.decode(sample(mean, log_variance, generator)), batch)
         module.batches += 1
         beta = self.beta * min(1.0, float(module.batches) / max(self.anneal, 1))
         return LossSum(found.total + beta * kl_from_standard_normal(mean, log_variance).sum(), found.count)
 
-    def penalty(self, module: "CountingVAE", batch: SparseRows) -> Tensor:
-        return self.penalise(batch)
-
 
 class CountingVAE(VariationalAutoencoder):
-    """Knows how many batches it was trained on, also after a checkpoint."""
+    """Counts its training batches in a buffer, so that checkpoints include the count."""
 
     batches: Tensor
 
@@ -66,14 +61,14 @@ class CountingVAE(VariationalAutoencoder):
 
 @dataclass
 class MultDAE(NeuralRanker[Autoencoder]):
-    """Denoising autoencoder whose output is a distribution over all items.
+    """Denoising autoencoder with a softmax over all items.
 
-    Source: Liang et al. 2018, section 2.1 to 2.3 and 4.3: unit input rows of which half are hidden, log softmax output, L2.
-    Values of interactions do not matter. Works for any user; one without history gets the same list as all such users.
+    Source: Liang et al. 2018, sections 2.1 to 2.3 and 4.3: l2-normalised inputs with dropout 0.5, log softmax output, L2.
+    Values of interactions are ignored. Works for any user; all users without a history get the same list.
 
     Attributes:
         hidden: sizes of the encoder's layers; the decoder mirrors them.
-        l2: an epoch adds l2 / 2 * (sum of the squared weights, biases apart) for each user.
+        l2: an epoch adds l2 / 2 * (sum of the squared weights, without biases) per user.
         activation: of the hidden layers.
         Others: see `NeuralRanker`.
     """
@@ -85,22 +80,22 @@ class MultDAE(NeuralRanker[Autoencoder]):
     def _network(self, n_items: int, n_users: int, generator: Generator | None) -> Autoencoder:
         return Autoencoder(n_items, self.hidden, activation=self.activation, generator=generator)
 
-    def _objective(self, network: Autoencoder, rows: SparseRows) -> Denoising:
-        return Denoising(self.dropout, autoencoder_l2(network, len(rows) * self.l2, rows))
+    def _objective(self, rows: SparseRows) -> Denoising:
+        return Denoising(self.dropout, autoencoder_l2(len(rows) * self.l2, rows))
 
 
 @dataclass
 class MultVAE(NeuralRanker[CountingVAE]):
-    """Variational autoencoder whose output is a distribution over all items.
+    """Variational autoencoder with a softmax over all items.
 
-    Source: Liang et al. 2018 (Mult-VAE^PR): as `multdae`, with a normal distribution of codes whose divergence from the
-    prior counts `beta` times. Scores are of the mean code. Their search for beta along the annealing is a long `anneal` with
-    validation data: the weights that are kept are those of the best epoch, and so of its beta.
+    Source: Liang et al. 2018 (Mult-VAE^PR): `multdae` with normally distributed codes, whose KL divergence from the prior is
+    weighted by `beta`. Scores are decoded from the mean code. For their search of beta during annealing, use a long `anneal`
+    with validation data: the weights kept are those of the best epoch, trained with the beta of that epoch.
 
     Attributes:
-        hidden: sizes of the encoder's layers, the last being the code; the decoder mirrors them. One wide layer, the default,
-            does better on MovieLens 1M than several did.
-        beta: final weight of the divergence.
+        hidden: sizes of the encoder's layers, the last being the code; the decoder mirrors them. A single wide layer (the
+            default) ranked better on MovieLens 1M than deeper encoders.
+        beta: final weight of the KL divergence.
         anneal: batches over which it rises from 0.
         l2: as for `multdae`; 0 as published.
         activation: of the hidden layers.
@@ -120,8 +115,8 @@ class MultVAE(NeuralRanker[CountingVAE]):
     def _network(self, n_items: int, n_users: int, generator: Generator | None) -> CountingVAE:
         return CountingVAE(n_items, self.hidden, self.activation, generator)
 
-    def _objective(self, network: CountingVAE, rows: SparseRows) -> Variational:
-        return Variational(self.dropout, self.beta, self.anneal, autoencoder_l2(network, len(rows) * self.l2, rows))
+    def _objective(self, rows: SparseRows) -> Variational:
+        return Variational(self.dropout, self.beta, self.anneal, autoencoder_l2(len(rows) * self.l2, rows))
 
     def _code(self, network: CountingVAE, rows: SparseRows) -> Tensor:
         return network.encode(rows)[0]

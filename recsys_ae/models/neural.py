@@ -1,44 +1,35 @@
-"""What the networks that rank have in common: from a user's items to a number for every item, trained by gradient."""
+"""Rankers by neural network: from the items of a user's history to a score for every item."""
 
 from abc import abstractmethod
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar, Generic, TypeVar
 
-import numpy as np
 import torch
 from pydantic import Field
 from torch import Generator, Tensor, nn
 
 from recsys_ae.core.axes import check_id_axes, output_vectors
-from recsys_ae.core.corruption import Masking
 from recsys_ae.core.devices import Device, device_named, device_of
 from recsys_ae.core.sparse import SparseRows
 from recsys_ae.core.trainer import AnyObjective, Precision, fit
 from recsys_ae.fitted import Fitted
 from recsys_ae.ids import Rows
 from recsys_ae.interactions import Interactions, ones
+from recsys_ae.models import training
 from recsys_ae.models.base import FitContext, Floats, Recommender, fitted_on, fitted_state
 from recsys_ae.models.factors import trained_rows
-from recsys_ae.models.training import (
-    copy_matching_parameters,
-    load_weights,
-    observed_rows,
-    ranking_validation,
-    train_config,
-    weights_of,
-)
 
 N = TypeVar("N", bound=nn.Module)
 
 
 @dataclass
 class NeuralRanker(Recommender, Generic[N]):
-    """Fitting and scoring of a network whose input is a user's row of items, values of interactions being ignored.
+    """Fitting and scoring of a network whose input is the l2-normalised binary history of a user.
 
     Attributes:
-        dropout: share of the inputs hidden in training.
-        epochs, batch_size, learning_rate, learning_rate_decay, patience, precision, device: see `core.trainer.TrainConfig`; a
-            batch is of users, and patience is for 1 - NDCG@100. With a GPU, scores are computed there too.
+        dropout: share of the inputs dropped in training.
+        epochs, batch_size, learning_rate, learning_rate_decay, patience, precision, device: see `core.trainer.TrainConfig`;
+            batches are of users, and the validation value is 1 - NDCG@100. With a GPU, scores are also computed there.
     """
 
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
@@ -60,58 +51,42 @@ class NeuralRanker(Recommender, Generic[N]):
     def _network(self, n_items: int, n_users: int, generator: Generator | None) -> N:
         """A module with `forward(rows)` -> scores [B, n_items], `encode(rows)`, and `id_axes` (see `core.axes`)."""
 
+    @abstractmethod
+    def _objective(self, rows: SparseRows) -> AnyObjective[Any, SparseRows]:
+        """The objective on these training rows, which are l2-normalised."""
+
     def _new_network(self, train: Interactions, generator: Generator, before: Fitted | None) -> N:
-        """As training begins: with the weights that were fitted before, or drawn."""
+        """The network before training: random weights, or those fitted before."""
         network = self._network(train.n_items, train.n_users, generator)
         if before is not None:
             check_id_axes(lambda n: self._network(n, n, None))
-            items = train.items, before.ids["items"]
-            users = train.users, before.ids.get("users", train.users)
-            copy_matching_parameters(network, before.arrays, {"inputs": items, "outputs": items, "rows": users})
+            items, users = (train.items, before.ids["items"]), (train.users, before.ids.get("users", train.users))
+            training.copy_matching_parameters(network, before.arrays, {"inputs": items, "outputs": items, "rows": users})
         return network
 
-    @abstractmethod
-    def _objective(self, network: N, rows: SparseRows) -> AnyObjective[Any, SparseRows]:
-        """What is minimised over these rows, which are as `l2_normalise` makes them."""
-
     def _in_training(self, network: N, rows: SparseRows) -> nn.Module:
-        """The module that is trained: the network, and what it needs only meanwhile."""
+        """The module to train: the network, or one that wraps it for training only."""
         return network
 
     def _code(self, network: N, rows: SparseRows) -> Tensor:
-        """[B, H]: what the network makes of each row, before it comes to items."""
-        code: Tensor = network.encode(rows)  # type: ignore[operator]
-        return code
+        """User vectors [B, H]."""
+        return network.encode(rows)  # type: ignore[operator]
 
     def _fit(self, train: Interactions, context: FitContext) -> Fitted:
         network = self._new_network(train, Generator().manual_seed(context.seed), context.before)
-        known = {"trained_users": np.diff(train.matrix.indptr) > 0} if self.of_users else {}
-        about = fitted_on(train, known, keep_users=self.of_users)
-        rows = l2_normalise(observed_rows(ones(train.matrix)))
+        about = fitted_on(train, {}, keep_users=self.of_users)
+        rows = l2_normalise(training.observed_rows(ones(train.matrix)))
+        module, objective = self._in_training(network, rows), self._objective(rows)
+        config = training.train_config(self, context.seed)
+        valid = training.ranking_validation(lambda *users: self._scores(network, about, *users), context.history, context.valid)
+        fit(module, objective, rows, config, valid=valid, callbacks=context.callbacks)
+        return replace(about, arrays={**about.arrays, **training.weights_of(network)})
 
-        def scores(history: Interactions, rows: Rows) -> Floats:
-            with torch.no_grad():
-                outputs: Tensor = network(self._rows(about, history, rows).to(device_of(network)))
-            return outputs.cpu().numpy()
-
-        fit(
-            self._in_training(network, rows),
-            self._objective(network, rows),
-            rows,
-            train_config(self, context.seed),
-            valid=ranking_validation(scores, context.history, context.valid),
-            callbacks=context.callbacks,
-        )
-        return replace(about, arrays={**about.arrays, **weights_of(network)})
-
-    @torch.no_grad()
     def scores(self, history: Interactions, rows: Rows) -> Floats:
-        network = self._fitted_network(history)
-        scores: Tensor = network(self._rows(fitted_state(self), history, rows).to(device_of(network)))
-        return scores.cpu().numpy()
+        return self._scores(self._fitted_network(history), fitted_state(self), history, rows)
 
     def item_vectors(self) -> Floats:
-        return np.asarray(fitted_state(self).arrays[f"module.{output_vectors(self._fitted_network())}"])
+        return fitted_state(self).arrays[f"module.{output_vectors(self._fitted_network())}"]
 
     @torch.no_grad()
     def user_vectors(self, history: Interactions, rows: Rows) -> Floats:
@@ -119,30 +94,28 @@ class NeuralRanker(Recommender, Generic[N]):
         return self._code(network, self._rows(fitted_state(self), history, rows).to(device_of(network))).cpu().numpy()
 
     def _fitted_network(self, history: Interactions | None = None) -> N:
-        """The network, rebuilt from the fitted arrays when they have changed."""
+        """The network, rebuilt when the fitted state has changed."""
         fitted = fitted_state(self, history)
         if self._built is None or self._built[0] is not fitted:
             network = self._network(len(fitted.ids["items"]), len(fitted.ids.get("users", ())), Generator())
-            load_weights(network, fitted.arrays)
+            training.load_weights(network, fitted.arrays)
             self._built = fitted, network.to(device_named(self.device, fallback=True))
         return self._built[1]
 
+    @torch.no_grad()
+    def _scores(self, network: N, fitted: Fitted, history: Interactions, rows: Rows) -> Floats:
+        return network(self._rows(fitted, history, rows).to(device_of(network))).cpu().numpy()
+
     def _rows(self, fitted: Fitted, history: Interactions, rows: Rows) -> SparseRows:
-        """The users at `rows` as the network sees them; if `of_users`, with the numbers of their training rows, -1 for none."""
-        seen = ones(history.matrix[rows])
-        shown = SparseRows.from_arrays(seen.indptr, seen.indices, seen.data, seen.shape[1])
+        """Network inputs of the users at `rows`; if `of_users`, their `row_ids` are training rows, -1 for new users."""
+        seen = training.sparse_rows(ones(history.matrix[rows]))
         if self.of_users:
-            shown = replace(shown, row_ids=torch.from_numpy(trained_rows(fitted, history, rows)))
-        return l2_normalise(shown)
+            seen = replace(seen, row_ids=torch.from_numpy(trained_rows(fitted, history, rows)))
+        return l2_normalise(seen)
 
 
 def l2_normalise(rows: SparseRows) -> SparseRows:
-    """Each row divided by its length; what an autoencoder with a multinomial likelihood is shown. An empty row stays empty."""
+    """Each row scaled to length 1, as autoencoders with a multinomial likelihood expect; empty rows stay empty."""
     at = rows.row_of_entry()
     length = rows.values.new_zeros(len(rows)).index_add_(0, at, rows.values.square()).sqrt()
     return rows.with_values(rows.values / length.clamp(min=1e-12)[at])
-
-
-def dropout_entries(rows: SparseRows, dropout: float, generator: Generator) -> SparseRows:
-    """Rows of which a share of the entries is hidden and the rest scaled up."""
-    return Masking(dropout)(rows, generator)

@@ -12,8 +12,8 @@ from recsys_ae.errors import ConfigError
 from recsys_ae.fitted import Fitted
 from recsys_ae.ids import Rows
 from recsys_ae.interactions import Interactions
-from recsys_ae.models.base import FitContext, Floats, Recommender, clip, fitted_on, fitted_state, rating_scale
-from recsys_ae.models.bias import Biases
+from recsys_ae.models.base import FitContext, Floats, Recommender, clip, fitted_on, fitted_state
+from recsys_ae.models.baselines import Biases
 from recsys_ae.models.factors import pair_products
 
 
@@ -24,8 +24,8 @@ class PCA(Recommender):
     With X = U S V^T of rank K, scores are X V V^T: a new user needs only their row of X. Works for any user; an item
     without ratings has its baseline as score.
 
-    Source: Cremonesi et al. 2010 (PureSVD) for `centring: none`. With `centring: bias` the residuals from the baseline
-    (`models.bias`) are decomposed, for which 0 is a sensible value where nothing is observed; only then are scores ratings.
+    Source: Cremonesi et al. 2010 (PureSVD) for `centring: none`. With `centring: bias` the residuals from the baseline (see
+    `models.baselines`) are decomposed, for which 0 is a sensible value of unobserved entries; only then are scores ratings.
 
     Attributes:
         factors: K.
@@ -50,7 +50,7 @@ class PCA(Recommender):
             start = np.random.default_rng(context.seed).normal(size=min(train.matrix.shape))
             _, _, found = svds(centred, k=self.factors, v0=start, return_singular_vectors="vh")
             components[:] = found[::-1].T  # strongest first
-        return fitted_on(train, {"components": components, **biases.arrays()}, scale=rating_scale(train))
+        return fitted_on(train, {"components": components, **biases.arrays()}, keep_scale=True)
 
     def scores(self, history: Interactions, rows: Rows) -> Floats:
         fitted = fitted_state(self, history)
@@ -61,13 +61,12 @@ class PCA(Recommender):
 
     def predict_rows(self, history: Interactions, user_rows: Rows, item_rows: Rows) -> Floats:
         fitted = fitted_state(self, history)
-        above = pair_products(
-            lambda rows: self._codes(fitted, history.matrix[rows]), fitted.arrays["components"], user_rows, item_rows
-        )
+        components = fitted.arrays["components"]
+        above = pair_products(lambda rows: self._codes(fitted, history.matrix[rows]), components, user_rows, item_rows)
         return clip(Biases.from_arrays(fitted).pairs(history, user_rows, item_rows) + above, fitted)
 
     def item_vectors(self) -> Floats:
-        return np.asarray(fitted_state(self).arrays["components"])
+        return fitted_state(self).arrays["components"]
 
     def user_vectors(self, history: Interactions, rows: Rows) -> Floats:
         return self._codes(fitted_state(self, history), history.matrix[rows])
@@ -75,4 +74,4 @@ class PCA(Recommender):
     def _codes(self, fitted: Fitted, ratings: csr_array) -> Floats:
         """Codes of the rows of ratings, [B, K]."""
         centred = Biases.from_arrays(fitted).residuals(ratings) if self.predicts_ratings else ratings
-        return np.asarray(centred @ fitted.arrays["components"])
+        return centred @ fitted.arrays["components"]

@@ -5,19 +5,16 @@ from typing import Annotated
 
 import numpy as np
 from pydantic import Field
-from scipy.sparse import diags_array, vstack
+from scipy.sparse import csr_array, diags_array, vstack
 
-from recsys_ae.fitted import Fitted
-from recsys_ae.ids import Rows
 from recsys_ae.interactions import Interactions, ones
-from recsys_ae.models.base import FitContext, Floats, Recommender, fitted_on, fitted_state
-from recsys_ae.models.factors import sparse_arrays, sparse_weighted_history, sparse_weights, strongest
+from recsys_ae.models.factors import SparseLinearModel
 
 BLOCK = 512
 
 
 @dataclass
-class RP3Beta(Recommender):
+class RP3Beta(SparseLinearModel):
     """Random-walk neighbourhood model that discounts popular items.
 
     With transition probabilities P_iu = 1 / degree(i) and P_uj = 1 / degree(u), each to the power alpha, the weight from item
@@ -36,21 +33,19 @@ class RP3Beta(Recommender):
     beta: Annotated[float, Field(ge=0)] = 0.6
     neighbours: Annotated[int, Field(ge=1)] = 200
 
-    def _fit(self, train: Interactions, context: FitContext) -> Fitted:
+    def _weights(self, train: Interactions) -> csr_array:
         seen = ones(train.matrix)
         of_user, of_item = (np.maximum(seen.sum(axis=axis), 1).astype(np.float32) for axis in (1, 0))
         to_item = diags_array(of_user**-self.alpha) @ seen
         to_user = (diags_array(of_item**-self.alpha) @ seen.T.tocsr()).tocsr()
         rescale = of_item**-self.beta
+        k = min(self.neighbours, train.n_items)
         blocks = []
         for first in range(0, train.n_items, BLOCK):
             weights = (to_user[first : first + BLOCK] @ to_item).toarray() * rescale
             weights[np.arange(len(weights)), first + np.arange(len(weights))] = 0
-            blocks.append(strongest(weights, self.neighbours))
-        return fitted_on(train, sparse_arrays(vstack(blocks)))
-
-    def scores(self, history: Interactions, rows: Rows) -> Floats:
-        return sparse_weighted_history(history.matrix[rows], fitted_state(self, history))
-
-    def item_weights(self, rows: Rows) -> Floats:
-        return np.asarray(sparse_weights(fitted_state(self))[rows].toarray())
+            columns = np.sort(np.argpartition(-weights, k - 1, axis=1)[:, :k], axis=1)
+            kept = np.take_along_axis(weights, columns, axis=1)
+            indptr = np.r_[0, np.cumsum((kept > 0).sum(axis=1))]
+            blocks.append(csr_array((kept[kept > 0], columns[kept > 0], indptr), shape=weights.shape))
+        return vstack(blocks)

@@ -11,17 +11,16 @@ from recsys_ae.models.base import Recommender, fitted_state
 
 
 def build_model(name: str, params: dict[str, Any] | None = None, where: str = "model") -> Recommender:
-    """The recommender called `name`, not fitted yet.
+    """A new, unfitted recommender by its name in pipelines.
 
     Raises:
         ConfigError: unknown model or parameter (with a suggestion), or a value of the wrong type.
     """
-    model: Recommender = build(MODELS.get(name), params or {}, f"{where} {name!r}")
-    return model
+    return build(MODELS.get(name), params or {}, f"{where} {name!r}")
 
 
 def save_model(model: Recommender, folder: Path | str) -> None:
-    """Write a fitted model to `folder`, which appears whole or not at all; an older model there is replaced.
+    """Write a fitted model to `folder`, which appears whole or not at all; replaces an older model there.
 
     Raises:
         NotFittedError: the model is not fitted.
@@ -46,5 +45,5 @@ def load_model(folder: Path | str) -> Recommender:
 
 
 def model_digest(model: Recommender) -> str:
-    """Content hash (32 hex digits) of name, parameters, ids and everything learned."""
+    """Content hash (32 hex digits) of a fitted model: name, parameters, ids and arrays."""
     return fitted_state(model).digest(MODELS.name_of(model), parameters(model))

@@ -1,4 +1,4 @@
-"""What models trained by gradient share: objective, penalty, validation, and their weights as arrays."""
+"""Shared by models trained by gradient: objective, penalty, validation, and weights as arrays."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
@@ -24,7 +24,8 @@ from recsys_ae.models.base import BATCH_USERS, Floats, copy_matching_rows
 from recsys_ae.ranking import exclude, hits, ndcg, top_k
 
 VALIDATION_LENGTH = 100
-RATINGS_PER_L2 = 100  # a vector with this many ratings is charged l2, whatever the exponent
+RATINGS_PER_L2 = 100  # a weight vector with this many ratings is charged l2, whatever the exponent
+Penalty = Callable[[Any, SparseRows], Tensor]  # `Objective.penalty` of a module and a batch
 
 
 @dataclass(frozen=True)
@@ -32,12 +33,11 @@ class ObservedError:
     """Squared error over the observed entries of a batch, plus a penalty.
 
     Attributes:
-        penalise: a batch's share of an epoch's penalty.
         corruption: applied to the input; the targets stay clean.
-        row_bias: float32, what is added to the outputs of each row, by its number.
+        row_bias: float32, added to all outputs of each row, by `row_ids`.
     """
 
-    penalise: Callable[[SparseRows], Tensor]
+    penalty: Penalty
     corruption: Corruption | None = None
     row_bias: Tensor | None = None
     sampled: ClassVar[bool] = True
@@ -48,58 +48,58 @@ class ObservedError:
             output = output + self.row_bias.to(output.device)[batch.row_ids][batch.row_of_entry()]
         return squared_error(output, batch.values, torch.ones_like(batch.values))
 
-    def penalty(self, module: nn.Module, batch: SparseRows) -> Tensor:
-        return self.penalise(batch)
-
 
 def train_config(model: Any, seed: int, **more: Any) -> TrainConfig:
-    """The training parameters among a model's own, and `more`."""
+    """The training settings among a model's parameters, and `more`."""
     own = {item.name: getattr(model, item.name) for item in fields(TrainConfig) if hasattr(model, item.name)}
     return TrainConfig(**own, seed=seed, **more)
 
 
 def l2_of(n: Any, l2: float, exponent: float) -> Any:
-    """The regularisation of a weight vector that `n` ratings speak about (a number, an array or a tensor of them)."""
+    """Regularisation of a weight vector with `n` ratings (a number, an array or a tensor)."""
     return l2 * (n / RATINGS_PER_L2) ** exponent
 
 
-def autoencoder_l2(
-    module: Autoencoder | VariationalAutoencoder, l2: float, rows: SparseRows, exponent: float = 0.0
-) -> Callable[[SparseRows], Tensor]:
-    """l2 / 2 * (sum of all squared weights, biases apart), in parts for the batches of `rows`.
+def autoencoder_l2(l2: float, rows: SparseRows, exponent: float = 0.0) -> Penalty:
+    """L2 penalty l2 / 2 * (sum of all squared weights, without biases), divided among the batches of `rows`.
 
-    Wide weights are charged where they have entries, so that a batch pays for its own columns only; inner weights by the
-    share of rows. With an `exponent`, the weights of a column with n entries are charged l2 * (n / 100)^exponent.
+    Wide weights are charged per entry, so that a batch touches only its own columns; inner weights by the batch's share of
+    the rows. With an `exponent`, the weights of a column with n entries are charged l2 * (n / 100)^exponent.
     """
-    if not l2:
-        return lambda _: torch.zeros(())
     counts = column_counts(rows).clamp(min=1)
     strength = l2_of(counts, l2, exponent) / counts
 
-    def penalise(batch: SparseRows) -> Tensor:
+    def penalty(module: Autoencoder | VariationalAutoencoder, batch: SparseRows) -> Tensor:
+        if not l2:
+            return torch.zeros(())
         parts = [entry_l2(weight, batch, strength.to(weight.device)) for weight in module.wide_weights()]
         share = len(batch) / len(rows)
         parts += [share * l2 / 2 * weight.square().sum() for weight in module.inner_weights()]
         return torch.stack(parts).sum()
 
-    return penalise
+    return penalty
 
 
 def column_counts(rows: SparseRows) -> Tensor:
-    """float32 [D]: how many entries each column has."""
+    """Number of entries of each column, float32 [D]."""
     return torch.bincount(rows.columns, minlength=rows.width).float()
 
 
+def sparse_rows(matrix: csr_array) -> SparseRows:
+    """All rows of a matrix."""
+    return SparseRows.from_arrays(matrix.indptr, matrix.indices, matrix.data, matrix.shape[1])
+
+
 def observed_rows(matrix: csr_array) -> SparseRows:
-    """The rows of a matrix that hold anything, for training; each keeps its number."""
-    rows = SparseRows.from_arrays(matrix.indptr, matrix.indices, matrix.data, matrix.shape[1])
+    """The rows of a matrix that have entries, with their `row_ids`: the training rows."""
+    rows = sparse_rows(matrix)
     return rows if rows.lengths.all() else rows[torch.nonzero(rows.lengths)[:, 0]]
 
 
 def rating_validation(
     predict_rows: Callable[[Interactions, Rows, Rows], Floats], history: Interactions, valid: Interactions | None
 ) -> Callable[[], float] | None:
-    """RMSE on the ratings in `valid` given `history`, as a function of the current weights; None without any."""
+    """RMSE on the ratings in `valid` given `history`, as a function of the current weights; None without `valid`."""
     if valid is None:
         return None
     users, items, ratings = valid.user_rows(), valid.item_rows(), valid.matrix.data.astype(np.float64)
@@ -109,7 +109,7 @@ def rating_validation(
 def ranking_validation(
     scores: Callable[[Interactions, Rows], Floats], history: Interactions, valid: Interactions | None
 ) -> Callable[[], float] | None:
-    """1 - NDCG@100 on `valid`, items in `history` excluded, as a function of the current weights.
+    """1 - NDCG@100 on `valid`, without the items in `history`, as a function of the current weights.
 
     The mean over users with interactions in `valid` that are not in `history`; None if there are none.
     """
@@ -136,7 +136,7 @@ def ranking_validation(
 def copy_matching_parameters(
     module: nn.Module, arrays: Mapping[str, NDArray[Any]], ids: Mapping[Axis, tuple[IdMap, IdMap]]
 ) -> None:
-    """Copy the weights of another module, as `weights_of` returns them, into this one; rows of new ids are left alone.
+    """Copy the weights in `arrays` (see `weights_of`) to `module`, except for the rows of new ids.
 
     Args:
         ids: new and old ids of each axis, see `core.axes`.
@@ -162,7 +162,7 @@ def weights_of(module: nn.Module) -> dict[str, NDArray[Any]]:
     return {f"module.{name}": weight.detach().cpu().numpy().copy() for name, weight in module.state_dict().items()}
 
 
-def load_weights(module: nn.Module, arrays: Any) -> None:
-    """Put the weights that `weights_of` gave into a module."""
+def load_weights(module: nn.Module, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Load weights returned by `weights_of`, and switch to evaluation mode."""
     module.load_state_dict({name: torch.from_numpy(arrays[f"module.{name}"]) for name in module.state_dict()})
     module.eval()

@@ -18,7 +18,7 @@ def test_objective_is_the_one_that_everybody_writes_densely(hidden):
     data = random_interactions()
     module = Autoencoder(25, hidden, generator=torch.Generator().manual_seed(0))
     rows = observed_rows(data.matrix)
-    objective = ObservedError(autoencoder_l2(module, 0.7, rows))
+    objective = ObservedError(autoencoder_l2(0.7, rows))
     ours, penalty = objective.loss(module, rows, torch.Generator()), objective.penalty(module, rows)
     (ours.total + penalty).backward()
     gradients = [parameter.grad.clone() for parameter in module.parameters()]

@@ -5,7 +5,7 @@ from sklearn.decomposition import TruncatedSVD
 
 from recsys_ae import build_model
 from recsys_ae.errors import ConfigError
-from recsys_ae.models.bias import Biases
+from recsys_ae.models.baselines import Biases
 
 
 @pytest.mark.parametrize("centring", ["none", "bias"])

@@ -65,7 +65,7 @@ def test_the_prior_remembers_the_encoder_after_its_turn():
     first = network.earlier.clone()
     torch.nn.init.normal_(network.network.encoder.mean_bias)
     assert torch.equal(network.earlier, first)
-    build_model("recvae", {"hidden": 8, "latent": 3})._objective(network.network, ROWS).phases[0].after(network)
+    build_model("recvae", {"hidden": 8, "latent": 3})._objective(ROWS).phases[0].after(network)
     for code, expected in zip(network.earlier, network.network.encoder(ROWS), strict=True):
         torch.testing.assert_close(code[ROWS.row_ids], expected)
         assert not torch.equal(code, first[0])
@@ -83,7 +83,7 @@ def test_weights_are_averaged_over_epochs():
             seen.append([weight.detach().clone() for weight in training.module.network.parameters()])
 
     model = build_model("recvae", {"hidden": 8, "latent": 3})
-    fit(training, model._objective(given, ROWS), ROWS, TrainConfig(5, 8, "adam", 0.05), callbacks=[Watch()])
+    fit(training, model._objective(ROWS), ROWS, TrainConfig(5, 8, "adam", 0.05), callbacks=[Watch()])
     for mean, *epochs in zip(given.parameters(), *seen, strict=True):
         assert not torch.equal(epochs[0], epochs[4])
         torch.testing.assert_close(mean, sum(epochs[:4]) * 3 / 16 + epochs[4] / 4)

@@ -3,7 +3,7 @@ import pytest
 from builders import from_dense, random_interactions
 
 from recsys_ae import build_model
-from recsys_ae.models.bias import Biases
+from recsys_ae.models.baselines import Biases
 
 
 def test_biases_solve_the_ridge_regression():

@@ -1,4 +1,4 @@
-"""User and item biases: the rating baseline, which other models centre ratings by and fall back on."""
+"""Baselines: popularity, and user and item biases, by which other models centre ratings and on which they fall back."""
 
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
@@ -11,7 +11,7 @@ from scipy.sparse import csr_array
 from recsys_ae.fitted import Fitted
 from recsys_ae.ids import Rows
 from recsys_ae.interactions import Interactions
-from recsys_ae.models.base import FitContext, Floats, Recommender, clip, fitted_on, fitted_state, rating_scale
+from recsys_ae.models.base import FitContext, Floats, Recommender, clip, fitted_on, fitted_state
 
 SWEEPS = 15  # after half of them the fourth decimal of the RMSE no longer changes
 TINY = 1e-12  # avoids 0 / 0 where there are no ratings and no regularisation
@@ -21,9 +21,8 @@ TINY = 1e-12  # avoids 0 / 0 where there are no ratings and no regularisation
 class Biases:
     """rating(u, i) = mean + user bias + item bias, with item biases [M] float64 learned once.
 
-    A user's bias is computed from their history, so that it exists for any user: the ridge estimate, that is the sum of
-    their ratings' residuals from mean + item bias, divided by their number + `user_reg`. Items and users without ratings
-    have bias 0.
+    A user's bias is computed from their history, so that it exists for any user. It is the ridge estimate: the sum of
+    rating - mean - item bias over their n ratings, divided by n + `user_reg`. Items and users without ratings have bias 0.
     """
 
     mean: float
@@ -48,7 +47,7 @@ class Biases:
         n_users, count = ratings.shape[0], np.diff(ratings.indptr)
         left = ratings.data - self.mean - self.item[ratings.indices]
         total = np.bincount(np.repeat(np.arange(n_users), count), left, n_users)
-        return np.asarray(total / np.maximum(self.user_reg + count, TINY))
+        return total / np.maximum(self.user_reg + count, TINY)
 
     def residuals(self, ratings: csr_array) -> csr_array:
         """Ratings minus their baseline at the same entries, float32 [B, M]."""
@@ -62,8 +61,7 @@ class Biases:
 
     def pairs(self, history: Interactions, user_rows: Rows, item_rows: Rows) -> Floats:
         """Baseline ratings of the pairs (user_rows[n], item_rows[n]), float32 [n]."""
-        users = self.of_users(history.matrix)[user_rows]
-        return (self.mean + users + self.item[item_rows]).astype(np.float32)
+        return (self.mean + self.of_users(history.matrix)[user_rows] + self.item[item_rows]).astype(np.float32)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         return {"mean": np.array([self.mean]), "item_bias": self.item, "user_reg": np.array([self.user_reg])}
@@ -88,8 +86,7 @@ class Bias(Recommender):
     predicts_ratings: ClassVar[bool] = True
 
     def _fit(self, train: Interactions, context: FitContext) -> Fitted:
-        biases = Biases.fit(train, self.user_reg, self.item_reg)
-        return fitted_on(train, biases.arrays(), scale=rating_scale(train))
+        return fitted_on(train, Biases.fit(train, self.user_reg, self.item_reg).arrays(), keep_scale=True)
 
     def scores(self, history: Interactions, rows: Rows) -> Floats:
         return Biases.from_arrays(fitted_state(self, history)).block(history, rows)
@@ -97,3 +94,15 @@ class Bias(Recommender):
     def predict_rows(self, history: Interactions, user_rows: Rows, item_rows: Rows) -> Floats:
         fitted = fitted_state(self, history)
         return clip(Biases.from_arrays(fitted).pairs(history, user_rows, item_rows), fitted)
+
+
+@dataclass
+class Popularity(Recommender):
+    """Most popular items for everyone. Ranks only; works for any user."""
+
+    def _fit(self, train: Interactions, context: FitContext) -> Fitted:
+        return fitted_on(train, {})
+
+    def scores(self, history: Interactions, rows: Rows) -> Floats:
+        counts = fitted_state(self, history).arrays["popularity"]
+        return np.broadcast_to(counts, (len(rows), len(counts)))

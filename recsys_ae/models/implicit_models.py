@@ -1,0 +1,143 @@
+"""Models fitted by the library `implicit`: ALS, BPR and item-item neighbourhoods. Values of interactions are ignored."""
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+from scipy.sparse import csr_array, csr_matrix
+from threadpoolctl import threadpool_limits
+
+from recsys_ae.fitted import Fitted
+from recsys_ae.ids import Rows
+from recsys_ae.interactions import Interactions, ones
+from recsys_ae.models.base import FitContext, Floats, copy_matching_rows, fitted_on, fitted_state, item_counts
+from recsys_ae.models.factors import FactorModel, SparseLinearModel, trained_rows
+from recsys_ae.models.recommend import check_scorable
+
+
+@dataclass
+class ALS(FactorModel):
+    """Weighted matrix factorisation of implicit feedback by alternating least squares.
+
+    Source: Hu, Koren & Volinsky 2008, with confidence `alpha` for an interaction and 1 for every other pair. Known and new
+    users alike are scored by one half step of the algorithm, from their history with the item factors fixed. Items without
+    interactions, and users without a history, have score 0 everywhere.
+
+    Attributes:
+        factors: K.
+        l2: regularisation of all factors.
+        alpha: confidence of an interaction.
+        epochs: alternations of users and items.
+    """
+
+    factors: Annotated[int, Field(ge=1)] = 64
+    l2: Annotated[float, Field(gt=0)] = 20.0
+    alpha: Annotated[float, Field(gt=0)] = 2.0
+    epochs: Annotated[int, Field(ge=1)] = 15
+
+    def _fit(self, train: Interactions, context: FitContext) -> Fitted:
+        from implicit.cpu.als import AlternatingLeastSquares
+
+        start: dict[str, Floats] = {}
+        if (before := context.before) is not None:  # new items start with random factors, as in a cold start
+            start["item_factors"] = np.random.default_rng(context.seed).random((train.n_items, self.factors), np.float32) * 0.01
+            copy_matching_rows(start["item_factors"], before.arrays["items"], train.items, before.ids["items"])
+        options = {"factors": self.factors, "regularization": self.l2, "alpha": self.alpha, "iterations": self.epochs}
+        model = fit_with_implicit(AlternatingLeastSquares, train, start, **options, random_state=context.seed)
+        return fitted_on(train, {"items": np.where(item_counts(train)[:, None] > 0, model.item_factors, np.float32(0))})
+
+    def user_vectors(self, history: Interactions, rows: Rows) -> Floats:
+        items = fitted_state(self, history).arrays["items"]
+        base = items.T @ items + self.l2 * np.eye(self.factors, dtype=np.float32)
+        matrix = history.matrix[rows]
+        vectors = np.empty((len(rows), self.factors), np.float32)
+        for row, vector in enumerate(vectors):  # each minimises the objective, given the factors [n, K] of the user's items
+            own = items[matrix.indices[matrix.indptr[row] : matrix.indptr[row + 1]]]
+            vector[:] = np.linalg.solve(base + (self.alpha - 1) * (own.T @ own), self.alpha * own.sum(axis=0))
+        return vectors
+
+
+@dataclass
+class BPR(FactorModel):
+    """Matrix factorisation with item biases that ranks a user's items above all others.
+
+    Source: Rendle et al. 2009, by stochastic gradient descent over sampled pairs, on one thread, because with several the
+    result is not reproducible. Scores only users seen in training: `scores` raises an error for any other, and `recommend`
+    treats them as its `cold` says. Item vectors are the factors and the item's bias, user vectors the factors and 1.
+
+    Attributes:
+        factors: K.
+        l2: regularisation of factors and biases.
+        learning_rate: step size of the descent.
+        epochs: passes over as many sampled pairs as there are interactions.
+    """
+
+    factors: Annotated[int, Field(ge=1)] = 64
+    l2: Annotated[float, Field(ge=0)] = 0.01
+    learning_rate: Annotated[float, Field(gt=0)] = 0.01
+    epochs: Annotated[int, Field(ge=1)] = 100
+
+    def _fit(self, train: Interactions, context: FitContext) -> Fitted:
+        from implicit.cpu.bpr import BayesianPersonalizedRanking
+
+        start: dict[str, NDArray[Any]] = {}
+        if (before := context.before) is not None:
+            rng = np.random.default_rng(context.seed)
+            for name, kind, ids in (("user_factors", "users", train.users), ("item_factors", "items", train.items)):
+                start[name] = (rng.random((len(ids), self.factors + 1), np.float32) - 0.5) / self.factors
+                copy_matching_rows(start[name], before.arrays[kind], ids, before.ids[kind])
+        options = {"factors": self.factors, "learning_rate": self.learning_rate, "regularization": self.l2}
+        options |= {"iterations": self.epochs, "num_threads": 1, "random_state": context.seed}
+        model = fit_with_implicit(BayesianPersonalizedRanking, train, start, **options)
+        items = np.where(item_counts(train)[:, None] > 0, model.item_factors, 0).astype(np.float32)
+        users = np.asarray(model.user_factors, np.float32)
+        return fitted_on(train, {"users": users, "items": items}, keep_users=True)
+
+    def can_score(self, history: Interactions, rows: Rows) -> NDArray[np.bool_]:
+        return trained_rows(fitted_state(self, history), history, rows) >= 0
+
+    def user_vectors(self, history: Interactions, rows: Rows) -> Floats:
+        fitted = fitted_state(self, history)
+        known = trained_rows(fitted, history, rows)
+        check_scorable(known >= 0, history, rows)
+        return fitted.arrays["users"][known]
+
+
+@dataclass
+class ItemKNN(SparseLinearModel):
+    """Item-based nearest neighbours: an item's score is the sum of its similarities to the items of the user.
+
+    The similarity is the cosine of the item vectors, plain or weighted by TF-IDF or BM25. Works for any user; an item without
+    interactions has score 0.
+
+    Attributes:
+        similarity: `cosine`, `tfidf` or `bm25`.
+        neighbours: similarities kept per item, that to itself included.
+    """
+
+    similarity: Literal["cosine", "tfidf", "bm25"] = "bm25"
+    neighbours: Annotated[int, Field(ge=1)] = 100
+
+    def _weights(self, train: Interactions) -> csr_array:
+        from implicit.nearest_neighbours import BM25Recommender, CosineRecommender, TFIDFRecommender
+
+        kinds = {"cosine": CosineRecommender, "tfidf": TFIDFRecommender, "bm25": BM25Recommender}
+        return fit_with_implicit(kinds[self.similarity], train, K=self.neighbours).similarity
+
+
+def fit_with_implicit(kind: Any, train: Interactions, start: Mapping[str, Floats] | None = None, **options: Any) -> Any:
+    """A fitted model of class `kind`, starting from the factors in `start`; without BLAS threads inside its own threads.
+
+    Its warnings are suppressed, because they are about conversions that it makes itself.
+    """
+    with threadpool_limits(1, "blas"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = kind(**options)
+        for name, factors in (start or {}).items():
+            setattr(model, name, factors)
+        model.fit(csr_matrix(ones(train.matrix), dtype=np.float32), show_progress=False)
+    return model
