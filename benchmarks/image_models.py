@@ -1,18 +1,18 @@
-"""Image autoencoders: this package against a plain PyTorch script of the same network.
+"""Image autoencoders: this package against a plain PyTorch script with the same network.
 
     RECSYS_AE_DATA=... python benchmarks/image_models.py [--images 20000] [--epochs 3] [--rounds 3]
-    python benchmarks/image_models.py --smoke           # does it still run? a few random images, no figure means anything
+    python benchmarks/image_models.py --smoke           # smoke test on a few random images; its figures mean nothing
 
 The plain script is what one would write by hand: `nn.Sequential`, `torch.optim.Adam`, and a loop over shuffled slices of one
-tensor in memory; no data loader, which would be slower. Both sides have the same layers, batches, loss and precision
-(float32), two threads, and a process of their own for each round; they take turns. The figure is the median epoch, leaving out
-the first of each process. A third column is this package with `precision: auto`, which multiplies in bfloat16 where the
-processor can.
+tensor in memory, without a data loader, which would be slower. Both sides have the same layers, batches, loss and precision
+(float32), and two threads. They alternate, each round in a new process. The result is the median time of an epoch, without the
+first epoch of each process. A third column is this package with `precision: auto`, which multiplies in bfloat16 if the
+processor supports it.
 
     deep             784-512-128-10-128-512-784, ELU, squared error, batches of 1024
     convolutional    32-64-128 channels and back, Gaussian noise 0.5, cross-entropy, batches of 128
 
-Prints a table; the last line is one JSON object, plain seconds / ours.
+Prints a table; the last line is a JSON object with the ratios of plain seconds to ours.
 """
 
 import argparse
@@ -109,7 +109,7 @@ def ours(name: str, images: Tensor, epochs: int, precision: str) -> list[float]:
 
 
 def images_to_train_on(n: int | None) -> Tensor:
-    """float32 [n, 784]: digits of MNIST, or a few random images if `n` is None."""
+    """float32 [n, 784]: MNIST digits, or a few random images if `n` is None."""
     return torch.from_numpy(load_images(*read_card("mnist")).train[:n]) if n else torch.rand(SMOKE_IMAGES, 784)
 
 
@@ -135,7 +135,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=list(MODELS), default=list(MODELS))
     parser.add_argument("--smoke", action="store_true", help="tiny sizes, once")
     parser.add_argument("--images", type=int, default=20_000)
-    parser.add_argument("--epochs", type=int, default=3, help="timed in each process, beside the first")
+    parser.add_argument("--epochs", type=int, default=3, help="timed in each process, after the first")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--child", help=argparse.SUPPRESS)
     options = parser.parse_args()

@@ -1,18 +1,18 @@
-"""Models on catalogues that are too large for a dense matrix of the items, and EASE on about the largest for which it is not.
+"""Models on a catalogue too large for a dense item-item matrix, and EASE on about the largest catalogue it can handle.
 
     python benchmarks/large_catalogues.py [cdae elsa sparse_ease]       # 200,000 items, 2 million interactions
     python benchmarks/large_catalogues.py --ease [--items 41000]        # EASE alone, 5 million interactions
-    python benchmarks/large_catalogues.py --smoke                       # does it still run? a tiny catalogue
+    python benchmarks/large_catalogues.py --smoke                       # smoke test on a tiny catalogue
 
-The interactions are made up: items lie in clusters of about 100, each user has three of them, and two thirds of what a user
-does is in these; within a cluster, and for the rest over all items, popularity falls like 1 / rank. A fifth of the
-interactions of 2000 users is held out. Each model is trained in a process of its own: seconds of `fit`, the peak memory of
-that process (data and evaluation included), and recall@20, what was trained on left out.
+The data is synthetic: items belong to clusters of about 100, each user likes three clusters, and two thirds of a user's
+interactions are with items of these. Popularity is proportional to 1 / rank, within a cluster and overall. A fifth of the
+interactions of 2000 users is held out. Each model is trained in its own process. Reported are the seconds of `fit`, the peak
+memory of the process (data and evaluation included), and recall@20 without seen items.
 
-`--ease` checks the fitted weights as well: for some items, by how much they miss the equations (G + l2) B = G that define
-them, relative to the right-hand side.
+`--ease` also checks the fitted weights: for some items, the residual of the equations (G + l2) B = G that define them, relative
+to the right-hand side.
 
-Prints a table; the last line is one JSON object.
+Prints a table; the last line is a JSON object.
 """
 
 import argparse
@@ -44,13 +44,13 @@ CHECKED = 5
 
 
 def planted(users: int, items: int, interactions: int) -> Interactions:
-    """About as many clicks as asked for; see above."""
+    """About `interactions` clicks, see above."""
     rng = np.random.default_rng(0)
     popularity = rng.permutation(1 / np.arange(1, items + 1))
     first = np.arange(0, items, CLUSTER)
     reach = np.r_[0, np.cumsum(popularity)]
     activity = rng.lognormal(0, 0.7, users)
-    tries = int(1.3 * interactions)  # some pairs are drawn more than once
+    tries = int(1.3 * interactions)  # some pairs are drawn repeatedly
     user = rng.choice(users, tries, p=activity / activity.sum())
     liked = rng.integers(0, len(first), (users, LIKED))[user, rng.integers(0, LIKED, tries)]
     in_cluster = rng.random(tries) < IN_CLUSTER
@@ -65,7 +65,7 @@ def planted(users: int, items: int, interactions: int) -> Interactions:
 
 
 def planted_split(*sizes: int) -> Split:
-    """A fifth of what 2000 users did is the test part."""
+    """A fifth of the interactions of 2000 users is the test part."""
     data, rng = planted(*sizes), np.random.default_rng(1)
     tested = np.zeros(data.n_users, bool)
     tested[rng.choice(data.n_users, min(TESTED, data.n_users), replace=False)] = True
@@ -92,7 +92,7 @@ def train_ease(*sizes: int) -> dict[str, Any]:
 
 
 def residual(x: csr_array, weights: NDArray[np.float32], l2: float) -> float:
-    """The largest |(G + l2) b - g| / |g| of some items' columns, their own row left out, where G = X^T X."""
+    """The largest |(G + l2) b - g| / |g| over the columns of some items, without the diagonal entry, where G = X^T X."""
     size = np.bincount(x.indices, minlength=x.shape[1])
     misses = []
     for item in np.argsort(-size, kind="stable")[np.linspace(0, (size > 0).sum() - 1, CHECKED).astype(int)]:
@@ -105,7 +105,7 @@ def residual(x: csr_array, weights: NDArray[np.float32], l2: float) -> float:
 
 
 def peak_memory() -> float:
-    """GB that this process has used at most; getrusage would give a child the peak of its parent."""
+    """Peak memory of this process in GB. In a child process, getrusage would return the peak of the parent."""
     with open("/proc/self/status") as file:
         return next(int(line.split()[1]) for line in file if line.startswith("VmHWM")) * 1024 / 1e9
 
@@ -117,10 +117,10 @@ def in_child(work: Callable[..., Any], arguments: list[Any]) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("models", nargs="*", help="default: cdae elsa sparse_ease; of those, what there is")
+    parser.add_argument("models", nargs="*", help="default: cdae elsa sparse_ease")
     parser.add_argument("--smoke", action="store_true", help="EASE and one other model on a tiny catalogue")
-    parser.add_argument("--ease", action="store_true", help="EASE on its largest catalogue; other models only if named")
-    parser.add_argument("--items", type=int, help="a smaller (or larger) catalogue, with as many interactions per item")
+    parser.add_argument("--ease", action="store_true", help="fit EASE on its largest catalogue, and other models only if named")
+    parser.add_argument("--items", type=int, help="size of the catalogue, with the same number of interactions per item")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
@@ -137,7 +137,7 @@ def main() -> None:
     print(f"{'model':14}{'seconds':>10}{'GB':>8}{'recall@20':>11}{'x popularity':>14}")
     for name in ["popularity", *names] if names else []:
         if name not in MODELS:
-            print(f"{name:14} is left out: no model has this name here", flush=True)
+            print(f"{name:14} is skipped: there is no such model", flush=True)
             continue
         found = results[name] = in_child(train, [name, *sizes])
         ratio = found["recall@20"] / results["popularity"]["recall@20"]
@@ -147,7 +147,7 @@ def main() -> None:
         found = results[f"ease_{items}"] = in_child(train_ease, [users, items, round(items * EASE_PER_ITEM)])
         print(
             f"ease on {items} items: {found['minutes']:.1f} minutes, {found['memory_gb']:.2f} GB, "
-            f"equations missed by {found['residual']:.1e} at most"
+            f"largest relative residual {found['residual']:.1e}"
         )
     print(json.dumps(results))
 

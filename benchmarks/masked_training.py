@@ -1,14 +1,14 @@
-"""Item AutoRec on a sparse matrix: this package against the dense PyTorch training loop that everybody writes.
+"""Item AutoRec on a sparse matrix: this package against the usual dense PyTorch training loop.
 
     RECSYS_AE_DATA=... python benchmarks/masked_training.py [--only ml-1m] [--rounds 5]
-    python benchmarks/masked_training.py --smoke        # does it still run? seconds, on sizes too small for a figure
+    python benchmarks/masked_training.py --smoke        # smoke test: a few seconds, on sizes too small to measure
 
 Both start from the same weights and see the same batches of 512 items: 500 sigmoid units, squared error on the observed
-ratings, L2, Adam. They take turns in one process; times are medians over the rounds. Where a whole dense epoch would take
-minutes, a few batches are timed and the time is scaled up. Peak memory is measured in a child process for each side, above
-what that process used before training.
+ratings, L2, Adam. They alternate in one process; times are medians over the rounds. Where a whole dense epoch would take
+minutes, a few batches are timed and the time is scaled up. Peak memory is measured in a child process per side, as the increase
+over its memory before training.
 
-Prints a table; the last line is one JSON object.
+Prints a table; the last line is a JSON object.
 """
 
 import argparse
@@ -52,7 +52,7 @@ def ratings(case: str) -> csr_array:
 
 
 def random_ratings(n_rows: int, n_columns: int, n: int) -> csr_array:
-    """`n` ratings of 1 to 5 at random places."""
+    """`n` ratings of 1 to 5 at random positions."""
     rng = np.random.default_rng(0)
     keys = np.unique(rng.integers(0, n_rows * n_columns, int(n * 1.02)))
     keys = np.sort(rng.permutation(keys)[:n])
@@ -88,7 +88,7 @@ class Sparse:
 
 
 class Dense:
-    """Dense rows, dense output, a mask: as in most public implementations of AutoRec."""
+    """Dense rows, dense output and a mask, as in most public implementations of AutoRec."""
 
     def __init__(self, matrix: csr_array) -> None:
         self.matrix = matrix[np.diff(matrix.indptr) > 0]
@@ -124,7 +124,7 @@ def batches(n_rows: int) -> list[Tensor]:
 def largest_difference(matrix: csr_array, index: Tensor) -> float:
     """Largest difference of loss and gradients on one batch, each relative to its own largest entry.
 
-    The sparse side has no optimiser yet, so its gradients are ordinary dense ones.
+    The sparse side has no optimiser at this point, so its gradients are ordinary dense ones.
     """
     sparse, dense = Sparse(matrix), Dense(matrix)
     losses = [trainer.loss(index) for trainer in (sparse, dense)]
@@ -141,7 +141,7 @@ def seconds(work: Callable[[], Any]) -> float:
 
 
 def peak_memory(kind: str, case: str) -> float:
-    """GiB above the state before training, of a child process that takes three steps."""
+    """Increase of memory in GiB, in a child process that takes three training steps."""
     command = [sys.executable, __file__, "--memory", kind, "--only", case]
     return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[-1])
 
@@ -149,7 +149,7 @@ def peak_memory(kind: str, case: str) -> float:
 def measure_memory(kind: str, case: str) -> float:
     matrix = ratings(case)
     with open("/proc/self/clear_refs", "w") as file:
-        file.write("5")  # forget the peak of reading the data
+        file.write("5")  # reset the peak, which reading the data has raised
     before = _memory("VmRSS")
     trainer = {"sparse": Sparse, "dense": Dense}[kind](matrix)
     for index in batches(int((np.diff(matrix.indptr) > 0).sum()))[:3]:
@@ -158,7 +158,7 @@ def measure_memory(kind: str, case: str) -> float:
 
 
 def _memory(field: str) -> int:
-    """A figure of /proc/self/status in KiB; getrusage would give a child the peak of its parent."""
+    """A field of /proc/self/status in KiB. In a child process, getrusage would return the peak of the parent."""
     with open("/proc/self/status") as file:
         return next(int(line.split()[1]) for line in file if line.startswith(field))
 
@@ -187,7 +187,7 @@ def compare(case: str, rounds: int) -> dict[str, float]:
 
 
 def scaling(rounds: int, n_ratings: int = 1_000_000, n_columns: int = 30_000) -> float:
-    """Time per rating with ten times `n_ratings` ratings over that with `n_ratings`; 25 in each row."""
+    """Ratio of the time per rating with 10 * `n_ratings` ratings to that with `n_ratings`, with 25 ratings per row."""
     per_rating = []
     for n in (n_ratings, 10 * n_ratings):
         trainer = Sparse(random_ratings(n // 25, n_columns, n))

@@ -4,35 +4,35 @@
     peers/bin/pip install recbole==1.2.1 "numpy==1.26.*" "pandas<3" "pyarrow==20.*" "setuptools<81" \
         torch==VERSION lenskit rectools
     RECSYS_AE_DATA=... python benchmarks/ranking_models.py --peer-python peers/bin/python [--only multvae] [--quality]
-    python benchmarks/ranking_models.py --smoke         # does it still run? random clicks, peers only where installed
+    python benchmarks/ranking_models.py --smoke         # smoke test on random clicks, with those peers that are installed
 
-VERSION is that of this package's own PyTorch, so that both sides multiply equally fast. LensKit and RecTools are used for EASE
-only and may be left out.
+VERSION is the PyTorch version of this package, so that matrix products are equally fast on both sides. LensKit and RecTools are
+used for EASE only and may be left out.
 
-Every rating is an interaction; the training part of the split `per_user_80_20_test` is trained on. Both sides read the same
-text files, take batches of 256 users, and have two threads. Each training is a process of its own; the sides take turns, and
-which of them begins changes from round to round. An epoch is timed without validation, the first one of each process being
-left out; of the others the median counts, and of the rounds the median ratio. Memory is the peak of the process, with all
-that it imports and reads, less what a process has that has only imported PyTorch (about 530 MiB, the same on both sides).
-Each side has the settings of threads that its users have: RecBole none, this package those of its command line.
+Every rating is an interaction; models are trained on the training part of the split `per_user_80_20_test`. Both sides read the
+same text files, use batches of 256 users, and have two threads. Each training runs in its own process; the sides alternate, and
+the one that starts changes from round to round. Epochs are timed without validation. The result is the median over epochs
+without the first of each process, and the median ratio over rounds. Memory is the peak of the process, imports and data
+included, less that of a process that only imports PyTorch (about 530 MiB, the same on both sides). Each side has the thread
+settings that its users get: RecBole the defaults, this package `GOMP_SPINCOUNT=3000`, which importing it sets.
 
     model    architecture (D items)                                   RecBole's name
     cdae     D-64-D, a vector of 64 for each user                     CDAE
     multdae  D-600-200-600-D                                          MultiDAE
-    multvae  D-600-200-600-D                                          MultiVAE, latent_dimension 400: it halves that
+    multvae  D-600-200-600-D                                          MultiVAE, latent_dimension 400, which it halves
     recvae   encoder of five layers of 600, code of 200, linear decoder; an epoch is three passes for the encoder and one
              for the decoder                                          RecVAE
     ease     D-D, regularisation 1000                                 EASE
 
-On both sides dropout is 0.5, the learning rate of Adam 0.001, and regularisation what RecBole has: none for Mult-DAE, a weight
-of the divergence that rises to 0.2 over 200,000 batches for Mult-VAE. RecVAE's weights are not averaged. All else is what each
-has as its default.
+On both sides dropout is 0.5, the learning rate of Adam 0.001, and regularisation that of RecBole: none for Mult-DAE, a KL
+weight that is annealed to 0.2 over 200,000 batches for Mult-VAE. RecVAE's weights are not averaged. All other settings are the
+defaults of each side.
 
-With `--quality` each autoencoder is also trained to its end, with a tenth of each user's training items held out for
-validation: until ten epochs brought nothing better, or 300. RecBole stops by NDCG@10, this package by NDCG@100; the time is
-from the start of the training, validation included, to the end of the best epoch, and the score is NDCG@10 there.
+With `--quality` each autoencoder is also trained to convergence, with a tenth of each user's training items held out for
+validation: for at most 300 epochs, with a patience of ten. RecBole stops by NDCG@10, this package by NDCG@100; the time is from
+the start of training to the end of the best epoch, validation included, and the score is NDCG@10 at that epoch.
 
-Prints tables; the last line is one JSON object.
+Prints tables; the last line is a JSON object.
 """
 
 import argparse
@@ -64,7 +64,7 @@ PARAMS: dict[str, dict[str, Any]] = {
     "ease": {"l2": L2},
 }
 SETTINGS = {"dropout": 0.5, "learning_rate": 1e-3, "learning_rate_decay": 1.0}
-THREADS = (  # LensKit takes one thread if it is not told
+THREADS = (  # LensKit uses one thread by default
     "OMP_NUM_THREADS",
     "MKL_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
@@ -80,9 +80,9 @@ Result = dict[str, Any]
 
 
 class Clock(Callback):
-    """Remembers the epochs, and seconds from the making of this to the end of each of them.
+    """Records the epochs, and the seconds from its construction to the end of each.
 
-    It does not hold on to the training itself, which would keep the optimiser's memory.
+    It keeps no reference to the training, which would keep the optimiser's memory.
     """
 
     def __init__(self) -> None:
@@ -97,7 +97,7 @@ class Clock(Callback):
 
 
 def own_side(job: Job) -> Result:
-    """What `recbole_peer` does, for this package."""
+    """The counterpart of `recbole_peer` for this package."""
     train, valid = own_data(job)
     if job["model"] == "ease":
         return own_ease(train, job)
@@ -113,7 +113,7 @@ def own_side(job: Job) -> Result:
 
 
 def own_data(job: Job) -> tuple[Interactions, Interactions]:
-    """Training and validation part, with the ids of all parts."""
+    """Training and validation parts, with the ids of all parts."""
     frames = {part: read_part(job["folder"], part) for part in PARTS}
     ids: dict[str, IdMap] = {}
     for name in ("user_id", "item_id"):
@@ -134,7 +134,7 @@ def own_ease(train: Interactions, job: Job) -> Result:
 
 
 def ndcg(model: Recommender, train: Interactions, valid: Interactions, k: int = 10) -> float:
-    """NDCG@k as RecBole has it: what a user trained with is left out, and the ideal list has min(k, held out) hits."""
+    """NDCG@k as in RecBole: training items are excluded, and the ideal list has min(k, held out) hits."""
     rows = np.flatnonzero(np.diff(valid.matrix.indptr))
     best = recommend(model, train, users=train.users.values[rows], k=k).item_rows
     wanted = valid.matrix[rows]
@@ -153,14 +153,14 @@ def write_parts(folder: Path, parts: dict[str, pd.DataFrame]) -> Path:
 
 
 def movielens() -> tuple[pd.DataFrame, NDArray[np.bool_]]:
-    """Columns user_id and item_id of all ratings, and which of them are the test part."""
+    """Columns user_id and item_id of all ratings, and which of them are in the test part."""
     source = Path(os.environ["RECSYS_AE_DATA"], "ml-1m")
     ratings = pd.read_parquet(source / "ratings.parquet")[["user_id", "item_id"]]
     return ratings, pd.read_parquet(source / "splits.parquet")["per_user_80_20_test"].to_numpy()
 
 
 def random_clicks() -> tuple[pd.DataFrame, NDArray[np.bool_]]:
-    """The same of 40 users and 30 items, at random; the first 40 rows hold each user once and are not in the test part."""
+    """The same, random for 40 users and 30 items. The first 40 rows have each user once and are not in the test part."""
     rng = np.random.default_rng(0)
     pairs = {"user_id": np.r_[np.arange(40), rng.integers(0, 40, 400)], "item_id": rng.integers(0, 30, 440)}
     clicks = pd.DataFrame(pairs).drop_duplicates(ignore_index=True)
@@ -172,13 +172,13 @@ def prepare(folder: Path, ratings: pd.DataFrame, is_test: NDArray[np.bool_]) -> 
     train, test = ratings[~is_test], ratings[is_test]
     by_user = train.sample(frac=1, random_state=0).groupby("user_id")["item_id"]
     is_valid = (by_user.cumcount() < by_user.transform("size") // 10).reindex(train.index)
-    timing = {"train": train, "valid": test[::2], "test": test[1::2]}  # RecBole wants three
+    timing = {"train": train, "valid": test[::2], "test": test[1::2]}  # RecBole needs three parts
     quality = {"train": train[~is_valid], "valid": train[is_valid], "test": test}
     return write_parts(folder / "timing", timing), write_parts(folder / "quality", quality), ratings["item_id"].nunique()
 
 
 def run_child(command: list[str], job: Job) -> Result:
-    """The result of a process that is given the job; it may write what it likes beside the data."""
+    """The result of a child process for the job. Its working directory is the data folder, so that it may write files there."""
     environment = {**os.environ, **ENVIRONMENT, **(OWN_ENVIRONMENT if job["peer"] == "ours" else {})}
     done = subprocess.run(command, input=json.dumps(job), capture_output=True, text=True, env=environment, cwd=job["folder"])
     if done.returncode != 0:
@@ -191,13 +191,13 @@ class Sides:
     """Starts the processes of both sides.
 
     Args:
-        peer_python: the interpreter of the environment that holds RecBole.
+        peer_python: interpreter of the environment with RecBole.
     """
 
     def __init__(self, peer_python: str) -> None:
         here = Path(__file__).resolve()
         peer = str(here.with_name("recbole_peer.py"))
-        # A virtual environment is found by the path of its interpreter, so that path must not be resolved.
+        # The path of the interpreter determines its virtual environment, so links in it must not be resolved.
         self.peer = [os.path.abspath(peer_python), peer]
         self.commands = {"ours": [sys.executable, str(here), "--child"], "numpy": [sys.executable, peer]}
 
@@ -205,7 +205,7 @@ class Sides:
         return run_child(self.commands.get(side, self.peer), job | {"peer": side})
 
     def rounds(self, sides: list[str], job: Job, rounds: int) -> dict[str, list[Result]]:
-        """The results of each side in each round; every other round goes backwards."""
+        """The results of each side in each round; every other round runs in reverse order."""
         found: dict[str, list[Result]] = {side: [] for side in sides}
         for number in range(rounds):
             for side in sides if number % 2 == 0 else sides[::-1]:
@@ -214,17 +214,17 @@ class Sides:
 
 
 def epoch_seconds(result: Result) -> float:
-    """The median of all but the first."""
+    """The median over all epochs but the first."""
     return statistics.median(result["seconds"][1:])
 
 
 def above_torch(result: Result) -> float:
-    """MiB"""
+    """Peak memory in MiB, without that of importing PyTorch."""
     return float(result["peak"] - result["torch"])
 
 
 def ratios(results: dict[str, list[Result]], figure: Any) -> list[float]:
-    """RecBole's figure over ours, of each round."""
+    """RecBole's figure divided by ours, per round."""
     return [figure(peer) / figure(own) for peer, own in zip(results["recbole"], results["ours"], strict=True)]
 
 
@@ -233,11 +233,11 @@ def median(results: list[Result], figure: Any) -> float:
 
 
 def left_out(results: list[Result]) -> str:
-    return f"left out: the environment of --peer-python has no {results[0]['missing']}"
+    return f"skipped: the environment of --peer-python has no {results[0]['missing']}"
 
 
 def compare_training(name: str, sides: Sides, job: Job, rounds: int) -> dict[str, float]:
-    """A line of the table; time and memory of RecBole over ours."""
+    """Print a row of the table; returns time and memory of RecBole divided by ours."""
     results = sides.rounds(["recbole", "ours"], job, rounds)
     if "missing" in results["recbole"][0]:
         print(f"{name:10}{left_out(results['recbole'])}", flush=True)
@@ -256,7 +256,7 @@ def compare_training(name: str, sides: Sides, job: Job, rounds: int) -> dict[str
 
 
 def compare_quality(name: str, sides: Sides, job: Job) -> None:
-    """Lines of the table: one training of each side."""
+    """Print two rows of the table, one training per side."""
     for side in ("recbole", "ours"):
         found = sides.run(side, job)
         if "missing" in found:
@@ -267,7 +267,7 @@ def compare_quality(name: str, sides: Sides, job: Job) -> None:
 
 
 def compare_ease(sides: Sides, job: Job, rounds: int) -> dict[str, float]:
-    """Lines of the table; our time over that of the fastest other one."""
+    """Print rows of the table; returns our time divided by that of the fastest other implementation."""
     results = sides.rounds([*EASE, "ours"], job, rounds)
     print(f"\n{'ease':10}{'fit s':>10}{'first s':>10}{'MiB':>8}{'sum |B|':>12}")
     times = {}
@@ -288,27 +288,27 @@ def main() -> None:
         return
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--smoke", action="store_true", help="tiny sizes, once")
-    parser.add_argument("--peer-python", help="the Python of an environment with RecBole; with --smoke by default this one")
+    parser.add_argument("--peer-python", help="interpreter of an environment with RecBole; default with --smoke: this one")
     parser.add_argument("--only", nargs="+", choices=list(PARAMS), default=list(PARAMS), help="these models")
-    parser.add_argument("--epochs", type=int, default=3, help="epochs (for ease: fits) timed in a process, beside the first")
+    parser.add_argument("--epochs", type=int, default=3, help="epochs (for ease: fits) timed in each process, after the first")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--quality", action="store_true", help="also train the autoencoders to their end")
+    parser.add_argument("--quality", action="store_true", help="also train the autoencoders to convergence")
     options = parser.parse_args()
     if options.smoke:
         options.peer_python = options.peer_python or sys.executable
         options.only, options.epochs, options.rounds, options.quality = ["multvae", "ease"], 1, 1, True
     if not options.peer_python:
-        parser.error("--peer-python is needed, except with --smoke")
+        parser.error("--peer-python is required without --smoke")
     known = [name for name in options.only if name in MODELS]
     for name in options.only:
         if name not in known:
-            print(f"{name}: skipped, this version of recsys_ae has no such model")
+            print(f"{name}: skipped, recsys_ae has no such model")
     with tempfile.TemporaryDirectory() as folder:
         print(json.dumps(measure(known, options, Path(folder))))
 
 
 def measure(names: list[str], options: argparse.Namespace, folder: Path) -> dict[str, dict[str, float]]:
-    """Print all tables; returns what the last line holds."""
+    """Print all tables; returns the content of the last line."""
     timing, quality, n_items = prepare(folder, *(random_clicks() if options.smoke else movielens()))
     sides = Sides(options.peer_python)
     common: Job = {"batch_size": BATCH, "patience": PATIENCE, "l2": L2, "n_items": n_items}

@@ -1,8 +1,8 @@
 """The other side of `ranking_models.py`: RecBole's models, and three more implementations of EASE.
 
-Runs under the Python of an environment that holds those packages and not this one, so it imports nothing from this one.
-A job is one JSON object on standard input; the result is a JSON object on the last line of standard output. With `--smoke`
-it only says what is missing.
+Runs in an environment with those packages and without this one, so it imports nothing from this package. A job is a JSON object
+on standard input; the result is a JSON object on the last line of standard output. With `--smoke` it only says which packages
+are missing.
 """
 
 import json
@@ -39,19 +39,19 @@ def read_part(folder: str, part: str) -> pd.DataFrame:
 
 
 def peak_memory() -> float:
-    """MiB that this process has held at most; getrusage would give a child the peak of its parent."""
+    """Peak memory of this process in MiB. In a child process, getrusage would return the peak of the parent."""
     with open("/proc/self/status") as file:
         return next(int(line.split()[1]) for line in file if line.startswith("VmHWM")) / 2**10
 
 
 def torch_memory() -> float:
-    """MiB that a process of this Python holds at most that imports PyTorch and nothing else."""
+    """Peak memory in MiB of a process that only imports PyTorch."""
     code = "import torch; print(next(line for line in open('/proc/self/status') if line.startswith('VmHWM')).split()[1])"
     return int(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout) / 2**10
 
 
 def fit_times(fit: Callable[[], Any], times: int) -> list[float]:
-    """Seconds of each of so many fits."""
+    """Seconds of each of `times` fits."""
     seconds = []
     for _ in range(times):
         started = time.perf_counter()
@@ -61,7 +61,7 @@ def fit_times(fit: Callable[[], Any], times: int) -> list[float]:
 
 
 def recbole(job: dict[str, Any], name: str, params: dict[str, Any]) -> tuple[Any, Any, Any]:
-    """A RecBole configuration with its data for training and for validation."""
+    """A RecBole configuration with its training and validation data."""
     settings = {
         **params,
         "data_path": job["folder"],
@@ -87,7 +87,7 @@ def recbole(job: dict[str, Any], name: str, params: dict[str, Any]) -> tuple[Any
 
 
 def autoencoder(job: dict[str, Any]) -> dict[str, Any]:
-    """Train one of RecBole's autoencoders by its own trainer, without checkpoints; validated only if the job says so."""
+    """Train one of RecBole's autoencoders with its own trainer, without checkpoints; validates only if the job says so."""
     name, params = MODELS[job["model"]]
     if find_spec("recbole") is None:
         return {"missing": "recbole"}
@@ -121,14 +121,14 @@ def autoencoder(job: dict[str, Any]) -> dict[str, Any]:
 
 
 def recbole_ease(job: dict[str, Any]) -> Callable[[], Any]:
-    """RecBole fits EASE when it makes the model."""
+    """RecBole fits EASE in the constructor of the model."""
     config, train, _ = recbole(job, "EASE", {"reg_weight": job["l2"]})
     model = import_module("recbole.utils").get_model("EASE")
     return lambda: model(config, train._dataset).item_similarity
 
 
 def numpy_ease(job: dict[str, Any]) -> Callable[[], Any]:
-    """EASE as one writes it down: a sparse product, an inverse, a division, in float32."""
+    """EASE written by hand: a sparse product, an inverse and a division, in float32."""
     from scipy.sparse import csr_array
 
     frame = read_part(job["folder"], "train")
@@ -176,7 +176,7 @@ EASE: dict[str, Callable[[dict[str, Any]], Callable[[], Any]]] = {
 
 
 def ease(job: dict[str, Any]) -> dict[str, Any]:
-    """Fit one implementation of EASE several times; the sum of the absolute weights tells that all do the same."""
+    """Fit one implementation of EASE several times; the sum of absolute weights shows whether all find the same solution."""
     try:
         fit = EASE[job["peer"]](job)
     except ModuleNotFoundError as error:
@@ -187,9 +187,9 @@ def ease(job: dict[str, Any]) -> dict[str, Any]:
 
 
 def smoke() -> None:
-    """Say in one sentence whether the peers are here."""
+    """Print which peers are missing."""
     missing = [name for name in ("recbole", "lenskit", "rectools") if find_spec(name) is None]
-    print(f"the peers are complete in {sys.prefix}" if not missing else f"{sys.prefix} has no {', '.join(missing)}")
+    print(f"all peers are installed in {sys.prefix}" if not missing else f"{sys.prefix} has no {', '.join(missing)}")
 
 
 def main() -> None:

@@ -1,10 +1,10 @@
-"""Training beside other work: item AutoRec on 25,000 ratings, alone and beside two processes that never rest.
+"""Training on a busy machine: item AutoRec on 25,000 ratings, alone and beside two busy processes.
 
     python benchmarks/threads.py [--epochs 10] [--rounds 3] [--smoke]
 
-From Python, with recsys_ae or PyTorch imported first, the time is that of `fit`; from the command line, of a whole run. The
-last line of the table is a loop of half a second in one thread: its ratio is what the scheduler takes, without any threads.
-The two take turns. Prints a table of medians and their ratios; the last line is one JSON object.
+From Python, with recsys_ae or PyTorch imported first, the time is that of `fit`; from the command line, that of a whole run.
+The last row of the table is a single-threaded loop of half a second of CPU time: its ratio is the slowdown due to
+scheduling alone. The two conditions alternate. Prints a table of medians and their ratios; the last line is a JSON object.
 """
 
 import argparse
@@ -72,7 +72,7 @@ def plain_loop() -> float:
 
 
 def measured(folder: Path, epochs: int) -> dict[str, float]:
-    """Seconds, by the way of training."""
+    """Seconds by way of starting the training."""
     return {
         "recsys_ae first": from_python("recsys_ae", folder, epochs),
         "torch first": from_python("torch", folder, epochs),
@@ -99,7 +99,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--smoke", action="store_true", help="tiny sizes, to see that it runs")
+    parser.add_argument("--smoke", action="store_true", help="smoke test on tiny sizes")
     options = parser.parse_args()
     epochs, rounds, n = (1, 1, 500) if options.smoke else (options.epochs, options.rounds, 25_000)
     with tempfile.TemporaryDirectory() as name:

@@ -24,19 +24,19 @@ def taste() -> np.ndarray:
 
 
 def held_out() -> np.ndarray:
-    """bool [12, 7]: one pair per user that is not observed; over the users every item is left out once at least."""
+    """bool [12, 7]: one unobserved pair per user; every item is left out at least once."""
     hidden = np.zeros((N_USERS, N_ITEMS), bool)
     hidden[np.arange(N_USERS), np.arange(N_USERS) % N_ITEMS] = True
     return hidden
 
 
 def planted() -> Interactions:
-    """The tastes at the pairs that are not held out."""
+    """The tastes without the held-out pairs."""
     return from_dense(taste(), ~held_out(), scale=(1.0, 5.0))
 
 
 def clicks() -> Interactions:
-    """Of those pairs the liked ones only."""
+    """The liked pairs among these."""
     return planted().filter(planted().matrix.data == 5)
 
 
@@ -51,7 +51,7 @@ def from_dense(ratings: np.ndarray, observed: np.ndarray | None = None, **option
 
 
 def random_interactions(seed: int = 0, n_users: int = 40, n_items: int = 25, share: float = 0.3, times: bool = True):
-    """Random ratings 0..5 (zeros are ratings) with random times that hold ties."""
+    """Random ratings 0..5 (zeros are ratings) with random times, some of them equal."""
     rng = np.random.default_rng(seed)
     observed = rng.random((n_users, n_items)) < share
     observed[:, 0] |= ~observed.any(axis=1)
@@ -61,7 +61,7 @@ def random_interactions(seed: int = 0, n_users: int = 40, n_items: int = 25, sha
 
 
 def for_threads() -> Interactions:
-    """600 users, 500 items, a tenth of the pairs rated 1 to 5: enough work in a batch for threads to share."""
+    """600 users, 500 items, a tenth of the pairs rated 1 to 5: enough work in a batch for several threads."""
     data = random_interactions(n_users=600, n_items=500, share=0.1, times=False)
     matrix = data.matrix.copy()
     matrix.data = matrix.data.clip(1, 5)

@@ -23,7 +23,7 @@ hypothesis.settings.load_profile("no deadline")
 
 
 def set_threads(n: int) -> None:
-    """How many threads PyTorch and the compiled kernels use from now on."""
+    """Sets the number of threads of PyTorch and the compiled kernels."""
     import numba
     import torch
 
@@ -38,7 +38,7 @@ def pytest_sessionstart() -> None:
 
 @pytest.fixture
 def two_threads():
-    """A function that sets the number of threads, where there are two; reset afterwards."""
+    """A function that sets the number of threads, on machines with at least two; reset afterwards."""
     import numba
     import torch
 

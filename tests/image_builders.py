@@ -1,4 +1,4 @@
-"""Small images with known answers, and parameters under which each image model is quick on them."""
+"""Small images with known answers, and parameters that make each image model fast on them."""
 
 from functools import cache
 
@@ -31,7 +31,7 @@ def some_labels() -> np.ndarray:
 
 
 def others() -> np.ndarray:
-    """float32 [50, 64], none of which is among `some`."""
+    """float32 [50, 64], disjoint from `some`."""
     return digits().train[200:250]
 
 
@@ -41,7 +41,7 @@ def other_labels() -> np.ndarray:
 
 
 def random_images(n: int, shape: tuple[int, int, int], seed: int = 0) -> np.ndarray:
-    """float32 [n, D]: every pixel at random."""
+    """float32 [n, D]: random pixels."""
     return np.random.default_rng(seed).random((n, int(np.prod(shape))), dtype=np.float32)
 
 
@@ -50,7 +50,7 @@ def generator(seed: int = 0) -> Generator:
 
 
 def with_network(model: ImageModel, network: Autoencoder, shape: tuple[int, int, int]) -> ImageModel:
-    """The model as if it had learned this."""
+    """The model with this fitted state."""
     model.fitted = FittedImages(network.eval(), shape)
     return model
 

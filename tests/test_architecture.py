@@ -1,4 +1,4 @@
-"""The arrows of docs/architecture.md: which part of the package may import which. Read from the source, not from memory."""
+"""The import rules of docs/architecture.md, checked against the source code."""
 
 import ast
 import configparser
@@ -73,28 +73,28 @@ def imports(path: Path) -> set[str]:
 
 
 def outside(path: Path) -> set[str]:
-    """The libraries that a module imports, but for those of Python itself."""
+    """The third-party libraries that a module imports."""
     return {name.split(".")[0] for name in imports(path)} - set(sys.stdlib_module_names) - {"recsys_ae"}
 
 
-def test_arrows_point_down():
+def test_imports_point_down():
     for path in modules():
         own = {name.split(".")[1] for name in imports(path) if name.startswith("recsys_ae.")} - {room(path), "__version__"}
         assert own <= ALLOWED[room(path)], path
 
 
-def test_rooms_use_the_libraries_they_are_for():
+def test_only_the_intended_packages_use_a_library():
     for path in modules():
         assert room(path) not in OUTSIDE or outside(path) <= OUTSIDE[room(path)], path
 
 
 def distributions(option: str) -> set[str]:
-    """Names of what a list of requirements in setup.cfg asks for."""
+    """Distribution names in a list of requirements of setup.cfg."""
     return {re.split(r"[><=\[ ;]", line)[0] for line in option.split("\n") if line}
 
 
 def test_what_is_imported_is_installed():
-    """Whoever has installed the package can use all of it; tests have more, so nothing else would show what is missing."""
+    """Installing the package installs everything it imports. Test environments have more, so no other test would notice."""
     required = distributions(CONFIGURATION["options"]["install_requires"])
     used = set().union(*map(outside, modules()))
     assert {INSTALLED_AS.get(name, name) for name in used} <= required
@@ -124,7 +124,7 @@ def test_no_file_and_no_function_is_long():
     assert long == {}
 
 
-def test_the_arrows_have_no_circle():
+def test_the_allowed_imports_have_no_cycle():
     order: list[str] = []
     while len(order) < len(ALLOWED):
         ready = [name for name, below in ALLOWED.items() if name not in order and below <= set(order)]
@@ -146,14 +146,14 @@ def names(tree: ast.AST) -> set[str]:
     return {str(getattr(node, of_node[type(node)])) for node in ast.walk(tree) if type(node) in of_node}
 
 
-def test_core_never_says_user():
-    """Nor item, apart from what Python and PyTorch call so."""
+def test_core_does_not_mention_users_or_items():
+    """Except for the names that Python and PyTorch use."""
     for path in sorted((ROOT / "core").rglob("*.py")):
         said = names(ast.parse(path.read_text(encoding="utf-8"))) - {"item", "items", "__getitem__"}
         assert not {name for name in said if "user" in name.lower() or "item" in name.lower()}, path
 
 
-def test_every_identifier_is_seen():
+def test_all_kinds_of_identifiers_are_found():
     source = "import a_user\ndef user_1(user_2, *, user_3=None):\n    self.user_4 = call(user_5=user_6)\nclass User7: ..."
     assert len({name for name in names(ast.parse(source)) if "user" in name.lower()}) == 8
 

@@ -1,4 +1,4 @@
-"""The command line as users meet it: what it prints, leaves behind, and returns."""
+"""The command line as users see it: output, files and exit codes."""
 
 import json
 import logging
@@ -41,7 +41,7 @@ def folder(tmp_path, monkeypatch) -> Path:
 
 @pytest.fixture
 def call(capsys, monkeypatch):
-    """Runs a command line in this process; gives exit code, what went to stdout, what went to stderr."""
+    """Runs a command line in this process; returns exit code, stdout and stderr."""
     monkeypatch.setattr(logging, "basicConfig", lambda **_: None)
     monkeypatch.setattr(signal, "signal", lambda *_: None)
 
@@ -163,7 +163,7 @@ def test_a_model_can_start_from_yesterdays(call, folder):
 
 
 def test_cold_users_by_policy(call, folder):
-    """Of the users without a training rating, whom a split of single ratings leaves."""
+    """The users without training ratings that a random split produces."""
     rare = {"dataset.ratings": 200, "metrics": ["ndcg@5"], "split.test": 0.5}
     settings = [text for key, value in rare.items() for text in ("--set", f"{key}={json.dumps(value)}")]
     assert run(call, *settings)[0] == 0
@@ -268,7 +268,7 @@ def test_a_folder_with_something_else_is_left_alone(call, folder):
     ],
 )
 def test_killed_run_resumes_to_the_same_result(folder, more, killed_in):
-    """SIGKILL in the middle of training; the continued run ends with the very figures of an undisturbed one."""
+    """SIGKILL during training; the resumed run ends with exactly the figures of an uninterrupted one."""
     autorec = {"name": "autorec", "hidden": 60, "epochs": 60, "patience": 0}
     if "search" in more:
         autorec["search"] = {"l2": [1, 10, 100]}
@@ -465,7 +465,7 @@ def test_listing_models_imports_none_of_them():
 
 
 def test_a_mistake_that_shows_late_leaves_the_place_free(call, folder):
-    """The corrected run goes where the other one was to go."""
+    """The corrected run can use the same output folder."""
     impossible = {"name": "mf", "factors": 2, "epochs": 1, "warm_start": "nowhere"}
     (folder / "mine.yaml").write_text(yaml.safe_dump({**PIPELINE, "models": [impossible]}))
     assert run(call)[0] != 0

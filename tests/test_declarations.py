@@ -1,4 +1,4 @@
-"""The folders of declarations, the packaging and the README say what is true."""
+"""The declared datasets and pipelines, the packaging and the README are correct."""
 
 import configparser
 import re

@@ -29,7 +29,7 @@ def encoded(table: FeatureTable) -> pd.DataFrame:
     return table.to_frame().sparse.to_dense()
 
 
-def test_what_each_kind_becomes():
+def test_how_each_kind_is_encoded():
     table = encoded(FeatureTable.from_frame(FRAME, KINDS))
     days, step = (2 + 0 + 2.5) / 3, np.std([2, 0, 2.5])
     expected = {
@@ -127,7 +127,7 @@ class TestAlign:
 
     @settings(deadline=None)
     @given(st.permutations([7, 3, 9, 4, 20, 21]))
-    def test_there_and_back(self, order):
+    def test_round_trip_through_a_frame(self, order):
         wider = self.table.align(IdMap(order))
         assert wider.align(self.table.ids).digest == self.table.digest
         assert wider.ids.values.tolist() == order
@@ -252,7 +252,7 @@ def test_no_id_in_common():
             FeatureTable.from_frame(FRAME, KINDS, **options)
 
 
-def test_what_is_not_finite_after_scaling_is_refused():
+def test_values_that_are_not_finite_after_scaling_are_refused():
     fitted = FeatureTable.from_frame(FRAME.assign(age=[0, 1e-30, 2e-30, 3e-30]), {"age": "numeric"})
     with pytest.raises(DataError, match="'age' of 3 is not a finite number after scaling"):
         FeatureTable.from_frame(FRAME.assign(age=[0, 1e20, 0, 0]), fitted.features)

@@ -1,4 +1,4 @@
-"""Saving and loading, which recommenders and image models share."""
+"""Saving and loading of recommenders and image models."""
 
 import json
 
@@ -24,7 +24,7 @@ FITTED: dict[str, object] = {}
 
 @pytest.fixture(params=SAVED)
 def saved(request, tmp_path):
-    """The folder of a saved model, and how it is saved and loaded."""
+    """The folder of a saved model, and functions that save and load it."""
     fit, save, load = SAVED[request.param]
     if request.param not in FITTED:
         FITTED[request.param] = fit()
@@ -56,7 +56,7 @@ def test_every_damaged_file_is_noticed(saved):
         save(folder)
 
 
-def test_one_flipped_bit_in_what_was_learned_is_noticed(saved):
+def test_one_flipped_bit_in_an_array_is_noticed(saved):
     folder, _, load = saved
     content = bytearray((folder / ARRAYS).read_bytes())
     content[-10] ^= 1

@@ -161,7 +161,7 @@ class TestLog:
 
     @pytest.mark.parametrize("policy", ["last", "sum"])
     def test_binarise_never_looks_ahead(self, policy):
-        """Under `sum` an event counts from the moment that the sum of its pair reaches the threshold."""
+        """With `sum`, a pair counts from the event at which its running sum reaches the threshold."""
         rows = [("a", "x", 3, 1), ("a", "x", 1, 2), ("b", "x", 2, 1), ("b", "x", 2, 3), ("c", "x", 1, 1)]
         data = Interactions.from_frame(log_frame(rows), time="time", duplicates=policy)
         liked = data.binarise({"last": 2, "sum": 4}[policy])
@@ -194,7 +194,7 @@ class TestInteractions:
 
     @settings(max_examples=30)
     @given(st.integers(0, 100))
-    def test_where_parts_and_plus_joins(self, seed):
+    def test_filter_splits_and_union_joins(self, seed):
         data = random_interactions(seed)
         keep = np.random.default_rng(seed).random(len(data)) < 0.4
         kept, rest = data.filter(keep), data.filter(~keep)
@@ -202,7 +202,7 @@ class TestInteractions:
         assert kept.matrix.shape == data.matrix.shape
         assert kept.union(rest).digest == data.digest
 
-    def test_positives_are_what_was_rated_highly(self):
+    def test_binarise_keeps_high_ratings(self):
         data = random_interactions()
         liked = data.binarise(4)
         assert set(zip(liked.user_rows(), liked.item_rows(), strict=True)) == {
@@ -246,7 +246,7 @@ class TestSplit:
         with pytest.raises(DataError, match="1 pairs of user and item are in more than one part"):
             Split.from_frames(train[1:], test, time="time")
 
-    def test_everything_is_everything(self):
+    def test_everything_is_all_parts_together(self):
         data = random_interactions()
         part = np.arange(len(data)) % 4
         train, valid, test, fold_in = (data.filter(part == number) for number in range(4))

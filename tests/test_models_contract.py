@@ -1,4 +1,4 @@
-"""What holds for every registered model. A new model is tested by being registered and having a row in `builders`."""
+"""Contract tests for every registered model; a new model needs a row in `builders`."""
 
 from collections.abc import Callable, Container, Iterable
 from dataclasses import replace
@@ -56,7 +56,7 @@ RANKS_ONLY = [name for name in VARIANTS if name not in PREDICTS_RATINGS]
 
 
 def over(names: Iterable[str]) -> pytest.MarkDecorator:
-    """The variants that a test is about."""
+    """The variants that a test applies to."""
     return pytest.mark.parametrize("name", list(names))
 
 
@@ -74,7 +74,7 @@ def model(name):
 
 @pytest.fixture
 def of_likes(name):
-    """The model and what it was fitted on: only the liked pairs if the values of interactions do not matter to it."""
+    """The fitted model and its training data: only the liked pairs if the model ignores values."""
     if VARIANTS[name][0] in OF_CLICKS:
         return fitted_on_clicks(name), clicks()
     if name not in FITTED:
@@ -96,7 +96,7 @@ def short(name: str, epochs: int = 3, **changes: object):
 
 
 def barely_trained(name: str):
-    """A model whose training leaves its weights about where they start."""
+    """A model whose training hardly changes its weights."""
     kind, _ = VARIANTS[name]
     rate = {} if kind == "als" else {"learning_rate": 1e-6}
     return make(name, epochs=1, **rate)
@@ -128,7 +128,7 @@ def test_batch_equals_single(model):
 
 @over(OF_RATINGS)
 def test_tastes_are_learned(model):
-    """Predicted ratings of the pairs that were left out are on the right side."""
+    """Predicted ratings of held-out pairs are on the right side of the middle."""
     scores = model.scores(planted(), everything(planted()))
     hidden = held_out()
     likes = taste() > 3
@@ -140,8 +140,8 @@ def test_tastes_are_learned(model):
 
 
 @over(variants(OF_CLICKS))
-def test_what_else_is_liked_is_learned_from_clicks(name):
-    """Of the liked pairs, one per user is left out; it scores above what the user does not like. Values do not matter."""
+def test_other_liked_items_are_learned_from_clicks(name):
+    """One liked pair per user is held out; it scores above the items the user does not like. Values are ignored."""
     data, model = clicks(), fitted_on_clicks(name)
     scores, likes = model.scores(data, everything(data)), taste() > 3
     for user in range(12):
@@ -187,23 +187,23 @@ def test_user_without_history_gets_finite_scores(model):
 
 
 def a_stranger(data: Interactions) -> Interactions:
-    """The history of user 9, who is of the minority, under another name."""
+    """The history of user 9, who belongs to the minority, under another id."""
     return replace(data, matrix=data.matrix[[9]], users=IdMap(["stranger"]))
 
 
 @over(variants(OF_USERS))
-def test_models_of_training_users_refuse_strangers(model):
+def test_models_of_training_users_refuse_new_users(model):
     with pytest.raises(ColdUserError, match="cannot score user 'stranger'"):
         model.scores(a_stranger(planted()), np.array([0]))
 
 
 @over(variants(OF_ANYONE))
-def test_strangers_are_scored(model):
+def test_new_users_are_scored(model):
     assert np.isfinite(model.scores(a_stranger(planted()), np.array([0]))).all()
 
 
 @over(variants(OF_ANYONE - TASTELESS))
-def test_strangers_get_the_favourites_of_the_like_minded(of_likes):
+def test_new_users_get_the_items_of_similar_users(of_likes):
     model, data = of_likes
     scores = model.scores(a_stranger(data), np.array([0]))[0]
     assert scores[4:].min() > scores[:4].max()
@@ -246,7 +246,7 @@ def test_the_seed_changes_nothing_in_closed_form(name):
 
 @over(variants(["pca"]))
 def test_the_seed_changes_only_the_rounding(name):
-    """It is where an iteration to the one solution starts."""
+    """The seed is only the starting point of an iteration to a unique solution."""
     scores = [make(name).fit(planted(), seed=seed).scores(planted(), np.arange(12)) for seed in (0, 1)]
     np.testing.assert_allclose(scores[0], scores[1], rtol=1e-4, atol=1e-4)
 
@@ -258,21 +258,21 @@ def test_another_seed_gives_another_model(name):
 
 @over(TRAINED)
 def test_the_seed_draws_the_initial_weights(name):
-    """After one epoch in which they hardly move."""
+    """Compared after one epoch that hardly changes them."""
     models = [barely_trained(name).fit(planted(), seed=seed) for seed in (0, 1)]
     assert np.abs(models[0].item_vectors() - models[1].item_vectors()).mean() > 1e-3
 
 
 @over([*TRAINED, "bpr"])
 def test_the_seed_decides_the_course_of_training(name, model):
-    """From the same weights: the order of rows, what is hidden and what is sampled."""
+    """With the same initial weights: order of rows, dropout and sampling."""
     digests = digests_of_two_seeds(lambda: short(name), planted(), warm_start=model)
     assert len(set(digests)) == 2
 
 
 @over([name for name in (*TRAINED, "als", "bpr") if name not in OF_ITEMS])
-def test_the_seed_draws_what_a_warm_start_does_not_know(name, model):
-    """The new item is drawn, and it alone: its vector differs between seeds, those of the others hardly."""
+def test_the_seed_draws_the_parameters_of_new_items_in_a_warm_start(name, model):
+    """Only the vector of the new item is random: it differs between seeds, the others hardly do."""
     vectors = [barely_trained(name).fit(one_more(), seed=seed, warm_start=model).item_vectors() for seed in (0, 1)]
     difference = np.abs(vectors[0] - vectors[1]).mean(axis=1)
     assert difference[7] > 1e-3
@@ -280,8 +280,8 @@ def test_the_seed_draws_what_a_warm_start_does_not_know(name, model):
 
 
 @pytest.mark.parametrize("size", ["small", "large"])
-def test_the_number_of_threads_decides_nothing(name, size, two_threads):
-    """On data so small that threads have nothing to share, and on data where they do."""
+def test_the_number_of_threads_does_not_matter(name, size, two_threads):
+    """On data too small for several threads, and on data that is large enough."""
     kind, _ = VARIANTS[name]
     data = planted() if size == "small" else builders.for_threads()
     models = []
@@ -322,7 +322,7 @@ def test_training_users_and_items_without_ratings(name):
 
 @over(variants(BY_GRADIENT - OF_CLICKS))
 def test_validation_decides_when_to_stop(name):
-    """Given the noise of one rating turned round, early stopping keeps other weights than training to the end."""
+    """If the validation ratings contradict the training data, early stopping keeps other weights than training to the end."""
     kind, params = VARIANTS[name]
     data = planted()
     part = np.arange(len(data)) % 5 == 0
@@ -342,7 +342,7 @@ def test_validation_decides_when_to_stop(name):
 
 @over(variants(BY_GRADIENT & OF_CLICKS))
 def test_validation_on_a_ranking_decides_when_to_stop(name):
-    """If what is wanted in validation is what nobody likes, early stopping keeps weights under which it ranks higher."""
+    """If the validation items are those nobody likes, early stopping keeps weights that rank them higher."""
     kind, params = VARIANTS[name]
     slow = {**params, "learning_rate": params["learning_rate"] / 5}
     train, wrong = clicks(), planted().filter(planted().matrix.data == 1)
@@ -354,7 +354,7 @@ def test_validation_on_a_ranking_decides_when_to_stop(name):
 
 @over(TRAINED)
 def test_held_out_users_are_validated_with_their_history(name):
-    """Users who are absent from training have a history when they are validated, or early stopping would see nothing."""
+    """Users held out of training are validated with their fold-in history; otherwise early stopping would have no signal."""
     kind, params = VARIANTS[name]
     data = clicks() if kind in OF_CLICKS else planted()
     held, target = data.user_rows() % 4 == 3, np.arange(len(data)) % 3 == 0
@@ -378,7 +378,7 @@ def test_held_out_users_are_validated_with_their_history(name):
     exclude_seen=st.booleans(),
 )
 def test_recommendations_keep_their_contract(model, k, candidates, exclude, exclude_seen):
-    """min(k, what is left) distinct items, none of them seen or forbidden, in order of score, then of row."""
+    """min(k, items left) distinct items, none seen or excluded, by score and then by row."""
     data = planted()
     lists = recommend(model, data, k=k, candidates=candidates, exclude=exclude, exclude_seen=exclude_seen).to_frame()
     scores = model.scores(data, everything(data))
@@ -399,7 +399,7 @@ def test_small_parameters_cover_all_models():
 
 
 def with_a_cold_user() -> Interactions:
-    """The planted data, in which user 3 has done nothing."""
+    """The planted data without the interactions of user 3."""
     return planted().filter(planted().user_rows() != 3)
 
 
@@ -419,14 +419,14 @@ def test_cold_users_get_what_is_declared(model):
 
 
 @over(IGNORES_HISTORY)
-def test_what_does_not_look_at_the_history_has_no_explanation(model):
+def test_models_that_ignore_the_history_have_no_explanation(model):
     with pytest.raises(ConfigError, match="does not use the history"):
         explain(model, planted(), "u09", 101)
 
 
 @over(name for name in VARIANTS if name not in IGNORES_HISTORY)
 def test_explanations_are_of_the_items_in_the_history(model):
-    """The contributions add up to the score if scores are sums; otherwise each is what the score loses without the item."""
+    """Contributions add up to the score if it is linear; otherwise each is the drop of the score without the item."""
     data = planted()
     found = explain(model, data, "u09", 101)
     assert sorted(found["item_id"]) == sorted(data.items.values[data.matrix[[9]].indices])
@@ -474,14 +474,14 @@ def test_similar_users_share_their_taste(of_likes):
 
 
 def one_more() -> Interactions:
-    """The planted data with an item more, which the minority likes, and a user more, who is like user 9."""
+    """The planted data with one more item, which the minority likes, and one more user, who is like user 9."""
     dense = np.c_[planted().matrix.toarray(), np.r_[np.zeros(8), np.full(4, 5)]]
     dense = np.r_[dense, dense[[9]]]
     return builders.from_dense(dense, dense > 0, scale=(1.0, 5.0))
 
 
 @over(variants(set(MODELS) - BY_GRADIENT))
-def test_what_is_not_trained_by_gradient_takes_a_warm_start_too(name, model):
+def test_models_without_gradient_training_accept_a_warm_start(name, model):
     more = one_more()
     fresh, warm = make(name).fit(more, seed=0), make(name).fit(more, seed=0, warm_start=model)
     scores = [fitted.scores(more, np.arange(13)) for fitted in (fresh, warm)]
@@ -491,7 +491,7 @@ def test_what_is_not_trained_by_gradient_takes_a_warm_start_too(name, model):
 
 @over(TRAINED)
 def test_a_fit_can_start_from_a_fitted_model(name, model):
-    """The first step is where the earlier training had come."""
+    """Training starts from the weights of the earlier fit."""
     data, more = planted(), one_more()
     warm = barely_trained(name).fit(more, seed=0, warm_start=model)
     fresh = barely_trained(name).fit(more, seed=0)

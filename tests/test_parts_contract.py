@@ -1,4 +1,4 @@
-"""What holds for every registered loss, optimiser and metric. A new one is tested by being registered and having a row here."""
+"""Contract tests for every registered loss, optimiser and metric; a new loss or metric needs a row here."""
 
 from collections.abc import Callable
 from copy import deepcopy
@@ -56,7 +56,7 @@ class TestEveryLoss:
 
     @pytest.mark.parametrize("tied", [True, False])
     def test_observed_entries_give_the_gradients_of_a_masked_dense_network(self, name, tied):
-        """The whole way through the sparse layers: more columns than rows, an empty row, and columns without entries."""
+        """Through the sparse layers, with more columns than rows, an empty row, and columns without entries."""
         observed = torch.rand(4, 9, generator=Generator().manual_seed(3)) < 0.4
         observed[2] = observed[:, 5] = False
         targets = torch.rand(4, 9, generator=Generator().manual_seed(4)) * observed
@@ -86,7 +86,7 @@ def test_multinomial_loss_has_the_gradient_of_the_formula():
 
 
 class Bowl(nn.Module):
-    """A quadratic function of a matrix and a vector, least at 1 and -1, and steeper in some directions than in others."""
+    """An ill-conditioned quadratic function of a matrix and a vector, with its minimum at 1 and -1."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -128,7 +128,7 @@ class TestEveryOptimiser:
             assert torch.equal(weight, other)
 
     def test_its_state_matters(self, name):
-        """Without it, the second half goes another way; except plain descent, which has no state."""
+        """Without it, the second half takes other steps; except for plain descent, which has no state."""
         whole, halves = Bowl(), Bowl()
         descend(whole, make_optimiser(name, whole, 0.05), 6)
         for _ in range(2):
@@ -136,7 +136,7 @@ class TestEveryOptimiser:
         assert torch.equal(whole.matrix, halves.matrix) == (name == "sgd")
 
     def test_the_learning_rate_is_that_of_the_group(self, name):
-        """The trainer lets it decay there."""
+        """The trainer decays it there."""
         module = Bowl()
         optimiser = make_optimiser(name, module, 0.05)
         assert [group["lr"] for group in optimiser.param_groups] == [0.05]
@@ -176,7 +176,7 @@ BEYOND_ACCURACY = {"novelty", "average_popularity"}
 
 
 class Fixed(Popularity):
-    """Scores by the number in an item's id, the same for all users."""
+    """Scores each item by the number in its id, for all users."""
 
     def scores(self, history, rows):
         return np.tile(-history.items.values.astype(np.float32), (len(rows), 1))
@@ -196,7 +196,7 @@ def split(users: list[str], items: list[int]) -> Split:
 
 
 def values(name: str, parts: Split, k: int = 3, **options: object) -> dict[str, float]:
-    """Of each evaluated user."""
+    """The values of each evaluated user."""
     report = evaluate(Fixed().fit(parts.train), parts, [f"{name}@{k}"], **options)
     return dict(zip(report.users, report.per_user[f"{name}@{k}"], strict=True))
 
@@ -206,7 +206,7 @@ USERS, ITEMS = ["u00", "u01", "u02", "u03"], [100, 101, 102, 103, 104, 105]
 
 @pytest.mark.parametrize("name", RANKING_METRICS)
 class TestEveryRankingMetric:
-    def test_it_is_what_one_computes_by_hand(self, name):
+    def test_matches_values_computed_by_hand(self, name):
         found = values(name, split(USERS, ITEMS))
         assert found == pytest.approx(dict(zip(USERS[:3], BY_HAND[name], strict=True)))
 
@@ -221,7 +221,7 @@ class TestEveryRankingMetric:
 
     @pytest.mark.parametrize("k", [1, 2, 5, 6, 50])
     def test_it_is_a_number_at_every_length(self, name, k):
-        """Also where the catalogue, or what of it is not seen, is shorter than the list; accuracy is between 0 and 1."""
+        """Even if the catalogue, or its unseen part, is shorter than the list; accuracy is between 0 and 1."""
         found = np.array(list(values(name, split(USERS, ITEMS), k).values()))
         assert np.isfinite(found).all()
         assert (found >= 0).all()
@@ -235,7 +235,7 @@ ERRORS_BY_HAND = {"rmse": 1.5**0.5, "mae": 1.0}
 class TestEveryRatingMetric:
     actual, predicted = np.array([1.0, 2, 5, 4]), np.array([1.0, 3, 3, 3])
 
-    def test_it_is_what_one_computes_by_hand(self, name):
+    def test_matches_values_computed_by_hand(self, name):
         metric = RATING_METRICS.get(name)
         assert metric(self.predicted, self.actual) == pytest.approx(ERRORS_BY_HAND[name])
         assert metric(self.actual, self.actual) == 0

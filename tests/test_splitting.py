@@ -15,7 +15,7 @@ OPTIONS = {"random": {"valid": 0.1}, "per_user": {"valid": 0.1}, "leave_last": {
 @pytest.mark.parametrize("name", SPLITS)
 @settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 50))
-def test_parts_are_the_whole_each_once(name, seed):
+def test_parts_are_disjoint_and_complete(name, seed):
     data = random_interactions(seed)
     split = SPLITS.get(name)(data, **OPTIONS.get(name, {}))
     parts = [split.train, split.valid, split.test] + ([split.fold_in] if split.fold_in else [])
@@ -80,7 +80,7 @@ def test_time_cut_at_a_moment(at):
 
 
 def log_of_clicks(rng, n_users: int, n_items: int, n_events: int, repeats: float) -> pd.DataFrame:
-    """Clicks in the order of the file, of which a share repeats an earlier click of the same user; times hold ties."""
+    """Clicks in file order, of which a share repeats an earlier click of the same user; some times are equal."""
     frame = pd.DataFrame(
         {
             "user_id": rng.integers(0, n_users, n_events),

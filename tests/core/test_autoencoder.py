@@ -10,7 +10,7 @@ def generator() -> torch.Generator:
     return torch.Generator().manual_seed(3)
 
 
-def test_is_the_network_that_everybody_writes():
+def test_matches_the_usual_network():
     """Same weights, same input: values and gradients of a dense nn.Sequential."""
     ours = Autoencoder(9, [5, 3], activation="tanh", output_activation="sigmoid", generator=generator())
     theirs = nn.Sequential(
@@ -66,7 +66,7 @@ def test_every_activation_runs(name):
 
 @pytest.mark.parametrize("hidden", [[5], [5, 3]])
 def test_the_code_may_have_an_activation_of_its_own(hidden):
-    """And nothing else has it: what comes before and after the code is the same as without."""
+    """No other layer uses it: the layers before and after the code are unchanged."""
     own = Autoencoder(9, hidden, activation="tanh", code_activation="identity", generator=generator())
     common = Autoencoder(9, hidden, activation="tanh", generator=generator())
     x, code = torch.rand(4, 9), torch.rand(4, hidden[-1])

@@ -1,4 +1,4 @@
-"""Parameters that know which ids their rows belong to."""
+"""Declarations of the ids to which rows of parameters belong."""
 
 import pytest
 import torch

@@ -61,7 +61,7 @@ def test_gaussian_noise_is_clipped_to_what_is_given():
     assert torch.equal(clipped, free.clamp(0, 1))
 
 
-def test_salt_and_pepper_are_as_many_as_each_other():
+def test_salt_and_pepper_are_equally_frequent():
     x = torch.full((100_000,), 0.5)
     spoilt = SaltAndPepper(0.3)(x, generator())
     for value, share in ((0.0, 0.15), (1.0, 0.15), (0.5, 0.7)):

@@ -103,7 +103,7 @@ CASES = [
 
 
 def reference_step(weight: Tensor, gradient: Tensor, touched: Tensor, state: dict[str, Tensor], rate: float) -> None:
-    """Adam as published, of the touched rows."""
+    """Adam as published, on the touched rows."""
     state["step"] += 1
     mean, square = 0.9 * state["mean"] + 0.1 * gradient, 0.999 * state["square"] + 0.001 * gradient**2
     change = mean / (1 - 0.9 ** state["step"]) / ((square / (1 - 0.999 ** state["step"])).sqrt() + 1e-8)
@@ -142,7 +142,7 @@ use = st.tuples(st.sampled_from(sorted(USES)), st.sampled_from([A, B, (5,), (20,
 
 @settings(max_examples=40, deadline=None)
 @given(st.lists(use, min_size=1, max_size=4))
-def test_so_does_any_combination_of_uses(case):
+def test_any_combination_of_uses_trains_as_with_autograd(case):
     mine, other = after_steps(case, n=2)
     torch.testing.assert_close(mine, other, rtol=1e-4, atol=2e-5)
 
@@ -235,7 +235,7 @@ def test_outside_the_closure_gradients_are_ordinary_and_so_is_the_step():
 
 
 def test_only_the_gradients_since_zero_grad_count():
-    """A closure may compute gradients twice; an error in it leaves nothing behind."""
+    """A closure may compute gradients twice; after an error in it, no gradients are left."""
     weight = nn.Parameter(torch.ones(WIDTH, UNITS))
     optimiser = RowAdam([weight], [weight], 0.1)
 

@@ -22,7 +22,7 @@ GPU = torch.device("cuda")
 
 
 class Captured(Exception):  # noqa: N818 - no error
-    """What a training is about to do."""
+    """The arguments of a training."""
 
 
 def training(fit, monkeypatch) -> tuple:

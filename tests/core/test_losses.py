@@ -19,7 +19,7 @@ class TestEveryLoss:
         torch.testing.assert_close(whole.total, parts[0].total + parts[1].total)
         torch.testing.assert_close(whole.count, parts[0].count + parts[1].count)
 
-    def test_weight_zero_means_not_there(self, name):
+    def test_entries_with_weight_zero_do_not_count(self, name):
         loss, weight = LOSSES.get(name), torch.tensor([[1.0, 0.0, 1.0], [0.0, 1.0, 1.0]])
         kept = weight.bool()
         dense, flat = loss(PREDICTION, TARGET, weight), loss(PREDICTION[kept], TARGET[kept], weight[kept])
@@ -60,7 +60,7 @@ CODE = torch.tensor([[0.1, 0.9, 0.2], [0.3, 0.5, 0.2], [0.2, 0.4, 0.2]])
 
 
 @pytest.mark.parametrize("target", [0.05, 0.2, 0.9])
-def test_kl_sparsity_is_the_divergence_of_coins(target):
+def test_kl_sparsity_is_the_divergence_of_bernoulli_distributions(target):
     mean = CODE.numpy().mean(axis=0)
     manual = (target * np.log(target / mean) + (1 - target) * np.log((1 - target) / (1 - mean))).sum()
     coins = sum(entropy([target, 1 - target], [share, 1 - share]) for share in mean)

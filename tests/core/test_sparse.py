@@ -12,7 +12,7 @@ def sparse(seed: int = 0) -> SparseRows:
 
 
 @given(st.integers(0, 20), st.lists(st.integers(0, 39)))
-def test_take_is_indexing(seed, index):
+def test_rows_are_selected_by_index(seed, index):
     rows = sparse(seed)
     taken = rows[torch.tensor(index, dtype=torch.int64)]
     np.testing.assert_array_equal(taken.dense(), rows.dense()[index])

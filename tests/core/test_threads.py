@@ -1,4 +1,4 @@
-"""Threads: the same results with any number, and none that spin."""
+"""Threads: results do not depend on their number, and waiting threads sleep."""
 
 import os
 import subprocess

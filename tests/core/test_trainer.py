@@ -32,7 +32,7 @@ def module() -> Autoencoder:
 
 
 class Stop(Callback):
-    """Dies after an epoch, like a machine."""
+    """Simulates a crash after an epoch."""
 
     def __init__(self, after: int) -> None:
         self.after = after
@@ -43,7 +43,7 @@ class Stop(Callback):
 
 
 class Started(Callback):
-    """Notes how many epochs there are when training starts."""
+    """Records how many epochs are done when training starts."""
 
     def __init__(self, lengths: list[int]) -> None:
         self.lengths = lengths
@@ -122,7 +122,7 @@ def test_best_weights_are_restored_and_patience_ends_training():
 
 
 def test_loss_is_the_mean_over_entries_whatever_the_batches():
-    """With a learning rate of almost nothing, every batch size sees the same loss."""
+    """With a learning rate near zero, the loss is the same for every batch size."""
 
     class Plain(Reconstruction):
         def loss(self, module, batch, generator):
@@ -169,7 +169,7 @@ def test_impossible_configurations(wrong):
         fit(module(), Reconstruction(), ROWS, TrainConfig(**{"epochs": 1, "batch_size": 5, **wrong}))
 
 
-def test_objectives_take_turns_as_often_as_they_say():
+def test_objectives_alternate_as_often_as_declared():
     calls: list[str] = []
 
     @dataclass
@@ -196,7 +196,7 @@ def test_products_in_bfloat16_are_near_those_in_float32():
 
 
 class Plain(Reconstruction):
-    """Nothing is drawn, so that the order of rows is all that could differ."""
+    """Without random numbers, so that only the order of rows could differ."""
 
     def loss(self, module, batch, generator):
         return squared_error(module(batch), batch)
@@ -209,14 +209,14 @@ def weights(config: TrainConfig, objective: Reconstruction) -> dict[str, torch.T
 
 
 @pytest.mark.parametrize("l2", [0.0, 0.5])
-def test_averaged_is_the_step_for_the_mean_of_a_batch(l2):
+def test_mean_reduction_takes_the_step_of_the_batch_mean(l2):
     config = TrainConfig(epochs=3, batch_size=10, optimiser="sgd", learning_rate=0.1, reduction="mean")
     summed = TrainConfig(epochs=3, batch_size=10, optimiser="sgd", learning_rate=0.01)
     for name, weight in weights(config, Plain(l2)).items():
         torch.testing.assert_close(weight, weights(summed, Plain(l2))[name])
 
 
-def test_averaging_does_not_change_the_loss_that_is_told():
+def test_averaging_does_not_change_the_reported_loss():
     losses = [
         fit(module(), Plain(), ROWS, TrainConfig(1, 7, learning_rate=1e-12, reduction=reduction))[0].loss
         for reduction in ("sum", "mean")
@@ -227,7 +227,7 @@ def test_averaging_does_not_change_the_loss_that_is_told():
 @pytest.mark.parametrize(("optimiser", "rate"), [("rprop", 0.05), ("lbfgs", 1.0)])
 @pytest.mark.parametrize("reduction", ["sum", "mean"])
 def test_whole_batches_in_parts_are_whole_batches(monkeypatch, optimiser, rate, reduction):
-    """In parts of 7 the 30 rows give the same loss and the same steps as at once."""
+    """30 rows in parts of 7 give the same loss and steps as all at once."""
     config = TrainConfig(epochs=3, batch_size=3, optimiser=optimiser, learning_rate=rate, reduction=reduction)
     whole, in_parts = module(), module()
     histories = [fit(whole, Plain(0.1), ROWS, config)]
@@ -267,7 +267,7 @@ def test_rows_keep_their_labels_and_whole_batches_their_order(optimiser, sizes):
 
 
 class Stages(Callback):
-    """Notes which stage each call is about."""
+    """Records the stage of each call."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, str]] = []
@@ -282,7 +282,7 @@ class Stages(Callback):
         self.calls.append(("end", training.stage))
 
 
-def test_callbacks_are_told_the_stage():
+def test_callbacks_get_the_stage():
     told = Stages()
     for stage in ("layer", ""):
         fit(module(), Plain(), ROWS, TrainConfig(1, 10), callbacks=[told], **({"stage": stage} if stage else {}))
@@ -290,7 +290,7 @@ def test_callbacks_are_told_the_stage():
 
 
 def test_every_stage_has_a_checkpoint_of_its_own(tmp_path):
-    """An interrupted second stage continues, and the first one, which is finished, is not trained again."""
+    """An interrupted second stage resumes, and the finished first stage is not trained again."""
 
     def both(*more: Callback) -> list[dict[str, torch.Tensor]]:
         found = []
@@ -319,7 +319,7 @@ def test_every_stage_has_a_checkpoint_of_its_own(tmp_path):
 
 
 def test_the_last_epoch_of_a_stage_is_always_written(tmp_path, monkeypatch):
-    """However long writing takes: what follows begins from there."""
+    """However long writing takes, because the next stage starts from it."""
     monkeypatch.setattr("recsys_ae.core.checkpoint.AFFORDABLE", 1e9)
     lengths: list[int] = []
     for epochs, stage, expected in ((3, "layer", 3), (3, "", 1)):
@@ -341,8 +341,8 @@ def test_a_loss_may_count_rows_instead_of_entries():
 
 
 @pytest.mark.parametrize(("optimiser", "different"), [("lbfgs", 2), ("rprop", 2), ("adam", 6)])
-def test_an_optimiser_that_looks_again_sees_the_same_draws(optimiser, different):
-    """What L-BFGS compares must be one function; from epoch to epoch the draws differ."""
+def test_an_optimiser_that_evaluates_again_gets_the_same_random_numbers(optimiser, different):
+    """L-BFGS must compare values of one function; random numbers differ between epochs only."""
     seen = []
 
     class Drawing(Reconstruction):
@@ -355,6 +355,6 @@ def test_an_optimiser_that_looks_again_sees_the_same_draws(optimiser, different)
     assert optimiser != "lbfgs" or len(seen) > 2
 
 
-def test_a_validation_value_that_is_no_number_is_an_error():
+def test_a_validation_value_of_nan_is_an_error():
     with pytest.raises(TrainingError, match="the validation value is nan in epoch 1; try a lower learning_rate"):
         fit(module(), Reconstruction(), ROWS, TrainConfig(2, 10), valid=lambda: float("nan"))

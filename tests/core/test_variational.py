@@ -37,7 +37,7 @@ def test_forward_is_the_equations_for_sparse_and_dense_rows():
 
 
 def one_layer() -> VariationalAutoencoder:
-    """With biases that are not 0."""
+    """With nonzero biases."""
     module = VariationalAutoencoder(7, (3,), generator=torch.Generator().manual_seed(0))
     for bias in (module.body.encoder_biases[0], module.log_variance_bias, module.body.output_bias):
         torch.nn.init.normal_(bias, generator=torch.Generator().manual_seed(1))

@@ -63,7 +63,7 @@ def test_the_same_table_from_text_and_parquet(tmp_path):
 
 
 @pytest.mark.parametrize("mark", ["::", "|", "\t"])
-def test_between_other_marks_than_commas_quotes_are_text(tmp_path, mark):
+def test_quotes_are_text_with_other_separators_than_commas(tmp_path, mark):
     text = '1|"Crazy|é\n2|Al" Y|x\n'.replace("|", mark)
     columns = {"name": {"kind": "category", "column": 2}, "other": {"kind": "category", "column": 3}}
     declared = layout(separator=mark, header=False, id=1, columns=columns, encoding="latin-1")
@@ -73,7 +73,7 @@ def test_between_other_marks_than_commas_quotes_are_text(tmp_path, mark):
     assert frame["other"][1] == "é"
 
 
-def test_between_commas_quotes_protect(tmp_path):
+def test_quotes_protect_between_commas(tmp_path):
     frame = read_features(write(tmp_path, HEADER + '1,2,"say ""no"", then",,,0,1\n'), layout(), "int")
     assert frame["shop"].tolist() == ['say "no", then']
 
@@ -275,7 +275,7 @@ def test_unknown_keys_of_a_feature_are_named(tmp_path):
 
 
 def counts(table) -> dict[str, int]:
-    """How many ids have each label."""
+    """Number of ids with each label."""
     return {name: int(total) for name, total in table.to_frame().sum().items() if "=" in name}
 
 

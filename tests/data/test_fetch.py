@@ -18,7 +18,7 @@ LINES = b"1\t10\t3\t5\n" * 50
 
 
 class RangeHandler(SimpleHTTPRequestHandler):
-    """Serves a folder, and the rest of a file when a range is asked for."""
+    """Serves a folder, with support for range requests."""
 
     requests: ClassVar[list[str | None]] = []
 

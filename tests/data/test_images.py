@@ -66,7 +66,7 @@ def test_mnist_as_published():
 
 
 def idx_card(folder, white: int = 255, labels: bytes = b"\1\0") -> IdxCard:
-    """Two images of 3 x 2 for training and the same for testing, whose card lies beside them."""
+    """Two images of 3 x 2 for training and the same for testing, with a card in the same folder."""
     (folder / "images").write_bytes(idx(IMAGES, (2, 3, 2), PIXELS))
     (folder / "labels").write_bytes(idx(LABELS, (len(labels),), labels))
     names = {f"{part}_{what}": what for part in ("train", "test") for what in ("images", "labels")}
@@ -93,12 +93,12 @@ CARD = ImageFolderCard(name="own", kind="image-folder", folder="pictures")
 
 
 def pictures(n: int, *sides: int) -> np.ndarray:
-    """uint8 [n, *sides] at random."""
+    """Random uint8 [n, *sides]."""
     return np.random.default_rng(0).integers(0, 256, (n, *sides), np.uint8)
 
 
 def put(folder, name: str, pixels: np.ndarray, **options: object) -> None:
-    """The image in a file below pictures/; the ending is its format."""
+    """The image as a file below pictures/, in the format of its suffix."""
     path = folder / "pictures" / name
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(pixels).save(path, **options)
@@ -139,7 +139,7 @@ def test_transparency_is_left_out(tmp_path):
 @pytest.mark.parametrize(("sides", "channels"), [((8, 16), 1), ((8, 16, 3), 3)])
 @pytest.mark.parametrize("suffix", ["jpg", "JPEG"])
 def test_jpeg_is_nearly_the_same(tmp_path, sides, channels, suffix):
-    """Of plain images, which it keeps."""
+    """Of plain images, which stay as they are."""
     for number in range(5):
         put(tmp_path, f"{number}.{suffix}", np.full(sides, 40 * number, np.uint8), quality=95)
     images = load_images(CARD, tmp_path)
@@ -148,7 +148,7 @@ def test_jpeg_is_nearly_the_same(tmp_path, sides, channels, suffix):
 
 
 def test_all_shades_of_16_bits_are_between_black_and_white(tmp_path):
-    """Shades above 255 are not all white."""
+    """Values above 255 are not all white."""
     for number in range(5):
         put(tmp_path, f"{number}.png", np.linspace(0, 65535, 256).astype(np.uint16).reshape(16, 16))
     images = load_images(CARD, tmp_path)
@@ -200,7 +200,7 @@ def test_a_broken_file_is_named(tmp_path, suffix):
 
 
 def test_a_file_with_one_wrong_byte_is_named_or_read(tmp_path):
-    """Never an error of the library that reads it."""
+    """Never an error of the image library."""
     for number, pixels in enumerate(pictures(5, 4, 4)):
         put(tmp_path, f"{number}.png", pixels)
     path = tmp_path / "pictures/2.png"

@@ -108,7 +108,7 @@ class TestPlanted:
         assert floor(data) == pytest.approx(np.sqrt(np.mean(np.square(parts))))
         assert 0.4 < floor(data) < 0.7
 
-    def test_people_mostly_rate_what_they_like(self):
+    def test_users_mostly_rate_what_they_like(self):
         data, _ = planted_ratings(400, 60, 4_000)
         assert data.matrix.data.mean() > 3.6
 
@@ -150,7 +150,7 @@ def test_movielens_100k_as_published():
 
 @pytest.mark.data("ml-100k")
 def test_last_ratings_of_movielens_are_the_last_in_the_file():
-    """Of 943 users 415 have several ratings at their last second."""
+    """415 of 943 users have several ratings in their last second."""
     card, folder = read_card("ml-100k")
     path = Path(os.environ["RECSYS_AE_DATA"]) / "ml-100k/u.data"
     rows = pd.read_csv(path, sep="\t", names=["user_id", "item_id", "rating", "time"])

@@ -130,7 +130,7 @@ def test_whole_and_fractional_seconds_may_mix(tmp_path):
 
 @pytest.mark.parametrize("form", ["text", "parquet", "parquet-text", "milliseconds", "seconds", "decimal"])
 def test_order_below_a_second_survives_every_form(tmp_path, form):
-    """Three clicks in the file as the last, the first, the second: the last is item 8 whatever the times look like."""
+    """Three clicks in the order last, first, second: the last is item 8 in all formats of times."""
     moments = pd.to_datetime(["2014-04-07 10:51:09.200", "2014-04-07 10:51:09.000", "2014-04-07 10:51:09.100"])
     frame = pd.DataFrame({"u": 1, "i": [8, 7, 9], "r": 1.0, "t": moments})
     table, seconds = CSV, moments.as_unit("ms").astype(np.int64) / 1000

@@ -57,7 +57,7 @@ def test_rating_metrics_by_hand():
 
 
 def test_agrees_with_implicit():
-    """implicit recommends and counts by itself; its precision divides by min(k, relevant), as our capped recall does."""
+    """implicit recommends and counts hits itself; its precision divides by min(k, relevant), as our capped recall does."""
     model, parts = fitted("pca"), split()
     history = parts.history("test")
 
@@ -77,7 +77,7 @@ def test_agrees_with_implicit():
 
 
 def binary(matrix):
-    """The pattern as implicit wants it: ones, 32-bit indices."""
+    """The pattern in the format of implicit: ones, 32-bit indices."""
     indices, indptr = matrix.indices.astype(np.int32), matrix.indptr.astype(np.int32)
     return csr_matrix((np.ones(matrix.nnz, np.float32), indices, indptr), shape=matrix.shape)
 
@@ -104,7 +104,7 @@ def test_who_was_counted_is_part_of_the_report():
     assert repr(report) == f"Report({values}; {tested.sum()} users)"
 
 
-def test_hot_warm_and_cold_users_are_told_apart():
+def test_hot_warm_and_cold_users_are_counted_separately():
     data = random_interactions(seed=2)
     users = data.user_rows()
     target = np.arange(len(data)) % 4 == 0
@@ -166,7 +166,7 @@ class TestLists:
     @pytest.mark.parametrize(
         ("metric", "message"), [("rmse", "needs predicted ratings"), ("ndcg@3", "but the lists have only 2")]
     )
-    def test_what_lists_cannot_tell(self, metric, message):
+    def test_metrics_that_cannot_be_computed_from_lists(self, metric, message):
         with pytest.raises(ConfigError, match=message):
             evaluate_recommendations(self.LISTS, self.TRUTH, [metric], list_length=2)
 
@@ -182,7 +182,7 @@ class TestLists:
         with pytest.raises(DataError, match="an item twice"):
             evaluate_recommendations(self.LISTS.assign(item_id="a"), self.TRUTH, ["mrr@2"], list_length=2)
 
-    def test_ranks_that_are_no_whole_numbers(self):
+    def test_ranks_that_are_not_integers(self):
         with pytest.raises(DataError, match="ranks must be whole numbers"):
             evaluate_recommendations(self.LISTS.assign(rank=[1.0, 2.5, 1.0]), self.TRUTH, ["mrr@2"], list_length=2)
 
@@ -204,7 +204,7 @@ LOG = pd.DataFrame(
 
 
 class TestRepeats:
-    """Before the cut at 5, a has three users, b and c one each; then user 1 meets c, user 2 a (twice) and d, 3 a again."""
+    """Before the cut at 5, item a has three users, b and c one each. Then user 1 has c, 2 has a (twice) and d, 3 has a again."""
 
     def split(self, **options) -> Split:
         return time_cut(Interactions.from_frame(LOG, time="time", duplicates="last"), at=5, **options)
@@ -237,7 +237,7 @@ class TestRepeats:
         assert evaluate(model, split, ["mae"]).metrics["mae"] == pytest.approx(np.abs(predicted - actual).mean())
 
     @pytest.mark.parametrize("repeats", ["excluded", "wanted"])
-    def test_exported_lists_are_judged_alike(self, repeats):
+    def test_exported_lists_are_evaluated_in_the_same_way(self, repeats):
         split = self.split(repeats=repeats)
         model = build_model("popularity", {}).fit(split.train)
         names = [f"{name}@{k}" for name in RANKING_METRICS for k in (1, 3)]
@@ -263,8 +263,8 @@ class TestRepeats:
             evaluate_recommendations(lists, LOG[9:], ["recall@1"], list_length=1, history=LOG[:5])
 
 
-def test_an_absurd_rank_costs_nothing(monkeypatch):
-    """A block of lists is bounded whatever the ranks are."""
+def test_an_absurd_rank_needs_no_more_memory(monkeypatch):
+    """The size of a block of lists is bounded for any ranks."""
     monkeypatch.setattr("recsys_ae.evaluation.evaluator.BLOCK_PLACES", 1000)
     lists = pd.DataFrame({"user_id": [1, 1, 2], "rank": [1, 90_000, 1], "item_id": ["a", "b", "c"]})
     truth = pd.DataFrame({"user_id": [1, 2, 2], "item_id": ["b", "c", "d"]})

@@ -24,7 +24,7 @@ ACCURACY = [name for name in RANKING_METRICS if name not in BEYOND_ACCURACY]
 
 
 def ranked(hits: np.ndarray, relevant: np.ndarray) -> RankedLists:
-    """Lists in which the item at each rank has the number of the rank, and item i is had by i + 1 users."""
+    """Lists whose item at each rank is the rank itself; item i has i + 1 users."""
     users, k = hits.shape
     items = np.tile(np.arange(k), (users, 1))
     return RankedLists(k, items, np.zeros(hits.shape, np.float32), hits, relevant, np.arange(1, k + 3))
@@ -32,7 +32,7 @@ def ranked(hits: np.ndarray, relevant: np.ndarray) -> RankedLists:
 
 @st.composite
 def lists(draw):
-    """Hits of a few users and how many items are relevant for each, at least as many as there are hits."""
+    """Hits of a few users and the number of relevant items of each, which is at least the number of hits."""
     length = draw(st.integers(1, 12))
     rows = draw(st.lists(st.lists(st.booleans(), min_size=length, max_size=length), min_size=1, max_size=6))
     hits = np.array(rows)
@@ -97,7 +97,7 @@ def test_agree_with_trec_eval(data):
 
 @given(lists())
 def test_ndcg_agrees_with_scikit_learn(data):
-    """Where all relevant items are in the list or behind it, scikit-learn's ideal is the same."""
+    """If the list ranks all items, scikit-learn's ideal is the same."""
     hits, relevant = data
     for own, total in zip(hits, relevant, strict=True):
         truth = np.r_[own, np.ones(total - own.sum()), np.zeros(2)]

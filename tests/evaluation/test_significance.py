@@ -9,7 +9,7 @@ FIRST, SECOND = [2.1, 2.4, 1.9, 2.8, 2.2], [1.9, 2.0, 2.1, 2.1, 1.8]
 
 
 def test_is_the_formula_of_the_textbook():
-    """The mean difference over its standard error, on n - 1 degrees of freedom, from both sides."""
+    """Mean difference over its standard error, two-sided, with n - 1 degrees of freedom."""
     differences = np.subtract(FIRST, SECOND)
     statistic = differences.mean() / (differences.std(ddof=1) / 5**0.5)
     found = paired_t_test(FIRST, SECOND)
@@ -25,28 +25,28 @@ def test_agrees_with_scipy(rng):
         assert paired_t_test(first, second).p_value == pytest.approx(ttest_rel(first, second).pvalue)
 
 
-def test_is_the_same_from_the_other_side():
+def test_swapping_the_sides_flips_the_difference():
     there, back = paired_t_test(FIRST, SECOND), paired_t_test(SECOND, FIRST)
     assert (there.difference, there.p_value) == (-back.difference, back.p_value)
 
 
 def test_pairs_matter():
-    """The same values in another order are other differences."""
+    """The same values in another order give other differences."""
     assert paired_t_test(FIRST, SECOND[::-1]).p_value != paired_t_test(FIRST, SECOND).p_value
     assert paired_t_test(FIRST, SECOND[::-1]).difference == pytest.approx(0.3)
 
 
-def test_equal_values_are_no_evidence():
+def test_equal_values_have_a_p_value_of_one():
     found = paired_t_test(FIRST, FIRST)
     assert (found.difference, found.p_value) == (0.0, 1.0)
 
 
-def test_a_difference_without_spread_is_no_chance():
+def test_a_constant_difference_has_a_p_value_of_zero():
     found = paired_t_test([1.0, 2.0, 4.0], [0.5, 1.5, 3.5])
     assert (found.difference, found.p_value) == (0.5, 0.0)
 
 
 @pytest.mark.parametrize(("first", "second"), [([1.0], [2.0]), ([1.0, 2.0], [1.0]), ([], []), ([[1.0, 2.0]], [[1.0, 2.0]])])
-def test_pairs_that_are_none(first, second):
+def test_unpaired_or_too_few_values_are_refused(first, second):
     with pytest.raises(ConfigError, match="a paired test needs the same number of values, at least 2, of both"):
         paired_t_test(first, second)

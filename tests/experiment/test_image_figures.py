@@ -1,4 +1,4 @@
-"""Pictures of models and data that are out of the ordinary; ordinary ones are drawn in `test_image_run`."""
+"""Figures of unusual models and data; the usual ones are tested in `test_image_task`."""
 
 from dataclasses import replace
 
@@ -11,7 +11,7 @@ from recsys_ae.images.dense import DenseAutoencoder
 
 
 def test_codes_that_are_all_the_same():
-    """As of units that are dead; t-SNE ends the process on them."""
+    """As with dead units; t-SNE would crash the process."""
     network = Autoencoder(64, [4], activation="relu", generator=generator())
     with torch.no_grad():
         network.encoder_biases[0].fill_(-1000)
@@ -19,7 +19,7 @@ def test_codes_that_are_all_the_same():
     assert figures["codes"]().axes[0].collections
 
 
-def test_between_one_image_there_is_no_walk():
+def test_a_single_image_has_no_walk():
     images = replace(digits(), test=digits().test[:1], test_labels=digits().test_labels[:1])
     names = set(figures_of(make("variational").fit(some()), images))
     assert "walks" not in names

@@ -1,4 +1,4 @@
-"""Pipeline files of image models: defaults, mistakes, and that the written-out file means the same."""
+"""Pipeline files of image models: defaults, mistakes, and equivalence of the resolved file."""
 
 import struct
 
@@ -179,13 +179,13 @@ def test_mistakes_are_named_with_their_place(tmp_path, change, message):
 
 
 @pytest.mark.parametrize("change", [("name: dense", "name: dens"), ("layer_noise: 0.2", "layer_noise: [0.1, 0.1, 0.1]")])
-def test_what_a_model_finds_wrong_is_named_with_its_place_too(tmp_path, change):
+def test_mistakes_found_by_a_model_are_named_with_their_place(tmp_path, change):
     place = 0 if "dens" in change[0] else 1
     with pytest.raises(ConfigError, match=rf"mine\.yaml: models\.{place}"):
         read(tmp_path, PIPELINE.replace(*change))
 
 
-def test_the_dataset_says_of_which_kind_a_pipeline_is(tmp_path):
+def test_the_dataset_determines_the_kind_of_a_pipeline(tmp_path):
     ratings = "dataset: planted-ratings\nsplit: {kind: random, test: 0.1}\nmodels: [{name: bias}]\nmetrics: [rmse]\n"
     assert isinstance(read(tmp_path, ratings).keys, RatingFile)
     with pytest.raises(ConfigError, match="'dense' is a model of images"):

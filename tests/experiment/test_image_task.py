@@ -1,4 +1,4 @@
-"""Pipelines of images from beginning to end: what a run leaves behind, what it takes to continue one, what is tracked."""
+"""Image pipelines end to end: results, resuming and tracking."""
 
 import json
 import logging
@@ -58,7 +58,7 @@ def run(output: str = "out", *, resume: bool = False, **changes: object) -> RunR
 
 
 def files(path: str) -> set[str]:
-    """Of a folder, those that are not hidden."""
+    """The files in a folder that are not hidden."""
     return {entry.name for entry in Path(path).iterdir() if not entry.name.startswith(".")}
 
 
@@ -159,7 +159,7 @@ def test_the_comparison_is_printed(folder, capsys, monkeypatch):
     assert "identical with all seeds, which says nothing about chance: pca-1, pca-2" in out
 
 
-def test_a_metric_that_one_model_has_not_cannot_be_compared(folder):
+def test_a_metric_that_one_model_lacks_cannot_be_compared(folder):
     models = [{"name": "pca", "components": size, "label": f"pca-{size}"} for size in (1, 2)]
     report = run(models=models, seed=[0, 1], compare=[["pca-1", "pca-2"]], metrics=["error_rate", "mse"])
     assert report.comparisons == [Comparison(("pca-1", "pca-2"), "error_rate", "seeds")]
@@ -238,7 +238,7 @@ def metrics(report: RunReport) -> dict:
 
 @pytest.mark.slow
 def test_killed_run_resumes_to_the_same_result(folder, caplog):
-    """SIGKILL while the first seed is fine-tuned; the continued run ends with the very figures of an undisturbed one."""
+    """SIGKILL during fine-tuning with the first seed; the resumed run ends with exactly the figures of an uninterrupted one."""
     slow = {**PIPELINE["models"][2], "epochs": 40, "batch_size": 20}
     changes = {"models": [slow], "seed": [1, 0], "split": {"train": 200, "valid": 50}}
     whole = run("whole", **changes)
@@ -262,7 +262,7 @@ def test_killed_run_resumes_to_the_same_result(folder, caplog):
 
 
 def interrupted(monkeypatch, **changes: object) -> None:
-    """A run of which the first model is done and the second one is not."""
+    """An unfinished run whose first model is done and whose second is not."""
 
     def stop(*_, **__):
         raise KeyboardInterrupt
@@ -273,7 +273,7 @@ def interrupted(monkeypatch, **changes: object) -> None:
             run(models=PIPELINE["models"][:2], **changes)
 
 
-def test_a_resumed_run_does_not_do_again_what_is_done(folder, monkeypatch, caplog):
+def test_a_resumed_run_repeats_nothing(folder, monkeypatch, caplog):
     interrupted(monkeypatch)
     trained = Path("out/models/pca/arrays.safetensors").stat().st_mtime_ns
     with pytest.raises(ConfigError, match="out holds a run of another pipeline"):
@@ -286,7 +286,7 @@ def test_a_resumed_run_does_not_do_again_what_is_done(folder, monkeypatch, caplo
     assert run(models=PIPELINE["models"][:2], resume=True) == report
 
 
-def test_what_a_killed_run_was_drawing_is_removed(folder, monkeypatch):
+def test_unfinished_figures_of_a_killed_run_are_removed(folder, monkeypatch):
     interrupted(monkeypatch)
     draft = Path("out/figures/.pca.1.draft")
     draft.mkdir()
@@ -314,7 +314,7 @@ def test_images_that_have_changed_meanwhile_are_noticed(folder, monkeypatch):
 
 
 def test_labels_that_have_changed_meanwhile_are_noticed(folder, monkeypatch):
-    """The same pixels in the same order; one image has gone to the class of the next."""
+    """The same pixels in the same order, but one image is in the class of the next."""
     card = own(10, 2)
     interrupted(monkeypatch, dataset=card, split={})
     Path("pictures/0/9.png").rename("pictures/1/-.png")

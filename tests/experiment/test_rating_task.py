@@ -1,4 +1,4 @@
-"""Pipelines of recommenders: what is shipped, what is compared, how often data is read, what is drawn and recorded."""
+"""Recommender pipelines: exports, comparisons, loading of data, figures and records."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -63,8 +63,8 @@ def pairs(frame: pd.DataFrame) -> set[tuple]:
     "declared",
     [PIPELINE["split"], {"kind": "user_holdout", "test": 0.2, "valid": 0.1}, {"kind": "per_user", "test": 0.2, "valid": 0.0}],
 )
-def test_what_is_shipped_knows_everything(folder, declared):
-    """The lists come from a fit on all interactions for the best epoch, and recommend nothing that any part holds."""
+def test_the_shipped_model_is_fitted_on_all_data(folder, declared):
+    """The lists come from a fit on all interactions with the best number of epochs, and contain no item of any part."""
     report = run(split=declared)
     parts, tested = split(), report.models["autorec"].runs[0]
     whole = parts.everything
@@ -81,7 +81,7 @@ def test_what_is_shipped_knows_everything(folder, declared):
 
 
 def test_the_model_that_is_tested_has_not_seen_the_test_part(folder):
-    """It is saved apart, and its metrics are those of the report."""
+    """It is saved separately, and the report has its metrics."""
     report = run()
     for label, model in report.models.items():
         assert evaluate(load_model(f"out/models/{label}"), split(), PIPELINE["metrics"]).metrics == model.metrics
@@ -162,8 +162,8 @@ def test_several_seeds_are_compared_seed_by_seed(folder):
     assert (other.difference, other.p_value) == (None, None)  # neither predicts ratings
 
 
-def test_a_seed_that_decides_nothing_is_no_certainty(folder):
-    """A closed form on a fixed split, beside a model that is trained."""
+def test_models_that_ignore_the_seed_have_no_p_value(folder):
+    """A closed-form model on a fixed split, compared with a trained model."""
     declared = {**PIPELINE["split"], "seed": 5}
     report = run(seed=[0, 1], split=declared, compare=[["ease", "popularity"]], metrics=["ndcg@5"])
     assert report.models["ease"].deviations == {"ndcg@5": "identical"}
@@ -184,7 +184,7 @@ def test_figures_show_the_losses_of_models_that_have_some(folder):
 
 
 class Recorder(Tracker):
-    """Keeps the names of histories, by run."""
+    """Records the names of histories, by run."""
 
     def __init__(self) -> None:
         self.histories: dict[str, list[str]] = {}

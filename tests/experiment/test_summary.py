@@ -1,4 +1,4 @@
-"""From the results of single seeds to one entry per model, and to the best model."""
+"""Aggregation over seeds, and the choice of the best model."""
 
 import pytest
 
@@ -13,7 +13,7 @@ def result(metrics: dict, valid: dict | None = None, seconds: float = 1.0, memor
 
 
 def models(**values):
-    """label=(test rmse, test ndcg, validation rmse, validation ndcg); two numbers for no validation part."""
+    """label=(test rmse, test ndcg, validation rmse, validation ndcg), or the first two without a validation part."""
     named = {}
     for label, (rmse, ndcg, *valid) in values.items():
         valid_metrics = dict(zip(METRICS, valid, strict=True)) if valid else None
@@ -25,12 +25,12 @@ def test_validation_decides():
     assert choose(models(a=(1.0, 0.9, 1.0, 0.2), b=(2.0, 0.1, 2.0, 0.3)), "ndcg@10", False) == Best("b", "ndcg@10", "valid")
 
 
-def test_of_an_error_the_lowest_is_the_best_and_unknown_is_the_worst():
+def test_the_lowest_error_is_best_and_a_missing_value_is_worst():
     values = models(a=(1.0, 0.9, 1.5, 0.2), b=(2.0, 0.1, 0.7, 0.3), c=(2.0, 0.1, None, 0.3))
     assert choose(values, "rmse", True).model == "b"
 
 
-def test_no_value_no_choice():
+def test_without_values_nothing_is_chosen():
     assert choose(models(a=(None, None)), "rmse", True).model is None
 
 

@@ -1,4 +1,4 @@
-"""What holds for every registered image model. A new one is tested by being registered and having a row in `image_builders`."""
+"""Contract tests for every registered image model; a new one needs a row in `image_builders`."""
 
 import numpy as np
 import pytest
@@ -64,7 +64,7 @@ def model(name):
 
 
 def weights(model) -> dict[str, torch.Tensor]:
-    """Of the network, and of the one before fine-tuning if there is one."""
+    """The weights of the network, and of the one before fine-tuning if there is one."""
     found = dict(model.fitted.network.state_dict())
     before = {} if model.fitted.before is None else model.fitted.before.state_dict()
     return found | {f"before.{name}": weight for name, weight in before.items()}
@@ -120,7 +120,7 @@ def test_the_seed_changes_nothing_in_closed_form(name, model):
 
 
 def barely_trained(name: str, seed: int):
-    """A model whose training leaves its weights about where they start."""
+    """A model whose training hardly changes its weights."""
     own = [key for key in ("layer_epochs", "layer_learning_rate") if key in VARIANTS[name][1]]
     barely = {"epochs": 1, "learning_rate": 1e-6, **{key: {"layer_epochs": 1}.get(key, 1e-6) for key in own}}
     return make(name, **barely).fit(some(), some_labels(), seed=seed)
@@ -136,7 +136,7 @@ def test_the_seed_draws_the_initial_weights(name):
 
 
 class Seeds(Callback):
-    """Notes with which seed each stage is trained."""
+    """Records the seed of each stage."""
 
     def __init__(self) -> None:
         self.of_stage: dict[str, int] = {}
@@ -147,7 +147,7 @@ class Seeds(Callback):
 
 @pytest.mark.parametrize("name", TRAINED)
 def test_every_stage_is_trained_with_the_seed(name):
-    """It decides the order of images and what is corrupted."""
+    """It determines the order of images and the corruption."""
     seeds = Seeds()
     model = make(name, epochs=1).fit(some(), some_labels(), seed=7, callbacks=[seeds])
     assert seeds.of_stage == dict.fromkeys(model.fitted.histories, 7)
@@ -155,7 +155,7 @@ def test_every_stage_is_trained_with_the_seed(name):
 
 @pytest.mark.parametrize("name", IN_BATCHES)
 def test_the_seed_decides_the_course_of_training(name, monkeypatch):
-    """From the same initial weights, which a network drawn without regard to the seed has."""
+    """With the same initial weights, because the network is drawn with a fixed seed."""
     kind = type(make(name))
     network = kind._network
     monkeypatch.setattr(kind, "_network", lambda self, shape, _, *more: network(self, shape, generator(3), *more))
@@ -164,7 +164,7 @@ def test_the_seed_decides_the_course_of_training(name, monkeypatch):
 
 
 @pytest.mark.parametrize("name", VARIANTS)
-def test_the_number_of_threads_decides_nothing(name, two_threads):
+def test_the_number_of_threads_does_not_matter(name, two_threads):
     models = []
     for threads in (1, 2):
         two_threads(threads)
@@ -250,7 +250,7 @@ def test_images_for_validation_are_checked_like_the_others(kind):
 
 
 def test_a_fitted_model_refuses_images_of_another_size():
-    """A user's mistake is told in the words of the package, not of PyTorch."""
+    """Errors are those of the package, not of PyTorch."""
     for name in ("dense", "convolutional", "variational", "pca"):
         FITTED.setdefault(name, fit(name))
         with pytest.raises(DataError):
@@ -272,7 +272,7 @@ def test_mistakes_in_parameters(name):
 
 
 class Stop(Callback):
-    """Dies after the second epoch of a stage, like a machine."""
+    """Simulates a crash after the second epoch of a stage."""
 
     def __init__(self, stage: str) -> None:
         self.stage = stage
@@ -283,7 +283,7 @@ class Stop(Callback):
 
 
 class Started(Callback):
-    """Notes how many epochs there are when each stage starts."""
+    """Records how many epochs are done when each stage starts."""
 
     def __init__(self) -> None:
         self.lengths: dict[str, int] = {}
@@ -312,15 +312,15 @@ def test_interrupted_training_continues_exactly(tmp_path, name, stage):
         assert [(one.number, one.loss, one.valid) for one in again] == [(one.number, one.loss, one.valid) for one in history]
 
 
-def test_images_that_are_known_to_be_of_a_shape_keep_it(name):
-    """128 pixels, twice as wide as high: what a network that is not told would refuse."""
+def test_a_known_image_shape_is_kept(name):
+    """128 pixels, twice as wide as high, which a network cannot guess."""
     wide = digits().train[:80].reshape(40, 128)
     model = make(name).fit(wide, some_labels()[:40], shape=(1, 8, 16))
     assert model.fitted.shape == (1, 8, 16)
     assert model.reconstruct(wide).shape == (40, 128)
 
 
-def test_what_is_no_array_of_numbers_is_refused_everywhere(model):
+def test_inputs_that_are_not_numeric_arrays_are_refused_everywhere(model):
     codes = model.encode(others())
     for wrong in (codes.astype(np.float64), codes[:, 1:], np.pad(codes, ((0, 0), (0, 1)))):
         with pytest.raises(DataError, match=rf"codes must be a float32 array \[n, {codes.shape[1]}\]"):
@@ -354,7 +354,7 @@ def test_loading_and_fitting_do_not_touch_the_global_random_state(name, tmp_path
         ("dense", {"strength": 0.5}, "sparsity: none with strength: 0.5 does nothing"),
     ],
 )
-def test_half_of_what_belongs_together_is_refused(kind, params, message):
+def test_incomplete_combinations_of_parameters_are_refused(kind, params, message):
     with pytest.raises(ConfigError, match=message):
         build_image_model(kind, params)
 

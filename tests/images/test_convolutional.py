@@ -1,4 +1,4 @@
-"""The convolutional autoencoder against the layers of PyTorch, and sides that cannot be halved evenly."""
+"""The convolutional autoencoder against PyTorch layers, also with odd image sizes."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from recsys_ae.errors import ConfigError
 from recsys_ae.images.convolutional import ConvolutionalAutoencoder, ConvolutionalNetwork
 
 
-def test_is_the_network_that_everybody_writes():
+def test_matches_the_usual_network():
     """Same weights, same input: code, output and gradients of an nn.Sequential for images of 9 x 7 in colour."""
     ours = ConvolutionalNetwork((3, 9, 7), (4, 5, 6), "relu", "sigmoid", generator())
     encoder = nn.Sequential(
@@ -74,7 +74,7 @@ def test_unknown_activation():
 
 
 def test_the_squared_error_learns_from_images_that_are_mostly_black():
-    """One white block of four pixels somewhere: all black is a flat place for a sigmoid, and far from a reconstruction."""
+    """One white block of four pixels per image: a sigmoid saturates at all black, which is a bad reconstruction."""
     places = np.random.default_rng(0).integers(0, 15, (400, 2))
     images = np.zeros((400, 1, 16, 16), np.float32)
     for image, (row, column) in zip(images[:, 0], places, strict=True):

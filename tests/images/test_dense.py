@@ -1,4 +1,4 @@
-"""Dense autoencoders against principal components and a plain PyTorch loop, and what their penalties do."""
+"""Dense autoencoders against principal components and a plain PyTorch loop, and the effects of penalties."""
 
 import numpy as np
 import pytest
@@ -72,7 +72,7 @@ def test_gradient_descent_takes_the_steps_of_a_plain_loop():
         ("squared_error", "identity", lambda sums: sums),
     ],
 )
-def test_pixels_are_what_the_output_layer_says(loss, output, expected):
+def test_pixels_are_the_output_of_the_last_layer(loss, output, expected):
     model = DenseAutoencoder(hidden=(6,), loss=loss, output=output, epochs=2).fit(some())
     network, codes = model.fitted.network, model.encode(some())
     sums = codes @ network.output_weight.detach().numpy().T + network.output_bias.detach().numpy()
@@ -116,7 +116,7 @@ def test_the_weights_of_the_best_epoch_are_kept():
 
 
 def test_validation_corrupts_in_the_same_way_every_time():
-    """With a step of almost nothing the loss on validation images stays, though they are corrupted."""
+    """With a learning rate near zero the validation loss is constant, although the images are corrupted."""
     model = DenseAutoencoder(hidden=(6,), corruption="masking", noise=0.5, learning_rate=1e-9, epochs=3)
     first, *more = (epoch.valid for epoch in model.fit(some(), valid=others()).fitted.histories[""])
     assert more == pytest.approx([first] * 2, rel=1e-6)
@@ -124,7 +124,7 @@ def test_validation_corrupts_in_the_same_way_every_time():
 
 @pytest.mark.parametrize("name", ["masking", "dropout", "gaussian", "salt_and_pepper"])
 def test_corrupted_images_stay_within_black_and_white(name):
-    """Except for those that are scaled up on purpose."""
+    """Except with dropout, which scales pixels up."""
     images = random_images(50, SIDE)
     model = DenseAutoencoder(corruption=name, noise=0.4)
     corrupted = model.corrupt(images, seed=3)

@@ -1,4 +1,4 @@
-"""The metrics of image models against counts by hand."""
+"""The metrics of image models against values computed by hand."""
 
 import numpy as np
 import pytest
@@ -89,8 +89,8 @@ def test_the_cross_entropy_is_summed_over_pixels(n):
     assert cross_entropy(Half(), EvaluationData(images, None, images)) == pytest.approx(expected, rel=1e-6)
 
 
-def test_a_certain_reconstruction_that_is_wrong_costs_much_but_not_everything():
-    """Pixels that are 0 or 1, as those of linear models can be, and beyond."""
+def test_a_confident_wrong_reconstruction_has_a_finite_cross_entropy():
+    """Reconstructed pixels at and beyond 0 and 1, as linear models produce."""
 
     class Negative(Half):
         def reconstruct(self, images):
@@ -113,7 +113,7 @@ def test_the_bound_is_that_of_the_model():
 
 
 def always(number: int) -> StackedAutoencoder:
-    """A classifier that says the same of every image; before fine-tuning it was another."""
+    """A classifier that predicts the same class for every image, and another class before fine-tuning."""
     model = make("stacked-classes", epochs=1).fit(some(), some_labels())
     with torch.no_grad():
         model.fitted.network.head.weight.zero_()

@@ -1,4 +1,4 @@
-"""Principal components as an autoencoder: the same numbers as scikit-learn's."""
+"""Principal components as an autoencoder, against scikit-learn."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What there is to see in a model, against planted weights."""
+"""Probes of image models, against planted weights."""
 
 import numpy as np
 import pytest
@@ -87,7 +87,7 @@ def in_space(n: int = 500) -> np.ndarray:
 @pytest.mark.parametrize("degrees", [0, 30, 90])
 @pytest.mark.parametrize("tied", [False, True])
 def test_the_angle_between_planes(degrees, tied):
-    """A plane through the first axis, turned about it; its basis is neither orthogonal nor of length 1."""
+    """A plane through the first axis, rotated about it; its basis is not orthonormal."""
     second = [0, np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))]
     weight = np.array([[2, 0, 0], second]).T @ np.array([[1, 1], [0.5, -2]])
     model = planted((1, 1, 3), weight if tied else np.ones((3, 2)), tied=tied)
@@ -104,12 +104,12 @@ def test_principal_components_are_at_an_angle_of_0():
 
 @pytest.mark.parametrize("name", ["dense", "dense-deep", "convolutional", "variational", "variational-one-layer"])
 def test_other_decoders_have_no_angle(name):
-    """Those with several layers or with a sigmoid, which bends what they span."""
+    """Decoders with several layers or with a sigmoid are not linear."""
     assert angle_to_components(make(name, epochs=1).fit(some()), some()) is None
 
 
 def test_a_code_as_wide_as_the_images_spans_everything():
-    """And there are not more components than pixels for a wider one."""
+    """There are no more components than pixels."""
     for size in (3, 5):
         value = angle_to_components(planted((1, 1, 3), np.random.default_rng(0).random((3, size))), in_space())
         assert value is None or value == pytest.approx(0, abs=1e-3)

@@ -1,4 +1,4 @@
-"""Stacked autoencoders: layers, what becomes of them in one network, and fine-tuning."""
+"""Stacked autoencoders: layers, the network made of them, and fine-tuning."""
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ FAST = {
 
 
 def random_layer(inputs: int, outputs: int, *, tied: bool, **options: str) -> Autoencoder:
-    """With biases that are not 0."""
+    """With nonzero biases."""
     layer = Autoencoder(inputs, [outputs], tied=tied, generator=generator(inputs), **options)
     for bias in (layer.encoder_biases[0], layer.output_bias):
         torch.nn.init.normal_(bias, generator=generator(outputs))
@@ -54,7 +54,7 @@ def test_the_network_is_its_layers_one_after_another(tied):
 
 
 class Keep(Callback):
-    """Keeps what each stage has trained."""
+    """Records the module of each stage."""
 
     def __init__(self) -> None:
         self.modules: dict[str, torch.nn.Module] = {}
@@ -80,8 +80,8 @@ def test_without_fine_tuning_the_model_is_its_trained_layers(tied, code_activati
 
 
 @pytest.mark.parametrize("sizes", [(24, 12), (24, 24), (64, 64), (24, 12, 24)])
-def test_every_layer_learns_to_reconstruct_what_the_one_below_makes(sizes):
-    """Better than the mean activation would, also if layers are of the same size, or of that of the images."""
+def test_every_layer_learns_to_reconstruct_the_activations_below(sizes):
+    """Better than the mean activation, also with layers of equal size or of the size of the images."""
     kept = Keep()
     more = {"hidden": sizes, "layer_epochs": 15, "fine_tune": "none", "loss": "squared_error", "activation": "tanh"}
     StackedAutoencoder(**{**FAST, **more}).fit(some(), callbacks=[kept])
@@ -147,7 +147,7 @@ def test_images_are_shown_as_corrupted_as_the_first_layer_sees_them():
 
 
 def test_sparsity_by_divergence_needs_sigmoids_in_all_layers():
-    """Each layer has a code of its own, so another activation of the last one does not help."""
+    """Each layer has its own code, so another activation of the last layer does not help."""
     with pytest.raises(ConfigError, match="kl needs a code between 0 and 1"):
         StackedAutoencoder(activation="relu", code_activation="sigmoid", sparsity="kl", strength=1.0)
 
@@ -184,7 +184,7 @@ class TestClasses:
             StackedAutoencoder(**{**FAST, "layer_epochs": 0}, fine_tune="classes", labels=201).fit(some(), some_labels())
 
     def test_only_the_labels_that_are_drawn_are_looked_at(self):
-        """Without pretraining it is as if there were no other images."""
+        """Without pretraining, unlabelled images have no influence."""
         drawn = balanced(some_labels(), 30, 5).numpy()
         params = {**FAST, "layer_epochs": 0, "fine_tune": "classes"}
         known = StackedAutoencoder(**params, labels=30).fit(some(), some_labels(), seed=5)
@@ -192,16 +192,16 @@ class TestClasses:
         np.testing.assert_array_equal(known.classify(others()), alone.classify(others()))
 
     def test_classes_without_a_label_are_classes_all_the_same(self):
-        """Three labels cannot be of ten classes; validation images are."""
+        """Three labels cannot cover ten classes, but the validation images do."""
         model = StackedAutoencoder(**FAST, fine_tune="classes", labels=3)
         model.fit(some(), some_labels(), valid=others(), valid_labels=other_labels())
         assert model.classify(others()).shape == (50, 10)
 
-    def test_a_model_of_reconstructions_tells_no_classes(self):
+    def test_a_reconstruction_model_predicts_no_classes(self):
         with pytest.raises(ConfigError, match="does not classify; fit it with fine_tune: classes"):
             make("stacked-none").fit(some()).classify(others())
 
-    def test_the_head_starts_at_equal_chances(self):
+    def test_the_head_starts_with_equal_probabilities(self):
         module = Classifier(Autoencoder(9, [4, 2], generator=generator()), 3)
         shares = module(torch.from_numpy(random_images(5, (1, 3, 3)))).softmax(1)
         torch.testing.assert_close(shares, torch.full((5, 3), 1 / 3))
@@ -220,7 +220,7 @@ class TestBalanced:
         drawn = balanced(labels, 23, 0).numpy()
         assert np.bincount(labels[drawn]).tolist() == [10, 3, 10]
 
-    def test_all_are_all(self):
+    def test_all_labels_are_used_if_there_are_no_more(self):
         assert sorted(balanced(some_labels(), 200, 0).tolist()) == list(range(200))
 
     def test_the_seed_decides(self):
@@ -230,7 +230,7 @@ class TestBalanced:
 
 
 def fit_nothing(**given):
-    """Layers that would be trained, if labels had not been looked at before."""
+    """Records the stages that start although the labels are invalid."""
     stages = []
 
     class Stages(Callback):
@@ -260,7 +260,7 @@ def test_labels_of_any_whole_numbers_will_do():
     assert model.fit(some(), **small).classify(others()).shape == (50, 10)
 
 
-def test_what_is_said_of_fine_tuning_does_not_change_the_softmax_layer():
+def test_settings_of_fine_tuning_do_not_change_the_softmax_layer():
     params = {"hidden": (6, 4), "layer_epochs": 1, "epochs": 1, "fine_tune": "classes"}
     heads = [
         StackedAutoencoder(**params, learning_rate_decay=decay).fit(some(), some_labels()).fitted.before.head

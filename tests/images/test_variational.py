@@ -1,4 +1,4 @@
-"""The variational autoencoder of images: what it draws, what lies between two codes, and its bound."""
+"""The variational autoencoder of images: samples, interpolations and the ELBO."""
 
 import numpy as np
 import pytest

@@ -13,8 +13,8 @@ from recsys_ae.models.training import ObservedError, autoencoder_l2, observed_ro
 
 
 @pytest.mark.parametrize("hidden", [[6], [6, 3]])
-def test_objective_is_the_one_that_everybody_writes_densely(hidden):
-    """Dense rows, dense output, a mask: same loss and same gradients, including for observed zeros."""
+def test_objective_matches_the_usual_dense_one(hidden):
+    """Same loss and gradients as with dense rows, dense output and a mask, observed zeros included."""
     data = random_interactions()
     module = Autoencoder(25, hidden, generator=torch.Generator().manual_seed(0))
     rows = observed_rows(data.matrix)
@@ -73,7 +73,7 @@ def test_folded_in_user_is_the_ridge_regression_on_the_items_vectors():
 
 
 def test_users_seen_in_training_keep_their_learned_row():
-    """With the training history, folding a known user in gives nearly what was learned: both minimise one objective."""
+    """Folding in a known user's training history nearly gives the learned row: both minimise the same objective."""
     data = planted()
     params = {**SMALL["autorec"], "l2": 1.0, "epochs": 1500, "batch_size": 7}
     model = build_model("autorec", params).fit(data, seed=0)

@@ -1,4 +1,4 @@
-"""CDAE: sampled outputs, user nodes, the four variants, against the definition written densely."""
+"""CDAE: sampled outputs, user nodes and the four variants, against a dense definition."""
 
 import numpy as np
 import pytest
@@ -67,7 +67,7 @@ def test_loss_and_gradients_are_those_of_the_definition(mapping, loss):
 
 
 def test_the_node_of_a_new_user_follows_from_the_history():
-    """Planted: nodes are a linear map of the projected rows, so that the fold-in must find them."""
+    """Planted nodes are a linear map of the projected rows, which the fold-in has to recover."""
     network = Network(25, 40, 3, "identity", torch.Generator().manual_seed(1))
     everyone = rows()
     with torch.no_grad():

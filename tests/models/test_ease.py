@@ -11,7 +11,7 @@ OBSERVED = [[1, 1, 1, 1], [1, 1, 0, 0], [0, 1, 1, 0], [0, 0, 0, 1]]
 
 @pytest.mark.parametrize("dropout", [0.0, 0.4])
 def test_each_column_is_a_ridge_regression_on_the_other_items(dropout):
-    """The definition, solved column by column; rows and columns of the weights differ, so a transposition would show."""
+    """The definition, solved column by column; the weights are not symmetric, so a transposition would be noticed."""
     data = random_interactions()
     seen = np.zeros(data.matrix.shape)
     seen[data.user_rows(), data.item_rows()] = 1
@@ -29,7 +29,7 @@ def test_each_column_is_a_ridge_regression_on_the_other_items(dropout):
 
 
 def test_the_rows_of_active_users_count_less():
-    """Against rows repeated as often as they count: here 1, 2 or 4 times, up to a common factor."""
+    """Against rows repeated in proportion to their weights: 1, 2 or 4 times, up to a common factor."""
     data = from_dense(np.array(OBSERVED), np.array(OBSERVED, bool))
     seen = np.repeat(np.array(OBSERVED, float), [1, 2, 2, 4], axis=0)  # with e = -1, lengths 4, 2, 2, 1
     gram = seen.T @ seen * (sum(map(sum, OBSERVED)) / seen.sum())
@@ -46,7 +46,7 @@ def test_too_many_items_are_refused_before_anything_is_allocated(monkeypatch):
         build_model("ease", {}).fit(planted())
 
 
-def test_what_it_takes_is_said(caplog):
+def test_memory_and_time_are_logged(caplog):
     with caplog.at_level("INFO", logger="recsys_ae"):
         build_model("ease", {}).fit(planted())
     assert "ease on 7 items: 0.0 GB of memory, about 0 s" in caplog.text

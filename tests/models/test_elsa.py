@@ -1,4 +1,4 @@
-"""ELSA against its definition written densely."""
+"""ELSA against a dense definition."""
 
 import itertools
 
@@ -70,7 +70,7 @@ def test_a_batch_moves_the_vectors_of_its_items_only_and_an_item_without_interac
     np.testing.assert_array_equal(kept, [False] * 3 + [True] * 6)
 
 
-def test_a_last_batch_of_one_row_does_no_harm():
+def test_a_last_batch_of_one_row_works():
     model = build_model("elsa", {"factors": 3, "epochs": 2, "batch_size": 11}).fit(clicks())  # of 12 users
     assert np.isfinite(model.item_vectors()).all()
 

@@ -24,7 +24,7 @@ def test_networks_declare_all_parameters_by_id(name):
 
 
 class Forgetful(nn.Module):
-    """A network with a number for each item that it does not declare."""
+    """A network with a parameter per item that it does not declare."""
 
     id_axes: Mapping[str, str] = {"input_weight": "inputs"}
 
@@ -41,7 +41,7 @@ class ForgetfulELSA(ELSA):
 
 
 def test_a_parameter_that_is_not_declared_is_noticed_before_it_is_copied():
-    """Also where both models have the same number of items, so that no shape would tell."""
+    """Even if both models have the same number of items, so that the shapes agree."""
     started = ForgetfulELSA(epochs=1, factors=2)
     before = ELSA(epochs=1, factors=2).fit(planted()).fitted
     with pytest.raises(TypeError, match="Forgetful: popularity has rows by id, but no axis"):

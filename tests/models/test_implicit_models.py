@@ -1,4 +1,4 @@
-"""Models fitted by `implicit`, and random walks: against the library itself, or the definition written densely."""
+"""Models fitted by `implicit` against the library, and random walks against a dense definition."""
 
 import numpy as np
 import pytest

@@ -10,7 +10,7 @@ from recsys_ae.models.training import observed_rows
 
 
 def test_steps_are_gradient_descent_on_each_rating():
-    """One epoch of the kernel against autograd on one rating after the other, in the order of the kernel."""
+    """One epoch of the kernel against autograd on single ratings, in the kernel's order."""
     data = random_interactions(n_users=30, n_items=12)
     rng = np.random.default_rng(0)
     row, column, value = data.user_rows(), data.item_rows(), data.matrix.data
@@ -57,7 +57,7 @@ def test_the_order_differs_between_epochs_and_not_between_runs():
     rows = observed_rows(data.matrix)
 
     def after(*seeds: int | None) -> torch.Tensor:
-        """The users' factors after an epoch with each seed; None goes on with the generator as it is."""
+        """User factors after one epoch per seed; None keeps the state of the generator."""
         generator, module = torch.Generator(), Factors(40, torch.ones(25), 3, 0.1, torch.Generator().manual_seed(0))
         for seed in seeds:
             generator = generator if seed is None else generator.manual_seed(seed)

@@ -29,7 +29,7 @@ def test_components_are_orthonormal_and_ordered():
 
 @pytest.mark.parametrize("centring", ["none", "bias"])
 def test_clicks_are_not_an_error(centring):
-    """Where all ratings are the same, nothing is above its baseline; without centring the pattern is decomposed."""
+    """Equal ratings have no residuals; without centring, the pattern is decomposed."""
     data = from_dense(np.ones((9, 6)), np.random.default_rng(0).random((9, 6)) < 0.5)
     model = build_model("pca", {"factors": 2, "centring": centring}).fit(data)
     scores = model.scores(data, np.arange(9))

@@ -1,4 +1,4 @@
-"""RecVAE: the composite prior against torch's distributions, and who is trained when."""
+"""RecVAE: the composite prior against torch.distributions, and the alternation of training."""
 
 import numpy as np
 import torch
@@ -48,7 +48,7 @@ def changed(before: dict[str, torch.Tensor], of: InTraining) -> set[str]:
     return {".".join(name.split(".")[:2]) for name, weight in of.state_dict().items() if not torch.equal(weight, before[name])}
 
 
-def test_encoder_and_decoder_are_trained_in_turns():
+def test_encoder_and_decoder_are_trained_in_alternation():
     config = TrainConfig(1, 8, "adam", 0.01)
     network = module()
     before = weights(network)
@@ -60,7 +60,7 @@ def test_encoder_and_decoder_are_trained_in_turns():
     assert changed(before, network) == {"network.output_weight", "network.output_bias"}
 
 
-def test_the_prior_remembers_the_encoder_after_its_turn():
+def test_the_prior_keeps_the_encoder_after_its_phase():
     network = module()
     first = network.earlier.clone()
     torch.nn.init.normal_(network.network.encoder.mean_bias)
@@ -72,7 +72,7 @@ def test_the_prior_remembers_the_encoder_after_its_turn():
 
 
 def test_weights_are_averaged_over_epochs():
-    """All epochs alike until there are 1 / (1 - 0.75) = 4, then a quarter for the last; the network given becomes the mean."""
+    """Uniform average for 1 / (1 - 0.75) = 4 epochs, then a quarter for the latest; the module ends with the average."""
     given = Network(25, 8, 3, torch.Generator().manual_seed(0))
     training = InTraining(given, ROWS, ema_decay=0.75)
     seen: list[list[torch.Tensor]] = []
@@ -90,7 +90,7 @@ def test_weights_are_averaged_over_epochs():
     assert not any(weight.requires_grad for weight in given.parameters())
 
 
-def test_a_model_averages_as_it_is_told():
+def test_a_model_averages_with_its_own_decay():
     scores = []
     for ema_decay in (0.0, 0.9):
         params = {"hidden": 8, "latent": 3, "epochs": 3, "learning_rate": 0.05, "ema_decay": ema_decay}

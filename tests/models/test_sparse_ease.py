@@ -11,7 +11,7 @@ from recsys_ae.models.storage import model_digest
 
 
 def dense(model) -> np.ndarray:
-    """The weights [M, M] of a fitted model: row the item of the history, column the item scored."""
+    """Weights [M, M] of a fitted model: rows are items of the history, columns the scored items."""
     arrays, m = model.fitted.arrays, len(model.fitted.ids["items"])
     return csr_array((arrays["weights"], arrays["columns"], arrays["indptr"]), shape=(m, m)).toarray()
 
@@ -38,7 +38,7 @@ def test_with_all_items_as_neighbours_it_is_ease(dropout):
 
 @pytest.mark.parametrize("neighbours", [1, 2, 5, 11, 24])
 def test_each_column_is_a_ridge_regression_on_its_nearest_items(neighbours):
-    """The definition, item by item, on data where pairs that never occur together and ties of the cosine are common."""
+    """The definition, item by item, on data with many pairs that never co-occur and many ties of the cosine."""
     data = random_interactions(n_users=37, share=0.12)
     x = seen(data)
     gram = x.T @ x
@@ -56,7 +56,7 @@ def test_each_column_is_a_ridge_regression_on_its_nearest_items(neighbours):
 
 
 def test_a_history_with_one_item_scores_by_its_row():
-    """All who have the rare item have the common one, but few the other way round, so the two weights differ."""
+    """All users of the rare item have the common one but not vice versa, so the two weights differ."""
     x = np.zeros((10, 3), bool)
     x[:, 0] = True
     x[:2, 1] = True
@@ -83,7 +83,7 @@ def test_items_that_never_occur_together():
 
 
 def test_items_that_are_the_same_do_not_break_it():
-    """Without regularisation to speak of, rounding would make the matrix singular, or worse."""
+    """With almost no regularisation, rounding could make the matrix singular or indefinite."""
     x = np.repeat(np.random.default_rng(0).random((500, 3)) < 0.4, 4, axis=1)
     data = from_dense(np.ones(x.shape), x)
     model = build_model("sparse_ease", {"l2": 1e-6, "dropout": 0.0}).fit(data)
@@ -103,14 +103,14 @@ def test_the_number_of_threads_does_not_matter():
     assert len(digests) == 1
 
 
-def test_what_does_not_fit_is_refused_before_it_is_allocated(monkeypatch):
+def test_too_much_memory_is_refused_before_anything_is_allocated(monkeypatch):
     monkeypatch.setattr(ease, "available_memory", lambda: 100)
     message = r"sparse_ease on 7 items with 0.0 million co-occurrences needs .* GB are free; use elsa or rp3beta"
     with pytest.raises(ConfigError, match=message):
         build_model("sparse_ease", {}).fit(planted())
 
 
-def test_what_it_takes_is_said(caplog):
+def test_memory_and_time_are_logged(caplog):
     with caplog.at_level("INFO", logger="recsys_ae"):
         build_model("sparse_ease", {}).fit(planted())
     assert "sparse_ease on 7 items with 0.0 million co-occurrences: 0.0 GB of memory, about 0 s" in caplog.text

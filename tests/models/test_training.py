@@ -6,7 +6,7 @@ from recsys_ae.models.training import ranking_validation
 
 
 def test_repeats_in_the_validation_part_are_not_relevant():
-    """User 1 has a and b and meets c and b; item c is first in every list without seen items."""
+    """User 1 has items a and b, then c and b; item c ranks first in every list without seen items."""
     frame = pd.DataFrame({"user_id": [1, 1, 2, 1, 1], "item_id": list("abacb"), "time": np.arange(5)})
     data = Interactions.from_frame(frame, rating=None, time="time", duplicates="sum")
     train, valid = (data.with_events(data.log[part]) for part in (slice(0, 3), slice(3, 5)))

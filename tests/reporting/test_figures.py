@@ -1,4 +1,4 @@
-"""Figures: that what is shown is what there is, where it belongs."""
+"""Figures show the right content in the right places."""
 
 import sys
 
@@ -70,7 +70,7 @@ def test_filters_are_scaled_each_to_its_own_range(channels):
 
 
 def scaled(filters: np.ndarray) -> np.ndarray:
-    """Each with its lowest value at 0 and its highest at 1; one that is the same everywhere at 0."""
+    """Each is scaled from its lowest value to its highest; a constant one is 0."""
     return np.stack([(one - one.min()) / (np.ptp(one) or 1) for one in filters])
 
 
@@ -90,7 +90,7 @@ def test_rows_of_reconstructions_are_named():
     np.testing.assert_array_equal(shown(figure, 1), tiled(pictures(4) / 2, 4))
 
 
-def test_activations_and_what_excites_units():
+def test_activations_and_the_images_that_excite_units():
     activations = np.arange(12).reshape(3, 4) / 12
     figure = activation_sheet(activations, [1, 3], [pictures(2), pictures(3)])
     (codes,) = [axes for axes in figure.axes if axes.get_ylabel() == "image"]
@@ -110,7 +110,7 @@ def test_losses_have_a_panel_for_each_stage():
     np.testing.assert_array_equal(lines[1]["valid loss"], [(1, 6), (2, np.nan), (3, 7)])
 
 
-def test_validation_values_that_are_no_loss_have_an_axis_of_their_own():
+def test_validation_values_that_are_not_losses_have_their_own_axis():
     figure = loss_curves({"": [(3.0, 0.5), (2.0, 0.25)]}, "valid_rmse")
     losses, errors = figure.axes
     np.testing.assert_array_equal(losses.lines[0].get_xydata(), [(1, 3), (2, 2)])
@@ -164,7 +164,7 @@ def test_a_saved_figure_is_a_whole_png_and_always_the_same(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["first.png", "second.png"]
 
 
-def test_what_cannot_be_saved_leaves_nothing(tmp_path, monkeypatch):
+def test_a_figure_that_cannot_be_saved_leaves_no_file(tmp_path, monkeypatch):
     def fill_the_disk(self, path, **_):
         path.write_bytes(b"\x89PNG")
         raise OSError(28, "No space left on device")
@@ -176,6 +176,6 @@ def test_what_cannot_be_saved_leaves_nothing(tmp_path, monkeypatch):
 
 
 def test_nothing_stays_open_in_matplotlib():
-    """Figures are not those of pyplot, which would keep them."""
+    """Figures are not registered with pyplot, which would keep them alive."""
     image_grid(pictures(5))
     assert "matplotlib.pyplot" not in sys.modules or not sys.modules["matplotlib.pyplot"].get_fignums()
