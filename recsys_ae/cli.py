@@ -239,8 +239,6 @@ def _first_line(place: str) -> str:
 
 def _show_model(name: str) -> None:
     """Print a model's parameters, their defaults and their allowed values."""
-    from recsys_ae.core.autoencoder import ACTIVATIONS, INITIALISERS
-    from recsys_ae.core.optimisers import OPTIMISERS
     from recsys_ae.core.trainer import TrainConfig
     from recsys_ae.declaration import allowed_values, parameters
     from recsys_ae.images import IMAGE_MODELS
@@ -249,10 +247,6 @@ def _show_model(name: str) -> None:
 
     model = build_image_model(name) if name in IMAGE_MODELS else build_model(name)
     allowed = allowed_values(type(model))
-    for key in allowed:
-        for ending, names in {"activation": ACTIVATIONS, "optimiser": OPTIMISERS, "initial": INITIALISERS}.items():
-            if key.endswith(ending):
-                allowed[key] = ", ".join(names)
     console = _console()
     console.print(type(model).__doc__ or "", markup=False)
     for inherited in [*type(model).__mro__[1:], TrainConfig]:  # shared parameters are explained where they are declared
