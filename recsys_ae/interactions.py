@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from recsys_ae.errors import DataError
-from recsys_ae.events import Duplicates, Events, merged_ratings, order_matters, read_events, running_sums
+from recsys_ae.events import Duplicates, Events, merged_ratings, read_events, running_sums, ties
 from recsys_ae.features import FeatureTable
 from recsys_ae.ids import IdMap, Rows, shown
 from recsys_ae.times import TimeUnit
@@ -141,25 +141,22 @@ class Interactions:
         """Interactions from events of rows of `users` and `items`; see `from_frame`."""
         keys = log.keys(len(items))
         by_pair = np.argsort(keys, kind="stable")
-        ordered = keys[by_pair]
-        new = np.r_[True, ordered[1:] != ordered[:-1]][: len(ordered)]
+        new = np.diff(keys[by_pair], prepend=-1) != 0  # where each pair begins
         repeated = not new.all()
         if repeated and duplicates == "error":
-            user, item = divmod(int(ordered[np.flatnonzero(~new)[0]]), len(items))
+            user, item = divmod(int(keys[by_pair[~new][0]]), len(items))
             raise DataError(
                 f"user {shown(users.values[user])} and item {shown(items.values[item])} occur together more than once "
                 f"({int((~new).sum())} repeated rows in all); declare duplicates: last, mean, max or sum"
             )
         keep_log = repeated or log.sessions is not None
         if keep_log:
-            log = log.sorted(len(items))
+            log = log[log.by_time(len(items))]
             by_pair = np.argsort(log.keys(len(items)), kind="stable")
-        del keys, ordered
-        first = np.flatnonzero(new)
-        last = by_pair[np.r_[first[1:], len(new)] - 1] if len(new) else by_pair
-        ratings = merged_ratings(log.ratings[by_pair], first, duplicates) if repeated else log.ratings[last]
-        small = max(len(new), len(items)) < np.iinfo(np.int32).max
-        index_type = np.int32 if small else np.int64
+        del keys
+        last = by_pair[np.r_[new[1:], True][: len(new)]] if repeated else by_pair
+        ratings = merged_ratings(log.ratings[by_pair], np.flatnonzero(new), duplicates) if repeated else log.ratings[last]
+        index_type = np.int32 if max(len(log), len(items)) < np.iinfo(np.int32).max else np.int64
         indptr = np.r_[0, np.cumsum(np.bincount(log.users[last], minlength=len(users)))].astype(index_type)
         matrix = csr_array((ratings, log.items[last].astype(index_type), indptr), shape=(len(users), len(items)))
         times = None if log.times is None else log.times[last]
@@ -186,9 +183,11 @@ class Interactions:
     @property
     def log(self) -> Events:
         """All events by time, equal times in the order of the source."""
-        return self.events if self.events is not None else self._unsorted_log().sorted(self.n_items)
+        return self.stored_events if self.events is not None else self.stored_events[self.stored_events.by_time(self.n_items)]
 
-    def _unsorted_log(self) -> Events:
+    @property
+    def stored_events(self) -> Events:
+        """All events as they are stored: by time where `events` are kept, otherwise in the order of `matrix.data`."""
         if self.events is not None:
             return self.events
         return Events(self.user_rows(), self.item_rows(), self.matrix.data, self.times, self.order)
@@ -229,12 +228,15 @@ class Interactions:
     def filter(self, keep: NDArray[np.bool_]) -> "Interactions":
         """The pairs at which `keep` [nnz] is true with all their events, and with the same ids and shape."""
         if self.events is not None:
-            pairs = np.searchsorted(self.keys(), self.events.keys(self.n_items))
-            return self.with_events(self.events[keep[pairs]])
+            return self.filter_events(keep[np.searchsorted(self.keys(), self.events.keys(self.n_items))])
         indptr = np.r_[0, np.cumsum(keep)][self.matrix.indptr].astype(self.matrix.indptr.dtype)
         matrix = csr_array((self.matrix.data[keep], self.matrix.indices[keep], indptr), shape=self.matrix.shape)
         times, order = (None if aligned is None else aligned[keep] for aligned in (self.times, self.order))
         return replace(self, matrix=matrix, times=times, order=order)
+
+    def filter_events(self, keep: NDArray[np.bool_]) -> "Interactions":
+        """The events at which `keep` is true, in the order of `stored_events`; pairs are merged again."""
+        return self.filter(keep) if self.events is None else self.with_events(self.events[keep])
 
     def with_events(self, log: Events) -> "Interactions":
         """The same users and items with other events, merged by the declared policy."""
@@ -268,7 +270,7 @@ class Interactions:
             raise DataError("cannot unite interactions of different users or items")
         if not len(other):
             return self
-        return self.with_events(self._unsorted_log().union(other._unsorted_log(), self.n_items))
+        return self.with_events(self.stored_events.union(other.stored_events, self.n_items))
 
     def to_frame(self) -> pd.DataFrame:
         """Columns user_id, item_id, rating and, if known, time (UTC); a row per pair, by user row, then item row."""
@@ -297,10 +299,9 @@ class Interactions:
             for column in (log.keys(self.n_items), log.times, log.sessions):
                 digest.update(b"-" if column is None else column.astype("<i8").tobytes())
         elif self.order is not None:
-            source = np.argsort(self.order)
-            if order_matters(source, None if self.times is None else self.times[source]):
-                by_time = source if self.times is None else np.lexsort((self.order, self.times))
-                digest.update(by_time.astype("<i8").tobytes())
+            place = np.flatnonzero(self.order >= 0)
+            place = place[np.argsort(self.order[place])]
+            digest.update(place[ties(place, None if self.times is None else self.times[place])].astype("<i8").tobytes())
         for name, table in (("user features", self.user_features), ("item features", self.item_features)):
             if table is not None:
                 digest.update(name.encode() + table.digest.encode())

@@ -7,15 +7,15 @@ Protocols by time (`leave_last`, `time_cut`) split events and merge each part af
 before a cut moves to the other side because its pair occurs again later. The others split merged pairs.
 """
 
+from collections.abc import Callable
 from datetime import date
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BeforeValidator
 
 from recsys_ae.errors import ConfigError, DataError
-from recsys_ae.events import Events
 from recsys_ae.ids import Rows
 from recsys_ae.interactions import Interactions
 from recsys_ae.registry import Registry
@@ -47,7 +47,7 @@ def random(data: Interactions, *, test: float = 0.1, valid: float = 0.0, seed: i
     n_test, n_valid = round(test * len(data)), round(valid * len(data))
     part[order[:n_test]] = TEST
     part[order[n_test : n_test + n_valid]] = VALID
-    return _split(data, part, "random", {"test": test, "valid": valid, "seed": seed})
+    return _split(data.filter, part, "random", {"test": test, "valid": valid, "seed": seed})
 
 
 def per_user(data: Interactions, *, test: float = 0.2, valid: float = 0.0, seed: int = 0) -> Split:
@@ -59,7 +59,7 @@ def per_user(data: Interactions, *, test: float = 0.2, valid: float = 0.0, seed:
     n_test = np.minimum(n_test, count - 1)
     n_valid = np.minimum(n_valid, count - 1 - n_test)
     part = np.where(rank < n_test, TEST, np.where(rank < n_test + n_valid, VALID, TRAIN))
-    return _split(data, part, "per_user", {"test": test, "valid": valid, "seed": seed})
+    return _split(data.filter, part, "per_user", {"test": test, "valid": valid, "seed": seed})
 
 
 def leave_last(data: Interactions, *, test: int = 1, valid: int = 0, repeats: Repeats = "excluded") -> Split:
@@ -75,15 +75,16 @@ def leave_last(data: Interactions, *, test: int = 1, valid: int = 0, repeats: Re
     """
     if test < 1 or valid < 0:
         raise ConfigError(f"leave_last needs test >= 1 and valid >= 0, got test={test}, valid={valid}")
-    log, _ = _timed_log(data, "leave_last")
-    count = np.bincount(log.users, minlength=data.n_users)
-    by_user = np.argsort(log.users, kind="stable")
-    later = np.empty(len(log), np.int64)  # how many events of the same user come after each event
-    later[by_user] = np.repeat(np.cumsum(count), count) - 1 - np.arange(len(log))
+    _event_times(data, "leave_last")
+    events = data.stored_events
+    count = np.bincount(events.users, minlength=data.n_users)
+    by_time = events.by_time(data.n_items)
+    by_user = by_time[np.argsort(events.users[by_time], kind="stable")]
+    later = np.empty(len(events), np.int64)  # number of later events of the same user
+    later[by_user] = np.repeat(np.cumsum(count), count) - 1 - np.arange(len(events))
     part = np.where(later < test, TEST, np.where(later < test + valid, VALID, TRAIN))
-    part[count[log.users] <= test + valid] = TRAIN
-    params = {"test": test, "valid": valid, "repeats": repeats}
-    return Split(*_event_parts(data, log, part), "leave_last", params, repeats=repeats)
+    part[count[events.users] <= test + valid] = TRAIN
+    return _split(data.filter_events, part, "leave_last", {"test": test, "valid": valid, "repeats": repeats}, repeats)
 
 
 def time_cut(
@@ -106,15 +107,16 @@ def time_cut(
         ConfigError: the data has no times.
     """
     _check_shares(test=test, valid=valid)
-    log, times = _timed_log(data, "time_cut")
-    if at is None and round(test * len(log)) == 0:
+    times = _event_times(data, "time_cut")
+    if at is None and round(test * len(times)) == 0:
         raise ConfigError(f"time_cut with test={test:g} leaves no test part")
-    start = moment(at) if at is not None else times[len(log) - round(test * len(log))]
-    before = int(np.searchsorted(times, start))
-    valid_start = times[max(0, before - round(valid * len(log)))] if valid else start
+    ordered = np.sort(times)
+    start = moment(at) if at is not None else ordered[len(ordered) - round(test * len(ordered))]
+    before = int(np.searchsorted(ordered, start))
+    valid_start = ordered[max(0, before - round(valid * len(ordered)))] if valid else start
     part = np.where(times >= start, TEST, np.where(times >= valid_start, VALID, TRAIN))
     params = {"test": test, "valid": valid, "at": str(np.datetime64(int(start), "us")), "repeats": repeats}
-    return Split(*_event_parts(data, log, part), "time_cut", params, repeats=repeats)
+    return _split(data.filter_events, part, "time_cut", params, repeats)
 
 
 def k_fold(data: Interactions, *, k: int = 5, fold: int = 0, valid: float = 0.0, seed: int = 0) -> Split:
@@ -128,7 +130,7 @@ def k_fold(data: Interactions, *, k: int = 5, fold: int = 0, valid: float = 0.0,
     part = np.full(len(data), TRAIN)
     part[folds[fold]] = TEST
     part[rest[: round(valid * len(data))]] = VALID
-    return _split(data, part, "k_fold", {"k": k, "fold": fold, "valid": valid, "seed": seed})
+    return _split(data.filter, part, "k_fold", {"k": k, "fold": fold, "valid": valid, "seed": seed})
 
 
 def user_holdout(data: Interactions, *, test: float = 0.1, valid: float = 0.1, fold_in: float = 0.8, seed: int = 0) -> Split:
@@ -152,13 +154,19 @@ def user_holdout(data: Interactions, *, test: float = 0.1, valid: float = 0.1, f
     rank = _rank_within_user(data, rng.random(len(data)))
     known = np.clip(np.floor(fold_in * count + 0.5), 1, np.maximum(count - 1, 1))
     part = np.where((role[user] != TRAIN) & (rank < known[user]), FOLD_IN, role[user])
-    return _split(data, part, "user_holdout", {"test": test, "valid": valid, "fold_in": fold_in, "seed": seed})
+    return _split(data.filter, part, "user_holdout", {"test": test, "valid": valid, "fold_in": fold_in, "seed": seed})
 
 
-def _split(data: Interactions, part: NDArray[np.int64], protocol: str, params: dict[str, float | int]) -> Split:
-    train, valid, test = (data.filter(part == number) for number in (TRAIN, VALID, TEST))
-    fold_in = data.filter(part == FOLD_IN) if protocol == "user_holdout" else None
-    return Split(train, valid, test, protocol, params, fold_in)
+def _split(
+    select: Callable[[NDArray[np.bool_]], Interactions],
+    part: NDArray[np.int64],
+    protocol: str,
+    params: dict[str, Any],
+    repeats: Repeats = "excluded",
+) -> Split:
+    train, valid, test = (select(part == number) for number in (TRAIN, VALID, TEST))
+    fold_in = select(part == FOLD_IN) if protocol == "user_holdout" else None
+    return Split(train, valid, test, protocol, params, fold_in, repeats)
 
 
 def _rank_within_user(data: Interactions, key: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -175,18 +183,12 @@ def _generator(seed: int) -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
-def _timed_log(data: Interactions, protocol: str) -> tuple[Events, Rows]:
-    """The log and its times."""
-    log = data.log
-    if log.times is None:
+def _event_times(data: Interactions, protocol: str) -> Rows:
+    """The times of `data.stored_events`."""
+    times = data.times if data.events is None else data.events.times
+    if times is None:
         raise ConfigError(f"a {protocol} split needs times, and this data has none; declare its time column")
-    return log, log.times
-
-
-def _event_parts(data: Interactions, log: Events, part: NDArray[np.int64]) -> tuple[Interactions, Interactions, Interactions]:
-    """Training, validation and test part, from the part of each event of the log."""
-    train, valid, test = (data.with_events(log[part == number]) for number in (TRAIN, VALID, TEST))
-    return train, valid, test
+    return times
 
 
 def _check_shares(**shares: float) -> None:
