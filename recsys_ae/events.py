@@ -74,7 +74,9 @@ def ties(keys: Rows, times: Rows | None) -> Rows:
         tied = np.arange(len(keys))
         falls = keys[1:] <= keys[:-1]
     else:
-        tied = np.flatnonzero(pd.Series(times).duplicated(keep=False))
+        ordered = np.sort(times)  # several times faster than an argsort of all, or hashing all
+        shared = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
+        tied = np.flatnonzero(pd.Index(shared).get_indexer(times) >= 0)
         tied = tied[np.argsort(times[tied], kind="stable")]
         keys, times = keys[tied], times[tied]
         falls = (keys[1:] <= keys[:-1]) & (times[1:] == times[:-1])

@@ -52,41 +52,39 @@ class Interactions:
     item_features: FeatureTable | None = None
 
     def __post_init__(self) -> None:
-        if not isinstance(self.matrix, csr_array) or self.matrix.dtype != np.float32:
-            raise DataError(f"matrix must be a float32 csr_array, got {type(self.matrix).__name__} of {self.matrix.dtype}")
-        expected = (len(self.users), len(self.items))
-        if self.matrix.shape != expected:
-            raise DataError(f"matrix is {self.matrix.shape}, the id maps say {expected}")
+        matrix, expected = self.matrix, (len(self.users), len(self.items))
+        if not isinstance(matrix, csr_array) or matrix.dtype != np.float32:
+            raise DataError(f"matrix must be a float32 csr_array, got {type(matrix).__name__} of {matrix.dtype}")
+        if matrix.shape != expected:
+            raise DataError(f"matrix is {matrix.shape}, the id maps say {expected}")
         if 0 in expected:
             raise DataError("there is no data: no users or no items")
-        if self.scale is not None:
-            object.__setattr__(self, "scale", (float(self.scale[0]), float(self.scale[1])))
-        if not self.matrix.has_sorted_indices:
+        if not matrix.has_sorted_indices:
             raise DataError("the columns of each row of the matrix must be in order; call its sort_indices() first")
-        if not self.matrix.has_canonical_format:
+        if not matrix.has_canonical_format:
             raise DataError("matrix holds the same user and item twice; use Interactions.from_frame and say how to merge them")
         for name, aligned in (("times", self.times), ("order", self.order)):
-            if aligned is not None and aligned.shape != self.matrix.data.shape:
-                raise DataError(f"{name} are {aligned.shape}, ratings are {self.matrix.data.shape}")
+            if aligned is not None and aligned.shape != matrix.data.shape:
+                raise DataError(f"{name} are {aligned.shape}, ratings are {matrix.data.shape}")
         for side, ids, table in (("user", self.users, self.user_features), ("item", self.items, self.item_features)):
             if table is not None and table.ids != ids:
                 raise DataError(f"{side}_features have other ids than the {side}s; use FeatureTable.align")
+        if self.scale is not None:
+            object.__setattr__(self, "scale", (float(self.scale[0]), float(self.scale[1])))
         self._check_ratings()
 
     def _check_ratings(self) -> None:
-        ratings = self.matrix.data
+        ratings, wanted = self.matrix.data, "finite"
         bad = ~np.isfinite(ratings)
-        wanted = "finite"
         if self.scale is not None and not bad.any():
-            bad = (ratings < self.scale[0]) | (ratings > self.scale[1])
-            wanted = f"between {self.scale[0]:g} and {self.scale[1]:g}"
+            lowest, highest = self.scale
+            bad, wanted = (ratings < lowest) | (ratings > highest), f"between {lowest:g} and {highest:g}"
         if bad.any():
             at = int(np.flatnonzero(bad)[0])
-            user = int(np.searchsorted(self.matrix.indptr, at, side="right")) - 1
-            item = self.matrix.indices[at]
+            user, item = self.users.values[self.user_rows()[at]], self.items.values[self.matrix.indices[at]]
             raise DataError(
-                f"rating {ratings[at]:g} of user {shown(self.users.values[user])} for item {shown(self.items.values[item])} "
-                f"must be {wanted} ({int(bad.sum())} such ratings)"
+                f"rating {ratings[at]:g} of user {shown(user)} for item {shown(item)} must be {wanted} "
+                f"({int(bad.sum())} such ratings)"
             )
 
     @classmethod
@@ -197,16 +195,18 @@ class Interactions:
         """Items as users and users as items."""
         n, m = self.matrix.shape
         position = csr_array((np.arange(len(self)), self.matrix.indices, self.matrix.indptr), shape=(n, m)).T.tocsr()
+        at, log = position.data, self.stored_events
+        order = log.keys(m) if log.order is None else log.order  # ties stay in their order although pairs change theirs
         return replace(
             self,
-            matrix=csr_array((self.matrix.data[position.data], position.indices, position.indptr), shape=(m, n)),
+            matrix=csr_array((self.matrix.data[at], position.indices, position.indptr), shape=(m, n)),
             users=self.items,
             items=self.users,
             user_features=self.item_features,
             item_features=self.user_features,
-            times=None if self.times is None else self.times[position.data],
-            order=(self.keys() if self.order is None else self.order)[position.data] if self.events is None else None,
-            events=None if self.events is None else replace(self.events, users=self.events.items, items=self.events.users),
+            times=None if self.times is None else self.times[at],
+            order=order[at] if self.events is None else None,
+            events=None if self.events is None else replace(log, users=log.items, items=log.users, order=order),
         )
 
     def user_rows(self) -> Rows:
@@ -228,7 +228,7 @@ class Interactions:
     def filter(self, keep: NDArray[np.bool_]) -> "Interactions":
         """The pairs at which `keep` [nnz] is true with all their events, and with the same ids and shape."""
         if self.events is not None:
-            return self.filter_events(keep[np.searchsorted(self.keys(), self.events.keys(self.n_items))])
+            return self.filter_events(keep[np.unique(self.events.keys(self.n_items), return_inverse=True)[1]])
         indptr = np.r_[0, np.cumsum(keep)][self.matrix.indptr].astype(self.matrix.indptr.dtype)
         matrix = csr_array((self.matrix.data[keep], self.matrix.indices[keep], indptr), shape=self.matrix.shape)
         times, order = (None if aligned is None else aligned[keep] for aligned in (self.times, self.order))
@@ -249,13 +249,11 @@ class Interactions:
         Of repeated pairs every event is judged by its own rating, or under the policy `sum` by the sum up to it, so that no
         event depends on later ones. A pair counts 1 if any of its events is kept.
         """
-        merging: Duplicates = "error" if self.duplicates == "error" else "max"
-        if self.events is None:
-            kept = self.filter(self.matrix.data >= threshold)
-            return replace(kept, matrix=ones(kept.matrix), scale=None, duplicates=merging)
-        log = self.events
-        log = log[(running_sums(log.ratings, log.keys(self.n_items)) if self.duplicates == "sum" else log.ratings) >= threshold]
+        log = self.stored_events
+        worth = running_sums(log.ratings, log.keys(self.n_items)) if self.duplicates == "sum" else log.ratings
+        log = log[worth >= threshold]
         log = replace(log, ratings=np.ones(len(log), np.float32))
+        merging: Duplicates = "error" if self.duplicates == "error" else "max"
         return replace(self, scale=None, duplicates=merging).with_events(log)
 
     def union(self, other: "Interactions") -> "Interactions":
@@ -293,15 +291,14 @@ class Interactions:
         digest.update(repr(self.scale).encode())
         if self.times is not None:
             digest.update(self.times.astype("<i8").tobytes())
-        if self.events is not None:
-            log = self.events
+        if (log := self.events) is not None:
             digest.update(self.duplicates.encode() + log.ratings.astype("<f4").tobytes())
             for column in (log.keys(self.n_items), log.times, log.sessions):
                 digest.update(b"-" if column is None else column.astype("<i8").tobytes())
-        elif self.order is not None:
-            place = np.flatnonzero(self.order >= 0)
-            place = place[np.argsort(self.order[place])]
-            digest.update(place[ties(place, None if self.times is None else self.times[place])].astype("<i8").tobytes())
+        elif self.order is not None:  # only where it decides
+            at = np.flatnonzero(self.order >= 0)
+            at = at[np.argsort(self.order[at])]
+            digest.update(at[ties(at, None if self.times is None else self.times[at])].astype("<i8").tobytes())
         for name, table in (("user features", self.user_features), ("item features", self.item_features)):
             if table is not None:
                 digest.update(name.encode() + table.digest.encode())
