@@ -124,7 +124,7 @@ def _ratings(column: pd.Series, name: str) -> Ratings:
         raise DataError(f"ratings in column {name!r} must be numbers, got {column.dtype} such as {column.iloc[0]!r}")
     ratings = column.to_numpy(np.float32, na_value=np.nan)
     if (invalid := ~np.isfinite(ratings)).any():
-        at = int(np.flatnonzero(invalid)[0])
+        at = int(invalid.argmax())
         raise DataError(f"rating in row {at} of the table is {ratings[at]}, wanted a finite number")
     return ratings
 

@@ -80,7 +80,7 @@ class Interactions:
             lowest, highest = self.scale
             bad, wanted = (ratings < lowest) | (ratings > highest), f"between {lowest:g} and {highest:g}"
         if bad.any():
-            at = int(np.flatnonzero(bad)[0])
+            at = int(bad.argmax())
             user, item = self.users.values[self.user_rows()[at]], self.items.values[self.matrix.indices[at]]
             raise DataError(
                 f"rating {ratings[at]:g} of user {shown(user)} for item {shown(item)} must be {wanted} "

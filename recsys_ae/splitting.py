@@ -1,10 +1,10 @@
-"""Protocols: ways to split interactions into training, validation and test. Each is a function of (data, parameters, seed).
+"""Protocols: functions that split interactions into training, validation and test parts.
 
-A share is a fraction between 0 and 1. `valid` is always taken from what is left for training, in the same manner as
-`test`, so that choosing a model on it predicts how it will do on the test part.
+Shares are fractions between 0 and 1. `valid` is taken from what is left for training in the same way as `test`, so that a
+model's score on it predicts its score on the test part.
 
-Protocols by time (`leave_last`, `time_cut`) split events and merge each part afterwards, so that nothing that happened
-before a cut moves to the other side because its pair occurs again later. The others split merged pairs.
+Protocols by time (`leave_last`, `time_cut`) split events and merge pairs afterwards, so that no event before a cut moves to the
+other side because its pair occurs again later. The others split merged pairs.
 """
 
 from collections.abc import Callable
@@ -24,30 +24,18 @@ from recsys_ae.times import moment
 
 # A date in a YAML file need not be quoted.
 Moment = Annotated[str | float, BeforeValidator(lambda at: at.isoformat() if isinstance(at, date) else at)]
-SPLITS = Registry(
-    "split",
-    {
-        "random": "recsys_ae.splitting:random",
-        "per_user": "recsys_ae.splitting:per_user",
-        "leave_last": "recsys_ae.splitting:leave_last",
-        "time_cut": "recsys_ae.splitting:time_cut",
-        "k_fold": "recsys_ae.splitting:k_fold",
-        "user_holdout": "recsys_ae.splitting:user_holdout",
-    },
-)
+PROTOCOLS = ("random", "per_user", "leave_last", "time_cut", "k_fold", "user_holdout")
+SPLITS = Registry("split", {name: f"recsys_ae.splitting:{name}" for name in PROTOCOLS})
 
 TRAIN, VALID, TEST, FOLD_IN = range(4)
 
 
 def random(data: Interactions, *, test: float = 0.1, valid: float = 0.0, seed: int = 0) -> Split:
-    """`test` and `valid` shares of all observations, drawn regardless of user and time."""
+    """`test` and `valid` shares of all observations, at random."""
     _check_shares(test=test, valid=valid)
     order = _generator(seed).permutation(len(data))
-    part = np.full(len(data), TRAIN)
-    n_test, n_valid = round(test * len(data)), round(valid * len(data))
-    part[order[:n_test]] = TEST
-    part[order[n_test : n_test + n_valid]] = VALID
-    return _split(data.filter, part, "random", {"test": test, "valid": valid, "seed": seed})
+    params = {"test": test, "valid": valid, "seed": seed}
+    return _head_split(data, order, round(test * len(data)), valid, "random", params)
 
 
 def per_user(data: Interactions, *, test: float = 0.2, valid: float = 0.0, seed: int = 0) -> Split:
@@ -55,23 +43,16 @@ def per_user(data: Interactions, *, test: float = 0.2, valid: float = 0.0, seed:
     _check_shares(test=test, valid=valid)
     rank = _rank_within_user(data, _generator(seed).random(len(data)))
     count = np.diff(data.matrix.indptr)[data.user_rows()]
-    n_test, n_valid = np.floor(test * count + 0.5), np.floor(valid * count + 0.5)
-    n_test = np.minimum(n_test, count - 1)
-    n_valid = np.minimum(n_valid, count - 1 - n_test)
+    n_test = np.minimum(np.floor(test * count + 0.5), count - 1)
+    n_valid = np.minimum(np.floor(valid * count + 0.5), count - 1 - n_test)
     part = np.where(rank < n_test, TEST, np.where(rank < n_test + n_valid, VALID, TRAIN))
     return _split(data.filter, part, "per_user", {"test": test, "valid": valid, "seed": seed})
 
 
 def leave_last(data: Interactions, *, test: int = 1, valid: int = 0, repeats: Repeats = "excluded") -> Split:
-    """The last `test` events of each user, and the `valid` ones before them.
+    """The last `test` events of each user, and the `valid` ones before them; equal times are in the order of the source.
 
-    Equal times are ordered as in the source. A user with fewer than `test + valid + 1` events stays in training whole.
-
-    Args:
-        repeats: whether items that a user already has are relevant in lists, see `Split`.
-
-    Raises:
-        ConfigError: the data has no times.
+    Users with at most `test + valid` events stay in training. `repeats`: see `Split`. `ConfigError` if there are no times.
     """
     if test < 1 or valid < 0:
         raise ConfigError(f"leave_last needs test >= 1 and valid >= 0, got test={test}, valid={valid}")
@@ -88,20 +69,15 @@ def leave_last(data: Interactions, *, test: int = 1, valid: int = 0, repeats: Re
 
 
 def time_cut(
-    data: Interactions,
-    *,
-    test: float = 0.1,
-    valid: float = 0.0,
-    at: Moment | None = None,
-    repeats: Repeats = "excluded",
+    data: Interactions, *, test: float = 0.1, valid: float = 0.0, at: Moment | None = None, repeats: Repeats = "excluded"
 ) -> Split:
-    """Everything from one moment on is the test part: the only protocol in which nothing from the future is learned.
+    """Everything from one moment on is the test part: the only protocol that learns nothing from the future.
 
     Args:
-        test: share of the events from the cut on, when `at` is not given; equal times stay on one side.
+        test: share of the events from the cut on, unless `at` is given; equal times stay on one side.
         valid: share of all events just before the cut.
-        at: the moment itself, as ISO 8601 text or as seconds since 1970.
-        repeats: whether items that a user already has are relevant in lists, see `Split`.
+        at: the moment, as ISO 8601 text or seconds since 1970.
+        repeats: see `Split`.
 
     Raises:
         ConfigError: the data has no times.
@@ -126,18 +102,16 @@ def k_fold(data: Interactions, *, k: int = 5, fold: int = 0, valid: float = 0.0,
     _check_shares(test=1 / k, valid=valid)
     order = _generator(seed).permutation(len(data))
     folds = np.array_split(order, k)
-    rest = np.concatenate([folds[(fold + step) % k] for step in range(1, k)])
-    part = np.full(len(data), TRAIN)
-    part[folds[fold]] = TEST
-    part[rest[: round(valid * len(data))]] = VALID
-    return _split(data.filter, part, "k_fold", {"k": k, "fold": fold, "valid": valid, "seed": seed})
+    order = np.concatenate([*folds[fold:], *folds[:fold]])
+    params = {"k": k, "fold": fold, "valid": valid, "seed": seed}
+    return _head_split(data, order, len(folds[fold]), valid, "k_fold", params)
 
 
 def user_holdout(data: Interactions, *, test: float = 0.1, valid: float = 0.1, fold_in: float = 0.8, seed: int = 0) -> Split:
-    """Strong generalisation (Liang et al. 2018): shares of the *users* are kept out of training entirely.
+    """Strong generalisation (Liang et al. 2018): shares of the *users* are held out of training entirely.
 
-    The history of a held-out user is a random `fold_in` share of their observations; the rest has to be predicted.
-    Users with a single observation are never held out.
+    The history of a held-out user is a random `fold_in` share of their observations; the rest has to be predicted. Users with
+    a single observation are never held out.
     """
     _check_shares(test=test, valid=valid)
     _check_shares(fold_in=fold_in)
@@ -157,6 +131,14 @@ def user_holdout(data: Interactions, *, test: float = 0.1, valid: float = 0.1, f
     return _split(data.filter, part, "user_holdout", {"test": test, "valid": valid, "fold_in": fold_in, "seed": seed})
 
 
+def _head_split(data: Interactions, order: Rows, n_test: int, valid: float, protocol: str, params: dict[str, Any]) -> Split:
+    """The first `n_test` observations in `order` are the test part, the next ones the `valid` share."""
+    part = np.full(len(data), TRAIN)
+    part[order[:n_test]] = TEST
+    part[order[n_test : n_test + round(valid * len(data))]] = VALID
+    return _split(data.filter, part, protocol, params)
+
+
 def _split(
     select: Callable[[NDArray[np.bool_]], Interactions],
     part: NDArray[np.int64],
@@ -164,16 +146,17 @@ def _split(
     params: dict[str, Any],
     repeats: Repeats = "excluded",
 ) -> Split:
+    """The split in which `select` picks the members of each part by their number in `part`."""
     train, valid, test = (select(part == number) for number in (TRAIN, VALID, TEST))
     fold_in = select(part == FOLD_IN) if protocol == "user_holdout" else None
     return Split(train, valid, test, protocol, params, fold_in, repeats)
 
 
 def _rank_within_user(data: Interactions, key: NDArray[np.float64]) -> NDArray[np.int64]:
-    """The rank (from 0) of each observation among those of its user, by `key`."""
-    order = np.lexsort((key, data.user_rows()))
+    """Rank (from 0) of each observation among those of its user, by `key`."""
+    user = data.user_rows()
     rank = np.empty(len(data), np.int64)
-    rank[order] = np.arange(len(data)) - data.matrix.indptr[:-1][data.user_rows()]
+    rank[np.lexsort((key, user))] = np.arange(len(data)) - data.matrix.indptr[user]
     return rank
 
 
@@ -192,6 +175,6 @@ def _event_times(data: Interactions, protocol: str) -> Rows:
 
 
 def _check_shares(**shares: float) -> None:
-    written = ", ".join(f"{name}={share:g}" for name, share in shares.items())
     if any(not 0 <= share < 1 for share in shares.values()) or sum(shares.values()) >= 1:
+        written = ", ".join(f"{name}={share:g}" for name, share in shares.items())
         raise ConfigError(f"shares must be at least 0 and together less than 1, got {written}")

@@ -94,7 +94,9 @@ def _compared(comparison: Comparison) -> str:
     (first, second), difference = comparison.models, comparison.difference
     found = "has no value" if difference is None else f"= {difference:+.4f}"
     if difference is not None and comparison.p_value is None:
-        found += " (the seed decides nothing: there is nothing to test)"
+        single = "the seed decides nothing" if comparison.over == "seeds" else "only one user"
+        untested = single if comparison.n is None else f"the same for all {comparison.n} {comparison.over}"
+        found += f" ({untested}: there is nothing to test)"
     elif comparison.p_value is not None:
         found += f" (paired t-test over {comparison.n} {comparison.over}: p = {comparison.p_value:.2g})"
     return f"{comparison.metric}: {first} - {second} {found}"

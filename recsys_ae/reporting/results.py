@@ -121,9 +121,10 @@ class Best:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A paired t-test between two models over n seeds or users; `p_value` and the rest are None where there is no test.
+    """A paired t-test between two models over n seeds or users; `difference` is the mean of the first minus the second's.
 
-    `difference` is the mean of the first minus that of the second.
+    It is None if a value is missing. `n` and `p_value` are None if neither model varies, `p_value` alone if all n differences
+    are equal: then the test is undefined.
     """
 
     models: tuple[str, str]
