@@ -1,7 +1,7 @@
-"""What happened between users and items: ids, ratings and times, as immutable values.
+"""Interactions of users and items: ids, ratings and times, as immutable values.
 
-Everything downstream works on these. A row is a position in an `IdMap`; an id is what the user's own data calls a user
-or an item. Observed means *stored*: an explicit rating of 0 is a rating like any other.
+A row is a position in an `IdMap`; an id is what the user's own data calls a user or an item. Observed means *stored*: an
+explicit rating of 0 is a rating like any other.
 """
 
 from dataclasses import dataclass, replace
@@ -29,10 +29,8 @@ class Interactions:
         users, items: external ids of the rows and the columns.
         times: int64 [nnz] aligned with `matrix.data`, microseconds since 1970 (UTC) of the last event of each pair, or None.
         scale: lowest and highest possible rating, or None when the source declares none.
-        events: the log, sorted, if a pair occurs more than once or events have sessions. None: every entry of the
-            matrix is one event. `log` gives the events in both cases.
-        order: int64 [nnz] aligned with `matrix.data`, the place of each observation in the source. None if the log is in
-            `events`, or if equal times are in the order of the matrix.
+        events: the log by time, if a pair occurs more than once or events have sessions. None: each matrix entry is one event.
+        order: int64 [nnz] aligned with `matrix.data`, see `Events`; None also if the log is in `events`.
         duplicates: how several events of a pair become one rating, see `from_frame`.
         user_features, item_features: feature tables with the ids `users` and `items`, or None.
 
@@ -103,16 +101,12 @@ class Interactions:
         items: IdMap | None = None,
         scale: tuple[float, float] | None = None,
     ) -> "Interactions":
-        """Interactions from one table row per event.
-
-        Events are ordered by time, equal times as in the frame; without times, the order of the frame is the order.
+        """Interactions from a table with one row per event, ordered by time, then as in the table.
 
         Args:
-            frame: any data frame with the columns named by `user`, `item`, `rating`, `time` and `session`.
-            rating: rating column, or None when every event counts 1.
-            time: time column (dates, ISO 8601 text or numbers), or None.
+            user, item, rating, time, session: column names; None for no such column. Without ratings, every event counts 1.
+                Times are dates, ISO 8601 text or numbers.
             time_unit: unit of times that are numbers: `s`, `ms`, `us` or `ns` since 1970.
-            session: column of session ids, or None.
             duplicates: how several events of one user and item are merged: `error` (they are not allowed); `last` (the
                 rating of the last event); `mean`, `max` or `sum` of the ratings. The time is that of the last event.
             users, items: use these ids instead of the sorted distinct ids of the frame.
@@ -124,19 +118,13 @@ class Interactions:
         """
         columns = {"user": user, "item": item, "rating": rating, "time": time, "session": session}
         log, users, items = read_events(frame, columns, time_unit, users, items)
-        return cls.from_events(log, users, items, duplicates=duplicates, scale=scale)
+        return cls.from_events(log, users, items, duplicates, scale)
 
     @classmethod
     def from_events(
-        cls,
-        log: Events,
-        users: IdMap,
-        items: IdMap,
-        *,
-        duplicates: Duplicates = "error",
-        scale: tuple[float, float] | None = None,
+        cls, log: Events, users: IdMap, items: IdMap, duplicates: Duplicates = "error", scale: tuple[float, float] | None = None
     ) -> "Interactions":
-        """Interactions from events of rows of `users` and `items`; see `from_frame`."""
+        """Interactions from events whose rows refer to `users` and `items`; see `from_frame`."""
         keys = log.keys(len(items))
         by_pair = np.argsort(keys, kind="stable")
         new = np.diff(keys[by_pair], prepend=-1) != 0  # where each pair begins
@@ -171,7 +159,7 @@ class Interactions:
 
     @property
     def n_events(self) -> int:
-        """Number of events; with those of repeated pairs, more than `len`."""
+        """Number of events, which is more than `len` where pairs are repeated."""
         return len(self) if self.events is None else len(self.events)
 
     def __len__(self) -> int:
@@ -181,7 +169,8 @@ class Interactions:
     @property
     def log(self) -> Events:
         """All events by time, equal times in the order of the source."""
-        return self.stored_events if self.events is not None else self.stored_events[self.stored_events.by_time(self.n_items)]
+        log = self.stored_events
+        return log if self.events is not None else log[log.by_time(self.n_items)]
 
     @property
     def stored_events(self) -> Events:
@@ -218,15 +207,15 @@ class Interactions:
         return self.matrix.indices.astype(np.int64)
 
     def keys(self) -> Rows:
-        """One increasing number per observed pair, int64 [nnz]: user row * M + item row."""
+        """Each observed pair as one number, int64 [nnz], increasing: user row * M + item row."""
         return self.user_rows() * self.n_items + self.item_rows()
 
     def shared_with(self, other: "Interactions") -> NDArray[np.bool_]:
-        """bool [nnz]: which pairs `other`, with the same ids, holds too."""
+        """bool [nnz]: which pairs are also in `other`, which has the same ids."""
         return np.isin(self.keys(), other.keys(), assume_unique=True)
 
     def filter(self, keep: NDArray[np.bool_]) -> "Interactions":
-        """The pairs at which `keep` [nnz] is true with all their events, and with the same ids and shape."""
+        """The pairs at which `keep` [nnz] is true, with all their events; ids and shape stay."""
         if self.events is not None:
             return self.filter_events(keep[np.unique(self.events.keys(self.n_items), return_inverse=True)[1]])
         indptr = np.r_[0, np.cumsum(keep)][self.matrix.indptr].astype(self.matrix.indptr.dtype)
@@ -240,14 +229,14 @@ class Interactions:
 
     def with_events(self, log: Events) -> "Interactions":
         """The same users and items with other events, merged by the declared policy."""
-        merged = self.from_events(log, self.users, self.items, duplicates=self.duplicates, scale=self.scale)
+        merged = self.from_events(log, self.users, self.items, self.duplicates, self.scale)
         return replace(self, matrix=merged.matrix, times=merged.times, events=merged.events, order=merged.order)
 
     def binarise(self, threshold: float) -> "Interactions":
-        """The observations of at least `threshold`, each as 1: ratings turned into what was liked, or clicks.
+        """The observations of at least `threshold`, each as 1: ratings as likes or clicks.
 
-        Of repeated pairs every event is judged by its own rating, or under the policy `sum` by the sum up to it, so that no
-        event depends on later ones. A pair counts 1 if any of its events is kept.
+        Every event is judged by its own rating, or under the policy `sum` by the sum of its pair so far, so that no event
+        depends on later ones.
         """
         log = self.stored_events
         worth = running_sums(log.ratings, log.keys(self.n_items)) if self.duplicates == "sum" else log.ratings
@@ -257,37 +246,27 @@ class Interactions:
         return replace(self, scale=None, duplicates=merging).with_events(log)
 
     def union(self, other: "Interactions") -> "Interactions":
-        """The events of both, which must have the same ids; pairs that occur in both are merged by this one's policy.
-
-        The features are this one's.
+        """The events of both, with this one's features and policy for pairs that occur in both.
 
         Raises:
-            DataError: other ids, or a pair in both although the policy is `error`.
+            DataError: different ids, or a pair in both although the policy is `error`.
         """
         if other.users != self.users or other.items != self.items:
             raise DataError("cannot unite interactions of different users or items")
-        if not len(other):
-            return self
-        return self.with_events(self.stored_events.union(other.stored_events, self.n_items))
+        return self.with_events(self.stored_events.union(other.stored_events, self.n_items)) if len(other) else self
 
     def to_frame(self) -> pd.DataFrame:
         """Columns user_id, item_id, rating and, if known, time (UTC); a row per pair, by user row, then item row."""
-        columns = {
-            "user_id": self.users.values[self.user_rows()],
-            "item_id": self.items.values[self.matrix.indices],
-            "rating": self.matrix.data,
-        }
-        if self.times is not None:
-            columns["time"] = self.times.astype("datetime64[us]")
-        return pd.DataFrame(columns)
+        users, items = self.users.values[self.user_rows()], self.items.values[self.matrix.indices]
+        frame = pd.DataFrame({"user_id": users, "item_id": items, "rating": self.matrix.data})
+        return frame if self.times is None else frame.assign(time=self.times.astype("datetime64[us]"))
 
     @cached_property
     def digest(self) -> str:
         """Content hash (32 hex digits) over ids, ratings, scale, times, the log and features; the same on every platform."""
         digest = blake2b((self.users.digest + self.items.digest).encode(), digest_size=16)
-        digest.update(self.matrix.indptr.astype("<i8").tobytes())
-        digest.update(self.matrix.indices.astype("<i8").tobytes())
-        digest.update(self.matrix.data.astype("<f4").tobytes())
+        for array, dtype in ((self.matrix.indptr, "<i8"), (self.matrix.indices, "<i8"), (self.matrix.data, "<f4")):
+            digest.update(array.astype(dtype).tobytes())
         digest.update(repr(self.scale).encode())
         if self.times is not None:
             digest.update(self.times.astype("<i8").tobytes())
@@ -306,5 +285,5 @@ class Interactions:
 
 
 def ones(matrix: csr_array) -> csr_array:
-    """The same pattern with 1 for every observation: what happened, whatever its value."""
+    """The same pattern with 1 for every observation."""
     return csr_array((np.ones(matrix.nnz, np.float32), matrix.indices, matrix.indptr), shape=matrix.shape)

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
 from recsys_ae import ranking
 from recsys_ae.errors import ConfigError, DataError
@@ -87,17 +88,9 @@ def evaluate(
     trained = np.diff(split.train.matrix.indptr)[rows] > 0
     if cold == "skip":
         rows = rows[known]
-    counts = {
-        "users_evaluated": len(rows),
-        "users_skipped": truth.n_users - len(rows),
-        "relevant": len(relevant),
-        "ratings": len(truth),
-        "repeats": int(repeated.sum()),
-        "events": truth.n_events,
-        "hot": int((known & trained).sum()),
-        "warm": int((known & ~trained).sum()),
-        "cold": int((~known).sum()),
-    }
+    counts = {"users_evaluated": len(rows), "users_skipped": truth.n_users - len(rows), "relevant": len(relevant)}
+    counts |= {"ratings": len(truth), "repeats": int(repeated.sum()), "events": truth.n_events}
+    counts |= {"hot": int((known & trained).sum()), "warm": int((known & ~trained).sum()), "cold": int((~known).sum())}
     lists: Iterable[RankedLists] = ()
     if k := max(metric.k or 0 for metric in parsed):
         popularity = np.bincount(history.matrix.indices, minlength=history.n_items)
@@ -106,7 +99,11 @@ def evaluate(
             _judged(k, block.item_rows, block.scores, relevant, rows[start : start + batch_users], popularity)
             for start, block in zip(range(0, len(rows), batch_users), blocks, strict=True)
         )
-    rating_values = _rating_values(model, history, truth, [metric for metric in parsed if metric.k is None])
+    rating_metrics = [metric for metric in parsed if metric.k is None]
+    rating_values: dict[str, float | None] = {metric.name: None for metric in rating_metrics}
+    if rating_metrics and model.predicts_ratings:
+        predicted = rating_predictor(model).predict_rows(history, truth.user_rows(), truth.item_rows())
+        rating_values = {metric.name: metric.compute(predicted, truth.matrix.data) for metric in rating_metrics}
     return _report(parsed, rating_values, lists, truth.users.values[rows], counts)
 
 
@@ -160,7 +157,7 @@ def evaluate_recommendations(
         raise DataError("the truth holds nothing relevant")
     rows = np.flatnonzero(np.diff(relevant.matrix.indptr))
     k = max(metric.k or 0 for metric in parsed)
-    lists = _file_blocks(_file_lists(recommendations, users, items, k), relevant, rows, k, popularity)
+    lists = _file_lists(recommendations, users, items, k, relevant, popularity)
     counts = {"users_evaluated": len(rows), "users_skipped": len(users) - len(rows), "relevant": len(relevant), "ratings": 0}
     if history is not None:
         counts["repeats"] = int(repeated.sum())
@@ -172,8 +169,10 @@ def _relevant(truth: Interactions, relevant_at: float | None, left_out: NDArray[
     return truth.filter(~left_out if relevant_at is None else ~left_out & (truth.matrix.data >= relevant_at))
 
 
-def _file_lists(recommendations: pd.DataFrame, users: IdMap, items: IdMap, k: int) -> pd.DataFrame:
-    """The first `k` places of the lists, as columns user and item (rows), place (from 0) and score, by user row."""
+def _file_lists(
+    recommendations: pd.DataFrame, users: IdMap, items: IdMap, k: int, relevant: Interactions, popularity: Rows
+) -> Iterator[RankedLists]:
+    """The first `k` places of the lists of all users with something relevant, in blocks of bounded size."""
     rank = recommendations["rank"]
     if not pd.api.types.is_integer_dtype(rank):
         raise DataError(f"ranks must be whole numbers, got {rank.dtype} such as {rank.iloc[0]!r}")
@@ -182,28 +181,22 @@ def _file_lists(recommendations: pd.DataFrame, users: IdMap, items: IdMap, k: in
         raise DataError(f"ranks count from 1, but there is a rank {place.min() + 1}")
     user, item = users.find(recommendations["user_id"]), items.rows(recommendations["item_id"])
     score = recommendations["score"].to_numpy(np.float32) if "score" in recommendations else np.float32("nan")
-    lists = pd.DataFrame({"user": user, "place": place, "item": item, "score": score})
-    lists = lists[(user >= 0) & (place < k)].sort_values("user", kind="stable")
+    lists = pd.DataFrame({"user": user, "place": place, "item": item, "score": score})[(user >= 0) & (place < k)]
     if lists.duplicated(["user", "place"]).any():
         raise DataError("the recommendations have two items of one user at the same rank")
     if lists.duplicated(["user", "item"]).any():
         raise DataError("the recommendations have an item twice in the list of one user")
-    return lists
-
-
-def _file_blocks(lists: pd.DataFrame, relevant: Interactions, rows: Rows, k: int, popularity: Rows) -> Iterator[RankedLists]:
-    """The lists of the users at `rows` of `relevant`, in blocks of bounded size."""
-    lists = lists[np.isin(lists["user"], rows)]
-    longest = max(lists["place"].max() + 1 if len(lists) else 0, np.diff(relevant.matrix.indptr).max())
-    width = int(min(k, longest))  # as long as a perfect list, for NDCG
+    n_relevant = np.diff(relevant.matrix.indptr)
+    rows = np.flatnonzero(n_relevant)
+    lists = lists[n_relevant[lists["user"]] > 0]
+    width = int(min(k, max(lists["place"].max() + 1 if len(lists) else 0, n_relevant.max())))  # of a perfect list, for NDCG
+    at, shape = (lists["user"], lists["place"]), (len(users), width)
+    listed = csr_array((lists["item"] + 1, at), shape=shape)
+    scored = csr_array((lists["score"], at), shape=shape)
     step = max(1, BLOCK_PLACES // width)
-    for start in range(0, len(rows), step):
-        block = rows[start : start + step]
-        own = lists[slice(*np.searchsorted(lists["user"], [block[0], block[-1] + 1]))]
-        at = np.searchsorted(block, own["user"]), own["place"].to_numpy()
-        items, scores = np.full((len(block), width), -1), np.full((len(block), width), np.nan, np.float32)
-        items[at], scores[at] = own["item"], own["score"]
-        yield _judged(k, items, scores, relevant, block, popularity)
+    for block in (rows[start : start + step] for start in range(0, len(rows), step)):
+        found = listed[block].toarray() - 1
+        yield _judged(k, found, np.where(found < 0, np.float32("nan"), scored[block].toarray()), relevant, block, popularity)
 
 
 def _judged(
@@ -212,15 +205,6 @@ def _judged(
     """Lists [U, K'] of the users at `rows` of `relevant`."""
     own = relevant.matrix[rows]
     return RankedLists(k, items, scores, ranking.hits(items, own), np.diff(own.indptr).astype(np.int64), popularity)
-
-
-def _rating_values(
-    model: Recommender, history: Interactions, truth: Interactions, metrics: Sequence[Metric]
-) -> dict[str, float | None]:
-    if not metrics or not model.predicts_ratings:
-        return {metric.name: None for metric in metrics}
-    predicted = rating_predictor(model).predict_rows(history, truth.user_rows(), truth.item_rows())
-    return {metric.name: metric.compute(predicted, truth.matrix.data) for metric in metrics}
 
 
 def _report(
