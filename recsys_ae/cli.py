@@ -9,11 +9,10 @@ import signal
 import sys
 import traceback
 from datetime import datetime
-from enum import StrEnum
 from pathlib import Path
 from time import perf_counter
 from types import FrameType
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 
@@ -36,18 +35,11 @@ CardOption = Annotated[
     str | None, typer.Option(help="Dataset card, or pipeline with one inside, that describes the columns of the file.")
 ]
 CardName = Annotated[str, typer.Argument(help="A shipped dataset or a card file.")]
+Cold = Literal["error", "popular", "skip"]  # as in `models.recommend`, which is too heavy to import for --help
 TrackingUri = Annotated[
     str | None,
     typer.Option(help="MLflow store; 'none' tracks nothing. Default: $MLFLOW_TRACKING_URI, else sqlite:///mlflow.db."),
 ]
-
-
-class Cold(StrEnum):
-    """The policies of `models.recommend`, which is too heavy to import for --help."""
-
-    error = "error"
-    popular = "popular"
-    skip = "skip"
 
 
 @app.callback()
@@ -140,7 +132,7 @@ def export(
     skip_unknown: Annotated[
         bool, typer.Option("--skip-unknown", help="Leave out interactions with items the model does not know.")
     ] = False,
-    cold: Annotated[Cold, typer.Option(help="Policy for users the model cannot score.")] = Cold.popular,
+    cold: Annotated[Cold, typer.Option(help="Policy for users the model cannot score.")] = "popular",
     card: CardOption = None,
     tracking_uri: TrackingUri = None,
 ) -> None:
@@ -162,12 +154,12 @@ def export(
         )
     users = fitted.meta["user_ids"]
     data, skipped = read_history(history, fitted.ids["items"], table=layout, user_ids=users, skip_unknown=skip_unknown)
-    manifest = export_recommendations(loaded, data, output, k, exclude_seen=not include_seen, cold=cold.value)
+    manifest = export_recommendations(loaded, data, output, k, exclude_seen=not include_seen, cold=cold)
     console = _console()
     if skipped:
         console.print(f"{skipped} interactions with unknown items left out")
     if manifest.cold_users:
-        console.print(f"{manifest.cold_users} users the model cannot score: {cold.value}")
+        console.print(f"{manifest.cold_users} users the model cannot score: {cold}")
     console.print(f"{manifest.rows} recommendations for {manifest.n_users} users: {output}", soft_wrap=True)
 
 
@@ -239,8 +231,6 @@ def _first_line(place: str) -> str:
 
 def _show_model(name: str) -> None:
     """Print a model's parameters, their defaults and their allowed values."""
-    from recsys_ae.core.autoencoder import ACTIVATIONS, INITIALISERS
-    from recsys_ae.core.optimisers import OPTIMISERS
     from recsys_ae.core.trainer import TrainConfig
     from recsys_ae.declaration import allowed_values, parameters
     from recsys_ae.images import IMAGE_MODELS
@@ -249,10 +239,6 @@ def _show_model(name: str) -> None:
 
     model = build_image_model(name) if name in IMAGE_MODELS else build_model(name)
     allowed = allowed_values(type(model))
-    for key in allowed:
-        for ending, names in {"activation": ACTIVATIONS, "optimiser": OPTIMISERS, "initial": INITIALISERS}.items():
-            if key.endswith(ending):
-                allowed[key] = ", ".join(names)
     console = _console()
     console.print(type(model).__doc__ or "", markup=False)
     for inherited in [*type(model).__mro__[1:], TrainConfig]:  # shared parameters are explained where they are declared

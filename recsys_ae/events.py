@@ -18,15 +18,15 @@ Ratings = NDArray[np.float32]
 
 @dataclass(frozen=True, eq=False)
 class Events:
-    """E events of users and items; a pair may occur any number of times.
+    """E events between users and items; a pair may occur any number of times.
 
     Attributes:
-        users, items: int64 [E], their rows.
+        users, items: int64 [E], row indices.
         ratings: float32 [E].
         times: int64 [E], microseconds since 1970, or None.
-        order: int64 [E], place in the source, which decides between equal times (and alone where there are no times). None:
-            equal times are in the order of (user row, item row).
-        sessions: int64 [E], a number per session, or None.
+        order: int64 [E], breaks ties between equal times, and is the only order if there are no times: position in the
+            source, or -1 for an event that shares its time with no other. None: ties are in the order of (user row, item row).
+        sessions: int64 [E], session numbers, or None.
     """
 
     users: Rows
@@ -48,10 +48,10 @@ class Events:
         """The pair of each event as one number, int64 [E]: user row * M + item row."""
         return self.users * n_items + self.items
 
-    def sorted(self, n_items: int) -> "Events":
-        """The same events by time, equal times by `order`."""
-        ties = self.keys(n_items) if self.order is None else self.order
-        return self[np.lexsort((ties,) if self.times is None else (ties, self.times))]
+    def by_time(self, n_items: int) -> Rows:
+        """Positions that sort the events by time, then by `order`, int64 [E]."""
+        by_order = np.argsort(self.keys(n_items) if self.order is None else self.order, kind="stable")
+        return by_order if self.times is None else by_order[np.argsort(self.times[by_order], kind="stable")]
 
     def union(self, other: "Events", n_items: int) -> "Events":
         """The events of both; times and sessions only if both have them."""
@@ -62,19 +62,25 @@ class Events:
         return Events(*(None if any(part is None for part in parts) else np.concatenate(parts) for parts in columns))  # type: ignore[arg-type]
 
 
-def order_matters(pairs: Rows, times: Rows | None) -> bool:
-    """Whether equal times, or all events without times, are in another order than that of their pairs, or a pair is twice.
+def ties(keys: Rows, times: Rows | None) -> Rows:
+    """Positions of the events that share their time with others, by time; empty if `keys` increase within every time.
+
+    Without times, all events are ties.
 
     Args:
-        pairs, times: int64 [E], in the order of the source.
+        keys, times: int64 [E], in the order of the source.
     """
-    if (pairs[1:] > pairs[:-1]).all():
-        return False
     if times is None:
-        return True
-    by_time = np.argsort(times, kind="stable")
-    pairs, times = pairs[by_time], times[by_time]
-    return bool(((times[1:] == times[:-1]) & (pairs[1:] <= pairs[:-1])).any())
+        tied = np.arange(len(keys))
+        falls = keys[1:] <= keys[:-1]
+    else:
+        ordered = np.sort(times)  # several times faster than an argsort of all, or hashing all
+        shared = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
+        tied = np.flatnonzero(pd.Index(shared).get_indexer(times) >= 0)
+        tied = tied[np.argsort(times[tied], kind="stable")]
+        keys, times = keys[tied], times[tied]
+        falls = (keys[1:] <= keys[:-1]) & (times[1:] == times[:-1])
+    return tied if falls.any() else tied[:0]
 
 
 def read_events(
@@ -96,14 +102,18 @@ def read_events(
         item_rows,
         np.ones(len(frame), np.float32) if rating is None else _ratings(frame[rating], rating),
         None if time is None else microseconds(frame[time], unit),
-        np.arange(len(frame)),
-        None if session is None else encode(frame[session], None)[0],
+        sessions=None if session is None else encode(frame[session], None)[0],
     )
-    return log if order_matters(log.keys(len(items)), log.times) else replace(log, order=None), users, items
+    tied = ties(log.keys(len(items)), log.times)
+    if len(tied):
+        order = np.full(len(log), -1)
+        order[tied] = tied
+        log = replace(log, order=order)
+    return log, users, items
 
 
 def check_columns(frame: pd.DataFrame, columns: Mapping[str, str | None], what: str) -> None:
-    """Raise `ConfigError` if a column is missing from `what`, the table `frame`."""
+    """Raise `ConfigError` if `frame`, called `what` in the message, lacks one of the columns."""
     for name in filter(None, columns.values()):
         if name not in frame.columns:
             raise ConfigError(f"{what} has no column {name!r}; {did_you_mean(name, map(str, frame.columns))}")
@@ -114,22 +124,22 @@ def _ratings(column: pd.Series, name: str) -> Ratings:
         raise DataError(f"ratings in column {name!r} must be numbers, got {column.dtype} such as {column.iloc[0]!r}")
     ratings = column.to_numpy(np.float32, na_value=np.nan)
     if (invalid := ~np.isfinite(ratings)).any():
-        at = int(np.flatnonzero(invalid)[0])
+        at = int(invalid.argmax())
         raise DataError(f"rating in row {at} of the table is {ratings[at]}, wanted a finite number")
     return ratings
 
 
 def merged_ratings(ratings: Ratings, first: Rows, how: Duplicates) -> Ratings:
-    """One rating per pair, from the ratings [E] of all its events in their order; `first` [P] is where each pair begins."""
-    last = np.r_[first[1:], len(ratings)] - 1
+    """One rating per pair, from the ratings [E] of all events grouped by pair; `first` [P] is where each pair begins."""
+    counts = np.diff(first, append=len(ratings))
     if how in ("error", "last"):
-        return ratings[last]
+        return ratings[first + counts - 1]
     if how == "max":
         return np.maximum.reduceat(ratings, first)
     sums = np.add.reduceat(ratings, first, dtype=np.float64)
-    return (sums / (last - first + 1) if how == "mean" else sums).astype(np.float32)
+    return (sums / counts if how == "mean" else sums).astype(np.float32)
 
 
 def running_sums(ratings: Ratings, keys: Rows) -> NDArray[np.float64]:
-    """For each event the sum of its pair's ratings up to and including it, float64 [E]; events are in order."""
+    """Sum of the ratings of each event's pair up to and including that event, float64 [E]; events are in order."""
     return np.asarray(pd.Series(ratings.astype(np.float64)).groupby(keys, sort=False).cumsum(), np.float64)

@@ -1,4 +1,4 @@
-"""External ids and their rows: what everything else counts users and items by."""
+"""External ids and their rows: the indices by which everything else refers to users and items."""
 
 from functools import cached_property
 from hashlib import blake2b
@@ -14,7 +14,7 @@ Rows = NDArray[np.int64]
 
 
 class IdMap:
-    """External ids and their rows, one to one. Ids are all integers (int64) or all strings.
+    """A one-to-one map between external ids, which are all integers (int64) or all strings, and rows.
 
     Args:
         ids: unique ids; the position of each is its row.
@@ -55,21 +55,18 @@ class IdMap:
         return f"IdMap({len(self)} {self.kind} ids)"
 
     def rows(self, external: ArrayLike | pd.Series) -> Rows:
-        """Rows of the given ids, int64 [n]; `UnknownIdError` names the first id that is not there."""
+        """Rows of the given ids, int64 [n]; `UnknownIdError` names the first unknown one."""
         rows = self.find(external)
-        if len(rows) and rows.min() < 0:
-            missing = np.flatnonzero(rows < 0)
-            first = _id_index(external)[missing[0]]
-            raise UnknownIdError(
-                f"unknown id {shown(first)} ({len(missing)} of {len(rows)} are not among the {len(self)} known)"
-            )
+        if len(missing := np.flatnonzero(rows < 0)):
+            unknown = f"{shown(_id_index(external)[missing[0]])} ({len(missing)} of {len(rows)}"
+            raise UnknownIdError(f"unknown id {unknown} are not among the {len(self)} known)")
         return rows
 
     def find(self, external: ArrayLike | pd.Series) -> Rows:
-        """Rows of the given ids, int64 [n], with -1 for an id that is not there.
+        """Rows of the given ids, int64 [n], -1 where unknown.
 
         Raises:
-            DataError: the ids are of another type than the map's, a mistake that would otherwise find nothing.
+            DataError: the ids are of another type than the map's, so that none would be found.
         """
         index = _id_index(external)
         if len(index) and index.dtype != self._index.dtype:
@@ -79,14 +76,11 @@ class IdMap:
     @cached_property
     def digest(self) -> str:
         """Content hash (32 hex digits) of the ids in their order."""
-        digest = blake2b(self.kind.encode(), digest_size=16)
         if self.kind == "int":
-            digest.update(self.values.astype("<i8").tobytes())
+            content = self.values.astype("<i8").tobytes()
         else:
-            for value in self.values:
-                raw = value.encode()
-                digest.update(len(raw).to_bytes(8, "little") + raw)
-        return digest.hexdigest()
+            content = b"".join(len(raw).to_bytes(8, "little") + raw for raw in map(str.encode, self.values))
+        return blake2b(self.kind.encode() + content, digest_size=16).hexdigest()
 
 
 def shown(external: Any) -> str:
@@ -98,36 +92,32 @@ def _id_index(ids: Any) -> pd.Index:
     """`ids` as a pandas index of dtype int64 or of strings."""
     if isinstance(ids, str) or np.ndim(ids) != 1:
         raise DataError(f"expected a list of ids, got {ids!r}")
-    if isinstance(ids, np.ndarray) and ids.dtype.kind in "iu":  # the common case, without a copy
+    if isinstance(ids, np.ndarray) and ids.dtype.kind in "iu":  # the common case: no copy
         if ids.dtype == np.uint64 and len(ids) and ids.max() > np.iinfo(np.int64).max:
             raise DataError(f"integer ids must fit 64 bits with a sign, got {ids.max()}; use strings")
         return pd.Index(ids.astype(np.int64, copy=False))
     index = pd.Index(np.asarray(ids, dtype=object) if isinstance(ids, (list, tuple)) else ids)
     if isinstance(index, pd.CategoricalIndex):
         index = index.astype(index.categories.dtype)
-    inferred = pd.api.types.infer_dtype(index, skipna=False)
     if len(index) == 0:
         return pd.Index(index, dtype=np.int64 if index.dtype.kind in "iu" else "str")
     if index.hasnans:
         raise DataError("ids must not be missing")
-    if inferred == "integer":
-        return pd.Index(index, dtype=np.int64)
-    if inferred == "string":
-        return pd.Index(index, dtype="str")
-    raise DataError(f"ids must be all integers or all strings, got {inferred} ids such as {shown(index[0])}")
+    inferred = pd.api.types.infer_dtype(index, skipna=False)
+    if inferred not in ("integer", "string"):
+        raise DataError(f"ids must be all integers or all strings, got {inferred} ids such as {shown(index[0])}")
+    return pd.Index(index, dtype=np.int64 if inferred == "integer" else "str")
 
 
 def encode(column: pd.Series, known: IdMap | None) -> tuple[Rows, IdMap]:
-    """Rows of a column of ids, and the map that they refer to: `known`, or the sorted distinct ids."""
-    if column.isna().any():
-        at = int(np.flatnonzero(column.isna())[0])
-        raise DataError(f"column {column.name!r} has no id in row {at} of the table")
+    """Rows of a column of ids, and their map: `known`, or else the sorted distinct ids."""
+    if (missing := column.isna().to_numpy()).any():
+        raise DataError(f"column {column.name!r} has no id in row {missing.argmax()} of the table")
     if known is not None:
         return known.rows(column), known
     try:
         rows, distinct = pd.factorize(column, sort=True)
     except TypeError:
-        raise DataError(
-            f"column {column.name!r} mixes ids of several types; they must be all integers or all strings"
-        ) from None
+        problem = "mixes ids of several types; they must be all integers or all strings"
+        raise DataError(f"column {column.name!r} {problem}") from None
     return rows.astype(np.int64, copy=False), IdMap(distinct)

@@ -1,7 +1,7 @@
-"""What happened between users and items: ids, ratings and times, as immutable values.
+"""Interactions of users and items: ids, ratings and times, as immutable values.
 
-Everything downstream works on these. A row is a position in an `IdMap`; an id is what the user's own data calls a user
-or an item. Observed means *stored*: an explicit rating of 0 is a rating like any other.
+A row is a position in an `IdMap`; an id is what the user's own data calls a user or an item. Observed means *stored*: an
+explicit rating of 0 is a rating like any other.
 """
 
 from dataclasses import dataclass, replace
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from recsys_ae.errors import DataError
-from recsys_ae.events import Duplicates, Events, merged_ratings, order_matters, read_events, running_sums
+from recsys_ae.events import Duplicates, Events, merged_ratings, read_events, running_sums, ties
 from recsys_ae.features import FeatureTable
 from recsys_ae.ids import IdMap, Rows, shown
 from recsys_ae.times import TimeUnit
@@ -29,10 +29,8 @@ class Interactions:
         users, items: external ids of the rows and the columns.
         times: int64 [nnz] aligned with `matrix.data`, microseconds since 1970 (UTC) of the last event of each pair, or None.
         scale: lowest and highest possible rating, or None when the source declares none.
-        events: the log, sorted, if a pair occurs more than once or events have sessions. None: every entry of the
-            matrix is one event. `log` gives the events in both cases.
-        order: int64 [nnz] aligned with `matrix.data`, the place of each observation in the source. None if the log is in
-            `events`, or if equal times are in the order of the matrix.
+        events: the log by time, if a pair occurs more than once or events have sessions. None: each matrix entry is one event.
+        order: int64 [nnz] aligned with `matrix.data`, see `Events`; None also if the log is in `events`.
         duplicates: how several events of a pair become one rating, see `from_frame`.
         user_features, item_features: feature tables with the ids `users` and `items`, or None.
 
@@ -52,41 +50,39 @@ class Interactions:
     item_features: FeatureTable | None = None
 
     def __post_init__(self) -> None:
-        if not isinstance(self.matrix, csr_array) or self.matrix.dtype != np.float32:
-            raise DataError(f"matrix must be a float32 csr_array, got {type(self.matrix).__name__} of {self.matrix.dtype}")
-        expected = (len(self.users), len(self.items))
-        if self.matrix.shape != expected:
-            raise DataError(f"matrix is {self.matrix.shape}, the id maps say {expected}")
+        matrix, expected = self.matrix, (len(self.users), len(self.items))
+        if not isinstance(matrix, csr_array) or matrix.dtype != np.float32:
+            raise DataError(f"matrix must be a float32 csr_array, got {type(matrix).__name__} of {matrix.dtype}")
+        if matrix.shape != expected:
+            raise DataError(f"matrix is {matrix.shape}, the id maps say {expected}")
         if 0 in expected:
             raise DataError("there is no data: no users or no items")
-        if self.scale is not None:
-            object.__setattr__(self, "scale", (float(self.scale[0]), float(self.scale[1])))
-        if not self.matrix.has_sorted_indices:
+        if not matrix.has_sorted_indices:
             raise DataError("the columns of each row of the matrix must be in order; call its sort_indices() first")
-        if not self.matrix.has_canonical_format:
+        if not matrix.has_canonical_format:
             raise DataError("matrix holds the same user and item twice; use Interactions.from_frame and say how to merge them")
         for name, aligned in (("times", self.times), ("order", self.order)):
-            if aligned is not None and aligned.shape != self.matrix.data.shape:
-                raise DataError(f"{name} are {aligned.shape}, ratings are {self.matrix.data.shape}")
+            if aligned is not None and aligned.shape != matrix.data.shape:
+                raise DataError(f"{name} are {aligned.shape}, ratings are {matrix.data.shape}")
         for side, ids, table in (("user", self.users, self.user_features), ("item", self.items, self.item_features)):
             if table is not None and table.ids != ids:
                 raise DataError(f"{side}_features have other ids than the {side}s; use FeatureTable.align")
+        if self.scale is not None:
+            object.__setattr__(self, "scale", (float(self.scale[0]), float(self.scale[1])))
         self._check_ratings()
 
     def _check_ratings(self) -> None:
-        ratings = self.matrix.data
+        ratings, wanted = self.matrix.data, "finite"
         bad = ~np.isfinite(ratings)
-        wanted = "finite"
         if self.scale is not None and not bad.any():
-            bad = (ratings < self.scale[0]) | (ratings > self.scale[1])
-            wanted = f"between {self.scale[0]:g} and {self.scale[1]:g}"
+            lowest, highest = self.scale
+            bad, wanted = (ratings < lowest) | (ratings > highest), f"between {lowest:g} and {highest:g}"
         if bad.any():
-            at = int(np.flatnonzero(bad)[0])
-            user = int(np.searchsorted(self.matrix.indptr, at, side="right")) - 1
-            item = self.matrix.indices[at]
+            at = int(bad.argmax())
+            user, item = self.users.values[self.user_rows()[at]], self.items.values[self.matrix.indices[at]]
             raise DataError(
-                f"rating {ratings[at]:g} of user {shown(self.users.values[user])} for item {shown(self.items.values[item])} "
-                f"must be {wanted} ({int(bad.sum())} such ratings)"
+                f"rating {ratings[at]:g} of user {shown(user)} for item {shown(item)} must be {wanted} "
+                f"({int(bad.sum())} such ratings)"
             )
 
     @classmethod
@@ -105,16 +101,12 @@ class Interactions:
         items: IdMap | None = None,
         scale: tuple[float, float] | None = None,
     ) -> "Interactions":
-        """Interactions from one table row per event.
-
-        Events are ordered by time, equal times as in the frame; without times, the order of the frame is the order.
+        """Interactions from a table with one row per event, ordered by time, then as in the table.
 
         Args:
-            frame: any data frame with the columns named by `user`, `item`, `rating`, `time` and `session`.
-            rating: rating column, or None when every event counts 1.
-            time: time column (dates, ISO 8601 text or numbers), or None.
+            user, item, rating, time, session: column names; None for no such column. Without ratings, every event counts 1.
+                Times are dates, ISO 8601 text or numbers.
             time_unit: unit of times that are numbers: `s`, `ms`, `us` or `ns` since 1970.
-            session: column of session ids, or None.
             duplicates: how several events of one user and item are merged: `error` (they are not allowed); `last` (the
                 rating of the last event); `mean`, `max` or `sum` of the ratings. The time is that of the last event.
             users, items: use these ids instead of the sorted distinct ids of the frame.
@@ -126,40 +118,31 @@ class Interactions:
         """
         columns = {"user": user, "item": item, "rating": rating, "time": time, "session": session}
         log, users, items = read_events(frame, columns, time_unit, users, items)
-        return cls.from_events(log, users, items, duplicates=duplicates, scale=scale)
+        return cls.from_events(log, users, items, duplicates, scale)
 
     @classmethod
     def from_events(
-        cls,
-        log: Events,
-        users: IdMap,
-        items: IdMap,
-        *,
-        duplicates: Duplicates = "error",
-        scale: tuple[float, float] | None = None,
+        cls, log: Events, users: IdMap, items: IdMap, duplicates: Duplicates = "error", scale: tuple[float, float] | None = None
     ) -> "Interactions":
-        """Interactions from events of rows of `users` and `items`; see `from_frame`."""
+        """Interactions from events whose rows refer to `users` and `items`; see `from_frame`."""
         keys = log.keys(len(items))
         by_pair = np.argsort(keys, kind="stable")
-        ordered = keys[by_pair]
-        new = np.r_[True, ordered[1:] != ordered[:-1]][: len(ordered)]
+        new = np.diff(keys[by_pair], prepend=-1) != 0  # where each pair begins
         repeated = not new.all()
         if repeated and duplicates == "error":
-            user, item = divmod(int(ordered[np.flatnonzero(~new)[0]]), len(items))
+            user, item = divmod(int(keys[by_pair[~new][0]]), len(items))
             raise DataError(
                 f"user {shown(users.values[user])} and item {shown(items.values[item])} occur together more than once "
                 f"({int((~new).sum())} repeated rows in all); declare duplicates: last, mean, max or sum"
             )
         keep_log = repeated or log.sessions is not None
         if keep_log:
-            log = log.sorted(len(items))
+            log = log[log.by_time(len(items))]
             by_pair = np.argsort(log.keys(len(items)), kind="stable")
-        del keys, ordered
-        first = np.flatnonzero(new)
-        last = by_pair[np.r_[first[1:], len(new)] - 1] if len(new) else by_pair
-        ratings = merged_ratings(log.ratings[by_pair], first, duplicates) if repeated else log.ratings[last]
-        small = max(len(new), len(items)) < np.iinfo(np.int32).max
-        index_type = np.int32 if small else np.int64
+        del keys
+        last = by_pair[np.r_[new[1:], True][: len(new)]] if repeated else by_pair
+        ratings = merged_ratings(log.ratings[by_pair], np.flatnonzero(new), duplicates) if repeated else log.ratings[last]
+        index_type = np.int32 if max(len(log), len(items)) < np.iinfo(np.int32).max else np.int64
         indptr = np.r_[0, np.cumsum(np.bincount(log.users[last], minlength=len(users)))].astype(index_type)
         matrix = csr_array((ratings, log.items[last].astype(index_type), indptr), shape=(len(users), len(items)))
         times = None if log.times is None else log.times[last]
@@ -176,7 +159,7 @@ class Interactions:
 
     @property
     def n_events(self) -> int:
-        """Number of events; with those of repeated pairs, more than `len`."""
+        """Number of events, which is more than `len` where pairs are repeated."""
         return len(self) if self.events is None else len(self.events)
 
     def __len__(self) -> int:
@@ -186,9 +169,12 @@ class Interactions:
     @property
     def log(self) -> Events:
         """All events by time, equal times in the order of the source."""
-        return self.events if self.events is not None else self._unsorted_log().sorted(self.n_items)
+        log = self.stored_events
+        return log if self.events is not None else log[log.by_time(self.n_items)]
 
-    def _unsorted_log(self) -> Events:
+    @property
+    def stored_events(self) -> Events:
+        """All events as they are stored: by time where `events` are kept, otherwise in the order of `matrix.data`."""
         if self.events is not None:
             return self.events
         return Events(self.user_rows(), self.item_rows(), self.matrix.data, self.times, self.order)
@@ -198,16 +184,18 @@ class Interactions:
         """Items as users and users as items."""
         n, m = self.matrix.shape
         position = csr_array((np.arange(len(self)), self.matrix.indices, self.matrix.indptr), shape=(n, m)).T.tocsr()
+        at, log = position.data, self.stored_events
+        order = log.keys(m) if log.order is None else log.order  # ties stay in their order although pairs change theirs
         return replace(
             self,
-            matrix=csr_array((self.matrix.data[position.data], position.indices, position.indptr), shape=(m, n)),
+            matrix=csr_array((self.matrix.data[at], position.indices, position.indptr), shape=(m, n)),
             users=self.items,
             items=self.users,
             user_features=self.item_features,
             item_features=self.user_features,
-            times=None if self.times is None else self.times[position.data],
-            order=(self.keys() if self.order is None else self.order)[position.data] if self.events is None else None,
-            events=None if self.events is None else replace(self.events, users=self.events.items, items=self.events.users),
+            times=None if self.times is None else self.times[at],
+            order=order[at] if self.events is None else None,
+            events=None if self.events is None else replace(log, users=log.items, items=log.users, order=order),
         )
 
     def user_rows(self) -> Rows:
@@ -219,88 +207,77 @@ class Interactions:
         return self.matrix.indices.astype(np.int64)
 
     def keys(self) -> Rows:
-        """One increasing number per observed pair, int64 [nnz]: user row * M + item row."""
+        """Each observed pair as one number, int64 [nnz], increasing: user row * M + item row."""
         return self.user_rows() * self.n_items + self.item_rows()
 
     def shared_with(self, other: "Interactions") -> NDArray[np.bool_]:
-        """bool [nnz]: which pairs `other`, with the same ids, holds too."""
+        """bool [nnz]: which pairs are also in `other`, which has the same ids."""
         return np.isin(self.keys(), other.keys(), assume_unique=True)
 
     def filter(self, keep: NDArray[np.bool_]) -> "Interactions":
-        """The pairs at which `keep` [nnz] is true with all their events, and with the same ids and shape."""
+        """The pairs at which `keep` [nnz] is true, with all their events; ids and shape stay."""
         if self.events is not None:
-            pairs = np.searchsorted(self.keys(), self.events.keys(self.n_items))
-            return self.with_events(self.events[keep[pairs]])
+            return self.filter_events(keep[np.unique(self.events.keys(self.n_items), return_inverse=True)[1]])
         indptr = np.r_[0, np.cumsum(keep)][self.matrix.indptr].astype(self.matrix.indptr.dtype)
         matrix = csr_array((self.matrix.data[keep], self.matrix.indices[keep], indptr), shape=self.matrix.shape)
         times, order = (None if aligned is None else aligned[keep] for aligned in (self.times, self.order))
         return replace(self, matrix=matrix, times=times, order=order)
 
+    def filter_events(self, keep: NDArray[np.bool_]) -> "Interactions":
+        """The events at which `keep` is true, in the order of `stored_events`; pairs are merged again."""
+        return self.filter(keep) if self.events is None else self.with_events(self.events[keep])
+
     def with_events(self, log: Events) -> "Interactions":
         """The same users and items with other events, merged by the declared policy."""
-        merged = self.from_events(log, self.users, self.items, duplicates=self.duplicates, scale=self.scale)
+        merged = self.from_events(log, self.users, self.items, self.duplicates, self.scale)
         return replace(self, matrix=merged.matrix, times=merged.times, events=merged.events, order=merged.order)
 
     def binarise(self, threshold: float) -> "Interactions":
-        """The observations of at least `threshold`, each as 1: ratings turned into what was liked, or clicks.
+        """The observations of at least `threshold`, each as 1: ratings as likes or clicks.
 
-        Of repeated pairs every event is judged by its own rating, or under the policy `sum` by the sum up to it, so that no
-        event depends on later ones. A pair counts 1 if any of its events is kept.
+        Every event is judged by its own rating, or under the policy `sum` by the sum of its pair so far, so that no event
+        depends on later ones.
         """
-        merging: Duplicates = "error" if self.duplicates == "error" else "max"
-        if self.events is None:
-            kept = self.filter(self.matrix.data >= threshold)
-            return replace(kept, matrix=ones(kept.matrix), scale=None, duplicates=merging)
-        log = self.events
-        log = log[(running_sums(log.ratings, log.keys(self.n_items)) if self.duplicates == "sum" else log.ratings) >= threshold]
+        log = self.stored_events
+        worth = running_sums(log.ratings, log.keys(self.n_items)) if self.duplicates == "sum" else log.ratings
+        log = log[worth >= threshold]
         log = replace(log, ratings=np.ones(len(log), np.float32))
+        merging: Duplicates = "error" if self.duplicates == "error" else "max"
         return replace(self, scale=None, duplicates=merging).with_events(log)
 
     def union(self, other: "Interactions") -> "Interactions":
-        """The events of both, which must have the same ids; pairs that occur in both are merged by this one's policy.
-
-        The features are this one's.
+        """The events of both, with this one's features and policy for pairs that occur in both.
 
         Raises:
-            DataError: other ids, or a pair in both although the policy is `error`.
+            DataError: different ids, or a pair in both although the policy is `error`.
         """
         if other.users != self.users or other.items != self.items:
             raise DataError("cannot unite interactions of different users or items")
-        if not len(other):
-            return self
-        return self.with_events(self._unsorted_log().union(other._unsorted_log(), self.n_items))
+        return self.with_events(self.stored_events.union(other.stored_events, self.n_items)) if len(other) else self
 
     def to_frame(self) -> pd.DataFrame:
         """Columns user_id, item_id, rating and, if known, time (UTC); a row per pair, by user row, then item row."""
-        columns = {
-            "user_id": self.users.values[self.user_rows()],
-            "item_id": self.items.values[self.matrix.indices],
-            "rating": self.matrix.data,
-        }
-        if self.times is not None:
-            columns["time"] = self.times.astype("datetime64[us]")
-        return pd.DataFrame(columns)
+        users, items = self.users.values[self.user_rows()], self.items.values[self.matrix.indices]
+        frame = pd.DataFrame({"user_id": users, "item_id": items, "rating": self.matrix.data})
+        return frame if self.times is None else frame.assign(time=self.times.astype("datetime64[us]"))
 
     @cached_property
     def digest(self) -> str:
         """Content hash (32 hex digits) over ids, ratings, scale, times, the log and features; the same on every platform."""
         digest = blake2b((self.users.digest + self.items.digest).encode(), digest_size=16)
-        digest.update(self.matrix.indptr.astype("<i8").tobytes())
-        digest.update(self.matrix.indices.astype("<i8").tobytes())
-        digest.update(self.matrix.data.astype("<f4").tobytes())
+        for array, dtype in ((self.matrix.indptr, "<i8"), (self.matrix.indices, "<i8"), (self.matrix.data, "<f4")):
+            digest.update(array.astype(dtype).tobytes())
         digest.update(repr(self.scale).encode())
         if self.times is not None:
             digest.update(self.times.astype("<i8").tobytes())
-        if self.events is not None:
-            log = self.events
+        if (log := self.events) is not None:
             digest.update(self.duplicates.encode() + log.ratings.astype("<f4").tobytes())
             for column in (log.keys(self.n_items), log.times, log.sessions):
                 digest.update(b"-" if column is None else column.astype("<i8").tobytes())
-        elif self.order is not None:
-            source = np.argsort(self.order)
-            if order_matters(source, None if self.times is None else self.times[source]):
-                by_time = source if self.times is None else np.lexsort((self.order, self.times))
-                digest.update(by_time.astype("<i8").tobytes())
+        elif self.order is not None:  # only where it decides
+            at = np.flatnonzero(self.order >= 0)
+            at = at[np.argsort(self.order[at])]
+            digest.update(at[ties(at, None if self.times is None else self.times[at])].astype("<i8").tobytes())
         for name, table in (("user features", self.user_features), ("item features", self.item_features)):
             if table is not None:
                 digest.update(name.encode() + table.digest.encode())
@@ -308,5 +285,5 @@ class Interactions:
 
 
 def ones(matrix: csr_array) -> csr_array:
-    """The same pattern with 1 for every observation: what happened, whatever its value."""
+    """The same pattern with 1 for every observation."""
     return csr_array((np.ones(matrix.nnz, np.float32), matrix.indices, matrix.indptr), shape=matrix.shape)

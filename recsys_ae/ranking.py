@@ -1,7 +1,4 @@
-"""Top-k lists from blocks of scores, as plain arrays: what training, recommendation and evaluation share.
-
-B users in the block, M items, K list length.
-"""
+"""Top-k lists from blocks of scores, shared by training, recommendation and evaluation: B users, M items, list length K."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,10 +15,9 @@ def exclude(scores: Floats, seen: csr_array) -> None:
 
 
 def top_k(scores: Floats, k: int) -> tuple[Indices, Floats]:
-    """Columns and values of the `k` highest scores of each row, ties by column, -inf left out.
+    """Columns and values of the `k` highest scores of each row of float32 [B, M], which holds no NaN; ties by column.
 
-    Args:
-        scores: float32 [B, M], without NaN.
+    Scores of -inf are left out.
 
     Returns:
         int64 [B, k] padded with -1, float32 [B, k] padded with NaN.
@@ -49,11 +45,10 @@ def hits(lists: Indices, relevant: csr_array) -> Hits:
 
 
 def ndcg(hits: Hits, n_relevant: Indices) -> NDArray[np.float64]:
-    """Binary NDCG of each list, float64 [B]: its discounted gain over that of a perfect list of the same length.
+    """Binary NDCG, float64 [B]: discounted gain of each list of `hits` [B, K] over that of a perfect list of that length.
 
     Args:
-        hits: bool [B, K].
-        n_relevant: how many relevant items each user has, at least 1.
+        n_relevant: int64 [B], number of relevant items of each user, at least 1.
 
     >>> ndcg(np.array([[True, False, True]]), np.array([2])).round(4)
     array([0.9197])
@@ -68,7 +63,7 @@ def _row_of_entry(matrix: csr_array) -> Indices:
 
 
 def _largest(scores: Floats, width: int) -> Indices:
-    """Columns of the `width` largest entries of each row, unordered; of entries that tie at the cut, the leftmost."""
+    """Columns of the `width` largest entries of each row, in no order; the leftmost of those that tie at the cut."""
     n_rows, n_columns = scores.shape
     if width == n_columns:
         return np.tile(np.arange(n_columns), (n_rows, 1))
@@ -76,7 +71,7 @@ def _largest(scores: Floats, width: int) -> Indices:
     chosen = partition[:, n_columns - width :]
     threshold = np.take_along_axis(scores, partition[:, [n_columns - width]], axis=1)
     below = np.take_along_axis(scores, partition[:, [n_columns - width - 1]], axis=1)
-    for row in np.flatnonzero((threshold == below)[:, 0]):  # the cut goes through a tie: the partition chose arbitrarily
+    for row in np.flatnonzero((threshold == below)[:, 0]):  # the partition chose arbitrarily among ties
         above = np.flatnonzero(scores[row] > threshold[row])
         equal = np.flatnonzero(scores[row] == threshold[row])
         chosen[row] = np.r_[above, equal[: width - len(above)]]

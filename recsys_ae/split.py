@@ -1,4 +1,4 @@
-"""A split: what may be learned from, what models are chosen on, and what they are tested on."""
+"""A split: what models are trained on, chosen on, and tested on."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,13 +19,13 @@ Repeats = Literal["excluded", "wanted"]
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Training, validation and test interactions of one protocol, of the same shape and with the same ids.
+    """Training, validation and test interactions of one protocol, with the same ids.
 
     A pair may be in several parts only if the data declares how duplicates are merged. A pair of the validation or test part
     that is already in the history of that part is a *repeat*.
 
     Attributes:
-        protocol: name of the protocol, as a pipeline writes it.
+        protocol: name of the protocol in a pipeline.
         params: its parameters.
         fold_in: histories of users who are wholly absent from `train` (user hold-out), else None.
         repeats: whether lists exclude seen items, so that repeats cannot be relevant (`excluded`), or not (`wanted`).
@@ -45,18 +45,17 @@ class Split:
     def __post_init__(self) -> None:
         if self.repeats not in ("excluded", "wanted"):
             raise ConfigError(f"repeats must be excluded or wanted, got {self.repeats!r}")
-        for name, part in self._parts().items():
+        parts = self._parts()
+        for name, part in parts.items():
             if part.users != self.train.users or part.items != self.train.items:
                 raise DataError(f"the split's {name} part has other users or items than its train part")
         if len(self.train) == 0:
             raise DataError(f"the {self.protocol} split leaves nothing to train on")
         if self.train.duplicates == "error":
-            keys = np.sort(np.concatenate([part.keys() for part in self._parts().values()]))
-            if (repeated := keys[1:] == keys[:-1]).any():
-                raise DataError(
-                    f"{int(repeated.sum())} pairs of user and item are in more than one part of the split; "
-                    "declare duplicates: last, mean, max or sum if that is right"
-                )
+            keys = np.sort(np.concatenate([part.keys() for part in parts.values()]))
+            if repeated := int((keys[1:] == keys[:-1]).sum()):
+                where = f"{repeated} pairs of user and item are in more than one part of the split"
+                raise DataError(f"{where}; declare duplicates: last, mean, max or sum if that is right")
 
     def _parts(self) -> dict[str, Interactions]:
         parts = {"train": self.train, "valid": self.valid, "test": self.test, "fold_in": self.fold_in}
@@ -75,10 +74,10 @@ class Split:
         repeats: Repeats = "excluded",
         **columns: str | None,
     ) -> "Split":
-        """A split somebody else has made; `columns` (user, item, rating, time, session) as for `Interactions.from_frame`.
+        """A ready-made split; `columns` (user, item, rating, time, session) as for `Interactions.from_frame`.
 
-        The ids are those of all the parts together, so that an item that occurs only in `test` has a row too. Equal times are
-        in the order train, valid, test.
+        Ids are collected from all parts, so that an item that occurs only in `test` has a row too. Equal times are in the order
+        train, valid, test.
         """
         if not len(train):
             raise DataError("the split leaves nothing to train on")
@@ -89,10 +88,8 @@ class Split:
         whole = pd.concat([frame for frame in frames.values() if len(frame)])
         log, users, items = read_events(whole, columns, time_unit, None, None)
         part_of = np.repeat(np.arange(3), [len(frame) for frame in frames.values()])
-        known, chosen, asked = (
-            Interactions.from_events(log[part_of == part], users, items, duplicates=duplicates, scale=scale)
-            for part in range(3)
-        )
+        logs = (log[part_of == part] for part in range(3))
+        known, chosen, asked = (Interactions.from_events(one, users, items, duplicates, scale) for one in logs)
         return cls(known, chosen, asked, repeats=repeats)
 
     def history(self, part: Literal["valid", "test"]) -> Interactions:
@@ -109,12 +106,11 @@ class Split:
 
     @cached_property
     def everything(self) -> Interactions:
-        """All parts together: what a final fit, and the lists to ship, are made from."""
+        """All parts together: the data for a final fit and for the lists to ship."""
         return self._known_before_test.union(self.test)
 
     @cached_property
     def digest(self) -> str:
-        """Content hash (32 hex digits) of all the parts, their logs, and the policy for duplicates and repeats."""
-        policy = f"{self.train.duplicates} {self.repeats}"
+        """Content hash (32 hex digits) of all parts, and of the policies for duplicates and repeats."""
         parts = "".join(f"{name} {part.digest} " for name, part in self._parts().items())
-        return blake2b((parts + policy).encode(), digest_size=16).hexdigest()
+        return blake2b(f"{parts}{self.train.duplicates} {self.repeats}".encode(), digest_size=16).hexdigest()

@@ -1,21 +1,21 @@
-"""Protocols: ways to split interactions into training, validation and test. Each is a function of (data, parameters, seed).
+"""Protocols: functions that split interactions into training, validation and test parts.
 
-A share is a fraction between 0 and 1. `valid` is always taken from what is left for training, in the same manner as
-`test`, so that choosing a model on it predicts how it will do on the test part.
+Shares are fractions between 0 and 1. `valid` is taken from what is left for training in the same way as `test`, so that a
+model's score on it predicts its score on the test part.
 
-Protocols by time (`leave_last`, `time_cut`) split events and merge each part afterwards, so that nothing that happened
-before a cut moves to the other side because its pair occurs again later. The others split merged pairs.
+Protocols by time (`leave_last`, `time_cut`) split events and merge pairs afterwards, so that no event before a cut moves to the
+other side because its pair occurs again later. The others split merged pairs.
 """
 
+from collections.abc import Callable
 from datetime import date
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BeforeValidator
 
 from recsys_ae.errors import ConfigError, DataError
-from recsys_ae.events import Events
 from recsys_ae.ids import Rows
 from recsys_ae.interactions import Interactions
 from recsys_ae.registry import Registry
@@ -24,30 +24,18 @@ from recsys_ae.times import moment
 
 # A date in a YAML file need not be quoted.
 Moment = Annotated[str | float, BeforeValidator(lambda at: at.isoformat() if isinstance(at, date) else at)]
-SPLITS = Registry(
-    "split",
-    {
-        "random": "recsys_ae.splitting:random",
-        "per_user": "recsys_ae.splitting:per_user",
-        "leave_last": "recsys_ae.splitting:leave_last",
-        "time_cut": "recsys_ae.splitting:time_cut",
-        "k_fold": "recsys_ae.splitting:k_fold",
-        "user_holdout": "recsys_ae.splitting:user_holdout",
-    },
-)
+PROTOCOLS = ("random", "per_user", "leave_last", "time_cut", "k_fold", "user_holdout")
+SPLITS = Registry("split", {name: f"recsys_ae.splitting:{name}" for name in PROTOCOLS})
 
 TRAIN, VALID, TEST, FOLD_IN = range(4)
 
 
 def random(data: Interactions, *, test: float = 0.1, valid: float = 0.0, seed: int = 0) -> Split:
-    """`test` and `valid` shares of all observations, drawn regardless of user and time."""
+    """`test` and `valid` shares of all observations, at random."""
     _check_shares(test=test, valid=valid)
     order = _generator(seed).permutation(len(data))
-    part = np.full(len(data), TRAIN)
-    n_test, n_valid = round(test * len(data)), round(valid * len(data))
-    part[order[:n_test]] = TEST
-    part[order[n_test : n_test + n_valid]] = VALID
-    return _split(data, part, "random", {"test": test, "valid": valid, "seed": seed})
+    params = {"test": test, "valid": valid, "seed": seed}
+    return _head_split(data, order, round(test * len(data)), valid, "random", params)
 
 
 def per_user(data: Interactions, *, test: float = 0.2, valid: float = 0.0, seed: int = 0) -> Split:
@@ -55,66 +43,56 @@ def per_user(data: Interactions, *, test: float = 0.2, valid: float = 0.0, seed:
     _check_shares(test=test, valid=valid)
     rank = _rank_within_user(data, _generator(seed).random(len(data)))
     count = np.diff(data.matrix.indptr)[data.user_rows()]
-    n_test, n_valid = np.floor(test * count + 0.5), np.floor(valid * count + 0.5)
-    n_test = np.minimum(n_test, count - 1)
-    n_valid = np.minimum(n_valid, count - 1 - n_test)
+    n_test = np.minimum(np.floor(test * count + 0.5), count - 1)
+    n_valid = np.minimum(np.floor(valid * count + 0.5), count - 1 - n_test)
     part = np.where(rank < n_test, TEST, np.where(rank < n_test + n_valid, VALID, TRAIN))
-    return _split(data, part, "per_user", {"test": test, "valid": valid, "seed": seed})
+    return _split(data.filter, part, "per_user", {"test": test, "valid": valid, "seed": seed})
 
 
 def leave_last(data: Interactions, *, test: int = 1, valid: int = 0, repeats: Repeats = "excluded") -> Split:
-    """The last `test` events of each user, and the `valid` ones before them.
+    """The last `test` events of each user, and the `valid` ones before them; equal times are in the order of the source.
 
-    Equal times are ordered as in the source. A user with fewer than `test + valid + 1` events stays in training whole.
-
-    Args:
-        repeats: whether items that a user already has are relevant in lists, see `Split`.
-
-    Raises:
-        ConfigError: the data has no times.
+    Users with at most `test + valid` events stay in training. `repeats`: see `Split`. `ConfigError` if there are no times.
     """
     if test < 1 or valid < 0:
         raise ConfigError(f"leave_last needs test >= 1 and valid >= 0, got test={test}, valid={valid}")
-    log, _ = _timed_log(data, "leave_last")
-    count = np.bincount(log.users, minlength=data.n_users)
-    by_user = np.argsort(log.users, kind="stable")
-    later = np.empty(len(log), np.int64)  # how many events of the same user come after each event
-    later[by_user] = np.repeat(np.cumsum(count), count) - 1 - np.arange(len(log))
+    _event_times(data, "leave_last")
+    events = data.stored_events
+    count = np.bincount(events.users, minlength=data.n_users)
+    by_time = events.by_time(data.n_items)
+    by_user = by_time[np.argsort(events.users[by_time], kind="stable")]
+    later = np.empty(len(events), np.int64)  # number of later events of the same user
+    later[by_user] = np.repeat(np.cumsum(count), count) - 1 - np.arange(len(events))
     part = np.where(later < test, TEST, np.where(later < test + valid, VALID, TRAIN))
-    part[count[log.users] <= test + valid] = TRAIN
-    params = {"test": test, "valid": valid, "repeats": repeats}
-    return Split(*_event_parts(data, log, part), "leave_last", params, repeats=repeats)
+    part[count[events.users] <= test + valid] = TRAIN
+    return _split(data.filter_events, part, "leave_last", {"test": test, "valid": valid, "repeats": repeats}, repeats)
 
 
 def time_cut(
-    data: Interactions,
-    *,
-    test: float = 0.1,
-    valid: float = 0.0,
-    at: Moment | None = None,
-    repeats: Repeats = "excluded",
+    data: Interactions, *, test: float = 0.1, valid: float = 0.0, at: Moment | None = None, repeats: Repeats = "excluded"
 ) -> Split:
-    """Everything from one moment on is the test part: the only protocol in which nothing from the future is learned.
+    """Everything from one moment on is the test part: the only protocol that learns nothing from the future.
 
     Args:
-        test: share of the events from the cut on, when `at` is not given; equal times stay on one side.
+        test: share of the events from the cut on, unless `at` is given; equal times stay on one side.
         valid: share of all events just before the cut.
-        at: the moment itself, as ISO 8601 text or as seconds since 1970.
-        repeats: whether items that a user already has are relevant in lists, see `Split`.
+        at: the moment, as ISO 8601 text or seconds since 1970.
+        repeats: see `Split`.
 
     Raises:
         ConfigError: the data has no times.
     """
     _check_shares(test=test, valid=valid)
-    log, times = _timed_log(data, "time_cut")
-    if at is None and round(test * len(log)) == 0:
+    times = _event_times(data, "time_cut")
+    if at is None and round(test * len(times)) == 0:
         raise ConfigError(f"time_cut with test={test:g} leaves no test part")
-    start = moment(at) if at is not None else times[len(log) - round(test * len(log))]
-    before = int(np.searchsorted(times, start))
-    valid_start = times[max(0, before - round(valid * len(log)))] if valid else start
+    ordered = np.sort(times)
+    start = moment(at) if at is not None else ordered[len(ordered) - round(test * len(ordered))]
+    before = int(np.searchsorted(ordered, start))
+    valid_start = ordered[max(0, before - round(valid * len(ordered)))] if valid else start
     part = np.where(times >= start, TEST, np.where(times >= valid_start, VALID, TRAIN))
     params = {"test": test, "valid": valid, "at": str(np.datetime64(int(start), "us")), "repeats": repeats}
-    return Split(*_event_parts(data, log, part), "time_cut", params, repeats=repeats)
+    return _split(data.filter_events, part, "time_cut", params, repeats)
 
 
 def k_fold(data: Interactions, *, k: int = 5, fold: int = 0, valid: float = 0.0, seed: int = 0) -> Split:
@@ -124,18 +102,16 @@ def k_fold(data: Interactions, *, k: int = 5, fold: int = 0, valid: float = 0.0,
     _check_shares(test=1 / k, valid=valid)
     order = _generator(seed).permutation(len(data))
     folds = np.array_split(order, k)
-    rest = np.concatenate([folds[(fold + step) % k] for step in range(1, k)])
-    part = np.full(len(data), TRAIN)
-    part[folds[fold]] = TEST
-    part[rest[: round(valid * len(data))]] = VALID
-    return _split(data, part, "k_fold", {"k": k, "fold": fold, "valid": valid, "seed": seed})
+    order = np.concatenate([*folds[fold:], *folds[:fold]])
+    params = {"k": k, "fold": fold, "valid": valid, "seed": seed}
+    return _head_split(data, order, len(folds[fold]), valid, "k_fold", params)
 
 
 def user_holdout(data: Interactions, *, test: float = 0.1, valid: float = 0.1, fold_in: float = 0.8, seed: int = 0) -> Split:
-    """Strong generalisation (Liang et al. 2018): shares of the *users* are kept out of training entirely.
+    """Strong generalisation (Liang et al. 2018): shares of the *users* are held out of training entirely.
 
-    The history of a held-out user is a random `fold_in` share of their observations; the rest has to be predicted.
-    Users with a single observation are never held out.
+    The history of a held-out user is a random `fold_in` share of their observations; the rest has to be predicted. Users with
+    a single observation are never held out.
     """
     _check_shares(test=test, valid=valid)
     _check_shares(fold_in=fold_in)
@@ -152,20 +128,35 @@ def user_holdout(data: Interactions, *, test: float = 0.1, valid: float = 0.1, f
     rank = _rank_within_user(data, rng.random(len(data)))
     known = np.clip(np.floor(fold_in * count + 0.5), 1, np.maximum(count - 1, 1))
     part = np.where((role[user] != TRAIN) & (rank < known[user]), FOLD_IN, role[user])
-    return _split(data, part, "user_holdout", {"test": test, "valid": valid, "fold_in": fold_in, "seed": seed})
+    return _split(data.filter, part, "user_holdout", {"test": test, "valid": valid, "fold_in": fold_in, "seed": seed})
 
 
-def _split(data: Interactions, part: NDArray[np.int64], protocol: str, params: dict[str, float | int]) -> Split:
-    train, valid, test = (data.filter(part == number) for number in (TRAIN, VALID, TEST))
-    fold_in = data.filter(part == FOLD_IN) if protocol == "user_holdout" else None
-    return Split(train, valid, test, protocol, params, fold_in)
+def _head_split(data: Interactions, order: Rows, n_test: int, valid: float, protocol: str, params: dict[str, Any]) -> Split:
+    """The first `n_test` observations in `order` are the test part, the next ones the `valid` share."""
+    part = np.full(len(data), TRAIN)
+    part[order[:n_test]] = TEST
+    part[order[n_test : n_test + round(valid * len(data))]] = VALID
+    return _split(data.filter, part, protocol, params)
+
+
+def _split(
+    select: Callable[[NDArray[np.bool_]], Interactions],
+    part: NDArray[np.int64],
+    protocol: str,
+    params: dict[str, Any],
+    repeats: Repeats = "excluded",
+) -> Split:
+    """The split in which `select` picks the members of each part by their number in `part`."""
+    train, valid, test = (select(part == number) for number in (TRAIN, VALID, TEST))
+    fold_in = select(part == FOLD_IN) if protocol == "user_holdout" else None
+    return Split(train, valid, test, protocol, params, fold_in, repeats)
 
 
 def _rank_within_user(data: Interactions, key: NDArray[np.float64]) -> NDArray[np.int64]:
-    """The rank (from 0) of each observation among those of its user, by `key`."""
-    order = np.lexsort((key, data.user_rows()))
+    """Rank (from 0) of each observation among those of its user, by `key`."""
+    user = data.user_rows()
     rank = np.empty(len(data), np.int64)
-    rank[order] = np.arange(len(data)) - data.matrix.indptr[:-1][data.user_rows()]
+    rank[np.lexsort((key, user))] = np.arange(len(data)) - data.matrix.indptr[user]
     return rank
 
 
@@ -175,21 +166,15 @@ def _generator(seed: int) -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
-def _timed_log(data: Interactions, protocol: str) -> tuple[Events, Rows]:
-    """The log and its times."""
-    log = data.log
-    if log.times is None:
+def _event_times(data: Interactions, protocol: str) -> Rows:
+    """The times of `data.stored_events`."""
+    times = data.times if data.events is None else data.events.times
+    if times is None:
         raise ConfigError(f"a {protocol} split needs times, and this data has none; declare its time column")
-    return log, log.times
-
-
-def _event_parts(data: Interactions, log: Events, part: NDArray[np.int64]) -> tuple[Interactions, Interactions, Interactions]:
-    """Training, validation and test part, from the part of each event of the log."""
-    train, valid, test = (data.with_events(log[part == number]) for number in (TRAIN, VALID, TEST))
-    return train, valid, test
+    return times
 
 
 def _check_shares(**shares: float) -> None:
-    written = ", ".join(f"{name}={share:g}" for name, share in shares.items())
     if any(not 0 <= share < 1 for share in shares.values()) or sum(shares.values()) >= 1:
+        written = ", ".join(f"{name}={share:g}" for name, share in shares.items())
         raise ConfigError(f"shares must be at least 0 and together less than 1, got {written}")

@@ -1,4 +1,4 @@
-"""Times as int64 microseconds since 1970 in UTC, whatever form the source has them in."""
+"""Times of any form as int64 microseconds since 1970 (UTC)."""
 
 from typing import Any, Literal
 
@@ -14,12 +14,11 @@ LATEST = 2**63 // 10**9  # seconds: the year 2262, where nanoseconds in 64 bits 
 
 
 def microseconds(column: pd.Series, unit: TimeUnit = "s") -> NDArray[np.int64]:
-    """A column of times as int64 [n] microseconds since 1970.
+    """A column of times as int64 [n] microseconds since 1970; finer fractions are cut off.
 
     Args:
-        column: dates of any resolution, ISO 8601 text, or numbers (with or without fractions) since 1970. Dates without a
-            time zone are in UTC. What is finer than a microsecond is cut off.
-        unit: the unit of numbers.
+        column: dates of any resolution (UTC unless they have a time zone), ISO 8601 text, or numbers since 1970.
+        unit: unit of numbers.
 
     Raises:
         DataError: a missing time, text that is not a date, or a number too large to be a Unix time in `unit`.
@@ -29,7 +28,7 @@ def microseconds(column: pd.Series, unit: TimeUnit = "s") -> NDArray[np.int64]:
     numeric = pd.api.types.is_numeric_dtype(column)
     times = column if numeric else pd.to_datetime(column, format="ISO8601", utc=True, errors="coerce")
     if (bad := times.isna().to_numpy()).any():
-        at = int(np.flatnonzero(bad)[0])
+        at = int(bad.argmax())
         value = column.iloc[at]
         problem = "no time" if pd.isna(value) else f"time {value!r}, wanted a number, a date or ISO 8601 text,"
         raise DataError(f"column {column.name!r} has {problem} in row {at} of the table")
@@ -37,7 +36,7 @@ def microseconds(column: pd.Series, unit: TimeUnit = "s") -> NDArray[np.int64]:
         return times.dt.tz_localize(None).dt.as_unit("us").to_numpy().astype(np.int64)
     values: NDArray[Any] = times.to_numpy()
     if (bad := beyond(values, unit)).any():
-        at = int(np.flatnonzero(bad)[0])
+        at = int(bad.argmax())
         raise DataError(f"time {values[at]} in row {at} of column {column.name!r} is {not_unix_time(float(values[at]), unit)}")
     per_second = PER_SECOND[unit]
     if per_second > 10**6:
@@ -47,23 +46,19 @@ def microseconds(column: pd.Series, unit: TimeUnit = "s") -> NDArray[np.int64]:
 
 
 def beyond(values: NDArray[np.generic], unit: TimeUnit) -> NDArray[np.bool_]:
-    """bool [n]: numbers that cannot be Unix times in `unit`, because they lie more than 292 years from 1970."""
+    """bool [n]: which numbers cannot be Unix times in `unit`, being more than 292 years from 1970."""
     return ~(np.abs(values.astype(np.float64)) < LATEST * PER_SECOND[unit])
 
 
 def not_unix_time(value: float, unit: TimeUnit) -> str:
-    """What a number is that cannot be a Unix time in `unit`, and the unit in which it can: a complement to "is"."""
-    fitting = [name for name, per_second in PER_SECOND.items() if abs(value) < LATEST * per_second]
-    hint = f"; declare time_unit: {fitting[0]}" if fitting else ""
+    """Message after "is" for a number that cannot be a Unix time in `unit`, with the unit in which it could be one."""
+    fitting = next((name for name, per_second in PER_SECOND.items() if abs(value) < LATEST * per_second), None)
+    hint = f"; declare time_unit: {fitting}" if fitting else ""
     return f"not a Unix time in {unit} (beyond the year 2262){hint}"
 
 
 def moment(at: str | float) -> int:
-    """One moment, as ISO 8601 text or as seconds since 1970, in microseconds since 1970.
-
-    Raises:
-        ConfigError: neither.
-    """
+    """Microseconds since 1970 of one moment, given as ISO 8601 text or as seconds since 1970; `ConfigError` if neither."""
     try:
         return int(microseconds(pd.Series([at], name="at"))[0])
     except DataError:

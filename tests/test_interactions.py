@@ -133,6 +133,13 @@ class TestLog:
         assert data.events is None
         assert [(item, user, *rest) for user, item, *rest in in_order(data.T)] == in_order(data)
 
+    def test_order_of_ties_survives_transposition_of_repeated_pairs(self):
+        """Equal times are ordered like their pairs here, but not like the transposed pairs."""
+        turned = Interactions.from_frame(
+            log_frame([(0, "z", 1, 5), (1, "x", 2, 5), (0, "z", 3, 6)]), time="time", duplicates="sum"
+        ).T
+        assert in_order(turned.filter(np.ones(len(turned), bool))) == in_order(turned)
+
     def test_without_times_the_order_of_the_frame_is_the_order(self):
         frame = log_frame([(1, "x", 1, 0), (0, "z", 2, 0), (0, "x", 3, 0)])
         assert Interactions.from_frame(frame).log.ratings.tolist() == [1, 2, 3]

@@ -1,4 +1,4 @@
-"""Metrics by the names that pipelines and the command line use: `rmse`, `mae`, or `ndcg@10` with a list length."""
+"""Metrics by the names used in pipelines and on the command line: `rmse`, `mae`, or `ndcg@10` with a list length."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -7,10 +7,7 @@ from typing import Any
 from recsys_ae.errors import ConfigError
 from recsys_ae.registry import Registry
 
-RATING_METRICS = Registry(
-    "metric",
-    {"rmse": "recsys_ae.evaluation.rating:rmse", "mae": "recsys_ae.evaluation.rating:mae"},
-)
+RATING_METRICS = Registry("metric", {name: f"recsys_ae.evaluation.rating:{name}" for name in ("rmse", "mae")})
 RANKING_METRICS = Registry(
     "metric",
     {
@@ -25,20 +22,25 @@ RANKING_METRICS = Registry(
         "average_popularity": "recsys_ae.evaluation.ranking:average_popularity",
     },
 )
+BEYOND_ACCURACY = frozenset({"novelty", "average_popularity"})
 LONGEST = 100_000
 DEFAULT_RANKING = ("ndcg@10", "precision@10", "recall@10", "map@10", "mrr@10", "hit_rate@10")
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A parsed metric: `k` is the list length, or None for a rating metric; `compute` is the function itself.
+    """A parsed metric.
 
-    A ranking metric is computed from `RankedLists`, a rating metric from predicted and actual ratings.
+    Attributes:
+        k: list length, or None for a rating metric.
+        compute: function of `RankedLists`, or of predicted and actual ratings.
+        measures_accuracy: whether a better value means a better model; by other metrics no model is chosen unless asked for.
     """
 
     name: str
     k: int | None
     compute: Callable[..., Any]
+    measures_accuracy: bool = True
 
     @property
     def lower_is_better(self) -> bool:
@@ -46,25 +48,20 @@ class Metric:
 
 
 def parse_metric(text: str) -> Metric:
-    """The metric that `text` names.
-
-    Raises:
-        ConfigError: unknown, a ranking metric without a length, or a rating metric with one.
-    """
+    """The metric that `text` names; `ConfigError` if there is none, or if a list length is missing, invalid or unwanted."""
     family, at, length = text.partition("@")
-    if family in RATING_METRICS.places:
+    if family in RATING_METRICS:
         if at:
             raise ConfigError(f"metric {text!r}: {family} takes no list length")
         return Metric(text, None, RATING_METRICS.get(family))
-    known = Registry("metric", {**RATING_METRICS.places, **RANKING_METRICS.places})
-    compute = known.get(family)
+    compute = Registry("metric", {**RATING_METRICS.places, **RANKING_METRICS.places}).get(family)
     if not (length.isascii() and length.isdigit() and 0 < int(length) <= LONGEST):
         raise ConfigError(f"metric {text!r} needs a list length from 1 to {LONGEST}, as in '{family}@10'")
-    return Metric(f"{family}@{int(length)}", int(length), compute)
+    return Metric(f"{family}@{int(length)}", int(length), compute, family not in BEYOND_ACCURACY)
 
 
 def parse_metrics(texts: Iterable[str]) -> list[Metric]:
-    """The metrics that `texts` name, each once; `ConfigError` as for `parse_metric`, or if there is none."""
+    """The distinct metrics that `texts` name; `ConfigError` as for `parse_metric`, or if there are none."""
     metrics = {metric.name: metric for metric in map(parse_metric, texts)}
     if not metrics:
         raise ConfigError("no metrics are given")

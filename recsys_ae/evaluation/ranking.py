@@ -1,6 +1,6 @@
 """Ranking metrics: functions of `RankedLists` with one value per user, float64 [U]. docs/metrics.md has the formulas.
 
-Empty places of a list that is shorter than K are no hits.
+Empty places of a list that is shorter than K are no hits. In the examples, items have 8, 4, 2, ... users.
 """
 
 from dataclasses import dataclass, replace
@@ -39,11 +39,7 @@ class RankedLists:
         return replace(self, k=k, items=self.items[:, :k], scores=self.scores[:, :k], hits=self.hits[:, :k])
 
     def popularity(self) -> NDArray[np.int64]:
-        """int64 [U, min(K, M)]: number of users who have the item at each rank, 0 in empty places.
-
-        Raises:
-            ConfigError: the history is unknown.
-        """
+        """int64 [U, min(K, M)]: number of users of the item at each rank, 0 in empty places; `ConfigError` if unknown."""
         if not len(self.item_counts):
             raise ConfigError("popularity metrics need the history: how many users had each item before")
         return np.where(self.items >= 0, self.item_counts[self.items], 0)
@@ -55,12 +51,10 @@ class RankedLists:
 
 
 def example(*hits: bool, relevant: int) -> RankedLists:
-    """One list of one user, for the examples below: item rows 0, 1, ..., had by 8, 4, 2, ... users."""
+    """One list of one user, for the examples below."""
     width = len(hits)
-    counts = 8 >> np.arange(width)
-    return RankedLists(
-        width, np.arange(width)[None], np.zeros((1, width), np.float32), np.array([hits]), np.array([relevant]), counts
-    )
+    items, scores = np.arange(width)[None], np.zeros((1, width), np.float32)
+    return RankedLists(width, items, scores, np.array([hits]), np.array([relevant]), 8 >> np.arange(width))
 
 
 def precision(lists: RankedLists) -> Values:
@@ -91,11 +85,7 @@ def capped_recall(lists: RankedLists) -> Values:
 
 
 def ndcg(lists: RankedLists) -> Values:
-    """Binary discounted cumulative gain over that of a perfect list of the same length (truncated ideal).
-
-    >>> ndcg(example(True, False, True, relevant=2)).round(4)
-    array([0.9197])
-    """
+    """Binary discounted cumulative gain over that of a perfect list of the same length (truncated ideal)."""
     return ranking.ndcg(lists.hits, lists.relevant)
 
 
@@ -120,18 +110,14 @@ def reciprocal_rank(lists: RankedLists) -> Values:
 
 
 def hit_rate(lists: RankedLists) -> Values:
-    """1 if there is any hit, else 0.
-
-    >>> hit_rate(example(False, False, True, relevant=1))
-    array([1.])
-    """
+    """1 if there is any hit, else 0."""
     return np.asarray(lists.hits.any(axis=1), np.float64)
 
 
 def novelty(lists: RankedLists) -> Values:
     """Mean of -log2 of the popularity share of the listed items: their self-information in bits (Zhou et al. 2010).
 
-    The share of an item is its part of all pairs in the history. An item that nobody has counts as one that one user has.
+    An item's share is its part of all pairs in the history. An item without users counts as one with one user.
 
     >>> novelty(example(True, False, relevant=1)).round(4)  # shares of 8/12 and 4/12
     array([1.085])
@@ -141,7 +127,7 @@ def novelty(lists: RankedLists) -> Values:
 
 
 def average_popularity(lists: RankedLists) -> Values:
-    """Mean number of users who have the listed items.
+    """Mean number of users of the listed items.
 
     >>> average_popularity(example(True, False, relevant=1))
     array([6.])

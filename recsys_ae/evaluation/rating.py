@@ -1,11 +1,11 @@
-"""Rating metrics over pairs: `predicted` and `actual` are [n], n >= 1; sums are kept in float64."""
+"""Rating metrics of `predicted` and `actual` [n], n >= 1; sums are in float64."""
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 
 def rmse(predicted: ArrayLike, actual: ArrayLike) -> float:
-    """Root of the mean squared error.
+    """Root mean squared error.
 
     >>> rmse([1, 2], [1, 4]) == 2 ** 0.5
     True

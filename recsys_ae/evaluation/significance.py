@@ -1,4 +1,4 @@
-"""Whether a difference between two models is more than chance."""
+"""Paired significance test between two models."""
 
 from dataclasses import dataclass
 
@@ -15,16 +15,17 @@ class PairedTest:
 
     Attributes:
         difference: mean of the first minus mean of the second.
-        p_value: of Student's two-sided paired t-test: how often chance alone gives so large a difference.
+        p_value: of Student's two-sided paired t-test, the probability of such a difference by chance alone. None where the
+            test is undefined: all differences are equal (up to rounding), so they say nothing about chance.
     """
 
     difference: float
-    p_value: float
+    p_value: float | None
     n: int
 
 
 def paired_t_test(first: ArrayLike, second: ArrayLike) -> PairedTest:
-    """Compare values [n] of one model with those [n] of another on the same occasions, n at least 2.
+    """Compare values [n] of two models on the same occasions, n >= 2.
 
     Raises:
         ConfigError: the two have different lengths, or fewer than 2 values.
@@ -32,6 +33,6 @@ def paired_t_test(first: ArrayLike, second: ArrayLike) -> PairedTest:
     a, b = np.asarray(first, np.float64), np.asarray(second, np.float64)
     if a.shape != b.shape or a.ndim != 1 or len(a) < 2:
         raise ConfigError(f"a paired test needs the same number of values, at least 2, of both; got {a.shape} and {b.shape}")
-    difference = float((a - b).mean())
-    p_value = float(ttest_rel(a, b).pvalue) if np.ptp(a - b) > 0 else (1.0 if difference == 0 else 0.0)
-    return PairedTest(difference, p_value, len(a))
+    rounding = 8 * np.finfo(np.float64).eps * np.abs([a, b]).max()
+    p_value = float(ttest_rel(a, b).pvalue) if np.ptp(a - b) > rounding else None
+    return PairedTest(float((a - b).mean()), p_value, len(a))

@@ -77,15 +77,23 @@ class RatingTask(Task[RatingFile, Split, Recommender]):
     @classmethod
     def resolve(cls, keys: RatingFile, card: Any, where: str) -> RatingFile:
         with error_context(f"{where}: metrics"):
-            names = [metric.name for metric in parse_metrics(keys.metrics)]
+            metrics = parse_metrics(keys.metrics)
+            if not any(metric.measures_accuracy for metric in metrics):
+                listed = ", ".join(metric.name for metric in metrics)
+                raise ConfigError(f"no model can be chosen by {listed}; add a metric of accuracy, such as ndcg@10")
         split = _resolve_split(keys.split, where)
         if keys.refit and split["kind"] == "user_holdout":
             raise ConfigError(f"{where}: refit would train on users that the user_holdout split holds out; remove it")
-        return keys.model_copy(update={"split": split, "metrics": names})
+        return keys.model_copy(update={"split": split, "metrics": [metric.name for metric in metrics]})
 
     @classmethod
     def metric_per_user(cls, keys: RatingFile) -> str | None:
-        return next((metric.name for metric in parse_metrics(keys.metrics) if metric.k), None)
+        ranked = (metric for metric in parse_metrics(keys.metrics) if metric.k and metric.measures_accuracy)
+        return next((metric.name for metric in ranked), None)
+
+    @classmethod
+    def measures_accuracy(cls, metric: str) -> bool:
+        return parse_metric(metric).measures_accuracy
 
     @classmethod
     def lower_is_better(cls, metric: str) -> bool:

@@ -57,10 +57,10 @@ def worth(value: float | None, lower_is_better: bool) -> float:
 def paired(
     models: tuple[str, str], metric: str, over: Literal["seeds", "users"], a: NDArray[np.float64], b: NDArray[np.float64]
 ) -> Comparison:
-    """Two models by their values [n] of one metric, NaN being none. There is no test if neither varies, or n is 1."""
+    """Two models by their values [n] of one metric, NaN for none. There is no test if n is 1 or all differences are equal."""
     if np.isnan(a).any() or np.isnan(b).any() or not len(a):
         return Comparison(models, metric, over)
-    if np.ptp(a) == np.ptp(b) == 0:
+    if len(a) == 1 or (over == "seeds" and np.ptp(a) == np.ptp(b) == 0):
         return Comparison(models, metric, over, difference=float(a[0] - b[0]))
     test = paired_t_test(a, b)
     return Comparison(models, metric, over, test.difference, test.p_value, test.n)

@@ -67,9 +67,14 @@ class Task(ABC, Generic[K, D, M]):
     @abstractmethod
     def lower_is_better(cls, metric: str) -> bool: ...
 
+    @classmethod
+    def measures_accuracy(cls, metric: str) -> bool:
+        """Whether a model may be chosen by this metric without being asked to."""
+        return True
+
     def deciding_metric(self, by: str | None) -> str:
-        """The metric by which parameters and models are chosen if the file does not say."""
-        return by or self.metric_per_user(self.keys) or self.keys.metrics[0]
+        """The metric by which parameters and models are chosen: `by`, or else the first that measures accuracy."""
+        return by or self.metric_per_user(self.keys) or next(filter(self.measures_accuracy, self.keys.metrics))
 
     def build(self, spec: ModelSpec) -> M:
         """The unfitted model of a spec, on the pipeline's device unless the spec has another."""

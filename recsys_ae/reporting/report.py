@@ -85,10 +85,12 @@ def metrics_table(metrics: Values) -> Table:
 def _compared(comparison: Comparison) -> str:
     (first, second), difference = comparison.models, comparison.difference
     found = "has no value" if difference is None else f"= {difference:+.4f}"
-    if comparison.p_value is not None:
+    if difference is not None and comparison.p_value is None:
+        single = "the seed decides nothing" if comparison.over == "seeds" else "only one user"
+        untested = single if comparison.n is None else f"the same for all {comparison.n} {comparison.over}"
+        found += f" ({untested}: there is nothing to test)"
+    elif comparison.p_value is not None:
         found += f" (paired t-test over {comparison.n} {comparison.over}: p = {comparison.p_value:.2g})"
-    elif difference is not None:
-        found += " (the seed decides nothing: there is nothing to test)"
     return f"{comparison.metric}: {first} - {second} {found}"
 
 

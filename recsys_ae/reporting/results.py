@@ -90,7 +90,11 @@ class Best:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A paired t-test of two models over n seeds or users: mean difference, first minus second; None where undefined."""
+    """A paired t-test of two models over n seeds or users.
+
+    The difference is the mean of the first minus the second's, None if a value is missing. `n` and `p_value` are None if
+    neither model varies, `p_value` alone if all differences are equal: then the test is undefined.
+    """
 
     models: tuple[str, str]
     metric: str

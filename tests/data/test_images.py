@@ -139,7 +139,7 @@ def test_transparency_is_left_out(tmp_path):
 @pytest.mark.parametrize(("sides", "channels"), [((8, 16), 1), ((8, 16, 3), 3)])
 @pytest.mark.parametrize("suffix", ["jpg", "JPEG"])
 def test_jpeg_is_nearly_the_same(tmp_path, sides, channels, suffix):
-    """Of plain images, which stay as they are."""
+    """Images of a single colour are nearly unchanged."""
     for number in range(5):
         put(tmp_path, f"{number}.{suffix}", np.full(sides, 40 * number, np.uint8), quality=95)
     images = load_images(CARD, tmp_path)
@@ -200,7 +200,7 @@ def test_a_broken_file_is_named(tmp_path, suffix):
 
 
 def test_a_file_with_one_wrong_byte_is_named_or_read(tmp_path):
-    """Never an error of the image library."""
+    """The image library's own errors are never raised."""
     for number, pixels in enumerate(pictures(5, 4, 4)):
         put(tmp_path, f"{number}.png", pixels)
     path = tmp_path / "pictures/2.png"

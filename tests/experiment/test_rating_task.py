@@ -10,7 +10,7 @@ from PIL import Image
 from rich.console import Console
 
 from recsys_ae import build_model, load_model, recommend
-from recsys_ae.errors import DataError, TrainingError
+from recsys_ae.errors import ConfigError, DataError, TrainingError
 from recsys_ae.evaluation.evaluator import evaluate
 from recsys_ae.evaluation.significance import paired_t_test
 from recsys_ae.experiment import ratings
@@ -158,8 +158,21 @@ def test_one_seed_is_compared_user_by_user(folder):
 def test_several_seeds_are_compared_seed_by_seed(folder):
     report = run(seed=[0, 1, 2], compare=[["autorec", "autorec"], ["ease", "popularity"]])
     same, other = report.comparisons
-    assert (same.metric, same.over, same.difference, same.p_value, same.n) == ("rmse", "seeds", 0.0, 1.0, 3)
+    assert (same.metric, same.over, same.difference, same.p_value, same.n) == ("rmse", "seeds", 0.0, None, 3)
     assert (other.difference, other.p_value) == (None, None)  # neither predicts ratings
+    assert any("= +0.0000 (the same for all 3 seeds: there is" in line for line in summary_lines(report, Path("out")))
+
+
+def test_novelty_decides_only_where_asked(folder):
+    """A metric that does not measure accuracy chooses neither a model nor its parameters, even if listed first."""
+    Path("mine.yaml").write_text(yaml.safe_dump({**PIPELINE, "metrics": ["novelty@5", "rmse", "average_popularity@5"]}))
+    task = RatingTask(read_pipeline("mine.yaml"))
+    assert (task.deciding_metric(None), task.deciding_metric("novelty@5")) == ("rmse", "novelty@5")
+    Path("mine.yaml").write_text(yaml.safe_dump({**PIPELINE, "metrics": ["novelty@5", "rmse", "mrr@5", "ndcg@5"]}))
+    assert RatingTask(read_pipeline("mine.yaml")).deciding_metric(None) == "mrr@5"
+    Path("mine.yaml").write_text(yaml.safe_dump({**PIPELINE, "metrics": ["novelty@5"]}))
+    with pytest.raises(ConfigError, match="no model can be chosen by novelty@5; add a metric of accuracy"):
+        read_pipeline("mine.yaml")
 
 
 def test_models_that_ignore_the_seed_have_no_p_value(folder):

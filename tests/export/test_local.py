@@ -159,7 +159,7 @@ def test_incomplete_export_is_not_read(model, tmp_path):
 
 
 def test_memory_does_not_grow_with_users_times_items(tmp_path):
-    """All scores of 200,000 users x 20,000 items would be 16 GB; an export of part of them needs less than 1 GB."""
+    """All scores of 200,000 users x 20,000 items would be 16 GB; exporting some of the users needs less than 1 GB."""
     script = f"""
         import re
         import numpy as np

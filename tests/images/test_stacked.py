@@ -23,7 +23,7 @@ FAST = {
 
 
 def random_layer(inputs: int, outputs: int, *, tied: bool, **options: str) -> Autoencoder:
-    """With nonzero biases."""
+    """A layer with nonzero biases."""
     layer = Autoencoder(inputs, [outputs], tied=tied, generator=generator(inputs), **options)
     for bias in (layer.encoder_biases[0], layer.output_bias):
         torch.nn.init.normal_(bias, generator=generator(outputs))
