@@ -50,8 +50,12 @@ class Events:
 
     def by_time(self, n_items: int) -> Rows:
         """Positions that sort the events by time, then by `order`, int64 [E]."""
-        by_order = np.argsort(self.keys(n_items) if self.order is None else self.order, kind="stable")
-        return by_order if self.times is None else by_order[np.argsort(self.times[by_order], kind="stable")]
+        ties = self.keys(n_items) if self.order is None else self.order
+        times = np.zeros(len(self), np.int64) if self.times is None else self.times
+        if ((times[1:] > times[:-1]) | ((times[1:] == times[:-1]) & (ties[1:] >= ties[:-1]))).all():
+            return np.arange(len(self))
+        by_order = np.argsort(ties, kind="stable")
+        return by_order[np.argsort(times[by_order], kind="stable")]
 
     def union(self, other: "Events", n_items: int) -> "Events":
         """The events of both; times and sessions only if both have them."""
@@ -74,7 +78,7 @@ def ties(keys: Rows, times: Rows | None) -> Rows:
         tied = np.arange(len(keys))
         falls = keys[1:] <= keys[:-1]
     else:
-        ordered = np.sort(times)  # several times faster than an argsort of all, or hashing all
+        ordered = np.sort(times)  # several times faster than argsort or hashing
         shared = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
         tied = np.flatnonzero(pd.Index(shared).get_indexer(times) >= 0)
         tied = tied[np.argsort(times[tied], kind="stable")]

@@ -184,8 +184,9 @@ class Interactions:
         """Items as users and users as items."""
         n, m = self.matrix.shape
         position = csr_array((np.arange(len(self)), self.matrix.indices, self.matrix.indptr), shape=(n, m)).T.tocsr()
-        at, log = position.data, self.stored_events
-        order = log.keys(m) if log.order is None else log.order  # ties stay in their order although pairs change theirs
+        at, log = position.data, self.events
+        if log is not None:  # ties stay in their order although pairs change theirs
+            log = replace(log, users=log.items, items=log.users, order=log.keys(m) if log.order is None else log.order)
         return replace(
             self,
             matrix=csr_array((self.matrix.data[at], position.indices, position.indptr), shape=(m, n)),
@@ -194,8 +195,8 @@ class Interactions:
             user_features=self.item_features,
             item_features=self.user_features,
             times=None if self.times is None else self.times[at],
-            order=order[at] if self.events is None else None,
-            events=None if self.events is None else replace(log, users=log.items, items=log.users, order=order),
+            order=(self.keys() if self.order is None else self.order)[at] if log is None else None,
+            events=log,
         )
 
     def user_rows(self) -> Rows:
