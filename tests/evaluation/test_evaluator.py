@@ -204,7 +204,7 @@ LOG = pd.DataFrame(
 
 
 class TestRepeats:
-    """Before the cut at 5, item a has three users, b and c one each. Then user 1 has c, 2 has a (twice) and d, 3 has a again."""
+    """Before the cut at 5, item a has three users, b and c one each. Then 1 has c, 2 has a (twice) and d, 3 has a again."""
 
     def split(self, **options) -> Split:
         return time_cut(Interactions.from_frame(LOG, time="time", duplicates="last"), at=5, **options)
