@@ -61,9 +61,9 @@ class _Loader(yaml.SafeLoader):
         for key_node, _ in node.value:
             key, line = self.construct_object(key_node, deep=True), key_node.start_mark.line + 1
             if not isinstance(key, (str, int)):
-                raise ConfigError(f"key {key!r} is not a word (line {line})")
+                raise ConfigError(f"key {key!r} is not a string (line {line})")
             if key in seen:
-                raise ConfigError(f"key {key!r} is written twice (line {line})")
+                raise ConfigError(f"duplicate key {key!r} (line {line})")
             seen.add(key)
         return super().construct_mapping(node, deep)
 
@@ -161,7 +161,7 @@ def _in_words(schema: dict[str, Any]) -> str:
         return " or ".join(_in_words(one) for one in schema["anyOf"])
     if "enum" in schema:
         return ", ".join(schema["enum"])
-    names = {"integer": "whole number", "string": "word", "array": "list of", "boolean": "true, false", "null": "nothing"}
+    names = {"integer": "integer", "string": "string", "array": "list of", "boolean": "true, false", "null": "null"}
     signs = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
     bounds = [f"{sign} {schema[key]:g}" for key, sign in signs.items() if key in schema]
     inner = [_in_words(schema["items"])] if "items" in schema else []

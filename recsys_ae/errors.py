@@ -1,11 +1,11 @@
-"""Every error a user can cause. Each message says what was got, what was wanted, and where."""
+"""Errors a user can cause. Messages say what was expected, what was found, and where."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
 
 
 class RecsysError(Exception):
-    """Base of all errors raised on purpose; `exit_code` is that of the command line."""
+    """Base class of all deliberate errors; `exit_code` is the exit status of the command."""
 
     exit_code = 1
 

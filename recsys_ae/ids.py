@@ -94,7 +94,7 @@ def _id_index(ids: Any) -> pd.Index:
         raise DataError(f"expected a list of ids, got {ids!r}")
     if isinstance(ids, np.ndarray) and ids.dtype.kind in "iu":  # the common case: no copy
         if ids.dtype == np.uint64 and len(ids) and ids.max() > np.iinfo(np.int64).max:
-            raise DataError(f"integer ids must fit 64 bits with a sign, got {ids.max()}; use strings")
+            raise DataError(f"integer ids must fit in a signed 64-bit integer, got {ids.max()}; use strings")
         return pd.Index(ids.astype(np.int64, copy=False))
     index = pd.Index(np.asarray(ids, dtype=object) if isinstance(ids, (list, tuple)) else ids)
     if isinstance(index, pd.CategoricalIndex):

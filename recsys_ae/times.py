@@ -62,4 +62,4 @@ def moment(at: str | float) -> int:
     try:
         return int(microseconds(pd.Series([at], name="at"))[0])
     except DataError:
-        raise ConfigError(f"expected a moment as ISO 8601 text or as seconds since 1970, got {at!r}") from None
+        raise ConfigError(f"expected a time as ISO 8601 text or seconds since 1970, got {at!r}") from None

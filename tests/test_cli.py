@@ -477,6 +477,6 @@ def test_a_mistake_that_shows_late_leaves_the_place_free(call, folder):
 def test_models_says_what_parameters_may_be(call):
     code, out, _ = call("models", "stacked")
     assert code == 0
-    for text in ("reconstruction, classes, none", "whole number >= 1", "lbfgs", "salt_and_pepper", "passes over the rows"):
+    for text in ("reconstruction, classes, none", "integer >= 1", "lbfgs", "salt_and_pepper", "passes over the rows"):
         assert text in out
     assert "number >= 0 < 1" in call("models", "elsa")[1]

@@ -420,7 +420,7 @@ def test_cold_users_get_what_is_declared(model):
 
 @over(IGNORES_HISTORY)
 def test_models_that_ignore_the_history_have_no_explanation(model):
-    with pytest.raises(ConfigError, match="does not use the history"):
+    with pytest.raises(ConfigError, match="does not depend on the history"):
         explain(model, planted(), "u09", 101)
 
 

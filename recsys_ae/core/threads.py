@@ -1,8 +1,8 @@
 """Threads of PyTorch and numba, which share one pool (OpenMP).
 
-Threads that wait for each other by spinning make a training of small batches ten times slower when other processes want the
-same cores. `import recsys_ae` sets GOMP_SPINCOUNT, so that they soon go to sleep, which only has an effect before PyTorch is
-loaded. If it was loaded earlier, `spin_briefly` does the same.
+Spinning threads make training on small batches ten times slower when other processes compete for the cores. `import recsys_ae`
+sets GOMP_SPINCOUNT, so that waiting threads soon go to sleep; this has an effect only before PyTorch is loaded. If it was
+loaded earlier, `spin_briefly` achieves the same.
 
 **Results and the number of threads.** The compiled loops of `core.kernels` give the same result with any number. Two kinds of
 PyTorch's operations do not, in the last digits: matrix products of dense matrices, and functions such as the sigmoid of more
@@ -27,7 +27,7 @@ def spin_briefly() -> None:
     """Make waiting threads give up their core soon, if PyTorch was loaded without GOMP_SPINCOUNT.
 
     libgomp spins 300,000 times by default, and 100 times when it manages more threads than there are cores
-    (https://gcc.gnu.org/onlinedocs/libgomp/GOMP_005fSPINCOUNT.html). A team of threads that only sleeps makes them more.
+    (https://gcc.gnu.org/onlinedocs/libgomp/GOMP_005fSPINCOUNT.html). An idle team raises their number above that.
     """
     if sys.platform != "linux" or {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & set(os.environ):
         return
@@ -44,7 +44,7 @@ def spin_briefly() -> None:
 
 @contextmanager
 def threads_for(work: float) -> Iterator[None]:
-    """Run with as many threads as `work`, the multiplications in a batch, deserves: one, or those that PyTorch has.
+    """Use one thread if `work`, the multiplications per batch, is small, otherwise all of PyTorch's.
 
     PyTorch and numba use the same number, because a team whose size changes is slow.
     """

@@ -60,7 +60,7 @@ PART = 2048  # rows of a full batch that are processed at a time
 class Objective(Protocol[M_contra, B_contra]):
     """Minimised over an epoch: the sum over the batches of `loss` and `penalty`.
 
-    If its cost is that of the stored entries of sparse rows, it says so by `sampled = True`; see `_work`.
+    Set `sampled = True` if the cost is proportional to the stored entries of sparse rows; see `_work`.
     """
 
     def loss(self, module: M_contra, batch: B_contra, generator: Generator) -> LossSum: ...

@@ -1,6 +1,6 @@
 """Ranking metrics: functions of `RankedLists` with one value per user, float64 [U]. docs/metrics.md has the formulas.
 
-Empty places of a list that is shorter than K are no hits. In the examples, items have 8, 4, 2, ... users.
+Empty places of a list shorter than K are misses. In the examples, items have 8, 4, 2, ... users.
 """
 
 from dataclasses import dataclass, replace

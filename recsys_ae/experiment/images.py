@@ -90,7 +90,7 @@ class ImageTask(Task[ImageFile, ImageData, ImageModel]):
             if metric not in IMAGE_METRICS:
                 raise ConfigError(f"{where}: unknown metric {metric!r} of images; {did_you_mean(metric, IMAGE_METRICS)}")
         if keys.white is not None and not hasattr(card, "white"):
-            raise ConfigError(f"{where}: white is for datasets in the IDX format; {card.name!r} is none")
+            raise ConfigError(f"{where}: white applies only to IDX datasets, and {card.name!r} is not one")
         names = [str(entry.get("name")) for entry in keys.models]
         staged = [name for name in names if name in IMAGE_MODELS and issubclass(IMAGE_MODELS.get(name), StackedAutoencoder)]
         if keys.refit and staged:

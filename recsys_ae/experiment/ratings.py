@@ -157,7 +157,7 @@ class RatingTask(Task[RatingFile, Split, Recommender]):
         ratings, at = data.matrix.data, self.keys.positive_at
         if at is None:
             if ratings.min() == ratings.max():
-                logger.warning("all ratings are the same: models that predict ratings learn nothing from them, others may")
+                logger.warning("all ratings are equal: rating models cannot learn from them, ranking models can")
             return data
         positive = data.binarise(at)
         if not len(positive):

@@ -87,7 +87,7 @@ class AutoRec(Recommender):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.output == "sigmoid" and self.centring != "none":
-            raise ConfigError("autorec with a sigmoid output needs centring: none, because a bias leaves 0..1")
+            raise ConfigError("autorec with a sigmoid output needs centring: none, because adding a bias leaves the range 0..1")
         self._built: Scorer | None = None
 
     def _fit(self, train: Interactions, context: FitContext) -> Fitted:

@@ -39,7 +39,9 @@ def explain(model: Recommender, history: Interactions, user: Any, item: Any) -> 
     else:
         contributions = _left_out(model, history, row, target)
         if len(contributions) and not contributions.any():
-            raise ConfigError(f"{type(model).__name__} does not use the history for this score, so it explains nothing")
+            raise ConfigError(
+                f"this score of {type(model).__name__} does not depend on the history, so there is nothing to explain"
+            )
     order = np.lexsort((own, -contributions))
     return pd.DataFrame({"item_id": history.items.values[own[order]], "contribution": contributions[order]})
 

@@ -38,13 +38,13 @@ def summary_lines(report: RunReport, folder: Path) -> list[str]:
     lines = [_compared(comparison) for comparison in report.comparisons]
     same = [label for label, model in report.models.items() if set((model.deviations or {}).values()) - {None} == {"identical"}]
     if same:
-        lines.append(f"identical with all seeds, which says nothing about chance: {', '.join(same)}")
+        lines.append(f"identical for all seeds, so the variation is unknown: {', '.join(same)}")
     if best := report.best:
         lines.append(f"best by {best.metric} on {best.part} data: {best.model or 'none, no model has a value'}")
     lines.append(f"results: {folder}")
     if final := report.final:
         epochs = "" if final.fit.epochs is None else f" for {final.fit.epochs} epochs"
-        lines.append(f"to ship: {final.model}, fitted again on everything{epochs}, and not tested: {folder / 'final'}")
+        lines.append(f"final model: {final.model}, refitted on all data{epochs}, not tested: {folder / 'final'}")
     if exported := report.exported:
         lines.append(f"{exported.about}: {folder / exported.folder}")
     lines.append(f"figures: {folder / 'figures'}")

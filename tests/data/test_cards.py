@@ -41,7 +41,7 @@ def test_shipped_cards_are_valid_and_say_their_licence(name):
         (("user: u", "user: 1"), "must be given by name"),
         (("path: mine.csv", "path: mine.csv, header: false"), "must be given by place"),
         (("kind: ratings", "kind: ratings\nduplicates: first"), "duplicates"),
-        (("kind: ratings", "kind: ratings\nkind: ratings"), "written twice"),
+        (("kind: ratings", "kind: ratings\nkind: ratings"), "duplicate key"),
         (("files:", "files: ]"), "not valid YAML"),
         (("kind: ratings", "kind: ratings\nsplits: {a: {train: x}}"), "needs either `train` and `test`"),
     ],

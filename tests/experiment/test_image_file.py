@@ -146,7 +146,7 @@ def test_settings_reach_every_level(tmp_path):
         (("dataset: digits", "dataset: {name: own, kind: image-folder}"), "mine.yaml: dataset: key 'folder' is missing"),
         (
             ("dataset: digits", "dataset: digits\nwhite: 256"),
-            "mine.yaml: white is for datasets in the IDX format; 'digits' is none",
+            "mine.yaml: white applies only to IDX datasets, and 'digits' is not one",
         ),
         (
             ("dataset: digits", "dataset: mnist\nwhite: 100"),

@@ -76,7 +76,7 @@ def test_the_shipped_model_is_fitted_on_all_data(folder, declared):
     pd.testing.assert_frame_equal(lists, recommend(model, whole, k=5).to_frame(), check_dtype=False)
     assert not pairs(lists) & pairs(whole.to_frame())
     assert report.exported.manifest["data_digest"] == whole.digest
-    shipped = f"to ship: autorec, fitted again on everything for {tested.best_epoch} epochs, and not tested: out/final"
+    shipped = f"final model: autorec, refitted on all data for {tested.best_epoch} epochs, not tested: out/final"
     assert shipped in summary_lines(report, Path("out"))
 
 
