@@ -34,7 +34,7 @@ def wide_weights(module: nn.Module) -> list[nn.Parameter]:
 
 
 def inner_weights(module: nn.Module) -> list[nn.Parameter]:
-    """All other matrices."""
+    """The other matrices, whose size does not depend on the number of ids."""
     by_id = id_axes(module)
     return [weight for name, weight in module.named_parameters() if name not in by_id and weight.ndim == 2]
 

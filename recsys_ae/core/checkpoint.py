@@ -7,7 +7,6 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -22,8 +21,8 @@ AFFORDABLE = 20  # minimum seconds of training per second of writing checkpoints
 class Checkpoint(Callback):
     """Resumes from `path` if it exists, and keeps it up to date.
 
-    Written after each epoch, unless writing would take more than a twentieth of the time. Each stage of a model has its own
-    file, `path` with the name of the stage.
+    Written after each epoch, unless writing would take more than a twentieth of the time; the result of training does not
+    depend on it. Each stage of a model has its own file, `path` with the name of the stage.
     """
 
     def __init__(self, path: Path) -> None:

@@ -42,7 +42,7 @@ class Corruption(ABC):
 
 @dataclass(frozen=True)
 class Masking(Corruption):
-    """Each entry becomes 0 with probability `rate`; `rescale` divides the others by 1 - rate, which keeps the expected input."""
+    """Each entry becomes 0 with probability `rate`; `rescale` divides the others by 1 - rate, keeping the expected value."""
 
     rate: float
     rescale: bool = True

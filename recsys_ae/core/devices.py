@@ -13,11 +13,7 @@ Device = Literal["auto", "cpu", "cuda"]
 def device_named(name: Device, *, fallback: bool = False) -> torch.device:
     """The device called `name`; `auto` is the GPU if there is one.
 
-    Args:
-        fallback: use the CPU if there is no GPU, as when a model trained on a GPU scores elsewhere.
-
-    Raises:
-        ConfigError: `cuda` without a GPU.
+    Without a GPU, `cuda` raises `ConfigError`, or is the CPU with `fallback`, as when a model trained on one scores elsewhere.
     """
     available = torch.cuda.is_available()
     if name == "cuda" and not available and not fallback:

@@ -59,13 +59,13 @@ def _add_product(target: Any, left: Any, right: Any, factor: float) -> None:
 
 
 class NeighbourRegressions:
-    """The ridge regression of each column of binary X [N, D] on its K nearest columns.
+    """The ridge regression of each column of X [N, D], taken as binary, on its K nearest columns.
 
     Nearest are the columns with the largest positive cosine; ties go to the column with more entries, then to the first.
 
-    X^T X is stored as the pairs of columns that share a row, with the number of shared rows. Columns are renumbered by decreasing
-    number of entries, and each pair is stored with its later column, so that every column has few pairs and those among K
-    columns are found in K short lists. The constructor only counts, so that callers can check memory before `solve`.
+    X^T X is stored as the pairs of columns that share a row, with the number of shared rows. Columns are renumbered by
+    decreasing number of entries, and each pair is stored with its later column, so that every column has few pairs and
+    those among K columns are found in K short lists. The constructor only counts, so callers can check memory before `solve`.
 
     Attributes:
         pairs: number of pairs of columns that share a row.

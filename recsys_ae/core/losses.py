@@ -1,7 +1,7 @@
 """Losses as functions (prediction, target, weight) -> (sum, count).
 
-All three tensors have the same shape, dense [B, D] or flat [nnz]. The weight is that of each entry; None means 1 everywhere, and
-saves a pass over memory. Sum and count are returned separately, because a mean of batch means is not the mean.
+All three tensors have the same shape, dense [B, D] or flat [nnz]. The weight is that of each entry; None means 1 everywhere,
+and saves a pass over memory. Sum and count are returned separately, because a mean of batch means is not the mean.
 """
 
 from collections.abc import Callable

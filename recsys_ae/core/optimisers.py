@@ -10,16 +10,8 @@ from recsys_ae.core.row_adam import RowAdam
 from recsys_ae.errors import ConfigError
 from recsys_ae.registry import Registry
 
-OPTIMISERS = Registry(
-    "optimiser",
-    {
-        "adam": "torch.optim:Adam",
-        "adamw": "torch.optim:AdamW",
-        "sgd": "torch.optim:SGD",
-        "rprop": "torch.optim:Rprop",
-        "lbfgs": "torch.optim:LBFGS",
-    },
-)
+CLASSES = ("Adam", "AdamW", "SGD", "Rprop", "LBFGS")
+OPTIMISERS = Registry("optimiser", {name.lower(): f"torch.optim:{name}" for name in CLASSES})
 OPTIONS: dict[str, dict[str, Any]] = {
     **{name: {"fused": True} for name in ("adam", "adamw", "sgd")},
     "lbfgs": {"max_iter": 4, "line_search_fn": "strong_wolfe"},

@@ -1,8 +1,8 @@
 """Threads of PyTorch and numba, which share one pool (OpenMP).
 
 Threads that spin while they wait make training on small batches ten times slower when other processes want the same cores.
-`import recsys_ae` sets GOMP_SPINCOUNT, so that they soon go to sleep; this only works before PyTorch is loaded. If it was loaded
-earlier, `spin_briefly` has the same effect.
+`import recsys_ae` sets GOMP_SPINCOUNT, so that they soon go to sleep; this only works before PyTorch is loaded. If it was
+loaded earlier, `spin_briefly` has the same effect.
 
 **Results and the number of threads.** The compiled loops of `core.kernels` give the same result with any number. In the last
 digits, PyTorch's dense matrix products do not, nor do functions such as the sigmoid of more than 32,768 numbers, which threads

@@ -15,8 +15,8 @@ class VariationalAutoencoder(nn.Module):
     """D -> hidden[0] -> ... -> hidden[-2] -> normal distribution of hidden[-1] codes -> hidden[-2] -> ... -> E logits.
 
     The outer part is an `Autoencoder` with the sizes hidden[:-1]: mean and log variance are linear maps of its code, and it
-    decodes the activation of a linear map of the sampled code. With a single size, mean, log variance and logits are linear.
-    Arguments are those of `Autoencoder`; initial weights are `glorot_normal`.
+    decodes the activation of a linear map of the sampled code. With a single size, mean and log variance are linear maps of
+    the input, and the logits of the code. Arguments are those of `Autoencoder`; initial weights are `glorot_normal`.
     """
 
     id_axes: Mapping[str, Axis] = {"input_weight": "inputs"}
