@@ -22,15 +22,8 @@ ACTIVATIONS = Registry(
         "selu": "torch:selu",
     },
 )
-
-
 INITIALISERS = Registry(
-    "initialiser",
-    {
-        "glorot_normal": "recsys_ae.core.autoencoder:glorot_normal",
-        "glorot_uniform": "recsys_ae.core.autoencoder:glorot_uniform",
-        "sigmoid_uniform": "recsys_ae.core.autoencoder:sigmoid_uniform",
-    },
+    "initialiser", {name: f"{__name__}:{name}" for name in ("glorot_normal", "glorot_uniform", "sigmoid_uniform")}
 )
 
 
@@ -49,24 +42,21 @@ def glorot_uniform(shape: tuple[int, int], generator: Generator | None) -> Tenso
 
 
 def sigmoid_uniform(shape: tuple[int, int], generator: Generator | None) -> Tensor:
-    """Four times `glorot_uniform`, because the slope of a sigmoid is at most 1/4."""
+    """Four times `glorot_uniform`, for sigmoid layers (slope at most 1/4)."""
     return 4 * glorot_uniform(shape, generator)
 
 
 class Autoencoder(nn.Module):
     """D -> hidden[0] -> ... -> hidden[-1] -> ... -> hidden[0] -> E.
 
-    The outer weight matrices are stored [D, hidden[0]] and [E, hidden[0]], one row per column of the input and of the output:
-    a sparse batch touches only the rows of its columns, and tied layers share one matrix. Inner layers are ordinary linear
-    maps, mirrored in the decoder.
+    The outer weight matrices are stored [D, hidden[0]] and [E, hidden[0]], one row per column of the input and of the output,
+    so that a sparse batch touches only the rows of its columns. Inner layers are ordinary linear maps, mirrored in the decoder.
 
     Args:
         in_width: D.
         hidden: sizes of the encoder's layers, the last being the code.
         out_width: E; D if None.
-        activation: after every layer but code and output.
-        code_activation: after the code layer; `activation` if None.
-        output_activation: after the output layer.
+        activation, code_activation, output_activation: after the hidden layers, the code (`activation` if None) and the output.
         tied: whether the decoder uses the transposed weight matrices of the encoder; biases are never shared.
         initial: name of an initialiser, or the standard deviation of normally distributed weights.
         generator: source of the initial weights; biases start at 0.
@@ -139,11 +129,3 @@ class Autoencoder(nn.Module):
 
     def forward(self, x: SparseRows | Tensor, at: SparseRows | None = None) -> Tensor:
         return self.decode(self.encode(x), at)
-
-    def wide_weights(self) -> list[nn.Parameter]:
-        """The weight matrices of the first and the last layer, or the one that they share."""
-        return [self.input_weight] if self.tied else [self.input_weight, self.output_weight]
-
-    def inner_weights(self) -> list[nn.Parameter]:
-        """The weight matrices of the other layers."""
-        return [*self.encoder_weights, *([] if self.tied else self.decoder_weights)]

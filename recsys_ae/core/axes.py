@@ -4,8 +4,8 @@ A module says so in its attribute `id_axes`, for its own parameters and buffers 
 
     id_axes = {"input_weight": "inputs", "output_weight": "outputs", "output_bias": "outputs"}
 
-Row n of such a parameter belongs to id n of the axis: of the columns of the input or of the output, or of the rows of the
-training matrix. When ids change, as in a warm start, these rows move with their ids, and all other parameters are copied.
+Row n of such a parameter belongs to id n of the axis: a column of the input or of the output, or a row of the training matrix.
+When ids change, as in a warm start, these rows move with their ids, and all other parameters are copied.
 """
 
 from collections.abc import Callable, Mapping
@@ -18,7 +18,7 @@ Axis = Literal["inputs", "outputs", "rows"]
 
 
 def id_axes(module: nn.Module) -> dict[str, Axis]:
-    """Axis of each parameter and buffer that has one, by its name in `state_dict()`."""
+    """Axis of each parameter and buffer that has one, by name in `state_dict()`."""
     known = module.state_dict()
     found: dict[str, Axis] = {}
     for prefix, part in module.named_modules():
@@ -27,8 +27,20 @@ def id_axes(module: nn.Module) -> dict[str, Axis]:
     return {name: axis for name, axis in found.items() if name in known}
 
 
+def wide_weights(module: nn.Module) -> list[nn.Parameter]:
+    """The trainable matrices with a row for each id; a shared one counts once."""
+    by_id = id_axes(module)
+    return [weight for name, weight in module.named_parameters() if name in by_id and weight.ndim == 2 and weight.requires_grad]
+
+
+def inner_weights(module: nn.Module) -> list[nn.Parameter]:
+    """The other matrices, whose size does not depend on the number of ids."""
+    by_id = id_axes(module)
+    return [weight for name, weight in module.named_parameters() if name not in by_id and weight.ndim == 2]
+
+
 def output_vectors(module: nn.Module) -> str:
-    """Name of the matrix with a vector for each column of the output; that of the input's if the two are one."""
+    """Name of the matrix with a vector for each column of the output; that of the input if they share one."""
     matrices = {axis: name for name, axis in id_axes(module).items() if module.state_dict()[name].ndim == 2}
     return matrices["outputs"] if "outputs" in matrices else matrices["inputs"]
 
@@ -37,10 +49,10 @@ def check_id_axes(build: Callable[[int], nn.Module]) -> None:
     """Check that a module declares exactly the parameters and buffers whose shape depends on the number of ids.
 
     Args:
-        build: makes the module for a number of ids; it is called twice, without memory for the weights.
+        build: makes the module for a number of ids; called twice, on the meta device.
 
     Raises:
-        TypeError: one is not declared, or declared without need.
+        TypeError: a declaration is missing or superfluous.
     """
     with torch.device("meta"):
         few, more = build(2), build(3)

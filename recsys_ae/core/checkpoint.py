@@ -7,7 +7,6 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -16,15 +15,14 @@ from recsys_ae.core.trainer import Callback, Epoch, Training
 from recsys_ae.errors import DataError, OutputError
 from recsys_ae.files import whole_file
 
-AFFORDABLE = 20  # seconds of training per second of writing checkpoints
+AFFORDABLE = 20  # minimum seconds of training per second of writing checkpoints
 
 
 class Checkpoint(Callback):
     """Resumes from `path` if it exists, and keeps it up to date.
 
-    It holds weights, best weights, optimiser state, random generator and history. It is written after an epoch, unless
-    writing would take more than a twentieth of the time; the result does not depend on when it is written. Each stage of a
-    model has its own file, `path` with the name of the stage.
+    Written after each epoch, unless writing would take more than a twentieth of the time; the result of training does not
+    depend on it. Each stage of a model has its own file, `path` with the name of the stage.
     """
 
     def __init__(self, path: Path) -> None:
@@ -71,8 +69,8 @@ def restore(training: Training[Any], path: Path) -> None:
     """Restore the state that `save` wrote.
 
     Raises:
-        DataError: the file is damaged, or not a checkpoint of a module of these shapes trained with this `TrainConfig`.
-            That objective and data are the same is not checked.
+        DataError: the file is damaged, or belongs to a module of other shapes or another `TrainConfig`. Objective and data
+            are not checked.
     """
     try:
         with safe_open(path, framework="pt") as file:
@@ -91,27 +89,21 @@ def restore(training: Training[Any], path: Path) -> None:
         training.optimiser.load_state_dict({"state": state, "param_groups": groups})
         training.history[:] = [Epoch(**epoch) for epoch in json.loads(metadata["history"])]
     except (SafetensorError, KeyError, TypeError, RuntimeError, json.JSONDecodeError) as error:
-        raise DataError(
-            f"{path} is not a checkpoint of this training ({error}); delete it to train this model from the start"
-        ) from None
+        problem = f"{path} is not a checkpoint of this training ({error})"
+        raise DataError(f"{problem}; delete it to train this model from the start") from None
 
 
-def _below(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors whose names begin with `prefix.`, by the rest of the name."""
     return {name.removeprefix(prefix + "."): value for name, value in tensors.items() if name.startswith(prefix + ".")}
 
 
 def _digest(tensors: dict[str, Tensor], facts: dict[str, str]) -> str:
-    """Content hash of everything in a checkpoint."""
-    return blake2b((json.dumps(facts, sort_keys=True) + weights_digest(tensors)).encode(), digest_size=16).hexdigest()
-
-
-def weights_digest(tensors: dict[str, Tensor]) -> str:
-    """Content hash (32 hex digits) of named tensors."""
+    """Content hash (32 hex digits) of everything in a checkpoint."""
     digest = blake2b(digest_size=16)
     for name, tensor in sorted(tensors.items()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
+        digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
+    return blake2b((json.dumps(facts, sort_keys=True) + digest.hexdigest()).encode(), digest_size=16).hexdigest()
 
 
 def _flatten(state: Any, path: str, tensors: dict[str, Tensor]) -> Any:
@@ -130,8 +122,6 @@ def _unflatten(state: Any, tensors: dict[str, Tensor]) -> Any:
     """The inverse of `_flatten`."""
     if isinstance(state, list):
         return [_unflatten(value, tensors) for value in state]
-    if isinstance(state, dict):
-        return (
-            tensors[state["tensor"]] if "tensor" in state else {key: _unflatten(value, tensors) for key, value in state["keys"]}
-        )
-    return state
+    if not isinstance(state, dict):
+        return state
+    return tensors[state["tensor"]] if "tensor" in state else {key: _unflatten(value, tensors) for key, value in state["keys"]}

@@ -1,12 +1,12 @@
 """Corruption of inputs, for denoising autoencoders (Vincent et al. 2008). Targets stay clean.
 
-Sparse rows are corrupted at their stored entries only, and keep their pattern. Random numbers are drawn on the CPU, so that a
-seed means the same on every device.
+Sparse rows are corrupted at their stored entries only, and keep their pattern. Random numbers are drawn on the CPU, so a seed
+means the same on every device.
 """
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import Generator, Tensor
@@ -15,7 +15,7 @@ from recsys_ae.core.sparse import SparseRows
 from recsys_ae.errors import ConfigError
 from recsys_ae.registry import Registry
 
-# Constructors from one number, a rate or a standard deviation.
+# Constructors with one argument, a rate or a standard deviation.
 CORRUPTIONS = Registry(
     "corruption",
     {
@@ -25,20 +25,14 @@ CORRUPTIONS = Registry(
         "salt_and_pepper": "recsys_ae.core.corruption:SaltAndPepper",
     },
 )
-
-
 X = TypeVar("X", SparseRows, Tensor)
 
 
-class Corruption(Protocol):
-    def __call__(self, x: X, generator: Generator) -> X:
-        """A corrupted copy of `x`."""
-
-
-class ElementwiseCorruption(ABC):
+class Corruption(ABC):
     """Corrupts each value independently."""
 
     def __call__(self, x: X, generator: Generator) -> X:
+        """A corrupted copy of `x`."""
         return self.corrupt(x, generator) if isinstance(x, Tensor) else x.with_values(self.corrupt(x.values, generator))
 
     @abstractmethod
@@ -47,11 +41,8 @@ class ElementwiseCorruption(ABC):
 
 
 @dataclass(frozen=True)
-class Masking(ElementwiseCorruption):
-    """Each entry becomes 0 with probability `rate`; with `rescale` the others are divided by 1 - rate.
-
-    Rescaling keeps the expected value of the input, so that the network can be used without masking as it is.
-    """
+class Masking(Corruption):
+    """Each entry becomes 0 with probability `rate`; `rescale` divides the others by 1 - rate, keeping the expected value."""
 
     rate: float
     rescale: bool = True
@@ -71,7 +62,7 @@ def masking(rate: float) -> Masking:
 
 
 @dataclass(frozen=True)
-class Gaussian(ElementwiseCorruption):
+class Gaussian(Corruption):
     """Adds normal noise of standard deviation `std` to each entry and clips the sum to `within`, if given."""
 
     std: float
@@ -88,7 +79,7 @@ class Gaussian(ElementwiseCorruption):
 
 
 @dataclass(frozen=True)
-class SaltAndPepper(ElementwiseCorruption):
+class SaltAndPepper(Corruption):
     """Each entry becomes 0 with probability `rate` / 2 and 1 with the same probability."""
 
     rate: float

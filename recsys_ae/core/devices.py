@@ -13,11 +13,7 @@ Device = Literal["auto", "cpu", "cuda"]
 def device_named(name: Device, *, fallback: bool = False) -> torch.device:
     """The device called `name`; `auto` is the GPU if there is one.
 
-    Args:
-        fallback: whether the CPU replaces a GPU that is not there, as when a model trained on one scores elsewhere.
-
-    Raises:
-        ConfigError: `cuda`, and PyTorch finds no GPU.
+    Without a GPU, `cuda` raises `ConfigError`, or is the CPU with `fallback`, as when a model trained on one scores elsewhere.
     """
     available = torch.cuda.is_available()
     if name == "cuda" and not available and not fallback:
@@ -31,10 +27,7 @@ def device_of(module: nn.Module) -> torch.device:
 
 
 def uses_kernels(tensor: Tensor) -> bool:
-    """Whether the compiled loops run on this tensor; elsewhere PyTorch's operations do the same.
-
-    This is the one place that decides, so that tests can run either implementation on the CPU.
-    """
+    """Whether the compiled loops run on this tensor, rather than PyTorch's operations; tests replace this to run either."""
     return tensor.device.type == "cpu"
 
 

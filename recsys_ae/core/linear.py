@@ -1,4 +1,4 @@
-"""Solvers of the closed-form models: dense symmetric matrices, or a small ridge regression for each column."""
+"""Closed-form solvers: inversion of dense symmetric matrices, and a small ridge regression for each column."""
 
 from typing import Any
 
@@ -17,10 +17,9 @@ STEPS, LOOKUPS = 5e9, 5e8  # rough rates of one core: multiplications of a facto
 
 def gram(rows: csr_array) -> NDArray[np.float32]:
     """X^T X [D, D] for sparse X [N, D], in O(sum over rows of entries^2) time."""
-    by_column = rows.T.tocsr()
+    columns = rows.T.tocsr()
     out = np.zeros((rows.shape[1], rows.shape[1]), np.float32)
-    parts = (matrix_part for matrix in (by_column, rows) for matrix_part in (matrix.indptr, matrix.indices, matrix.data))
-    sparse_gram(*parts, out)
+    sparse_gram(columns.indptr, columns.indices, columns.data, rows.indptr, rows.indices, rows.data, out)
     return out
 
 
@@ -28,11 +27,8 @@ def invert(matrix: NDArray[np.float32]) -> None:
     """Invert a symmetric positive definite matrix [D, D] in place.
 
     Recursive block inversion: the inverse of [[A, B], [B^T, C]] follows from those of A and of S = C - B^T A^-1 B, so nearly
-    all the work is matrix products. Needs D^2 / 4 + D * 4096 floats beside the matrix. The last digits of the result depend
-    on the number of threads, because those of the products (BLAS) do.
-
-    Raises:
-        ValueError: the matrix is not positive definite.
+    all the work is matrix products (BLAS), on whose number of threads the last digits depend. Needs D^2 / 4 + D * 4096 floats
+    of extra memory. Raises `ValueError` if the matrix is not positive definite.
     """
     try:
         _invert(torch.from_numpy(matrix))
@@ -63,14 +59,13 @@ def _add_product(target: Any, left: Any, right: Any, factor: float) -> None:
 
 
 class NeighbourRegressions:
-    """The ridge regression of each column of X [N, D] on its K nearest columns; values of X are taken as 1.
+    """The ridge regression of each column of X [N, D], taken as binary, on its K nearest columns.
 
     Nearest are the columns with the largest positive cosine; ties go to the column with more entries, then to the first.
 
-    X^T X is stored sparse, as the pairs of columns that share a row and the number of rows shared. Columns are renumbered by
-    decreasing number of entries, and a pair is stored with its later column. No column then has many pairs, not even one that
-    shares rows with all others, and the pairs among K columns are found by going through K short lists. The constructor only
-    counts, so that a caller can check memory before `solve`.
+    X^T X is stored as the pairs of columns that share a row, with the number of shared rows. Columns are renumbered by
+    decreasing number of entries, and each pair is stored with its later column, so that every column has few pairs and
+    those among K columns are found in K short lists. The constructor only counts, so callers can check memory before `solve`.
 
     Attributes:
         pairs: number of pairs of columns that share a row.
@@ -106,20 +101,16 @@ class NeighbourRegressions:
 
     def solve(self, ridge: NDArray[np.float32]) -> csr_array:
         """W [D, D]: in column j, at the rows S of its neighbours, (G_SS + diag(ridge_S))^-1 G_Sj, where G = X^T X."""
-        chosen, weights = self._columns(ridge[self._order])
+        pairs = Pairs(self._pair_starts, np.empty(self.pairs, np.int32), np.empty(self.pairs, np.float32))
+        fill_pairs(self._pattern, self._threads, pairs)
+        chosen, weights = np.empty(self._starts[-1], np.int32), np.empty(self._starts[-1], np.float32)
+        sizes, ridges = self._size, ridge[self._order]
+        neighbour_regressions(self._pattern, self._threads, pairs, sizes, ridges, self._starts, chosen, weights)
         shape = (len(ridge), len(ridge))
         w = csc_array((weights, self._order[chosen], self._starts), shape=shape).tocsr()
         w = csr_array((w.data, self._order[w.indices], w.indptr), shape=shape)  # back to the original numbers
         w.sort_indices()
         return w
-
-    def _columns(self, ridge: NDArray[np.float32]) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-        """The neighbours of all columns, concatenated, and their weights."""
-        pairs = Pairs(self._pair_starts, np.empty(self.pairs, np.int32), np.empty(self.pairs, np.float32))
-        fill_pairs(self._pattern, self._threads, pairs)
-        chosen, weights = np.empty(self._starts[-1], np.int32), np.empty(self._starts[-1], np.float32)
-        neighbour_regressions(self._pattern, self._threads, pairs, self._size, ridge, self._starts, chosen, weights)
-        return chosen, weights
 
 
 def _starts(lengths: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -1,7 +1,7 @@
 """Losses as functions (prediction, target, weight) -> (sum, count).
 
-All three tensors have the same shape, dense [B, D] or flat [nnz]. The weight says how much each entry counts; None means 1
-everywhere, and saves a pass over memory. Sum and count are returned separately, because a mean of batch means is not the mean.
+All three tensors have the same shape, dense [B, D] or flat [nnz]. The weight is that of each entry; None means 1 everywhere,
+and saves a pass over memory. Sum and count are returned separately, because a mean of batch means is not the mean.
 """
 
 from collections.abc import Callable
@@ -15,13 +15,7 @@ from torch.nn import functional
 from recsys_ae.core.sparse import SparseRows
 from recsys_ae.registry import Registry
 
-LOSSES = Registry(
-    "loss",
-    {
-        "squared_error": "recsys_ae.core.losses:squared_error",
-        "cross_entropy": "recsys_ae.core.losses:cross_entropy",
-    },
-)
+LOSSES = Registry("loss", {name: f"{__name__}:{name}" for name in ("squared_error", "cross_entropy")})
 TINY = torch.finfo(torch.float32).tiny  # smaller probabilities are replaced by this one, 87 nats
 
 
@@ -39,25 +33,20 @@ Loss = Callable[[Tensor, Tensor, Tensor | None], LossSum]
 def squared_error(prediction: Tensor, target: Tensor, weight: Tensor | None = None) -> LossSum:
     """Sum of w * (p - t)^2."""
     if weight is None:
-        return LossSum(functional.mse_loss(prediction, target, reduction="sum"), _all(target))
+        return LossSum(functional.mse_loss(prediction, target, reduction="sum"), target.new_tensor(target.numel()))
     return LossSum((weight * (prediction - target).square()).sum(), weight.sum())
 
 
 def cross_entropy(prediction: Tensor, target: Tensor, weight: Tensor | None = None) -> LossSum:
     """Sum of -w * (t * log s + (1 - t) * log(1 - s)) in nats, where s = sigmoid(p); predictions are logits."""
     total = functional.binary_cross_entropy_with_logits(prediction, target, weight, reduction="sum")
-    return LossSum(total, _all(target) if weight is None else weight.sum())
-
-
-def _all(target: Tensor) -> Tensor:
-    """Number of elements, as a scalar."""
-    return target.new_tensor(target.numel())
+    return LossSum(total, target.new_tensor(target.numel()) if weight is None else weight.sum())
 
 
 def kl_sparsity(code: Tensor, target: float) -> Tensor:
-    """Kullback-Leibler divergence, in nats, of each unit's mean activation from `target`, summed over units; a scalar.
+    """KL divergence, in nats, of each unit's mean activation from `target`, summed over units; a scalar.
 
-    Means over the batch are taken as Bernoulli parameters (Ng 2011), so the code [B, H] must lie between 0 and 1.
+    Means over the batch are Bernoulli parameters (Ng 2011), so the code [B, H] must lie between 0 and 1.
     """
     mean = code.float().mean(0).clamp(1e-6, 1 - 1e-6)
     return (target * (target / mean).log() + (1 - target) * ((1 - target) / (1 - mean)).log()).sum()
@@ -69,7 +58,7 @@ def l1_sparsity(code: Tensor) -> Tensor:
 
 
 def multinomial(logits: Tensor, rows: SparseRows) -> LossSum:
-    """Negative log-likelihood, in nats, of the entries of `rows` under the softmax of their row of logits [B, D]."""
+    """Negative log-likelihood, in nats, of the entries of `rows` under the softmax of each row of logits [B, D]."""
     total: Tensor = _Multinomial.apply(logits, rows)
     return LossSum(total, total.new_tensor(len(rows.columns)))
 

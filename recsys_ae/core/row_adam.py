@@ -15,18 +15,12 @@ from recsys_ae.core.sparse import DeferredGradient, SparseRows, deferring
 class RowAdam:
     """Adam (Kingma & Ba 2015) that updates only the rows of wide weights that have a gradient.
 
-    Deviates from Adam for wide weights: a row that a batch does not touch keeps its weights and both running averages,
-    as in torch.optim.SparseAdam, where Adam would go on moving it by its momentum. Where every step touches all rows, the two
-    are the same; their stationary points are always the same.
+    Deviates from Adam for wide weights: as in torch.optim.SparseAdam, a row that a batch does not touch keeps its weights and
+    both running averages, where Adam would keep moving it by momentum. Stationary points are the same.
 
-    Gradients of wide weights are deferred during `step(closure)` only, see `core.sparse`. A gradient that was computed
-    outside is an ordinary one, and so is the step: that of Adam.
-
-    It is not a torch.optim.Optimizer, because constructing one imports a compiler: a second and 150 MB.
-
-    Args:
-        parameters: everything to optimise.
-        wide: the parameters among them that `sparse_linear` and `sampled_linear` use.
+    Gradients of wide weights are deferred (see `core.sparse`) only during `step(closure)`. With a gradient computed outside, a
+    step is that of Adam. Not a torch.optim.Optimizer, because constructing one imports a compiler: a second and 150 MB.
+    `wide` are those of `parameters` that `sparse_linear` and `sampled_linear` use.
     """
 
     def __init__(self, parameters: Iterable[nn.Parameter], wide: list[nn.Parameter], lr: float) -> None:
@@ -79,7 +73,7 @@ class RowAdam:
 
 
 def _touched_rows(weight: Tensor, gradient: DeferredGradient, moments: kernels.Moments, rates: kernels.Rates) -> None:
-    """A step of the rows that a deferred gradient touches."""
+    """Update the rows that a deferred gradient touches."""
     if devices.uses_kernels(weight):
         rows, values, factors = _as_one_pattern(gradient, weight)
         pattern = rows.csc_pattern()
@@ -98,7 +92,7 @@ def _touched_rows(weight: Tensor, gradient: DeferredGradient, moments: kernels.M
 
 
 def _all_rows(weight: Tensor, more: DeferredGradient, moments: kernels.Moments, rates: kernels.Rates) -> None:
-    """A step of a whole weight, with its ordinary gradient and perhaps `more` that was deferred."""
+    """Update a whole weight from its ordinary gradient and any deferred `more`."""
     assert weight.grad is not None
     gradient = more.add_products(weight.grad.contiguous())
     if not devices.uses_kernels(weight):
@@ -112,10 +106,10 @@ def _all_rows(weight: Tensor, more: DeferredGradient, moments: kernels.Moments, 
 
 
 def _as_one_pattern(gradient: DeferredGradient, weight: Tensor) -> tuple[SparseRows, Tensor, Tensor]:
-    """Rows, values [n, nnz] and factors [n, B, H] such that the products add up to the sum of S_i^T G_i, i = 1..n.
+    """Rows, values [n, nnz] and factors [n, B, H] whose products S_i^T G_i add up to those of `gradient`.
 
-    S_1^T G_1 + S_2^T G_2 is one product of [S_1; S_2] and [G_1; G_2], so rows of different patterns are put below each other.
-    Where all products have one pattern, which is usual, that is not needed. A pattern that only shrinks has a product of 0.
+    Usually all products share a pattern. Otherwise rows are stacked: S_1^T G_1 + S_2^T G_2 = [S_1; S_2]^T [G_1; G_2]. A pattern
+    that only shrinks has a product of 0.
     """
     products = list(gradient.products)
     patterns = {rows.pattern_id: rows for rows, _, _ in products}

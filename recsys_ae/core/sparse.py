@@ -2,13 +2,12 @@
 
 B rows in the batch, D columns, H units, nnz stored entries. A stored 0 is an observation.
 
-Two layers touch all columns: the first, x @ weight, and the last, code @ weight.T at the observed entries. Both weights are
-[D, H], and the gradient of both is a product S^T G of a sparse matrix with the pattern of a batch and a dense [B, H].
+Two layers have weights [D, H] for all columns: the first, x @ weight, and the last, code @ weight.T at the observed entries.
+The gradient of both is a product S^T G of a sparse matrix with the pattern of a batch and a dense [B, H].
 
-**How wide weights get their gradients.** By default a layer writes S^T G out as an ordinary gradient [D, H]. While
-an optimiser has opened `deferring(gradients)`, the layers append the factors S and G to the weight's `DeferredGradient`
-instead, so that columns without an entry in the batch cost nothing. The gradient of the weight is then the sum of all
-terms there and of `weight.grad`, to which all other uses of the weight contribute.
+**Gradients of wide weights.** By default a layer computes S^T G as an ordinary gradient [D, H]. Inside `deferring(gradients)`,
+opened by an optimiser, it appends S and G to the weight's `DeferredGradient` instead, so that columns without an entry in
+the batch cost nothing. The gradient is then the sum of those terms and `weight.grad`, which holds all other uses.
 """
 
 from collections.abc import Iterator, Mapping
@@ -47,14 +46,8 @@ class SparseRows:
     @classmethod
     def from_arrays(cls, indptr: object, columns: object, values: object, width: int) -> "SparseRows":
         """All rows of a matrix given by its CSR arrays (NumPy arrays or tensors)."""
-        starts = torch.as_tensor(indptr, dtype=torch.int64)
-        return cls(
-            row_ids=torch.arange(len(starts) - 1),
-            indptr=starts,
-            columns=torch.as_tensor(columns, dtype=torch.int64),
-            values=torch.as_tensor(values, dtype=torch.float32),
-            width=width,
-        )
+        starts, at = torch.as_tensor(indptr, dtype=torch.int64), torch.as_tensor(columns, dtype=torch.int64)
+        return cls(torch.arange(len(starts) - 1), starts, at, torch.as_tensor(values, dtype=torch.float32), width)
 
     def __len__(self) -> int:
         return len(self.row_ids)
@@ -65,7 +58,7 @@ class SparseRows:
         return self.indptr.diff()
 
     def row_of_entry(self) -> Tensor:
-        """int64 [nnz]: the position in this batch (0..B-1) of each entry's row."""
+        """int64 [nnz]: the row of each entry, 0 to B - 1."""
         positions = torch.arange(len(self), device=self.indptr.device)
         return torch.repeat_interleave(positions, self.lengths, output_size=len(self.columns))
 
@@ -95,11 +88,11 @@ class SparseRows:
 
     @property
     def pattern_id(self) -> tuple[int, int]:
-        """The same for rows that `with_values` made of each other."""
+        """Equal for rows derived from each other by `with_values`."""
         return id(self.indptr), id(self.columns)
 
     def csc_pattern(self) -> kernels.Columns:
-        """The pattern in CSC form; computed once for all rows that share it."""
+        """The pattern in CSC form; computed once and shared by `with_values`."""
         if not self._csc_pattern:
             self._csc_pattern.append(kernels.by_column(self.indptr.numpy(), self.columns.numpy(), self.width))
         return self._csc_pattern[0]
@@ -111,14 +104,14 @@ class SparseRows:
         return ordered
 
     def dense(self) -> Tensor:
-        """[B, D] with 0 where nothing is stored; for small matrices and tests."""
+        """[B, D], with 0 at missing entries; for small matrices and tests."""
         block = self.values.new_zeros(len(self), self.width)
         block[self.row_of_entry(), self.columns] = self.values
         return block
 
 
 def one_hot(columns: Tensor, width: int) -> SparseRows:
-    """A row with a 1 at each of `columns` (int64 [B]); times a weight [D, H], these are the weight's rows."""
+    """One row for each of `columns` (int64 [B]), with a 1 there; times a weight [D, H], the weight's rows."""
     starts = torch.arange(len(columns) + 1, device=columns.device)
     return SparseRows(columns, starts, columns, torch.ones(len(columns), device=columns.device), width)
 
@@ -127,8 +120,8 @@ def with_negatives(rows: SparseRows, ratio: int, generator: Generator) -> tuple[
     """The entries of `rows`, each followed by `ratio` columns drawn uniformly from all.
 
     Returns:
-        Rows with (1 + ratio) * nnz entries, whose values are 1 for an entry of `rows` and 0 for a drawn column; and a weight
-        for each entry: 0 for a drawn column that is an entry of its row, and so no negative, otherwise 1.
+        Rows with (1 + ratio) * nnz entries, of value 1 for an entry of `rows` and 0 for a drawn column; and the weight of each
+        entry: 0 for a drawn column that is already an entry of its row, otherwise 1.
     """
     draws = torch.randint(rows.width, (len(rows.columns), ratio), generator=generator).to(rows.columns.device)
     if devices.uses_kernels(draws):
@@ -149,8 +142,8 @@ class DeferredGradient:
     """The gradient of a weight [D, H] as a sum of products that are not computed yet.
 
     Attributes:
-        products: (rows, values [nnz], factor [B, H]) stands for S^T factor, where S has the pattern of `rows`.
-        shrinkages: (rows, strength [D]) stands for strength[c] * weight[c] for every entry of column c.
+        products: (rows, values [nnz], factor [B, H]): S^T factor, where S has the pattern of `rows`.
+        shrinkages: (rows, strength [D]): strength[c] * weight[c] for every entry of column c.
     """
 
     def __init__(self) -> None:
@@ -183,7 +176,7 @@ _deferred: ContextVar[Mapping[int, DeferredGradient]] = ContextVar("deferred", d
 
 @contextmanager
 def deferring(gradients: Mapping[int, DeferredGradient]) -> Iterator[None]:
-    """Make the layers below add to `gradients`, by `id` of the weight, where they would add to `weight.grad`."""
+    """Make the layers below add to `gradients`, by `id` of the weight, instead of `weight.grad`."""
     token = _deferred.set(gradients)
     try:
         yield
@@ -212,17 +205,16 @@ def sampled_linear(code: Tensor, weight: Tensor, bias: Tensor, at: SparseRows | 
 def entry_l2(weight: Tensor, rows: SparseRows, strength: Tensor) -> Tensor:
     """Sum over the entries of `rows` of strength[c] / 2 * |weight[c]|^2, c being an entry's column; a scalar.
 
-    With strength = l2 / (number of entries of each column in all rows), the batches of an epoch add up to
-    l2 / 2 * |weight|^2 over the columns that have entries, and each batch touches only its own columns. While gradients are
-    deferred only the gradient is computed, and the value is 0.
+    With strength = l2 / (number of entries of each column in all rows), the batches of an epoch add up to l2 / 2 * |weight|^2
+    over the columns with entries, and each batch touches only its own. While gradients are deferred, the value is 0.
     """
     _check_width(rows, weight)
-    scalar: Tensor = _EntryL2.apply(weight, rows, strength)
-    return scalar
+    value: Tensor = _EntryL2.apply(weight, rows, strength)
+    return value
 
 
 def _check_width(rows: SparseRows, weight: Tensor) -> None:
-    if rows.width > len(weight):  # the kernels would read past its end
+    if rows.width > len(weight):  # kernels do not check bounds
         raise ValueError(f"rows of {rows.width} columns need a weight with as many rows, got {len(weight)}")
 
 
@@ -302,7 +294,7 @@ def _add_transposed_product(pattern: SparseRows, values: Tensor, factor: Tensor,
 
 
 def _weight_gradient(ctx: Any, pattern: SparseRows, values: Tensor, factor: Tensor) -> Tensor | None:
-    """S^T factor: appended to the weight's `DeferredGradient` if there is one, otherwise written out [D, H]."""
+    """S^T factor [D, H], or None after adding it to the weight's `DeferredGradient`, if there is one."""
     values, factor = values.detach().contiguous(), factor.detach().contiguous()
     if ctx.deferred is not None:
         ctx.deferred.products.append((pattern, values, factor))

@@ -1,14 +1,13 @@
 """Threads of PyTorch and numba, which share one pool (OpenMP).
 
-Spinning threads make training on small batches ten times slower when other processes compete for the cores. `import recsys_ae`
-sets GOMP_SPINCOUNT, so that waiting threads soon go to sleep; this has an effect only before PyTorch is loaded. If it was
-loaded earlier, `spin_briefly` achieves the same.
+Threads that spin while they wait make training on small batches ten times slower when other processes want the same cores.
+`import recsys_ae` sets GOMP_SPINCOUNT, so that they soon go to sleep; this only works before PyTorch is loaded. If it was
+loaded earlier, `spin_briefly` has the same effect.
 
-**Results and the number of threads.** The compiled loops of `core.kernels` give the same result with any number. Two kinds of
-PyTorch's operations do not, in the last digits: matrix products of dense matrices, and functions such as the sigmoid of more
-than 32,768 numbers at once, which threads share. So models whose outputs are dense (Mult-DAE, Mult-VAE, RecVAE, and all image
-models) are exactly reproducible with the same number of threads only; AutoRec and CDAE with any number, as long as they have
-one hidden layer and batch_size * hidden is at most 32,768.
+**Results and the number of threads.** The compiled loops of `core.kernels` give the same result with any number. In the last
+digits, PyTorch's dense matrix products do not, nor do functions such as the sigmoid of more than 32,768 numbers, which threads
+share. So models with dense outputs (Mult-DAE, Mult-VAE, RecVAE, all image models) are exactly reproducible only with the same
+number of threads; AutoRec and CDAE with any, if they have one hidden layer and batch_size * hidden is at most 32,768.
 """
 
 import os
@@ -26,8 +25,8 @@ WORTH_IT = 4e6  # multiplications in a batch from which several threads are fast
 def spin_briefly() -> None:
     """Make waiting threads give up their core soon, if PyTorch was loaded without GOMP_SPINCOUNT.
 
-    libgomp spins 300,000 times by default, and 100 times when it manages more threads than there are cores
-    (https://gcc.gnu.org/onlinedocs/libgomp/GOMP_005fSPINCOUNT.html). An idle team raises their number above that.
+    libgomp spins 300,000 times by default, but 100 times with more threads than cores
+    (https://gcc.gnu.org/onlinedocs/libgomp/GOMP_005fSPINCOUNT.html), which a second, sleeping team of threads achieves.
     """
     if sys.platform != "linux" or {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & set(os.environ):
         return
@@ -44,9 +43,9 @@ def spin_briefly() -> None:
 
 @contextmanager
 def threads_for(work: float) -> Iterator[None]:
-    """Use one thread if `work`, the multiplications per batch, is small, otherwise all of PyTorch's.
+    """Use one thread if `work`, the multiplications in a batch, is small, otherwise all of PyTorch's.
 
-    PyTorch and numba use the same number, because a team whose size changes is slow.
+    PyTorch and numba use the same number, because changing the size of a team is slow.
     """
     before = torch.get_num_threads()
     _set_threads(1 if work < WORTH_IT else before)

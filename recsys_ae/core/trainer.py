@@ -28,16 +28,14 @@ class LabelledBatch:
         return len(self.x)
 
     def __getitem__(self, index: Tensor) -> "LabelledBatch":
-        """The rows at `index` (int64 [b]), in that order."""
         return LabelledBatch(self.x[index], self.labels[index])
 
     def to(self, device: torch.device) -> "LabelledBatch":
-        """The same rows on a device."""
         return LabelledBatch(self.x.to(device), self.labels.to(device))
 
 
 class Batch(Protocol):
-    """Training examples of any kind, which can be counted and selected."""
+    """Training examples of any kind."""
 
     def __len__(self) -> int: ...
 
@@ -58,28 +56,28 @@ PART = 2048  # rows of a full batch that are processed at a time
 
 
 class Objective(Protocol[M_contra, B_contra]):
-    """Minimised over an epoch: the sum over the batches of `loss` and `penalty`.
+    """Minimises the sum of `loss` and `penalty` over batches.
 
-    Set `sampled = True` if the cost is proportional to the stored entries of sparse rows; see `_work`.
+    An attribute `sampled = True` says that its cost is proportional to the stored entries of sparse rows; see `_work`.
     """
 
     def loss(self, module: M_contra, batch: B_contra, generator: Generator) -> LossSum: ...
 
     def penalty(self, module: M_contra, batch: B_contra) -> Tensor:
-        """This batch's share of the regularisation of an epoch; a scalar, 0 unless overridden."""
+        """This batch's share of an epoch's regularisation, a scalar."""
         return torch.zeros(())
 
 
 class EpochObjective(Protocol[M_contra, B_contra]):
-    """An objective that takes its own steps, where a call per batch would cost more than the arithmetic."""
+    """Takes its own steps, for models where a call per batch would cost more than the arithmetic."""
 
     def epoch(self, module: M_contra, rows: B_contra, learning_rate: float, generator: Generator) -> LossSum:
-        """Take the steps of one pass over `rows` and return the loss along the way, without penalties."""
+        """Make one pass over `rows` and return the loss along the way, without penalties."""
 
 
 @dataclass(frozen=True)
 class Phase(Generic[M, B]):
-    """`passes` over all rows for one objective in each epoch, followed by a call of `after`."""
+    """`passes` over all rows for one objective in each epoch, then a call of `after`."""
 
     objective: Objective[M, B]
     passes: int = 1
@@ -88,7 +86,7 @@ class Phase(Generic[M, B]):
 
 @dataclass(frozen=True)
 class AlternatingObjective(Generic[M, B]):
-    """Phases of each epoch, for modules whose parts are trained in alternation."""
+    """Phases of each epoch, for modules whose parts are trained alternately."""
 
     phases: Sequence[Phase[M, B]]
 
@@ -102,18 +100,17 @@ class TrainConfig:
 
     Attributes:
         epochs: maximum number of passes over the rows.
-        batch_size, optimiser: rows per batch, and a name of `core.optimisers`; an `EpochObjective` uses neither.
+        batch_size, optimiser: rows per batch, and a name in `core.optimisers`; not used by an `EpochObjective`.
         learning_rate: of the first epoch.
         learning_rate_decay: factor on the learning rate after each epoch.
-        patience: epochs without a better validation value after which training stops; 0 never stops early.
-        seed: decides the order of rows, corruption and sampling.
-        precision: of dense matrix products in the loss: `float32`; `bfloat16`, about twice as fast on hardware with
-            instructions for it; or `auto`, which is `bfloat16` on such hardware. Weights, sums, sparse layers and scoring
-            are always float32.
-        reduction: `sum` minimises the sum over the rows of a batch, `mean` their mean. It makes no difference to optimisers
-            that are invariant to the scale of the loss; the learning rate of plain SGD is usually given for the mean.
-        device: `cpu`, `cuda`, or `auto`, which is the GPU if there is one. The module is there during training and on the
-            CPU afterwards. Random numbers are the same on both; sums on a GPU may differ in the last digits from run to run.
+        patience: stop after this many epochs without a better validation value; 0 never stops early.
+        seed: of the order of rows, corruption and sampling.
+        precision: of dense matrix products in the loss: `float32`; `bfloat16`, about twice as fast where the hardware has it;
+            or `auto`, which is `bfloat16` on such hardware. Weights, sums, sparse layers and scoring are always float32.
+        reduction: minimise the `sum` or the `mean` over the rows of a batch. Scale-invariant optimisers such as
+            Adam do not depend on it; the learning rate of plain SGD is usually given for the mean.
+        device: `cpu`, `cuda`, or `auto`, which is the GPU if there is one; the module is on the CPU again afterwards. Random
+            numbers are the same on both; sums on a GPU may differ in the last digits from run to run.
     """
 
     epochs: int
@@ -135,7 +132,7 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class Epoch:
-    """An entry of the history: number from 1, mean loss per entry, validation value (lower is better), seconds."""
+    """An epoch in the history: number from 1, mean loss per entry, validation value (lower is better), seconds."""
 
     number: int
     loss: float
@@ -145,10 +142,7 @@ class Epoch:
 
 @dataclass
 class Training(Generic[M]):
-    """State of a training: everything that its continuation depends on, and that a checkpoint holds.
-
-    `stage` distinguishes the trainings of a model that needs several; empty if there is only one.
-    """
+    """State of a training, as held by checkpoints; `stage` is its name if a model needs several trainings."""
 
     module: M
     optimiser: Optimiser
@@ -175,13 +169,13 @@ class Callback:
     """Training hooks. All are no-ops; override those you need."""
 
     def on_start(self, training: "Training[Any]") -> None:
-        """Called before the first epoch; may restore the state of an earlier training."""
+        """Called before the first epoch; may restore an earlier state."""
 
     def on_epoch(self, training: "Training[Any]") -> None:
-        """Called after each epoch, which is the last entry of `training.history`."""
+        """Called after each epoch; it is the last in `training.history`."""
 
     def on_end(self, training: "Training[Any]") -> None:
-        """Called after the last epoch, when the module has its final weights."""
+        """Called after the last epoch, with the final weights in the module."""
 
 
 def fit(
@@ -217,7 +211,11 @@ def fit(
         number = len(training.history) + 1
         with threads_for(work):
             loss = _run_epoch(training, objective, rows, number)
-        value = _validate(module, valid)
+        value = None
+        if valid is not None:
+            module.eval()
+            with torch.no_grad():
+                value = float(valid())
         if value is not None and not isfinite(value):
             raise diverged("validation value", value, number, config)
         training.history.append(Epoch(number, loss, value, perf_counter() - started))
@@ -235,7 +233,7 @@ def fit(
 
 
 def _work(module: nn.Module, objective: AnyObjective[M, B], rows: B, config: TrainConfig) -> float:
-    """Multiplications of the forward pass of a batch, roughly: one per row and weight, or only for stored entries."""
+    """Rough number of multiplications in the forward pass of a batch."""
     size = len(rows) if config.optimiser in FULL_BATCH else min(config.batch_size, len(rows))
     work = float(size * sum(weight.numel() for weight in module.parameters()))
     if isinstance(rows, SparseRows) and getattr(objective, "sampled", False):
@@ -265,7 +263,7 @@ def _run_epoch(training: Training[M], objective: AnyObjective[M, B], rows: B, nu
 
 
 def diverged(what: str, value: float, number: int, config: TrainConfig) -> TrainingError:
-    """The error to raise when a value that training depends on is no longer finite."""
+    """The error for a loss or validation value that is no longer finite."""
     return TrainingError(f"the {what} is {value} in epoch {number}; try a lower learning_rate (now {config.learning_rate:g})")
 
 
@@ -285,7 +283,7 @@ def _run_batches(training: Training[M], objective: Objective[M, B], rows: B, rat
 
         def closure(batch: B = batch, losses: list[LossSum] = losses, before: Tensor = before) -> Any:
             optimiser.zero_grad()
-            training.generator.set_state(before)  # an optimiser may call again, and compares values of one function
+            training.generator.set_state(before)  # L-BFGS calls again and compares values, which must be of one function
             value, total, count = torch.zeros(()), torch.zeros(()), torch.zeros(())
             for part in parts_of(batch, PART) if whole else [batch]:
                 part = part.to(device)
@@ -301,20 +299,12 @@ def _run_batches(training: Training[M], objective: Objective[M, B], rows: B, rat
             return value
 
         optimiser.step(closure)
-        total += float(losses[0].total)  # an optimiser may call several times; the first call is at the start
+        total += float(losses[0].total)  # of the first call, before the step
         count += float(losses[0].count)
     return total, count
 
 
 def parts_of(rows: B, size: int, order: Tensor | None = None) -> Iterator[B]:
-    """Parts of the rows, consecutive or in an order (int64 [N]), small enough that their memory is reused."""
+    """Consecutive parts of the rows, or parts in an order (int64 [N])."""
     for index in (torch.arange(len(rows)) if order is None else order).split(size):
         yield rows[index]
-
-
-def _validate(module: nn.Module, valid: Validation | None) -> float | None:
-    if valid is None:
-        return None
-    module.eval()
-    with torch.no_grad():
-        return float(valid())

@@ -6,7 +6,7 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
-from recsys_ae.core.autoencoder import ACTIVATIONS, Autoencoder
+from recsys_ae.core.autoencoder import ACTIVATIONS, Autoencoder, glorot_normal
 from recsys_ae.core.axes import Axis
 from recsys_ae.core.sparse import SparseRows, sparse_linear
 
@@ -14,13 +14,9 @@ from recsys_ae.core.sparse import SparseRows, sparse_linear
 class VariationalAutoencoder(nn.Module):
     """D -> hidden[0] -> ... -> hidden[-2] -> normal distribution of hidden[-1] codes -> hidden[-2] -> ... -> E logits.
 
-    The outer part is an `Autoencoder` with the sizes hidden[:-1]. Mean and log variance of the code are linear maps of its
-    code, and its decoder's input is the activation of a linear map of the sampled code. With a single size, mean and log
-    variance are linear maps of the input, and the logits of the sampled code.
-
-    Args:
-        in_width, out_width, activation, generator: see `Autoencoder`; weights are initialised as in Glorot & Bengio 2010.
-        hidden: at least one size, the last being the code.
+    The outer part is an `Autoencoder` with the sizes hidden[:-1]: mean and log variance are linear maps of its code, and it
+    decodes the activation of a linear map of the sampled code. With a single size, mean and log variance are linear maps of
+    the input, and the logits of the code. Arguments are those of `Autoencoder`; initial weights are `glorot_normal`.
     """
 
     id_axes: Mapping[str, Axis] = {"input_weight": "inputs"}
@@ -42,7 +38,7 @@ class VariationalAutoencoder(nn.Module):
         self._activation = ACTIVATIONS.get(activation)
 
         def weight(rows: int, columns: int) -> nn.Parameter:
-            return nn.Parameter(torch.randn(rows, columns, generator=generator) * (2 / (rows + columns)) ** 0.5)
+            return nn.Parameter(glorot_normal((rows, columns), generator))
 
         self.log_variance_bias = nn.Parameter(torch.zeros(code))
         if self._shallow:
@@ -70,22 +66,13 @@ class VariationalAutoencoder(nn.Module):
         """Logits [B, E] of the mean code."""
         return self.decode(self.encode(x)[0])
 
-    def wide_weights(self) -> list[nn.Parameter]:
-        """The weight matrices of the first and the last layer."""
-        return [*self.body.wide_weights(), *([self.input_weight] if self._shallow else [])]
-
-    def inner_weights(self) -> list[nn.Parameter]:
-        """The weight matrices of the other layers."""
-        own = [] if self._shallow else [self.mean_weight, self.log_variance_weight, self.decoder_weight]
-        return [*self.body.inner_weights(), *own]
-
 
 def sample(mean: Tensor, log_variance: Tensor, generator: Generator) -> Tensor:
-    """A code [B, K] drawn from each normal distribution, differentiable in its parameters."""
+    """A code [B, K] drawn from each normal distribution by reparameterisation."""
     noise = torch.randn(mean.shape, generator=generator).to(mean.device)  # the same numbers on every device
     return mean + noise * (log_variance / 2).exp()
 
 
 def kl_from_standard_normal(mean: Tensor, log_variance: Tensor) -> Tensor:
-    """Kullback-Leibler divergence [B], in nats, of each distribution from the standard normal."""
+    """KL divergence [B], in nats, from the standard normal."""
     return (mean.square() + log_variance.exp() - log_variance - 1).sum(1) / 2

@@ -1,4 +1,4 @@
-"""The image autoencoders, by the names that pipelines use. They share encoder, losses, corruption and training with ratings."""
+"""Image autoencoders by the names that pipelines use; encoder, losses, corruption and training are those of `core`."""
 
 from recsys_ae.registry import Registry
 

@@ -1,12 +1,9 @@
-"""What an image model is: fitting, encoding, decoding, reconstructing.
-
-n images, D = channels * height * width pixels between 0 and 1, H units in the code.
-"""
+"""Base class of image models: n images, D = channels * height * width pixels between 0 and 1, H units in the code."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from math import isqrt
+from math import isqrt, prod
 from typing import Any, Self
 
 import numpy as np
@@ -33,8 +30,8 @@ class FittedImages:
         network: in evaluation mode, with `encode` and `decode`.
         shape: of an image.
         classes: number of classes of a classifier.
-        histories: the epochs of each training, by stage; "" if there is only one. Empty after loading.
-        before: the network before fine-tuning, if there was any; not saved.
+        histories: epochs of each training by stage, "" if there is only one. Empty after loading.
+        before: the network before fine-tuning, if any; not saved.
     """
 
     network: nn.Module
@@ -46,13 +43,14 @@ class FittedImages:
 
 @dataclass(frozen=True)
 class ImageContext:
-    """What `ImageModel.fit` was given beside the images; see there."""
+    """The other arguments of `ImageModel.fit`, and the history of each training stage so far."""
 
     labels: Labels | None
     valid: Tensor | None
     valid_labels: Labels | None
     seed: int
     callbacks: Sequence[Callback]
+    histories: dict[str, list[Epoch]] = field(default_factory=dict)
 
 
 @dataclass
@@ -66,11 +64,11 @@ class ImageModel(Parameterised, ABC):
 
     @abstractmethod
     def _network(self, shape: Shape, generator: Generator, classes: int | None = None) -> nn.Module:
-        """A module with `encode` and `decode`, and `forward` to logits if there are classes; weights are drawn."""
+        """A new module with `encode` and `decode`, and with `forward` to logits if there are classes."""
 
     @abstractmethod
     def _fit(self, images: Tensor, shape: Shape, context: ImageContext) -> FittedImages:
-        """What is learned from images [n, D]."""
+        """The state fitted to images [n, D]."""
 
     def fit(
         self,
@@ -83,13 +81,13 @@ class ImageModel(Parameterised, ABC):
         seed: int = 0,
         callbacks: Sequence[Callback] = (),
     ) -> Self:
-        """Fit the model to `images` [n, D] and return the model itself.
+        """Fit the model to `images` [n, D] and return it.
 
         Args:
-            labels: the class of each image, int64 [n]; for models that classify.
+            labels: class of each image, int64 [n]; for models that classify.
             shape: channels, height and width of an image.
             valid, valid_labels: validation images and labels; the weights of the epoch with the lowest loss on them are kept.
-            seed: of everything random.
+            seed: of all random numbers.
             callbacks: training hooks, see `core.trainer.Callback`.
 
         Raises:
@@ -97,18 +95,19 @@ class ImageModel(Parameterised, ABC):
             ConfigError: parameters that do not fit the images.
         """
         shape = validate_shape(images, shape)
-        given = None if valid is None or not len(valid) else torch.from_numpy(valid)
-        if given is not None:
-            validate_shape(given.numpy(), shape)
+        given = None
+        if valid is not None and len(valid):
+            validate_shape(valid, shape)
+            given = torch.from_numpy(valid)
         context = ImageContext(labels, given, valid_labels, seed, callbacks)
         self.fitted = self._fit(torch.from_numpy(images), shape, context)
         return self
 
     def encode(self, images: Floats) -> Floats:
         """Codes [n, H] of images [n, D]; `DataError` unless they are float32 of that width."""
-        network = fitted_images(self).network
-        check_rows(images, n_pixels(fitted_images(self).shape))
-        return in_batches(lambda batch: self._code(network, batch), images)
+        fitted = fitted_images(self)
+        check_rows(images, n_pixels(fitted.shape))
+        return in_batches(lambda batch: self._code(fitted.network, batch), images)
 
     def decode(self, codes: Floats) -> Floats:
         """Images [n, D] of codes [n, H]; `DataError` unless they are float32 of that width."""
@@ -147,30 +146,23 @@ def fitted_images(model: ImageModel) -> FittedImages:
 
 def n_pixels(shape: Shape) -> int:
     """Number of pixels, D."""
-    channels, height, width = shape
-    return channels * height * width
+    return prod(shape)
 
 
 def max_components(images: Floats) -> int:
-    """The largest number of principal components of centred images [n, D]."""
+    """Largest number of principal components of centred images [n, D]."""
     return min(len(images) - 1, images.shape[1])
 
 
 def validate_shape(images: Floats, shape: Shape | None) -> Shape:
-    """The shape of images [n, D], square and grey if not given.
-
-    Raises:
-        DataError: they are not float32 [n, D], not between 0 and 1, or not of that shape.
-    """
+    """The shape of images, square and grey if None; `DataError` unless they are float32 [n, D], in [0, 1] and of that shape."""
     check_rows(images)
     if not len(images):
         raise DataError("there are no images")
     if not (images.min() >= 0 and images.max() <= 1):
         raise DataError(f"pixels must be between 0 and 1, got {images.min()} to {images.max()}")
     pixels = images.shape[1]
-    if shape is None:
-        side = isqrt(pixels)
-        shape = (1, side, side)
+    shape = shape or (1, isqrt(pixels), isqrt(pixels))
     if n_pixels(shape) != pixels:
         sides = " x ".join(map(str, shape))
         raise DataError(f"images of {pixels} pixels are not {sides} (channels x height x width); give shape=")

@@ -20,10 +20,9 @@ KERNEL = 3
 
 
 class ConvolutionalNetwork(nn.Module):
-    """Convolutions with pooling between them, then convolutions with upsampling, and a last one to the pixels.
+    """Padded 3 x 3 convolutions with pooling between them, then convolutions with upsampling, and a last one to the pixels.
 
-    Kernels are 3 x 3 with padding. Codes are [B, H], where H is channels[-1] times the number of remaining pixels; inputs and
-    outputs are rows of pixels [B, D].
+    Inputs and outputs are rows of pixels [B, D], codes [B, H], where H is channels[-1] times the number of remaining pixels.
 
     Args:
         shape: of an image; height and width are halved len(channels) - 1 times.
@@ -87,12 +86,12 @@ def _convolution(inputs: int, outputs: int, generator: Generator | None) -> nn.C
 class ConvolutionalAutoencoder(ReconstructingModel):
     """Convolutional autoencoder whose code is a small image with many channels.
 
-    The code is wider than the image, so corruption is needed to keep the network from learning the identity.
+    The code is wider than the image, so corruption must keep the network from learning the identity.
 
     Attributes:
         channels: of the encoder's convolutions, with 2 x 2 max pooling between them; the decoder mirrors them.
-        activation: of the hidden layers. The output is a sigmoid with the cross-entropy, and linear with the squared error
-            (pixels may lie slightly outside [0, 1]), because a sigmoid would get stuck at all black.
+        activation: of the hidden layers. The output is a sigmoid with the cross-entropy but linear with the squared error (so
+            pixels may lie slightly outside [0, 1]), with which a sigmoid would get stuck at all black.
         Others: see `ReconstructingModel` and `TrainedModel`.
     """
 

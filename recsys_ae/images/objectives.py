@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from recsys_ae.core.corruption import Corruption
 from recsys_ae.core.losses import Loss, LossSum, kl_sparsity, l1_sparsity
-from recsys_ae.core.trainer import LabelledBatch
+from recsys_ae.core.trainer import LabelledBatch, Objective
 from recsys_ae.core.variational import VariationalAutoencoder, kl_from_standard_normal, sample
 
 Sparsity = Literal["none", "kl", "l1"]
@@ -21,8 +21,8 @@ class Penalty:
 
     Attributes:
         weight_decay: factor on half the sum of squared weights, without biases.
-        sparsity, target, strength: `kl`: strength times the divergence of the units' mean activations over the batch from
-            `target` (full batches: over each part of 2048 rows); `l1`: strength times the sum of absolute activations.
+        sparsity, target, strength: `kl`: strength times the KL divergence from `target` of the units' mean activations over the
+            batch (full batches: each part of 2048 rows); `l1`: strength times the sum of absolute activations.
     """
 
     weight_decay: float = 0.0
@@ -48,7 +48,7 @@ class Penalty:
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """Loss of images reconstructed from corrupted copies, plus the sparsity penalty; the penalty is weight decay."""
+    """Loss of images reconstructed from corrupted copies, plus the sparsity penalty; `penalty` is weight decay."""
 
     loss_of: Loss
     corruption: Corruption | None = None
@@ -65,10 +65,10 @@ class Reconstruction:
 
 
 @dataclass(frozen=True)
-class NegativeELBO:
-    """Negative evidence lower bound (Kingma & Welling 2014, equation 10); grey pixels are taken as Bernoulli means.
+class NegativeELBO(Objective[VariationalAutoencoder, Tensor]):
+    """Negative evidence lower bound (Kingma & Welling 2014, equation 10); grey pixels are Bernoulli means.
 
-    The cross-entropy of the images decoded from one sampled code, plus `beta` times the divergence from the prior.
+    Cross-entropy of the images decoded from one sampled code, plus `beta` times the KL divergence from the prior.
     """
 
     beta: float = 1.0
@@ -80,13 +80,10 @@ class NegativeELBO:
         divergence = kl_from_standard_normal(mean, log_variance).sum()
         return LossSum(surprise + self.beta * divergence, torch.tensor(len(batch)))
 
-    def penalty(self, module: VariationalAutoencoder, batch: Tensor) -> Tensor:
-        return torch.zeros(())
-
 
 @dataclass(frozen=True)
 class Classification:
-    """Cross-entropy of the classes, in nats, of images that may be corrupted; the penalty is weight decay."""
+    """Cross-entropy of the classes, in nats, of possibly corrupted images; `penalty` is weight decay."""
 
     corruption: Corruption | None = None
     penalties: Penalty = Penalty()

@@ -15,9 +15,9 @@ from recsys_ae.images.base import FittedImages, ImageContext, ImageModel, Shape,
 
 @dataclass
 class PrincipalComponents(ImageModel):
-    """Baseline for the squared error: no linear autoencoder with a code of this size reconstructs better.
+    """Tied linear autoencoder whose weights are the leading principal components of the centred images, by scikit-learn.
 
-    A tied linear autoencoder whose weights are the leading principal components of the centred images, by scikit-learn.
+    A baseline for the squared error: no linear autoencoder with a code of this size reconstructs better.
 
     Attributes:
         components: size of the code.

@@ -1,4 +1,4 @@
-"""Inspection of fitted image models: filters, the inputs that excite a unit, the subspace that a decoder spans."""
+"""Inspection of fitted image models: filters, the strongest inputs of a unit, the subspace spanned by a decoder."""
 
 from typing import Any
 
@@ -30,13 +30,10 @@ def n_layers(model: ImageModel) -> int:
 
 
 def filters(model: ImageModel, layer: int = 1) -> Floats:
-    """Filters of the units of an encoder layer (from 1): [units, channels, height, width], in arbitrary units.
+    """Filters [units, channels, height, width] of an encoder layer (from 1), unscaled; `ConfigError` if there is no such layer.
 
-    Filters of the first layer are its weights; those of a higher unit are the weighted sum of the filters below it (Lee et al.
+    Filters of the first layer are its weights, and those of a higher unit the weighted sum of the filters below (Lee et al.
     2009). Of a convolutional network only the kernels of the first layer are available.
-
-    Raises:
-        ConfigError: there is no such layer.
     """
     if not 1 <= layer <= n_layers(model):
         raise ConfigError(f"layer must be from 1 to {n_layers(model)}, got {layer}")
@@ -51,14 +48,14 @@ def filters(model: ImageModel, layer: int = 1) -> Floats:
 
 
 def strongest_inputs(codes: Floats, units: NDArray[np.int64], n: int) -> NDArray[np.int64]:
-    """int64 [len(units), n]: the images, of those with these codes [images, H], that excite each unit most; strongest first."""
+    """int64 [len(units), n]: for each unit the n images, of those with codes [images, H], that activate it most, in order."""
     return np.argsort(-codes[:, units], axis=0, kind="stable")[:n].T
 
 
 def angle_to_components(model: ImageModel, images: Floats) -> float | None:
     """Largest principal angle, in degrees, between the span of a linear decoder and as many principal components of the images.
 
-    None if the decoder is not a single layer without activation, or spans more directions than the images have.
+    None if the decoder is not a single linear layer, or there are fewer components.
     """
     inner = body(model)
     if inner is None or len(inner.decoder_biases) or isinstance(fitted_images(model).network, VariationalAutoencoder):

@@ -1,6 +1,5 @@
 """Stacked autoencoders: pretrained layer by layer, unrolled, and fine-tuned as an autoencoder or a classifier."""
 
-from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -14,7 +13,7 @@ from recsys_ae.core.autoencoder import Autoencoder
 from recsys_ae.core.corruption import Corruption
 from recsys_ae.core.losses import LOSSES
 from recsys_ae.core.optimisers import OPTIMISERS
-from recsys_ae.core.trainer import Batch, Epoch, LabelledBatch, Objective
+from recsys_ae.core.trainer import LabelledBatch, Objective
 from recsys_ae.declaration import OneOf, Sizes, as_sizes
 from recsys_ae.errors import ConfigError, DataError
 from recsys_ae.images.base import (
@@ -38,7 +37,7 @@ HEAD = {"optimiser": "lbfgs", "learning_rate": 1.0, "epochs": 50, "precision": "
 
 
 def as_numbers(value: Any) -> Any:
-    """Noise levels of the layers as a tuple; a single number is for the first layer."""
+    """Noise levels of the layers as a tuple; a single number is that of the first layer."""
     return (value,) if isinstance(value, int | float) else as_sizes(value)
 
 
@@ -46,10 +45,7 @@ Noises = Annotated[tuple[Annotated[float, Field(ge=0)], ...], BeforeValidator(as
 
 
 class Classifier(nn.Module):
-    """The encoder of an autoencoder with a linear map from its code to class logits.
-
-    The decoder is not trained, except for weights that it shares with the encoder.
-    """
+    """An encoder and a linear map from its code to class logits; only weights shared with it are trained in the decoder."""
 
     def __init__(self, body: Autoencoder, classes: int) -> None:
         super().__init__()
@@ -85,10 +81,9 @@ class StackedAutoencoder(DenseAutoencoder):
         fine_tune: for `reconstruction`, for `classes` (after training a softmax layer on the code), or `none`.
         layer_epochs, layer_optimiser, layer_learning_rate: of pretraining; with 0 epochs there is none.
         layer_noise: noise level of each layer's inputs; `noise` for layers without one.
-        tune_corruption, tune_noise, tune_weight_decay: corruption of images and weight decay in fine-tuning. Without weight
-            decay, a softmax layer on a wide code may separate all training images, and its weights then grow without limit.
-        labels: number of labelled images, balanced over classes and drawn with the seed; all if None. Pretraining uses all
-            images.
+        tune_corruption, tune_noise, tune_weight_decay: in fine-tuning. Without weight decay, a softmax layer on a wide code may
+            separate all training images, and its weights then grow without limit.
+        labels: number of labelled images, drawn with balanced classes; all if None. Pretraining uses all images.
         Others: see `DenseAutoencoder`; epochs, learning rate and optimiser apply to fine-tuning.
     """
 
@@ -119,66 +114,54 @@ class StackedAutoencoder(DenseAutoencoder):
     def _fit(self, images: Tensor, shape: Shape, context: ImageContext) -> FittedImages:
         generator = Generator().manual_seed(context.seed)
         body = self._autoencoder(shape, generator)
-        histories: dict[str, list[Epoch]] = {}
-
-        def train(
-            stage: str, module: nn.Module, objective: Objective[Any, Any], rows: Batch, valid: Batch | None, **config: Any
-        ) -> None:
-            histories[stage] = self._train(module, objective, rows, valid, context, stage, **config)
-
         labelled = self._labelled(images, context) if self.fine_tune == "classes" else None
         if self.layer_epochs:
-            self._pretrain(body, images, context.valid, generator, train)
+            self._pretrain(body, images, generator, context)
         corruption, penalty = make_corruption(self.tune_corruption, self.tune_noise), Penalty(self.tune_weight_decay)
         if self.fine_tune == "reconstruction":
-            before = deepcopy(body)
-            train("tuning", body, Reconstruction(LOSSES.get(self.loss), corruption, penalty), images, context.valid)
-            return FittedImages(body.eval(), shape, None, histories, before)
+            before, objective = deepcopy(body), Reconstruction(LOSSES.get(self.loss), corruption, penalty)
+            self._train(body, objective, images, context.valid, context, "tuning")
+            return FittedImages(body.eval(), shape, None, context.histories, before)
         if labelled is None:
-            return FittedImages(body.eval(), shape, None, histories)
+            return FittedImages(body.eval(), shape, None, context.histories)
         known, valid, classes = labelled
         network = Classifier(body, classes)
-        if self.layer_epochs:  # on random layers a softmax layer trained alone would be a worse start
+        if self.layer_epochs:  # on random layers, a softmax layer trained alone would be a worse start
             code = LabelledBatch(by_parts(body.encode, known.x), known.labels)
-            train("head", network.head, Classification(penalties=penalty), code, None, **HEAD)
+            self._train(network.head, Classification(penalties=penalty), code, None, context, "head", **HEAD)
         pretrained = deepcopy(network)
-        train("tuning", network, Classification(corruption, penalty), known, valid)
-        return FittedImages(network.eval(), shape, classes, histories, pretrained)
+        self._train(network, Classification(corruption, penalty), known, valid, context, "tuning")
+        return FittedImages(network.eval(), shape, classes, context.histories, pretrained)
 
     def classify(self, images: Floats) -> Floats:
-        """Class probabilities [n, classes] of images [n, D].
-
-        Raises:
-            ConfigError: the model was not fine-tuned for classes.
-        """
-        network = fitted_images(self).network
+        """Class probabilities [n, classes] of images [n, D]; `ConfigError` if the model was not fine-tuned for classes."""
+        fitted = fitted_images(self)
+        network = fitted.network
         if not isinstance(network, Classifier):
             raise ConfigError("this model does not classify; fit it with fine_tune: classes")
-        check_rows(images, n_pixels(fitted_images(self).shape))
+        check_rows(images, n_pixels(fitted.shape))
         return in_batches(lambda batch: network(batch).softmax(1), images)
 
     def _network(self, shape: Shape, generator: Generator, classes: int | None = None) -> nn.Module:
         body = self._autoencoder(shape, generator)
         return body if classes is None else Classifier(body, classes)
 
-    def _pretrain(
-        self, network: Autoencoder, rows: Tensor, valid: Tensor | None, generator: Generator, train: Callable[..., None]
-    ) -> None:
+    def _pretrain(self, network: Autoencoder, rows: Tensor, generator: Generator, context: ImageContext) -> None:
         """Train each layer on the activations of the one below, and copy its weights into the network."""
-        sizes = self.hidden
+        valid = context.valid
         config = {"epochs": self.layer_epochs, "optimiser": self.layer_optimiser, "learning_rate": self.layer_learning_rate}
-        for number in range(len(sizes)):
+        for number in range(len(self.hidden)):
             layer, objective = self._layer(rows.shape[1], number, generator)
-            train(f"layer-{number + 1}", layer, objective, rows, valid, **config, **LAYER)
+            self._train(layer, objective, rows, valid, context, f"layer-{number + 1}", **config, **LAYER)
             put_layer(network, number, layer)
-            if number < len(sizes) - 1:
+            if number < len(self.hidden) - 1:
                 rows = by_parts(layer.encode, rows)
                 valid = None if valid is None else by_parts(layer.encode, valid)
 
     def _layer(self, width: int, number: int, generator: Generator) -> tuple[Autoencoder, Objective[Any, Any]]:
         sizes = self.hidden
         loss, output = self.loss, self._output_activation(self.output)
-        if number:  # activations are reconstructed
+        if number:  # it reconstructs activations
             loss = self.loss if self.activation == "sigmoid" else "squared_error"
             output = "identity" if loss == "cross_entropy" else self.activation
         layer = Autoencoder(
@@ -200,10 +183,8 @@ class StackedAutoencoder(DenseAutoencoder):
     def _labelled(self, images: Tensor, context: ImageContext) -> tuple[LabelledBatch, LabelledBatch | None, int]:
         """The labelled images, those for validation, and the number of classes."""
         if context.labels is None:
-            raise ConfigError(
-                "fine_tune: classes needs images with classes, in a folder of images one folder for each class; "
-                "without them there is fine_tune: reconstruction"
-            )
+            what = "images with classes, in a folder of images one folder for each class"
+            raise ConfigError(f"fine_tune: classes needs {what}; without them there is fine_tune: reconstruction")
         known, valid = LabelledBatch(images, validate_labels(context.labels, len(images))), None
         if self.labels is not None:
             known = known[balanced(context.labels, self.labels, context.seed)]
@@ -214,7 +195,7 @@ class StackedAutoencoder(DenseAutoencoder):
 
 
 def validate_labels(labels: Labels, n: int) -> Tensor:
-    """Labels as int64 [n]; `DataError` if they are not n whole numbers from 0."""
+    """Labels as int64 [n]; `DataError` unless they are n whole numbers from 0."""
     if labels.shape != (n,) or labels.dtype.kind not in "iu" or labels.min() < 0:
         raise DataError(f"labels must be a whole number from 0 for each of {n} images, got {labels.dtype} {list(labels.shape)}")
     return torch.from_numpy(labels.astype(np.int64))
@@ -236,11 +217,7 @@ def put_layer(network: Autoencoder, number: int, layer: Autoencoder) -> None:
 
 
 def balanced(labels: Labels, n: int, seed: int) -> Tensor:
-    """int64 [n]: positions of n images, balanced over the classes as far as possible, drawn with the seed.
-
-    Raises:
-        ConfigError: there are fewer than n images.
-    """
+    """int64 [n]: n random images, balanced over classes as far as possible; `ConfigError` if there are fewer than n."""
     if n > len(labels):
         raise ConfigError(f"labels: {n} is more than the {len(labels)} images")
     order = np.random.default_rng(seed).permutation(len(labels))

@@ -14,39 +14,30 @@ from recsys_ae.images.base import FittedImages, ImageModel, fitted_images
 
 
 def build_image_model(name: str, params: dict[str, Any] | None = None, where: str = "image model") -> Any:
-    """The `ImageModel` called `name`, not fitted yet.
-
-    Raises:
-        ConfigError: unknown model or parameter (with a suggestion), or a value of the wrong type.
-    """
+    """A new, unfitted `ImageModel` by name; `ConfigError` if its name or a parameter is unknown, or a value is invalid."""
     return build(IMAGE_MODELS.get(name), params or {}, f"{where} {name!r}")
 
 
 def save_image_model(model: ImageModel, folder: Path | str) -> None:
-    """Write a fitted model to `folder`, which appears whole or not at all; an older model there is replaced.
+    """Write a fitted model to `folder`, which appears whole or not at all; replaces an older model there.
 
-    Raises:
-        NotFittedError: the model is not fitted.
-        OutputError: `folder` holds something that is not a model, or cannot be written.
+    Raises `NotFittedError`, or `OutputError` if `folder` holds something that is not a model or cannot be written.
     """
     image_state(model).save(Path(folder), IMAGE_MODELS.name_of(model), parameters(model))
 
 
 def load_image_model(folder: Path | str) -> Any:
-    """The `ImageModel` that `save_image_model` wrote to `folder`.
-
-    Raises:
-        DataError: there is no image model, or one that is damaged or of another format.
-    """
+    """The `ImageModel` saved in `folder`; `DataError` if there is none, or it is damaged or has another format."""
     name, params, fitted = Fitted.load(Path(folder))
     try:
         model = build_image_model(name, params)
         channels, height, width = fitted.meta["shape"]
-        network = model._network((channels, height, width), Generator(), fitted.meta["classes"])
+        shape, classes = (channels, height, width), fitted.meta["classes"]
+        network = model._network(shape, Generator(), classes)
         network.load_state_dict({key: torch.from_numpy(array) for key, array in fitted.arrays.items()})
     except (ConfigError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise DataError(f"the image model in {folder} cannot be built: {error}") from None
-    model.fitted = FittedImages(network.eval(), (channels, height, width), fitted.meta["classes"])
+    model.fitted = FittedImages(network.eval(), shape, classes)
     return model
 
 
@@ -58,5 +49,5 @@ def image_state(model: ImageModel) -> Fitted:
 
 
 def image_model_digest(model: ImageModel) -> str:
-    """Content hash (32 hex digits) of name, parameters and everything learned."""
+    """Content hash (32 hex digits) of a fitted model: name, parameters and weights."""
     return image_state(model).digest(IMAGE_MODELS.name_of(model), parameters(model))

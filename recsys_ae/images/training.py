@@ -1,7 +1,7 @@
 """Base classes of image models trained by gradient descent."""
 
 from abc import abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from typing import Annotated, Any, Literal
 
@@ -14,7 +14,7 @@ from recsys_ae.core.corruption import CORRUPTIONS, Corruption, Gaussian
 from recsys_ae.core.devices import Device, device_of
 from recsys_ae.core.losses import LOSSES
 from recsys_ae.core.optimisers import OPTIMISERS
-from recsys_ae.core.trainer import Batch, Epoch, Objective, Precision, TrainConfig, fit, parts_of
+from recsys_ae.core.trainer import Batch, Objective, Precision, TrainConfig, fit, parts_of
 from recsys_ae.declaration import OneOf
 from recsys_ae.errors import ConfigError
 from recsys_ae.images.base import BATCH_IMAGES, FittedImages, ImageContext, ImageModel, Shape
@@ -24,7 +24,6 @@ CorruptionName = Literal["none", "masking", "dropout", "gaussian", "salt_and_pep
 LossName = Literal["cross_entropy", "squared_error"]
 Output = Literal["sigmoid", "identity"]
 Activation = Annotated[str, OneOf("activation", ACTIVATIONS)]
-CONFIGURED = ("epochs", "batch_size", "optimiser", "learning_rate", "learning_rate_decay", "patience", "precision", "device")
 
 
 @dataclass
@@ -33,8 +32,8 @@ class TrainedModel(ImageModel):
 
     Attributes:
         epochs, batch_size, optimiser, learning_rate, learning_rate_decay, patience, precision, device: see
-            `core.trainer.TrainConfig`. A batch is of images, `sgd` steps along the gradient of the batch's mean loss, and an
-            epoch of `lbfgs` is at most four of its iterations.
+            `core.trainer.TrainConfig`. Batches are of images, the loss is their mean, and an epoch of `lbfgs` has at most four
+            iterations.
     """
 
     epochs: Annotated[int, Field(ge=1)] = 20
@@ -52,8 +51,8 @@ class TrainedModel(ImageModel):
 
     def _fit(self, images: Tensor, shape: Shape, context: ImageContext) -> FittedImages:
         network = self._network(shape, Generator().manual_seed(context.seed))
-        history = self._train(network, self._objective(), images, context.valid, context)
-        return FittedImages(network, shape, histories={"": history})
+        self._train(network, self._objective(), images, context.valid, context)
+        return FittedImages(network, shape, histories=context.histories)
 
     def _train(
         self,
@@ -64,22 +63,23 @@ class TrainedModel(ImageModel):
         context: ImageContext,
         stage: str = "",
         **config: Any,
-    ) -> list[Epoch]:
-        """Train with the model's parameters, some replaced by `config`."""
-        own = {name: getattr(self, name) for name in CONFIGURED}
+    ) -> None:
+        """Train with the model's parameters, some replaced by `config`, and note the history in `context`."""
+        own = {item.name: getattr(self, item.name) for item in fields(TrainConfig) if hasattr(self, item.name)}
         settings = TrainConfig(**{**own, "seed": context.seed, "reduction": "mean", **config})
         value = None if valid is None else partial(mean_loss, network, objective, valid, context.seed)
-        return fit(network, objective, rows, settings, valid=value, callbacks=context.callbacks, stage=stage)
+        history = fit(network, objective, rows, settings, valid=value, callbacks=context.callbacks, stage=stage)
+        context.histories[stage] = history
 
 
 @dataclass
 class ReconstructingModel(TrainedModel):
-    """A trained model that reconstructs images, which may be corrupted.
+    """A trained model that reconstructs possibly corrupted images.
 
     Attributes:
         loss: summed over pixels; `squared_error` without a factor 1/2.
-        corruption, noise: corruption of the training images, and its rate or standard deviation. `masking` sets pixels to 0,
-            `dropout` also scales up the others, `salt_and_pepper` sets them to 0 or 1, `gaussian` is clipped to [0, 1].
+        corruption, noise: of the training images, with its rate or standard deviation. `masking` sets pixels to 0, `dropout`
+            also scales up the others, `salt_and_pepper` sets them to 0 or 1, `gaussian` is clipped to [0, 1].
         Others: see `TrainedModel`.
     """
 
@@ -118,13 +118,11 @@ def check_corruption(parameter: str, name: CorruptionName, noises: dict[str, flo
     """Raise `ConfigError` for impossible noise levels, a corruption without noise, or noise without a corruption."""
     for noise in noises.values():
         make_corruption(name, noise)
-    if (name != "none") != any(noises.values()):
-        places = " or ".join(noises)
-        raise ConfigError(
-            f"{parameter}: {name} corrupts nothing without a number; give {places}"
-            if name != "none"
-            else f"{places} does nothing without {parameter}; give one, or set {places} to 0"
-        )
+    places = " or ".join(noises)
+    if name != "none" and not any(noises.values()):
+        raise ConfigError(f"{parameter}: {name} corrupts nothing without a number; give {places}")
+    if name == "none" and any(noises.values()):
+        raise ConfigError(f"{places} does nothing without {parameter}; give one, or set {places} to 0")
 
 
 def make_corruption(name: CorruptionName, noise: float, within: tuple[float, float] | None = (0.0, 1.0)) -> Corruption | None:

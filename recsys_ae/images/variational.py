@@ -18,15 +18,14 @@ from recsys_ae.images.training import Activation, TrainedModel, mean_loss
 
 @dataclass
 class VariationalImages(TrainedModel):
-    """Variational autoencoder with a Gaussian code and Bernoulli pixels.
+    """Variational autoencoder with a Gaussian code and Bernoulli pixels; `encode` returns the mean code.
 
-    Source: Kingma & Welling 2014, with the divergence from the standard normal prior in closed form. `encode` returns the mean
-    of the code's distribution.
+    Source: Kingma & Welling 2014, with the KL divergence from the standard normal prior in closed form.
 
     Attributes:
         hidden: sizes of the encoder's layers, the last being the code; the decoder mirrors them.
         activation: of the hidden layers.
-        beta: weight of the divergence; 1 is the bound itself.
+        beta: weight of the divergence; 1 gives the evidence lower bound.
         Others: see `TrainedModel`.
     """
 
@@ -39,15 +38,16 @@ class VariationalImages(TrainedModel):
         return self.decode(torch.randn(n, self.hidden[-1], generator=Generator().manual_seed(seed)).numpy())
 
     def walk(self, start: Floats, end: Floats, steps: int) -> Floats:
-        """Images [steps, D] decoded from equidistant codes between those of two images [D]."""
+        """Images [steps, D] decoded from equally spaced codes between those of two images [D]."""
         first, last = self.encode(np.stack([start, end]))
         shares = np.linspace(0, 1, steps, dtype=np.float32)[:, None]
         return self.decode((1 - shares) * first + shares * last)
 
     def negative_elbo(self, images: Floats, seed: int = 0) -> float:
         """Negative evidence lower bound of images [n, D], in nats per image, estimated from one sampled code each."""
-        check_rows(images, n_pixels(fitted_images(self).shape))
-        return mean_loss(fitted_images(self).network, NegativeELBO(), torch.from_numpy(images), seed)
+        fitted = fitted_images(self)
+        check_rows(images, n_pixels(fitted.shape))
+        return mean_loss(fitted.network, NegativeELBO(), torch.from_numpy(images), seed)
 
     def _network(self, shape: Shape, generator: Generator, classes: int | None = None) -> nn.Module:
         return VariationalAutoencoder(n_pixels(shape), self.hidden, activation=self.activation, generator=generator)

@@ -12,7 +12,7 @@ from scipy.special import expit, logit
 from torch import Generator
 
 from recsys_ae.core.autoencoder import ACTIVATIONS, Autoencoder
-from recsys_ae.core.axes import check_id_axes
+from recsys_ae.core.axes import check_id_axes, wide_weights
 from recsys_ae.core.corruption import Masking
 from recsys_ae.core.devices import Device, device_of
 from recsys_ae.core.optimisers import OPTIMISERS
@@ -275,5 +275,5 @@ def hidden_factors(module: Autoencoder, inputs: csr_array, row_bias: Floats) -> 
 
 def output_factors(module: Autoencoder, columns: Rows | slice = slice(None)) -> Floats:
     """[D, H + 2]: weights and bias of the output layer for all columns or some, and 1."""
-    weight, bias = (tensor.detach().cpu().numpy()[columns] for tensor in (module.wide_weights()[-1], module.output_bias))
+    weight, bias = (tensor.detach().cpu().numpy()[columns] for tensor in (wide_weights(module)[-1], module.output_bias))
     return np.c_[weight, bias, np.ones(len(weight), np.float32)]

@@ -58,9 +58,6 @@ class Network(nn.Module):
         """Scores [B, D]: the outputs, or their logits."""
         return sampled_linear(self.encode(x), self.output_weight, self.output_bias)
 
-    def wide_weights(self) -> list[nn.Parameter]:
-        return [self.input_weight, self.output_weight, self.user_weight]
-
 
 @torch.no_grad()
 def learn_fold_in(network: Network, rows: SparseRows) -> None:

@@ -51,9 +51,6 @@ class Network(nn.Module):
         scores[x.row_of_entry(), x.columns] -= x.values * directions.square().sum(1)[x.columns]
         return scores
 
-    def wide_weights(self) -> list[nn.Parameter]:
-        return [self.input_weight]
-
 
 @dataclass(frozen=True)
 class Cosine(Objective[Network, SparseRows]):

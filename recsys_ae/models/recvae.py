@@ -91,6 +91,7 @@ class InTraining(nn.Module):
 
     earlier: Tensor
     epochs: Tensor
+    id_axes: Mapping[str, Axis] = {"earlier": "rows"}
 
     def __init__(self, network: Network, rows: SparseRows, ema_decay: float = 0.0) -> None:
         super().__init__()
@@ -116,9 +117,6 @@ class InTraining(nn.Module):
             share = max(1 - self.ema_decay, 1 / int(self.epochs))
             for mean, weight in zip(self.mean.parameters(), self.network.parameters(), strict=True):
                 mean.lerp_(weight, share)
-
-    def wide_weights(self) -> list[nn.Parameter]:
-        return [self.network.encoder.input_weight, self.network.output_weight]
 
 
 @dataclass(frozen=True)

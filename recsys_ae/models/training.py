@@ -11,7 +11,7 @@ from scipy.sparse import csr_array
 from torch import Generator, Tensor, nn
 
 from recsys_ae.core.autoencoder import Autoencoder
-from recsys_ae.core.axes import Axis, id_axes
+from recsys_ae.core.axes import Axis, id_axes, inner_weights, wide_weights
 from recsys_ae.core.corruption import Corruption
 from recsys_ae.core.losses import LossSum, squared_error
 from recsys_ae.core.sparse import SparseRows, entry_l2
@@ -72,9 +72,9 @@ def autoencoder_l2(l2: float, rows: SparseRows, exponent: float = 0.0) -> Penalt
     def penalty(module: Autoencoder | VariationalAutoencoder, batch: SparseRows) -> Tensor:
         if not l2:
             return torch.zeros(())
-        parts = [entry_l2(weight, batch, strength.to(weight.device)) for weight in module.wide_weights()]
+        parts = [entry_l2(weight, batch, strength.to(weight.device)) for weight in wide_weights(module)]
         share = len(batch) / len(rows)
-        parts += [share * l2 / 2 * weight.square().sum() for weight in module.inner_weights()]
+        parts += [share * l2 / 2 * weight.square().sum() for weight in inner_weights(module)]
         return torch.stack(parts).sum()
 
     return penalty

@@ -3,6 +3,7 @@ import torch
 from torch import nn
 
 from recsys_ae.core.autoencoder import ACTIVATIONS, INITIALISERS, Autoencoder
+from recsys_ae.core.axes import inner_weights, wide_weights
 from recsys_ae.errors import ConfigError
 
 
@@ -40,8 +41,8 @@ def test_matches_the_usual_network():
 def test_tied_decoder_has_no_weights_of_its_own():
     tied = Autoencoder(9, [5, 3], tied=True, generator=generator())
     untied = Autoencoder(9, [5, 3], generator=generator())
-    assert (len(tied.wide_weights()), len(tied.inner_weights())) == (1, 1)
-    assert (len(untied.wide_weights()), len(untied.inner_weights())) == (2, 2)
+    assert (len(wide_weights(tied)), len(inner_weights(tied))) == (1, 1)
+    assert (len(wide_weights(untied)), len(inner_weights(untied))) == (2, 2)
     code = torch.rand(2, 3)
     hidden = torch.sigmoid(code @ tied.encoder_weights[0] + tied.decoder_biases[0])
     torch.testing.assert_close(tied.decode(code), hidden @ tied.input_weight.T + tied.output_bias)
@@ -126,6 +127,6 @@ def test_unknown_initialiser():
 def test_input_and_output_may_have_different_columns():
     network = Autoencoder(7, [4, 3], out_width=5, generator=torch.Generator().manual_seed(0))
     assert network(torch.rand(2, 7)).shape == (2, 5)
-    assert [tuple(weight.shape) for weight in network.wide_weights()] == [(7, 4), (5, 4)]
+    assert [tuple(weight.shape) for weight in wide_weights(network)] == [(7, 4), (5, 4)]
     with pytest.raises(ConfigError, match="tied weights need equal widths, got 7 input and 5 output columns"):
         Autoencoder(7, [4, 3], out_width=5, tied=True)

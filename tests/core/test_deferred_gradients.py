@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from recsys_ae.core import devices
 from recsys_ae.core.autoencoder import Autoencoder
+from recsys_ae.core.axes import wide_weights
 from recsys_ae.core.row_adam import RowAdam
 from recsys_ae.core.sparse import DeferredGradient, SparseRows, deferring, entry_l2, one_hot, sampled_linear, sparse_linear
 
@@ -37,7 +38,7 @@ def module(*, tied: bool = False, hidden: tuple[int, ...] = (UNITS,)) -> Autoenc
 
 def objective(network: Autoencoder, batch: SparseRows) -> Tensor:
     error = (network(batch, batch) - batch.values).square().sum()
-    return error + sum(entry_l2(weight, batch, torch.linspace(0.1, 2, WIDTH)) for weight in network.wide_weights())
+    return error + sum(entry_l2(weight, batch, torch.linspace(0.1, 2, WIDTH)) for weight in wide_weights(network))
 
 
 def step(optimiser, loss: Callable[[], Tensor]) -> None:
@@ -171,7 +172,7 @@ def test_deferred_gradients_written_out_are_the_gradients(tied, hidden, implemen
     objective(network, batch).backward()
     expected = [weight.grad.clone() for weight in network.parameters()]
     network.zero_grad()
-    deferred = {id(weight): DeferredGradient() for weight in network.wide_weights()}
+    deferred = {id(weight): DeferredGradient() for weight in wide_weights(network)}
     with deferring(deferred):
         objective(network, batch).backward()
     for weight, gradient in zip(network.parameters(), expected, strict=True):
@@ -187,7 +188,7 @@ def test_deferred_gradients_written_out_are_the_gradients(tied, hidden, implemen
 @pytest.mark.parametrize("tied", [True, False])
 def test_where_every_row_is_touched_it_is_adam(tied, implementation):
     ours, theirs = (module(tied=tied, hidden=(5, 3)) for _ in range(2))
-    row_adam = RowAdam(ours.parameters(), ours.wide_weights(), 0.05)
+    row_adam = RowAdam(ours.parameters(), wide_weights(ours), 0.05)
     adam = torch.optim.Adam(theirs.parameters(), lr=0.05)
     every = rows(share=0.2)
     assert len(every.columns.unique()) == WIDTH
@@ -224,7 +225,7 @@ def test_penalty_of_all_batches_is_that_of_the_matrix():
 
 def test_outside_the_closure_gradients_are_ordinary_and_so_is_the_step():
     ours, theirs = module(), module()
-    row_adam, adam = RowAdam(ours.parameters(), ours.wide_weights(), 0.1), torch.optim.Adam(theirs.parameters(), lr=0.1)
+    row_adam, adam = RowAdam(ours.parameters(), wide_weights(ours), 0.1), torch.optim.Adam(theirs.parameters(), lr=0.1)
     for index in ((1,), (2, 8)):
         for network, optimiser in ((ours, row_adam), (theirs, adam)):
             optimiser.zero_grad()

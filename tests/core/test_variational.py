@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch.distributions import Normal, kl_divergence
 
+from recsys_ae.core.axes import inner_weights, wide_weights
 from recsys_ae.core.sparse import SparseRows
 from recsys_ae.core.variational import VariationalAutoencoder, kl_from_standard_normal, sample
 
@@ -72,9 +73,9 @@ def test_one_layer_learns_the_same_from_sparse_and_dense_rows():
 @pytest.mark.parametrize(("hidden", "wide", "inner"), [((3,), 3, 0), ((5, 3), 2, 3), ((6, 5, 3), 2, 5)])
 def test_all_weights_are_wide_or_inner_ones(hidden, wide, inner):
     module = VariationalAutoencoder(7, hidden, generator=torch.Generator().manual_seed(0))
-    assert (len(module.wide_weights()), len(module.inner_weights())) == (wide, inner)
+    assert (len(wide_weights(module)), len(inner_weights(module))) == (wide, inner)
     matrices = {id(weight) for weight in module.parameters() if weight.ndim == 2}
-    assert {id(weight) for weight in (*module.wide_weights(), *module.inner_weights())} == matrices
+    assert {id(weight) for weight in (*wide_weights(module), *inner_weights(module))} == matrices
 
 
 @pytest.mark.parametrize("hidden", [[3], [4, 3]])

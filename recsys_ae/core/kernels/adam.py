@@ -29,12 +29,9 @@ class Rates(NamedTuple):
 
 @njit(cache=True)
 def add_shrinkage(pattern: Any, own: Any, strength: Any, shrink: Any) -> None:
-    """shrink[t] += strength[c] for every entry of column c = touched[t] of `pattern`; entries are those of the pattern `own`.
+    """shrink[t] += strength[c] for every entry of `own` in column c = touched[t] of `pattern`; float32 [T] and [D].
 
-    Args:
-        pattern, own: `Columns`; every column of `own` is one of `pattern`.
-        strength: float32 [D].
-        shrink: float32 [T].
+    Both patterns are `Columns`, and every column of `own` is one of `pattern`.
     """
     t = 0
     for o in range(len(own.touched)):
@@ -46,14 +43,11 @@ def add_shrinkage(pattern: Any, own: Any, strength: Any, shrink: Any) -> None:
 
 @njit(parallel=True, fastmath=FAST, cache=True)
 def adam_columns(pattern: Any, values: Any, factors: Any, shrink: Any, moments: Any, rates: Any) -> None:
-    """One step for the touched rows of a weight, whose gradient is summed on the way.
-
-    The gradient is S_1^T G_1 + ... + S_n^T G_n + diag(shrink) weight, the S_i having one pattern.
+    """One step for the touched rows of a weight with gradient S_1^T G_1 + ... + S_n^T G_n + diag(shrink) weight, n >= 1.
 
     Args:
-        pattern: `Columns`.
-        values: float32 [n, nnz], n >= 1, of the S_i, in the order of the pattern.
-        factors: float32 [n, B, H], the G_i.
+        pattern: `Columns` of all S_i.
+        values, factors: float32 [n, nnz] of the S_i, in the order of the pattern, and [n, B, H], the G_i.
         shrink: float32 [T], of the touched rows.
     """
     touched, starts, row, _ = pattern

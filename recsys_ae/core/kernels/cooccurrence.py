@@ -27,12 +27,7 @@ class Pairs(NamedTuple):
 
 @njit(parallel=True, fastmath=FAST, cache=True)
 def sparse_gram(starts: Any, row: Any, row_values: Any, indptr: Any, columns: Any, values: Any, out: Any) -> None:
-    """out += X^T X [D, D].
-
-    Args:
-        starts, row, row_values: X column by column.
-        indptr, columns, values: X row by row.
-    """
+    """out += X^T X [D, D], for X column by column (starts, row, row_values) and row by row (indptr, columns, values)."""
     for c in prange(len(starts) - 1):
         line = out[c]
         for p in range(starts[c], starts[c + 1]):
@@ -43,13 +38,9 @@ def sparse_gram(starts: Any, row: Any, row_values: Any, indptr: Any, columns: An
 
 @njit(cache=True)
 def _together(pattern: Any, c: int, stop: int, count: Any, found: Any) -> int:
-    """Set count[d] to the number of rows that hold both c and d, for d < stop other than c, and list those d in `found`.
+    """Set count[d] (float32 [D], all 0) to the number of rows with both c and d, for d < stop other than c.
 
-    Args:
-        count: float32 [D], all 0.
-
-    Returns:
-        The number of columns found.
+    The d that share rows are written to `found`, and their number is returned.
     """
     starts, row, indptr, columns = pattern
     n = 0
@@ -68,9 +59,9 @@ def _together(pattern: Any, c: int, stop: int, count: Any, found: Any) -> int:
 
 @njit(parallel=True, cache=True)
 def count_pairs(pattern: Any, threads: int, others: Any, before: Any) -> None:
-    """Count the columns that share a row with column c: others[c] in all, before[c] of a lower number; both [D].
+    """Count the columns that share a row with column c: others[c] in all, before[c] with a lower number; both [D].
 
-    Here and below, threads take columns in turn, because low ones are more work. Each has its own scratch space.
+    Here and below, threads take columns in turn, because low ones are more work; each thread has its own scratch space.
     """
     width = len(others)
     for t in prange(threads):
@@ -99,7 +90,7 @@ def fill_pairs(pattern: Any, threads: int, pairs: Any) -> None:
 
 @njit(cache=True)
 def _nearest(found: Any, count: Any, size: Any, k: int) -> Any:
-    """The k columns of `found` with the largest count^2 / size, ties by number; in increasing order."""
+    """The k columns of `found` with the largest count^2 / size, ties by number, in increasing order."""
     if k == len(found):
         return np.sort(found)
     score, key = np.empty(len(found), np.float32), np.empty(len(found), np.int64)
@@ -113,11 +104,9 @@ def _nearest(found: Any, count: Any, size: Any, k: int) -> Any:
 
 @njit(cache=True)
 def _fill_system(near: Any, pairs: Any, size: Any, ridge: Any, count: Any, place: Any, system: Any) -> None:
-    """Write the upper triangle of G + diag(ridge) and, as its last column, `count`; G is X^T X of the columns `near` [k].
+    """Write the upper triangle of G + diag(ridge) to `system`, `count` to its column k; G is X^T X of the columns `near` [k].
 
-    Args:
-        place: int32 [D], all -1.
-        system: float32, of which k rows and k + 1 columns are written.
+    `system` has at least k rows and k + 1 columns; `place` is int32 [D], all -1.
     """
     starts, partner, times = pairs
     k = len(near)
@@ -137,11 +126,10 @@ def _fill_system(near: Any, pairs: Any, size: Any, ridge: Any, count: Any, place
 
 @njit(fastmath=FAST, cache=True)
 def _solve(system: Any, least: Any, out: Any) -> None:
-    """out [k] = A^-1 b by Cholesky factorisation, for a symmetric positive definite A.
+    """out [k] = A^-1 b by Cholesky factorisation; A is symmetric positive definite.
 
-    Args:
-        system: the upper triangle of A and, as its last column, b; overwritten.
-        least: [k], lower bounds of the squared pivots, which only rounding could violate.
+    `system` holds the upper triangle of A and, as its last column, b; it is overwritten. `least` [k] are lower bounds of the
+    squared pivots, which only rounding could violate.
     """
     k = len(out)
     for i in range(k):
@@ -179,9 +167,8 @@ def neighbour_regressions(
     Nearest are the columns with the largest cosine, ties by number.
 
     Args:
-        size, ridge: float32 [D], the diagonal of X^T X and what is added to it.
-        starts: [D + 1]; the entries starts[c] to starts[c + 1] of `chosen` are set to the nearest columns, increasing, and
-            those of `weight` to w.
+        size, ridge: float32 [D], the diagonal of X^T X, and its ridge.
+        starts: [D + 1]; the nearest columns of c, increasing, go to starts[c] to starts[c + 1] of `chosen`, w to `weight`.
     """
     width = len(size)
     largest = 0

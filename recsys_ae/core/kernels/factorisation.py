@@ -9,7 +9,7 @@ from recsys_ae.core.kernels.layers import FAST
 
 
 class Strata(NamedTuple):
-    """Entries of a matrix sorted into strata whose parts can be worked on at once, see `by_block`."""
+    """Entries of a matrix in strata whose parts can be processed in parallel, see `by_block`."""
 
     entries: Any
     starts: Any
@@ -29,13 +29,13 @@ def by_block(order: Any, row: Any, column: Any, row_block: Any, column_block: An
     """Entries split into `blocks` strata of `blocks` parts; no two parts of a stratum share a row or a column.
 
     Args:
-        order: int64 [nnz], a permutation of the entries; the order is kept within each part.
+        order: int64 [nnz], a permutation of the entries, kept within each part.
         row, column: int64 [nnz], of each entry.
         row_block, column_block: int64, a block from 0 to blocks - 1 for each row and column.
 
     Returns:
-        `Strata` of the entries, int64 [nnz], and starts [blocks^2 + 1]: part p of stratum s begins at starts[s * blocks + p],
-        and its rows belong to block p.
+        `Strata` of entries, int64 [nnz], and starts [blocks^2 + 1]: part p of stratum s, with the rows of block p, begins at
+        starts[s * blocks + p].
     """
     part = np.empty(len(order), np.int64)
     count = np.zeros(blocks * blocks + 1, np.int64)
@@ -53,13 +53,12 @@ def by_block(order: Any, row: Any, column: Any, row_block: Any, column_block: An
 
 @njit(parallel=True, fastmath=FAST, cache=True)
 def factor_steps(strata: Any, row: Any, column: Any, value: Any, factors: Any, rate: Any, l2: Any, errors: Any) -> None:
-    """A step of gradient descent for each entry: in sequence within a part, the parts of a stratum in parallel.
+    """A step of gradient descent for each entry: sequential within a part, the parts of a stratum in parallel.
 
     The loss of an entry is (value - left[row] . right[column] - both biases)^2 / 2 + l2 / 2 * (all four squared).
 
     Args:
-        strata, factors: `Strata` and `Factors`.
-        row, column, value: [nnz], of each entry.
+        strata, factors: `Strata` and `Factors`; row, column and value are [nnz].
         errors: float64 [blocks, blocks], set to the sum of squared errors of each part.
     """
     left, right, left_bias, right_bias = factors

@@ -8,23 +8,16 @@ from numba import njit, prange
 # Sums may be reordered into vector instructions, but infinities and NaN keep their meaning: a diverging loss must be seen.
 FAST = {"reassoc", "contract", "arcp", "nsz"}
 
-SHARES = 16  # of the rows, where every thread needs an array of its own
+SHARES = 16  # of the rows, where every thread needs its own array
 
 
 class Columns(NamedTuple):
-    """The pattern of a batch in compressed sparse column form, without its empty columns.
+    """The pattern of a batch in compressed sparse column form, without its empty columns; int64."""
 
-    Attributes:
-        touched: int64 [T], the columns with entries, increasing.
-        starts: int64 [T + 1]; the entries of column touched[t] are starts[t] to starts[t + 1].
-        row: int64 [nnz], the row of each entry.
-        entry: int64 [nnz], the position of each entry in the CSR arrays.
-    """
-
-    touched: Any
-    starts: Any
-    row: Any
-    entry: Any
+    touched: Any  # [T], the columns with entries, increasing
+    starts: Any  # [T + 1]; the entries of column touched[t] are starts[t] to starts[t + 1]
+    row: Any  # [nnz], the row of each entry
+    entry: Any  # [nnz], the position of each entry in the CSR arrays
 
 
 @njit(fastmath=FAST)
@@ -102,7 +95,7 @@ def by_column(indptr: Any, columns: Any, width: int) -> Any:
 
 @njit(parallel=True, fastmath=FAST, cache=True)
 def add_transposed_product(pattern: Any, values: Any, factor: Any, out: Any) -> None:
-    """out += S^T factor, S having this pattern (`Columns`) and these values in its order; factor [B, H], out [D, H]."""
+    """out [D, H] += S^T factor [B, H], for S with this pattern (`Columns`) and these values in its order."""
     touched, starts, row, _ = pattern
     for t in prange(len(touched)):
         add_weighted(starts[t], starts[t + 1], values, row, factor, out[touched[t]])
@@ -128,12 +121,10 @@ def gather(values: Any, index: Any, out: Any) -> None:
 def with_draws(
     indptr: Any, columns: Any, width: int, draws: Any, ratio: int, new_columns: Any, targets: Any, weights: Any
 ) -> None:
-    """Rows in which each entry is followed by the `ratio` columns drawn for it.
+    """Write rows in which each entry is followed by the `ratio` columns drawn for it, to the last three arguments.
 
-    Args:
-        draws: int64 [ratio * nnz], each below `width`.
-        new_columns, targets, weights: outputs [(1 + ratio) * nnz]. The target is 1 for an entry and 0 for a draw; the weight
-            is 0 for a draw that is an entry of its row, otherwise 1.
+    Their targets are 1 for an entry and 0 for a draw; the weight is 0 for a draw that is an entry of its row, otherwise 1.
+    `draws` is int64 [ratio * nnz], each below `width`; outputs are [(1 + ratio) * nnz].
     """
     for share in prange(SHARES):
         own = np.zeros(width, np.bool_)
