@@ -112,7 +112,8 @@ def error_context(where: str) -> Iterator[None]:
     try:
         yield
     except (ConfigError, DataError) as error:
-        raise error if str(error).startswith((f"{where}: ", f"{where}, ")) else type(error)(f"{where}: {error}") from None
+        known = str(error).startswith((f"{where}: ", f"{where}, ", f"{where} '"))
+        raise error if known else type(error)(f"{where}: {error}") from None
 
 
 def build(function: Callable[..., T], params: Mapping[str, Any], where: str) -> T:

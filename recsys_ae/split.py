@@ -94,6 +94,8 @@ class Split:
 
     def history(self, part: Literal["valid", "test"]) -> Interactions:
         """Everything known before `part`: what a model is shown, and what is seen, when `part` is scored."""
+        if part not in ("valid", "test"):
+            raise ConfigError(f"a history is what is known before 'valid' or 'test', got {part!r}")
         return self._known_before_valid if part == "valid" else self._known_before_test
 
     @cached_property

@@ -32,7 +32,7 @@ def variants(kinds: Container[str]) -> list[str]:
 
 
 # By kind of model; every list below is checked to hold registered names only.
-BY_GRADIENT = {"autorec", "mf", "multvae", "multdae", "recvae", "cdae", "elsa"}
+BY_GRADIENT = {name for name in MODELS if MODELS.get(name).validation_name != "none"}
 CLOSED_FORM = {"ease", "sparse_ease", "itemknn", "rp3beta", "bias", "popularity"}  # nothing is drawn
 TASTELESS = {"bias", "popularity"}
 OF_CLICKS = {*BY_GRADIENT - {"autorec", "mf"}, *CLOSED_FORM - TASTELESS, "als", "bpr"}  # ratings are clicks for these

@@ -60,9 +60,9 @@ def parse_metric(text: str) -> Metric:
     return Metric(f"{family}@{int(length)}", int(length), compute, family not in BEYOND_ACCURACY)
 
 
-def parse_metrics(texts: Iterable[str]) -> list[Metric]:
-    """The distinct metrics that `texts` name; `ConfigError` as for `parse_metric`, or if there are none."""
-    metrics = {metric.name: metric for metric in map(parse_metric, texts)}
+def parse_metrics(texts: str | Iterable[str]) -> list[Metric]:
+    """The distinct metrics that `texts` name, or the one; `ConfigError` as for `parse_metric`, or if there are none."""
+    metrics = {metric.name: metric for metric in map(parse_metric, [texts] if isinstance(texts, str) else texts)}
     if not metrics:
         raise ConfigError("no metrics are given")
     return list(metrics.values())

@@ -216,7 +216,7 @@ def _models(entries: list[dict[str, Any]], task: "type[Task[Any, Any, Any]]", fo
             if not isinstance(search, dict) or not all(isinstance(values, list) and values for values in search.values()):
                 raise ConfigError(f"search must give each parameter a list of values, got {search!r}")
             for key, value in ((key, value) for key, values in search.items() for value in values):
-                task.models.build(name, {**params, key: value}, f"{place}: search.{key}")
+                task.models.build(name, {**params, key: value}, f"{place}: search.{key} of")
         full = {key: value for key, value in parameters(model).items() if key != "device" or key in params}
         start = None if start is None else str((folder / str(start)).absolute())
         specs.append(ModelSpec(name, label_of(entry), full, search, start))

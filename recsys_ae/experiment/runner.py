@@ -184,7 +184,7 @@ class _Experiment(Generic[K, D, M]):
         spec = job.spec
         if not spec.search:
             return spec, []
-        metric = self.task.deciding_metric(self.keys.search.by)
+        metric = self.task.deciding_metric(self.keys.search.by or (self.keys.export.by if self.keys.export else None))
         trials: list[Trial] = []
         choices = _choices(spec.search, self.keys.search.trials, job.seed)
         for number, choice in enumerate(choices, 1):
@@ -199,7 +199,7 @@ class _Experiment(Generic[K, D, M]):
                     self.folder.write_state(name, trial)
             trials.append(trial)
             value = trial.valid_metrics[metric]
-            logger.info("%s: trial %d of %d, %s: %s %s", job.name, number, len(choices), choice, metric, value)
+            logger.info("%s: trial %d of %d, %s: %s %.4f", job.name, number, len(choices), choice, metric, value)
         lower = self.task.lower_is_better(metric)
         best = max(trials, key=lambda trial: worth(trial.valid_metrics[metric], lower))
         job.run.params({f"chosen.{key}": value for key, value in best.params.items()})
@@ -274,8 +274,10 @@ class _Experiment(Generic[K, D, M]):
             names = [self._name(label, self.pipeline.seeds[0]) for label in pair]
             tables = [pd.read_parquet(self.folder.per_user(name)).set_index("user_id")[by_user] for name in names]
             return paired(pair, by_user, "users", *pd.concat(tables, axis=1, join="inner").to_numpy().T)
-        metric = self.keys.metrics[0]
-        values = np.array([[run.metrics[metric] for run in results[label].values()] for label in pair], np.float64)
+        runs = [list(results[label].values()) for label in pair]
+        common = (name for name in self.keys.metrics if all(run.metrics[name] is not None for own in runs for run in own))
+        metric = next(common, self.keys.metrics[0])
+        values = np.array([[run.metrics[metric] for run in own] for own in runs], np.float64)
         return paired(pair, metric, "seeds", *values)
 
     def _draw(self, job: _Job, model: M, curves: dict[str, Curves]) -> None:

@@ -26,7 +26,9 @@ def body(model: ImageModel) -> Autoencoder | None:
 def n_layers(model: ImageModel) -> int:
     """Number of encoder layers that `filters` accepts."""
     inner = body(model)
-    return 1 if inner is None else 1 + len(inner.encoder_weights)
+    if inner is None:
+        return int(isinstance(fitted_images(model).network, ConvolutionalNetwork))
+    return 1 + len(inner.encoder_weights)
 
 
 def filters(model: ImageModel, layer: int = 1) -> Floats:

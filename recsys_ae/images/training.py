@@ -20,8 +20,8 @@ from recsys_ae.errors import ConfigError
 from recsys_ae.images.base import BATCH_IMAGES, FittedImages, ImageContext, ImageModel, Shape
 from recsys_ae.images.objectives import Penalty, Reconstruction
 
-CorruptionName = Literal["none", "masking", "dropout", "gaussian", "salt_and_pepper"]
-LossName = Literal["cross_entropy", "squared_error"]
+CorruptionName = Annotated[str, OneOf("corruption", ["none", *CORRUPTIONS])]
+LossName = Annotated[str, OneOf("loss", LOSSES)]
 Output = Literal["sigmoid", "identity"]
 Activation = Annotated[str, OneOf("activation", ACTIVATIONS)]
 

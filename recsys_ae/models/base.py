@@ -80,8 +80,8 @@ class Recommender(Parameterised, ABC):
             NotFittedError: `warm_start` is not fitted.
             TrainingError: the loss is no longer finite.
         """
-        for part in (train, valid, valid_history):
-            check_interactions(part)
+        for name, part in {"train": train, "valid": valid, "valid_history": valid_history}.items():
+            check_interactions(part, name)
         kind = type(self).__name__
         optional = {"order": train.times, "user_features": train.user_features, "item_features": train.item_features}
         if missing := sorted(need for need in self.needs if optional[need] is None):
@@ -141,11 +141,11 @@ class LinearInHistory(Protocol):
         """float32 [B, M]: what each of the items at `rows` [B], if in the history, adds to the scores of all items."""
 
 
-def check_interactions(data: object, what: str = "fit") -> None:
-    """Raise `DataError` unless `data` is an `Interactions` or None."""
+def check_interactions(data: object, what: str) -> None:
+    """Raise `DataError` unless `data`, called `what`, is an `Interactions` or None."""
     if not isinstance(data, Interactions | None):
         raise DataError(
-            f"{what} takes Interactions, got {type(data).__name__}; make them with "
+            f"{what} must be Interactions, got {type(data).__name__}; make them with "
             "Interactions.from_frame(frame, user=..., item=..., rating=...) or read_interactions(path)"
         )
 

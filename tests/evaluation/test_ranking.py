@@ -5,7 +5,7 @@ from hypothesis import given, strategies as st
 from sklearn.metrics import ndcg_score
 
 from recsys_ae.errors import ConfigError
-from recsys_ae.evaluation.metrics import RANKING_METRICS
+from recsys_ae.evaluation.metrics import BEYOND_ACCURACY, RANKING_METRICS
 from recsys_ae.evaluation.ranking import (
     RankedLists,
     average_popularity,
@@ -19,7 +19,6 @@ from recsys_ae.evaluation.ranking import (
     reciprocal_rank,
 )
 
-BEYOND_ACCURACY = {"novelty", "average_popularity"}
 ACCURACY = [name for name in RANKING_METRICS if name not in BEYOND_ACCURACY]
 
 

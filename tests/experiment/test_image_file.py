@@ -132,7 +132,7 @@ def test_settings_reach_every_level(tmp_path):
         ),
         (
             ("hidden: 20", "loss: squared"),
-            r"mine.yaml: models\.0 'dense': loss: input should be 'cross_entropy' or 'squared_error'",
+            r"mine.yaml: models\.0 'dense': loss: unknown loss",
         ),
         (("hidden: 20", "activation: sigmod"), "unknown activation 'sigmod'; did you mean 'sigmoid'"),
         (("layer_noise: 0.2", "layer_noise: [0.1, 0.1, 0.1]"), "layer_noise has 3 numbers for 2 layers"),
@@ -167,7 +167,7 @@ def test_settings_reach_every_level(tmp_path):
             ("metrics:", "refit: true\nmetrics:"),
             "refit repeats the best epoch of a training, but 'stacked' is trained in several",
         ),
-        (("hidden: 20", "search: {hiden: [20]}"), r"models\.0: search.hiden 'dense': unknown key 'hiden'"),
+        (("hidden: 20", "search: {hiden: [20]}"), r"models\.0: search.hiden of 'dense': unknown key 'hiden'"),
         (("hidden: 20", "warm_start: out"), r"models\.0 'dense': unknown key 'warm_start'"),
         (("metrics:", "cold: skip\nmetrics:"), "mine.yaml: unknown key 'cold'"),
     ],
