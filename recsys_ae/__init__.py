@@ -48,15 +48,14 @@ if TYPE_CHECKING:
     from recsys_ae.models.cdae import CDAE as CDAE
     from recsys_ae.models.ease import EASE as EASE, SparseEASE as SparseEASE
     from recsys_ae.models.elsa import ELSA as ELSA
-    from recsys_ae.models.explanation import explain as explain
     from recsys_ae.models.implicit_models import ALS as ALS, BPR as BPR, ItemKNN as ItemKNN
+    from recsys_ae.models.inspection import explain as explain, similar_items as similar_items, similar_users as similar_users
     from recsys_ae.models.mf import MatrixFactorisation as MatrixFactorisation
     from recsys_ae.models.multinomial import MultDAE as MultDAE, MultVAE as MultVAE
     from recsys_ae.models.pca import PCA as PCA
     from recsys_ae.models.recommend import TopK as TopK, predict as predict, recommend as recommend
     from recsys_ae.models.recvae import RecVAE as RecVAE
     from recsys_ae.models.rp3beta import RP3Beta as RP3Beta
-    from recsys_ae.models.similar import similar_items as similar_items, similar_users as similar_users
     from recsys_ae.models.storage import build_model as build_model, load_model as load_model, save_model as save_model
     from recsys_ae.split import Split as Split
 
@@ -68,9 +67,8 @@ _MODULES = {
     "images.storage": ["build_image_model", "load_image_model", "save_image_model"],
     "interactions": ["Interactions"],
     "models.base": ["Recommender"],
-    "models.explanation": ["explain"],
+    "models.inspection": ["explain", "similar_items", "similar_users"],
     "models.recommend": ["TopK", "predict", "recommend"],
-    "models.similar": ["similar_items", "similar_users"],
     "models.storage": ["build_model", "load_model", "save_model"],
     "split": ["Split"],
 }

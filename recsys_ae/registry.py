@@ -24,14 +24,10 @@ class Registry:
     def __contains__(self, name: object) -> bool:
         return name in self.places
 
-    def check(self, name: str) -> None:
-        """Raise `ConfigError` if `name` is not in the table, without importing anything."""
-        if name not in self.places:
-            raise ConfigError(f"unknown {self.kind} {name!r}; {did_you_mean(name, self.places)}")
-
     def get(self, name: str) -> Any:
         """The object called `name`; `ConfigError` with a suggestion if there is none."""
-        self.check(name)
+        if name not in self.places:
+            raise ConfigError(f"unknown {self.kind} {name!r}; {did_you_mean(name, self.places)}")
         module, attribute = self.places[name].split(":")
         return getattr(import_module(module), attribute)
 

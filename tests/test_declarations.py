@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from recsys_ae.cli import app
-from recsys_ae.data.cards import shipped_cards
-from recsys_ae.data.locations import declared_folder
+from recsys_ae.data.cards import declared_folder, shipped_cards
 from recsys_ae.experiment.pipeline_file import read_pipeline
 from recsys_ae.registry import Registry
 

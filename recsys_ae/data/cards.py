@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from recsys_ae.data.locations import declared_folder
+import recsys_ae
 from recsys_ae.declaration import Declared, read_yaml, validate
 from recsys_ae.errors import ConfigError, did_you_mean
 from recsys_ae.events import Duplicates
@@ -212,6 +212,13 @@ class ImageFolderCard(_Card):
 
 Card = Annotated[RatingsCard | PlantedCard | IdxCard | DigitsCard | ImageFolderCard, Field(discriminator="kind")]
 IMAGE_KINDS = ("idx-images", "digits", "image-folder")
+
+
+def declared_folder(name: str) -> Path:
+    """The top-level folder `datasets` or `pipelines`: inside the installed package, or beside it in a checkout."""
+    package = Path(recsys_ae.__file__).parent
+    installed = package / "declared" / name
+    return installed if installed.is_dir() else package.parent / name
 
 
 def shipped_cards() -> dict[str, Path]:

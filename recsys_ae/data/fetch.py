@@ -16,11 +16,17 @@ from pathlib import Path
 from filelock import FileLock
 
 from recsys_ae.data.cards import FileCard, Source
-from recsys_ae.data.locations import cache_folder
 from recsys_ae.data.reading import unpacked
 from recsys_ae.errors import DataError
 
 logger = logging.getLogger(__name__)
+
+
+def cache_folder() -> Path:
+    """Where downloads are kept: $RECSYS_AE_CACHE, else `recsys-ae` in the user's cache folder."""
+    if given := os.environ.get("RECSYS_AE_CACHE"):
+        return Path(given)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "recsys-ae"
 
 
 def locate(card: FileCard, paths: Sequence[str], folder: Path, *, download: bool = True) -> Path:

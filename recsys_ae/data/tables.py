@@ -257,7 +257,7 @@ def _problem(value: str, column: _TextColumn, scale: Scale, unit: TimeUnit) -> s
         return None if fits_int64 else f"not an integer (declare ids: {{{column.role}: str}} if ids are text)"
     if pa.types.is_timestamp(column.type):
         wanted = f"an ISO 8601 date {'with' if column.type.tz else 'without'} a time zone, as in the first row"
-        moment, zoned = _parsed(_nanoseconds, value), WITH_ZONE.fullmatch(value) is not None
+        moment, zoned = _parsed(lambda text: pd.Timestamp(text).as_unit("ns"), value), WITH_ZONE.fullmatch(value) is not None
         return f"not {wanted}" if pd.isna(moment) or zoned != (column.type.tz is not None) else None
     if number is None:
         return f"not {'an integer' if integral else 'a number'}{', as in the first row' if column.role == 'time' else ''}"
@@ -267,10 +267,6 @@ def _problem(value: str, column: _TextColumn, scale: Scale, unit: TimeUnit) -> s
         return "not finite"
     low, high = scale or (-math.inf, math.inf)
     return None if low <= number <= high else f"outside the scale {low:g} to {high:g}"
-
-
-def _nanoseconds(value: str) -> pd.Timestamp:
-    return pd.Timestamp(value).as_unit("ns")
 
 
 def _parsed(parse: Callable[[str], T], value: str) -> T | None:

@@ -1,13 +1,16 @@
-"""Metrics by the names used in pipelines and on the command line: `rmse`, `mae`, or `ndcg@10` with a list length."""
+"""Rating metrics, and all metrics by the names that pipelines use: `rmse`, `mae`, or `ndcg@10` with a list length."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import ArrayLike
+
 from recsys_ae.errors import ConfigError
 from recsys_ae.registry import Registry
 
-RATING_METRICS = Registry("metric", {name: f"recsys_ae.evaluation.rating:{name}" for name in ("rmse", "mae")})
+RATING_METRICS = Registry("metric", {name: f"recsys_ae.evaluation.metrics:{name}" for name in ("rmse", "mae")})
 RANKING_METRICS = Registry(
     "metric",
     {
@@ -66,3 +69,21 @@ def parse_metrics(texts: str | Iterable[str]) -> list[Metric]:
     if not metrics:
         raise ConfigError("no metrics are given")
     return list(metrics.values())
+
+
+def rmse(predicted: ArrayLike, actual: ArrayLike) -> float:
+    """Root mean squared error of ratings [n], n >= 1; summed in float64.
+
+    >>> rmse([1, 2], [1, 4]) == 2 ** 0.5
+    True
+    """
+    return float(np.sqrt(np.mean(np.square(np.subtract(predicted, actual, dtype=np.float64)))))
+
+
+def mae(predicted: ArrayLike, actual: ArrayLike) -> float:
+    """Mean absolute error of ratings [n], n >= 1; summed in float64.
+
+    >>> mae([1, 2], [1, 4])
+    1.0
+    """
+    return float(np.mean(np.abs(np.subtract(predicted, actual, dtype=np.float64))))

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, TypeVar, cas
 import yaml
 from pydantic import Field
 
-from recsys_ae.data.cards import IMAGE_KINDS, Card, Table, read_card, shipped_cards
-from recsys_ae.data.locations import declared_folder
+from recsys_ae.data.cards import IMAGE_KINDS, Card, Table, declared_folder, read_card, shipped_cards
 from recsys_ae.declaration import Declared, error_context, parameters, parse_yaml, read_yaml, validate
 from recsys_ae.errors import ConfigError, did_you_mean
 from recsys_ae.registry import Registry

@@ -19,8 +19,7 @@ from recsys_ae.evaluation.evaluator import evaluate
 from recsys_ae.evaluation.metrics import parse_metric, parse_metrics
 from recsys_ae.experiment.pipeline_file import ExportSpec, ModelSpec, PipelineFile
 from recsys_ae.experiment.task import Evaluation, FitOn, Models, Part, Task
-from recsys_ae.export.local import export_recommendations
-from recsys_ae.export.manifest import ListManifest
+from recsys_ae.export.local import ListManifest, export_recommendations
 from recsys_ae.images import IMAGE_MODELS
 from recsys_ae.interactions import Interactions
 from recsys_ae.models import MODELS

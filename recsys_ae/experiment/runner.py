@@ -22,7 +22,7 @@ from recsys_ae.experiment.output import PIPELINE, REPORT, OutputFolder, check_ou
 from recsys_ae.experiment.pipeline_file import TASKS, K, ModelSpec, Pipeline
 from recsys_ae.experiment.summary import choose, paired, summarise, worth
 from recsys_ae.experiment.task import D, FitOn, M, Task
-from recsys_ae.export.manifest import MANIFEST, versions
+from recsys_ae.export.local import MANIFEST, versions
 from recsys_ae.files import read_json, whole_file, whole_folder
 from recsys_ae.reporting.figures import loss_curves, metrics_chart, save_figure
 from recsys_ae.reporting.report import write_report

@@ -3,12 +3,13 @@
 from collections.abc import Callable, Mapping, Sequence
 from math import inf
 from statistics import mean, stdev
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+from scipy.stats import ttest_rel
 
-from recsys_ae.evaluation.significance import paired_t_test
+from recsys_ae.errors import ConfigError
 from recsys_ae.reporting.results import Best, Comparison, ModelSummary, RunResult, Values
 
 
@@ -62,5 +63,29 @@ def paired(
         return Comparison(models, metric, over)
     if len(a) == 1 or (over == "seeds" and np.ptp(a) == np.ptp(b) == 0):
         return Comparison(models, metric, over, difference=float(a[0] - b[0]))
-    test = paired_t_test(a, b)
-    return Comparison(models, metric, over, test.difference, test.p_value, test.n)
+    return Comparison(models, metric, over, *paired_t_test(a, b))
+
+
+class PairedTest(NamedTuple):
+    """Student's two-sided paired t-test of n values each of two models.
+
+    The p-value is None where the test is undefined: all differences are equal up to rounding.
+    """
+
+    difference: float  # mean of the first minus mean of the second
+    p_value: float | None
+    n: int
+
+
+def paired_t_test(first: ArrayLike, second: ArrayLike) -> PairedTest:
+    """Compare values [n] of two models on the same occasions, n >= 2.
+
+    Raises:
+        ConfigError: the two have different lengths, or fewer than 2 values.
+    """
+    a, b = np.asarray(first, np.float64), np.asarray(second, np.float64)
+    if a.shape != b.shape or a.ndim != 1 or len(a) < 2:
+        raise ConfigError(f"a paired test needs the same number of values, at least 2, of both; got {a.shape} and {b.shape}")
+    rounding = 8 * np.finfo(np.float64).eps * np.abs([a, b]).max()
+    p_value = float(ttest_rel(a, b).pvalue) if np.ptp(a - b) > rounding else None
+    return PairedTest(float((a - b).mean()), p_value, len(a))

@@ -1,4 +1,4 @@
-"""Exports as Parquet: top-N lists for all users, streamed on one machine, and vectors.
+"""Exports as Parquet, each with a manifest: top-N lists for all users, streamed on one machine, and vectors.
 
 Users are processed in parts of fixed size. Each part is one file, which depends only on the model, the history and the
 options; an interrupted export continues after the last complete part.
@@ -8,8 +8,9 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from hashlib import blake2b
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -17,8 +18,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import ArrayLike, NDArray
 
+import recsys_ae
 from recsys_ae.errors import ConfigError, DataError, OutputError
-from recsys_ae.export.manifest import MANIFEST, ListManifest, VectorManifest, versions
 from recsys_ae.files import locked_folder, read_json, whole_file, whole_folder, write_json
 from recsys_ae.ids import Rows
 from recsys_ae.interactions import Interactions
@@ -28,7 +29,52 @@ from recsys_ae.models.recommend import Cold, allowed_items, check_scorable, reco
 from recsys_ae.models.storage import model_digest
 
 PART_USERS = 65_536
-PLAN = "plan.json"
+MANIFEST, PLAN = "manifest.json", "plan.json"
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The keys that all exports share."""
+
+    model: str  # registered name
+    model_digest: str  # hash of everything the model has learned
+    data_digest: str  # hash of the data it was applied to
+    rows: int
+    versions: dict[str, str]
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """The manifest in a folder; `DataError` if it is damaged, or missing because the export is not complete."""
+        if not (folder / MANIFEST).exists():
+            raise DataError(f"{folder} holds no {MANIFEST}: not a complete export")
+        return read_json(cls, folder / MANIFEST)
+
+
+@dataclass(frozen=True)
+class ListManifest(Manifest):
+    """Top-k lists; `data_digest` is that of the history."""
+
+    k: int
+    filters: dict[str, Any]  # exclude_seen, numbers of candidates and excluded items (None: no such filter), policy `cold`
+    n_users: int  # asked for
+    n_items: int  # in the catalogue
+    cold_users: int  # users the model cannot score
+    users_without_items: int  # users with an empty list
+    files: list[str]  # Parquet files in the order of the users
+    schema: dict[str, str]  # column -> Parquet type
+
+
+@dataclass(frozen=True)
+class VectorManifest(Manifest):
+    """Vectors of `width` numbers; `what` describes them."""
+
+    what: str
+    width: int
+
+
+def versions() -> dict[str, str]:
+    """Versions of this package and of the libraries that do its arithmetic."""
+    return {"recsys-ae": recsys_ae.__version__, **{name: version(name) for name in ("numpy", "pyarrow", "scipy", "torch")}}
 
 
 @dataclass(frozen=True)

@@ -11,30 +11,20 @@ from recsys_ae.models.base import Recommender, fitted_state
 
 
 def build_model(name: str, params: dict[str, Any] | None = None, where: str = "model") -> Recommender:
-    """A new, unfitted recommender by its name in pipelines.
-
-    Raises:
-        ConfigError: unknown model or parameter (with a suggestion), or a value of the wrong type.
-    """
+    """A new, unfitted recommender by name; `ConfigError` if its name or a parameter is unknown, or a value is invalid."""
     return build(MODELS.get(name), params or {}, f"{where} {name!r}")
 
 
 def save_model(model: Recommender, folder: Path | str) -> None:
     """Write a fitted model to `folder`, which appears whole or not at all; replaces an older model there.
 
-    Raises:
-        NotFittedError: the model is not fitted.
-        OutputError: `folder` holds something that is not a model, or cannot be written.
+    Raises `NotFittedError`, or `OutputError` if `folder` holds something that is not a model or cannot be written.
     """
     fitted_state(model).save(Path(folder), MODELS.name_of(model), parameters(model))
 
 
 def load_model(folder: Path | str) -> Recommender:
-    """The recommender that `save_model` wrote to `folder`; the training data is not needed.
-
-    Raises:
-        DataError: there is no model, or one that is damaged or of another format.
-    """
+    """The recommender saved in `folder`; `DataError` if there is none, or it is damaged or has another format."""
     name, params, fitted = Fitted.load(Path(folder))
     try:
         model = build_model(name, params)

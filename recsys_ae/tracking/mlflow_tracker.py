@@ -53,14 +53,12 @@ class MlflowTracker(Tracker):
     @contextmanager
     def run(self, name: str, *, parent: str | None = None, resume: str | None = None) -> Iterator[TrackedRun]:
         run = MlflowRun(self, self.attempt("start a run", lambda client: self._start(client, name, parent, resume)))
-        status = "FINISHED"
+        status = "FAILED"
         try:
             yield run
+            status = "FINISHED"
         except (KeyboardInterrupt, Terminated):
             status = "KILLED"
-            raise
-        except BaseException:
-            status = "FAILED"
             raise
         finally:
             run.call("end the run", MlflowClient.set_terminated, status)
@@ -103,8 +101,7 @@ class MlflowTracker(Tracker):
         if resume:
             client.update_run(resume, status="RUNNING")
             return resume
-        tags = {"mlflow.parentRunId": parent} if parent else {}
-        tags["mlflow.source.name"] = "recsys-ae"
+        tags = {"mlflow.source.name": "recsys-ae", **({"mlflow.parentRunId": parent} if parent else {})}
         return str(client.create_run(self._experiment, run_name=name, tags=tags).info.run_id)
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from recsys_ae.core import devices
 from recsys_ae.core.autoencoder import Autoencoder
 from recsys_ae.core.axes import wide_weights
-from recsys_ae.core.row_adam import RowAdam
+from recsys_ae.core.optimisers import RowAdam
 from recsys_ae.core.sparse import DeferredGradient, SparseRows, deferring, entry_l2, one_hot, sampled_linear, sparse_linear
 
 WIDTH, UNITS = 60, 5

@@ -10,8 +10,7 @@ from typing import ClassVar
 import pytest
 
 from recsys_ae.data.cards import RatingsCard
-from recsys_ae.data.fetch import download, extract_zip, locate
-from recsys_ae.data.locations import cache_folder
+from recsys_ae.data.fetch import cache_folder, download, extract_zip, locate
 from recsys_ae.errors import DataError
 
 LINES = b"1\t10\t3\t5\n" * 50

@@ -10,8 +10,7 @@ from hypothesis import given, strategies as st
 
 from recsys_ae import Interactions
 from recsys_ae.data import tables
-from recsys_ae.data.cards import Columns, Table
-from recsys_ae.data.locations import declared_folder
+from recsys_ae.data.cards import Columns, Table, declared_folder
 from recsys_ae.data.tables import guess_table, read_table
 from recsys_ae.errors import DataError
 from recsys_ae.splitting import leave_last

@@ -6,7 +6,7 @@ import torch
 from image_builders import SIDE, digits, generator, make, some, with_network
 
 from recsys_ae.core.autoencoder import Autoencoder
-from recsys_ae.experiment.image_figures import figures_of
+from recsys_ae.experiment.images import figures_of
 from recsys_ae.images.dense import DenseAutoencoder
 
 

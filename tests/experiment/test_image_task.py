@@ -20,10 +20,10 @@ from rich.console import Console
 
 from recsys_ae import cli
 from recsys_ae.errors import ConfigError, DataError
-from recsys_ae.evaluation.significance import paired_t_test
 from recsys_ae.experiment.images import ImageTask
 from recsys_ae.experiment.pipeline_file import read_pipeline
 from recsys_ae.experiment.runner import run_pipeline
+from recsys_ae.experiment.summary import paired_t_test
 from recsys_ae.images import dense
 from recsys_ae.images.dense import DenseAutoencoder
 from recsys_ae.images.metrics import EvaluationData, error_rate, mse

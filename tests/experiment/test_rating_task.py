@@ -12,11 +12,11 @@ from rich.console import Console
 from recsys_ae import build_model, load_model, recommend
 from recsys_ae.errors import ConfigError, DataError, TrainingError
 from recsys_ae.evaluation.evaluator import evaluate
-from recsys_ae.evaluation.significance import paired_t_test
 from recsys_ae.experiment import ratings
 from recsys_ae.experiment.pipeline_file import read_pipeline
 from recsys_ae.experiment.ratings import RatingTask
 from recsys_ae.experiment.runner import run_pipeline
+from recsys_ae.experiment.summary import paired_t_test
 from recsys_ae.files import read_json
 from recsys_ae.models.autorec import AutoRec
 from recsys_ae.models.storage import model_digest

@@ -14,7 +14,7 @@ from filelock import FileLock
 from recsys_ae import build_model, export_recommendations, read_recommendations, recommend
 from recsys_ae.errors import ColdUserError, DataError, OutputError, UnknownIdError
 from recsys_ae.export import local
-from recsys_ae.export.manifest import ListManifest
+from recsys_ae.export.local import ListManifest
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@ import pytest
 from scipy.stats import t, ttest_rel
 
 from recsys_ae.errors import ConfigError
-from recsys_ae.evaluation.significance import paired_t_test
+from recsys_ae.experiment.summary import paired_t_test
 
 FIRST, SECOND = [2.1, 2.4, 1.9, 2.8, 2.2], [1.9, 2.0, 2.1, 2.1, 1.8]
 
