@@ -101,7 +101,6 @@ def evaluate(
     from recsys_ae.experiment.pipeline_file import table_of
     from recsys_ae.export.local import read_recommendations
     from recsys_ae.files import write_json
-    from recsys_ae.reporting.report import metrics_table
 
     if context.args and not metrics:
         raise ConfigError(f"unexpected argument {context.args[0]!r}; metrics follow --metrics")
@@ -114,10 +113,12 @@ def evaluate(
         raise ConfigError(f"--relevant-at needs ratings, and {truth} has none")
     default = [name for name in DEFAULT_RANKING if int(name.split("@")[1]) <= length]
     report = evaluate_recommendations(lists, frame, wanted or default, list_length=length, relevant_at=relevant_at)
-    console = _console()
-    console.print(metrics_table(report.metrics))
     counts = report.counts
-    console.print(f"{counts['users_evaluated']} users evaluated, {counts['users_skipped']} without anything relevant skipped")
+    rows = [[name, "-" if value is None else f"{value:.4f}"] for name, value in report.metrics.items()]
+    _print_table("metric", "value", rows=rows)
+    _console().print(
+        f"{counts['users_evaluated']} users evaluated, {counts['users_skipped']} without anything relevant skipped"
+    )
     if output is not None:
         write_json({"metrics": report.metrics, "counts": counts}, output)
 
@@ -170,9 +171,8 @@ def datasets(context: typer.Context) -> None:
         from recsys_ae.data.cards import read_card, shipped_cards
 
         cards = {name: read_card(name)[0] for name in shipped_cards()}
-        _print_table(
-            "dataset", "description", "licence", rows=[[name, card.title, card.licence] for name, card in cards.items()]
-        )
+        rows = [[name, card.title, card.licence] for name, card in cards.items()]
+        _print_table("dataset", "description", "licence", rows=rows)
 
 
 @datasets_app.command()

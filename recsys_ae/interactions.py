@@ -69,9 +69,6 @@ class Interactions:
                 raise DataError(f"{side}_features have other ids than the {side}s; use FeatureTable.align")
         if self.scale is not None:
             object.__setattr__(self, "scale", (float(self.scale[0]), float(self.scale[1])))
-        self._check_ratings()
-
-    def _check_ratings(self) -> None:
         ratings, wanted = self.matrix.data, "finite"
         bad = ~np.isfinite(ratings)
         if self.scale is not None and not bad.any():

@@ -45,7 +45,7 @@ class Split:
     def __post_init__(self) -> None:
         if self.repeats not in ("excluded", "wanted"):
             raise ConfigError(f"repeats must be excluded or wanted, got {self.repeats!r}")
-        parts = self._parts()
+        parts = self.parts()
         for name, part in parts.items():
             if part.users != self.train.users or part.items != self.train.items:
                 raise DataError(f"the split's {name} part has other users or items than its train part")
@@ -57,7 +57,8 @@ class Split:
                 where = f"{repeated} pairs of user and item are in more than one part of the split"
                 raise DataError(f"{where}; declare duplicates: last, mean, max or sum if that is right")
 
-    def _parts(self) -> dict[str, Interactions]:
+    def parts(self) -> dict[str, Interactions]:
+        """The parts by name."""
         parts = {"train": self.train, "valid": self.valid, "test": self.test, "fold_in": self.fold_in}
         return {name: part for name, part in parts.items() if part is not None}
 
@@ -114,5 +115,5 @@ class Split:
     @cached_property
     def digest(self) -> str:
         """Content hash (32 hex digits) of all parts, and of the policies for duplicates and repeats."""
-        parts = "".join(f"{name} {part.digest} " for name, part in self._parts().items())
+        parts = "".join(f"{name} {part.digest} " for name, part in self.parts().items())
         return blake2b(f"{parts}{self.train.duplicates} {self.repeats}".encode(), digest_size=16).hexdigest()

@@ -34,8 +34,7 @@ def random(data: Interactions, *, test: float = 0.1, valid: float = 0.0, seed: i
     """`test` and `valid` shares of all observations, at random."""
     _check_shares(test=test, valid=valid)
     order = _generator(seed).permutation(len(data))
-    params = {"test": test, "valid": valid, "seed": seed}
-    return _head_split(data, order, round(test * len(data)), valid, "random", params)
+    return _head_split(data, order, round(test * len(data)), valid, "random", {"test": test, "valid": valid, "seed": seed})
 
 
 def per_user(data: Interactions, *, test: float = 0.2, valid: float = 0.0, seed: int = 0) -> Split:
@@ -100,11 +99,9 @@ def k_fold(data: Interactions, *, k: int = 5, fold: int = 0, valid: float = 0.0,
     if k < 2 or not 0 <= fold < k:
         raise ConfigError(f"k_fold needs k >= 2 and 0 <= fold < k, got k={k}, fold={fold}")
     _check_shares(test=1 / k, valid=valid)
-    order = _generator(seed).permutation(len(data))
-    folds = np.array_split(order, k)
+    folds = np.array_split(_generator(seed).permutation(len(data)), k)
     order = np.concatenate([*folds[fold:], *folds[:fold]])
-    params = {"k": k, "fold": fold, "valid": valid, "seed": seed}
-    return _head_split(data, order, len(folds[fold]), valid, "k_fold", params)
+    return _head_split(data, order, len(folds[fold]), valid, "k_fold", {"k": k, "fold": fold, "valid": valid, "seed": seed})
 
 
 def user_holdout(data: Interactions, *, test: float = 0.1, valid: float = 0.1, fold_in: float = 0.8, seed: int = 0) -> Split:

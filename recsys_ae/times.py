@@ -38,10 +38,9 @@ def microseconds(column: pd.Series, unit: TimeUnit = "s") -> NDArray[np.int64]:
     if (bad := beyond(values, unit)).any():
         at = int(bad.argmax())
         raise DataError(f"time {values[at]} in row {at} of column {column.name!r} is {not_unix_time(float(values[at]), unit)}")
-    per_second = PER_SECOND[unit]
-    if per_second > 10**6:
+    if unit == "ns":
         return (values // 1000).astype(np.int64)
-    factor = 10**6 // per_second
+    factor = 10**6 // PER_SECOND[unit]
     return values.astype(np.int64) * factor if values.dtype.kind in "iu" else np.rint(values * factor).astype(np.int64)
 
 

@@ -43,5 +43,5 @@ class TestTimes:
 
     @pytest.mark.parametrize("at", ["soon", float("nan"), 1e12, ""])
     def test_no_moments(self, at):
-        with pytest.raises(ConfigError, match="ISO 8601 text or as seconds"):
+        with pytest.raises(ConfigError, match="ISO 8601 text or seconds"):
             moment(at)

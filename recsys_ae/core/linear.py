@@ -84,7 +84,7 @@ class NeighbourRegressions:
         self._threads = numba.get_num_threads()
         others, before = np.empty((2, x.shape[1]), np.int64)
         count_pairs(self._pattern, self._threads, others, before)
-        self._pair_starts, self._starts = _starts(before), _starts(np.minimum(others, neighbours))
+        self._pair_starts, self._starts = np.r_[0, np.cumsum(before)], np.r_[0, np.cumsum(np.minimum(others, neighbours))]
         self.pairs = int(before.sum())
 
     @property
@@ -111,8 +111,3 @@ class NeighbourRegressions:
         w = csr_array((w.data, self._order[w.indices], w.indptr), shape=shape)  # back to the original numbers
         w.sort_indices()
         return w
-
-
-def _starts(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Offsets [n + 1] of concatenated lists of these lengths [n]."""
-    return np.r_[0, np.cumsum(lengths)]

@@ -109,8 +109,7 @@ def read_history(
         )
     if unknown.all():
         raise DataError(f"{path}: the model knows none of the items")
-    known = Interactions.from_frame(frame[~unknown], duplicates="last", items=items, **_columns_of(frame))
-    return known, skipped
+    return Interactions.from_frame(frame[~unknown], duplicates="last", items=items, **_columns_of(frame)), skipped
 
 
 def _split_frames(card: RatingsCard, folder: Path, split: GivenSplit) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -104,8 +104,7 @@ class RatingTask(Task[RatingFile, Split, Recommender]):
         return self._drawn[1]
 
     def facts(self, data: Split) -> DataFacts:
-        found = {"train": data.train, "valid": data.valid, "test": data.test, "fold_in": data.fold_in}
-        parts = {name: part for name, part in found.items() if part is not None}
+        parts = data.parts()
         rule = None if self.keys.split["kind"] == "given" or self.keys.positive_at else self._ratings.noise_floor
         return DataFacts(
             about=f"{data.train.n_users} users, {data.train.n_items} items; {self.keys.split['kind']} split",

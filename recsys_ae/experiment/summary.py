@@ -67,13 +67,10 @@ def paired(
 
 
 class PairedTest(NamedTuple):
-    """Student's two-sided paired t-test of n values each of two models.
-
-    The p-value is None where the test is undefined: all differences are equal up to rounding.
-    """
+    """Student's two-sided paired t-test of two models with n values each."""
 
     difference: float  # mean of the first minus mean of the second
-    p_value: float | None
+    p_value: float | None  # None where the test is undefined: all differences are equal up to rounding
     n: int
 
 

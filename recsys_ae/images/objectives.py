@@ -89,8 +89,7 @@ class Classification:
     penalties: Penalty = Penalty()
 
     def loss(self, module: nn.Module, batch: LabelledBatch, generator: Generator) -> LossSum:
-        shown = batch.x if self.corruption is None else self.corruption(batch.x, generator)
-        logits: Tensor = module(shown)
+        logits: Tensor = module(batch.x if self.corruption is None else self.corruption(batch.x, generator))
         return LossSum(functional.cross_entropy(logits.float(), batch.labels, reduction="sum"), torch.tensor(len(batch)))
 
     def penalty(self, module: nn.Module, batch: LabelledBatch) -> Tensor:

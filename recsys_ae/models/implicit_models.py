@@ -94,8 +94,7 @@ class BPR(FactorModel):
         options |= {"iterations": self.epochs, "num_threads": 1, "random_state": context.seed}
         model = fit_with_implicit(BayesianPersonalizedRanking, train, start, **options)
         items = np.where(item_counts(train)[:, None] > 0, model.item_factors, 0).astype(np.float32)
-        users = np.asarray(model.user_factors, np.float32)
-        return fitted_on(train, {"users": users, "items": items}, keep_users=True)
+        return fitted_on(train, {"users": np.asarray(model.user_factors, np.float32), "items": items}, keep_users=True)
 
     def can_score(self, history: Interactions, rows: Rows) -> NDArray[np.bool_]:
         return trained_rows(fitted_state(self, history), history, rows) >= 0

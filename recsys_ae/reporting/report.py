@@ -74,14 +74,6 @@ def results_table(report: RunReport) -> Table:
     return table
 
 
-def metrics_table(metrics: Values) -> Table:
-    """One row per metric."""
-    table = Table("metric", "value")
-    for name, value in metrics.items():
-        table.add_row(name, _cell(value))
-    return table
-
-
 def _compared(comparison: Comparison) -> str:
     (first, second), difference = comparison.models, comparison.difference
     found = "has no value" if difference is None else f"= {difference:+.4f}"
