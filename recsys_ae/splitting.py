@@ -88,7 +88,8 @@ def time_cut(
     ordered = np.sort(times)
     start = moment(at) if at is not None else ordered[len(ordered) - round(test * len(ordered))]
     before = int(np.searchsorted(ordered, start))
-    valid_start = ordered[max(0, before - round(valid * len(ordered)))] if valid else start
+    n_valid = min(round(valid * len(ordered)), before)
+    valid_start = ordered[before - n_valid] if n_valid else start
     part = np.where(times >= start, TEST, np.where(times >= valid_start, VALID, TRAIN))
     params = {"test": test, "valid": valid, "at": str(np.datetime64(int(start), "us")), "repeats": repeats}
     return _split(data.filter_events, part, "time_cut", params, repeats)

@@ -64,6 +64,12 @@ def test_leave_last_takes_the_latest():
             assert end - start <= 3
 
 
+def test_a_cut_after_the_last_event_leaves_an_empty_test_part():
+    data = random_interactions()
+    split = time_cut(data, at="2100-01-01", valid=0.0001)
+    assert (len(split.train), len(split.valid), len(split.test)) == (len(data), 0, 0)
+
+
 def test_time_cut_keeps_the_future_out():
     split = time_cut(random_interactions(), test=0.3, valid=0.2)
     assert split.train.times.max() < split.valid.times.min()

@@ -209,6 +209,7 @@ def entry_l2(weight: Tensor, rows: SparseRows, strength: Tensor) -> Tensor:
     over the columns with entries, and each batch touches only its own. While gradients are deferred, the value is 0.
     """
     _check_width(rows, weight)
+    _check_width(rows, strength)
     value: Tensor = _EntryL2.apply(weight, rows, strength)
     return value
 

@@ -117,7 +117,7 @@ def evaluate_recommendations(
     history: pd.DataFrame | None = None,
     repeats: Repeats = "excluded",
 ) -> Report:
-    """Evaluate exported lists, with the same values as `evaluate` gives for the model that made them.
+    """Evaluate exported lists, with the same values as `evaluate` gives for their model if no pair of `truth` is repeated.
 
     Every user of `truth` with a relevant item counts; one without a list has no hits.
 

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from functools import cached_property
 from inspect import signature
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 from pydantic import Field
@@ -19,11 +19,11 @@ from recsys_ae.evaluation.evaluator import evaluate
 from recsys_ae.evaluation.metrics import parse_metric, parse_metrics
 from recsys_ae.experiment.pipeline_file import ExportSpec, ModelSpec, PipelineFile
 from recsys_ae.experiment.task import Evaluation, FitOn, Models, Part, Task
-from recsys_ae.export.local import ListManifest, export_recommendations
+from recsys_ae.export.local import ListManifest, VectorManifest, export_recommendations, export_vectors, versions
 from recsys_ae.images import IMAGE_MODELS
 from recsys_ae.interactions import Interactions
 from recsys_ae.models import MODELS
-from recsys_ae.models.base import Recommender
+from recsys_ae.models.base import HasItemVectors, Recommender
 from recsys_ae.models.recommend import Cold
 from recsys_ae.models.storage import build_model, load_model, model_digest, save_model
 from recsys_ae.reporting.results import DataFacts, Exported
@@ -43,9 +43,10 @@ class GivenParams(Declared):
 
 
 class ListExport(ExportSpec):
-    """Top-k lists of one model."""
+    """Top-k lists of one model, or its item vectors."""
 
     k: int = Field(100, ge=1)
+    what: Literal["lists", "item_vectors"] = "lists"
 
 
 class RatingFile(PipelineFile):
@@ -105,7 +106,7 @@ class RatingTask(Task[RatingFile, Split, Recommender]):
 
     def facts(self, data: Split) -> DataFacts:
         parts = data.parts()
-        rule = None if self.keys.split["kind"] == "given" or self.keys.positive_at else self._ratings.noise_floor
+        rule = None if self.keys.split["kind"] == "given" or self.keys.positive_at else self._loaded.noise_floor
         return DataFacts(
             about=f"{data.train.n_users} users, {data.train.n_items} items; {self.keys.split['kind']} split",
             unit="interactions",
@@ -136,20 +137,41 @@ class RatingTask(Task[RatingFile, Split, Recommender]):
         return Evaluation(found.metrics, found.counts, per_user)
 
     def export(self, model: Recommender, data: Split, output: Path) -> Exported:
-        folder, k = output / "recommendations", self.keys.export.k if self.keys.export else 100
+        keys = self.keys.export or ListExport(k=100)
+        if keys.what == "item_vectors":
+            return self._export_vectors(model, data.everything, output / "item-vectors")
+        folder, seen = output / "recommendations", self._loaded.interactions
         if not folder.exists():
-            export_recommendations(model, data.everything, folder, k, exclude_seen=data.repeats == "excluded")
-        return Exported(f"top-{k} lists", folder.name, asdict(ListManifest.read(folder)))
+            options: dict[str, Any] = {"exclude_seen": data.repeats == "excluded", "cold": self.keys.cold, "seen": seen}
+            export_recommendations(model, data.everything, folder, keys.k, **options)
+        return Exported(f"top-{keys.k} lists", folder.name, asdict(ListManifest.read(folder)))
+
+    def _export_vectors(self, model: Recommender, train: Interactions, folder: Path) -> Exported:
+        if not isinstance(model, HasItemVectors):
+            raise ConfigError(f"{type(model).__name__} has no item vectors to export; choose another export.model")
+        if not folder.exists():
+            vectors, digests = model.item_vectors(), (model_digest(model), train.digest)
+            about = VectorManifest(MODELS.name_of(model), *digests, len(vectors), versions(), "item vectors", vectors.shape[1])
+            export_vectors({"item_id": train.items.values}, vectors, folder, about)
+        return Exported("item vectors", folder.name, asdict(VectorManifest.read(folder)))
 
     @cached_property
-    def _ratings(self) -> Ratings:
-        ratings = load_ratings(self.pipeline.card, self.pipeline.card_folder)
-        return Ratings(self._positives(ratings.interactions), ratings.noise_floor)
+    def _loaded(self) -> Ratings:
+        """The whole dataset as it is, before `positive_at`."""
+        if self.keys.split["kind"] == "given":
+            return Ratings(self._given.everything)
+        return load_ratings(self.pipeline.card, self.pipeline.card_folder)
 
     @cached_property
-    def _given(self) -> tuple[Interactions, Interactions]:
-        given = load_given_split(self.pipeline.card, self.pipeline.card_folder, self.keys.split["name"])
-        return self._positives(given.train), self._positives(given.test)
+    def _given(self) -> Split:
+        return load_given_split(self.pipeline.card, self.pipeline.card_folder, self.keys.split["name"])
+
+    @cached_property
+    def _positive(self) -> tuple[Interactions, ...]:
+        """The interactions to split; of a given split, its training and test part."""
+        if self.keys.split["kind"] == "given":
+            return self._positives(self._given.train), self._positives(self._given.test)
+        return (self._positives(self._loaded.interactions),)
 
     def _positives(self, data: Interactions) -> Interactions:
         ratings, at = data.matrix.data, self.keys.positive_at
@@ -166,13 +188,13 @@ class RatingTask(Task[RatingFile, Split, Recommender]):
         params = {"seed": seed, **self.keys.split}
         kind = params.pop("kind")
         if kind == "given":
-            train, test = self._given
+            train, test = self._positive
             parts = random(train, test=0, valid=params["valid"], seed=params["seed"])
             return Split(parts.train, parts.valid, test, "given", params, repeats=params["repeats"])
         protocol = SPLITS.get(kind)
         if "seed" not in signature(protocol).parameters:
             del params["seed"]
-        split: Split = protocol(self._ratings.interactions, **params)
+        split: Split = protocol(*self._positive, **params)
         if not len(split.test):
             raise DataError(f"the {kind} split leaves nothing to test on: {self.keys.split}")
         return split

@@ -118,12 +118,14 @@ def export_recommendations(
     exclude: ArrayLike | None = None,
     cold: Cold = "popular",
     batch_users: int = BATCH_USERS,
+    seen: Interactions | None = None,
 ) -> ListManifest:
     """Write the best `k` items of every user to `folder`, in bounded memory: one block of `batch_users` x items.
 
     The folder gets `part-*.parquet` with the columns user_id, rank (from 1), item_id, score, ids in their own type, users in
     the order asked for; and `manifest.json`. It appears when the export is complete; until then the parts are in
-    `<folder>.partial`, from which the same call continues after an interruption. For the arguments see `recommend`.
+    `<folder>.partial`, from which the same call continues after an interruption. For the arguments see
+    `recommend` and `recommend_blocks`.
 
     Raises:
         ColdUserError: there is a cold user, and `cold` is `error`.
@@ -136,7 +138,7 @@ def export_recommendations(
     rows = np.arange(history.n_users) if users is None else history.users.rows(users)
     if len(np.unique(rows)) < len(rows):
         raise ConfigError("users has an id twice; each user gets one list")
-    options = {"exclude_seen": exclude_seen, "cold": cold, "batch_users": batch_users}
+    options = {"exclude_seen": exclude_seen, "cold": cold, "batch_users": batch_users, "seen": seen}
     job = _Job(model, history, rows, k, allowed_items(history.items, candidates, exclude), options)
     if k < 1 or batch_users < 1:
         raise ConfigError(f"k and batch_users must be at least 1, got {k} and {batch_users}")

@@ -82,6 +82,8 @@ class Recommender(Parameterised, ABC):
         """
         for name, part in {"train": train, "valid": valid, "valid_history": valid_history}.items():
             check_interactions(part, name)
+            if part is not None and (part.users != train.users or part.items != train.items):
+                raise DataError(f"{name} has other users or items than train; build it with the same ids, as a Split does")
         kind = type(self).__name__
         optional = {"order": train.times, "user_features": train.user_features, "item_features": train.item_features}
         if missing := sorted(need for need in self.needs if optional[need] is None):

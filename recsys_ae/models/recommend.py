@@ -108,11 +108,13 @@ def recommend_blocks(
     allowed: NDArray[np.bool_] | None = None,
     cold: Cold = "popular",
     batch_users: int = BATCH_USERS,
+    seen: Interactions | None = None,
 ) -> Iterator[TopK]:
     """`recommend` for the users at `rows` of `history` in blocks of `batch_users`, with memory for one block of scores.
 
     Args:
         allowed: bool [M], the items that may be recommended; all if None.
+        seen: what `exclude_seen` excludes, with the ids of the history; the history if None.
     """
     if k < 1 or batch_users < 1:
         raise ConfigError(f"k and batch_users must be at least 1, got {k} and {batch_users}")
@@ -130,7 +132,7 @@ def recommend_blocks(
         if allowed is not None:
             scores[:, ~allowed] = -np.inf
         if exclude_seen:
-            exclude_entries(scores, history.matrix[block])
+            exclude_entries(scores, (history if seen is None else seen).matrix[block])
         yield TopK(history.users.values[block], *top_k(scores, min(k, history.n_items)), history.items)
 
 

@@ -91,7 +91,7 @@ class InTraining(nn.Module):
 
     earlier: Tensor
     epochs: Tensor
-    id_axes: Mapping[str, Axis] = {"earlier": "rows"}
+    id_axes: Mapping[str, Axis] = {}  # but those of the network
 
     def __init__(self, network: Network, rows: SparseRows, ema_decay: float = 0.0) -> None:
         super().__init__()

@@ -258,3 +258,8 @@ def test_only_the_gradients_since_zero_grad_count():
 def test_rows_that_do_not_fit_the_weight_are_an_error(layer):
     with pytest.raises(ValueError, match="rows of 60 columns need a weight with as many rows, got 59"):
         layer(torch.ones(59, UNITS), rows(1))
+
+
+def test_a_strength_that_lacks_columns_is_refused():
+    with pytest.raises(ValueError, match="need a weight with as many rows, got 3"):
+        entry_l2(torch.zeros(WIDTH, 2), rows(), torch.ones(3))

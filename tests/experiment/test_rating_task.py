@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
@@ -10,6 +11,7 @@ from PIL import Image
 from rich.console import Console
 
 from recsys_ae import build_model, load_model, recommend
+from recsys_ae.data.ratings import load_ratings
 from recsys_ae.errors import ConfigError, DataError, TrainingError
 from recsys_ae.evaluation.evaluator import evaluate
 from recsys_ae.experiment import ratings
@@ -44,11 +46,16 @@ def folder(tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
+def write(**changes: object) -> str:
+    """The file of the pipeline with these keys changed."""
+    Path("mine.yaml").write_text(yaml.safe_dump({**PIPELINE, **changes}))
+    return "mine.yaml"
+
+
 def run(output: str = "out", *, resume: bool = False, tracker: object = None, **changes: object) -> RunReport:
     """The report of the pipeline with these keys changed."""
-    Path("mine.yaml").write_text(yaml.safe_dump({**PIPELINE, **changes}))
     tracker = tracker or Tracker()
-    return run_pipeline(read_pipeline("mine.yaml"), Path(output), tracker, Console(quiet=True), resume=resume)
+    return run_pipeline(read_pipeline(write(**changes)), Path(output), tracker, Console(quiet=True), resume=resume)
 
 
 def split(seed: int = 0) -> Split:
@@ -107,6 +114,28 @@ def test_wanted_repeats_are_not_excluded(folder):
     assert pairs(lists) & pairs(split().everything.to_frame())
 
 
+def test_lists_of_positives_exclude_whatever_was_rated(folder):
+    """`positive_at` decides what is learned from, but a disliked item is seen too; cold users follow the pipeline's policy."""
+    log = load_ratings(read_pipeline(write(positive_at=4)).card, Path()).interactions.to_frame()
+    report = run(positive_at=4, metrics=["ndcg@5"], models=[{"name": "ease", "l2": 5.0}], export={"k": 5}, cold="skip")
+    lists = pd.read_parquet("out/recommendations/part-00000.parquet")
+    assert (log["rating"] < 4).any()
+    assert not pairs(lists) & pairs(log)
+    assert report.exported.manifest["filters"]["cold"] == "skip"
+
+
+def test_item_vectors_are_exported(folder):
+    models = [{"name": "elsa", "factors": 4, "epochs": 2}, {"name": "popularity"}]
+    report = run(positive_at=4, metrics=["ndcg@5"], models=models, export={"model": "elsa", "what": "item_vectors"})
+    table = pd.read_parquet("out/item-vectors/part-00000.parquet")
+    model = load_model("out/final")
+    assert table["item_id"].tolist() == model.fitted.ids["items"].values.tolist()
+    np.testing.assert_array_equal(np.stack(table["vector"]), model.item_vectors())
+    assert (report.exported.about, report.exported.manifest["width"]) == ("item vectors", 4)
+    with pytest.raises(ConfigError, match="Popularity has no item vectors"):
+        run("other", positive_at=4, metrics=["ndcg@5"], models=models, export={"model": "popularity", "what": "item_vectors"})
+
+
 def test_the_searched_parameters_are_those_of_the_final_fit(folder):
     searched = {"name": "ease", "search": {"l2": [1.0, 1e6]}}
     report = run(models=[searched], metrics=["ndcg@5"], export={"k": 5})
@@ -159,7 +188,7 @@ def test_several_seeds_are_compared_seed_by_seed(folder):
     report = run(seed=[0, 1, 2], compare=[["autorec", "autorec"], ["ease", "popularity"]])
     same, other = report.comparisons
     assert (same.metric, same.over, same.difference, same.p_value, same.n) == ("rmse", "seeds", 0.0, None, 3)
-    assert (other.difference, other.p_value) == (None, None)  # neither predicts ratings
+    assert (other.metric, other.p_value is not None) == ("ndcg@5", True)  # neither predicts ratings
     assert any("= +0.0000 (the same for all 3 seeds: there is" in line for line in summary_lines(report, Path("out")))
 
 
@@ -184,7 +213,7 @@ def test_models_that_ignore_the_seed_have_no_p_value(folder):
     assert pd.read_csv("out/report.csv", index_col="model").loc["ease", "ndcg@5 sd"] == "identical"
     (comparison,) = report.comparisons
     assert (comparison.p_value, comparison.n) == (None, None)
-    assert "identical with all seeds, which says nothing about chance: ease, popularity" in summary_lines(report, Path("out"))
+    assert "identical for all seeds, so the variation is unknown: ease, popularity" in summary_lines(report, Path("out"))
 
 
 def test_figures_show_the_losses_of_models_that_have_some(folder):

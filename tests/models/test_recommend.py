@@ -1,11 +1,13 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from builders import from_dense, planted
 from hypothesis import given, strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from recsys_ae import build_model, recommend
-from recsys_ae.errors import ConfigError, UnknownIdError
+from recsys_ae import IdMap, build_model, recommend
+from recsys_ae.errors import ConfigError, DataError, UnknownIdError
 from recsys_ae.ranking import top_k
 
 values = st.sampled_from([-np.inf, -1.0, 0.0, 0.5, 2.0])
@@ -62,3 +64,13 @@ def test_a_model_that_cannot_score_an_item_does_not_recommend_it():
     data = planted()
     lists = recommend(Unsure(build_model("popularity", {}).fit(data).fitted), data, users=["u00"], k=9, exclude_seen=False)
     assert lists.to_frame()["item_id"].tolist() == [105, 103, 101, 106, 104]
+
+
+@pytest.mark.parametrize("part", ["valid", "valid_history"])
+def test_parts_with_other_ids_are_refused(part):
+    data = planted()
+    other = replace(data, items=IdMap(data.items.values[::-1]))
+    with pytest.raises(DataError, match=f"{part} has other users or items than train"):
+        build_model("popularity").fit(data, **{part: other})
+    with pytest.raises(DataError, match=f"{part} must be Interactions, got DataFrame"):
+        build_model("popularity").fit(data, **{part: data.to_frame()})
