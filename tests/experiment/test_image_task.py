@@ -156,7 +156,7 @@ def test_the_comparison_is_printed(folder, capsys, monkeypatch):
     assert code == 0
     assert "mse: pca-1 - pca-2 = +0." in out
     assert "(the seed decides nothing: there is nothing to test)" in out
-    assert "identical with all seeds, which says nothing about chance: pca-1, pca-2" in out
+    assert "identical for all seeds, so the variation is unknown: pca-1, pca-2" in out
 
 
 def test_a_metric_that_one_model_lacks_cannot_be_compared(folder):

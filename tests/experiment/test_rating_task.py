@@ -184,7 +184,7 @@ def test_models_that_ignore_the_seed_have_no_p_value(folder):
     assert pd.read_csv("out/report.csv", index_col="model").loc["ease", "ndcg@5 sd"] == "identical"
     (comparison,) = report.comparisons
     assert (comparison.p_value, comparison.n) == (None, None)
-    assert "identical with all seeds, which says nothing about chance: ease, popularity" in summary_lines(report, Path("out"))
+    assert "identical for all seeds, so the variation is unknown: ease, popularity" in summary_lines(report, Path("out"))
 
 
 def test_figures_show_the_losses_of_models_that_have_some(folder):
