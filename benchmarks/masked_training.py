@@ -46,7 +46,7 @@ def ratings(case: str) -> csr_array:
         from recsys_ae.data.cards import read_card
         from recsys_ae.data.ratings import load_ratings
 
-        return load_ratings(*read_card("ml-1m")).interactions.T.matrix
+        return load_ratings(*read_card("ml-1m")).interactions.matrix.T.tocsr()
     n_users, n_items, n = PLANTED[case]
     return random_ratings(n_items, n_users, n)
 

@@ -176,26 +176,6 @@ class Interactions:
             return self.events
         return Events(self.user_rows(), self.item_rows(), self.matrix.data, self.times, self.order)
 
-    @property
-    def T(self) -> "Interactions":  # noqa: N802 - the name NumPy and SciPy use
-        """Items as users and users as items."""
-        n, m = self.matrix.shape
-        position = csr_array((np.arange(len(self)), self.matrix.indices, self.matrix.indptr), shape=(n, m)).T.tocsr()
-        at, log = position.data, self.events
-        if log is not None:  # ties stay in their order although pairs change theirs
-            log = replace(log, users=log.items, items=log.users, order=log.keys(m) if log.order is None else log.order)
-        return replace(
-            self,
-            matrix=csr_array((self.matrix.data[at], position.indices, position.indptr), shape=(m, n)),
-            users=self.items,
-            items=self.users,
-            user_features=self.item_features,
-            item_features=self.user_features,
-            times=None if self.times is None else self.times[at],
-            order=(self.keys() if self.order is None else self.order)[at] if log is None else None,
-            events=log,
-        )
-
     def user_rows(self) -> Rows:
         """The user row of every observation, int64 [nnz], in the order of `matrix.data`."""
         return np.repeat(np.arange(self.n_users), np.diff(self.matrix.indptr))

@@ -271,15 +271,9 @@ class TestInteractions:
     def test_they_stay_with_the_ids(self):
         data = self.both()
         keep = np.arange(len(data)) % 3 == 0
-        for part in (data.filter(keep), data.binarise(4), data.filter(keep).union(data.filter(~keep)), data.T.T):
+        for part in (data.filter(keep), data.binarise(4), data.filter(keep).union(data.filter(~keep))):
             assert part.user_features is ATTACHED["user_features"]
             assert part.item_features is ATTACHED["item_features"]
-
-    def test_transposing_swaps_them(self):
-        data = self.both()
-        assert data.T.user_features is data.item_features
-        assert data.T.item_features is data.user_features
-        assert data.T.T.digest == data.digest
 
     def test_the_digest_sees_them(self):
         one_each = [replace(planted(), **{name: table}) for name, table in ATTACHED.items()]

@@ -111,8 +111,7 @@ class Autoencoder(nn.Module):
         code = sparse_linear(x, self.input_weight, self.encoder_biases[0])
         for weight, bias in zip(self.encoder_weights, self.encoder_biases[1:], strict=True):
             code = functional.linear(self._activation(code), weight, bias)
-        activated: Tensor = self._code_activation(code)
-        return activated
+        return self._code_activation(code)
 
     def last_hidden(self, code: Tensor) -> Tensor:
         """Code [B, hidden[-1]] -> input of the output layer [B, hidden[0]]."""
@@ -124,8 +123,7 @@ class Autoencoder(nn.Module):
     def decode(self, code: Tensor, at: SparseRows | None = None) -> Tensor:
         """Code [B, hidden[-1]] -> [B, E], or only the entries [nnz] at the pattern of `at`."""
         weight = self.input_weight if self.tied else self.output_weight
-        output: Tensor = self._output_activation(sampled_linear(self.last_hidden(code), weight, self.output_bias, at))
-        return output
+        return self._output_activation(sampled_linear(self.last_hidden(code), weight, self.output_bias, at))
 
     def forward(self, x: SparseRows | Tensor, at: SparseRows | None = None) -> Tensor:
         return self.decode(self.encode(x), at)

@@ -152,8 +152,7 @@ def make_optimiser(name: str, module: nn.Module, learning_rate: float) -> Optimi
         raise ConfigError(f"learning_rate must be positive, got {learning_rate}")
     if name == "adam" and hasattr(module, "id_axes"):
         return RowAdam(module.parameters(), wide_weights(module), learning_rate)
-    optimiser: Optimiser = OPTIMISERS.get(name)(module.parameters(), lr=learning_rate, **OPTIONS.get(name, {}))
-    return optimiser
+    return OPTIMISERS.get(name)(module.parameters(), lr=learning_rate, **OPTIONS.get(name, {}))
 
 
 def _stack(parts: list[Tensor]) -> Tensor:

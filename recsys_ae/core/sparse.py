@@ -198,8 +198,7 @@ def sampled_linear(code: Tensor, weight: Tensor, bias: Tensor, at: SparseRows | 
     if at is None:
         return torch.addmm(bias, code, weight.T)
     _check_width(at, weight)
-    entries: Tensor = _SampledProduct.apply(code.float(), weight, bias, at)
-    return entries
+    return _SampledProduct.apply(code.float(), weight, bias, at)
 
 
 def entry_l2(weight: Tensor, rows: SparseRows, strength: Tensor) -> Tensor:
@@ -210,8 +209,7 @@ def entry_l2(weight: Tensor, rows: SparseRows, strength: Tensor) -> Tensor:
     """
     _check_width(rows, weight)
     _check_width(rows, strength)
-    value: Tensor = _EntryL2.apply(weight, rows, strength)
-    return value
+    return _EntryL2.apply(weight, rows, strength)
 
 
 def _check_width(rows: SparseRows, weight: Tensor) -> None:

@@ -121,12 +121,10 @@ class RatingTask(Task[RatingFile, Split, Recommender]):
         self, model: Recommender, data: Split, on: FitOn, spec: ModelSpec, seed: int, callbacks: Sequence[Callback]
     ) -> Recommender:
         start = None if spec.warm_start is None else load_model(spec.warm_start)
+        options: dict[str, Any] = {"seed": seed, "callbacks": callbacks, "warm_start": start}
         if on == "train":
-            valid = data.valid if len(data.valid) else None
-            history = data.history("valid")
-            return model.fit(data.train, valid=valid, valid_history=history, seed=seed, callbacks=callbacks, warm_start=start)
-        train = data.history("test") if on == "train+valid" else data.everything
-        return model.fit(train, seed=seed, callbacks=callbacks, warm_start=start)
+            return model.fit(data.train, valid=data.valid, valid_history=data.history("valid"), **options)
+        return model.fit(data.history("test") if on == "train+valid" else data.everything, **options)
 
     def evaluate(self, model: Recommender, data: Split, part: Part) -> Evaluation:
         if part == "valid" and not len(data.valid):

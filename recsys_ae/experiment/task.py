@@ -80,8 +80,7 @@ class Task(ABC, Generic[K, D, M]):
         """The unfitted model of a spec, on the pipeline's device unless the spec has another."""
         has_device = "device" in signature(self.models.names.get(spec.name)).parameters
         device = {"device": self.keys.device} if has_device else {}
-        model: M = self.models.build(spec.name, {**device, **spec.params}, spec.label)
-        return model
+        return self.models.build(spec.name, {**device, **spec.params}, spec.label)
 
     @abstractmethod
     def data(self, seed: int) -> D:

@@ -129,8 +129,7 @@ class ImageModel(Parameterised, ABC):
         return None
 
     def _code(self, network: Any, images: Tensor) -> Tensor:
-        code: Tensor = network.encode(images)
-        return code
+        return network.encode(images)
 
     def _pixels(self, outputs: Tensor) -> Tensor:
         """Pixels from outputs of the network."""

@@ -66,8 +66,7 @@ class ConvolutionalNetwork(nn.Module):
             if number:
                 maps = functional.interpolate(maps, size=self.sides[-1 - number])
             maps = self._activation(convolution(maps))
-        pixels: Tensor = self._output_activation(self.output(maps).flatten(1))
-        return pixels
+        return self._output_activation(self.output(maps).flatten(1))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.decode(self.encode(x))

@@ -73,5 +73,4 @@ def angle_to_components(model: ImageModel, images: Floats) -> float | None:
 
 
 def _array(weight: Any) -> Floats:
-    array: Floats = weight.detach().numpy()
-    return array
+    return weight.detach().numpy()

@@ -65,8 +65,7 @@ class Classifier(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, D] -> logits [B, classes]."""
-        logits: Tensor = self.head(self.encode(x))
-        return logits
+        return self.head(self.encode(x))
 
 
 @dataclass

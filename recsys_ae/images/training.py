@@ -131,8 +131,7 @@ def make_corruption(name: CorruptionName, noise: float, within: tuple[float, flo
         return None
     if name == "gaussian":
         return Gaussian(noise, within)
-    corruption: Corruption = CORRUPTIONS.get(name)(noise)
-    return corruption
+    return CORRUPTIONS.get(name)(noise)
 
 
 def mean_loss(network: nn.Module, objective: Objective[Any, Any], rows: Batch, seed: int) -> float:

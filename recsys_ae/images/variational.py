@@ -56,8 +56,7 @@ class VariationalImages(TrainedModel):
         return NegativeELBO(self.beta)
 
     def _code(self, network: Any, images: Tensor) -> Tensor:
-        mean: Tensor = network.encode(images)[0]
-        return mean
+        return network.encode(images)[0]
 
     def _pixels(self, outputs: Tensor) -> Tensor:
         return torch.sigmoid(outputs)
