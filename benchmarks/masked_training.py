@@ -76,11 +76,16 @@ class Sparse:
         return self.objective.loss(self.module, self.rows[index], torch.Generator()).total
 
     def step(self, index: Tensor) -> None:
-        self.optimiser.zero_grad()
         batch = self.rows[index]
-        total = self.objective.loss(self.module, batch, torch.Generator()).total + self.objective.penalty(self.module, batch)
-        total.backward()
-        self.optimiser.step()
+
+        def closure() -> Tensor:
+            self.optimiser.zero_grad()
+            error = self.objective.loss(self.module, batch, torch.Generator()).total
+            total = error + self.objective.penalty(self.module, batch)
+            total.backward()
+            return total
+
+        self.optimiser.step(closure)
 
     def gradients(self) -> list[Tensor]:
         module = self.module
