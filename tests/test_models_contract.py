@@ -43,7 +43,6 @@ HAS_USER_VECTORS = set(MODELS) - CLOSED_FORM
 THREADS_MATTER = {
     "autorec": "at the ends of a thread's share, torch.sigmoid rounds the last digit differently",
     "cdae": "so does torch's softplus, for loss: logistic",
-    "recvae": "PyTorch sums the gradients of layer normalisation in one part per thread",
     "ease": "LAPACK splits the sums of an inverse by threads",
 }
 TRAINED = variants(BY_GRADIENT)
