@@ -14,8 +14,10 @@ from recsys_ae.models import MODELS
 __version__ = "0.1.0"
 
 # Read when PyTorch and numba are loaded, see recsys_ae.core.threads
-if "torch" not in sys.modules and "OMP_WAIT_POLICY" not in os.environ:
-    os.environ.setdefault("GOMP_SPINCOUNT", "3000")
+if "torch" not in sys.modules:
+    os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 if os.environ.get("OMP_NUM_THREADS", "").isdecimal():
     os.environ.setdefault("NUMBA_NUM_THREADS", os.environ["OMP_NUM_THREADS"])
 

@@ -44,6 +44,17 @@ class Terminated(BaseException):
     """SIGTERM. Neither an `Exception` nor a `KeyboardInterrupt`, which the command line's parser handles itself."""
 
 
+def quoted(value: object, limit: int = 80) -> str:
+    """`repr(value)` for a message, with its middle cut out if it is longer than `limit` characters.
+
+    >>> quoted("a" * 100, limit=16)
+    "'aaaaa...aaaaa'"
+    """
+    text = repr(value)
+    keep = (limit - 3) // 2
+    return text if len(text) <= limit else f"{text[:keep]}...{text[-keep:]}"
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """The end of an "unknown name" message: a close match if there is one, else all known names.
 

@@ -4,10 +4,12 @@ Threads that spin while they wait make training on small batches ten times slowe
 `import recsys_ae` sets GOMP_SPINCOUNT, so that they soon go to sleep; this only works before PyTorch is loaded. If it was
 loaded earlier, `spin_briefly` has the same effect.
 
-**Results and the number of threads.** The compiled loops of `core.kernels` give the same result with any number. In the last
-digits, PyTorch's dense matrix products do not, nor do functions such as the sigmoid of more than 32,768 numbers, which threads
-share. So models with dense outputs (Mult-DAE, Mult-VAE, RecVAE, all image models) are exactly reproducible only with the same
-number of threads; AutoRec and CDAE with any, if they have one hidden layer and batch_size * hidden is at most 32,768.
+**Results and the number of threads.** The compiled loops of `core.kernels` give the same result with any number. So do
+PyTorch's dense matrix products on Intel processors with AVX2, for which `import recsys_ae` sets MKL_CBWR to the strict
+reproducible mode (2 to 4 % slower), again only before PyTorch is loaded; elsewhere, the last digits differ. They also differ in
+functions such as the sigmoid of more than 32,768 numbers, which threads share. So models with dense outputs (Mult-DAE,
+Mult-VAE, RecVAE, all image models) are exactly reproducible only with the same number of threads; AutoRec and CDAE with any, if
+they have one hidden layer and batch_size * hidden is at most 32,768.
 """
 
 import os
