@@ -43,7 +43,8 @@ HAS_USER_VECTORS = set(MODELS) - CLOSED_FORM
 THREADS_MATTER = {
     "autorec": "at the ends of a thread's share, torch.sigmoid rounds the last digit differently",
     "cdae": "so does torch's softplus, for loss: logistic",
-    "multdae": "dense products, on processors for which MKL has no strict mode",
+    "elsa": "dense products in bfloat16, on processors that have them",
+    "multdae": "dense products in bfloat16, and where MKL has no strict mode",
     "multvae": "as Mult-DAE",
     "recvae": "as Mult-DAE",
     "ease": "LAPACK splits the sums of an inverse by threads",

@@ -5,11 +5,12 @@ Threads that spin while they wait make training on small batches ten times slowe
 loaded earlier, `spin_briefly` has the same effect.
 
 **Results and the number of threads.** The compiled loops of `core.kernels` give the same result with any number. So do
-PyTorch's dense matrix products on Intel processors with AVX2, for which `import recsys_ae` sets MKL_CBWR to the strict
-reproducible mode (2 to 4 % slower), again only before PyTorch is loaded; elsewhere, the last digits differ. They also differ in
-functions such as the sigmoid of more than 32,768 numbers, which threads share. So models with dense outputs (Mult-DAE,
-Mult-VAE, RecVAE, all image models) are exactly reproducible only with the same number of threads; AutoRec and CDAE with any, if
-they have one hidden layer and batch_size * hidden is at most 32,768.
+PyTorch's dense products in float32 on Intel processors with AVX2, for which `import recsys_ae` sets MKL_CBWR to the strict
+reproducible mode (2 to 4 % slower), again only before PyTorch is loaded. The last digits of these depend on the number: dense
+products in bfloat16 and on other processors, functions such as the sigmoid of more than 32,768 numbers, and LAPACK's inverse.
+So models with dense outputs (Mult-DAE, Mult-VAE, RecVAE, ELSA, EASE, all image models) are exactly reproducible only with the
+same number of threads; AutoRec and CDAE with any, if they have one hidden layer and batch_size * hidden is at most 32,768.
+docs/performance.md says how large the differences are.
 """
 
 import os
