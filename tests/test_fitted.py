@@ -10,6 +10,7 @@ from image_builders import make, some, some_labels
 
 from recsys_ae import build_model, load_image_model, load_model, save_image_model, save_model
 from recsys_ae.errors import DataError, OutputError
+from recsys_ae.files import CHECKSUM, write_json
 from recsys_ae.fitted import ARRAYS, DESCRIPTION, Fitted
 from recsys_ae.ids import IdMap
 
@@ -61,27 +62,45 @@ def test_one_flipped_bit_in_an_array_is_noticed(saved):
     content = bytearray((folder / ARRAYS).read_bytes())
     content[-10] ^= 1
     (folder / ARRAYS).write_bytes(content)
-    with pytest.raises(DataError, match=r"does not have the digest in model\.json"):
+    with pytest.raises(DataError, match=r"arrays\.safetensors is damaged: its content is not what was written"):
         load(folder)
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    "change",
     [
-        ({"format": 2}, "has format 2, this version reads 1"),
-        ({"model": "mlp"}, "does not have the digest"),
-        ({"params": {"sides": 3}}, "does not have the digest"),
-        ({"params": 3}, "is damaged"),
-        ({"meta": {"shape": 64, "scale": None}}, "does not have the digest"),
-        ({"ids": 7}, "is damaged"),
+        {"format": 2},
+        {"version": "0"},
+        {"model": "mlp"},
+        {"params": {"sides": 3}},
+        {"meta": {"shape": 64, "scale": None}},
+        {"model_digest": "0" * 32},
+        {"files": {}},
     ],
 )
-def test_every_change_of_the_description_is_noticed(saved, change, message):
+def test_every_change_of_the_description_is_noticed(saved, change):
     folder, _, load = saved
     description = json.loads((folder / DESCRIPTION).read_text())
     (folder / DESCRIPTION).write_text(json.dumps({**description, **change}))
-    with pytest.raises(DataError, match=message):
+    with pytest.raises(DataError, match=r"model\.json is damaged: its content does not have its checksum; fit the model again"):
         load(folder)
+
+
+def test_a_description_of_another_format_or_shape_is_refused(saved):
+    """Even with the right checksum."""
+    folder, _, load = saved
+    description = json.loads((folder / DESCRIPTION).read_text())
+    del description[CHECKSUM]
+    for content, message in (
+        ({"format": 2, "layers": []}, "has format 2, this version reads 1"),
+        ({**description, "params": 3}, r"model\.json is damaged: params"),
+        ({**description, "files": {"arrays.safetensors": 7}}, r"model\.json is damaged: files\.arrays\.safetensors"),
+        ({**description, "more": 3}, r"model\.json is damaged: 'more': unknown key"),
+        ({**description, "params": {"hidden": 10**12}}, "cannot be built"),
+    ):
+        write_json(content, folder / DESCRIPTION)
+        with pytest.raises(DataError, match=message):
+            load(folder)
 
 
 def test_a_model_of_the_other_kind_is_refused(saved):

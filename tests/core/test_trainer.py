@@ -95,7 +95,7 @@ def test_altered_checkpoint_is_refused(tmp_path, what):
     at = len(content) - 10 if what == "weights" else content.index(marks[what]) + len(marks[what])
     content[at] ^= 1
     path.write_bytes(content)
-    with pytest.raises(DataError, match="is damaged; delete it to start anew"):
+    with pytest.raises(DataError, match="is damaged; delete it to train this model from the start"):
         fit(module(), Reconstruction(), ROWS, config, callbacks=[Checkpoint(path)])
 
 
