@@ -1,9 +1,12 @@
 """Damage to files: single flipped bits, as disks and memory make them."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+
+from recsys_ae.errors import RecsysError
 
 
 def flips(path: Path, n: int, seed: int = 0) -> Iterator[str]:
@@ -16,3 +19,14 @@ def flips(path: Path, n: int, seed: int = 0) -> Iterator[str]:
         path.write_bytes(damaged)
         yield f"bit {place % 8} of byte {place // 8} of {len(content)} in {path.name}"
     path.write_bytes(content)
+
+
+def outcome(action: Callable[[], Any]) -> tuple[Any, str | None]:
+    """The result of an action and None, or None and the sentence of the deliberate error that ended it."""
+    try:
+        return action(), None
+    except RecsysError as error:
+        sentence = str(error)
+    assert len(sentence.splitlines()) == 1, sentence
+    assert len(sentence) < 600, sentence
+    return None, sentence

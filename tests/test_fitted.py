@@ -1,10 +1,12 @@
 """Saving and loading of recommenders and image models."""
 
 import json
+from functools import partial
 
 import numpy as np
 import pytest
 from builders import planted
+from damage import flips, outcome
 from hypothesis import given, strategies as st
 from image_builders import make, some, some_labels
 
@@ -55,6 +57,24 @@ def test_every_damaged_file_is_noticed(saved):
         with pytest.raises(DataError, match="is damaged"):
             load(folder)
         save(folder)
+
+
+def test_every_flipped_bit_is_named_or_changes_nothing(saved, tmp_path):
+    """A sample of each file; what loads in spite of it is saved again as the same files."""
+    folder, _, load = saved
+    save = save_model if load is load_model else save_image_model
+    whole = {path.name: path.read_bytes() for path in folder.iterdir()}
+    for number, name in enumerate(whole):
+        noticed = 0
+        for what in flips(folder / name, 150, seed=number):
+            model, error = outcome(partial(load, folder))
+            if error is None:
+                save(model, tmp_path / "again")
+                assert {path.name: path.read_bytes() for path in (tmp_path / "again").iterdir()} == whole, what
+            else:
+                assert str(folder) in error, what
+                noticed += 1
+        assert noticed > 140, name
 
 
 def test_one_flipped_bit_in_an_array_is_noticed(saved):

@@ -5,11 +5,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from damage import flips
+from damage import flips, outcome
 from rich.console import Console
 
 from recsys_ae.core.checkpoint import Checkpoint
-from recsys_ae.errors import RecsysError
 from recsys_ae.experiment.images import ImageTask
 from recsys_ae.experiment.pipeline_file import read_pipeline
 from recsys_ae.experiment.runner import run_pipeline
@@ -119,10 +118,8 @@ def state_files() -> list[Path]:
 
 def attempt(keys: dict, output: str = "copy") -> dict | str:
     """The results of a resumed run, or the message of the error that ended it."""
-    try:
-        return results(output, run(keys, output, resume=True))
-    except RecsysError as error:
-        return str(error)
+    found, error = outcome(lambda: results(output, run(keys, output, resume=True)))
+    return found if error is None else error
 
 
 def copied() -> None:
@@ -147,7 +144,6 @@ def test_a_flipped_bit_is_named_or_changes_nothing(interrupted):
             if isinstance(found, str):
                 assert str(Path("copy") / name) in found, (what, found)
                 assert "delete" in found or "another pipeline" in found
-                assert len(found.splitlines()) == 1
                 noticed += 1
             else:
                 assert found == whole, what
