@@ -1,7 +1,7 @@
 """The state of fitted models as plain values, and how it is saved, loaded and hashed.
 
-A folder holds `model.json` (a description), `arrays.safetensors` (what was learned) and one Parquet file per id map. Nothing
-in it is executed when it is read.
+A folder holds `model.json` (a description with the digest of each other file), `arrays.safetensors` (what was learned) and one
+Parquet file per id map. Nothing in it is executed when it is read, and nothing is read before its digest is compared.
 """
 
 import json
@@ -13,18 +13,56 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 import recsys_ae
 from recsys_ae.errors import DataError, OutputError
-from recsys_ae.files import whole_folder
+from recsys_ae.files import check_file, digest_of_file, present, read_json, whole_folder, write_json
 from recsys_ae.ids import IdMap
+from recsys_ae.parquet import read_parquet, write_parquet
 
 FORMAT = 1
 DESCRIPTION, ARRAYS = "model.json", "arrays.safetensors"
+REMEDY = "fit the model again, or restore a copy"
+
+
+@dataclass(frozen=True)
+class Description:
+    """The content of `model.json`."""
+
+    format: int
+    version: str  # of this package
+    model: str  # registered name
+    params: dict[str, Any]
+    meta: dict[str, Any]
+    model_digest: str  # of the whole state, see `Fitted.digest`
+    files: dict[str, str]  # digest of each other file
+
+    @classmethod
+    def read(cls, folder: Path, remedy: str = REMEDY) -> "Description":
+        """The description of the model in a folder; `DataError` unless all its files are as they were written."""
+        _require(folder, DESCRIPTION)
+        path = folder / DESCRIPTION
+        found = read_json(dict[str, Any], path, remedy).get("format")
+        if found != FORMAT:
+            raise DataError(f"the model in {folder} has format {found}, this version reads {FORMAT}")
+        description = read_json(cls, path, remedy)
+        for name, digest in description.files.items():
+            _require(folder, name)
+            check_file(folder / name, digest, remedy)
+        return description
+
+
+def saved_digest(folder: Path, remedy: str = REMEDY) -> str:
+    """The digest of the model in a folder; `DataError` unless all its files are as they were written."""
+    return Description.read(present(folder), remedy).model_digest
+
+
+def _require(folder: Path, name: str) -> None:
+    if not (folder / name).is_file():
+        raise DataError(f"there is no complete model in {folder}: {name} is missing")
 
 
 @dataclass(frozen=True)
@@ -53,24 +91,18 @@ class Fitted:
         """
         if folder.exists() and not (folder / DESCRIPTION).is_file() and (not folder.is_dir() or any(folder.iterdir())):
             raise OutputError(f"{folder} holds something that is not a model; choose another folder")
-        description = {
-            "format": FORMAT,
-            "version": recsys_ae.__version__,
-            "model": name,
-            "params": params,
-            "meta": self.meta,
-            "ids": sorted(self.ids),
-            "digest": self.digest(name, params),
-        }
         with whole_folder(folder) as draft:
-            (draft / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
             try:
                 save_file({key: np.ascontiguousarray(array) for key, array in self.arrays.items()}, draft / ARRAYS)
             except SafetensorError as error:
                 raise OutputError(f"cannot write {folder}: {error}") from None
             (draft / ARRAYS).chmod(0o644)  # safetensors would make it readable for its owner only
             for key, ids in self.ids.items():
-                pq.write_table(pa.table({"id": ids.values}), draft / f"{key}.parquet")
+                table = pa.table({"id": ids.values})
+                write_parquet(table.schema, [table], draft / f"{key}.parquet")
+            files = {path.name: digest_of_file(path) for path in sorted(draft.iterdir())}
+            about = FORMAT, recsys_ae.__version__, name, dict(params), dict(self.meta), self.digest(name, params), files
+            write_json(Description(*about), draft / DESCRIPTION)
 
     @classmethod
     def load(cls, folder: Path) -> tuple[str, dict[str, Any], "Fitted"]:
@@ -79,21 +111,19 @@ class Fitted:
         Raises:
             DataError: there is no model, or it is damaged or has another format.
         """
-
-        def file(name: str) -> Path:
-            if not (folder / name).is_file():
-                raise DataError(f"there is no complete model in {folder}: {name} is missing")
-            return folder / name
-
+        folder = present(folder)
+        described = Description.read(folder)
         try:
-            described = json.loads(file(DESCRIPTION).read_text(encoding="utf-8"))
-            if described["format"] != FORMAT:
-                raise DataError(f"the model in {folder} has format {described['format']}, this version reads {FORMAT}")
-            ids = {key: IdMap(pq.read_table(file(f"{key}.parquet"))["id"].to_pandas()) for key in described["ids"]}
-            fitted = cls(load_file(file(ARRAYS)), ids, described["meta"])
-            found = fitted.digest(described["model"], described["params"])
-        except (OSError, KeyError, TypeError, ValueError, AttributeError, SafetensorError) as error:
-            raise DataError(f"the model in {folder} is damaged: {error}") from None
-        if found != described.get("digest"):
-            raise DataError(f"the model in {folder} is damaged: its content does not have the digest in {DESCRIPTION}")
-        return described["model"], described["params"], fitted
+            arrays = load_file(folder / ARRAYS)
+        except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+            raise DataError(f"{folder / ARRAYS} is damaged: {error}; {REMEDY}") from None
+        tables = {name: folder / name for name in described.files if name != ARRAYS}
+        ids = {name.removesuffix(".parquet"): _read_ids(path) for name, path in tables.items()}
+        return described.model, described.params, cls(arrays, ids, described.meta)
+
+
+def _read_ids(path: Path) -> IdMap:
+    table = read_parquet(path)
+    if table.column_names != ["id"]:
+        raise DataError(f"{path} is damaged: it does not hold one column of ids; {REMEDY}")
+    return IdMap(table["id"].to_pandas())

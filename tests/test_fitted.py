@@ -1,15 +1,18 @@
 """Saving and loading of recommenders and image models."""
 
 import json
+from functools import partial
 
 import numpy as np
 import pytest
 from builders import planted
+from damage import flips, outcome
 from hypothesis import given, strategies as st
 from image_builders import make, some, some_labels
 
 from recsys_ae import build_model, load_image_model, load_model, save_image_model, save_model
 from recsys_ae.errors import DataError, OutputError
+from recsys_ae.files import CHECKSUM, write_json
 from recsys_ae.fitted import ARRAYS, DESCRIPTION, Fitted
 from recsys_ae.ids import IdMap
 
@@ -56,32 +59,68 @@ def test_every_damaged_file_is_noticed(saved):
         save(folder)
 
 
+def test_every_flipped_bit_is_named_or_changes_nothing(saved, tmp_path):
+    """A sample of each file; what loads in spite of it is saved again as the same files."""
+    folder, _, load = saved
+    save = save_model if load is load_model else save_image_model
+    whole = {path.name: path.read_bytes() for path in folder.iterdir()}
+    for number, name in enumerate(whole):
+        noticed = 0
+        for what in flips(folder / name, 150, seed=number):
+            model, error = outcome(partial(load, folder))
+            if error is None:
+                save(model, tmp_path / "again")
+                assert {path.name: path.read_bytes() for path in (tmp_path / "again").iterdir()} == whole, what
+            else:
+                assert str(folder) in error, what
+                noticed += 1
+        assert noticed > 140, name
+
+
 def test_one_flipped_bit_in_an_array_is_noticed(saved):
     folder, _, load = saved
     content = bytearray((folder / ARRAYS).read_bytes())
     content[-10] ^= 1
     (folder / ARRAYS).write_bytes(content)
-    with pytest.raises(DataError, match=r"does not have the digest in model\.json"):
+    with pytest.raises(DataError, match=r"arrays\.safetensors is damaged: its content is not what was written"):
         load(folder)
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    "change",
     [
-        ({"format": 2}, "has format 2, this version reads 1"),
-        ({"model": "mlp"}, "does not have the digest"),
-        ({"params": {"sides": 3}}, "does not have the digest"),
-        ({"params": 3}, "is damaged"),
-        ({"meta": {"shape": 64, "scale": None}}, "does not have the digest"),
-        ({"ids": 7}, "is damaged"),
+        {"format": 2},
+        {"version": "0"},
+        {"model": "mlp"},
+        {"params": {"sides": 3}},
+        {"meta": {"shape": 64, "scale": None}},
+        {"model_digest": "0" * 32},
+        {"files": {}},
     ],
 )
-def test_every_change_of_the_description_is_noticed(saved, change, message):
+def test_every_change_of_the_description_is_noticed(saved, change):
     folder, _, load = saved
     description = json.loads((folder / DESCRIPTION).read_text())
     (folder / DESCRIPTION).write_text(json.dumps({**description, **change}))
-    with pytest.raises(DataError, match=message):
+    with pytest.raises(DataError, match=r"model\.json is damaged: its content does not have its checksum; fit the model again"):
         load(folder)
+
+
+def test_a_description_of_another_format_or_shape_is_refused(saved):
+    """Even with the right checksum."""
+    folder, _, load = saved
+    description = json.loads((folder / DESCRIPTION).read_text())
+    del description[CHECKSUM]
+    for content, message in (
+        ({"format": 2, "layers": []}, "has format 2, this version reads 1"),
+        ({**description, "params": 3}, r"model\.json is damaged: params"),
+        ({**description, "files": {"arrays.safetensors": 7}}, r"model\.json is damaged: files\.arrays\.safetensors"),
+        ({**description, "more": 3}, r"model\.json is damaged: 'more': unknown key"),
+        ({**description, "params": {"hidden": [10**9, 10**9]}}, "cannot be built"),
+    ):
+        write_json(content, folder / DESCRIPTION)
+        with pytest.raises(DataError, match=message):
+            load(folder)
 
 
 def test_a_model_of_the_other_kind_is_refused(saved):

@@ -1,12 +1,14 @@
 """Checkpoints: the state of a training in one safetensors file, from which training resumes exactly."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from hashlib import blake2b
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -16,6 +18,8 @@ from recsys_ae.errors import DataError, OutputError
 from recsys_ae.files import whole_file
 
 AFFORDABLE = 20  # minimum seconds of training per second of writing checkpoints
+# what a file that is no checkpoint of this training raises, JSON and PyTorch included
+UNREADABLE = SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError, AttributeError
 
 
 class Checkpoint(Callback):
@@ -23,23 +27,26 @@ class Checkpoint(Callback):
 
     Written after each epoch, unless writing would take more than a twentieth of the time; the result of training does not
     depend on it. Each stage of a model has its own file, `path` with the name of the stage.
+
+    Args:
+        of: what the training is of: model, parameters and data. A checkpoint of anything else is refused.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, of: str = "") -> None:
+        self.path, self.of = path, of
         self._next = 0.0
 
     def on_start(self, training: Training[Any]) -> None:
         self._next = 0.0
         if (path := self._of(training)).exists():
-            restore(training, path)
+            restore(training, path, self.of)
 
     def on_epoch(self, training: Training[Any]) -> None:
         started = perf_counter()
         if training.finished and training.stage:  # the next stage begins from here
             self._next = 0.0
         if started >= self._next:
-            save(training, self._of(training))
+            save(training, self._of(training), self.of)
             ended = perf_counter()
             self._next = ended + AFFORDABLE * (ended - started)
 
@@ -47,13 +54,15 @@ class Checkpoint(Callback):
         return self.path.with_name(f"{self.path.name}-{training.stage}") if training.stage else self.path
 
 
-def save(training: Training[Any], path: Path) -> None:
-    """Write the state of `training` to `path`, whole or not at all."""
+def save(training: Training[Any], path: Path, of: str = "") -> None:
+    """Write the state of `training` to `path`, whole or not at all; only a reader with the same `of` will accept it."""
     tensors: dict[str, Tensor] = {"generator": training.generator.get_state()}
     tensors |= {f"module.{name}": weight for name, weight in training.module.state_dict().items()}
     tensors |= {f"best.{name}": weight for name, weight in (training.best_weights or {}).items()}
     numbers = _flatten(training.optimiser.state_dict()["state"], "optimiser", tensors)
     facts = {
+        "of": of,
+        "stage": training.stage,
         "history": json.dumps([asdict(epoch) for epoch in training.history]),
         "config": json.dumps(asdict(training.config)),
         "optimiser": json.dumps(numbers),
@@ -65,32 +74,54 @@ def save(training: Training[Any], path: Path) -> None:
             raise OutputError(f"cannot write {path}: {error}") from None
 
 
-def restore(training: Training[Any], path: Path) -> None:
-    """Restore the state that `save` wrote.
+def restore(training: Training[Any], path: Path, of: str = "") -> None:
+    """Restore the state that `save` wrote with the same `of`.
 
     Raises:
-        DataError: the file is damaged, or belongs to a module of other shapes or another `TrainConfig`. Objective and data
-            are not checked.
+        DataError: the file is damaged, or belongs to another stage, a module of other shapes, another `TrainConfig` or
+            something else than `of`.
     """
+    remedy = "delete it to train this model from the start"
     try:
         with safe_open(path, framework="pt") as file:
-            metadata = file.metadata()
+            facts = file.metadata() or {}
             # copied: with other memory alignment than PyTorch's, sums may differ in the last digit
             tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 - not a dict
-        if metadata.pop("digest") != _digest(tensors, metadata):
-            raise DataError(f"checkpoint {path} is damaged; delete it to start anew")
-        if json.loads(metadata["config"]) != asdict(training.config):
-            raise DataError(f"checkpoint {path} belongs to a training with another configuration")
-        training.module.load_state_dict(_below("module", tensors))
-        training.best_weights = _below("best", tensors) or None
-        training.generator.set_state(tensors["generator"])
-        state = _unflatten(json.loads(metadata["optimiser"]), tensors)
-        groups = training.optimiser.state_dict()["param_groups"]
-        training.optimiser.load_state_dict({"state": state, "param_groups": groups})
-        training.history[:] = [Epoch(**epoch) for epoch in json.loads(metadata["history"])]
-    except (SafetensorError, KeyError, TypeError, RuntimeError, json.JSONDecodeError) as error:
-        problem = f"{path} is not a checkpoint of this training ({error})"
-        raise DataError(f"{problem}; delete it to train this model from the start") from None
+        if facts.pop("digest", None) != _digest(tensors, facts):
+            raise DataError(f"checkpoint {path} is damaged; {remedy}")
+        if (facts["of"], facts["stage"]) != (of, training.stage):
+            raise DataError(f"checkpoint {path} belongs to a training of something else; {remedy}")
+        if json.loads(facts["config"]) != asdict(training.config):
+            raise DataError(f"checkpoint {path} belongs to a training with another configuration; {remedy}")
+        _load(training, facts, tensors)
+    except UNREADABLE as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DataError(f"{path} is not a checkpoint of this training ({reason}); {remedy}") from None
+
+
+def _load(training: Training[Any], facts: dict[str, str], tensors: dict[str, Tensor]) -> None:
+    """Give a training the state in a checkpoint."""
+    weights, best = _below("module", tensors), _below("best", tensors)
+    own = training.module.state_dict()
+    for found in (weights, best) if best else (weights,):
+        check_weights(found, own)
+    training.module.load_state_dict(weights)
+    training.best_weights = best or None
+    training.generator.set_state(tensors["generator"])
+    state = _unflatten(json.loads(facts["optimiser"]), tensors)
+    groups = training.optimiser.state_dict()["param_groups"]
+    training.optimiser.load_state_dict({"state": state, "param_groups": groups})
+    training.history[:] = [Epoch(**epoch) for epoch in json.loads(facts["history"])]
+
+
+def check_weights(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
+    """Raise `ValueError` unless both have the same names, and tensors of the same shapes and types."""
+    if different := sorted(found.keys() ^ expected.keys()):
+        raise ValueError(f"only one of both has weights called {different[0]}")
+    for name, tensor in found.items():
+        if (tensor.shape, tensor.dtype) != (expected[name].shape, expected[name].dtype):
+            sides = (f"{list(one.shape)} of {one.dtype}" for one in (tensor, expected[name]))
+            raise ValueError(f"{name} is {' instead of '.join(sides)}")
 
 
 def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -102,7 +133,8 @@ def _digest(tensors: dict[str, Tensor], facts: dict[str, str]) -> str:
     """Content hash (32 hex digits) of everything in a checkpoint."""
     digest = blake2b(digest_size=16)
     for name, tensor in sorted(tensors.items()):
-        digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)} ".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return blake2b((json.dumps(facts, sort_keys=True) + digest.hexdigest()).encode(), digest_size=16).hexdigest()
 
 

@@ -80,7 +80,7 @@ class LogLosses(Callback):
     def on_start(self, training: Training[Any]) -> None:
         self.flush()
         self._waiting = list(training.history)
-        self._stage = self._prefix + (f"{training.stage}_" if training.stage else "")
+        self._stage = self._prefix_of(training.stage)
 
     def on_epoch(self, training: Training[Any]) -> None:
         self._waiting.append(training.history[-1])
@@ -90,6 +90,13 @@ class LogLosses(Callback):
     def on_end(self, training: Training[Any]) -> None:
         self.curves[training.stage] = [(epoch.loss, epoch.valid) for epoch in training.history]
 
+    def repeat(self, curves: dict[str, Curves]) -> None:
+        """Send the losses of trainings that finished in an earlier attempt."""
+        for stage, losses in curves.items():
+            self._stage = self._prefix_of(stage)
+            self._waiting = [Epoch(number, loss, valid, 0.0) for number, (loss, valid) in enumerate(losses, 1)]
+            self.flush()
+
     def flush(self) -> None:
         if self._waiting:
             self._run.history(f"{self._stage}train_loss", {epoch.number: epoch.loss for epoch in self._waiting})
@@ -97,6 +104,9 @@ class LogLosses(Callback):
             self._run.history(f"{self._stage}{self._valid_name}_by_epoch", validated)
         self._waiting = []
         self._next = perf_counter() + SECONDS_BETWEEN_FLUSHES
+
+    def _prefix_of(self, stage: str) -> str:
+        return self._prefix + (f"{stage}_" if stage else "")
 
 
 class Stopwatch(Callback):

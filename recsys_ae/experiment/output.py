@@ -1,24 +1,31 @@
 """The output folder of a run: one run at a time, and enough state to continue after an interruption.
 
 During a run, `.work` holds a checkpoint of the model in training, the results of finished models and the ids of the MLflow
-runs. `report.json` is written last: where it exists, the run is complete.
+runs. All of it belongs to one pipeline and its data, and is refused elsewhere. `report.json` is written last: where it exists,
+the run is complete.
 """
 
 import logging
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+import pandas as pd
+import pyarrow as pa
+
 from recsys_ae.errors import ConfigError, DataError, OutputError, TrainingError
-from recsys_ae.files import locked_folder, read_json, whole_file, write_json
+from recsys_ae.files import check_file, digest_of, digest_of_file, locked_folder, present, read_json, whole_file, write_json
+from recsys_ae.fitted import saved_digest
+from recsys_ae.parquet import read_parquet, write_parquet
 
 logger = logging.getLogger(__name__)
 
 REPORT, PIPELINE = "report.json", "pipeline.yaml"
 FOLDERS = ("models", "figures", "per-user", ".work")
+REDO = "delete it and use --resume to redo that part"
 T = TypeVar("T")
 
 
@@ -27,6 +34,7 @@ class OutputFolder:
     """Paths and small state files of one run; `per_user` has the ranking metrics of the users."""
 
     path: Path
+    run: str  # digest of pipeline and data: what the state belongs to
 
     def per_user(self, label: str) -> Path:
         return self.path / "per-user" / f"{label}.parquet"
@@ -43,18 +51,59 @@ class OutputFolder:
                 checkpoint.unlink()
 
     def write_state(self, name: str, value: Any) -> None:
-        write_json(value, self.path / ".work" / f"{name}.json")
+        """Keep a dataclass under a name."""
+        write_json(value, self._state(name), of=f"{self.run} {name}")
 
     def read_state(self, name: str, kind: type[T]) -> T | None:
-        """The value written under `name`, or None; `DataError` if it is not a `kind` or None."""
-        path = self.path / ".work" / f"{name}.json"
-        return read_json(kind | None, path) if path.exists() else None  # type: ignore[arg-type]
+        """The value written under `name`, or None; `DataError` if it is damaged, or of another run or name."""
+        path = self._state(name)
+        return read_json(kind, path, REDO, of=f"{self.run} {name}") if path.exists() else None
 
-    def check_data(self, seed: int, digest: str) -> None:
+    def write_note(self, name: str, text: str | None) -> None:
+        """Keep a text under a name."""
+        self.write_state(name, {"text": text})
+
+    def read_note(self, name: str) -> str | None:
+        """The text written under `name`, or None."""
+        return (self.read_state(name, dict[str, str | None]) or {}).get("text")
+
+    def write_per_user(self, label: str, metrics: pd.DataFrame) -> str:
+        """Write the metrics of the users by one model; returns the digest of the file."""
+        table = pa.Table.from_pandas(metrics)
+        with whole_file(self.per_user(label)) as draft:
+            write_parquet(table.schema, [table], draft)
+        return digest_of_file(self.per_user(label))
+
+    def read_per_user(self, label: str, digest: str | None) -> pd.DataFrame:
+        """The metrics of the users by one model; `DataError` if the file does not have this digest."""
+        check_file(self.per_user(label), digest or "", REDO)
+        frame: pd.DataFrame = read_parquet(self.per_user(label)).to_pandas()
+        return frame
+
+    def holds(self, digests: Mapping[Path, str]) -> bool:
+        """Whether everything that was kept is still there: folders with models, and files, by their digests.
+
+        Raises:
+            DataError: something else is there, or a file is damaged.
+        """
+        if gone := [path for path in digests if not present(path).exists()]:
+            logger.info("%s is gone, so this model is fitted again", gone[0])
+            return False
+        for path, digest in digests.items():
+            if not present(path).is_dir():
+                check_file(path, digest, REDO)
+            elif saved_digest(path, REDO) != digest:
+                raise DataError(f"{path} does not hold the model that this run saved there; {REDO}")
+        return True
+
+    def check_data(self, digest: str, name: str = "data") -> None:
         """Raise `DataError` if the run was started with other data."""
-        if self.read_state(f"data-{seed}", str) not in (None, digest):
+        if self.read_note(name) not in (None, digest):
             raise DataError(f"the data has changed since the run in {self.path} was started; run anew in another --output")
-        self.write_state(f"data-{seed}", digest)
+        self.write_note(name, digest)
+
+    def _state(self, name: str) -> Path:
+        return self.path / ".work" / f"{name}.json"
 
     def clean(self) -> None:
         """Remove state and folders that stayed empty."""
@@ -65,12 +114,13 @@ class OutputFolder:
 
 
 @contextmanager
-def open_output(path: Path, pipeline: str, *, resume: bool) -> Iterator[OutputFolder]:
-    """The folder at `path`, locked, for a run of the resolved `pipeline` (YAML).
+def open_output(path: Path, pipeline: str, data: str, *, resume: bool) -> Iterator[OutputFolder]:
+    """The folder at `path`, locked, for a run of the resolved `pipeline` (YAML) on the data with this digest.
 
     Raises:
         OutputError: the folder is in use, holds something else, or cannot be written.
         ConfigError: `resume` of a run with another pipeline.
+        DataError: `resume` of a run with other data.
     """
     check_output(path, pipeline, resume=resume)
     fresh = not path.exists()
@@ -83,7 +133,8 @@ def open_output(path: Path, pipeline: str, *, resume: bool) -> Iterator[OutputFo
                 (path / name).mkdir(exist_ok=True)
             with whole_file(path / PIPELINE) as draft:
                 draft.write_text(pipeline, encoding="utf-8")
-            yield OutputFolder(path)
+            OutputFolder(path, digest_of(pipeline)).check_data(data)
+            yield OutputFolder(path, digest_of(pipeline, data))
     except (ConfigError, DataError, TrainingError):
         if fresh and not any((path / "models").glob("*")):  # nothing is lost, and the corrected run can have the folder
             shutil.rmtree(path)
@@ -99,7 +150,7 @@ def check_output(path: Path, pipeline: str, *, resume: bool) -> None:
     earlier = path / PIPELINE
     others = ", ".join(sorted(entry.name for entry in path.iterdir() if entry.name != ".lock")[:3])
     if resume:
-        if earlier.exists() and earlier.read_text(encoding="utf-8") != pipeline:
+        if earlier.exists() and earlier.read_bytes() != pipeline.encode():
             raise ConfigError(f"{path} holds a run of another pipeline (see {earlier}); choose another --output")
         if others and not earlier.exists():
             raise OutputError(f"{path} holds no run to resume, but {others}; choose another --output")

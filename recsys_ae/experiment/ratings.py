@@ -19,7 +19,7 @@ from recsys_ae.evaluation.evaluator import evaluate
 from recsys_ae.evaluation.metrics import parse_metric, parse_metrics
 from recsys_ae.experiment.pipeline_file import ExportSpec, ModelSpec, PipelineFile
 from recsys_ae.experiment.task import Evaluation, FitOn, Models, Part, Task
-from recsys_ae.export.local import ListManifest, VectorManifest, export_recommendations, export_vectors, versions
+from recsys_ae.export.local import VectorManifest, export_recommendations, export_vectors, versions
 from recsys_ae.images import IMAGE_MODELS
 from recsys_ae.interactions import Interactions
 from recsys_ae.models import MODELS
@@ -139,19 +139,17 @@ class RatingTask(Task[RatingFile, Split, Recommender]):
         if keys.what == "item_vectors":
             return self._export_vectors(model, data.everything, output / "item-vectors")
         folder, seen = output / "recommendations", self._loaded.interactions
-        if not folder.exists():
-            options: dict[str, Any] = {"exclude_seen": data.repeats == "excluded", "cold": self.keys.cold, "seen": seen}
-            export_recommendations(model, data.everything, folder, keys.k, **options)
-        return Exported(f"top-{keys.k} lists", folder.name, asdict(ListManifest.read(folder)))
+        options: dict[str, Any] = {"exclude_seen": data.repeats == "excluded", "cold": self.keys.cold, "seen": seen}
+        manifest = export_recommendations(model, data.everything, folder, keys.k, **options)
+        return Exported(f"top-{keys.k} lists", folder.name, asdict(manifest))
 
     def _export_vectors(self, model: Recommender, train: Interactions, folder: Path) -> Exported:
         if not isinstance(model, HasItemVectors):
             raise ConfigError(f"{type(model).__name__} has no item vectors to export; choose another export.model")
-        if not folder.exists():
-            vectors, digests = model.item_vectors(), (model_digest(model), train.digest)
-            about = VectorManifest(MODELS.name_of(model), *digests, len(vectors), versions(), "item vectors", vectors.shape[1])
-            export_vectors({"item_id": train.items.values}, vectors, folder, about)
-        return Exported("item vectors", folder.name, asdict(VectorManifest.read(folder)))
+        vectors, digests = model.item_vectors(), (model_digest(model), train.digest)
+        about = VectorManifest(MODELS.name_of(model), *digests, len(vectors), versions(), "item vectors", vectors.shape[1])
+        manifest = export_vectors({"item_id": train.items.values}, vectors, folder, about)
+        return Exported("item vectors", folder.name, asdict(manifest))
 
     @cached_property
     def _loaded(self) -> Ratings:

@@ -23,7 +23,7 @@ from recsys_ae.experiment.pipeline_file import TASKS, K, ModelSpec, Pipeline
 from recsys_ae.experiment.summary import choose, paired, summarise, worth
 from recsys_ae.experiment.task import D, FitOn, M, Task
 from recsys_ae.export.local import MANIFEST, versions
-from recsys_ae.files import read_json, whole_file, whole_folder
+from recsys_ae.files import digest_of, read_json, whole_folder
 from recsys_ae.reporting.figures import loss_curves, metrics_chart, save_figure
 from recsys_ae.reporting.report import write_report
 from recsys_ae.reporting.results import Best, Comparison, DataFacts, Exported, FinalFit, FitFacts, RunReport, RunResult, Trial
@@ -46,17 +46,18 @@ def run_pipeline(
     check_output(output, declared, resume=resume)
     if resume and (output / REPORT).exists():
         logger.info("%s is already finished", output)
-        return read_json(RunReport, output / REPORT)
+        return read_json(RunReport, output / REPORT, "delete it to run everything again with --resume")
     task: Task[Any, Any, Any] = TASKS.get(pipeline.card.kind)(pipeline)
     facts = task.facts(task.data(pipeline.seeds[0]))  # first, so that wrong data leaves nothing behind
-    with open_output(output, declared, resume=resume) as folder:
-        folder.check_data(pipeline.seeds[0], facts.digest)
-        with tracker.run(pipeline.name, resume=folder.read_state("run", str)) as run:
-            folder.write_state("run", run.id)
-            report = _Experiment(task, folder, tracker, run, console).report(facts)
-            for path in write_report(report, output):
-                run.artifact(path)
-            folder.clean()
+    with (
+        open_output(output, declared, facts.digest, resume=resume) as folder,
+        tracker.run(pipeline.name, resume=folder.read_note("run")) as run,
+    ):
+        folder.write_note("run", run.id)
+        report = _Experiment(task, folder, tracker, run, console).report(facts)
+        for path in write_report(report, output):
+            run.artifact(path)
+        folder.clean()
     return report
 
 
@@ -90,7 +91,7 @@ class _Experiment(Generic[K, D, M]):
 
     def _record(self, data: DataFacts) -> None:
         """Record pipeline, parameters and data once in the tracker's run."""
-        if self.run.id is None or self.folder.read_state("recorded", str) == self.run.id:
+        if self.run.id is None or self.folder.read_note("recorded") == self.run.id:
             return
         name, settings = self.pipeline.card.name, dict(self.settings)
         split = {f"split.{key}": value for key, value in settings.pop("split").items()}
@@ -99,7 +100,7 @@ class _Experiment(Generic[K, D, M]):
             if size:
                 self.run.dataset(name, data.digests[part], part, {data.unit: size, **data.profile}, data.unit)
         self.run.artifact(self.folder.path / PIPELINE)
-        self.folder.write_state("recorded", self.run.id)
+        self.folder.write_note("recorded", self.run.id)
 
     def report(self, data: DataFacts) -> RunReport:
         """The report, after all steps that are still missing; `data` are the facts of the first seed."""
@@ -108,7 +109,7 @@ class _Experiment(Generic[K, D, M]):
         results: dict[str, dict[int, RunResult]] = {spec.label: {} for spec in self.pipeline.models}
         for seed in self.pipeline.seeds:
             facts[seed] = self.task.facts(self.task.data(seed))
-            self.folder.check_data(seed, facts[seed].digest)
+            self.folder.check_data(facts[seed].digest, f"data-{seed}")
             for spec in self.pipeline.models:
                 results[spec.label][seed] = self._result(spec, seed)
         models = {label: summarise(runs) for label, runs in results.items()}
@@ -142,10 +143,10 @@ class _Experiment(Generic[K, D, M]):
     @contextmanager
     def _job(self, name: str, spec: ModelSpec, seed: int, within: _Job | None = None) -> Iterator[_Job]:
         """A job with its tracked run, and with a progress display unless it is `within` another; ends an earlier attempt."""
-        if unfinished := self.folder.read_state(f"run-{name}", str):
+        if unfinished := self.folder.read_note(f"run-{name}"):
             self.tracker.kill(unfinished)
         with self.tracker.run(name, parent=within.run.id if within else self.run.id) as run:
-            self.folder.write_state(f"run-{name}", run.id)
+            self.folder.write_note(f"run-{name}", run.id)
             run.params({"model": spec.name, "seed": seed, **spec.params})
             with nullcontext(within.progress) if within else ShowProgress(name, self.console) as progress:
                 yield _Job(name, spec, seed, run, progress)
@@ -155,8 +156,10 @@ class _Experiment(Generic[K, D, M]):
         """Fit, evaluate and save one model with one seed, unless that has been done before."""
         name = self._name(spec.label, seed)
         if (done := self.folder.read_state(f"result-{name}", RunResult)) is not None:
-            logger.info("%s: done before", name)
-            return done
+            per_user = {self.folder.per_user(name): done.per_user_digest} if done.per_user_digest else {}
+            if self.folder.holds({self.folder.model(name): done.digest, **per_user}):
+                logger.info("%s: done before", name)
+                return done
         with self._job(name, spec, seed) as job:
             spec, trials = self._search(job)
             model, fit, selected = self._select(job, spec)
@@ -166,13 +169,11 @@ class _Experiment(Generic[K, D, M]):
             select = selected.fit if self.keys.refit else None
             digest = self._save(job, model, self.folder.model(name))
             found = test.metrics, selected.valid_metrics, test.counts
-            result = RunResult(spec.name, spec.params, *found, fit, select, digest, trials)
+            by_user = None if test.per_user is None else self.folder.write_per_user(name, test.per_user)
+            result = RunResult(spec.name, spec.params, *found, fit, select, digest, trials, by_user)
             costs = {"fit_seconds": fit.seconds, "select_seconds": select.seconds if select else None}
             valid = {f"valid_{metric}": value for metric, value in (selected.valid_metrics or {}).items()}
             job.run.metrics({**test.metrics, **valid, **costs, "peak_memory_mb": result.peak_memory_mb})
-            if test.per_user is not None:
-                with whole_file(self.folder.per_user(name)) as draft:
-                    test.per_user.to_parquet(draft)
             if seed == self.pipeline.seeds[0]:
                 self._draw(job, model, selected.curves)
             self.folder.write_state(f"result-{name}", result)
@@ -208,7 +209,10 @@ class _Experiment(Generic[K, D, M]):
     def _select(self, job: _Job, spec: ModelSpec) -> tuple[M, FitFacts, _Selected]:
         """The model to test, the cost of its fit, and the results of the fit on the training part, which may be the same."""
         selected = self.folder.read_state(f"selected-{job.name}", _Selected)
-        if selected is None:
+        if selected is not None:
+            losses = LogLosses(job.run, _validation_name(self.task.build(spec)))
+            losses.repeat(selected.curves)
+        else:
             model, fit, curves = self._fit(job, spec, "train")
             valid = self.task.evaluate(model, self.task.data(job.seed), "valid").metrics
             selected = _Selected(valid or None, fit, curves)
@@ -223,7 +227,9 @@ class _Experiment(Generic[K, D, M]):
         model, again = self.task.build(spec), on == "train+valid"
         job.progress.valid_name = _validation_name(model)
         losses = LogLosses(job.run, _validation_name(model), prefix="refit_" if again else "")
-        checkpoint = Checkpoint(self.folder.checkpoint(f"{job.name}+refit" if again else job.name))
+        name = f"{job.name}+refit" if again else job.name
+        about = digest_of(self.folder.run, name, spec.name, spec.params, spec.warm_start, job.seed, on)
+        checkpoint = Checkpoint(self.folder.checkpoint(name), about)
         with Stopwatch() as stopwatch:
             callbacks = [checkpoint, job.progress, losses, stopwatch]
             model = self.task.fit(model, self.task.data(job.seed), on, spec, job.seed, callbacks)
@@ -255,7 +261,8 @@ class _Experiment(Generic[K, D, M]):
 
     def _final(self, label: str, seed: int, result: RunResult) -> FinalFit:
         """Fit a model on all data, with the parameters and the number of epochs found before."""
-        if (done := self.folder.read_state("final", FinalFit)) is not None:
+        done = self.folder.read_state("final", FinalFit)
+        if done is not None and self.folder.holds({self.folder.path / "final": done.digest}):
             return done
         declared = next(spec for spec in self.pipeline.models if spec.label == label)
         spec = _for_epochs(declared.with_params(result.params), result.best_epoch)
@@ -271,8 +278,9 @@ class _Experiment(Generic[K, D, M]):
         """A paired test over the seeds, or over the users if there is only one seed."""
         by_user = self.task.metric_per_user(self.keys)
         if len(self.pipeline.seeds) == 1 and by_user is not None:
-            names = [self._name(label, self.pipeline.seeds[0]) for label in pair]
-            tables = [pd.read_parquet(self.folder.per_user(name)).set_index("user_id")[by_user] for name in names]
+            seed = self.pipeline.seeds[0]
+            kept = [(self._name(label, seed), results[label][seed].per_user_digest) for label in pair]
+            tables = [self.folder.read_per_user(*one).set_index("user_id")[by_user] for one in kept]
             return paired(pair, by_user, "users", *pd.concat(tables, axis=1, join="inner").to_numpy().T)
         runs = [list(results[label].values()) for label in pair]
         common = (name for name in self.keys.metrics if all(run.metrics[name] is not None for own in runs for run in own))

@@ -1,12 +1,13 @@
 """Exports as Parquet, each with a manifest: top-N lists for all users, streamed on one machine, and vectors.
 
 Users are processed in parts of fixed size. Each part is one file, which depends only on the model, the history and the
-options; an interrupted export continues after the last complete part.
+options; an interrupted export continues after the last complete part. The manifest has the digest of each part, and no part
+is used without it.
 """
 
-import os
+import logging
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from importlib.metadata import version
 from pathlib import Path
@@ -15,21 +16,23 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import ArrayLike, NDArray
 
 import recsys_ae
 from recsys_ae.errors import ConfigError, DataError, OutputError
-from recsys_ae.files import locked_folder, read_json, whole_file, whole_folder, write_json
+from recsys_ae.files import check_file, digest_of_file, locked_folder, move, read_json, whole_file, whole_folder, write_json
 from recsys_ae.ids import Rows
 from recsys_ae.interactions import Interactions
 from recsys_ae.models import MODELS
 from recsys_ae.models.base import BATCH_USERS, Recommender
 from recsys_ae.models.recommend import Cold, allowed_items, check_scorable, recommend_blocks, scorable
 from recsys_ae.models.storage import model_digest
+from recsys_ae.parquet import read_parquet, write_parquet
 
 PART_USERS = 65_536
-MANIFEST, PLAN = "manifest.json", "plan.json"
+MANIFEST, PLAN = "_manifest.json", "_plan.json"  # readers of a folder of Parquet files skip names that begin with _ or .
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -41,13 +44,30 @@ class Manifest:
     data_digest: str  # hash of the data it was applied to
     rows: int
     versions: dict[str, str]
+    files: dict[str, str] = field(default_factory=dict, kw_only=True)  # Parquet files in the order of the rows -> their digests
 
     @classmethod
     def read(cls, folder: Path) -> Self:
-        """The manifest in a folder; `DataError` if it is damaged, or missing because the export is not complete."""
-        if not (folder / MANIFEST).exists():
+        """The manifest in a folder.
+
+        Raises:
+            DataError: it is damaged, or missing because the export is not complete; it describes another kind of export; or
+                a file is not as it was written.
+        """
+        path, remedy = folder / MANIFEST, f"remove {folder} and export again"
+        if not path.exists():
             raise DataError(f"{folder} holds no {MANIFEST}: not a complete export")
-        return read_json(cls, folder / MANIFEST)
+        found = read_json(dict[str, Any], path, remedy)
+        if ("what" in found) != (cls is VectorManifest):
+            raise DataError(
+                f"{folder} holds {found.get('what', 'lists')}, not {'vectors' if cls is VectorManifest else 'lists'}"
+            )
+        manifest = read_json(cls, path, remedy)
+        if more := {part.name for part in folder.glob("*.parquet")} - manifest.files.keys():
+            raise DataError(f"{folder / min(more)} is not in the manifest; {remedy}")
+        for name, digest in manifest.files.items():
+            check_file(folder / name, digest, remedy)
+        return manifest
 
 
 @dataclass(frozen=True)
@@ -60,8 +80,13 @@ class ListManifest(Manifest):
     n_items: int  # in the catalogue
     cold_users: int  # users the model cannot score
     users_without_items: int  # users with an empty list
-    files: list[str]  # Parquet files in the order of the users
     schema: dict[str, str]  # column -> Parquet type
+    choice: str  # hash of the users asked for, the items allowed and what else counts as seen
+
+    def same_request(self, other: "ListManifest") -> bool:
+        """Whether both are made from the same model, history and options, whatever is known about the results."""
+        unknown: dict[str, Any] = {"rows": 0, "users_without_items": 0, "versions": {}, "files": {}}
+        return replace(self, **unknown) == replace(other, **unknown)
 
 
 @dataclass(frozen=True)
@@ -101,9 +126,9 @@ class _Job:
     def write_part(self, path: Path, rows: Rows) -> None:
         """Write one part, whole or not at all."""
         blocks = recommend_blocks(self.model, self.history, rows, self.k, allowed=self.allowed, **self.options)
-        with whole_file(path) as draft, pq.ParquetWriter(draft, self.schema, compression="zstd") as writer:
-            for block in blocks:
-                writer.write_table(pa.Table.from_pandas(block.to_frame(), schema=self.schema, preserve_index=False))
+        tables = (pa.Table.from_pandas(block.to_frame(), schema=self.schema, preserve_index=False) for block in blocks)
+        with whole_file(path) as draft:
+            write_parquet(self.schema, tables, draft)
 
 
 def export_recommendations(
@@ -123,18 +148,18 @@ def export_recommendations(
     """Write the best `k` items of every user to `folder`, in bounded memory: one block of `batch_users` x items.
 
     The folder gets `part-*.parquet` with the columns user_id, rank (from 1), item_id, score, ids in their own type, users in
-    the order asked for; and `manifest.json`. It appears when the export is complete; until then the parts are in
-    `<folder>.partial`, from which the same call continues after an interruption. For the arguments see
-    `recommend` and `recommend_blocks`.
+    the order asked for; and `_manifest.json`. It appears when the export is complete; until then the parts are in
+    `<folder>.partial`, from which the same call continues after an interruption. If `folder` already holds the result of the
+    same call, its files are verified and nothing else happens. For the arguments see `recommend` and `recommend_blocks`.
 
     Raises:
         ColdUserError: there is a cold user, and `cold` is `error`.
         ConfigError: `k` or `batch_users` is below 1, or `users` contains an id twice.
-        OutputError: `folder` exists, another export is writing it, or the disk is full.
+        DataError: the export in `folder`, or the plan of the unfinished one, is damaged.
+        OutputError: `folder` holds something else, another export is writing it, or the disk is full.
         UnknownIdError: `users`, `candidates` or `exclude` contains an id that is not in the history.
     """
     folder = Path(folder)
-    _check_free(folder)
     rows = np.arange(history.n_users) if users is None else history.users.rows(users)
     if len(np.unique(rows)) < len(rows):
         raise ConfigError("users has an id twice; each user gets one list")
@@ -147,12 +172,16 @@ def export_recommendations(
         check_scorable(known, history, rows)
     n_candidates, n_excluded = (None if ids is None else len(np.atleast_1d(ids)) for ids in (candidates, exclude))
     filters = {"exclude_seen": exclude_seen, "candidates": n_candidates, "excluded": n_excluded, "cold": cold}
+    planned = _plan(job, filters, int((~known).sum()))
+    if folder.exists():
+        return _finished(folder, planned)
     partial = folder.with_name(folder.name + ".partial")
     with locked_folder(partial, f"another export is writing {folder}"):
-        _check_free(folder)  # another export may have finished before this one got the lock
-        manifest = _fill(job, partial, filters, int((~known).sum()))
+        if folder.exists():  # another export has finished before this one got the lock
+            return _finished(folder, planned)
+        manifest = _fill(job, partial, planned)
         (partial / PLAN).unlink()
-        os.replace(partial, folder)
+        move(partial, folder)
     (folder / ".lock").unlink(missing_ok=True)
     return manifest
 
@@ -164,16 +193,16 @@ def read_recommendations(path: Path | str) -> tuple[pd.DataFrame, int]:
         The columns user_id, rank, item_id and any others; and the length of the lists: k of the manifest, or the highest rank.
 
     Raises:
-        DataError: there is nothing, an export is incomplete, columns are missing, or a file cannot be read.
+        DataError: there is nothing, an export is incomplete or damaged, columns are missing, or a file cannot be read.
     """
     path, length = Path(path), 0
     try:
         if path.is_dir():
             manifest = ListManifest.read(path)
-            frame = pa.concat_tables([pq.read_table(path / name) for name in manifest.files]).to_pandas()
+            frame = pa.concat_tables([read_parquet(path / name) for name in manifest.files]).to_pandas()
             length = manifest.k
         elif path.is_file():
-            frame = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
+            frame = read_parquet(path).to_pandas() if path.suffix == ".parquet" else pd.read_csv(path)
         else:
             raise DataError(f"there are no recommendations at {path}")
     except (OSError, ValueError, pa.ArrowInvalid) as error:
@@ -186,23 +215,40 @@ def read_recommendations(path: Path | str) -> tuple[pd.DataFrame, int]:
     return frame, length or int(frame["rank"].max())
 
 
-def export_vectors(columns: Mapping[str, NDArray[Any]], vectors: NDArray[Any], folder: Path, manifest: VectorManifest) -> None:
-    """Write `vectors` [n, H], with the `columns` [n] that identify them, to a folder that appears whole or not at all."""
+def export_vectors(
+    columns: Mapping[str, NDArray[Any]], vectors: NDArray[Any], folder: Path, about: VectorManifest
+) -> VectorManifest:
+    """Write `vectors` [n, H], with the `columns` [n] that identify them, to a folder that appears whole or not at all.
+
+    Replaces an older export there. Returns the manifest, which is `about` with the digest of the file.
+    """
     flat = pa.array(vectors.astype("float32").ravel())
     table = pa.table({**columns, "vector": pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1])})
     with whole_folder(folder) as draft:
-        pq.write_table(table, draft / "part-00000.parquet", compression="zstd")
+        part = draft / "part-00000.parquet"
+        write_parquet(table.schema, [table], part)
+        manifest = replace(about, files={part.name: digest_of_file(part)})
         write_json(manifest, draft / MANIFEST)
+    return manifest
 
 
-def _check_free(folder: Path) -> None:
-    if folder.exists():
+def _finished(folder: Path, planned: ListManifest) -> ListManifest:
+    """The manifest of the finished export in `folder`, if it is the planned one and intact."""
+    if not (folder / MANIFEST).exists():
         raise OutputError(f"{folder} is already there; choose another folder or remove it first")
+    manifest = ListManifest.read(folder)
+    if not manifest.same_request(planned):
+        raise OutputError(f"{folder} is already there, from other inputs; choose another folder or remove it first")
+    logger.info("%s is complete already: nothing to do", folder)
+    return manifest
 
 
-def _fill(job: _Job, partial: Path, filters: dict[str, Any], cold_users: int) -> ListManifest:
-    """Write the parts that are missing, then the manifest; parts of an export with another plan are removed first."""
-    planned = ListManifest(
+def _plan(job: _Job, filters: dict[str, Any], cold_users: int) -> ListManifest:
+    """The manifest as far as it is known beforehand."""
+    seen = job.options["seen"]
+    choice = job.rows.tobytes() + (b"" if job.allowed is None else job.allowed.tobytes())
+    choice += b"" if seen is None else seen.digest.encode()
+    return ListManifest(
         model=MODELS.name_of(job.model),
         model_digest=model_digest(job.model),
         data_digest=job.history.digest,
@@ -213,22 +259,36 @@ def _fill(job: _Job, partial: Path, filters: dict[str, Any], cold_users: int) ->
         n_items=job.history.n_items,
         rows=0,
         users_without_items=0,
-        files=[name for name, _ in job.parts()],
         schema={name: str(job.schema.field(name).type) for name in job.schema.names},
+        choice=blake2b(choice, digest_size=16).hexdigest(),
         versions=versions(),
     )
-    choice = job.rows.tobytes() + (b"" if job.allowed is None else job.allowed.tobytes())
-    plan = {**asdict(planned), "users_and_items": blake2b(choice, digest_size=16).hexdigest()}
-    if not (partial / PLAN).exists() or read_json(dict[str, Any], partial / PLAN) != plan:
-        for old in [*partial.glob("part-*"), *partial.glob("*.json")]:
+
+
+def _fill(job: _Job, partial: Path, planned: ListManifest) -> ListManifest:
+    """Write the parts that are missing or not as they were written, then the manifest.
+
+    The plan is the manifest with the digests of the parts so far. Whatever it does not list, or lists for other inputs or
+    versions, is removed first.
+    """
+    files: dict[str, str] = {}
+    if (partial / PLAN).exists():
+        earlier = read_json(ListManifest, partial / PLAN, "delete it to begin the export anew")
+        files = earlier.files if replace(earlier, files={}) == planned else {}
+    for old in [*partial.glob("part-*"), *partial.glob(MANIFEST)]:
+        if old.name not in files:
             old.unlink()
-        write_json(plan, partial / PLAN)
     written, served = 0, 0
     for name, rows in job.parts():
-        if not (partial / name).exists():
-            job.write_part(partial / name, rows)
-        users = pq.read_table(partial / name, columns=["user_id"])["user_id"]
+        part = partial / name
+        if name not in files or not part.exists() or digest_of_file(part) != files[name]:
+            if name in files:
+                logger.warning("%s is not as it was written; writing it anew", part)
+            job.write_part(part, rows)
+            files[name] = digest_of_file(part)
+            write_json(replace(planned, files=files), partial / PLAN)
+        users = read_parquet(part, ["user_id"])["user_id"]
         written, served = written + len(users), served + len(users.unique())
-    manifest = replace(planned, rows=written, users_without_items=len(job.rows) - served)
+    manifest = replace(planned, files=files, rows=written, users_without_items=len(job.rows) - served)
     write_json(manifest, partial / MANIFEST)
     return manifest

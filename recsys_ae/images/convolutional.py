@@ -73,7 +73,8 @@ class ConvolutionalNetwork(nn.Module):
 
 
 def _convolution(inputs: int, outputs: int, generator: Generator | None) -> nn.Conv2d:
-    layer = nn.utils.skip_init(nn.Conv2d, inputs, outputs, KERNEL, padding=KERNEL // 2)
+    device = torch.get_default_device()
+    layer = nn.utils.skip_init(nn.Conv2d, inputs, outputs, KERNEL, padding=KERNEL // 2, device=device)
     std = (2 / (inputs * KERNEL**2)) ** 0.5
     with torch.no_grad():
         layer.weight.copy_(torch.randn(layer.weight.shape, generator=generator) * std)

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Generator
 
+from recsys_ae.core.checkpoint import check_weights
 from recsys_ae.declaration import build, parameters
 from recsys_ae.errors import ConfigError, DataError
 from recsys_ae.fitted import Fitted
@@ -33,8 +34,12 @@ def load_image_model(folder: Path | str) -> Any:
         model = build_image_model(name, params)
         channels, height, width = fitted.meta["shape"]
         shape, classes = (channels, height, width), fitted.meta["classes"]
-        network = model._network(shape, Generator(), classes)
-        network.load_state_dict({key: torch.from_numpy(array) for key, array in fitted.arrays.items()})
+        with torch.device("meta"):  # shapes only, so that nothing is allocated before they are compared
+            network = model._network(shape, Generator(), classes)
+        # copied: with other memory alignment than PyTorch's, sums may differ in the last digit
+        weights = {key: torch.from_numpy(array).clone() for key, array in fitted.arrays.items()}
+        check_weights(weights, network.state_dict())
+        network.load_state_dict(weights, assign=True)
     except (ConfigError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise DataError(f"the image model in {folder} cannot be built: {error}") from None
     model.fitted = FittedImages(network.eval(), shape, classes)

@@ -51,6 +51,7 @@ class RunResult:
     select: FitFacts | None  # with `refit`, of the preceding fit, which determined the best epoch
     digest: str
     trials: list[Trial] = field(default_factory=list)
+    per_user_digest: str | None = None  # of the file with the metrics of the users, if there is one
 
     @property
     def peak_memory_mb(self) -> float | None:

@@ -2,6 +2,7 @@ from dataclasses import dataclass
 
 import pytest
 import torch
+from damage import flips, outcome
 from torch import nn
 
 from recsys_ae.core import trainer
@@ -9,8 +10,8 @@ from recsys_ae.core.autoencoder import Autoencoder
 from recsys_ae.core.checkpoint import Checkpoint, restore
 from recsys_ae.core.corruption import Masking
 from recsys_ae.core.losses import LossSum, squared_error
-from recsys_ae.core.optimisers import OPTIMISERS
-from recsys_ae.core.trainer import AlternatingObjective, Callback, LabelledBatch, Phase, TrainConfig, fit, parts_of
+from recsys_ae.core.optimisers import OPTIMISERS, make_optimiser
+from recsys_ae.core.trainer import AlternatingObjective, Callback, LabelledBatch, Phase, TrainConfig, Training, fit, parts_of
 from recsys_ae.errors import ConfigError, DataError, TrainingError
 
 ROWS = torch.rand(30, 6, generator=torch.Generator().manual_seed(5))
@@ -95,8 +96,58 @@ def test_altered_checkpoint_is_refused(tmp_path, what):
     at = len(content) - 10 if what == "weights" else content.index(marks[what]) + len(marks[what])
     content[at] ^= 1
     path.write_bytes(content)
-    with pytest.raises(DataError, match="is damaged; delete it to start anew"):
+    with pytest.raises(DataError, match="is damaged; delete it to train this model from the start"):
         fit(module(), Reconstruction(), ROWS, config, callbacks=[Checkpoint(path)])
+
+
+@pytest.mark.parametrize("optimiser", ["adam", "lbfgs"])
+def test_every_flipped_bit_in_a_checkpoint_is_noticed_or_changes_nothing(tmp_path, optimiser):
+    path = tmp_path / "checkpoint"
+    config = TrainConfig(epochs=3, batch_size=7, optimiser=optimiser, learning_rate=0.02)
+
+    def trained(*callbacks: Callback) -> list:
+        made = module()
+        history = fit(made, Reconstruction(), ROWS, config, callbacks=callbacks)
+        return [[epoch.loss for epoch in history], *(weight.tolist() for weight in made.state_dict().values())]
+
+    whole = trained()
+    with pytest.raises(KeyboardInterrupt):
+        trained(Checkpoint(path, "mine"), Stop(1))
+    noticed = 0
+    for what in flips(path, 500):
+        found, error = outcome(lambda: trained(Checkpoint(path, "mine")))
+        if error is None:
+            assert found == whole, what
+        else:
+            assert str(path) in error, what
+            assert error.endswith("; delete it to train this model from the start"), what
+            noticed += 1
+    assert noticed > 480
+
+
+def test_checkpoint_of_another_training_is_refused(tmp_path):
+    path, config = tmp_path / "checkpoint", TrainConfig(epochs=1, batch_size=5)
+    fit(module(), Reconstruction(), ROWS, config, callbacks=[Checkpoint(path, "mine")])
+    fit(module(), Reconstruction(), ROWS, config, callbacks=[Checkpoint(path, "mine")])
+    with pytest.raises(DataError, match="belongs to a training of something else; delete it"):
+        fit(module(), Reconstruction(), ROWS, config, callbacks=[Checkpoint(path, "yours")])
+    path.rename(tmp_path / "checkpoint-layer")
+    with pytest.raises(DataError, match="belongs to a training of something else; delete it"):
+        fit(module(), Reconstruction(), ROWS, config, callbacks=[Checkpoint(path, "mine")], stage="layer")
+
+
+@pytest.mark.parametrize(
+    "other", [lambda module: module.double(), lambda module: nn.Sequential(module), lambda _: nn.Linear(6, 2)]
+)
+def test_checkpoint_of_another_module_is_refused(tmp_path, other):
+    """Other names, shapes or types of weights, whatever the configuration says."""
+    path = tmp_path / "checkpoint"
+    fit(module(), Reconstruction(), ROWS, TrainConfig(epochs=1, batch_size=5), callbacks=[Checkpoint(path)])
+    changed = other(module())
+    config, generator = TrainConfig(epochs=1, batch_size=5), torch.Generator()
+    training = Training(changed, make_optimiser("adam", changed, 0.001), generator, config)
+    with pytest.raises(DataError, match=r"is not a checkpoint of this training \(.*\); delete it"):
+        restore(training, path)
 
 
 def test_damaged_checkpoint_is_refused(tmp_path):

@@ -24,6 +24,7 @@ from recsys_ae.experiment.images import ImageTask
 from recsys_ae.experiment.pipeline_file import read_pipeline
 from recsys_ae.experiment.runner import run_pipeline
 from recsys_ae.experiment.summary import paired_t_test
+from recsys_ae.files import CHECKSUM
 from recsys_ae.images import dense
 from recsys_ae.images.dense import DenseAutoencoder
 from recsys_ae.images.metrics import EvaluationData, error_rate, mse
@@ -189,9 +190,9 @@ def test_codes_are_exported(folder):
     codes = load_image_model("out/models/basic").encode(digits().test)
     np.testing.assert_array_equal(np.stack(table["vector"]), codes)
     np.testing.assert_array_equal(table["class"], digits().test_labels)
-    manifest = json.loads(Path("out/codes/manifest.json").read_text())
+    manifest = json.loads(Path("out/codes/_manifest.json").read_text())
     assert (manifest["model"], manifest["rows"], manifest["width"]) == ("dense", 359, 2)
-    assert manifest == report.exported.manifest
+    assert manifest == {**report.exported.manifest, CHECKSUM: manifest[CHECKSUM]}
     assert not Path("out/final").exists()
 
 

@@ -282,5 +282,5 @@ def test_a_metric_that_is_not_finite_is_an_error(folder, monkeypatch):
 
 def test_the_report_can_be_read_again(folder):
     report = run(seed=[0, 1], compare=[["ease", "popularity"]], refit=True)
-    assert read_json(RunReport, Path("out/report.json")) == report
+    assert read_json(RunReport, Path("out/report.json"), "") == report
     assert run(seed=[0, 1], compare=[["ease", "popularity"]], refit=True, resume=True) == report

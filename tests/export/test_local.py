@@ -1,20 +1,25 @@
 import errno
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from builders import planted
+from builders import clicks, planted
+from damage import flips, outcome
 from filelock import FileLock
 
 from recsys_ae import build_model, export_recommendations, read_recommendations, recommend
 from recsys_ae.errors import ColdUserError, DataError, OutputError, UnknownIdError
 from recsys_ae.export import local
-from recsys_ae.export.local import ListManifest
+from recsys_ae.export.local import ListManifest, VectorManifest, export_vectors
+from recsys_ae.parquet import read_parquet, write_parquet
 
 
 @pytest.fixture
@@ -32,7 +37,7 @@ def test_files_hold_what_recommend_gives(model, tmp_path, small_parts):
     frame, length = read_recommendations(tmp_path / "out")
     pd.testing.assert_frame_equal(frame, recommend(model, planted(), k=3).to_frame(), check_dtype=False)
     assert length == 3
-    assert manifest.files == ["part-00000.parquet", "part-00001.parquet", "part-00002.parquet"]
+    assert list(manifest.files) == ["part-00000.parquet", "part-00001.parquet", "part-00002.parquet"]
     schema = pq.read_schema(tmp_path / "out" / "part-00000.parquet")
     assert [str(field.type) for field in schema] == ["string", "int32", "int64", "float"]
 
@@ -63,7 +68,7 @@ def test_manifest_says_what_was_made_from_what(model, tmp_path):
     frame, _ = read_recommendations(tmp_path / "out")
     assert manifest.rows == len(frame)
     assert manifest.users_without_items == 12 - frame["user_id"].nunique() > 0
-    assert sorted(path.name for path in tmp_path.rglob("*")) == ["manifest.json", "out", "part-00000.parquet"]
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["_manifest.json", "out", "part-00000.parquet"]
 
 
 def test_interrupted_export_continues(model, tmp_path, small_parts, monkeypatch):
@@ -87,6 +92,150 @@ def test_interrupted_export_continues(model, tmp_path, small_parts, monkeypatch)
     assert written == ["part-00000.parquet", "part-00001.parquet", "part-00002.parquet"]
     for path in whole.iterdir():
         assert path.read_bytes() == (tmp_path / "out" / path.name).read_bytes()
+
+
+def die_after(parts: int, monkeypatch: pytest.MonkeyPatch, folder: Path, model) -> None:
+    """An export that is killed after so many parts; they are in `folder`.partial."""
+    written, write = [], local._Job.write_part
+
+    def die(job, path, rows):
+        if len(written) == parts:
+            raise KeyboardInterrupt
+        written.append(path)
+        write(job, path, rows)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(local._Job, "write_part", die)
+        with pytest.raises(KeyboardInterrupt):
+            export_recommendations(model, planted(), folder, 3)
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_a_flipped_bit_in_an_unfinished_export_is_named_or_mended(model, tmp_path, small_parts, monkeypatch):
+    """Parts are written anew; a damaged plan is an error, after whose advice the export is the same."""
+    export_recommendations(model, planted(), tmp_path / "whole", 3)
+    die_after(2, monkeypatch, tmp_path / "out", model)
+    partial, killed = tmp_path / "out.partial", tmp_path / "killed"
+    partial.rename(killed)
+    assert sorted(content(killed)) == [".lock", "_plan.json", "part-00000.parquet", "part-00001.parquet"]
+    errors = 0
+    for name in ("_plan.json", "part-00000.parquet", "part-00001.parquet"):
+        for what in flips(killed / name, 60):
+            shutil.copytree(killed, partial)
+            _, error = outcome(lambda: export_recommendations(model, planted(), tmp_path / "out", 3))
+            if error is not None:
+                errors += 1
+                assert f"{partial / '_plan.json'} is damaged" in error, what
+                assert error.endswith("; delete it to begin the export anew"), what
+                (partial / "_plan.json").unlink()
+                export_recommendations(model, planted(), tmp_path / "out", 3)
+            assert content(tmp_path / "out") == content(tmp_path / "whole"), what
+            shutil.rmtree(tmp_path / "out")
+    assert errors > 50
+
+
+@pytest.mark.parametrize("damage", ["truncated", "another", "unplanned", "gone", "more"])
+def test_a_part_of_an_unfinished_export_is_not_believed(model, tmp_path, small_parts, monkeypatch, caplog, damage):
+    export_recommendations(model, planted(), tmp_path / "whole", 3)
+    die_after(2, monkeypatch, tmp_path / "out", model)
+    part = tmp_path / "out.partial" / "part-00001.parquet"
+    if damage == "truncated":
+        part.write_bytes(part.read_bytes()[:-5])
+    elif damage == "another":
+        shutil.copy(part.with_name("part-00000.parquet"), part)
+    elif damage == "unplanned":  # written, but the process was killed before it knew
+        shutil.copy(part, part.with_name("part-00002.parquet"))
+    elif damage == "more":
+        shutil.copy(part, part.with_name("part-00003.parquet"))
+    else:
+        part.unlink()
+    export_recommendations(model, planted(), tmp_path / "out", 3)
+    assert content(tmp_path / "out") == content(tmp_path / "whole")
+    assert ("is not as it was written; writing it anew" in caplog.text) == (damage in ("truncated", "another", "gone"))
+
+
+def test_a_flipped_bit_in_a_finished_export_is_named(model, tmp_path, small_parts):
+    export_recommendations(model, planted(), tmp_path / "out", 3)
+    expected, _ = read_recommendations(tmp_path / "out")
+    for name in ("_manifest.json", "part-00001.parquet"):
+        noticed = 0
+        for what in flips(tmp_path / "out" / name, 100):
+            found, error = outcome(lambda: read_recommendations(tmp_path / "out"))
+            if error is None:
+                assert found[1] == 3, what
+                pd.testing.assert_frame_equal(found[0], expected)
+            else:
+                noticed += 1
+                assert str(tmp_path / "out") in error, what
+                assert error.endswith(f"; remove {tmp_path / 'out'} and export again"), what
+        assert noticed > 95
+
+
+def test_missing_and_additional_parts_are_named(model, tmp_path, small_parts):
+    export_recommendations(model, planted(), tmp_path / "out", 3)
+    part = tmp_path / "out" / "part-00001.parquet"
+    shutil.copy(part, part.with_name("part-00007.parquet"))
+    with pytest.raises(DataError, match=r"part-00007\.parquet is not in the manifest"):
+        read_recommendations(tmp_path / "out")
+    part.with_name("part-00007.parquet").rename(part)
+    part.unlink()
+    with pytest.raises(DataError, match=r"part-00001\.parquet is missing; remove .* and export again"):
+        read_recommendations(tmp_path / "out")
+
+
+def test_page_checksums_are_written_and_verified(tmp_path):
+    """Even without a digest, as for a part alone."""
+    table = pa.table({"number": np.arange(1000)})
+    write_parquet(table.schema, [table], tmp_path / "a.parquet")
+    noticed = 0
+    for what in flips(tmp_path / "a.parquet", 100):
+        found, error = outcome(lambda: read_parquet(tmp_path / "a.parquet"))
+        if error is None:
+            assert found.equals(table), what
+        else:
+            assert f"cannot read {tmp_path / 'a.parquet'} as Parquet" in error, what
+            noticed += 1
+    assert noticed > 90
+    assert pq.read_table(tmp_path / "a.parquet").equals(table)
+
+
+def test_a_repeated_export_is_verified_and_left_alone(model, tmp_path, small_parts, caplog):
+    folder = tmp_path / "out"
+    manifest = export_recommendations(model, planted(), folder, 3)
+    times = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+    with caplog.at_level("INFO", "recsys_ae"):
+        assert export_recommendations(model, planted(), folder, 3) == manifest
+    assert f"{folder} is complete already" in caplog.text
+    assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == times
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    others = [{"k": 4}, {"exclude": [100]}, {"users": ["u01"]}, {"exclude_seen": False}, {"seen": clicks()}, {"cold": "skip"}]
+    for other in others:
+        with pytest.raises(OutputError, match="already there, from other inputs; choose another folder or remove it"):
+            export_recommendations(model, planted(), folder, **{"k": 3, **other})
+    with pytest.raises(OutputError, match="already there, from other inputs"):
+        export_recommendations(model, clicks(), folder, 3)
+    (folder / "part-00002.parquet").write_bytes(b"")
+    with pytest.raises(DataError, match=r"part-00002\.parquet is damaged: its content is not what was written; remove"):
+        export_recommendations(model, planted(), folder, 3)
+
+
+def test_the_folder_is_read_as_one_table(model, tmp_path, small_parts):
+    """By whatever reads folders of Parquet files: names that begin with an underscore are not theirs."""
+    export_recommendations(model, planted(), tmp_path / "out", 3)
+    frame, _ = read_recommendations(tmp_path / "out")
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "out"), frame)
+
+
+def test_vectors_are_no_lists(tmp_path):
+    about = VectorManifest("elsa", "0" * 32, "1" * 32, 2, {}, "item vectors", 3)
+    manifest = export_vectors({"item_id": np.arange(2)}, np.ones((2, 3), np.float32), tmp_path / "out", about)
+    assert manifest == VectorManifest.read(tmp_path / "out")
+    assert np.stack(pd.read_parquet(tmp_path / "out")["vector"]).tolist() == [[1.0] * 3] * 2
+    with pytest.raises(DataError, match="holds item vectors, not lists"):
+        read_recommendations(tmp_path / "out")
 
 
 def test_parts_of_another_export_are_not_continued(model, tmp_path, small_parts, monkeypatch):
@@ -141,7 +290,7 @@ def test_unknown_user(model, tmp_path):
         ("absent", None, "there are no recommendations"),
         ("x.csv", "user,item\n1,2\n", "has no column 'user_id'"),
         ("x.csv", "user_id,rank,item_id\n", "holds no recommendations"),
-        ("x.parquet", "text", "cannot read recommendations"),
+        ("x.parquet", "text", r"cannot read .*x\.parquet as Parquet"),
     ],
 )
 def test_unreadable_recommendations(tmp_path, name, content, message):
@@ -153,8 +302,8 @@ def test_unreadable_recommendations(tmp_path, name, content, message):
 
 def test_incomplete_export_is_not_read(model, tmp_path):
     export_recommendations(model, planted(), tmp_path / "out", 3)
-    (tmp_path / "out" / "manifest.json").unlink()
-    with pytest.raises(DataError, match=r"holds no manifest\.json: not a complete export"):
+    (tmp_path / "out" / "_manifest.json").unlink()
+    with pytest.raises(DataError, match=r"holds no _manifest\.json: not a complete export"):
         read_recommendations(tmp_path / "out")
 
 
