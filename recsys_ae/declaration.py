@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from functools import cache
-from math import isfinite
+from math import isfinite, log10
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
@@ -248,6 +248,27 @@ def parameters(instance: Any) -> dict[str, Any]:
     """The declarable parameters of a dataclass instance, as `build` takes them."""
     own = [item.name for item in fields(instance) if item.init]
     return {name: list(value) if isinstance(value := getattr(instance, name), tuple) else value for name in own}
+
+
+def likely_cause(instance: Any) -> str:
+    """Advice for a model that cannot be fitted: the number among its parameters that is furthest from its default, by ratio."""
+    distances = {}
+    for item in fields(instance):
+        value, default = _magnitude(getattr(instance, item.name)), _magnitude(item.default)
+        if value is not None and default is not None and value != default:
+            distances[item.name] = abs(log10((value + 1e-3) / (default + 1e-3)))
+    if not distances:
+        return "try other parameters"
+    name = max(distances, key=lambda key: distances[key])
+    value, default = getattr(instance, name), getattr(type(instance), name)
+    return f"the parameter furthest from its default is {name}: {quoted(value, 60)} (default {default!r})"
+
+
+def _magnitude(value: Any) -> float | None:
+    """The size of a number, or of the largest one in a tuple."""
+    if isinstance(value, tuple):
+        return max(map(float, value), default=0.0)
+    return abs(float(value)) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
 def allowed_values(kind: Any) -> dict[str, str]:

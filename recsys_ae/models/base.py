@@ -11,7 +11,8 @@ from typing import Any, ClassVar, Protocol, Self, cast, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys_ae.declaration import Parameterised
+from recsys_ae.core.limits import check_finite, check_memory, limits
+from recsys_ae.declaration import Parameterised, check_seed, likely_cause
 from recsys_ae.errors import ConfigError, DataError, NotFittedError
 from recsys_ae.fitted import Fitted
 from recsys_ae.ids import IdMap, Rows
@@ -76,9 +77,9 @@ class Recommender(Parameterised, ABC):
 
         Raises:
             DataError: `train` is not an `Interactions`, or lacks what the model needs.
-            ConfigError: parameters that do not fit the data, or a `warm_start` of another class.
+            ConfigError: parameters that do not fit the data or the memory, or a `warm_start` of another class.
             NotFittedError: `warm_start` is not fitted.
-            TrainingError: the loss is no longer finite.
+            TrainingError: the loss or a learned parameter is not finite, or equations have no solution in floating point.
         """
         for name, part in {"train": train, "valid": valid, "valid_history": valid_history}.items():
             check_interactions(part, name)
@@ -91,8 +92,18 @@ class Recommender(Parameterised, ABC):
         if warm_start is not None and type(warm_start) is not type(self):
             raise ConfigError(f"{kind} cannot start from a {type(warm_start).__name__}; give a model of the same kind")
         before = None if warm_start is None else fitted_state(warm_start)
-        self.fitted = self._fit(train, FitContext(valid or None, valid_history or train, seed, callbacks, before))
+        check_seed(seed)
+        way_out = likely_cause(self)
+        check_memory(kind, self._memory(train.n_users, train.n_items), way_out)
+        with limits(kind, way_out):
+            fitted = self._fit(train, FitContext(valid or None, valid_history or train, seed, callbacks, before))
+        check_finite(kind, fitted.arrays, way_out)
+        self.fitted = fitted
         return self
+
+    def _memory(self, n_users: int, n_items: int) -> int:
+        """Bytes that the parameters take while they are fitted; 0 if their number is limited by the data."""
+        return 0
 
     @abstractmethod
     def _fit(self, train: Interactions, context: FitContext) -> Fitted:

@@ -8,6 +8,8 @@ from pydantic import Field
 from scipy.sparse import csr_array
 from scipy.sparse.linalg import svds
 
+from recsys_ae.core.limits import check_memory
+from recsys_ae.declaration import likely_cause
 from recsys_ae.errors import ConfigError
 from recsys_ae.fitted import Fitted
 from recsys_ae.ids import Rows
@@ -43,6 +45,7 @@ class PCA(Recommender):
         limit = min(train.matrix.shape) - 1
         if self.factors > limit:
             raise ConfigError(f"pca on a {train.matrix.shape} matrix can have at most {limit} factors, got {self.factors}")
+        check_memory("PCA", 8 * self.factors * sum(train.matrix.shape), likely_cause(self))
         biases = Biases.fit(train)
         centred = biases.residuals(train.matrix) if self.predicts_ratings else train.matrix
         components = np.zeros((train.n_items, self.factors), np.float32)
