@@ -19,7 +19,7 @@ from recsys_ae.evaluation.metrics import Metric, parse_metrics
 from recsys_ae.evaluation.ranking import RankedLists
 from recsys_ae.ids import IdMap, Rows
 from recsys_ae.interactions import Interactions
-from recsys_ae.models.base import BATCH_USERS, Recommender, rating_predictor
+from recsys_ae.models.base import Recommender, finite_predictions, users_per_block
 from recsys_ae.models.recommend import Cold, recommend_blocks, scorable
 from recsys_ae.split import Repeats, Split
 
@@ -58,7 +58,7 @@ def evaluate(
     part: Literal["test", "valid"] = "test",
     relevant_at: float | None = None,
     cold: Cold = "popular",
-    batch_users: int = BATCH_USERS,
+    batch_users: int | None = None,
 ) -> Report:
     """Evaluate a fitted model on one part of a split.
 
@@ -70,11 +70,12 @@ def evaluate(
         metrics: names such as "rmse" and "ndcg@10".
         relevant_at: lowest rating of a relevant item; None if all are relevant.
         cold: what cold users get, see `recommend`; with `skip` they do not count in ranking metrics.
-        batch_users: users scored at a time; does not affect the values.
+        batch_users: users scored at a time, see `recommend_blocks`; does not affect the values.
 
     Raises:
         ConfigError: an unknown metric.
         DataError: the part is empty.
+        TrainingError: a score, a predicted rating or a metric is not finite.
         ColdUserError: there is a cold user, and `cold` is `error`.
     """
     parsed = parse_metrics(metrics)
@@ -94,15 +95,16 @@ def evaluate(
     lists: Iterable[RankedLists] = ()
     if k := max(metric.k or 0 for metric in parsed):
         popularity = np.bincount(history.matrix.indices, minlength=history.n_items)
-        blocks = recommend_blocks(model, history, rows, k, exclude_seen=exclude_seen, cold=cold, batch_users=batch_users)
+        step = batch_users or users_per_block(history.n_items)
+        blocks = recommend_blocks(model, history, rows, k, exclude_seen=exclude_seen, cold=cold, batch_users=step)
         lists = (
-            _judged(k, block.item_rows, block.scores, relevant, rows[start : start + batch_users], popularity)
-            for start, block in zip(range(0, len(rows), batch_users), blocks, strict=True)
+            _judged(k, block.item_rows, block.scores, relevant, rows[start : start + step], popularity)
+            for start, block in zip(range(0, len(rows), step), blocks, strict=True)
         )
     rating_metrics = [metric for metric in parsed if metric.k is None]
     rating_values: dict[str, float | None] = {metric.name: None for metric in rating_metrics}
     if rating_metrics and model.predicts_ratings:
-        predicted = rating_predictor(model).predict_rows(history, truth.user_rows(), truth.item_rows())
+        predicted = finite_predictions(model, history, truth.user_rows(), truth.item_rows())
         rating_values = {metric.name: metric.compute(predicted, truth.matrix.data) for metric in rating_metrics}
     return _report(parsed, rating_values, lists, truth.users.values[rows], counts)
 
