@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields
 from functools import cache
 from math import isfinite, log10
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, SupportsIndex, TypeVar, get_args, get_origin, get_type_hints
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, create_model
@@ -201,8 +201,8 @@ def check_numbers(value: Any, where: str, place: str = "") -> None:
 
 def check_seed(seed: int) -> None:
     """Raise `ConfigError` unless `seed` is one that all generators of random numbers take."""
-    if not 0 <= seed <= LARGEST_INT:
-        raise ConfigError(f"a seed must be from 0 to {LARGEST_INT}, got {quoted(seed)}")
+    if isinstance(seed, bool) or not isinstance(seed, SupportsIndex) or not 0 <= seed.__index__() <= LARGEST_INT:
+        raise ConfigError(f"a seed must be a whole number from 0 to {LARGEST_INT}, got {quoted(seed)}")
 
 
 @contextmanager

@@ -7,13 +7,14 @@ explicit rating of 0 is a rating like any other.
 from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import blake2b
+from math import isfinite
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from recsys_ae.errors import DataError
+from recsys_ae.errors import ConfigError, DataError
 from recsys_ae.events import LARGEST_RATING, Duplicates, Events, merged_ratings, read_events, running_sums, ties
 from recsys_ae.features import FeatureTable
 from recsys_ae.ids import IdMap, Rows, shown
@@ -217,6 +218,8 @@ class Interactions:
         Every event is judged by its own rating, or under the policy `sum` by the sum of its pair so far, so that no event
         depends on later ones.
         """
+        if not isfinite(threshold):
+            raise ConfigError(f"the lowest rating that counts must be a finite number, got {threshold}")
         log = self.stored_events
         worth = running_sums(log.ratings, log.keys(self.n_items)) if self.duplicates == "sum" else log.ratings
         log = log[worth >= threshold]

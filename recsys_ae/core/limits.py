@@ -74,4 +74,4 @@ def check_finite(what: str, arrays: Mapping[str, NDArray[Any]], way_out: str) ->
     """Raise `TrainingError` if a float in one of the `arrays` is NaN or infinite."""
     for name, array in arrays.items():
         if array.dtype.kind == "f" and not np.isfinite(array).all():
-            raise TrainingError(f"{what}: {name} is no longer finite; {way_out}")
+            raise TrainingError(f"{what}: {name} is not finite; {way_out}")

@@ -256,6 +256,8 @@ def _check(pipeline: Pipeline[Any], task: "type[Task[Any, Any, Any]]", where: st
         if same := next((earlier for earlier in labels[:number] if earlier.casefold() == label.casefold()), None):
             but = "" if same == label else f" and {same!r}, which is the same folder on many computers"
             raise ConfigError(f"{where}: two models are called {label!r}{but}; give one of them another label")
+    if repeated := next((metric for metric in keys.metrics if keys.metrics.count(metric) > 1), None):
+        raise ConfigError(f"{where}: metrics: metric {quoted(repeated)} is given twice")
     if len(set(pipeline.seeds)) < len(pipeline.seeds):
         raise ConfigError(f"{where}: seed: the same seed twice in {quoted(pipeline.seeds)}")
     if not keys.model_dump()["split"].get("valid"):

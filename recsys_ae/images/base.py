@@ -119,14 +119,19 @@ class ImageModel(Parameterised, ABC):
         """Codes [n, H] of images [n, D]; `DataError` unless they are float32 of that width."""
         fitted = fitted_images(self)
         check_rows(images, n_pixels(fitted.shape))
-        return in_batches(lambda batch: self._code(fitted.network, batch), images)
+        return self._finite("codes", in_batches(lambda batch: self._code(fitted.network, batch), images))
 
     def decode(self, codes: Floats) -> Floats:
         """Images [n, D] of codes [n, H]; `DataError` unless they are float32 of that width."""
         network: Any = fitted_images(self).network
         black = np.zeros((1, n_pixels(fitted_images(self).shape)), np.float32)
         check_rows(codes, self.encode(black).shape[1], "codes")
-        return in_batches(lambda batch: self._pixels(network.decode(batch)), codes)
+        return self._finite("images", in_batches(lambda batch: self._pixels(network.decode(batch)), codes))
+
+    def _finite(self, what: str, values: Floats) -> Floats:
+        """The values of a network, after checking that they are finite."""
+        check_finite(type(self).__name__, {f"a number in the {what}": values}, "fit the model again, with other parameters")
+        return values
 
     def reconstruct(self, images: Floats) -> Floats:
         """Reconstructions [n, D] of images [n, D]."""

@@ -126,7 +126,7 @@ def ranking_validation(
             block, relevant = scores(history, rows), valid.matrix[rows]
             exclude(block, history.matrix[rows])
             lists, _ = top_k(block, min(VALIDATION_LENGTH, history.n_items))
-            values.append(ndcg(hits(lists, relevant), np.diff(relevant.indptr)))
+            values.append(ndcg(hits(lists, relevant), np.diff(relevant.indptr), VALIDATION_LENGTH))
         return float(1 - np.concatenate(values).mean())
 
     return error
