@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any, SupportsIndex, TypeVar, get_args, get_origin, get_type_hints
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, create_model
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, create_model
 from pydantic_core import core_schema
 
 from recsys_ae.errors import ConfigError, DataError, did_you_mean, quoted, shortened
@@ -25,6 +25,7 @@ LARGEST_FLOAT, SMALLEST_FLOAT = 3.4e38, 1.2e-38  # of float32, in which models c
 LARGEST_INT = 2**31 - 1
 FILE_BYTES, DEPTH = 256 * 1024, 32  # limits of a YAML file, and of the nesting of its values
 ERRORS_SHOWN = 3
+NAME_BYTES = 100  # file names may have 255, but they are made of several names
 YAML_TAG = "tag:yaml.org,2002:"
 KINDS = {"null": "null", "bool": "boolean", "int": "whole number", "float": "number", "str": "text", "timestamp": "date"}
 KINDS |= {"seq": "list", "map": "mapping"}
@@ -55,6 +56,14 @@ class OneOf:
         return name
 
 
+def check_name(name: str) -> str:
+    """The name of a pipeline, an experiment or a dataset; `ValueError` if no file, page or database should have it."""
+    if not (name.strip() and name.isprintable() and len(name.encode(errors="surrogateescape")) <= NAME_BYTES):
+        raise ValueError(f"a name needs 1 to {NAME_BYTES} bytes of printable text, got {quoted(name)}")
+    return name
+
+
+Name = Annotated[str, AfterValidator(check_name)]
 Sizes = Annotated[tuple[Annotated[int, Field(ge=1)], ...], BeforeValidator(as_sizes), Field(min_length=1)]
 
 

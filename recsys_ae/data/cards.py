@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 import recsys_ae
-from recsys_ae.declaration import Declared, is_file, read_yaml, validate
+from recsys_ae.declaration import Declared, Name, is_file, read_yaml, validate
 from recsys_ae.errors import ConfigError, did_you_mean, quoted, shortened
 from recsys_ae.events import Duplicates
 from recsys_ae.features import Kind
@@ -138,7 +138,7 @@ class GivenSplit(Declared):
 
 
 class _Card(Declared):
-    name: str
+    name: Name
     kind: str
     title: str = ""
     licence: str = ""

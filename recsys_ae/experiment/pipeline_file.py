@@ -10,10 +10,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, TypeVar, cast
 
 import yaml
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
 from recsys_ae.data.cards import IMAGE_KINDS, Card, Table, declared_folder, read_card, shipped_cards
-from recsys_ae.declaration import DEPTH, Declared, error_context, is_file, parameters, parse_yaml, read_yaml, validate
+from recsys_ae.declaration import (
+    DEPTH,
+    NAME_BYTES,
+    Declared,
+    Name,
+    check_name,
+    error_context,
+    is_file,
+    parameters,
+    parse_yaml,
+    read_yaml,
+    validate,
+)
 from recsys_ae.errors import ConfigError, did_you_mean, quoted, shortened
 from recsys_ae.registry import Registry
 
@@ -24,22 +36,14 @@ RATINGS = dict.fromkeys(("ratings", "planted-ratings"), "recsys_ae.experiment.ra
 IMAGES = dict.fromkeys(IMAGE_KINDS, "recsys_ae.experiment.images:ImageTask")
 TASKS = Registry("kind of data", {**RATINGS, **IMAGES})
 Seed = Annotated[int, Field(ge=0)]
-NAME_BYTES = 100  # file names may have 255, but they are made of several names
 RESERVED = {"best", "con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10))}
 MAX_COMBINATIONS = 10**9
-
-
-def _check_name(name: str) -> str:
-    """The name of a pipeline or experiment; `ValueError` if no file, page or database should have it."""
-    if not (name.strip() and name.isprintable() and len(name.encode(errors="surrogateescape")) <= NAME_BYTES):
-        raise ValueError(f"a name needs 1 to {NAME_BYTES} bytes of printable text, got {quoted(name)}")
-    return name
 
 
 class TrackingSpec(Declared):
     """The MLflow experiment of the runs; by default the name of the pipeline."""
 
-    experiment: Annotated[str, AfterValidator(_check_name)]
+    experiment: Name
 
 
 class SearchSpec(Declared):
@@ -125,7 +129,7 @@ def read_pipeline(name_or_path: str, settings: Sequence[str] = ()) -> Pipeline[A
     """
     path = _find(name_or_path)
     try:
-        _check_name(path.stem)
+        check_name(path.stem)
     except ValueError as error:
         raise ConfigError(f"the pipeline takes its name from its file, and {error}") from None
     content, where = read_yaml(path), str(path)
