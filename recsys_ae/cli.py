@@ -16,9 +16,10 @@ from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 
-from recsys_ae.errors import ConfigError, RecsysError, Terminated
+from recsys_ae.errors import ConfigError, RecsysError, Terminated, shortened
 
 INTERRUPTED = 130  # what the parser returns after Ctrl-C
+MESSAGE_LENGTH = 400
 
 app = typer.Typer(
     name="recsys-ae",
@@ -183,7 +184,7 @@ def show(name: CardName) -> None:
     from recsys_ae.data.cards import read_card
 
     content = read_card(name)[0].model_dump(exclude_defaults=True)
-    _console().print(yaml.safe_dump(content, sort_keys=False, default_flow_style=None), end="", markup=False)
+    _console().print(yaml.safe_dump(content, sort_keys=False, default_flow_style=None), end="")
 
 
 @datasets_app.command()
@@ -240,11 +241,11 @@ def _show_model(name: str) -> None:
     model = build_image_model(name) if name in IMAGE_MODELS else build_model(name)
     allowed = allowed_values(type(model))
     console = _console()
-    console.print(type(model).__doc__ or "", markup=False)
+    console.print(type(model).__doc__ or "")
     for inherited in [*type(model).__mro__[1:], TrainConfig]:  # shared parameters are explained where they are declared
         about = inspect.cleandoc(inherited.__doc__ or "") if inherited.__module__.startswith("recsys_ae") else ""
         if "Attributes:" in about and (inherited is not TrainConfig or "epochs" in allowed):
-            console.print(f"{inherited.__name__}: {about[about.index('Attributes:') :]}\n", markup=False)
+            console.print(f"{inherited.__name__}: {about[about.index('Attributes:') :]}\n")
     rows = [[key, str(value), allowed[key]] for key, value in parameters(model).items()]
     _print_table("parameter", "default", "allowed", rows=rows)
 
@@ -266,8 +267,8 @@ def main() -> NoReturn:
         if "--debug" in sys.argv:
             traceback.print_exc()
     if message:
-        line = " ".join(message.split())
-        print("recsys-ae:", "".join(c if c.isprintable() else repr(c)[1:-1] for c in line), file=sys.stderr)
+        line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in " ".join(message.split()))
+        print("recsys-ae:", shortened(line, MESSAGE_LENGTH), file=sys.stderr)
     sys.exit(code)
 
 
@@ -294,7 +295,7 @@ def _console(stderr: bool = False) -> Any:
 
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() else 160  # in files and pipes, 80 columns would cut tables
-    return Console(stderr=stderr, width=width, highlight=False)
+    return Console(stderr=stderr, width=width, highlight=False, markup=False, emoji=False)  # names are printed as they are
 
 
 def _print_table(*columns: str, rows: list[list[str]]) -> None:

@@ -1,6 +1,8 @@
 """Strict reading of declarations: YAML files, `--set` values and parameters, checked against Python types.
 
-Declarations are never executed. Unknown keys, repeated keys and values of the wrong type are errors that name their place.
+Declarations are never executed. Unknown keys, repeated keys and values of the wrong type are errors that name their place. All
+numbers fit the types that compute with them: see `check_numbers`. Of YAML, declarations use text, numbers, dates, lists and
+mappings; aliases and other tags are refused, and so are large files and deep nesting.
 """
 
 import inspect
@@ -8,16 +10,26 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from functools import cache
+from math import isfinite, log10
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, SupportsIndex, TypeVar, get_args, get_origin, get_type_hints
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, create_model
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, create_model
 from pydantic_core import core_schema
 
-from recsys_ae.errors import ConfigError, DataError, did_you_mean
+from recsys_ae.errors import ConfigError, DataError, did_you_mean, quoted, shortened
 
 T = TypeVar("T")
+LARGEST_FLOAT, SMALLEST_FLOAT = 3.4e38, 1.2e-38  # of float32, in which models compute; only 0 is smaller
+LARGEST_INT = 2**31 - 1
+FILE_BYTES, DEPTH = 256 * 1024, 32  # limits of a YAML file, and of the nesting of its values
+ERRORS_SHOWN = 3
+NAME_BYTES = 100  # file names may have 255, but they are made of several names
+YAML_TAG = "tag:yaml.org,2002:"
+KINDS = {"null": "null", "bool": "boolean", "int": "whole number", "float": "number", "str": "text", "timestamp": "date"}
+KINDS |= {"seq": "list", "map": "mapping"}
+NODES = {"seq": yaml.SequenceNode, "map": yaml.MappingNode}
 
 
 def as_sizes(value: Any) -> Any:
@@ -40,10 +52,18 @@ class OneOf:
 
     def _check(self, name: str) -> str:
         if name not in self.names:
-            raise ValueError(f"unknown {self.kind} {name!r}; {did_you_mean(name, self.names)}")
+            raise ValueError(f"unknown {self.kind} {quoted(name)}; {did_you_mean(name, self.names)}")
         return name
 
 
+def check_name(name: str) -> str:
+    """The name of a pipeline, an experiment or a dataset; `ValueError` if no file, page or database should have it."""
+    if not (name.strip() and name.isprintable() and len(name.encode(errors="surrogateescape")) <= NAME_BYTES):
+        raise ValueError(f"a name needs 1 to {NAME_BYTES} bytes of printable text, got {quoted(name)}")
+    return name
+
+
+Name = Annotated[str, AfterValidator(check_name)]
 Sizes = Annotated[tuple[Annotated[int, Field(ge=1)], ...], BeforeValidator(as_sizes), Field(min_length=1)]
 
 
@@ -54,18 +74,51 @@ class Declared(BaseModel):
 
 
 class _Loader(yaml.SafeLoader):
-    """SafeLoader that refuses repeated keys, of which YAML would silently keep the last."""
+    """SafeLoader of plain values that refuses repeated keys, of which YAML would silently keep the last."""
+
+    depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        event = self.peek_event()
+        if isinstance(event, yaml.AliasEvent):  # aliases of aliases grow without limit
+            raise _problem(f"aliases are not supported, write out what *{shortened(str(event.anchor), 40)} stands for", event)
+        if self.depth >= DEPTH:
+            raise _problem(f"values are nested more than {DEPTH} levels deep", event)
+        self.depth += 1
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        name = node.tag.removeprefix(YAML_TAG)
+        text = quoted(node.value) if isinstance(node, yaml.ScalarNode) else "this value"
+        if name not in KINDS:
+            raise _problem(f"{text} has the unsupported type {shortened(name, 40)}; put quotes around it if it is text", node)
+        try:
+            if type(node) is not NODES.get(name, yaml.ScalarNode):
+                raise TypeError
+            value = super().construct_object(node, deep)
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
+            raise _problem(f"{text} is not a valid {KINDS[name]}; put quotes around it if it is text", node) from None
+        if isinstance(value, str) and any(c == "\0" or "\ud800" <= c <= "\udfff" for c in value):
+            raise _problem(f"{text} contains a character that no file or name can contain", node)
+        return value
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()
         for key_node, _ in node.value:
             key, line = self.construct_object(key_node, deep=True), key_node.start_mark.line + 1
             if not isinstance(key, (str, int)):
-                raise ConfigError(f"key {key!r} is not a string (line {line})")
+                raise ConfigError(f"key {quoted(key)} is not a string (line {line})")
             if key in seen:
-                raise ConfigError(f"duplicate key {key!r} (line {line})")
+                raise ConfigError(f"duplicate key {quoted(key)} (line {line})")
             seen.add(key)
         return super().construct_mapping(node, deep)
+
+
+def _problem(text: str, at: Any) -> yaml.MarkedYAMLError:
+    """The error of an event or node that is valid YAML, but not a declaration."""
+    return yaml.constructor.ConstructorError(None, None, text, at.start_mark)
 
 
 def parse_yaml(text: str, where: str) -> Any:
@@ -73,24 +126,42 @@ def parse_yaml(text: str, where: str) -> Any:
     try:
         return yaml.load(text, _Loader)
     except yaml.reader.ReaderError as error:
-        raise ConfigError(f"{where}: not a text file: {error.reason} at position {error.position}") from None
+        line = text.count("\n", 0, error.position) + 1
+        raise ConfigError(f"{where}, line {line}: not a text file, it has the character #x{error.character:04x}") from None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
-        line = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise ConfigError(f"{where}{line}: not valid YAML: {error.problem}") from None
+        place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise ConfigError(f"{where}{place}: not valid YAML: {shortened(str(error.problem), 200)}") from None
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from None
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is a file of that name; False also for a name that no file can have."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file; `ConfigError` if the file cannot be read or holds something else."""
     try:
-        value = parse_yaml(path.read_text(encoding="utf-8"), str(path))
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not a UTF-8 text file"
-        raise ConfigError(f"cannot read {path}: {reason}") from None
+        with path.open("rb") as file:
+            content = file.read(FILE_BYTES + 1)
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from None
+    if len(content) > FILE_BYTES:
+        raise ConfigError(f"{path} has more than {FILE_BYTES // 1024} KiB, which is too much for a declaration")
+    try:
+        value = parse_yaml(content.decode(), str(path))
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ConfigError(f"{path}, line {line}: not UTF-8 text, it has the byte 0x{content[error.start]:02x}") from None
+    if value is None:
+        raise ConfigError(f"{path} is empty")
     if not isinstance(value, dict):
-        raise ConfigError(f"{path}: expected keys and values, got {type(value).__name__}")
+        raise ConfigError(f"{path}: expected keys and values, got {quoted(value)}")
     return value
 
 
@@ -98,12 +169,49 @@ def validate(kind: Any, value: Any, where: str) -> Any:
     """`value` as an instance of `kind`, a `Declared` model or any other annotation.
 
     Raises:
-        ConfigError: unknown keys (with a suggestion), missing keys, wrong types; the message begins with `where` and the key.
+        ConfigError: unknown keys (with a suggestion), missing keys, wrong types, numbers that are not finite or too large; the
+            message begins with `where` and the key.
     """
     try:
-        return TypeAdapter(kind).validate_python(value)
+        found = TypeAdapter(kind).validate_python(value)
     except ValidationError as error:
-        raise ConfigError("; ".join(_sentence(kind, item, where) for item in error.errors())) from None
+        more = error.error_count() - ERRORS_SHOWN
+        sentences = [_sentence(kind, item, where) for item in error.errors()[:ERRORS_SHOWN]]
+        raise ConfigError("; ".join([*sentences, *([f"and {more} more such errors"] if more > 0 else [])])) from None
+    check_numbers(found, where)
+    return found
+
+
+def check_numbers(value: Any, where: str, place: str = "") -> None:
+    """Raise `ConfigError` for a number in a validated `value`, at any depth, that float32 or an index cannot hold.
+
+    Floats must be finite, and 0 or between 1.2e-38 and 3.4e38 in size; whole numbers lie within +-2147483647.
+    """
+    if isinstance(value, BaseModel):
+        inner: Iterable[tuple[Any, Any]] = ((name, getattr(value, name)) for name in type(value).model_fields)
+    elif isinstance(value, Mapping):
+        inner = value.items()
+    elif isinstance(value, list | tuple):
+        inner = enumerate(value)
+    else:
+        inner = ()
+        allowed = ""
+        if isinstance(value, int) and abs(value) > LARGEST_INT:
+            allowed = f"whole numbers may be at most {LARGEST_INT}"
+        elif isinstance(value, float) and not (
+            value == 0 or (isfinite(value) and SMALLEST_FLOAT <= abs(value) <= LARGEST_FLOAT)
+        ):
+            allowed = f"numbers must be finite, and 0 or from {SMALLEST_FLOAT:g} to {LARGEST_FLOAT:g} in size"
+        if allowed:
+            raise ConfigError(f"{where}: {place + ': ' if place else ''}{allowed}, got {quoted(value)}")
+    for key, item in inner:
+        check_numbers(item, where, f"{place}.{key}" if place else str(key))
+
+
+def check_seed(seed: int) -> None:
+    """Raise `ConfigError` unless `seed` is one that all generators of random numbers take."""
+    if isinstance(seed, bool) or not isinstance(seed, SupportsIndex) or not 0 <= seed.__index__() <= LARGEST_INT:
+        raise ConfigError(f"a seed must be a whole number from 0 to {LARGEST_INT}, got {quoted(seed)}")
 
 
 @contextmanager
@@ -151,6 +259,27 @@ def parameters(instance: Any) -> dict[str, Any]:
     return {name: list(value) if isinstance(value := getattr(instance, name), tuple) else value for name in own}
 
 
+def likely_cause(instance: Any) -> str:
+    """Advice for a model that cannot be fitted: the number among its parameters that is furthest from its default, by ratio."""
+    distances = {}
+    for item in fields(instance):
+        value, default = _magnitude(getattr(instance, item.name)), _magnitude(item.default)
+        if value is not None and default is not None and value != default:
+            distances[item.name] = abs(log10((value + 1e-3) / (default + 1e-3)))
+    if not distances:
+        return "try other parameters"
+    name = max(distances, key=lambda key: distances[key])
+    value, default = getattr(instance, name), getattr(type(instance), name)
+    return f"the parameter furthest from its default is {name}: {quoted(value, 60)} (default {default!r})"
+
+
+def _magnitude(value: Any) -> float | None:
+    """The size of a number, or of the largest one in a tuple."""
+    if isinstance(value, tuple):
+        return max(map(float, value), default=0.0)
+    return abs(float(value)) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
 def allowed_values(kind: Any) -> dict[str, str]:
     """A description of the values that each parameter of a dataclass allows."""
     hints = get_type_hints(kind, include_extras=True)
@@ -171,15 +300,15 @@ def _in_words(schema: dict[str, Any]) -> str:
 
 def _sentence(kind: Any, item: Any, where: str) -> str:
     keys = item["loc"][1:] if get_origin(kind) is Annotated else item["loc"]  # a tagged union puts the tag first
-    place = ".".join(map(str, keys))
+    place = shortened(".".join(map(str, keys)), 100)
     if item["type"] == "extra_forbidden":
         known = _keys_beside(kind, item["loc"])
         hint = f"; {did_you_mean(str(keys[-1]), known)}" if known else ""
         return f"{where}: unknown key {place!r}{hint}"
     if item["type"] == "missing":
         return f"{where}: key {place!r} is missing"
-    got = "" if item["type"] == "value_error" else f", got {item['input']!r}"
-    message = item["msg"].removeprefix("Value error, ")
+    got = "" if item["type"] == "value_error" else f", got {quoted(item['input'])}"
+    message = shortened(item["msg"].removeprefix("Value error, "), 200)
     return f"{where}: {place + ': ' if place else ''}{message[0].lower() + message[1:]}{got}"
 
 

@@ -50,7 +50,11 @@ def quoted(value: object, limit: int = 80) -> str:
     >>> quoted("a" * 100, limit=16)
     "'aaaaa...aaaaa'"
     """
-    text = repr(value)
+    return shortened(repr(value), limit)
+
+
+def shortened(text: str, limit: int) -> str:
+    """`text` with its middle cut out if it is longer than `limit` characters."""
     keep = (limit - 3) // 2
     return text if len(text) <= limit else f"{text[:keep]}...{text[-keep:]}"
 
@@ -62,5 +66,5 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     "did you mean 'rmse'?"
     """
     names = sorted(known)
-    close = get_close_matches(name, names, n=1)
-    return f"did you mean {close[0]!r}?" if close else f"known are: {', '.join(names)}"
+    close = get_close_matches(name[:100], names, n=1)
+    return f"did you mean {quoted(close[0])}?" if close else f"known are: {shortened(', '.join(names), 200)}"

@@ -14,6 +14,7 @@ from recsys_ae.times import TimeUnit, microseconds
 
 Duplicates = Literal["error", "last", "mean", "max", "sum"]
 Ratings = NDArray[np.float32]
+LARGEST_RATING = 1e9  # in size: larger ones are no ratings or counts, and sums of their squares would overflow float32
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,10 +127,14 @@ def check_columns(frame: pd.DataFrame, columns: Mapping[str, str | None], what: 
 def _ratings(column: pd.Series, name: str) -> Ratings:
     if not pd.api.types.is_numeric_dtype(column):
         raise DataError(f"ratings in column {name!r} must be numbers, got {column.dtype} such as {column.iloc[0]!r}")
-    ratings = column.to_numpy(np.float32, na_value=np.nan)
-    if (invalid := ~np.isfinite(ratings)).any():
+    with np.errstate(over="ignore"):
+        ratings = column.to_numpy(np.float32, na_value=np.nan)
+    if (invalid := ~(np.abs(ratings) <= LARGEST_RATING)).any():
         at = int(invalid.argmax())
-        raise DataError(f"rating in row {at} of the table is {ratings[at]}, wanted a finite number")
+        raise DataError(
+            f"rating in row {at} of the table is {column.iloc[at]}, "
+            f"wanted a finite number of at most {LARGEST_RATING:g} in size"
+        )
     return ratings
 
 

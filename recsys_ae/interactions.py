@@ -7,14 +7,15 @@ explicit rating of 0 is a rating like any other.
 from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import blake2b
+from math import isfinite
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from recsys_ae.errors import DataError
-from recsys_ae.events import Duplicates, Events, merged_ratings, read_events, running_sums, ties
+from recsys_ae.errors import ConfigError, DataError
+from recsys_ae.events import LARGEST_RATING, Duplicates, Events, merged_ratings, read_events, running_sums, ties
 from recsys_ae.features import FeatureTable
 from recsys_ae.ids import IdMap, Rows, shown
 from recsys_ae.times import TimeUnit
@@ -35,7 +36,8 @@ class Interactions:
         user_features, item_features: feature tables with the ids `users` and `items`, or None.
 
     Raises:
-        DataError: shapes that disagree, a rating that is not finite or lies outside the scale, no users or no items.
+        DataError: shapes that disagree, no users or no items, a rating that lies outside the scale, is not finite, or is
+            larger than 1e9 in size.
     """
 
     matrix: csr_array
@@ -69,8 +71,8 @@ class Interactions:
                 raise DataError(f"{side}_features have other ids than the {side}s; use FeatureTable.align")
         if self.scale is not None:
             object.__setattr__(self, "scale", (float(self.scale[0]), float(self.scale[1])))
-        ratings, wanted = self.matrix.data, "finite"
-        bad = ~np.isfinite(ratings)
+        ratings, wanted = self.matrix.data, f"a finite number of at most {LARGEST_RATING:g} in size"
+        bad = ~(np.abs(ratings) <= LARGEST_RATING)
         if self.scale is not None and not bad.any():
             lowest, highest = self.scale
             bad, wanted = (ratings < lowest) | (ratings > highest), f"between {lowest:g} and {highest:g}"
@@ -216,6 +218,8 @@ class Interactions:
         Every event is judged by its own rating, or under the policy `sum` by the sum of its pair so far, so that no event
         depends on later ones.
         """
+        if not isfinite(threshold):
+            raise ConfigError(f"the lowest rating that counts must be a finite number, got {threshold}")
         log = self.stored_events
         worth = running_sums(log.ratings, log.keys(self.n_items)) if self.duplicates == "sum" else log.ratings
         log = log[worth >= threshold]
@@ -238,6 +242,12 @@ class Interactions:
         users, items = self.users.values[self.user_rows()], self.items.values[self.matrix.indices]
         frame = pd.DataFrame({"user_id": users, "item_id": items, "rating": self.matrix.data})
         return frame if self.times is None else frame.assign(time=self.times.astype("datetime64[us]"))
+
+    @cached_property
+    def rating_range(self) -> tuple[float, float] | None:
+        """The lowest and the highest rating, None without any."""
+        ratings = self.matrix.data
+        return (float(ratings.min()), float(ratings.max())) if len(ratings) else None
 
     @cached_property
     def digest(self) -> str:

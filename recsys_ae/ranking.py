@@ -44,18 +44,18 @@ def hits(lists: Indices, relevant: csr_array) -> Hits:
     return keys[place] == asked if len(keys) else np.zeros(lists.shape, bool)
 
 
-def ndcg(hits: Hits, n_relevant: Indices) -> NDArray[np.float64]:
-    """Binary NDCG, float64 [B]: discounted gain of each list of `hits` [B, K] over that of a perfect list of that length.
+def ndcg(hits: Hits, n_relevant: Indices, k: int) -> NDArray[np.float64]:
+    """Binary NDCG, float64 [B]: discounted gain of each list of `hits` [B, at most k] over that of a perfect list of length k.
 
     Args:
         n_relevant: int64 [B], number of relevant items of each user, at least 1.
 
-    >>> ndcg(np.array([[True, False, True]]), np.array([2])).round(4)
+    >>> ndcg(np.array([[True, False, True]]), np.array([2]), 3).round(4)
     array([0.9197])
     """
-    discount = 1 / np.log2(np.arange(2, hits.shape[1] + 2))
-    ideal = np.cumsum(discount)[np.minimum(hits.shape[1], n_relevant) - 1]
-    return np.asarray(hits @ discount / ideal)
+    best = np.minimum(k, n_relevant)  # hits of a perfect list
+    discount = 1 / np.log2(np.arange(2, max(hits.shape[1], best.max(initial=1)) + 2))
+    return np.asarray(hits @ discount[: hits.shape[1]] / np.cumsum(discount)[best - 1])
 
 
 def _row_of_entry(matrix: csr_array) -> Indices:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
-from recsys_ae.errors import ConfigError, did_you_mean
+from recsys_ae.errors import ConfigError, did_you_mean, quoted
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Registry:
     def get(self, name: str) -> Any:
         """The object called `name`; `ConfigError` with a suggestion if there is none."""
         if name not in self.places:
-            raise ConfigError(f"unknown {self.kind} {name!r}; {did_you_mean(name, self.places)}")
+            raise ConfigError(f"unknown {self.kind} {quoted(name)}; {did_you_mean(name, self.places)}")
         module, attribute = self.places[name].split(":")
         return getattr(import_module(module), attribute)
 

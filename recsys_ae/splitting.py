@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BeforeValidator
 
+from recsys_ae.declaration import check_seed
 from recsys_ae.errors import ConfigError, DataError
 from recsys_ae.ids import Rows
 from recsys_ae.interactions import Interactions
@@ -97,8 +98,10 @@ def time_cut(
 
 def k_fold(data: Interactions, *, k: int = 5, fold: int = 0, valid: float = 0.0, seed: int = 0) -> Split:
     """Fold number `fold` (from 0) of `k` random folds is the test part; `valid` is a share of all observations."""
-    if k < 2 or not 0 <= fold < k:
-        raise ConfigError(f"k_fold needs k >= 2 and 0 <= fold < k, got k={k}, fold={fold}")
+    if not 2 <= k <= len(data) or not 0 <= fold < k:
+        raise ConfigError(
+            f"k_fold needs 2 <= k <= {len(data)}, the number of interactions, and 0 <= fold < k, got k={k}, fold={fold}"
+        )
     _check_shares(test=1 / k, valid=valid)
     folds = np.array_split(_generator(seed).permutation(len(data)), k)
     order = np.concatenate([*folds[fold:], *folds[:fold]])
@@ -159,8 +162,7 @@ def _rank_within_user(data: Interactions, key: NDArray[np.float64]) -> NDArray[n
 
 
 def _generator(seed: int) -> np.random.Generator:
-    if seed < 0:
-        raise ConfigError(f"a seed must not be negative, got {seed}")
+    check_seed(seed)
     return np.random.default_rng(seed)
 
 

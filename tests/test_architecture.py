@@ -26,7 +26,7 @@ ALLOWED = {
     "features": {"ids", "errors"},
     "interactions": {"features", "events", "ids", "times", "errors"},
     "split": {"interactions", "events", "times", "errors"},
-    "splitting": {*LOG, "errors", "registry"},
+    "splitting": {*LOG, *LEAVES} - {"files"},
     "ranking": {"errors"},
     "core": {"errors", "registry", "files"},
     "data": {"features", *LOG, *LEAVES},

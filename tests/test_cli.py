@@ -480,3 +480,40 @@ def test_models_says_what_parameters_may_be(call):
     for text in ("reconstruction, classes, none", "integer >= 1", "lbfgs", "salt_and_pepper", "passes over the rows"):
         assert text in out
     assert "number >= 0 < 1" in call("models", "elsa")[1]
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        (f"models.mf.factors={10**12}", "models.1.factors: whole numbers may be at most 2147483647"),
+        ("models.mf.l2=.inf", "models.1.l2: numbers must be finite"),
+        ("models.mf.l2=1e39", "l2: numbers must be finite"),
+        ("models.mf.factors=2000000000", "MatrixFactorisation needs 2.88e+03 GB of memory"),
+        ("models.mf.l2=1e30", "MatrixFactorisation: the loss is nan in epoch 1; "),
+        (f"seed={2**64}", "seed: whole numbers may be at most 2147483647"),
+        ("metrics=[ndcg@0]", "metric 'ndcg@0' needs a list length"),
+        ("metrics=" + "[" * 3000, "nested more than 32 levels deep"),
+        ("x" * 100_000, "--set needs key=value"),
+        ("metrics=" + "x" * 100_000, "metrics"),
+        ("models.mf.label='[red]x[/]'", "may have letters, digits"),
+        ("dataset.name='\x1b[31m'", "not a text file"),
+    ],
+)
+def test_what_cannot_be_carried_out_is_one_short_sentence(folder, call, setting, message):
+    code, out, err = run(call, "--set", setting)
+    assert (code, out) == (1 if "loss is nan" in message else 2, "")
+    (line,) = [line for line in err.splitlines() if line.startswith("recsys-ae: ")]
+    assert message in line
+    assert len(line) < 450
+    assert "unexpected" not in line
+
+
+def test_names_are_printed_as_they_are(folder, call):
+    """Not as the markup that they would be to Rich."""
+    name = "[red]x[/] :smile: [/nonsense]"
+    changed = {**PIPELINE, "dataset": {**PIPELINE["dataset"], "name": name}, "models": [{"name": "popularity"}]}
+    (folder / "[bold]mine.yaml").write_text(yaml.safe_dump(changed))
+    code, out, err = call("run", "[bold]mine.yaml", "--output", "[dim]out", "--tracking-uri", "none")
+    assert (code, "unexpected" in err) == (0, False)
+    assert f"{name}: 120 users" in out
+    assert "results: [dim]out" in out

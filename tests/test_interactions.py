@@ -43,6 +43,8 @@ class TestFromFrame:
         [
             ({"rating": [1, 2, np.nan, 1, 1]}, "row 2 of the table is nan"),
             ({"rating": [1, np.inf, 2, 1, 1]}, "row 1 of the table is inf"),
+            ({"rating": [1.0, 2.0, 3.0, 1e39, 1.0]}, r"row 3 of the table is 1e\+39, wanted a finite number of at most 1e\+09"),
+            ({"rating": [1, 2, 3, 4, -2_000_000_000]}, "row 4 of the table is -2000000000, wanted a finite number of at most"),
             ({"rating": list("abcde")}, "must be numbers"),
             ({"user_id": ["a", None, "b", "c", "d"]}, "no id in row 1"),
             ({"time": [1, 2, None, 3, 4]}, "has no time in row 2"),
@@ -54,6 +56,12 @@ class TestFromFrame:
     def test_bad_values_name_their_place(self, change, message):
         with pytest.raises(DataError, match=message):
             Interactions.from_frame(events().assign(**change), time="time", duplicates="last")
+
+    def test_sums_may_not_be_too_large_either(self):
+        with pytest.raises(
+            DataError, match=r"rating 1.6e\+09 of user 'b' for item 7 must be a finite number of at most 1e\+09"
+        ):
+            Interactions.from_frame(events().assign(rating=[8e8, 1, 1, 8e8, 1]), duplicates="sum")
 
     def test_missing_column_suggests_one(self):
         with pytest.raises(ConfigError, match="no column 'user'; did you mean 'user_id'"):

@@ -221,6 +221,12 @@ class TestEveryRankingMetric:
         parts = split(USERS, ITEMS)
         assert values(name, parts, batch_users=1) == values(name, parts, batch_users=2) == values(name, parts)
 
+    def test_a_list_cannot_be_longer_than_the_catalogue(self, name):
+        """Beyond it, only the length itself changes values: precision divides by it."""
+        parts = split(USERS, ITEMS)
+        long, longer = np.array([list(values(name, parts, k).values()) for k in (100, 100_000)])
+        np.testing.assert_allclose(longer, long / 1000 if name == "precision" else long)
+
     @pytest.mark.parametrize("k", [1, 2, 5, 6, 50])
     def test_it_is_a_number_at_every_length(self, name, k):
         """Even if the catalogue, or its unseen part, is shorter than the list; accuracy is between 0 and 1."""

@@ -28,12 +28,12 @@ def invert(matrix: NDArray[np.float32]) -> None:
 
     Recursive block inversion: the inverse of [[A, B], [B^T, C]] follows from those of A and of S = C - B^T A^-1 B, so nearly
     all the work is matrix products (BLAS), on whose number of threads the last digits depend. Needs D^2 / 4 + D * 4096 floats
-    of extra memory. Raises `ValueError` if the matrix is not positive definite.
+    of extra memory. Raises `numpy.linalg.LinAlgError` if the matrix is not positive definite.
     """
     try:
         _invert(torch.from_numpy(matrix))
     except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
-        raise ValueError("the matrix is not positive definite") from None
+        raise np.linalg.LinAlgError("the matrix is not positive definite") from None
 
 
 def _invert(m: Any) -> None:

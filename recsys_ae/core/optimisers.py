@@ -155,6 +155,15 @@ def make_optimiser(name: str, module: nn.Module, learning_rate: float) -> Optimi
     return OPTIMISERS.get(name)(module.parameters(), lr=learning_rate, **OPTIONS.get(name, {}))
 
 
+def check_decay(name: str, learning_rate_decay: float) -> None:
+    """Raise `ConfigError` for a decay of the learning rate that the optimiser called `name` would ignore."""
+    if name == "rprop" and learning_rate_decay != 1:
+        raise ConfigError(
+            "optimiser: rprop adapts its own step sizes and would ignore "
+            f"learning_rate_decay: {learning_rate_decay:g}; set it to 1"
+        )
+
+
 def _stack(parts: list[Tensor]) -> Tensor:
     return parts[0][None] if len(parts) == 1 else torch.stack(parts)  # one part is not copied
 

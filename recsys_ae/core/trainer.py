@@ -11,7 +11,7 @@ from torch import Generator, Tensor, nn
 
 from recsys_ae.core.devices import Device, device_named, device_of, multiplies_bfloat16
 from recsys_ae.core.losses import LossSum
-from recsys_ae.core.optimisers import FULL_BATCH, Optimiser, make_optimiser
+from recsys_ae.core.optimisers import FULL_BATCH, Optimiser, check_decay, make_optimiser
 from recsys_ae.core.sparse import SparseRows
 from recsys_ae.core.threads import threads_for
 from recsys_ae.errors import ConfigError, TrainingError
@@ -128,6 +128,7 @@ class TrainConfig:
         for name, least in (("epochs", 1), ("batch_size", 1), ("patience", 0)):
             if getattr(self, name) < least:
                 raise ConfigError(f"{name} must be at least {least}, got {getattr(self, name)}")
+        check_decay(self.optimiser, self.learning_rate_decay)
 
 
 @dataclass(frozen=True)
@@ -198,7 +199,7 @@ def fit(
         stage: name of this training, if a model needs several; passed to callbacks.
 
     Raises:
-        TrainingError: the loss or the validation value is no longer finite.
+        TrainingError: the loss, a weight or the validation value is no longer finite.
     """
     module.to(device_named(config.device))
     generator = Generator().manual_seed(config.seed)
@@ -211,13 +212,15 @@ def fit(
         number = len(training.history) + 1
         with threads_for(work):
             loss = _run_epoch(training, objective, rows, number)
+        if not all(isfinite(float(weight.sum())) for weight in module.state_dict().values()):
+            raise TrainingError(f"a weight is no longer finite after epoch {number}; {_advice(config)}")
         value = None
         if valid is not None:
             module.eval()
             with torch.no_grad():
                 value = float(valid())
         if value is not None and not isfinite(value):
-            raise diverged("validation value", value, number, config)
+            raise _diverged("validation value", value, number, config)
         training.history.append(Epoch(number, loss, value, perf_counter() - started))
         best = training.best
         if best is not None and best.number == number:
@@ -258,13 +261,17 @@ def _run_epoch(training: Training[M], objective: AnyObjective[M, B], rows: B, nu
             if phase.after is not None:
                 phase.after(training.module)
     if not isfinite(total):
-        raise diverged("loss", total, number, config)
+        raise _diverged("loss", total, number, config)
     return total / max(count, 1.0)
 
 
-def diverged(what: str, value: float, number: int, config: TrainConfig) -> TrainingError:
+def _diverged(what: str, value: float, number: int, config: TrainConfig) -> TrainingError:
     """The error for a loss or validation value that is no longer finite."""
-    return TrainingError(f"the {what} is {value} in epoch {number}; try a lower learning_rate (now {config.learning_rate:g})")
+    return TrainingError(f"the {what} is {value} in epoch {number}; {_advice(config)}")
+
+
+def _advice(config: TrainConfig) -> str:
+    return f"try a lower learning_rate (now {config.learning_rate:g})"
 
 
 def _run_batches(training: Training[M], objective: Objective[M, B], rows: B, rate: float) -> tuple[float, float]:

@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 import recsys_ae
-from recsys_ae.declaration import Declared, read_yaml, validate
-from recsys_ae.errors import ConfigError, did_you_mean
+from recsys_ae.declaration import Declared, Name, is_file, read_yaml, validate
+from recsys_ae.errors import ConfigError, did_you_mean, quoted, shortened
 from recsys_ae.events import Duplicates
 from recsys_ae.features import Kind
 from recsys_ae.times import TimeUnit
@@ -138,7 +138,7 @@ class GivenSplit(Declared):
 
 
 class _Card(Declared):
-    name: str
+    name: Name
     kind: str
     title: str = ""
     licence: str = ""
@@ -234,8 +234,8 @@ def read_card(name_or_path: str, folder: Path = Path()) -> tuple[Any, Path]:
     """
     shipped = shipped_cards()
     path = shipped.get(name_or_path, folder / name_or_path)
-    if not path.is_file():
+    if not is_file(path):
         if path.suffix or os.sep in name_or_path:
-            raise ConfigError(f"there is no dataset card {path}")
-        raise ConfigError(f"unknown dataset {name_or_path!r}; {did_you_mean(name_or_path, shipped)}")
+            raise ConfigError(f"there is no dataset card {shortened(str(path), 200)}")
+        raise ConfigError(f"unknown dataset {quoted(name_or_path)}; {did_you_mean(name_or_path, shipped)}")
     return validate(Card, read_yaml(path), str(path)), path.parent

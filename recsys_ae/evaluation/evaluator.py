@@ -6,6 +6,7 @@ are excluded from the lists as seen, and pairs that repeat them are not relevant
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any, Literal
 
 import numpy as np
@@ -14,16 +15,16 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from recsys_ae import ranking
-from recsys_ae.errors import ConfigError, DataError
+from recsys_ae.errors import ConfigError, DataError, TrainingError, quoted
 from recsys_ae.evaluation.metrics import Metric, parse_metrics
 from recsys_ae.evaluation.ranking import RankedLists
 from recsys_ae.ids import IdMap, Rows
 from recsys_ae.interactions import Interactions
-from recsys_ae.models.base import BATCH_USERS, Recommender, rating_predictor
+from recsys_ae.models.base import Recommender, finite_predictions, users_per_block
 from recsys_ae.models.recommend import Cold, recommend_blocks, scorable
 from recsys_ae.split import Repeats, Split
 
-BLOCK_PLACES = 4_000_000  # list places from a file that are judged at a time
+BLOCK_PLACES, BLOCK_USERS = 1_000_000, 100_000  # list places and users from a file that are judged at a time
 
 
 @dataclass(frozen=True, repr=False)
@@ -58,7 +59,7 @@ def evaluate(
     part: Literal["test", "valid"] = "test",
     relevant_at: float | None = None,
     cold: Cold = "popular",
-    batch_users: int = BATCH_USERS,
+    batch_users: int | None = None,
 ) -> Report:
     """Evaluate a fitted model on one part of a split.
 
@@ -70,11 +71,12 @@ def evaluate(
         metrics: names such as "rmse" and "ndcg@10".
         relevant_at: lowest rating of a relevant item; None if all are relevant.
         cold: what cold users get, see `recommend`; with `skip` they do not count in ranking metrics.
-        batch_users: users scored at a time; does not affect the values.
+        batch_users: users scored at a time, see `recommend_blocks`; does not affect the values.
 
     Raises:
-        ConfigError: an unknown metric.
+        ConfigError: an unknown metric, or a `relevant_at` that is not finite.
         DataError: the part is empty.
+        TrainingError: a score, a predicted rating or a metric is not finite.
         ColdUserError: there is a cold user, and `cold` is `error`.
     """
     parsed = parse_metrics(metrics)
@@ -94,15 +96,16 @@ def evaluate(
     lists: Iterable[RankedLists] = ()
     if k := max(metric.k or 0 for metric in parsed):
         popularity = np.bincount(history.matrix.indices, minlength=history.n_items)
-        blocks = recommend_blocks(model, history, rows, k, exclude_seen=exclude_seen, cold=cold, batch_users=batch_users)
+        step = batch_users or users_per_block(history.n_items)
+        blocks = recommend_blocks(model, history, rows, k, exclude_seen=exclude_seen, cold=cold, batch_users=step)
         lists = (
-            _judged(k, block.item_rows, block.scores, relevant, rows[start : start + batch_users], popularity)
-            for start, block in zip(range(0, len(rows), batch_users), blocks, strict=True)
+            _judged(k, block.item_rows, block.scores, relevant, rows[start : start + step], popularity)
+            for start, block in zip(range(0, len(rows), step), blocks, strict=True)
         )
     rating_metrics = [metric for metric in parsed if metric.k is None]
     rating_values: dict[str, float | None] = {metric.name: None for metric in rating_metrics}
     if rating_metrics and model.predicts_ratings:
-        predicted = rating_predictor(model).predict_rows(history, truth.user_rows(), truth.item_rows())
+        predicted = finite_predictions(model, history, truth.user_rows(), truth.item_rows())
         rating_values = {metric.name: metric.compute(predicted, truth.matrix.data) for metric in rating_metrics}
     return _report(parsed, rating_values, lists, truth.users.values[rows], counts)
 
@@ -166,6 +169,8 @@ def evaluate_recommendations(
 
 def _relevant(truth: Interactions, relevant_at: float | None, left_out: NDArray[np.bool_]) -> Interactions:
     """The pairs of `truth` rated at least `relevant_at`, without those `left_out` [nnz]."""
+    if relevant_at is not None and not isfinite(relevant_at):
+        raise ConfigError(f"the lowest rating of a relevant item must be a finite number, got {relevant_at}")
     return truth.filter(~left_out if relevant_at is None else ~left_out & (truth.matrix.data >= relevant_at))
 
 
@@ -173,12 +178,7 @@ def _file_lists(
     recommendations: pd.DataFrame, users: IdMap, items: IdMap, k: int, relevant: Interactions, popularity: Rows
 ) -> Iterator[RankedLists]:
     """The first `k` places of the lists of all users with something relevant, in blocks of bounded size."""
-    rank = recommendations["rank"]
-    if not pd.api.types.is_integer_dtype(rank):
-        raise DataError(f"ranks must be whole numbers, got {rank.dtype} such as {rank.iloc[0]!r}")
-    place = rank.to_numpy(np.int64) - 1
-    if len(place) and place.min() < 0:
-        raise DataError(f"ranks count from 1, but there is a rank {place.min() + 1}")
+    place = _places(recommendations["rank"], k)
     user, item = users.find(recommendations["user_id"]), items.rows(recommendations["item_id"])
     score = recommendations["score"].to_numpy(np.float32) if "score" in recommendations else np.float32("nan")
     lists = pd.DataFrame({"user": user, "place": place, "item": item, "score": score})[(user >= 0) & (place < k)]
@@ -189,14 +189,27 @@ def _file_lists(
     n_relevant = np.diff(relevant.matrix.indptr)
     rows = np.flatnonzero(n_relevant)
     lists = lists[n_relevant[lists["user"]] > 0]
-    width = int(min(k, max(lists["place"].max() + 1 if len(lists) else 0, n_relevant.max())))  # of a perfect list, for NDCG
-    at, shape = (lists["user"], lists["place"]), (len(users), width)
+    length = np.ones(len(users), np.int64)
+    np.maximum.at(length, lists["user"], lists["place"] + 1)
+    at, shape = (lists["user"], lists["place"]), (len(users), int(length.max()))
     listed = csr_array((lists["item"] + 1, at), shape=shape)
     scored = csr_array((lists["score"], at), shape=shape)
-    step = max(1, BLOCK_PLACES // width)
-    for block in (rows[start : start + step] for start in range(0, len(rows), step)):
-        found = listed[block].toarray() - 1
-        yield _judged(k, found, np.where(found < 0, np.float32("nan"), scored[block].toarray()), relevant, block, popularity)
+    while len(rows):  # as many users as fit into a block with the longest of their lists: one long list widens no other block
+        width = np.maximum.accumulate(length[rows[:BLOCK_USERS]])
+        n = max(1, int((width * np.arange(1, len(width) + 1) <= BLOCK_PLACES).sum()))
+        block, rows, places = rows[:n], rows[n:], slice(int(width[n - 1]))
+        found, scores = listed[block][:, places].toarray() - 1, scored[block][:, places].toarray()
+        yield _judged(k, found, np.where(found < 0, np.float32("nan"), scores), relevant, block, popularity)
+
+
+def _places(rank: pd.Series, k: int) -> Rows:
+    """Places from 0 of ranks from 1, int64; those beyond the first `k` are all k."""
+    if not pd.api.types.is_integer_dtype(rank) or rank.isna().any():
+        wrong = rank.isna() if rank.isna().any() else rank.notna()
+        raise DataError(f"ranks must be whole numbers, got {rank.dtype} such as {quoted(str(rank[wrong].iloc[0]))}")
+    if len(rank) and rank.min() < 1:
+        raise DataError(f"ranks count from 1, but there is a rank {rank.min()}")
+    return rank.clip(upper=k + 1).to_numpy(np.int64) - 1
 
 
 def _judged(
@@ -220,4 +233,7 @@ def _report(
     per_user = {metric.name: np.concatenate([np.empty(0), *(block[metric.name] for block in blocks)]) for metric, _ in ranked}
     means = {name: float(values.mean()) if len(values) else None for name, values in per_user.items()}
     found = {**rating_values, **means}
+    for name, value in found.items():
+        if value is not None and not isfinite(value):
+            raise TrainingError(f"{name} is not finite; the model or a metric of your own gives values that cannot be averaged")
     return Report({metric.name: found[metric.name] for metric in metrics}, users, per_user, counts)

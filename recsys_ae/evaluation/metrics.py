@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from recsys_ae.errors import ConfigError
+from recsys_ae.errors import ConfigError, quoted
 from recsys_ae.registry import Registry
 
 RATING_METRICS = Registry("metric", {name: f"recsys_ae.evaluation.metrics:{name}" for name in ("rmse", "mae")})
@@ -47,7 +47,7 @@ class Metric:
 
     @property
     def lower_is_better(self) -> bool:
-        return self.k is None
+        return self.k is None or self.name.startswith("average_popularity@")  # a list of well-known items is less novel
 
 
 def parse_metric(text: str) -> Metric:
@@ -55,20 +55,23 @@ def parse_metric(text: str) -> Metric:
     family, at, length = text.partition("@")
     if family in RATING_METRICS:
         if at:
-            raise ConfigError(f"metric {text!r}: {family} takes no list length")
+            raise ConfigError(f"metric {quoted(text)}: {family} takes no list length")
         return Metric(text, None, RATING_METRICS.get(family))
     compute = Registry("metric", {**RATING_METRICS.places, **RANKING_METRICS.places}).get(family)
-    if not (length.isascii() and length.isdigit() and 0 < int(length) <= LONGEST):
-        raise ConfigError(f"metric {text!r} needs a list length from 1 to {LONGEST}, as in '{family}@10'")
+    if not (length.isascii() and length.isdigit() and len(length) < 10 and 0 < int(length) <= LONGEST):
+        raise ConfigError(f"metric {quoted(text)} needs a list length from 1 to {LONGEST}, as in '{family}@10'")
     return Metric(f"{family}@{int(length)}", int(length), compute, family not in BEYOND_ACCURACY)
 
 
 def parse_metrics(texts: str | Iterable[str]) -> list[Metric]:
-    """The distinct metrics that `texts` name, or the one; `ConfigError` as for `parse_metric`, or if there are none."""
-    metrics = {metric.name: metric for metric in map(parse_metric, [texts] if isinstance(texts, str) else texts)}
+    """The metrics that `texts` name, or the one; `ConfigError` as for `parse_metric`, or if there are none or equal ones."""
+    metrics = [parse_metric(text) for text in ([texts] if isinstance(texts, str) else texts)]
+    names = [metric.name for metric in metrics]
     if not metrics:
         raise ConfigError("no metrics are given")
-    return list(metrics.values())
+    if repeated := next((name for name in names if names.count(name) > 1), None):
+        raise ConfigError(f"metric {repeated!r} is given twice")
+    return metrics
 
 
 def rmse(predicted: ArrayLike, actual: ArrayLike) -> float:

@@ -19,10 +19,10 @@ class RankedLists:
     """The lists of U users over M items, and everything that a metric may need to judge them.
 
     Attributes:
-        k: the list length K that was asked for; lists hold min(K, M) places.
-        items: int64 [U, min(K, M)], item row at each rank, -1 in empty places.
-        scores: float32 [U, min(K, M)], NaN in empty places or where scores are unknown.
-        hits: bool [U, min(K, M)], whether the item at each rank is relevant.
+        k: the list length K that was asked for; lists hold P <= min(K, M) places, and all after them are empty.
+        items: int64 [U, P], item row at each rank, -1 in empty places.
+        scores: float32 [U, P], NaN in empty places or where scores are unknown.
+        hits: bool [U, P], whether the item at each rank is relevant.
         relevant: int64 [U], number of relevant items of each user, at least 1.
         item_counts: int64 [M], number of users with each item in the history; empty if the history is unknown.
     """
@@ -39,13 +39,13 @@ class RankedLists:
         return replace(self, k=k, items=self.items[:, :k], scores=self.scores[:, :k], hits=self.hits[:, :k])
 
     def popularity(self) -> NDArray[np.int64]:
-        """int64 [U, min(K, M)]: number of users of the item at each rank, 0 in empty places; `ConfigError` if unknown."""
+        """int64 [U, P]: number of users of the item at each rank, 0 in empty places; `ConfigError` if unknown."""
         if not len(self.item_counts):
             raise ConfigError("popularity metrics need the history: how many users had each item before")
         return np.where(self.items >= 0, self.item_counts[self.items], 0)
 
     def mean_over_items(self, values: NDArray[np.float64] | NDArray[np.int64]) -> Values:
-        """Mean of values [U, min(K, M)] over the places that hold an item; 0 for an empty list."""
+        """Mean of values [U, P] over the places that hold an item; 0 for an empty list."""
         listed = self.items >= 0
         return np.asarray((values * listed).sum(axis=1) / np.maximum(listed.sum(axis=1), 1), np.float64)
 
@@ -86,7 +86,7 @@ def capped_recall(lists: RankedLists) -> Values:
 
 def ndcg(lists: RankedLists) -> Values:
     """Binary discounted cumulative gain over that of a perfect list of the same length (truncated ideal)."""
-    return ranking.ndcg(lists.hits, lists.relevant)
+    return ranking.ndcg(lists.hits, lists.relevant, lists.k)
 
 
 def average_precision(lists: RankedLists) -> Values:

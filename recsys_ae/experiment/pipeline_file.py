@@ -5,6 +5,7 @@ The kind of data determines which `Task` runs a pipeline, and its further keys.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, TypeVar, cast
 
@@ -12,8 +13,20 @@ import yaml
 from pydantic import Field
 
 from recsys_ae.data.cards import IMAGE_KINDS, Card, Table, declared_folder, read_card, shipped_cards
-from recsys_ae.declaration import Declared, error_context, parameters, parse_yaml, read_yaml, validate
-from recsys_ae.errors import ConfigError, did_you_mean
+from recsys_ae.declaration import (
+    DEPTH,
+    NAME_BYTES,
+    Declared,
+    Name,
+    check_name,
+    error_context,
+    is_file,
+    parameters,
+    parse_yaml,
+    read_yaml,
+    validate,
+)
+from recsys_ae.errors import ConfigError, did_you_mean, quoted, shortened
 from recsys_ae.registry import Registry
 
 if TYPE_CHECKING:
@@ -23,12 +36,14 @@ RATINGS = dict.fromkeys(("ratings", "planted-ratings"), "recsys_ae.experiment.ra
 IMAGES = dict.fromkeys(IMAGE_KINDS, "recsys_ae.experiment.images:ImageTask")
 TASKS = Registry("kind of data", {**RATINGS, **IMAGES})
 Seed = Annotated[int, Field(ge=0)]
+RESERVED = {"best", "con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10))}
+MAX_COMBINATIONS = 10**9
 
 
 class TrackingSpec(Declared):
     """The MLflow experiment of the runs; by default the name of the pipeline."""
 
-    experiment: str
+    experiment: Name
 
 
 class SearchSpec(Declared):
@@ -53,7 +68,7 @@ class PipelineFile(Declared):
     models: list[dict[str, Any]] = Field(min_length=1)
     metrics: list[str] = Field(min_length=1)
     compare: list[tuple[str, str]] = Field(default_factory=list)
-    seed: Seed | Annotated[list[Seed], Field(min_length=1)] = 0
+    seed: Seed | Annotated[list[Seed], Field(min_length=1, max_length=100)] = 0
     refit: bool = False
     device: Literal["auto", "cpu", "cuda"] = "cpu"
     search: SearchSpec = Field(default_factory=SearchSpec)
@@ -113,6 +128,10 @@ def read_pipeline(name_or_path: str, settings: Sequence[str] = ()) -> Pipeline[A
         ConfigError: anything that cannot be carried out as written, with file and key.
     """
     path = _find(name_or_path)
+    try:
+        check_name(path.stem)
+    except ValueError as error:
+        raise ConfigError(f"the pipeline takes its name from its file, and {error}") from None
     content, where = read_yaml(path), str(path)
     for setting in settings:
         _apply(content, setting)
@@ -132,7 +151,7 @@ def read_pipeline(name_or_path: str, settings: Sequence[str] = ()) -> Pipeline[A
 def table_of(card_or_pipeline: str) -> Table:
     """The layout of the first ratings file of a card, which may be inside a pipeline file; `ConfigError` if there is none."""
     path = Path(card_or_pipeline)
-    if path.is_file() and "dataset" in (content := read_yaml(path)):
+    if is_file(path) and "dataset" in (content := read_yaml(path)):
         card, _, _ = dataset_of(content["dataset"], path.parent, str(path))
     else:
         card, _ = read_card(card_or_pipeline)
@@ -163,13 +182,13 @@ def label_of(entry: dict[str, Any]) -> str:
 
 def _find(name_or_path: str) -> Path:
     path = Path(name_or_path)
-    if path.is_file():
+    if is_file(path):
         return path
     if path.suffix or len(path.parts) > 1:
-        raise ConfigError(f"there is no pipeline file {path}")
+        raise ConfigError(f"there is no pipeline file {shortened(str(path), 200)}")
     shipped = {file.stem: file for file in declared_folder("pipelines").glob("*.yaml")}
     if name_or_path not in shipped:
-        raise ConfigError(f"unknown pipeline {name_or_path!r}; {did_you_mean(name_or_path, shipped)}")
+        raise ConfigError(f"unknown pipeline {quoted(name_or_path)}; {did_you_mean(name_or_path, shipped)}")
     return shipped[name_or_path]
 
 
@@ -177,28 +196,31 @@ def _apply(content: dict[str, Any], setting: str) -> None:
     """Apply one `a.b=value`; models are addressed by position (models.0.hidden), label or name."""
     path, equals, text = setting.partition("=")
     if not equals or not path:
-        raise ConfigError(f"--set needs key=value, got {setting!r}")
+        raise ConfigError(f"--set needs key=value, got {quoted(setting)}")
     *parents, last = path.split(".")
+    where = f"--set {quoted(setting)}"
+    if len(parents) >= DEPTH:
+        raise ConfigError(f"{where}: keys are nested more than {DEPTH} levels deep")
     target: Any = content
     for parent in parents:
-        key = _key(target, parent, setting)
+        key = _key(target, parent, where)
         target = target.setdefault(key, {}) if isinstance(target, dict) else target[key]
-    target[_key(target, last, setting)] = parse_yaml(text, f"--set {setting}")
+    target[_key(target, last, where)] = parse_yaml(text, where)
 
 
-def _key(target: Any, key: str, setting: str) -> Any:
+def _key(target: Any, key: str, where: str) -> Any:
     """The key of a mapping unchanged, that of a list as a position."""
     if isinstance(target, dict):
         return key
     if not isinstance(target, list):
-        raise ConfigError(f"--set {setting}: there is nothing that could have a key {key!r}")
+        raise ConfigError(f"{where}: there is nothing that could have a key {quoted(key)}")
     names = [label_of(entry) if isinstance(entry, dict) else entry if isinstance(entry, str) else "" for entry in target]
     if key in names:
         return names.index(key)
-    if key.isdigit() and int(key) < len(target):
+    if key in map(str, range(len(target))):
         return int(key)
-    known = ", ".join([*filter(None, names), f"0 to {len(names) - 1}"])
-    raise ConfigError(f"--set {setting}: no entry {key!r}; there are {known}")
+    known = shortened(", ".join([*filter(None, names), f"0 to {len(names) - 1}"]), 200)
+    raise ConfigError(f"{where}: no entry {quoted(key)}; there are {known}")
 
 
 def _models(entries: list[dict[str, Any]], task: "type[Task[Any, Any, Any]]", folder: Path, where: str) -> list[ModelSpec]:
@@ -213,7 +235,9 @@ def _models(entries: list[dict[str, Any]], task: "type[Task[Any, Any, Any]]", fo
         with error_context(place):
             model = task.models.build(name, params, place)
             if not isinstance(search, dict) or not all(isinstance(values, list) and values for values in search.values()):
-                raise ConfigError(f"search must give each parameter a list of values, got {search!r}")
+                raise ConfigError(f"search must give each parameter a list of values, got {quoted(search)}")
+            if prod(map(len, search.values())) > MAX_COMBINATIONS:
+                raise ConfigError(f"search has more than {MAX_COMBINATIONS} combinations of values")
             for key, value in ((key, value) for key, values in search.items() for value in values):
                 task.models.build(name, {**params, key: value}, f"{place}: search.{key} of")
         full = {key: value for key, value in parameters(model).items() if key != "device" or key in params}
@@ -226,12 +250,20 @@ def _check(pipeline: Pipeline[Any], task: "type[Task[Any, Any, Any]]", where: st
     """Raise `ConfigError` where keys that are valid on their own do not go together."""
     keys, labels = pipeline.keys, [model.label for model in pipeline.models]
     for number, label in enumerate(labels):
-        if not label.replace("-", "").replace("_", "").replace(".", "").isalnum() or label.startswith("."):
-            raise ConfigError(f"{where}: models.{number}: label {label!r} may have letters, digits, '-', '_' and '.' only")
-    if repeated := next((label for label in labels if labels.count(label) > 1), None):
-        raise ConfigError(f"{where}: two models are called {repeated!r}; give one of them a label")
+        at = f"{where}: models.{number}: label {quoted(label)}"
+        if not label.replace("-", "").replace("_", "").replace(".", "").isalnum() or not label[0].isalnum():
+            raise ConfigError(f"{at} may have letters, digits, '-', '_' and '.' only, and must begin with one of the first two")
+        if len(label.encode()) > NAME_BYTES:
+            raise ConfigError(f"{at} has more than {NAME_BYTES} bytes; give the model a shorter label")
+        if label.split(".")[0].lower() in RESERVED:
+            raise ConfigError(f"{at} is a reserved word; give the model another one")
+        if same := next((earlier for earlier in labels[:number] if earlier.casefold() == label.casefold()), None):
+            but = "" if same == label else f" and {same!r}, which is the same folder on many computers"
+            raise ConfigError(f"{where}: two models are called {label!r}{but}; give one of them another label")
+    if repeated := next((metric for metric in keys.metrics if keys.metrics.count(metric) > 1), None):
+        raise ConfigError(f"{where}: metrics: metric {quoted(repeated)} is given twice")
     if len(set(pipeline.seeds)) < len(pipeline.seeds):
-        raise ConfigError(f"{where}: seed: the same seed twice in {pipeline.seeds}")
+        raise ConfigError(f"{where}: seed: the same seed twice in {quoted(pipeline.seeds)}")
     if not keys.model_dump()["split"].get("valid"):
         searching = next((model.label for model in pipeline.models if model.search), None)
         if searching is not None:
@@ -240,10 +272,12 @@ def _check(pipeline: Pipeline[Any], task: "type[Task[Any, Any, Any]]", where: st
             raise ConfigError(f"{where}: refit adds the validation part to the training part, but split has no valid")
     for key, spec in (("search", keys.search), ("export", keys.export)):
         if spec is not None and spec.by is not None and spec.by not in keys.metrics:
-            raise ConfigError(f"{where}: {key}.by {spec.by!r} is not among the metrics; {did_you_mean(spec.by, keys.metrics)}")
+            raise ConfigError(
+                f"{where}: {key}.by {quoted(spec.by)} is not among the metrics; {did_you_mean(spec.by, keys.metrics)}"
+            )
     if keys.export and (exported := keys.export.model) not in ["best", *labels]:
-        raise ConfigError(f"{where}: export.model {exported!r} is not here; {did_you_mean(exported, ['best', *labels])}")
+        raise ConfigError(f"{where}: export.model {quoted(exported)} is not here; {did_you_mean(exported, ['best', *labels])}")
     if keys.compare and len(pipeline.seeds) < 2 and task.metric_per_user(keys) is None:
         raise ConfigError(f"{where}: compare needs several seeds, for example seed: [0, 1, 2], or a metric per user")
     for label in (label for pair in keys.compare for label in pair if label not in labels):
-        raise ConfigError(f"{where}: compare: there is no model {label!r}; {did_you_mean(label, labels)}")
+        raise ConfigError(f"{where}: compare: there is no model {quoted(label)}; {did_you_mean(label, labels)}")

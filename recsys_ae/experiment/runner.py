@@ -21,7 +21,7 @@ from recsys_ae.experiment.callbacks import Curves, LogLosses, ShowProgress, Stop
 from recsys_ae.experiment.output import PIPELINE, REPORT, OutputFolder, check_output, open_output
 from recsys_ae.experiment.pipeline_file import TASKS, K, ModelSpec, Pipeline
 from recsys_ae.experiment.summary import choose, paired, summarise, worth
-from recsys_ae.experiment.task import D, FitOn, M, Task
+from recsys_ae.experiment.task import D, Evaluation, FitOn, M, Part, Task
 from recsys_ae.export.local import MANIFEST, versions
 from recsys_ae.files import digest_of, read_json, whole_folder
 from recsys_ae.reporting.figures import loss_curves, metrics_chart, save_figure
@@ -163,9 +163,7 @@ class _Experiment(Generic[K, D, M]):
         with self._job(name, spec, seed) as job:
             spec, trials = self._search(job)
             model, fit, selected = self._select(job, spec)
-            test = self.task.evaluate(model, self.task.data(seed), "test")
-            if wrong := [metric for metric, value in test.metrics.items() if value is not None and not isfinite(value)]:
-                raise TrainingError(f"{name}: {wrong[0]} is not finite on the test part; try other parameters")
+            test = self._evaluate(job, model, "test")
             select = selected.fit if self.keys.refit else None
             digest = self._save(job, model, self.folder.model(name))
             found = test.metrics, selected.valid_metrics, test.counts
@@ -194,7 +192,7 @@ class _Experiment(Generic[K, D, M]):
             if trial is None:
                 with self._job(name, spec.with_params(choice), job.seed, within=job) as one:
                     model, fit, _ = self._fit(one, one.spec, "train")
-                    valid = self.task.evaluate(model, self.task.data(job.seed), "valid").metrics
+                    valid = self._evaluate(one, model, "valid").metrics
                     one.run.metrics({f"valid_{key}": value for key, value in valid.items()} | {"fit_seconds": fit.seconds})
                     trial = Trial(choice, valid, fit.seconds)
                     self.folder.write_state(name, trial)
@@ -214,7 +212,7 @@ class _Experiment(Generic[K, D, M]):
             losses.repeat(selected.curves)
         else:
             model, fit, curves = self._fit(job, spec, "train")
-            valid = self.task.evaluate(model, self.task.data(job.seed), "valid").metrics
+            valid = self._evaluate(job, model, "valid").metrics
             selected = _Selected(valid or None, fit, curves)
             if not self.keys.refit:
                 return model, fit, selected
@@ -235,6 +233,13 @@ class _Experiment(Generic[K, D, M]):
             model = self.task.fit(model, self.task.data(job.seed), on, spec, job.seed, callbacks)
         losses.flush()
         return model, stopwatch.facts, losses.curves
+
+    def _evaluate(self, job: _Job, model: M, part: Part) -> Evaluation:
+        """The metrics of a model on one part; `TrainingError` if one of them is not finite."""
+        found = self.task.evaluate(model, self.task.data(job.seed), part)
+        if wrong := [metric for metric, value in found.metrics.items() if value is not None and not isfinite(value)]:
+            raise TrainingError(f"{job.name}: {wrong[0]} is not finite on the {part} part; try other parameters")
+        return found
 
     def _save(self, job: _Job, model: M, folder: Path) -> str:
         """Save a model and store it in the tracker; returns its digest."""

@@ -12,26 +12,29 @@ from scipy.stats import ttest_rel
 from recsys_ae.errors import ConfigError
 from recsys_ae.reporting.results import Best, Comparison, ModelSummary, RunResult, Values
 
+ROUNDING = 1e-6  # relative; the seed may decide the rounding of a model in closed form
+
 
 def summarise(runs: Mapping[int, RunResult]) -> ModelSummary:
     """A model's entry in the report, from its results by seed."""
     results = list(runs.values())
     metrics = [run.metrics for run in results]
     spread = _over(metrics, stdev) if len(results) > 1 else {}
-    deviations: dict[str, float | Literal["identical"] | None]  # 0 only means that the seed has no influence
-    deviations = {name: "identical" if value == 0 else value for name, value in spread.items()}
+    means = _over(metrics, mean)
+    same = [name for name, value in spread.items() if value is not None and value <= ROUNDING * abs(means[name] or 1)]
     valid = [run.valid_metrics for run in results if run.valid_metrics is not None]
     memory = [run.peak_memory_mb for run in results if run.peak_memory_mb is not None]
     return ModelSummary(
         model=results[0].model,
         params=results[0].params,
-        metrics=_over(metrics, mean),
-        deviations=deviations or None,
+        metrics=means,
+        deviations=spread or None,
         valid_metrics=_over(valid, mean) if valid else None,
         select_seconds=mean(run.select.seconds for run in results if run.select) if results[0].select else None,
         fit_seconds=mean(run.fit.seconds for run in results),
         peak_memory_mb=max(memory, default=None),
         runs=dict(runs),
+        identical=same,
     )
 
 
@@ -61,7 +64,7 @@ def paired(
     """Two models by their values [n] of one metric, NaN for none. There is no test if n is 1 or all differences are equal."""
     if np.isnan(a).any() or np.isnan(b).any() or not len(a):
         return Comparison(models, metric, over)
-    if len(a) == 1 or (over == "seeds" and np.ptp(a) == np.ptp(b) == 0):
+    if len(a) == 1 or (over == "seeds" and all(np.ptp(own) <= ROUNDING * np.abs(own).max() for own in (a, b))):
         return Comparison(models, metric, over, difference=float(a[0] - b[0]))
     return Comparison(models, metric, over, *paired_t_test(a, b))
 

@@ -24,7 +24,7 @@ from recsys_ae.files import check_file, digest_of_file, locked_folder, move, rea
 from recsys_ae.ids import Rows
 from recsys_ae.interactions import Interactions
 from recsys_ae.models import MODELS
-from recsys_ae.models.base import BATCH_USERS, Recommender
+from recsys_ae.models.base import Recommender
 from recsys_ae.models.recommend import Cold, allowed_items, check_scorable, recommend_blocks, scorable
 from recsys_ae.models.storage import model_digest
 from recsys_ae.parquet import read_parquet, write_parquet
@@ -142,10 +142,10 @@ def export_recommendations(
     candidates: ArrayLike | None = None,
     exclude: ArrayLike | None = None,
     cold: Cold = "popular",
-    batch_users: int = BATCH_USERS,
+    batch_users: int | None = None,
     seen: Interactions | None = None,
 ) -> ListManifest:
-    """Write the best `k` items of every user to `folder`, in bounded memory: one block of `batch_users` x items.
+    """Write the best `k` items of every user to `folder`, in bounded memory: one block of scores.
 
     The folder gets `part-*.parquet` with the columns user_id, rank (from 1), item_id, score, ids in their own type, users in
     the order asked for; and `_manifest.json`. It appears when the export is complete; until then the parts are in
@@ -165,7 +165,7 @@ def export_recommendations(
         raise ConfigError("users has an id twice; each user gets one list")
     options = {"exclude_seen": exclude_seen, "cold": cold, "batch_users": batch_users, "seen": seen}
     job = _Job(model, history, rows, k, allowed_items(history.items, candidates, exclude), options)
-    if k < 1 or batch_users < 1:
+    if k < 1 or (batch_users is not None and batch_users < 1):
         raise ConfigError(f"k and batch_users must be at least 1, got {k} and {batch_users}")
     known = scorable(model, history, rows)
     if cold == "error":

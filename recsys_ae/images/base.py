@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from torch import Generator, Tensor, nn
 
 from recsys_ae.core.corruption import Corruption
+from recsys_ae.core.limits import check_finite, check_memory, limits
 from recsys_ae.core.trainer import Callback, Epoch
-from recsys_ae.declaration import Parameterised
+from recsys_ae.declaration import Parameterised, check_seed, likely_cause
 from recsys_ae.errors import DataError, NotFittedError
 
 Floats = NDArray[np.float32]
@@ -62,6 +63,10 @@ class ImageModel(Parameterised, ABC):
 
     fitted: FittedImages | None = field(default=None, init=False, repr=False)
 
+    def _memory(self, shape: Shape) -> int:
+        """Bytes that the weights take while they are fitted; 0 if their number is limited by the data."""
+        return 0
+
     @abstractmethod
     def _network(self, shape: Shape, generator: Generator, classes: int | None = None) -> nn.Module:
         """A new module with `encode` and `decode`, and with `forward` to logits if there are classes."""
@@ -92,29 +97,41 @@ class ImageModel(Parameterised, ABC):
 
         Raises:
             DataError: the images are not float32 between 0 and 1, or not of this shape.
-            ConfigError: parameters that do not fit the images.
+            ConfigError: parameters that do not fit the images or the memory.
+            TrainingError: the loss or a weight is no longer finite.
         """
+        check_seed(seed)
         shape = validate_shape(images, shape)
         given = None
         if valid is not None and len(valid):
             validate_shape(valid, shape)
             given = torch.from_numpy(valid)
         context = ImageContext(labels, given, valid_labels, seed, callbacks)
-        self.fitted = self._fit(torch.from_numpy(images), shape, context)
+        what, way_out = type(self).__name__, likely_cause(self)
+        check_memory(what, self._memory(shape), way_out)
+        with limits(what, way_out):
+            fitted = self._fit(torch.from_numpy(images), shape, context)
+        check_finite(what, {key: weight.cpu().numpy() for key, weight in fitted.network.state_dict().items()}, way_out)
+        self.fitted = fitted
         return self
 
     def encode(self, images: Floats) -> Floats:
         """Codes [n, H] of images [n, D]; `DataError` unless they are float32 of that width."""
         fitted = fitted_images(self)
         check_rows(images, n_pixels(fitted.shape))
-        return in_batches(lambda batch: self._code(fitted.network, batch), images)
+        return self._finite("codes", in_batches(lambda batch: self._code(fitted.network, batch), images))
 
     def decode(self, codes: Floats) -> Floats:
         """Images [n, D] of codes [n, H]; `DataError` unless they are float32 of that width."""
         network: Any = fitted_images(self).network
         black = np.zeros((1, n_pixels(fitted_images(self).shape)), np.float32)
         check_rows(codes, self.encode(black).shape[1], "codes")
-        return in_batches(lambda batch: self._pixels(network.decode(batch)), codes)
+        return self._finite("images", in_batches(lambda batch: self._pixels(network.decode(batch)), codes))
+
+    def _finite(self, what: str, values: Floats) -> Floats:
+        """The values of a network, after checking that they are finite."""
+        check_finite(type(self).__name__, {f"a number in the {what}": values}, "fit the model again, with other parameters")
+        return values
 
     def reconstruct(self, images: Floats) -> Floats:
         """Reconstructions [n, D] of images [n, D]."""

@@ -13,7 +13,7 @@ from recsys_ae.core.autoencoder import ACTIVATIONS
 from recsys_ae.core.corruption import CORRUPTIONS, Corruption, Gaussian
 from recsys_ae.core.devices import Device, device_of
 from recsys_ae.core.losses import LOSSES
-from recsys_ae.core.optimisers import OPTIMISERS
+from recsys_ae.core.optimisers import OPTIMISERS, check_decay
 from recsys_ae.core.trainer import Batch, Objective, Precision, TrainConfig, fit, parts_of
 from recsys_ae.declaration import OneOf
 from recsys_ae.errors import ConfigError
@@ -44,6 +44,10 @@ class TrainedModel(ImageModel):
     patience: Annotated[int, Field(ge=0)] = 0
     precision: Precision = "float32"
     device: Device = "cpu"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_decay(self.optimiser, self.learning_rate_decay)
 
     @abstractmethod
     def _objective(self) -> Objective[Any, Any]:

@@ -11,14 +11,17 @@ from typing import Any, ClassVar, Protocol, Self, cast, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys_ae.declaration import Parameterised
-from recsys_ae.errors import ConfigError, DataError, NotFittedError
+from recsys_ae.core.limits import check_finite, check_memory, limits
+from recsys_ae.declaration import Parameterised, check_seed, likely_cause
+from recsys_ae.errors import ConfigError, DataError, NotFittedError, TrainingError
 from recsys_ae.fitted import Fitted
 from recsys_ae.ids import IdMap, Rows
 from recsys_ae.interactions import Interactions
 
 Floats = NDArray[np.float32]
+REFIT = "fit the model again, with other parameters"
 BATCH_USERS = 1024
+BLOCK_SCORES = 2**24  # in memory at a time: fewer users are scored together if there are more than 16,384 items
 
 
 @dataclass(frozen=True)
@@ -76,9 +79,9 @@ class Recommender(Parameterised, ABC):
 
         Raises:
             DataError: `train` is not an `Interactions`, or lacks what the model needs.
-            ConfigError: parameters that do not fit the data, or a `warm_start` of another class.
+            ConfigError: parameters that do not fit the data or the memory, or a `warm_start` of another class.
             NotFittedError: `warm_start` is not fitted.
-            TrainingError: the loss is no longer finite.
+            TrainingError: the loss or a learned parameter is not finite, or equations have no solution in floating point.
         """
         for name, part in {"train": train, "valid": valid, "valid_history": valid_history}.items():
             check_interactions(part, name)
@@ -91,8 +94,18 @@ class Recommender(Parameterised, ABC):
         if warm_start is not None and type(warm_start) is not type(self):
             raise ConfigError(f"{kind} cannot start from a {type(warm_start).__name__}; give a model of the same kind")
         before = None if warm_start is None else fitted_state(warm_start)
-        self.fitted = self._fit(train, FitContext(valid or None, valid_history or train, seed, callbacks, before))
+        check_seed(seed)
+        way_out = likely_cause(self)
+        check_memory(kind, self._memory(train.n_users, train.n_items), way_out)
+        with limits(kind, way_out):
+            fitted = self._fit(train, FitContext(valid or None, valid_history or train, seed, callbacks, before))
+        check_finite(kind, fitted.arrays, way_out)
+        self.fitted = fitted
         return self
+
+    def _memory(self, n_users: int, n_items: int) -> int:
+        """Bytes that the parameters take while they are fitted; 0 if their number is limited by the data."""
+        return 0
 
     @abstractmethod
     def _fit(self, train: Interactions, context: FitContext) -> Fitted:
@@ -143,6 +156,35 @@ class LinearInHistory(Protocol):
         """float32 [B, M]: what each of the items at `rows` [B], if in the history, adds to the scores of all items."""
 
 
+def users_per_block(n_items: int) -> int:
+    """Number of users that are scored at a time, so that memory depends neither on the users nor, beyond one, on the items."""
+    return min(BATCH_USERS, max(1, BLOCK_SCORES // n_items))
+
+
+def finite_scores(model: Recommender, history: Interactions, rows: Rows) -> Floats:
+    """`model.scores`, after checking them; -inf is the score of an item that the model cannot score.
+
+    Raises:
+        TrainingError: a score is NaN or inf, or the equations for a score have no solution in floating point.
+    """
+    kind = type(model).__name__
+    with limits(f"scoring with {kind}", REFIT):
+        scores = model.scores(history, rows)
+    if not (scores < np.inf).all():
+        raise TrainingError(f"{kind} gives scores that are not finite numbers; {REFIT}")
+    return scores
+
+
+def finite_predictions(model: Recommender, history: Interactions, user_rows: Rows, item_rows: Rows) -> Floats:
+    """`predict_rows` of a model that predicts ratings, after checking the ratings as in `finite_scores`."""
+    predictor, kind = rating_predictor(model), type(model).__name__
+    with limits(f"predicting with {kind}", REFIT):
+        ratings = predictor.predict_rows(history, user_rows, item_rows)
+    if not np.isfinite(ratings).all():
+        raise TrainingError(f"{kind} predicts ratings that are not finite numbers; {REFIT}")
+    return ratings
+
+
 def check_interactions(data: object, what: str) -> None:
     """Raise `DataError` unless `data`, called `what`, is an `Interactions` or None."""
     if not isinstance(data, Interactions | None):
@@ -157,17 +199,24 @@ def fitted_state(model: Recommender, history: Interactions | None = None) -> Fit
 
     Raises:
         NotFittedError: neither `fit` nor `load_model` has been called.
-        DataError: `history` is not an `Interactions`, or has other items.
+        DataError: `history` is not an `Interactions`, has other items, or ratings far from those that the model was fitted to.
     """
     if model.fitted is None:
         raise NotFittedError(f"{type(model).__name__} is not fitted; call fit() or load_model() first")
     check_interactions(history, "a history")
-    items = model.fitted.ids["items"]
+    items, accepted = model.fitted.ids["items"], model.fitted.meta.get("accepted")
     if history is not None and history.items != items:
         raise DataError(
             f"the history has {history.n_items} items, the model was fitted on {len(items)} others; "
             'build the history with items=model.fitted.ids["items"]'
         )
+    if history is not None and accepted is not None and history.rating_range is not None:
+        (low, high), (lowest, highest) = accepted, history.rating_range
+        if lowest < np.float32(low) or highest > np.float32(high):
+            raise DataError(
+                f"the history has ratings from {lowest:g} to {highest:g}, but {type(model).__name__} was fitted to ratings "
+                f"for which only {low:g} to {high:g} make sense; give ratings on the same scale"
+            )
     return model.fitted
 
 
@@ -183,7 +232,8 @@ def fitted_on(
 
     Args:
         keep_users: add the ids of the users, and the array `trained_users`, bool [N]: which of them have interactions.
-        keep_scale: add the scale of the ratings (their range if none is declared), to which predictions are clipped.
+        keep_scale: add the scale of the ratings (their range if none is declared), to which predictions are clipped, and
+            the range that ratings of a history may have: the declared scale, or ten times the observed range on either side.
 
     Returns:
         `arrays` and the `popularity` of items (see `item_counts`), the ids of the items, and the type of the user ids.
@@ -193,7 +243,11 @@ def fitted_on(
         own["trained_users"], ids["users"] = np.diff(train.matrix.indptr) > 0, train.users
     ratings = train.matrix.data
     scale = list(train.scale or (float(ratings.min()), float(ratings.max()))) if keep_scale else None
-    return Fitted(own, ids, {"scale": scale, "user_ids": train.users.kind})
+    meta: dict[str, Any] = {"scale": scale, "user_ids": train.users.kind}
+    if scale is not None:
+        margin = 0.0 if train.scale else 10 * (scale[1] - scale[0] or abs(scale[0]) or 1.0)
+        meta["accepted"] = [scale[0] - margin, scale[1] + margin]
+    return Fitted(own, ids, meta)
 
 
 def clip(ratings: Floats, fitted: Fitted) -> Floats:

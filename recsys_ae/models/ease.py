@@ -2,7 +2,6 @@
 
 import logging
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated
 
 import numpy as np
@@ -10,9 +9,9 @@ import torch
 from pydantic import Field
 from scipy.sparse import csr_array
 
+from recsys_ae.core.limits import check_memory
 from recsys_ae.core.linear import NeighbourRegressions, gram, invert
 from recsys_ae.core.sparse import sparse_linear
-from recsys_ae.errors import ConfigError
 from recsys_ae.fitted import Fitted
 from recsys_ae.ids import Rows
 from recsys_ae.interactions import Interactions, ones
@@ -60,7 +59,7 @@ class EASE(Recommender):
 
     def _fit(self, train: Interactions, context: FitContext) -> Fitted:
         m = train.n_items
-        check_memory(f"ease on {m} items", 6 * m**2, 2 * 0.7 * m**3 / OPERATIONS, DENSE_WAY_OUT)
+        announce(f"ease on {m} items", 6 * m**2, 2 * 0.7 * m**3 / OPERATIONS, DENSE_WAY_OUT)
         x = ones(train.matrix)
         if self.user_exponent:  # each row times the square root of its weight
             n = np.diff(x.indptr)
@@ -113,27 +112,12 @@ class SparseEASE(SparseLinearModel):
     def _weights(self, train: Interactions) -> csr_array:
         regressions = NeighbourRegressions(ones(train.matrix), self.neighbours)
         what = f"sparse_ease on {train.n_items} items with {regressions.pairs / 1e6:.1f} million co-occurrences"
-        check_memory(what, regressions.memory, regressions.seconds, SPARSE_WAY_OUT)
+        announce(what, regressions.memory, regressions.seconds, SPARSE_WAY_OUT)
         return regressions.solve(self.l2 + self.dropout / (1 - self.dropout) * item_counts(train))
 
 
-def available_memory() -> int | None:
-    """Bytes that this process can still allocate, None where the system does not say (Linux does)."""
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-    except OSError:
-        return None
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable")), None)
-
-
-def check_memory(what: str, needed: int, seconds: float, way_out: str) -> None:
-    """Log the bytes and seconds that a fit will take, before it allocates anything.
-
-    Raises:
-        ConfigError: not enough free memory; the message ends with the `way_out`.
-    """
-    free = available_memory()
-    if free is not None and needed > free:
-        raise ConfigError(f"{what} needs {needed / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB are free; {way_out}")
+def announce(what: str, needed: int, seconds: float, way_out: str) -> None:
+    """Log the bytes and seconds that a fit will take, before it allocates anything; `ConfigError` if the bytes are not free."""
+    check_memory(what, needed, way_out)
     duration = f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} minutes"
     logger.info("%s: %.1f GB of memory, about %s", what, needed / 1e9, duration)

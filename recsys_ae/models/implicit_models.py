@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -11,6 +12,7 @@ from pydantic import Field
 from scipy.sparse import csr_array, csr_matrix
 from threadpoolctl import threadpool_limits
 
+from recsys_ae.errors import TrainingError
 from recsys_ae.fitted import Fitted
 from recsys_ae.ids import Rows
 from recsys_ae.interactions import Interactions, ones
@@ -38,6 +40,9 @@ class ALS(FactorModel):
     l2: Annotated[float, Field(gt=0)] = 20.0
     alpha: Annotated[float, Field(gt=0)] = 2.0
     epochs: Annotated[int, Field(ge=1)] = 15
+
+    def _memory(self, n_users: int, n_items: int) -> int:
+        return 4 * (n_users + n_items) * self.factors
 
     def _fit(self, train: Interactions, context: FitContext) -> Fitted:
         from implicit.cpu.als import AlternatingLeastSquares
@@ -80,6 +85,9 @@ class BPR(FactorModel):
     l2: Annotated[float, Field(ge=0)] = 0.01
     learning_rate: Annotated[float, Field(gt=0)] = 0.01
     epochs: Annotated[int, Field(ge=1)] = 100
+
+    def _memory(self, n_users: int, n_items: int) -> int:
+        return 4 * (n_users + n_items) * (self.factors + 1)
 
     def _fit(self, train: Interactions, context: FitContext) -> Fitted:
         from implicit.cpu.bpr import BayesianPersonalizedRanking
@@ -125,7 +133,7 @@ class ItemKNN(SparseLinearModel):
         from implicit.nearest_neighbours import BM25Recommender, CosineRecommender, TFIDFRecommender
 
         kinds = {"cosine": CosineRecommender, "tfidf": TFIDFRecommender, "bm25": BM25Recommender}
-        return fit_with_implicit(kinds[self.similarity], train, K=self.neighbours).similarity
+        return fit_with_implicit(kinds[self.similarity], train, K=min(self.neighbours, train.n_items)).similarity
 
 
 def fit_with_implicit(kind: Any, train: Interactions, start: Mapping[str, Floats] | None = None, **options: Any) -> Any:
@@ -133,10 +141,22 @@ def fit_with_implicit(kind: Any, train: Interactions, start: Mapping[str, Floats
 
     Its warnings are suppressed, because they are about conversions that it makes itself.
     """
+    from implicit.cpu.matrix_factorization_base import MatrixFactorizationBase
+
     with threadpool_limits(1, "blas"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model = kind(**options)
         for name, factors in (start or {}).items():
             setattr(model, name, factors)
-        model.fit(csr_matrix(ones(train.matrix), dtype=np.float32), show_progress=False)
+        clicks = csr_matrix(ones(train.matrix), dtype=np.float32)
+        if isinstance(model, MatrixFactorizationBase):
+            model.fit(clicks, show_progress=False, callback=partial(_check_factors, model))
+        else:
+            model.fit(clicks, show_progress=False)
     return model
+
+
+def _check_factors(model: Any, epoch: int, *_: Any) -> None:
+    """A callback of `implicit`: raises `TrainingError` as soon as a factor is not finite."""
+    if not np.isfinite(model.item_factors.sum() + model.user_factors.sum()):
+        raise TrainingError(f"a factor is no longer finite after epoch {epoch + 1}")

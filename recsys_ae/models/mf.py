@@ -86,6 +86,9 @@ class MatrixFactorisation(FactorModel):
     predicts_ratings: ClassVar[bool] = True
     validation_name: ClassVar[str] = "valid_rmse"
 
+    def _memory(self, n_users: int, n_items: int) -> int:
+        return 2 * 4 * (n_users + n_items) * (self.factors + 1)  # they are copied once
+
     def _fit(self, train: Interactions, context: FitContext) -> Fitted:
         ratings = train.matrix.data
         mean, unit = ratings.mean(), ratings.std() or 1.0

@@ -8,7 +8,9 @@ from pydantic import Field
 from scipy.sparse import csr_array
 from scipy.sparse.linalg import svds
 
-from recsys_ae.errors import ConfigError
+from recsys_ae.core.limits import check_memory
+from recsys_ae.declaration import likely_cause
+from recsys_ae.errors import ConfigError, DataError
 from recsys_ae.fitted import Fitted
 from recsys_ae.ids import Rows
 from recsys_ae.interactions import Interactions
@@ -41,8 +43,11 @@ class PCA(Recommender):
 
     def _fit(self, train: Interactions, context: FitContext) -> Fitted:
         limit = min(train.matrix.shape) - 1
+        if not limit:
+            raise DataError(f"pca needs two users and two items at least, got {train.n_users} and {train.n_items}")
         if self.factors > limit:
             raise ConfigError(f"pca on a {train.matrix.shape} matrix can have at most {limit} factors, got {self.factors}")
+        check_memory("PCA", 8 * self.factors * sum(train.matrix.shape), likely_cause(self))
         biases = Biases.fit(train)
         centred = biases.residuals(train.matrix) if self.predicts_ratings else train.matrix
         components = np.zeros((train.n_items, self.factors), np.float32)

@@ -14,7 +14,15 @@ from numpy.typing import ArrayLike, NDArray
 from recsys_ae.errors import ColdUserError, ConfigError
 from recsys_ae.ids import IdMap, Rows, shown
 from recsys_ae.interactions import Interactions
-from recsys_ae.models.base import BATCH_USERS, Floats, KnowsUsers, Recommender, fitted_state, rating_predictor
+from recsys_ae.models.base import (
+    Floats,
+    KnowsUsers,
+    Recommender,
+    finite_predictions,
+    finite_scores,
+    fitted_state,
+    users_per_block,
+)
 from recsys_ae.ranking import exclude as exclude_entries, top_k
 
 Cold = Literal["error", "popular", "skip"]
@@ -72,6 +80,7 @@ def recommend(
         UnknownIdError: a user or item that is not in the history.
         ColdUserError: the model cannot score one of the users, and `cold` is `error`.
         ConfigError: k < 1.
+        TrainingError: a score is NaN or inf; -inf is the score of an item that the model cannot score.
     """
     fitted_state(model, history)
     rows = np.arange(history.n_users) if users is None else history.users.rows(users)
@@ -95,7 +104,7 @@ def predict(model: Recommender, history: Interactions, users: ArrayLike, items: 
         UnknownIdError: a user or item that is not in the history.
     """
     fitted_state(model, history)
-    return rating_predictor(model).predict_rows(history, history.users.rows(users), history.items.rows(items))
+    return finite_predictions(model, history, history.users.rows(users), history.items.rows(items))
 
 
 def recommend_blocks(
@@ -107,15 +116,17 @@ def recommend_blocks(
     exclude_seen: bool = True,
     allowed: NDArray[np.bool_] | None = None,
     cold: Cold = "popular",
-    batch_users: int = BATCH_USERS,
+    batch_users: int | None = None,
     seen: Interactions | None = None,
 ) -> Iterator[TopK]:
-    """`recommend` for the users at `rows` of `history` in blocks of `batch_users`, with memory for one block of scores.
+    """`recommend` for the users at `rows` of `history` in blocks, with memory for one block of scores.
 
     Args:
+        batch_users: users per block; `users_per_block` if None.
         allowed: bool [M], the items that may be recommended; all if None.
         seen: what `exclude_seen` excludes, with the ids of the history; the history if None.
     """
+    batch_users = users_per_block(history.n_items) if batch_users is None else batch_users
     if k < 1 or batch_users < 1:
         raise ConfigError(f"k and batch_users must be at least 1, got {k} and {batch_users}")
     popularity = fitted_state(model, history).arrays["popularity"]
@@ -126,9 +137,8 @@ def recommend_blocks(
         block, can_score = rows[start : start + batch_users], known[start : start + batch_users]
         scores = np.empty((len(block), history.n_items), np.float32)
         if can_score.any():
-            scores[can_score] = model.scores(history, block[can_score])
+            scores[can_score] = finite_scores(model, history, block[can_score])
         scores[~can_score] = popularity if cold == "popular" else -np.inf
-        scores[np.isnan(scores)] = -np.inf
         if allowed is not None:
             scores[:, ~allowed] = -np.inf
         if exclude_seen:

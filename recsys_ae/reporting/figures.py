@@ -91,9 +91,9 @@ def metrics_chart(report: RunReport) -> Figure:
     for place, name in enumerate(report.metrics):
         axes = figure.add_subplot(rows, columns, place + 1)
         for row, model in enumerate(report.models.values()):
-            value, spread = model.metrics[name], (model.deviations or {}).get(name)
+            value, spread = model.metrics[name], None if name in model.identical else (model.deviations or {}).get(name)
             if value is not None:
-                axes.errorbar(value, row, xerr=spread if isinstance(spread, float) else None, fmt="o", color="C0", capsize=3)
+                axes.errorbar(value, row, xerr=spread, fmt="o", color="C0", capsize=3)
         axes.set_yticks(range(len(labels)), labels if place % columns == 0 else [""] * len(labels))
         axes.set_ylim(len(labels) - 0.5, -0.5)
         axes.grid(axis="x", alpha=0.3)

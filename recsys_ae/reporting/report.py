@@ -2,8 +2,10 @@
 
 import csv
 from pathlib import Path
+from typing import Any
 
 from rich.table import Table
+from rich.text import Text
 
 from recsys_ae.files import whole_file, write_json
 from recsys_ae.reporting.results import Comparison, RunReport, Values
@@ -18,7 +20,8 @@ def write_report(report: RunReport, folder: Path) -> tuple[Path, Path]:
         several = [f"{name} sd" for name in names] if len(report.seeds) > 1 else []
         writer.writerow(["model", *names, *several, "select_seconds", "fit_seconds", "peak_memory_mb"])
         for label, model in report.models.items():
-            spread = [model.deviations[name] for name in names] if model.deviations else []
+            deviations: dict[str, Any] = {**(model.deviations or {}), **dict.fromkeys(model.identical, "identical")}
+            spread = [deviations[name] for name in names] if several else []
             costs = [model.select_seconds, model.fit_seconds, model.peak_memory_mb]
             writer.writerow([label, *(model.metrics[name] for name in names), *spread, *costs])
     write_json(report, whole)
@@ -36,8 +39,7 @@ def summary_header(report: RunReport) -> str:
 def summary_lines(report: RunReport, folder: Path) -> list[str]:
     """Comparisons, the best model, and where the results are."""
     lines = [_compared(comparison) for comparison in report.comparisons]
-    same = [label for label, model in report.models.items() if set((model.deviations or {}).values()) - {None} == {"identical"}]
-    if same:
+    if same := [label for label, model in report.models.items() if model.never_varies]:
         lines.append(f"identical for all seeds, so the variation is unknown: {', '.join(same)}")
     if best := report.best:
         lines.append(f"best by {best.metric} on {best.part} data: {best.model or 'none, no model has a value'}")
@@ -86,6 +88,5 @@ def _compared(comparison: Comparison) -> str:
     return f"{comparison.metric}: {first} - {second} {found}"
 
 
-def _cell(value: float | None, form: str = ".4f", *, bold: bool = False) -> str:
-    text = "-" if value is None else format(value, form)
-    return f"[bold]{text}[/bold]" if bold else text
+def _cell(value: float | None, form: str = ".4f", *, bold: bool = False) -> Text:
+    return Text("-" if value is None else format(value, form), style="bold" if bold else "")

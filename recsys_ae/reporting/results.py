@@ -72,12 +72,18 @@ class ModelSummary:
     model: str
     params: dict[str, Any]
     metrics: Values
-    deviations: dict[str, float | Literal["identical"] | None] | None  # of samples; "identical" if the seed has no influence
+    deviations: Values | None  # standard deviations of samples; None with a single seed
     valid_metrics: Values | None
     select_seconds: float | None
     fit_seconds: float
     peak_memory_mb: float | None  # the highest of all
     runs: dict[int, RunResult]  # by seed
+    identical: list[str] = field(default_factory=list)  # metrics on which the seed has no influence: 0 is no certainty
+
+    @property
+    def never_varies(self) -> bool:
+        """Whether the seed has no influence on any metric that the model has."""
+        return bool(self.identical) and {name for name, value in self.metrics.items() if value is not None} <= {*self.identical}
 
 
 @dataclass(frozen=True)

@@ -1,3 +1,6 @@
+import tracemalloc
+from collections.abc import Callable
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -6,10 +9,12 @@ from implicit.evaluation import ranking_metrics_at_k
 from scipy.sparse import csr_matrix
 
 from recsys_ae import Interactions, Split, build_model, evaluate, evaluate_recommendations, recommend
-from recsys_ae.errors import ColdUserError, ConfigError, DataError
-from recsys_ae.evaluation.metrics import RANKING_METRICS
+from recsys_ae.errors import ColdUserError, ConfigError, DataError, TrainingError
+from recsys_ae.evaluation import evaluator
+from recsys_ae.evaluation.metrics import BEYOND_ACCURACY, RANKING_METRICS, parse_metric
 from recsys_ae.splitting import per_user, random, time_cut
 
+ACCURACY = [name for name in RANKING_METRICS if name not in BEYOND_ACCURACY]
 ALL = ["rmse", "mae", *(f"{name}@{k}" for name in RANKING_METRICS for k in (1, 3, 10))]
 
 
@@ -147,11 +152,73 @@ def test_empty_test_part():
         ("ndcg@0", "needs a list length"),
         ("ndcg@x", "needs a list length"),
         ("rmse@10", "takes no list length"),
+        ("ndcg@-1", "needs a list length"),
+        ("ndcg@1e3", "needs a list length"),
+        ("ndcg@²", "needs a list length"),
+        ("ndcg@100001", "needs a list length from 1 to 100000"),
+        ("ndcg@" + "9" * 5000, "needs a list length"),
+        ("", "unknown metric ''"),
     ],
 )
 def test_unknown_metrics(name, message):
-    with pytest.raises(ConfigError, match=message):
+    with pytest.raises(ConfigError, match=message) as caught:
         evaluate(fitted(), split(), [name])
+    assert len(str(caught.value)) < 400
+
+
+def test_a_metric_given_twice_is_an_error():
+    with pytest.raises(ConfigError, match="metric 'ndcg@10' is given twice"):
+        evaluate(fitted(), split(), ["ndcg@10", "rmse", "ndcg@010"])
+
+
+@pytest.mark.parametrize("relevant_at", [float("nan"), float("inf")])
+def test_a_threshold_must_be_finite(relevant_at):
+    with pytest.raises(ConfigError, match="must be a finite number, got"):
+        evaluate(fitted(), split(), ["ndcg@10"], relevant_at=relevant_at)
+    with pytest.raises(ConfigError, match="must be a finite number, got"):
+        planted().binarise(relevant_at)
+
+
+def test_which_values_are_better():
+    lower = {name for name in ALL if parse_metric(name).lower_is_better}
+    assert lower == {"rmse", "mae", *(f"average_popularity@{k}" for k in (1, 3, 10))}
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf])
+def test_values_that_are_not_finite_are_errors(wrong):
+    class Broken(type(fitted())):
+        def scores(self, history, rows):
+            return super().scores(history, rows) + np.float32(wrong) * (np.arange(history.n_items) == 3)
+
+        def predict_rows(self, *pairs):
+            return super().predict_rows(*pairs) * np.float32(wrong)
+
+    model = Broken().fit(split().train)
+    for metric, message in (("ndcg@3", "Broken gives scores"), ("rmse", "Broken predicts ratings")):
+        with pytest.raises(TrainingError, match=f"{message} that are not finite numbers; fit the model again"):
+            evaluate(model, split(), [metric])
+
+
+def peak_memory(function: Callable[[], object]) -> int:
+    """The highest number of bytes that Python and numpy had allocated during a call."""
+    tracemalloc.start()
+    try:
+        function()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_memory_depends_neither_on_users_nor_on_the_length_asked_for():
+    def peak(n_users: int, metric: str) -> int:
+        parts = per_user(random_interactions(n_users=n_users, n_items=50, share=0.2, times=False), test=0.3)
+        model = build_model("popularity", {}).fit(parts.train)
+        parts.history("test")
+        return peak_memory(lambda: evaluate(model, parts, [metric]))
+
+    few = peak(1000, "ndcg@50")
+    assert peak(1000, "ndcg@100000") < 1.5 * few + 2_000_000
+    assert peak(4000, "ndcg@50") < 1.5 * few + 4000 * 50 * 8  # the interactions themselves grow
 
 
 class TestLists:
@@ -182,9 +249,58 @@ class TestLists:
         with pytest.raises(DataError, match="an item twice"):
             evaluate_recommendations(self.LISTS.assign(item_id="a"), self.TRUTH, ["mrr@2"], list_length=2)
 
-    def test_ranks_that_are_not_integers(self):
-        with pytest.raises(DataError, match="ranks must be whole numbers"):
-            evaluate_recommendations(self.LISTS.assign(rank=[1.0, 2.5, 1.0]), self.TRUTH, ["mrr@2"], list_length=2)
+    @pytest.mark.parametrize(
+        ("ranks", "message"),
+        [
+            ([1.0, 2.5, 1.0], "ranks must be whole numbers, got float64 such as '1.0'"),
+            (pd.array([1, None, 1], dtype="Int64"), "ranks must be whole numbers, got Int64 such as '<NA>'"),
+            (["1", "2", "1"], "ranks must be whole numbers"),
+            ([1, 0, 1], "ranks count from 1, but there is a rank 0"),
+            ([1, -(2**63), 1], f"there is a rank {-(2**63)}"),
+        ],
+    )
+    def test_ranks_that_are_not_ranks(self, ranks, message):
+        with pytest.raises(DataError, match=message):
+            evaluate_recommendations(self.LISTS.assign(rank=ranks), self.TRUTH, ["mrr@2"], list_length=2)
+
+    @pytest.mark.parametrize("absurd", [99_999, 100_000, 2**62, np.uint64(2**64 - 1)])
+    def test_an_absurd_rank_costs_nothing_and_changes_nothing(self, absurd):
+        """Users 0 to 399 have items 0 and 1 at ranks 1 and 2, but user 7 has item 1 at an absurd rank; item 1 is relevant."""
+        users = np.repeat(np.arange(400), 2)
+        ranks = np.tile([1, 2], 400).astype(np.asarray(absurd).dtype)
+        ranks[15] = absurd
+        lists = pd.DataFrame({"user_id": users, "rank": ranks, "item_id": np.tile([0, 1], 400)})
+        truth = pd.DataFrame({"user_id": np.arange(400), "item_id": 1})
+        metrics = ["mrr@100000", "ndcg@100000", "precision@100000", "hit_rate@2"]
+        reports = []
+        peak = peak_memory(lambda: reports.append(evaluate_recommendations(lists, truth, metrics, list_length=2**62)))
+        assert peak < 100e6
+        rank = np.where(np.arange(400) == 7, float(absurd), 2.0)
+        found, inside = reports[0].per_user, rank <= 100_000
+        np.testing.assert_allclose(found["mrr@100000"], inside / rank)
+        np.testing.assert_allclose(found["ndcg@100000"], inside / np.log2(rank + 1))
+        np.testing.assert_allclose(found["precision@100000"], inside / 100_000)
+        np.testing.assert_array_equal(found["hit_rate@2"], rank == 2)
+
+    def test_blocks_of_lists_do_not_change_values(self, monkeypatch, rng):
+        """Lists of 0 to 9 items; one user has more relevant items than places."""
+        lists = pd.DataFrame(
+            [(user, place + 1, item) for user in range(30) for place, item in enumerate(rng.permutation(20)[: user % 10])]
+        )
+        lists.columns = ["user_id", "rank", "item_id"]
+        truth = pd.DataFrame([(user, item) for user in range(30) for item in rng.permutation(20)[: 1 + 3 * user % 17]])
+        truth.columns = ["user_id", "item_id"]
+        metrics = [f"{name}@{k}" for name in ACCURACY for k in (1, 5, 50)]
+        whole = evaluate_recommendations(lists, truth, metrics, list_length=50)
+        monkeypatch.setattr(evaluator, "BLOCK_PLACES", 11)
+        parts = evaluate_recommendations(lists, truth, metrics, list_length=50)
+        assert parts.metrics == whole.metrics
+        for user in range(0, 30, 7):  # by the definition of NDCG
+            own = lists[lists["user_id"] == user].sort_values("rank")["item_id"].tolist()
+            wanted = set(truth[truth["user_id"] == user]["item_id"])
+            gain = sum(1 / np.log2(place + 2) for place, item in enumerate(own) if item in wanted)
+            best = sum(1 / np.log2(place + 2) for place in range(len(wanted)))
+            assert parts.per_user["ndcg@50"][user] == pytest.approx(gain / best)
 
 
 def test_lists_longer_than_the_catalogue():

@@ -103,6 +103,37 @@ def test_settings_reach_every_level(tmp_path):
         (("k: 5", "k: 5, by: recall@3"), "export.by 'recall@3' is not among the metrics"),
         (("label: MF", "label: autorec-item"), "two models are called 'autorec-item'"),
         (("label: MF", "label: ../MF"), "may have letters, digits"),
+        (("label: MF", "label: -MF"), "must begin with one of the first two"),
+        (("label: MF", 'label: "[red]x[/]"'), "may have letters, digits"),
+        (("label: MF", 'label: "a\\nb"'), "may have letters, digits"),
+        (("label: MF", "label: ''"), "may have letters, digits"),
+        (("label: MF", "label: [1, 2]"), "may have letters, digits"),
+        (("label: MF", f"label: {'é' * 51}"), "has more than 100 bytes"),
+        (("label: MF", "label: Best"), "'Best' is a reserved word"),
+        (("label: MF", "label: com1.x"), "'com1.x' is a reserved word"),
+        (("label: MF", "label: AutoRec-Item"), "'AutoRec-Item' and 'autorec-item', which is the same folder on many"),
+        (("export:", "tracking: {experiment: ''}\nexport:"), "experiment: a name needs 1 to 100 bytes of printable text"),
+        (("export:", 'tracking: {experiment: "a\\eb"}\nexport:'), "experiment: a name needs 1 to 100 bytes of printable text"),
+        (("export:", f"tracking: {{experiment: {'x' * 101}}}\nexport:"), "experiment: a name needs 1 to 100 bytes"),
+        (("export:", "seed: 18446744073709551616\nexport:"), "seed: whole numbers may be at most 2147483647"),
+        (("export:", f"seed: {list(range(101))}\nexport:"), "at most 100 items"),
+        (("k: 5", f"k: {10**18}"), r"export\.k: whole numbers may be at most 2147483647"),
+        (("test: 0.1", "test: .nan"), r"split\.test: numbers must be finite"),
+        (("test: 0.1, valid: 0.05", f"test: 0.1, valid: 0.05, seed: {2**64}"), "seed: whole numbers may be at most"),
+        (("kind: random, test: 0.1, valid: 0.05", f"kind: k_fold, k: {10**30}"), "k: whole numbers may be at most"),
+        (("export:", "relevant_at: 1.0e+39\nexport:"), "relevant_at: numbers must be finite"),
+        (("export:", "positive_at: -.inf\nexport:"), "positive_at: numbers must be finite"),
+        (("name: mf,", "name: mf, search: {l2: [0.1, .inf]},"), r"models\.1\.search\.l2\.1: numbers must be finite"),
+        (
+            (
+                "name: mf,",
+                f"name: mf, search: {{factors: {list(range(1, 1001))}, epochs: {list(range(1, 1001))}, "
+                f"patience: {list(range(1001))}}},",
+            ),
+            "search has more than 1000000000 combinations",
+        ),
+        (("dataset: planted-ratings", f"dataset: {'x' * 300}"), "unknown dataset 'xxx"),
+        (("dataset: planted-ratings", f"dataset: {'x/' * 3000}y.yaml"), "there is no dataset card"),
         (("export:", "seed: [1, 2, 1]\nexport:"), r"the same seed twice in \[1, 2, 1\]"),
         (("valid: 0.05}", "valid: 0}\nrefit: true"), "refit adds the validation part .* but split has no valid"),
         (("name: mf,", "name: mf, search: {facters: [1]},"), r"models\.1: search.facters of 'mf': unknown key 'facters'"),
@@ -122,6 +153,12 @@ def test_mistakes_are_named_with_their_place(tmp_path, change, message):
         read(tmp_path, PIPELINE.replace(*change))
 
 
+def test_messages_are_short(tmp_path):
+    with pytest.raises(ConfigError) as caught:
+        read(tmp_path, PIPELINE, f"seed={'x' * 100_000}", f"export={'y' * 100_000}")
+    assert len(str(caught.value)) < 1000
+
+
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
@@ -131,6 +168,18 @@ def test_mistakes_are_named_with_their_place(tmp_path, change, message):
         ("seed=[", "not valid YAML"),
         ("seed.deeper=1", "valid integer"),
         ("metrics.0.deeper=1", "there is nothing that could have a key 'deeper'"),
+        ("models.²=1", "no entry '²'"),
+        (f"models.{'9' * 5000}=1", "no entry '999"),
+        ("x." * 5000 + "y=1", "keys are nested more than 32 levels deep"),
+        ("seed=" + "[" * 3000, "nested more than 32 levels deep"),
+        ("seed=2001-13-45", "'2001-13-45' is not a valid date"),
+        ("seed=!!int abc", "'abc' is not a valid whole number"),
+        ("seed=\udcff", "not a text file"),
+        ("seed=" + "x" * 5000, "seed"),
+        (
+            "dataset={name: a, kind: ratings, scale: [-.inf, .inf], files: [{path: a, columns: {user: u, item: i}}]}",
+            r"dataset: scale\.0: numbers must be finite",
+        ),
     ],
 )
 def test_wrong_settings(tmp_path, setting, message):
@@ -150,6 +199,16 @@ def test_missing_and_unknown_pipelines(tmp_path):
         read_pipeline(str(tmp_path / "absent.yaml"))
     with pytest.raises(ConfigError, match="unknown pipeline 'dmo'; did you mean 'demo'"):
         read_pipeline("dmo")
+    for name in ("x" * 300, "a\0b"):
+        with pytest.raises(ConfigError, match="unknown pipeline"):
+            read_pipeline(name)
+
+
+@pytest.mark.parametrize("name", ["a\nb", "x" * 101, " "])
+def test_a_pipeline_is_named_after_its_file(tmp_path, name):
+    (tmp_path / f"{name}.yaml").write_text(PIPELINE)
+    with pytest.raises(ConfigError, match="takes its name from its file, and a name needs 1 to 100 bytes of printable text"):
+        read_pipeline(str(tmp_path / f"{name}.yaml"))
 
 
 def test_numbers_in_a_list_are_addressed_by_place(tmp_path):

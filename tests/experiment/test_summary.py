@@ -1,8 +1,9 @@
 """Aggregation over seeds, and the choice of the best model."""
 
+import numpy as np
 import pytest
 
-from recsys_ae.experiment.summary import choose, summarise
+from recsys_ae.experiment.summary import choose, paired, summarise
 from recsys_ae.reporting.results import Best, FitFacts, RunResult
 
 METRICS = ["rmse", "ndcg@10"]
@@ -45,6 +46,17 @@ def test_means_deviations_and_the_highest_memory():
     ]
     found = summarise(dict(enumerate(runs)))
     assert found.metrics == {"rmse": 2.5, "mae": 0.5, "ndcg@10": None}
-    assert found.deviations == {"rmse": pytest.approx(4.5**0.5), "mae": "identical", "ndcg@10": None}
+    assert found.deviations == {"rmse": pytest.approx(4.5**0.5), "mae": 0.0, "ndcg@10": None}
+    assert found.identical == ["mae"]
     assert (found.valid_metrics, found.fit_seconds, found.peak_memory_mb) == ({"rmse": 3.5}, 2.0, 9.0)
-    assert summarise({0: runs[0]}).deviations is None
+    assert (summarise({0: runs[0]}).deviations, summarise({0: runs[0]}).identical) == (None, [])
+
+
+def test_rounding_is_no_variation():
+    """In closed form, the seed may still decide the last digits: of PCA, whose iteration starts at random."""
+    rounded, varied = (summarise({n: result({"rmse": 0.9 + n * step}) for n in range(3)}) for step in (1e-8, 1e-4))
+    assert (rounded.identical, varied.identical) == (["rmse"], [])
+    first, second = np.array([0.9, 0.9 + 1e-8]), np.array([0.8, 0.8])
+    found = paired(("a", "b"), "rmse", "seeds", first, second)
+    assert (found.difference, found.p_value, found.n) == (pytest.approx(0.1), None, None)
+    assert paired(("a", "b"), "rmse", "seeds", np.array([0.9, 1.0]), second).n == 2

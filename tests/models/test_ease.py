@@ -3,8 +3,8 @@ import pytest
 from builders import from_dense, planted, random_interactions
 
 from recsys_ae import build_model
+from recsys_ae.core import limits
 from recsys_ae.errors import ConfigError
-from recsys_ae.models import ease
 
 OBSERVED = [[1, 1, 1, 1], [1, 1, 0, 0], [0, 1, 1, 0], [0, 0, 0, 1]]
 
@@ -41,7 +41,7 @@ def test_the_rows_of_active_users_count_less():
 
 
 def test_too_many_items_are_refused_before_anything_is_allocated(monkeypatch):
-    monkeypatch.setattr(ease, "available_memory", lambda: 100)
+    monkeypatch.setattr(limits, "available_memory", lambda: 100)
     with pytest.raises(ConfigError, match=r"ease on 7 items needs .* use sparse_ease, .* or elsa,"):
         build_model("ease", {}).fit(planted())
 

@@ -7,7 +7,10 @@ from hypothesis import given, strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from recsys_ae import IdMap, build_model, recommend
-from recsys_ae.errors import ConfigError, DataError, UnknownIdError
+from recsys_ae.errors import ConfigError, DataError, TrainingError, UnknownIdError
+from recsys_ae.models import base
+from recsys_ae.models.base import BATCH_USERS, BLOCK_SCORES, users_per_block
+from recsys_ae.models.recommend import recommend_blocks
 from recsys_ae.ranking import top_k
 
 values = st.sampled_from([-np.inf, -1.0, 0.0, 0.5, 2.0])
@@ -59,11 +62,25 @@ def test_a_model_that_cannot_score_an_item_does_not_recommend_it():
             self.fitted = fitted
 
         def scores(self, history, rows):
-            return np.tile(np.array([np.nan, 1, np.nan, 2, 0, 3, 1], np.float32), (len(rows), 1))
+            return np.tile(np.array([unknown, 1, unknown, 2, 0, 3, 1], np.float32), (len(rows), 1))
 
-    data = planted()
-    lists = recommend(Unsure(build_model("popularity", {}).fit(data).fitted), data, users=["u00"], k=9, exclude_seen=False)
+    data, unknown = planted(), -np.inf
+    model = Unsure(build_model("popularity", {}).fit(data).fitted)
+    lists = recommend(model, data, users=["u00"], k=9, exclude_seen=False)
     assert lists.to_frame()["item_id"].tolist() == [105, 103, 101, 106, 104]
+    for unknown in (np.nan, np.inf):  # noqa: B007 - `scores` uses it
+        with pytest.raises(TrainingError, match="Unsure gives scores that are not finite numbers; fit the model again"):
+            recommend(model, data, k=1)
+
+
+def test_a_block_of_scores_has_a_bounded_size(monkeypatch):
+    assert users_per_block(7) == users_per_block(BLOCK_SCORES // BATCH_USERS) == BATCH_USERS
+    assert users_per_block(1_000_000) * 1_000_000 <= BLOCK_SCORES
+    assert users_per_block(2 * BLOCK_SCORES) == 1
+    monkeypatch.setattr(base, "BLOCK_SCORES", 21)
+    model, data = build_model("popularity", {}).fit(planted()), planted()
+    blocks = list(recommend_blocks(model, data, np.arange(10), 100))
+    assert [block.item_rows.shape for block in blocks] == [(3, 7), (3, 7), (3, 7), (1, 7)]
 
 
 @pytest.mark.parametrize("part", ["valid", "valid_history"])

@@ -5,8 +5,8 @@ from builders import from_dense, planted, random_interactions
 from scipy.sparse import csr_array
 
 from recsys_ae import build_model
+from recsys_ae.core import limits
 from recsys_ae.errors import ConfigError
-from recsys_ae.models import ease
 from recsys_ae.models.storage import model_digest
 
 
@@ -104,7 +104,7 @@ def test_the_number_of_threads_does_not_matter():
 
 
 def test_too_much_memory_is_refused_before_anything_is_allocated(monkeypatch):
-    monkeypatch.setattr(ease, "available_memory", lambda: 100)
+    monkeypatch.setattr(limits, "available_memory", lambda: 100)
     message = r"sparse_ease on 7 items with 0.0 million co-occurrences needs .* GB are free; use elsa or rp3beta"
     with pytest.raises(ConfigError, match=message):
         build_model("sparse_ease", {}).fit(planted())

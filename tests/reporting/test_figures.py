@@ -118,13 +118,13 @@ def test_validation_values_that_are_not_losses_have_their_own_axis():
     assert [text.get_text() for text in losses.get_legend().get_texts()] == ["training loss", "valid rmse"]
 
 
-def summary(metrics: dict, deviations: dict | None = None) -> ModelSummary:
-    return ModelSummary("bias", {}, metrics, deviations, None, None, 1.0, None, {})
+def summary(metrics: dict, deviations: dict | None = None, identical: tuple = ()) -> ModelSummary:
+    return ModelSummary("bias", {}, metrics, deviations, None, None, 1.0, None, {}, list(identical))
 
 
 def test_metrics_have_a_panel_each_with_a_point_for_each_model():
     models = {
-        "wide": summary({"rmse": 0.9, "ndcg@5": 0.5}, {"rmse": 0.1, "ndcg@5": "identical"}),
+        "wide": summary({"rmse": 0.9, "ndcg@5": 0.5}, {"rmse": 0.1, "ndcg@5": 0.0}, ("ndcg@5",)),
         "narrow": summary({"rmse": None, "ndcg@5": 0.25}, {"rmse": None, "ndcg@5": 0.05}),
     }
     report = RunReport("p", "d", {}, ["rmse", "ndcg@5"], ["rmse"], [0, 1], {}, models, None, [], None, None, {})

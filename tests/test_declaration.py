@@ -1,0 +1,129 @@
+"""Strict reading of YAML and of numbers."""
+
+import pytest
+
+from recsys_ae import build_model
+from recsys_ae.declaration import DEPTH, FILE_BYTES, LARGEST_INT, check_numbers, parse_yaml, read_yaml, validate
+from recsys_ae.errors import ConfigError, quoted, shortened
+from recsys_ae.images import IMAGE_MODELS
+from recsys_ae.images.storage import build_image_model
+from recsys_ae.models import MODELS
+
+LONG = 1000  # characters; longer than any message may be
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: 1\nb: 2001-13-45", "line 2, column 4: .*'2001-13-45' is not a valid date"),
+        ("2001-01-01T25:00:00", "not a valid date"),
+        ("!!int abc", "'abc' is not a valid whole number"),
+        ("9" * LONG * 5, "not a valid whole number"),
+        ("0b_", "not a valid whole number"),
+        ("!!float x", "'x' is not a valid number"),
+        ("!!bool maybe", "'maybe' is not a valid boolean"),
+        ("!!timestamp foo", "'foo' is not a valid date"),
+        ("!!seq {a: 1}", "not a valid list"),
+        ("!!map [a]", "not a valid mapping"),
+        ("!!str [a]", "not a valid text"),
+        ("!!set {a}", "unsupported type set"),
+        ("!!binary aGk=", "unsupported type binary"),
+        ("!!python/object/apply:os.system [true]", "unsupported type python/object/apply:os.system"),
+        (f"!{'x' * LONG} a", "unsupported type !xxx"),
+        ("a: 1\n<<: {b: 2}", "line 2, .* unsupported type merge"),
+        ("separator: =", "'=' has the unsupported type value; put quotes around it"),
+        ("a: &x 1\nb: *x", "line 2, column 4: .*aliases are not supported"),
+        ("&a [*a]", "aliases are not supported"),
+        ("[" * 3000, f"nested more than {DEPTH} levels deep"),
+        ("- " * 3000 + "a", f"nested more than {DEPTH} levels deep"),
+        ('"\\ud800"', "a character that no file or name can contain"),
+        ('"a\\0"', "a character that no file or name can contain"),
+        ("a\nb\0", "line 2: not a text file"),
+        ("a: 1\n---\nb: 2", "another document"),
+        ("? [a]\n: b", "is not a string .line 1"),
+        (f"? [{'a' * LONG}]\n: b", "is not a string .line 1"),
+        ("a: 1\na: 2", "duplicate key 'a' .line 2"),
+        ("a: [1", "line 1"),
+    ],
+)
+def test_yaml_that_is_no_declaration(text, message):
+    with pytest.raises(ConfigError, match=message) as caught:
+        parse_yaml(text, "here")
+    assert str(caught.value).startswith("here")
+    assert len(str(caught.value)) < 400
+
+
+def test_deep_but_allowed():
+    value = parse_yaml("[" * (DEPTH - 1) + "a" + "]" * (DEPTH - 1), "here")
+    for _ in range(DEPTH - 1):
+        (value,) = value
+    assert value == "a"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "is empty"),
+        (b"# nothing\n", "is empty"),
+        (b"[1, 2]", r"expected keys and values, got \[1, 2\]"),
+        (b"a: 1\nb: caf\xe9\n", "line 2: not UTF-8 text, it has the byte 0xe9"),
+        (b"a: b\n" * FILE_BYTES, "has more than 256 KiB"),
+    ],
+)
+def test_files_that_are_no_declarations(tmp_path, content, message):
+    (tmp_path / "x.yaml").write_bytes(content)
+    with pytest.raises(ConfigError, match=message):
+        read_yaml(tmp_path / "x.yaml")
+
+
+def test_the_message_of_a_bomb_is_short(tmp_path):
+    """Nine levels of nine aliases each stand for a gigabyte."""
+    lines = ["a0: &a0 [lol]", *(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 10))]
+    (tmp_path / "x.yaml").write_text("\n".join(lines))
+    with pytest.raises(ConfigError, match="aliases are not supported"):
+        read_yaml(tmp_path / "x.yaml")
+
+
+def models() -> list[tuple[str, object]]:
+    return [*((name, build_model) for name in MODELS), *((name, build_image_model) for name in IMAGE_MODELS)]
+
+
+@pytest.mark.parametrize(("name", "build"), models(), ids=lambda value: value if isinstance(value, str) else "")
+def test_no_model_accepts_a_number_that_float32_cannot_hold(name, build):
+    """Whatever the parameter, and whether it is a number or a list of them."""
+    tried = 0
+    for key, value in vars(build(name)).items():
+        if isinstance(value, float | int | tuple) and not isinstance(value, bool):
+            tried += 1
+            for bad in (float("inf"), float("-inf"), float("nan"), 1e39, -1e39, 10**400, LARGEST_INT + 1):
+                if bad == LARGEST_INT + 1 and isinstance(value, float):
+                    continue  # a float may be as large as that, if the parameter has no other bounds
+                for given in (bad, [bad], repr(bad)):
+                    with pytest.raises(ConfigError, match=key):
+                        build(name, {key: given})
+            if isinstance(value, float) and value > 0:
+                with pytest.raises(ConfigError, match=f"{key}: "):
+                    build(name, {key: 1e-60})
+    assert tried or name in ("popularity",)
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("nan"), 1e39, -1e39, 1e-39, 2**31, -(2**31)])
+@pytest.mark.parametrize("inside", [lambda x: x, lambda x: [1, (2.0, x)], lambda x: {"a": [x]}])
+def test_numbers_are_checked_at_any_depth(value, inside):
+    with pytest.raises(ConfigError, match="here: "):
+        check_numbers(inside(value), "here")
+
+
+def test_usual_numbers_pass():
+    check_numbers([0, 0.0, -0.0, 1e-38 * 2, 3e38, -LARGEST_INT, True, None, "1e99"], "here")
+
+
+def test_few_of_many_errors_are_shown():
+    with pytest.raises(ConfigError, match="and 97 more such errors") as caught:
+        validate(list[int], ["x" * LONG] * 100, "here")
+    assert len(str(caught.value)) < LONG
+
+
+def test_long_values_are_cut_in_the_middle():
+    assert shortened("abcdefghij", 9) == "abc...hij"
+    assert len(quoted("x" * LONG)) <= 80
