@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from filelock import FileLock, Timeout
 from pydantic import TypeAdapter, ValidationError
 
-from recsys_ae.errors import DataError, OutputError
+from recsys_ae.errors import ConfigError, DataError, OutputError, described
 
 T = TypeVar("T")
 
@@ -86,3 +86,10 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)
+
+
+def path_of(path: Path | str) -> Path:
+    """`path` as a `Path`; `ConfigError` if it is something else, such as a data frame."""
+    if not isinstance(path, str | Path):
+        raise ConfigError(f"expected the path of a file or folder, got {described(path)}")
+    return Path(path)

@@ -13,14 +13,15 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from recsys_ae.errors import DataError
+from recsys_ae.errors import DataError, described
 from recsys_ae.events import Duplicates, Events, merged_ratings, read_events, running_sums, ties
 from recsys_ae.features import FeatureTable
+from recsys_ae.frames import Frame
 from recsys_ae.ids import IdMap, Rows, shown
 from recsys_ae.times import TimeUnit
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Interactions:
     """Ratings (or counts, or clicks) of N users for M items: a matrix, and the log that it was merged from.
 
@@ -50,6 +51,9 @@ class Interactions:
     item_features: FeatureTable | None = None
 
     def __post_init__(self) -> None:
+        for name, ids in (("users", self.users), ("items", self.items)):
+            if not isinstance(ids, IdMap):
+                raise DataError(f"{name} must be an IdMap, got {described(ids)}; Interactions.from_frame takes data frames")
         matrix, expected = self.matrix, (len(self.users), len(self.items))
         if not isinstance(matrix, csr_array) or matrix.dtype != np.float32:
             raise DataError(f"matrix must be a float32 csr_array, got {type(matrix).__name__} of {matrix.dtype}")
@@ -85,7 +89,7 @@ class Interactions:
     @classmethod
     def from_frame(
         cls,
-        frame: pd.DataFrame,
+        frame: Frame,
         *,
         user: str = "user_id",
         item: str = "item_id",
@@ -101,6 +105,7 @@ class Interactions:
         """Interactions from a table with one row per event, ordered by time, then as in the table.
 
         Args:
+            frame: a data frame of pandas, Polars, Arrow, DuckDB or another library that narwhals knows.
             user, item, rating, time, session: column names; None for no such column. Without ratings, every event counts 1.
                 Times are dates, ISO 8601 text or numbers.
             time_unit: unit of times that are numbers: `s`, `ms`, `us` or `ns` since 1970.
@@ -110,11 +115,11 @@ class Interactions:
 
         Raises:
             ConfigError: a column that the frame does not have.
-            DataError: no rows, undeclared duplicates, ids of a wrong type, invalid ratings or times.
+            DataError: not a data frame, no rows, undeclared duplicates, ids of a wrong type, invalid ratings or times.
             UnknownIdError: an id that the given `users` or `items` do not hold.
         """
         columns = {"user": user, "item": item, "rating": rating, "time": time, "session": session}
-        log, users, items = read_events(frame, columns, time_unit, users, items)
+        (log,), users, items = read_events({"the table": frame}, columns, time_unit, users, items)
         return cls.from_events(log, users, items, duplicates, scale)
 
     @classmethod
@@ -145,6 +150,10 @@ class Interactions:
         times = None if log.times is None else log.times[last]
         order = None if keep_log or log.order is None else log.order[last]
         return cls(matrix, users, items, times, scale, log if keep_log else None, order, duplicates)
+
+    def __repr__(self) -> str:
+        merged = "" if self.events is None else f" from {self.n_events} events"
+        return f"Interactions({self.n_users} users, {self.n_items} items, {len(self)} pairs{merged})"
 
     @property
     def n_users(self) -> int:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys_ae.declaration import Parameterised
-from recsys_ae.errors import ConfigError, DataError, NotFittedError
+from recsys_ae.errors import ConfigError, DataError, NotFittedError, described, quoted
 from recsys_ae.fitted import Fitted
 from recsys_ae.ids import IdMap, Rows
 from recsys_ae.interactions import Interactions
@@ -21,7 +21,7 @@ Floats = NDArray[np.float32]
 BATCH_USERS = 1024
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class FitContext:
     """The arguments of `Recommender.fit` beside the training data."""
 
@@ -80,9 +80,12 @@ class Recommender(Parameterised, ABC):
             NotFittedError: `warm_start` is not fitted.
             TrainingError: the loss is no longer finite.
         """
-        for name, part in {"train": train, "valid": valid, "valid_history": valid_history}.items():
+        check_interactions(train, "train")
+        for name, part in {"valid": valid, "valid_history": valid_history}.items():
+            if part is None:
+                continue
             check_interactions(part, name)
-            if part is not None and (part.users != train.users or part.items != train.items):
+            if part.users != train.users or part.items != train.items:
                 raise DataError(f"{name} has other users or items than train; build it with the same ids, as a Split does")
         kind = type(self).__name__
         optional = {"order": train.times, "user_features": train.user_features, "item_features": train.item_features}
@@ -144,30 +147,48 @@ class LinearInHistory(Protocol):
 
 
 def check_interactions(data: object, what: str) -> None:
-    """Raise `DataError` unless `data`, called `what`, is an `Interactions` or None."""
-    if not isinstance(data, Interactions | None):
+    """Raise `DataError` unless `data`, called `what`, is an `Interactions`."""
+    if not isinstance(data, Interactions):
         raise DataError(
-            f"{what} must be Interactions, got {type(data).__name__}; make them with "
+            f"{what} must be Interactions, got {described(data)}; make them with "
             "Interactions.from_frame(frame, user=..., item=..., rating=...) or read_interactions(path)"
         )
 
 
-def fitted_state(model: Recommender, history: Interactions | None = None) -> Fitted:
-    """The fitted state of `model`, after checking that `history`, if given, has the same items.
+def check_recommender(model: object) -> None:
+    """Raise `ConfigError` unless `model` has what a `Recommender` has."""
+    if isinstance(model, type):
+        raise ConfigError(f"expected a fitted model, got the class {model.__name__}; call {model.__name__}().fit(train) first")
+    if not hasattr(type(model), "scores"):
+        raise ConfigError(f"expected a fitted model, got {described(model)}; fit one of recsys_ae, or load_model(folder)")
+
+
+def check_counts(**counts: int) -> None:
+    """Raise `ConfigError` unless all the named numbers are whole and at least 1."""
+    for name, count in counts.items():
+        if not isinstance(count, int | np.integer) or isinstance(count, bool) or count < 1:
+            raise ConfigError(f"{name} must be a whole number of at least 1, got {quoted(count)}")
+
+
+def fitted_state(model: Recommender, *histories: Interactions) -> Fitted:
+    """The fitted state of `model`, after checking that `histories` have the same items.
 
     Raises:
+        ConfigError: `model` is not a `Recommender`.
         NotFittedError: neither `fit` nor `load_model` has been called.
-        DataError: `history` is not an `Interactions`, or has other items.
+        DataError: a history that is not an `Interactions`, or has other items.
     """
+    check_recommender(model)
     if model.fitted is None:
         raise NotFittedError(f"{type(model).__name__} is not fitted; call fit() or load_model() first")
-    check_interactions(history, "a history")
     items = model.fitted.ids["items"]
-    if history is not None and history.items != items:
-        raise DataError(
-            f"the history has {history.n_items} items, the model was fitted on {len(items)} others; "
-            'build the history with items=model.fitted.ids["items"]'
-        )
+    for history in histories:
+        check_interactions(history, "a history")
+        if history.items != items:
+            raise DataError(
+                f"the history has {history.n_items} items, the model was fitted on {len(items)} others; "
+                'build the history with items=model.fitted.ids["items"]'
+            )
     return model.fitted
 
 

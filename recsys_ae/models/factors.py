@@ -39,8 +39,8 @@ class SparseLinearModel(Recommender):
         arrays = {"indptr": weights.indptr.astype(np.int64), "columns": weights.indices.astype(np.int32)}
         return fitted_on(train, {**arrays, "weights": weights.data.astype(np.float32)})
 
-    def _learned(self, history: Interactions | None = None) -> csr_array:
-        fitted = fitted_state(self, history)
+    def _learned(self, *histories: Interactions) -> csr_array:
+        fitted = fitted_state(self, *histories)
         arrays, m = fitted.arrays, len(fitted.ids["items"])
         return csr_array((arrays["weights"], arrays["columns"], arrays["indptr"]), shape=(m, m))
 

@@ -5,22 +5,22 @@ Shapes: N users and M items of a history, B users in a block, K list length.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from recsys_ae.errors import ColdUserError, ConfigError
+from recsys_ae.errors import ColdUserError, ConfigError, quoted
 from recsys_ae.ids import IdMap, Rows, shown
 from recsys_ae.interactions import Interactions
-from recsys_ae.models.base import BATCH_USERS, Floats, KnowsUsers, Recommender, fitted_state, rating_predictor
+from recsys_ae.models.base import BATCH_USERS, Floats, KnowsUsers, Recommender, check_counts, fitted_state, rating_predictor
 from recsys_ae.ranking import exclude as exclude_entries, top_k
 
 Cold = Literal["error", "popular", "skip"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class TopK:
     """Ranked lists of at most K items for B users.
 
@@ -34,6 +34,9 @@ class TopK:
     item_rows: Rows
     scores: Floats
     items: IdMap
+
+    def __repr__(self) -> str:
+        return f"TopK({len(self.users)} users, at most {self.item_rows.shape[1]} of {len(self.items)} items each)"
 
     def to_frame(self) -> pd.DataFrame:
         """Columns user_id, rank (int32, from 1), item_id, score; a row per recommendation, no padding."""
@@ -116,8 +119,8 @@ def recommend_blocks(
         allowed: bool [M], the items that may be recommended; all if None.
         seen: what `exclude_seen` excludes, with the ids of the history; the history if None.
     """
-    if k < 1 or batch_users < 1:
-        raise ConfigError(f"k and batch_users must be at least 1, got {k} and {batch_users}")
+    check_counts(k=k, batch_users=batch_users)
+    check_cold(cold)
     popularity = fitted_state(model, history).arrays["popularity"]
     known = scorable(model, history, rows)
     if cold == "error":
@@ -134,6 +137,12 @@ def recommend_blocks(
         if exclude_seen:
             exclude_entries(scores, (history if seen is None else seen).matrix[block])
         yield TopK(history.users.values[block], *top_k(scores, min(k, history.n_items)), history.items)
+
+
+def check_cold(cold: Cold) -> None:
+    """Raise `ConfigError` unless `cold` is a policy."""
+    if cold not in get_args(Cold):
+        raise ConfigError(f"cold must be one of {', '.join(get_args(Cold))}, got {quoted(cold)}")
 
 
 def scorable(model: Recommender, history: Interactions, rows: Rows) -> NDArray[np.bool_]:
