@@ -56,7 +56,8 @@ class Interactions:
                 raise DataError(f"{name} must be an IdMap, got {described(ids)}; Interactions.from_frame takes data frames")
         matrix, expected = self.matrix, (len(self.users), len(self.items))
         if not isinstance(matrix, csr_array) or matrix.dtype != np.float32:
-            raise DataError(f"matrix must be a float32 csr_array, got {type(matrix).__name__} of {matrix.dtype}")
+            of = f" of {matrix.dtype}" if isinstance(matrix, csr_array) else ""
+            raise DataError(f"matrix must be a float32 csr_array, got {described(matrix)}{of}")
         if matrix.shape != expected:
             raise DataError(f"matrix is {matrix.shape}, the id maps say {expected}")
         if 0 in expected:

@@ -46,7 +46,7 @@ class Split:
     def __post_init__(self) -> None:
         if self.repeats not in ("excluded", "wanted"):
             raise ConfigError(f"repeats must be excluded or wanted, got {self.repeats!r}")
-        parts = self.parts()
+        parts = {"train": self.train, "valid": self.valid, "test": self.test} | self.parts()
         for name, part in parts.items():
             if not isinstance(part, Interactions):
                 raise DataError(f"{name} must be Interactions, got {described(part)}; Split.from_frames takes data frames")

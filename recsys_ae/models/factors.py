@@ -45,7 +45,8 @@ class SparseLinearModel(Recommender):
         return csr_array((arrays["weights"], arrays["columns"], arrays["indptr"]), shape=(m, m))
 
     def scores(self, history: Interactions, rows: Rows) -> Floats:
-        return np.asarray((ones(history.matrix[rows]) @ self._learned(history)).toarray(), np.float32)
+        weights = self._learned(history)
+        return np.asarray((ones(history.matrix[rows]) @ weights).toarray(), np.float32)
 
     def item_weights(self, rows: Rows) -> Floats:
         return self._learned()[rows].toarray()
