@@ -30,7 +30,7 @@ class ShowProgress(Callback):
 
     def __init__(self, label: str, console: Console) -> None:
         self._label = self._name = label
-        columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
+        columns = TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn()
         times = TimeElapsedColumn(), TimeRemainingColumn()
         self._bar = Progress(*columns, *times, console=console, transient=True, disable=not console.is_terminal)
         self._task = self._bar.add_task(label, total=None)

@@ -1,12 +1,19 @@
 """The report of a run: JSON for programs, CSV for spreadsheets, a table for people."""
 
 import csv
+from collections.abc import Mapping
 from pathlib import Path
 
 from rich.table import Table
+from rich.text import Text
 
 from recsys_ae.files import whole_file, write_json
 from recsys_ae.reporting.results import Comparison, RunReport, Values
+
+REPEATS_UNKNOWN = (
+    "warning: pairs that users had before the lists were made, if any, count as relevant, although lists without seen items "
+    "cannot have them; give the history with --history FILE to leave them out"
+)
 
 
 def write_report(report: RunReport, folder: Path) -> tuple[Path, Path]:
@@ -51,6 +58,16 @@ def summary_lines(report: RunReport, folder: Path) -> list[str]:
     return lines
 
 
+def list_summary(counts: Mapping[str, int], repeats: str) -> list[str]:
+    """What the counts of an evaluation of exported lists say; `repeats` is its argument."""
+    users = f"{counts['users_evaluated']} users evaluated, {counts['users_skipped']} without anything relevant skipped"
+    lines = [f"{users}; {counts['users_without_list']} of the evaluated users have no list, and so no hits"]
+    if "repeats" in counts:
+        verdict = "relevant" if repeats == "wanted" else "not relevant"
+        lines.append(f"{counts['repeats']} pairs of the truth are in the history: {verdict}")
+    return lines
+
+
 def results_table(report: RunReport) -> Table:
     """Models by metrics; the best value of each metric is bold, a missing value is a dash."""
     models = report.models
@@ -86,6 +103,5 @@ def _compared(comparison: Comparison) -> str:
     return f"{comparison.metric}: {first} - {second} {found}"
 
 
-def _cell(value: float | None, form: str = ".4f", *, bold: bool = False) -> str:
-    text = "-" if value is None else format(value, form)
-    return f"[bold]{text}[/bold]" if bold else text
+def _cell(value: float | None, form: str = ".4f", *, bold: bool = False) -> Text:
+    return Text("-" if value is None else format(value, form), "bold" if bold else "")
