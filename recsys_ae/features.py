@@ -16,7 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.sparse import csr_array, hstack, vstack
 
-from recsys_ae.errors import ConfigError, DataError, did_you_mean
+from recsys_ae.errors import ConfigError, DataError, described, did_you_mean
 from recsys_ae.frames import Frame, read_frame
 from recsys_ae.ids import IdMap, Rows, id_index, shown
 
@@ -131,6 +131,11 @@ class FeatureTable:
         """
         if not features:
             raise ConfigError("a feature table needs at least one feature")
+        if not isinstance(features, Mapping | tuple) or not all(isinstance(one, str | Feature) for one in features):
+            raise ConfigError(f"features are given as column -> kind, or as the features of a table, got {described(features)}")
+        for name, map_ in (("ids", ids), ("fit_ids", fit_ids)):
+            if not isinstance(map_, IdMap | None):
+                raise DataError(f"{name} must be an IdMap, got {described(map_)}")
         names = list(features) if isinstance(features, Mapping) else [one.name for one in features]
         frame = read_frame(frame, {name: name for name in [id_column, *names]}, "the feature table")
         own = IdMap(id_index(frame[id_column], f"column {id_column!r} of the feature table"))

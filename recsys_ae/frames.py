@@ -29,7 +29,12 @@ def read_frame(
         ConfigError: the frame lacks a column, or has it twice.
         DataError: this is no data frame, or its library cannot produce the rows.
     """
-    names = list(dict.fromkeys(name for name in columns.values() if name is not None))
+    names = []
+    for role, name in columns.items():
+        if name is None and role in ("user", "item"):
+            raise ConfigError(f"{what} needs the name of its {role} column, got None")
+        if name is not None and name not in names:
+            names.append(name)
     if isinstance(frame, pd.DataFrame):
         names += [name for name in optional if name in frame.columns]
         _check(names, list(frame.columns), what, [name for name in frame.index.names if name is not None])
@@ -44,7 +49,7 @@ def read_frame(
     except ConfigError:
         raise
     except Exception as error:  # a query may fail in whatever way its library has
-        raise DataError(f"{what} cannot be read: {type(error).__name__}: {quoted(str(error), 200)}") from None
+        raise DataError(f"{what} cannot be read: {type(error).__name__}: {quoted(' '.join(str(error).split()), 200)}") from None
     return table.to_pandas(ignore_metadata=True, date_as_object=False, integer_object_nulls=True)
 
 

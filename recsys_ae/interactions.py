@@ -4,16 +4,18 @@ A row is a position in an `IdMap`; an id is what the user's own data calls a use
 explicit rating of 0 is a rating like any other.
 """
 
+import math
 from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import blake2b
+from typing import Any, get_args
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from recsys_ae.errors import DataError, described
+from recsys_ae.errors import ConfigError, DataError, described, quoted
 from recsys_ae.events import Duplicates, Events, merged_ratings, read_events, running_sums, ties
 from recsys_ae.features import FeatureTable
 from recsys_ae.frames import Frame
@@ -73,7 +75,7 @@ class Interactions:
             if table is not None and table.ids != ids:
                 raise DataError(f"{side}_features have other ids than the {side}s; use FeatureTable.align")
         if self.scale is not None:
-            object.__setattr__(self, "scale", (float(self.scale[0]), float(self.scale[1])))
+            object.__setattr__(self, "scale", _checked_scale(self.scale))
         ratings, wanted = self.matrix.data, "finite"
         bad = ~np.isfinite(ratings)
         if self.scale is not None and not bad.any():
@@ -115,11 +117,14 @@ class Interactions:
             users, items: use these ids instead of the sorted distinct ids of the frame.
 
         Raises:
-            ConfigError: a column that the frame does not have.
+            ConfigError: a column that the frame does not have, an unknown policy or unit, or an impossible scale.
             DataError: not a data frame, no rows, undeclared duplicates, ids of a wrong type, invalid ratings or times.
             UnknownIdError: an id that the given `users` or `items` do not hold.
         """
         columns = {"user": user, "item": item, "rating": rating, "time": time, "session": session}
+        for name, ids in (("users", users), ("items", items)):
+            if not isinstance(ids, IdMap | None):
+                raise DataError(f"{name} must be an IdMap, got {described(ids)}")
         (log,), users, items = read_events({"the table": frame}, columns, time_unit, users, items)
         return cls.from_events(log, users, items, duplicates, scale)
 
@@ -128,6 +133,8 @@ class Interactions:
         cls, log: Events, users: IdMap, items: IdMap, duplicates: Duplicates = "error", scale: tuple[float, float] | None = None
     ) -> "Interactions":
         """Interactions from events whose rows refer to `users` and `items`; see `from_frame`."""
+        if duplicates not in get_args(Duplicates):
+            raise ConfigError(f"duplicates must be one of {', '.join(get_args(Duplicates))}, got {quoted(duplicates)}")
         keys = log.keys(len(items))
         by_pair = np.argsort(keys, kind="stable")
         new = np.diff(keys[by_pair], prepend=-1) != 0  # where each pair begins
@@ -272,6 +279,25 @@ class Interactions:
         return digest.hexdigest()
 
 
+def _checked_scale(scale: Any) -> tuple[float, float]:
+    try:
+        lowest, highest = map(float, () if isinstance(scale, str) else scale)
+    except (TypeError, ValueError):
+        lowest = highest = math.nan
+    if not (math.isfinite(lowest) and math.isfinite(highest) and lowest <= highest):
+        raise ConfigError(f"a scale is the lowest and the highest possible rating, two finite numbers, got {quoted(scale)}")
+    return lowest, highest
+
+
 def ones(matrix: csr_array) -> csr_array:
     """The same pattern with 1 for every observation."""
     return csr_array((np.ones(matrix.nnz, np.float32), matrix.indices, matrix.indptr), shape=matrix.shape)
+
+
+def check_interactions(data: object, what: str) -> None:
+    """Raise `DataError` unless `data`, called `what`, is an `Interactions`."""
+    if not isinstance(data, Interactions):
+        raise DataError(
+            f"{what} must be Interactions, got {described(data)}; make them with "
+            "Interactions.from_frame(frame, user=..., item=..., rating=...) or read_interactions(path)"
+        )

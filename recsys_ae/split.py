@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import blake2b
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
 
-from recsys_ae.errors import ConfigError, DataError, described
+from recsys_ae.errors import ConfigError, DataError, described, quoted
 from recsys_ae.events import Duplicates, read_events
 from recsys_ae.frames import Frame
 from recsys_ae.interactions import Interactions
@@ -44,8 +44,7 @@ class Split:
     repeats: Repeats = "excluded"
 
     def __post_init__(self) -> None:
-        if self.repeats not in ("excluded", "wanted"):
-            raise ConfigError(f"repeats must be excluded or wanted, got {self.repeats!r}")
+        check_repeats(self.repeats)
         parts = {"train": self.train, "valid": self.valid, "test": self.test} | self.parts()
         for name, part in parts.items():
             if not isinstance(part, Interactions):
@@ -101,7 +100,7 @@ class Split:
     def history(self, part: Literal["valid", "test"]) -> Interactions:
         """Everything known before `part`: what a model is shown, and what is seen, when `part` is scored."""
         if part not in ("valid", "test"):
-            raise ConfigError(f"a history is what is known before 'valid' or 'test', got {part!r}")
+            raise ConfigError(f"a history is what is known before 'valid' or 'test', got {quoted(part)}")
         return self._known_before_valid if part == "valid" else self._known_before_test
 
     @cached_property
@@ -122,3 +121,9 @@ class Split:
         """Content hash (32 hex digits) of all parts, and of the policies for duplicates and repeats."""
         parts = "".join(f"{name} {part.digest} " for name, part in self.parts().items())
         return blake2b(f"{parts}{self.train.duplicates} {self.repeats}".encode(), digest_size=16).hexdigest()
+
+
+def check_repeats(repeats: Repeats) -> None:
+    """Raise `ConfigError` unless `repeats` is a policy."""
+    if repeats not in get_args(Repeats):
+        raise ConfigError(f"repeats must be excluded or wanted, got {quoted(repeats)}")

@@ -12,6 +12,7 @@ from recsys_ae.errors import ConfigError, DataError, RecsysError
 from recsys_ae.features import FeatureTable
 from recsys_ae.images import IMAGE_MODELS
 from recsys_ae.models import MODELS
+from recsys_ae.splitting import SPLITS
 
 FRAME = pd.DataFrame({"user_id": ["a", "b", "b"], "item_id": [1, 1, 2], "rating": [1.0, 2.0, 3.0]})
 WRONG = {
@@ -27,6 +28,7 @@ SPLIT = Split.from_frames(FRAME[:2], FRAME[2:])
 FITTED = build_model("popularity").fit(SPLIT.train)
 CALLS = {
     "read_interactions": recsys_ae.read_interactions,
+    **{f"splitting.{name}": lambda wrong, name=name: SPLITS.get(name)(wrong) for name in SPLITS},
     "evaluate model": lambda wrong: evaluate(wrong, SPLIT, "ndcg@10"),
     "evaluate split": lambda wrong: evaluate(FITTED, wrong, "ndcg@10"),
     "evaluate metrics": lambda wrong: evaluate(FITTED, SPLIT, wrong),
@@ -109,9 +111,37 @@ def test_lengths_are_whole_numbers(k):
             call()
 
 
-def test_unknown_policy_for_cold_users():
-    with pytest.raises(ConfigError, match="cold must be one of error, popular, skip, got 'ignore'"):
-        recommend(FITTED, SPLIT.train, cold="ignore")
+LISTS = pd.DataFrame({"user_id": ["a"], "item_id": [1], "rank": [1]})
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: recommend(FITTED, SPLIT.train, cold="ignore"), "cold must be one of error, popular, skip, got 'ignore'"),
+        (lambda: Interactions.from_frame(FRAME, duplicates="first"), "duplicates must be one of error, last, .* got 'first'"),
+        (lambda: Interactions.from_frame(FRAME, scale="15"), "two finite numbers, got '15'"),
+        (lambda: Interactions.from_frame(FRAME, scale=(5, 1)), r"two finite numbers, got \(5, 1\)"),
+        (lambda: Interactions.from_frame(FRAME, scale=(1, np.inf)), r"two finite numbers, got \(1, inf\)"),
+        (lambda: Interactions.from_frame(FRAME, users=["a", "b"]), "users must be an IdMap, got list"),
+        (lambda: Interactions.from_frame(FRAME, user=None), "the table needs the name of its user column, got None"),
+        (lambda: Split(SPLIT.train, SPLIT.valid, SPLIT.test, repeats="yes"), "repeats must be excluded or wanted, got 'yes'"),
+        (lambda: evaluate(FITTED, SPLIT, "ndcg@1", part="train"), "'valid' or 'test', got 'train'"),
+        (lambda: evaluate(FITTED, SPLIT, "ndcg@1", relevant_at="4"), "relevant_at must be a rating, got '4'"),
+        (
+            lambda: recsys_ae.evaluate_recommendations(LISTS, FRAME, "ndcg@1", list_length=1, repeats="yes"),
+            "repeats must be excluded or wanted, got 'yes'",
+        ),
+        (
+            lambda: recsys_ae.predict(build_model("bias").fit(SPLIT.train), SPLIT.train, ["a", "b"], [1]),
+            "each pair has a user and an item, got 2 users and 1 items",
+        ),
+        (lambda: FeatureTable.from_frame(FRAME, ["rating"], id_column="user_id"), "as column -> kind"),
+        (lambda: FeatureTable.from_frame(FRAME, [1], id_column="user_id"), "as column -> kind, .* got list"),
+    ],
+)
+def test_invalid_options_are_named(call, message):
+    with pytest.raises(RecsysError, match=message):
+        call()
 
 
 def test_values_are_shown_in_one_short_line():

@@ -6,6 +6,8 @@ are excluded from the lists as seen, and pairs that repeat them are not relevant
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import isnan
+from numbers import Real
 from typing import Any, Literal
 
 import numpy as np
@@ -23,7 +25,7 @@ from recsys_ae.ids import IdMap, Rows, shown
 from recsys_ae.interactions import Interactions
 from recsys_ae.models.base import BATCH_USERS, Recommender, check_counts, check_recommender, rating_predictor
 from recsys_ae.models.recommend import Cold, check_cold, recommend_blocks, scorable
-from recsys_ae.split import Repeats, Split
+from recsys_ae.split import Repeats, Split, check_repeats
 
 BLOCK_PLACES = 4_000_000  # list places from a file that are judged at a time
 
@@ -147,6 +149,7 @@ def evaluate_recommendations(
             history), ids of another type there, an invalid rank, two items at one rank or one at two.
     """
     parsed = _list_metrics(metrics, list_length)
+    check_repeats(repeats)
     pair, rating = {"user": "user_id", "item": "item_id"}, None if relevant_at is None else "rating"
     tables = {
         "the truth": read_frame(truth, {**pair, "rating": rating}, "the truth"),
@@ -189,6 +192,8 @@ def _list_metrics(metrics: str | Iterable[str], list_length: int) -> list[Metric
 
 def _relevant(truth: Interactions, relevant_at: float | None, left_out: NDArray[np.bool_]) -> Interactions:
     """The pairs of `truth` rated at least `relevant_at`, without those `left_out` [nnz]."""
+    if relevant_at is not None and (not isinstance(relevant_at, Real) or isnan(relevant_at)):
+        raise ConfigError(f"relevant_at must be a rating, got {quoted(relevant_at)}")
     return truth.filter(~left_out if relevant_at is None else ~left_out & (truth.matrix.data >= relevant_at))
 
 

@@ -15,7 +15,7 @@ from recsys_ae.declaration import Parameterised
 from recsys_ae.errors import ConfigError, DataError, NotFittedError, described, quoted
 from recsys_ae.fitted import Fitted
 from recsys_ae.ids import IdMap, Rows
-from recsys_ae.interactions import Interactions
+from recsys_ae.interactions import Interactions, check_interactions
 
 Floats = NDArray[np.float32]
 BATCH_USERS = 1024
@@ -144,15 +144,6 @@ class LinearInHistory(Protocol):
 
     def item_weights(self, rows: Rows) -> Floats:
         """float32 [B, M]: what each of the items at `rows` [B], if in the history, adds to the scores of all items."""
-
-
-def check_interactions(data: object, what: str) -> None:
-    """Raise `DataError` unless `data`, called `what`, is an `Interactions`."""
-    if not isinstance(data, Interactions):
-        raise DataError(
-            f"{what} must be Interactions, got {described(data)}; make them with "
-            "Interactions.from_frame(frame, user=..., item=..., rating=...) or read_interactions(path)"
-        )
 
 
 def check_recommender(model: object) -> None:

@@ -94,11 +94,14 @@ def predict(model: Recommender, history: Interactions, users: ArrayLike, items: 
     """Predicted ratings of the pairs of external ids (users[n], items[n]) -> float32 [n].
 
     Raises:
-        ConfigError: the model ranks but does not predict ratings.
+        ConfigError: the model ranks but does not predict ratings, or there are not as many items as users.
         UnknownIdError: a user or item that is not in the history.
     """
     fitted_state(model, history)
-    return rating_predictor(model).predict_rows(history, history.users.rows(users), history.items.rows(items))
+    user_rows, item_rows = history.users.rows(users), history.items.rows(items)
+    if len(user_rows) != len(item_rows):
+        raise ConfigError(f"each pair has a user and an item, got {len(user_rows)} users and {len(item_rows)} items")
+    return rating_predictor(model).predict_rows(history, user_rows, item_rows)
 
 
 def recommend_blocks(
