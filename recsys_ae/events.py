@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from recsys_ae.errors import DataError, quoted
+from recsys_ae.errors import DataError
 from recsys_ae.frames import Frame, read_frame
 from recsys_ae.ids import KINDS, IdMap, Rows, encode, id_index, kind_of, shown
 from recsys_ae.times import TimeUnit, microseconds
@@ -151,7 +151,7 @@ def _ratings(column: pd.Series, what: str) -> Ratings:
     exact = pd.api.types.infer_dtype(column) == "decimal"
     numeric = pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_complex_dtype(column)
     if not (numeric or exact):
-        such = f"{column.dtype} such as {quoted(column.iloc[0])}"
+        such = f"{column.dtype} such as {shown(column.iloc[0])}"
         raise DataError(f"ratings in column {column.name!r} of {what} must be numbers, got {such}")
     with np.errstate(over="ignore"):  # refused below
         ratings = (column.astype(np.float64) if exact else column).to_numpy(np.float32, na_value=np.nan)

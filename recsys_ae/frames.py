@@ -10,6 +10,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from recsys_ae.errors import ConfigError, DataError, described, did_you_mean, quoted
+from recsys_ae.ids import shown
 
 Frame = Any  # what narwhals knows (pandas, Polars, Arrow, DuckDB, Modin, Dask, ...), or anything that exports an Arrow stream
 LAST_RANK = 2**53  # stands for all later ones: floats are exact up to here, and no list is longer
@@ -64,7 +65,7 @@ def ranks(frame: pd.DataFrame) -> NDArray[np.int64]:
     values = column.to_numpy(np.float64, na_value=np.nan) if numeric else np.full(len(column), np.nan)
     if (bad := ~((values >= 1) & (np.floor(values) == values) & np.isfinite(values))).any():
         at = int(bad.argmax())
-        raise DataError(f"ranks must be whole numbers from 1, got {quoted(column.iloc[at])} in row {at} of the lists")
+        raise DataError(f"ranks must be whole numbers from 1, got {shown(column.iloc[at])} in row {at} of the lists")
     return np.minimum(values, LAST_RANK).astype(np.int64)
 
 

@@ -21,7 +21,7 @@ ALLOWED = {
     "declaration": {"errors"},
     "ids": {"errors"},
     "times": {"errors"},
-    "frames": {"errors"},
+    "frames": {"ids", "errors"},
     "events": {"frames", "ids", "times", "errors"},
     "features": {"frames", "ids", "errors"},
     "interactions": {"features", "frames", "events", "ids", "times", "errors"},

@@ -265,7 +265,14 @@ class TestEvaluate:
         Path("lists.csv").write_text("user_id,rank,item_id\n1,2,10\n" + many)
         Path("truth.csv").write_text("user_id,item_id\n1,10\n" + "".join(f"{user},10\n" for user in range(2000, 2300)))
         self.evaluated(call)
-        assert "the truth and the lists have only 1 user(s) in common: 301 users such as 1, against 301" in caplog.text
+        assert "the truth and the lists have only 1 users in common: 301 users such as 1, against 301" in caplog.text
+
+    def test_history_of_others(self, call, files, caplog):
+        Path("history.csv").write_text("user_id,item_id\n8,14\n")
+        self.evaluated(call, "--history", "history.csv")
+        assert (
+            "the truth and the history have only 0 users in common: 3 users such as 1, against 1 user such as 8" in caplog.text
+        )
 
     def test_text_ids_that_look_like_integers(self, call, files):
         """Where the lists have text, the truth is read as text."""

@@ -21,8 +21,7 @@ def id_maps(tables: Mapping[str, pd.DataFrame], side: Literal["user", "item"]) -
         tables: "the truth", "the lists" and "the history", of which the last two may be empty.
 
     Raises:
-        DataError: ids of several types, or none in common. Users of the truth are sought in the lists, items in the history
-            too, because a list need not hold any of the right ones.
+        DataError: ids of several types; or no user of the truth in the lists, or no item of it in the lists and the history.
     """
     column = f"{side}_id"
     ids = {what: id_index(table[column], f"column {column!r} of {what}") for what, table in tables.items() if len(table)}
@@ -31,16 +30,24 @@ def id_maps(tables: Mapping[str, pd.DataFrame], side: Literal["user", "item"]) -
         if index.dtype != ids["the truth"].dtype:
             right, wrong = (f"{_counted(one, side)}, which are {KINDS[one.kind]}" for one in (truth, encode(index, None)[1]))
             raise DataError(f"the truth has {right}, but {what} {wrong}; write the ids alike")
-    sought = [what for what in ids if what == "the lists" or (what == "the history" and side == "item")]
-    if sought:
-        where, others = " and ".join(sought), encode(_joined([ids[what] for what in sought]), None)[1]
-        common = int((others.find(truth.values) >= 0).sum())
-        counts = f"{_counted(truth, side)}, against {_counted(others, side)}"
-        if not common:
-            raise DataError(f"the truth and {where} have no {side} in common: {counts}; are the ids written alike?")
-        if common < FEW * min(len(truth), len(others)):
-            logger.warning("warning: the truth and %s have only %d %s(s) in common: %s", where, common, side, counts)
+    if side == "item" and "the lists" in ids:  # a list need not hold any of the right items, but the history may
+        known = [what for what in ids if what != "the truth"]
+        _compare(truth, encode(_joined([ids[what] for what in known]), None)[1], " and ".join(known), side)
+    elif side == "user":
+        for what in [what for what in ids if what != "the truth"]:
+            _compare(truth, encode(ids[what], None)[1], what, side)
     return truth, encode(_joined(list(ids.values())), None)[1]
+
+
+def _compare(truth: IdMap, others: IdMap, where: str, side: str) -> None:
+    """Raise `DataError` or warn if the truth shares no or few ids with `others`, which are those of `where`."""
+    common = int((others.find(truth.values) >= 0).sum())
+    if common >= FEW * min(len(truth), len(others)):
+        return
+    counts = f"{_counted(truth, side)}, against {_counted(others, side)}"
+    if not common and where != "the history":  # everyone may be new since then
+        raise DataError(f"the truth and {where} have no {side} in common: {counts}; are the ids written alike?")
+    logger.warning("warning: the truth and %s have only %d %ss in common: %s", where, common, side, counts)
 
 
 def _joined(parts: list[pd.Index]) -> pd.Index:

@@ -208,7 +208,7 @@ def _file_lists(
     )
     score: Any = recommendations.get("score", np.float32("nan"))
     if not pd.api.types.is_numeric_dtype(score):
-        raise DataError(f"scores must be numbers, got {quoted(score.iloc[0])}")
+        raise DataError(f"scores must be numbers, got {shown(score.iloc[0])}")
     lists = pd.DataFrame({"user": user, "place": place, "item": item, "score": score})[(user >= 0) & (place < k)]
     for column, twice in (("place", "two items at one rank"), ("item", "one item twice")):
         if (repeated := lists.duplicated(["user", column]).to_numpy()).any():
