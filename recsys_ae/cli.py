@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 
-from recsys_ae.errors import ConfigError, RecsysError, Terminated, shortened
+from recsys_ae.errors import ConfigError, RecsysError, Terminated, quoted, shortened
 
 INTERRUPTED = 130  # what the parser returns after Ctrl-C
 MESSAGE_LENGTH = 400
@@ -36,7 +36,9 @@ CardOption = Annotated[
     str | None, typer.Option(help="Dataset card, or pipeline with one inside, that describes the columns of the file.")
 ]
 CardName = Annotated[str, typer.Argument(help="A shipped dataset or a card file.")]
-Cold = Literal["error", "popular", "skip"]  # as in `models.recommend`, which is too heavy to import for --help
+# As in `models.recommend` and `split`, which are too heavy to import for --help
+Cold = Literal["error", "popular", "skip"]
+Repeats = Literal["excluded", "wanted"]
 TrackingUri = Annotated[
     str | None,
     typer.Option(help="MLflow store; 'none' tracks nothing. Default: $MLFLOW_TRACKING_URI, else sqlite:///mlflow.db."),
@@ -88,6 +90,12 @@ def evaluate(
     context: typer.Context,
     recommendations: Annotated[Path, typer.Argument(help="A folder made by export or run, or a Parquet or CSV file.")],
     truth: Annotated[Path, typer.Option(help="What users did afterwards: CSV, TSV, '::' or Parquet.")],
+    history: Annotated[
+        Path | None, typer.Option(help="What they had done when the lists were made; such pairs are not relevant again.")
+    ] = None,
+    repeats: Annotated[
+        Repeats, typer.Option(help="Whether pairs in the history are relevant: wanted, for lists that may contain seen items.")
+    ] = "excluded",
     metrics: Annotated[
         list[str] | None, typer.Option(metavar="METRIC...", help="Ranking metrics such as ndcg@10,recall@20.")
     ] = None,
@@ -102,26 +110,35 @@ def evaluate(
     from recsys_ae.experiment.pipeline_file import table_of
     from recsys_ae.export.local import read_recommendations
     from recsys_ae.files import write_json
+    from recsys_ae.ids import id_index, kind_of
+    from recsys_ae.reporting.report import REPEATS_UNKNOWN, list_summary
 
     if context.args and not metrics:
-        raise ConfigError(f"unexpected argument {context.args[0]!r}; metrics follow --metrics")
+        raise ConfigError(f"no place for the argument {quoted(context.args[0])}; metrics follow --metrics")
     # `--metrics a b c`, `--metrics a,b,c` and `--metrics a --metrics b` are equivalent
     wanted = [name for text in [*(metrics or []), *context.args] for name in text.split(",") if name]
     lists, length = read_recommendations(recommendations)
-    kinds = {role: "int" if lists[f"{role}_id"].dtype.kind in "iu" else "str" for role in ("user", "item")}
-    frame = read_table(truth, table_of(card) if card else guess_table(truth), kinds)
+    # Ids that look like integers are text where the lists have text. The evaluation compares types and says what differs.
+    roles = {role: id_index(lists[f"{role}_id"], f"column '{role}_id' of {recommendations}") for role in ("user", "item")}
+    kinds = {role: "str" for role, ids in roles.items() if kind_of(ids) == "str"}
+
+    def read(path: Path) -> Any:
+        return read_table(path, table_of(card) if card else guess_table(path), kinds)
+
+    frame, known = read(truth), None if history is None else read(history)
     if relevant_at is not None and "rating" not in frame:
         raise ConfigError(f"--relevant-at needs ratings, and {truth} has none")
     default = [name for name in DEFAULT_RANKING if int(name.split("@")[1]) <= length]
-    report = evaluate_recommendations(lists, frame, wanted or default, list_length=length, relevant_at=relevant_at)
-    counts = report.counts
+    options: dict[str, Any] = {"list_length": length, "relevant_at": relevant_at, "history": known, "repeats": repeats}
+    report = evaluate_recommendations(lists, frame, wanted or default, **options)
     rows = [[name, "-" if value is None else f"{value:.4f}"] for name, value in report.metrics.items()]
     _print_table("metric", "value", rows=rows)
-    _console().print(
-        f"{counts['users_evaluated']} users evaluated, {counts['users_skipped']} without anything relevant skipped"
-    )
+    for line in list_summary(report.counts, repeats):
+        _console().print(line)
+    if known is None and repeats == "excluded":
+        print(REPEATS_UNKNOWN, file=sys.stderr)
     if output is not None:
-        write_json({"metrics": report.metrics, "counts": counts}, output)
+        write_json({"metrics": report.metrics, "counts": report.counts}, output)
 
 
 @app.command()
@@ -159,7 +176,8 @@ def export(
     manifest = export_recommendations(loaded, data, output, k, exclude_seen=not include_seen, cold=cold)
     console = _console()
     if skipped:
-        console.print(f"{skipped} interactions with unknown items left out")
+        without = data.n_users - len(set(data.user_rows()))
+        console.print(f"{skipped} interactions with unknown items left out; {without} users have no others")
     if manifest.cold_users:
         console.print(f"{manifest.cold_users} users the model cannot score: {cold}")
     console.print(f"{manifest.rows} recommendations for {manifest.n_users} users: {output}", soft_wrap=True)

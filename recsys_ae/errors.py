@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from pathlib import Path
 
 
 class RecsysError(Exception):
@@ -42,6 +43,15 @@ class OutputError(RecsysError):
 
 class Terminated(BaseException):
     """SIGTERM. Neither an `Exception` nor a `KeyboardInterrupt`, which the command line's parser handles itself."""
+
+
+def described(value: object) -> str:
+    """An argument of the wrong type, for a message: a text, number, path or None itself, anything larger by its type.
+
+    >>> described("log.csv"), described([1, 2])
+    ("'log.csv'", 'list')
+    """
+    return quoted(value) if isinstance(value, str | int | float | Path | None) else type(value).__name__
 
 
 def quoted(value: object, limit: int = 80) -> str:

@@ -1,15 +1,16 @@
 """The log: what happened, event by event, in order. The matrix of `Interactions` is one view of it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from recsys_ae.errors import ConfigError, DataError, did_you_mean
-from recsys_ae.ids import IdMap, Rows, encode
+from recsys_ae.errors import DataError
+from recsys_ae.frames import Frame, read_frame
+from recsys_ae.ids import KINDS, IdMap, Rows, encode, id_index, kind_of, shown
 from recsys_ae.times import TimeUnit, microseconds
 
 Duplicates = Literal["error", "last", "mean", "max", "sum"]
@@ -17,7 +18,7 @@ Ratings = NDArray[np.float32]
 LARGEST_RATING = 1e9  # in size: larger ones are no ratings or counts, and sums of their squares would overflow float32
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Events:
     """E events between users and items; a pair may occur any number of times.
 
@@ -39,6 +40,9 @@ class Events:
 
     def __len__(self) -> int:
         return len(self.users)
+
+    def __repr__(self) -> str:
+        return f"Events({len(self)} events)"
 
     def __getitem__(self, index: NDArray[np.int64] | NDArray[np.bool_]) -> "Events":
         """The events at `index` (positions or a mask)."""
@@ -89,52 +93,73 @@ def ties(keys: Rows, times: Rows | None) -> Rows:
 
 
 def read_events(
-    frame: pd.DataFrame, columns: Mapping[str, str | None], unit: TimeUnit, users: IdMap | None, items: IdMap | None
-) -> tuple[Events, IdMap, IdMap]:
-    """The events of a data frame in its order, and the ids of users and items.
+    tables: Mapping[str, Frame], columns: Mapping[str, str | None], unit: TimeUnit, users: IdMap | None, items: IdMap | None
+) -> tuple[list[Events], IdMap, IdMap]:
+    """The events of each data frame in its order, and the ids of the users and items of all; `order` counts through all.
 
     Args:
+        tables: data frames by the names that they have in messages.
         columns: column names of user, item, rating, time and session; see `Interactions.from_frame` for the rest.
     """
-    check_columns(frame, columns, "the table")
-    if len(frame) == 0:
+    frames = {what: read_frame(table, columns, what) for what, table in tables.items()}
+    if not any(map(len, frames.values())):
         raise DataError("there is no data: the table has no rows")
-    user_rows, users = encode(frame[columns["user"]], users)
-    item_rows, items = encode(frame[columns["item"]], items)
-    rating, time, session = (columns.get(role) for role in ("rating", "time", "session"))
+
+    def parts(role: str) -> list[tuple[pd.Series, str]]:
+        return [(frame[columns[role]], what) for what, frame in frames.items() if len(frame)]
+
+    def numbers(role: str, read: Callable[[pd.Series, str], NDArray[Any]]) -> NDArray[Any] | None:
+        return None if columns.get(role) is None else _joined([read(*part) for part in parts(role)])
+
+    user_rows, users = encode(_ids(parts("user")), users)
+    item_rows, items = encode(_ids(parts("item")), items)
+    ratings = numbers("rating", _ratings)
     log = Events(
         user_rows,
         item_rows,
-        np.ones(len(frame), np.float32) if rating is None else _ratings(frame[rating], rating),
-        None if time is None else microseconds(frame[time], unit),
-        sessions=None if session is None else encode(frame[session], None)[0],
+        np.ones(len(user_rows), np.float32) if ratings is None else ratings,
+        numbers("time", lambda column, what: microseconds(column, unit, what)),
+        sessions=None if columns.get("session") is None else encode(_ids(parts("session")), None)[0],
     )
     tied = ties(log.keys(len(items)), log.times)
     if len(tied):
         order = np.full(len(log), -1)
         order[tied] = tied
         log = replace(log, order=order)
-    return log, users, items
+    if len(frames) == 1:
+        return [log], users, items
+    ends = np.cumsum([len(frame) for frame in frames.values()])
+    return [log[np.arange(end - len(frame), end)] for end, frame in zip(ends, frames.values(), strict=True)], users, items
 
 
-def check_columns(frame: pd.DataFrame, columns: Mapping[str, str | None], what: str) -> None:
-    """Raise `ConfigError` if `frame`, called `what` in the message, lacks one of the columns."""
-    for name in filter(None, columns.values()):
-        if name not in frame.columns:
-            raise ConfigError(f"{what} has no column {name!r}; {did_you_mean(name, map(str, frame.columns))}")
+def _joined(parts: list[NDArray[Any]]) -> NDArray[Any]:
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
-def _ratings(column: pd.Series, name: str) -> Ratings:
-    if not pd.api.types.is_numeric_dtype(column):
-        raise DataError(f"ratings in column {name!r} must be numbers, got {column.dtype} such as {column.iloc[0]!r}")
-    with np.errstate(over="ignore"):
-        ratings = column.to_numpy(np.float32, na_value=np.nan)
+def _ids(parts: list[tuple[pd.Series, str]]) -> pd.Index:
+    """The ids in columns that belong together, one after the other."""
+    ids = [id_index(column, f"column {column.name!r} of {what}") for column, what in parts]
+    for (column, what), own in zip(parts, ids, strict=True):
+        if own.dtype != ids[0].dtype:
+            first = f"{parts[0][1]} has {KINDS[kind_of(ids[0])]} such as {shown(ids[0][0])}"
+            raise DataError(f"column {column.name!r}: {first}, but {what} {KINDS[kind_of(own)]} such as {shown(own[0])}")
+    return ids[0].append(ids[1:]) if len(ids) > 1 else ids[0]
+
+
+def _ratings(column: pd.Series, what: str) -> Ratings:
+    if column.dtype == object:
+        column = column.infer_objects()
+    exact = pd.api.types.infer_dtype(column) == "decimal"
+    numeric = pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_complex_dtype(column)
+    if not (numeric or exact):
+        such = f"{column.dtype} such as {shown(column.iloc[0])}"
+        raise DataError(f"ratings in column {column.name!r} of {what} must be numbers, got {such}")
+    with np.errstate(over="ignore"):  # refused below
+        ratings = (column.astype(np.float64) if exact else column).to_numpy(np.float32, na_value=np.nan)
     if (invalid := ~(np.abs(ratings) <= LARGEST_RATING)).any():
         at = int(invalid.argmax())
-        raise DataError(
-            f"rating in row {at} of the table is {column.iloc[at]}, "
-            f"wanted a finite number of at most {LARGEST_RATING:g} in size"
-        )
+        wanted = f"a finite number of at most {LARGEST_RATING:g} in size"
+        raise DataError(f"rating in row {at} of {what} is {column.iloc[at]}, wanted {wanted}")
     return ratings
 
 

@@ -16,8 +16,9 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.sparse import csr_array, hstack, vstack
 
-from recsys_ae.errors import ConfigError, DataError, did_you_mean
-from recsys_ae.ids import IdMap, Rows, shown
+from recsys_ae.errors import ConfigError, DataError, described, did_you_mean
+from recsys_ae.frames import Frame, read_frame
+from recsys_ae.ids import IdMap, Rows, id_index, shown
 
 Kind = Literal["numeric", "date", "category", "multi_label"]
 PARTS = ("data", "indices", "indptr")
@@ -76,7 +77,7 @@ class LabelFeature:
 Feature = ScaledFeature | LabelFeature
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class FeatureTable:
     """The encoded features of n users or items.
 
@@ -106,14 +107,14 @@ class FeatureTable:
     @classmethod
     def from_frame(
         cls,
-        frame: pd.DataFrame,
+        frame: Frame,
         features: Mapping[str, Kind] | tuple[Feature, ...],
         *,
         id_column: str = "id",
         ids: IdMap | None = None,
         fit_ids: IdMap | None = None,
     ) -> Self:
-        """The features in `frame`, which has one row per id.
+        """The features in `frame`, a data frame of any library with one row per id.
 
         Numeric columns hold numbers, dates datetimes, categories text or integers, multi-label columns lists of text or of
         integers. None, NaN, NaT and an empty category are missing values; an empty list means that there are no labels.
@@ -124,18 +125,26 @@ class FeatureTable:
             fit_ids: ids to fit on, such as those of the training part. None: those of the table.
 
         Raises:
-            ConfigError: no features, an unknown kind, or a name with `=` or `:`, which stand in names of encoded columns.
-            DataError: no such column, values of another type, an id that is missing or repeated, or no id in common.
+            ConfigError: no features, no such column, an unknown kind, or a name with `=` or `:`, which stand in names of
+                encoded columns.
+            DataError: not a data frame, values of another type, an id that is missing or repeated, or no id in common.
         """
-        own = IdMap(_column(frame, id_column))
+        if not features:
+            raise ConfigError("a feature table needs at least one feature")
+        if not isinstance(features, Mapping | tuple) or not all(isinstance(one, str | Feature) for one in features):
+            raise ConfigError(f"features are given as column -> kind, or as the features of a table, got {described(features)}")
+        for name, map_ in (("ids", ids), ("fit_ids", fit_ids)):
+            if not isinstance(map_, IdMap | None):
+                raise DataError(f"{name} must be an IdMap, got {described(map_)}")
+        names = list(features) if isinstance(features, Mapping) else [one.name for one in features]
+        frame = read_frame(frame, {name: name for name in [id_column, *names]}, "the feature table")
+        own = IdMap(id_index(frame[id_column], f"column {id_column!r} of the feature table"))
         fitted_on = (fit_ids or ids or own).find(own.values) >= 0
         if not fitted_on.any() or (ids is not None and (ids.find(own.values) < 0).all()):
             raise DataError(f"none of the wanted ids is among the {len(own)} ids that have features")
-        if not features:
-            raise ConfigError("a feature table needs at least one feature")
         if isinstance(features, Mapping):
-            features = tuple(_fit(_column(frame, name)[fitted_on], kind) for name, kind in features.items())
-        matrix = hstack([one.encode(_column(frame, one.name)) for one in features], format="csr")
+            features = tuple(_fit(frame[name][fitted_on], kind) for name, kind in features.items())
+        matrix = hstack([one.encode(frame[one.name]) for one in features], format="csr")
         table = cls(own, matrix, features)
         return table if ids is None else table.align(ids)
 
@@ -143,6 +152,9 @@ class FeatureTable:
     def columns(self) -> dict[str, Kind]:
         """Name -> kind of the F columns, in order."""
         return {name: one.kind for one in self.features for name in one.columns}
+
+    def __repr__(self) -> str:
+        return f"FeatureTable({len(self.ids)} ids, {len(self.features)} features in {len(self.columns)} columns)"
 
     def align(self, ids: IdMap) -> Self:
         """The features of `ids`, in their order; ids that are not in this table get missing values only."""
@@ -197,12 +209,6 @@ def _fit(values: pd.Series, kind: Kind) -> Feature:
     return ScaledFeature(name, kind, mean, math.sqrt(math.fsum((known - mean) ** 2) / count) or 1.0)
 
 
-def _column(frame: pd.DataFrame, name: str) -> pd.Series:
-    if name not in frame.columns:
-        raise DataError(f"the feature table has no column {name!r}; {did_you_mean(name, map(str, frame.columns))}")
-    return frame[name]
-
-
 def _numbers(values: pd.Series, kind: Kind) -> NDArray[np.float64]:
     """Values of a numeric feature, or days since 1970 of a date, with NaN where there is none."""
     if kind == "date":
@@ -210,6 +216,8 @@ def _numbers(values: pd.Series, kind: Kind) -> NDArray[np.float64]:
             raise DataError(f"feature {values.name!r} must hold dates (see pandas.to_datetime), got {values.dtype}")
         seconds = values.to_numpy("datetime64[s]")
         return np.where(np.isnat(seconds), np.nan, seconds.astype(np.int64) / 86_400)
+    if pd.api.types.infer_dtype(values) in ("integer", "floating", "mixed-integer-float", "decimal") and values.dtype == object:
+        values = values.where(values.notna(), np.nan).astype(np.float64)
     if not pd.api.types.is_numeric_dtype(values):
         raise DataError(f"feature {values.name!r} must hold numbers, got {values.dtype}")
     numbers = values.to_numpy(np.float64, na_value=np.nan)

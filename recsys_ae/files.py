@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 from filelock import FileLock, Timeout
 from pydantic import TypeAdapter, ValidationError
 
-from recsys_ae.errors import DataError, OutputError, quoted
+from recsys_ae.errors import ConfigError, DataError, OutputError, described, quoted
 
 CHECKSUM = "checksum"
 JSON_LIMIT = 2**28  # bytes; nothing that is written here comes near
@@ -246,3 +246,10 @@ def _remove(path: Path) -> None:
     else:
         with suppress(FileNotFoundError):
             path.unlink()
+
+
+def path_of(path: Path | str) -> Path:
+    """`path` as a `Path`; `ConfigError` if it is something else, such as a data frame."""
+    if not isinstance(path, str | Path):
+        raise ConfigError(f"expected the path of a file or folder, got {described(path)}")
+    return Path(path)

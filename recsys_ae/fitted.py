@@ -65,13 +65,16 @@ def _require(folder: Path, name: str) -> None:
         raise DataError(f"there is no complete model in {folder}: {name} is missing")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Fitted:
     """The state of a fitted model."""
 
     arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict)  # everything that was learned, by name
     ids: Mapping[str, IdMap] = field(default_factory=dict)  # external ids of the rows of arrays, such as "items"
     meta: Mapping[str, Any] = field(default_factory=dict)  # whatever else is needed to use the model, as JSON values
+
+    def __repr__(self) -> str:
+        return f"Fitted({', '.join(sorted(self.arrays))})"
 
     def digest(self, name: str, params: Mapping[str, Any]) -> str:
         """Content hash (32 hex digits) of the state, the model's name and its parameters."""

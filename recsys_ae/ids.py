@@ -1,30 +1,37 @@
-"""External ids and their rows: the indices by which everything else refers to users and items."""
+"""External ids and their rows: the indices by which everything else refers to users and items.
+
+There are two kinds of ids: integers of at most 64 bits with sign, and text. Whole numbers stored as floats or decimals are
+integers, UUIDs are text; categories are what they stand for. Every id that enters is checked and converted by `id_index`.
+"""
 
 from functools import cached_property
 from hashlib import blake2b
 from typing import Any, Literal
+from uuid import UUID
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from recsys_ae.errors import DataError, UnknownIdError
+from recsys_ae.errors import DataError, UnknownIdError, described, quoted
 
 Rows = NDArray[np.int64]
+KINDS = {"int": "integers", "str": "text"}
+EXACT = 2**53
 
 
 class IdMap:
-    """A one-to-one map between external ids, which are all integers (int64) or all strings, and rows.
+    """A one-to-one map between external ids, which are all integers or all text, and rows.
 
     Args:
         ids: unique ids; the position of each is its row.
 
     Raises:
-        DataError: ids of another type, of mixed types, or repeated.
+        DataError: ids of another type, of mixed types, missing, or repeated.
     """
 
     def __init__(self, ids: ArrayLike | pd.Index | pd.Series) -> None:
-        self._index = _id_index(ids)
+        self._index = id_index(ids)
         if not self._index.is_unique:
             repeated = self._index[self._index.duplicated()][0]
             raise DataError(f"ids must be unique, but {shown(repeated)} occurs more than once")
@@ -32,7 +39,7 @@ class IdMap:
     @property
     def kind(self) -> Literal["int", "str"]:
         """The type of the ids."""
-        return "int" if self._index.dtype == np.int64 else "str"
+        return kind_of(self._index)
 
     @property
     def values(self) -> NDArray[Any]:
@@ -58,7 +65,7 @@ class IdMap:
         """Rows of the given ids, int64 [n]; `UnknownIdError` names the first unknown one."""
         rows = self.find(external)
         if len(missing := np.flatnonzero(rows < 0)):
-            unknown = f"{shown(_id_index(external)[missing[0]])} ({len(missing)} of {len(rows)}"
+            unknown = f"{shown(id_index(external)[missing[0]])} ({len(missing)} of {len(rows)}"
             raise UnknownIdError(f"unknown id {unknown} are not among the {len(self)} known)")
         return rows
 
@@ -68,9 +75,9 @@ class IdMap:
         Raises:
             DataError: the ids are of another type than the map's, so that none would be found.
         """
-        index = _id_index(external)
-        if len(index) and index.dtype != self._index.dtype:
-            raise DataError(f"ids here are of type {self.kind}, got {shown(index[0])}")
+        index = id_index(external)
+        if len(index) and len(self) and index.dtype != self._index.dtype:
+            raise DataError(f"the ids here are {KINDS[self.kind]} such as {shown(self._index[0])}, got {shown(index[0])}")
         return self._index.get_indexer(index).astype(np.int64, copy=False)
 
     @cached_property
@@ -84,40 +91,107 @@ class IdMap:
 
 
 def shown(external: Any) -> str:
-    """An id as a message shows it: 7, not np.int64(7); 'a' in quotes."""
-    return repr(external.item() if isinstance(external, np.generic) else external)
+    """An id as a message shows it: 7, not np.int64(7); 'a' in quotes; cut if it is long."""
+    return quoted(external.item() if isinstance(external, np.generic) else external)
 
 
-def _id_index(ids: Any) -> pd.Index:
-    """`ids` as a pandas index of dtype int64 or of strings."""
-    if isinstance(ids, str) or np.ndim(ids) != 1:
-        raise DataError(f"expected a list of ids, got {ids!r}")
-    if isinstance(ids, np.ndarray) and ids.dtype.kind in "iu":  # the common case: no copy
-        if ids.dtype == np.uint64 and len(ids) and ids.max() > np.iinfo(np.int64).max:
-            raise DataError(f"integer ids must fit in a signed 64-bit integer, got {ids.max()}; use strings")
-        return pd.Index(ids.astype(np.int64, copy=False))
-    index = pd.Index(np.asarray(ids, dtype=object) if isinstance(ids, (list, tuple)) else ids)
-    if isinstance(index, pd.CategoricalIndex):
-        index = index.astype(index.categories.dtype)
-    if len(index) == 0:
-        return pd.Index(index, dtype=np.int64 if index.dtype.kind in "iu" else "str")
-    if index.hasnans:
-        raise DataError("ids must not be missing")
-    inferred = pd.api.types.infer_dtype(index, skipna=False)
-    if inferred not in ("integer", "string"):
-        raise DataError(f"ids must be all integers or all strings, got {inferred} ids such as {shown(index[0])}")
-    return pd.Index(index, dtype=np.int64 if inferred == "integer" else "str")
+def kind_of(index: pd.Index) -> Literal["int", "str"]:
+    """The type of the ids in what `id_index` returned."""
+    return "int" if index.dtype == np.int64 else "str"
 
 
-def encode(column: pd.Series, known: IdMap | None) -> tuple[Rows, IdMap]:
-    """Rows of a column of ids, and their map: `known`, or else the sorted distinct ids."""
-    if (missing := column.isna().to_numpy()).any():
-        raise DataError(f"column {column.name!r} has no id in row {missing.argmax()} of the table")
+def encode(index: pd.Index, known: IdMap | None) -> tuple[Rows, IdMap]:
+    """Rows of ids (see `id_index`), and their map: `known`, or else the sorted distinct ids."""
     if known is not None:
-        return known.rows(column), known
-    try:
-        rows, distinct = pd.factorize(column, sort=True)
-    except TypeError:
-        problem = "mixes ids of several types; they must be all integers or all strings"
-        raise DataError(f"column {column.name!r} {problem}") from None
+        return known.rows(index), known
+    rows, distinct = pd.factorize(index, sort=True)
     return rows.astype(np.int64, copy=False), IdMap(distinct)
+
+
+def id_index(ids: Any, what: str = "the list of ids") -> pd.Index:
+    """`ids` as an index of type int64 or `str`.
+
+    Args:
+        ids: one-dimensional, of any library; `what` is its name in messages.
+
+    Raises:
+        DataError: an id that is missing, neither an integer nor text, or too large; integers and text together.
+    """
+    index = _listed(ids, what)
+    if isinstance(index, pd.CategoricalIndex):
+        used = index.remove_unused_categories()
+        _refuse_missing(used.codes < 0, what)
+        return id_index(used.categories, what).take(used.codes)
+    _refuse_missing(np.asarray(index.isna()), what)
+    kind = index.dtype
+    if isinstance(kind, pd.StringDtype) or kind.kind == "U":
+        return _text(index, what)
+    if pd.api.types.is_integer_dtype(kind):
+        return _integers(index, what)
+    if pd.api.types.is_float_dtype(kind):
+        return _whole_numbers(index, what)
+    return _objects(index.astype(object), what)
+
+
+def _listed(ids: Any, what: str) -> pd.Index:
+    """`ids` as an index of any type."""
+    if isinstance(ids, (list, tuple)):
+        return pd.Index(ids, dtype=object, tupleize_cols=False)
+    if isinstance(ids, (pd.Series, pd.Index)) and not isinstance(ids, pd.MultiIndex):
+        return pd.Index(ids, tupleize_cols=False)
+    array = np.asarray(ids)
+    if array.ndim != 1:
+        raise DataError(f"{what} must be a list or column of ids, got {described(ids)}")
+    return pd.Index(array, tupleize_cols=False)
+
+
+def _refuse_missing(missing: NDArray[np.bool_], what: str) -> None:
+    if missing.any():
+        raise DataError(f"{what} has no id in row {int(missing.argmax())}")
+
+
+def _text(index: pd.Index, what: str) -> pd.Index:
+    try:
+        text = pd.Index(index, dtype="str")
+    except UnicodeEncodeError as error:
+        raise DataError(f"{what} has an id that is not valid Unicode text: {quoted(error.object)}") from None
+    _refuse_missing(np.asarray(text == ""), what)
+    return text
+
+
+def _integers(index: pd.Index, what: str) -> pd.Index:
+    if len(index) and index.dtype.kind in "uO":
+        largest = int(max(index.min(), index.max(), key=abs))
+        if not -(2**63) <= largest < 2**63:
+            raise DataError(f"{what} must hold integers that fit in 64 bits with sign, got {quoted(largest)}; use text instead")
+    return pd.Index(index.to_numpy().astype(np.int64, copy=False))
+
+
+def _whole_numbers(index: pd.Index, what: str) -> pd.Index:
+    numbers = index.to_numpy(np.float64)
+    bad = ~((np.abs(numbers) <= EXACT) & (np.floor(numbers) == numbers))
+    if bad.any():
+        at = int(bad.argmax())
+        raise DataError(
+            f"{what} must hold integers or text, got the number {numbers[at]} in row {at}, which is not a whole one "
+            "of at most 2^53, beyond which floats skip integers"
+        )
+    return pd.Index(numbers.astype(np.int64))
+
+
+def _objects(index: pd.Index, what: str) -> pd.Index:
+    inferred = pd.api.types.infer_dtype(index, skipna=False)
+    if inferred in ("string", "empty"):
+        return _text(index, what)
+    if inferred == "integer":
+        return _integers(index, what)
+    if inferred in ("floating", "mixed-integer-float", "decimal"):
+        return _whole_numbers(index, what)
+    types = index.map(type)
+    if (types == UUID).all():
+        return _text(index.map(str), what)
+    if (other := types != types[0]).any():
+        at = int(other.argmax())
+        raise DataError(f"{what} mixes ids of several types, such as {shown(index[0])} and, in row {at}, {shown(index[at])}")
+    way_out = "decode them to text" if inferred == "bytes" else "write them as text"
+    raise DataError(f"{what} must hold integers or text, got {shown(index[0])} ({types[0].__name__}); {way_out}")

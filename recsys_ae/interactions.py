@@ -4,24 +4,26 @@ A row is a position in an `IdMap`; an id is what the user's own data calls a use
 explicit rating of 0 is a rating like any other.
 """
 
+import math
 from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import blake2b
-from math import isfinite
+from typing import Any, get_args
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from recsys_ae.errors import ConfigError, DataError
+from recsys_ae.errors import ConfigError, DataError, described, quoted
 from recsys_ae.events import LARGEST_RATING, Duplicates, Events, merged_ratings, read_events, running_sums, ties
 from recsys_ae.features import FeatureTable
+from recsys_ae.frames import Frame
 from recsys_ae.ids import IdMap, Rows, shown
 from recsys_ae.times import TimeUnit
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Interactions:
     """Ratings (or counts, or clicks) of N users for M items: a matrix, and the log that it was merged from.
 
@@ -52,9 +54,13 @@ class Interactions:
     item_features: FeatureTable | None = None
 
     def __post_init__(self) -> None:
+        for name, ids in (("users", self.users), ("items", self.items)):
+            if not isinstance(ids, IdMap):
+                raise DataError(f"{name} must be an IdMap, got {described(ids)}; Interactions.from_frame takes data frames")
         matrix, expected = self.matrix, (len(self.users), len(self.items))
         if not isinstance(matrix, csr_array) or matrix.dtype != np.float32:
-            raise DataError(f"matrix must be a float32 csr_array, got {type(matrix).__name__} of {matrix.dtype}")
+            of = f" of {matrix.dtype}" if isinstance(matrix, csr_array) else ""
+            raise DataError(f"matrix must be a float32 csr_array, got {described(matrix)}{of}")
         if matrix.shape != expected:
             raise DataError(f"matrix is {matrix.shape}, the id maps say {expected}")
         if 0 in expected:
@@ -70,7 +76,7 @@ class Interactions:
             if table is not None and table.ids != ids:
                 raise DataError(f"{side}_features have other ids than the {side}s; use FeatureTable.align")
         if self.scale is not None:
-            object.__setattr__(self, "scale", (float(self.scale[0]), float(self.scale[1])))
+            object.__setattr__(self, "scale", _checked_scale(self.scale))
         ratings, wanted = self.matrix.data, f"a finite number of at most {LARGEST_RATING:g} in size"
         bad = ~(np.abs(ratings) <= LARGEST_RATING)
         if self.scale is not None and not bad.any():
@@ -87,7 +93,7 @@ class Interactions:
     @classmethod
     def from_frame(
         cls,
-        frame: pd.DataFrame,
+        frame: Frame,
         *,
         user: str = "user_id",
         item: str = "item_id",
@@ -103,6 +109,7 @@ class Interactions:
         """Interactions from a table with one row per event, ordered by time, then as in the table.
 
         Args:
+            frame: a data frame of pandas, Polars, Arrow, DuckDB or another library that narwhals knows.
             user, item, rating, time, session: column names; None for no such column. Without ratings, every event counts 1.
                 Times are dates, ISO 8601 text or numbers.
             time_unit: unit of times that are numbers: `s`, `ms`, `us` or `ns` since 1970.
@@ -111,12 +118,15 @@ class Interactions:
             users, items: use these ids instead of the sorted distinct ids of the frame.
 
         Raises:
-            ConfigError: a column that the frame does not have.
-            DataError: no rows, undeclared duplicates, ids of a wrong type, invalid ratings or times.
+            ConfigError: a column that the frame does not have, an unknown policy or unit, or an impossible scale.
+            DataError: not a data frame, no rows, undeclared duplicates, ids of a wrong type, invalid ratings or times.
             UnknownIdError: an id that the given `users` or `items` do not hold.
         """
         columns = {"user": user, "item": item, "rating": rating, "time": time, "session": session}
-        log, users, items = read_events(frame, columns, time_unit, users, items)
+        for name, ids in (("users", users), ("items", items)):
+            if not isinstance(ids, IdMap | None):
+                raise DataError(f"{name} must be an IdMap, got {described(ids)}")
+        (log,), users, items = read_events({"the table": frame}, columns, time_unit, users, items)
         return cls.from_events(log, users, items, duplicates, scale)
 
     @classmethod
@@ -124,6 +134,8 @@ class Interactions:
         cls, log: Events, users: IdMap, items: IdMap, duplicates: Duplicates = "error", scale: tuple[float, float] | None = None
     ) -> "Interactions":
         """Interactions from events whose rows refer to `users` and `items`; see `from_frame`."""
+        if duplicates not in get_args(Duplicates):
+            raise ConfigError(f"duplicates must be one of {', '.join(get_args(Duplicates))}, got {quoted(duplicates)}")
         keys = log.keys(len(items))
         by_pair = np.argsort(keys, kind="stable")
         new = np.diff(keys[by_pair], prepend=-1) != 0  # where each pair begins
@@ -147,6 +159,10 @@ class Interactions:
         times = None if log.times is None else log.times[last]
         order = None if keep_log or log.order is None else log.order[last]
         return cls(matrix, users, items, times, scale, log if keep_log else None, order, duplicates)
+
+    def __repr__(self) -> str:
+        merged = "" if self.events is None else f" from {self.n_events} events"
+        return f"Interactions({self.n_users} users, {self.n_items} items, {len(self)} pairs{merged})"
 
     @property
     def n_users(self) -> int:
@@ -218,7 +234,7 @@ class Interactions:
         Every event is judged by its own rating, or under the policy `sum` by the sum of its pair so far, so that no event
         depends on later ones.
         """
-        if not isfinite(threshold):
+        if not math.isfinite(threshold):
             raise ConfigError(f"the lowest rating that counts must be a finite number, got {threshold}")
         log = self.stored_events
         worth = running_sums(log.ratings, log.keys(self.n_items)) if self.duplicates == "sum" else log.ratings
@@ -272,6 +288,25 @@ class Interactions:
         return digest.hexdigest()
 
 
+def _checked_scale(scale: Any) -> tuple[float, float]:
+    try:
+        lowest, highest = map(float, () if isinstance(scale, str) else scale)
+    except (TypeError, ValueError):
+        lowest = highest = math.nan
+    if not (math.isfinite(lowest) and math.isfinite(highest) and lowest <= highest):
+        raise ConfigError(f"a scale is the lowest and the highest possible rating, two finite numbers, got {quoted(scale)}")
+    return lowest, highest
+
+
 def ones(matrix: csr_array) -> csr_array:
     """The same pattern with 1 for every observation."""
     return csr_array((np.ones(matrix.nnz, np.float32), matrix.indices, matrix.indptr), shape=matrix.shape)
+
+
+def check_interactions(data: object, what: str) -> None:
+    """Raise `DataError` unless `data`, called `what`, is an `Interactions`."""
+    if not isinstance(data, Interactions):
+        raise DataError(
+            f"{what} must be Interactions, got {described(data)}; make them with "
+            "Interactions.from_frame(frame, user=..., item=..., rating=...) or read_interactions(path)"
+        )

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
-from recsys_ae.errors import ConfigError, did_you_mean, quoted
+from recsys_ae.errors import ConfigError, described, did_you_mean, quoted
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,8 @@ class Registry:
 
     def get(self, name: str) -> Any:
         """The object called `name`; `ConfigError` with a suggestion if there is none."""
+        if not isinstance(name, str):
+            raise ConfigError(f"a {self.kind} is given by its name, got {described(name)}; known are: {', '.join(self.places)}")
         if name not in self.places:
             raise ConfigError(f"unknown {self.kind} {quoted(name)}; {did_you_mean(name, self.places)}")
         module, attribute = self.places[name].split(":")

@@ -4,20 +4,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import blake2b
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
 
-from recsys_ae.errors import ConfigError, DataError
-from recsys_ae.events import Duplicates, check_columns, read_events
+from recsys_ae.errors import ConfigError, DataError, described, quoted
+from recsys_ae.events import Duplicates, read_events
+from recsys_ae.frames import Frame
 from recsys_ae.interactions import Interactions
 from recsys_ae.times import TimeUnit
 
 Repeats = Literal["excluded", "wanted"]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Split:
     """Training, validation and test interactions of one protocol, with the same ids.
 
@@ -43,10 +44,11 @@ class Split:
     repeats: Repeats = "excluded"
 
     def __post_init__(self) -> None:
-        if self.repeats not in ("excluded", "wanted"):
-            raise ConfigError(f"repeats must be excluded or wanted, got {self.repeats!r}")
-        parts = self.parts()
+        check_repeats(self.repeats)
+        parts = {"train": self.train, "valid": self.valid, "test": self.test} | self.parts()
         for name, part in parts.items():
+            if not isinstance(part, Interactions):
+                raise DataError(f"{name} must be Interactions, got {described(part)}; Split.from_frames takes data frames")
             if part.users != self.train.users or part.items != self.train.items:
                 raise DataError(f"the split's {name} part has other users or items than its train part")
         if len(self.train) == 0:
@@ -57,6 +59,9 @@ class Split:
                 where = f"{repeated} pairs of user and item are in more than one part of the split"
                 raise DataError(f"{where}; declare duplicates: last, mean, max or sum if that is right")
 
+    def __repr__(self) -> str:
+        return f"Split({self.protocol}: {', '.join(f'{len(part)} {name}' for name, part in self.parts().items())})"
+
     def parts(self) -> dict[str, Interactions]:
         """The parts by name."""
         parts = {"train": self.train, "valid": self.valid, "test": self.test, "fold_in": self.fold_in}
@@ -65,38 +70,37 @@ class Split:
     @classmethod
     def from_frames(
         cls,
-        train: pd.DataFrame,
-        test: pd.DataFrame,
-        valid: pd.DataFrame | None = None,
+        train: Frame,
+        test: Frame,
+        valid: Frame | None = None,
         *,
+        user: str = "user_id",
+        item: str = "item_id",
+        rating: str | None = "rating",
+        time: str | None = None,
         time_unit: TimeUnit = "s",
+        session: str | None = None,
         duplicates: Duplicates = "error",
         scale: tuple[float, float] | None = None,
         repeats: Repeats = "excluded",
-        **columns: str | None,
     ) -> "Split":
-        """A ready-made split; `columns` (user, item, rating, time, session) as for `Interactions.from_frame`.
+        """A ready-made split from data frames of any library; column names and errors as for `Interactions.from_frame`.
 
         Ids are collected from all parts, so that an item that occurs only in `test` has a row too. Equal times are in the order
         train, valid, test.
         """
-        if not len(train):
-            raise DataError("the split leaves nothing to train on")
-        frames = {"train": train, "valid": train.iloc[:0] if valid is None else valid, "test": test}
-        columns = {"user": "user_id", "item": "item_id", "rating": "rating", **columns}
-        for name, frame in frames.items():
-            check_columns(frame, columns, f"the {name} table")
-        whole = pd.concat([frame for frame in frames.values() if len(frame)])
-        log, users, items = read_events(whole, columns, time_unit, None, None)
-        part_of = np.repeat(np.arange(3), [len(frame) for frame in frames.values()])
-        logs = (log[part_of == part] for part in range(3))
-        known, chosen, asked = (Interactions.from_events(one, users, items, duplicates, scale) for one in logs)
+        columns = {"user": user, "item": item, "rating": rating, "time": time, "session": session}
+        if valid is None:
+            valid = pd.DataFrame(columns=[name for name in columns.values() if name is not None])
+        tables = {"the train table": train, "the valid table": valid, "the test table": test}
+        logs, users, items = read_events(tables, columns, time_unit, None, None)
+        known, chosen, asked = (Interactions.from_events(log, users, items, duplicates, scale) for log in logs)
         return cls(known, chosen, asked, repeats=repeats)
 
     def history(self, part: Literal["valid", "test"]) -> Interactions:
         """Everything known before `part`: what a model is shown, and what is seen, when `part` is scored."""
         if part not in ("valid", "test"):
-            raise ConfigError(f"a history is what is known before 'valid' or 'test', got {part!r}")
+            raise ConfigError(f"a history is what is known before 'valid' or 'test', got {quoted(part)}")
         return self._known_before_valid if part == "valid" else self._known_before_test
 
     @cached_property
@@ -117,3 +121,9 @@ class Split:
         """Content hash (32 hex digits) of all parts, and of the policies for duplicates and repeats."""
         parts = "".join(f"{name} {part.digest} " for name, part in self.parts().items())
         return blake2b(f"{parts}{self.train.duplicates} {self.repeats}".encode(), digest_size=16).hexdigest()
+
+
+def check_repeats(repeats: Repeats) -> None:
+    """Raise `ConfigError` unless `repeats` is a policy."""
+    if repeats not in get_args(Repeats):
+        raise ConfigError(f"repeats must be excluded or wanted, got {quoted(repeats)}")

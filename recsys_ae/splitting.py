@@ -18,7 +18,7 @@ from pydantic import BeforeValidator
 from recsys_ae.declaration import check_seed
 from recsys_ae.errors import ConfigError, DataError
 from recsys_ae.ids import Rows
-from recsys_ae.interactions import Interactions
+from recsys_ae.interactions import Interactions, check_interactions
 from recsys_ae.registry import Registry
 from recsys_ae.split import Repeats, Split
 from recsys_ae.times import moment
@@ -33,6 +33,7 @@ TRAIN, VALID, TEST, FOLD_IN = range(4)
 
 def random(data: Interactions, *, test: float = 0.1, valid: float = 0.0, seed: int = 0) -> Split:
     """`test` and `valid` shares of all observations, at random."""
+    check_interactions(data, "data")
     _check_shares(test=test, valid=valid)
     order = _generator(seed).permutation(len(data))
     return _head_split(data, order, round(test * len(data)), valid, "random", {"test": test, "valid": valid, "seed": seed})
@@ -40,6 +41,7 @@ def random(data: Interactions, *, test: float = 0.1, valid: float = 0.0, seed: i
 
 def per_user(data: Interactions, *, test: float = 0.2, valid: float = 0.0, seed: int = 0) -> Split:
     """`test` and `valid` shares of each user's observations, rounded to the nearest; at least one stays for training."""
+    check_interactions(data, "data")
     _check_shares(test=test, valid=valid)
     rank = _rank_within_user(data, _generator(seed).random(len(data)))
     count = np.diff(data.matrix.indptr)[data.user_rows()]
@@ -54,6 +56,7 @@ def leave_last(data: Interactions, *, test: int = 1, valid: int = 0, repeats: Re
 
     Users with at most `test + valid` events stay in training. `repeats`: see `Split`. `ConfigError` if there are no times.
     """
+    check_interactions(data, "data")
     if test < 1 or valid < 0:
         raise ConfigError(f"leave_last needs test >= 1 and valid >= 0, got test={test}, valid={valid}")
     _event_times(data, "leave_last")
@@ -82,6 +85,7 @@ def time_cut(
     Raises:
         ConfigError: the data has no times.
     """
+    check_interactions(data, "data")
     _check_shares(test=test, valid=valid)
     times = _event_times(data, "time_cut")
     if at is None and round(test * len(times)) == 0:
@@ -98,6 +102,7 @@ def time_cut(
 
 def k_fold(data: Interactions, *, k: int = 5, fold: int = 0, valid: float = 0.0, seed: int = 0) -> Split:
     """Fold number `fold` (from 0) of `k` random folds is the test part; `valid` is a share of all observations."""
+    check_interactions(data, "data")
     if not 2 <= k <= len(data) or not 0 <= fold < k:
         raise ConfigError(
             f"k_fold needs 2 <= k <= {len(data)}, the number of interactions, and 0 <= fold < k, got k={k}, fold={fold}"
@@ -114,6 +119,7 @@ def user_holdout(data: Interactions, *, test: float = 0.1, valid: float = 0.1, f
     The history of a held-out user is a random `fold_in` share of their observations; the rest has to be predicted. Users with
     a single observation are never held out.
     """
+    check_interactions(data, "data")
     _check_shares(test=test, valid=valid)
     _check_shares(fold_in=fold_in)
     rng = _generator(seed)

@@ -1,47 +1,77 @@
 """Times of any form as int64 microseconds since 1970 (UTC)."""
 
+from numbers import Number
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from recsys_ae.errors import ConfigError, DataError
+from recsys_ae.errors import ConfigError, DataError, quoted
 
 TimeUnit = Literal["s", "ms", "us", "ns"]
 PER_SECOND: dict[str, int] = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 LATEST = 2**63 // 10**9  # seconds: the year 2262, where nanoseconds in 64 bits end
 
 
-def microseconds(column: pd.Series, unit: TimeUnit = "s") -> NDArray[np.int64]:
+def microseconds(column: pd.Series, unit: TimeUnit = "s", what: str = "the table") -> NDArray[np.int64]:
     """A column of times as int64 [n] microseconds since 1970; finer fractions are cut off.
 
     Args:
-        column: dates of any resolution (UTC unless they have a time zone), ISO 8601 text, or numbers since 1970.
+        column: dates of any type and resolution (UTC unless they have a time zone; a period is its start), ISO 8601 text, or
+            numbers since 1970.
         unit: unit of numbers.
+        what: the name of the table in messages.
 
     Raises:
+        ConfigError: an unknown unit.
         DataError: a missing time, text that is not a date, or a number too large to be a Unix time in `unit`.
     """
-    if pd.api.types.is_bool_dtype(column) or isinstance(column.dtype, pd.PeriodDtype):
-        raise DataError(f"times in column {column.name!r} must be numbers, dates or ISO 8601 text, got {column.dtype}")
+    if unit not in PER_SECOND:
+        raise ConfigError(f"a time unit is one of {', '.join(PER_SECOND)}, got {quoted(unit)}")
+    column = _plain(column)
     numeric = pd.api.types.is_numeric_dtype(column)
-    times = column if numeric else pd.to_datetime(column, format="ISO8601", utc=True, errors="coerce")
+    wrong = pd.api.types.is_bool_dtype(column) or pd.api.types.is_complex_dtype(column) or column.dtype.kind == "m"
+    if wrong and len(column):
+        such = f"{column.dtype} such as {quoted(column.iloc[0])}"
+        raise DataError(f"times in column {column.name!r} of {what} must be numbers, dates or ISO 8601 text, got {such}")
+    times = column if numeric else _dates(column)
     if (bad := times.isna().to_numpy()).any():
         at = int(bad.argmax())
         value = column.iloc[at]
-        problem = "no time" if pd.isna(value) else f"time {value!r}, wanted a number, a date or ISO 8601 text,"
-        raise DataError(f"column {column.name!r} has {problem} in row {at} of the table")
+        missing = pd.api.types.is_scalar(value) and pd.isna(value)
+        problem = "no time" if missing else f"time {quoted(value)}, wanted a number, a date or ISO 8601 text,"
+        raise DataError(f"column {column.name!r} has {problem} in row {at} of {what}")
     if not numeric:
         return times.dt.tz_localize(None).dt.as_unit("us").to_numpy().astype(np.int64)
     values: NDArray[Any] = times.to_numpy()
     if (bad := beyond(values, unit)).any():
         at = int(bad.argmax())
-        raise DataError(f"time {values[at]} in row {at} of column {column.name!r} is {not_unix_time(float(values[at]), unit)}")
+        problem = not_unix_time(float(values[at]), unit)
+        raise DataError(f"time {values[at]} in row {at} of column {column.name!r} of {what} is {problem}")
     if unit == "ns":
         return (values // 1000).astype(np.int64)
     factor = 10**6 // PER_SECOND[unit]
     return values.astype(np.int64) * factor if values.dtype.kind in "iu" else np.rint(values * factor).astype(np.int64)
+
+
+def _plain(column: pd.Series) -> pd.Series:
+    """Categories as what they stand for, periods as their start, and objects as numbers or dates if all are such."""
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        column = column.astype(column.cat.categories.dtype)
+    if column.dtype == object:
+        exact = pd.api.types.infer_dtype(column) == "decimal"
+        column = column.astype(np.float64) if exact else column.infer_objects()
+    if isinstance(column.dtype, pd.PeriodDtype):
+        column = column.dt.to_timestamp()
+    return column
+
+
+def _dates(column: pd.Series) -> pd.Series:
+    """Dates or ISO 8601 text as timestamps in UTC; NaT for everything else."""
+    if column.dtype == object:  # numbers among dates would be taken as nanoseconds
+        column = column.mask(column.map(lambda value: isinstance(value, Number)).astype(bool))
+    return pd.to_datetime(column, format="ISO8601", utc=True, errors="coerce")
 
 
 def beyond(values: NDArray[np.generic], unit: TimeUnit) -> NDArray[np.bool_]:

@@ -13,7 +13,7 @@ import recsys_ae
 
 ROOT = Path(recsys_ae.__file__).parent
 LEAVES = {"errors", "registry", "files", "declaration"}
-LOG = {"ids", "times", "events", "interactions", "split"}
+LOG = {"frames", "ids", "times", "events", "interactions", "split"}
 ALLOWED = {
     "errors": set(),
     "registry": {"errors"},
@@ -22,10 +22,11 @@ ALLOWED = {
     "parquet": {"errors"},
     "ids": {"errors"},
     "times": {"errors"},
-    "events": {"ids", "times", "errors"},
-    "features": {"ids", "errors"},
-    "interactions": {"features", "events", "ids", "times", "errors"},
-    "split": {"interactions", "events", "times", "errors"},
+    "frames": {"ids", "errors"},
+    "events": {"frames", "ids", "times", "errors"},
+    "features": {"frames", "ids", "errors"},
+    "interactions": {"features", "frames", "events", "ids", "times", "errors"},
+    "split": {"interactions", "frames", "events", "times", "errors"},
     "splitting": {*LOG, *LEAVES} - {"files"},
     "ranking": {"errors"},
     "core": {"errors", "registry", "files"},

@@ -204,6 +204,87 @@ def test_evaluating_exported_lists_of_the_model_that_was_tested_gives_the_metric
     assert found == pytest.approx({name: best[name] for name in ("ndcg@5", "recall@10")}, abs=1e-12)
 
 
+class TestEvaluate:
+    """Users 1 and 2 have lists; afterwards 1 took the second item of the list, and again one they had; 3 has no list."""
+
+    @pytest.fixture
+    def files(self, folder):
+        Path("lists.csv").write_text("user_id,rank,item_id\n1,1,10\n1,2,11\n2,1,12\n2,2,13\n")
+        Path("truth.csv").write_text("user_id,item_id\n1,11\n1,14\n2,13\n3,10\n")
+        Path("history.csv").write_text("user_id,item_id\n1,14\n2,10\n")
+
+    def evaluated(self, call, *more):
+        code, out, err = call(
+            "evaluate", "lists.csv", "--truth", "truth.csv", "--metrics", "recall@2", "--output", "e.json", *more
+        )
+        assert code == 0
+        return json.loads(Path("e.json").read_text()), out, err
+
+    def test_without_a_history_repeats_are_relevant_and_a_warning_says_so(self, call, files):
+        found, out, err = self.evaluated(call)
+        assert found["metrics"]["recall@2"] == pytest.approx((1 / 2 + 1 + 0) / 3)
+        assert "3 users evaluated, 0 without anything relevant skipped; 1 of the evaluated users have no list" in out
+        assert "warning: pairs that users had before" in err
+        assert "--history FILE" in err
+
+    def test_with_a_history_repeats_are_not_relevant(self, call, files):
+        found, out, err = self.evaluated(call, "--history", "history.csv")
+        assert found["metrics"]["recall@2"] == pytest.approx((1 + 1 + 0) / 3)
+        assert found["counts"]["repeats"] == 1
+        assert "1 pairs of the truth are in the history: not relevant" in out
+        assert err == ""
+
+    def test_repeats_may_be_wanted(self, call, files):
+        found, out, err = self.evaluated(call, "--history", "history.csv", "--repeats", "wanted")
+        assert found["metrics"]["recall@2"] == pytest.approx((1 / 2 + 1 + 0) / 3)
+        assert "1 pairs of the truth are in the history: relevant" in out
+        assert err == ""
+
+    def test_ids_and_ranks_as_whole_floats(self, call, files):
+        """As pandas writes integers of a column that had gaps."""
+        expected = self.evaluated(call)[0]
+        Path("lists.csv").write_text("user_id,rank,item_id\n1.0,1.0,10.0\n1.0,2.0,11.0\n2.0,1.0,12.0\n2.0,2.0,13.0\n")
+        assert self.evaluated(call)[0] == expected
+
+    @pytest.mark.parametrize(
+        ("truth", "message"),
+        [
+            ("7,11\n8,13\n", "the truth and the lists have no user in common: 2 users such as 7, against 2 users such as 1"),
+            ("1,21\n", "the truth and the lists have no item in common: 1 item such as 21, against 4 items such as 10"),
+            ("5,11\nu1,13\n", "the truth has 2 users such as 'u1', which are text, but the lists 2 users such as 1, which are"),
+        ],
+    )
+    def test_ids_in_common(self, call, files, truth, message):
+        Path("truth.csv").write_text("user_id,item_id\n" + truth)
+        code, out, err = call("evaluate", "lists.csv", "--truth", "truth.csv", "--metrics", "recall@2")
+        assert (code, out) == (1, "")
+        assert message in err
+
+    def test_few_ids_in_common(self, call, files, caplog):
+        many = "".join(f"{user},1,{user}\n" for user in range(1000, 1300))
+        Path("lists.csv").write_text("user_id,rank,item_id\n1,2,10\n" + many)
+        Path("truth.csv").write_text("user_id,item_id\n1,10\n" + "".join(f"{user},10\n" for user in range(2000, 2300)))
+        self.evaluated(call)
+        assert "the truth and the lists have only 1 users in common: 301 users such as 1, against 301" in caplog.text
+
+    def test_history_of_others(self, call, files, caplog):
+        Path("history.csv").write_text("user_id,item_id\n8,14\n")
+        self.evaluated(call, "--history", "history.csv")
+        assert (
+            "the truth and the history have only 0 users in common: 3 users such as 1, against 1 user such as 8" in caplog.text
+        )
+
+    def test_text_ids_that_look_like_integers(self, call, files):
+        """Where the lists have text, the truth is read as text."""
+        Path("lists.csv").write_text("user_id,rank,item_id\nu1,1,10\n1,2,11\n")
+        Path("truth.csv").write_text("user_id,item_id\n1,11\n")
+        assert self.evaluated(call)[0]["counts"]["users_without_list"] == 0
+
+    def test_any_rank_costs_nothing(self, call, files):
+        Path("lists.csv").write_text("user_id,rank,item_id\n1,1,10\n1,9000000000000000000,11\n2,1e300,13\n")
+        assert self.evaluated(call)[0]["metrics"]["recall@2"] == 0
+
+
 def test_export_from_a_saved_model(call, folder):
     run(call)
     Path("log.csv").write_text("user_id,item_id,rating\nnew,1001,5\nnew,1002,4\nother,1001,1\n")
@@ -218,11 +299,28 @@ def test_export_from_a_saved_model(call, folder):
 
 def test_export_with_items_the_model_does_not_know(call, folder):
     run(call)
-    Path("log.csv").write_text("user_id,item_id,rating\nnew,1001,4\nnew,77,4\n")
+    Path("log.csv").write_text("user_id,item_id,rating\nnew,1001,4\nnew,77,4\nother,77,3\n")
     code, _, err = call("export", "out/models/mf", "--history", "log.csv", "--output", "lists")
-    assert (code, "does not know item 77 (1 such rows); --skip-unknown" in err) == (1, True)
+    assert (code, "does not know item 77 (2 such rows); --skip-unknown" in err) == (1, True)
     code, out, _ = call("export", "out/models/mf", "--history", "log.csv", "--output", "lists", "--skip-unknown")
-    assert (code, "1 interactions with unknown items left out" in out) == (0, True)
+    assert code == 0
+    assert "2 interactions with unknown items left out; 1 users have no others" in out
+    assert "1 users the model cannot score: popular" in out
+    popular = pd.read_parquet("lists/part-00000.parquet").groupby("user_id").size()
+    assert popular.to_dict() == {"new": 59, "other": 60}
+
+
+@pytest.mark.parametrize(("policy", "code", "served"), [("skip", 0, ["new"]), ("error", 1, None)])
+def test_users_whose_items_are_all_unknown_are_cold(call, folder, policy, code, served):
+    run(call)
+    Path("log.csv").write_text("user_id,item_id,rating\nnew,1001,4\nother,77,3\n")
+    command = ["export", "out/models/mf", "--history", "log.csv", "--output", "lists", "--skip-unknown", "--cold", policy]
+    found, _, err = call(*command)
+    assert found == code
+    if served:
+        assert pd.read_parquet("lists/part-00000.parquet")["user_id"].unique().tolist() == served
+    else:
+        assert "cannot score user 'other' (1 of 2 users)" in err
 
 
 def test_a_finished_run_is_not_overwritten(call, folder):
@@ -472,6 +570,17 @@ def test_a_mistake_that_shows_late_leaves_the_place_free(call, folder):
     assert not (folder / "out").exists()
     (folder / "mine.yaml").write_text(yaml.safe_dump(PIPELINE))
     assert run(call)[0] == 0
+
+
+def test_titles_and_tables_are_printed_as_they_are(call, folder, capsys):
+    """Not as the markup or emoji that their text would be."""
+    (folder / "card.yaml").write_text(yaml.safe_dump({**PIPELINE["dataset"], "title": "[red]x[/red] [/] :smile:"}))
+    code, out, _ = call("datasets", "show", "card.yaml")
+    assert (code, "[red]x[/red] [/] :smile:" in out) == (0, True)
+    cli._print_table("[red]a[/red]", rows=[["[/] :smile:"]])
+    printed = capsys.readouterr().out
+    assert "[red]a[/red]" in printed
+    assert "[/] :smile:" in printed
 
 
 def test_models_says_what_parameters_may_be(call):

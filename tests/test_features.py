@@ -133,7 +133,7 @@ class TestAlign:
         assert wider.ids.values.tolist() == order
 
     def test_ids_of_another_type(self):
-        with pytest.raises(DataError, match="ids here are of type int"):
+        with pytest.raises(DataError, match="the ids here are integers such as"):
             self.table.align(IdMap(["7"]))
 
 
@@ -224,7 +224,7 @@ class TestStorage:
     ("change", "kinds", "error", "message"),
     [
         ({}, {"age": "number"}, ConfigError, "unknown kind 'number'; did you mean 'numeric'"),
-        ({}, {"agee": "numeric"}, DataError, "no column 'agee'; did you mean 'age'"),
+        ({}, {"agee": "numeric"}, ConfigError, "no column 'agee'; did you mean 'age'"),
         ({"a=b": 1}, {"a=b": "numeric"}, ConfigError, "must not contain '='"),
         ({}, {}, ConfigError, "at least one feature"),
         ({"age": list("abcd")}, {"age": "numeric"}, DataError, "'age' must hold numbers"),

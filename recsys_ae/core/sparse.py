@@ -24,7 +24,7 @@ from recsys_ae.core import devices
 from recsys_ae.core.kernels import layers as kernels
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class SparseRows:
     """Rows of a sparse matrix in CSR form.
 
@@ -41,7 +41,7 @@ class SparseRows:
     columns: Tensor
     values: Tensor
     width: int
-    _csc_pattern: list[kernels.Columns] = field(default_factory=list, repr=False)
+    _csc_pattern: list[kernels.Columns] = field(default_factory=list)
 
     @classmethod
     def from_arrays(cls, indptr: object, columns: object, values: object, width: int) -> "SparseRows":

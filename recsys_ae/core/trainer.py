@@ -17,7 +17,7 @@ from recsys_ae.core.threads import threads_for
 from recsys_ae.errors import ConfigError, TrainingError
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class LabelledBatch:
     """Dense rows x [B, D] and the class of each, int64 [B]."""
 

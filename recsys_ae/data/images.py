@@ -17,7 +17,7 @@ IMAGES, LABELS = 0x0803, 0x0801  # unsigned bytes in three dimensions, in one
 SUFFIXES = (".png", ".jpg", ".jpeg")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Images:
     """Flattened images and their classes.
 

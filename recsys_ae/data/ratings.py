@@ -17,7 +17,8 @@ from recsys_ae.data.tables import IdTypes, Scale, guess_table, read_table
 from recsys_ae.declaration import error_context
 from recsys_ae.errors import ConfigError, DataError, UnknownIdError, did_you_mean
 from recsys_ae.events import Duplicates
-from recsys_ae.ids import IdMap, shown
+from recsys_ae.files import path_of
+from recsys_ae.ids import IdMap, encode, id_index, shown
 from recsys_ae.interactions import Interactions
 from recsys_ae.split import Repeats, Split
 
@@ -77,7 +78,8 @@ def read_interactions(
     path: Path | str, *, duplicates: Duplicates = "error", scale: Scale = None, ids: IdTypes | None = None
 ) -> Interactions:
     """Interactions from a file without a card; see `guess_table` for what is recognised and `read_table` for errors."""
-    frame = read_table(Path(path), guess_table(Path(path)), ids, scale)
+    path = path_of(path)
+    frame = read_table(path, guess_table(path), ids, scale)
     return Interactions.from_frame(frame, duplicates=duplicates, scale=scale, **_columns_of(frame))
 
 
@@ -89,7 +91,8 @@ def read_history(
     Args:
         table: the file's layout; inferred if None, see `guess_table`.
         user_ids: type of the user ids, "int" or "str"; inferred if None.
-        skip_unknown: leave out events with other items instead of raising.
+        skip_unknown: leave out events with other items instead of raising. Users who have only such events stay, without a
+            history.
 
     Returns:
         The interactions, and the number of events left out.
@@ -109,7 +112,9 @@ def read_history(
         )
     if unknown.all():
         raise DataError(f"{path}: the model knows none of the items")
-    return Interactions.from_frame(frame[~unknown], duplicates="last", items=items, **_columns_of(frame)), skipped
+    users = encode(id_index(frame["user_id"]), None)[1]
+    options = {"duplicates": "last", "users": users, "items": items, **_columns_of(frame)}
+    return Interactions.from_frame(frame[~unknown], **options), skipped
 
 
 def _split_frames(card: RatingsCard, folder: Path, split: GivenSplit) -> tuple[pd.DataFrame, pd.DataFrame]:

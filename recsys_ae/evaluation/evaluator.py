@@ -7,6 +7,7 @@ are excluded from the lists as seen, and pairs that repeat them are not relevant
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
+from numbers import Real
 from typing import Any, Literal
 
 import numpy as np
@@ -15,14 +16,16 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from recsys_ae import ranking
-from recsys_ae.errors import ConfigError, DataError, TrainingError, quoted
+from recsys_ae.errors import ConfigError, DataError, TrainingError, described, quoted
+from recsys_ae.evaluation.common import id_maps
 from recsys_ae.evaluation.metrics import Metric, parse_metrics
 from recsys_ae.evaluation.ranking import RankedLists
-from recsys_ae.ids import IdMap, Rows
+from recsys_ae.frames import Frame, ranks, read_frame
+from recsys_ae.ids import IdMap, Rows, shown
 from recsys_ae.interactions import Interactions
-from recsys_ae.models.base import Recommender, finite_predictions, users_per_block
-from recsys_ae.models.recommend import Cold, recommend_blocks, scorable
-from recsys_ae.split import Repeats, Split
+from recsys_ae.models.base import Recommender, check_counts, check_recommender, finite_predictions, users_per_block
+from recsys_ae.models.recommend import Cold, check_cold, recommend_blocks, scorable
+from recsys_ae.split import Repeats, Split, check_repeats
 
 BLOCK_PLACES, BLOCK_USERS = 1_000_000, 100_000  # list places and users from a file that are judged at a time
 
@@ -36,9 +39,10 @@ class Report:
         users: external ids of the evaluated users [U], in the order of `per_user`.
         per_user: float64 [U] by ranking metric.
         counts: `users_evaluated`; `users_skipped` (nothing relevant, or cold and skipped); `relevant` pairs; `ratings`, the
-            pairs behind RMSE and MAE; `repeats`, pairs that are already in the history (missing if that is unknown). For a
-            model also `events` of the part, and of the users with something relevant how many are `hot` (in the training
-            part), `warm` (with a history, but not in the training part) and `cold` (the model cannot score them).
+            pairs behind RMSE and MAE; `repeats`, pairs that are already in the history (missing if that is unknown). For
+            lists also `users_without_list`: evaluated users who have none, and so no hits. For a model also `events` of the
+            part, and of the users with something relevant how many are `hot` (in the training part), `warm` (with a history,
+            but not in the training part) and `cold` (the model cannot score them).
     """
 
     metrics: dict[str, float | None]
@@ -54,7 +58,7 @@ class Report:
 def evaluate(
     model: Recommender,
     split: Split,
-    metrics: Iterable[str],
+    metrics: str | Iterable[str],
     *,
     part: Literal["test", "valid"] = "test",
     relevant_at: float | None = None,
@@ -68,18 +72,19 @@ def evaluate(
     repeats are not relevant; with `repeats: wanted`, lists may contain these items, and repeats are relevant.
 
     Args:
-        metrics: names such as "rmse" and "ndcg@10".
+        metrics: a name such as "ndcg@10", or several.
         relevant_at: lowest rating of a relevant item; None if all are relevant.
         cold: what cold users get, see `recommend`; with `skip` they do not count in ranking metrics.
         batch_users: users scored at a time, see `recommend_blocks`; does not affect the values.
 
     Raises:
-        ConfigError: an unknown metric, or a `relevant_at` that is not finite.
-        DataError: the part is empty.
+        ConfigError: an unknown metric, part or policy, a `relevant_at` that is not finite, or `model` is not a `Recommender`.
+        DataError: `split` is not a `Split`, or the part is empty.
         TrainingError: a score, a predicted rating or a metric is not finite.
         ColdUserError: there is a cold user, and `cold` is `error`.
     """
     parsed = parse_metrics(metrics)
+    _check_arguments(model, split, cold, batch_users)
     truth, history = split.test if part == "test" else split.valid, split.history(part)
     if not len(truth):
         raise DataError(f"the {split.protocol} split has no {part} interactions to evaluate on")
@@ -110,14 +115,23 @@ def evaluate(
     return _report(parsed, rating_values, lists, truth.users.values[rows], counts)
 
 
+def _check_arguments(model: Recommender, split: Split, cold: Cold, batch_users: int | None) -> None:
+    check_recommender(model)
+    if not isinstance(split, Split):
+        makers = "recsys_ae.splitting and Split.from_frames make them; evaluate_recommendations evaluates lists"
+        raise DataError(f"split must be a Split, got {described(split)}; {makers}")
+    check_counts(batch_users=batch_users)
+    check_cold(cold)
+
+
 def evaluate_recommendations(
-    recommendations: pd.DataFrame,
-    truth: pd.DataFrame,
-    metrics: Iterable[str],
+    recommendations: Frame,
+    truth: Frame,
+    metrics: str | Iterable[str],
     *,
     list_length: int,
     relevant_at: float | None = None,
-    history: pd.DataFrame | None = None,
+    history: Frame | None = None,
     repeats: Repeats = "excluded",
 ) -> Report:
     """Evaluate exported lists, with the same values as `evaluate` gives for their model if no pair of `truth` is repeated.
@@ -127,50 +141,61 @@ def evaluate_recommendations(
     Args:
         recommendations: columns user_id, rank (from 1), item_id and, if known, score.
         truth: columns user_id, item_id and, if `relevant_at` is given, rating; of repeated pairs the highest rating counts.
-        metrics: ranking metrics of at most `list_length`, the length that the lists were meant to have.
+        metrics: a ranking metric, or several, of at most `list_length`, the length that the lists were meant to have.
         history: columns user_id, item_id: what was known when the lists were made; if None, repeats count as relevant.
         repeats: whether pairs of `truth` that are in `history` are relevant (`wanted`), or not because lists exclude them.
 
     Raises:
-        ConfigError: a rating metric, one of longer lists, or one that needs the history without it.
-        DataError: nothing relevant in `truth`, ids of another type than in the lists, or two items at one rank.
+        ConfigError: a rating metric, one of longer lists, or one that needs the history without it; a missing column.
+        DataError: not data frames, nothing relevant in `truth`, lists without a user or without an item of `truth` (or of the
+            history), ids of another type there, an invalid rank, two items at one rank or one at two.
     """
-    parsed = parse_metrics(metrics)
-    for metric in parsed:
-        if metric.k is None:
-            raise ConfigError(f"{metric.name} needs predicted ratings, a list of recommendations has none")
-        if metric.k > list_length:
-            raise ConfigError(f"{metric.name} looks at {metric.k} places, but the lists have only {list_length}")
-    if not len(truth):
-        raise DataError("the truth holds nothing relevant")
-    users = IdMap(pd.factorize(truth["user_id"], sort=True)[1])
-    IdMap(recommendations["item_id"].drop_duplicates()).find(truth["item_id"])  # refuses ids of another type
-    frames = [recommendations, truth] if history is None else [recommendations, truth, history]
-    items = IdMap(pd.factorize(pd.concat([frame["item_id"] for frame in frames]), sort=True)[1])
-    rating = None if relevant_at is None else "rating"
-    pairs = Interactions.from_frame(truth, rating=rating, users=users, items=items, duplicates="max")
-    popularity, repeated = np.empty(0, np.int64), np.zeros(len(pairs), bool)
-    if history is not None and len(history):
-        before = history[["user_id", "item_id"]].drop_duplicates()
-        user, item = users.find(before["user_id"]), items.rows(before["item_id"])
-        popularity = np.bincount(item, minlength=len(items))
-        repeated = np.isin(pairs.keys(), (user * len(items) + item)[user >= 0])
+    parsed = _list_metrics(metrics, list_length)
+    check_repeats(repeats)
+    pair, rating = {"user": "user_id", "item": "item_id"}, None if relevant_at is None else "rating"
+    tables = {
+        "the truth": read_frame(truth, {**pair, "rating": rating}, "the truth"),
+        "the lists": read_frame(recommendations, {**pair, "rank": "rank"}, "the lists", optional=["score"]),
+        "the history": pd.DataFrame(columns=list(pair.values()))
+        if history is None
+        else read_frame(history, pair, "the history"),
+    }
+    if not len(tables["the truth"]):
+        raise DataError("the truth holds nothing relevant: it has no rows")
+    users, items = id_maps(tables, "user")[0], id_maps(tables, "item")[1]
+    pairs = Interactions.from_frame(tables["the truth"], rating=rating, users=users, items=items, duplicates="max")
+    before = tables["the history"].drop_duplicates()
+    user, item = users.find(before["user_id"]), items.rows(before["item_id"])
+    popularity = np.bincount(item, minlength=len(items)) if len(before) else np.empty(0, np.int64)
+    repeated = np.isin(pairs.keys(), (user * len(items) + item)[user >= 0])
     relevant = _relevant(pairs, relevant_at, repeated & (repeats == "excluded"))
     if not len(relevant):
-        raise DataError("the truth holds nothing relevant")
+        raise DataError(f"the truth holds nothing relevant: {len(pairs)} pairs, {int(repeated.sum())} of them in the history")
     rows = np.flatnonzero(np.diff(relevant.matrix.indptr))
-    k = max(metric.k or 0 for metric in parsed)
-    lists = _file_lists(recommendations, users, items, k, relevant, popularity)
+    lists = _file_lists(tables["the lists"], users, items, max(metric.k or 0 for metric in parsed), relevant, popularity)
     counts = {"users_evaluated": len(rows), "users_skipped": len(users) - len(rows), "relevant": len(relevant), "ratings": 0}
+    counts["users_without_list"] = int((~np.isin(rows, users.find(tables["the lists"]["user_id"]))).sum())
     if history is not None:
         counts["repeats"] = int(repeated.sum())
     return _report(parsed, {}, lists, users.values[rows], counts)
 
 
+def _list_metrics(metrics: str | Iterable[str], list_length: int) -> list[Metric]:
+    """The metrics; `ConfigError` if lists of `list_length` do not have them."""
+    parsed = parse_metrics(metrics)
+    check_counts(list_length=list_length)
+    for metric in parsed:
+        if metric.k is None:
+            raise ConfigError(f"{metric.name} needs predicted ratings, a list of recommendations has none")
+        if metric.k > list_length:
+            raise ConfigError(f"{metric.name} looks at {metric.k} places, but the lists have only {list_length}")
+    return parsed
+
+
 def _relevant(truth: Interactions, relevant_at: float | None, left_out: NDArray[np.bool_]) -> Interactions:
     """The pairs of `truth` rated at least `relevant_at`, without those `left_out` [nnz]."""
-    if relevant_at is not None and not isfinite(relevant_at):
-        raise ConfigError(f"the lowest rating of a relevant item must be a finite number, got {relevant_at}")
+    if relevant_at is not None and not (isinstance(relevant_at, Real) and isfinite(relevant_at)):
+        raise ConfigError(f"the lowest rating of a relevant item must be a finite number, got {quoted(relevant_at)}")
     return truth.filter(~left_out if relevant_at is None else ~left_out & (truth.matrix.data >= relevant_at))
 
 
@@ -178,14 +203,16 @@ def _file_lists(
     recommendations: pd.DataFrame, users: IdMap, items: IdMap, k: int, relevant: Interactions, popularity: Rows
 ) -> Iterator[RankedLists]:
     """The first `k` places of the lists of all users with something relevant, in blocks of bounded size."""
-    place = _places(recommendations["rank"], k)
+    place = np.minimum(ranks(recommendations), k + 1) - 1
     user, item = users.find(recommendations["user_id"]), items.rows(recommendations["item_id"])
-    score = recommendations["score"].to_numpy(np.float32) if "score" in recommendations else np.float32("nan")
+    score: Any = recommendations.get("score", np.float32("nan"))
+    if not pd.api.types.is_numeric_dtype(score):
+        raise DataError(f"scores must be numbers, got {shown(score.iloc[0])}")
     lists = pd.DataFrame({"user": user, "place": place, "item": item, "score": score})[(user >= 0) & (place < k)]
-    if lists.duplicated(["user", "place"]).any():
-        raise DataError("the recommendations have two items of one user at the same rank")
-    if lists.duplicated(["user", "item"]).any():
-        raise DataError("the recommendations have an item twice in the list of one user")
+    for column, twice in (("place", "two items at one rank"), ("item", "one item twice")):
+        if (repeated := lists.duplicated(["user", column]).to_numpy()).any():
+            whose = shown(users.values[lists["user"].iloc[int(repeated.argmax())]])
+            raise DataError(f"the lists have {twice} for user {whose} ({int(repeated.sum())} such rows)")
     n_relevant = np.diff(relevant.matrix.indptr)
     rows = np.flatnonzero(n_relevant)
     lists = lists[n_relevant[lists["user"]] > 0]
@@ -200,16 +227,6 @@ def _file_lists(
         block, rows, places = rows[:n], rows[n:], slice(int(width[n - 1]))
         found, scores = listed[block][:, places].toarray() - 1, scored[block][:, places].toarray()
         yield _judged(k, found, np.where(found < 0, np.float32("nan"), scores), relevant, block, popularity)
-
-
-def _places(rank: pd.Series, k: int) -> Rows:
-    """Places from 0 of ranks from 1, int64; those beyond the first `k` are all k."""
-    if not pd.api.types.is_integer_dtype(rank) or rank.isna().any():
-        wrong = rank.isna() if rank.isna().any() else rank.notna()
-        raise DataError(f"ranks must be whole numbers, got {rank.dtype} such as {quoted(str(rank[wrong].iloc[0]))}")
-    if len(rank) and rank.min() < 1:
-        raise DataError(f"ranks count from 1, but there is a rank {rank.min()}")
-    return rank.clip(upper=k + 1).to_numpy(np.int64) - 1
 
 
 def _judged(

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from recsys_ae.errors import ConfigError, quoted
+from recsys_ae.errors import ConfigError, described, quoted
 from recsys_ae.registry import Registry
 
 RATING_METRICS = Registry("metric", {name: f"recsys_ae.evaluation.metrics:{name}" for name in ("rmse", "mae")})
@@ -65,7 +65,10 @@ def parse_metric(text: str) -> Metric:
 
 def parse_metrics(texts: str | Iterable[str]) -> list[Metric]:
     """The metrics that `texts` name, or the one; `ConfigError` as for `parse_metric`, or if there are none or equal ones."""
-    metrics = [parse_metric(text) for text in ([texts] if isinstance(texts, str) else texts)]
+    given = [texts] if isinstance(texts, str) else list(texts) if isinstance(texts, Iterable) else [texts]
+    if wrong := [name for name in given if not isinstance(name, str)]:
+        raise ConfigError(f"a metric is given by its name, such as 'ndcg@10', got {described(wrong[0])}")
+    metrics = [parse_metric(text) for text in given]
     names = [metric.name for metric in metrics]
     if not metrics:
         raise ConfigError("no metrics are given")

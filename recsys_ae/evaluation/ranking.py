@@ -14,7 +14,7 @@ from recsys_ae.errors import ConfigError
 Values = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class RankedLists:
     """The lists of U users over M items, and everything that a metric may need to judge them.
 

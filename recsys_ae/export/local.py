@@ -20,12 +20,23 @@ from numpy.typing import ArrayLike, NDArray
 
 import recsys_ae
 from recsys_ae.errors import ConfigError, DataError, OutputError
-from recsys_ae.files import check_file, digest_of_file, locked_folder, move, read_json, whole_file, whole_folder, write_json
+from recsys_ae.files import (
+    check_file,
+    digest_of_file,
+    locked_folder,
+    move,
+    path_of,
+    read_json,
+    whole_file,
+    whole_folder,
+    write_json,
+)
+from recsys_ae.frames import ranks
 from recsys_ae.ids import Rows
 from recsys_ae.interactions import Interactions
 from recsys_ae.models import MODELS
-from recsys_ae.models.base import Recommender
-from recsys_ae.models.recommend import Cold, allowed_items, check_scorable, recommend_blocks, scorable
+from recsys_ae.models.base import Recommender, check_counts, fitted_state
+from recsys_ae.models.recommend import Cold, allowed_items, check_cold, check_scorable, recommend_blocks, scorable
 from recsys_ae.models.storage import model_digest
 from recsys_ae.parquet import read_parquet, write_parquet
 
@@ -159,14 +170,15 @@ def export_recommendations(
         OutputError: `folder` holds something else, another export is writing it, or the disk is full.
         UnknownIdError: `users`, `candidates` or `exclude` contains an id that is not in the history.
     """
-    folder = Path(folder)
+    folder = path_of(folder)
+    fitted_state(model, history)
     rows = np.arange(history.n_users) if users is None else history.users.rows(users)
     if len(np.unique(rows)) < len(rows):
         raise ConfigError("users has an id twice; each user gets one list")
     options = {"exclude_seen": exclude_seen, "cold": cold, "batch_users": batch_users, "seen": seen}
     job = _Job(model, history, rows, k, allowed_items(history.items, candidates, exclude), options)
-    if k < 1 or (batch_users is not None and batch_users < 1):
-        raise ConfigError(f"k and batch_users must be at least 1, got {k} and {batch_users}")
+    check_counts(k=k, batch_users=batch_users)
+    check_cold(cold)
     known = scorable(model, history, rows)
     if cold == "error":
         check_scorable(known, history, rows)
@@ -195,7 +207,7 @@ def read_recommendations(path: Path | str) -> tuple[pd.DataFrame, int]:
     Raises:
         DataError: there is nothing, an export is incomplete or damaged, columns are missing, or a file cannot be read.
     """
-    path, length = Path(path), 0
+    path, length = path_of(path), 0
     try:
         if path.is_dir():
             manifest = ListManifest.read(path)
@@ -212,7 +224,7 @@ def read_recommendations(path: Path | str) -> tuple[pd.DataFrame, int]:
             raise DataError(f"{path} has no column {column!r}; its columns are {', '.join(map(str, frame.columns))}")
     if not len(frame):
         raise DataError(f"{path} holds no recommendations")
-    return frame, length or int(frame["rank"].max())
+    return frame, length or int(ranks(frame).max())
 
 
 def export_vectors(

@@ -15,7 +15,7 @@ from recsys_ae.core.corruption import Corruption
 from recsys_ae.core.limits import check_finite, check_memory, limits
 from recsys_ae.core.trainer import Callback, Epoch
 from recsys_ae.declaration import Parameterised, check_seed, likely_cause
-from recsys_ae.errors import DataError, NotFittedError
+from recsys_ae.errors import ConfigError, DataError, NotFittedError, described
 
 Floats = NDArray[np.float32]
 Labels = NDArray[np.int64]
@@ -23,7 +23,7 @@ Shape = tuple[int, int, int]  # channels, height, width
 BATCH_IMAGES = 1000
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class FittedImages:
     """The state of a fitted image model.
 
@@ -42,7 +42,7 @@ class FittedImages:
     before: nn.Module | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ImageContext:
     """The other arguments of `ImageModel.fit`, and the history of each training stage so far."""
 
@@ -154,7 +154,9 @@ class ImageModel(Parameterised, ABC):
 
 
 def fitted_images(model: ImageModel) -> FittedImages:
-    """The fitted state of the model; `NotFittedError` if there is none."""
+    """The fitted state of the model; `NotFittedError` if there is none, `ConfigError` if it is not an `ImageModel`."""
+    if not isinstance(model, ImageModel):
+        raise ConfigError(f"expected a fitted image model, got {described(model)}; load_image_model(folder) loads one")
     if model.fitted is None:
         raise NotFittedError(f"{type(model).__name__} is not fitted; call fit() or load_image_model() first")
     return model.fitted
@@ -187,6 +189,8 @@ def validate_shape(images: Floats, shape: Shape | None) -> Shape:
 
 def check_rows(rows: Floats, width: int | None = None, what: str = "images") -> None:
     """Raise `DataError` unless rows are float32 [n, D], with D = `width` if given."""
+    if not isinstance(rows, np.ndarray):
+        raise DataError(f"{what} must be a float32 array [n, {width or 'numbers'}], got {described(rows)}")
     if rows.ndim != 2 or rows.dtype != np.float32 or width not in (None, rows.shape[1]):
         raise DataError(f"{what} must be a float32 array [n, {width or 'numbers'}], got {rows.dtype} {list(rows.shape)}")
 

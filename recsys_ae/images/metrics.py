@@ -19,7 +19,7 @@ IMAGE_METRICS = Registry("image metric", {name: f"{__name__}:{name}" for name in
 NOISE_SEED = 12345
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class EvaluationData:
     """Images float32 [n, D], their classes int64 [n] or None, and the training images."""
 

@@ -9,6 +9,7 @@ from torch import Generator
 from recsys_ae.core.checkpoint import check_weights
 from recsys_ae.declaration import build, parameters
 from recsys_ae.errors import ConfigError, DataError
+from recsys_ae.files import path_of
 from recsys_ae.fitted import Fitted
 from recsys_ae.images import IMAGE_MODELS
 from recsys_ae.images.base import FittedImages, ImageModel, fitted_images
@@ -24,12 +25,12 @@ def save_image_model(model: ImageModel, folder: Path | str) -> None:
 
     Raises `NotFittedError`, or `OutputError` if `folder` holds something that is not a model or cannot be written.
     """
-    image_state(model).save(Path(folder), IMAGE_MODELS.name_of(model), parameters(model))
+    image_state(model).save(path_of(folder), IMAGE_MODELS.name_of(model), parameters(model))
 
 
 def load_image_model(folder: Path | str) -> Any:
     """The `ImageModel` saved in `folder`; `DataError` if there is none, or it is damaged or has another format."""
-    name, params, fitted = Fitted.load(Path(folder))
+    name, params, fitted = Fitted.load(path_of(folder))
     try:
         model = build_image_model(name, params)
         channels, height, width = fitted.meta["shape"]

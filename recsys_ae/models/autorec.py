@@ -136,7 +136,7 @@ class AutoRec(Recommender):
         return clip(self._scorer(history).predict_rows(history, user_rows, item_rows), fitted_state(self))
 
     def item_vectors(self) -> Floats:
-        return self._scorer(None).item_factors()[:, :-2]
+        return self._scorer().item_factors()[:, :-2]
 
     def user_vectors(self, history: Interactions, rows: Rows) -> Floats:
         return self._scorer(history).user_factors(history, rows)[:, :-2]
@@ -155,9 +155,9 @@ class AutoRec(Recommender):
     def _scorer_class(self) -> "type[Scorer]":
         return Scorer if self.axis == "user" else ItemScorer
 
-    def _scorer(self, history: Interactions | None) -> "Scorer":
+    def _scorer(self, *histories: Interactions) -> "Scorer":
         """The fitted network, rebuilt when the fitted state has changed."""
-        fitted = fitted_state(self, history)
+        fitted = fitted_state(self, *histories)
         if self._built is None or self._built.fitted is not fitted:
             module = self._module(len(fitted.arrays["module.output_bias"]), None)
             training.load_weights(module, fitted.arrays)

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from recsys_ae.core.limits import check_finite, check_memory, limits
 from recsys_ae.declaration import Parameterised, check_seed, likely_cause
-from recsys_ae.errors import ConfigError, DataError, NotFittedError, TrainingError
+from recsys_ae.errors import ConfigError, DataError, NotFittedError, TrainingError, described, quoted
 from recsys_ae.fitted import Fitted
 from recsys_ae.ids import IdMap, Rows
-from recsys_ae.interactions import Interactions
+from recsys_ae.interactions import Interactions, check_interactions
 
 Floats = NDArray[np.float32]
 REFIT = "fit the model again, with other parameters"
@@ -24,7 +24,7 @@ BATCH_USERS = 1024
 BLOCK_SCORES = 2**24  # in memory at a time: fewer users are scored together if there are more than 16,384 items
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class FitContext:
     """The arguments of `Recommender.fit` beside the training data."""
 
@@ -83,9 +83,12 @@ class Recommender(Parameterised, ABC):
             NotFittedError: `warm_start` is not fitted.
             TrainingError: the loss or a learned parameter is not finite, or equations have no solution in floating point.
         """
-        for name, part in {"train": train, "valid": valid, "valid_history": valid_history}.items():
+        check_interactions(train, "train")
+        for name, part in {"valid": valid, "valid_history": valid_history}.items():
+            if part is None:
+                continue
             check_interactions(part, name)
-            if part is not None and (part.users != train.users or part.items != train.items):
+            if part.users != train.users or part.items != train.items:
                 raise DataError(f"{name} has other users or items than train; build it with the same ids, as a Split does")
         kind = type(self).__name__
         optional = {"order": train.times, "user_features": train.user_features, "item_features": train.item_features}
@@ -185,32 +188,43 @@ def finite_predictions(model: Recommender, history: Interactions, user_rows: Row
     return ratings
 
 
-def check_interactions(data: object, what: str) -> None:
-    """Raise `DataError` unless `data`, called `what`, is an `Interactions` or None."""
-    if not isinstance(data, Interactions | None):
-        raise DataError(
-            f"{what} must be Interactions, got {type(data).__name__}; make them with "
-            "Interactions.from_frame(frame, user=..., item=..., rating=...) or read_interactions(path)"
-        )
+def check_recommender(model: object) -> None:
+    """Raise `ConfigError` unless `model` has what a `Recommender` has."""
+    if isinstance(model, type):
+        raise ConfigError(f"expected a fitted model, got the class {model.__name__}; call {model.__name__}().fit(train) first")
+    if not hasattr(type(model), "scores"):
+        raise ConfigError(f"expected a fitted model, got {described(model)}; fit one of recsys_ae, or load_model(folder)")
 
 
-def fitted_state(model: Recommender, history: Interactions | None = None) -> Fitted:
-    """The fitted state of `model`, after checking that `history`, if given, has the same items.
+def check_counts(**counts: int | None) -> None:
+    """Raise `ConfigError` unless all the named numbers are whole and at least 1, or None."""
+    for name, count in counts.items():
+        if count is not None and (not isinstance(count, int | np.integer) or isinstance(count, bool) or count < 1):
+            raise ConfigError(f"{name} must be a whole number of at least 1, got {quoted(count)}")
+
+
+def fitted_state(model: Recommender, *histories: Interactions) -> Fitted:
+    """The fitted state of `model`, after checking that `histories` have the same items.
 
     Raises:
+        ConfigError: `model` is not a `Recommender`.
         NotFittedError: neither `fit` nor `load_model` has been called.
-        DataError: `history` is not an `Interactions`, has other items, or ratings far from those that the model was fitted to.
+        DataError: a history that is not an `Interactions`, has other items, or ratings far from those that the model was
+            fitted to.
     """
+    check_recommender(model)
     if model.fitted is None:
         raise NotFittedError(f"{type(model).__name__} is not fitted; call fit() or load_model() first")
-    check_interactions(history, "a history")
     items, accepted = model.fitted.ids["items"], model.fitted.meta.get("accepted")
-    if history is not None and history.items != items:
-        raise DataError(
-            f"the history has {history.n_items} items, the model was fitted on {len(items)} others; "
-            'build the history with items=model.fitted.ids["items"]'
-        )
-    if history is not None and accepted is not None and history.rating_range is not None:
+    for history in histories:
+        check_interactions(history, "a history")
+        if history.items != items:
+            raise DataError(
+                f"the history has {history.n_items} items, the model was fitted on {len(items)} others; "
+                'build the history with items=model.fitted.ids["items"]'
+            )
+        if accepted is None or history.rating_range is None:
+            continue
         (low, high), (lowest, highest) = accepted, history.rating_range
         if lowest < np.float32(low) or highest > np.float32(high):
             raise DataError(

@@ -17,7 +17,7 @@ SWEEPS = 15  # after half of them the fourth decimal of the RMSE no longer chang
 TINY = 1e-12  # avoids 0 / 0 where there are no ratings and no regularisation
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Biases:
     """rating(u, i) = mean + user bias + item bias, with item biases [M] float64 learned once.
 

@@ -39,13 +39,14 @@ class SparseLinearModel(Recommender):
         arrays = {"indptr": weights.indptr.astype(np.int64), "columns": weights.indices.astype(np.int32)}
         return fitted_on(train, {**arrays, "weights": weights.data.astype(np.float32)})
 
-    def _learned(self, history: Interactions | None = None) -> csr_array:
-        fitted = fitted_state(self, history)
+    def _learned(self, *histories: Interactions) -> csr_array:
+        fitted = fitted_state(self, *histories)
         arrays, m = fitted.arrays, len(fitted.ids["items"])
         return csr_array((arrays["weights"], arrays["columns"], arrays["indptr"]), shape=(m, m))
 
     def scores(self, history: Interactions, rows: Rows) -> Floats:
-        return np.asarray((ones(history.matrix[rows]) @ self._learned(history)).toarray(), np.float32)
+        weights = self._learned(history)
+        return np.asarray((ones(history.matrix[rows]) @ weights).toarray(), np.float32)
 
     def item_weights(self, rows: Rows) -> Floats:
         return self._learned()[rows].toarray()

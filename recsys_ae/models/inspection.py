@@ -10,7 +10,15 @@ from scipy.sparse import csr_array
 from recsys_ae.errors import ConfigError
 from recsys_ae.ids import IdMap, Rows
 from recsys_ae.interactions import Interactions
-from recsys_ae.models.base import BATCH_USERS, HasItemVectors, HasUserVectors, LinearInHistory, Recommender, fitted_state
+from recsys_ae.models.base import (
+    BATCH_USERS,
+    HasItemVectors,
+    HasUserVectors,
+    LinearInHistory,
+    Recommender,
+    check_counts,
+    fitted_state,
+)
 from recsys_ae.ranking import Floats, top_k
 
 
@@ -28,6 +36,7 @@ def similar_items(model: Recommender, items: ArrayLike, k: int = 10) -> pd.DataF
         UnknownIdError: an item that the model does not know.
     """
     ids = fitted_state(model).ids["items"]
+    check_counts(k=k)
     rows = ids.rows(items)
     if isinstance(model, HasItemVectors):
         vectors = _unit(model.item_vectors())
@@ -48,6 +57,7 @@ def similar_users(model: Recommender, history: Interactions, users: ArrayLike, k
         UnknownIdError: a user who is not in the history.
     """
     fitted_state(model, history)
+    check_counts(k=k)
     if not isinstance(model, HasUserVectors):
         raise ConfigError(f"{type(model).__name__} has no representation of users to compare")
     rows = history.users.rows(users)
@@ -97,8 +107,6 @@ def _unit(vectors: Floats) -> Floats:
 
 def _nearest(similarities: Floats, rows: Rows, ids: IdMap, k: int, of: str) -> pd.DataFrame:
     """The `k` largest similarities [B, n] of each of `rows` to others, as a table; 0 and NaN mean unrelated."""
-    if k < 1:
-        raise ConfigError(f"k must be at least 1, got {k}")
     similarities[np.arange(len(rows)), rows] = -np.inf
     similarities[np.isnan(similarities) | (similarities == 0)] = -np.inf
     columns, values = top_k(similarities, min(k, len(ids)))

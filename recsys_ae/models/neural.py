@@ -93,9 +93,9 @@ class NeuralRanker(Recommender, Generic[N]):
         network = self._fitted_network(history)
         return self._code(network, self._rows(fitted_state(self), history, rows).to(device_of(network))).cpu().numpy()
 
-    def _fitted_network(self, history: Interactions | None = None) -> N:
+    def _fitted_network(self, *histories: Interactions) -> N:
         """The network, rebuilt when the fitted state has changed."""
-        fitted = fitted_state(self, history)
+        fitted = fitted_state(self, *histories)
         if self._built is None or self._built[0] is not fitted:
             network = self._network(len(fitted.ids["items"]), len(fitted.ids.get("users", ())), Generator())
             training.load_weights(network, fitted.arrays)

@@ -5,19 +5,20 @@ Shapes: N users and M items of a history, B users in a block, K list length.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from recsys_ae.errors import ColdUserError, ConfigError
+from recsys_ae.errors import ColdUserError, ConfigError, quoted
 from recsys_ae.ids import IdMap, Rows, shown
 from recsys_ae.interactions import Interactions
 from recsys_ae.models.base import (
     Floats,
     KnowsUsers,
     Recommender,
+    check_counts,
     finite_predictions,
     finite_scores,
     fitted_state,
@@ -28,7 +29,7 @@ from recsys_ae.ranking import exclude as exclude_entries, top_k
 Cold = Literal["error", "popular", "skip"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class TopK:
     """Ranked lists of at most K items for B users.
 
@@ -42,6 +43,9 @@ class TopK:
     item_rows: Rows
     scores: Floats
     items: IdMap
+
+    def __repr__(self) -> str:
+        return f"TopK({len(self.users)} users, at most {self.item_rows.shape[1]} of {len(self.items)} items each)"
 
     def to_frame(self) -> pd.DataFrame:
         """Columns user_id, rank (int32, from 1), item_id, score; a row per recommendation, no padding."""
@@ -100,11 +104,14 @@ def predict(model: Recommender, history: Interactions, users: ArrayLike, items: 
     """Predicted ratings of the pairs of external ids (users[n], items[n]) -> float32 [n].
 
     Raises:
-        ConfigError: the model ranks but does not predict ratings.
+        ConfigError: the model ranks but does not predict ratings, or there are not as many items as users.
         UnknownIdError: a user or item that is not in the history.
     """
     fitted_state(model, history)
-    return finite_predictions(model, history, history.users.rows(users), history.items.rows(items))
+    user_rows, item_rows = history.users.rows(users), history.items.rows(items)
+    if len(user_rows) != len(item_rows):
+        raise ConfigError(f"each pair has a user and an item, got {len(user_rows)} users and {len(item_rows)} items")
+    return finite_predictions(model, history, user_rows, item_rows)
 
 
 def recommend_blocks(
@@ -127,8 +134,8 @@ def recommend_blocks(
         seen: what `exclude_seen` excludes, with the ids of the history; the history if None.
     """
     batch_users = users_per_block(history.n_items) if batch_users is None else batch_users
-    if k < 1 or batch_users < 1:
-        raise ConfigError(f"k and batch_users must be at least 1, got {k} and {batch_users}")
+    check_counts(k=k, batch_users=batch_users)
+    check_cold(cold)
     popularity = fitted_state(model, history).arrays["popularity"]
     known = scorable(model, history, rows)
     if cold == "error":
@@ -144,6 +151,12 @@ def recommend_blocks(
         if exclude_seen:
             exclude_entries(scores, (history if seen is None else seen).matrix[block])
         yield TopK(history.users.values[block], *top_k(scores, min(k, history.n_items)), history.items)
+
+
+def check_cold(cold: Cold) -> None:
+    """Raise `ConfigError` unless `cold` is a policy."""
+    if cold not in get_args(Cold):
+        raise ConfigError(f"cold must be one of {', '.join(get_args(Cold))}, got {quoted(cold)}")
 
 
 def scorable(model: Recommender, history: Interactions, rows: Rows) -> NDArray[np.bool_]:

@@ -5,6 +5,7 @@ from typing import Any
 
 from recsys_ae.declaration import build, parameters
 from recsys_ae.errors import ConfigError, DataError
+from recsys_ae.files import path_of
 from recsys_ae.fitted import Fitted
 from recsys_ae.models import MODELS
 from recsys_ae.models.base import Recommender, fitted_state
@@ -20,12 +21,12 @@ def save_model(model: Recommender, folder: Path | str) -> None:
 
     Raises `NotFittedError`, or `OutputError` if `folder` holds something that is not a model or cannot be written.
     """
-    fitted_state(model).save(Path(folder), MODELS.name_of(model), parameters(model))
+    fitted_state(model).save(path_of(folder), MODELS.name_of(model), parameters(model))
 
 
 def load_model(folder: Path | str) -> Recommender:
     """The recommender saved in `folder`; `DataError` if there is none, or it is damaged or has another format."""
-    name, params, fitted = Fitted.load(Path(folder))
+    name, params, fitted = Fitted.load(path_of(folder))
     try:
         model = build_model(name, params)
     except ConfigError as error:

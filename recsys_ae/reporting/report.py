@@ -1,6 +1,7 @@
 """The report of a run: JSON for programs, CSV for spreadsheets, a table for people."""
 
 import csv
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,11 @@ from rich.text import Text
 
 from recsys_ae.files import whole_file, write_json
 from recsys_ae.reporting.results import Comparison, RunReport, Values
+
+REPEATS_UNKNOWN = (
+    "warning: pairs that users had before the lists were made, if any, count as relevant, although lists without seen items "
+    "cannot have them; give the history with --history FILE to leave them out"
+)
 
 
 def write_report(report: RunReport, folder: Path) -> tuple[Path, Path]:
@@ -50,6 +56,16 @@ def summary_lines(report: RunReport, folder: Path) -> list[str]:
     if exported := report.exported:
         lines.append(f"{exported.about}: {folder / exported.folder}")
     lines.append(f"figures: {folder / 'figures'}")
+    return lines
+
+
+def list_summary(counts: Mapping[str, int], repeats: str) -> list[str]:
+    """What the counts of an evaluation of exported lists say; `repeats` is its argument."""
+    users = f"{counts['users_evaluated']} users evaluated, {counts['users_skipped']} without anything relevant skipped"
+    lines = [f"{users}; {counts['users_without_list']} of the evaluated users have no list, and so no hits"]
+    if "repeats" in counts:
+        verdict = "relevant" if repeats == "wanted" else "not relevant"
+        lines.append(f"{counts['repeats']} pairs of the truth are in the history: {verdict}")
     return lines
 
 

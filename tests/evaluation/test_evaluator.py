@@ -238,25 +238,28 @@ class TestLists:
             evaluate_recommendations(self.LISTS, self.TRUTH, [metric], list_length=2)
 
     def test_two_items_at_one_rank(self):
-        with pytest.raises(DataError, match="two items of one user at the same rank"):
+        with pytest.raises(DataError, match="the lists have two items at one rank for user 1"):
             evaluate_recommendations(self.LISTS.assign(rank=1), self.TRUTH, ["mrr@1"], list_length=2)
 
     def test_ids_of_another_type(self):
-        with pytest.raises(DataError, match="ids here are of type"):
+        with pytest.raises(
+            DataError,
+            match="truth has 2 items such as 1, which are integers, but the lists 2 items such as 'a', which are text",
+        ):
             evaluate_recommendations(self.LISTS, self.TRUTH.assign(item_id=[1, 2]), ["mrr@1"], list_length=2)
 
     def test_an_item_twice_in_a_list(self):
-        with pytest.raises(DataError, match="an item twice"):
-            evaluate_recommendations(self.LISTS.assign(item_id="a"), self.TRUTH, ["mrr@2"], list_length=2)
+        with pytest.raises(DataError, match="the lists have one item twice for user 1"):
+            evaluate_recommendations(self.LISTS.assign(item_id="b"), self.TRUTH, ["mrr@2"], list_length=2)
 
     @pytest.mark.parametrize(
         ("ranks", "message"),
         [
-            ([1.0, 2.5, 1.0], "ranks must be whole numbers, got float64 such as '1.0'"),
-            (pd.array([1, None, 1], dtype="Int64"), "ranks must be whole numbers, got Int64 such as '<NA>'"),
-            (["1", "2", "1"], "ranks must be whole numbers"),
-            ([1, 0, 1], "ranks count from 1, but there is a rank 0"),
-            ([1, -(2**63), 1], f"there is a rank {-(2**63)}"),
+            ([1.0, 2.5, 1.0], "ranks must be whole numbers from 1, got 2.5 in row 1"),
+            (pd.array([1, None, 1], dtype="Int64"), "got <NA> in row 1"),
+            (["1", "2", "1"], "ranks must be whole numbers from 1, got '1' in row 0"),
+            ([1, 0, 1], "got 0 in row 1"),
+            ([1, -(2**63), 1], f"got {-(2**63)} in row 1"),
         ],
     )
     def test_ranks_that_are_not_ranks(self, ranks, message):
