@@ -77,7 +77,7 @@ def _known(frame: Frame, what: str) -> Any:
     except nw.exceptions.DuplicateError:
         raise ConfigError(f"{what} has two columns of the same name; rename one of them") from None
     except TypeError:
-        if not hasattr(frame, "__arrow_c_stream__"):
+        if isinstance(frame, type) or not hasattr(frame, "__arrow_c_stream__"):
             hint = "read_interactions reads files" if isinstance(frame, str) else "pandas.DataFrame makes one"
             raise DataError(f"{wanted}; {hint}") from None
     try:

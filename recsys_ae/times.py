@@ -43,7 +43,10 @@ def microseconds(column: pd.Series, unit: TimeUnit = "s", what: str = "the table
         problem = "no time" if missing else f"time {quoted(value)}, wanted a number, a date or ISO 8601 text,"
         raise DataError(f"column {column.name!r} has {problem} in row {at} of {what}")
     if not numeric:
-        return times.dt.tz_localize(None).dt.as_unit("us").to_numpy().astype(np.int64)
+        try:
+            return times.dt.tz_localize(None).dt.as_unit("us").to_numpy().astype(np.int64)
+        except pd.errors.OutOfBoundsDatetime as error:
+            raise DataError(f"column {column.name!r} of {what} has a time that is too far away: {error}") from None
     values: NDArray[Any] = times.to_numpy()
     if (bad := beyond(values, unit)).any():
         at = int(bad.argmax())

@@ -83,6 +83,7 @@ class TestNoFrame:
             (None, "the table must be a data frame, got None; pandas.DataFrame makes one"),
             ([(1, 2, 3)], "the table must be a data frame, got list; pandas.DataFrame makes one"),
             (np.ones((2, 3)), "the table must be a data frame, got ndarray"),
+            (pd.DataFrame, "the table must be a data frame, got type"),
             (pd.Series([1]), "the table must be a data frame, got Series"),
             (polars.Series([1]), "the table must be a data frame, got Series"),
             (pa.chunked_array([[1]]), "the table must be a data frame, got ChunkedArray"),
@@ -126,6 +127,7 @@ class TestIds:
         [
             (np.array([3, 1, 2, 3], np.int8), [1, 2, 3]),
             (np.array([3, 1, 2, 3], np.uint64), [1, 2, 3]),
+            (np.array([3, 1, 2, 3], np.float16), [1, 2, 3]),
             ([3.0, 1.0, 2.0, -0.0], [0, 1, 2, 3]),
             (pd.array([3, 1, 2, 3], "Int32"), [1, 2, 3]),
             (pd.array([3, 1, 2, 3], "Float64"), [1, 2, 3]),
@@ -225,6 +227,7 @@ class TestTimes:
             (pd.to_timedelta([1, 2, 3, 4], unit="s"), "must be numbers, dates or ISO 8601 text, got timedelta64"),
             ([1j, 2j, 3j, 4j], "must be numbers, dates or ISO 8601 text, got complex128"),
             ([(1, 2)] * 4, r"time \(1, 2\), wanted a number"),
+            (np.array(["300000-01-01"] * 4, "datetime64[s]"), "'time' of the table has a time that is too far away"),
             ([datetime.time(1)] * 4, "wanted a number, a date or ISO 8601 text"),
         ],
     )
