@@ -20,7 +20,7 @@ ALLOWED = {
     "files": {"errors"},
     "declaration": {"errors"},
     "ids": {"errors"},
-    "times": {"errors"},
+    "times": {"frames", "errors"},
     "frames": {"ids", "errors"},
     "events": {"frames", "ids", "times", "errors"},
     "features": {"frames", "ids", "errors"},

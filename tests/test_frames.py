@@ -2,6 +2,7 @@
 
 import datetime
 from decimal import Decimal
+from functools import partial
 from uuid import UUID
 
 import numpy as np
@@ -269,6 +270,31 @@ def test_ranks_may_be_floats_and_of_any_size(column):
 def test_invalid_ranks_are_named(rank):
     with pytest.raises(DataError, match="ranks must be whole numbers from 1, got"):
         ranks(pd.DataFrame({"rank": [rank]}))
+
+
+@pytest.mark.parametrize("make", [polars.DataFrame, pa.table, lambda data: pd.DataFrame(data, dtype=object)])
+@pytest.mark.parametrize(
+    ("column", "message"),
+    [
+        ("rating", "rating in row 1 of the table is (None|nan), wanted a finite number"),
+        ("time", "column 'time' has no time in row 1 of the table"),
+        ("rank", "ranks must be whole numbers from 1, got (None|nan) in row 1 of the lists"),
+    ],
+)
+def test_a_missing_integer_is_named_with_its_row(make, column, message):
+    whole = {"user_id": [1, 2], "item_id": [1, 2], "rank": [1, 1], "rating": [1, 2], "time": [1, 2]}
+    frame = make({**whole, column: [1, None]})
+    asked = ranks if column == "rank" else partial(Interactions.from_frame, time="time")
+    with pytest.raises(DataError, match=message):
+        asked(read_frame(frame, {name: name for name in whole}))
+
+
+def test_large_integers_stay_exact():
+    """As objects and as categories, which nanoseconds in floats would not."""
+    moment = 1_700_000_000_123_456_789
+    for kind in (object, "category", "Int64"):
+        column = pd.Series([moment] * 4).astype(kind)
+        assert Interactions.from_frame(log(time=column), time="time", time_unit="ns").times.tolist() == [moment // 1000] * 4
 
 
 def test_only_the_columns_asked_for_are_read():
