@@ -206,7 +206,7 @@ class TestTimes:
             pd.Series([datetime.date(1970, 1, 2)] * 4, dtype=pd.ArrowDtype(pa.date32())),
             pd.Series([datetime.datetime(1970, 1, 2, tzinfo=datetime.UTC)] * 4, dtype=object),
             pd.Series(pd.period_range("1970-01-02", periods=1, freq="D").repeat(4)),
-            pd.Series(["1970-01-02", "1970-01-02T01:00+01:00", "1970-01-02 00:00Z", "19700102"]),
+            pd.Series(["1970-01-02", "1970-01-02T01:00+01:00", "1970-01-02 00:00Z", "1970-01-02T00:00"]),
             pd.Series(["1970-01-02"] * 4, dtype="category"),
             pd.Series([86_400] * 4, dtype=object),
             pd.Series([Decimal(86_400)] * 4),
