@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from recsys_ae.errors import DataError
-from recsys_ae.frames import Frame, read_frame
+from recsys_ae.frames import Frame, plain, read_frame
 from recsys_ae.ids import KINDS, IdMap, Rows, encode, id_index, kind_of, shown
 from recsys_ae.times import TimeUnit, microseconds
 
@@ -147,15 +147,12 @@ def _ids(parts: list[tuple[pd.Series, str]]) -> pd.Index:
 
 
 def _ratings(column: pd.Series, what: str) -> Ratings:
-    if column.dtype == object:
-        column = column.infer_objects()
-    exact = pd.api.types.infer_dtype(column) == "decimal"
-    numeric = pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_complex_dtype(column)
-    if not (numeric or exact):
+    numbers = plain(column)
+    if not pd.api.types.is_numeric_dtype(numbers) or pd.api.types.is_complex_dtype(numbers):
         such = f"{column.dtype} such as {shown(column.iloc[0])}"
         raise DataError(f"ratings in column {column.name!r} of {what} must be numbers, got {such}")
     with np.errstate(over="ignore"):  # refused below
-        ratings = (column.astype(np.float64) if exact else column).to_numpy(np.float32, na_value=np.nan)
+        ratings = numbers.to_numpy(np.float32, na_value=np.nan)
     if (invalid := ~(np.abs(ratings) <= LARGEST_RATING)).any():
         at = int(invalid.argmax())
         wanted = f"a finite number of at most {LARGEST_RATING:g} in size"

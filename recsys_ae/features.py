@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array, hstack, vstack
 
 from recsys_ae.errors import ConfigError, DataError, described, did_you_mean
-from recsys_ae.frames import Frame, read_frame
+from recsys_ae.frames import Frame, plain, read_frame
 from recsys_ae.ids import IdMap, Rows, id_index, shown
 
 Kind = Literal["numeric", "date", "category", "multi_label"]
@@ -216,8 +216,7 @@ def _numbers(values: pd.Series, kind: Kind) -> NDArray[np.float64]:
             raise DataError(f"feature {values.name!r} must hold dates (see pandas.to_datetime), got {values.dtype}")
         seconds = values.to_numpy("datetime64[s]")
         return np.where(np.isnat(seconds), np.nan, seconds.astype(np.int64) / 86_400)
-    if pd.api.types.infer_dtype(values) in ("integer", "floating", "mixed-integer-float", "decimal") and values.dtype == object:
-        values = values.where(values.notna(), np.nan).astype(np.float64)
+    values = plain(values)
     if not pd.api.types.is_numeric_dtype(values):
         raise DataError(f"feature {values.name!r} must hold numbers, got {values.dtype}")
     numbers = values.to_numpy(np.float64, na_value=np.nan)

@@ -13,6 +13,7 @@ from recsys_ae.errors import ConfigError, DataError, described, did_you_mean, qu
 from recsys_ae.ids import shown
 
 Frame = Any  # what narwhals knows (pandas, Polars, Arrow, DuckDB, Modin, Dask, ...), or anything that exports an Arrow stream
+NUMBERS = ("integer", "floating", "mixed-integer-float", "decimal")  # types of objects, as pandas calls them
 LAST_RANK = 2**53  # stands for all later ones: floats are exact up to here, and no list is longer
 
 
@@ -54,13 +55,24 @@ def read_frame(
     return table.to_pandas(ignore_metadata=True, date_as_object=False, integer_object_nulls=True)
 
 
+def plain(column: pd.Series) -> pd.Series:
+    """A column with categories replaced by what they stand for, and objects by numbers or dates if all known ones are such."""
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        column = column.astype(column.cat.categories.dtype if column.notna().all() else object)
+    if column.dtype == object:
+        column = column.infer_objects()
+    if column.dtype == object and pd.api.types.infer_dtype(column) in NUMBERS:
+        column = column.where(column.notna(), np.nan).astype(np.float64)
+    return column
+
+
 def ranks(frame: pd.DataFrame) -> NDArray[np.int64]:
     """The column `rank` of lists, int64 [n] from 1; ranks beyond `LAST_RANK` become that.
 
     Raises:
         DataError: a rank that is missing or not a whole number of at least 1.
     """
-    column = frame["rank"]
+    column = plain(frame["rank"])
     numeric = pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
     values = column.to_numpy(np.float64, na_value=np.nan) if numeric else np.full(len(column), np.nan)
     if (bad := ~((values >= 1) & (np.floor(values) == values) & np.isfinite(values))).any():
@@ -77,7 +89,7 @@ def _known(frame: Frame, what: str) -> Any:
     except nw.exceptions.DuplicateError:
         raise ConfigError(f"{what} has two columns of the same name; rename one of them") from None
     except TypeError:
-        if not hasattr(frame, "__arrow_c_stream__"):
+        if isinstance(frame, type) or not hasattr(frame, "__arrow_c_stream__"):
             hint = "read_interactions reads files" if isinstance(frame, str) else "pandas.DataFrame makes one"
             raise DataError(f"{wanted}; {hint}") from None
     try:

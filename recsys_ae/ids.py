@@ -137,12 +137,13 @@ def _listed(ids: Any, what: str) -> pd.Index:
     """`ids` as an index of any type."""
     if isinstance(ids, (list, tuple)):
         return pd.Index(ids, dtype=object, tupleize_cols=False)
-    if isinstance(ids, (pd.Series, pd.Index)) and not isinstance(ids, pd.MultiIndex):
-        return pd.Index(ids, tupleize_cols=False)
-    array = np.asarray(ids)
-    if array.ndim != 1:
-        raise DataError(f"{what} must be a list or column of ids, got {described(ids)}")
-    return pd.Index(array, tupleize_cols=False)
+    if not isinstance(ids, (pd.Series, pd.Index)) or isinstance(ids, pd.MultiIndex):
+        given, ids = ids, np.asarray(ids)
+        if ids.ndim != 1:
+            raise DataError(f"{what} must be a list or column of ids, got {described(given)}")
+    if ids.dtype == np.float16:  # of which pandas has no index
+        ids = ids.astype(np.float32)
+    return pd.Index(ids, tupleize_cols=False)
 
 
 def _refuse_missing(missing: NDArray[np.bool_], what: str) -> None:

@@ -8,6 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from recsys_ae.errors import ConfigError, DataError, quoted
+from recsys_ae.frames import plain
 
 TimeUnit = Literal["s", "ms", "us", "ns"]
 PER_SECOND: dict[str, int] = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
@@ -29,7 +30,9 @@ def microseconds(column: pd.Series, unit: TimeUnit = "s", what: str = "the table
     """
     if unit not in PER_SECOND:
         raise ConfigError(f"a time unit is one of {', '.join(PER_SECOND)}, got {quoted(unit)}")
-    column = _plain(column)
+    column = plain(column)
+    if isinstance(column.dtype, pd.PeriodDtype):
+        column = column.dt.to_timestamp()
     numeric = pd.api.types.is_numeric_dtype(column)
     wrong = pd.api.types.is_bool_dtype(column) or pd.api.types.is_complex_dtype(column) or column.dtype.kind == "m"
     if wrong and len(column):
@@ -43,7 +46,10 @@ def microseconds(column: pd.Series, unit: TimeUnit = "s", what: str = "the table
         problem = "no time" if missing else f"time {quoted(value)}, wanted a number, a date or ISO 8601 text,"
         raise DataError(f"column {column.name!r} has {problem} in row {at} of {what}")
     if not numeric:
-        return times.dt.tz_localize(None).dt.as_unit("us").to_numpy().astype(np.int64)
+        try:
+            return times.dt.tz_localize(None).dt.as_unit("us").to_numpy().astype(np.int64)
+        except pd.errors.OutOfBoundsDatetime as error:
+            raise DataError(f"column {column.name!r} of {what} has a time that is too far away: {error}") from None
     values: NDArray[Any] = times.to_numpy()
     if (bad := beyond(values, unit)).any():
         at = int(bad.argmax())
@@ -53,18 +59,6 @@ def microseconds(column: pd.Series, unit: TimeUnit = "s", what: str = "the table
         return (values // 1000).astype(np.int64)
     factor = 10**6 // PER_SECOND[unit]
     return values.astype(np.int64) * factor if values.dtype.kind in "iu" else np.rint(values * factor).astype(np.int64)
-
-
-def _plain(column: pd.Series) -> pd.Series:
-    """Categories as what they stand for, periods as their start, and objects as numbers or dates if all are such."""
-    if isinstance(column.dtype, pd.CategoricalDtype):
-        column = column.astype(column.cat.categories.dtype)
-    if column.dtype == object:
-        exact = pd.api.types.infer_dtype(column) == "decimal"
-        column = column.astype(np.float64) if exact else column.infer_objects()
-    if isinstance(column.dtype, pd.PeriodDtype):
-        column = column.dt.to_timestamp()
-    return column
 
 
 def _dates(column: pd.Series) -> pd.Series:

@@ -144,6 +144,7 @@ VARIANTS = {
     "als": ("als", SMALL["als"]),
     "bpr": ("bpr", SMALL["bpr"]),
     "itemknn": ("itemknn", SMALL["itemknn"]),
+    "itemknn-bm25": ("itemknn", {"similarity": "bm25", "neighbours": 7}),
     "itemknn-cosine": ("itemknn", {"similarity": "cosine", "neighbours": 7}),
     "rp3beta": ("rp3beta", SMALL["rp3beta"]),
     "bias": ("bias", {}),

@@ -21,7 +21,7 @@ ALLOWED = {
     "declaration": {"errors"},
     "parquet": {"errors"},
     "ids": {"errors"},
-    "times": {"errors"},
+    "times": {"frames", "errors"},
     "frames": {"ids", "errors"},
     "events": {"frames", "ids", "times", "errors"},
     "features": {"frames", "ids", "errors"},

@@ -2,6 +2,7 @@
 
 import datetime
 from decimal import Decimal
+from functools import partial
 from uuid import UUID
 
 import numpy as np
@@ -83,6 +84,7 @@ class TestNoFrame:
             (None, "the table must be a data frame, got None; pandas.DataFrame makes one"),
             ([(1, 2, 3)], "the table must be a data frame, got list; pandas.DataFrame makes one"),
             (np.ones((2, 3)), "the table must be a data frame, got ndarray"),
+            (pd.DataFrame, "the table must be a data frame, got type"),
             (pd.Series([1]), "the table must be a data frame, got Series"),
             (polars.Series([1]), "the table must be a data frame, got Series"),
             (pa.chunked_array([[1]]), "the table must be a data frame, got ChunkedArray"),
@@ -126,6 +128,7 @@ class TestIds:
         [
             (np.array([3, 1, 2, 3], np.int8), [1, 2, 3]),
             (np.array([3, 1, 2, 3], np.uint64), [1, 2, 3]),
+            (np.array([3, 1, 2, 3], np.float16), [1, 2, 3]),
             ([3.0, 1.0, 2.0, -0.0], [0, 1, 2, 3]),
             (pd.array([3, 1, 2, 3], "Int32"), [1, 2, 3]),
             (pd.array([3, 1, 2, 3], "Float64"), [1, 2, 3]),
@@ -203,7 +206,7 @@ class TestTimes:
             pd.Series([datetime.date(1970, 1, 2)] * 4, dtype=pd.ArrowDtype(pa.date32())),
             pd.Series([datetime.datetime(1970, 1, 2, tzinfo=datetime.UTC)] * 4, dtype=object),
             pd.Series(pd.period_range("1970-01-02", periods=1, freq="D").repeat(4)),
-            pd.Series(["1970-01-02", "1970-01-02T01:00+01:00", "1970-01-02 00:00Z", "19700102"]),
+            pd.Series(["1970-01-02", "1970-01-02T01:00+01:00", "1970-01-02 00:00Z", "1970-01-02T00:00"]),
             pd.Series(["1970-01-02"] * 4, dtype="category"),
             pd.Series([86_400] * 4, dtype=object),
             pd.Series([Decimal(86_400)] * 4),
@@ -225,6 +228,7 @@ class TestTimes:
             (pd.to_timedelta([1, 2, 3, 4], unit="s"), "must be numbers, dates or ISO 8601 text, got timedelta64"),
             ([1j, 2j, 3j, 4j], "must be numbers, dates or ISO 8601 text, got complex128"),
             ([(1, 2)] * 4, r"time \(1, 2\), wanted a number"),
+            (np.array(["300000-01-01"] * 4, "datetime64[s]"), "'time' of the table has a time that is too far away"),
             ([datetime.time(1)] * 4, "wanted a number, a date or ISO 8601 text"),
         ],
     )
@@ -266,6 +270,31 @@ def test_ranks_may_be_floats_and_of_any_size(column):
 def test_invalid_ranks_are_named(rank):
     with pytest.raises(DataError, match="ranks must be whole numbers from 1, got"):
         ranks(pd.DataFrame({"rank": [rank]}))
+
+
+@pytest.mark.parametrize("make", [polars.DataFrame, pa.table, lambda data: pd.DataFrame(data, dtype=object)])
+@pytest.mark.parametrize(
+    ("column", "message"),
+    [
+        ("rating", "rating in row 1 of the table is (None|nan), wanted a finite number"),
+        ("time", "column 'time' has no time in row 1 of the table"),
+        ("rank", "ranks must be whole numbers from 1, got (None|nan) in row 1 of the lists"),
+    ],
+)
+def test_a_missing_integer_is_named_with_its_row(make, column, message):
+    whole = {"user_id": [1, 2], "item_id": [1, 2], "rank": [1, 1], "rating": [1, 2], "time": [1, 2]}
+    frame = make({**whole, column: [1, None]})
+    asked = ranks if column == "rank" else partial(Interactions.from_frame, time="time")
+    with pytest.raises(DataError, match=message):
+        asked(read_frame(frame, {name: name for name in whole}))
+
+
+def test_large_integers_stay_exact():
+    """As objects and as categories, which nanoseconds in floats would not."""
+    moment = 1_700_000_000_123_456_789
+    for kind in (object, "category", "Int64"):
+        column = pd.Series([moment] * 4).astype(kind)
+        assert Interactions.from_frame(log(time=column), time="time", time_unit="ns").times.tolist() == [moment // 1000] * 4
 
 
 def test_only_the_columns_asked_for_are_read():

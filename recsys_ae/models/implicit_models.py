@@ -20,6 +20,8 @@ from recsys_ae.models.base import FitContext, Floats, copy_matching_rows, fitted
 from recsys_ae.models.factors import FactorModel, SparseLinearModel, trained_rows
 from recsys_ae.models.recommend import check_scorable
 
+SMALLEST_WEIGHT = 1e-6  # of users by TF-IDF, of which those with nearly all items would get 0
+
 
 @dataclass
 class ALS(FactorModel):
@@ -122,22 +124,36 @@ class ItemKNN(SparseLinearModel):
     interactions has score 0.
 
     Attributes:
-        similarity: `cosine`, `tfidf` or `bm25`.
+        similarity: `cosine`, `tfidf` or `bm25`, which is good where most items have many users, but where most have few, it
+            recommends hardly anything but these.
         neighbours: similarities kept per item, that to itself included.
     """
 
-    similarity: Literal["cosine", "tfidf", "bm25"] = "bm25"
+    similarity: Literal["cosine", "tfidf", "bm25"] = "tfidf"
     neighbours: Annotated[int, Field(ge=1)] = 100
 
     def _weights(self, train: Interactions) -> csr_array:
-        from implicit.nearest_neighbours import BM25Recommender, CosineRecommender, TFIDFRecommender
+        from implicit.nearest_neighbours import BM25Recommender, CosineRecommender
 
-        kinds = {"cosine": CosineRecommender, "tfidf": TFIDFRecommender, "bm25": BM25Recommender}
-        return fit_with_implicit(kinds[self.similarity], train, K=min(self.neighbours, train.n_items)).similarity
+        kind = BM25Recommender if self.similarity == "bm25" else CosineRecommender
+        weights = None
+        if self.similarity == "tfidf":  # implicit's own divides 0 by 0 for items that only users of all but one item have
+            n_of_user = np.diff(train.matrix.indptr)
+            weights = np.maximum(np.log(train.n_items / (1 + n_of_user)), SMALLEST_WEIGHT).astype(np.float32)
+        return fit_with_implicit(kind, train, user_weights=weights, K=min(self.neighbours, train.n_items)).similarity
 
 
-def fit_with_implicit(kind: Any, train: Interactions, start: Mapping[str, Floats] | None = None, **options: Any) -> Any:
+def fit_with_implicit(
+    kind: Any,
+    train: Interactions,
+    start: Mapping[str, Floats] | None = None,
+    *,
+    user_weights: Any = None,
+    **options: Any,
+) -> Any:
     """A fitted model of class `kind`, starting from the factors in `start`; without BLAS threads inside its own threads.
+
+    Every interaction is 1, or the weight of its user [N].
 
     Its warnings are suppressed, because they are about conversions that it makes itself.
     """
@@ -149,6 +165,8 @@ def fit_with_implicit(kind: Any, train: Interactions, start: Mapping[str, Floats
         for name, factors in (start or {}).items():
             setattr(model, name, factors)
         clicks = csr_matrix(ones(train.matrix), dtype=np.float32)
+        if user_weights is not None:
+            clicks.data *= np.repeat(user_weights, np.diff(clicks.indptr))
         if isinstance(model, MatrixFactorizationBase):
             model.fit(clicks, show_progress=False, callback=partial(_check_factors, model))
         else:

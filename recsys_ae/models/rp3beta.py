@@ -25,12 +25,13 @@ class RP3Beta(SparseLinearModel):
     because it is the same for all items of a user and does not change the order.
 
     Attributes:
-        alpha, beta: see above.
+        alpha, beta: see above. A `beta` of 0.6 is better where most items have many users, but where most have few, it
+            recommends hardly anything but these.
         neighbours: weights kept per item.
     """
 
     alpha: Annotated[float, Field(gt=0)] = 1.0
-    beta: Annotated[float, Field(ge=0)] = 0.6
+    beta: Annotated[float, Field(ge=0)] = 0.3
     neighbours: Annotated[int, Field(ge=1)] = 200
 
     def _weights(self, train: Interactions) -> csr_array:

@@ -84,6 +84,15 @@ def test_history_for_a_model(tmp_path):
     assert data.to_frame()["rating"].tolist() == [3.0, 4.0]
 
 
+def test_users_of_unknown_items_stay_in_the_history(tmp_path):
+    path = tmp_path / "log.csv"
+    path.write_text("user_id,item_id\nb,1\na,9\nb,9\n")
+    data, skipped = read_history(path, IdMap([1, 2]), skip_unknown=True)
+    assert skipped == 2
+    assert data.users.values.tolist() == ["a", "b"]
+    assert data.matrix.toarray().tolist() == [[0, 0], [1, 0]]
+
+
 def test_interactions_from_a_file_without_a_card(tmp_path):
     (tmp_path / "log.tsv").write_text("user\titem\trating\n7\tx\t0\n7\ty\t2\n")
     data = read_interactions(tmp_path / "log.tsv")

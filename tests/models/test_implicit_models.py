@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from builders import random_interactions
+from builders import from_dense, random_interactions
 from implicit.cpu.als import AlternatingLeastSquares
 from implicit.cpu.bpr import BayesianPersonalizedRanking
 from implicit.nearest_neighbours import BM25Recommender, CosineRecommender, TFIDFRecommender
@@ -38,6 +38,17 @@ def test_neighbourhoods_are_those_of_the_library(similarity, kind):
     reference.fit(csr_matrix(ones(data.matrix)), show_progress=False)
     expected = (csr_matrix(ones(data.matrix)) @ reference.similarity).toarray()
     np.testing.assert_allclose(model.scores(data, np.arange(data.n_users)), expected, rtol=1e-5)
+
+
+def test_users_of_nearly_all_items_tell_nothing_by_tfidf():
+    """And harm nothing: an item that only they have gets finite scores."""
+    seen = np.ones((4, 5), bool)
+    seen[0, 4] = seen[1:, 2:] = False  # user 0 has all items but one, items 2 and 3 are theirs alone
+    data = from_dense(seen.astype(np.float32), seen)
+    scores = build_model("itemknn", {"similarity": "tfidf", "neighbours": 5}).fit(data).scores(data, np.arange(4))
+    assert np.isfinite(scores).all()
+    assert scores[1, 0] == pytest.approx(2)  # items 0 and 1 have the same users
+    assert scores[1, 2] < 1e-3
 
 
 @pytest.mark.parametrize("beta", [0.0, 0.7])
