@@ -178,10 +178,10 @@ class PlantedCard(_Card):
     """Generated ratings with a known noise floor; see `data.synthetic.planted_ratings`."""
 
     kind: Literal["planted-ratings"]
-    users: int = Field(1000, ge=2)
-    items: int = Field(600, ge=2)
+    users: int = Field(1000, ge=2, le=10_000_000)
+    items: int = Field(600, ge=2, le=10_000_000)
     ratings: int = Field(60_000, ge=1)
-    factors: int = Field(6, ge=1)
+    factors: int = Field(6, ge=1, le=100)
     noise: float = Field(0.6, gt=0)
     seed: int = 0
 
