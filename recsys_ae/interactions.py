@@ -36,8 +36,8 @@ class Interactions:
         user_features, item_features: feature tables with the ids `users` and `items`, or None.
 
     Raises:
-        DataError: shapes that disagree, no users or no items, a rating that lies outside the scale, is not finite, or is
-            larger than 1e9 in size.
+        DataError: shapes that disagree, no users or no items, a scale that goes down or beyond 1e9, a rating that lies outside
+            the scale, is not finite, or is larger than 1e9 in size.
     """
 
     matrix: csr_array
@@ -70,7 +70,12 @@ class Interactions:
             if table is not None and table.ids != ids:
                 raise DataError(f"{side}_features have other ids than the {side}s; use FeatureTable.align")
         if self.scale is not None:
-            object.__setattr__(self, "scale", (float(self.scale[0]), float(self.scale[1])))
+            low, high = float(self.scale[0]), float(self.scale[1])
+            if not -LARGEST_RATING <= low <= high <= LARGEST_RATING:
+                raise DataError(
+                    f"a scale goes up, from {-LARGEST_RATING:g} to {LARGEST_RATING:g} at most, got {low:g} to {high:g}"
+                )
+            object.__setattr__(self, "scale", (low, high))
         ratings, wanted = self.matrix.data, f"a finite number of at most {LARGEST_RATING:g} in size"
         bad = ~(np.abs(ratings) <= LARGEST_RATING)
         if self.scale is not None and not bad.any():

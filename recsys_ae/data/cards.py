@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 import recsys_ae
 from recsys_ae.declaration import Declared, Name, is_file, read_yaml, validate
 from recsys_ae.errors import ConfigError, did_you_mean, quoted, shortened
-from recsys_ae.events import Duplicates
+from recsys_ae.events import LARGEST_RATING, Duplicates
 from recsys_ae.features import Kind
 from recsys_ae.times import TimeUnit
 
@@ -169,8 +169,8 @@ class RatingsCard(FileCard):
 
     @model_validator(mode="after")
     def _scale_goes_up(self) -> "RatingsCard":
-        if self.scale is not None and not self.scale[0] < self.scale[1]:
-            raise ValueError(f"the scale must go up, got {list(self.scale)}")
+        if self.scale is not None and not -LARGEST_RATING <= self.scale[0] < self.scale[1] <= LARGEST_RATING:
+            raise ValueError(f"the scale must go up, within +-{LARGEST_RATING:g}, got {list(self.scale)}")
         return self
 
 
