@@ -38,8 +38,8 @@ class Interactions:
         user_features, item_features: feature tables with the ids `users` and `items`, or None.
 
     Raises:
-        DataError: shapes that disagree, no users or no items, a rating that lies outside the scale, is not finite, or is
-            larger than 1e9 in size.
+        DataError: shapes that disagree, no users or no items, a scale that goes down or beyond 1e9, a rating that lies outside
+            the scale, is not finite, or is larger than 1e9 in size.
     """
 
     matrix: csr_array
@@ -293,8 +293,9 @@ def _checked_scale(scale: Any) -> tuple[float, float]:
         lowest, highest = map(float, () if isinstance(scale, str) else scale)
     except (TypeError, ValueError):
         lowest = highest = math.nan
-    if not (math.isfinite(lowest) and math.isfinite(highest) and lowest <= highest):
-        raise ConfigError(f"a scale is the lowest and the highest possible rating, two finite numbers, got {quoted(scale)}")
+    if not -LARGEST_RATING <= lowest <= highest <= LARGEST_RATING:
+        wanted = f"two numbers between {-LARGEST_RATING:g} and {LARGEST_RATING:g}"
+        raise ConfigError(f"a scale is the lowest and the highest possible rating, {wanted}, got {quoted(scale)}")
     return lowest, highest
 
 

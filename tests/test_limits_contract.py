@@ -271,6 +271,12 @@ def test_ratings_are_numbers_of_a_sensible_size(value):
         with_rating(value, None)
 
 
+@pytest.mark.parametrize("scale", [(-np.inf, np.inf), (np.nan, 5.0), (5.0, 1.0), (0.0, 1e30)])
+def test_a_scale_is_finite_and_goes_up(scale):
+    with pytest.raises(DataError, match=r"a scale goes up, from -1e\+09 to 1e\+09 at most, got"):
+        replace(planted(), scale=scale)
+
+
 def test_images_with_labels_and_validation_still_fit():
     model = quick_images("stacked", fine_tune="classes").fit(some(), some_labels(), valid=others())
     assert np.isfinite(model.classify(others())).all()

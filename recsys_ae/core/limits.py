@@ -1,6 +1,5 @@
 """Limits of memory and arithmetic: checks, and one translation of what numerical libraries raise when they meet one."""
 
-import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -12,8 +11,6 @@ from numpy.typing import NDArray
 from scipy.sparse.linalg import ArpackError
 
 from recsys_ae.errors import ConfigError, TrainingError, shortened
-
-logger = logging.getLogger(__name__)
 
 IN_TRAINING = 16  # bytes per weight trained by gradient: itself, its gradient, and two averages of Adam
 CGROUP = Path("/sys/fs/cgroup")  # the limits of a container

@@ -102,7 +102,7 @@ class TrainConfig:
         epochs: maximum number of passes over the rows.
         batch_size, optimiser: rows per batch, and a name in `core.optimisers`; not used by an `EpochObjective`.
         learning_rate: of the first epoch.
-        learning_rate_decay: factor on the learning rate after each epoch.
+        learning_rate_decay: factor on the learning rate after each epoch; must be 1 for `rprop`, which would ignore it.
         patience: stop after this many epochs without a better validation value; 0 never stops early.
         seed: of the order of rows, corruption and sampling.
         precision: of dense matrix products in the loss: `float32`; `bfloat16`, about twice as fast where the hardware has it;

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 import recsys_ae
 from recsys_ae.declaration import Declared, Name, is_file, read_yaml, validate
 from recsys_ae.errors import ConfigError, did_you_mean, quoted, shortened
-from recsys_ae.events import Duplicates
+from recsys_ae.events import LARGEST_RATING, Duplicates
 from recsys_ae.features import Kind
 from recsys_ae.times import TimeUnit
 
@@ -169,8 +169,8 @@ class RatingsCard(FileCard):
 
     @model_validator(mode="after")
     def _scale_goes_up(self) -> "RatingsCard":
-        if self.scale is not None and not self.scale[0] < self.scale[1]:
-            raise ValueError(f"the scale must go up, got {list(self.scale)}")
+        if self.scale is not None and not -LARGEST_RATING <= self.scale[0] < self.scale[1] <= LARGEST_RATING:
+            raise ValueError(f"the scale must go up, within +-{LARGEST_RATING:g}, got {list(self.scale)}")
         return self
 
 
@@ -178,10 +178,10 @@ class PlantedCard(_Card):
     """Generated ratings with a known noise floor; see `data.synthetic.planted_ratings`."""
 
     kind: Literal["planted-ratings"]
-    users: int = Field(1000, ge=2)
-    items: int = Field(600, ge=2)
+    users: int = Field(1000, ge=2, le=10_000_000)
+    items: int = Field(600, ge=2, le=10_000_000)
     ratings: int = Field(60_000, ge=1)
-    factors: int = Field(6, ge=1)
+    factors: int = Field(6, ge=1, le=100)
     noise: float = Field(0.6, gt=0)
     seed: int = 0
 

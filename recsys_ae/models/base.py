@@ -164,6 +164,12 @@ def users_per_block(n_items: int) -> int:
     return min(BATCH_USERS, max(1, BLOCK_SCORES // n_items))
 
 
+def blocks_of(rows: Rows, n_items: int) -> list[Rows]:
+    """The rows in blocks of `users_per_block`."""
+    step = users_per_block(n_items)
+    return [rows[start : start + step] for start in range(0, len(rows), step)]
+
+
 def finite_scores(model: Recommender, history: Interactions, rows: Rows) -> Floats:
     """`model.scores`, after checking them; -inf is the score of an item that the model cannot score.
 

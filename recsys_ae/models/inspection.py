@@ -1,5 +1,6 @@
 """Looking into a fitted model: similar items and users, and what each item of a history contributes to a score."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,15 +11,7 @@ from scipy.sparse import csr_array
 from recsys_ae.errors import ConfigError
 from recsys_ae.ids import IdMap, Rows
 from recsys_ae.interactions import Interactions
-from recsys_ae.models.base import (
-    BATCH_USERS,
-    HasItemVectors,
-    HasUserVectors,
-    LinearInHistory,
-    Recommender,
-    check_counts,
-    fitted_state,
-)
+from recsys_ae.models.base import HasItemVectors, HasUserVectors, LinearInHistory, Recommender, blocks_of, check_counts, fitted_state
 from recsys_ae.ranking import Floats, top_k
 
 
@@ -40,9 +33,10 @@ def similar_items(model: Recommender, items: ArrayLike, k: int = 10) -> pd.DataF
     rows = ids.rows(items)
     if isinstance(model, HasItemVectors):
         vectors = _unit(model.item_vectors())
-        return _nearest(vectors[rows] @ vectors.T, rows, ids, k, "item")
+        return _nearest(lambda block: vectors[block] @ vectors.T, rows, ids, k, "item")
     if isinstance(model, LinearInHistory):
-        return _nearest(np.array(model.item_weights(rows)), rows, ids, k, "item")
+        weights = model.item_weights
+        return _nearest(lambda block: np.array(weights(block)), rows, ids, k, "item")
     raise ConfigError(f"{type(model).__name__} has no representation of items to compare")
 
 
@@ -61,9 +55,9 @@ def similar_users(model: Recommender, history: Interactions, users: ArrayLike, k
     if not isinstance(model, HasUserVectors):
         raise ConfigError(f"{type(model).__name__} has no representation of users to compare")
     rows = history.users.rows(users)
-    blocks = np.split(np.arange(history.n_users), range(BATCH_USERS, history.n_users, BATCH_USERS))
-    vectors = np.concatenate([_unit(model.user_vectors(history, block)) for block in blocks])
-    return _nearest(vectors[rows] @ vectors.T, rows, history.users, k, "user")
+    everyone = blocks_of(np.arange(history.n_users), history.n_items)
+    vectors = np.concatenate([_unit(model.user_vectors(history, block)) for block in everyone])
+    return _nearest(lambda block: vectors[block] @ vectors.T, rows, history.users, k, "user")
 
 
 def explain(model: Recommender, history: Interactions, user: Any, item: Any) -> pd.DataFrame:
@@ -87,8 +81,8 @@ def explain(model: Recommender, history: Interactions, user: Any, item: Any) -> 
     row, target = int(history.users.rows([user])[0]), int(history.items.rows([item])[0])
     own = history.matrix[[row]].indices.astype(np.int64)
     if isinstance(model, LinearInHistory):
-        blocks = np.split(own, range(BATCH_USERS, len(own), BATCH_USERS))
-        contributions = np.concatenate([model.item_weights(block)[:, target] for block in blocks])
+        blocks = blocks_of(own, history.n_items)
+        contributions = np.concatenate([np.zeros(0, np.float32), *(model.item_weights(block)[:, target] for block in blocks)])
     else:
         contributions = _left_out(model, history, row, target)
         if len(contributions) and not contributions.any():
@@ -105,14 +99,23 @@ def _unit(vectors: Floats) -> Floats:
     return np.divide(vectors, length, out=np.full_like(vectors, np.nan), where=length > 0)
 
 
-def _nearest(similarities: Floats, rows: Rows, ids: IdMap, k: int, of: str) -> pd.DataFrame:
-    """The `k` largest similarities [B, n] of each of `rows` to others, as a table; 0 and NaN mean unrelated."""
-    similarities[np.arange(len(rows)), rows] = -np.inf
-    similarities[np.isnan(similarities) | (similarities == 0)] = -np.inf
-    columns, values = top_k(similarities, min(k, len(ids)))
-    row, place = np.nonzero(columns >= 0)
-    found = {f"{of}_id": ids.values[rows[row]], "rank": (place + 1).astype(np.int32)}
-    return pd.DataFrame({**found, "similar_id": ids.values[columns[row, place]], "similarity": values[row, place]})
+def _nearest(similarities: Callable[[Rows], Floats], rows: Rows, ids: IdMap, k: int, of: str) -> pd.DataFrame:
+    """The `k` largest similarities of each of `rows` to others, as a table; 0 and NaN mean unrelated.
+
+    Args:
+        similarities: maps some rows [B] to their similarities to all n, [B, n].
+    """
+    tables = []
+    for block in blocks_of(rows, len(ids)) or [rows]:
+        found = similarities(block)
+        found[np.arange(len(block)), block] = -np.inf
+        found[np.isnan(found) | (found == 0)] = -np.inf
+        columns, values = top_k(found, min(k, len(ids)))
+        row, place = np.nonzero(columns >= 0)
+        names = {f"{of}_id": ids.values[block[row]], "rank": (place + 1).astype(np.int32)}
+        similar = {"similar_id": ids.values[columns[row, place]], "similarity": values[row, place]}
+        tables.append(pd.DataFrame({**names, **similar}))
+    return pd.concat(tables, ignore_index=True)
 
 
 def _left_out(model: Recommender, history: Interactions, row: int, target: int) -> Floats:

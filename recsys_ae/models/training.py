@@ -20,7 +20,7 @@ from recsys_ae.core.variational import VariationalAutoencoder
 from recsys_ae.errors import ConfigError
 from recsys_ae.ids import IdMap, Rows
 from recsys_ae.interactions import Interactions
-from recsys_ae.models.base import Floats, copy_matching_rows, users_per_block
+from recsys_ae.models.base import Floats, blocks_of, copy_matching_rows
 from recsys_ae.ranking import exclude, hits, ndcg, top_k
 
 VALIDATION_LENGTH = 100
@@ -117,12 +117,11 @@ def ranking_validation(
         valid = valid.filter(~valid.shared_with(history))
     if not valid:
         return None
-    users, step = np.flatnonzero(np.diff(valid.matrix.indptr)), users_per_block(history.n_items)
+    users = np.flatnonzero(np.diff(valid.matrix.indptr))
 
     def error() -> float:
         values = []
-        for start in range(0, len(users), step):
-            rows = users[start : start + step]
+        for rows in blocks_of(users, history.n_items):
             block, relevant = scores(history, rows), valid.matrix[rows]
             exclude(block, history.matrix[rows])
             lists, _ = top_k(block, min(VALIDATION_LENGTH, history.n_items))

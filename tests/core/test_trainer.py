@@ -1,4 +1,5 @@
 from dataclasses import dataclass
+from functools import partial
 
 import pytest
 import torch
@@ -13,6 +14,8 @@ from recsys_ae.core.losses import LossSum, squared_error
 from recsys_ae.core.optimisers import OPTIMISERS, make_optimiser
 from recsys_ae.core.trainer import AlternatingObjective, Callback, LabelledBatch, Phase, TrainConfig, Training, fit, parts_of
 from recsys_ae.errors import ConfigError, DataError, TrainingError
+from recsys_ae.images.dense import DenseAutoencoder
+from recsys_ae.models.autorec import AutoRec
 
 ROWS = torch.rand(30, 6, generator=torch.Generator().manual_seed(5))
 
@@ -405,6 +408,26 @@ def test_an_optimiser_that_evaluates_again_gets_the_same_random_numbers(optimise
     fit(module(), Drawing(), ROWS, TrainConfig(2, 10, optimiser, 0.1))
     assert len(set(seen)) == different
     assert optimiser != "lbfgs" or len(seen) > 2
+
+
+@pytest.mark.parametrize("number", [float("inf"), float("nan")])
+def test_weights_that_are_not_finite_are_an_error_after_their_epoch(number):
+    class Spoil(Reconstruction):
+        def loss(self, module, batch, generator):
+            found = super().loss(module, batch, generator)
+            with torch.no_grad():
+                module.output_bias[2] = number
+            return found
+
+    with pytest.raises(TrainingError, match="a weight is no longer finite after epoch 1; try a lower learning_rate"):
+        fit(module(), Spoil(), ROWS, TrainConfig(epochs=5, batch_size=len(ROWS)))
+
+
+def test_rprop_takes_no_learning_rate_decay():
+    for make in (partial(TrainConfig, 1, 1), AutoRec, DenseAutoencoder):
+        with pytest.raises(ConfigError, match=r"rprop .* would ignore learning_rate_decay: 0.5; set it to 1"):
+            make(optimiser="rprop", learning_rate_decay=0.5)
+        assert make(optimiser="rprop", learning_rate_decay=1.0).optimiser == "rprop"
 
 
 def test_a_validation_value_of_nan_is_an_error():

@@ -178,8 +178,9 @@ def test_messages_are_short(tmp_path):
         ("seed=" + "x" * 5000, "seed"),
         (
             "dataset={name: a, kind: ratings, scale: [-.inf, .inf], files: [{path: a, columns: {user: u, item: i}}]}",
-            r"dataset: scale\.0: numbers must be finite",
+            r"dataset: the scale must go up, within \+-1e\+09, got \[-inf, inf\]",
         ),
+        ("dataset={name: a, kind: planted-ratings, noise: .inf}", "dataset: noise: numbers must be finite"),
     ],
 )
 def test_wrong_settings(tmp_path, setting, message):
