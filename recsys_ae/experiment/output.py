@@ -96,11 +96,11 @@ class OutputFolder:
                 raise DataError(f"{path} does not hold the model that this run saved there; {REDO}")
         return True
 
-    def check_input(self, name: str, digest: str) -> None:
-        """Raise `DataError` if the run was started with another digest of what this names."""
-        note = name.replace(" ", "-")
+    def check_input(self, what: str, digest: str, note: str | None = None) -> None:
+        """Raise `DataError` if the run was started with another digest of this input; remembered under the name `note`."""
+        note = note or what.replace(" ", "-")
         if self.read_note(note) not in (None, digest):
-            raise DataError(f"the {name} has changed since the run in {self.path} was started; run anew in another --output")
+            raise DataError(f"the {what} has changed since the run in {self.path} was started; run anew in another --output")
         self.write_note(note, digest)
 
     def _state(self, name: str) -> Path:

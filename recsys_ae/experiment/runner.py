@@ -112,7 +112,7 @@ class _Experiment(Generic[K, D, M]):
         results: dict[str, dict[int, RunResult]] = {spec.label: {} for spec in self.pipeline.models}
         for seed in self.pipeline.seeds:
             facts[seed] = self.task.facts(self.task.data(seed))
-            self.folder.check_input(f"data of seed {seed}", facts[seed].digest)
+            self.folder.check_input("data", facts[seed].digest, f"data-{seed}")
             for spec in self.pipeline.models:
                 results[spec.label][seed] = self._result(spec, seed)
         models = {label: summarise(runs) for label, runs in results.items()}

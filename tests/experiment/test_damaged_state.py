@@ -45,7 +45,7 @@ KILLED = {
         ".work/autorec+refit.checkpoint",
         ".work/autorec-trial-1.json",
         ".work/data.json",
-        ".work/data-of-seed-0.json",
+        ".work/data-0.json",
         ".work/result-bias.json",
         ".work/result-popularity.json",
         ".work/run.json",
