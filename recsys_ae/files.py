@@ -67,7 +67,8 @@ def whole_folder(path: Path) -> Iterator[Path]:
 
 def present(path: Path) -> Path:
     """`path`, or the older folder if the process was killed in the moment between the two renames of `whole_folder`."""
-    return _older(path) if not path.exists() and _older(path).exists() else path
+    exists = os.path.exists  # False also for a name that is too long
+    return _older(path) if not exists(path) and exists(_older(path)) else path
 
 
 def move(source: Path, target: Path) -> None:
@@ -149,6 +150,8 @@ def read_json(kind: type[T], path: Path, remedy: str, *, of: str = "") -> T:
             raise ValueError(f"{unknown}: unknown key")
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
+        if isinstance(reason := first.get("ctx", {}).get("error"), ValueError):  # of a validator of `kind`
+            raise DataError(f"{path}: {reason}; {remedy}") from None
         place = ".".join(map(str, first["loc"])) or "the file"
         raise DataError(f"{path} is damaged: {quoted(place)[1:-1]}: {first['msg']}; {remedy}") from None
     except OSError as error:

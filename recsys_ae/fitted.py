@@ -5,20 +5,22 @@ Parquet file per id map. Nothing in it is executed when it is read, and nothing 
 """
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+from pydantic import AfterValidator
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 import recsys_ae
-from recsys_ae.errors import DataError, OutputError
+from recsys_ae.errors import DataError, OutputError, quoted
 from recsys_ae.files import check_file, digest_of_file, present, read_json, whole_folder, write_json
 from recsys_ae.ids import IdMap
 from recsys_ae.parquet import read_parquet, write_parquet
@@ -28,11 +30,18 @@ DESCRIPTION, ARRAYS = "model.json", "arrays.safetensors"
 REMEDY = "fit the model again, or restore a copy"
 
 
+def _readable(found: int) -> int:
+    if found != FORMAT:
+        raise ValueError(f"the model has format {found}, this version reads {FORMAT}")
+    return found
+
+
 @dataclass(frozen=True)
 class Description:
     """The content of `model.json`."""
 
-    format: int
+    format: Annotated[int, AfterValidator(_readable)]
+    kind: str  # of model: recommender, image model
     version: str  # of this package
     model: str  # registered name
     params: dict[str, Any]
@@ -44,11 +53,7 @@ class Description:
     def read(cls, folder: Path, remedy: str = REMEDY) -> "Description":
         """The description of the model in a folder; `DataError` unless all its files are as they were written."""
         _require(folder, DESCRIPTION)
-        path = folder / DESCRIPTION
-        found = read_json(dict[str, Any], path, remedy).get("format")
-        if found != FORMAT:
-            raise DataError(f"the model in {folder} has format {found}, this version reads {FORMAT}")
-        description = read_json(cls, path, remedy)
+        description = read_json(cls, folder / DESCRIPTION, remedy)
         for name, digest in description.files.items():
             _require(folder, name)
             check_file(folder / name, digest, remedy)
@@ -61,7 +66,7 @@ def saved_digest(folder: Path, remedy: str = REMEDY) -> str:
 
 
 def _require(folder: Path, name: str) -> None:
-    if not (folder / name).is_file():
+    if not os.path.isfile(folder / name):  # False also for a name that is too long
         raise DataError(f"there is no complete model in {folder}: {name} is missing")
 
 
@@ -86,13 +91,13 @@ class Fitted:
             digest.update(f"{key}{array.dtype.str}{array.shape}".encode() + np.ascontiguousarray(array).tobytes())
         return digest.hexdigest()
 
-    def save(self, folder: Path, name: str, params: Mapping[str, Any]) -> None:
-        """Write the state of the model `name` with its parameters to `folder`, which appears whole or not at all.
+    def save(self, folder: Path, name: str, params: Mapping[str, Any], kind: str = "recommender") -> None:
+        """Write the state of the model `name` of a kind with its parameters to `folder`, which appears whole or not at all.
 
         Raises:
             OutputError: `folder` holds something that is not a model, or cannot be written.
         """
-        if folder.exists() and not (folder / DESCRIPTION).is_file() and (not folder.is_dir() or any(folder.iterdir())):
+        if os.path.exists(folder) and not (folder / DESCRIPTION).is_file() and (not folder.is_dir() or any(folder.iterdir())):
             raise OutputError(f"{folder} holds something that is not a model; choose another folder")
         with whole_folder(folder) as draft:
             try:
@@ -104,18 +109,22 @@ class Fitted:
                 table = pa.table({"id": ids.values})
                 write_parquet(table.schema, [table], draft / f"{key}.parquet")
             files = {path.name: digest_of_file(path) for path in sorted(draft.iterdir())}
-            about = FORMAT, recsys_ae.__version__, name, dict(params), dict(self.meta), self.digest(name, params), files
+            about = FORMAT, kind, recsys_ae.__version__, name, dict(params), dict(self.meta), self.digest(name, params), files
             write_json(Description(*about), draft / DESCRIPTION)
 
     @classmethod
-    def load(cls, folder: Path) -> tuple[str, dict[str, Any], "Fitted"]:
+    def load(cls, folder: Path, kind: str = "recommender") -> tuple[str, dict[str, Any], "Fitted"]:
         """Name, parameters and state of the model in `folder`.
 
         Raises:
-            DataError: there is no model, or it is damaged or has another format.
+            DataError: there is no model, or it is damaged, of another kind or in another format.
         """
         folder = present(folder)
         described = Description.read(folder)
+        if described.kind != kind:
+            raise DataError(
+                f"{folder} holds {quoted(described.model)}, which is not of the kind {kind!r} but {described.kind!r}"
+            )
         try:
             arrays = load_file(folder / ARRAYS)
         except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:

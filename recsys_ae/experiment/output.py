@@ -1,7 +1,7 @@
 """The output folder of a run: one run at a time, and enough state to continue after an interruption.
 
 During a run, `.work` holds a checkpoint of the model in training, the results of finished models and the ids of the MLflow
-runs. All of it belongs to one pipeline and its data, and is refused elsewhere. `report.json` is written last: where it exists,
+runs. All of it belongs to one pipeline and its inputs, and is refused elsewhere. `report.json` is written last: where it is,
 the run is complete.
 """
 
@@ -34,7 +34,7 @@ class OutputFolder:
     """Paths and small state files of one run; `per_user` has the ranking metrics of the users."""
 
     path: Path
-    run: str  # digest of pipeline and data: what the state belongs to
+    run: str  # digest of pipeline and inputs: what the state belongs to
 
     def per_user(self, label: str) -> Path:
         return self.path / "per-user" / f"{label}.parquet"
@@ -96,11 +96,12 @@ class OutputFolder:
                 raise DataError(f"{path} does not hold the model that this run saved there; {REDO}")
         return True
 
-    def check_data(self, digest: str, name: str = "data") -> None:
-        """Raise `DataError` if the run was started with other data."""
-        if self.read_note(name) not in (None, digest):
-            raise DataError(f"the data has changed since the run in {self.path} was started; run anew in another --output")
-        self.write_note(name, digest)
+    def check_input(self, what: str, digest: str, note: str | None = None) -> None:
+        """Raise `DataError` if the run was started with another digest of this input; remembered under the name `note`."""
+        note = note or what.replace(" ", "-")
+        if self.read_note(note) not in (None, digest):
+            raise DataError(f"the {what} has changed since the run in {self.path} was started; run anew in another --output")
+        self.write_note(note, digest)
 
     def _state(self, name: str) -> Path:
         return self.path / ".work" / f"{name}.json"
@@ -114,13 +115,13 @@ class OutputFolder:
 
 
 @contextmanager
-def open_output(path: Path, pipeline: str, data: str, *, resume: bool) -> Iterator[OutputFolder]:
-    """The folder at `path`, locked, for a run of the resolved `pipeline` (YAML) on the data with this digest.
+def open_output(path: Path, pipeline: str, inputs: Mapping[str, str], *, resume: bool) -> Iterator[OutputFolder]:
+    """The folder at `path`, locked, for a run of the resolved `pipeline` (YAML) on `inputs`: digests by name.
 
     Raises:
         OutputError: the folder is in use, holds something else, or cannot be written.
         ConfigError: `resume` of a run with another pipeline.
-        DataError: `resume` of a run with other data.
+        DataError: `resume` of a run with other inputs.
     """
     check_output(path, pipeline, resume=resume)
     fresh = not path.exists()
@@ -133,8 +134,9 @@ def open_output(path: Path, pipeline: str, data: str, *, resume: bool) -> Iterat
                 (path / name).mkdir(exist_ok=True)
             with whole_file(path / PIPELINE) as draft:
                 draft.write_text(pipeline, encoding="utf-8")
-            OutputFolder(path, digest_of(pipeline)).check_data(data)
-            yield OutputFolder(path, digest_of(pipeline, data))
+            for name, digest in inputs.items():
+                OutputFolder(path, digest_of(pipeline)).check_input(name, digest)
+            yield OutputFolder(path, digest_of(pipeline, dict(inputs)))
     except (ConfigError, DataError, TrainingError):
         if fresh and not any((path / "models").glob("*")):  # nothing is lost, and the corrected run can have the folder
             shutil.rmtree(path)

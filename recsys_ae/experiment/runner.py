@@ -24,6 +24,7 @@ from recsys_ae.experiment.summary import choose, paired, summarise, worth
 from recsys_ae.experiment.task import D, Evaluation, FitOn, M, Part, Task
 from recsys_ae.export.local import MANIFEST, versions
 from recsys_ae.files import digest_of, read_json, whole_folder
+from recsys_ae.fitted import saved_digest
 from recsys_ae.reporting.figures import loss_curves, metrics_chart, save_figure
 from recsys_ae.reporting.report import write_report
 from recsys_ae.reporting.results import Best, Comparison, DataFacts, Exported, FinalFit, FitFacts, RunReport, RunResult, Trial
@@ -49,8 +50,10 @@ def run_pipeline(
         return read_json(RunReport, output / REPORT, "delete it to run everything again with --resume")
     task: Task[Any, Any, Any] = TASKS.get(pipeline.card.kind)(pipeline)
     facts = task.facts(task.data(pipeline.seeds[0]))  # first, so that wrong data leaves nothing behind
+    starts = {f"warm start of {spec.label}": spec.warm_start for spec in pipeline.models if spec.warm_start}
+    inputs = {"data": facts.digest, **{name: saved_digest(Path(start)) for name, start in starts.items()}}
     with (
-        open_output(output, declared, facts.digest, resume=resume) as folder,
+        open_output(output, declared, inputs, resume=resume) as folder,
         tracker.run(pipeline.name, resume=folder.read_note("run")) as run,
     ):
         folder.write_note("run", run.id)
@@ -109,7 +112,7 @@ class _Experiment(Generic[K, D, M]):
         results: dict[str, dict[int, RunResult]] = {spec.label: {} for spec in self.pipeline.models}
         for seed in self.pipeline.seeds:
             facts[seed] = self.task.facts(self.task.data(seed))
-            self.folder.check_data(facts[seed].digest, f"data-{seed}")
+            self.folder.check_input("data", facts[seed].digest, f"data-{seed}")
             for spec in self.pipeline.models:
                 results[spec.label][seed] = self._result(spec, seed)
         models = {label: summarise(runs) for label, runs in results.items()}

@@ -6,6 +6,7 @@ is used without it.
 """
 
 import logging
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
@@ -185,7 +186,7 @@ def export_recommendations(
     n_candidates, n_excluded = (None if ids is None else len(np.atleast_1d(ids)) for ids in (candidates, exclude))
     filters = {"exclude_seen": exclude_seen, "candidates": n_candidates, "excluded": n_excluded, "cold": cold}
     planned = _plan(job, filters, int((~known).sum()))
-    if folder.exists():
+    if os.path.exists(folder):  # False also for a name that is too long
         return _finished(folder, planned)
     partial = folder.with_name(folder.name + ".partial")
     with locked_folder(partial, f"another export is writing {folder}"):

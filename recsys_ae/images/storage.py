@@ -25,12 +25,12 @@ def save_image_model(model: ImageModel, folder: Path | str) -> None:
 
     Raises `NotFittedError`, or `OutputError` if `folder` holds something that is not a model or cannot be written.
     """
-    image_state(model).save(path_of(folder), IMAGE_MODELS.name_of(model), parameters(model))
+    image_state(model).save(path_of(folder), IMAGE_MODELS.name_of(model), parameters(model), IMAGE_MODELS.kind)
 
 
 def load_image_model(folder: Path | str) -> Any:
     """The `ImageModel` saved in `folder`; `DataError` if there is none, or it is damaged or has another format."""
-    name, params, fitted = Fitted.load(path_of(folder))
+    name, params, fitted = Fitted.load(path_of(folder), IMAGE_MODELS.kind)
     try:
         model = build_image_model(name, params)
         channels, height, width = fitted.meta["shape"]

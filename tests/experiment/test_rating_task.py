@@ -10,7 +10,7 @@ import yaml
 from PIL import Image
 from rich.console import Console
 
-from recsys_ae import build_model, load_model, recommend
+from recsys_ae import build_model, load_model, recommend, save_model
 from recsys_ae.data.ratings import load_ratings
 from recsys_ae.errors import ConfigError, DataError, TrainingError
 from recsys_ae.evaluation.evaluator import evaluate
@@ -256,6 +256,38 @@ def test_validation_values_carry_their_name(folder, monkeypatch):
     assert set(tracker.histories["autorec"]) == {"train_loss", "valid_rmse_by_epoch", "refit_train_loss"}
     assert set(tracker.histories["autorec+final"]) == {"train_loss"}
     assert tracker.histories["ease"] == []
+
+
+def test_a_run_interrupted_during_the_second_fit_has_the_losses_of_both(folder, monkeypatch):
+    """The first fit is not repeated, but its losses are sent to the run that continues."""
+    whole, resumed, calls, fit = Recorder(), Recorder(), [], AutoRec.fit
+    run("whole", refit=True, tracker=whole)
+
+    def stop_second(*arguments, **options):
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return fit(*arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(AutoRec, "fit", stop_second)
+        with pytest.raises(KeyboardInterrupt):
+            run(refit=True)
+    run(refit=True, resume=True, tracker=resumed)
+    assert set(resumed.histories["autorec"]) == set(whole.histories["autorec"]) >= {"train_loss", "refit_train_loss"}
+
+
+def test_a_model_to_start_from_that_was_exchanged_is_noticed(folder, monkeypatch):
+    start = build_model("autorec", {"hidden": 6, "epochs": 1})
+    save_model(start.fit(load_ratings(read_pipeline(write()).card, Path()).interactions), "start")
+    models = [{"name": "popularity"}, {**PIPELINE["models"][0], "warm_start": "start"}]
+    with monkeypatch.context() as patch:
+        patch.setattr(AutoRec, "fit", lambda *_, **__: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            run(models=models)
+    save_model(start.fit(load_ratings(read_pipeline(write()).card, Path()).interactions, seed=1), "start")
+    with pytest.raises(DataError, match="the warm start of autorec has changed since the run in out was started"):
+        run(models=models, resume=True)
 
 
 def test_a_damaged_state_file_is_named(folder, monkeypatch):
