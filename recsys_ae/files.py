@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
@@ -45,6 +45,40 @@ def whole_folder(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
+def locked(path: Path, busy: str, wait: float = 0) -> Iterator[None]:
+    """Hold the lock file at `path`, for which to wait at most `wait` seconds.
+
+    Raises:
+        OutputError: another process holds it (with the message `busy`), or it cannot be made.
+    """
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=wait)
+    except Timeout:
+        waited = f" after {wait:.0f} seconds" if wait else ""
+        raise OutputError(f"{busy} ({_holder(path)} holds {path}{waited})") from None
+    except (OSError, NotImplementedError) as error:  # the latter on file systems without locks
+        raise OutputError(f"cannot lock {path}: {getattr(error, 'strerror', None) or error}") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def is_locked(path: Path) -> bool:
+    """Whether a process holds the lock file at `path`."""
+    if not path.exists():
+        return False
+    try:
+        with FileLock(path, timeout=0):
+            return False
+    except Timeout:
+        return True
+    except (OSError, NotImplementedError):
+        return False
+
+
+@contextmanager
 def locked_folder(path: Path, busy: str) -> Iterator[None]:
     """Create `path` if needed, hold its lock, and remove drafts left by a process that was killed.
 
@@ -53,14 +87,23 @@ def locked_folder(path: Path, busy: str) -> Iterator[None]:
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
-        with FileLock(path / ".lock", timeout=0):
+        with locked(path / ".lock", busy):
             for draft in list(path.rglob(".*.draft")):
                 _remove(draft)
             yield
-    except Timeout:
-        raise OutputError(busy) from None
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def _holder(path: Path) -> str:
+    """The process that holds a lock, as far as the system tells."""
+    with suppress(OSError, ValueError):
+        inode = str(path.stat().st_ino)
+        for line in Path("/proc/locks").read_text().splitlines():  # 1: FLOCK ADVISORY WRITE <process> <device>:<inode> 0 EOF
+            fields = line.split()
+            if fields[5].split(":")[-1] == inode and int(fields[4]) > 0:
+                return f"process {fields[4]}"
+    return "another process"
 
 
 def write_json(value: Any, path: Path) -> None:

@@ -18,6 +18,7 @@ ALLOWED = {
     "errors": set(),
     "registry": {"errors"},
     "files": {"errors"},
+    "folders": set(),
     "declaration": {"errors"},
     "ids": {"errors"},
     "times": {"errors"},
@@ -27,21 +28,21 @@ ALLOWED = {
     "split": {"interactions", "events", "times", "errors"},
     "splitting": {*LOG, "errors", "registry"},
     "ranking": {"errors"},
-    "core": {"errors", "registry", "files"},
-    "data": {"features", *LOG, *LEAVES},
+    "core": {"errors", "registry", "files", "folders"},
+    "data": {"features", "folders", *LOG, *LEAVES},
     "fitted": {"ids", "errors", "files"},
     "models": {"core", "ranking", "fitted", *LOG, *LEAVES},
     "images": {"core", "fitted", *LEAVES},
     "evaluation": {"models", "ranking", *LOG, *LEAVES},
     "export": {"models", *LOG, *LEAVES},
-    "tracking": {"errors"},
+    "tracking": {"errors", "files"},
     "reporting": {"errors", "files"},
 }
 ALLOWED["experiment"] = {*ALLOWED}
 ALLOWED["cli"] = {*ALLOWED}
 OUTSIDE = {
     "core": {"torch", "safetensors", "numba", "numpy", "scipy"},
-    "tracking": {"mlflow", "filelock"},
+    "tracking": {"mlflow", "sqlalchemy"},
     "evaluation": {"numpy", "pandas", "scipy"},
 }
 

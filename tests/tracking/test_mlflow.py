@@ -8,7 +8,7 @@ from mlflow.tracking import MlflowClient
 
 from recsys_ae.errors import DataError
 from recsys_ae.tracking import Tracker, local_model, make_tracker
-from recsys_ae.tracking.mlflow_tracker import MlflowTracker, absolute_uri
+from recsys_ae.tracking.mlflow_tracker import MlflowTracker, store_uri
 
 pytestmark = pytest.mark.filterwarnings("default")  # MLflow's own dependencies warn about each other
 
@@ -106,8 +106,8 @@ def test_explicit_uri_wins_over_the_environment(store, monkeypatch):
 
 def test_relative_store_is_made_absolute(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert absolute_uri("sqlite:///mlflow.db") == f"sqlite:///{tmp_path}/mlflow.db"
-    assert absolute_uri("http://localhost:5000") == "http://localhost:5000"
+    assert store_uri("sqlite:///mlflow.db") == f"sqlite:///{tmp_path}/mlflow.db"
+    assert store_uri("http://localhost:5000") == "http://localhost:5000"
 
 
 def test_missing_model_uri(store):
