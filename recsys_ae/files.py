@@ -65,19 +65,6 @@ def locked(path: Path, busy: str, wait: float = 0) -> Iterator[None]:
         lock.release()
 
 
-def is_locked(path: Path) -> bool:
-    """Whether a process holds the lock file at `path`."""
-    if not path.exists():
-        return False
-    try:
-        with FileLock(path, timeout=0):
-            return False
-    except Timeout:
-        return True
-    except (OSError, NotImplementedError):
-        return False
-
-
 @contextmanager
 def locked_folder(path: Path, busy: str) -> Iterator[None]:
     """Create `path` if needed, hold its lock, and remove drafts left by a process that was killed.

@@ -48,7 +48,7 @@ def provide_for_libraries() -> None:
         home = Path.home()
     except RuntimeError:
         home = None
-    if home is not None and os.access(home, os.W_OK):
+    if home is not None and home.is_dir() and os.access(home, os.W_OK):
         return
     folder = cache_folder()
     if folder is not None:

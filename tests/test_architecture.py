@@ -19,6 +19,7 @@ ALLOWED = {
     "registry": {"errors"},
     "files": {"errors"},
     "folders": set(),
+    "exits": {"errors"},
     "declaration": {"errors"},
     "ids": {"errors"},
     "times": {"errors"},
@@ -40,6 +41,7 @@ ALLOWED = {
 }
 ALLOWED["experiment"] = {*ALLOWED}
 ALLOWED["cli"] = {*ALLOWED}
+ALLOWED["__main__"] = {"cli"}
 OUTSIDE = {
     "core": {"torch", "safetensors", "numba", "numpy", "scipy"},
     "tracking": {"mlflow", "sqlalchemy"},

@@ -245,7 +245,11 @@ def test_two_runs_in_one_folder(call, folder):
     (folder / "out").mkdir()
     with FileLock(folder / "out/.lock"):
         code, _, err = run(call)
-    assert (code, "another run is writing out" in err) == (1, True)
+    assert (code, f"a run is in progress in out; wait for it or choose another --output (process {os.getpid()}" in err) == (
+        1,
+        True,
+    )
+    assert list((folder / "out").iterdir()) == [folder / "out/.lock"]
 
 
 def test_a_folder_with_something_else_is_left_alone(call, folder):

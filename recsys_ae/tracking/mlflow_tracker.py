@@ -8,6 +8,7 @@ import logging
 import os
 import sqlite3
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -33,6 +34,7 @@ GIVE_UP = 3  # consecutive failures after which nothing more is sent
 WAIT = 60.0  # seconds for another process that opens the same store
 
 logger = logging.getLogger(__name__)
+logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # what it reports with a traceback is reported here
 
 
 class MlflowTracker(Tracker):
@@ -90,8 +92,7 @@ class MlflowTracker(Tracker):
             self._failures += 1
             if what not in self._warned:
                 self._warned.add(what)
-                reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-                logger.warning("MLflow could not %s (%s); the experiment goes on without", what, reason)
+                logger.warning("MLflow could not %s (%s); the experiment goes on without", what, _reason(error))
             return None
         self._failures = 0
         return result
@@ -111,7 +112,9 @@ class MlflowTracker(Tracker):
             return self._find_or_create((path.parent / "mlruns").as_uri())
 
     def _find_or_create(self, artifacts: str | None) -> str:
-        client = self._connected()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about the tables, from the library that makes them
+            client = self._connected()
         if found := client.get_experiment_by_name(self.experiment):
             return str(found.experiment_id)
         return str(client.create_experiment(self.experiment, artifact_location=artifacts))
@@ -174,7 +177,7 @@ def download_model(uri: str, tracking_uri: str) -> Path:
     try:
         return Path(download_artifacts(artifact_uri=uri, tracking_uri=store, registry_uri=store))
     except Exception as error:  # whatever MLflow's stores raise
-        raise DataError(f"cannot get {uri} from {tracking_uri}: {str(error).strip().splitlines()[0]}") from None
+        raise DataError(f"cannot get {uri} from {tracking_uri}: {_reason(error)}") from None
 
 
 def store_uri(uri: str) -> str:
@@ -201,6 +204,12 @@ def store_uri(uri: str) -> str:
 
 def _sqlite_path(uri: str) -> Path | None:
     return Path(make_url(uri).database or "") if uri.startswith("sqlite") else None
+
+
+def _reason(error: Exception) -> str:
+    """The first line of a message that says what went wrong."""
+    lines = [line for line in str(error).splitlines() if line.strip() and not line.startswith("(raised as a result of")]
+    return lines[0].strip() if lines else type(error).__name__
 
 
 def _render(url: URL) -> str:
