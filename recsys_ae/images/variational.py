@@ -11,7 +11,7 @@ from torch import Generator, Tensor, nn
 from recsys_ae.core.trainer import Objective
 from recsys_ae.core.variational import VariationalAutoencoder
 from recsys_ae.declaration import Sizes
-from recsys_ae.images.base import Floats, Shape, check_rows, fitted_images, n_pixels
+from recsys_ae.images.base import Floats, Shape, fitted_images, n_pixels, rows_of
 from recsys_ae.images.objectives import NegativeELBO
 from recsys_ae.images.training import Activation, TrainedModel, mean_loss
 
@@ -46,8 +46,8 @@ class VariationalImages(TrainedModel):
     def negative_elbo(self, images: Floats, seed: int = 0) -> float:
         """Negative evidence lower bound of images [n, D], in nats per image, estimated from one sampled code each."""
         fitted = fitted_images(self)
-        check_rows(images, n_pixels(fitted.shape))
-        return mean_loss(fitted.network, NegativeELBO(), torch.from_numpy(images), seed)
+        rows = rows_of(images, fitted.shape)
+        return mean_loss(fitted.network, NegativeELBO(), torch.from_numpy(rows), seed)
 
     def _network(self, shape: Shape, generator: Generator, classes: int | None = None) -> nn.Module:
         return VariationalAutoencoder(n_pixels(shape), self.hidden, activation=self.activation, generator=generator)

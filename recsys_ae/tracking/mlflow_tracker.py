@@ -20,6 +20,9 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
 
 import mlflow.entities as entities
+from mlflow.artifacts import download_artifacts
+from mlflow.store.artifact.models_artifact_repo import ModelsArtifactRepository
+from mlflow.store.artifact.utils.models import get_model_name_and_version
 from mlflow.tracking import MlflowClient
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
@@ -169,15 +172,27 @@ class MlflowRun(TrackedRun):
 
 def download_model(uri: str, tracking_uri: str) -> Path:
     """A local copy of the model that MLflow stores under `uri`; `DataError` if there is none."""
-    from mlflow.artifacts import download_artifacts
-
     store = store_uri(tracking_uri)
     if (path := _sqlite_path(store)) is not None and not path.is_file():  # MLflow would create it
         raise DataError(f"cannot get {uri}: there is no MLflow store {path}; name the store with --tracking-uri")
     try:
-        return Path(download_artifacts(artifact_uri=uri, tracking_uri=store, registry_uri=store))
+        client = MlflowClient(tracking_uri=store, registry_uri=store)
+        place = _place_of(client, uri) if uri.startswith("models:/") else uri
+        return Path(download_artifacts(artifact_uri=place, tracking_uri=store))
     except Exception as error:  # whatever MLflow's stores raise
         raise DataError(f"cannot get {uri} from {tracking_uri}: {_reason(error)}") from None
+
+
+def _place_of(client: MlflowClient, uri: str) -> str:
+    """Where the files of a registered model lie. MLflow's own function looks in the registry of a global variable."""
+    model, path = ModelsArtifactRepository.split_models_uri(uri)
+    found = get_model_name_and_version(client, model)
+    if len(found) == 1:
+        place = str(client.get_logged_model(found[0]).artifact_location)
+    else:
+        place = client.get_model_version_download_uri(*found)
+    place = _place_of(client, place) if place.startswith("models:/") else place
+    return f"{place}/{path}" if path else place
 
 
 def store_uri(uri: str) -> str:
