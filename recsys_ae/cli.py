@@ -17,6 +17,7 @@ import typer
 
 from recsys_ae.errors import ConfigError, Terminated
 from recsys_ae.exits import INTERRUPTED, TERMINATED, Output, explain, one_line
+from recsys_ae.folders import check_temporary
 
 app = typer.Typer(
     name="recsys-ae",
@@ -58,6 +59,7 @@ def run(
     """Fit, compare and track the models of a pipeline; export the recommendations of the best one."""
     if resume and output is None:
         raise ConfigError("--resume needs the --output of the run to continue")
+    check_temporary()
     from recsys_ae.experiment.output import new_folder
     from recsys_ae.experiment.pipeline_file import read_pipeline
     from recsys_ae.experiment.runner import run_pipeline

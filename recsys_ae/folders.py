@@ -5,6 +5,8 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
+from recsys_ae.errors import OutputError
+
 
 def cache_folders() -> list[Path]:
     """Where downloads and compiled loops may lie, the preferred folder first; they need not exist.
@@ -56,6 +58,15 @@ def provide_for_libraries() -> None:
             os.environ.setdefault("MPLCONFIGDIR", str(folder / "matplotlib"))
         if home is None:
             os.environ["HOME"] = str(folder)
+
+
+def check_temporary() -> None:
+    """`OutputError` if there is no folder for temporary files, which libraries need, and no cache in its place."""
+    try:
+        tempfile.gettempdir()
+    except OSError:
+        if cache_folder() is None:
+            raise OutputError("no folder for temporary files can be written to; set TMPDIR to one that can") from None
 
 
 def _private_folder() -> Path | None:

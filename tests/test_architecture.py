@@ -18,7 +18,7 @@ ALLOWED = {
     "errors": set(),
     "registry": {"errors"},
     "files": {"errors"},
-    "folders": set(),
+    "folders": {"errors"},
     "exits": {"errors"},
     "declaration": {"errors"},
     "ids": {"errors"},
