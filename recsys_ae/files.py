@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -84,12 +85,11 @@ def locked_folder(path: Path, busy: str) -> Iterator[None]:
 
 def _holder(path: Path) -> str:
     """The process that holds a lock, as far as the system tells."""
-    with suppress(OSError, ValueError):
-        inode = str(path.stat().st_ino)
-        for line in Path("/proc/locks").read_text().splitlines():  # 1: FLOCK ADVISORY WRITE <process> <device>:<inode> 0 EOF
-            fields = line.split()
-            if fields[5].split(":")[-1] == inode and int(fields[4]) > 0:
-                return f"process {fields[4]}"
+    with suppress(OSError):
+        inode = path.stat().st_ino
+        for line in Path("/proc/locks").read_text().splitlines():
+            if found := re.search(rf": FLOCK +ADVISORY +WRITE (\d+) \S+:{inode} ", line):
+                return f"process {found[1]}"
     return "another process"
 
 

@@ -61,12 +61,11 @@ def provide_for_libraries() -> None:
 
 
 def check_temporary() -> None:
-    """`OutputError` if there is no folder for temporary files, which libraries need, and no cache in its place."""
+    """`OutputError` if there is no folder for temporary files, which libraries need."""
     try:
         tempfile.gettempdir()
     except OSError:
-        if cache_folder() is None:
-            raise OutputError("no folder for temporary files can be written to; set TMPDIR to one that can") from None
+        raise OutputError("no folder for temporary files can be written to; set TMPDIR to one that can") from None
 
 
 def _private_folder() -> Path | None:

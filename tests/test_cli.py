@@ -242,14 +242,12 @@ def test_resume_with_another_pipeline_is_refused(call, folder):
 
 
 def test_no_temporary_folder(call, folder, monkeypatch):
-    """And no cache that could take its place."""
     from recsys_ae import folders
 
     def missing() -> str:
         raise FileNotFoundError(2, "No usable temporary directory found")
 
     monkeypatch.setattr(folders.tempfile, "gettempdir", missing)
-    monkeypatch.setattr(folders, "cache_folder", lambda: None)
     code, _, err = run(call)
     assert code == 1
     assert err == "recsys-ae: no folder for temporary files can be written to; set TMPDIR to one that can\n"
