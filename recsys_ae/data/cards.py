@@ -279,7 +279,7 @@ def read_card(name_or_path: str, folder: Path = Path()) -> tuple[Any, Path]:
     """
     shipped = shipped_cards()
     path = shipped.get(name_or_path, folder / name_or_path)
-    if not path.is_file():
+    if not os.path.isfile(path):  # unlike Path.is_file, also for names that no file can have
         if path.suffix or os.sep in name_or_path:
             raise ConfigError(f"there is no dataset card {path}")
         raise ConfigError(f"unknown dataset {name_or_path!r}; {did_you_mean(name_or_path, shipped)}")

@@ -31,7 +31,7 @@ def locate(card: FileCard, paths: Sequence[str], folder: Path, *, download: bool
     roots = [*given, *cache_folders()] if card.sources else [folder / (card.folder or ""), *given]
     for place in roots:
         for path in paths:
-            if (place / path).is_file():
+            if os.path.isfile(place / path):  # unlike Path.is_file, also for names that no file can have
                 _verify(place / path, card.checksums.get(path))
                 return place / path
     if card.sources and download:

@@ -1,6 +1,7 @@
 """Images as pixels between 0 and 1: IDX files like those of MNIST, folders of files, the digits that scikit-learn ships."""
 
 import logging
+import os
 import struct
 import zlib
 from dataclasses import dataclass
@@ -106,10 +107,11 @@ def read_idx(path: Path, magic: int) -> NDArray[np.uint8]:
 def _from_folder(card: ImageFolderCard, folder: Path) -> Images:
     """PNG and JPEG files in the order of their paths; if they lie in several folders, shuffled, with a class per folder."""
     root = folder / card.folder
-    paths = sorted(path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES)
+    found = list(root.rglob("*")) if os.path.isdir(root) else []  # unlike Path.is_dir, also for names that no folder can have
+    paths = sorted(path for path in found if path.suffix.lower() in SUFFIXES and not path.is_dir())
     if not paths:
         raise DataError(f"dataset {card.name!r}: no file {' or '.join(SUFFIXES)} below {root}")
-    if other := [path.name for path in root.rglob("*") if path.suffix.lower() in OTHER_SUFFIXES]:
+    if other := [path.name for path in found if path.suffix.lower() in OTHER_SUFFIXES]:
         logger.warning("%s: %d pictures are neither PNG nor JPEG and left out, such as %s", root, len(other), min(other))
     first = read_picture(paths[0], card.background)
     pixels = np.empty((len(paths), *first.shape), np.uint8)

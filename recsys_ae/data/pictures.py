@@ -27,6 +27,8 @@ def read_picture(path: Path, background: Background = "white") -> NDArray[np.uin
     """
     from PIL import Image, ImageOps, UnidentifiedImageError
 
+    if not path.is_file():
+        raise DataError(f"{path} cannot be read as an image: it is a broken link or no regular file")
     if not path.stat().st_size:
         raise DataError(f"{path} cannot be read as an image: it is empty")
     try:

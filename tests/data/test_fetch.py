@@ -343,6 +343,11 @@ def test_own_cards_read_from_anywhere(tmp_path):
         table = {"path": path, "columns": {"user": "u", "item": "i"}}
         own = RatingsCard.model_validate({"name": "x", "kind": "ratings", "files": [table], "folder": folder})
         assert locate(own, [path], tmp_path / "cards").samefile(tmp_path / "data/x.csv")
+    for name in ("x" * 300, "\ud800", ""):
+        table = {"path": name, "columns": {"user": "u", "item": "i"}}
+        own = RatingsCard.model_validate({"name": "x", "kind": "ratings", "files": [table]})
+        with pytest.raises(DataError, match="dataset 'x': no file"):
+            locate(own, [name], tmp_path)
     with pytest.raises(ValidationError, match=r"files.0.path: .* is not a path"):
         RatingsCard.model_validate({"name": "x", "kind": "ratings", "files": [{**table, "path": "a\0"}]})
 

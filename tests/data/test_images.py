@@ -280,6 +280,12 @@ def test_a_file_with_one_wrong_byte_is_named_or_read(tmp_path):
     assert all("pictures/2.png" in message for message in refused)
 
 
+@pytest.mark.parametrize("name", ["a\0b", "x" * 300, "\ud800", ""])
+def test_a_name_that_no_folder_can_have(tmp_path, name):
+    with pytest.raises(DataError, match="dataset 'own': no file"):
+        load_images(CARD.model_copy(update={"folder": name}), tmp_path)
+
+
 @pytest.mark.parametrize("made", [False, True])
 def test_a_folder_without_images(tmp_path, made):
     if made:

@@ -1,5 +1,6 @@
 """Single pictures of every kind that PNG and JPEG know."""
 
+import os
 import struct
 import zlib
 
@@ -113,3 +114,13 @@ def test_an_empty_file(tmp_path):
     (tmp_path / "a.png").touch()
     with pytest.raises(DataError, match=r"a\.png cannot be read as an image: it is empty"):
         read_picture(tmp_path / "a.png")
+
+
+def test_what_is_no_file(tmp_path):
+    """A pipe would be waited for without end."""
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "link.png").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "loop.png").symlink_to(tmp_path / "loop.png")
+    for path in sorted(tmp_path.iterdir()):
+        with pytest.raises(DataError, match=rf"{path.name} cannot be read as an image: it is a broken link or no regular file"):
+            read_picture(path)
