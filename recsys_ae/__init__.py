@@ -8,6 +8,7 @@ import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from recsys_ae.folders import provide_for_libraries
 from recsys_ae.images import IMAGE_MODELS
 from recsys_ae.models import MODELS
 
@@ -20,6 +21,7 @@ if "torch" not in sys.modules:
         os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 if os.environ.get("OMP_NUM_THREADS", "").isdecimal():
     os.environ.setdefault("NUMBA_NUM_THREADS", os.environ["OMP_NUM_THREADS"])
+provide_for_libraries()
 
 if TYPE_CHECKING:
     from recsys_ae.data.ratings import read_interactions as read_interactions

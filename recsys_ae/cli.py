@@ -1,25 +1,23 @@
-"""The command line: parses, calls, prints, and turns errors into one sentence and an exit code.
-
-Exit codes: 0 success, 1 failure, 2 wrong usage or configuration, 130 interrupted, 143 terminated.
-"""
+"""The command line: parses, calls, prints, and turns errors into one sentence and an exit code (see `exits`)."""
 
 import inspect
 import logging
+import os
 import signal
 import sys
 import traceback
+from contextlib import redirect_stdout, suppress
 from datetime import datetime
 from pathlib import Path
 from time import perf_counter
 from types import FrameType
-from typing import Annotated, Any, Literal, NoReturn
+from typing import Annotated, Any, Literal, NoReturn, TextIO, cast
 
 import typer
 
-from recsys_ae.errors import ConfigError, RecsysError, Terminated, quoted, shortened
-
-INTERRUPTED = 130  # what the parser returns after Ctrl-C
-MESSAGE_LENGTH = 400
+from recsys_ae.errors import ConfigError, Terminated, quoted
+from recsys_ae.exits import INTERRUPTED, TERMINATED, Output, explain, one_line
+from recsys_ae.folders import check_temporary
 
 app = typer.Typer(
     name="recsys-ae",
@@ -63,6 +61,8 @@ def run(
     """Fit, compare and track the models of a pipeline; export the recommendations of the best one."""
     if resume and output is None:
         raise ConfigError("--resume needs the --output of the run to continue")
+    check_temporary()
+    from recsys_ae.experiment.output import new_folder
     from recsys_ae.experiment.pipeline_file import read_pipeline
     from recsys_ae.experiment.runner import run_pipeline
     from recsys_ae.reporting.report import results_table, summary_header, summary_lines
@@ -70,13 +70,18 @@ def run(
 
     started = perf_counter()
     declared = read_pipeline(pipeline, settings or [])
-    folder = output or Path("runs") / f"{declared.name}-{datetime.now():%Y%m%d-%H%M%S}"
     tracker = make_tracker(tracking_uri, declared.experiment)
+    folder = output or new_folder(Path("runs"), f"{declared.name}-{datetime.now():%Y%m%d-%H%M%S}")
     try:
         report = run_pipeline(declared, folder, tracker, _console(stderr=True), resume=resume)
     except (KeyboardInterrupt, Terminated):
         print(f"recsys-ae: to continue, repeat the command with --output {folder} --resume", file=sys.stderr)
         raise
+    finally:
+        if output is None:  # nothing stays of a run that failed early
+            with suppress(OSError):
+                folder.rmdir()
+                folder.parent.rmdir()
     console, hint = _console(), tracker.hint()
     console.print(summary_header(report))
     console.print(results_table(report))
@@ -269,39 +274,36 @@ def _show_model(name: str) -> None:
 
 
 def main() -> NoReturn:
-    """Entry point: run the command and exit with its code."""
+    """Run the command in `sys.argv` and exit with its code."""
+    sys.stdout, sys.stderr = sys.stdout or _nowhere(), sys.stderr or _nowhere()
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("recsys_ae").setLevel(logging.INFO)
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _terminate)
+        if signal.getsignal(number) != signal.SIG_IGN:  # `nohup` ignores SIGHUP
+            signal.signal(number, _terminate)
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]  # anywhere on the command line
     try:
-        code = app(arguments or ["--help"], standalone_mode=False) or 0
+        with redirect_stdout(cast(TextIO, Output(sys.stdout))):
+            code = app(arguments or ["--help"], standalone_mode=False) or 0
+            sys.stdout.flush()
         message = "interrupted" if code == INTERRUPTED else ""
+    except KeyboardInterrupt:
+        message, code = "interrupted", INTERRUPTED
     except Terminated:
-        message, code = "terminated", 143
+        message, code = "terminated", TERMINATED
     except Exception as error:
-        message, code = _explain(error)
+        message, code = explain(error)
         if "--debug" in sys.argv:
             traceback.print_exc()
     if message:
-        line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in " ".join(message.split()))
-        print("recsys-ae:", shortened(line, MESSAGE_LENGTH), file=sys.stderr)
+        with suppress(OSError):
+            print("recsys-ae:", one_line(message), file=sys.stderr)
     sys.exit(code)
 
 
-def _explain(error: Exception) -> tuple[str, int]:
-    """One sentence and an exit code for any error."""
-    if isinstance(error, RecsysError):
-        return str(error), error.exit_code
-    if hasattr(error, "format_message") and hasattr(error, "exit_code"):  # a usage error of the parser
-        return str(error.format_message()), int(error.exit_code)
-    if isinstance(error, BrokenPipeError):
-        sys.stderr.close()  # the reader of the output has closed it, which is no error
-        sys.exit(0)
-    if isinstance(error, MemoryError):
-        return f"out of memory: {error}", 1
-    return f"unexpected {type(error).__name__}: {error} (--debug shows where)", 1
+def _nowhere() -> TextIO:
+    """For a stream that was closed before the start, `>&-` in a shell."""
+    return open(os.devnull, "w", encoding="utf-8")
 
 
 def _terminate(number: int, frame: FrameType | None) -> NoReturn:

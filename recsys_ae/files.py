@@ -7,6 +7,7 @@ itself. Both are compared before anything is used.
 import errno
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -78,6 +79,27 @@ def move(source: Path, target: Path) -> None:
 
 
 @contextmanager
+def locked(path: Path, busy: str, wait: float = 0) -> Iterator[None]:
+    """Hold the lock file at `path`, for which to wait at most `wait` seconds.
+
+    Raises:
+        OutputError: another process holds it (with the message `busy`), or it cannot be made.
+    """
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=wait)
+    except Timeout:
+        waited = f" after {wait:.0f} seconds" if wait else ""
+        raise OutputError(f"{busy} ({_holder(path)} holds {path}{waited})") from None
+    except (OSError, NotImplementedError) as error:  # the latter on file systems without locks
+        raise OutputError(f"cannot lock {path}: {getattr(error, 'strerror', None) or error}") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
 def locked_folder(path: Path, busy: str) -> Iterator[None]:
     """Create `path` if needed, hold its lock, and remove drafts left by a process that was killed.
 
@@ -86,16 +108,24 @@ def locked_folder(path: Path, busy: str) -> Iterator[None]:
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
-        with FileLock(path / ".lock", timeout=0):
+        with locked(path / ".lock", busy):
             for draft in list(path.rglob(".*.draft")):
                 _remove(draft)
             for older in list(path.rglob(".*.older")):
                 _recover(older.with_name(older.name[1 : -len(".older")]))
             yield
-    except Timeout:
-        raise OutputError(busy) from None
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def _holder(path: Path) -> str:
+    """The process that holds a lock, as far as the system tells."""
+    with suppress(OSError):
+        inode = path.stat().st_ino
+        for line in Path("/proc/locks").read_text().splitlines():
+            if found := re.search(rf": FLOCK +ADVISORY +WRITE (\d+) \S+:{inode} ", line):
+                return f"process {found[1]}"
+    return "another process"
 
 
 def digest_of(*values: Any) -> str:

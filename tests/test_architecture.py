@@ -18,6 +18,8 @@ ALLOWED = {
     "errors": set(),
     "registry": {"errors"},
     "files": {"errors"},
+    "folders": {"errors"},
+    "exits": {"errors"},
     "declaration": {"errors"},
     "parquet": {"errors"},
     "ids": {"errors"},
@@ -29,21 +31,22 @@ ALLOWED = {
     "split": {"interactions", "frames", "events", "times", "errors"},
     "splitting": {*LOG, *LEAVES} - {"files"},
     "ranking": {"errors"},
-    "core": {"errors", "registry", "files"},
-    "data": {"features", *LOG, *LEAVES},
+    "core": {"errors", "registry", "files", "folders"},
+    "data": {"features", "folders", *LOG, *LEAVES},
     "fitted": {"ids", "errors", "files", "parquet"},
     "models": {"core", "ranking", "fitted", *LOG, *LEAVES},
     "images": {"core", "fitted", *LEAVES},
     "evaluation": {"models", "ranking", *LOG, *LEAVES},
     "export": {"models", "parquet", *LOG, *LEAVES},
-    "tracking": {"errors"},
+    "tracking": {"errors", "files"},
     "reporting": {"errors", "files"},
 }
 ALLOWED["experiment"] = {*ALLOWED}
 ALLOWED["cli"] = {*ALLOWED}
+ALLOWED["__main__"] = {"cli"}
 OUTSIDE = {
     "core": {"torch", "safetensors", "numba", "numpy", "scipy"},
-    "tracking": {"mlflow", "filelock"},
+    "tracking": {"mlflow", "sqlalchemy"},
     "evaluation": {"numpy", "pandas", "scipy"},
 }
 

@@ -339,11 +339,26 @@ def test_resume_with_another_pipeline_is_refused(call, folder):
     assert (code, "holds a run of another pipeline" in err) == (2, True)
 
 
+def test_no_temporary_folder(call, folder, monkeypatch):
+    from recsys_ae import folders
+
+    def missing() -> str:
+        raise FileNotFoundError(2, "No usable temporary directory found")
+
+    monkeypatch.setattr(folders.tempfile, "gettempdir", missing)
+    code, _, err = run(call)
+    assert code == 1
+    assert err == "recsys-ae: no folder for temporary files can be written to; set TMPDIR to one that can\n"
+    assert not (folder / "out").exists()
+
+
 def test_two_runs_in_one_folder(call, folder):
     (folder / "out").mkdir()
     with FileLock(folder / "out/.lock"):
         code, _, err = run(call)
-    assert (code, "another run is writing out" in err) == (1, True)
+    assert code == 1
+    assert f"a run is in progress in out; wait for it or choose another --output (process {os.getpid()} holds out/.lock)" in err
+    assert list((folder / "out").iterdir()) == [folder / "out/.lock"]
 
 
 def test_a_folder_with_something_else_is_left_alone(call, folder):

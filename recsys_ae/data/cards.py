@@ -5,9 +5,10 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 import recsys_ae
+from recsys_ae.data.places import file_name, inside, web_address
 from recsys_ae.declaration import Declared, Name, is_file, read_yaml, validate
 from recsys_ae.errors import ConfigError, did_you_mean, quoted, shortened
 from recsys_ae.events import LARGEST_RATING, Duplicates
@@ -108,18 +109,32 @@ class FeatureFile(_File):
 
 
 class Source(Declared):
-    """A download. `md5` is that of the file as downloaded; with `unpack: zip` its members are kept instead of it."""
+    """A download of at most `max_gb` gigabytes, also when unpacked.
 
-    url: str
+    `md5` is that of the file as downloaded; with `unpack: zip` its members are kept instead of it.
+    """
+
+    url: Annotated[str, AfterValidator(web_address)]
     md5: str | None = None
     unpack: Literal["zip"] | None = None
-    path: str | None = None
+    path: Annotated[str, AfterValidator(inside)] | None = None
+    max_gb: float = Field(4, gt=0, le=10_000)
+
+    @property
+    def name(self) -> str:
+        """The file in the cache."""
+        return self.path or file_name(self.url)
 
     @model_validator(mode="after")
     def _has_a_place(self) -> "Source":
         if (self.path is None) == (self.unpack is None):
             raise ValueError("a source needs either `path` (a single file) or `unpack` (an archive)")
+        if self.name.endswith((".part", ".lock")):
+            raise ValueError(f"{quoted(self.name)}: the endings .part and .lock are taken")
         return self
+
+
+SPLIT_FILES = ("train", "test", "flags")
 
 
 class GivenSplit(Declared):
@@ -148,12 +163,29 @@ class _Card(Declared):
 class FileCard(_Card):
     """Data in files, whose MD5 by path are `checksums` (of .gz files those of the unpacked content).
 
-    A card without `sources` has its files in `folder`, relative to the card; None is the card's own folder.
+    A card without `sources` has its files in `folder`, relative to the card; None is the card's own folder. It reads files from
+    wherever it says; one with `sources` writes, and its paths cannot leave the folder of downloads.
     """
 
     folder: str | None = None
     sources: list[Source] = Field(default_factory=list)
     checksums: dict[str, str] = Field(default_factory=dict)
+
+    def paths(self) -> dict[str, str | None]:
+        """The files that the card names, by key."""
+        raise NotImplementedError
+
+    @model_validator(mode="after")
+    def _paths_stay_inside(self) -> "FileCard":
+        for key, path in [*self.paths().items(), ("folder", self.folder), *(("checksums", path) for path in self.checksums)]:
+            try:
+                if path is not None and self.sources:
+                    inside(path)
+                elif "\0" in (path or ""):
+                    raise ValueError(f"{quoted(path)} is not a path")
+            except ValueError as error:
+                raise ValueError(f"{key}: {error}") from None
+        return self
 
 
 class RatingsCard(FileCard):
@@ -166,6 +198,12 @@ class RatingsCard(FileCard):
     scale: tuple[float, float] | None = None
     duplicates: Duplicates = "error"
     splits: dict[str, GivenSplit] = Field(default_factory=dict)
+
+    def paths(self) -> dict[str, str | None]:
+        files = {f"files.{number}.path": table.path for number, table in enumerate(self.files)}
+        features = {f"features.{side}.path": file.path for side, file in self.features.items()}
+        given = {f"splits.{name}.{key}": getattr(split, key) for name, split in self.splits.items() for key in SPLIT_FILES}
+        return {**files, **features, **given}
 
     @model_validator(mode="after")
     def _scale_goes_up(self) -> "RatingsCard":
@@ -196,6 +234,9 @@ class IdxCard(FileCard):
     test_labels: str
     white: int = Field(255, ge=255)
 
+    def paths(self) -> dict[str, str | None]:
+        return {key: getattr(self, key) for key in ("train_images", "train_labels", "test_images", "test_labels")}
+
 
 class DigitsCard(_Card):
     """The 1,797 scanned 8 x 8 digits that scikit-learn ships."""
@@ -204,10 +245,14 @@ class DigitsCard(_Card):
 
 
 class ImageFolderCard(_Card):
-    """PNG and JPEG files of one size below `folder`, relative to the card; if they lie in several folders, each is a class."""
+    """PNG and JPEG files of one size below `folder`, relative to the card; if they lie in several folders, each is a class.
+
+    What is transparent shows `background`: white, black, or a grey from 0 to 255.
+    """
 
     kind: Literal["image-folder"]
     folder: str
+    background: Literal["white", "black"] | Annotated[int, Field(ge=0, le=255)] = "white"
 
 
 Card = Annotated[RatingsCard | PlantedCard | IdxCard | DigitsCard | ImageFolderCard, Field(discriminator="kind")]

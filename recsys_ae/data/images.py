@@ -1,7 +1,11 @@
 """Images as pixels between 0 and 1: IDX files like those of MNIST, folders of files, the digits that scikit-learn ships."""
 
+import logging
+import os
 import struct
+import zlib
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +14,14 @@ from numpy.typing import NDArray
 
 from recsys_ae.data.cards import DigitsCard, IdxCard, ImageFolderCard
 from recsys_ae.data.fetch import locate
+from recsys_ae.data.pictures import OTHER_SUFFIXES, SUFFIXES, read_picture
 from recsys_ae.data.reading import unpacked
 from recsys_ae.errors import DataError
 
 IMAGES, LABELS = 0x0803, 0x0801  # unsigned bytes in three dimensions, in one
-SUFFIXES = (".png", ".jpg", ".jpeg")
+MAX_RATIO = 1032  # how many times its size a gzip file can unpack to
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, repr=False)
@@ -54,45 +61,65 @@ def load_images(card: IdxCard | DigitsCard | ImageFolderCard, folder: Path) -> I
 
 def _from_idx(card: IdxCard, folder: Path) -> Images:
     loaded: dict[str, Any] = {}
+    sides: list[tuple[int, ...]] = []
     for part in ("train", "test"):
         images = read_idx(locate(card, [getattr(card, f"{part}_images")], folder), IMAGES)
         labels = read_idx(locate(card, [getattr(card, f"{part}_labels")], folder), LABELS)
         if len(images) != len(labels):
             raise DataError(f"dataset {card.name!r}: {len(images)} {part} images but {len(labels)} labels")
         loaded |= {part: _pixels(images, card.white), f"{part}_labels": labels.astype(np.int64)}
-        loaded.setdefault("shape", (1, *images.shape[1:]))
+        sides.append(images.shape[1:])
+    if sides[0] != sides[1]:
+        train, test = (f"{high} x {wide}" for high, wide in sides)
+        files = f"{card.train_images} are {train}, those of {card.test_images} {test}"
+        raise DataError(f"dataset {card.name!r}: images of {files} (height x width)")
+    loaded["shape"] = (1, *sides[0])
     return Images(**loaded)
 
 
 def read_idx(path: Path, magic: int) -> NDArray[np.uint8]:
-    """The array in an IDX file, plain or gzipped, which must start with `magic` and be exactly as long as its header says."""
+    """The array in an IDX file, plain or gzipped, which must start with `magic` and be exactly as long as its header says.
+
+    No more is unpacked than that.
+    """
+    length = 4 * (1 + (magic & 0xFF))  # of the header: the magic number and each dimension take four bytes
     with unpacked(path) as file:
-        content = file.read()
-    header = 4 * (1 + (magic & 0xFF))  # the magic number and each dimension take four bytes
-    if content[:4] != struct.pack(">I", magic):
-        raise DataError(f"{path} starts with 0x{content[:4].hex()}, an IDX file of this kind with {magic:#010x}")
-    if len(content) < header:
-        raise DataError(f"{path} is too short for an IDX file: {len(content)} bytes")
-    _, *shape = struct.unpack(f">{header // 4}I", content[:header])
-    expected = int(np.prod(shape, dtype=object))
-    if len(content) - header != expected:
-        raise DataError(f"{path} holds {len(content) - header} values, its header says {expected}")
-    return np.frombuffer(content, np.uint8, offset=header).reshape(shape)
+        try:
+            header = file.read(length)
+            if header[:4] != struct.pack(">I", magic):
+                raise DataError(f"{path} starts with 0x{header[:4].hex()}, an IDX file of this kind with {magic:#010x}")
+            if len(header) < length:
+                raise DataError(f"{path} is too short for an IDX file: {len(header)} bytes")
+            _, *shape = struct.unpack(f">{length // 4}I", header)
+            expected, possible = prod(shape), (MAX_RATIO if path.suffix == ".gz" else 1) * path.stat().st_size
+            if expected > possible:
+                raise DataError(f"{path} is too short: its header says {expected} values, more than the file can hold")
+            content = file.read(expected)
+            more = file.read(1)
+        except zlib.error as error:
+            raise DataError(f"{path} cannot be read: {error}") from None
+    if len(content) < expected or more:
+        found = f"over {expected}" if more else len(content)
+        raise DataError(f"{path} holds {found} values, its header says {expected}")
+    return np.frombuffer(content, np.uint8).reshape(shape)
 
 
 def _from_folder(card: ImageFolderCard, folder: Path) -> Images:
     """PNG and JPEG files in the order of their paths; if they lie in several folders, shuffled, with a class per folder."""
     root = folder / card.folder
-    paths = sorted(path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES)
+    found = list(root.rglob("*")) if os.path.isdir(root) else []  # unlike Path.is_dir, also for names that no folder can have
+    paths = sorted(path for path in found if path.suffix.lower() in SUFFIXES and not path.is_dir())
     if not paths:
         raise DataError(f"dataset {card.name!r}: no file {' or '.join(SUFFIXES)} below {root}")
-    first = _read_image(paths[0])
+    if other := [path.name for path in found if path.suffix.lower() in OTHER_SUFFIXES]:
+        logger.warning("%s: %d pictures are neither PNG nor JPEG and left out, such as %s", root, len(other), min(other))
+    first = read_picture(paths[0], card.background)
     pixels = np.empty((len(paths), *first.shape), np.uint8)
     for number, path in enumerate(paths):
-        image = _read_image(path)
+        image = read_picture(path, card.background)
         if image.shape != first.shape:
-            sizes = " and ".join("x".join(map(str, each.shape)) for each in (image, first))
-            raise DataError(f"{path} and {paths[0]} have different sizes or colours (channels x height x width: {sizes})")
+            one, two = (f"{found} ({_kind(each)})" for found, each in ((path, image), (paths[0], first)))
+            raise DataError(f"{one} and {two} differ; all pictures must have one height and width, and all or none be grey")
         pixels[number] = image
     classes = sorted({path.parent for path in paths})
     if len(classes) == 1:
@@ -103,20 +130,9 @@ def _from_folder(card: ImageFolderCard, folder: Path) -> Images:
     return _every_fifth(pixels[order], labels[order], white=255, class_names=names)
 
 
-def _read_image(path: Path) -> NDArray[np.uint8]:
-    """[1, height, width] if it is grey, else [3, height, width]."""
-    from PIL import Image
-
-    try:
-        with Image.open(path) as image:
-            grey = image.mode in ("1", "L", "LA", "I;16")
-            if image.mode == "I;16":  # which Pillow would clip, not scale
-                pixels = (np.asarray(image) // 257).astype(np.uint8)
-            else:
-                pixels = np.asarray(image.convert("L" if grey else "RGB"))
-    except (OSError, Image.DecompressionBombError, ValueError, SyntaxError) as error:
-        raise DataError(f"{path} cannot be read as an image: {error}") from None
-    return pixels[None] if grey else pixels.transpose(2, 0, 1)
+def _kind(image: NDArray[np.uint8]) -> str:
+    channels, height, width = image.shape
+    return f"{height} x {width}, {'grey' if channels == 1 else 'in colour'}"
 
 
 def _every_fifth(

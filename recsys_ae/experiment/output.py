@@ -3,21 +3,35 @@
 During a run, `.work` holds a checkpoint of the model in training, the results of finished models and the ids of the MLflow
 runs. All of it belongs to one pipeline and its inputs, and is refused elsewhere. `report.json` is written last: where it is,
 the run is complete.
+
+An interrupted run keeps its state for `--resume`. A failed run keeps it only if a model is finished, with a mark: a new run
+does not stop at a failed one but moves it aside.
 """
 
 import logging
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pandas as pd
 import pyarrow as pa
 
-from recsys_ae.errors import ConfigError, DataError, OutputError, TrainingError
-from recsys_ae.files import check_file, digest_of, digest_of_file, locked_folder, present, read_json, whole_file, write_json
+from recsys_ae.errors import ConfigError, DataError, OutputError
+from recsys_ae.files import (
+    check_file,
+    digest_of,
+    digest_of_file,
+    locked,
+    locked_folder,
+    present,
+    read_json,
+    whole_file,
+    write_json,
+)
 from recsys_ae.fitted import saved_digest
 from recsys_ae.parquet import read_parquet, write_parquet
 
@@ -26,6 +40,7 @@ logger = logging.getLogger(__name__)
 REPORT, PIPELINE = "report.json", "pipeline.yaml"
 FOLDERS = ("models", "figures", "per-user", ".work")
 REDO = "delete it and use --resume to redo that part"
+FAILED = Path(".work", "failed")  # the mark of a failed run
 T = TypeVar("T")
 
 
@@ -124,27 +139,58 @@ def open_output(path: Path, pipeline: str, inputs: Mapping[str, str], *, resume:
         DataError: `resume` of a run with other inputs.
     """
     check_output(path, pipeline, resume=resume)
-    fresh = not path.exists()
-    if resume and fresh:
+    existed = path.exists()
+    if resume and not existed:
         logger.info("there is no %s to resume; starting there", path)
-    try:
-        with locked_folder(path, f"another run is writing {path}; wait for it or choose another --output"):
-            check_output(path, pipeline, resume=resume)  # another run may have been there before this one got the lock
-            for name in FOLDERS:
-                (path / name).mkdir(exist_ok=True)
-            with whole_file(path / PIPELINE) as draft:
-                draft.write_text(pipeline, encoding="utf-8")
+    elif not resume and (path / FAILED).exists():
+        existed = False
+        _move_aside(path)
+    with locked_folder(path, _busy(path)):
+        _check(path, pipeline, resume=resume)  # another run may have been there before this one got the lock
+        began = not (path / PIPELINE).exists()
+        for name in FOLDERS:
+            (path / name).mkdir(exist_ok=True)
+        (path / FAILED).unlink(missing_ok=True)
+        with whole_file(path / PIPELINE) as draft:
+            draft.write_text(pipeline, encoding="utf-8")
+        try:
             for name, digest in inputs.items():
                 OutputFolder(path, digest_of(pipeline)).check_input(name, digest)
             yield OutputFolder(path, digest_of(pipeline, dict(inputs)))
-    except (ConfigError, DataError, TrainingError):
-        if fresh and not any((path / "models").glob("*")):  # nothing is lost, and the corrected run can have the folder
-            shutil.rmtree(path)
-        raise
+        except Exception:
+            if any((path / "models").glob("*")):
+                (path / FAILED).touch()
+            elif began:
+                _remove_traces(path, keep=existed)
+            raise
+
+
+def new_folder(parent: Path, name: str) -> Path:
+    """A new, empty folder `name` in `parent`, with a number at the end if there is one of that name."""
+    for number in count(1):
+        path = parent / (name if number == 1 else f"{name}-{number}")
+        try:
+            path.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise OutputError(f"cannot make {path}: {error.strerror or error}; choose an --output") from None
+        return path
+    raise AssertionError("numbers do not end")
 
 
 def check_output(path: Path, pipeline: str, *, resume: bool) -> None:
     """Refuse a folder in which a run of the resolved `pipeline` cannot start or, with `resume`, continue."""
+    with locked(path / ".lock", _busy(path)) if (path / ".lock").exists() else nullcontext():
+        pass  # first of all: a run in progress looks like an interrupted one
+    _check(path, pipeline, resume=resume)
+
+
+def _busy(path: Path) -> str:
+    return f"a run is in progress in {path}; wait for it or choose another --output"
+
+
+def _check(path: Path, pipeline: str, *, resume: bool) -> None:
     if not path.exists():
         return
     if not path.is_dir():
@@ -158,7 +204,30 @@ def check_output(path: Path, pipeline: str, *, resume: bool) -> None:
             raise OutputError(f"{path} holds no run to resume, but {others}; choose another --output")
     elif (path / REPORT).exists():
         raise OutputError(f"{path} already holds a finished run; choose another --output or remove it")
+    elif (path / FAILED).exists():
+        return
     elif earlier.exists():
         raise OutputError(f"{path} holds an interrupted run; continue it with --resume, or remove it")
     elif others:
         raise OutputError(f"{path} is not empty ({others}); choose another --output")
+
+
+def _move_aside(path: Path) -> None:
+    """Give the folder of a failed run another name."""
+    aside = new_folder(path.parent, f"{path.name}.failed")
+    try:
+        path.replace(aside)  # an empty folder can be replaced
+    except OSError as error:
+        raise OutputError(f"cannot rename {path}: {error.strerror or error}; choose another --output") from None
+    logger.info("the failed run in %s is now in %s", path, aside)
+
+
+def _remove_traces(path: Path, *, keep: bool) -> None:
+    """Remove what a run that finished no model has made; nothing is lost, and the corrected run can have the folder."""
+    for name in FOLDERS:
+        shutil.rmtree(path / name, ignore_errors=True)
+    for name in (PIPELINE, ".lock"):
+        (path / name).unlink(missing_ok=True)
+    if not keep:
+        with suppress(OSError):
+            path.rmdir()

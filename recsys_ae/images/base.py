@@ -58,7 +58,8 @@ class ImageContext:
 class ImageModel(Parameterised, ABC):
     """A model of images: a dataclass whose fields are its hyper-parameters, and `fitted`, which `fit` sets.
 
-    Images are float32 arrays [n, D] of pixels between 0 and 1, square and grey unless a shape is given.
+    Images are float32 arrays of pixels between 0 and 1: [n, D], square and grey unless a shape is given, or [n, height, width]
+    or [n, channels, height, width].
     """
 
     fitted: FittedImages | None = field(default=None, init=False, repr=False)
@@ -86,9 +87,10 @@ class ImageModel(Parameterised, ABC):
         seed: int = 0,
         callbacks: Sequence[Callback] = (),
     ) -> Self:
-        """Fit the model to `images` [n, D] and return it.
+        """Fit the model to `images` and return it.
 
         Args:
+            images: [n, D], or [n, height, width] or [n, channels, height, width], which then is the shape.
             labels: class of each image, int64 [n]; for models that classify.
             shape: channels, height and width of an image.
             valid, valid_labels: validation images and labels; the weights of the epoch with the lowest loss on them are kept.
@@ -101,11 +103,10 @@ class ImageModel(Parameterised, ABC):
             TrainingError: the loss or a weight is no longer finite.
         """
         check_seed(seed)
-        shape = validate_shape(images, shape)
+        images, shape = validated(images, shape)
         given = None
         if valid is not None and len(valid):
-            validate_shape(valid, shape)
-            given = torch.from_numpy(valid)
+            given = torch.from_numpy(validated(valid, shape)[0])
         context = ImageContext(labels, given, valid_labels, seed, callbacks)
         what, way_out = type(self).__name__, likely_cause(self)
         check_memory(what, self._memory(shape), way_out)
@@ -116,10 +117,10 @@ class ImageModel(Parameterised, ABC):
         return self
 
     def encode(self, images: Floats) -> Floats:
-        """Codes [n, H] of images [n, D]; `DataError` unless they are float32 of that width."""
+        """Codes [n, H] of images, as rows or with the model's shape; `DataError` unless they are float32 and finite."""
         fitted = fitted_images(self)
-        check_rows(images, n_pixels(fitted.shape))
-        return self._finite("codes", in_batches(lambda batch: self._code(fitted.network, batch), images))
+        rows = rows_of(images, fitted.shape)
+        return self._finite("codes", in_batches(lambda batch: self._code(fitted.network, batch), rows))
 
     def decode(self, codes: Floats) -> Floats:
         """Images [n, D] of codes [n, H]; `DataError` unless they are float32 of that width."""
@@ -140,7 +141,9 @@ class ImageModel(Parameterised, ABC):
     def corrupt(self, images: Floats, seed: int = 0) -> Floats:
         """Images [n, D], corrupted as in training."""
         corruption = self._corruption()
-        return images if corruption is None else corruption(torch.from_numpy(images), Generator().manual_seed(seed)).numpy()
+        if corruption is None:
+            return images
+        return corruption(torch.from_numpy(_flattened(images)[0]), Generator().manual_seed(seed)).numpy()
 
     def _corruption(self) -> Corruption | None:
         return None
@@ -172,19 +175,34 @@ def max_components(images: Floats) -> int:
     return min(len(images) - 1, images.shape[1])
 
 
-def validate_shape(images: Floats, shape: Shape | None) -> Shape:
-    """The shape of images, square and grey if None; `DataError` unless they are float32 [n, D], in [0, 1] and of that shape."""
-    check_rows(images)
-    if not len(images):
+def validated(images: Floats, shape: Shape | None) -> tuple[Floats, Shape]:
+    """Images as rows [n, D], and their shape: `shape`, or that of the array, or else square and grey.
+
+    Raises:
+        DataError: they are not float32, not between 0 and 1, or not of this shape.
+    """
+    rows, own = _flattened(images)
+    check_rows(rows)
+    if not len(rows):
         raise DataError("there are no images")
-    if not (images.min() >= 0 and images.max() <= 1):
-        raise DataError(f"pixels must be between 0 and 1, got {images.min()} to {images.max()}")
-    pixels = images.shape[1]
-    shape = shape or (1, isqrt(pixels), isqrt(pixels))
+    if not (rows.min() >= 0 and rows.max() <= 1):
+        raise DataError(f"pixels must be between 0 and 1, got {rows.min()} to {rows.max()}")
+    pixels = rows.shape[1]
+    shape = shape or own or (1, isqrt(pixels), isqrt(pixels))
+    _check_shape(own, shape)
     if n_pixels(shape) != pixels:
-        sides = " x ".join(map(str, shape))
-        raise DataError(f"images of {pixels} pixels are not {sides} (channels x height x width); give shape=")
-    return shape
+        raise DataError(f"images of {pixels} pixels are not {_sides(shape)} (channels x height x width); give shape=")
+    return rows, shape
+
+
+def rows_of(images: Floats, shape: Shape) -> Floats:
+    """Images of a fitted model's shape as rows [n, D]; `DataError` unless they are float32, finite and of this shape."""
+    rows, own = _flattened(images)
+    _check_shape(own, shape)
+    check_rows(rows, n_pixels(shape))
+    if not np.isfinite(rows).all():
+        raise DataError(f"pixels must be finite, image {int(np.argmin(np.isfinite(rows).all(axis=1)))} is not")
+    return rows
 
 
 def check_rows(rows: Floats, width: int | None = None, what: str = "images") -> None:
@@ -193,6 +211,23 @@ def check_rows(rows: Floats, width: int | None = None, what: str = "images") -> 
         raise DataError(f"{what} must be a float32 array [n, {width or 'numbers'}], got {described(rows)}")
     if rows.ndim != 2 or rows.dtype != np.float32 or width not in (None, rows.shape[1]):
         raise DataError(f"{what} must be a float32 array [n, {width or 'numbers'}], got {rows.dtype} {list(rows.shape)}")
+
+
+def _flattened(images: Floats) -> tuple[Floats, Shape | None]:
+    """Images as rows, and the shape that the array has; None if it has rows."""
+    if not isinstance(images, np.ndarray) or images.ndim not in (3, 4):
+        return images, None
+    channels, height, width = (1, *images.shape[1:]) if images.ndim == 3 else images.shape[1:]
+    return images.reshape(len(images), channels * height * width), (channels, height, width)
+
+
+def _check_shape(own: Shape | None, shape: Shape) -> None:
+    if own not in (None, shape):
+        raise DataError(f"images are {_sides(own or shape)}, not {_sides(shape)} (channels x height x width)")
+
+
+def _sides(shape: Shape) -> str:
+    return " x ".join(map(str, shape))
 
 
 @torch.no_grad()

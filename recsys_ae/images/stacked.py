@@ -23,10 +23,9 @@ from recsys_ae.images.base import (
     Labels,
     Shape,
     by_parts,
-    check_rows,
     fitted_images,
     in_batches,
-    n_pixels,
+    rows_of,
 )
 from recsys_ae.images.dense import DenseAutoencoder
 from recsys_ae.images.objectives import Classification, Penalty, Reconstruction
@@ -138,8 +137,7 @@ class StackedAutoencoder(DenseAutoencoder):
         network = fitted.network
         if not isinstance(network, Classifier):
             raise ConfigError("this model does not classify; fit it with fine_tune: classes")
-        check_rows(images, n_pixels(fitted.shape))
-        return in_batches(lambda batch: network(batch).softmax(1), images)
+        return in_batches(lambda batch: network(batch).softmax(1), rows_of(images, fitted.shape))
 
     def _network(self, shape: Shape, generator: Generator, classes: int | None = None) -> nn.Module:
         body = self._autoencoder(shape, generator)

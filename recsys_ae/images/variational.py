@@ -12,7 +12,7 @@ from recsys_ae.core.limits import IN_TRAINING
 from recsys_ae.core.trainer import Objective
 from recsys_ae.core.variational import VariationalAutoencoder, variational_size
 from recsys_ae.declaration import Sizes
-from recsys_ae.images.base import Floats, Shape, check_rows, fitted_images, n_pixels
+from recsys_ae.images.base import Floats, Shape, fitted_images, n_pixels, rows_of
 from recsys_ae.images.objectives import NegativeELBO
 from recsys_ae.images.training import Activation, TrainedModel, mean_loss
 
@@ -47,8 +47,8 @@ class VariationalImages(TrainedModel):
     def negative_elbo(self, images: Floats, seed: int = 0) -> float:
         """Negative evidence lower bound of images [n, D], in nats per image, estimated from one sampled code each."""
         fitted = fitted_images(self)
-        check_rows(images, n_pixels(fitted.shape))
-        return mean_loss(fitted.network, NegativeELBO(), torch.from_numpy(images), seed)
+        rows = rows_of(images, fitted.shape)
+        return mean_loss(fitted.network, NegativeELBO(), torch.from_numpy(rows), seed)
 
     def _memory(self, shape: Shape) -> int:
         return IN_TRAINING * variational_size(n_pixels(shape), self.hidden)

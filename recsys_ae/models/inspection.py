@@ -11,7 +11,15 @@ from scipy.sparse import csr_array
 from recsys_ae.errors import ConfigError
 from recsys_ae.ids import IdMap, Rows
 from recsys_ae.interactions import Interactions
-from recsys_ae.models.base import HasItemVectors, HasUserVectors, LinearInHistory, Recommender, blocks_of, check_counts, fitted_state
+from recsys_ae.models.base import (
+    HasItemVectors,
+    HasUserVectors,
+    LinearInHistory,
+    Recommender,
+    blocks_of,
+    check_counts,
+    fitted_state,
+)
 from recsys_ae.ranking import Floats, top_k
 
 

@@ -44,7 +44,11 @@ class Tracker:
 
 
 def make_tracker(uri: str | None, experiment: str) -> Tracker:
-    """A tracker for `uri`: "none" tracks nothing; None means $MLFLOW_TRACKING_URI, or else `mlflow.db` in this folder."""
+    """A tracker for `uri`: "none" tracks nothing; None means $MLFLOW_TRACKING_URI, or else `mlflow.db` in this folder.
+
+    Raises:
+        ConfigError: there are no stores with such a URI.
+    """
     uri = _or_default(uri)
     if uri == "none":
         return Tracker()

@@ -6,9 +6,11 @@ MLflow takes a second or two to import, so this module is imported only when an 
 import json
 import logging
 import os
+import sqlite3
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,40 +20,49 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
 
 import mlflow.entities as entities
-from filelock import FileLock
+from mlflow.artifacts import download_artifacts
+from mlflow.store.artifact.models_artifact_repo import ModelsArtifactRepository
+from mlflow.store.artifact.utils.models import get_model_name_and_version
 from mlflow.tracking import MlflowClient
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
 
-from recsys_ae.errors import DataError, Terminated
+from recsys_ae.errors import ConfigError, DataError, Terminated, quoted
+from recsys_ae.files import locked
 from recsys_ae.tracking import TrackedRun, Tracker
 
 BATCH = 1000  # metrics MLflow accepts in one call
-SQLITE = "sqlite:///"  # followed by a path; absolute ones begin with a fourth slash
+DATABASES, SERVERS = ("sqlite", "postgresql", "mysql", "mssql"), ("http://", "https://", "databricks")
 GIVE_UP = 3  # consecutive failures after which nothing more is sent
+WAIT = 60.0  # seconds for another process that opens the same store
 
 logger = logging.getLogger(__name__)
+logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # what it reports with a traceback is reported here
 
 
 class MlflowTracker(Tracker):
     """Records runs in one experiment of the store at `uri`.
 
     A failure to record is logged as a warning, once per kind of call, and the experiment continues. After three consecutive
-    failures, or without an experiment, nothing more is sent: a dead server must not slow down training.
+    failures, or without an experiment, nothing more is sent: a dead server must not slow down training. The store is opened
+    by the first run: what fails before leaves no trace in it.
+
+    Raises:
+        ConfigError: MLflow has no stores with such a URI.
     """
 
     def __init__(self, uri: str, experiment: str) -> None:
-        self.uri = absolute_uri(uri)
+        self.uri, self.experiment = store_uri(uri), experiment
         self._client: MlflowClient | None = None
         self._warned: set[str] = set()
         self._failures = 0
-        path = _sqlite_path(self.uri)
-        # two simultaneous first runs would both create the tables of a local store, and one would fail
-        with FileLock(f"{path}.lock") if path is not None and path.parent.is_dir() else nullcontext():
-            self._experiment = self.attempt("open the experiment", lambda client: self._open(client, experiment, path))
-        if self._experiment is None:
-            self._failures = GIVE_UP
+        self._experiment: str | None = None
 
     @contextmanager
     def run(self, name: str, *, parent: str | None = None, resume: str | None = None) -> Iterator[TrackedRun]:
+        if self._experiment is None:
+            self._experiment = self._guarded("open the experiment", self._open)
+            self._failures = GIVE_UP if self._experiment is None else 0
         run = MlflowRun(self, self.attempt("start a run", lambda client: self._start(client, name, parent, resume)))
         status = "FAILED"
         try:
@@ -73,36 +84,50 @@ class MlflowTracker(Tracker):
 
     def attempt(self, what: str, action: Callable[[MlflowClient], Any]) -> Any:
         """The result of `action`; None, after a warning, if it fails."""
+        return self._guarded(what, lambda: action(self._connected()))
+
+    def _guarded(self, what: str, action: Callable[[], Any]) -> Any:
         if self._failures >= GIVE_UP:
             return None
         try:
-            self._client = self._client or MlflowClient(tracking_uri=self.uri)
-            result = action(self._client)
+            result = action()
         except Exception as error:  # no failure of a tracker may end an experiment
             self._failures += 1
             if what not in self._warned:
                 self._warned.add(what)
-                reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-                logger.warning("MLflow could not %s (%s); the experiment goes on without", what, reason)
+                logger.warning("MLflow could not %s (%s); the experiment goes on without", what, _reason(error))
             return None
         self._failures = 0
         return result
 
-    def _open(self, client: MlflowClient, name: str, path: Path | None) -> str:
-        """The id of the experiment called `name`. Artifacts of the SQLite store at `path` go to `mlruns` beside it."""
-        if path is not None:
-            path.open("ab").close()  # MLflow would retry for minutes
-        if found := client.get_experiment_by_name(name):
+    def _connected(self) -> MlflowClient:
+        self._client = self._client or MlflowClient(tracking_uri=self.uri)
+        return self._client
+
+    def _open(self) -> str:
+        """The id of the experiment. Artifacts of a SQLite store go to `mlruns` beside it."""
+        path = _sqlite_path(self.uri)
+        if path is None:
+            return self._find_or_create(None)
+        # two simultaneous first runs would both create the tables of a local store, and one would fail
+        with locked(path.with_name(f"{path.name}.lock"), "another run is opening the same store", WAIT):
+            _check_writable(path)
+            return self._find_or_create((path.parent / "mlruns").as_uri())
+
+    def _find_or_create(self, artifacts: str | None) -> str:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about the tables, from the library that makes them
+            client = self._connected()
+        if found := client.get_experiment_by_name(self.experiment):
             return str(found.experiment_id)
-        artifacts = None if path is None else (path.parent / "mlruns").as_uri()
-        return str(client.create_experiment(name, artifact_location=artifacts))
+        return str(client.create_experiment(self.experiment, artifact_location=artifacts))
 
     def _start(self, client: MlflowClient, name: str, parent: str | None, resume: str | None) -> str:
         if resume:
             client.update_run(resume, status="RUNNING")
             return resume
         tags = {"mlflow.source.name": "recsys-ae", **({"mlflow.parentRunId": parent} if parent else {})}
-        return str(client.create_run(self._experiment, run_name=name, tags=tags).info.run_id)
+        return str(client.create_run(str(self._experiment), run_name=name, tags=tags).info.run_id)
 
 
 class MlflowRun(TrackedRun):
@@ -147,19 +172,67 @@ class MlflowRun(TrackedRun):
 
 def download_model(uri: str, tracking_uri: str) -> Path:
     """A local copy of the model that MLflow stores under `uri`; `DataError` if there is none."""
-    from mlflow.artifacts import download_artifacts
-
+    store = store_uri(tracking_uri)
+    if (path := _sqlite_path(store)) is not None and not path.is_file():  # MLflow would create it
+        raise DataError(f"cannot get {uri}: there is no MLflow store {path}; name the store with --tracking-uri")
     try:
-        return Path(download_artifacts(artifact_uri=uri, tracking_uri=absolute_uri(tracking_uri)))
+        client = MlflowClient(tracking_uri=store, registry_uri=store)
+        place = _place_of(client, uri) if uri.startswith("models:/") else uri
+        return Path(download_artifacts(artifact_uri=place, tracking_uri=store))
     except Exception as error:  # whatever MLflow's stores raise
-        raise DataError(f"cannot get {uri} from {tracking_uri}: {str(error).strip().splitlines()[0]}") from None
+        raise DataError(f"cannot get {uri} from {tracking_uri}: {_reason(error)}") from None
 
 
-def absolute_uri(uri: str) -> str:
-    """`uri`, with an absolute path if it is that of a SQLite file."""
-    path = _sqlite_path(uri)
-    return uri if path is None else SQLITE + str(path.absolute())
+def _place_of(client: MlflowClient, uri: str) -> str:
+    """Where the files of a registered model lie. MLflow's own function looks in the registry of a global variable."""
+    model, path = ModelsArtifactRepository.split_models_uri(uri)
+    found = get_model_name_and_version(client, model)
+    if len(found) == 1:
+        place = str(client.get_logged_model(found[0]).artifact_location)
+    else:
+        place = client.get_model_version_download_uri(*found)
+    place = _place_of(client, place) if place.startswith("models:/") else place
+    return f"{place}/{path}" if path else place
+
+
+def store_uri(uri: str) -> str:
+    """`uri` of an MLflow store, with an absolute path if it is that of a SQLite file.
+
+    Paths in URIs are percent-encoded: a question mark is %3F, a percent sign %25.
+    """
+    if uri.startswith(SERVERS):
+        return uri
+    expected = "use sqlite:///FILE, http(s)://..., a PostgreSQL, MySQL or SQL Server URI, or none"
+    try:
+        parsed = make_url(uri)
+    except (ArgumentError, ValueError):
+        raise ConfigError(f"{quoted(uri)} is not the URI of an MLflow store; {expected}") from None
+    kind = parsed.get_backend_name()
+    if kind not in DATABASES:
+        raise ConfigError(f"{quoted(uri)} is not the URI of an MLflow store; {expected}")
+    if kind != "sqlite":
+        return uri
+    if parsed.host or not parsed.database or parsed.database.startswith((":", "file:")) or "\0" in parsed.database:
+        raise ConfigError(f"{quoted(uri)} does not name a file; use sqlite:///FILE, or sqlite:////FILE from the root")
+    return _render(parsed.set(database=str(Path(parsed.database).absolute())))
 
 
 def _sqlite_path(uri: str) -> Path | None:
-    return Path(uri.removeprefix(SQLITE)) if uri.startswith(SQLITE) else None
+    return Path(make_url(uri).database or "") if uri.startswith("sqlite") else None
+
+
+def _reason(error: Exception) -> str:
+    """The first line of a message that says what went wrong."""
+    lines = [line for line in str(error).splitlines() if line.strip() and not line.startswith("(raised as a result of")]
+    return lines[0].strip() if lines else type(error).__name__
+
+
+def _render(url: URL) -> str:
+    return url.render_as_string(hide_password=False)
+
+
+def _check_writable(path: Path) -> None:
+    """Raise at once if SQLite cannot write to a store; MLflow would retry for minutes."""
+    with closing(sqlite3.connect(path, timeout=10)) as store:
+        store.execute("BEGIN IMMEDIATE")
+        store.rollback()

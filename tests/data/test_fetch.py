@@ -1,17 +1,24 @@
+import contextlib
 import gzip
 import hashlib
-import stat
+import shutil
 import threading
 import zipfile
 from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from typing import ClassVar
 
 import pytest
+import yaml
+from filelock import FileLock
+from pydantic import ValidationError
 
-from recsys_ae.data.cards import RatingsCard
-from recsys_ae.data.fetch import cache_folder, download, extract_zip, locate
-from recsys_ae.errors import DataError
+from recsys_ae.data import download as downloads, fetch
+from recsys_ae.data.cards import RatingsCard, read_card
+from recsys_ae.data.download import download
+from recsys_ae.data.fetch import locate
+from recsys_ae.errors import ConfigError, DataError, OutputError
+from recsys_ae.folders import cache_folder
 
 LINES = b"1\t10\t3\t5\n" * 50
 
@@ -133,32 +140,6 @@ def test_failed_download_says_what_to_do(server, tmp_path):
         download("http://127.0.0.1:1/none", tmp_path / "none", None)
 
 
-def test_archive_cannot_write_outside_its_folder(tmp_path):
-    inside = tmp_path / "inside"
-    inside.mkdir()
-    with zipfile.ZipFile(tmp_path / "bad.zip", "w") as file:
-        file.writestr("fine.txt", "x")
-        file.writestr("../outside.txt", "x")
-    with pytest.raises(DataError, match="would leave its folder"):
-        extract_zip(tmp_path / "bad.zip", inside)
-    assert sorted(path.name for path in tmp_path.rglob("*")) == ["bad.zip", "inside"]
-
-
-def test_archive_with_a_link_is_refused(tmp_path):
-    link = zipfile.ZipInfo("link")
-    link.external_attr = (stat.S_IFLNK | 0o777) << 16
-    with zipfile.ZipFile(tmp_path / "bad.zip", "w") as file:
-        file.writestr(link, "/etc/passwd")
-    with pytest.raises(DataError, match="would leave its folder"):
-        extract_zip(tmp_path / "bad.zip", tmp_path)
-
-
-def test_truncated_archive(tmp_path):
-    (tmp_path / "bad.zip").write_bytes(archive(tmp_path)[:60])
-    with pytest.raises(DataError, match="not a complete zip"):
-        extract_zip(tmp_path / "bad.zip", tmp_path)
-
-
 def test_short_download_is_not_complete(server, tmp_path, monkeypatch):
     folder, address = server
     (folder / "big").write_bytes(LINES)
@@ -171,11 +152,225 @@ def test_short_download_is_not_complete(server, tmp_path, monkeypatch):
     assert (tmp_path / "big").read_bytes() == LINES
 
 
-def test_deleted_member_is_brought_back(tmp_path):
-    archive(tmp_path)
-    extract_zip(tmp_path / "set.zip", tmp_path)
-    (tmp_path / "set/own.txt").write_text("mine")
-    (tmp_path / "set/u.data").unlink()
-    extract_zip(tmp_path / "set.zip", tmp_path)
-    assert (tmp_path / "set/u.data").read_bytes() == LINES
-    assert (tmp_path / "set/own.txt").read_text() == "mine"
+class BadHandler(BaseHTTPRequestHandler):
+    """A server of the kind that the address names."""
+
+    def do_GET(self):
+        getattr(self, self.path.strip("/").replace("-", "_"))()
+
+    def head(self, code: int = 200, **headers: object) -> None:
+        self.send_response(code)
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), str(value))
+        self.end_headers()
+
+    def endless(self):
+        self.head()
+        with contextlib.suppress(OSError):
+            while True:
+                self.wfile.write(bytes(1 << 16))
+
+    def huge(self):
+        self.head(Content_Length=10**15)
+
+    def larger_than_the_disk(self):
+        self.head(Content_Length=10**12 - 1)
+
+    def lying(self):
+        self.head(Content_Length=100)
+        self.wfile.write(LINES)
+
+    def silent(self):
+        self.head(Content_Length=100)
+        self.wfile.flush()
+        done.wait()
+
+    def dripping(self):
+        self.head(Content_Length=10**6)
+        with contextlib.suppress(OSError):
+            while not done.wait(0.02):
+                self.wfile.write(b"x")
+                self.wfile.flush()
+
+    def nonsense(self):
+        self.wfile.write(b"hello\r\n\r\n")
+
+    def odd_length(self):
+        self.head(Content_Length="many")
+        self.wfile.write(LINES)
+
+    def broken_chunks(self):
+        self.protocol_version = "HTTP/1.1"
+        self.head(Transfer_Encoding="chunked")
+        self.wfile.write(b"5\r\nabc")
+
+    def to_file(self):
+        self.head(302, Location="file:///etc/passwd")
+
+    def to_ftp(self):
+        self.head(302, Location="ftp://127.0.0.1/x")
+
+    def to_itself(self):
+        self.head(302, Location="/to-itself")
+
+    def other_part(self):
+        self.head(206, Content_Range="bytes 0-9/10", Content_Length=10)
+        self.wfile.write(LINES[:10])
+
+    def log_message(self, *_):
+        pass
+
+
+done = threading.Event()
+
+
+@pytest.fixture
+def bad_server(monkeypatch):
+    monkeypatch.setattr(downloads, "TIMEOUT", 0.5)
+    monkeypatch.setattr(downloads, "PATIENCE", 0.2)
+    done.clear()
+    with ThreadingHTTPServer(("127.0.0.1", 0), BadHandler) as http:
+        http.daemon_threads = True
+        threading.Thread(target=http.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{http.server_port}"
+        done.set()
+        http.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("endless", r"was stopped: it is larger than 0.01 GB, the `max_gb` of its source$"),
+        ("huge", r"was stopped: it is larger than 0.01 GB, the `max_gb` of its source \(1000000.0 GB\)"),
+        ("silent", "failed: timed out; run again to continue"),
+        ("dripping", "failed: only [0-9]+ bytes came in 0 seconds"),
+        ("nonsense", "failed: "),
+        ("odd-length", "failed: invalid literal"),
+        ("broken-chunks", "failed: "),
+        ("to-file", "failed: .*file:///etc/passwd"),
+        ("to-ftp", "failed: it leads to ftp://127.0.0.1/x, and only http"),
+        ("to-itself", "failed: 302 .*infinite loop"),
+        ("lying", "checksum of .* is .*, its card says"),
+    ],
+)
+def test_bad_servers(bad_server, tmp_path, kind, message):
+    with pytest.raises(DataError, match=message) as refused:
+        download(f"{bad_server}/{kind}", tmp_path / "big", md5(LINES), max_gb=0.01)
+    assert "\n" not in str(refused.value)
+    assert not (tmp_path / "big").exists()
+    assert sum(path.stat().st_size for path in tmp_path.iterdir()) < 2e7
+
+
+def test_a_download_that_does_not_fit_on_the_disk(bad_server, tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**12, 10**12 - 10**6, 10**6))
+    with pytest.raises(DataError, match=r"it has 1000.0 GB, and the disk with .*big.part has 0.0 GB left"):
+        download(f"{bad_server}/larger-than-the-disk", tmp_path / "big", None, max_gb=2000)
+
+
+def test_a_wrong_part_is_not_appended(bad_server, tmp_path):
+    (tmp_path / "big.part").write_bytes(LINES[:20])
+    with pytest.raises(DataError, match="another part than the one that is missing; run again"):
+        download(f"{bad_server}/other-part", tmp_path / "big", md5(LINES))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_redirection_is_followed(server, tmp_path, monkeypatch):
+    folder, address = server
+    (folder / "there").write_bytes(LINES)
+    monkeypatch.setattr(BadHandler, "moved", lambda self: self.head(302, Location=f"{address}/there"), raising=False)
+    with ThreadingHTTPServer(("127.0.0.1", 0), BadHandler) as http:
+        threading.Thread(target=http.serve_forever, daemon=True).start()
+        download(f"http://127.0.0.1:{http.server_port}/moved", tmp_path / "big", md5(LINES))
+        http.shutdown()
+    assert (tmp_path / "big").read_bytes() == LINES
+
+
+@pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://x/y", "data:,x", "x/y", "//x/y", "http:///y", "http://x:p/y"])
+def test_only_web_addresses(tmp_path, url):
+    with pytest.raises(DataError, match="is not an address that begins with http:// or https://"):
+        download(url, tmp_path / "x", None)
+    with pytest.raises(ValidationError, match="is not an address that begins with http:// or https://"):
+        card(url, "")
+
+
+PATHS = ["../x", "/x", "a/../../x", "~/x", "a\\x", "C:/x", "a\0b", "", ".", "a//b", "x" * 256, "..", "a\nb", "a/."]
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize(
+    "key",
+    ["sources.0.path", "files.0.path", "folder", "checksums", "splits.a.train", "splits.a.flags", "features.users.path"],
+)
+def test_paths_of_cards_with_downloads_stay_inside(tmp_path, monkeypatch, path, key):
+    monkeypatch.setenv("RECSYS_AE_CACHE", str(tmp_path / "cache"))
+    table = {"path": "x.csv", "columns": {"user": "u", "item": "i"}}
+    declared = {"name": "x", "kind": "ratings", "files": [table], "sources": [{"url": "http://h/x.csv", "path": "x.csv"}]}
+    value = {
+        "sources.0.path": {"sources": [{"url": "http://h/x.csv", "path": path}]},
+        "files.0.path": {"files": [{**table, "path": path}]},
+        "folder": {"folder": path},
+        "checksums": {"checksums": {path: "0"}},
+        "splits.a.train": {"splits": {"a": {"train": path or "..", "test": "y"}}},
+        "splits.a.flags": {"splits": {"a": {"flags": path or "..", "column": "y"}}},
+        "features.users.path": {
+            "features": {"users": {"path": path, "id": "u", "columns": {"a": {"kind": "numeric", "column": "a"}}}}
+        },
+    }[key]
+    (tmp_path / "card.yaml").write_text(yaml.safe_dump({**declared, **value}))
+    with pytest.raises(ConfigError, match=rf"card.yaml: {key}.* must be a path inside the folder of the data") as refused:
+        read_card("card.yaml", tmp_path)
+    assert len(str(refused.value)) < 400
+
+
+@pytest.mark.parametrize(
+    "url", ["http://h/", "http://h", "http://h/..", "http://h/a/?x=b.zip", "http://h/%00/..", "http://h/~x"]
+)
+def test_archives_need_a_name(url):
+    with pytest.raises(ValidationError, match="does not end in the name of a file"):
+        card(url, "")
+
+
+def test_the_name_of_an_archive_has_no_query(tmp_path):
+    assert card("http://h/a/set.zip?token=/../x#part", "").sources[0].name == "set.zip"
+
+
+def test_own_cards_read_from_anywhere(tmp_path):
+    """Nothing is written for a card without downloads."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "cards").mkdir()
+    (tmp_path / "data/x.csv").write_bytes(LINES)
+    for folder, path in (("../data", "x.csv"), (None, "../data/x.csv"), (None, str(tmp_path / "data/x.csv"))):
+        table = {"path": path, "columns": {"user": "u", "item": "i"}}
+        own = RatingsCard.model_validate({"name": "x", "kind": "ratings", "files": [table], "folder": folder})
+        assert locate(own, [path], tmp_path / "cards").samefile(tmp_path / "data/x.csv")
+    for name in ("x" * 300, "\ud800", ""):
+        table = {"path": name, "columns": {"user": "u", "item": "i"}}
+        own = RatingsCard.model_validate({"name": "x", "kind": "ratings", "files": [table]})
+        with pytest.raises(DataError, match="dataset 'x': no file"):
+            locate(own, [name], tmp_path)
+    with pytest.raises(ValidationError, match=r"files.0.path: .* is not a path"):
+        RatingsCard.model_validate({"name": "x", "kind": "ratings", "files": [{**table, "path": "a\0"}]})
+
+
+def test_a_link_in_the_cache_does_not_lead_out(server, tmp_path, monkeypatch):
+    monkeypatch.setenv("RECSYS_AE_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache/set").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(DataError, match=r"would be written outside of .*cache, through a link"):
+        locate(card(f"{server[1]}/set.zip", md5(archive(server[0]))), ["set/u.data"], tmp_path)
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def test_a_cache_that_cannot_be_written(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("RECSYS_AE_CACHE", str(tmp_path / "file/cache"))
+    with pytest.raises(DataError, match=r"downloads cannot be written to .*file/cache; name a folder with RECSYS_AE_CACHE"):
+        locate(card("http://127.0.0.1:1/x.zip", ""), ["x"], tmp_path)
+
+
+def test_a_locked_cache_is_waited_for_so_long(tmp_path, monkeypatch):
+    monkeypatch.setenv("RECSYS_AE_CACHE", str(tmp_path))
+    monkeypatch.setattr(fetch, "WAIT", 0.1)
+    with FileLock(tmp_path / ".lock"), pytest.raises(OutputError, match=r"another process is downloading .*\.lock after"):
+        locate(card("http://127.0.0.1:1/x.zip", ""), ["x"], tmp_path)

@@ -1,9 +1,12 @@
 import gzip
+import logging
 import struct
+import tracemalloc
 
 import numpy as np
 import pytest
 from PIL import Image
+from pydantic import ValidationError
 
 from recsys_ae.data.cards import IdxCard, ImageFolderCard, read_card
 from recsys_ae.data.images import IMAGES, LABELS, load_images, read_idx
@@ -28,7 +31,7 @@ def test_idx_plain_and_gzipped(tmp_path, pack):
     [
         (idx(LABELS, (2,), b"ab"), "starts with 0x00000801"),
         (idx(IMAGES, (2, 3, 2), PIXELS[:-1]), "holds 11 values, its header says 12"),
-        (idx(IMAGES, (2, 3, 2), PIXELS + b"x"), "holds 13 values"),
+        (idx(IMAGES, (2, 3, 2), PIXELS + b"x"), "holds over 12 values"),
         (b"\0\0\x08\x03\0", "too short"),
         (b"", "starts with 0x,"),
     ],
@@ -84,6 +87,47 @@ def test_white_is_what_the_card_says(tmp_path, white):
     assert images.train_labels.dtype == np.int64
 
 
+def test_images_of_both_parts_have_one_shape(tmp_path):
+    """Not only as many pixels."""
+    card = idx_card(tmp_path)
+    (tmp_path / "other").write_bytes(idx(IMAGES, (2, 2, 3), PIXELS))
+    with pytest.raises(DataError, match=r"images of images are 3 x 2, those of other 2 x 3 \(height x width\)"):
+        load_images(card.model_copy(update={"test_images": "other"}), tmp_path)
+
+
+@pytest.mark.parametrize("pack", [lambda content: content, gzip.compress])
+def test_a_header_that_announces_too_much(tmp_path, pack):
+    path = tmp_path / ("x.gz" if pack is gzip.compress else "x")
+    path.write_bytes(pack(idx(IMAGES, (2**32 - 1, 2**32 - 1, 2**32 - 1), PIXELS)))
+    with pytest.raises(DataError, match=r"too short: its header says [0-9]+ values, more than the file can hold"):
+        read_idx(path, IMAGES)
+
+
+def test_no_more_is_unpacked_than_announced(tmp_path):
+    """Of 100 MB in a small file."""
+    path = tmp_path / "x.gz"
+    path.write_bytes(gzip.compress(idx(IMAGES, (2, 3, 2), bytes(100_000_000))))
+    tracemalloc.start()
+    with pytest.raises(DataError, match="holds over 12 values, its header says 12"):
+        read_idx(path, IMAGES)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 10_000_000
+
+
+def test_damaged_gzip_is_named(tmp_path):
+    path = tmp_path / "x.gz"
+    whole = gzip.compress(idx(IMAGES, (2, 3, 2), PIXELS))
+    refused = 0
+    for place in range(len(whole)):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0x55]) + whole[place + 1 :])
+        try:
+            read_idx(path, IMAGES)
+        except DataError as error:
+            refused += str(path) in str(error)
+    assert refused > len(whole) - 12  # the header of gzip has bytes without a meaning
+
+
 def test_every_image_has_a_label(tmp_path):
     with pytest.raises(DataError, match="dataset 'own': 2 train images but 3 labels"):
         load_images(idx_card(tmp_path, labels=b"abc"), tmp_path)
@@ -129,11 +173,22 @@ def test_colours_are_channels(tmp_path):
         np.testing.assert_allclose(found, colour[4, :, :, channel] / 255, rtol=1e-6)
 
 
-def test_transparency_is_left_out(tmp_path):
-    for number, pixels in enumerate(pictures(5, 3, 4, 4)):
+@pytest.mark.parametrize(("background", "shade"), [("white", 255), ("black", 0), (51, 51)])
+def test_transparency_shows_the_background(tmp_path, background, shade):
+    drawn = pictures(5, 3, 4, 4)
+    for number, pixels in enumerate(drawn):
         put(tmp_path, f"{number}.png", pixels)
-    images = load_images(CARD, tmp_path)
-    np.testing.assert_allclose(images.test.reshape(3, 3, 4)[0], pictures(5, 3, 4, 4)[4, :, :, 0] / 255, rtol=1e-6)
+    images = load_images(CARD.model_copy(update={"background": background}), tmp_path)
+    alpha = drawn[4, :, :, 3] / 255
+    for channel in range(3):
+        expected = (drawn[4, :, :, channel] * alpha + shade * (1 - alpha)) / 255
+        np.testing.assert_allclose(images.test.reshape(3, 3, 4)[channel], expected, atol=0.5 / 255 + 1e-6)
+
+
+@pytest.mark.parametrize("background", ["red", -1, 256, 0.5, [1, 2, 3]])
+def test_backgrounds_are_shades_of_grey(background):
+    with pytest.raises(ValidationError):
+        ImageFolderCard(name="own", kind="image-folder", folder="pictures", background=background)
 
 
 @pytest.mark.parametrize(("sides", "channels"), [((8, 16), 1), ((8, 16, 3), 3)])
@@ -178,13 +233,22 @@ def test_one_folder_is_no_class(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("other", "sizes"), [(pictures(1, 5, 3)[0], "1x5x3 and 1x3x5"), (pictures(1, 3, 5, 3)[0], "3x3x5 and 1x3x5")]
+    ("other", "kind"), [(pictures(1, 5, 3)[0], "5 x 3, grey"), (pictures(1, 3, 5, 3)[0], "3 x 5, in colour")]
 )
-def test_unequal_images_are_refused(tmp_path, other, sizes):
+def test_unequal_images_are_refused(tmp_path, other, kind):
     for number, pixels in enumerate([*pictures(3, 3, 5), other]):
         put(tmp_path, f"{number}.png", pixels)
-    with pytest.raises(DataError, match=rf"pictures/3.png and .*pictures/0.png have different sizes or colours .*: {sizes}\)"):
+    with pytest.raises(DataError, match=rf"pictures/3.png \({kind}\) and .*pictures/0.png \(3 x 5, grey\) differ"):
         load_images(CARD, tmp_path)
+
+
+def test_pictures_of_other_kinds_are_counted(tmp_path, caplog):
+    for number, pixels in enumerate(pictures(6, 3, 5)):
+        put(tmp_path, f"{number}.{'gif' if number == 5 else 'png'}", pixels)
+    with caplog.at_level(logging.WARNING, "recsys_ae"):
+        images = load_images(CARD, tmp_path)
+    assert len(images.train) + len(images.test) == 5
+    assert "1 pictures are neither PNG nor JPEG and left out, such as 5.gif" in caplog.text
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg"])
@@ -214,6 +278,12 @@ def test_a_file_with_one_wrong_byte_is_named_or_read(tmp_path):
                 refused.append(str(error))
     assert len(refused) > len(whole)
     assert all("pictures/2.png" in message for message in refused)
+
+
+@pytest.mark.parametrize("name", ["a\0b", "x" * 300, "\ud800", ""])
+def test_a_name_that_no_folder_can_have(tmp_path, name):
+    with pytest.raises(DataError, match="dataset 'own': no file"):
+        load_images(CARD.model_copy(update={"folder": name}), tmp_path)
 
 
 @pytest.mark.parametrize("made", [False, True])

@@ -223,6 +223,11 @@ WRONG = {
     "too bright": (lambda images: images * 1.01, "between 0 and 1, got 0.0 to 1.00999"),
     "negative": (lambda images: images - 0.5, "between 0 and 1, got -0.5"),
     "not a number": (lambda images: np.where(images == 1, np.float32(np.nan), images), "between 0 and 1, got nan"),
+    "a list": (lambda images: images.tolist(), "must be a float32 array .*, got list"),
+    "pictures of bytes": (
+        lambda images: (images.reshape(-1, 8, 8) * 16).astype(np.uint8),
+        "must be a float32 array .*, got uint8",
+    ),
     "not square": (lambda images: images[:, :60], "60 pixels are not 1 x 7 x 7"),
 }
 
@@ -256,6 +261,30 @@ def test_a_fitted_model_refuses_images_of_another_size():
         FITTED.setdefault(name, fit(name))
         with pytest.raises(DataError):
             FITTED[name].encode(others()[:, :60])
+
+
+def test_the_shape_of_an_array_is_that_of_the_images(model):
+    """As many pixels are not enough."""
+    codes = model.encode(others())
+    np.testing.assert_array_equal(model.encode(others().reshape(-1, 8, 8)), codes)
+    np.testing.assert_array_equal(model.encode(others().reshape(-1, 1, 8, 8)), codes)
+    for shape, found in (((4, 16), "1 x 4 x 16"), ((4, 4, 4), "4 x 4 x 4")):
+        with pytest.raises(DataError, match=rf"images are {found}, not 1 x 8 x 8 \(channels x height x width\)"):
+            model.encode(others().reshape(-1, *shape))
+    spoiled = others().copy()
+    spoiled[2, 3] = np.inf
+    with pytest.raises(DataError, match="pixels must be finite, image 2 is not"):
+        model.encode(spoiled)
+
+
+def test_models_are_fitted_to_arrays_with_a_shape():
+    wide = digits().train[:80].reshape(40, 8, 16)
+    model = build_image_model("pca", {"components": 2}).fit(wide, valid=wide[:5])
+    assert model.fitted.shape == (1, 8, 16)
+    with pytest.raises(DataError, match="images are 1 x 8 x 16, not 1 x 16 x 8"):
+        build_image_model("pca", {"components": 2}).fit(wide, shape=(1, 16, 8))
+    with pytest.raises(DataError, match="images are 1 x 16 x 8, not 1 x 8 x 16"):
+        build_image_model("dense", {"hidden": 2, "epochs": 1}).fit(wide, valid=wide.reshape(40, 16, 8))
 
 
 @pytest.mark.parametrize("metric", IMAGE_METRICS)

@@ -1,14 +1,17 @@
 import logging
+import os
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
+from filelock import FileLock
 from mlflow.tracking import MlflowClient
 
-from recsys_ae.errors import DataError
-from recsys_ae.tracking import Tracker, local_model, make_tracker
-from recsys_ae.tracking.mlflow_tracker import MlflowTracker, absolute_uri
+from recsys_ae.errors import ConfigError, DataError
+from recsys_ae.tracking import Tracker, local_model, make_tracker, mlflow_tracker
+from recsys_ae.tracking.mlflow_tracker import MlflowTracker, store_uri
 
 pytestmark = pytest.mark.filterwarnings("default")  # MLflow's own dependencies warn about each other
 
@@ -106,8 +109,8 @@ def test_explicit_uri_wins_over_the_environment(store, monkeypatch):
 
 def test_relative_store_is_made_absolute(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert absolute_uri("sqlite:///mlflow.db") == f"sqlite:///{tmp_path}/mlflow.db"
-    assert absolute_uri("http://localhost:5000") == "http://localhost:5000"
+    assert store_uri("sqlite:///mlflow.db") == f"sqlite:///{tmp_path}/mlflow.db"
+    assert store_uri("http://localhost:5000") == "http://localhost:5000"
 
 
 def test_missing_model_uri(store):
@@ -126,3 +129,146 @@ def test_two_first_runs_share_a_new_store(tmp_path):
     for process in processes:
         _, error = process.communicate()
         assert process.returncode == 0, error
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch) -> Path:
+    """An empty current folder."""
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    return tmp_path / "here"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["a b", "was?#1", "100%25 grün", "a&b=c;d"])
+def test_any_name_of_a_folder(tmp_path, here, name):
+    """Given percent-encoded in a URI, or as the current folder of a relative one."""
+    folder = tmp_path / name
+    folder.mkdir()
+    uri = store_uri(f"sqlite:///{quote(str(folder))}/runs.db")
+    with make_tracker(uri, "x").run("pipeline") as run:
+        run.artifact(Path(__file__))
+    assert (folder / "runs.db").stat().st_size > 0
+    assert list(folder.glob(f"mlruns/{run.id}/artifacts/test_mlflow.py"))
+    os.chdir(folder)
+    assert store_uri("sqlite:///runs.db") == uri
+    assert sorted(path.name for path in folder.iterdir()) == ["mlruns", "runs.db", "runs.db.lock"]
+    assert list(here.iterdir()) == []
+
+
+NO_STORES = ["ftp://host/x", "mlruns", "./store", "file:///tmp/x", "s3://bucket", "nonsense://x", "://"]
+NO_FILES = [
+    "sqlite://",
+    "sqlite:///",
+    "sqlite:///:memory:",
+    "sqlite:/x.db",
+    "sqlite:///file:x.db?uri=true",
+    "sqlite://h/x.db",
+    "sqlite:///a%00b",
+]
+
+
+@pytest.mark.parametrize("uri", [*NO_STORES, *NO_FILES, " "])
+def test_what_is_no_store_is_said_before_anything_starts(here, uri):
+    for use in (lambda: make_tracker(uri, "x"), lambda: local_model("runs:/none/model", uri)):
+        with pytest.raises(ConfigError, match=r"is not the URI of an MLflow store; use|does not name a file; use"):
+            use()
+    assert list(here.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "uri", ["http://h:5000", "https://h/x", "databricks", "postgresql://u:p%40@h/db", "mysql+pymysql://h/db"]
+)
+def test_stores_on_servers_are_left_as_they_are(uri):
+    assert store_uri(uri) == uri
+
+
+def test_a_store_is_opened_by_the_first_run(tmp_path):
+    make_tracker(f"sqlite:///{tmp_path}/mlflow.db", "x")
+    assert list(tmp_path.iterdir()) == []
+
+
+def registered(store: str, tmp_path: Path) -> str:
+    """A registered model with the alias `today`; returns its name."""
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model/model.json").write_text("{}")
+    with make_tracker(store, "registry").run("one") as run:
+        run.artifact(tmp_path / "model", "model")
+    client = MlflowClient(tracking_uri=store, registry_uri=store)
+    client.create_registered_model("shop")
+    version = client.create_model_version("shop", client.get_run(run.id).info.artifact_uri + "/model", run.id)
+    client.set_registered_model_alias("shop", "today", version.version)
+    return "shop"
+
+
+def test_a_registered_model_is_found_in_the_store_that_is_named(tmp_path, here, monkeypatch):
+    store = f"sqlite:///{tmp_path}/mlflow.db"
+    name = registered(store, tmp_path)
+    for uri in (f"models:/{name}@today", f"models:/{name}/1"):
+        assert (local_model(uri, store) / "model.json").read_text() == "{}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store)
+    assert (local_model(f"models:/{name}@today", None) / "model.json").read_text() == "{}"
+    for uri in (f"models:/{name}@yesterday", f"models:/{name}/7", "models:/other@today"):
+        with pytest.raises(DataError, match=f"cannot get {uri} from "):
+            local_model(uri, store)
+    assert list(here.iterdir()) == []
+
+
+def test_reading_creates_no_store(here):
+    for uri in ("runs:/none/model", "models:/shop@today"):
+        with pytest.raises(DataError, match=rf"there is no MLflow store {here}/mlflow.db; name the store with --tracking-uri"):
+            local_model(uri, None)
+    assert list(here.iterdir()) == []
+
+
+def goes_on(tracker: Tracker, caplog) -> str:
+    """The warning of a tracker that cannot record; its run goes on."""
+    with caplog.at_level(logging.WARNING, "recsys_ae"), tracker.run("pipeline") as run:
+        run.metrics({"a": 1})
+    assert run.id is None
+    (message,) = [record for record in caplog.messages if "the experiment goes on without" in record]
+    return message
+
+
+def test_a_lock_that_another_process_holds_is_not_waited_for_without_end(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(mlflow_tracker, "WAIT", 0.1)
+    with FileLock(tmp_path / "mlflow.db.lock"):
+        message = goes_on(make_tracker(f"sqlite:///{tmp_path}/mlflow.db", "x"), caplog)
+    assert f"another run is opening the same store (process {os.getpid()} holds {tmp_path}/mlflow.db.lock" in message
+
+
+def test_a_lock_file_that_cannot_be_made(tmp_path, caplog):
+    (tmp_path / "mlflow.db.lock").mkdir()
+    assert "cannot lock" in goes_on(make_tracker(f"sqlite:///{tmp_path}/mlflow.db", "x"), caplog)
+
+
+def test_a_file_that_is_no_database(tmp_path, caplog):
+    (tmp_path / "mlflow.db").write_text("no database" * 100)
+    assert "file is not a database" in goes_on(make_tracker(f"sqlite:///{tmp_path}/mlflow.db", "x"), caplog)
+    assert (tmp_path / "mlflow.db").read_text() == "no database" * 100
+
+
+def test_a_server_that_does_not_answer(caplog):
+    goes_on(make_tracker("http://127.0.0.1:1", "x"), caplog)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("trouble", ["locked", "full"])
+def test_a_store_that_cannot_be_written_any_more(tmp_path, trouble):
+    """In the middle of a run; what MLflow prints about it is not shown."""
+    script = (
+        "import logging, resource, sqlite3, sys; logging.basicConfig(format='%(message)s')\n"
+        "from recsys_ae.tracking import make_tracker\n"
+        "with make_tracker('sqlite:///mlflow.db', 'x').run('pipeline') as run:\n"
+        "    assert run.id\n"
+        "    if sys.argv[1] == 'full': resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
+        "    else: other = sqlite3.connect('mlflow.db'); other.execute('BEGIN EXCLUSIVE')\n"
+        "    for step in range(10): run.metrics({'a': step})\n"
+        "print('done')"
+    )
+    command = [sys.executable, "-c", script, trouble]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.stdout == "done\n", done.stderr
+    warned = [line for line in done.stderr.splitlines() if "INFO" not in line]
+    reason = {"locked": "database is locked", "full": "disk I/O error"}[trouble]
+    assert warned == [f"MLflow could not record metrics ((sqlite3.OperationalError) {reason}); the experiment goes on without"]

@@ -3,8 +3,9 @@
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
+from recsys_ae.core.kernels.compiled import compiled
 from recsys_ae.core.kernels.layers import FAST, add_weighted
 
 
@@ -27,7 +28,7 @@ class Rates(NamedTuple):
     eps: Any
 
 
-@njit(cache=True)
+@compiled()
 def add_shrinkage(pattern: Any, own: Any, strength: Any, shrink: Any) -> None:
     """shrink[t] += strength[c] for every entry of `own` in column c = touched[t] of `pattern`; float32 [T] and [D].
 
@@ -41,7 +42,7 @@ def add_shrinkage(pattern: Any, own: Any, strength: Any, shrink: Any) -> None:
         shrink[t] += strength[c] * np.float32(own.starts[o + 1] - own.starts[o])
 
 
-@njit(parallel=True, fastmath=FAST, cache=True)
+@compiled(parallel=True, fastmath=FAST)
 def adam_columns(pattern: Any, values: Any, factors: Any, shrink: Any, moments: Any, rates: Any) -> None:
     """One step for the touched rows of a weight with gradient S_1^T G_1 + ... + S_n^T G_n + diag(shrink) weight, n >= 1.
 
@@ -68,7 +69,7 @@ def adam_columns(pattern: Any, values: Any, factors: Any, shrink: Any, moments: 
             w[j] -= step * m[j] / (np.sqrt(s[j] * unit) + eps)
 
 
-@njit(parallel=True, fastmath=FAST, cache=True)
+@compiled(parallel=True, fastmath=FAST)
 def adam_rows(gradient: Any, shrink: Any, moments: Any, rates: Any) -> None:
     """One step for all rows of a weight, with the gradient `gradient` [D, H] + diag(shrink) weight; shrink [D]."""
     weight, mean, square = moments

@@ -3,8 +3,9 @@
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
+from recsys_ae.core.kernels.compiled import compiled
 from recsys_ae.core.kernels.layers import FAST
 
 
@@ -25,7 +26,7 @@ class Pairs(NamedTuple):
     times: Any
 
 
-@njit(parallel=True, fastmath=FAST, cache=True)
+@compiled(parallel=True, fastmath=FAST)
 def sparse_gram(starts: Any, row: Any, row_values: Any, indptr: Any, columns: Any, values: Any, out: Any) -> None:
     """out += X^T X [D, D], for X column by column (starts, row, row_values) and row by row (indptr, columns, values)."""
     for c in prange(len(starts) - 1):
@@ -36,7 +37,7 @@ def sparse_gram(starts: Any, row: Any, row_values: Any, indptr: Any, columns: An
                 line[columns[k]] += value * values[k]
 
 
-@njit(cache=True)
+@compiled()
 def _together(pattern: Any, c: int, stop: int, count: Any, found: Any) -> int:
     """Set count[d] (float32 [D], all 0) to the number of rows with both c and d, for d < stop other than c.
 
@@ -57,7 +58,7 @@ def _together(pattern: Any, c: int, stop: int, count: Any, found: Any) -> int:
     return n
 
 
-@njit(parallel=True, cache=True)
+@compiled(parallel=True)
 def count_pairs(pattern: Any, threads: int, others: Any, before: Any) -> None:
     """Count the columns that share a row with column c: others[c] in all, before[c] with a lower number; both [D].
 
@@ -74,7 +75,7 @@ def count_pairs(pattern: Any, threads: int, others: Any, before: Any) -> None:
                 count[found[f]] = 0
 
 
-@njit(parallel=True, cache=True)
+@compiled(parallel=True)
 def fill_pairs(pattern: Any, threads: int, pairs: Any) -> None:
     """Fill in `pairs.partner` and `pairs.times`; the partners of a column are in no particular order."""
     starts, partner, times = pairs
@@ -88,7 +89,7 @@ def fill_pairs(pattern: Any, threads: int, pairs: Any) -> None:
                 count[found[f]] = 0
 
 
-@njit(cache=True)
+@compiled()
 def _nearest(found: Any, count: Any, size: Any, k: int) -> Any:
     """The k columns of `found` with the largest count^2 / size, ties by number, in increasing order."""
     if k == len(found):
@@ -102,7 +103,7 @@ def _nearest(found: Any, count: Any, size: Any, k: int) -> Any:
     return np.sort((np.partition(key, k - 1)[:k] & 0xFFFFFFFF).astype(np.int32))
 
 
-@njit(cache=True)
+@compiled()
 def _fill_system(near: Any, pairs: Any, size: Any, ridge: Any, count: Any, place: Any, system: Any) -> None:
     """Write the upper triangle of G + diag(ridge) to `system`, `count` to its column k; G is X^T X of the columns `near` [k].
 
@@ -124,7 +125,7 @@ def _fill_system(near: Any, pairs: Any, size: Any, ridge: Any, count: Any, place
         place[near[a]] = -1
 
 
-@njit(fastmath=FAST, cache=True)
+@compiled(fastmath=FAST)
 def _solve(system: Any, least: Any, out: Any) -> None:
     """out [k] = A^-1 b by Cholesky factorisation; A is symmetric positive definite.
 
@@ -158,7 +159,7 @@ def _solve(system: Any, least: Any, out: Any) -> None:
         out[i] = total * row[i]
 
 
-@njit(parallel=True, cache=True)
+@compiled(parallel=True)
 def neighbour_regressions(
     pattern: Any, threads: int, pairs: Any, size: Any, ridge: Any, starts: Any, chosen: Any, weight: Any
 ) -> None:

@@ -3,8 +3,9 @@
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
+from recsys_ae.core.kernels.compiled import compiled
 from recsys_ae.core.kernels.layers import FAST
 
 
@@ -24,7 +25,7 @@ class Factors(NamedTuple):
     right_bias: Any
 
 
-@njit(cache=True)
+@compiled()
 def by_block(order: Any, row: Any, column: Any, row_block: Any, column_block: Any, blocks: int) -> Any:
     """Entries split into `blocks` strata of `blocks` parts; no two parts of a stratum share a row or a column.
 
@@ -51,7 +52,7 @@ def by_block(order: Any, row: Any, column: Any, row_block: Any, column_block: An
     return Strata(entries, starts)
 
 
-@njit(parallel=True, fastmath=FAST, cache=True)
+@compiled(parallel=True, fastmath=FAST)
 def factor_steps(strata: Any, row: Any, column: Any, value: Any, factors: Any, rate: Any, l2: Any, errors: Any) -> None:
     """A step of gradient descent for each entry: sequential within a part, the parts of a stratum in parallel.
 

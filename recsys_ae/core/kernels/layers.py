@@ -3,7 +3,9 @@
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
+
+from recsys_ae.core.kernels.compiled import compiled
 
 # Sums may be reordered into vector instructions, but infinities and NaN keep their meaning: a diverging loss must be seen.
 FAST = {"reassoc", "contract", "arcp", "nsz"}
@@ -20,7 +22,7 @@ class Columns(NamedTuple):
     entry: Any  # [nnz], the position of each entry in the CSR arrays
 
 
-@njit(fastmath=FAST)
+@compiled(fastmath=FAST)
 def add_weighted(start: int, end: int, values: Any, index: Any, matrix: Any, out: Any) -> None:
     """out[j] += sum of values[k] * matrix[index[k], j] over start <= k < end."""
     k = start
@@ -37,7 +39,7 @@ def add_weighted(start: int, end: int, values: Any, index: Any, matrix: Any, out
         k += 1
 
 
-@njit(parallel=True, fastmath=FAST, cache=True)
+@compiled(parallel=True, fastmath=FAST)
 def rows_times(indptr: Any, columns: Any, values: Any, weight: Any, out: Any) -> None:
     """out[b] = sum of values[k] * weight[columns[k]] over the entries k of row b; weight [D, H], out [B, H]."""
     for b in prange(len(indptr) - 1):
@@ -45,7 +47,7 @@ def rows_times(indptr: Any, columns: Any, values: Any, weight: Any, out: Any) ->
         add_weighted(indptr[b], indptr[b + 1], values, columns, weight, out[b])
 
 
-@njit(parallel=True, fastmath=FAST, cache=True)
+@compiled(parallel=True, fastmath=FAST)
 def products_at(indptr: Any, columns: Any, code: Any, weight: Any, bias: Any, out: Any) -> None:
     """out[k] = code[b] . weight[columns[k]] + bias[columns[k]] for every entry k of every row b; out [nnz]."""
     zero = np.float32(0)
@@ -72,7 +74,7 @@ def products_at(indptr: Any, columns: Any, code: Any, weight: Any, bias: Any, ou
             k += 1
 
 
-@njit(cache=True)
+@compiled()
 def by_column(indptr: Any, columns: Any, width: int) -> Any:
     """The pattern of CSR arrays as `Columns`."""
     count = np.zeros(width + 1, np.int64)
@@ -93,7 +95,7 @@ def by_column(indptr: Any, columns: Any, width: int) -> Any:
     return Columns(touched, starts, row, entry)
 
 
-@njit(parallel=True, fastmath=FAST, cache=True)
+@compiled(parallel=True, fastmath=FAST)
 def add_transposed_product(pattern: Any, values: Any, factor: Any, out: Any) -> None:
     """out [D, H] += S^T factor [B, H], for S with this pattern (`Columns`) and these values in its order."""
     touched, starts, row, _ = pattern
@@ -101,7 +103,7 @@ def add_transposed_product(pattern: Any, values: Any, factor: Any, out: Any) -> 
         add_weighted(starts[t], starts[t + 1], values, row, factor, out[touched[t]])
 
 
-@njit(parallel=True, cache=True)
+@compiled(parallel=True)
 def copy_rows(indptr: Any, columns: Any, values: Any, index: Any, new_indptr: Any, new_columns: Any, new_values: Any) -> None:
     """Copy the entries of row index[b] to row b."""
     for b in prange(len(index)):
@@ -110,14 +112,14 @@ def copy_rows(indptr: Any, columns: Any, values: Any, index: Any, new_indptr: An
         new_values[new : new + n] = values[old : old + n]
 
 
-@njit(parallel=True, cache=True)
+@compiled(parallel=True)
 def gather(values: Any, index: Any, out: Any) -> None:
     """out[k] = values[index[k]]."""
     for k in prange(len(index)):
         out[k] = values[index[k]]
 
 
-@njit(parallel=True, cache=True)
+@compiled(parallel=True)
 def with_draws(
     indptr: Any, columns: Any, width: int, draws: Any, ratio: int, new_columns: Any, targets: Any, weights: Any
 ) -> None:

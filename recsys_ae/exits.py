@@ -1,0 +1,74 @@
+"""How the command line ends: one sentence and an exit code for every error, also where the output cannot be written.
+
+Exit codes: 0 success, 1 failure, 2 wrong usage or configuration, 130 interrupted, 143 terminated.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from recsys_ae.errors import OutputError, RecsysError, shortened
+
+INTERRUPTED, TERMINATED = 130, 143
+MESSAGE_LENGTH = 400  # characters; the middle of a longer message is cut out
+
+
+def explain(error: Exception) -> tuple[str, int]:
+    """The message and the exit code for an error; the message is empty if it is none."""
+    if isinstance(error, ReaderGoneError):
+        return "", 0
+    if isinstance(error, RecsysError):
+        return str(error), error.exit_code
+    if hasattr(error, "format_message") and hasattr(error, "exit_code"):  # a usage error of the parser
+        return str(error.format_message()), int(error.exit_code)
+    if isinstance(error, MemoryError):
+        return f"out of memory: {error}", 1
+    return f"unexpected {type(error).__name__}: {error} (--debug shows where)", 1
+
+
+def one_line(message: str) -> str:
+    """A message as printed: on one line of limited length, with escapes for what a terminal would not show."""
+    line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in " ".join(message.split()))
+    return shortened(line, MESSAGE_LENGTH)
+
+
+class ReaderGoneError(Exception):
+    """Whoever read the output, for example `head`, has had enough."""
+
+
+class Output:
+    """Standard output whose failures are `ReaderGoneError` or `OutputError`, again with each later call.
+
+    Libraries that write to it may try, and hide a failure.
+    """
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        self._failure: Exception | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        with self._failures():
+            return int(self._stream.write(text))
+
+    def flush(self) -> None:
+        with self._failures():
+            self._stream.flush()
+
+    @contextmanager
+    def _failures(self) -> Iterator[None]:
+        if self._failure is not None:
+            raise self._failure
+        try:
+            yield
+        except UnicodeEncodeError as error:
+            raise OutputError(f"cannot write the output as {error.encoding}; set PYTHONIOENCODING=utf-8") from None
+        except OSError as error:
+            with suppress(OSError, ValueError):  # Python writes what is left when it exits
+                os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
+            gone = isinstance(error, BrokenPipeError)
+            self._failure = ReaderGoneError() if gone else OutputError(f"cannot write the output: {error.strerror or error}")
+            raise self._failure from None

@@ -1,0 +1,83 @@
+"""Folders for what can be made again, such as downloads and compiled loops, and what libraries need where there is no home."""
+
+import os
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+from recsys_ae.errors import OutputError
+
+
+def cache_folders() -> list[Path]:
+    """Where downloads and compiled loops may lie, the preferred folder first; they need not exist.
+
+    That is $RECSYS_AE_CACHE alone if it is set, else `recsys-ae` in $XDG_CACHE_HOME or ~/.cache and then, for users without a
+    writable home, a private folder below the temporary one.
+    """
+    if given := os.environ.get("RECSYS_AE_CACHE"):
+        return [Path(given)]
+    folders = []
+    with suppress(RuntimeError):  # a user id without a home
+        folders.append(Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "recsys-ae")
+    private = _private_folder()
+    return [*folders, private] if private is not None and _is_ours(private) else folders
+
+
+def cache_folder() -> Path | None:
+    """The first of `cache_folders` that can be written to, made if needed; None if none can."""
+    for folder in cache_folders():
+        if folder == _private_folder():
+            with suppress(OSError):
+                folder.mkdir(mode=0o700)
+        if writable(folder):
+            return folder
+    return None
+
+
+def writable(folder: Path) -> bool:
+    """Whether files can be made in a folder, which is made if needed."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):  # permissions do not tell: file systems can be read-only
+            return True
+    except OSError:
+        return False
+
+
+def provide_for_libraries() -> None:
+    """Without a writable home, let Matplotlib write to the cache; without any, MLflow cannot even be imported: name one."""
+    try:
+        home = Path.home()
+    except RuntimeError:
+        home = None
+    if home is not None and home.is_dir() and os.access(home, os.W_OK):
+        return
+    folder = cache_folder()
+    if folder is not None:
+        if not os.environ.get("XDG_CONFIG_HOME"):
+            os.environ.setdefault("MPLCONFIGDIR", str(folder / "matplotlib"))
+        if home is None:
+            os.environ["HOME"] = str(folder)
+
+
+def check_temporary() -> None:
+    """`OutputError` if there is no folder for temporary files, which libraries need."""
+    try:
+        tempfile.gettempdir()
+    except OSError:
+        raise OutputError("no folder for temporary files can be written to; set TMPDIR to one that can") from None
+
+
+def _private_folder() -> Path | None:
+    with suppress(OSError):  # there is no temporary folder
+        return Path(tempfile.gettempdir()) / f"recsys-ae-{os.getuid()}"
+    return None
+
+
+def _is_ours(folder: Path) -> bool:
+    """Whether a folder belongs to this user alone, or does not exist: compiled loops are code, and others could plant some."""
+    try:
+        found = folder.lstat()
+    except OSError:
+        return True
+    return found.st_uid == os.getuid() and found.st_mode & 0o170077 == 0o040000

@@ -1,0 +1,132 @@
+"""Where compiled kernels are kept, and what becomes of damaged ones."""
+
+import os
+import stat
+from pathlib import Path
+
+import numba
+import numpy as np
+import pytest
+
+from recsys_ae import folders
+from recsys_ae.core.kernels import compiled as cache
+
+
+def total(values: np.ndarray) -> float:
+    """A function to compile."""
+    found = 0.0
+    for value in values:
+        found += value
+    return found
+
+
+def use() -> tuple[int, int]:
+    """Compile the function or load it from the cache, and use it; returns the number of hits and misses."""
+    function = cache.compiled()(total)
+    assert function(np.arange(4.0)) == 6
+    return sum(function.stats.cache_hits.values()), sum(function.stats.cache_misses.values())
+
+
+@pytest.fixture(autouse=True)
+def kept(tmp_path, monkeypatch) -> Path:
+    """The folder of compiled code, empty."""
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path / "kept"))
+    monkeypatch.delenv("RECSYS_AE_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "user"))
+    cache._where_to_save.cache_clear()
+    yield tmp_path / "kept"
+    cache._where_to_save.cache_clear()
+
+
+def test_compiled_once(kept):
+    assert [use(), use()] == [(0, 1), (1, 0)]
+    assert len(list(kept.iterdir())) == 1
+
+
+DAMAGES = {
+    "empty": lambda content: content[:0],
+    "truncated": lambda content: content[: len(content) // 2],
+    "garbage": lambda content: os.urandom(len(content)),
+    "one bit": lambda content: content[:2000] + bytes([content[2000] ^ 1]) + content[2001:],
+    "longer": lambda content: content + b"x",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damaged_code_is_compiled_anew(kept, damage):
+    use()
+    (file,) = kept.iterdir()
+    whole = file.read_bytes()
+    file.write_bytes(DAMAGES[damage](whole))
+    assert [use(), use()] == [(0, 1), (1, 0)]
+    assert list(kept.iterdir()) == [file]
+
+
+def test_a_folder_in_place_of_the_file(kept):
+    use()
+    (file,) = kept.iterdir()
+    file.unlink()
+    file.mkdir()
+    assert use() == (0, 1)
+
+
+def test_code_of_other_sources_is_compiled_anew(kept, monkeypatch):
+    """Also of other kernels, which may be a part of it."""
+    use()
+    monkeypatch.setattr(cache, "_sources", lambda: b"newer")
+    assert [use(), use()] == [(0, 1), (1, 0)]
+    assert len(list(kept.iterdir())) == 1
+
+
+def test_the_next_folder_where_the_first_cannot_be_written(kept, tmp_path):
+    kept.write_text("no folder")
+    assert [use(), use()] == [(0, 1), (1, 0)]
+    assert len(list((tmp_path / "user/recsys-ae/kernels").iterdir())) == 1
+
+
+def test_code_beside_the_sources_is_used_where_nothing_can_be_written(kept, tmp_path, monkeypatch):
+    """For images of containers that are prepared as another user."""
+    use()
+    monkeypatch.setattr(cache, "writable", lambda _: False)
+    cache._where_to_save.cache_clear()
+    assert use() == (1, 0)
+
+
+def test_nowhere(kept, tmp_path, monkeypatch):
+    """Compiled in each process."""
+    kept.write_text("no folder")
+    (tmp_path / "user").write_text("no folder")
+    monkeypatch.setattr(folders, "_private_folder", lambda: None)
+    assert [use(), use()] == [(0, 1), (0, 1)]
+
+
+def test_a_full_disk(kept, monkeypatch):
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    use()
+    monkeypatch.setattr(Path, "write_bytes", full)
+    monkeypatch.setattr(cache, "_sources", lambda: b"newer")
+    assert use() == (0, 1)
+    assert len(list(kept.iterdir())) == 1
+
+
+def test_the_private_folder_belongs_to_its_user_alone(tmp_path, monkeypatch):
+    """Others could leave code in one that they can write to."""
+    (tmp_path / "user").write_text("no folder")
+    monkeypatch.setattr(folders.tempfile, "gettempdir", lambda: str(tmp_path))
+    private = tmp_path / f"recsys-ae-{os.getuid()}"
+    assert folders.cache_folder() == private
+    assert stat.S_IMODE(private.stat().st_mode) == 0o700
+    private.chmod(0o777)
+    assert folders.cache_folder() is None
+    private.rmdir()
+    (tmp_path / "other").mkdir(mode=0o700)
+    private.symlink_to(tmp_path / "other")
+    assert folders.cache_folder() is None
+
+
+def test_the_folder_that_is_named_is_the_only_one(tmp_path, monkeypatch):
+    monkeypatch.setenv("RECSYS_AE_CACHE", str(tmp_path / "mine"))
+    assert folders.cache_folders() == [tmp_path / "mine"]
+    assert folders.cache_folder() == tmp_path / "mine"
