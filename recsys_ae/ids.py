@@ -6,11 +6,14 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import ArrayLike, NDArray
 
 from recsys_ae.errors import DataError, UnknownIdError
 
 Rows = NDArray[np.int64]
+CANONICAL_INTEGER = r"^(0|-?[1-9][0-9]{0,18})\z"
 
 
 class IdMap:
@@ -121,3 +124,25 @@ def encode(column: pd.Series, known: IdMap | None) -> tuple[Rows, IdMap]:
         problem = "mixes ids of several types; they must be all integers or all strings"
         raise DataError(f"column {column.name!r} {problem}") from None
     return rows.astype(np.int64, copy=False), IdMap(distinct)
+
+
+def ids_in_text(texts: pa.Array, kind: Literal["int", "str"] | None = None) -> tuple[pa.Array, NDArray[np.bool_]]:
+    """The ids that a column of text holds, given its distinct values: int64 if all are canonical integers, else the text.
+
+    A canonical integer is written as Python prints it: 7 and -7, but not 07, +7, -0, 7.0 or ' 7'. Text is kept exactly.
+
+    Args:
+        texts: string [n], all values of the column; what is decided from a part of it may be wrong for the rest.
+        kind: the type if it is known; None decides as above.
+
+    Returns:
+        int64 or string [n], and bool [n]: which values are no ids. They are empty, or no canonical integers of 64 bits under
+        the kind `int`.
+    """
+    canonical = pc.match_substring_regex(texts, CANONICAL_INTEGER).to_numpy(zero_copy_only=False).astype(bool)
+    empty = pc.equal(texts, "").to_numpy(zero_copy_only=False).astype(bool)
+    long = np.flatnonzero(canonical & (pc.utf8_length(texts).to_numpy(zero_copy_only=False) >= 19))
+    canonical[[at for at in long if not -(2**63) <= int(texts[int(at)].as_py()) < 2**63]] = False
+    if kind == "int" or (kind is None and canonical.any() and (canonical | empty).all()):
+        return pc.if_else(pa.array(canonical), texts, "0").cast(pa.int64()), ~canonical
+    return texts, empty

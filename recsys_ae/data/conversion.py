@@ -1,0 +1,271 @@
+"""Stored columns as ids, ratings, times and flags: each value, whether it is bad, and what is wrong with a bad one.
+
+Every conversion looks at the whole column and at nothing else, so that no value depends on the order of the rows.
+"""
+
+import math
+import re
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from recsys_ae.data.text import decoded
+from recsys_ae.errors import DataError
+from recsys_ae.ids import ids_in_text
+from recsys_ae.times import ISO_DATE, TimeUnit, instants, no_instant
+
+NUMBER = r"^-?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\z"
+INTEGER = r"^-?[0-9]{1,19}\z"
+ZONE = r"[T ][0-9].*(Z|[+-][0-9]{2}(:?[0-9]{2})?)\z"
+EXACT = 2**53  # whole floats below are exact
+FLOAT = pa.float64()
+Scale = tuple[float, float] | None
+Mask = NDArray[np.bool_]
+
+
+class Converted(NamedTuple):
+    """A column of n values."""
+
+    values: Any  # array [n], what stands at a bad value does not matter
+    bad: Mask  # [n]
+    why: Callable[[Any], str]  # what is wrong with a bad value, given as stored, after "is"
+
+
+def as_ids(
+    column: pa.ChunkedArray, declared: str | None, *, typed: bool, hint: str = "", ignored: Mask | None = None
+) -> Converted:
+    """Ids as int64 or text.
+
+    Args:
+        declared: their type, `int` or `str`, if it is known.
+        typed: whether the file says what is text, so that text stays text unless declared otherwise.
+        hint: what to add to the message about a value that is no integer.
+        ignored: bool [n], rows that do not count.
+
+    Raises:
+        DataError: the column holds something that is neither text nor whole numbers.
+    """
+    wanted: Any = declared or ("str" if typed and is_text(column.type) else None)
+    missing = _nulls(column)
+    if pa.types.is_integer(column.type) and wanted != "str":
+        beyond = pc.fill_null(pc.greater(column, 2**63 - 1), False).to_numpy() if column.type == pa.uint64() else missing
+        return Converted(pc.fill_null(column, 0).cast(pa.int64(), safe=False).to_numpy(), missing | beyond, _no_id("int", hint))
+    codes, distinct = _encoded(column, missing if ignored is None else missing | ignored)
+    texts, unlike = _as_texts(distinct)
+    known, wrong = ids_in_text(texts, wanted)
+    wrong |= unlike
+    bad = missing | wrong[codes] if wrong.any() else missing
+    if ignored is not None and bad.any():
+        bad &= ~ignored
+    is_int = pa.types.is_integer(known.type)
+    parts = np.array_split(codes, len(codes) // 2**20 + 1)  # text of more than 2 GiB does not fit into one array
+    values: Any = known.to_numpy()[codes] if is_int else pa.chunked_array([known.take(pa.array(part)) for part in parts])
+    return Converted(values, bad, _no_id("int" if is_int else "str", hint))
+
+
+def as_ratings(column: pa.ChunkedArray, scale: Scale, decimal: str = ".", *, typed: bool) -> Converted:
+    """Ratings as float32, which must be finite and within the scale; see `as_ids`."""
+    if is_text(column.type) and not typed:
+        codes, distinct = _encoded(column, _nulls(column))
+        values = numbers_in_text(_as_texts(distinct)[0], decimal).astype(np.float32)[codes]
+    elif is_numeric(column.type):
+        values = column.cast(pa.float32(), safe=False).to_numpy()
+    else:
+        raise DataError(f"holds {column.type}, wanted float or integer")
+    low, high = scale or (-math.inf, math.inf)
+    bad = ~(np.isfinite(values) & (values >= low) & (values <= high))
+
+    def why(value: Any) -> str:
+        number = _number(value, decimal)
+        if number is None:
+            return _not_a_number(value, decimal)
+        if not abs(number) <= np.finfo(np.float32).max:
+            return "not finite" if not math.isfinite(number) else "too large"
+        return f"outside the scale {low:g} to {high:g}"
+
+    return Converted(values, bad, why)
+
+
+def as_times(column: pa.ChunkedArray, unit: TimeUnit, date_format: str | None = None, decimal: str = ".") -> Converted:
+    """Times as int64 microseconds since 1970. Text is numbers or ISO 8601 dates, as its first valid value, or as declared."""
+    if not is_text(column.type):
+        if not (is_numeric(column.type) or pa.types.is_timestamp(column.type) or pa.types.is_date(column.type)):
+            raise DataError(f"holds {column.type}, wanted numbers, dates or ISO 8601 text")
+        stored = column.cast(pa.float64()) if pa.types.is_decimal(column.type) else column
+        values, bad = instants(stored.to_pandas(date_as_object=False), unit)
+        return Converted(values, bad, lambda value: no_instant(_number(value, decimal) or value, unit))
+    codes, distinct = _encoded(column, _nulls(column))
+    texts, unlike = _as_texts(distinct)
+    if date_format is not None:
+        values, bad = instants(pd.to_datetime(texts.to_pandas(), format=date_format, utc=True, errors="coerce"), unit)
+        return Converted(values[codes], (bad | unlike)[codes], lambda _: f"not a date ({date_format})")
+    numbers = _integers(texts) if unit == "ns" else numbers_in_text(texts, decimal)
+    dates, no_date = instants(texts.to_pandas(), unit)
+    zoned = pc.match_substring_regex(texts, ZONE).to_numpy(zero_copy_only=False).astype(bool)
+    is_number, is_date = ~pd.isna(numbers)[codes], ~no_date[codes]
+    first = int((is_number | is_date).argmax())
+    if len(codes) and is_date[first]:
+        zone = bool(zoned[codes[first]])
+        return Converted(dates[codes], ~is_date | (zoned[codes] != zone) | unlike[codes], _no_date(zone))
+    values, bad = instants(pd.Series(numbers), unit)
+    why_not = partial(_no_time, unit=unit, decimal=decimal, known=bool(len(codes) and is_number[first]))
+    return Converted(values[codes], (bad | unlike)[codes] | ~is_number, why_not)
+
+
+def date_type(text: str) -> pa.DataType | None:
+    """The type of times such as `text`, if that is an ISO 8601 date."""
+    if not re.fullmatch(ISO_DATE, text):
+        return None
+    return pa.timestamp("ns", "UTC" if pc.match_substring_regex(text, ZONE).as_py() else None)
+
+
+def as_flags(column: pa.ChunkedArray) -> Converted:
+    """Booleans, stored as such or as the integers (in text, the digits) 0 and 1."""
+    if pa.types.is_boolean(column.type):
+        values = pc.fill_null(column, False).to_numpy()
+        return Converted(values, _nulls(column), lambda _: NO_FLAG)
+    if not (is_text(column.type) or pa.types.is_integer(column.type)):
+        raise DataError(f"holds {column.type}, wanted booleans, or 0 and 1")
+    codes, distinct = _encoded(column, missing := _nulls(column))
+    texts = np.array(_as_texts(distinct)[0].to_pylist(), object)
+    return Converted((texts == "1")[codes], missing | ~np.isin(texts, ["0", "1"])[codes], lambda _: NO_FLAG)
+
+
+NO_FLAG = "neither 0 nor 1, false nor true"
+
+
+def is_text(kind: pa.DataType) -> bool:
+    """Whether a column holds text, or bytes that may be text."""
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    tests = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view, pa.types.is_binary)
+    return any(test(kind) for test in (*tests, pa.types.is_large_binary, pa.types.is_binary_view))
+
+
+def is_numeric(kind: pa.DataType) -> bool:
+    return any(test(kind) for test in (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal))
+
+
+def undecoded(column: pa.ChunkedArray) -> Mask:
+    """Which values of a column of text are bytes in another encoding."""
+    if pa.types.is_dictionary(column.type) and pa.types.is_binary(column.type.value_type):
+        codes, distinct = _encoded(column, _nulls(column))
+        return _as_texts(distinct)[1][codes]
+    return np.zeros(len(column), bool)
+
+
+def _nulls(column: pa.ChunkedArray) -> Mask:
+    return pc.is_null(column).to_numpy().astype(bool) if column.null_count else np.zeros(len(column), bool)
+
+
+def _encoded(column: pa.ChunkedArray, missing: Mask) -> tuple[NDArray[Any], pa.Array]:
+    """Position of each value among the distinct ones that occur, and those; a missing value has the position 0."""
+    if getattr(column.type, "extension_name", None) == "arrow.uuid":
+        column = pa.chunked_array([[str(value) for value in column.to_pylist()]], pa.string())
+    if pa.types.is_dictionary(column.type) and column.null_count:
+        column = column.cast(column.type.value_type)
+    if pa.types.is_string_view(column.type) or pa.types.is_binary_view(column.type):
+        column = column.cast(pa.large_string() if pa.types.is_string_view(column.type) else pa.large_binary())
+    if not pa.types.is_dictionary(column.type):
+        column = column.dictionary_encode()
+    column = column.unify_dictionaries()
+    if not len(column):
+        return np.empty(0, np.int32), pa.array([], pa.string())
+    codes = np.concatenate([pc.fill_null(chunk.indices, 0).to_numpy(zero_copy_only=False) for chunk in column.chunks])
+    distinct = column.chunk(0).dictionary
+    occurs = np.bincount(codes[~missing] if missing.any() else codes, minlength=len(distinct)) > 0
+    if not occurs.any():
+        return np.zeros(len(codes), np.int32), pa.array(["-"])
+    if not occurs.all():
+        distinct, codes = distinct.filter(pa.array(occurs)), np.maximum(np.cumsum(occurs) - 1, 0)[codes]
+    return codes, distinct
+
+
+def _as_texts(distinct: pa.Array) -> tuple[pa.Array, Mask]:
+    """Distinct values as text, whole numbers in digits; and which are neither text nor whole numbers, standing in as 0."""
+    kind = distinct.type
+    if is_text(kind) and not pa.types.is_string(kind):
+        try:
+            return distinct.cast(pa.string()), np.zeros(len(distinct), bool)
+        except pa.ArrowInvalid:  # bytes that are not UTF-8
+            texts = [value.decode("utf-8", "surrogateescape") for value in distinct.to_pylist()]
+            good = np.array([decoded(text) for text in texts])
+            return pa.array([text if fine else "0" for text, fine in zip(texts, good, strict=True)], pa.string()), ~good
+    if is_text(kind) or pa.types.is_integer(kind):
+        return distinct.cast(pa.string()), np.zeros(len(distinct), bool)
+    if pa.types.is_floating(kind) or pa.types.is_decimal(kind):
+        numbers = distinct.to_pylist()
+        whole = np.array([math.isfinite(one) and one == int(one) and (abs(one) <= EXACT or kind != FLOAT) for one in numbers])
+        return pa.array([str(int(one)) if fine else "0" for one, fine in zip(numbers, whole, strict=True)]), ~whole
+    raise DataError(f"holds {kind}, wanted text or whole numbers")
+
+
+def numbers_in_text(texts: pa.Array, decimal: str) -> NDArray[np.float64]:
+    """Numbers in text, NaN where there is none; spaces around them do not matter, as for Arrow's reader."""
+    trimmed = pc.utf8_trim(texts, " \t")
+    if decimal == ",":
+        trimmed = pc.replace_substring(pc.replace_substring(trimmed, ".", "x"), ",", ".")
+    return pc.if_else(pc.match_substring_regex(trimmed, NUMBER), trimmed, "nan").cast(pa.float64()).to_numpy()
+
+
+def _integers(texts: pa.Array) -> NDArray[Any]:
+    """Integers of 64 bits in text as Int64, which is missing where there is none."""
+    trimmed = pc.utf8_trim(texts, " \t")
+    fine = pc.match_substring_regex(trimmed, INTEGER).to_numpy(zero_copy_only=False).astype(bool)
+    numbers = [int(text) if good else None for text, good in zip(trimmed.to_pylist(), fine, strict=True)]
+    return pd.array([one if one is None or abs(one) < 2**63 else None for one in numbers], dtype="Int64")  # type: ignore[return-value]
+
+
+def _number(value: Any, decimal: str) -> float | None:
+    """A stored value as a number, as the messages need it."""
+    if isinstance(value, str):
+        value = value.strip(" \t")
+        if decimal == ",":
+            value = value.replace(".", "x").replace(",", ".")
+        if "_" in value or value.startswith("+"):
+            return None
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def _not_a_number(value: Any, decimal: str) -> str:
+    other = "." if decimal == "," else ","
+    hint = f" (declare decimal: '{other}'?)" if isinstance(value, str) and _number(value, other) is not None else ""
+    return f"not a number{hint}"
+
+
+def _no_id(kind: str, hint: str) -> Callable[[Any], str]:
+    def why(value: Any) -> str:
+        if value is None:
+            return "missing"
+        if value == "":
+            return "empty"
+        if kind == "str":
+            return "neither text nor a whole number"
+        plain = "written as Python prints it, such as 7 or -7" if _number(value, ".") is not None else ""
+        return "not an integer" + (f" of 64 bits {plain}" if plain else "") + hint
+
+    return why
+
+
+def _no_date(zone: bool) -> Callable[[Any], str]:
+    wanted = (
+        f"an ISO 8601 date {'with' if zone else 'without'} a time zone, as in the first row, between the years 1678 and 2262"
+    )
+    return lambda _: f"not {wanted} (other forms need a date_format)"
+
+
+def _no_time(value: Any, unit: TimeUnit, decimal: str, known: bool) -> str:
+    number = _number(value, decimal)
+    if number is not None:
+        return no_instant(number, unit)
+    if not known:
+        return "neither a number nor an ISO 8601 date (declare its date_format)"
+    return f"{_not_a_number(value, decimal)}, as in the first row"

@@ -1,0 +1,268 @@
+"""Separated text: one stream of clean UTF-8, which Arrow reads fast and Python's csv module reads line by line.
+
+Both read the same bytes in the same dialect, so they agree. The second is for the first line, for the places of what is wrong,
+and for the strict check of quotes where those are not plainly in order.
+"""
+
+import codecs
+import csv
+import io
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+
+from recsys_ae.data.reading import unpacked
+from recsys_ae.errors import DataError, quoted
+
+BLOCK = 2**20  # bytes that are read at once; Arrow takes no line that is longer
+STAND_IN = "\x1f"  # for a separator of several characters or beyond ASCII, because Arrow takes only one byte
+MARKS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32"}
+MARKS |= {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}  # after UTF-32, whose marks begin with them
+
+
+class Line(NamedTuple):
+    """A record of a file: the number of its first line from 1, and its fields."""
+
+    number: int
+    fields: list[str]
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How text is separated; see `data.cards._File`. `quote` is None if nothing is quoted."""
+
+    separator: str
+    quote: str | None
+    encoding: str | None
+
+    @property
+    def mark(self) -> str:
+        """The single character that separates fields in the cleaned stream."""
+        return self.separator if len(self.separator) == 1 and self.separator.isascii() else STAND_IN
+
+
+def default_quote(separator: str) -> str | None:
+    """What fields are quoted with if nothing is declared."""
+    return '"' if separator in (",", ";") else None
+
+
+def lines(path: Path, dialect: Dialect) -> Iterator[Line]:
+    """The records of a file that are not empty; bytes that cannot be decoded are lone surrogates.
+
+    Raises:
+        DataError: malformed quotes, with their line; a character that no text has.
+    """
+    with _cleaned(path, dialect) as stream, _long_fields():
+        text = io.TextIOWrapper(io.BufferedReader(stream, BLOCK), "utf-8", errors="surrogateescape", newline="")
+        style: dict[str, Any] = {"quotechar": dialect.quote} if dialect.quote else {"quoting": csv.QUOTE_NONE}
+        reader = csv.reader(text, delimiter=dialect.mark, strict=True, **style)
+        while True:
+            number = reader.line_num + 1
+            try:
+                fields = next(reader, None)
+            except csv.Error as error:
+                raise DataError(_malformed(path, number, str(error))) from None
+            if fields is None:
+                return
+            if fields and "\0" in "".join(fields):
+                raise DataError(f"{path}, line {number}: a NUL or unit separator character, which no text file has")
+            if fields:
+                yield Line(number, fields)
+
+
+class Columns(NamedTuple):
+    """Columns of a file by place from 0, and how many records were left out because they have too many or too few fields."""
+
+    by_place: dict[int, pa.ChunkedArray]
+    left_out: int
+
+
+def read_columns(
+    path: Path, dialect: Dialect, width: int, skip: int, types: Mapping[int, pa.DataType], decimal: str
+) -> Columns | None:
+    """Columns of a file, or None if a value is not of its type or a line is longer than a block.
+
+    Args:
+        width: number of fields.
+        skip: number of lines before the data, with empty ones, where a quoted one may span several.
+        types: type of each column that is wanted, by its place from 0.
+        decimal: decimal mark.
+
+    Raises:
+        DataError: as for `lines`.
+    """
+    left_out: list[int] = []
+
+    def leave_out(row: pa_csv.InvalidRow) -> str:
+        left_out.append(row.actual_columns)
+        return "skip"
+
+    options = (
+        pa_csv.ReadOptions(column_names=[str(place) for place in range(width)], skip_rows_after_names=skip, block_size=BLOCK),
+        pa_csv.ParseOptions(
+            delimiter=dialect.mark,
+            quote_char=dialect.quote or False,
+            newlines_in_values=dialect.quote is not None,
+            invalid_row_handler=leave_out,
+        ),
+        pa_csv.ConvertOptions(
+            column_types={str(place): kind for place, kind in types.items()},
+            include_columns=[str(place) for place in types],
+            null_values=[],
+            decimal_point=decimal,
+        ),
+    )
+    with _cleaned(path, dialect) as stream:
+        try:
+            content = pa_csv.read_csv(pa.PythonFile(stream, mode="r"), *options)
+        except pa.ArrowInvalid:
+            return None
+        unusual = stream.odd_characters or stream.odd_quotes()
+    if unusual:
+        for _ in lines(path, dialect):  # raises if it is malformed, not only unusual
+            pass
+    return Columns({place: content[str(place)] for place in types}, len(left_out))
+
+
+def decoded(text: str) -> bool:
+    """Whether all bytes of a text from `lines` could be decoded."""
+    return text.isascii() or not any("\udc80" <= character <= "\udcff" for character in text)
+
+
+class _Cleaned(io.RawIOBase):
+    """The content of a file as UTF-8 without a byte order mark, in which one ASCII character separates fields.
+
+    Bytes that cannot be decoded are passed on as they are, to be found and named by whoever wants the field. On the way, it is
+    noted whether there are characters that no text has, and whether all quotes enclose whole fields (RFC 4180).
+    """
+
+    def __init__(self, raw: io.BufferedReader, dialect: Dialect) -> None:
+        self._raw, self._dialect = raw, dialect
+        first = self._raw.read(4)
+        bom = next((bom for bom in MARKS if first.startswith(bom)), b"")
+        self._encoding = dialect.encoding or MARKS.get(bom, "utf-8")
+        is_utf8 = codecs.lookup(self._encoding).name in ("utf-8", "utf-8-sig")
+        self._decoder = None if is_utf8 else codecs.getincrementaldecoder(self._encoding)("surrogateescape")
+        self._fresh = first[3:] if is_utf8 and bom == codecs.BOM_UTF8 else first
+        self._ready, self._newlines = b"", 0
+        self._quotes = _Quotes(dialect) if dialect.quote else None
+        self.odd_characters = False
+
+    def readable(self) -> bool:
+        return True
+
+    def odd_quotes(self) -> bool:
+        """Whether a quote has been met that does not enclose a whole field, or is not closed."""
+        return self._quotes is not None and self._quotes.odd
+
+    def read(self, size: int = -1) -> bytes:
+        while size < 0 or not self._ready:
+            block = self._next()
+            if not block:
+                break
+            self._ready = self._ready + block if self._ready else block
+        if size < 0 or len(self._ready) <= size:
+            block, self._ready = self._ready, b""
+        else:
+            block, self._ready = self._ready[:size], self._ready[size:]
+        return block
+
+    def readinto(self, buffer: Any) -> int:
+        block = self.read(len(buffer))
+        buffer[: len(block)] = block
+        return len(block)
+
+    def _next(self) -> bytes:
+        """More of the cleaned content, empty only at the end."""
+        while True:
+            raw, self._fresh = self._fresh + self._raw.read(BLOCK - len(self._fresh)), b""
+            block = self._decode(raw) if self._decoder else raw
+            if self._dialect.mark != self._dialect.separator:
+                block = self._one_mark(block)
+            if b"\0" in block:
+                self.odd_characters = True
+            if self._quotes:
+                self._quotes.see(block, last=not raw)
+            if block or not raw:
+                return block
+
+    def _decode(self, raw: bytes) -> bytes:
+        assert self._decoder is not None
+        try:
+            block = self._decoder.decode(raw, final=not raw).encode("utf-8", "surrogateescape")
+        except UnicodeError as error:
+            good = raw[: error.start].decode(self._encoding, "ignore") if isinstance(error, UnicodeDecodeError) else ""
+            line = self._newlines + good.count("\n") + 1
+            raise DataError(f"line {line} cannot be decoded as {self._encoding}; declare another encoding") from None
+        self._newlines += block.count(b"\n")
+        return block
+
+    def _one_mark(self, block: bytes) -> bytes:
+        """`block`, lengthened so as not to end in the middle of a separator, with the stand-in for each of them."""
+        separator, mark = self._dialect.separator.encode(), STAND_IN.encode()
+        while block and block[-1:] in separator and (more := self._raw.read(1)):
+            block += self._decode(more) if self._decoder else more
+        if mark in block:
+            self.odd_characters = True
+            block = block.replace(mark, b"\0")
+        return block.replace(separator, mark)
+
+
+class _Quotes:
+    """A strict check of quotes that arrive in blocks: every second one closes a field, the others open one or are doubled."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        self._quote = ord(dialect.quote or "")
+        self._borders = np.frombuffer(f"{dialect.mark}\r\n{dialect.quote}".encode(), np.uint8)
+        self._rest = b"\n"  # what precedes the next block: one byte, or two if the last is a quote
+        self._open = False
+        self.odd = False
+
+    def see(self, block: bytes, *, last: bool) -> None:
+        if self.odd or not (last or self._quote in block or self._rest[-1] == self._quote):
+            self._rest = block[-1:] or self._rest
+            return
+        text = np.frombuffer(self._rest + block + (b"\n" if last else b""), np.uint8)
+        at = np.flatnonzero(text[1:-1] == self._quote) + 1
+        opens = (np.arange(len(at)) % 2 == 0) ^ self._open
+        beside = text[np.where(opens, at - 1, at + 1)]
+        # A quote that opens a field after another one is doubled: the one before must have closed it right there.
+        self.odd = not np.isin(beside, self._borders).all()
+        self._open ^= len(at) % 2 == 1
+        self.odd |= last and self._open
+        self._rest = text[-2:].tobytes() if text[-1] == self._quote else text[-1:].tobytes()
+
+
+@contextmanager
+def _cleaned(path: Path, dialect: Dialect) -> Iterator[_Cleaned]:
+    with unpacked(path) as raw:
+        yield _Cleaned(raw, dialect)
+
+
+@contextmanager
+def _long_fields() -> Iterator[None]:
+    """Let the csv module read fields of any length, as Arrow does."""
+    before = csv.field_size_limit(2**31 - 1)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(before)
+
+
+def _malformed(path: Path, number: int, problem: str) -> str:
+    if "unexpected end" in problem:
+        problem = "a quotation mark is opened and never closed"
+    elif "expected after" in problem:
+        problem = "text follows a closing quotation mark"
+    return f"{path}, line {number}: {problem}; double quotation marks inside of quotes, or declare quote: none"
+
+
+def shown_line(fields: list[str], dialect: Dialect) -> str:
+    """The content of a record for a message."""
+    return quoted(dialect.separator.join(fields), limit=160)
