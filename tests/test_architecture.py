@@ -33,7 +33,7 @@ ALLOWED = {
     "models": {"core", "ranking", "fitted", *LOG, *LEAVES},
     "images": {"core", "fitted", *LEAVES},
     "evaluation": {"models", "ranking", *LOG, *LEAVES},
-    "export": {"models", *LOG, *LEAVES},
+    "export": {"data", "models", *LOG, *LEAVES},
     "tracking": {"errors"},
     "reporting": {"errors", "files"},
 }

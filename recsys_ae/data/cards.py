@@ -63,7 +63,7 @@ def _date_format(text: str) -> str:
 DateFormat = Annotated[str, AfterValidator(_date_format)]
 
 
-class _File(Declared):
+class FileLayout(Declared):
     """Layout of a file. Its ending says what it is: `.parquet`, `.jsonl` or `.ndjson`, or else text, also compressed.
 
     Attributes:
@@ -91,7 +91,7 @@ class _File(Declared):
         return self.header or is_structured(self.path)
 
     @model_validator(mode="after")
-    def _columns_can_be_found(self) -> "_File":
+    def _columns_can_be_found(self) -> "FileLayout":
         if any(isinstance(place, int) == self.named() for place in self.places()):
             raise ValueError(f"columns of {self.path} must be given by {'name' if self.named() else 'place (1, 2, ...)'}")
         if any(isinstance(place, int) and place < 1 for place in self.places()):
@@ -101,7 +101,7 @@ class _File(Declared):
         return self
 
 
-class Table(_File):
+class Table(FileLayout):
     """A file of ratings or events.
 
     Attributes:
@@ -157,7 +157,7 @@ class FeatureDeclaration(Declared):
         return self
 
 
-class FeatureFile(_File):
+class FeatureFile(FileLayout):
     """A file with one row of features per user or item; `id` is the column of its id."""
 
     id: Place

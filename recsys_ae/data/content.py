@@ -9,17 +9,18 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from recsys_ae.data.cards import Place, _File, file_kind
+from recsys_ae.data.cards import FileLayout, Place, file_kind
 from recsys_ae.data.layout import Layout, layout_of, undecodable
 from recsys_ae.data.reading import unpacked
-from recsys_ae.data.text import Dialect, decoded, lines, read_columns, shown_line
+from recsys_ae.data.text import BLOCK, Dialect, decoded, lines, read_columns, shown_line
 from recsys_ae.errors import DataError, quoted
+from recsys_ae.files import whole_file
 
 TEXT = pa.dictionary(pa.int32(), pa.string())
-BYTES = pa.dictionary(pa.int32(), pa.binary())
 Describe = Callable[[int, Callable[[Place], Any]], str]  # what is wrong with a row, given the function of its values
 
 
@@ -31,12 +32,20 @@ class Fault(NamedTuple):
     content: str
 
 
+class Skipped(NamedTuple):
+    """A line or row that was left out, see `Fault`, and its file."""
+
+    file: str
+    number: int
+    problem: str
+    content: str
+
+
 class Content(Protocol):
     """Declared columns of a file, as they are stored.
 
     Attributes:
-        columns: by their declared names or numbers. Text is of type string or dictionary of strings, or of bytes if a line of
-            the file is invalid.
+        columns: by their declared names or numbers. Text is of type string or dictionary of strings.
         unit: what the numbers of faults count, lines or rows.
         broken: how many lines are not among the rows, because they do not have the right fields.
     """
@@ -52,7 +61,7 @@ class Content(Protocol):
         ...
 
 
-def read_content(path: Path, file: _File, types: Mapping[Place, pa.DataType]) -> Content:
+def read_content(path: Path, file: FileLayout, types: Mapping[Place, pa.DataType]) -> Content:
     """The columns of a file that `types` names.
 
     Args:
@@ -65,7 +74,7 @@ def read_content(path: Path, file: _File, types: Mapping[Place, pa.DataType]) ->
     return _read_parquet(path, list(types)) if kind == "parquet" else _read_lines(path, list(types))
 
 
-def first_values(path: Path, file: _File) -> dict[Place, str]:
+def first_values(path: Path, file: FileLayout) -> dict[Place, str]:
     """The values of the declared columns of text in its first line that has all fields; empty if there is none."""
     layout = layout_of(path, file)
     if layout.dialect is None:
@@ -112,7 +121,7 @@ def _data_lines(path: Path, layout: Layout, dialect: Dialect) -> Any:
 def _read_text(path: Path, layout: Layout, dialect: Dialect, types: Mapping[Place, pa.DataType], decimal: str) -> _TextContent:
     by_place = {layout.place(name): kind for name, kind in types.items()}
     read = partial(read_columns, path, dialect, len(layout.names), layout.skip, decimal=decimal)
-    found = read(types=by_place) or read(types=dict.fromkeys(by_place, BYTES))
+    found = read(types=by_place, lenient=False) or read(types=dict.fromkeys(by_place, TEXT), lenient=True)
     if found is None:
         raise DataError(_too_long(path, dialect))
     columns = {name: found.by_place[layout.place(name)] for name in types}
@@ -123,7 +132,8 @@ def _too_long(path: Path, dialect: Dialect) -> str:
     """What is wrong with text that Arrow cannot even divide into fields: a line is longer than a block."""
     longest = max(lines(path, dialect), key=lambda line: sum(map(len, line.fields)))
     length = sum(map(len, longest.fields))
-    return f"{path}, line {longest.number}: {length} characters are too many for a line: {shown_line(longest.fields, dialect)}"
+    content = shown_line(longest.fields, dialect)
+    return f"{path}, line {longest.number}: {length} characters are too many for a line, the limit is {BLOCK} bytes: {content}"
 
 
 @dataclass
@@ -231,3 +241,9 @@ def raise_first(content: Content, path: Path, rows: Sequence[int] | np.ndarray, 
     if content.broken or len(rows):
         number, problem, line = next(content.faults([int(row) for row in rows], describe))
         raise DataError(f"{path}, {content.unit} {number}: {problem}: {line}")
+
+
+def write_skipped(skipped: Sequence[Skipped], path: Path) -> None:
+    """Write what was skipped as a CSV file, with a column for each attribute of `Skipped`."""
+    with whole_file(path) as draft:
+        pd.DataFrame(skipped, columns=list(Skipped._fields)).to_csv(draft, index=False)

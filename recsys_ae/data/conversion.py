@@ -15,13 +15,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from recsys_ae.data.text import decoded
+from recsys_ae.data.text import decoded, undecoded
 from recsys_ae.errors import DataError
 from recsys_ae.ids import ids_in_text
 from recsys_ae.times import ISO_DATE, TimeUnit, instants, no_instant
 
-NUMBER = r"^-?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\z"
-INTEGER = r"^-?[0-9]{1,19}\z"
+NUMBER = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\z"
+INTEGER = r"^[+-]?[0-9]{1,19}\z"
 ZONE = r"[T ][0-9].*(Z|[+-][0-9]{2}(:?[0-9]{2})?)\z"
 EXACT = 2**53  # whole floats below are exact
 FLOAT = pa.float64()
@@ -54,9 +54,13 @@ def as_ids(
     wanted: Any = declared or ("str" if typed and is_text(column.type) else None)
     missing = _nulls(column)
     if pa.types.is_integer(column.type) and wanted != "str":
-        beyond = pc.fill_null(pc.greater(column, 2**63 - 1), False).to_numpy() if column.type == pa.uint64() else missing
+        beyond = (
+            pc.fill_null(pc.greater(column, pa.scalar(2**63 - 1, pa.uint64())), False).to_numpy()
+            if column.type == pa.uint64()
+            else missing
+        )
         return Converted(pc.fill_null(column, 0).cast(pa.int64(), safe=False).to_numpy(), missing | beyond, _no_id("int", hint))
-    codes, distinct = _encoded(column, missing if ignored is None else missing | ignored)
+    codes, distinct = encoded(column, missing if ignored is None else missing | ignored)
     texts, unlike = _as_texts(distinct)
     known, wrong = ids_in_text(texts, wanted)
     wrong |= unlike
@@ -72,7 +76,7 @@ def as_ids(
 def as_ratings(column: pa.ChunkedArray, scale: Scale, decimal: str = ".", *, typed: bool) -> Converted:
     """Ratings as float32, which must be finite and within the scale; see `as_ids`."""
     if is_text(column.type) and not typed:
-        codes, distinct = _encoded(column, _nulls(column))
+        codes, distinct = encoded(column)
         values = numbers_in_text(_as_texts(distinct)[0], decimal).astype(np.float32)[codes]
     elif is_numeric(column.type):
         values = column.cast(pa.float32(), safe=False).to_numpy()
@@ -85,7 +89,7 @@ def as_ratings(column: pa.ChunkedArray, scale: Scale, decimal: str = ".", *, typ
         number = _number(value, decimal)
         if number is None:
             return _not_a_number(value, decimal)
-        if not abs(number) <= np.finfo(np.float32).max:
+        if not abs(number) <= float(np.finfo(np.float32).max):
             return "not finite" if not math.isfinite(number) else "too large"
         return f"outside the scale {low:g} to {high:g}"
 
@@ -100,22 +104,29 @@ def as_times(column: pa.ChunkedArray, unit: TimeUnit, date_format: str | None = 
         stored = column.cast(pa.float64()) if pa.types.is_decimal(column.type) else column
         values, bad = instants(stored.to_pandas(date_as_object=False), unit)
         return Converted(values, bad, lambda value: no_instant(_number(value, decimal) or value, unit))
-    codes, distinct = _encoded(column, _nulls(column))
-    texts, unlike = _as_texts(distinct)
+    missing = _nulls(column)
+    codes, distinct = encoded(column, missing)
+    texts, wrong = _as_texts(distinct)
+    wrong = wrong[codes] | missing
     if date_format is not None:
         values, bad = instants(pd.to_datetime(texts.to_pandas(), format=date_format, utc=True, errors="coerce"), unit)
-        return Converted(values[codes], (bad | unlike)[codes], lambda _: f"not a date ({date_format})")
+        return Converted(values[codes], bad[codes] | wrong, lambda _: f"not a date ({date_format})")
     numbers = _integers(texts) if unit == "ns" else numbers_in_text(texts, decimal)
     dates, no_date = instants(texts.to_pandas(), unit)
     zoned = pc.match_substring_regex(texts, ZONE).to_numpy(zero_copy_only=False).astype(bool)
-    is_number, is_date = ~pd.isna(numbers)[codes], ~no_date[codes]
+    is_number, is_date = ~pd.isna(numbers)[codes] & ~wrong, ~no_date[codes] & ~wrong
     first = int((is_number | is_date).argmax())
     if len(codes) and is_date[first]:
         zone = bool(zoned[codes[first]])
-        return Converted(dates[codes], ~is_date | (zoned[codes] != zone) | unlike[codes], _no_date(zone))
+        return Converted(dates[codes], ~is_date | (zoned[codes] != zone), _no_date(zone))
     values, bad = instants(pd.Series(numbers), unit)
     why_not = partial(_no_time, unit=unit, decimal=decimal, known=bool(len(codes) and is_number[first]))
-    return Converted(values[codes], (bad | unlike)[codes] | ~is_number, why_not)
+    return Converted(values[codes], bad[codes] | ~is_number, why_not)
+
+
+def series_of(values: Any) -> pd.Series:
+    """Converted values as pandas has them."""
+    return pd.Series(values if isinstance(values, np.ndarray) else values.to_pandas(), copy=False)
 
 
 def date_type(text: str) -> pa.DataType | None:
@@ -132,7 +143,7 @@ def as_flags(column: pa.ChunkedArray) -> Converted:
         return Converted(values, _nulls(column), lambda _: NO_FLAG)
     if not (is_text(column.type) or pa.types.is_integer(column.type)):
         raise DataError(f"holds {column.type}, wanted booleans, or 0 and 1")
-    codes, distinct = _encoded(column, missing := _nulls(column))
+    codes, distinct = encoded(column, missing := _nulls(column))
     texts = np.array(_as_texts(distinct)[0].to_pylist(), object)
     return Converted((texts == "1")[codes], missing | ~np.isin(texts, ["0", "1"])[codes], lambda _: NO_FLAG)
 
@@ -151,20 +162,15 @@ def is_numeric(kind: pa.DataType) -> bool:
     return any(test(kind) for test in (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal))
 
 
-def undecoded(column: pa.ChunkedArray) -> Mask:
-    """Which values of a column of text are bytes in another encoding."""
-    if pa.types.is_dictionary(column.type) and pa.types.is_binary(column.type.value_type):
-        codes, distinct = _encoded(column, _nulls(column))
-        return _as_texts(distinct)[1][codes]
-    return np.zeros(len(column), bool)
-
-
 def _nulls(column: pa.ChunkedArray) -> Mask:
     return pc.is_null(column).to_numpy().astype(bool) if column.null_count else np.zeros(len(column), bool)
 
 
-def _encoded(column: pa.ChunkedArray, missing: Mask) -> tuple[NDArray[Any], pa.Array]:
-    """Position of each value among the distinct ones that occur, and those; a missing value has the position 0."""
+def encoded(column: pa.ChunkedArray, missing: Mask | None = None) -> tuple[NDArray[Any], pa.Array]:
+    """Position of each value among the distinct ones that occur, and those; a missing value has any position."""
+    missing = _nulls(column) if missing is None else missing
+    if pa.types.is_nested(column.type):
+        raise DataError(f"holds {column.type}, wanted text or numbers")
     if getattr(column.type, "extension_name", None) == "arrow.uuid":
         column = pa.chunked_array([[str(value) for value in column.to_pylist()]], pa.string())
     if pa.types.is_dictionary(column.type) and column.null_count:
@@ -189,14 +195,16 @@ def _encoded(column: pa.ChunkedArray, missing: Mask) -> tuple[NDArray[Any], pa.A
 def _as_texts(distinct: pa.Array) -> tuple[pa.Array, Mask]:
     """Distinct values as text, whole numbers in digits; and which are neither text nor whole numbers, standing in as 0."""
     kind = distinct.type
-    if is_text(kind) and not pa.types.is_string(kind):
+    if pa.types.is_string(kind):
+        return distinct, undecoded(distinct)
+    if is_text(kind):
         try:
             return distinct.cast(pa.string()), np.zeros(len(distinct), bool)
         except pa.ArrowInvalid:  # bytes that are not UTF-8
             texts = [value.decode("utf-8", "surrogateescape") for value in distinct.to_pylist()]
             good = np.array([decoded(text) for text in texts])
             return pa.array([text if fine else "0" for text, fine in zip(texts, good, strict=True)], pa.string()), ~good
-    if is_text(kind) or pa.types.is_integer(kind):
+    if pa.types.is_integer(kind):
         return distinct.cast(pa.string()), np.zeros(len(distinct), bool)
     if pa.types.is_floating(kind) or pa.types.is_decimal(kind):
         numbers = distinct.to_pylist()
@@ -227,7 +235,7 @@ def _number(value: Any, decimal: str) -> float | None:
         value = value.strip(" \t")
         if decimal == ",":
             value = value.replace(".", "x").replace(",", ".")
-        if "_" in value or value.startswith("+"):
+        if "_" in value:
             return None
     try:
         return float(value)
@@ -248,9 +256,10 @@ def _no_id(kind: str, hint: str) -> Callable[[Any], str]:
         if value == "":
             return "empty"
         if kind == "str":
-            return "neither text nor a whole number"
-        plain = "written as Python prints it, such as 7 or -7" if _number(value, ".") is not None else ""
-        return "not an integer" + (f" of 64 bits {plain}" if plain else "") + hint
+            return "neither text nor a whole number, or unlike the first one"
+        if isinstance(value, str) and re.fullmatch(INTEGER.removesuffix(r"\z"), value.strip()):
+            return f"not an integer of 64 bits in plain digits (7, not 07, +7 or ' 7'){hint}"
+        return f"not an integer{hint}" if isinstance(value, str) else "no whole number, or too large for one"
 
     return why
 

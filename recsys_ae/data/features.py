@@ -12,9 +12,10 @@ import pyarrow as pa
 
 from recsys_ae.data.cards import FeatureDeclaration, FeatureFile, Place, PlantedCard, RatingsCard, is_structured
 from recsys_ae.data.content import TEXT, Content, raise_first, read_content
-from recsys_ae.data.conversion import as_flags, as_ids, numbers_in_text, undecoded
+from recsys_ae.data.conversion import as_flags, as_ids, encoded, numbers_in_text, series_of
 from recsys_ae.data.fetch import locate
 from recsys_ae.data.reading import reading
+from recsys_ae.data.text import undecoded
 from recsys_ae.declaration import error_context
 from recsys_ae.errors import ConfigError, DataError, quoted
 from recsys_ae.features import FeatureTable
@@ -72,10 +73,11 @@ def read_features(path: Path, layout: FeatureFile, id_kind: Literal["int", "str"
             raise DataError("there is no data: the file has no rows")
         if not is_structured(path.name):
             for name, column in content.columns.items():
-                refuse(undecoded(column), name, "not text in the encoding")
+                codes, distinct = encoded(column)
+                refuse(undecoded(distinct)[codes], name, "not text in the encoding")
         ids = as_ids(content.columns[layout.id], id_kind, typed=is_structured(path.name))
         refuse(ids.bad, layout.id, ids.why)
-        own = pd.Series(ids.values if id_kind == "int" else ids.values.to_pandas())
+        own = series_of(ids.values)
         refuse(own.duplicated(), layout.id, "an id that occurs before")
         values = {name: _values(content, feature, layout.decimal, refuse) for name, feature in layout.columns.items()}
     return pd.DataFrame({"id": own} | values)

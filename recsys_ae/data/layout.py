@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import pyarrow.parquet as pq
 
-from recsys_ae.data.cards import Place, Table, _File, file_kind
+from recsys_ae.data.cards import FileLayout, Place, Table, file_kind
 from recsys_ae.data.reading import reading, unpacked
 from recsys_ae.data.text import Dialect, Line, decoded, default_quote, lines
 from recsys_ae.declaration import validate
@@ -40,12 +40,12 @@ class Layout(NamedTuple):
         if not found:  # RecBole's headers say name:type
             found = [at for at, name in enumerate(self.names) if _plain(name) == str(column)]
         if len(found) != 1:
-            hint = did_you_mean(str(column), self.names) if len(self.names) < 100 else f"there are {len(self.names)} columns"
+            hint = "each needs a name of its own" if found else did_you_mean(str(column), self.names)
             raise DataError(f"expected one column {quoted(column)}, found {len(found)}; {quoted_hint(hint)}")
         return found[0]
 
 
-def layout_of(path: Path, file: _File) -> Layout:
+def layout_of(path: Path, file: FileLayout) -> Layout:
     """The layout of a file, as far as declared as `file` says.
 
     Raises:
@@ -104,7 +104,7 @@ def _guess(path: Path, base: Table, separator: str, declared: dict[str, Any]) ->
     return {"separator": separator, "header": False, "columns": places}
 
 
-def _first_fitting(path: Path, file: _File, attempt: Callable[[str], T]) -> T:
+def _first_fitting(path: Path, file: FileLayout, attempt: Callable[[str], T]) -> T:
     """`attempt` with the declared separator, or the first one that occurs in the first line and fits; else its first error."""
     problem: DataError | None = None
     for separator in SEPARATORS if file.separator is None else [file.separator]:
@@ -119,7 +119,7 @@ def _first_fitting(path: Path, file: _File, attempt: Callable[[str], T]) -> T:
     return attempt(",")
 
 
-def _dialect(file: _File, separator: str) -> Dialect:
+def _dialect(file: FileLayout, separator: str) -> Dialect:
     quote = default_quote(separator) if file.quote is None else None if file.quote == "none" else file.quote
     return Dialect(separator, quote, file.encoding)
 
@@ -141,7 +141,7 @@ def undecodable(fields: Sequence[str], dialect: Dialect) -> str:
     return f"column {at + 1} holds {quoted(raw)}, which is not {encoding}; declare the encoding, such as encoding: latin-1"
 
 
-def _text_layout(path: Path, file: _File, separator: str) -> Layout:
+def _text_layout(path: Path, file: FileLayout, separator: str) -> Layout:
     dialect = _dialect(file, separator)
     first = _first(path, dialect)
     names = first.fields if file.header else [str(place) for place in range(1, len(first.fields) + 1)]
@@ -160,7 +160,7 @@ def _stored_names(path: Path, kind: str) -> list[str]:
         for raw in islice(content, 1000):
             try:
                 record = json.loads(raw) if raw.strip() else None
-            except ValueError:
+            except (ValueError, RecursionError):
                 continue
             if isinstance(record, dict):
                 return list(record)

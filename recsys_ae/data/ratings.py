@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from recsys_ae.data.cards import GivenSplit, PlantedCard, RatingsCard, Table
-from recsys_ae.data.content import Fault
+from recsys_ae.data.content import Skipped
 from recsys_ae.data.conversion import NO_FLAG, Scale, as_flags
 from recsys_ae.data.core import k_core
 from recsys_ae.data.features import load_feature_tables
@@ -37,7 +37,7 @@ class Ratings:
 
 
 def load_ratings(
-    card: RatingsCard | PlantedCard, folder: Path, *, features: bool = False, skipped: list[Fault] | None = None
+    card: RatingsCard | PlantedCard, folder: Path, *, features: bool = False, skipped: list[Skipped] | None = None
 ) -> Ratings:
     """All ratings of a dataset, on request with its feature tables; `folder` is that of its card.
 
@@ -69,7 +69,7 @@ def load_given_split(
     *,
     repeats: Repeats = "excluded",
     features: bool = False,
-    skipped: list[Fault] | None = None,
+    skipped: list[Skipped] | None = None,
 ) -> Split:
     """The split called `name` on the card, without a validation part, on request with feature tables; see `load_ratings`.
 
@@ -96,7 +96,7 @@ def read_interactions(
     duplicates: Duplicates = "error",
     scale: Scale = None,
     ids: IdTypes | None = None,
-    skipped: list[Fault] | None = None,
+    skipped: list[Skipped] | None = None,
     **layout: Any,
 ) -> Interactions:
     """Interactions from a file without a card; see `guess_table` for what is recognised and `read_table` for errors.
@@ -141,7 +141,7 @@ def read_history(
 
 
 def _split_frames(
-    card: RatingsCard, folder: Path, split: GivenSplit, skipped: list[Fault] | None
+    card: RatingsCard, folder: Path, split: GivenSplit, skipped: list[Skipped] | None
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     if split.train and split.test:
         layouts = [card.files[0].model_copy(update={"path": path}) for path in (split.train, split.test)]
@@ -172,7 +172,7 @@ def _read_flags(path: Path, column: str, length: int) -> NDArray[np.bool_]:
     return marks
 
 
-def _read(card: RatingsCard, folder: Path, tables: list[Table], skipped: list[Fault] | None) -> pd.DataFrame:
+def _read(card: RatingsCard, folder: Path, tables: list[Table], skipped: list[Skipped] | None) -> pd.DataFrame:
     """The first of the tables whose file exists."""
     path = locate(card, [table.path for table in tables], folder)
     table = next(table for table in tables if path.as_posix().endswith(table.path))

@@ -10,8 +10,8 @@ import pandas as pd
 import pyarrow as pa
 
 from recsys_ae.data.cards import Place, Table, is_structured
-from recsys_ae.data.content import TEXT, Content, Fault, first_values, raise_first, read_content
-from recsys_ae.data.conversion import Converted, Scale, as_ids, as_ratings, as_times, date_type
+from recsys_ae.data.content import TEXT, Content, Fault, Skipped, first_values, raise_first, read_content
+from recsys_ae.data.conversion import Converted, Scale, as_ids, as_ratings, as_times, date_type, series_of
 from recsys_ae.data.reading import reading
 from recsys_ae.errors import DataError, quoted
 
@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 
 def read_table(
-    path: Path, table: Table, ids: IdTypes | None = None, scale: Scale = None, *, skipped: list[Fault] | None = None
+    path: Path, table: Table, ids: IdTypes | None = None, scale: Scale = None, *, skipped: list[Skipped] | None = None
 ) -> pd.DataFrame:
     """The rows of a file in their order, as columns user_id, item_id and, where declared, rating and time.
 
@@ -59,7 +59,7 @@ def read_table(
             _report(path, content.unit, list(content.faults(rows.tolist(), describe)), len(bad) - len(rows), skipped)
         values = {NAMES[role]: found[role].values for role in places}
         found.clear()
-        frame = pd.DataFrame({name: pd.Series(_pandas(column), copy=False) for name, column in values.items()}, copy=False)
+        frame = pd.DataFrame({name: series_of(column) for name, column in values.items()}, copy=False)
         return frame[~bad].reset_index(drop=True) if len(rows) else frame
 
 
@@ -104,14 +104,10 @@ def _converted(
     return found
 
 
-def _report(path: Path, unit: str, faults: list[Fault], kept: int, skipped: list[Fault] | None) -> None:
+def _report(path: Path, unit: str, faults: list[Fault], kept: int, skipped: list[Skipped] | None) -> None:
     first = f"{unit} {faults[0].number}: {faults[0].problem}: {faults[0].content}"
     if not kept:
         raise DataError(f"{path}: no valid {unit}s, all {len(faults)} are bad; the first is {first}")
     logger.warning("%s: %d bad %ss skipped, %d kept; the first is %s", path, len(faults), unit, kept, first)
     if skipped is not None:
-        skipped += faults
-
-
-def _pandas(values: Any) -> Any:
-    return values if isinstance(values, np.ndarray) else values.to_pandas()
+        skipped += [Skipped(str(path), *fault) for fault in faults]

@@ -15,13 +15,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
 from recsys_ae.data.reading import unpacked
 from recsys_ae.errors import DataError, quoted
 
 BLOCK = 2**20  # bytes that are read at once; Arrow takes no line that is longer
+ESCAPED = dict(zip(range(0xDC80, 0xDD00), range(0x10FF80, 0x110000), strict=True))  # lone surrogates -> for private use
 STAND_IN = "\x1f"  # for a separator of several characters or beyond ASCII, because Arrow takes only one byte
+NO_TEXT = "a NUL or unit separator character, as in binary files or UTF-16 (then declare encoding: utf-16-le)"
 MARKS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32"}
 MARKS |= {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}  # after UTF-32, whose marks begin with them
 
@@ -35,7 +38,7 @@ class Line(NamedTuple):
 
 @dataclass(frozen=True)
 class Dialect:
-    """How text is separated; see `data.cards._File`. `quote` is None if nothing is quoted."""
+    """How text is separated; see `data.cards.FileLayout`. `quote` is None if nothing is quoted."""
 
     separator: str
     quote: str | None
@@ -58,7 +61,8 @@ def lines(path: Path, dialect: Dialect) -> Iterator[Line]:
     Raises:
         DataError: malformed quotes, with their line; a character that no text has.
     """
-    with _cleaned(path, dialect) as stream, _long_fields():
+    with unpacked(path) as raw, _long_fields():
+        stream = _Cleaned(raw, dialect, path)
         text = io.TextIOWrapper(io.BufferedReader(stream, BLOCK), "utf-8", errors="surrogateescape", newline="")
         style: dict[str, Any] = {"quotechar": dialect.quote} if dialect.quote else {"quoting": csv.QUOTE_NONE}
         reader = csv.reader(text, delimiter=dialect.mark, strict=True, **style)
@@ -71,7 +75,7 @@ def lines(path: Path, dialect: Dialect) -> Iterator[Line]:
             if fields is None:
                 return
             if fields and "\0" in "".join(fields):
-                raise DataError(f"{path}, line {number}: a NUL or unit separator character, which no text file has")
+                raise DataError(f"{path}, line {number}: {NO_TEXT}")
             if fields:
                 yield Line(number, fields)
 
@@ -84,15 +88,17 @@ class Columns(NamedTuple):
 
 
 def read_columns(
-    path: Path, dialect: Dialect, width: int, skip: int, types: Mapping[int, pa.DataType], decimal: str
+    path: Path, dialect: Dialect, width: int, skip: int, types: Mapping[int, pa.DataType], decimal: str, *, lenient: bool
 ) -> Columns | None:
-    """Columns of a file, or None if a value is not of its type or a line is longer than a block.
+    """Columns of a file, or None if a value is not of its type or a line does not have its form.
 
     Args:
         width: number of fields.
         skip: number of lines before the data, with empty ones, where a quoted one may span several.
         types: type of each column that is wanted, by its place from 0.
         decimal: decimal mark.
+        lenient: leave out lines with another number of fields, and keep text that cannot be decoded, see `undecoded`; None
+            is then returned only if a line is longer than a block.
 
     Raises:
         DataError: as for `lines`.
@@ -109,7 +115,7 @@ def read_columns(
             delimiter=dialect.mark,
             quote_char=dialect.quote or False,
             newlines_in_values=dialect.quote is not None,
-            invalid_row_handler=leave_out,
+            invalid_row_handler=leave_out if lenient else None,
         ),
         pa_csv.ConvertOptions(
             column_types={str(place): kind for place, kind in types.items()},
@@ -118,7 +124,8 @@ def read_columns(
             decimal_point=decimal,
         ),
     )
-    with _cleaned(path, dialect) as stream:
+    with unpacked(path) as raw:
+        stream = _Cleaned(raw, dialect, path, escape=lenient)
         try:
             content = pa_csv.read_csv(pa.PythonFile(stream, mode="r"), *options)
         except pa.ArrowInvalid:
@@ -132,23 +139,30 @@ def read_columns(
 
 def decoded(text: str) -> bool:
     """Whether all bytes of a text from `lines` could be decoded."""
-    return text.isascii() or not any("\udc80" <= character <= "\udcff" for character in text)
+    return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def undecoded(texts: pa.Array) -> Any:
+    """Which texts from lenient `read_columns` have bytes that could not be decoded, bool [n]."""
+    return pc.match_substring_regex(texts, r"[\x{10FF80}-\x{10FFFF}]").to_numpy(zero_copy_only=False).astype(bool)
 
 
 class _Cleaned(io.RawIOBase):
     """The content of a file as UTF-8 without a byte order mark, in which one ASCII character separates fields.
 
-    Bytes that cannot be decoded are passed on as they are, to be found and named by whoever wants the field. On the way, it is
-    noted whether there are characters that no text has, and whether all quotes enclose whole fields (RFC 4180).
+    Bytes that cannot be decoded are passed on as they are or, with `escape`, as characters for private use, to be found and
+    named by whoever wants the field. On the way, it is noted whether there are characters that no text has, and whether all
+    quotes enclose whole fields (RFC 4180).
     """
 
-    def __init__(self, raw: io.BufferedReader, dialect: Dialect) -> None:
-        self._raw, self._dialect = raw, dialect
+    def __init__(self, raw: io.BufferedReader, dialect: Dialect, path: Path, *, escape: bool = False) -> None:
+        self._raw, self._dialect, self._path, self._escape = raw, dialect, path, escape
         first = self._raw.read(4)
         bom = next((bom for bom in MARKS if first.startswith(bom)), b"")
         self._encoding = dialect.encoding or MARKS.get(bom, "utf-8")
         is_utf8 = codecs.lookup(self._encoding).name in ("utf-8", "utf-8-sig")
-        self._decoder = None if is_utf8 else codecs.getincrementaldecoder(self._encoding)("surrogateescape")
+        plain = is_utf8 and not escape
+        self._decoder = None if plain else codecs.getincrementaldecoder(self._encoding)("surrogateescape")
         self._fresh = first[3:] if is_utf8 and bom == codecs.BOM_UTF8 else first
         self._ready, self._newlines = b"", 0
         self._quotes = _Quotes(dialect) if dialect.quote else None
@@ -195,11 +209,16 @@ class _Cleaned(io.RawIOBase):
     def _decode(self, raw: bytes) -> bytes:
         assert self._decoder is not None
         try:
-            block = self._decoder.decode(raw, final=not raw).encode("utf-8", "surrogateescape")
+            text = self._decoder.decode(raw, final=not raw)
+            if self._escape and not decoded(text):
+                text = text.translate(ESCAPED)
+            block = text.encode("utf-8", "surrogateescape")
         except UnicodeError as error:
             good = raw[: error.start].decode(self._encoding, "ignore") if isinstance(error, UnicodeDecodeError) else ""
             line = self._newlines + good.count("\n") + 1
-            raise DataError(f"line {line} cannot be decoded as {self._encoding}; declare another encoding") from None
+            raise DataError(
+                f"{self._path}, line {line} cannot be decoded as {self._encoding}; declare another encoding"
+            ) from None
         self._newlines += block.count(b"\n")
         return block
 
@@ -240,12 +259,6 @@ class _Quotes:
 
 
 @contextmanager
-def _cleaned(path: Path, dialect: Dialect) -> Iterator[_Cleaned]:
-    with unpacked(path) as raw:
-        yield _Cleaned(raw, dialect)
-
-
-@contextmanager
 def _long_fields() -> Iterator[None]:
     """Let the csv module read fields of any length, as Arrow does."""
     before = csv.field_size_limit(2**31 - 1)
@@ -265,4 +278,5 @@ def _malformed(path: Path, number: int, problem: str) -> str:
 
 def shown_line(fields: list[str], dialect: Dialect) -> str:
     """The content of a record for a message."""
-    return quoted(dialect.separator.join(fields), limit=160)
+    text = dialect.separator.join(fields).encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    return quoted(text, limit=160)

@@ -53,6 +53,8 @@ def run_pipeline(
         folder.check_data(pipeline.seeds[0], facts.digest)
         with tracker.run(pipeline.name, resume=folder.read_state("run", str)) as run:
             folder.write_state("run", run.id)
+            for path in task.record(output):
+                run.artifact(path)
             report = _Experiment(task, folder, tracker, run, console).report(facts)
             for path in write_report(report, output):
                 run.artifact(path)

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from numpy.typing import ArrayLike, NDArray
 
 import recsys_ae
+from recsys_ae.data.lists import read_lists
 from recsys_ae.errors import ConfigError, DataError, OutputError
 from recsys_ae.files import locked_folder, read_json, whole_file, whole_folder, write_json
 from recsys_ae.ids import Rows
@@ -158,10 +159,11 @@ def export_recommendations(
 
 
 def read_recommendations(path: Path | str) -> tuple[pd.DataFrame, int]:
-    """Read lists from a folder with a manifest, or from a single Parquet or CSV file.
+    """Read lists from a folder with a manifest, or from a single file; see `data.lists.read_lists`.
 
     Returns:
-        The columns user_id, rank, item_id and any others; and the length of the lists: k of the manifest, or the highest rank.
+        The columns user_id, rank, item_id and, of a folder, any others; and the length of the lists: k of the manifest, or the
+        highest rank.
 
     Raises:
         DataError: there is nothing, an export is incomplete, columns are missing, or a file cannot be read.
@@ -173,7 +175,7 @@ def read_recommendations(path: Path | str) -> tuple[pd.DataFrame, int]:
             frame = pa.concat_tables([pq.read_table(path / name) for name in manifest.files]).to_pandas()
             length = manifest.k
         elif path.is_file():
-            frame = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
+            frame = read_lists(path)
         else:
             raise DataError(f"there are no recommendations at {path}")
     except (OSError, ValueError, pa.ArrowInvalid) as error:

@@ -165,7 +165,7 @@ def test_missing_file(tmp_path):
 def test_separator_of_two_characters_at_every_block_border(text, sizes):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("recsys_ae.data.text.BLOCK", 5)
-        stream = _Cleaned(io.BytesIO(text.encode()), Dialect("::", None, None))
+        stream = _Cleaned(io.BytesIO(text.encode()), Dialect("::", None, None), Path("x"))
         blocks = iter(lambda: stream.read(sizes[next(counter) % len(sizes)]), b"")
         counter = itertools.count()
         assert b"".join(blocks) == text.replace("::", STAND_IN).encode()
