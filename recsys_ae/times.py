@@ -34,10 +34,9 @@ def microseconds(column: pd.Series, unit: TimeUnit = "s") -> NDArray[np.int64]:
     if bad.any():
         at = int(bad.argmax())
         value = column.iloc[at]
-        where = f"in row {at} of the table"
         if pd.isna(value):
-            raise DataError(f"column {column.name!r} has no time {where}")
-        raise DataError(f"column {column.name!r} has time {quoted(value)} {where}, which is {no_instant(value, unit)}")
+            raise DataError(f"column {column.name!r} has no time in row {at} of the table")
+        raise DataError(f"time {quoted(value)} in row {at} of column {column.name!r} is {no_instant(value, unit)}")
     return values
 
 

@@ -172,7 +172,7 @@ class _RowContent:
         try:
             return scalar.as_py()
         except (ValueError, OverflowError):  # a date that Python has not
-            return str(scalar)
+            return self.columns[place].slice(row, 1).to_numpy()[0]
 
 
 def _read_parquet(path: Path, places: Sequence[Place]) -> _RowContent:

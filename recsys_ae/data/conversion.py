@@ -3,6 +3,7 @@
 Every conversion looks at the whole column and at nothing else, so that no value depends on the order of the rows.
 """
 
+import logging
 import math
 import re
 from collections.abc import Callable
@@ -16,8 +17,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from recsys_ae.data.text import decoded, undecoded
-from recsys_ae.errors import DataError
-from recsys_ae.ids import ids_in_text
+from recsys_ae.errors import DataError, quoted
+from recsys_ae.ids import CANONICAL_INTEGER, ids_in_text
 from recsys_ae.times import ISO_DATE, TimeUnit, instants, no_instant
 
 NUMBER = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\z"
@@ -27,6 +28,8 @@ EXACT = 2**53  # whole floats below are exact
 FLOAT = pa.float64()
 Scale = tuple[float, float] | None
 Mask = NDArray[np.bool_]
+
+logger = logging.getLogger(__name__)
 
 
 class Converted(NamedTuple):
@@ -38,13 +41,20 @@ class Converted(NamedTuple):
 
 
 def as_ids(
-    column: pa.ChunkedArray, declared: str | None, *, typed: bool, hint: str = "", ignored: Mask | None = None
+    column: pa.ChunkedArray,
+    declared: str | None,
+    *,
+    typed: bool,
+    name: str = "",
+    hint: str = "",
+    ignored: Mask | None = None,
 ) -> Converted:
     """Ids as int64 or text.
 
     Args:
         declared: their type, `int` or `str`, if it is known.
         typed: whether the file says what is text, so that text stays text unless declared otherwise.
+        name: what a warning calls the column.
         hint: what to add to the message about a value that is no integer.
         ignored: bool [n], rows that do not count.
 
@@ -63,6 +73,8 @@ def as_ids(
     codes, distinct = encoded(column, missing if ignored is None else missing | ignored)
     texts, unlike = _as_texts(distinct)
     known, wrong = ids_in_text(texts, wanted)
+    if wanted is None and not pa.types.is_integer(known.type):
+        _warn_of_few(texts, name)
     wrong |= unlike
     bad = missing | wrong[codes] if wrong.any() else missing
     if ignored is not None and bad.any():
@@ -77,7 +89,8 @@ def as_ratings(column: pa.ChunkedArray, scale: Scale, decimal: str = ".", *, typ
     """Ratings as float32, which must be finite and within the scale; see `as_ids`."""
     if is_text(column.type) and not typed:
         codes, distinct = encoded(column)
-        values = numbers_in_text(_as_texts(distinct)[0], decimal).astype(np.float32)[codes]
+        with np.errstate(over="ignore"):
+            values = numbers_in_text(_as_texts(distinct)[0], decimal).astype(np.float32)[codes]
     elif is_numeric(column.type):
         values = column.cast(pa.float32(), safe=False).to_numpy()
     else:
@@ -136,16 +149,16 @@ def date_type(text: str) -> pa.DataType | None:
     return pa.timestamp("ns", "UTC" if pc.match_substring_regex(text, ZONE).as_py() else None)
 
 
-def as_flags(column: pa.ChunkedArray) -> Converted:
-    """Booleans, stored as such or as the integers (in text, the digits) 0 and 1."""
+def as_flags(column: pa.ChunkedArray, *, typed: bool) -> Converted:
+    """Booleans, stored as such or as the numbers (in files of text, the digits) 0 and 1; see `as_ids`."""
+    missing = _nulls(column)
     if pa.types.is_boolean(column.type):
-        values = pc.fill_null(column, False).to_numpy()
-        return Converted(values, _nulls(column), lambda _: NO_FLAG)
-    if not (is_text(column.type) or pa.types.is_integer(column.type)):
-        raise DataError(f"holds {column.type}, wanted booleans, or 0 and 1")
-    codes, distinct = encoded(column, missing := _nulls(column))
-    texts = np.array(_as_texts(distinct)[0].to_pylist(), object)
-    return Converted((texts == "1")[codes], missing | ~np.isin(texts, ["0", "1"])[codes], lambda _: NO_FLAG)
+        return Converted(pc.fill_null(column, False).to_numpy(), missing, lambda _: NO_FLAG)
+    codes, distinct = encoded(column)
+    texts, wrong = _as_texts(distinct)
+    digits = np.array(texts.to_pylist(), object)
+    wrong |= ~np.isin(digits, ["0", "1"]) | (typed and is_text(column.type))
+    return Converted((digits == "1")[codes], missing | wrong[codes], lambda _: NO_FLAG)
 
 
 NO_FLAG = "neither 0 nor 1, false nor true"
@@ -193,23 +206,24 @@ def encoded(column: pa.ChunkedArray, missing: Mask | None = None) -> tuple[NDArr
 
 
 def _as_texts(distinct: pa.Array) -> tuple[pa.Array, Mask]:
-    """Distinct values as text, whole numbers in digits; and which are neither text nor whole numbers, standing in as 0."""
+    """Distinct values as text, whole numbers in digits; and which are neither, and empty instead."""
     kind = distinct.type
     if pa.types.is_string(kind):
-        return distinct, undecoded(distinct)
+        wrong = undecoded(distinct)
+        return pc.if_else(pa.array(wrong), "", distinct) if wrong.any() else distinct, wrong
     if is_text(kind):
         try:
             return distinct.cast(pa.string()), np.zeros(len(distinct), bool)
         except pa.ArrowInvalid:  # bytes that are not UTF-8
             texts = [value.decode("utf-8", "surrogateescape") for value in distinct.to_pylist()]
             good = np.array([decoded(text) for text in texts])
-            return pa.array([text if fine else "0" for text, fine in zip(texts, good, strict=True)], pa.string()), ~good
+            return pa.array([text if fine else "" for text, fine in zip(texts, good, strict=True)], pa.string()), ~good
     if pa.types.is_integer(kind):
         return distinct.cast(pa.string()), np.zeros(len(distinct), bool)
     if pa.types.is_floating(kind) or pa.types.is_decimal(kind):
         numbers = distinct.to_pylist()
         whole = np.array([math.isfinite(one) and one == int(one) and (abs(one) <= EXACT or kind != FLOAT) for one in numbers])
-        return pa.array([str(int(one)) if fine else "0" for one, fine in zip(numbers, whole, strict=True)]), ~whole
+        return pa.array([str(int(one)) if fine else "" for one, fine in zip(numbers, whole, strict=True)]), ~whole
     raise DataError(f"holds {kind}, wanted text or whole numbers")
 
 
@@ -247,6 +261,14 @@ def _not_a_number(value: Any, decimal: str) -> str:
     other = "." if decimal == "," else ","
     hint = f" (declare decimal: '{other}'?)" if isinstance(value, str) and _number(value, other) is not None else ""
     return f"not a number{hint}"
+
+
+def _warn_of_few(texts: pa.Array, name: str) -> None:
+    """Say so if ids are text only because of a few of them."""
+    others = texts.filter(pc.invert(pc.match_substring_regex(texts, CANONICAL_INTEGER)))
+    if 0 < len(others) <= len(texts) / 10:
+        message = "%s: all ids are text, because %d of %d are not integers, such as %s; declare their type if that is wrong"
+        logger.warning(message, name, len(others), len(texts), quoted(others[0].as_py()))
 
 
 def _no_id(kind: str, hint: str) -> Callable[[Any], str]:

@@ -79,16 +79,17 @@ def read_features(path: Path, layout: FeatureFile, id_kind: Literal["int", "str"
         refuse(ids.bad, layout.id, ids.why)
         own = series_of(ids.values)
         refuse(own.duplicated(), layout.id, "an id that occurs before")
-        values = {name: _values(content, feature, layout.decimal, refuse) for name, feature in layout.columns.items()}
+        typed = is_structured(path.name)
+        values = {name: _values(content, feature, layout.decimal, typed, refuse) for name, feature in layout.columns.items()}
     return pd.DataFrame({"id": own} | values)
 
 
-def _values(content: Content, feature: FeatureDeclaration, decimal: str, refuse: Callable[..., None]) -> pd.Series:
+def _values(content: Content, feature: FeatureDeclaration, decimal: str, typed: bool, refuse: Callable[..., None]) -> pd.Series:
     """The values of a feature in the types that its kind is encoded from."""
     if feature.flags:
         flags = []
         for flag in feature.flags.values():
-            flags.append(as_flags(content.columns[flag]))
+            flags.append(as_flags(content.columns[flag], typed=typed))
             refuse(flags[-1].bad, flag, flags[-1].why)
         labels = np.array(list(feature.flags), dtype=object)
         return pd.Series([list(labels[row]) for row in np.column_stack([one.values for one in flags])], dtype=object)

@@ -94,7 +94,7 @@ def validated(path: Path, declared: dict[str, Any]) -> Table:
 
 def _guess(path: Path, base: Table, separator: str, declared: dict[str, Any]) -> dict[str, Any]:
     """Separator, header and columns of text with a given separator."""
-    number, fields = _first(path, _dialect(base, separator))
+    number, fields = _first_decoded(path, _dialect(base, separator))
     known, header = _matches(fields), declared.get("header")
     if header or (header is None and ((known["user"] and known["item"]) or not any(map(_is_number, fields)))):
         return {"separator": separator, "header": True, "columns": _recognise(fields)}
@@ -127,10 +127,15 @@ def _dialect(file: FileLayout, separator: str) -> Dialect:
 def _first(path: Path, dialect: Dialect) -> Line:
     """The first record that is not empty."""
     for line in lines(path, dialect):
-        if not all(map(decoded, line.fields)):
-            raise DataError(f"{path}, line {line.number}: {undecodable(line.fields, dialect)}")
         return line
     raise DataError("there is no data: the file is empty")
+
+
+def _first_decoded(path: Path, dialect: Dialect) -> Line:
+    line = _first(path, dialect)
+    if not all(map(decoded, line.fields)):
+        raise DataError(f"{path}, line {line.number}: {undecodable(line.fields, dialect)}")
+    return line
 
 
 def undecodable(fields: Sequence[str], dialect: Dialect) -> str:
@@ -143,7 +148,7 @@ def undecodable(fields: Sequence[str], dialect: Dialect) -> str:
 
 def _text_layout(path: Path, file: FileLayout, separator: str) -> Layout:
     dialect = _dialect(file, separator)
-    first = _first(path, dialect)
+    first = _first_decoded(path, dialect)
     names = first.fields if file.header else [str(place) for place in range(1, len(first.fields) + 1)]
     layout = Layout(names, dialect, first.number if file.header else 0)
     for column in file.places():

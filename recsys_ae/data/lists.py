@@ -41,7 +41,7 @@ def read_lists(path: Path) -> pd.DataFrame:
             if not len(column):
                 raise DataError("there is no data: the file holds no recommendations")
             try:
-                found = as_ids(column, "int" if name == "rank" else None, typed=typed)
+                found = as_ids(column, "int" if name == "rank" else None, typed=typed, name=f"{path}, column {name!r}")
             except DataError as error:
                 raise DataError(f"column {name!r} {error}") from None
             raise_first(content, path, np.flatnonzero(found.bad), partial(_describe, name, found.why))

@@ -160,7 +160,7 @@ def _read_flags(path: Path, column: str, length: int) -> NDArray[np.bool_]:
             raise DataError(f"no column {column!r}; {did_you_mean(column, names)}")
         stored = pq.read_table(path, columns=[column])[column]
         try:
-            flags = as_flags(stored)
+            flags = as_flags(stored, typed=True)
         except DataError as error:
             raise DataError(f"column {column!r} {error}") from None
         if flags.bad.any():

@@ -74,9 +74,7 @@ class _Limited(io.RawIOBase):
         block = self._content.read(len(buffer))
         self._done += len(block)
         if self._done > self._limit:
-            raise DataError(
-                f"expands to more than {self._limit} bytes, {EXPANSION} times its size; unpack it first if it should"
-            )
+            raise DataError(f"expands to over {self._limit} bytes, {EXPANSION} times its size; unpack it first if it is sound")
         buffer[: len(block)] = block
         return len(block)
 

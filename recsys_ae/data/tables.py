@@ -96,7 +96,8 @@ def _converted(
                 found[role] = as_times(column, table.time_unit, table.date_format, table.decimal)
             else:
                 hint = f" (declare ids: {{{role}: str}} if ids are text)"
-                found[role] = as_ids(column, ids.get(role), typed=typed, hint=hint, ignored=ignored)
+                name = f"{path}, column {places[role]!r}"
+                found[role] = as_ids(column, ids.get(role), typed=typed, name=name, hint=hint, ignored=ignored)
         except DataError as error:
             raise DataError(f"column {places[role]!r} {error}") from None
         if table.bad_lines == "skip":

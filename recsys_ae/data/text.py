@@ -76,6 +76,8 @@ def lines(path: Path, dialect: Dialect) -> Iterator[Line]:
                 return
             if fields and "\0" in "".join(fields):
                 raise DataError(f"{path}, line {number}: {NO_TEXT}")
+            if fields and dialect.quote and dialect.mark != dialect.separator:
+                fields = [field.replace(dialect.mark, dialect.separator) for field in fields]
             if fields:
                 yield Line(number, fields)
 
@@ -134,7 +136,18 @@ def read_columns(
     if unusual:
         for _ in lines(path, dialect):  # raises if it is malformed, not only unusual
             pass
-    return Columns({place: content[str(place)] for place in types}, len(left_out))
+    found = {place: content[str(place)] for place in types}
+    if dialect.quote and dialect.mark != dialect.separator:
+        found = {place: _with_separators(column, dialect) for place, column in found.items()}
+    return Columns(found, len(left_out))
+
+
+def _with_separators(column: pa.ChunkedArray, dialect: Dialect) -> pa.ChunkedArray:
+    """A column whose quoted text has the separators again for which others stand in."""
+    if not pa.types.is_dictionary(column.type):
+        return column
+    restored = [(one.indices, pc.replace_substring(one.dictionary, dialect.mark, dialect.separator)) for one in column.chunks]
+    return pa.chunked_array([pa.DictionaryArray.from_arrays(*one) for one in restored], column.type)
 
 
 def decoded(text: str) -> bool:
@@ -216,9 +229,7 @@ class _Cleaned(io.RawIOBase):
         except UnicodeError as error:
             good = raw[: error.start].decode(self._encoding, "ignore") if isinstance(error, UnicodeDecodeError) else ""
             line = self._newlines + good.count("\n") + 1
-            raise DataError(
-                f"{self._path}, line {line} cannot be decoded as {self._encoding}; declare another encoding"
-            ) from None
+            raise DataError(f"{self._path}, line {line}: not {self._encoding}; declare another encoding") from None
         self._newlines += block.count(b"\n")
         return block
 
