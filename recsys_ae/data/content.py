@@ -176,7 +176,8 @@ class _RowContent:
 
 
 def _read_parquet(path: Path, places: Sequence[Place]) -> _RowContent:
-    content = pq.read_table(path, columns=[str(place) for place in places])
+    with pq.ParquetFile(path) as file:  # not `pq.read_table`, which takes columns from names of folders too
+        content = file.read(columns=[str(place) for place in places])
     return _RowContent({place: content[str(place)] for place in places})
 
 

@@ -116,7 +116,9 @@ def as_times(column: pa.ChunkedArray, unit: TimeUnit, date_format: str | None = 
             raise DataError(f"holds {column.type}, wanted numbers, dates or ISO 8601 text")
         stored = column.cast(pa.float64()) if pa.types.is_decimal(column.type) else column
         values, bad = instants(stored.to_pandas(date_as_object=False), unit)
-        return Converted(values, bad, lambda value: no_instant(_number(value, decimal) or value, unit))
+        return Converted(
+            values, bad, lambda value: no_instant(_number(value, decimal) if isinstance(value, str) else value, unit)
+        )
     missing = _nulls(column)
     codes, distinct = encoded(column, missing)
     texts, wrong = _as_texts(distinct)

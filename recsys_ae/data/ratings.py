@@ -156,9 +156,10 @@ def _split_frames(
 def _read_flags(path: Path, column: str, length: int) -> NDArray[np.bool_]:
     """A column of a Parquet file that says which of `length` rows it marks."""
     with reading(path):
-        if column not in (names := pq.read_schema(path).names):
-            raise DataError(f"no column {column!r}; {did_you_mean(column, names)}")
-        stored = pq.read_table(path, columns=[column])[column]
+        with pq.ParquetFile(path) as file:
+            if column not in (names := file.schema_arrow.names):
+                raise DataError(f"no column {column!r}; {did_you_mean(column, names)}")
+            stored = file.read(columns=[column])[column]
         try:
             flags = as_flags(stored, typed=True)
         except DataError as error:

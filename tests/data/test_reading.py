@@ -411,6 +411,15 @@ class TestParquet:
             read_interactions(tmp_path / "x.parquet")
 
 
+def test_names_with_dots_and_folders_that_look_like_columns(tmp_path):
+    folder = tmp_path / "user=5"
+    folder.mkdir()
+    pd.DataFrame({"user.id": [1], "user": ["a"], "item": ["b"]}).to_parquet(folder / "x.parquet")
+    path = folder / "x.parquet"
+    assert read_table(path, guess_table(path))["user_id"].tolist() == ["a"]
+    assert read_table(path, guess_table(path, columns={"user": "user.id", "item": "item"}))["user_id"].tolist() == [1]
+
+
 class TestSkipping:
     CONTENT = HEADER + '1,2,3\nx,2\n4,5,6,7\n8,"9",z\n10,11,inf\n\n,13,5\n12,13,5\n'
 
