@@ -207,7 +207,7 @@ class _Card(Declared):
 
 
 class FileCard(_Card):
-    """Data in files, whose MD5 by path are `checksums` (of .gz files those of the unpacked content).
+    """Data in files, whose MD5 by path are `checksums` (of compressed files those of their content).
 
     A card without `sources` has its files in `folder`, relative to the card; None is the card's own folder.
     """

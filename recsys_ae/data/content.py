@@ -133,6 +133,8 @@ def _too_long(path: Path, dialect: Dialect) -> str:
     longest = max(lines(path, dialect), key=lambda line: sum(map(len, line.fields)))
     length = sum(map(len, longest.fields))
     content = shown_line(longest.fields, dialect)
+    if 4 * length < BLOCK:  # of which each character may take four
+        return "its lines cannot be divided into fields"
     return f"{path}, line {longest.number}: {length} characters are too many for a line, the limit is {BLOCK} bytes: {content}"
 
 

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -22,7 +23,7 @@ BUFFER = 2**20
 FREE_EXPANSION = 2**28  # or to this many bytes
 # What the libraries that read files raise. Their own words follow ours, cut to a sane length.
 FOREIGN: tuple[type[Exception], ...] = (OSError, EOFError, UnicodeError, OverflowError, RecursionError, NotImplementedError)
-FOREIGN += (csv.Error, json.JSONDecodeError, pa.ArrowException, zipfile.BadZipFile, zlib.error)
+FOREIGN += (csv.Error, json.JSONDecodeError, pa.ArrowException, zipfile.BadZipFile, zlib.error, struct.error)
 
 
 @contextmanager

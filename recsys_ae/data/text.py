@@ -177,7 +177,7 @@ class _Cleaned(io.RawIOBase):
         plain = is_utf8 and not escape
         self._decoder = None if plain else codecs.getincrementaldecoder(self._encoding)("surrogateescape")
         self._fresh = first[3:] if is_utf8 and bom == codecs.BOM_UTF8 else first
-        self._ready, self._newlines = b"", 0
+        self._ready, self._last, self._newlines, self._begun = b"", b"", 0, False
         self._quotes = _Quotes(dialect) if dialect.quote else None
         self.odd_characters = False
 
@@ -189,16 +189,15 @@ class _Cleaned(io.RawIOBase):
         return self._quotes is not None and self._quotes.odd
 
     def read(self, size: int = -1) -> bytes:
-        while size < 0 or not self._ready:
-            block = self._next()
-            if not block:
-                break
-            self._ready = self._ready + block if self._ready else block
-        if size < 0 or len(self._ready) <= size:
-            block, self._ready = self._ready, b""
-        else:
-            block, self._ready = self._ready[:size], self._ready[size:]
-        return block
+        """As many bytes as asked for unless it is the end: Arrow takes what it gets for a block, which must hold a line."""
+        parts, length = [self._ready], len(self._ready)
+        while (size < 0 or length < size) and (block := self._next()):
+            parts.append(block)
+            length += len(block)
+        block = b"".join(parts) if len(parts) > 1 else parts[0]
+        size = length if size < 0 else size
+        self._ready = block[size:]
+        return block[:size] if self._ready else block
 
     def readinto(self, buffer: Any) -> int:
         block = self.read(len(buffer))
@@ -212,6 +211,9 @@ class _Cleaned(io.RawIOBase):
             block = self._decode(raw) if self._decoder else raw
             if self._dialect.mark != self._dialect.separator:
                 block = self._one_mark(block)
+            if not raw and self._last not in b"\r\n":
+                block += b"\n"  # Arrow does not see the end of a header without it
+            self._last = block[-1:] or self._last
             if b"\0" in block:
                 self.odd_characters = True
             if self._quotes:
@@ -223,6 +225,8 @@ class _Cleaned(io.RawIOBase):
         assert self._decoder is not None
         try:
             text = self._decoder.decode(raw, final=not raw)
+            if not self._begun:
+                text, self._begun = text.removeprefix("\ufeff"), bool(text)
             if self._escape and not decoded(text):
                 text = text.translate(ESCAPED)
             block = text.encode("utf-8", "surrogateescape")

@@ -13,10 +13,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import example, given, settings, strategies as st
+from hypothesis import assume, example, given, settings, strategies as st
 
 from recsys_ae.data import reading, text
-from recsys_ae.data.content import Skipped, write_skipped
+from recsys_ae.data.content import TEXT, Skipped, write_skipped
 from recsys_ae.data.layout import guess_table
 from recsys_ae.data.lists import read_lists
 from recsys_ae.data.ratings import read_interactions
@@ -148,6 +148,9 @@ class TestEncodings:
         word = "é" if encoding in ("latin-1", "cp1252", "cp037") else "語"
         rows = HEADER + f"{word},1,1\n" * 3
         assert read(tmp_path, rows.encode(encoding), encoding=encoding)["user_id"] == [word] * 3
+
+    def test_a_byte_order_mark_of_a_declared_encoding(self, tmp_path):
+        assert read(tmp_path, ("\ufeff" + HEADER + "a,1,1\n").encode("utf-16-be"), encoding="utf-16-be")["user_id"] == ["a"]
 
     @pytest.mark.parametrize(
         ("content", "layout", "message"),
@@ -479,6 +482,43 @@ def test_a_rating_means_the_same_beside_good_lines_and_bad_ones(tmp_path_factory
     assert both["user_id"] == [*fast["user_id"], 2]
     if fast["user_id"]:
         assert (both["rating"][0], both["time"][0]) == (fast["rating"][0], fast["time"][0])
+
+
+@given(st.text('ab", \n\r', max_size=80), st.sampled_from(['"', None]), st.booleans())
+@settings(max_examples=300)
+def test_both_readers_divide_text_in_the_same_way(tmp_path_factory, content, quote, header):
+    """In blocks as short as can be, so that everything happens at their borders."""
+    path, dialect = put(tmp_path_factory.mktemp("csv"), content), Dialect(",", quote, None)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(text, "BLOCK", 100)
+        try:
+            expected = list(lines(path, dialect))
+        except DataError:
+            with pytest.raises(DataError):
+                text.read_columns(path, dialect, 2, 0, {0: TEXT, 1: TEXT}, ".", lenient=True)
+            return
+        assume(expected)
+        skip = expected[0].number if header else 0
+        found = text.read_columns(path, dialect, 2, skip, {0: TEXT, 1: TEXT}, ".", lenient=True)
+    kept = [line.fields for line in expected[int(skip > 0) :] if len(line.fields) == 2]
+    assert list(map(list, zip(*(found.by_place[place].to_pylist() for place in (0, 1)), strict=True))) == kept
+    assert found.left_out == len(expected) - int(skip > 0) - len(kept)
+
+
+@pytest.mark.parametrize("stray", ['5" disk', 'a "b" c'])
+def test_stray_quotes_and_quoted_line_ends_in_many_blocks(tmp_path, stray):
+    out = io.StringIO(newline="")
+    csv.writer(out).writerows([["user", "item"]])
+    csv.writer(out, quoting=csv.QUOTE_NONE, quotechar=None).writerows([[stray, "x"]])
+    csv.writer(out).writerows([["a\nb", 'c"d']] * 90_000)
+    csv.writer(out, quoting=csv.QUOTE_NONE, quotechar=None).writerows([[stray, "x"]] * 90_000)
+    frame = read(tmp_path, out.getvalue())
+    assert frame["user_id"] == [stray, *["a\nb"] * 90_000, *[stray] * 90_000]
+
+
+def test_a_quote_that_is_never_closed_in_a_long_file(tmp_path):
+    with pytest.raises(DataError, match="line 5002: a quotation mark is opened and never closed"):
+        read(tmp_path, HEADER + "1,2,3\n" * 5000 + '"1,2,3\n' + "1,2,3\n" * 500_000)
 
 
 def test_lines_counts_those_of_quoted_fields(tmp_path):
