@@ -86,7 +86,7 @@ def run(
 def evaluate(
     context: typer.Context,
     recommendations: Annotated[Path, typer.Argument(help="A folder made by export or run, or a Parquet or CSV file.")],
-    truth: Annotated[Path, typer.Option(help="What users did afterwards: CSV, TSV, '::' or Parquet.")],
+    truth: Annotated[Path, typer.Option(help="What users did afterwards: CSV, TSV, '::', JSON lines or Parquet.")],
     metrics: Annotated[
         list[str] | None, typer.Option(metavar="METRIC...", help="Ranking metrics such as ndcg@10,recall@20.")
     ] = None,
@@ -127,7 +127,7 @@ def evaluate(
 @app.command()
 def export(
     model: Annotated[str, typer.Argument(help="A model folder, or an MLflow URI such as runs:/ID/model.")],
-    history: Annotated[Path, typer.Option(help="What users have done so far: CSV, TSV, '::' or Parquet.")],
+    history: Annotated[Path, typer.Option(help="What users have done so far: CSV, TSV, '::', JSON lines or Parquet.")],
     output: Annotated[Path, typer.Option(help="New folder for the lists.")],
     k: Annotated[int, typer.Option(help="Length of the lists.")] = 100,
     include_seen: Annotated[bool, typer.Option("--include-seen", help="Also recommend items users have seen.")] = False,

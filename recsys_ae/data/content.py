@@ -236,6 +236,7 @@ def _no_constants(name: str) -> None:
 
 
 def cut(text: str) -> str:
+    """`text`, or its beginning if it is too long for a message."""
     return text if len(text) <= 160 else text[:160] + "..."
 
 
@@ -249,4 +250,4 @@ def raise_first(content: Content, path: Path, rows: Sequence[int] | np.ndarray, 
 def write_skipped(skipped: Sequence[Skipped], path: Path) -> None:
     """Write what was skipped as a CSV file, with a column for each attribute of `Skipped`."""
     with whole_file(path) as draft:
-        pd.DataFrame(skipped, columns=list(Skipped._fields)).to_csv(draft, index=False)
+        pd.DataFrame(skipped, columns=list(Skipped._fields)).to_csv(draft, index=False, errors="backslashreplace")

@@ -64,12 +64,9 @@ def as_ids(
     wanted: Any = declared or ("str" if typed and is_text(column.type) else None)
     missing = _nulls(column)
     if pa.types.is_integer(column.type) and wanted != "str":
-        beyond = (
-            pc.fill_null(pc.greater(column, pa.scalar(2**63 - 1, pa.uint64())), False).to_numpy()
-            if column.type == pa.uint64()
-            else missing
-        )
-        return Converted(pc.fill_null(column, 0).cast(pa.int64(), safe=False).to_numpy(), missing | beyond, _no_id("int", hint))
+        values = pc.fill_null(column, 0).cast(pa.int64(), safe=False).to_numpy()
+        beyond = (values < 0) & (column.type == pa.uint64())  # numbers of 64 bits without a sign wrap around
+        return Converted(values, missing | beyond, _no_id("int", hint))
     codes, distinct = encoded(column, missing if ignored is None else missing | ignored)
     texts, unlike = _as_texts(distinct)
     known, wrong = ids_in_text(texts, wanted)
@@ -81,7 +78,7 @@ def as_ids(
         bad &= ~ignored
     is_int = pa.types.is_integer(known.type)
     parts = np.array_split(codes, len(codes) // 2**20 + 1)  # text of more than 2 GiB does not fit into one array
-    values: Any = known.to_numpy()[codes] if is_int else pa.chunked_array([known.take(pa.array(part)) for part in parts])
+    values = known.to_numpy()[codes] if is_int else pa.chunked_array([known.take(pa.array(part)) for part in parts])
     return Converted(values, bad, _no_id("int" if is_int else "str", hint))
 
 
@@ -116,9 +113,7 @@ def as_times(column: pa.ChunkedArray, unit: TimeUnit, date_format: str | None = 
             raise DataError(f"holds {column.type}, wanted numbers, dates or ISO 8601 text")
         stored = column.cast(pa.float64()) if pa.types.is_decimal(column.type) else column
         values, bad = instants(stored.to_pandas(date_as_object=False), unit)
-        return Converted(
-            values, bad, lambda value: no_instant(_number(value, decimal) if isinstance(value, str) else value, unit)
-        )
+        return Converted(values, bad, partial(_no_time, unit=unit, decimal=decimal, known=True))
     missing = _nulls(column)
     codes, distinct = encoded(column, missing)
     texts, wrong = _as_texts(distinct)
@@ -296,8 +291,9 @@ def _no_date(zone: bool) -> Callable[[Any], str]:
 
 
 def _no_time(value: Any, unit: TimeUnit, decimal: str, known: bool) -> str:
-    number = _number(value, decimal)
-    if number is not None:
+    if not isinstance(value, str):
+        return no_instant(value, unit)
+    if (number := _number(value, decimal)) is not None:
         return no_instant(number, unit)
     if not known:
         return "neither a number nor an ISO 8601 date (declare its date_format)"

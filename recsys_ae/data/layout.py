@@ -41,7 +41,7 @@ class Layout(NamedTuple):
             found = [at for at, name in enumerate(self.names) if _plain(name) == str(column)]
         if len(found) != 1:
             hint = "each needs a name of its own" if found else did_you_mean(str(column), self.names)
-            raise DataError(f"expected one column {quoted(column)}, found {len(found)}; {quoted_hint(hint)}")
+            raise DataError(f"expected one column {quoted(column)}, found {len(found)}; {shortened(hint)}")
         return found[0]
 
 
@@ -54,11 +54,10 @@ def layout_of(path: Path, file: FileLayout) -> Layout:
     with reading(path):
         if (kind := file_kind(path.name)) != "text":
             layout = Layout(_stored_names(path, kind))
+            names = ", ".join(layout.names)
             for column in file.places():
                 if isinstance(column, int):
-                    raise DataError(
-                        f"columns are given by place, but a file of this kind names them: {', '.join(layout.names)}"
-                    )
+                    raise DataError(f"columns are given by place, but the file names them: {shortened(names)}")
                 layout.place(column)
             return layout
         return _first_fitting(path, file, partial(_text_layout, path, file))
@@ -188,13 +187,13 @@ def _recognise(names: Sequence[str]) -> dict[str, str]:
     found = _matches(names)
     for role, matching in found.items():
         if not matching and role in ("user", "item"):
-            raise DataError(f"no column looks like the {role} id; the columns are {quoted_hint(', '.join(names))}")
+            raise DataError(f"no column looks like the {role} id; the columns are {shortened(', '.join(names))}")
         if len(matching) > 1:
             raise DataError(f"columns {' and '.join(map(quoted, matching))} all look like the {role}; say which with a card")
     return {role: matching[0] for role, matching in found.items() if matching}
 
 
-def quoted_hint(text: str) -> str:
+def shortened(text: str) -> str:
     """A list of names for a message, cut to a sane length."""
     return text if len(text) <= 300 else text[:300] + "..."
 
