@@ -94,7 +94,7 @@ def run(
 def evaluate(
     context: typer.Context,
     recommendations: Annotated[Path, typer.Argument(help="A folder made by export or run, or a Parquet or CSV file.")],
-    truth: Annotated[Path, typer.Option(help="What users did afterwards: CSV, TSV, '::' or Parquet.")],
+    truth: Annotated[Path, typer.Option(help="What users did afterwards: CSV, TSV, '::', JSON lines or Parquet.")],
     history: Annotated[
         Path | None, typer.Option(help="What they had done when the lists were made; such pairs are not relevant again.")
     ] = None,
@@ -109,7 +109,8 @@ def evaluate(
     output: Annotated[Path | None, typer.Option(help="Also write the metrics to this JSON file.")] = None,
 ) -> None:
     """Evaluate exported recommendations against what users did afterwards."""
-    from recsys_ae.data.tables import guess_table, read_table
+    from recsys_ae.data.layout import guess_table
+    from recsys_ae.data.tables import read_table
     from recsys_ae.evaluation.evaluator import evaluate_recommendations
     from recsys_ae.evaluation.metrics import DEFAULT_RANKING
     from recsys_ae.experiment.pipeline_file import table_of
@@ -149,7 +150,7 @@ def evaluate(
 @app.command()
 def export(
     model: Annotated[str, typer.Argument(help="A model folder, or an MLflow URI such as runs:/ID/model.")],
-    history: Annotated[Path, typer.Option(help="What users have done so far: CSV, TSV, '::' or Parquet.")],
+    history: Annotated[Path, typer.Option(help="What users have done so far: CSV, TSV, '::', JSON lines or Parquet.")],
     output: Annotated[Path, typer.Option(help="New folder for the lists.")],
     k: Annotated[int, typer.Option(help="Length of the lists.")] = 100,
     include_seen: Annotated[bool, typer.Option("--include-seen", help="Also recommend items users have seen.")] = False,
@@ -161,8 +162,8 @@ def export(
     tracking_uri: TrackingUri = None,
 ) -> None:
     """Write top-k lists for all users of a history."""
+    from recsys_ae.data.layout import guess_table
     from recsys_ae.data.ratings import read_history
-    from recsys_ae.data.tables import guess_table
     from recsys_ae.experiment.pipeline_file import table_of
     from recsys_ae.export.local import export_recommendations
     from recsys_ae.models.base import fitted_state

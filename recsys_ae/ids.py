@@ -11,6 +11,8 @@ from uuid import UUID
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import ArrayLike, NDArray
 
 from recsys_ae.errors import DataError, UnknownIdError, described, quoted
@@ -18,6 +20,7 @@ from recsys_ae.errors import DataError, UnknownIdError, described, quoted
 Rows = NDArray[np.int64]
 KINDS = {"int": "integers", "str": "text"}
 EXACT = 2**53
+CANONICAL_INTEGER = r"^(0|-?[1-9][0-9]{0,18})\z"
 
 
 class IdMap:
@@ -196,3 +199,25 @@ def _objects(index: pd.Index, what: str) -> pd.Index:
         raise DataError(f"{what} mixes ids of several types, such as {shown(index[0])} and, in row {at}, {shown(index[at])}")
     way_out = "decode them to text" if inferred == "bytes" else "write them as text"
     raise DataError(f"{what} must hold integers or text, got {shown(index[0])} ({types[0].__name__}); {way_out}")
+
+
+def ids_in_text(texts: pa.Array, kind: Literal["int", "str"] | None = None) -> tuple[pa.Array, NDArray[np.bool_]]:
+    """The ids that a column of text holds, given its distinct values: int64 if all are canonical integers, else the text.
+
+    A canonical integer is written as Python prints it: 7 and -7, but not 07, +7, -0, 7.0 or ' 7'. Text is kept exactly.
+
+    Args:
+        texts: string [n], all values of the column; what is decided from a part of it may be wrong for the rest.
+        kind: the type if it is known; None decides as above.
+
+    Returns:
+        int64 or string [n], and bool [n]: which values are no ids. They are empty, or no canonical integers of 64 bits under
+        the kind `int`.
+    """
+    canonical = pc.match_substring_regex(texts, CANONICAL_INTEGER).to_numpy(zero_copy_only=False).astype(bool)
+    empty = pc.equal(texts, "").to_numpy(zero_copy_only=False).astype(bool)
+    long = np.flatnonzero(canonical & (pc.utf8_length(texts).to_numpy(zero_copy_only=False) >= 19))
+    canonical[[at for at in long if not -(2**63) <= int(texts[int(at)].as_py()) < 2**63]] = False
+    if kind == "int" or (kind is None and canonical.any() and (canonical | empty).all()):
+        return pc.if_else(pa.array(canonical), texts, "0").cast(pa.int64()), ~canonical
+    return texts, empty

@@ -1,6 +1,7 @@
 """Times of any form as int64 microseconds since 1970 (UTC)."""
 
-from numbers import Number
+import re
+from numbers import Number, Real
 from typing import Any, Literal
 
 import numpy as np
@@ -12,6 +13,11 @@ from recsys_ae.frames import plain
 
 TimeUnit = Literal["s", "ms", "us", "ns"]
 PER_SECOND: dict[str, int] = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
+# A day, or a time of a day with any number of decimals, perhaps with a time zone. Others that pandas knows are ambiguous.
+ISO_DATE = (
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9]{2}(:?[0-9]{2}(:?[0-9]{2}(\.[0-9]+)?)?)?"
+    r" ?(Z|[+-][0-9]{2}(:?[0-9]{2})?)?)?"
+)
 LATEST = 2**63 // 10**9  # seconds: the year 2262, where nanoseconds in 64 bits end
 
 
@@ -26,46 +32,67 @@ def microseconds(column: pd.Series, unit: TimeUnit = "s", what: str = "the table
 
     Raises:
         ConfigError: an unknown unit.
-        DataError: a missing time, text that is not a date, or a number too large to be a Unix time in `unit`.
+        DataError: a missing time, text that is not a date, or a number or date too far from 1970.
     """
     if unit not in PER_SECOND:
         raise ConfigError(f"a time unit is one of {', '.join(PER_SECOND)}, got {quoted(unit)}")
     column = plain(column)
-    if isinstance(column.dtype, pd.PeriodDtype):
-        column = column.dt.to_timestamp()
-    numeric = pd.api.types.is_numeric_dtype(column)
-    wrong = pd.api.types.is_bool_dtype(column) or pd.api.types.is_complex_dtype(column) or column.dtype.kind == "m"
-    if wrong and len(column):
-        such = f"{column.dtype} such as {quoted(column.iloc[0])}"
-        raise DataError(f"times in column {column.name!r} of {what} must be numbers, dates or ISO 8601 text, got {such}")
-    times = column if numeric else _dates(column)
-    if (bad := times.isna().to_numpy()).any():
+    values, bad = instants(column, unit, what)
+    if bad.any():
         at = int(bad.argmax())
         value = column.iloc[at]
-        missing = pd.api.types.is_scalar(value) and pd.isna(value)
-        problem = "no time" if missing else f"time {quoted(value)}, wanted a number, a date or ISO 8601 text,"
-        raise DataError(f"column {column.name!r} has {problem} in row {at} of {what}")
-    if not numeric:
-        try:
-            return times.dt.tz_localize(None).dt.as_unit("us").to_numpy().astype(np.int64)
-        except pd.errors.OutOfBoundsDatetime as error:
-            raise DataError(f"column {column.name!r} of {what} has a time that is too far away: {error}") from None
-    values: NDArray[Any] = times.to_numpy()
-    if (bad := beyond(values, unit)).any():
-        at = int(bad.argmax())
-        problem = not_unix_time(float(values[at]), unit)
-        raise DataError(f"time {values[at]} in row {at} of column {column.name!r} of {what} is {problem}")
+        if pd.api.types.is_scalar(value) and pd.isna(value):
+            raise DataError(f"column {column.name!r} has no time in row {at} of {what}")
+        raise DataError(f"time {quoted(value)} in row {at} of column {column.name!r} of {what} is {no_instant(value, unit)}")
+    return values
+
+
+def instants(column: pd.Series, unit: TimeUnit = "s", what: str = "the table") -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Times as for `microseconds`, and bool [n]: which are no times, and have any value.
+
+    Raises:
+        DataError: a column that holds neither dates nor numbers nor text.
+    """
+    if isinstance(column.dtype, pd.PeriodDtype):
+        column = column.dt.to_timestamp()
+    kind = column.dtype
+    wrong = pd.api.types.is_bool_dtype(kind) or pd.api.types.is_complex_dtype(kind) or pd.api.types.is_timedelta64_dtype(kind)
+    if wrong and len(column):
+        such = f"{kind} such as {quoted(column.iloc[0])}"
+        raise DataError(f"times in column {column.name!r} of {what} must be numbers, dates or ISO 8601 text, got {such}")
+    if pd.api.types.is_numeric_dtype(kind):
+        return _since_1970(column, unit)
+    if isinstance(kind, pd.DatetimeTZDtype):
+        column = column.dt.tz_convert("UTC").dt.tz_localize(None)
+    dates = (column if column.dtype.kind == "M" else iso_dates(column)).to_numpy()
+    seconds = dates.astype("datetime64[s]").astype(np.int64)  # which cannot overflow; NaT is the lowest integer
+    return dates.astype("datetime64[us]").astype(np.int64), np.isnat(dates) | beyond(seconds, "s")
+
+
+def _since_1970(column: pd.Series, unit: TimeUnit) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    values: NDArray[Any] = column.to_numpy()
+    missing = column.isna().to_numpy()
+    if values.dtype.kind not in "iu":
+        whole = not missing.all() and pd.api.types.is_integer_dtype(column.dtype)
+        values = column.to_numpy(np.int64 if whole else np.float64, na_value=0 if whole else np.nan)
+    bad = missing | beyond(values, unit)
+    if bad.any():
+        values = np.where(bad, values.dtype.type(0), values)
     if unit == "ns":
-        return (values // 1000).astype(np.int64)
+        return (values // 1000).astype(np.int64), bad
     factor = 10**6 // PER_SECOND[unit]
-    return values.astype(np.int64) * factor if values.dtype.kind in "iu" else np.rint(values * factor).astype(np.int64)
+    return values.astype(np.int64) * factor if values.dtype.kind in "iu" else np.rint(values * factor).astype(np.int64), bad
 
 
-def _dates(column: pd.Series) -> pd.Series:
-    """Dates or ISO 8601 text as timestamps in UTC; NaT for everything else."""
+def iso_dates(column: pd.Series) -> pd.Series:
+    """Dates in ISO 8601 text or in Python's own types as dates in UTC that do not say so; NaT where there is none."""
+    if isinstance(column.dtype, (pd.StringDtype, np.dtype)):
+        matches = column.astype("str").str.fullmatch(ISO_DATE).to_numpy(bool, na_value=False)
+        is_text = isinstance(column.dtype, pd.StringDtype) or column.map(lambda value: isinstance(value, str)).to_numpy(bool)
+        column = column.where(~np.asarray(is_text) | matches)
     if column.dtype == object:  # numbers among dates would be taken as nanoseconds
         column = column.mask(column.map(lambda value: isinstance(value, Number)).astype(bool))
-    return pd.to_datetime(column, format="ISO8601", utc=True, errors="coerce")
+    return pd.to_datetime(column, format="ISO8601", utc=True, errors="coerce").dt.tz_localize(None)
 
 
 def beyond(values: NDArray[np.generic], unit: TimeUnit) -> NDArray[np.bool_]:
@@ -73,11 +100,20 @@ def beyond(values: NDArray[np.generic], unit: TimeUnit) -> NDArray[np.bool_]:
     return ~(np.abs(values.astype(np.float64)) < LATEST * PER_SECOND[unit])
 
 
-def not_unix_time(value: float, unit: TimeUnit) -> str:
-    """Message after "is" for a number that cannot be a Unix time in `unit`, with the unit in which it could be one."""
-    fitting = next((name for name, per_second in PER_SECOND.items() if abs(value) < LATEST * per_second), None)
-    hint = f"; declare time_unit: {fitting}" if fitting else ""
-    return f"not a Unix time in {unit} (beyond the year 2262){hint}"
+def no_instant(value: Any, unit: TimeUnit) -> str:
+    """What is wrong with a bad value of `instants`, after "is"; of a number, with the unit in which it could be a time."""
+    if value is None or value is pd.NaT:
+        return "missing"
+    if isinstance(value, Real):
+        value = float(value)
+        if not np.isfinite(value):
+            return f"not a Unix time in {unit}"
+        fitting = next((name for name, per_second in PER_SECOND.items() if abs(value) < LATEST * per_second), None)
+        hint = f"; declare time_unit: {fitting}" if fitting else ""
+        return f"not a Unix time in {unit} (beyond the year 2262){hint}"
+    if isinstance(value, str) and not re.fullmatch(ISO_DATE, value):
+        return "not a number, a date or ISO 8601 text such as 2014-04-07T10:51:09Z"
+    return "not a date between the years 1678 and 2262"
 
 
 def moment(at: str | float) -> int:

@@ -37,7 +37,7 @@ ALLOWED = {
     "models": {"core", "ranking", "fitted", *LOG, *LEAVES},
     "images": {"core", "fitted", *LEAVES},
     "evaluation": {"models", "ranking", *LOG, *LEAVES},
-    "export": {"models", "parquet", *LOG, *LEAVES},
+    "export": {"data", "models", "parquet", *LOG, *LEAVES},
     "tracking": {"errors", "files"},
     "reporting": {"errors", "files"},
 }

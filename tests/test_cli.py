@@ -285,6 +285,23 @@ class TestEvaluate:
         assert self.evaluated(call)[0]["metrics"]["recall@2"] == 0
 
 
+def test_ids_of_lists_and_truth_are_spelled_as_they_are(call, tmp_path, monkeypatch):
+    """007 is not 7, and 30.0 in a Parquet file is 30."""
+    monkeypatch.chdir(tmp_path)
+    Path("truth.csv").write_text("user_id,item_id\n7,1\n30,1\n")
+    Path("text.csv").write_text("user_id,rank,item_id\n007,1,1\n30,1,1\n")
+    pd.DataFrame({"user_id": [7.0, 30.0], "rank": [1, 1], "item_id": [1.0, 2.0]}).to_parquet("floats.parquet")
+    for lists in ("text.csv", "floats.parquet"):
+        call("evaluate", lists, "--truth", "truth.csv", "--metrics", "recall@1", "--output", f"{lists}.json")
+        assert json.loads(Path(f"{lists}.json").read_text())["metrics"]["recall@1"] == 0.5
+    Path("text.csv").write_text("user_id,rank,item_id\n7,1,1\n30,x,1\n")
+    code, _, err = call("evaluate", "text.csv", "--truth", "truth.csv")
+    assert (code, "text.csv, line 3: rank 'x' is not an integer: '30,x,1'" in err) == (1, True)
+    Path("truth.csv").write_text("user_id,item_id\n7,1\n030,1\n")
+    code, _, err = call("evaluate", "floats.parquet", "--truth", "truth.csv")
+    assert (code, "truth.csv, line 3: user_id '030' is not an integer of 64 bits in plain digits" in err) == (1, True)
+
+
 def test_export_from_a_saved_model(call, folder):
     run(call)
     Path("log.csv").write_text("user_id,item_id,rating\nnew,1001,5\nnew,1002,4\nother,1001,1\n")

@@ -2,13 +2,16 @@
 
 import os
 import re
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+import pandas as pd
+from pydantic import AfterValidator, Field, StrictInt, model_validator
 
 import recsys_ae
 from recsys_ae.data.places import file_name, inside, web_address
+from recsys_ae.data.reading import COMPRESSED
 from recsys_ae.declaration import Declared, Name, is_file, read_yaml, validate
 from recsys_ae.errors import ConfigError, did_you_mean, quoted, shortened
 from recsys_ae.events import LARGEST_RATING, Duplicates
@@ -16,6 +19,19 @@ from recsys_ae.features import Kind
 from recsys_ae.times import TimeUnit
 
 Place = str | int  # of a column: its name, or its number from 1 where the file has no header
+
+
+def file_kind(path: str) -> Literal["parquet", "lines", "text"]:
+    """What a file holds by its ending, apart from that of its compression; `lines` are JSON objects, one a line."""
+    plain = path.lower()
+    for ending in COMPRESSED:
+        plain = plain.removesuffix(ending)
+    return "parquet" if plain.endswith(".parquet") else "lines" if plain.endswith((".jsonl", ".ndjson")) else "text"
+
+
+def is_structured(path: str) -> bool:
+    """Whether a file names its columns itself, so that there is nothing to declare about separators and headers."""
+    return file_kind(path) != "text"
 
 
 class Columns(Declared):
@@ -27,32 +43,78 @@ class Columns(Declared):
     time: Place | None = None
 
 
-class _File(Declared):
-    """Layout of a file. The ending `.parquet` distinguishes Parquet from text."""
+def _known_encoding(name: str) -> str:
+    try:
+        "".encode(name)
+    except (LookupError, ValueError) as error:
+        raise ValueError(f"unknown encoding {quoted(name)}: Python has no such codec of text") from error
+    return name
+
+
+def _date_format(text: str) -> str:
+    try:
+        parsed = pd.to_datetime(datetime(2001, 2, 3, 4, 5, 6).strftime(text), format=text)
+        if not isinstance(parsed, pd.Timestamp) or parsed.year != 2001:
+            raise ValueError("it has no year")
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{quoted(text)} is no format of dates as for `strptime`, such as '%d.%m.%Y %H:%M': {error}") from None
+    return text
+
+
+DateFormat = Annotated[str, AfterValidator(_date_format)]
+
+
+class FileLayout(Declared):
+    """Layout of a file. Its ending says what it is: `.parquet`, `.jsonl` or `.ndjson`, or else text, also compressed.
+
+    Attributes:
+        separator: of text; None: found in the first line.
+        header: whether the first line of text names the columns.
+        quote: what fields of text may be enclosed in, as in RFC 4180; `none`: nothing, quotation marks are text. None: `"`
+            between commas or semicolons, elsewhere nothing.
+        encoding: of text, a codec of Python. None: UTF-8, or what its byte order mark says.
+        decimal: the decimal mark of numbers in text.
+    """
 
     path: str
-    separator: Annotated[str, Field(min_length=1)] = ","
+    separator: Annotated[str, Field(min_length=1, pattern=r'^[^\r\n\x00"]+$')] | None = None
     header: bool = True
+    quote: Literal['"', "'", "none"] | None = None
+    encoding: Annotated[str, AfterValidator(_known_encoding)] | None = None
+    decimal: Literal[".", ","] = "."
 
     def places(self) -> list[Place]:
         """The columns that are read."""
         raise NotImplementedError
 
+    def named(self) -> bool:
+        """Whether columns have names, not numbers."""
+        return self.header or is_structured(self.path)
+
     @model_validator(mode="after")
-    def _columns_can_be_found(self) -> "_File":
-        by_number = not self.header and not self.path.endswith(".parquet")
-        if any(isinstance(place, int) != by_number for place in self.places()):
-            raise ValueError(f"columns of {self.path} must be given by {'place (1, 2, ...)' if by_number else 'name'}")
+    def _columns_can_be_found(self) -> "FileLayout":
+        if any(isinstance(place, int) == self.named() for place in self.places()):
+            raise ValueError(f"columns of {self.path} must be given by {'name' if self.named() else 'place (1, 2, ...)'}")
         if any(isinstance(place, int) and place < 1 for place in self.places()):
             raise ValueError(f"column places of {self.path} count from 1")
+        if self.separator is not None and self.separator == self.quote:
+            raise ValueError(f"separator and quote of {self.path} are the same")
         return self
 
 
-class Table(_File):
-    """A file of ratings; `time_unit` is the unit of times that are numbers since 1970."""
+class Table(FileLayout):
+    """A file of ratings or events.
+
+    Attributes:
+        time_unit: of times that are numbers since 1970.
+        date_format: of times, as for `strptime`; None: ISO 8601 or numbers.
+        bad_lines: whether an invalid line (or row) is an error, or is skipped and reported.
+    """
 
     columns: Columns
     time_unit: TimeUnit = "s"
+    date_format: DateFormat | None = None
+    bad_lines: Literal["error", "skip"] = "error"
 
     def places(self) -> list[Place]:
         return [place for place in self.columns.model_dump().values() if place is not None]
@@ -75,7 +137,7 @@ class FeatureDeclaration(Declared):
     column: Place | None = None
     flags: dict[str, Place] = Field(default_factory=dict)
     pattern: str | None = None
-    format: str | None = None
+    format: DateFormat | None = None
     separator: str | None = Field(None, min_length=1)
 
     @model_validator(mode="after")
@@ -96,11 +158,10 @@ class FeatureDeclaration(Declared):
         return self
 
 
-class FeatureFile(_File):
+class FeatureFile(FileLayout):
     """A file with one row of features per user or item; `id` is the column of its id."""
 
     id: Place
-    encoding: str = "utf-8-sig"
     columns: dict[Annotated[str, Field(pattern="^[^=:]+$")], FeatureDeclaration] = Field(min_length=1)
 
     def places(self) -> list[Place]:
@@ -161,7 +222,7 @@ class _Card(Declared):
 
 
 class FileCard(_Card):
-    """Data in files, whose MD5 by path are `checksums` (of .gz files those of the unpacked content).
+    """Data in files, whose MD5 by path are `checksums` (of compressed files those of their content).
 
     A card without `sources` has its files in `folder`, relative to the card; None is the card's own folder. It reads files from
     wherever it says; one with `sources` writes, and its paths cannot leave the folder of downloads.
@@ -188,6 +249,13 @@ class FileCard(_Card):
         return self
 
 
+class CoreSizes(Declared):
+    """The fewest users of an item and items of a user, see `data.core.k_core`."""
+
+    users: Annotated[StrictInt, Field(ge=1)] = 1  # items of each user
+    items: Annotated[StrictInt, Field(ge=1)] = 1  # users of each item
+
+
 class RatingsCard(FileCard):
     """Ratings in the first of `files` that exists. `features` are read only on request."""
 
@@ -197,6 +265,7 @@ class RatingsCard(FileCard):
     features: dict[Literal["users", "items"], FeatureFile] = Field(default_factory=dict)
     scale: tuple[float, float] | None = None
     duplicates: Duplicates = "error"
+    k_core: Annotated[StrictInt, Field(ge=1)] | CoreSizes | None = None
     splits: dict[str, GivenSplit] = Field(default_factory=dict)
 
     def paths(self) -> dict[str, str | None]:
@@ -209,6 +278,15 @@ class RatingsCard(FileCard):
     def _scale_goes_up(self) -> "RatingsCard":
         if self.scale is not None and not -LARGEST_RATING <= self.scale[0] < self.scale[1] <= LARGEST_RATING:
             raise ValueError(f"the scale must go up, within +-{LARGEST_RATING:g}, got {list(self.scale)}")
+        return self
+
+    @model_validator(mode="after")
+    def _rows_of_splits_stay(self) -> "RatingsCard":
+        skips = any(table.bad_lines == "skip" for table in self.files)
+        if skips and any(split.flags for split in self.splits.values()):
+            raise ValueError("`bad_lines: skip` would shift the rows that the `flags` of a split mark; use one of them")
+        if self.k_core is not None and self.splits:
+            raise ValueError("`k_core` would change the parts of the published `splits`; use a card of its own for it")
         return self
 
 

@@ -1,27 +1,26 @@
 """From the feature files that a card declares to feature tables of users and items."""
 
-import csv
 import logging
-import re
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-import pyarrow.parquet as pq
+import pyarrow as pa
 
-from recsys_ae.data.cards import FeatureDeclaration, FeatureFile, PlantedCard, RatingsCard
+from recsys_ae.data.cards import FeatureDeclaration, FeatureFile, Place, PlantedCard, RatingsCard, is_structured
+from recsys_ae.data.content import TEXT, Content, raise_first, read_content
+from recsys_ae.data.conversion import as_flags, as_ids, encoded, numbers_in_text, series_of
 from recsys_ae.data.fetch import locate
 from recsys_ae.data.reading import reading
+from recsys_ae.data.text import undecoded
 from recsys_ae.declaration import error_context
-from recsys_ae.errors import ConfigError, DataError, did_you_mean
+from recsys_ae.errors import ConfigError, DataError, quoted
 from recsys_ae.features import FeatureTable
-from recsys_ae.ids import IdMap, shown
-
-# The Python engine is the only one that tells a short line from empty fields.
-AS_TEXT: Any = {"engine": "python", "header": None, "dtype": str, "na_filter": False, "skip_blank_lines": False}
-AS_STORED: Any = {"ignore_metadata": True, "integer_object_nulls": True}
-INTEGER = re.compile("0|-?[1-9][0-9]{0,18}")
+from recsys_ae.ids import IdMap
+from recsys_ae.times import iso_dates
 
 logger = logging.getLogger(__name__)
 
@@ -61,80 +60,75 @@ def load_feature_tables(card: RatingsCard | PlantedCard, folder: Path, users: Id
 def read_features(path: Path, layout: FeatureFile, id_kind: Literal["int", "str"]) -> pd.DataFrame:
     """The features in a file as `FeatureTable.from_frame` takes them: a column `id`, and one for each feature.
 
-    In text files quotes are special only between commas or semicolons, and an empty field is a missing value.
+    In text files an empty field is a missing value.
 
     Raises:
         DataError: no such file or column, no rows, or an invalid line (a row in Parquet), with its number and content.
     """
-    is_parquet = layout.path.endswith(".parquet")
-    where = f"{path}, {'row' if is_parquet else 'line'}"
     with reading(path):
-        raw = pq.read_table(path).to_pandas(**AS_STORED) if is_parquet else _read_text(path, layout)
-        raw.index += 1
-        for name in layout.places():
-            if (count := list(raw).count(name)) != 1:
-                raise DataError(f"expected one column {name!r}, found {count}; {did_you_mean(str(name), map(str, raw))}")
-        if not len(raw):
+        content = read_content(path, layout, dict.fromkeys(layout.places(), TEXT))
+        refuse = partial(_refuse, content, path)
+        refuse((), "", "")
+        if not len(content.columns[layout.id]):
             raise DataError("there is no data: the file has no rows")
-    ids = raw[layout.id]
-    _refuse([not _is_id(value, id_kind) for value in ids], ids, where, "not an integer" if id_kind == "int" else "not an id")
-    ids = ids.astype("int64" if id_kind == "int" else "str")
-    _refuse(ids.duplicated(), ids, where, "an id that occurs before")
-    return pd.DataFrame({"id": ids} | {name: _values(raw, feature, where) for name, feature in layout.columns.items()})
+        if not is_structured(path.name):
+            for name, column in content.columns.items():
+                codes, distinct = encoded(column)
+                refuse(undecoded(distinct)[codes], name, "not text in the encoding")
+        ids = as_ids(content.columns[layout.id], id_kind, typed=is_structured(path.name))
+        refuse(ids.bad, layout.id, ids.why)
+        own = series_of(ids.values)
+        refuse(own.duplicated(), layout.id, "an id that occurs before")
+        typed = is_structured(path.name)
+        values = {name: _values(content, feature, layout.decimal, typed, refuse) for name, feature in layout.columns.items()}
+    return pd.DataFrame({"id": own} | values)
 
 
-def _read_text(path: Path, layout: FeatureFile) -> pd.DataFrame:
-    """All fields as text, by line number from 0; the columns are named, or numbered from 1."""
-    mark = layout.separator
-    quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if mark in (",", ";") else csv.QUOTE_NONE
-    pattern = mark if len(mark) == 1 else re.escape(mark)
-    try:
-        frame = pd.read_csv(path, sep=pattern, quoting=quoting, encoding=layout.encoding, **AS_TEXT)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, LookupError) as error:
-        raise DataError(f"cannot be read: {error}") from None
-    frame = frame[(frame.fillna("") != "").any(axis=1)]  # without blank lines
-    if (short := frame.isna().any(axis=1)).any():
-        fields = frame[short].iloc[0].dropna()
-        line = mark.join(fields)
-        raise DataError(f"{path}, line {fields.name + 1}: expected {frame.shape[1]} fields, got {len(fields)}: {line!r}")
-    names = frame.iloc[0].to_list() if layout.header and len(frame) else range(1, frame.shape[1] + 1)
-    return frame.iloc[int(layout.header) :].set_axis(names, axis=1)
-
-
-def _is_id(value: Any, kind: str) -> bool:
-    if kind == "str":
-        return isinstance(value, (str, int)) and value != ""
-    return INTEGER.fullmatch(str(value)) is not None and -(2**63) <= int(value) < 2**63
-
-
-def _values(raw: pd.DataFrame, feature: FeatureDeclaration, where: str) -> pd.Series:
+def _values(content: Content, feature: FeatureDeclaration, decimal: str, typed: bool, refuse: Callable[..., None]) -> pd.Series:
     """The values of a feature in the types that its kind is encoded from."""
     if feature.flags:
-        flags = raw[list(feature.flags.values())].astype(str).replace({"True": "1", "False": "0"})
-        for name, column in flags.items():
-            _refuse(~column.isin(["0", "1"]), raw[name], where, "neither 0 nor 1")
+        flags = []
+        for flag in feature.flags.values():
+            flags.append(as_flags(content.columns[flag], typed=typed))
+            refuse(flags[-1].bad, flag, flags[-1].why)
         labels = np.array(list(feature.flags), dtype=object)
-        return pd.Series([list(labels[row]) for row in flags.to_numpy() == "1"], index=raw.index, dtype=object)
-    column = raw[feature.column]
+        return pd.Series([list(labels[row]) for row in np.column_stack([one.values for one in flags])], dtype=object)
+    place: Any = feature.column
+    column = content.columns[place].to_pandas(integer_object_nulls=True)
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        column = column.astype(column.cat.categories.dtype)
     if feature.pattern:
         column = column.astype("str").str.extract(feature.pattern, expand=False).fillna("")
     as_text = pd.api.types.infer_dtype(column) in ("string", "empty")
     if as_text:
         column = column.where(column != "")
     if feature.kind == "numeric" and column.dtype.kind in "Obuif":
-        numbers = pd.to_numeric(column, errors="coerce")
-        _refuse(~np.isfinite(numbers) & column.notna(), column, where, "not a finite number")
+        numbers = _numbers(column, decimal) if as_text else pd.to_numeric(column, errors="coerce")
+        refuse(~np.isfinite(numbers) & column.notna(), place, "not a finite number")
         return numbers
     if feature.kind == "date" and (as_text or pd.api.types.infer_dtype(column) == "date"):
-        dates = pd.to_datetime(column, format=feature.format or "ISO8601", errors="coerce", utc=True)
-        _refuse(dates.isna() & column.notna(), column, where, f"not a date ({feature.format or 'ISO 8601'})")
+        dates = (
+            pd.to_datetime(column, format=feature.format, utc=True, errors="coerce") if feature.format else iso_dates(column)
+        )
+        refuse(dates.isna() & column.notna(), place, f"not a date ({feature.format or 'ISO 8601'})")
         return dates
     if feature.kind == "multi_label" and feature.separator:
+        refuse(column.notna() & (not as_text), place, f"not text with labels between {feature.separator!r}")
         return column.map(lambda text: [label for label in text.split(feature.separator) if label], na_action="ignore")
     return column
 
 
-def _refuse(bad: Any, column: pd.Series, where: str, problem: str) -> None:
-    """Raise a `DataError` about the first value of `column` at which `bad` is true."""
-    if (at := np.flatnonzero(np.asarray(bad, bool))).size:
-        raise DataError(f"{where} {column.index[at[0]]}: {column.name!r} {shown(column.iloc[at[0]])} is {problem}")
+def _numbers(column: pd.Series, decimal: str) -> pd.Series:
+    """Text as numbers, NaN where there is none."""
+    texts = pa.array(column.fillna(""), pa.string())
+    return pd.Series(numbers_in_text(texts, decimal), index=column.index)
+
+
+def _refuse(content: Content, path: Path, bad: Any, place: Place, why: str | Callable[[Any], str]) -> None:
+    """Raise a `DataError` about the first broken line or the first row at which `bad` is true, if there is any."""
+
+    def describe(_: int, stored: Callable[[Place], Any]) -> str:
+        value = stored(place)
+        return f"{place!r} {quoted(value)} is {why if isinstance(why, str) else why(value)}"
+
+    raise_first(content, path, np.flatnonzero(np.asarray(bad, bool)), describe)

@@ -65,7 +65,7 @@ def _make_folder(folder: Path) -> None:
 
 
 def _verify(path: Path, md5: str | None) -> None:
-    """Compare the MD5 of the content; of .gz files that of what they unpack to, because compression is not reproducible."""
+    """Compare the MD5 of the content; of a compressed file that of what it unpacks to: compression is not reproducible."""
     if md5 is None:
         return
     with unpacked(path) as content:

@@ -5,17 +5,23 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from recsys_ae.data.cards import GivenSplit, PlantedCard, RatingsCard, Table
+from recsys_ae.data.content import Skipped
+from recsys_ae.data.conversion import NO_FLAG, Scale, as_flags
+from recsys_ae.data.core import k_core
 from recsys_ae.data.features import load_feature_tables
 from recsys_ae.data.fetch import locate
+from recsys_ae.data.layout import guess_table
 from recsys_ae.data.reading import reading
 from recsys_ae.data.synthetic import planted_ratings
-from recsys_ae.data.tables import IdTypes, Scale, guess_table, read_table
+from recsys_ae.data.tables import IdTypes, read_table
 from recsys_ae.declaration import error_context
-from recsys_ae.errors import ConfigError, DataError, UnknownIdError, did_you_mean
+from recsys_ae.errors import ConfigError, DataError, UnknownIdError, did_you_mean, quoted
 from recsys_ae.events import Duplicates
 from recsys_ae.files import path_of
 from recsys_ae.ids import IdMap, encode, id_index, shown
@@ -31,8 +37,13 @@ class Ratings:
     noise_floor: Callable[[Interactions], float] | None = None
 
 
-def load_ratings(card: RatingsCard | PlantedCard, folder: Path, *, features: bool = False) -> Ratings:
+def load_ratings(
+    card: RatingsCard | PlantedCard, folder: Path, *, features: bool = False, skipped: list[Skipped] | None = None
+) -> Ratings:
     """All ratings of a dataset, on request with its feature tables; `folder` is that of its card.
+
+    Repeated pairs are merged, then users and items outside the card's `k_core` are left out. `skipped` takes the lines that
+    are skipped under `bad_lines: skip`.
 
     Raises:
         ConfigError: features of a card that declares none.
@@ -42,10 +53,10 @@ def load_ratings(card: RatingsCard | PlantedCard, folder: Path, *, features: boo
         sizes = (card.users, card.items, card.ratings)
         ratings = Ratings(*planted_ratings(*sizes, factors=card.factors, noise=card.noise, seed=card.seed))
     else:
-        frame = _read(card, folder, card.files)
+        frame = _read(card, folder, card.files, skipped)
         options = {"duplicates": card.duplicates, "scale": card.scale, **_columns_of(frame)}
         with error_context(f"dataset {card.name!r}"):
-            ratings = Ratings(Interactions.from_frame(frame, **options))
+            ratings = Ratings(k_core(Interactions.from_frame(frame, **options), card.k_core))
     if not features:
         return ratings
     data = ratings.interactions
@@ -53,9 +64,15 @@ def load_ratings(card: RatingsCard | PlantedCard, folder: Path, *, features: boo
 
 
 def load_given_split(
-    card: RatingsCard | PlantedCard, folder: Path, name: str, *, repeats: Repeats = "excluded", features: bool = False
+    card: RatingsCard | PlantedCard,
+    folder: Path,
+    name: str,
+    *,
+    repeats: Repeats = "excluded",
+    features: bool = False,
+    skipped: list[Skipped] | None = None,
 ) -> Split:
-    """The split called `name` on the card, without a validation part, on request with feature tables.
+    """The split called `name` on the card, without a validation part, on request with feature tables; see `load_ratings`.
 
     Raises:
         ConfigError: the card has no such split, or no features.
@@ -65,7 +82,7 @@ def load_given_split(
     if isinstance(card, PlantedCard) or name not in splits:
         hint = did_you_mean(name, splits) if splits else "it has none"
         raise ConfigError(f"dataset {card.name!r} has no split {name!r}; {hint}")
-    train, test = _split_frames(card, folder, splits[name])
+    train, test = _split_frames(card, folder, splits[name], skipped)
     options = {"duplicates": card.duplicates, "scale": card.scale, **_columns_of(train)}
     with error_context(f"dataset {card.name!r}"):
         split = Split.from_frames(train, test, repeats=repeats, **options)
@@ -75,11 +92,22 @@ def load_given_split(
 
 
 def read_interactions(
-    path: Path | str, *, duplicates: Duplicates = "error", scale: Scale = None, ids: IdTypes | None = None
+    path: Path | str,
+    *,
+    duplicates: Duplicates = "error",
+    scale: Scale = None,
+    ids: IdTypes | None = None,
+    skipped: list[Skipped] | None = None,
+    **layout: Any,
 ) -> Interactions:
-    """Interactions from a file without a card; see `guess_table` for what is recognised and `read_table` for errors."""
+    """Interactions from a file without a card; see `guess_table` for what is recognised and `read_table` for errors.
+
+    Args:
+        layout: what is known about the file, by the keys of a file on a card: `columns`, `separator`, `header`, `quote`,
+            `encoding`, `decimal`, `time_unit`, `date_format`, `bad_lines`.
+    """
     path = path_of(path)
-    frame = read_table(path, guess_table(path), ids, scale)
+    frame = read_table(path, guess_table(path, **layout), ids, scale, skipped=skipped)
     return Interactions.from_frame(frame, duplicates=duplicates, scale=scale, **_columns_of(frame))
 
 
@@ -117,27 +145,44 @@ def read_history(
     return Interactions.from_frame(frame[~unknown], **options), skipped
 
 
-def _split_frames(card: RatingsCard, folder: Path, split: GivenSplit) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _split_frames(
+    card: RatingsCard, folder: Path, split: GivenSplit, skipped: list[Skipped] | None
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     if split.train and split.test:
         layouts = [card.files[0].model_copy(update={"path": path}) for path in (split.train, split.test)]
-        train, test = (_read(card, folder, [layout]) for layout in layouts)
+        train, test = (_read(card, folder, [layout], skipped) for layout in layouts)
         return train, test
-    frame = _read(card, folder, card.files)
+    frame = _read(card, folder, card.files, skipped)
     path = locate(card, [str(split.flags)], folder, download=False)
-    with reading(path):
-        if split.column not in (names := pq.read_schema(path).names):
-            raise DataError(f"no column {split.column!r}; {did_you_mean(str(split.column), names)}")
-        flags = pq.read_table(path, columns=[split.column])[split.column].to_numpy().astype(bool)
-        if len(flags) != len(frame):
-            raise DataError(f"column {split.column!r} has {len(flags)} rows, the ratings it marks have {len(frame)}")
+    flags = _read_flags(path, str(split.column), len(frame))
     return frame[~flags], frame[flags]
 
 
-def _read(card: RatingsCard, folder: Path, tables: list[Table]) -> pd.DataFrame:
+def _read_flags(path: Path, column: str, length: int) -> NDArray[np.bool_]:
+    """A column of a Parquet file that says which of `length` rows it marks."""
+    with reading(path):
+        with pq.ParquetFile(path) as file:
+            if column not in (names := file.schema_arrow.names):
+                raise DataError(f"no column {column!r}; {did_you_mean(column, names)}")
+            stored = file.read(columns=[column])[column]
+        try:
+            flags = as_flags(stored, typed=True)
+        except DataError as error:
+            raise DataError(f"column {column!r} {error}") from None
+        if flags.bad.any():
+            row = int(flags.bad.argmax())
+            raise DataError(f"{path}, row {row + 1}: {column} {quoted(stored[row].as_py())} is {NO_FLAG}")
+        if len(stored) != length:
+            raise DataError(f"column {column!r} has {len(stored)} rows, the ratings it marks have {length}")
+    marks: NDArray[np.bool_] = flags.values
+    return marks
+
+
+def _read(card: RatingsCard, folder: Path, tables: list[Table], skipped: list[Skipped] | None) -> pd.DataFrame:
     """The first of the tables whose file exists."""
     path = locate(card, [table.path for table in tables], folder)
     table = next(table for table in tables if path.as_posix().endswith(table.path))
-    return read_table(path, table, card.ids, card.scale)
+    return read_table(path, table, card.ids, card.scale, skipped=skipped)
 
 
 def _columns_of(frame: pd.DataFrame) -> dict[str, Any]:

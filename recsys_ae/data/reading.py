@@ -1,7 +1,11 @@
 """Reading files so that whatever goes wrong is a `DataError` that names the file."""
 
 import csv
-import gzip
+import io
+import json
+import struct
+import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,24 +14,89 @@ from typing import Any
 import pyarrow as pa
 
 from recsys_ae.declaration import error_context
-from recsys_ae.errors import DataError
+from recsys_ae.errors import DataError, quoted
+
+CODECS = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd"}
+COMPRESSED = (*CODECS, ".zip")
+EXPANSION = 200  # a compressed file may expand to this many times its size,
+BUFFER = 2**20
+FREE_EXPANSION = 2**28  # or to this many bytes
+# What the libraries that read files raise. Their own words follow ours, cut to a sane length.
+FOREIGN: tuple[type[Exception], ...] = (OSError, EOFError, UnicodeError, OverflowError, RecursionError, NotImplementedError)
+FOREIGN += (csv.Error, json.JSONDecodeError, pa.ArrowException, zipfile.BadZipFile, zlib.error, struct.error)
 
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
     """Report a missing or unreadable file, and begin the message of every `DataError` with `path`."""
-    if not path.is_file():
-        raise DataError(f"there is no file {path}")
-    with error_context(str(path)):
-        try:
+    try:
+        if problem := _not_a_file(path):
+            raise DataError(problem)
+        with error_context(str(path)):
             yield
-        except (OSError, EOFError, UnicodeError, csv.Error, pa.ArrowException) as error:
-            problem = "not a readable Parquet file" if path.suffix == ".parquet" else "cannot be read"
-            raise DataError(f"{problem}: {error}") from None
+    except FOREIGN as error:
+        problem = "not a readable Parquet file" if path.suffix.lower() == ".parquet" else "cannot be read"
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else " ".join(str(error).split())
+        raise DataError(f"{_cut(path)}: {problem}: {_cut(reason)}") from None
 
 
 @contextmanager
-def unpacked(path: Path) -> Iterator[Any]:
-    """The content of a file as a binary stream, decompressed if its name ends in `.gz`; errors as in `reading`."""
-    with reading(path), gzip.open(path) if path.suffix == ".gz" else path.open("rb") as content:
-        yield content
+def unpacked(path: Path) -> Iterator[io.BufferedReader]:
+    """The content of a file as a binary stream, decompressed by its ending (.gz, .bz2, .zst, .zip); errors as in `reading`.
+
+    A compressed file that expands more than 200-fold and beyond 256 MiB is refused, as is a zip archive that is encrypted or
+    has not exactly one member.
+    """
+    with reading(path):
+        ending = path.suffix.lower()
+        if ending == ".zip":
+            with zipfile.ZipFile(path) as archive, archive.open(_only_member(archive)) as member:
+                yield io.BufferedReader(_Limited(member, path), BUFFER)
+        elif ending in CODECS:
+            with pa.OSFile(str(path)) as raw, pa.CompressedInputStream(raw, CODECS[ending]) as content:
+                yield io.BufferedReader(_Limited(content, path), BUFFER)
+        else:
+            with path.open("rb") as plain:
+                yield plain
+
+
+class _Limited(io.RawIOBase):
+    """What a compressed file expands to, as long as that is in proportion to its size."""
+
+    def __init__(self, content: Any, path: Path) -> None:
+        self._content = content
+        self._limit = max(FREE_EXPANSION, EXPANSION * path.stat().st_size)
+        self._done = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        block = self._content.read(len(buffer))
+        self._done += len(block)
+        if self._done > self._limit:
+            raise DataError(f"expands to over {self._limit} bytes, {EXPANSION} times its size; unpack it first if it is sound")
+        buffer[: len(block)] = block
+        return len(block)
+
+
+def _only_member(archive: zipfile.ZipFile) -> zipfile.ZipInfo:
+    """The file in a zip archive, apart from what macOS adds."""
+    members = [one for one in archive.infolist() if not one.is_dir() and not one.filename.startswith("__MACOSX/")]
+    if len(members) != 1:
+        raise DataError(f"a zip archive must hold one file, this one holds {len(members)}; unpack it")
+    if members[0].flag_bits & 1:
+        raise DataError(f"{quoted(members[0].filename)} in the zip archive is encrypted; unpack it")
+    return members[0]
+
+
+def _not_a_file(path: Path) -> str | None:
+    if path.is_file():
+        return None
+    if path.is_dir():
+        return f"{path} is a folder, wanted a file"
+    return f"{path} is not a regular file, such as can be read twice" if path.exists() else f"there is no file {_cut(path)}"
+
+
+def _cut(text: object) -> str:
+    return str(text) if len(str(text)) <= 255 else quoted(str(text), limit=255)

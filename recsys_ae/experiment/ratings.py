@@ -12,6 +12,7 @@ import pandas as pd
 from pydantic import Field
 
 from recsys_ae.core.trainer import Callback
+from recsys_ae.data.content import Skipped, write_skipped
 from recsys_ae.data.ratings import Ratings, load_given_split, load_ratings
 from recsys_ae.declaration import Declared, error_context, validate, validate_params
 from recsys_ae.errors import ConfigError, DataError, did_you_mean
@@ -104,6 +105,12 @@ class RatingTask(Task[RatingFile, Split, Recommender]):
             self._drawn = seed, self._split(seed)
         return self._drawn[1]
 
+    def record(self, output: Path) -> list[Path]:
+        if not self._skipped:
+            return []
+        write_skipped(self._skipped, path := output / "skipped.csv")
+        return [path]
+
     def facts(self, data: Split) -> DataFacts:
         parts = data.parts()
         rule = None if self.keys.split["kind"] == "given" or self.keys.positive_at else self._loaded.noise_floor
@@ -156,11 +163,16 @@ class RatingTask(Task[RatingFile, Split, Recommender]):
         """The whole dataset as it is, before `positive_at`."""
         if self.keys.split["kind"] == "given":
             return Ratings(self._given.everything)
-        return load_ratings(self.pipeline.card, self.pipeline.card_folder)
+        return load_ratings(self.pipeline.card, self.pipeline.card_folder, skipped=self._skipped)
+
+    @cached_property
+    def _skipped(self) -> list[Skipped]:
+        """What loading left out, by the card's `bad_lines`."""
+        return []
 
     @cached_property
     def _given(self) -> Split:
-        return load_given_split(self.pipeline.card, self.pipeline.card_folder, self.keys.split["name"])
+        return load_given_split(self.pipeline.card, self.pipeline.card_folder, self.keys.split["name"], skipped=self._skipped)
 
     @cached_property
     def _positive(self) -> tuple[Interactions, ...]:

@@ -57,6 +57,8 @@ def run_pipeline(
         tracker.run(pipeline.name, resume=folder.read_note("run")) as run,
     ):
         folder.write_note("run", run.id)
+        for path in task.record(output):
+            run.artifact(path)
         report = _Experiment(task, folder, tracker, run, console).report(facts)
         for path in write_report(report, output):
             run.artifact(path)

@@ -86,6 +86,10 @@ class Task(ABC, Generic[K, D, M]):
     def data(self, seed: int) -> D:
         """The data, split with this seed; `DataError` if it is not as declared. The dataset is loaded once."""
 
+    def record(self, output: Path) -> list[Path]:
+        """Write what is to be kept about how the data was read to files in `output`, and return them."""
+        return []
+
     @abstractmethod
     def facts(self, data: D) -> DataFacts: ...
 

@@ -20,6 +20,7 @@ import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
 import recsys_ae
+from recsys_ae.data.lists import read_lists
 from recsys_ae.errors import ConfigError, DataError, OutputError
 from recsys_ae.files import (
     check_file,
@@ -200,10 +201,11 @@ def export_recommendations(
 
 
 def read_recommendations(path: Path | str) -> tuple[pd.DataFrame, int]:
-    """Read lists from a folder with a manifest, or from a single Parquet or CSV file.
+    """Read lists from a folder with a manifest, or from a single file; see `data.lists.read_lists`.
 
     Returns:
-        The columns user_id, rank, item_id and any others; and the length of the lists: k of the manifest, or the highest rank.
+        The columns user_id, rank, item_id and, of a folder, any others; and the length of the lists: k of the manifest, or the
+        highest rank.
 
     Raises:
         DataError: there is nothing, an export is incomplete or damaged, columns are missing, or a file cannot be read.
@@ -215,7 +217,7 @@ def read_recommendations(path: Path | str) -> tuple[pd.DataFrame, int]:
             frame = pa.concat_tables([read_parquet(path / name) for name in manifest.files]).to_pandas()
             length = manifest.k
         elif path.is_file():
-            frame = read_parquet(path).to_pandas() if path.suffix == ".parquet" else pd.read_csv(path)
+            frame = read_lists(path)
         else:
             raise DataError(f"there are no recommendations at {path}")
     except (OSError, ValueError, pa.ArrowInvalid) as error:

@@ -37,10 +37,10 @@ def test_every_kind_from_text(tmp_path):
     frame = read_features(write(tmp_path, HEADER + LINE + "2,,,,,0,0\n"), layout(), "int")
     assert frame["id"].tolist() == [1, 2]
     assert frame["size"].tolist() == pytest.approx([2.5, np.nan], nan_ok=True)
-    assert frame["tags"][2] == ["a", "b"]
+    assert frame["tags"][0] == ["a", "b"]
     assert frame["colours"].tolist() == [["red"], []]
     assert frame["since"].dt.strftime("%F").tolist()[:1] == ["1970-01-02"]
-    assert frame.loc[3, ["size", "shop", "tags", "since"]].isna().all()
+    assert frame.loc[1, ["size", "shop", "tags", "since"]].isna().all()
 
 
 def test_names_of_the_lines_that_follow_blank_ones(tmp_path):
@@ -58,7 +58,7 @@ def test_the_same_table_from_text_and_parquet(tmp_path):
     parquet = read_features(tmp_path / "f.parquet", layout(path="f.parquet", columns=columns), "int")
     for name in ("id", "size", "shop", "colours"):
         assert parquet[name].dropna().tolist() == text[name].dropna().tolist()
-    assert list(parquet["tags"][1]) == ["a", "b"]
+    assert list(parquet["tags"][0]) == ["a", "b"]
     assert parquet["since"].dt.strftime("%F").tolist()[0] == "1970-01-02"
 
 
@@ -70,7 +70,7 @@ def test_quotes_are_text_with_other_separators_than_commas(tmp_path, mark):
     frame = read_features(write(tmp_path, text, "latin-1"), declared, "str")
     assert frame["id"].tolist() == ["1", "2"]
     assert frame["name"].tolist() == ['"Crazy', 'Al" Y']
-    assert frame["other"][1] == "é"
+    assert frame["other"][0] == "é"
 
 
 def test_quotes_protect_between_commas(tmp_path):
@@ -97,7 +97,7 @@ def test_a_declared_date_format(tmp_path):
     ("text", "message"),
     [
         (LINE + "2,1,,,,0\n", r"line 3: expected 7 fields, got 6: '2,1,,,,0'"),
-        (LINE + "2,1,,,,0,0,0\n", "Expected 7 fields in line 3, saw 8"),
+        (LINE + "2,1,,,,0,0,0\n", "line 3: expected 7 fields, got 8"),
         (LINE + "2,1 m,,,,0,0\n", "line 3: 's' '1 m' is not a finite number"),
         (LINE + "2,nan,,,,0,0\n", "line 3: 's' 'nan' is not a finite number"),
         (LINE + "2,inf,,,,0,0\n", "line 3: 's' 'inf' is not a finite number"),
@@ -106,8 +106,8 @@ def test_a_declared_date_format(tmp_path):
         (LINE + "2,1,,,,1,\n", "line 3: 'b' '' is neither 0 nor 1"),
         (LINE + "01,1,,,,0,0\n", "line 3: 'x' '01' is not an integer"),
         (LINE + "99999999999999999999,1,,,,0,0\n", "line 3: 'x' '99999999999999999999' is not an integer"),
-        (LINE + LINE, "line 3: 'x' 1 is an id that occurs before"),
-        (LINE + '2,1,"web,,,0,0\n', "cannot be read: unexpected end of data"),
+        (LINE + LINE, "line 3: 'x' '1' is an id that occurs before"),
+        (LINE + '2,1,"web,,,0,0\n', "line 3: a quotation mark is opened and never closed"),
         ("", "the file has no rows"),
     ],
 )
@@ -121,12 +121,10 @@ def test_bad_lines_are_named_with_their_content(tmp_path, text, message):
 def test_bad_files(tmp_path):
     with pytest.raises(DataError, match="there is no file"):
         read_features(tmp_path / "f.csv", layout(), "int")
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(DataError, match="the file is empty"):
         read_features(write(tmp_path, ""), layout(), "int")
-    with pytest.raises(DataError, match="cannot be read: 'utf-8"):
+    with pytest.raises(DataError, match=r"line 2: column 3 holds b'\\xe9', which is not UTF-8; declare the encoding"):
         read_features(write(tmp_path, HEADER + LINE.replace("web", "é"), "latin-1"), layout(), "int")
-    with pytest.raises(DataError, match="unknown encoding: latin-99"):
-        read_features(write(tmp_path, HEADER + LINE), layout(encoding="latin-99"), "int")
     with pytest.raises(DataError, match="expected one column 'x', found 0; known are: "):
         read_features(write(tmp_path, "y,s,c,t,d,r,b\n" + LINE), layout(), "int")
     with pytest.raises(DataError, match="expected one column 's', found 2"):
@@ -143,7 +141,7 @@ PARQUET = layout(
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"x": pd.array([1, None], dtype="Int64")}, "row 2: 'x' None is not an integer"),
+        ({"x": pd.array([1, None], dtype="Int64")}, "row 2: 'x' None is missing"),
         ({"s": [1.0, np.inf]}, "row 2: 's' inf is not a finite number"),
         ({"s": ["1", "x"]}, "row 2: 's' 'x' is not a finite number"),
         ({"d": ["1970-01-01", "soon"]}, "row 2: 'd' 'soon' is not a date"),
@@ -172,6 +170,7 @@ def test_parquet_types_of_numbers_and_dates(tmp_path, sizes, dates):
     ("changes", "message"),
     [
         ({"id": 1}, "must be given by name"),
+        ({"encoding": "latin-99"}, "unknown encoding 'latin-99'"),
         ({"header": False}, "must be given by place"),
         ({"columns": {}}, "at least 1 item"),
         ({"columns": {"a=b": {"kind": "numeric", "column": "s"}}}, "match pattern"),

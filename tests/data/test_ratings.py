@@ -3,6 +3,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from recsys_ae.data.cards import RatingsCard, read_card
@@ -52,6 +54,86 @@ def test_flags_must_fit(own, tmp_path):
         load_given_split(*own, "flagged")
 
 
+@pytest.mark.parametrize("good", [[False, False, True, True], [0, 0, 1, 1], [0.0, 0.0, 1.0, 1.0]])
+def test_flags_are_booleans_or_0_and_1(own, tmp_path, good):
+    pd.DataFrame({"test": good}).to_parquet(tmp_path / "flags.parquet")
+    assert load_given_split(*own, "flagged").test.to_frame()["rating"].tolist() == [3.0, 4.0]
+
+
+@pytest.mark.parametrize(
+    ("bad", "row", "value"),
+    [
+        ([True, None, True, True], 2, "None"),
+        ([0, 1, 2, 1], 3, "2"),
+        ([0, 1, -1, 1], 3, "-1"),
+        (pa.array([0.0, 1.0, float("nan"), 1.0]), 3, "nan"),
+        ([0.0, 1.0, 0.5, 1.0], 3, "0.5"),
+        (["false", "false", "true", "true"], 1, "'false'"),
+        (["0", "0", "1", "1"], 1, "'0'"),
+    ],
+)
+def test_other_flags_are_errors(own, tmp_path, bad, row, value):
+    pq.write_table(pa.table({"test": bad}), tmp_path / "flags.parquet")
+    with pytest.raises(DataError, match=rf"flags.parquet, row {row}: test {value} is neither 0 nor 1, false nor true"):
+        load_given_split(*own, "flagged")
+
+
+def test_flags_of_another_type(own, tmp_path):
+    pq.write_table(pa.table({"test": [[1]] * 4}), tmp_path / "flags.parquet")
+    with pytest.raises(DataError, match="column 'test' holds list"):
+        load_given_split(*own, "flagged")
+
+
+class TestCore:
+    """Users 1 to 3 form a 2-core with items x and y; 4 hangs on z, and 5 on 4's item w, which falls when 4 does."""
+
+    PAIRS = "u,i,r\n1,x,1\n1,y,1\n2,x,1\n2,y,1\n3,x,1\n3,y,1\n3,x,5\n4,w,1\n4,z,1\n5,w,1\n"
+
+    def card(self, folder, core: str):
+        text = CARD[: CARD.index("splits:")] + f"duplicates: last\nk_core: {core}\n"
+        (folder / "mine.yaml").write_text(text)
+        (folder / "all.csv").write_text(self.PAIRS)
+        return read_card(str(folder / "mine.yaml"))
+
+    @pytest.mark.parametrize(
+        ("core", "users", "items"),
+        [
+            ("2", [1, 2, 3], ["x", "y"]),
+            ("{users: 2}", [1, 2, 3, 4], ["w", "x", "y", "z"]),
+            ("{items: 3}", [1, 2, 3], ["x", "y"]),
+            ("1", [1, 2, 3, 4, 5], ["w", "x", "y", "z"]),
+        ],
+    )
+    def test_what_is_left(self, tmp_path, core, users, items):
+        data = load_ratings(*self.card(tmp_path, core)).interactions
+        assert data.users.values.tolist() == users
+        assert data.items.values.tolist() == items
+        frame = data.to_frame().set_index(["user_id", "item_id"])["rating"]
+        assert frame[3, "x"] == 5
+        assert data.n_events == len(data) + 1
+
+    def test_pairs_count_once_however_often_they_occur(self, tmp_path):
+        """User 3 has three events but two items."""
+        with pytest.raises(DataError, match="k_core leaves nothing: no users have 3 items that have 1 users each"):
+            load_ratings(*self.card(tmp_path, "{users: 3}"))
+
+    @pytest.mark.parametrize("core", ["0", "-1", "true", "2.5", "'2'", "{users: 0}", "{user: 2}", "[2]"])
+    def test_nonsense(self, tmp_path, core):
+        with pytest.raises(ConfigError, match="k_core"):
+            self.card(tmp_path, core)
+
+    def test_not_for_published_splits(self, tmp_path):
+        (tmp_path / "mine.yaml").write_text(CARD + "k_core: 2\n")
+        with pytest.raises(ConfigError, match="`k_core` would change the parts"):
+            read_card(str(tmp_path / "mine.yaml"))
+
+
+def test_rows_that_flags_mark_may_not_be_skipped(tmp_path):
+    (tmp_path / "mine.yaml").write_text(CARD.replace("rating: r}", "rating: r}, bad_lines: skip"))
+    with pytest.raises(ConfigError, match="`bad_lines: skip` would shift the rows"):
+        read_card(str(tmp_path / "mine.yaml"))
+
+
 def test_given_split_with_merged_duplicates(own, tmp_path):
     (tmp_path / "mine.yaml").write_text(CARD + "duplicates: last\n")
     (tmp_path / "a.csv").write_text("u,i,r\n3,x,1\n3,x,2\n1,y,2\n")
@@ -97,6 +179,16 @@ def test_interactions_from_a_file_without_a_card(tmp_path):
     (tmp_path / "log.tsv").write_text("user\titem\trating\n7\tx\t0\n7\ty\t2\n")
     data = read_interactions(tmp_path / "log.tsv")
     assert data.to_frame().to_dict("list") == {"user_id": [7, 7], "item_id": ["x", "y"], "rating": [0.0, 2.0]}
+
+
+def test_ids_of_a_history_are_those_of_the_model(tmp_path):
+    path = tmp_path / "log.csv"
+    path.write_text("user,item\n7,1\n007,2\n")
+    with pytest.raises(DataError, match="line 3: user '007' is not an integer"):
+        read_history(path, IdMap([1, 2]), user_ids="int")
+    assert read_history(path, IdMap([1, 2]))[0].users.values.tolist() == ["007", "7"]
+    with pytest.raises(UnknownIdError, match="does not know item '1'"):
+        read_history(path, IdMap(["01", "2"]))
 
 
 class TestPlanted:

@@ -62,6 +62,25 @@ def split(seed: int = 0) -> Split:
     return RatingTask(read_pipeline("mine.yaml")).data(seed)
 
 
+def test_what_loading_skipped_is_in_the_output_and_nowhere_else(folder):
+    rows = [f"{user};{item};{1 + (user + item) % 5},5" for user in range(12) for item in range(user % 3, 9)]
+    Path("log.csv").write_text("\n".join(["user;item;rating", "x;y", *rows, "3;1;bad"]))
+    columns = {"user": "user", "item": "item", "rating": "rating"}
+    file = {"path": "log.csv", "decimal": ",", "bad_lines": "skip", "columns": columns}
+    card = {"name": "own", "kind": "ratings", "files": [file], "k_core": 2}
+    run(dataset=card, models=[{"name": "popularity"}], metrics=["ndcg@5"], export=None)
+    skipped = pd.read_csv("out/skipped.csv")
+    assert skipped[["number", "problem"]].to_numpy().tolist() == [
+        [2, "expected 3 fields, got 2"],
+        [len(rows) + 3, "rating 'bad' is not a number"],
+    ]
+    assert sorted(path.name for path in folder.iterdir()) == ["log.csv", "mine.yaml", "out"]
+    Path("log.csv").write_text("\n".join(["user;item;rating", *rows]))
+    run("clean", dataset=card, models=[{"name": "popularity"}], metrics=["ndcg@5"], export=None)
+    assert not Path("clean/skipped.csv").exists()
+    assert (read_json(RunReport, Path("clean/report.json"))).data == read_json(RunReport, Path("out/report.json")).data
+
+
 def pairs(frame: pd.DataFrame) -> set[tuple]:
     return set(zip(frame["user_id"], frame["item_id"], strict=True))
 
@@ -157,7 +176,7 @@ def test_three_seeds_read_the_data_once(folder, monkeypatch, declared):
     reads = []
     for name in ("load_ratings", "load_given_split"):
         load = getattr(ratings, name)
-        monkeypatch.setattr(ratings, name, lambda *arguments, load=load: reads.append(1) or load(*arguments))
+        monkeypatch.setattr(ratings, name, lambda *arguments, load=load, **more: reads.append(1) or load(*arguments, **more))
     dataset: dict = PIPELINE["dataset"]
     if declared["kind"] == "given":
         rows = [(user, item, (user * item) % 5 + 1) for user in range(20) for item in range(user % 3, 12)]

@@ -1,0 +1,253 @@
+"""The declared columns of a file of any kind as Arrow arrays, and the places of what is wrong in them."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from recsys_ae.data.cards import FileLayout, Place, file_kind
+from recsys_ae.data.layout import Layout, layout_of, undecodable
+from recsys_ae.data.reading import unpacked
+from recsys_ae.data.text import BLOCK, Dialect, decoded, lines, read_columns, shown_line
+from recsys_ae.errors import DataError, quoted
+from recsys_ae.files import whole_file
+
+TEXT = pa.dictionary(pa.int32(), pa.string())
+Describe = Callable[[int, Callable[[Place], Any]], str]  # what is wrong with a row, given the function of its values
+
+
+class Fault(NamedTuple):
+    """An invalid line or row: its number from 1, what is wrong with it, and its content."""
+
+    number: int
+    problem: str
+    content: str
+
+
+class Skipped(NamedTuple):
+    """A line or row that was left out, see `Fault`, and its file."""
+
+    file: str
+    number: int
+    problem: str
+    content: str
+
+
+class Content(Protocol):
+    """Declared columns of a file, as they are stored.
+
+    Attributes:
+        columns: by their declared names or numbers. Text is of type string or dictionary of strings.
+        unit: what the numbers of faults count, lines or rows.
+        broken: how many lines are not among the rows, because they do not have the right fields.
+    """
+
+    columns: dict[Place, pa.ChunkedArray]
+    unit: str
+
+    @property
+    def broken(self) -> int: ...
+
+    def faults(self, rows: Sequence[int], describe: Describe) -> Iterator[Fault]:
+        """What is wrong with the given rows, which count from 0 and increase, and with all broken lines, in order."""
+        ...
+
+
+def read_content(path: Path, file: FileLayout, types: Mapping[Place, pa.DataType]) -> Content:
+    """The columns of a file that `types` names.
+
+    Args:
+        types: what to read columns of text as, if all of their values can be; otherwise all columns are text.
+    """
+    layout = layout_of(path, file)
+    kind = file_kind(path.name)
+    if layout.dialect is not None:
+        return _read_text(path, layout, layout.dialect, types, file.decimal)
+    return _read_parquet(path, list(types)) if kind == "parquet" else _read_lines(path, list(types))
+
+
+def first_values(path: Path, file: FileLayout) -> dict[Place, str]:
+    """The values of the declared columns of text in its first line that has all fields; empty if there is none."""
+    layout = layout_of(path, file)
+    if layout.dialect is None:
+        return {}
+    for line in _data_lines(path, layout, layout.dialect):
+        if len(line.fields) == len(layout.names):
+            return {place: line.fields[layout.place(place)] for place in file.places()}
+    return {}
+
+
+@dataclass
+class _TextContent:
+    path: Path
+    layout: Layout
+    dialect: Dialect
+    columns: dict[Place, pa.ChunkedArray]
+    broken: int
+    unit: str = "line"
+
+    def faults(self, rows: Sequence[int], describe: Describe) -> Iterator[Fault]:
+        width, row, wanted = len(self.layout.names), -1, iter(rows)
+        bad = next(wanted, None)
+        places = {place: self.layout.place(place) for place in self.columns}
+        for line in _data_lines(self.path, self.layout, self.dialect):
+            fields = line.fields
+            if len(fields) != width:
+                yield Fault(line.number, f"expected {width} fields, got {len(fields)}", shown_line(fields, self.dialect))
+                continue
+            row += 1
+            if row == bad:
+                bad = next(wanted, None)
+                text = [fields[place] for place in places.values()]
+                if all(map(decoded, text)):
+                    problem = describe(row, lambda place, fields=fields: fields[places[place]])  # type: ignore[misc]
+                else:
+                    problem = undecodable(fields, self.dialect)
+                yield Fault(line.number, problem, shown_line(fields, self.dialect))
+
+
+def _data_lines(path: Path, layout: Layout, dialect: Dialect) -> Any:
+    return islice(lines(path, dialect), int(layout.skip > 0), None)
+
+
+def _read_text(path: Path, layout: Layout, dialect: Dialect, types: Mapping[Place, pa.DataType], decimal: str) -> _TextContent:
+    by_place = {layout.place(name): kind for name, kind in types.items()}
+    read = partial(read_columns, path, dialect, len(layout.names), layout.skip, decimal=decimal)
+    found = read(types=by_place, lenient=False) or read(types=dict.fromkeys(by_place, TEXT), lenient=True)
+    if found is None:
+        raise DataError(_too_long(path, dialect))
+    columns = {name: found.by_place[layout.place(name)] for name in types}
+    return _TextContent(path, layout, dialect, columns, found.left_out)
+
+
+def _too_long(path: Path, dialect: Dialect) -> str:
+    """What is wrong with text that Arrow cannot even divide into fields: a line is longer than a block."""
+    longest = max(lines(path, dialect), key=lambda line: sum(map(len, line.fields)))
+    length = sum(map(len, longest.fields))
+    content = shown_line(longest.fields, dialect)
+    if 4 * length < BLOCK:  # of which each character may take four
+        return "its lines cannot be divided into fields"
+    return f"{path}, line {longest.number}: {length} characters are too many for a line, the limit is {BLOCK} bytes: {content}"
+
+
+@dataclass
+class _RowContent:
+    """Columns whose values have a type: those of Parquet and of JSON lines."""
+
+    columns: dict[Place, pa.ChunkedArray]
+    unit: str = "row"
+    numbers: Sequence[int] | None = None  # of the lines that the rows are from; None: rows are counted
+    broken_lines: list[Fault] = field(default_factory=list)
+    values: Mapping[Place, Sequence[Any]] = field(default_factory=dict)  # as stored, where the columns lack some
+
+    @property
+    def broken(self) -> int:
+        return len(self.broken_lines)
+
+    def faults(self, rows: Sequence[int], describe: Describe) -> Iterator[Fault]:
+        broken = iter(self.broken_lines)
+        next_broken = next(broken, None)
+        for row in rows:
+            number = row + 1 if self.numbers is None else self.numbers[row]
+            while next_broken is not None and next_broken.number < number:
+                yield next_broken
+                next_broken = next(broken, None)
+            stored = {place: self._value(place, row) for place in self.columns}
+            content = ", ".join(f"{place}: {quoted(value, limit=40)}" for place, value in stored.items())
+            yield Fault(number, describe(row, stored.__getitem__), cut(content))
+        if next_broken is not None:
+            yield next_broken
+            yield from broken
+
+    def _value(self, place: Place, row: int) -> Any:
+        if place in self.values:
+            return self.values[place][row]
+        scalar = self.columns[place][row]
+        try:
+            return scalar.as_py()
+        except (ValueError, OverflowError):  # a date that Python has not
+            return self.columns[place].slice(row, 1).to_numpy()[0]
+
+
+def _read_parquet(path: Path, places: Sequence[Place]) -> _RowContent:
+    with pq.ParquetFile(path) as file:  # not `pq.read_table`, which takes columns from names of folders too
+        content = file.read(columns=[str(place) for place in places])
+    return _RowContent({place: content[str(place)] for place in places})
+
+
+def _read_lines(path: Path, places: Sequence[Place]) -> _RowContent:
+    """The columns of JSON objects, one a line; of a column with several types, values unlike the first one are left out."""
+    stored: dict[Place, list[Any]] = {place: [] for place in places}
+    numbers, broken = [], []
+    with unpacked(path) as content:
+        for number, raw in enumerate(content, 1):
+            if not raw.strip():
+                continue
+            try:
+                record = json.loads(raw, object_pairs_hook=_no_repeats, parse_constant=_no_constants)
+                if not isinstance(record, dict):
+                    raise ValueError("not an object of names and values")
+            except (ValueError, RecursionError) as error:
+                problem = error.msg if isinstance(error, json.JSONDecodeError) else cut(str(error))
+                broken.append(Fault(number, f"not a valid JSON object: {problem}", quoted(raw, limit=160)))
+                continue
+            numbers.append(number)
+            for place, values in stored.items():
+                values.append(record.get(str(place)))
+    arrays = {place: pa.chunked_array([_array(values)]) for place, values in stored.items()}
+    return _RowContent(arrays, "line", numbers, broken, stored)
+
+
+def _array(values: list[Any]) -> pa.Array:
+    """JSON values of the type that the first one has, with null for the others; whole floats are integers among integers."""
+    first = next((value for value in values if value is not None), None)
+    if isinstance(first, str):
+        texts = [value if isinstance(value, str) else None for value in values]
+        return pa.array([text if text is None or decoded(text) else None for text in texts], pa.string())
+    if isinstance(first, list):
+        return pa.array([value if isinstance(value, list) else None for value in values])
+    kind = bool if isinstance(first, bool) else (int, float)
+    same = [value if isinstance(value, kind) and isinstance(value, bool) == (kind is bool) else None for value in values]
+    if kind is not bool and any(isinstance(value, float) and not value.is_integer() for value in same):
+        return pa.array([None if value is None else float(value) for value in same], pa.float64())
+    if kind is not bool:
+        whole = [None if value is None else int(value) for value in same]
+        return pa.array([value if value is None or -(2**63) <= value < 2**63 else None for value in whole], pa.int64())
+    return pa.array(same, pa.bool_())
+
+
+def _no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    record = dict(pairs)
+    if len(record) < len(pairs):
+        raise ValueError("a name occurs twice")
+    return record
+
+
+def _no_constants(name: str) -> None:
+    raise ValueError(f"{name} is no JSON value")
+
+
+def cut(text: str) -> str:
+    """`text`, or its beginning if it is too long for a message."""
+    return text if len(text) <= 160 else text[:160] + "..."
+
+
+def raise_first(content: Content, path: Path, rows: Sequence[int] | np.ndarray, describe: Describe) -> None:
+    """Raise a `DataError` about the first fault, if there is any."""
+    if content.broken or len(rows):
+        number, problem, line = next(content.faults([int(row) for row in rows], describe))
+        raise DataError(f"{path}, {content.unit} {number}: {problem}: {line}")
+
+
+def write_skipped(skipped: Sequence[Skipped], path: Path) -> None:
+    """Write what was skipped as a CSV file, with a column for each attribute of `Skipped`."""
+    with whole_file(path) as draft:
+        pd.DataFrame(skipped, columns=list(Skipped._fields)).to_csv(draft, index=False, errors="backslashreplace")

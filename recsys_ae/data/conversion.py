@@ -1,0 +1,300 @@
+"""Stored columns as ids, ratings, times and flags: each value, whether it is bad, and what is wrong with a bad one.
+
+Every conversion looks at the whole column and at nothing else, so that no value depends on the order of the rows.
+"""
+
+import logging
+import math
+import re
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from recsys_ae.data.text import decoded, undecoded
+from recsys_ae.errors import DataError, quoted
+from recsys_ae.ids import CANONICAL_INTEGER, ids_in_text
+from recsys_ae.times import ISO_DATE, TimeUnit, instants, no_instant
+
+NUMBER = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\z"
+INTEGER = r"^[+-]?[0-9]{1,19}\z"
+ZONE = r"[T ][0-9].*(Z|[+-][0-9]{2}(:?[0-9]{2})?)\z"
+EXACT = 2**53  # whole floats below are exact
+FLOAT = pa.float64()
+Scale = tuple[float, float] | None
+Mask = NDArray[np.bool_]
+
+logger = logging.getLogger(__name__)
+
+
+class Converted(NamedTuple):
+    """A column of n values."""
+
+    values: Any  # array [n], what stands at a bad value does not matter
+    bad: Mask  # [n]
+    why: Callable[[Any], str]  # what is wrong with a bad value, given as stored, after "is"
+
+
+def as_ids(
+    column: pa.ChunkedArray,
+    declared: str | None,
+    *,
+    typed: bool,
+    name: str = "",
+    hint: str = "",
+    ignored: Mask | None = None,
+) -> Converted:
+    """Ids as int64 or text.
+
+    Args:
+        declared: their type, `int` or `str`, if it is known.
+        typed: whether the file says what is text, so that text stays text unless declared otherwise.
+        name: what a warning calls the column.
+        hint: what to add to the message about a value that is no integer.
+        ignored: bool [n], rows that do not count.
+
+    Raises:
+        DataError: the column holds something that is neither text nor whole numbers.
+    """
+    wanted: Any = declared or ("str" if typed and is_text(column.type) else None)
+    missing = _nulls(column)
+    if pa.types.is_integer(column.type) and wanted != "str":
+        values = pc.fill_null(column, 0).cast(pa.int64(), safe=False).to_numpy()
+        beyond = (values < 0) & (column.type == pa.uint64())  # numbers of 64 bits without a sign wrap around
+        return Converted(values, missing | beyond, _no_id("int", hint))
+    codes, distinct = encoded(column, missing if ignored is None else missing | ignored)
+    texts, unlike = _as_texts(distinct)
+    known, wrong = ids_in_text(texts, wanted)
+    if wanted is None and not pa.types.is_integer(known.type):
+        _warn_of_few(texts, name)
+    wrong |= unlike
+    bad = missing | wrong[codes] if wrong.any() else missing
+    if ignored is not None and bad.any():
+        bad &= ~ignored
+    is_int = pa.types.is_integer(known.type)
+    parts = np.array_split(codes, len(codes) // 2**20 + 1)  # text of more than 2 GiB does not fit into one array
+    values = known.to_numpy()[codes] if is_int else pa.chunked_array([known.take(pa.array(part)) for part in parts])
+    return Converted(values, bad, _no_id("int" if is_int else "str", hint))
+
+
+def as_ratings(column: pa.ChunkedArray, scale: Scale, decimal: str = ".", *, typed: bool) -> Converted:
+    """Ratings as float32, which must be finite and within the scale; see `as_ids`."""
+    if is_text(column.type) and not typed:
+        codes, distinct = encoded(column)
+        with np.errstate(over="ignore"):
+            values = numbers_in_text(_as_texts(distinct)[0], decimal).astype(np.float32)[codes]
+    elif is_numeric(column.type):
+        values = column.cast(pa.float32(), safe=False).to_numpy()
+    else:
+        raise DataError(f"holds {column.type}, wanted float or integer")
+    low, high = scale or (-math.inf, math.inf)
+    bad = ~(np.isfinite(values) & (values >= low) & (values <= high))
+
+    def why(value: Any) -> str:
+        number = _number(value, decimal)
+        if number is None:
+            return _not_a_number(value, decimal)
+        if not abs(number) <= float(np.finfo(np.float32).max):
+            return "not finite" if not math.isfinite(number) else "too large"
+        return f"outside the scale {low:g} to {high:g}"
+
+    return Converted(values, bad, why)
+
+
+def as_times(column: pa.ChunkedArray, unit: TimeUnit, date_format: str | None = None, decimal: str = ".") -> Converted:
+    """Times as int64 microseconds since 1970. Text is numbers or ISO 8601 dates, as its first valid value, or as declared."""
+    if not is_text(column.type):
+        if not (is_numeric(column.type) or pa.types.is_timestamp(column.type) or pa.types.is_date(column.type)):
+            raise DataError(f"holds {column.type}, wanted numbers, dates or ISO 8601 text")
+        stored = column.cast(pa.float64()) if pa.types.is_decimal(column.type) else column
+        values, bad = instants(stored.to_pandas(date_as_object=False), unit)
+        return Converted(values, bad, partial(_no_time, unit=unit, decimal=decimal, known=True))
+    missing = _nulls(column)
+    codes, distinct = encoded(column, missing)
+    texts, wrong = _as_texts(distinct)
+    wrong = wrong[codes] | missing
+    if date_format is not None:
+        values, bad = instants(pd.to_datetime(texts.to_pandas(), format=date_format, utc=True, errors="coerce"), unit)
+        return Converted(values[codes], bad[codes] | wrong, lambda _: f"not a date ({date_format})")
+    numbers = _integers(texts) if unit == "ns" else numbers_in_text(texts, decimal)
+    dates, no_date = instants(texts.to_pandas(), unit)
+    zoned = pc.match_substring_regex(texts, ZONE).to_numpy(zero_copy_only=False).astype(bool)
+    is_number, is_date = ~pd.isna(numbers)[codes] & ~wrong, ~no_date[codes] & ~wrong
+    first = int((is_number | is_date).argmax())
+    if len(codes) and is_date[first]:
+        zone = bool(zoned[codes[first]])
+        return Converted(dates[codes], ~is_date | (zoned[codes] != zone), _no_date(zone))
+    values, bad = instants(pd.Series(numbers), unit)
+    why_not = partial(_no_time, unit=unit, decimal=decimal, known=bool(len(codes) and is_number[first]))
+    return Converted(values[codes], bad[codes] | ~is_number, why_not)
+
+
+def series_of(values: Any) -> pd.Series:
+    """Converted values as pandas has them."""
+    return pd.Series(values if isinstance(values, np.ndarray) else values.to_pandas(), copy=False)
+
+
+def date_type(text: str) -> pa.DataType | None:
+    """The type of times such as `text`, if that is an ISO 8601 date."""
+    if not re.fullmatch(ISO_DATE, text):
+        return None
+    return pa.timestamp("ns", "UTC" if pc.match_substring_regex(text, ZONE).as_py() else None)
+
+
+def as_flags(column: pa.ChunkedArray, *, typed: bool) -> Converted:
+    """Booleans, stored as such or as the numbers (in files of text, the digits) 0 and 1; see `as_ids`."""
+    missing = _nulls(column)
+    if pa.types.is_boolean(column.type):
+        return Converted(pc.fill_null(column, False).to_numpy(), missing, lambda _: NO_FLAG)
+    codes, distinct = encoded(column)
+    texts, wrong = _as_texts(distinct)
+    digits = np.array(texts.to_pylist(), object)
+    wrong |= ~np.isin(digits, ["0", "1"]) | (typed and is_text(column.type))
+    return Converted((digits == "1")[codes], missing | wrong[codes], lambda _: NO_FLAG)
+
+
+NO_FLAG = "neither 0 nor 1, false nor true"
+
+
+def is_text(kind: pa.DataType) -> bool:
+    """Whether a column holds text, or bytes that may be text."""
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    tests = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view, pa.types.is_binary)
+    return any(test(kind) for test in (*tests, pa.types.is_large_binary, pa.types.is_binary_view))
+
+
+def is_numeric(kind: pa.DataType) -> bool:
+    return any(test(kind) for test in (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal))
+
+
+def _nulls(column: pa.ChunkedArray) -> Mask:
+    return pc.is_null(column).to_numpy().astype(bool) if column.null_count else np.zeros(len(column), bool)
+
+
+def encoded(column: pa.ChunkedArray, missing: Mask | None = None) -> tuple[NDArray[Any], pa.Array]:
+    """Position of each value among the distinct ones that occur, and those; a missing value has any position."""
+    missing = _nulls(column) if missing is None else missing
+    if pa.types.is_nested(column.type):
+        raise DataError(f"holds {column.type}, wanted text or numbers")
+    if getattr(column.type, "extension_name", None) == "arrow.uuid":
+        column = pa.chunked_array([[str(value) for value in column.to_pylist()]], pa.string())
+    if pa.types.is_dictionary(column.type) and column.null_count:
+        column = column.cast(column.type.value_type)
+    if pa.types.is_string_view(column.type) or pa.types.is_binary_view(column.type):
+        column = column.cast(pa.large_string() if pa.types.is_string_view(column.type) else pa.large_binary())
+    if not pa.types.is_dictionary(column.type):
+        column = column.dictionary_encode()
+    column = column.unify_dictionaries()
+    if not len(column):
+        return np.empty(0, np.int32), pa.array([], pa.string())
+    codes = np.concatenate([pc.fill_null(chunk.indices, 0).to_numpy(zero_copy_only=False) for chunk in column.chunks])
+    distinct = column.chunk(0).dictionary
+    occurs = np.bincount(codes[~missing] if missing.any() else codes, minlength=len(distinct)) > 0
+    if not occurs.any():
+        return np.zeros(len(codes), np.int32), pa.array(["-"])
+    if not occurs.all():
+        distinct, codes = distinct.filter(pa.array(occurs)), np.maximum(np.cumsum(occurs) - 1, 0)[codes]
+    return codes, distinct
+
+
+def _as_texts(distinct: pa.Array) -> tuple[pa.Array, Mask]:
+    """Distinct values as text, whole numbers in digits; and which are neither, and empty instead."""
+    kind = distinct.type
+    if pa.types.is_string(kind):
+        wrong = undecoded(distinct)
+        return pc.if_else(pa.array(wrong), "", distinct) if wrong.any() else distinct, wrong
+    if is_text(kind):
+        try:
+            return distinct.cast(pa.string()), np.zeros(len(distinct), bool)
+        except pa.ArrowInvalid:  # bytes that are not UTF-8
+            texts = [value.decode("utf-8", "surrogateescape") for value in distinct.to_pylist()]
+            good = np.array([decoded(text) for text in texts])
+            return pa.array([text if fine else "" for text, fine in zip(texts, good, strict=True)], pa.string()), ~good
+    if pa.types.is_integer(kind):
+        return distinct.cast(pa.string()), np.zeros(len(distinct), bool)
+    if pa.types.is_floating(kind) or pa.types.is_decimal(kind):
+        numbers = distinct.to_pylist()
+        whole = np.array([math.isfinite(one) and one == int(one) and (abs(one) <= EXACT or kind != FLOAT) for one in numbers])
+        return pa.array([str(int(one)) if fine else "" for one, fine in zip(numbers, whole, strict=True)]), ~whole
+    raise DataError(f"holds {kind}, wanted text or whole numbers")
+
+
+def numbers_in_text(texts: pa.Array, decimal: str) -> NDArray[np.float64]:
+    """Numbers in text, NaN where there is none; spaces around them do not matter, as for Arrow's reader."""
+    trimmed = pc.utf8_trim(texts, " \t")
+    if decimal == ",":
+        trimmed = pc.replace_substring(pc.replace_substring(trimmed, ".", "x"), ",", ".")
+    return pc.if_else(pc.match_substring_regex(trimmed, NUMBER), trimmed, "nan").cast(pa.float64()).to_numpy()
+
+
+def _integers(texts: pa.Array) -> NDArray[Any]:
+    """Integers of 64 bits in text as Int64, which is missing where there is none."""
+    trimmed = pc.utf8_trim(texts, " \t")
+    fine = pc.match_substring_regex(trimmed, INTEGER).to_numpy(zero_copy_only=False).astype(bool)
+    numbers = [int(text) if good else None for text, good in zip(trimmed.to_pylist(), fine, strict=True)]
+    return pd.array([one if one is None or abs(one) < 2**63 else None for one in numbers], dtype="Int64")  # type: ignore[return-value]
+
+
+def _number(value: Any, decimal: str) -> float | None:
+    """A stored value as a number, as the messages need it."""
+    if isinstance(value, str):
+        value = value.strip(" \t")
+        if decimal == ",":
+            value = value.replace(".", "x").replace(",", ".")
+        if "_" in value:
+            return None
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def _not_a_number(value: Any, decimal: str) -> str:
+    other = "." if decimal == "," else ","
+    hint = f" (declare decimal: '{other}'?)" if isinstance(value, str) and _number(value, other) is not None else ""
+    return f"not a number{hint}"
+
+
+def _warn_of_few(texts: pa.Array, name: str) -> None:
+    """Say so if ids are text only because of a few of them."""
+    others = texts.filter(pc.invert(pc.match_substring_regex(texts, CANONICAL_INTEGER)))
+    if 0 < len(others) <= len(texts) / 10:
+        message = "%s: all ids are text, because %d of %d are not integers, such as %s; declare their type if that is wrong"
+        logger.warning(message, name, len(others), len(texts), quoted(others[0].as_py()))
+
+
+def _no_id(kind: str, hint: str) -> Callable[[Any], str]:
+    def why(value: Any) -> str:
+        if value is None:
+            return "missing"
+        if value == "":
+            return "empty"
+        if kind == "str":
+            return "neither text nor a whole number, or unlike the first one"
+        if isinstance(value, str) and re.fullmatch(INTEGER.removesuffix(r"\z"), value.strip()):
+            return f"not an integer of 64 bits in plain digits (7, not 07, +7 or ' 7'){hint}"
+        return f"not an integer{hint}" if isinstance(value, str) else "no whole number, or too large for one"
+
+    return why
+
+
+def _no_date(zone: bool) -> Callable[[Any], str]:
+    wanted = (
+        f"an ISO 8601 date {'with' if zone else 'without'} a time zone, as in the first row, between the years 1678 and 2262"
+    )
+    return lambda _: f"not {wanted} (other forms need a date_format)"
+
+
+def _no_time(value: Any, unit: TimeUnit, decimal: str, known: bool) -> str:
+    if not isinstance(value, str):
+        return no_instant(value, unit)
+    if (number := _number(value, decimal)) is not None:
+        return no_instant(number, unit)
+    if not known:
+        return "neither a number nor an ISO 8601 date (declare its date_format)"
+    return f"{_not_a_number(value, decimal)}, as in the first row"

@@ -1,0 +1,38 @@
+"""The k-core of interactions: what is left when users and items with few others are left out, again and again."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from recsys_ae.data.cards import CoreSizes
+from recsys_ae.errors import DataError
+from recsys_ae.ids import IdMap
+from recsys_ae.interactions import Interactions
+
+
+def k_core(data: Interactions, sizes: CoreSizes | int | None) -> Interactions:
+    """The largest part of `data` in which each user has `sizes.users` items and each item `sizes.items` users, or all if None.
+
+    Pairs are counted, however often they were repeated. Users and items that are left out are no longer among the ids.
+
+    Raises:
+        DataError: nothing is left.
+    """
+    if sizes is None:
+        return data
+    if isinstance(sizes, int):
+        sizes = CoreSizes(users=sizes, items=sizes)
+    users, items = data.user_rows(), data.item_rows()
+    kept, before = np.ones(len(data), bool), -1
+    while before != (before := int(kept.sum())):  # until a round leaves out nothing
+        enough_items = np.bincount(users[kept], minlength=data.n_users) >= sizes.users
+        kept &= enough_items[users]
+        enough_users = np.bincount(items[kept], minlength=data.n_items) >= sizes.items
+        kept &= enough_users[items]
+    if not before:
+        raise DataError(f"k_core leaves nothing: no users have {sizes.users} items that have {sizes.items} users each")
+    log = data.filter(kept).stored_events
+    old_users, old_items = np.unique(users[kept]), np.unique(items[kept])
+    log = replace(log, users=np.searchsorted(old_users, log.users), items=np.searchsorted(old_items, log.items))
+    ids = IdMap(data.users.values[old_users]), IdMap(data.items.values[old_items])
+    return Interactions.from_events(log, *ids, data.duplicates, data.scale)

@@ -1,0 +1,206 @@
+"""What the first line of a file says about its layout: separator, header, and which column is which."""
+
+import json
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import pyarrow.parquet as pq
+
+from recsys_ae.data.cards import FileLayout, Place, Table, file_kind
+from recsys_ae.data.reading import reading, unpacked
+from recsys_ae.data.text import Dialect, Line, decoded, default_quote, lines
+from recsys_ae.declaration import validate
+from recsys_ae.errors import DataError, did_you_mean, quoted
+
+T = TypeVar("T")
+SEPARATORS = ("::", "\t", ";", ",", "|")  # tried in this order
+RECBOLE_TYPES = ("token", "float", "token_seq", "float_seq")
+USUAL_NAMES = {
+    "user": {"user", "userid", "visitorid", "customerid"},
+    "item": {"item", "itemid", "movie", "movieid", "productid", "trackid"},
+    "rating": {"rating", "ratings", "stars", "score", "count", "value", "weight"},
+    "time": {"time", "timestamp", "date", "datetime"},
+}
+ROLES = tuple(USUAL_NAMES)
+
+
+class Layout(NamedTuple):
+    """How to read a file: the names of its columns (1, 2, ... without a header), and for text the rest."""
+
+    names: list[str]
+    dialect: Dialect | None = None
+    skip: int = 0  # lines before the data
+
+    def place(self, column: Place) -> int:
+        """Position from 0 of a declared column; `DataError` if there is none of this name, or several."""
+        found = [at for at, name in enumerate(self.names) if name == str(column)]
+        if not found:  # RecBole's headers say name:type
+            found = [at for at, name in enumerate(self.names) if _plain(name) == str(column)]
+        if len(found) != 1:
+            hint = "each needs a name of its own" if found else did_you_mean(str(column), self.names)
+            raise DataError(f"expected one column {quoted(column)}, found {len(found)}; {shortened(hint)}")
+        return found[0]
+
+
+def layout_of(path: Path, file: FileLayout) -> Layout:
+    """The layout of a file, as far as declared as `file` says.
+
+    Raises:
+        DataError: no such file, an empty one, or one without a declared column.
+    """
+    with reading(path):
+        if (kind := file_kind(path.name)) != "text":
+            layout = Layout(_stored_names(path, kind))
+            names = ", ".join(layout.names)
+            for column in file.places():
+                if isinstance(column, int):
+                    raise DataError(f"columns are given by place, but the file names them: {shortened(names)}")
+                layout.place(column)
+            return layout
+        return _first_fitting(path, file, partial(_text_layout, path, file))
+
+
+def guess_table(path: Path, **declared: Any) -> Table:
+    """The layout of a file without a card: Parquet, JSON lines, or text separated by `::`, tab, semicolon, comma or `|`.
+
+    With a header (or in Parquet), columns are recognised by their usual names (user_id, userId, user, movieId, ...), also in
+    RecBole's form `user_id:token`; without one, they are user, item, rating, time in this order, as in MovieLens files.
+
+    Args:
+        declared: keys of a file on a card that are known, such as `encoding` or `columns`.
+
+    Raises:
+        ConfigError: an unknown key, or a value that it does not allow.
+        DataError: no such file, an empty one, or a header in which the user or item column is not recognised.
+    """
+    with reading(path):
+        if "columns" in declared:
+            return validated(path, declared)
+        if (kind := file_kind(path.name)) != "text":
+            return validated(path, declared | {"columns": _recognise(_stored_names(path, kind))})
+        base = validated(path, {"columns": {"user": "user", "item": "item"}} | declared | {"header": True})
+        return _first_fitting(path, base, lambda separator: validated(path, declared | _guess(path, base, separator, declared)))
+
+
+def validated(path: Path, declared: dict[str, Any]) -> Table:
+    """The `Table` that is declared for a file."""
+    table: Table = validate(Table, {"path": path.name} | declared, str(path))
+    return table
+
+
+def _guess(path: Path, base: Table, separator: str, declared: dict[str, Any]) -> dict[str, Any]:
+    """Separator, header and columns of text with a given separator."""
+    number, fields = _first_decoded(path, _dialect(base, separator))
+    known, header = _matches(fields), declared.get("header")
+    if header or (header is None and ((known["user"] and known["item"]) or not any(map(_is_number, fields)))):
+        return {"separator": separator, "header": True, "columns": _recognise(fields)}
+    if len(fields) < 2:
+        raise DataError(f"{path}, line {number}: expected at least a user and an item, got {quoted(separator.join(fields))}")
+    places = dict(zip(ROLES, range(1, len(fields) + 1), strict=False))
+    return {"separator": separator, "header": False, "columns": places}
+
+
+def _first_fitting(path: Path, file: FileLayout, attempt: Callable[[str], T]) -> T:
+    """`attempt` with the declared separator, or the first one that occurs in the first line and fits; else its first error."""
+    problem: DataError | None = None
+    for separator in SEPARATORS if file.separator is None else [file.separator]:
+        try:
+            if file.separator is None and len(_first(path, _dialect(file, separator)).fields) == 1:
+                continue
+            return attempt(separator)
+        except DataError as error:
+            problem = problem or error
+    if problem is not None:
+        raise problem
+    return attempt(",")
+
+
+def _dialect(file: FileLayout, separator: str) -> Dialect:
+    quote = default_quote(separator) if file.quote is None else None if file.quote == "none" else file.quote
+    return Dialect(separator, quote, file.encoding)
+
+
+def _first(path: Path, dialect: Dialect) -> Line:
+    """The first record that is not empty."""
+    for line in lines(path, dialect):
+        return line
+    raise DataError("there is no data: the file is empty")
+
+
+def _first_decoded(path: Path, dialect: Dialect) -> Line:
+    line = _first(path, dialect)
+    if not all(map(decoded, line.fields)):
+        raise DataError(f"{path}, line {line.number}: {undecodable(line.fields, dialect)}")
+    return line
+
+
+def undecodable(fields: Sequence[str], dialect: Dialect) -> str:
+    """What is wrong with a record of which a field is not in the encoding."""
+    at = next(at for at, field in enumerate(fields) if not decoded(field))
+    raw = fields[at].encode("utf-8", "surrogateescape")
+    encoding = dialect.encoding or "UTF-8"
+    return f"column {at + 1} holds {quoted(raw)}, which is not {encoding}; declare the encoding, such as encoding: latin-1"
+
+
+def _text_layout(path: Path, file: FileLayout, separator: str) -> Layout:
+    dialect = _dialect(file, separator)
+    first = _first_decoded(path, dialect)
+    names = first.fields if file.header else [str(place) for place in range(1, len(first.fields) + 1)]
+    layout = Layout(names, dialect, first.number if file.header else 0)
+    for column in file.places():
+        layout.place(column)
+    return layout
+
+
+def _stored_names(path: Path, kind: str) -> list[str]:
+    if kind == "parquet":
+        if path.suffix.lower() != ".parquet":
+            raise DataError("Parquet compresses its own columns; unpack the file")
+        return list(pq.read_schema(path).names)
+    with unpacked(path) as content:
+        for raw in islice(content, 1000):
+            try:
+                record = json.loads(raw) if raw.strip() else None
+            except (ValueError, RecursionError):
+                continue
+            if isinstance(record, dict):
+                return list(record)
+    raise DataError("there is no data: the file has no JSON objects, one a line")
+
+
+def _plain(name: str) -> str:
+    """A name without the type that RecBole adds to it: user_id of user_id:token."""
+    plain, _, kind = name.rpartition(":")
+    return plain if kind in RECBOLE_TYPES else name
+
+
+def _matches(names: Sequence[str]) -> dict[str, list[str]]:
+    """The names that look like each role."""
+    plain = {name: _plain(name).lower().replace("_", "").replace(" ", "") for name in names}
+    return {role: [name for name in names if plain[name] in usual] for role, usual in USUAL_NAMES.items()}
+
+
+def _recognise(names: Sequence[str]) -> dict[str, str]:
+    found = _matches(names)
+    for role, matching in found.items():
+        if not matching and role in ("user", "item"):
+            raise DataError(f"no column looks like the {role} id; the columns are {shortened(', '.join(names))}")
+        if len(matching) > 1:
+            raise DataError(f"columns {' and '.join(map(quoted, matching))} all look like the {role}; say which with a card")
+    return {role: matching[0] for role, matching in found.items() if matching}
+
+
+def shortened(text: str) -> str:
+    """A list of names for a message, cut to a sane length."""
+    return text if len(text) <= 300 else text[:300] + "..."
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text.replace(",", "."))
+    except ValueError:
+        return False
+    return True
