@@ -464,7 +464,7 @@ def test_a_damaged_part_of_an_unfinished_export_is_not_shipped(change, tmp_path,
     finish = local.os.replace
 
     def stop(source, target):
-        if Path(target).name == "lists":
+        if Path(target).name.endswith("manifest.json"):
             raise KeyboardInterrupt
         finish(source, target)
 
@@ -473,8 +473,6 @@ def test_a_damaged_part_of_an_unfinished_export_is_not_shipped(change, tmp_path,
         with pytest.raises(KeyboardInterrupt):
             export_recommendations(model, history, "lists", 3)
     (partial,) = [path for path in tmp_path.iterdir() if path.is_dir() and any(path.glob("part-*")) and path.name != "whole"]
-    for plan in partial.glob("*manifest.json"):
-        plan.unlink()
     change(partial)
     try:
         export_recommendations(model, history, "lists", 3)
