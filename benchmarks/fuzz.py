@@ -15,6 +15,7 @@ import json
 import os
 import queue
 import resource
+import signal
 import subprocess
 import sys
 import tempfile
@@ -31,7 +32,6 @@ from robustness.mutations import FAULTS, OUTCOMES, READERS, SECONDS  # noqa: E40
 
 MEMORY = 6 << 30  # bytes of data of one process, libraries included
 SILENCE = 6 * SECONDS  # seconds without an answer after which a process is hung
-BLOCK = 200  # mutations of a reader before the next one has its turn
 
 
 def limited() -> None:
@@ -63,44 +63,40 @@ def _next(found: queue.Queue[str | None]) -> str | None:
 
 
 def attempts(reader: str, first: int, last: int, keep: Path, until: float) -> Iterator[dict[str, Any]]:
-    """What came of the mutations `first` to `last`; one that ends its process, or never ends, is an answer too."""
-    while first < last and time.monotonic() < until:
+    """What came of the mutations from `first` on; one that ends its process, or never ends, is an answer too."""
+    variables = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}", "OMP_NUM_THREADS": "1"}
+    started = False
+    while first < last and (not started or time.monotonic() < until):
         command = [sys.executable, "-m", "robustness.mutations", reader, str(first), str(last), str(keep)]
-        variables = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}", "OMP_NUM_THREADS": "1"}
-        errors = tempfile.TemporaryFile("w+")
-        with subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=errors, text=True, env=variables, preexec_fn=limited
-        ) as process:
-            working = None
+        working, before = None, first
+        with (
+            tempfile.TemporaryFile("w+") as errors,
+            subprocess.Popen(
+                command, stdout=subprocess.PIPE, stderr=errors, text=True, env=variables, preexec_fn=limited
+            ) as process,
+        ):
             for line in lines(process):
-                if line is None or time.monotonic() >= until + SILENCE:
-                    process.kill()
-                    if line is None and working is not None:
-                        yield {"reader": reader, "number": working, "outcome": "hung", "detail": "killed", "file": ""}
-                        first, working = working + 1, None
-                    break
-                answer = json.loads(line)
-                working = answer["number"]
+                answer = {} if line is None else json.loads(line)
                 if "outcome" in answer:
                     yield answer
-                    first, working = working + 1, None
+                    first, working, started = answer["number"] + 1, None, True
                     if time.monotonic() >= until:
                         process.kill()
                         return
-        if process.returncode and first < last and time.monotonic() < until:
+                elif line is not None:
+                    working = answer["number"]
+                else:
+                    process.kill()
+            process.wait()
             errors.seek(0)
             told = (errors.read().strip().splitlines() or [""])[-1]
-            number = first if working is None else working
-            yield {
-                "reader": reader,
-                "number": number,
-                "outcome": "crashed",
-                "file": "",
-                "detail": f"{process.returncode}: {told}",
-            }
-            if working is None:  # the undamaged files cannot be read either
+        if first < last:
+            hung = process.returncode == -signal.SIGKILL
+            outcome = "hung" if hung else "crashed"
+            yield {"reader": reader, "number": first, "outcome": outcome, "file": "", "detail": f"{process.returncode} {told}"}
+            if first == before and working is None:  # the undamaged files cannot be read either
                 return
-            first = working + 1
+            first += 1
 
 
 def main() -> int:
@@ -113,23 +109,15 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=100_000, help="number of the first mutation, that is: the seed")
     parser.add_argument("--smoke", action="store_true", help="two mutations of a few readers")
     options = parser.parse_args()
-    names, size = (["tsv", "idx", "models"], 2) if options.smoke else (options.readers, BLOCK)
-    until = time.monotonic() + 60 * options.minutes
-    counts = {name: collections.Counter[str]() for name in names}
-    positions, faults = dict.fromkeys(names, options.first), []
+    names = ["tsv", "idx", "models"] if options.smoke else options.readers
+    counts, faults = {name: collections.Counter[str]() for name in names}, []
     options.keep.mkdir(parents=True, exist_ok=True)
-    while names and time.monotonic() < until:
-        for name in list(names):
-            last = positions[name] + max(2, size // READERS[name].cost)
-            turn = time.monotonic() + max(1.0, (until - time.monotonic()) / len(names)) if not options.smoke else until
-            found = list(attempts(name, positions[name], last, options.keep, min(turn, until)))
-            counts[name].update(answer["outcome"] for answer in found)
-            faults += [answer for answer in found if answer["outcome"] in FAULTS]
-            positions[name] = max([positions[name], *(answer["number"] + 1 for answer in found)])
-            if not found:
-                names.remove(name)
-        if options.smoke:
-            break
+    for name in names:
+        last = options.first + (2 if options.smoke else 10**9)
+        until = time.monotonic() + (SILENCE if options.smoke else 60 * options.minutes / len(names))
+        for answer in attempts(name, options.first, last, options.keep, until):
+            counts[name][answer["outcome"]] += 1
+            faults += [answer] if answer["outcome"] in FAULTS else []
     columns = ["tried", *(f"accepted-{outcome}" if outcome in ("unchanged", "changed") else outcome for outcome in OUTCOMES)]
     print(f"{'':20}" + "".join(f"{column:>20}" for column in columns))
     for name, found in counts.items():

@@ -35,19 +35,17 @@ import torch
 import yaml
 from PIL import Image
 from robustness.catalogue import Hung, limits, write
-from robustness.feeding import SECOND, card, events, from_card, gz, parquet, pipeline, small_log, small_model
+from robustness.feeding import card, from_card, gz, parquet, pipeline, small_log, small_model
 
 from recsys_ae import cli, load_image_model, load_model, read_interactions
 from recsys_ae.core import checkpoint
-from recsys_ae.core.losses import LossSum
-from recsys_ae.core.trainer import TrainConfig, Training
+from recsys_ae.core.trainer import Epoch, TrainConfig, Training
 from recsys_ae.data.cards import read_card
 from recsys_ae.data.images import load_images
 from recsys_ae.data.ratings import load_ratings
 from recsys_ae.errors import RecsysError
 from recsys_ae.experiment.pipeline_file import read_pipeline
 from recsys_ae.export.local import export_recommendations, read_recommendations
-from recsys_ae.fitted import Fitted
 from recsys_ae.images.storage import build_image_model, image_model_digest, save_image_model
 from recsys_ae.models.storage import model_digest
 
@@ -56,7 +54,7 @@ OUTCOMES = ("refused", "unchanged", "changed", "crashed", "hung")
 FAULTS = ("changed", "crashed", "hung")
 
 
-class Strict(Exception):
+class StrictError(Exception):
     """What an independent parser does not accept."""
 
 
@@ -68,7 +66,7 @@ class Reader:
         make: writes good files to a folder.
         read: the result of reading them, in the current folder; compared by its `repr`.
         mutated: glob patterns of the files to mutate.
-        reference: what an independent, strict parser reads in the current folder, or `Strict`; None if the files check
+        reference: what an independent, strict parser reads in the current folder, or `StrictError`; None if the files check
             themselves, so that nothing but the undamaged result is right.
         anything: whether every accepted value is right (declarations, whose values have no second opinion).
         cost: how many other mutations one of these stands for.
@@ -311,14 +309,14 @@ INTEGER = re.compile("0|-?[1-9][0-9]*")
 
 def _ids(column: Sequence[str]) -> list[Any]:
     if any(not value for value in column):
-        raise Strict
+        raise StrictError
     whole = all(INTEGER.fullmatch(value) and -(2**63) <= int(value) < 2**63 for value in column)
     return [int(value) for value in column] if whole else list(column)
 
 
 def _number(text: str) -> float:
     if "_" in text or not text.isascii():
-        raise Strict
+        raise StrictError
     return float(text)
 
 
@@ -330,17 +328,21 @@ def rows_of(fields: Sequence[Sequence[str]]) -> list[Any]:
         or any(len(row) != len(header) for row in rows)
         or any(header.count(name) != 1 for name in ("user", "item", "rating", "time"))
     ):
-        raise Strict
+        raise StrictError
     columns = {name: [row[place] for row in rows] for place, name in enumerate(header)}
     ratings = [float(np.float32(_number(text))) for text in columns["rating"]]
     if not all(map(math.isfinite, ratings)) or not all(columns["time"]):
-        raise Strict
+        raise StrictError
     return sorted(zip(_ids(columns["user"]), _ids(columns["item"]), ratings, strict=True), key=repr)
 
 
 def by_csv(text: str) -> list[Any]:
     csv.field_size_limit(1 << 30)
     return rows_of([row for row in csv.reader(io.StringIO(text, newline=""), strict=True) if row])
+
+
+def by_gzip() -> list[Any]:
+    return by_csv(gzip.decompress(Path("log.csv.gz").read_bytes()).decode("utf-8-sig"))
 
 
 def by_lines(text: str, separator: str) -> list[Any]:
@@ -354,7 +356,7 @@ def text_of(path: str) -> str:
 def by_json_lines(text: str) -> list[Any]:
     found = [json.loads(line) for line in text.split("\n") if line.strip()]
     if not all(isinstance(row, dict) and {"user", "item", "rating", "time"} <= row.keys() for row in found):
-        raise Strict
+        raise StrictError
     return sorted(((row["user"], row["item"], float(np.float32(row["rating"]))) for row in found), key=repr)
 
 
@@ -371,7 +373,7 @@ def by_struct(path: str, what: str) -> tuple[tuple[int, ...], bytes]:
     dimensions = 3 if what == "images" else 1
     magic, *shape = struct.unpack(f">{1 + dimensions}I", content[: 4 + 4 * dimensions])
     if magic != 0x0800 | dimensions or math.prod(shape) != len(content) - 4 - 4 * dimensions:
-        raise Strict
+        raise StrictError
     return tuple(shape), content[4 + 4 * dimensions :]
 
 
@@ -431,7 +433,7 @@ def features_by_csv() -> Any:
     if any(len(row) != len(rows[0]) for row in rows) or any(
         not INTEGER.fullmatch(row[rows[0].index("item")]) for row in rows[1:]
     ):
-        raise Strict
+        raise StrictError
     written = io.StringIO()
     csv.writer(written, quoting=csv.QUOTE_ALL, lineterminator="\n").writerows(rows)
     before = Path("items.csv").read_bytes()
@@ -439,7 +441,7 @@ def features_by_csv() -> Any:
     try:
         return read_features()
     except RecsysError:
-        raise Strict from None
+        raise StrictError from None
     finally:
         Path("items.csv").write_bytes(before)
 
@@ -463,10 +465,10 @@ def pictures_by_pillow() -> Any:
     for number in (0, 1, 2, 3, 5, 4):  # every fifth is a test image
         with Image.open(f"pictures/{number}.png") as image:
             if image.mode != "L":
-                raise Strict
+                raise StrictError
             found.append(np.asarray(image))
     if len({image.shape for image in found}) > 1:
-        raise Strict
+        raise StrictError
     return (1, *found[0].shape), [image.ravel().astype(int).tolist() for image in found]
 
 
@@ -487,7 +489,7 @@ def read_idx() -> Any:
 def idx_by_struct() -> Any:
     (shape, pixels), (_, labels) = by_struct("train-images", "images"), by_struct("train-labels", "labels")
     if shape[0] != len(labels) or by_struct("test-images", "images")[0][1:] != shape[1:]:
-        raise Strict
+        raise StrictError
     return np.frombuffer(pixels, np.uint8).reshape(shape[0], -1).astype(int).tolist(), list(labels)
 
 
@@ -510,17 +512,6 @@ def read_model() -> Any:
     ] else None
 
 
-class Squares:
-    """The objective of the training whose checkpoint is mutated."""
-
-    def loss(self, module: Any, batch: Any, generator: Any) -> LossSum:
-        errors = module(batch) - 1
-        return LossSum((errors**2).sum(), len(batch))
-
-    def penalty(self, module: Any, batch: Any) -> Any:
-        return torch.zeros(())
-
-
 def new_training() -> Any:
     """A small training that can be saved and restored; its data plays no part in that."""
     generator = torch.Generator().manual_seed(0)
@@ -532,9 +523,7 @@ def new_training() -> Any:
     optimiser = torch.optim.Adam(module.parameters(), lr=0.1)
     module(torch.ones(2, 3)).sum().backward()
     optimiser.step()
-    return mock.Mock(
-        spec=Training, module=module, config=config, optimiser=optimiser, generator=generator, history=[], best_weights=None, stage="", data_digest="", finished=False
-    )  # fmt: skip
+    return Training(module, optimiser, generator, config, history=[Epoch(1, 0.5, None, 0.1)])
 
 
 def read_checkpoint() -> Any:
@@ -666,7 +655,7 @@ LISTS = "user_id,rank,item_id,score\n" + "".join(
 
 
 def read_lists() -> Any:
-    frame, length = read_recommendations("lists.csv")
+    frame, _ = read_recommendations("lists.csv")
     return sorted(frame[["user_id", "rank", "item_id"]].itertuples(index=False, name=None), key=repr)
 
 
@@ -677,7 +666,7 @@ def lists_by_csv() -> Any:
         or any(len(row) != len(header) for row in rows)
         or any(not INTEGER.fullmatch(row[header.index("rank")]) for row in rows)
     ):
-        raise Strict
+        raise StrictError
     columns = {name: [row[header.index(name)] for row in rows] for name in ("user_id", "rank", "item_id")}
     return sorted(zip(_ids(columns["user_id"]), map(int, columns["rank"]), _ids(columns["item_id"]), strict=True), key=repr)
 
@@ -685,13 +674,20 @@ def lists_by_csv() -> Any:
 READERS: dict[str, Reader] = {
     "csv": log_reader("log.csv", TEXT_LOG, lambda: by_csv(text_of("log.csv"))),
     "tsv": log_reader("log.tsv", TEXT_LOG.replace(",", "\t"), lambda: by_lines(text_of("log.tsv"), "\t"), separator="\t"),
-    "two colons": log_reader("log.dat", TEXT_LOG.replace(",", "::"), lambda: by_lines(text_of("log.dat"), "::"), separator="::"),
+    "two colons": log_reader(
+        "log.dat", TEXT_LOG.replace(",", "::"), lambda: by_lines(text_of("log.dat"), "::"), separator="::"
+    ),
     "json lines": log_reader("log.jsonl", JSON_LOG, lambda: by_json_lines(text_of("log.jsonl"))),
     "parquet": log_reader("log.parquet", parquet(**numbers(TEXT_LOG)), lambda: by_arrow("log.parquet")),
-    "gzip": log_reader("log.csv.gz", gz(TEXT_LOG), lambda: by_csv(gzip.decompress(Path("log.csv.gz").read_bytes()).decode("utf-8-sig"))),
+    "gzip": log_reader("log.csv.gz", gz(TEXT_LOG), by_gzip),
     "features": Reader(make_features, read_features, ("items.csv",), features_by_csv),
     "lists": Reader(in_files({"lists.csv": LISTS}), read_lists, ("lists.csv",), lists_by_csv),
-    "cards": Reader(in_files({"log.csv": TEXT_LOG, "card.yaml": card(scale=[1, 5], ids={"user": "int"})}), lambda: read_card("card.yaml")[0], ("card.yaml",), anything=True),
+    "cards": Reader(
+        in_files({"log.csv": TEXT_LOG, "card.yaml": card(scale=[1, 5], ids={"user": "int"})}),
+        lambda: read_card("card.yaml")[0],
+        ("card.yaml",),
+        anything=True,
+    ),
     "pipelines": Reader(in_files({"mine.yaml": PIPELINE}), read_declaration, ("mine.yaml",), anything=True),
     "idx": Reader(make_idx, read_idx, ("train-*",), idx_by_struct),
     "png": Reader(make_pictures, read_pictures, ("pictures/*",), pictures_by_pillow),
@@ -700,8 +696,10 @@ READERS: dict[str, Reader] = {
     "checkpoints": Reader(make_checkpoint, read_checkpoint, ("some.checkpoint",)),
     "exports": Reader(make_export, read_export, ("lists/*",)),
     "unfinished exports": Reader(make_unfinished, finish_export, ("lists.*/*", ".lists*/*"), cost=3),
-    "state of runs": Reader(make_state, resume, ("out/.work/*", "out/pipeline.yaml", "out/models/*/*", "out/per-user/*"), cost=30),
-}  # fmt: skip
+    "state of runs": Reader(
+        make_state, resume, ("out/.work/*", "out/pipeline.yaml", "out/models/*/*", "out/per-user/*"), cost=30
+    ),
+}
 
 
 @contextmanager

@@ -423,13 +423,11 @@ def read_with_pandas() -> tuple[int, list[str]]:
 
 def repeated_export() -> tuple[tuple[int, int], bool]:
     """The same export twice, as a scheduler does it, then with another k."""
-    codes = []
-    for command in (EXPORT, EXPORT):
-        codes.append(call(command)[0])
+    codes = call(EXPORT)[0], call(EXPORT)[0]
     before = Path("lists/part-00000.parquet").read_bytes()
     other, message = call(EXPORT.replace("--k 3", "--k 4"))
     kept = Path("lists/part-00000.parquet").read_bytes() == before
-    return tuple(codes), other != 0 and "lists" in message and kept
+    return codes, other != 0 and "lists" in message and kept
 
 
 AFTERWARDS = [
