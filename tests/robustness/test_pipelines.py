@@ -204,7 +204,6 @@ PARAMETERS = [
     run("hidden-12-digits", models=[{"name": "autorec", "hidden": 10**12}], says=("hidden", "1000000000000")),
     run("hidden-written-as-float", models=[{"name": "autorec", "hidden": 1e12}], says=("hidden",)),
     run("hidden-beyond-64-bits", models=[{"name": "autorec", "hidden": 2**70}], says=("hidden",)),
-    run("hidden-of-many-layers", models=[{"name": "autorec", "hidden": [2] * 20_000}], says=("hidden",)),
     run("factors-huge", models=[{"name": "mf", "factors": 10**12}], says=("factors", "1000000000000")),
     run("factors-zero", models=[{"name": "mf", "factors": 0}], says=("factors", "0")),
     run("als-factors-huge", models=[{"name": "als", "factors": 2**31}], says=("factors",)),
