@@ -122,7 +122,13 @@ def pipeline(*, without: tuple[str, ...] = (), **changes: Any) -> dict[str, Any]
 
 
 def run(
-    name: str, *, code: int = 2, says: tuple[str, ...] = (), more: str = "", text: Content | None = None, **keys: Any
+    name: str,
+    *,
+    code: int | tuple[int, ...] = 2,
+    says: tuple[str, ...] = (),
+    more: str = "",
+    text: Content | None = None,
+    **keys: Any,
 ) -> Case:
     """A pipeline on the small log; by default a wrong one. `keys` change it, `more` is added to the command."""
     options = {key: keys.pop(key) for key in ("then", "gives", "never", "slow", "corrected", "without") if key in keys}

@@ -552,7 +552,7 @@ def make_unfinished(folder: Path) -> None:
     """An export that was killed after its last part, before its manifest."""
     small_model()(folder / "some-model")
     write(folder / "log.csv", small_log())
-    with in_folder(folder), mock.patch("recsys_ae.export.local.os.replace", _stop_before("manifest.json")):
+    with in_folder(folder), mock.patch("os.replace", _stop_before("manifest.json")):
         try:
             finish_export()
         except KeyboardInterrupt:

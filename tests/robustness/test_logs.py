@@ -422,7 +422,7 @@ TIMES = [
     ),
     log("mean-of-repeated", lines("1,7,5,10", "1,7,4,20"), then=merged, rows=[(1, 7, 4.5)], duplicates="mean"),
     log("sum-of-repeated", lines("1,7,5,10", "1,7,4,20"), then=merged, rows=[(1, 7, 9.0)], duplicates="sum"),
-    log("sum-beyond-float", lines("1,7,3e38,10", "1,7,3e38,20"), duplicates="sum", says=("finite|too large",)),
+    log("sum-beyond-float", lines("1,7,3e38,10", "1,7,3e38,20"), duplicates="sum", says=(r"3e\+?38|finite|large",)),
     log(
         "parquet-dates",
         parquet(user=[1], item=[7], rating=[5.0], time=[datetime.date(1970, 1, 2)]),
