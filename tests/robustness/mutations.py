@@ -308,7 +308,7 @@ INTEGER = re.compile("0|-?[1-9][0-9]*")
 
 
 def _ids(column: Sequence[str]) -> list[Any]:
-    if any(not value for value in column):
+    if any(not value or value != value.encode(errors="replace").decode() for value in column):
         raise StrictError
     whole = all(INTEGER.fullmatch(value) and -(2**63) <= int(value) < 2**63 for value in column)
     return [int(value) for value in column] if whole else list(column)
@@ -350,7 +350,7 @@ def by_lines(text: str, separator: str) -> list[Any]:
 
 
 def text_of(path: str) -> str:
-    return Path(path).read_bytes().decode("utf-8-sig")
+    return Path(path).read_bytes().decode("utf-8-sig", "surrogateescape")
 
 
 def by_json_lines(text: str) -> list[Any]:
