@@ -22,6 +22,10 @@ hypothesis.settings.register_profile("no deadline", deadline=None)  # examples c
 hypothesis.settings.load_profile("no deadline")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--mutations", type=int, help="mutations of the files of each reader in tests/robustness (default: a few)")
+
+
 def set_threads(n: int) -> None:
     """Sets the number of threads of PyTorch and the compiled kernels."""
     import numba

@@ -1,0 +1,328 @@
+"""Machines as they are: no home, caches of others, signals, shared folders, stores with odd names."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+from robustness.catalogue import ROOT, Case, call, cases
+from robustness.feeding import HEADER, RUN, lines, pipeline, small_log
+
+SMALL = {
+    "mine.yaml": pipeline(
+        models=[{"name": "popularity"}, {"name": "mf", "factors": 2, "epochs": 2}], metrics=["rmse", "ndcg@5"]
+    ),
+    "log.csv": small_log(),
+}
+FOR_LOG = {"mine.yaml": pipeline(), "log.csv": small_log()}
+UNTRACKED = "run mine.yaml --tracking-uri none"
+
+
+def many_at_once() -> tuple[set[int], int]:
+    """Exit codes and number of folders of runs that start in the same second without `--output`."""
+    codes = {call(UNTRACKED)[0] for _ in range(3)}
+    return codes, len(list(Path("runs").iterdir()))
+
+
+def tracked(uri: str) -> tuple[int, str]:
+    return call(f"run mine.yaml --output out --tracking-uri '{uri}'")
+
+
+def databases() -> list[str]:
+    return sorted(path.as_posix() for path in Path().rglob("*") if path.suffix == ".db")
+
+
+def store(name: str) -> tuple[int, list[str]]:
+    """Exit code of a run, and the databases that it made, for a store in a folder of that name."""
+    Path(name).mkdir(parents=True)
+    code, _ = tracked(f"sqlite:///{name}/own.db")
+    return code, databases()
+
+
+def alias_elsewhere() -> tuple[int, list[str], bool]:
+    """A model under an alias in a store that is not there: an error, and no new database in this folder."""
+    Path("history.csv").write_text("user,item,rating\n1,101,5\n")
+    command = "export models:/shop@best --history history.csv --output lists --tracking-uri sqlite:///stores/own.db"
+    Path("stores").mkdir()
+    code, message = call(command)
+    return code, [name for name in databases() if not name.startswith("stores")], "shop" in message
+
+
+def alias_in_its_store() -> tuple[int, list[str]]:
+    """A model registered under an alias in another store is found there."""
+    from mlflow.tracking import MlflowClient
+
+    Path("stores").mkdir()
+    uri = f"sqlite:///{Path('stores').absolute()}/own.db"
+    assert call(f"run mine.yaml --output out --tracking-uri {uri}")[0] == 0
+    client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+    experiment = client.get_experiment_by_name("mine")
+    run = next(found for found in client.search_runs([experiment.experiment_id]) if found.info.run_name == "popularity")
+    client.create_registered_model("shop")
+    version = client.create_model_version("shop", f"{run.info.artifact_uri}/model", run.info.run_id)
+    client.set_registered_model_alias("shop", "best", version.version)
+    Path("history.csv").write_text("user,item,rating\n1,101,5\n")
+    code, message = call(f"export models:/shop@best --history history.csv --output lists --tracking-uri {uri}")
+    assert code == 0, message
+    return code, [name for name in databases() if not name.startswith("stores")]
+
+
+def locked_store() -> tuple[bool, bool]:
+    """A store that another process has locked for good: the run ends in time, and says what it waited for or goes on."""
+    Path("stores").mkdir()
+    with FileLock("stores/own.db.lock"):
+        script = [
+            sys.executable,
+            "-m",
+            "recsys_ae.cli",
+            "run",
+            "mine.yaml",
+            "--output",
+            "out",
+            "--tracking-uri",
+            "sqlite:///stores/own.db",
+        ]
+        try:
+            done = subprocess.run(
+                script, capture_output=True, text=True, timeout=120, check=False, env={**os.environ, "PYTHONPATH": str(ROOT)}
+            )
+        except subprocess.TimeoutExpired:
+            return False, False
+    return True, done.returncode in (0, 1) and "lock" in done.stderr
+
+
+def occupied(name: str) -> tuple[int, bool]:
+    """A second run in a folder where one is running: refused, without the advice to remove it."""
+    Path("out").mkdir()
+    with FileLock(f"out/{name}"):
+        code, message = call(RUN)
+    return code, "remove" not in message and "another run" in message
+
+
+def failed_then_corrected(wrong: str, right: str) -> tuple[bool, int]:
+    return call(f"{RUN} {wrong}")[0] != 0, call(f"{RUN} {right}")[0]
+
+
+def live() -> tuple[int, str]:
+    """The message to a second run in the folder of one that is still going on."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(
+        [sys.executable, "-m", "recsys_ae.cli", *RUN.split(), "--set", "models=[{name: mf, epochs: 100000, patience: 0}]"],
+        env=environment,
+        stderr=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+    ) as first:
+        try:
+            for _ in range(3000):
+                if Path("out/.work/run-mf.json").exists() or first.poll() is not None:
+                    break
+                time.sleep(0.02)
+            code, message = call(RUN)
+        finally:
+            first.kill()
+    shutil.rmtree("out")
+    return code, bool(re.search("remove|--resume", message))
+
+
+ENVIRONMENT = [
+    Case("several-runs-in-one-second", many_at_once, FOR_LOG, gives=({0}, 3)),
+    Case("second-run-in-a-live-folder", live, FOR_LOG, gives=(1, False), slow=True),
+    Case(
+        "failed-run-leaves-the-folder",
+        lambda: failed_then_corrected("--set models.popularity.x=1", ""),
+        FOR_LOG,
+        gives=(True, 0),
+    ),
+    Case(
+        "diverged-run-leaves-the-folder",
+        lambda: failed_then_corrected("--set models=[{name:\\ mf,learning_rate:\\ 1e30}]", ""),
+        FOR_LOG,
+        gives=(True, 0),
+    ),
+    Case(
+        "run-with-a-bad-split-leaves-the-folder",
+        lambda: failed_then_corrected("--set split={kind:\\ time_cut,at:\\ 1960-01-01}", ""),
+        FOR_LOG,
+        gives=(True, 0),
+    ),
+    Case(
+        "second-model-fails-then-is-corrected",
+        lambda: failed_then_corrected(
+            "--set models=[{name:\\ popularity},{name:\\ mf,learning_rate:\\ 1e30}]",
+            "--set models=[{name:\\ popularity},{name:\\ mf,epochs:\\ 1}]",
+        ),
+        FOR_LOG,
+        gives=(True, 0),
+    ),
+    Case("store-with-a-space", lambda: store("a b"), FOR_LOG, gives=(0, ["a b/own.db"]), slow=True),
+    Case("store-with-a-per-cent", lambda: store("50%20off"), FOR_LOG, gives=(0, ["50%20off/own.db"])),
+    Case("store-with-a-question-mark", lambda: store("a?b=c"), FOR_LOG, gives=(0, ["a?b=c/own.db"])),
+    Case("store-with-a-hash", lambda: store("a#b"), FOR_LOG, gives=(0, ["a#b/own.db"]), slow=True),
+    Case("store-with-an-accent", lambda: store("\u00e9t\u00e9"), FOR_LOG, gives=(0, ["\u00e9t\u00e9/own.db"]), slow=True),
+    Case("store-in-a-folder-that-is-missing", lambda: tracked("sqlite:///nowhere/own.db")[0], FOR_LOG, gives=0),
+    Case("store-is-a-folder", lambda: (Path("own.db").mkdir(), tracked("sqlite:///own.db")[0])[1], FOR_LOG, gives=0),
+    Case("store-is-text", lambda: (Path("own.db").write_text("hello"), tracked("sqlite:///own.db")[0])[1], FOR_LOG, gives=0),
+    Case("store-of-unknown-scheme", lambda: tracked("ftp://example.org")[0] in (0, 2), FOR_LOG, gives=True),
+    Case("store-with-a-bad-port", lambda: tracked("http://127.0.0.1:port")[0] in (0, 2), FOR_LOG, gives=True),
+    Case("store-empty-name", lambda: tracked("sqlite:///")[0] in (0, 2), FOR_LOG, gives=True),
+    Case("store-in-proc", lambda: tracked("sqlite:////proc/own.db")[0], FOR_LOG, gives=0),
+    Case("store-locked-for-ever", locked_store, FOR_LOG, gives=(True, True), slow=True),
+    Case("alias-in-a-store-that-is-missing", alias_elsewhere, {}, gives=(1, [], True)),
+    Case("alias-in-its-store", alias_in_its_store, FOR_LOG, gives=(0, []), slow=True),
+    Case(
+        "run-id-of-nobody",
+        "export runs:/0123/model --history log.csv --output lists --tracking-uri sqlite:///stores/own.db",
+        {**FOR_LOG, "stores": lambda path: path.mkdir()},
+        1,
+        ("0123",),
+    ),
+    Case(
+        "mlflow-uri-without-an-id",
+        "export runs:/ --history log.csv --output lists --tracking-uri sqlite:///stores/own.db",
+        {**FOR_LOG, "stores": lambda path: path.mkdir()},
+        1,
+        ("runs:/",),
+    ),
+    Case("own-package-unwritable", f"{RUN}", SMALL, 0, alone=True, environment={"NUMBA_CACHE_DIR": "/proc/nowhere"}, slow=True),
+    Case(
+        "no-home-at-all",
+        f"{RUN}",
+        SMALL,
+        0,
+        alone=True,
+        environment={
+            "HOME": "/proc/nowhere",
+            "NUMBA_CACHE_DIR": "/proc/nowhere",
+            "XDG_CACHE_HOME": "/proc/nowhere",
+            "MPLCONFIGDIR": "",
+        },
+        slow=True,
+    ),
+    Case(
+        "cache-is-a-file",
+        "datasets fetch card.yaml",
+        {
+            "card.yaml": {
+                "name": "x",
+                "kind": "ratings",
+                "files": [{"path": "x.csv", "columns": {"user": "u", "item": "i"}}],
+                "sources": [{"url": "http://127.0.0.1:9/x.csv", "path": "x.csv"}],
+            }
+        },
+        1,
+        ("/dev/null",),
+        alone=True,
+        environment={"RECSYS_AE_CACHE": "/dev/null"},
+    ),
+    Case(
+        "cache-unwritable",
+        "datasets fetch card.yaml",
+        {
+            "card.yaml": {
+                "name": "x",
+                "kind": "ratings",
+                "files": [{"path": "x.csv", "columns": {"user": "u", "item": "i"}}],
+                "sources": [{"url": "http://127.0.0.1:9/x.csv", "path": "x.csv"}],
+            }
+        },
+        1,
+        ("/proc/nowhere",),
+        alone=True,
+        environment={"RECSYS_AE_CACHE": "/proc/nowhere"},
+    ),
+    Case(
+        "data-folder-missing",
+        "datasets fetch ml-100k",
+        {},
+        1,
+        ("ml-100k",),
+        alone=True,
+        environment={"RECSYS_AE_DATA": "/nowhere", "http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"},
+    ),
+    Case("output-closed", "models", alone=True, environment={"PYTHONIOENCODING": "ascii"}),
+    Case("ascii-terminal", "datasets show ml-1m", alone=True, environment={"PYTHONIOENCODING": "ascii", "LC_ALL": "C"}),
+    Case("threads-a-word", "models", alone=True, environment={"OMP_NUM_THREADS": "many"}),
+    Case("threads-zero", RUN, SMALL, 0, alone=True, environment={"OMP_NUM_THREADS": "0"}, slow=True),
+]
+
+
+@cases(*ENVIRONMENT)
+def test_environment(case, examine):
+    examine(case)
+
+
+def started(folder: Path, command: str, **more: object) -> subprocess.Popen:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), **more.pop("variables", {})}
+    return subprocess.Popen(
+        [sys.executable, "-m", "recsys_ae.cli", *command.split()],
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **more,
+    )
+
+
+@pytest.mark.slow
+def test_a_run_under_nohup_survives_the_end_of_the_session(tmp_path):
+    """SIGHUP was ignored when the run began, and stays ignored."""
+    (tmp_path / "log.csv").write_text(small_log())
+    import yaml
+
+    (tmp_path / "mine.yaml").write_text(
+        yaml.safe_dump(pipeline(models=[{"name": "mf", "factors": 2, "epochs": 30, "patience": 0}]))
+    )
+
+    def ignore() -> None:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+    with started(tmp_path, RUN, preexec_fn=ignore) as process:
+        while not (tmp_path / "out/.work").exists() and process.poll() is None:
+            time.sleep(0.005)
+        process.send_signal(signal.SIGHUP)
+        _, told = process.communicate()
+    assert process.returncode == 0, told[-2000:]
+    assert (tmp_path / "out/report.json").exists()
+
+
+@pytest.mark.slow
+def test_a_run_without_nohup_ends_at_the_end_of_the_session(tmp_path):
+    (tmp_path / "log.csv").write_text(small_log())
+    import yaml
+
+    (tmp_path / "mine.yaml").write_text(
+        yaml.safe_dump(pipeline(models=[{"name": "mf", "factors": 2, "epochs": 100_000, "patience": 0}]))
+    )
+    with started(tmp_path, RUN, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL)) as process:
+        while not (tmp_path / "out/.work").exists() and process.poll() is None:
+            time.sleep(0.005)
+        process.send_signal(signal.SIGHUP)
+        _, told = process.communicate()
+    assert process.returncode == 143, told[-2000:]
+    assert "--resume" in told
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("damage", [b"", b"hello", None], ids=["empty", "text", "cut"])
+def test_damaged_caches_of_compiled_code_are_no_obstacle(damage, tmp_path):
+    import yaml
+
+    (tmp_path / "log.csv").write_text(lines(*small_log().splitlines()[1:], header=HEADER))
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(SMALL["mine.yaml"]))
+    variables = {"NUMBA_CACHE_DIR": str(tmp_path / "compiled")}
+    with started(tmp_path, RUN, variables=variables) as process:
+        _, told = process.communicate()
+    assert process.returncode == 0, told[-2000:]
+    indexes = [*tmp_path.glob("compiled/**/*.nbi"), *tmp_path.glob("compiled/**/*.nbc")]
+    for index in indexes:
+        index.write_bytes(index.read_bytes()[: index.stat().st_size // 2] if damage is None else damage)
+    with started(tmp_path, RUN.replace("out", "again"), variables=variables) as process:
+        _, told = process.communicate()
+    assert process.returncode == 0 or ("compiled" in told and "shows where" not in told), told[-2000:]
