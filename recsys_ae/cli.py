@@ -109,7 +109,7 @@ def evaluate(
     output: Annotated[Path | None, typer.Option(help="Also write the metrics to this JSON file.")] = None,
 ) -> None:
     """Evaluate exported recommendations against what users did afterwards."""
-    from recsys_ae.data.layout import guess_table
+    from recsys_ae.data.detection import guess_table
     from recsys_ae.data.tables import read_table
     from recsys_ae.evaluation.evaluator import evaluate_recommendations
     from recsys_ae.evaluation.metrics import DEFAULT_RANKING
@@ -162,7 +162,7 @@ def export(
     tracking_uri: TrackingUri = None,
 ) -> None:
     """Write top-k lists for all users of a history."""
-    from recsys_ae.data.layout import guess_table
+    from recsys_ae.data.detection import guess_table
     from recsys_ae.data.ratings import read_history
     from recsys_ae.experiment.pipeline_file import table_of
     from recsys_ae.export.local import export_recommendations

@@ -1,172 +1,17 @@
 """Dataset cards: where data comes from, what it must hash to, and what its columns mean."""
 
 import os
-import re
-from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import pandas as pd
 from pydantic import AfterValidator, Field, StrictInt, model_validator
 
 import recsys_ae
+from recsys_ae.data.layouts import FeatureFile, Table
 from recsys_ae.data.places import file_name, inside, web_address
-from recsys_ae.data.reading import COMPRESSED
 from recsys_ae.declaration import Declared, Name, is_file, read_yaml, validate
 from recsys_ae.errors import ConfigError, did_you_mean, quoted, shortened
 from recsys_ae.events import LARGEST_RATING, Duplicates
-from recsys_ae.features import Kind
-from recsys_ae.times import TimeUnit
-
-Place = str | int  # of a column: its name, or its number from 1 where the file has no header
-
-
-def file_kind(path: str) -> Literal["parquet", "lines", "text"]:
-    """What a file holds by its ending, apart from that of its compression; `lines` are JSON objects, one a line."""
-    plain = path.lower()
-    for ending in COMPRESSED:
-        plain = plain.removesuffix(ending)
-    return "parquet" if plain.endswith(".parquet") else "lines" if plain.endswith((".jsonl", ".ndjson")) else "text"
-
-
-def is_structured(path: str) -> bool:
-    """Whether a file names its columns itself, so that there is nothing to declare about separators and headers."""
-    return file_kind(path) != "text"
-
-
-class Columns(Declared):
-    """Which column is which."""
-
-    user: Place
-    item: Place
-    rating: Place | None = None
-    time: Place | None = None
-
-
-def _known_encoding(name: str) -> str:
-    try:
-        "".encode(name)
-    except (LookupError, ValueError) as error:
-        raise ValueError(f"unknown encoding {quoted(name)}: Python has no such codec of text") from error
-    return name
-
-
-def _date_format(text: str) -> str:
-    try:
-        parsed = pd.to_datetime(datetime(2001, 2, 3, 4, 5, 6).strftime(text), format=text)
-        if not isinstance(parsed, pd.Timestamp) or parsed.year != 2001:
-            raise ValueError("it has no year")
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"{quoted(text)} is no format of dates as for `strptime`, such as '%d.%m.%Y %H:%M': {error}") from None
-    return text
-
-
-DateFormat = Annotated[str, AfterValidator(_date_format)]
-
-
-class FileLayout(Declared):
-    """Layout of a file. Its ending says what it is: `.parquet`, `.jsonl` or `.ndjson`, or else text, also compressed.
-
-    Attributes:
-        separator: of text; None: found in the first line.
-        header: whether the first line of text names the columns.
-        quote: what fields of text may be enclosed in, as in RFC 4180; `none`: nothing, quotation marks are text. None: `"`
-            between commas or semicolons, elsewhere nothing.
-        encoding: of text, a codec of Python. None: UTF-8, or what its byte order mark says.
-        decimal: the decimal mark of numbers in text.
-    """
-
-    path: str
-    separator: Annotated[str, Field(min_length=1, pattern=r'^[^\r\n\x00"]+$')] | None = None
-    header: bool = True
-    quote: Literal['"', "'", "none"] | None = None
-    encoding: Annotated[str, AfterValidator(_known_encoding)] | None = None
-    decimal: Literal[".", ","] = "."
-
-    def places(self) -> list[Place]:
-        """The columns that are read."""
-        raise NotImplementedError
-
-    def named(self) -> bool:
-        """Whether columns have names, not numbers."""
-        return self.header or is_structured(self.path)
-
-    @model_validator(mode="after")
-    def _columns_can_be_found(self) -> "FileLayout":
-        if any(isinstance(place, int) == self.named() for place in self.places()):
-            raise ValueError(f"columns of {self.path} must be given by {'name' if self.named() else 'place (1, 2, ...)'}")
-        if any(isinstance(place, int) and place < 1 for place in self.places()):
-            raise ValueError(f"column places of {self.path} count from 1")
-        if self.separator is not None and self.separator == self.quote:
-            raise ValueError(f"separator and quote of {self.path} are the same")
-        return self
-
-
-class Table(FileLayout):
-    """A file of ratings or events.
-
-    Attributes:
-        time_unit: of times that are numbers since 1970.
-        date_format: of times, as for `strptime`; None: ISO 8601 or numbers.
-        bad_lines: whether an invalid line (or row) is an error, or is skipped and reported.
-    """
-
-    columns: Columns
-    time_unit: TimeUnit = "s"
-    date_format: DateFormat | None = None
-    bad_lines: Literal["error", "skip"] = "error"
-
-    def places(self) -> list[Place]:
-        return [place for place in self.columns.model_dump().values() if place is not None]
-
-    @model_validator(mode="after")
-    def _columns_differ(self) -> "Table":
-        if len(set(self.places())) < len(self.places()):
-            raise ValueError(f"two columns of {self.path} are the same")
-        return self
-
-
-class FeatureDeclaration(Declared):
-    """How to read a feature: from one column, or for a `multi_label` also from 0/1 columns, given in `flags` by label.
-
-    `pattern` is a regular expression whose group is the value; where it does not match, there is none. `format` is that of a
-    date as for `strptime`, ISO 8601 if None. `separator` stands between the labels of a `multi_label`.
-    """
-
-    kind: Kind
-    column: Place | None = None
-    flags: dict[str, Place] = Field(default_factory=dict)
-    pattern: str | None = None
-    format: DateFormat | None = None
-    separator: str | None = Field(None, min_length=1)
-
-    @model_validator(mode="after")
-    def _fits_its_kind(self) -> "FeatureDeclaration":
-        if (self.column is None) == (not self.flags):
-            raise ValueError("a feature needs either `column` or `flags`")
-        for key, kind in {"format": "date", "separator": "multi_label", "flags": "multi_label"}.items():
-            if getattr(self, key) and self.kind != kind:
-                raise ValueError(f"`{key}` is for {kind} features, this one is {self.kind}")
-        if self.flags and (self.pattern or self.separator):
-            raise ValueError("`pattern` and `separator` are for a feature in one `column`, not for `flags`")
-        try:
-            groups = re.compile(self.pattern or "()").groups
-        except re.error as error:
-            raise ValueError(f"`pattern` is not a regular expression: {error}") from None
-        if groups != 1:
-            raise ValueError(f"`pattern` needs one group, the part to keep, and has {groups}")
-        return self
-
-
-class FeatureFile(FileLayout):
-    """A file with one row of features per user or item; `id` is the column of its id."""
-
-    id: Place
-    columns: dict[Annotated[str, Field(pattern="^[^=:]+$")], FeatureDeclaration] = Field(min_length=1)
-
-    def places(self) -> list[Place]:
-        declared = (place for feature in self.columns.values() for place in (feature.column, *feature.flags.values()))
-        return [self.id, *(place for place in declared if place is not None)]
 
 
 class Source(Declared):
@@ -250,7 +95,7 @@ class FileCard(_Card):
 
 
 class CoreSizes(Declared):
-    """The fewest users of an item and items of a user, see `data.core.k_core`."""
+    """The fewest users of an item and items of a user, see `data.k_core.k_core`."""
 
     users: Annotated[StrictInt, Field(ge=1)] = 1  # items of each user
     items: Annotated[StrictInt, Field(ge=1)] = 1  # users of each item

@@ -13,8 +13,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from recsys_ae.data.cards import FileLayout, Place, file_kind
-from recsys_ae.data.layout import Layout, layout_of, undecodable
+from recsys_ae.data.detection import Layout, layout_of, undecodable
+from recsys_ae.data.layouts import FileLayout, Place, file_kind
 from recsys_ae.data.reading import unpacked
 from recsys_ae.data.text import BLOCK, Dialect, decoded, lines, read_columns, shown_line
 from recsys_ae.errors import DataError, quoted

@@ -10,10 +10,11 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from recsys_ae.data.cards import FeatureDeclaration, FeatureFile, Place, PlantedCard, RatingsCard, is_structured
+from recsys_ae.data.cards import PlantedCard, RatingsCard
 from recsys_ae.data.content import TEXT, Content, raise_first, read_content
 from recsys_ae.data.conversion import as_flags, as_ids, encoded, numbers_in_text, series_of
 from recsys_ae.data.fetch import locate
+from recsys_ae.data.layouts import FeatureDeclaration, FeatureFile, Place, is_structured
 from recsys_ae.data.reading import reading
 from recsys_ae.data.text import undecoded
 from recsys_ae.declaration import error_context

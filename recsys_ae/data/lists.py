@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from recsys_ae.data.cards import FileLayout, Place, is_structured
 from recsys_ae.data.content import TEXT, raise_first, read_content
 from recsys_ae.data.conversion import as_ids, series_of
+from recsys_ae.data.layouts import FileLayout, Place, is_structured
 from recsys_ae.data.reading import reading
 from recsys_ae.errors import DataError, quoted
 

@@ -10,13 +10,14 @@ import pandas as pd
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from recsys_ae.data.cards import GivenSplit, PlantedCard, RatingsCard, Table
+from recsys_ae.data.cards import GivenSplit, PlantedCard, RatingsCard
 from recsys_ae.data.content import Skipped
 from recsys_ae.data.conversion import NO_FLAG, Scale, as_flags
-from recsys_ae.data.core import k_core
+from recsys_ae.data.detection import guess_table
 from recsys_ae.data.features import load_feature_tables
 from recsys_ae.data.fetch import locate
-from recsys_ae.data.layout import guess_table
+from recsys_ae.data.k_core import k_core
+from recsys_ae.data.layouts import Table
 from recsys_ae.data.reading import reading
 from recsys_ae.data.synthetic import planted_ratings
 from recsys_ae.data.tables import IdTypes, read_table

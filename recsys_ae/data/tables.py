@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from recsys_ae.data.cards import Place, Table, is_structured
 from recsys_ae.data.content import TEXT, Content, Fault, Skipped, first_values, raise_first, read_content
 from recsys_ae.data.conversion import Converted, Scale, as_ids, as_ratings, as_times, date_type, series_of
+from recsys_ae.data.layouts import Place, Table, is_structured
 from recsys_ae.data.reading import reading
 from recsys_ae.errors import DataError, quoted
 

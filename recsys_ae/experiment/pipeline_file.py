@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, TypeVar, cas
 import yaml
 from pydantic import Field
 
-from recsys_ae.data.cards import IMAGE_KINDS, Card, Table, declared_folder, read_card, shipped_cards
+from recsys_ae.data.cards import IMAGE_KINDS, Card, declared_folder, read_card, shipped_cards
+from recsys_ae.data.layouts import Table
 from recsys_ae.declaration import (
     DEPTH,
     NAME_BYTES,

@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from recsys_ae.data.cards import FeatureFile, read_card
+from recsys_ae.data.cards import read_card
 from recsys_ae.data.features import load_features, read_features
+from recsys_ae.data.layouts import FeatureFile
 from recsys_ae.data.ratings import load_given_split, load_ratings
 from recsys_ae.errors import ConfigError, DataError
 from recsys_ae.features import FeatureTable, ScaledFeature

@@ -17,7 +17,7 @@ from hypothesis import assume, example, given, settings, strategies as st
 
 from recsys_ae.data import reading, text
 from recsys_ae.data.content import TEXT, Skipped, write_skipped
-from recsys_ae.data.layout import guess_table
+from recsys_ae.data.detection import guess_table
 from recsys_ae.data.lists import read_lists
 from recsys_ae.data.ratings import read_interactions
 from recsys_ae.data.tables import read_table

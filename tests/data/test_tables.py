@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, strategies as st
 
 from recsys_ae import Interactions
-from recsys_ae.data.cards import Columns, Table, declared_folder
-from recsys_ae.data.layout import guess_table
+from recsys_ae.data.cards import declared_folder
+from recsys_ae.data.detection import guess_table
+from recsys_ae.data.layouts import Columns, Table
 from recsys_ae.data.tables import read_table
 from recsys_ae.data.text import STAND_IN, Dialect, _Cleaned
 from recsys_ae.errors import DataError

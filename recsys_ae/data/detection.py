@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import pyarrow.parquet as pq
 
-from recsys_ae.data.cards import FileLayout, Place, Table, file_kind
+from recsys_ae.data.layouts import FileLayout, Place, Table, file_kind
 from recsys_ae.data.reading import reading, unpacked
 from recsys_ae.data.text import Dialect, Line, decoded, default_quote, lines
 from recsys_ae.declaration import validate
