@@ -33,6 +33,7 @@ def kept(tmp_path, monkeypatch) -> Path:
     monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path / "kept"))
     monkeypatch.delenv("RECSYS_AE_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "user"))
+    monkeypatch.setattr(folders.tempfile, "gettempdir", lambda: str(tmp_path))
     cache._where_to_save.cache_clear()
     yield tmp_path / "kept"
     cache._where_to_save.cache_clear()
@@ -114,7 +115,6 @@ def test_a_full_disk(kept, monkeypatch):
 def test_the_private_folder_belongs_to_its_user_alone(tmp_path, monkeypatch):
     """Others could leave code in one that they can write to."""
     (tmp_path / "user").write_text("no folder")
-    monkeypatch.setattr(folders.tempfile, "gettempdir", lambda: str(tmp_path))
     private = tmp_path / f"recsys-ae-{os.getuid()}"
     assert folders.cache_folder() == private
     assert stat.S_IMODE(private.stat().st_mode) == 0o700
