@@ -240,10 +240,10 @@ def cut(text: str) -> str:
     return text if len(text) <= 160 else text[:160] + "..."
 
 
-def raise_first(content: Content, path: Path, rows: Sequence[int] | np.ndarray, describe: Describe) -> None:
-    """Raise a `DataError` about the first fault, if there is any."""
+def raise_first(content: Content, path: Path, rows: Sequence[int] | np.ndarray = (), describe: Describe | None = None) -> None:
+    """Raise a `DataError` about the first broken line or the first of `rows`, whichever is first, if there is any."""
     if content.broken or len(rows):
-        number, problem, line = next(content.faults([int(row) for row in rows], describe))
+        number, problem, line = next(content.faults([int(row) for row in rows], describe or (lambda *_: "invalid")))
         raise DataError(f"{path}, {content.unit} {number}: {problem}: {line}")
 
 

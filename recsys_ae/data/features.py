@@ -69,18 +69,17 @@ def read_features(path: Path, layout: FeatureFile, id_kind: Literal["int", "str"
     with reading(path):
         content = read_content(path, layout, dict.fromkeys(layout.places(), TEXT))
         refuse = partial(_refuse, content, path)
-        refuse((), "", "")
+        raise_first(content, path)
         if not len(content.columns[layout.id]):
             raise DataError("there is no data: the file has no rows")
-        if not is_structured(path.name):
+        if not (typed := is_structured(path.name)):
             for name, column in content.columns.items():
                 codes, distinct = encoded(column)
                 refuse(undecoded(distinct)[codes], name, "not text in the encoding")
-        ids = as_ids(content.columns[layout.id], id_kind, typed=is_structured(path.name))
+        ids = as_ids(content.columns[layout.id], id_kind, typed=typed)
         refuse(ids.bad, layout.id, ids.why)
         own = series_of(ids.values)
         refuse(own.duplicated(), layout.id, "an id that occurs before")
-        typed = is_structured(path.name)
         values = {name: _values(content, feature, layout.decimal, typed, refuse) for name, feature in layout.columns.items()}
     return pd.DataFrame({"id": own} | values)
 

@@ -35,7 +35,7 @@ def read_lists(path: Path) -> pd.DataFrame:
     with reading(path):
         content = read_content(path, ListFile(path=path.name), dict.fromkeys(COLUMNS, TEXT))
         typed, values = is_structured(path.name), {}
-        raise_first(content, path, (), partial(_describe, "rank", str))
+        raise_first(content, path)
         for name in COLUMNS:
             column = content.columns[name]
             if not len(column):

@@ -42,7 +42,8 @@ def read_table(
     with reading(path):
         content = read_content(path, table, _types(path, table))
         places: dict[str, Place] = {role: place for role, place in table.columns.model_dump().items() if place is not None}
-        if not len(content.columns[places["user"]]) and not content.broken:
+        if not len(content.columns[places["user"]]):
+            raise_first(content, path)
             raise DataError("there is no data: the file has no rows")
         found = _converted(content, places, path, table, ids or {}, scale)
 

@@ -451,6 +451,11 @@ class TestSkipping:
         with pytest.raises(DataError, match="no valid lines, all 1 are bad; the first is line 2: rating 'x' is not a number"):
             read(tmp_path, HEADER + "1,2,x\n", bad_lines="skip")
 
+    @pytest.mark.parametrize("bad_lines", ["error", "skip"])
+    def test_a_file_without_a_whole_line(self, tmp_path, bad_lines):
+        with pytest.raises(DataError, match="line 2: expected 4 fields, got 2: '1,2'"):
+            read(tmp_path, "user,item,rating,time\n1,2\n3\n", bad_lines=bad_lines)
+
     def test_lines_in_another_encoding(self, tmp_path):
         assert read(tmp_path, (HEADER + "é,1,1\n7,1,1\né,1\n").encode("latin-1"), bad_lines="skip")["user_id"] == [7]
 
