@@ -134,7 +134,7 @@ def evaluate(
     frame, known = read(truth), None if history is None else read(history)
     if relevant_at is not None and "rating" not in frame:
         raise ConfigError(f"--relevant-at needs ratings, and {truth} has none")
-    default = [name for name in DEFAULT_RANKING if int(name.split("@")[1]) <= length]
+    default = [name for name in DEFAULT_RANKING if int(name.split("@")[1]) <= length] or [f"ndcg@{length}", f"recall@{length}"]
     options: dict[str, Any] = {"list_length": length, "relevant_at": relevant_at, "history": known, "repeats": repeats}
     report = evaluate_recommendations(lists, frame, wanted or default, **options)
     rows = [[name, "-" if value is None else f"{value:.4f}"] for name, value in report.metrics.items()]

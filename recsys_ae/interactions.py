@@ -294,7 +294,7 @@ def _checked_scale(scale: Any) -> tuple[float, float]:
     except (TypeError, ValueError):
         lowest = highest = math.nan
     if not -LARGEST_RATING <= lowest <= highest <= LARGEST_RATING:
-        wanted = f"two numbers between {-LARGEST_RATING:g} and {LARGEST_RATING:g}"
+        wanted = f"two finite numbers of at most {LARGEST_RATING:g} in size"
         raise ConfigError(f"a scale is the lowest and the highest possible rating, {wanted}, got {quoted(scale)}")
     return lowest, highest
 

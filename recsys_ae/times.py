@@ -1,6 +1,7 @@
 """Times of any form as int64 microseconds since 1970 (UTC)."""
 
 import re
+from datetime import date
 from numbers import Number, Real
 from typing import Any, Literal
 
@@ -64,7 +65,7 @@ def instants(column: pd.Series, unit: TimeUnit = "s", what: str = "the table") -
         return _since_1970(column, unit)
     if isinstance(kind, pd.DatetimeTZDtype):
         column = column.dt.tz_convert("UTC").dt.tz_localize(None)
-    dates = (column if column.dtype.kind == "M" else iso_dates(column)).to_numpy()
+    dates = (column if isinstance(column.dtype, np.dtype) and column.dtype.kind == "M" else iso_dates(column)).to_numpy()
     seconds = dates.astype("datetime64[s]").astype(np.int64)  # which cannot overflow; NaT is the lowest integer
     return dates.astype("datetime64[us]").astype(np.int64), np.isnat(dates) | beyond(seconds, "s")
 
@@ -104,14 +105,14 @@ def no_instant(value: Any, unit: TimeUnit) -> str:
     """What is wrong with a bad value of `instants`, after "is"; of a number, with the unit in which it could be a time."""
     if value is None or value is pd.NaT:
         return "missing"
-    if isinstance(value, Real):
+    if isinstance(value, Real) and beyond(np.array([float(value)]), unit)[0]:
         value = float(value)
         if not np.isfinite(value):
             return f"not a Unix time in {unit}"
         fitting = next((name for name, per_second in PER_SECOND.items() if abs(value) < LATEST * per_second), None)
         hint = f"; declare time_unit: {fitting}" if fitting else ""
         return f"not a Unix time in {unit} (beyond the year 2262){hint}"
-    if isinstance(value, str) and not re.fullmatch(ISO_DATE, value):
+    if not isinstance(value, str | date | np.datetime64) or (isinstance(value, str) and not re.fullmatch(ISO_DATE, value)):
         return "not a number, a date or ISO 8601 text such as 2014-04-07T10:51:09Z"
     return "not a date between the years 1678 and 2262"
 

@@ -51,7 +51,7 @@ class TestFromFrame:
             ({"time": [True] * 5}, "must be numbers, dates or ISO 8601 text"),
             (
                 {"time": ["2026-01-01", "soon"] * 2 + ["2026"]},
-                "time 'soon' in row 1 of column 'time' is not a number, a date",
+                "time 'soon' in row 1 of column 'time' of the table is not a number, a date",
             ),
             ({"time": [1_700_000_000_000] * 5}, r"not a Unix time in s \(beyond the year 2262\); declare time_unit: ms"),
         ],

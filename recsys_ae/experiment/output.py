@@ -153,9 +153,9 @@ def open_output(path: Path, pipeline: str, inputs: Mapping[str, str], *, resume:
         (path / FAILED).unlink(missing_ok=True)
         with whole_file(path / PIPELINE) as draft:
             draft.write_text(pipeline, encoding="utf-8")
+        for name, digest in inputs.items():  # a resumed run with other inputs has not failed
+            OutputFolder(path, digest_of(pipeline)).check_input(name, digest)
         try:
-            for name, digest in inputs.items():
-                OutputFolder(path, digest_of(pipeline)).check_input(name, digest)
             yield OutputFolder(path, digest_of(pipeline, dict(inputs)))
         except Exception:
             if any((path / "models").glob("*")):

@@ -179,7 +179,7 @@ def export_recommendations(
         raise ConfigError("users has an id twice; each user gets one list")
     options = {"exclude_seen": exclude_seen, "cold": cold, "batch_users": batch_users, "seen": seen}
     job = _Job(model, history, rows, k, allowed_items(history.items, candidates, exclude), options)
-    check_counts(k=k, batch_users=batch_users)
+    check_counts(k=k, batch_users=1 if batch_users is None else batch_users)
     check_cold(cold)
     known = scorable(model, history, rows)
     if cold == "error":

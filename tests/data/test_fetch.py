@@ -293,7 +293,7 @@ def test_only_web_addresses(tmp_path, url):
         card(url, "")
 
 
-PATHS = ["../x", "/x", "a/../../x", "~/x", "a\\x", "C:/x", "a\0b", "", ".", "a//b", "x" * 256, "..", "a\nb", "a/."]
+PATHS = ["../x", "/x", "a/../../x", "~/x", "a\\x", "C:/x", "", ".", "a//b", "x" * 256, "..", "a\nb", "a/."]
 
 
 @pytest.mark.parametrize("path", PATHS)

@@ -10,8 +10,8 @@ from recsys_ae.experiment.output import new_folder, open_output
 
 def run(path, *, finished: int = 0, error: BaseException | None = None, resume: bool = False, pipeline: str = "a: 1\n") -> None:
     """A run that saves so many models and then ends, with an error or like one that was killed."""
-    with open_output(path, pipeline, resume=resume) as folder:
-        folder.write_state("something", 1)
+    with open_output(path, pipeline, {}, resume=resume) as folder:
+        folder.write_note("something", "x")
         for number in range(finished):
             folder.model(f"model-{number}").mkdir()
         if error is not None:
@@ -71,7 +71,7 @@ def test_an_interrupted_run_keeps_its_state(tmp_path, error):
 
 def test_a_failed_run_removes_nothing_of_others(tmp_path):
     path = tmp_path / "out"
-    with suppress(DataError), open_output(path, "a: 1\n", resume=False):
+    with suppress(DataError), open_output(path, "a: 1\n", {}, resume=False):
         (path / "notes.txt").write_text("mine")
         raise DataError("x")
     assert [entry.name for entry in path.iterdir()] == ["notes.txt"]
