@@ -76,7 +76,8 @@ def _since_1970(column: pd.Series, unit: TimeUnit) -> tuple[NDArray[np.int64], N
     if values.dtype.kind not in "iu":
         whole = not missing.all() and pd.api.types.is_integer_dtype(column.dtype)
         values = column.to_numpy(np.int64 if whole else np.float64, na_value=0 if whole else np.nan)
-    bad = missing | beyond(values, unit)
+    bad = beyond(values, unit)
+    bad |= missing
     if bad.any():
         values = np.where(bad, values.dtype.type(0), values)
     if unit == "ns":
@@ -98,7 +99,10 @@ def iso_dates(column: pd.Series) -> pd.Series:
 
 def beyond(values: NDArray[np.generic], unit: TimeUnit) -> NDArray[np.bool_]:
     """bool [n]: which numbers cannot be Unix times in `unit`, being more than 292 years from 1970."""
-    return ~(np.abs(values.astype(np.float64)) < LATEST * PER_SECOND[unit])
+    limit = LATEST * PER_SECOND[unit]
+    if len(values) and values.min() > -limit and values.max() < limit:  # the common case, in which no copy is made
+        return np.zeros(len(values), bool)
+    return ~(np.abs(values.astype(np.float64)) < limit)
 
 
 def no_instant(value: Any, unit: TimeUnit) -> str:

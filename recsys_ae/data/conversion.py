@@ -194,7 +194,8 @@ def encoded(column: pa.ChunkedArray, missing: Mask | None = None) -> tuple[NDArr
         return np.empty(0, np.int32), pa.array([], pa.string())
     codes = np.concatenate([pc.fill_null(chunk.indices, 0).to_numpy(zero_copy_only=False) for chunk in column.chunks])
     distinct = column.chunk(0).dictionary
-    occurs = np.bincount(codes[~missing] if missing.any() else codes, minlength=len(distinct)) > 0
+    occurs = np.zeros(len(distinct), bool)
+    occurs[codes[~missing] if missing.any() else codes] = True
     if not occurs.any():
         return np.zeros(len(codes), np.int32), pa.array(["-"])
     if not occurs.all():
