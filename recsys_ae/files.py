@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 from filelock import FileLock, Timeout
 from pydantic import TypeAdapter, ValidationError
 
-from recsys_ae.errors import ConfigError, DataError, OutputError, described, quoted
+from recsys_ae.errors import ConfigError, DataError, OutputError, described, quoted, reason
 
 CHECKSUM = "checksum"
 JSON_LIMIT = 2**28  # bytes; nothing that is written here comes near
@@ -43,7 +43,7 @@ def whole_file(path: Path) -> Iterator[Path]:
         _sync(draft)
         move(draft, path)
     except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
+        raise OutputError(f"cannot write {path}: {reason(error)}") from error
     finally:
         _remove(draft)
 
@@ -92,7 +92,7 @@ def locked(path: Path, busy: str, wait: float = 0) -> Iterator[None]:
         waited = f" after {wait:.0f} seconds" if wait else ""
         raise OutputError(f"{busy} ({_holder(path)} holds {path}{waited})") from None
     except (OSError, NotImplementedError) as error:  # the latter on file systems without locks
-        raise OutputError(f"cannot lock {path}: {getattr(error, 'strerror', None) or error}") from None
+        raise OutputError(f"cannot lock {path}: {reason(error)}") from None
     try:
         yield
     finally:
@@ -115,7 +115,7 @@ def locked_folder(path: Path, busy: str) -> Iterator[None]:
                 _recover(older.with_name(older.name[1 : -len(".older")]))
             yield
     except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
+        raise OutputError(f"cannot write {path}: {reason(error)}") from error
 
 
 def _holder(path: Path) -> str:
@@ -146,7 +146,7 @@ def check_file(path: Path, digest: str, remedy: str) -> None:
     except FileNotFoundError:
         raise DataError(f"{path} is missing; {remedy}") from None
     except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror or error}; {remedy}") from None
+        raise DataError(f"cannot read {path}: {reason(error)}; {remedy}") from None
     if found != digest:
         raise DataError(f"{path} is damaged: its content is not what was written; {remedy}")
 
@@ -180,15 +180,15 @@ def read_json(kind: type[T], path: Path, remedy: str, *, of: str = "") -> T:
             raise ValueError(f"{unknown}: unknown key")
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        if isinstance(reason := first.get("ctx", {}).get("error"), ValueError):  # of a validator of `kind`
-            raise DataError(f"{path}: {reason}; {remedy}") from None
+        if isinstance(own := first.get("ctx", {}).get("error"), ValueError):  # of a validator of `kind`
+            raise DataError(f"{path}: {own}; {remedy}") from None
         place = ".".join(map(str, first["loc"])) or "the file"
         raise DataError(f"{path} is damaged: {quoted(place)[1:-1]}: {first['msg']}; {remedy}") from None
     except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror or error}; {remedy}") from None
+        raise DataError(f"cannot read {path}: {reason(error)}; {remedy}") from None
     except (ValueError, RecursionError) as error:
-        reason = "it is nested too deeply" if isinstance(error, RecursionError) else error
-        raise DataError(f"{path} is damaged: {reason}; {remedy}") from None
+        problem = "it is nested too deeply" if isinstance(error, RecursionError) else error
+        raise DataError(f"{path} is damaged: {problem}; {remedy}") from None
     if found != digest_of(of, content):
         whose = " or belongs to something else" if of else ""
         raise DataError(f"{path} is damaged{whose}: its content does not have its checksum; {remedy}")

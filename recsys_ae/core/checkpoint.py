@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from recsys_ae.core.trainer import Callback, Epoch, Training
-from recsys_ae.errors import DataError, OutputError
+from recsys_ae.errors import DataError, OutputError, reason
 from recsys_ae.files import whole_file
 
 AFFORDABLE = 20  # minimum seconds of training per second of writing checkpoints
@@ -95,8 +95,7 @@ def restore(training: Training[Any], path: Path, of: str = "") -> None:
             raise DataError(f"checkpoint {path} belongs to a training with another configuration; {remedy}")
         _load(training, facts, tensors)
     except UNREADABLE as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DataError(f"{path} is not a checkpoint of this training ({reason}); {remedy}") from None
+        raise DataError(f"{path} is not a checkpoint of this training ({reason(error)}); {remedy}") from None
 
 
 def _load(training: Training[Any], facts: dict[str, str], tensors: dict[str, Tensor]) -> None:

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.sparse.linalg import ArpackError
 
-from recsys_ae.errors import ConfigError, TrainingError, shortened
+from recsys_ae.errors import ConfigError, TrainingError, reason
 
 IN_TRAINING = 16  # bytes per weight trained by gradient: itself, its gradient, and two averages of Adam
 CGROUP = Path("/sys/fs/cgroup")  # the limits of a container
@@ -56,15 +56,13 @@ def limits(what: str, way_out: str) -> Iterator[None]:
     except TrainingError as error:
         raise TrainingError(f"{what}: {error}; {way_out}") from None
     except UNSOLVABLE as error:
-        reason = shortened(" ".join(str(error).split()), 100)
-        raise TrainingError(f"{what}: the equations cannot be solved ({reason}); {way_out}") from None
+        raise TrainingError(f"{what}: the equations cannot be solved ({reason(error, 100)}); {way_out}") from None
     except (MemoryError, RuntimeError, ValueError) as error:
         if not isinstance(error, MemoryError) and not any(sign in str(error).lower() for sign in TOO_LARGE):
             raise
         free = available_memory()
         left = "" if free is None else f", {free / 1e9:.3g} GB are free"
-        reason = shortened(" ".join(str(error).split()), 120)
-        raise ConfigError(f"{what} needs more memory than there is{left} ({reason}); {way_out}") from None
+        raise ConfigError(f"{what} needs more memory than there is{left} ({reason(error, 120)}); {way_out}") from None
 
 
 def check_finite(what: str, arrays: Mapping[str, NDArray[Any]], way_out: str) -> None:

@@ -17,7 +17,7 @@ from recsys_ae.data.detection import Layout, layout_of, undecodable
 from recsys_ae.data.layouts import FileLayout, Place, file_kind
 from recsys_ae.data.reading import unpacked
 from recsys_ae.data.text import BLOCK, Dialect, decoded, lines, read_columns, shown_line
-from recsys_ae.errors import DataError, quoted
+from recsys_ae.errors import DataError, quoted, reason, shortened
 from recsys_ae.files import whole_file
 
 TEXT = pa.dictionary(pa.int32(), pa.string())
@@ -162,7 +162,7 @@ class _RowContent:
                 next_broken = next(broken, None)
             stored = {place: self._value(place, row) for place in self.columns}
             content = ", ".join(f"{place}: {quoted(value, limit=40)}" for place, value in stored.items())
-            yield Fault(number, describe(row, stored.__getitem__), cut(content))
+            yield Fault(number, describe(row, stored.__getitem__), shortened(content, 160))
         if next_broken is not None:
             yield next_broken
             yield from broken
@@ -196,7 +196,7 @@ def _read_lines(path: Path, places: Sequence[Place]) -> _RowContent:
                 if not isinstance(record, dict):
                     raise ValueError("not an object of names and values")
             except (ValueError, RecursionError) as error:
-                problem = error.msg if isinstance(error, json.JSONDecodeError) else cut(str(error))
+                problem = error.msg if isinstance(error, json.JSONDecodeError) else reason(error, 160)
                 broken.append(Fault(number, f"not a valid JSON object: {problem}", quoted(raw, limit=160)))
                 continue
             numbers.append(number)
@@ -233,11 +233,6 @@ def _no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _no_constants(name: str) -> None:
     raise ValueError(f"{name} is no JSON value")
-
-
-def cut(text: str) -> str:
-    """`text`, or its beginning if it is too long for a message."""
-    return text if len(text) <= 160 else text[:160] + "..."
 
 
 def raise_first(content: Content, path: Path, rows: Sequence[int] | np.ndarray = (), describe: Describe | None = None) -> None:

@@ -13,7 +13,7 @@ from recsys_ae.data.layouts import FileLayout, Place, Table, file_kind
 from recsys_ae.data.reading import reading, unpacked
 from recsys_ae.data.text import Dialect, Line, decoded, default_quote, lines
 from recsys_ae.declaration import validate
-from recsys_ae.errors import DataError, did_you_mean, quoted
+from recsys_ae.errors import DataError, did_you_mean, quoted, shortened
 
 T = TypeVar("T")
 SEPARATORS = ("::", "\t", ";", ",", "|")  # tried in this order
@@ -41,7 +41,7 @@ class Layout(NamedTuple):
             found = [at for at, name in enumerate(self.names) if _plain(name) == str(column)]
         if len(found) != 1:
             hint = "each needs a name of its own" if found else did_you_mean(str(column), self.names)
-            raise DataError(f"expected one column {quoted(column)}, found {len(found)}; {shortened(hint)}")
+            raise DataError(f"expected one column {quoted(column)}, found {len(found)}; {shortened(hint, 300)}")
         return found[0]
 
 
@@ -57,7 +57,7 @@ def layout_of(path: Path, file: FileLayout) -> Layout:
             names = ", ".join(layout.names)
             for column in file.places():
                 if isinstance(column, int):
-                    raise DataError(f"columns are given by place, but the file names them: {shortened(names)}")
+                    raise DataError(f"columns are given by place, but the file names them: {shortened(names, 300)}")
                 layout.place(column)
             return layout
         return _first_fitting(path, file, partial(_text_layout, path, file))
@@ -187,15 +187,10 @@ def _recognise(names: Sequence[str]) -> dict[str, str]:
     found = _matches(names)
     for role, matching in found.items():
         if not matching and role in ("user", "item"):
-            raise DataError(f"no column looks like the {role} id; the columns are {shortened(', '.join(names))}")
+            raise DataError(f"no column looks like the {role} id; the columns are {shortened(', '.join(names), 300)}")
         if len(matching) > 1:
             raise DataError(f"columns {' and '.join(map(quoted, matching))} all look like the {role}; say which with a card")
     return {role: matching[0] for role, matching in found.items() if matching}
-
-
-def shortened(text: str) -> str:
-    """A list of names for a message, cut to a sane length."""
-    return text if len(text) <= 300 else text[:300] + "..."
 
 
 def _is_number(text: str) -> bool:

@@ -12,7 +12,7 @@ from time import monotonic
 from typing import IO, Any
 
 from recsys_ae.data.places import web_address
-from recsys_ae.errors import DataError
+from recsys_ae.errors import DataError, reason
 
 TIMEOUT = 60  # seconds for a connection, and for the next bytes
 SLOWEST, PATIENCE = 1000, 60  # bytes a second on average, over each of these periods in seconds
@@ -47,11 +47,11 @@ def download(url: str, target: Path, md5: str | None, max_gb: float = 4) -> None
     except urllib.error.HTTPError as error:
         error.close()
         if error.code != 416 or not have:
-            raise DataError(f"download of {url} failed: {error.code} {_plain(error.reason)}") from None
+            raise DataError(f"download of {url} failed: {error.code} {reason(error.reason)}") from None
         logger.info("%s is already complete", part)  # or useless, which its checksum will show
     except (OSError, ValueError, http.client.HTTPException) as error:
-        reason = _plain(getattr(error, "reason", None) or error) or type(error).__name__
-        raise DataError(f"download of {url} failed: {reason}; run again to continue, or set RECSYS_AE_DATA") from None
+        why = reason(getattr(error, "reason", None) or error)
+        raise DataError(f"download of {url} failed: {why}; run again to continue, or set RECSYS_AE_DATA") from None
     if md5 is not None and (found := _md5(part)) != md5:
         part.unlink()
         raise DataError(f"checksum of {url} is {found}, its card says {md5}; nothing is kept")
@@ -109,11 +109,6 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
             fp.close()
             raise OSError(f"it leads to {newurl}, and only http(s) is followed, from https only https")
         return super().redirect_request(req, fp, code, msg, headers, newurl)
-
-
-def _plain(reason: object) -> str:
-    """What a server said, on one line of sane length."""
-    return " ".join(str(reason).split())[:200]
 
 
 def _md5(path: Path) -> str:

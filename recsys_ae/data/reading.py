@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 
 from recsys_ae.declaration import error_context
-from recsys_ae.errors import DataError, quoted
+from recsys_ae.errors import DataError, quoted, reason, shortened
 
 CODECS = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd"}
 COMPRESSED = (*CODECS, ".zip")
@@ -36,8 +36,7 @@ def reading(path: Path) -> Iterator[None]:
             yield
     except FOREIGN as error:
         problem = "not a readable Parquet file" if path.suffix.lower() == ".parquet" else "cannot be read"
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else " ".join(str(error).split())
-        raise DataError(f"{_cut(path)}: {problem}: {_cut(reason)}") from None
+        raise DataError(f"{shortened(str(path), 255)}: {problem}: {reason(error)}") from None
 
 
 @contextmanager
@@ -93,10 +92,6 @@ def _only_member(archive: zipfile.ZipFile) -> zipfile.ZipInfo:
 def _not_a_file(path: Path) -> str | None:
     if path.is_file():
         return None
-    if path.is_dir():
-        return f"{path} is a folder, wanted a file"
-    return f"{path} is not a regular file, such as can be read twice" if path.exists() else f"there is no file {_cut(path)}"
-
-
-def _cut(text: object) -> str:
-    return str(text) if len(str(text)) <= 255 else quoted(str(text), limit=255)
+    if not path.exists():
+        return f"there is no file {shortened(str(path), 255)}"
+    return f"{path} is a folder, wanted a file" if path.is_dir() else f"{path} is not a regular file, such as can be read twice"

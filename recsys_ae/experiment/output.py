@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 import pandas as pd
 import pyarrow as pa
 
-from recsys_ae.errors import ConfigError, DataError, OutputError
+from recsys_ae.errors import ConfigError, DataError, OutputError, reason
 from recsys_ae.files import (
     check_file,
     digest_of,
@@ -174,7 +174,7 @@ def new_folder(parent: Path, name: str) -> Path:
         except FileExistsError:
             continue
         except OSError as error:
-            raise OutputError(f"cannot make {path}: {error.strerror or error}; choose an --output") from None
+            raise OutputError(f"cannot make {path}: {reason(error)}; choose an --output") from None
         return path
     raise AssertionError("numbers do not end")
 
@@ -218,7 +218,7 @@ def _move_aside(path: Path) -> None:
     try:
         path.replace(aside)  # an empty folder can be replaced
     except OSError as error:
-        raise OutputError(f"cannot rename {path}: {error.strerror or error}; choose another --output") from None
+        raise OutputError(f"cannot rename {path}: {reason(error)}; choose another --output") from None
     logger.info("the failed run in %s is now in %s", path, aside)
 
 
