@@ -1,18 +1,14 @@
 """Recommendations in a single file, made by whatever program, read by the same rules as logs."""
 
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from recsys_ae.data.content import TEXT, raise_first, read_content
+from recsys_ae.data.content import TEXT, raise_first, read_content, refuse
 from recsys_ae.data.conversion import as_ids, series_of
 from recsys_ae.data.layouts import FileLayout, Place, is_structured
-from recsys_ae.data.reading import reading
-from recsys_ae.errors import DataError, quoted
+from recsys_ae.data.reading import column_context, reading
+from recsys_ae.errors import DataError
 
 COLUMNS: list[Place] = ["user_id", "rank", "item_id"]
 
@@ -35,21 +31,14 @@ def read_lists(path: Path) -> pd.DataFrame:
     with reading(path):
         content = read_content(path, ListFile(path=path.name), dict.fromkeys(COLUMNS, TEXT))
         typed, values = is_structured(path.name), {}
-        raise_first(content, path)
+        raise_first(content)
         for name in COLUMNS:
             column = content.columns[name]
             if not len(column):
                 raise DataError("there is no data: the file holds no recommendations")
-            try:
+            with column_context(name):
                 found = as_ids(column, "int" if name == "rank" else None, typed=typed, name=f"{path}, column {name!r}")
-            except DataError as error:
-                raise DataError(f"column {name!r} {error}") from None
-            raise_first(content, path, np.flatnonzero(found.bad), partial(_describe, name, found.why))
+            refuse(content, name, found.bad, found.why)
             values[str(name)] = series_of(found.values)
-        low = np.flatnonzero(values["rank"].to_numpy() < 1)
-        raise_first(content, path, low, partial(_describe, "rank", lambda _: "not a rank, which counts from 1"))
+        refuse(content, "rank", values["rank"] < 1, "not a rank, which counts from 1")
     return pd.DataFrame(values)
-
-
-def _describe(name: Place, why: Callable[[Any], str], _: int, stored: Callable[[Place], Any]) -> str:
-    return f"{name} {quoted(stored(name))} is {why(stored(name))}"

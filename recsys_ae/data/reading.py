@@ -40,6 +40,15 @@ def reading(path: Path) -> Iterator[None]:
 
 
 @contextmanager
+def column_context(name: str | int) -> Iterator[None]:
+    """Begin the message of a `DataError` with the name of a column, of which it says something."""
+    try:
+        yield
+    except DataError as error:
+        raise DataError(f"column {name!r} {error}") from None
+
+
+@contextmanager
 def unpacked(path: Path) -> Iterator[io.BufferedReader]:
     """The content of a file as a binary stream, decompressed by its ending (.gz, .bz2, .zst, .zip); errors as in `reading`.
 

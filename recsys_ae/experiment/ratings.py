@@ -12,7 +12,7 @@ import pandas as pd
 from pydantic import Field
 
 from recsys_ae.core.trainer import Callback
-from recsys_ae.data.content import Skipped, write_skipped
+from recsys_ae.data.content import Fault, write_faults
 from recsys_ae.data.ratings import Ratings, load_given_split, load_ratings
 from recsys_ae.declaration import Declared, error_context, validate, validate_params
 from recsys_ae.errors import ConfigError, DataError, did_you_mean
@@ -108,7 +108,7 @@ class RatingTask(Task[RatingFile, Split, Recommender]):
     def record(self, output: Path) -> list[Path]:
         if not self._skipped:
             return []
-        write_skipped(self._skipped, path := output / "skipped.csv")
+        write_faults(self._skipped, path := output / "skipped.csv")
         return [path]
 
     def facts(self, data: Split) -> DataFacts:
@@ -166,7 +166,7 @@ class RatingTask(Task[RatingFile, Split, Recommender]):
         return load_ratings(self.pipeline.card, self.pipeline.card_folder, skipped=self._skipped)
 
     @cached_property
-    def _skipped(self) -> list[Skipped]:
+    def _skipped(self) -> list[Fault]:
         """What loading left out, by the card's `bad_lines`."""
         return []
 
