@@ -24,7 +24,7 @@ from mlflow.artifacts import download_artifacts
 from mlflow.store.artifact.models_artifact_repo import ModelsArtifactRepository
 from mlflow.store.artifact.utils.models import get_model_name_and_version
 from mlflow.tracking import MlflowClient
-from sqlalchemy.engine import URL, make_url
+from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from recsys_ae.errors import ConfigError, DataError, Terminated, quoted
@@ -214,7 +214,8 @@ def store_uri(uri: str) -> str:
         return uri
     if parsed.host or not parsed.database or parsed.database.startswith((":", "file:")) or "\0" in parsed.database:
         raise ConfigError(f"{quoted(uri)} does not name a file; use sqlite:///FILE, or sqlite:////FILE from the root")
-    return _render(parsed.set(database=str(Path(parsed.database).absolute())))
+    absolute = parsed.set(database=str(Path(parsed.database).absolute()))
+    return absolute.render_as_string(hide_password=False)
 
 
 def _sqlite_path(uri: str) -> Path | None:
@@ -225,10 +226,6 @@ def _reason(error: Exception) -> str:
     """The first line of a message that says what went wrong."""
     lines = [line for line in str(error).splitlines() if line.strip() and not line.startswith("(raised as a result of")]
     return lines[0].strip() if lines else type(error).__name__
-
-
-def _render(url: URL) -> str:
-    return url.render_as_string(hide_password=False)
 
 
 def _check_writable(path: Path) -> None:
