@@ -120,8 +120,7 @@ def _check_arguments(model: Recommender, split: Split, cold: Cold, batch_users: 
     if not isinstance(split, Split):
         makers = "recsys_ae.splitting and Split.from_frames make them; evaluate_recommendations evaluates lists"
         raise DataError(f"split must be a Split, got {described(split)}; {makers}")
-    if batch_users is not None:
-        check_counts(batch_users=1 if batch_users is None else batch_users)
+    check_counts(batch_users=batch_users)
     check_cold(cold)
 
 

@@ -33,7 +33,6 @@ from recsys_ae.files import (
     whole_folder,
     write_json,
 )
-from recsys_ae.frames import ranks
 from recsys_ae.ids import Rows
 from recsys_ae.interactions import Interactions
 from recsys_ae.models import MODELS
@@ -179,7 +178,7 @@ def export_recommendations(
         raise ConfigError("users has an id twice; each user gets one list")
     options = {"exclude_seen": exclude_seen, "cold": cold, "batch_users": batch_users, "seen": seen}
     job = _Job(model, history, rows, k, allowed_items(history.items, candidates, exclude), options)
-    check_counts(k=k, batch_users=1 if batch_users is None else batch_users)
+    check_counts(k=k, batch_users=batch_users)
     check_cold(cold)
     known = scorable(model, history, rows)
     if cold == "error":
@@ -210,24 +209,17 @@ def read_recommendations(path: Path | str) -> tuple[pd.DataFrame, int]:
     Raises:
         DataError: there is nothing, an export is incomplete or damaged, columns are missing, or a file cannot be read.
     """
-    path, length = path_of(path), 0
-    try:
-        if path.is_dir():
-            manifest = ListManifest.read(path)
-            frame = pa.concat_tables([read_parquet(path / name) for name in manifest.files]).to_pandas()
-            length = manifest.k
-        elif path.is_file():
-            frame = read_lists(path)
-        else:
-            raise DataError(f"there are no recommendations at {path}")
-    except (OSError, ValueError, pa.ArrowInvalid) as error:
-        raise DataError(f"cannot read recommendations from {path}: {error}") from None
-    for column in ("user_id", "rank", "item_id"):
-        if column not in frame.columns:
-            raise DataError(f"{path} has no column {column!r}; its columns are {', '.join(map(str, frame.columns))}")
+    path = path_of(path)
+    if not os.path.exists(path):  # False also for a name that is too long
+        raise DataError(f"there are no recommendations at {path}")
+    if not path.is_dir():
+        frame = read_lists(path)
+        return frame, int(frame["rank"].max())
+    manifest = ListManifest.read(path)
+    frame = pa.concat_tables([read_parquet(path / name) for name in manifest.files]).to_pandas()
     if not len(frame):
         raise DataError(f"{path} holds no recommendations")
-    return frame, length or int(ranks(frame).max())
+    return frame, manifest.k
 
 
 def export_vectors(
