@@ -1,6 +1,6 @@
 """Limits of memory and arithmetic: checks, and one translation of what numerical libraries raise when they meet one."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.sparse.linalg import ArpackError
+from torch import nn
 
 from recsys_ae.errors import ConfigError, TrainingError, reason
 
@@ -38,6 +39,17 @@ def check_memory(what: str, needed: int, way_out: str) -> None:
     free = available_memory()
     if free is not None and needed > free:
         raise ConfigError(f"{what} needs {needed / 1e9:.3g} GB of memory, and {free / 1e9:.3g} GB are free; {way_out}")
+
+
+def training_memory(build: Callable[[], nn.Module]) -> int:
+    """Bytes that training needs for the weights of a module; `build` makes it on the meta device, which allocates nothing."""
+    try:
+        with torch.device("meta"):
+            return IN_TRAINING * sum(weight.numel() for weight in build().parameters())
+    except RuntimeError as error:
+        if "overflow" not in str(error):
+            raise
+        return 2**63
 
 
 @contextmanager

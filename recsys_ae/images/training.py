@@ -12,6 +12,7 @@ from torch import Generator, Tensor, nn
 from recsys_ae.core.autoencoder import ACTIVATIONS
 from recsys_ae.core.corruption import CORRUPTIONS, Corruption, Gaussian
 from recsys_ae.core.devices import Device, device_of
+from recsys_ae.core.limits import training_memory
 from recsys_ae.core.losses import LOSSES
 from recsys_ae.core.optimisers import OPTIMISERS, check_decay
 from recsys_ae.core.trainer import Batch, Objective, Precision, TrainConfig, fit, parts_of
@@ -52,6 +53,9 @@ class TrainedModel(ImageModel):
     @abstractmethod
     def _objective(self) -> Objective[Any, Any]:
         """The objective of training."""
+
+    def _memory(self, shape: Shape) -> int:
+        return training_memory(lambda: self._network(shape, Generator()))
 
     def _fit(self, images: Tensor, shape: Shape, context: ImageContext) -> FittedImages:
         network = self._network(shape, Generator().manual_seed(context.seed))

@@ -8,9 +8,8 @@ import torch
 from pydantic import Field
 from torch import Generator, Tensor, nn
 
-from recsys_ae.core.limits import IN_TRAINING
 from recsys_ae.core.trainer import Objective
-from recsys_ae.core.variational import VariationalAutoencoder, variational_size
+from recsys_ae.core.variational import VariationalAutoencoder
 from recsys_ae.declaration import Sizes
 from recsys_ae.images.base import Floats, Shape, fitted_images, n_pixels, rows_of
 from recsys_ae.images.objectives import NegativeELBO
@@ -49,9 +48,6 @@ class VariationalImages(TrainedModel):
         fitted = fitted_images(self)
         rows = rows_of(images, fitted.shape)
         return mean_loss(fitted.network, NegativeELBO(), torch.from_numpy(rows), seed)
-
-    def _memory(self, shape: Shape) -> int:
-        return IN_TRAINING * variational_size(n_pixels(shape), self.hidden)
 
     def _network(self, shape: Shape, generator: Generator, classes: int | None = None) -> nn.Module:
         return VariationalAutoencoder(n_pixels(shape), self.hidden, activation=self.activation, generator=generator)

@@ -10,6 +10,7 @@ from torch import Generator, Tensor, nn
 
 from recsys_ae.core.axes import check_id_axes, output_vectors
 from recsys_ae.core.devices import Device, device_named, device_of
+from recsys_ae.core.limits import training_memory
 from recsys_ae.core.sparse import SparseRows
 from recsys_ae.core.trainer import AnyObjective, Precision, fit
 from recsys_ae.fitted import Fitted
@@ -46,6 +47,9 @@ class NeuralRanker(Recommender, Generic[N]):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._built: tuple[Fitted, N] | None = None
+
+    def _memory(self, n_users: int, n_items: int) -> int:
+        return training_memory(lambda: self._network(n_items, n_users, None))
 
     @abstractmethod
     def _network(self, n_items: int, n_users: int, generator: Generator | None) -> N:
