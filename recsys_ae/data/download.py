@@ -33,6 +33,7 @@ def download(url: str, target: Path, md5: str | None, max_gb: float = 4) -> None
     have = part.stat().st_size if md5 and part.exists() else 0
     logger.info("downloading %s", url)
     try:
+        part.parent.mkdir(parents=True, exist_ok=True)
         request = urllib.request.Request(web_address(url), headers={"Range": f"bytes={have}-"} if have else {})
         with _opener().open(request, timeout=TIMEOUT) as answer:
             resumed = have > 0 and answer.status == 206 and _starts_at(answer, have)
@@ -41,7 +42,7 @@ def download(url: str, target: Path, md5: str | None, max_gb: float = 4) -> None
                 raise OSError("the server sent another part than the one that is missing")
             with part.open("ab" if resumed else "wb") as out:
                 _copy(answer, out, int(max_gb * 1e9))
-    except _TooMuchError as error:
+    except DataError as error:
         part.unlink(missing_ok=True)
         raise DataError(f"download of {url} was stopped: {error}") from None
     except urllib.error.HTTPError as error:
@@ -58,25 +59,21 @@ def download(url: str, target: Path, md5: str | None, max_gb: float = 4) -> None
     os.replace(part, target)
 
 
-class _TooMuchError(Exception):
-    """More than is allowed, or fits."""
-
-
 def _copy(answer: Any, out: IO[bytes], limit: int) -> None:
-    """Append the body of an answer to a file."""
+    """Append the body of an answer to a file; `DataError` if it is more than is allowed, or fits."""
     before = out.tell()
     announced = answer.headers.get("Content-Length")
     expected = int(announced) if announced is not None else 0
     too_large = f"it is larger than {limit / 1e9:g} GB, the `max_gb` of its source"
     if before + expected > limit:
-        raise _TooMuchError(f"{too_large} ({(before + expected) / 1e9:.1f} GB)")
+        raise DataError(f"{too_large} ({(before + expected) / 1e9:.1f} GB)")
     if expected > (free := shutil.disk_usage(Path(out.name).parent).free):
-        raise _TooMuchError(f"it has {expected / 1e9:.1f} GB, and the disk with {out.name} has {free / 1e9:.1f} GB left")
+        raise DataError(f"it has {expected / 1e9:.1f} GB, and the disk with {out.name} has {free / 1e9:.1f} GB left")
     since, then = monotonic(), before
     while block := answer.read1(1 << 20):
         out.write(block)
         if out.tell() > limit:
-            raise _TooMuchError(too_large)
+            raise DataError(too_large)
         if (elapsed := monotonic() - since) > PATIENCE:
             if out.tell() - then < SLOWEST * elapsed:
                 raise OSError(f"only {out.tell() - then} bytes came in {elapsed:.0f} seconds")

@@ -11,7 +11,7 @@ from recsys_ae.data.cards import FileCard
 from recsys_ae.data.download import download
 from recsys_ae.data.places import check_within
 from recsys_ae.data.reading import unpacked
-from recsys_ae.errors import DataError, reason
+from recsys_ae.errors import DataError
 from recsys_ae.files import locked
 from recsys_ae.folders import cache_folder, cache_folders
 
@@ -50,18 +50,10 @@ def _download_all(card: FileCard) -> None:
             target = cache / source.name
             check_within(cache, target)
             if not target.exists():
-                _make_folder(target.parent)
                 download(source.url, target, source.md5, source.max_gb)
             if source.unpack == "zip":
                 extract_zip(target, cache, source.max_gb)
                 target.unlink()
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(f"cannot make {folder}: {reason(error)}") from None
 
 
 def _verify(path: Path, md5: str | None) -> None:

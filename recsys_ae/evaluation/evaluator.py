@@ -17,8 +17,8 @@ from scipy.sparse import csr_array
 
 from recsys_ae import ranking
 from recsys_ae.errors import ConfigError, DataError, TrainingError, described, quoted
-from recsys_ae.evaluation.common import id_maps
 from recsys_ae.evaluation.metrics import Metric, parse_metrics
+from recsys_ae.evaluation.overlap import id_maps
 from recsys_ae.evaluation.ranking import RankedLists
 from recsys_ae.frames import Frame, ranks, read_frame
 from recsys_ae.ids import IdMap, Rows, shown
