@@ -12,7 +12,6 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
-from hashlib import blake2b, file_digest
 from math import isfinite
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,6 +19,7 @@ from typing import Any, TypeVar
 from filelock import FileLock, Timeout
 from pydantic import TypeAdapter, ValidationError
 
+from recsys_ae.digests import digest_of_file, digest_of_json
 from recsys_ae.errors import ConfigError, DataError, OutputError, described, quoted, reason
 
 CHECKSUM = "checksum"
@@ -128,17 +128,6 @@ def _holder(path: Path) -> str:
     return "another process"
 
 
-def digest_of(*values: Any) -> str:
-    """Content hash (32 hex digits) of JSON values."""
-    return blake2b(json.dumps(values).encode(), digest_size=16).hexdigest()
-
-
-def digest_of_file(path: Path) -> str:
-    """Content hash (32 hex digits) of a file."""
-    with path.open("rb") as file:
-        return file_digest(file, lambda: blake2b(digest_size=16)).hexdigest()
-
-
 def check_file(path: Path, digest: str, remedy: str) -> None:
     """Raise `DataError` with a `remedy` unless the file is there, with this digest."""
     try:
@@ -162,7 +151,7 @@ def write_json(value: Any, path: Path, *, of: str = "") -> None:
     except ValueError as error:
         raise OutputError(f"cannot write {path}: {error}") from None
     with whole_file(path) as draft:
-        text = json.dumps({**content, CHECKSUM: digest_of(of, content)}, indent=2)
+        text = json.dumps({**content, CHECKSUM: digest_of_json(of, content)}, indent=2)
         draft.write_text(text + "\n", encoding="utf-8")
 
 
@@ -189,7 +178,7 @@ def read_json(kind: type[T], path: Path, remedy: str, *, of: str = "") -> T:
     except (ValueError, RecursionError) as error:
         problem = "it is nested too deeply" if isinstance(error, RecursionError) else error
         raise DataError(f"{path} is damaged: {problem}; {remedy}") from None
-    if found != digest_of(of, content):
+    if found != digest_of_json(of, content):
         whose = " or belongs to something else" if of else ""
         raise DataError(f"{path} is damaged{whose}: its content does not have its checksum; {remedy}")
     return value

@@ -8,7 +8,6 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from hashlib import blake2b
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,8 +19,9 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 import recsys_ae
+from recsys_ae.digests import digest_of, digest_of_file
 from recsys_ae.errors import DataError, OutputError, quoted
-from recsys_ae.files import check_file, digest_of_file, present, read_json, whole_folder, write_json
+from recsys_ae.files import check_file, present, read_json, whole_folder, write_json
 from recsys_ae.ids import IdMap
 from recsys_ae.parquet import read_parquet, write_parquet
 
@@ -84,12 +84,11 @@ class Fitted:
     def digest(self, name: str, params: Mapping[str, Any]) -> str:
         """Content hash (32 hex digits) of the state, the model's name and its parameters."""
         numbers = {key: float(value) if type(value) is int else value for key, value in params.items()}
-        digest = blake2b(json.dumps([name, numbers, dict(self.meta)]).encode(), digest_size=16)
-        for key, ids in sorted(self.ids.items()):
-            digest.update((key + ids.digest).encode())
+        parts: list[Any] = [json.dumps([name, numbers, dict(self.meta)])]
+        parts += [key + ids.digest for key, ids in sorted(self.ids.items())]
         for key, array in sorted(self.arrays.items()):
-            digest.update(f"{key}{array.dtype.str}{array.shape}".encode() + np.ascontiguousarray(array).tobytes())
-        return digest.hexdigest()
+            parts += [f"{key}{array.dtype.str}{array.shape}", np.ascontiguousarray(array).data]
+        return digest_of(parts)
 
     def save(self, folder: Path, name: str, params: Mapping[str, Any], kind: str = "recommender") -> None:
         """Write the state of the model `name` of a kind with its parameters to `folder`, which appears whole or not at all.

@@ -20,11 +20,10 @@ from typing import Any, TypeVar
 import pandas as pd
 import pyarrow as pa
 
+from recsys_ae.digests import digest_of_file, digest_of_json
 from recsys_ae.errors import ConfigError, DataError, OutputError, reason
 from recsys_ae.files import (
     check_file,
-    digest_of,
-    digest_of_file,
     locked,
     locked_folder,
     present,
@@ -154,9 +153,9 @@ def open_output(path: Path, pipeline: str, inputs: Mapping[str, str], *, resume:
         with whole_file(path / PIPELINE) as draft:
             draft.write_text(pipeline, encoding="utf-8")
         for name, digest in inputs.items():  # a resumed run with other inputs has not failed
-            OutputFolder(path, digest_of(pipeline)).check_input(name, digest)
+            OutputFolder(path, digest_of_json(pipeline)).check_input(name, digest)
         try:
-            yield OutputFolder(path, digest_of(pipeline, dict(inputs)))
+            yield OutputFolder(path, digest_of_json(pipeline, dict(inputs)))
         except Exception:
             if any((path / "models").glob("*")):
                 (path / FAILED).touch()

@@ -9,7 +9,6 @@ import logging
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from hashlib import blake2b
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Self
@@ -21,10 +20,10 @@ from numpy.typing import ArrayLike, NDArray
 
 import recsys_ae
 from recsys_ae.data.lists import read_lists
+from recsys_ae.digests import digest_of, digest_of_file
 from recsys_ae.errors import ConfigError, DataError, OutputError
 from recsys_ae.files import (
     check_file,
-    digest_of_file,
     locked_folder,
     move,
     path_of,
@@ -252,9 +251,8 @@ def _finished(folder: Path, planned: ListManifest) -> ListManifest:
 
 def _plan(job: _Job, filters: dict[str, Any], cold_users: int) -> ListManifest:
     """The manifest as far as it is known beforehand."""
-    seen = job.options["seen"]
-    choice = job.rows.tobytes() + (b"" if job.allowed is None else job.allowed.tobytes())
-    choice += b"" if seen is None else seen.digest.encode()
+    seen, allowed = job.options["seen"], job.allowed
+    choice = [job.rows.tobytes(), b"" if allowed is None else allowed.tobytes(), "" if seen is None else seen.digest]
     return ListManifest(
         model=MODELS.name_of(job.model),
         model_digest=model_digest(job.model),
@@ -267,7 +265,7 @@ def _plan(job: _Job, filters: dict[str, Any], cold_users: int) -> ListManifest:
         rows=0,
         users_without_items=0,
         schema={name: str(job.schema.field(name).type) for name in job.schema.names},
-        choice=blake2b(choice, digest_size=16).hexdigest(),
+        choice=digest_of(choice),
         versions=versions(),
     )
 
