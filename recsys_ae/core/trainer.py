@@ -1,7 +1,7 @@
 """The one training loop: shuffled batches, early stopping on validation, best weights restored, exact resume."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from math import inf, isfinite
 from time import perf_counter
 from typing import Any, Generic, Literal, Protocol, Self, TypeVar
@@ -129,6 +129,12 @@ class TrainConfig:
             if getattr(self, name) < least:
                 raise ConfigError(f"{name} must be at least {least}, got {getattr(self, name)}")
         check_decay(self.optimiser, self.learning_rate_decay)
+
+    @classmethod
+    def of(cls, model: Any, **others: Any) -> Self:
+        """The settings that are parameters of a model, and `others`, which come first."""
+        own = {item.name: getattr(model, item.name) for item in fields(cls) if hasattr(model, item.name)}
+        return cls(**{**own, **others})
 
 
 @dataclass(frozen=True)

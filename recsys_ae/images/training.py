@@ -1,7 +1,7 @@
 """Base classes of image models trained by gradient descent."""
 
 from abc import abstractmethod
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any, Literal
 
@@ -73,8 +73,7 @@ class TrainedModel(ImageModel):
         **config: Any,
     ) -> None:
         """Train with the model's parameters, some replaced by `config`, and note the history in `context`."""
-        own = {item.name: getattr(self, item.name) for item in fields(TrainConfig) if hasattr(self, item.name)}
-        settings = TrainConfig(**{**own, "seed": context.seed, "reduction": "mean", **config})
+        settings = TrainConfig.of(self, **{"seed": context.seed, "reduction": "mean", **config})
         value = None if valid is None else partial(mean_loss, network, objective, valid, context.seed)
         history = fit(network, objective, rows, settings, valid=value, callbacks=context.callbacks, stage=stage)
         context.histories[stage] = history

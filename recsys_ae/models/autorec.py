@@ -17,7 +17,7 @@ from recsys_ae.core.corruption import Masking
 from recsys_ae.core.devices import Device, device_of
 from recsys_ae.core.limits import training_memory
 from recsys_ae.core.optimisers import OPTIMISERS, check_decay
-from recsys_ae.core.trainer import fit, parts_of
+from recsys_ae.core.trainer import TrainConfig, fit, parts_of
 from recsys_ae.declaration import OneOf, Sizes
 from recsys_ae.errors import ConfigError
 from recsys_ae.fitted import Fitted
@@ -125,7 +125,7 @@ class AutoRec(Recommender):
         corruption = Masking(self.dropout) if self.dropout else None
         objective = training.ObservedError(penalty, corruption, torch.from_numpy(row_bias))
         valid = training.rating_validation(predict, context.history, context.valid)
-        fit(module, objective, rows, training.train_config(self, context.seed), valid=valid, callbacks=context.callbacks)
+        fit(module, objective, rows, TrainConfig.of(self, seed=context.seed), valid=valid, callbacks=context.callbacks)
         return state()
 
     def scores(self, history: Interactions, rows: Rows) -> Floats:
