@@ -123,6 +123,13 @@ class Split:
         return digest_of([*parts, f"{self.train.duplicates} {self.repeats}"])
 
 
+def check_split(split: object) -> None:
+    """Raise `DataError` unless this is a `Split`."""
+    if not isinstance(split, Split):
+        makers = "recsys_ae.splitting and Split.from_frames make them; evaluate_recommendations evaluates lists"
+        raise DataError(f"split must be a Split, got {described(split)}; {makers}")
+
+
 def check_repeats(repeats: Repeats) -> None:
     """Raise `ConfigError` unless `repeats` is a policy."""
     if repeats not in get_args(Repeats):

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from recsys_ae import ranking
-from recsys_ae.errors import ConfigError, DataError, TrainingError, described, quoted
+from recsys_ae.errors import ConfigError, DataError, TrainingError, quoted
 from recsys_ae.evaluation.metrics import Metric, parse_metrics
 from recsys_ae.evaluation.overlap import id_maps
 from recsys_ae.evaluation.ranking import RankedLists
@@ -24,8 +24,8 @@ from recsys_ae.frames import Frame, ranks, read_frame
 from recsys_ae.ids import IdMap, Rows, shown
 from recsys_ae.interactions import Interactions
 from recsys_ae.models.base import Recommender, check_counts, check_recommender, finite_predictions, users_per_block
-from recsys_ae.models.recommend import Cold, check_cold, recommend_blocks, scorable
-from recsys_ae.split import Repeats, Split, check_repeats
+from recsys_ae.models.recommend import Cold, recommend_blocks, scorable
+from recsys_ae.split import Repeats, Split, check_repeats, check_split
 
 BLOCK_PLACES, BLOCK_USERS = 1_000_000, 100_000  # list places and users from a file that are judged at a time
 
@@ -84,14 +84,16 @@ def evaluate(
         ColdUserError: there is a cold user, and `cold` is `error`.
     """
     parsed = parse_metrics(metrics)
-    _check_arguments(model, split, cold, batch_users)
+    check_recommender(model)
+    check_split(split)
+    check_counts(batch_users=batch_users)
     truth, history = split.test if part == "test" else split.valid, split.history(part)
     if not len(truth):
         raise DataError(f"the {split.protocol} split has no {part} interactions to evaluate on")
     repeated, exclude_seen = truth.shared_with(history), split.repeats == "excluded"
     relevant = _relevant(truth, relevant_at, repeated & exclude_seen)
     rows = np.flatnonzero(np.diff(relevant.matrix.indptr))
-    known = scorable(model, history, rows)
+    known = scorable(model, history, rows, cold)
     trained = np.diff(split.train.matrix.indptr)[rows] > 0
     if cold == "skip":
         rows = rows[known]
@@ -113,15 +115,6 @@ def evaluate(
         predicted = finite_predictions(model, history, truth.user_rows(), truth.item_rows())
         rating_values = {metric.name: metric.compute(predicted, truth.matrix.data) for metric in rating_metrics}
     return _report(parsed, rating_values, lists, truth.users.values[rows], counts)
-
-
-def _check_arguments(model: Recommender, split: Split, cold: Cold, batch_users: int | None) -> None:
-    check_recommender(model)
-    if not isinstance(split, Split):
-        makers = "recsys_ae.splitting and Split.from_frames make them; evaluate_recommendations evaluates lists"
-        raise DataError(f"split must be a Split, got {described(split)}; {makers}")
-    check_counts(batch_users=batch_users)
-    check_cold(cold)
 
 
 def evaluate_recommendations(

@@ -36,7 +36,7 @@ from recsys_ae.ids import Rows
 from recsys_ae.interactions import Interactions
 from recsys_ae.models import MODELS
 from recsys_ae.models.base import Recommender, check_counts, fitted_state
-from recsys_ae.models.recommend import Cold, allowed_items, check_cold, check_scorable, recommend_blocks, scorable
+from recsys_ae.models.recommend import Cold, allowed_items, recommend_blocks, scorable
 from recsys_ae.models.storage import model_digest
 from recsys_ae.parquet import read_parquet, write_parquet
 
@@ -178,10 +178,7 @@ def export_recommendations(
     options = {"exclude_seen": exclude_seen, "cold": cold, "batch_users": batch_users, "seen": seen}
     job = _Job(model, history, rows, k, allowed_items(history.items, candidates, exclude), options)
     check_counts(k=k, batch_users=batch_users)
-    check_cold(cold)
-    known = scorable(model, history, rows)
-    if cold == "error":
-        check_scorable(known, history, rows)
+    known = scorable(model, history, rows, cold)
     n_candidates, n_excluded = (None if ids is None else len(np.atleast_1d(ids)) for ids in (candidates, exclude))
     filters = {"exclude_seen": exclude_seen, "candidates": n_candidates, "excluded": n_excluded, "cold": cold}
     planned = _plan(job, filters, int((~known).sum()))
