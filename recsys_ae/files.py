@@ -267,22 +267,28 @@ def _older(path: Path) -> Path:
 def _recover(path: Path) -> None:
     """Put the older folder back if its successor did not arrive, and remove it otherwise."""
     older = _older(path)
-    if not path.exists() and older.exists():
+    if not os.path.exists(path) and os.path.exists(older):
         os.replace(older, path)
     else:
         _remove(older)
 
 
 def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
+    if os.path.isdir(path) and not os.path.islink(path):
         shutil.rmtree(path, ignore_errors=True)
     else:
-        with suppress(FileNotFoundError):
+        with suppress(OSError):
             path.unlink()
 
 
 def path_of(path: Path | str) -> Path:
-    """`path` as a `Path`; `ConfigError` if it is something else, such as a data frame."""
+    """`path` as a `Path`; `ConfigError` if it is something else, such as a data frame, or no path at all."""
     if not isinstance(path, str | Path):
         raise ConfigError(f"expected the path of a file or folder, got {described(path)}")
+    try:
+        encoded = os.fsencode(path)
+    except UnicodeEncodeError:
+        raise ConfigError(f"{quoted(str(path))} is not a path: it has a character that names cannot have") from None
+    if b"\0" in encoded:
+        raise ConfigError(f"{quoted(str(path))} is not a path: it has a NUL character")
     return Path(path)

@@ -129,6 +129,9 @@ class Fitted:
             arrays = load_file(folder / ARRAYS)
         except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
             raise DataError(f"{folder / ARRAYS} is damaged: {error}; {REMEDY}") from None
+        for key, array in arrays.items():
+            if array.dtype.kind == "f" and not np.isfinite(array).all():
+                raise DataError(f"{folder / ARRAYS} is damaged: {key} holds numbers that are not finite; {REMEDY}")
         tables = {name: folder / name for name in described.files if name != ARRAYS}
         ids = {name.removesuffix(".parquet"): _read_ids(path) for name, path in tables.items()}
         return described.model, described.params, cls(arrays, ids, described.meta)

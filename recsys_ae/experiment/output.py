@@ -9,6 +9,7 @@ does not stop at a failed one but moves it aside.
 """
 
 import logging
+import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
@@ -139,10 +140,10 @@ def open_output(path: Path, pipeline: str, inputs: Mapping[str, str], *, resume:
         DataError: `resume` of a run with other inputs.
     """
     check_output(path, pipeline, resume=resume)
-    existed = path.exists()
+    existed = os.path.exists(path)  # False also for a name that is too long
     if resume and not existed:
         logger.info("there is no %s to resume; starting there", path)
-    elif not resume and (path / FAILED).exists():
+    elif not resume and os.path.exists(path / FAILED):
         existed = False
         _move_aside(path)
     with locked_folder(path, _busy(path)):
@@ -181,7 +182,7 @@ def new_folder(parent: Path, name: str) -> Path:
 
 def check_output(path: Path, pipeline: str, *, resume: bool) -> None:
     """Refuse a folder in which a run of the resolved `pipeline` cannot start or, with `resume`, continue."""
-    with locked(path / ".lock", _busy(path)) if (path / ".lock").exists() else nullcontext():
+    with locked(path / ".lock", _busy(path)) if os.path.exists(path / ".lock") else nullcontext():
         pass  # first of all: a run in progress looks like an interrupted one
     _check(path, pipeline, resume=resume)
 
@@ -191,7 +192,7 @@ def _busy(path: Path) -> str:
 
 
 def _check(path: Path, pipeline: str, *, resume: bool) -> None:
-    if not path.exists():
+    if not os.path.exists(path):
         return
     if not path.is_dir():
         raise OutputError(f"{path} is a file; choose another --output")

@@ -76,7 +76,7 @@ EVALUATIONS = [
         says=("user",),
     ),
     judged("items-of-another-type", truth="user,item\n1,x\n2,y\n", says=("item|x",)),
-    judged("no-common-item", truth="user,item\n1,70\n2,80\n", recall=0.0, hits=0.0),
+    judged("no-common-item", truth="user,item\n1,70\n2,80\n", says=("truth.csv", "lists.csv", "item", "2", "3")),
     judged(
         "float-ids-in-lists",
         lists=LISTS.replace("1,1,7", "1.0,1,7.0")
@@ -110,14 +110,14 @@ EVALUATIONS = [
         list_file="lists.parquet",
         says=("lists.parquet", "rank"),
     ),
-    judged("ranks-repeated", lists=LISTS.replace("1,2,8", "1,1,8"), says=("rank", "1")),
-    judged("items-repeated", lists=LISTS.replace("1,2,8", "1,2,7"), says=("7", "1")),
+    judged("ranks-repeated", lists=LISTS.replace("1,2,8", "1,1,8"), says=("lists.csv", "rank", "user 1")),
+    judged("items-repeated", lists=LISTS.replace("1,2,8", "1,2,7"), says=("lists.csv", "user 1", "7")),
     judged("score-nan", lists=LISTS.replace("1,1,7,2.0", "1,1,7,nan"), says=("lists.csv", "score", "nan")),
     judged("score-infinite", lists=LISTS.replace("1,1,7,2.0", "1,1,7,inf"), says=("lists.csv", "score", "inf")),
     judged("empty-user-in-lists", lists=LISTS.replace("1,1,7", ",1,7"), says=("lists.csv", "line 2", "user_id")),
     judged(
         "quotes-in-lists",
-        lists='user_id,rank,item_id\n"a,b",1,7\n"c ""d""",1,8\n',
+        lists='user_id,rank,item_id\n"a,b",1,7\n"a,b",2,9\n"c ""d""",1,8\n',
         truth='user,item\n"a,b",7\n"c ""d""",8\n',
         recall=1.0,
     ),
@@ -128,7 +128,7 @@ EVALUATIONS = [
     judged("lists-binary", lists=bytes(range(256)) * 9, says=("lists.csv",)),
     judged("lists-latin-1", lists="user_id,rank,item_id\nAndr\u00e9,1,7\n".encode("latin-1"), says=("lists.csv",)),
     judged("lists-short-line", lists=LISTS + "3,1\n", says=("lists.csv", "line 6")),
-    judged("lists-long-field", lists=LISTS + f"3,1,{'x' * 200_000},1\n", says=("lists.csv",)),
+    judged("lists-long-field", lists=LISTS + f"{'x' * 200_000},1,7,1\n", says=("lists.csv", r"xxx\.\.\.xxx")),
     judged("lists-are-a-folder-of-nothing", lists=lambda path: path.mkdir(), says=("lists.csv",)),
     judged("parquet-lists-truncated", lists=list_parquet()[:-9], list_file="lists.parquet", says=("lists.parquet",)),
     judged(
@@ -295,7 +295,7 @@ EXPORTS = [
         "export-rating-outside-the-scale",
         history=HISTORY.replace(",5", ",50"),
         model=small_model("bias"),
-        says=("history.csv", "line 2", "50"),
+        says=("history.csv", "50", "1 to 5"),
     ),
     export(
         "export-rating-nan-in-parquet",
