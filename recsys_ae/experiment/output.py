@@ -12,7 +12,7 @@ import logging
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -28,8 +28,10 @@ from recsys_ae.files import (
     digest_of_file,
     locked,
     locked_folder,
+    missing_folders,
     present,
     read_json,
+    remove_empty,
     whole_file,
     write_json,
 )
@@ -125,9 +127,7 @@ class OutputFolder:
     def clean(self) -> None:
         """Remove state and folders that stayed empty."""
         shutil.rmtree(self.path / ".work", ignore_errors=True)
-        for name in FOLDERS:
-            with suppress(OSError):
-                (self.path / name).rmdir()
+        remove_empty(self.path / name for name in FOLDERS)
 
 
 @contextmanager
@@ -140,12 +140,12 @@ def open_output(path: Path, pipeline: str, inputs: Mapping[str, str], *, resume:
         DataError: `resume` of a run with other inputs.
     """
     check_output(path, pipeline, resume=resume)
-    existed = os.path.exists(path)  # False also for a name that is too long
-    if resume and not existed:
+    missing = missing_folders(path)
+    if resume and missing:
         logger.info("there is no %s to resume; starting there", path)
     elif not resume and os.path.exists(path / FAILED):
-        existed = False
         _move_aside(path)
+        missing = [path]
     with locked_folder(path, _busy(path)):
         _check(path, pipeline, resume=resume)  # another run may have been there before this one got the lock
         began = not (path / PIPELINE).exists()
@@ -162,7 +162,7 @@ def open_output(path: Path, pipeline: str, inputs: Mapping[str, str], *, resume:
             if any((path / "models").glob("*")):
                 (path / FAILED).touch()
             elif began:
-                _remove_traces(path, keep=existed)
+                _remove_traces(path, missing)
             raise
 
 
@@ -223,12 +223,10 @@ def _move_aside(path: Path) -> None:
     logger.info("the failed run in %s is now in %s", path, aside)
 
 
-def _remove_traces(path: Path, *, keep: bool) -> None:
+def _remove_traces(path: Path, made: list[Path]) -> None:
     """Remove what a run that finished no model has made; nothing is lost, and the corrected run can have the folder."""
     for name in FOLDERS:
         shutil.rmtree(path / name, ignore_errors=True)
     for name in (PIPELINE, ".lock"):
         (path / name).unlink(missing_ok=True)
-    if not keep:
-        with suppress(OSError):
-            path.rmdir()
+    remove_empty(made)

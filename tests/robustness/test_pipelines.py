@@ -310,6 +310,19 @@ ARGUMENTS = [
         (r"\[/\]own",),
     ),
     Case("output-name-of-300-characters", f"run mine.yaml --output {'x' * 300} --tracking-uri none", FILES, 1, ("xxx", "long")),
+    *(
+        Case(f"{option}-{name}", command.replace("X", path), FILES, (1, 2), ("xx|x/|o/a.x00b", "long|NUL|no |unknown|not"))
+        for name, path in {"long": "o/" + "x" * 300, "very-long": "x/" * 2500 + "y", "with-nul": "o/a\0b"}.items()
+        for option, command in {
+            "output": "run mine.yaml --output X --tracking-uri none",
+            "pipeline": "run X.yaml",
+            "dataset": "datasets fetch X.yaml",
+            "set-dataset": "run mine.yaml --set dataset=X.yaml --output out --tracking-uri none",
+            "model": "export X --history log.csv --output out",
+            "lists": "evaluate X --truth log.csv",
+        }.items()
+    ),
+    Case("output-in-new-folders-of-a-run-that-fails", "run mine.yaml --output a/b/c --tracking-uri none", {**FILES, "log.csv": ""}, 1),
     Case("output-is-a-file", "run mine.yaml --output log.csv --tracking-uri none", FILES, 1, ("log.csv",)),
     Case("output-below-a-file", "run mine.yaml --output log.csv/out --tracking-uri none", FILES, 1, ("log.csv",)),
     Case("output-is-not-empty", RUN, {**FILES, "out": holds(thesis="mine")}, 1, ("out", "thesis")),
