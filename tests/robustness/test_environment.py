@@ -221,6 +221,7 @@ ENVIRONMENT = [
         ("/dev/null",),
         alone=True,
         environment={"RECSYS_AE_CACHE": "/dev/null"},
+        slow=True,
     ),
     Case(
         "cache-unwritable",

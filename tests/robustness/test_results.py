@@ -210,7 +210,7 @@ def evaluated_at(k: int) -> float:
 
 BOUNDS = [
     Case("ndcg-at-100000-of-2000-users", lambda: evaluated_at(100_000), gives=1.0),
-    Case("lists-with-a-rank-of-100000", many_places, gives=2000),
+    Case("lists-with-a-rank-of-100000", many_places, gives=2000, slow=True),
     Case(
         "recommend-more-than-there-is",
         lambda: (
