@@ -178,8 +178,28 @@ def validate(kind: Any, value: Any, where: str) -> Any:
         more = error.error_count() - ERRORS_SHOWN
         sentences = [_sentence(kind, item, where) for item in error.errors()[:ERRORS_SHOWN]]
         raise ConfigError("; ".join([*sentences, *([f"and {more} more such errors"] if more > 0 else [])])) from None
+    _check_booleans(value, found, where)
     check_numbers(found, where)
     return found
+
+
+def _check_booleans(given: Any, found: Any, where: str, place: str = "") -> None:
+    """Raise `ConfigError` for a `true` that counts as the number 1, or a number or text as a boolean, at any depth."""
+    if isinstance(given, Mapping):
+        inner: Iterable[Any] = ((key, value, _member(found, key)) for key, value in given.items())
+    elif isinstance(given, list | tuple) and isinstance(found, list | tuple):
+        inner = ((number, *pair) for number, pair in enumerate(zip(given, found, strict=False)))
+    else:
+        inner = ()
+        if isinstance(given, bool | int | float | str) and isinstance(given, bool) != isinstance(found, bool):
+            wanted = "true or false" if isinstance(found, bool) else "a number"
+            raise ConfigError(f"{where}: {place + ': ' if place else ''}expected {wanted}, got {quoted(given)}")
+    for key, value, kept in inner:
+        _check_booleans(value, kept, where, f"{place}.{key}" if place else str(key))
+
+
+def _member(found: Any, key: Any) -> Any:
+    return found.get(key) if isinstance(found, Mapping) else getattr(found, str(key), None)
 
 
 def check_numbers(value: Any, where: str, place: str = "") -> None:

@@ -9,7 +9,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from math import isfinite
@@ -56,7 +56,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
     """
     try:
         with whole_file(path) as draft:
-            draft.mkdir(parents=True)
+            make_folder(draft)
             yield draft
             _recover(path)
             if path.exists():
@@ -70,6 +70,28 @@ def present(path: Path) -> Path:
     """`path`, or the older folder if the process was killed in the moment between the two renames of `whole_folder`."""
     exists = os.path.exists  # False also for a name that is too long
     return _older(path) if not exists(path) and exists(_older(path)) else path
+
+
+def missing_folders(path: Path) -> list[Path]:
+    """The folders that have to be made for the one at `path`, the innermost first."""
+    return [folder for folder in (path, *path.parents) if not os.path.exists(folder)]
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and all around it, or none of them if that is impossible."""
+    missing = missing_folders(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        remove_empty(missing)
+        raise
+
+
+def remove_empty(folders: Iterable[Path]) -> None:
+    """Remove those of the `folders` that are empty or become so."""
+    for folder in folders:
+        with suppress(OSError):
+            folder.rmdir()
 
 
 def move(source: Path, target: Path) -> None:
@@ -87,6 +109,8 @@ def locked(path: Path, busy: str, wait: float = 0) -> Iterator[None]:
     """
     lock = FileLock(path)
     try:
+        if not os.path.exists(path):
+            path.touch()  # where no file can be made, the lock would be tried for all that time
         lock.acquire(timeout=wait)
     except Timeout:
         waited = f" after {wait:.0f} seconds" if wait else ""
@@ -107,7 +131,7 @@ def locked_folder(path: Path, busy: str) -> Iterator[None]:
         OutputError: another process holds the lock (with the message `busy`), or the folder cannot be written.
     """
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        make_folder(path)
         with locked(path / ".lock", busy):
             for draft in list(path.rglob(".*.draft")):
                 _remove(draft)
@@ -256,22 +280,28 @@ def _older(path: Path) -> Path:
 def _recover(path: Path) -> None:
     """Put the older folder back if its successor did not arrive, and remove it otherwise."""
     older = _older(path)
-    if not path.exists() and older.exists():
+    if not os.path.exists(path) and os.path.exists(older):
         os.replace(older, path)
     else:
         _remove(older)
 
 
 def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
+    if os.path.isdir(path) and not os.path.islink(path):
         shutil.rmtree(path, ignore_errors=True)
     else:
-        with suppress(FileNotFoundError):
+        with suppress(OSError):
             path.unlink()
 
 
 def path_of(path: Path | str) -> Path:
-    """`path` as a `Path`; `ConfigError` if it is something else, such as a data frame."""
+    """`path` as a `Path`; `ConfigError` if it is something else, such as a data frame, or no path at all."""
     if not isinstance(path, str | Path):
         raise ConfigError(f"expected the path of a file or folder, got {described(path)}")
+    try:
+        encoded = os.fsencode(path)
+    except UnicodeEncodeError:
+        raise ConfigError(f"{quoted(str(path))} is not a path: it has a character that names cannot have") from None
+    if b"\0" in encoded:
+        raise ConfigError(f"{quoted(str(path))} is not a path: it has a NUL character")
     return Path(path)

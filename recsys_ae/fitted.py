@@ -94,10 +94,12 @@ class Fitted:
         """Write the state of the model `name` of a kind with its parameters to `folder`, which appears whole or not at all.
 
         Raises:
-            OutputError: `folder` holds something that is not a model, or cannot be written.
+            OutputError: `folder` holds something that is not a model, or cannot be written; a number is not finite.
         """
         if os.path.exists(folder) and not (folder / DESCRIPTION).is_file() and (not folder.is_dir() or any(folder.iterdir())):
             raise OutputError(f"{folder} holds something that is not a model; choose another folder")
+        if problem := _not_finite(self.arrays):
+            raise OutputError(f"cannot write {folder}: {problem}; fit the model again")
         with whole_folder(folder) as draft:
             try:
                 save_file({key: np.ascontiguousarray(array) for key, array in self.arrays.items()}, draft / ARRAYS)
@@ -128,9 +130,17 @@ class Fitted:
             arrays = load_file(folder / ARRAYS)
         except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
             raise DataError(f"{folder / ARRAYS} is damaged: {error}; {REMEDY}") from None
+        if problem := _not_finite(arrays):
+            raise DataError(f"{folder / ARRAYS} is damaged: {problem}; {REMEDY}")
         tables = {name: folder / name for name in described.files if name != ARRAYS}
         ids = {name.removesuffix(".parquet"): _read_ids(path) for name, path in tables.items()}
         return described.model, described.params, cls(arrays, ids, described.meta)
+
+
+def _not_finite(arrays: Mapping[str, NDArray[Any]]) -> str:
+    """What is wrong with arrays in which a float is NaN or infinite; empty if none is."""
+    bad = [key for key, array in arrays.items() if array.dtype.kind == "f" and not np.isfinite(array).all()]
+    return f"{quoted(bad[0])} holds numbers that are not finite" if bad else ""
 
 
 def _read_ids(path: Path) -> IdMap:

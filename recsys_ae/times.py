@@ -36,7 +36,7 @@ def microseconds(column: pd.Series, unit: TimeUnit = "s", what: str = "the table
         DataError: a missing time, text that is not a date, or a number or date too far from 1970.
     """
     if unit not in PER_SECOND:
-        raise ConfigError(f"a time unit is one of {', '.join(PER_SECOND)}, got {quoted(unit)}")
+        raise ConfigError(f"time_unit: a time unit is one of {', '.join(PER_SECOND)}, got {quoted(unit)}")
     column = plain(column)
     values, bad = instants(column, unit, what)
     if bad.any():

@@ -144,7 +144,7 @@ class PlantedCard(_Card):
     ratings: int = Field(60_000, ge=1)
     factors: int = Field(6, ge=1, le=100)
     noise: float = Field(0.6, gt=0)
-    seed: int = 0
+    seed: int = Field(0, ge=0)
 
 
 class IdxCard(FileCard):

@@ -17,7 +17,7 @@ from recsys_ae.data.reading import column_context, reading
 from recsys_ae.data.text import undecoded
 from recsys_ae.declaration import error_context
 from recsys_ae.errors import ConfigError, DataError
-from recsys_ae.features import FeatureTable
+from recsys_ae.features import LARGEST, FeatureTable
 from recsys_ae.ids import IdMap
 from recsys_ae.times import iso_dates
 
@@ -103,6 +103,7 @@ def _values(content: Content, feature: FeatureDeclaration, decimal: str, typed: 
     if feature.kind == "numeric" and column.dtype.kind in "Obuif":
         numbers = _numbers(column, decimal) if as_text else pd.to_numeric(column, errors="coerce")
         refuse(content, place, ~np.isfinite(numbers) & column.notna(), "not a finite number")
+        refuse(content, place, np.abs(numbers) > LARGEST, f"too large, the limit is {LARGEST:g} in size")
         return numbers
     if feature.kind == "date" and (as_text or pd.api.types.infer_dtype(column) == "date"):
         dates = (

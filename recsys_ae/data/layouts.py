@@ -92,6 +92,8 @@ class FileLayout(Declared):
             raise ValueError(f"columns of {self.path} must be given by {'name' if self.named() else 'place (1, 2, ...)'}")
         if any(isinstance(place, int) and place < 1 for place in self.places()):
             raise ValueError(f"column places of {self.path} count from 1")
+        if self.separator == self.decimal and self.quote == "none":
+            raise ValueError(f"separator and decimal of {self.path} are the same, which only quotes could tell apart")
         if self.separator is not None and self.separator == self.quote:
             raise ValueError(f"separator and quote of {self.path} are the same")
         return self

@@ -4,6 +4,7 @@ Full ranking over the whole catalogue. Unless the split declares `repeats: wante
 are excluded from the lists as seen, and pairs that repeat them are not relevant.
 """
 
+import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
@@ -28,6 +29,8 @@ from recsys_ae.models.recommend import Cold, recommend_blocks, scorable
 from recsys_ae.split import Repeats, Split, check_repeats, check_split
 
 BLOCK_PLACES, BLOCK_USERS = 1_000_000, 100_000  # list places and users from a file that are judged at a time
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, repr=False)
@@ -188,7 +191,9 @@ def _list_metrics(metrics: str | Iterable[str], list_length: int) -> list[Metric
 def _relevant(truth: Interactions, relevant_at: float | None, left_out: NDArray[np.bool_]) -> Interactions:
     """The pairs of `truth` rated at least `relevant_at`, without those `left_out` [nnz]."""
     if relevant_at is not None and not (isinstance(relevant_at, Real) and isfinite(relevant_at)):
-        raise ConfigError(f"the lowest rating of a relevant item must be a finite number, got {quoted(relevant_at)}")
+        raise ConfigError(f"relevant_at: the lowest rating of a relevant item must be a finite number, got {quoted(relevant_at)}")
+    if relevant_at is not None and truth.rating_range is not None and relevant_at > (highest := truth.rating_range[1]):
+        logger.warning("warning: nothing is relevant: relevant_at is %g, and the highest rating is %g", relevant_at, highest)
     return truth.filter(~left_out if relevant_at is None else ~left_out & (truth.matrix.data >= relevant_at))
 
 
@@ -201,11 +206,15 @@ def _file_lists(
     score: Any = recommendations.get("score", np.float32("nan"))
     if not pd.api.types.is_numeric_dtype(score):
         raise DataError(f"scores must be numbers, got {shown(score.iloc[0])}")
+    if "score" in recommendations and (bad := ~np.isfinite(score.to_numpy(np.float64, na_value=np.nan))).any():
+        at = int(bad.argmax())
+        raise DataError(f"scores must be finite numbers, got {shown(score.iloc[at])} in row {at} of the lists")
     lists = pd.DataFrame({"user": user, "place": place, "item": item, "score": score})[(user >= 0) & (place < k)]
     for column, twice in (("place", "two items at one rank"), ("item", "one item twice")):
         if (repeated := lists.duplicated(["user", column]).to_numpy()).any():
-            whose = shown(users.values[lists["user"].iloc[int(repeated.argmax())]])
-            raise DataError(f"the lists have {twice} for user {whose} ({int(repeated.sum())} such rows)")
+            first = lists.iloc[int(repeated.argmax())]
+            whose, which = shown(users.values[int(first["user"])]), shown(items.values[int(first["item"])])
+            raise DataError(f"the lists have {twice} for user {whose}, such as {which} ({int(repeated.sum())} such rows)")
     n_relevant = np.diff(relevant.matrix.indptr)
     rows = np.flatnonzero(n_relevant)
     lists = lists[n_relevant[lists["user"]] > 0]

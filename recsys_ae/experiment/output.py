@@ -9,9 +9,10 @@ does not stop at a failed one but moves it aside.
 """
 
 import logging
+import os
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -26,8 +27,10 @@ from recsys_ae.files import (
     check_file,
     locked,
     locked_folder,
+    missing_folders,
     present,
     read_json,
+    remove_empty,
     whole_file,
     write_json,
 )
@@ -123,9 +126,7 @@ class OutputFolder:
     def clean(self) -> None:
         """Remove state and folders that stayed empty."""
         shutil.rmtree(self.path / ".work", ignore_errors=True)
-        for name in FOLDERS:
-            with suppress(OSError):
-                (self.path / name).rmdir()
+        remove_empty(self.path / name for name in FOLDERS)
 
 
 @contextmanager
@@ -138,12 +139,12 @@ def open_output(path: Path, pipeline: str, inputs: Mapping[str, str], *, resume:
         DataError: `resume` of a run with other inputs.
     """
     check_output(path, pipeline, resume=resume)
-    existed = path.exists()
-    if resume and not existed:
+    missing = missing_folders(path)
+    if resume and missing:
         logger.info("there is no %s to resume; starting there", path)
-    elif not resume and (path / FAILED).exists():
-        existed = False
+    elif not resume and os.path.exists(path / FAILED):
         _move_aside(path)
+        missing = [path]
     with locked_folder(path, _busy(path)):
         _check(path, pipeline, resume=resume)  # another run may have been there before this one got the lock
         began = not (path / PIPELINE).exists()
@@ -160,7 +161,7 @@ def open_output(path: Path, pipeline: str, inputs: Mapping[str, str], *, resume:
             if any((path / "models").glob("*")):
                 (path / FAILED).touch()
             elif began:
-                _remove_traces(path, keep=existed)
+                _remove_traces(path, missing)
             raise
 
 
@@ -180,7 +181,7 @@ def new_folder(parent: Path, name: str) -> Path:
 
 def check_output(path: Path, pipeline: str, *, resume: bool) -> None:
     """Refuse a folder in which a run of the resolved `pipeline` cannot start or, with `resume`, continue."""
-    with locked(path / ".lock", _busy(path)) if (path / ".lock").exists() else nullcontext():
+    with locked(path / ".lock", _busy(path)) if os.path.exists(path / ".lock") else nullcontext():
         pass  # first of all: a run in progress looks like an interrupted one
     _check(path, pipeline, resume=resume)
 
@@ -190,7 +191,7 @@ def _busy(path: Path) -> str:
 
 
 def _check(path: Path, pipeline: str, *, resume: bool) -> None:
-    if not path.exists():
+    if not os.path.exists(path):
         return
     if not path.is_dir():
         raise OutputError(f"{path} is a file; choose another --output")
@@ -221,12 +222,10 @@ def _move_aside(path: Path) -> None:
     logger.info("the failed run in %s is now in %s", path, aside)
 
 
-def _remove_traces(path: Path, *, keep: bool) -> None:
+def _remove_traces(path: Path, made: list[Path]) -> None:
     """Remove what a run that finished no model has made; nothing is lost, and the corrected run can have the folder."""
     for name in FOLDERS:
         shutil.rmtree(path / name, ignore_errors=True)
     for name in (PIPELINE, ".lock"):
         (path / name).unlink(missing_ok=True)
-    if not keep:
-        with suppress(OSError):
-            path.rmdir()
+    remove_empty(made)

@@ -10,7 +10,7 @@ from torch import Generator, Tensor, nn
 
 from recsys_ae.core.trainer import Objective
 from recsys_ae.core.variational import VariationalAutoencoder
-from recsys_ae.declaration import Sizes
+from recsys_ae.declaration import Sizes, check_seed
 from recsys_ae.images.base import Floats, Shape, fitted_images, n_pixels, rows_of
 from recsys_ae.images.objectives import NegativeELBO
 from recsys_ae.images.training import Activation, TrainedModel, mean_loss
@@ -35,6 +35,7 @@ class VariationalImages(TrainedModel):
 
     def sample(self, n: int, seed: int = 0) -> Floats:
         """Images [n, D] decoded from codes drawn from the prior."""
+        check_seed(seed)
         return self.decode(torch.randn(n, self.hidden[-1], generator=Generator().manual_seed(seed)).numpy())
 
     def walk(self, start: Floats, end: Floats, steps: int) -> Floats:

@@ -32,6 +32,7 @@ from recsys_ae.files import locked
 from recsys_ae.tracking import TrackedRun, Tracker
 
 BATCH = 1000  # metrics MLflow accepts in one call
+SQLITE_OPTIONS = {"timeout", "isolation_level", "check_same_thread", "cached_statements", "detect_types"}
 DATABASES, SERVERS = ("sqlite", "postgresql", "mysql", "mssql"), ("http://", "https://", "databricks")
 GIVE_UP = 3  # consecutive failures after which nothing more is sent
 WAIT = 60.0  # seconds for another process that opens the same store
@@ -214,8 +215,9 @@ def store_uri(uri: str) -> str:
         return uri
     if parsed.host or not parsed.database or parsed.database.startswith((":", "file:")) or "\0" in parsed.database:
         raise ConfigError(f"{quoted(uri)} does not name a file; use sqlite:///FILE, or sqlite:////FILE from the root")
-    absolute = parsed.set(database=str(Path(parsed.database).absolute()))
-    return absolute.render_as_string(hide_password=False)
+    if other := parsed.query.keys() - SQLITE_OPTIONS:
+        raise ConfigError(f"{quoted(uri)} has the unknown option {quoted(min(other))}; in the name of a file, write %3F for '?'")
+    return parsed.set(database=str(Path(parsed.database).absolute())).render_as_string(hide_password=False)
 
 
 def _sqlite_path(uri: str) -> Path | None:

@@ -537,7 +537,8 @@ def test_lines_counts_those_of_quoted_fields(tmp_path):
 class TestLists:
     def test_ids_are_those_of_the_file(self, tmp_path):
         path = put(tmp_path, "user_id,rank,item_id,score\n7,1,007,0.5\n7,2,8,0.25\n")
-        assert read_lists(path).to_dict("list") == {"user_id": [7, 7], "rank": [1, 2], "item_id": ["007", "8"]}
+        expected = {"user_id": [7, 7], "rank": [1, 2], "item_id": ["007", "8"], "score": [0.5, 0.25]}
+        assert read_lists(path).to_dict("list") == expected
 
     def test_whole_floats_in_parquet(self, tmp_path):
         pd.DataFrame({"user_id": [30.0], "rank": [1], "item_id": [5.0]}).to_parquet(tmp_path / "x.parquet")
