@@ -183,30 +183,8 @@ def validate(kind: Any, value: Any, where: str) -> Any:
     return found
 
 
-def _check_booleans(given: Any, found: Any, where: str, place: str = "") -> None:
-    """Raise `ConfigError` for a `true` that counts as the number 1, or a number or text as a boolean, at any depth."""
-    if isinstance(given, Mapping):
-        inner: Iterable[Any] = ((key, value, _member(found, key)) for key, value in given.items())
-    elif isinstance(given, list | tuple) and isinstance(found, list | tuple):
-        inner = ((number, *pair) for number, pair in enumerate(zip(given, found, strict=False)))
-    else:
-        inner = ()
-        if isinstance(given, bool | int | float | str) and isinstance(given, bool) != isinstance(found, bool):
-            wanted = "true or false" if isinstance(found, bool) else "a number"
-            raise ConfigError(f"{where}: {place + ': ' if place else ''}expected {wanted}, got {quoted(given)}")
-    for key, value, kept in inner:
-        _check_booleans(value, kept, where, f"{place}.{key}" if place else str(key))
-
-
-def _member(found: Any, key: Any) -> Any:
-    return found.get(key) if isinstance(found, Mapping) else getattr(found, str(key), None)
-
-
-def check_numbers(value: Any, where: str, place: str = "") -> None:
-    """Raise `ConfigError` for a number in a validated `value`, at any depth, that float32 or an index cannot hold.
-
-    Floats must be finite, and 0 or between 1.2e-38 and 3.4e38 in size; whole numbers lie within +-2147483647.
-    """
+def _leaves(value: Any, place: str = "") -> Iterator[tuple[str, Any]]:
+    """Every value at any depth that holds no others, with its place: keys and positions, with dots between them."""
     if isinstance(value, BaseModel):
         inner: Iterable[tuple[Any, Any]] = ((name, getattr(value, name)) for name in type(value).model_fields)
     elif isinstance(value, Mapping):
@@ -214,18 +192,34 @@ def check_numbers(value: Any, where: str, place: str = "") -> None:
     elif isinstance(value, list | tuple):
         inner = enumerate(value)
     else:
-        inner = ()
+        yield place, value
+        return
+    for key, item in inner:
+        yield from _leaves(item, f"{place}.{key}" if place else str(key))
+
+
+def _check_booleans(given: Any, found: Any, where: str) -> None:
+    """Raise `ConfigError` for a `true` that counts as the number 1, or a number or text as a boolean."""
+    kept = dict(_leaves(found))
+    for place, value in _leaves(given):
+        if isinstance(value, bool | int | float | str) and isinstance(value, bool) != isinstance(kept.get(place), bool):
+            wanted = "a number" if isinstance(value, bool) else "true or false"
+            raise ConfigError(f"{where}: {place + ': ' if place else ''}expected {wanted}, got {quoted(value)}")
+
+
+def check_numbers(found: Any, where: str) -> None:
+    """Raise `ConfigError` for a number in a validated value that float32 or an index cannot hold.
+
+    Floats must be finite, and 0 or between 1.2e-38 and 3.4e38 in size; whole numbers lie within +-2147483647.
+    """
+    for place, value in _leaves(found):
         allowed = ""
         if isinstance(value, int) and abs(value) > LARGEST_INT:
             allowed = f"whole numbers may be at most {LARGEST_INT}"
-        elif isinstance(value, float) and not (
-            value == 0 or (isfinite(value) and SMALLEST_FLOAT <= abs(value) <= LARGEST_FLOAT)
-        ):
+        elif isinstance(value, float) and value and not (isfinite(value) and SMALLEST_FLOAT <= abs(value) <= LARGEST_FLOAT):
             allowed = f"numbers must be finite, and 0 or from {SMALLEST_FLOAT:g} to {LARGEST_FLOAT:g} in size"
         if allowed:
             raise ConfigError(f"{where}: {place + ': ' if place else ''}{allowed}, got {quoted(value)}")
-    for key, item in inner:
-        check_numbers(item, where, f"{place}.{key}" if place else str(key))
 
 
 def check_seed(seed: int) -> None:
