@@ -14,7 +14,6 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -167,16 +166,16 @@ def open_output(path: Path, pipeline: str, inputs: Mapping[str, str], *, resume:
 
 def new_folder(parent: Path, name: str) -> Path:
     """A new, empty folder `name` in `parent`, with a number at the end if there is one of that name."""
-    for number in count(1):
-        path = parent / (name if number == 1 else f"{name}-{number}")
+    path, number = parent / name, 1
+    while True:
         try:
             path.mkdir(parents=True)
+            return path
         except FileExistsError:
-            continue
+            number += 1
+            path = parent / f"{name}-{number}"
         except OSError as error:
             raise OutputError(f"cannot make {path}: {reason(error)}; choose an --output") from None
-        return path
-    raise AssertionError("numbers do not end")
 
 
 def check_output(path: Path, pipeline: str, *, resume: bool) -> None:
