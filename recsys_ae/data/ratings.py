@@ -57,7 +57,8 @@ def load_ratings(
         frame = _read(card, folder, card.files, skipped)
         options = {"duplicates": card.duplicates, "scale": card.scale, **_columns_of(frame)}
         with error_context(f"dataset {card.name!r}"):
-            ratings = Ratings(k_core(Interactions.from_frame(frame, **options), card.k_core))
+            data = Interactions.from_frame(frame, **options)
+            ratings = Ratings(data if card.k_core is None else k_core(data, card.k_core))
     if not features:
         return ratings
     data = ratings.interactions
