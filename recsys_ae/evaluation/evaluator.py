@@ -199,7 +199,9 @@ def _list_metrics(metrics: str | Iterable[str], list_length: int) -> list[Metric
 def _relevant(truth: Interactions, relevant_at: float | None, left_out: NDArray[np.bool_]) -> Interactions:
     """The pairs of `truth` rated at least `relevant_at`, without those `left_out` [nnz]."""
     if relevant_at is not None and not (isinstance(relevant_at, Real) and isfinite(relevant_at)):
-        raise ConfigError(f"relevant_at: the lowest rating of a relevant item must be a finite number, got {quoted(relevant_at)}")
+        raise ConfigError(
+            f"relevant_at: the lowest rating of a relevant item must be a finite number, got {quoted(relevant_at)}"
+        )
     if relevant_at is not None and truth.rating_range is not None and relevant_at > (highest := truth.rating_range[1]):
         logger.warning("warning: nothing is relevant: relevant_at is %g, and the highest rating is %g", relevant_at, highest)
     return truth.filter(~left_out if relevant_at is None else ~left_out & (truth.matrix.data >= relevant_at))
@@ -215,8 +217,8 @@ def _file_lists(
     if not pd.api.types.is_numeric_dtype(score):
         raise DataError(f"scores must be numbers, got {shown(score.iloc[0])}")
     if "score" in recommendations and (bad := ~np.isfinite(score.to_numpy(np.float64, na_value=np.nan))).any():
-        at = int(bad.argmax())
-        raise DataError(f"scores must be finite numbers, got {shown(score.iloc[at])} in row {at} of the lists")
+        row = int(bad.argmax())
+        raise DataError(f"scores must be finite numbers, got {shown(score.iloc[row])} in row {row} of the lists")
     lists = pd.DataFrame({"user": user, "place": place, "item": item, "score": score})[(user >= 0) & (place < k)]
     for column, twice in (("place", "two items at one rank"), ("item", "one item twice")):
         if (repeated := lists.duplicated(["user", column]).to_numpy()).any():
