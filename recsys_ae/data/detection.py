@@ -173,14 +173,8 @@ def _stored_names(path: Path, kind: str) -> list[str]:
 
 def _plain(name: str) -> str:
     """A name without the type that RecBole adds to it: user_id of user_id:token."""
-    plain, kind = _typed(name)
-    return plain if kind in RECBOLE_TYPES else name
-
-
-def _typed(name: str) -> tuple[str, str]:
-    """The two parts of name:type."""
     plain, _, kind = name.rpartition(":")
-    return plain, kind
+    return plain if kind in RECBOLE_TYPES else name
 
 
 def _matches(names: Sequence[str]) -> dict[str, list[str]]:
@@ -194,7 +188,7 @@ def _recognise(names: Sequence[str]) -> dict[str, str]:
     other = [name for name in names if _plain(name) == name and ":" in name]
     if other and len(other) < len(names) and all(":" in name for name in names):
         wanted = f"RecBole's types are {', '.join(RECBOLE_TYPES)}; rename it, or say with a card which columns count"
-        raise DataError(f"column {quoted(other[0])} has the unknown type {quoted(_typed(other[0])[1])}; {wanted}")
+        raise DataError(f"column {quoted(other[0])} has the unknown type {quoted(other[0].rpartition(':')[2])}; {wanted}")
     for role, matching in found.items():
         if not matching and role in ("user", "item"):
             raise DataError(f"no column looks like the {role} id; the columns are {shortened(', '.join(names), 300)}")

@@ -23,7 +23,7 @@ class ListFile(FileLayout):
 
 
 def read_lists(path: Path) -> pd.DataFrame:
-    """Columns user_id, rank, item_id and, if there, score of a Parquet or text file or of JSON lines, also compressed.
+    """Columns user_id, rank, item_id and, if there, score of a Parquet or text file, or of JSON lines, also compressed.
 
     Ids are int64 or text by the same rules as in logs (see `data.tables.read_table`), ranks int64 from 1, scores float32.
 

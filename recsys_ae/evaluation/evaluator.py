@@ -192,7 +192,7 @@ def _relevant(truth: Interactions, relevant_at: float | None, left_out: NDArray[
     """The pairs of `truth` rated at least `relevant_at`, without those `left_out` [nnz]."""
     if relevant_at is not None and not (isinstance(relevant_at, Real) and isfinite(relevant_at)):
         raise ConfigError(
-            f"relevant_at, the lowest rating of a relevant item, must be a finite number, got {quoted(relevant_at)}"
+            f"relevant_at: the lowest rating of a relevant item must be a finite number, got {quoted(relevant_at)}"
         )
     if relevant_at is not None and truth.rating_range is not None and relevant_at > (highest := truth.rating_range[1]):
         logger.warning("warning: nothing is relevant: relevant_at is %g, and the highest rating is %g", relevant_at, highest)

@@ -216,7 +216,9 @@ def store_uri(uri: str) -> str:
     if parsed.host or not parsed.database or parsed.database.startswith((":", "file:")) or "\0" in parsed.database:
         raise ConfigError(f"{quoted(uri)} does not name a file; use sqlite:///FILE, or sqlite:////FILE from the root")
     if other := parsed.query.keys() - SQLITE_OPTIONS:
-        raise ConfigError(f"{quoted(uri)} has the unknown option {quoted(min(other))}; in a file name, write %3F for '?'")
+        raise ConfigError(
+            f"{quoted(uri)} has the unknown option {quoted(min(other))}; in the name of a file, write %3F for '?'"
+        )
     return parsed.set(database=str(Path(parsed.database).absolute())).render_as_string(hide_password=False)
 
 

@@ -322,7 +322,12 @@ ARGUMENTS = [
             "lists": "evaluate X --truth log.csv",
         }.items()
     ),
-    Case("output-in-new-folders-of-a-run-that-fails", "run mine.yaml --output a/b/c --tracking-uri none", {**FILES, "log.csv": ""}, 1),
+    Case(
+        "output-in-new-folders-of-a-run-that-fails",
+        "run mine.yaml --output a/b/c --tracking-uri none",
+        {**FILES, "log.csv": ""},
+        1,
+    ),
     Case("output-is-a-file", "run mine.yaml --output log.csv --tracking-uri none", FILES, 1, ("log.csv",)),
     Case("output-below-a-file", "run mine.yaml --output log.csv/out --tracking-uri none", FILES, 1, ("log.csv",)),
     Case("output-is-not-empty", RUN, {**FILES, "out": holds(thesis="mine")}, 1, ("out", "thesis")),
