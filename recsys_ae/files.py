@@ -9,6 +9,7 @@ import json
 import os
 import re
 import shutil
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
@@ -210,34 +211,48 @@ def read_json(kind: type[T], path: Path, remedy: str, *, of: str = "") -> T:
 
 def _parsed(path: Path) -> dict[str, Any]:
     """The object in a JSON file; `ValueError` or `RecursionError` if there is none."""
-
-    def number(text: str) -> float:
-        if not isfinite(value := float(text)):
-            raise ValueError(f"{quoted(text)} is not a finite number")
-        return value
-
-    def whole(text: str) -> int:
-        if len(text) > 40:
-            raise ValueError(f"the number {quoted(text)} is too long")
-        return int(text)
-
-    def distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) < len(pairs):
-            keys = [key for key, _ in pairs]
-            raise ValueError(f"key {quoted(next(key for key in keys if keys.count(key) > 1))} occurs twice")
-        return found
-
     if path.stat().st_size > JSON_LIMIT or not path.is_file():
         raise ValueError("it is no file of a reasonable size")
     try:
-        text = path.read_bytes().decode("utf-8")
+        content = strict_json(path.read_bytes().decode("utf-8"))
     except UnicodeDecodeError as error:
         raise ValueError(f"byte {error.start} is not UTF-8") from None
-    content = json.loads(text, parse_float=number, parse_int=whole, parse_constant=number, object_pairs_hook=distinct)
     if not isinstance(content, dict):
         raise ValueError("it does not hold an object")
     return content
+
+
+def strict_json(text: str) -> Any:
+    """The value of a JSON text; `ValueError` or `RecursionError` if it is malformed.
+
+    Unlike for Python's own reader, keys do not occur twice, and numbers are finite and of a sane length.
+    """
+    if text.startswith("\ufeff"):
+        raise ValueError("it begins with a byte order mark (BOM)")
+    return _DECODER.decode(text)
+
+
+def _finite(text: str) -> float:
+    if not isfinite(value := float(text)):
+        raise ValueError(f"{quoted(text)} is not a finite number")
+    return value
+
+
+def _whole(text: str) -> int:
+    if len(text) > 40:
+        raise ValueError(f"the number {quoted(text)} is too long")
+    return int(text)
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        ((key, _),) = Counter(key for key, _ in pairs).most_common(1)
+        raise ValueError(f"key {quoted(key)} occurs twice")
+    return found
+
+
+_DECODER = json.JSONDecoder(parse_float=_finite, parse_int=_whole, parse_constant=_finite, object_pairs_hook=_distinct)
 
 
 def _unknown(found: Any, known: Any) -> str:

@@ -18,7 +18,7 @@ from recsys_ae.data.layouts import FileLayout, Place, file_kind
 from recsys_ae.data.reading import unpacked
 from recsys_ae.data.text import BLOCK, Dialect, decoded, lines, read_columns, shown_line
 from recsys_ae.errors import DataError, quoted, reason, shortened
-from recsys_ae.files import whole_file
+from recsys_ae.files import strict_json, whole_file
 
 TEXT = pa.dictionary(pa.int32(), pa.string())
 Describe = Callable[[int, Callable[[Place], Any]], str]  # what is wrong with a row, given the function of its values
@@ -186,7 +186,7 @@ def _read_lines(path: Path, places: Sequence[Place]) -> _RowContent:
             if not raw.strip():
                 continue
             try:
-                record = json.loads(raw, object_pairs_hook=_no_repeats, parse_constant=_no_constants)
+                record = strict_json(raw.decode("utf-8-sig", "surrogatepass"))
                 if not isinstance(record, dict):
                     raise ValueError("not an object of names and values")
             except (ValueError, RecursionError) as error:
@@ -216,17 +216,6 @@ def _array(values: list[Any]) -> pa.Array:
         whole = [None if value is None else int(value) for value in same]
         return pa.array([value if value is None or -(2**63) <= value < 2**63 else None for value in whole], pa.int64())
     return pa.array(same, pa.bool_())
-
-
-def _no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    record = dict(pairs)
-    if len(record) < len(pairs):
-        raise ValueError("a name occurs twice")
-    return record
-
-
-def _no_constants(name: str) -> None:
-    raise ValueError(f"{name} is no JSON value")
 
 
 def raise_first(content: Content, rows: Sequence[int] | np.ndarray = (), describe: Describe | None = None) -> None:
