@@ -1,7 +1,7 @@
-"""Files and folders that appear whole or not at all, locked folders, and digests: no file is trusted because it exists.
+"""Atomic files and folders, locks, and digests, which are verified before anything is read.
 
-A JSON file ends with a checksum of its content. A file of another kind has its digest in a JSON file, or, a checkpoint, in
-itself. Both are compared before anything is used.
+A JSON file ends with a checksum of its content. The digest of any other file is in a JSON file, that of a checkpoint in its
+own header.
 """
 
 import errno
@@ -23,16 +23,16 @@ from pydantic import TypeAdapter, ValidationError
 from recsys_ae.errors import ConfigError, DataError, OutputError, described, quoted
 
 CHECKSUM = "checksum"
-JSON_LIMIT = 2**28  # bytes; nothing that is written here comes near
+JSON_LIMIT = 2**28  # bytes; far more than any file written here
 
 T = TypeVar("T")
 
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """A path to write to; the result becomes `path` at the end, or is removed if the block raises.
+    """A draft to write to, which becomes `path` at the end, or is removed if the block raises.
 
-    It is on the disk before it gets its name, so that not even a power failure leaves half a file.
+    It is synced before it is renamed, so that not even a power failure leaves half a file.
 
     Raises:
         OutputError: the disk is full, or the parent folder is missing or not writable.
@@ -50,9 +50,9 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
-    """An empty folder to fill; it becomes `path`, replacing an older one, under the same conditions as `whole_file`.
+    """An empty folder to fill, which becomes `path` as in `whole_file`, replacing an older folder.
 
-    The older one is renamed first, so that it is never lost: see `present`.
+    The older one is renamed first, so that it is never lost; see `present`.
     """
     try:
         with whole_file(path) as draft:
@@ -67,7 +67,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
 
 
 def present(path: Path) -> Path:
-    """`path`, or the older folder if the process was killed in the moment between the two renames of `whole_folder`."""
+    """`path`, or the older folder if the process was killed between the two renames of `whole_folder`."""
     exists = os.path.exists  # False also for a name that is too long
     return _older(path) if not exists(path) and exists(_older(path)) else path
 
@@ -80,10 +80,10 @@ def move(source: Path, target: Path) -> None:
 
 @contextmanager
 def locked(path: Path, busy: str, wait: float = 0) -> Iterator[None]:
-    """Hold the lock file at `path`, for which to wait at most `wait` seconds.
+    """Hold the lock file at `path`, waiting at most `wait` seconds for it.
 
     Raises:
-        OutputError: another process holds it (with the message `busy`), or it cannot be made.
+        OutputError: another process holds it (with the message `busy`), or it cannot be created.
     """
     lock = FileLock(path)
     try:
@@ -119,7 +119,7 @@ def locked_folder(path: Path, busy: str) -> Iterator[None]:
 
 
 def _holder(path: Path) -> str:
-    """The process that holds a lock, as far as the system tells."""
+    """The process that holds a lock, if the system says."""
     with suppress(OSError):
         inode = path.stat().st_ino
         for line in Path("/proc/locks").read_text().splitlines():
@@ -148,11 +148,11 @@ def check_file(path: Path, digest: str, remedy: str) -> None:
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}; {remedy}") from None
     if found != digest:
-        raise DataError(f"{path} is damaged: its content is not what was written; {remedy}")
+        raise DataError(f"{path} is damaged: its content has changed; {remedy}")
 
 
 def write_json(value: Any, path: Path, *, of: str = "") -> None:
-    """Write a dictionary or a dataclass as a whole file, which only a reader with the same `of` will accept.
+    """Write a dictionary or a dataclass as JSON; only `read_json` with the same `of` accepts the file.
 
     Raises:
         OutputError: a number is not finite, or the file cannot be written.
@@ -190,8 +190,8 @@ def read_json(kind: type[T], path: Path, remedy: str, *, of: str = "") -> T:
         reason = "it is nested too deeply" if isinstance(error, RecursionError) else error
         raise DataError(f"{path} is damaged: {reason}; {remedy}") from None
     if found != digest_of(of, content):
-        whose = " or belongs to something else" if of else ""
-        raise DataError(f"{path} is damaged{whose}: its content does not have its checksum; {remedy}")
+        whose = " or belongs to another run or model" if of else ""
+        raise DataError(f"{path} is damaged{whose}: its checksum does not match; {remedy}")
     return value
 
 
@@ -216,19 +216,19 @@ def _parsed(path: Path) -> dict[str, Any]:
         return found
 
     if path.stat().st_size > JSON_LIMIT or not path.is_file():
-        raise ValueError("it is no file of a reasonable size")
+        raise ValueError("it is not a file, or too large")
     try:
         text = path.read_bytes().decode("utf-8")
     except UnicodeDecodeError as error:
         raise ValueError(f"byte {error.start} is not UTF-8") from None
     content = json.loads(text, parse_float=number, parse_int=whole, parse_constant=number, object_pairs_hook=distinct)
     if not isinstance(content, dict):
-        raise ValueError("it does not hold an object")
+        raise ValueError("it does not hold a JSON object")
     return content
 
 
 def _unknown(found: Any, known: Any) -> str:
-    """The place of the first key in `found` that was not kept in `known`; empty if there is none."""
+    """The path of the first key in `found` that is not in `known`; empty if there is none."""
     if isinstance(found, dict) and isinstance(known, dict):
         for key, value in found.items():
             if key not in known:
@@ -243,7 +243,7 @@ def _unknown(found: Any, known: Any) -> str:
 
 
 def _sync(path: Path) -> None:
-    """Wait until a file, or a folder with all that is in it, is on the disk."""
+    """Wait until a file, or a folder with all its content, is on the disk."""
     for entry in path.rglob("*") if path.is_dir() else ():
         _sync_entry(entry)
     _sync_entry(path)
@@ -254,7 +254,7 @@ def _sync_entry(path: Path) -> None:
     try:
         os.fsync(opened)
     except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # not every file system can do it for folders
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # not every file system can sync folders
             raise
     finally:
         os.close(opened)
@@ -265,7 +265,7 @@ def _older(path: Path) -> Path:
 
 
 def _recover(path: Path) -> None:
-    """Put the older folder back if its successor did not arrive, and remove it otherwise."""
+    """Put the older folder back if `path` is missing, else remove it."""
     older = _older(path)
     if not path.exists() and older.exists():
         os.replace(older, path)

@@ -1,4 +1,4 @@
-"""The declared columns of a file of any kind as Arrow arrays, and the places of what is wrong in them."""
+"""The declared columns of a file of any kind as Arrow arrays, and where they are invalid."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,7 +21,7 @@ from recsys_ae.errors import DataError, quoted
 from recsys_ae.files import whole_file
 
 TEXT = pa.dictionary(pa.int32(), pa.string())
-Describe = Callable[[int, Callable[[Place], Any]], str]  # what is wrong with a row, given the function of its values
+Describe = Callable[[int, Callable[[Place], Any]], str]  # (row, function that returns its value in a column) -> what is wrong
 
 
 class Fault(NamedTuple):
@@ -33,7 +33,7 @@ class Fault(NamedTuple):
 
 
 class Skipped(NamedTuple):
-    """A line or row that was left out, see `Fault`, and its file."""
+    """A `Fault` that was skipped, and its file."""
 
     file: str
     number: int
@@ -45,9 +45,9 @@ class Content(Protocol):
     """Declared columns of a file, as they are stored.
 
     Attributes:
-        columns: by their declared names or numbers. Text is of type string or dictionary of strings.
-        unit: what the numbers of faults count, lines or rows.
-        broken: how many lines are not among the rows, because they do not have the right fields.
+        columns: Arrow arrays by declared name or number. Text is of type string or dictionary of strings.
+        unit: what `Fault.number` counts: "line" or "row".
+        broken: number of lines that are not among the rows because they have the wrong number of fields.
     """
 
     columns: dict[Place, pa.ChunkedArray]
@@ -57,7 +57,7 @@ class Content(Protocol):
     def broken(self) -> int: ...
 
     def faults(self, rows: Sequence[int], describe: Describe) -> Iterator[Fault]:
-        """What is wrong with the given rows, which count from 0 and increase, and with all broken lines, in order."""
+        """The faults of the given rows (increasing, from 0) and of all broken lines, in file order."""
         ...
 
 
@@ -65,7 +65,7 @@ def read_content(path: Path, file: FileLayout, types: Mapping[Place, pa.DataType
     """The columns of a file that `types` names.
 
     Args:
-        types: what to read columns of text as, if all of their values can be; otherwise all columns are text.
+        types: types to try first for columns of text; unless all values fit, all columns are read as text.
     """
     layout = layout_of(path, file)
     kind = file_kind(path.name)
@@ -75,7 +75,7 @@ def read_content(path: Path, file: FileLayout, types: Mapping[Place, pa.DataType
 
 
 def first_values(path: Path, file: FileLayout) -> dict[Place, str]:
-    """The values of the declared columns of text in its first line that has all fields; empty if there is none."""
+    """The values of the declared columns in the first complete line of a text file; empty if there is none."""
     layout = layout_of(path, file)
     if layout.dialect is None:
         return {}
@@ -129,13 +129,13 @@ def _read_text(path: Path, layout: Layout, dialect: Dialect, types: Mapping[Plac
 
 
 def _too_long(path: Path, dialect: Dialect) -> str:
-    """What is wrong with text that Arrow cannot even divide into fields: a line is longer than a block."""
+    """What is wrong with text that Arrow cannot split into fields: usually a line longer than a block."""
     longest = max(lines(path, dialect), key=lambda line: sum(map(len, line.fields)))
     length = sum(map(len, longest.fields))
     content = shown_line(longest.fields, dialect)
     if 4 * length < BLOCK:  # of which each character may take four
-        return "its lines cannot be divided into fields"
-    return f"{path}, line {longest.number}: {length} characters are too many for a line, the limit is {BLOCK} bytes: {content}"
+        return "its lines cannot be split into fields; check the separator and the quotes"
+    return f"{path}, line {longest.number}: the line has {length} characters, over the limit of {BLOCK} bytes: {content}"
 
 
 @dataclass
@@ -184,7 +184,7 @@ def _read_parquet(path: Path, places: Sequence[Place]) -> _RowContent:
 
 
 def _read_lines(path: Path, places: Sequence[Place]) -> _RowContent:
-    """The columns of JSON objects, one a line; of a column with several types, values unlike the first one are left out."""
+    """The columns of JSON objects, one per line; in a column of mixed types, values unlike the first one become null."""
     stored: dict[Place, list[Any]] = {place: [] for place in places}
     numbers, broken = [], []
     with unpacked(path) as content:
@@ -194,7 +194,7 @@ def _read_lines(path: Path, places: Sequence[Place]) -> _RowContent:
             try:
                 record = json.loads(raw, object_pairs_hook=_no_repeats, parse_constant=_no_constants)
                 if not isinstance(record, dict):
-                    raise ValueError("not an object of names and values")
+                    raise ValueError("expected keys and values in braces")
             except (ValueError, RecursionError) as error:
                 problem = error.msg if isinstance(error, json.JSONDecodeError) else cut(str(error))
                 broken.append(Fault(number, f"not a valid JSON object: {problem}", quoted(raw, limit=160)))
@@ -207,7 +207,7 @@ def _read_lines(path: Path, places: Sequence[Place]) -> _RowContent:
 
 
 def _array(values: list[Any]) -> pa.Array:
-    """JSON values of the type that the first one has, with null for the others; whole floats are integers among integers."""
+    """JSON values of the type of the first one, null for the others; whole floats among integers become integers."""
     first = next((value for value in values if value is not None), None)
     if isinstance(first, str):
         texts = [value if isinstance(value, str) else None for value in values]
@@ -227,16 +227,16 @@ def _array(values: list[Any]) -> pa.Array:
 def _no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     record = dict(pairs)
     if len(record) < len(pairs):
-        raise ValueError("a name occurs twice")
+        raise ValueError("a key occurs twice")
     return record
 
 
 def _no_constants(name: str) -> None:
-    raise ValueError(f"{name} is no JSON value")
+    raise ValueError(f"{name} is not a JSON value")
 
 
 def cut(text: str) -> str:
-    """`text`, or its beginning if it is too long for a message."""
+    """`text`, truncated to 160 characters."""
     return text if len(text) <= 160 else text[:160] + "..."
 
 

@@ -1,4 +1,4 @@
-"""Recommendations in a single file, made by whatever program, read by the same rules as logs."""
+"""Reading of recommendations from a single file of any origin, by the same rules as logs."""
 
 from collections.abc import Callable
 from functools import partial
@@ -47,7 +47,7 @@ def read_lists(path: Path) -> pd.DataFrame:
             raise_first(content, path, np.flatnonzero(found.bad), partial(_describe, name, found.why))
             values[str(name)] = series_of(found.values)
         low = np.flatnonzero(values["rank"].to_numpy() < 1)
-        raise_first(content, path, low, partial(_describe, "rank", lambda _: "not a rank, which counts from 1"))
+        raise_first(content, path, low, partial(_describe, "rank", lambda _: "not a rank: ranks start at 1"))
     return pd.DataFrame(values)
 
 

@@ -18,9 +18,9 @@ Background = Literal["white", "black"] | int
 
 
 def read_picture(path: Path, background: Background = "white") -> NDArray[np.uint8]:
-    """[1, height, width] if the picture is grey, else [3, height, width]; upright, and the first frame if it is animated.
+    """Pixels [1, height, width] of a grey picture, [3, height, width] of any other; upright, first frame of an animation.
 
-    Transparent parts show the `background`. 16 bits are scaled to 8.
+    Transparent parts are filled with the `background`. 16 bits are scaled to 8.
 
     Raises:
         DataError: neither a whole PNG nor a whole JPEG file, or one of over 89 million pixels.
@@ -28,7 +28,7 @@ def read_picture(path: Path, background: Background = "white") -> NDArray[np.uin
     from PIL import Image, ImageOps, UnidentifiedImageError
 
     if not path.is_file():
-        raise DataError(f"{path} cannot be read as an image: it is a broken link or no regular file")
+        raise DataError(f"{path} cannot be read as an image: it is a broken link or not a regular file")
     if not path.stat().st_size:
         raise DataError(f"{path} cannot be read as an image: it is empty")
     try:
@@ -52,7 +52,7 @@ def _shade(background: Background) -> int:
 
 
 def _pixels(image: Any, shade: int) -> NDArray[np.uint8]:
-    """The pixels of a loaded picture, on a background."""
+    """The pixels of a loaded picture on a background."""
     grey = image.mode in GREY
     if grey and image.mode.startswith("I"):  # 16 bits, which Pillow would clip, not scale
         wide = np.asarray(image).astype(np.int64)

@@ -1,4 +1,4 @@
-"""Compiled functions whose machine code is kept between processes, where there is a place for it."""
+"""numba kernels with a persistent cache of their machine code, where one can be written."""
 
 import hashlib
 import os
@@ -19,7 +19,7 @@ HERE = Path(__file__).parent
 
 
 def compiled(**options: Any) -> Callable[[Callable[..., Any]], Any]:
-    """`numba.njit` with these options, cached; what cannot be read from or written to the cache is compiled anew."""
+    """`numba.njit` with these options and a persistent cache; a function is compiled if the cache cannot be used."""
 
     def decorate(function: Callable[..., Any]) -> Any:
         dispatcher = numba.njit(**options)(function)
@@ -30,13 +30,13 @@ def compiled(**options: Any) -> Callable[[Callable[..., Any]], Any]:
 
 
 def _kernel_folders(*caches: Path) -> list[Path]:
-    """Where machine code may lie: $NUMBA_CACHE_DIR or beside the source code, and in these caches."""
+    """Possible folders of machine code: $NUMBA_CACHE_DIR or `__pycache__` here, then `kernels` in each cache."""
     return [Path(numba.config.CACHE_DIR or HERE / "__pycache__"), *(folder / "kernels" for folder in caches)]
 
 
 @cache
 def _where_to_save() -> Path | None:
-    """The first of these folders that can be written to, if any."""
+    """The first writable folder of `_kernel_folders`; None if there is none."""
     if writable(first := _kernel_folders()[0]):
         return first
     folder = cache_folder()
@@ -45,12 +45,12 @@ def _where_to_save() -> Path | None:
 
 @cache
 def _sources() -> bytes:
-    """All kernels, which may be compiled into each other, and the compiler's version."""
+    """numba's version and the source of all kernels, because they may be inlined into each other."""
     return b"".join([numba.__version__.encode(), *(path.read_bytes() for path in sorted(HERE.glob("*.py")))])
 
 
 class _Place:
-    """numba's locator of a function's cache. Folders and digests are those of `_Files`."""
+    """A minimal numba cache locator; `_Files` decides about folders and digests."""
 
     @classmethod
     def from_function(cls, function: Any, path: str) -> "_Place":
@@ -72,7 +72,7 @@ class _Implementation(CompileResultCacheImpl):
 
 
 class _KernelCache(FunctionCache):
-    """numba's cache of one function, with files that show damage. Nothing that goes wrong with a cache is an error."""
+    """numba's cache of one function, in files with digests. No failure of the cache is an error."""
 
     _impl_class = _Implementation
 
@@ -83,7 +83,7 @@ class _KernelCache(FunctionCache):
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         try:
             return super().load_overload(sig, target_context)
-        except Exception:  # of reading, unpickling or linking: the function is compiled as if there were no cache
+        except Exception:  # reading, unpickling or linking failed: compile the function
             return None
 
     def save_overload(self, sig: Any, data: Any) -> None:
@@ -92,13 +92,13 @@ class _KernelCache(FunctionCache):
 
 
 class _Files:
-    """A file for each signature of a function: a digest, then the pickled code."""
+    """The cache files of a function, one per signature: a digest, then the pickled code."""
 
     def __init__(self, name: str) -> None:
         self._name = name
 
     def load(self, key: Any) -> Any:
-        """What was saved under `key` from the same sources; None if there is nothing or it is damaged."""
+        """What was saved under `key` from the same sources; None if it is missing or damaged."""
         for folder in _kernel_folders(*cache_folders()):
             with suppress(OSError):
                 content = (folder / self._file(key)).read_bytes()
@@ -119,7 +119,7 @@ class _Files:
             draft.unlink(missing_ok=True)
 
     def _file(self, key: Any) -> str:
-        """Its name, the same for any version of the sources, so that code of older ones is replaced."""
+        """The file name, independent of the version of the sources, so that outdated code is replaced."""
         signature, processor, _ = key
         return f"{self._name}.{hashlib.sha256(repr((signature, processor)).encode()).hexdigest()[:16]}.nbc"
 
