@@ -30,6 +30,15 @@ app = typer.Typer(
 datasets_app = typer.Typer(help="List, show or fetch datasets.", rich_markup_mode=None)
 app.add_typer(datasets_app, name="datasets", invoke_without_command=True)
 
+
+def _path(text: str) -> Path:
+    """Parser of a path argument; see `path_of`."""
+    from recsys_ae.files import path_of
+
+    return path_of(text)
+
+
+PATH: dict[str, Any] = {"parser": _path, "metavar": "PATH"}
 CardOption = Annotated[
     str | None, typer.Option(help="Dataset card, or pipeline with one inside, that describes the columns of the file.")
 ]
@@ -54,7 +63,7 @@ def run(
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one key, e.g. models.mf.factors=32.")
     ] = None,
-    output: Annotated[Path | None, typer.Option(help="New folder for the results. Default: runs/NAME-TIME.")] = None,
+    output: Annotated[Path | None, typer.Option(help="New folder for the results. Default: runs/NAME-TIME.", **PATH)] = None,
     tracking_uri: TrackingUri = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the interrupted run in --output.")] = False,
 ) -> None:
@@ -93,10 +102,11 @@ def run(
 @app.command(context_settings={"allow_extra_args": True})
 def evaluate(
     context: typer.Context,
-    recommendations: Annotated[Path, typer.Argument(help="A folder made by export or run, or a Parquet or CSV file.")],
-    truth: Annotated[Path, typer.Option(help="What users did afterwards: CSV, TSV, '::', JSON lines or Parquet.")],
+    recommendations: Annotated[Path, typer.Argument(help="A folder made by export or run, or a Parquet or CSV file.", **PATH)],
+    truth: Annotated[Path, typer.Option(help="What users did afterwards: CSV, TSV, '::', JSON lines or Parquet.", **PATH)],
     history: Annotated[
-        Path | None, typer.Option(help="What they had done before the lists were made; these pairs do not count as relevant.")
+        Path | None,
+        typer.Option(help="What they had done before the lists were made; these pairs do not count as relevant.", **PATH),
     ] = None,
     repeats: Annotated[
         Repeats, typer.Option(help="Whether pairs in the history are relevant: 'wanted' if lists may contain seen items.")
@@ -106,11 +116,12 @@ def evaluate(
     ] = None,
     relevant_at: Annotated[float | None, typer.Option(help="Only ratings of at least this are relevant.")] = None,
     card: CardOption = None,
-    output: Annotated[Path | None, typer.Option(help="Also write the metrics to this JSON file.")] = None,
+    output: Annotated[Path | None, typer.Option(help="Also write the metrics to this JSON file.", **PATH)] = None,
 ) -> None:
     """Evaluate exported recommendations against what users did afterwards."""
     from recsys_ae.data.detection import guess_table
     from recsys_ae.data.tables import read_table
+    from recsys_ae.declaration import error_context
     from recsys_ae.evaluation.evaluator import evaluate_recommendations
     from recsys_ae.evaluation.metrics import DEFAULT_RANKING
     from recsys_ae.experiment.pipeline_file import table_of
@@ -136,7 +147,8 @@ def evaluate(
         raise ConfigError(f"--relevant-at needs ratings, but {truth} has none")
     default = [name for name in DEFAULT_RANKING if int(name.split("@")[1]) <= length] or [f"ndcg@{length}", f"recall@{length}"]
     options: dict[str, Any] = {"list_length": length, "relevant_at": relevant_at, "history": known, "repeats": repeats}
-    report = evaluate_recommendations(lists, frame, wanted or default, **options)
+    with error_context(f"{recommendations} against {truth}"):
+        report = evaluate_recommendations(lists, frame, wanted or default, **options)
     rows = [[name, "-" if value is None else f"{value:.4f}"] for name, value in report.metrics.items()]
     _print_table("metric", "value", rows=rows)
     for line in list_summary(report.counts, repeats):
@@ -150,8 +162,8 @@ def evaluate(
 @app.command()
 def export(
     model: Annotated[str, typer.Argument(help="A model folder, or an MLflow URI such as runs:/ID/model.")],
-    history: Annotated[Path, typer.Option(help="What users have done so far: CSV, TSV, '::', JSON lines or Parquet.")],
-    output: Annotated[Path, typer.Option(help="New folder for the lists.")],
+    history: Annotated[Path, typer.Option(help="What users have done so far: CSV, TSV, '::', JSON lines or Parquet.", **PATH)],
+    output: Annotated[Path, typer.Option(help="New folder for the lists.", **PATH)],
     k: Annotated[int, typer.Option(help="Length of the lists.")] = 100,
     include_seen: Annotated[bool, typer.Option("--include-seen", help="Also recommend items users have seen.")] = False,
     skip_unknown: Annotated[
@@ -164,6 +176,7 @@ def export(
     """Write top-k lists for all users of a history."""
     from recsys_ae.data.detection import guess_table
     from recsys_ae.data.ratings import read_history
+    from recsys_ae.declaration import error_context
     from recsys_ae.experiment.pipeline_file import table_of
     from recsys_ae.export.local import export_recommendations
     from recsys_ae.models.base import fitted_state
@@ -179,6 +192,8 @@ def export(
         )
     users = fitted.meta["user_ids"]
     data, skipped = read_history(history, fitted.ids["items"], table=layout, user_ids=users, skip_unknown=skip_unknown)
+    with error_context(str(history)):
+        fitted_state(loaded, data)
     manifest = export_recommendations(loaded, data, output, k, exclude_seen=not include_seen, cold=cold)
     console = _console()
     if skipped:

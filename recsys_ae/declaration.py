@@ -178,15 +178,13 @@ def validate(kind: Any, value: Any, where: str) -> Any:
         more = error.error_count() - ERRORS_SHOWN
         sentences = [_sentence(kind, item, where) for item in error.errors()[:ERRORS_SHOWN]]
         raise ConfigError("; ".join([*sentences, *([f"and {more} more such errors"] if more > 0 else [])])) from None
+    _check_booleans(value, found, where)
     check_numbers(found, where)
     return found
 
 
-def check_numbers(value: Any, where: str, place: str = "") -> None:
-    """Raise `ConfigError` for a number in a validated `value`, at any depth, that float32 or an index cannot hold.
-
-    Floats must be finite, and 0 or between 1.2e-38 and 3.4e38 in size; whole numbers lie within +-2147483647.
-    """
+def _leaves(value: Any, place: str = "") -> Iterator[tuple[str, Any]]:
+    """All leaf values at any depth, each with its path of keys and positions, joined by dots."""
     if isinstance(value, BaseModel):
         inner: Iterable[tuple[Any, Any]] = ((name, getattr(value, name)) for name in type(value).model_fields)
     elif isinstance(value, Mapping):
@@ -194,18 +192,34 @@ def check_numbers(value: Any, where: str, place: str = "") -> None:
     elif isinstance(value, list | tuple):
         inner = enumerate(value)
     else:
-        inner = ()
+        yield place, value
+        return
+    for key, item in inner:
+        yield from _leaves(item, f"{place}.{key}" if place else str(key))
+
+
+def _check_booleans(given: Any, found: Any, where: str) -> None:
+    """Raise `ConfigError` for a boolean where a number is expected, or the reverse."""
+    kept = dict(_leaves(found))
+    for place, value in _leaves(given):
+        if isinstance(value, bool | int | float | str) and isinstance(value, bool) != isinstance(kept.get(place), bool):
+            wanted = "a number" if isinstance(value, bool) else "true or false"
+            raise ConfigError(f"{where}: {place + ': ' if place else ''}expected {wanted}, got {quoted(value)}")
+
+
+def check_numbers(found: Any, where: str) -> None:
+    """Raise `ConfigError` for a number in a validated value that float32 or an index cannot hold.
+
+    Floats must be finite, and 0 or between 1.2e-38 and 3.4e38 in size; whole numbers lie within +-2147483647.
+    """
+    for place, value in _leaves(found):
         allowed = ""
         if isinstance(value, int) and abs(value) > LARGEST_INT:
             allowed = f"whole numbers may be at most {LARGEST_INT}"
-        elif isinstance(value, float) and not (
-            value == 0 or (isfinite(value) and SMALLEST_FLOAT <= abs(value) <= LARGEST_FLOAT)
-        ):
+        elif isinstance(value, float) and value and not (isfinite(value) and SMALLEST_FLOAT <= abs(value) <= LARGEST_FLOAT):
             allowed = f"numbers must be finite, and 0 or from {SMALLEST_FLOAT:g} to {LARGEST_FLOAT:g} in size"
         if allowed:
             raise ConfigError(f"{where}: {place + ': ' if place else ''}{allowed}, got {quoted(value)}")
-    for key, item in inner:
-        check_numbers(item, where, f"{place}.{key}" if place else str(key))
 
 
 def check_seed(seed: int) -> None:

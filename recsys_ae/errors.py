@@ -69,6 +69,12 @@ def shortened(text: str, limit: int) -> str:
     return text if len(text) <= limit else f"{text[:keep]}...{text[-keep:]}"
 
 
+def reason(error: object, limit: int = 200) -> str:
+    """The message of a system or library error on one line, shortened; its type if it has none."""
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return shortened(" ".join(text.split()), limit)
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """The end of an "unknown name" message: a close match if there is one, else all known names.
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from recsys_ae.errors import OutputError, RecsysError, shortened
+from recsys_ae.errors import OutputError, RecsysError, reason, shortened
 
 INTERRUPTED, TERMINATED = 130, 143
 MESSAGE_LENGTH = 400  # characters; the middle of a longer message is cut out
@@ -70,5 +70,5 @@ class Output:
             with suppress(OSError, ValueError):  # Python flushes what is left at exit
                 os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
             gone = isinstance(error, BrokenPipeError)
-            self._failure = ReaderGoneError() if gone else OutputError(f"cannot write the output: {error.strerror or error}")
+            self._failure = ReaderGoneError() if gone else OutputError(f"cannot write the output: {reason(error)}")
             raise self._failure from None

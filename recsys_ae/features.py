@@ -8,7 +8,6 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from hashlib import blake2b
 from typing import Any, Literal, Self, get_args
 
 import numpy as np
@@ -16,6 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.sparse import csr_array, hstack, vstack
 
+from recsys_ae.digests import digest_of
 from recsys_ae.errors import ConfigError, DataError, described, did_you_mean
 from recsys_ae.frames import Frame, plain, read_frame
 from recsys_ae.ids import IdMap, Rows, id_index, shown
@@ -172,10 +172,8 @@ class FeatureTable:
     def digest(self) -> str:
         """Content hash (32 hex digits) over ids, features and values; the same on every platform."""
         arrays, description = self.to_arrays()
-        digest = blake2b((self.ids.digest + json.dumps(description, sort_keys=True)).encode(), digest_size=16)
-        for part in PARTS:
-            digest.update(arrays[part].astype("<f4" if part == "data" else "<i8").tobytes())
-        return digest.hexdigest()
+        values = [arrays[part].astype("<f4" if part == "data" else "<i8").tobytes() for part in PARTS]
+        return digest_of([self.ids.digest, json.dumps(description, sort_keys=True), *values])
 
     def to_arrays(self, prefix: str = "") -> tuple[dict[str, NDArray[Any]], list[dict[str, Any]]]:
         """All but the ids: arrays whose names begin with `prefix`, and the features as values that JSON has."""

@@ -9,10 +9,9 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
-from hashlib import blake2b, file_digest
 from math import isfinite
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,7 +19,8 @@ from typing import Any, TypeVar
 from filelock import FileLock, Timeout
 from pydantic import TypeAdapter, ValidationError
 
-from recsys_ae.errors import ConfigError, DataError, OutputError, described, quoted
+from recsys_ae.digests import digest_of_file, digest_of_json
+from recsys_ae.errors import ConfigError, DataError, OutputError, described, quoted, reason
 
 CHECKSUM = "checksum"
 JSON_LIMIT = 2**28  # bytes; far more than any file written here
@@ -43,7 +43,7 @@ def whole_file(path: Path) -> Iterator[Path]:
         _sync(draft)
         move(draft, path)
     except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
+        raise OutputError(f"cannot write {path}: {reason(error)}") from error
     finally:
         _remove(draft)
 
@@ -56,7 +56,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
     """
     try:
         with whole_file(path) as draft:
-            draft.mkdir(parents=True)
+            make_folder(draft)
             yield draft
             _recover(path)
             if path.exists():
@@ -70,6 +70,28 @@ def present(path: Path) -> Path:
     """`path`, or the older folder if the process was killed between the two renames of `whole_folder`."""
     exists = os.path.exists  # False also for a name that is too long
     return _older(path) if not exists(path) and exists(_older(path)) else path
+
+
+def missing_folders(path: Path) -> list[Path]:
+    """The missing folders on the way to `path`, innermost first."""
+    return [folder for folder in (path, *path.parents) if not os.path.exists(folder)]
+
+
+def make_folder(path: Path) -> None:
+    """Create a folder and its parents, or none of them if that fails."""
+    missing = missing_folders(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        remove_empty(missing)
+        raise
+
+
+def remove_empty(folders: Iterable[Path]) -> None:
+    """Remove those of the `folders` that are empty."""
+    for folder in folders:
+        with suppress(OSError):
+            folder.rmdir()
 
 
 def move(source: Path, target: Path) -> None:
@@ -87,12 +109,14 @@ def locked(path: Path, busy: str, wait: float = 0) -> Iterator[None]:
     """
     lock = FileLock(path)
     try:
+        if not os.path.exists(path):
+            path.touch()  # fails at once if no file can be created, where the lock would be tried until the timeout
         lock.acquire(timeout=wait)
     except Timeout:
         waited = f" after {wait:.0f} seconds" if wait else ""
         raise OutputError(f"{busy} ({_holder(path)} holds {path}{waited})") from None
     except (OSError, NotImplementedError) as error:  # the latter on file systems without locks
-        raise OutputError(f"cannot lock {path}: {getattr(error, 'strerror', None) or error}") from None
+        raise OutputError(f"cannot lock {path}: {reason(error)}") from None
     try:
         yield
     finally:
@@ -107,7 +131,7 @@ def locked_folder(path: Path, busy: str) -> Iterator[None]:
         OutputError: another process holds the lock (with the message `busy`), or the folder cannot be written.
     """
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        make_folder(path)
         with locked(path / ".lock", busy):
             for draft in list(path.rglob(".*.draft")):
                 _remove(draft)
@@ -115,7 +139,7 @@ def locked_folder(path: Path, busy: str) -> Iterator[None]:
                 _recover(older.with_name(older.name[1 : -len(".older")]))
             yield
     except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
+        raise OutputError(f"cannot write {path}: {reason(error)}") from error
 
 
 def _holder(path: Path) -> str:
@@ -128,17 +152,6 @@ def _holder(path: Path) -> str:
     return "another process"
 
 
-def digest_of(*values: Any) -> str:
-    """Content hash (32 hex digits) of JSON values."""
-    return blake2b(json.dumps(values).encode(), digest_size=16).hexdigest()
-
-
-def digest_of_file(path: Path) -> str:
-    """Content hash (32 hex digits) of a file."""
-    with path.open("rb") as file:
-        return file_digest(file, lambda: blake2b(digest_size=16)).hexdigest()
-
-
 def check_file(path: Path, digest: str, remedy: str) -> None:
     """Raise `DataError` with a `remedy` unless the file is there, with this digest."""
     try:
@@ -146,7 +159,7 @@ def check_file(path: Path, digest: str, remedy: str) -> None:
     except FileNotFoundError:
         raise DataError(f"{path} is missing; {remedy}") from None
     except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror or error}; {remedy}") from None
+        raise DataError(f"cannot read {path}: {reason(error)}; {remedy}") from None
     if found != digest:
         raise DataError(f"{path} is damaged: its content has changed; {remedy}")
 
@@ -162,7 +175,7 @@ def write_json(value: Any, path: Path, *, of: str = "") -> None:
     except ValueError as error:
         raise OutputError(f"cannot write {path}: {error}") from None
     with whole_file(path) as draft:
-        text = json.dumps({**content, CHECKSUM: digest_of(of, content)}, indent=2)
+        text = json.dumps({**content, CHECKSUM: digest_of_json(of, content)}, indent=2)
         draft.write_text(text + "\n", encoding="utf-8")
 
 
@@ -180,16 +193,16 @@ def read_json(kind: type[T], path: Path, remedy: str, *, of: str = "") -> T:
             raise ValueError(f"{unknown}: unknown key")
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        if isinstance(reason := first.get("ctx", {}).get("error"), ValueError):  # of a validator of `kind`
-            raise DataError(f"{path}: {reason}; {remedy}") from None
+        if isinstance(own := first.get("ctx", {}).get("error"), ValueError):  # of a validator of `kind`
+            raise DataError(f"{path}: {own}; {remedy}") from None
         place = ".".join(map(str, first["loc"])) or "the file"
         raise DataError(f"{path} is damaged: {quoted(place)[1:-1]}: {first['msg']}; {remedy}") from None
     except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror or error}; {remedy}") from None
+        raise DataError(f"cannot read {path}: {reason(error)}; {remedy}") from None
     except (ValueError, RecursionError) as error:
-        reason = "it is nested too deeply" if isinstance(error, RecursionError) else error
-        raise DataError(f"{path} is damaged: {reason}; {remedy}") from None
-    if found != digest_of(of, content):
+        problem = "it is nested too deeply" if isinstance(error, RecursionError) else error
+        raise DataError(f"{path} is damaged: {problem}; {remedy}") from None
+    if found != digest_of_json(of, content):
         whose = " or belongs to another run or model" if of else ""
         raise DataError(f"{path} is damaged{whose}: its checksum does not match; {remedy}")
     return value
@@ -267,22 +280,28 @@ def _older(path: Path) -> Path:
 def _recover(path: Path) -> None:
     """Put the older folder back if `path` is missing, else remove it."""
     older = _older(path)
-    if not path.exists() and older.exists():
+    if not os.path.exists(path) and os.path.exists(older):
         os.replace(older, path)
     else:
         _remove(older)
 
 
 def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
+    if os.path.isdir(path) and not os.path.islink(path):
         shutil.rmtree(path, ignore_errors=True)
     else:
-        with suppress(FileNotFoundError):
+        with suppress(OSError):
             path.unlink()
 
 
 def path_of(path: Path | str) -> Path:
-    """`path` as a `Path`; `ConfigError` if it is something else, such as a data frame."""
+    """`path` as a `Path`; `ConfigError` if it is something else, such as a data frame, or no path at all."""
     if not isinstance(path, str | Path):
         raise ConfigError(f"expected the path of a file or folder, got {described(path)}")
+    try:
+        encoded = os.fsencode(path)
+    except UnicodeEncodeError:
+        raise ConfigError(f"{quoted(str(path))} is not a path: it has a character that is not allowed in names") from None
+    if b"\0" in encoded:
+        raise ConfigError(f"{quoted(str(path))} is not a path: it has a NUL character")
     return Path(path)

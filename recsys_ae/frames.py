@@ -9,7 +9,7 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from recsys_ae.errors import ConfigError, DataError, described, did_you_mean, quoted
+from recsys_ae.errors import ConfigError, DataError, described, did_you_mean, reason
 from recsys_ae.ids import shown
 
 Frame = Any  # what narwhals knows (pandas, Polars, Arrow, DuckDB, Modin, Dask, ...), or anything that exports an Arrow stream
@@ -51,7 +51,7 @@ def read_frame(
     except ConfigError:
         raise
     except Exception as error:  # a lazy query may raise anything
-        raise DataError(f"{what} cannot be read: {type(error).__name__}: {quoted(' '.join(str(error).split()), 200)}") from None
+        raise DataError(f"{what} cannot be read: {type(error).__name__}: {reason(error)}") from None
     return table.to_pandas(ignore_metadata=True, date_as_object=False, integer_object_nulls=True)
 
 

@@ -5,7 +5,6 @@ categories become their values. All ids are checked and converted by `id_index`.
 """
 
 from functools import cached_property
-from hashlib import blake2b
 from typing import Any, Literal
 from uuid import UUID
 
@@ -15,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import ArrayLike, NDArray
 
+from recsys_ae.digests import digest_of
 from recsys_ae.errors import DataError, UnknownIdError, described, quoted
 
 Rows = NDArray[np.int64]
@@ -87,10 +87,8 @@ class IdMap:
     def digest(self) -> str:
         """Content hash (32 hex digits) of the ids in their order."""
         if self.kind == "int":
-            content = self.values.astype("<i8").tobytes()
-        else:
-            content = b"".join(len(raw).to_bytes(8, "little") + raw for raw in map(str.encode, self.values))
-        return blake2b(self.kind.encode() + content, digest_size=16).hexdigest()
+            return digest_of(["int", self.values.astype("<i8").tobytes()])
+        return digest_of(["str", *(len(raw).to_bytes(8, "little") + raw for raw in map(str.encode, self.values))])
 
 
 def shown(external: Any) -> str:

@@ -5,9 +5,9 @@ explicit rating of 0 is a rating like any other.
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from hashlib import blake2b
 from typing import Any, get_args
 
 import numpy as np
@@ -15,6 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+from recsys_ae.digests import digest_of
 from recsys_ae.errors import ConfigError, DataError, described, quoted
 from recsys_ae.events import LARGEST_RATING, Duplicates, Events, merged_ratings, read_events, running_sums, ties
 from recsys_ae.features import FeatureTable
@@ -269,24 +270,28 @@ class Interactions:
     @cached_property
     def digest(self) -> str:
         """Content hash (32 hex digits) over ids, ratings, scale, times, the log and features; the same on every platform."""
-        digest = blake2b((self.users.digest + self.items.digest).encode(), digest_size=16)
+        return digest_of(self._content())
+
+    def _content(self) -> Iterator[str | bytes]:
+        """The content of the digest."""
+        yield self.users.digest + self.items.digest
         for array, dtype in ((self.matrix.indptr, "<i8"), (self.matrix.indices, "<i8"), (self.matrix.data, "<f4")):
-            digest.update(array.astype(dtype).tobytes())
-        digest.update(repr(self.scale).encode())
+            yield array.astype(dtype).tobytes()
+        yield repr(self.scale)
         if self.times is not None:
-            digest.update(self.times.astype("<i8").tobytes())
+            yield self.times.astype("<i8").tobytes()
         if (log := self.events) is not None:
-            digest.update(self.duplicates.encode() + log.ratings.astype("<f4").tobytes())
+            yield self.duplicates
+            yield log.ratings.astype("<f4").tobytes()
             for column in (log.keys(self.n_items), log.times, log.sessions):
-                digest.update(b"-" if column is None else column.astype("<i8").tobytes())
+                yield b"-" if column is None else column.astype("<i8").tobytes()
         elif self.order is not None:  # only where it decides
             at = np.flatnonzero(self.order >= 0)
             at = at[np.argsort(self.order[at])]
-            digest.update(at[ties(at, None if self.times is None else self.times[at])].astype("<i8").tobytes())
+            yield at[ties(at, None if self.times is None else self.times[at])].astype("<i8").tobytes()
         for name, table in (("user features", self.user_features), ("item features", self.item_features)):
             if table is not None:
-                digest.update(name.encode() + table.digest.encode())
-        return digest.hexdigest()
+                yield name + table.digest
 
 
 def _checked_scale(scale: Any) -> tuple[float, float]:

@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from hashlib import blake2b
 from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
 
+from recsys_ae.digests import digest_of
 from recsys_ae.errors import ConfigError, DataError, described, quoted
 from recsys_ae.events import Duplicates, read_events
 from recsys_ae.frames import Frame
@@ -119,8 +119,15 @@ class Split:
     @cached_property
     def digest(self) -> str:
         """Content hash (32 hex digits) of all parts, and of the policies for duplicates and repeats."""
-        parts = "".join(f"{name} {part.digest} " for name, part in self.parts().items())
-        return blake2b(f"{parts}{self.train.duplicates} {self.repeats}".encode(), digest_size=16).hexdigest()
+        parts = [f"{name} {part.digest} " for name, part in self.parts().items()]
+        return digest_of([*parts, f"{self.train.duplicates} {self.repeats}"])
+
+
+def check_split(split: object) -> None:
+    """Raise `DataError` unless this is a `Split`."""
+    if not isinstance(split, Split):
+        makers = "recsys_ae.splitting and Split.from_frames make them; evaluate_recommendations evaluates lists"
+        raise DataError(f"split must be a Split, got {described(split)}; {makers}")
 
 
 def check_repeats(repeats: Repeats) -> None:

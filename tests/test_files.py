@@ -9,8 +9,9 @@ import pytest
 from damage import flips, outcome
 
 from recsys_ae import files
+from recsys_ae.digests import digest_of_json
 from recsys_ae.errors import DataError, OutputError
-from recsys_ae.files import CHECKSUM, digest_of, locked_folder, present, read_json, whole_file, whole_folder, write_json
+from recsys_ae.files import CHECKSUM, locked_folder, present, read_json, whole_file, whole_folder, write_json
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ VALUE = Outer(Inner(0.1 + 0.2, ["ä", "b"]), {3: Inner(-0.0, [])}, ("x", 2**60),
 
 
 def with_checksum(content: dict, of: str = "") -> str:
-    return json.dumps({**content, CHECKSUM: digest_of(of, content)})
+    return json.dumps({**content, CHECKSUM: digest_of_json(of, content)})
 
 
 def plain(value: Outer) -> dict:

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
-from hashlib import blake2b
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -14,7 +13,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from recsys_ae.core.trainer import Callback, Epoch, Training
-from recsys_ae.errors import DataError, OutputError
+from recsys_ae.digests import digest_of
+from recsys_ae.errors import DataError, OutputError, reason
 from recsys_ae.files import whole_file
 
 AFFORDABLE = 20  # minimum seconds of training per second of writing checkpoints
@@ -94,8 +94,7 @@ def restore(training: Training[Any], path: Path, of: str = "") -> None:
             raise DataError(f"checkpoint {path} belongs to training with other settings; {remedy}")
         _load(training, facts, tensors)
     except UNREADABLE as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DataError(f"{path} is not a checkpoint of this training ({reason}); {remedy}") from None
+        raise DataError(f"{path} is not a checkpoint of this training ({reason(error)}); {remedy}") from None
 
 
 def _load(training: Training[Any], facts: dict[str, str], tensors: dict[str, Tensor]) -> None:
@@ -130,11 +129,11 @@ def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def _digest(tensors: dict[str, Tensor], facts: dict[str, str]) -> str:
     """Content hash (32 hex digits) of everything in a checkpoint."""
-    digest = blake2b(digest_size=16)
+    parts: list[Any] = [json.dumps(facts, sort_keys=True)]
     for name, tensor in sorted(tensors.items()):
-        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)} ".encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    return blake2b((json.dumps(facts, sort_keys=True) + digest.hexdigest()).encode(), digest_size=16).hexdigest()
+        parts.append(f"{name} {tensor.dtype} {list(tensor.shape)} ")
+        parts.append(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest_of(parts)
 
 
 def _flatten(state: Any, path: str, tensors: dict[str, Tensor]) -> Any:

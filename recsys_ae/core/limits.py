@@ -1,6 +1,6 @@
 """Checks of memory and arithmetic, and translation of the errors that numerical libraries raise at their limits."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.sparse.linalg import ArpackError
+from torch import nn
 
-from recsys_ae.errors import ConfigError, TrainingError, shortened
+from recsys_ae.errors import ConfigError, TrainingError, reason
 
 IN_TRAINING = 16  # bytes per trained weight: float32 weight, gradient, and two moments of Adam
 CGROUP = Path("/sys/fs/cgroup")  # the limits of a container
@@ -40,6 +41,17 @@ def check_memory(what: str, needed: int, way_out: str) -> None:
         raise ConfigError(f"{what} needs {needed / 1e9:.3g} GB of memory, but only {free / 1e9:.3g} GB are free; {way_out}")
 
 
+def training_memory(build: Callable[[], nn.Module]) -> int:
+    """Bytes for training the weights of a module; `build` creates it on the meta device, which allocates nothing."""
+    try:
+        with torch.device("meta"):
+            return IN_TRAINING * sum(weight.numel() for weight in build().parameters())
+    except RuntimeError as error:
+        if "overflow" not in str(error):
+            raise
+        return 2**63
+
+
 @contextmanager
 def limits(what: str, way_out: str) -> Iterator[None]:
     """Translate errors about memory and unsolvable equations into a sentence about `what`.
@@ -56,15 +68,13 @@ def limits(what: str, way_out: str) -> Iterator[None]:
     except TrainingError as error:
         raise TrainingError(f"{what}: {error}; {way_out}") from None
     except UNSOLVABLE as error:
-        reason = shortened(" ".join(str(error).split()), 100)
-        raise TrainingError(f"{what}: the equations cannot be solved ({reason}); {way_out}") from None
+        raise TrainingError(f"{what}: the equations cannot be solved ({reason(error, 100)}); {way_out}") from None
     except (MemoryError, RuntimeError, ValueError) as error:
         if not isinstance(error, MemoryError) and not any(sign in str(error).lower() for sign in TOO_LARGE):
             raise
         free = available_memory()
         left = "" if free is None else f" ({free / 1e9:.3g} GB free)"
-        reason = shortened(" ".join(str(error).split()), 120)
-        raise ConfigError(f"{what} needs more memory than there is{left}: {reason}; {way_out}") from None
+        raise ConfigError(f"{what} needs more memory than there is{left}: {reason(error, 120)}; {way_out}") from None
 
 
 def check_finite(what: str, arrays: Mapping[str, NDArray[Any]], way_out: str) -> None:

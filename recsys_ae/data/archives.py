@@ -10,11 +10,14 @@ import zlib
 from pathlib import Path
 
 from recsys_ae.data.places import check_within, inside
-from recsys_ae.errors import DataError, quoted
+from recsys_ae.errors import DataError, quoted, reason
 
 MAX_MEMBERS = 100_000
 MAX_RATIO, SMALL = 200, 50e6  # largest ratio of unpacked to packed size, for archives that unpack to more than SMALL bytes
 BY_HAND = "if you trust it, unpack it yourself and set RECSYS_AE_DATA to the folder"
+
+# OSError: a file where another member needs a folder, a full disk, damaged bzip2
+UNPACKING = (NotImplementedError, RuntimeError, zlib.error, lzma.LZMAError, EOFError, ValueError, OSError)
 
 
 def extract_zip(archive: Path, folder: Path, max_gb: float = 4) -> None:
@@ -32,10 +35,8 @@ def extract_zip(archive: Path, folder: Path, max_gb: float = 4) -> None:
                 members.extractall(staging)
         except zipfile.BadZipFile as error:
             raise DataError(f"{archive} is not a complete zip archive: {error}") from None
-        except (NotImplementedError, RuntimeError, zlib.error, lzma.LZMAError, EOFError, ValueError) as error:
-            raise DataError(f"{archive} cannot be unpacked: {error}") from None
-        except OSError as error:  # a file where another member needs a folder, a full disk, damaged bzip2
-            raise DataError(f"{archive} cannot be unpacked: {error.strerror or error}") from None
+        except UNPACKING as error:
+            raise DataError(f"{archive} cannot be unpacked: {reason(error)}") from None
         for entry in sorted(staging.iterdir()):
             check_within(folder, folder / entry.name)
             if not (folder / entry.name).exists():

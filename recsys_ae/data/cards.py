@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, StrictInt, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, StrictInt, model_validator
 
 import recsys_ae
 from recsys_ae.data.layouts import FeatureFile, Table
@@ -101,6 +101,11 @@ class CoreSizes(Declared):
     items: Annotated[StrictInt, Field(ge=1)] = 1  # users of each item
 
 
+def _both_sizes(declared: Any) -> Any:
+    """A single number applies to users and items."""
+    return {"users": declared, "items": declared} if isinstance(declared, int) else declared
+
+
 class RatingsCard(FileCard):
     """Ratings in the first of `files` that exists. `features` are read only on request."""
 
@@ -110,7 +115,7 @@ class RatingsCard(FileCard):
     features: dict[Literal["users", "items"], FeatureFile] = Field(default_factory=dict)
     scale: tuple[float, float] | None = None
     duplicates: Duplicates = "error"
-    k_core: Annotated[StrictInt, Field(ge=1)] | CoreSizes | None = None
+    k_core: Annotated[CoreSizes, BeforeValidator(_both_sizes)] | None = None
     splits: dict[str, GivenSplit] = Field(default_factory=dict)
 
     def paths(self) -> dict[str, str | None]:
@@ -144,7 +149,7 @@ class PlantedCard(_Card):
     ratings: int = Field(60_000, ge=1)
     factors: int = Field(6, ge=1, le=100)
     noise: float = Field(0.6, gt=0)
-    seed: int = 0
+    seed: int = Field(0, ge=0)
 
 
 class IdxCard(FileCard):

@@ -17,7 +17,7 @@ from recsys_ae.data.detection import Layout, layout_of, undecodable
 from recsys_ae.data.layouts import FileLayout, Place, file_kind
 from recsys_ae.data.reading import unpacked
 from recsys_ae.data.text import BLOCK, Dialect, decoded, lines, read_columns, shown_line
-from recsys_ae.errors import DataError, quoted
+from recsys_ae.errors import DataError, quoted, reason, shortened
 from recsys_ae.files import whole_file
 
 TEXT = pa.dictionary(pa.int32(), pa.string())
@@ -25,15 +25,7 @@ Describe = Callable[[int, Callable[[Place], Any]], str]  # (row, function that r
 
 
 class Fault(NamedTuple):
-    """An invalid line or row: its number from 1, what is wrong with it, and its content."""
-
-    number: int
-    problem: str
-    content: str
-
-
-class Skipped(NamedTuple):
-    """A `Fault` that was skipped, and its file."""
+    """An invalid line or row: its file, its number from 1, what is wrong with it, and its content."""
 
     file: str
     number: int
@@ -50,6 +42,7 @@ class Content(Protocol):
         broken: number of lines that are not among the rows because they have the wrong number of fields.
     """
 
+    path: Path
     columns: dict[Place, pa.ChunkedArray]
     unit: str
 
@@ -95,13 +88,13 @@ class _TextContent:
     unit: str = "line"
 
     def faults(self, rows: Sequence[int], describe: Describe) -> Iterator[Fault]:
-        width, row, wanted = len(self.layout.names), -1, iter(rows)
+        width, row, wanted, file = len(self.layout.names), -1, iter(rows), str(self.path)
         bad = next(wanted, None)
         places = {place: self.layout.place(place) for place in self.columns}
         for line in _data_lines(self.path, self.layout, self.dialect):
             fields = line.fields
             if len(fields) != width:
-                yield Fault(line.number, f"expected {width} fields, got {len(fields)}", shown_line(fields, self.dialect))
+                yield Fault(file, line.number, f"expected {width} fields, got {len(fields)}", shown_line(fields, self.dialect))
                 continue
             row += 1
             if row == bad:
@@ -111,7 +104,7 @@ class _TextContent:
                     problem = describe(row, lambda place, fields=fields: fields[places[place]])  # type: ignore[misc]
                 else:
                     problem = undecodable(fields, self.dialect)
-                yield Fault(line.number, problem, shown_line(fields, self.dialect))
+                yield Fault(file, line.number, problem, shown_line(fields, self.dialect))
 
 
 def _data_lines(path: Path, layout: Layout, dialect: Dialect) -> Any:
@@ -142,6 +135,7 @@ def _too_long(path: Path, dialect: Dialect) -> str:
 class _RowContent:
     """Columns whose values have a type: those of Parquet and of JSON lines."""
 
+    path: Path
     columns: dict[Place, pa.ChunkedArray]
     unit: str = "row"
     numbers: Sequence[int] | None = None  # of the lines that the rows are from; None: rows are counted
@@ -162,7 +156,7 @@ class _RowContent:
                 next_broken = next(broken, None)
             stored = {place: self._value(place, row) for place in self.columns}
             content = ", ".join(f"{place}: {quoted(value, limit=40)}" for place, value in stored.items())
-            yield Fault(number, describe(row, stored.__getitem__), cut(content))
+            yield Fault(str(self.path), number, describe(row, stored.__getitem__), shortened(content, 160))
         if next_broken is not None:
             yield next_broken
             yield from broken
@@ -180,7 +174,7 @@ class _RowContent:
 def _read_parquet(path: Path, places: Sequence[Place]) -> _RowContent:
     with pq.ParquetFile(path) as file:  # not `pq.read_table`, which takes columns from names of folders too
         content = file.read(columns=[str(place) for place in places])
-    return _RowContent({place: content[str(place)] for place in places})
+    return _RowContent(path, {place: content[str(place)] for place in places})
 
 
 def _read_lines(path: Path, places: Sequence[Place]) -> _RowContent:
@@ -196,14 +190,14 @@ def _read_lines(path: Path, places: Sequence[Place]) -> _RowContent:
                 if not isinstance(record, dict):
                     raise ValueError("expected keys and values in braces")
             except (ValueError, RecursionError) as error:
-                problem = error.msg if isinstance(error, json.JSONDecodeError) else cut(str(error))
-                broken.append(Fault(number, f"not a valid JSON object: {problem}", quoted(raw, limit=160)))
+                problem = error.msg if isinstance(error, json.JSONDecodeError) else reason(error, 160)
+                broken.append(Fault(str(path), number, f"not a valid JSON object: {problem}", quoted(raw, limit=160)))
                 continue
             numbers.append(number)
             for place, values in stored.items():
                 values.append(record.get(str(place)))
     arrays = {place: pa.chunked_array([_array(values)]) for place, values in stored.items()}
-    return _RowContent(arrays, "line", numbers, broken, stored)
+    return _RowContent(path, arrays, "line", numbers, broken, stored)
 
 
 def _array(values: list[Any]) -> pa.Array:
@@ -235,19 +229,30 @@ def _no_constants(name: str) -> None:
     raise ValueError(f"{name} is not a JSON value")
 
 
-def cut(text: str) -> str:
-    """`text`, truncated to 160 characters."""
-    return text if len(text) <= 160 else text[:160] + "..."
-
-
-def raise_first(content: Content, path: Path, rows: Sequence[int] | np.ndarray = (), describe: Describe | None = None) -> None:
+def raise_first(content: Content, rows: Sequence[int] | np.ndarray = (), describe: Describe | None = None) -> None:
     """Raise a `DataError` about the first broken line or the first of `rows`, whichever is first, if there is any."""
     if content.broken or len(rows):
-        number, problem, line = next(content.faults([int(row) for row in rows], describe or (lambda *_: "invalid")))
-        raise DataError(f"{path}, {content.unit} {number}: {problem}: {line}")
+        file, number, problem, line = next(content.faults([int(row) for row in rows], describe or (lambda *_: "invalid")))
+        raise DataError(f"{file}, {content.unit} {number}: {problem}: {line}")
 
 
-def write_skipped(skipped: Sequence[Skipped], path: Path) -> None:
-    """Write what was skipped as a CSV file, with a column for each attribute of `Skipped`."""
+def refuse(content: Content, place: Place, bad: Any, why: str | Callable[[Any], str]) -> None:
+    """`raise_first` for the rows at which `bad` (bool [n]) is true of a column; `why` says what a value is, after "is"."""
+
+    def describe(_: int, stored: Callable[[Place], Any]) -> str:
+        return problem_of(place, stored(place), why)
+
+    raise_first(content, np.flatnonzero(np.asarray(bad, bool)), describe)
+
+
+def problem_of(place: Place, value: Any, why: str | Callable[[Any], str]) -> str:
+    """The message about an invalid value of a column."""
+    if value is None:
+        return f"column {place!r} has no value"
+    return f"{place} {quoted(value)} is {why if isinstance(why, str) else why(value)}"
+
+
+def write_faults(faults: Sequence[Fault], path: Path) -> None:
+    """Write skipped lines as a CSV file, with a column for each attribute of `Fault`."""
     with whole_file(path) as draft:
-        pd.DataFrame(skipped, columns=list(Skipped._fields)).to_csv(draft, index=False, errors="backslashreplace")
+        pd.DataFrame(faults, columns=list(Fault._fields)).to_csv(draft, index=False, errors="backslashreplace")

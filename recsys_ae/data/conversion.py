@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from recsys_ae.data.text import decoded, undecoded
 from recsys_ae.errors import DataError, quoted
+from recsys_ae.events import LARGEST_RATING
 from recsys_ae.ids import CANONICAL_INTEGER, ids_in_text
 from recsys_ae.times import ISO_DATE, TimeUnit, instants, no_instant
 
@@ -83,27 +84,38 @@ def as_ids(
 
 
 def as_ratings(column: pa.ChunkedArray, scale: Scale, decimal: str = ".", *, typed: bool) -> Converted:
-    """Ratings as float32, which must be finite and within the scale; see `as_ids`."""
-    if is_text(column.type) and not typed:
-        codes, distinct = encoded(column)
-        with np.errstate(over="ignore"):
-            values = numbers_in_text(_as_texts(distinct)[0], decimal).astype(np.float32)[codes]
-    elif is_numeric(column.type):
-        values = column.cast(pa.float32(), safe=False).to_numpy()
-    else:
-        raise DataError(f"holds {column.type}, expected numbers")
+    """Ratings as float32, which must be finite, at most 1e9 in size and within the scale; see `as_ids`."""
+    values = _as_floats(column, decimal, typed=typed)
     low, high = scale or (-math.inf, math.inf)
-    bad = ~(np.isfinite(values) & (values >= low) & (values <= high))
+    bad = ~((np.abs(values) <= LARGEST_RATING) & (values >= low) & (values <= high))
 
     def why(value: Any) -> str:
         number = _number(value, decimal)
-        if number is None:
-            return _not_a_number(value, decimal)
-        if not abs(number) <= float(np.finfo(np.float32).max):
-            return "not finite" if not math.isfinite(number) else "too large"
+        if number is None or not math.isfinite(number):
+            return _not_finite(value, decimal)
+        if abs(number) > LARGEST_RATING:
+            return f"too large for a rating, the limit is {LARGEST_RATING:g} in size"
         return f"outside the scale {low:g} to {high:g}"
 
     return Converted(values, bad, why)
+
+
+def as_scores(column: pa.ChunkedArray, *, typed: bool) -> Converted:
+    """Scores as float32, which must be finite; see `as_ids`."""
+    values = _as_floats(column, ".", typed=typed)
+    return Converted(values, ~np.isfinite(values), partial(_not_finite, decimal="."))
+
+
+def _as_floats(column: pa.ChunkedArray, decimal: str, *, typed: bool) -> NDArray[np.float32]:
+    if is_text(column.type) and not typed:
+        codes, distinct = encoded(column)
+        with np.errstate(over="ignore"):
+            floats: NDArray[np.float32] = numbers_in_text(_as_texts(distinct)[0], decimal).astype(np.float32)[codes]
+    elif is_numeric(column.type):
+        floats = column.cast(pa.float32(), safe=False).to_numpy()
+    else:
+        raise DataError(f"holds {column.type}, expected numbers")
+    return floats
 
 
 def as_times(column: pa.ChunkedArray, unit: TimeUnit, date_format: str | None = None, decimal: str = ".") -> Converted:
@@ -252,6 +264,14 @@ def _number(value: Any, decimal: str) -> float | None:
         return float(value)
     except (TypeError, ValueError, OverflowError):
         return None
+
+
+def _not_finite(value: Any, decimal: str) -> str:
+    """What is wrong with a value that is not a finite float32."""
+    number = _number(value, decimal)
+    if number is None:
+        return _not_a_number(value, decimal)
+    return "too large" if math.isfinite(number) else "not finite"
 
 
 def _not_a_number(value: Any, decimal: str) -> str:

@@ -13,7 +13,7 @@ from recsys_ae.data.layouts import FileLayout, Place, Table, file_kind
 from recsys_ae.data.reading import reading, unpacked
 from recsys_ae.data.text import Dialect, Line, decoded, default_quote, lines
 from recsys_ae.declaration import validate
-from recsys_ae.errors import DataError, did_you_mean, quoted
+from recsys_ae.errors import DataError, did_you_mean, quoted, shortened
 
 T = TypeVar("T")
 SEPARATORS = ("::", "\t", ";", ",", "|")  # tried in this order
@@ -42,7 +42,7 @@ class Layout(NamedTuple):
         if len(found) != 1:
             if found:
                 raise DataError(f"{len(found)} columns are called {quoted(column)}; rename all but one")
-            raise DataError(f"there is no column {quoted(column)}; {shortened(did_you_mean(str(column), self.names))}")
+            raise DataError(f"there is no column {quoted(column)}; {did_you_mean(str(column), self.names)}")
         return found[0]
 
 
@@ -58,7 +58,9 @@ def layout_of(path: Path, file: FileLayout) -> Layout:
             names = ", ".join(layout.names)
             for column in file.places():
                 if isinstance(column, int):
-                    raise DataError(f"columns are declared by number, but this kind of file names them: {shortened(names)}")
+                    raise DataError(
+                        f"columns are declared by number, but this kind of file names them: {shortened(names, 300)}"
+                    )
                 layout.place(column)
             return layout
         return _first_fitting(path, file, partial(_text_layout, path, file))
@@ -186,18 +188,17 @@ def _matches(names: Sequence[str]) -> dict[str, list[str]]:
 
 def _recognise(names: Sequence[str]) -> dict[str, str]:
     found = _matches(names)
+    other = [name for name in names if _plain(name) == name and ":" in name]
+    if other and len(other) < len(names) and all(":" in name for name in names):
+        wanted = f"RecBole's types are {', '.join(RECBOLE_TYPES)}; rename it, or declare the columns in a card"
+        raise DataError(f"column {quoted(other[0])} has the unknown type {quoted(other[0].rpartition(':')[2])}; {wanted}")
     for role, matching in found.items():
         if not matching and role in ("user", "item"):
-            columns = shortened(", ".join(names))
+            columns = shortened(", ".join(names), 300)
             raise DataError(f"no column is recognised as the {role} id; declare it in a card; the columns are {columns}")
         if len(matching) > 1:
             raise DataError(f"columns {' and '.join(map(quoted, matching))} could be the {role}; declare one in a card")
     return {role: matching[0] for role, matching in found.items() if matching}
-
-
-def shortened(text: str) -> str:
-    """A list of names, truncated to 300 characters."""
-    return text if len(text) <= 300 else text[:300] + "..."
 
 
 def _is_number(text: str) -> bool:

@@ -12,7 +12,7 @@ from time import monotonic
 from typing import IO, Any
 
 from recsys_ae.data.places import web_address
-from recsys_ae.errors import DataError
+from recsys_ae.errors import DataError, reason
 
 TIMEOUT = 60  # seconds for a connection, and for the next bytes
 SLOWEST, PATIENCE = 1000, 60  # bytes a second on average, over each of these periods in seconds
@@ -33,6 +33,7 @@ def download(url: str, target: Path, md5: str | None, max_gb: float = 4) -> None
     have = part.stat().st_size if md5 and part.exists() else 0
     logger.info("downloading %s", url)
     try:
+        part.parent.mkdir(parents=True, exist_ok=True)
         request = urllib.request.Request(web_address(url), headers={"Range": f"bytes={have}-"} if have else {})
         with _opener().open(request, timeout=TIMEOUT) as answer:
             resumed = have > 0 and answer.status == 206 and _starts_at(answer, have)
@@ -41,42 +42,38 @@ def download(url: str, target: Path, md5: str | None, max_gb: float = 4) -> None
                 raise OSError("the server sent another range of bytes than requested")
             with part.open("ab" if resumed else "wb") as out:
                 _copy(answer, out, int(max_gb * 1e9))
-    except _TooMuchError as error:
+    except DataError as error:
         part.unlink(missing_ok=True)
         raise DataError(f"download of {url} was stopped: {error}") from None
     except urllib.error.HTTPError as error:
         error.close()
         if error.code != 416 or not have:
-            raise DataError(f"download of {url} failed: {error.code} {_plain(error.reason)}") from None
+            raise DataError(f"download of {url} failed: {error.code} {reason(error.reason)}") from None
         logger.info("%s is already complete", part)  # or useless, which its checksum will show
     except (OSError, ValueError, http.client.HTTPException) as error:
-        reason = _plain(getattr(error, "reason", None) or error) or type(error).__name__
-        raise DataError(f"download of {url} failed: {reason}; run again to continue, or set RECSYS_AE_DATA") from None
+        why = reason(getattr(error, "reason", None) or error)
+        raise DataError(f"download of {url} failed: {why}; run again to continue, or set RECSYS_AE_DATA") from None
     if md5 is not None and (found := _md5(part)) != md5:
         part.unlink()
-        raise DataError(f"the MD5 checksum of {url} is {found}, but its card says {md5}; the download was deleted")
+        raise DataError(f"the MD5 of {url} is {found}, but its card says {md5}; the download was deleted")
     os.replace(part, target)
 
 
-class _TooMuchError(Exception):
-    """The download is over its limit, or does not fit on the disk."""
-
-
 def _copy(answer: Any, out: IO[bytes], limit: int) -> None:
-    """Append the body of a response to a file."""
+    """Append the body of a response to a file; `DataError` if it is over the limit or does not fit on the disk."""
     before = out.tell()
     announced = answer.headers.get("Content-Length")
     expected = int(announced) if announced is not None else 0
     too_large = f"it is over the limit of {limit / 1e9:g} GB; raise `max_gb` of its source"
     if before + expected > limit:
-        raise _TooMuchError(f"at {(before + expected) / 1e9:.1f} GB, {too_large}")
+        raise DataError(f"{too_large} ({(before + expected) / 1e9:.1f} GB)")
     if expected > (free := shutil.disk_usage(Path(out.name).parent).free):
-        raise _TooMuchError(f"it has {expected / 1e9:.1f} GB, but only {free / 1e9:.1f} GB are free for {out.name}")
+        raise DataError(f"it has {expected / 1e9:.1f} GB, but only {free / 1e9:.1f} GB are free for {out.name}")
     since, then = monotonic(), before
     while block := answer.read1(1 << 20):
         out.write(block)
         if out.tell() > limit:
-            raise _TooMuchError(too_large)
+            raise DataError(too_large)
         if (elapsed := monotonic() - since) > PATIENCE:
             if out.tell() - then < SLOWEST * elapsed:
                 raise OSError(f"only {out.tell() - then} bytes arrived in {elapsed:.0f} seconds")
@@ -109,11 +106,6 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
             fp.close()
             raise OSError(f"it redirects to {newurl}; only http and https are followed, and https never to http")
         return super().redirect_request(req, fp, code, msg, headers, newurl)
-
-
-def _plain(reason: object) -> str:
-    """A server's message on one line, truncated."""
-    return " ".join(str(reason).split())[:200]
 
 
 def _md5(path: Path) -> str:

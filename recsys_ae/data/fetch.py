@@ -51,18 +51,10 @@ def _download_all(card: FileCard) -> None:
             target = cache / source.name
             check_within(cache, target)
             if not target.exists():
-                _make_folder(target.parent)
                 download(source.url, target, source.md5, source.max_gb)
             if source.unpack == "zip":
                 extract_zip(target, cache, source.max_gb)
                 target.unlink()
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(f"cannot create {folder}: {error.strerror or error}") from None
 
 
 def _verify(path: Path, md5: str | None) -> None:
@@ -72,4 +64,4 @@ def _verify(path: Path, md5: str | None) -> None:
     with unpacked(path) as content:
         found = hashlib.file_digest(content, partial(hashlib.md5, usedforsecurity=False)).hexdigest()
     if found != md5:
-        raise DataError(f"the MD5 checksum of {path} is {found}, but its card says {md5}; delete the file to fetch it again")
+        raise DataError(f"the MD5 of {path} is {found}, but its card says {md5}; delete the file to fetch it again")

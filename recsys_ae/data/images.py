@@ -97,6 +97,8 @@ def read_idx(path: Path, magic: int) -> NDArray[np.uint8]:
             more = file.read(1)
         except zlib.error as error:
             raise DataError(f"{path} cannot be read: {error}") from None
+    if not expected:
+        raise DataError(f"{path} is empty: its header announces {' x '.join(map(str, shape))} values")
     if len(content) < expected or more:
         found = f"over {expected}" if more else len(content)
         raise DataError(f"{path} is damaged: it holds {found} values, but its header announces {expected}")
@@ -107,7 +109,7 @@ def _from_folder(card: ImageFolderCard, folder: Path) -> Images:
     """PNG and JPEG files in the order of their paths; if they are in several folders, shuffled, with a class per folder."""
     root = folder / card.folder
     found = list(root.rglob("*")) if os.path.isdir(root) else []  # unlike Path.is_dir, also for names that no folder can have
-    paths = sorted(path for path in found if path.suffix.lower() in SUFFIXES and not path.is_dir())
+    paths = sorted(path for path in found if path.suffix.lower() in SUFFIXES)
     if not paths:
         raise DataError(f"dataset {card.name!r}: there is no {' or '.join(SUFFIXES)} file below {root}")
     if other := [path.name for path in found if path.suffix.lower() in OTHER_SUFFIXES]:

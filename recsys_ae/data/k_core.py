@@ -10,18 +10,14 @@ from recsys_ae.ids import IdMap
 from recsys_ae.interactions import Interactions
 
 
-def k_core(data: Interactions, sizes: CoreSizes | int | None) -> Interactions:
-    """The largest subset of `data` in which each user has `sizes.users` items and each item `sizes.items` users; all for None.
+def k_core(data: Interactions, sizes: CoreSizes) -> Interactions:
+    """The largest part of `data` in which each user has `sizes.users` items and each item `sizes.items` users.
 
     A repeated pair counts once. Users and items that are removed are no longer among the ids.
 
     Raises:
         DataError: nothing is left.
     """
-    if sizes is None:
-        return data
-    if isinstance(sizes, int):
-        sizes = CoreSizes(users=sizes, items=sizes)
     users, items = data.user_rows(), data.item_rows()
     kept, before = np.ones(len(data), bool), -1
     while before != (before := int(kept.sum())):  # until a round leaves out nothing

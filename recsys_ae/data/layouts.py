@@ -92,6 +92,8 @@ class FileLayout(Declared):
             raise ValueError(f"columns of {self.path} must be declared by {'name' if self.named() else 'number (1, 2, ...)'}")
         if any(isinstance(place, int) and place < 1 for place in self.places()):
             raise ValueError(f"column numbers of {self.path} start at 1")
+        if self.separator == self.decimal and self.quote == "none":
+            raise ValueError(f"separator and decimal of {self.path} must differ")
         if self.separator is not None and self.separator == self.quote:
             raise ValueError(f"separator and quote of {self.path} must differ")
         return self
@@ -117,7 +119,7 @@ class Table(FileLayout):
     @model_validator(mode="after")
     def _columns_differ(self) -> "Table":
         if len(set(self.places())) < len(self.places()):
-            raise ValueError(f"`columns` of {self.path} name the same column twice")
+            raise ValueError(f"two roles of {self.path} have the same column")
         return self
 
 

@@ -3,6 +3,7 @@
 import struct
 import warnings
 import zlib
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,15 +28,20 @@ def read_picture(path: Path, background: Background = "white") -> NDArray[np.uin
     """
     from PIL import Image, ImageOps, UnidentifiedImageError
 
+    if path.is_dir():
+        raise DataError(f"{path} is a folder with the name of a picture; rename it")
     if not path.is_file():
         raise DataError(f"{path} cannot be read as an image: it is a broken link or not a regular file")
     if not path.stat().st_size:
         raise DataError(f"{path} cannot be read as an image: it is empty")
     try:
+        content = path.read_bytes()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # about metadata
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path, formats=("PNG", "JPEG")) as image:
+            with Image.open(BytesIO(content), formats=("PNG", "JPEG")) as image:
+                if not _ends(content, image.format == "PNG"):  # Pillow accepts what lacks its last bytes
+                    raise DataError(f"{path} cannot be read as an image: it is truncated")
                 image.load()
                 return _pixels(ImageOps.exif_transpose(image), _shade(background))
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
@@ -45,6 +51,11 @@ def read_picture(path: Path, background: Background = "white") -> NDArray[np.uin
         raise DataError(f"{path} cannot be read as an image: it is neither PNG nor JPEG") from None
     except (OSError, ValueError, SyntaxError, EOFError, LookupError, TypeError, zlib.error, struct.error) as error:
         raise DataError(f"{path} cannot be read as an image: {error}") from None
+
+
+def _ends(content: bytes, is_png: bool) -> bool:
+    """Whether a picture has its end marker; that of a JPEG file must follow the last scan, not only a thumbnail."""
+    return b"IEND\xae\x42\x60\x82" in content if is_png else content.rfind(b"\xff\xd9") > content.rfind(b"\xff\xda")
 
 
 def _shade(background: Background) -> int:

@@ -11,14 +11,14 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from recsys_ae.data.cards import GivenSplit, PlantedCard, RatingsCard
-from recsys_ae.data.content import Skipped
+from recsys_ae.data.content import Fault
 from recsys_ae.data.conversion import NO_FLAG, Scale, as_flags
 from recsys_ae.data.detection import guess_table
 from recsys_ae.data.features import load_feature_tables
 from recsys_ae.data.fetch import locate
 from recsys_ae.data.k_core import k_core
 from recsys_ae.data.layouts import Table
-from recsys_ae.data.reading import reading
+from recsys_ae.data.reading import column_context, reading
 from recsys_ae.data.synthetic import planted_ratings
 from recsys_ae.data.tables import IdTypes, read_table
 from recsys_ae.declaration import error_context
@@ -39,7 +39,7 @@ class Ratings:
 
 
 def load_ratings(
-    card: RatingsCard | PlantedCard, folder: Path, *, features: bool = False, skipped: list[Skipped] | None = None
+    card: RatingsCard | PlantedCard, folder: Path, *, features: bool = False, skipped: list[Fault] | None = None
 ) -> Ratings:
     """All ratings of a dataset, on request with its feature tables; `folder` is that of its card.
 
@@ -57,7 +57,8 @@ def load_ratings(
         frame = _read(card, folder, card.files, skipped)
         options = {"duplicates": card.duplicates, "scale": card.scale, **_columns_of(frame)}
         with error_context(f"dataset {card.name!r}"):
-            ratings = Ratings(k_core(Interactions.from_frame(frame, **options), card.k_core))
+            data = Interactions.from_frame(frame, **options)
+            ratings = Ratings(data if card.k_core is None else k_core(data, card.k_core))
     if not features:
         return ratings
     data = ratings.interactions
@@ -71,7 +72,7 @@ def load_given_split(
     *,
     repeats: Repeats = "excluded",
     features: bool = False,
-    skipped: list[Skipped] | None = None,
+    skipped: list[Fault] | None = None,
 ) -> Split:
     """The split `name` of the card, without a validation part, on request with feature tables; see `load_ratings`.
 
@@ -98,7 +99,7 @@ def read_interactions(
     duplicates: Duplicates = "error",
     scale: Scale = None,
     ids: IdTypes | None = None,
-    skipped: list[Skipped] | None = None,
+    skipped: list[Fault] | None = None,
     **layout: Any,
 ) -> Interactions:
     """Interactions from a file without a card; see `guess_table` for what is recognised and `read_table` for errors.
@@ -147,7 +148,7 @@ def read_history(
 
 
 def _split_frames(
-    card: RatingsCard, folder: Path, split: GivenSplit, skipped: list[Skipped] | None
+    card: RatingsCard, folder: Path, split: GivenSplit, skipped: list[Fault] | None
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     if split.train and split.test:
         layouts = [card.files[0].model_copy(update={"path": path}) for path in (split.train, split.test)]
@@ -166,10 +167,8 @@ def _read_flags(path: Path, column: str, length: int) -> NDArray[np.bool_]:
             if column not in (names := file.schema_arrow.names):
                 raise DataError(f"there is no column {column!r}; {did_you_mean(column, names)}")
             stored = file.read(columns=[column])[column]
-        try:
+        with column_context(column):
             flags = as_flags(stored, typed=True)
-        except DataError as error:
-            raise DataError(f"column {column!r} {error}") from None
         if flags.bad.any():
             row = int(flags.bad.argmax())
             raise DataError(f"{path}, row {row + 1}: {column} {quoted(stored[row].as_py())} is {NO_FLAG}")
@@ -181,7 +180,7 @@ def _read_flags(path: Path, column: str, length: int) -> NDArray[np.bool_]:
     return marks
 
 
-def _read(card: RatingsCard, folder: Path, tables: list[Table], skipped: list[Skipped] | None) -> pd.DataFrame:
+def _read(card: RatingsCard, folder: Path, tables: list[Table], skipped: list[Fault] | None) -> pd.DataFrame:
     """The first of the tables whose file exists."""
     path = locate(card, [table.path for table in tables], folder)
     table = next(table for table in tables if path.as_posix().endswith(table.path))

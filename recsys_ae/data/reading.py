@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 
 from recsys_ae.declaration import error_context
-from recsys_ae.errors import DataError, quoted
+from recsys_ae.errors import DataError, quoted, reason, shortened
 
 CODECS = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd"}
 COMPRESSED = (*CODECS, ".zip")
@@ -36,8 +36,16 @@ def reading(path: Path) -> Iterator[None]:
             yield
     except FOREIGN as error:
         problem = "not a readable Parquet file" if path.suffix.lower() == ".parquet" else "cannot be read"
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else " ".join(str(error).split())
-        raise DataError(f"{_cut(path)}: {problem}: {_cut(reason)}") from None
+        raise DataError(f"{shortened(str(path), 255)}: {problem}: {reason(error)}") from None
+
+
+@contextmanager
+def column_context(name: str | int) -> Iterator[None]:
+    """Prefix the message of a `DataError` with the name of a column."""
+    try:
+        yield
+    except DataError as error:
+        raise DataError(f"column {name!r} {error}") from None
 
 
 @contextmanager
@@ -75,9 +83,7 @@ class _Limited(io.RawIOBase):
         block = self._content.read(len(buffer))
         self._done += len(block)
         if self._done > self._limit:
-            raise DataError(
-                f"it expands to over {self._limit} bytes, {EXPANSION} times its size; if you trust it, unpack it first"
-            )
+            raise DataError(f"it expands to over {self._limit} bytes, {EXPANSION} times its size; unpack it if you trust it")
         buffer[: len(block)] = block
         return len(block)
 
@@ -95,14 +101,6 @@ def _only_member(archive: zipfile.ZipFile) -> zipfile.ZipInfo:
 def _not_a_file(path: Path) -> str | None:
     if path.is_file():
         return None
-    if path.is_dir():
-        return f"{path} is a folder, expected a file"
-    return (
-        f"{path} is not a regular file; save its content in one, because it is read twice"
-        if path.exists()
-        else f"there is no file {_cut(path)}"
-    )
-
-
-def _cut(text: object) -> str:
-    return str(text) if len(str(text)) <= 255 else quoted(str(text), limit=255)
+    if not path.exists():
+        return f"there is no file {shortened(str(path), 255)}"
+    return f"{path} is a folder, expected a file" if path.is_dir() else f"{path} is not a regular file; save its content as one"

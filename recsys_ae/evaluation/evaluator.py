@@ -4,6 +4,7 @@ Full ranking over the whole catalogue. Unless the split declares `repeats: wante
 are excluded from the lists as seen, and pairs that repeat them are not relevant.
 """
 
+import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
@@ -16,18 +17,20 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from recsys_ae import ranking
-from recsys_ae.errors import ConfigError, DataError, TrainingError, described, quoted
-from recsys_ae.evaluation.common import id_maps
+from recsys_ae.errors import ConfigError, DataError, TrainingError, quoted
 from recsys_ae.evaluation.metrics import Metric, parse_metrics
+from recsys_ae.evaluation.overlap import id_maps
 from recsys_ae.evaluation.ranking import RankedLists
 from recsys_ae.frames import Frame, ranks, read_frame
 from recsys_ae.ids import IdMap, Rows, shown
 from recsys_ae.interactions import Interactions
 from recsys_ae.models.base import Recommender, check_counts, check_recommender, finite_predictions, users_per_block
-from recsys_ae.models.recommend import Cold, check_cold, recommend_blocks, scorable
-from recsys_ae.split import Repeats, Split, check_repeats
+from recsys_ae.models.recommend import Cold, recommend_blocks, scorable
+from recsys_ae.split import Repeats, Split, check_repeats, check_split
 
 BLOCK_PLACES, BLOCK_USERS = 1_000_000, 100_000  # limits of a block of lists from a file: places and users
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, repr=False)
@@ -84,14 +87,16 @@ def evaluate(
         ColdUserError: there is a cold user, and `cold` is `error`.
     """
     parsed = parse_metrics(metrics)
-    _check_arguments(model, split, cold, batch_users)
+    check_recommender(model)
+    check_split(split)
+    check_counts(batch_users=batch_users)
     truth, history = split.test if part == "test" else split.valid, split.history(part)
     if not len(truth):
         raise DataError(f"the {part} part of the {split.protocol} split is empty; hold out more")
     repeated, exclude_seen = truth.shared_with(history), split.repeats == "excluded"
     relevant = _relevant(truth, relevant_at, repeated & exclude_seen)
     rows = np.flatnonzero(np.diff(relevant.matrix.indptr))
-    known = scorable(model, history, rows)
+    known = scorable(model, history, rows, cold)
     trained = np.diff(split.train.matrix.indptr)[rows] > 0
     if cold == "skip":
         rows = rows[known]
@@ -113,16 +118,6 @@ def evaluate(
         predicted = finite_predictions(model, history, truth.user_rows(), truth.item_rows())
         rating_values = {metric.name: metric.compute(predicted, truth.matrix.data) for metric in rating_metrics}
     return _report(parsed, rating_values, lists, truth.users.values[rows], counts)
-
-
-def _check_arguments(model: Recommender, split: Split, cold: Cold, batch_users: int | None) -> None:
-    check_recommender(model)
-    if not isinstance(split, Split):
-        makers = "see recsys_ae.splitting and Split.from_frames, or evaluate_recommendations for lists"
-        raise DataError(f"split must be a Split, got {described(split)}; {makers}")
-    if batch_users is not None:
-        check_counts(batch_users=1 if batch_users is None else batch_users)
-    check_cold(cold)
 
 
 def evaluate_recommendations(
@@ -197,6 +192,8 @@ def _relevant(truth: Interactions, relevant_at: float | None, left_out: NDArray[
     """The pairs of `truth` rated at least `relevant_at`, without those `left_out` [nnz]."""
     if relevant_at is not None and not (isinstance(relevant_at, Real) and isfinite(relevant_at)):
         raise ConfigError(f"relevant_at must be a finite number, got {quoted(relevant_at)}")
+    if relevant_at is not None and truth.rating_range is not None and relevant_at > (highest := truth.rating_range[1]):
+        logger.warning("warning: nothing is relevant: relevant_at is %g, and the highest rating is %g", relevant_at, highest)
     return truth.filter(~left_out if relevant_at is None else ~left_out & (truth.matrix.data >= relevant_at))
 
 
@@ -209,11 +206,17 @@ def _file_lists(
     score: Any = recommendations.get("score", np.float32("nan"))
     if not pd.api.types.is_numeric_dtype(score):
         raise DataError(f"column 'score' of the lists must hold numbers, got {shown(score.iloc[0])}")
+    if "score" in recommendations and (bad := ~np.isfinite(score.to_numpy(np.float64, na_value=np.nan))).any():
+        row = int(bad.argmax())
+        raise DataError(f"scores must be finite numbers, got {shown(score.iloc[row])} in row {row} of the lists")
     lists = pd.DataFrame({"user": user, "place": place, "item": item, "score": score})[(user >= 0) & (place < k)]
     for column, twice in (("place", "two items at one rank"), ("item", "one item twice")):
         if (repeated := lists.duplicated(["user", column]).to_numpy()).any():
-            whose = shown(users.values[lists["user"].iloc[int(repeated.argmax())]])
-            raise DataError(f"the lists have {twice} for user {whose} ({int(repeated.sum())} such rows); remove them")
+            first = lists.iloc[int(repeated.argmax())]
+            whose, which = shown(users.values[int(first["user"])]), shown(items.values[int(first["item"])])
+            raise DataError(
+                f"the lists have {twice} for user {whose}, such as {which} ({int(repeated.sum())} such rows); remove them"
+            )
     n_relevant = np.diff(relevant.matrix.indptr)
     rows = np.flatnonzero(n_relevant)
     lists = lists[n_relevant[lists["user"]] > 0]

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
-from hashlib import blake2b
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +17,7 @@ from sklearn.manifold import TSNE
 from recsys_ae.core.trainer import Callback
 from recsys_ae.data.images import Images, load_images
 from recsys_ae.declaration import Declared
+from recsys_ae.digests import digest_of
 from recsys_ae.errors import ConfigError, did_you_mean
 from recsys_ae.experiment.pipeline_file import ExportSpec, ModelSpec, PipelineFile
 from recsys_ae.experiment.task import Evaluation, FitOn, Models, Part, Task
@@ -124,7 +124,7 @@ class ImageTask(Task[ImageFile, ImageData, ImageModel]):
             unit="images",
             sizes={name: len(pixels) for name, (pixels, _) in parts.items()},
             digests=digests,
-            digest=blake2b("".join(digests.values()).encode(), digest_size=16).hexdigest(),
+            digest=digest_of(digests.values()),
             profile={"shape": [channels, height, width]},
         )
 
@@ -170,9 +170,7 @@ class ImageTask(Task[ImageFile, ImageData, ImageModel]):
 
 def _digest(pixels: Floats, labels: Labels | None) -> str:
     """Content hash of pixels and classes."""
-    digest = blake2b(np.ascontiguousarray(pixels).data, digest_size=16)
-    digest.update(b"" if labels is None else np.ascontiguousarray(labels).data)
-    return digest.hexdigest()
+    return digest_of(np.ascontiguousarray(part).data for part in (pixels, labels) if part is not None)
 
 
 def figures_of(model: ImageModel, images: Images) -> dict[str, Callable[[], Figure]]:

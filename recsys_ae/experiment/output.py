@@ -8,26 +8,27 @@ a new run moves it aside.
 """
 
 import logging
+import os
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pandas as pd
 import pyarrow as pa
 
-from recsys_ae.errors import ConfigError, DataError, OutputError
+from recsys_ae.digests import digest_of_file, digest_of_json
+from recsys_ae.errors import ConfigError, DataError, OutputError, reason
 from recsys_ae.files import (
     check_file,
-    digest_of,
-    digest_of_file,
     locked,
     locked_folder,
+    missing_folders,
     present,
     read_json,
+    remove_empty,
     whole_file,
     write_json,
 )
@@ -123,9 +124,7 @@ class OutputFolder:
     def clean(self) -> None:
         """Remove the state and empty folders."""
         shutil.rmtree(self.path / ".work", ignore_errors=True)
-        for name in FOLDERS:
-            with suppress(OSError):
-                (self.path / name).rmdir()
+        remove_empty(self.path / name for name in FOLDERS)
 
 
 @contextmanager
@@ -138,12 +137,12 @@ def open_output(path: Path, pipeline: str, inputs: Mapping[str, str], *, resume:
         DataError: `resume` of a run with other inputs.
     """
     check_output(path, pipeline, resume=resume)
-    existed = path.exists()
-    if resume and not existed:
+    missing = missing_folders(path)
+    if resume and missing:
         logger.info("there is no run in %s to resume; starting a new one", path)
-    elif not resume and (path / FAILED).exists():
-        existed = False
+    elif not resume and os.path.exists(path / FAILED):
         _move_aside(path)
+        missing = [path]
     with locked_folder(path, _busy(path)):
         _check(path, pipeline, resume=resume)  # another run may have used it before this one got the lock
         began = not (path / PIPELINE).exists()
@@ -153,34 +152,34 @@ def open_output(path: Path, pipeline: str, inputs: Mapping[str, str], *, resume:
         with whole_file(path / PIPELINE) as draft:
             draft.write_text(pipeline, encoding="utf-8")
         for name, digest in inputs.items():  # before the block: resuming with other inputs does not make a run a failed one
-            OutputFolder(path, digest_of(pipeline)).check_input(name, digest)
+            OutputFolder(path, digest_of_json(pipeline)).check_input(name, digest)
         try:
-            yield OutputFolder(path, digest_of(pipeline, dict(inputs)))
+            yield OutputFolder(path, digest_of_json(pipeline, dict(inputs)))
         except Exception:
             if any((path / "models").glob("*")):
                 (path / FAILED).touch()
             elif began:
-                _remove_traces(path, keep=existed)
+                _remove_traces(path, missing)
             raise
 
 
 def new_folder(parent: Path, name: str) -> Path:
     """A new, empty folder `name` in `parent`, with a number appended if that exists."""
-    for number in count(1):
-        path = parent / (name if number == 1 else f"{name}-{number}")
+    path, number = parent / name, 1
+    while True:
         try:
             path.mkdir(parents=True)
+            return path
         except FileExistsError:
-            continue
+            number += 1
+            path = parent / f"{name}-{number}"
         except OSError as error:
-            raise OutputError(f"cannot create {path}: {error.strerror or error}; choose an --output") from None
-        return path
-    raise AssertionError("numbers do not end")
+            raise OutputError(f"cannot create {path}: {reason(error)}; choose an --output") from None
 
 
 def check_output(path: Path, pipeline: str, *, resume: bool) -> None:
     """Raise unless a run of the resolved `pipeline` can start or, with `resume`, continue in a folder."""
-    with locked(path / ".lock", _busy(path)) if (path / ".lock").exists() else nullcontext():
+    with locked(path / ".lock", _busy(path)) if os.path.exists(path / ".lock") else nullcontext():
         pass  # checked first, because a run in progress looks like an interrupted one
     _check(path, pipeline, resume=resume)
 
@@ -190,7 +189,7 @@ def _busy(path: Path) -> str:
 
 
 def _check(path: Path, pipeline: str, *, resume: bool) -> None:
-    if not path.exists():
+    if not os.path.exists(path):
         return
     if not path.is_dir():
         raise OutputError(f"{path} is a file; choose another --output")
@@ -217,16 +216,14 @@ def _move_aside(path: Path) -> None:
     try:
         path.replace(aside)  # an empty folder can be replaced
     except OSError as error:
-        raise OutputError(f"cannot rename {path}: {error.strerror or error}; choose another --output") from None
+        raise OutputError(f"cannot rename {path}: {reason(error)}; choose another --output") from None
     logger.info("the failed run in %s is now in %s", path, aside)
 
 
-def _remove_traces(path: Path, *, keep: bool) -> None:
+def _remove_traces(path: Path, made: list[Path]) -> None:
     """Remove all files of a run that finished no model, so that the corrected run can use the folder."""
     for name in FOLDERS:
         shutil.rmtree(path / name, ignore_errors=True)
     for name in (PIPELINE, ".lock"):
         (path / name).unlink(missing_ok=True)
-    if not keep:
-        with suppress(OSError):
-            path.rmdir()
+    remove_empty(made)

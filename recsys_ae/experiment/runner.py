@@ -16,6 +16,7 @@ import pandas as pd
 from rich.console import Console
 
 from recsys_ae.core.checkpoint import Checkpoint
+from recsys_ae.digests import digest_of_json
 from recsys_ae.errors import TrainingError
 from recsys_ae.experiment.callbacks import Curves, LogLosses, ShowProgress, Stopwatch
 from recsys_ae.experiment.output import PIPELINE, REPORT, OutputFolder, check_output, open_output
@@ -23,7 +24,7 @@ from recsys_ae.experiment.pipeline_file import TASKS, K, ModelSpec, Pipeline
 from recsys_ae.experiment.summary import choose, paired, summarise, worth
 from recsys_ae.experiment.task import D, Evaluation, FitOn, M, Part, Task
 from recsys_ae.export.local import MANIFEST, versions
-from recsys_ae.files import digest_of, read_json, whole_folder
+from recsys_ae.files import read_json, whole_folder
 from recsys_ae.fitted import saved_digest
 from recsys_ae.reporting.figures import loss_curves, metrics_chart, save_figure
 from recsys_ae.reporting.report import write_report
@@ -231,7 +232,7 @@ class _Experiment(Generic[K, D, M]):
         job.progress.valid_name = _validation_name(model)
         losses = LogLosses(job.run, _validation_name(model), prefix="refit_" if again else "")
         name = f"{job.name}+refit" if again else job.name
-        about = digest_of(self.folder.run, name, spec.name, spec.params, spec.warm_start, job.seed, on)
+        about = digest_of_json(self.folder.run, name, spec.name, spec.params, spec.warm_start, job.seed, on)
         checkpoint = Checkpoint(self.folder.checkpoint(name), about)
         with Stopwatch() as stopwatch:
             callbacks = [checkpoint, job.progress, losses, stopwatch]

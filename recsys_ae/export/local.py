@@ -9,7 +9,6 @@ import logging
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from hashlib import blake2b
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Self
@@ -21,10 +20,10 @@ from numpy.typing import ArrayLike, NDArray
 
 import recsys_ae
 from recsys_ae.data.lists import read_lists
+from recsys_ae.digests import digest_of, digest_of_file
 from recsys_ae.errors import ConfigError, DataError, OutputError
 from recsys_ae.files import (
     check_file,
-    digest_of_file,
     locked_folder,
     move,
     path_of,
@@ -33,12 +32,11 @@ from recsys_ae.files import (
     whole_folder,
     write_json,
 )
-from recsys_ae.frames import ranks
 from recsys_ae.ids import Rows
 from recsys_ae.interactions import Interactions
 from recsys_ae.models import MODELS
 from recsys_ae.models.base import Recommender, check_counts, fitted_state
-from recsys_ae.models.recommend import Cold, allowed_items, check_cold, check_scorable, recommend_blocks, scorable
+from recsys_ae.models.recommend import Cold, allowed_items, recommend_blocks, scorable
 from recsys_ae.models.storage import model_digest
 from recsys_ae.parquet import read_parquet, write_parquet
 
@@ -178,11 +176,8 @@ def export_recommendations(
         raise ConfigError("`users` contains an id twice; name each user once")
     options = {"exclude_seen": exclude_seen, "cold": cold, "batch_users": batch_users, "seen": seen}
     job = _Job(model, history, rows, k, allowed_items(history.items, candidates, exclude), options)
-    check_counts(k=k, batch_users=1 if batch_users is None else batch_users)
-    check_cold(cold)
-    known = scorable(model, history, rows)
-    if cold == "error":
-        check_scorable(known, history, rows)
+    check_counts(k=k, batch_users=batch_users)
+    known = scorable(model, history, rows, cold)
     n_candidates, n_excluded = (None if ids is None else len(np.atleast_1d(ids)) for ids in (candidates, exclude))
     filters = {"exclude_seen": exclude_seen, "candidates": n_candidates, "excluded": n_excluded, "cold": cold}
     planned = _plan(job, filters, int((~known).sum()))
@@ -209,24 +204,17 @@ def read_recommendations(path: Path | str) -> tuple[pd.DataFrame, int]:
     Raises:
         DataError: there is nothing, an export is incomplete or damaged, columns are missing, or a file cannot be read.
     """
-    path, length = path_of(path), 0
-    try:
-        if path.is_dir():
-            manifest = ListManifest.read(path)
-            frame = pa.concat_tables([read_parquet(path / name) for name in manifest.files]).to_pandas()
-            length = manifest.k
-        elif path.is_file():
-            frame = read_lists(path)
-        else:
-            raise DataError(f"there is no file or folder {path} with recommendations")
-    except (OSError, ValueError, pa.ArrowInvalid) as error:
-        raise DataError(f"cannot read recommendations from {path}: {error}") from None
-    for column in ("user_id", "rank", "item_id"):
-        if column not in frame.columns:
-            raise DataError(f"{path} has no column {column!r}; its columns are {', '.join(map(str, frame.columns))}")
+    path = path_of(path)
+    if not os.path.exists(path):  # False also for a name that is too long
+        raise DataError(f"there is no file or folder {path} with recommendations")
+    if not path.is_dir():
+        frame = read_lists(path)
+        return frame, int(frame["rank"].max())
+    manifest = ListManifest.read(path)
+    frame = pa.concat_tables([read_parquet(path / name) for name in manifest.files]).to_pandas()
     if not len(frame):
         raise DataError(f"{path} holds no recommendations")
-    return frame, length or int(ranks(frame).max())
+    return frame, manifest.k
 
 
 def export_vectors(
@@ -259,9 +247,8 @@ def _finished(folder: Path, planned: ListManifest) -> ListManifest:
 
 def _plan(job: _Job, filters: dict[str, Any], cold_users: int) -> ListManifest:
     """The manifest as far as it is known before the export."""
-    seen = job.options["seen"]
-    choice = job.rows.tobytes() + (b"" if job.allowed is None else job.allowed.tobytes())
-    choice += b"" if seen is None else seen.digest.encode()
+    seen, allowed = job.options["seen"], job.allowed
+    choice = [job.rows.tobytes(), b"" if allowed is None else allowed.tobytes(), "" if seen is None else seen.digest]
     return ListManifest(
         model=MODELS.name_of(job.model),
         model_digest=model_digest(job.model),
@@ -274,7 +261,7 @@ def _plan(job: _Job, filters: dict[str, Any], cold_users: int) -> ListManifest:
         rows=0,
         users_without_items=0,
         schema={name: str(job.schema.field(name).type) for name in job.schema.names},
-        choice=blake2b(choice, digest_size=16).hexdigest(),
+        choice=digest_of(choice),
         versions=versions(),
     )
 

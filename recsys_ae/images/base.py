@@ -140,6 +140,7 @@ class ImageModel(Parameterised, ABC):
 
     def corrupt(self, images: Floats, seed: int = 0) -> Floats:
         """Images [n, D], corrupted as in training."""
+        check_seed(seed)
         corruption = self._corruption()
         if corruption is None:
             return images

@@ -13,7 +13,6 @@ from torch.nn import functional
 
 from recsys_ae.core.axes import Axis
 from recsys_ae.core.corruption import Masking
-from recsys_ae.core.limits import IN_TRAINING
 from recsys_ae.core.losses import LossSum
 from recsys_ae.core.sparse import SparseRows, one_hot, sparse_linear
 from recsys_ae.core.trainer import Objective
@@ -146,9 +145,6 @@ class ELSA(NeuralRanker[Network]):
         weights = directions[rows] @ directions.T
         weights[np.arange(len(rows)), rows] = 0
         return weights
-
-    def _memory(self, n_users: int, n_items: int) -> int:
-        return IN_TRAINING * n_items * self.factors
 
     def _network(self, n_items: int, n_users: int, generator: Generator | None) -> Network:
         return Network(n_items, self.factors, generator)

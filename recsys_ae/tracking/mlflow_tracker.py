@@ -24,7 +24,7 @@ from mlflow.artifacts import download_artifacts
 from mlflow.store.artifact.models_artifact_repo import ModelsArtifactRepository
 from mlflow.store.artifact.utils.models import get_model_name_and_version
 from mlflow.tracking import MlflowClient
-from sqlalchemy.engine import URL, make_url
+from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from recsys_ae.errors import ConfigError, DataError, Terminated, quoted
@@ -32,6 +32,7 @@ from recsys_ae.files import locked
 from recsys_ae.tracking import TrackedRun, Tracker
 
 BATCH = 1000  # metrics MLflow accepts in one call
+SQLITE_OPTIONS = {"timeout", "isolation_level", "check_same_thread", "cached_statements", "detect_types"}
 DATABASES, SERVERS = ("sqlite", "postgresql", "mysql", "mssql"), ("http://", "https://", "databricks")
 GIVE_UP = 3  # consecutive failures after which nothing more is sent
 WAIT = 60.0  # seconds for another process that opens the same store
@@ -214,7 +215,11 @@ def store_uri(uri: str) -> str:
         return uri
     if parsed.host or not parsed.database or parsed.database.startswith((":", "file:")) or "\0" in parsed.database:
         raise ConfigError(f"{quoted(uri)} does not name a file; use sqlite:///FILE, or sqlite:////FILE from the root")
-    return _render(parsed.set(database=str(Path(parsed.database).absolute())))
+    if other := parsed.query.keys() - SQLITE_OPTIONS:
+        raise ConfigError(
+            f"{quoted(uri)} has the unknown option {quoted(min(other))}; in the name of a file, write %3F for '?'"
+        )
+    return parsed.set(database=str(Path(parsed.database).absolute())).render_as_string(hide_password=False)
 
 
 def _sqlite_path(uri: str) -> Path | None:
@@ -225,10 +230,6 @@ def _reason(error: Exception) -> str:
     """The first informative line of an error message."""
     lines = [line for line in str(error).splitlines() if line.strip() and not line.startswith("(raised as a result of")]
     return lines[0].strip() if lines else type(error).__name__
-
-
-def _render(url: URL) -> str:
-    return url.render_as_string(hide_password=False)
 
 
 def _check_writable(path: Path) -> None:

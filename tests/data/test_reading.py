@@ -16,7 +16,7 @@ import pytest
 from hypothesis import assume, example, given, settings, strategies as st
 
 from recsys_ae.data import reading, text
-from recsys_ae.data.content import TEXT, Skipped, write_skipped
+from recsys_ae.data.content import TEXT, Fault, write_faults
 from recsys_ae.data.detection import guess_table
 from recsys_ae.data.lists import read_lists
 from recsys_ae.data.ratings import read_interactions
@@ -427,7 +427,7 @@ class TestSkipping:
     CONTENT = HEADER + '1,2,3\nx,2\n4,5,6,7\n8,"9",z\n10,11,inf\n\n,13,5\n12,13,5\n'
 
     def test_skipped_lines_are_counted_and_listed(self, tmp_path, caplog):
-        skipped: list[Skipped] = []
+        skipped: list[Fault] = []
         with caplog.at_level(logging.WARNING):
             data = read_interactions(put(tmp_path, self.CONTENT), bad_lines="skip", skipped=skipped)
         assert data.users.values.tolist() == [1, 12]
@@ -439,7 +439,7 @@ class TestSkipping:
             (6, "rating 'inf' is not finite"),
             (8, "user '' is empty"),
         ]
-        write_skipped(skipped, tmp_path / "skipped.csv")
+        write_faults(skipped, tmp_path / "skipped.csv")
         assert pd.read_csv(tmp_path / "skipped.csv")["number"].tolist() == [3, 4, 5, 6, 8]
         assert [path.name for path in tmp_path.iterdir()] == ["x.csv", "skipped.csv"] or len(list(tmp_path.iterdir())) == 2
 
@@ -461,7 +461,7 @@ class TestSkipping:
 
     def test_rows_of_parquet(self, tmp_path):
         pd.DataFrame({"user": ["a", "", "c"], "item": [1, 2, 3], "rating": [1, 2, np.nan]}).to_parquet(tmp_path / "x.parquet")
-        skipped: list[Skipped] = []
+        skipped: list[Fault] = []
         read_interactions(tmp_path / "x.parquet", bad_lines="skip", skipped=skipped)
         assert [one.number for one in skipped] == [2, 3]
 
@@ -537,7 +537,8 @@ def test_lines_counts_those_of_quoted_fields(tmp_path):
 class TestLists:
     def test_ids_are_those_of_the_file(self, tmp_path):
         path = put(tmp_path, "user_id,rank,item_id,score\n7,1,007,0.5\n7,2,8,0.25\n")
-        assert read_lists(path).to_dict("list") == {"user_id": [7, 7], "rank": [1, 2], "item_id": ["007", "8"]}
+        expected = {"user_id": [7, 7], "rank": [1, 2], "item_id": ["007", "8"], "score": [0.5, 0.25]}
+        assert read_lists(path).to_dict("list") == expected
 
     def test_whole_floats_in_parquet(self, tmp_path):
         pd.DataFrame({"user_id": [30.0], "rank": [1], "item_id": [5.0]}).to_parquet(tmp_path / "x.parquet")

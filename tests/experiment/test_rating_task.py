@@ -152,8 +152,10 @@ def test_item_vectors_are_exported(folder):
     assert table["item_id"].tolist() == model.fitted.ids["items"].values.tolist()
     np.testing.assert_array_equal(np.stack(table["vector"]), model.item_vectors())
     assert (report.exported.about, report.exported.manifest["width"]) == ("item vectors", 4)
-    with pytest.raises(ConfigError, match="Popularity has no item vectors"):
-        run("other", positive_at=4, metrics=["ndcg@5"], models=models, export={"model": "popularity", "what": "item_vectors"})
+    for exported, why in (("popularity", "has no"), ("best", "which could be the best one, has no")):
+        with pytest.raises(ConfigError, match=f"popularity,? ?{why} item vectors"):
+            run("other", positive_at=4, metrics=["ndcg@5"], models=models, export={"model": exported, "what": "item_vectors"})
+        assert not Path("other").exists()
 
 
 def test_the_searched_parameters_are_those_of_the_final_fit(folder):

@@ -38,10 +38,10 @@ def databases() -> list[str]:
     return sorted(path.as_posix() for path in Path().rglob("*") if path.suffix == ".db")
 
 
-def store(name: str) -> tuple[int, list[str]]:
-    """Exit code of a run, and the databases that it made, for a store in a folder of that name."""
+def store(name: str, written: str | None = None) -> tuple[int, list[str]]:
+    """Exit code of a run, and the databases that it made, for a store in a folder of that name, `written` so in its URI."""
     Path(name).mkdir(parents=True)
-    code, _ = tracked(f"sqlite:///{name}/own.db")
+    code, _ = tracked(f"sqlite:///{written or name}/own.db")
     return code, databases()
 
 
@@ -161,8 +161,10 @@ ENVIRONMENT = [
         gives=(True, 0),
     ),
     Case("store-with-a-space", lambda: store("a b"), FOR_LOG, gives=(0, ["a b/own.db"]), slow=True),
-    Case("store-with-a-per-cent", lambda: store("50%20off"), FOR_LOG, gives=(0, ["50%20off/own.db"])),
-    Case("store-with-a-question-mark", lambda: store("a?b=c"), FOR_LOG, gives=(0, ["a?b=c/own.db"])),
+    Case("store-percent-encoded", lambda: store("50 off", "50%20off"), FOR_LOG, gives=(0, ["50 off/own.db"]), slow=True),
+    Case("store-with-a-per-cent", lambda: store("50%20off", "50%2520off"), FOR_LOG, gives=(0, ["50%20off/own.db"])),
+    Case("store-with-a-question-mark", lambda: store("a?b=c", "a%3Fb=c"), FOR_LOG, gives=(0, ["a?b=c/own.db"]), slow=True),
+    Case("store-with-an-unknown-option", lambda: tracked("sqlite:///a?b=c/own.db")[0], FOR_LOG, gives=2),
     Case("store-with-a-hash", lambda: store("a#b"), FOR_LOG, gives=(0, ["a#b/own.db"]), slow=True),
     Case("store-with-an-accent", lambda: store("\u00e9t\u00e9"), FOR_LOG, gives=(0, ["\u00e9t\u00e9/own.db"]), slow=True),
     Case("store-in-a-folder-that-is-missing", lambda: tracked("sqlite:///nowhere/own.db")[0], FOR_LOG, gives=0),
@@ -219,6 +221,7 @@ ENVIRONMENT = [
         ("/dev/null",),
         alone=True,
         environment={"RECSYS_AE_CACHE": "/dev/null"},
+        slow=True,
     ),
     Case(
         "cache-unwritable",

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import numba
-from numba.core.caching import CompileResultCacheImpl, FunctionCache
+from numba.core.caching import NullCache
+from numba.core.compiler import CompileResult
 from numba.core.serialize import dumps
 
 from recsys_ae.folders import cache_folder, cache_folders, writable
@@ -23,7 +24,7 @@ def compiled(**options: Any) -> Callable[[Callable[..., Any]], Any]:
 
     def decorate(function: Callable[..., Any]) -> Any:
         dispatcher = numba.njit(**options)(function)
-        dispatcher._cache = _KernelCache(function)
+        dispatcher._cache = _KernelCache(f"{Path(function.__code__.co_filename).stem}.{function.__name__}")
         return dispatcher
 
     return decorate
@@ -49,79 +50,41 @@ def _sources() -> bytes:
     return b"".join([numba.__version__.encode(), *(path.read_bytes() for path in sorted(HERE.glob("*.py")))])
 
 
-class _Place:
-    """A minimal numba cache locator; `_Files` decides about folders and digests."""
+class _KernelCache(NullCache):
+    """The cache of one function: a file per signature, with a digest and the pickled code.
 
-    @classmethod
-    def from_function(cls, function: Any, path: str) -> "_Place":
-        return cls()
-
-    def get_cache_path(self) -> str:
-        return str(HERE)
-
-    def get_source_stamp(self) -> None: ...
-
-    def get_disambiguator(self) -> str:
-        return "kernel"
-
-    def ensure_cache_path(self) -> None: ...
-
-
-class _Implementation(CompileResultCacheImpl):
-    _locator_classes = (_Place,)
-
-
-class _KernelCache(FunctionCache):
-    """numba's cache of one function, in files with digests. No failure of the cache is an error."""
-
-    _impl_class = _Implementation
-
-    def __init__(self, function: Any) -> None:
-        super().__init__(function)
-        self._cache_file = _Files(self._impl.filename_base)
-
-    def load_overload(self, sig: Any, target_context: Any) -> Any:
-        try:
-            return super().load_overload(sig, target_context)
-        except Exception:  # reading, unpickling or linking failed: compile the function
-            return None
-
-    def save_overload(self, sig: Any, data: Any) -> None:
-        with suppress(OSError):  # the disk is full
-            super().save_overload(sig, data)
-
-
-class _Files:
-    """The cache files of a function, one per signature: a digest, then the pickled code."""
+    Nothing that goes wrong with a cache is an error.
+    """
 
     def __init__(self, name: str) -> None:
         self._name = name
 
-    def load(self, key: Any) -> Any:
-        """What was saved under `key` from the same sources; None if it is missing or damaged."""
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        """The code saved from the same sources; None if it is missing or damaged."""
+        target_context.refresh()
         for folder in _kernel_folders(*cache_folders()):
-            with suppress(OSError):
-                content = (folder / self._file(key)).read_bytes()
+            with suppress(Exception):  # of reading, unpickling or linking
+                content = (folder / self._file(sig, target_context.codegen())).read_bytes()
                 if content[:32] == _digest(content[32:]):
-                    return pickle.loads(content[32:])
+                    return CompileResult._rebuild(target_context, *pickle.loads(content[32:]))
         return None
 
-    def save(self, key: Any, data: Any) -> None:
+    def save_overload(self, sig: Any, data: Any) -> None:
         if (folder := _where_to_save()) is None:
             return
-        content = dumps(data)
-        path = folder / self._file(key)
+        path, content = folder / self._file(sig, data.codegen), dumps(data._reduce())
         draft = path.with_name(f"{path.name}.{os.getpid()}.draft")
-        try:
-            draft.write_bytes(_digest(content) + content)
-            os.replace(draft, path)
-        finally:
-            draft.unlink(missing_ok=True)
+        with suppress(OSError):  # the disk is full
+            try:
+                draft.write_bytes(_digest(content) + content)
+                os.replace(draft, path)
+            finally:
+                draft.unlink(missing_ok=True)
 
-    def _file(self, key: Any) -> str:
+    def _file(self, signature: Any, codegen: Any) -> str:
         """The file name, independent of the version of the sources, so that outdated code is replaced."""
-        signature, processor, _ = key
-        return f"{self._name}.{hashlib.sha256(repr((signature, processor)).encode()).hexdigest()[:16]}.nbc"
+        key = repr((signature, codegen.magic_tuple()))
+        return f"{self._name}.{hashlib.sha256(key.encode()).hexdigest()[:16]}.nbc"
 
 
 def _digest(content: bytes) -> bytes:

@@ -25,18 +25,17 @@ def id_maps(tables: Mapping[str, pd.DataFrame], side: Literal["user", "item"]) -
     """
     column = f"{side}_id"
     ids = {what: id_index(table[column], f"column {column!r} of {what}") for what, table in tables.items() if len(table)}
-    truth = encode(ids["the truth"], None)[1]
+    truth = _distinct([ids["the truth"]])
     for what, index in ids.items():
         if index.dtype != ids["the truth"].dtype:
-            right, wrong = (f"{_counted(one, side)}, which are {KINDS[one.kind]}" for one in (truth, encode(index, None)[1]))
+            right, wrong = (f"{_counted(one, side)}, which are {KINDS[one.kind]}" for one in (truth, _distinct([index])))
             raise DataError(f"the truth has {right}, but in {what} there are {wrong}; use ids of one type")
-    if side == "item" and "the lists" in ids:  # lists may miss all relevant items, but the history should hold some
-        known = [what for what in ids if what != "the truth"]
-        _compare(truth, encode(_joined([ids[what] for what in known]), None)[1], " and ".join(known), side)
-    elif side == "user":
-        for what in [what for what in ids if what != "the truth"]:
-            _compare(truth, encode(ids[what], None)[1], what, side)
-    return truth, encode(_joined(list(ids.values())), None)[1]
+    others = {what: [index] for what, index in ids.items() if what != "the truth"}
+    if side == "item":  # lists may miss all relevant items, but the history should hold some
+        others = {" and ".join(others): [index for (index,) in others.values()]} if "the lists" in ids else {}
+    for where, indexes in others.items():
+        _compare(truth, _distinct(indexes), where, side)
+    return truth, _distinct(list(ids.values()))
 
 
 def _compare(truth: IdMap, others: IdMap, where: str, side: str) -> None:
@@ -50,8 +49,8 @@ def _compare(truth: IdMap, others: IdMap, where: str, side: str) -> None:
     logger.warning("warning: the truth and %s have only %d %ss in common: %s", where, common, side, counts)
 
 
-def _joined(parts: list[pd.Index]) -> pd.Index:
-    return parts[0].append(parts[1:])
+def _distinct(parts: list[pd.Index]) -> IdMap:
+    return encode(parts[0].append(parts[1:]), None)[1]
 
 
 def _counted(ids: IdMap, side: str) -> str:
