@@ -10,7 +10,7 @@ SIZE = 16  # bytes
 
 
 def digest_of(parts: Iterable[str | bytes | memoryview]) -> str:
-    """That of texts and bytes, one after the other."""
+    """The hash of concatenated texts and bytes."""
     found = blake2b(digest_size=SIZE)
     for part in parts:
         found.update(part.encode() if isinstance(part, str) else part)
@@ -18,11 +18,11 @@ def digest_of(parts: Iterable[str | bytes | memoryview]) -> str:
 
 
 def digest_of_json(*values: Any) -> str:
-    """That of JSON values."""
+    """The hash of JSON values."""
     return digest_of([json.dumps(values)])
 
 
 def digest_of_file(path: Path) -> str:
-    """That of a file."""
+    """The hash of a file."""
     with path.open("rb") as file:
         return file_digest(file, lambda: blake2b(digest_size=SIZE)).hexdigest()

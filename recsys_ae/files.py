@@ -1,7 +1,7 @@
-"""Files and folders that appear whole or not at all, locked folders, and digests: no file is trusted because it exists.
+"""Atomic files and folders, locks, and digests, which are verified before anything is read.
 
-A JSON file ends with a checksum of its content. A file of another kind has its digest in a JSON file, or, a checkpoint, in
-itself. Both are compared before anything is used.
+A JSON file ends with a checksum of its content. The digest of any other file is in a JSON file, that of a checkpoint in its
+own header.
 """
 
 import errno
@@ -24,16 +24,16 @@ from recsys_ae.digests import digest_of_file, digest_of_json
 from recsys_ae.errors import ConfigError, DataError, OutputError, described, quoted, reason
 
 CHECKSUM = "checksum"
-JSON_LIMIT = 2**28  # bytes; nothing that is written here comes near
+JSON_LIMIT = 2**28  # bytes; far more than any file written here
 
 T = TypeVar("T")
 
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """A path to write to; the result becomes `path` at the end, or is removed if the block raises.
+    """A draft to write to, which becomes `path` at the end, or is removed if the block raises.
 
-    It is on the disk before it gets its name, so that not even a power failure leaves half a file.
+    It is synced before it is renamed, so that not even a power failure leaves half a file.
 
     Raises:
         OutputError: the disk is full, or the parent folder is missing or not writable.
@@ -51,9 +51,9 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
-    """An empty folder to fill; it becomes `path`, replacing an older one, under the same conditions as `whole_file`.
+    """An empty folder to fill, which becomes `path` as in `whole_file`, replacing an older folder.
 
-    The older one is renamed first, so that it is never lost: see `present`.
+    The older one is renamed first, so that it is never lost; see `present`.
     """
     try:
         with whole_file(path) as draft:
@@ -68,18 +68,18 @@ def whole_folder(path: Path) -> Iterator[Path]:
 
 
 def present(path: Path) -> Path:
-    """`path`, or the older folder if the process was killed in the moment between the two renames of `whole_folder`."""
+    """`path`, or the older folder if the process was killed between the two renames of `whole_folder`."""
     exists = os.path.exists  # False also for a name that is too long
     return _older(path) if not exists(path) and exists(_older(path)) else path
 
 
 def missing_folders(path: Path) -> list[Path]:
-    """The folders that have to be made for the one at `path`, the innermost first."""
+    """The missing folders on the way to `path`, innermost first."""
     return [folder for folder in (path, *path.parents) if not os.path.exists(folder)]
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder and all around it, or none of them if that is impossible."""
+    """Create a folder and its parents, or none of them if that fails."""
     missing = missing_folders(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -89,7 +89,7 @@ def make_folder(path: Path) -> None:
 
 
 def remove_empty(folders: Iterable[Path]) -> None:
-    """Remove those of the `folders` that are empty or become so."""
+    """Remove those of the `folders` that are empty."""
     for folder in folders:
         with suppress(OSError):
             folder.rmdir()
@@ -103,15 +103,15 @@ def move(source: Path, target: Path) -> None:
 
 @contextmanager
 def locked(path: Path, busy: str, wait: float = 0) -> Iterator[None]:
-    """Hold the lock file at `path`, for which to wait at most `wait` seconds.
+    """Hold the lock file at `path`, waiting at most `wait` seconds for it.
 
     Raises:
-        OutputError: another process holds it (with the message `busy`), or it cannot be made.
+        OutputError: another process holds it (with the message `busy`), or it cannot be created.
     """
     lock = FileLock(path)
     try:
         if not os.path.exists(path):
-            path.touch()  # where no file can be made, the lock would be tried for all that time
+            path.touch()  # fails at once if no file can be created, where the lock would be tried until the timeout
         lock.acquire(timeout=wait)
     except Timeout:
         waited = f" after {wait:.0f} seconds" if wait else ""
@@ -144,7 +144,7 @@ def locked_folder(path: Path, busy: str) -> Iterator[None]:
 
 
 def _holder(path: Path) -> str:
-    """The process that holds a lock, as far as the system tells."""
+    """The process that holds a lock, if the system says."""
     with suppress(OSError):
         inode = path.stat().st_ino
         for line in Path("/proc/locks").read_text().splitlines():
@@ -162,11 +162,11 @@ def check_file(path: Path, digest: str, remedy: str) -> None:
     except OSError as error:
         raise DataError(f"cannot read {path}: {reason(error)}; {remedy}") from None
     if found != digest:
-        raise DataError(f"{path} is damaged: its content is not what was written; {remedy}")
+        raise DataError(f"{path} is damaged: its content has changed; {remedy}")
 
 
 def write_json(value: Any, path: Path, *, of: str = "") -> None:
-    """Write a dictionary or a dataclass as a whole file, which only a reader with the same `of` will accept.
+    """Write a dictionary or a dataclass as JSON; only `read_json` with the same `of` accepts the file.
 
     Raises:
         OutputError: a number is not finite, or the file cannot be written.
@@ -204,21 +204,21 @@ def read_json(kind: type[T], path: Path, remedy: str, *, of: str = "") -> T:
         problem = "it is nested too deeply" if isinstance(error, RecursionError) else error
         raise DataError(f"{path} is damaged: {problem}; {remedy}") from None
     if found != digest_of_json(of, content):
-        whose = " or belongs to something else" if of else ""
-        raise DataError(f"{path} is damaged{whose}: its content does not have its checksum; {remedy}")
+        whose = " or belongs to another run or model" if of else ""
+        raise DataError(f"{path} is damaged{whose}: its checksum does not match; {remedy}")
     return value
 
 
 def _parsed(path: Path) -> dict[str, Any]:
     """The object in a JSON file; `ValueError` or `RecursionError` if there is none."""
     if path.stat().st_size > JSON_LIMIT or not path.is_file():
-        raise ValueError("it is no file of a reasonable size")
+        raise ValueError("it is not a file, or too large")
     try:
         content = strict_json(path.read_bytes().decode("utf-8"))
     except UnicodeDecodeError as error:
         raise ValueError(f"byte {error.start} is not UTF-8") from None
     if not isinstance(content, dict):
-        raise ValueError("it does not hold an object")
+        raise ValueError("it does not hold a JSON object")
     return content
 
 
@@ -256,7 +256,7 @@ _DECODER = json.JSONDecoder(parse_float=_finite, parse_int=_whole, parse_constan
 
 
 def _unknown(found: Any, known: Any) -> str:
-    """The place of the first key in `found` that was not kept in `known`; empty if there is none."""
+    """The path of the first key in `found` that is not in `known`; empty if there is none."""
     if isinstance(found, dict) and isinstance(known, dict):
         for key, value in found.items():
             if key not in known:
@@ -271,7 +271,7 @@ def _unknown(found: Any, known: Any) -> str:
 
 
 def _sync(path: Path) -> None:
-    """Wait until a file, or a folder with all that is in it, is on the disk."""
+    """Wait until a file, or a folder with all its content, is on the disk."""
     for entry in path.rglob("*") if path.is_dir() else ():
         _sync_entry(entry)
     _sync_entry(path)
@@ -282,7 +282,7 @@ def _sync_entry(path: Path) -> None:
     try:
         os.fsync(opened)
     except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # not every file system can do it for folders
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # not every file system can sync folders
             raise
     finally:
         os.close(opened)
@@ -293,7 +293,7 @@ def _older(path: Path) -> Path:
 
 
 def _recover(path: Path) -> None:
-    """Put the older folder back if its successor did not arrive, and remove it otherwise."""
+    """Put the older folder back if `path` is missing, else remove it."""
     older = _older(path)
     if not os.path.exists(path) and os.path.exists(older):
         os.replace(older, path)
@@ -316,7 +316,7 @@ def path_of(path: Path | str) -> Path:
     try:
         encoded = os.fsencode(path)
     except UnicodeEncodeError:
-        raise ConfigError(f"{quoted(str(path))} is not a path: it has a character that names cannot have") from None
+        raise ConfigError(f"{quoted(str(path))} is not a path: it has a character that is not allowed in names") from None
     if b"\0" in encoded:
         raise ConfigError(f"{quoted(str(path))} is not a path: it has a NUL character")
     return Path(path)

@@ -1,7 +1,7 @@
-"""The state of fitted models as plain values, and how it is saved, loaded and hashed.
+"""The state of fitted models as plain values: saving, loading and hashing.
 
-A folder holds `model.json` (a description with the digest of each other file), `arrays.safetensors` (what was learned) and one
-Parquet file per id map. Nothing in it is executed when it is read, and nothing is read before its digest is compared.
+A folder holds `model.json` (a description with the digests of the other files), `arrays.safetensors` (what was learned) and a
+Parquet file per id map. Nothing in it is executed, and no file is read before its digest is verified.
 """
 
 import json
@@ -32,7 +32,7 @@ REMEDY = "fit the model again, or restore a copy"
 
 def _readable(found: int) -> int:
     if found != FORMAT:
-        raise ValueError(f"the model has format {found}, this version reads {FORMAT}")
+        raise ValueError(f"the model has format {found}, but this version of recsys-ae reads only format {FORMAT}")
     return found
 
 
@@ -67,7 +67,7 @@ def saved_digest(folder: Path, remedy: str = REMEDY) -> str:
 
 def _require(folder: Path, name: str) -> None:
     if not os.path.isfile(folder / name):  # False also for a name that is too long
-        raise DataError(f"there is no complete model in {folder}: {name} is missing")
+        raise DataError(f"{folder} is not a complete model: {name} is missing")
 
 
 @dataclass(frozen=True, repr=False)
@@ -97,7 +97,7 @@ class Fitted:
             OutputError: `folder` holds something that is not a model, or cannot be written; a number is not finite.
         """
         if os.path.exists(folder) and not (folder / DESCRIPTION).is_file() and (not folder.is_dir() or any(folder.iterdir())):
-            raise OutputError(f"{folder} holds something that is not a model; choose another folder")
+            raise OutputError(f"{folder} exists and is not a model; choose another folder")
         if problem := _not_finite(self.arrays):
             raise OutputError(f"cannot write {folder}: {problem}; fit the model again")
         with whole_folder(folder) as draft:
@@ -124,7 +124,7 @@ class Fitted:
         described = Description.read(folder)
         if described.kind != kind:
             raise DataError(
-                f"{folder} holds {quoted(described.model)}, which is not of the kind {kind!r} but {described.kind!r}"
+                f"{folder} holds {quoted(described.model)}, which is a model of the kind {described.kind!r}, not {kind!r}"
             )
         try:
             arrays = load_file(folder / ARRAYS)
@@ -138,7 +138,7 @@ class Fitted:
 
 
 def _not_finite(arrays: Mapping[str, NDArray[Any]]) -> str:
-    """What is wrong with arrays in which a float is NaN or infinite; empty if none is."""
+    """The message about the first array with NaN or infinite floats; empty if there is none."""
     bad = [key for key, array in arrays.items() if array.dtype.kind == "f" and not np.isfinite(array).all()]
     return f"{quoted(bad[0])} holds numbers that are not finite" if bad else ""
 
@@ -146,5 +146,5 @@ def _not_finite(arrays: Mapping[str, NDArray[Any]]) -> str:
 def _read_ids(path: Path) -> IdMap:
     table = read_parquet(path)
     if table.column_names != ["id"]:
-        raise DataError(f"{path} is damaged: it does not hold one column of ids; {REMEDY}")
+        raise DataError(f"{path} is damaged: it must have a single column `id`; {REMEDY}")
     return IdMap(table["id"].to_pandas())

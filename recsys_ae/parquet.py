@@ -1,4 +1,4 @@
-"""Parquet files that this package writes: with a checksum of each page, which is verified on reading."""
+"""Parquet files written by this package, with page checksums that are verified on reading."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A split: what models are trained on, chosen on, and tested on."""
+"""Splits: training, validation and test interactions."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -50,14 +50,14 @@ class Split:
             if not isinstance(part, Interactions):
                 raise DataError(f"{name} must be Interactions, got {described(part)}; Split.from_frames takes data frames")
             if part.users != self.train.users or part.items != self.train.items:
-                raise DataError(f"the split's {name} part has other users or items than its train part")
+                raise DataError(f"the {name} part has other users or items than the train part; build all with the same ids")
         if len(self.train) == 0:
-            raise DataError(f"the {self.protocol} split leaves nothing to train on")
+            raise DataError(f"the {self.protocol} split has an empty training part; hold out less")
         if self.train.duplicates == "error":
             keys = np.sort(np.concatenate([part.keys() for part in parts.values()]))
             if repeated := int((keys[1:] == keys[:-1]).sum()):
                 where = f"{repeated} pairs of user and item are in more than one part of the split"
-                raise DataError(f"{where}; declare duplicates: last, mean, max or sum if that is right")
+                raise DataError(f"{where}; if that is intended, declare duplicates: last, mean, max or sum")
 
     def __repr__(self) -> str:
         return f"Split({self.protocol}: {', '.join(f'{len(part)} {name}' for name, part in self.parts().items())})"
@@ -100,7 +100,7 @@ class Split:
     def history(self, part: Literal["valid", "test"]) -> Interactions:
         """Everything known before `part`: what a model is shown, and what is seen, when `part` is scored."""
         if part not in ("valid", "test"):
-            raise ConfigError(f"a history is what is known before 'valid' or 'test', got {quoted(part)}")
+            raise ConfigError(f"the part must be 'valid' or 'test', got {quoted(part)}")
         return self._known_before_valid if part == "valid" else self._known_before_test
 
     @cached_property

@@ -102,7 +102,7 @@ def time_cut(
     _check_shares(test=test, valid=valid)
     times = _event_times(data, "time_cut")
     if at is None and round(test * len(times)) == 0:
-        raise ConfigError(f"time_cut with test={test:g} leaves no test part")
+        raise ConfigError(f"time_cut with test={test:g} leaves the test part empty; use a larger share")
     ordered = np.sort(times)
     start = moment(at) if at is not None else ordered[len(ordered) - round(test * len(ordered))]
     before = int(np.searchsorted(ordered, start))
@@ -140,7 +140,7 @@ def user_holdout(data: Interactions, *, test: float = 0.1, valid: float = 0.1, f
     able = rng.permutation(np.flatnonzero(count > 1))
     n_test, n_valid = round(test * data.n_users), round(valid * data.n_users)
     if n_test + n_valid > len(able):
-        raise DataError(f"{n_test + n_valid} users should be held out, but only {len(able)} have two observations or more")
+        raise DataError(f"cannot hold out {n_test + n_valid} users: only {len(able)} have two interactions or more")
     role = np.full(data.n_users, TRAIN)
     role[able[:n_test]] = TEST
     role[able[n_test : n_test + n_valid]] = VALID
@@ -189,11 +189,11 @@ def _event_times(data: Interactions, protocol: str) -> Rows:
     """The times of `data.stored_events`."""
     times = data.times if data.events is None else data.events.times
     if times is None:
-        raise ConfigError(f"a {protocol} split needs times, and this data has none; declare its time column")
+        raise ConfigError(f"a {protocol} split needs times, but this data has none; declare its time column")
     return times
 
 
 def _check_shares(**shares: float) -> None:
     if any(not 0 <= share < 1 for share in shares.values()) or sum(shares.values()) >= 1:
         written = ", ".join(f"{name}={share:g}" for name, share in shares.items())
-        raise ConfigError(f"shares must be at least 0 and together less than 1, got {written}")
+        raise ConfigError(f"shares must be at least 0 and sum to less than 1, got {written}")

@@ -1,4 +1,4 @@
-"""The declared columns of a file of any kind as Arrow arrays, and the places of what is wrong in them."""
+"""The declared columns of a file of any kind as Arrow arrays, and where they are invalid."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,7 +21,7 @@ from recsys_ae.errors import DataError, quoted, reason, shortened
 from recsys_ae.files import strict_json, whole_file
 
 TEXT = pa.dictionary(pa.int32(), pa.string())
-Describe = Callable[[int, Callable[[Place], Any]], str]  # what is wrong with a row, given the function of its values
+Describe = Callable[[int, Callable[[Place], Any]], str]  # (row, function that returns its value in a column) -> what is wrong
 
 
 class Fault(NamedTuple):
@@ -37,9 +37,9 @@ class Content(Protocol):
     """Declared columns of a file, as they are stored.
 
     Attributes:
-        columns: by their declared names or numbers. Text is of type string or dictionary of strings.
-        unit: what the numbers of faults count, lines or rows.
-        broken: how many lines are not among the rows, because they do not have the right fields.
+        columns: Arrow arrays by declared name or number. Text is of type string or dictionary of strings.
+        unit: what `Fault.number` counts: "line" or "row".
+        broken: number of lines that are not among the rows because they have the wrong number of fields.
     """
 
     path: Path
@@ -50,7 +50,7 @@ class Content(Protocol):
     def broken(self) -> int: ...
 
     def faults(self, rows: Sequence[int], describe: Describe) -> Iterator[Fault]:
-        """What is wrong with the given rows, which count from 0 and increase, and with all broken lines, in order."""
+        """The faults of the given rows (increasing, from 0) and of all broken lines, in file order."""
         ...
 
 
@@ -58,7 +58,7 @@ def read_content(path: Path, file: FileLayout, types: Mapping[Place, pa.DataType
     """The columns of a file that `types` names.
 
     Args:
-        types: what to read columns of text as, if all of their values can be; otherwise all columns are text.
+        types: types to try first for columns of text; unless all values fit, all columns are read as text.
     """
     layout = layout_of(path, file)
     kind = file_kind(path.name)
@@ -68,7 +68,7 @@ def read_content(path: Path, file: FileLayout, types: Mapping[Place, pa.DataType
 
 
 def first_values(path: Path, file: FileLayout) -> dict[Place, str]:
-    """The values of the declared columns of text in its first line that has all fields; empty if there is none."""
+    """The values of the declared columns in the first complete line of a text file; empty if there is none."""
     layout = layout_of(path, file)
     if layout.dialect is None:
         return {}
@@ -122,13 +122,13 @@ def _read_text(path: Path, layout: Layout, dialect: Dialect, types: Mapping[Plac
 
 
 def _too_long(path: Path, dialect: Dialect) -> str:
-    """What is wrong with text that Arrow cannot even divide into fields: a line is longer than a block."""
+    """What is wrong with text that Arrow cannot split into fields: usually a line longer than a block."""
     longest = max(lines(path, dialect), key=lambda line: sum(map(len, line.fields)))
     length = sum(map(len, longest.fields))
     content = shown_line(longest.fields, dialect)
     if 4 * length < BLOCK:  # of which each character may take four
-        return "its lines cannot be divided into fields"
-    return f"{path}, line {longest.number}: {length} characters are too many for a line, the limit is {BLOCK} bytes: {content}"
+        return "its lines cannot be split into fields; check the separator and the quotes"
+    return f"{path}, line {longest.number}: the line has {length} characters, over the limit of {BLOCK} bytes: {content}"
 
 
 @dataclass
@@ -178,7 +178,7 @@ def _read_parquet(path: Path, places: Sequence[Place]) -> _RowContent:
 
 
 def _read_lines(path: Path, places: Sequence[Place]) -> _RowContent:
-    """The columns of JSON objects, one a line; of a column with several types, values unlike the first one are left out."""
+    """The columns of JSON objects, one per line; in a column of mixed types, values unlike the first one become null."""
     stored: dict[Place, list[Any]] = {place: [] for place in places}
     numbers, broken = [], []
     with unpacked(path) as content:
@@ -188,7 +188,7 @@ def _read_lines(path: Path, places: Sequence[Place]) -> _RowContent:
             try:
                 record = strict_json(raw.decode("utf-8-sig", "surrogatepass"))
                 if not isinstance(record, dict):
-                    raise ValueError("not an object of names and values")
+                    raise ValueError("expected keys and values in braces")
             except (ValueError, RecursionError) as error:
                 problem = error.msg if isinstance(error, json.JSONDecodeError) else reason(error, 160)
                 broken.append(Fault(str(path), number, f"not a valid JSON object: {problem}", quoted(raw, limit=160)))
@@ -201,7 +201,7 @@ def _read_lines(path: Path, places: Sequence[Place]) -> _RowContent:
 
 
 def _array(values: list[Any]) -> pa.Array:
-    """JSON values of the type that the first one has, with null for the others; whole floats are integers among integers."""
+    """JSON values of the type of the first one, null for the others; whole floats among integers become integers."""
     first = next((value for value in values if value is not None), None)
     if isinstance(first, str):
         texts = [value if isinstance(value, str) else None for value in values]
@@ -235,13 +235,13 @@ def refuse(content: Content, place: Place, bad: Any, why: str | Callable[[Any], 
 
 
 def problem_of(place: Place, value: Any, why: str | Callable[[Any], str]) -> str:
-    """What is wrong with the value of a column."""
+    """The message about an invalid value of a column."""
     if value is None:
         return f"column {place!r} has no value"
     return f"{place} {quoted(value)} is {why if isinstance(why, str) else why(value)}"
 
 
 def write_faults(faults: Sequence[Fault], path: Path) -> None:
-    """Write what was skipped as a CSV file, with a column for each attribute of `Fault`."""
+    """Write skipped lines as a CSV file, with a column for each attribute of `Fault`."""
     with whole_file(path) as draft:
         pd.DataFrame(faults, columns=list(Fault._fields)).to_csv(draft, index=False, errors="backslashreplace")

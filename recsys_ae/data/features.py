@@ -1,4 +1,4 @@
-"""From the feature files that a card declares to feature tables of users and items."""
+"""Loading of the feature files that a card declares."""
 
 import logging
 from pathlib import Path
@@ -29,14 +29,14 @@ def load_features(
 ) -> FeatureTable:
     """The features of `ids` that a card declares for its users or items, fitted on `fit_ids`, or on all of `ids` if None.
 
-    Rows of other ids are dropped, ids without a row get missing values only; the counts are logged.
+    Rows of other ids are dropped, and ids without a row get only missing values; the counts are logged.
 
     Raises:
         ConfigError: the card declares none for this side.
         DataError: a missing, altered or malformed file; see `read_features`.
     """
     if isinstance(card, PlantedCard) or side not in card.features:
-        raise ConfigError(f"dataset {card.name!r} declares no features of its {side}")
+        raise ConfigError(f"dataset {card.name!r} declares no features of its {side}; add them to its card")
     layout = card.features[side]
     path = locate(card, [layout.path], folder)
     frame = read_features(path, layout, ids.kind)
@@ -72,12 +72,12 @@ def read_features(path: Path, layout: FeatureFile, id_kind: Literal["int", "str"
         if not (typed := is_structured(path.name)):
             for name, column in content.columns.items():
                 codes, distinct = encoded(column)
-                refuse(content, name, undecoded(distinct)[codes], "not text in the encoding")
+                refuse(content, name, undecoded(distinct)[codes], "not text in the declared encoding")
         with column_context(layout.id):
             ids = as_ids(content.columns[layout.id], id_kind, typed=typed)
         refuse(content, layout.id, ids.bad, ids.why)
         own = series_of(ids.values)
-        refuse(content, layout.id, own.duplicated(), "an id that occurs before")
+        refuse(content, layout.id, own.duplicated(), "a repeated id; each id may have one row")
         values = {name: _values(content, feature, layout.decimal, typed) for name, feature in layout.columns.items()}
     return pd.DataFrame({"id": own} | values)
 
@@ -109,15 +109,15 @@ def _values(content: Content, feature: FeatureDeclaration, decimal: str, typed: 
         dates = (
             pd.to_datetime(column, format=feature.format, utc=True, errors="coerce") if feature.format else iso_dates(column)
         )
-        refuse(content, place, dates.isna() & column.notna(), f"not a date ({feature.format or 'ISO 8601'})")
+        refuse(content, place, dates.isna() & column.notna(), f"not a date in the format {feature.format or 'ISO 8601'}")
         return dates
     if feature.kind == "multi_label" and feature.separator:
-        refuse(content, place, column.notna() & (not as_text), f"not text with labels between {feature.separator!r}")
+        refuse(content, place, column.notna() & (not as_text), f"not text with labels separated by {feature.separator!r}")
         return column.map(lambda text: [label for label in text.split(feature.separator) if label], na_action="ignore")
     return column
 
 
 def _numbers(column: pd.Series, decimal: str) -> pd.Series:
-    """Text as numbers, NaN where there is none."""
+    """Text as numbers, NaN where it is not one."""
     texts = pa.array(column.fillna(""), pa.string())
     return pd.Series(numbers_in_text(texts, decimal), index=column.index)

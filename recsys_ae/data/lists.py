@@ -1,4 +1,4 @@
-"""Recommendations in a single file, made by whatever program, read by the same rules as logs."""
+"""Reading of recommendations from a single file of any origin, by the same rules as logs."""
 
 from pathlib import Path
 
@@ -47,5 +47,5 @@ def read_lists(path: Path) -> pd.DataFrame:
                     found = as_ids(column, "int" if name == "rank" else None, typed=typed, name=f"{path}, column {name!r}")
             refuse(content, name, found.bad, found.why)
             values[str(name)] = series_of(found.values)
-        refuse(content, "rank", values["rank"] < 1, "not a rank, which counts from 1")
+        refuse(content, "rank", values["rank"] < 1, "not a rank: ranks start at 1")
     return pd.DataFrame(values)

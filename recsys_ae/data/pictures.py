@@ -19,9 +19,9 @@ Background = Literal["white", "black"] | int
 
 
 def read_picture(path: Path, background: Background = "white") -> NDArray[np.uint8]:
-    """[1, height, width] if the picture is grey, else [3, height, width]; upright, and the first frame if it is animated.
+    """Pixels [1, height, width] of a grey picture, [3, height, width] of any other; upright, first frame of an animation.
 
-    Transparent parts show the `background`. 16 bits are scaled to 8.
+    Transparent parts are filled with the `background`. 16 bits are scaled to 8.
 
     Raises:
         DataError: neither a whole PNG nor a whole JPEG file, or one of over 89 million pixels.
@@ -29,9 +29,9 @@ def read_picture(path: Path, background: Background = "white") -> NDArray[np.uin
     from PIL import Image, ImageOps, UnidentifiedImageError
 
     if path.is_dir():
-        raise DataError(f"{path} is a folder that is called like a picture; rename it")
+        raise DataError(f"{path} is a folder with the name of a picture; rename it")
     if not path.is_file():
-        raise DataError(f"{path} cannot be read as an image: it is a broken link or no regular file")
+        raise DataError(f"{path} cannot be read as an image: it is a broken link or not a regular file")
     if not path.stat().st_size:
         raise DataError(f"{path} cannot be read as an image: it is empty")
     try:
@@ -54,7 +54,7 @@ def read_picture(path: Path, background: Background = "white") -> NDArray[np.uin
 
 
 def _ends(content: bytes, is_png: bool) -> bool:
-    """Whether a picture has the mark of its end; that of a JPEG file comes after its last scan, and not only in a thumbnail."""
+    """Whether a picture has its end marker; that of a JPEG file must follow the last scan, not only a thumbnail."""
     return b"IEND\xae\x42\x60\x82" in content if is_png else content.rfind(b"\xff\xd9") > content.rfind(b"\xff\xda")
 
 
@@ -63,7 +63,7 @@ def _shade(background: Background) -> int:
 
 
 def _pixels(image: Any, shade: int) -> NDArray[np.uint8]:
-    """The pixels of a loaded picture, on a background."""
+    """The pixels of a loaded picture on a background."""
     grey = image.mode in GREY
     if grey and image.mode.startswith("I"):  # 16 bits, which Pillow would clip, not scale
         wide = np.asarray(image).astype(np.int64)

@@ -1,4 +1,4 @@
-"""From a dataset card to interactions, and to the splits that were published with the data."""
+"""Loading of interactions, and of the splits published with them, from dataset cards and files."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -43,8 +43,8 @@ def load_ratings(
 ) -> Ratings:
     """All ratings of a dataset, on request with its feature tables; `folder` is that of its card.
 
-    Repeated pairs are merged, then users and items outside the card's `k_core` are left out. `skipped` takes the lines that
-    are skipped under `bad_lines: skip`.
+    Repeated pairs are merged, then users and items outside the card's `k_core` are left out. Lines skipped
+    under `bad_lines: skip` are appended to `skipped`.
 
     Raises:
         ConfigError: features of a card that declares none.
@@ -74,7 +74,7 @@ def load_given_split(
     features: bool = False,
     skipped: list[Fault] | None = None,
 ) -> Split:
-    """The split called `name` on the card, without a validation part, on request with feature tables; see `load_ratings`.
+    """The split `name` of the card, without a validation part, on request with feature tables; see `load_ratings`.
 
     Raises:
         ConfigError: the card has no such split, or no features.
@@ -82,7 +82,7 @@ def load_given_split(
     """
     splits = {} if isinstance(card, PlantedCard) else card.splits
     if isinstance(card, PlantedCard) or name not in splits:
-        hint = did_you_mean(name, splits) if splits else "it has none"
+        hint = did_you_mean(name, splits) if splits else "its card declares none"
         raise ConfigError(f"dataset {card.name!r} has no split {name!r}; {hint}")
     train, test = _split_frames(card, folder, splits[name], skipped)
     options = {"duplicates": card.duplicates, "scale": card.scale, **_columns_of(train)}
@@ -105,7 +105,7 @@ def read_interactions(
     """Interactions from a file without a card; see `guess_table` for what is recognised and `read_table` for errors.
 
     Args:
-        layout: what is known about the file, by the keys of a file on a card: `columns`, `separator`, `header`, `quote`,
+        layout: known properties of the file, by the keys of a file in a card: `columns`, `separator`, `header`, `quote`,
             `encoding`, `decimal`, `time_unit`, `date_format`, `bad_lines`.
     """
     path = path_of(path)
@@ -141,7 +141,7 @@ def read_history(
             f"{path}: the model does not know item {first} ({skipped} such rows); --skip-unknown leaves them out"
         )
     if unknown.all():
-        raise DataError(f"{path}: the model knows none of the items")
+        raise DataError(f"{path}: the model knows none of the items; check that their ids are written as in training")
     users = encode(id_index(frame["user_id"]), None)[1]
     options = {"duplicates": "last", "users": users, "items": items, **_columns_of(frame)}
     return Interactions.from_frame(frame[~unknown], **options), skipped
@@ -161,11 +161,11 @@ def _split_frames(
 
 
 def _read_flags(path: Path, column: str, length: int) -> NDArray[np.bool_]:
-    """A column of a Parquet file that says which of `length` rows it marks."""
+    """A column of flags in a Parquet file, bool [length]."""
     with reading(path):
         with pq.ParquetFile(path) as file:
             if column not in (names := file.schema_arrow.names):
-                raise DataError(f"no column {column!r}; {did_you_mean(column, names)}")
+                raise DataError(f"there is no column {column!r}; {did_you_mean(column, names)}")
             stored = file.read(columns=[column])[column]
         with column_context(column):
             flags = as_flags(stored, typed=True)
@@ -173,7 +173,9 @@ def _read_flags(path: Path, column: str, length: int) -> NDArray[np.bool_]:
             row = int(flags.bad.argmax())
             raise DataError(f"{path}, row {row + 1}: {column} {quoted(stored[row].as_py())} is {NO_FLAG}")
         if len(stored) != length:
-            raise DataError(f"column {column!r} has {len(stored)} rows, the ratings it marks have {length}")
+            raise DataError(
+                f"column {column!r} has {len(stored)} rows, but the ratings have {length}; flags need one row per rating"
+            )
     marks: NDArray[np.bool_] = flags.values
     return marks
 
@@ -186,5 +188,5 @@ def _read(card: RatingsCard, folder: Path, tables: list[Table], skipped: list[Fa
 
 
 def _columns_of(frame: pd.DataFrame) -> dict[str, Any]:
-    """What `Interactions.from_frame` must be passed for a frame from `read_table`."""
+    """The options of `Interactions.from_frame` for a frame from `read_table`."""
     return {role: role if role in frame else None for role in ("rating", "time")} | {"time_unit": "us"}

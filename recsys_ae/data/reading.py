@@ -1,4 +1,4 @@
-"""Reading files so that whatever goes wrong is a `DataError` that names the file."""
+"""Reading of files in which every failure becomes a `DataError` that names the file."""
 
 import csv
 import io
@@ -19,16 +19,16 @@ from recsys_ae.errors import DataError, quoted, reason, shortened
 CODECS = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd"}
 COMPRESSED = (*CODECS, ".zip")
 EXPANSION = 200  # a compressed file may expand to this many times its size,
-BUFFER = 2**20
 FREE_EXPANSION = 2**28  # or to this many bytes
-# What the libraries that read files raise. Their own words follow ours, cut to a sane length.
+BUFFER = 2**20
+# What libraries that read files raise; their message follows ours, truncated.
 FOREIGN: tuple[type[Exception], ...] = (OSError, EOFError, UnicodeError, OverflowError, RecursionError, NotImplementedError)
 FOREIGN += (csv.Error, json.JSONDecodeError, pa.ArrowException, zipfile.BadZipFile, zlib.error, struct.error)
 
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Report a missing or unreadable file, and begin the message of every `DataError` with `path`."""
+    """Report a missing or unreadable file as a `DataError`, and prefix the message of every `DataError` with `path`."""
     try:
         if problem := _not_a_file(path):
             raise DataError(problem)
@@ -41,7 +41,7 @@ def reading(path: Path) -> Iterator[None]:
 
 @contextmanager
 def column_context(name: str | int) -> Iterator[None]:
-    """Begin the message of a `DataError` with the name of a column, of which it says something."""
+    """Prefix the message of a `DataError` with the name of a column."""
     try:
         yield
     except DataError as error:
@@ -69,7 +69,7 @@ def unpacked(path: Path) -> Iterator[io.BufferedReader]:
 
 
 class _Limited(io.RawIOBase):
-    """What a compressed file expands to, as long as that is in proportion to its size."""
+    """The content of a compressed file, up to a limit that depends on its size."""
 
     def __init__(self, content: Any, path: Path) -> None:
         self._content = content
@@ -83,18 +83,18 @@ class _Limited(io.RawIOBase):
         block = self._content.read(len(buffer))
         self._done += len(block)
         if self._done > self._limit:
-            raise DataError(f"expands to over {self._limit} bytes, {EXPANSION} times its size; unpack it first if it is sound")
+            raise DataError(f"it expands to over {self._limit} bytes, {EXPANSION} times its size; unpack it if you trust it")
         buffer[: len(block)] = block
         return len(block)
 
 
 def _only_member(archive: zipfile.ZipFile) -> zipfile.ZipInfo:
-    """The file in a zip archive, apart from what macOS adds."""
+    """The only file in a zip archive, ignoring what macOS adds."""
     members = [one for one in archive.infolist() if not one.is_dir() and not one.filename.startswith("__MACOSX/")]
     if len(members) != 1:
-        raise DataError(f"a zip archive must hold one file, this one holds {len(members)}; unpack it")
+        raise DataError(f"a zip archive must hold exactly one file, but this one holds {len(members)}; unpack it first")
     if members[0].flag_bits & 1:
-        raise DataError(f"{quoted(members[0].filename)} in the zip archive is encrypted; unpack it")
+        raise DataError(f"{quoted(members[0].filename)} in the zip archive is encrypted; unpack it first")
     return members[0]
 
 
@@ -103,4 +103,4 @@ def _not_a_file(path: Path) -> str | None:
         return None
     if not path.exists():
         return f"there is no file {shortened(str(path), 255)}"
-    return f"{path} is a folder, wanted a file" if path.is_dir() else f"{path} is not a regular file, such as can be read twice"
+    return f"{path} is a folder, expected a file" if path.is_dir() else f"{path} is not a regular file; save its content as one"

@@ -1,4 +1,4 @@
-"""Logs of ratings or events in files of any kind, as data frames, with errors that name the line or row."""
+"""Reading of logs of ratings or events in files of any kind, with errors that name the line or row."""
 
 import logging
 from collections.abc import Callable, Mapping
@@ -31,7 +31,7 @@ def read_table(
         ids: declared id types, {"user": "int" | "str", "item": ...}. An undeclared type is that of the file or, if that has
             only text, `int` if the whole column is canonical integers (see `ids.ids_in_text`), else `str`.
         scale: lowest and highest valid rating.
-        skipped: takes what is skipped under `bad_lines: skip`; the number is logged in any case.
+        skipped: the lines skipped under `bad_lines: skip` are appended to it; their number is always logged.
 
     Returns:
         ids as int64 or str, ratings float32, times int64 microseconds since 1970 (UTC).
@@ -67,7 +67,7 @@ def read_table(
 
 
 def _types(path: Path, table: Table) -> dict[Place, pa.DataType]:
-    """What to read the declared columns of text as, if all values can be."""
+    """The types to try first for the declared columns of text."""
     columns = table.columns
     types: dict[Place, pa.DataType] = {columns.user: TEXT, columns.item: TEXT}
     if columns.rating is not None:
@@ -84,7 +84,7 @@ def _types(path: Path, table: Table) -> dict[Place, pa.DataType]:
 def _converted(
     content: Content, places: Mapping[str, Place], path: Path, table: Table, ids: IdTypes, scale: Scale
 ) -> dict[str, Converted]:
-    """The columns by role. Where bad rows are skipped, they have no say in the types of ids."""
+    """The converted columns by role; skipped rows do not affect the types of ids."""
     found: dict[str, Converted] = {}
     ignored = np.zeros(len(content.columns[places["user"]]), bool)
     typed = is_structured(path.name)
@@ -109,5 +109,5 @@ def _converted(
 def _report(path: Path, unit: str, faults: list[Fault], kept: int) -> None:
     first = f"{unit} {faults[0].number}: {faults[0].problem}: {faults[0].content}"
     if not kept:
-        raise DataError(f"{path}: no valid {unit}s, all {len(faults)} are bad; the first is {first}")
-    logger.warning("%s: %d bad %ss skipped, %d kept; the first is %s", path, len(faults), unit, kept, first)
+        raise DataError(f"{path}: none of the {len(faults)} {unit}s is valid; the first is {first}")
+    logger.warning("%s: skipped %d invalid %ss, kept %d; the first is %s", path, len(faults), unit, kept, first)

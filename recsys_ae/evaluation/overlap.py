@@ -1,4 +1,4 @@
-"""Whether the truth, the lists and the history speak of the same users and items."""
+"""Check that truth, lists and history have users and items in common."""
 
 import logging
 from collections.abc import Mapping
@@ -9,13 +9,13 @@ import pandas as pd
 from recsys_ae.errors import DataError
 from recsys_ae.ids import KINDS, IdMap, encode, id_index, shown
 
-FEW = 0.01  # share of the users or items of the smaller side below which it is doubtful that both mean the same ones
+FEW = 0.01  # share of common ids, of the smaller side, below which a warning is logged
 
 logger = logging.getLogger(__name__)
 
 
 def id_maps(tables: Mapping[str, pd.DataFrame], side: Literal["user", "item"]) -> tuple[IdMap, IdMap]:
-    """The distinct ids of the truth, and of all tables; a warning if the truth shares few with the others.
+    """The distinct ids of the truth, and of all tables; warns if the truth has few in common with the others.
 
     Args:
         tables: "the truth", "the lists" and "the history", of which the last two may be empty.
@@ -29,9 +29,9 @@ def id_maps(tables: Mapping[str, pd.DataFrame], side: Literal["user", "item"]) -
     for what, index in ids.items():
         if index.dtype != ids["the truth"].dtype:
             right, wrong = (f"{_counted(one, side)}, which are {KINDS[one.kind]}" for one in (truth, _distinct([index])))
-            raise DataError(f"the truth has {right}, but {what} {wrong}; write the ids alike")
+            raise DataError(f"the truth has {right}, but in {what} there are {wrong}; use ids of one type")
     others = {what: [index] for what, index in ids.items() if what != "the truth"}
-    if side == "item":  # a list need not hold any of the right items, but the history may
+    if side == "item":  # lists may miss all relevant items, but the history should hold some
         others = {" and ".join(others): [index for (index,) in others.values()]} if "the lists" in ids else {}
     for where, indexes in others.items():
         _compare(truth, _distinct(indexes), where, side)
@@ -39,13 +39,13 @@ def id_maps(tables: Mapping[str, pd.DataFrame], side: Literal["user", "item"]) -
 
 
 def _compare(truth: IdMap, others: IdMap, where: str, side: str) -> None:
-    """Raise `DataError` or warn if the truth shares no or few ids with `others`, which are those of `where`."""
+    """Raise `DataError` or warn if the truth has no or few ids in common with `others`, the ids of `where`."""
     common = int((others.find(truth.values) >= 0).sum())
     if common >= FEW * min(len(truth), len(others)):
         return
     counts = f"{_counted(truth, side)}, against {_counted(others, side)}"
-    if not common and where != "the history":  # everyone may be new since then
-        raise DataError(f"the truth and {where} have no {side} in common: {counts}; are the ids written alike?")
+    if not common and where != "the history":  # all users may be new
+        raise DataError(f"the truth and {where} have no {side} in common: {counts}; check that the ids are written alike")
     logger.warning("warning: the truth and %s have only %d %ss in common: %s", where, common, side, counts)
 
 
@@ -54,6 +54,6 @@ def _distinct(parts: list[pd.Index]) -> IdMap:
 
 
 def _counted(ids: IdMap, side: str) -> str:
-    """The number of ids and an example: of text, one that is not a number, if there is any."""
+    """The number of ids and an example, if possible one that is not a number."""
     example = next((one for one in ids.values if isinstance(one, str) and not one.isdecimal()), ids.values[0])
     return f"{len(ids)} {side}{'s' if len(ids) > 1 else ''} such as {shown(example)}"

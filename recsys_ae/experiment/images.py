@@ -46,7 +46,7 @@ class ImageSplit(Declared):
     @classmethod
     def _is_about_images(cls, value: Any) -> Any:
         if isinstance(value, dict) and "kind" in value:
-            raise ValueError("the dataset holds images, whose split has the keys train and valid, but this is one of ratings")
+            raise ValueError("this is a split of ratings, but the dataset holds images; use the keys train and valid")
         return value
 
 
@@ -98,12 +98,12 @@ class ImageTask(Task[ImageFile, ImageData, ImageModel]):
             if metric not in IMAGE_METRICS:
                 raise ConfigError(f"{where}: unknown metric {metric!r} of images; {did_you_mean(metric, IMAGE_METRICS)}")
         if keys.white is not None and not hasattr(card, "white"):
-            raise ConfigError(f"{where}: white applies only to IDX datasets, and {card.name!r} is not one")
+            raise ConfigError(f"{where}: white applies only to IDX datasets, but {card.name!r} is not one; remove it")
         names = [str(entry.get("name")) for entry in keys.models]
         staged = [name for name in names if name in IMAGE_MODELS and issubclass(IMAGE_MODELS.get(name), StackedAutoencoder)]
         if keys.refit and staged:
             raise ConfigError(
-                f"{where}: refit repeats the best epoch of a training, but {staged[0]!r} is trained in several stages; "
+                f"{where}: refit trains for the best number of epochs, but {staged[0]!r} is trained in several stages; "
                 "remove refit, or this model"
             )
         return keys
@@ -162,7 +162,7 @@ class ImageTask(Task[ImageFile, ImageData, ImageModel]):
         train = self.keys.split.train or available - valid
         if train < 1 or train + valid > available:
             name = self.pipeline.card.name
-            raise ConfigError(f"split: {train} + {valid} training and validation images, but dataset {name!r} has {available}")
+            raise ConfigError(f"split: {train} + {valid} images are needed, but dataset {name!r} has {available} for training")
         used, held_out, labels = slice(train), slice(train, train + valid), images.train_labels
         own, others = (None, None) if labels is None else (labels[used], labels[held_out])
         return ImageData(replace(images, train=images.train[used], train_labels=own), images.train[held_out], others)

@@ -53,7 +53,7 @@ class ListExport(ExportSpec):
 class RatingFile(PipelineFile):
     """The keys of a pipeline of recommenders."""
 
-    split: dict[str, Any]  # protocol and parameters; without a seed, it is drawn anew with each seed of the pipeline
+    split: dict[str, Any]  # protocol and parameters; without a seed of its own, it is drawn with each seed of the pipeline
     positive_at: float | None = None  # ratings of at least this become 1 before anything else, all others are dropped
     relevant_at: float | None = None  # test ratings of at least this count as relevant
     cold: Cold = "popular"  # policy for users a model cannot score, see `models.recommend.recommend`
@@ -66,12 +66,12 @@ def _check_vectors(entries: list[dict[str, Any]], exported: str, where: str) -> 
         name, label = entry.get("name"), label_of(entry)
         if exported in ("best", label) and name in MODELS and not hasattr(MODELS.get(str(name)), "item_vectors"):
             chosen = ", which could be the best one," if exported == "best" else ""
-            raise ConfigError(f"{where}: export.what: {label}{chosen} has no item vectors; name one that has as export.model")
+            raise ConfigError(f"{where}: export.what: {label}{chosen} has no item vectors; choose another export.model")
 
 
 def _build(name: str, params: dict[str, Any], where: str) -> Recommender:
     if name in IMAGE_MODELS and name not in MODELS:
-        raise ConfigError(f"{name!r} is a model of images, but the dataset holds ratings")
+        raise ConfigError(f"{name!r} is an image model, but the dataset holds ratings; see recsys-ae models")
     return build_model(name, params, where)
 
 
@@ -90,10 +90,10 @@ class RatingTask(Task[RatingFile, Split, Recommender]):
             metrics = parse_metrics(keys.metrics)
             if not any(metric.measures_accuracy for metric in metrics):
                 listed = ", ".join(metric.name for metric in metrics)
-                raise ConfigError(f"no model can be chosen by {listed}; add a metric of accuracy, such as ndcg@10")
+                raise ConfigError(f"{listed} cannot choose the best model; add a metric of accuracy, such as ndcg@10")
         split = _resolve_split(keys.split, where)
         if keys.refit and split["kind"] == "user_holdout":
-            raise ConfigError(f"{where}: refit would train on users that the user_holdout split holds out; remove it")
+            raise ConfigError(f"{where}: refit would train on users that the user_holdout split holds out; remove refit")
         if keys.export and keys.export.what == "item_vectors":
             _check_vectors(keys.models, keys.export.model, where)
         return keys.model_copy(update={"split": split, "metrics": [metric.name for metric in metrics]})
@@ -177,7 +177,7 @@ class RatingTask(Task[RatingFile, Split, Recommender]):
 
     @cached_property
     def _skipped(self) -> list[Fault]:
-        """What loading left out, by the card's `bad_lines`."""
+        """Lines skipped while loading, see `bad_lines` of the card."""
         return []
 
     @cached_property
@@ -195,11 +195,11 @@ class RatingTask(Task[RatingFile, Split, Recommender]):
         ratings, at = data.matrix.data, self.keys.positive_at
         if at is None:
             if ratings.min() == ratings.max():
-                logger.warning("all ratings are equal: rating models cannot learn from them, ranking models can")
+                logger.warning("all ratings are equal, so rating models have nothing to learn; use ranking models")
             return data
         positive = data.binarise(at)
         if not len(positive):
-            raise DataError(f"no rating is at least positive_at = {at:g}")
+            raise DataError(f"no rating is at least positive_at: {at:g}; lower it")
         return positive
 
     def _split(self, seed: int) -> Split:
@@ -214,7 +214,7 @@ class RatingTask(Task[RatingFile, Split, Recommender]):
             del params["seed"]
         split: Split = protocol(*self._positive, **params)
         if not len(split.test):
-            raise DataError(f"the {kind} split leaves nothing to test on: {self.keys.split}")
+            raise DataError(f"the {kind} split has an empty test part: {self.keys.split}; hold out more")
         return split
 
 

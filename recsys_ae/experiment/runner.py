@@ -1,4 +1,4 @@
-"""Running a pipeline: the only place where data, models, evaluation, export, tracking and reporting meet.
+"""The pipeline runner, which connects data, models, evaluation, export, tracking and reporting.
 
 Steps that depend on the kind of data are those of its `Task`.
 """
@@ -50,7 +50,7 @@ def run_pipeline(
         logger.info("%s is already finished", output)
         return read_json(RunReport, output / REPORT, "delete it to run everything again with --resume")
     task: Task[Any, Any, Any] = TASKS.get(pipeline.card.kind)(pipeline)
-    facts = task.facts(task.data(pipeline.seeds[0]))  # first, so that wrong data leaves nothing behind
+    facts = task.facts(task.data(pipeline.seeds[0]))  # first, so that invalid data leaves nothing behind
     starts = {f"warm start of {spec.label}": spec.warm_start for spec in pipeline.models if spec.warm_start}
     inputs = {"data": facts.digest, **{name: saved_digest(Path(start)) for name, start in starts.items()}}
     with (
@@ -262,7 +262,7 @@ class _Experiment(Generic[K, D, M]):
             return None, None
         label = best.model if best and spec.model == "best" else spec.model
         if label is None:
-            logger.warning("nothing is exported: no model has a value of the deciding metric")
+            logger.warning("nothing is exported, because no model has a value of the deciding metric")
             return None, None
         final = self._final(label, seed, results[label][seed]) if self.task.ships_best else None
         model = self.task.models.load(self.folder.path / "final" if final else self.folder.model(self._name(label, seed)))

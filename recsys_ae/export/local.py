@@ -1,8 +1,8 @@
-"""Exports as Parquet, each with a manifest: top-N lists for all users, streamed on one machine, and vectors.
+"""Parquet exports with manifests: top-N lists for all users, streamed in bounded memory, and vectors.
 
-Users are processed in parts of fixed size. Each part is one file, which depends only on the model, the history and the
-options; an interrupted export continues after the last complete part. The manifest has the digest of each part, and no part
-is used without it.
+Users are processed in parts of fixed size. Each part is a file that depends only on the model, the history and the options;
+an interrupted export continues after the last complete part. The manifest holds the digest of each part, which is verified
+before the part is read.
 """
 
 import logging
@@ -41,7 +41,7 @@ from recsys_ae.models.storage import model_digest
 from recsys_ae.parquet import read_parquet, write_parquet
 
 PART_USERS = 65_536
-MANIFEST, PLAN = "_manifest.json", "_plan.json"  # readers of a folder of Parquet files skip names that begin with _ or .
+MANIFEST, PLAN = "_manifest.json", "_plan.json"  # readers of Parquet folders skip names that begin with _ or .
 
 logger = logging.getLogger(__name__)
 
@@ -62,12 +62,11 @@ class Manifest:
         """The manifest in a folder.
 
         Raises:
-            DataError: it is damaged, or missing because the export is not complete; it describes another kind of export; or
-                a file is not as it was written.
+            DataError: it is missing, damaged or of another kind of export, or a file does not have its digest.
         """
         path, remedy = folder / MANIFEST, f"remove {folder} and export again"
         if not path.exists():
-            raise DataError(f"{folder} holds no {MANIFEST}: not a complete export")
+            raise DataError(f"{folder} is not a complete export: {MANIFEST} is missing")
         found = read_json(dict[str, Any], path, remedy)
         if ("what" in found) != (cls is VectorManifest):
             raise DataError(
@@ -95,7 +94,7 @@ class ListManifest(Manifest):
     choice: str  # hash of the users asked for, the items allowed and what else counts as seen
 
     def same_request(self, other: "ListManifest") -> bool:
-        """Whether both are made from the same model, history and options, whatever is known about the results."""
+        """Whether both are from the same model, history and options; results are ignored."""
         unknown: dict[str, Any] = {"rows": 0, "users_without_items": 0, "versions": {}, "files": {}}
         return replace(self, **unknown) == replace(other, **unknown)
 
@@ -115,7 +114,7 @@ def versions() -> dict[str, str]:
 
 @dataclass(frozen=True)
 class _Job:
-    """What all parts of an export have in common."""
+    """The inputs of an export, shared by all its parts."""
 
     model: Recommender
     history: Interactions
@@ -174,7 +173,7 @@ def export_recommendations(
     fitted_state(model, history)
     rows = np.arange(history.n_users) if users is None else history.users.rows(users)
     if len(np.unique(rows)) < len(rows):
-        raise ConfigError("users has an id twice; each user gets one list")
+        raise ConfigError("`users` contains an id twice; name each user once")
     options = {"exclude_seen": exclude_seen, "cold": cold, "batch_users": batch_users, "seen": seen}
     job = _Job(model, history, rows, k, allowed_items(history.items, candidates, exclude), options)
     check_counts(k=k, batch_users=batch_users)
@@ -207,7 +206,7 @@ def read_recommendations(path: Path | str) -> tuple[pd.DataFrame, int]:
     """
     path = path_of(path)
     if not os.path.exists(path):  # False also for a name that is too long
-        raise DataError(f"there are no recommendations at {path}")
+        raise DataError(f"there is no file or folder {path} with recommendations")
     if not path.is_dir():
         frame = read_lists(path)
         return frame, int(frame["rank"].max())
@@ -236,18 +235,18 @@ def export_vectors(
 
 
 def _finished(folder: Path, planned: ListManifest) -> ListManifest:
-    """The manifest of the finished export in `folder`, if it is the planned one and intact."""
+    """The manifest of the finished export in `folder`; raises unless it is the planned one and intact."""
     if not (folder / MANIFEST).exists():
-        raise OutputError(f"{folder} is already there; choose another folder or remove it first")
+        raise OutputError(f"{folder} already exists; choose another folder or remove it first")
     manifest = ListManifest.read(folder)
     if not manifest.same_request(planned):
-        raise OutputError(f"{folder} is already there, from other inputs; choose another folder or remove it first")
-    logger.info("%s is complete already: nothing to do", folder)
+        raise OutputError(f"{folder} already holds an export of other inputs; choose another folder or remove it first")
+    logger.info("%s is already complete: nothing to do", folder)
     return manifest
 
 
 def _plan(job: _Job, filters: dict[str, Any], cold_users: int) -> ListManifest:
-    """The manifest as far as it is known beforehand."""
+    """The manifest as far as it is known before the export."""
     seen, allowed = job.options["seen"], job.allowed
     choice = [job.rows.tobytes(), b"" if allowed is None else allowed.tobytes(), "" if seen is None else seen.digest]
     return ListManifest(
@@ -268,14 +267,14 @@ def _plan(job: _Job, filters: dict[str, Any], cold_users: int) -> ListManifest:
 
 
 def _fill(job: _Job, partial: Path, planned: ListManifest) -> ListManifest:
-    """Write the parts that are missing or not as they were written, then the manifest.
+    """Write the parts that are missing or damaged, then the manifest.
 
-    The plan is the manifest with the digests of the parts so far. Whatever it does not list, or lists for other inputs or
-    versions, is removed first.
+    The plan is the manifest with the digests of the parts so far. Parts that it does not list, and all parts if it is for other
+    inputs or versions, are removed first.
     """
     files: dict[str, str] = {}
     if (partial / PLAN).exists():
-        earlier = read_json(ListManifest, partial / PLAN, "delete it to begin the export anew")
+        earlier = read_json(ListManifest, partial / PLAN, "delete it to start the export again")
         files = earlier.files if replace(earlier, files={}) == planned else {}
     for old in [*partial.glob("part-*"), *partial.glob(MANIFEST)]:
         if old.name not in files:
@@ -285,7 +284,7 @@ def _fill(job: _Job, partial: Path, planned: ListManifest) -> ListManifest:
         part = partial / name
         if name not in files or not part.exists() or digest_of_file(part) != files[name]:
             if name in files:
-                logger.warning("%s is not as it was written; writing it anew", part)
+                logger.warning("%s is missing or damaged; writing it again", part)
             job.write_part(part, rows)
             files[name] = digest_of_file(part)
             write_json(replace(planned, files=files), partial / PLAN)

@@ -118,7 +118,7 @@ class CDAE(NeuralRanker[Network]):
     of_users: ClassVar[bool] = True
 
     def _memory(self, n_users: int, n_items: int) -> int:
-        drawn = 24 * self.negatives * min(self.batch_size, n_users)  # with one interaction per user, at least
+        drawn = 24 * self.negatives * min(self.batch_size, n_users)  # assuming one interaction per user
         return super()._memory(n_users, n_items) + drawn
 
     def _network(self, n_items: int, n_users: int, generator: Generator | None) -> Network:

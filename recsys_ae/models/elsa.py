@@ -115,7 +115,7 @@ def _times(x: SparseRows, matrix: Tensor) -> Tensor:
 
 @dataclass
 class ELSA(NeuralRanker[Network]):
-    """Scores are x (A A^T - I), with a binary history x [M] and rows of length 1 in A [M, K].
+    """Low-rank linear autoencoder: scores x (A A^T - I), with x [M] binary and rows of length 1 in A [M, K].
 
     A linear autoencoder like `ease` with M K parameters instead of M^2, trained on batches that touch only their own items.
     Values of interactions are ignored. Works for any user; an item without interactions has score 0.

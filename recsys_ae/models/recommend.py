@@ -110,7 +110,7 @@ def predict(model: Recommender, history: Interactions, users: ArrayLike, items: 
     fitted_state(model, history)
     user_rows, item_rows = history.users.rows(users), history.items.rows(items)
     if len(user_rows) != len(item_rows):
-        raise ConfigError(f"each pair has a user and an item, got {len(user_rows)} users and {len(item_rows)} items")
+        raise ConfigError(f"predict needs as many users as items, got {len(user_rows)} and {len(item_rows)}")
     return finite_predictions(model, history, user_rows, item_rows)
 
 
@@ -172,8 +172,8 @@ def check_scorable(known: NDArray[np.bool_], history: Interactions, rows: Rows) 
     if not known.all():
         first = history.users.values[rows[np.flatnonzero(~known)[0]]]
         raise ColdUserError(
-            f"the model cannot score user {shown(first)} ({int((~known).sum())} of {len(rows)} users): no history, or not "
-            "in the training data of a model that requires it; use cold: popular or skip, or fit again"
+            f"the model cannot score user {shown(first)} ({int((~known).sum())} of {len(rows)} users), who has no history "
+            "or was not in its training data; use cold: popular or skip, or fit it again"
         )
 
 

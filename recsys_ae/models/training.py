@@ -140,11 +140,11 @@ def copy_matching_parameters(
     for name, weight in module.state_dict().items():
         before = arrays.get(f"module.{name}")
         if before is None:
-            raise ConfigError(f"the model to start from has no {name}; it was made with other parameters")
+            raise ConfigError(f"the model to start from has no {name}; use one with the same parameters")
         if name in axes:
             copy_matching_rows(weight, torch.from_numpy(before), *ids[axes[name]])
         elif weight.shape != before.shape:
-            raise ConfigError(f"the model to start from has other sizes: {name} is {before.shape}, here {tuple(weight.shape)}")
+            raise ConfigError(f"the model to start from has {name} of shape {before.shape}, not {tuple(weight.shape)}")
         else:
             weight.copy_(torch.from_numpy(before))
 

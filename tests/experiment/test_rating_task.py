@@ -222,7 +222,7 @@ def test_novelty_decides_only_where_asked(folder):
     Path("mine.yaml").write_text(yaml.safe_dump({**PIPELINE, "metrics": ["novelty@5", "rmse", "mrr@5", "ndcg@5"]}))
     assert RatingTask(read_pipeline("mine.yaml")).deciding_metric(None) == "mrr@5"
     Path("mine.yaml").write_text(yaml.safe_dump({**PIPELINE, "metrics": ["novelty@5"]}))
-    with pytest.raises(ConfigError, match="no model can be chosen by novelty@5; add a metric of accuracy"):
+    with pytest.raises(ConfigError, match="novelty@5 cannot choose the best model; add a metric of accuracy"):
         read_pipeline("mine.yaml")
 
 
@@ -308,7 +308,7 @@ def test_a_model_to_start_from_that_was_exchanged_is_noticed(folder, monkeypatch
         with pytest.raises(ZeroDivisionError):
             run(models=models)
     save_model(start.fit(load_ratings(read_pipeline(write()).card, Path()).interactions, seed=1), "start")
-    with pytest.raises(DataError, match="the warm start of autorec has changed since the run in out was started"):
+    with pytest.raises(DataError, match="the warm start of autorec has changed since the run in out started"):
         run(models=models, resume=True)
 
 

@@ -89,7 +89,7 @@ KEYS = [
     run("model-without-name", models=[{"l2": 1}], says=("mine.yaml", "models.0", "'name'")),
     run("model-name-is-a-number", models=[{"name": 7}], says=("mine.yaml", "models.0", "name")),
     run("model-unknown", models=[{"name": "autrec"}], says=("mine.yaml", "'autrec'", "autorec")),
-    run("model-of-images", models=[{"name": "convolutional"}], says=("mine.yaml", "convolutional", "images")),
+    run("model-of-images", models=[{"name": "convolutional"}], says=("mine.yaml", "convolutional", "image model")),
     run("model-unknown-key", models=[{"name": "ease", "l3": 1}], says=("mine.yaml", "'l3'", "l2")),
     run("model-key-that-is-a-date", models=[{"name": "ease", "l2": "2001-01-01"}], says=("mine.yaml", "l2")),
     run("label-with-slash", models=[{"name": "popularity", "label": "../../x"}], says=("mine.yaml", r"\.\./\.\./x")),

@@ -1,4 +1,4 @@
-"""Compiled functions whose machine code is kept between processes, where there is a place for it."""
+"""numba kernels with a persistent cache of their machine code, where one can be written."""
 
 import hashlib
 import os
@@ -20,7 +20,7 @@ HERE = Path(__file__).parent
 
 
 def compiled(**options: Any) -> Callable[[Callable[..., Any]], Any]:
-    """`numba.njit` with these options, cached; what cannot be read from or written to the cache is compiled anew."""
+    """`numba.njit` with these options and a persistent cache; a function is compiled if the cache cannot be used."""
 
     def decorate(function: Callable[..., Any]) -> Any:
         dispatcher = numba.njit(**options)(function)
@@ -31,13 +31,13 @@ def compiled(**options: Any) -> Callable[[Callable[..., Any]], Any]:
 
 
 def _kernel_folders(*caches: Path) -> list[Path]:
-    """Where machine code may lie: $NUMBA_CACHE_DIR or beside the source code, and in these caches."""
+    """Possible folders of machine code: $NUMBA_CACHE_DIR or `__pycache__` here, then `kernels` in each cache."""
     return [Path(numba.config.CACHE_DIR or HERE / "__pycache__"), *(folder / "kernels" for folder in caches)]
 
 
 @cache
 def _where_to_save() -> Path | None:
-    """The first of these folders that can be written to, if any."""
+    """The first writable folder of `_kernel_folders`; None if there is none."""
     if writable(first := _kernel_folders()[0]):
         return first
     folder = cache_folder()
@@ -46,12 +46,12 @@ def _where_to_save() -> Path | None:
 
 @cache
 def _sources() -> bytes:
-    """All kernels, which may be compiled into each other, and the compiler's version."""
+    """numba's version and the source of all kernels, because they may be inlined into each other."""
     return b"".join([numba.__version__.encode(), *(path.read_bytes() for path in sorted(HERE.glob("*.py")))])
 
 
 class _KernelCache(NullCache):
-    """The cache of one function: a file for each signature, which holds a digest, then the pickled code.
+    """The cache of one function: a file per signature, with a digest and the pickled code.
 
     Nothing that goes wrong with a cache is an error.
     """
@@ -60,7 +60,7 @@ class _KernelCache(NullCache):
         self._name = name
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
-        """The code that was saved from the same sources; None if there is none or it is damaged."""
+        """The code saved from the same sources; None if it is missing or damaged."""
         target_context.refresh()
         for folder in _kernel_folders(*cache_folders()):
             with suppress(Exception):  # of reading, unpickling or linking
@@ -82,7 +82,7 @@ class _KernelCache(NullCache):
                 draft.unlink(missing_ok=True)
 
     def _file(self, signature: Any, codegen: Any) -> str:
-        """Its name, the same for any version of the sources, so that code of older ones is replaced."""
+        """The file name, independent of the version of the sources, so that outdated code is replaced."""
         key = repr((signature, codegen.magic_tuple()))
         return f"{self._name}.{hashlib.sha256(key.encode()).hexdigest()[:16]}.nbc"
 
