@@ -101,7 +101,7 @@ class _Loader(yaml.SafeLoader):
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
             raise _problem(f"{text} is not a valid {KINDS[name]}; put quotes around it if it is text", node) from None
         if isinstance(value, str) and any(c == "\0" or "\ud800" <= c <= "\udfff" for c in value):
-            raise _problem(f"{text} contains a NUL or surrogate character; remove it", node)
+            raise _problem(f"{text} contains a NUL or surrogate character, which no file or name can have", node)
         return value
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:

@@ -55,7 +55,7 @@ def download(url: str, target: Path, md5: str | None, max_gb: float = 4) -> None
         raise DataError(f"download of {url} failed: {why}; run again to continue, or set RECSYS_AE_DATA") from None
     if md5 is not None and (found := _md5(part)) != md5:
         part.unlink()
-        raise DataError(f"the MD5 of {url} is {found}, but its card says {md5}; the download was deleted")
+        raise DataError(f"the MD5 checksum of {url} is {found}, but its card says {md5}; the download was deleted")
     os.replace(part, target)
 
 
@@ -66,7 +66,7 @@ def _copy(answer: Any, out: IO[bytes], limit: int) -> None:
     expected = int(announced) if announced is not None else 0
     too_large = f"it is over the limit of {limit / 1e9:g} GB; raise `max_gb` of its source"
     if before + expected > limit:
-        raise DataError(f"{too_large} ({(before + expected) / 1e9:.1f} GB)")
+        raise DataError(f"at {(before + expected) / 1e9:.1f} GB, {too_large}")
     if expected > (free := shutil.disk_usage(Path(out.name).parent).free):
         raise DataError(f"it has {expected / 1e9:.1f} GB, but only {free / 1e9:.1f} GB are free for {out.name}")
     since, then = monotonic(), before

@@ -64,4 +64,4 @@ def _verify(path: Path, md5: str | None) -> None:
     with unpacked(path) as content:
         found = hashlib.file_digest(content, partial(hashlib.md5, usedforsecurity=False)).hexdigest()
     if found != md5:
-        raise DataError(f"the MD5 of {path} is {found}, but its card says {md5}; delete the file to fetch it again")
+        raise DataError(f"the MD5 checksum of {path} is {found}, but its card says {md5}; delete the file to fetch it again")

@@ -119,7 +119,7 @@ class Table(FileLayout):
     @model_validator(mode="after")
     def _columns_differ(self) -> "Table":
         if len(set(self.places())) < len(self.places()):
-            raise ValueError(f"two roles of {self.path} have the same column")
+            raise ValueError(f"`columns` of {self.path} name the same column twice")
         return self
 
 

@@ -83,7 +83,9 @@ class _Limited(io.RawIOBase):
         block = self._content.read(len(buffer))
         self._done += len(block)
         if self._done > self._limit:
-            raise DataError(f"it expands to over {self._limit} bytes, {EXPANSION} times its size; unpack it if you trust it")
+            raise DataError(
+                f"it expands to over {self._limit} bytes, {EXPANSION} times its size; if you trust it, unpack it first"
+            )
         buffer[: len(block)] = block
         return len(block)
 
