@@ -160,9 +160,7 @@ ENVIRONMENT = [
         FOR_LOG,
         gives=(True, 0),
     ),
-    Case(
-        "store-with-odd-characters", lambda: store("a b#\u00e9"), FOR_LOG, gives=(0, ["a b#\u00e9/own.db"]), slow=True
-    ),
+    Case("store-with-odd-characters", lambda: store("a b#\u00e9"), FOR_LOG, gives=(0, ["a b#\u00e9/own.db"]), slow=True),
     Case("store-percent-encoded", lambda: store("50 off", "50%20off"), FOR_LOG, gives=(0, ["50 off/own.db"]), slow=True),
     Case("store-with-a-per-cent", lambda: store("50%20off", "50%2520off"), FOR_LOG, gives=(0, ["50%20off/own.db"])),
     Case("store-with-a-question-mark", lambda: store("a?b=c", "a%3Fb=c"), FOR_LOG, gives=(0, ["a?b=c/own.db"]), slow=True),
