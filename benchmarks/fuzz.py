@@ -1,12 +1,11 @@
-"""Mutated files of every reader, for minutes: how many are refused, read as written, or wrongly accepted.
+"""Fuzzing of every file reader: counts of mutated files that are refused, read correctly, or wrongly accepted.
 
     python benchmarks/fuzz.py --minutes 10 [--readers csv models] [--keep faults] [--first 100000] [--smoke]
 
-Each reader works in a process of its own, with limited memory, that is started again after a crash. `changed` (a result that
-differs without a word), `crashed` (an exception that is not one of ours, or the end of the process) and `hung` are faults; the
-exit status is 1 if there is any. The files of every fault are kept in the folder `--keep`. A mutation is determined by reader
-and number, so that the same numbers give the same files; see tests/robustness/mutations.py. Prints a table; the last line is a
-JSON object.
+Each reader runs in its own process with limited memory, which is restarted after a crash. Faults are `changed` (a wrong result
+without an error), `crashed` (an unintended exception, or the end of the process) and `hung`; the exit status is 1 if there are
+any. The files of every fault are kept in the folder `--keep`. Reader and number determine a mutation, see
+tests/robustness/mutations.py. Prints a table; the last line is a JSON object.
 """
 
 import argparse
@@ -40,7 +39,7 @@ def limited() -> None:
 
 
 def lines(process: subprocess.Popen[str]) -> Iterator[str | None]:
-    """The output lines of a process as they come; None where it was silent for too long."""
+    """The output lines of a process as they arrive; None after too long a silence."""
     found: queue.Queue[str | None] = queue.Queue()
 
     def read() -> None:
@@ -63,7 +62,7 @@ def _next(found: queue.Queue[str | None]) -> str | None:
 
 
 def attempts(reader: str, first: int, last: int, keep: Path, until: float) -> Iterator[dict[str, Any]]:
-    """What came of the mutations from `first` on; one that ends its process, or never ends, is an answer too."""
+    """Outcomes of the mutations from `first` on, including those that end their process or never return."""
     variables = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}", "OMP_NUM_THREADS": "1"}
     started = False
     while first < last and (not started or time.monotonic() < until):
@@ -106,7 +105,7 @@ def main() -> int:
         "--readers", nargs="+", choices=list(READERS), default=list(READERS), metavar="READER", help=", ".join(READERS)
     )
     parser.add_argument("--keep", type=Path, default=Path("faults"), help="folder for the files of every fault")
-    parser.add_argument("--first", type=int, default=100_000, help="number of the first mutation, that is: the seed")
+    parser.add_argument("--first", type=int, default=100_000, help="number of the first mutation")
     parser.add_argument("--smoke", action="store_true", help="two mutations of a few readers")
     options = parser.parse_args()
     names = ["tsv", "idx", "models"] if options.smoke else options.readers

@@ -1,10 +1,10 @@
-"""Similarities of itemknn and values of beta of rp3beta on validation parts, to find defaults that hold across data.
+"""Similarities of itemknn and values of beta of rp3beta on validation parts, to find defaults that suit all data.
 
     RECSYS_AE_DATA=... python benchmarks/neighbourhoods.py [--smoke]
 
 MovieLens 1M (training part of the given split `per-user-80-20`), MovieLens 100K and Yoochoose (`train.txt`, sessions as users),
-all as clicks, and a made log with a long tail. NDCG@10 without seen items; test parts are left alone. Prints a table; the last
-line is a JSON object.
+all as clicks, and a synthetic log with a long tail. NDCG@10 without seen items; test parts are not used. Prints a table; the
+last line is a JSON object.
 """
 
 import argparse
@@ -40,7 +40,7 @@ def real_data(folder: Path) -> dict[str, Interactions]:
 
 
 def long_tail(users: int, items: int) -> Interactions:
-    """A log as of listening to music: 50 different items per user, mostly of three of 40 groups, most items with few users."""
+    """A synthetic log: 50 different items per user, mostly from three of 40 groups, most items with few users."""
     rng = np.random.default_rng(1)
     popularity, group = np.arange(1, items + 1) ** -0.9, rng.integers(0, 40, items)
     rows = []
@@ -51,7 +51,7 @@ def long_tail(users: int, items: int) -> Interactions:
 
 
 def splits(data: dict[str, Interactions]) -> dict[str, Split]:
-    """Two random splits of each log, and the last but one event where there are times."""
+    """Two random splits of each log, and a split by the last but one event if there are times."""
     found = {}
     for name, log in data.items():
         test, valid = (0.2 if log.times is not None else 0.0), (0.1 if name.startswith("ml") else 0.2)

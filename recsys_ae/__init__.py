@@ -19,8 +19,8 @@ if "torch" not in sys.modules:
     os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "3000")
-if os.environ.get("OMP_NUM_THREADS", "").isdecimal():
-    os.environ.setdefault("NUMBA_NUM_THREADS", os.environ["OMP_NUM_THREADS"])
+if (_threads := os.environ.get("OMP_NUM_THREADS", "")).isdecimal() and int(_threads) > 0:
+    os.environ.setdefault("NUMBA_NUM_THREADS", _threads)
 provide_for_libraries()
 
 if TYPE_CHECKING:

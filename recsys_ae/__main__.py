@@ -5,7 +5,7 @@ from typing import NoReturn
 
 
 def main() -> NoReturn:
-    """Run the command line, also if it is interrupted while it is imported."""
+    """Run the command line; an interruption during its import is handled too."""
     try:
         from recsys_ae.cli import main
     except KeyboardInterrupt:

@@ -1,4 +1,4 @@
-"""The command line: parses, calls, prints, and turns errors into one sentence and an exit code (see `exits`)."""
+"""The command line; errors become one sentence and an exit code (see `exits`)."""
 
 import inspect
 import logging
@@ -30,6 +30,15 @@ app = typer.Typer(
 datasets_app = typer.Typer(help="List, show or fetch datasets.", rich_markup_mode=None)
 app.add_typer(datasets_app, name="datasets", invoke_without_command=True)
 
+
+def _path(text: str) -> Path:
+    """Parser of a path argument; see `path_of`."""
+    from recsys_ae.files import path_of
+
+    return path_of(text)
+
+
+PATH: dict[str, Any] = {"parser": _path, "metavar": "PATH"}
 CardOption = Annotated[
     str | None, typer.Option(help="Dataset card, or pipeline with one inside, that describes the columns of the file.")
 ]
@@ -54,7 +63,7 @@ def run(
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one key, e.g. models.mf.factors=32.")
     ] = None,
-    output: Annotated[Path | None, typer.Option(help="New folder for the results. Default: runs/NAME-TIME.")] = None,
+    output: Annotated[Path | None, typer.Option(help="New folder for the results. Default: runs/NAME-TIME.", **PATH)] = None,
     tracking_uri: TrackingUri = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the interrupted run in --output.")] = False,
 ) -> None:
@@ -93,24 +102,26 @@ def run(
 @app.command(context_settings={"allow_extra_args": True})
 def evaluate(
     context: typer.Context,
-    recommendations: Annotated[Path, typer.Argument(help="A folder made by export or run, or a Parquet or CSV file.")],
-    truth: Annotated[Path, typer.Option(help="What users did afterwards: CSV, TSV, '::', JSON lines or Parquet.")],
+    recommendations: Annotated[Path, typer.Argument(help="A folder made by export or run, or a Parquet or CSV file.", **PATH)],
+    truth: Annotated[Path, typer.Option(help="What users did afterwards: CSV, TSV, '::', JSON lines or Parquet.", **PATH)],
     history: Annotated[
-        Path | None, typer.Option(help="What they had done when the lists were made; such pairs are not relevant again.")
+        Path | None,
+        typer.Option(help="What they had done before the lists were made; these pairs do not count as relevant.", **PATH),
     ] = None,
     repeats: Annotated[
-        Repeats, typer.Option(help="Whether pairs in the history are relevant: wanted, for lists that may contain seen items.")
+        Repeats, typer.Option(help="Whether pairs in the history are relevant: 'wanted' if lists may contain seen items.")
     ] = "excluded",
     metrics: Annotated[
         list[str] | None, typer.Option(metavar="METRIC...", help="Ranking metrics such as ndcg@10,recall@20.")
     ] = None,
     relevant_at: Annotated[float | None, typer.Option(help="Only ratings of at least this are relevant.")] = None,
     card: CardOption = None,
-    output: Annotated[Path | None, typer.Option(help="Also write the metrics to this JSON file.")] = None,
+    output: Annotated[Path | None, typer.Option(help="Also write the metrics to this JSON file.", **PATH)] = None,
 ) -> None:
     """Evaluate exported recommendations against what users did afterwards."""
     from recsys_ae.data.detection import guess_table
     from recsys_ae.data.tables import read_table
+    from recsys_ae.declaration import error_context
     from recsys_ae.evaluation.evaluator import evaluate_recommendations
     from recsys_ae.evaluation.metrics import DEFAULT_RANKING
     from recsys_ae.experiment.pipeline_file import table_of
@@ -120,11 +131,11 @@ def evaluate(
     from recsys_ae.reporting.report import REPEATS_UNKNOWN, list_summary
 
     if context.args and not metrics:
-        raise ConfigError(f"no place for the argument {quoted(context.args[0])}; metrics follow --metrics")
+        raise ConfigError(f"extra argument {quoted(context.args[0])}; write metrics after --metrics")
     # `--metrics a b c`, `--metrics a,b,c` and `--metrics a --metrics b` are equivalent
     wanted = [name for text in [*(metrics or []), *context.args] for name in text.split(",") if name]
     lists, length = read_recommendations(recommendations)
-    # Ids that look like integers are text where the lists have text. The evaluation compares types and says what differs.
+    # Where the lists have text, so have the other files, even if it looks like integers. Other differences are reported later.
     roles = {role: id_index(lists[f"{role}_id"], f"column '{role}_id' of {recommendations}") for role in ("user", "item")}
     kinds = {role: "str" for role, ids in roles.items() if kind_of(ids) == "str"}
 
@@ -133,10 +144,11 @@ def evaluate(
 
     frame, known = read(truth), None if history is None else read(history)
     if relevant_at is not None and "rating" not in frame:
-        raise ConfigError(f"--relevant-at needs ratings, and {truth} has none")
+        raise ConfigError(f"--relevant-at needs ratings, but {truth} has none")
     default = [name for name in DEFAULT_RANKING if int(name.split("@")[1]) <= length] or [f"ndcg@{length}", f"recall@{length}"]
     options: dict[str, Any] = {"list_length": length, "relevant_at": relevant_at, "history": known, "repeats": repeats}
-    report = evaluate_recommendations(lists, frame, wanted or default, **options)
+    with error_context(f"{recommendations} against {truth}"):
+        report = evaluate_recommendations(lists, frame, wanted or default, **options)
     rows = [[name, "-" if value is None else f"{value:.4f}"] for name, value in report.metrics.items()]
     _print_table("metric", "value", rows=rows)
     for line in list_summary(report.counts, repeats):
@@ -150,12 +162,12 @@ def evaluate(
 @app.command()
 def export(
     model: Annotated[str, typer.Argument(help="A model folder, or an MLflow URI such as runs:/ID/model.")],
-    history: Annotated[Path, typer.Option(help="What users have done so far: CSV, TSV, '::', JSON lines or Parquet.")],
-    output: Annotated[Path, typer.Option(help="New folder for the lists.")],
+    history: Annotated[Path, typer.Option(help="What users have done so far: CSV, TSV, '::', JSON lines or Parquet.", **PATH)],
+    output: Annotated[Path, typer.Option(help="New folder for the lists.", **PATH)],
     k: Annotated[int, typer.Option(help="Length of the lists.")] = 100,
     include_seen: Annotated[bool, typer.Option("--include-seen", help="Also recommend items users have seen.")] = False,
     skip_unknown: Annotated[
-        bool, typer.Option("--skip-unknown", help="Leave out interactions with items the model does not know.")
+        bool, typer.Option("--skip-unknown", help="Skip interactions with items the model does not know.")
     ] = False,
     cold: Annotated[Cold, typer.Option(help="Policy for users the model cannot score.")] = "popular",
     card: CardOption = None,
@@ -164,6 +176,7 @@ def export(
     """Write top-k lists for all users of a history."""
     from recsys_ae.data.detection import guess_table
     from recsys_ae.data.ratings import read_history
+    from recsys_ae.declaration import error_context
     from recsys_ae.experiment.pipeline_file import table_of
     from recsys_ae.export.local import export_recommendations
     from recsys_ae.models.base import fitted_state
@@ -175,15 +188,17 @@ def export(
     layout = table_of(card) if card else guess_table(history)
     if layout.columns.rating is None and (scale := fitted.meta["scale"]) is not None and scale[0] < scale[1]:
         raise ConfigError(
-            f"{history}: no column looks like a rating, and {model} was trained on ratings; say which with --card"
+            f"{history}: no column is recognised as the rating, but {model} was trained on ratings; declare it with --card"
         )
     users = fitted.meta["user_ids"]
     data, skipped = read_history(history, fitted.ids["items"], table=layout, user_ids=users, skip_unknown=skip_unknown)
+    with error_context(str(history)):
+        fitted_state(loaded, data)
     manifest = export_recommendations(loaded, data, output, k, exclude_seen=not include_seen, cold=cold)
     console = _console()
     if skipped:
         without = data.n_users - len(set(data.user_rows()))
-        console.print(f"{skipped} interactions with unknown items left out; {without} users have no others")
+        console.print(f"{skipped} interactions with unknown items skipped; {without} users have no others")
     if manifest.cold_users:
         console.print(f"{manifest.cold_users} users the model cannot score: {cold}")
     console.print(f"{manifest.rows} recommendations for {manifest.n_users} users: {output}", soft_wrap=True)
@@ -303,7 +318,7 @@ def main() -> NoReturn:
 
 
 def _nowhere() -> TextIO:
-    """For a stream that was closed before the start, `>&-` in a shell."""
+    """A stand-in for a stream that was closed before the start, as by `>&-` in a shell."""
     return open(os.devnull, "w", encoding="utf-8")
 
 

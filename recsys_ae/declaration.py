@@ -1,8 +1,8 @@
 """Strict reading of declarations: YAML files, `--set` values and parameters, checked against Python types.
 
-Declarations are never executed. Unknown keys, repeated keys and values of the wrong type are errors that name their place. All
-numbers fit the types that compute with them: see `check_numbers`. Of YAML, declarations use text, numbers, dates, lists and
-mappings; aliases and other tags are refused, and so are large files and deep nesting.
+Declarations are never executed. Unknown keys, repeated keys and values of the wrong type are errors that name their place.
+Numbers must fit the types used for computing, see `check_numbers`. Declarations consist of text, numbers, dates, lists and
+mappings; YAML aliases, other tags, large files and deep nesting are refused.
 """
 
 import inspect
@@ -21,11 +21,11 @@ from pydantic_core import core_schema
 from recsys_ae.errors import ConfigError, DataError, did_you_mean, quoted, shortened
 
 T = TypeVar("T")
-LARGEST_FLOAT, SMALLEST_FLOAT = 3.4e38, 1.2e-38  # of float32, in which models compute; only 0 is smaller
+LARGEST_FLOAT, SMALLEST_FLOAT = 3.4e38, 1.2e-38  # of float32, in which models compute
 LARGEST_INT = 2**31 - 1
 FILE_BYTES, DEPTH = 256 * 1024, 32  # limits of a YAML file, and of the nesting of its values
 ERRORS_SHOWN = 3
-NAME_BYTES = 100  # file names may have 255, but they are made of several names
+NAME_BYTES = 100  # file names may have 255, but are composed of several names
 YAML_TAG = "tag:yaml.org,2002:"
 KINDS = {"null": "null", "bool": "boolean", "int": "whole number", "float": "number", "str": "text", "timestamp": "date"}
 KINDS |= {"seq": "list", "map": "mapping"}
@@ -57,7 +57,7 @@ class OneOf:
 
 
 def check_name(name: str) -> str:
-    """The name of a pipeline, an experiment or a dataset; `ValueError` if no file, page or database should have it."""
+    """`name`, if it can name a pipeline, experiment or dataset; `ValueError` otherwise."""
     if not (name.strip() and name.isprintable() and len(name.encode(errors="surrogateescape")) <= NAME_BYTES):
         raise ValueError(f"a name needs 1 to {NAME_BYTES} bytes of printable text, got {quoted(name)}")
     return name
@@ -81,7 +81,7 @@ class _Loader(yaml.SafeLoader):
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         event = self.peek_event()
         if isinstance(event, yaml.AliasEvent):  # aliases of aliases grow without limit
-            raise _problem(f"aliases are not supported, write out what *{shortened(str(event.anchor), 40)} stands for", event)
+            raise _problem(f"aliases are not supported; write out what *{shortened(str(event.anchor), 40)} stands for", event)
         if self.depth >= DEPTH:
             raise _problem(f"values are nested more than {DEPTH} levels deep", event)
         self.depth += 1
@@ -101,7 +101,7 @@ class _Loader(yaml.SafeLoader):
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
             raise _problem(f"{text} is not a valid {KINDS[name]}; put quotes around it if it is text", node) from None
         if isinstance(value, str) and any(c == "\0" or "\ud800" <= c <= "\udfff" for c in value):
-            raise _problem(f"{text} contains a character that no file or name can contain", node)
+            raise _problem(f"{text} contains a NUL or surrogate character, which no file or name can have", node)
         return value
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
@@ -117,7 +117,7 @@ class _Loader(yaml.SafeLoader):
 
 
 def _problem(text: str, at: Any) -> yaml.MarkedYAMLError:
-    """The error of an event or node that is valid YAML, but not a declaration."""
+    """The error for an event or node that is valid YAML but not allowed here."""
     return yaml.constructor.ConstructorError(None, None, text, at.start_mark)
 
 
@@ -127,7 +127,7 @@ def parse_yaml(text: str, where: str) -> Any:
         return yaml.load(text, _Loader)
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
-        raise ConfigError(f"{where}, line {line}: not a text file, it has the character #x{error.character:04x}") from None
+        raise ConfigError(f"{where}, line {line}: not a text file: it has the character #x{error.character:04x}") from None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
@@ -137,7 +137,7 @@ def parse_yaml(text: str, where: str) -> Any:
 
 
 def is_file(path: Path) -> bool:
-    """Whether there is a file of that name; False also for a name that no file can have."""
+    """Whether `path` is a file; False also for an impossible name."""
     try:
         return path.is_file()
     except (OSError, ValueError):
@@ -152,14 +152,14 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from None
     if len(content) > FILE_BYTES:
-        raise ConfigError(f"{path} has more than {FILE_BYTES // 1024} KiB, which is too much for a declaration")
+        raise ConfigError(f"{path} is too large for a card or pipeline: it has more than {FILE_BYTES // 1024} KiB")
     try:
         value = parse_yaml(content.decode(), str(path))
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        raise ConfigError(f"{path}, line {line}: not UTF-8 text, it has the byte 0x{content[error.start]:02x}") from None
+        raise ConfigError(f"{path}, line {line}: not UTF-8 text: it has the byte 0x{content[error.start]:02x}") from None
     if value is None:
-        raise ConfigError(f"{path} is empty")
+        raise ConfigError(f"{path} is empty; it must hold a card or pipeline")
     if not isinstance(value, dict):
         raise ConfigError(f"{path}: expected keys and values, got {quoted(value)}")
     return value
@@ -178,15 +178,13 @@ def validate(kind: Any, value: Any, where: str) -> Any:
         more = error.error_count() - ERRORS_SHOWN
         sentences = [_sentence(kind, item, where) for item in error.errors()[:ERRORS_SHOWN]]
         raise ConfigError("; ".join([*sentences, *([f"and {more} more such errors"] if more > 0 else [])])) from None
+    _check_booleans(value, found, where)
     check_numbers(found, where)
     return found
 
 
-def check_numbers(value: Any, where: str, place: str = "") -> None:
-    """Raise `ConfigError` for a number in a validated `value`, at any depth, that float32 or an index cannot hold.
-
-    Floats must be finite, and 0 or between 1.2e-38 and 3.4e38 in size; whole numbers lie within +-2147483647.
-    """
+def _leaves(value: Any, place: str = "") -> Iterator[tuple[str, Any]]:
+    """All leaf values at any depth, each with its path of keys and positions, joined by dots."""
     if isinstance(value, BaseModel):
         inner: Iterable[tuple[Any, Any]] = ((name, getattr(value, name)) for name in type(value).model_fields)
     elif isinstance(value, Mapping):
@@ -194,29 +192,45 @@ def check_numbers(value: Any, where: str, place: str = "") -> None:
     elif isinstance(value, list | tuple):
         inner = enumerate(value)
     else:
-        inner = ()
+        yield place, value
+        return
+    for key, item in inner:
+        yield from _leaves(item, f"{place}.{key}" if place else str(key))
+
+
+def _check_booleans(given: Any, found: Any, where: str) -> None:
+    """Raise `ConfigError` for a boolean where a number is expected, or the reverse."""
+    kept = dict(_leaves(found))
+    for place, value in _leaves(given):
+        if isinstance(value, bool | int | float | str) and isinstance(value, bool) != isinstance(kept.get(place), bool):
+            wanted = "a number" if isinstance(value, bool) else "true or false"
+            raise ConfigError(f"{where}: {place + ': ' if place else ''}expected {wanted}, got {quoted(value)}")
+
+
+def check_numbers(found: Any, where: str) -> None:
+    """Raise `ConfigError` for a number in a validated value that float32 or an index cannot hold.
+
+    Floats must be finite, and 0 or between 1.2e-38 and 3.4e38 in size; whole numbers lie within +-2147483647.
+    """
+    for place, value in _leaves(found):
         allowed = ""
         if isinstance(value, int) and abs(value) > LARGEST_INT:
             allowed = f"whole numbers may be at most {LARGEST_INT}"
-        elif isinstance(value, float) and not (
-            value == 0 or (isfinite(value) and SMALLEST_FLOAT <= abs(value) <= LARGEST_FLOAT)
-        ):
+        elif isinstance(value, float) and value and not (isfinite(value) and SMALLEST_FLOAT <= abs(value) <= LARGEST_FLOAT):
             allowed = f"numbers must be finite, and 0 or from {SMALLEST_FLOAT:g} to {LARGEST_FLOAT:g} in size"
         if allowed:
             raise ConfigError(f"{where}: {place + ': ' if place else ''}{allowed}, got {quoted(value)}")
-    for key, item in inner:
-        check_numbers(item, where, f"{place}.{key}" if place else str(key))
 
 
 def check_seed(seed: int) -> None:
-    """Raise `ConfigError` unless `seed` is one that all generators of random numbers take."""
+    """Raise `ConfigError` unless all random number generators accept `seed`."""
     if isinstance(seed, bool) or not isinstance(seed, SupportsIndex) or not 0 <= seed.__index__() <= LARGEST_INT:
         raise ConfigError(f"a seed must be a whole number from 0 to {LARGEST_INT}, got {quoted(seed)}")
 
 
 @contextmanager
 def error_context(where: str) -> Iterator[None]:
-    """Prefix the message of a `ConfigError` or `DataError` with `where`, unless it has that already."""
+    """Prefix the message of a `ConfigError` or `DataError` with `where`, unless it starts with it already."""
     try:
         yield
     except (ConfigError, DataError) as error:
@@ -260,7 +274,7 @@ def parameters(instance: Any) -> dict[str, Any]:
 
 
 def likely_cause(instance: Any) -> str:
-    """Advice for a model that cannot be fitted: the number among its parameters that is furthest from its default, by ratio."""
+    """Advice for a model that cannot be fitted: its parameter furthest from the default, by ratio."""
     distances = {}
     for item in fields(instance):
         value, default = _magnitude(getattr(instance, item.name)), _magnitude(item.default)
@@ -270,11 +284,11 @@ def likely_cause(instance: Any) -> str:
         return "try other parameters"
     name = max(distances, key=lambda key: distances[key])
     value, default = getattr(instance, name), getattr(type(instance), name)
-    return f"the parameter furthest from its default is {name}: {quoted(value, 60)} (default {default!r})"
+    return f"the likely cause is {name}: {quoted(value, 60)} (default {default!r})"
 
 
 def _magnitude(value: Any) -> float | None:
-    """The size of a number, or of the largest one in a tuple."""
+    """The absolute value of a number, or the largest number of a tuple; None for anything else."""
     if isinstance(value, tuple):
         return max(map(float, value), default=0.0)
     return abs(float(value)) if isinstance(value, int | float) and not isinstance(value, bool) else None

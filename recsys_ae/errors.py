@@ -1,4 +1,4 @@
-"""Errors a user can cause. Messages say what was expected, what was found, and where."""
+"""Errors that a user can cause. Messages say what was expected, what was found, and where."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -42,11 +42,11 @@ class OutputError(RecsysError):
 
 
 class Terminated(BaseException):
-    """SIGTERM. Neither an `Exception` nor a `KeyboardInterrupt`, which the command line's parser handles itself."""
+    """Raised on SIGTERM and SIGHUP. Not a `KeyboardInterrupt`, which the command line's parser would handle itself."""
 
 
 def described(value: object) -> str:
-    """An argument of the wrong type, for a message: a text, number, path or None itself, anything larger by its type.
+    """A wrong argument for a message: strings, numbers, paths and None are quoted, anything else is named by its type.
 
     >>> described("log.csv"), described([1, 2])
     ("'log.csv'", 'list')
@@ -55,7 +55,7 @@ def described(value: object) -> str:
 
 
 def quoted(value: object, limit: int = 80) -> str:
-    """`repr(value)` for a message, with its middle cut out if it is longer than `limit` characters.
+    """`repr(value)` for a message, shortened to `limit` characters.
 
     >>> quoted("a" * 100, limit=16)
     "'aaaaa...aaaaa'"
@@ -67,6 +67,12 @@ def shortened(text: str, limit: int) -> str:
     """`text` with its middle cut out if it is longer than `limit` characters."""
     keep = (limit - 3) // 2
     return text if len(text) <= limit else f"{text[:keep]}...{text[-keep:]}"
+
+
+def reason(error: object, limit: int = 200) -> str:
+    """The message of a system or library error on one line, shortened; its type if it has none."""
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return shortened(" ".join(text.split()), limit)
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

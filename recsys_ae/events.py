@@ -15,7 +15,7 @@ from recsys_ae.times import TimeUnit, microseconds
 
 Duplicates = Literal["error", "last", "mean", "max", "sum"]
 Ratings = NDArray[np.float32]
-LARGEST_RATING = 1e9  # in size: larger ones are no ratings or counts, and sums of their squares would overflow float32
+LARGEST_RATING = 1e9  # absolute value: larger than any rating or count, and its squares can still be summed in float32
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -95,10 +95,10 @@ def ties(keys: Rows, times: Rows | None) -> Rows:
 def read_events(
     tables: Mapping[str, Frame], columns: Mapping[str, str | None], unit: TimeUnit, users: IdMap | None, items: IdMap | None
 ) -> tuple[list[Events], IdMap, IdMap]:
-    """The events of each data frame in its order, and the ids of the users and items of all; `order` counts through all.
+    """The events of each data frame, and the ids of the users and items of all; `order` counts across frames.
 
     Args:
-        tables: data frames by the names that they have in messages.
+        tables: data frames by their names in messages.
         columns: column names of user, item, rating, time and session; see `Interactions.from_frame` for the rest.
     """
     frames = {what: read_frame(table, columns, what) for what, table in tables.items()}
@@ -137,12 +137,13 @@ def _joined(parts: list[NDArray[Any]]) -> NDArray[Any]:
 
 
 def _ids(parts: list[tuple[pd.Series, str]]) -> pd.Index:
-    """The ids in columns that belong together, one after the other."""
+    """The concatenated ids of columns that must have the same type."""
     ids = [id_index(column, f"column {column.name!r} of {what}") for column, what in parts]
     for (column, what), own in zip(parts, ids, strict=True):
         if own.dtype != ids[0].dtype:
             first = f"{parts[0][1]} has {KINDS[kind_of(ids[0])]} such as {shown(ids[0][0])}"
-            raise DataError(f"column {column.name!r}: {first}, but {what} {KINDS[kind_of(own)]} such as {shown(own[0])}")
+            second = f"{what} has {KINDS[kind_of(own)]} such as {shown(own[0])}"
+            raise DataError(f"column {column.name!r}: {first}, but {second}; convert one of them")
     return ids[0].append(ids[1:]) if len(ids) > 1 else ids[0]
 
 
@@ -156,7 +157,7 @@ def _ratings(column: pd.Series, what: str) -> Ratings:
     if (invalid := ~(np.abs(ratings) <= LARGEST_RATING)).any():
         at = int(invalid.argmax())
         wanted = f"a finite number of at most {LARGEST_RATING:g} in size"
-        raise DataError(f"rating in row {at} of {what} is {column.iloc[at]}, wanted {wanted}")
+        raise DataError(f"rating {column.iloc[at]} in row {at} of {what} must be {wanted}")
     return ratings
 
 

@@ -1,4 +1,4 @@
-"""How the command line ends: one sentence and an exit code for every error, also where the output cannot be written.
+"""Messages and exit codes of the command line.
 
 Exit codes: 0 success, 1 failure, 2 wrong usage or configuration, 130 interrupted, 143 terminated.
 """
@@ -8,14 +8,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from recsys_ae.errors import OutputError, RecsysError, shortened
+from recsys_ae.errors import OutputError, RecsysError, reason, shortened
 
 INTERRUPTED, TERMINATED = 130, 143
 MESSAGE_LENGTH = 400  # characters; the middle of a longer message is cut out
 
 
 def explain(error: Exception) -> tuple[str, int]:
-    """The message and the exit code for an error; the message is empty if it is none."""
+    """Message and exit code for an exception; the message is empty if it is not a failure."""
     if isinstance(error, ReaderGoneError):
         return "", 0
     if isinstance(error, RecsysError):
@@ -28,19 +28,19 @@ def explain(error: Exception) -> tuple[str, int]:
 
 
 def one_line(message: str) -> str:
-    """A message as printed: on one line of limited length, with escapes for what a terminal would not show."""
+    """A message on one line of limited length, with unprintable characters escaped."""
     line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in " ".join(message.split()))
     return shortened(line, MESSAGE_LENGTH)
 
 
 class ReaderGoneError(Exception):
-    """Whoever read the output, for example `head`, has had enough."""
+    """The reader of the output, for example `head`, has closed it."""
 
 
 class Output:
-    """Standard output whose failures are `ReaderGoneError` or `OutputError`, again with each later call.
+    """Standard output whose failures are `ReaderGoneError` or `OutputError`, raised again by each later call.
 
-    Libraries that write to it may try, and hide a failure.
+    The latter because libraries that write to it may hide the first failure.
     """
 
     def __init__(self, stream: Any) -> None:
@@ -67,8 +67,8 @@ class Output:
         except UnicodeEncodeError as error:
             raise OutputError(f"cannot write the output as {error.encoding}; set PYTHONIOENCODING=utf-8") from None
         except OSError as error:
-            with suppress(OSError, ValueError):  # Python writes what is left when it exits
+            with suppress(OSError, ValueError):  # Python flushes what is left at exit
                 os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
             gone = isinstance(error, BrokenPipeError)
-            self._failure = ReaderGoneError() if gone else OutputError(f"cannot write the output: {error.strerror or error}")
+            self._failure = ReaderGoneError() if gone else OutputError(f"cannot write the output: {reason(error)}")
             raise self._failure from None

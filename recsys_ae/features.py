@@ -8,7 +8,6 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from hashlib import blake2b
 from typing import Any, Literal, Self, get_args
 
 import numpy as np
@@ -16,6 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.sparse import csr_array, hstack, vstack
 
+from recsys_ae.digests import digest_of
 from recsys_ae.errors import ConfigError, DataError, described, did_you_mean
 from recsys_ae.frames import Frame, plain, read_frame
 from recsys_ae.ids import IdMap, Rows, id_index, shown
@@ -99,7 +99,7 @@ class FeatureTable:
         if not (isinstance(matrix, csr_array) and matrix.dtype == np.float32 and matrix.has_canonical_format):
             raise DataError("a feature matrix must be a float32 csr_array with sorted, unique columns in each row")
         if matrix.shape != expected:
-            raise DataError(f"the feature matrix is {matrix.shape}, its ids and columns say {expected}")
+            raise DataError(f"the feature matrix has shape {matrix.shape}, but its ids and columns have {expected}")
         if not (finite := np.isfinite(matrix.data)).all():
             row, at = (int(index[np.argmin(finite)]) for index in matrix.tocoo().coords)
             raise DataError(f"{list(self.columns)[at]!r} of {shown(self.ids.values[row])} is not a finite number after scaling")
@@ -132,7 +132,7 @@ class FeatureTable:
         if not features:
             raise ConfigError("a feature table needs at least one feature")
         if not isinstance(features, Mapping | tuple) or not all(isinstance(one, str | Feature) for one in features):
-            raise ConfigError(f"features are given as column -> kind, or as the features of a table, got {described(features)}")
+            raise ConfigError(f"features must map columns to kinds, or be the `features` of a table, got {described(features)}")
         for name, map_ in (("ids", ids), ("fit_ids", fit_ids)):
             if not isinstance(map_, IdMap | None):
                 raise DataError(f"{name} must be an IdMap, got {described(map_)}")
@@ -141,7 +141,7 @@ class FeatureTable:
         own = IdMap(id_index(frame[id_column], f"column {id_column!r} of the feature table"))
         fitted_on = (fit_ids or ids or own).find(own.values) >= 0
         if not fitted_on.any() or (ids is not None and (ids.find(own.values) < 0).all()):
-            raise DataError(f"none of the wanted ids is among the {len(own)} ids that have features")
+            raise DataError(f"none of the ids is among the {len(own)} ids with features; check that they are written alike")
         if isinstance(features, Mapping):
             features = tuple(_fit(frame[name][fitted_on], kind) for name, kind in features.items())
         matrix = hstack([one.encode(frame[one.name]) for one in features], format="csr")
@@ -172,10 +172,8 @@ class FeatureTable:
     def digest(self) -> str:
         """Content hash (32 hex digits) over ids, features and values; the same on every platform."""
         arrays, description = self.to_arrays()
-        digest = blake2b((self.ids.digest + json.dumps(description, sort_keys=True)).encode(), digest_size=16)
-        for part in PARTS:
-            digest.update(arrays[part].astype("<f4" if part == "data" else "<i8").tobytes())
-        return digest.hexdigest()
+        values = [arrays[part].astype("<f4" if part == "data" else "<i8").tobytes() for part in PARTS]
+        return digest_of([self.ids.digest, json.dumps(description, sort_keys=True), *values])
 
     def to_arrays(self, prefix: str = "") -> tuple[dict[str, NDArray[Any]], list[dict[str, Any]]]:
         """All but the ids: arrays whose names begin with `prefix`, and the features as values that JSON has."""

@@ -1,14 +1,13 @@
-"""The state of fitted models as plain values, and how it is saved, loaded and hashed.
+"""The state of fitted models as plain values: saving, loading and hashing.
 
-A folder holds `model.json` (a description with the digest of each other file), `arrays.safetensors` (what was learned) and one
-Parquet file per id map. Nothing in it is executed when it is read, and nothing is read before its digest is compared.
+A folder holds `model.json` (a description with the digests of the other files), `arrays.safetensors` (what was learned) and a
+Parquet file per id map. Nothing in it is executed, and no file is read before its digest is verified.
 """
 
 import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from hashlib import blake2b
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,8 +19,9 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 import recsys_ae
+from recsys_ae.digests import digest_of, digest_of_file
 from recsys_ae.errors import DataError, OutputError, quoted
-from recsys_ae.files import check_file, digest_of_file, present, read_json, whole_folder, write_json
+from recsys_ae.files import check_file, present, read_json, whole_folder, write_json
 from recsys_ae.ids import IdMap
 from recsys_ae.parquet import read_parquet, write_parquet
 
@@ -32,7 +32,7 @@ REMEDY = "fit the model again, or restore a copy"
 
 def _readable(found: int) -> int:
     if found != FORMAT:
-        raise ValueError(f"the model has format {found}, this version reads {FORMAT}")
+        raise ValueError(f"the model has format {found}, but this version of recsys-ae reads only format {FORMAT}")
     return found
 
 
@@ -67,7 +67,7 @@ def saved_digest(folder: Path, remedy: str = REMEDY) -> str:
 
 def _require(folder: Path, name: str) -> None:
     if not os.path.isfile(folder / name):  # False also for a name that is too long
-        raise DataError(f"there is no complete model in {folder}: {name} is missing")
+        raise DataError(f"{folder} is not a complete model: {name} is missing")
 
 
 @dataclass(frozen=True, repr=False)
@@ -84,21 +84,22 @@ class Fitted:
     def digest(self, name: str, params: Mapping[str, Any]) -> str:
         """Content hash (32 hex digits) of the state, the model's name and its parameters."""
         numbers = {key: float(value) if type(value) is int else value for key, value in params.items()}
-        digest = blake2b(json.dumps([name, numbers, dict(self.meta)]).encode(), digest_size=16)
-        for key, ids in sorted(self.ids.items()):
-            digest.update((key + ids.digest).encode())
+        parts: list[Any] = [json.dumps([name, numbers, dict(self.meta)])]
+        parts += [key + ids.digest for key, ids in sorted(self.ids.items())]
         for key, array in sorted(self.arrays.items()):
-            digest.update(f"{key}{array.dtype.str}{array.shape}".encode() + np.ascontiguousarray(array).tobytes())
-        return digest.hexdigest()
+            parts += [f"{key}{array.dtype.str}{array.shape}", np.ascontiguousarray(array).data]
+        return digest_of(parts)
 
     def save(self, folder: Path, name: str, params: Mapping[str, Any], kind: str = "recommender") -> None:
         """Write the state of the model `name` of a kind with its parameters to `folder`, which appears whole or not at all.
 
         Raises:
-            OutputError: `folder` holds something that is not a model, or cannot be written.
+            OutputError: `folder` holds something that is not a model, or cannot be written; a number is not finite.
         """
         if os.path.exists(folder) and not (folder / DESCRIPTION).is_file() and (not folder.is_dir() or any(folder.iterdir())):
-            raise OutputError(f"{folder} holds something that is not a model; choose another folder")
+            raise OutputError(f"{folder} exists and is not a model; choose another folder")
+        if problem := _not_finite(self.arrays):
+            raise OutputError(f"cannot write {folder}: {problem}; fit the model again")
         with whole_folder(folder) as draft:
             try:
                 save_file({key: np.ascontiguousarray(array) for key, array in self.arrays.items()}, draft / ARRAYS)
@@ -123,19 +124,27 @@ class Fitted:
         described = Description.read(folder)
         if described.kind != kind:
             raise DataError(
-                f"{folder} holds {quoted(described.model)}, which is not of the kind {kind!r} but {described.kind!r}"
+                f"{folder} holds {quoted(described.model)}, which is a model of the kind {described.kind!r}, not {kind!r}"
             )
         try:
             arrays = load_file(folder / ARRAYS)
         except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
             raise DataError(f"{folder / ARRAYS} is damaged: {error}; {REMEDY}") from None
+        if problem := _not_finite(arrays):
+            raise DataError(f"{folder / ARRAYS} is damaged: {problem}; {REMEDY}")
         tables = {name: folder / name for name in described.files if name != ARRAYS}
         ids = {name.removesuffix(".parquet"): _read_ids(path) for name, path in tables.items()}
         return described.model, described.params, cls(arrays, ids, described.meta)
 
 
+def _not_finite(arrays: Mapping[str, NDArray[Any]]) -> str:
+    """The message about the first array with NaN or infinite floats; empty if there is none."""
+    bad = [key for key, array in arrays.items() if array.dtype.kind == "f" and not np.isfinite(array).all()]
+    return f"{quoted(bad[0])} holds numbers that are not finite" if bad else ""
+
+
 def _read_ids(path: Path) -> IdMap:
     table = read_parquet(path)
     if table.column_names != ["id"]:
-        raise DataError(f"{path} is damaged: it does not hold one column of ids; {REMEDY}")
+        raise DataError(f"{path} is damaged: it must have a single column `id`; {REMEDY}")
     return IdMap(table["id"].to_pandas())

@@ -1,4 +1,4 @@
-"""Folders for what can be made again, such as downloads and compiled loops, and what libraries need where there is no home."""
+"""Cache folders for downloads and compiled kernels, and settings for libraries where there is no home directory."""
 
 import os
 import tempfile
@@ -9,10 +9,10 @@ from recsys_ae.errors import OutputError
 
 
 def cache_folders() -> list[Path]:
-    """Where downloads and compiled loops may lie, the preferred folder first; they need not exist.
+    """Possible folders for downloads and compiled kernels, preferred one first; they need not exist.
 
-    That is $RECSYS_AE_CACHE alone if it is set, else `recsys-ae` in $XDG_CACHE_HOME or ~/.cache and then, for users without a
-    writable home, a private folder below the temporary one.
+    Only $RECSYS_AE_CACHE if it is set, else `recsys-ae` in $XDG_CACHE_HOME or ~/.cache and then, for users without a writable
+    home directory, a private folder in the temporary one.
     """
     if given := os.environ.get("RECSYS_AE_CACHE"):
         return [Path(given)]
@@ -24,7 +24,7 @@ def cache_folders() -> list[Path]:
 
 
 def cache_folder() -> Path | None:
-    """The first of `cache_folders` that can be written to, made if needed; None if none can."""
+    """The first of `cache_folders` that is writable, created if needed; None if there is none."""
     for folder in cache_folders():
         if folder == _private_folder():
             with suppress(OSError):
@@ -35,7 +35,7 @@ def cache_folder() -> Path | None:
 
 
 def writable(folder: Path) -> bool:
-    """Whether files can be made in a folder, which is made if needed."""
+    """Whether files can be created in a folder, which is created if needed."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):  # permissions do not tell: file systems can be read-only
@@ -45,7 +45,7 @@ def writable(folder: Path) -> bool:
 
 
 def provide_for_libraries() -> None:
-    """Without a writable home, let Matplotlib write to the cache; without any, MLflow cannot even be imported: name one."""
+    """Without a writable home directory, point Matplotlib to the cache; without any home, set HOME, which MLflow needs."""
     try:
         home = Path.home()
     except RuntimeError:
@@ -65,7 +65,7 @@ def check_temporary() -> None:
     try:
         tempfile.gettempdir()
     except OSError:
-        raise OutputError("no folder for temporary files can be written to; set TMPDIR to one that can") from None
+        raise OutputError("there is no writable folder for temporary files; set TMPDIR to one") from None
 
 
 def _private_folder() -> Path | None:
@@ -75,7 +75,7 @@ def _private_folder() -> Path | None:
 
 
 def _is_ours(folder: Path) -> bool:
-    """Whether a folder belongs to this user alone, or does not exist: compiled loops are code, and others could plant some."""
+    """Whether a folder belongs to this user alone, or does not exist: others could plant compiled code in it."""
     try:
         found = folder.lstat()
     except OSError:

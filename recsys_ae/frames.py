@@ -1,4 +1,4 @@
-"""The door for data frames: tables of any library become pandas data frames here, and nowhere else."""
+"""Conversion of data frames of any library to pandas, used wherever a data frame is accepted."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,32 +9,32 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from recsys_ae.errors import ConfigError, DataError, described, did_you_mean, quoted
+from recsys_ae.errors import ConfigError, DataError, described, did_you_mean, reason
 from recsys_ae.ids import shown
 
 Frame = Any  # what narwhals knows (pandas, Polars, Arrow, DuckDB, Modin, Dask, ...), or anything that exports an Arrow stream
-NUMBERS = ("integer", "floating", "mixed-integer-float", "decimal")  # types of objects, as pandas calls them
-LAST_RANK = 2**53  # stands for all later ones: floats are exact up to here, and no list is longer
+NUMBERS = ("integer", "floating", "mixed-integer-float", "decimal")  # names of types in pandas.api.types.infer_dtype
+LAST_RANK = 2**53  # larger ranks are clipped to this: floats are exact up to here, and no list is longer
 
 
 def read_frame(
     frame: Frame, columns: Mapping[str, str | None], what: str = "the table", optional: Sequence[str] = ()
 ) -> pd.DataFrame:
-    """The `columns` of a data frame of any library, as a pandas data frame whose index counts the rows from 0.
+    """The `columns` of a data frame of any library, as a pandas data frame with index 0, 1, ...
 
     Args:
         columns: names of columns by role; None for no such column.
         what: the name of the table in messages.
-        optional: more columns, taken if they are there.
+        optional: further columns, taken if they exist.
 
     Raises:
         ConfigError: the frame lacks a column, or has it twice.
-        DataError: this is no data frame, or its library cannot produce the rows.
+        DataError: not a data frame, or its library cannot produce the rows.
     """
     names = []
     for role, name in columns.items():
         if name is None and role in ("user", "item"):
-            raise ConfigError(f"{what} needs the name of its {role} column, got None")
+            raise ConfigError(f"the {role} column of {what} needs a name, got None")
         if name is not None and name not in names:
             names.append(name)
     if isinstance(frame, pd.DataFrame):
@@ -50,13 +50,13 @@ def read_frame(
         table = (chosen.collect("pyarrow") if isinstance(chosen, nw.LazyFrame) else chosen).to_arrow()
     except ConfigError:
         raise
-    except Exception as error:  # a query may fail in whatever way its library has
-        raise DataError(f"{what} cannot be read: {type(error).__name__}: {quoted(' '.join(str(error).split()), 200)}") from None
+    except Exception as error:  # a lazy query may raise anything
+        raise DataError(f"{what} cannot be read: {type(error).__name__}: {reason(error)}") from None
     return table.to_pandas(ignore_metadata=True, date_as_object=False, integer_object_nulls=True)
 
 
 def plain(column: pd.Series) -> pd.Series:
-    """A column with categories replaced by what they stand for, and objects by numbers or dates if all known ones are such."""
+    """A column with categories replaced by their values, and objects by numbers or dates where all known values are such."""
     if isinstance(column.dtype, pd.CategoricalDtype):
         column = column.astype(column.cat.categories.dtype if column.notna().all() else object)
     if column.dtype == object:
@@ -67,7 +67,7 @@ def plain(column: pd.Series) -> pd.Series:
 
 
 def ranks(frame: pd.DataFrame) -> NDArray[np.int64]:
-    """The column `rank` of lists, int64 [n] from 1; ranks beyond `LAST_RANK` become that.
+    """The column `rank` of lists, int64 [n] from 1, at most `LAST_RANK`.
 
     Raises:
         DataError: a rank that is missing or not a whole number of at least 1.
@@ -82,7 +82,7 @@ def ranks(frame: pd.DataFrame) -> NDArray[np.int64]:
 
 
 def _known(frame: Frame, what: str) -> Any:
-    """`frame` as a data frame of narwhals."""
+    """`frame` as a narwhals data frame."""
     wanted = f"{what} must be a data frame, got {described(frame)}"
     try:
         return nw.from_native(frame)

@@ -1,11 +1,10 @@
-"""External ids and their rows: the indices by which everything else refers to users and items.
+"""External ids, and the rows by which everything else refers to users and items.
 
-There are two kinds of ids: integers of at most 64 bits with sign, and text. Whole numbers stored as floats or decimals are
-integers, UUIDs are text; categories are what they stand for. Every id that enters is checked and converted by `id_index`.
+Ids are signed 64-bit integers or text. Whole numbers stored as floats or decimals become integers, UUIDs become text, and
+categories become their values. All ids are checked and converted by `id_index`.
 """
 
 from functools import cached_property
-from hashlib import blake2b
 from typing import Any, Literal
 from uuid import UUID
 
@@ -15,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import ArrayLike, NDArray
 
+from recsys_ae.digests import digest_of
 from recsys_ae.errors import DataError, UnknownIdError, described, quoted
 
 Rows = NDArray[np.int64]
@@ -68,43 +68,41 @@ class IdMap:
         """Rows of the given ids, int64 [n]; `UnknownIdError` names the first unknown one."""
         rows = self.find(external)
         if len(missing := np.flatnonzero(rows < 0)):
-            unknown = f"{shown(id_index(external)[missing[0]])} ({len(missing)} of {len(rows)}"
-            raise UnknownIdError(f"unknown id {unknown} are not among the {len(self)} known)")
+            first = shown(id_index(external)[missing[0]])
+            raise UnknownIdError(f"unknown id {first} ({len(missing)} of {len(rows)} are not among the {len(self)} known ids)")
         return rows
 
     def find(self, external: ArrayLike | pd.Series) -> Rows:
         """Rows of the given ids, int64 [n], -1 where unknown.
 
         Raises:
-            DataError: the ids are of another type than the map's, so that none would be found.
+            DataError: the ids are of another type than those of the map, so none could be found.
         """
         index = id_index(external)
         if len(index) and len(self) and index.dtype != self._index.dtype:
-            raise DataError(f"the ids here are {KINDS[self.kind]} such as {shown(self._index[0])}, got {shown(index[0])}")
+            raise DataError(f"expected ids that are {KINDS[self.kind]}, such as {shown(self._index[0])}, got {shown(index[0])}")
         return self._index.get_indexer(index).astype(np.int64, copy=False)
 
     @cached_property
     def digest(self) -> str:
         """Content hash (32 hex digits) of the ids in their order."""
         if self.kind == "int":
-            content = self.values.astype("<i8").tobytes()
-        else:
-            content = b"".join(len(raw).to_bytes(8, "little") + raw for raw in map(str.encode, self.values))
-        return blake2b(self.kind.encode() + content, digest_size=16).hexdigest()
+            return digest_of(["int", self.values.astype("<i8").tobytes()])
+        return digest_of(["str", *(len(raw).to_bytes(8, "little") + raw for raw in map(str.encode, self.values))])
 
 
 def shown(external: Any) -> str:
-    """An id as a message shows it: 7, not np.int64(7); 'a' in quotes; cut if it is long."""
+    """An id as shown in messages: 7 rather than np.int64(7), text in quotes, shortened."""
     return quoted(external.item() if isinstance(external, np.generic) else external)
 
 
 def kind_of(index: pd.Index) -> Literal["int", "str"]:
-    """The type of the ids in what `id_index` returned."""
+    """The type of ids from `id_index`."""
     return "int" if index.dtype == np.int64 else "str"
 
 
 def encode(index: pd.Index, known: IdMap | None) -> tuple[Rows, IdMap]:
-    """Rows of ids (see `id_index`), and their map: `known`, or else the sorted distinct ids."""
+    """Rows of ids from `id_index`, and their map: `known`, or the sorted distinct ids if None."""
     if known is not None:
         return known.rows(index), known
     rows, distinct = pd.factorize(index, sort=True)
@@ -115,7 +113,8 @@ def id_index(ids: Any, what: str = "the list of ids") -> pd.Index:
     """`ids` as an index of type int64 or `str`.
 
     Args:
-        ids: one-dimensional, of any library; `what` is its name in messages.
+        ids: one-dimensional, of any library.
+        what: its name in messages.
 
     Raises:
         DataError: an id that is missing, neither an integer nor text, or too large; integers and text together.
@@ -144,14 +143,14 @@ def _listed(ids: Any, what: str) -> pd.Index:
         given, ids = ids, np.asarray(ids)
         if ids.ndim != 1:
             raise DataError(f"{what} must be a list or column of ids, got {described(given)}")
-    if ids.dtype == np.float16:  # of which pandas has no index
+    if ids.dtype == np.float16:  # pandas has no index of this type
         ids = ids.astype(np.float32)
     return pd.Index(ids, tupleize_cols=False)
 
 
 def _refuse_missing(missing: NDArray[np.bool_], what: str) -> None:
     if missing.any():
-        raise DataError(f"{what} has no id in row {int(missing.argmax())}")
+        raise DataError(f"{what} has no id in row {int(missing.argmax())}; drop the row or give it one")
 
 
 def _text(index: pd.Index, what: str) -> pd.Index:
@@ -167,7 +166,7 @@ def _integers(index: pd.Index, what: str) -> pd.Index:
     if len(index) and index.dtype.kind in "uO":
         largest = int(max(index.min(), index.max(), key=abs))
         if not -(2**63) <= largest < 2**63:
-            raise DataError(f"{what} must hold integers that fit in 64 bits with sign, got {quoted(largest)}; use text instead")
+            raise DataError(f"{what} must hold signed 64-bit integers, got {quoted(largest)}; convert the ids to text")
     return pd.Index(index.to_numpy().astype(np.int64, copy=False))
 
 
@@ -177,8 +176,8 @@ def _whole_numbers(index: pd.Index, what: str) -> pd.Index:
     if bad.any():
         at = int(bad.argmax())
         raise DataError(
-            f"{what} must hold integers or text, got the number {numbers[at]} in row {at}, which is not a whole one "
-            "of at most 2^53, beyond which floats skip integers"
+            f"{what} must hold integers or text, got {numbers[at]} in row {at}; of floats, only whole numbers up to 2^53 "
+            "are exact ids"
         )
     return pd.Index(numbers.astype(np.int64))
 
@@ -196,23 +195,24 @@ def _objects(index: pd.Index, what: str) -> pd.Index:
         return _text(index.map(str), what)
     if (other := types != types[0]).any():
         at = int(other.argmax())
-        raise DataError(f"{what} mixes ids of several types, such as {shown(index[0])} and, in row {at}, {shown(index[at])}")
-    way_out = "decode them to text" if inferred == "bytes" else "write them as text"
+        pair = f"{shown(index[0])} and, in row {at}, {shown(index[at])}"
+        raise DataError(f"{what} mixes ids of several types, such as {pair}; convert all to text")
+    way_out = "decode them to text" if inferred == "bytes" else "convert them to text"
     raise DataError(f"{what} must hold integers or text, got {shown(index[0])} ({types[0].__name__}); {way_out}")
 
 
 def ids_in_text(texts: pa.Array, kind: Literal["int", "str"] | None = None) -> tuple[pa.Array, NDArray[np.bool_]]:
-    """The ids that a column of text holds, given its distinct values: int64 if all are canonical integers, else the text.
+    """The ids in a column of text, given its distinct values: int64 if all are canonical integers, else unchanged.
 
-    A canonical integer is written as Python prints it: 7 and -7, but not 07, +7, -0, 7.0 or ' 7'. Text is kept exactly.
+    A canonical integer is written as Python prints it: 7 and -7, but not 07, +7, -0, 7.0 or ' 7'.
 
     Args:
-        texts: string [n], all values of the column; what is decided from a part of it may be wrong for the rest.
-        kind: the type if it is known; None decides as above.
+        texts: string [n], all values of the column, because any of them may decide the type.
+        kind: the type if known; None: decided as above.
 
     Returns:
-        int64 or string [n], and bool [n]: which values are no ids. They are empty, or no canonical integers of 64 bits under
-        the kind `int`.
+        int64 or string [n], and bool [n]: which values are invalid, that is, empty or, for `int`, not canonical 64-bit
+        integers.
     """
     canonical = pc.match_substring_regex(texts, CANONICAL_INTEGER).to_numpy(zero_copy_only=False).astype(bool)
     empty = pc.equal(texts, "").to_numpy(zero_copy_only=False).astype(bool)

@@ -5,9 +5,9 @@ explicit rating of 0 is a rating like any other.
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from hashlib import blake2b
 from typing import Any, get_args
 
 import numpy as np
@@ -15,6 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+from recsys_ae.digests import digest_of
 from recsys_ae.errors import ConfigError, DataError, described, quoted
 from recsys_ae.events import LARGEST_RATING, Duplicates, Events, merged_ratings, read_events, running_sums, ties
 from recsys_ae.features import FeatureTable
@@ -25,7 +26,7 @@ from recsys_ae.times import TimeUnit
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Interactions:
-    """Ratings (or counts, or clicks) of N users for M items: a matrix, and the log that it was merged from.
+    """Ratings (or counts, or clicks) of N users for M items: a matrix, and the log it was merged from.
 
     Attributes:
         matrix: csr_array [N, M] float32 in canonical form; every stored entry is an observation, zeros included.
@@ -38,8 +39,9 @@ class Interactions:
         user_features, item_features: feature tables with the ids `users` and `items`, or None.
 
     Raises:
-        DataError: shapes that disagree, no users or no items, a scale that goes down or beyond 1e9, a rating that lies outside
-            the scale, is not finite, or is larger than 1e9 in size.
+        DataError: shapes that disagree, no users or no items, or a rating that is outside the scale, not finite, or beyond
+            +-1e9.
+        ConfigError: an impossible scale.
     """
 
     matrix: csr_array
@@ -62,19 +64,19 @@ class Interactions:
             of = f" of {matrix.dtype}" if isinstance(matrix, csr_array) else ""
             raise DataError(f"matrix must be a float32 csr_array, got {described(matrix)}{of}")
         if matrix.shape != expected:
-            raise DataError(f"matrix is {matrix.shape}, the id maps say {expected}")
+            raise DataError(f"matrix has shape {matrix.shape}, but the id maps have {expected}")
         if 0 in expected:
             raise DataError("there is no data: no users or no items")
         if not matrix.has_sorted_indices:
-            raise DataError("the columns of each row of the matrix must be in order; call its sort_indices() first")
+            raise DataError("the matrix has unsorted column indices; call its sort_indices() first")
         if not matrix.has_canonical_format:
             raise DataError("matrix holds the same user and item twice; use Interactions.from_frame and say how to merge them")
         for name, aligned in (("times", self.times), ("order", self.order)):
             if aligned is not None and aligned.shape != matrix.data.shape:
-                raise DataError(f"{name} are {aligned.shape}, ratings are {matrix.data.shape}")
+                raise DataError(f"{name} must have one value per rating, got shape {aligned.shape} for {matrix.data.shape}")
         for side, ids, table in (("user", self.users, self.user_features), ("item", self.items, self.item_features)):
             if table is not None and table.ids != ids:
-                raise DataError(f"{side}_features have other ids than the {side}s; use FeatureTable.align")
+                raise DataError(f"{side}_features have other ids than the {side}s; call FeatureTable.align first")
         if self.scale is not None:
             object.__setattr__(self, "scale", _checked_scale(self.scale))
         ratings, wanted = self.matrix.data, f"a finite number of at most {LARGEST_RATING:g} in size"
@@ -235,7 +237,7 @@ class Interactions:
         depends on later ones.
         """
         if not math.isfinite(threshold):
-            raise ConfigError(f"the lowest rating that counts must be a finite number, got {threshold}")
+            raise ConfigError(f"the threshold must be a finite number, got {threshold}")
         log = self.stored_events
         worth = running_sums(log.ratings, log.keys(self.n_items)) if self.duplicates == "sum" else log.ratings
         log = log[worth >= threshold]
@@ -250,7 +252,7 @@ class Interactions:
             DataError: different ids, or a pair in both although the policy is `error`.
         """
         if other.users != self.users or other.items != self.items:
-            raise DataError("cannot unite interactions of different users or items")
+            raise DataError("the union of interactions needs the same users and items; build both with the same IdMaps")
         return self.with_events(self.stored_events.union(other.stored_events, self.n_items)) if len(other) else self
 
     def to_frame(self) -> pd.DataFrame:
@@ -268,24 +270,28 @@ class Interactions:
     @cached_property
     def digest(self) -> str:
         """Content hash (32 hex digits) over ids, ratings, scale, times, the log and features; the same on every platform."""
-        digest = blake2b((self.users.digest + self.items.digest).encode(), digest_size=16)
+        return digest_of(self._content())
+
+    def _content(self) -> Iterator[str | bytes]:
+        """The content of the digest."""
+        yield self.users.digest + self.items.digest
         for array, dtype in ((self.matrix.indptr, "<i8"), (self.matrix.indices, "<i8"), (self.matrix.data, "<f4")):
-            digest.update(array.astype(dtype).tobytes())
-        digest.update(repr(self.scale).encode())
+            yield array.astype(dtype).tobytes()
+        yield repr(self.scale)
         if self.times is not None:
-            digest.update(self.times.astype("<i8").tobytes())
+            yield self.times.astype("<i8").tobytes()
         if (log := self.events) is not None:
-            digest.update(self.duplicates.encode() + log.ratings.astype("<f4").tobytes())
+            yield self.duplicates
+            yield log.ratings.astype("<f4").tobytes()
             for column in (log.keys(self.n_items), log.times, log.sessions):
-                digest.update(b"-" if column is None else column.astype("<i8").tobytes())
+                yield b"-" if column is None else column.astype("<i8").tobytes()
         elif self.order is not None:  # only where it decides
             at = np.flatnonzero(self.order >= 0)
             at = at[np.argsort(self.order[at])]
-            digest.update(at[ties(at, None if self.times is None else self.times[at])].astype("<i8").tobytes())
+            yield at[ties(at, None if self.times is None else self.times[at])].astype("<i8").tobytes()
         for name, table in (("user features", self.user_features), ("item features", self.item_features)):
             if table is not None:
-                digest.update(name.encode() + table.digest.encode())
-        return digest.hexdigest()
+                yield name + table.digest
 
 
 def _checked_scale(scale: Any) -> tuple[float, float]:
@@ -295,7 +301,7 @@ def _checked_scale(scale: Any) -> tuple[float, float]:
         lowest = highest = math.nan
     if not -LARGEST_RATING <= lowest <= highest <= LARGEST_RATING:
         wanted = f"two finite numbers of at most {LARGEST_RATING:g} in size"
-        raise ConfigError(f"a scale is the lowest and the highest possible rating, {wanted}, got {quoted(scale)}")
+        raise ConfigError(f"scale must be the lowest and the highest possible rating, {wanted}, got {quoted(scale)}")
     return lowest, highest
 
 

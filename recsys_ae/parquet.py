@@ -1,4 +1,4 @@
-"""Parquet files that this package writes: with a checksum of each page, which is verified on reading."""
+"""Parquet files written by this package, with page checksums that are verified on reading."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from recsys_ae.errors import DataError
+from recsys_ae.errors import DataError, reason
 
 
 def write_parquet(schema: pa.Schema, tables: Iterable[pa.Table], path: Path) -> None:
@@ -21,5 +21,4 @@ def read_parquet(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
     try:
         return pq.read_table(path, columns=columns, page_checksum_verification=True)
     except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise DataError(f"cannot read {path} as Parquet: {reason[:200]}") from None
+        raise DataError(f"cannot read {path} as Parquet: {reason(error)}") from None

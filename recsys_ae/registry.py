@@ -27,7 +27,7 @@ class Registry:
     def get(self, name: str) -> Any:
         """The object called `name`; `ConfigError` with a suggestion if there is none."""
         if not isinstance(name, str):
-            raise ConfigError(f"a {self.kind} is given by its name, got {described(name)}; known are: {', '.join(self.places)}")
+            raise ConfigError(f"a {self.kind} is given by name, got {described(name)}; known are: {', '.join(self.places)}")
         if name not in self.places:
             raise ConfigError(f"unknown {self.kind} {quoted(name)}; {did_you_mean(name, self.places)}")
         module, attribute = self.places[name].split(":")

@@ -1,14 +1,14 @@
-"""A split: what models are trained on, chosen on, and tested on."""
+"""Splits: training, validation and test interactions."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from hashlib import blake2b
 from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
 
+from recsys_ae.digests import digest_of
 from recsys_ae.errors import ConfigError, DataError, described, quoted
 from recsys_ae.events import Duplicates, read_events
 from recsys_ae.frames import Frame
@@ -50,14 +50,14 @@ class Split:
             if not isinstance(part, Interactions):
                 raise DataError(f"{name} must be Interactions, got {described(part)}; Split.from_frames takes data frames")
             if part.users != self.train.users or part.items != self.train.items:
-                raise DataError(f"the split's {name} part has other users or items than its train part")
+                raise DataError(f"the {name} part has other users or items than the train part; build all with the same ids")
         if len(self.train) == 0:
-            raise DataError(f"the {self.protocol} split leaves nothing to train on")
+            raise DataError(f"the {self.protocol} split has an empty training part; hold out less")
         if self.train.duplicates == "error":
             keys = np.sort(np.concatenate([part.keys() for part in parts.values()]))
             if repeated := int((keys[1:] == keys[:-1]).sum()):
                 where = f"{repeated} pairs of user and item are in more than one part of the split"
-                raise DataError(f"{where}; declare duplicates: last, mean, max or sum if that is right")
+                raise DataError(f"{where}; if that is intended, declare duplicates: last, mean, max or sum")
 
     def __repr__(self) -> str:
         return f"Split({self.protocol}: {', '.join(f'{len(part)} {name}' for name, part in self.parts().items())})"
@@ -100,7 +100,7 @@ class Split:
     def history(self, part: Literal["valid", "test"]) -> Interactions:
         """Everything known before `part`: what a model is shown, and what is seen, when `part` is scored."""
         if part not in ("valid", "test"):
-            raise ConfigError(f"a history is what is known before 'valid' or 'test', got {quoted(part)}")
+            raise ConfigError(f"the part must be 'valid' or 'test', got {quoted(part)}")
         return self._known_before_valid if part == "valid" else self._known_before_test
 
     @cached_property
@@ -119,8 +119,15 @@ class Split:
     @cached_property
     def digest(self) -> str:
         """Content hash (32 hex digits) of all parts, and of the policies for duplicates and repeats."""
-        parts = "".join(f"{name} {part.digest} " for name, part in self.parts().items())
-        return blake2b(f"{parts}{self.train.duplicates} {self.repeats}".encode(), digest_size=16).hexdigest()
+        parts = [f"{name} {part.digest} " for name, part in self.parts().items()]
+        return digest_of([*parts, f"{self.train.duplicates} {self.repeats}"])
+
+
+def check_split(split: object) -> None:
+    """Raise `DataError` unless this is a `Split`."""
+    if not isinstance(split, Split):
+        makers = "recsys_ae.splitting and Split.from_frames make them; evaluate_recommendations evaluates lists"
+        raise DataError(f"split must be a Split, got {described(split)}; {makers}")
 
 
 def check_repeats(repeats: Repeats) -> None:

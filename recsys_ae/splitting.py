@@ -9,13 +9,14 @@ other side because its pair occurs again later. The others split merged pairs.
 
 from collections.abc import Callable
 from datetime import date
-from typing import Annotated, Any
+from functools import wraps
+from typing import Annotated, Any, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BeforeValidator
 
-from recsys_ae.declaration import check_seed
+from recsys_ae.declaration import check_seed, validate_params
 from recsys_ae.errors import ConfigError, DataError
 from recsys_ae.ids import Rows
 from recsys_ae.interactions import Interactions, check_interactions
@@ -29,19 +30,31 @@ PROTOCOLS = ("random", "per_user", "leave_last", "time_cut", "k_fold", "user_hol
 SPLITS = Registry("split", {name: f"recsys_ae.splitting:{name}" for name in PROTOCOLS})
 
 TRAIN, VALID, TEST, FOLD_IN = range(4)
+F = TypeVar("F", bound=Callable[..., Split])
 
 
+def _protocol(function: F) -> F:
+    """The protocol, which raises `DataError` for other data than interactions, and `ConfigError` as `validate_params` does."""
+
+    @wraps(function)
+    def checked(data: Interactions, **params: Any) -> Split:
+        check_interactions(data, "data")
+        return function(data, **validate_params(function, params, function.__name__))
+
+    return cast(F, checked)
+
+
+@_protocol
 def random(data: Interactions, *, test: float = 0.1, valid: float = 0.0, seed: int = 0) -> Split:
     """`test` and `valid` shares of all observations, at random."""
-    check_interactions(data, "data")
     _check_shares(test=test, valid=valid)
     order = _generator(seed).permutation(len(data))
     return _head_split(data, order, round(test * len(data)), valid, "random", {"test": test, "valid": valid, "seed": seed})
 
 
+@_protocol
 def per_user(data: Interactions, *, test: float = 0.2, valid: float = 0.0, seed: int = 0) -> Split:
     """`test` and `valid` shares of each user's observations, rounded to the nearest; at least one stays for training."""
-    check_interactions(data, "data")
     _check_shares(test=test, valid=valid)
     rank = _rank_within_user(data, _generator(seed).random(len(data)))
     count = np.diff(data.matrix.indptr)[data.user_rows()]
@@ -51,12 +64,12 @@ def per_user(data: Interactions, *, test: float = 0.2, valid: float = 0.0, seed:
     return _split(data.filter, part, "per_user", {"test": test, "valid": valid, "seed": seed})
 
 
+@_protocol
 def leave_last(data: Interactions, *, test: int = 1, valid: int = 0, repeats: Repeats = "excluded") -> Split:
     """The last `test` events of each user, and the `valid` ones before them; equal times are in the order of the source.
 
     Users with at most `test + valid` events stay in training. `repeats`: see `Split`. `ConfigError` if there are no times.
     """
-    check_interactions(data, "data")
     if test < 1 or valid < 0:
         raise ConfigError(f"leave_last needs test >= 1 and valid >= 0, got test={test}, valid={valid}")
     _event_times(data, "leave_last")
@@ -71,6 +84,7 @@ def leave_last(data: Interactions, *, test: int = 1, valid: int = 0, repeats: Re
     return _split(data.filter_events, part, "leave_last", {"test": test, "valid": valid, "repeats": repeats}, repeats)
 
 
+@_protocol
 def time_cut(
     data: Interactions, *, test: float = 0.1, valid: float = 0.0, at: Moment | None = None, repeats: Repeats = "excluded"
 ) -> Split:
@@ -85,11 +99,10 @@ def time_cut(
     Raises:
         ConfigError: the data has no times.
     """
-    check_interactions(data, "data")
     _check_shares(test=test, valid=valid)
     times = _event_times(data, "time_cut")
     if at is None and round(test * len(times)) == 0:
-        raise ConfigError(f"time_cut with test={test:g} leaves no test part")
+        raise ConfigError(f"time_cut with test={test:g} leaves the test part empty; use a larger share")
     ordered = np.sort(times)
     start = moment(at) if at is not None else ordered[len(ordered) - round(test * len(ordered))]
     before = int(np.searchsorted(ordered, start))
@@ -100,9 +113,9 @@ def time_cut(
     return _split(data.filter_events, part, "time_cut", params, repeats)
 
 
+@_protocol
 def k_fold(data: Interactions, *, k: int = 5, fold: int = 0, valid: float = 0.0, seed: int = 0) -> Split:
     """Fold number `fold` (from 0) of `k` random folds is the test part; `valid` is a share of all observations."""
-    check_interactions(data, "data")
     if not 2 <= k <= len(data) or not 0 <= fold < k:
         raise ConfigError(
             f"k_fold needs 2 <= k <= {len(data)}, the number of interactions, and 0 <= fold < k, got k={k}, fold={fold}"
@@ -113,13 +126,13 @@ def k_fold(data: Interactions, *, k: int = 5, fold: int = 0, valid: float = 0.0,
     return _head_split(data, order, len(folds[fold]), valid, "k_fold", {"k": k, "fold": fold, "valid": valid, "seed": seed})
 
 
+@_protocol
 def user_holdout(data: Interactions, *, test: float = 0.1, valid: float = 0.1, fold_in: float = 0.8, seed: int = 0) -> Split:
     """Strong generalisation (Liang et al. 2018): shares of the *users* are held out of training entirely.
 
     The history of a held-out user is a random `fold_in` share of their observations; the rest has to be predicted. Users with
     a single observation are never held out.
     """
-    check_interactions(data, "data")
     _check_shares(test=test, valid=valid)
     _check_shares(fold_in=fold_in)
     rng = _generator(seed)
@@ -127,7 +140,7 @@ def user_holdout(data: Interactions, *, test: float = 0.1, valid: float = 0.1, f
     able = rng.permutation(np.flatnonzero(count > 1))
     n_test, n_valid = round(test * data.n_users), round(valid * data.n_users)
     if n_test + n_valid > len(able):
-        raise DataError(f"{n_test + n_valid} users should be held out, but only {len(able)} have two observations or more")
+        raise DataError(f"cannot hold out {n_test + n_valid} users: only {len(able)} have two interactions or more")
     role = np.full(data.n_users, TRAIN)
     role[able[:n_test]] = TEST
     role[able[n_test : n_test + n_valid]] = VALID
@@ -176,11 +189,11 @@ def _event_times(data: Interactions, protocol: str) -> Rows:
     """The times of `data.stored_events`."""
     times = data.times if data.events is None else data.events.times
     if times is None:
-        raise ConfigError(f"a {protocol} split needs times, and this data has none; declare its time column")
+        raise ConfigError(f"a {protocol} split needs times, but this data has none; declare its time column")
     return times
 
 
 def _check_shares(**shares: float) -> None:
     if any(not 0 <= share < 1 for share in shares.values()) or sum(shares.values()) >= 1:
         written = ", ".join(f"{name}={share:g}" for name, share in shares.items())
-        raise ConfigError(f"shares must be at least 0 and together less than 1, got {written}")
+        raise ConfigError(f"shares must be at least 0 and sum to less than 1, got {written}")

@@ -14,7 +14,7 @@ from recsys_ae.frames import plain
 
 TimeUnit = Literal["s", "ms", "us", "ns"]
 PER_SECOND: dict[str, int] = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
-# A day, or a time of a day with any number of decimals, perhaps with a time zone. Others that pandas knows are ambiguous.
+# A date, or a date and time with optional decimals and time zone. Other forms that pandas accepts are ambiguous.
 ISO_DATE = (
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9]{2}(:?[0-9]{2}(:?[0-9]{2}(\.[0-9]+)?)?)?"
     r" ?(Z|[+-][0-9]{2}(:?[0-9]{2})?)?)?"
@@ -23,7 +23,7 @@ LATEST = 2**63 // 10**9  # seconds: the year 2262, where nanoseconds in 64 bits 
 
 
 def microseconds(column: pd.Series, unit: TimeUnit = "s", what: str = "the table") -> NDArray[np.int64]:
-    """A column of times as int64 [n] microseconds since 1970; finer fractions are cut off.
+    """A column of times as int64 [n] microseconds since 1970; anything finer is truncated.
 
     Args:
         column: dates of any type and resolution (UTC unless they have a time zone; a period is its start), ISO 8601 text, or
@@ -36,7 +36,7 @@ def microseconds(column: pd.Series, unit: TimeUnit = "s", what: str = "the table
         DataError: a missing time, text that is not a date, or a number or date too far from 1970.
     """
     if unit not in PER_SECOND:
-        raise ConfigError(f"a time unit is one of {', '.join(PER_SECOND)}, got {quoted(unit)}")
+        raise ConfigError(f"time_unit must be one of {', '.join(PER_SECOND)}, got {quoted(unit)}")
     column = plain(column)
     values, bad = instants(column, unit, what)
     if bad.any():
@@ -49,7 +49,7 @@ def microseconds(column: pd.Series, unit: TimeUnit = "s", what: str = "the table
 
 
 def instants(column: pd.Series, unit: TimeUnit = "s", what: str = "the table") -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Times as for `microseconds`, and bool [n]: which are no times, and have any value.
+    """Times as for `microseconds`, and a mask [n] of invalid ones, whose values are arbitrary.
 
     Raises:
         DataError: a column that holds neither dates nor numbers nor text.
@@ -87,7 +87,7 @@ def _since_1970(column: pd.Series, unit: TimeUnit) -> tuple[NDArray[np.int64], N
 
 
 def iso_dates(column: pd.Series) -> pd.Series:
-    """Dates in ISO 8601 text or in Python's own types as dates in UTC that do not say so; NaT where there is none."""
+    """ISO 8601 text or Python dates as naive UTC datetimes; NaT where invalid."""
     if isinstance(column.dtype, (pd.StringDtype, np.dtype)):
         matches = column.astype("str").str.fullmatch(ISO_DATE).to_numpy(bool, na_value=False)
         is_text = isinstance(column.dtype, pd.StringDtype) or column.map(lambda value: isinstance(value, str)).to_numpy(bool)
@@ -98,7 +98,7 @@ def iso_dates(column: pd.Series) -> pd.Series:
 
 
 def beyond(values: NDArray[np.generic], unit: TimeUnit) -> NDArray[np.bool_]:
-    """bool [n]: which numbers cannot be Unix times in `unit`, being more than 292 years from 1970."""
+    """bool [n]: which numbers cannot be Unix times in `unit`, because they are over 292 years from 1970."""
     limit = LATEST * PER_SECOND[unit]
     if len(values) and values.min() > -limit and values.max() < limit:  # the common case, in which no copy is made
         return np.zeros(len(values), bool)
@@ -106,7 +106,7 @@ def beyond(values: NDArray[np.generic], unit: TimeUnit) -> NDArray[np.bool_]:
 
 
 def no_instant(value: Any, unit: TimeUnit) -> str:
-    """What is wrong with a bad value of `instants`, after "is"; of a number, with the unit in which it could be a time."""
+    """What is wrong with an invalid value of `instants`, to follow "is"; for a number, with the unit that would fit."""
     if value is None or value is pd.NaT:
         return "missing"
     if isinstance(value, Real) and beyond(np.array([float(value)]), unit)[0]:
@@ -122,7 +122,7 @@ def no_instant(value: Any, unit: TimeUnit) -> str:
 
 
 def moment(at: str | float) -> int:
-    """Microseconds since 1970 of one moment, given as ISO 8601 text or as seconds since 1970; `ConfigError` if neither."""
+    """Microseconds since 1970 of an ISO 8601 text or of seconds since 1970; `ConfigError` if it is neither."""
     try:
         return int(microseconds(pd.Series([at], name="at"))[0])
     except DataError:

@@ -12,28 +12,29 @@ import pytest
 import recsys_ae
 
 ROOT = Path(recsys_ae.__file__).parent
-LEAVES = {"errors", "registry", "files", "declaration"}
+LEAVES = {"errors", "registry", "digests", "files", "declaration"}
 LOG = {"frames", "ids", "times", "events", "interactions", "split"}
 ALLOWED = {
     "errors": set(),
     "registry": {"errors"},
-    "files": {"errors"},
+    "digests": set(),
+    "files": {"digests", "errors"},
     "folders": {"errors"},
     "exits": {"errors"},
     "declaration": {"errors"},
     "parquet": {"errors"},
-    "ids": {"errors"},
+    "ids": {"digests", "errors"},
     "times": {"frames", "errors"},
     "frames": {"ids", "errors"},
     "events": {"frames", "ids", "times", "errors"},
-    "features": {"frames", "ids", "errors"},
-    "interactions": {"features", "frames", "events", "ids", "times", "errors"},
-    "split": {"interactions", "frames", "events", "times", "errors"},
-    "splitting": {*LOG, *LEAVES} - {"files"},
+    "features": {"frames", "ids", "digests", "errors"},
+    "interactions": {"features", "frames", "events", "ids", "times", "digests", "errors"},
+    "split": {"interactions", "frames", "events", "times", "digests", "errors"},
+    "splitting": {*LOG, *LEAVES} - {"digests", "files"},
     "ranking": {"errors"},
-    "core": {"errors", "registry", "files", "folders"},
+    "core": {"errors", "registry", "digests", "files", "folders"},
     "data": {"features", "folders", *LOG, *LEAVES},
-    "fitted": {"ids", "errors", "files", "parquet"},
+    "fitted": {"ids", "errors", "digests", "files", "parquet"},
     "models": {"core", "ranking", "fitted", *LOG, *LEAVES},
     "images": {"core", "fitted", *LEAVES},
     "evaluation": {"models", "ranking", *LOG, *LEAVES},

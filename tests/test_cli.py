@@ -185,7 +185,7 @@ def test_ratings_as_clicks(call, folder):
     assert 100 < sum(ratings.values()) < 1400
     code, _, err = call("run", "mine.yaml", "--set", "positive_at=6", "--output", "none", "--tracking-uri", "none")
     assert code == 1
-    assert "no rating is at least positive_at = 6" in err
+    assert "no rating is at least positive_at: 6" in err
     assert not Path("none").exists()
 
 
@@ -223,8 +223,8 @@ class TestEvaluate:
     def test_without_a_history_repeats_are_relevant_and_a_warning_says_so(self, call, files):
         found, out, err = self.evaluated(call)
         assert found["metrics"]["recall@2"] == pytest.approx((1 / 2 + 1 + 0) / 3)
-        assert "3 users evaluated, 0 without anything relevant skipped; 1 of the evaluated users have no list" in out
-        assert "warning: pairs that users had before" in err
+        assert "3 users evaluated, 0 without relevant items skipped; 1 of the evaluated users have no list" in out
+        assert "warning: without the history, repeated pairs" in err
         assert "--history FILE" in err
 
     def test_with_a_history_repeats_are_not_relevant(self, call, files):
@@ -268,7 +268,10 @@ class TestEvaluate:
         [
             ("7,11\n8,13\n", "the truth and the lists have no user in common: 2 users such as 7, against 2 users such as 1"),
             ("1,21\n", "the truth and the lists have no item in common: 1 item such as 21, against 4 items such as 10"),
-            ("5,11\nu1,13\n", "the truth has 2 users such as 'u1', which are text, but the lists 2 users such as 1, which are"),
+            (
+                "5,11\nu1,13\n",
+                "the truth has 2 users such as 'u1', which are text, but in the lists there are 2 users such as 1",
+            ),
         ],
     )
     def test_ids_in_common(self, call, files, truth, message):
@@ -317,7 +320,7 @@ def test_ids_of_lists_and_truth_are_spelled_as_they_are(call, tmp_path, monkeypa
     Path("truth.csv").write_text("user_id,item_id\n7,1\n030,1\n")
     code, _, err = call("evaluate", "floats.parquet", "--truth", "truth.csv")
     assert code == 1
-    assert "the truth has 2 users such as '030', which are text, but the lists 2 users such as 7" in err
+    assert "the truth has 2 users such as '030', which are text, but in the lists there are 2 users such as 7" in err
 
 
 def test_export_from_a_saved_model(call, folder):
@@ -329,7 +332,7 @@ def test_export_from_a_saved_model(call, folder):
     assert lists["user_id"].tolist() == ["new"] * 3 + ["other"] * 3
     assert not {1001, 1002} & set(lists[lists["user_id"] == "new"]["item_id"])
     code, _, err = call("export", "out/models/autorec", "--history", "log.csv", "--output", "lists")
-    assert (code, "already there" in err) == (1, True)
+    assert (code, "already holds an export of other inputs" in err) == (1, True)
 
 
 def test_export_with_items_the_model_does_not_know(call, folder):
@@ -339,7 +342,7 @@ def test_export_with_items_the_model_does_not_know(call, folder):
     assert (code, "does not know item 77 (2 such rows); --skip-unknown" in err) == (1, True)
     code, out, _ = call("export", "out/models/mf", "--history", "log.csv", "--output", "lists", "--skip-unknown")
     assert code == 0
-    assert "2 interactions with unknown items left out; 1 users have no others" in out
+    assert "2 interactions with unknown items skipped; 1 users have no others" in out
     assert "1 users the model cannot score: popular" in out
     popular = pd.read_parquet("lists/part-00000.parquet").groupby("user_id").size()
     assert popular.to_dict() == {"new": 59, "other": 60}
@@ -383,7 +386,7 @@ def test_no_temporary_folder(call, folder, monkeypatch):
     monkeypatch.setattr(folders.tempfile, "gettempdir", missing)
     code, _, err = run(call)
     assert code == 1
-    assert err == "recsys-ae: no folder for temporary files can be written to; set TMPDIR to one that can\n"
+    assert err == "recsys-ae: there is no writable folder for temporary files; set TMPDIR to one\n"
     assert not (folder / "out").exists()
 
 
@@ -505,8 +508,8 @@ def test_everything_is_tracked(call, folder):
         (["rum"], 2, "No such command"),
         (["models", "autrec"], 2, "did you mean 'autorec'"),
         (["datasets", "show", "ml-1"], 2, "unknown dataset"),
-        (["evaluate", "absent", "--truth", "mine.yaml"], 1, "there are no recommendations at absent"),
-        (["export", "absent", "--history", "x.csv", "--output", "y"], 1, "there is no complete model in absent"),
+        (["evaluate", "absent", "--truth", "mine.yaml"], 1, "there is no file or folder absent with recommendations"),
+        (["export", "absent", "--history", "x.csv", "--output", "y"], 1, "absent is not a complete model"),
     ],
 )
 def test_mistakes_get_one_sentence_and_the_right_code(call, folder, arguments, code, message):
@@ -565,7 +568,7 @@ def test_resolved_pipeline_of_own_data_runs_again(call, folder):
     assert metrics(folder / "again/report.json") == metrics(folder / "out/report.json")
     (folder / "new.csv").write_text("who,what,stars\n7,3,5\n")
     code, _, err = call("export", "out/models/pca", "--history", "new.csv", "--k", 2, "--output", "lists")
-    assert (code, "no column looks like the user id" in err) == (1, True)
+    assert (code, "no column is recognised as the user id" in err) == (1, True)
     code, _, _ = call(
         "export", "out/models/pca", "--history", "log.csv", "--card", "out/pipeline.yaml", "--k", 2, "--output", "lists"
     )
@@ -573,7 +576,7 @@ def test_resolved_pipeline_of_own_data_runs_again(call, folder):
     assert pd.read_parquet("lists/part-00000.parquet")["user_id"].dtype == "str"
     (folder / "unrated.csv").write_text("user,item\n7,3\n")
     code, _, err = call("export", "out/models/pca", "--history", "unrated.csv", "--output", "more")
-    assert (code, "was trained on ratings; say which with --card" in err) == (2, True)
+    assert (code, "was trained on ratings; declare it with --card" in err) == (2, True)
 
 
 def test_terminated_and_interrupted(call, folder, monkeypatch):
@@ -654,7 +657,7 @@ def test_models_says_what_parameters_may_be(call):
         ("metrics=" + "[" * 3000, "nested more than 32 levels deep"),
         ("x" * 100_000, "--set needs key=value"),
         ("metrics=" + "x" * 100_000, "metrics"),
-        ("models.mf.label='[red]x[/]'", "may have letters, digits"),
+        ("models.mf.label='[red]x[/]'", "may have only letters, digits"),
         ("dataset.name='\x1b[31m'", "not a text file"),
     ],
 )

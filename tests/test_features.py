@@ -133,7 +133,7 @@ class TestAlign:
         assert wider.ids.values.tolist() == order
 
     def test_ids_of_another_type(self):
-        with pytest.raises(DataError, match="the ids here are integers such as"):
+        with pytest.raises(DataError, match="expected ids that are integers, such as"):
             self.table.align(IdMap(["7"]))
 
 
@@ -216,7 +216,7 @@ class TestStorage:
         assert FeatureTable.from_frame(FRAME.assign(**change), KINDS).digest != self.table.digest
 
     def test_a_table_that_does_not_fit_is_refused(self):
-        with pytest.raises(DataError, match=r"is \(4, 12\), its ids and columns say \(3, 12\)"):
+        with pytest.raises(DataError, match=r"has shape \(4, 12\), but its ids and columns have \(3, 12\)"):
             FeatureTable(IdMap([1, 2, 3]), self.table.matrix, self.table.features)
 
 
@@ -248,7 +248,7 @@ def test_wrong_frames(change, kinds, error, message):
 
 def test_no_id_in_common():
     for options in ({"ids": IdMap([1, 2])}, {"fit_ids": IdMap([1])}):
-        with pytest.raises(DataError, match="none of the wanted ids is among the 4 ids that have features"):
+        with pytest.raises(DataError, match="none of the ids is among the 4 ids with features"):
             FeatureTable.from_frame(FRAME, KINDS, **options)
 
 

@@ -9,8 +9,9 @@ import pytest
 from damage import flips, outcome
 
 from recsys_ae import files
+from recsys_ae.digests import digest_of_json
 from recsys_ae.errors import DataError, OutputError
-from recsys_ae.files import CHECKSUM, digest_of, locked_folder, present, read_json, whole_file, whole_folder, write_json
+from recsys_ae.files import CHECKSUM, locked_folder, present, read_json, whole_file, whole_folder, write_json
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ VALUE = Outer(Inner(0.1 + 0.2, ["ä", "b"]), {3: Inner(-0.0, [])}, ("x", 2**60),
 
 
 def with_checksum(content: dict, of: str = "") -> str:
-    return json.dumps({**content, CHECKSUM: digest_of(of, content)})
+    return json.dumps({**content, CHECKSUM: digest_of_json(of, content)})
 
 
 def plain(value: Outer) -> dict:
@@ -48,7 +49,7 @@ def _folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-def test_json_returns_as_it_was():
+def test_json_round_trip():
     write_json(VALUE, Path("a.json"))
     assert read_json(Outer, Path("a.json"), "mend it") == VALUE
     assert read_json(dict[str, object], Path("a.json"), "mend it")["pair"] == ["x", 2**60]
@@ -58,7 +59,7 @@ def test_json_returns_as_it_was():
 def test_json_of_something_else_is_refused():
     write_json({"text": "a"}, Path("a.json"), of="run 1")
     assert read_json(dict[str, str], Path("a.json"), "mend it", of="run 1") == {"text": "a"}
-    with pytest.raises(DataError, match=r"a\.json is damaged or belongs to something else: .* checksum; mend it"):
+    with pytest.raises(DataError, match=r"a\.json is damaged or belongs to another run or model: .* checksum .*; mend it"):
         read_json(dict[str, str], Path("a.json"), "mend it", of="run 2")
 
 
@@ -84,8 +85,8 @@ def test_every_flipped_bit_in_json_is_noticed_or_changes_nothing():
         (b"\x00" * 50, "Expecting value"),
         ('{"a": "\u00e9"}'.encode("latin-1"), "byte 7 is not UTF-8"),
         ("\ufeff{}".encode(), "BOM"),
-        (b"[1, 2]", "it does not hold an object"),
-        (b"7", "it does not hold an object"),
+        (b"[1, 2]", "it does not hold a JSON object"),
+        (b"7", "it does not hold a JSON object"),
         (b"[" * 100_000, "it is nested too deeply"),
         (b'{"a":' * 100_000, "it is nested too deeply"),
         (b'{"a": NaN}', "'NaN' is not a finite number"),
@@ -94,8 +95,8 @@ def test_every_flipped_bit_in_json_is_noticed_or_changes_nothing():
         (b'{"a": ' + b"9" * 5000 + b"}", "the number '999.*' is too long"),
         (b'{"a": 1, "b": 2, "a": 1}', "key 'a' occurs twice"),
         (b'{"a": 1} {}', "Extra data"),
-        (b'{"a": 1, "checksum": 7}', "does not have its checksum"),
-        (b'{"a": 1}', "does not have its checksum"),
+        (b'{"a": 1, "checksum": 7}', "its checksum does not match"),
+        (b'{"a": 1}', "its checksum does not match"),
     ],
 )
 def test_hostile_json_is_one_sentence(content, message):
@@ -127,18 +128,18 @@ def test_another_shape_is_named_even_with_the_right_checksum(change, place):
         read_json(Outer, Path("a.json"), "mend it")
 
 
-def test_what_is_no_file_is_one_sentence():
+def test_paths_that_are_not_files_are_one_sentence():
     Path("folder.json").mkdir()
     os.mkfifo("pipe.json")
     for name in ("folder.json", "pipe.json"):
-        with pytest.raises(DataError, match=f"^{name} is damaged: it is no file of a reasonable size; mend it$"):
+        with pytest.raises(DataError, match=f"^{name} is damaged: it is not a file, or too large; mend it$"):
             read_json(dict[str, object], Path(name), "mend it")
     with pytest.raises(DataError, match=r"^cannot read absent\.json: No such file or directory; mend it$"):
         read_json(dict[str, object], Path("absent.json"), "mend it")
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_what_is_not_finite_is_not_written(value):
+def test_numbers_that_are_not_finite_are_not_written(value):
     with pytest.raises(OutputError, match=r"cannot write a\.json"):
         write_json({"a": value}, Path("a.json"))
     assert list(Path().iterdir()) == []

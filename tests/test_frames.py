@@ -154,25 +154,25 @@ class TestIds:
             (pd.array([1, 2, 3, None], "Int64"), "has no id in row 3"),
             (pd.Categorical(["a", None, "b", "c"]), "has no id in row 1"),
             ([1.0, np.nan, 2.0, 3.0], "has no id in row 1"),
-            ([1.0, 2.5, 2.0, 3.0], "got the number 2.5 in row 1, which is not a whole one"),
-            ([1.0, np.inf, 2.0, 3.0], "got the number inf in row 1"),
-            ([1.0, 2.0**60, 2.0, 3.0], "beyond which floats skip integers"),
+            ([1.0, 2.5, 2.0, 3.0], "got 2.5 in row 1; of floats, only whole numbers"),
+            ([1.0, np.inf, 2.0, 3.0], "got inf in row 1"),
+            ([1.0, 2.0**60, 2.0, 3.0], r"only whole numbers up to 2\^53"),
             (pd.Series([1, "a", 2, 3], dtype=object), "mixes ids of several types, such as 1 and, in row 1, 'a'"),
             (pd.Series([1, 1.0, True, 3], dtype=object), "mixes ids of several types, such as 1 and, in row 1, 1.0"),
-            ([True, False, True, True], r"must hold integers or text, got True \(bool\); write them as text"),
+            ([True, False, True, True], r"must hold integers or text, got True \(bool\); convert them to text"),
             (pd.array([True, False, True, True], "boolean"), r"got True \(bool\)"),
             ([b"a", b"b", b"c", b"d"], r"got b'a' \(bytes\); decode them to text"),
             ([(1, 2)] * 4, r"got \(1, 2\) \(tuple\)"),
             ([[1]] * 4, r"got \[1\] \(list\)"),
             ([datetime.date(2020, 1, 1)] * 4, r"got datetime.date\(2020, 1, 1\) \(date\)"),
-            (pd.to_datetime(["2020-01-01"] * 4), r"\(Timestamp\); write them as text"),
+            (pd.to_datetime(["2020-01-01"] * 4), r"\(Timestamp\); convert them to text"),
             (
                 np.array([1, 2, 3, 2**63], np.uint64),
-                "integers that fit in 64 bits with sign, got 9223372036854775808; use text",
+                "signed 64-bit integers, got 9223372036854775808; convert the ids to text",
             ),
             (
                 pd.Series([1, 2, 3, -(2**70)], dtype=object),
-                "integers that fit in 64 bits with sign, got -1180591620717411303424",
+                "signed 64-bit integers, got -1180591620717411303424",
             ),
             (pd.Series(["a", "\ud800", "b", "c"], dtype=object), r"an id that is not valid Unicode text: '\\ud800'"),
         ],
@@ -184,13 +184,13 @@ class TestIds:
 
     def test_types_must_agree_between_the_parts_of_a_split(self):
         test = pd.DataFrame(LOG).assign(item_id=["7", "7", "9", "8"])
-        message = "'item_id': the train table has integers such as 7, but the test table text such as '7'"
+        message = "'item_id': the train table has integers such as 7, but the test table has text such as '7'"
         with pytest.raises(DataError, match=message):
             Split.from_frames(pd.DataFrame(LOG), test)
 
     def test_bad_value_of_a_part_names_the_part(self):
         test = pd.DataFrame(LOG).assign(rating=[1, 2, np.inf, 3])
-        with pytest.raises(DataError, match="rating in row 2 of the test table is inf"):
+        with pytest.raises(DataError, match="rating inf in row 2 of the test table"):
             Split.from_frames(pd.DataFrame(LOG), test)
 
 
@@ -237,7 +237,7 @@ class TestTimes:
             Interactions.from_frame(log(time=column), time="time")
 
     def test_unknown_unit(self):
-        with pytest.raises(ConfigError, match="a time unit is one of s, ms, us, ns, got 'h'"):
+        with pytest.raises(ConfigError, match="time_unit must be one of s, ms, us, ns, got 'h'"):
             Interactions.from_frame(log(time=[1, 2, 3, 4]), time="time", time_unit="h")
 
 
@@ -251,7 +251,7 @@ class TestRatings:
     @pytest.mark.parametrize(
         ("column", "message"),
         [
-            ([1e300] * 4, r"rating in row 0 of the table is 1e\+300, wanted a finite number"),
+            ([1e300] * 4, r"rating 1e\+300 in row 0 of the table must be a finite number"),
             ([1j] * 4, "must be numbers, got complex128"),
             (["x" * 500] * 4, r"must be numbers, got .* such as 'x+\.\.\.x+'$"),
         ],
@@ -276,7 +276,7 @@ def test_invalid_ranks_are_named(rank):
 @pytest.mark.parametrize(
     ("column", "message"),
     [
-        ("rating", "rating in row 1 of the table is (None|nan), wanted a finite number"),
+        ("rating", "rating (None|nan) in row 1 of the table must be a finite number"),
         ("time", "column 'time' has no time in row 1 of the table"),
         ("rank", "ranks must be whole numbers from 1, got (None|nan) in row 1 of the lists"),
     ],

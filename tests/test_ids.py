@@ -25,7 +25,7 @@ class TestIdMap:
 
     @pytest.mark.parametrize(("known", "asked"), [([1, 2], ["1"]), (["1", "2"], [1])])
     def test_id_of_another_type_is_refused(self, known, asked):
-        with pytest.raises(DataError, match=r"the ids here are (integers|text) such as"):
+        with pytest.raises(DataError, match=r"expected ids that are (integers|text), such as"):
             IdMap(known).find(asked)
 
     @pytest.mark.parametrize("bad", [[1, "a"], [1.5, 2.0], [True, False], [None, "a"], [1, 1]])

@@ -307,7 +307,7 @@ def test_not_fitted(name):
 def test_history_with_other_items_is_refused(model):
     data = planted()
     other = replace(data, items=IdMap(np.arange(7)))
-    with pytest.raises(DataError, match="history has 7 items"):
+    with pytest.raises(DataError, match=r"history has other items \(7\)"):
         model.scores(other, np.array([0]))
 
 
@@ -423,7 +423,7 @@ def test_cold_users_get_what_is_declared(model):
 
 @over(IGNORES_HISTORY)
 def test_models_that_ignore_the_history_have_no_explanation(model):
-    with pytest.raises(ConfigError, match="does not depend on the history"):
+    with pytest.raises(ConfigError, match="the history does not affect"):
         explain(model, planted(), "u09", 101)
 
 
@@ -445,7 +445,7 @@ def test_explanations_are_of_the_items_in_the_history(model):
 
 @over(variants(TASTELESS))
 def test_similar_items_need_a_representation(model):
-    with pytest.raises(ConfigError, match="no representation of items"):
+    with pytest.raises(ConfigError, match="no item vectors or weights to compare"):
         similar_items(model, [100])
 
 
@@ -463,7 +463,7 @@ def test_similar_items_share_their_audience(of_likes):
 @over(variants(set(MODELS) - HAS_USER_VECTORS))
 def test_similar_users_need_a_representation(model):
     assert not isinstance(model, HasUserVectors)
-    with pytest.raises(ConfigError, match="no representation of users"):
+    with pytest.raises(ConfigError, match="no user vectors to compare"):
         similar_users(model, planted(), ["u00"])
 
 

@@ -123,12 +123,12 @@ LISTS = pd.DataFrame({"user_id": ["a"], "item_id": [1], "rank": [1]})
         (lambda: Interactions.from_frame(FRAME, scale=(5, 1)), r"two finite numbers .* got \(5, 1\)"),
         (lambda: Interactions.from_frame(FRAME, scale=(1, np.inf)), r"two finite numbers .* got \(1, inf\)"),
         (lambda: Interactions.from_frame(FRAME, users=["a", "b"]), "users must be an IdMap, got list"),
-        (lambda: Interactions.from_frame(FRAME, user=None), "the table needs the name of its user column, got None"),
+        (lambda: Interactions.from_frame(FRAME, user=None), "the user column of the table needs a name, got None"),
         (lambda: Split(SPLIT.train, SPLIT.valid, SPLIT.test, repeats="yes"), "repeats must be excluded or wanted, got 'yes'"),
         (lambda: evaluate(FITTED, SPLIT, "ndcg@1", part="train"), "'valid' or 'test', got 'train'"),
         (
             lambda: evaluate(FITTED, SPLIT, "ndcg@1", relevant_at="4"),
-            "relevant item must be a finite number, got '4'",
+            "relevant_at must be a finite number, got '4'",
         ),
         (
             lambda: recsys_ae.evaluate_recommendations(LISTS, FRAME, "ndcg@1", list_length=1, repeats="yes"),
@@ -136,10 +136,10 @@ LISTS = pd.DataFrame({"user_id": ["a"], "item_id": [1], "rank": [1]})
         ),
         (
             lambda: recsys_ae.predict(build_model("bias").fit(SPLIT.train), SPLIT.train, ["a", "b"], [1]),
-            "each pair has a user and an item, got 2 users and 1 items",
+            "predict needs as many users as items, got 2 and 1",
         ),
-        (lambda: FeatureTable.from_frame(FRAME, ["rating"], id_column="user_id"), "as column -> kind"),
-        (lambda: FeatureTable.from_frame(FRAME, [1], id_column="user_id"), "as column -> kind, .* got list"),
+        (lambda: FeatureTable.from_frame(FRAME, ["rating"], id_column="user_id"), "must map columns to kinds"),
+        (lambda: FeatureTable.from_frame(FRAME, [1], id_column="user_id"), "must map columns to kinds, .* got list"),
     ],
 )
 def test_invalid_options_are_named(call, message):

@@ -1,7 +1,6 @@
 """The autoencoder that sparse matrices and images share."""
 
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 
 import torch
 from torch import Generator, Tensor, nn
@@ -45,11 +44,6 @@ def glorot_uniform(shape: tuple[int, int], generator: Generator | None) -> Tenso
 def sigmoid_uniform(shape: tuple[int, int], generator: Generator | None) -> Tensor:
     """Four times `glorot_uniform`, for sigmoid layers (slope at most 1/4)."""
     return 4 * glorot_uniform(shape, generator)
-
-
-def autoencoder_size(in_width: int, hidden: Sequence[int], *, tied: bool = False) -> int:
-    """Number of entries in the weight matrices of an `Autoencoder` of equal input and output widths."""
-    return (1 if tied else 2) * sum(size * below for size, below in pairwise([in_width, *hidden]))
 
 
 class Autoencoder(nn.Module):

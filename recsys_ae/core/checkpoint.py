@@ -1,9 +1,8 @@
-"""Checkpoints: the state of a training in one safetensors file, from which training resumes exactly."""
+"""Checkpoints: the state of training in one safetensors file, from which it resumes exactly."""
 
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
-from hashlib import blake2b
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -14,11 +13,12 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from recsys_ae.core.trainer import Callback, Epoch, Training
-from recsys_ae.errors import DataError, OutputError
+from recsys_ae.digests import digest_of
+from recsys_ae.errors import DataError, OutputError, reason
 from recsys_ae.files import whole_file
 
 AFFORDABLE = 20  # minimum seconds of training per second of writing checkpoints
-# what a file that is no checkpoint of this training raises, JSON and PyTorch included
+# raised by safetensors, JSON and PyTorch for a file that is not a checkpoint of this training
 UNREADABLE = SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError, AttributeError
 
 
@@ -29,7 +29,7 @@ class Checkpoint(Callback):
     depend on it. Each stage of a model has its own file, `path` with the name of the stage.
 
     Args:
-        of: what the training is of: model, parameters and data. A checkpoint of anything else is refused.
+        of: identifies model, parameters and data; a checkpoint with another value is refused.
     """
 
     def __init__(self, path: Path, of: str = "") -> None:
@@ -55,7 +55,7 @@ class Checkpoint(Callback):
 
 
 def save(training: Training[Any], path: Path, of: str = "") -> None:
-    """Write the state of `training` to `path`, whole or not at all; only a reader with the same `of` will accept it."""
+    """Write the state of `training` to `path`, atomically; only `restore` with the same `of` accepts it."""
     tensors: dict[str, Tensor] = {"generator": training.generator.get_state()}
     tensors |= {f"module.{name}": weight for name, weight in training.module.state_dict().items()}
     tensors |= {f"best.{name}": weight for name, weight in (training.best_weights or {}).items()}
@@ -78,29 +78,27 @@ def restore(training: Training[Any], path: Path, of: str = "") -> None:
     """Restore the state that `save` wrote with the same `of`.
 
     Raises:
-        DataError: the file is damaged, or belongs to another stage, a module of other shapes, another `TrainConfig` or
-            something else than `of`.
+        DataError: the file is damaged, or belongs to another stage, module, `TrainConfig` or `of`.
     """
-    remedy = "delete it to train this model from the start"
+    remedy = "delete it to train this model from scratch"
     try:
         with safe_open(path, framework="pt") as file:
             facts = file.metadata() or {}
-            # copied: with other memory alignment than PyTorch's, sums may differ in the last digit
+            # cloned, because sums may differ in the last digit with another memory alignment than PyTorch's
             tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 - not a dict
         if facts.pop("digest", None) != _digest(tensors, facts):
             raise DataError(f"checkpoint {path} is damaged; {remedy}")
         if (facts["of"], facts["stage"]) != (of, training.stage):
-            raise DataError(f"checkpoint {path} belongs to a training of something else; {remedy}")
+            raise DataError(f"checkpoint {path} belongs to another model, stage or dataset; {remedy}")
         if json.loads(facts["config"]) != asdict(training.config):
-            raise DataError(f"checkpoint {path} belongs to a training with another configuration; {remedy}")
+            raise DataError(f"checkpoint {path} belongs to training with other settings; {remedy}")
         _load(training, facts, tensors)
     except UNREADABLE as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DataError(f"{path} is not a checkpoint of this training ({reason}); {remedy}") from None
+        raise DataError(f"{path} is not a checkpoint of this training ({reason(error)}); {remedy}") from None
 
 
 def _load(training: Training[Any], facts: dict[str, str], tensors: dict[str, Tensor]) -> None:
-    """Give a training the state in a checkpoint."""
+    """Set the state of training to that of a checkpoint."""
     weights, best = _below("module", tensors), _below("best", tensors)
     own = training.module.state_dict()
     for found in (weights, best) if best else (weights,):
@@ -117,7 +115,7 @@ def _load(training: Training[Any], facts: dict[str, str], tensors: dict[str, Ten
 def check_weights(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
     """Raise `ValueError` unless both have the same names, and tensors of the same shapes and types."""
     if different := sorted(found.keys() ^ expected.keys()):
-        raise ValueError(f"only one of both has weights called {different[0]}")
+        raise ValueError(f"the weights {different[0]} are in only one of the file and the model")
     for name, tensor in found.items():
         if (tensor.shape, tensor.dtype) != (expected[name].shape, expected[name].dtype):
             sides = (f"{list(one.shape)} of {one.dtype}" for one in (tensor, expected[name]))
@@ -131,11 +129,11 @@ def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def _digest(tensors: dict[str, Tensor], facts: dict[str, str]) -> str:
     """Content hash (32 hex digits) of everything in a checkpoint."""
-    digest = blake2b(digest_size=16)
+    parts: list[Any] = [json.dumps(facts, sort_keys=True)]
     for name, tensor in sorted(tensors.items()):
-        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)} ".encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    return blake2b((json.dumps(facts, sort_keys=True) + digest.hexdigest()).encode(), digest_size=16).hexdigest()
+        parts.append(f"{name} {tensor.dtype} {list(tensor.shape)} ")
+        parts.append(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest_of(parts)
 
 
 def _flatten(state: Any, path: str, tensors: dict[str, Tensor]) -> Any:

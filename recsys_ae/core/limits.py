@@ -1,6 +1,6 @@
-"""Limits of memory and arithmetic: checks, and one translation of what numerical libraries raise when they meet one."""
+"""Checks of memory and arithmetic, and translation of the errors that numerical libraries raise at their limits."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -9,12 +9,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.sparse.linalg import ArpackError
+from torch import nn
 
-from recsys_ae.errors import ConfigError, TrainingError, shortened
+from recsys_ae.errors import ConfigError, TrainingError, reason
 
-IN_TRAINING = 16  # bytes per weight trained by gradient: itself, its gradient, and two averages of Adam
+IN_TRAINING = 16  # bytes per trained weight: float32 weight, gradient, and two moments of Adam
 CGROUP = Path("/sys/fs/cgroup")  # the limits of a container
-# How libraries say that an array is too large, where it is no MemoryError.
+# Messages about arrays that are too large, in errors other than MemoryError.
 TOO_LARGE = (
     *("can't allocate memory", "out of memory", "not enough memory", "is too big", "size calculation overflowed"),
     *("maximum allowed dimension", "negative dimensions are not allowed"),
@@ -23,7 +24,7 @@ UNSOLVABLE = (np.linalg.LinAlgError, torch.linalg.LinAlgError, ArpackError)  # t
 
 
 def available_memory() -> int | None:
-    """Bytes that this process can still allocate, None where the system does not say (Linux does)."""
+    """Bytes that this process can still allocate; None if unknown, as on systems other than Linux."""
     free: list[int] = []
     with suppress(OSError):
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
@@ -37,18 +38,29 @@ def check_memory(what: str, needed: int, way_out: str) -> None:
     """Raise `ConfigError` if less than the `needed` bytes are free; the message ends with the `way_out`."""
     free = available_memory()
     if free is not None and needed > free:
-        raise ConfigError(f"{what} needs {needed / 1e9:.3g} GB of memory, and {free / 1e9:.3g} GB are free; {way_out}")
+        raise ConfigError(f"{what} needs {needed / 1e9:.3g} GB of memory, but only {free / 1e9:.3g} GB are free; {way_out}")
+
+
+def training_memory(build: Callable[[], nn.Module]) -> int:
+    """Bytes for training the weights of a module; `build` creates it on the meta device, which allocates nothing."""
+    try:
+        with torch.device("meta"):
+            return IN_TRAINING * sum(weight.numel() for weight in build().parameters())
+    except RuntimeError as error:
+        if "overflow" not in str(error):
+            raise
+        return 2**63
 
 
 @contextmanager
 def limits(what: str, way_out: str) -> Iterator[None]:
-    """Report that memory runs out, or that equations have no solution in floating point, in a sentence about `what`.
+    """Translate errors about memory and unsolvable equations into a sentence about `what`.
 
-    Within, numpy's floating-point warnings are off: results are checked as a whole, see `check_finite`.
+    numpy's floating-point warnings are off inside, because results are checked as a whole, see `check_finite`.
 
     Raises:
         ConfigError: too little memory.
-        TrainingError: equations without a solution; one from within is repeated with `what` and `way_out`.
+        TrainingError: unsolvable equations; a `TrainingError` raised inside gets `what` and `way_out` added.
     """
     try:
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
@@ -56,15 +68,13 @@ def limits(what: str, way_out: str) -> Iterator[None]:
     except TrainingError as error:
         raise TrainingError(f"{what}: {error}; {way_out}") from None
     except UNSOLVABLE as error:
-        reason = shortened(" ".join(str(error).split()), 100)
-        raise TrainingError(f"{what}: the equations cannot be solved ({reason}); {way_out}") from None
+        raise TrainingError(f"{what}: the equations cannot be solved ({reason(error, 100)}); {way_out}") from None
     except (MemoryError, RuntimeError, ValueError) as error:
         if not isinstance(error, MemoryError) and not any(sign in str(error).lower() for sign in TOO_LARGE):
             raise
         free = available_memory()
-        left = "" if free is None else f", {free / 1e9:.3g} GB are free"
-        reason = shortened(" ".join(str(error).split()), 120)
-        raise ConfigError(f"{what} needs more memory than there is{left} ({reason}); {way_out}") from None
+        left = "" if free is None else f" ({free / 1e9:.3g} GB free)"
+        raise ConfigError(f"{what} needs more memory than there is{left}: {reason(error, 120)}; {way_out}") from None
 
 
 def check_finite(what: str, arrays: Mapping[str, NDArray[Any]], way_out: str) -> None:

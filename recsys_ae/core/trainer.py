@@ -1,7 +1,7 @@
 """The one training loop: shuffled batches, early stopping on validation, best weights restored, exact resume."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from math import inf, isfinite
 from time import perf_counter
 from typing import Any, Generic, Literal, Protocol, Self, TypeVar
@@ -130,6 +130,12 @@ class TrainConfig:
                 raise ConfigError(f"{name} must be at least {least}, got {getattr(self, name)}")
         check_decay(self.optimiser, self.learning_rate_decay)
 
+    @classmethod
+    def of(cls, model: Any, **others: Any) -> Self:
+        """The settings that are parameters of a model, and `others`, which come first."""
+        own = {item.name: getattr(model, item.name) for item in fields(cls) if hasattr(model, item.name)}
+        return cls(**{**own, **others})
+
 
 @dataclass(frozen=True)
 class Epoch:
@@ -213,14 +219,14 @@ def fit(
         with threads_for(work):
             loss = _run_epoch(training, objective, rows, number)
         if not all(isfinite(float(weight.sum())) for weight in module.state_dict().values()):
-            raise TrainingError(f"a weight is no longer finite after epoch {number}; {_advice(config)}")
+            raise _diverged(f"a weight is no longer finite after epoch {number}", config)
         value = None
         if valid is not None:
             module.eval()
             with torch.no_grad():
                 value = float(valid())
         if value is not None and not isfinite(value):
-            raise _diverged("validation value", value, number, config)
+            raise _diverged(f"the validation value is {value} in epoch {number}", config)
         training.history.append(Epoch(number, loss, value, perf_counter() - started))
         best = training.best
         if best is not None and best.number == number:
@@ -261,17 +267,12 @@ def _run_epoch(training: Training[M], objective: AnyObjective[M, B], rows: B, nu
             if phase.after is not None:
                 phase.after(training.module)
     if not isfinite(total):
-        raise _diverged("loss", total, number, config)
+        raise _diverged(f"the loss is {total} in epoch {number}", config)
     return total / max(count, 1.0)
 
 
-def _diverged(what: str, value: float, number: int, config: TrainConfig) -> TrainingError:
-    """The error for a loss or validation value that is no longer finite."""
-    return TrainingError(f"the {what} is {value} in epoch {number}; {_advice(config)}")
-
-
-def _advice(config: TrainConfig) -> str:
-    return f"try a lower learning_rate (now {config.learning_rate:g})"
+def _diverged(problem: str, config: TrainConfig) -> TrainingError:
+    return TrainingError(f"{problem}; try a lower learning_rate (now {config.learning_rate:g})")
 
 
 def _run_batches(training: Training[M], objective: Objective[M, B], rows: B, rate: float) -> tuple[float, float]:

@@ -6,15 +6,9 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
-from recsys_ae.core.autoencoder import ACTIVATIONS, Autoencoder, autoencoder_size, glorot_normal
+from recsys_ae.core.autoencoder import ACTIVATIONS, Autoencoder, glorot_normal
 from recsys_ae.core.axes import Axis
 from recsys_ae.core.sparse import SparseRows, sparse_linear
-
-
-def variational_size(in_width: int, hidden: Sequence[int]) -> int:
-    """Number of entries in the weight matrices of a `VariationalAutoencoder` of equal input and output widths."""
-    *outer, code = hidden
-    return autoencoder_size(in_width, outer or [code]) + (3 * outer[-1] if outer else in_width) * code
 
 
 class VariationalAutoencoder(nn.Module):

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, StrictInt, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, StrictInt, model_validator
 
 import recsys_ae
 from recsys_ae.data.layouts import FeatureFile, Table
@@ -15,9 +15,9 @@ from recsys_ae.events import LARGEST_RATING, Duplicates
 
 
 class Source(Declared):
-    """A download of at most `max_gb` gigabytes, also when unpacked.
+    """A download of at most `max_gb` gigabytes, before and after unpacking.
 
-    `md5` is that of the file as downloaded; with `unpack: zip` its members are kept instead of it.
+    `md5` is that of the downloaded file; with `unpack: zip`, only its members are kept.
     """
 
     url: Annotated[str, AfterValidator(web_address)]
@@ -28,7 +28,7 @@ class Source(Declared):
 
     @property
     def name(self) -> str:
-        """The file in the cache."""
+        """Path in the cache."""
         return self.path or file_name(self.url)
 
     @model_validator(mode="after")
@@ -36,7 +36,7 @@ class Source(Declared):
         if (self.path is None) == (self.unpack is None):
             raise ValueError("a source needs either `path` (a single file) or `unpack` (an archive)")
         if self.name.endswith((".part", ".lock")):
-            raise ValueError(f"{quoted(self.name)}: the endings .part and .lock are taken")
+            raise ValueError(f"{quoted(self.name)}: a path must not end in .part or .lock, which mark unfinished downloads")
         return self
 
 
@@ -67,10 +67,10 @@ class _Card(Declared):
 
 
 class FileCard(_Card):
-    """Data in files, whose MD5 by path are `checksums` (of compressed files those of their content).
+    """Data in files. `checksums` are MD5 by path; those of compressed files are of the unpacked content.
 
-    A card without `sources` has its files in `folder`, relative to the card; None is the card's own folder. It reads files from
-    wherever it says; one with `sources` writes, and its paths cannot leave the folder of downloads.
+    A card without `sources` reads its files from `folder`, relative to the card (None: the card's own folder); its paths may
+    lead anywhere. A card with `sources` also writes files, so its paths cannot leave the folder for downloads.
     """
 
     folder: str | None = None
@@ -78,7 +78,7 @@ class FileCard(_Card):
     checksums: dict[str, str] = Field(default_factory=dict)
 
     def paths(self) -> dict[str, str | None]:
-        """The files that the card names, by key."""
+        """All paths in the card, by key."""
         raise NotImplementedError
 
     @model_validator(mode="after")
@@ -95,10 +95,15 @@ class FileCard(_Card):
 
 
 class CoreSizes(Declared):
-    """The fewest users of an item and items of a user, see `data.k_core.k_core`."""
+    """Minimum numbers of items per user and users per item, see `data.k_core.k_core`."""
 
     users: Annotated[StrictInt, Field(ge=1)] = 1  # items of each user
     items: Annotated[StrictInt, Field(ge=1)] = 1  # users of each item
+
+
+def _both_sizes(declared: Any) -> Any:
+    """A single number applies to users and items."""
+    return {"users": declared, "items": declared} if isinstance(declared, int) else declared
 
 
 class RatingsCard(FileCard):
@@ -110,7 +115,7 @@ class RatingsCard(FileCard):
     features: dict[Literal["users", "items"], FeatureFile] = Field(default_factory=dict)
     scale: tuple[float, float] | None = None
     duplicates: Duplicates = "error"
-    k_core: Annotated[StrictInt, Field(ge=1)] | CoreSizes | None = None
+    k_core: Annotated[CoreSizes, BeforeValidator(_both_sizes)] | None = None
     splits: dict[str, GivenSplit] = Field(default_factory=dict)
 
     def paths(self) -> dict[str, str | None]:
@@ -122,16 +127,16 @@ class RatingsCard(FileCard):
     @model_validator(mode="after")
     def _scale_goes_up(self) -> "RatingsCard":
         if self.scale is not None and not -LARGEST_RATING <= self.scale[0] < self.scale[1] <= LARGEST_RATING:
-            raise ValueError(f"the scale must go up, within +-{LARGEST_RATING:g}, got {list(self.scale)}")
+            raise ValueError(f"the scale must be [lowest, highest] within +-{LARGEST_RATING:g}, got {list(self.scale)}")
         return self
 
     @model_validator(mode="after")
     def _rows_of_splits_stay(self) -> "RatingsCard":
         skips = any(table.bad_lines == "skip" for table in self.files)
         if skips and any(split.flags for split in self.splits.values()):
-            raise ValueError("`bad_lines: skip` would shift the rows that the `flags` of a split mark; use one of them")
+            raise ValueError("`bad_lines: skip` would shift the rows that the `flags` of a split refer to; use only one")
         if self.k_core is not None and self.splits:
-            raise ValueError("`k_core` would change the parts of the published `splits`; use a card of its own for it")
+            raise ValueError("`k_core` would change the parts of the published `splits`; declare it in a separate card")
         return self
 
 
@@ -144,7 +149,7 @@ class PlantedCard(_Card):
     ratings: int = Field(60_000, ge=1)
     factors: int = Field(6, ge=1, le=100)
     noise: float = Field(0.6, gt=0)
-    seed: int = 0
+    seed: int = Field(0, ge=0)
 
 
 class IdxCard(FileCard):
@@ -170,7 +175,7 @@ class DigitsCard(_Card):
 class ImageFolderCard(_Card):
     """PNG and JPEG files of one size below `folder`, relative to the card; if they lie in several folders, each is a class.
 
-    What is transparent shows `background`: white, black, or a grey from 0 to 255.
+    Transparent parts are filled with `background`: white, black, or a grey from 0 to 255.
     """
 
     kind: Literal["image-folder"]

@@ -1,4 +1,4 @@
-"""The declared columns of a file of any kind as Arrow arrays, and the places of what is wrong in them."""
+"""The declared columns of a file of any kind as Arrow arrays, and where they are invalid."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,23 +17,15 @@ from recsys_ae.data.detection import Layout, layout_of, undecodable
 from recsys_ae.data.layouts import FileLayout, Place, file_kind
 from recsys_ae.data.reading import unpacked
 from recsys_ae.data.text import BLOCK, Dialect, decoded, lines, read_columns, shown_line
-from recsys_ae.errors import DataError, quoted
-from recsys_ae.files import whole_file
+from recsys_ae.errors import DataError, quoted, reason, shortened
+from recsys_ae.files import strict_json, whole_file
 
 TEXT = pa.dictionary(pa.int32(), pa.string())
-Describe = Callable[[int, Callable[[Place], Any]], str]  # what is wrong with a row, given the function of its values
+Describe = Callable[[int, Callable[[Place], Any]], str]  # (row, function that returns its value in a column) -> what is wrong
 
 
 class Fault(NamedTuple):
-    """An invalid line or row: its number from 1, what is wrong with it, and its content."""
-
-    number: int
-    problem: str
-    content: str
-
-
-class Skipped(NamedTuple):
-    """A line or row that was left out, see `Fault`, and its file."""
+    """An invalid line or row: its file, its number from 1, what is wrong with it, and its content."""
 
     file: str
     number: int
@@ -45,11 +37,12 @@ class Content(Protocol):
     """Declared columns of a file, as they are stored.
 
     Attributes:
-        columns: by their declared names or numbers. Text is of type string or dictionary of strings.
-        unit: what the numbers of faults count, lines or rows.
-        broken: how many lines are not among the rows, because they do not have the right fields.
+        columns: Arrow arrays by declared name or number. Text is of type string or dictionary of strings.
+        unit: what `Fault.number` counts: "line" or "row".
+        broken: number of lines that are not among the rows because they have the wrong number of fields.
     """
 
+    path: Path
     columns: dict[Place, pa.ChunkedArray]
     unit: str
 
@@ -57,7 +50,7 @@ class Content(Protocol):
     def broken(self) -> int: ...
 
     def faults(self, rows: Sequence[int], describe: Describe) -> Iterator[Fault]:
-        """What is wrong with the given rows, which count from 0 and increase, and with all broken lines, in order."""
+        """The faults of the given rows (increasing, from 0) and of all broken lines, in file order."""
         ...
 
 
@@ -65,7 +58,7 @@ def read_content(path: Path, file: FileLayout, types: Mapping[Place, pa.DataType
     """The columns of a file that `types` names.
 
     Args:
-        types: what to read columns of text as, if all of their values can be; otherwise all columns are text.
+        types: types to try first for columns of text; unless all values fit, all columns are read as text.
     """
     layout = layout_of(path, file)
     kind = file_kind(path.name)
@@ -75,7 +68,7 @@ def read_content(path: Path, file: FileLayout, types: Mapping[Place, pa.DataType
 
 
 def first_values(path: Path, file: FileLayout) -> dict[Place, str]:
-    """The values of the declared columns of text in its first line that has all fields; empty if there is none."""
+    """The values of the declared columns in the first complete line of a text file; empty if there is none."""
     layout = layout_of(path, file)
     if layout.dialect is None:
         return {}
@@ -95,13 +88,13 @@ class _TextContent:
     unit: str = "line"
 
     def faults(self, rows: Sequence[int], describe: Describe) -> Iterator[Fault]:
-        width, row, wanted = len(self.layout.names), -1, iter(rows)
+        width, row, wanted, file = len(self.layout.names), -1, iter(rows), str(self.path)
         bad = next(wanted, None)
         places = {place: self.layout.place(place) for place in self.columns}
         for line in _data_lines(self.path, self.layout, self.dialect):
             fields = line.fields
             if len(fields) != width:
-                yield Fault(line.number, f"expected {width} fields, got {len(fields)}", shown_line(fields, self.dialect))
+                yield Fault(file, line.number, f"expected {width} fields, got {len(fields)}", shown_line(fields, self.dialect))
                 continue
             row += 1
             if row == bad:
@@ -111,7 +104,7 @@ class _TextContent:
                     problem = describe(row, lambda place, fields=fields: fields[places[place]])  # type: ignore[misc]
                 else:
                     problem = undecodable(fields, self.dialect)
-                yield Fault(line.number, problem, shown_line(fields, self.dialect))
+                yield Fault(file, line.number, problem, shown_line(fields, self.dialect))
 
 
 def _data_lines(path: Path, layout: Layout, dialect: Dialect) -> Any:
@@ -129,19 +122,20 @@ def _read_text(path: Path, layout: Layout, dialect: Dialect, types: Mapping[Plac
 
 
 def _too_long(path: Path, dialect: Dialect) -> str:
-    """What is wrong with text that Arrow cannot even divide into fields: a line is longer than a block."""
+    """What is wrong with text that Arrow cannot split into fields: usually a line longer than a block."""
     longest = max(lines(path, dialect), key=lambda line: sum(map(len, line.fields)))
     length = sum(map(len, longest.fields))
     content = shown_line(longest.fields, dialect)
     if 4 * length < BLOCK:  # of which each character may take four
-        return "its lines cannot be divided into fields"
-    return f"{path}, line {longest.number}: {length} characters are too many for a line, the limit is {BLOCK} bytes: {content}"
+        return "its lines cannot be split into fields; check the separator and the quotes"
+    return f"{path}, line {longest.number}: the line has {length} characters, over the limit of {BLOCK} bytes: {content}"
 
 
 @dataclass
 class _RowContent:
     """Columns whose values have a type: those of Parquet and of JSON lines."""
 
+    path: Path
     columns: dict[Place, pa.ChunkedArray]
     unit: str = "row"
     numbers: Sequence[int] | None = None  # of the lines that the rows are from; None: rows are counted
@@ -162,7 +156,7 @@ class _RowContent:
                 next_broken = next(broken, None)
             stored = {place: self._value(place, row) for place in self.columns}
             content = ", ".join(f"{place}: {quoted(value, limit=40)}" for place, value in stored.items())
-            yield Fault(number, describe(row, stored.__getitem__), cut(content))
+            yield Fault(str(self.path), number, describe(row, stored.__getitem__), shortened(content, 160))
         if next_broken is not None:
             yield next_broken
             yield from broken
@@ -180,11 +174,11 @@ class _RowContent:
 def _read_parquet(path: Path, places: Sequence[Place]) -> _RowContent:
     with pq.ParquetFile(path) as file:  # not `pq.read_table`, which takes columns from names of folders too
         content = file.read(columns=[str(place) for place in places])
-    return _RowContent({place: content[str(place)] for place in places})
+    return _RowContent(path, {place: content[str(place)] for place in places})
 
 
 def _read_lines(path: Path, places: Sequence[Place]) -> _RowContent:
-    """The columns of JSON objects, one a line; of a column with several types, values unlike the first one are left out."""
+    """The columns of JSON objects, one per line; in a column of mixed types, values unlike the first one become null."""
     stored: dict[Place, list[Any]] = {place: [] for place in places}
     numbers, broken = [], []
     with unpacked(path) as content:
@@ -192,22 +186,22 @@ def _read_lines(path: Path, places: Sequence[Place]) -> _RowContent:
             if not raw.strip():
                 continue
             try:
-                record = json.loads(raw, object_pairs_hook=_no_repeats, parse_constant=_no_constants)
+                record = strict_json(raw.decode("utf-8-sig", "surrogatepass"))
                 if not isinstance(record, dict):
-                    raise ValueError("not an object of names and values")
+                    raise ValueError("expected keys and values in braces")
             except (ValueError, RecursionError) as error:
-                problem = error.msg if isinstance(error, json.JSONDecodeError) else cut(str(error))
-                broken.append(Fault(number, f"not a valid JSON object: {problem}", quoted(raw, limit=160)))
+                problem = error.msg if isinstance(error, json.JSONDecodeError) else reason(error, 160)
+                broken.append(Fault(str(path), number, f"not a valid JSON object: {problem}", quoted(raw, limit=160)))
                 continue
             numbers.append(number)
             for place, values in stored.items():
                 values.append(record.get(str(place)))
     arrays = {place: pa.chunked_array([_array(values)]) for place, values in stored.items()}
-    return _RowContent(arrays, "line", numbers, broken, stored)
+    return _RowContent(path, arrays, "line", numbers, broken, stored)
 
 
 def _array(values: list[Any]) -> pa.Array:
-    """JSON values of the type that the first one has, with null for the others; whole floats are integers among integers."""
+    """JSON values of the type of the first one, null for the others; whole floats among integers become integers."""
     first = next((value for value in values if value is not None), None)
     if isinstance(first, str):
         texts = [value if isinstance(value, str) else None for value in values]
@@ -224,30 +218,30 @@ def _array(values: list[Any]) -> pa.Array:
     return pa.array(same, pa.bool_())
 
 
-def _no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    record = dict(pairs)
-    if len(record) < len(pairs):
-        raise ValueError("a name occurs twice")
-    return record
-
-
-def _no_constants(name: str) -> None:
-    raise ValueError(f"{name} is no JSON value")
-
-
-def cut(text: str) -> str:
-    """`text`, or its beginning if it is too long for a message."""
-    return text if len(text) <= 160 else text[:160] + "..."
-
-
-def raise_first(content: Content, path: Path, rows: Sequence[int] | np.ndarray = (), describe: Describe | None = None) -> None:
+def raise_first(content: Content, rows: Sequence[int] | np.ndarray = (), describe: Describe | None = None) -> None:
     """Raise a `DataError` about the first broken line or the first of `rows`, whichever is first, if there is any."""
     if content.broken or len(rows):
-        number, problem, line = next(content.faults([int(row) for row in rows], describe or (lambda *_: "invalid")))
-        raise DataError(f"{path}, {content.unit} {number}: {problem}: {line}")
+        file, number, problem, line = next(content.faults([int(row) for row in rows], describe or (lambda *_: "invalid")))
+        raise DataError(f"{file}, {content.unit} {number}: {problem}: {line}")
 
 
-def write_skipped(skipped: Sequence[Skipped], path: Path) -> None:
-    """Write what was skipped as a CSV file, with a column for each attribute of `Skipped`."""
+def refuse(content: Content, place: Place, bad: Any, why: str | Callable[[Any], str]) -> None:
+    """`raise_first` for the rows at which `bad` (bool [n]) is true of a column; `why` says what a value is, after "is"."""
+
+    def describe(_: int, stored: Callable[[Place], Any]) -> str:
+        return problem_of(place, stored(place), why)
+
+    raise_first(content, np.flatnonzero(np.asarray(bad, bool)), describe)
+
+
+def problem_of(place: Place, value: Any, why: str | Callable[[Any], str]) -> str:
+    """The message about an invalid value of a column."""
+    if value is None:
+        return f"column {place!r} has no value"
+    return f"{place} {quoted(value)} is {why if isinstance(why, str) else why(value)}"
+
+
+def write_faults(faults: Sequence[Fault], path: Path) -> None:
+    """Write skipped lines as a CSV file, with a column for each attribute of `Fault`."""
     with whole_file(path) as draft:
-        pd.DataFrame(skipped, columns=list(Skipped._fields)).to_csv(draft, index=False, errors="backslashreplace")
+        pd.DataFrame(faults, columns=list(Fault._fields)).to_csv(draft, index=False, errors="backslashreplace")

@@ -1,6 +1,6 @@
-"""Stored columns as ids, ratings, times and flags: each value, whether it is bad, and what is wrong with a bad one.
+"""Conversion of stored columns to ids, ratings, times and flags, with a mask of invalid values and their explanation.
 
-Every conversion looks at the whole column and at nothing else, so that no value depends on the order of the rows.
+A conversion looks at the whole column and at nothing else, so that no value depends on the order of the rows.
 """
 
 import logging
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from recsys_ae.data.text import decoded, undecoded
 from recsys_ae.errors import DataError, quoted
+from recsys_ae.events import LARGEST_RATING
 from recsys_ae.ids import CANONICAL_INTEGER, ids_in_text
 from recsys_ae.times import ISO_DATE, TimeUnit, instants, no_instant
 
@@ -35,9 +36,9 @@ logger = logging.getLogger(__name__)
 class Converted(NamedTuple):
     """A column of n values."""
 
-    values: Any  # array [n], what stands at a bad value does not matter
+    values: Any  # array [n]; arbitrary where a value is bad
     bad: Mask  # [n]
-    why: Callable[[Any], str]  # what is wrong with a bad value, given as stored, after "is"
+    why: Callable[[Any], str]  # stored bad value -> what is wrong with it, to follow "is"
 
 
 def as_ids(
@@ -52,20 +53,20 @@ def as_ids(
     """Ids as int64 or text.
 
     Args:
-        declared: their type, `int` or `str`, if it is known.
-        typed: whether the file says what is text, so that text stays text unless declared otherwise.
-        name: what a warning calls the column.
-        hint: what to add to the message about a value that is no integer.
-        ignored: bool [n], rows that do not count.
+        declared: their type, `int` or `str`; None if undeclared.
+        typed: whether the file has types, so that text stays text unless declared otherwise.
+        name: name of the column in warnings.
+        hint: added to the message about a value that is not an integer.
+        ignored: bool [n], rows to ignore.
 
     Raises:
-        DataError: the column holds something that is neither text nor whole numbers.
+        DataError: the column holds neither text nor whole numbers.
     """
     wanted: Any = declared or ("str" if typed and is_text(column.type) else None)
     missing = _nulls(column)
     if pa.types.is_integer(column.type) and wanted != "str":
         values = pc.fill_null(column, 0).cast(pa.int64(), safe=False).to_numpy()
-        beyond = (values < 0) & (column.type == pa.uint64())  # numbers of 64 bits without a sign wrap around
+        beyond = (values < 0) & (column.type == pa.uint64())  # unsigned 64-bit numbers wrap around
         return Converted(values, missing | beyond, _no_id("int", hint))
     codes, distinct = encoded(column, missing if ignored is None else missing | ignored)
     texts, unlike = _as_texts(distinct)
@@ -83,34 +84,45 @@ def as_ids(
 
 
 def as_ratings(column: pa.ChunkedArray, scale: Scale, decimal: str = ".", *, typed: bool) -> Converted:
-    """Ratings as float32, which must be finite and within the scale; see `as_ids`."""
-    if is_text(column.type) and not typed:
-        codes, distinct = encoded(column)
-        with np.errstate(over="ignore"):
-            values = numbers_in_text(_as_texts(distinct)[0], decimal).astype(np.float32)[codes]
-    elif is_numeric(column.type):
-        values = column.cast(pa.float32(), safe=False).to_numpy()
-    else:
-        raise DataError(f"holds {column.type}, wanted float or integer")
+    """Ratings as float32, which must be finite, at most 1e9 in size and within the scale; see `as_ids`."""
+    values = _as_floats(column, decimal, typed=typed)
     low, high = scale or (-math.inf, math.inf)
-    bad = ~(np.isfinite(values) & (values >= low) & (values <= high))
+    bad = ~((np.abs(values) <= LARGEST_RATING) & (values >= low) & (values <= high))
 
     def why(value: Any) -> str:
         number = _number(value, decimal)
-        if number is None:
-            return _not_a_number(value, decimal)
-        if not abs(number) <= float(np.finfo(np.float32).max):
-            return "not finite" if not math.isfinite(number) else "too large"
+        if number is None or not math.isfinite(number):
+            return _not_finite(value, decimal)
+        if abs(number) > LARGEST_RATING:
+            return f"too large for a rating, the limit is {LARGEST_RATING:g} in size"
         return f"outside the scale {low:g} to {high:g}"
 
     return Converted(values, bad, why)
 
 
+def as_scores(column: pa.ChunkedArray, *, typed: bool) -> Converted:
+    """Scores as float32, which must be finite; see `as_ids`."""
+    values = _as_floats(column, ".", typed=typed)
+    return Converted(values, ~np.isfinite(values), partial(_not_finite, decimal="."))
+
+
+def _as_floats(column: pa.ChunkedArray, decimal: str, *, typed: bool) -> NDArray[np.float32]:
+    if is_text(column.type) and not typed:
+        codes, distinct = encoded(column)
+        with np.errstate(over="ignore"):
+            floats: NDArray[np.float32] = numbers_in_text(_as_texts(distinct)[0], decimal).astype(np.float32)[codes]
+    elif is_numeric(column.type):
+        floats = column.cast(pa.float32(), safe=False).to_numpy()
+    else:
+        raise DataError(f"holds {column.type}, expected numbers")
+    return floats
+
+
 def as_times(column: pa.ChunkedArray, unit: TimeUnit, date_format: str | None = None, decimal: str = ".") -> Converted:
-    """Times as int64 microseconds since 1970. Text is numbers or ISO 8601 dates, as its first valid value, or as declared."""
+    """Times as int64 microseconds since 1970. Undeclared, the first valid text decides: number or date."""
     if not is_text(column.type):
         if not (is_numeric(column.type) or pa.types.is_timestamp(column.type) or pa.types.is_date(column.type)):
-            raise DataError(f"holds {column.type}, wanted numbers, dates or ISO 8601 text")
+            raise DataError(f"holds {column.type}, expected numbers, dates or ISO 8601 text")
         stored = column.cast(pa.float64()) if pa.types.is_decimal(column.type) else column
         values, bad = instants(stored.to_pandas(date_as_object=False), unit)
         return Converted(values, bad, partial(_no_time, unit=unit, decimal=decimal, known=True))
@@ -120,7 +132,7 @@ def as_times(column: pa.ChunkedArray, unit: TimeUnit, date_format: str | None = 
     wrong = wrong[codes] | missing
     if date_format is not None:
         values, bad = instants(pd.to_datetime(texts.to_pandas(), format=date_format, utc=True, errors="coerce"), unit)
-        return Converted(values[codes], bad[codes] | wrong, lambda _: f"not a date ({date_format})")
+        return Converted(values[codes], bad[codes] | wrong, lambda _: f"not a date in the format {date_format}")
     numbers = _integers(texts) if unit == "ns" else numbers_in_text(texts, decimal)
     dates, no_date = instants(texts.to_pandas(), unit)
     zoned = pc.match_substring_regex(texts, ZONE).to_numpy(zero_copy_only=False).astype(bool)
@@ -135,12 +147,12 @@ def as_times(column: pa.ChunkedArray, unit: TimeUnit, date_format: str | None = 
 
 
 def series_of(values: Any) -> pd.Series:
-    """Converted values as pandas has them."""
+    """Converted values as a pandas series."""
     return pd.Series(values if isinstance(values, np.ndarray) else values.to_pandas(), copy=False)
 
 
 def date_type(text: str) -> pa.DataType | None:
-    """The type of times such as `text`, if that is an ISO 8601 date."""
+    """The Arrow type of times like `text` if it is an ISO 8601 date, else None."""
     if not re.fullmatch(ISO_DATE, text):
         return None
     return pa.timestamp("ns", "UTC" if pc.match_substring_regex(text, ZONE).as_py() else None)
@@ -158,7 +170,7 @@ def as_flags(column: pa.ChunkedArray, *, typed: bool) -> Converted:
     return Converted((digits == "1")[codes], missing | wrong[codes], lambda _: NO_FLAG)
 
 
-NO_FLAG = "neither 0 nor 1, false nor true"
+NO_FLAG = "not a flag: expected 0 or 1, or a boolean"
 
 
 def is_text(kind: pa.DataType) -> bool:
@@ -177,10 +189,10 @@ def _nulls(column: pa.ChunkedArray) -> Mask:
 
 
 def encoded(column: pa.ChunkedArray, missing: Mask | None = None) -> tuple[NDArray[Any], pa.Array]:
-    """Position of each value among the distinct ones that occur, and those; a missing value has any position."""
+    """Codes [n] and distinct values of a column, without unused ones; codes of missing values are arbitrary."""
     missing = _nulls(column) if missing is None else missing
     if pa.types.is_nested(column.type):
-        raise DataError(f"holds {column.type}, wanted text or numbers")
+        raise DataError(f"holds {column.type}, expected text or numbers")
     if getattr(column.type, "extension_name", None) == "arrow.uuid":
         column = pa.chunked_array([[str(value) for value in column.to_pylist()]], pa.string())
     if pa.types.is_dictionary(column.type) and column.null_count:
@@ -204,7 +216,7 @@ def encoded(column: pa.ChunkedArray, missing: Mask | None = None) -> tuple[NDArr
 
 
 def _as_texts(distinct: pa.Array) -> tuple[pa.Array, Mask]:
-    """Distinct values as text, whole numbers in digits; and which are neither, and empty instead."""
+    """Distinct values as text (whole numbers as digits), and a mask of those that are neither, which become empty."""
     kind = distinct.type
     if pa.types.is_string(kind):
         wrong = undecoded(distinct)
@@ -222,7 +234,7 @@ def _as_texts(distinct: pa.Array) -> tuple[pa.Array, Mask]:
         numbers = distinct.to_pylist()
         whole = np.array([math.isfinite(one) and one == int(one) and (abs(one) <= EXACT or kind != FLOAT) for one in numbers])
         return pa.array([str(int(one)) if fine else "" for one, fine in zip(numbers, whole, strict=True)]), ~whole
-    raise DataError(f"holds {kind}, wanted text or whole numbers")
+    raise DataError(f"holds {kind}, expected text or whole numbers")
 
 
 def numbers_in_text(texts: pa.Array, decimal: str) -> NDArray[np.float64]:
@@ -234,7 +246,7 @@ def numbers_in_text(texts: pa.Array, decimal: str) -> NDArray[np.float64]:
 
 
 def _integers(texts: pa.Array) -> NDArray[Any]:
-    """Integers of 64 bits in text as Int64, which is missing where there is none."""
+    """64-bit integers in text as nullable Int64."""
     trimmed = pc.utf8_trim(texts, " \t")
     fine = pc.match_substring_regex(trimmed, INTEGER).to_numpy(zero_copy_only=False).astype(bool)
     numbers = [int(text) if good else None for text, good in zip(trimmed.to_pylist(), fine, strict=True)]
@@ -242,7 +254,7 @@ def _integers(texts: pa.Array) -> NDArray[Any]:
 
 
 def _number(value: Any, decimal: str) -> float | None:
-    """A stored value as a number, as the messages need it."""
+    """A stored value as a number for messages; None if it is not one."""
     if isinstance(value, str):
         value = value.strip(" \t")
         if decimal == ",":
@@ -255,17 +267,26 @@ def _number(value: Any, decimal: str) -> float | None:
         return None
 
 
+def _not_finite(value: Any, decimal: str) -> str:
+    """What is wrong with a value that is not a finite float32."""
+    number = _number(value, decimal)
+    if number is None:
+        return _not_a_number(value, decimal)
+    return "too large" if math.isfinite(number) else "not finite"
+
+
 def _not_a_number(value: Any, decimal: str) -> str:
     other = "." if decimal == "," else ","
-    hint = f" (declare decimal: '{other}'?)" if isinstance(value, str) and _number(value, other) is not None else ""
+    swapped = isinstance(value, str) and _number(value, other) is not None
+    hint = f" (if '{other}' is the decimal mark, declare decimal: '{other}')" if swapped else ""
     return f"not a number{hint}"
 
 
 def _warn_of_few(texts: pa.Array, name: str) -> None:
-    """Say so if ids are text only because of a few of them."""
+    """Warn if ids are text only because at most one in ten is not an integer."""
     others = texts.filter(pc.invert(pc.match_substring_regex(texts, CANONICAL_INTEGER)))
     if 0 < len(others) <= len(texts) / 10:
-        message = "%s: all ids are text, because %d of %d are not integers, such as %s; declare their type if that is wrong"
+        message = "%s: the ids are read as text because %d of %d are not integers, such as %s; if that is wrong, declare `ids`"
         logger.warning(message, name, len(others), len(texts), quoted(others[0].as_py()))
 
 
@@ -276,19 +297,19 @@ def _no_id(kind: str, hint: str) -> Callable[[Any], str]:
         if value == "":
             return "empty"
         if kind == "str":
-            return "neither text nor a whole number, or unlike the first one"
+            return "neither text nor a whole number, or of another type than the first id"
         if isinstance(value, str) and re.fullmatch(INTEGER.removesuffix(r"\z"), value.strip()):
             return f"not an integer of 64 bits in plain digits (7, not 07, +7 or ' 7'){hint}"
-        return f"not an integer{hint}" if isinstance(value, str) else "no whole number, or too large for one"
+        return f"not an integer{hint}" if isinstance(value, str) else "not a whole number, or too large for 64 bits"
 
     return why
 
 
 def _no_date(zone: bool) -> Callable[[Any], str]:
     wanted = (
-        f"an ISO 8601 date {'with' if zone else 'without'} a time zone, as in the first row, between the years 1678 and 2262"
+        f"an ISO 8601 date {'with' if zone else 'without'} a time zone, like the first one, between the years 1678 and 2262"
     )
-    return lambda _: f"not {wanted} (other forms need a date_format)"
+    return lambda _: f"not {wanted} (declare date_format for other formats)"
 
 
 def _no_time(value: Any, unit: TimeUnit, decimal: str, known: bool) -> str:
@@ -297,5 +318,5 @@ def _no_time(value: Any, unit: TimeUnit, decimal: str, known: bool) -> str:
     if (number := _number(value, decimal)) is not None:
         return no_instant(number, unit)
     if not known:
-        return "neither a number nor an ISO 8601 date (declare its date_format)"
-    return f"{_not_a_number(value, decimal)}, as in the first row"
+        return "neither a number nor an ISO 8601 date (declare date_format for other formats)"
+    return f"{_not_a_number(value, decimal)}, unlike the first one"

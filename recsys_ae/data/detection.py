@@ -1,4 +1,4 @@
-"""What the first line of a file says about its layout: separator, header, and which column is which."""
+"""Detection of a file's layout from its first line: separator, header, and which column is which."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -13,7 +13,7 @@ from recsys_ae.data.layouts import FileLayout, Place, Table, file_kind
 from recsys_ae.data.reading import reading, unpacked
 from recsys_ae.data.text import Dialect, Line, decoded, default_quote, lines
 from recsys_ae.declaration import validate
-from recsys_ae.errors import DataError, did_you_mean, quoted
+from recsys_ae.errors import DataError, did_you_mean, quoted, shortened
 
 T = TypeVar("T")
 SEPARATORS = ("::", "\t", ";", ",", "|")  # tried in this order
@@ -40,13 +40,14 @@ class Layout(NamedTuple):
         if not found:  # RecBole's headers say name:type
             found = [at for at, name in enumerate(self.names) if _plain(name) == str(column)]
         if len(found) != 1:
-            hint = "each needs a name of its own" if found else did_you_mean(str(column), self.names)
-            raise DataError(f"expected one column {quoted(column)}, found {len(found)}; {shortened(hint)}")
+            if found:
+                raise DataError(f"{len(found)} columns are called {quoted(column)}; rename all but one")
+            raise DataError(f"there is no column {quoted(column)}; {did_you_mean(str(column), self.names)}")
         return found[0]
 
 
 def layout_of(path: Path, file: FileLayout) -> Layout:
-    """The layout of a file, as far as declared as `file` says.
+    """The layout of a file: what `file` declares, and the rest from its first line.
 
     Raises:
         DataError: no such file, an empty one, or one without a declared column.
@@ -57,7 +58,9 @@ def layout_of(path: Path, file: FileLayout) -> Layout:
             names = ", ".join(layout.names)
             for column in file.places():
                 if isinstance(column, int):
-                    raise DataError(f"columns are given by place, but the file names them: {shortened(names)}")
+                    raise DataError(
+                        f"columns are declared by number, but this kind of file names them: {shortened(names, 300)}"
+                    )
                 layout.place(column)
             return layout
         return _first_fitting(path, file, partial(_text_layout, path, file))
@@ -104,7 +107,7 @@ def _guess(path: Path, base: Table, separator: str, declared: dict[str, Any]) ->
 
 
 def _first_fitting(path: Path, file: FileLayout, attempt: Callable[[str], T]) -> T:
-    """`attempt` with the declared separator, or the first one that occurs in the first line and fits; else its first error."""
+    """`attempt` with the declared separator, else with the first one that works; raises the first error if none does."""
     problem: DataError | None = None
     for separator in SEPARATORS if file.separator is None else [file.separator]:
         try:
@@ -138,7 +141,7 @@ def _first_decoded(path: Path, dialect: Dialect) -> Line:
 
 
 def undecodable(fields: Sequence[str], dialect: Dialect) -> str:
-    """What is wrong with a record of which a field is not in the encoding."""
+    """The message about a record with a field that is not in the encoding."""
     at = next(at for at, field in enumerate(fields) if not decoded(field))
     raw = fields[at].encode("utf-8", "surrogateescape")
     encoding = dialect.encoding or "UTF-8"
@@ -158,7 +161,7 @@ def _text_layout(path: Path, file: FileLayout, separator: str) -> Layout:
 def _stored_names(path: Path, kind: str) -> list[str]:
     if kind == "parquet":
         if path.suffix.lower() != ".parquet":
-            raise DataError("Parquet compresses its own columns; unpack the file")
+            raise DataError("a compressed Parquet file cannot be read; unpack it first")
         return list(pq.read_schema(path).names)
     with unpacked(path) as content:
         for raw in islice(content, 1000):
@@ -168,7 +171,7 @@ def _stored_names(path: Path, kind: str) -> list[str]:
                 continue
             if isinstance(record, dict):
                 return list(record)
-    raise DataError("there is no data: the file has no JSON objects, one a line")
+    raise DataError("there is no data: the file has no JSON objects, one per line")
 
 
 def _plain(name: str) -> str:
@@ -185,17 +188,17 @@ def _matches(names: Sequence[str]) -> dict[str, list[str]]:
 
 def _recognise(names: Sequence[str]) -> dict[str, str]:
     found = _matches(names)
+    other = [name for name in names if _plain(name) == name and ":" in name]
+    if other and len(other) < len(names) and all(":" in name for name in names):
+        wanted = f"RecBole's types are {', '.join(RECBOLE_TYPES)}; rename it, or declare the columns in a card"
+        raise DataError(f"column {quoted(other[0])} has the unknown type {quoted(other[0].rpartition(':')[2])}; {wanted}")
     for role, matching in found.items():
         if not matching and role in ("user", "item"):
-            raise DataError(f"no column looks like the {role} id; the columns are {shortened(', '.join(names))}")
+            columns = shortened(", ".join(names), 300)
+            raise DataError(f"no column is recognised as the {role} id; declare it in a card; the columns are {columns}")
         if len(matching) > 1:
-            raise DataError(f"columns {' and '.join(map(quoted, matching))} all look like the {role}; say which with a card")
+            raise DataError(f"columns {' and '.join(map(quoted, matching))} could be the {role}; declare one in a card")
     return {role: matching[0] for role, matching in found.items() if matching}
-
-
-def shortened(text: str) -> str:
-    """A list of names for a message, cut to a sane length."""
-    return text if len(text) <= 300 else text[:300] + "..."
 
 
 def _is_number(text: str) -> bool:

@@ -1,8 +1,6 @@
-"""From the feature files that a card declares to feature tables of users and items."""
+"""Loading of the feature files that a card declares."""
 
 import logging
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,15 +9,15 @@ import pandas as pd
 import pyarrow as pa
 
 from recsys_ae.data.cards import PlantedCard, RatingsCard
-from recsys_ae.data.content import TEXT, Content, raise_first, read_content
+from recsys_ae.data.content import TEXT, Content, raise_first, read_content, refuse
 from recsys_ae.data.conversion import as_flags, as_ids, encoded, numbers_in_text, series_of
 from recsys_ae.data.fetch import locate
-from recsys_ae.data.layouts import FeatureDeclaration, FeatureFile, Place, is_structured
-from recsys_ae.data.reading import reading
+from recsys_ae.data.layouts import FeatureDeclaration, FeatureFile, is_structured
+from recsys_ae.data.reading import column_context, reading
 from recsys_ae.data.text import undecoded
 from recsys_ae.declaration import error_context
-from recsys_ae.errors import ConfigError, DataError, quoted
-from recsys_ae.features import FeatureTable
+from recsys_ae.errors import ConfigError, DataError
+from recsys_ae.features import LARGEST, FeatureTable
 from recsys_ae.ids import IdMap
 from recsys_ae.times import iso_dates
 
@@ -31,14 +29,14 @@ def load_features(
 ) -> FeatureTable:
     """The features of `ids` that a card declares for its users or items, fitted on `fit_ids`, or on all of `ids` if None.
 
-    Rows of other ids are dropped, ids without a row get missing values only; the counts are logged.
+    Rows of other ids are dropped, and ids without a row get only missing values; the counts are logged.
 
     Raises:
         ConfigError: the card declares none for this side.
         DataError: a missing, altered or malformed file; see `read_features`.
     """
     if isinstance(card, PlantedCard) or side not in card.features:
-        raise ConfigError(f"dataset {card.name!r} declares no features of its {side}")
+        raise ConfigError(f"dataset {card.name!r} declares no features of its {side}; add them to its card")
     layout = card.features[side]
     path = locate(card, [layout.path], folder)
     frame = read_features(path, layout, ids.kind)
@@ -68,29 +66,29 @@ def read_features(path: Path, layout: FeatureFile, id_kind: Literal["int", "str"
     """
     with reading(path):
         content = read_content(path, layout, dict.fromkeys(layout.places(), TEXT))
-        refuse = partial(_refuse, content, path)
-        raise_first(content, path)
+        raise_first(content)
         if not len(content.columns[layout.id]):
             raise DataError("there is no data: the file has no rows")
         if not (typed := is_structured(path.name)):
             for name, column in content.columns.items():
                 codes, distinct = encoded(column)
-                refuse(undecoded(distinct)[codes], name, "not text in the encoding")
-        ids = as_ids(content.columns[layout.id], id_kind, typed=typed)
-        refuse(ids.bad, layout.id, ids.why)
+                refuse(content, name, undecoded(distinct)[codes], "not text in the declared encoding")
+        with column_context(layout.id):
+            ids = as_ids(content.columns[layout.id], id_kind, typed=typed)
+        refuse(content, layout.id, ids.bad, ids.why)
         own = series_of(ids.values)
-        refuse(own.duplicated(), layout.id, "an id that occurs before")
-        values = {name: _values(content, feature, layout.decimal, typed, refuse) for name, feature in layout.columns.items()}
+        refuse(content, layout.id, own.duplicated(), "a repeated id; each id may have one row")
+        values = {name: _values(content, feature, layout.decimal, typed) for name, feature in layout.columns.items()}
     return pd.DataFrame({"id": own} | values)
 
 
-def _values(content: Content, feature: FeatureDeclaration, decimal: str, typed: bool, refuse: Callable[..., None]) -> pd.Series:
+def _values(content: Content, feature: FeatureDeclaration, decimal: str, typed: bool) -> pd.Series:
     """The values of a feature in the types that its kind is encoded from."""
     if feature.flags:
         flags = []
         for flag in feature.flags.values():
             flags.append(as_flags(content.columns[flag], typed=typed))
-            refuse(flags[-1].bad, flag, flags[-1].why)
+            refuse(content, flag, flags[-1].bad, flags[-1].why)
         labels = np.array(list(feature.flags), dtype=object)
         return pd.Series([list(labels[row]) for row in np.column_stack([one.values for one in flags])], dtype=object)
     place: Any = feature.column
@@ -104,31 +102,22 @@ def _values(content: Content, feature: FeatureDeclaration, decimal: str, typed: 
         column = column.where(column != "")
     if feature.kind == "numeric" and column.dtype.kind in "Obuif":
         numbers = _numbers(column, decimal) if as_text else pd.to_numeric(column, errors="coerce")
-        refuse(~np.isfinite(numbers) & column.notna(), place, "not a finite number")
+        refuse(content, place, ~np.isfinite(numbers) & column.notna(), "not a finite number")
+        refuse(content, place, np.abs(numbers) > LARGEST, f"too large, the limit is {LARGEST:g} in size")
         return numbers
     if feature.kind == "date" and (as_text or pd.api.types.infer_dtype(column) == "date"):
         dates = (
             pd.to_datetime(column, format=feature.format, utc=True, errors="coerce") if feature.format else iso_dates(column)
         )
-        refuse(dates.isna() & column.notna(), place, f"not a date ({feature.format or 'ISO 8601'})")
+        refuse(content, place, dates.isna() & column.notna(), f"not a date in the format {feature.format or 'ISO 8601'}")
         return dates
     if feature.kind == "multi_label" and feature.separator:
-        refuse(column.notna() & (not as_text), place, f"not text with labels between {feature.separator!r}")
+        refuse(content, place, column.notna() & (not as_text), f"not text with labels separated by {feature.separator!r}")
         return column.map(lambda text: [label for label in text.split(feature.separator) if label], na_action="ignore")
     return column
 
 
 def _numbers(column: pd.Series, decimal: str) -> pd.Series:
-    """Text as numbers, NaN where there is none."""
+    """Text as numbers, NaN where it is not one."""
     texts = pa.array(column.fillna(""), pa.string())
     return pd.Series(numbers_in_text(texts, decimal), index=column.index)
-
-
-def _refuse(content: Content, path: Path, bad: Any, place: Place, why: str | Callable[[Any], str]) -> None:
-    """Raise a `DataError` about the first broken line or the first row at which `bad` is true, if there is any."""
-
-    def describe(_: int, stored: Callable[[Place], Any]) -> str:
-        value = stored(place)
-        return f"{place!r} {quoted(value)} is {why if isinstance(why, str) else why(value)}"
-
-    raise_first(content, path, np.flatnonzero(np.asarray(bad, bool)), describe)

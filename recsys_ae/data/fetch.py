@@ -19,7 +19,7 @@ WAIT = 600.0  # seconds for another process that downloads
 
 
 def locate(card: FileCard, paths: Sequence[str], folder: Path, *, download: bool = True) -> Path:
-    """The first of `paths` that can be found, with its checksum verified.
+    """The first of `paths` that exists, with its checksum verified.
 
     The files of a card with downloads are looked for in $RECSYS_AE_DATA and in the cache, then downloaded (unless `download`
     is false); those of a card without are looked for beside it, in `folder`, and in $RECSYS_AE_DATA.
@@ -37,38 +37,31 @@ def locate(card: FileCard, paths: Sequence[str], folder: Path, *, download: bool
     if card.sources and download:
         _download_all(card)
         return locate(card, paths, folder, download=False)
-    raise DataError(f"dataset {card.name!r}: no file {' or '.join(paths)} in {', '.join(map(str, roots))}")
+    where = ", ".join(map(str, roots))
+    raise DataError(f"dataset {card.name!r}: no file {' or '.join(paths)} in {where}; set RECSYS_AE_DATA to its folder")
 
 
 def _download_all(card: FileCard) -> None:
     cache = cache_folder()
     if cache is None:
         tried = " or ".join(map(str, cache_folders()))
-        raise DataError(f"dataset {card.name!r}: downloads cannot be written to {tried}; name a folder with RECSYS_AE_CACHE")
+        raise DataError(f"dataset {card.name!r}: cannot write downloads to {tried}; set RECSYS_AE_CACHE to a writable folder")
     with locked(cache / ".lock", "another process is downloading data; wait for it", WAIT):  # two runs need it once
         for source in card.sources:
             target = cache / source.name
             check_within(cache, target)
             if not target.exists():
-                _make_folder(target.parent)
                 download(source.url, target, source.md5, source.max_gb)
             if source.unpack == "zip":
                 extract_zip(target, cache, source.max_gb)
                 target.unlink()
 
 
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(f"cannot make {folder}: {error.strerror or error}") from None
-
-
 def _verify(path: Path, md5: str | None) -> None:
-    """Compare the MD5 of the content; of a compressed file that of what it unpacks to: compression is not reproducible."""
+    """Check the MD5 of a file, or of its unpacked content if it is compressed: compression is not reproducible."""
     if md5 is None:
         return
     with unpacked(path) as content:
         found = hashlib.file_digest(content, partial(hashlib.md5, usedforsecurity=False)).hexdigest()
     if found != md5:
-        raise DataError(f"checksum of {path} is {found}, its card says {md5}; delete the file to fetch it again")
+        raise DataError(f"the MD5 checksum of {path} is {found}, but its card says {md5}; delete the file to fetch it again")

@@ -19,7 +19,7 @@ from recsys_ae.data.reading import unpacked
 from recsys_ae.errors import DataError
 
 IMAGES, LABELS = 0x0803, 0x0801  # unsigned bytes in three dimensions, in one
-MAX_RATIO = 1032  # how many times its size a gzip file can unpack to
+MAX_RATIO = 1032  # largest possible ratio of unpacked to packed size in gzip
 
 logger = logging.getLogger(__name__)
 
@@ -72,54 +72,55 @@ def _from_idx(card: IdxCard, folder: Path) -> Images:
     if sides[0] != sides[1]:
         train, test = (f"{high} x {wide}" for high, wide in sides)
         files = f"{card.train_images} are {train}, those of {card.test_images} {test}"
-        raise DataError(f"dataset {card.name!r}: images of {files} (height x width)")
+        raise DataError(f"dataset {card.name!r}: images of {files} (height x width); all must have the same size")
     loaded["shape"] = (1, *sides[0])
     return Images(**loaded)
 
 
 def read_idx(path: Path, magic: int) -> NDArray[np.uint8]:
-    """The array in an IDX file, plain or gzipped, which must start with `magic` and be exactly as long as its header says.
-
-    No more is unpacked than that.
-    """
+    """The array in an IDX file, plain or gzipped, which must start with `magic` and be as long as its header announces."""
     length = 4 * (1 + (magic & 0xFF))  # of the header: the magic number and each dimension take four bytes
     with unpacked(path) as file:
         try:
             header = file.read(length)
             if header[:4] != struct.pack(">I", magic):
-                raise DataError(f"{path} starts with 0x{header[:4].hex()}, an IDX file of this kind with {magic:#010x}")
+                raise DataError(
+                    f"{path} is not an IDX file of this kind: it starts with 0x{header[:4].hex()}, not {magic:#010x}"
+                )
             if len(header) < length:
                 raise DataError(f"{path} is too short for an IDX file: {len(header)} bytes")
             _, *shape = struct.unpack(f">{length // 4}I", header)
             expected, possible = prod(shape), (MAX_RATIO if path.suffix == ".gz" else 1) * path.stat().st_size
             if expected > possible:
-                raise DataError(f"{path} is too short: its header says {expected} values, more than the file can hold")
+                raise DataError(f"{path} is truncated: its header announces {expected} values, more than the file can hold")
             content = file.read(expected)
             more = file.read(1)
         except zlib.error as error:
             raise DataError(f"{path} cannot be read: {error}") from None
+    if not expected:
+        raise DataError(f"{path} is empty: its header announces {' x '.join(map(str, shape))} values")
     if len(content) < expected or more:
         found = f"over {expected}" if more else len(content)
-        raise DataError(f"{path} holds {found} values, its header says {expected}")
+        raise DataError(f"{path} is damaged: it holds {found} values, but its header announces {expected}")
     return np.frombuffer(content, np.uint8).reshape(shape)
 
 
 def _from_folder(card: ImageFolderCard, folder: Path) -> Images:
-    """PNG and JPEG files in the order of their paths; if they lie in several folders, shuffled, with a class per folder."""
+    """PNG and JPEG files in the order of their paths; if they are in several folders, shuffled, with a class per folder."""
     root = folder / card.folder
     found = list(root.rglob("*")) if os.path.isdir(root) else []  # unlike Path.is_dir, also for names that no folder can have
-    paths = sorted(path for path in found if path.suffix.lower() in SUFFIXES and not path.is_dir())
+    paths = sorted(path for path in found if path.suffix.lower() in SUFFIXES)
     if not paths:
-        raise DataError(f"dataset {card.name!r}: no file {' or '.join(SUFFIXES)} below {root}")
+        raise DataError(f"dataset {card.name!r}: there is no {' or '.join(SUFFIXES)} file below {root}")
     if other := [path.name for path in found if path.suffix.lower() in OTHER_SUFFIXES]:
-        logger.warning("%s: %d pictures are neither PNG nor JPEG and left out, such as %s", root, len(other), min(other))
+        logger.warning("%s: ignoring %d pictures that are neither PNG nor JPEG, such as %s", root, len(other), min(other))
     first = read_picture(paths[0], card.background)
     pixels = np.empty((len(paths), *first.shape), np.uint8)
     for number, path in enumerate(paths):
         image = read_picture(path, card.background)
         if image.shape != first.shape:
             one, two = (f"{found} ({_kind(each)})" for found, each in ((path, image), (paths[0], first)))
-            raise DataError(f"{one} and {two} differ; all pictures must have one height and width, and all or none be grey")
+            raise DataError(f"{one} differs from {two}; all pictures must have the same size, and be all grey or all in colour")
         pixels[number] = image
     classes = sorted({path.parent for path in paths})
     if len(classes) == 1:
@@ -140,7 +141,7 @@ def _every_fifth(
 ) -> Images:
     """Images [n, channels, height, width], of which every fifth is a test image."""
     if len(images) < 5:
-        raise DataError(f"every fifth image is a test image, and there are only {len(images)}")
+        raise DataError(f"at least 5 images are needed, because every fifth is a test image; got {len(images)}")
     test = np.arange(len(images)) % 5 == 4
     pixels = _pixels(images, white)
     known, asked = (None, None) if labels is None else (labels[~test].astype(np.int64), labels[test].astype(np.int64))

@@ -1,4 +1,4 @@
-"""The k-core of interactions: what is left when users and items with few others are left out, again and again."""
+"""The k-core of interactions: users and items with few interactions are removed until none is left."""
 
 from dataclasses import replace
 
@@ -10,18 +10,14 @@ from recsys_ae.ids import IdMap
 from recsys_ae.interactions import Interactions
 
 
-def k_core(data: Interactions, sizes: CoreSizes | int | None) -> Interactions:
-    """The largest part of `data` in which each user has `sizes.users` items and each item `sizes.items` users, or all if None.
+def k_core(data: Interactions, sizes: CoreSizes) -> Interactions:
+    """The largest part of `data` in which each user has `sizes.users` items and each item `sizes.items` users.
 
-    Pairs are counted, however often they were repeated. Users and items that are left out are no longer among the ids.
+    A repeated pair counts once. Users and items that are removed are no longer among the ids.
 
     Raises:
         DataError: nothing is left.
     """
-    if sizes is None:
-        return data
-    if isinstance(sizes, int):
-        sizes = CoreSizes(users=sizes, items=sizes)
     users, items = data.user_rows(), data.item_rows()
     kept, before = np.ones(len(data), bool), -1
     while before != (before := int(kept.sum())):  # until a round leaves out nothing
@@ -30,7 +26,8 @@ def k_core(data: Interactions, sizes: CoreSizes | int | None) -> Interactions:
         enough_users = np.bincount(items[kept], minlength=data.n_items) >= sizes.items
         kept &= enough_users[items]
     if not before:
-        raise DataError(f"k_core leaves nothing: no users have {sizes.users} items that have {sizes.items} users each")
+        wanted = f"no users have {sizes.users} items that have {sizes.items} users each"
+        raise DataError(f"k_core leaves no data: {wanted}; use smaller numbers")
     log = data.filter(kept).stored_events
     old_users, old_items = np.unique(users[kept]), np.unique(items[kept])
     log = replace(log, users=np.searchsorted(old_users, log.users), items=np.searchsorted(old_items, log.items))

@@ -1,4 +1,4 @@
-"""Layouts of files, as cards declare them: which column is which, and how its text is written."""
+"""Layouts of files as declared in cards: which column is which, and how text is written."""
 
 import re
 from datetime import datetime
@@ -13,11 +13,11 @@ from recsys_ae.errors import quoted
 from recsys_ae.features import Kind
 from recsys_ae.times import TimeUnit
 
-Place = str | int  # of a column: its name, or its number from 1 where the file has no header
+Place = str | int  # a column: its name, or its number from 1 if the file has no header
 
 
 def file_kind(path: str) -> Literal["parquet", "lines", "text"]:
-    """What a file holds by its ending, apart from that of its compression; `lines` are JSON objects, one a line."""
+    """The kind of a file by its ending, ignoring that of a compression; `lines` means JSON objects, one per line."""
     plain = path.lower()
     for ending in COMPRESSED:
         plain = plain.removesuffix(ending)
@@ -25,7 +25,7 @@ def file_kind(path: str) -> Literal["parquet", "lines", "text"]:
 
 
 def is_structured(path: str) -> bool:
-    """Whether a file names its columns itself, so that there is nothing to declare about separators and headers."""
+    """Whether the format itself has named columns, so that separator and header do not apply."""
     return file_kind(path) != "text"
 
 
@@ -42,7 +42,7 @@ def _known_encoding(name: str) -> str:
     try:
         "".encode(name)
     except (LookupError, ValueError) as error:
-        raise ValueError(f"unknown encoding {quoted(name)}: Python has no such codec of text") from error
+        raise ValueError(f"unknown encoding {quoted(name)}; use one that Python knows, such as latin-1") from error
     return name
 
 
@@ -52,7 +52,7 @@ def _date_format(text: str) -> str:
         if not isinstance(parsed, pd.Timestamp) or parsed.year != 2001:
             raise ValueError("it has no year")
     except (ValueError, TypeError) as error:
-        raise ValueError(f"{quoted(text)} is no format of dates as for `strptime`, such as '%d.%m.%Y %H:%M': {error}") from None
+        raise ValueError(f"{quoted(text)} is not a date format as for `strptime`, such as '%d.%m.%Y %H:%M': {error}") from None
     return text
 
 
@@ -60,14 +60,14 @@ DateFormat = Annotated[str, AfterValidator(_date_format)]
 
 
 class FileLayout(Declared):
-    """Layout of a file. Its ending says what it is: `.parquet`, `.jsonl` or `.ndjson`, or else text, also compressed.
+    """Layout of a file. Its ending decides the format: `.parquet`, `.jsonl` or `.ndjson`, else text; perhaps compressed.
 
     Attributes:
         separator: of text; None: found in the first line.
         header: whether the first line of text names the columns.
-        quote: what fields of text may be enclosed in, as in RFC 4180; `none`: nothing, quotation marks are text. None: `"`
-            between commas or semicolons, elsewhere nothing.
-        encoding: of text, a codec of Python. None: UTF-8, or what its byte order mark says.
+        quote: the quotation mark of text, as in RFC 4180; `none`: quotation marks are ordinary text. None: `"` if the
+            separator is a comma or semicolon, else as for `none`.
+        encoding: of text, a Python codec. None: that of the byte order mark, else UTF-8.
         decimal: the decimal mark of numbers in text.
     """
 
@@ -89,11 +89,13 @@ class FileLayout(Declared):
     @model_validator(mode="after")
     def _columns_can_be_found(self) -> "FileLayout":
         if any(isinstance(place, int) == self.named() for place in self.places()):
-            raise ValueError(f"columns of {self.path} must be given by {'name' if self.named() else 'place (1, 2, ...)'}")
+            raise ValueError(f"columns of {self.path} must be declared by {'name' if self.named() else 'number (1, 2, ...)'}")
         if any(isinstance(place, int) and place < 1 for place in self.places()):
-            raise ValueError(f"column places of {self.path} count from 1")
+            raise ValueError(f"column numbers of {self.path} start at 1")
+        if self.separator == self.decimal and self.quote == "none":
+            raise ValueError(f"separator and decimal of {self.path} must differ")
         if self.separator is not None and self.separator == self.quote:
-            raise ValueError(f"separator and quote of {self.path} are the same")
+            raise ValueError(f"separator and quote of {self.path} must differ")
         return self
 
 
@@ -117,7 +119,7 @@ class Table(FileLayout):
     @model_validator(mode="after")
     def _columns_differ(self) -> "Table":
         if len(set(self.places())) < len(self.places()):
-            raise ValueError(f"two columns of {self.path} are the same")
+            raise ValueError(f"`columns` of {self.path} name the same column twice")
         return self
 
 
@@ -141,15 +143,15 @@ class FeatureDeclaration(Declared):
             raise ValueError("a feature needs either `column` or `flags`")
         for key, kind in {"format": "date", "separator": "multi_label", "flags": "multi_label"}.items():
             if getattr(self, key) and self.kind != kind:
-                raise ValueError(f"`{key}` is for {kind} features, this one is {self.kind}")
+                raise ValueError(f"`{key}` is only for {kind} features, and this one is {self.kind}")
         if self.flags and (self.pattern or self.separator):
-            raise ValueError("`pattern` and `separator` are for a feature in one `column`, not for `flags`")
+            raise ValueError("`pattern` and `separator` need a `column`; they do not apply to `flags`")
         try:
             groups = re.compile(self.pattern or "()").groups
         except re.error as error:
             raise ValueError(f"`pattern` is not a regular expression: {error}") from None
         if groups != 1:
-            raise ValueError(f"`pattern` needs one group, the part to keep, and has {groups}")
+            raise ValueError(f"`pattern` must have exactly one group, the part to keep, but has {groups}")
         return self
 
 

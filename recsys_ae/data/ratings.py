@@ -1,4 +1,4 @@
-"""From a dataset card to interactions, and to the splits that were published with the data."""
+"""Loading of interactions, and of the splits published with them, from dataset cards and files."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -11,14 +11,14 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from recsys_ae.data.cards import GivenSplit, PlantedCard, RatingsCard
-from recsys_ae.data.content import Skipped
+from recsys_ae.data.content import Fault
 from recsys_ae.data.conversion import NO_FLAG, Scale, as_flags
 from recsys_ae.data.detection import guess_table
 from recsys_ae.data.features import load_feature_tables
 from recsys_ae.data.fetch import locate
 from recsys_ae.data.k_core import k_core
 from recsys_ae.data.layouts import Table
-from recsys_ae.data.reading import reading
+from recsys_ae.data.reading import column_context, reading
 from recsys_ae.data.synthetic import planted_ratings
 from recsys_ae.data.tables import IdTypes, read_table
 from recsys_ae.declaration import error_context
@@ -39,12 +39,12 @@ class Ratings:
 
 
 def load_ratings(
-    card: RatingsCard | PlantedCard, folder: Path, *, features: bool = False, skipped: list[Skipped] | None = None
+    card: RatingsCard | PlantedCard, folder: Path, *, features: bool = False, skipped: list[Fault] | None = None
 ) -> Ratings:
     """All ratings of a dataset, on request with its feature tables; `folder` is that of its card.
 
-    Repeated pairs are merged, then users and items outside the card's `k_core` are left out. `skipped` takes the lines that
-    are skipped under `bad_lines: skip`.
+    Repeated pairs are merged, then users and items outside the card's `k_core` are left out. Lines skipped
+    under `bad_lines: skip` are appended to `skipped`.
 
     Raises:
         ConfigError: features of a card that declares none.
@@ -57,7 +57,8 @@ def load_ratings(
         frame = _read(card, folder, card.files, skipped)
         options = {"duplicates": card.duplicates, "scale": card.scale, **_columns_of(frame)}
         with error_context(f"dataset {card.name!r}"):
-            ratings = Ratings(k_core(Interactions.from_frame(frame, **options), card.k_core))
+            data = Interactions.from_frame(frame, **options)
+            ratings = Ratings(data if card.k_core is None else k_core(data, card.k_core))
     if not features:
         return ratings
     data = ratings.interactions
@@ -71,9 +72,9 @@ def load_given_split(
     *,
     repeats: Repeats = "excluded",
     features: bool = False,
-    skipped: list[Skipped] | None = None,
+    skipped: list[Fault] | None = None,
 ) -> Split:
-    """The split called `name` on the card, without a validation part, on request with feature tables; see `load_ratings`.
+    """The split `name` of the card, without a validation part, on request with feature tables; see `load_ratings`.
 
     Raises:
         ConfigError: the card has no such split, or no features.
@@ -81,7 +82,7 @@ def load_given_split(
     """
     splits = {} if isinstance(card, PlantedCard) else card.splits
     if isinstance(card, PlantedCard) or name not in splits:
-        hint = did_you_mean(name, splits) if splits else "it has none"
+        hint = did_you_mean(name, splits) if splits else "its card declares none"
         raise ConfigError(f"dataset {card.name!r} has no split {name!r}; {hint}")
     train, test = _split_frames(card, folder, splits[name], skipped)
     options = {"duplicates": card.duplicates, "scale": card.scale, **_columns_of(train)}
@@ -98,13 +99,13 @@ def read_interactions(
     duplicates: Duplicates = "error",
     scale: Scale = None,
     ids: IdTypes | None = None,
-    skipped: list[Skipped] | None = None,
+    skipped: list[Fault] | None = None,
     **layout: Any,
 ) -> Interactions:
     """Interactions from a file without a card; see `guess_table` for what is recognised and `read_table` for errors.
 
     Args:
-        layout: what is known about the file, by the keys of a file on a card: `columns`, `separator`, `header`, `quote`,
+        layout: known properties of the file, by the keys of a file in a card: `columns`, `separator`, `header`, `quote`,
             `encoding`, `decimal`, `time_unit`, `date_format`, `bad_lines`.
     """
     path = path_of(path)
@@ -140,14 +141,14 @@ def read_history(
             f"{path}: the model does not know item {first} ({skipped} such rows); --skip-unknown leaves them out"
         )
     if unknown.all():
-        raise DataError(f"{path}: the model knows none of the items")
+        raise DataError(f"{path}: the model knows none of the items; check that their ids are written as in training")
     users = encode(id_index(frame["user_id"]), None)[1]
     options = {"duplicates": "last", "users": users, "items": items, **_columns_of(frame)}
     return Interactions.from_frame(frame[~unknown], **options), skipped
 
 
 def _split_frames(
-    card: RatingsCard, folder: Path, split: GivenSplit, skipped: list[Skipped] | None
+    card: RatingsCard, folder: Path, split: GivenSplit, skipped: list[Fault] | None
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     if split.train and split.test:
         layouts = [card.files[0].model_copy(update={"path": path}) for path in (split.train, split.test)]
@@ -160,26 +161,26 @@ def _split_frames(
 
 
 def _read_flags(path: Path, column: str, length: int) -> NDArray[np.bool_]:
-    """A column of a Parquet file that says which of `length` rows it marks."""
+    """A column of flags in a Parquet file, bool [length]."""
     with reading(path):
         with pq.ParquetFile(path) as file:
             if column not in (names := file.schema_arrow.names):
-                raise DataError(f"no column {column!r}; {did_you_mean(column, names)}")
+                raise DataError(f"there is no column {column!r}; {did_you_mean(column, names)}")
             stored = file.read(columns=[column])[column]
-        try:
+        with column_context(column):
             flags = as_flags(stored, typed=True)
-        except DataError as error:
-            raise DataError(f"column {column!r} {error}") from None
         if flags.bad.any():
             row = int(flags.bad.argmax())
             raise DataError(f"{path}, row {row + 1}: {column} {quoted(stored[row].as_py())} is {NO_FLAG}")
         if len(stored) != length:
-            raise DataError(f"column {column!r} has {len(stored)} rows, the ratings it marks have {length}")
+            raise DataError(
+                f"column {column!r} has {len(stored)} rows, but the ratings have {length}; flags need one row per rating"
+            )
     marks: NDArray[np.bool_] = flags.values
     return marks
 
 
-def _read(card: RatingsCard, folder: Path, tables: list[Table], skipped: list[Skipped] | None) -> pd.DataFrame:
+def _read(card: RatingsCard, folder: Path, tables: list[Table], skipped: list[Fault] | None) -> pd.DataFrame:
     """The first of the tables whose file exists."""
     path = locate(card, [table.path for table in tables], folder)
     table = next(table for table in tables if path.as_posix().endswith(table.path))
@@ -187,5 +188,5 @@ def _read(card: RatingsCard, folder: Path, tables: list[Table], skipped: list[Sk
 
 
 def _columns_of(frame: pd.DataFrame) -> dict[str, Any]:
-    """What `Interactions.from_frame` must be passed for a frame from `read_table`."""
+    """The options of `Interactions.from_frame` for a frame from `read_table`."""
     return {role: role if role in frame else None for role in ("rating", "time")} | {"time_unit": "us"}

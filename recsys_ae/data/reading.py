@@ -1,4 +1,4 @@
-"""Reading files so that whatever goes wrong is a `DataError` that names the file."""
+"""Reading of files in which every failure becomes a `DataError` that names the file."""
 
 import csv
 import io
@@ -14,21 +14,21 @@ from typing import Any
 import pyarrow as pa
 
 from recsys_ae.declaration import error_context
-from recsys_ae.errors import DataError, quoted
+from recsys_ae.errors import DataError, quoted, reason, shortened
 
 CODECS = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd"}
 COMPRESSED = (*CODECS, ".zip")
 EXPANSION = 200  # a compressed file may expand to this many times its size,
-BUFFER = 2**20
 FREE_EXPANSION = 2**28  # or to this many bytes
-# What the libraries that read files raise. Their own words follow ours, cut to a sane length.
+BUFFER = 2**20
+# What libraries that read files raise; their message follows ours, truncated.
 FOREIGN: tuple[type[Exception], ...] = (OSError, EOFError, UnicodeError, OverflowError, RecursionError, NotImplementedError)
 FOREIGN += (csv.Error, json.JSONDecodeError, pa.ArrowException, zipfile.BadZipFile, zlib.error, struct.error)
 
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Report a missing or unreadable file, and begin the message of every `DataError` with `path`."""
+    """Report a missing or unreadable file as a `DataError`, and prefix the message of every `DataError` with `path`."""
     try:
         if problem := _not_a_file(path):
             raise DataError(problem)
@@ -36,8 +36,16 @@ def reading(path: Path) -> Iterator[None]:
             yield
     except FOREIGN as error:
         problem = "not a readable Parquet file" if path.suffix.lower() == ".parquet" else "cannot be read"
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else " ".join(str(error).split())
-        raise DataError(f"{_cut(path)}: {problem}: {_cut(reason)}") from None
+        raise DataError(f"{shortened(str(path), 255)}: {problem}: {reason(error)}") from None
+
+
+@contextmanager
+def column_context(name: str | int) -> Iterator[None]:
+    """Prefix the message of a `DataError` with the name of a column."""
+    try:
+        yield
+    except DataError as error:
+        raise DataError(f"column {name!r} {error}") from None
 
 
 @contextmanager
@@ -61,7 +69,7 @@ def unpacked(path: Path) -> Iterator[io.BufferedReader]:
 
 
 class _Limited(io.RawIOBase):
-    """What a compressed file expands to, as long as that is in proportion to its size."""
+    """The content of a compressed file, up to a limit that depends on its size."""
 
     def __init__(self, content: Any, path: Path) -> None:
         self._content = content
@@ -75,28 +83,26 @@ class _Limited(io.RawIOBase):
         block = self._content.read(len(buffer))
         self._done += len(block)
         if self._done > self._limit:
-            raise DataError(f"expands to over {self._limit} bytes, {EXPANSION} times its size; unpack it first if it is sound")
+            raise DataError(
+                f"it expands to over {self._limit} bytes, {EXPANSION} times its size; if you trust it, unpack it first"
+            )
         buffer[: len(block)] = block
         return len(block)
 
 
 def _only_member(archive: zipfile.ZipFile) -> zipfile.ZipInfo:
-    """The file in a zip archive, apart from what macOS adds."""
+    """The only file in a zip archive, ignoring what macOS adds."""
     members = [one for one in archive.infolist() if not one.is_dir() and not one.filename.startswith("__MACOSX/")]
     if len(members) != 1:
-        raise DataError(f"a zip archive must hold one file, this one holds {len(members)}; unpack it")
+        raise DataError(f"a zip archive must hold exactly one file, but this one holds {len(members)}; unpack it first")
     if members[0].flag_bits & 1:
-        raise DataError(f"{quoted(members[0].filename)} in the zip archive is encrypted; unpack it")
+        raise DataError(f"{quoted(members[0].filename)} in the zip archive is encrypted; unpack it first")
     return members[0]
 
 
 def _not_a_file(path: Path) -> str | None:
     if path.is_file():
         return None
-    if path.is_dir():
-        return f"{path} is a folder, wanted a file"
-    return f"{path} is not a regular file, such as can be read twice" if path.exists() else f"there is no file {_cut(path)}"
-
-
-def _cut(text: object) -> str:
-    return str(text) if len(str(text)) <= 255 else quoted(str(text), limit=255)
+    if not path.exists():
+        return f"there is no file {shortened(str(path), 255)}"
+    return f"{path} is a folder, expected a file" if path.is_dir() else f"{path} is not a regular file; save its content as one"

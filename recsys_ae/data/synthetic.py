@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 from scipy.stats import norm
 
+from recsys_ae.declaration import check_seed
 from recsys_ae.errors import DataError
 from recsys_ae.events import Events
 from recsys_ae.ids import IdMap
@@ -36,6 +37,7 @@ def planted_ratings(
     """
     if ratings > users * items // 5:
         raise DataError(f"{ratings} planted ratings do not fit {users} users x {items} items; at most a fifth of the pairs")
+    check_seed(seed)
     rng = np.random.default_rng(seed)
     spread = 0.75 / np.sqrt(factors)
     user_factors = rng.normal(0, 1, (users, factors))

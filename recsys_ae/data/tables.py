@@ -1,4 +1,4 @@
-"""Logs of ratings or events in files of any kind, as data frames, with errors that name the line or row."""
+"""Reading of logs of ratings or events in files of any kind, with errors that name the line or row."""
 
 import logging
 from collections.abc import Callable, Mapping
@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from recsys_ae.data.content import TEXT, Content, Fault, Skipped, first_values, raise_first, read_content
+from recsys_ae.data.content import TEXT, Content, Fault, first_values, problem_of, raise_first, read_content
 from recsys_ae.data.conversion import Converted, Scale, as_ids, as_ratings, as_times, date_type, series_of
 from recsys_ae.data.layouts import Place, Table, is_structured
-from recsys_ae.data.reading import reading
-from recsys_ae.errors import DataError, quoted
+from recsys_ae.data.reading import column_context, reading
+from recsys_ae.errors import DataError
 
 IdTypes = Mapping[Any, str]  # "user" and "item" -> "int" or "str"; missing ones are inferred
 NAMES = {"user": "user_id", "item": "item_id", "rating": "rating", "time": "time"}
@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 
 def read_table(
-    path: Path, table: Table, ids: IdTypes | None = None, scale: Scale = None, *, skipped: list[Skipped] | None = None
+    path: Path, table: Table, ids: IdTypes | None = None, scale: Scale = None, *, skipped: list[Fault] | None = None
 ) -> pd.DataFrame:
     """The rows of a file in their order, as columns user_id, item_id and, where declared, rating and time.
 
@@ -31,7 +31,7 @@ def read_table(
         ids: declared id types, {"user": "int" | "str", "item": ...}. An undeclared type is that of the file or, if that has
             only text, `int` if the whole column is canonical integers (see `ids.ids_in_text`), else `str`.
         scale: lowest and highest valid rating.
-        skipped: takes what is skipped under `bad_lines: skip`; the number is logged in any case.
+        skipped: the lines skipped under `bad_lines: skip` are appended to it; their number is always logged.
 
     Returns:
         ids as int64 or str, ratings float32, times int64 microseconds since 1970 (UTC).
@@ -43,21 +43,23 @@ def read_table(
         content = read_content(path, table, _types(path, table))
         places: dict[str, Place] = {role: place for role, place in table.columns.model_dump().items() if place is not None}
         if not len(content.columns[places["user"]]):
-            raise_first(content, path)
+            raise_first(content)
             raise DataError("there is no data: the file has no rows")
         found = _converted(content, places, path, table, ids or {}, scale)
 
         def describe(row: int, stored: Callable[[Place], Any]) -> str:
             role = next(role for role in places if found[role].bad[row])
-            value, name = stored(places[role]), places[role]
-            return f"column {name!r} has no value" if value is None else f"{name} {quoted(value)} is {found[role].why(value)}"
+            return problem_of(places[role], stored(places[role]), found[role].why)
 
         bad = np.logical_or.reduce([column.bad for column in found.values()])
         rows = np.flatnonzero(bad)
         if table.bad_lines == "error":
-            raise_first(content, path, rows, describe)
+            raise_first(content, rows, describe)
         elif len(rows) or content.broken:
-            _report(path, content.unit, list(content.faults(rows.tolist(), describe)), len(bad) - len(rows), skipped)
+            faults = list(content.faults(rows.tolist(), describe))
+            _report(path, content.unit, faults, kept=len(bad) - len(rows))
+            if skipped is not None:
+                skipped += faults
         values = {NAMES[role]: found[role].values for role in places}
         found.clear()
         frame = pd.DataFrame({name: series_of(column) for name, column in values.items()}, copy=False)
@@ -65,7 +67,7 @@ def read_table(
 
 
 def _types(path: Path, table: Table) -> dict[Place, pa.DataType]:
-    """What to read the declared columns of text as, if all values can be."""
+    """The types to try first for the declared columns of text."""
     columns = table.columns
     types: dict[Place, pa.DataType] = {columns.user: TEXT, columns.item: TEXT}
     if columns.rating is not None:
@@ -82,7 +84,7 @@ def _types(path: Path, table: Table) -> dict[Place, pa.DataType]:
 def _converted(
     content: Content, places: Mapping[str, Place], path: Path, table: Table, ids: IdTypes, scale: Scale
 ) -> dict[str, Converted]:
-    """The columns by role. Where bad rows are skipped, they have no say in the types of ids."""
+    """The converted columns by role; skipped rows do not affect the types of ids."""
     found: dict[str, Converted] = {}
     ignored = np.zeros(len(content.columns[places["user"]]), bool)
     typed = is_structured(path.name)
@@ -90,7 +92,7 @@ def _converted(
         if role not in places:
             continue
         column = content.columns[places[role]]
-        try:
+        with column_context(places[role]):
             if role == "rating":
                 found[role] = as_ratings(column, scale, table.decimal, typed=typed)
             elif role == "time":
@@ -99,17 +101,13 @@ def _converted(
                 hint = f" (declare ids: {{{role}: str}} if ids are text)"
                 name = f"{path}, column {places[role]!r}"
                 found[role] = as_ids(column, ids.get(role), typed=typed, name=name, hint=hint, ignored=ignored)
-        except DataError as error:
-            raise DataError(f"column {places[role]!r} {error}") from None
         if table.bad_lines == "skip":
             ignored |= found[role].bad
     return found
 
 
-def _report(path: Path, unit: str, faults: list[Fault], kept: int, skipped: list[Skipped] | None) -> None:
+def _report(path: Path, unit: str, faults: list[Fault], kept: int) -> None:
     first = f"{unit} {faults[0].number}: {faults[0].problem}: {faults[0].content}"
     if not kept:
-        raise DataError(f"{path}: no valid {unit}s, all {len(faults)} are bad; the first is {first}")
-    logger.warning("%s: %d bad %ss skipped, %d kept; the first is %s", path, len(faults), unit, kept, first)
-    if skipped is not None:
-        skipped += [Skipped(str(path), *fault) for fault in faults]
+        raise DataError(f"{path}: none of the {len(faults)} {unit}s is valid; the first is {first}")
+    logger.warning("%s: skipped %d invalid %ss, kept %d; the first is %s", path, len(faults), unit, kept, first)

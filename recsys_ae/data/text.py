@@ -1,7 +1,7 @@
-"""Separated text: one stream of clean UTF-8, which Arrow reads fast and Python's csv module reads line by line.
+"""Separated text as one clean UTF-8 stream, read fast by Arrow, and line by line by Python's csv module.
 
-Both read the same bytes in the same dialect, so they agree. The second is for the first line, for the places of what is wrong,
-and for the strict check of quotes where those are not plainly in order.
+Both read the same bytes in the same dialect, so they agree. The csv module reads the first line, locates errors, and checks
+quotes strictly where they look unusual.
 """
 
 import codecs
@@ -21,10 +21,10 @@ import pyarrow.csv as pa_csv
 from recsys_ae.data.reading import unpacked
 from recsys_ae.errors import DataError, quoted
 
-BLOCK = 2**20  # bytes that are read at once; Arrow takes no line that is longer
+BLOCK = 2**20  # bytes read at a time, and the longest line that Arrow can read
 ESCAPED = dict(zip(range(0xDC80, 0xDD00), range(0x10FF80, 0x110000), strict=True))  # lone surrogates -> for private use
 STAND_IN = "\x1f"  # for a separator of several characters or beyond ASCII, because Arrow takes only one byte
-NO_TEXT = "a NUL or unit separator character, as in binary files or UTF-16 (then declare encoding: utf-16-le)"
+NO_TEXT = "not text: it has a NUL or unit separator character, as in a binary file or in UTF-16 (declare encoding: utf-16-le)"
 MARKS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32"}
 MARKS |= {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}  # after UTF-32, whose marks begin with them
 
@@ -38,7 +38,7 @@ class Line(NamedTuple):
 
 @dataclass(frozen=True)
 class Dialect:
-    """How text is separated; see `data.cards.FileLayout`. `quote` is None if nothing is quoted."""
+    """How fields of text are separated; see `data.layouts.FileLayout`. `quote` is None if fields are never quoted."""
 
     separator: str
     quote: str | None
@@ -51,7 +51,7 @@ class Dialect:
 
 
 def default_quote(separator: str) -> str | None:
-    """What fields are quoted with if nothing is declared."""
+    """The quotation mark for a separator if none is declared."""
     return '"' if separator in (",", ";") else None
 
 
@@ -59,7 +59,7 @@ def lines(path: Path, dialect: Dialect) -> Iterator[Line]:
     """The records of a file that are not empty; bytes that cannot be decoded are lone surrogates.
 
     Raises:
-        DataError: malformed quotes, with their line; a character that no text has.
+        DataError: malformed quotes, with their line; a NUL or unit separator character.
     """
     with unpacked(path) as raw, _long_fields():
         stream = _Cleaned(raw, dialect, path)
@@ -83,7 +83,7 @@ def lines(path: Path, dialect: Dialect) -> Iterator[Line]:
 
 
 class Columns(NamedTuple):
-    """Columns of a file by place from 0, and how many records were left out because they have too many or too few fields."""
+    """Columns of a file by place from 0, and the number of records skipped because they have too many or too few fields."""
 
     by_place: dict[int, pa.ChunkedArray]
     left_out: int
@@ -96,11 +96,11 @@ def read_columns(
 
     Args:
         width: number of fields.
-        skip: number of lines before the data, with empty ones, where a quoted one may span several.
+        skip: number of rows before the data; empty lines count, and a quoted row that spans several lines counts once.
         types: type of each column that is wanted, by its place from 0.
         decimal: decimal mark.
-        lenient: leave out lines with another number of fields, and keep text that cannot be decoded, see `undecoded`; None
-            is then returned only if a line is longer than a block.
+        lenient: skip lines with the wrong number of fields, and keep text that cannot be decoded (see `undecoded`); the
+            result is then None only if a line is longer than a block.
 
     Raises:
         DataError: as for `lines`.
@@ -143,7 +143,7 @@ def read_columns(
 
 
 def _with_separators(column: pa.ChunkedArray, dialect: Dialect) -> pa.ChunkedArray:
-    """A column whose quoted text has the separators again for which others stand in."""
+    """A column with the separators inside quoted text restored."""
     if not pa.types.is_dictionary(column.type):
         return column
     restored = [(one.indices, pc.replace_substring(one.dictionary, dialect.mark, dialect.separator)) for one in column.chunks]
@@ -163,9 +163,9 @@ def undecoded(texts: pa.Array) -> Any:
 class _Cleaned(io.RawIOBase):
     """The content of a file as UTF-8 without a byte order mark, in which one ASCII character separates fields.
 
-    Bytes that cannot be decoded are passed on as they are or, with `escape`, as characters for private use, to be found and
-    named by whoever wants the field. On the way, it is noted whether there are characters that no text has, and whether all
-    quotes enclose whole fields (RFC 4180).
+    Bytes that cannot be decoded are passed on unchanged or, with `escape`, as private-use characters, which the reader of a
+    field can detect. The stream also records whether it had NUL characters, and whether all quotes enclose whole fields
+    (RFC 4180).
     """
 
     def __init__(self, raw: io.BufferedReader, dialect: Dialect, path: Path, *, escape: bool = False) -> None:
@@ -185,11 +185,11 @@ class _Cleaned(io.RawIOBase):
         return True
 
     def odd_quotes(self) -> bool:
-        """Whether a quote has been met that does not enclose a whole field, or is not closed."""
+        """Whether a quotation mark does not enclose a whole field, or is not closed."""
         return self._quotes is not None and self._quotes.odd
 
     def read(self, size: int = -1) -> bytes:
-        """As many bytes as asked for unless it is the end: Arrow takes what it gets for a block, which must hold a line."""
+        """Exactly `size` bytes, fewer only at the end: Arrow treats each read as a block, which must hold a whole line."""
         parts, length = [self._ready], len(self._ready)
         while (size < 0 or length < size) and (block := self._next()):
             parts.append(block)
@@ -205,7 +205,7 @@ class _Cleaned(io.RawIOBase):
         return len(block)
 
     def _next(self) -> bytes:
-        """More of the cleaned content, empty only at the end."""
+        """The next cleaned bytes; empty only at the end."""
         while True:
             raw, self._fresh = self._fresh + self._raw.read(BLOCK - len(self._fresh)), b""
             block = self._decode(raw) if self._decoder else raw
@@ -233,12 +233,12 @@ class _Cleaned(io.RawIOBase):
         except UnicodeError as error:
             good = raw[: error.start].decode(self._encoding, "ignore") if isinstance(error, UnicodeDecodeError) else ""
             line = self._newlines + good.count("\n") + 1
-            raise DataError(f"{self._path}, line {line}: not {self._encoding}; declare another encoding") from None
+            raise DataError(f"{self._path}, line {line}: not valid {self._encoding}; declare another encoding") from None
         self._newlines += block.count(b"\n")
         return block
 
     def _one_mark(self, block: bytes) -> bytes:
-        """`block`, lengthened so as not to end in the middle of a separator, with the stand-in for each of them."""
+        """`block` with each separator replaced by the stand-in; it is extended if it ends in the middle of one."""
         separator, mark = self._dialect.separator.encode(), STAND_IN.encode()
         while block and block[-1:] in separator and (more := self._raw.read(1)):
             block += self._decode(more) if self._decoder else more
@@ -249,12 +249,12 @@ class _Cleaned(io.RawIOBase):
 
 
 class _Quotes:
-    """A strict check of quotes that arrive in blocks: every second one closes a field, the others open one or are doubled."""
+    """Strict check of quotes, block by block: every second one closes a field, the others open a field or are doubled."""
 
     def __init__(self, dialect: Dialect) -> None:
         self._quote = ord(dialect.quote or "")
         self._borders = np.frombuffer(f"{dialect.mark}\r\n{dialect.quote}".encode(), np.uint8)
-        self._rest = b"\n"  # what precedes the next block: one byte, or two if the last is a quote
+        self._rest = b"\n"  # the end of the last block: one byte, or two if the last is a quote
         self._open = False
         self.odd = False
 
@@ -285,13 +285,13 @@ def _long_fields() -> Iterator[None]:
 
 def _malformed(path: Path, number: int, problem: str) -> str:
     if "unexpected end" in problem:
-        problem = "a quotation mark is opened and never closed"
+        problem = "a quotation mark is never closed"
     elif "expected after" in problem:
         problem = "text follows a closing quotation mark"
-    return f"{path}, line {number}: {problem}; double quotation marks inside of quotes, or declare quote: none"
+    return f"{path}, line {number}: {problem}; double the quotation marks inside quoted text, or declare quote: none"
 
 
 def shown_line(fields: list[str], dialect: Dialect) -> str:
-    """The content of a record for a message."""
+    """A record as shown in messages."""
     text = dialect.separator.join(fields).encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     return quoted(text, limit=160)

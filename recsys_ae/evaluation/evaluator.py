@@ -4,6 +4,7 @@ Full ranking over the whole catalogue. Unless the split declares `repeats: wante
 are excluded from the lists as seen, and pairs that repeat them are not relevant.
 """
 
+import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
@@ -16,18 +17,20 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from recsys_ae import ranking
-from recsys_ae.errors import ConfigError, DataError, TrainingError, described, quoted
-from recsys_ae.evaluation.common import id_maps
+from recsys_ae.errors import ConfigError, DataError, TrainingError, quoted
 from recsys_ae.evaluation.metrics import Metric, parse_metrics
+from recsys_ae.evaluation.overlap import id_maps
 from recsys_ae.evaluation.ranking import RankedLists
 from recsys_ae.frames import Frame, ranks, read_frame
 from recsys_ae.ids import IdMap, Rows, shown
 from recsys_ae.interactions import Interactions
 from recsys_ae.models.base import Recommender, check_counts, check_recommender, finite_predictions, users_per_block
-from recsys_ae.models.recommend import Cold, check_cold, recommend_blocks, scorable
-from recsys_ae.split import Repeats, Split, check_repeats
+from recsys_ae.models.recommend import Cold, recommend_blocks, scorable
+from recsys_ae.split import Repeats, Split, check_repeats, check_split
 
-BLOCK_PLACES, BLOCK_USERS = 1_000_000, 100_000  # list places and users from a file that are judged at a time
+BLOCK_PLACES, BLOCK_USERS = 1_000_000, 100_000  # limits of a block of lists from a file: places and users
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, repr=False)
@@ -40,7 +43,7 @@ class Report:
         per_user: float64 [U] by ranking metric.
         counts: `users_evaluated`; `users_skipped` (nothing relevant, or cold and skipped); `relevant` pairs; `ratings`, the
             pairs behind RMSE and MAE; `repeats`, pairs that are already in the history (missing if that is unknown). For
-            lists also `users_without_list`: evaluated users who have none, and so no hits. For a model also `events` of the
+            lists also `users_without_list`: evaluated users without a list, who have no hits. For a model also `events` of the
             part, and of the users with something relevant how many are `hot` (in the training part), `warm` (with a history,
             but not in the training part) and `cold` (the model cannot score them).
     """
@@ -84,14 +87,16 @@ def evaluate(
         ColdUserError: there is a cold user, and `cold` is `error`.
     """
     parsed = parse_metrics(metrics)
-    _check_arguments(model, split, cold, batch_users)
+    check_recommender(model)
+    check_split(split)
+    check_counts(batch_users=batch_users)
     truth, history = split.test if part == "test" else split.valid, split.history(part)
     if not len(truth):
-        raise DataError(f"the {split.protocol} split has no {part} interactions to evaluate on")
+        raise DataError(f"the {part} part of the {split.protocol} split is empty; hold out more")
     repeated, exclude_seen = truth.shared_with(history), split.repeats == "excluded"
     relevant = _relevant(truth, relevant_at, repeated & exclude_seen)
     rows = np.flatnonzero(np.diff(relevant.matrix.indptr))
-    known = scorable(model, history, rows)
+    known = scorable(model, history, rows, cold)
     trained = np.diff(split.train.matrix.indptr)[rows] > 0
     if cold == "skip":
         rows = rows[known]
@@ -113,16 +118,6 @@ def evaluate(
         predicted = finite_predictions(model, history, truth.user_rows(), truth.item_rows())
         rating_values = {metric.name: metric.compute(predicted, truth.matrix.data) for metric in rating_metrics}
     return _report(parsed, rating_values, lists, truth.users.values[rows], counts)
-
-
-def _check_arguments(model: Recommender, split: Split, cold: Cold, batch_users: int | None) -> None:
-    check_recommender(model)
-    if not isinstance(split, Split):
-        makers = "recsys_ae.splitting and Split.from_frames make them; evaluate_recommendations evaluates lists"
-        raise DataError(f"split must be a Split, got {described(split)}; {makers}")
-    if batch_users is not None:
-        check_counts(batch_users=1 if batch_users is None else batch_users)
-    check_cold(cold)
 
 
 def evaluate_recommendations(
@@ -148,8 +143,8 @@ def evaluate_recommendations(
 
     Raises:
         ConfigError: a rating metric, one of longer lists, or one that needs the history without it; a missing column.
-        DataError: not data frames, nothing relevant in `truth`, lists without a user or without an item of `truth` (or of the
-            history), ids of another type there, an invalid rank, two items at one rank or one at two.
+        DataError: not data frames, no relevant pairs in `truth`, no user or no item in common, ids of different types, an
+            invalid rank, two items at one rank, or one item at two.
     """
     parsed = _list_metrics(metrics, list_length)
     check_repeats(repeats)
@@ -162,7 +157,7 @@ def evaluate_recommendations(
         else read_frame(history, pair, "the history"),
     }
     if not len(tables["the truth"]):
-        raise DataError("the truth holds nothing relevant: it has no rows")
+        raise DataError("the truth has no relevant pairs: it has no rows")
     users, items = id_maps(tables, "user")[0], id_maps(tables, "item")[1]
     pairs = Interactions.from_frame(tables["the truth"], rating=rating, users=users, items=items, duplicates="max")
     before = tables["the history"].drop_duplicates()
@@ -171,7 +166,7 @@ def evaluate_recommendations(
     repeated = np.isin(pairs.keys(), (user * len(items) + item)[user >= 0])
     relevant = _relevant(pairs, relevant_at, repeated & (repeats == "excluded"))
     if not len(relevant):
-        raise DataError(f"the truth holds nothing relevant: {len(pairs)} pairs, {int(repeated.sum())} of them in the history")
+        raise DataError(f"none of the {len(pairs)} pairs of the truth is relevant ({int(repeated.sum())} are in the history)")
     rows = np.flatnonzero(np.diff(relevant.matrix.indptr))
     lists = _file_lists(tables["the lists"], users, items, max(metric.k or 0 for metric in parsed), relevant, popularity)
     counts = {"users_evaluated": len(rows), "users_skipped": len(users) - len(rows), "relevant": len(relevant), "ratings": 0}
@@ -182,38 +177,46 @@ def evaluate_recommendations(
 
 
 def _list_metrics(metrics: str | Iterable[str], list_length: int) -> list[Metric]:
-    """The metrics; `ConfigError` if lists of `list_length` do not have them."""
+    """The metrics; `ConfigError` if lists of `list_length` are not enough to compute them."""
     parsed = parse_metrics(metrics)
     check_counts(list_length=list_length)
     for metric in parsed:
         if metric.k is None:
-            raise ConfigError(f"{metric.name} needs predicted ratings, a list of recommendations has none")
+            raise ConfigError(f"{metric.name} needs predicted ratings, which lists do not have; use metrics such as ndcg@10")
         if metric.k > list_length:
-            raise ConfigError(f"{metric.name} looks at {metric.k} places, but the lists have only {list_length}")
+            raise ConfigError(f"{metric.name} needs lists of length {metric.k}, but these have {list_length}")
     return parsed
 
 
 def _relevant(truth: Interactions, relevant_at: float | None, left_out: NDArray[np.bool_]) -> Interactions:
     """The pairs of `truth` rated at least `relevant_at`, without those `left_out` [nnz]."""
     if relevant_at is not None and not (isinstance(relevant_at, Real) and isfinite(relevant_at)):
-        raise ConfigError(f"the lowest rating of a relevant item must be a finite number, got {quoted(relevant_at)}")
+        raise ConfigError(f"relevant_at must be a finite number, got {quoted(relevant_at)}")
+    if relevant_at is not None and truth.rating_range is not None and relevant_at > (highest := truth.rating_range[1]):
+        logger.warning("warning: nothing is relevant: relevant_at is %g, and the highest rating is %g", relevant_at, highest)
     return truth.filter(~left_out if relevant_at is None else ~left_out & (truth.matrix.data >= relevant_at))
 
 
 def _file_lists(
     recommendations: pd.DataFrame, users: IdMap, items: IdMap, k: int, relevant: Interactions, popularity: Rows
 ) -> Iterator[RankedLists]:
-    """The first `k` places of the lists of all users with something relevant, in blocks of bounded size."""
+    """The first `k` places of the lists of all users with relevant items, in blocks of bounded size."""
     place = np.minimum(ranks(recommendations), k + 1) - 1
     user, item = users.find(recommendations["user_id"]), items.rows(recommendations["item_id"])
     score: Any = recommendations.get("score", np.float32("nan"))
     if not pd.api.types.is_numeric_dtype(score):
-        raise DataError(f"scores must be numbers, got {shown(score.iloc[0])}")
+        raise DataError(f"column 'score' of the lists must hold numbers, got {shown(score.iloc[0])}")
+    if "score" in recommendations and (bad := ~np.isfinite(score.to_numpy(np.float64, na_value=np.nan))).any():
+        row = int(bad.argmax())
+        raise DataError(f"scores must be finite numbers, got {shown(score.iloc[row])} in row {row} of the lists")
     lists = pd.DataFrame({"user": user, "place": place, "item": item, "score": score})[(user >= 0) & (place < k)]
     for column, twice in (("place", "two items at one rank"), ("item", "one item twice")):
         if (repeated := lists.duplicated(["user", column]).to_numpy()).any():
-            whose = shown(users.values[lists["user"].iloc[int(repeated.argmax())]])
-            raise DataError(f"the lists have {twice} for user {whose} ({int(repeated.sum())} such rows)")
+            first = lists.iloc[int(repeated.argmax())]
+            whose, which = shown(users.values[int(first["user"])]), shown(items.values[int(first["item"])])
+            raise DataError(
+                f"the lists have {twice} for user {whose}, such as {which} ({int(repeated.sum())} such rows); remove them"
+            )
     n_relevant = np.diff(relevant.matrix.indptr)
     rows = np.flatnonzero(n_relevant)
     lists = lists[n_relevant[lists["user"]] > 0]
@@ -222,7 +225,7 @@ def _file_lists(
     at, shape = (lists["user"], lists["place"]), (len(users), int(length.max()))
     listed = csr_array((lists["item"] + 1, at), shape=shape)
     scored = csr_array((lists["score"], at), shape=shape)
-    while len(rows):  # as many users as fit into a block with the longest of their lists: one long list widens no other block
+    while len(rows):  # as many users as fit, given the longest of their lists; one long list must not widen other blocks
         width = np.maximum.accumulate(length[rows[:BLOCK_USERS]])
         n = max(1, int((width * np.arange(1, len(width) + 1) <= BLOCK_PLACES).sum()))
         block, rows, places = rows[:n], rows[n:], slice(int(width[n - 1]))
@@ -253,5 +256,6 @@ def _report(
     found = {**rating_values, **means}
     for name, value in found.items():
         if value is not None and not isfinite(value):
-            raise TrainingError(f"{name} is not finite; the model or a metric of your own gives values that cannot be averaged")
+            way_out = "fit the model again with other parameters, or check your own metric"
+            raise TrainingError(f"{name} is not finite; {way_out}")
     return Report({metric.name: found[metric.name] for metric in metrics}, users, per_user, counts)

@@ -37,7 +37,7 @@ class Metric:
     Attributes:
         k: list length, or None for a rating metric.
         compute: function of `RankedLists`, or of predicted and actual ratings.
-        measures_accuracy: whether a better value means a better model; by other metrics no model is chosen unless asked for.
+        measures_accuracy: whether a better value means a better model; other metrics choose a model only on request.
     """
 
     name: str
@@ -47,7 +47,7 @@ class Metric:
 
     @property
     def lower_is_better(self) -> bool:
-        return self.k is None or self.name.startswith("average_popularity@")  # a list of well-known items is less novel
+        return self.k is None or self.name.startswith("average_popularity@")  # popular items are less novel
 
 
 def parse_metric(text: str) -> Metric:
@@ -67,11 +67,11 @@ def parse_metrics(texts: str | Iterable[str]) -> list[Metric]:
     """The metrics that `texts` name, or the one; `ConfigError` as for `parse_metric`, or if there are none or equal ones."""
     given = [texts] if isinstance(texts, str) else list(texts) if isinstance(texts, Iterable) else [texts]
     if wrong := [name for name in given if not isinstance(name, str)]:
-        raise ConfigError(f"a metric is given by its name, such as 'ndcg@10', got {described(wrong[0])}")
+        raise ConfigError(f"a metric is given by name, such as 'ndcg@10', got {described(wrong[0])}")
     metrics = [parse_metric(text) for text in given]
     names = [metric.name for metric in metrics]
     if not metrics:
-        raise ConfigError("no metrics are given")
+        raise ConfigError("no metrics are given; name at least one, such as ndcg@10")
     if repeated := next((name for name in names if names.count(name) > 1), None):
         raise ConfigError(f"metric {repeated!r} is given twice")
     return metrics

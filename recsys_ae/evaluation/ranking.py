@@ -16,10 +16,10 @@ Values = NDArray[np.float64]
 
 @dataclass(frozen=True, repr=False)
 class RankedLists:
-    """The lists of U users over M items, and everything that a metric may need to judge them.
+    """Lists of U users over M items, with everything that a metric may need.
 
     Attributes:
-        k: the list length K that was asked for; lists hold P <= min(K, M) places, and all after them are empty.
+        k: the requested list length K; only the first P <= min(K, M) places are stored, and all others are empty.
         items: int64 [U, P], item row at each rank, -1 in empty places.
         scores: float32 [U, P], NaN in empty places or where scores are unknown.
         hits: bool [U, P], whether the item at each rank is relevant.
@@ -41,7 +41,7 @@ class RankedLists:
     def popularity(self) -> NDArray[np.int64]:
         """int64 [U, P]: number of users of the item at each rank, 0 in empty places; `ConfigError` if unknown."""
         if not len(self.item_counts):
-            raise ConfigError("popularity metrics need the history: how many users had each item before")
+            raise ConfigError("popularity metrics need the history, from which the popularity of items is counted")
         return np.where(self.items >= 0, self.item_counts[self.items], 0)
 
     def mean_over_items(self, values: NDArray[np.float64] | NDArray[np.int64]) -> Values:

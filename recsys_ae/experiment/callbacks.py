@@ -91,7 +91,7 @@ class LogLosses(Callback):
         self.curves[training.stage] = [(epoch.loss, epoch.valid) for epoch in training.history]
 
     def repeat(self, curves: dict[str, Curves]) -> None:
-        """Send the losses of trainings that finished in an earlier attempt."""
+        """Log the losses of training stages that finished in an earlier attempt."""
         for stage, losses in curves.items():
             self._stage = self._prefix_of(stage)
             self._waiting = [Epoch(number, loss, valid, 0.0) for number, (loss, valid) in enumerate(losses, 1)]

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
-from hashlib import blake2b
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +17,7 @@ from sklearn.manifold import TSNE
 from recsys_ae.core.trainer import Callback
 from recsys_ae.data.images import Images, load_images
 from recsys_ae.declaration import Declared
+from recsys_ae.digests import digest_of
 from recsys_ae.errors import ConfigError, did_you_mean
 from recsys_ae.experiment.pipeline_file import ExportSpec, ModelSpec, PipelineFile
 from recsys_ae.experiment.task import Evaluation, FitOn, Models, Part, Task
@@ -46,7 +46,7 @@ class ImageSplit(Declared):
     @classmethod
     def _is_about_images(cls, value: Any) -> Any:
         if isinstance(value, dict) and "kind" in value:
-            raise ValueError("the dataset holds images, whose split has the keys train and valid, but this is one of ratings")
+            raise ValueError("this is a split of ratings, but the dataset holds images; use the keys train and valid")
         return value
 
 
@@ -98,12 +98,12 @@ class ImageTask(Task[ImageFile, ImageData, ImageModel]):
             if metric not in IMAGE_METRICS:
                 raise ConfigError(f"{where}: unknown metric {metric!r} of images; {did_you_mean(metric, IMAGE_METRICS)}")
         if keys.white is not None and not hasattr(card, "white"):
-            raise ConfigError(f"{where}: white applies only to IDX datasets, and {card.name!r} is not one")
+            raise ConfigError(f"{where}: white applies only to IDX datasets, but {card.name!r} is not one; remove it")
         names = [str(entry.get("name")) for entry in keys.models]
         staged = [name for name in names if name in IMAGE_MODELS and issubclass(IMAGE_MODELS.get(name), StackedAutoencoder)]
         if keys.refit and staged:
             raise ConfigError(
-                f"{where}: refit repeats the best epoch of a training, but {staged[0]!r} is trained in several stages; "
+                f"{where}: refit trains for the best number of epochs, but {staged[0]!r} is trained in several stages; "
                 "remove refit, or this model"
             )
         return keys
@@ -124,7 +124,7 @@ class ImageTask(Task[ImageFile, ImageData, ImageModel]):
             unit="images",
             sizes={name: len(pixels) for name, (pixels, _) in parts.items()},
             digests=digests,
-            digest=blake2b("".join(digests.values()).encode(), digest_size=16).hexdigest(),
+            digest=digest_of(digests.values()),
             profile={"shape": [channels, height, width]},
         )
 
@@ -162,7 +162,7 @@ class ImageTask(Task[ImageFile, ImageData, ImageModel]):
         train = self.keys.split.train or available - valid
         if train < 1 or train + valid > available:
             name = self.pipeline.card.name
-            raise ConfigError(f"split: {train} + {valid} training and validation images, but dataset {name!r} has {available}")
+            raise ConfigError(f"split: {train} + {valid} images are needed, but dataset {name!r} has {available} for training")
         used, held_out, labels = slice(train), slice(train, train + valid), images.train_labels
         own, others = (None, None) if labels is None else (labels[used], labels[held_out])
         return ImageData(replace(images, train=images.train[used], train_labels=own), images.train[held_out], others)
@@ -170,9 +170,7 @@ class ImageTask(Task[ImageFile, ImageData, ImageModel]):
 
 def _digest(pixels: Floats, labels: Labels | None) -> str:
     """Content hash of pixels and classes."""
-    digest = blake2b(np.ascontiguousarray(pixels).data, digest_size=16)
-    digest.update(b"" if labels is None else np.ascontiguousarray(labels).data)
-    return digest.hexdigest()
+    return digest_of(np.ascontiguousarray(part).data for part in (pixels, labels) if part is not None)
 
 
 def figures_of(model: ImageModel, images: Images) -> dict[str, Callable[[], Figure]]:

@@ -1,34 +1,34 @@
 """The output folder of a run: one run at a time, and enough state to continue after an interruption.
 
 During a run, `.work` holds a checkpoint of the model in training, the results of finished models and the ids of the MLflow
-runs. All of it belongs to one pipeline and its inputs, and is refused elsewhere. `report.json` is written last: where it is,
-the run is complete.
+runs, all tied to one pipeline and its inputs. `report.json` is written last: a run that has it is complete.
 
-An interrupted run keeps its state for `--resume`. A failed run keeps it only if a model is finished, with a mark: a new run
-does not stop at a failed one but moves it aside.
+An interrupted run keeps its state for `--resume`. A failed run does so only if a model is finished, and is marked as failed:
+a new run moves it aside.
 """
 
 import logging
+import os
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pandas as pd
 import pyarrow as pa
 
-from recsys_ae.errors import ConfigError, DataError, OutputError
+from recsys_ae.digests import digest_of_file, digest_of_json
+from recsys_ae.errors import ConfigError, DataError, OutputError, reason
 from recsys_ae.files import (
     check_file,
-    digest_of,
-    digest_of_file,
     locked,
     locked_folder,
+    missing_folders,
     present,
     read_json,
+    remove_empty,
     whole_file,
     write_json,
 )
@@ -39,8 +39,8 @@ logger = logging.getLogger(__name__)
 
 REPORT, PIPELINE = "report.json", "pipeline.yaml"
 FOLDERS = ("models", "figures", "per-user", ".work")
-REDO = "delete it and use --resume to redo that part"
-FAILED = Path(".work", "failed")  # the mark of a failed run
+REDO = "delete it and repeat the command with --resume to redo that part"
+FAILED = Path(".work", "failed")  # marks a failed run
 T = TypeVar("T")
 
 
@@ -49,7 +49,7 @@ class OutputFolder:
     """Paths and small state files of one run; `per_user` has the ranking metrics of the users."""
 
     path: Path
-    run: str  # digest of pipeline and inputs: what the state belongs to
+    run: str  # digest of pipeline and inputs, to which the state belongs
 
     def per_user(self, label: str) -> Path:
         return self.path / "per-user" / f"{label}.parquet"
@@ -66,7 +66,7 @@ class OutputFolder:
                 checkpoint.unlink()
 
     def write_state(self, name: str, value: Any) -> None:
-        """Keep a dataclass under a name."""
+        """Write a dataclass under a name."""
         write_json(value, self._state(name), of=f"{self.run} {name}")
 
     def read_state(self, name: str, kind: type[T]) -> T | None:
@@ -75,7 +75,7 @@ class OutputFolder:
         return read_json(kind, path, REDO, of=f"{self.run} {name}") if path.exists() else None
 
     def write_note(self, name: str, text: str | None) -> None:
-        """Keep a text under a name."""
+        """Write a text under a name."""
         self.write_state(name, {"text": text})
 
     def read_note(self, name: str) -> str | None:
@@ -83,50 +83,48 @@ class OutputFolder:
         return (self.read_state(name, dict[str, str | None]) or {}).get("text")
 
     def write_per_user(self, label: str, metrics: pd.DataFrame) -> str:
-        """Write the metrics of the users by one model; returns the digest of the file."""
+        """Write a model's metrics per user; returns the digest of the file."""
         table = pa.Table.from_pandas(metrics)
         with whole_file(self.per_user(label)) as draft:
             write_parquet(table.schema, [table], draft)
         return digest_of_file(self.per_user(label))
 
     def read_per_user(self, label: str, digest: str | None) -> pd.DataFrame:
-        """The metrics of the users by one model; `DataError` if the file does not have this digest."""
+        """A model's metrics per user; `DataError` if the file does not have this digest."""
         check_file(self.per_user(label), digest or "", REDO)
         frame: pd.DataFrame = read_parquet(self.per_user(label)).to_pandas()
         return frame
 
     def holds(self, digests: Mapping[Path, str]) -> bool:
-        """Whether everything that was kept is still there: folders with models, and files, by their digests.
+        """Whether the files and folders of models still exist, by their digests.
 
         Raises:
-            DataError: something else is there, or a file is damaged.
+            DataError: a file is damaged, or a folder holds another model.
         """
         if gone := [path for path in digests if not present(path).exists()]:
-            logger.info("%s is gone, so this model is fitted again", gone[0])
+            logger.info("%s is missing; fitting this model again", gone[0])
             return False
         for path, digest in digests.items():
             if not present(path).is_dir():
                 check_file(path, digest, REDO)
             elif saved_digest(path, REDO) != digest:
-                raise DataError(f"{path} does not hold the model that this run saved there; {REDO}")
+                raise DataError(f"{path} holds another model than this run saved there; {REDO}")
         return True
 
     def check_input(self, what: str, digest: str, note: str | None = None) -> None:
-        """Raise `DataError` if the run was started with another digest of this input; remembered under the name `note`."""
+        """Raise `DataError` if the run started with another digest of this input, which is kept under the name `note`."""
         note = note or what.replace(" ", "-")
         if self.read_note(note) not in (None, digest):
-            raise DataError(f"the {what} has changed since the run in {self.path} was started; run anew in another --output")
+            raise DataError(f"the {what} has changed since the run in {self.path} started; start a new run in another --output")
         self.write_note(note, digest)
 
     def _state(self, name: str) -> Path:
         return self.path / ".work" / f"{name}.json"
 
     def clean(self) -> None:
-        """Remove state and folders that stayed empty."""
+        """Remove the state and empty folders."""
         shutil.rmtree(self.path / ".work", ignore_errors=True)
-        for name in FOLDERS:
-            with suppress(OSError):
-                (self.path / name).rmdir()
+        remove_empty(self.path / name for name in FOLDERS)
 
 
 @contextmanager
@@ -139,50 +137,50 @@ def open_output(path: Path, pipeline: str, inputs: Mapping[str, str], *, resume:
         DataError: `resume` of a run with other inputs.
     """
     check_output(path, pipeline, resume=resume)
-    existed = path.exists()
-    if resume and not existed:
-        logger.info("there is no %s to resume; starting there", path)
-    elif not resume and (path / FAILED).exists():
-        existed = False
+    missing = missing_folders(path)
+    if resume and missing:
+        logger.info("there is no run in %s to resume; starting a new one", path)
+    elif not resume and os.path.exists(path / FAILED):
         _move_aside(path)
+        missing = [path]
     with locked_folder(path, _busy(path)):
-        _check(path, pipeline, resume=resume)  # another run may have been there before this one got the lock
+        _check(path, pipeline, resume=resume)  # another run may have used it before this one got the lock
         began = not (path / PIPELINE).exists()
         for name in FOLDERS:
             (path / name).mkdir(exist_ok=True)
         (path / FAILED).unlink(missing_ok=True)
         with whole_file(path / PIPELINE) as draft:
             draft.write_text(pipeline, encoding="utf-8")
-        for name, digest in inputs.items():  # a resumed run with other inputs has not failed
-            OutputFolder(path, digest_of(pipeline)).check_input(name, digest)
+        for name, digest in inputs.items():  # before the block: resuming with other inputs does not make a run a failed one
+            OutputFolder(path, digest_of_json(pipeline)).check_input(name, digest)
         try:
-            yield OutputFolder(path, digest_of(pipeline, dict(inputs)))
+            yield OutputFolder(path, digest_of_json(pipeline, dict(inputs)))
         except Exception:
             if any((path / "models").glob("*")):
                 (path / FAILED).touch()
             elif began:
-                _remove_traces(path, keep=existed)
+                _remove_traces(path, missing)
             raise
 
 
 def new_folder(parent: Path, name: str) -> Path:
-    """A new, empty folder `name` in `parent`, with a number at the end if there is one of that name."""
-    for number in count(1):
-        path = parent / (name if number == 1 else f"{name}-{number}")
+    """A new, empty folder `name` in `parent`, with a number appended if that exists."""
+    path, number = parent / name, 1
+    while True:
         try:
             path.mkdir(parents=True)
+            return path
         except FileExistsError:
-            continue
+            number += 1
+            path = parent / f"{name}-{number}"
         except OSError as error:
-            raise OutputError(f"cannot make {path}: {error.strerror or error}; choose an --output") from None
-        return path
-    raise AssertionError("numbers do not end")
+            raise OutputError(f"cannot create {path}: {reason(error)}; choose an --output") from None
 
 
 def check_output(path: Path, pipeline: str, *, resume: bool) -> None:
-    """Refuse a folder in which a run of the resolved `pipeline` cannot start or, with `resume`, continue."""
-    with locked(path / ".lock", _busy(path)) if (path / ".lock").exists() else nullcontext():
-        pass  # first of all: a run in progress looks like an interrupted one
+    """Raise unless a run of the resolved `pipeline` can start or, with `resume`, continue in a folder."""
+    with locked(path / ".lock", _busy(path)) if os.path.exists(path / ".lock") else nullcontext():
+        pass  # checked first, because a run in progress looks like an interrupted one
     _check(path, pipeline, resume=resume)
 
 
@@ -191,7 +189,7 @@ def _busy(path: Path) -> str:
 
 
 def _check(path: Path, pipeline: str, *, resume: bool) -> None:
-    if not path.exists():
+    if not os.path.exists(path):
         return
     if not path.is_dir():
         raise OutputError(f"{path} is a file; choose another --output")
@@ -201,7 +199,7 @@ def _check(path: Path, pipeline: str, *, resume: bool) -> None:
         if earlier.exists() and earlier.read_bytes() != pipeline.encode():
             raise ConfigError(f"{path} holds a run of another pipeline (see {earlier}); choose another --output")
         if others and not earlier.exists():
-            raise OutputError(f"{path} holds no run to resume, but {others}; choose another --output")
+            raise OutputError(f"{path} holds no run to resume ({others}); choose another --output")
     elif (path / REPORT).exists():
         raise OutputError(f"{path} already holds a finished run; choose another --output or remove it")
     elif (path / FAILED).exists():
@@ -213,21 +211,19 @@ def _check(path: Path, pipeline: str, *, resume: bool) -> None:
 
 
 def _move_aside(path: Path) -> None:
-    """Give the folder of a failed run another name."""
+    """Rename the folder of a failed run."""
     aside = new_folder(path.parent, f"{path.name}.failed")
     try:
         path.replace(aside)  # an empty folder can be replaced
     except OSError as error:
-        raise OutputError(f"cannot rename {path}: {error.strerror or error}; choose another --output") from None
+        raise OutputError(f"cannot rename {path}: {reason(error)}; choose another --output") from None
     logger.info("the failed run in %s is now in %s", path, aside)
 
 
-def _remove_traces(path: Path, *, keep: bool) -> None:
-    """Remove what a run that finished no model has made; nothing is lost, and the corrected run can have the folder."""
+def _remove_traces(path: Path, made: list[Path]) -> None:
+    """Remove all files of a run that finished no model, so that the corrected run can use the folder."""
     for name in FOLDERS:
         shutil.rmtree(path / name, ignore_errors=True)
     for name in (PIPELINE, ".lock"):
         (path / name).unlink(missing_ok=True)
-    if not keep:
-        with suppress(OSError):
-            path.rmdir()
+    remove_empty(made)

@@ -132,12 +132,12 @@ def read_pipeline(name_or_path: str, settings: Sequence[str] = ()) -> Pipeline[A
     try:
         check_name(path.stem)
     except ValueError as error:
-        raise ConfigError(f"the pipeline takes its name from its file, and {error}") from None
+        raise ConfigError(f"the file gives the pipeline its name, and {error}") from None
     content, where = read_yaml(path), str(path)
     for setting in settings:
         _apply(content, setting)
     if not isinstance(content.get("dataset"), str | dict):
-        raise ConfigError(f"{where}: key 'dataset' is missing; it names a card, or is one")
+        raise ConfigError(f"{where}: key 'dataset' is missing; give it the name of a card, or a card")
     card, card_folder, reference = dataset_of(content["dataset"], path.parent, where)
     task: type[Task[Any, Any, Any]] = TASKS.get(card.kind)
     keys = validate(task.file, content, where)
@@ -157,7 +157,7 @@ def table_of(card_or_pipeline: str) -> Table:
     else:
         card, _ = read_card(card_or_pipeline)
     if card.kind != "ratings":
-        raise ConfigError(f"{card_or_pipeline}: dataset {card.name!r} has no file of ratings")
+        raise ConfigError(f"{card_or_pipeline}: dataset {card.name!r} has no file of ratings; give the card of one that has")
     return cast(Table, card.files[0])
 
 
@@ -210,11 +210,11 @@ def _apply(content: dict[str, Any], setting: str) -> None:
 
 
 def _key(target: Any, key: str, where: str) -> Any:
-    """The key of a mapping unchanged, that of a list as a position."""
+    """A key of a mapping as it is, one of a list as a position."""
     if isinstance(target, dict):
         return key
     if not isinstance(target, list):
-        raise ConfigError(f"{where}: there is nothing that could have a key {quoted(key)}")
+        raise ConfigError(f"{where}: the value above {quoted(key)} has no keys")
     names = [label_of(entry) if isinstance(entry, dict) else entry if isinstance(entry, str) else "" for entry in target]
     if key in names:
         return names.index(key)
@@ -248,37 +248,37 @@ def _models(entries: list[dict[str, Any]], task: "type[Task[Any, Any, Any]]", fo
 
 
 def _check(pipeline: Pipeline[Any], task: "type[Task[Any, Any, Any]]", where: str) -> None:
-    """Raise `ConfigError` where keys that are valid on their own do not go together."""
+    """Raise `ConfigError` for keys that are valid alone but not together."""
     keys, labels = pipeline.keys, [model.label for model in pipeline.models]
     for number, label in enumerate(labels):
         at = f"{where}: models.{number}: label {quoted(label)}"
         if not label.replace("-", "").replace("_", "").replace(".", "").isalnum() or not label[0].isalnum():
-            raise ConfigError(f"{at} may have letters, digits, '-', '_' and '.' only, and must begin with one of the first two")
+            raise ConfigError(f"{at} may have only letters, digits, '-', '_' and '.', and must begin with a letter or digit")
         if len(label.encode()) > NAME_BYTES:
             raise ConfigError(f"{at} has more than {NAME_BYTES} bytes; give the model a shorter label")
         if label.split(".")[0].lower() in RESERVED:
-            raise ConfigError(f"{at} is a reserved word; give the model another one")
+            raise ConfigError(f"{at} is reserved; give the model another label")
         if same := next((earlier for earlier in labels[:number] if earlier.casefold() == label.casefold()), None):
-            but = "" if same == label else f" and {same!r}, which is the same folder on many computers"
-            raise ConfigError(f"{where}: two models are called {label!r}{but}; give one of them another label")
+            but = "" if same == label else f" and {same!r}, which are the same folder on some systems"
+            raise ConfigError(f"{where}: two models are labelled {label!r}{but}; give one of them another label")
     if repeated := next((metric for metric in keys.metrics if keys.metrics.count(metric) > 1), None):
         raise ConfigError(f"{where}: metrics: metric {quoted(repeated)} is given twice")
     if len(set(pipeline.seeds)) < len(pipeline.seeds):
-        raise ConfigError(f"{where}: seed: the same seed twice in {quoted(pipeline.seeds)}")
+        raise ConfigError(f"{where}: seed: the seeds must differ, got {quoted(pipeline.seeds)}")
     if not keys.model_dump()["split"].get("valid"):
         searching = next((model.label for model in pipeline.models if model.search), None)
         if searching is not None:
-            raise ConfigError(f"{where}: {searching} searches its parameters on the validation part, but split has no valid")
+            raise ConfigError(f"{where}: {searching} searches parameters on the validation part; give split a `valid`")
         if keys.refit:
-            raise ConfigError(f"{where}: refit adds the validation part to the training part, but split has no valid")
+            raise ConfigError(f"{where}: refit adds the validation part to the training part; give split a `valid`")
     for key, spec in (("search", keys.search), ("export", keys.export)):
         if spec is not None and spec.by is not None and spec.by not in keys.metrics:
             raise ConfigError(
                 f"{where}: {key}.by {quoted(spec.by)} is not among the metrics; {did_you_mean(spec.by, keys.metrics)}"
             )
     if keys.export and (exported := keys.export.model) not in ["best", *labels]:
-        raise ConfigError(f"{where}: export.model {quoted(exported)} is not here; {did_you_mean(exported, ['best', *labels])}")
+        raise ConfigError(f"{where}: export.model: no model {quoted(exported)}; {did_you_mean(exported, ['best', *labels])}")
     if keys.compare and len(pipeline.seeds) < 2 and task.metric_per_user(keys) is None:
-        raise ConfigError(f"{where}: compare needs several seeds, for example seed: [0, 1, 2], or a metric per user")
+        raise ConfigError(f"{where}: compare needs several seeds, such as seed: [0, 1, 2], or, for ratings, a ranking metric")
     for label in (label for pair in keys.compare for label in pair if label not in labels):
         raise ConfigError(f"{where}: compare: there is no model {quoted(label)}; {did_you_mean(label, labels)}")

@@ -12,13 +12,13 @@ import pandas as pd
 from pydantic import Field
 
 from recsys_ae.core.trainer import Callback
-from recsys_ae.data.content import Skipped, write_skipped
+from recsys_ae.data.content import Fault, write_faults
 from recsys_ae.data.ratings import Ratings, load_given_split, load_ratings
 from recsys_ae.declaration import Declared, error_context, validate, validate_params
 from recsys_ae.errors import ConfigError, DataError, did_you_mean
 from recsys_ae.evaluation.evaluator import evaluate
 from recsys_ae.evaluation.metrics import parse_metric, parse_metrics
-from recsys_ae.experiment.pipeline_file import ExportSpec, ModelSpec, PipelineFile
+from recsys_ae.experiment.pipeline_file import ExportSpec, ModelSpec, PipelineFile, label_of
 from recsys_ae.experiment.task import Evaluation, FitOn, Models, Part, Task
 from recsys_ae.export.local import VectorManifest, export_recommendations, export_vectors, versions
 from recsys_ae.images import IMAGE_MODELS
@@ -53,16 +53,25 @@ class ListExport(ExportSpec):
 class RatingFile(PipelineFile):
     """The keys of a pipeline of recommenders."""
 
-    split: dict[str, Any]  # protocol and parameters; without a seed, it is drawn anew with each seed of the pipeline
+    split: dict[str, Any]  # protocol and parameters; without a seed of its own, it is drawn with each seed of the pipeline
     positive_at: float | None = None  # ratings of at least this become 1 before anything else, all others are dropped
     relevant_at: float | None = None  # test ratings of at least this count as relevant
     cold: Cold = "popular"  # policy for users a model cannot score, see `models.recommend.recommend`
     export: ListExport | None = None
 
 
+def _check_vectors(entries: list[dict[str, Any]], exported: str, where: str) -> None:
+    """Raise `ConfigError` if a model that may be `exported` has no item vectors, before anything is trained."""
+    for entry in entries:
+        name, label = entry.get("name"), label_of(entry)
+        if exported in ("best", label) and name in MODELS and not hasattr(MODELS.get(str(name)), "item_vectors"):
+            chosen = ", which could be the best one," if exported == "best" else ""
+            raise ConfigError(f"{where}: export.what: {label}{chosen} has no item vectors; choose another export.model")
+
+
 def _build(name: str, params: dict[str, Any], where: str) -> Recommender:
     if name in IMAGE_MODELS and name not in MODELS:
-        raise ConfigError(f"{name!r} is a model of images, but the dataset holds ratings")
+        raise ConfigError(f"{name!r} is an image model, but the dataset holds ratings; see recsys-ae models")
     return build_model(name, params, where)
 
 
@@ -81,10 +90,12 @@ class RatingTask(Task[RatingFile, Split, Recommender]):
             metrics = parse_metrics(keys.metrics)
             if not any(metric.measures_accuracy for metric in metrics):
                 listed = ", ".join(metric.name for metric in metrics)
-                raise ConfigError(f"no model can be chosen by {listed}; add a metric of accuracy, such as ndcg@10")
+                raise ConfigError(f"{listed} cannot choose the best model; add a metric of accuracy, such as ndcg@10")
         split = _resolve_split(keys.split, where)
         if keys.refit and split["kind"] == "user_holdout":
-            raise ConfigError(f"{where}: refit would train on users that the user_holdout split holds out; remove it")
+            raise ConfigError(f"{where}: refit would train on users that the user_holdout split holds out; remove refit")
+        if keys.export and keys.export.what == "item_vectors":
+            _check_vectors(keys.models, keys.export.model, where)
         return keys.model_copy(update={"split": split, "metrics": [metric.name for metric in metrics]})
 
     @classmethod
@@ -108,7 +119,7 @@ class RatingTask(Task[RatingFile, Split, Recommender]):
     def record(self, output: Path) -> list[Path]:
         if not self._skipped:
             return []
-        write_skipped(self._skipped, path := output / "skipped.csv")
+        write_faults(self._skipped, path := output / "skipped.csv")
         return [path]
 
     def facts(self, data: Split) -> DataFacts:
@@ -151,8 +162,7 @@ class RatingTask(Task[RatingFile, Split, Recommender]):
         return Exported(f"top-{keys.k} lists", folder.name, asdict(manifest))
 
     def _export_vectors(self, model: Recommender, train: Interactions, folder: Path) -> Exported:
-        if not isinstance(model, HasItemVectors):
-            raise ConfigError(f"{type(model).__name__} has no item vectors to export; choose another export.model")
+        assert isinstance(model, HasItemVectors)  # see `_check_vectors`
         vectors, digests = model.item_vectors(), (model_digest(model), train.digest)
         about = VectorManifest(MODELS.name_of(model), *digests, len(vectors), versions(), "item vectors", vectors.shape[1])
         manifest = export_vectors({"item_id": train.items.values}, vectors, folder, about)
@@ -166,8 +176,8 @@ class RatingTask(Task[RatingFile, Split, Recommender]):
         return load_ratings(self.pipeline.card, self.pipeline.card_folder, skipped=self._skipped)
 
     @cached_property
-    def _skipped(self) -> list[Skipped]:
-        """What loading left out, by the card's `bad_lines`."""
+    def _skipped(self) -> list[Fault]:
+        """Lines skipped while loading, see `bad_lines` of the card."""
         return []
 
     @cached_property
@@ -185,11 +195,11 @@ class RatingTask(Task[RatingFile, Split, Recommender]):
         ratings, at = data.matrix.data, self.keys.positive_at
         if at is None:
             if ratings.min() == ratings.max():
-                logger.warning("all ratings are equal: rating models cannot learn from them, ranking models can")
+                logger.warning("all ratings are equal, so rating models have nothing to learn; use ranking models")
             return data
         positive = data.binarise(at)
         if not len(positive):
-            raise DataError(f"no rating is at least positive_at = {at:g}")
+            raise DataError(f"no rating is at least positive_at: {at:g}; lower it")
         return positive
 
     def _split(self, seed: int) -> Split:
@@ -204,7 +214,7 @@ class RatingTask(Task[RatingFile, Split, Recommender]):
             del params["seed"]
         split: Split = protocol(*self._positive, **params)
         if not len(split.test):
-            raise DataError(f"the {kind} split leaves nothing to test on: {self.keys.split}")
+            raise DataError(f"the {kind} split has an empty test part: {self.keys.split}; hold out more")
         return split
 
 

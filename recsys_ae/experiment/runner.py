@@ -1,4 +1,4 @@
-"""Running a pipeline: the only place where data, models, evaluation, export, tracking and reporting meet.
+"""The pipeline runner, which connects data, models, evaluation, export, tracking and reporting.
 
 Steps that depend on the kind of data are those of its `Task`.
 """
@@ -16,6 +16,7 @@ import pandas as pd
 from rich.console import Console
 
 from recsys_ae.core.checkpoint import Checkpoint
+from recsys_ae.digests import digest_of_json
 from recsys_ae.errors import TrainingError
 from recsys_ae.experiment.callbacks import Curves, LogLosses, ShowProgress, Stopwatch
 from recsys_ae.experiment.output import PIPELINE, REPORT, OutputFolder, check_output, open_output
@@ -23,7 +24,7 @@ from recsys_ae.experiment.pipeline_file import TASKS, K, ModelSpec, Pipeline
 from recsys_ae.experiment.summary import choose, paired, summarise, worth
 from recsys_ae.experiment.task import D, Evaluation, FitOn, M, Part, Task
 from recsys_ae.export.local import MANIFEST, versions
-from recsys_ae.files import digest_of, read_json, whole_folder
+from recsys_ae.files import read_json, whole_folder
 from recsys_ae.fitted import saved_digest
 from recsys_ae.reporting.figures import loss_curves, metrics_chart, save_figure
 from recsys_ae.reporting.report import write_report
@@ -49,7 +50,7 @@ def run_pipeline(
         logger.info("%s is already finished", output)
         return read_json(RunReport, output / REPORT, "delete it to run everything again with --resume")
     task: Task[Any, Any, Any] = TASKS.get(pipeline.card.kind)(pipeline)
-    facts = task.facts(task.data(pipeline.seeds[0]))  # first, so that wrong data leaves nothing behind
+    facts = task.facts(task.data(pipeline.seeds[0]))  # first, so that invalid data leaves nothing behind
     starts = {f"warm start of {spec.label}": spec.warm_start for spec in pipeline.models if spec.warm_start}
     inputs = {"data": facts.digest, **{name: saved_digest(Path(start)) for name, start in starts.items()}}
     with (
@@ -231,7 +232,7 @@ class _Experiment(Generic[K, D, M]):
         job.progress.valid_name = _validation_name(model)
         losses = LogLosses(job.run, _validation_name(model), prefix="refit_" if again else "")
         name = f"{job.name}+refit" if again else job.name
-        about = digest_of(self.folder.run, name, spec.name, spec.params, spec.warm_start, job.seed, on)
+        about = digest_of_json(self.folder.run, name, spec.name, spec.params, spec.warm_start, job.seed, on)
         checkpoint = Checkpoint(self.folder.checkpoint(name), about)
         with Stopwatch() as stopwatch:
             callbacks = [checkpoint, job.progress, losses, stopwatch]
@@ -261,7 +262,7 @@ class _Experiment(Generic[K, D, M]):
             return None, None
         label = best.model if best and spec.model == "best" else spec.model
         if label is None:
-            logger.warning("nothing is exported: no model has a value of the deciding metric")
+            logger.warning("nothing is exported, because no model has a value of the deciding metric")
             return None, None
         final = self._final(label, seed, results[label][seed]) if self.task.ships_best else None
         model = self.task.models.load(self.folder.path / "final" if final else self.folder.model(self._name(label, seed)))

@@ -12,7 +12,7 @@ from scipy.stats import ttest_rel
 from recsys_ae.errors import ConfigError
 from recsys_ae.reporting.results import Best, Comparison, ModelSummary, RunResult, Values
 
-ROUNDING = 1e-6  # relative; the seed may decide the rounding of a model in closed form
+ROUNDING = 1e-6  # relative difference that counts as none: the seed may affect rounding in closed-form models
 
 
 def summarise(runs: Mapping[int, RunResult]) -> ModelSummary:

@@ -87,7 +87,7 @@ class Task(ABC, Generic[K, D, M]):
         """The data, split with this seed; `DataError` if it is not as declared. The dataset is loaded once."""
 
     def record(self, output: Path) -> list[Path]:
-        """Write what is to be kept about how the data was read to files in `output`, and return them."""
+        """Write files about the reading of the data, such as skipped lines, to `output`; returns their paths."""
         return []
 
     @abstractmethod

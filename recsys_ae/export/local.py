@@ -1,15 +1,14 @@
-"""Exports as Parquet, each with a manifest: top-N lists for all users, streamed on one machine, and vectors.
+"""Parquet exports with manifests: top-N lists for all users, streamed in bounded memory, and vectors.
 
-Users are processed in parts of fixed size. Each part is one file, which depends only on the model, the history and the
-options; an interrupted export continues after the last complete part. The manifest has the digest of each part, and no part
-is used without it.
+Users are processed in parts of fixed size. Each part is a file that depends only on the model, the history and the options;
+an interrupted export continues after the last complete part. The manifest holds the digest of each part, which is verified
+before the part is read.
 """
 
 import logging
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from hashlib import blake2b
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Self
@@ -21,10 +20,10 @@ from numpy.typing import ArrayLike, NDArray
 
 import recsys_ae
 from recsys_ae.data.lists import read_lists
+from recsys_ae.digests import digest_of, digest_of_file
 from recsys_ae.errors import ConfigError, DataError, OutputError
 from recsys_ae.files import (
     check_file,
-    digest_of_file,
     locked_folder,
     move,
     path_of,
@@ -33,17 +32,16 @@ from recsys_ae.files import (
     whole_folder,
     write_json,
 )
-from recsys_ae.frames import ranks
 from recsys_ae.ids import Rows
 from recsys_ae.interactions import Interactions
 from recsys_ae.models import MODELS
 from recsys_ae.models.base import Recommender, check_counts, fitted_state
-from recsys_ae.models.recommend import Cold, allowed_items, check_cold, check_scorable, recommend_blocks, scorable
+from recsys_ae.models.recommend import Cold, allowed_items, recommend_blocks, scorable
 from recsys_ae.models.storage import model_digest
 from recsys_ae.parquet import read_parquet, write_parquet
 
 PART_USERS = 65_536
-MANIFEST, PLAN = "_manifest.json", "_plan.json"  # readers of a folder of Parquet files skip names that begin with _ or .
+MANIFEST, PLAN = "_manifest.json", "_plan.json"  # readers of Parquet folders skip names that begin with _ or .
 
 logger = logging.getLogger(__name__)
 
@@ -64,12 +62,11 @@ class Manifest:
         """The manifest in a folder.
 
         Raises:
-            DataError: it is damaged, or missing because the export is not complete; it describes another kind of export; or
-                a file is not as it was written.
+            DataError: it is missing, damaged or of another kind of export, or a file does not have its digest.
         """
         path, remedy = folder / MANIFEST, f"remove {folder} and export again"
         if not path.exists():
-            raise DataError(f"{folder} holds no {MANIFEST}: not a complete export")
+            raise DataError(f"{folder} is not a complete export: {MANIFEST} is missing")
         found = read_json(dict[str, Any], path, remedy)
         if ("what" in found) != (cls is VectorManifest):
             raise DataError(
@@ -97,7 +94,7 @@ class ListManifest(Manifest):
     choice: str  # hash of the users asked for, the items allowed and what else counts as seen
 
     def same_request(self, other: "ListManifest") -> bool:
-        """Whether both are made from the same model, history and options, whatever is known about the results."""
+        """Whether both are from the same model, history and options; results are ignored."""
         unknown: dict[str, Any] = {"rows": 0, "users_without_items": 0, "versions": {}, "files": {}}
         return replace(self, **unknown) == replace(other, **unknown)
 
@@ -117,7 +114,7 @@ def versions() -> dict[str, str]:
 
 @dataclass(frozen=True)
 class _Job:
-    """What all parts of an export have in common."""
+    """The inputs of an export, shared by all its parts."""
 
     model: Recommender
     history: Interactions
@@ -176,14 +173,11 @@ def export_recommendations(
     fitted_state(model, history)
     rows = np.arange(history.n_users) if users is None else history.users.rows(users)
     if len(np.unique(rows)) < len(rows):
-        raise ConfigError("users has an id twice; each user gets one list")
+        raise ConfigError("`users` contains an id twice; name each user once")
     options = {"exclude_seen": exclude_seen, "cold": cold, "batch_users": batch_users, "seen": seen}
     job = _Job(model, history, rows, k, allowed_items(history.items, candidates, exclude), options)
-    check_counts(k=k, batch_users=1 if batch_users is None else batch_users)
-    check_cold(cold)
-    known = scorable(model, history, rows)
-    if cold == "error":
-        check_scorable(known, history, rows)
+    check_counts(k=k, batch_users=batch_users)
+    known = scorable(model, history, rows, cold)
     n_candidates, n_excluded = (None if ids is None else len(np.atleast_1d(ids)) for ids in (candidates, exclude))
     filters = {"exclude_seen": exclude_seen, "candidates": n_candidates, "excluded": n_excluded, "cold": cold}
     planned = _plan(job, filters, int((~known).sum()))
@@ -210,24 +204,17 @@ def read_recommendations(path: Path | str) -> tuple[pd.DataFrame, int]:
     Raises:
         DataError: there is nothing, an export is incomplete or damaged, columns are missing, or a file cannot be read.
     """
-    path, length = path_of(path), 0
-    try:
-        if path.is_dir():
-            manifest = ListManifest.read(path)
-            frame = pa.concat_tables([read_parquet(path / name) for name in manifest.files]).to_pandas()
-            length = manifest.k
-        elif path.is_file():
-            frame = read_lists(path)
-        else:
-            raise DataError(f"there are no recommendations at {path}")
-    except (OSError, ValueError, pa.ArrowInvalid) as error:
-        raise DataError(f"cannot read recommendations from {path}: {error}") from None
-    for column in ("user_id", "rank", "item_id"):
-        if column not in frame.columns:
-            raise DataError(f"{path} has no column {column!r}; its columns are {', '.join(map(str, frame.columns))}")
+    path = path_of(path)
+    if not os.path.exists(path):  # False also for a name that is too long
+        raise DataError(f"there is no file or folder {path} with recommendations")
+    if not path.is_dir():
+        frame = read_lists(path)
+        return frame, int(frame["rank"].max())
+    manifest = ListManifest.read(path)
+    frame = pa.concat_tables([read_parquet(path / name) for name in manifest.files]).to_pandas()
     if not len(frame):
         raise DataError(f"{path} holds no recommendations")
-    return frame, length or int(ranks(frame).max())
+    return frame, manifest.k
 
 
 def export_vectors(
@@ -248,21 +235,20 @@ def export_vectors(
 
 
 def _finished(folder: Path, planned: ListManifest) -> ListManifest:
-    """The manifest of the finished export in `folder`, if it is the planned one and intact."""
+    """The manifest of the finished export in `folder`; raises unless it is the planned one and intact."""
     if not (folder / MANIFEST).exists():
-        raise OutputError(f"{folder} is already there; choose another folder or remove it first")
+        raise OutputError(f"{folder} already exists; choose another folder or remove it first")
     manifest = ListManifest.read(folder)
     if not manifest.same_request(planned):
-        raise OutputError(f"{folder} is already there, from other inputs; choose another folder or remove it first")
-    logger.info("%s is complete already: nothing to do", folder)
+        raise OutputError(f"{folder} already holds an export of other inputs; choose another folder or remove it first")
+    logger.info("%s is already complete: nothing to do", folder)
     return manifest
 
 
 def _plan(job: _Job, filters: dict[str, Any], cold_users: int) -> ListManifest:
-    """The manifest as far as it is known beforehand."""
-    seen = job.options["seen"]
-    choice = job.rows.tobytes() + (b"" if job.allowed is None else job.allowed.tobytes())
-    choice += b"" if seen is None else seen.digest.encode()
+    """The manifest as far as it is known before the export."""
+    seen, allowed = job.options["seen"], job.allowed
+    choice = [job.rows.tobytes(), b"" if allowed is None else allowed.tobytes(), "" if seen is None else seen.digest]
     return ListManifest(
         model=MODELS.name_of(job.model),
         model_digest=model_digest(job.model),
@@ -275,20 +261,20 @@ def _plan(job: _Job, filters: dict[str, Any], cold_users: int) -> ListManifest:
         rows=0,
         users_without_items=0,
         schema={name: str(job.schema.field(name).type) for name in job.schema.names},
-        choice=blake2b(choice, digest_size=16).hexdigest(),
+        choice=digest_of(choice),
         versions=versions(),
     )
 
 
 def _fill(job: _Job, partial: Path, planned: ListManifest) -> ListManifest:
-    """Write the parts that are missing or not as they were written, then the manifest.
+    """Write the parts that are missing or damaged, then the manifest.
 
-    The plan is the manifest with the digests of the parts so far. Whatever it does not list, or lists for other inputs or
-    versions, is removed first.
+    The plan is the manifest with the digests of the parts so far. Parts that it does not list, and all parts if it is for other
+    inputs or versions, are removed first.
     """
     files: dict[str, str] = {}
     if (partial / PLAN).exists():
-        earlier = read_json(ListManifest, partial / PLAN, "delete it to begin the export anew")
+        earlier = read_json(ListManifest, partial / PLAN, "delete it to start the export again")
         files = earlier.files if replace(earlier, files={}) == planned else {}
     for old in [*partial.glob("part-*"), *partial.glob(MANIFEST)]:
         if old.name not in files:
@@ -298,7 +284,7 @@ def _fill(job: _Job, partial: Path, planned: ListManifest) -> ListManifest:
         part = partial / name
         if name not in files or not part.exists() or digest_of_file(part) != files[name]:
             if name in files:
-                logger.warning("%s is not as it was written; writing it anew", part)
+                logger.warning("%s is missing or damaged; writing it again", part)
             job.write_part(part, rows)
             files[name] = digest_of_file(part)
             write_json(replace(planned, files=files), partial / PLAN)

@@ -56,16 +56,16 @@ class ImageContext:
 
 @dataclass
 class ImageModel(Parameterised, ABC):
-    """A model of images: a dataclass whose fields are its hyper-parameters, and `fitted`, which `fit` sets.
+    """A model of images: a dataclass of hyper-parameters, whose learned state is `fitted`, set by `fit`.
 
-    Images are float32 arrays of pixels between 0 and 1: [n, D], square and grey unless a shape is given, or [n, height, width]
-    or [n, channels, height, width].
+    Images are float32 arrays of pixels between 0 and 1: [n, D] (square and grey unless a shape is given), [n, height, width] or
+    [n, channels, height, width].
     """
 
     fitted: FittedImages | None = field(default=None, init=False, repr=False)
 
     def _memory(self, shape: Shape) -> int:
-        """Bytes that the weights take while they are fitted; 0 if their number is limited by the data."""
+        """Bytes of the weights during training; 0 if the data limits their number."""
         return 0
 
     @abstractmethod
@@ -90,9 +90,9 @@ class ImageModel(Parameterised, ABC):
         """Fit the model to `images` and return it.
 
         Args:
-            images: [n, D], or [n, height, width] or [n, channels, height, width], which then is the shape.
+            images: [n, D], [n, height, width] or [n, channels, height, width].
             labels: class of each image, int64 [n]; for models that classify.
-            shape: channels, height and width of an image.
+            shape: channels, height and width of an image; None: that of the array, or square and grey.
             valid, valid_labels: validation images and labels; the weights of the epoch with the lowest loss on them are kept.
             seed: of all random numbers.
             callbacks: training hooks, see `core.trainer.Callback`.
@@ -130,7 +130,7 @@ class ImageModel(Parameterised, ABC):
         return self._finite("images", in_batches(lambda batch: self._pixels(network.decode(batch)), codes))
 
     def _finite(self, what: str, values: Floats) -> Floats:
-        """The values of a network, after checking that they are finite."""
+        """`values`, after checking that they are finite."""
         check_finite(type(self).__name__, {f"a number in the {what}": values}, "fit the model again, with other parameters")
         return values
 
@@ -140,6 +140,7 @@ class ImageModel(Parameterised, ABC):
 
     def corrupt(self, images: Floats, seed: int = 0) -> Floats:
         """Images [n, D], corrupted as in training."""
+        check_seed(seed)
         corruption = self._corruption()
         if corruption is None:
             return images
@@ -184,7 +185,7 @@ def validated(images: Floats, shape: Shape | None) -> tuple[Floats, Shape]:
     rows, own = _flattened(images)
     check_rows(rows)
     if not len(rows):
-        raise DataError("there are no images")
+        raise DataError("there are no images: the array has no rows")
     if not (rows.min() >= 0 and rows.max() <= 1):
         raise DataError(f"pixels must be between 0 and 1, got {rows.min()} to {rows.max()}")
     pixels = rows.shape[1]
@@ -201,7 +202,7 @@ def rows_of(images: Floats, shape: Shape) -> Floats:
     _check_shape(own, shape)
     check_rows(rows, n_pixels(shape))
     if not np.isfinite(rows).all():
-        raise DataError(f"pixels must be finite, image {int(np.argmin(np.isfinite(rows).all(axis=1)))} is not")
+        raise DataError(f"pixels must be finite, but those of image {int(np.argmin(np.isfinite(rows).all(axis=1)))} are not")
     return rows
 
 
@@ -223,7 +224,7 @@ def _flattened(images: Floats) -> tuple[Floats, Shape | None]:
 
 def _check_shape(own: Shape | None, shape: Shape) -> None:
     if own not in (None, shape):
-        raise DataError(f"images are {_sides(own or shape)}, not {_sides(shape)} (channels x height x width)")
+        raise DataError(f"images must be {_sides(shape)} (channels x height x width), got {_sides(own or shape)}")
 
 
 def _sides(shape: Shape) -> str:

@@ -11,7 +11,6 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional
 
 from recsys_ae.core.autoencoder import ACTIVATIONS
-from recsys_ae.core.limits import IN_TRAINING
 from recsys_ae.declaration import Sizes
 from recsys_ae.errors import ConfigError
 from recsys_ae.images.base import Shape
@@ -100,10 +99,6 @@ class ConvolutionalAutoencoder(ReconstructingModel):
     activation: Activation = "relu"
     corruption: CorruptionName = "gaussian"
     noise: Annotated[float, Field(ge=0)] = 0.5
-
-    def _memory(self, shape: Shape) -> int:
-        pairs = sum(below * above for below, above in pairwise([shape[0], *self.channels])) + self.channels[-1] ** 2
-        return IN_TRAINING * 2 * KERNEL**2 * pairs
 
     def _network(self, shape: Shape, generator: Generator, classes: int | None = None) -> nn.Module:
         output = self._output_activation("sigmoid" if self.loss == "cross_entropy" else "identity")

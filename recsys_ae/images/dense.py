@@ -6,8 +6,7 @@ from typing import Annotated
 from pydantic import Field
 from torch import Generator, nn
 
-from recsys_ae.core.autoencoder import INITIALISERS, Autoencoder, autoencoder_size
-from recsys_ae.core.limits import IN_TRAINING
+from recsys_ae.core.autoencoder import INITIALISERS, Autoencoder
 from recsys_ae.declaration import OneOf, Sizes
 from recsys_ae.errors import ConfigError
 from recsys_ae.images.base import Shape, n_pixels
@@ -50,9 +49,6 @@ class DenseAutoencoder(ReconstructingModel):
             raise ConfigError(f"sparsity: {self.sparsity} with strength: {self.strength:g} does nothing; give both, or neither")
         if self.sparsity == "kl" and (self.code_activation or self.activation) != "sigmoid":
             raise ConfigError("sparsity: kl needs a code between 0 and 1, so its activation must be sigmoid")
-
-    def _memory(self, shape: Shape) -> int:
-        return IN_TRAINING * autoencoder_size(n_pixels(shape), self.hidden, tied=self.tied)
 
     def _network(self, shape: Shape, generator: Generator, classes: int | None = None) -> nn.Module:
         return self._autoencoder(shape, generator)

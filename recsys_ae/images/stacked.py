@@ -101,7 +101,7 @@ class StackedAutoencoder(DenseAutoencoder):
         if self.sparsity == "kl" and self.activation != "sigmoid" and len(self.hidden) > 1:
             raise ConfigError("sparsity: kl needs a code between 0 and 1 in every layer, so their activation must be sigmoid")
         if len(self.layer_noise) > len(self.hidden):
-            raise ConfigError(f"layer_noise has {len(self.layer_noise)} numbers for {len(self.hidden)} layers")
+            raise ConfigError(f"layer_noise needs one number per layer: {len(self.hidden)}, got {len(self.layer_noise)}")
         check_corruption("tune_corruption", self.tune_corruption, {"tune_noise": self.tune_noise})
         if not self.layer_epochs and self.fine_tune == "none":
             raise ConfigError("with layer_epochs: 0 and fine_tune: none there is nothing to learn; change one of them")

@@ -35,14 +35,14 @@ def load_image_model(folder: Path | str) -> Any:
         model = build_image_model(name, params)
         channels, height, width = fitted.meta["shape"]
         shape, classes = (channels, height, width), fitted.meta["classes"]
-        with torch.device("meta"):  # shapes only, so that nothing is allocated before they are compared
+        with torch.device("meta"):  # shapes only: nothing is allocated before they are compared
             network = model._network(shape, Generator(), classes)
-        # copied: with other memory alignment than PyTorch's, sums may differ in the last digit
+        # cloned, because sums may differ in the last digit with another memory alignment than PyTorch's
         weights = {key: torch.from_numpy(array).clone() for key, array in fitted.arrays.items()}
         check_weights(weights, network.state_dict())
         network.load_state_dict(weights, assign=True)
     except (ConfigError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise DataError(f"the image model in {folder} cannot be built: {error}") from None
+        raise DataError(f"the image model in {folder} cannot be loaded: {error}; fit it again") from None
     model.fitted = FittedImages(network.eval(), shape, classes)
     return model
 

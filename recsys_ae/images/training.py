@@ -1,7 +1,7 @@
 """Base classes of image models trained by gradient descent."""
 
 from abc import abstractmethod
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any, Literal
 
@@ -12,6 +12,7 @@ from torch import Generator, Tensor, nn
 from recsys_ae.core.autoencoder import ACTIVATIONS
 from recsys_ae.core.corruption import CORRUPTIONS, Corruption, Gaussian
 from recsys_ae.core.devices import Device, device_of
+from recsys_ae.core.limits import training_memory
 from recsys_ae.core.losses import LOSSES
 from recsys_ae.core.optimisers import OPTIMISERS, check_decay
 from recsys_ae.core.trainer import Batch, Objective, Precision, TrainConfig, fit, parts_of
@@ -53,6 +54,9 @@ class TrainedModel(ImageModel):
     def _objective(self) -> Objective[Any, Any]:
         """The objective of training."""
 
+    def _memory(self, shape: Shape) -> int:
+        return training_memory(lambda: self._network(shape, Generator()))
+
     def _fit(self, images: Tensor, shape: Shape, context: ImageContext) -> FittedImages:
         network = self._network(shape, Generator().manual_seed(context.seed))
         self._train(network, self._objective(), images, context.valid, context)
@@ -69,8 +73,7 @@ class TrainedModel(ImageModel):
         **config: Any,
     ) -> None:
         """Train with the model's parameters, some replaced by `config`, and note the history in `context`."""
-        own = {item.name: getattr(self, item.name) for item in fields(TrainConfig) if hasattr(self, item.name)}
-        settings = TrainConfig(**{**own, "seed": context.seed, "reduction": "mean", **config})
+        settings = TrainConfig.of(self, **{"seed": context.seed, "reduction": "mean", **config})
         value = None if valid is None else partial(mean_loss, network, objective, valid, context.seed)
         history = fit(network, objective, rows, settings, valid=value, callbacks=context.callbacks, stage=stage)
         context.histories[stage] = history

@@ -8,10 +8,9 @@ import torch
 from pydantic import Field
 from torch import Generator, Tensor, nn
 
-from recsys_ae.core.limits import IN_TRAINING
 from recsys_ae.core.trainer import Objective
-from recsys_ae.core.variational import VariationalAutoencoder, variational_size
-from recsys_ae.declaration import Sizes
+from recsys_ae.core.variational import VariationalAutoencoder
+from recsys_ae.declaration import Sizes, check_seed
 from recsys_ae.images.base import Floats, Shape, fitted_images, n_pixels, rows_of
 from recsys_ae.images.objectives import NegativeELBO
 from recsys_ae.images.training import Activation, TrainedModel, mean_loss
@@ -36,6 +35,7 @@ class VariationalImages(TrainedModel):
 
     def sample(self, n: int, seed: int = 0) -> Floats:
         """Images [n, D] decoded from codes drawn from the prior."""
+        check_seed(seed)
         return self.decode(torch.randn(n, self.hidden[-1], generator=Generator().manual_seed(seed)).numpy())
 
     def walk(self, start: Floats, end: Floats, steps: int) -> Floats:
@@ -49,9 +49,6 @@ class VariationalImages(TrainedModel):
         fitted = fitted_images(self)
         rows = rows_of(images, fitted.shape)
         return mean_loss(fitted.network, NegativeELBO(), torch.from_numpy(rows), seed)
-
-    def _memory(self, shape: Shape) -> int:
-        return IN_TRAINING * variational_size(n_pixels(shape), self.hidden)
 
     def _network(self, shape: Shape, generator: Generator, classes: int | None = None) -> nn.Module:
         return VariationalAutoencoder(n_pixels(shape), self.hidden, activation=self.activation, generator=generator)

@@ -11,13 +11,13 @@ from scipy.sparse import csr_array
 from scipy.special import expit, logit
 from torch import Generator
 
-from recsys_ae.core.autoencoder import ACTIVATIONS, Autoencoder, autoencoder_size
+from recsys_ae.core.autoencoder import ACTIVATIONS, Autoencoder
 from recsys_ae.core.axes import check_id_axes, wide_weights
 from recsys_ae.core.corruption import Masking
 from recsys_ae.core.devices import Device, device_of
-from recsys_ae.core.limits import IN_TRAINING
+from recsys_ae.core.limits import training_memory
 from recsys_ae.core.optimisers import OPTIMISERS, check_decay
-from recsys_ae.core.trainer import fit, parts_of
+from recsys_ae.core.trainer import TrainConfig, fit, parts_of
 from recsys_ae.declaration import OneOf, Sizes
 from recsys_ae.errors import ConfigError
 from recsys_ae.fitted import Fitted
@@ -93,8 +93,7 @@ class AutoRec(Recommender):
         self._built: Scorer | None = None
 
     def _memory(self, n_users: int, n_items: int) -> int:
-        width = n_items if self.axis == "user" else n_users
-        return IN_TRAINING * autoencoder_size(width, self.hidden, tied=self.tied)
+        return training_memory(lambda: self._module(n_items if self.axis == "user" else n_users, None))
 
     def _fit(self, train: Interactions, context: FitContext) -> Fitted:
         columns = self._scorer_class().columns
@@ -126,7 +125,7 @@ class AutoRec(Recommender):
         corruption = Masking(self.dropout) if self.dropout else None
         objective = training.ObservedError(penalty, corruption, torch.from_numpy(row_bias))
         valid = training.rating_validation(predict, context.history, context.valid)
-        fit(module, objective, rows, training.train_config(self, context.seed), valid=valid, callbacks=context.callbacks)
+        fit(module, objective, rows, TrainConfig.of(self, seed=context.seed), valid=valid, callbacks=context.callbacks)
         return state()
 
     def scores(self, history: Interactions, rows: Rows) -> Floats:

@@ -21,12 +21,12 @@ from recsys_ae.interactions import Interactions, check_interactions
 Floats = NDArray[np.float32]
 REFIT = "fit the model again, with other parameters"
 BATCH_USERS = 1024
-BLOCK_SCORES = 2**24  # in memory at a time: fewer users are scored together if there are more than 16,384 items
+BLOCK_SCORES = 2**24  # in memory at a time; limits the users per block if there are more than 16,384 items
 
 
 @dataclass(frozen=True, repr=False)
 class FitContext:
-    """The arguments of `Recommender.fit` beside the training data."""
+    """The arguments of `Recommender.fit` apart from the training data."""
 
     valid: Interactions | None  # None if empty
     history: Interactions  # `valid_history`, or the training data
@@ -89,13 +89,13 @@ class Recommender(Parameterised, ABC):
                 continue
             check_interactions(part, name)
             if part.users != train.users or part.items != train.items:
-                raise DataError(f"{name} has other users or items than train; build it with the same ids, as a Split does")
+                raise DataError(f"{name} has other users or items than train; build both with the same ids, as a Split does")
         kind = type(self).__name__
         optional = {"order": train.times, "user_features": train.user_features, "item_features": train.item_features}
         if missing := sorted(need for need in self.needs if optional[need] is None):
-            raise DataError(f"{kind} needs {' and '.join(missing)}, which the training data does not have")
+            raise DataError(f"{kind} needs training data with {' and '.join(missing)}; declare them, or choose another model")
         if warm_start is not None and type(warm_start) is not type(self):
-            raise ConfigError(f"{kind} cannot start from a {type(warm_start).__name__}; give a model of the same kind")
+            raise ConfigError(f"{kind} cannot start from a {type(warm_start).__name__}; use a fitted {kind}")
         before = None if warm_start is None else fitted_state(warm_start)
         check_seed(seed)
         way_out = likely_cause(self)
@@ -160,7 +160,7 @@ class LinearInHistory(Protocol):
 
 
 def users_per_block(n_items: int) -> int:
-    """Number of users that are scored at a time, so that memory depends neither on the users nor, beyond one, on the items."""
+    """Number of users scored at a time: a block has at most `BLOCK_SCORES` scores, or a single user."""
     return min(BATCH_USERS, max(1, BLOCK_SCORES // n_items))
 
 
@@ -171,7 +171,7 @@ def blocks_of(rows: Rows, n_items: int) -> list[Rows]:
 
 
 def finite_scores(model: Recommender, history: Interactions, rows: Rows) -> Floats:
-    """`model.scores`, after checking them; -inf is the score of an item that the model cannot score.
+    """`model.scores`, checked for NaN and inf; -inf marks items that the model cannot score.
 
     Raises:
         TrainingError: a score is NaN or inf, or the equations for a score have no solution in floating point.
@@ -180,43 +180,42 @@ def finite_scores(model: Recommender, history: Interactions, rows: Rows) -> Floa
     with limits(f"scoring with {kind}", REFIT):
         scores = model.scores(history, rows)
     if not (scores < np.inf).all():
-        raise TrainingError(f"{kind} gives scores that are not finite numbers; {REFIT}")
+        raise TrainingError(f"{kind} returned scores that are NaN or infinite; {REFIT}")
     return scores
 
 
 def finite_predictions(model: Recommender, history: Interactions, user_rows: Rows, item_rows: Rows) -> Floats:
-    """`predict_rows` of a model that predicts ratings, after checking the ratings as in `finite_scores`."""
+    """`predict_rows` of a model that predicts ratings, checked for finite numbers."""
     predictor, kind = rating_predictor(model), type(model).__name__
     with limits(f"predicting with {kind}", REFIT):
         ratings = predictor.predict_rows(history, user_rows, item_rows)
     if not np.isfinite(ratings).all():
-        raise TrainingError(f"{kind} predicts ratings that are not finite numbers; {REFIT}")
+        raise TrainingError(f"{kind} predicted ratings that are NaN or infinite; {REFIT}")
     return ratings
 
 
 def check_recommender(model: object) -> None:
-    """Raise `ConfigError` unless `model` has what a `Recommender` has."""
+    """Raise `ConfigError` unless `model` is an instance with the methods of a `Recommender`."""
     if isinstance(model, type):
         raise ConfigError(f"expected a fitted model, got the class {model.__name__}; call {model.__name__}().fit(train) first")
     if not hasattr(type(model), "scores"):
-        raise ConfigError(f"expected a fitted model, got {described(model)}; fit one of recsys_ae, or load_model(folder)")
+        raise ConfigError(f"expected a fitted model, got {described(model)}; fit one, or load it with load_model(folder)")
 
 
-def check_counts(**counts: int) -> None:
-    """Raise `ConfigError` unless all the named numbers are whole and at least 1."""
+def check_counts(**counts: int | None) -> None:
+    """Raise `ConfigError` unless all the named numbers are whole and at least 1, or None."""
     for name, count in counts.items():
-        if not isinstance(count, int | np.integer) or isinstance(count, bool) or count < 1:
+        if count is not None and (not isinstance(count, int | np.integer) or isinstance(count, bool) or count < 1):
             raise ConfigError(f"{name} must be a whole number of at least 1, got {quoted(count)}")
 
 
 def fitted_state(model: Recommender, *histories: Interactions) -> Fitted:
-    """The fitted state of `model`, after checking that `histories` have the same items.
+    """The fitted state of `model`, after checking that `histories` fit it.
 
     Raises:
         ConfigError: `model` is not a `Recommender`.
         NotFittedError: neither `fit` nor `load_model` has been called.
-        DataError: a history that is not an `Interactions`, has other items, or ratings far from those that the model was
-            fitted to.
+        DataError: a history that is not an `Interactions`, or has other items or ratings on another scale.
     """
     check_recommender(model)
     if model.fitted is None:
@@ -226,7 +225,7 @@ def fitted_state(model: Recommender, *histories: Interactions) -> Fitted:
         check_interactions(history, "a history")
         if history.items != items:
             raise DataError(
-                f"the history has {history.n_items} items, the model was fitted on {len(items)} others; "
+                f"the history has other items ({history.n_items}) than the model was fitted on ({len(items)}); "
                 'build the history with items=model.fitted.ids["items"]'
             )
         if accepted is None or history.rating_range is None:
@@ -234,8 +233,8 @@ def fitted_state(model: Recommender, *histories: Interactions) -> Fitted:
         (low, high), (lowest, highest) = accepted, history.rating_range
         if lowest < np.float32(low) or highest > np.float32(high):
             raise DataError(
-                f"the history has ratings from {lowest:g} to {highest:g}, but {type(model).__name__} was fitted to ratings "
-                f"for which only {low:g} to {high:g} make sense; give ratings on the same scale"
+                f"the history has ratings from {lowest:g} to {highest:g}, but {type(model).__name__} accepts {low:g} to "
+                f"{high:g}, given its training data; use ratings on the same scale"
             )
     return model.fitted
 
@@ -253,7 +252,7 @@ def fitted_on(
     Args:
         keep_users: add the ids of the users, and the array `trained_users`, bool [N]: which of them have interactions.
         keep_scale: add the scale of the ratings (their range if none is declared), to which predictions are clipped, and
-            the range that ratings of a history may have: the declared scale, or ten times the observed range on either side.
+            the accepted ratings of histories: the declared scale, or the observed range widened by ten times its width.
 
     Returns:
         `arrays` and the `popularity` of items (see `item_counts`), the ids of the items, and the type of the user ids.
@@ -278,7 +277,7 @@ def clip(ratings: Floats, fitted: Fitted) -> Floats:
 def rating_predictor(model: Recommender) -> RatingPredictor:
     """`model` as a `RatingPredictor`; raises `ConfigError` if it does not predict ratings."""
     if not model.predicts_ratings:
-        raise ConfigError(f"{type(model).__name__} ranks items, but does not predict ratings")
+        raise ConfigError(f"{type(model).__name__} does not predict ratings; use a rating model such as autorec")
     return cast(RatingPredictor, model)
 
 
@@ -289,7 +288,7 @@ def copy_matching_rows(new: Any, old: Any, new_ids: IdMap, old_ids: IdMap) -> No
         ConfigError: the rows have another shape.
     """
     if new.shape[1:] != old.shape[1:]:
-        raise ConfigError(f"the model to start from has other sizes: {tuple(old.shape[1:])}, here {tuple(new.shape[1:])}")
+        raise ConfigError(f"the model to start from has rows of shape {tuple(old.shape[1:])}, not {tuple(new.shape[1:])}")
     rows = old_ids.find(new_ids.values)
     known = np.flatnonzero(rows >= 0)
     new[known] = old[rows[known]]

@@ -13,7 +13,6 @@ from torch.nn import functional
 from recsys_ae.core.autoencoder import ACTIVATIONS, Autoencoder, glorot_normal
 from recsys_ae.core.axes import Axis
 from recsys_ae.core.corruption import Masking
-from recsys_ae.core.limits import IN_TRAINING
 from recsys_ae.core.losses import LossSum, cross_entropy, squared_error
 from recsys_ae.core.sparse import SparseRows, entry_l2, one_hot, sampled_linear, sparse_linear, with_negatives
 from recsys_ae.core.trainer import AlternatingObjective, Objective, Phase
@@ -119,8 +118,8 @@ class CDAE(NeuralRanker[Network]):
     of_users: ClassVar[bool] = True
 
     def _memory(self, n_users: int, n_items: int) -> int:
-        drawn = 24 * self.negatives * min(self.batch_size, n_users)  # with one interaction per user, at least
-        return IN_TRAINING * self.hidden * (2 * n_items + n_users + self.hidden) + drawn
+        drawn = 24 * self.negatives * min(self.batch_size, n_users)  # assuming one interaction per user
+        return super()._memory(n_users, n_items) + drawn
 
     def _network(self, n_items: int, n_users: int, generator: Generator | None) -> Network:
         return Network(n_items, n_users, self.hidden, self.mapping, generator)

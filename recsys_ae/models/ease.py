@@ -117,7 +117,7 @@ class SparseEASE(SparseLinearModel):
 
 
 def announce(what: str, needed: int, seconds: float, way_out: str) -> None:
-    """Log the bytes and seconds that a fit will take, before it allocates anything; `ConfigError` if the bytes are not free."""
+    """Log the memory and time that a fit will take; `ConfigError` if the memory is not free."""
     check_memory(what, needed, way_out)
     duration = f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} minutes"
     logger.info("%s: %.1f GB of memory, about %s", what, needed / 1e9, duration)

@@ -13,7 +13,6 @@ from torch.nn import functional
 
 from recsys_ae.core.axes import Axis
 from recsys_ae.core.corruption import Masking
-from recsys_ae.core.limits import IN_TRAINING
 from recsys_ae.core.losses import LossSum
 from recsys_ae.core.sparse import SparseRows, one_hot, sparse_linear
 from recsys_ae.core.trainer import Objective
@@ -116,7 +115,7 @@ def _times(x: SparseRows, matrix: Tensor) -> Tensor:
 
 @dataclass
 class ELSA(NeuralRanker[Network]):
-    """Scores are x (A A^T - I), with a binary history x [M] and rows of length 1 in A [M, K].
+    """Low-rank linear autoencoder: scores x (A A^T - I), with x [M] binary and rows of length 1 in A [M, K].
 
     A linear autoencoder like `ease` with M K parameters instead of M^2, trained on batches that touch only their own items.
     Values of interactions are ignored. Works for any user; an item without interactions has score 0.
@@ -146,9 +145,6 @@ class ELSA(NeuralRanker[Network]):
         weights = directions[rows] @ directions.T
         weights[np.arange(len(rows)), rows] = 0
         return weights
-
-    def _memory(self, n_users: int, n_items: int) -> int:
-        return IN_TRAINING * n_items * self.factors
 
     def _network(self, n_items: int, n_users: int, generator: Generator | None) -> Network:
         return Network(n_items, self.factors, generator)

@@ -20,7 +20,7 @@ from recsys_ae.models.base import FitContext, Floats, copy_matching_rows, fitted
 from recsys_ae.models.factors import FactorModel, SparseLinearModel, trained_rows
 from recsys_ae.models.recommend import check_scorable
 
-SMALLEST_WEIGHT = 1e-6  # of users by TF-IDF, of which those with nearly all items would get 0
+SMALLEST_WEIGHT = 1e-6  # TF-IDF weight of a user; that of users with nearly all items would be 0
 
 
 @dataclass
@@ -124,8 +124,8 @@ class ItemKNN(SparseLinearModel):
     interactions has score 0.
 
     Attributes:
-        similarity: `cosine`, `tfidf` or `bm25`, which is good where most items have many users, but where most have few, it
-            recommends hardly anything but these.
+        similarity: `cosine`, `tfidf` or `bm25`. BM25 is good if most items have many users; if most have few, it recommends
+            hardly anything else.
         neighbours: similarities kept per item, that to itself included.
     """
 
@@ -137,7 +137,7 @@ class ItemKNN(SparseLinearModel):
 
         kind = BM25Recommender if self.similarity == "bm25" else CosineRecommender
         weights = None
-        if self.similarity == "tfidf":  # implicit's own divides 0 by 0 for items that only users of all but one item have
+        if self.similarity == "tfidf":  # implicit's own can divide 0 by 0
             n_of_user = np.diff(train.matrix.indptr)
             weights = np.maximum(np.log(train.n_items / (1 + n_of_user)), SMALLEST_WEIGHT).astype(np.float32)
         return fit_with_implicit(kind, train, user_weights=weights, K=min(self.neighbours, train.n_items)).similarity
@@ -153,9 +153,8 @@ def fit_with_implicit(
 ) -> Any:
     """A fitted model of class `kind`, starting from the factors in `start`; without BLAS threads inside its own threads.
 
-    Every interaction is 1, or the weight of its user [N].
-
-    Its warnings are suppressed, because they are about conversions that it makes itself.
+    Every interaction counts 1, or the weight of its user in `user_weights` [N]. Warnings are suppressed, because they are about
+    conversions that `implicit` makes itself.
     """
     from implicit.cpu.matrix_factorization_base import MatrixFactorizationBase
 

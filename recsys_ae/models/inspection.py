@@ -1,4 +1,4 @@
-"""Looking into a fitted model: similar items and users, and what each item of a history contributes to a score."""
+"""Inspection of fitted models: similar items and users, and what each item of a history contributes to a score."""
 
 from collections.abc import Callable
 from typing import Any
@@ -45,7 +45,7 @@ def similar_items(model: Recommender, items: ArrayLike, k: int = 10) -> pd.DataF
     if isinstance(model, LinearInHistory):
         weights = model.item_weights
         return _nearest(lambda block: np.array(weights(block)), rows, ids, k, "item")
-    raise ConfigError(f"{type(model).__name__} has no representation of items to compare")
+    raise ConfigError(f"{type(model).__name__} has no item vectors or weights to compare; use a model such as elsa or ease")
 
 
 def similar_users(model: Recommender, history: Interactions, users: ArrayLike, k: int = 10) -> pd.DataFrame:
@@ -61,7 +61,7 @@ def similar_users(model: Recommender, history: Interactions, users: ArrayLike, k
     fitted_state(model, history)
     check_counts(k=k)
     if not isinstance(model, HasUserVectors):
-        raise ConfigError(f"{type(model).__name__} has no representation of users to compare")
+        raise ConfigError(f"{type(model).__name__} has no user vectors to compare; use a model such as elsa or als")
     rows = history.users.rows(users)
     everyone = blocks_of(np.arange(history.n_users), history.n_items)
     vectors = np.concatenate([_unit(model.user_vectors(history, block)) for block in everyone])
@@ -95,7 +95,7 @@ def explain(model: Recommender, history: Interactions, user: Any, item: Any) -> 
         contributions = _left_out(model, history, row, target)
         if len(contributions) and not contributions.any():
             raise ConfigError(
-                f"this score of {type(model).__name__} does not depend on the history, so there is nothing to explain"
+                f"the history does not affect this score of {type(model).__name__}, so there is nothing to explain"
             )
     order = np.lexsort((own, -contributions))
     return pd.DataFrame({"item_id": history.items.values[own[order]], "contribution": contributions[order]})
@@ -129,7 +129,7 @@ def _nearest(similarities: Callable[[Rows], Floats], rows: Rows, ids: IdMap, k: 
 def _left_out(model: Recommender, history: Interactions, row: int, target: int) -> Floats:
     """The score from the whole history minus the score without each of its items, float32 [n].
 
-    The user keeps their id, so that what the model learned about them in training still applies.
+    The user keeps their id, so that parameters of this user that the model has learned still apply.
     """
     own, users = history.matrix[[row]], IdMap(history.users.values[[row]])
     own_features = None if history.user_features is None else history.user_features.align(users)

@@ -12,13 +12,13 @@ from torch import Generator, Tensor, nn
 from recsys_ae.core.kernels import factorisation
 from recsys_ae.core.losses import LossSum
 from recsys_ae.core.sparse import SparseRows
-from recsys_ae.core.trainer import fit
+from recsys_ae.core.trainer import TrainConfig, fit
 from recsys_ae.fitted import Fitted
 from recsys_ae.ids import Rows
 from recsys_ae.interactions import Interactions
 from recsys_ae.models.base import FitContext, Floats, clip, copy_matching_rows, fitted_on, fitted_state, item_counts
 from recsys_ae.models.factors import FactorModel, pair_products, ridge, trained_rows
-from recsys_ae.models.training import observed_rows, rating_validation, train_config
+from recsys_ae.models.training import observed_rows, rating_validation
 
 BLOCKS = 8  # blocks of users and of items: the number of threads that can work at once; the result does not depend on it
 
@@ -106,7 +106,7 @@ class MatrixFactorisation(FactorModel):
             learned = {name: weight.detach().numpy().copy() for name, weight in module.named_parameters()}
             return fitted_on(train, {**known, **learned}, keep_users=True, keep_scale=True)
 
-        config = train_config(self, context.seed, batch_size=1, optimiser="sgd")
+        config = TrainConfig.of(self, seed=context.seed, batch_size=1, optimiser="sgd")
         valid = rating_validation(lambda *pairs: self._predict(state(), *pairs), context.history, context.valid)
         fit(module, RatingByRating(self.l2), rows, config, valid=valid, callbacks=context.callbacks)
         return state()

@@ -8,12 +8,11 @@ import torch
 from pydantic import Field
 from torch import Generator, Tensor, nn
 
-from recsys_ae.core.autoencoder import ACTIVATIONS, Autoencoder, autoencoder_size
+from recsys_ae.core.autoencoder import ACTIVATIONS, Autoencoder
 from recsys_ae.core.corruption import Masking
-from recsys_ae.core.limits import IN_TRAINING
 from recsys_ae.core.losses import LossSum, multinomial
 from recsys_ae.core.sparse import SparseRows
-from recsys_ae.core.variational import VariationalAutoencoder, kl_from_standard_normal, sample, variational_size
+from recsys_ae.core.variational import VariationalAutoencoder, kl_from_standard_normal, sample
 from recsys_ae.declaration import OneOf, Sizes
 from recsys_ae.models.neural import NeuralRanker
 from recsys_ae.models.training import Penalty, autoencoder_l2
@@ -78,9 +77,6 @@ class MultDAE(NeuralRanker[Autoencoder]):
     l2: Annotated[float, Field(ge=0)] = 0.01
     activation: Annotated[str, OneOf("activation", ACTIVATIONS)] = "tanh"
 
-    def _memory(self, n_users: int, n_items: int) -> int:
-        return IN_TRAINING * autoencoder_size(n_items, self.hidden)
-
     def _network(self, n_items: int, n_users: int, generator: Generator | None) -> Autoencoder:
         return Autoencoder(n_items, self.hidden, activation=self.activation, generator=generator)
 
@@ -115,9 +111,6 @@ class MultVAE(NeuralRanker[CountingVAE]):
     learning_rate: Annotated[float, Field(gt=0)] = 2e-3
     learning_rate_decay: Annotated[float, Field(gt=0, le=1)] = 0.97
     activation: Annotated[str, OneOf("activation", ACTIVATIONS)] = "tanh"
-
-    def _memory(self, n_users: int, n_items: int) -> int:
-        return IN_TRAINING * variational_size(n_items, self.hidden)
 
     def _network(self, n_items: int, n_users: int, generator: Generator | None) -> CountingVAE:
         return CountingVAE(n_items, self.hidden, self.activation, generator)

@@ -10,8 +10,9 @@ from torch import Generator, Tensor, nn
 
 from recsys_ae.core.axes import check_id_axes, output_vectors
 from recsys_ae.core.devices import Device, device_named, device_of
+from recsys_ae.core.limits import training_memory
 from recsys_ae.core.sparse import SparseRows
-from recsys_ae.core.trainer import AnyObjective, Precision, fit
+from recsys_ae.core.trainer import AnyObjective, Precision, TrainConfig, fit
 from recsys_ae.fitted import Fitted
 from recsys_ae.ids import Rows
 from recsys_ae.interactions import Interactions, ones
@@ -47,6 +48,9 @@ class NeuralRanker(Recommender, Generic[N]):
         super().__post_init__()
         self._built: tuple[Fitted, N] | None = None
 
+    def _memory(self, n_users: int, n_items: int) -> int:
+        return training_memory(lambda: self._network(n_items, n_users, None))
+
     @abstractmethod
     def _network(self, n_items: int, n_users: int, generator: Generator | None) -> N:
         """A module with `forward(rows)` -> scores [B, n_items], `encode(rows)`, and `id_axes` (see `core.axes`)."""
@@ -77,7 +81,7 @@ class NeuralRanker(Recommender, Generic[N]):
         about = fitted_on(train, {}, keep_users=self.of_users)
         rows = l2_normalise(training.observed_rows(ones(train.matrix)))
         module, objective = self._in_training(network, rows), self._objective(rows)
-        config = training.train_config(self, context.seed)
+        config = TrainConfig.of(self, seed=context.seed)
         valid = training.ranking_validation(lambda *users: self._scores(network, about, *users), context.history, context.valid)
         fit(module, objective, rows, config, valid=valid, callbacks=context.callbacks)
         return replace(about, arrays={**about.arrays, **training.weights_of(network)})

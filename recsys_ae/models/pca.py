@@ -44,7 +44,7 @@ class PCA(Recommender):
     def _fit(self, train: Interactions, context: FitContext) -> Fitted:
         limit = min(train.matrix.shape) - 1
         if not limit:
-            raise DataError(f"pca needs two users and two items at least, got {train.n_users} and {train.n_items}")
+            raise DataError(f"pca needs at least two users and two items, got {train.n_users} and {train.n_items}")
         if self.factors > limit:
             raise ConfigError(f"pca on a {train.matrix.shape} matrix can have at most {limit} factors, got {self.factors}")
         check_memory("PCA", 8 * self.factors * sum(train.matrix.shape), likely_cause(self))

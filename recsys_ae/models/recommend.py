@@ -110,7 +110,7 @@ def predict(model: Recommender, history: Interactions, users: ArrayLike, items: 
     fitted_state(model, history)
     user_rows, item_rows = history.users.rows(users), history.items.rows(items)
     if len(user_rows) != len(item_rows):
-        raise ConfigError(f"each pair has a user and an item, got {len(user_rows)} users and {len(item_rows)} items")
+        raise ConfigError(f"predict needs as many users as items, got {len(user_rows)} and {len(item_rows)}")
     return finite_predictions(model, history, user_rows, item_rows)
 
 
@@ -135,11 +135,8 @@ def recommend_blocks(
     """
     batch_users = users_per_block(history.n_items) if batch_users is None else batch_users
     check_counts(k=k, batch_users=batch_users)
-    check_cold(cold)
     popularity = fitted_state(model, history).arrays["popularity"]
-    known = scorable(model, history, rows)
-    if cold == "error":
-        check_scorable(known, history, rows)
+    known = scorable(model, history, rows, cold)
     for start in range(0, len(rows), batch_users):
         block, can_score = rows[start : start + batch_users], known[start : start + batch_users]
         scores = np.empty((len(block), history.n_items), np.float32)
@@ -153,16 +150,21 @@ def recommend_blocks(
         yield TopK(history.users.values[block], *top_k(scores, min(k, history.n_items)), history.items)
 
 
-def check_cold(cold: Cold) -> None:
-    """Raise `ConfigError` unless `cold` is a policy."""
+def scorable(model: Recommender, history: Interactions, rows: Rows, cold: Cold) -> NDArray[np.bool_]:
+    """bool [B]: users the model can score: those with a history and, if the model requires it, training data.
+
+    Raises:
+        ConfigError: `cold` is no policy.
+        ColdUserError: there are other users, and `cold` is `error`.
+    """
     if cold not in get_args(Cold):
         raise ConfigError(f"cold must be one of {', '.join(get_args(Cold))}, got {quoted(cold)}")
-
-
-def scorable(model: Recommender, history: Interactions, rows: Rows) -> NDArray[np.bool_]:
-    """bool [B]: users the model can score: those with a history and, if the model requires it, training data."""
-    has_history = np.diff(history.matrix.indptr)[rows] > 0
-    return has_history & model.can_score(history, rows) if isinstance(model, KnowsUsers) else has_history
+    known = np.diff(history.matrix.indptr)[rows] > 0
+    if isinstance(model, KnowsUsers):
+        known &= model.can_score(history, rows)
+    if cold == "error":
+        check_scorable(known, history, rows)
+    return known
 
 
 def check_scorable(known: NDArray[np.bool_], history: Interactions, rows: Rows) -> None:
@@ -170,8 +172,8 @@ def check_scorable(known: NDArray[np.bool_], history: Interactions, rows: Rows) 
     if not known.all():
         first = history.users.values[rows[np.flatnonzero(~known)[0]]]
         raise ColdUserError(
-            f"the model cannot score user {shown(first)} ({int((~known).sum())} of {len(rows)} users): no history, or not "
-            "in the training data of a model that requires it; use cold: popular or skip, or fit again"
+            f"the model cannot score user {shown(first)} ({int((~known).sum())} of {len(rows)} users), who has no history "
+            "or was not in its training data; use cold: popular or skip, or fit it again"
         )
 
 

@@ -15,7 +15,6 @@ from torch.nn import functional
 from recsys_ae.core.autoencoder import glorot_normal
 from recsys_ae.core.axes import Axis
 from recsys_ae.core.corruption import Masking
-from recsys_ae.core.limits import IN_TRAINING
 from recsys_ae.core.losses import LossSum, multinomial
 from recsys_ae.core.sparse import SparseRows, sampled_linear, sparse_linear
 from recsys_ae.core.trainer import AlternatingObjective, Objective, Phase, parts_of
@@ -191,11 +190,6 @@ class RecVAE(NeuralRanker[Network]):
     encoder_passes: Annotated[int, Field(ge=1)] = 3
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.9
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.6
-
-    def _memory(self, n_users: int, n_items: int) -> int:
-        return IN_TRAINING * (
-            n_items * (self.hidden + self.latent) + (LAYERS - 1) * self.hidden**2 + 2 * self.hidden * self.latent
-        )
 
     def _network(self, n_items: int, n_users: int, generator: Generator | None) -> Network:
         return Network(n_items, self.hidden, self.latent, generator)

@@ -25,8 +25,8 @@ class RP3Beta(SparseLinearModel):
     because it is the same for all items of a user and does not change the order.
 
     Attributes:
-        alpha, beta: see above. A `beta` of 0.6 is better where most items have many users, but where most have few, it
-            recommends hardly anything but these.
+        alpha, beta: see above. A `beta` of 0.6 is better if most items have many users; if most have few, it recommends
+            hardly anything else.
         neighbours: weights kept per item.
     """
 

@@ -30,7 +30,7 @@ def load_model(folder: Path | str) -> Recommender:
     try:
         model = build_model(name, params)
     except ConfigError as error:
-        raise DataError(f"the model in {folder} cannot be built: {error}") from None
+        raise DataError(f"the model in {folder} cannot be loaded: {error}; fit it again") from None
     model.fitted = fitted
     return model
 

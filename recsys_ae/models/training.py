@@ -1,7 +1,7 @@
 """Shared by models trained by gradient: objective, penalty, validation, and weights as arrays."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,7 +15,6 @@ from recsys_ae.core.axes import Axis, id_axes, inner_weights, wide_weights
 from recsys_ae.core.corruption import Corruption
 from recsys_ae.core.losses import LossSum, squared_error
 from recsys_ae.core.sparse import SparseRows, entry_l2
-from recsys_ae.core.trainer import TrainConfig
 from recsys_ae.core.variational import VariationalAutoencoder
 from recsys_ae.errors import ConfigError
 from recsys_ae.ids import IdMap, Rows
@@ -47,12 +46,6 @@ class ObservedError:
         if self.row_bias is not None:
             output = output + self.row_bias.to(output.device)[batch.row_ids][batch.row_of_entry()]
         return squared_error(output, batch.values, torch.ones_like(batch.values))
-
-
-def train_config(model: Any, seed: int, **more: Any) -> TrainConfig:
-    """The training settings among a model's parameters, and `more`."""
-    own = {item.name: getattr(model, item.name) for item in fields(TrainConfig) if hasattr(model, item.name)}
-    return TrainConfig(**own, seed=seed, **more)
 
 
 def l2_of(n: Any, l2: float, exponent: float) -> Any:
@@ -147,11 +140,11 @@ def copy_matching_parameters(
     for name, weight in module.state_dict().items():
         before = arrays.get(f"module.{name}")
         if before is None:
-            raise ConfigError(f"the model to start from has no {name}; it was made with other parameters")
+            raise ConfigError(f"the model to start from has no {name}; use one with the same parameters")
         if name in axes:
             copy_matching_rows(weight, torch.from_numpy(before), *ids[axes[name]])
         elif weight.shape != before.shape:
-            raise ConfigError(f"the model to start from has other sizes: {name} is {before.shape}, here {tuple(weight.shape)}")
+            raise ConfigError(f"the model to start from has {name} of shape {before.shape}, not {tuple(weight.shape)}")
         else:
             weight.copy_(torch.from_numpy(before))
 

@@ -12,8 +12,8 @@ from recsys_ae.files import whole_file, write_json
 from recsys_ae.reporting.results import Comparison, RunReport, Values
 
 REPEATS_UNKNOWN = (
-    "warning: pairs that users had before the lists were made, if any, count as relevant, although lists without seen items "
-    "cannot have them; give the history with --history FILE to leave them out"
+    "warning: without the history, repeated pairs count as relevant although lists may exclude them as seen; "
+    "pass --history FILE to leave them out"
 )
 
 
@@ -60,9 +60,9 @@ def summary_lines(report: RunReport, folder: Path) -> list[str]:
 
 
 def list_summary(counts: Mapping[str, int], repeats: str) -> list[str]:
-    """What the counts of an evaluation of exported lists say; `repeats` is its argument."""
-    users = f"{counts['users_evaluated']} users evaluated, {counts['users_skipped']} without anything relevant skipped"
-    lines = [f"{users}; {counts['users_without_list']} of the evaluated users have no list, and so no hits"]
+    """Lines that describe the counts of an evaluation of exported lists; `repeats` is as in `evaluate_recommendations`."""
+    users = f"{counts['users_evaluated']} users evaluated, {counts['users_skipped']} without relevant items skipped"
+    lines = [f"{users}; {counts['users_without_list']} of the evaluated users have no list (score 0)"]
     if "repeats" in counts:
         verdict = "relevant" if repeats == "wanted" else "not relevant"
         lines.append(f"{counts['repeats']} pairs of the truth are in the history: {verdict}")

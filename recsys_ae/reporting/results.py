@@ -51,7 +51,7 @@ class RunResult:
     select: FitFacts | None  # with `refit`, of the preceding fit, which determined the best epoch
     digest: str
     trials: list[Trial] = field(default_factory=list)
-    per_user_digest: str | None = None  # of the file with the metrics of the users, if there is one
+    per_user_digest: str | None = None  # of the file with the metrics per user, if any
 
     @property
     def peak_memory_mb(self) -> float | None:
@@ -78,11 +78,11 @@ class ModelSummary:
     fit_seconds: float
     peak_memory_mb: float | None  # the highest of all
     runs: dict[int, RunResult]  # by seed
-    identical: list[str] = field(default_factory=list)  # metrics on which the seed has no influence: 0 is no certainty
+    identical: list[str] = field(default_factory=list)  # metrics that do not depend on the seed
 
     @property
     def never_varies(self) -> bool:
-        """Whether the seed has no influence on any metric that the model has."""
+        """Whether no metric of the model depends on the seed."""
         return bool(self.identical) and {name for name, value in self.metrics.items() if value is not None} <= {*self.identical}
 
 

@@ -29,14 +29,14 @@ class Tracker:
 
     @contextmanager
     def run(self, name: str, *, parent: str | None = None, resume: str | None = None) -> Iterator[TrackedRun]:
-        """A new run below the run `parent`, or the run `resume`, each an id.
+        """A new run, below the run `parent` if given, or the run `resume` continued; both are ids.
 
         It ends with the block: finished, failed if the block raises, killed if it is interrupted.
         """
         yield TrackedRun()
 
     def kill(self, run_id: str) -> None:
-        """Mark a run as killed whose process could not do so."""
+        """Mark a run as killed, if its process could not."""
 
     def hint(self) -> str | None:
         """The command that shows the results."""
@@ -47,7 +47,7 @@ def make_tracker(uri: str | None, experiment: str) -> Tracker:
     """A tracker for `uri`: "none" tracks nothing; None means $MLFLOW_TRACKING_URI, or else `mlflow.db` in this folder.
 
     Raises:
-        ConfigError: there are no stores with such a URI.
+        ConfigError: MLflow does not support such a URI.
     """
     uri = _or_default(uri)
     if uri == "none":

@@ -24,7 +24,7 @@ from mlflow.artifacts import download_artifacts
 from mlflow.store.artifact.models_artifact_repo import ModelsArtifactRepository
 from mlflow.store.artifact.utils.models import get_model_name_and_version
 from mlflow.tracking import MlflowClient
-from sqlalchemy.engine import URL, make_url
+from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from recsys_ae.errors import ConfigError, DataError, Terminated, quoted
@@ -32,12 +32,13 @@ from recsys_ae.files import locked
 from recsys_ae.tracking import TrackedRun, Tracker
 
 BATCH = 1000  # metrics MLflow accepts in one call
+SQLITE_OPTIONS = {"timeout", "isolation_level", "check_same_thread", "cached_statements", "detect_types"}
 DATABASES, SERVERS = ("sqlite", "postgresql", "mysql", "mssql"), ("http://", "https://", "databricks")
 GIVE_UP = 3  # consecutive failures after which nothing more is sent
 WAIT = 60.0  # seconds for another process that opens the same store
 
 logger = logging.getLogger(__name__)
-logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # what it reports with a traceback is reported here
+logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # its tracebacks repeat what is reported here
 
 
 class MlflowTracker(Tracker):
@@ -45,10 +46,10 @@ class MlflowTracker(Tracker):
 
     A failure to record is logged as a warning, once per kind of call, and the experiment continues. After three consecutive
     failures, or without an experiment, nothing more is sent: a dead server must not slow down training. The store is opened
-    by the first run: what fails before leaves no trace in it.
+    by the first run, so that earlier failures leave no trace in it.
 
     Raises:
-        ConfigError: MLflow has no stores with such a URI.
+        ConfigError: MLflow does not support such a URI.
     """
 
     def __init__(self, uri: str, experiment: str) -> None:
@@ -95,7 +96,7 @@ class MlflowTracker(Tracker):
             self._failures += 1
             if what not in self._warned:
                 self._warned.add(what)
-                logger.warning("MLflow could not %s (%s); the experiment goes on without", what, _reason(error))
+                logger.warning("MLflow could not %s (%s); the run continues without it", what, _reason(error))
             return None
         self._failures = 0
         return result
@@ -171,10 +172,10 @@ class MlflowRun(TrackedRun):
 
 
 def download_model(uri: str, tracking_uri: str) -> Path:
-    """A local copy of the model that MLflow stores under `uri`; `DataError` if there is none."""
+    """A local copy of the MLflow model at `uri`; `DataError` if there is none."""
     store = store_uri(tracking_uri)
     if (path := _sqlite_path(store)) is not None and not path.is_file():  # MLflow would create it
-        raise DataError(f"cannot get {uri}: there is no MLflow store {path}; name the store with --tracking-uri")
+        raise DataError(f"cannot get {uri}: there is no MLflow store {path}; pass the right one as --tracking-uri")
     try:
         client = MlflowClient(tracking_uri=store, registry_uri=store)
         place = _place_of(client, uri) if uri.startswith("models:/") else uri
@@ -184,7 +185,7 @@ def download_model(uri: str, tracking_uri: str) -> Path:
 
 
 def _place_of(client: MlflowClient, uri: str) -> str:
-    """Where the files of a registered model lie. MLflow's own function looks in the registry of a global variable."""
+    """The location of a registered model. MLflow's own function uses a global registry URI."""
     model, path = ModelsArtifactRepository.split_models_uri(uri)
     found = get_model_name_and_version(client, model)
     if len(found) == 1:
@@ -214,7 +215,11 @@ def store_uri(uri: str) -> str:
         return uri
     if parsed.host or not parsed.database or parsed.database.startswith((":", "file:")) or "\0" in parsed.database:
         raise ConfigError(f"{quoted(uri)} does not name a file; use sqlite:///FILE, or sqlite:////FILE from the root")
-    return _render(parsed.set(database=str(Path(parsed.database).absolute())))
+    if other := parsed.query.keys() - SQLITE_OPTIONS:
+        raise ConfigError(
+            f"{quoted(uri)} has the unknown option {quoted(min(other))}; in the name of a file, write %3F for '?'"
+        )
+    return parsed.set(database=str(Path(parsed.database).absolute())).render_as_string(hide_password=False)
 
 
 def _sqlite_path(uri: str) -> Path | None:
@@ -222,17 +227,13 @@ def _sqlite_path(uri: str) -> Path | None:
 
 
 def _reason(error: Exception) -> str:
-    """The first line of a message that says what went wrong."""
+    """The first informative line of an error message."""
     lines = [line for line in str(error).splitlines() if line.strip() and not line.startswith("(raised as a result of")]
     return lines[0].strip() if lines else type(error).__name__
 
 
-def _render(url: URL) -> str:
-    return url.render_as_string(hide_password=False)
-
-
 def _check_writable(path: Path) -> None:
-    """Raise at once if SQLite cannot write to a store; MLflow would retry for minutes."""
+    """Fail at once if SQLite cannot write to a store, where MLflow would retry for minutes."""
     with closing(sqlite3.connect(path, timeout=10)) as store:
         store.execute("BEGIN IMMEDIATE")
         store.rollback()

@@ -54,7 +54,7 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_damaged_code_is_compiled_anew(kept, damage):
+def test_damaged_code_is_compiled_again(kept, damage):
     use()
     (file,) = kept.iterdir()
     whole = file.read_bytes()
@@ -71,7 +71,7 @@ def test_a_folder_in_place_of_the_file(kept):
     assert use() == (0, 1)
 
 
-def test_code_of_other_sources_is_compiled_anew(kept, monkeypatch):
+def test_code_of_other_sources_is_compiled_again(kept, monkeypatch):
     """Also of other kernels, which may be a part of it."""
     use()
     monkeypatch.setattr(cache, "_sources", lambda: b"newer")

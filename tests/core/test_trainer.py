@@ -86,7 +86,7 @@ def test_interrupted_training_continues_exactly(tmp_path, optimiser, after):
 def test_checkpoint_of_another_configuration_is_refused(tmp_path):
     path = tmp_path / "checkpoint"
     fit(module(), Reconstruction(), ROWS, TrainConfig(epochs=1, batch_size=5), callbacks=[Checkpoint(path)])
-    with pytest.raises(DataError, match="another configuration"):
+    with pytest.raises(DataError, match="other settings"):
         fit(module(), Reconstruction(), ROWS, TrainConfig(epochs=2, batch_size=5), callbacks=[Checkpoint(path)])
 
 
@@ -100,7 +100,7 @@ def test_altered_checkpoint_is_refused(tmp_path, what):
     at = len(content) - 10 if what == "weights" else content.index(marks[what]) + len(marks[what])
     content[at] ^= 1
     path.write_bytes(content)
-    with pytest.raises(DataError, match="is damaged; delete it to train this model from the start"):
+    with pytest.raises(DataError, match="is damaged; delete it to train this model from scratch"):
         fit(module(), Reconstruction(), ROWS, config, callbacks=[Checkpoint(path)])
 
 
@@ -124,7 +124,7 @@ def test_every_flipped_bit_in_a_checkpoint_is_noticed_or_changes_nothing(tmp_pat
             assert found == whole, what
         else:
             assert str(path) in error, what
-            assert error.endswith("; delete it to train this model from the start"), what
+            assert error.endswith("; delete it to train this model from scratch"), what
             noticed += 1
     assert noticed > 480
 
@@ -133,10 +133,10 @@ def test_checkpoint_of_another_training_is_refused(tmp_path):
     path, config = tmp_path / "checkpoint", TrainConfig(epochs=1, batch_size=5)
     fit(module(), Reconstruction(), ROWS, config, callbacks=[Checkpoint(path, "mine")])
     fit(module(), Reconstruction(), ROWS, config, callbacks=[Checkpoint(path, "mine")])
-    with pytest.raises(DataError, match="belongs to a training of something else; delete it"):
+    with pytest.raises(DataError, match="belongs to another model, stage or dataset; delete it"):
         fit(module(), Reconstruction(), ROWS, config, callbacks=[Checkpoint(path, "yours")])
     path.rename(tmp_path / "checkpoint-layer")
-    with pytest.raises(DataError, match="belongs to a training of something else; delete it"):
+    with pytest.raises(DataError, match="belongs to another model, stage or dataset; delete it"):
         fit(module(), Reconstruction(), ROWS, config, callbacks=[Checkpoint(path, "mine")], stage="layer")
 
 

@@ -96,7 +96,7 @@ def test_own_data_folder_comes_first_and_is_verified(tmp_path, monkeypatch):
     wanted = card("http://127.0.0.1:1/none", "", checksums={"set/u.data": md5(LINES)})
     assert locate(wanted, ["set/u.data"], tmp_path) == tmp_path / "set/u.data"
     (tmp_path / "set/u.data").write_bytes(LINES[:-1])
-    with pytest.raises(DataError, match=r"checksum of .*u\.data is .*, its card says"):
+    with pytest.raises(DataError, match=r"MD5 checksum of .*u\.data is .*, but its card says"):
         locate(wanted, ["set/u.data"], tmp_path)
 
 
@@ -128,7 +128,7 @@ def test_complete_but_unrenamed_download_is_used(server, tmp_path):
 def test_wrong_checksum_leaves_nothing(server, tmp_path):
     folder, address = server
     (folder / "big").write_bytes(LINES)
-    with pytest.raises(DataError, match="checksum"):
+    with pytest.raises(DataError, match=r"the MD5 checksum of .*, but its card says"):
         download(f"{address}/big", tmp_path / "big", md5(b"other"))
     assert list(tmp_path.iterdir()) == [folder]
 
@@ -240,17 +240,17 @@ def bad_server(monkeypatch):
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
-        ("endless", r"was stopped: it is larger than 0.01 GB, the `max_gb` of its source$"),
-        ("huge", r"was stopped: it is larger than 0.01 GB, the `max_gb` of its source \(1000000.0 GB\)"),
+        ("endless", r"was stopped: it is over the limit of 0.01 GB; raise `max_gb` of its source$"),
+        ("huge", r"was stopped: at 1000000.0 GB, it is over the limit of 0.01 GB"),
         ("silent", "failed: timed out; run again to continue"),
-        ("dripping", "failed: only [0-9]+ bytes came in 0 seconds"),
+        ("dripping", "failed: only [0-9]+ bytes arrived in 0 seconds"),
         ("nonsense", "failed: "),
         ("odd-length", "failed: invalid literal"),
         ("broken-chunks", "failed: "),
         ("to-file", "failed: .*file:///etc/passwd"),
-        ("to-ftp", "failed: it leads to ftp://127.0.0.1/x, and only http"),
+        ("to-ftp", "failed: it redirects to ftp://127.0.0.1/x; only http"),
         ("to-itself", "failed: 302 .*infinite loop"),
-        ("lying", "checksum of .* is .*, its card says"),
+        ("lying", "MD5 checksum of .* is .*, but its card says"),
     ],
 )
 def test_bad_servers(bad_server, tmp_path, kind, message):
@@ -263,13 +263,13 @@ def test_bad_servers(bad_server, tmp_path, kind, message):
 
 def test_a_download_that_does_not_fit_on_the_disk(bad_server, tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**12, 10**12 - 10**6, 10**6))
-    with pytest.raises(DataError, match=r"it has 1000.0 GB, and the disk with .*big.part has 0.0 GB left"):
+    with pytest.raises(DataError, match=r"it has 1000.0 GB, but only 0.0 GB are free for .*big.part"):
         download(f"{bad_server}/larger-than-the-disk", tmp_path / "big", None, max_gb=2000)
 
 
 def test_a_wrong_part_is_not_appended(bad_server, tmp_path):
     (tmp_path / "big.part").write_bytes(LINES[:20])
-    with pytest.raises(DataError, match="another part than the one that is missing; run again"):
+    with pytest.raises(DataError, match="another range of bytes than requested; run again"):
         download(f"{bad_server}/other-part", tmp_path / "big", md5(LINES))
     assert list(tmp_path.iterdir()) == []
 
@@ -287,9 +287,9 @@ def test_a_redirection_is_followed(server, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://x/y", "data:,x", "x/y", "//x/y", "http:///y", "http://x:p/y"])
 def test_only_web_addresses(tmp_path, url):
-    with pytest.raises(DataError, match="is not an address that begins with http:// or https://"):
+    with pytest.raises(DataError, match="is not a URL that begins with http:// or https://"):
         download(url, tmp_path / "x", None)
-    with pytest.raises(ValidationError, match="is not an address that begins with http:// or https://"):
+    with pytest.raises(ValidationError, match="is not a URL that begins with http:// or https://"):
         card(url, "")
 
 
@@ -317,7 +317,7 @@ def test_paths_of_cards_with_downloads_stay_inside(tmp_path, monkeypatch, path, 
         },
     }[key]
     (tmp_path / "card.yaml").write_text(yaml.safe_dump({**declared, **value}))
-    with pytest.raises(ConfigError, match=rf"card.yaml: {key}.* must be a path inside the folder of the data") as refused:
+    with pytest.raises(ConfigError, match=rf"card.yaml: {key}.* must be a relative path below the data folder") as refused:
         read_card("card.yaml", tmp_path)
     assert len(str(refused.value)) < 400
 
@@ -326,7 +326,7 @@ def test_paths_of_cards_with_downloads_stay_inside(tmp_path, monkeypatch, path, 
     "url", ["http://h/", "http://h", "http://h/..", "http://h/a/?x=b.zip", "http://h/%00/..", "http://h/~x"]
 )
 def test_archives_need_a_name(url):
-    with pytest.raises(ValidationError, match="does not end in the name of a file"):
+    with pytest.raises(ValidationError, match="does not end in a file name"):
         card(url, "")
 
 
@@ -357,7 +357,7 @@ def test_a_link_in_the_cache_does_not_lead_out(server, tmp_path, monkeypatch):
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache/set").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(DataError, match=r"would be written outside of .*cache, through a link"):
+    with pytest.raises(DataError, match=r"leads outside of .*cache through a link"):
         locate(card(f"{server[1]}/set.zip", md5(archive(server[0]))), ["set/u.data"], tmp_path)
     assert list((tmp_path / "elsewhere").iterdir()) == []
 
@@ -365,7 +365,7 @@ def test_a_link_in_the_cache_does_not_lead_out(server, tmp_path, monkeypatch):
 def test_a_cache_that_cannot_be_written(tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     monkeypatch.setenv("RECSYS_AE_CACHE", str(tmp_path / "file/cache"))
-    with pytest.raises(DataError, match=r"downloads cannot be written to .*file/cache; name a folder with RECSYS_AE_CACHE"):
+    with pytest.raises(DataError, match=r"cannot write downloads to .*file/cache; set RECSYS_AE_CACHE"):
         locate(card("http://127.0.0.1:1/x.zip", ""), ["x"], tmp_path)
 
 

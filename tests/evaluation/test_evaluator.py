@@ -140,7 +140,7 @@ def test_ranking_model_has_no_rating_error():
 
 def test_empty_test_part():
     data = random_interactions()
-    with pytest.raises(DataError, match="no test interactions"):
+    with pytest.raises(DataError, match="the test part of the random split is empty"):
         evaluate(fitted(), random(data, test=0.0), ["rmse"])
 
 
@@ -194,8 +194,8 @@ def test_values_that_are_not_finite_are_errors(wrong):
             return super().predict_rows(*pairs) * np.float32(wrong)
 
     model = Broken().fit(split().train)
-    for metric, message in (("ndcg@3", "Broken gives scores"), ("rmse", "Broken predicts ratings")):
-        with pytest.raises(TrainingError, match=f"{message} that are not finite numbers; fit the model again"):
+    for metric, message in (("ndcg@3", "Broken returned scores"), ("rmse", "Broken predicted ratings")):
+        with pytest.raises(TrainingError, match=f"{message} that are NaN or infinite; fit the model again"):
             evaluate(model, split(), [metric])
 
 
@@ -231,7 +231,7 @@ class TestLists:
         assert report.metrics["hit_rate@1"] == 0
 
     @pytest.mark.parametrize(
-        ("metric", "message"), [("rmse", "needs predicted ratings"), ("ndcg@3", "but the lists have only 2")]
+        ("metric", "message"), [("rmse", "needs predicted ratings"), ("ndcg@3", "needs lists of length 3, but these have 2")]
     )
     def test_metrics_that_cannot_be_computed_from_lists(self, metric, message):
         with pytest.raises(ConfigError, match=message):
@@ -244,7 +244,7 @@ class TestLists:
     def test_ids_of_another_type(self):
         with pytest.raises(
             DataError,
-            match="truth has 2 items such as 1, which are integers, but the lists 2 items such as 'a', which are text",
+            match="truth has 2 items such as 1, which are integers, but in the lists there are 2 items such as 'a'",
         ):
             evaluate_recommendations(self.LISTS, self.TRUTH.assign(item_id=[1, 2]), ["mrr@1"], list_length=2)
 
@@ -378,7 +378,7 @@ class TestRepeats:
 
     def test_nothing_but_repeats(self):
         lists = pd.DataFrame({"user_id": [3], "rank": [1], "item_id": ["c"]})
-        with pytest.raises(DataError, match="nothing relevant"):
+        with pytest.raises(DataError, match=r"none of the .* pairs of the truth is relevant"):
             evaluate_recommendations(lists, LOG[9:], ["recall@1"], list_length=1, history=LOG[:5])
 
 

@@ -161,7 +161,7 @@ def test_a_truncated_file_is_named(interrupted):
             assert str(path) in found, name
 
 
-def test_what_is_deleted_is_done_again(interrupted):
+def test_deleted_results_are_redone(interrupted):
     """Every file alone, and every model's folder; as messages about damage advise."""
     keys, _, whole = interrupted
     deleted = [name for name in state_files() if name.parts[0] != "models"]
@@ -202,7 +202,7 @@ def test_the_model_of_another_run_is_refused(interrupted, monkeypatch):
     copied()
     shutil.rmtree(f"copy/models/{label}")
     shutil.copytree(f"other/models/{label}", f"copy/models/{label}")
-    assert f"copy/models/{label} does not hold the model that this run saved there; delete it" in attempt(keys)
+    assert f"copy/models/{label} holds another model than this run saved there; delete it" in attempt(keys)
 
 
 def test_a_state_file_under_another_name_is_refused(interrupted):
@@ -210,7 +210,7 @@ def test_a_state_file_under_another_name_is_refused(interrupted):
     first, second = ("popularity", "bias") if kind == "ratings" else ("pca", "basic")
     copied()
     shutil.copy(f"copy/.work/result-{first}.json", f"copy/.work/result-{second}.json")
-    assert f"result-{second}.json is damaged or belongs to something else" in attempt(keys)
+    assert f"result-{second}.json is damaged or belongs to another run or model" in attempt(keys)
 
 
 def test_a_flipped_bit_in_the_report_is_named_or_changes_nothing(interrupted):

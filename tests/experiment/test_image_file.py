@@ -135,37 +135,37 @@ def test_settings_reach_every_level(tmp_path):
             r"mine.yaml: models\.0 'dense': loss: unknown loss",
         ),
         (("hidden: 20", "activation: sigmod"), "unknown activation 'sigmod'; did you mean 'sigmoid'"),
-        (("layer_noise: 0.2", "layer_noise: [0.1, 0.1, 0.1]"), "layer_noise has 3 numbers for 2 layers"),
-        (("label: deep", "label: dense"), "mine.yaml: two models are called 'dense'"),
-        (("label: deep", "label: ../deep"), "may have letters, digits"),
+        (("layer_noise: 0.2", "layer_noise: [0.1, 0.1, 0.1]"), "layer_noise needs one number per layer: 2, got 3"),
+        (("label: deep", "label: dense"), "mine.yaml: two models are labelled 'dense'"),
+        (("label: deep", "label: ../deep"), "may have only letters, digits"),
         (("train: 1000", "train: 0"), r"mine.yaml: split\.train: input should be greater than or equal to 1, got 0"),
         (("train: 1000", "test: 1000"), r"mine.yaml: unknown key 'split\.test'"),
         (("dataset: digits", "dataset: digit"), "unknown dataset 'digit'; did you mean 'digits'"),
-        (("dataset: digits", ""), "mine.yaml: key 'dataset' is missing; it names a card, or is one"),
-        (("dataset: digits", "dataset: 3"), "mine.yaml: key 'dataset' is missing; it names a card, or is one"),
+        (("dataset: digits", ""), "mine.yaml: key 'dataset' is missing; give it the name of a card"),
+        (("dataset: digits", "dataset: 3"), "mine.yaml: key 'dataset' is missing; give it the name of a card"),
         (("dataset: digits", "dataset: {name: own, kind: image-folder}"), "mine.yaml: dataset: key 'folder' is missing"),
         (
             ("dataset: digits", "dataset: digits\nwhite: 256"),
-            "mine.yaml: white applies only to IDX datasets, and 'digits' is not one",
+            "mine.yaml: white applies only to IDX datasets, but 'digits' is not one",
         ),
         (
             ("dataset: digits", "dataset: mnist\nwhite: 100"),
             "mine.yaml: white: input should be greater than or equal to 255, got 100",
         ),
-        (("seed: [0, 1]", "seed: 0"), r"mine.yaml: compare needs several seeds, for example seed: \[0, 1, 2\]"),
-        (("seed: [0, 1]", "seed: [0, 0]"), r"mine.yaml: seed: the same seed twice in \[0, 0\]"),
+        (("seed: [0, 1]", "seed: 0"), r"mine.yaml: compare needs several seeds, such as seed: \[0, 1, 2\]"),
+        (("seed: [0, 1]", "seed: [0, 0]"), r"mine.yaml: seed: the seeds must differ, got \[0, 0\]"),
         (("seed: [0, 1]", "seed: -1"), "seed"),
         (("[[dense, deep]]", "[[dense, deeep]]"), "mine.yaml: compare: there is no model 'deeep'; did you mean 'deep'"),
         (("[[dense, deep]]", "[[dense]]"), "compare"),
         (
             ("split: {", "split: {kind: random, "),
-            "mine.yaml: split: the dataset holds images, whose split has the keys train and valid",
+            "mine.yaml: split: this is a split of ratings, but the dataset holds images; use the keys",
         ),
         (("metrics:", "export: {k: 5}\nmetrics:"), r"mine.yaml: unknown key 'export\.k'"),
-        (("metrics:", "export: {model: deeep}\nmetrics:"), "export.model 'deeep' is not here; did you mean 'deep'"),
+        (("metrics:", "export: {model: deeep}\nmetrics:"), "export.model: no model 'deeep'; did you mean 'deep'"),
         (
             ("metrics:", "refit: true\nmetrics:"),
-            "refit repeats the best epoch of a training, but 'stacked' is trained in several",
+            "refit trains for the best number of epochs, but 'stacked' is trained in several",
         ),
         (("hidden: 20", "search: {hiden: [20]}"), r"models\.0: search.hiden of 'dense': unknown key 'hiden'"),
         (("hidden: 20", "warm_start: out"), r"models\.0 'dense': unknown key 'warm_start'"),
@@ -188,7 +188,7 @@ def test_mistakes_found_by_a_model_are_named_with_their_place(tmp_path, change):
 def test_the_dataset_determines_the_kind_of_a_pipeline(tmp_path):
     ratings = "dataset: planted-ratings\nsplit: {kind: random, test: 0.1}\nmodels: [{name: bias}]\nmetrics: [rmse]\n"
     assert isinstance(read(tmp_path, ratings).keys, RatingFile)
-    with pytest.raises(ConfigError, match="'dense' is a model of images"):
+    with pytest.raises(ConfigError, match="'dense' is an image model"):
         read(tmp_path, ratings.replace("name: bias", "name: dense"))
     with pytest.raises(ConfigError, match="unknown key 'white'"):
         read(tmp_path, ratings + "white: 256\n")

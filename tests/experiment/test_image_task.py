@@ -218,7 +218,7 @@ def test_a_map_of_codes_with_more_than_two_numbers(folder):
 
 @pytest.mark.parametrize(("split", "numbers"), [({"train": 1400, "valid": 50}, "1400 \\+ 50"), ({"valid": 1438}, "0 \\+ 1438")])
 def test_more_images_than_there_are(folder, split, numbers):
-    with pytest.raises(ConfigError, match=f"split: {numbers} training and validation images, but dataset 'digits' has 1438"):
+    with pytest.raises(ConfigError, match=f"split: {numbers} images are needed, but dataset 'digits' has 1438"):
         run(split=split)
     assert not Path("out").exists()
 
@@ -310,7 +310,7 @@ def test_images_that_have_changed_meanwhile_are_noticed(folder, monkeypatch):
     card = own(20)
     interrupted(monkeypatch, dataset=card, split={})
     Image.fromarray(np.zeros((4, 6), np.uint8)).save("pictures/0/7.png")
-    with pytest.raises(DataError, match="the data has changed since the run in out was started; run anew in another"):
+    with pytest.raises(DataError, match="the data has changed since the run in out started; start a new run in another"):
         run(models=PIPELINE["models"][:2], resume=True, dataset=card, split={})
 
 
@@ -319,7 +319,7 @@ def test_labels_that_have_changed_meanwhile_are_noticed(folder, monkeypatch):
     card = own(10, 2)
     interrupted(monkeypatch, dataset=card, split={})
     Path("pictures/0/9.png").rename("pictures/1/-.png")
-    with pytest.raises(DataError, match="has changed since the run in out was started"):
+    with pytest.raises(DataError, match="has changed since the run in out started"):
         run(models=PIPELINE["models"][:2], resume=True, dataset=card, split={})
 
 

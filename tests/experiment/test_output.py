@@ -80,7 +80,7 @@ def test_a_failed_run_removes_nothing_of_others(tmp_path):
 def test_new_folders_are_numbered(tmp_path):
     assert [new_folder(tmp_path / "runs", "a").name for _ in range(3)] == ["a", "a-2", "a-3"]
     (tmp_path / "file").touch()
-    with pytest.raises(OutputError, match=r"cannot make .*file/a: Not a directory; choose an --output"):
+    with pytest.raises(OutputError, match=r"cannot create .*file/a: Not a directory; choose an --output"):
         new_folder(tmp_path / "file", "a")
 
 

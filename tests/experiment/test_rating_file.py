@@ -59,7 +59,7 @@ def test_searches_and_starts_survive_resolving(tmp_path):
 
 def test_searching_needs_a_validation_part(tmp_path):
     text = PIPELINE.replace("valid: 0.05", "valid: 0").replace("name: mf,", "name: mf, search: {factors: [2, 4]},")
-    with pytest.raises(ConfigError, match="MF searches its parameters on the validation part, but split has no valid"):
+    with pytest.raises(ConfigError, match="MF searches parameters on the validation part; give split a `valid`"):
         read(tmp_path, text)
 
 
@@ -96,22 +96,22 @@ def test_settings_reach_every_level(tmp_path):
         (("test: 0.1", "tests: 0.1"), "split random: unknown key 'tests'; did you mean 'test'"),
         (("test: 0.1", "test: lots"), "test: input should be a valid number"),
         (("dataset: planted-ratings", "dataset: planted"), "unknown dataset 'planted'"),
-        (("dataset: planted-ratings", "dataset: digits"), "split: the dataset holds images"),
-        (("k: 5", "k: 5, model: autorek"), "export.model 'autorek' is not here"),
+        (("dataset: planted-ratings", "dataset: digits"), "split: this is a split of ratings, but the dataset holds images"),
+        (("k: 5", "k: 5, model: autorek"), "export.model: no model 'autorek'"),
         (("name: mf,", "name: mff,"), r"mine\.yaml: models\.1: unknown model 'mff'"),
-        (("name: mf,", "name: dense,"), r"models\.1: 'dense' is a model of images, but the dataset holds ratings"),
+        (("name: mf,", "name: dense,"), r"models\.1: 'dense' is an image model, but the dataset holds ratings"),
         (("k: 5", "k: 5, by: recall@3"), "export.by 'recall@3' is not among the metrics"),
-        (("label: MF", "label: autorec-item"), "two models are called 'autorec-item'"),
-        (("label: MF", "label: ../MF"), "may have letters, digits"),
-        (("label: MF", "label: -MF"), "must begin with one of the first two"),
-        (("label: MF", 'label: "[red]x[/]"'), "may have letters, digits"),
-        (("label: MF", 'label: "a\\nb"'), "may have letters, digits"),
-        (("label: MF", "label: ''"), "may have letters, digits"),
-        (("label: MF", "label: [1, 2]"), "may have letters, digits"),
+        (("label: MF", "label: autorec-item"), "two models are labelled 'autorec-item'"),
+        (("label: MF", "label: ../MF"), "may have only letters, digits"),
+        (("label: MF", "label: -MF"), "must begin with a letter or digit"),
+        (("label: MF", 'label: "[red]x[/]"'), "may have only letters, digits"),
+        (("label: MF", 'label: "a\\nb"'), "may have only letters, digits"),
+        (("label: MF", "label: ''"), "may have only letters, digits"),
+        (("label: MF", "label: [1, 2]"), "may have only letters, digits"),
         (("label: MF", f"label: {'é' * 51}"), "has more than 100 bytes"),
-        (("label: MF", "label: Best"), "'Best' is a reserved word"),
-        (("label: MF", "label: com1.x"), "'com1.x' is a reserved word"),
-        (("label: MF", "label: AutoRec-Item"), "'AutoRec-Item' and 'autorec-item', which is the same folder on many"),
+        (("label: MF", "label: Best"), "'Best' is reserved"),
+        (("label: MF", "label: com1.x"), "'com1.x' is reserved"),
+        (("label: MF", "label: AutoRec-Item"), "'AutoRec-Item' and 'autorec-item', which are the same folder on some"),
         (("export:", "tracking: {experiment: ''}\nexport:"), "experiment: a name needs 1 to 100 bytes of printable text"),
         (("export:", 'tracking: {experiment: "a\\eb"}\nexport:'), "experiment: a name needs 1 to 100 bytes of printable text"),
         (("export:", f"tracking: {{experiment: {'x' * 101}}}\nexport:"), "experiment: a name needs 1 to 100 bytes"),
@@ -134,15 +134,15 @@ def test_settings_reach_every_level(tmp_path):
         ),
         (("dataset: planted-ratings", f"dataset: {'x' * 300}"), "unknown dataset 'xxx"),
         (("dataset: planted-ratings", f"dataset: {'x/' * 3000}y.yaml"), "there is no dataset card"),
-        (("export:", "seed: [1, 2, 1]\nexport:"), r"the same seed twice in \[1, 2, 1\]"),
-        (("valid: 0.05}", "valid: 0}\nrefit: true"), "refit adds the validation part .* but split has no valid"),
+        (("export:", "seed: [1, 2, 1]\nexport:"), r"the seeds must differ, got \[1, 2, 1\]"),
+        (("valid: 0.05}", "valid: 0}\nrefit: true"), "refit adds the validation part .* give split a `valid`"),
         (("name: mf,", "name: mf, search: {facters: [1]},"), r"models\.1: search.facters of 'mf': unknown key 'facters'"),
         (("name: mf,", "name: mf, search: {factors: [4, few]},"), r"models\.1: search.factors of 'mf': factors"),
         (("name: mf,", "name: mf, search: {factors: 4},"), "search must give each parameter a list of values"),
         (("k: 5}", "k: 5}\nsearch: {by: mae}"), "search.by 'mae' is not among the metrics"),
         (("export:", "cold: popula\nexport:"), "cold: input should be 'error', 'popular' or 'skip'"),
         (("export:", "compare: [[MF, autorek]]\nexport:"), "compare: there is no model 'autorek'"),
-        (("[rmse, ndcg@10]", "[rmse]\ncompare: [[MF, MF]]"), r"compare needs several seeds, .* or a metric per user"),
+        (("[rmse, ndcg@10]", "[rmse]\ncompare: [[MF, MF]]"), r"compare needs several seeds, .* a ranking metric"),
         (("export:", "device: gpu\nexport:"), "device: input should be 'auto', 'cpu' or 'cuda', got 'gpu'"),
         (("split: {kind: random,", "refit: true\nsplit: {kind: user_holdout,"), "refit would train on users"),
     ],
@@ -167,7 +167,7 @@ def test_messages_are_short(tmp_path):
         ("models.5.hidden=1", "no entry '5'; there are autorec-item, MF"),
         ("seed=[", "not valid YAML"),
         ("seed.deeper=1", "valid integer"),
-        ("metrics.0.deeper=1", "there is nothing that could have a key 'deeper'"),
+        ("metrics.0.deeper=1", "the value above 'deeper' has no keys"),
         ("models.²=1", "no entry '²'"),
         (f"models.{'9' * 5000}=1", "no entry '999"),
         ("x." * 5000 + "y=1", "keys are nested more than 32 levels deep"),
@@ -178,7 +178,7 @@ def test_messages_are_short(tmp_path):
         ("seed=" + "x" * 5000, "seed"),
         (
             "dataset={name: a, kind: ratings, scale: [-.inf, .inf], files: [{path: a, columns: {user: u, item: i}}]}",
-            r"dataset: the scale must go up, within \+-1e\+09, got \[-inf, inf\]",
+            r"dataset: the scale must be \[lowest, highest\] within \+-1e\+09, got \[-inf, inf\]",
         ),
         ("dataset={name: a, kind: planted-ratings, noise: .inf}", "dataset: noise: numbers must be finite"),
     ],
@@ -208,7 +208,7 @@ def test_missing_and_unknown_pipelines(tmp_path):
 @pytest.mark.parametrize("name", ["a\nb", "x" * 101, " "])
 def test_a_pipeline_is_named_after_its_file(tmp_path, name):
     (tmp_path / f"{name}.yaml").write_text(PIPELINE)
-    with pytest.raises(ConfigError, match="takes its name from its file, and a name needs 1 to 100 bytes of printable text"):
+    with pytest.raises(ConfigError, match="the file gives the pipeline its name, and a name needs 1 to 100 bytes"):
         read_pipeline(str(tmp_path / f"{name}.yaml"))
 
 

@@ -152,8 +152,10 @@ def test_item_vectors_are_exported(folder):
     assert table["item_id"].tolist() == model.fitted.ids["items"].values.tolist()
     np.testing.assert_array_equal(np.stack(table["vector"]), model.item_vectors())
     assert (report.exported.about, report.exported.manifest["width"]) == ("item vectors", 4)
-    with pytest.raises(ConfigError, match="Popularity has no item vectors"):
-        run("other", positive_at=4, metrics=["ndcg@5"], models=models, export={"model": "popularity", "what": "item_vectors"})
+    for exported, why in (("popularity", "has no"), ("best", "which could be the best one, has no")):
+        with pytest.raises(ConfigError, match=f"popularity,? ?{why} item vectors"):
+            run("other", positive_at=4, metrics=["ndcg@5"], models=models, export={"model": exported, "what": "item_vectors"})
+        assert not Path("other").exists()
 
 
 def test_the_searched_parameters_are_those_of_the_final_fit(folder):
@@ -220,7 +222,7 @@ def test_novelty_decides_only_where_asked(folder):
     Path("mine.yaml").write_text(yaml.safe_dump({**PIPELINE, "metrics": ["novelty@5", "rmse", "mrr@5", "ndcg@5"]}))
     assert RatingTask(read_pipeline("mine.yaml")).deciding_metric(None) == "mrr@5"
     Path("mine.yaml").write_text(yaml.safe_dump({**PIPELINE, "metrics": ["novelty@5"]}))
-    with pytest.raises(ConfigError, match="no model can be chosen by novelty@5; add a metric of accuracy"):
+    with pytest.raises(ConfigError, match="novelty@5 cannot choose the best model; add a metric of accuracy"):
         read_pipeline("mine.yaml")
 
 
@@ -306,7 +308,7 @@ def test_a_model_to_start_from_that_was_exchanged_is_noticed(folder, monkeypatch
         with pytest.raises(ZeroDivisionError):
             run(models=models)
     save_model(start.fit(load_ratings(read_pipeline(write()).card, Path()).interactions, seed=1), "start")
-    with pytest.raises(DataError, match="the warm start of autorec has changed since the run in out was started"):
+    with pytest.raises(DataError, match="the warm start of autorec has changed since the run in out started"):
         run(models=models, resume=True)
 
 

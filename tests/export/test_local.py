@@ -129,7 +129,7 @@ def test_a_flipped_bit_in_an_unfinished_export_is_named_or_mended(model, tmp_pat
             if error is not None:
                 errors += 1
                 assert f"{partial / '_plan.json'} is damaged" in error, what
-                assert error.endswith("; delete it to begin the export anew"), what
+                assert error.endswith("; delete it to start the export again"), what
                 (partial / "_plan.json").unlink()
                 export_recommendations(model, planted(), tmp_path / "out", 3)
             assert content(tmp_path / "out") == content(tmp_path / "whole"), what
@@ -154,7 +154,7 @@ def test_a_part_of_an_unfinished_export_is_not_believed(model, tmp_path, small_p
         part.unlink()
     export_recommendations(model, planted(), tmp_path / "out", 3)
     assert content(tmp_path / "out") == content(tmp_path / "whole")
-    assert ("is not as it was written; writing it anew" in caplog.text) == (damage in ("truncated", "another", "gone"))
+    assert ("is missing or damaged; writing it again" in caplog.text) == (damage in ("truncated", "another", "gone"))
 
 
 def test_a_flipped_bit_in_a_finished_export_is_named(model, tmp_path, small_parts):
@@ -208,17 +208,17 @@ def test_a_repeated_export_is_verified_and_left_alone(model, tmp_path, small_par
     times = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
     with caplog.at_level("INFO", "recsys_ae"):
         assert export_recommendations(model, planted(), folder, 3) == manifest
-    assert f"{folder} is complete already" in caplog.text
+    assert f"{folder} is already complete" in caplog.text
     assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == times
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
     others = [{"k": 4}, {"exclude": [100]}, {"users": ["u01"]}, {"exclude_seen": False}, {"seen": clicks()}, {"cold": "skip"}]
     for other in others:
-        with pytest.raises(OutputError, match="already there, from other inputs; choose another folder or remove it"):
+        with pytest.raises(OutputError, match="already holds an export of other inputs; choose another folder or remove it"):
             export_recommendations(model, planted(), folder, **{"k": 3, **other})
-    with pytest.raises(OutputError, match="already there, from other inputs"):
+    with pytest.raises(OutputError, match="already holds an export of other inputs"):
         export_recommendations(model, clicks(), folder, 3)
     (folder / "part-00002.parquet").write_bytes(b"")
-    with pytest.raises(DataError, match=r"part-00002\.parquet is damaged: its content is not what was written; remove"):
+    with pytest.raises(DataError, match=r"part-00002\.parquet is damaged: its content has changed; remove"):
         export_recommendations(model, planted(), folder, 3)
 
 
@@ -267,7 +267,7 @@ def test_full_disk(model, tmp_path, small_parts, monkeypatch):
 def test_existing_folder_is_left_alone(model, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "precious").touch()
-    with pytest.raises(OutputError, match="already there"):
+    with pytest.raises(OutputError, match="already exists"):
         export_recommendations(model, planted(), tmp_path / "out", 3)
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["precious"]
 
@@ -287,8 +287,8 @@ def test_unknown_user(model, tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("absent", None, "there are no recommendations"),
-        ("x.csv", "user,item\n1,2\n", "expected one column 'user_id', found 0"),
+        ("absent", None, "there is no file or folder"),
+        ("x.csv", "user,item\n1,2\n", "there is no column 'user_id'"),
         ("x.csv", "user_id,rank,item_id\n", "holds no recommendations"),
         ("x.parquet", "text", "not a readable Parquet file"),
     ],
@@ -303,7 +303,7 @@ def test_unreadable_recommendations(tmp_path, name, content, message):
 def test_incomplete_export_is_not_read(model, tmp_path):
     export_recommendations(model, planted(), tmp_path / "out", 3)
     (tmp_path / "out" / "_manifest.json").unlink()
-    with pytest.raises(DataError, match=r"holds no _manifest\.json: not a complete export"):
+    with pytest.raises(DataError, match=r"is not a complete export: _manifest\.json is missing"):
         read_recommendations(tmp_path / "out")
 
 

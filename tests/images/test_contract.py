@@ -234,7 +234,7 @@ WRONG = {
 
 @pytest.mark.parametrize("kind", SMALL)
 @pytest.mark.parametrize("wrong", WRONG)
-def test_what_is_not_an_image_is_refused(kind, wrong):
+def test_files_that_are_not_images_are_refused(kind, wrong):
     spoil, message = WRONG[wrong]
     model = build_image_model(kind, SMALL[kind])
     with pytest.raises(DataError, match=message):
@@ -269,11 +269,11 @@ def test_the_shape_of_an_array_is_that_of_the_images(model):
     np.testing.assert_array_equal(model.encode(others().reshape(-1, 8, 8)), codes)
     np.testing.assert_array_equal(model.encode(others().reshape(-1, 1, 8, 8)), codes)
     for shape, found in (((4, 16), "1 x 4 x 16"), ((4, 4, 4), "4 x 4 x 4")):
-        with pytest.raises(DataError, match=rf"images are {found}, not 1 x 8 x 8 \(channels x height x width\)"):
+        with pytest.raises(DataError, match=rf"images must be 1 x 8 x 8 \(channels x height x width\), got {found}"):
             model.encode(others().reshape(-1, *shape))
     spoiled = others().copy()
     spoiled[2, 3] = np.inf
-    with pytest.raises(DataError, match="pixels must be finite, image 2 is not"):
+    with pytest.raises(DataError, match="pixels must be finite, but those of image 2 are not"):
         model.encode(spoiled)
 
 
@@ -281,9 +281,9 @@ def test_models_are_fitted_to_arrays_with_a_shape():
     wide = digits().train[:80].reshape(40, 8, 16)
     model = build_image_model("pca", {"components": 2}).fit(wide, valid=wide[:5])
     assert model.fitted.shape == (1, 8, 16)
-    with pytest.raises(DataError, match="images are 1 x 8 x 16, not 1 x 16 x 8"):
+    with pytest.raises(DataError, match=r"images must be 1 x 16 x 8 .*, got 1 x 8 x 16"):
         build_image_model("pca", {"components": 2}).fit(wide, shape=(1, 16, 8))
-    with pytest.raises(DataError, match="images are 1 x 16 x 8, not 1 x 8 x 16"):
+    with pytest.raises(DataError, match=r"images must be 1 x 8 x 16 .*, got 1 x 16 x 8"):
         build_image_model("dense", {"hidden": 2, "epochs": 1}).fit(wide, valid=wide.reshape(40, 16, 8))
 
 

@@ -134,7 +134,7 @@ def test_every_layer_has_its_own_noise():
     model = StackedAutoencoder(hidden=(9, 8, 7), corruption="masking", noise=0.1, layer_noise=(0.2, 0.3))
     rates = [model._layer(64, number, generator())[1].corruption.rate for number in range(3)]
     assert rates == [0.2, 0.3, 0.1]
-    with pytest.raises(ConfigError, match="layer_noise has 3 numbers for 2 layers"):
+    with pytest.raises(ConfigError, match="layer_noise needs one number per layer: 2, got 3"):
         StackedAutoencoder(hidden=(9, 8), corruption="masking", layer_noise=(0.1, 0.2, 0.3))
     with pytest.raises(ConfigError, match="masking rate must be at least 0 and less than 1"):
         StackedAutoencoder(hidden=(9, 8), corruption="masking", layer_noise=(0.1, 1.0))

@@ -69,7 +69,7 @@ def test_a_model_that_cannot_score_an_item_does_not_recommend_it():
     lists = recommend(model, data, users=["u00"], k=9, exclude_seen=False)
     assert lists.to_frame()["item_id"].tolist() == [105, 103, 101, 106, 104]
     for unknown in (np.nan, np.inf):  # noqa: B007 - `scores` uses it
-        with pytest.raises(TrainingError, match="Unsure gives scores that are not finite numbers; fit the model again"):
+        with pytest.raises(TrainingError, match="Unsure returned scores that are NaN or infinite; fit the model again"):
             recommend(model, data, k=1)
 
 

@@ -57,7 +57,7 @@ REFITTED_IMAGES = {
     "refit": True,
 }
 RUN = "run mine.yaml --output out --tracking-uri none"
-TIMES = ("seconds", "_mb")  # endings of the keys of what differs between any two runs
+TIMES = ("seconds", "_mb", "checksum")  # endings of the keys of what differs between any two runs
 
 
 def start(folder: Path, command: str) -> subprocess.Popen[str]:
@@ -126,10 +126,17 @@ def killed_and_resumed(folder: Path, command: str, again: str, moments: list[flo
         finish(process)
 
 
+def few(seed: int, request: pytest.FixtureRequest) -> None:
+    """Skip all but the first moments unless more are asked for."""
+    if seed and not request.config.getoption("--mutations"):
+        pytest.skip("killed at more moments with --mutations N")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("declared", [RATINGS, IMAGES, REFITTED_IMAGES], ids=["ratings", "images", "refitted-images"])
-def test_a_run_killed_at_random_moments_ends_with_the_same_results(declared, seed, tmp_path):
+def test_a_run_killed_at_random_moments_ends_with_the_same_results(declared, seed, tmp_path, request):
+    few(seed, request)
     for name in ("whole", "killed"):  # the output is at the same path within each
         (tmp_path / name).mkdir()
         (tmp_path / name / "mine.yaml").write_text(yaml.safe_dump({**declared, **within(declared, tmp_path)}))
@@ -151,8 +158,9 @@ def within(declared: dict, folder: Path) -> dict:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
-def test_an_export_killed_at_random_moments_ends_with_the_same_lists(seed, tmp_path):
+def test_an_export_killed_at_random_moments_ends_with_the_same_lists(seed, tmp_path, request):
     """200,000 users in several parts, so that there is something to continue."""
+    few(seed, request)
     model = tmp_path / "model"
     small_model("ease")(model)
     rows = "".join(f"{user},{101 + user % 12},5\n{user},{101 + (user * 5 + 1) % 12},3\n" for user in range(1, 200_001))

@@ -35,7 +35,7 @@ def judged(
     recall: float | None = None,
     hits: float = 1.0,
     says: tuple[str, ...] = (),
-    code: int | None = None,
+    code: int | tuple[int, ...] | None = None,
     **files: object,
 ) -> Case:
     """Lists and truth to evaluate; the right recall@2 and hit_rate@2, or an error that `says` so."""
@@ -76,7 +76,7 @@ EVALUATIONS = [
         says=("user",),
     ),
     judged("items-of-another-type", truth="user,item\n1,x\n2,y\n", says=("item|x",)),
-    judged("no-common-item", truth="user,item\n1,70\n2,80\n", recall=0.0, hits=0.0),
+    judged("no-common-item", truth="user,item\n1,70\n2,80\n", says=("truth.csv", "lists.csv", "item", "2", "3")),
     judged(
         "float-ids-in-lists",
         lists=LISTS.replace("1,1,7", "1.0,1,7.0")
@@ -110,14 +110,14 @@ EVALUATIONS = [
         list_file="lists.parquet",
         says=("lists.parquet", "rank"),
     ),
-    judged("ranks-repeated", lists=LISTS.replace("1,2,8", "1,1,8"), says=("rank", "1")),
-    judged("items-repeated", lists=LISTS.replace("1,2,8", "1,2,7"), says=("7", "1")),
+    judged("ranks-repeated", lists=LISTS.replace("1,2,8", "1,1,8"), says=("lists.csv", "rank", "user 1")),
+    judged("items-repeated", lists=LISTS.replace("1,2,8", "1,2,7"), says=("lists.csv", "user 1", "7")),
     judged("score-nan", lists=LISTS.replace("1,1,7,2.0", "1,1,7,nan"), says=("lists.csv", "score", "nan")),
     judged("score-infinite", lists=LISTS.replace("1,1,7,2.0", "1,1,7,inf"), says=("lists.csv", "score", "inf")),
     judged("empty-user-in-lists", lists=LISTS.replace("1,1,7", ",1,7"), says=("lists.csv", "line 2", "user_id")),
     judged(
         "quotes-in-lists",
-        lists='user_id,rank,item_id\n"a,b",1,7\n"c ""d""",1,8\n',
+        lists='user_id,rank,item_id\n"a,b",1,7\n"a,b",2,9\n"c ""d""",1,8\n',
         truth='user,item\n"a,b",7\n"c ""d""",8\n',
         recall=1.0,
     ),
@@ -128,7 +128,7 @@ EVALUATIONS = [
     judged("lists-binary", lists=bytes(range(256)) * 9, says=("lists.csv",)),
     judged("lists-latin-1", lists="user_id,rank,item_id\nAndr\u00e9,1,7\n".encode("latin-1"), says=("lists.csv",)),
     judged("lists-short-line", lists=LISTS + "3,1\n", says=("lists.csv", "line 6")),
-    judged("lists-long-field", lists=LISTS + f"3,1,{'x' * 200_000},1\n", says=("lists.csv",)),
+    judged("lists-long-field", lists=LISTS + f"{'x' * 200_000},1,7,1\n", recall=0.75),
     judged("lists-are-a-folder-of-nothing", lists=lambda path: path.mkdir(), says=("lists.csv",)),
     judged("parquet-lists-truncated", lists=list_parquet()[:-9], list_file="lists.parquet", says=("lists.parquet",)),
     judged(
@@ -151,6 +151,11 @@ EVALUATIONS = [
     judged("metric-empty", more="--metrics ''", recall=0.75),
     judged("argument-too-many", more="--relevant-at 1 nowhere", truth="user,item,rating\n1,7,5\n", says=("nowhere",), code=2),
     judged("output-below-a-file", more="--output truth.csv/e.json", says=("truth.csv",)),
+    *(
+        judged(f"{option}-{name}", more=f"--{option} '{path}'", says=("xx|x/|x.x00",), code=(1, 2))
+        for name, path in {"long": "x" * 300, "very-long": "x/" * 2500 + "y", "with-nul": "x\0"}.items()
+        for option in ("output", "history", "truth", "card")
+    ),
     judged("output-is-a-folder", more="--output folder", says=("folder",), folder=lambda path: path.mkdir()),
     judged("card-of-images", more="--card digits", says=("digits",), code=2),
     judged("card-missing", more="--card absent.yaml", says=("absent.yaml",), code=2),
@@ -201,7 +206,7 @@ def export(
     history: object = HISTORY,
     model: object = MODEL,
     more: str = "",
-    code: int = 1,
+    code: int | tuple[int, ...] = 1,
     says: tuple[str, ...] = (),
     file: str = "history.csv",
     gives: object = ...,
@@ -295,7 +300,7 @@ EXPORTS = [
         "export-rating-outside-the-scale",
         history=HISTORY.replace(",5", ",50"),
         model=small_model("bias"),
-        says=("history.csv", "line 2", "50"),
+        says=("history.csv", "50", "1 to 5"),
     ),
     export(
         "export-rating-nan-in-parquet",
@@ -306,6 +311,11 @@ EXPORTS = [
     export("export-empty-history", history="", says=("history.csv",)),
     export("export-missing-history", history=lambda path: None, says=("history.csv",)),
     export("export-history-is-a-folder", history=lambda path: path.mkdir(), says=("history.csv",)),
+    *(
+        export(f"export-{option}-{name}", more=f"--{option} '{path}'", code=(1, 2), says=("xx|x/|x.x00",))
+        for name, path in {"long": "o/" + "x" * 300, "very-long": "x/" * 2500 + "y", "with-nul": "x\0"}.items()
+        for option in ("output", "history")
+    ),
     export("export-output-is-a-file", code=1, says=("lists",), lists="mine"),
     export(
         "export-output-is-something-else",

@@ -254,7 +254,11 @@ QUOTES = [
         lines('5" floppy,7,5,10', "b,8,4,20"),
         rows=[('5" floppy', 7, 5.0, 10 * SECOND), ("b", 8, 4.0, 20 * SECOND)],
     ),
-    log("text-after-a-quote", lines('"Weird Al" Yankovic,7,5,10', "b,8,4,20"), says=("log.csv", "line 2", "Yankovic")),
+    log(
+        "text-after-a-quote",
+        lines('"Weird Al" Yankovic,7,5,10', "b,8,4,20"),
+        says=("log.csv", "line 2", "quotation", "quote: none"),
+    ),
     guess(
         "guessed-tabs-with-stray-quote",
         '"a\t7\t5\t10\nb\t8\t4\t20\nc"\t9\t3\t30\n',
@@ -474,7 +478,25 @@ WANTED = [
         rows=[(1, 7, 4.5, 10 * SECOND)],
         table={"separator": ";", "decimal": ","},
     ),
-    log("decimal-is-the-separator", TWO_LINES, code=2, says=("decimal", "separator"), table={"separator": ",", "decimal": ","}),
+    log(
+        "decimal-is-the-separator",
+        TWO_LINES,
+        code=2,
+        says=("decimal", "separator"),
+        table={"separator": ",", "decimal": ",", "quote": "none"},
+    ),
+    log(
+        "decimal-is-the-separator-in-quotes",
+        lines('1,7,"4,5",10', '2,8,"1,5",20'),
+        rows=[(1, 7, 4.5, 10 * SECOND), (2, 8, 1.5, 20 * SECOND)],
+        table={"separator": ",", "decimal": ","},
+    ),
+    log(
+        "decimal-is-the-separator-without-quotes",
+        lines("1,7,4,5,10"),
+        says=("log.csv", "line 2", "4.*5"),
+        table={"separator": ",", "decimal": ","},
+    ),
     log(
         "declared-date-format", lines("1,7,5,02.01.1970"), rows=[(1, 7, 5.0, 86400 * SECOND)], table={"date_format": "%d.%m.%Y"}
     ),
@@ -546,7 +568,7 @@ WANTED = [
         "recbole-unknown-type",
         "user_id:token\titem_id:token\trating:colour\n1\t7\t5\n",
         path="own.inter",
-        rows=[(1, 7, 5.0, None)],
+        says=("own.inter", "rating:colour", "'colour'", "float"),
     ),
     log(
         "skip-bad-lines",
@@ -626,7 +648,11 @@ FRAMES = [
     from_python("frame-list-ids", {"user_id": [[1], [2]], "item_id": ITEMS}, says=("user_id",)),
     from_python("frame-boolean-ids", {"user_id": [True, False], "item_id": ITEMS}, says=("bool",)),
     from_python("frame-ids-beyond-64-bits", {"user_id": [1, 2**70], "item_id": ITEMS}, says=(str(2**70) + "|64",)),
-    from_python("frame-lone-surrogate", {"user_id": ["a", "\ud800"], "item_id": ITEMS}, says=("user_id", "d800|surrogate")),
+    from_python(
+        "frame-lone-surrogate",
+        {"user_id": pd.Series(["a", "\ud800"], dtype=object), "item_id": ITEMS},
+        says=("user_id", "d800|surrogate"),
+    ),
     from_python("frame-complex-ratings", {"user_id": [1, 2], "item_id": ITEMS, "rating": [1j, 2j]}, says=("rating", "complex")),
     from_python(
         "frame-text-ratings",
@@ -683,7 +709,12 @@ FRAMES = [
         {"user_id": [1, 2], "item_id": ITEMS, "time": [pd.Timestamp(0), pd.NaT]},
         says=("time", "row 1|row 2"),
     ),
-    Case("frame-is-a-dictionary", lambda: Interactions.from_frame({"user_id": [1], "item_id": [7]}), code=2, says=("frame",)),
+    Case(
+        "frame-is-a-dictionary",
+        lambda: Interactions.from_frame({"user_id": [1], "item_id": [7]}),
+        code=1,
+        says=("frame", "dict"),
+    ),
     Case(
         "frame-without-the-column",
         lambda: Interactions.from_frame(pd.DataFrame({"user": [1], "item_id": [7]})),

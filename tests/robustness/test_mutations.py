@@ -5,7 +5,7 @@ import collections
 import pytest
 from robustness.mutations import FAULTS, READERS, Bench
 
-FEW = 60
+FEW = 30
 
 
 @pytest.mark.parametrize("name", READERS)

@@ -109,6 +109,9 @@ FOLDERS = [
     pictures("no-bytes", b"", other=grey(1), says=("0.png",)),
     pictures("text", b"hello", other=grey(1), says=("0.png",)),
     pictures("truncated", grey(1, (64, 64))[:-20], other=grey(1, (64, 64)), says=("0.png",)),
+    pictures("truncated-by-little", grey(1)[:-4], other=grey(1), says=("0.png", "truncated")),
+    pictures("truncated-jpeg", jpeg(51)[:-2], other=jpeg(51), file="0.jpg", says=("0.jpg", "truncated")),
+    pictures("junk-after-the-end", grey(51) + b"\0" * 2000, gives=[0.2]),
     pictures("header-only", grey(1)[:20], other=grey(1), says=("0.png",)),
     pictures(
         "damaged", grey(1, (64, 64))[:50] + b"\xff" * 8 + grey(1, (64, 64))[58:], other=grey(1, (64, 64)), says=("0.png",)

@@ -22,7 +22,9 @@ from recsys_ae import (
     save_model,
     similar_items,
 )
-from recsys_ae.splitting import k_fold, leave_last, per_user, random, user_holdout
+from recsys_ae.data.synthetic import planted_ratings
+from recsys_ae.evaluation.evaluator import evaluate_recommendations
+from recsys_ae.splitting import k_fold, leave_last, per_user, random, time_cut, user_holdout
 
 
 def frame() -> pd.DataFrame:
@@ -103,6 +105,17 @@ ERRORS = [
     says("split-shares", lambda: random(data(), test=1.5), "1.5"),
     says("split-nan", lambda: random(data(), test=float("nan")), "nan"),
     says("split-text", lambda: random(data(), test="some"), "test"),
+    says("split-numbers-as-text", lambda: leave_last(data(), test="one"), "test", "one"),
+    says("split-flag-for-a-share", lambda: per_user(data(), test=True), "test", "True"),
+    says("split-seed-text", lambda: random(data(), seed="x"), "seed", "x"),
+    says("split-unknown-parameter", lambda: time_cut(data(), share=0.1), "share"),
+    says("split-time-text", lambda: time_cut(Interactions.from_frame(frame(), time="time"), at="soon"), "soon"),
+    says("epochs-true", lambda: AutoRec(epochs=True), "epochs", "True"),
+    says("flag-as-text", lambda: build_model("autorec", {"tied": "yes"}), "tied", "yes"),
+    says("planted-seed-negative", lambda: planted_ratings(50, 50, 100, seed=-1), "seed", "-1"),
+    says("save-with-nul", lambda: save_model(ease(), "a\0b"), "NUL"),
+    says("save-to-a-long-name", lambda: save_model(ease(), "x" * 300), "long", "xxx"),
+    says("scores-infinite", lambda: lists_with_scores(float("inf")), "score", "inf"),
     says("split-of-a-frame", lambda: per_user(frame()), "Interactions"),
     says("split-folds", lambda: k_fold(data(), k=1), "k", "1"),
     says("split-fold-in", lambda: user_holdout(data(), fold_in=float("nan")), "fold_in", "nan"),
@@ -119,6 +132,11 @@ ERRORS = [
     ),
     says("infinite-weights", lambda: ease_with_weights(float("inf")), "finite|damaged"),
 ]
+
+
+def lists_with_scores(score: float):
+    lists = pd.DataFrame({"user_id": [1, 1], "rank": [1, 2], "item_id": [101, 102], "score": [1.0, score]})
+    return evaluate_recommendations(lists, lists[["user_id", "item_id"]], "recall@2", list_length=2)
 
 
 def ease_with_weights(value: float):

@@ -76,7 +76,7 @@ def test_tracking_that_fails_never_fails_the_experiment(tmp_path, caplog):
             run.artifact(tmp_path / "absent")
     assert run.id is None
     assert tracker.hint() is None
-    assert any("the experiment goes on without" in message for message in caplog.messages)
+    assert any("the run continues without it" in message for message in caplog.messages)
 
 
 def test_a_store_that_breaks_halfway_is_reported_once(store, caplog, monkeypatch):
@@ -169,7 +169,7 @@ NO_FILES = [
 
 
 @pytest.mark.parametrize("uri", [*NO_STORES, *NO_FILES, " "])
-def test_what_is_no_store_is_said_before_anything_starts(here, uri):
+def test_invalid_store_uris_fail_before_anything_starts(here, uri):
     for use in (lambda: make_tracker(uri, "x"), lambda: local_model("runs:/none/model", uri)):
         with pytest.raises(ConfigError, match=r"is not the URI of an MLflow store; use|does not name a file; use"):
             use()
@@ -216,7 +216,9 @@ def test_a_registered_model_is_found_in_the_store_that_is_named(tmp_path, here, 
 
 def test_reading_creates_no_store(here):
     for uri in ("runs:/none/model", "models:/shop@today"):
-        with pytest.raises(DataError, match=rf"there is no MLflow store {here}/mlflow.db; name the store with --tracking-uri"):
+        with pytest.raises(
+            DataError, match=rf"there is no MLflow store {here}/mlflow.db; pass the right one as --tracking-uri"
+        ):
             local_model(uri, None)
     assert list(here.iterdir()) == []
 
@@ -226,7 +228,7 @@ def goes_on(tracker: Tracker, caplog) -> str:
     with caplog.at_level(logging.WARNING, "recsys_ae"), tracker.run("pipeline") as run:
         run.metrics({"a": 1})
     assert run.id is None
-    (message,) = [record for record in caplog.messages if "the experiment goes on without" in record]
+    (message,) = [record for record in caplog.messages if "the run continues without it" in record]
     return message
 
 
@@ -271,4 +273,4 @@ def test_a_store_that_cannot_be_written_any_more(tmp_path, trouble):
     assert done.stdout == "done\n", done.stderr
     warned = [line for line in done.stderr.splitlines() if "INFO" not in line]
     reason = {"locked": "database is locked", "full": "disk I/O error"}[trouble]
-    assert warned == [f"MLflow could not record metrics ((sqlite3.OperationalError) {reason}); the experiment goes on without"]
+    assert warned == [f"MLflow could not record metrics ((sqlite3.OperationalError) {reason}); the run continues without it"]

@@ -1,4 +1,4 @@
-"""Compiled functions whose machine code is kept between processes, where there is a place for it."""
+"""numba kernels with a persistent cache of their machine code, where one can be written."""
 
 import hashlib
 import os
@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import numba
-from numba.core.caching import CompileResultCacheImpl, FunctionCache
+from numba.core.caching import NullCache
+from numba.core.compiler import CompileResult
 from numba.core.serialize import dumps
 
 from recsys_ae.folders import cache_folder, cache_folders, writable
@@ -19,24 +20,24 @@ HERE = Path(__file__).parent
 
 
 def compiled(**options: Any) -> Callable[[Callable[..., Any]], Any]:
-    """`numba.njit` with these options, cached; what cannot be read from or written to the cache is compiled anew."""
+    """`numba.njit` with these options and a persistent cache; a function is compiled if the cache cannot be used."""
 
     def decorate(function: Callable[..., Any]) -> Any:
         dispatcher = numba.njit(**options)(function)
-        dispatcher._cache = _KernelCache(function)
+        dispatcher._cache = _KernelCache(f"{Path(function.__code__.co_filename).stem}.{function.__name__}")
         return dispatcher
 
     return decorate
 
 
 def _kernel_folders(*caches: Path) -> list[Path]:
-    """Where machine code may lie: $NUMBA_CACHE_DIR or beside the source code, and in these caches."""
+    """Possible folders of machine code: $NUMBA_CACHE_DIR or `__pycache__` here, then `kernels` in each cache."""
     return [Path(numba.config.CACHE_DIR or HERE / "__pycache__"), *(folder / "kernels" for folder in caches)]
 
 
 @cache
 def _where_to_save() -> Path | None:
-    """The first of these folders that can be written to, if any."""
+    """The first writable folder of `_kernel_folders`; None if there is none."""
     if writable(first := _kernel_folders()[0]):
         return first
     folder = cache_folder()
@@ -45,83 +46,45 @@ def _where_to_save() -> Path | None:
 
 @cache
 def _sources() -> bytes:
-    """All kernels, which may be compiled into each other, and the compiler's version."""
+    """numba's version and the source of all kernels, because they may be inlined into each other."""
     return b"".join([numba.__version__.encode(), *(path.read_bytes() for path in sorted(HERE.glob("*.py")))])
 
 
-class _Place:
-    """numba's locator of a function's cache. Folders and digests are those of `_Files`."""
+class _KernelCache(NullCache):
+    """The cache of one function: a file per signature, with a digest and the pickled code.
 
-    @classmethod
-    def from_function(cls, function: Any, path: str) -> "_Place":
-        return cls()
-
-    def get_cache_path(self) -> str:
-        return str(HERE)
-
-    def get_source_stamp(self) -> None: ...
-
-    def get_disambiguator(self) -> str:
-        return "kernel"
-
-    def ensure_cache_path(self) -> None: ...
-
-
-class _Implementation(CompileResultCacheImpl):
-    _locator_classes = (_Place,)
-
-
-class _KernelCache(FunctionCache):
-    """numba's cache of one function, with files that show damage. Nothing that goes wrong with a cache is an error."""
-
-    _impl_class = _Implementation
-
-    def __init__(self, function: Any) -> None:
-        super().__init__(function)
-        self._cache_file = _Files(self._impl.filename_base)
-
-    def load_overload(self, sig: Any, target_context: Any) -> Any:
-        try:
-            return super().load_overload(sig, target_context)
-        except Exception:  # of reading, unpickling or linking: the function is compiled as if there were no cache
-            return None
-
-    def save_overload(self, sig: Any, data: Any) -> None:
-        with suppress(OSError):  # the disk is full
-            super().save_overload(sig, data)
-
-
-class _Files:
-    """A file for each signature of a function: a digest, then the pickled code."""
+    Nothing that goes wrong with a cache is an error.
+    """
 
     def __init__(self, name: str) -> None:
         self._name = name
 
-    def load(self, key: Any) -> Any:
-        """What was saved under `key` from the same sources; None if there is nothing or it is damaged."""
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        """The code saved from the same sources; None if it is missing or damaged."""
+        target_context.refresh()
         for folder in _kernel_folders(*cache_folders()):
-            with suppress(OSError):
-                content = (folder / self._file(key)).read_bytes()
+            with suppress(Exception):  # of reading, unpickling or linking
+                content = (folder / self._file(sig, target_context.codegen())).read_bytes()
                 if content[:32] == _digest(content[32:]):
-                    return pickle.loads(content[32:])
+                    return CompileResult._rebuild(target_context, *pickle.loads(content[32:]))
         return None
 
-    def save(self, key: Any, data: Any) -> None:
+    def save_overload(self, sig: Any, data: Any) -> None:
         if (folder := _where_to_save()) is None:
             return
-        content = dumps(data)
-        path = folder / self._file(key)
+        path, content = folder / self._file(sig, data.codegen), dumps(data._reduce())
         draft = path.with_name(f"{path.name}.{os.getpid()}.draft")
-        try:
-            draft.write_bytes(_digest(content) + content)
-            os.replace(draft, path)
-        finally:
-            draft.unlink(missing_ok=True)
+        with suppress(OSError):  # the disk is full
+            try:
+                draft.write_bytes(_digest(content) + content)
+                os.replace(draft, path)
+            finally:
+                draft.unlink(missing_ok=True)
 
-    def _file(self, key: Any) -> str:
-        """Its name, the same for any version of the sources, so that code of older ones is replaced."""
-        signature, processor, _ = key
-        return f"{self._name}.{hashlib.sha256(repr((signature, processor)).encode()).hexdigest()[:16]}.nbc"
+    def _file(self, signature: Any, codegen: Any) -> str:
+        """The file name, independent of the version of the sources, so that outdated code is replaced."""
+        key = repr((signature, codegen.magic_tuple()))
+        return f"{self._name}.{hashlib.sha256(key.encode()).hexdigest()[:16]}.nbc"
 
 
 def _digest(content: bytes) -> bytes:

@@ -1,0 +1,59 @@
+"""Check that truth, lists and history have users and items in common."""
+
+import logging
+from collections.abc import Mapping
+from typing import Literal
+
+import pandas as pd
+
+from recsys_ae.errors import DataError
+from recsys_ae.ids import KINDS, IdMap, encode, id_index, shown
+
+FEW = 0.01  # share of common ids, of the smaller side, below which a warning is logged
+
+logger = logging.getLogger(__name__)
+
+
+def id_maps(tables: Mapping[str, pd.DataFrame], side: Literal["user", "item"]) -> tuple[IdMap, IdMap]:
+    """The distinct ids of the truth, and of all tables; warns if the truth has few in common with the others.
+
+    Args:
+        tables: "the truth", "the lists" and "the history", of which the last two may be empty.
+
+    Raises:
+        DataError: ids of several types; or no user of the truth in the lists, or no item of it in the lists and the history.
+    """
+    column = f"{side}_id"
+    ids = {what: id_index(table[column], f"column {column!r} of {what}") for what, table in tables.items() if len(table)}
+    truth = _distinct([ids["the truth"]])
+    for what, index in ids.items():
+        if index.dtype != ids["the truth"].dtype:
+            right, wrong = (f"{_counted(one, side)}, which are {KINDS[one.kind]}" for one in (truth, _distinct([index])))
+            raise DataError(f"the truth has {right}, but in {what} there are {wrong}; use ids of one type")
+    others = {what: [index] for what, index in ids.items() if what != "the truth"}
+    if side == "item":  # lists may miss all relevant items, but the history should hold some
+        others = {" and ".join(others): [index for (index,) in others.values()]} if "the lists" in ids else {}
+    for where, indexes in others.items():
+        _compare(truth, _distinct(indexes), where, side)
+    return truth, _distinct(list(ids.values()))
+
+
+def _compare(truth: IdMap, others: IdMap, where: str, side: str) -> None:
+    """Raise `DataError` or warn if the truth has no or few ids in common with `others`, the ids of `where`."""
+    common = int((others.find(truth.values) >= 0).sum())
+    if common >= FEW * min(len(truth), len(others)):
+        return
+    counts = f"{_counted(truth, side)}, against {_counted(others, side)}"
+    if not common and where != "the history":  # all users may be new
+        raise DataError(f"the truth and {where} have no {side} in common: {counts}; check that the ids are written alike")
+    logger.warning("warning: the truth and %s have only %d %ss in common: %s", where, common, side, counts)
+
+
+def _distinct(parts: list[pd.Index]) -> IdMap:
+    return encode(parts[0].append(parts[1:]), None)[1]
+
+
+def _counted(ids: IdMap, side: str) -> str:
+    """The number of ids and an example, if possible one that is not a number."""
+    example = next((one for one in ids.values if isinstance(one, str) and not one.isdecimal()), ids.values[0])
+    return f"{len(ids)} {side}{'s' if len(ids) > 1 else ''} such as {shown(example)}"
