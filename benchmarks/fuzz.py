@@ -21,6 +21,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +44,9 @@ def lines(process: subprocess.Popen[str]) -> Iterator[str | None]:
     found: queue.Queue[str | None] = queue.Queue()
 
     def read() -> None:
-        for line in process.stdout or ():
-            found.put(line)
+        with suppress(ValueError):  # closed, because the time is over
+            for line in process.stdout or ():
+                found.put(line)
         found.put("")
 
     threading.Thread(target=read, daemon=True).start()

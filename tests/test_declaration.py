@@ -127,3 +127,21 @@ def test_few_of_many_errors_are_shown():
 def test_long_values_are_cut_in_the_middle():
     assert shortened("abcdefghij", 9) == "abc...hij"
     assert len(quoted("x" * LONG)) <= 80
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "place"),
+    [
+        (int, True, "expected a number, got True"),
+        (float, False, "expected a number, got False"),
+        (list[int], [0, True], "1: expected a number, got True"),
+        (dict[str, float], {"a": True}, "a: expected a number, got True"),
+        (int | list[int], True, "expected a number, got True"),
+        (bool, 1, "expected true or false, got 1"),
+        (bool, "yes", "expected true or false, got 'yes'"),
+    ],
+)
+def test_booleans_are_no_numbers_and_numbers_no_booleans(kind, value, place):
+    with pytest.raises(ConfigError, match=f"file.yaml: {place}"):
+        validate(kind, value, "file.yaml")
+    assert validate(bool, True, "file.yaml") is True

@@ -10,8 +10,8 @@ from damage import flips, outcome
 
 from recsys_ae import files
 from recsys_ae.digests import digest_of_json
-from recsys_ae.errors import DataError, OutputError
-from recsys_ae.files import CHECKSUM, locked_folder, present, read_json, whole_file, whole_folder, write_json
+from recsys_ae.errors import ConfigError, DataError, OutputError
+from recsys_ae.files import CHECKSUM, locked_folder, path_of, present, read_json, whole_file, whole_folder, write_json
 
 
 @dataclass(frozen=True)
@@ -221,3 +221,30 @@ def test_a_file_system_that_cannot_sync_folders_is_no_error(monkeypatch):
     monkeypatch.setattr(files.os, "fsync", refuse)
     folder("new")
     assert (Path("a") / "x").read_text() == "new"
+
+
+def test_no_folder_is_made_around_one_that_cannot_be(tmp_path):
+    with pytest.raises(OutputError, match="long"), locked_folder(tmp_path / "new" / ("x" * 300), "busy"):
+        pass
+    with pytest.raises(OutputError, match="long"), whole_folder(tmp_path / "new" / ("x" * 300)):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_below_a_file_is_one_sentence():
+    with (
+        pytest.raises(OutputError, match="cannot write /dev/null/model: Not a directory"),
+        whole_folder(Path("/dev/null/model")),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("path", ["a\0b", "a\ud800"])
+def test_what_is_no_path_is_refused(path):
+    with pytest.raises(ConfigError, match="is not a path"):
+        path_of(path)
+
+
+def test_a_lock_that_cannot_be_made_is_not_waited_for():
+    with pytest.raises(OutputError, match="cannot lock"), files.locked(Path("/proc/nowhere.lock"), "busy", wait=10_000):
+        pass
