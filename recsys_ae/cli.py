@@ -115,12 +115,15 @@ def evaluate(
     from recsys_ae.evaluation.metrics import DEFAULT_RANKING
     from recsys_ae.experiment.pipeline_file import table_of
     from recsys_ae.export.local import read_recommendations
-    from recsys_ae.files import write_json
+    from recsys_ae.files import is_same, write_json
     from recsys_ae.ids import id_index, kind_of
     from recsys_ae.reporting.report import REPEATS_UNKNOWN, list_summary
 
     if context.args and not metrics:
         raise ConfigError(f"no place for the argument {quoted(context.args[0])}; metrics follow --metrics")
+    for given in (recommendations, truth, history, card):
+        if output is not None and given is not None and is_same(output, Path(given)):
+            raise ConfigError(f"--output {output} would replace {given}, which is read; choose another file")
     # `--metrics a b c`, `--metrics a,b,c` and `--metrics a --metrics b` are equivalent
     wanted = [name for text in [*(metrics or []), *context.args] for name in text.split(",") if name]
     lists, length = read_recommendations(recommendations)

@@ -61,7 +61,9 @@ def load_ratings(
     if not features:
         return ratings
     data = ratings.interactions
-    return replace(ratings, interactions=replace(data, **load_feature_tables(card, folder, data.users, data.items)))
+    return replace(
+        ratings, interactions=replace(data, **load_feature_tables(card, folder, data.users, data.items), merged=True)
+    )
 
 
 def load_given_split(
@@ -88,7 +90,7 @@ def load_given_split(
     with error_context(f"dataset {card.name!r}"):
         split = Split.from_frames(train, test, repeats=repeats, **options)
     tables = load_feature_tables(card, folder, split.train.users, split.train.items) if features else {}
-    parts = {part: replace(getattr(split, part), **tables) for part in ("train", "valid", "test")}
+    parts = {part: replace(getattr(split, part), **tables, merged=True) for part in ("train", "valid", "test")}
     return replace(split, params={"name": name}, **parts)
 
 
@@ -140,7 +142,7 @@ def read_history(
             f"{path}: the model does not know item {first} ({skipped} such rows); --skip-unknown leaves them out"
         )
     if unknown.all():
-        raise DataError(f"{path}: the model knows none of the items")
+        raise DataError(f"{path}: the model knows none of the items; is it a model of this catalogue?")
     users = encode(id_index(frame["user_id"]), None)[1]
     options = {"duplicates": "last", "users": users, "items": items, **_columns_of(frame)}
     return Interactions.from_frame(frame[~unknown], **options), skipped
