@@ -293,4 +293,6 @@ def path_of(path: Path | str) -> Path:
     """`path` as a `Path`; `ConfigError` if it is something else, such as a data frame."""
     if not isinstance(path, str | Path):
         raise ConfigError(f"expected the path of a file or folder, got {described(path)}")
+    if "\0" in str(path):
+        raise ConfigError(f"no file or folder can be called {quoted(str(path))}")
     return Path(path)

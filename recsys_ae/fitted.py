@@ -97,8 +97,11 @@ class Fitted:
         Raises:
             OutputError: `folder` holds something that is not a model, or cannot be written.
         """
+        folder = folder if folder.name else folder.absolute()
         if os.path.exists(folder) and not (folder / DESCRIPTION).is_file() and (not folder.is_dir() or any(folder.iterdir())):
             raise OutputError(f"{folder} holds something that is not a model; choose another folder")
+        if folder.is_dir() and (others := [one.name for one in folder.iterdir() if one.is_dir()]):
+            raise OutputError(f"{folder} also holds the folder {quoted(others[0])}, which would be lost; choose another")
         with whole_folder(folder) as draft:
             try:
                 save_file({key: np.ascontiguousarray(array) for key, array in self.arrays.items()}, draft / ARRAYS)

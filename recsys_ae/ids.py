@@ -180,7 +180,7 @@ def _whole_numbers(index: pd.Index, what: str) -> pd.Index:
         at = int(bad.argmax())
         raise DataError(
             f"{what} must hold integers or text, got the number {numbers[at]} in row {at}, which is not a whole one "
-            f"below 2^{exact.bit_length() - 1}, from which on such floats skip integers"
+            f"below 2^{exact.bit_length() - 1}, beyond which floats skip integers"
         )
     return pd.Index(numbers.astype(np.int64))
 

@@ -10,8 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from recsys_ae.errors import ConfigError, DataError, quoted
-from recsys_ae.frames import plain
-from recsys_ae.ids import EXACT
+from recsys_ae.frames import coarse, plain
 
 TimeUnit = Literal["s", "ms", "us", "ns"]
 PER_SECOND: dict[str, int] = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
@@ -103,11 +102,6 @@ def iso_dates(column: pd.Series) -> pd.Series:
 def beyond(values: NDArray[np.generic], unit: TimeUnit) -> NDArray[np.bool_]:
     """bool [n]: which numbers cannot be Unix times in `unit`, being more than 292 years from 1970."""
     return ~(np.abs(values.astype(np.float64)) < LATEST * PER_SECOND[unit])
-
-
-def coarse(values: NDArray[np.float32]) -> bool:
-    """Whether some of these numbers are so large that their type skips whole ones."""
-    return bool((np.abs(values) >= EXACT["float32"]).any())
 
 
 def no_instant(value: Any, unit: TimeUnit) -> str:

@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 
 from recsys_ae.data.text import decoded, undecoded
 from recsys_ae.errors import DataError, quoted
+from recsys_ae.frames import coarse
 from recsys_ae.ids import CANONICAL_INTEGER, EXACT, ids_in_text
-from recsys_ae.times import ISO_DATE, TOO_COARSE, TimeUnit, coarse, instants, no_instant
+from recsys_ae.times import ISO_DATE, TOO_COARSE, TimeUnit, instants, no_instant
 
 NUMBER = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\z"
 INTEGER = r"^[+-]?[0-9]{1,19}\z"
@@ -280,7 +281,7 @@ def _no_id(kind: str, hint: str) -> Callable[[Any], str]:
         if value == "":
             return "empty"
         if kind == "str":
-            return "neither text nor a whole number that its type holds exactly, or unlike the first one"
+            return "neither text nor a whole number, or unlike the first one"
         if isinstance(value, str) and re.fullmatch(INTEGER.removesuffix(r"\z"), value.strip()):
             return f"not an integer of 64 bits in plain digits (7, not 07, +7 or ' 7'){hint}"
         return f"not an integer{hint}" if isinstance(value, str) else "no whole number, or too large for one"

@@ -172,7 +172,7 @@ def _stored_names(path: Path, kind: str) -> list[str]:
                 return list(record)
             first = first or raw.strip()
     found = f", it begins with {quoted(first, limit=60)}" if first else ""
-    raise DataError(f"there is no data: each line must hold one JSON object, in UTF-8{found}")
+    raise DataError(f"there is no data: the file has no JSON objects, one a line and in UTF-8{found}")
 
 
 def _plain(name: str) -> str:

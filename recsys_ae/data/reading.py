@@ -49,9 +49,9 @@ def reading(path: Path) -> Iterator[None]:
     except FOREIGN as error:
         ending = path.suffix.lower()
         problem = "not a readable Parquet file" if ending == ".parquet" else "cannot be read"
-        problem += f", perhaps damaged or not what {ending} says" if ending in COMPRESSED else ""
+        hint = f"; it may be damaged, or not what {ending} says" if ending in COMPRESSED else ""
         reason = error.strerror if isinstance(error, OSError) and error.strerror else " ".join(str(error).split())
-        raise DataError(f"{_cut(path)}: {problem}: {_cut(reason)}") from None
+        raise DataError(f"{_cut(path)}: {problem}: {_cut(reason)}{hint}") from None
 
 
 @contextmanager
