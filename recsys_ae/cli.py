@@ -17,7 +17,7 @@ import typer
 
 from recsys_ae.errors import ConfigError, Terminated, quoted
 from recsys_ae.exits import INTERRUPTED, TERMINATED, Output, explain, one_line
-from recsys_ae.folders import check_temporary
+from recsys_ae.folders import check_current, check_temporary
 
 app = typer.Typer(
     name="recsys-ae",
@@ -287,6 +287,7 @@ def main() -> NoReturn:
             signal.signal(number, _terminate)
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]  # anywhere on the command line
     try:
+        check_current()
         with redirect_stdout(cast(TextIO, Output(sys.stdout))):
             code = app(arguments or ["--help"], standalone_mode=False) or 0
             sys.stdout.flush()

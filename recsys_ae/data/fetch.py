@@ -11,7 +11,7 @@ from recsys_ae.data.cards import FileCard
 from recsys_ae.data.download import download
 from recsys_ae.data.places import check_within
 from recsys_ae.data.reading import unpacked
-from recsys_ae.errors import DataError
+from recsys_ae.errors import DataError, quoted
 from recsys_ae.files import locked
 from recsys_ae.folders import cache_folder, cache_folders
 
@@ -32,7 +32,8 @@ def locate(card: FileCard, paths: Sequence[str], folder: Path, *, download: bool
     for place in roots:
         for path in paths:
             if os.path.isfile(place / path):  # unlike Path.is_file, also for names that no file can have
-                _verify(place / path, card.checksums.get(path))
+                remedy = "delete the file to fetch it again" if card.sources else "restore the file or correct the card"
+                _verify(place / path, card.checksums.get(path), remedy)
                 return place / path
     if card.sources and download:
         _download_all(card)
@@ -64,11 +65,11 @@ def _make_folder(folder: Path) -> None:
         raise DataError(f"cannot make {folder}: {error.strerror or error}") from None
 
 
-def _verify(path: Path, md5: str | None) -> None:
+def _verify(path: Path, md5: str | None, remedy: str) -> None:
     """Compare the MD5 of the content; of a compressed file that of what it unpacks to: compression is not reproducible."""
     if md5 is None:
         return
     with unpacked(path) as content:
         found = hashlib.file_digest(content, partial(hashlib.md5, usedforsecurity=False)).hexdigest()
     if found != md5:
-        raise DataError(f"checksum of {path} is {found}, its card says {md5}; delete the file to fetch it again")
+        raise DataError(f"checksum of {path} is {found}, its card says {quoted(md5)[1:-1]}; {remedy}")
