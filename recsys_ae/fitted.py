@@ -97,7 +97,8 @@ class Fitted:
         Raises:
             OutputError: `folder` holds something that is not a model, or cannot be written.
         """
-        folder = folder if folder.name else folder.absolute()
+        if not folder.name:
+            raise OutputError("a model cannot replace the current folder; name a new one below it")
         if os.path.exists(folder) and not (folder / DESCRIPTION).is_file() and (not folder.is_dir() or any(folder.iterdir())):
             raise OutputError(f"{folder} holds something that is not a model; choose another folder")
         if folder.is_dir() and (others := [one.name for one in folder.iterdir() if one.is_dir()]):
