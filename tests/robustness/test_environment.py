@@ -258,7 +258,7 @@ ENVIRONMENT = [
     Case(
         "cache-home-is-a-file",
         RUN,
-        SMALL,
+        FOR_LOG,
         never=("matplotlib",),
         alone=True,
         environment={"XDG_CACHE_HOME": "/dev/null"},
