@@ -19,7 +19,7 @@ if "torch" not in sys.modules:
     os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "3000")
-if os.environ.get("OMP_NUM_THREADS", "").isdecimal():
+if os.environ.get("OMP_NUM_THREADS", "").lstrip("0").isdecimal():  # 0 leaves the choice to the library
     os.environ.setdefault("NUMBA_NUM_THREADS", os.environ["OMP_NUM_THREADS"])
 provide_for_libraries()
 

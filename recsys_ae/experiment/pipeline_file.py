@@ -237,8 +237,6 @@ def _models(entries: list[dict[str, Any]], task: "type[Task[Any, Any, Any]]", fo
             model = task.models.build(name, params, place)
             if not isinstance(search, dict) or not all(isinstance(values, list) and values for values in search.values()):
                 raise ConfigError(f"search must give each parameter a list of values, got {quoted(search)}")
-            if given := params.keys() & search.keys():
-                raise ConfigError(f"{quoted(min(given))} is given and searched; leave one of them out")
             for key, values in search.items():
                 if any(value in values[:at] for at, value in enumerate(values)):
                     raise ConfigError(f"search.{key} has a value twice: {quoted(values)}")

@@ -86,9 +86,6 @@ KEYS = [
     run("seed-null", seed=None, says=("mine.yaml: seed: ",), never=("constrained", "list\\[")),
     run("seeds-empty", seed=[], says=("mine.yaml: seed: ", "1 item"), never=("constrained",)),
     run("k-core-of-unknown-side", dataset=card(k_core={"usr": 5}), says=("mine.yaml", "usr", "users"), never=("CoreSizes",)),
-    run(
-        "searched-and-given", models=[{"name": "ease", "l2": 4, "search": {"l2": [5, 6]}}], says=("mine.yaml", "l2", "searched")
-    ),
     run("searched-twice", models=[{"name": "ease", "search": {"l2": [5, 6, 5.0]}}], says=("mine.yaml", "l2", "twice")),
     run("models-null", models=None, says=("mine.yaml", "models")),
     run("models-text", models="popularity", says=("mine.yaml", "models")),
