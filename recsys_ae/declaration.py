@@ -177,7 +177,7 @@ def validate(kind: Any, value: Any, where: str) -> Any:
     except ValidationError as error:
         problems = _problems(error, value)
         more = len(problems) - ERRORS_SHOWN
-        sentences = [_sentence(kind, item, where if not at else "") for at, item in enumerate(problems[:ERRORS_SHOWN])]
+        sentences = [_sentence(kind, item, where) for item in problems[:ERRORS_SHOWN]]
         raise ConfigError("; ".join([*sentences, *([f"and {more} more such errors"] if more > 0 else [])])) from None
     check_numbers(found, where)
     return found
@@ -322,17 +322,17 @@ def _keys(item: Any, value: Any) -> tuple[Any, ...]:
 
 
 def _sentence(kind: Any, item: Any, where: str) -> str:
-    keys, where = item["keys"], f"{where}: " if where else ""
+    keys = item["keys"]
     place = shortened(".".join(map(str, keys)), 100)
     if item["type"] == "extra_forbidden":
         known = _keys_beside(kind, item["loc"])
         hint = f"; {did_you_mean(str(keys[-1]), known)}" if known else ""
-        return f"{where}unknown key {place!r}{hint}"
+        return f"{where}: unknown key {place!r}{hint}"
     if item["type"] == "missing":
-        return f"{where}key {place!r} is missing"
+        return f"{where}: key {place!r} is missing"
     got = "" if item["type"] == "value_error" else f", got {quoted(item['input'])}"
     message = shortened(item["msg"].removeprefix("Value error, "), 200)
-    return f"{where}{place + ': ' if place else ''}{message[0].lower() + message[1:]}{got}"
+    return f"{where}: {place + ': ' if place else ''}{message[0].lower() + message[1:]}{got}"
 
 
 def _keys_beside(kind: Any, location: tuple[Any, ...]) -> list[str]:
