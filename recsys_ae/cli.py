@@ -17,7 +17,7 @@ import typer
 
 from recsys_ae.errors import ConfigError, Terminated, quoted
 from recsys_ae.exits import INTERRUPTED, TERMINATED, Output, explain, one_line
-from recsys_ae.folders import check_temporary
+from recsys_ae.folders import check_current, check_temporary
 
 app = typer.Typer(
     name="recsys-ae",
@@ -126,12 +126,15 @@ def evaluate(
     from recsys_ae.evaluation.metrics import DEFAULT_RANKING
     from recsys_ae.experiment.pipeline_file import table_of
     from recsys_ae.export.local import read_recommendations
-    from recsys_ae.files import write_json
+    from recsys_ae.files import is_same, write_json
     from recsys_ae.ids import id_index, kind_of
     from recsys_ae.reporting.report import REPEATS_UNKNOWN, list_summary
 
     if context.args and not metrics:
         raise ConfigError(f"extra argument {quoted(context.args[0])}; write metrics after --metrics")
+    for given in (recommendations, truth, history, card):
+        if output is not None and given is not None and is_same(output, Path(given)):
+            raise ConfigError(f"--output {output} would replace {given}, which is an input; choose another file")
     # `--metrics a b c`, `--metrics a,b,c` and `--metrics a --metrics b` are equivalent
     wanted = [name for text in [*(metrics or []), *context.args] for name in text.split(",") if name]
     lists, length = read_recommendations(recommendations)
@@ -299,6 +302,7 @@ def main() -> NoReturn:
             signal.signal(number, _terminate)
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]  # anywhere on the command line
     try:
+        check_current()
         with redirect_stdout(cast(TextIO, Output(sys.stdout))):
             code = app(arguments or ["--help"], standalone_mode=False) or 0
             sys.stdout.flush()

@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields
 from functools import cache
 from math import isfinite, log10
 from pathlib import Path
-from typing import Annotated, Any, SupportsIndex, TypeVar, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, SupportsIndex, TypeVar, get_args, get_type_hints
 
 import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, create_model
@@ -175,8 +175,9 @@ def validate(kind: Any, value: Any, where: str) -> Any:
     try:
         found = TypeAdapter(kind).validate_python(value)
     except ValidationError as error:
-        more = error.error_count() - ERRORS_SHOWN
-        sentences = [_sentence(kind, item, where) for item in error.errors()[:ERRORS_SHOWN]]
+        problems = _problems(error, value)
+        more = len(problems) - ERRORS_SHOWN
+        sentences = [_sentence(kind, item, where) for item in problems[:ERRORS_SHOWN]]
         raise ConfigError("; ".join([*sentences, *([f"and {more} more such errors"] if more > 0 else [])])) from None
     _check_booleans(value, found, where)
     check_numbers(found, where)
@@ -312,8 +313,30 @@ def _in_words(schema: dict[str, Any]) -> str:
     return " ".join([names.get(schema.get("type", ""), schema.get("type", "anything")), *bounds, *inner])
 
 
+def _problems(error: ValidationError, value: Any) -> list[Any]:
+    """One error per place in `value`, with its keys as `keys`; of several for alternative types, one that is about more."""
+    found: dict[tuple[Any, ...], Any] = {}
+    for item in error.errors():
+        keys = _keys(item, value)
+        better = min(found.get(keys, item), item, key=lambda one: one["type"].endswith(("_type", "_parsing")))
+        found[keys] = {**better, "keys": keys}
+    return list(found.values())
+
+
+def _keys(item: Any, value: Any) -> tuple[Any, ...]:
+    """The place of an error without the names of types that pydantic puts between the keys."""
+    keys = []
+    for part in item["loc"]:
+        inside = part in value if isinstance(value, Mapping) else isinstance(value, list | tuple) and part in range(len(value))
+        if inside:
+            keys.append(part)
+            value = value[part]
+    named = item["type"] in ("missing", "extra_forbidden") and (not keys or keys[-1] != item["loc"][-1])
+    return (*keys, item["loc"][-1]) if named else tuple(keys)
+
+
 def _sentence(kind: Any, item: Any, where: str) -> str:
-    keys = item["loc"][1:] if get_origin(kind) is Annotated else item["loc"]  # a tagged union puts the tag first
+    keys = item["keys"]
     place = shortened(".".join(map(str, keys)), 100)
     if item["type"] == "extra_forbidden":
         known = _keys_beside(kind, item["loc"])

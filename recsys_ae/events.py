@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from recsys_ae.errors import DataError
+from recsys_ae.errors import ConfigError, DataError, described, quoted
 from recsys_ae.frames import Frame, plain, read_frame
 from recsys_ae.ids import KINDS, IdMap, Rows, encode, id_index, kind_of, shown
 from recsys_ae.times import TimeUnit, microseconds
@@ -48,6 +48,18 @@ class Events:
         """The events at `index` (positions or a mask)."""
         columns = (getattr(self, field.name) for field in fields(self))
         return Events(*(None if column is None else column[index] for column in columns))  # type: ignore[arg-type]
+
+    def check(self, n_users: int, n_items: int) -> None:
+        """Raise `DataError` unless all columns are arrays of one length, and the rows of users and items exist."""
+        for field in fields(self):
+            column, kind = getattr(self, field.name), np.float32 if field.name == "ratings" else np.int64
+            if column is None and field.default is None:
+                continue
+            if not isinstance(column, np.ndarray) or column.dtype != kind or column.shape != (len(self.users),):
+                raise DataError(f"{field.name} of events must be {kind.__name__} [{len(self.users)}], got {described(column)}")
+        for name, rows, limit in (("user", self.users, n_users), ("item", self.items, n_items)):
+            if len(rows) and not 0 <= rows.min() <= rows.max() < limit:
+                raise DataError(f"{name} rows of events must be from 0 to {limit - 1}, got {rows.min()} to {rows.max()}")
 
     def keys(self, n_items: int) -> Rows:
         """The pair of each event as one number, int64 [E]: user row * M + item row."""
@@ -159,6 +171,12 @@ def _ratings(column: pd.Series, what: str) -> Ratings:
         wanted = f"a finite number of at most {LARGEST_RATING:g} in size"
         raise DataError(f"rating {column.iloc[at]} in row {at} of {what} must be {wanted}")
     return ratings
+
+
+def check_policy(duplicates: object) -> None:
+    """Raise `ConfigError` unless this is a policy for repeated pairs."""
+    if duplicates not in get_args(Duplicates):
+        raise ConfigError(f"duplicates must be one of {', '.join(get_args(Duplicates))}, got {quoted(duplicates)}")
 
 
 def merged_ratings(ratings: Ratings, first: Rows, how: Duplicates) -> Ratings:

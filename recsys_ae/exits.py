@@ -52,7 +52,10 @@ class Output:
 
     def write(self, text: str) -> int:
         with self._failures():
-            return int(self._stream.write(text))
+            try:
+                return int(self._stream.write(text))
+            except UnicodeEncodeError as error:  # what the terminal cannot show is no reason to fail
+                return int(self._stream.write(text.encode(error.encoding, "backslashreplace").decode(error.encoding)))
 
     def flush(self) -> None:
         with self._failures():
@@ -64,8 +67,6 @@ class Output:
             raise self._failure
         try:
             yield
-        except UnicodeEncodeError as error:
-            raise OutputError(f"cannot write the output as {error.encoding}; set PYTHONIOENCODING=utf-8") from None
         except OSError as error:
             with suppress(OSError, ValueError):  # Python flushes what is left at exit
                 os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())

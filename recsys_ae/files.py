@@ -101,6 +101,14 @@ def move(source: Path, target: Path) -> None:
     _sync_entry(target.parent)
 
 
+def is_same(path: Path, other: Path) -> bool:
+    """Whether two paths lead to the same file or folder, which exists."""
+    try:
+        return path.samefile(other)
+    except (OSError, ValueError):
+        return False
+
+
 @contextmanager
 def locked(path: Path, busy: str, wait: float = 0) -> Iterator[None]:
     """Hold the lock file at `path`, waiting at most `wait` seconds for it.

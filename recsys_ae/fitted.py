@@ -96,8 +96,12 @@ class Fitted:
         Raises:
             OutputError: `folder` holds something that is not a model, or cannot be written; a number is not finite.
         """
+        if not folder.name:
+            raise OutputError("a model cannot replace the current folder; name a new one below it")
         if os.path.exists(folder) and not (folder / DESCRIPTION).is_file() and (not folder.is_dir() or any(folder.iterdir())):
             raise OutputError(f"{folder} exists and is not a model; choose another folder")
+        if folder.is_dir() and (others := [one.name for one in folder.iterdir() if one.is_dir()]):
+            raise OutputError(f"{folder} also holds the folder {quoted(others[0])}, which would be lost; choose another")
         if problem := _not_finite(self.arrays):
             raise OutputError(f"cannot write {folder}: {problem}; fit the model again")
         with whole_folder(folder) as draft:

@@ -50,14 +50,24 @@ def provide_for_libraries() -> None:
         home = Path.home()
     except RuntimeError:
         home = None
-    if home is not None and home.is_dir() and os.access(home, os.W_OK):
+    given = [Path(path) for name in ("XDG_CONFIG_HOME", "XDG_CACHE_HOME") if (path := os.environ.get(name))]
+    usable = all(map(writable, given))
+    if usable and home is not None and home.is_dir() and os.access(home, os.W_OK):
         return
     folder = cache_folder()
     if folder is not None:
-        if not os.environ.get("XDG_CONFIG_HOME"):
+        if not usable or not os.environ.get("XDG_CONFIG_HOME"):
             os.environ.setdefault("MPLCONFIGDIR", str(folder / "matplotlib"))
         if home is None:
             os.environ["HOME"] = str(folder)
+
+
+def check_current() -> None:
+    """`OutputError` if the current folder has been removed, without which some libraries end the process."""
+    try:
+        os.getcwd()
+    except OSError:
+        raise OutputError("the current folder has been removed; change to another one") from None
 
 
 def check_temporary() -> None:

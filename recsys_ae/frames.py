@@ -10,7 +10,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from recsys_ae.errors import ConfigError, DataError, described, did_you_mean, reason
-from recsys_ae.ids import shown
+from recsys_ae.ids import EXACT, shown
 
 Frame = Any  # what narwhals knows (pandas, Polars, Arrow, DuckDB, Modin, Dask, ...), or anything that exports an Arrow stream
 NUMBERS = ("integer", "floating", "mixed-integer-float", "decimal")  # names of types in pandas.api.types.infer_dtype
@@ -64,6 +64,11 @@ def plain(column: pd.Series) -> pd.Series:
     if column.dtype == object and pd.api.types.infer_dtype(column) in NUMBERS:
         column = column.where(column.notna(), np.nan).astype(np.float64)
     return column
+
+
+def coarse(values: NDArray[np.float32]) -> bool:
+    """Whether some of these numbers are so large that their type skips whole ones."""
+    return bool((np.abs(values) >= EXACT["float32"]).any())
 
 
 def ranks(frame: pd.DataFrame) -> NDArray[np.int64]:

@@ -19,7 +19,7 @@ from recsys_ae.errors import DataError, UnknownIdError, described, quoted
 
 Rows = NDArray[np.int64]
 KINDS = {"int": "integers", "str": "text"}
-EXACT = 2**53
+EXACT = {"float32": 2**24, "float64": 2**53}  # where floats begin to skip integers
 CANONICAL_INTEGER = r"^(0|-?[1-9][0-9]{0,18})\z"
 
 
@@ -171,13 +171,15 @@ def _integers(index: pd.Index, what: str) -> pd.Index:
 
 
 def _whole_numbers(index: pd.Index, what: str) -> pd.Index:
-    numbers = index.to_numpy(np.float64)
-    bad = ~((np.abs(numbers) <= EXACT) & (np.floor(numbers) == numbers))
+    stored = index.to_numpy()
+    exact = EXACT.get(str(stored.dtype), EXACT["float64"])
+    numbers = stored.astype(np.float64)
+    bad = ~((np.abs(numbers) < exact) & (np.floor(numbers) == numbers))
     if bad.any():
         at = int(bad.argmax())
         raise DataError(
-            f"{what} must hold integers or text, got {numbers[at]} in row {at}; of floats, only whole numbers up to 2^53 "
-            "are exact ids"
+            f"{what} must hold integers or text, got {numbers[at]} in row {at}; of floats, only whole numbers below "
+            f"2^{exact.bit_length() - 1} are exact ids"
         )
     return pd.Index(numbers.astype(np.int64))
 

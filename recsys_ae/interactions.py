@@ -6,9 +6,9 @@ explicit rating of 0 is a rating like any other.
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import InitVar, dataclass, replace
 from functools import cached_property
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,7 +17,7 @@ from scipy.sparse import csr_array
 
 from recsys_ae.digests import digest_of
 from recsys_ae.errors import ConfigError, DataError, described, quoted
-from recsys_ae.events import LARGEST_RATING, Duplicates, Events, merged_ratings, read_events, running_sums, ties
+from recsys_ae.events import LARGEST_RATING, Duplicates, Events, check_policy, merged_ratings, read_events, running_sums, ties
 from recsys_ae.features import FeatureTable
 from recsys_ae.frames import Frame
 from recsys_ae.ids import IdMap, Rows, shown
@@ -54,8 +54,9 @@ class Interactions:
     duplicates: Duplicates = "error"
     user_features: FeatureTable | None = None
     item_features: FeatureTable | None = None
+    merged: InitVar[bool] = False  # whether the matrix was just merged from the events, so that they agree
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, merged: bool) -> None:
         for name, ids in (("users", self.users), ("items", self.items)):
             if not isinstance(ids, IdMap):
                 raise DataError(f"{name} must be an IdMap, got {described(ids)}; Interactions.from_frame takes data frames")
@@ -67,18 +68,32 @@ class Interactions:
             raise DataError(f"matrix has shape {matrix.shape}, but the id maps have {expected}")
         if 0 in expected:
             raise DataError("there is no data: no users or no items")
+        try:
+            matrix.check_format(full_check=True)
+        except ValueError as error:
+            raise DataError(f"matrix is no valid csr_array: {error}") from None
         if not matrix.has_sorted_indices:
             raise DataError("the matrix has unsorted column indices; call its sort_indices() first")
         if not matrix.has_canonical_format:
             raise DataError("matrix holds the same user and item twice; use Interactions.from_frame and say how to merge them")
         for name, aligned in (("times", self.times), ("order", self.order)):
+            if aligned is not None and (not isinstance(aligned, np.ndarray) or aligned.dtype != np.int64):
+                such = f" of {aligned.dtype}" if isinstance(aligned, np.ndarray) else ""
+                raise DataError(f"{name} must be an int64 array, got {described(aligned)}{such}")
             if aligned is not None and aligned.shape != matrix.data.shape:
                 raise DataError(f"{name} must have one value per rating, got shape {aligned.shape} for {matrix.data.shape}")
         for side, ids, table in (("user", self.users, self.user_features), ("item", self.items, self.item_features)):
+            if table is not None and not isinstance(table, FeatureTable):
+                raise DataError(
+                    f"{side}_features must be a FeatureTable, got {described(table)}; FeatureTable.from_frame makes one"
+                )
             if table is not None and table.ids != ids:
                 raise DataError(f"{side}_features have other ids than the {side}s; call FeatureTable.align first")
         if self.scale is not None:
             object.__setattr__(self, "scale", _checked_scale(self.scale))
+        check_policy(self.duplicates)
+        if self.events is not None and not merged:
+            _check_events(self, self.events)
         ratings, wanted = self.matrix.data, f"a finite number of at most {LARGEST_RATING:g} in size"
         bad = ~(np.abs(ratings) <= LARGEST_RATING)
         if self.scale is not None and not bad.any():
@@ -136,8 +151,7 @@ class Interactions:
         cls, log: Events, users: IdMap, items: IdMap, duplicates: Duplicates = "error", scale: tuple[float, float] | None = None
     ) -> "Interactions":
         """Interactions from events whose rows refer to `users` and `items`; see `from_frame`."""
-        if duplicates not in get_args(Duplicates):
-            raise ConfigError(f"duplicates must be one of {', '.join(get_args(Duplicates))}, got {quoted(duplicates)}")
+        check_policy(duplicates)
         keys = log.keys(len(items))
         by_pair = np.argsort(keys, kind="stable")
         new = np.diff(keys[by_pair], prepend=-1) != 0  # where each pair begins
@@ -160,7 +174,7 @@ class Interactions:
         matrix = csr_array((ratings, log.items[last].astype(index_type), indptr), shape=(len(users), len(items)))
         times = None if log.times is None else log.times[last]
         order = None if keep_log or log.order is None else log.order[last]
-        return cls(matrix, users, items, times, scale, log if keep_log else None, order, duplicates)
+        return cls(matrix, users, items, times, scale, log if keep_log else None, order, duplicates, merged=True)
 
     def __repr__(self) -> str:
         merged = "" if self.events is None else f" from {self.n_events} events"
@@ -228,7 +242,8 @@ class Interactions:
     def with_events(self, log: Events) -> "Interactions":
         """The same users and items with other events, merged by the declared policy."""
         merged = self.from_events(log, self.users, self.items, self.duplicates, self.scale)
-        return replace(self, matrix=merged.matrix, times=merged.times, events=merged.events, order=merged.order)
+        own = {"matrix": merged.matrix, "times": merged.times, "events": merged.events, "order": merged.order}
+        return replace(self, **own, merged=True)
 
     def binarise(self, threshold: float) -> "Interactions":
         """The observations of at least `threshold`, each as 1: ratings as likes or clicks.
@@ -243,7 +258,7 @@ class Interactions:
         log = log[worth >= threshold]
         log = replace(log, ratings=np.ones(len(log), np.float32))
         merging: Duplicates = "error" if self.duplicates == "error" else "max"
-        return replace(self, scale=None, duplicates=merging).with_events(log)
+        return replace(self, scale=None, duplicates=merging, merged=True).with_events(log)
 
     def union(self, other: "Interactions") -> "Interactions":
         """The events of both, with this one's features and policy for pairs that occur in both.
@@ -292,6 +307,20 @@ class Interactions:
         for name, table in (("user features", self.user_features), ("item features", self.item_features)):
             if table is not None:
                 yield name + table.digest
+
+
+def _check_events(data: Interactions, log: Events) -> None:
+    """Raise `DataError` unless the matrix and the times of `data` are what its events give."""
+    if not isinstance(log, Events):
+        raise DataError(f"events must be Events, got {described(log)}; Interactions.from_frame makes both them and the matrix")
+    log.check(data.n_users, data.n_items)
+    given = Interactions.from_events(log, data.users, data.items, data.duplicates)
+    pairs = [(getattr(data.matrix, part), getattr(given.matrix, part)) for part in ("indptr", "indices", "data")]
+    agree = all(np.array_equal(*pair) for pair in [*pairs, (data.times, given.times)]) and data.order is None
+    if not agree or (np.diff(log.by_time(data.n_items)) < 0).any():
+        raise DataError(
+            "the events are not by time, or disagree with the matrix, the times or the order; use Interactions.from_frame"
+        )
 
 
 def _checked_scale(scale: Any) -> tuple[float, float]:

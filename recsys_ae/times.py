@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from recsys_ae.errors import ConfigError, DataError, quoted
-from recsys_ae.frames import plain
+from recsys_ae.frames import coarse, plain
 
 TimeUnit = Literal["s", "ms", "us", "ns"]
 PER_SECOND: dict[str, int] = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
@@ -19,6 +19,7 @@ ISO_DATE = (
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9]{2}(:?[0-9]{2}(:?[0-9]{2}(\.[0-9]+)?)?)?"
     r" ?(Z|[+-][0-9]{2}(:?[0-9]{2})?)?)?"
 )
+TOO_COARSE = "in which times of today skip seconds; store them as integers or doubles"
 LATEST = 2**63 // 10**9  # seconds: the year 2262, where nanoseconds in 64 bits end
 
 
@@ -62,6 +63,8 @@ def instants(column: pd.Series, unit: TimeUnit = "s", what: str = "the table") -
         such = f"{kind} such as {quoted(column.iloc[0])}"
         raise DataError(f"times in column {column.name!r} of {what} must be numbers, dates or ISO 8601 text, got {such}")
     if pd.api.types.is_numeric_dtype(kind):
+        if str(kind).lower() in ("float32", "float[pyarrow]") and coarse(column.to_numpy(np.float32, na_value=0)):
+            raise DataError(f"column {column.name!r} of {what} holds {kind}, {TOO_COARSE}")
         return _since_1970(column, unit)
     if isinstance(kind, pd.DatetimeTZDtype):
         column = column.dt.tz_convert("UTC").dt.tz_localize(None)

@@ -19,6 +19,7 @@ from recsys_ae.data.reading import unpacked
 from recsys_ae.data.text import BLOCK, Dialect, decoded, lines, read_columns, shown_line
 from recsys_ae.errors import DataError, quoted, reason, shortened
 from recsys_ae.files import strict_json, whole_file
+from recsys_ae.ids import EXACT
 
 TEXT = pa.dictionary(pa.int32(), pa.string())
 Describe = Callable[[int, Callable[[Place], Any]], str]  # (row, function that returns its value in a column) -> what is wrong
@@ -210,7 +211,8 @@ def _array(values: list[Any]) -> pa.Array:
         return pa.array([value if isinstance(value, list) else None for value in values])
     kind = bool if isinstance(first, bool) else (int, float)
     same = [value if isinstance(value, kind) and isinstance(value, bool) == (kind is bool) else None for value in values]
-    if kind is not bool and any(isinstance(value, float) and not value.is_integer() for value in same):
+    floats = [value for value in same if isinstance(value, float)]
+    if kind is not bool and not all(value.is_integer() and abs(value) < EXACT["float64"] for value in floats):
         return pa.array([None if value is None else float(value) for value in same], pa.float64())
     if kind is not bool:
         whole = [None if value is None else int(value) for value in same]

@@ -19,14 +19,13 @@ from numpy.typing import NDArray
 from recsys_ae.data.text import decoded, undecoded
 from recsys_ae.errors import DataError, quoted
 from recsys_ae.events import LARGEST_RATING
-from recsys_ae.ids import CANONICAL_INTEGER, ids_in_text
-from recsys_ae.times import ISO_DATE, TimeUnit, instants, no_instant
+from recsys_ae.frames import coarse
+from recsys_ae.ids import CANONICAL_INTEGER, EXACT, ids_in_text
+from recsys_ae.times import ISO_DATE, TOO_COARSE, TimeUnit, instants, no_instant
 
 NUMBER = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\z"
 INTEGER = r"^[+-]?[0-9]{1,19}\z"
 ZONE = r"[T ][0-9].*(Z|[+-][0-9]{2}(:?[0-9]{2})?)\z"
-EXACT = 2**53  # whole floats below are exact
-FLOAT = pa.float64()
 Scale = tuple[float, float] | None
 Mask = NDArray[np.bool_]
 
@@ -124,6 +123,10 @@ def as_times(column: pa.ChunkedArray, unit: TimeUnit, date_format: str | None = 
         if not (is_numeric(column.type) or pa.types.is_timestamp(column.type) or pa.types.is_date(column.type)):
             raise DataError(f"holds {column.type}, expected numbers, dates or ISO 8601 text")
         stored = column.cast(pa.float64()) if pa.types.is_decimal(column.type) else column
+        if pa.types.is_timestamp(column.type) and column.type.tz is not None:
+            stored = column.cast(pa.timestamp(column.type.unit, "UTC"))  # the same instants, whether or not the zone is known
+        if pa.types.is_float32(column.type) and coarse(column.to_numpy()):
+            raise DataError(f"holds {column.type}, {TOO_COARSE}")
         values, bad = instants(stored.to_pandas(date_as_object=False), unit)
         return Converted(values, bad, partial(_no_time, unit=unit, decimal=decimal, known=True))
     missing = _nulls(column)
@@ -199,6 +202,8 @@ def encoded(column: pa.ChunkedArray, missing: Mask | None = None) -> tuple[NDArr
         column = column.cast(column.type.value_type)
     if pa.types.is_string_view(column.type) or pa.types.is_binary_view(column.type):
         column = column.cast(pa.large_string() if pa.types.is_string_view(column.type) else pa.large_binary())
+    if pa.types.is_float16(column.type):
+        column = column.cast(pa.float32())
     if not pa.types.is_dictionary(column.type):
         column = column.dictionary_encode()
     column = column.unify_dictionaries()
@@ -232,7 +237,8 @@ def _as_texts(distinct: pa.Array) -> tuple[pa.Array, Mask]:
         return distinct.cast(pa.string()), np.zeros(len(distinct), bool)
     if pa.types.is_floating(kind) or pa.types.is_decimal(kind):
         numbers = distinct.to_pylist()
-        whole = np.array([math.isfinite(one) and one == int(one) and (abs(one) <= EXACT or kind != FLOAT) for one in numbers])
+        exact = EXACT[kind.to_pandas_dtype().__name__] if pa.types.is_floating(kind) else math.inf
+        whole = np.array([math.isfinite(one) and one == int(one) and abs(one) < exact for one in numbers])
         return pa.array([str(int(one)) if fine else "" for one, fine in zip(numbers, whole, strict=True)]), ~whole
     raise DataError(f"holds {kind}, expected text or whole numbers")
 

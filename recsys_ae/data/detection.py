@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 import pyarrow.parquet as pq
 
 from recsys_ae.data.layouts import FileLayout, Place, Table, file_kind
-from recsys_ae.data.reading import reading, unpacked
+from recsys_ae.data.reading import check_is_text, reading, unpacked
 from recsys_ae.data.text import Dialect, Line, decoded, default_quote, lines
 from recsys_ae.declaration import validate
 from recsys_ae.errors import DataError, did_you_mean, quoted, shortened
@@ -163,15 +163,19 @@ def _stored_names(path: Path, kind: str) -> list[str]:
         if path.suffix.lower() != ".parquet":
             raise DataError("a compressed Parquet file cannot be read; unpack it first")
         return list(pq.read_schema(path).names)
+    first = b""
     with unpacked(path) as content:
+        check_is_text(content.peek(16))
         for raw in islice(content, 1000):
             try:
                 record = json.loads(raw) if raw.strip() else None
             except (ValueError, RecursionError):
-                continue
+                record = None
             if isinstance(record, dict):
                 return list(record)
-    raise DataError("there is no data: the file has no JSON objects, one per line")
+            first = first or raw.strip()
+    found = f"; it begins with {quoted(first, limit=60)}" if first else ""
+    raise DataError(f"there is no data: the file has no JSON objects, one per line, in UTF-8{found}")
 
 
 def _plain(name: str) -> str:
@@ -195,7 +199,8 @@ def _recognise(names: Sequence[str]) -> dict[str, str]:
     for role, matching in found.items():
         if not matching and role in ("user", "item"):
             columns = shortened(", ".join(names), 300)
-            raise DataError(f"no column is recognised as the {role} id; declare it in a card; the columns are {columns}")
+            hint = "if this is JSON, name it .jsonl" if names[0].startswith(("{", "[")) else "declare it in a card"
+            raise DataError(f"no column is recognised as the {role} id; {hint}; the columns are {columns}")
         if len(matching) > 1:
             raise DataError(f"columns {' and '.join(map(quoted, matching))} could be the {role}; declare one in a card")
     return {role: matching[0] for role, matching in found.items() if matching}

@@ -11,7 +11,7 @@ from recsys_ae.data.cards import FileCard
 from recsys_ae.data.download import download
 from recsys_ae.data.places import check_within
 from recsys_ae.data.reading import unpacked
-from recsys_ae.errors import DataError
+from recsys_ae.errors import DataError, quoted, reason
 from recsys_ae.files import locked
 from recsys_ae.folders import cache_folder, cache_folders
 
@@ -32,7 +32,8 @@ def locate(card: FileCard, paths: Sequence[str], folder: Path, *, download: bool
     for place in roots:
         for path in paths:
             if os.path.isfile(place / path):  # unlike Path.is_file, also for names that no file can have
-                _verify(place / path, card.checksums.get(path))
+                remedy = "delete the file to fetch it again" if card.sources else "restore the file or correct the card"
+                _verify(place / path, card.checksums.get(path), remedy)
                 return place / path
     if card.sources and download:
         _download_all(card)
@@ -57,11 +58,18 @@ def _download_all(card: FileCard) -> None:
                 target.unlink()
 
 
-def _verify(path: Path, md5: str | None) -> None:
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"cannot make {folder}: {reason(error)}") from None
+
+
+def _verify(path: Path, md5: str | None, remedy: str) -> None:
     """Check the MD5 of a file, or of its unpacked content if it is compressed: compression is not reproducible."""
     if md5 is None:
         return
     with unpacked(path) as content:
         found = hashlib.file_digest(content, partial(hashlib.md5, usedforsecurity=False)).hexdigest()
     if found != md5:
-        raise DataError(f"the MD5 checksum of {path} is {found}, but its card says {md5}; delete the file to fetch it again")
+        raise DataError(f"the MD5 checksum of {path} is {found}, but its card says {quoted(md5)[1:-1]}; {remedy}")

@@ -1,7 +1,7 @@
 """Layouts of files as declared in cards: which column is which, and how text is written."""
 
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Literal
 
 import pandas as pd
@@ -48,7 +48,7 @@ def _known_encoding(name: str) -> str:
 
 def _date_format(text: str) -> str:
     try:
-        parsed = pd.to_datetime(datetime(2001, 2, 3, 4, 5, 6).strftime(text), format=text)
+        parsed = pd.to_datetime(datetime(2001, 2, 3, 4, 5, 6, tzinfo=UTC).strftime(text), format=text)
         if not isinstance(parsed, pd.Timestamp) or parsed.year != 2001:
             raise ValueError("it has no year")
     except (ValueError, TypeError) as error:

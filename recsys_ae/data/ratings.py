@@ -62,7 +62,9 @@ def load_ratings(
     if not features:
         return ratings
     data = ratings.interactions
-    return replace(ratings, interactions=replace(data, **load_feature_tables(card, folder, data.users, data.items)))
+    return replace(
+        ratings, interactions=replace(data, **load_feature_tables(card, folder, data.users, data.items), merged=True)
+    )
 
 
 def load_given_split(
@@ -89,7 +91,7 @@ def load_given_split(
     with error_context(f"dataset {card.name!r}"):
         split = Split.from_frames(train, test, repeats=repeats, **options)
     tables = load_feature_tables(card, folder, split.train.users, split.train.items) if features else {}
-    parts = {part: replace(getattr(split, part), **tables) for part in ("train", "valid", "test")}
+    parts = {part: replace(getattr(split, part), **tables, merged=True) for part in ("train", "valid", "test")}
     return replace(split, params={"name": name}, **parts)
 
 

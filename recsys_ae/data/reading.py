@@ -19,6 +19,18 @@ from recsys_ae.errors import DataError, quoted, reason, shortened
 CODECS = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd"}
 COMPRESSED = (*CODECS, ".zip")
 EXPANSION = 200  # a compressed file may expand to this many times its size,
+SIGNATURES = {  # how binary files begin, and what to do with them
+    b"\x1f\x8b": "a gzip file; name it .gz",
+    b"BZh": "a bzip2 file; name it .bz2",
+    b"\x28\xb5\x2f\xfd": "a Zstandard file; name it .zst",
+    b"PK\x03\x04": "a zip archive or a spreadsheet; name an archive .zip, and export a spreadsheet as CSV",
+    b"PAR1": "a Parquet file; name it .parquet",
+    b"\xfd7zXZ": "an xz file; unpack it",
+    b"7z\xbc\xaf": "a 7z archive; unpack it",
+    b"ARROW1": "an Arrow file; write it as Parquet",
+    b"SQLite format 3": "a database; export a table as CSV",
+    b"\xd0\xcf\x11\xe0": "an old Office document; export it as CSV",
+}
 FREE_EXPANSION = 2**28  # or to this many bytes
 BUFFER = 2**20
 # What libraries that read files raise; their message follows ours, truncated.
@@ -35,8 +47,10 @@ def reading(path: Path) -> Iterator[None]:
         with error_context(str(path)):
             yield
     except FOREIGN as error:
-        problem = "not a readable Parquet file" if path.suffix.lower() == ".parquet" else "cannot be read"
-        raise DataError(f"{shortened(str(path), 255)}: {problem}: {reason(error)}") from None
+        ending = path.suffix.lower()
+        problem = "not a readable Parquet file" if ending == ".parquet" else "cannot be read"
+        hint = f"; it may be damaged, or not what {ending} says" if ending in COMPRESSED else ""
+        raise DataError(f"{shortened(str(path), 255)}: {problem}: {reason(error)}{hint}") from None
 
 
 @contextmanager
@@ -66,6 +80,12 @@ def unpacked(path: Path) -> Iterator[io.BufferedReader]:
         else:
             with path.open("rb") as plain:
                 yield plain
+
+
+def check_is_text(begin: bytes) -> None:
+    """Raise `DataError` if content that begins like this is known not to be text."""
+    if found := next((what for signature, what in SIGNATURES.items() if begin.startswith(signature)), None):
+        raise DataError(f"this is {found}")
 
 
 class _Limited(io.RawIOBase):

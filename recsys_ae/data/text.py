@@ -18,13 +18,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
-from recsys_ae.data.reading import unpacked
+from recsys_ae.data.reading import check_is_text, unpacked
 from recsys_ae.errors import DataError, quoted
 
 BLOCK = 2**20  # bytes read at a time, and the longest line that Arrow can read
 ESCAPED = dict(zip(range(0xDC80, 0xDD00), range(0x10FF80, 0x110000), strict=True))  # lone surrogates -> for private use
 STAND_IN = "\x1f"  # for a separator of several characters or beyond ASCII, because Arrow takes only one byte
-NO_TEXT = "not text: it has a NUL or unit separator character, as in a binary file or in UTF-16 (declare encoding: utf-16-le)"
+NO_TEXT = "a NUL or unit separator character, as in binary files or UTF-16 (then declare encoding: utf-16-le or utf-16-be)"
 MARKS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32"}
 MARKS |= {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}  # after UTF-32, whose marks begin with them
 
@@ -170,7 +170,8 @@ class _Cleaned(io.RawIOBase):
 
     def __init__(self, raw: io.BufferedReader, dialect: Dialect, path: Path, *, escape: bool = False) -> None:
         self._raw, self._dialect, self._path, self._escape = raw, dialect, path, escape
-        first = self._raw.read(4)
+        first = self._raw.read(16)
+        check_is_text(first)
         bom = next((bom for bom in MARKS if first.startswith(bom)), b"")
         self._encoding = dialect.encoding or MARKS.get(bom, "utf-8")
         is_utf8 = codecs.lookup(self._encoding).name in ("utf-8", "utf-8-sig")

@@ -189,10 +189,10 @@ def _busy(path: Path) -> str:
 
 
 def _check(path: Path, pipeline: str, *, resume: bool) -> None:
-    if not os.path.exists(path):
+    if not os.path.lexists(path):
         return
     if not path.is_dir():
-        raise OutputError(f"{path} is a file; choose another --output")
+        raise OutputError(f"{path} is {'no folder' if path.is_symlink() else 'a file'}; choose another --output")
     earlier = path / PIPELINE
     others = ", ".join(sorted(entry.name for entry in path.iterdir() if entry.name != ".lock")[:3])
     if resume:

@@ -237,6 +237,9 @@ def _models(entries: list[dict[str, Any]], task: "type[Task[Any, Any, Any]]", fo
             model = task.models.build(name, params, place)
             if not isinstance(search, dict) or not all(isinstance(values, list) and values for values in search.values()):
                 raise ConfigError(f"search must give each parameter a list of values, got {quoted(search)}")
+            for key, values in search.items():
+                if any(value in values[:at] for at, value in enumerate(values)):
+                    raise ConfigError(f"search.{key} has a value twice: {quoted(values)}")
             if prod(map(len, search.values())) > MAX_COMBINATIONS:
                 raise ConfigError(f"search has more than {MAX_COMBINATIONS} combinations of values")
             for key, value in ((key, value) for key, values in search.items() for value in values):

@@ -181,7 +181,7 @@ def export_recommendations(
     n_candidates, n_excluded = (None if ids is None else len(np.atleast_1d(ids)) for ids in (candidates, exclude))
     filters = {"exclude_seen": exclude_seen, "candidates": n_candidates, "excluded": n_excluded, "cold": cold}
     planned = _plan(job, filters, int((~known).sum()))
-    if os.path.exists(folder):  # False also for a name that is too long
+    if os.path.lexists(folder):  # a link that leads nowhere too; False for a name that is too long
         return _finished(folder, planned)
     partial = folder.with_name(folder.name + ".partial")
     with locked_folder(partial, f"another export is writing {folder}"):

@@ -24,7 +24,7 @@ from recsys_ae.fitted import Fitted
 from recsys_ae.ids import IdMap, Rows
 from recsys_ae.interactions import Interactions
 from recsys_ae.models import training
-from recsys_ae.models.base import FitContext, Floats, Recommender, clip, fitted_on, fitted_state, item_counts
+from recsys_ae.models.base import FitContext, Floats, Recommender, checked_rows, clip, fitted_on, fitted_state, item_counts
 from recsys_ae.models.baselines import Biases
 from recsys_ae.models.factors import pair_products, ridge, trained_rows
 
@@ -129,7 +129,7 @@ class AutoRec(Recommender):
         return state()
 
     def scores(self, history: Interactions, rows: Rows) -> Floats:
-        return self._scorer(history).scores(history, rows)
+        return self._scorer(history).scores(history, checked_rows(history, rows))
 
     def predict_rows(self, history: Interactions, user_rows: Rows, item_rows: Rows) -> Floats:
         return clip(self._scorer(history).predict_rows(history, user_rows, item_rows), fitted_state(self))

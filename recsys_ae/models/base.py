@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol, Self, cast, runtime_checkable
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from recsys_ae.core.limits import check_finite, check_memory, limits
 from recsys_ae.declaration import Parameterised, check_seed, likely_cause
@@ -237,6 +237,17 @@ def fitted_state(model: Recommender, *histories: Interactions) -> Fitted:
                 f"{high:g}, given its training data; use ratings on the same scale"
             )
     return model.fitted
+
+
+def checked_rows(history: Interactions, rows: ArrayLike) -> Rows:
+    """Row numbers of users of `history` as an int64 array [B]; `DataError` unless there are such users."""
+    check_interactions(history, "a history")
+    found = np.asarray(rows)
+    if found.ndim != 1 or (len(found) and found.dtype.kind not in "iu"):
+        raise DataError(f"rows must be a list of whole numbers, got {described(rows)} of {found.dtype}; recommend takes ids")
+    if len(found) and not 0 <= found.min() <= found.max() < history.n_users:
+        raise DataError(f"rows are from 0 to {history.n_users - 1}, got {found.min()} to {found.max()}; recommend takes ids")
+    return found.astype(np.int64, copy=False)
 
 
 def item_counts(train: Interactions) -> Floats:

@@ -11,7 +11,7 @@ from scipy.sparse import csr_array
 from recsys_ae.fitted import Fitted
 from recsys_ae.ids import Rows
 from recsys_ae.interactions import Interactions
-from recsys_ae.models.base import FitContext, Floats, Recommender, clip, fitted_on, fitted_state
+from recsys_ae.models.base import FitContext, Floats, Recommender, checked_rows, clip, fitted_on, fitted_state
 
 SWEEPS = 15  # after half of them the fourth decimal of the RMSE no longer changes
 TINY = 1e-12  # avoids 0 / 0 where there are no ratings and no regularisation
@@ -89,6 +89,7 @@ class Bias(Recommender):
         return fitted_on(train, Biases.fit(train, self.user_reg, self.item_reg).arrays(), keep_scale=True)
 
     def scores(self, history: Interactions, rows: Rows) -> Floats:
+        rows = checked_rows(history, rows)
         return Biases.from_arrays(fitted_state(self, history)).block(history, rows)
 
     def predict_rows(self, history: Interactions, user_rows: Rows, item_rows: Rows) -> Floats:
@@ -104,5 +105,6 @@ class Popularity(Recommender):
         return fitted_on(train, {})
 
     def scores(self, history: Interactions, rows: Rows) -> Floats:
+        rows = checked_rows(history, rows)
         counts = fitted_state(self, history).arrays["popularity"]
         return np.broadcast_to(counts, (len(rows), len(counts)))

@@ -15,7 +15,7 @@ from recsys_ae.core.sparse import sparse_linear
 from recsys_ae.fitted import Fitted
 from recsys_ae.ids import Rows
 from recsys_ae.interactions import Interactions, ones
-from recsys_ae.models.base import FitContext, Floats, Recommender, fitted_on, fitted_state, item_counts
+from recsys_ae.models.base import FitContext, Floats, Recommender, checked_rows, fitted_on, fitted_state, item_counts
 from recsys_ae.models.factors import SparseLinearModel
 from recsys_ae.models.training import sparse_rows
 
@@ -75,6 +75,7 @@ class EASE(Recommender):
         return fitted_on(train, {"weights": weights})
 
     def scores(self, history: Interactions, rows: Rows) -> Floats:
+        rows = checked_rows(history, rows)
         weights = torch.from_numpy(fitted_state(self, history).arrays["weights"])
         return sparse_linear(sparse_rows(ones(history.matrix[rows])), weights, torch.zeros(len(weights))).numpy()
 

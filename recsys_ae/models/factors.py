@@ -9,7 +9,7 @@ from scipy.sparse import csr_array
 from recsys_ae.fitted import Fitted
 from recsys_ae.ids import Rows
 from recsys_ae.interactions import Interactions, ones
-from recsys_ae.models.base import BATCH_USERS, FitContext, Floats, Recommender, fitted_on, fitted_state
+from recsys_ae.models.base import BATCH_USERS, FitContext, Floats, Recommender, checked_rows, fitted_on, fitted_state
 
 BATCH_PAIRS = 16_384
 
@@ -18,6 +18,7 @@ class FactorModel(Recommender):
     """Scores are dot products of user vectors [B, H] and the learned item vectors [M, H]."""
 
     def scores(self, history: Interactions, rows: Rows) -> Floats:
+        rows = checked_rows(history, rows)
         return self.user_vectors(history, rows) @ self.item_vectors().T
 
     def item_vectors(self) -> Floats:
@@ -45,6 +46,7 @@ class SparseLinearModel(Recommender):
         return csr_array((arrays["weights"], arrays["columns"], arrays["indptr"]), shape=(m, m))
 
     def scores(self, history: Interactions, rows: Rows) -> Floats:
+        rows = checked_rows(history, rows)
         weights = self._learned(history)
         return np.asarray((ones(history.matrix[rows]) @ weights).toarray(), np.float32)
 

@@ -16,7 +16,16 @@ from recsys_ae.core.trainer import TrainConfig, fit
 from recsys_ae.fitted import Fitted
 from recsys_ae.ids import Rows
 from recsys_ae.interactions import Interactions
-from recsys_ae.models.base import FitContext, Floats, clip, copy_matching_rows, fitted_on, fitted_state, item_counts
+from recsys_ae.models.base import (
+    FitContext,
+    Floats,
+    checked_rows,
+    clip,
+    copy_matching_rows,
+    fitted_on,
+    fitted_state,
+    item_counts,
+)
 from recsys_ae.models.factors import FactorModel, pair_products, ridge, trained_rows
 from recsys_ae.models.training import observed_rows, rating_validation
 
@@ -112,6 +121,7 @@ class MatrixFactorisation(FactorModel):
         return state()
 
     def scores(self, history: Interactions, rows: Rows) -> Floats:
+        rows = checked_rows(history, rows)
         fitted = fitted_state(self, history)
         return self._user_factors(fitted, history, rows) @ _item_factors(fitted).T
 

@@ -17,7 +17,7 @@ from recsys_ae.fitted import Fitted
 from recsys_ae.ids import Rows
 from recsys_ae.interactions import Interactions, ones
 from recsys_ae.models import training
-from recsys_ae.models.base import FitContext, Floats, Recommender, fitted_on, fitted_state
+from recsys_ae.models.base import FitContext, Floats, Recommender, checked_rows, fitted_on, fitted_state
 from recsys_ae.models.factors import trained_rows
 
 N = TypeVar("N", bound=nn.Module)
@@ -87,6 +87,7 @@ class NeuralRanker(Recommender, Generic[N]):
         return replace(about, arrays={**about.arrays, **training.weights_of(network)})
 
     def scores(self, history: Interactions, rows: Rows) -> Floats:
+        rows = checked_rows(history, rows)
         return self._scores(self._fitted_network(history), fitted_state(self), history, rows)
 
     def item_vectors(self) -> Floats:

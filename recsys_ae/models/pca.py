@@ -14,7 +14,7 @@ from recsys_ae.errors import ConfigError, DataError
 from recsys_ae.fitted import Fitted
 from recsys_ae.ids import Rows
 from recsys_ae.interactions import Interactions
-from recsys_ae.models.base import FitContext, Floats, Recommender, clip, fitted_on, fitted_state
+from recsys_ae.models.base import FitContext, Floats, Recommender, checked_rows, clip, fitted_on, fitted_state
 from recsys_ae.models.baselines import Biases
 from recsys_ae.models.factors import pair_products
 
@@ -58,6 +58,7 @@ class PCA(Recommender):
         return fitted_on(train, {"components": components, **biases.arrays()}, keep_scale=True)
 
     def scores(self, history: Interactions, rows: Rows) -> Floats:
+        rows = checked_rows(history, rows)
         fitted = fitted_state(self, history)
         scores = self._codes(fitted, history.matrix[rows]) @ fitted.arrays["components"].T
         if self.predicts_ratings:

@@ -63,6 +63,7 @@ CARDS = [
     wrong("card-time-unit", ("time_unit", "minutes"), changed(files=[{**card()["files"][0], "time_unit": "minutes"}])),
     wrong("card-duplicates", ("duplicates", "first"), changed(duplicates="first")),
     wrong("card-ids", ("ids", "float"), changed(ids={"user": "float"})),
+    wrong("card-checksum-of-own-file", ("log.csv", "restore"), changed(checksums={"log.csv": "0" * 32}), 1),
     wrong("card-checksum-no-text", ("checksums",), changed(checksums={"log.csv": 17})),
     wrong("card-path-a-number", ("path",), changed(files=[{**card()["files"][0], "path": 7}])),
     wrong("card-path-empty", ("path|file",), changed(files=[{**card()["files"][0], "path": ""}]), 1),

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 from robustness.catalogue import ROOT, Case, call, cases
-from robustness.feeding import HEADER, RUN, lines, pipeline, small_log
+from robustness.feeding import HEADER, RUN, lines, pipeline, small_log, small_model
 
 SMALL = {
     "mine.yaml": pipeline(
@@ -247,7 +247,32 @@ ENVIRONMENT = [
         environment={"RECSYS_AE_DATA": "/nowhere", "http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"},
     ),
     Case("output-closed", "models", alone=True, environment={"PYTHONIOENCODING": "ascii"}),
+    Case(
+        "ascii-terminal-and-a-name-beyond",
+        "datasets fetch card.yaml",
+        {"card.yaml": {"name": "caf\u00e9", "kind": "digits"}},
+        0,
+        (r"caf\\xe9: ",),
+        alone=True,
+        environment={"PYTHONIOENCODING": "ascii"},
+    ),
+    Case(
+        "cache-home-is-a-file",
+        RUN,
+        FOR_LOG,
+        never=("matplotlib",),
+        alone=True,
+        environment={"XDG_CACHE_HOME": "/dev/null"},
+        slow=True,
+    ),
     Case("ascii-terminal", "datasets show ml-1m", alone=True, environment={"PYTHONIOENCODING": "ascii", "LC_ALL": "C"}),
+    Case(
+        "threads-zero-for-export",
+        "export model --history log.csv --output lists",
+        {"model": small_model(), "log.csv": small_log()},
+        alone=True,
+        environment={"OMP_NUM_THREADS": "0"},
+    ),
     Case("threads-a-word", "models", alone=True, environment={"OMP_NUM_THREADS": "many"}),
     Case("threads-zero", RUN, SMALL, 0, alone=True, environment={"OMP_NUM_THREADS": "0"}, slow=True),
 ]

@@ -54,6 +54,8 @@ def list_parquet(**changes: object) -> bytes:
 SEVENS = "user_id,rank,item_id\n007,1,a\n007,2,c\n7,1,b\n7,2,d\n"
 EVALUATIONS = [
     judged("plain", recall=0.75),
+    judged("output-is-the-truth", more="--output truth.csv", code=2, says=("truth.csv", "replace")),
+    judged("output-is-the-lists", more="--output ./lists.csv", code=2, says=("lists.csv", "replace")),
     judged("lists-in-parquet", lists=list_parquet(), list_file="lists.parquet", recall=0.75),
     judged("lists-with-tabs", lists=LISTS.replace(",", "\t"), list_file="lists.tsv", recall=0.75),
     judged("lists-in-gzip", lists=gz(LISTS), list_file="lists.csv.gz", recall=0.75),
@@ -317,6 +319,7 @@ EXPORTS = [
         for option in ("output", "history")
     ),
     export("export-output-is-a-file", code=1, says=("lists",), lists="mine"),
+    export("export-output-is-a-broken-link", code=1, says=("lists", "already"), lists=lambda path: path.symlink_to("nowhere")),
     export(
         "export-output-is-something-else",
         code=1,

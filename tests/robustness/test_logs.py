@@ -2,6 +2,7 @@
 
 import datetime
 import io
+import lzma
 import zipfile
 from decimal import Decimal
 
@@ -63,6 +64,16 @@ ACCEPTED = [
     log("semicolons", TWO_LINES.replace(",", ";"), rows=TWO, table={"separator": ";"}),
     log("bars", TWO_LINES.replace(",", "|"), rows=TWO, table={"separator": "|"}),
     log("gzip", gz(TWO_LINES), rows=TWO, path="log.csv.gz"),
+    log("gzip-in-two-members", gz(lines("1,7,5,10")) + gz("2,8,4,20\n"), rows=TWO, path="log.csv.gz"),
+    log("gzip-with-a-tail", gz(TWO_LINES) + b"garbage", path="log.csv.gz", says=("log.csv.gz", "damaged")),
+    log("gzip-without-its-ending", gz(TWO_LINES), says=("log.csv", "gzip", r"\.gz")),
+    log("zip-without-its-ending", zipped(log__csv=TWO_LINES), says=("log.csv", "zip")),
+    log("spreadsheet", zipped(sheet__xml="<x/>"), path="log.xlsx", says=("log.xlsx", "spreadsheet", "CSV")),
+    log("xz", lzma.compress(TWO_LINES.encode()), path="log.csv.xz", says=("log.csv.xz", "xz", "unpack")),
+    log("parquet-without-its-ending", parquet(user=[1], item=[7]), path="log.pq", says=("log.pq", "Parquet", r"\.parquet")),
+    log("utf-16-big-endian-without-mark", TWO_LINES.encode("utf-16-be"), says=("log.csv", "utf-16-be")),
+    guess("json-lines-called-json", '{"user": 1, "item": 7}\n', path="log.json", says=("log.json", r"\.jsonl")),
+    guess("no-usual-names", "kunde;titel\n1;7\n", says=("log.csv", "kunde", "card")),
     log("rating-of-zero-is-a-rating", lines("1,7,0,10"), rows=[(1, 7, 0.0, 10 * SECOND)]),
     log("negative-ids", lines("-1,-7,5,10"), rows=[(-1, -7, 5.0, 10 * SECOND)]),
     log("largest-ids", lines(f"{2**63 - 1},{-(2**63)},5,10"), rows=[(2**63 - 1, -(2**63), 5.0, 10 * SECOND)]),
@@ -164,6 +175,30 @@ IDS = [
         parquet(user=[1.0, 2.0], item=[7, 8], rating=[5.0, 4.0], time=[10, 20]),
         path="log.parquet",
         rows=TWO,
+    ),
+    log(
+        "parquet-floats-of-32-bits-that-skip-integers",
+        parquet(user=pa.array(np.array([16_777_216, 16_777_217], np.float32)), item=[7, 8], rating=[5.0, 4.0], time=[10, 20]),
+        path="log.parquet",
+        says=("row 1", "user", "16777216"),
+    ),
+    log(
+        "parquet-floats-of-64-bits-that-skip-integers",
+        parquet(user=[2.0**53, 2.0**53 + 1], item=[7, 8], rating=[5.0, 4.0], time=[10, 20]),
+        path="log.parquet",
+        says=("row 1", "user", "9007199254740992"),
+    ),
+    log(
+        "parquet-floats-of-16-bits",
+        parquet(user=pa.array(np.array([1, 2], np.float16)), item=[7, 8], rating=[5.0, 4.0], time=[10, 20]),
+        path="log.parquet",
+        rows=TWO,
+    ),
+    log(
+        "json-lines-floats-that-skip-integers",
+        '{"user": 9007199254740993.0, "item": 7, "rating": 5, "time": 10}\n',
+        path="log.jsonl",
+        says=("log.jsonl", "line 1", "9007199254740992"),
     ),
     log(
         "parquet-fractional-ids",
@@ -381,6 +416,24 @@ TIMES = [
     log("dates-of-other-form", lines("1,7,5,31.12.2009"), says=("log.csv", "line 2", r"31\.12\.2009", "date_format")),
     log("dates-american", lines("1,7,5,12/31/2009"), says=("log.csv", "line 2", "12/31/2009", "date_format")),
     log("float-times", lines("1,7,5,10.5", "2,8,4,20.25"), rows=[(1, 7, 5.0, 10_500_000), (2, 8, 4.0, 20_250_000)]),
+    log(
+        "parquet-times-in-32-bits",
+        parquet(user=[1], item=[7], rating=[5.0], time=pa.array([1.7e9], pa.float32())),
+        path="log.parquet",
+        says=("log.parquet", "time", "float"),
+    ),
+    log(
+        "parquet-unknown-zone",
+        parquet(user=[1], item=[7], rating=[5.0], time=pa.array([10], pa.timestamp("s", "Mars/Olympus"))),
+        path="log.parquet",
+        rows=ONE,
+    ),
+    log(
+        "date-format-with-zone",
+        lines("1,7,5,01/Jan/1970:02:00:10 +0200"),
+        rows=ONE,
+        table={"date_format": "%d/%b/%Y:%H:%M:%S %z"},
+    ),
     log("float-nanoseconds", lines("1,7,5,10.5"), says=("line 2", r"10\.5"), table={"time_unit": "ns"}),
     log(
         "sub-second-order",
@@ -538,6 +591,9 @@ WANTED = [
         says=("log.jsonl", "line 2"),
     ),
     log("json-lines-list", "[1, 7, 5, 10]\n", path="log.jsonl", says=("log.jsonl")),
+    log("json-array", '[{"user": 1, "item": 7}]', path="log.jsonl", says=("log.jsonl", "one a line", "begins with")),
+    log("json-lines-latin-1", b'{"user": "Andr\xe9", "item": 7}\n', path="log.jsonl", says=("log.jsonl", "UTF-8", "Andr")),
+    log("json-lines-utf-16", '{"user": 1}\n'.encode("utf-16"), path="log.jsonl", says=("log.jsonl", "UTF-8")),
     log(
         "json-lines-nested-id",
         '{"user": {"id": 1}, "item": 7, "rating": 5, "time": 10}\n',
@@ -634,6 +690,21 @@ FRAMES = [
     ),
     from_python(
         "frame-integral-floats", {"user_id": [1.0, 2.0], "item_id": ITEMS}, rows=[(1, 7, 1.0, None), (2, 8, 1.0, None)]
+    ),
+    from_python(
+        "frame-floats-of-32-bits-that-skip-integers",
+        {"user_id": np.array([16_777_216, 16_777_217], np.float32), "item_id": ITEMS},
+        says=("user_id", "16777216", "row 0"),
+    ),
+    from_python(
+        "frame-floats-of-64-bits-that-skip-integers",
+        {"user_id": [2.0**53, 2.0**53 + 1], "item_id": ITEMS},
+        says=("user_id", "9007199254740992", "row 0"),
+    ),
+    from_python(
+        "frame-times-in-32-bits",
+        {"user_id": [1, 2], "item_id": ITEMS, "time": np.array([1_700_000_001, 1_700_000_002], np.float32)},
+        says=("time", "float32"),
     ),
     from_python("frame-fractional-floats", {"user_id": [1.0, 2.5], "item_id": ITEMS}, says=("user_id", r"2\.5")),
     from_python("frame-nan-ids", {"user_id": [1.0, float("nan")], "item_id": ITEMS}, says=("user_id", "row 1|row 2")),

@@ -1,6 +1,8 @@
 """The Python door: what people pass first, before they have read anything."""
 
+from dataclasses import replace
 from pathlib import Path
+from shutil import rmtree
 
 import numpy as np
 import pandas as pd
@@ -98,6 +100,31 @@ ERRORS = [
     says("constructor-infinite", lambda: AutoRec(learning_rate=float("inf")), "learning_rate", "inf"),
     says("constructor-text", lambda: AutoRec(hidden="many"), "hidden", "many"),
     says("constructor-huge", lambda: AutoRec(hidden=10**12), "hidden"),
+    says("save-nul", lambda: save_model(ease(), "a\0b"), "a.x00b"),
+    says("save-here", lambda: save_model(ease(), "."), "folder|model"),
+    says("save-over-lists", lambda: save_over_lists(), "lists", "lost"),
+    says("scores-of-no-such-row", lambda: ease().scores(data(), [999]), "rows", "999", "29"),
+    says("scores-of-a-negative-row", lambda: ease().scores(data(), np.array([-1])), "rows", "-1"),
+    says("scores-of-fractions", lambda: AutoRec(epochs=1).fit(data()).scores(data(), [0.5]), "rows", "whole"),
+    says("scores-of-a-mask", lambda: ease().scores(data(), np.array([True])), "rows", "bool"),
+    says("scores-of-one-number", lambda: ease().scores(data(), 0), "rows", "list"),
+    says("matrix-with-a-negative-column", lambda: with_matrix("indices", 0, -1), "matrix"),
+    says("matrix-with-a-column-beyond", lambda: with_matrix("indices", 0, 99), "matrix"),
+    says("matrix-with-rows-that-go-back", lambda: with_matrix("indptr", 3, 0), "matrix"),
+    says("matrix-with-rows-beyond", lambda: with_matrix("indptr", -1, 999), "matrix"),
+    says("times-in-a-list", lambda: replace(data(), times=[1] * len(data())), "times", "int64", "list"),
+    says("times-as-floats", lambda: replace(data(), times=np.ones(len(data()))), "times", "int64", "float64"),
+    says("order-as-floats", lambda: replace(data(), order=np.ones(len(data()))), "order", "int64"),
+    says("policy-unknown", lambda: replace(data(), duplicates="first"), "duplicates", "first"),
+    says("features-in-a-frame", lambda: replace(data(), user_features=frame()), "user_features", "FeatureTable"),
+    says("events-in-a-frame", lambda: replace(data(), events=frame()), "events", "Events"),
+    says("events-of-unknown-users", lambda: with_events(users=lambda rows: rows + 99), "user rows", "29"),
+    says("events-of-other-pairs", lambda: with_events(items=lambda rows: rows[::-1].copy()), "events", "disagree"),
+    says("events-with-other-ratings", lambda: with_events(ratings=lambda ratings: ratings + 1), "events", "disagree"),
+    says("events-with-other-times", lambda: with_events(times=lambda times: times + 1), "events", "disagree"),
+    says("events-without-times", lambda: with_events(times=lambda times: None), "events", "disagree"),
+    says("events-not-by-time", lambda: with_events(times=lambda times: times[::-1].copy()), "events", "disagree"),
+    says("events-of-unequal-length", lambda: with_events(ratings=lambda ratings: ratings[1:]), "ratings", "events"),
     says("load-nothing", lambda: load_model("nowhere"), "nowhere"),
     says("load-none", lambda: load_model(None), "model|None|folder"),
     says("save-unfitted", lambda: save_model(build_model("ease"), "model"), "fit"),
@@ -168,6 +195,32 @@ def same(model: str, **params: object) -> bool:
 
 def lists(history) -> list[int]:
     return recommend(ease(), history, users=[1], k=3).to_frame()["item_id"].tolist()
+
+
+def save_over_lists() -> None:
+    """Save a model again in a folder that by now holds something else as well."""
+    save_model(ease(), "model")
+    try:
+        Path("model/lists").mkdir()
+        save_model(ease(), "model")
+    finally:
+        rmtree("model")
+
+
+def with_matrix(part: str, at: int, value: int) -> Interactions:
+    """The data with one number of its matrix changed."""
+    matrix = data().matrix.copy()
+    getattr(matrix, part)[at] = value
+    return replace(data(), matrix=matrix)
+
+
+def with_events(**changes) -> Interactions:
+    """Data of repeated events, in the log of which columns are changed."""
+    twice = pd.concat([frame(), frame().assign(time=lambda table: table["time"] + 10**6)])
+    merged = Interactions.from_frame(twice, time="time", duplicates="last")
+    assert replace(merged, events=merged.events).digest == merged.digest
+    columns = {name: change(getattr(merged.events, name)) for name, change in changes.items()}
+    return replace(merged, events=replace(merged.events, **columns))
 
 
 ACCEPTED = [
