@@ -126,15 +126,13 @@ def evaluate(
     from recsys_ae.evaluation.metrics import DEFAULT_RANKING
     from recsys_ae.experiment.pipeline_file import table_of
     from recsys_ae.export.local import read_recommendations
-    from recsys_ae.files import is_same, write_json
+    from recsys_ae.files import check_not_read, write_json
     from recsys_ae.ids import id_index, kind_of
     from recsys_ae.reporting.report import REPEATS_UNKNOWN, list_summary
 
     if context.args and not metrics:
         raise ConfigError(f"extra argument {quoted(context.args[0])}; write metrics after --metrics")
-    for given in (recommendations, truth, history, card):
-        if output is not None and given is not None and is_same(output, Path(given)):
-            raise ConfigError(f"--output {output} would replace {given}, which is an input; choose another file")
+    check_not_read(output, recommendations, truth, history, card)
     # `--metrics a b c`, `--metrics a,b,c` and `--metrics a --metrics b` are equivalent
     wanted = [name for text in [*(metrics or []), *context.args] for name in text.split(",") if name]
     lists, length = read_recommendations(recommendations)
@@ -214,8 +212,7 @@ def datasets(context: typer.Context) -> None:
         from recsys_ae.data.cards import read_card, shipped_cards
 
         cards = {name: read_card(name)[0] for name in shipped_cards()}
-        rows = [[name, card.title, card.licence] for name, card in cards.items()]
-        _print_table("dataset", "description", "licence", rows=rows)
+        _print_table("dataset", "description", "licence", rows=[[name, x.title, x.licence] for name, x in cards.items()])
 
 
 @datasets_app.command()

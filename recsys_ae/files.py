@@ -101,12 +101,20 @@ def move(source: Path, target: Path) -> None:
     _sync_entry(target.parent)
 
 
-def is_same(path: Path, other: Path) -> bool:
-    """Whether two paths lead to the same file or folder, which exists."""
+def is_file(path: Path) -> bool:
+    """Whether `path` is a file; False also for an impossible name."""
     try:
-        return path.samefile(other)
+        return path.is_file()
     except (OSError, ValueError):
         return False
+
+
+def check_not_read(output: Path | None, *inputs: Path | str | None) -> None:
+    """Raise `ConfigError` if the file `output` is one of the inputs."""
+    for path in inputs:
+        with suppress(OSError, ValueError):  # one of them does not exist
+            if output is not None and path is not None and output.samefile(path):
+                raise ConfigError(f"--output {output} would replace {path}, which is an input; choose another file")
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import pytest
 import recsys_ae
 
 ROOT = Path(recsys_ae.__file__).parent
-LEAVES = {"errors", "registry", "digests", "files", "declaration"}
+LEAVES = {"errors", "registry", "digests", "files", "declaration", "strict_yaml"}
 LOG = {"frames", "ids", "times", "events", "interactions", "split"}
 ALLOWED = {
     "errors": set(),
@@ -22,6 +22,7 @@ ALLOWED = {
     "folders": {"errors"},
     "exits": {"errors"},
     "declaration": {"errors"},
+    "strict_yaml": {"errors"},
     "parquet": {"errors"},
     "ids": {"digests", "errors"},
     "times": {"frames", "errors"},

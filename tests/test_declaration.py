@@ -3,11 +3,12 @@
 import pytest
 
 from recsys_ae import build_model
-from recsys_ae.declaration import DEPTH, FILE_BYTES, LARGEST_INT, check_numbers, parse_yaml, read_yaml, validate
+from recsys_ae.declaration import LARGEST_INT, check_numbers, validate
 from recsys_ae.errors import ConfigError, quoted, shortened
 from recsys_ae.images import IMAGE_MODELS
 from recsys_ae.images.storage import build_image_model
 from recsys_ae.models import MODELS
+from recsys_ae.strict_yaml import DEPTH, FILE_BYTES, parse_yaml, read_yaml
 
 LONG = 1000  # characters; longer than any message may be
 

@@ -5,9 +5,10 @@ from builders import from_dense, random_interactions
 from hypothesis import given, settings, strategies as st
 
 from recsys_ae import Interactions
-from recsys_ae.declaration import parse_yaml, validate_params
+from recsys_ae.declaration import validate_params
 from recsys_ae.errors import ConfigError, DataError
 from recsys_ae.splitting import SPLITS, k_fold, leave_last, per_user, random, time_cut, user_holdout
+from recsys_ae.strict_yaml import parse_yaml
 
 OPTIONS = {"random": {"valid": 0.1}, "per_user": {"valid": 0.1}, "leave_last": {"valid": 1}, "time_cut": {"valid": 0.1}}
 

@@ -9,9 +9,11 @@ from pydantic import AfterValidator, BeforeValidator, Field, StrictInt, model_va
 import recsys_ae
 from recsys_ae.data.layouts import FeatureFile, Table
 from recsys_ae.data.places import file_name, inside, web_address
-from recsys_ae.declaration import Declared, Name, is_file, read_yaml, validate
+from recsys_ae.declaration import Declared, Name, validate
 from recsys_ae.errors import ConfigError, did_you_mean, quoted, shortened
 from recsys_ae.events import LARGEST_RATING, Duplicates
+from recsys_ae.files import is_file
+from recsys_ae.strict_yaml import read_yaml
 
 
 class Source(Declared):

@@ -15,20 +15,18 @@ from pydantic import Field
 from recsys_ae.data.cards import IMAGE_KINDS, Card, declared_folder, read_card, shipped_cards
 from recsys_ae.data.layouts import Table
 from recsys_ae.declaration import (
-    DEPTH,
     NAME_BYTES,
     Declared,
     Name,
     check_name,
     error_context,
-    is_file,
     parameters,
-    parse_yaml,
-    read_yaml,
     validate,
 )
 from recsys_ae.errors import ConfigError, did_you_mean, quoted, shortened
+from recsys_ae.files import is_file
 from recsys_ae.registry import Registry
+from recsys_ae.strict_yaml import DEPTH, parse_yaml, read_yaml
 
 if TYPE_CHECKING:
     from recsys_ae.experiment.task import Task
