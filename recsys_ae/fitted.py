@@ -100,7 +100,7 @@ class Fitted:
             raise OutputError("a model cannot replace the current folder; name a new one below it")
         if os.path.exists(folder) and not (folder / DESCRIPTION).is_file() and (not folder.is_dir() or any(folder.iterdir())):
             raise OutputError(f"{folder} exists and is not a model; choose another folder")
-        if folder.is_dir() and (others := [one.name for one in folder.iterdir() if one.is_dir()]):
+        if os.path.isdir(folder) and (others := [one.name for one in folder.iterdir() if one.is_dir()]):
             raise OutputError(f"{folder} also holds the folder {quoted(others[0])}, which would be lost; choose another")
         if problem := _not_finite(self.arrays):
             raise OutputError(f"cannot write {folder}: {problem}; fit the model again")

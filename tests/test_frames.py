@@ -156,7 +156,7 @@ class TestIds:
             ([1.0, np.nan, 2.0, 3.0], "has no id in row 1"),
             ([1.0, 2.5, 2.0, 3.0], "got 2.5 in row 1; of floats, only whole numbers"),
             ([1.0, np.inf, 2.0, 3.0], "got inf in row 1"),
-            ([1.0, 2.0**60, 2.0, 3.0], r"only whole numbers up to 2\^53"),
+            ([1.0, 2.0**60, 2.0, 3.0], r"only whole numbers below 2\^53"),
             (pd.Series([1, "a", 2, 3], dtype=object), "mixes ids of several types, such as 1 and, in row 1, 'a'"),
             (pd.Series([1, 1.0, True, 3], dtype=object), "mixes ids of several types, such as 1 and, in row 1, 1.0"),
             ([True, False, True, True], r"must hold integers or text, got True \(bool\); convert them to text"),

@@ -24,7 +24,7 @@ from recsys_ae.errors import DataError, quoted
 BLOCK = 2**20  # bytes read at a time, and the longest line that Arrow can read
 ESCAPED = dict(zip(range(0xDC80, 0xDD00), range(0x10FF80, 0x110000), strict=True))  # lone surrogates -> for private use
 STAND_IN = "\x1f"  # for a separator of several characters or beyond ASCII, because Arrow takes only one byte
-NO_TEXT = "not text: it has a NUL or unit separator character, as in a binary file or in UTF-16 (declare encoding: utf-16-le)"
+NO_TEXT = "not text: it has a NUL or unit separator; for UTF-16, declare encoding: utf-16-le or utf-16-be"
 MARKS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32"}
 MARKS |= {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}  # after UTF-32, whose marks begin with them
 

@@ -89,7 +89,7 @@ def evaluate(
     parsed = parse_metrics(metrics)
     check_recommender(model)
     check_split(split)
-    check_counts(batch_users=batch_users)
+    check_counts(batch_users=1 if batch_users is None else batch_users)
     truth, history = split.test if part == "test" else split.valid, split.history(part)
     if not len(truth):
         raise DataError(f"the {part} part of the {split.protocol} split is empty; hold out more")

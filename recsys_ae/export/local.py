@@ -176,7 +176,7 @@ def export_recommendations(
         raise ConfigError("`users` contains an id twice; name each user once")
     options = {"exclude_seen": exclude_seen, "cold": cold, "batch_users": batch_users, "seen": seen}
     job = _Job(model, history, rows, k, allowed_items(history.items, candidates, exclude), options)
-    check_counts(k=k, batch_users=batch_users)
+    check_counts(k=k, batch_users=1 if batch_users is None else batch_users)
     known = scorable(model, history, rows, cold)
     n_candidates, n_excluded = (None if ids is None else len(np.atleast_1d(ids)) for ids in (candidates, exclude))
     filters = {"exclude_seen": exclude_seen, "candidates": n_candidates, "excluded": n_excluded, "cold": cold}

@@ -202,10 +202,10 @@ def check_recommender(model: object) -> None:
         raise ConfigError(f"expected a fitted model, got {described(model)}; fit one, or load it with load_model(folder)")
 
 
-def check_counts(**counts: int | None) -> None:
-    """Raise `ConfigError` unless all the named numbers are whole and at least 1, or None."""
+def check_counts(**counts: int) -> None:
+    """Raise `ConfigError` unless all the named numbers are whole and at least 1."""
     for name, count in counts.items():
-        if count is not None and (not isinstance(count, int | np.integer) or isinstance(count, bool) or count < 1):
+        if not isinstance(count, int | np.integer) or isinstance(count, bool) or count < 1:
             raise ConfigError(f"{name} must be a whole number of at least 1, got {quoted(count)}")
 
 

@@ -591,7 +591,7 @@ WANTED = [
         says=("log.jsonl", "line 2"),
     ),
     log("json-lines-list", "[1, 7, 5, 10]\n", path="log.jsonl", says=("log.jsonl")),
-    log("json-array", '[{"user": 1, "item": 7}]', path="log.jsonl", says=("log.jsonl", "one a line", "begins with")),
+    log("json-array", '[{"user": 1, "item": 7}]', path="log.jsonl", says=("log.jsonl", "one per line", "begins with")),
     log("json-lines-latin-1", b'{"user": "Andr\xe9", "item": 7}\n', path="log.jsonl", says=("log.jsonl", "UTF-8", "Andr")),
     log("json-lines-utf-16", '{"user": 1}\n'.encode("utf-16"), path="log.jsonl", says=("log.jsonl", "UTF-8")),
     log(
