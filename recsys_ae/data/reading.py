@@ -100,14 +100,13 @@ class _Limited(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
-        block = self._content.read(len(buffer))
-        self._done += len(block)
+        size = int(self._content.readinto(buffer))
+        self._done += size
         if self._done > self._limit:
             raise DataError(
                 f"it expands to over {self._limit} bytes, {EXPANSION} times its size; if you trust it, unpack it first"
             )
-        buffer[: len(block)] = block
-        return len(block)
+        return size
 
 
 def _only_member(archive: zipfile.ZipFile) -> zipfile.ZipInfo:
