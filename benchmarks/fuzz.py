@@ -31,6 +31,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 from robustness.mutations import FAULTS, OUTCOMES, READERS, SECONDS  # noqa: E402
 
 MEMORY = 6 << 30  # bytes of data of one process, libraries included
+BATCH = 5000  # attempts of one process: libraries lose some memory with each damaged file
 SILENCE = 6 * SECONDS  # seconds without an answer after which a process is hung
 
 
@@ -68,7 +69,8 @@ def attempts(reader: str, first: int, last: int, keep: Path, until: float) -> It
     variables = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}", "OMP_NUM_THREADS": "1"}
     started = False
     while first < last and (not started or time.monotonic() < until):
-        command = [sys.executable, "-m", "robustness.mutations", reader, str(first), str(last), str(keep)]
+        end = min(first + BATCH, last)
+        command = [sys.executable, "-m", "robustness.mutations", reader, str(first), str(end), str(keep)]
         working, before = None, first
         with (
             tempfile.TemporaryFile("w+") as errors,
@@ -91,7 +93,7 @@ def attempts(reader: str, first: int, last: int, keep: Path, until: float) -> It
             process.wait()
             errors.seek(0)
             told = (errors.read().strip().splitlines() or [""])[-1]
-        if first < last:
+        if first < end:
             hung = process.returncode == -signal.SIGKILL
             outcome = "hung" if hung else "crashed"
             yield {"reader": reader, "number": first, "outcome": outcome, "file": "", "detail": f"{process.returncode} {told}"}
