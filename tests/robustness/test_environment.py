@@ -130,6 +130,12 @@ def live() -> tuple[int, str]:
     return code, bool(re.search("remove|--resume", message))
 
 
+TO_DOWNLOAD = {
+    "name": "x",
+    "kind": "ratings",
+    "files": [{"path": "x.csv", "columns": {"user": "u", "item": "i"}}],
+    "sources": [{"url": "http://127.0.0.1:9/x.csv", "path": "x.csv"}],
+}
 ENVIRONMENT = [
     Case("several-runs-in-one-second", many_at_once, FOR_LOG, gives=({0}, 3)),
     Case("second-run-in-a-live-folder", live, FOR_LOG, gives=(1, False), slow=True),
@@ -207,14 +213,7 @@ ENVIRONMENT = [
     Case(
         "cache-is-a-file",
         "datasets fetch card.yaml",
-        {
-            "card.yaml": {
-                "name": "x",
-                "kind": "ratings",
-                "files": [{"path": "x.csv", "columns": {"user": "u", "item": "i"}}],
-                "sources": [{"url": "http://127.0.0.1:9/x.csv", "path": "x.csv"}],
-            }
-        },
+        {"card.yaml": TO_DOWNLOAD},
         1,
         ("/dev/null",),
         alone=True,
@@ -224,14 +223,7 @@ ENVIRONMENT = [
     Case(
         "cache-unwritable",
         "datasets fetch card.yaml",
-        {
-            "card.yaml": {
-                "name": "x",
-                "kind": "ratings",
-                "files": [{"path": "x.csv", "columns": {"user": "u", "item": "i"}}],
-                "sources": [{"url": "http://127.0.0.1:9/x.csv", "path": "x.csv"}],
-            }
-        },
+        {"card.yaml": TO_DOWNLOAD},
         1,
         ("/proc/nowhere",),
         alone=True,
