@@ -1,5 +1,6 @@
 """The log: what happened, event by event, in order. The matrix of `Interactions` is one view of it."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, get_args
@@ -177,6 +178,28 @@ def check_policy(duplicates: object) -> None:
     """Raise `ConfigError` unless this is a policy for repeated pairs."""
     if duplicates not in get_args(Duplicates):
         raise ConfigError(f"duplicates must be one of {', '.join(get_args(Duplicates))}, got {quoted(duplicates)}")
+
+
+def checked_scale(scale: Any) -> tuple[float, float] | None:
+    """A declared scale as two numbers, or None; `ConfigError` if it is neither."""
+    if scale is None:
+        return None
+    try:
+        lowest, highest = map(float, () if isinstance(scale, str) else scale)
+    except (TypeError, ValueError):
+        lowest = highest = math.nan
+    if not -LARGEST_RATING <= lowest <= highest <= LARGEST_RATING:
+        wanted = f"two finite numbers of at most {LARGEST_RATING:g} in size"
+        raise ConfigError(f"scale must be the lowest and the highest possible rating, {wanted}, got {quoted(scale)}")
+    return lowest, highest
+
+
+def impossible(ratings: Ratings, scale: tuple[float, float] | None) -> tuple[NDArray[np.bool_], str]:
+    """bool [n]: ratings that are not finite, too large or outside the scale; and what a rating must be."""
+    bad = ~(np.abs(ratings) <= LARGEST_RATING)
+    if scale is None or bad.any():
+        return bad, f"a finite number of at most {LARGEST_RATING:g} in size"
+    return (ratings < scale[0]) | (ratings > scale[1]), f"between {scale[0]:g} and {scale[1]:g}"
 
 
 def merged_ratings(ratings: Ratings, first: Rows, how: Duplicates) -> Ratings:

@@ -192,6 +192,14 @@ class FeatureTable:
         return cls(ids, csr_array(tuple(arrays[prefix + part] for part in PARTS), shape=shape), features)
 
 
+def check_features(side: Literal["user", "item"], table: object, ids: IdMap) -> None:
+    """Raise `DataError` unless `table` is None or a `FeatureTable` of `ids`, those of this side."""
+    if table is not None and not isinstance(table, FeatureTable):
+        raise DataError(f"{side}_features must be a FeatureTable, got {described(table)}; FeatureTable.from_frame makes one")
+    if table is not None and table.ids != ids:
+        raise DataError(f"{side}_features have other ids than the {side}s; call FeatureTable.align first")
+
+
 def _fit(values: pd.Series, kind: Kind) -> Feature:
     name = str(values.name)
     if kind not in get_args(Kind):

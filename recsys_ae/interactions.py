@@ -8,7 +8,6 @@ import math
 from collections.abc import Iterator
 from dataclasses import InitVar, dataclass, replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,11 +15,22 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from recsys_ae.digests import digest_of
-from recsys_ae.errors import ConfigError, DataError, described, quoted
-from recsys_ae.events import LARGEST_RATING, Duplicates, Events, check_policy, merged_ratings, read_events, running_sums, ties
-from recsys_ae.features import FeatureTable
+from recsys_ae.errors import ConfigError, DataError, described
+from recsys_ae.events import (
+    Duplicates,
+    Events,
+    check_policy,
+    checked_scale,
+    impossible,
+    merged_ratings,
+    read_events,
+    running_sums,
+    ties,
+)
+from recsys_ae.features import FeatureTable, check_features
 from recsys_ae.frames import Frame
 from recsys_ae.ids import IdMap, Rows, shown
+from recsys_ae.sequences import Sequences, with_gap
 from recsys_ae.times import TimeUnit
 
 
@@ -82,23 +92,14 @@ class Interactions:
                 raise DataError(f"{name} must be an int64 array, got {described(aligned)}{such}")
             if aligned is not None and aligned.shape != matrix.data.shape:
                 raise DataError(f"{name} must have one value per rating, got shape {aligned.shape} for {matrix.data.shape}")
-        for side, ids, table in (("user", self.users, self.user_features), ("item", self.items, self.item_features)):
-            if table is not None and not isinstance(table, FeatureTable):
-                raise DataError(
-                    f"{side}_features must be a FeatureTable, got {described(table)}; FeatureTable.from_frame makes one"
-                )
-            if table is not None and table.ids != ids:
-                raise DataError(f"{side}_features have other ids than the {side}s; call FeatureTable.align first")
-        if self.scale is not None:
-            object.__setattr__(self, "scale", _checked_scale(self.scale))
+        check_features("user", self.user_features, self.users)
+        check_features("item", self.item_features, self.items)
+        object.__setattr__(self, "scale", checked_scale(self.scale))
         check_policy(self.duplicates)
         if self.events is not None and not merged:
             _check_events(self, self.events)
-        ratings, wanted = self.matrix.data, f"a finite number of at most {LARGEST_RATING:g} in size"
-        bad = ~(np.abs(ratings) <= LARGEST_RATING)
-        if self.scale is not None and not bad.any():
-            lowest, highest = self.scale
-            bad, wanted = (ratings < lowest) | (ratings > highest), f"between {lowest:g} and {highest:g}"
+        ratings = self.matrix.data
+        bad, wanted = impossible(ratings, self.scale)
         if bad.any():
             at = int(bad.argmax())
             user, item = self.users.values[self.user_rows()[at]], self.items.values[self.matrix.indices[at]]
@@ -245,6 +246,12 @@ class Interactions:
         own = {"matrix": merged.matrix, "times": merged.times, "events": merged.events, "order": merged.order}
         return replace(self, **own, merged=True)
 
+    def with_sessions(self, gap_minutes: float) -> "Interactions":
+        """The same events, in which a session ends when its user pauses for `gap_minutes` or longer."""
+        if self.log.times is None:
+            raise ConfigError("sessions by gap need times, but this data has none; declare its time column")
+        return self.with_events(with_gap(self.log, gap_minutes))
+
     def binarise(self, threshold: float) -> "Interactions":
         """The observations of at least `threshold`, each as 1: ratings as likes or clicks.
 
@@ -275,6 +282,11 @@ class Interactions:
         users, items = self.users.values[self.user_rows()], self.items.values[self.matrix.indices]
         frame = pd.DataFrame({"user_id": users, "item_id": items, "rating": self.matrix.data})
         return frame if self.times is None else frame.assign(time=self.times.astype("datetime64[us]"))
+
+    @cached_property
+    def sequences(self) -> Sequences:
+        """The events of each user in order, session by session."""
+        return Sequences.of_log(self.log, self.n_users)
 
     @cached_property
     def rating_range(self) -> tuple[float, float] | None:
@@ -321,17 +333,6 @@ def _check_events(data: Interactions, log: Events) -> None:
         raise DataError(
             "the events are not by time, or disagree with the matrix, the times or the order; use Interactions.from_frame"
         )
-
-
-def _checked_scale(scale: Any) -> tuple[float, float]:
-    try:
-        lowest, highest = map(float, () if isinstance(scale, str) else scale)
-    except (TypeError, ValueError):
-        lowest = highest = math.nan
-    if not -LARGEST_RATING <= lowest <= highest <= LARGEST_RATING:
-        wanted = f"two finite numbers of at most {LARGEST_RATING:g} in size"
-        raise ConfigError(f"scale must be the lowest and the highest possible rating, {wanted}, got {quoted(scale)}")
-    return lowest, highest
 
 
 def ones(matrix: csr_array) -> csr_array:

@@ -13,7 +13,7 @@ import recsys_ae
 
 ROOT = Path(recsys_ae.__file__).parent
 LEAVES = {"errors", "registry", "digests", "files", "declaration", "strict_yaml"}
-LOG = {"frames", "ids", "times", "events", "interactions", "split"}
+LOG = {"frames", "ids", "times", "events", "sequences", "interactions", "split"}
 ALLOWED = {
     "errors": set(),
     "registry": {"errors"},
@@ -29,7 +29,8 @@ ALLOWED = {
     "frames": {"ids", "errors"},
     "events": {"frames", "ids", "times", "errors"},
     "features": {"frames", "ids", "digests", "errors"},
-    "interactions": {"features", "frames", "events", "ids", "times", "digests", "errors"},
+    "sequences": {"events", "ids", "errors"},
+    "interactions": {"features", "frames", "events", "sequences", "ids", "times", "digests", "errors"},
     "split": {"interactions", "frames", "events", "times", "digests", "errors"},
     "splitting": {*LOG, *LEAVES} - {"digests", "files"},
     "ranking": {"errors"},

@@ -49,12 +49,15 @@ class Recommender(Parameterised, ABC):
     """
 
     fitted: Fitted | None = field(default=None, init=False, repr=False)
-    needs: ClassVar[frozenset[str]] = frozenset()
     validation_name: ClassVar[str] = "none"
 
     @property
     def predicts_ratings(self) -> bool:
         return False
+
+    @property
+    def needs(self) -> frozenset[str]:
+        return frozenset()
 
     def fit(
         self,
@@ -129,7 +132,7 @@ class RatingPredictor(Protocol):
 
 @runtime_checkable
 class KnowsUsers(Protocol):
-    """A recommender that can score only the users it was trained on."""
+    """A recommender that can score other users than those with a history: fewer, or also some without."""
 
     def can_score(self, history: Interactions, rows: Rows) -> NDArray[np.bool_]:
         """bool [B]: which of the users at `rows` can be scored; `scores` raises `ColdUserError` for the others."""

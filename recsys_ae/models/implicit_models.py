@@ -107,7 +107,8 @@ class BPR(FactorModel):
         return fitted_on(train, {"users": np.asarray(model.user_factors, np.float32), "items": items}, keep_users=True)
 
     def can_score(self, history: Interactions, rows: Rows) -> NDArray[np.bool_]:
-        return trained_rows(fitted_state(self, history), history, rows) >= 0
+        """bool [B]: users with training data and a history."""
+        return (trained_rows(fitted_state(self, history), history, rows) >= 0) & (np.diff(history.matrix.indptr)[rows] > 0)
 
     def user_vectors(self, history: Interactions, rows: Rows) -> Floats:
         fitted = fitted_state(self, history)

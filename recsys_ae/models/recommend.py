@@ -151,7 +151,7 @@ def recommend_blocks(
 
 
 def scorable(model: Recommender, history: Interactions, rows: Rows, cold: Cold) -> NDArray[np.bool_]:
-    """bool [B]: users the model can score: those with a history and, if the model requires it, training data.
+    """bool [B]: users the model can score: those with a history, unless the model says otherwise (see `KnowsUsers`).
 
     Raises:
         ConfigError: `cold` is no policy.
@@ -159,9 +159,7 @@ def scorable(model: Recommender, history: Interactions, rows: Rows, cold: Cold) 
     """
     if cold not in get_args(Cold):
         raise ConfigError(f"cold must be one of {', '.join(get_args(Cold))}, got {quoted(cold)}")
-    known = np.diff(history.matrix.indptr)[rows] > 0
-    if isinstance(model, KnowsUsers):
-        known &= model.can_score(history, rows)
+    known = model.can_score(history, rows) if isinstance(model, KnowsUsers) else np.diff(history.matrix.indptr)[rows] > 0
     if cold == "error":
         check_scorable(known, history, rows)
     return known
