@@ -9,7 +9,6 @@ from typing import Literal
 
 import torch
 from torch import Generator, Tensor, nn
-from torch.nn import functional
 
 from recsys_ae.core.axes import Axis
 from recsys_ae.core.losses import TINY, LossSum, multinomial, squared_error
@@ -125,12 +124,12 @@ class NextColumnError(Objective[NextColumn, SessionBatch]):
     def loss(self, module: NextColumn, batch: SessionBatch, generator: Generator) -> LossSum:
         follows = batch.follows()
         targets = batch.columns[follows]
-        states = module.sessions.dropped(module.sessions(batch, generator).before(batch)[follows], generator)
+        states = module.sessions(batch, generator).before(batch)[follows]
         if self.loss_name == "cross_entropy" and not self.negatives:
             return multinomial(module(states), one_hot(targets, len(self.shares)))
         drawn = self.drawn(generator).to(targets.device)
         candidates = drawn if self.loss_name == "cross_entropy" else torch.cat([drawn, targets]).unique()
-        others, other = module(states, candidates), candidates != targets[:, None]
+        others, other = module(states, candidates).float(), candidates != targets[:, None]
         own = module.at(states, targets)[:, None]
         if self.loss_name == "cross_entropy":
             stood_for = (self.negatives * self.shares.to(drawn.device)[candidates]).log()
@@ -150,5 +149,5 @@ class ColumnValueError(Objective[ColumnValue, SessionBatch]):
     """Squared error of the value of every event, given the state before it."""
 
     def loss(self, module: ColumnValue, batch: SessionBatch, generator: Generator) -> LossSum:
-        states = module.sessions.dropped(module.sessions(batch, generator).before(batch), generator)
+        states = module.sessions(batch, generator).before(batch)
         return squared_error(module.at(states, batch.columns), batch.values)

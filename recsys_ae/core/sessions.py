@@ -18,7 +18,7 @@ from recsys_ae.core.recurrence import Recurrence, by_length
 from recsys_ae.core.sparse import SparseRows, one_hot, sparse_linear
 
 Hierarchy = Literal["none", "init", "all"]
-Memory = Literal["gru", "attention"]
+MemoryKind = Literal["gru", "attention"]
 INITIAL_STD = 0.1
 FEATURE_PARTS = ("row_ids", "indptr", "columns", "values")
 LARGEST_SCORE = 8.0  # of a session in `AttentionMemory`, so that exponentials neither overflow nor vanish
@@ -72,6 +72,12 @@ class SessionBatch:
         """int64 [E]"""
         sessions = torch.arange(len(self.session_starts) - 1, device=self.columns.device)
         return torch.repeat_interleave(sessions, self.session_starts.diff(), output_size=len(self.columns))
+
+    def sequence_of_event(self) -> Tensor:
+        """int64 [E]"""
+        lengths = self.session_starts[self.sequence_starts].diff()
+        sequences = torch.arange(len(self), device=self.columns.device)
+        return torch.repeat_interleave(sequences, lengths, output_size=len(self.columns))
 
 
 def ranges(starts: Tensor, at: Tensor) -> tuple[Tensor, Tensor]:
@@ -156,7 +162,7 @@ class SessionNetwork(nn.Module):
         hidden: int,
         *,
         hierarchy: Hierarchy,
-        memory: Memory,
+        memory: MemoryKind,
         one_hot_input: bool,
         valued: bool,
         features: SparseRows | None,
@@ -174,8 +180,9 @@ class SessionNetwork(nn.Module):
         self.gate_weight = None if one_hot_input else nn.Parameter(glorot_uniform((hidden, 3 * hidden), generator))
         self.gate_bias = nn.Parameter(torch.zeros(3 * hidden))
         self.recurrence = Recurrence(hidden, generator)
+        self.skip = None if one_hot_input else nn.Parameter(torch.zeros(()))
         self.start = Linear(hidden, hidden, generator)
-        kinds: dict[Memory, Callable[..., RecurrentMemory | AttentionMemory]] = {
+        kinds: dict[MemoryKind, Callable[..., RecurrentMemory | AttentionMemory]] = {
             "gru": RecurrentMemory,
             "attention": AttentionMemory,
         }
@@ -188,10 +195,9 @@ class SessionNetwork(nn.Module):
         at = None if columns is None else one_hot(columns, len(self.input_weight))
         vectors = self.input_weight if at is None else sparse_linear(at, self.input_weight, nothing)
         if self.feature_weight is not None:
-            parts = [self.get_buffer(f"feature_{name}") for name in FEATURE_PARTS]
-            features = SparseRows(*parts, len(self.feature_weight))
-            features = features if columns is None else features[columns]
-            vectors = vectors + sparse_linear(features, self.feature_weight, nothing)
+            row_ids, indptr, labels, values = (self.get_buffer(f"feature_{name}") for name in FEATURE_PARTS)
+            every = SparseRows(row_ids, indptr, labels, values, len(self.feature_weight))
+            vectors = vectors + sparse_linear(every if columns is None else every[columns], self.feature_weight, nothing)
         return vectors
 
     def inputs_of(self, batch: SessionBatch) -> Tensor:
@@ -205,20 +211,25 @@ class SessionNetwork(nn.Module):
     def forward(self, batch: SessionBatch, generator: Generator | None = None) -> States:
         """The states of all sessions; in training, `generator` draws what is dropped."""
         with torch.autocast(batch.columns.device.type, enabled=False):
-            events = self.dropped(self.inputs_of(batch), generator)
-            events = (events if self.gate_weight is None else events @ self.gate_weight) + self.gate_bias
+            inputs = self.inputs_of(batch)
+            shown = self.dropped(inputs, generator)
+            gates = (shown if self.gate_weight is None else shown @ self.gate_weight) + self.gate_bias
             if self.memory is None:
                 initial = torch.tanh(self.start.bias).expand(len(batch.session_starts) - 1, -1)
-                return States(initial, self.recurrence(events, initial, batch.session_starts))
-            return self._session_by_session(events, batch, generator)
+                states = States(initial, self.recurrence(gates, initial, batch.session_starts))
+            else:
+                states = self._session_by_session(gates, batch, generator)
+            initial, after = (self.dropped(part, generator) for part in states)
+            return States(initial, after if self.skip is None else after + self.skip * inputs)
 
     def _session_by_session(self, inputs: Tensor, batch: SessionBatch, generator: Generator | None) -> States:
         """First the first sessions of all sequences, then the second sessions of those that have one, and so on."""
         assert self.memory is not None
         order, wide = by_length(batch.sequence_starts.diff())
         first = batch.sequence_starts[:-1][order]
-        memory = inputs.new_zeros(len(batch), self.memory.size)
-        of_sessions, of_events, initials, afters = [], [], [], []
+        memory, none = inputs.new_zeros(len(batch), self.memory.size), inputs.new_zeros(0, self.hidden)
+        places: list[tuple[Tensor, Tensor]] = [(first[:0], first[:0])]
+        states = [States(none, none)]
         for number, width in enumerate(wide):
             sessions = first[:width] + number
             events, starts = ranges(batch.session_starts, sessions)
@@ -229,13 +240,11 @@ class SessionNetwork(nn.Module):
                 own = own + torch.repeat_interleave(self.every_event(state), starts.diff(), 0, output_size=len(events))
             after = self.recurrence(own, initial, starts)
             memory = self.memory.add(after[starts[1:] - 1], memory)
-            for known, more in zip((of_sessions, of_events, initials, afters), (sessions, events, initial, after), strict=True):
-                known.append(more)
-        if not wide:
-            return States(inputs.new_zeros(0, self.hidden), inputs.new_zeros(0, self.hidden))
-        return States(
-            torch.cat(initials)[torch.cat(of_sessions).argsort()], torch.cat(afters)[torch.cat(of_events).argsort()]
-        )
+            places.append((sessions, events))
+            states.append(States(initial, after))
+        of_sessions, of_events = (torch.cat(at).argsort() for at in zip(*places, strict=True))
+        initials, afters = (torch.cat(parts) for parts in zip(*states, strict=True))
+        return States(initials[of_sessions], afters[of_events])
 
     def last_states(self, batch: SessionBatch) -> Tensor:
         """The state of each sequence after its last event, [B, H]; without events, that at the start of a first session."""

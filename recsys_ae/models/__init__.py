@@ -15,6 +15,8 @@ MODELS = Registry(
         "cdae": "recsys_ae.models.cdae:CDAE",
         "mf": "recsys_ae.models.mf:MatrixFactorisation",
         "pca": "recsys_ae.models.pca:PCA",
+        "gru": "recsys_ae.models.gru:SessionGRU",
+        "gru_ratings": "recsys_ae.models.gru:RatingGRU",
         "als": "recsys_ae.models.implicit_models:ALS",
         "bpr": "recsys_ae.models.implicit_models:BPR",
         "itemknn": "recsys_ae.models.implicit_models:ItemKNN",

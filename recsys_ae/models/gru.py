@@ -1,7 +1,7 @@
-"""Recurrent networks over sessions, which rank the next item or predict its rating."""
+"""Recurrent networks over sessions, which rank the next items or predict their ratings."""
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar, Generic, Literal, TypeVar
 
@@ -22,22 +22,23 @@ from recsys_ae.fitted import Fitted
 from recsys_ae.ids import Rows
 from recsys_ae.interactions import Interactions
 from recsys_ae.models import training
-from recsys_ae.models.base import FitContext, Floats, Recommender, checked_rows, clip, fitted_on, fitted_state, item_counts
+from recsys_ae.models.base import FitContext, Floats, Recommender, checked_rows, clip, fitted_on, fitted_state, users_per_block
 from recsys_ae.sequences import Sequences
 
-SCORED_EVENTS = 2**15  # of histories, in memory at a time
+BLOCK_EVENTS = 2**15  # of histories, in memory at a time
 LIST_LENGTH = 20  # of the validation value of a ranking
+FEATURES = "item_features."
 H = TypeVar("H", NextColumn, ColumnValue)
 
 
 @dataclass
 class SessionNetworkModel(Recommender, Generic[H]):
-    """Fitting and scoring of a gated recurrent unit over sessions, and one over the sessions of a user.
+    """Fitting and scoring of a gated recurrent unit over the events of a session, with another over the sessions of a user.
 
     Sources: Hidasi et al. 2016 (`hierarchy: none`, every session by itself) and Quadrana et al. 2017 (`init`, the state of the
     user is the initial state of a session; `all`, it also enters the gates at every event). Deviations: the initial state of a
-    user's first session is learned; gates are those of `torch.nn.GRU`; the embedding of the last event is added to the state;
-    Adam; sessions are never cut, and gradients flow through all sessions of a user.
+    user's first session is learned; gates are those of `torch.nn.GRU`; Adam; sessions are never cut, and gradients go through
+    all sessions of a user.
 
     Works for any user with a history, as no parameter belongs to a user. The next event is taken to be in the last session of
     the history. Items without training data have random vectors, unless `item_features` tell about them.
@@ -84,11 +85,19 @@ class SessionNetworkModel(Recommender, Generic[H]):
 
     @abstractmethod
     def _objective(self, train: Interactions) -> Objective[H, SessionBatch]:
-        """What is minimised."""
+        """What is minimised in training."""
 
     @abstractmethod
-    def _validation(self, network: H, about: Fitted, known: Sequences, asked: NDArray[np.bool_]) -> Callable[[], float] | None:
-        """The validation value at the events that are `asked` [E], as a function of the current weights; None if there are none."""
+    def _predicted(self, rows: SessionBatch) -> Tensor:
+        """bool [E]: which events are predicted in training and validation."""
+
+    @abstractmethod
+    def _losses(self, network: H, states: Tensor, rows: SessionBatch, at: Tensor) -> Tensor:
+        """The validation loss of each event at `at` [T], given the `states` [T, H] before them."""
+
+    def _validation_value(self, about: Fitted, mean_loss: float) -> float:
+        """The validation value, from the mean of these losses."""
+        return mean_loss
 
     def _sessions(self, n_items: int, features: SparseRows | None, generator: Generator | None) -> SessionNetwork:
         return SessionNetwork(
@@ -111,11 +120,194 @@ class SessionNetworkModel(Recommender, Generic[H]):
             items = train.items, before.ids["items"]
             training.copy_matching_parameters(network, before.arrays, {"inputs": items, "outputs": items})
         rows = self._batch(about, train.sequences)
-        rows = rows[torch.nonzero(self._examples(rows))[:, 0]]
+        rows = rows.apart() if self.hierarchy == "none" else rows
+        used = torch.bincount(rows.sequence_of_event()[self._predicted(rows)], minlength=len(rows))
+        rows = rows[torch.nonzero(used)[:, 0]]
         if not len(rows):
-            raise DataError("...")
+            raise DataError(f"{type(self).__name__} learns from sessions of at least two events, but there are none")
         batch_size = max(1, round(self.batch_events * len(rows) / len(rows.columns)))
         config = TrainConfig.of(self, seed=context.seed, batch_size=batch_size)
-        valid = None if context.valid is None else self._validation(network, about, *joined(context.history, context.valid))
+        valid = None if context.valid is None else self._validation(network, about, context.history, context.valid)
         fit(network, self._objective(train), rows, config, valid=valid, callbacks=context.callbacks)
         return replace(about, arrays={**about.arrays, **training.weights_of(network)})
+
+    def _about(self, train: Interactions) -> Fitted:
+        """The fitted state before training: mean and deviation of the ratings, features, popularity and ids."""
+        ratings = train.matrix.data
+        known = {"mean": np.array([ratings.mean()]), "unit": np.array([ratings.std() or 1.0])}
+        if self.item_features:
+            assert train.item_features is not None
+            matrix = train.item_features.matrix
+            parts = {
+                "indptr": matrix.indptr,
+                "indices": matrix.indices,
+                "data": matrix.data,
+                "width": np.array([matrix.shape[1]]),
+            }
+            known |= {f"{FEATURES}{name}": array for name, array in parts.items()}
+        return fitted_on(train, known, keep_scale=self.predicts_ratings)
+
+    def _batch(self, fitted: Fitted, sequences: Sequences) -> SessionBatch:
+        """The sequences as tensors, with scaled ratings."""
+        values = ((sequences.ratings - fitted.arrays["mean"]) / fitted.arrays["unit"]).astype(np.float32)
+        arrays = (sequences.items, values, sequences.session_starts, sequences.user_starts)
+        return SessionBatch(*map(torch.from_numpy, arrays))
+
+    def _validation(self, network: H, about: Fitted, history: Interactions, valid: Interactions) -> Callable[[], float] | None:
+        """The validation value at the events of `valid`, each given all events before it; None if none of them is predicted."""
+        before = history.stored_events
+        log = before.union(valid.stored_events, history.n_items)
+        order = log.by_time(history.n_items)
+        sequences = Sequences.of_log(log[order], history.n_users)
+        parts = []
+        for rows in blocks_of_events(sequences, np.flatnonzero(np.diff(valid.matrix.indptr))):
+            batch = self._batch(about, part := sequences[rows])
+            asked = self._predicted(batch) & torch.from_numpy(order[part.at] >= len(before))
+            parts.append((batch, torch.nonzero(asked)[:, 0]))
+
+        def loss() -> float:
+            found = [self._losses_in(network, rows, at).double() for rows, at in parts]
+            return self._validation_value(about, float(torch.cat(found).mean()))
+
+        return loss if any(len(at) for _, at in parts) else None
+
+    def _losses_in(self, network: H, rows: SessionBatch, at: Tensor) -> Tensor:
+        device = device_of(network)
+        rows, at = rows.to(device), at.to(device)
+        return self._losses(network, network.sessions(rows).before(rows)[at], rows, at).cpu()
+
+    @torch.no_grad()
+    def scores(self, history: Interactions, rows: Rows) -> Floats:
+        network = self._fitted_network(history)
+        found: Floats = network(self._states(network, history, checked_rows(history, rows))).cpu().numpy()
+        return found
+
+    def user_vectors(self, history: Interactions, rows: Rows) -> Floats:
+        network = self._fitted_network(history)
+        return self._states(network, history, checked_rows(history, rows)).cpu().numpy()
+
+    @torch.no_grad()
+    def item_vectors(self) -> Floats:
+        return self._fitted_network().output_vectors().cpu().numpy()
+
+    def _fitted_network(self, *histories: Interactions) -> H:
+        """The network, rebuilt when the fitted state has changed."""
+        fitted = fitted_state(self, *histories)
+        if self._built is None or self._built[0] is not fitted:
+            network = self._network(len(fitted.ids["items"]), features_in(fitted), Generator())
+            training.load_weights(network, fitted.arrays)
+            self._built = fitted, network.to(device_named(self.device, fallback=True))
+        return self._built[1]
+
+    @torch.no_grad()
+    def _states(self, network: H, history: Interactions, rows: Rows) -> Tensor:
+        """The states of users after their histories, [B, H]."""
+        sequences = history.sequences.last_sessions() if self.hierarchy == "none" else history.sequences
+        states = [network.output_bias.new_zeros(0, self.hidden)]
+        for block in blocks_of_events(sequences, rows):
+            batch = self._batch(fitted_state(self), sequences[block]).to(device_of(network))
+            states.append(network.sessions.last_states(batch))
+        return torch.cat(states)
+
+
+@dataclass
+class SessionGRU(SessionNetworkModel[NextColumn]):
+    """Ranks the items that may come next in a session; see `SessionNetworkModel` for network and sources.
+
+    Trained on every event but the first of its session. The validation value is 1 - MRR@20 over such events of the validation
+    part, each predicted from all events before it, by rank among all items.
+
+    Attributes:
+        loss, negatives: see `core.session_heads.NextColumnError`. With many items, drawing some saves time and memory.
+        negatives_exponent: items are drawn in proportion to popularity^this.
+        Others: see `SessionNetworkModel`.
+    """
+
+    loss: RankingLoss = "cross_entropy"
+    negatives: Annotated[int, Field(ge=0)] = 0
+    negatives_exponent: Annotated[float, Field(ge=0, le=1)] = 0.5
+    validation_name: ClassVar[str] = f"valid_1_minus_mrr_{LIST_LENGTH}"
+
+    def _memory(self, n_users: int, n_items: int) -> int:
+        scored = n_items if self.loss == "cross_entropy" and not self.negatives else self.negatives
+        return super()._memory(n_users, n_items) + 8 * self.batch_events * scored
+
+    def _network(self, n_items: int, features: SparseRows | None, generator: Generator | None) -> NextColumn:
+        return NextColumn(self._sessions(n_items, features, generator), self.input == "shared", generator)
+
+    def _objective(self, train: Interactions) -> NextColumnError:
+        counts = np.bincount(train.stored_events.items, minlength=train.n_items)
+        weights = np.where(counts > 0, counts.astype(float) ** self.negatives_exponent, 0)
+        return NextColumnError(self.loss, self.negatives, torch.from_numpy(weights / weights.sum()))
+
+    def _predicted(self, rows: SessionBatch) -> Tensor:
+        return rows.follows()
+
+    def _losses(self, network: NextColumn, states: Tensor, rows: SessionBatch, at: Tensor) -> Tensor:
+        """1 - 1 / rank, or 1 from rank 21 on; items with the same score as the target rank before it."""
+        losses = [states.new_zeros(0)]
+        step = users_per_block(len(network.output_bias))
+        for block, targets in zip(states.split(step), rows.columns[at].split(step), strict=True):
+            scores = network(block)
+            ranks = (scores >= scores.gather(1, targets[:, None])).sum(1)
+            losses.append(1 - torch.where(ranks <= LIST_LENGTH, 1 / ranks, 0))
+        return torch.cat(losses)
+
+
+@dataclass
+class RatingGRU(SessionNetworkModel[ColumnValue]):
+    """Predicts the rating of the next event of a session from all earlier events and ratings, and from its item.
+
+    See `SessionNetworkModel` for the network, which reads the ratings too; `core.session_heads.ColumnValue` maps the state
+    before an event and its item to a rating. Trained by squared error on the ratings of all events; the validation value is the
+    RMSE over the events of the validation part, each predicted from all events before it. Scores are predicted ratings, not
+    clipped to the scale; predictions are clipped. Internally, ratings have mean 0 and variance 1.
+    """
+
+    predicts_ratings: ClassVar[bool] = True
+    validation_name: ClassVar[str] = "valid_rmse"
+
+    def _network(self, n_items: int, features: SparseRows | None, generator: Generator | None) -> ColumnValue:
+        return ColumnValue(self._sessions(n_items, features, generator), self.input == "shared", generator)
+
+    def _objective(self, train: Interactions) -> ColumnValueError:
+        return ColumnValueError()
+
+    def _predicted(self, rows: SessionBatch) -> Tensor:
+        return torch.ones_like(rows.columns, dtype=torch.bool)
+
+    def _losses(self, network: ColumnValue, states: Tensor, rows: SessionBatch, at: Tensor) -> Tensor:
+        return (network.at(states, rows.columns[at]) - rows.values[at]).square()
+
+    def _validation_value(self, about: Fitted, mean_loss: float) -> float:
+        return float(about.arrays["unit"][0]) * mean_loss**0.5
+
+    def scores(self, history: Interactions, rows: Rows) -> Floats:
+        return self._ratings(super().scores(history, rows))
+
+    @torch.no_grad()
+    def predict_rows(self, history: Interactions, user_rows: Rows, item_rows: Rows) -> Floats:
+        fitted, network = fitted_state(self, history), self._fitted_network(history)
+        users, place = np.unique(user_rows, return_inverse=True)
+        states = self._states(network, history, users)
+        values = network.at(states[torch.from_numpy(place)], torch.from_numpy(item_rows).to(states.device))
+        return clip(self._ratings(values.cpu().numpy()), fitted)
+
+    def _ratings(self, values: Floats) -> Floats:
+        arrays = fitted_state(self).arrays
+        return (arrays["mean"] + arrays["unit"] * values).astype(np.float32)
+
+
+def blocks_of_events(sequences: Sequences, rows: Rows) -> list[Rows]:
+    """The rows in blocks of about `BLOCK_EVENTS` events, or of a single user."""
+    events = np.diff(sequences.session_starts[sequences.user_starts])[rows]
+    blocks = np.cumsum(events) // BLOCK_EVENTS
+    return np.split(rows, np.flatnonzero(np.diff(blocks)) + 1) if len(rows) else []
+
+
+def features_in(fitted: Fitted) -> SparseRows | None:
+    """The features of the items [M, F] that a model was fitted with."""
+    if f"{FEATURES}width" not in fitted.arrays:
+        return None
+    indptr, columns, values, width = (fitted.arrays[FEATURES + part] for part in ("indptr", "indices", "data", "width"))
+    return SparseRows.from_arrays(indptr, columns, values, int(width[0]))

@@ -32,12 +32,12 @@ def _add_product(vector: Any, weight: Any, out: Any) -> None:
 
 
 @compiled(fastmath=FAST)
-def _sigmoid(x: float) -> float:
+def _sigmoid(x: Any) -> Any:
     return np.float32(1) / (np.float32(1) + np.float32(exp(-x)))
 
 
 @compiled(fastmath=FAST)
-def _tanh(x: float) -> float:
+def _tanh(x: Any) -> Any:
     return np.float32(2) * _sigmoid(np.float32(2) * x) - np.float32(1)
 
 
@@ -69,12 +69,12 @@ def states(starts: Any, inputs: Any, initial: Any, weight: Any, bias: Any, gates
 
 @compiled(parallel=True, fastmath=FAST)
 def gradients(
-    starts: Any, gates: Any, initial: Any, out: Any, transposed: Any, of_out: Any, of_inputs: Any, of_products: Any, carried: Any
+    starts: Any, gates: Any, initial: Any, out: Any, back: Any, of_out: Any, of_inputs: Any, of_products: Any, carried: Any
 ) -> None:
     """Gradients of the inputs [E, 3H], of the products h @ weight [E, 3H] and of `initial` (`carried` [S, H]).
 
     Args:
-        gates, out: filled by `states`; of_out: the gradient of `out` [E, H]; transposed: weight^T [3H, H].
+        gates, out: filled by `states`; of_out: the gradient of `out` [E, H]; back: weight^T [3H, H].
     """
     size = out.shape[1]
     one = np.float32(1)
@@ -93,4 +93,4 @@ def gradients(
                 of_input[2 * size + j] = of_new
                 of_product[2 * size + j] = of_new * reset
                 carry[j] = of_state * kept
-            _add_product(of_product, transposed, carry)
+            _add_product(of_product, back, carry)
