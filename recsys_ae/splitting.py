@@ -26,7 +26,17 @@ from recsys_ae.times import moment
 
 # A date in a YAML file need not be quoted.
 Moment = Annotated[str | float, BeforeValidator(lambda at: at.isoformat() if isinstance(at, date) else at)]
-PROTOCOLS = ("random", "per_user", "leave_last", "last_session", "time_cut", "k_fold", "user_holdout")
+PROTOCOLS = (
+    "random",
+    "per_user",
+    "leave_last",
+    "last_session",
+    "time_cut",
+    "k_fold",
+    "user_holdout",
+    "cold_items",
+    "cold_users",
+)
 SPLITS = Registry("split", {name: f"recsys_ae.splitting:{name}" for name in PROTOCOLS})
 
 TRAIN, VALID, TEST, FOLD_IN = range(4)
@@ -103,12 +113,10 @@ def last_session(
     sequences = data.sequences
     count = np.diff(sequences.user_starts)
     later = np.repeat(sequences.user_starts[1:], count) - 1 - np.arange(sequences.n_sessions)  # sessions of the same user
-    of_session = np.where(later < test, TEST, np.where(later < test + valid, VALID, TRAIN))
-    of_session[np.repeat(count, count) <= test + valid] = TRAIN
-    part = np.empty(len(data.events), np.int64)
-    part[sequences.at] = of_session[sequences.session_of_event()]
+    part = np.where(later < test, TEST, np.where(later < test + valid, VALID, TRAIN))
+    part[np.repeat(count, count) <= test + valid] = TRAIN
     params = {"test": test, "valid": valid, "repeats": repeats, "predict": predict}
-    return _split(data.filter_events, part, "last_session", params, repeats, predict)
+    return _split(data.filter_events, _of_events(data, part), "last_session", params, repeats, predict)
 
 
 @_protocol
@@ -185,6 +193,36 @@ def user_holdout(data: Interactions, *, test: float = 0.1, valid: float = 0.1, f
     return _split(data.filter, part, "user_holdout", {"test": test, "valid": valid, "fold_in": fold_in, "seed": seed})
 
 
+@_protocol
+def cold_items(data: Interactions, *, test: float = 0.1, valid: float = 0.0, seed: int = 0) -> Split:
+    """All interactions of `test` and `valid` shares of the *items* that have any, drawn at random.
+
+    The items of a part have no history before it: only their features tell them apart.
+    """
+    return _hold_out(data, data.item_rows(), "cold_items", {"test": test, "valid": valid, "seed": seed})
+
+
+@_protocol
+def cold_users(data: Interactions, *, test: float = 0.1, valid: float = 0.0, seed: int = 0) -> Split:
+    """All interactions of `test` and `valid` shares of the *users* that have any, drawn at random.
+
+    The users of a part have no history before it, unlike those of `user_holdout`: only their features tell them apart.
+    """
+    return _hold_out(data, data.user_rows(), "cold_users", {"test": test, "valid": valid, "seed": seed})
+
+
+def _hold_out(data: Interactions, row: Rows, protocol: str, params: dict[str, Any]) -> Split:
+    """Whole users or whole items are held out; `row` [nnz] is that of each observation."""
+    test, valid = params["test"], params["valid"]
+    _check_shares(test=test, valid=valid)
+    able = _generator(params["seed"]).permutation(np.unique(row))
+    n_test, n_valid = round(test * len(able)), round(valid * len(able))
+    role = np.full(max(data.matrix.shape), TRAIN)
+    role[able[:n_test]] = TEST
+    role[able[n_test : n_test + n_valid]] = VALID
+    return _split(data.filter, role[row], protocol, params)
+
+
 def _head_split(data: Interactions, order: Rows, n_test: int, valid: float, protocol: str, params: dict[str, Any]) -> Split:
     """The first `n_test` observations in `order` are the test part, the next ones the `valid` share."""
     part = np.full(len(data), TRAIN)
@@ -210,6 +248,30 @@ def _split(
 def default_repeats(predict: Predict) -> Repeats:
     """Whether lists contain seen items if nothing is declared: the next event may well repeat one."""
     return "wanted" if predict == "next" else "excluded"
+
+
+def latest_sessions(data: Interactions, share: float) -> tuple[Interactions, Interactions]:
+    """All sessions but the latest `share` of them, by the time of their first event, and those.
+
+    A user without sessions is one session. `ConfigError` if there are no times.
+    """
+    _check_shares(valid=share)
+    _event_times(data, "next-event")
+    sequences = data.sequences
+    assert sequences.times is not None
+    latest = np.argsort(sequences.times[sequences.session_starts[:-1]], kind="stable")
+    part = np.full(sequences.n_sessions, TRAIN)
+    part[latest[len(latest) - round(share * len(latest)) :]] = VALID
+    of_event = _of_events(data, part)
+    return data.filter_events(of_event == TRAIN), data.filter_events(of_event == VALID)
+
+
+def _of_events(data: Interactions, part: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The part of each of `data.stored_events`, given that of each session of `data.sequences`."""
+    events, sequences = data.stored_events, data.sequences
+    found = np.empty(len(events), np.int64)
+    found[events.by_time(data.n_items)[sequences.at]] = part[sequences.session_of_event()]
+    return found
 
 
 def _rank_within_user(data: Interactions, key: NDArray[np.float64]) -> NDArray[np.int64]:

@@ -6,19 +6,20 @@ from dataclasses import asdict
 from functools import cached_property
 from inspect import signature
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import pandas as pd
 from pydantic import Field
 
 from recsys_ae.core.trainer import Callback
 from recsys_ae.data.content import Fault, write_faults
+from recsys_ae.data.features import Side, with_features
 from recsys_ae.data.ratings import Ratings, load_given_split, load_ratings
 from recsys_ae.declaration import Declared, error_context, validate, validate_params
 from recsys_ae.errors import ConfigError, DataError, did_you_mean
 from recsys_ae.evaluation.evaluator import evaluate
 from recsys_ae.evaluation.metrics import parse_metric, parse_metrics
-from recsys_ae.experiment.pipeline_file import ExportSpec, ModelSpec, PipelineFile, label_of
+from recsys_ae.experiment.pipeline_file import ExportSpec, ModelSpec, Pipeline, PipelineFile, label_of
 from recsys_ae.experiment.task import Evaluation, FitOn, Models, Part, Task
 from recsys_ae.export.local import VectorManifest, export_recommendations, export_vectors, versions
 from recsys_ae.images import IMAGE_MODELS
@@ -28,19 +29,23 @@ from recsys_ae.models.base import HasItemVectors, Recommender
 from recsys_ae.models.recommend import Cold
 from recsys_ae.models.storage import build_model, load_model, model_digest, save_model
 from recsys_ae.reporting.results import DataFacts, Exported
-from recsys_ae.split import Repeats, Split
-from recsys_ae.splitting import SPLITS, random
+from recsys_ae.split import Predict, Repeats, Split
+from recsys_ae.splitting import SPLITS, default_repeats, latest_sessions, random
 
 logger = logging.getLogger(__name__)
 
 
 class GivenParams(Declared):
-    """A split declared on the dataset's card; `valid` is a random share of its training part."""
+    """A split declared on the dataset's card; `valid` is a share of its training part.
+
+    It is drawn at random or, with `predict: next`, consists of the latest sessions; see `Split` for `repeats` and `predict`.
+    """
 
     name: str
     valid: float = Field(0.0, ge=0, lt=1)
     seed: int = Field(0, ge=0)
-    repeats: Repeats = "excluded"
+    repeats: Repeats | None = None
+    predict: Predict = "all"
 
 
 class ListExport(ExportSpec):
@@ -69,6 +74,23 @@ def _check_vectors(entries: list[dict[str, Any]], exported: str, where: str) -> 
             raise ConfigError(f"{where}: export.what: {label}{chosen} has no item vectors; choose another export.model")
 
 
+def _sides(task: "RatingTask") -> list[Side]:
+    """Whose features the card has to provide for the models, whatever values a search chooses; `ConfigError` if it cannot."""
+    card = task.pipeline.card
+    found: set[Side] = set()
+    for spec in task.pipeline.models:
+        tried = [spec.with_params({key: value}) for key, values in spec.search.items() for value in values]
+        needs = {need for one in [spec, *tried] for need in task.build(one).needs}
+        for side in (side for side in get_args(Side) if f"{side.removesuffix('s')}_features" in needs):
+            if card.kind == "ratings" and side not in card.features:
+                raise ConfigError(
+                    f"{spec.label} needs features of {side}, but dataset {card.name!r} declares none; "
+                    f"add features.{side} to its card, or choose other parameters"
+                )
+            found.add(side)
+    return sorted(found) if card.kind == "ratings" else []  # generated data comes with its features
+
+
 def _build(name: str, params: dict[str, Any], where: str) -> Recommender:
     if name in IMAGE_MODELS and name not in MODELS:
         raise ConfigError(f"{name!r} is an image model, but the dataset holds ratings; see recsys-ae models")
@@ -83,6 +105,10 @@ class RatingTask(Task[RatingFile, Split, Recommender]):
     warm_starts = True
     ships_best = True
     _drawn: tuple[int, Split] | None = None  # the last seed and its split
+
+    def __init__(self, pipeline: Pipeline[RatingFile]) -> None:
+        super().__init__(pipeline)
+        self._sides = _sides(self)
 
     @classmethod
     def resolve(cls, keys: RatingFile, card: Any, where: str) -> RatingFile:
@@ -113,7 +139,10 @@ class RatingTask(Task[RatingFile, Split, Recommender]):
 
     def data(self, seed: int) -> Split:
         if self._drawn is None or self._drawn[0] != seed:
-            self._drawn = seed, self._split(seed)
+            split = self._split(seed)
+            if self._sides:
+                split = with_features(self.pipeline.card, self.pipeline.card_folder, split, self._sides)
+            self._drawn = seed, split
         return self._drawn[1]
 
     def record(self, output: Path) -> list[Path]:
@@ -207,8 +236,12 @@ class RatingTask(Task[RatingFile, Split, Recommender]):
         kind = params.pop("kind")
         if kind == "given":
             train, test = self._positive
-            parts = random(train, test=0, valid=params["valid"], seed=params["seed"])
-            return Split(parts.train, parts.valid, test, "given", params, repeats=params["repeats"])
+            if params["predict"] == "next":
+                train, valid = latest_sessions(train, params["valid"])
+            else:
+                parts = random(train, test=0, valid=params["valid"], seed=params["seed"])
+                train, valid = parts.train, parts.valid
+            return Split(train, valid, test, "given", params, repeats=params["repeats"], predict=params["predict"])
         protocol = SPLITS.get(kind)
         if "seed" not in signature(protocol).parameters:
             del params["seed"]
@@ -228,6 +261,7 @@ def _resolve_split(declared: dict[str, Any], where: str) -> dict[str, Any]:
         raise ConfigError(f"{where}: unknown split {kind!r}; {did_you_mean(kind, ['given', *SPLITS])}")
     if kind == "given":
         full = validate(GivenParams, params, f"{where}: split {kind}").model_dump()
+        full["repeats"] = full["repeats"] or default_repeats(full["predict"])
     else:
         full = validate_params(SPLITS.get(kind), params, f"{where}: split {kind}")
     return {"kind": kind, **{name: value for name, value in full.items() if name != "seed" or "seed" in params}}
