@@ -5,7 +5,7 @@ import pytest
 
 from recsys_ae.data.planted.sessions import planted_sessions
 from recsys_ae.errors import ConfigError
-from recsys_ae.splitting import random
+from recsys_ae.splitting import last_session, random, time_cut
 
 RANKING = ["recall@1", "recall@5", "mrr@5", "ndcg@5", "precision@5", "map@5", "hit_rate@5"]
 
@@ -14,13 +14,6 @@ RANKING = ["recall@1", "recall@5", "mrr@5", "ndcg@5", "precision@5", "map@5", "h
 def planted():
     """1,500 users with 8 sessions, and the process."""
     return planted_sessions(1500, 40, 8, seed=4)
-
-
-def parts(data):
-    """The events before the last session of each user, and those of the last session."""
-    log = data.log
-    last = log.sessions % 8 == 7
-    return data.with_events(log[~last]), data.with_events(log[last])
 
 
 def targets(sequences):
@@ -69,11 +62,11 @@ def test_beliefs_agree_with_a_filter_event_by_event(planted):
 def test_the_best_figures_are_what_the_best_predictions_reach(planted):
     """The expected values against hits and errors counted on the data, from independent arithmetic."""
     data, process = planted
-    best = process.best_next(*parts(data), [*RANKING, "rmse", "mae", "novelty@5"])
+    best = process.best(last_session(data, test=1), [*RANKING, "rmse", "mae", "novelty@5"])
     sequences = data.sequences
     at = targets(sequences)
     beliefs = process.beliefs(sequences)
-    probability = process.next_items(beliefs[at], sequences.items[at - 1])
+    probability = process.next_items(sequences, beliefs, at)
     np.testing.assert_allclose(probability.sum(axis=1), 1)
     wanted = probability[np.arange(len(at)), sequences.items[at]]
     rank = 1 + (probability > wanted[:, None]).sum(axis=1)
@@ -101,7 +94,7 @@ def test_who_forgets_loses(planted):
     flat = process.beliefs(as_single_sessions(sequences))
     hits, errors = {}, {}
     for name, beliefs in {"all": process.beliefs(sequences), "session": flat, "item": uniform}.items():
-        guess = process.next_items(beliefs[at], sequences.items[at - 1]).argmax(axis=1)
+        guess = process.next_items(sequences, beliefs, at).argmax(axis=1)
         hits[name] = (guess == sequences.items[at]).mean()
         predicted = process.ratings(sequences, beliefs)[at] @ np.arange(1, 6)
         errors[name] = np.sqrt(np.mean((predicted - sequences.ratings[at]) ** 2))
@@ -133,6 +126,18 @@ def test_followers_of_topics_differ_everywhere(planted):
 def test_nothing_is_known_of_other_protocols(planted):
     data, process = planted
     assert process.best(random(data, test=0.1), ["rmse", "recall@1"]) == {}
+    assert set(process.best(last_session(data, repeats="excluded"), ["rmse", "recall@1"])) == {"rmse"}
+
+
+def test_the_process_knows_its_sessions_whatever_the_split_takes_for_one(planted):
+    """With one session per user, the first items of sessions are predicted too, by popularity at best."""
+    data, process = planted
+    log = data.log
+    joined = data.with_events(replace(log, sessions=log.users))
+    ones, joint = (process.best(time_cut(one, test=0.2, predict="next"), ["recall@1", "rmse"]) for one in (data, joined))
+    assert joint["rmse"] == pytest.approx(ones["rmse"], rel=0.05)
+    firsts = 1 / 7
+    assert joint["recall@1"] == pytest.approx((1 - firsts) * ones["recall@1"] + firsts * process.popularity.max(), rel=0.03)
 
 
 def test_the_seed_decides():

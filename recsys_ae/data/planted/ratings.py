@@ -41,6 +41,8 @@ class TasteProcess:
 
     def best(self, split: Split, metrics: Sequence[str]) -> dict[str, float]:
         """The lowest expected `rmse` and `mae`, where asked for, on the test part: of a predictor that knows the tastes."""
+        if split.predict == "next":  # other errors count
+            return {}
         user, item = split.test.user_rows(), split.test.item_rows()
         return lowest_errors(rating_probabilities(tastes(self.users[user], self.items[item]), self.noise), metrics)
 

@@ -1,6 +1,6 @@
 """Planted sessions: a Markov process on two levels, so that the best predictions of next items and of ratings are known."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,11 +13,13 @@ from recsys_ae.errors import ConfigError
 from recsys_ae.events import Events
 from recsys_ae.ids import Rows
 from recsys_ae.interactions import Interactions
-from recsys_ae.sequences import Sequences
+from recsys_ae.next_events import NextEvents
+from recsys_ae.sequences import Sequences, sessions_by_gap
 from recsys_ae.split import Split
 
 START = 1_600_000_000  # seconds since 1970
 LARGEST = 100_000_000  # events
+GAP_MINUTES = 60  # between the longest pause within a session and the shortest one between sessions
 CELLS = 10_000_000  # numbers of a block in memory
 
 
@@ -96,11 +98,13 @@ class SessionProcess:
         chosen = self.loyalty * follows + (1 - self.loyalty) * self.popularity[items][:, None]
         return np.where((sequences.position_in_session() == 0)[:, None], self.popularity[items][:, None], chosen)
 
-    def next_items(self, beliefs: Floats, current: Rows) -> Floats:
-        """P(next item), float64 [n, M], from P(topic) [n, K] and the current item [n] of the session."""
-        probability = np.tile((1 - self.loyalty) * self.popularity, (len(current), 1))
+    def next_items(self, sequences: Sequences, beliefs: Floats, at: Rows) -> Floats:
+        """P(item | everything before), float64 [n, M], of the events at positions `at` [n]; `beliefs` [E, K] are all."""
+        follows = sequences.position_in_session()[at] > 0
+        share = np.where(follows, self.loyalty, 0)
+        probability = np.outer(1 - share, self.popularity)
         for topic, follower in enumerate(self.follower):
-            probability[np.arange(len(current)), follower[current]] += self.loyalty * beliefs[:, topic]
+            probability[np.arange(len(at)), follower[sequences.items[at - 1]]] += share * beliefs[at, topic]
         return probability
 
     def ratings(self, sequences: Sequences, beliefs: Floats) -> Floats:
@@ -115,40 +119,25 @@ class SessionProcess:
         return rating_probabilities(self.level, self.noise)
 
     def best(self, split: Split, metrics: Sequence[str]) -> dict[str, float]:
-        """The best values of `metrics` on the test part, as far as known: where a split predicts every next event."""
-        if getattr(split, "predict", "part") != "next":
-            return {}
-        ranks = [name for name in metrics if "@" in name and split.repeats == "excluded"]  # of unseen items: unknown
-        return self.best_next(split.history("test"), split.test, [name for name in metrics if name not in ranks])
+        """The best reachable values of `metrics` on the test part, as far as known: if every next event is predicted.
 
-    def best_next(self, history: Interactions, part: Interactions, metrics: Sequence[str]) -> dict[str, float]:
-        """The best reachable values of `metrics`, as far as known, for the events of `part` predicted from everything before.
-
-        All events but the first of each session are predicted: their item from all items, and their rating given the item. The
-        values are expectations given the histories, of a predictor that knows the process but not the topics.
+        The predictor knows the process and everything before an event, but not the topics: it predicts the item, and the rating
+        given the item. The values are expectations. Nothing is known about lists without the items that a user has had.
         """
-        log = history.stored_events.union(part.stored_events, history.n_items)
-        by_time = log.by_time(history.n_items)
-        positions = Sequences.of_log(replace(log[by_time], items=by_time), history.n_users).items
-        sequences = Sequences.of_log(log[by_time], history.n_users)
-        target = np.flatnonzero((positions >= history.n_events) & (sequences.position_in_session() > 0))
-        if not len(target):
+        if split.predict == "all":
             return {}
+        targets = NextEvents.of(split, "test")
+        log = replace(targets.log, sessions=sessions_by_gap(targets.log, GAP_MINUTES))  # whatever the split calls a session
+        sequences = Sequences.of_log(log, split.train.n_users)  # in the order of the log
         beliefs = self.beliefs(sequences)
-        errors = lowest_errors(self.ratings(sequences, beliefs)[target], metrics)
-        return {**errors, **self._best_rankings(beliefs[target], sequences.items[target - 1], metrics)}
-
-    def _best_rankings(self, beliefs: Floats, current: Rows, metrics: Sequence[str]) -> dict[str, float]:
-        """The best expected values of those `metrics` that rank a single relevant item by its gain at each rank."""
-        gains = {name: gain for name in metrics if (gain := _gains(name, len(self.popularity))) is not None}
+        errors = lowest_errors(self.ratings(sequences, beliefs)[targets.at], metrics)
+        gains = {} if split.repeats == "excluded" else _gains(metrics, len(self.popularity))
         if not gains:
-            return {}
-        sums = np.zeros(len(self.popularity))
-        block = max(1, CELLS // len(self.popularity))
-        for begin in range(0, len(current), block):
-            probability = self.next_items(beliefs[begin : begin + block], current[begin : begin + block])
-            sums += np.sort(probability, axis=1)[:, ::-1].sum(axis=0)
-        return {name: float(gain @ sums[: len(gain)] / len(current)) for name, gain in gains.items()}
+            return errors
+        sums = np.zeros(len(self.popularity))  # over targets, of the probability of the item at each rank
+        for at in np.array_split(targets.at, 1 + len(targets) * len(sums) // CELLS):
+            sums += np.sort(self.next_items(sequences, beliefs, at), axis=1)[:, ::-1].sum(axis=0)
+        return {**errors, **{name: float(gain @ sums[: len(gain)] / len(targets)) for name, gain in gains.items()}}
 
 
 def planted_sessions(
@@ -208,19 +197,20 @@ def planted_sessions(
     return Interactions.from_events(log, user_ids(users), item_ids(items), "last", SCALE), process
 
 
-def _gains(metric: str, items: int) -> Floats | None:
-    """Value of a metric if the only relevant item is at each rank, float64 [min(k, items)]; None if it is not of that kind."""
-    name, _, k = metric.partition("@")
-    if not k:
-        return None
-    rank = np.arange(1, min(int(k), items) + 1)
-    gains: Mapping[str, Floats] = {
-        **dict.fromkeys(("recall", "capped_recall", "hit_rate"), np.ones(len(rank))),
-        **dict.fromkeys(("mrr", "map"), 1 / rank),
-        "ndcg": 1 / np.log2(1 + rank),
-        "precision": np.full(len(rank), 1 / int(k)),
-    }
-    return gains.get(name)
+def _gains(metrics: Sequence[str], items: int) -> dict[str, Floats]:
+    """The values of ranking metrics if the only relevant item is at each rank, float64 [min(k, items)] each."""
+    found = {}
+    for metric, (name, _, length) in ((metric, metric.partition("@")) for metric in metrics):
+        rank = np.arange(1, min(int(length or 0), items) + 1)
+        if name in ("recall", "capped_recall", "hit_rate"):
+            found[metric] = np.ones(len(rank))
+        elif name in ("mrr", "map"):
+            found[metric] = 1 / rank
+        elif name == "ndcg":
+            found[metric] = 1 / np.log2(1 + rank)
+        elif name == "precision":
+            found[metric] = np.full(len(rank), 1 / int(length))
+    return found
 
 
 def _stars(sequences: Sequences) -> NDArray[np.int64]:
