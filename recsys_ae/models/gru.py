@@ -23,11 +23,11 @@ from recsys_ae.ids import Rows
 from recsys_ae.interactions import Interactions
 from recsys_ae.models import training
 from recsys_ae.models.base import FitContext, Floats, Recommender, checked_rows, clip, fitted_on, fitted_state, users_per_block
+from recsys_ae.models.side_information import stored_features
 from recsys_ae.sequences import Sequences
 
 BLOCK_EVENTS = 2**15  # of histories, in memory at a time
 LIST_LENGTH = 20  # of the validation value of a ranking
-FEATURES = "item_features."
 H = TypeVar("H", NextColumn, ColumnValue)
 
 
@@ -135,17 +135,8 @@ class SessionNetworkModel(Recommender, Generic[H]):
         """The fitted state before training: mean and deviation of the ratings, features, popularity and ids."""
         ratings = train.matrix.data
         known = {"mean": np.array([ratings.mean()]), "unit": np.array([ratings.std() or 1.0])}
-        if self.item_features:
-            assert train.item_features is not None
-            matrix = train.item_features.matrix
-            parts = {
-                "indptr": matrix.indptr,
-                "indices": matrix.indices,
-                "data": matrix.data,
-                "width": np.array([matrix.shape[1]]),
-            }
-            known |= {f"{FEATURES}{name}": array for name, array in parts.items()}
-        return fitted_on(train, known, keep_scale=self.predicts_ratings)
+        features = ["item_features"] if self.item_features else []
+        return fitted_on(train, known, keep_scale=self.predicts_ratings, features=features)
 
     def _batch(self, fitted: Fitted, sequences: Sequences) -> SessionBatch:
         """The sequences as tensors, with scaled ratings."""
@@ -307,7 +298,5 @@ def blocks_of_events(sequences: Sequences, rows: Rows) -> list[Rows]:
 
 def features_in(fitted: Fitted) -> SparseRows | None:
     """The features of the items [M, F] that a model was fitted with."""
-    if f"{FEATURES}width" not in fitted.arrays:
-        return None
-    indptr, columns, values, width = (fitted.arrays[FEATURES + part] for part in ("indptr", "indices", "data", "width"))
-    return SparseRows.from_arrays(indptr, columns, values, int(width[0]))
+    table = stored_features(fitted, "item_features")
+    return None if table is None else training.sparse_rows(table.matrix)
