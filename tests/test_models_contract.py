@@ -33,8 +33,9 @@ def variants(kinds: Container[str]) -> list[str]:
 
 # By kind of model; every list below is checked to hold registered names only.
 BY_GRADIENT = {name for name in MODELS if MODELS.get(name).validation_name != "none"}
-CLOSED_FORM = {"ease", "sparse_ease", "itemknn", "rp3beta", "bias", "popularity"}  # nothing is drawn
-TASTELESS = {"bias", "popularity"}
+OF_ORDER = {"slist", "vsknn", "sequential_rules", "markov", "session_popularity"}  # score the current session without gradients
+CLOSED_FORM = {"ease", "sparse_ease", "itemknn", "rp3beta", "bias", "popularity", *OF_ORDER}  # nothing is drawn
+TASTELESS = {"bias", "popularity", "session_popularity"}
 OF_CLICKS = {*BY_GRADIENT - {"autorec", "mf"}, *CLOSED_FORM - TASTELESS, "als", "bpr"}  # ratings are clicks for these
 OF_USERS = {"bpr"}  # score only users they were trained on
 OF_ANYONE = set(MODELS) - OF_USERS
