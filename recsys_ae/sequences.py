@@ -1,6 +1,6 @@
 """The events of users in order, session by session: the view of a log that sequential models read."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from numbers import Real
 
 import numpy as np
@@ -97,9 +97,10 @@ class Sequences:
         return np.repeat(self.session_starts[1:], np.diff(self.session_starts)) - 1 - np.arange(len(self.items))
 
 
-def with_gap(log: Events, gap_minutes: float) -> Events:
-    """The events of `log`, which is by time, with a new session wherever a user pauses for `gap_minutes` or longer."""
-    assert log.times is not None
+def sessions_by_gap(log: Events, gap_minutes: float) -> Rows:
+    """int64 [E]: session numbers for the events of `log`, which is by time: a session ends when its user pauses that long."""
+    if log.times is None:
+        raise ConfigError("sessions by gap need times, but this data has none; declare its time column")
     if not (isinstance(gap_minutes, Real) and 0 < gap_minutes <= LONGEST_GAP):
         raise ConfigError(f"the gap between sessions must be a positive number of minutes, got {quoted(gap_minutes)}")
     gap = round(gap_minutes * 60_000_000)
@@ -108,7 +109,7 @@ def with_gap(log: Events, gap_minutes: float) -> Events:
     begins = np.r_[True, (np.diff(users) != 0) | (np.diff(times) >= gap)][: len(users)]
     sessions = np.empty(len(log), np.int64)
     sessions[by_user] = np.cumsum(begins) - 1
-    return replace(log, sessions=sessions)
+    return sessions
 
 
 def _by_session(log: Events) -> tuple[Rows, NDArray[np.bool_]]:

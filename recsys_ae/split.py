@@ -1,8 +1,8 @@
 """Splits: training, validation and test interactions."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass, field, replace
+from functools import cached_property, reduce
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -13,6 +13,7 @@ from recsys_ae.errors import ConfigError, DataError, described, quoted
 from recsys_ae.events import Duplicates, read_events
 from recsys_ae.frames import Frame
 from recsys_ae.interactions import Interactions
+from recsys_ae.sequences import sessions_by_gap
 from recsys_ae.times import TimeUnit
 
 Repeats = Literal["excluded", "wanted"]
@@ -104,6 +105,19 @@ class Split:
         logs, users, items = read_events(tables, columns, time_unit, None, None)
         known, chosen, asked = (Interactions.from_events(log, users, items, duplicates, scale) for log in logs)
         return cls(known, chosen, asked, repeats=repeats, predict=predict)
+
+    def with_sessions(self, gap_minutes: float) -> "Split":
+        """The same split, in which a session ends when its user pauses for `gap_minutes` or longer, also across parts."""
+        n_items, logs = self.train.n_items, [part.stored_events for part in self.parts().values()]
+        whole = reduce(lambda log, other: log.union(other, n_items), logs)
+        order, sessions = whole.by_time(n_items), np.empty(len(whole), np.int64)
+        sessions[order] = sessions_by_gap(whole[order], gap_minutes)
+        own = np.split(sessions, np.cumsum([len(log) for log in logs])[:-1])
+        parts: dict[str, Any] = {
+            name: part.with_events(replace(log, sessions=numbers))
+            for (name, part), log, numbers in zip(self.parts().items(), logs, own, strict=True)
+        }
+        return replace(self, **parts)
 
     def history(self, part: Literal["valid", "test"]) -> Interactions:
         """Everything known before `part`: what a model is shown, and what is seen, when `part` is scored."""

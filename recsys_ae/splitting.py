@@ -103,12 +103,10 @@ def last_session(
     sequences = data.sequences
     count = np.diff(sequences.user_starts)
     later = np.repeat(sequences.user_starts[1:], count) - 1 - np.arange(sequences.n_sessions)  # sessions of the same user
-    of_session = np.where(later < test, TEST, np.where(later < test + valid, VALID, TRAIN))
-    of_session[np.repeat(count, count) <= test + valid] = TRAIN
-    part = np.empty(len(data.events), np.int64)
-    part[sequences.at] = of_session[sequences.session_of_event()]
+    part = np.where(later < test, TEST, np.where(later < test + valid, VALID, TRAIN))
+    part[np.repeat(count, count) <= test + valid] = TRAIN
     params = {"test": test, "valid": valid, "repeats": repeats, "predict": predict}
-    return _split(data.filter_events, part, "last_session", params, repeats, predict)
+    return _split(data.filter_events, _of_events(data, part), "last_session", params, repeats, predict)
 
 
 @_protocol
@@ -210,6 +208,30 @@ def _split(
 def default_repeats(predict: Predict) -> Repeats:
     """Whether lists contain seen items if nothing is declared: the next event may well repeat one."""
     return "wanted" if predict == "next" else "excluded"
+
+
+def latest_sessions(data: Interactions, share: float) -> tuple[Interactions, Interactions]:
+    """All sessions but the latest `share` of them, by the time of their first event, and those.
+
+    A user without sessions is one session. `ConfigError` if there are no times.
+    """
+    _check_shares(valid=share)
+    _event_times(data, "next-event")
+    sequences = data.sequences
+    assert sequences.times is not None
+    latest = np.argsort(sequences.times[sequences.session_starts[:-1]], kind="stable")
+    part = np.full(sequences.n_sessions, TRAIN)
+    part[latest[len(latest) - round(share * len(latest)) :]] = VALID
+    of_event = _of_events(data, part)
+    return data.filter_events(of_event == TRAIN), data.filter_events(of_event == VALID)
+
+
+def _of_events(data: Interactions, part: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The part of each of `data.stored_events`, given that of each session of `data.sequences`."""
+    events, sequences = data.stored_events, data.sequences
+    found = np.empty(len(events), np.int64)
+    found[events.by_time(data.n_items)[sequences.at]] = part[sequences.session_of_event()]
+    return found
 
 
 def _rank_within_user(data: Interactions, key: NDArray[np.float64]) -> NDArray[np.int64]:

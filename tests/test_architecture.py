@@ -31,7 +31,7 @@ ALLOWED = {
     "features": {"frames", "ids", "digests", "errors"},
     "sequences": {"events", "ids", "errors"},
     "interactions": {"features", "frames", "events", "sequences", "ids", "times", "digests", "errors"},
-    "split": {"interactions", "frames", "events", "times", "digests", "errors"},
+    "split": {"interactions", "frames", "events", "sequences", "times", "digests", "errors"},
     "next_events": {"split", "interactions", "events", "sequences", "ids", "errors"},
     "splitting": {*LOG, *LEAVES} - {"digests", "files"},
     "ranking": {"errors"},

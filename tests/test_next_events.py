@@ -7,7 +7,7 @@ from recsys_ae import EASE, Bias, Interactions, ItemKNN, Popularity, evaluate, p
 from recsys_ae.errors import ConfigError, DataError
 from recsys_ae.next_events import NextEvents
 from recsys_ae.split import Split
-from recsys_ae.splitting import last_session, time_cut
+from recsys_ae.splitting import last_session, latest_sessions, time_cut
 
 LOGS = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 5), st.integers(0, 6), st.integers(0, 2)), min_size=4, max_size=30)
 NAMES = ["user_id", "item_id", "time", "session"]
@@ -157,3 +157,26 @@ def test_what_to_predict_is_part_of_the_protocol():
     assert splits[0].digest != splits[1].digest
     with pytest.raises(ConfigError, match="predict"):
         time_cut(data, at=1, predict="last")
+
+
+def test_sessions_by_gap_continue_across_the_parts_of_a_split():
+    frame = pd.DataFrame({"user_id": 1, "item_id": list("abcd"), "time": [0, 60, 120, 300]})
+    options = {"rating": None, "time": "time"}
+    split = Split.from_frames(frame[:2], frame[2:], **options, predict="next").with_sessions(2)
+    targets = NextEvents.of(split, "test")
+    assert [split.train.items.values[item] for item in targets.items] == ["c"]  # d begins a session
+    assert split.everything.digest == Interactions.from_frame(frame, **options).with_sessions(2).digest
+
+
+def test_the_latest_sessions_are_held_out_whole():
+    frame = pd.DataFrame(
+        {"user_id": [1, 2, 1, 3, 2, 4], "item_id": list("abcdab"), "time": [0, 1, 9, 3, 4, 2], "session": [1, 2, 1, 3, 2, 4]}
+    )
+    data = Interactions.from_frame(frame, rating=None, time="time", session="session")
+    train, valid = latest_sessions(data, 0.5)
+    assert train.to_frame()["user_id"].tolist() == [1, 1, 2, 2]
+    assert valid.to_frame()["user_id"].tolist() == [3, 4]
+    whole, nothing = latest_sessions(data, 0.0)
+    assert (whole.digest, len(nothing)) == (data.digest, 0)
+    without = Interactions.from_frame(frame, rating=None, time="time", duplicates="sum")
+    assert latest_sessions(without, 0.5)[1].to_frame()["user_id"].tolist() == [3, 4]
