@@ -48,8 +48,8 @@ class VSKNN(Recommender):
     neighbours: Annotated[int, Field(ge=1)] = 500
     sample_size: Annotated[int, Field(ge=1)] = 2000
     position_decay: Annotated[float, Field(gt=0)] = 1.0
-    distance_decay: Annotated[float, Field(gt=0)] = 2.0
-    time_decay: Annotated[float, Field(gt=0)] = 10.0
+    distance_decay: Annotated[float, Field(gt=0)] = 3.0
+    time_decay: Annotated[float, Field(gt=0)] = 30.0
     idf: Annotated[float, Field(ge=0)] = 0.5
 
     @property

@@ -60,9 +60,7 @@ def _nearest(found: Any, overlap: Any, weights: Any, sample_size: int, k: int) -
 
 
 @compiled(parallel=True)
-def neighbour_scores(
-    queries: Any, sessions: Any, sample_size: int, k: int, by_distance: Any, threads: int, out: Any
-) -> None:
+def neighbour_scores(queries: Any, sessions: Any, sample_size: int, k: int, by_distance: Any, threads: int, out: Any) -> None:
     """Add to `out` [B, D] what the k nearest sessions of each query say about the columns.
 
     The similarity of a session is its weight times the sum of the weights of the columns that it shares with the query. It is
