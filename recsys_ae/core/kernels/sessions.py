@@ -48,15 +48,21 @@ def _candidates(queries: Any, b: int, sessions: Any, sample_size: int, overlap: 
 
 
 @compiled()
+def _largest(numbers: Any, k: int) -> Any:
+    """The k largest numbers, or all of them, in no particular order."""
+    return numbers if len(numbers) <= k else np.partition(numbers, len(numbers) - k)[len(numbers) - k :]
+
+
+@compiled()
 def _nearest(found: Any, overlap: Any, weights: Any, sample_size: int, k: int) -> Any:
-    """The k most similar of the `sample_size` most recent sessions in `found`, ties to the more recent; best first."""
-    if len(found) > sample_size:
-        found = np.partition(found, len(found) - sample_size)[len(found) - sample_size :]
-    recent = np.sort(found)[::-1]
-    similarity = np.empty(len(recent))
-    for f in range(len(recent)):
-        similarity[f] = -overlap[recent[f]] * weights[recent[f]]
-    return recent[np.argsort(similarity, kind="mergesort")[:k]]
+    """The k most similar of the `sample_size` most recent sessions in `found`, ties to the more recent."""
+    recent = _largest(found, sample_size)
+    if len(recent) <= k:
+        return recent
+    similarity = overlap[recent] * weights[recent]
+    least = _largest(similarity, k).min()
+    nearer, tied = recent[similarity > least], recent[similarity == least]
+    return np.concatenate((nearer, _largest(tied, k - len(nearer))))
 
 
 @compiled(parallel=True)
