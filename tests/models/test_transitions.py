@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
@@ -27,7 +29,7 @@ def rules_by_hand(rows, steps: int, kept: int | None) -> dict[int, dict[int, flo
 @pytest.mark.parametrize(
     ("kind", "steps", "kept"), [("markov", 1, None), ("sequential_rules", 3, 2), ("sequential_rules", 2, 9)]
 )
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 @given(rows=LOGS, now=LOGS)
 def test_transitions_are_counted_as_by_hand(kind, steps, kept, rows, now):
     params = {"smoothing": 0.25, **({} if kept is None else {"steps": steps, "neighbours": kept})}
@@ -40,7 +42,7 @@ def test_transitions_are_counted_as_by_hand(kind, steps, kept, rows, now):
         np.testing.assert_allclose(model.scores(history, history.users.rows([user]))[0], expected, rtol=1e-6)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 @given(rows=LOGS, now=LOGS)
 def test_session_popularity_counts_the_session_then_the_users(rows, now):
     model, counts, history = build_model("session_popularity", {}).fit(from_rows(rows)), popularity(rows), from_rows(now)
@@ -70,14 +72,12 @@ def test_only_the_last_session_counts(kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_training_without_times_is_refused(kind):
     data = from_rows([(0, 0, 1, 0)])
-    from dataclasses import replace
-
     with pytest.raises(DataError, match="needs training data with order"):
         build_model(kind, {}).fit(replace(data, times=None, events=None))
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=8)
 @given(rows=LOGS, now=LOGS, block=st.integers(1, 3))
 def test_scores_of_a_user_do_not_depend_on_the_others(kind, rows, now, block):
     model, history = build_model(kind, {}).fit(from_rows(rows)), from_rows(now)

@@ -47,7 +47,7 @@ def by_hand(rows, items: list[int], neighbours, sample_size, position_decay, dis
     return np.where(scores > 0, scores, counts / (counts.max() + 1) - 1)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=70)
 @given(rows=LOGS, now=LOGS, params=SETTINGS)
 def test_scores_are_those_of_the_definition(rows, now, params):
     """Similarities are summed in the same order, so that ties are the same too."""
@@ -70,9 +70,12 @@ def best(model, items: list[int], k: int) -> list[int]:
 
 
 def test_of_equal_sessions_the_more_recent_counts():
-    train = log_of([0, 1], [0, 2], [3, 4])
-    assert best(build_model("vsknn", {"neighbours": 1, "idf": 0.0}).fit(train), [0], 2) == [0, 2]
-    assert best(build_model("vsknn", {"neighbours": 2, "idf": 0.0, "time_decay": 1e9}).fit(train), [0], 3) == [0, 1, 2]
+    """Two sessions that end at the same time are in the order of the users."""
+    train = from_rows([(0, 0, 0, 0), (0, 0, 1, 5), (1, 0, 0, 0), (1, 0, 2, 5), (2, 0, 0, 0), (2, 0, 3, 4)])
+    options = {"idf": 0.0, "time_decay": 1e9}
+    assert best(build_model("vsknn", {"neighbours": 1, **options}).fit(train), [0], 2) == [0, 2]
+    assert set(best(build_model("vsknn", {"neighbours": 2, **options}).fit(train), [0], 3)) == {0, 1, 2}
+    assert set(best(build_model("vsknn", {"sample_size": 2, **options}).fit(train), [0], 3)) == {0, 1, 2}
 
 
 def test_the_last_item_counts_most():
@@ -82,8 +85,8 @@ def test_the_last_item_counts_most():
 
 
 def test_items_near_the_match_count_most():
-    model = build_model("vsknn", {"idf": 0.0}).fit(log_of([1, 0, 0, 0, 2, 3]))
-    assert best(model, [2], 6) == [2, 0, 3, 1, 4, 5] or best(model, [2], 2) == [0, 2]
+    model = build_model("vsknn", {}).fit(log_of([4, 1, 0, 2, 3]))
+    assert best(model, [2], 5) == [2, 0, 3, 1, 4]
 
 
 @pytest.mark.parametrize("threads", [1, 2])
