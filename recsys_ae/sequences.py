@@ -79,6 +79,11 @@ class Sequences:
         """int64 [E]: the session of each event, 0 to S - 1."""
         return np.repeat(np.arange(self.n_sessions), np.diff(self.session_starts))
 
+    @property
+    def event_starts(self) -> Rows:
+        """int64 [B + 1]: the events of user b are those from event_starts[b] to event_starts[b + 1]."""
+        return self.session_starts[self.user_starts]
+
     def user_of_session(self) -> Rows:
         """int64 [S]: the user of each session, 0 to B - 1."""
         return np.repeat(np.arange(len(self)), np.diff(self.user_starts))
@@ -86,6 +91,10 @@ class Sequences:
     def position_in_session(self) -> Rows:
         """int64 [E]: how many events of its session precede each event."""
         return np.arange(len(self.items)) - np.repeat(self.session_starts[:-1], np.diff(self.session_starts))
+
+    def left_in_session(self) -> Rows:
+        """int64 [E]: how many events of its session follow each event."""
+        return np.repeat(self.session_starts[1:], np.diff(self.session_starts)) - 1 - np.arange(len(self.items))
 
 
 def sessions_by_gap(log: Events, gap_minutes: float) -> Rows:
