@@ -18,7 +18,7 @@ from recsys_ae.sequences import Sequences, sessions_by_gap
 from recsys_ae.split import Split
 
 START = 1_600_000_000  # seconds since 1970
-LARGEST = 100_000_000  # events
+LARGEST = 20_000_000  # events
 GAP_MINUTES = 60  # between the longest pause within a session and the shortest one between sessions
 CELLS = 10_000_000  # numbers of a block in memory
 
@@ -55,13 +55,13 @@ class SessionProcess:
         for session in range(1, sessions):
             topic[:, session] = np.where(regular[:, session], (topic[:, session - 1] + 1) % topics, topic[:, session])
         item = rng.choice(items, shape, p=self.popularity)
-        loyal = rng.random(shape) < self.loyalty
+        loyal = rng.random(shape) < self.loyalty  # sessions are independent given their topics, so all are drawn at once
         for at in range(1, shape[2]):
             item[:, :, at] = np.where(loyal[:, :, at], self.follower[topic, item[:, :, at - 1]], item[:, :, at])
         taste = self.level[topic[:, :, None], item]
         rating = np.clip(np.rint(taste + rng.normal(0, self.noise, shape)), *SCALE).astype(np.float32)
         happens = np.arange(shape[2]) < rng.integers(lengths[0], lengths[1] + 1, (users, sessions, 1))
-        pauses = rng.integers(30, 301, shape)  # seconds
+        pauses = rng.integers(30, 301, shape)  # seconds before each event
         pauses[:, :, 0] = rng.integers(8 * 3600, 80 * 3600, (users, sessions))
         pauses[:, 0, 0] = rng.integers(60 * 86_400, size=users)
         times = START + np.cumsum((pauses * happens).reshape(users, -1), axis=1).reshape(shape)
@@ -119,10 +119,11 @@ class SessionProcess:
         return rating_probabilities(self.level, self.noise)
 
     def best(self, split: Split, metrics: Sequence[str]) -> dict[str, float]:
-        """The best reachable values of `metrics` on the test part, as far as known: if every next event is predicted.
+        """The best reachable values of `metrics` on the test part, if the split predicts every next event; otherwise none.
 
         The predictor knows the process and everything before an event, but not the topics: it predicts the item, and the rating
-        given the item. The values are expectations. Nothing is known about lists without the items that a user has had.
+        given the item. The values are expectations: of rating metrics, and of those ranking metrics that depend on the rank of
+        a single relevant item alone. Nothing is known about lists without the items that a user has had.
         """
         if split.predict == "all":
             return {}
@@ -159,9 +160,9 @@ def planted_sessions(
 
     All topics share the items and their popularity (Zipf-like). Before a session has said much, only the previous sessions tell
     its topic. The rating level of topic z for item i is 3 + b_i + a[z, group of i], where b_i has standard deviation 0.3, and
-    the a of each group mean 0 and standard deviation `spread` over the topics: a model that does not follow the topics has at
-    least the error sqrt(`spread`^2 + `noise`^2) before rounding. Sessions have numbers, and times: 30 to 300 seconds between
-    events, 8 to 80 hours between sessions. Of repeated pairs the last rating counts.
+    the a of each group mean 0 and standard deviation `spread` over the topics: before rounding, a model that predicts the same
+    rating of an item in all topics has at least the error sqrt(`spread`^2 + `noise`^2). Sessions have numbers, and times: 30 to
+    300 seconds between events, 8 to 80 hours between sessions. Of repeated pairs the last rating counts.
 
     Args:
         users, items: how many of each. Users are called "u0001", ..., items 1001, ....
