@@ -36,9 +36,18 @@ BY_GRADIENT = {name for name in MODELS if MODELS.get(name).validation_name != "n
 OF_ORDER = {"slist", "vsknn", "sequential_rules", "markov", "session_popularity"}  # score the current session without gradients
 CLOSED_FORM = {"ease", "sparse_ease", "itemknn", "rp3beta", "bias", "popularity", *OF_ORDER}  # nothing is drawn
 FOLLOWING = {"sequential_rules", "markov"}  # score by what came after the last item; in the planted data it is the same for all
+RECURRENT = {
+    "gru",
+    "gru_ratings",
+}  # score what comes next, and never saw anything come after the last items of the planted data
 TASTELESS = {"bias", "popularity", "session_popularity", *FOLLOWING}
 WITHOUT_VECTORS = {*TASTELESS, *OF_ORDER}
-OF_CLICKS = {*BY_GRADIENT - {"autorec", "mf"}, *CLOSED_FORM - TASTELESS, "als", "bpr"}  # ratings are clicks for these
+OF_CLICKS = {
+    *BY_GRADIENT - {"autorec", "mf", "gru_ratings"},
+    *CLOSED_FORM - TASTELESS,
+    "als",
+    "bpr",
+}  # ratings are clicks for these
 OF_USERS = {"bpr"}  # score only users they were trained on
 OF_ANYONE = set(MODELS) - OF_USERS
 HAS_USER_VECTORS = set(MODELS) - CLOSED_FORM
@@ -49,6 +58,7 @@ THREADS_MATTER = {
     "elsa": "dense products in bfloat16, on processors that have them",
     "multdae": "dense products in bfloat16, and where MKL has no strict mode",
     "multvae": "as Mult-DAE",
+    "gru": "dense products in bfloat16, on processors that have them",
     "recvae": "as Mult-DAE",
     "slist": "as EASE",
     "ease": "LAPACK splits the sums of an inverse by threads",
@@ -57,7 +67,7 @@ TRAINED = variants(BY_GRADIENT)
 OF_ITEMS = [name for name in variants({"autorec"}) if VARIANTS[name][1]["axis"] == "item"]  # rows that are trained on are items
 # Scores of a training user do not depend on the history given: learned for that user, or the same for all.
 IGNORES_HISTORY = [*variants({"mf", "bpr", "popularity"}), *OF_ITEMS]
-OF_RATINGS = variants(set(MODELS) - OF_CLICKS - TASTELESS)
+OF_RATINGS = variants(set(MODELS) - OF_CLICKS - TASTELESS - RECURRENT)
 PREDICTS_RATINGS = [name for name in VARIANTS if make(name).predicts_ratings]
 RANKS_ONLY = [name for name in VARIANTS if name not in PREDICTS_RATINGS]
 
@@ -146,7 +156,7 @@ def test_tastes_are_learned(model):
         assert nearer_liked == likes[user][hidden[user]][0]
 
 
-@over(variants(OF_CLICKS))
+@over(variants(OF_CLICKS - RECURRENT))
 def test_other_liked_items_are_learned_from_clicks(name):
     """One liked pair per user is held out; it scores above the items the user does not like. Values are ignored."""
     data, model = clicks(), fitted_on_clicks(name)
@@ -209,7 +219,7 @@ def test_new_users_are_scored(model):
     assert np.isfinite(model.scores(a_stranger(planted()), np.array([0]))).all()
 
 
-@over(variants(OF_ANYONE - TASTELESS))
+@over(variants(OF_ANYONE - TASTELESS - RECURRENT))
 def test_new_users_get_the_items_of_similar_users(of_likes):
     model, data = of_likes
     scores = model.scores(a_stranger(data), np.array([0]))[0]
@@ -453,7 +463,7 @@ def test_similar_items_need_a_representation(model):
         similar_items(model, [100])
 
 
-@over(variants(set(MODELS) - WITHOUT_VECTORS))
+@over(variants(set(MODELS) - WITHOUT_VECTORS - RECURRENT))
 def test_similar_items_share_their_audience(of_likes):
     model, _ = of_likes
     assert isinstance(model, HasItemVectors | LinearInHistory)
@@ -471,7 +481,7 @@ def test_similar_users_need_a_representation(model):
         similar_users(model, planted(), ["u00"])
 
 
-@over(variants(HAS_USER_VECTORS))
+@over(variants(HAS_USER_VECTORS - RECURRENT))
 def test_similar_users_share_their_taste(of_likes):
     model, data = of_likes
     assert isinstance(model, HasUserVectors)

@@ -129,7 +129,7 @@ class AttentionMemory(nn.Module):
     def __init__(self, hidden: int, generator: Generator | None) -> None:
         super().__init__()
         self.score, self.value = Linear(hidden, 1, generator), Linear(hidden, hidden, generator)
-        self.keep = nn.Parameter(torch.zeros(()))
+        self.keep = nn.Parameter(torch.zeros(1))
         self.size = hidden + 1
 
     def add(self, last: Tensor, memory: Tensor) -> Tensor:
@@ -180,7 +180,7 @@ class SessionNetwork(nn.Module):
         self.gate_weight = None if one_hot_input else nn.Parameter(glorot_uniform((hidden, 3 * hidden), generator))
         self.gate_bias = nn.Parameter(torch.zeros(3 * hidden))
         self.recurrence = Recurrence(hidden, generator)
-        self.skip = None if one_hot_input else nn.Parameter(torch.zeros(()))
+        self.skip = None if one_hot_input else nn.Parameter(torch.zeros(1))
         self.start = Linear(hidden, hidden, generator)
         kinds: dict[MemoryKind, Callable[..., RecurrentMemory | AttentionMemory]] = {
             "gru": RecurrentMemory,

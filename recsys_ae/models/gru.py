@@ -59,8 +59,8 @@ class SessionNetworkModel(Recommender, Generic[H]):
     user_state: MemoryKind = "gru"
     input: Literal["one_hot", "embedding", "shared"] = "shared"
     item_features: bool = False
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.25
-    epochs: Annotated[int, Field(ge=1)] = 20
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    epochs: Annotated[int, Field(ge=1)] = 12
     batch_events: Annotated[int, Field(ge=1)] = 512
     learning_rate: Annotated[float, Field(gt=0)] = 3e-3
     learning_rate_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
@@ -89,13 +89,13 @@ class SessionNetworkModel(Recommender, Generic[H]):
 
     @abstractmethod
     def _predicted(self, rows: SessionBatch) -> Tensor:
-        """bool [E]: which events are predicted in training and validation."""
+        """bool [E]: which events are predicted in training."""
 
     @abstractmethod
-    def _losses(self, network: H, states: Tensor, rows: SessionBatch, at: Tensor) -> Tensor:
+    def _losses(self, about: Fitted, network: H, states: Tensor, rows: SessionBatch, at: Tensor) -> Tensor:
         """The validation loss of each event at `at` [T], given the `states` [T, H] before them."""
 
-    def _validation_value(self, about: Fitted, mean_loss: float) -> float:
+    def _validation_value(self, mean_loss: float) -> float:
         """The validation value, from the mean of these losses."""
         return mean_loss
 
@@ -133,7 +133,7 @@ class SessionNetworkModel(Recommender, Generic[H]):
 
     def _about(self, train: Interactions) -> Fitted:
         """The fitted state before training: mean and deviation of the ratings, features, popularity and ids."""
-        ratings = train.matrix.data
+        ratings = train.matrix.data.astype(np.float64)
         known = {"mean": np.array([ratings.mean()]), "unit": np.array([ratings.std() or 1.0])}
         features = ["item_features"] if self.item_features else []
         return fitted_on(train, known, keep_scale=self.predicts_ratings, features=features)
@@ -145,7 +145,10 @@ class SessionNetworkModel(Recommender, Generic[H]):
         return SessionBatch(*map(torch.from_numpy, arrays))
 
     def _validation(self, network: H, about: Fitted, history: Interactions, valid: Interactions) -> Callable[[], float] | None:
-        """The validation value at the events of `valid`, each given all events before it; None if none of them is predicted."""
+        """The validation value at the events of `valid` but the first of their sessions, each given all events before it.
+
+        None if there are none.
+        """
         before = history.stored_events
         log = before.union(valid.stored_events, history.n_items)
         order = log.by_time(history.n_items)
@@ -153,19 +156,19 @@ class SessionNetworkModel(Recommender, Generic[H]):
         parts = []
         for rows in blocks_of_events(sequences, np.flatnonzero(np.diff(valid.matrix.indptr))):
             batch = self._batch(about, part := sequences[rows])
-            asked = self._predicted(batch) & torch.from_numpy(order[part.at] >= len(before))
+            asked = batch.follows() & torch.from_numpy(order[part.at] >= len(before))
             parts.append((batch, torch.nonzero(asked)[:, 0]))
 
         def loss() -> float:
-            found = [self._losses_in(network, rows, at).double() for rows, at in parts]
-            return self._validation_value(about, float(torch.cat(found).mean()))
+            found = [self._losses_in(about, network, rows, at).double() for rows, at in parts]
+            return self._validation_value(float(torch.cat(found).mean()))
 
         return loss if any(len(at) for _, at in parts) else None
 
-    def _losses_in(self, network: H, rows: SessionBatch, at: Tensor) -> Tensor:
+    def _losses_in(self, about: Fitted, network: H, rows: SessionBatch, at: Tensor) -> Tensor:
         device = device_of(network)
         rows, at = rows.to(device), at.to(device)
-        return self._losses(network, network.sessions(rows).before(rows)[at], rows, at).cpu()
+        return self._losses(about, network, network.sessions(rows).before(rows)[at], rows, at).cpu()
 
     @torch.no_grad()
     def scores(self, history: Interactions, rows: Rows) -> Floats:
@@ -234,7 +237,7 @@ class SessionGRU(SessionNetworkModel[NextColumn]):
     def _predicted(self, rows: SessionBatch) -> Tensor:
         return rows.follows()
 
-    def _losses(self, network: NextColumn, states: Tensor, rows: SessionBatch, at: Tensor) -> Tensor:
+    def _losses(self, about: Fitted, network: NextColumn, states: Tensor, rows: SessionBatch, at: Tensor) -> Tensor:
         """1 - 1 / rank, or 1 from rank 21 on; items with the same score as the target rank before it."""
         losses = [states.new_zeros(0)]
         step = users_per_block(len(network.output_bias))
@@ -255,6 +258,8 @@ class RatingGRU(SessionNetworkModel[ColumnValue]):
     clipped to the scale; predictions are clipped. Internally, ratings have mean 0 and variance 1.
     """
 
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    precision: Precision = "float32"
     predicts_ratings: ClassVar[bool] = True
     validation_name: ClassVar[str] = "valid_rmse"
 
@@ -267,11 +272,14 @@ class RatingGRU(SessionNetworkModel[ColumnValue]):
     def _predicted(self, rows: SessionBatch) -> Tensor:
         return torch.ones_like(rows.columns, dtype=torch.bool)
 
-    def _losses(self, network: ColumnValue, states: Tensor, rows: SessionBatch, at: Tensor) -> Tensor:
-        return (network.at(states, rows.columns[at]) - rows.values[at]).square()
+    def _losses(self, about: Fitted, network: ColumnValue, states: Tensor, rows: SessionBatch, at: Tensor) -> Tensor:
+        """The squared errors of the predictions."""
+        (mean,), (unit,) = about.arrays["mean"], about.arrays["unit"]
+        low, high = ((bound - mean) / unit for bound in about.meta["scale"])
+        return (unit * (network.at(states, rows.columns[at]).clamp(low, high) - rows.values[at])).square()
 
-    def _validation_value(self, about: Fitted, mean_loss: float) -> float:
-        return float(about.arrays["unit"][0]) * mean_loss**0.5
+    def _validation_value(self, mean_loss: float) -> float:
+        return mean_loss**0.5
 
     def scores(self, history: Interactions, rows: Rows) -> Floats:
         return self._ratings(super().scores(history, rows))
