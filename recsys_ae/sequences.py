@@ -96,6 +96,19 @@ class Sequences:
         """int64 [E]: how many events of its session follow each event."""
         return np.repeat(self.session_starts[1:], np.diff(self.session_starts)) - 1 - np.arange(len(self.items))
 
+    def comes_again(self) -> NDArray[np.bool_]:
+        """bool [E]: whether the item of each event has a later event in the same session."""
+        session = self.session_of_event()
+        order = np.lexsort((self.items, session))  # stable, so the events of an item stay in order
+        same = (np.diff(self.items[order]) == 0) & (np.diff(session[order]) == 0)
+        again = np.zeros(len(order), bool)
+        again[order[:-1][same]] = True
+        return again
+
+    def repeat_share(self) -> float:
+        """The share of events, without the first of each session, whose item came before in the same session."""
+        return float(self.comes_again().sum() / max(1, len(self.items) - self.n_sessions))
+
 
 def sessions_by_gap(log: Events, gap_minutes: float) -> Rows:
     """int64 [E]: session numbers for the events of `log`, which is by time: a session ends when its user pauses that long."""

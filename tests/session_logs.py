@@ -36,3 +36,9 @@ def current_items(rows: list[tuple[int, int, int, int]]) -> dict[int, list[int]]
 def popularity(rows: list[tuple[int, int, int, int]]) -> list[int]:
     """Number of users of each item."""
     return [len({user for user, _, other, _ in rows if other == item}) for item in range(len(ITEMS))]
+
+
+def repeat_share(sessions: list[tuple[int, int, list[int]]]) -> float:
+    """The share of events, without the first of each session, that repeat an item of their session."""
+    followers = sum(len(items) - 1 for _, _, items in sessions)
+    return sum(len(items) - len(set(items)) for _, _, items in sessions) / max(1, followers)

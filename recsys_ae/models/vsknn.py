@@ -29,12 +29,18 @@ class VSKNN(Recommender):
     times exp(-age / time_decay), where the age is that of the session's last event at the end of the training data. Each event
     of a neighbour adds to the score of its item the similarity times exp(-d / distance_decay) times the item's rarity, where d
     is its distance in events from the most recent shared item (its last occurrence in the neighbour). The rarity of an item is
-    1 + idf * log(S / n) if n of S training sessions have it. Items of no neighbour rank by popularity below all others, with
-    negative scores. Works for any user; without a session the scores are the popularity alone.
+    1 + idf * log(S / n) if n of S training sessions have it.
+
+    That a neighbour shares an item with the current session is no sign that people come back to it. So the last event of a
+    shared item counts only min(1, repeat_weight * r) as much, where r is the share of training events that repeat an item of
+    their session; earlier events of the item count in full.
+
+    Items of no neighbour rank by popularity below all others, with negative scores. Works for any user; without a session the
+    scores are the popularity alone.
 
     Source: Ludewig & Jannach 2018, section 3.2 (VS-KNN), with the exponential decays of Garg et al. 2019 (STAN), all of which
     are off at large values. Deviates: similarities are not divided by the lengths of the sessions, which ranked worse; of a
-    repeated item every event in a neighbour counts; decays below 1e-6 are 0.
+    repeated item every event in a neighbour counts; the weight of repeats is an addition; decays below 1e-6 are 0.
 
     Memory: 12 to 20 bytes per training event; while scoring, 16 bytes per training session and thread.
 
@@ -42,7 +48,7 @@ class VSKNN(Recommender):
         neighbours, sample_size: see above, in sessions.
         position_decay, distance_decay: see above, in events.
         time_decay: see above, in days.
-        idf: see above.
+        idf, repeat_weight: see above.
     """
 
     neighbours: Annotated[int, Field(ge=1)] = 500
@@ -51,6 +57,7 @@ class VSKNN(Recommender):
     distance_decay: Annotated[float, Field(gt=0)] = 3.0
     time_decay: Annotated[float, Field(gt=0)] = 30.0
     idf: Annotated[float, Field(ge=0)] = 0.5
+    repeat_weight: Annotated[float, Field(ge=0)] = 4.0
 
     @property
     def needs(self) -> frozenset[str]:
@@ -62,20 +69,21 @@ class VSKNN(Recommender):
         ends = sequences.times[sequences.session_starts[1:] - 1]
         by_end = np.argsort(ends, kind="stable")
         events, starts = ranges(sequences.session_starts[by_end], sequences.session_starts[by_end + 1])
-        items, session = sequences.items[events].astype(np.int32), np.repeat(np.arange(len(by_end)), np.diff(starts))
-        by_item = np.lexsort((np.arange(len(items)), items))  # by session within an item, since sessions are in order
-        last = np.r_[(np.diff(items[by_item]) != 0) | (np.diff(session[by_item]) != 0), True]
-        visits = by_item[last]  # the last event of each pair of item and session
-        n_sessions = np.bincount(items[visits], minlength=train.n_items)
+        items, again = sequences.items[events].astype(np.int32), sequences.comes_again()[events]
+        visits = np.flatnonzero(~again)  # one event for each pair of session and item
+        visits = visits[np.argsort(items[visits], kind="stable")]
+        session = np.searchsorted(starts, visits, side="right") - 1
         return fitted_on(
             train,
             {
                 "items": items,
                 "starts": starts,
+                "again": again,
+                "repeat_share": np.array([sequences.repeat_share()]),
                 "ages": (ends.max() - ends[by_end]) / DAY,
-                "visits": session[visits].astype(np.int32),
-                "places": (visits - starts[session[visits]]).astype(np.int32),
-                "visit_starts": np.r_[0, np.cumsum(n_sessions)],
+                "visits": session.astype(np.int32),
+                "places": (visits - starts[session]).astype(np.int32),
+                "visit_starts": np.r_[0, np.cumsum(np.bincount(items[visits], minlength=train.n_items))],
             },
         )
 
@@ -86,11 +94,14 @@ class VSKNN(Recommender):
         rarity = 1 + self.idf * np.log(len(arrays["ages"]) / n_sessions.clip(min=1))
         weights = np.exp(-arrays["ages"] / self.time_decay)
         places = (arrays[name] for name in ("visits", "places", "visit_starts"))
-        sessions = Sessions(arrays["items"], arrays["starts"], weights, *places)
+        sessions = Sessions(arrays["items"], arrays["starts"], arrays["again"], weights, *places)
         by_distance = decays(self.distance_decay, int(np.diff(arrays["starts"]).max(initial=0)))
         found = np.zeros((len(rows), history.n_items), np.float32)
+        once = min(1.0, self.repeat_weight * float(arrays["repeat_share"][0]))
         queries = self._queries(history, rows, rarity)
-        neighbour_scores(queries, sessions, self.sample_size, self.neighbours, by_distance, numba.get_num_threads(), found)
+        neighbour_scores(
+            queries, sessions, self.sample_size, self.neighbours, by_distance, once, numba.get_num_threads(), found
+        )
         found *= rarity.astype(np.float32)
         popularity = arrays["popularity"]
         return np.where(found > 0, found, popularity / (popularity.max() + 1) - 1)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
-from session_logs import LOGS, current_items, from_rows, sessions_of
+from session_logs import LOGS, current_items, from_rows, repeat_share, sessions_of
 
 from recsys_ae import build_model
 from recsys_ae.core import limits
@@ -14,12 +14,13 @@ SETTINGS = st.fixed_dictionaries(
         "l2": st.sampled_from([0.5, 20.0]),
         "position_decay": st.sampled_from([0.01, 0.6, 3.0, 1e9]),
         "session_decay": st.sampled_from([0.01, 2.0, 1e9]),
+        "repeat_weight": st.sampled_from([0.0, 0.5]),
         "time_decay": st.sampled_from([0.5, 1e9]),
     }
 )
 
 
-def by_hand(rows, alpha, dropout, l2, position_decay, time_decay) -> np.ndarray:
+def by_hand(rows, alpha, dropout, l2, position_decay, time_decay, repeat_weight) -> np.ndarray:
     """B from the three matrices of the definition, a row at a time."""
     sessions = sessions_of(rows)
     latest = max(hour for _, hour, _ in sessions)
@@ -40,8 +41,9 @@ def by_hand(rows, alpha, dropout, l2, position_decay, time_decay) -> np.ndarray:
     x, s, t = (np.array(rows).reshape(-1, 6) for rows in (whole, past, future))
     xx = alpha * x.T @ np.diag(of_session) @ x
     gram = xx + (1 - alpha) * s.T @ np.diag(of_cut) @ s
-    left = gram + dropout / (1 - dropout) * np.diag(gram.diagonal()) + l2 * np.eye(6)
-    return np.linalg.solve(left, xx + (1 - alpha) * s.T @ np.diag(of_cut) @ t)
+    ridge = dropout / (1 - dropout) * np.diag(gram.diagonal()) + l2 * np.eye(6)
+    others = xx - np.diag(xx.diagonal()) + (1 - alpha) * s.T @ np.diag(of_cut) @ t
+    return np.linalg.solve(gram + ridge, others + repeat_weight * repeat_share(sessions) * ridge)
 
 
 @settings(deadline=None, max_examples=50)

@@ -13,6 +13,7 @@ class Sessions(NamedTuple):
 
     columns: Any  # [E], the column of each event
     starts: Any  # [S + 1]; the events of session s are starts[s] to starts[s + 1]
+    again: Any  # bool [E]: whether the column comes again later in the session
     weights: Any  # float64 [S], factors of the similarity
     visits: Any  # [V], by column, then increasing: the sessions with the column
     places: Any  # [V]: the last event of the session with the column, counted from the start of the session
@@ -66,25 +67,33 @@ def _nearest(found: Any, overlap: Any, weights: Any, sample_size: int, k: int) -
 
 
 @compiled(parallel=True)
-def neighbour_scores(queries: Any, sessions: Any, sample_size: int, k: int, by_distance: Any, threads: int, out: Any) -> None:
+def neighbour_scores(
+    queries: Any, sessions: Any, sample_size: int, k: int, by_distance: Any, once: float, threads: int, out: Any
+) -> None:
     """Add to `out` [B, D] what the k nearest sessions of each query say about the columns.
 
     The similarity of a session is its weight times the sum of the weights of the columns that it shares with the query. It is
     added to the score of the column of each of its events, times by_distance[d], where d is the distance in events to the
-    last event with the first shared column of the query; events further away than `by_distance` reaches count nothing.
+    last event with the first shared column of the query; events further away than `by_distance` reaches count nothing. The last
+    event of each column of the query counts only `once` as much, because every session that is found has one.
     """
     reach = len(by_distance)
     for t in prange(threads):
+        asked = np.zeros(out.shape[1], np.bool_)
         overlap, match = np.zeros(len(sessions.weights)), np.empty(len(sessions.weights), np.int32)
         found = np.empty(len(sessions.weights), np.int32)
         for b in range(t, len(queries.starts) - 1, threads):
             n = _candidates(queries, b, sessions, sample_size, overlap, match, found)
-            line = out[b]
+            line, shared = out[b], queries.columns[queries.starts[b] : queries.starts[b + 1]]
+            asked[shared] = True
             for s in _nearest(found[:n], overlap, sessions.weights, sample_size, k):
                 similarity = overlap[s] * sessions.weights[s]
                 at = sessions.starts[s] + match[s]
                 for e in range(max(sessions.starts[s], at - reach + 1), min(sessions.starts[s + 1], at + reach)):
-                    line[sessions.columns[e]] += similarity * by_distance[abs(e - at)]
+                    c = sessions.columns[e]
+                    share = once if asked[c] and not sessions.again[e] else 1.0
+                    line[c] += similarity * by_distance[abs(e - at)] * share
+            asked[shared] = False
             for f in range(n):
                 overlap[found[f]] = 0
 
