@@ -153,6 +153,8 @@ WIDE = {
     "recvae": {"hidden": 131, "latent": 31, "batch_size": 299},
     "cdae": {"hidden": 131, "batch_size": 299},
     "elsa": {"factors": 131, "batch_size": 299},
+    "gru": {"hidden": 131, "batch_events": 2999},
+    "gru_ratings": {"hidden": 131, "batch_events": 2999},
 }
 VARIANTS = {
     "autorec-item": ("autorec", {**SMALL["autorec"], "axis": "item"}),

@@ -59,6 +59,7 @@ THREADS_MATTER = {
     "multdae": "dense products in bfloat16, and where MKL has no strict mode",
     "multvae": "as Mult-DAE",
     "gru": "dense products in bfloat16, on processors that have them",
+    "gru_ratings": "torch.tanh, as torch.sigmoid",
     "recvae": "as Mult-DAE",
     "slist": "as EASE",
     "ease": "LAPACK splits the sums of an inverse by threads",

@@ -146,12 +146,14 @@ class SessionNetwork(nn.Module):
     The vector of an event is that of its column, plus its value times another vector of the column (`valued`), plus the
     column's features times their weights. It is the input of the gates itself, or an embedding that is mapped to it. A session
     begins with tanh(c W + b), c being the state of its sequence, which is 0 in the first session, and with `hierarchy: none`.
-    With `all`, c also enters the gates at every event.
+    With `all`, c also enters the gates at every event. To the state after an event, its embedding is added, times a learned
+    number: so the columns that are like the last one need not be learned through the gates.
 
     Args:
         width: D.
         features: the features of each column as sparse rows [D, F], or None.
-        dropout: share of the units of embeddings, codes and states of sequences that are dropped in training.
+        dropout: share of the units of embeddings (on their way to the gates), of states, and of states of sequences that are
+            dropped in training.
     """
 
     id_axes: Mapping[str, Axis] = {"input_weight": "inputs", "value_weight": "inputs"}

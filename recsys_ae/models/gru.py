@@ -37,8 +37,8 @@ class SessionNetworkModel(Recommender, Generic[H]):
 
     Sources: Hidasi et al. 2016 (`hierarchy: none`, every session by itself) and Quadrana et al. 2017 (`init`, the state of the
     user is the initial state of a session; `all`, it also enters the gates at every event). Deviations: the initial state of a
-    user's first session is learned; gates are those of `torch.nn.GRU`; Adam; sessions are never cut, and gradients go through
-    all sessions of a user.
+    user's first session is learned; the embedding of the last event, times a learned number, is added to the state; gates are
+    those of `torch.nn.GRU`; Adam; sessions are never cut, and gradients go through all sessions of a user.
 
     Works for any user with a history, as no parameter belongs to a user. The next event is taken to be in the last session of
     the history. Items without training data have random vectors, unless `item_features` tell about them.
@@ -55,14 +55,14 @@ class SessionNetworkModel(Recommender, Generic[H]):
     """
 
     hidden: Annotated[int, Field(ge=1)] = 100
-    hierarchy: Hierarchy = "init"
+    hierarchy: Hierarchy = "all"
     user_state: MemoryKind = "gru"
     input: Literal["one_hot", "embedding", "shared"] = "shared"
     item_features: bool = False
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.35
     epochs: Annotated[int, Field(ge=1)] = 12
-    batch_events: Annotated[int, Field(ge=1)] = 512
-    learning_rate: Annotated[float, Field(gt=0)] = 3e-3
+    batch_events: Annotated[int, Field(ge=1)] = 1024
+    learning_rate: Annotated[float, Field(gt=0)] = 5e-3
     learning_rate_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
     patience: Annotated[int, Field(ge=0)] = 5
     precision: Precision = "auto"
