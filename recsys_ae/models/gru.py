@@ -231,7 +231,7 @@ class SessionGRU(SessionNetworkModel[NextColumn]):
 
     def _objective(self, train: Interactions) -> NextColumnError:
         counts = np.bincount(train.stored_events.items, minlength=train.n_items)
-        weights = np.where(counts > 0, counts.astype(float) ** self.negatives_exponent, 0)
+        weights = np.maximum(counts, 1.0) ** self.negatives_exponent  # an item that is never drawn would keep its first score
         return NextColumnError(self.loss, self.negatives, torch.from_numpy(weights / weights.sum()))
 
     def _predicted(self, rows: SessionBatch) -> Tensor:

@@ -11,12 +11,13 @@ from recsys_ae.core.devices import device_named
 from recsys_ae.core.sparse import SparseRows, with_negatives
 from recsys_ae.errors import ConfigError
 
-TRAINED = ["autorec", "cdae", "elsa", "multdae", "multvae", "recvae"]
+TRAINED = ["autorec", "cdae", "elsa", "gru", "gru_ratings", "multdae", "multvae", "recvae"]
+OF_RATINGS = ["autorec", "gru_ratings"]
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="compares with a GPU, and PyTorch finds none here")
 
 
 def scores(name: str, **params) -> np.ndarray:
-    data = planted() if name == "autorec" else clicks()
+    data = planted() if name in OF_RATINGS else clicks()
     params = {**SMALL.get(name, {}), "epochs": 4, **params} | ({} if name == "autorec" else {"precision": "float32"})
     model = build_model(name, params).fit(data, valid=data, seed=3)
     return model.scores(data, np.arange(data.n_users))
