@@ -358,7 +358,7 @@ def test_validation_decides_when_to_stop(name):
     assert errors[0] < errors[1]
 
 
-@over(variants(BY_GRADIENT & OF_CLICKS))
+@over(variants(BY_GRADIENT & OF_CLICKS - RECURRENT))
 def test_validation_on_a_ranking_decides_when_to_stop(name):
     """If the validation items are those nobody likes, early stopping keeps weights that rank them higher."""
     kind, params = VARIANTS[name]

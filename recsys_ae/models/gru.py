@@ -76,6 +76,10 @@ class SessionNetworkModel(Recommender, Generic[H]):
     def needs(self) -> frozenset[str]:
         return frozenset({"order", "item_features"} if self.item_features else {"order"})
 
+    @property
+    def _reads_ratings(self) -> bool:
+        return True
+
     def _memory(self, n_users: int, n_items: int) -> int:
         return training_memory(lambda: self._network(n_items, None, None))
 
@@ -106,7 +110,7 @@ class SessionNetworkModel(Recommender, Generic[H]):
             hierarchy=self.hierarchy,
             memory=self.user_state,
             one_hot_input=self.input == "one_hot",
-            valued=self.predicts_ratings,
+            valued=self._reads_ratings,
             features=features,
             dropout=self.dropout,
             generator=generator,
@@ -212,15 +216,21 @@ class SessionGRU(SessionNetworkModel[NextColumn]):
     part, each predicted from all events before it, by rank among all items.
 
     Attributes:
+        ratings: whether the network also reads the observed ratings, which makes no difference if all are equal.
         loss, negatives: see `core.session_heads.NextColumnError`. With many items, drawing some saves time and memory.
         negatives_exponent: items are drawn in proportion to popularity^this.
         Others: see `SessionNetworkModel`.
     """
 
+    ratings: bool = True
     loss: RankingLoss = "cross_entropy"
     negatives: Annotated[int, Field(ge=0)] = 0
     negatives_exponent: Annotated[float, Field(ge=0, le=1)] = 0.5
     validation_name: ClassVar[str] = f"valid_1_minus_mrr_{LIST_LENGTH}"
+
+    @property
+    def _reads_ratings(self) -> bool:
+        return self.ratings
 
     def _memory(self, n_users: int, n_items: int) -> int:
         scored = n_items if self.loss == "cross_entropy" and not self.negatives else self.negatives
