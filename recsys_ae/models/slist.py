@@ -32,7 +32,7 @@ class SLIST(Recommender):
     exp(-age / time_decay) of their session, where the age is that of its last event at the end of the training data. Inputs
     are dropped with probability p = `dropout`, as in a denoising autoencoder; in X, an item is predicted from the others only.
     The regularisation pulls B not to 0 but to repeat_weight * r on the diagonal, where r is the share of training events that
-    repeat an item of their session. With G = alpha X'WX + (1 - alpha) S'WS and L = p / (1 - p) diag(G) + l2 I,
+    repeat the event before. With G = alpha X'WX + (1 - alpha) S'WS and L = p / (1 - p) diag(G) + l2 I,
 
         B = (G + L)^-1 (alpha (X'WX - diag(X'WX)) + (1 - alpha) S'WT + repeat_weight r L).
 
@@ -62,7 +62,7 @@ class SLIST(Recommender):
     position_decay: Annotated[float, Field(gt=0)] = 1.0
     session_decay: Annotated[float, Field(gt=0)] = 1.2
     time_decay: Annotated[float, Field(gt=0)] = 100.0
-    repeat_weight: Annotated[float, Field(ge=0)] = 0.3
+    repeat_weight: Annotated[float, Field(ge=0)] = 0.4
 
     @property
     def needs(self) -> frozenset[str]:

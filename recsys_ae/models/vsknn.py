@@ -32,8 +32,8 @@ class VSKNN(Recommender):
     1 + idf * log(S / n) if n of S training sessions have it.
 
     That a neighbour shares an item with the current session is no sign that people come back to it. So the last event of a
-    shared item counts only min(1, repeat_weight * r) as much, where r is the share of training events that repeat an item of
-    their session; earlier events of the item count in full.
+    shared item counts only min(1, repeat_weight * r) as much, where r is the share of training events that repeat the event
+    before; earlier events of the item count in full.
 
     Items of no neighbour rank by popularity below all others, with negative scores. Works for any user; without a session the
     scores are the popularity alone.
