@@ -58,7 +58,7 @@ class SLIST(Recommender):
 
     alpha: Annotated[float, Field(ge=0, le=1)] = 0.6
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.8
-    l2: Annotated[float, Field(gt=0)] = 10.0
+    l2: Annotated[float, Field(gt=0)] = 30.0
     position_decay: Annotated[float, Field(gt=0)] = 1.0
     session_decay: Annotated[float, Field(gt=0)] = 1.2
     time_decay: Annotated[float, Field(gt=0)] = 100.0
