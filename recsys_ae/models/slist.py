@@ -37,9 +37,9 @@ class SLIST(Recommender):
         B = (G + L)^-1 (alpha (X'WX - diag(X'WX)) + (1 - alpha) S'WT + repeat_weight r L).
 
     When scoring, the event that d events follow adds exp(-d / session_decay) to its item in x. Works for any user; without a
-    session, and for items without training events, scores are 0, and all others may be negative.
+    session, all scores are 0. An item without training events can only predict itself.
 
-    Source: Choi et al. 2021, section 3.3 (SLIST). Deviates: dropout and the treatment of repeats are additions, without which
+    Source: Choi et al. 2021 (SLIST). Deviates: dropout and the treatment of repeats are additions, without which
     every item predicts itself, however rarely people come back to one; rows are not scaled to length 1, which ranked worse; the
     events of an item add up; decays below 1e-6 are 0.
 

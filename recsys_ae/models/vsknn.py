@@ -38,7 +38,7 @@ class VSKNN(Recommender):
     Items of no neighbour rank by popularity below all others, with negative scores. Works for any user; without a session the
     scores are the popularity alone.
 
-    Source: Ludewig & Jannach 2018, section 3.2 (VS-KNN), with the exponential decays of Garg et al. 2019 (STAN), all of which
+    Source: Ludewig & Jannach 2018 (VS-KNN), with the exponential decays of Garg et al. 2019 (STAN), all of which
     are off at large values. Deviates: similarities are not divided by the lengths of the sessions, which ranked worse; of a
     repeated item every event in a neighbour counts; the weight of repeats is an addition; decays below 1e-6 are 0.
 
