@@ -106,8 +106,9 @@ class Sequences:
         return again
 
     def repeat_share(self) -> float:
-        """The share of events, without the first of each session, whose item came before in the same session."""
-        return float(self.comes_again().sum() / max(1, len(self.items) - self.n_sessions))
+        """The share of events, without the first of each session, that have the same item as the event before."""
+        follows = np.diff(self.session_of_event()) == 0
+        return float((np.diff(self.items) == 0)[follows].mean()) if follows.any() else 0.0
 
 
 def sessions_by_gap(log: Events, gap_minutes: float) -> Rows:

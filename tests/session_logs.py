@@ -1,5 +1,7 @@
 """Small logs with sessions, and what a test of a session model reads from them: plain lists."""
 
+from itertools import pairwise
+
 import numpy as np
 import pandas as pd
 from hypothesis import strategies as st
@@ -39,6 +41,6 @@ def popularity(rows: list[tuple[int, int, int, int]]) -> list[int]:
 
 
 def repeat_share(sessions: list[tuple[int, int, list[int]]]) -> float:
-    """The share of events, without the first of each session, that repeat an item of their session."""
-    followers = sum(len(items) - 1 for _, _, items in sessions)
-    return sum(len(items) - len(set(items)) for _, _, items in sessions) / max(1, followers)
+    """The share of events, without the first of each session, that have the same item as the event before."""
+    repeats = [before == after for _, _, items in sessions for before, after in pairwise(items)]
+    return sum(repeats) / max(1, len(repeats))

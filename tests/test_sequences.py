@@ -44,8 +44,8 @@ def test_sequences_are_what_pandas_does_by_hand(rows):
     assert sequences.left_in_session().tolist() == [n for own in expected for one in own for n in reversed(range(len(one)))]
     sessions = [one for own in expected for one in own]
     assert sequences.comes_again().tolist() == [item in one[n + 1 :] for one in sessions for n, item in enumerate(one)]
-    repeats, events = sum(len(one) - len(set(one)) for one in sessions), sum(len(one) - 1 for one in sessions)
-    assert sequences.repeat_share() == (repeats / events if events else 0)
+    repeats = [before == after for one in sessions for before, after in pairwise(one)]
+    assert sequences.repeat_share() == pytest.approx(np.mean(repeats) if repeats else 0)
     assert np.diff(sequences.event_starts).tolist() == [sum(map(len, own)) for own in expected]
 
 

@@ -197,7 +197,7 @@ class PlantedSessionsCard(PlantedCard):
     longest: int = Field(7, ge=2, le=10_000)
     topics: int = Field(4, ge=2, le=100)
     groups: int = Field(4, ge=1, le=10_000)
-    loyalty: float = Field(0.7, ge=0, le=1)
+    loyalty: float = Field(0.8, ge=0, le=1)
     regularity: float = Field(0.95, ge=0, le=1)
     spread: float = Field(0.6, ge=0)
     noise: float = Field(0.6, gt=0)

@@ -32,14 +32,14 @@ class SLIST(Recommender):
     exp(-age / time_decay) of their session, where the age is that of its last event at the end of the training data. Inputs
     are dropped with probability p = `dropout`, as in a denoising autoencoder; in X, an item is predicted from the others only.
     The regularisation pulls B not to 0 but to repeat_weight * r on the diagonal, where r is the share of training events that
-    repeat an item of their session. With G = alpha X'WX + (1 - alpha) S'WS and L = p / (1 - p) diag(G) + l2 I,
+    repeat the event before. With G = alpha X'WX + (1 - alpha) S'WS and L = p / (1 - p) diag(G) + l2 I,
 
         B = (G + L)^-1 (alpha (X'WX - diag(X'WX)) + (1 - alpha) S'WT + repeat_weight r L).
 
     When scoring, the event that d events follow adds exp(-d / session_decay) to its item in x. Works for any user; without a
-    session, and for items without training events, scores are 0, and all others may be negative.
+    session, all scores are 0. An item without training events can only predict itself.
 
-    Source: Choi et al. 2021, section 3.3 (SLIST). Deviates: dropout and the treatment of repeats are additions, without which
+    Source: Choi et al. 2021 (SLIST). Deviates: dropout and the treatment of repeats are additions, without which
     every item predicts itself, however rarely people come back to one; rows are not scaled to length 1, which ranked worse; the
     events of an item add up; decays below 1e-6 are 0.
 
@@ -58,11 +58,11 @@ class SLIST(Recommender):
 
     alpha: Annotated[float, Field(ge=0, le=1)] = 0.6
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.8
-    l2: Annotated[float, Field(gt=0)] = 10.0
+    l2: Annotated[float, Field(gt=0)] = 30.0
     position_decay: Annotated[float, Field(gt=0)] = 1.0
     session_decay: Annotated[float, Field(gt=0)] = 1.2
     time_decay: Annotated[float, Field(gt=0)] = 100.0
-    repeat_weight: Annotated[float, Field(ge=0)] = 0.3
+    repeat_weight: Annotated[float, Field(ge=0)] = 0.4
 
     @property
     def needs(self) -> frozenset[str]:

@@ -24,7 +24,7 @@ class SessionPopularity(Recommender):
     Scores are the number of occurrences plus a number below 1 that grows with the popularity in the training data. Works for
     any user; without a session it ranks like `Popularity`.
 
-    Source: Hidasi et al. 2016, section 4.1 (S-POP).
+    Source: Hidasi et al. 2016 (S-POP).
     """
 
     @property
@@ -72,7 +72,7 @@ class MarkovChain(_Transitions):
     Each item's share of the popularity, times `smoothing`, is added. If that is below 1, it only decides ties and ranks the
     items that never came next. Works for any user; without a session the scores are the popularity alone.
 
-    Source: Ludewig & Jannach 2018, section 3.1 (MC). Deviates: counts are not divided by their sum, which does not change the
+    Source: Ludewig & Jannach 2018 (MC). Deviates: counts are not divided by their sum, which does not change the
     order, and are smoothed.
 
     Attributes:
@@ -94,7 +94,7 @@ class SequentialRules(_Transitions):
     share of the popularity, times `smoothing`, is added. If that is below 1 / steps, it only decides ties and ranks the items
     without a rule. Works for any user; without a session the scores are the popularity alone.
 
-    Source: Ludewig & Jannach 2018, section 3.1 (SR). Deviates: weights are not divided by the number of events, which does not
+    Source: Ludewig & Jannach 2018 (SR). Deviates: weights are not divided by the number of events, which does not
     change the order, and are smoothed.
 
     Memory: 12 bytes per rule; while fitting, for each item as many rules as different items came after it.

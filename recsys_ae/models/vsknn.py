@@ -32,13 +32,13 @@ class VSKNN(Recommender):
     1 + idf * log(S / n) if n of S training sessions have it.
 
     That a neighbour shares an item with the current session is no sign that people come back to it. So the last event of a
-    shared item counts only min(1, repeat_weight * r) as much, where r is the share of training events that repeat an item of
-    their session; earlier events of the item count in full.
+    shared item counts only min(1, repeat_weight * r) as much, where r is the share of training events that repeat the event
+    before; earlier events of the item count in full.
 
     Items of no neighbour rank by popularity below all others, with negative scores. Works for any user; without a session the
     scores are the popularity alone.
 
-    Source: Ludewig & Jannach 2018, section 3.2 (VS-KNN), with the exponential decays of Garg et al. 2019 (STAN), all of which
+    Source: Ludewig & Jannach 2018 (VS-KNN), with the exponential decays of Garg et al. 2019 (STAN), all of which
     are off at large values. Deviates: similarities are not divided by the lengths of the sessions, which ranked worse; of a
     repeated item every event in a neighbour counts; the weight of repeats is an addition; decays below 1e-6 are 0.
 

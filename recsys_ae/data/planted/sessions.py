@@ -150,7 +150,7 @@ def planted_sessions(
     longest: int = 7,
     topics: int = 4,
     groups: int = 4,
-    loyalty: float = 0.7,
+    loyalty: float = 0.8,
     regularity: float = 0.95,
     spread: float = 0.6,
     noise: float = 0.6,
