@@ -50,6 +50,27 @@ HIERARCHIES = [
 
 
 @pytest.mark.parametrize("options", HIERARCHIES)
+def test_earlier_sessions_tell_what_comes_first(options):
+    split = last_sessions()
+    second, later = hits(SessionGRU(**QUICK, ratings=False, **options).fit(split.train, seed=0), split)
+    assert second > 0.7
+    assert later > 0.85
+
+
+def test_without_a_hierarchy_only_the_session_itself_tells():
+    split = last_sessions()
+    model = SessionGRU(**QUICK, hierarchy="none", ratings=False).fit(split.train, seed=0)
+    second, later = hits(model, split)
+    assert 0.3 < second < 0.7
+    assert later > 0.9
+    history = split.history("test")
+    log = history.stored_events
+    rows = np.arange(history.n_users)
+    alone = history.filter_events(log.sessions % 5 == 3)  # the last one before the test part
+    np.testing.assert_allclose(model.scores(alone, rows), model.scores(history, rows), atol=1e-5)
+
+
+@pytest.mark.parametrize("options", [{"loss": "top1"}, {"loss": "bpr_max", "negatives": 3}, {"negatives": 4}])
 def test_other_losses_learn_as_well(options):
     split = last_sessions()
     second, later = hits(SessionGRU(**QUICK, ratings=False, **options).fit(split.train, seed=0), split)
