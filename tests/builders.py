@@ -130,7 +130,9 @@ SMALL = {
     "cdae": {"hidden": 2, "epochs": 60, "batch_size": 4, "learning_rate": 0.03, "dropout": 0.2, "negatives": 3, "l2": 0.01},
     "elsa": {"factors": 3, "epochs": 60, "batch_size": 4, "learning_rate": 0.05, "dropout": 0.0},
     "gru": {"hidden": 8, "epochs": 25, "batch_events": 24, "learning_rate": 0.02, "dropout": 0.1},
-    "gru_ratings": {"hidden": 8, "epochs": 60, "batch_events": 24, "learning_rate": 0.03, "dropout": 0.0},
+    "gru_ratings": {
+        **{"hidden": 8, "epochs": 60, "batch_events": 24, "learning_rate": 0.03, "dropout": 0.0, "learning_rate_decay": 1.0}
+    },
     "ease": {"l2": 1.0},
     "sparse_ease": {"l2": 1.0, "neighbours": 4},
     "als": {"factors": 2, "l2": 0.1},

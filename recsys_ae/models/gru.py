@@ -59,10 +59,10 @@ class SessionNetworkModel(Recommender, Generic[H]):
     user_state: MemoryKind = "gru"
     input: Literal["one_hot", "embedding", "shared"] = "shared"
     item_features: bool = False
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.35
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
     epochs: Annotated[int, Field(ge=1)] = 12
-    batch_events: Annotated[int, Field(ge=1)] = 1024
-    learning_rate: Annotated[float, Field(gt=0)] = 5e-3
+    batch_events: Annotated[int, Field(ge=1)] = 512
+    learning_rate: Annotated[float, Field(gt=0)] = 3e-3
     learning_rate_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
     patience: Annotated[int, Field(ge=0)] = 5
     precision: Precision = "auto"
@@ -268,7 +268,9 @@ class RatingGRU(SessionNetworkModel[ColumnValue]):
     clipped to the scale; predictions are clipped. Internally, ratings have mean 0 and variance 1.
     """
 
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    epochs: Annotated[int, Field(ge=1)] = 8
+    learning_rate_decay: Annotated[float, Field(gt=0, le=1)] = 0.8
     precision: Precision = "float32"
     predicts_ratings: ClassVar[bool] = True
     validation_name: ClassVar[str] = "valid_rmse"

@@ -13,7 +13,14 @@ from recsys_ae.errors import DataError
 from recsys_ae.splitting import last_session
 
 N_ITEMS = 7
-QUICK: dict[str, Any] = {"hidden": 24, "batch_events": 128, "learning_rate": 0.03, "epochs": 25, "dropout": 0.0}
+QUICK: dict[str, Any] = {
+    "hidden": 24,
+    "batch_events": 128,
+    "learning_rate": 0.03,
+    "epochs": 25,
+    "dropout": 0.0,
+    "learning_rate_decay": 1.0,
+}
 
 
 def walks(users: int = 80, sessions: int = 5, events: int = 4, seed: int = 0) -> Interactions:
