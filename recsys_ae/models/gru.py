@@ -59,10 +59,10 @@ class SessionNetworkModel(Recommender, Generic[H]):
     user_state: MemoryKind = "gru"
     input: Literal["one_hot", "embedding", "shared"] = "shared"
     item_features: bool = False
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
     epochs: Annotated[int, Field(ge=1)] = 12
-    batch_events: Annotated[int, Field(ge=1)] = 512
-    learning_rate: Annotated[float, Field(gt=0)] = 3e-3
+    batch_events: Annotated[int, Field(ge=1)] = 1024
+    learning_rate: Annotated[float, Field(gt=0)] = 5e-3
     learning_rate_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
     patience: Annotated[int, Field(ge=0)] = 5
     precision: Precision = "auto"
