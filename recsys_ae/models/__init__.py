@@ -8,6 +8,7 @@ MODELS = Registry(
         "autorec": "recsys_ae.models.autorec:AutoRec",
         "elsa": "recsys_ae.models.elsa:ELSA",
         "ease": "recsys_ae.models.ease:EASE",
+        "feature_ease": "recsys_ae.models.feature_ease:FeatureEASE",
         "sparse_ease": "recsys_ae.models.ease:SparseEASE",
         "recvae": "recsys_ae.models.recvae:RecVAE",
         "multvae": "recsys_ae.models.multinomial:MultVAE",
