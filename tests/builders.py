@@ -3,10 +3,13 @@
 Rectangular and asymmetric throughout: swapping users and items cannot go unseen.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 from scipy.sparse import csr_array
 
+from recsys_ae.features import FeatureTable
 from recsys_ae.ids import IdMap
 from recsys_ae.interactions import Interactions
 
@@ -31,8 +34,34 @@ def held_out() -> np.ndarray:
 
 
 def planted() -> Interactions:
-    """The tastes without the held-out pairs."""
-    return from_dense(taste(), ~held_out(), scale=(1.0, 5.0))
+    """The tastes without the held-out pairs, with times and features."""
+    return complete(from_dense(taste(), ~held_out(), scale=(1.0, 5.0)))
+
+
+def complete(data: Interactions) -> Interactions:
+    """The same ratings with times and with features: an age of each user, and of each item whether the majority likes it."""
+    minutes = (5 * data.user_rows() + 3 * data.item_rows()) % 7 + 10 * (data.item_rows() % 3)
+    ages = pd.DataFrame({"id": data.users.values, "age": 20.0 + np.arange(data.n_users) % 5})
+    kinds = np.where((data.items.values >= 104) & (data.items.values <= 107), "rare", "common")
+    return replace(
+        data,
+        times=60_000_000 * minutes,
+        user_features=FeatureTable.from_frame(ages, {"age": "numeric"}, ids=data.users),
+        item_features=FeatureTable.from_frame(
+            pd.DataFrame({"id": data.items.values, "kind": kinds}), {"kind": "category"}, ids=data.items
+        ),
+    )
+
+
+def of_users(data: Interactions, rows: list[int], ids: list[str] | None = None) -> Interactions:
+    """The interactions and features of some users, in that order, on request under other ids."""
+    users = IdMap(data.users.values[rows] if ids is None else ids)
+    entries = np.concatenate([np.arange(*data.matrix.indptr[row : row + 2]) for row in rows])
+    features = data.user_features
+    if features is not None:
+        features = FeatureTable(users, features.matrix[rows], features.features)
+    times = None if data.times is None else data.times[entries]
+    return replace(data, matrix=data.matrix[rows], users=users, times=times, user_features=features)
 
 
 def clicks() -> Interactions:
@@ -65,7 +94,7 @@ def for_threads() -> Interactions:
     data = random_interactions(n_users=600, n_items=500, share=0.1, times=False)
     matrix = data.matrix.copy()
     matrix.data = matrix.data.clip(1, 5)
-    return Interactions(matrix, data.users, data.items, scale=(1.0, 5.0))
+    return complete(Interactions(matrix, data.users, data.items, scale=(1.0, 5.0)))
 
 
 def events() -> pd.DataFrame:

@@ -191,7 +191,7 @@ def test_user_without_history_gets_finite_scores(model):
 
 def a_stranger(data: Interactions) -> Interactions:
     """The history of user 9, who belongs to the minority, under another id."""
-    return replace(data, matrix=data.matrix[[9]], users=IdMap(["stranger"]))
+    return builders.of_users(data, [9], ["stranger"])
 
 
 @over(variants(OF_USERS))
@@ -214,9 +214,9 @@ def test_new_users_get_the_items_of_similar_users(of_likes):
 
 def test_scores_follow_the_ids_of_the_users_not_their_rows(model):
     data = planted()
-    order = np.array([7, 0, 11, 3])
-    shuffled = replace(data, matrix=data.matrix[order], users=IdMap(data.users.values[order]))
-    np.testing.assert_allclose(model.scores(shuffled, np.arange(4)), model.scores(data, order), rtol=1e-4, atol=1e-4)
+    order = [7, 0, 11, 3]
+    shuffled = builders.of_users(data, order)
+    np.testing.assert_allclose(model.scores(shuffled, np.arange(4)), model.scores(data, np.array(order)), rtol=1e-4, atol=1e-4)
 
 
 def test_saved_and_loaded_is_bit_identical(model, tmp_path):
@@ -306,7 +306,7 @@ def test_not_fitted(name):
 
 def test_history_with_other_items_is_refused(model):
     data = planted()
-    other = replace(data, items=IdMap(np.arange(7)))
+    other = replace(data, items=IdMap(np.arange(7)), item_features=None)
     with pytest.raises(DataError, match=r"history has other items \(7\)"):
         model.scores(other, np.array([0]))
 
@@ -480,7 +480,7 @@ def one_more() -> Interactions:
     """The planted data with one more item, which the minority likes, and one more user, who is like user 9."""
     dense = np.c_[planted().matrix.toarray(), np.r_[np.zeros(8), np.full(4, 5)]]
     dense = np.r_[dense, dense[[9]]]
-    return builders.from_dense(dense, dense > 0, scale=(1.0, 5.0))
+    return builders.complete(builders.from_dense(dense, dense > 0, scale=(1.0, 5.0)))
 
 
 @over(variants(set(MODELS) - BY_GRADIENT))

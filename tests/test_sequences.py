@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -20,8 +22,8 @@ def by_hand(frame: pd.DataFrame, users: list[int]) -> list[list[list[int]]]:
 
 def as_lists(sequences: Sequences, items: np.ndarray) -> list[list[list[int]]]:
     starts = sequences.session_starts
-    sessions = [items[sequences.items[a:b]].tolist() for a, b in zip(starts[:-1], starts[1:], strict=True)]
-    return [sessions[a:b] for a, b in zip(sequences.user_starts[:-1], sequences.user_starts[1:], strict=True)]
+    sessions = [items[sequences.items[a:b]].tolist() for a, b in pairwise(starts)]
+    return [sessions[a:b] for a, b in pairwise(sequences.user_starts)]
 
 
 LOGS = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 5), st.integers(0, 6), st.integers(0, 2)), min_size=1, max_size=30)

@@ -86,7 +86,7 @@ def test_a_block_of_scores_has_a_bounded_size(monkeypatch):
 @pytest.mark.parametrize("part", ["valid", "valid_history"])
 def test_parts_with_other_ids_are_refused(part):
     data = planted()
-    other = replace(data, items=IdMap(data.items.values[::-1]))
+    other = replace(data, items=IdMap(data.items.values[::-1]), item_features=None)
     with pytest.raises(DataError, match=f"{part} has other users or items than train"):
         build_model("popularity").fit(data, **{part: other})
     with pytest.raises(DataError, match=f"{part} must be Interactions, got DataFrame"):
