@@ -33,7 +33,7 @@ def variants(kinds: Container[str]) -> list[str]:
 
 # By kind of model; every list below is checked to hold registered names only.
 BY_GRADIENT = {name for name in MODELS if MODELS.get(name).validation_name != "none"}
-CLOSED_FORM = {"ease", "sparse_ease", "itemknn", "rp3beta", "bias", "popularity"}  # nothing is drawn
+CLOSED_FORM = {"ease", "feature_ease", "sparse_ease", "itemknn", "rp3beta", "bias", "popularity"}  # nothing is drawn
 TASTELESS = {"bias", "popularity"}
 OF_CLICKS = {*BY_GRADIENT - {"autorec", "mf"}, *CLOSED_FORM - TASTELESS, "als", "bpr"}  # ratings are clicks for these
 OF_USERS = {"bpr"}  # score only users they were trained on
@@ -48,6 +48,7 @@ THREADS_MATTER = {
     "multvae": "as Mult-DAE",
     "recvae": "as Mult-DAE",
     "ease": "LAPACK splits the sums of an inverse by threads",
+    "feature_ease": "as EASE",
 }
 TRAINED = variants(BY_GRADIENT)
 OF_ITEMS = [name for name in variants({"autorec"}) if VARIANTS[name][1]["axis"] == "item"]  # rows that are trained on are items
