@@ -40,7 +40,8 @@ def _path(text: str) -> Path:
 
 PATH: dict[str, Any] = {"parser": _path, "metavar": "PATH"}
 CardOption = Annotated[
-    str | None, typer.Option(help="Dataset card, or pipeline with one inside, that describes the columns of the file.")
+    str | None,
+    typer.Option(help="Dataset card, or pipeline with one inside, that describes the file and has features of users."),
 ]
 CardName = Annotated[str, typer.Argument(help="A shipped dataset or a card file.")]
 # As in `models.recommend` and `split`, which are too heavy to import for --help
@@ -124,7 +125,7 @@ def evaluate(
     from recsys_ae.declaration import error_context
     from recsys_ae.evaluation.evaluator import evaluate_recommendations
     from recsys_ae.evaluation.metrics import DEFAULT_RANKING
-    from recsys_ae.experiment.pipeline_file import table_of
+    from recsys_ae.experiment.pipeline_file import ratings_card
     from recsys_ae.export.local import read_recommendations
     from recsys_ae.files import check_not_read, write_json
     from recsys_ae.ids import id_index, kind_of
@@ -141,7 +142,7 @@ def evaluate(
     kinds = {role: "str" for role, ids in roles.items() if kind_of(ids) == "str"}
 
     def read(path: Path) -> Any:
-        return read_table(path, table_of(card) if card else guess_table(path), kinds)
+        return read_table(path, ratings_card(card)[0].files[0] if card else guess_table(path), kinds)
 
     frame, known = read(truth), None if history is None else read(history)
     if relevant_at is not None and "rating" not in frame:
@@ -175,26 +176,14 @@ def export(
     tracking_uri: TrackingUri = None,
 ) -> None:
     """Write top-k lists for all users of a history."""
-    from recsys_ae.data.detection import guess_table
-    from recsys_ae.data.ratings import read_history
-    from recsys_ae.declaration import error_context
-    from recsys_ae.experiment.pipeline_file import table_of
+    from recsys_ae.experiment.pipeline_file import ratings_card
+    from recsys_ae.export.histories import history_for
     from recsys_ae.export.local import export_recommendations
-    from recsys_ae.models.base import fitted_state
     from recsys_ae.models.storage import load_model
     from recsys_ae.tracking import local_model
 
     loaded = load_model(local_model(model, tracking_uri))
-    fitted = fitted_state(loaded)
-    layout = table_of(card) if card else guess_table(history)
-    if layout.columns.rating is None and (scale := fitted.meta["scale"]) is not None and scale[0] < scale[1]:
-        raise ConfigError(
-            f"{history}: no column is recognised as the rating, but {model} was trained on ratings; declare it with --card"
-        )
-    users = fitted.meta["user_ids"]
-    data, skipped = read_history(history, fitted.ids["items"], table=layout, user_ids=users, skip_unknown=skip_unknown)
-    with error_context(str(history)):
-        fitted_state(loaded, data)
+    data, skipped = history_for(loaded, history, ratings_card(card) if card else None, skip_unknown=skip_unknown)
     manifest = export_recommendations(loaded, data, output, k, exclude_seen=not include_seen, cold=cold)
     console = _console()
     if skipped:

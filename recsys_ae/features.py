@@ -158,10 +158,18 @@ class FeatureTable:
 
     def align(self, ids: IdMap) -> Self:
         """The features of `ids`, in their order; ids that are not in this table get missing values only."""
+        return type(self)(ids, self.of(ids.values), self.features)
+
+    def of(self, ids: NDArray[Any]) -> csr_array:
+        """The features of external ids [n], float32 [n, F]; ids that are not in this table get missing values only."""
+        return self._with_missing[self.ids.find(ids)]  # -1, not found, is the last row
+
+    @cached_property
+    def _with_missing(self) -> csr_array:
+        """The matrix, and a last row with only missing values."""
         at = np.cumsum([len(one.columns) for one in self.features]) - 1  # the last column of each feature
         missing = csr_array((np.ones(len(at), np.float32), at, np.array([0, len(at)])), shape=(1, len(self.columns)))
-        matrix = vstack([self.matrix, missing], format="csr")[self.ids.find(ids.values)]  # -1, not found, is the last row
-        return type(self)(ids, matrix, self.features)
+        return vstack([self.matrix, missing], format="csr")
 
     def to_frame(self) -> pd.DataFrame:
         """The encoded values by id and column name, as a sparse data frame."""

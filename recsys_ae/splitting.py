@@ -26,7 +26,17 @@ from recsys_ae.times import moment
 
 # A date in a YAML file need not be quoted.
 Moment = Annotated[str | float, BeforeValidator(lambda at: at.isoformat() if isinstance(at, date) else at)]
-PROTOCOLS = ("random", "per_user", "leave_last", "last_session", "time_cut", "k_fold", "user_holdout")
+PROTOCOLS = (
+    "random",
+    "per_user",
+    "leave_last",
+    "last_session",
+    "time_cut",
+    "k_fold",
+    "user_holdout",
+    "cold_items",
+    "cold_users",
+)
 SPLITS = Registry("split", {name: f"recsys_ae.splitting:{name}" for name in PROTOCOLS})
 
 TRAIN, VALID, TEST, FOLD_IN = range(4)
@@ -181,6 +191,36 @@ def user_holdout(data: Interactions, *, test: float = 0.1, valid: float = 0.1, f
     known = np.clip(np.floor(fold_in * count + 0.5), 1, np.maximum(count - 1, 1))
     part = np.where((role[user] != TRAIN) & (rank < known[user]), FOLD_IN, role[user])
     return _split(data.filter, part, "user_holdout", {"test": test, "valid": valid, "fold_in": fold_in, "seed": seed})
+
+
+@_protocol
+def cold_items(data: Interactions, *, test: float = 0.1, valid: float = 0.0, seed: int = 0) -> Split:
+    """All interactions of `test` and `valid` shares of the *items* that have any, drawn at random.
+
+    The items of a part have no history before it: only their features tell them apart.
+    """
+    return _hold_out(data, data.item_rows(), "cold_items", {"test": test, "valid": valid, "seed": seed})
+
+
+@_protocol
+def cold_users(data: Interactions, *, test: float = 0.1, valid: float = 0.0, seed: int = 0) -> Split:
+    """All interactions of `test` and `valid` shares of the *users* that have any, drawn at random.
+
+    The users of a part have no history before it, unlike those of `user_holdout`: only their features tell them apart.
+    """
+    return _hold_out(data, data.user_rows(), "cold_users", {"test": test, "valid": valid, "seed": seed})
+
+
+def _hold_out(data: Interactions, row: Rows, protocol: str, params: dict[str, Any]) -> Split:
+    """Whole users or whole items are held out; `row` [nnz] is that of each observation."""
+    test, valid = params["test"], params["valid"]
+    _check_shares(test=test, valid=valid)
+    able = _generator(params["seed"]).permutation(np.unique(row))
+    n_test, n_valid = round(test * len(able)), round(valid * len(able))
+    role = np.full(max(data.matrix.shape), TRAIN)
+    role[able[:n_test]] = TEST
+    role[able[n_test : n_test + n_valid]] = VALID
+    return _split(data.filter, role[row], protocol, params)
 
 
 def _head_split(data: Interactions, order: Rows, n_test: int, valid: float, protocol: str, params: dict[str, Any]) -> Split:

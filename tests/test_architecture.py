@@ -38,7 +38,7 @@ ALLOWED = {
     "core": {"errors", "registry", "digests", "files", "folders"},
     "data": {"features", "folders", *LOG, *LEAVES},
     "fitted": {"ids", "errors", "digests", "files", "parquet"},
-    "models": {"core", "ranking", "fitted", *LOG, *LEAVES},
+    "models": {"core", "features", "ranking", "fitted", *LOG, *LEAVES},
     "images": {"core", "fitted", *LEAVES},
     "evaluation": {"models", "ranking", *LOG, *LEAVES},
     "export": {"data", "models", "parquet", *LOG, *LEAVES},

@@ -7,7 +7,7 @@ from hypothesis import given, settings, strategies as st
 from recsys_ae import Interactions
 from recsys_ae.declaration import validate_params
 from recsys_ae.errors import ConfigError, DataError
-from recsys_ae.splitting import SPLITS, k_fold, leave_last, per_user, random, time_cut, user_holdout
+from recsys_ae.splitting import SPLITS, cold_items, cold_users, k_fold, leave_last, per_user, random, time_cut, user_holdout
 from recsys_ae.strict_yaml import parse_yaml
 
 OPTIONS = {"random": {"valid": 0.1}, "per_user": {"valid": 0.1}, "leave_last": {"valid": 1}, "time_cut": {"valid": 0.1}}
@@ -31,7 +31,7 @@ def test_parts_are_disjoint_and_complete(name, seed):
     assert split.protocol == name
 
 
-@pytest.mark.parametrize("name", ["random", "per_user", "k_fold", "user_holdout"])
+@pytest.mark.parametrize("name", ["random", "per_user", "k_fold", "user_holdout", "cold_items", "cold_users"])
 def test_seed_decides(name):
     data, split = random_interactions(), SPLITS.get(name)
     assert split(data, seed=1).digest == split(data, seed=1).digest
@@ -230,6 +230,20 @@ def test_held_out_users_are_absent_from_training():
     assert len(split.history("valid")) == len(split.train) + len(split.fold_in)
 
 
+@pytest.mark.parametrize(("split", "axis", "held"), [(cold_items, 1, (4, 2)), (cold_users, 0, (8, 4))])
+def test_cold_ids_have_no_history(split, axis, held):
+    """20 % and 10 % of the 20 items or 38 users with ratings; those without any are never drawn."""
+    data = random_interactions(n_users=39, n_items=21)
+    data = data.filter((data.user_rows() != 7) & (data.item_rows() != 3))
+    parts = split(data, test=0.2, valid=0.1, seed=5)
+    own = [(data.user_rows(), data.item_rows())[axis] for data in (parts.train, parts.valid, parts.test)]
+    assert tuple(len(set(rows)) for rows in reversed(own[1:])) == held
+    assert not set(own[0]) & (set(own[1]) | set(own[2]))
+    assert not set(own[1]) & set(own[2])
+    counts = [np.bincount((part.user_rows(), part.item_rows())[axis], minlength=39) for part in (parts.test, parts.everything)]
+    np.testing.assert_array_equal(counts[0][list(set(own[2]))], counts[1][list(set(own[2]))])
+
+
 @pytest.mark.parametrize("split", [leave_last, time_cut])
 def test_protocols_over_time_need_times(split):
     with pytest.raises(ConfigError, match="needs times"):
@@ -245,6 +259,7 @@ def test_protocols_over_time_need_times(split):
         (k_fold, {"k": 5, "fold": 5}),
         (leave_last, {"test": 0}),
         (user_holdout, {"fold_in": 1.2}),
+        (cold_items, {"test": 0.6, "valid": 0.5}),
     ],
 )
 def test_impossible_parameters(split, params):

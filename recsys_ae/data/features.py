@@ -1,6 +1,8 @@
 """Loading of the feature files that a card declares."""
 
 import logging
+from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,19 +19,30 @@ from recsys_ae.data.reading import column_context, reading
 from recsys_ae.data.text import undecoded
 from recsys_ae.declaration import error_context
 from recsys_ae.errors import ConfigError, DataError
-from recsys_ae.features import LARGEST, FeatureTable
+from recsys_ae.features import LARGEST, Feature, FeatureTable
 from recsys_ae.ids import IdMap
+from recsys_ae.split import Split
 from recsys_ae.times import iso_dates
 
 logger = logging.getLogger(__name__)
 
 
+Side = Literal["users", "items"]
+
+
 def load_features(
-    card: RatingsCard | PlantedCard, folder: Path, side: Literal["users", "items"], ids: IdMap, *, fit_ids: IdMap | None = None
+    card: RatingsCard | PlantedCard,
+    folder: Path,
+    side: Side,
+    ids: IdMap,
+    *,
+    fit_ids: IdMap | None = None,
+    features: tuple[Feature, ...] | None = None,
 ) -> FeatureTable:
     """The features of `ids` that a card declares for its users or items, fitted on `fit_ids`, or on all of `ids` if None.
 
-    Rows of other ids are dropped, and ids without a row get only missing values; the counts are logged.
+    With `features`, those of an earlier table, these are applied instead. Rows of other ids are dropped, and ids without a row
+    get only missing values; the counts are logged.
 
     Raises:
         ConfigError: the card declares none for this side.
@@ -42,7 +55,7 @@ def load_features(
     frame = read_features(path, layout, ids.kind)
     with error_context(str(path)):
         kinds = {name: feature.kind for name, feature in layout.columns.items()}
-        table = FeatureTable.from_frame(frame, kinds, ids=ids, fit_ids=fit_ids)
+        table = FeatureTable.from_frame(frame, features or kinds, ids=ids, fit_ids=fit_ids)
     found = int((ids.find(frame["id"]) >= 0).sum())
     logger.info("%s: %d of %d %s have features, %d other rows dropped", path, found, len(ids), side, len(frame) - found)
     return table
@@ -54,6 +67,20 @@ def load_feature_tables(card: RatingsCard | PlantedCard, folder: Path, users: Id
         raise ConfigError(f"dataset {card.name!r} declares no features")
     ids = {"users": users, "items": items}
     return {f"{side.removesuffix('s')}_features": load_features(card, folder, side, ids[side]) for side in card.features}
+
+
+def with_features(card: RatingsCard, folder: Path, split: Split, sides: Collection[Side]) -> Split:
+    """`split` with the feature tables of these sides, fitted on the users or items of its training part.
+
+    So means and labels depend on no id that occurs in the other parts only.
+    """
+    train, tables = split.train, dict[str, Any]()
+    for side in sides:
+        ids, rows = (train.users, train.user_rows()) if side == "users" else (train.items, train.item_rows())
+        seen = IdMap(ids.values[np.unique(rows)])
+        tables[f"{side.removesuffix('s')}_features"] = load_features(card, folder, side, ids, fit_ids=seen)
+    parts: dict[str, Any] = {name: replace(part, **tables, merged=True) for name, part in split.parts().items()}
+    return replace(split, **parts)
 
 
 def read_features(path: Path, layout: FeatureFile, id_kind: Literal["int", "str"]) -> pd.DataFrame:

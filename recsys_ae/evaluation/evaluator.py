@@ -47,9 +47,9 @@ class Report:
         counts: `users_evaluated`; `users_skipped` (nothing relevant, or cold and skipped); `relevant` pairs; `ratings`, the
             pairs behind RMSE and MAE; `repeats`, pairs that are already in the history (missing if that is unknown). For
             lists also `users_without_list`: evaluated users without a list, who have no hits. For a model also `events` of the
-            part, and of the users with something relevant how many are `hot` (in the training part), `warm` (with a history,
-            but not in the training part) and `cold` (the model cannot score them). With `predict: next`, all but the first two
-            and `events` count predicted events.
+            part, and of the users with something relevant how many are `hot` (in the training part), `warm` (not in it, but
+            scored from a history or from features) and `cold` (the model cannot score them). With `predict: next`, all but the
+            first two and `events` count predicted events.
     """
 
     metrics: dict[str, float | None]

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, TypeVar, cas
 import yaml
 from pydantic import Field
 
-from recsys_ae.data.cards import IMAGE_KINDS, Card, declared_folder, read_card, shipped_cards
-from recsys_ae.data.layouts import Table
+from recsys_ae.data.cards import IMAGE_KINDS, Card, RatingsCard, declared_folder, read_card, shipped_cards
 from recsys_ae.declaration import (
     NAME_BYTES,
     Declared,
@@ -147,16 +146,16 @@ def read_pipeline(name_or_path: str, settings: Sequence[str] = ()) -> Pipeline[A
     return pipeline
 
 
-def table_of(card_or_pipeline: str) -> Table:
-    """The layout of the first ratings file of a card, which may be inside a pipeline file; `ConfigError` if there is none."""
+def ratings_card(card_or_pipeline: str) -> tuple[RatingsCard, Path]:
+    """A card with files of ratings, which may be inside a pipeline file, and its folder; `ConfigError` if it has none."""
     path = Path(card_or_pipeline)
     if is_file(path) and "dataset" in (content := read_yaml(path)):
-        card, _, _ = dataset_of(content["dataset"], path.parent, str(path))
+        card, folder, _ = dataset_of(content["dataset"], path.parent, str(path))
     else:
-        card, _ = read_card(card_or_pipeline)
+        card, folder = read_card(card_or_pipeline)
     if card.kind != "ratings":
         raise ConfigError(f"{card_or_pipeline}: dataset {card.name!r} has no file of ratings; give the card of one that has")
-    return cast(Table, card.files[0])
+    return cast(RatingsCard, card), folder
 
 
 def dataset_of(declared: str | dict[str, Any], folder: Path, where: str) -> tuple[Any, Path, str | dict[str, Any]]:

@@ -6,19 +6,20 @@ from dataclasses import asdict
 from functools import cached_property
 from inspect import signature
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import pandas as pd
 from pydantic import Field
 
 from recsys_ae.core.trainer import Callback
 from recsys_ae.data.content import Fault, write_faults
+from recsys_ae.data.features import Side, with_features
 from recsys_ae.data.ratings import Ratings, load_given_split, load_ratings
 from recsys_ae.declaration import Declared, error_context, validate, validate_params
 from recsys_ae.errors import ConfigError, DataError, did_you_mean
 from recsys_ae.evaluation.evaluator import evaluate
 from recsys_ae.evaluation.metrics import parse_metric, parse_metrics
-from recsys_ae.experiment.pipeline_file import ExportSpec, ModelSpec, PipelineFile, label_of
+from recsys_ae.experiment.pipeline_file import ExportSpec, ModelSpec, Pipeline, PipelineFile, label_of
 from recsys_ae.experiment.task import Evaluation, FitOn, Models, Part, Task
 from recsys_ae.export.local import VectorManifest, export_recommendations, export_vectors, versions
 from recsys_ae.images import IMAGE_MODELS
@@ -73,6 +74,23 @@ def _check_vectors(entries: list[dict[str, Any]], exported: str, where: str) -> 
             raise ConfigError(f"{where}: export.what: {label}{chosen} has no item vectors; choose another export.model")
 
 
+def _sides(task: "RatingTask") -> list[Side]:
+    """Whose features the card has to provide for the models, whatever values a search chooses; `ConfigError` if it cannot."""
+    card = task.pipeline.card
+    found: set[Side] = set()
+    for spec in task.pipeline.models:
+        tried = [spec.with_params({key: value}) for key, values in spec.search.items() for value in values]
+        needs = {need for one in [spec, *tried] for need in task.build(one).needs}
+        for side in (side for side in get_args(Side) if f"{side.removesuffix('s')}_features" in needs):
+            if card.kind == "ratings" and side not in card.features:
+                raise ConfigError(
+                    f"{spec.label} needs features of {side}, but dataset {card.name!r} declares none; "
+                    f"add features.{side} to its card, or choose other parameters"
+                )
+            found.add(side)
+    return sorted(found) if card.kind == "ratings" else []  # generated data comes with its features
+
+
 def _build(name: str, params: dict[str, Any], where: str) -> Recommender:
     if name in IMAGE_MODELS and name not in MODELS:
         raise ConfigError(f"{name!r} is an image model, but the dataset holds ratings; see recsys-ae models")
@@ -87,6 +105,10 @@ class RatingTask(Task[RatingFile, Split, Recommender]):
     warm_starts = True
     ships_best = True
     _drawn: tuple[int, Split] | None = None  # the last seed and its split
+
+    def __init__(self, pipeline: Pipeline[RatingFile]) -> None:
+        super().__init__(pipeline)
+        self._sides = _sides(self)
 
     @classmethod
     def resolve(cls, keys: RatingFile, card: Any, where: str) -> RatingFile:
@@ -117,7 +139,10 @@ class RatingTask(Task[RatingFile, Split, Recommender]):
 
     def data(self, seed: int) -> Split:
         if self._drawn is None or self._drawn[0] != seed:
-            self._drawn = seed, self._split(seed)
+            split = self._split(seed)
+            if self._sides:
+                split = with_features(self.pipeline.card, self.pipeline.card_folder, split, self._sides)
+            self._drawn = seed, split
         return self._drawn[1]
 
     def record(self, output: Path) -> list[Path]:

@@ -4,7 +4,7 @@ Shapes: a history has N users and M items; B users are scored; vectors have H un
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol, Self, cast, runtime_checkable
 
@@ -259,7 +259,12 @@ def item_counts(train: Interactions) -> Floats:
 
 
 def fitted_on(
-    train: Interactions, arrays: Mapping[str, NDArray[Any]], *, keep_users: bool = False, keep_scale: bool = False
+    train: Interactions,
+    arrays: Mapping[str, NDArray[Any]],
+    *,
+    keep_users: bool = False,
+    keep_scale: bool = False,
+    features: Collection[str] = (),
 ) -> Fitted:
     """The state of a recommender that learned `arrays` from `train`.
 
@@ -267,19 +272,26 @@ def fitted_on(
         keep_users: add the ids of the users, and the array `trained_users`, bool [N]: which of them have interactions.
         keep_scale: add the scale of the ratings (their range if none is declared), to which predictions are clipped, and
             the accepted ratings of histories: the declared scale, or the observed range widened by ten times its width.
+        features: names of feature tables to add, `user_features` (needs `keep_users`) and `item_features`; see
+            `models.side_information`.
 
     Returns:
-        `arrays` and the `popularity` of items (see `item_counts`), the ids of the items, and the type of the user ids.
+        `arrays` and the `popularity` of items (see `item_counts`), the ids of the items, the type of the user ids, and
+        whether there are sessions.
     """
     own, ids = {**arrays, "popularity": item_counts(train)}, {"items": train.items}
     if keep_users:
         own["trained_users"], ids["users"] = np.diff(train.matrix.indptr) > 0, train.users
     ratings = train.matrix.data
     scale = list(train.scale or (float(ratings.min()), float(ratings.max()))) if keep_scale else None
-    meta: dict[str, Any] = {"scale": scale, "user_ids": train.users.kind}
+    sessions = train.events is not None and train.events.sessions is not None
+    meta: dict[str, Any] = {"scale": scale, "user_ids": train.users.kind, "sessions": sessions}
     if scale is not None:
         margin = 0.0 if train.scale else 10 * (scale[1] - scale[0] or abs(scale[0]) or 1.0)
         meta["accepted"] = [scale[0] - margin, scale[1] + margin]
+    for name in features:
+        table, meta[name] = getattr(train, name).to_arrays(f"{name}.")
+        own |= table
     return Fitted(own, ids, meta)
 
 

@@ -7,12 +7,13 @@ import pandas as pd
 import pytest
 
 from recsys_ae.data.cards import read_card
-from recsys_ae.data.features import load_features, read_features
+from recsys_ae.data.features import load_features, read_features, with_features
 from recsys_ae.data.layouts import FeatureFile
 from recsys_ae.data.ratings import load_given_split, load_ratings
 from recsys_ae.errors import ConfigError, DataError
 from recsys_ae.features import FeatureTable, ScaledFeature
 from recsys_ae.ids import IdMap
+from recsys_ae.splitting import cold_items
 
 COLUMNS = {
     "size": {"kind": "numeric", "column": "s"},
@@ -225,6 +226,25 @@ def test_features_of_a_card(own, caplog):
 def test_features_fitted_on_training_ids(own):
     table = load_features(*own, "items", IdMap(["x", "y", "z"]), fit_ids=IdMap(["x"]))
     assert table.to_frame().loc["z", "kind:unknown"] == 1
+
+
+def test_features_encoded_as_before(own):
+    before = load_features(*own, "items", IdMap(["x", "y", "z"]), fit_ids=IdMap(["x"]))
+    table = load_features(*own, "items", IdMap(["w", "z"]), features=before.features)
+    assert table.features == before.features
+    assert table.to_frame().loc["w", ["price", "kind:unknown"]].tolist() == [9 - 1, 1]
+
+
+def test_features_of_a_split_are_fitted_on_its_training_part(own):
+    split = cold_items(load_ratings(*own).interactions, test=0.4)
+    (cold,) = set(split.test.items.values[split.test.item_rows()])
+    found = with_features(*own, split, ["items"])
+    others = IdMap([item for item in "xyz" if item != cold])
+    expected = load_features(*own, "items", split.train.items, fit_ids=others)
+    assert expected.digest != load_features(*own, "items", split.train.items).digest
+    assert [part.item_features.digest for part in found.parts().values()] == [expected.digest] * 3
+    assert found.train.user_features is None
+    assert found.everything.item_features.digest == expected.digest
 
 
 def test_ids_of_another_spelling(own):

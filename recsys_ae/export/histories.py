@@ -1,0 +1,52 @@
+"""Histories in files, read for a fitted model."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from recsys_ae.data.cards import RatingsCard
+from recsys_ae.data.detection import guess_table
+from recsys_ae.data.features import load_features
+from recsys_ae.data.ratings import read_history
+from recsys_ae.declaration import error_context
+from recsys_ae.errors import ConfigError
+from recsys_ae.interactions import Interactions
+from recsys_ae.models.base import Recommender, fitted_state
+from recsys_ae.models.side_information import stored_features
+
+
+def history_for(
+    model: Recommender, path: Path, card: tuple[RatingsCard, Path] | None = None, *, skip_unknown: bool = False
+) -> tuple[Interactions, int]:
+    """The history in a file, with the ids, the scale and the features that a fitted model needs.
+
+    Args:
+        card: a card and its folder. Its first file has the layout of this one, its `session_gap` divides the events, and its
+            features of users are read if the model uses such. Without it, the layout is inferred, and new users lack features.
+        skip_unknown: leave out events with items that the model does not know instead of raising.
+
+    Returns:
+        The interactions, and the number of events left out.
+
+    Raises:
+        ConfigError: no ratings for a model of ratings, or no sessions for a model of sessions.
+        UnknownIdError: an item that the model does not know.
+        DataError: as for `read_history` and `load_features`, or ratings on another scale.
+    """
+    fitted = fitted_state(model)
+    layout = card[0].files[0] if card else guess_table(path)
+    if layout.columns.rating is None and (scale := fitted.meta["scale"]) is not None and scale[0] < scale[1]:
+        raise ConfigError(
+            f"{path}: no column is recognised as the rating, but the model was trained on ratings; declare it with --card"
+        )
+    users = fitted.meta["user_ids"]
+    data, skipped = read_history(path, fitted.ids["items"], table=layout, user_ids=users, skip_unknown=skip_unknown)
+    with error_context(str(path)):
+        fitted_state(model, data)
+        if card and card[0].session_gap is not None:
+            data = data.with_sessions(card[0].session_gap)
+        if "order" in model.needs and fitted.meta["sessions"] and data.stored_events.sessions is None:
+            raise ConfigError("the model was trained on sessions, but the history has none; declare them with --card")
+    known = stored_features(fitted, "user_features")
+    if card and known and "users" in card[0].features:
+        data = replace(data, user_features=load_features(*card, "users", data.users, features=known.features), merged=True)
+    return data, skipped
