@@ -15,6 +15,7 @@ MODELS = Registry(
         "multdae": "recsys_ae.models.multinomial:MultDAE",
         "cdae": "recsys_ae.models.cdae:CDAE",
         "mf": "recsys_ae.models.mf:MatrixFactorisation",
+        "wide_deep": "recsys_ae.models.wide_deep:WideAndDeep",
         "pca": "recsys_ae.models.pca:PCA",
         "als": "recsys_ae.models.implicit_models:ALS",
         "bpr": "recsys_ae.models.implicit_models:BPR",
