@@ -62,6 +62,7 @@ if TYPE_CHECKING:
     from recsys_ae.models.recvae import RecVAE as RecVAE
     from recsys_ae.models.rp3beta import RP3Beta as RP3Beta
     from recsys_ae.models.storage import build_model as build_model, load_model as load_model, save_model as save_model
+    from recsys_ae.models.wide_deep import WideAndDeep as WideAndDeep
     from recsys_ae.split import Split as Split
 
 _MODULES = {

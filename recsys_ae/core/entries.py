@@ -6,6 +6,7 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional
 
+from recsys_ae.core.kernels import entries as kernels
 from recsys_ae.core.sparse import SparseRows, one_hot, sparse_linear
 
 
@@ -48,13 +49,10 @@ def sampled_rows(rows: SparseRows, index: Tensor, limit: int, generator: Generat
 
     Their values are scaled so that products with a weight keep their expected value.
     """
-    starts = rows.indptr[index]
-    lengths = rows.indptr[index + 1] - starts
-    kept = lengths.clamp(max=limit)
-    indptr = functional.pad(kept.cumsum(0), (1, 0))
-    at = torch.repeat_interleave(torch.arange(len(index)), kept, output_size=int(indptr[-1]))
-    place, of_row = torch.arange(len(at)) - indptr[at], lengths[at]
-    drawn = (torch.rand(len(at), generator=generator, dtype=torch.float64) * of_row).long()
-    entries = starts[at] + torch.where(of_row > limit, drawn, place)
-    values = rows.values[entries] * (of_row / kept[at])
-    return SparseRows(rows.row_ids[index], indptr, rows.columns[entries], values, rows.width)
+    lengths = rows.indptr[index + 1] - rows.indptr[index]
+    indptr = functional.pad(lengths.clamp(max=limit).cumsum(0), (1, 0))
+    total = int(indptr[-1])
+    draws, columns, values = torch.rand(total, generator=generator), torch.empty(total, dtype=torch.int64), torch.empty(total)
+    arrays = (rows.indptr, rows.columns, rows.values, index, indptr, draws, columns, values)
+    kernels.sample_rows(*(array.numpy() for array in arrays))
+    return SparseRows(rows.row_ids[index], indptr, columns, values, rows.width)

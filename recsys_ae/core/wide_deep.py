@@ -38,7 +38,8 @@ class Known:
 class Side(nn.Module):
     """Embeddings of the rows, or of the columns: the sum of those of the id, of the features, and of who has entries with it.
 
-    Weights are [ids or features, 1 + K]: in front the weight in the linear (wide) part, then the embedding.
+    Weights are [ids or features, 1 + K]: in front the weight in the linear (wide) part, then the embedding. Those for who has
+    entries start at 0, as the linear weights do.
     """
 
     def __init__(
@@ -54,7 +55,7 @@ class Side(nn.Module):
             return nn.Parameter(drawn)
 
         self.of_ids = weight(sizes[0])
-        self.of_who = weight(sizes[1]) if sizes[1] else None
+        self.of_who = nn.Parameter(torch.zeros(sizes[1], 1 + factors)) if sizes[1] else None
         self.of_features = weight(sizes[2]) if sizes[2] else None
 
     def forward(self, ids: SparseRows, who: SparseRows | None, features: SparseRows | None) -> list[Tensor]:

@@ -34,17 +34,51 @@ from recsys_ae.models.base import (
     fitted_state,
     item_counts,
 )
-from recsys_ae.models.factors import BATCH_PAIRS, trained_rows
+from recsys_ae.models.factors import BATCH_PAIRS, ridge, trained_rows
 from recsys_ae.models.side_information import described, stored_features, user_features
 
 Features = Literal["both", "users", "items", "none"]
 BLOCK_UNITS = 2**22  # hidden units computed at a time
 MOST_CLASSES = 100
-USER_REG = 5.0  # ratings by which the level of a new user is shrunk, as in models.baselines
+STEPS = 3  # of Gauss-Newton, of which one is enough without hidden layers and with the squared error
 
 
 @dataclass
 class WideAndDeep(Recommender):
+    """Wide and deep learning: linear terms and crosses of features, products of embeddings, and a perceptron, trained jointly.
+
+    Source: Cheng et al. 2016, on observed ratings only; see `core.wide_deep` for the equations. The wide part has weights of
+    the ids (biases), of the features and of all pairs of a user's and an item's feature. Embeddings of ids, of features and
+    of who rated what are added up for each user and item (who rated what, as a vector of length 1, stands for the installed
+    apps in the source; Koren 2008 uses it in SVD++). Deviation: the product of both embeddings is a further term, because a
+    perceptron learns to multiply only with difficulty (Rendle et al. 2020).
+
+    With `loss: squared_error` outputs are ratings. With the others, each distinct rating of the training data is a class, and
+    predictions are expected ratings: `softmax` has a logit per class, in which the wide part has a learned slope; `ordinal`
+    has learned increasing thresholds t and P(rating <= class k) = sigmoid(t_k - output). Ratings are scaled to variance 1.
+
+    Who can be scored: anyone with a history, or with features if those of users are used. Users without training ratings have
+    their features, who they rated, and a vector of their own, fitted to their history with all else fixed (see
+    `Scorer.fold_in`); items without training ratings have their features. For training users, of new ratings only the items
+    have an effect before the next fit. Scores are predicted ratings, not clipped to the scale; predictions are clipped.
+
+    Attributes:
+        features: of which side features are used: `both`, `users`, `items` or `none`.
+        who: whether the items of a user and the users of an item are used.
+        loss: see above.
+        factors: size of the embeddings.
+        hidden: sizes of the perceptron's layers (ReLU); empty for none.
+        cold: share of the users, and of the items, of a batch that have only their features, so that these learn to predict
+            alone; as many have no vector of their own. 0 on a side without features, or who.
+        dropout: share of the hidden units dropped in training.
+        l2: each rating adds l2 times the squares of the terms of its user's and item's sums, and of its cross.
+        init_std: standard deviation of the initial embeddings of ids and features.
+        sample: of who rated what, at most this many are drawn for a user or an item in a batch, so that a step costs what its
+            ratings cost.
+        epochs, batch_size, learning_rate, learning_rate_decay, patience: see `core.trainer.TrainConfig`; batches are of
+            ratings.
+    """
+
     features: Features = "both"
     who: bool = True
     loss: Loss = "squared_error"
@@ -52,7 +86,7 @@ class WideAndDeep(Recommender):
     hidden: Annotated[tuple[Annotated[int, Field(ge=1)], ...], BeforeValidator(as_sizes)] = (64,)
     cold: Annotated[float, Field(ge=0, lt=0.5)] = 0.1
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
-    l2: Annotated[float, Field(ge=0)] = 0.05
+    l2: Annotated[float, Field(ge=0)] = 0.03
     init_std: Annotated[float, Field(gt=0)] = 0.05
     sample: Annotated[int, Field(ge=1)] = 64
     epochs: Annotated[int, Field(ge=1)] = 30
@@ -157,7 +191,7 @@ class WideAndDeep(Recommender):
         return fitted_state(self).arrays["item_codes"][:, 1:]
 
     def user_vectors(self, history: Interactions, rows: Rows) -> Floats:
-        return self._scorer(history).user_codes(history, rows)[0][:, 1:].numpy()
+        return self._scorer(history).users(history, checked_rows(history, rows)).codes[:, 1:].numpy()
 
     def _scorer(self, *histories: Interactions) -> "Scorer":
         """The fitted network, rebuilt when the fitted state has changed."""
@@ -192,11 +226,7 @@ class EntryLoss(Objective[WideDeepNetwork, Entries]):
         score = rows.wide + columns.wide + (rows.factors * columns.factors).sum(1)
         penalty = row_penalty + column_penalty
         if self.users.features is not None and self.items.features is not None:
-            crossed = module.crossed(self.users.features[row_ids])
-            features = self.items.features[batch.column]
-            entry = features.row_of_entry()
-            terms = crossed[row[entry], features.columns] * features.values
-            cross = terms.new_zeros(len(batch)).index_add(0, entry, terms)
+            cross = crossed_terms(module.crossed(self.users.features[row_ids]), row, self.items.features[batch.column])
             score, penalty = score + cross, penalty + cross.square().sum()
         outputs = module(score, rows.first + columns.first, self.model.dropout, generator)
         found = module.loss(outputs, batch.value)
@@ -220,6 +250,13 @@ class EntryLoss(Objective[WideDeepNetwork, Entries]):
         return module.coded(torch.stack(vectors).sum(0), side), place, penalty, distinct
 
 
+def crossed_terms(crossed: Tensor, row: Tensor, features: SparseRows) -> Tensor:
+    """crossed[row] . features, for `crossed` [U, G], row numbers [n] and sparse features [n, G] -> [n]."""
+    entry = features.row_of_entry()
+    terms = crossed[row[entry], features.columns] * features.values
+    return terms.new_zeros(len(features)).index_add(0, entry, terms)
+
+
 @torch.no_grad()
 def item_codes(network: WideDeepNetwork, items: Known, rated: Tensor) -> Tensor:
     """Vectors of all items [M, 1 + K]; those that are not `rated` (bool [M]) have only features."""
@@ -228,84 +265,102 @@ def item_codes(network: WideDeepNetwork, items: Known, rated: Tensor) -> Tensor:
 
 
 class Scorer:
-    """A fitted network that scores users: those of the training data with their ids, all with features and who they rated."""
+    """A fitted network that scores users: by their features and whom they rated, and by a vector of their own.
+
+    That of a user with training data is learned; for others it is fitted to their history, see `fold_in`.
+    """
 
     def __init__(self, model: WideAndDeep, network: WideDeepNetwork, fitted: Fitted) -> None:
         self.model, self.network, self.fitted = model, network, fitted
         self.user_table, self.item_table = (stored_features(fitted, f"{side}_features") for side in ("user", "item"))
         self.items = network.coded(torch.from_numpy(fitted.arrays["item_codes"]), "columns")
-        self.mean, self.unit = float(fitted.arrays["mean"][0]), float(fitted.arrays["unit"][0])
+        self.mean, self.unit = (np.float32(fitted.arrays[name][0]) for name in ("mean", "unit"))
 
     def can_score(self, history: Interactions, rows: Rows) -> NDArray[np.bool_]:
-        known = (np.diff(history.matrix.indptr)[rows] > 0) | (trained_rows(self.fitted, history, rows) >= 0)
+        known = np.diff(history.matrix.indptr)[rows] > 0
         if self.user_table is None:
             return known
         return known | described(self.user_table, user_features(self.user_table, history, rows))
 
     @torch.no_grad()
-    def user_codes(self, history: Interactions, rows: Rows) -> tuple[Tensor, Tensor | None]:
-        """Vectors of users [B, 1 + K], and what their features give each feature of an item [B, G]."""
+    def users(self, history: Interactions, rows: Rows) -> "Users":
         trained = torch.from_numpy(trained_rows(self.fitted, history, rows))
         ids = kept_ids(trained.clamp(min=0), trained >= 0, len(self.network.rows.of_ids))
-        who = unit_pattern(training.sparse_rows(history.matrix[rows])) if self.model.who else None
-        features: SparseRows | None = None
+        ratings = history.matrix[rows]
+        who = unit_pattern(training.sparse_rows(ratings)) if self.model.who else None
+        features = crossed = None
         if self.user_table is not None:
             features = training.sparse_rows(user_features(self.user_table, history, rows))
-        codes = torch.stack(self.network.rows(ids, who, features)).sum(0)
-        return codes, None if features is None or self.item_table is None else self.network.crossed(features)
+            crossed = None if self.item_table is None else self.network.crossed(features)
+        users = Users(torch.stack(self.network.rows(ids, who, features)).sum(0), crossed)
+        new = (trained < 0).numpy() & (np.diff(ratings.indptr) > 0)
+        self.fold_in(users, ratings, np.flatnonzero(new))
+        return users
 
-    def level(self, history: Interactions, rows: Rows) -> Floats:
-        """float32 [B]: what to add to the ratings of users without training data: the shrunk mean of what is left of theirs."""
-        new = np.flatnonzero(trained_rows(self.fitted, history, rows) < 0)
-        ratings = history.matrix[rows[new]]
-        count = np.diff(ratings.indptr)
-        at = np.repeat(np.arange(len(new)), count)
-        left = ratings.data - self.ratings(history, rows[new][at], ratings.indices.astype(np.int64))
-        levels = np.zeros(len(rows), np.float32)
-        levels[new] = np.bincount(at, left, len(new)) / (USER_REG + count)
-        return levels
+    def fold_in(self, users: "Users", ratings: csr_array, new: Rows) -> None:
+        """Add vectors v [1 + K] of their own to the users at `new`, given the ratings of all [B, M].
+
+        They minimise the squared error of the user's n ratings plus n * l2 * |v|^2, as in training, with all other parameters
+        fixed, by Gauss-Newton steps. (With other losses than the squared error, that of the expected ratings.)
+        """
+        for user in new:
+            own = ratings[[user]]
+            at, item = torch.full((own.nnz,), user), own.indices.astype(np.int64)
+            target, vector = (own.data - self.mean) / self.unit, np.zeros(users.codes.shape[1], np.float32)
+            start = users.codes[user].clone()
+            for _ in range(STEPS):
+                with torch.enable_grad():
+                    codes = (start + torch.from_numpy(vector)).repeat(own.nnz, 1).requires_grad_()
+                    expected = self.expected(codes, users.crossed, at, item)
+                    (slopes,) = torch.autograd.grad(expected.sum(), codes)
+                slope = slopes.numpy()
+                left = target - expected.detach().numpy() + slope @ vector
+                vector = ridge(slope, left, self.model.l2 * len(item)).astype(np.float32)
+            users.codes[user] = start + torch.from_numpy(vector)
 
     @torch.no_grad()
     def scores(self, history: Interactions, rows: Rows) -> Floats:
         """[B, M]"""
-        items, found = self.items, []
-        step = max(1, BLOCK_UNITS // max(1, items.first.numel()))
+        items, found = self.items, [np.zeros((0, len(self.items.wide)), np.float32)]
+        step = max(1, BLOCK_UNITS // max(items.first.numel(), len(items.wide)))
         for start in range(0, len(rows), step):
-            vectors, crossed = self.user_codes(history, rows[start : start + step])
-            users = self.network.coded(vectors, "rows")
-            score = users.wide[:, None] + items.wide + users.factors @ items.factors.T
-            if crossed is not None and self.item_table is not None:
-                score += torch.from_numpy((self.item_table.matrix @ crossed.numpy().T).T)
-            found.append(self._expected(score, users.first[:, None] + items.first))
-        return np.concatenate(found or [np.zeros((0, len(items.wide)), np.float32)]) + self.level(history, rows)[:, None]
-
-    def predict_rows(self, history: Interactions, user_rows: Rows, item_rows: Rows) -> Floats:
-        """[n], within the scale"""
-        users, place = np.unique(user_rows, return_inverse=True)
-        return clip(self.ratings(history, user_rows, item_rows) + self.level(history, users)[place], self.fitted)
+            users = self.users(history, rows[start : start + step])
+            coded = self.network.coded(users.codes, "rows")
+            score = coded.wide[:, None] + items.wide + coded.factors @ items.factors.T
+            if users.crossed is not None and self.item_table is not None:
+                score += torch.from_numpy((self.item_table.matrix @ users.crossed.numpy().T).T)
+            expected = self.network.expected(self.network(score, coded.first[:, None] + items.first))
+            found.append(self.mean + self.unit * expected.numpy())
+        return np.concatenate(found)
 
     @torch.no_grad()
-    def ratings(self, history: Interactions, user_rows: Rows, item_rows: Rows) -> Floats:
-        """Ratings [n] of pairs, without levels."""
+    def predict_rows(self, history: Interactions, user_rows: Rows, item_rows: Rows) -> Floats:
+        """[n], within the scale"""
         distinct, place = np.unique(user_rows, return_inverse=True)
         order = np.argsort(place, kind="stable")
         by_user, result = place[order], np.empty(len(user_rows), np.float32)
         for start in range(0, len(distinct), BATCH_USERS):
-            vectors, crossed = self.user_codes(history, distinct[start : start + BATCH_USERS])
-            coded = self.network.coded(vectors, "rows")
+            users = self.users(history, distinct[start : start + BATCH_USERS])
             first, last = np.searchsorted(by_user, [start, start + BATCH_USERS])
             for at in range(first, last, BATCH_PAIRS):
                 pairs = order[at : min(at + BATCH_PAIRS, last)]
-                user, item = torch.from_numpy(place[pairs] - start), torch.from_numpy(item_rows[pairs])
-                score = coded.wide[user] + self.items.wide[item]
-                score += (coded.factors[user] * self.items.factors[item]).sum(1)
-                if crossed is not None and self.item_table is not None:
-                    own = self.item_table.matrix[item_rows[pairs]]
-                    score += torch.from_numpy(own.multiply(crossed.numpy()[user]).sum(axis=1).astype(np.float32))
-                result[pairs] = self._expected(score, coded.first[user] + self.items.first[item])
-        return result
+                user = torch.from_numpy(place[pairs] - start)
+                expected = self.expected(users.codes[user], users.crossed, user, item_rows[pairs])
+                result[pairs] = self.mean + self.unit * expected.numpy()
+        return clip(result, self.fitted)
 
-    def _expected(self, score: Tensor, first: Tensor) -> Floats:
-        """Ratings [...] from scores [...] and first hidden inputs [..., H]."""
-        found: Floats = self.network.expected(self.network(score, first)).numpy()
-        return np.float32(self.mean) + np.float32(self.unit) * found
+    def expected(self, codes: Tensor, crossed: Tensor | None, user: Tensor, item: Rows) -> Tensor:
+        """Expected values [n] of pairs, given the users' codes [n, 1 + K], and what is `crossed` by their numbers `user`."""
+        coded, at = self.network.coded(codes, "rows"), torch.from_numpy(item)
+        score = coded.wide + self.items.wide[at] + (coded.factors * self.items.factors[at]).sum(1)
+        if crossed is not None and self.item_table is not None:
+            score = score + crossed_terms(crossed, user, training.sparse_rows(self.item_table.matrix[item]))
+        return self.network.expected(self.network(score, coded.first + self.items.first[at]))
+
+
+@dataclass(frozen=True)
+class Users:
+    """Users as the network sees them: vectors [B, 1 + K], and the weights of the features of items in their crosses [B, G]."""
+
+    codes: Tensor
+    crossed: Tensor | None
