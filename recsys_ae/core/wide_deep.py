@@ -209,6 +209,13 @@ class WideDeepNetwork(nn.Module):
         return self.values[-1] - below @ self.values.diff()
 
 
+def crossed_terms(crossed: Tensor, row: Tensor, features: SparseRows) -> Tensor:
+    """crossed[row] . features, for `crossed` [U, G], row numbers [n] and sparse features [n, G] -> [n]."""
+    entry = features.row_of_entry()
+    terms = crossed[row[entry], features.columns] * features.values
+    return terms.new_zeros(len(features)).index_add(0, entry, terms)
+
+
 def kept_ids(ids: Tensor, kept: Tensor, width: int) -> SparseRows:
     """One-hot rows of `ids` (int64 [B]); those that are not `kept` (bool [B]) are 0."""
     return one_hot(ids, width).with_values(kept.float())

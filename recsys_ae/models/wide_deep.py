@@ -10,37 +10,32 @@ from pydantic import BeforeValidator, Field
 from scipy.sparse import csr_array
 from torch import Generator, Tensor
 
-from recsys_ae.core.axes import check_id_axes
+from recsys_ae.core.axes import Axis, check_id_axes
 from recsys_ae.core.entries import Entries, sampled_rows
 from recsys_ae.core.limits import check_memory, training_memory
 from recsys_ae.core.losses import LossSum
-from recsys_ae.core.sparse import SparseRows
 from recsys_ae.core.trainer import Objective, TrainConfig, fit
-from recsys_ae.core.wide_deep import Coded, Known, Loss, WideDeepNetwork, class_counts, kept_ids, unit_pattern
+from recsys_ae.core.wide_deep import Coded, Known, Loss, WideDeepNetwork, class_counts, crossed_terms, kept_ids, unit_pattern
 from recsys_ae.declaration import as_sizes, likely_cause
 from recsys_ae.errors import DataError
 from recsys_ae.fitted import Fitted
-from recsys_ae.ids import Rows
+from recsys_ae.ids import IdMap, Rows
 from recsys_ae.interactions import Interactions
 from recsys_ae.models import training
 from recsys_ae.models.base import (
-    BATCH_USERS,
     FitContext,
     Floats,
     Recommender,
     checked_rows,
-    clip,
     fitted_on,
     fitted_state,
     item_counts,
 )
-from recsys_ae.models.factors import BATCH_PAIRS, ridge, trained_rows
-from recsys_ae.models.side_information import described, stored_features, user_features
+from recsys_ae.models.side_information import stored_features
+from recsys_ae.models.wide_deep_scorer import Scorer
 
 Features = Literal["both", "users", "items", "none"]
-BLOCK_UNITS = 2**22  # hidden units computed at a time
 MOST_CLASSES = 100
-STEPS = 3  # of Gauss-Newton, of which one is enough without hidden layers and with the squared error
 
 
 @dataclass
@@ -144,8 +139,8 @@ class WideAndDeep(Recommender):
             codes = item_codes(network, items, torch.from_numpy(item_counts(train) > 0))
             return replace(about, arrays={**about.arrays, **training.weights_of(network), "item_codes": codes.numpy()})
 
-        def predict(*pairs: object) -> Floats:
-            return Scorer(self, network, state()).predict_rows(*pairs)  # type: ignore[arg-type]
+        def predict(history: Interactions, users: Rows, items: Rows) -> Floats:
+            return Scorer(network, state(), self.l2).predict_rows(history, users, items)
 
         valid = training.rating_validation(predict, context.history, context.valid)
         fit(
@@ -173,8 +168,11 @@ class WideAndDeep(Recommender):
         network = self._network(ids, (widths[0], widths[1]), classes, Generator().manual_seed(context.seed))
         if (before := context.before) is not None:
             check_id_axes(lambda n: self._network((n, n), (1, 1), 2, None))
-            axes = {"rows": (train.users, before.ids["users"]), "inputs": (train.items, before.ids["items"])}
-            training.copy_matching_parameters(network, before.arrays, axes)  # type: ignore[arg-type]
+            axes: dict[Axis, tuple[IdMap, IdMap]] = {
+                "rows": (train.users, before.ids["users"]),
+                "inputs": (train.items, before.ids["items"]),
+            }
+            training.copy_matching_parameters(network, before.arrays, axes)
         return network
 
     def scores(self, history: Interactions, rows: Rows) -> Floats:
@@ -193,7 +191,7 @@ class WideAndDeep(Recommender):
     def user_vectors(self, history: Interactions, rows: Rows) -> Floats:
         return self._scorer(history).users(history, checked_rows(history, rows)).codes[:, 1:].numpy()
 
-    def _scorer(self, *histories: Interactions) -> "Scorer":
+    def _scorer(self, *histories: Interactions) -> Scorer:
         """The fitted network, rebuilt when the fitted state has changed."""
         fitted = fitted_state(self, *histories)
         if self._built is None or self._built.fitted is not fitted:
@@ -202,7 +200,7 @@ class WideAndDeep(Recommender):
             ids = len(fitted.ids["users"]), len(fitted.ids["items"])
             network = self._network(ids, (widths[0], widths[1]), len(fitted.arrays["module.values"]), None)
             training.load_weights(network, fitted.arrays)
-            self._built = Scorer(self, network, fitted)
+            self._built = Scorer(network, fitted, self.l2)
         return self._built
 
 
@@ -250,117 +248,8 @@ class EntryLoss(Objective[WideDeepNetwork, Entries]):
         return module.coded(torch.stack(vectors).sum(0), side), place, penalty, distinct
 
 
-def crossed_terms(crossed: Tensor, row: Tensor, features: SparseRows) -> Tensor:
-    """crossed[row] . features, for `crossed` [U, G], row numbers [n] and sparse features [n, G] -> [n]."""
-    entry = features.row_of_entry()
-    terms = crossed[row[entry], features.columns] * features.values
-    return terms.new_zeros(len(features)).index_add(0, entry, terms)
-
-
 @torch.no_grad()
 def item_codes(network: WideDeepNetwork, items: Known, rated: Tensor) -> Tensor:
     """Vectors of all items [M, 1 + K]; those that are not `rated` (bool [M]) have only features."""
     ids = kept_ids(torch.arange(len(rated)), rated, len(rated))
     return torch.stack(network.columns(ids, items.who, items.features)).sum(0)
-
-
-class Scorer:
-    """A fitted network that scores users: by their features and whom they rated, and by a vector of their own.
-
-    That of a user with training data is learned; for others it is fitted to their history, see `fold_in`.
-    """
-
-    def __init__(self, model: WideAndDeep, network: WideDeepNetwork, fitted: Fitted) -> None:
-        self.model, self.network, self.fitted = model, network, fitted
-        self.user_table, self.item_table = (stored_features(fitted, f"{side}_features") for side in ("user", "item"))
-        self.items = network.coded(torch.from_numpy(fitted.arrays["item_codes"]), "columns")
-        self.mean, self.unit = (np.float32(fitted.arrays[name][0]) for name in ("mean", "unit"))
-
-    def can_score(self, history: Interactions, rows: Rows) -> NDArray[np.bool_]:
-        known = np.diff(history.matrix.indptr)[rows] > 0
-        if self.user_table is None:
-            return known
-        return known | described(self.user_table, user_features(self.user_table, history, rows))
-
-    @torch.no_grad()
-    def users(self, history: Interactions, rows: Rows) -> "Users":
-        trained = torch.from_numpy(trained_rows(self.fitted, history, rows))
-        ids = kept_ids(trained.clamp(min=0), trained >= 0, len(self.network.rows.of_ids))
-        ratings = history.matrix[rows]
-        who = unit_pattern(training.sparse_rows(ratings)) if self.model.who else None
-        features = crossed = None
-        if self.user_table is not None:
-            features = training.sparse_rows(user_features(self.user_table, history, rows))
-            crossed = None if self.item_table is None else self.network.crossed(features)
-        users = Users(torch.stack(self.network.rows(ids, who, features)).sum(0), crossed)
-        new = (trained < 0).numpy() & (np.diff(ratings.indptr) > 0)
-        self.fold_in(users, ratings, np.flatnonzero(new))
-        return users
-
-    def fold_in(self, users: "Users", ratings: csr_array, new: Rows) -> None:
-        """Add vectors v [1 + K] of their own to the users at `new`, given the ratings of all [B, M].
-
-        They minimise the squared error of the user's n ratings plus n * l2 * |v|^2, as in training, with all other parameters
-        fixed, by Gauss-Newton steps. (With other losses than the squared error, that of the expected ratings.)
-        """
-        for user in new:
-            own = ratings[[user]]
-            at, item = torch.full((own.nnz,), user), own.indices.astype(np.int64)
-            target, vector = (own.data - self.mean) / self.unit, np.zeros(users.codes.shape[1], np.float32)
-            start = users.codes[user].clone()
-            for _ in range(STEPS):
-                with torch.enable_grad():
-                    codes = (start + torch.from_numpy(vector)).repeat(own.nnz, 1).requires_grad_()
-                    expected = self.expected(codes, users.crossed, at, item)
-                    (slopes,) = torch.autograd.grad(expected.sum(), codes)
-                slope = slopes.numpy()
-                left = target - expected.detach().numpy() + slope @ vector
-                vector = ridge(slope, left, self.model.l2 * len(item)).astype(np.float32)
-            users.codes[user] = start + torch.from_numpy(vector)
-
-    @torch.no_grad()
-    def scores(self, history: Interactions, rows: Rows) -> Floats:
-        """[B, M]"""
-        items, found = self.items, [np.zeros((0, len(self.items.wide)), np.float32)]
-        step = max(1, BLOCK_UNITS // max(items.first.numel(), len(items.wide)))
-        for start in range(0, len(rows), step):
-            users = self.users(history, rows[start : start + step])
-            coded = self.network.coded(users.codes, "rows")
-            score = coded.wide[:, None] + items.wide + coded.factors @ items.factors.T
-            if users.crossed is not None and self.item_table is not None:
-                score += torch.from_numpy((self.item_table.matrix @ users.crossed.numpy().T).T)
-            expected = self.network.expected(self.network(score, coded.first[:, None] + items.first))
-            found.append(self.mean + self.unit * expected.numpy())
-        return np.concatenate(found)
-
-    @torch.no_grad()
-    def predict_rows(self, history: Interactions, user_rows: Rows, item_rows: Rows) -> Floats:
-        """[n], within the scale"""
-        distinct, place = np.unique(user_rows, return_inverse=True)
-        order = np.argsort(place, kind="stable")
-        by_user, result = place[order], np.empty(len(user_rows), np.float32)
-        for start in range(0, len(distinct), BATCH_USERS):
-            users = self.users(history, distinct[start : start + BATCH_USERS])
-            first, last = np.searchsorted(by_user, [start, start + BATCH_USERS])
-            for at in range(first, last, BATCH_PAIRS):
-                pairs = order[at : min(at + BATCH_PAIRS, last)]
-                user = torch.from_numpy(place[pairs] - start)
-                expected = self.expected(users.codes[user], users.crossed, user, item_rows[pairs])
-                result[pairs] = self.mean + self.unit * expected.numpy()
-        return clip(result, self.fitted)
-
-    def expected(self, codes: Tensor, crossed: Tensor | None, user: Tensor, item: Rows) -> Tensor:
-        """Expected values [n] of pairs, given the users' codes [n, 1 + K], and what is `crossed` by their numbers `user`."""
-        coded, at = self.network.coded(codes, "rows"), torch.from_numpy(item)
-        score = coded.wide + self.items.wide[at] + (coded.factors * self.items.factors[at]).sum(1)
-        if crossed is not None and self.item_table is not None:
-            score = score + crossed_terms(crossed, user, training.sparse_rows(self.item_table.matrix[item]))
-        return self.network.expected(self.network(score, coded.first + self.items.first[at]))
-
-
-@dataclass(frozen=True)
-class Users:
-    """Users as the network sees them: vectors [B, 1 + K], and the weights of the features of items in their crosses [B, G]."""
-
-    codes: Tensor
-    crossed: Tensor | None
