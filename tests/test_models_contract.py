@@ -15,7 +15,7 @@ from recsys_ae.declaration import parameters
 from recsys_ae.errors import ColdUserError, ConfigError, DataError, NotFittedError
 from recsys_ae.interactions import Interactions
 from recsys_ae.models import MODELS
-from recsys_ae.models.base import HasItemVectors, HasUserVectors, LinearInHistory, Recommender
+from recsys_ae.models.base import HasItemVectors, HasUserVectors, KnowsUsers, LinearInHistory, Recommender
 from recsys_ae.models.storage import model_digest
 from recsys_ae.models.training import ranking_validation
 
@@ -34,14 +34,14 @@ def variants(kinds: Container[str]) -> list[str]:
 # By kind of model; every list below is checked to hold registered names only.
 BY_GRADIENT = {name for name in MODELS if MODELS.get(name).validation_name != "none"}
 OF_ORDER = {"slist", "vsknn", "sequential_rules", "markov", "session_popularity"}  # score the current session without gradients
-CLOSED_FORM = {"ease", "sparse_ease", "itemknn", "rp3beta", "bias", "popularity", *OF_ORDER}  # nothing is drawn
+CLOSED_FORM = {"ease", "feature_ease", "sparse_ease", "itemknn", "rp3beta", "bias", "popularity", *OF_ORDER}  # nothing is drawn
 FOLLOWING = {"sequential_rules", "markov"}  # score by what came after the last item; in the planted data it is the same for all
 RECURRENT = {"gru", "gru_ratings"}  # score what comes next; in the planted data nothing comes after a user's last items
 TASTELESS = {"bias", "popularity", "session_popularity", *FOLLOWING}
 NO_REPEATS = {"vsknn"}  # ranks the items of the current session last if no session of the training data repeats an item
 WITHOUT_VECTORS = {*TASTELESS, *OF_ORDER}
-# Ratings are clicks for these.
-OF_CLICKS = {*BY_GRADIENT - {"autorec", "mf", "gru_ratings"}, *CLOSED_FORM - TASTELESS, "als", "bpr"}
+RATE = {"autorec", "mf", "wide_deep", "gru_ratings"}  # learn ratings by gradient
+OF_CLICKS = {*BY_GRADIENT - RATE, *CLOSED_FORM - TASTELESS, "als", "bpr"}  # ratings are clicks for these
 OF_USERS = {"bpr"}  # score only users they were trained on
 OF_ANYONE = set(MODELS) - OF_USERS
 HAS_USER_VECTORS = set(MODELS) - CLOSED_FORM
@@ -49,6 +49,7 @@ HAS_USER_VECTORS = set(MODELS) - CLOSED_FORM
 THREADS_MATTER = {
     "autorec": "at the ends of a thread's share, torch.sigmoid rounds the last digit differently",
     "cdae": "so does torch's softplus, for loss: logistic",
+    "wide_deep": "PyTorch's dense products and functions, as Mult-DAE and CDAE",
     "elsa": "dense products in bfloat16, on processors that have them",
     "multdae": "dense products in bfloat16, and where MKL has no strict mode",
     "multvae": "as Mult-DAE",
@@ -57,11 +58,12 @@ THREADS_MATTER = {
     "recvae": "as Mult-DAE",
     "slist": "as EASE",
     "ease": "LAPACK splits the sums of an inverse by threads",
+    "feature_ease": "as EASE",
 }
 TRAINED = variants(BY_GRADIENT)
 OF_ITEMS = [name for name in variants({"autorec"}) if VARIANTS[name][1]["axis"] == "item"]  # rows that are trained on are items
 # Scores of a training user do not depend on the history given: learned for that user, or the same for all.
-IGNORES_HISTORY = [*variants({"mf", "bpr", "popularity"}), *OF_ITEMS]
+IGNORES_HISTORY = [*variants({"mf", "bpr", "popularity"}), *OF_ITEMS, "wide-deep-ids"]
 OF_RATINGS = variants(set(MODELS) - OF_CLICKS - TASTELESS - RECURRENT)
 PREDICTS_RATINGS = [name for name in VARIANTS if make(name).predicts_ratings]
 RANKS_ONLY = [name for name in VARIANTS if name not in PREDICTS_RATINGS]
@@ -415,6 +417,22 @@ def with_a_cold_user() -> Interactions:
     return planted().filter(planted().user_rows() != 3)
 
 
+FROM_FEATURES = [name for name in VARIANTS if isinstance(make(name), KnowsUsers) and "user_features" in make(name).needs]
+
+
+@over(FROM_FEATURES)
+def test_users_without_history_are_scored_from_their_features(model):
+    history = with_a_cold_user()
+    lists = recommend(model, history, k=3, cold="error")
+    scores = model.scores(history, np.array([3]))[0]
+    assert lists.item_rows[3].tolist() == np.lexsort((np.arange(7), -scores))[:3].tolist()
+    unknown = IdMap(["nobody"])
+    stranger = replace(builders.of_users(history, [3], ["nobody"]), user_features=history.user_features.align(unknown))
+    with pytest.raises(ColdUserError, match="user 'nobody'"):
+        recommend(model, stranger, cold="error")
+
+
+@over(name for name in VARIANTS if name not in FROM_FEATURES)
 def test_cold_users_get_what_is_declared(model):
     history = with_a_cold_user()
     everyone = recommend(model, history, k=3)
