@@ -53,7 +53,7 @@ THREADS_MATTER = {
     "elsa": "dense products in bfloat16, on processors that have them",
     "multdae": "dense products in bfloat16, and where MKL has no strict mode",
     "multvae": "as Mult-DAE",
-    "gru": "dense products in bfloat16, on processors that have them",
+    "gru": "torch's dense products and functions, as Mult-DAE and CDAE",
     "gru_ratings": "torch.tanh, as torch.sigmoid",
     "recvae": "as Mult-DAE",
     "slist": "as EASE",

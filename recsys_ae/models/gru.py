@@ -51,7 +51,8 @@ class SessionNetworkModel(Recommender, Generic[H]):
         item_features: whether the features of an item are joined to its input, and with `shared` to its output.
         dropout: share of the units of embeddings and states that are dropped in training.
         batch_events: events per batch, on average, of whole users, or of whole sessions with `hierarchy: none`.
-        epochs, learning_rate, learning_rate_decay, patience, precision, device: see `core.trainer.TrainConfig`.
+        epochs, learning_rate, learning_rate_decay, patience, precision, device: see `core.trainer.TrainConfig`. On processors,
+            bfloat16 only pays with many items: its products are compiled for every new number of events in a batch.
     """
 
     hidden: Annotated[int, Field(ge=1)] = 100
@@ -65,7 +66,7 @@ class SessionNetworkModel(Recommender, Generic[H]):
     learning_rate: Annotated[float, Field(gt=0)] = 5e-3
     learning_rate_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
     patience: Annotated[int, Field(ge=0)] = 5
-    precision: Precision = "auto"
+    precision: Precision = "float32"
     device: Device = "cpu"
 
     def __post_init__(self) -> None:
@@ -271,7 +272,6 @@ class RatingGRU(SessionNetworkModel[ColumnValue]):
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
     epochs: Annotated[int, Field(ge=1)] = 8
     learning_rate_decay: Annotated[float, Field(gt=0, le=1)] = 0.8
-    precision: Precision = "float32"
     predicts_ratings: ClassVar[bool] = True
     validation_name: ClassVar[str] = "valid_rmse"
 
