@@ -30,7 +30,7 @@ from recsys_ae.events import (
 from recsys_ae.features import FeatureTable, check_features
 from recsys_ae.frames import Frame
 from recsys_ae.ids import IdMap, Rows, shown
-from recsys_ae.sequences import Sequences, with_gap
+from recsys_ae.sequences import Sequences, sessions_by_gap
 from recsys_ae.times import TimeUnit
 
 
@@ -248,9 +248,7 @@ class Interactions:
 
     def with_sessions(self, gap_minutes: float) -> "Interactions":
         """The same events, in which a session ends when its user pauses for `gap_minutes` or longer."""
-        if self.log.times is None:
-            raise ConfigError("sessions by gap need times, but this data has none; declare its time column")
-        return self.with_events(with_gap(self.log, gap_minutes))
+        return self.with_events(replace(self.log, sessions=sessions_by_gap(self.log, gap_minutes)))
 
     def binarise(self, threshold: float) -> "Interactions":
         """The observations of at least `threshold`, each as 1: ratings as likes or clicks.

@@ -1,6 +1,6 @@
 """The events of users in order, session by session: the view of a log that sequential models read."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from numbers import Real
 
 import numpy as np
@@ -26,6 +26,7 @@ class Sequences:
         times: int64 [E], microseconds since 1970, or None.
         session_starts: int64 [S + 1]; the events of session s are those from session_starts[s] to session_starts[s + 1].
         user_starts: int64 [B + 1]; the sessions of user b are those from user_starts[b] to user_starts[b + 1].
+        at: int64 [E], positions of the events in the log.
     """
 
     items: Rows
@@ -33,6 +34,7 @@ class Sequences:
     times: Rows | None
     session_starts: Rows
     user_starts: Rows
+    at: Rows
 
     @classmethod
     def of_log(cls, log: Events, n_users: int) -> "Sequences":
@@ -42,7 +44,7 @@ class Sequences:
         per_user = np.bincount(log.users[by_user][starts], minlength=n_users)
         ordered = log[by_user]
         starts = np.r_[starts, len(log)]
-        return cls(ordered.items, ordered.ratings, ordered.times, starts, np.r_[0, np.cumsum(per_user)])
+        return cls(ordered.items, ordered.ratings, ordered.times, starts, np.r_[0, np.cumsum(per_user)], by_user)
 
     def __len__(self) -> int:
         """Number of users B."""
@@ -57,17 +59,21 @@ class Sequences:
 
     def __getitem__(self, rows: Rows) -> "Sequences":
         """The sequences of the users at `rows` (int64 [b]), in that order."""
-        sessions, user_starts = _ranges(self.user_starts, rows)
-        events, session_starts = _ranges(self.session_starts, sessions)
-        times = None if self.times is None else self.times[events]
-        return Sequences(self.items[events], self.ratings[events], times, session_starts, user_starts)
+        sessions, user_starts = ranges(self.user_starts[rows], self.user_starts[rows + 1])
+        events, session_starts = ranges(self.session_starts[sessions], self.session_starts[sessions + 1])
+        return self._of(events, session_starts, user_starts)
 
     def last_sessions(self) -> "Sequences":
         """The last session of each user; a user without events keeps none."""
         has_any = np.diff(self.user_starts) > 0
-        events, session_starts = _ranges(self.session_starts, self.user_starts[1:][has_any] - 1)
+        ends = self.user_starts[1:][has_any]
+        events, session_starts = ranges(self.session_starts[ends - 1], self.session_starts[ends])
+        return self._of(events, session_starts, np.r_[0, np.cumsum(has_any)])
+
+    def _of(self, events: Rows, session_starts: Rows, user_starts: Rows) -> "Sequences":
+        """The events at these positions, with other sessions and users."""
         times = None if self.times is None else self.times[events]
-        return Sequences(self.items[events], self.ratings[events], times, session_starts, np.r_[0, np.cumsum(has_any)])
+        return Sequences(self.items[events], self.ratings[events], times, session_starts, user_starts, self.at[events])
 
     def session_of_event(self) -> Rows:
         """int64 [E]: the session of each event, 0 to S - 1."""
@@ -82,9 +88,10 @@ class Sequences:
         return np.arange(len(self.items)) - np.repeat(self.session_starts[:-1], np.diff(self.session_starts))
 
 
-def with_gap(log: Events, gap_minutes: float) -> Events:
-    """The events of `log`, which is by time, with a new session wherever a user pauses for `gap_minutes` or longer."""
-    assert log.times is not None
+def sessions_by_gap(log: Events, gap_minutes: float) -> Rows:
+    """int64 [E]: session numbers for the events of `log`, which is by time: a session ends when its user pauses that long."""
+    if log.times is None:
+        raise ConfigError("sessions by gap need times, but this data has none; declare its time column")
     if not (isinstance(gap_minutes, Real) and 0 < gap_minutes <= LONGEST_GAP):
         raise ConfigError(f"the gap between sessions must be a positive number of minutes, got {quoted(gap_minutes)}")
     gap = round(gap_minutes * 60_000_000)
@@ -93,7 +100,7 @@ def with_gap(log: Events, gap_minutes: float) -> Events:
     begins = np.r_[True, (np.diff(users) != 0) | (np.diff(times) >= gap)][: len(users)]
     sessions = np.empty(len(log), np.int64)
     sessions[by_user] = np.cumsum(begins) - 1
-    return replace(log, sessions=sessions)
+    return sessions
 
 
 def _by_session(log: Events) -> tuple[Rows, NDArray[np.bool_]]:
@@ -111,8 +118,8 @@ def _by_session(log: Events) -> tuple[Rows, NDArray[np.bool_]]:
     return together[order], np.r_[True, np.diff(number) != 0][: len(log)]
 
 
-def _ranges(starts: Rows, at: Rows) -> tuple[Rows, Rows]:
-    """Concatenated members of the ranges starts[i]:starts[i + 1] for i in `at` [n], and where each begins, int64 [n + 1]."""
-    lengths = np.diff(starts)[at]
+def ranges(starts: Rows, ends: Rows) -> tuple[Rows, Rows]:
+    """The members of the ranges starts[i]:ends[i] one after another, and where each range begins among them, int64 [n + 1]."""
+    lengths = ends - starts
     begins = np.r_[0, np.cumsum(lengths)]
-    return np.repeat(starts[at] - begins[:-1], lengths) + np.arange(begins[-1]), begins
+    return np.repeat(starts - begins[:-1], lengths) + np.arange(begins[-1]), begins

@@ -1,8 +1,8 @@
 """Splits: training, validation and test interactions."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass, field, replace
+from functools import cached_property, reduce
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -13,9 +13,11 @@ from recsys_ae.errors import ConfigError, DataError, described, quoted
 from recsys_ae.events import Duplicates, read_events
 from recsys_ae.frames import Frame
 from recsys_ae.interactions import Interactions
+from recsys_ae.sequences import sessions_by_gap
 from recsys_ae.times import TimeUnit
 
 Repeats = Literal["excluded", "wanted"]
+Predict = Literal["all", "next"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -30,8 +32,11 @@ class Split:
         params: its parameters.
         fold_in: histories of users who are wholly absent from `train` (user hold-out), else None.
         repeats: whether lists exclude seen items, so that repeats cannot be relevant (`excluded`), or not (`wanted`).
+        predict: whether `all` of a user's part is to be predicted at once from the history before the part, or each event from
+            everything before it (`next`), see `NextEvents`.
 
     Raises:
+        ConfigError: an unknown policy.
         DataError: parts with different ids, nothing to train on, or pairs in several parts of data without a policy.
     """
 
@@ -42,9 +47,12 @@ class Split:
     params: Mapping[str, Any] = field(default_factory=dict)
     fold_in: Interactions | None = None
     repeats: Repeats = "excluded"
+    predict: Predict = "all"
 
     def __post_init__(self) -> None:
         check_repeats(self.repeats)
+        if self.predict not in get_args(Predict):
+            raise ConfigError(f"predict must be all or next, got {quoted(self.predict)}")
         parts = {"train": self.train, "valid": self.valid, "test": self.test} | self.parts()
         for name, part in parts.items():
             if not isinstance(part, Interactions):
@@ -83,6 +91,7 @@ class Split:
         duplicates: Duplicates = "error",
         scale: tuple[float, float] | None = None,
         repeats: Repeats = "excluded",
+        predict: Predict = "all",
     ) -> "Split":
         """A ready-made split from data frames of any library; column names and errors as for `Interactions.from_frame`.
 
@@ -95,7 +104,20 @@ class Split:
         tables = {"the train table": train, "the valid table": valid, "the test table": test}
         logs, users, items = read_events(tables, columns, time_unit, None, None)
         known, chosen, asked = (Interactions.from_events(log, users, items, duplicates, scale) for log in logs)
-        return cls(known, chosen, asked, repeats=repeats)
+        return cls(known, chosen, asked, repeats=repeats, predict=predict)
+
+    def with_sessions(self, gap_minutes: float) -> "Split":
+        """The same split, in which a session ends when its user pauses for `gap_minutes` or longer, also across parts."""
+        n_items, logs = self.train.n_items, [part.stored_events for part in self.parts().values()]
+        whole = reduce(lambda log, other: log.union(other, n_items), logs)
+        order, sessions = whole.by_time(n_items), np.empty(len(whole), np.int64)
+        sessions[order] = sessions_by_gap(whole[order], gap_minutes)
+        own = np.split(sessions, np.cumsum([len(log) for log in logs])[:-1])
+        parts: dict[str, Any] = {
+            name: part.with_events(replace(log, sessions=numbers))
+            for (name, part), log, numbers in zip(self.parts().items(), logs, own, strict=True)
+        }
+        return replace(self, **parts)
 
     def history(self, part: Literal["valid", "test"]) -> Interactions:
         """Everything known before `part`: what a model is shown, and what is seen, when `part` is scored."""
@@ -118,9 +140,10 @@ class Split:
 
     @cached_property
     def digest(self) -> str:
-        """Content hash (32 hex digits) of all parts, and of the policies for duplicates and repeats."""
+        """Content hash (32 hex digits) of all parts, of the policies for duplicates and repeats, and of what to predict."""
         parts = [f"{name} {part.digest} " for name, part in self.parts().items()]
-        return digest_of([*parts, f"{self.train.duplicates} {self.repeats}"])
+        asked = "" if self.predict == "all" else f" {self.predict}"
+        return digest_of([*parts, f"{self.train.duplicates} {self.repeats}{asked}"])
 
 
 def check_split(split: object) -> None:

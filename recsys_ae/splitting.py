@@ -3,8 +3,8 @@
 Shares are fractions between 0 and 1. `valid` is taken from what is left for training in the same way as `test`, so that a
 model's score on it predicts its score on the test part.
 
-Protocols by time (`leave_last`, `time_cut`) split events and merge pairs afterwards, so that no event before a cut moves to the
-other side because its pair occurs again later. The others split merged pairs.
+Protocols by time (`leave_last`, `last_session`, `time_cut`) split events and merge pairs afterwards, so that no event before a
+cut moves to the other side because its pair occurs again later. The others split merged pairs.
 """
 
 from collections.abc import Callable
@@ -21,12 +21,15 @@ from recsys_ae.errors import ConfigError, DataError
 from recsys_ae.ids import Rows
 from recsys_ae.interactions import Interactions, check_interactions
 from recsys_ae.registry import Registry
-from recsys_ae.split import Repeats, Split
+from recsys_ae.split import Predict, Repeats, Split
 from recsys_ae.times import moment
 
 # A date in a YAML file need not be quoted.
 Moment = Annotated[str | float, BeforeValidator(lambda at: at.isoformat() if isinstance(at, date) else at)]
-PROTOCOLS = ("random", "per_user", "leave_last", "time_cut", "k_fold", "user_holdout", "cold_items", "cold_users")
+PROTOCOLS = (
+    *("random", "per_user", "leave_last", "last_session", "time_cut", "k_fold"),
+    *("user_holdout", "cold_items", "cold_users"),
+)
 SPLITS = Registry("split", {name: f"recsys_ae.splitting:{name}" for name in PROTOCOLS})
 
 TRAIN, VALID, TEST, FOLD_IN = range(4)
@@ -85,8 +88,39 @@ def leave_last(data: Interactions, *, test: int = 1, valid: int = 0, repeats: Re
 
 
 @_protocol
+def last_session(
+    data: Interactions, *, test: int = 1, valid: int = 0, repeats: Repeats = "wanted", predict: Predict = "next"
+) -> Split:
+    """The last `test` sessions of each user, and the `valid` ones before them; sessions are ordered by their last events.
+
+    Users with at most `test + valid` sessions stay in training. By default, each event is predicted from everything before it,
+    and lists may contain seen items; for `repeats` and `predict` see `Split`. `ConfigError` if there are no times or sessions.
+    """
+    if test < 1 or valid < 0:
+        raise ConfigError(f"last_session needs test >= 1 and valid >= 0, got test={test}, valid={valid}")
+    _event_times(data, "last_session")
+    if data.events is None or data.events.sessions is None:
+        raise ConfigError(
+            "a last_session split needs sessions; declare a session column, or session_gap to divide events by time"
+        )
+    sequences = data.sequences
+    count = np.diff(sequences.user_starts)
+    later = np.repeat(sequences.user_starts[1:], count) - 1 - np.arange(sequences.n_sessions)  # sessions of the same user
+    part = np.where(later < test, TEST, np.where(later < test + valid, VALID, TRAIN))
+    part[np.repeat(count, count) <= test + valid] = TRAIN
+    params = {"test": test, "valid": valid, "repeats": repeats, "predict": predict}
+    return _split(data.filter_events, _of_events(data, part), "last_session", params, repeats, predict)
+
+
+@_protocol
 def time_cut(
-    data: Interactions, *, test: float = 0.1, valid: float = 0.0, at: Moment | None = None, repeats: Repeats = "excluded"
+    data: Interactions,
+    *,
+    test: float = 0.1,
+    valid: float = 0.0,
+    at: Moment | None = None,
+    repeats: Repeats | None = None,
+    predict: Predict = "all",
 ) -> Split:
     """Everything from one moment on is the test part: the only protocol that learns nothing from the future.
 
@@ -94,12 +128,13 @@ def time_cut(
         test: share of the events from the cut on, unless `at` is given; equal times stay on one side.
         valid: share of all events just before the cut.
         at: the moment, as ISO 8601 text or seconds since 1970.
-        repeats: see `Split`.
+        repeats, predict: see `Split`; repeats are `wanted` by default if each next event is predicted.
 
     Raises:
         ConfigError: the data has no times.
     """
     _check_shares(test=test, valid=valid)
+    repeats = repeats or default_repeats(predict)
     times = _event_times(data, "time_cut")
     if at is None and round(test * len(times)) == 0:
         raise ConfigError(f"time_cut with test={test:g} leaves the test part empty; use a larger share")
@@ -109,8 +144,8 @@ def time_cut(
     n_valid = min(round(valid * len(ordered)), before)
     valid_start = ordered[before - n_valid] if n_valid else start
     part = np.where(times >= start, TEST, np.where(times >= valid_start, VALID, TRAIN))
-    params = {"test": test, "valid": valid, "at": str(np.datetime64(int(start), "us")), "repeats": repeats}
-    return _split(data.filter_events, part, "time_cut", params, repeats)
+    params = {"test": test, "valid": valid, "at": str(np.datetime64(int(start), "us")), "repeats": repeats, "predict": predict}
+    return _split(data.filter_events, part, "time_cut", params, repeats, predict)
 
 
 @_protocol
@@ -195,11 +230,41 @@ def _split(
     protocol: str,
     params: dict[str, Any],
     repeats: Repeats = "excluded",
+    predict: Predict = "all",
 ) -> Split:
     """The split in which `select` picks the members of each part by their number in `part`."""
     train, valid, test = (select(part == number) for number in (TRAIN, VALID, TEST))
     fold_in = select(part == FOLD_IN) if protocol == "user_holdout" else None
-    return Split(train, valid, test, protocol, params, fold_in, repeats)
+    return Split(train, valid, test, protocol, params, fold_in, repeats, predict)
+
+
+def default_repeats(predict: Predict) -> Repeats:
+    """Whether lists contain seen items if nothing is declared: the next event may well repeat one."""
+    return "wanted" if predict == "next" else "excluded"
+
+
+def latest_sessions(data: Interactions, share: float) -> tuple[Interactions, Interactions]:
+    """All sessions but the latest `share` of them, by the time of their first event, and those.
+
+    A user without sessions is one session. `ConfigError` if there are no times.
+    """
+    _check_shares(valid=share)
+    _event_times(data, "next-event")
+    sequences = data.sequences
+    assert sequences.times is not None
+    latest = np.argsort(sequences.times[sequences.session_starts[:-1]], kind="stable")
+    part = np.full(sequences.n_sessions, TRAIN)
+    part[latest[len(latest) - round(share * len(latest)) :]] = VALID
+    of_event = _of_events(data, part)
+    return data.filter_events(of_event == TRAIN), data.filter_events(of_event == VALID)
+
+
+def _of_events(data: Interactions, part: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The part of each of `data.stored_events`, given that of each session of `data.sequences`."""
+    events, sequences = data.stored_events, data.sequences
+    found = np.empty(len(events), np.int64)
+    found[events.by_time(data.n_items)[sequences.at]] = part[sequences.session_of_event()]
+    return found
 
 
 def _rank_within_user(data: Interactions, key: NDArray[np.float64]) -> NDArray[np.int64]:

@@ -13,7 +13,7 @@ import recsys_ae
 
 ROOT = Path(recsys_ae.__file__).parent
 LEAVES = {"errors", "registry", "digests", "files", "declaration", "strict_yaml"}
-LOG = {"frames", "ids", "times", "events", "sequences", "interactions", "split"}
+LOG = {"frames", "ids", "times", "events", "sequences", "interactions", "split", "next_events"}
 ALLOWED = {
     "errors": set(),
     "registry": {"errors"},
@@ -31,7 +31,8 @@ ALLOWED = {
     "features": {"frames", "ids", "digests", "errors"},
     "sequences": {"events", "ids", "errors"},
     "interactions": {"features", "frames", "events", "sequences", "ids", "times", "digests", "errors"},
-    "split": {"interactions", "frames", "events", "times", "digests", "errors"},
+    "split": {"interactions", "frames", "events", "sequences", "times", "digests", "errors"},
+    "next_events": {"split", "interactions", "events", "sequences", "ids", "errors"},
     "splitting": {*LOG, *LEAVES} - {"digests", "files"},
     "ranking": {"errors"},
     "core": {"errors", "registry", "digests", "files", "folders"},

@@ -13,6 +13,7 @@ from recsys_ae.declaration import Declared, Name, validate
 from recsys_ae.errors import ConfigError, did_you_mean, quoted, shortened
 from recsys_ae.events import LARGEST_RATING, Duplicates
 from recsys_ae.files import is_file
+from recsys_ae.sequences import LONGEST_GAP
 from recsys_ae.strict_yaml import read_yaml
 
 
@@ -109,7 +110,10 @@ def _both_sizes(declared: Any) -> Any:
 
 
 class RatingsCard(FileCard):
-    """Ratings in the first of `files` that exists. `features` are read only on request."""
+    """Ratings in the first of `files` that exists. `features` are read only on request.
+
+    Sessions are given by a column, or end where a user pauses for `session_gap` minutes or longer.
+    """
 
     kind: Literal["ratings"]
     files: list[Table] = Field(min_length=1)
@@ -117,6 +121,7 @@ class RatingsCard(FileCard):
     features: dict[Literal["users", "items"], FeatureFile] = Field(default_factory=dict)
     scale: tuple[float, float] | None = None
     duplicates: Duplicates = "error"
+    session_gap: float | None = Field(None, gt=0, le=LONGEST_GAP)
     k_core: Annotated[CoreSizes, BeforeValidator(_both_sizes)] | None = None
     splits: dict[str, GivenSplit] = Field(default_factory=dict)
 
@@ -130,6 +135,12 @@ class RatingsCard(FileCard):
     def _scale_goes_up(self) -> "RatingsCard":
         if self.scale is not None and not -LARGEST_RATING <= self.scale[0] < self.scale[1] <= LARGEST_RATING:
             raise ValueError(f"the scale must be [lowest, highest] within +-{LARGEST_RATING:g}, got {list(self.scale)}")
+        return self
+
+    @model_validator(mode="after")
+    def _sessions_by_one_rule(self) -> "RatingsCard":
+        if self.session_gap is not None and any(table.columns.session is not None for table in self.files):
+            raise ValueError("sessions are given either by a `session` column or by `session_gap`; remove one of them")
         return self
 
     @model_validator(mode="after")

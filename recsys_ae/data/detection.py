@@ -23,8 +23,9 @@ USUAL_NAMES = {
     "item": {"item", "itemid", "movie", "movieid", "productid", "trackid"},
     "rating": {"rating", "ratings", "stars", "score", "count", "value", "weight"},
     "time": {"time", "timestamp", "date", "datetime"},
+    "session": {"session", "sessionid"},
 }
-ROLES = tuple(USUAL_NAMES)
+ROLES = ("user", "item", "rating", "time")  # in this order if there is no header
 
 
 class Layout(NamedTuple):
@@ -70,7 +71,8 @@ def guess_table(path: Path, **declared: Any) -> Table:
     """The layout of a file without a card: Parquet, JSON lines, or text separated by `::`, tab, semicolon, comma or `|`.
 
     With a header (or in Parquet), columns are recognised by their usual names (user_id, userId, user, movieId, ...), also in
-    RecBole's form `user_id:token`; without one, they are user, item, rating, time in this order, as in MovieLens files.
+    RecBole's form `user_id:token`; if there is a session but no user, each session is a user. Without a header, columns are
+    user, item, rating, time in this order, as in MovieLens files.
 
     Args:
         declared: keys of a file on a card that are known, such as `encoding` or `columns`.
@@ -196,6 +198,8 @@ def _recognise(names: Sequence[str]) -> dict[str, str]:
     if other and len(other) < len(names) and all(":" in name for name in names):
         wanted = f"RecBole's types are {', '.join(RECBOLE_TYPES)}; rename it, or declare the columns in a card"
         raise DataError(f"column {quoted(other[0])} has the unknown type {quoted(other[0].rpartition(':')[2])}; {wanted}")
+    if not found["user"]:  # anonymous sessions
+        found["user"], found["session"] = found["session"], []
     for role, matching in found.items():
         if not matching and role in ("user", "item"):
             columns = shortened(", ".join(names), 300)

@@ -36,6 +36,7 @@ class Columns(Declared):
     item: Place
     rating: Place | None = None
     time: Place | None = None
+    session: Place | None = None
 
 
 def _known_encoding(name: str) -> str:

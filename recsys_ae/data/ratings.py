@@ -27,7 +27,7 @@ from recsys_ae.events import Duplicates
 from recsys_ae.files import path_of
 from recsys_ae.ids import IdMap, encode, id_index, shown
 from recsys_ae.interactions import Interactions
-from recsys_ae.split import Repeats, Split
+from recsys_ae.split import Predict, Repeats, Split
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,7 @@ def load_ratings(
         options = {"duplicates": card.duplicates, "scale": card.scale, **_columns_of(frame)}
         with error_context(f"dataset {card.name!r}"):
             data = Interactions.from_frame(frame, **options)
+            data = data if card.session_gap is None else data.with_sessions(card.session_gap)
             ratings = Ratings(data if card.k_core is None else k_core(data, card.k_core))
     if not features:
         return ratings
@@ -73,6 +74,7 @@ def load_given_split(
     name: str,
     *,
     repeats: Repeats = "excluded",
+    predict: Predict = "all",
     features: bool = False,
     skipped: list[Fault] | None = None,
 ) -> Split:
@@ -89,7 +91,8 @@ def load_given_split(
     train, test = _split_frames(card, folder, splits[name], skipped)
     options = {"duplicates": card.duplicates, "scale": card.scale, **_columns_of(train)}
     with error_context(f"dataset {card.name!r}"):
-        split = Split.from_frames(train, test, repeats=repeats, **options)
+        split = Split.from_frames(train, test, repeats=repeats, predict=predict, **options)
+        split = split if card.session_gap is None else split.with_sessions(card.session_gap)
     tables = load_feature_tables(card, folder, split.train.users, split.train.items) if features else {}
     parts = {part: replace(getattr(split, part), **tables, merged=True) for part in ("train", "valid", "test")}
     return replace(split, params={"name": name}, **parts)
@@ -191,4 +194,4 @@ def _read(card: RatingsCard, folder: Path, tables: list[Table], skipped: list[Fa
 
 def _columns_of(frame: pd.DataFrame) -> dict[str, Any]:
     """The options of `Interactions.from_frame` for a frame from `read_table`."""
-    return {role: role if role in frame else None for role in ("rating", "time")} | {"time_unit": "us"}
+    return {role: role if role in frame else None for role in ("rating", "time", "session")} | {"time_unit": "us"}

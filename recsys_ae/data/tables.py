@@ -16,7 +16,7 @@ from recsys_ae.data.reading import column_context, reading
 from recsys_ae.errors import DataError
 
 IdTypes = Mapping[Any, str]  # "user" and "item" -> "int" or "str"; missing ones are inferred
-NAMES = {"user": "user_id", "item": "item_id", "rating": "rating", "time": "time"}
+NAMES = {"user": "user_id", "item": "item_id", "rating": "rating", "time": "time", "session": "session"}
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 def read_table(
     path: Path, table: Table, ids: IdTypes | None = None, scale: Scale = None, *, skipped: list[Fault] | None = None
 ) -> pd.DataFrame:
-    """The rows of a file in their order, as columns user_id, item_id and, where declared, rating and time.
+    """The rows of a file in their order, as columns user_id, item_id and, where declared, rating, time and session.
 
     Args:
         table: layout of the file; the file itself is `path`, whose ending says what it is.
@@ -34,7 +34,7 @@ def read_table(
         skipped: the lines skipped under `bad_lines: skip` are appended to it; their number is always logged.
 
     Returns:
-        ids as int64 or str, ratings float32, times int64 microseconds since 1970 (UTC).
+        ids and sessions as int64 or str, ratings float32, times int64 microseconds since 1970 (UTC).
 
     Raises:
         DataError: no such file or column, no valid rows, or an invalid line (or row), with its number and content.
@@ -70,6 +70,8 @@ def _types(path: Path, table: Table) -> dict[Place, pa.DataType]:
     """The types to try first for the declared columns of text."""
     columns = table.columns
     types: dict[Place, pa.DataType] = {columns.user: TEXT, columns.item: TEXT}
+    if columns.session is not None:
+        types[columns.session] = TEXT
     if columns.rating is not None:
         types[columns.rating] = pa.float32()
     if columns.time is not None:
@@ -88,7 +90,7 @@ def _converted(
     found: dict[str, Converted] = {}
     ignored = np.zeros(len(content.columns[places["user"]]), bool)
     typed = is_structured(path.name)
-    for role in ("rating", "time", "user", "item"):
+    for role in ("rating", "time", "user", "item", "session"):
         if role not in places:
             continue
         column = content.columns[places[role]]
@@ -98,7 +100,7 @@ def _converted(
             elif role == "time":
                 found[role] = as_times(column, table.time_unit, table.date_format, table.decimal)
             else:
-                hint = f" (declare ids: {{{role}: str}} if ids are text)"
+                hint = "" if role == "session" else f" (declare ids: {{{role}: str}} if ids are text)"
                 name = f"{path}, column {places[role]!r}"
                 found[role] = as_ids(column, ids.get(role), typed=typed, name=name, hint=hint, ignored=ignored)
         if table.bad_lines == "skip":

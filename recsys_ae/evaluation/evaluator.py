@@ -1,7 +1,8 @@
 """Evaluation of fitted models, and of recommendations in a file, by the same code.
 
 Full ranking over the whole catalogue. Unless the split declares `repeats: wanted`, all items known before the evaluated part
-are excluded from the lists as seen, and pairs that repeat them are not relevant.
+are excluded from the lists as seen, and pairs that repeat them are not relevant. If the split declares `predict: next`, each
+event is predicted from everything before it, and metrics are means over these events.
 """
 
 import logging
@@ -26,6 +27,7 @@ from recsys_ae.ids import IdMap, Rows, shown
 from recsys_ae.interactions import Interactions
 from recsys_ae.models.base import Recommender, check_counts, check_recommender, finite_predictions, users_per_block
 from recsys_ae.models.recommend import Cold, recommend_blocks, scorable
+from recsys_ae.next_events import NextEvents
 from recsys_ae.split import Repeats, Split, check_repeats, check_split
 
 BLOCK_PLACES, BLOCK_USERS = 1_000_000, 100_000  # limits of a block of lists from a file: places and users
@@ -39,13 +41,15 @@ class Report:
 
     Attributes:
         metrics: mean value by metric; None where the model gives no value (RMSE of a ranking model) or no user counts.
-        users: external ids of the evaluated users [U], in the order of `per_user`.
+        users: external ids of the evaluated users [U], in the order of `per_user`; with `predict: next`, those of the predicted
+            events, so that a user may be repeated.
         per_user: float64 [U] by ranking metric.
         counts: `users_evaluated`; `users_skipped` (nothing relevant, or cold and skipped); `relevant` pairs; `ratings`, the
             pairs behind RMSE and MAE; `repeats`, pairs that are already in the history (missing if that is unknown). For
             lists also `users_without_list`: evaluated users without a list, who have no hits. For a model also `events` of the
             part, and of the users with something relevant how many are `hot` (in the training part), `warm` (not in it, but
-            scored from a history or from features) and `cold` (the model cannot score them).
+            scored from a history or from features) and `cold` (the model cannot score them). With `predict: next`, all but the
+            first two and `events` count predicted events.
     """
 
     metrics: dict[str, float | None]
@@ -72,7 +76,8 @@ def evaluate(
 
     Rating metrics cover all pairs of the part, repeats included: a user may well rate an item again. Ranking metrics cover the
     users with a relevant item. Their lists come from the whole catalogue without the items in `split.history(part)`, so
-    repeats are not relevant; with `repeats: wanted`, lists may contain these items, and repeats are relevant.
+    repeats are not relevant; with `repeats: wanted`, lists may contain them. With `predict: next`, both kinds of metrics cover
+    the targets of `NextEvents`, each with a history of its own.
 
     Args:
         metrics: a name such as "ndcg@10", or several.
@@ -90,34 +95,80 @@ def evaluate(
     check_recommender(model)
     check_split(split)
     check_counts(batch_users=1 if batch_users is None else batch_users)
-    truth, history = split.test if part == "test" else split.valid, split.history(part)
+    history, truth = split.history(part), split.test if part == "test" else split.valid
     if not len(truth):
         raise DataError(f"the {part} part of the {split.protocol} split is empty; hold out more")
+    if split.predict == "next":
+        return _evaluate_next(model, split, parsed, part, relevant_at, cold, batch_users)
     repeated, exclude_seen = truth.shared_with(history), split.repeats == "excluded"
     relevant = _relevant(truth, relevant_at, repeated & exclude_seen)
     rows = np.flatnonzero(np.diff(relevant.matrix.indptr))
-    known = scorable(model, history, rows, cold)
-    trained = np.diff(split.train.matrix.indptr)[rows] > 0
+    known, trained = scorable(model, history, rows, cold), np.diff(split.train.matrix.indptr)[rows] > 0
     if cold == "skip":
         rows = rows[known]
     counts = {"users_evaluated": len(rows), "users_skipped": truth.n_users - len(rows), "relevant": len(relevant)}
-    counts |= {"ratings": len(truth), "repeats": int(repeated.sum()), "events": truth.n_events}
-    counts |= {"hot": int((known & trained).sum()), "warm": int((known & ~trained).sum()), "cold": int((~known).sum())}
+    counts |= {"ratings": len(truth), "repeats": int(repeated.sum()), "events": truth.n_events} | _warmth(known, trained)
     lists: Iterable[RankedLists] = ()
     if k := max(metric.k or 0 for metric in parsed):
         popularity = np.bincount(history.matrix.indices, minlength=history.n_items)
         step = batch_users or users_per_block(history.n_items)
         blocks = recommend_blocks(model, history, rows, k, exclude_seen=exclude_seen, cold=cold, batch_users=step)
         lists = (
-            _judged(k, block.item_rows, block.scores, relevant, rows[start : start + step], popularity)
+            _judged(k, block.item_rows, block.scores, relevant.matrix[rows[start : start + step]], popularity)
             for start, block in zip(range(0, len(rows), step), blocks, strict=True)
         )
-    rating_metrics = [metric for metric in parsed if metric.k is None]
-    rating_values: dict[str, float | None] = {metric.name: None for metric in rating_metrics}
-    if rating_metrics and model.predicts_ratings:
+    rating_values: dict[str, float | None] = {}
+    if model.predicts_ratings and any(metric.k is None for metric in parsed):
         predicted = finite_predictions(model, history, truth.user_rows(), truth.item_rows())
-        rating_values = {metric.name: metric.compute(predicted, truth.matrix.data) for metric in rating_metrics}
+        rating_values = _rating_values(parsed, predicted, truth.matrix.data)
     return _report(parsed, rating_values, lists, truth.users.values[rows], counts)
+
+
+def _evaluate_next(
+    model: Recommender,
+    split: Split,
+    metrics: list[Metric],
+    part: Literal["test", "valid"],
+    relevant_at: float | None,
+    cold: Cold,
+    batch_users: int | None,
+) -> Report:
+    """`evaluate` for a split with `predict: next`."""
+    targets = NextEvents.of(split, part)
+    history, items, ratings = targets.known, targets.items, targets.log.ratings[targets.at]
+    relevant = _liked(ratings, relevant_at)
+    k, rates = max(metric.k or 0 for metric in metrics), any(metric.k is None for metric in metrics) and model.predicts_ratings
+    popularity = np.bincount(history.matrix.indices, minlength=history.n_items)
+    known, predicted, lists, listed = np.ones(len(targets), bool), np.empty(len(targets), np.float32), [], []
+    for block, before in targets.blocks(batch_users or users_per_block(history.n_items)):
+        rows = np.arange(len(block))
+        if rates:
+            predicted[block] = finite_predictions(model, before, rows, items[block])
+        known[block] = scorable(model, before, rows, cold)
+        rows = rows[relevant[block] & (known[block] | (cold != "skip"))]
+        if k and len(rows):
+            options: dict[str, Any] = {"exclude_seen": split.repeats == "excluded", "cold": cold, "batch_users": len(rows)}
+            (found,) = recommend_blocks(model, before, rows, k, **options)
+            wanted = csr_array((np.ones(len(rows)), items[block[rows]], np.arange(len(rows) + 1)), (len(rows), history.n_items))
+            lists.append(_judged(k, found.item_rows, found.scores, wanted, popularity))
+        listed.append(block[rows])
+    at = np.concatenate(listed)
+    users, trained = targets.users, np.diff(split.train.matrix.indptr)[targets.users] > 0
+    counts = {"users_evaluated": len(np.unique(users[at])), "users_skipped": history.n_users - len(np.unique(users[at]))}
+    counts |= {"relevant": int(relevant.sum()), "ratings": len(targets), "repeats": targets.n_repeats}
+    counts |= {"events": (split.test if part == "test" else split.valid).n_events} | _warmth(known[relevant], trained[relevant])
+    rating_values = _rating_values(metrics, predicted, ratings) if rates else {}
+    return _report(metrics, rating_values, lists, history.users.values[users[at]], counts)
+
+
+def _warmth(known: NDArray[np.bool_], trained: NDArray[np.bool_]) -> dict[str, int]:
+    return {"hot": int((known & trained).sum()), "warm": int((known & ~trained).sum()), "cold": int((~known).sum())}
+
+
+def _rating_values(
+    metrics: Iterable[Metric], predicted: NDArray[np.float32], actual: NDArray[np.float32]
+) -> dict[str, float | None]:
+    return {metric.name: metric.compute(predicted, actual) for metric in metrics if metric.k is None}
 
 
 def evaluate_recommendations(
@@ -190,11 +241,18 @@ def _list_metrics(metrics: str | Iterable[str], list_length: int) -> list[Metric
 
 def _relevant(truth: Interactions, relevant_at: float | None, left_out: NDArray[np.bool_]) -> Interactions:
     """The pairs of `truth` rated at least `relevant_at`, without those `left_out` [nnz]."""
-    if relevant_at is not None and not (isinstance(relevant_at, Real) and isfinite(relevant_at)):
+    return truth.filter(~left_out & _liked(truth.matrix.data, relevant_at))
+
+
+def _liked(ratings: NDArray[np.float32], relevant_at: float | None) -> NDArray[np.bool_]:
+    """bool [n]: which ratings are at least `relevant_at`."""
+    if relevant_at is None:
+        return np.ones(len(ratings), bool)
+    if not (isinstance(relevant_at, Real) and isfinite(relevant_at)):
         raise ConfigError(f"relevant_at must be a finite number, got {quoted(relevant_at)}")
-    if relevant_at is not None and truth.rating_range is not None and relevant_at > (highest := truth.rating_range[1]):
+    if len(ratings) and relevant_at > (highest := ratings.max()):
         logger.warning("warning: nothing is relevant: relevant_at is %g, and the highest rating is %g", relevant_at, highest)
-    return truth.filter(~left_out if relevant_at is None else ~left_out & (truth.matrix.data >= relevant_at))
+    return ratings >= relevant_at
 
 
 def _file_lists(
@@ -230,15 +288,13 @@ def _file_lists(
         n = max(1, int((width * np.arange(1, len(width) + 1) <= BLOCK_PLACES).sum()))
         block, rows, places = rows[:n], rows[n:], slice(int(width[n - 1]))
         found, scores = listed[block][:, places].toarray() - 1, scored[block][:, places].toarray()
-        yield _judged(k, found, np.where(found < 0, np.float32("nan"), scores), relevant, block, popularity)
+        yield _judged(k, found, np.where(found < 0, np.float32("nan"), scores), relevant.matrix[block], popularity)
 
 
-def _judged(
-    k: int, items: Rows, scores: NDArray[np.float32], relevant: Interactions, rows: Rows, popularity: Rows
-) -> RankedLists:
-    """Lists [U, K'] of the users at `rows` of `relevant`."""
-    own = relevant.matrix[rows]
-    return RankedLists(k, items, scores, ranking.hits(items, own), np.diff(own.indptr).astype(np.int64), popularity)
+def _judged(k: int, items: Rows, scores: NDArray[np.float32], relevant: csr_array, popularity: Rows) -> RankedLists:
+    """Lists [U, K'] of users whose relevant items are stored in `relevant` [U, M]."""
+    counts = np.diff(relevant.indptr).astype(np.int64)
+    return RankedLists(k, items, scores, ranking.hits(items, relevant), counts, popularity)
 
 
 def _report(
@@ -253,7 +309,7 @@ def _report(
     blocks = [{metric.name: metric.compute(block.top(k)) for metric, k in ranked} for block in lists]
     per_user = {metric.name: np.concatenate([np.empty(0), *(block[metric.name] for block in blocks)]) for metric, _ in ranked}
     means = {name: float(values.mean()) if len(values) else None for name, values in per_user.items()}
-    found = {**rating_values, **means}
+    found = {**{metric.name: None for metric in metrics}, **rating_values, **means}
     for name, value in found.items():
         if value is not None and not isfinite(value):
             way_out = "fit the model again with other parameters, or check your own metric"

@@ -29,19 +29,23 @@ from recsys_ae.models.base import HasItemVectors, Recommender
 from recsys_ae.models.recommend import Cold
 from recsys_ae.models.storage import build_model, load_model, model_digest, save_model
 from recsys_ae.reporting.results import DataFacts, Exported
-from recsys_ae.split import Repeats, Split
-from recsys_ae.splitting import SPLITS, random
+from recsys_ae.split import Predict, Repeats, Split
+from recsys_ae.splitting import SPLITS, default_repeats, latest_sessions, random
 
 logger = logging.getLogger(__name__)
 
 
 class GivenParams(Declared):
-    """A split declared on the dataset's card; `valid` is a random share of its training part."""
+    """A split declared on the dataset's card; `valid` is a share of its training part.
+
+    It is drawn at random or, with `predict: next`, consists of the latest sessions; see `Split` for `repeats` and `predict`.
+    """
 
     name: str
     valid: float = Field(0.0, ge=0, lt=1)
     seed: int = Field(0, ge=0)
-    repeats: Repeats = "excluded"
+    repeats: Repeats | None = None
+    predict: Predict = "all"
 
 
 class ListExport(ExportSpec):
@@ -232,8 +236,12 @@ class RatingTask(Task[RatingFile, Split, Recommender]):
         kind = params.pop("kind")
         if kind == "given":
             train, test = self._positive
-            parts = random(train, test=0, valid=params["valid"], seed=params["seed"])
-            return Split(parts.train, parts.valid, test, "given", params, repeats=params["repeats"])
+            if params["predict"] == "next":
+                train, valid = latest_sessions(train, params["valid"])
+            else:
+                parts = random(train, test=0, valid=params["valid"], seed=params["seed"])
+                train, valid = parts.train, parts.valid
+            return Split(train, valid, test, "given", params, repeats=params["repeats"], predict=params["predict"])
         protocol = SPLITS.get(kind)
         if "seed" not in signature(protocol).parameters:
             del params["seed"]
@@ -253,6 +261,7 @@ def _resolve_split(declared: dict[str, Any], where: str) -> dict[str, Any]:
         raise ConfigError(f"{where}: unknown split {kind!r}; {did_you_mean(kind, ['given', *SPLITS])}")
     if kind == "given":
         full = validate(GivenParams, params, f"{where}: split {kind}").model_dump()
+        full["repeats"] = full["repeats"] or default_repeats(full["predict"])
     else:
         full = validate_params(SPLITS.get(kind), params, f"{where}: split {kind}")
     return {"kind": kind, **{name: value for name, value in full.items() if name != "seed" or "seed" in params}}

@@ -291,7 +291,7 @@ class _Experiment(Generic[K, D, M]):
         if len(self.pipeline.seeds) == 1 and by_user is not None:
             seed = self.pipeline.seeds[0]
             kept = [(self._name(label, seed), results[label][seed].per_user_digest) for label in pair]
-            tables = [self.folder.read_per_user(*one).set_index("user_id")[by_user] for one in kept]
+            tables = [self.folder.read_per_user(*one).groupby("user_id")[by_user].mean() for one in kept]
             return paired(pair, by_user, "users", *pd.concat(tables, axis=1, join="inner").to_numpy().T)
         runs = [list(results[label].values()) for label in pair]
         common = (name for name in self.keys.metrics if all(run.metrics[name] is not None for own in runs for run in own))

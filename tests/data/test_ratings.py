@@ -292,3 +292,46 @@ def test_movielens_1m_and_its_fixed_splits():
         348971,
         226310,
     ]
+
+
+SESSIONS = """
+name: mine
+kind: ratings
+files:
+  - {path: log.csv, columns: {user: u, item: i, time: t%s}}
+duplicates: sum%s
+splits:
+  parts: {train: log.csv, test: later.csv}
+"""
+
+
+@pytest.mark.parametrize(("column", "gap"), [(", session: s", ""), ("", "\nsession_gap: 30")])
+def test_sessions_are_given_by_a_column_or_a_gap(tmp_path, monkeypatch, column, gap):
+    monkeypatch.delenv("RECSYS_AE_DATA", raising=False)
+    (tmp_path / "mine.yaml").write_text(SESSIONS % (column, gap))
+    (tmp_path / "log.csv").write_text("u,i,t,s\n1,a,0,x\n1,b,1799,x\n2,a,0,y\n1,a,3599,z\n")
+    (tmp_path / "later.csv").write_text("u,i,t,s\n1,c,3600,z\n1,a,9000,w\n2,b,9000,v\n")
+    card = read_card(str(tmp_path / "mine.yaml"))
+    sequences = load_ratings(*card).interactions.sequences
+    assert (sequences.session_starts.tolist(), sequences.user_starts.tolist()) == ([0, 2, 3, 4], [0, 2, 3])
+    split = load_given_split(*card, "parts", predict="next", repeats="wanted")
+    assert split.everything.sequences.session_starts.tolist() == [0, 2, 4, 5, 6, 7]
+
+
+def test_a_card_has_one_rule_for_sessions(tmp_path):
+    (tmp_path / "mine.yaml").write_text(SESSIONS % (", session: s", "\nsession_gap: 30"))
+    with pytest.raises(ConfigError, match="either by a `session` column or by `session_gap`; remove one"):
+        read_card(str(tmp_path / "mine.yaml"))
+
+
+def test_a_log_of_anonymous_sessions_has_a_user_per_session(tmp_path):
+    (tmp_path / "clicks.tsv").write_text(
+        "SessionId\tItemId\tTime\n3\t9\t1396437466.94\n3\t8\t1396438212.318\n4\t9\t1396438300.5\n"
+    )
+    data = read_interactions(tmp_path / "clicks.tsv")
+    assert data.users.values.tolist() == [3, 4]
+    assert data.sequences.n_sessions == 2
+    (tmp_path / "log.tsv").write_text("user_id\tsession_id\titem_id\ttime\n1\t3\t9\t5\n1\t4\t8\t6\n2\t4\t9\t7\n")
+    data = read_interactions(tmp_path / "log.tsv")
+    assert data.users.values.tolist() == [1, 2]
+    assert data.sequences.n_sessions == 3
