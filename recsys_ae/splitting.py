@@ -27,8 +27,15 @@ from recsys_ae.times import moment
 # A date in a YAML file need not be quoted.
 Moment = Annotated[str | float, BeforeValidator(lambda at: at.isoformat() if isinstance(at, date) else at)]
 PROTOCOLS = (
-    *("random", "per_user", "leave_last", "last_session", "time_cut", "k_fold"),
-    *("user_holdout", "cold_items", "cold_users"),
+    "random",
+    "per_user",
+    "leave_last",
+    "last_session",
+    "time_cut",
+    "k_fold",
+    "user_holdout",
+    "cold_items",
+    "cold_users",
 )
 SPLITS = Registry("split", {name: f"recsys_ae.splitting:{name}" for name in PROTOCOLS})
 

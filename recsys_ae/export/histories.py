@@ -20,15 +20,15 @@ def history_for(
     """The history in a file, with the ids, the scale and the features that a fitted model needs.
 
     Args:
-        card: a card, whose first file has the layout of this one and whose features of users are read if the model uses such,
-            and the card's folder. Without it, the layout is inferred, and new users have no features.
+        card: a card and its folder. Its first file has the layout of this one, its `session_gap` divides the events, and its
+            features of users are read if the model uses such. Without it, the layout is inferred, and new users lack features.
         skip_unknown: leave out events with items that the model does not know instead of raising.
 
     Returns:
         The interactions, and the number of events left out.
 
     Raises:
-        ConfigError: no ratings for a model of ratings.
+        ConfigError: no ratings for a model of ratings, or no sessions for a model of sessions.
         UnknownIdError: an item that the model does not know.
         DataError: as for `read_history` and `load_features`, or ratings on another scale.
     """
@@ -42,6 +42,10 @@ def history_for(
     data, skipped = read_history(path, fitted.ids["items"], table=layout, user_ids=users, skip_unknown=skip_unknown)
     with error_context(str(path)):
         fitted_state(model, data)
+        if card and card[0].session_gap is not None:
+            data = data.with_sessions(card[0].session_gap)
+        if "order" in model.needs and fitted.meta["sessions"] and data.stored_events.sessions is None:
+            raise ConfigError("the model was trained on sessions, but the history has none; declare them with --card")
     known = stored_features(fitted, "user_features")
     if card and known and "users" in card[0].features:
         data = replace(data, user_features=load_features(*card, "users", data.users, features=known.features), merged=True)

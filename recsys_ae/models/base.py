@@ -276,14 +276,16 @@ def fitted_on(
             `models.side_information`.
 
     Returns:
-        `arrays` and the `popularity` of items (see `item_counts`), the ids of the items, and the type of the user ids.
+        `arrays` and the `popularity` of items (see `item_counts`), the ids of the items, the type of the user ids, and
+        whether there are sessions.
     """
     own, ids = {**arrays, "popularity": item_counts(train)}, {"items": train.items}
     if keep_users:
         own["trained_users"], ids["users"] = np.diff(train.matrix.indptr) > 0, train.users
     ratings = train.matrix.data
     scale = list(train.scale or (float(ratings.min()), float(ratings.max()))) if keep_scale else None
-    meta: dict[str, Any] = {"scale": scale, "user_ids": train.users.kind}
+    sessions = train.events is not None and train.events.sessions is not None
+    meta: dict[str, Any] = {"scale": scale, "user_ids": train.users.kind, "sessions": sessions}
     if scale is not None:
         margin = 0.0 if train.scale else 10 * (scale[1] - scale[0] or abs(scale[0]) or 1.0)
         meta["accepted"] = [scale[0] - margin, scale[1] + margin]
