@@ -15,7 +15,7 @@ from recsys_ae.declaration import parameters
 from recsys_ae.errors import ColdUserError, ConfigError, DataError, NotFittedError
 from recsys_ae.interactions import Interactions
 from recsys_ae.models import MODELS
-from recsys_ae.models.base import HasItemVectors, HasUserVectors, LinearInHistory, Recommender
+from recsys_ae.models.base import HasItemVectors, HasUserVectors, KnowsUsers, LinearInHistory, Recommender
 from recsys_ae.models.storage import model_digest
 from recsys_ae.models.training import ranking_validation
 
@@ -35,13 +35,14 @@ def variants(kinds: Container[str]) -> list[str]:
 BY_GRADIENT = {name for name in MODELS if MODELS.get(name).validation_name != "none"}
 CLOSED_FORM = {"ease", "sparse_ease", "itemknn", "rp3beta", "bias", "popularity"}  # nothing is drawn
 TASTELESS = {"bias", "popularity"}
-OF_CLICKS = {*BY_GRADIENT - {"autorec", "mf"}, *CLOSED_FORM - TASTELESS, "als", "bpr"}  # ratings are clicks for these
+OF_CLICKS = {*BY_GRADIENT - {"autorec", "hybrid", "mf"}, *CLOSED_FORM - TASTELESS, "als", "bpr"}  # ratings are clicks for these
 OF_USERS = {"bpr"}  # score only users they were trained on
 OF_ANYONE = set(MODELS) - OF_USERS
 HAS_USER_VECTORS = set(MODELS) - CLOSED_FORM
 # The weights of these may depend on the number of threads.
 THREADS_MATTER = {
     "autorec": "at the ends of a thread's share, torch.sigmoid rounds the last digit differently",
+    "hybrid": "as AutoRec",
     "cdae": "so does torch's softplus, for loss: logistic",
     "elsa": "dense products in bfloat16, on processors that have them",
     "multdae": "dense products in bfloat16, and where MKL has no strict mode",
@@ -50,7 +51,7 @@ THREADS_MATTER = {
     "ease": "LAPACK splits the sums of an inverse by threads",
 }
 TRAINED = variants(BY_GRADIENT)
-OF_ITEMS = [name for name in variants({"autorec"}) if VARIANTS[name][1]["axis"] == "item"]  # rows that are trained on are items
+OF_ITEMS = [name for name in variants({"autorec", "hybrid"}) if make(name).axis == "item"]  # rows that are trained on are items
 # Scores of a training user do not depend on the history given: learned for that user, or the same for all.
 IGNORES_HISTORY = [*variants({"mf", "bpr", "popularity"}), *OF_ITEMS]
 OF_RATINGS = variants(set(MODELS) - OF_CLICKS - TASTELESS)
@@ -406,6 +407,22 @@ def with_a_cold_user() -> Interactions:
     return planted().filter(planted().user_rows() != 3)
 
 
+FROM_FEATURES = [name for name in VARIANTS if isinstance(make(name), KnowsUsers) and "user_features" in make(name).needs]
+
+
+@over(FROM_FEATURES)
+def test_users_without_history_are_scored_from_their_features(model):
+    history = with_a_cold_user()
+    lists = recommend(model, history, k=3, cold="error")
+    scores = model.scores(history, np.array([3]))[0]
+    assert lists.item_rows[3].tolist() == np.lexsort((np.arange(7), -scores))[:3].tolist()
+    unknown = IdMap(["nobody"])
+    stranger = replace(builders.of_users(history, [3], ["nobody"]), user_features=history.user_features.align(unknown))
+    with pytest.raises(ColdUserError, match="user 'nobody'"):
+        recommend(model, stranger, cold="error")
+
+
+@over(name for name in VARIANTS if name not in FROM_FEATURES)
 def test_cold_users_get_what_is_declared(model):
     history = with_a_cold_user()
     everyone = recommend(model, history, k=3)

@@ -4,6 +4,8 @@ A fitted model keeps the features of its training users and items, so that a loa
 new users are encoded as the others were.
 """
 
+import numpy as np
+from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from recsys_ae.errors import DataError
@@ -35,3 +37,11 @@ def user_features(known: FeatureTable, history: Interactions, rows: Rows) -> csr
             "FeatureTable.from_frame(frame, train.user_features.features)"
         )
     return own.matrix[rows]
+
+
+def described(known: FeatureTable, matrix: csr_array) -> NDArray[np.bool_]:
+    """bool [n]: which rows of features [n, F], encoded as `known`, have a value of any feature."""
+    last = np.cumsum([len(one.columns) for one in known.features]) - 1  # the column that says a feature is missing
+    missing = np.zeros(matrix.shape[1], np.float32)
+    missing[last] = 1
+    return (matrix != 0).astype(np.float32) @ missing < len(last)
