@@ -171,6 +171,12 @@ def unit_pattern(x: SparseRows) -> SparseRows:
     return x.with_values(x.lengths.float().rsqrt()[x.row_of_entry()])
 
 
+def by_knowledge(features: SparseRows, cold: Tensor) -> SparseRows:
+    """[B, F] -> [B, 2 F]: the features of rows that are `cold` (bool [B]) in the second half, all others in the first."""
+    columns = features.columns + features.width * cold[features.row_of_entry()]
+    return SparseRows(features.row_ids, features.indptr, columns, features.values, 2 * features.width)
+
+
 def _times(rows: SparseRows, weight: Tensor) -> Tensor:
     """rows [B, F] @ weight [F, H]."""
     return sparse_linear(rows, weight, weight.new_zeros(weight.shape[1]))

@@ -1,6 +1,6 @@
 """A hybrid autoencoder of rating vectors: features of users and items, and who rated what, beside the ratings."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar, Literal, cast
 
 import numpy as np
@@ -12,7 +12,7 @@ from torch import Generator, Tensor
 
 from recsys_ae.core.axes import id_axes
 from recsys_ae.core.devices import device_of
-from recsys_ae.core.hybrid import Attributes, HybridNetwork, unit_pattern
+from recsys_ae.core.hybrid import Attributes, HybridNetwork, by_knowledge, unit_pattern
 from recsys_ae.core.losses import LossSum, squared_error
 from recsys_ae.core.sparse import SparseRows, entry_l2
 from recsys_ae.core.trainer import Objective
@@ -35,7 +35,7 @@ class HybridAutoencoder(RatingAutoencoder):
     set of rated items says; Perez et al. 2018 for the modulation (FiLM). See `core.hybrid` for the equations.
 
     In training, a share of the rows and of the columns is `cold`: these have only their features, as new items and users do,
-    and the biases that their features predict (see `models.baselines`).
+    and the biases that their features predict (see `models.baselines`). Features have other weights there than elsewhere.
 
     Attributes:
         features: of which side features are used.
@@ -44,8 +44,8 @@ class HybridAutoencoder(RatingAutoencoder):
         film: features of a row modulate its hidden layer.
         alpha, beta: weights of the squared errors of dropped inputs and of all others (Strub et al. 2016, equation 6).
         cold: share of rows, and of columns, that have only their features in a batch; 0 without features.
-        feature_l2: regularisation of the weights of features, of the same form as `l2`; a feature has the ratings of the users
-            or items that have it.
+        feature_l2: regularisation of the weights of features of users and items without ratings, of the same form as `l2`; a
+            feature has the ratings of those who have it. Where there are ratings, features have other weights, charged `l2`.
     """
 
     features: Features = "both"
@@ -54,8 +54,8 @@ class HybridAutoencoder(RatingAutoencoder):
     film: bool = False
     alpha: Annotated[float, Field(ge=0)] = 1.0
     beta: Annotated[float, Field(ge=0)] = 1.0
-    cold: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    feature_l2: Annotated[float, Field(ge=0)] = 50.0
+    cold: Annotated[float, Field(ge=0, lt=1)] = 0.3
+    feature_l2: Annotated[float, Field(ge=0)] = 10.0
 
     @property
     def needs(self) -> frozenset[str]:
@@ -75,8 +75,8 @@ class HybridAutoencoder(RatingAutoencoder):
             widths.rows,
             self.hidden,
             who=self.who,
-            row_features=widths.row_features,
-            column_features=widths.column_features,
+            row_features=2 * widths.row_features,  # see `by_knowledge`
+            column_features=2 * widths.column_features,
             factors=self.factors,
             film=self.film,
             activation=self.activation,
@@ -127,10 +127,12 @@ class HybridError:
         cold_columns = drawn(batch.width, model.cold if self.attributes.features is not None else 0)
         dropped = drawn(len(batch.columns), model.dropout)
         hidden = dropped | cold_rows[entry]
-        features = None if self.row_features is None else self.row_features[batch.row_ids]
+        features = None if self.row_features is None else by_knowledge(self.row_features[batch.row_ids], cold_rows)
         values = torch.where(dropped, self.level, batch.values) * ~cold_rows[entry]
         code = module.encode(scaled(batch.with_values(values)), features)
-        output = module.decode(code, batch, self.attributes, (cold_columns, self.column_prior))
+        by_column = self.attributes.features
+        attributes = replace(self.attributes, features=None if by_column is None else by_knowledge(by_column, cold_columns))
+        output = module.decode(code, batch, attributes, (cold_columns, self.column_prior))
         row_bias = torch.where(cold_rows, self.row_prior[batch.row_ids], self.row_bias[batch.row_ids])
         weight = torch.where(hidden | cold_columns[batch.columns], model.alpha, model.beta)
         return squared_error(output + row_bias[entry], batch.values, weight)
@@ -167,7 +169,8 @@ class SidePenalty:
             if features is None:
                 return None
             squares = features.values.square() * ratings[features.row_of_entry()]
-            return strength(torch.zeros(features.width).index_add_(0, features.columns, squares), model.feature_l2)
+            n = torch.zeros(features.width).index_add_(0, features.columns, squares)
+            return torch.cat([strength(n, model.l2), strength(n, model.feature_l2)])
 
         per_entry = strength(of_columns, model.l2) / of_columns.clamp(min=1)
         of_features = by_feature(row_features, of_rows), by_feature(attributes.features, of_columns)
@@ -250,7 +253,9 @@ class HybridScorer(Scorer):
         x, device = scaled(training.sparse_rows(vectors.inputs)), device_of(self.module)
         side = None if features is None else training.sparse_rows(features)
         codes = [
-            self.module.encode(x[at].to(device), None if side is None else side[at].to(device))
+            self.module.encode(
+                x[at].to(device), None if side is None else by_knowledge(side[at], x.lengths[at] == 0).to(device)
+            )
             for at in torch.arange(len(x)).split(ENCODE_ROWS)
         ]
         hidden = torch.cat(codes).cpu().numpy()
@@ -264,10 +269,15 @@ class HybridScorer(Scorer):
         rated = np.bincount(vectors.inputs.indices, minlength=vectors.inputs.shape[1]) > 0
         weight, bias = (own.detach().cpu().numpy() for own in (self.module.output_weight, self.module.output_bias))
         own = np.c_[np.where(rated[:, None], weight, 0), np.where(rated, bias, self.priors()[1])]
-        return {**super().learned(vectors), "column_factors": _with_one(own + self.column_terms(self.attributes(vectors)))}
+        return {
+            **super().learned(vectors),
+            "column_factors": _with_one(own + self.column_terms(self.attributes(vectors), ~rated)),
+        }
 
-    def column_terms(self, attributes: Attributes) -> Floats | float:
-        """What attributes add to weights and bias, [D, H + 1]."""
+    def column_terms(self, attributes: Attributes, cold: NDArray[np.bool_]) -> Floats | float:
+        """What attributes add to weights and bias, [D, H + 1], given which columns have no ratings."""
+        if attributes.features is not None:
+            attributes = replace(attributes, features=by_knowledge(attributes.features, torch.from_numpy(cold)))
         with torch.no_grad():
             terms = self.module.column_terms(attributes.to(device_of(self.module)))
         return terms if isinstance(terms, float) else cast(Floats, terms.cpu().numpy())
@@ -283,7 +293,7 @@ class HybridItemScorer(HybridScorer, ItemScorer):
         own = np.zeros((len(rows), self.item_factors().shape[1] - 1), np.float32)
         own[:, -1] = self.level + self.user_prior(len(rows), features)
         side = Attributes(who, None if features is None else training.sparse_rows(features))
-        return _with_one(own + self.column_terms(side))
+        return _with_one(own + self.column_terms(side, np.diff(rated.indptr) == 0))
 
 
 def _with_one(factors: NDArray[Any]) -> Floats:
