@@ -15,6 +15,7 @@ from torch.nn import functional
 from recsys_ae.core.attributes import attribute_products
 from recsys_ae.core.autoencoder import ACTIVATIONS
 from recsys_ae.core.axes import Axis
+from recsys_ae.core.ordinal import Ordinal
 from recsys_ae.core.sparse import SparseRows, sampled_linear, sparse_linear
 
 
@@ -55,6 +56,7 @@ class HybridNetwork(nn.Module):
         row_features, column_features: F and G, 0 for none.
         factors: K, and the size of f A_out.
         film: whether features modulate the code.
+        classes: number of distinct values, if outputs are those of `core.ordinal`, else 0.
         initial: standard deviation of the initial weights; biases and C start at 0.
     """
 
@@ -75,6 +77,7 @@ class HybridNetwork(nn.Module):
         column_features: int,
         factors: int,
         film: bool = False,
+        classes: int = 0,
         activation: str = "sigmoid",
         initial: float = 0.03,
         generator: Generator | None = None,
@@ -82,6 +85,7 @@ class HybridNetwork(nn.Module):
         super().__init__()
         self._activation = ACTIVATIONS.get(activation)
         self._code = len(hidden) - 1
+        self.ordinal = Ordinal(classes) if classes else None
 
         def weight(*shape: int) -> nn.Parameter:
             return nn.Parameter(torch.randn(*shape, generator=generator) * initial)

@@ -16,6 +16,8 @@ from recsys_ae.core.hybrid import Attributes, HybridNetwork, by_knowledge, unit_
 from recsys_ae.core.losses import LossSum, squared_error
 from recsys_ae.core.sparse import SparseRows, entry_l2
 from recsys_ae.core.trainer import Objective
+from recsys_ae.declaration import Sizes
+from recsys_ae.errors import ConfigError
 from recsys_ae.ids import Rows
 from recsys_ae.interactions import Interactions
 from recsys_ae.models import training
@@ -24,6 +26,9 @@ from recsys_ae.models.rating_autoencoder import RatingAutoencoder, Widths
 from recsys_ae.models.rating_scorers import ENCODE_ROWS, ItemScorer, Scorer, Vectors
 from recsys_ae.models.side_information import described, stored_features
 
+MAX_CLASSES = 100
+LOGITS_PER_VALUE = 1.5  # roughly; values are from 1 to 5
+ORDINAL_SCALE = 4.0  # gives the ordinal loss about the curvature of the squared error, so that l2 means the same
 Features = Literal["both", "users", "items", "none"]
 
 
@@ -44,17 +49,25 @@ class HybridAutoencoder(RatingAutoencoder):
         film: features of a row modulate its hidden layer.
         alpha, beta: weights of the squared errors of dropped inputs and of all others (Strub et al. 2016, equation 6).
         cold: share of rows, and of columns, that have only their features in a batch; 0 without features.
+        loss: `squared_error`, or `ordinal`: cumulative logits of the distinct ratings, of which there may be up to 100; the
+            prediction is the expected rating.
+        who_l2: regularisation of the weights of who rated what, of the same form as `l2`.
         feature_l2: regularisation of the weights of features of users and items without ratings, of the same form as `l2`; a
             feature has the ratings of those who have it. Where there are ratings, features have other weights, charged `l2`.
     """
 
+    hidden: Sizes = (250,)
+    batch_size: Annotated[int, Field(ge=1)] = 128
+    learning_rate: Annotated[float, Field(gt=0)] = 1.5e-3
     features: Features = "both"
     who: bool = True
     factors: Annotated[int, Field(ge=1)] = 64
     film: bool = False
     alpha: Annotated[float, Field(ge=0)] = 1.0
     beta: Annotated[float, Field(ge=0)] = 1.0
-    cold: Annotated[float, Field(ge=0, lt=1)] = 0.3
+    loss: Literal["squared_error", "ordinal"] = "squared_error"
+    who_l2: Annotated[float, Field(ge=0)] = 400.0
+    cold: Annotated[float, Field(ge=0, lt=1)] = 0.1
     feature_l2: Annotated[float, Field(ge=0)] = 10.0
 
     @property
@@ -79,10 +92,19 @@ class HybridAutoencoder(RatingAutoencoder):
             column_features=2 * widths.column_features,
             factors=self.factors,
             film=self.film,
+            classes=widths.classes,
             activation=self.activation,
             initial=self.init_std,
             generator=generator,
         )
+
+    def _classes(self, train: Interactions) -> int:
+        classes = len(np.unique(train.matrix.data))
+        if self.loss == "ordinal" and not 2 <= classes <= MAX_CLASSES:
+            raise ConfigError(
+                f"loss: ordinal needs 2 to {MAX_CLASSES} distinct ratings, got {classes}; use loss: squared_error"
+            )
+        return classes if self.loss == "ordinal" else 0
 
     def _scorer_class(self) -> type[Scorer]:
         return HybridScorer if self.axis == "user" else HybridItemScorer
@@ -135,7 +157,11 @@ class HybridError:
         output = module.decode(code, batch, attributes, (cold_columns, self.column_prior))
         row_bias = torch.where(cold_rows, self.row_prior[batch.row_ids], self.row_bias[batch.row_ids])
         weight = torch.where(hidden | cold_columns[batch.columns], model.alpha, model.beta)
-        return squared_error(output + row_bias[entry], batch.values, weight)
+        output = output + row_bias[entry]
+        if module.ordinal is None:
+            return squared_error(output, batch.values, weight)
+        errors = weight * module.ordinal.loss(output, batch.values)
+        return LossSum(ORDINAL_SCALE * errors.sum(), weight.sum())
 
 
 @dataclass(frozen=True)
@@ -149,6 +175,7 @@ class SidePenalty:
     """
 
     l2: float
+    who_l2: float
     total: int
     per_entry: Tensor
     row: Tensor
@@ -174,7 +201,7 @@ class SidePenalty:
 
         per_entry = strength(of_columns, model.l2) / of_columns.clamp(min=1)
         of_features = by_feature(row_features, of_rows), by_feature(attributes.features, of_columns)
-        return cls(model.l2, inputs.nnz, per_entry, strength(of_rows, model.l2), *of_features)
+        return cls(model.l2, model.who_l2, inputs.nnz, per_entry, strength(of_rows, model.who_l2), *of_features)
 
     def __call__(self, module: HybridNetwork, batch: SparseRows) -> Tensor:
         """The batch's share of the penalty."""
@@ -182,7 +209,7 @@ class SidePenalty:
         wide = [named[name] for name, axis in axes.items() if axis != "rows" and named[name].ndim == 2]
         one = torch.ones(1, device=batch.values.device)
         terms: list[tuple[Tensor | None, Tensor | None]] = []
-        terms += [(self.l2 * one, weight) for weight in module.inner_weights] + [(self.l2 * one, module.projection)]
+        terms += [(self.l2 * one, weight) for weight in module.inner_weights] + [(self.who_l2 * one, module.projection)]
         terms += [(self.row, module.who_factors), (self.row, module.who_bias)]
         terms += [(self.row_feature, weight) for weight in (*module.feature_weights, module.film_weight)]
         terms += [(self.column_feature, weight) for weight in (module.feature_factors, module.feature_bias)]
@@ -202,6 +229,30 @@ def scaled(x: SparseRows) -> SparseRows:
 
 class HybridScorer(Scorer):
     """Vectors of users, with features; the factors of columns are learned once, from the training ratings."""
+
+    def as_bias(self, bias: NDArray[np.float64]) -> Floats:
+        return super().as_bias(bias) * np.float32(LOGITS_PER_VALUE if self.module.ordinal else 1)
+
+    @property
+    def output_level(self) -> np.float32:
+        """The output of the mean rating, without biases."""
+        return np.float32(0 if self.module.ordinal else self.level)
+
+    @torch.no_grad()
+    def start(self, inputs: SparseRows, vectors: Vectors) -> None:
+        self.module.output_bias.copy_(torch.from_numpy(self.output_level + vectors.column_bias))
+        if self.module.ordinal is not None:
+            self.module.ordinal.start_from(inputs.values)
+
+    @torch.no_grad()
+    def outputs_for(self, values: Floats) -> Floats:
+        ordinal = self.module.ordinal
+        return values if ordinal is None else np.interp(values, ordinal.values.cpu(), ordinal.middles().cpu())
+
+    @torch.no_grad()
+    def to_ratings(self, output: Floats) -> Floats:
+        ordinal = self.module.ordinal
+        return super().to_ratings(output if ordinal is None else ordinal.expected(torch.from_numpy(output)).numpy())
 
     def side_features(self) -> tuple[csr_array | None, csr_array | None]:
         """Features of all rows and of all columns of the training vectors."""
@@ -291,7 +342,7 @@ class HybridItemScorer(HybridScorer, ItemScorer):
         rated = self.of_rated(history.matrix[rows])
         who = unit_pattern(training.sparse_rows(rated)) if self.model.who else None
         own = np.zeros((len(rows), self.item_factors().shape[1] - 1), np.float32)
-        own[:, -1] = self.level + self.user_prior(len(rows), features)
+        own[:, -1] = self.output_level + self.user_prior(len(rows), features)
         side = Attributes(who, None if features is None else training.sparse_rows(features))
         return _with_one(own + self.column_terms(side, np.diff(rated.indptr) == 0))
 

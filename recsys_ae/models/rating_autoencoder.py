@@ -7,7 +7,6 @@ from abc import abstractmethod
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
-import torch
 from pydantic import Field
 from torch import Generator, nn
 
@@ -30,12 +29,13 @@ Axis = Literal["item", "user"]
 
 
 class Widths(NamedTuple):
-    """The sizes of a network that depend on the data: columns, rows, and the features of a row and of a column."""
+    """The sizes of a network that depend on the data: numbers of columns, rows, features of a row and of a column, classes."""
 
     columns: int
     rows: int
     row_features: int = 0
     column_features: int = 0
+    classes: int = 0
 
 
 @dataclass
@@ -96,6 +96,10 @@ class RatingAutoencoder(Recommender):
     def _objective(self, rows: SparseRows, vectors: Vectors, scorer: Any) -> Objective[Any, SparseRows]:
         """What is minimised on the training rows, which are `vectors.inputs` without the empty ones."""
 
+    def _classes(self, train: Interactions) -> int:
+        """Number of classes of ratings, if they are predicted as such, else 0."""
+        return 0
+
     def _memory(self, n_users: int, n_items: int) -> int:
         return training_memory(lambda: self._module(Widths(*self._columns_and_rows(n_users, n_items)), None))
 
@@ -109,14 +113,13 @@ class RatingAutoencoder(Recommender):
         columns, rows = self._columns_and_rows(train.users, train.items)
         of_users, of_items = (matrices[need].shape[1] if need in matrices else 0 for need in ("user_features", "item_features"))
         column_features, row_features = self._columns_and_rows(of_users, of_items)
-        widths = Widths(len(columns), len(rows), row_features, column_features)
+        widths = Widths(len(columns), len(rows), row_features, column_features, self._classes(train))
         about = replace(about, meta={**about.meta, "widths": list(widths)})
         module = self._module(widths, Generator().manual_seed(context.seed))
         scorer = self._scorer_class()(self, module, about)
         vectors = scorer.vectors(train.matrix, matrices.get("user_features"))
         inputs = training.observed_rows(vectors.inputs)
-        with torch.no_grad():
-            module.output_bias.copy_(scorer.before_activation(torch.from_numpy(vectors.column_bias) + inputs.values.mean()))
+        scorer.start(inputs, vectors)
         if context.before is not None:
             self._start_from(context.before, module, widths, columns, rows)
 

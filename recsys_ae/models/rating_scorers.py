@@ -10,11 +10,11 @@ import torch
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from scipy.special import expit, logit
-from torch import Tensor
 
 from recsys_ae.core.autoencoder import Autoencoder
 from recsys_ae.core.axes import wide_weights
 from recsys_ae.core.devices import device_of
+from recsys_ae.core.sparse import SparseRows
 from recsys_ae.core.trainer import parts_of
 from recsys_ae.fitted import Fitted
 from recsys_ae.ids import Rows
@@ -76,9 +76,15 @@ class Scorer:
         values = (ratings.data - self.low) / self.unit
         return csr_array((values, ratings.indices, ratings.indptr), shape=ratings.shape, dtype=np.float32)
 
-    def before_activation(self, values: Tensor) -> Tensor:
-        """The outputs before their activation that give these values."""
-        return torch.logit(values, 0.01) if self.sigmoid else values
+    @torch.no_grad()
+    def start(self, inputs: SparseRows, vectors: Vectors) -> None:
+        """Set the biases of the output, before training."""
+        level = torch.from_numpy(vectors.column_bias) + inputs.values.mean()
+        self.module.output_bias.copy_(torch.logit(level, 0.01) if self.sigmoid else level)
+
+    def outputs_for(self, values: Floats) -> Floats:
+        """Outputs before their activation that give these values, roughly for values at the ends of the scale."""
+        return logit(np.clip(values, 0.02, 0.98)) if self.sigmoid else values
 
     def to_ratings(self, output: Floats) -> Floats:
         """Ratings from outputs before their activation."""
@@ -176,15 +182,13 @@ class ItemScorer(Scorer):
         """[H + 2]: output weights, bias and 1 of a user without training ratings, by the same objective.
 
         They minimise sum (r - o - w . h - b)^2 + l2 / 2 * |w - w0|^2 over the user's ratings [1, M], where h and o are the
-        vectors and row biases of the items, w0 those of the `prior`, and l2 is that of a column with as many ratings. With a
-        sigmoid output, r is the logit of the value. A user without such ratings has the prior's factors.
+        vectors and row biases of the items, w0 those of the `prior`, and l2 is that of a column with as many ratings. r
+        are outputs, see `outputs_for`. A user without such ratings has the prior's factors.
         """
         ratings = self.of_rated(self.values(ratings))
-        items, values = self.item_factors()[ratings.indices], ratings.data
+        items, values = self.item_factors()[ratings.indices], self.outputs_for(ratings.data)
         if not len(items):
             return prior
-        if self.sigmoid:
-            values = logit(np.clip(values, 0.02, 0.98))
         hidden = items[:, :-2]
         target = values - items[:, -1] - hidden @ prior[:-2]
         centre, mean = hidden.mean(axis=0), target.mean()

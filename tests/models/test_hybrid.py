@@ -10,7 +10,8 @@ from recsys_ae import IdMap, build_model, load_model, save_model
 from recsys_ae.core import devices
 from recsys_ae.core.attributes import attribute_products
 from recsys_ae.core.hybrid import Attributes, HybridNetwork, unit_pattern
-from recsys_ae.errors import DataError
+from recsys_ae.core.ordinal import Ordinal
+from recsys_ae.errors import ConfigError, DataError
 from recsys_ae.features import FeatureTable
 from recsys_ae.interactions import Interactions
 from recsys_ae.models.baselines import Biases
@@ -76,8 +77,8 @@ def dense_loss(network, model, ratings, mask, f, g, cold_rows, cold_columns, row
 
     of_f, of_g = (n @ (x[:, : x.shape[1] // 2] + x[:, x.shape[1] // 2 :]).square() for n, x in ((n_row.T[0], f), (n_column, g)))
     loss = loss + charge(network.input_weight, n_column, model.l2) + charge(network.output_weight, n_column, model.l2)
-    loss = loss + charge(network.who_factors, n_row.T[0], model.l2) + charge(network.who_bias, n_row.T[0], model.l2)
-    loss = loss + model.l2 / 2 * network.projection.square().sum()
+    loss = loss + charge(network.who_factors, n_row.T[0], model.who_l2) + charge(network.who_bias, n_row.T[0], model.who_l2)
+    loss = loss + model.who_l2 / 2 * network.projection.square().sum()
     for part in (*network.feature_weights, network.film_weight):
         loss = loss + charge_by_feature(part, of_f)
     return loss + charge_by_feature(network.feature_factors, of_g) + charge_by_feature(network.feature_bias, of_g)
@@ -192,3 +193,31 @@ def test_items_without_any_feature_or_rating_get_the_baseline(axis):
     scores = model.scores(train, np.arange(12))
     np.testing.assert_array_equal(scores[:, 5], baseline[:, 5])
     assert (scores[:, :5] != baseline[:, :5]).all()
+
+
+def test_ordinal_loss_and_expectation_are_those_of_the_probabilities():
+    values = torch.tensor([1.0, 2.0, 2.0, 5.0, 5.0, 5.0, 4.0, 2.0])
+    ordinal = Ordinal(4)
+    ordinal.start_from(values)
+    thresholds = ordinal.thresholds()
+    torch.testing.assert_close(torch.sigmoid(thresholds), torch.tensor([1 / 8, 4 / 8, 5 / 8]))
+    output = torch.linspace(-3, 3, 8, requires_grad=True)
+    below = torch.cat([torch.zeros(8, 1), torch.sigmoid(thresholds - output[:, None]), torch.ones(8, 1)], 1)
+    probabilities = below.diff()
+    classes = torch.tensor([1.0, 2.0, 4.0, 5.0])
+    torch.testing.assert_close(ordinal.expected(output), probabilities @ classes)
+    expected = -probabilities[torch.arange(8), torch.searchsorted(classes, values)].log()
+    torch.testing.assert_close(ordinal.loss(output, values), expected)
+    gradients = [
+        torch.autograd.grad(loss.sum(), output, retain_graph=True)[0] for loss in (ordinal.loss(output, values), expected)
+    ]
+    torch.testing.assert_close(*gradients)
+    far = ordinal.loss(torch.tensor([200.0, -200.0]), torch.tensor([1.0, 5.0]))
+    assert torch.isfinite(far).all()
+    torch.testing.assert_close(torch.sigmoid(ordinal.middles() - ordinal.thresholds()[1]).round(), torch.tensor([0.0, 0, 1, 1]))
+
+
+def test_many_distinct_ratings_are_no_classes():
+    data = from_dense(np.arange(120.0).reshape(12, 10))
+    with pytest.raises(ConfigError, match="needs 2 to 100 distinct ratings, got 120"):
+        build_model("hybrid", {"features": "none", "loss": "ordinal"}).fit(data)
