@@ -73,7 +73,7 @@ def test_run_leaves_everything_and_prints_the_table(call, folder):
     assert report["models"]["popularity"]["metrics"]["rmse"] is None
     assert report["models"]["autorec"]["params"]["hidden"] == [10]
     assert report["models"]["autorec"]["fit_seconds"] > 0
-    assert 0 < report["data"]["0"]["noise_floor"] < report["models"]["mf"]["metrics"]["rmse"]
+    assert 0 < report["data"]["0"]["best"]["rmse"] < report["models"]["mf"]["metrics"]["rmse"]
     table = pd.read_csv(folder / "out/report.csv", index_col="model")
     assert table.loc["mf", "rmse"] == report["models"]["mf"]["metrics"]["rmse"]
     assert yaml.safe_load((folder / "out/pipeline.yaml").read_text())["models"][0]["epochs"] == 8

@@ -154,13 +154,52 @@ class RatingsCard(FileCard):
 
 
 class PlantedCard(_Card):
-    """Generated ratings with a known noise floor; see `data.synthetic.planted_ratings`."""
+    """Generated data with known best figures; see `data.planted`. All further keys are arguments of the generator."""
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        return self.model_dump(exclude=set(_Card.model_fields))
+
+
+class PlantedRatingsCard(PlantedCard):
+    """See `data.planted.ratings.planted_ratings`."""
 
     kind: Literal["planted-ratings"]
     users: int = Field(1000, ge=2, le=10_000_000)
     items: int = Field(600, ge=2, le=10_000_000)
     ratings: int = Field(60_000, ge=1)
     factors: int = Field(6, ge=1, le=100)
+    noise: float = Field(0.6, gt=0)
+    seed: int = Field(0, ge=0)
+
+
+class PlantedFeaturesCard(PlantedCard):
+    """See `data.planted.features.planted_features`."""
+
+    kind: Literal["planted-features"]
+    users: int = Field(1500, ge=2, le=10_000_000)
+    items: int = Field(800, ge=2, le=10_000_000)
+    ratings: int = Field(120_000, ge=1)
+    factors: int = Field(3, ge=1, le=100)
+    explained: float = Field(0.75, ge=0, le=1)
+    noise: float = Field(0.6, gt=0)
+    seed: int = Field(0, ge=0)
+
+
+class PlantedSessionsCard(PlantedCard):
+    """See `data.planted.sessions.planted_sessions`."""
+
+    kind: Literal["planted-sessions"]
+    users: int = Field(2000, ge=2, le=10_000_000)
+    items: int = Field(60, ge=3, le=10_000)
+    sessions: int = Field(12, ge=1, le=10_000)
+    shortest: int = Field(5, ge=2, le=10_000)
+    longest: int = Field(9, ge=2, le=10_000)
+    topics: int = Field(6, ge=2, le=100)
+    groups: int = Field(6, ge=1, le=10_000)
+    loyalty: float = Field(0.6, ge=0, le=1)
+    regularity: float = Field(0.95, ge=0, le=1)
+    spread: float = Field(0.6, ge=0)
     noise: float = Field(0.6, gt=0)
     seed: int = Field(0, ge=0)
 
@@ -196,7 +235,9 @@ class ImageFolderCard(_Card):
     background: Literal["white", "black"] | Annotated[int, Field(ge=0, le=255)] = "white"
 
 
-Card = Annotated[RatingsCard | PlantedCard | IdxCard | DigitsCard | ImageFolderCard, Field(discriminator="kind")]
+AnyCard = RatingsCard | PlantedRatingsCard | PlantedFeaturesCard | PlantedSessionsCard | IdxCard | DigitsCard | ImageFolderCard
+Card = Annotated[AnyCard, Field(discriminator="kind")]
+RATING_KINDS = ("ratings", "planted-ratings", "planted-features", "planted-sessions")
 IMAGE_KINDS = ("idx-images", "digits", "image-folder")
 
 

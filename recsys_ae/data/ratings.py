@@ -1,6 +1,5 @@
 """Loading of interactions, and of the splits published with them, from dataset cards and files."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,8 +17,8 @@ from recsys_ae.data.features import load_feature_tables
 from recsys_ae.data.fetch import locate
 from recsys_ae.data.k_core import k_core
 from recsys_ae.data.layouts import Table
+from recsys_ae.data.planted import PLANTED, Process
 from recsys_ae.data.reading import column_context, reading
-from recsys_ae.data.synthetic import planted_ratings
 from recsys_ae.data.tables import IdTypes, read_table
 from recsys_ae.declaration import error_context
 from recsys_ae.errors import ConfigError, DataError, UnknownIdError, did_you_mean, quoted
@@ -32,10 +31,10 @@ from recsys_ae.split import Predict, Repeats, Split
 
 @dataclass(frozen=True)
 class Ratings:
-    """A loaded dataset: its interactions and, if they were generated, their noise floor."""
+    """A loaded dataset: its interactions and, if they were generated, the process behind them."""
 
     interactions: Interactions
-    noise_floor: Callable[[Interactions], float] | None = None
+    process: Process | None = None
 
 
 def load_ratings(
@@ -51,8 +50,9 @@ def load_ratings(
         DataError: missing, altered or malformed files.
     """
     if isinstance(card, PlantedCard):
-        sizes = (card.users, card.items, card.ratings)
-        ratings = Ratings(*planted_ratings(*sizes, factors=card.factors, noise=card.noise, seed=card.seed))
+        with error_context(f"dataset {card.name!r}"):
+            ratings = Ratings(*PLANTED[card.kind](**card.arguments))
+        features = features and card.kind != "planted-features"  # which come with their tables
     else:
         frame = _read(card, folder, card.files, skipped)
         options = {"duplicates": card.duplicates, "scale": card.scale, **_columns_of(frame)}

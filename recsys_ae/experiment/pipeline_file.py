@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, TypeVar, cas
 import yaml
 from pydantic import Field
 
-from recsys_ae.data.cards import IMAGE_KINDS, Card, RatingsCard, declared_folder, read_card, shipped_cards
+from recsys_ae.data.cards import IMAGE_KINDS, RATING_KINDS, Card, RatingsCard, declared_folder, read_card, shipped_cards
 from recsys_ae.declaration import (
     NAME_BYTES,
     Declared,
@@ -30,7 +30,7 @@ from recsys_ae.strict_yaml import DEPTH, parse_yaml, read_yaml
 if TYPE_CHECKING:
     from recsys_ae.experiment.task import Task
 
-RATINGS = dict.fromkeys(("ratings", "planted-ratings"), "recsys_ae.experiment.ratings:RatingTask")
+RATINGS = dict.fromkeys(RATING_KINDS, "recsys_ae.experiment.ratings:RatingTask")
 IMAGES = dict.fromkeys(IMAGE_KINDS, "recsys_ae.experiment.images:ImageTask")
 TASKS = Registry("kind of data", {**RATINGS, **IMAGES})
 Seed = Annotated[int, Field(ge=0)]

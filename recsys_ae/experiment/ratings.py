@@ -153,7 +153,6 @@ class RatingTask(Task[RatingFile, Split, Recommender]):
 
     def facts(self, data: Split) -> DataFacts:
         parts = data.parts()
-        rule = None if self.keys.split["kind"] == "given" or self.keys.positive_at else self._loaded.noise_floor
         return DataFacts(
             about=f"{data.train.n_users} users, {data.train.n_items} items; {self.keys.split['kind']} split",
             unit="interactions",
@@ -161,8 +160,15 @@ class RatingTask(Task[RatingFile, Split, Recommender]):
             digests={name: part.digest for name, part in parts.items()},
             digest=data.digest,
             profile={"users": data.train.n_users, "items": data.train.n_items},
-            noise_floor=rule(data.test) if rule else None,
+            best=self._best_reachable(data),
         )
+
+    def _best_reachable(self, data: Split) -> dict[str, float]:
+        """The best values on the test part, of the metrics for which a generated dataset knows them."""
+        keys, process = self.keys, self._loaded.process
+        if process is None or keys.positive_at is not None:
+            return {}
+        return process.best(data, [name for name in keys.metrics if keys.relevant_at is None or parse_metric(name).k is None])
 
     def fit(
         self, model: Recommender, data: Split, on: FitOn, spec: ModelSpec, seed: int, callbacks: Sequence[Callback]

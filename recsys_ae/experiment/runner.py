@@ -102,6 +102,7 @@ class _Experiment(Generic[K, D, M]):
         name, settings = self.pipeline.card.name, dict(self.settings)
         split = {f"split.{key}": value for key, value in settings.pop("split").items()}
         self.run.params({"dataset": name, "data_digest": data.digest, "seeds": self.pipeline.seeds, **settings, **split})
+        self.run.metrics({f"best_reachable_{name}": value for name, value in data.best.items()})
         for part, size in data.sizes.items():
             if size:
                 self.run.dataset(name, data.digests[part], part, {data.unit: size, **data.profile}, data.unit)

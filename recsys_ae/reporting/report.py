@@ -3,6 +3,7 @@
 import csv
 from collections.abc import Mapping
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from rich.table import Table
@@ -85,11 +86,19 @@ def results_table(report: RunReport) -> Table:
         cells = [_cell(value, bold=value is not None and value == best[name]) for name, value in values.items()]
         seconds = [model.select_seconds, model.fit_seconds] if selects else [model.fit_seconds]
         table.add_row(label, *cells, *(_cell(value, ".1f") for value in seconds), _cell(model.peak_memory_mb, ".0f"))
-    if floors := [facts.noise_floor for facts in report.data.values() if facts.noise_floor is not None]:
-        floor = sum(floors) / len(floors)
+    if limits := _best_reachable(report):
         table.add_section()
-        table.add_row("noise floor", *(_cell(floor if name == "rmse" else None) for name in report.metrics), style="dim")
+        floor = {*limits} <= {*report.lower_is_better}
+        cells = [_cell(limits.get(name)) for name in report.metrics]
+        table.add_row("noise floor" if floor else "best reachable", *cells, style="dim")
     return table
+
+
+def _best_reachable(report: RunReport) -> dict[str, float]:
+    """The best values that any model can reach, as means over the seeds; without the metrics whose best is unknown."""
+    by_seed = [facts.best for facts in report.data.values()]
+    known = [name for name in report.metrics if all(name in best for best in by_seed)]
+    return {name: fmean(best[name] for best in by_seed) for name in known}
 
 
 def _compared(comparison: Comparison) -> str:

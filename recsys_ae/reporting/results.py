@@ -16,7 +16,7 @@ class DataFacts:
     digests: dict[str, str]  # of each part
     digest: str  # of all parts
     profile: dict[str, int | list[int]]  # what the parts share: numbers of users and items, or the shape of an image
-    noise_floor: float | None = None  # the lowest RMSE that any model can reach on the test part, if known
+    best: dict[str, float] = field(default_factory=dict)  # the best values that any model can reach on the test part, if known
 
 
 @dataclass(frozen=True)

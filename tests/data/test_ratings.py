@@ -9,7 +9,6 @@ import pytest
 
 from recsys_ae.data.cards import RatingsCard, read_card
 from recsys_ae.data.ratings import load_given_split, load_ratings, read_history, read_interactions
-from recsys_ae.data.synthetic import _rating_variance, planted_ratings
 from recsys_ae.errors import ConfigError, DataError, UnknownIdError
 from recsys_ae.ids import IdMap
 from recsys_ae.splitting import leave_last
@@ -189,43 +188,6 @@ def test_ids_of_a_history_are_those_of_the_model(tmp_path):
     assert read_history(path, IdMap([1, 2]))[0].users.values.tolist() == ["007", "7"]
     with pytest.raises(UnknownIdError, match="does not know item '1'"):
         read_history(path, IdMap(["01", "2"]))
-
-
-class TestPlanted:
-    def test_noise_floor_is_the_spread_of_ratings_around_their_mean(self):
-        """The variance of a rating, given its taste, against ratings drawn a hundred thousand times."""
-        rng = np.random.default_rng(0)
-        tastes = np.array([0.2, 1.4, 2.5, 3.0, 4.9, 6.0])
-        drawn = np.clip(np.rint(tastes + rng.normal(0, 0.6, (100_000, 6))), 1, 5)
-        np.testing.assert_allclose(_rating_variance(tastes, 0.6), drawn.var(axis=0), atol=0.01)
-
-    def test_noise_floor_of_a_part_is_about_that_part(self):
-        data, floor = planted_ratings(400, 60, 4_000, noise=0.6, seed=3)
-        assert data.matrix.shape == (400, 60)
-        assert len(data) == 4_000
-        half = np.arange(4_000) % 2 == 0
-        parts = [floor(data.filter(half)), floor(data.filter(~half))]
-        assert parts[0] != parts[1]
-        assert floor(data) == pytest.approx(np.sqrt(np.mean(np.square(parts))))
-        assert 0.4 < floor(data) < 0.7
-
-    def test_users_mostly_rate_what_they_like(self):
-        data, _ = planted_ratings(400, 60, 4_000)
-        assert data.matrix.data.mean() > 3.6
-
-    def test_popularity_has_a_long_tail(self):
-        data, _ = planted_ratings(400, 200, 12_000, factors=2)
-        counts = np.sort(np.bincount(data.item_rows(), minlength=200))[::-1]
-        assert counts[:20].sum() > 3 * counts[-20:].sum()
-
-    def test_the_seed_decides(self):
-        sizes = (50, 30, 300)
-        assert planted_ratings(*sizes, seed=1)[0].digest == planted_ratings(*sizes, seed=1)[0].digest
-        assert planted_ratings(*sizes, seed=1)[0].digest != planted_ratings(*sizes, seed=2)[0].digest
-
-    def test_too_many_ratings(self):
-        with pytest.raises(DataError, match="do not fit"):
-            planted_ratings(10, 10, 21)
 
 
 @pytest.mark.data("ml-100k")

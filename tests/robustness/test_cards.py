@@ -16,6 +16,7 @@ from recsys_ae.data.fetch import extract_zip
 from recsys_ae.data.ratings import load_given_split, load_ratings
 
 LOG = lines("1,7,5,10", "2,8,4,20", "3,9,3,30")
+PLANTED = {"name": "p", "kind": "planted-ratings"}
 
 
 def wrong(name: str, says: tuple[str, ...], text: object, code: int | tuple[int, ...] = 2) -> Case:
@@ -71,17 +72,15 @@ CARDS = [
     wrong("card-path-of-300-characters", ("file",), changed(files=[{**card()["files"][0], "path": "x" * 300}]), 1),
     wrong("card-folder-missing", ("nowhere",), changed(folder="nowhere"), 1),
     wrong("card-name-with-markup", (r"\[/\]own",), changed(name="[/]own"), 0),
-    wrong(
-        "card-planted-too-many",
-        ("ratings", "100"),
-        {"name": "p", "kind": "planted-ratings", "users": 10, "items": 10, "ratings": 1000},
-        1,
-    ),
-    wrong("card-planted-noise-nan", ("noise", "nan"), {"name": "p", "kind": "planted-ratings", "noise": float("nan")}),
-    wrong("card-planted-noise-infinite", ("noise", "inf"), {"name": "p", "kind": "planted-ratings", "noise": float("inf")}),
-    wrong("card-planted-users-huge", ("users",), {"name": "p", "kind": "planted-ratings", "users": 10**15, "items": 10**15}),
-    wrong("card-planted-seed-negative", ("seed", "-1"), {"name": "p", "kind": "planted-ratings", "seed": -1}),
-    wrong("card-planted-factors-huge", ("factors",), {"name": "p", "kind": "planted-ratings", "factors": 2**40}),
+    wrong("card-planted-too-many", ("ratings", "100"), {**PLANTED, "users": 10, "items": 10, "ratings": 1000}, 1),
+    wrong("card-planted-noise-nan", ("noise", "nan"), {**PLANTED, "noise": float("nan")}),
+    wrong("card-planted-noise-infinite", ("noise", "inf"), {**PLANTED, "noise": float("inf")}),
+    wrong("card-planted-users-huge", ("users",), {**PLANTED, "users": 10**15, "items": 10**15}),
+    wrong("card-planted-seed-negative", ("seed", "-1"), {**PLANTED, "seed": -1}),
+    wrong("card-planted-factors-huge", ("factors",), {**PLANTED, "factors": 2**40}),
+    wrong("card-planted-explained", ("explained", "1.5"), {"name": "p", "kind": "planted-features", "explained": 1.5}),
+    wrong("card-planted-topics", ("topics", "items=5"), {"name": "p", "kind": "planted-sessions", "items": 5, "topics": 5}),
+    wrong("card-planted-events", ("20,000,000",), {"name": "p", "kind": "planted-sessions", "users": 10**7}),
 ]
 
 
