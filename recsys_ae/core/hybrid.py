@@ -175,6 +175,11 @@ def unit_pattern(x: SparseRows) -> SparseRows:
     return x.with_values(x.lengths.float().rsqrt()[x.row_of_entry()])
 
 
+def scaled(x: SparseRows) -> SparseRows:
+    """Inputs of a row with n entries, divided by sqrt(n / 50): rows with many ratings do not drown the hidden layer."""
+    return x.with_values(x.values * (50 / x.lengths.clamp(min=1).float()).sqrt()[x.row_of_entry()])
+
+
 def by_knowledge(features: SparseRows, cold: Tensor) -> SparseRows:
     """[B, F] -> [B, 2 F]: the features of rows that are `cold` (bool [B]) in the second half, all others in the first."""
     columns = features.columns + features.width * cold[features.row_of_entry()]

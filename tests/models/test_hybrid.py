@@ -15,7 +15,7 @@ from recsys_ae.errors import ConfigError, DataError
 from recsys_ae.features import FeatureTable
 from recsys_ae.interactions import Interactions
 from recsys_ae.models.baselines import Biases
-from recsys_ae.models.hybrid import HybridError, SidePenalty
+from recsys_ae.models.hybrid_objective import HybridError, SidePenalty
 from recsys_ae.models.training import sparse_rows
 from recsys_ae.splitting import cold_items, cold_users
 
