@@ -16,7 +16,6 @@ from recsys_ae.interactions import Interactions
 from recsys_ae.models import training
 from recsys_ae.models.base import Floats
 from recsys_ae.models.rating_scorers import ENCODE_ROWS, ItemScorer, Scorer, Vectors
-from recsys_ae.models.side_information import described, stored_features
 
 LOGITS_PER_VALUE = 1.5  # roughly; values are from 1 to 5
 
@@ -50,9 +49,8 @@ class HybridScorer(Scorer):
 
     def side_features(self) -> tuple[csr_array | None, csr_array | None]:
         """Features of all rows and of all columns of the training vectors."""
-        tables = [stored_features(self.fitted, f"{side}_features") for side in ("user", "item")]
-        rows, columns = (None if table is None else table.matrix for table in tables)
-        return (rows, columns) if self.columns == "items" else (columns, rows)
+        users, items = (None if side is None else side.matrix for side in (self.users, self.items))
+        return (users, items) if self.columns == "items" else (items, users)
 
     def attributes(self, vectors: Vectors) -> Attributes:
         """Side information of the columns, given the training vectors."""
@@ -62,14 +60,9 @@ class HybridScorer(Scorer):
 
     def priors(self) -> tuple[Floats, Floats]:
         """Biases of rows [N] and columns [D] from their features alone, as values; those of columns with the mean."""
-        users = stored_features(self.fitted, "user_features")
-        of_users = self.user_prior(len(self.fitted.ids["users"]), None if users is None else users.matrix)
-        of_items = self.as_bias(self.biases.item_prior)
-        return (
-            (of_users, np.float32(self.level) + of_items)
-            if self.columns == "items"
-            else (of_items, np.float32(self.level) + of_users)
-        )
+        of_users = self.user_prior(len(self.fitted.ids["users"]), None if self.users is None else self.users.matrix)
+        of_items, level = self.as_bias(self.biases.item_prior), self.output_level
+        return (of_users, level + of_items) if self.columns == "items" else (of_items, level + of_users)
 
     def user_prior(self, n_users: int, features: csr_array | None) -> Floats:
         return self.as_bias(self.biases.user_prior(n_users, features))
@@ -81,17 +74,13 @@ class HybridScorer(Scorer):
 
     def described_users(self, history: Interactions, rows: Rows) -> NDArray[np.bool_]:
         """bool [B]: users with a known feature."""
-        features = self.user_features(history, rows)
-        if features is None or self.known_features is None:
-            return np.zeros(len(rows), bool)
-        return described(self.known_features, features)
+        return np.zeros(len(rows), bool) if self.users is None else self.users.described_users(history, rows)
 
     def known_users(self, history: Interactions, rows: Rows) -> NDArray[np.bool_]:
         return super().known_users(history, rows) | self.described_users(history, rows)
 
     def known_items(self) -> NDArray[np.bool_]:
-        table = stored_features(self.fitted, "item_features")
-        return self.rated_items if table is None else self.rated_items | described(table, table.matrix)
+        return self.rated_items if self.items is None else self.rated_items | self.items.described()
 
     @torch.no_grad()
     def row_factors(self, vectors: Vectors, features: csr_array | None) -> Floats:

@@ -24,6 +24,7 @@ from recsys_ae.models import training
 from recsys_ae.models.base import FitContext, Floats, Recommender, checked_rows, clip, fitted_on, fitted_state, item_counts
 from recsys_ae.models.baselines import Biases
 from recsys_ae.models.rating_scorers import Scorer, Vectors
+from recsys_ae.models.side_information import SideFeatures
 
 Axis = Literal["item", "user"]
 
@@ -107,17 +108,20 @@ class RatingAutoencoder(Recommender):
         return (items, users) if self.axis == "user" else (users, items)
 
     def _fit(self, train: Interactions, context: FitContext) -> Fitted:
-        matrices: dict[str, Any] = {need: getattr(train, need).matrix for need in sorted(self.needs)}
-        known = {"rated_items": item_counts(train) > 0, **Biases.fit(train, **matrices).arrays()}
-        about = fitted_on(train, known, keep_users=True, keep_scale=True, features=sorted(self.needs))
+        own = {"rated_items": item_counts(train) > 0}
+        about = fitted_on(train, own, keep_users=True, keep_scale=True, features=sorted(self.needs))
+        tables = SideFeatures.of(about, "user"), SideFeatures.of(about, "item")
+        of_users, of_items = (None if table is None else table.matrix for table in tables)
+        biases = Biases.fit(train, user_features=of_users, item_features=of_items)
         columns, rows = self._columns_and_rows(train.users, train.items)
-        of_users, of_items = (matrices[need].shape[1] if need in matrices else 0 for need in ("user_features", "item_features"))
-        column_features, row_features = self._columns_and_rows(of_users, of_items)
+        numbers = (0 if matrix is None else matrix.shape[1] for matrix in (of_users, of_items))
+        column_features, row_features = self._columns_and_rows(*numbers)
         widths = Widths(len(columns), len(rows), row_features, column_features, self._classes(train))
-        about = replace(about, meta={**about.meta, "widths": list(widths)})
+        meta = {**about.meta, "widths": list(widths)}
+        about = replace(about, arrays={**about.arrays, **biases.arrays()}, meta=meta)
         module = self._module(widths, Generator().manual_seed(context.seed))
         scorer = self._scorer_class()(self, module, about)
-        vectors = scorer.vectors(train.matrix, matrices.get("user_features"))
+        vectors = scorer.vectors(train.matrix, of_users)
         inputs = training.observed_rows(vectors.inputs)
         scorer.start(inputs, vectors)
         if context.before is not None:

@@ -23,7 +23,7 @@ from recsys_ae.models import training
 from recsys_ae.models.base import Floats
 from recsys_ae.models.baselines import Biases
 from recsys_ae.models.factors import pair_products, ridge, trained_rows
-from recsys_ae.models.side_information import stored_features, user_features
+from recsys_ae.models.side_information import SideFeatures
 
 ENCODE_ROWS = 64  # few enough for one thread, see core.threads
 
@@ -55,7 +55,7 @@ class Scorer:
     def __init__(self, model: Any, module: Any, fitted: Fitted) -> None:
         self.model, self.module, self.fitted = model, module, fitted
         self.biases, self.rated_items = Biases.from_arrays(fitted), fitted.arrays["rated_items"]
-        self.known_features = stored_features(fitted, "user_features")
+        self.users, self.items = SideFeatures.of(fitted, "user"), SideFeatures.of(fitted, "item")
         low, high = fitted.meta["scale"]
         width = high - low or 4.0  # any width will do if all ratings are equal
         self.sigmoid = getattr(model, "output", "identity") == "sigmoid"
@@ -98,7 +98,7 @@ class Scorer:
 
     def user_features(self, history: Interactions, rows: Rows) -> csr_array | None:
         """Features of the users at `rows`, [B, F]; None if the model has not learned from any."""
-        return None if self.known_features is None else user_features(self.known_features, history, rows)
+        return None if self.users is None else self.users.of_users(history, rows)
 
     def known_users(self, history: Interactions, rows: Rows) -> NDArray[np.bool_]:
         """bool [B]: users the network can score: those with ratings of items that were rated in training."""
@@ -156,12 +156,10 @@ class ItemScorer(Scorer):
         return super().known_users(history, rows) | (trained_rows(self.fitted, history, rows) >= 0)
 
     def learned(self, vectors: Vectors) -> dict[str, Floats]:
-        return {**super().learned(vectors), "item_factors": self.row_factors(vectors, self.item_features())}
-
-    def item_features(self) -> csr_array | None:
-        """Features of all items, [M, F]."""
-        table = stored_features(self.fitted, "item_features")
-        return None if table is None else table.matrix
+        return {
+            **super().learned(vectors),
+            "item_factors": self.row_factors(vectors, None if self.items is None else self.items.matrix),
+        }
 
     def user_factors(self, history: Interactions, rows: Rows) -> Floats:
         known = trained_rows(self.fitted, history, rows)
