@@ -60,7 +60,14 @@ if TYPE_CHECKING:
     from recsys_ae.models.recommend import TopK as TopK, predict as predict, recommend as recommend
     from recsys_ae.models.recvae import RecVAE as RecVAE
     from recsys_ae.models.rp3beta import RP3Beta as RP3Beta
+    from recsys_ae.models.slist import SLIST as SLIST
     from recsys_ae.models.storage import build_model as build_model, load_model as load_model, save_model as save_model
+    from recsys_ae.models.transitions import (
+        MarkovChain as MarkovChain,
+        SequentialRules as SequentialRules,
+        SessionPopularity as SessionPopularity,
+    )
+    from recsys_ae.models.vsknn import VSKNN as VSKNN
     from recsys_ae.split import Split as Split
 
 _MODULES = {

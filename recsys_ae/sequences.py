@@ -79,6 +79,11 @@ class Sequences:
         """int64 [E]: the session of each event, 0 to S - 1."""
         return np.repeat(np.arange(self.n_sessions), np.diff(self.session_starts))
 
+    @property
+    def event_starts(self) -> Rows:
+        """int64 [B + 1]: the events of user b are those from event_starts[b] to event_starts[b + 1]."""
+        return self.session_starts[self.user_starts]
+
     def user_of_session(self) -> Rows:
         """int64 [S]: the user of each session, 0 to B - 1."""
         return np.repeat(np.arange(len(self)), np.diff(self.user_starts))
@@ -86,6 +91,24 @@ class Sequences:
     def position_in_session(self) -> Rows:
         """int64 [E]: how many events of its session precede each event."""
         return np.arange(len(self.items)) - np.repeat(self.session_starts[:-1], np.diff(self.session_starts))
+
+    def left_in_session(self) -> Rows:
+        """int64 [E]: how many events of its session follow each event."""
+        return np.repeat(self.session_starts[1:], np.diff(self.session_starts)) - 1 - np.arange(len(self.items))
+
+    def comes_again(self) -> NDArray[np.bool_]:
+        """bool [E]: whether the item of each event has a later event in the same session."""
+        session = self.session_of_event()
+        order = np.lexsort((self.items, session))  # stable, so the events of an item stay in order
+        same = (np.diff(self.items[order]) == 0) & (np.diff(session[order]) == 0)
+        again = np.zeros(len(order), bool)
+        again[order[:-1][same]] = True
+        return again
+
+    def repeat_share(self) -> float:
+        """The share of events, without the first of each session, that have the same item as the event before."""
+        follows = np.diff(self.session_of_event()) == 0
+        return float((np.diff(self.items) == 0)[follows].mean()) if follows.any() else 0.0
 
 
 def sessions_by_gap(log: Events, gap_minutes: float) -> Rows:

@@ -41,6 +41,12 @@ def test_sequences_are_what_pandas_does_by_hand(rows):
     assert as_lists(sequences[chosen], data.items.values) == [expected[row] for row in chosen]
     assert as_lists(sequences.last_sessions(), data.items.values) == [own[-1:] for own in expected]
     assert sequences.position_in_session().tolist() == [n for own in expected for one in own for n in range(len(one))]
+    assert sequences.left_in_session().tolist() == [n for own in expected for one in own for n in reversed(range(len(one)))]
+    sessions = [one for own in expected for one in own]
+    assert sequences.comes_again().tolist() == [item in one[n + 1 :] for one in sessions for n, item in enumerate(one)]
+    repeats = [before == after for one in sessions for before, after in pairwise(one)]
+    assert sequences.repeat_share() == pytest.approx(np.mean(repeats) if repeats else 0)
+    assert np.diff(sequences.event_starts).tolist() == [sum(map(len, own)) for own in expected]
 
 
 def test_a_log_without_sessions_is_one_session_per_user():

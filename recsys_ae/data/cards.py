@@ -190,14 +190,14 @@ class PlantedSessionsCard(PlantedCard):
     """See `data.planted.sessions.planted_sessions`."""
 
     kind: Literal["planted-sessions"]
-    users: int = Field(2000, ge=2, le=10_000_000)
-    items: int = Field(60, ge=3, le=10_000)
+    users: int = Field(3000, ge=2, le=10_000_000)
+    items: int = Field(40, ge=3, le=10_000)
     sessions: int = Field(12, ge=1, le=10_000)
-    shortest: int = Field(5, ge=2, le=10_000)
-    longest: int = Field(9, ge=2, le=10_000)
-    topics: int = Field(6, ge=2, le=100)
-    groups: int = Field(6, ge=1, le=10_000)
-    loyalty: float = Field(0.6, ge=0, le=1)
+    shortest: int = Field(4, ge=2, le=10_000)
+    longest: int = Field(7, ge=2, le=10_000)
+    topics: int = Field(4, ge=2, le=100)
+    groups: int = Field(4, ge=1, le=10_000)
+    loyalty: float = Field(0.8, ge=0, le=1)
     regularity: float = Field(0.95, ge=0, le=1)
     spread: float = Field(0.6, ge=0)
     noise: float = Field(0.6, gt=0)

@@ -1,4 +1,4 @@
-"""Scores that are products: of user factors [B, H] and item factors [M, H], or of a history and sparse item-item weights."""
+"""Scores that are products: of user factors [B, H] and item factors [M, H], or of items and sparse item-item weights."""
 
 from abc import abstractmethod
 from collections.abc import Callable
@@ -28,8 +28,8 @@ class FactorModel(Recommender):
     def user_vectors(self, history: Interactions, rows: Rows) -> Floats: ...
 
 
-class SparseLinearModel(Recommender):
-    """Scores are binary histories [B, M] times sparse item-item weights [M, M]."""
+class SparseItemWeights(Recommender):
+    """The learned state is a sparse matrix [M, M] of weights between items."""
 
     @abstractmethod
     def _weights(self, train: Interactions) -> csr_array:
@@ -44,6 +44,10 @@ class SparseLinearModel(Recommender):
         fitted = fitted_state(self, *histories)
         arrays, m = fitted.arrays, len(fitted.ids["items"])
         return csr_array((arrays["weights"], arrays["columns"], arrays["indptr"]), shape=(m, m))
+
+
+class SparseLinearModel(SparseItemWeights):
+    """Scores are binary histories [B, M] times sparse item-item weights [M, M]."""
 
     def scores(self, history: Interactions, rows: Rows) -> Floats:
         rows = checked_rows(history, rows)

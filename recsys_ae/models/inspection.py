@@ -1,12 +1,12 @@
 """Inspection of fitted models: similar items and users, and what each item of a history contributes to a score."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy.sparse import csr_array
 
 from recsys_ae.errors import ConfigError
 from recsys_ae.ids import IdMap, Rows
@@ -131,16 +131,17 @@ def _left_out(model: Recommender, history: Interactions, row: int, target: int) 
 
     The user keeps their id, so that parameters of this user that the model has learned still apply.
     """
-    own, users = history.matrix[[row]], IdMap(history.users.values[[row]])
+    log, users = history.stored_events, IdMap(history.users.values[[row]])
+    log = log[log.users == row]
+    alone = Interactions.from_events(
+        replace(log, users=np.zeros_like(log.users)), users, history.items, history.duplicates, history.scale
+    )
     own_features = None if history.user_features is None else history.user_features.align(users)
+    alone = replace(alone, user_features=own_features, item_features=history.item_features)
 
     def score(keep: NDArray[np.bool_]) -> float:
-        matrix = csr_array((own.data[keep], own.indices[keep], np.array([0, keep.sum()])), shape=own.shape)
-        alone = Interactions(
-            matrix, users, history.items, scale=history.scale, user_features=own_features, item_features=history.item_features
-        )
-        return float(model.scores(alone, np.array([0]))[0, target])
+        return float(model.scores(alone.filter(keep), np.array([0]))[0, target])
 
-    places = np.arange(own.nnz)
+    places = np.arange(len(alone))
     whole = score(places >= 0)
     return np.array([whole - score(places != place) for place in places], np.float32)

@@ -142,15 +142,15 @@ class SessionProcess:
 
 
 def planted_sessions(
-    users: int = 2000,
-    items: int = 60,
+    users: int = 3000,
+    items: int = 40,
     sessions: int = 12,
     *,
-    shortest: int = 5,
-    longest: int = 9,
-    topics: int = 6,
-    groups: int = 6,
-    loyalty: float = 0.6,
+    shortest: int = 4,
+    longest: int = 7,
+    topics: int = 4,
+    groups: int = 4,
+    loyalty: float = 0.8,
     regularity: float = 0.95,
     spread: float = 0.6,
     noise: float = 0.6,
