@@ -16,6 +16,7 @@ from recsys_ae.features import FeatureTable
 from recsys_ae.interactions import Interactions
 from recsys_ae.models.baselines import Biases
 from recsys_ae.models.hybrid_objective import HybridError, SidePenalty
+from recsys_ae.models.side_information import SideFeatures
 from recsys_ae.models.training import sparse_rows
 from recsys_ae.splitting import cold_items, cold_users
 
@@ -140,11 +141,11 @@ def with_tastes(n_users: int = 90, n_items: int = 60) -> Interactions:
 OF_TASTES = {"hidden": 12, "factors": 6, "epochs": 60, "learning_rate": 0.02, "batch_size": 16, "l2": 5.0, "feature_l2": 1.0}
 
 
-@pytest.mark.parametrize("axis", ["item", "user"])
+@pytest.mark.parametrize(("axis", "loss"), [("item", "squared_error"), ("user", "ordinal")])
 @pytest.mark.parametrize("protocol", [cold_items, cold_users])
-def test_users_and_items_without_ratings_are_scored_from_features(axis, protocol):
+def test_users_and_items_without_ratings_are_scored_from_features(axis, loss, protocol):
     split = protocol(with_tastes(), test=0.2)
-    model = build_model("hybrid", {**OF_TASTES, "axis": axis, "cold": 0.3}).fit(split.train)
+    model = build_model("hybrid", {**OF_TASTES, "axis": axis, "loss": loss, "cold": 0.3}).fit(split.train)
     test = split.test
     predicted = model.predict_rows(split.train, test.user_rows(), test.item_rows())
     assert np.sqrt(np.mean((predicted - test.matrix.data) ** 2)) < 0.5
@@ -221,3 +222,17 @@ def test_many_distinct_ratings_are_no_classes():
     data = from_dense(np.arange(120.0).reshape(12, 10))
     with pytest.raises(ConfigError, match="needs 2 to 100 distinct ratings, got 120"):
         build_model("hybrid", {"features": "none", "loss": "ordinal"}).fit(data)
+
+
+def test_numbers_are_also_given_by_tenths_of_the_training_values():
+    ids = IdMap(np.arange(23))
+    values = np.r_[np.arange(20.0), np.nan, 1e6, -1e6]
+    table = FeatureTable.from_frame(pd.DataFrame({"id": ids.values, "size": values}), {"size": "numeric"})
+    side = SideFeatures(table, np.arange(23) < 21)  # the last two are not in the training data
+    dense = side.matrix.toarray()
+    np.testing.assert_array_equal(dense[:, :2], table.matrix.toarray())
+    tenths = dense[:, 2:]
+    np.testing.assert_array_equal(tenths[:20].argmax(axis=1), np.arange(20) // 2)
+    assert tenths.sum(axis=1).tolist() == [1.0] * 20 + [0, 1, 1]
+    assert (tenths[21].argmax(), tenths[22].argmax()) == (9, 0)
+    assert side.described().tolist() == [True] * 20 + [False, True, True]
