@@ -59,8 +59,12 @@ class SideFeatures:
         self._edges: dict[int, NDArray[np.float32]] = {}  # between the tenths, by column
         for column in scaled:
             values, missing = _column(known.matrix, column), _column(known.matrix, column + 1) != 0
-            if (kept := trained & ~missing).any():
-                self._edges[column] = np.unique(np.quantile(values[kept], np.arange(1, TENTHS) / TENTHS)).astype(np.float32)
+            known_values = values[trained & ~missing]
+            shares = np.arange(1, TENTHS) / TENTHS
+            edges = np.quantile(known_values, shares) if len(known_values) else np.zeros(len(shares))
+            self._edges[column] = edges.astype(
+                np.float32
+            )  # equal ones leave tenths empty: the width is fixed
 
     @classmethod
     def of(cls, fitted: Fitted, side: Literal["user", "item"]) -> "SideFeatures | None":
@@ -95,7 +99,7 @@ class SideFeatures:
         for column, edges in self._edges.items():
             tenth = np.searchsorted(edges, _column(matrix, column), side="right")
             known = np.flatnonzero(_column(matrix, column + 1) == 0)
-            shape = (matrix.shape[0], len(edges) + 1)
+            shape = (matrix.shape[0], TENTHS)
             parts.append(csr_array((np.ones(len(known), np.float32), (known, tenth[known])), shape=shape))
         return csr_array(hstack(parts, format="csr"))
 
