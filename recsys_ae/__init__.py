@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from recsys_ae.models.cdae import CDAE as CDAE
     from recsys_ae.models.ease import EASE as EASE, SparseEASE as SparseEASE
     from recsys_ae.models.elsa import ELSA as ELSA
+    from recsys_ae.models.feature_ease import FeatureEASE as FeatureEASE
     from recsys_ae.models.hybrid import HybridAutoencoder as HybridAutoencoder
     from recsys_ae.models.implicit_models import ALS as ALS, BPR as BPR, ItemKNN as ItemKNN
     from recsys_ae.models.inspection import explain as explain, similar_items as similar_items, similar_users as similar_users
@@ -69,6 +70,7 @@ if TYPE_CHECKING:
         SessionPopularity as SessionPopularity,
     )
     from recsys_ae.models.vsknn import VSKNN as VSKNN
+    from recsys_ae.models.wide_deep import WideAndDeep as WideAndDeep
     from recsys_ae.split import Split as Split
 
 _MODULES = {

@@ -34,12 +34,13 @@ def variants(kinds: Container[str]) -> list[str]:
 # By kind of model; every list below is checked to hold registered names only.
 BY_GRADIENT = {name for name in MODELS if MODELS.get(name).validation_name != "none"}
 OF_ORDER = {"slist", "vsknn", "sequential_rules", "markov", "session_popularity"}  # score the current session without gradients
-CLOSED_FORM = {"ease", "sparse_ease", "itemknn", "rp3beta", "bias", "popularity", *OF_ORDER}  # nothing is drawn
+CLOSED_FORM = {"ease", "feature_ease", "sparse_ease", "itemknn", "rp3beta", "bias", "popularity", *OF_ORDER}  # nothing is drawn
 FOLLOWING = {"sequential_rules", "markov"}  # score by what came after the last item; in the planted data it is the same for all
 TASTELESS = {"bias", "popularity", "session_popularity", *FOLLOWING}
 NO_REPEATS = {"vsknn"}  # ranks the items of the current session last if no session of the training data repeats an item
 WITHOUT_VECTORS = {*TASTELESS, *OF_ORDER}
-OF_CLICKS = {*BY_GRADIENT - {"autorec", "hybrid", "mf"}, *CLOSED_FORM - TASTELESS, "als", "bpr"}  # ratings are clicks for these
+RATE = {"autorec", "hybrid", "mf", "wide_deep"}  # learn ratings by gradient
+OF_CLICKS = {*BY_GRADIENT - RATE, *CLOSED_FORM - TASTELESS, "als", "bpr"}  # ratings are clicks for these
 OF_USERS = {"bpr"}  # score only users they were trained on
 OF_ANYONE = set(MODELS) - OF_USERS
 HAS_USER_VECTORS = set(MODELS) - CLOSED_FORM
@@ -48,17 +49,19 @@ THREADS_MATTER = {
     "autorec": "at the ends of a thread's share, torch.sigmoid rounds the last digit differently",
     "hybrid": "as AutoRec",
     "cdae": "so does torch's softplus, for loss: logistic",
+    "wide_deep": "PyTorch's dense products and functions, as Mult-DAE and CDAE",
     "elsa": "dense products in bfloat16, on processors that have them",
     "multdae": "dense products in bfloat16, and where MKL has no strict mode",
     "multvae": "as Mult-DAE",
     "recvae": "as Mult-DAE",
     "slist": "as EASE",
     "ease": "LAPACK splits the sums of an inverse by threads",
+    "feature_ease": "as EASE",
 }
 TRAINED = variants(BY_GRADIENT)
 OF_ITEMS = [name for name in variants({"autorec", "hybrid"}) if make(name).axis == "item"]  # rows that are trained on are items
 # Scores of a training user do not depend on the history given: learned for that user, or the same for all.
-IGNORES_HISTORY = [*variants({"mf", "bpr", "popularity"}), *OF_ITEMS]
+IGNORES_HISTORY = [*variants({"mf", "bpr", "popularity"}), *OF_ITEMS, "wide-deep-ids"]
 OF_RATINGS = variants(set(MODELS) - OF_CLICKS - TASTELESS)
 PREDICTS_RATINGS = [name for name in VARIANTS if make(name).predicts_ratings]
 RANKS_ONLY = [name for name in VARIANTS if name not in PREDICTS_RATINGS]

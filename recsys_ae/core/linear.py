@@ -1,4 +1,4 @@
-"""Closed-form solvers: inversion of dense symmetric matrices, and a small ridge regression for each column."""
+"""Closed-form solvers: inversion of dense symmetric matrices, and ridge regressions."""
 
 from typing import Any
 
@@ -6,6 +6,7 @@ import numba
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.linalg import solve
 from scipy.sparse import csc_array, csr_array
 
 from recsys_ae.core.kernels.cooccurrence import Pairs, Pattern, count_pairs, fill_pairs, neighbour_regressions, sparse_gram
@@ -56,6 +57,20 @@ def _add_product(target: Any, left: Any, right: Any, factor: float) -> None:
     """target += factor * left @ right, in chunks of rows."""
     for start in range(0, len(target), CHUNK):
         target[start : start + CHUNK].addmm_(left[start : start + CHUNK], right, alpha=factor)
+
+
+def regression_map(inputs: csr_array, others: csr_array, l2: float) -> NDArray[np.float32]:
+    """T [n, m]: for any values y [n] at the rows of `inputs`, y T is what their ridge regression predicts at those of `others`.
+
+    The regression minimises |y - Z b|^2 + l2 |b|^2 for inputs Z [n, K] and l2 > 0, and others O are [m, K]. So T is
+    Z (Z^T Z + l2)^-1 O^T = (Z Z^T + l2)^-1 Z O^T, by the smaller inverse.
+    """
+    z, o = inputs.astype(np.float64), others.astype(np.float64)
+    few = z.shape[1] <= z.shape[0]
+    system, right = (z.T @ z).toarray() if few else (z @ z.T).toarray(), o.T.toarray() if few else (z @ o.T).toarray()
+    system[np.diag_indices(len(system))] += l2
+    solution = solve(system, right, assume_a="pos", overwrite_a=True, overwrite_b=True).astype(np.float32)
+    return inputs @ solution if few else solution
 
 
 class NeighbourRegressions:

@@ -59,20 +59,24 @@ class EASE(Recommender):
 
     def _fit(self, train: Interactions, context: FitContext) -> Fitted:
         m = train.n_items
-        announce(f"ease on {m} items", 6 * m**2, 2 * 0.7 * m**3 / OPERATIONS, DENSE_WAY_OUT)
+        announce(f"ease on {m} items", 6 * m**2, inversion_seconds(m), DENSE_WAY_OUT)
+        x = self._weighted(train)
+        return fitted_on(train, {"weights": zero_diagonal(inverse_gram(x, self._ridge(x)))})
+
+    def _weighted(self, train: Interactions) -> csr_array:
+        """X, each row times the square root of its weight."""
         x = ones(train.matrix)
-        if self.user_exponent:  # each row times the square root of its weight
+        if self.user_exponent:
             n = np.diff(x.indptr)
             row_weights = n.clip(min=1).astype(np.float64) ** self.user_exponent
             row_weights *= x.nnz / (row_weights * n).sum()
             x.data *= np.repeat(np.sqrt(row_weights), n).astype(np.float32)
-        inverse = gram(x)
-        diagonal = np.diag_indices(m)
-        inverse[diagonal] += self.l2 + self.dropout / (1 - self.dropout) * inverse[diagonal]
-        invert(inverse)
-        weights = np.divide(inverse, -inverse[diagonal], out=inverse)
-        weights[diagonal] = 0
-        return fitted_on(train, {"weights": weights})
+        return x
+
+    def _ridge(self, x: csr_array) -> Floats:
+        """l [M], given the weighted X."""
+        interactions = np.bincount(x.indices, x.data.astype(np.float64) ** 2, minlength=x.shape[1])
+        return (self.l2 + self.dropout / (1 - self.dropout) * interactions).astype(np.float32)
 
     def scores(self, history: Interactions, rows: Rows) -> Floats:
         rows = checked_rows(history, rows)
@@ -115,6 +119,27 @@ class SparseEASE(SparseLinearModel):
         what = f"sparse_ease on {train.n_items} items with {regressions.pairs / 1e6:.1f} million co-occurrences"
         announce(what, regressions.memory, regressions.seconds, SPARSE_WAY_OUT)
         return regressions.solve(self.l2 + self.dropout / (1 - self.dropout) * item_counts(train))
+
+
+def inverse_gram(x: csr_array, ridge: Floats) -> Floats:
+    """(X^T X + diag(ridge))^-1 [M, M]"""
+    inverse = gram(x)
+    inverse[np.diag_indices(len(inverse))] += ridge
+    invert(inverse)
+    return inverse
+
+
+def zero_diagonal(inverse: Floats) -> Floats:
+    """B [M, M] of EASE from its P = (X^T X + diag(l))^-1, in the same memory: B_ij = -P_ij / P_jj, and 0 where i = j."""
+    diagonal = np.diag_indices(len(inverse))
+    weights = np.divide(inverse, -inverse[diagonal], out=inverse)
+    weights[diagonal] = 0
+    return weights
+
+
+def inversion_seconds(m: int) -> float:
+    """Rough time of one inversion [m, m]."""
+    return 2 * 0.7 * m**3 / OPERATIONS
 
 
 def announce(what: str, needed: int, seconds: float, way_out: str) -> None:

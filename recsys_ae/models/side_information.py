@@ -44,6 +44,14 @@ def user_features(known: FeatureTable, history: Interactions, rows: Rows) -> csr
     return own.matrix[rows]
 
 
+def described(known: FeatureTable, matrix: csr_array) -> NDArray[np.bool_]:
+    """bool [n]: which rows of features [n, F], encoded as `known`, have a value of any feature."""
+    last = np.cumsum([len(one.columns) for one in known.features]) - 1  # the column that says a feature is missing
+    missing = np.zeros(matrix.shape[1], np.float32)
+    missing[last] = 1
+    return (matrix != 0).astype(np.float32) @ missing < len(last)
+
+
 class SideFeatures:
     """The features of users or items as inputs of a model: as they are encoded, and numbers and dates also by tenths.
 
@@ -54,7 +62,6 @@ class SideFeatures:
     def __init__(self, known: FeatureTable, trained: NDArray[np.bool_]) -> None:
         self.known = known
         ends = np.cumsum([len(one.columns) for one in known.features])
-        self._missing = ends - 1  # the column of each feature that says that it is missing
         scaled = [int(end) - 2 for one, end in zip(known.features, ends, strict=True) if isinstance(one, ScaledFeature)]
         self._edges: dict[int, NDArray[np.float32]] = {}  # between the tenths, by column
         for column in scaled:
@@ -62,9 +69,7 @@ class SideFeatures:
             known_values = values[trained & ~missing]
             shares = np.arange(1, TENTHS) / TENTHS
             edges = np.quantile(known_values, shares) if len(known_values) else np.zeros(len(shares))
-            self._edges[column] = edges.astype(
-                np.float32
-            )  # equal ones leave tenths empty: the width is fixed
+            self._edges[column] = edges.astype(np.float32)  # where equal, tenths stay empty: the width is fixed
 
     @classmethod
     def of(cls, fitted: Fitted, side: Literal["user", "item"]) -> "SideFeatures | None":
@@ -83,16 +88,11 @@ class SideFeatures:
 
     def described(self) -> NDArray[np.bool_]:
         """bool [n]: which training users or items have a value of any feature."""
-        return self._described(self.known.matrix)
+        return described(self.known, self.known.matrix)
 
     def described_users(self, history: Interactions, rows: Rows) -> NDArray[np.bool_]:
         """bool [B]: which of the users at `rows` of a history have a value of any feature."""
-        return self._described(user_features(self.known, history, rows))
-
-    def _described(self, matrix: csr_array) -> NDArray[np.bool_]:
-        missing = np.zeros(matrix.shape[1], np.float32)
-        missing[self._missing] = 1
-        return (matrix != 0).astype(np.float32) @ missing < len(self._missing)
+        return described(self.known, user_features(self.known, history, rows))
 
     def _inputs(self, matrix: csr_array) -> csr_array:
         parts = [matrix]

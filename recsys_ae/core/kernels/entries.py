@@ -1,0 +1,25 @@
+"""Rows of a sparse matrix, of which long ones are sampled."""
+
+from typing import Any
+
+from numba import prange
+
+from recsys_ae.core.kernels.compiled import compiled
+
+
+@compiled(parallel=True)
+def sample_rows(
+    indptr: Any, columns: Any, values: Any, index: Any, new_indptr: Any, draws: Any, new_columns: Any, new_values: Any
+) -> None:
+    """Copy the entries of row index[b] to row b, which has new_indptr[b + 1] - new_indptr[b] of them.
+
+    If these are fewer, they are drawn with replacement, by `draws` (float32 from 0 to 1, one for each new entry), and their
+    values are multiplied by the ratio of the numbers.
+    """
+    for b in prange(len(index)):
+        start, n = indptr[index[b]], indptr[index[b] + 1] - indptr[index[b]]
+        first, kept = new_indptr[b], new_indptr[b + 1] - new_indptr[b]
+        for k in range(kept):
+            place = k if kept == n else min(int(draws[first + k] * n), n - 1)
+            new_columns[first + k] = columns[start + place]
+            new_values[first + k] = values[start + place] * n / kept

@@ -1,0 +1,255 @@
+"""Wide and deep learning of ratings: ids, features and their crosses, and who rated what."""
+
+from dataclasses import dataclass, replace
+from typing import Annotated, ClassVar, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import BeforeValidator, Field
+from scipy.sparse import csr_array
+from torch import Generator, Tensor
+
+from recsys_ae.core.axes import Axis, check_id_axes
+from recsys_ae.core.entries import Entries, sampled_rows
+from recsys_ae.core.limits import check_memory, training_memory
+from recsys_ae.core.losses import LossSum
+from recsys_ae.core.trainer import Objective, TrainConfig, fit
+from recsys_ae.core.wide_deep import Coded, Known, Loss, WideDeepNetwork, class_counts, crossed_terms, kept_ids, unit_pattern
+from recsys_ae.declaration import as_sizes, likely_cause
+from recsys_ae.errors import DataError
+from recsys_ae.fitted import Fitted
+from recsys_ae.ids import IdMap, Rows
+from recsys_ae.interactions import Interactions
+from recsys_ae.models import training
+from recsys_ae.models.base import (
+    FitContext,
+    Floats,
+    Recommender,
+    checked_rows,
+    fitted_on,
+    fitted_state,
+    item_counts,
+)
+from recsys_ae.models.side_information import stored_features
+from recsys_ae.models.wide_deep_scorer import Scorer
+
+Features = Literal["both", "users", "items", "none"]
+MOST_CLASSES = 100
+
+
+@dataclass
+class WideAndDeep(Recommender):
+    """Wide and deep learning: linear terms and crosses of features, products of embeddings, and a perceptron, trained jointly.
+
+    Source: Cheng et al. 2016, on observed ratings only; see `core.wide_deep` for the equations. The wide part has weights of
+    the ids (biases), of the features and of all pairs of a user's and an item's feature. Embeddings of ids, of features and
+    of who rated what are added up for each user and item (who rated what, as a vector of length 1, stands for the installed
+    apps in the source; Koren 2008 uses it in SVD++). Deviation: the product of both embeddings is a further term, because a
+    perceptron learns to multiply only with difficulty (Rendle et al. 2020).
+
+    With `loss: squared_error` outputs are ratings. With the others, each distinct rating of the training data is a class, and
+    predictions are expected ratings: `softmax` has a logit per class, in which the wide part has a learned slope; `ordinal`
+    has learned increasing thresholds t and P(rating <= class k) = sigmoid(t_k - output). Ratings are scaled to variance 1.
+
+    Who can be scored: anyone with a history, or with features if those of users are used. Users without training ratings have
+    their features, who they rated, and a vector of their own, fitted to their history with all else fixed (see
+    `Scorer.fold_in`); items without training ratings have their features. For training users, of new ratings only the items
+    have an effect before the next fit. Scores are predicted ratings, not clipped to the scale; predictions are clipped.
+
+    Attributes:
+        features: of which side features are used: `both`, `users`, `items` or `none`.
+        who: whether the items of a user and the users of an item are used.
+        loss: see above.
+        factors: size of the embeddings.
+        hidden: sizes of the perceptron's layers (ReLU); empty for none.
+        cold: share of the users, and of the items, of a batch that have only their features, so that these learn to predict
+            alone; as many have no vector of their own. 0 on a side without features, or who.
+        dropout: share of the hidden units dropped in training.
+        l2: each rating adds l2 times the squares of the terms of its user's and item's sums, and of its cross.
+        init_std: standard deviation of the initial embeddings of ids and features.
+        sample: of who rated what, at most this many are drawn for a user or an item in a batch, so that a step costs what its
+            ratings cost.
+        epochs, batch_size, learning_rate, learning_rate_decay, patience: see `core.trainer.TrainConfig`; batches are of
+            ratings.
+    """
+
+    features: Features = "both"
+    who: bool = True
+    loss: Loss = "squared_error"
+    factors: Annotated[int, Field(ge=1)] = 32
+    hidden: Annotated[tuple[Annotated[int, Field(ge=1)], ...], BeforeValidator(as_sizes)] = (64,)
+    cold: Annotated[float, Field(ge=0, lt=0.5)] = 0.1
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    l2: Annotated[float, Field(ge=0)] = 0.03
+    init_std: Annotated[float, Field(gt=0)] = 0.05
+    sample: Annotated[int, Field(ge=1)] = 64
+    epochs: Annotated[int, Field(ge=1)] = 30
+    batch_size: Annotated[int, Field(ge=1)] = 2048
+    learning_rate: Annotated[float, Field(gt=0)] = 3e-3
+    learning_rate_decay: Annotated[float, Field(gt=0, le=1)] = 0.9
+    patience: Annotated[int, Field(ge=0)] = 5
+    predicts_ratings: ClassVar[bool] = True
+    validation_name: ClassVar[str] = "valid_rmse"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._built: Scorer | None = None
+
+    @property
+    def needs(self) -> frozenset[str]:
+        sides = {"both": ("user", "item"), "users": ("user",), "items": ("item",), "none": ()}[self.features]
+        return frozenset(f"{side}_features" for side in sides)
+
+    def _memory(self, n_users: int, n_items: int) -> int:
+        return training_memory(lambda: self._network((n_users, n_items), (0, 0), 2, None))
+
+    def _network(
+        self, ids: tuple[int, int], features: tuple[int, int], classes: int, generator: Generator | None
+    ) -> WideDeepNetwork:
+        n_users, n_items = ids
+        return WideDeepNetwork(
+            (n_users, n_items if self.who else 0, features[0]),
+            (n_items, n_users if self.who else 0, features[1]),
+            factors=self.factors,
+            hidden=self.hidden,
+            loss=self.loss,
+            classes=classes,
+            init_std=self.init_std,
+            generator=generator,
+        )
+
+    def _fit(self, train: Interactions, context: FitContext) -> Fitted:
+        ratings = train.matrix.data
+        mean, unit = ratings.mean(), ratings.std() or np.float32(1)
+        level = {"mean": np.array([mean]), "unit": np.array([unit])}
+        about = fitted_on(train, level, keep_users=True, keep_scale=True, features=self.needs)
+        entries = Entries(*map(torch.from_numpy, (train.user_rows(), train.item_rows(), (ratings - mean) / unit)))
+        classes, counts = class_counts(entries.value)
+        if self.loss != "squared_error" and len(classes) > MOST_CLASSES:
+            raise DataError(
+                f"wide_deep with loss: {self.loss} takes each distinct rating as a class, at most {MOST_CLASSES}, "
+                f"but there are {len(classes)}; use loss: squared_error"
+            )
+        users, items = (self._known(train.matrix, about, "user"), self._known(train.matrix.T.tocsr(), about, "item"))
+        network = self._new_network(train, (users, items), len(classes), context)
+        network.start_from(classes, counts)
+
+        def state() -> Fitted:
+            codes = item_codes(network, items, torch.from_numpy(item_counts(train) > 0))
+            return replace(about, arrays={**about.arrays, **training.weights_of(network), "item_codes": codes.numpy()})
+
+        def predict(history: Interactions, users: Rows, items: Rows) -> Floats:
+            return Scorer(network, state(), self.l2).predict_rows(history, users, items)
+
+        valid = training.rating_validation(predict, context.history, context.valid)
+        fit(
+            network,
+            EntryLoss(self, users, items),
+            entries,
+            TrainConfig.of(self, seed=context.seed),
+            valid=valid,
+            callbacks=context.callbacks,
+        )
+        return state()
+
+    def _known(self, ratings: csr_array, about: Fitted, side: Literal["user", "item"]) -> Known:
+        table = stored_features(about, f"{side}_features")
+        features = None if table is None else training.sparse_rows(table.matrix)
+        return Known(features, unit_pattern(training.sparse_rows(ratings)) if self.who else None)
+
+    def _new_network(
+        self, train: Interactions, known: tuple[Known, Known], classes: int, context: FitContext
+    ) -> WideDeepNetwork:
+        widths = tuple(0 if one.features is None else one.features.width for one in known)
+        ids = (train.n_users, train.n_items)
+        needed = training_memory(lambda: self._network(ids, (widths[0], widths[1]), classes, None))
+        check_memory("wide_deep with these features", needed, likely_cause(self))
+        network = self._network(ids, (widths[0], widths[1]), classes, Generator().manual_seed(context.seed))
+        if (before := context.before) is not None:
+            check_id_axes(lambda n: self._network((n, n), (1, 1), 2, None))
+            axes: dict[Axis, tuple[IdMap, IdMap]] = {
+                "rows": (train.users, before.ids["users"]),
+                "inputs": (train.items, before.ids["items"]),
+            }
+            training.copy_matching_parameters(network, before.arrays, axes)
+        return network
+
+    def scores(self, history: Interactions, rows: Rows) -> Floats:
+        return self._scorer(history).scores(history, checked_rows(history, rows))
+
+    def predict_rows(self, history: Interactions, user_rows: Rows, item_rows: Rows) -> Floats:
+        return self._scorer(history).predict_rows(history, user_rows, item_rows)
+
+    def can_score(self, history: Interactions, rows: Rows) -> NDArray[np.bool_]:
+        rows = checked_rows(history, rows)
+        return self._scorer(history).can_score(history, rows)
+
+    def item_vectors(self) -> Floats:
+        return fitted_state(self).arrays["item_codes"][:, 1:]
+
+    def user_vectors(self, history: Interactions, rows: Rows) -> Floats:
+        return self._scorer(history).users(history, checked_rows(history, rows)).codes[:, 1:].numpy()
+
+    def _scorer(self, *histories: Interactions) -> Scorer:
+        """The fitted network, rebuilt when the fitted state has changed."""
+        fitted = fitted_state(self, *histories)
+        if self._built is None or self._built.fitted is not fitted:
+            tables = [stored_features(fitted, f"{side}_features") for side in ("user", "item")]
+            widths = [0 if table is None else table.matrix.shape[1] for table in tables]
+            ids = len(fitted.ids["users"]), len(fitted.ids["items"])
+            network = self._network(ids, (widths[0], widths[1]), len(fitted.arrays["module.values"]), None)
+            training.load_weights(network, fitted.arrays)
+            self._built = Scorer(network, fitted, self.l2)
+        return self._built
+
+
+@dataclass(frozen=True)
+class EntryLoss(Objective[WideDeepNetwork, Entries]):
+    """The loss of single ratings, with a penalty: each adds l2 times the squares of all terms of its user's and item's sums.
+
+    Users and items are encoded once per batch. Of both, a share of `cold` have only their features in a batch, and as many lack
+    their id. The penalty is part of the loss, because it is of vectors that the loss needs.
+    """
+
+    model: WideAndDeep
+    users: Known
+    items: Known
+    sampled: ClassVar[bool] = True
+
+    def loss(self, module: WideDeepNetwork, batch: Entries, generator: Generator) -> LossSum:
+        of_row, row, row_penalty, row_ids = self._encoded(module, batch.row, "rows", generator)
+        of_column, column, column_penalty, _ = self._encoded(module, batch.column, "columns", generator)
+        rows, columns = of_row.at(row), of_column.at(column)
+        score = rows.wide + columns.wide + (rows.factors * columns.factors).sum(1)
+        penalty = row_penalty + column_penalty
+        if self.users.features is not None and self.items.features is not None:
+            cross = crossed_terms(module.crossed(self.users.features[row_ids]), row, self.items.features[batch.column])
+            score, penalty = score + cross, penalty + cross.square().sum()
+        outputs = module(score, rows.first + columns.first, self.model.dropout, generator)
+        found = module.loss(outputs, batch.value)
+        return LossSum(found.total + self.model.l2 * penalty, found.count)
+
+    def _encoded(
+        self, module: WideDeepNetwork, ids: Tensor, side: Literal["rows", "columns"], generator: Generator
+    ) -> tuple[Coded, Tensor, Tensor, Tensor]:
+        """The distinct ids [U] encoded, the place of each entry's [n], their penalty, and the distinct ids."""
+        known = self.users if side == "rows" else self.items
+        part = module.rows if side == "rows" else module.columns
+        distinct, place, count = torch.unique(ids, return_inverse=True, return_counts=True)
+        drawn = torch.rand(len(distinct), generator=generator)
+        cold, new = (self.model.cold if source is not None else 0.0 for source in (known.features, known.who))
+        who = None if known.who is None else sampled_rows(known.who, distinct, self.model.sample, generator)
+        if who is not None:
+            who = who.with_values(who.values * (drawn >= cold)[who.row_of_entry()])
+        features = None if known.features is None else known.features[distinct]
+        vectors = part(kept_ids(distinct, drawn >= cold + new, len(part.of_ids)), who, features)
+        penalty = torch.stack([(vector.square().sum(1) * count).sum() for vector in vectors]).sum()
+        return module.coded(torch.stack(vectors).sum(0), side), place, penalty, distinct
+
+
+@torch.no_grad()
+def item_codes(network: WideDeepNetwork, items: Known, rated: Tensor) -> Tensor:
+    """Vectors of all items [M, 1 + K]; those that are not `rated` (bool [M]) have only features."""
+    ids = kept_ids(torch.arange(len(rated)), rated, len(rated))
+    return torch.stack(network.columns(ids, items.who, items.features)).sum(0)
