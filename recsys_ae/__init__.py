@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from recsys_ae.models.elsa import ELSA as ELSA
     from recsys_ae.models.feature_ease import FeatureEASE as FeatureEASE
     from recsys_ae.models.gru import RatingGRU as RatingGRU, SessionGRU as SessionGRU
+    from recsys_ae.models.hybrid import HybridAutoencoder as HybridAutoencoder
     from recsys_ae.models.implicit_models import ALS as ALS, BPR as BPR, ItemKNN as ItemKNN
     from recsys_ae.models.inspection import explain as explain, similar_items as similar_items, similar_users as similar_users
     from recsys_ae.models.mf import MatrixFactorisation as MatrixFactorisation

@@ -122,6 +122,19 @@ SMALL = {
         "learning_rate": 0.01,
         "learning_rate_decay": 1.0,
     },
+    "hybrid": {
+        "hidden": [8],
+        "centring": "none",
+        "l2": 0.1,
+        "l2_exponent": 0.0,
+        "who_l2": 0.1,
+        "feature_l2": 0.1,
+        "factors": 2,
+        "epochs": 250,
+        "batch_size": 4,
+        "learning_rate": 0.01,
+        "learning_rate_decay": 1.0,
+    },
     "mf": {"factors": 2, "epochs": 150, "learning_rate": 0.05, "l2": 0.02, "init_std": 0.1, "learning_rate_decay": 1.0},
     "wide_deep": {
         "factors": 4,
@@ -163,6 +176,7 @@ SMALL = {
 # Layers and batches wide enough for that, and odd: then a thread's share ends in the middle of a vector instruction.
 WIDE = {
     "autorec": {"hidden": [131], "batch_size": 299},
+    "hybrid": {"hidden": [131], "batch_size": 299, "factors": 61},
     "multvae": {"hidden": [131, 61], "batch_size": 299},
     "multdae": {"hidden": [131, 61], "batch_size": 299},
     "recvae": {"hidden": 131, "latent": 31, "batch_size": 299},
@@ -179,6 +193,17 @@ VARIANTS = {
     "autorec-user-deep": ("autorec", {**SMALL["autorec"], "axis": "user", "centring": "bias", "hidden": [8, 4]}),
     "autorec-user-sigmoid-tied": ("autorec", {**SMALL["autorec"], "axis": "user", "output": "sigmoid", "tied": True}),
     "autorec-item-sigmoid": ("autorec", {**SMALL["autorec"], "axis": "item", "output": "sigmoid"}),
+    "hybrid-item": ("hybrid", SMALL["hybrid"]),
+    "hybrid-user": ("hybrid", {**SMALL["hybrid"], "axis": "user"}),
+    "hybrid-item-deep": (
+        "hybrid",
+        {**SMALL["hybrid"], "axis": "item", "hidden": [8, 4], "film": True, "dropout": 0.2, "beta": 0.5},
+    ),
+    "hybrid-user-bias": (
+        "hybrid",
+        {**SMALL["hybrid"], "axis": "user", "centring": "bias", "features": "items", "loss": "ordinal"},
+    ),
+    "hybrid-item-ids": ("hybrid", {**SMALL["hybrid"], "axis": "item", "features": "none"}),
     "mf": ("mf", SMALL["mf"]),
     "wide-deep": ("wide_deep", SMALL["wide_deep"]),
     "wide-deep-softmax": ("wide_deep", {**SMALL["wide_deep"], "loss": "softmax", "features": "items"}),

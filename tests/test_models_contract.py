@@ -40,7 +40,7 @@ RECURRENT = {"gru", "gru_ratings"}  # score what comes next; in the planted data
 TASTELESS = {"bias", "popularity", "session_popularity", *FOLLOWING}
 NO_REPEATS = {"vsknn"}  # ranks the items of the current session last if no session of the training data repeats an item
 WITHOUT_VECTORS = {*TASTELESS, *OF_ORDER}
-RATE = {"autorec", "mf", "wide_deep", "gru_ratings"}  # learn ratings by gradient
+RATE = {"autorec", "gru_ratings", "hybrid", "mf", "wide_deep"}  # learn ratings by gradient
 OF_CLICKS = {*BY_GRADIENT - RATE, *CLOSED_FORM - TASTELESS, "als", "bpr"}  # ratings are clicks for these
 OF_USERS = {"bpr"}  # score only users they were trained on
 OF_ANYONE = set(MODELS) - OF_USERS
@@ -48,6 +48,7 @@ HAS_USER_VECTORS = set(MODELS) - CLOSED_FORM
 # The weights of these may depend on the number of threads.
 THREADS_MATTER = {
     "autorec": "at the ends of a thread's share, torch.sigmoid rounds the last digit differently",
+    "hybrid": "as AutoRec",
     "cdae": "so does torch's softplus, for loss: logistic",
     "wide_deep": "PyTorch's dense products and functions, as Mult-DAE and CDAE",
     "elsa": "dense products in bfloat16, on processors that have them",
@@ -61,7 +62,7 @@ THREADS_MATTER = {
     "feature_ease": "as EASE",
 }
 TRAINED = variants(BY_GRADIENT)
-OF_ITEMS = [name for name in variants({"autorec"}) if VARIANTS[name][1]["axis"] == "item"]  # rows that are trained on are items
+OF_ITEMS = [name for name in variants({"autorec", "hybrid"}) if make(name).axis == "item"]  # rows that are trained on are items
 # Scores of a training user do not depend on the history given: learned for that user, or the same for all.
 IGNORES_HISTORY = [*variants({"mf", "bpr", "popularity"}), *OF_ITEMS, "wide-deep-ids"]
 OF_RATINGS = variants(set(MODELS) - OF_CLICKS - TASTELESS - RECURRENT)

@@ -6,6 +6,7 @@ MODELS = Registry(
     "model",
     {
         "autorec": "recsys_ae.models.autorec:AutoRec",
+        "hybrid": "recsys_ae.models.hybrid:HybridAutoencoder",
         "elsa": "recsys_ae.models.elsa:ELSA",
         "ease": "recsys_ae.models.ease:EASE",
         "feature_ease": "recsys_ae.models.feature_ease:FeatureEASE",

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 from scipy.sparse import csr_array
+from scipy.sparse.linalg import lsqr
 
 from recsys_ae.fitted import Fitted
 from recsys_ae.ids import Rows
@@ -14,6 +15,7 @@ from recsys_ae.interactions import Interactions
 from recsys_ae.models.base import FitContext, Floats, Recommender, checked_rows, clip, fitted_on, fitted_state
 
 SWEEPS = 15  # after half of them the fourth decimal of the RMSE no longer changes
+FEATURE_REG = 10.0  # of the weights of features in biases
 TINY = 1e-12  # avoids 0 / 0 where there are no ratings and no regularisation
 
 
@@ -22,32 +24,56 @@ class Biases:
     """rating(u, i) = mean + user bias + item bias, with item biases [M] float64 learned once.
 
     A user's bias is computed from their history, so that it exists for any user. It is the ridge estimate: the sum of
-    rating - mean - item bias over their n ratings, divided by n + `user_reg`. Items and users without ratings have bias 0.
+    rating - mean - item bias - prior over their n ratings, divided by n + `user_reg`, plus the prior. The prior is what their
+    features predict, `user_weights` [F] times the features, or 0. Items have biases of the same form. So users and items
+    without ratings have the bias that their features predict, or 0.
     """
 
     mean: float
     item: NDArray[np.float64]
     user_reg: float
+    item_prior: NDArray[np.float64]
+    user_weights: NDArray[np.float64]
 
     @classmethod
-    def fit(cls, train: Interactions, user_reg: float = 5.0, item_reg: float = 3.0) -> "Biases":
-        """Biases fitted by alternating ridge regression; a regularisation of r acts like r more ratings at the mean."""
-        user, item, rating = train.user_rows(), train.item_rows(), train.matrix.data.astype(np.float64)
-        mean = float(rating.mean())
-        item_count = np.bincount(item, minlength=train.n_items)
-        biases = cls(mean, np.zeros(train.n_items), user_reg)
-        for _ in range(SWEEPS):
-            left = rating - mean - biases.of_users(train.matrix)[user]
-            item_bias = np.bincount(item, left, train.n_items) / np.maximum(item_reg + item_count, TINY)
-            biases = cls(mean, item_bias, user_reg)
-        return biases
+    def fit(
+        cls,
+        train: Interactions,
+        user_reg: float = 5.0,
+        item_reg: float = 3.0,
+        *,
+        user_features: csr_array | None = None,
+        item_features: csr_array | None = None,
+    ) -> "Biases":
+        """Biases fitted by alternating ridge regression; a regularisation of r acts like r more ratings at the prior.
 
-    def of_users(self, ratings: csr_array) -> NDArray[np.float64]:
-        """Biases of the users whose ratings are the rows of a matrix [B, M], float64 [B]."""
+        Features (float32 [N, F] and [M, G]) predict biases by a ridge regression in which no user or item counts for more than
+        `user_reg` or `item_reg` ratings, as in the mixed model with that ratio of variances.
+        """
+        user, item, rating = train.user_rows(), train.item_rows(), train.matrix.data.astype(np.float64)
+        mean, of_user = float(rating.mean()), np.zeros(train.n_users)
+        item_prior, item_bias, user_weights = np.zeros(train.n_items), np.zeros(train.n_items), np.zeros(0)
+        for _ in range(SWEEPS):
+            left = rating - mean - item_bias[item]
+            if user_features is not None:
+                user_weights = _feature_weights(user_features, user, left, user_reg)
+            biases = cls(mean, item_bias, user_reg, item_prior, user_weights)
+            of_user = biases.of_users(train.matrix, user_features)
+            left = rating - mean - of_user[user]
+            if item_features is not None:
+                item_prior = item_features @ _feature_weights(item_features, item, left, item_reg)
+            item_bias = _shrunk(left, item, item_prior, item_reg)
+        return cls(mean, item_bias, user_reg, item_prior, user_weights)
+
+    def user_prior(self, n_users: int, features: csr_array | None) -> NDArray[np.float64]:
+        """The biases that users' features [B, F] predict, float64 [B]; 0 without features."""
+        return np.zeros(n_users) if features is None or not len(self.user_weights) else features @ self.user_weights
+
+    def of_users(self, ratings: csr_array, features: csr_array | None = None) -> NDArray[np.float64]:
+        """Biases of the users whose ratings are the rows of a matrix [B, M], float64 [B]; `features` [B, F] or None."""
         n_users, count = ratings.shape[0], np.diff(ratings.indptr)
         left = ratings.data - self.mean - self.item[ratings.indices]
-        total = np.bincount(np.repeat(np.arange(n_users), count), left, n_users)
-        return total / np.maximum(self.user_reg + count, TINY)
+        return _shrunk(left, np.repeat(np.arange(n_users), count), self.user_prior(n_users, features), self.user_reg)
 
     def residuals(self, ratings: csr_array) -> csr_array:
         """Ratings minus their baseline at the same entries, float32 [B, M]."""
@@ -55,22 +81,41 @@ class Biases:
         left = ratings.data - (self.mean + users + self.item[ratings.indices])
         return csr_array((left.astype(np.float32), ratings.indices, ratings.indptr), shape=ratings.shape)
 
-    def block(self, history: Interactions, rows: Rows) -> Floats:
-        """Baseline ratings of all items for the users at `rows`, float32 [B, M]."""
-        return (self.mean + self.of_users(history.matrix[rows])[:, None] + self.item).astype(np.float32)
+    def block(self, history: Interactions, rows: Rows, features: csr_array | None = None) -> Floats:
+        """Baseline ratings of all items for the users at `rows`, with features [B, F] or None, float32 [B, M]."""
+        return (self.mean + self.of_users(history.matrix[rows], features)[:, None] + self.item).astype(np.float32)
 
-    def pairs(self, history: Interactions, user_rows: Rows, item_rows: Rows) -> Floats:
-        """Baseline ratings of the pairs (user_rows[n], item_rows[n]), float32 [n]."""
-        return (self.mean + self.of_users(history.matrix)[user_rows] + self.item[item_rows]).astype(np.float32)
+    def pairs(self, history: Interactions, user_rows: Rows, item_rows: Rows, features: csr_array | None = None) -> Floats:
+        """Baseline ratings of the pairs (user_rows[n], item_rows[n]), float32 [n]; features are of all users [N, F]."""
+        return (self.mean + self.of_users(history.matrix, features)[user_rows] + self.item[item_rows]).astype(np.float32)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        return {"mean": np.array([self.mean]), "item_bias": self.item, "user_reg": np.array([self.user_reg])}
+        own = {"mean": np.array([self.mean]), "item_bias": self.item, "user_reg": np.array([self.user_reg])}
+        prior = {"item_prior": self.item_prior} if self.item_prior.any() else {}
+        return own | prior | ({"user_weights": self.user_weights} if len(self.user_weights) else {})
 
     @classmethod
     def from_arrays(cls, fitted: Fitted) -> "Biases":
         """The biases among the arrays of a fitted model."""
         arrays = fitted.arrays
-        return cls(float(arrays["mean"][0]), arrays["item_bias"], float(arrays["user_reg"][0]))
+        prior, weights = arrays.get("item_prior", np.zeros_like(arrays["item_bias"])), arrays.get("user_weights", np.zeros(0))
+        return cls(float(arrays["mean"][0]), arrays["item_bias"], float(arrays["user_reg"][0]), prior, weights)
+
+
+def _shrunk(left: NDArray[np.float64], row: Rows, prior: NDArray[np.float64], reg: float) -> NDArray[np.float64]:
+    """float64 [n]: for each row, the mean of its residuals `left` [nnz], as if there were `reg` more that equal its `prior`."""
+    total, count = np.bincount(row, left, len(prior)), np.bincount(row, minlength=len(prior))
+    return (total + reg * prior) / np.maximum(reg + count, TINY)
+
+
+def _feature_weights(features: csr_array, row: Rows, left: NDArray[np.float64], reg: float) -> NDArray[np.float64]:
+    """float64 [F]: the ridge regression of the rows' mean residuals on their features [n, F]."""
+    n = features.shape[0]
+    count = np.bincount(row, minlength=n)
+    weight = np.sqrt(count * reg / np.maximum(count + reg, TINY))  # standard deviation of a row's mean, inverted
+    mean = np.bincount(row, left, n) / np.maximum(count, 1)
+    solved = lsqr(features.multiply(weight[:, None]).tocsr(), weight * mean, damp=FEATURE_REG**0.5, atol=1e-8, btol=1e-8)
+    return np.asarray(solved[0], np.float64)
 
 
 @dataclass

@@ -4,15 +4,20 @@ A fitted model keeps the features of its training users and items, so that a loa
 new users are encoded as the others were.
 """
 
+from functools import cached_property
+from typing import Literal
+
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
+from scipy.sparse import csr_array, hstack
 
 from recsys_ae.errors import DataError
-from recsys_ae.features import FeatureTable
+from recsys_ae.features import FeatureTable, ScaledFeature
 from recsys_ae.fitted import Fitted
 from recsys_ae.ids import Rows
 from recsys_ae.interactions import Interactions
+
+TENTHS = 10
 
 
 def stored_features(fitted: Fitted, name: str) -> FeatureTable | None:
@@ -45,3 +50,61 @@ def described(known: FeatureTable, matrix: csr_array) -> NDArray[np.bool_]:
     missing = np.zeros(matrix.shape[1], np.float32)
     missing[last] = 1
     return (matrix != 0).astype(np.float32) @ missing < len(last)
+
+
+class SideFeatures:
+    """The features of users or items as inputs of a model: as they are encoded, and numbers and dates also by tenths.
+
+    A number has a 0/1 column for each tenth of the values of the training users or items that it may lie in, so that models
+    which are linear in their inputs can follow any curve. Missing values are in none of them.
+    """
+
+    def __init__(self, known: FeatureTable, trained: NDArray[np.bool_]) -> None:
+        self.known = known
+        ends = np.cumsum([len(one.columns) for one in known.features])
+        scaled = [int(end) - 2 for one, end in zip(known.features, ends, strict=True) if isinstance(one, ScaledFeature)]
+        self._edges: dict[int, NDArray[np.float32]] = {}  # between the tenths, by column
+        for column in scaled:
+            values, missing = _column(known.matrix, column), _column(known.matrix, column + 1) != 0
+            known_values = values[trained & ~missing]
+            shares = np.arange(1, TENTHS) / TENTHS
+            edges = np.quantile(known_values, shares) if len(known_values) else np.zeros(len(shares))
+            self._edges[column] = edges.astype(np.float32)  # where equal, tenths stay empty: the width is fixed
+
+    @classmethod
+    def of(cls, fitted: Fitted, side: Literal["user", "item"]) -> "SideFeatures | None":
+        """Those that a model was fitted on; None if it uses none of this side."""
+        known = stored_features(fitted, f"{side}_features")
+        return None if known is None else cls(known, fitted.arrays["trained_users" if side == "user" else "rated_items"])
+
+    @cached_property
+    def matrix(self) -> csr_array:
+        """Of all training users or items, float32 [n, F]."""
+        return self._inputs(self.known.matrix)
+
+    def of_users(self, history: Interactions, rows: Rows) -> csr_array:
+        """Of the users at `rows` [B] of a history, see `user_features`, float32 [B, F]."""
+        return self._inputs(user_features(self.known, history, rows))
+
+    def described(self) -> NDArray[np.bool_]:
+        """bool [n]: which training users or items have a value of any feature."""
+        return described(self.known, self.known.matrix)
+
+    def described_users(self, history: Interactions, rows: Rows) -> NDArray[np.bool_]:
+        """bool [B]: which of the users at `rows` of a history have a value of any feature."""
+        return described(self.known, user_features(self.known, history, rows))
+
+    def _inputs(self, matrix: csr_array) -> csr_array:
+        parts = [matrix]
+        for column, edges in self._edges.items():
+            tenth = np.searchsorted(edges, _column(matrix, column), side="right")
+            known = np.flatnonzero(_column(matrix, column + 1) == 0)
+            shape = (matrix.shape[0], TENTHS)
+            parts.append(csr_array((np.ones(len(known), np.float32), (known, tenth[known])), shape=shape))
+        return csr_array(hstack(parts, format="csr"))
+
+
+def _column(matrix: csr_array, column: int) -> NDArray[np.float32]:
+    """One column [n] of a sparse matrix."""
+    values: NDArray[np.float32] = matrix[:, [column]].toarray()[:, 0]
+    return values

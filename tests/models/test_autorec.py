@@ -9,6 +9,7 @@ from recsys_ae import IdMap, Interactions, build_model, load_model, save_model
 from recsys_ae.core.autoencoder import Autoencoder
 from recsys_ae.errors import ConfigError
 from recsys_ae.models.autorec import AutoRec
+from recsys_ae.models.rating_autoencoder import Widths
 from recsys_ae.models.training import ObservedError, autoencoder_l2, observed_rows
 
 
@@ -42,7 +43,7 @@ def test_training_is_adam_on_that_objective():
     params = {**SMALL["autorec"], "axis": "user", "batch_size": 100, "epochs": 10, "l2": 2.0}
     model = build_model("autorec", params).fit(data, seed=3)
 
-    start = AutoRec(**{**params, "hidden": (8,)})._module(7, torch.Generator().manual_seed(3))
+    start = AutoRec(**{**params, "hidden": (8,)})._module(Widths(7, 12), torch.Generator().manual_seed(3))
     encoder, decoder = nn.Linear(7, 8), nn.Linear(8, 7)
     with torch.no_grad():
         encoder.weight.copy_(start.input_weight.T)

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 from builders import from_dense, random_interactions
+from scipy.sparse import csr_array
 
 from recsys_ae import build_model
 from recsys_ae.models.baselines import Biases
@@ -15,6 +16,23 @@ def test_biases_solve_the_ridge_regression():
     left = data.matrix.data - biases.mean - users[user] - biases.item[item]
     np.testing.assert_allclose(np.bincount(user, left, 40), 4 * users, atol=1e-4)
     np.testing.assert_allclose(np.bincount(item, left, 25), 2 * biases.item, atol=1e-4)
+
+
+def test_biases_with_features_solve_a_ridge_regression_around_what_features_predict(rng):
+    """Normal equations of |left|^2 + 4 |users - G c|^2 + 2 |items - F a|^2 + 10 (|c|^2 + |a|^2) for c, a and both biases."""
+    data = random_interactions()
+    data = data.filter((data.user_rows() != 5) & (data.item_rows() != 7))
+    g, f = (csr_array(rng.standard_normal(shape).astype(np.float32)) for shape in ((40, 3), (25, 2)))
+    biases = Biases.fit(data, user_reg=4, item_reg=2, user_features=g, item_features=f)
+    users, weights = biases.of_users(data.matrix, g), np.linalg.lstsq(f.toarray(), biases.item_prior, rcond=None)[0]
+    user, item = data.user_rows(), data.item_rows()
+    left = data.matrix.data - biases.mean - users[user] - biases.item[item]
+    np.testing.assert_allclose(np.bincount(user, left, 40), 4 * (users - g @ biases.user_weights), atol=1e-3)
+    np.testing.assert_allclose(np.bincount(item, left, 25), 2 * (biases.item - biases.item_prior), atol=1e-3)
+    np.testing.assert_allclose(g.T @ (4 * (users - g @ biases.user_weights)), 10 * biases.user_weights, atol=1e-3)
+    np.testing.assert_allclose(f.T @ (2 * (biases.item - biases.item_prior)), 10 * weights, atol=1e-3)
+    assert users[5] == pytest.approx((g @ biases.user_weights)[5])
+    assert biases.item[7] == pytest.approx((f @ weights)[7])
 
 
 def test_planted_biases_are_found():

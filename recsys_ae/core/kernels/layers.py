@@ -74,6 +74,34 @@ def products_at(indptr: Any, columns: Any, code: Any, weight: Any, bias: Any, ou
             k += 1
 
 
+@compiled(parallel=True, fastmath=FAST)
+def attribute_products(indptr: Any, columns: Any, table: Any, attributes: Any, out: Any) -> None:
+    """out[k] = table[b] . a[columns[k]] for every entry k of every row b; table [B, A], a sparse [D, A], out [nnz].
+
+    `attributes` are the CSR arrays of a: indptr, columns and values.
+    """
+    starts, names, weights = attributes
+    for b in prange(len(indptr) - 1):
+        left = table[b]
+        for k in range(indptr[b], indptr[b + 1]):
+            total = np.float32(0)
+            for n in range(starts[columns[k]], starts[columns[k] + 1]):
+                total += weights[n] * left[names[n]]
+            out[k] = total
+
+
+@compiled(parallel=True, fastmath=FAST)
+def add_attributes(indptr: Any, columns: Any, gradient: Any, attributes: Any, out: Any) -> None:
+    """out[b] += sum of gradient[k] * a[columns[k]] over the entries k of row b; see `attribute_products`; out [B, A]."""
+    starts, names, weights = attributes
+    for b in prange(len(indptr) - 1):
+        left = out[b]
+        for k in range(indptr[b], indptr[b + 1]):
+            value = gradient[k]
+            for n in range(starts[columns[k]], starts[columns[k] + 1]):
+                left[names[n]] += value * weights[n]
+
+
 @compiled()
 def by_column(indptr: Any, columns: Any, width: int) -> Any:
     """The pattern of CSR arrays as `Columns`."""

@@ -1,0 +1,191 @@
+"""An autoencoder of sparse rows in which rows and columns have side information.
+
+B rows in the batch, N rows in all, D columns, F features of a row, G of a column, E units before the output, K factors.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import cast
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.nn import functional
+
+from recsys_ae.core.attributes import attribute_products
+from recsys_ae.core.autoencoder import ACTIVATIONS
+from recsys_ae.core.axes import Axis
+from recsys_ae.core.ordinal import Ordinal
+from recsys_ae.core.sparse import SparseRows, sampled_linear, sparse_linear
+
+
+@dataclass(frozen=True, eq=False)
+class Attributes:
+    """Constant side information of D columns.
+
+    Attributes:
+        who: [D, N], the rows with an entry in each column, each with 1 / sqrt(their number), or None.
+        features: [D, G], or None.
+    """
+
+    who: SparseRows | None = None
+    features: SparseRows | None = None
+
+    def to(self, device: torch.device) -> "Attributes":
+        """The same side information on a device."""
+        return Attributes(*(part if part is None else part.to(device) for part in (self.who, self.features)))
+
+
+class HybridNetwork(nn.Module):
+    """Rows of ratings and features -> hidden layers -> outputs, whose weights depend on attributes of the columns.
+
+    With inputs x [D] of a row and its features f [F]:
+
+        z_1 = x V + f A_1 + b_1;  h_1 = act(z_1);  z_2 = h_1 B_2 + f A_2 + b_2;  ...
+        the code's z is first multiplied by 1 + f C (FiLM)
+        output of column c = (W_c + a_c P) . [h, f A_out] + d_c + a'_c,  where a_c = who_c Y + features_c Q  [K]
+
+    and a'_c is linear in the same attributes. So the features are joined to the input of every layer, the output's included
+    (Strub et al. 2016), and a column without ratings is described by its attributes alone. As in `core.autoencoder`, the
+    decoder mirrors the encoder's sizes, and weights with a row for each column are stored [D, H].
+
+    Args:
+        columns, rows: D and N.
+        hidden: sizes of the encoder's layers, the last being the code.
+        who: whether it matters which rows have an entry in a column; if not, there is no Y.
+        row_features, column_features: F and G, 0 for none.
+        factors: K, and the size of f A_out.
+        film: whether features modulate the code.
+        classes: number of distinct values, if outputs are those of `core.ordinal`, else 0.
+        initial: standard deviation of the initial weights; biases and C start at 0.
+    """
+
+    id_axes: Mapping[str, Axis] = {
+        "input_weight": "inputs",
+        **dict.fromkeys(("output_weight", "output_bias"), "outputs"),
+        **dict.fromkeys(("who_factors", "who_bias"), "rows"),
+    }
+
+    def __init__(
+        self,
+        columns: int,
+        rows: int,
+        hidden: Sequence[int],
+        *,
+        who: bool,
+        row_features: int,
+        column_features: int,
+        factors: int,
+        film: bool = False,
+        classes: int = 0,
+        activation: str = "sigmoid",
+        initial: float = 0.03,
+        generator: Generator | None = None,
+    ) -> None:
+        super().__init__()
+        self._activation = ACTIVATIONS.get(activation)
+        self._code = len(hidden) - 1
+        self.ordinal = Ordinal(classes) if classes else None
+
+        def weight(*shape: int) -> nn.Parameter:
+            return nn.Parameter(torch.randn(*shape, generator=generator) * initial)
+
+        def zeros(*shape: int) -> nn.Parameter:
+            return nn.Parameter(torch.zeros(*shape))
+
+        sizes = [*hidden, *reversed(hidden[:-1])]
+        last = sizes[-1] + (factors if row_features else 0)
+        self.input_weight = weight(columns, sizes[0])
+        self.biases = nn.ParameterList([zeros(size) for size in sizes])
+        self.inner_weights = nn.ParameterList([weight(*pair) for pair in pairwise(sizes)])
+        self.output_weight, self.output_bias = weight(columns, last), zeros(columns)
+        self.feature_weights = nn.ParameterList(
+            [weight(row_features, size) for size in ([*sizes, factors] if row_features else [])]
+        )
+        self.film_weight = zeros(row_features, hidden[-1]) if film and row_features else None
+        self.who_factors = weight(rows, factors) if who else None
+        self.who_bias = zeros(rows) if who else None
+        self.feature_factors = weight(column_features, factors) if column_features else None
+        self.feature_bias = zeros(column_features) if column_features else None
+        self.projection = weight(factors, last) if who or column_features else None
+
+    def encode(self, x: SparseRows, features: SparseRows | None = None) -> Tensor:
+        """[B, D] -> [B, E]: the input of the output layer."""
+        z = sparse_linear(x, self.input_weight, self.biases[0])
+        hidden = z
+        for layer, bias in enumerate(self.biases):
+            if layer:
+                z = functional.linear(hidden, self.inner_weights[layer - 1].T, bias)
+            if features is not None:
+                z = z + _times(features, self.feature_weights[layer])
+                if layer == self._code and self.film_weight is not None:
+                    z = z * (1 + _times(features, self.film_weight))
+            hidden = self._activation(z)
+        return hidden if features is None else torch.cat([hidden, _times(features, self.feature_weights[-1])], 1)
+
+    def decode(
+        self, hidden: Tensor, at: SparseRows, attributes: Attributes, cold: tuple[Tensor, Tensor] | None = None
+    ) -> Tensor:
+        """[B, E] -> entries [nnz] at the pattern of `at`.
+
+        Args:
+            cold: which columns have only features (bool [D]), and the constants that replace their biases (float32 [D]).
+        """
+        out = sampled_linear(hidden, self.output_weight, self.output_bias, at)
+        by_who, by_features = self._attribute_parts(attributes)
+        if by_who is not None:
+            out = out + self._products(hidden, by_who, at)
+        if cold is not None:
+            out = torch.where(cold[0][at.columns], cold[1][at.columns], out)
+        return out if by_features is None else out + self._products(hidden, by_features, at)
+
+    def column_terms(self, attributes: Attributes) -> Tensor | float:
+        """What attributes add to the weights and the bias of D columns, [D, E + 1]."""
+        total: Tensor | float = 0.0
+        for part in self._attribute_parts(attributes):
+            if part is not None:
+                sides, factors, bias = part
+                weights = _times(sides, factors) @ self._projected()
+                total = total + torch.cat([weights, _times(sides, bias[:, None])], 1)
+        return total
+
+    def _attribute_parts(self, attributes: Attributes) -> tuple["Part | None", "Part | None"]:
+        """Who rated the columns and their features, each with its factors and biases, as far as both exist."""
+        known = (
+            (attributes.who, self.who_factors, self.who_bias),
+            (attributes.features, self.feature_factors, self.feature_bias),
+        )
+        who, features = (None if part[0] is None or part[1] is None else cast(Part, part) for part in known)
+        return who, features
+
+    def _projected(self) -> Tensor:
+        assert self.projection is not None  # there are attributes
+        return self.projection
+
+    def _products(self, hidden: Tensor, part: "Part", at: SparseRows) -> Tensor:
+        sides, factors, bias = part
+        return attribute_products(torch.addmm(bias, hidden @ self._projected().T, factors.T), sides, at)
+
+
+Part = tuple[SparseRows, Tensor, Tensor]
+
+
+def unit_pattern(x: SparseRows) -> SparseRows:
+    """The pattern of each row, scaled to length 1."""
+    return x.with_values(x.lengths.float().rsqrt()[x.row_of_entry()])
+
+
+def scaled(x: SparseRows) -> SparseRows:
+    """Inputs of a row with n entries, divided by sqrt(n / 50): rows with many ratings do not drown the hidden layer."""
+    return x.with_values(x.values * (50 / x.lengths.clamp(min=1).float()).sqrt()[x.row_of_entry()])
+
+
+def by_knowledge(features: SparseRows, cold: Tensor) -> SparseRows:
+    """[B, F] -> [B, 2 F]: the features of rows that are `cold` (bool [B]) in the second half, all others in the first."""
+    columns = features.columns + features.width * cold[features.row_of_entry()]
+    return SparseRows(features.row_ids, features.indptr, columns, features.values, 2 * features.width)
+
+
+def _times(rows: SparseRows, weight: Tensor) -> Tensor:
+    """rows [B, F] @ weight [F, H]."""
+    return sparse_linear(rows, weight, weight.new_zeros(weight.shape[1]))

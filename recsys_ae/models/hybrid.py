@@ -1,0 +1,120 @@
+"""A hybrid autoencoder of rating vectors: features of users and items, and who rated what, beside the ratings."""
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+from torch import Generator
+
+from recsys_ae.core.hybrid import HybridNetwork
+from recsys_ae.core.sparse import SparseRows
+from recsys_ae.core.trainer import Objective
+from recsys_ae.declaration import Sizes
+from recsys_ae.errors import ConfigError
+from recsys_ae.ids import Rows
+from recsys_ae.interactions import Interactions
+from recsys_ae.models import training
+from recsys_ae.models.base import checked_rows
+from recsys_ae.models.hybrid_objective import HybridError, SidePenalty
+from recsys_ae.models.hybrid_scorers import HybridItemScorer, HybridScorer
+from recsys_ae.models.rating_autoencoder import RatingAutoencoder, Widths
+from recsys_ae.models.rating_scorers import Scorer, Vectors
+
+MAX_CLASSES = 100
+Features = Literal["both", "users", "items", "none"]
+
+
+@dataclass
+class HybridAutoencoder(RatingAutoencoder):
+    """Autoencoder of rating vectors with features of users and items; scores users and items without ratings.
+
+    Sources: Strub et al. 2016 for features at every layer and the two weights of the loss; Koren 2008 (SVD++) for what the
+    set of rated items says; Perez et al. 2018 for the modulation (FiLM). See `core.hybrid` for the equations.
+
+    In training, a share of the rows and of the columns is `cold`: these have only their features, as new items and users do,
+    and the biases that their features predict (see `models.baselines`). Features have other weights there than elsewhere.
+
+    Attributes:
+        features: of which side features are used.
+        who: who rated what is an input beside the ratings.
+        factors: size of the embedding of features and of who rated what.
+        film: features of a row modulate its hidden layer.
+        alpha, beta: weights of the squared errors of dropped inputs and of all others (Strub et al. 2016, equation 6).
+        cold: share of rows, and of columns, that have only their features in a batch; 0 without features.
+        loss: `squared_error`, or `ordinal`: cumulative logits of the distinct ratings, of which there may be up to 100; the
+            prediction is the expected rating.
+        who_l2: regularisation of the weights of who rated what, of the same form as `l2`.
+        feature_l2: regularisation of the weights of features of users and items without ratings, of the same form as `l2`; a
+            feature has the ratings of those who have it. Where there are ratings, features have other weights, charged `l2`.
+    """
+
+    hidden: Sizes = (250,)
+    batch_size: Annotated[int, Field(ge=1)] = 128
+    learning_rate: Annotated[float, Field(gt=0)] = 1.5e-3
+    features: Features = "both"
+    who: bool = True
+    factors: Annotated[int, Field(ge=1)] = 64
+    film: bool = False
+    alpha: Annotated[float, Field(ge=0)] = 1.0
+    beta: Annotated[float, Field(ge=0)] = 1.0
+    loss: Literal["squared_error", "ordinal"] = "squared_error"
+    who_l2: Annotated[float, Field(ge=0)] = 400.0
+    cold: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    feature_l2: Annotated[float, Field(ge=0)] = 10.0
+
+    @property
+    def needs(self) -> frozenset[str]:
+        sides = {"both": ("user", "item"), "users": ("user",), "items": ("item",), "none": ()}[self.features]
+        return frozenset(f"{side}_features" for side in sides)
+
+    def can_score(self, history: Interactions, rows: Rows) -> NDArray[np.bool_]:
+        rows = checked_rows(history, rows)
+        return (np.diff(history.matrix.indptr)[rows] > 0) | self._hybrid_scorer(history).described_users(history, rows)
+
+    def _hybrid_scorer(self, history: Interactions) -> HybridScorer:
+        return cast(HybridScorer, self._scorer(history))
+
+    def _module(self, widths: Widths, generator: Generator | None) -> HybridNetwork:
+        return HybridNetwork(
+            widths.columns,
+            widths.rows,
+            self.hidden,
+            who=self.who,
+            row_features=2 * widths.row_features,  # see `by_knowledge`
+            column_features=2 * widths.column_features,
+            factors=self.factors,
+            film=self.film,
+            classes=widths.classes,
+            activation=self.activation,
+            initial=self.init_std,
+            generator=generator,
+        )
+
+    def _classes(self, train: Interactions) -> int:
+        classes = len(np.unique(train.matrix.data))
+        if self.loss == "ordinal" and not 2 <= classes <= MAX_CLASSES:
+            raise ConfigError(
+                f"loss: ordinal needs 2 to {MAX_CLASSES} distinct ratings, got {classes}; use loss: squared_error"
+            )
+        return classes if self.loss == "ordinal" else 0
+
+    def _scorer_class(self) -> type[Scorer]:
+        return HybridScorer if self.axis == "user" else HybridItemScorer
+
+    def _objective(self, rows: SparseRows, vectors: Vectors, scorer: Any) -> Objective[Any, SparseRows]:
+        attributes, (row_features, _) = scorer.attributes(vectors), scorer.side_features()
+        by_row = None if row_features is None else training.sparse_rows(row_features)
+        row_prior, column_prior = map(torch.from_numpy, scorer.priors())
+        return HybridError(
+            self,
+            attributes,
+            by_row,
+            torch.from_numpy(vectors.row_bias),
+            row_prior,
+            column_prior,
+            scorer.level,
+            SidePenalty.of(self, vectors.inputs, attributes, by_row),
+        )

@@ -1,0 +1,107 @@
+"""Pipelines of models with features: what is loaded, what is refused, and exports for users who are new."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from rich.console import Console
+
+from recsys_ae import load_model
+from recsys_ae.data.features import load_features
+from recsys_ae.errors import ConfigError
+from recsys_ae.experiment.pipeline_file import read_pipeline
+from recsys_ae.experiment.ratings import RatingTask
+from recsys_ae.experiment.runner import run_pipeline
+from recsys_ae.export.histories import history_for
+from recsys_ae.ids import IdMap
+from recsys_ae.tracking import Tracker
+
+CARD = {
+    "name": "mine",
+    "kind": "ratings",
+    "files": [{"path": "log.csv", "columns": {"user": "user_id", "item": "item_id", "rating": "rating"}}],
+    "scale": [1, 5],
+    "features": {
+        "users": {"path": "users.csv", "id": "user_id", "columns": {"group": {"kind": "category", "column": "group"}}},
+        "items": {"path": "items.csv", "id": "item_id", "columns": {"size": {"kind": "numeric", "column": "size"}}},
+    },
+}
+MODEL = {
+    "name": "hybrid",
+    "label": "hybrid",
+    "hidden": 6,
+    "factors": 3,
+    "epochs": 30,
+    "learning_rate": 0.02,
+    "batch_size": 8,
+    "l2": 2.0,
+}
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch) -> Path:
+    """30 users of two groups, who like small or large ones of 20 items; the features of item 3 are not known."""
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    user, item = np.divmod(np.flatnonzero(rng.random(600) < 0.6), 20)
+    likes = (user % 2 == 0) == (item < 10)
+    pd.DataFrame({"user_id": user, "item_id": item, "rating": np.where(likes, 5, 1)}).to_csv("log.csv", index=False)
+    users = np.arange(40)
+    pd.DataFrame({"user_id": users, "group": np.where(users % 2, "odd", "even")}).to_csv("users.csv", index=False)
+    pd.DataFrame({"item_id": np.arange(20), "size": np.arange(20.0)}).query("item_id != 3").to_csv("items.csv", index=False)
+    return tmp_path
+
+
+def read(models: list[dict], card: dict = CARD, **more: object):
+    split = {"kind": "cold_items", "test": 0.2, "valid": 0.1}
+    declared = {"dataset": card, "split": split, "models": models, "metrics": ["rmse", "ndcg@3"], **more}
+    Path("mine.yaml").write_text(yaml.safe_dump(declared))
+    return read_pipeline("mine.yaml")
+
+
+def test_features_that_the_models_need_are_loaded_and_fitted_on_the_training_part(folder):
+    bias = {"name": "bias"}
+    pipeline = read([bias, {**MODEL, "features": "items"}])
+    data = RatingTask(pipeline).data(0)
+    seen = IdMap(np.unique(data.train.items.values[data.train.item_rows()]))
+    expected = load_features(pipeline.card, folder, "items", data.train.items, fit_ids=seen)
+    assert expected.digest != load_features(pipeline.card, folder, "items", data.train.items).digest
+    for part in (data.train, data.valid, data.test):
+        assert part.item_features.digest == expected.digest
+        assert part.user_features is None
+    without = RatingTask(read([bias])).data(0)
+    assert without.train.item_features is None
+    searched = {**MODEL, "features": "none", "search": {"features": ["none", "users"]}}
+    tried = RatingTask(read([bias, searched])).data(0)
+    assert (tried.train.user_features is None, tried.train.item_features is None) == (False, True)
+
+
+def test_features_that_the_card_does_not_declare_are_refused_before_anything_is_loaded(folder):
+    half = {**CARD, "features": {"items": CARD["features"]["items"]}}
+    Path("log.csv").unlink()
+    with pytest.raises(
+        ConfigError, match=r"hybrid needs features of users, but dataset 'mine' declares none; add features\.users"
+    ):
+        RatingTask(read([MODEL], half))
+    RatingTask(read([{**MODEL, "features": "items"}], half))
+
+
+def test_new_users_of_an_export_have_the_features_of_the_card(folder):
+    """The history has a new user of each group without a liked item, one of whom the card does not know."""
+    report = run_pipeline(read([{**MODEL, "features": "both", "cold": 0.3}]), Path("out"), Tracker(), Console(quiet=True))
+    assert report.models["hybrid"].metrics["rmse"] is not None
+    Path("new.csv").write_text("user_id,item_id,rating\n34,3,3\n35,3,3\n77,3,3\n")
+    model = load_model("out/models/hybrid")
+    pipeline = read_pipeline("mine.yaml")
+    with_card, skipped = history_for(model, Path("new.csv"), (pipeline.card, folder))
+    without, _ = history_for(model, Path("new.csv"))
+    assert skipped == 0
+    assert with_card.user_features.to_frame().loc[34, "group=even"] == 1
+    assert with_card.user_features.to_frame().loc[77, "group:missing"] == 1
+    assert without.user_features is None
+    scores, bare = (model.scores(history, np.arange(3)) for history in (with_card, without))
+    assert (scores[0, :10].mean() > scores[0, 10:].mean(), scores[1, :10].mean() > scores[1, 10:].mean()) == (True, False)
+    np.testing.assert_array_equal(bare[0], bare[2])
+    np.testing.assert_allclose(bare[2], scores[2], rtol=1e-5)
