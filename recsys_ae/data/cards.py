@@ -150,6 +150,8 @@ class RatingsCard(FileCard):
             raise ValueError("`bad_lines: skip` would shift the rows that the `flags` of a split refer to; use only one")
         if self.k_core is not None and self.splits:
             raise ValueError("`k_core` would change the parts of the published `splits`; declare it in a separate card")
+        if self.k_core is not None and any(file.unrated == "keep" for file in self.features.values()):
+            raise ValueError("`unrated: keep` would bring back what `k_core` removes; use only one")
         return self
 
 

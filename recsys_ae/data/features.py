@@ -20,13 +20,12 @@ from recsys_ae.data.text import undecoded
 from recsys_ae.declaration import error_context
 from recsys_ae.errors import ConfigError, DataError
 from recsys_ae.features import LARGEST, Feature, FeatureTable
-from recsys_ae.ids import IdMap
+from recsys_ae.ids import IdMap, encode, id_index
+from recsys_ae.interactions import Interactions
 from recsys_ae.split import Split
 from recsys_ae.times import iso_dates
 
 logger = logging.getLogger(__name__)
-
-
 Side = Literal["users", "items"]
 
 
@@ -51,14 +50,34 @@ def load_features(
     if isinstance(card, PlantedCard) or side not in card.features:
         raise ConfigError(f"dataset {card.name!r} declares no features of its {side}; add them to its card")
     layout = card.features[side]
-    path = locate(card, [layout.path], folder)
-    frame = read_features(path, layout, ids.kind)
+    path, frame = _read(card, folder, side, ids)
     with error_context(str(path)):
         kinds = {name: feature.kind for name, feature in layout.columns.items()}
         table = FeatureTable.from_frame(frame, features or kinds, ids=ids, fit_ids=fit_ids)
     found = int((ids.find(frame["id"]) >= 0).sum())
     logger.info("%s: %d of %d %s have features, %d other rows dropped", path, found, len(ids), side, len(frame) - found)
     return table
+
+
+def with_unrated(card: RatingsCard, folder: Path, data: Interactions, sides: Collection[Side]) -> Interactions:
+    """The same events, with users and items that have features only, if they are on these sides and the card keeps them."""
+    maps: dict[Side, IdMap] = {"users": data.users, "items": data.items}
+    for side, known in maps.items():
+        if side in sides and card.features[side].unrated == "keep":
+            ids = id_index(known.values).append(id_index(_read(card, folder, side, known)[1]["id"]))
+            maps[side] = encode(ids, None)[1]
+    users, items = maps["users"], maps["items"]
+    if users is data.users and items is data.items:
+        return data
+    log = data.stored_events
+    log = replace(log, users=users.rows(data.users.values)[log.users], items=items.rows(data.items.values)[log.items])
+    return Interactions.from_events(log, users, items, data.duplicates, data.scale)
+
+
+def _read(card: RatingsCard, folder: Path, side: Side, ids: IdMap) -> tuple[Path, pd.DataFrame]:
+    """The path and the content of a feature file, with ids of the same type as `ids`."""
+    path = locate(card, [card.features[side].path], folder)
+    return path, read_features(path, card.features[side], ids.kind)
 
 
 def load_feature_tables(card: RatingsCard | PlantedCard, folder: Path, users: IdMap, items: IdMap) -> dict[str, Any]:

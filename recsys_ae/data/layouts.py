@@ -157,9 +157,15 @@ class FeatureDeclaration(Declared):
 
 
 class FeatureFile(FileLayout):
-    """A file with one row of features per user or item; `id` is the column of its id."""
+    """A file with one row of features per user or item.
+
+    Attributes:
+        id: the column of their ids.
+        unrated: whether to drop those without interactions, or keep them, so that models that use features can score them.
+    """
 
     id: Place
+    unrated: Literal["drop", "keep"] = "drop"
     columns: dict[Annotated[str, Field(pattern="^[^=:]+$")], FeatureDeclaration] = Field(min_length=1)
 
     def places(self) -> list[Place]:

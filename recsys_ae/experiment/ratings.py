@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cached_property
 from inspect import signature
 from pathlib import Path
@@ -13,7 +13,7 @@ from pydantic import Field
 
 from recsys_ae.core.trainer import Callback
 from recsys_ae.data.content import Fault, write_faults
-from recsys_ae.data.features import Side, with_features
+from recsys_ae.data.features import Side, with_features, with_unrated
 from recsys_ae.data.ratings import Ratings, load_given_split, load_ratings
 from recsys_ae.declaration import Declared, error_context, validate, validate_params
 from recsys_ae.errors import ConfigError, DataError, did_you_mean
@@ -208,7 +208,8 @@ class RatingTask(Task[RatingFile, Split, Recommender]):
         """The whole dataset as it is, before `positive_at`."""
         if self.keys.split["kind"] == "given":
             return Ratings(self._given.everything)
-        return load_ratings(self.pipeline.card, self.pipeline.card_folder, skipped=self._skipped)
+        loaded = load_ratings(self.pipeline.card, self.pipeline.card_folder, skipped=self._skipped)
+        return replace(loaded, interactions=self._with_unrated(loaded.interactions)) if self._sides else loaded
 
     @cached_property
     def _skipped(self) -> list[Fault]:
@@ -217,7 +218,15 @@ class RatingTask(Task[RatingFile, Split, Recommender]):
 
     @cached_property
     def _given(self) -> Split:
-        return load_given_split(self.pipeline.card, self.pipeline.card_folder, self.keys.split["name"], skipped=self._skipped)
+        name = self.keys.split["name"]
+        split = load_given_split(self.pipeline.card, self.pipeline.card_folder, name, skipped=self._skipped)
+        if not self._sides:
+            return split
+        parts: dict[str, Any] = {name: self._with_unrated(part) for name, part in split.parts().items()}
+        return replace(split, **parts)
+
+    def _with_unrated(self, data: Interactions) -> Interactions:
+        return with_unrated(self.pipeline.card, self.pipeline.card_folder, data, self._sides)
 
     @cached_property
     def _positive(self) -> tuple[Interactions, ...]:

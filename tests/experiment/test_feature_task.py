@@ -105,3 +105,34 @@ def test_new_users_of_an_export_have_the_features_of_the_card(folder):
     assert (scores[0, :10].mean() > scores[0, 10:].mean(), scores[1, :10].mean() > scores[1, 10:].mean()) == (True, False)
     np.testing.assert_array_equal(bare[0], bare[2])
     np.testing.assert_allclose(bare[2], scores[2], rtol=1e-5)
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_new_users_and_items_with_features_get_lists_and_are_in_them(folder, given):
+    """The users 30 to 39 and the item 20 have features only; small items have small numbers."""
+    sizes = pd.read_csv("items.csv")
+    pd.concat([sizes, pd.DataFrame({"item_id": [-1], "size": [1.5]})]).to_csv("items.csv", index=False)
+    card = {**CARD, "features": {side: {**file, "unrated": "keep"} for side, file in CARD["features"].items()}}
+    more: dict = {"split": {"kind": "random", "test": 0.2}}
+    if given:
+        log = pd.read_csv("log.csv")
+        log[::5].to_csv("test.csv", index=False)
+        log.drop(log.index[::5]).to_csv("train.csv", index=False)
+        card["splits"] = {"parts": {"train": "train.csv", "test": "test.csv"}}
+        more = {"split": {"kind": "given", "name": "parts"}}
+    cold = {**MODEL, "cold": 0.3}
+    run_pipeline(read([cold], card, export={"k": 21}, **more), Path("out"), Tracker(), Console(quiet=True))
+    lists = pd.read_parquet("out/recommendations")
+    assert sorted(lists["user_id"].unique()) == list(range(40))
+    rank = lists[lists["item_id"] == -1].set_index("user_id")["rank"]
+    even, odd = rank[[30, 32, 34, 36, 38]], rank[[31, 33, 35, 37, 39]]
+    assert even.max() < odd.min()
+    assert load_model("out/final").fitted.ids["items"].values[0] == -1
+    without = RatingTask(read([{"name": "bias"}], card, **more)).data(0)
+    assert (without.train.n_users, without.train.n_items) == (30, 20)
+
+
+def test_unrated_ids_and_cores_exclude_each_other(folder):
+    items = {**CARD["features"]["items"], "unrated": "keep"}
+    with pytest.raises(ConfigError, match="`unrated: keep` would bring back what `k_core` removes"):
+        read([MODEL], {**CARD, "features": {"items": items}, "k_core": 2})
