@@ -1,4 +1,4 @@
-"""Prediction of the next event: the events of a part of a split, each with everything its user did before it."""
+"""Prediction of the next event: the events of a part of a split, each with all earlier events of its user."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -19,9 +19,9 @@ from recsys_ae.split import Split
 class NextEvents:
     """T target events of a part, by user, then time.
 
-    Every event of the part is a target, except for the first of each session, which has no session to follow from, and, unless
-    the split declares `repeats: wanted`, items that the user has already had. In a log without sessions, all events of a user
-    are one session.
+    Every event of the part is a target, with two exceptions: the first event of each session, which no event of the session
+    precedes, and, if the split declares `repeats: excluded`, events with an item that the user has already had. In a log
+    without sessions, all events of a user are one session.
 
     Attributes:
         known: the history before the part.
@@ -83,9 +83,9 @@ class NextEvents:
         return np.arange(len(self)) - np.repeat(first, np.diff(first, append=len(self)))
 
     def blocks(self, size: int) -> Iterator[tuple[Rows, Interactions]]:
-        """Numbers of at most `size` targets of different users, and what each of these users did before.
+        """Numbers of at most `size` targets of different users, and the interactions before each target.
 
-        The histories have the users of the block, in its order, and all items.
+        The interactions have the users of the block, in its order, and all items.
         """
         order = np.argsort(self._rounds, kind="stable")
         for in_round in np.split(order, np.flatnonzero(np.diff(self._rounds[order])) + 1):

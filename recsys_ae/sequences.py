@@ -112,7 +112,7 @@ class Sequences:
 
 
 def sessions_by_gap(log: Events, gap_minutes: float) -> Rows:
-    """int64 [E]: session numbers for the events of `log`, which is by time: a session ends when its user pauses that long."""
+    """int64 [E]: session numbers for the events of `log`, which is by time; a pause of that length or more ends a session."""
     if log.times is None:
         raise ConfigError("sessions by gap need times, but this data has none; declare its time column")
     if not (isinstance(gap_minutes, Real) and 0 < gap_minutes <= LONGEST_GAP):
@@ -142,7 +142,7 @@ def _by_session(log: Events) -> tuple[Rows, NDArray[np.bool_]]:
 
 
 def ranges(starts: Rows, ends: Rows) -> tuple[Rows, Rows]:
-    """The members of the ranges starts[i]:ends[i] one after another, and where each range begins among them, int64 [n + 1]."""
+    """The concatenated ranges starts[i]:ends[i], and where each begins among them, int64 [n + 1]."""
     lengths = ends - starts
     begins = np.r_[0, np.cumsum(lengths)]
     return np.repeat(starts - begins[:-1], lengths) + np.arange(begins[-1]), begins

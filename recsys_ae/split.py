@@ -32,8 +32,8 @@ class Split:
         params: its parameters.
         fold_in: histories of users who are wholly absent from `train` (user hold-out), else None.
         repeats: whether lists exclude seen items, so that repeats cannot be relevant (`excluded`), or not (`wanted`).
-        predict: whether `all` of a user's part is to be predicted at once from the history before the part, or each event from
-            everything before it (`next`), see `NextEvents`.
+        predict: whether `all` pairs of a user's part are predicted at once from the history before the part, or each event from
+            all earlier events of its user (`next`), see `NextEvents`.
 
     Raises:
         ConfigError: an unknown policy.

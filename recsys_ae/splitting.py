@@ -100,8 +100,9 @@ def last_session(
 ) -> Split:
     """The last `test` sessions of each user, and the `valid` ones before them; sessions are ordered by their last events.
 
-    Users with at most `test + valid` sessions stay in training. By default, each event is predicted from everything before it,
-    and lists may contain seen items; for `repeats` and `predict` see `Split`. `ConfigError` if there are no times or sessions.
+    Users with at most `test + valid` sessions stay in training. By default, each event is predicted from all earlier events of
+    its user, and lists may contain seen items; for `repeats` and `predict` see `Split`. `ConfigError` if there are no times or
+    sessions.
     """
     if test < 1 or valid < 0:
         raise ConfigError(f"last_session needs test >= 1 and valid >= 0, got test={test}, valid={valid}")
@@ -135,7 +136,7 @@ def time_cut(
         test: share of the events from the cut on, unless `at` is given; equal times stay on one side.
         valid: share of all events just before the cut.
         at: the moment, as ISO 8601 text or seconds since 1970.
-        repeats, predict: see `Split`; repeats are `wanted` by default if each next event is predicted.
+        repeats, predict: see `Split`; repeats are `wanted` by default with `predict: next`, otherwise `excluded`.
 
     Raises:
         ConfigError: the data has no times.
@@ -197,7 +198,7 @@ def user_holdout(data: Interactions, *, test: float = 0.1, valid: float = 0.1, f
 def cold_items(data: Interactions, *, test: float = 0.1, valid: float = 0.0, seed: int = 0) -> Split:
     """All interactions of `test` and `valid` shares of the *items* that have any, drawn at random.
 
-    The items of a part have no history before it: only their features tell them apart.
+    The items of a part have no history before it, so models know only their features.
     """
     return _hold_out(data, data.item_rows(), "cold_items", {"test": test, "valid": valid, "seed": seed})
 
@@ -206,13 +207,13 @@ def cold_items(data: Interactions, *, test: float = 0.1, valid: float = 0.0, see
 def cold_users(data: Interactions, *, test: float = 0.1, valid: float = 0.0, seed: int = 0) -> Split:
     """All interactions of `test` and `valid` shares of the *users* that have any, drawn at random.
 
-    The users of a part have no history before it, unlike those of `user_holdout`: only their features tell them apart.
+    The users of a part have no history before it, unlike those of `user_holdout`, so models know only their features.
     """
     return _hold_out(data, data.user_rows(), "cold_users", {"test": test, "valid": valid, "seed": seed})
 
 
 def _hold_out(data: Interactions, row: Rows, protocol: str, params: dict[str, Any]) -> Split:
-    """Whole users or whole items are held out; `row` [nnz] is that of each observation."""
+    """A split that holds out whole users or whole items; `row` [nnz] is that of each observation."""
     test, valid = params["test"], params["valid"]
     _check_shares(test=test, valid=valid)
     able = _generator(params["seed"]).permutation(np.unique(row))
@@ -246,14 +247,14 @@ def _split(
 
 
 def default_repeats(predict: Predict) -> Repeats:
-    """Whether lists contain seen items if nothing is declared: the next event may well repeat one."""
+    """The policy for repeats if none is declared: with `predict: next`, lists may contain seen items."""
     return "wanted" if predict == "next" else "excluded"
 
 
 def latest_sessions(data: Interactions, share: float) -> tuple[Interactions, Interactions]:
-    """All sessions but the latest `share` of them, by the time of their first event, and those.
+    """The interactions without the latest `share` of all sessions, by the time of their first event, and these sessions.
 
-    A user without sessions is one session. `ConfigError` if there are no times.
+    In a log without sessions, all events of a user are one session. `ConfigError` if there are no times.
     """
     _check_shares(valid=share)
     _event_times(data, "next-event")

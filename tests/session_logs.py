@@ -1,4 +1,4 @@
-"""Small logs with sessions, and what a test of a session model reads from them: plain lists."""
+"""Small logs with sessions, and plain lists that tests of session models read from them."""
 
 from itertools import pairwise
 

@@ -80,7 +80,7 @@ def test_metrics_are_means_over_the_targets():
 
 
 def test_each_target_is_predicted_from_everything_before_it():
-    """By the values of a model asked for one target after another."""
+    """Compared with the model asked for one target after another."""
     split = clicks()
     model = ItemKNN(similarity="cosine").fit(split.train)
     report = evaluate(model, split, "mrr@4", batch_users=1)

@@ -17,8 +17,7 @@ from recsys_ae.core.sparse import SparseRows
 def attribute_products(table: Tensor, attributes: SparseRows, at: SparseRows) -> Tensor:
     """table [B, A] . attributes [D, A] at the pattern of `at` -> [nnz].
 
-    An entry costs as much as its column has attributes; a product of dense vectors for all columns would cost as much as all
-    columns have, in every batch. Attributes are constants.
+    The cost is the number of attributes of the columns of stored entries, not of all columns. `attributes` get no gradient.
     """
     if at.width > len(attributes) or attributes.width != table.shape[1]:  # kernels do not check bounds
         raise ValueError(f"{at.width} columns need attributes [{at.width}, {table.shape[1]}], got {len(attributes)} rows")

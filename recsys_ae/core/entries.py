@@ -1,4 +1,4 @@
-"""Batches of single entries of a matrix, and what their rows and columns have in common."""
+"""Batches of single entries of a matrix; selection and sampling of rows."""
 
 from dataclasses import dataclass
 
@@ -35,7 +35,7 @@ class Entries:
 
 
 def repeated(rows: Tensor, index: Tensor) -> Tensor:
-    """rows[index] for rows [U, H] and index (int64 [n]) -> [n, H], with a gradient as fast as the selection."""
+    """rows[index] for rows [U, H] and index (int64 [n]) -> [n, H], whose gradient costs as little as the selection."""
     return times(one_hot(index, len(rows)), rows)
 
 
@@ -45,9 +45,9 @@ def times(rows: SparseRows, weight: Tensor) -> Tensor:
 
 
 def sampled_rows(rows: SparseRows, index: Tensor, limit: int, generator: Generator) -> SparseRows:
-    """The rows at `index` (int64 [b]); a row with more than `limit` entries becomes as many drawn from them, with replacement.
+    """The rows at `index` (int64 [b]); of a row with more than `limit` entries, that many are drawn with replacement.
 
-    Their values are scaled so that products with a weight keep their expected value.
+    The values of drawn entries are scaled so that products with a weight keep their expected value.
     """
     lengths = rows.indptr[index + 1] - rows.indptr[index]
     indptr = functional.pad(lengths.clamp(max=limit).cumsum(0), (1, 0))

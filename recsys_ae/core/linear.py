@@ -60,10 +60,10 @@ def _add_product(target: Any, left: Any, right: Any, factor: float) -> None:
 
 
 def regression_map(inputs: csr_array, others: csr_array, l2: float) -> NDArray[np.float32]:
-    """T [n, m]: for any values y [n] at the rows of `inputs`, y T is what their ridge regression predicts at those of `others`.
+    """T [n, m], the linear map from values y [n] at `inputs` to the predictions y T of a ridge regression at `others`.
 
-    The regression minimises |y - Z b|^2 + l2 |b|^2 for inputs Z [n, K] and l2 > 0, and others O are [m, K]. So T is
-    Z (Z^T Z + l2)^-1 O^T = (Z Z^T + l2)^-1 Z O^T, by the smaller inverse.
+    The regression minimises |y - Z b|^2 + l2 |b|^2 for inputs Z [n, K] and l2 > 0; others O are [m, K]. So T is
+    Z (Z^T Z + l2)^-1 O^T = (Z Z^T + l2)^-1 Z O^T, computed with the smaller inverse.
     """
     z, o = inputs.astype(np.float64), others.astype(np.float64)
     few = z.shape[1] <= z.shape[0]

@@ -60,7 +60,7 @@ def _step(inputs: Tensor, before: Tensor, weight: Tensor, bias: Tensor) -> Tenso
 
 
 def _states(inputs: Tensor, initial: Tensor, weight: Tensor, bias: Tensor, starts: Tensor) -> Tensor:
-    """One step at a time for all sequences, by decreasing length, so that those that have ended are the last."""
+    """The states [E, H], one step at a time for all sequences; by decreasing length, so that those that have ended are last."""
     order, wide = by_length(starts.diff())
     at, state = starts[:-1][order], initial[order]
     events, out = [at[:0]], [initial[:0]]

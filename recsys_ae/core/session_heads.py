@@ -1,4 +1,4 @@
-"""What a state of a session says of the columns: scores of the next event, or the value of a given event; and the losses.
+"""Outputs of networks over sessions: scores of the next column, or the value of an event; and their losses.
 
 T states in a batch, D columns, K candidates, H units.
 """
@@ -18,7 +18,7 @@ from recsys_ae.core.trainer import Objective
 
 RankingLoss = Literal["cross_entropy", "top1", "bpr_max"]
 LOWEST = torch.finfo(torch.float32).min
-CHUNK = 2**22  # activations that are in memory at a time when the values of all columns are computed
+CHUNK = 2**22  # activations in memory at a time when the values of all columns are computed
 
 
 class Head(nn.Module):
@@ -58,7 +58,7 @@ class NextColumn(Head):
 class ColumnValue(Head):
     """Values b + w . tanh(h W + v U) of events, given the state h before them; b and v are those of their columns.
 
-    The activation lets a column be evidence of the state, and the state change the effect of a column.
+    The activation lets state and column interact: the effect of a column depends on the state.
     """
 
     def __init__(self, sessions: SessionNetwork, tied: bool, generator: Generator | None) -> None:
@@ -92,7 +92,7 @@ def top1(own: Tensor, others: Tensor, other: Tensor) -> Tensor:
 
 
 def bpr_max(own: Tensor, others: Tensor, other: Tensor) -> Tensor:
-    """BPR-max of Hidasi & Karatzoglou 2018, equation 9, with a weight of 1 of the squared scores; arguments as for `top1`.
+    """BPR-max of Hidasi & Karatzoglou 2018, equation 9, with weight 1 for the squared scores; arguments as for `top1`.
 
     -log(sum of s_j sigmoid(r - r_j)) + sum of s_j r_j^2, s being the softmax of the candidates' scores.
     """
@@ -107,12 +107,12 @@ PAIRWISE: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {"top1": top1,
 class NextColumnError(Objective[NextColumn, SessionBatch]):
     """A loss on the column of every event but the first of its session, given the state before it.
 
-    `cross_entropy` is the negative log-likelihood under the softmax of all columns; or with `negatives`, of the target and the
-    columns drawn for the batch, each of which stands for the others that were not drawn (importance sampling, Bengio & Senecal
-    2008). The candidates of the other losses are the targets of the batch and the columns drawn.
+    `cross_entropy` is the negative log-likelihood under the softmax over all columns. With `negatives`, the softmax is over the
+    target and the columns drawn for the batch, which importance weights make representative of all (Bengio & Senecal 2008). The
+    candidates of the other losses are the targets of the batch and the columns drawn.
 
     Attributes:
-        loss_name: of the loss.
+        loss_name: the loss, see above.
         negatives: number of columns drawn for each batch.
         shares: float32 [D], the probability with which each column is drawn.
     """

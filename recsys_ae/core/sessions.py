@@ -21,7 +21,7 @@ Hierarchy = Literal["none", "init", "all"]
 MemoryKind = Literal["gru", "attention"]
 INITIAL_STD = 0.1
 FEATURE_PARTS = ("row_ids", "indptr", "columns", "values")
-LARGEST_SCORE = 8.0  # of a session in `AttentionMemory`, so that exponentials neither overflow nor vanish
+LARGEST_SCORE = 8.0  # of a session in `AttentionMemory`: its exponential neither overflows nor vanishes
 
 
 def vectors(n: int, size: int, generator: Generator | None) -> nn.Parameter:
@@ -69,19 +69,19 @@ class SessionBatch:
         return follows
 
     def session_of_event(self) -> Tensor:
-        """int64 [E]"""
+        """The session of each event, int64 [E]."""
         sessions = torch.arange(len(self.session_starts) - 1, device=self.columns.device)
         return torch.repeat_interleave(sessions, self.session_starts.diff(), output_size=len(self.columns))
 
     def sequence_of_event(self) -> Tensor:
-        """int64 [E]"""
+        """The sequence of each event, int64 [E]."""
         lengths = self.session_starts[self.sequence_starts].diff()
         sequences = torch.arange(len(self), device=self.columns.device)
         return torch.repeat_interleave(sequences, lengths, output_size=len(self.columns))
 
 
 def ranges(starts: Tensor, at: Tensor) -> tuple[Tensor, Tensor]:
-    """Concatenated members of the ranges starts[i]:starts[i + 1] for i in `at` [n], and where each begins, int64 [n + 1]."""
+    """The concatenated ranges starts[i]:starts[i + 1] for i in `at` [n], and where each begins among them, int64 [n + 1]."""
     lengths = starts.diff()[at]
     begins = functional.pad(lengths.cumsum(0), (1, 0))
     shift = torch.repeat_interleave(starts[at] - begins[:-1], lengths)
@@ -102,7 +102,7 @@ class States(NamedTuple):
 
 
 class RecurrentMemory(nn.Module):
-    """Remembers the sessions of a sequence by a recurrence over their last states (Quadrana et al. 2017)."""
+    """The state of a sequence by a recurrence over the last states of its sessions (Quadrana et al. 2017)."""
 
     def __init__(self, hidden: int, generator: Generator | None) -> None:
         super().__init__()
@@ -120,10 +120,10 @@ class RecurrentMemory(nn.Module):
 
 
 class AttentionMemory(nn.Module):
-    """The mean of the sessions' last states (mapped linearly), weighted by a score of each and by how recent it is.
+    """The state of a sequence as the mean of its sessions' last states (mapped linearly), weighted by score and recency.
 
-    The weight of a state s is exp(score(s)) * keep^age, with learned `keep` between 0 and 1, so that a memory [H + 1] holds
-    weighted sum and weight, and adding a session costs the same however many there were.
+    The weight of a state s is exp(score(s)) * keep^age, with `keep` between 0 and 1 learned. A memory [H + 1] holds the
+    weighted sum and the total weight, so adding a session costs the same however many there were.
     """
 
     def __init__(self, hidden: int, generator: Generator | None) -> None:
@@ -141,19 +141,19 @@ class AttentionMemory(nn.Module):
 
 
 class SessionNetwork(nn.Module):
-    """Event by event, the state of a session; session by session, the state of a sequence.
+    """A recurrent network with a state per session, updated by each event, and one per sequence, updated by each session.
 
     The vector of an event is that of its column, plus its value times another vector of the column (`valued`), plus the
-    column's features times their weights. It is the input of the gates itself, or an embedding that is mapped to it. A session
-    begins with tanh(c W + b), c being the state of its sequence, which is 0 in the first session, and with `hierarchy: none`.
-    With `all`, c also enters the gates at every event. To the state after an event, its embedding is added, times a learned
-    number: so the columns that are like the last one need not be learned through the gates.
+    column's features times their weights. It is the input of the gates (`one_hot_input`), or an embedding that is mapped to it.
+    A session begins with tanh(c W + b), where c is the state of its sequence; c is 0 in the first session and with
+    `hierarchy: none`. With `all`, c also enters the gates at every event. The embedding of an event, times a learned number, is
+    added to the state after it, so that similarity to the last column need not be learned through the gates.
 
     Args:
         width: D.
         features: the features of each column as sparse rows [D, F], or None.
-        dropout: share of the units of embeddings (on their way to the gates) and of states (on their way out) that are dropped
-            in training; not of the states of sequences, which would be learned more slowly.
+        dropout: share of the units of embeddings (as inputs of the gates) and of states (as outputs) that are dropped in
+            training. Units of the states of sequences are not dropped, because that slows down learning.
     """
 
     id_axes: Mapping[str, Axis] = {"input_weight": "inputs", "value_weight": "inputs"}
@@ -225,7 +225,7 @@ class SessionNetwork(nn.Module):
             return States(initial, after if self.skip is None else after + self.skip * inputs)
 
     def _session_by_session(self, inputs: Tensor, batch: SessionBatch) -> States:
-        """First the first sessions of all sequences, then the second sessions of those that have one, and so on."""
+        """The states, from the first sessions of all sequences, then the second ones of those that have one, and so on."""
         assert self.memory is not None
         order, wide = by_length(batch.sequence_starts.diff())
         first = batch.sequence_starts[:-1][order]

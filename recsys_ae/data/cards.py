@@ -112,7 +112,7 @@ def _both_sizes(declared: Any) -> Any:
 class RatingsCard(FileCard):
     """Ratings in the first of `files` that exists. `features` are read only on request.
 
-    Sessions are given by a column, or end where a user pauses for `session_gap` minutes or longer.
+    Sessions come from a column, or end where a user pauses for `session_gap` minutes or longer.
     """
 
     kind: Literal["ratings"]
@@ -140,7 +140,7 @@ class RatingsCard(FileCard):
     @model_validator(mode="after")
     def _sessions_by_one_rule(self) -> "RatingsCard":
         if self.session_gap is not None and any(table.columns.session is not None for table in self.files):
-            raise ValueError("sessions are given either by a `session` column or by `session_gap`; remove one of them")
+            raise ValueError("sessions come either from a `session` column or from `session_gap`; remove one of them")
         return self
 
     @model_validator(mode="after")
@@ -156,7 +156,7 @@ class RatingsCard(FileCard):
 
 
 class PlantedCard(_Card):
-    """Generated data with known best figures; see `data.planted`. All further keys are arguments of the generator."""
+    """Generated data with known best figures, see `data.planted`; the other keys are arguments of the generator."""
 
     @property
     def arguments(self) -> dict[str, Any]:

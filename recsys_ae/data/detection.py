@@ -71,8 +71,8 @@ def guess_table(path: Path, **declared: Any) -> Table:
     """The layout of a file without a card: Parquet, JSON lines, or text separated by `::`, tab, semicolon, comma or `|`.
 
     With a header (or in Parquet), columns are recognised by their usual names (user_id, userId, user, movieId, ...), also in
-    RecBole's form `user_id:token`; if there is a session but no user, each session is a user. Without a header, columns are
-    user, item, rating, time in this order, as in MovieLens files.
+    RecBole's form `user_id:token`; if there is a session column but no user column, each session is a user. Without a header,
+    columns are user, item, rating, time in this order, as in MovieLens files.
 
     Args:
         declared: keys of a file on a card that are known, such as `encoding` or `columns`.

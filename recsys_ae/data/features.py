@@ -40,7 +40,7 @@ def load_features(
 ) -> FeatureTable:
     """The features of `ids` that a card declares for its users or items, fitted on `fit_ids`, or on all of `ids` if None.
 
-    With `features`, those of an earlier table, these are applied instead. Rows of other ids are dropped, and ids without a row
+    With the `features` of an earlier table, its encoding is used instead. Rows of other ids are dropped, and ids without a row
     get only missing values; the counts are logged.
 
     Raises:
@@ -91,7 +91,7 @@ def load_feature_tables(card: RatingsCard | PlantedCard, folder: Path, users: Id
 def with_features(card: RatingsCard, folder: Path, split: Split, sides: Collection[Side]) -> Split:
     """`split` with the feature tables of these sides, fitted on the users or items of its training part.
 
-    So means and labels depend on no id that occurs in the other parts only.
+    So means and labels do not depend on ids that occur only in the other parts.
     """
     train, tables = split.train, dict[str, Any]()
     for side in sides:

@@ -2,7 +2,7 @@
 
 Full ranking over the whole catalogue. Unless the split declares `repeats: wanted`, all items known before the evaluated part
 are excluded from the lists as seen, and pairs that repeat them are not relevant. If the split declares `predict: next`, each
-event is predicted from everything before it, and metrics are means over these events.
+event is predicted from all earlier events of its user, and metrics are means over these events.
 """
 
 import logging
@@ -48,8 +48,8 @@ class Report:
             pairs behind RMSE and MAE; `repeats`, pairs that are already in the history (missing if that is unknown). For
             lists also `users_without_list`: evaluated users without a list, who have no hits. For a model also `events` of the
             part, and of the users with something relevant how many are `hot` (in the training part), `warm` (not in it, but
-            scored from a history or from features) and `cold` (the model cannot score them). With `predict: next`, all but the
-            first two and `events` count predicted events.
+            scored from a history or from features) and `cold` (the model cannot score them). With `predict: next`, all
+            but `users_evaluated`, `users_skipped` and `events` are numbers of predicted events.
     """
 
     metrics: dict[str, float | None]

@@ -75,7 +75,7 @@ def _check_vectors(entries: list[dict[str, Any]], exported: str, where: str) -> 
 
 
 def _sides(task: "RatingTask") -> list[Side]:
-    """Whose features the card has to provide for the models, whatever values a search chooses; `ConfigError` if it cannot."""
+    """The sides whose features any of the models needs, also in a search; `ConfigError` if the card does not declare them."""
     card = task.pipeline.card
     found: set[Side] = set()
     for spec in task.pipeline.models:

@@ -1,4 +1,4 @@
-"""Histories in files, read for a fitted model."""
+"""Reading of histories from files for fitted models."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -20,8 +20,9 @@ def history_for(
     """The history in a file, with the ids, the scale and the features that a fitted model needs.
 
     Args:
-        card: a card and its folder. Its first file has the layout of this one, its `session_gap` divides the events, and its
-            features of users are read if the model uses such. Without it, the layout is inferred, and new users lack features.
+        card: a card and its folder. The layout is that of its first file, its `session_gap` divides the events into sessions,
+            and its features of users are read if the model uses any. Without it, the layout is inferred, and new users have no
+            features.
         skip_unknown: leave out events with items that the model does not know instead of raising.
 
     Returns:

@@ -132,7 +132,7 @@ class RatingPredictor(Protocol):
 
 @runtime_checkable
 class KnowsUsers(Protocol):
-    """A recommender that can score other users than those with a history: fewer, or also some without."""
+    """A recommender that decides which users it can score; all others can score exactly the users with a history."""
 
     def can_score(self, history: Interactions, rows: Rows) -> NDArray[np.bool_]:
         """bool [B]: which of the users at `rows` can be scored; `scores` raises `ColdUserError` for the others."""

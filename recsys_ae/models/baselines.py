@@ -15,7 +15,7 @@ from recsys_ae.interactions import Interactions
 from recsys_ae.models.base import FitContext, Floats, Recommender, checked_rows, clip, fitted_on, fitted_state
 
 SWEEPS = 15  # after half of them the fourth decimal of the RMSE no longer changes
-FEATURE_REG = 10.0  # of the weights of features in biases
+FEATURE_REG = 10.0  # regularisation of the weights of features in biases
 TINY = 1e-12  # avoids 0 / 0 where there are no ratings and no regularisation
 
 
@@ -25,8 +25,8 @@ class Biases:
 
     A user's bias is computed from their history, so that it exists for any user. It is the ridge estimate: the sum of
     rating - mean - item bias - prior over their n ratings, divided by n + `user_reg`, plus the prior. The prior is what their
-    features predict, `user_weights` [F] times the features, or 0. Items have biases of the same form. So users and items
-    without ratings have the bias that their features predict, or 0.
+    features predict (`user_weights` [F] times the features), or 0. Items have biases of the same form. Users and items without
+    ratings therefore have the bias that their features predict, or 0.
     """
 
     mean: float

@@ -34,15 +34,15 @@ class FeatureEASE(EASE):
       B = I + w P S - P diag(v), where v = l + w + u; from B_jj = 0 follows v_j = (1 + w (P S)_jj) / P_jj.
       Source: Moon et al. 2025 (L3AE), whose features are embeddings of texts.
 
-    Deviation, for items without interactions: X says that nobody wants them, so their columns of B would be about 0 (`stacked`,
-    `prior`) or not comparable with others (`added`). Instead, each is predicted from the item's features by a ridge regression
-    of the other items' columns on theirs. So a new item scores like an average item with such features: it can be ranked among
-    new items (see `candidates` in `recommend`), but comes after the popular ones.
+    Deviation: of items without interactions, the columns of B would be about 0 (`stacked`, `prior`) or not comparable with
+    those of others (`added`). Instead, they are predicted from the features by a ridge regression of the other items' columns
+    on their features. So a new item scores like an average item with the same features: it can be ranked among new items (see
+    `candidates` in `recommend`), but comes after popular ones.
 
     Memory: 10 M^2 bytes while fitting (`stacked` 6 M^2, with more features than items at least 20 M^2), 4 M^2 afterwards.
 
     Attributes:
-        combine: how features come in, see above.
+        combine: how features are used, see above.
         weight: w; by default 30 interactions (`stacked`), a share of 0.2 (`added`) or 100 interactions (`prior`).
         features_l2: regularisation of the regressions on features: of S, and of the columns of items without interactions.
         Others: see `EASE`. All defaults were chosen on validation parts of MovieLens 1M and 100K.

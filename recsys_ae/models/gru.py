@@ -41,18 +41,18 @@ class SessionNetworkModel(Recommender, Generic[H]):
     those of `torch.nn.GRU`; Adam; sessions are never cut, and gradients go through all sessions of a user.
 
     Works for any user with a history, as no parameter belongs to a user. The next event is taken to be in the last session of
-    the history. Items without training data have random vectors, unless `item_features` tell about them.
+    the history. Items without training data have random vectors, to which `item_features` add those of their features.
 
     Attributes:
         hidden: H, the size of states and embeddings.
         hierarchy: see above. It makes no difference to users with one session.
-        user_state: what reads the sessions of a user: `gru`, or `attention`, see `core.sessions.AttentionMemory`.
-        input: an item is an input of the gates itself (`one_hot`), by an `embedding`, or by one `shared` with the output.
-        item_features: whether the features of an item are joined to its input, and with `shared` to its output.
+        user_state: how a user's sessions are summarised: by a `gru`, or by `attention`, see `core.sessions.AttentionMemory`.
+        input: how an item enters the gates: directly (`one_hot`), by an `embedding`, or by one `shared` with the output.
+        item_features: whether the features of an item are added to its input and, with `shared`, to its output.
         dropout: share of the units of embeddings and states that are dropped in training.
         batch_events: events per batch, on average, of whole users, or of whole sessions with `hierarchy: none`.
-        epochs, learning_rate, learning_rate_decay, patience, precision, device: see `core.trainer.TrainConfig`. On processors,
-            bfloat16 only pays with many items: its products are compiled for every new number of events in a batch.
+        epochs, learning_rate, learning_rate_decay, patience, precision, device: see `core.trainer.TrainConfig`. On CPUs,
+            bfloat16 pays off only with many items: its products are compiled for every new number of events in a batch.
     """
 
     hidden: Annotated[int, Field(ge=1)] = 100
@@ -150,9 +150,9 @@ class SessionNetworkModel(Recommender, Generic[H]):
         return SessionBatch(*map(torch.from_numpy, arrays))
 
     def _validation(self, network: H, about: Fitted, history: Interactions, valid: Interactions) -> Callable[[], float] | None:
-        """The validation value at the events of `valid` but the first of their sessions, each given all events before it.
+        """The validation value over the events of `valid` except the first of each session, each given all earlier events.
 
-        None if there are none.
+        None if there are no such events.
         """
         before = history.stored_events
         log = before.union(valid.stored_events, history.n_items)
@@ -211,14 +211,14 @@ class SessionNetworkModel(Recommender, Generic[H]):
 
 @dataclass
 class SessionGRU(SessionNetworkModel[NextColumn]):
-    """Ranks the items that may come next in a session; see `SessionNetworkModel` for network and sources.
+    """Ranking of the next item of a session; see `SessionNetworkModel` for the network and sources.
 
-    Trained on every event but the first of its session. The validation value is 1 - MRR@20 over such events of the validation
-    part, each predicted from all events before it, by rank among all items.
+    Trained on every event except the first of each session. The validation value is 1 - MRR@20 over such events of the
+    validation part, each predicted from all events before it, by rank among all items.
 
     Attributes:
         ratings: whether the network also reads the observed ratings, which makes no difference if all are equal.
-        loss, negatives: see `core.session_heads.NextColumnError`. With many items, drawing some saves time and memory.
+        loss, negatives: see `core.session_heads.NextColumnError`. With many items, sampling saves time and memory.
         negatives_exponent: items are drawn in proportion to popularity^this.
         Others: see `SessionNetworkModel`.
     """
@@ -261,7 +261,7 @@ class SessionGRU(SessionNetworkModel[NextColumn]):
 
 @dataclass
 class RatingGRU(SessionNetworkModel[ColumnValue]):
-    """Predicts the rating of the next event of a session from all earlier events and ratings, and from its item.
+    """Prediction of the rating of the next event of a session, from its item and all earlier events and ratings.
 
     See `SessionNetworkModel` for the network, which reads the ratings too; `core.session_heads.ColumnValue` maps the state
     before an event and its item to a rating. Trained by squared error on the ratings of all events; the validation value is the

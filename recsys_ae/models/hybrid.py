@@ -1,4 +1,4 @@
-"""A hybrid autoencoder of rating vectors: features of users and items, and who rated what, beside the ratings."""
+"""A hybrid autoencoder of rating vectors: ratings, features of users and items, and who rated what."""
 
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, cast
@@ -31,15 +31,15 @@ Features = Literal["both", "users", "items", "none"]
 class HybridAutoencoder(RatingAutoencoder):
     """Autoencoder of rating vectors with features of users and items; scores users and items without ratings.
 
-    Sources: Strub et al. 2016 for features at every layer and the two weights of the loss; Koren 2008 (SVD++) for what the
-    set of rated items says; Perez et al. 2018 for the modulation (FiLM). See `core.hybrid` for the equations.
+    Sources: Strub et al. 2016 for features at every layer and the two weights of the loss; Koren 2008 (SVD++) for the
+    contribution of the set of rated items; Perez et al. 2018 for the modulation (FiLM). See `core.hybrid` for the equations.
 
-    In training, a share of the rows and of the columns is `cold`: these have only their features, as new items and users do,
-    and the biases that their features predict (see `models.baselines`). Features have other weights there than elsewhere.
+    In training, a share of the rows and of the columns is `cold`: like new items and users, they have only their features, and
+    the biases that these predict (see `models.baselines`). Features of cold rows and columns have weights of their own.
 
     Attributes:
-        features: of which side features are used.
-        who: who rated what is an input beside the ratings.
+        features: whose features are used.
+        who: whether who rated what is used beside the ratings.
         factors: size of the embedding of features and of who rated what.
         film: features of a row modulate its hidden layer.
         alpha, beta: weights of the squared errors of dropped inputs and of all others (Strub et al. 2016, equation 6).
@@ -47,8 +47,9 @@ class HybridAutoencoder(RatingAutoencoder):
         loss: `squared_error`, or `ordinal`: cumulative logits of the distinct ratings, of which there may be up to 100; the
             prediction is the expected rating.
         who_l2: regularisation of the weights of who rated what, of the same form as `l2`.
-        feature_l2: regularisation of the weights of features of users and items without ratings, of the same form as `l2`; a
-            feature has the ratings of those who have it. Where there are ratings, features have other weights, charged `l2`.
+        feature_l2: regularisation of the weights of features of users and items without ratings, of the same form as `l2`; the
+            ratings of a feature are those of the users or items that have it. The weights that features have where there are
+            ratings are charged `l2`.
     """
 
     hidden: Sizes = (250,)

@@ -1,4 +1,4 @@
-"""What a hybrid autoencoder minimises: errors of observed ratings, some of them without their inputs, and a penalty."""
+"""The objective of a hybrid autoencoder: errors of observed ratings, some of whose inputs are dropped, and a penalty."""
 
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
@@ -19,7 +19,7 @@ ORDINAL_SCALE = 4.0  # gives the ordinal loss about the curvature of the squared
 
 @dataclass(frozen=True)
 class HybridError:
-    """Squared error over the observed entries, dropped inputs weighted by alpha and others by beta, plus a penalty."""
+    """The error over the observed entries, with weight alpha for dropped inputs and beta for others, plus a penalty."""
 
     model: Any  # a `HybridAutoencoder`
     attributes: Attributes
@@ -58,7 +58,7 @@ class HybridError:
 
 @dataclass(frozen=True)
 class SidePenalty:
-    """L2 of all weight matrices, in which each row is charged by the number of ratings that it has; see `training.l2_of`.
+    """The L2 penalty of all weight matrices; each row is charged by its number of ratings, see `training.l2_of`.
 
     Attributes:
         total: number of ratings.

@@ -41,7 +41,7 @@ class Widths(NamedTuple):
 
 @dataclass
 class RatingAutoencoder(Recommender):
-    """Reconstructs the rating vector of each item, with one entry per user, or of each user.
+    """An autoencoder that reconstructs the rating vector of each item, with one entry per user, or of each user.
 
     Who can be scored. `user`: anyone with a history of rated items. `item`: items are encoded from their training ratings,
     users are columns of the output. The column of a new user is fitted to their history by the same objective (ridge
@@ -98,7 +98,7 @@ class RatingAutoencoder(Recommender):
         """What is minimised on the training rows, which are `vectors.inputs` without the empty ones."""
 
     def _classes(self, train: Interactions) -> int:
-        """Number of classes of ratings, if they are predicted as such, else 0."""
+        """Number of classes if ratings are predicted as classes, else 0."""
         return 0
 
     def _memory(self, n_users: int, n_items: int) -> int:

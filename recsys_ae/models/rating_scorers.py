@@ -1,4 +1,4 @@
-"""From histories to the inputs of an autoencoder of rating vectors, and from its outputs to scores.
+"""Scorers: from histories to the inputs of an autoencoder of rating vectors, and from its outputs to scores.
 
 Shapes: B users or rows, M items, D columns of the vectors; factors have H + 2 numbers, H being the width before the output.
 """

@@ -1,7 +1,7 @@
 """Features of users and items in fitted models: kept with the model by `fitted_on`, and read from histories.
 
-A fitted model keeps the features of its training users and items, so that a loaded model needs no feature files, and so that
-new users are encoded as the others were.
+A fitted model keeps the features of its training users and items, so that a loaded model needs no feature files, and the
+features of new users are encoded in the same way.
 """
 
 from functools import cached_property
@@ -31,14 +31,14 @@ def stored_features(fitted: Fitted, name: str) -> FeatureTable | None:
 def user_features(known: FeatureTable, history: Interactions, rows: Rows) -> csr_array:
     """Features of the users at `rows` [B] of a history, float32 [B, F], as those of the training users are encoded.
 
-    They are the history's own or, if it has none, those that were `known` in training; other users' count as missing.
+    They are those of the history or, if it has none, those `known` in training; then those of all other users are missing.
     """
     own = history.user_features
     if own is None:
         return known.of(history.users.values[rows])
     if own.features != known.features:
         raise DataError(
-            "the features of the history's users are encoded in another way than those of the training data; make them with "
+            "the user features of the history are encoded differently from those of the training data; make them with "
             "FeatureTable.from_frame(frame, train.user_features.features)"
         )
     return own.matrix[rows]
@@ -53,10 +53,10 @@ def described(known: FeatureTable, matrix: csr_array) -> NDArray[np.bool_]:
 
 
 class SideFeatures:
-    """The features of users or items as inputs of a model: as they are encoded, and numbers and dates also by tenths.
+    """The features of users or items as inputs of a model: as they are encoded, with numbers and dates also binned into tenths.
 
-    A number has a 0/1 column for each tenth of the values of the training users or items that it may lie in, so that models
-    which are linear in their inputs can follow any curve. Missing values are in none of them.
+    Numbers and dates have a 0/1 column for each tenth (by decile) of the values of the training users or items, so that models
+    that are linear in their inputs can follow any curve. Missing values are in none of them.
     """
 
     def __init__(self, known: FeatureTable, trained: NDArray[np.bool_]) -> None:
@@ -73,7 +73,7 @@ class SideFeatures:
 
     @classmethod
     def of(cls, fitted: Fitted, side: Literal["user", "item"]) -> "SideFeatures | None":
-        """Those that a model was fitted on; None if it uses none of this side."""
+        """The features that a model was fitted with; None if it uses none of this side."""
         known = stored_features(fitted, f"{side}_features")
         return None if known is None else cls(known, fitted.arrays["trained_users" if side == "user" else "rated_items"])
 

@@ -39,13 +39,13 @@ class SLIST(Recommender):
     When scoring, the event that d events follow adds exp(-d / session_decay) to its item in x. Works for any user; without a
     session, all scores are 0. An item without training events can only predict itself.
 
-    Source: Choi et al. 2021 (SLIST). Deviates: dropout and the treatment of repeats are additions, without which
-    every item predicts itself, however rarely people come back to one; rows are not scaled to length 1, which ranked worse; the
+    Source: Choi et al. 2021 (SLIST). Deviations: dropout and the treatment of repeats are additions, without which every item
+    predicts itself, however rarely people come back to one; rows are not scaled to length 1, which ranked worse; repeated
     events of an item add up; decays below 1e-6 are 0.
 
-    Memory: 9 M^2 bytes while fitting, 4 M^2 afterwards; time: about 1.7 M^3 multiply-adds, and pairs of events of a session no
-    further apart than about 14 position_decay. `fit` logs both, and raises an error before allocating anything if the memory
-    is not available.
+    Memory: 9 M^2 bytes while fitting, 4 M^2 afterwards. Time: about 1.7 M^3 multiply-adds, and one step for each pair of events
+    of a session that are at most about 14 position_decay apart. `fit` logs both, and raises an error before allocating anything
+    if the memory is not available.
 
     Attributes:
         alpha: 1 for whole sessions alone (SLIS), 0 for their order alone (SLIT).

@@ -72,8 +72,8 @@ class MarkovChain(_Transitions):
     Each item's share of the popularity, times `smoothing`, is added. If that is below 1, it only decides ties and ranks the
     items that never came next. Works for any user; without a session the scores are the popularity alone.
 
-    Source: Ludewig & Jannach 2018 (MC). Deviates: counts are not divided by their sum, which does not change the
-    order, and are smoothed.
+    Source: Ludewig & Jannach 2018 (MC). Deviations: counts are smoothed, and not divided by their sum, which would not change
+    the order.
 
     Attributes:
         smoothing: see above, in events.
@@ -94,10 +94,10 @@ class SequentialRules(_Transitions):
     share of the popularity, times `smoothing`, is added. If that is below 1 / steps, it only decides ties and ranks the items
     without a rule. Works for any user; without a session the scores are the popularity alone.
 
-    Source: Ludewig & Jannach 2018 (SR). Deviates: weights are not divided by the number of events, which does not
-    change the order, and are smoothed.
+    Source: Ludewig & Jannach 2018 (SR). Deviations: weights are smoothed, and not divided by the number of events, which would
+    not change the order.
 
-    Memory: 12 bytes per rule; while fitting, for each item as many rules as different items came after it.
+    Memory: 12 bytes per rule; while fitting, an item has a rule for each item that came after it.
 
     Attributes:
         steps: largest distance, in events.

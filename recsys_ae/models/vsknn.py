@@ -31,16 +31,16 @@ class VSKNN(Recommender):
     is its distance in events from the most recent shared item (its last occurrence in the neighbour). The rarity of an item is
     1 + idf * log(S / n) if n of S training sessions have it.
 
-    That a neighbour shares an item with the current session is no sign that people come back to it. So the last event of a
-    shared item counts only min(1, repeat_weight * r) as much, where r is the share of training events that repeat the event
-    before; earlier events of the item count in full.
+    Every neighbour shares an item with the current session by construction, which is no evidence that people come back to that
+    item. The last event of a shared item therefore counts only min(1, repeat_weight * r) as much, where r is the share of
+    training events that repeat the event before; earlier events of the item count in full.
 
-    Items of no neighbour rank by popularity below all others, with negative scores. Works for any user; without a session the
-    scores are the popularity alone.
+    Items that are in no neighbour rank by popularity below all others, with negative scores. Works for any user; without a
+    session the scores are the popularity alone.
 
-    Source: Ludewig & Jannach 2018 (VS-KNN), with the exponential decays of Garg et al. 2019 (STAN), all of which
-    are off at large values. Deviates: similarities are not divided by the lengths of the sessions, which ranked worse; of a
-    repeated item every event in a neighbour counts; the weight of repeats is an addition; decays below 1e-6 are 0.
+    Source: Ludewig & Jannach 2018 (VS-KNN), with the exponential decays of Garg et al. 2019 (STAN), which have no effect at
+    large values. Deviations: similarities are not divided by the lengths of the sessions, which ranked worse; every event of a
+    repeated item in a neighbour counts; the weight of repeats is an addition; decays below 1e-6 are 0.
 
     Memory: 12 to 20 bytes per training event; while scoring, 16 bytes per training session and thread.
 

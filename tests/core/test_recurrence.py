@@ -10,7 +10,7 @@ from torch.nn import functional
 from recsys_ae.core import devices
 from recsys_ae.core.recurrence import Recurrence, by_length
 
-HIDDEN = 7  # not a multiple of four, by which the kernels go
+HIDDEN = 7  # not a multiple of four, the step of the kernels
 
 
 def starts_of(*lengths: int) -> torch.Tensor:
@@ -69,7 +69,7 @@ def test_sequences_by_length():
     assert wide == [3, 3, 1]
 
 
-def test_a_state_that_is_not_finite_is_seen():
+def test_non_finite_inputs_give_non_finite_states():
     recurrence = Recurrence(HIDDEN, torch.Generator().manual_seed(0))
     inputs = torch.full((1, 3 * HIDDEN), torch.nan)
     assert recurrence(inputs, torch.zeros(1, HIDDEN), starts_of(1)).isnan().all()

@@ -79,7 +79,7 @@ def remembered(memory, past: list[torch.Tensor], state: torch.Tensor) -> torch.T
 @pytest.mark.parametrize("input_", ["embedding", "one_hot", "features"])
 @pytest.mark.parametrize(("hierarchy", "memory"), KINDS)
 def test_states_and_gradients_are_those_of_single_events(hierarchy, memory, input_):
-    """Sessions that are run together do not see each other, and gradients flow through all sessions of a sequence."""
+    """Sessions of different sequences are independent, and gradients flow through all sessions of a sequence."""
     more = {"one_hot_input": input_ == "one_hot", "features": features() if input_ == "features" else None}
     net, batch = network(hierarchy, memory, **more), batch_of(SESSIONS)
     found, expected = net(batch), by_hand(net, batch)
@@ -158,8 +158,8 @@ def test_cross_entropy_is_over_all_columns():
     assert found == pytest.approx(float(expected), rel=1e-5)
 
 
-def test_drawn_columns_stand_for_the_others():
-    """With many draws, however they are distributed, the loss is that over all columns."""
+def test_sampled_cross_entropy_approximates_the_full_one():
+    """With many draws from any distribution, the loss is that over all columns."""
     shares = [0.1, 0.3, 0.05, 0.25, 0.2, 0.1]
     found, scores, targets = ranking("cross_entropy", 100_000, shares)
     expected = torch.nn.functional.cross_entropy(scores, targets, reduction="sum")

@@ -86,7 +86,7 @@ def without(data, new_users, new_items):
 
 class TestFeatures:
     def test_what_features_explain(self):
-        """Biases and factors are linear in the encoded features, but for remainders of the stated size."""
+        """Biases and factors are linear in the encoded features, plus remainders of the stated size."""
         data, process = planted_features(1500, 800, 10_000, explained=0.6)
         for table, whole, share, rest, spread in (
             (data.user_features, process.users, process.explained_users, process.user_rest, 0.35),
@@ -101,8 +101,8 @@ class TestFeatures:
             assert {one.kind for one in table.features} == {"numeric", "category", "multi_label"}
 
     @pytest.mark.parametrize(("new_user", "new_item"), [(False, False), (False, True), (True, False), (True, True)])
-    def test_probabilities_are_the_shares_of_many_worlds(self, rng, new_user, new_item):
-        """Remainders of new users and items drawn again and again, for three pairs."""
+    def test_probabilities_are_the_shares_of_many_draws(self, rng, new_user, new_item):
+        """Three pairs, with the remainders of new users and items drawn many times."""
         known = np.array([[0.3, 1.0, -1.2], [-0.2, 0.1, 0.4], [0.0, 2.0, 1.0]]), rng.normal(0, 0.7, (3, 3))
         rests = np.array([0.2, 0.5, 0.5]), np.array([0.4, 0.3, 0.3])
         process = FeatureProcess(*known, 0.5, *known, *rests)
@@ -117,7 +117,7 @@ class TestFeatures:
         np.testing.assert_allclose(process.probabilities(*known, *news), shares, atol=atol)
 
     def test_best_of_new_items_and_users(self):
-        """The stated RMSE is what the expected rating reaches, and above the floor of those who know all tastes."""
+        """The stated RMSE is what the expected rating reaches, and above the floor of a predictor that knows all tastes."""
         data, process = planted_features(900, 400, 60_000, seed=1)
         old = process.best(random(data, test=0.2), ["rmse"])["rmse"]
         split = without(data, [], np.arange(80))

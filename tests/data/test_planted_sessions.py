@@ -18,12 +18,12 @@ def planted():
 
 
 def targets(sequences):
-    """Positions of the events of last sessions but their first."""
+    """Positions of the events of last sessions, without the first of each."""
     return np.flatnonzero((sequences.position_in_session() > 0) & (sequences.session_of_event() % 8 == 7))
 
 
 def as_single_sessions(sequences):
-    """Each session as a user of its own: what a model sees that reads the current session only."""
+    """Each session as a user of its own, as for a model that reads only the current session."""
     return replace(sequences, user_starts=np.arange(sequences.n_sessions + 1))
 
 
@@ -86,8 +86,8 @@ def test_the_best_figures_are_what_the_best_predictions_reach(planted):
     assert best == pytest.approx(counted, rel=0.02)
 
 
-def test_who_forgets_loses(planted):
-    """Simple predictors that know the process: of the current session, of the current item, and of nothing."""
+def test_predictors_that_know_less_are_worse(planted):
+    """Predictors that know the process, but use only the current session, only the current item, or no events."""
     data, process = planted
     sequences = data.sequences
     at = targets(sequences)
@@ -124,13 +124,13 @@ def test_followers_of_topics_differ_everywhere(planted):
     assert (process.follower != np.arange(40)).all()
 
 
-def test_nothing_is_known_of_other_protocols(planted):
+def test_other_protocols_have_no_known_best(planted):
     data, process = planted
     assert process.best(random(data, test=0.1), ["rmse", "recall@1"]) == {}
     assert set(process.best(last_session(data, repeats="excluded"), ["rmse", "recall@1"])) == {"rmse"}
 
 
-def test_the_process_knows_its_sessions_whatever_the_split_takes_for_one(planted):
+def test_the_best_figures_do_not_depend_on_the_sessions_of_the_split(planted):
     """With one session per user, the first items of sessions are predicted too, by popularity at best."""
     data, process = planted
     log = data.log
@@ -155,6 +155,6 @@ def test_the_seed_decides():
         ({"users": 10**7, "sessions": 10**4}, "20,000,000 events at most"),
     ],
 )
-def test_contradictions(wrong, message):
+def test_contradicting_sizes_are_refused(wrong, message):
     with pytest.raises(ConfigError, match=message):
         planted_sessions(**{"users": 20, "items": 10, "sessions": 3, **wrong})

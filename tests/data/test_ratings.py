@@ -282,7 +282,7 @@ def test_sessions_are_given_by_a_column_or_a_gap(tmp_path, monkeypatch, column, 
 
 def test_a_card_has_one_rule_for_sessions(tmp_path):
     (tmp_path / "mine.yaml").write_text(SESSIONS % (", session: s", "\nsession_gap: 30"))
-    with pytest.raises(ConfigError, match="either by a `session` column or by `session_gap`; remove one"):
+    with pytest.raises(ConfigError, match="either from a `session` column or from `session_gap`; remove one"):
         read_card(str(tmp_path / "mine.yaml"))
 
 

@@ -42,7 +42,7 @@ MODEL = {
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch) -> Path:
-    """30 users of two groups, who like small or large ones of 20 items; the features of item 3 are not known."""
+    """30 users of two groups, who like the small or the large ones of 20 items; the features of item 3 are unknown."""
     monkeypatch.chdir(tmp_path)
     rng = np.random.default_rng(0)
     user, item = np.divmod(np.flatnonzero(rng.random(600) < 0.6), 20)

@@ -78,8 +78,7 @@ def test_the_lowest_errors_are_a_noise_floor_and_a_mean_over_seeds(write):
     assert f"{sum(floors) / 2:.4f}" in next(line for line in console.export_text().splitlines() if "noise floor" in line)
 
 
-def test_other_questions_have_other_answers(write):
-    """Which are unknown."""
+def test_the_best_figures_are_unknown_for_other_tasks(write):
     assert set(best(write(SESSIONS, LAST, ["rmse", "recall@1"], relevant_at=4))) == {"rmse"}
     assert best(write(SESSIONS, LAST, ["recall@1"], positive_at=4)) == {}
     assert best(write(SESSIONS, {**LAST, "predict": "all"}, ["rmse", "recall@1"])) == {}

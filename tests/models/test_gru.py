@@ -1,4 +1,4 @@
-"""Recurrent networks on planted sessions, whose hidden direction only the earlier sessions of a user tell."""
+"""Recurrent networks on planted sessions; only the earlier sessions of a user reveal their direction."""
 
 from dataclasses import replace
 from typing import Any
@@ -24,7 +24,7 @@ QUICK: dict[str, Any] = {
 
 
 def walks(users: int = 80, sessions: int = 5, events: int = 4, seed: int = 0) -> Interactions:
-    """Users who walk round a ring of items, up or down, all in their own direction; ratings follow direction and item."""
+    """Users who walk round a ring of items, each always up or always down; ratings depend on direction and item."""
     rng = np.random.default_rng(seed)
     up = np.where(rng.random(users) < 0.5, 1, -1)
     first = rng.integers(N_ITEMS, size=(users, sessions, 1))
@@ -41,7 +41,7 @@ def last_sessions(**options: Any):
 
 
 def hits(model, split) -> tuple[float, float]:
-    """Share of hits at the second event of sessions, and at the others."""
+    """Shares of hits at the second event of sessions, and at later ones."""
     report = evaluate(model, split, "recall@1")
     in_turn = report.per_user["recall@1"].reshape(3, -1)  # the first target of every user, then the second, and so on
     return float(in_turn[0].mean()), float(in_turn[1:].mean())
@@ -57,14 +57,14 @@ HIERARCHIES = [
 
 
 @pytest.mark.parametrize("options", HIERARCHIES)
-def test_earlier_sessions_tell_what_comes_first(options):
+def test_earlier_sessions_predict_the_second_event(options):
     split = last_sessions()
     second, later = hits(SessionGRU(**QUICK, ratings=False, **options).fit(split.train, seed=0), split)
     assert second > 0.7
     assert later > 0.85
 
 
-def test_without_a_hierarchy_only_the_session_itself_tells():
+def test_without_a_hierarchy_only_the_current_session_counts():
     split = last_sessions()
     model = SessionGRU(**QUICK, hierarchy="none", ratings=False).fit(split.train, seed=0)
     second, later = hits(model, split)
@@ -138,14 +138,14 @@ def test_long_histories_are_scored_in_blocks(monkeypatch):
     assert model.scores(data, rows[:0]).shape == (0, N_ITEMS)
 
 
-def test_items_are_known_by_their_vectors():
+def test_items_and_users_have_vectors():
     data = walks(users=20)
     model = SessionGRU(**{**QUICK, "epochs": 1}).fit(data, seed=0)
     assert model.item_vectors().shape == (N_ITEMS, 24)
     assert model.user_vectors(data, np.array([2, 1])).shape == (2, 24)
 
 
-def test_sessions_of_single_events_teach_nothing():
+def test_sessions_of_single_events_are_refused():
     data = walks(users=5, events=1)
     with pytest.raises(DataError, match="SessionGRU learns from sessions of at least two events"):
         SessionGRU(**QUICK).fit(data)

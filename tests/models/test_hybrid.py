@@ -69,7 +69,7 @@ def dense_loss(network, model, ratings, mask, f, g, cold_rows, cold_columns, row
     loss = (weight * mask * (output - ratings) ** 2).sum()
 
     def charge_by_feature(weights, ratings):
-        """The first half of the weights is of rows with ratings, the second of those without."""
+        """The first half of the weights is for rows with ratings, the second for rows without."""
         return sum(charge(half, ratings, l2) for half, l2 in zip(weights.chunk(2), (model.l2, model.feature_l2), strict=True))
 
     def charge(weights, ratings, l2):
@@ -155,7 +155,7 @@ def test_users_and_items_without_ratings_are_scored_from_features(axis, loss, pr
     np.testing.assert_allclose(without.predict_rows(*pairs), bias.predict_rows(*pairs), rtol=1e-5)
 
 
-def test_a_new_user_is_known_by_features_then_by_ratings():
+def test_a_new_user_is_scored_by_features_then_by_ratings():
     data = with_tastes()
     model = build_model("hybrid", {**OF_TASTES, "cold": 0.3}).fit(data)
     nobody = of_users(data, [3], ["new"])
@@ -180,7 +180,7 @@ def test_features_of_training_users_are_kept_and_others_are_missing(tmp_path):
     assert not np.array_equal(model.scores(strangers, np.arange(5)), model.scores(data, np.arange(5)))
     frame = pd.DataFrame({"id": data.users.values, "age": 1.0})
     elsewhere = replace(data, user_features=FeatureTable.from_frame(frame, {"age": "numeric"}))
-    with pytest.raises(DataError, match="encoded in another way"):
+    with pytest.raises(DataError, match="encoded differently"):
         model.scores(elsewhere, np.array([0]))
 
 
@@ -218,7 +218,7 @@ def test_ordinal_loss_and_expectation_are_those_of_the_probabilities():
     torch.testing.assert_close(torch.sigmoid(ordinal.middles() - ordinal.thresholds()[1]).round(), torch.tensor([0.0, 0, 1, 1]))
 
 
-def test_many_distinct_ratings_are_no_classes():
+def test_too_many_distinct_ratings_for_classes_are_refused():
     data = from_dense(np.arange(120.0).reshape(12, 10))
     with pytest.raises(ConfigError, match="needs 2 to 100 distinct ratings, got 120"):
         build_model("hybrid", {"features": "none", "loss": "ordinal"}).fit(data)

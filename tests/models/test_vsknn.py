@@ -89,7 +89,7 @@ def test_the_last_item_counts_most():
     assert best(model, [1, 0], 2) == [2, 3]
 
 
-def test_items_near_the_match_count_most():
+def test_items_near_the_shared_item_count_most():
     model = build_model("vsknn", {}).fit(log_of([4, 1, 0, 2, 3]))
     assert best(model, [2], 4) == [0, 3, 1, 4]
 

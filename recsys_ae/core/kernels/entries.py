@@ -1,4 +1,4 @@
-"""Rows of a sparse matrix, of which long ones are sampled."""
+"""Selection of rows of a sparse matrix, with sampling of the entries of long rows."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ def sample_rows(
     """Copy the entries of row index[b] to row b, which has new_indptr[b + 1] - new_indptr[b] of them.
 
     If these are fewer, they are drawn with replacement, by `draws` (float32 from 0 to 1, one for each new entry), and their
-    values are multiplied by the ratio of the numbers.
+    values are multiplied by the old number of entries over the new one.
     """
     for b in prange(len(index)):
         start, n = indptr[index[b]], indptr[index[b] + 1] - indptr[index[b]]

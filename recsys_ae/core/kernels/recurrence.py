@@ -1,6 +1,6 @@
 """The gated recurrent unit over many sequences, each from its own initial state; see `core.recurrence` for the equations.
 
-Sequences run in parallel and one event at a time: at the size of a state, the recurrent weights stay in the cache, and no
+Sequences run in parallel, each one event at a time. The recurrent weights are small enough to stay in the cache, and no
 sequence waits for a longer one.
 """
 

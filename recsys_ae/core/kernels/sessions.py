@@ -1,4 +1,4 @@
-"""Similar sessions and their columns, and the normal equations for predicting the rest of a session from its beginning."""
+"""Scores by similar sessions, and the normal equations for predicting the rest of a session from its start."""
 
 from typing import Any, NamedTuple
 
@@ -30,10 +30,10 @@ class Queries(NamedTuple):
 
 @compiled()
 def _candidates(queries: Any, b: int, sessions: Any, sample_size: int, overlap: Any, match: Any, found: Any) -> int:
-    """Set overlap[s] (float64 [S], all 0) to the sum of weights of the columns that query b shares with session s.
+    """The number of sessions that share a column with query b; they are written to `found`.
 
-    The sessions are written to `found`, their number is returned; match[s] is the place in s of the first shared column of b.
-    Of each column only the `sample_size` most recent sessions count.
+    overlap[s] (float64 [S], all 0) becomes the sum of the weights of the columns that b shares with session s, and match[s] the
+    place in s of the first shared column of b. Of each column only the `sample_size` most recent sessions count.
     """
     n = 0
     for p in range(queries.starts[b], queries.starts[b + 1]):
@@ -70,12 +70,12 @@ def _nearest(found: Any, overlap: Any, weights: Any, sample_size: int, k: int) -
 def neighbour_scores(
     queries: Any, sessions: Any, sample_size: int, k: int, by_distance: Any, once: float, threads: int, out: Any
 ) -> None:
-    """Add to `out` [B, D] what the k nearest sessions of each query say about the columns.
+    """Add the scores of the columns by the k nearest sessions of each query to `out` [B, D].
 
     The similarity of a session is its weight times the sum of the weights of the columns that it shares with the query. It is
     added to the score of the column of each of its events, times by_distance[d], where d is the distance in events to the
-    last event with the first shared column of the query; events further away than `by_distance` reaches count nothing. The last
-    event of each column of the query counts only `once` as much, because every session that is found has one.
+    last event with the first shared column of the query; events beyond the end of `by_distance` are ignored. The last event of
+    a column of the query counts only `once` as much, because every neighbour has such a column by construction.
     """
     reach = len(by_distance)
     for t in prange(threads):
@@ -100,7 +100,7 @@ def neighbour_scores(
 
 @compiled()
 def _sums_over_cuts(starts: Any, weights: Any, decay: float, own: Any, between: Any) -> None:
-    """What the cuts of each session contribute, for events p and q of it, p before q or the same: see `cut_products`.
+    """The sums over the cuts of each session that `cut_products` needs.
 
     own[q] (float64 [E]) becomes the sum of w_t decay^(2 (t - q)) over the cuts t at or after q, and between[q] the sum of w_t
     over the cuts t before q; cut t is after event t, and the last event of a session has no cut after it.
@@ -118,18 +118,18 @@ def _sums_over_cuts(starts: Any, weights: Any, decay: float, own: Any, between: 
 def cut_products(
     columns: Any, starts: Any, session: Any, events: Any, event_starts: Any, weights: Any, decay: Any, gram: Any, cross: Any
 ) -> None:
-    """gram += S^T W S and cross += S^T W T, both [D, D], where S and T have a row for each cut of each session in two.
+    """gram += S^T W S and cross += S^T W T, both [D, D], where S and T have a row for each place to cut a session in two.
 
-    A row of S holds the past and one of T the future: the event d events before the cut adds decay[d] to the column of its
-    item in S, the event d events after it in T. W has the weight of the session. The products of the rows are never formed:
-    the sum over all cuts for two events p <= q of a session is decay^(q - p) times a sum that depends on q alone in S^T W S,
+    A row of S holds the past and a row of T the future: the event d events before the cut adds decay[d] to its column in S, the
+    event d events after it to its column in T. W is diagonal and holds the weight of the session. The rows are never formed:
+    for two events p <= q of a session, the sum over all cuts is decay^(q - p) times a sum that depends on q alone in S^T W S,
     and decay^(q - p - 1) times the number of cuts between them in S^T W T.
 
     Args:
         columns, starts, session: events of sessions, [E], [S + 1] and [E].
         events, event_starts: the events of each column, [E] and [D + 1].
         weights: float64 [S].
-        decay: float64, the powers of the decay from 0 as long as they are not negligible; pairs further apart count nothing.
+        decay: float64, the powers of the decay from 0 as long as they are not negligible; pairs further apart are ignored.
         gram, cross: float32 [D, D].
     """
     own, between = np.empty(len(columns)), np.empty(len(columns))

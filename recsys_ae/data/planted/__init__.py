@@ -1,4 +1,4 @@
-"""Generated data, with the processes behind it, which know the best figures that a model can reach."""
+"""Generated data and the processes behind it, from which the best figures that any model can reach are known."""
 
 from collections.abc import Callable, Sequence
 from typing import Protocol
@@ -11,7 +11,7 @@ from recsys_ae.split import Split
 
 
 class Process(Protocol):
-    """What is known about generated data."""
+    """The process behind generated data."""
 
     def best(self, split: Split, metrics: Sequence[str]) -> dict[str, float]:
         """The best expected values on the test part that any model can reach, of those `metrics` for which they are known."""

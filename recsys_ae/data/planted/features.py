@@ -37,12 +37,12 @@ class FeatureProcess(TasteProcess):
     def best(self, split: Split, metrics: Sequence[str]) -> dict[str, float]:
         """The expected `rmse` and `mae`, where asked for, of the best predictor of the test part.
 
-        It knows how features act, and the biases and factors of all users and items that have a rating in the history before
-        the test part. Of new ones it knows the features. Hence the figures are limits, which estimates from finite data
-        approach from above. Its errors are averaged over the noise of ratings, but for the actual remainders of new users and
-        items: these are few, so that their part in the errors varies from one data set to the next.
+        It knows the effect of every feature, and the biases and factors of all users and items with a rating in the history
+        before the test part. Of new users and items it knows only the features. The figures are lower limits, which estimates
+        from finite data approach from above. Errors are averaged over the noise of ratings, but not over the remainders of new
+        users and items: these are few, so their effect on the errors varies from one data set to the next.
         """
-        if split.predict == "next":  # new items may be known from the part itself
+        if split.predict == "next":  # earlier events of the part itself may reveal new items
             return {}
         known, test = split.history("test"), split.test
         new_users = np.diff(known.matrix.indptr) == 0
@@ -93,7 +93,7 @@ def planted_features(
 
     Users and items have a number, a category and several labels each, of which some are missing. Biases and factors are linear
     in the encoded features, plus a normal remainder; features have the share `explained` of their variance. Pairs are drawn
-    by user activity (log-normal) and item popularity (Zipf-like) alone, so that who is rated says nothing about tastes.
+    by user activity (log-normal) and item popularity (Zipf-like) alone, so who rates what says nothing about tastes.
 
     Args:
         users, items, ratings: how many of each; at most a fifth of the pairs can have a rating.
@@ -102,7 +102,7 @@ def planted_features(
         noise: standard deviation of the noise before rounding.
 
     Returns:
-        The interactions, and the process, which knows the lowest errors.
+        The interactions, and the process, from which the lowest errors are known.
     """
     check_density(users, items, ratings)
     check_seed(seed)

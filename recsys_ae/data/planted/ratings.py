@@ -41,7 +41,7 @@ class TasteProcess:
 
     def best(self, split: Split, metrics: Sequence[str]) -> dict[str, float]:
         """The lowest expected `rmse` and `mae`, where asked for, on the test part: of a predictor that knows the tastes."""
-        if split.predict == "next":  # other errors count
+        if split.predict == "next":  # the targets are not all ratings of the part
             return {}
         user, item = split.test.user_rows(), split.test.item_rows()
         return lowest_errors(rating_probabilities(tastes(self.users[user], self.items[item]), self.noise), metrics)
@@ -61,7 +61,7 @@ def planted_ratings(
         noise: standard deviation of the noise before rounding.
 
     Returns:
-        The interactions, and the process, which knows the lowest errors.
+        The interactions, and the process, from which the lowest errors are known.
     """
     check_density(users, items, ratings)
     check_seed(seed)
@@ -84,7 +84,7 @@ def tastes(users: Floats, items: Floats) -> Floats:
 
 
 def who_rates_what(process: TasteProcess, ratings: int, rng: np.random.Generator, *, by_taste: bool) -> tuple[Rows, Rows]:
-    """User and item rows of `ratings` distinct pairs in random order; `by_taste` prefers pairs of high taste."""
+    """User and item rows of `ratings` distinct pairs in random order; with `by_taste`, mostly pairs of high taste."""
     users, items = len(process.users), len(process.items)
     activity = rng.lognormal(0, 0.7, users)
     popularity = 1 / (10 + rng.permutation(items)) ** 0.8

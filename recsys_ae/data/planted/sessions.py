@@ -47,7 +47,7 @@ class SessionProcess:
     noise: float
 
     def draw(self, users: int, sessions: int, lengths: tuple[int, int], rng: np.random.Generator) -> Events:
-        """The events of `users` with as many `sessions` each of `lengths` (from, to); see `planted_sessions` on times."""
+        """The events of a number of users with a number of sessions each, of `lengths` from a to b; see `planted_sessions`."""
         topics, items = self.follower.shape
         shape = (users, sessions, lengths[1])
         topic = rng.integers(topics, size=(users, sessions))
@@ -122,8 +122,8 @@ class SessionProcess:
         """The best reachable values of `metrics` on the test part, if the split predicts every next event; otherwise none.
 
         The predictor knows the process and everything before an event, but not the topics: it predicts the item, and the rating
-        given the item. The values are expectations: of rating metrics, and of those ranking metrics that depend on the rank of
-        a single relevant item alone. Nothing is known about lists without the items that a user has had.
+        given the item. The values are expectations. They are known for rating metrics, and for ranking metrics that depend only
+        on the rank of a single relevant item, unless lists exclude seen items.
         """
         if split.predict == "all":
             return {}
@@ -158,11 +158,11 @@ def planted_sessions(
 ) -> tuple[Interactions, SessionProcess]:
     """Sessions whose hidden topics decide which item follows which, and how items are rated; see `SessionProcess`.
 
-    All topics share the items and their popularity (Zipf-like). Before a session has said much, only the previous sessions tell
-    its topic. The rating level of topic z for item i is 3 + b_i + a[z, group of i], where b_i has standard deviation 0.3, and
-    the a of each group mean 0 and standard deviation `spread` over the topics: before rounding, a model that predicts the same
-    rating of an item in all topics has at least the error sqrt(`spread`^2 + `noise`^2). Sessions have numbers, and times: 30 to
-    300 seconds between events, 8 to 80 hours between sessions. Of repeated pairs the last rating counts.
+    All topics share the items and their popularity (Zipf-like). Early in a session, only the previous sessions reveal its
+    topic. The rating level of topic z for item i is 3 + b_i + a[z, group of i], where b_i has standard deviation 0.3, and the a
+    of each group mean 0 and standard deviation `spread` over the topics: before rounding, a model that predicts the same rating
+    of an item in all topics has at least the error sqrt(`spread`^2 + `noise`^2). Sessions have numbers, and times: 30 to 300
+    seconds between events, 8 to 80 hours between sessions. Of repeated pairs the last rating counts.
 
     Args:
         users, items: how many of each. Users are called "u0001", ..., items 1001, ....
