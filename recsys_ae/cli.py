@@ -41,7 +41,7 @@ def _path(text: str) -> Path:
 PATH: dict[str, Any] = {"parser": _path, "metavar": "PATH"}
 CardOption = Annotated[
     str | None,
-    typer.Option(help="Dataset card, or pipeline with one inside, that describes the file and has features of users."),
+    typer.Option(help="Dataset card, or pipeline with one inside, that describes the file and the features of users."),
 ]
 CardName = Annotated[str, typer.Argument(help="A shipped dataset or a card file.")]
 # As in `models.recommend` and `split`, which are too heavy to import for --help
