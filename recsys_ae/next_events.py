@@ -11,7 +11,7 @@ from recsys_ae.errors import DataError
 from recsys_ae.events import Events
 from recsys_ae.ids import IdMap, Rows
 from recsys_ae.interactions import Interactions
-from recsys_ae.sequences import ranges
+from recsys_ae.sequences import Sequences, ranges
 from recsys_ae.split import Split
 
 
@@ -45,9 +45,9 @@ class NextEvents:
         log, new = before.union(after, known.n_items), np.r_[np.zeros(len(before), bool), np.ones(len(after), bool)]
         order = log.by_time(known.n_items)
         order = order[np.argsort(log.users[order], kind="stable")]
-        log, new = log[order], new[order]
-        sessions = log.users if log.sessions is None else np.unique((log.users, log.sessions), axis=1, return_inverse=True)[1]
-        target = new & ~_first(sessions)
+        log, target = log[order], new[order]
+        sequences = Sequences.of_log(log, known.n_users)
+        target[sequences.at[sequences.session_starts[:-1]]] = False
         if split.repeats == "excluded":
             target &= _first(log.keys(known.n_items))
         if not target.any():

@@ -38,7 +38,7 @@ class Sequences:
 
     @classmethod
     def of_log(cls, log: Events, n_users: int) -> "Sequences":
-        """The sequences of all N users; `log` is by time, as `Interactions.log`."""
+        """The sequences of all N users; the events of each user are by time in `log`, as in `Interactions.log`."""
         by_user, new = _by_session(log)
         starts = np.flatnonzero(new)
         per_user = np.bincount(log.users[by_user][starts], minlength=n_users)
@@ -75,6 +75,11 @@ class Sequences:
         times = None if self.times is None else self.times[events]
         return Sequences(self.items[events], self.ratings[events], times, session_starts, user_starts, self.at[events])
 
+    def session_ends(self) -> Rows:
+        """int64 [S]: the time of the last event of each session; only where there are times."""
+        assert self.times is not None
+        return self.times[self.session_starts[1:] - 1]
+
     def session_of_event(self) -> Rows:
         """int64 [E]: the session of each event, 0 to S - 1."""
         return np.repeat(np.arange(self.n_sessions), np.diff(self.session_starts))
@@ -87,6 +92,10 @@ class Sequences:
     def user_of_session(self) -> Rows:
         """int64 [S]: the user of each session, 0 to B - 1."""
         return np.repeat(np.arange(len(self)), np.diff(self.user_starts))
+
+    def user_of_event(self) -> Rows:
+        """int64 [E]: the user of each event, 0 to B - 1."""
+        return np.repeat(np.arange(len(self)), np.diff(self.event_starts))
 
     def position_in_session(self) -> Rows:
         """int64 [E]: how many events of its session precede each event."""

@@ -532,3 +532,14 @@ def test_a_fit_can_start_from_a_fitted_model(name, model):
     assert near < 0.5 * far
     with pytest.raises(ConfigError, match="cannot start from a Popularity"):
         make(name).fit(more, warm_start=build_model("popularity", {}).fit(data))
+
+
+@over(name for name in TRAINED if make(name).needs - {"order"})
+def test_a_fit_does_not_start_from_a_model_of_other_features(name, model):
+    """Also if they have as many columns, whose weights would silently be mixed up."""
+    data = planted()
+    for need in make(name).needs - {"order"}:
+        table = getattr(data, need)
+        other = replace(table, features=tuple(replace(one, name=f"other {one.name}") for one in table.features))
+        with pytest.raises(ConfigError, match=f"fitted on other columns of {need}; encode them alike"):
+            short(name).fit(replace(data, **{need: other}), warm_start=model)

@@ -30,6 +30,7 @@ from recsys_ae.models.recommend import Cold, recommend_blocks, scorable
 from recsys_ae.next_events import NextEvents
 from recsys_ae.split import Repeats, Split, check_repeats, check_split
 
+Values = dict[str, NDArray[np.float64]]  # by ranking metric, [U]
 BLOCK_PLACES, BLOCK_USERS = 1_000_000, 100_000  # limits of a block of lists from a file: places and users
 
 logger = logging.getLogger(__name__)
@@ -108,20 +109,20 @@ def evaluate(
         rows = rows[known]
     counts = {"users_evaluated": len(rows), "users_skipped": truth.n_users - len(rows), "relevant": len(relevant)}
     counts |= {"ratings": len(truth), "repeats": int(repeated.sum()), "events": truth.n_events} | _warmth(known, trained)
-    lists: Iterable[RankedLists] = ()
+    blocks: Iterable[Values] = ()
     if k := max(metric.k or 0 for metric in parsed):
         popularity = np.bincount(history.matrix.indices, minlength=history.n_items)
         step = batch_users or users_per_block(history.n_items)
-        blocks = recommend_blocks(model, history, rows, k, exclude_seen=exclude_seen, cold=cold, batch_users=step)
-        lists = (
-            _judged(k, block.item_rows, block.scores, relevant.matrix[rows[start : start + step]], popularity)
-            for start, block in zip(range(0, len(rows), step), blocks, strict=True)
+        lists = recommend_blocks(model, history, rows, k, exclude_seen=exclude_seen, cold=cold, batch_users=step)
+        blocks = (
+            _values(parsed, own.item_rows, own.scores, relevant.matrix[rows[start : start + step]], popularity)
+            for start, own in zip(range(0, len(rows), step), lists, strict=True)
         )
     rating_values: dict[str, float | None] = {}
     if model.predicts_ratings and any(metric.k is None for metric in parsed):
         predicted = finite_predictions(model, history, truth.user_rows(), truth.item_rows())
         rating_values = _rating_values(parsed, predicted, truth.matrix.data)
-    return _report(parsed, rating_values, lists, truth.users.values[rows], counts)
+    return _report(parsed, rating_values, blocks, truth.users.values[rows], counts)
 
 
 def _evaluate_next(
@@ -139,7 +140,7 @@ def _evaluate_next(
     relevant = _liked(ratings, relevant_at)
     k, rates = max(metric.k or 0 for metric in metrics), any(metric.k is None for metric in metrics) and model.predicts_ratings
     popularity = np.bincount(history.matrix.indices, minlength=history.n_items)
-    known, predicted, lists, listed = np.ones(len(targets), bool), np.empty(len(targets), np.float32), [], []
+    known, predicted, values, listed = np.ones(len(targets), bool), np.empty(len(targets), np.float32), [], []
     for block, before in targets.blocks(batch_users or users_per_block(history.n_items)):
         rows = np.arange(len(block))
         if rates:
@@ -150,7 +151,7 @@ def _evaluate_next(
             options: dict[str, Any] = {"exclude_seen": split.repeats == "excluded", "cold": cold, "batch_users": len(rows)}
             (found,) = recommend_blocks(model, before, rows, k, **options)
             wanted = csr_array((np.ones(len(rows)), items[block[rows]], np.arange(len(rows) + 1)), (len(rows), history.n_items))
-            lists.append(_judged(k, found.item_rows, found.scores, wanted, popularity))
+            values.append(_values(metrics, found.item_rows, found.scores, wanted, popularity))
         listed.append(block[rows])
     at = np.concatenate(listed)
     users, trained = targets.users, np.diff(split.train.matrix.indptr)[targets.users] > 0
@@ -158,7 +159,7 @@ def _evaluate_next(
     counts |= {"relevant": int(relevant.sum()), "ratings": len(targets), "repeats": targets.n_repeats}
     counts |= {"events": (split.test if part == "test" else split.valid).n_events} | _warmth(known[relevant], trained[relevant])
     rating_values = _rating_values(metrics, predicted, ratings) if rates else {}
-    return _report(metrics, rating_values, lists, history.users.values[users[at]], counts)
+    return _report(metrics, rating_values, values, history.users.values[users[at]], counts)
 
 
 def _warmth(known: NDArray[np.bool_], trained: NDArray[np.bool_]) -> dict[str, int]:
@@ -219,12 +220,12 @@ def evaluate_recommendations(
     if not len(relevant):
         raise DataError(f"none of the {len(pairs)} pairs of the truth is relevant ({int(repeated.sum())} are in the history)")
     rows = np.flatnonzero(np.diff(relevant.matrix.indptr))
-    lists = _file_lists(tables["the lists"], users, items, max(metric.k or 0 for metric in parsed), relevant, popularity)
+    blocks = _file_values(tables["the lists"], users, items, parsed, relevant, popularity)
     counts = {"users_evaluated": len(rows), "users_skipped": len(users) - len(rows), "relevant": len(relevant), "ratings": 0}
     counts["users_without_list"] = int((~np.isin(rows, users.find(tables["the lists"]["user_id"]))).sum())
     if history is not None:
         counts["repeats"] = int(repeated.sum())
-    return _report(parsed, {}, lists, users.values[rows], counts)
+    return _report(parsed, {}, blocks, users.values[rows], counts)
 
 
 def _list_metrics(metrics: str | Iterable[str], list_length: int) -> list[Metric]:
@@ -255,10 +256,11 @@ def _liked(ratings: NDArray[np.float32], relevant_at: float | None) -> NDArray[n
     return ratings >= relevant_at
 
 
-def _file_lists(
-    recommendations: pd.DataFrame, users: IdMap, items: IdMap, k: int, relevant: Interactions, popularity: Rows
-) -> Iterator[RankedLists]:
-    """The first `k` places of the lists of all users with relevant items, in blocks of bounded size."""
+def _file_values(
+    recommendations: pd.DataFrame, users: IdMap, items: IdMap, metrics: list[Metric], relevant: Interactions, popularity: Rows
+) -> Iterator[Values]:
+    """The values of the lists of all users with relevant items, in blocks of bounded size."""
+    k = max(metric.k or 0 for metric in metrics)
     place = np.minimum(ranks(recommendations), k + 1) - 1
     user, item = users.find(recommendations["user_id"]), items.rows(recommendations["item_id"])
     score: Any = recommendations.get("score", np.float32("nan"))
@@ -288,26 +290,29 @@ def _file_lists(
         n = max(1, int((width * np.arange(1, len(width) + 1) <= BLOCK_PLACES).sum()))
         block, rows, places = rows[:n], rows[n:], slice(int(width[n - 1]))
         found, scores = listed[block][:, places].toarray() - 1, scored[block][:, places].toarray()
-        yield _judged(k, found, np.where(found < 0, np.float32("nan"), scores), relevant.matrix[block], popularity)
+        yield _values(metrics, found, np.where(found < 0, np.float32("nan"), scores), relevant.matrix[block], popularity)
 
 
-def _judged(k: int, items: Rows, scores: NDArray[np.float32], relevant: csr_array, popularity: Rows) -> RankedLists:
-    """Lists [U, K'] of users whose relevant items are stored in `relevant` [U, M]."""
+def _values(
+    metrics: Sequence[Metric], items: Rows, scores: NDArray[np.float32], relevant: csr_array, popularity: Rows
+) -> Values:
+    """The ranking metrics of lists [U, P] of users whose relevant items are stored in `relevant` [U, M]."""
+    ranked = [(metric, metric.k) for metric in metrics if metric.k is not None]
     counts = np.diff(relevant.indptr).astype(np.int64)
-    return RankedLists(k, items, scores, ranking.hits(items, relevant), counts, popularity)
+    lists = RankedLists(max(k for _, k in ranked), items, scores, ranking.hits(items, relevant), counts, popularity)
+    return {metric.name: metric.compute(lists.top(k)) for metric, k in ranked}
 
 
 def _report(
     metrics: Sequence[Metric],
     rating_values: Mapping[str, float | None],
-    lists: Iterable[RankedLists],
+    blocks: Iterable[Values],
     users: NDArray[Any],
     counts: dict[str, int],
 ) -> Report:
-    """Compute the ranking metrics block by block, so that only one block of lists is in memory."""
-    ranked = [(metric, metric.k) for metric in metrics if metric.k is not None]
-    blocks = [{metric.name: metric.compute(block.top(k)) for metric, k in ranked} for block in lists]
-    per_user = {metric.name: np.concatenate([np.empty(0), *(block[metric.name] for block in blocks)]) for metric, _ in ranked}
+    """The report on users whose ranking metrics come in `blocks`, so that only one block of lists is in memory."""
+    own, ranked = list(blocks), [metric.name for metric in metrics if metric.k is not None]
+    per_user = {name: np.concatenate([np.empty(0), *(block[name] for block in own)]) for name in ranked}
     means = {name: float(values.mean()) if len(values) else None for name, values in per_user.items()}
     found = {**{metric.name: None for metric in metrics}, **rating_values, **means}
     for name, value in found.items():

@@ -17,6 +17,7 @@ from recsys_ae.errors import ConfigError, DataError, NotFittedError, TrainingErr
 from recsys_ae.fitted import Fitted
 from recsys_ae.ids import IdMap, Rows
 from recsys_ae.interactions import Interactions, check_interactions
+from recsys_ae.models.side_information import stored_features
 
 Floats = NDArray[np.float32]
 REFIT = "fit the model again, with other parameters"
@@ -82,7 +83,8 @@ class Recommender(Parameterised, ABC):
 
         Raises:
             DataError: `train` is not an `Interactions`, or lacks what the model needs.
-            ConfigError: parameters that do not fit the data or the memory, or a `warm_start` of another class.
+            ConfigError: parameters that do not fit the data or the memory, or a `warm_start` of another class or with other
+                features.
             NotFittedError: `warm_start` is not fitted.
             TrainingError: the loss or a learned parameter is not finite, or equations have no solution in floating point.
         """
@@ -100,6 +102,7 @@ class Recommender(Parameterised, ABC):
         if warm_start is not None and type(warm_start) is not type(self):
             raise ConfigError(f"{kind} cannot start from a {type(warm_start).__name__}; use a fitted {kind}")
         before = None if warm_start is None else fitted_state(warm_start)
+        _check_features(before, train)
         check_seed(seed)
         way_out = likely_cause(self)
         check_memory(kind, self._memory(train.n_users, train.n_items), way_out)
@@ -293,6 +296,17 @@ def fitted_on(
         table, meta[name] = getattr(train, name).to_arrays(f"{name}.")
         own |= table
     return Fitted(own, ids, meta)
+
+
+def _check_features(before: Fitted | None, train: Interactions) -> None:
+    """Raise `ConfigError` if the model to start from has learned weights of other feature columns than those of `train`."""
+    for name in ("user_features", "item_features"):
+        known, table = None if before is None else stored_features(before, name), getattr(train, name)
+        if known is not None and table is not None and list(known.columns) != list(table.columns):
+            raise ConfigError(
+                f"the model to start from was fitted on other columns of {name}; encode them alike with "
+                f"FeatureTable.from_frame(frame, earlier.{name}.features)"
+            )
 
 
 def clip(ratings: Floats, fitted: Fitted) -> Floats:

@@ -126,6 +126,10 @@ def with_prior(inverse: Floats, prior: Floats, weight: float) -> Floats:
 def predict_cold_columns(weights: Floats, features: csr_array, cold: NDArray[np.bool_], l2: float) -> None:
     """Replace the columns of `cold` items (bool [M]), those without interactions; see `FeatureEASE`."""
     new, known = np.flatnonzero(cold), np.flatnonzero(~cold)
-    if len(new):
-        weights[:, new] = weights[:, known] @ regression_map(features[known], features[new], l2)
-        weights[new, new] = 0
+    if not len(new):
+        return
+    by_features = regression_map(features[known], features[new], l2)
+    for start in range(0, len(weights), CHUNK):  # so that the known columns are never copied whole
+        rows = slice(start, start + CHUNK)
+        weights[rows, new] = weights[rows, known] @ by_features
+    weights[new, new] = 0

@@ -201,9 +201,10 @@ class SessionNetworkModel(Recommender, Generic[H]):
     @torch.no_grad()
     def _states(self, network: H, history: Interactions, rows: Rows) -> Tensor:
         """The states of users after their histories, [B, H]."""
-        sequences = history.sequences.last_sessions() if self.hierarchy == "none" else history.sequences
+        sequences = history.sequences[rows]
+        sequences = sequences.last_sessions() if self.hierarchy == "none" else sequences
         states = [network.output_bias.new_zeros(0, self.hidden)]
-        for block in blocks_of_events(sequences, rows):
+        for block in blocks_of_events(sequences, np.arange(len(rows))):
             batch = self._batch(fitted_state(self), sequences[block]).to(device_of(network))
             states.append(network.sessions.last_states(batch))
         return torch.cat(states)
@@ -265,8 +266,9 @@ class RatingGRU(SessionNetworkModel[ColumnValue]):
 
     See `SessionNetworkModel` for the network, which reads the ratings too; `core.session_heads.ColumnValue` maps the state
     before an event and its item to a rating. Trained by squared error on the ratings of all events; the validation value is the
-    RMSE over the events of the validation part, each predicted from all events before it. Scores are predicted ratings, not
-    clipped to the scale; predictions are clipped. Internally, ratings have mean 0 and variance 1.
+    RMSE over the events of the validation part but the first of their sessions, each predicted from all events before it.
+    Scores are predicted ratings, not clipped to the scale; predictions are clipped. Internally, ratings have mean 0 and
+    variance 1.
     """
 
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
@@ -311,7 +313,7 @@ class RatingGRU(SessionNetworkModel[ColumnValue]):
 
 def blocks_of_events(sequences: Sequences, rows: Rows) -> list[Rows]:
     """The rows in blocks of about `BLOCK_EVENTS` events, or of a single user."""
-    events = np.diff(sequences.session_starts[sequences.user_starts])[rows]
+    events = np.diff(sequences.event_starts)[rows]
     blocks = np.cumsum(events) // BLOCK_EVENTS
     return np.split(rows, np.flatnonzero(np.diff(blocks)) + 1) if len(rows) else []
 

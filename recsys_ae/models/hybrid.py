@@ -14,6 +14,7 @@ from recsys_ae.core.sparse import SparseRows
 from recsys_ae.core.trainer import Objective
 from recsys_ae.declaration import Sizes
 from recsys_ae.errors import ConfigError
+from recsys_ae.fitted import Fitted
 from recsys_ae.ids import Rows
 from recsys_ae.interactions import Interactions
 from recsys_ae.models import training
@@ -101,6 +102,12 @@ class HybridAutoencoder(RatingAutoencoder):
                 f"loss: ordinal needs 2 to {MAX_CLASSES} distinct ratings, got {classes}; use loss: squared_error"
             )
         return classes if self.loss == "ordinal" else 0
+
+    def _start_from(self, before: Fitted, module: Any, widths: Widths, *ids: Any) -> None:
+        own = None if module.ordinal is None else module.ordinal.values.clone()
+        super()._start_from(before, module, widths, *ids)
+        if own is not None and not torch.allclose(own, module.ordinal.values):
+            raise ConfigError("the model to start from has other classes of ratings; use one of the same distinct ratings")
 
     def _scorer_class(self) -> type[Scorer]:
         return HybridScorer if self.axis == "user" else HybridItemScorer

@@ -72,8 +72,7 @@ class SLIST(Recommender):
         m = train.n_items
         announce(f"slist on {m} items", 9 * m**2, 2 * 1.7 * m**3 / OPERATIONS, WAY_OUT)
         sequences = train.sequences
-        assert sequences.times is not None
-        ends = sequences.times[sequences.session_starts[1:] - 1]
+        ends = sequences.session_ends()
         weights = np.exp((ends - ends.max()) / DAY / self.time_decay)
         session = sequences.session_of_event()
         x = csr_array((np.ones(len(session), np.float32), (session, sequences.items)), shape=(sequences.n_sessions, m))

@@ -39,7 +39,7 @@ class SessionPopularity(Recommender):
         popularity = fitted_state(self, history).arrays["popularity"]
         current = history.sequences[rows].last_sessions()
         found = np.tile(popularity / (popularity.max() + 1), (len(rows), 1))
-        np.add.at(found, (np.repeat(np.arange(len(rows)), np.diff(current.event_starts)), current.items), 1)
+        np.add.at(found, (current.user_of_event(), current.items), 1)
         return found
 
 

@@ -65,8 +65,7 @@ class VSKNN(Recommender):
 
     def _fit(self, train: Interactions, context: FitContext) -> Fitted:
         sequences = train.sequences
-        assert sequences.times is not None
-        ends = sequences.times[sequences.session_starts[1:] - 1]
+        ends = sequences.session_ends()
         by_end = np.argsort(ends, kind="stable")
         events, starts = ranges(sequences.session_starts[by_end], sequences.session_starts[by_end + 1])
         items, again = sequences.items[events].astype(np.int32), sequences.comes_again()[events]
@@ -109,7 +108,7 @@ class VSKNN(Recommender):
     def _queries(self, history: Interactions, rows: Rows, rarity: NDArray[np.float64]) -> Queries:
         """The different items of the current sessions that are recent enough to count."""
         current = history.sequences[rows].last_sessions()
-        left, user = current.left_in_session(), np.repeat(np.arange(len(rows)), np.diff(current.event_starts))
+        left, user = current.left_in_session(), current.user_of_event()
         by_position = decays(self.position_decay, int(left.max(initial=0)) + 1)
         order = np.lexsort((left, user))
         order = order[left[order] < len(by_position)]

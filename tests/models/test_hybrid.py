@@ -236,3 +236,13 @@ def test_numbers_are_also_given_by_tenths_of_the_training_values():
     assert tenths.sum(axis=1).tolist() == [1.0] * 20 + [0, 1, 1]
     assert (tenths[21].argmax(), tenths[22].argmax()) == (9, 0)
     assert side.described().tolist() == [True] * 20 + [False, True, True]
+
+
+def test_a_warm_start_needs_the_same_classes_of_ratings():
+    rows = np.arange(40).reshape(8, 5) % 3
+    first, other = (from_dense(values[rows], scale=(1.0, 5.0)) for values in (np.array([1.0, 3, 5]), np.array([1.0, 4, 5])))
+    options = {"features": "none", "loss": "ordinal", "hidden": 4, "epochs": 1}
+    model = build_model("hybrid", options).fit(first)
+    build_model("hybrid", options).fit(first, warm_start=model)
+    with pytest.raises(ConfigError, match="has other classes of ratings"):
+        build_model("hybrid", options).fit(other, warm_start=model)
