@@ -13,7 +13,6 @@ from recsys_ae.core.hybrid import HybridNetwork
 from recsys_ae.core.sparse import SparseRows
 from recsys_ae.core.trainer import Objective
 from recsys_ae.declaration import Sizes
-from recsys_ae.errors import ConfigError
 from recsys_ae.ids import Rows
 from recsys_ae.interactions import Interactions
 from recsys_ae.models import training
@@ -23,7 +22,6 @@ from recsys_ae.models.hybrid_scorers import HybridItemScorer, HybridScorer
 from recsys_ae.models.rating_autoencoder import RatingAutoencoder, Widths
 from recsys_ae.models.rating_scorers import Scorer, Vectors
 
-MAX_CLASSES = 100
 Features = Literal["both", "users", "items", "none"]
 
 
@@ -94,12 +92,7 @@ class HybridAutoencoder(RatingAutoencoder):
         )
 
     def _classes(self, train: Interactions) -> int:
-        classes = len(np.unique(train.matrix.data))
-        if self.loss == "ordinal" and not 2 <= classes <= MAX_CLASSES:
-            raise ConfigError(
-                f"loss: ordinal needs 2 to {MAX_CLASSES} distinct ratings, got {classes}; use loss: squared_error"
-            )
-        return classes if self.loss == "ordinal" else 0
+        return training.rating_classes(train.matrix.data, self.loss)
 
     def _scorer_class(self) -> type[Scorer]:
         return HybridScorer if self.axis == "user" else HybridItemScorer
