@@ -7,7 +7,7 @@ from torch import Generator, Tensor
 from torch.nn import functional
 
 from recsys_ae.core.kernels import entries as kernels
-from recsys_ae.core.sparse import SparseRows, one_hot, sparse_linear
+from recsys_ae.core.sparse import SparseRows, one_hot, times
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -37,11 +37,6 @@ class Entries:
 def repeated(rows: Tensor, index: Tensor) -> Tensor:
     """rows[index] for rows [U, H] and index (int64 [n]) -> [n, H], whose gradient costs as little as the selection."""
     return times(one_hot(index, len(rows)), rows)
-
-
-def times(rows: SparseRows, weight: Tensor) -> Tensor:
-    """rows [B, D] @ weight [D, H]."""
-    return sparse_linear(rows, weight, weight.new_zeros(weight.shape[1]))
 
 
 def sampled_rows(rows: SparseRows, index: Tensor, limit: int, generator: Generator) -> SparseRows:

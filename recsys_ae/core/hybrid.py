@@ -16,7 +16,7 @@ from recsys_ae.core.attributes import attribute_products
 from recsys_ae.core.autoencoder import ACTIVATIONS
 from recsys_ae.core.axes import Axis
 from recsys_ae.core.ordinal import Ordinal
-from recsys_ae.core.sparse import SparseRows, sampled_linear, sparse_linear
+from recsys_ae.core.sparse import SparseRows, sampled_linear, sparse_linear, times
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,11 +117,11 @@ class HybridNetwork(nn.Module):
             if layer:
                 z = functional.linear(hidden, self.inner_weights[layer - 1].T, bias)
             if features is not None:
-                z = z + _times(features, self.feature_weights[layer])
+                z = z + times(features, self.feature_weights[layer])
                 if layer == self._code and self.film_weight is not None:
-                    z = z * (1 + _times(features, self.film_weight))
+                    z = z * (1 + times(features, self.film_weight))
             hidden = self._activation(z)
-        return hidden if features is None else torch.cat([hidden, _times(features, self.feature_weights[-1])], 1)
+        return hidden if features is None else torch.cat([hidden, times(features, self.feature_weights[-1])], 1)
 
     def decode(
         self, hidden: Tensor, at: SparseRows, attributes: Attributes, cold: tuple[Tensor, Tensor] | None = None
@@ -145,8 +145,8 @@ class HybridNetwork(nn.Module):
         for part in self._attribute_parts(attributes):
             if part is not None:
                 sides, factors, bias = part
-                weights = _times(sides, factors) @ self._projected()
-                total = total + torch.cat([weights, _times(sides, bias[:, None])], 1)
+                weights = times(sides, factors) @ self._projected()
+                total = total + torch.cat([weights, times(sides, bias[:, None])], 1)
         return total
 
     def _attribute_parts(self, attributes: Attributes) -> tuple["Part | None", "Part | None"]:
@@ -170,11 +170,6 @@ class HybridNetwork(nn.Module):
 Part = tuple[SparseRows, Tensor, Tensor]
 
 
-def unit_pattern(x: SparseRows) -> SparseRows:
-    """The pattern of each row, scaled to length 1."""
-    return x.with_values(x.lengths.float().rsqrt()[x.row_of_entry()])
-
-
 def scaled(x: SparseRows) -> SparseRows:
     """Inputs of a row with n entries, divided by sqrt(n / 50): rows with many ratings do not drown the hidden layer."""
     return x.with_values(x.values * (50 / x.lengths.clamp(min=1).float()).sqrt()[x.row_of_entry()])
@@ -184,8 +179,3 @@ def by_knowledge(features: SparseRows, cold: Tensor) -> SparseRows:
     """[B, F] -> [B, 2 F]: the features of rows that are `cold` (bool [B]) in the second half, all others in the first."""
     columns = features.columns + features.width * cold[features.row_of_entry()]
     return SparseRows(features.row_ids, features.indptr, columns, features.values, 2 * features.width)
-
-
-def _times(rows: SparseRows, weight: Tensor) -> Tensor:
-    """rows [B, F] @ weight [F, H]."""
-    return sparse_linear(rows, weight, weight.new_zeros(weight.shape[1]))

@@ -7,6 +7,11 @@ from torch.nn import functional
 FAR = 1e4  # stands for an infinite threshold, whose gradient would be NaN
 
 
+def nearest_class(values: Tensor, classes: Tensor) -> Tensor:
+    """int64 [n]: the class nearest to each value [n], of increasing classes [C]."""
+    return torch.bucketize(values, (classes[1:] + classes[:-1]) / 2)
+
+
 class Ordinal(nn.Module):
     """P(value <= v_k) = sigmoid(t_k - o) for C values v and thresholds t (McCullagh 1980), which increase by construction.
 
@@ -36,7 +41,7 @@ class Ordinal(nn.Module):
     def loss(self, output: Tensor, value: Tensor) -> Tensor:
         """-log P(value) of outputs and values [n] -> [n]; other values than the classes count as the nearest."""
         edges = functional.pad(functional.pad(self.thresholds(), (1, 0), value=-FAR), (0, 1), value=FAR)
-        of_class = torch.bucketize(value, (self.values[1:] + self.values[:-1]) / 2)
+        of_class = nearest_class(value, self.values)
         below, above = edges[of_class], edges[of_class + 1]
         # s(above - o) - s(below - o) = s(above - o) s(o - below) (1 - exp(below - above)), without cancellation
         log = functional.logsigmoid(above - output) + functional.logsigmoid(output - below)

@@ -116,6 +116,11 @@ def one_hot(columns: Tensor, width: int) -> SparseRows:
     return SparseRows(columns, starts, columns, torch.ones(len(columns), device=columns.device), width)
 
 
+def unit_pattern(x: SparseRows) -> SparseRows:
+    """The pattern of each row, scaled to length 1."""
+    return x.with_values(x.lengths.float().rsqrt()[x.row_of_entry()])
+
+
 def with_negatives(rows: SparseRows, ratio: int, generator: Generator) -> tuple[SparseRows, Tensor]:
     """The entries of `rows`, each followed by `ratio` columns drawn uniformly from all.
 
@@ -191,6 +196,11 @@ def sparse_linear(x: SparseRows | Tensor, weight: Tensor, bias: Tensor) -> Tenso
     _check_width(x, weight)
     product: Tensor = _SparseProduct.apply(weight, x)
     return product + bias
+
+
+def times(rows: SparseRows, weight: Tensor) -> Tensor:
+    """rows [B, D] @ weight [D, H]."""
+    return sparse_linear(rows, weight, weight.new_zeros(weight.shape[1]))
 
 
 def sampled_linear(code: Tensor, weight: Tensor, bias: Tensor, at: SparseRows | None = None) -> Tensor:

@@ -8,18 +8,17 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal, NamedTuple
 
-import numpy as np
 import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
 from recsys_ae.core.axes import Axis
-from recsys_ae.core.entries import repeated, times
+from recsys_ae.core.entries import repeated
 from recsys_ae.core.losses import LossSum, squared_error
-from recsys_ae.core.sparse import SparseRows, one_hot
+from recsys_ae.core.ordinal import Ordinal, nearest_class
+from recsys_ae.core.sparse import SparseRows, one_hot, times
 
 Loss = Literal["squared_error", "softmax", "ordinal"]
-FAR = 1e4  # a logit beyond which a float32 sigmoid is 0 or 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,10 +90,10 @@ class WideDeepNetwork(nn.Module):
     Args:
         rows, columns: numbers of ids, of ids on the other side (0: not used) and of features.
         hidden: sizes of the perceptron's layers; none leaves the wide part and the product.
-        classes: the distinct values, increasing; counts: how often each occurs. Not used for the squared error.
+        classes: number of distinct values, not used for the squared error.
     """
 
-    values: Tensor
+    values: Tensor | None
     id_axes: Mapping[str, Axis] = {}
 
     def __init__(
@@ -110,7 +109,6 @@ class WideDeepNetwork(nn.Module):
         generator: Generator | None = None,
     ) -> None:
         super().__init__()
-        self.loss_name = loss
         self.rows = Side(rows, ("rows", "inputs"), factors, init_std, generator)
         self.columns = Side(columns, ("inputs", "rows"), factors, init_std, generator)
         self.crosses = nn.Parameter(torch.zeros(rows[2], columns[2])) if rows[2] and columns[2] else None
@@ -125,23 +123,21 @@ class WideDeepNetwork(nn.Module):
         if deep:
             with torch.no_grad():
                 self.weights[-1].zero_()  # the perceptron starts from 0
-        self.register_buffer("values", torch.zeros(classes))
-        self.steps = nn.Parameter(torch.zeros(max(classes - 1, 1))) if loss == "ordinal" else None
+        self.ordinal = Ordinal(classes) if loss == "ordinal" else None
+        self.register_buffer("values", torch.zeros(classes) if loss == "softmax" else None)
         self.slopes = nn.Parameter(torch.zeros(classes)) if loss == "softmax" else None
         self.levels = nn.Parameter(torch.zeros(classes)) if loss == "softmax" else None
 
     @torch.no_grad()
-    def start_from(self, values: Tensor, counts: Tensor) -> None:
-        """Set the classes (float32 [C], increasing), and thresholds or levels by their frequencies [C]."""
-        self.values.copy_(values)
-        shares = (counts / counts.sum()).clamp(min=1e-6)
-        if self.steps is not None and len(values) > 1:
-            thresholds = torch.logit(shares.cumsum(0)[:-1].clamp(1e-6, 1 - 1e-6))
-            gaps = thresholds.diff().clamp(min=1e-3)
-            self.steps.copy_(torch.cat([thresholds[:1], torch.log(torch.expm1(gaps))]))
-        if self.slopes is not None and self.levels is not None:
-            self.slopes.copy_(values)
-            self.levels.copy_(shares.log())
+    def start_from(self, values: Tensor) -> None:
+        """Take the distinct `values` [n] as classes, with the thresholds or levels that give their shares."""
+        if self.ordinal is not None:
+            self.ordinal.start_from(values)
+        if self.values is not None and self.slopes is not None and self.levels is not None:
+            distinct, count = values.unique(return_counts=True)
+            self.values.copy_(distinct)
+            self.slopes.copy_(distinct)
+            self.levels.copy_((count / count.sum()).log())
 
     def coded(self, vectors: Tensor, side: Literal["rows", "columns"]) -> Coded:
         """Sums of the vectors of a `Side` [B, 1 + K] with their share of the first hidden layer."""
@@ -177,36 +173,21 @@ class WideDeepNetwork(nn.Module):
             wide = wide * self.slopes + self.levels
         return wide if deep is None else wide + deep
 
-    def thresholds(self) -> Tensor:
-        """The increasing thresholds between the classes [C - 1], and before and behind them -inf and inf, nearly."""
-        assert self.steps is not None
-        inner = torch.cat([self.steps[:1], self.steps[:1] + functional.softplus(self.steps[1:]).cumsum(0)])
-        return functional.pad(functional.pad(inner[: len(self.values) - 1], (1, 0), value=-FAR), (0, 1), value=FAR)
-
     def loss(self, outputs: Tensor, value: Tensor) -> LossSum:
         """Loss of outputs [n, 1 or C] for values [n], in nats for classes."""
-        if self.loss_name == "squared_error":
+        if self.ordinal is not None:
+            total = self.ordinal.loss(outputs[:, 0], value).sum()
+        elif self.values is not None:
+            total = functional.cross_entropy(outputs, nearest_class(value, self.values), reduction="sum")
+        else:
             return squared_error(outputs[:, 0], value)
-        middles = (self.values[1:] + self.values[:-1]) / 2
-        of_class = torch.bucketize(value, middles)
-        if self.loss_name == "softmax":
-            total = functional.cross_entropy(outputs, of_class, reduction="sum")
-        else:  # P(class) = s(above) - s(below) = s(above) s(-below) (1 - exp(below - above)), with sigmoids s
-            thresholds = self.thresholds()
-            gap = (thresholds[1:] - thresholds[:-1])[of_class]
-            above, below = thresholds[1:][of_class] - outputs[:, 0], thresholds[:-1][of_class] - outputs[:, 0]
-            logs = functional.logsigmoid(above) + functional.logsigmoid(-below) + torch.log1p(-torch.exp(-gap))
-            total = -logs.sum()
         return LossSum(total, value.new_tensor(len(value)))
 
     def expected(self, outputs: Tensor) -> Tensor:
         """Expected value [...] of outputs [..., 1 or C]."""
-        if self.loss_name == "squared_error":
-            return outputs[..., 0]
-        if self.loss_name == "softmax":
-            return torch.softmax(outputs, -1) @ self.values
-        below = torch.sigmoid(self.thresholds()[1:-1] - outputs)
-        return self.values[-1] - below @ self.values.diff()
+        if self.ordinal is not None:
+            return self.ordinal.expected(outputs[..., 0])
+        return outputs[..., 0] if self.values is None else torch.softmax(outputs, -1) @ self.values
 
 
 def crossed_terms(crossed: Tensor, row: Tensor, features: SparseRows) -> Tensor:
@@ -219,14 +200,3 @@ def crossed_terms(crossed: Tensor, row: Tensor, features: SparseRows) -> Tensor:
 def kept_ids(ids: Tensor, kept: Tensor, width: int) -> SparseRows:
     """One-hot rows of `ids` (int64 [B]); those that are not `kept` (bool [B]) are 0."""
     return one_hot(ids, width).with_values(kept.float())
-
-
-def unit_pattern(x: SparseRows) -> SparseRows:
-    """The pattern of each row, scaled to length 1."""
-    return x.with_values(x.lengths.float().rsqrt()[x.row_of_entry()])
-
-
-def class_counts(values: Tensor) -> tuple[Tensor, Tensor]:
-    """The distinct values, increasing, and how often each occurs."""
-    distinct, counts = np.unique(values.numpy(), return_counts=True)
-    return torch.from_numpy(distinct), torch.from_numpy(counts)

@@ -24,7 +24,6 @@ from recsys_ae.models.hybrid_scorers import HybridItemScorer, HybridScorer
 from recsys_ae.models.rating_autoencoder import RatingAutoencoder, Widths
 from recsys_ae.models.rating_scorers import Scorer, Vectors
 
-MAX_CLASSES = 100
 Features = Literal["both", "users", "items", "none"]
 
 
@@ -96,12 +95,7 @@ class HybridAutoencoder(RatingAutoencoder):
         )
 
     def _classes(self, train: Interactions) -> int:
-        classes = len(np.unique(train.matrix.data))
-        if self.loss == "ordinal" and not 2 <= classes <= MAX_CLASSES:
-            raise ConfigError(
-                f"loss: ordinal needs 2 to {MAX_CLASSES} distinct ratings, got {classes}; use loss: squared_error"
-            )
-        return classes if self.loss == "ordinal" else 0
+        return training.rating_classes(train.matrix.data, self.loss)
 
     def _start_from(self, before: Fitted, module: Any, widths: Widths, *ids: Any) -> None:
         own = None if module.ordinal is None else module.ordinal.values.clone()

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from recsys_ae.core.devices import device_of
-from recsys_ae.core.hybrid import Attributes, by_knowledge, scaled, unit_pattern
-from recsys_ae.core.sparse import SparseRows
+from recsys_ae.core.hybrid import Attributes, by_knowledge, scaled
+from recsys_ae.core.sparse import SparseRows, unit_pattern
 from recsys_ae.ids import Rows
 from recsys_ae.interactions import Interactions
 from recsys_ae.models import training

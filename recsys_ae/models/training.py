@@ -23,6 +23,7 @@ from recsys_ae.models.base import Floats, blocks_of, copy_matching_rows
 from recsys_ae.ranking import exclude, hits, ndcg, top_k
 
 VALIDATION_LENGTH = 100
+MAX_CLASSES = 100
 RATINGS_PER_L2 = 100  # a weight vector with this many ratings is charged l2, whatever the exponent
 Penalty = Callable[[Any, SparseRows], Tensor]  # `Objective.penalty` of a module and a batch
 
@@ -87,6 +88,20 @@ def observed_rows(matrix: csr_array) -> SparseRows:
     """The rows of a matrix that have entries, with their `row_ids`: the training rows."""
     rows = sparse_rows(matrix)
     return rows if rows.lengths.all() else rows[torch.nonzero(rows.lengths)[:, 0]]
+
+
+def rating_classes(ratings: Floats, loss: str) -> int:
+    """Number of distinct ratings, each of which is a class for a `loss`; 0 for the squared error.
+
+    Raises:
+        ConfigError: there are fewer than 2 or more than 100.
+    """
+    if loss == "squared_error":
+        return 0
+    classes = len(np.unique(ratings))
+    if not 2 <= classes <= MAX_CLASSES:
+        raise ConfigError(f"loss: {loss} needs 2 to {MAX_CLASSES} distinct ratings, got {classes}; use loss: squared_error")
+    return classes
 
 
 def rating_validation(

@@ -14,10 +14,10 @@ from recsys_ae.core.axes import Axis, check_id_axes
 from recsys_ae.core.entries import Entries, sampled_rows
 from recsys_ae.core.limits import check_memory, training_memory
 from recsys_ae.core.losses import LossSum
+from recsys_ae.core.sparse import unit_pattern
 from recsys_ae.core.trainer import Objective, TrainConfig, fit
-from recsys_ae.core.wide_deep import Coded, Known, Loss, WideDeepNetwork, class_counts, crossed_terms, kept_ids, unit_pattern
+from recsys_ae.core.wide_deep import Coded, Known, Loss, WideDeepNetwork, crossed_terms, kept_ids
 from recsys_ae.declaration import as_sizes, likely_cause
-from recsys_ae.errors import DataError
 from recsys_ae.fitted import Fitted
 from recsys_ae.ids import IdMap, Rows
 from recsys_ae.interactions import Interactions
@@ -35,7 +35,6 @@ from recsys_ae.models.side_information import stored_features
 from recsys_ae.models.wide_deep_scorer import Scorer
 
 Features = Literal["both", "users", "items", "none"]
-MOST_CLASSES = 100
 
 
 @dataclass
@@ -50,7 +49,7 @@ class WideAndDeep(Recommender):
 
     With `loss: squared_error` outputs are ratings. With the others, each distinct rating of the training data is a class, and
     predictions are expected ratings: `softmax` has a logit per class, in which the wide part has a learned slope; `ordinal`
-    has learned increasing thresholds t and P(rating <= class k) = sigmoid(t_k - output). Ratings are scaled to variance 1.
+    has learned increasing thresholds, see `core.ordinal`. Ratings are scaled to variance 1.
 
     Who can be scored: anyone with a history, or with features if those of users are used. Users without training ratings have
     their features, who they rated, and a vector of their own, fitted to their history with all else fixed (see
@@ -125,15 +124,11 @@ class WideAndDeep(Recommender):
         level = {"mean": np.array([mean]), "unit": np.array([unit])}
         about = fitted_on(train, level, keep_users=True, keep_scale=True, features=self.needs)
         entries = Entries(*map(torch.from_numpy, (train.user_rows(), train.item_rows(), (ratings - mean) / unit)))
-        classes, counts = class_counts(entries.value)
-        if self.loss != "squared_error" and len(classes) > MOST_CLASSES:
-            raise DataError(
-                f"wide_deep with loss: {self.loss} takes each distinct rating as a class, at most {MOST_CLASSES}, "
-                f"but there are {len(classes)}; use loss: squared_error"
-            )
+        classes = training.rating_classes(ratings, self.loss)
+        about = replace(about, meta={**about.meta, "classes": classes})
         users, items = (self._known(train.matrix, about, "user"), self._known(train.matrix.T.tocsr(), about, "item"))
-        network = self._new_network(train, (users, items), len(classes), context)
-        network.start_from(classes, counts)
+        network = self._new_network(train, (users, items), classes, context)
+        network.start_from(entries.value)
 
         def state() -> Fitted:
             codes = item_codes(network, items, torch.from_numpy(item_counts(train) > 0))
@@ -198,7 +193,7 @@ class WideAndDeep(Recommender):
             tables = [stored_features(fitted, f"{side}_features") for side in ("user", "item")]
             widths = [0 if table is None else table.matrix.shape[1] for table in tables]
             ids = len(fitted.ids["users"]), len(fitted.ids["items"])
-            network = self._network(ids, (widths[0], widths[1]), len(fitted.arrays["module.values"]), None)
+            network = self._network(ids, (widths[0], widths[1]), fitted.meta["classes"], None)
             training.load_weights(network, fitted.arrays)
             self._built = Scorer(network, fitted, self.l2)
         return self._built

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from torch import Tensor
 
-from recsys_ae.core.wide_deep import WideDeepNetwork, crossed_terms, kept_ids, unit_pattern
+from recsys_ae.core.sparse import unit_pattern
+from recsys_ae.core.wide_deep import WideDeepNetwork, crossed_terms, kept_ids
 from recsys_ae.fitted import Fitted
 from recsys_ae.ids import Rows
 from recsys_ae.interactions import Interactions

@@ -9,8 +9,9 @@ from builders import SMALL, from_dense, of_users, planted, random_interactions
 from recsys_ae import IdMap, build_model, load_model, save_model
 from recsys_ae.core import devices
 from recsys_ae.core.attributes import attribute_products
-from recsys_ae.core.hybrid import Attributes, HybridNetwork, unit_pattern
+from recsys_ae.core.hybrid import Attributes, HybridNetwork
 from recsys_ae.core.ordinal import Ordinal
+from recsys_ae.core.sparse import unit_pattern
 from recsys_ae.errors import ConfigError, DataError
 from recsys_ae.features import FeatureTable
 from recsys_ae.interactions import Interactions

@@ -12,7 +12,7 @@ from recsys_ae import IdMap, Interactions, build_model, predict
 from recsys_ae.core.entries import Entries, sampled_rows
 from recsys_ae.core.sparse import SparseRows
 from recsys_ae.core.wide_deep import WideDeepNetwork
-from recsys_ae.errors import DataError
+from recsys_ae.errors import ConfigError, DataError
 from recsys_ae.features import FeatureTable
 from recsys_ae.models.wide_deep import EntryLoss
 
@@ -61,7 +61,7 @@ def probabilities(model, found: np.ndarray) -> np.ndarray:
     if model.loss == "softmax":
         powers = np.exp(found - found.max(axis=2, keepdims=True))
         return powers / powers.sum(axis=2, keepdims=True)
-    steps = model.fitted.arrays["module.steps"]
+    steps = model.fitted.arrays["module.ordinal.steps"]
     thresholds = np.cumsum(np.r_[steps[0], np.log1p(np.exp(steps[1:]))])
     below = expit(thresholds - found)
     return np.diff(np.concatenate([np.zeros_like(found), below, np.ones_like(found)], axis=2), axis=2)
@@ -116,7 +116,7 @@ def test_thresholds_and_levels_start_from_the_frequencies(loss):
     """Without any weights, the expected value is the mean."""
     network = WideDeepNetwork((4, 0, 0), (3, 0, 0), factors=2, hidden=[], loss=loss, classes=3, init_std=0.1)
     values, counts = torch.tensor([-1.0, 0.5, 2.0]), torch.tensor([5, 3, 2])
-    network.start_from(values, counts)
+    network.start_from(values.repeat_interleave(counts))
     expected = network.expected(network(torch.zeros(1), torch.zeros(1, 0)))
     mean = 0.0 if loss == "squared_error" else float((values * counts).sum() / 10)
     np.testing.assert_allclose(expected.detach().numpy(), [mean], atol=1e-5)
@@ -160,7 +160,7 @@ def test_users_and_items_without_ratings_are_predicted_from_crossed_features(los
 
 def test_too_many_classes_are_refused():
     values = np.random.default_rng(0).random((40, 10)).astype(np.float32)
-    with pytest.raises(DataError, match="each distinct rating as a class, at most 100, but there are 400"):
+    with pytest.raises(ConfigError, match="loss: ordinal needs 2 to 100 distinct ratings, got 400"):
         build_model("wide_deep", {"loss": "ordinal", "features": "none"}).fit(from_dense(values))
 
 
