@@ -189,7 +189,9 @@ def test_the_scale_of_ratings_does_not_matter(name, factor, shift):
     matrix = data.matrix.copy()
     matrix.data = factor * matrix.data + shift
     elsewhere = replace(data, matrix=matrix, scale=(factor + shift, 5 * factor + shift))
-    model, other = short(name, 40).fit(data, seed=0), short(name, 40).fit(elsewhere, seed=0)
+    if (key := f"{name} for 40 epochs") not in FITTED:
+        FITTED[key] = short(name, 40).fit(data, seed=0)
+    model, other = FITTED[key], short(name, 40).fit(elsewhere, seed=0)
     expected = factor * model.scores(data, everything(data)) + shift
     np.testing.assert_allclose(other.scores(elsewhere, everything(data)), expected, atol=0.05 * factor)
 

@@ -31,7 +31,7 @@ from recsys_ae.models.base import (
     fitted_state,
     item_counts,
 )
-from recsys_ae.models.side_information import stored_features
+from recsys_ae.models.side_information import SideFeatures
 from recsys_ae.models.wide_deep_scorer import Scorer
 
 Features = Literal["both", "users", "items", "none"]
@@ -122,7 +122,8 @@ class WideAndDeep(Recommender):
         ratings = train.matrix.data
         mean, unit = ratings.mean(), ratings.std() or np.float32(1)
         level = {"mean": np.array([mean]), "unit": np.array([unit])}
-        about = fitted_on(train, level, keep_users=True, keep_scale=True, features=self.needs)
+        own = {**level, "rated_items": item_counts(train) > 0}
+        about = fitted_on(train, own, keep_users=True, keep_scale=True, features=self.needs)
         entries = Entries(*map(torch.from_numpy, (train.user_rows(), train.item_rows(), (ratings - mean) / unit)))
         classes = training.rating_classes(ratings, self.loss)
         about = replace(about, meta={**about.meta, "classes": classes})
@@ -149,7 +150,7 @@ class WideAndDeep(Recommender):
         return state()
 
     def _known(self, ratings: csr_array, about: Fitted, side: Literal["user", "item"]) -> Known:
-        table = stored_features(about, f"{side}_features")
+        table = SideFeatures.of(about, side)
         features = None if table is None else training.sparse_rows(table.matrix)
         return Known(features, unit_pattern(training.sparse_rows(ratings)) if self.who else None)
 
@@ -190,7 +191,7 @@ class WideAndDeep(Recommender):
         """The fitted network, rebuilt when the fitted state has changed."""
         fitted = fitted_state(self, *histories)
         if self._built is None or self._built.fitted is not fitted:
-            tables = [stored_features(fitted, f"{side}_features") for side in ("user", "item")]
+            tables = SideFeatures.of(fitted, "user"), SideFeatures.of(fitted, "item")
             widths = [0 if table is None else table.matrix.shape[1] for table in tables]
             ids = len(fitted.ids["users"]), len(fitted.ids["items"])
             network = self._network(ids, (widths[0], widths[1]), fitted.meta["classes"], None)

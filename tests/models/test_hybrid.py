@@ -139,7 +139,7 @@ def with_tastes(n_users: int = 90, n_items: int = 60) -> Interactions:
     return replace(data, user_features=table(data.users, user), item_features=table(data.items, item))
 
 
-OF_TASTES = {"hidden": 12, "factors": 6, "epochs": 60, "learning_rate": 0.02, "batch_size": 16, "l2": 5.0, "feature_l2": 1.0}
+OF_TASTES = {"hidden": 12, "factors": 6, "epochs": 40, "learning_rate": 0.03, "batch_size": 16, "l2": 5.0, "feature_l2": 1.0}
 
 
 @pytest.mark.parametrize(("axis", "loss"), [("item", "squared_error"), ("user", "ordinal")])
@@ -150,7 +150,7 @@ def test_users_and_items_without_ratings_are_scored_from_features(axis, loss, pr
     test = split.test
     predicted = model.predict_rows(split.train, test.user_rows(), test.item_rows())
     assert np.sqrt(np.mean((predicted - test.matrix.data) ** 2)) < 0.5
-    without = build_model("hybrid", {**OF_TASTES, "axis": axis, "features": "none"}).fit(split.train)
+    without = build_model("hybrid", {**OF_TASTES, "axis": axis, "features": "none", "epochs": 3}).fit(split.train)
     bias = build_model("bias").fit(split.train)
     pairs = split.train, test.user_rows(), test.item_rows()
     np.testing.assert_allclose(without.predict_rows(*pairs), bias.predict_rows(*pairs), rtol=1e-5)
