@@ -96,7 +96,7 @@ def bpr_max(own: Tensor, others: Tensor, other: Tensor) -> Tensor:
 
     -log(sum of s_j sigmoid(r - r_j)) + sum of s_j r_j^2, s being the softmax of the candidates' scores.
     """
-    shares = torch.softmax(others.masked_fill(~other, LOWEST), 1)
+    shares = torch.softmax(others.masked_fill(~other, LOWEST), 1) * other
     return ((shares * others.square()).sum(1) - (shares * torch.sigmoid(own - others)).sum(1).clamp(min=TINY).log()).sum()
 
 

@@ -110,7 +110,8 @@ class SequentialRules(_Transitions):
     smoothing: Annotated[float, Field(ge=0)] = 0.05
 
     def _weights(self, train: Interactions) -> csr_array:
-        rules = transitions(train.sequences, 1 / np.arange(1, self.steps + 1), train.n_items)
+        longest = int(np.diff(train.sequences.session_starts).max(initial=1))
+        rules = transitions(train.sequences, 1 / np.arange(1, min(self.steps, longest) + 1), train.n_items)
         return heaviest(rules, self.neighbours, item_counts(train))
 
 

@@ -31,7 +31,7 @@ from recsys_ae.models.base import (
     fitted_state,
     item_counts,
 )
-from recsys_ae.models.side_information import SideFeatures
+from recsys_ae.models.side_information import stored_features
 from recsys_ae.models.wide_deep_scorer import Scorer
 
 Features = Literal["both", "users", "items", "none"]
@@ -122,14 +122,12 @@ class WideAndDeep(Recommender):
         ratings = train.matrix.data
         mean, unit = ratings.mean(), ratings.std() or np.float32(1)
         level = {"mean": np.array([mean]), "unit": np.array([unit])}
-        own = {**level, "rated_items": item_counts(train) > 0}
-        about = fitted_on(train, own, keep_users=True, keep_scale=True, features=self.needs)
+        about = fitted_on(train, level, keep_users=True, keep_scale=True, features=self.needs)
         entries = Entries(*map(torch.from_numpy, (train.user_rows(), train.item_rows(), (ratings - mean) / unit)))
         classes = training.rating_classes(ratings, self.loss)
         about = replace(about, meta={**about.meta, "classes": classes})
         users, items = (self._known(train.matrix, about, "user"), self._known(train.matrix.T.tocsr(), about, "item"))
-        network = self._new_network(train, (users, items), classes, context)
-        network.start_from(entries.value)
+        network = self._new_network(train, entries.value, (users, items), classes, context)
 
         def state() -> Fitted:
             codes = item_codes(network, items, torch.from_numpy(item_counts(train) > 0))
@@ -150,25 +148,29 @@ class WideAndDeep(Recommender):
         return state()
 
     def _known(self, ratings: csr_array, about: Fitted, side: Literal["user", "item"]) -> Known:
-        table = SideFeatures.of(about, side)
+        table = stored_features(about, f"{side}_features")
         features = None if table is None else training.sparse_rows(table.matrix)
         return Known(features, unit_pattern(training.sparse_rows(ratings)) if self.who else None)
 
     def _new_network(
-        self, train: Interactions, known: tuple[Known, Known], classes: int, context: FitContext
+        self, train: Interactions, values: Tensor, known: tuple[Known, Known], classes: int, context: FitContext
     ) -> WideDeepNetwork:
         widths = tuple(0 if one.features is None else one.features.width for one in known)
         ids = (train.n_users, train.n_items)
         needed = training_memory(lambda: self._network(ids, (widths[0], widths[1]), classes, None))
         check_memory("wide_deep with these features", needed, likely_cause(self))
         network = self._network(ids, (widths[0], widths[1]), classes, Generator().manual_seed(context.seed))
+        network.start_from(values)
         if (before := context.before) is not None:
             check_id_axes(lambda n: self._network((n, n), (1, 1), 2, None))
             axes: dict[Axis, tuple[IdMap, IdMap]] = {
                 "rows": (train.users, before.ids["users"]),
                 "inputs": (train.items, before.ids["items"]),
             }
+            own = {name: buffer.clone() for name, buffer in network.named_buffers()}
             training.copy_matching_parameters(network, before.arrays, axes)
+            for name, buffer in network.named_buffers():  # the classes of ratings, in units of the new data
+                buffer.copy_(own[name])
         return network
 
     def scores(self, history: Interactions, rows: Rows) -> Floats:
@@ -191,7 +193,7 @@ class WideAndDeep(Recommender):
         """The fitted network, rebuilt when the fitted state has changed."""
         fitted = fitted_state(self, *histories)
         if self._built is None or self._built.fitted is not fitted:
-            tables = SideFeatures.of(fitted, "user"), SideFeatures.of(fitted, "item")
+            tables = [stored_features(fitted, f"{side}_features") for side in ("user", "item")]
             widths = [0 if table is None else table.matrix.shape[1] for table in tables]
             ids = len(fitted.ids["users"]), len(fitted.ids["items"])
             network = self._network(ids, (widths[0], widths[1]), fitted.meta["classes"], None)

@@ -16,7 +16,7 @@ from recsys_ae.interactions import Interactions
 from recsys_ae.models import training
 from recsys_ae.models.base import BATCH_USERS, Floats, clip
 from recsys_ae.models.factors import BATCH_PAIRS, ridge, trained_rows
-from recsys_ae.models.side_information import SideFeatures
+from recsys_ae.models.side_information import described, stored_features, user_features
 
 BLOCK_UNITS = 2**22  # hidden units computed at a time
 STEPS = 3  # of Gauss-Newton, of which one is enough without hidden layers and with the squared error
@@ -38,7 +38,7 @@ class Scorer:
 
     def __init__(self, network: WideDeepNetwork, fitted: Fitted, l2: float) -> None:
         self.network, self.fitted, self.l2 = network, fitted, l2
-        self.user_table, self.item_table = SideFeatures.of(fitted, "user"), SideFeatures.of(fitted, "item")
+        self.user_table, self.item_table = (stored_features(fitted, f"{side}_features") for side in ("user", "item"))
         self.items = network.coded(torch.from_numpy(fitted.arrays["item_codes"]), "columns")
         self.mean, self.unit = (np.float32(fitted.arrays[name][0]) for name in ("mean", "unit"))
 
@@ -46,7 +46,7 @@ class Scorer:
         known = np.diff(history.matrix.indptr)[rows] > 0
         if self.user_table is None:
             return known
-        return known | self.user_table.described_users(history, rows)
+        return known | described(self.user_table, user_features(self.user_table, history, rows))
 
     @torch.no_grad()
     def users(self, history: Interactions, rows: Rows) -> Users:
@@ -56,7 +56,7 @@ class Scorer:
         who = unit_pattern(training.sparse_rows(ratings)) if self.network.rows.of_who is not None else None
         features = crossed = None
         if self.user_table is not None:
-            features = training.sparse_rows(self.user_table.of_users(history, rows))
+            features = training.sparse_rows(user_features(self.user_table, history, rows))
             crossed = None if self.item_table is None else self.network.crossed(features)
         users = Users(torch.stack(self.network.rows(ids, who, features)).sum(0), crossed)
         new = (trained < 0).numpy() & (np.diff(ratings.indptr) > 0)
