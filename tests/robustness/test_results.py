@@ -233,6 +233,7 @@ def new_users_after_the_cut() -> str:
     return early + "".join(f"{row},{int(time) + 10**8}\n" for row, time in shifted)
 
 
+WITH_FEATURES = {"user_features", "item_features"}  # which this log does not have
 COLD = [
     Case(
         f"cold-users-{variant}",
@@ -250,7 +251,7 @@ COLD = [
         gives=20,
     )
     for variant, (name, params) in VARIANTS.items()
-    if "cdae-" not in variant and "autorec-user-" not in variant
+    if "cdae-" not in variant and "autorec-user-" not in variant and not build_model(name, params).needs & WITH_FEATURES
 ]
 TINY = [Case(f"one-pair-{name}", lambda name=name: fits_one_pair(name), gives=True) for name in MODELS]
 
