@@ -29,7 +29,7 @@ def history_for(
         The interactions, and the number of events left out.
 
     Raises:
-        ConfigError: no ratings for a model of ratings, or no sessions for a model of sessions.
+        ConfigError: no ratings, times or sessions for a model that needs them.
         UnknownIdError: an item that the model does not know.
         DataError: as for `read_history` and `load_features`, or ratings on another scale.
     """
@@ -45,6 +45,10 @@ def history_for(
         fitted_state(model, data)
         if card and card[0].session_gap is not None:
             data = data.with_sessions(card[0].session_gap)
+        if "order" in model.needs and data.times is None:
+            raise ConfigError(
+                "the model reads events in order, but no column is recognised as the time; declare it with --card"
+            )
         if "order" in model.needs and fitted.meta["sessions"] and data.stored_events.sessions is None:
             raise ConfigError("the model was trained on sessions, but the history has none; declare them with --card")
     known = stored_features(fitted, "user_features")

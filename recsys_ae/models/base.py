@@ -97,7 +97,8 @@ class Recommender(Parameterised, ABC):
                 raise DataError(f"{name} has other users or items than train; build both with the same ids, as a Split does")
         kind = type(self).__name__
         optional = {"order": train.times, "user_features": train.user_features, "item_features": train.item_features}
-        if missing := sorted(need for need in self.needs if optional[need] is None):
+        names = {"order": "times", "user_features": "features of users", "item_features": "features of items"}
+        if missing := sorted(names[need] for need in self.needs if optional[need] is None):
             raise DataError(f"{kind} needs training data with {' and '.join(missing)}; declare them, or choose another model")
         if warm_start is not None and type(warm_start) is not type(self):
             raise ConfigError(f"{kind} cannot start from a {type(warm_start).__name__}; use a fitted {kind}")

@@ -54,7 +54,8 @@ class WideAndDeep(Recommender):
     Who can be scored: anyone with a history, or with features if those of users are used. Users without training ratings have
     their features, who they rated, and a vector of their own, fitted to their history with all else fixed (see
     `Scorer.fold_in`); items without training ratings have their features. For training users, of new ratings only the items
-    have an effect before the next fit. Scores are predicted ratings, not clipped to the scale; predictions are clipped.
+    have an effect before the next fit. Training and scoring run on the CPU. Scores are predicted ratings, not clipped to
+    the scale; predictions are clipped.
 
     Attributes:
         features: of which side features are used: `both`, `users`, `items` or `none`.

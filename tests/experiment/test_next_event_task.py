@@ -9,9 +9,11 @@ import yaml
 from rich.console import Console
 
 from recsys_ae import load_model
-from recsys_ae.experiment.pipeline_file import read_pipeline
+from recsys_ae.errors import ConfigError
+from recsys_ae.experiment.pipeline_file import ratings_card, read_pipeline
 from recsys_ae.experiment.ratings import RatingTask
 from recsys_ae.experiment.runner import run_pipeline
+from recsys_ae.export.histories import history_for
 from recsys_ae.reporting.results import RunReport
 from recsys_ae.split import Split
 from recsys_ae.tracking import Tracker
@@ -84,3 +86,17 @@ def test_the_shipped_model_knows_all_sessions(folder):
     assert load_model("out/final").fitted.arrays["popularity"].sum() > 0
     lists = pd.read_parquet("out/recommendations")
     assert lists.groupby("user_id").size().eq(3).all()
+
+
+def test_histories_have_the_times_and_sessions_that_a_session_model_reads(folder):
+    run({"kind": "last_session"}, models=[{"name": "slist", "l2": 1.0}], export={"k": 3, "model": "slist"})
+    model, log = load_model("out/final"), pd.read_csv("log.csv")
+    with pytest.raises(ConfigError, match=r"log.csv: the model was trained on sessions, but the history has none"):
+        history_for(model, Path("log.csv"))
+    log.drop(columns="time").to_csv("untimed.csv", index=False)
+    with pytest.raises(
+        ConfigError, match=r"untimed.csv: the model reads events in order, but no column is recognised as the time"
+    ):
+        history_for(model, Path("untimed.csv"))
+    history, _ = history_for(model, Path("log.csv"), ratings_card("mine.yaml"))
+    assert history.sequences.n_sessions == 90

@@ -120,5 +120,5 @@ def test_a_share_is_at_most_one():
 
 
 def test_data_without_features_is_refused():
-    with pytest.raises(DataError, match="FeatureEASE needs training data with item_features"):
+    with pytest.raises(DataError, match="FeatureEASE needs training data with features of items"):
         build_model("feature_ease", {}).fit(random_interactions())

@@ -72,7 +72,7 @@ def test_only_the_last_session_counts(kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_training_without_times_is_refused(kind):
     data = from_rows([(0, 0, 1, 0)])
-    with pytest.raises(DataError, match="needs training data with order"):
+    with pytest.raises(DataError, match="needs training data with times; declare them"):
         build_model(kind, {}).fit(replace(data, times=None, events=None))
 
 

@@ -181,5 +181,5 @@ def test_long_rows_are_sampled_without_bias():
 def test_needs_follow_the_features():
     assert build_model("wide_deep", {"features": "users"}).needs == {"user_features"}
     plain = replace(planted(), user_features=None, item_features=None)
-    with pytest.raises(DataError, match="WideAndDeep needs training data with item_features and user_features"):
+    with pytest.raises(DataError, match="WideAndDeep needs training data with features of items and features of users"):
         build_model("wide_deep", {}).fit(plain)
