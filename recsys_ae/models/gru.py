@@ -212,7 +212,7 @@ class SessionNetworkModel(Recommender, Generic[H]):
 
 @dataclass
 class SessionGRU(SessionNetworkModel[NextColumn]):
-    """Ranking of the next item of a session; see `SessionNetworkModel` for the network and sources.
+    """Recurrent network that ranks the next item of a session; `SessionNetworkModel` describes it, with sources.
 
     Trained on every event except the first of each session. The validation value is 1 - MRR@20 over such events of the
     validation part, each predicted from all events before it, by rank among all items.
@@ -262,7 +262,7 @@ class SessionGRU(SessionNetworkModel[NextColumn]):
 
 @dataclass
 class RatingGRU(SessionNetworkModel[ColumnValue]):
-    """Prediction of the rating of the next event of a session, from its item and all earlier events and ratings.
+    """Recurrent network that predicts the rating of a session's next event, from its item and all earlier events.
 
     See `SessionNetworkModel` for the network, which reads the ratings too; `core.session_heads.ColumnValue` maps the state
     before an event and its item to a rating. Trained by squared error on the ratings of all events; the validation value is the
