@@ -73,7 +73,7 @@ class HybridAutoencoder(RatingAutoencoder):
 
     def can_score(self, history: Interactions, rows: Rows) -> NDArray[np.bool_]:
         rows = checked_rows(history, rows)
-        return (np.diff(history.matrix.indptr)[rows] > 0) | self._hybrid_scorer(history).described_users(history, rows)
+        return (np.diff(history.matrix.indptr)[rows] > 0) | self._hybrid_scorer(history).users_have_features(history, rows)
 
     def _hybrid_scorer(self, history: Interactions) -> HybridScorer:
         return cast(HybridScorer, self._scorer(history))

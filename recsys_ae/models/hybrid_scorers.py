@@ -72,15 +72,15 @@ class HybridScorer(Scorer):
         """The mean rating as a value."""
         return (self.biases.mean - self.low) / self.unit
 
-    def described_users(self, history: Interactions, rows: Rows) -> NDArray[np.bool_]:
+    def users_have_features(self, history: Interactions, rows: Rows) -> NDArray[np.bool_]:
         """bool [B]: users with a known feature."""
-        return np.zeros(len(rows), bool) if self.users is None else self.users.described_users(history, rows)
+        return np.zeros(len(rows), bool) if self.users is None else self.users.users_have_features(history, rows)
 
     def known_users(self, history: Interactions, rows: Rows) -> NDArray[np.bool_]:
-        return super().known_users(history, rows) | self.described_users(history, rows)
+        return super().known_users(history, rows) | self.users_have_features(history, rows)
 
     def known_items(self) -> NDArray[np.bool_]:
-        return self.rated_items if self.items is None else self.rated_items | self.items.described()
+        return self.rated_items if self.items is None else self.rated_items | self.items.has_features()
 
     @torch.no_grad()
     def row_factors(self, vectors: Vectors, features: csr_array | None) -> Floats:

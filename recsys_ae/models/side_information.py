@@ -44,7 +44,7 @@ def user_features(known: FeatureTable, history: Interactions, rows: Rows) -> csr
     return own.matrix[rows]
 
 
-def described(known: FeatureTable, matrix: csr_array) -> NDArray[np.bool_]:
+def has_features(known: FeatureTable, matrix: csr_array) -> NDArray[np.bool_]:
     """bool [n]: which rows of features [n, F], encoded as `known`, have a value of any feature."""
     last = np.cumsum([len(one.columns) for one in known.features]) - 1  # the column that says a feature is missing
     missing = np.zeros(matrix.shape[1], np.float32)
@@ -86,13 +86,13 @@ class SideFeatures:
         """Of the users at `rows` [B] of a history, see `user_features`, float32 [B, F]."""
         return self._inputs(user_features(self.known, history, rows))
 
-    def described(self) -> NDArray[np.bool_]:
+    def has_features(self) -> NDArray[np.bool_]:
         """bool [n]: which training users or items have a value of any feature."""
-        return described(self.known, self.known.matrix)
+        return has_features(self.known, self.known.matrix)
 
-    def described_users(self, history: Interactions, rows: Rows) -> NDArray[np.bool_]:
+    def users_have_features(self, history: Interactions, rows: Rows) -> NDArray[np.bool_]:
         """bool [B]: which of the users at `rows` of a history have a value of any feature."""
-        return described(self.known, user_features(self.known, history, rows))
+        return has_features(self.known, user_features(self.known, history, rows))
 
     def _inputs(self, matrix: csr_array) -> csr_array:
         parts = [matrix]

@@ -13,10 +13,8 @@ from recsys_ae.fitted import Fitted
 from recsys_ae.ids import Rows
 from recsys_ae.interactions import Interactions
 from recsys_ae.models.base import FitContext, Floats, Recommender, checked_rows, fitted_on, fitted_state
+from recsys_ae.models.recency import DAY, decays
 from recsys_ae.sequences import ranges
-
-DAY = 86_400e6  # microseconds
-NEGLIGIBLE = 1e-6  # a weight below it counts as 0, which bounds the work for long sessions
 
 
 @dataclass
@@ -117,9 +115,3 @@ class VSKNN(Recommender):
         items = current.items[order]
         starts = np.r_[0, np.cumsum(np.bincount(user[order], minlength=len(rows)))]
         return Queries(items, by_position[left[order]] * rarity[items], starts)
-
-
-def decays(length: float, n: int) -> NDArray[np.float64]:
-    """exp(-d / length) for the distances d from 0, as long as it is not negligible and d < n."""
-    weights = np.exp(-np.arange(min(n, 2 + int(min(n, -length * np.log(NEGLIGIBLE))))) / length)
-    return weights[weights >= NEGLIGIBLE]

@@ -16,7 +16,7 @@ from recsys_ae.interactions import Interactions
 from recsys_ae.models import training
 from recsys_ae.models.base import BATCH_USERS, Floats, clip
 from recsys_ae.models.factors import BATCH_PAIRS, ridge, trained_rows
-from recsys_ae.models.side_information import described, stored_features, user_features
+from recsys_ae.models.side_information import has_features, stored_features, user_features
 
 BLOCK_UNITS = 2**22  # hidden units computed at a time
 STEPS = 3  # of Gauss-Newton, of which one is enough without hidden layers and with the squared error
@@ -46,7 +46,7 @@ class Scorer:
         known = np.diff(history.matrix.indptr)[rows] > 0
         if self.user_table is None:
             return known
-        return known | described(self.user_table, user_features(self.user_table, history, rows))
+        return known | has_features(self.user_table, user_features(self.user_table, history, rows))
 
     @torch.no_grad()
     def users(self, history: Interactions, rows: Rows) -> Users:

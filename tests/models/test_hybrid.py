@@ -236,7 +236,7 @@ def test_numbers_are_also_given_by_tenths_of_the_training_values():
     np.testing.assert_array_equal(tenths[:20].argmax(axis=1), np.arange(20) // 2)
     assert tenths.sum(axis=1).tolist() == [1.0] * 20 + [0, 1, 1]
     assert (tenths[21].argmax(), tenths[22].argmax()) == (9, 0)
-    assert side.described().tolist() == [True] * 20 + [False, True, True]
+    assert side.has_features().tolist() == [True] * 20 + [False, True, True]
 
 
 def test_a_warm_start_needs_the_same_classes_of_ratings():
