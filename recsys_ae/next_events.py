@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from recsys_ae.errors import DataError
 from recsys_ae.events import Events
@@ -106,7 +107,7 @@ class NextEvents:
         return replace(data, user_features=features, item_features=known.item_features, merged=True)
 
 
-def _first(keys: Rows) -> np.ndarray:
+def _first(keys: Rows) -> NDArray[np.bool_]:
     """bool [n]: which keys do not occur before."""
     first = np.zeros(len(keys), bool)
     first[np.unique(keys, return_index=True)[1]] = True

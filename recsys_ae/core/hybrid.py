@@ -18,6 +18,8 @@ from recsys_ae.core.axes import Axis
 from recsys_ae.core.ordinal import Ordinal
 from recsys_ae.core.sparse import SparseRows, sampled_linear, sparse_linear, times
 
+Part = tuple[SparseRows, Tensor, Tensor]  # attributes of columns, with the factors and the biases of each
+
 
 @dataclass(frozen=True, eq=False)
 class Attributes:
@@ -149,7 +151,7 @@ class HybridNetwork(nn.Module):
                 total = total + torch.cat([weights, times(sides, bias[:, None])], 1)
         return total
 
-    def _attribute_parts(self, attributes: Attributes) -> tuple["Part | None", "Part | None"]:
+    def _attribute_parts(self, attributes: Attributes) -> tuple[Part | None, Part | None]:
         """Who rated the columns and their features, each with its factors and biases, as far as both exist."""
         known = (
             (attributes.who, self.who_factors, self.who_bias),
@@ -162,12 +164,9 @@ class HybridNetwork(nn.Module):
         assert self.projection is not None  # there are attributes
         return self.projection
 
-    def _products(self, hidden: Tensor, part: "Part", at: SparseRows) -> Tensor:
+    def _products(self, hidden: Tensor, part: Part, at: SparseRows) -> Tensor:
         sides, factors, bias = part
         return attribute_products(torch.addmm(bias, hidden @ self._projected().T, factors.T), sides, at)
-
-
-Part = tuple[SparseRows, Tensor, Tensor]
 
 
 def scaled(x: SparseRows) -> SparseRows:

@@ -1,7 +1,7 @@
 """EASE with item features, in closed form: features stacked under the interactions, added as a model, or as a prior."""
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,15 +54,12 @@ class FeatureEASE(EASE):
     combine: Literal["stacked", "added", "prior"] = "stacked"
     weight: Annotated[float, Field(ge=0)] | None = None
     features_l2: Annotated[float, Field(gt=0)] = 10.0
+    needs: ClassVar[frozenset[str]] = frozenset({"item_features"})
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.combine == "added" and self.weight is not None and self.weight > 1:
             raise ConfigError(f"feature_ease with combine: added needs a weight from 0 to 1, a share, got {self.weight:g}")
-
-    @property
-    def needs(self) -> frozenset[str]:
-        return frozenset({"item_features"})
 
     def _fit(self, train: Interactions, context: FitContext) -> Fitted:
         assert train.item_features is not None  # see `needs`

@@ -1,7 +1,7 @@
 """SLIST: a linear session model in closed form."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
@@ -63,10 +63,7 @@ class SLIST(Recommender):
     session_decay: Annotated[float, Field(gt=0)] = 1.2
     time_decay: Annotated[float, Field(gt=0)] = 100.0
     repeat_weight: Annotated[float, Field(ge=0)] = 0.4
-
-    @property
-    def needs(self) -> frozenset[str]:
-        return frozenset({"order"})
+    needs: ClassVar[frozenset[str]] = frozenset({"order"})
 
     def _fit(self, train: Interactions, context: FitContext) -> Fitted:
         m = train.n_items

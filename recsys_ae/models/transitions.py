@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,9 +27,7 @@ class SessionPopularity(Recommender):
     Source: Hidasi et al. 2016 (S-POP).
     """
 
-    @property
-    def needs(self) -> frozenset[str]:
-        return frozenset({"order"})
+    needs: ClassVar[frozenset[str]] = frozenset({"order"})
 
     def _fit(self, train: Interactions, context: FitContext) -> Fitted:
         return fitted_on(train, {})
@@ -47,10 +45,7 @@ class _Transitions(SparseItemWeights):
     """Scores are the weights from the last item of the current session to all items, plus smoothing * share of popularity."""
 
     smoothing: float
-
-    @property
-    def needs(self) -> frozenset[str]:
-        return frozenset({"order"})
+    needs: ClassVar[frozenset[str]] = frozenset({"order"})
 
     @abstractmethod
     def _weights(self, train: Interactions) -> csr_array: ...

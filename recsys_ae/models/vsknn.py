@@ -1,7 +1,7 @@
 """VS-KNN: the items of the most similar recent sessions."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import numba
 import numpy as np
@@ -56,10 +56,7 @@ class VSKNN(Recommender):
     time_decay: Annotated[float, Field(gt=0)] = 30.0
     idf: Annotated[float, Field(ge=0)] = 0.5
     repeat_weight: Annotated[float, Field(ge=0)] = 4.0
-
-    @property
-    def needs(self) -> frozenset[str]:
-        return frozenset({"order"})
+    needs: ClassVar[frozenset[str]] = frozenset({"order"})
 
     def _fit(self, train: Interactions, context: FitContext) -> Fitted:
         sequences = train.sequences
