@@ -40,7 +40,7 @@ ALLOWED = {
     "fitted": {"ids", "errors", "digests", "files", "parquet"},
     "models": {"core", "features", "ranking", "fitted", *LOG, *LEAVES},
     "images": {"core", "fitted", *LEAVES},
-    "evaluation": {"models", "ranking", *LOG, *LEAVES},
+    "evaluation": {"features", "models", "ranking", *LOG, *LEAVES},
     "export": {"data", "models", "parquet", *LOG, *LEAVES},
     "tracking": {"errors", "files"},
     "reporting": {"errors", "files"},

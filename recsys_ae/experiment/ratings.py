@@ -8,7 +8,6 @@ from inspect import signature
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-import pandas as pd
 from pydantic import Field
 
 from recsys_ae.core.trainer import Callback
@@ -184,8 +183,7 @@ class RatingTask(Task[RatingFile, Split, Recommender]):
             return Evaluation({})
         keys = self.keys
         found = evaluate(model, data, keys.metrics, part=part, relevant_at=keys.relevant_at, cold=keys.cold)
-        per_user = pd.DataFrame({"user_id": found.users, **found.per_user}) if found.per_user else None
-        return Evaluation(found.metrics, found.counts, per_user)
+        return Evaluation(found.metrics, found.counts, found.to_frame() if found.per_user else None)
 
     def export(self, model: Recommender, data: Split, output: Path) -> Exported:
         keys = self.keys.export or ListExport(k=100)
