@@ -40,7 +40,7 @@ ALLOWED = {
     "fitted": {"ids", "errors", "digests", "files", "parquet"},
     "models": {"core", "features", "ranking", "fitted", *LOG, *LEAVES},
     "images": {"core", "fitted", *LEAVES},
-    "evaluation": {"features", "models", "ranking", *LOG, *LEAVES},
+    "evaluation": {"features", "models", "parquet", "ranking", *LOG, *LEAVES},
     "export": {"data", "models", "parquet", *LOG, *LEAVES},
     "tracking": {"errors", "files"},
     "reporting": {"errors", "files"},
@@ -51,7 +51,7 @@ ALLOWED["__main__"] = {"cli"}
 OUTSIDE = {
     "core": {"torch", "safetensors", "numba", "numpy", "scipy"},
     "tracking": {"mlflow", "sqlalchemy"},
-    "evaluation": {"numpy", "pandas", "scipy"},
+    "evaluation": {"numpy", "pandas", "pyarrow", "scipy"},
 }
 
 CONFIGURATION = configparser.ConfigParser()
