@@ -6,7 +6,6 @@ In the examples, items have 8, 4, 2, ... users.
 import numpy as np
 from scipy.sparse import csr_array
 
-from recsys_ae.errors import ConfigError
 from recsys_ae.evaluation.lists import Catalogue, RankedLists, Rows, Values
 
 
@@ -18,9 +17,7 @@ def example(*items: int) -> RankedLists:
 
 def popularity(lists: RankedLists) -> Rows:
     """int64 [U, P]: number of users of the item at each rank, 0 in empty places; `ConfigError` if the history is unknown."""
-    if not len(lists.catalogue.item_counts):
-        raise ConfigError("popularity metrics need the history, from which the popularity of items is counted")
-    return np.where(lists.listed, lists.catalogue.item_counts[lists.items], 0)
+    return np.where(lists.listed, lists.catalogue.users_of_items[lists.items], 0)
 
 
 def novelty(lists: RankedLists) -> Values:

@@ -18,6 +18,7 @@ from recsys_ae.evaluation.lists import Catalogue, RankedLists
 from recsys_ae.evaluation.metrics import SAMPLED, Metric, as_sampled, parse_metrics
 from recsys_ae.evaluation.relevance import liked, relevant_pairs
 from recsys_ae.evaluation.report import Report
+from recsys_ae.evaluation.segments import Segment, item_groups, parse_segments, user_groups
 from recsys_ae.evaluation.tally import Tally
 from recsys_ae.interactions import Interactions
 from recsys_ae.models.base import Recommender, check_counts, check_recommender, finite_predictions, users_per_block
@@ -35,6 +36,7 @@ def evaluate(
     relevant_at: float | None = None,
     cold: Cold = "popular",
     candidates: Candidates | None = None,
+    segments: str | Iterable[str] = (),
     batch_users: int | None = None,
 ) -> Report:
     """Evaluate a fitted model on one part of a split.
@@ -49,11 +51,12 @@ def evaluate(
         relevant_at: lowest rating of a relevant item; None if all are relevant.
         cold: what cold users get, see `recommend`; with `skip` they do not count in ranking metrics.
         candidates: rank each user's relevant items among these only, and name metrics `sampled_...`; None ranks all items.
+        segments: groups to report separately, such as "history_length" and "item_popularity", see `evaluation.segments`.
         batch_users: users scored at a time, see `recommend_blocks`; does not affect the values.
 
     Raises:
-        ConfigError: an unknown metric, part or policy, a `relevant_at` that is not finite, a `sampled_` metric without
-            candidates, or `model` is not a `Recommender`.
+        ConfigError: an unknown metric, segment, part or policy, a `relevant_at` that is not finite, a `sampled_` metric without
+            candidates, features that a segment needs and the data lacks, or `model` is not a `Recommender`.
         DataError: `split` is not a `Split`, or the part is empty.
         TrainingError: a score, a predicted rating or a metric is not finite.
         ColdUserError: there is a cold user, and `cold` is `error`.
@@ -65,7 +68,7 @@ def evaluate(
     if not len(split.test if part == "test" else split.valid):
         raise DataError(f"the {part} part of the {split.protocol} split is empty; hold out more")
     evaluation = _evaluate_next if split.predict == "next" else _evaluate_all
-    return evaluation(model, split, parsed, part, relevant_at, cold, candidates, batch_users)
+    return evaluation(model, split, parsed, part, relevant_at, cold, candidates, parse_segments(segments), batch_users)
 
 
 def _evaluate_all(
@@ -76,6 +79,7 @@ def _evaluate_all(
     relevant_at: float | None,
     cold: Cold,
     candidates: Candidates | None,
+    segments: list[Segment],
     batch_users: int | None,
 ) -> Report:
     """`evaluate` for a split with `predict: all`."""
@@ -88,7 +92,8 @@ def _evaluate_all(
         rows = rows[known]
     counts = {"users_evaluated": len(rows), "users_skipped": truth.n_users - len(rows), "relevant": len(relevant)}
     counts |= {"ratings": len(truth), "repeats": int(repeated.sum()), "events": truth.n_events} | _warmth(known, trained)
-    tally, catalogue = Tally(metrics), _catalogue(history)
+    catalogue = _catalogue(history)
+    tally = Tally(metrics, item_groups(segments, catalogue))
     if tally.k and len(rows):
         among = None if candidates is None else _among(candidates.of(rows), relevant.matrix[rows])
         options: dict[str, Any] = {"exclude_seen": exclude_seen, "candidates": among, "cold": cold}
@@ -99,7 +104,8 @@ def _evaluate_all(
     if model.predicts_ratings and tally.rates:
         pairs = truth.user_rows(), truth.item_rows()
         tally.add_ratings(finite_predictions(model, history, *pairs), truth.matrix.data, pairs[0], truth.n_users)
-    return tally.report(truth.users.values, rows, counts)
+    lengths, everyone = np.diff(history.matrix.indptr), np.arange(history.n_users)
+    return tally.report(truth.users.values, rows, counts, user_groups(segments, lengths, history.user_features, everyone))
 
 
 def _evaluate_next(
@@ -110,16 +116,18 @@ def _evaluate_next(
     relevant_at: float | None,
     cold: Cold,
     candidates: Candidates | None,
+    segments: list[Segment],
     batch_users: int | None,
 ) -> Report:
     """`evaluate` for a split with `predict: next`."""
     targets = NextEvents.of(split, part)
     history, items, ratings = targets.known, targets.items, targets.log.ratings[targets.at]
-    relevant, tally = liked(ratings, relevant_at), Tally(metrics)
-    rates, catalogue = tally.rates and model.predicts_ratings, _catalogue(history)
+    relevant, catalogue = liked(ratings, relevant_at), _catalogue(history)
+    tally = Tally(metrics, item_groups(segments, catalogue))
+    rates, lengths = tally.rates and model.predicts_ratings, np.empty(len(targets), np.int64)
     known, predicted, listed = np.ones(len(targets), bool), np.empty(len(targets), np.float32), []
     for block, before in targets.blocks(batch_users or users_per_block(history.n_items)):
-        rows = np.arange(len(block))
+        rows, lengths[block] = np.arange(len(block)), np.diff(before.matrix.indptr)
         if rates:
             predicted[block] = finite_predictions(model, before, rows, items[block])
         known[block] = scorable(model, before, rows, cold)
@@ -139,7 +147,8 @@ def _evaluate_next(
     counts |= {"events": (split.test if part == "test" else split.valid).n_events} | _warmth(known[relevant], trained[relevant])
     if rates:
         tally.add_ratings(predicted, ratings, np.arange(len(targets)), len(targets))
-    return tally.report(history.users.values[users], at, counts)
+    groups = user_groups(segments, lengths, history.user_features, users)
+    return tally.report(history.users.values[users], at, counts, groups)
 
 
 def _ranked(found: TopK, seen: csr_array, truth: csr_array, k: int, catalogue: Catalogue) -> RankedLists:

@@ -14,6 +14,7 @@ from recsys_ae.evaluation.metrics import Metric, parse_metrics
 from recsys_ae.evaluation.overlap import id_maps
 from recsys_ae.evaluation.relevance import relevant_pairs
 from recsys_ae.evaluation.report import Report
+from recsys_ae.evaluation.segments import Segment, item_groups, parse_segments, user_groups
 from recsys_ae.evaluation.tally import Tally
 from recsys_ae.frames import Frame, ranks, read_frame
 from recsys_ae.ids import IdMap, Rows, shown
@@ -33,6 +34,7 @@ def evaluate_recommendations(
     relevant_at: float | None = None,
     history: Frame | None = None,
     repeats: Repeats = "excluded",
+    segments: str | Iterable[str] = (),
 ) -> Report:
     """Evaluate exported lists, with the same values as `evaluate` gives for their model if no pair of `truth` is repeated.
 
@@ -44,9 +46,11 @@ def evaluate_recommendations(
         metrics: a ranking metric, or several, of at most `list_length`, the length that the lists were meant to have.
         history: columns user_id, item_id: what was known when the lists were made; if None, repeats count as relevant.
         repeats: whether pairs of `truth` that are in `history` are relevant (`wanted`), or not because lists exclude them.
+        segments: `history_length` or `item_popularity`, or both, see `evaluation.segments`; they need the history.
 
     Raises:
-        ConfigError: a rating metric, one of longer lists, or one that needs the history without it; a missing column.
+        ConfigError: a rating metric, one of longer lists, or one that needs the history without it; a segment by features; a
+            missing column.
         DataError: not data frames, no relevant pairs in `truth`, no user or no item in common, ids of different types, an
             invalid rank, two items at one rank, or one item at two.
     """
@@ -64,17 +68,13 @@ def evaluate_recommendations(
     users, items = id_maps(tables, "user")[0], id_maps(tables, "item")[1]
     rated = "rating" if "rating" in tables["the truth"] else None
     pairs = Interactions.from_frame(tables["the truth"], rating=rated, users=users, items=items, duplicates="max")
-    user, item = users.find(tables["the history"]["user_id"]), items.rows(tables["the history"]["item_id"])
-    catalogue = Catalogue(np.bincount(item, minlength=len(items)) if len(item) else np.empty(0, np.int64))
-    of_truth = user >= 0
-    ones = np.ones(int(of_truth.sum()), np.float32)
-    seen = csr_array((ones, (user[of_truth], item[of_truth])), (len(users), len(items)))
-    repeated = np.isin(pairs.keys(), (user * len(items) + item)[of_truth])
+    seen, catalogue = _history(tables["the history"], users, items)
+    repeated = np.isin(pairs.keys(), seen.nonzero()[0] * len(items) + seen.nonzero()[1])
     relevant = relevant_pairs(pairs, relevant_at, repeated & (repeats == "excluded"))
     if not len(relevant):
         raise DataError(f"none of the {len(pairs)} pairs of the truth is relevant ({int(repeated.sum())} are in the history)")
-    rows = np.flatnonzero(np.diff(relevant.matrix.indptr))
-    tally = Tally(parsed)
+    rows, grouped = np.flatnonzero(np.diff(relevant.matrix.indptr)), _segments(segments, history)
+    tally = Tally(parsed, item_groups(grouped, catalogue))
     for block, found, scores in _blocks(tables["the lists"], tally.k, users, items, rows):
         known: dict[str, Any] = {"seen": None if history is None else seen[block], "catalogue": catalogue}
         tally.add(RankedLists.of(found, relevant.matrix[block], tally.k, scores=scores, **known))
@@ -82,7 +82,27 @@ def evaluate_recommendations(
     counts["users_without_list"] = int((~np.isin(rows, users.find(tables["the lists"]["user_id"]))).sum())
     if history is not None:
         counts["repeats"] = int(repeated.sum())
-    return tally.report(users.values, rows, counts)
+    groups = user_groups(grouped, np.diff(seen.indptr), None, np.arange(len(users)))
+    return tally.report(users.values, rows, counts, groups)
+
+
+def _history(pairs: pd.DataFrame, users: IdMap, items: IdMap) -> tuple[csr_array, Catalogue]:
+    """The history [U, M] of these users, and what the pairs of all users say of the items."""
+    user, item = users.find(pairs["user_id"]), items.rows(pairs["item_id"])
+    ours = user >= 0
+    seen = csr_array((np.ones(int(ours.sum()), np.float32), (user[ours], item[ours])), (len(users), len(items)))
+    return seen, Catalogue(np.bincount(item, minlength=len(items)) if len(item) else np.empty(0, np.int64))
+
+
+def _segments(names: str | Iterable[str], history: Frame | None) -> list[Segment]:
+    """The segments; `ConfigError` if lists do not have what they need."""
+    parsed = parse_segments(names)
+    for segment in parsed:
+        if segment.column is not None:
+            raise ConfigError(f"segment {segment.name} needs features, which lists do not have; evaluate the model itself")
+        if history is None:
+            raise ConfigError(f"segment {segment.name} needs the history; give the history (--history)")
+    return parsed
 
 
 def _list_metrics(metrics: str | Iterable[str], list_length: int) -> list[Metric]:

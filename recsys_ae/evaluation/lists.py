@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from recsys_ae import ranking
+from recsys_ae.errors import ConfigError
 from recsys_ae.features import FeatureTable
 
 Rows = NDArray[np.int64]
@@ -25,6 +26,18 @@ class Catalogue:
 
     item_counts: Rows = field(default_factory=lambda: np.empty(0, np.int64))
     features: FeatureTable | None = None
+
+    @property
+    def users_of_items(self) -> Rows:
+        """int64 [M], number of users of each item; `ConfigError` if the history is unknown."""
+        if not len(self.item_counts):
+            raise ConfigError("the popularity of items needs the history, in which it is counted; give the history (--history)")
+        return self.item_counts
+
+    @cached_property
+    def more_popular(self) -> Rows:
+        """int64 [M], number of items that have more users than each."""
+        return np.searchsorted(np.sort(-self.users_of_items), -self.users_of_items, side="left")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -82,6 +95,24 @@ class RankedLists:
     def listed(self) -> NDArray[np.bool_]:
         """bool [U, P], which places hold an item."""
         return self.items >= 0
+
+    def only(self, wanted: NDArray[np.bool_]) -> tuple["RankedLists", Rows]:
+        """The same lists with only the items in `wanted`, bool [M], as relevant ones.
+
+        Returns:
+            The lists of the users who have such an item, and the places of these users, int64.
+        """
+        kept = wanted[self.truth.indices]
+        number = np.r_[0, np.cumsum(kept)]  # of kept entries before each
+        indptr = number[self.truth.indptr]
+        rows = np.flatnonzero(np.diff(indptr))
+        truth = csr_array(
+            (self.truth.data[kept], self.truth.indices[kept], np.r_[0, indptr[rows + 1]]), (len(rows), len(wanted))
+        )
+        entries = self.entries[rows]
+        entries = np.where((entries >= 0) & np.r_[kept, False][entries], number[entries], -1)
+        seen = None if self.seen is None else self.seen[rows]
+        return replace(self, items=self.items[rows], scores=self.scores[rows], entries=entries, truth=truth, seen=seen), rows
 
     def mean_over_items(self, values: Values | Rows) -> Values:
         """Mean of values [U, P] over the places that hold an item; 0 for an empty list."""

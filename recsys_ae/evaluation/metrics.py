@@ -41,6 +41,7 @@ class Metric:
         compute: function of `RankedLists`, or of predicted and actual ratings.
         measures_accuracy: whether a better value means a better model; other metrics choose a model only on request.
         sampled: whether lists hold sampled candidates only, see `evaluation.candidates`.
+        partial: whether the value of a user may be undefined; the metric is then the mean over the other users.
     """
 
     name: str
@@ -48,6 +49,12 @@ class Metric:
     compute: Callable[..., Any]
     measures_accuracy: bool = True
     sampled: bool = False
+    partial: bool = False
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """What the data must have, as for models: `item_features`, or nothing."""
+        return frozenset()
 
     @property
     def lower_is_better(self) -> bool:

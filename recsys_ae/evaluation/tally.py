@@ -1,16 +1,18 @@
 """Collection of the values of metrics, over blocks of lists and of predicted ratings."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import isfinite
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from recsys_ae.errors import TrainingError
 from recsys_ae.evaluation.lists import RankedLists, Rows, Values
 from recsys_ae.evaluation.metrics import Metric, errors_per_user
 from recsys_ae.evaluation.report import Report
+from recsys_ae.evaluation.segments import Members, column_of, means_by_item_group, means_by_user_group
 
 Ratings = NDArray[np.float32]
 
@@ -22,8 +24,9 @@ class Tally:
         k: length of the lists to add, the highest of all ranking metrics; 0 if there are none.
     """
 
-    def __init__(self, metrics: Sequence[Metric]) -> None:
-        self.metrics = metrics
+    def __init__(self, metrics: Sequence[Metric], item_groups: Mapping[str, Mapping[str, Members]] | None = None) -> None:
+        """For each of `item_groups`, by segment and group the members, metrics of accuracy are collected as well."""
+        self.metrics, self.item_groups = metrics, item_groups or {}
         self.ranked = [metric for metric in metrics if metric.k is not None]
         self.k = max((metric.k or 0 for metric in metrics), default=0)
         self._blocks: dict[str, list[Values]] = {metric.name: [] for metric in self.ranked}
@@ -37,10 +40,16 @@ class Tally:
 
     def add(self, lists: RankedLists) -> None:
         """Add the lists of a block of users."""
-        tops = {k: lists.top(k) for k in {metric.k for metric in self.ranked if metric.k is not None}}
-        for metric in self.ranked:
-            assert metric.k is not None
-            self._blocks[metric.name].append(metric.compute(tops[metric.k]))
+        found = _values(self.ranked, lists)
+        accuracy = [metric for metric in self.ranked if metric.measures_accuracy]
+        for segment, groups in self.item_groups.items():
+            for group, members in groups.items():
+                inside, rows = lists.only(members)
+                for name, own in _values(accuracy, inside).items():
+                    found[column_of(name, segment, group)] = np.full(len(lists.items), np.nan)
+                    found[column_of(name, segment, group)][rows] = own
+        for name, values in found.items():
+            self._blocks.setdefault(name, []).append(values)
 
     def add_ratings(self, predicted: Ratings, actual: Ratings, rows: Rows, n_rows: int) -> None:
         """Add all predicted and actual ratings [n] at once; `rows` [n] are those of the users among `n_rows`."""
@@ -50,27 +59,46 @@ class Tally:
                 self._errors[metric.name] = errors_per_user(metric.name, predicted, actual, rows, n_rows)
         self._errors["ratings"] = np.bincount(rows, minlength=n_rows).astype(np.float64)
 
-    def report(self, users: NDArray[Any], ranked: Rows, counts: dict[str, int]) -> Report:
+    def report(
+        self, users: NDArray[Any], ranked: Rows, counts: dict[str, int], groups: Mapping[str, pd.Categorical] | None = None
+    ) -> Report:
         """The report on `users` [U], of whom those at `ranked` have had their lists added, in this order.
+
+        Args:
+            groups: the group of each user [U], by segment of users.
 
         Raises:
             TrainingError: a metric is not finite.
         """
         values = {name: np.concatenate([np.empty(0), *blocks]) for name, blocks in self._blocks.items()}
-        means = {name: float(own.mean()) if len(own) else None for name, own in values.items()}
+        means = {metric.name: _mean(metric, values[metric.name]) for metric in self.ranked}
         found = {**{metric.name: None for metric in self.metrics}, **self._rated, **means}
         for name, value in found.items():
             if value is not None and not isfinite(value):
                 way_out = "fit the model again with other parameters, or check your own metric"
                 raise TrainingError(f"{name} is not finite; {way_out}")
-        per_user = {**values, **self._errors}
+        accuracy = [metric for metric in self.ranked if metric.measures_accuracy]
+        segments = {name: means_by_item_group(values, name, of, accuracy) for name, of in self.item_groups.items()}
+        per_user, kept = {name: own for name, own in values.items() if not np.isnan(own).all()}, ranked
         if self._errors:
-            kept = self._errors["ratings"] > 0
-            for name, own in values.items():
+            kept = np.flatnonzero(self._errors["ratings"])
+            for name, own in per_user.items():
                 per_user[name] = np.full(len(users), np.nan)
                 per_user[name][ranked] = own
-            per_user = {name: own[kept] for name, own in per_user.items()}
-            users = users[kept]
-        else:
-            users = users[ranked]
-        return Report({metric.name: found[metric.name] for metric in self.metrics}, users, per_user, counts)
+            per_user = {name: own[kept] for name, own in {**per_user, **self._errors}.items()}
+        labels = {name: of_users[kept] for name, of_users in (groups or {}).items()}
+        segments |= {name: means_by_user_group(per_user, own, self.metrics) for name, own in labels.items()}
+        metrics = {metric.name: found[metric.name] for metric in self.metrics}
+        return Report(metrics, users[kept], per_user, counts, labels, segments)
+
+
+def _values(metrics: Sequence[Metric], lists: RankedLists) -> dict[str, Values]:
+    """float64 [U]: the values of each user, by metric."""
+    tops = {k: lists.top(k) for k in {metric.k for metric in metrics if metric.k is not None}}
+    return {metric.name: metric.compute(tops[metric.k]) for metric in metrics if metric.k is not None}
+
+
+def _mean(metric: Metric, values: Values) -> float | None:
+    """The mean over the users who count; None if there are none."""
+    counting = values[~np.isnan(values)] if metric.partial else values
+    return float(counting.mean()) if len(counting) else None

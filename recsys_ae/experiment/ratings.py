@@ -1,7 +1,7 @@
 """Pipelines of recommenders: splits, fits, evaluation, and exported lists."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, replace
 from functools import cached_property
 from inspect import signature
@@ -18,6 +18,7 @@ from recsys_ae.declaration import Declared, error_context, validate, validate_pa
 from recsys_ae.errors import ConfigError, DataError, did_you_mean
 from recsys_ae.evaluation.evaluator import evaluate
 from recsys_ae.evaluation.metrics import parse_metric, parse_metrics
+from recsys_ae.evaluation.segments import parse_segments
 from recsys_ae.experiment.pipeline_file import ExportSpec, ModelSpec, Pipeline, PipelineFile, label_of
 from recsys_ae.experiment.task import Evaluation, FitOn, Models, Part, Task
 from recsys_ae.export.local import VectorManifest, export_recommendations, export_vectors, versions
@@ -60,6 +61,7 @@ class RatingFile(PipelineFile):
     split: dict[str, Any]  # protocol and parameters; without a seed of its own, it is drawn with each seed of the pipeline
     positive_at: float | None = None  # ratings of at least this become 1 before anything else, all others are dropped
     relevant_at: float | None = None  # test ratings of at least this count as relevant
+    segments: list[str] = Field(default=["history_length", "item_popularity"])  # groups to report separately
     cold: Cold = "popular"  # policy for users a model cannot score, see `models.recommend.recommend`
     export: ListExport | None = None
 
@@ -74,20 +76,31 @@ def _check_vectors(entries: list[dict[str, Any]], exported: str, where: str) -> 
 
 
 def _sides(task: "RatingTask") -> list[Side]:
-    """The sides whose features any of the models needs, also in a search; `ConfigError` if the card does not declare them."""
+    """The sides whose features anything needs; `ConfigError` if the card does not declare them."""
     card = task.pipeline.card
+    if card.kind != "ratings":
+        return []  # generated data comes with its features
     found: set[Side] = set()
-    for spec in task.pipeline.models:
-        tried = [spec.with_params({key: value}) for key, values in spec.search.items() for value in values]
-        needs = {need for one in [spec, *tried] for need in task.build(one).needs}
+    for what, needs in _needs(task):
         for side in (side for side in get_args(Side) if f"{side.removesuffix('s')}_features" in needs):
-            if card.kind == "ratings" and side not in card.features:
+            if side not in card.features:
                 raise ConfigError(
-                    f"{spec.label} needs features of {side}, but dataset {card.name!r} declares none; "
-                    f"add features.{side} to its card, or choose other parameters"
+                    f"{what} needs features of {side}, but dataset {card.name!r} declares none; "
+                    f"add features.{side} to its card, or choose others"
                 )
             found.add(side)
-    return sorted(found) if card.kind == "ratings" else []  # generated data comes with its features
+    return sorted(found)
+
+
+def _needs(task: "RatingTask") -> Iterator[tuple[str, Collection[str]]]:
+    """What models, also in a search, metrics and segments need, with their names."""
+    for spec in task.pipeline.models:
+        tried = [spec.with_params({key: value}) for key, values in spec.search.items() for value in values]
+        yield spec.label, {need for one in [spec, *tried] for need in task.build(one).needs}
+    for metric in parse_metrics(task.keys.metrics):
+        yield metric.name, metric.needs
+    for segment in parse_segments(task.keys.segments):
+        yield f"segment {segment.name}", [] if segment.column is None else [f"{segment.side.removesuffix('s')}_features"]
 
 
 def _build(name: str, params: dict[str, Any], where: str) -> Recommender:
@@ -116,6 +129,8 @@ class RatingTask(Task[RatingFile, Split, Recommender]):
             if not any(metric.measures_accuracy for metric in metrics):
                 listed = ", ".join(metric.name for metric in metrics)
                 raise ConfigError(f"{listed} cannot choose the best model; add a metric of accuracy, such as ndcg@10")
+        with error_context(f"{where}: segments"):
+            parse_segments(keys.segments)
         split = _resolve_split(keys.split, where)
         if keys.refit and split["kind"] == "user_holdout":
             raise ConfigError(f"{where}: refit would train on users that the user_holdout split holds out; remove refit")
@@ -182,8 +197,9 @@ class RatingTask(Task[RatingFile, Split, Recommender]):
         if part == "valid" and not len(data.valid):
             return Evaluation({})
         keys = self.keys
-        found = evaluate(model, data, keys.metrics, part=part, relevant_at=keys.relevant_at, cold=keys.cold)
-        return Evaluation(found.metrics, found.counts, found.to_frame() if found.per_user else None)
+        options: dict[str, Any] = {"relevant_at": keys.relevant_at, "cold": keys.cold}
+        found = evaluate(model, data, keys.metrics, part=part, segments=keys.segments if part == "test" else (), **options)
+        return Evaluation(found.metrics, found.counts, found.to_frame() if found.per_user else None, found.segments)
 
     def export(self, model: Recommender, data: Split, output: Path) -> Exported:
         keys = self.keys.export or ListExport(k=100)

@@ -25,11 +25,13 @@ FitOn = Literal["train", "train+valid", "everything"]
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The metrics of a model on one part of the data, numbers of users and observations, and metrics per user [U] if any."""
+    """The metrics of a model on one part of the data, in all and by segment and group, numbers of users and observations, and
+    metrics per user [U] if any."""
 
     metrics: Values
     counts: dict[str, int] = field(default_factory=dict)
     per_user: pd.DataFrame | None = None
+    segments: dict[str, dict[str, Values]] = field(default_factory=dict)
 
 
 class Models(NamedTuple):

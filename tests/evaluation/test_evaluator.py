@@ -372,7 +372,7 @@ class TestRepeats:
         report = evaluate_recommendations(lists, LOG[5:], ["recall@1"], list_length=1)
         assert "repeats" not in report.counts
         assert report.counts["relevant"] == 4
-        with pytest.raises(ConfigError, match="popularity metrics need the history"):
+        with pytest.raises(ConfigError, match="popularity of items needs the history"):
             evaluate_recommendations(lists, LOG[5:], ["novelty@1"], list_length=1)
 
     def test_nothing_but_repeats(self):

@@ -131,5 +131,5 @@ def test_popularity_by_hand():
 
 @pytest.mark.parametrize("metric", [novelty, average_popularity])
 def test_popularity_needs_the_history(metric):
-    with pytest.raises(ConfigError, match="popularity metrics need the history"):
+    with pytest.raises(ConfigError, match="popularity of items needs the history"):
         metric(beyond([[0, 1]], []))
