@@ -43,7 +43,7 @@ ALLOWED = {
     "evaluation": {"features", "models", "parquet", "ranking", *LOG, *LEAVES},
     "export": {"data", "models", "parquet", *LOG, *LEAVES},
     "tracking": {"errors", "files"},
-    "reporting": {"errors", "files"},
+    "reporting": {"errors", "files", "evaluation"},
 }
 ALLOWED["experiment"] = {*ALLOWED}
 ALLOWED["cli"] = {*ALLOWED}
