@@ -1,18 +1,18 @@
 """Pipelines of recommenders: splits, fits, evaluation, and exported lists."""
 
 import logging
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from functools import cached_property
 from inspect import signature
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from pydantic import Field
 
 from recsys_ae.core.trainer import Callback
 from recsys_ae.data.content import Fault, write_faults
-from recsys_ae.data.features import Side, with_features, with_unrated
+from recsys_ae.data.features import with_features, with_unrated
 from recsys_ae.data.ratings import Ratings, load_given_split, load_ratings
 from recsys_ae.declaration import Declared, error_context, validate, validate_params
 from recsys_ae.errors import ConfigError, DataError, did_you_mean
@@ -22,6 +22,7 @@ from recsys_ae.evaluation.metrics import as_sampled, parse_metric, parse_metrics
 from recsys_ae.evaluation.protocol import Protocol
 from recsys_ae.evaluation.published import published_for
 from recsys_ae.evaluation.segments import parse_segments
+from recsys_ae.experiment.needs import feature_sides
 from recsys_ae.experiment.pipeline_file import ExportSpec, ModelSpec, Pipeline, PipelineFile, label_of
 from recsys_ae.experiment.task import Evaluation, FitOn, Models, Part, Task
 from recsys_ae.export.local import VectorManifest, export_recommendations, export_vectors, versions
@@ -86,34 +87,6 @@ def _check_vectors(entries: list[dict[str, Any]], exported: str, where: str) -> 
             raise ConfigError(f"{where}: export.what: {label}{chosen} has no item vectors; choose another export.model")
 
 
-def _sides(task: "RatingTask") -> list[Side]:
-    """The sides whose features anything needs; `ConfigError` if the card does not declare them."""
-    card = task.pipeline.card
-    if card.kind != "ratings":
-        return []  # generated data comes with its features
-    found: set[Side] = set()
-    for what, needs in _needs(task):
-        for side in (side for side in get_args(Side) if f"{side.removesuffix('s')}_features" in needs):
-            if side not in card.features:
-                raise ConfigError(
-                    f"{what} needs features of {side}, but dataset {card.name!r} declares none; "
-                    f"add features.{side} to its card, or choose others"
-                )
-            found.add(side)
-    return sorted(found)
-
-
-def _needs(task: "RatingTask") -> Iterator[tuple[str, Collection[str]]]:
-    """What models, also in a search, metrics and segments need, with their names."""
-    for spec in task.pipeline.models:
-        tried = [spec.with_params({key: value}) for key, values in spec.search.items() for value in values]
-        yield spec.label, {need for one in [spec, *tried] for need in task.build(one).needs}
-    for metric in parse_metrics(task.keys.metrics):
-        yield metric.name, metric.needs
-    for segment in parse_segments(task.keys.segments):
-        yield f"segment {segment.name}", [] if segment.column is None else [f"{segment.side.removesuffix('s')}_features"]
-
-
 def _build(name: str, params: dict[str, Any], where: str) -> Recommender:
     if name in IMAGE_MODELS and name not in MODELS:
         raise ConfigError(f"{name!r} is an image model, but the dataset holds ratings; see recsys-ae models")
@@ -131,7 +104,7 @@ class RatingTask(Task[RatingFile, Split, Recommender]):
 
     def __init__(self, pipeline: Pipeline[RatingFile]) -> None:
         super().__init__(pipeline)
-        self._sides = _sides(self)
+        self._sides = feature_sides(self)
 
     @classmethod
     def resolve(cls, keys: RatingFile, card: Any, where: str) -> RatingFile:
