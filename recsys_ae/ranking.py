@@ -59,6 +59,11 @@ def hits(lists: Indices, relevant: csr_array) -> Hits:
     return entries(lists, relevant) >= 0
 
 
+def discounts(n: int) -> NDArray[np.float64]:
+    """float64 [n]: the weights 1 / log2(rank + 1) of the first n ranks."""
+    return 1 / np.log2(np.arange(2, n + 2))
+
+
 def ndcg(hits: Hits, n_relevant: Indices, k: int) -> NDArray[np.float64]:
     """Binary NDCG, float64 [B]: discounted gain of each list of `hits` [B, at most k] over that of a perfect list of length k.
 
@@ -69,7 +74,7 @@ def ndcg(hits: Hits, n_relevant: Indices, k: int) -> NDArray[np.float64]:
     array([0.9197])
     """
     best = np.minimum(k, n_relevant)  # hits of a perfect list
-    discount = 1 / np.log2(np.arange(2, max(hits.shape[1], best.max(initial=1)) + 2))
+    discount = discounts(max(hits.shape[1], best.max(initial=1)))
     return np.asarray(hits @ discount[: hits.shape[1]] / np.cumsum(discount)[best - 1])
 
 

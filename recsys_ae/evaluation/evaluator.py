@@ -9,12 +9,13 @@ from collections.abc import Iterable
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import csr_array
 
 from recsys_ae.errors import ConfigError, DataError
 from recsys_ae.evaluation.candidates import Candidates
-from recsys_ae.evaluation.lists import Catalogue, RankedLists
+from recsys_ae.evaluation.catalogue import Catalogue
+from recsys_ae.evaluation.lists import RankedLists
 from recsys_ae.evaluation.metrics import SAMPLED, Metric, as_sampled, parse_metrics
 from recsys_ae.evaluation.relevance import liked, relevant_pairs
 from recsys_ae.evaluation.report import Report
@@ -37,6 +38,7 @@ def evaluate(
     cold: Cold = "popular",
     candidates: Candidates | None = None,
     segments: str | Iterable[str] = (),
+    item_vectors: ArrayLike | None = None,
     batch_users: int | None = None,
 ) -> Report:
     """Evaluate a fitted model on one part of a split.
@@ -52,6 +54,7 @@ def evaluate(
         cold: what cold users get, see `recommend`; with `skip` they do not count in ranking metrics.
         candidates: rank each user's relevant items among these only, and name metrics `sampled_...`; None ranks all items.
         segments: groups to report separately, such as "history_length" and "item_popularity", see `evaluation.segments`.
+        item_vectors: a vector for each item of the split, in its order, float [M, D], for `vector_diversity`.
         batch_users: users scored at a time, see `recommend_blocks`; does not affect the values.
 
     Raises:
@@ -68,7 +71,8 @@ def evaluate(
     if not len(split.test if part == "test" else split.valid):
         raise DataError(f"the {part} part of the {split.protocol} split is empty; hold out more")
     evaluation = _evaluate_next if split.predict == "next" else _evaluate_all
-    return evaluation(model, split, parsed, part, relevant_at, cold, candidates, parse_segments(segments), batch_users)
+    catalogue, groups = _catalogue(split.history(part), item_vectors), parse_segments(segments)
+    return evaluation(model, split, parsed, part, relevant_at, cold, candidates, groups, catalogue, batch_users)
 
 
 def _evaluate_all(
@@ -80,6 +84,7 @@ def _evaluate_all(
     cold: Cold,
     candidates: Candidates | None,
     segments: list[Segment],
+    catalogue: Catalogue,
     batch_users: int | None,
 ) -> Report:
     """`evaluate` for a split with `predict: all`."""
@@ -92,15 +97,15 @@ def _evaluate_all(
         rows = rows[known]
     counts = {"users_evaluated": len(rows), "users_skipped": truth.n_users - len(rows), "relevant": len(relevant)}
     counts |= {"ratings": len(truth), "repeats": int(repeated.sum()), "events": truth.n_events} | _warmth(known, trained)
-    catalogue = _catalogue(history)
     tally = Tally(metrics, item_groups(segments, catalogue))
     if tally.k and len(rows):
         among = None if candidates is None else _among(candidates.of(rows), relevant.matrix[rows])
         options: dict[str, Any] = {"exclude_seen": exclude_seen, "candidates": among, "cold": cold}
         step = batch_users or users_per_block(history.n_items)
         blocks = recommend_blocks(model, history, rows, tally.k, batch_users=step, **options)
-        for block, found in zip(np.split(rows, range(step, len(rows), step)), blocks, strict=True):
-            tally.add(_ranked(found, history.matrix[block], relevant.matrix[block], tally.k, catalogue))
+        for at, found in zip(np.split(np.arange(len(rows)), range(step, len(rows), step)), blocks, strict=True):
+            limits = {"seen": history.matrix[rows[at]], "candidates": None if among is None else among[at]}
+            tally.add(_ranked(found, relevant.matrix[rows[at]], tally.k, catalogue, exclude_seen, **limits))
     if model.predicts_ratings and tally.rates:
         pairs = truth.user_rows(), truth.item_rows()
         tally.add_ratings(finite_predictions(model, history, *pairs), truth.matrix.data, pairs[0], truth.n_users)
@@ -117,13 +122,13 @@ def _evaluate_next(
     cold: Cold,
     candidates: Candidates | None,
     segments: list[Segment],
+    catalogue: Catalogue,
     batch_users: int | None,
 ) -> Report:
     """`evaluate` for a split with `predict: next`."""
     targets = NextEvents.of(split, part)
     history, items, ratings = targets.known, targets.items, targets.log.ratings[targets.at]
-    relevant, catalogue = liked(ratings, relevant_at), _catalogue(history)
-    tally = Tally(metrics, item_groups(segments, catalogue))
+    relevant, tally = liked(ratings, relevant_at), Tally(metrics, item_groups(segments, catalogue))
     rates, lengths = tally.rates and model.predicts_ratings, np.empty(len(targets), np.int64)
     known, predicted, listed = np.ones(len(targets), bool), np.empty(len(targets), np.float32), []
     for block, before in targets.blocks(batch_users or users_per_block(history.n_items)):
@@ -138,7 +143,8 @@ def _evaluate_next(
             among = None if candidates is None else _among(candidates.of(targets.users[block[rows]]), truth)
             options: dict[str, Any] = {"exclude_seen": split.repeats == "excluded", "cold": cold, "batch_users": len(rows)}
             (found,) = recommend_blocks(model, before, rows, tally.k, candidates=among, **options)
-            tally.add(_ranked(found, before.matrix[rows], truth, tally.k, catalogue))
+            limits = {"seen": before.matrix[rows], "candidates": among}
+            tally.add(_ranked(found, truth, tally.k, catalogue, options["exclude_seen"], **limits))
         listed.append(block[rows])
     at = np.concatenate(listed)
     users, trained = targets.users, np.diff(split.train.matrix.indptr)[targets.users] > 0
@@ -151,8 +157,11 @@ def _evaluate_next(
     return tally.report(history.users.values[users], at, counts, groups)
 
 
-def _ranked(found: TopK, seen: csr_array, truth: csr_array, k: int, catalogue: Catalogue) -> RankedLists:
-    return RankedLists.of(found.item_rows, truth, k, scores=found.scores, seen=seen, catalogue=catalogue)
+def _ranked(
+    found: TopK, truth: csr_array, k: int, catalogue: Catalogue, excludes_seen: bool, **known: csr_array | None
+) -> RankedLists:
+    options: dict[str, Any] = {"scores": found.scores, "catalogue": catalogue, "excludes_seen": excludes_seen, **known}
+    return RankedLists.of(found.item_rows, truth, k, **options)
 
 
 def _labelled(metrics: list[Metric], candidates: Candidates | None) -> list[Metric]:
@@ -170,8 +179,13 @@ def _among(candidates: csr_array, truth: csr_array) -> csr_array:
     return candidates + relevant
 
 
-def _catalogue(history: Interactions) -> Catalogue:
-    return Catalogue(np.bincount(history.matrix.indices, minlength=history.n_items), history.item_features)
+def _catalogue(history: Interactions, vectors: ArrayLike | None) -> Catalogue:
+    given = None if vectors is None else np.asarray(vectors, np.float64)
+    if given is not None and (given.ndim != 2 or len(given) != history.n_items or not np.isfinite(given).all()):
+        expected = f"finite numbers of shape ({history.n_items}, any), a vector for each item of the split in its order"
+        raise DataError(f"item_vectors must be {expected}, got shape {given.shape}")
+    counts = np.bincount(history.matrix.indices, minlength=history.n_items)
+    return Catalogue(counts, history.item_features, history.matrix, given)
 
 
 def _warmth(known: NDArray[np.bool_], trained: NDArray[np.bool_]) -> dict[str, int]:

@@ -9,13 +9,15 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from recsys_ae.errors import ConfigError, DataError
-from recsys_ae.evaluation.lists import Catalogue, RankedLists
+from recsys_ae.evaluation.catalogue import Catalogue
+from recsys_ae.evaluation.lists import RankedLists
 from recsys_ae.evaluation.metrics import Metric, parse_metrics
 from recsys_ae.evaluation.overlap import id_maps
 from recsys_ae.evaluation.relevance import relevant_pairs
 from recsys_ae.evaluation.report import Report
 from recsys_ae.evaluation.segments import Segment, item_groups, parse_segments, user_groups
 from recsys_ae.evaluation.tally import Tally
+from recsys_ae.features import FeatureTable
 from recsys_ae.frames import Frame, ranks, read_frame
 from recsys_ae.ids import IdMap, Rows, shown
 from recsys_ae.interactions import Interactions
@@ -35,6 +37,8 @@ def evaluate_recommendations(
     history: Frame | None = None,
     repeats: Repeats = "excluded",
     segments: str | Iterable[str] = (),
+    user_features: FeatureTable | None = None,
+    item_features: FeatureTable | None = None,
 ) -> Report:
     """Evaluate exported lists, with the same values as `evaluate` gives for their model if no pair of `truth` is repeated.
 
@@ -46,11 +50,12 @@ def evaluate_recommendations(
         metrics: a ranking metric, or several, of at most `list_length`, the length that the lists were meant to have.
         history: columns user_id, item_id: what was known when the lists were made; if None, repeats count as relevant.
         repeats: whether pairs of `truth` that are in `history` are relevant (`wanted`), or not because lists exclude them.
-        segments: `history_length` or `item_popularity`, or both, see `evaluation.segments`; they need the history.
+        segments: groups to report separately, such as "history_length" and "item_popularity", see `evaluation.segments`.
+        user_features, item_features: tables of any users and items, for segments and metrics that need them.
 
     Raises:
-        ConfigError: a rating metric, one of longer lists, or one that needs the history without it; a segment by features; a
-            missing column.
+        ConfigError: a rating metric, one of longer lists, or a metric or segment that needs the history or features without
+            them; a missing column.
         DataError: not data frames, no relevant pairs in `truth`, no user or no item in common, ids of different types, an
             invalid rank, two items at one rank, or one item at two.
     """
@@ -68,7 +73,7 @@ def evaluate_recommendations(
     users, items = id_maps(tables, "user")[0], id_maps(tables, "item")[1]
     rated = "rating" if "rating" in tables["the truth"] else None
     pairs = Interactions.from_frame(tables["the truth"], rating=rated, users=users, items=items, duplicates="max")
-    seen, catalogue = _history(tables["the history"], users, items)
+    seen, catalogue = _history(tables["the history"], users, items, item_features)
     repeated = np.isin(pairs.keys(), seen.nonzero()[0] * len(items) + seen.nonzero()[1])
     relevant = relevant_pairs(pairs, relevant_at, repeated & (repeats == "excluded"))
     if not len(relevant):
@@ -77,31 +82,35 @@ def evaluate_recommendations(
     tally = Tally(parsed, item_groups(grouped, catalogue))
     for block, found, scores in _blocks(tables["the lists"], tally.k, users, items, rows):
         known: dict[str, Any] = {"seen": None if history is None else seen[block], "catalogue": catalogue}
+        known["excludes_seen"] = repeats == "excluded"
         tally.add(RankedLists.of(found, relevant.matrix[block], tally.k, scores=scores, **known))
     counts = {"users_evaluated": len(rows), "users_skipped": len(users) - len(rows), "relevant": len(relevant), "ratings": 0}
     counts["users_without_list"] = int((~np.isin(rows, users.find(tables["the lists"]["user_id"]))).sum())
     if history is not None:
         counts["repeats"] = int(repeated.sum())
-    groups = user_groups(grouped, np.diff(seen.indptr), None, np.arange(len(users)))
+    of_users = None if user_features is None else user_features.align(users)
+    groups = user_groups(grouped, np.diff(seen.indptr), of_users, np.arange(len(users)))
     return tally.report(users.values, rows, counts, groups)
 
 
-def _history(pairs: pd.DataFrame, users: IdMap, items: IdMap) -> tuple[csr_array, Catalogue]:
-    """The history [U, M] of these users, and what the pairs of all users say of the items."""
+def _history(pairs: pd.DataFrame, users: IdMap, items: IdMap, features: FeatureTable | None) -> tuple[csr_array, Catalogue]:
+    """The history [U, M] of these users, and what the pairs of all users and the features say of the items."""
+    of_items = None if features is None else features.align(items)
     user, item = users.find(pairs["user_id"]), items.rows(pairs["item_id"])
     ours = user >= 0
     seen = csr_array((np.ones(int(ours.sum()), np.float32), (user[ours], item[ours])), (len(users), len(items)))
-    return seen, Catalogue(np.bincount(item, minlength=len(items)) if len(item) else np.empty(0, np.int64))
+    if not len(pairs):
+        return seen, Catalogue(features=of_items)
+    everyone = pd.factorize(pairs["user_id"], sort=True)[0]
+    history = csr_array((np.ones(len(item), np.float32), (everyone, item)), (everyone.max() + 1, len(items)))
+    return seen, Catalogue(np.bincount(item, minlength=len(items)), of_items, history)
 
 
 def _segments(names: str | Iterable[str], history: Frame | None) -> list[Segment]:
-    """The segments; `ConfigError` if lists do not have what they need."""
+    """The segments; `ConfigError` if one needs the history without it."""
     parsed = parse_segments(names)
-    for segment in parsed:
-        if segment.column is not None:
-            raise ConfigError(f"segment {segment.name} needs features, which lists do not have; evaluate the model itself")
-        if history is None:
-            raise ConfigError(f"segment {segment.name} needs the history; give the history (--history)")
+    if history is None and (computed := next((one.name for one in parsed if one.column is None), None)):
+        raise ConfigError(f"segment {computed} needs the history; give the history (--history)")
     return parsed
 
 

@@ -1,6 +1,6 @@
 """What a ranking metric sees: lists of a block of users, and what was known when they were made."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -9,35 +9,8 @@ from scipy.sparse import csr_array
 
 from recsys_ae import ranking
 from recsys_ae.errors import ConfigError
-from recsys_ae.features import FeatureTable
-
-Rows = NDArray[np.int64]
-Values = NDArray[np.float64]
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class Catalogue:
-    """What is known of all M items.
-
-    Attributes:
-        item_counts: int64 [M], number of users with each item in the history; empty if the history is unknown.
-        features: features of the items [M], or None.
-    """
-
-    item_counts: Rows = field(default_factory=lambda: np.empty(0, np.int64))
-    features: FeatureTable | None = None
-
-    @property
-    def users_of_items(self) -> Rows:
-        """int64 [M], number of users of each item; `ConfigError` if the history is unknown."""
-        if not len(self.item_counts):
-            raise ConfigError("the popularity of items needs the history, in which it is counted; give the history (--history)")
-        return self.item_counts
-
-    @cached_property
-    def more_popular(self) -> Rows:
-        """int64 [M], number of items that have more users than each."""
-        return np.searchsorted(np.sort(-self.users_of_items), -self.users_of_items, side="left")
+from recsys_ae.evaluation.catalogue import Catalogue, Rows, Values
+from recsys_ae.interactions import ones
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -51,6 +24,8 @@ class RankedLists:
         entries: int64 [U, P], index in `truth.data` of the hit at each rank, -1 where there is none.
         truth: float32 csr_array [U, M], ratings of the relevant items of each user, at least one.
         seen: csr_array [U, M], the history of each user; None if unknown.
+        excludes_seen: whether items in the history of a user cannot be in the user's list.
+        candidates: bool csr_array [U, M], the only items that can be in the lists, relevant ones included; None if all can.
     """
 
     k: int
@@ -60,6 +35,8 @@ class RankedLists:
     truth: csr_array
     seen: csr_array | None
     catalogue: Catalogue
+    excludes_seen: bool = True
+    candidates: csr_array | None = None
 
     @classmethod
     def of(
@@ -71,10 +48,13 @@ class RankedLists:
         scores: NDArray[np.float32] | None = None,
         seen: csr_array | None = None,
         catalogue: Catalogue | None = None,
+        excludes_seen: bool = True,
+        candidates: csr_array | None = None,
     ) -> "RankedLists":
         """Lists [U, P] of items, with the hits found in `truth`."""
         scores = np.full(items.shape, np.nan, np.float32) if scores is None else scores
-        return cls(k, items, scores, ranking.entries(items, truth), truth, seen, catalogue or Catalogue())
+        known = seen, catalogue or Catalogue(), excludes_seen, candidates
+        return cls(k, items, scores, ranking.entries(items, truth), truth, *known)
 
     def top(self, k: int) -> "RankedLists":
         """The first `k` places of the lists."""
@@ -96,6 +76,19 @@ class RankedLists:
         """bool [U, P], which places hold an item."""
         return self.items >= 0
 
+    @cached_property
+    def indicator(self) -> csr_array:
+        """float64 csr_array [U, M]: 1 for each item of a list, in the order of the list."""
+        ends = np.r_[0, np.cumsum(self.listed.sum(axis=1))]
+        return csr_array((np.ones(ends[-1]), self.items[self.listed], ends), (len(self.items), self.truth.shape[1]))
+
+    @property
+    def history(self) -> csr_array:
+        """float32 csr_array [U, M]: 1 for each item in the history of each user; `ConfigError` if it is unknown."""
+        if self.seen is None:
+            raise ConfigError("what a list is compared with is the history, which is unknown; give the history (--history)")
+        return ones(self.seen)
+
     def only(self, wanted: NDArray[np.bool_]) -> tuple["RankedLists", Rows]:
         """The same lists with only the items in `wanted`, bool [M], as relevant ones.
 
@@ -111,8 +104,9 @@ class RankedLists:
         )
         entries = self.entries[rows]
         entries = np.where((entries >= 0) & np.r_[kept, False][entries], number[entries], -1)
-        seen = None if self.seen is None else self.seen[rows]
-        return replace(self, items=self.items[rows], scores=self.scores[rows], entries=entries, truth=truth, seen=seen), rows
+        own = {name: getattr(self, name) for name in ("items", "scores", "seen", "candidates")}
+        own = {name: value if value is None else value[rows] for name, value in own.items()}
+        return replace(self, entries=entries, truth=truth, **own), rows
 
     def mean_over_items(self, values: Values | Rows) -> Values:
         """Mean of values [U, P] over the places that hold an item; 0 for an empty list."""

@@ -26,6 +26,7 @@ class Report:
             that is unknown). For lists also `users_without_list`: evaluated users without a list, who have no hits. For
             a model also `events` of the part, and of the users with something relevant how many are `hot` (in the training
             part), `warm` (not in it, but scored from a history or from features) and `cold` (the model cannot score them).
+            `undefined:METRIC` are users who count in others, but have no value of this one.
             With `predict: next`, all but `users_evaluated`, `users_skipped` and `events` are numbers of predicted events.
         groups: the group of each user [U], by segment of users (see `evaluation.segments`).
         segments: by segment and group the value of each metric, and the number of `users` who count.

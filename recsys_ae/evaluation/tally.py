@@ -9,7 +9,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from recsys_ae.errors import TrainingError
-from recsys_ae.evaluation.lists import RankedLists, Rows, Values
+from recsys_ae.evaluation.catalogue import Rows, Values
+from recsys_ae.evaluation.exposure import Exposure
+from recsys_ae.evaluation.lists import RankedLists
 from recsys_ae.evaluation.metrics import Metric, errors_per_user
 from recsys_ae.evaluation.report import Report
 from recsys_ae.evaluation.segments import Members, column_of, means_by_item_group, means_by_user_group
@@ -27,19 +29,24 @@ class Tally:
     def __init__(self, metrics: Sequence[Metric], item_groups: Mapping[str, Mapping[str, Members]] | None = None) -> None:
         """For each of `item_groups`, by segment and group the members, metrics of accuracy are collected as well."""
         self.metrics, self.item_groups = metrics, item_groups or {}
-        self.ranked = [metric for metric in metrics if metric.k is not None]
+        self.ranked = [metric for metric in metrics if metric.k is not None and metric.per_user]
+        self._exposed = [metric for metric in metrics if not metric.per_user]
         self.k = max((metric.k or 0 for metric in metrics), default=0)
         self._blocks: dict[str, list[Values]] = {metric.name: [] for metric in self.ranked}
         self._rated: dict[str, float | None] = {}
         self._errors: dict[str, Values] = {}
+        self._exposures: dict[int, Exposure] = {}
 
     @property
     def rates(self) -> bool:
         """Whether there is a rating metric."""
-        return len(self.ranked) < len(self.metrics)
+        return any(metric.k is None for metric in self.metrics)
 
     def add(self, lists: RankedLists) -> None:
         """Add the lists of a block of users."""
+        for k in {metric.k for metric in self._exposed if metric.k is not None}:
+            exposure = Exposure.of(lists.top(k))
+            self._exposures[k] = self._exposures[k] + exposure if k in self._exposures else exposure
         found = _values(self.ranked, lists)
         accuracy = [metric for metric in self.ranked if metric.measures_accuracy]
         for segment, groups in self.item_groups.items():
@@ -72,14 +79,17 @@ class Tally:
         """
         values = {name: np.concatenate([np.empty(0), *blocks]) for name, blocks in self._blocks.items()}
         means = {metric.name: _mean(metric, values[metric.name]) for metric in self.ranked}
-        found = {**{metric.name: None for metric in self.metrics}, **self._rated, **means}
+        exposed = {metric.name: metric.compute(self._exposures[metric.k or 0]) for metric in self._exposed if self._exposures}
+        found = {**{metric.name: None for metric in self.metrics}, **self._rated, **means, **exposed}
         for name, value in found.items():
             if value is not None and not isfinite(value):
                 way_out = "fit the model again with other parameters, or check your own metric"
                 raise TrainingError(f"{name} is not finite; {way_out}")
         accuracy = [metric for metric in self.ranked if metric.measures_accuracy]
+        counts |= _undefined(self.ranked, values)
         segments = {name: means_by_item_group(values, name, of, accuracy) for name, of in self.item_groups.items()}
-        per_user, kept = {name: own for name, own in values.items() if not np.isnan(own).all()}, ranked
+        per_user = {name: own for name, own in values.items() if name in means or not np.isnan(own).all()}
+        kept = ranked
         if self._errors:
             kept = np.flatnonzero(self._errors["ratings"])
             for name, own in per_user.items():
@@ -102,3 +112,9 @@ def _mean(metric: Metric, values: Values) -> float | None:
     """The mean over the users who count; None if there are none."""
     counting = values[~np.isnan(values)] if metric.partial else values
     return float(counting.mean()) if len(counting) else None
+
+
+def _undefined(metrics: Sequence[Metric], values: Mapping[str, Values]) -> dict[str, int]:
+    """The number of users who do not count in a metric whose value is undefined for some, under `undefined:METRIC`."""
+    numbers = {metric.name: int(np.isnan(values[metric.name]).sum()) for metric in metrics if metric.partial}
+    return {f"undefined:{name}": number for name, number in numbers.items() if number}

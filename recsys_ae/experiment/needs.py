@@ -15,18 +15,19 @@ if TYPE_CHECKING:
 def feature_sides(task: "RatingTask") -> list[Side]:
     """The sides whose features anything needs; `ConfigError` if the card does not declare them."""
     card = task.pipeline.card
-    if card.kind != "ratings":
-        return []  # generated data comes with its features
     found: set[Side] = set()
     for what, needs in _needs(task):
+        if "item_vectors" in needs:
+            others = "choose feature_diversity or audience_diversity, or call evaluate(..., item_vectors=...) in Python"
+            raise ConfigError(f"{what} needs vectors of the items, which a pipeline does not have; {others}")
         for side in (side for side in get_args(Side) if f"{side.removesuffix('s')}_features" in needs):
-            if side not in card.features:
+            if card.kind == "ratings" and side not in card.features:
                 raise ConfigError(
                     f"{what} needs features of {side}, but dataset {card.name!r} declares none; "
                     f"add features.{side} to its card, or choose others"
                 )
             found.add(side)
-    return sorted(found)
+    return sorted(found) if card.kind == "ratings" else []  # generated data comes with its features
 
 
 def _needs(task: "RatingTask") -> Iterator[tuple[str, Collection[str]]]:

@@ -125,13 +125,15 @@ def test_values_of_item_groups_are_those_of_their_items_as_the_only_relevant_one
 
 
 def test_blocks_do_not_matter_and_lists_give_the_same():
-    parts = per_user(random_interactions(seed=2), test=0.3)
+    parts, segments = split(), [*COMPUTED, "users.gender", "items.year"]
     model = build_model("pca").fit(parts.train)
-    whole, blocks = (evaluate(model, parts, METRICS[:3], segments=COMPUTED, batch_users=size) for size in (1000, 3))
+    whole, blocks = (evaluate(model, parts, METRICS[:3], segments=segments, batch_users=size) for size in (1000, 3))
     pd.testing.assert_frame_equal(whole.to_frame(), blocks.to_frame())
     assert whole.segments == blocks.segments
-    lists, known = recommend(model, parts.train, k=5).to_frame(), parts.train.to_frame()
-    given = evaluate_recommendations(lists, parts.test.to_frame(), METRICS[:3], list_length=5, history=known, segments=COMPUTED)
+    history = parts.history("test")
+    lists, features = recommend(model, history, k=5).to_frame(), (history.user_features, history.item_features)
+    options = {"history": history.to_frame(), **dict(zip(["user_features", "item_features"], features, strict=True))}
+    given = evaluate_recommendations(lists, parts.test.to_frame(), METRICS[:3], list_length=5, segments=segments, **options)
     pd.testing.assert_frame_equal(given.to_frame(), whole.to_frame())
     assert given.segments == whole.segments
 
@@ -177,7 +179,7 @@ def test_what_segments_need():
     with pytest.raises(ConfigError, match=r"segment users.tag: its labels put a user into several groups"):
         found(replace(bare, **parts), ["users.tag"])
     lists, truth = pd.DataFrame({"user_id": [1], "item_id": [2], "rank": [1]}), pd.DataFrame({"user_id": [1], "item_id": [2]})
-    for segment, missing in (("history_length", "the history"), ("items.year", "features, which lists do not have")):
+    for segment, missing in (("history_length", "the history"), ("items.year", "features of items, but there are none")):
         with pytest.raises(ConfigError, match=f"segment {segment} needs {missing}"):
             evaluate_recommendations(lists, truth, "recall@1", list_length=1, segments=[segment])
 
