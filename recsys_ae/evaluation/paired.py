@@ -9,7 +9,7 @@ from scipy.special import nctdtrinc, ndtr, stdtr, stdtrit
 from recsys_ae.evaluation.sample import TIED, Floats, Sample
 
 BLOCK = 500_000  # differences in a block of pairs, 4 MB
-NO_VARIATION = 1e-9  # relative to the largest value; a smaller deviation of differences is due to rounding
+NO_VARIATION = 1e-9  # relative to the values; smaller differences and deviations are due to rounding
 
 
 class Paired(NamedTuple):
@@ -37,23 +37,21 @@ def paired(sample: Sample) -> Paired:
         signed_rank[block] = signed_rank_test(own)
         above[block], below[block] = (own > 0).mean(axis=1), (own < 0).mean(axis=1)
         deviations[block] = (pseudo[i] - pseudo[j]).std(axis=1, ddof=min(n_users - 1, 1))
-    rounding = NO_VARIATION * np.abs(pseudo).max()
-    differences[np.abs(differences) <= rounding] = 0
-    deviations[deviations <= rounding] = 0
+    differences[np.abs(differences) <= NO_VARIATION * np.abs(sample.metrics).max()] = 0
+    deviations[deviations <= NO_VARIATION * np.abs(pseudo).max()] = 0
     better, worse = (below, above) if sample.lower_is_better else (above, below)
     return Paired(differences, deviations, signed_rank, better, worse)
 
 
-def t_test(differences: Floats, deviations: Floats, n_users: int) -> Floats:
-    """Two-sided p of Student's paired t-test, float64 [n], from means and standard deviations of the differences of n_users.
+def t_test(sample: Sample, found: Paired) -> Floats:
+    """Two-sided p of Student's paired t-test, float64 [n]; with weights or a root, of the jackknife's t.
 
-    If all differences are equal, t is undefined. Then p is 1 if they are zero, and otherwise that of the sign test,
-    2^(1 - n_users), as for a single user.
+    If all differences are equal, t is undefined. Then p is 1 if they are zero, and otherwise that of the sign test, 2^(1 - U).
     """
-    varies = deviations > 0
-    t = differences / np.where(varies, deviations, 1) * np.sqrt(n_users)
-    equal = np.where(differences == 0, 1.0, 2.0 ** (1 - n_users))
-    return np.where(varies, 2 * stdtr(max(n_users - 1, 1), -np.abs(t)), equal)
+    varies = found.deviations > 0
+    t = found.differences / np.where(varies, found.deviations, 1) * np.sqrt(sample.n_users)
+    equal = np.where(found.differences == 0, 1.0, 2.0 ** (1 - sample.n_users))
+    return np.where(varies, 2 * stdtr(sample.degrees, -np.abs(t)), equal)
 
 
 def signed_rank_test(differences: NDArray[np.int64]) -> Floats:
@@ -93,10 +91,7 @@ def holm(p_values: Floats) -> Floats:
     return corrected
 
 
-def smallest_difference(deviations: Floats, n_users: int, alpha: float, power: float) -> Floats:
-    """The true differences [n] that a two-sided t-test at `alpha` shows with probability `power`; 0 without variation.
-
-    From the noncentral t distribution; n_users >= 2.
-    """
-    critical = stdtrit(n_users - 1, 1 - alpha / 2)
-    return nctdtrinc(n_users - 1, 1 - power, critical) * deviations / np.sqrt(n_users)
+def smallest_difference(sample: Sample, deviations: Floats, alpha: float, power: float) -> Floats:
+    """The true differences [n] that a two-sided t-test at `alpha` shows with probability `power`, from the noncentral t."""
+    critical = stdtrit(sample.degrees, 1 - alpha / 2)
+    return nctdtrinc(sample.degrees, 1 - power, critical) * deviations / np.sqrt(sample.n_users)

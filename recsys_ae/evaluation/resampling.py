@@ -32,13 +32,13 @@ def bootstrap(samples: Sequence[Sample], replicates: int, seed: int) -> list[Flo
     return drawn
 
 
-def percentiles(replicates: Floats, n_users: int, level: float) -> Floats:
-    """Float64 [n, 2]: expanded percentile intervals from replicates [n, R] over n_users >= 2 users.
+def percentiles(replicates: Floats, degrees: float, level: float) -> Floats:
+    """Float64 [n, 2]: expanded percentile intervals from replicates [n, R] with so many degrees of freedom (`Sample.degrees`).
 
     Plain percentiles are too narrow for few users: they use the variance with divisor U and normal quantiles. The expanded
-    ones reach as far out as the t interval does (Hesterberg 2015, "What teachers should know about the bootstrap", 3.3).
+    ones reach as far out as the t interval does (Hesterberg 2015, "What teachers should know about the bootstrap").
     """
-    share = ndtr(np.sqrt(n_users / (n_users - 1)) * stdtrit(n_users - 1, (1 - level) / 2))
+    share = ndtr(np.sqrt(1 + 1 / degrees) * stdtrit(degrees, (1 - level) / 2))
     return np.ascontiguousarray(np.quantile(replicates, [share, 1 - share], axis=1).T)
 
 
