@@ -27,7 +27,13 @@ from recsys_ae.evaluation.statistics import Findings, compare
 LEVEL, ALPHA, POWER, K = 0.9, 0.05, 0.8, 10
 TESTS = ("t", "randomisation", "wilcoxon")
 USERS = (30, 100, 1000)
-MODELS = {"ease": {}, "rp3beta": {"beta": 0.6}, "itemknn": {}, "pca": {"factors": 64, "centring": "none"}, "popularity": {}}
+MODELS: dict[str, dict[str, Any]] = {
+    "rp3beta": {"beta": 0.6},
+    "ease": {},
+    "itemknn": {},
+    "pca": {"factors": 64, "centring": "none"},
+    "popularity": {},
+}
 
 Floats = NDArray[np.float64]
 Row = dict[str, Any]
@@ -105,7 +111,7 @@ def movielens(folder: Path) -> Population:
     split = Split(train, train.filter(np.zeros(len(train), bool)), test, "given")
     models = [build_model(name, params).fit(train) for name, params in MODELS.items()]
     values = [evaluate(model, split, "ndcg@10").per_user["ndcg@10"] for model in models]
-    return Population("NDCG@10, ML-1M", np.array([values[1], values[0], *values[2:]]))
+    return Population("NDCG@10, ML-1M", np.array(values))
 
 
 def analysed(population: Population, n_users: int, draws: int, seed: int, **options: Any) -> Iterator[Findings]:
@@ -114,6 +120,22 @@ def analysed(population: Population, n_users: int, draws: int, seed: int, **opti
     for draw in range(draws):
         sample = population.sample(rng.integers(size, size=n_users))
         yield compare([sample], alpha=ALPHA, level=LEVEL, power=POWER, seed=draw, **options)[0]
+
+
+def whole_part(population: Population) -> Iterator[Row]:
+    """The models on all users, as in the table of an experiment."""
+    (found,) = compare([population.sample(slice(None))])
+    assert found.intervals is not None
+    for model in np.argsort(-population.truth):
+        low, high = found.intervals[model]
+        yield {
+            "model": [*MODELS][model],
+            "NDCG@10": found.metrics[model],
+            "low": low,
+            "high": high,
+            "letters": found.letters[model],
+        }
+    yield {"model": "smallest difference", "NDCG@10": found.smallest, "low": "", "high": "", "letters": ""}
 
 
 def about(population: Population, n_users: int) -> Row:
@@ -175,6 +197,7 @@ def main() -> None:
     populations = planted(size, rng)
     if source and not options.smoke:
         populations.append(movielens(Path(source, "ml-1m")))
+        table("The models on all users of the test part, with 95 % intervals", whole_part(populations[-1]), ".4f")
     each = [(one, n_users) for one in populations for n_users in users]
     nulls = [
         (null, one.of(0, 1).exchanged(rng) if null == "exchanged" else one.of(0, 4).rescaled())
