@@ -27,12 +27,12 @@ from recsys_ae.evaluation.statistics import Findings, compare
 LEVEL, ALPHA, POWER, K = 0.9, 0.05, 0.8, 10
 TESTS = ("t", "randomisation", "wilcoxon")
 USERS = (30, 100, 1000)
-MODELS: dict[str, dict[str, Any]] = {
-    "rp3beta": {"beta": 0.6},
-    "ease": {},
-    "itemknn": {},
-    "pca": {"factors": 64, "centring": "none"},
-    "popularity": {},
+MODELS: dict[str, tuple[str, dict[str, Any]]] = {
+    "cosine": ("itemknn", {}),
+    "RP3beta": ("rp3beta", {"beta": 0.6}),
+    "EASE": ("ease", {}),
+    "EDLAE": ("ease", {"l2": 500, "dropout": 0.5, "user_exponent": -0.5}),
+    "popularity": ("popularity", {}),
 }
 
 Floats = NDArray[np.float64]
@@ -83,7 +83,7 @@ def planted_lists(n: int, rng: np.random.Generator) -> dict[str, Floats]:
         for place in range(K):
             hits[:, place] = (rng.random(n) < rates * 0.93**place) & (left > 0)
             left -= hits[:, place]
-        found["NDCG@10"].append(ranking.ndcg(hits, relevant, K))
+        found["NDCG@10"].append(np.asarray(ranking.ndcg(hits, relevant, K)))
         found["hit rate@10"].append(hits.any(axis=1).astype(np.float64))
     return {name: np.array(values) for name, values in found.items()}
 
@@ -109,7 +109,7 @@ def movielens(folder: Path) -> Population:
     clicks = Interactions.from_frame(pd.read_parquet(folder / "ratings.parquet"), rating=None)
     train, test = clicks.filter(~parts), clicks.filter(parts)
     split = Split(train, train.filter(np.zeros(len(train), bool)), test, "given")
-    models = [build_model(name, params).fit(train) for name, params in MODELS.items()]
+    models = [build_model(name, params).fit(train) for name, params in MODELS.values()]
     values = [evaluate(model, split, "ndcg@10").per_user["ndcg@10"] for model in models]
     return Population("NDCG@10, ML-1M", np.array(values))
 
@@ -122,20 +122,15 @@ def analysed(population: Population, n_users: int, draws: int, seed: int, **opti
         yield compare([sample], alpha=ALPHA, level=LEVEL, power=POWER, seed=draw, **options)[0]
 
 
-def whole_part(population: Population) -> Iterator[Row]:
-    """The models on all users, as in the table of an experiment."""
-    (found,) = compare([population.sample(slice(None))])
+def models(population: Population, users: NDArray[np.int64]) -> Iterator[Row]:
+    """A row for each model as in the table of an experiment on these users, and one with the smallest difference."""
+    (found,) = compare([population.sample(users)])
     assert found.intervals is not None
-    for model in np.argsort(-population.truth):
+    for model in np.argsort(-np.array(found.metrics)):
         low, high = found.intervals[model]
-        yield {
-            "model": [*MODELS][model],
-            "NDCG@10": found.metrics[model],
-            "low": low,
-            "high": high,
-            "letters": found.letters[model],
-        }
-    yield {"model": "smallest difference", "NDCG@10": found.smallest, "low": "", "high": "", "letters": ""}
+        interval, letters = f"{low:.4f} to {high:.4f}", found.letters[model]
+        yield {"model": [*MODELS][model], "NDCG@10": found.metrics[model], "95 % interval": interval, "letters": letters}
+    yield {"model": "smallest difference", "NDCG@10": found.smallest, "95 % interval": "", "letters": ""}
 
 
 def about(population: Population, n_users: int) -> Row:
@@ -177,7 +172,7 @@ def power(population: Population, draws: int) -> Row:
 
 def table(title: str, rows: Iterable[Row], digits: str = ".1%") -> list[Row]:
     """Print rows as they come, and return them."""
-    shown = []
+    shown: list[Row] = []
     for row in rows:
         if not shown:
             print(f"\n{title}\n\n| " + " | ".join(row) + " |\n|" + "---|" * len(row))
@@ -192,13 +187,15 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=1000, help="test parts per row")
     parser.add_argument("--smoke", action="store_true", help="smoke test on tiny sizes")
     options = parser.parse_args()
-    draws, size, users = (3, 500, USERS[:1]) if options.smoke else (options.draws, 200_000, USERS)
+    draws, size, numbers = (3, 500, USERS[:1]) if options.smoke else (options.draws, 200_000, USERS)
     rng, source = np.random.default_rng(0), os.environ.get("RECSYS_AE_DATA")
     populations = planted(size, rng)
     if source and not options.smoke:
         populations.append(movielens(Path(source, "ml-1m")))
-        table("The models on all users of the test part, with 95 % intervals", whole_part(populations[-1]), ".4f")
-    each = [(one, n_users) for one in populations for n_users in users]
+        everyone = rng.permutation(populations[-1].values.shape[1])
+        for users in (everyone, everyone[:400]):
+            table(f"Models on MovieLens 1M, {len(users)} users", models(populations[-1], users), ".4f")
+    each = [(one, n) for one in populations for n in numbers]
     nulls = [
         (null, one.of(0, 1).exchanged(rng) if null == "exchanged" else one.of(0, 4).rescaled())
         for one in populations
@@ -209,11 +206,11 @@ def main() -> None:
         "coverage": table("Coverage of 90 % intervals", (about(one, n) | coverage(one, n, draws) for one, n in each)),
         "level": table(
             "Two equal models told apart at 5 %",
-            (about(one, n) | {"null": null} | rejections(one, n, draws) for null, one in nulls for n in users),
+            (about(one, n) | {"null": null} | rejections(one, n, draws) for null, one in nulls for n in numbers),
         ),
         "family": table(
             "Any of five equal models told apart at 5 %, with Holm",
-            (about(one, n) | rejections(one, n, draws) for one in same for n in users),
+            (about(one, n) | rejections(one, n, draws) for one in same for n in numbers),
         ),
         "power": table(
             "Power where the difference is the smallest detectable",

@@ -9,6 +9,7 @@ from scipy.special import nctdtrinc, ndtr, stdtr, stdtrit
 from recsys_ae.evaluation.sample import TIED, Floats, Sample
 
 BLOCK = 500_000  # differences in a block of pairs, 4 MB
+EXACT = 50  # differences up to which the signed-rank test is exact
 NO_VARIATION = 1e-9  # relative to the values; smaller differences and deviations are due to rounding
 
 
@@ -57,8 +58,9 @@ def t_test(sample: Sample, found: Paired) -> Floats:
 def signed_rank_test(differences: NDArray[np.int64]) -> Floats:
     """Two-sided p of Wilcoxon's signed-rank test, float64 [n], of differences [n, U] of whole numbers.
 
-    Zeros are left out, equal sizes get their mean rank, and p is that of the normal approximation with the variance for ties,
-    without correction for continuity (as SciPy's `wilcoxon(method="asymptotic")`); 1 without a difference.
+    Zeros are left out, and equal sizes get their mean rank. p is exact, given the ties, for up to 50 differences that are not
+    zero; for more it is that of the normal approximation with the variance for ties and without correction for continuity (as
+    SciPy's `wilcoxon`, which does not treat ties exactly).
     """
     n, n_users = differences.shape
     keys = np.sort(np.abs(differences) << 1 | (differences > 0), axis=1)  # by size; the last bit says which is better
@@ -70,12 +72,24 @@ def signed_rank_test(differences: NDArray[np.int64]) -> Floats:
     lengths, rows = np.diff(starts, append=n * n_users), starts // n_users
     twice_rank = 2 * (starts % n_users - zeros[rows]) + lengths + 1  # of a tie's mean, from 1
     twice_rank[sizes.ravel()[starts] == 0] = 0
-    first_of_row = np.flatnonzero(np.diff(rows, prepend=-1))
-    above = np.add.reduceat(np.add.reduceat(positive.ravel(), starts) * twice_rank, first_of_row)
-    total = np.add.reduceat(lengths * twice_rank, first_of_row)
-    squares = np.add.reduceat(lengths * twice_rank**2, first_of_row)
-    z = (2 * above - total) / np.sqrt(np.maximum(squares, 1))
-    return 2 * ndtr(-np.abs(z))
+    ranks = np.repeat(twice_rank, lengths).reshape(n, n_users)
+    above, total = (ranks * positive).sum(axis=1), ranks.sum(axis=1)
+    z = (2 * above - total) / np.sqrt(np.maximum(np.square(ranks).sum(axis=1), 1))
+    p_values = 2 * ndtr(-np.abs(z))
+    for row in np.flatnonzero(n_users - zeros <= EXACT):
+        p_values[row] = _exact_rank_sum(ranks[row, zeros[row] :], int(above[row]))
+    return p_values
+
+
+def _exact_rank_sum(ranks: NDArray[np.int64], above: int) -> float:
+    """The probability that the sum of ranks [n], each taken or not with even chances, is as far from its mean as `above`."""
+    total = int(ranks.sum())
+    chances = np.zeros(total + 1)
+    chances[0] = 1
+    for rank in ranks:
+        chances[rank:] += chances[:-rank].copy()
+    as_far = np.abs(2 * np.arange(total + 1) - total) >= abs(2 * above - total)
+    return float(chances[as_far].sum() / 2.0 ** len(ranks))
 
 
 def holm(p_values: Floats) -> Floats:

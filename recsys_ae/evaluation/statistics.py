@@ -79,7 +79,8 @@ class Findings:
     @property
     def smallest(self) -> float | None:
         """The median over the pairs of the smallest difference that this test part can show; None if no pair has one."""
-        return median([pair.smallest for pair in self.pairs if pair.smallest is not None] or [0.0]) or None
+        known = [pair.smallest for pair in self.pairs if pair.smallest is not None]
+        return median(known) if known else None
 
 
 def intervals(samples: Sequence[Sample], *, level: float = 0.95, replicates: int = 2000, seed: int = 0) -> list[Floats] | None:
@@ -157,7 +158,7 @@ def _findings(sample: Sample, drawn: Floats | None, randomised: Floats, alpha: f
         "effect": _where(varies, found.differences / scale),
         "better": found.better.tolist(),
         "worse": found.worse.tolist(),
-        "smallest": _where(varies, smallest),
+        "smallest": _where(varies & np.isfinite(smallest), smallest),
     }
     order = np.argsort(sample.metrics if sample.lower_is_better else -sample.metrics, kind="stable").tolist()
     return Findings(

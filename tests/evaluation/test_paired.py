@@ -1,3 +1,5 @@
+from itertools import combinations
+
 import numpy as np
 import pytest
 from hypothesis import given, strategies as st
@@ -13,29 +15,41 @@ def skewed(seed: int, m: int, n_users: int) -> np.ndarray:
     return rng.choice([0, 0, 0, 0.13, 0.3, 0.39, 0.5, 0.63, 1], size=(m, n_users))
 
 
+def pairs(m: int) -> list[tuple[int, int]]:
+    return list(combinations(range(m), 2))
+
+
 class TestAgainstSciPy:
     @pytest.mark.parametrize("n_users", [2, 7, 500])
     def test_t(self, n_users):
         values = skewed(1, 4, n_users) + np.random.default_rng(2).normal(size=(4, n_users)) * 0.01
         found = paired(Sample(values))
         p_values = t_test(Sample(values), found)
-        wanted = [stats.ttest_rel(values[i], values[j]) for i, j in zip(*np.triu_indices(4, 1), strict=True)]
+        wanted = [stats.ttest_rel(values[i], values[j]) for i, j in pairs(4)]
         np.testing.assert_allclose(p_values, [one.pvalue for one in wanted], rtol=1e-9)
         np.testing.assert_allclose(
             found.differences,
-            [values[i].mean() - values[j].mean() for i, j in zip(*np.triu_indices(4, 1), strict=True)],
+            [values[i].mean() - values[j].mean() for i, j in pairs(4)],
             atol=1e-11,
         )
 
-    @pytest.mark.parametrize("n_users", [12, 500])
+    @pytest.mark.parametrize("n_users", [120, 500])
     def test_signed_rank_with_zeros_and_ties(self, n_users):
         values = np.round(skewed(3, 5, n_users) * 64)
-        found = paired(Sample(values))
-        wanted = [
-            stats.wilcoxon(values[i], values[j], zero_method="wilcox", correction=False, method="asymptotic").pvalue
-            for i, j in zip(*np.triu_indices(5, 1), strict=True)
-        ]
-        np.testing.assert_allclose(found.signed_rank, wanted, rtol=1e-9)
+        wanted = [stats.wilcoxon(values[i], values[j], correction=False).pvalue for i, j in pairs(5)]
+        np.testing.assert_allclose(paired(Sample(values)).signed_rank, wanted, rtol=1e-9)
+
+    @pytest.mark.parametrize("n_users", [1, 6, 13, 50, 51])
+    def test_signed_rank_without_ties(self, n_users):
+        values = np.random.default_rng(n_users).normal([[0], [0], [0.3]], size=(3, n_users))
+        wanted = [stats.wilcoxon(values[i], values[j]).pvalue for i, j in pairs(3)]
+        np.testing.assert_allclose(paired(Sample(values)).signed_rank, wanted, rtol=1e-9)
+
+    def test_signed_rank_of_few_users_with_ties(self):
+        """Exact, as SciPy finds by trying all patterns of signs."""
+        values = np.round(skewed(8, 3, 12) * 64)
+        wanted = [stats.wilcoxon(values[i], values[j], method=stats.PermutationMethod()).pvalue for i, j in pairs(3)]
+        np.testing.assert_allclose(paired(Sample(values)).signed_rank, wanted, rtol=1e-9)
 
     def test_differences_equal_up_to_rounding_are_ties(self):
         """0.3 - 0.2 and 0.2 - 0.1 differ in the last bits, which must not order them."""
@@ -120,6 +134,7 @@ class TestHolm:
 
 
 def test_signed_rank_without_differences():
-    differences = np.array([[0, 0, 0, 0], [0, 0, -3, 0], [1, 2, 3, 4], [0, 0, 0, 0]])
-    p_values = signed_rank_test(1000 * differences)
-    np.testing.assert_allclose(p_values, [1, 2 * stats.norm.sf(1), stats.wilcoxon([1, 2, 3, 4], method="asymptotic").pvalue, 1])
+    differences = np.zeros((4, 60), np.int64)
+    differences[1, 7] = -3000
+    differences[2, :5] = [1000, 2000, 3000, 4000, 5000]
+    np.testing.assert_allclose(signed_rank_test(differences), [1, 1, 2 / 32, 1])
