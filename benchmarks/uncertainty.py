@@ -10,7 +10,7 @@ drawn from it again and again, and each is analysed as the test part of an exper
 import argparse
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -61,14 +61,14 @@ class Population:
     def rescaled(self) -> "Population":
         """With equal metrics of all models, which differ in who gains and who loses."""
         factors = (self.truth[0] / self.truth) ** (2 if self.root else 1)
-        return replace(self, values=self.values * factors[:, None])
+        return replace(self, name=f"{self.name}, different users gain", values=self.values * factors[:, None])
 
     def exchanged(self, rng: np.random.Generator) -> "Population":
         """With the models of each user in random order, and in all rotations of it, so that no model is better than another."""
         mixed, m = rng.permuted(self.values, axis=0), len(self.values)
         weights = None if self.weights is None else np.tile(self.weights, m)
         values = np.concatenate([np.roll(mixed, shift, axis=0) for shift in range(m)], axis=1)
-        return replace(self, values=values, weights=weights)
+        return replace(self, name=f"{self.name}, exchangeable", values=values, weights=weights)
 
 
 def planted_lists(n: int, rng: np.random.Generator) -> dict[str, Floats]:
@@ -122,17 +122,6 @@ def analysed(population: Population, n_users: int, draws: int, seed: int, **opti
         yield compare([sample], alpha=ALPHA, level=LEVEL, power=POWER, seed=draw, **options)[0]
 
 
-def models(population: Population, users: NDArray[np.int64]) -> Iterator[Row]:
-    """A row for each model as in the table of an experiment on these users, and one with the smallest difference."""
-    (found,) = compare([population.sample(users)])
-    assert found.intervals is not None
-    for model in np.argsort(-np.array(found.metrics)):
-        low, high = found.intervals[model]
-        interval, letters = f"{low:.4f} to {high:.4f}", found.letters[model]
-        yield {"model": [*MODELS][model], "NDCG@10": found.metrics[model], "95 % interval": interval, "letters": letters}
-    yield {"model": "smallest difference", "NDCG@10": found.smallest, "95 % interval": "", "letters": ""}
-
-
 def about(population: Population, n_users: int) -> Row:
     return {"population": population.name, "users": n_users}
 
@@ -170,21 +159,42 @@ def power(population: Population, draws: int) -> Row:
     return {"users": n_users, "difference": abs(facts.differences[0]), "reported": reported, "found": share}
 
 
-def table(title: str, rows: Iterable[Row], digits: str = ".1%") -> list[Row]:
-    """Print rows as they come, and return them."""
-    shown: list[Row] = []
+def print_models(population: Population, users: NDArray[np.int64]) -> None:
+    """The table of an experiment with these users as its test part."""
+    (found,) = compare([population.sample(users)])
+    assert found.intervals is not None
+    print(f"\n{len(users)} users of MovieLens 1M\n\n| model | NDCG@10 | 95 % interval | letters |\n|---|---|---|---|")
+    for model in np.argsort(-np.array(found.metrics)):
+        low, high = found.intervals[model]
+        print(f"| {[*MODELS][model]} | {found.metrics[model]:.4f} | {low:.4f} to {high:.4f} | {found.letters[model]} |")
+    print(f"\nSmallest difference that they can show: {found.smallest:.4f}", flush=True)
+
+
+def print_by_users(title: str, rows: list[Row]) -> None:
+    """A line for each population, with the values at each number of users."""
+    cells: dict[str, list[str]] = {}
     for row in rows:
-        if not shown:
-            print(f"\n{title}\n\n| " + " | ".join(row) + " |\n|" + "---|" * len(row))
-        cells = [format(value, digits) if isinstance(value, float) else str(value) for value in row.values()]
-        print("| " + " | ".join(cells) + " |", flush=True)
-        shown.append(row)
-    return shown
+        shares = [f"{value:.1%}" for value in row.values() if isinstance(value, float)]
+        cells.setdefault(row["population"], []).append(" / ".join(shares))
+    numbers = sorted({row["users"] for row in rows})
+    print(
+        f"\n{title}\n\n| population | " + " | ".join(f"{n} users" for n in numbers) + " |\n" + "|---" * (1 + len(numbers)) + "|"
+    )
+    for name, own in cells.items():
+        print(f"| {name} | " + " | ".join(own) + " |", flush=True)
+
+
+def print_power(rows: list[Row]) -> None:
+    print("\nTrue differences of just the smallest size that so many users can show, and how often they were found\n")
+    print("| population | users | difference | reported as smallest, median | found |\n|---|---|---|---|---|")
+    for row in rows:
+        name, users, difference, reported, found = row.values()
+        print(f"| {name} | {users} | {difference:.4f} | {reported:.4f} | {found:.1%} |")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--draws", type=int, default=1000, help="test parts per row")
+    parser.add_argument("--draws", type=int, default=1000, help="test parts per figure")
     parser.add_argument("--smoke", action="store_true", help="smoke test on tiny sizes")
     options = parser.parse_args()
     draws, size, numbers = (3, 500, USERS[:1]) if options.smoke else (options.draws, 200_000, USERS)
@@ -193,31 +203,21 @@ def main() -> None:
     if source and not options.smoke:
         populations.append(movielens(Path(source, "ml-1m")))
         everyone = rng.permutation(populations[-1].values.shape[1])
-        for users in (everyone, everyone[:400]):
-            table(f"Models on MovieLens 1M, {len(users)} users", models(populations[-1], users), ".4f")
-    each = [(one, n) for one in populations for n in numbers]
-    nulls = [
-        (null, one.of(0, 1).exchanged(rng) if null == "exchanged" else one.of(0, 4).rescaled())
-        for one in populations
-        for null in ("exchanged", "other users")
-    ]
+        print_models(populations[-1], everyone)
+        print_models(populations[-1], everyone[:400])
     same = [one.exchanged(rng) for one in populations]
+    equal = [null for one in populations for null in (one.of(0, 1).exchanged(rng), one.of(0, 4).rescaled())]
     figures = {
-        "coverage": table("Coverage of 90 % intervals", (about(one, n) | coverage(one, n, draws) for one, n in each)),
-        "level": table(
-            "Two equal models told apart at 5 %",
-            (about(one, n) | {"null": null} | rejections(one, n, draws) for null, one in nulls for n in numbers),
-        ),
-        "family": table(
-            "Any of five equal models told apart at 5 %, with Holm",
-            (about(one, n) | rejections(one, n, draws) for one in same for n in numbers),
-        ),
-        "power": table(
-            "Power where the difference is the smallest detectable",
-            ({"population": one.name} | power(one, draws) for one in populations),
-            ".4f",
-        ),
+        "coverage": [about(one, n) | coverage(one, n, draws) for one in populations for n in numbers],
+        "level": [about(one, n) | rejections(one, n, draws) for one in equal for n in numbers],
+        "family": [about(one, n) | rejections(one, n, draws) for one in same for n in numbers],
+        "power": [{"population": one.name} | power(one, draws) for one in populations],
     }
+    tests = "by t / randomisation / Wilcoxon, at 5 %"
+    print_by_users("90 % intervals that contain the truth: of a metric / of a difference", figures["coverage"])
+    print_by_users(f"Two equal models told apart {tests}", figures["level"])
+    print_by_users(f"Any of five equal models told apart {tests} with Holm's correction", figures["family"])
+    print_power(figures["power"])
     print(json.dumps(figures))
 
 

@@ -74,7 +74,7 @@ def signed_rank_test(differences: NDArray[np.int64]) -> Floats:
     twice_rank[sizes.ravel()[starts] == 0] = 0
     ranks = np.repeat(twice_rank, lengths).reshape(n, n_users)
     above, total = (ranks * positive).sum(axis=1), ranks.sum(axis=1)
-    z = (2 * above - total) / np.sqrt(np.maximum(np.square(ranks).sum(axis=1), 1))
+    z = (2 * above - total) / np.sqrt(np.maximum(np.square(ranks, dtype=np.float64).sum(axis=1), 1))
     p_values = 2 * ndtr(-np.abs(z))
     for row in np.flatnonzero(n_users - zeros <= EXACT):
         p_values[row] = _exact_rank_sum(ranks[row, zeros[row] :], int(above[row]))
