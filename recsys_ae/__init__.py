@@ -25,11 +25,9 @@ provide_for_libraries()
 
 if TYPE_CHECKING:
     from recsys_ae.data.ratings import read_interactions as read_interactions
-    from recsys_ae.evaluation.evaluator import (
-        Report as Report,
-        evaluate as evaluate,
-        evaluate_recommendations as evaluate_recommendations,
-    )
+    from recsys_ae.evaluation.evaluator import evaluate as evaluate
+    from recsys_ae.evaluation.given_lists import evaluate_recommendations as evaluate_recommendations
+    from recsys_ae.evaluation.report import Report as Report
     from recsys_ae.export.local import (
         export_recommendations as export_recommendations,
         read_recommendations as read_recommendations,
@@ -76,7 +74,9 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "data.ratings": ["read_interactions"],
-    "evaluation.evaluator": ["Report", "evaluate", "evaluate_recommendations"],
+    "evaluation.evaluator": ["evaluate"],
+    "evaluation.given_lists": ["evaluate_recommendations"],
+    "evaluation.report": ["Report"],
     "export.local": ["export_recommendations", "read_recommendations"],
     "ids": ["IdMap"],
     "images.storage": ["build_image_model", "load_image_model", "save_image_model"],

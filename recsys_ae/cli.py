@@ -123,7 +123,7 @@ def evaluate(
     from recsys_ae.data.detection import guess_table
     from recsys_ae.data.tables import read_table
     from recsys_ae.declaration import error_context
-    from recsys_ae.evaluation.evaluator import evaluate_recommendations
+    from recsys_ae.evaluation.given_lists import evaluate_recommendations
     from recsys_ae.evaluation.metrics import DEFAULT_RANKING
     from recsys_ae.experiment.pipeline_file import ratings_card
     from recsys_ae.export.local import read_recommendations

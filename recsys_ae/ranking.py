@@ -14,6 +14,14 @@ def exclude(scores: Floats, seen: csr_array) -> None:
     scores[_row_of_entry(seen), seen.indices] = -np.inf
 
 
+def keep(scores: Floats, candidates: csr_array) -> None:
+    """Set all scores [B, M] but those of the entries stored in `candidates` [B, M] to -inf, in place."""
+    at = _row_of_entry(candidates), candidates.indices
+    kept = scores[at]
+    scores[:] = -np.inf
+    scores[at] = kept
+
+
 def top_k(scores: Floats, k: int) -> tuple[Indices, Floats]:
     """Columns and values of the `k` highest scores of each row of float32 [B, M], which holds no NaN; ties by column.
 
@@ -35,13 +43,20 @@ def top_k(scores: Floats, k: int) -> tuple[Indices, Floats]:
     return padded_columns, padded_values
 
 
+def entries(lists: Indices, matrix: csr_array) -> Indices:
+    """int64 [B, K]: index in `matrix.data` [B, M] of the entry of each item in `lists` (int64 [B, K], -1 for none), else -1."""
+    n_rows, n_items = matrix.shape
+    if not matrix.nnz:
+        return np.full(lists.shape, -1)
+    keys = _row_of_entry(matrix) * n_items + matrix.indices
+    asked = np.where(lists >= 0, np.arange(n_rows)[:, None] * n_items + lists, -1)
+    place = np.minimum(np.searchsorted(keys, asked), len(keys) - 1)
+    return np.where(keys[place] == asked, place, -1)
+
+
 def hits(lists: Indices, relevant: csr_array) -> Hits:
     """bool [B, K]: whether the item at each rank of `lists` (int64 [B, K], -1 for none) is stored in `relevant` [B, M]."""
-    rows, n_items = len(lists), relevant.shape[1]
-    keys = _row_of_entry(relevant) * n_items + relevant.indices
-    asked = np.where(lists >= 0, np.arange(rows)[:, None] * n_items + lists, -1)
-    place = np.minimum(np.searchsorted(keys, asked), max(len(keys) - 1, 0))
-    return keys[place] == asked if len(keys) else np.zeros(lists.shape, bool)
+    return entries(lists, relevant) >= 0
 
 
 def ndcg(hits: Hits, n_relevant: Indices, k: int) -> NDArray[np.float64]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from recsys_ae.errors import ConfigError, described, quoted
 from recsys_ae.registry import Registry
@@ -14,19 +14,21 @@ RATING_METRICS = Registry("metric", {name: f"recsys_ae.evaluation.metrics:{name}
 RANKING_METRICS = Registry(
     "metric",
     {
-        "precision": "recsys_ae.evaluation.ranking:precision",
-        "recall": "recsys_ae.evaluation.ranking:recall",
-        "capped_recall": "recsys_ae.evaluation.ranking:capped_recall",
-        "ndcg": "recsys_ae.evaluation.ranking:ndcg",
-        "map": "recsys_ae.evaluation.ranking:average_precision",
-        "mrr": "recsys_ae.evaluation.ranking:reciprocal_rank",
-        "hit_rate": "recsys_ae.evaluation.ranking:hit_rate",
-        "novelty": "recsys_ae.evaluation.ranking:novelty",
-        "average_popularity": "recsys_ae.evaluation.ranking:average_popularity",
+        "precision": "recsys_ae.evaluation.accuracy:precision",
+        "recall": "recsys_ae.evaluation.accuracy:recall",
+        "capped_recall": "recsys_ae.evaluation.accuracy:capped_recall",
+        "ndcg": "recsys_ae.evaluation.accuracy:ndcg",
+        "map": "recsys_ae.evaluation.accuracy:average_precision",
+        "mrr": "recsys_ae.evaluation.accuracy:reciprocal_rank",
+        "hit_rate": "recsys_ae.evaluation.accuracy:hit_rate",
+        "novelty": "recsys_ae.evaluation.beyond_accuracy:novelty",
+        "average_popularity": "recsys_ae.evaluation.beyond_accuracy:average_popularity",
     },
 )
+POWERS = {"rmse": 2, "mae": 1}  # each rating metric is a power mean of absolute errors
 BEYOND_ACCURACY = frozenset({"novelty", "average_popularity"})
 LONGEST = 100_000
+SAMPLED = "sampled_"  # beginning of the names of metrics whose lists hold sampled candidates only
 DEFAULT_RANKING = ("ndcg@10", "precision@10", "recall@10", "map@10", "mrr@10", "hit_rate@10")
 
 
@@ -38,29 +40,40 @@ class Metric:
         k: list length, or None for a rating metric.
         compute: function of `RankedLists`, or of predicted and actual ratings.
         measures_accuracy: whether a better value means a better model; other metrics choose a model only on request.
+        sampled: whether lists hold sampled candidates only, see `evaluation.candidates`.
     """
 
     name: str
     k: int | None
     compute: Callable[..., Any]
     measures_accuracy: bool = True
+    sampled: bool = False
 
     @property
     def lower_is_better(self) -> bool:
-        return self.k is None or self.name.startswith("average_popularity@")  # popular items are less novel
+        return self.k is None or self.name.removeprefix(SAMPLED).startswith(
+            "average_popularity@"
+        )  # popular items are less novel
 
 
 def parse_metric(text: str) -> Metric:
     """The metric that `text` names; `ConfigError` if there is none, or if a list length is missing, invalid or unwanted."""
-    family, at, length = text.partition("@")
+    sampled = text.startswith(SAMPLED)
+    family, at, length = text.removeprefix(SAMPLED).partition("@")
     if family in RATING_METRICS:
-        if at:
-            raise ConfigError(f"metric {quoted(text)}: {family} takes no list length")
+        if at or sampled:
+            raise ConfigError(f"metric {quoted(text)}: {family} is of ratings, and takes neither a list length nor candidates")
         return Metric(text, None, RATING_METRICS.get(family))
     compute = Registry("metric", {**RATING_METRICS.places, **RANKING_METRICS.places}).get(family)
     if not (length.isascii() and length.isdigit() and len(length) < 10 and 0 < int(length) <= LONGEST):
         raise ConfigError(f"metric {quoted(text)} needs a list length from 1 to {LONGEST}, as in '{family}@10'")
-    return Metric(f"{family}@{int(length)}", int(length), compute, family not in BEYOND_ACCURACY)
+    name = f"{SAMPLED if sampled else ''}{family}@{int(length)}"
+    return Metric(name, int(length), compute, family not in BEYOND_ACCURACY, sampled)
+
+
+def as_sampled(metrics: Iterable[Metric]) -> list[Metric]:
+    """The same metrics, with ranking metrics named as those of sampled candidates."""
+    return [metric if metric.k is None or metric.sampled else parse_metric(SAMPLED + metric.name) for metric in metrics]
 
 
 def parse_metrics(texts: str | Iterable[str]) -> list[Metric]:
@@ -75,6 +88,17 @@ def parse_metrics(texts: str | Iterable[str]) -> list[Metric]:
     if repeated := next((name for name in names if names.count(name) > 1), None):
         raise ConfigError(f"metric {repeated!r} is given twice")
     return metrics
+
+
+def errors_per_user(name: str, predicted: ArrayLike, actual: ArrayLike, users: ArrayLike, n_users: int) -> NDArray[np.float64]:
+    """The rating metric `name` of each user [U] on the user's own ratings, 0 without any; `users` [n] are rows.
+
+    >>> errors_per_user("rmse", [1, 2, 5], [1, 4, 4], [0, 0, 1], 2) == [2 ** 0.5, 1]
+    array([ True,  True])
+    """
+    errors = np.abs(np.subtract(predicted, actual, dtype=np.float64)) ** POWERS[name]
+    counts = np.maximum(np.bincount(np.asarray(users), minlength=n_users), 1)
+    return np.asarray((np.bincount(np.asarray(users), errors, n_users) / counts) ** (1 / POWERS[name]))
 
 
 def rmse(predicted: ArrayLike, actual: ArrayLike) -> float:

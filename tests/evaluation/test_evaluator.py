@@ -10,7 +10,6 @@ from scipy.sparse import csr_matrix
 
 from recsys_ae import Interactions, Split, build_model, evaluate, evaluate_recommendations, recommend
 from recsys_ae.errors import ColdUserError, ConfigError, DataError, TrainingError
-from recsys_ae.evaluation import evaluator
 from recsys_ae.evaluation.metrics import BEYOND_ACCURACY, RANKING_METRICS, parse_metric
 from recsys_ae.splitting import per_user, random, time_cut
 
@@ -151,7 +150,7 @@ def test_empty_test_part():
         ("ndcg", "needs a list length"),
         ("ndcg@0", "needs a list length"),
         ("ndcg@x", "needs a list length"),
-        ("rmse@10", "takes no list length"),
+        ("rmse@10", "takes neither a list length nor candidates"),
         ("ndcg@-1", "needs a list length"),
         ("ndcg@1e3", "needs a list length"),
         ("ndcg@²", "needs a list length"),
@@ -295,7 +294,7 @@ class TestLists:
         truth.columns = ["user_id", "item_id"]
         metrics = [f"{name}@{k}" for name in ACCURACY for k in (1, 5, 50)]
         whole = evaluate_recommendations(lists, truth, metrics, list_length=50)
-        monkeypatch.setattr(evaluator, "BLOCK_PLACES", 11)
+        monkeypatch.setattr("recsys_ae.evaluation.given_lists.BLOCK_PLACES", 11)
         parts = evaluate_recommendations(lists, truth, metrics, list_length=50)
         assert parts.metrics == whole.metrics
         for user in range(0, 30, 7):  # by the definition of NDCG
@@ -384,7 +383,7 @@ class TestRepeats:
 
 def test_an_absurd_rank_needs_no_more_memory(monkeypatch):
     """The size of a block of lists is bounded for any ranks."""
-    monkeypatch.setattr("recsys_ae.evaluation.evaluator.BLOCK_PLACES", 1000)
+    monkeypatch.setattr("recsys_ae.evaluation.given_lists.BLOCK_PLACES", 1000)
     lists = pd.DataFrame({"user_id": [1, 1, 2], "rank": [1, 90_000, 1], "item_id": ["a", "b", "c"]})
     truth = pd.DataFrame({"user_id": [1, 2, 2], "item_id": ["b", "c", "d"]})
     report = evaluate_recommendations(lists, truth, ["mrr@100000", "recall@1", "ndcg@2"], list_length=100_000)

@@ -2,31 +2,35 @@ import numpy as np
 import pytest
 import pytrec_eval
 from hypothesis import given, strategies as st
+from scipy.sparse import csr_array
 from sklearn.metrics import ndcg_score
 
 from recsys_ae.errors import ConfigError
-from recsys_ae.evaluation.metrics import BEYOND_ACCURACY, RANKING_METRICS
-from recsys_ae.evaluation.ranking import (
-    RankedLists,
-    average_popularity,
+from recsys_ae.evaluation.accuracy import (
     average_precision,
     capped_recall,
     hit_rate,
     ndcg,
-    novelty,
     precision,
     recall,
     reciprocal_rank,
 )
+from recsys_ae.evaluation.beyond_accuracy import average_popularity, novelty
+from recsys_ae.evaluation.lists import Catalogue, RankedLists
+from recsys_ae.evaluation.metrics import BEYOND_ACCURACY, RANKING_METRICS
 
 ACCURACY = [name for name in RANKING_METRICS if name not in BEYOND_ACCURACY]
 
 
 def ranked(hits: np.ndarray, relevant: np.ndarray) -> RankedLists:
-    """Lists whose item at each rank is the rank itself; item i has i + 1 users."""
-    users, k = hits.shape
-    items = np.tile(np.arange(k), (users, 1))
-    return RankedLists(k, items, np.zeros(hits.shape, np.float32), hits, relevant, np.arange(1, k + 3))
+    """Lists whose item at each rank is the rank itself; item i has i + 1 users, and relevant items not listed come last."""
+    (users, k), longest = hits.shape, int(relevant.max())
+    wanted = np.zeros((users, k + longest), np.float32)
+    wanted[:, :k] = hits
+    for user, missed in enumerate(relevant - hits.sum(axis=1)):
+        wanted[user, k : k + missed] = 1
+    catalogue = Catalogue(np.arange(1, k + longest + 1))
+    return RankedLists.of(np.tile(np.arange(k), (users, 1)), csr_array(wanted), k, catalogue=catalogue)
 
 
 @st.composite
@@ -113,9 +117,8 @@ def test_denominators_of_the_two_recalls():
 
 
 def beyond(items: list[list[int]], counts: list[int]) -> RankedLists:
-    rows = np.array(items)
-    scores, hits = np.zeros(rows.shape, np.float32), np.zeros(rows.shape, bool)
-    return RankedLists(rows.shape[1], rows, scores, hits, np.ones(len(rows), int), np.array(counts, int))
+    truth = csr_array(np.ones((len(items), max(len(counts), 1)), np.float32))
+    return RankedLists.of(np.array(items), truth, len(items[0]), catalogue=Catalogue(np.array(counts, int)))
 
 
 def test_popularity_by_hand():

@@ -25,7 +25,7 @@ from recsys_ae import (
     similar_items,
 )
 from recsys_ae.data.planted.ratings import planted_ratings
-from recsys_ae.evaluation.evaluator import evaluate_recommendations
+from recsys_ae.evaluation.given_lists import evaluate_recommendations
 from recsys_ae.splitting import k_fold, leave_last, per_user, random, time_cut, user_holdout
 
 

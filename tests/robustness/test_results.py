@@ -12,7 +12,7 @@ from robustness.feeding import RUN, card, lines, parquet, pipeline, run, small_l
 from recsys_ae import Interactions, build_model, evaluate, recommend
 from recsys_ae.data.cards import read_card
 from recsys_ae.data.ratings import load_ratings
-from recsys_ae.evaluation.evaluator import evaluate_recommendations
+from recsys_ae.evaluation.given_lists import evaluate_recommendations
 from recsys_ae.models import MODELS
 from recsys_ae.splitting import leave_last, time_cut
 

@@ -1,0 +1,131 @@
+"""Evaluation of lists, whatever system made them."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+from recsys_ae.errors import ConfigError, DataError
+from recsys_ae.evaluation.lists import Catalogue, RankedLists
+from recsys_ae.evaluation.metrics import Metric, parse_metrics
+from recsys_ae.evaluation.overlap import id_maps
+from recsys_ae.evaluation.relevance import relevant_pairs
+from recsys_ae.evaluation.report import Report
+from recsys_ae.evaluation.tally import Tally
+from recsys_ae.frames import Frame, ranks, read_frame
+from recsys_ae.ids import IdMap, Rows, shown
+from recsys_ae.interactions import Interactions
+from recsys_ae.models.base import check_counts
+from recsys_ae.split import Repeats, check_repeats
+
+BLOCK_PLACES, BLOCK_USERS = 1_000_000, 100_000  # limits of a block of lists: places and users
+
+
+def evaluate_recommendations(
+    recommendations: Frame,
+    truth: Frame,
+    metrics: str | Iterable[str],
+    *,
+    list_length: int,
+    relevant_at: float | None = None,
+    history: Frame | None = None,
+    repeats: Repeats = "excluded",
+) -> Report:
+    """Evaluate exported lists, with the same values as `evaluate` gives for their model if no pair of `truth` is repeated.
+
+    Every user of `truth` with a relevant item counts; one without a list has no hits.
+
+    Args:
+        recommendations: columns user_id, rank (from 1), item_id and, if known, score.
+        truth: columns user_id, item_id and, if known, rating (`relevant_at` needs it); of repeated pairs the highest counts.
+        metrics: a ranking metric, or several, of at most `list_length`, the length that the lists were meant to have.
+        history: columns user_id, item_id: what was known when the lists were made; if None, repeats count as relevant.
+        repeats: whether pairs of `truth` that are in `history` are relevant (`wanted`), or not because lists exclude them.
+
+    Raises:
+        ConfigError: a rating metric, one of longer lists, or one that needs the history without it; a missing column.
+        DataError: not data frames, no relevant pairs in `truth`, no user or no item in common, ids of different types, an
+            invalid rank, two items at one rank, or one item at two.
+    """
+    parsed = _list_metrics(metrics, list_length)
+    check_repeats(repeats)
+    pair, rating = {"user": "user_id", "item": "item_id"}, None if relevant_at is None else "rating"
+    before = pd.DataFrame(columns=list(pair.values())) if history is None else read_frame(history, pair, "the history")
+    tables = {
+        "the truth": read_frame(truth, {**pair, "rating": rating}, "the truth", optional=[] if rating else ["rating"]),
+        "the lists": read_frame(recommendations, {**pair, "rank": "rank"}, "the lists", optional=["score"]),
+        "the history": before.drop_duplicates(),
+    }
+    if not len(tables["the truth"]):
+        raise DataError("the truth has no relevant pairs: it has no rows")
+    users, items = id_maps(tables, "user")[0], id_maps(tables, "item")[1]
+    rated = "rating" if "rating" in tables["the truth"] else None
+    pairs = Interactions.from_frame(tables["the truth"], rating=rated, users=users, items=items, duplicates="max")
+    user, item = users.find(tables["the history"]["user_id"]), items.rows(tables["the history"]["item_id"])
+    catalogue = Catalogue(np.bincount(item, minlength=len(items)) if len(item) else np.empty(0, np.int64))
+    of_truth = user >= 0
+    ones = np.ones(int(of_truth.sum()), np.float32)
+    seen = csr_array((ones, (user[of_truth], item[of_truth])), (len(users), len(items)))
+    repeated = np.isin(pairs.keys(), (user * len(items) + item)[of_truth])
+    relevant = relevant_pairs(pairs, relevant_at, repeated & (repeats == "excluded"))
+    if not len(relevant):
+        raise DataError(f"none of the {len(pairs)} pairs of the truth is relevant ({int(repeated.sum())} are in the history)")
+    rows = np.flatnonzero(np.diff(relevant.matrix.indptr))
+    tally = Tally(parsed)
+    for block, found, scores in _blocks(tables["the lists"], tally.k, users, items, rows):
+        known: dict[str, Any] = {"seen": None if history is None else seen[block], "catalogue": catalogue}
+        tally.add(RankedLists.of(found, relevant.matrix[block], tally.k, scores=scores, **known))
+    counts = {"users_evaluated": len(rows), "users_skipped": len(users) - len(rows), "relevant": len(relevant), "ratings": 0}
+    counts["users_without_list"] = int((~np.isin(rows, users.find(tables["the lists"]["user_id"]))).sum())
+    if history is not None:
+        counts["repeats"] = int(repeated.sum())
+    return tally.report(users.values, rows, counts)
+
+
+def _list_metrics(metrics: str | Iterable[str], list_length: int) -> list[Metric]:
+    """The metrics; `ConfigError` if lists of `list_length` are not enough to compute them."""
+    parsed = parse_metrics(metrics)
+    check_counts(list_length=list_length)
+    for metric in parsed:
+        if metric.k is None:
+            raise ConfigError(f"{metric.name} needs predicted ratings, which lists do not have; use metrics such as ndcg@10")
+        if metric.k > list_length:
+            raise ConfigError(f"{metric.name} needs lists of length {metric.k}, but these have {list_length}")
+    return parsed
+
+
+def _blocks(
+    recommendations: pd.DataFrame, k: int, users: IdMap, items: IdMap, rows: Rows
+) -> Iterator[tuple[Rows, Rows, NDArray[np.float32]]]:
+    """The users at `rows` in blocks [U] of bounded size, with the items and scores at each rank [U, at most k]."""
+    place = np.minimum(ranks(recommendations), k + 1) - 1
+    user, item = users.find(recommendations["user_id"]), items.rows(recommendations["item_id"])
+    score: Any = recommendations.get("score", np.float32("nan"))
+    if not pd.api.types.is_numeric_dtype(score):
+        raise DataError(f"column 'score' of the lists must hold numbers, got {shown(score.iloc[0])}")
+    if "score" in recommendations and (bad := ~np.isfinite(score.to_numpy(np.float64, na_value=np.nan))).any():
+        row = int(bad.argmax())
+        raise DataError(f"scores must be finite numbers, got {shown(score.iloc[row])} in row {row} of the lists")
+    lists = pd.DataFrame({"user": user, "place": place, "item": item, "score": score})[(user >= 0) & (place < k)]
+    for column, twice in (("place", "two items at one rank"), ("item", "one item twice")):
+        if (repeated := lists.duplicated(["user", column]).to_numpy()).any():
+            first = lists.iloc[int(repeated.argmax())]
+            whose, which = shown(users.values[int(first["user"])]), shown(items.values[int(first["item"])])
+            raise DataError(
+                f"the lists have {twice} for user {whose}, such as {which} ({int(repeated.sum())} such rows); remove them"
+            )
+    lists = lists[np.isin(lists["user"], rows)]
+    length = np.ones(len(users), np.int64)
+    np.maximum.at(length, lists["user"], lists["place"] + 1)
+    at, shape = (lists["user"], lists["place"]), (len(users), int(length.max()))
+    listed = csr_array((lists["item"] + 1, at), shape=shape)
+    scored = csr_array((lists["score"], at), shape=shape)
+    while len(rows):  # as many users as fit, given the longest of their lists; one long list must not widen other blocks
+        width = np.maximum.accumulate(length[rows[:BLOCK_USERS]])
+        n = max(1, int((width * np.arange(1, len(width) + 1) <= BLOCK_PLACES).sum()))
+        block, rows, places = rows[:n], rows[n:], slice(int(width[n - 1]))
+        found, scores = listed[block][:, places].toarray() - 1, scored[block][:, places].toarray()
+        yield block, found, np.where(found < 0, np.float32("nan"), scores)

@@ -1,0 +1,40 @@
+"""The result of an evaluation."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, repr=False)
+class Report:
+    """Result of an evaluation.
+
+    Attributes:
+        metrics: value by metric; None where the model gives no value (RMSE of a ranking model) or no user counts.
+        users: external ids [U] of the users in `per_user`; with `predict: next`, those of the predicted events, so that a user
+            may be repeated.
+        per_user: float64 [U] by metric with values per user, NaN for users who do not count in it. The `rmse` and `mae` of a
+            user are those of the user's pairs, whose number is in `ratings`.
+        counts: `users_evaluated`, those with ranking metrics; `users_skipped` (nothing relevant, or cold and skipped);
+            `relevant` pairs; `ratings`, the pairs behind RMSE and MAE; `repeats`, pairs already in the history (missing if
+            that is unknown). For lists also `users_without_list`: evaluated users without a list, who have no hits. For
+            a model also `events` of the part, and of the users with something relevant how many are `hot` (in the training
+            part), `warm` (not in it, but scored from a history or from features) and `cold` (the model cannot score them).
+            With `predict: next`, all but `users_evaluated`, `users_skipped` and `events` are numbers of predicted events.
+    """
+
+    metrics: dict[str, float | None]
+    users: NDArray[Any]
+    per_user: dict[str, NDArray[np.float64]]
+    counts: dict[str, int]
+
+    def __repr__(self) -> str:
+        values = ", ".join(f"{name}: {'-' if value is None else f'{value:.4f}'}" for name, value in self.metrics.items())
+        return f"Report({values}; {self.counts['users_evaluated']} users)"
+
+    def to_frame(self) -> pd.DataFrame:
+        """The values per user: column user_id, and one for each key of `per_user`."""
+        return pd.DataFrame({"user_id": self.users, **self.per_user})
