@@ -12,6 +12,7 @@ from scipy.sparse import csr_array
 
 from recsys_ae.errors import DataError
 from recsys_ae.evaluation.near_duplicates import FEWEST, near_duplicates, row_blocks
+from recsys_ae.evaluation.protocol import content_digest
 from recsys_ae.ids import Rows
 from recsys_ae.interactions import Interactions
 from recsys_ae.split import Split, check_split
@@ -79,7 +80,7 @@ class Audit:
 
     Attributes:
         part: `valid` or `test`.
-        digest: content hash of the part, by which `looks` are counted.
+        digest: content hash of the part as in `Protocol`, by which `looks` are counted.
         users, pairs, events: of the part.
         median_pairs: median number of tested pairs of a user.
         single_users: users with a single tested pair.
@@ -143,7 +144,7 @@ def audit(split: Split, part: Literal["valid", "test"] = "test", *, looks: int |
     same, near = near_duplicates(everything)
     return Audit(
         part=part,
-        digest=tested.digest,
+        digest=content_digest(tested, ordered=split.predict == "next"),
         users=int(users.sum()),
         pairs=len(tested),
         events=tested.n_events,

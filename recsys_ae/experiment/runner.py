@@ -29,7 +29,7 @@ from recsys_ae.fitted import saved_digest
 from recsys_ae.reporting.figures import loss_curves, metrics_chart, save_figure
 from recsys_ae.reporting.report import write_report
 from recsys_ae.reporting.results import Best, Comparison, DataFacts, Exported, FinalFit, FitFacts, RunReport, RunResult, Trial
-from recsys_ae.tracking import FITTED_ON, TrackedRun, Tracker
+from recsys_ae.tracking import TrackedRun, Tracker
 
 SETTINGS = ("positive_at", "relevant_at", "cold", "candidates", "white", "split", "refit", "device")
 
@@ -279,7 +279,7 @@ class _Experiment(Generic[K, D, M]):
         declared = next(spec for spec in self.pipeline.models if spec.label == label)
         spec = _for_epochs(declared.with_params(result.params), result.best_epoch)
         with self._job(f"{label}+final", spec, seed) as job:
-            job.run.params({FITTED_ON: "everything"})
+            job.run.params({"fitted_on": "everything"})
             model, fit, _ = self._fit(job, spec, "everything")
             job.run.metrics({"fit_seconds": fit.seconds, "peak_memory_mb": fit.peak_memory_mb})
             final = FinalFit(label, spec.params, seed, fit, self._save(job, model, self.folder.path / "final"))

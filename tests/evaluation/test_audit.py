@@ -11,6 +11,7 @@ from recsys_ae.errors import DataError
 from recsys_ae.evaluation import near_duplicates
 from recsys_ae.evaluation.audit import Audit, audit, gini
 from recsys_ae.evaluation.audit_lines import audit_lines, percent
+from recsys_ae.evaluation.protocol import Protocol
 from recsys_ae.splitting import leave_last, per_user, time_cut
 
 KNOWN = pd.DataFrame(  # user 3 and item g are in the test part only, item f in neither
@@ -34,7 +35,7 @@ def planted() -> Split:
 
 def test_every_finding_by_hand(planted):
     found = audit(planted, looks=7)
-    assert (found.part, found.digest, found.looks) == ("test", planted.test.digest, 7)
+    assert (found.part, found.digest, found.looks) == ("test", Protocol.of(planted).test, 7)
     assert (found.users, found.pairs, found.events, found.median_pairs, found.single_users) == (3, 5, 5, 2.0, 1)
     assert (found.repeats, found.cold_users, found.cold_user_pairs) == (0, 1, 0.2)
     assert (found.cold_items, found.cold_item_pairs) == (1, 0.2)
