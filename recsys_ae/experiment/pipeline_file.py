@@ -167,7 +167,7 @@ def ratings_card(card_or_pipeline: str) -> tuple[RatingsCard, Path]:
         card, folder, _ = dataset_of(content["dataset"], path.parent, str(path))
     else:
         card, folder = read_card(card_or_pipeline)
-    if card.kind != "ratings":
+    if card.kind != "ratings" or not card.files:
         raise ConfigError(f"{card_or_pipeline}: dataset {card.name!r} has no file of ratings; give the card of one that has")
     return cast(RatingsCard, card), folder
 
