@@ -68,10 +68,10 @@ def evaluate(
     check_recommender(model)
     check_split(split)
     check_counts(batch_users=1 if batch_users is None else batch_users)
+    catalogue, groups = _catalogue(split.history(part), item_vectors), parse_segments(segments)
     if not len(split.test if part == "test" else split.valid):
         raise DataError(f"the {part} part of the {split.protocol} split is empty; hold out more")
     evaluation = _evaluate_next if split.predict == "next" else _evaluate_all
-    catalogue, groups = _catalogue(split.history(part), item_vectors), parse_segments(segments)
     return evaluation(model, split, parsed, part, relevant_at, cold, candidates, groups, catalogue, batch_users)
 
 

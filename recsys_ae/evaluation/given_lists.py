@@ -61,15 +61,7 @@ def evaluate_recommendations(
     """
     parsed = _list_metrics(metrics, list_length)
     check_repeats(repeats)
-    pair, rating = {"user": "user_id", "item": "item_id"}, None if relevant_at is None else "rating"
-    before = pd.DataFrame(columns=list(pair.values())) if history is None else read_frame(history, pair, "the history")
-    tables = {
-        "the truth": read_frame(truth, {**pair, "rating": rating}, "the truth", optional=[] if rating else ["rating"]),
-        "the lists": read_frame(recommendations, {**pair, "rank": "rank"}, "the lists", optional=["score"]),
-        "the history": before.drop_duplicates(),
-    }
-    if not len(tables["the truth"]):
-        raise DataError("the truth has no relevant pairs: it has no rows")
+    tables = _tables(recommendations, truth, history, rated=relevant_at is not None)
     users, items = id_maps(tables, "user")[0], id_maps(tables, "item")[1]
     rated = "rating" if "rating" in tables["the truth"] else None
     pairs = Interactions.from_frame(tables["the truth"], rating=rated, users=users, items=items, duplicates="max")
@@ -91,6 +83,20 @@ def evaluate_recommendations(
     of_users = None if user_features is None else user_features.align(users)
     groups = user_groups(grouped, np.diff(seen.indptr), of_users, np.arange(len(users)))
     return tally.report(users.values, rows, counts, groups)
+
+
+def _tables(recommendations: Frame, truth: Frame, history: Frame | None, *, rated: bool) -> dict[str, pd.DataFrame]:
+    """The three tables by name; without a history, its table is empty."""
+    pair, rating = {"user": "user_id", "item": "item_id"}, "rating" if rated else None
+    before = pd.DataFrame(columns=list(pair.values())) if history is None else read_frame(history, pair, "the history")
+    tables = {
+        "the truth": read_frame(truth, {**pair, "rating": rating}, "the truth", optional=[] if rating else ["rating"]),
+        "the lists": read_frame(recommendations, {**pair, "rank": "rank"}, "the lists", optional=["score"]),
+        "the history": before.drop_duplicates(),
+    }
+    if not len(tables["the truth"]):
+        raise DataError("the truth has no relevant pairs: it has no rows")
+    return tables
 
 
 def _history(pairs: pd.DataFrame, users: IdMap, items: IdMap, features: FeatureTable | None) -> tuple[csr_array, Catalogue]:
