@@ -60,9 +60,18 @@ def ndcg(hits: Hits, n_relevant: Indices, k: int) -> NDArray[np.float64]:
     >>> ndcg(np.array([[True, False, True]]), np.array([2]), 3).round(4)
     array([0.9197])
     """
-    best = np.minimum(k, n_relevant)  # hits of a perfect list
-    discount = 1 / np.log2(np.arange(2, max(hits.shape[1], best.max(initial=1)) + 2))
-    return np.asarray(hits @ discount[: hits.shape[1]] / np.cumsum(discount)[best - 1])
+    gain = np.cumsum(hits * discounts(hits.shape[1]), axis=1)[:, -1]
+    return np.asarray(gain / ideal_gain(np.minimum(k, n_relevant)))
+
+
+def discounts(n: int) -> NDArray[np.float64]:
+    """1 / log2(rank + 1) of the first `n` ranks, float64 [n]."""
+    return np.asarray(1 / np.log2(np.arange(2, n + 2)))
+
+
+def ideal_gain(n_hits: Indices) -> NDArray[np.float64]:
+    """Discounted gain, float64 [B], of lists that begin with `n_hits` [B] hits, at least one, and have no others."""
+    return np.asarray(np.cumsum(discounts(int(n_hits.max(initial=1))))[n_hits - 1])
 
 
 def _row_of_entry(matrix: csr_array) -> Indices:

@@ -1,5 +1,6 @@
 """What a ranking metric sees: lists of a block of users, and what was known when they were made."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -12,6 +13,7 @@ from recsys_ae.features import FeatureTable
 
 Rows = NDArray[np.int64]
 Values = NDArray[np.float64]
+Places = NDArray[np.bool_] | Rows | Values
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -31,6 +33,9 @@ class Catalogue:
 class RankedLists:
     """Lists of U users over M items, with everything that a metric may need.
 
+    A metric adds numbers in the order of the places (`total`), so that its values do not depend on the block of users, on the
+    empty places stored or on the number of threads.
+
     Attributes:
         k: the requested list length K; only the first P <= min(K, M) places are stored, and all others are empty.
         items: int64 [U, P], item row at each rank, -1 in empty places.
@@ -38,6 +43,7 @@ class RankedLists:
         entries: int64 [U, P], index in `truth.data` of the hit at each rank, -1 where there is none.
         truth: float32 csr_array [U, M], ratings of the relevant items of each user, at least one.
         seen: csr_array [U, M], the history of each user; None if unknown.
+        longest: the lists of which these are the top, None if they are no part of longer ones.
     """
 
     k: int
@@ -47,6 +53,8 @@ class RankedLists:
     truth: csr_array
     seen: csr_array | None
     catalogue: Catalogue
+    longest: "RankedLists | None" = None
+    _totals: dict[Callable[["RankedLists"], Places], Values] = field(default_factory=dict, init=False)
 
     @classmethod
     def of(
@@ -66,7 +74,22 @@ class RankedLists:
     def top(self, k: int) -> "RankedLists":
         """The first `k` places of the lists."""
         first = {name: getattr(self, name)[:, :k] for name in ("items", "scores", "entries")}
-        return replace(self, k=k, **first)
+        return replace(self, k=k, longest=self.longest or self, **first)
+
+    def total(self, values: Callable[["RankedLists"], Places]) -> Values:
+        """Sum over the places of `values`, a function of lists, float64 [U].
+
+        The values [U, P] of a place must not depend on later places: they are computed once, for the longest lists.
+        """
+        longest = self.longest or self
+        if values not in longest._totals:
+            longest._totals[values] = np.cumsum(values(longest), axis=1, dtype=np.float64)
+        return longest._totals[values][:, self.items.shape[1] - 1]
+
+    @cached_property
+    def n_hits(self) -> Values:
+        """float64 [U], number of hits."""
+        return self.total(_hits)
 
     @cached_property
     def hits(self) -> NDArray[np.bool_]:
@@ -85,4 +108,9 @@ class RankedLists:
 
     def mean_over_items(self, values: Values | Rows) -> Values:
         """Mean of values [U, P] over the places that hold an item; 0 for an empty list."""
-        return np.asarray((values * self.listed).sum(axis=1) / np.maximum(self.listed.sum(axis=1), 1), np.float64)
+        sums = np.cumsum(values * self.listed, axis=1, dtype=np.float64)[:, -1]
+        return np.asarray(sums / np.maximum(self.listed.sum(axis=1), 1))
+
+
+def _hits(lists: RankedLists) -> Places:
+    return lists.hits
