@@ -17,6 +17,14 @@ def exclude(scores: Floats, seen: csr_array) -> None:
     scores[_row_of_entry(seen), seen.indices] = -np.inf
 
 
+def keep(scores: Floats, candidates: csr_array) -> None:
+    """Set all scores [B, M] but those of the entries stored in `candidates` [B, M] to -inf, in place."""
+    at = _row_of_entry(candidates), candidates.indices
+    kept = scores[at]
+    scores[:] = -np.inf
+    scores[at] = kept
+
+
 def top_k(scores: Floats, k: int) -> tuple[Indices, Floats]:
     """Columns and values of the `k` highest scores of each row of float32 [B, M], which holds no NaN; ties by column.
 

@@ -40,10 +40,10 @@ ALLOWED = {
     "fitted": {"ids", "errors", "digests", "files", "parquet"},
     "models": {"core", "features", "ranking", "fitted", *LOG, *LEAVES},
     "images": {"core", "fitted", *LEAVES},
-    "evaluation": {"features", "models", "ranking", *LOG, *LEAVES},
+    "evaluation": {"features", "models", "parquet", "ranking", *LOG, *LEAVES},
     "export": {"data", "models", "parquet", *LOG, *LEAVES},
     "tracking": {"errors", "files"},
-    "reporting": {"errors", "files"},
+    "reporting": {"errors", "files", "evaluation"},
 }
 ALLOWED["experiment"] = {*ALLOWED}
 ALLOWED["cli"] = {*ALLOWED}
@@ -51,7 +51,7 @@ ALLOWED["__main__"] = {"cli"}
 OUTSIDE = {
     "core": {"torch", "safetensors", "numba", "numpy", "scipy"},
     "tracking": {"mlflow", "sqlalchemy"},
-    "evaluation": {"numpy", "pandas", "scipy"},
+    "evaluation": {"numpy", "pandas", "pyarrow", "scipy"},
 }
 
 CONFIGURATION = configparser.ConfigParser()

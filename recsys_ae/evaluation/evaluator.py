@@ -12,15 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from recsys_ae.errors import DataError
+from recsys_ae.errors import ConfigError, DataError
+from recsys_ae.evaluation.candidates import Candidates
 from recsys_ae.evaluation.lists import Catalogue, RankedLists
-from recsys_ae.evaluation.metrics import Metric, parse_metrics
+from recsys_ae.evaluation.metrics import SAMPLED, Metric, as_sampled, parse_metrics
 from recsys_ae.evaluation.relevance import liked, relevant_pairs
 from recsys_ae.evaluation.report import Report
 from recsys_ae.evaluation.tally import Tally
 from recsys_ae.interactions import Interactions
 from recsys_ae.models.base import Recommender, check_counts, check_recommender, finite_predictions, users_per_block
-from recsys_ae.models.recommend import Cold, recommend_blocks, scorable
+from recsys_ae.models.recommend import Cold, TopK, recommend_blocks, scorable
 from recsys_ae.next_events import NextEvents
 from recsys_ae.split import Split, check_split
 
@@ -33,6 +34,7 @@ def evaluate(
     part: Literal["test", "valid"] = "test",
     relevant_at: float | None = None,
     cold: Cold = "popular",
+    candidates: Candidates | None = None,
     batch_users: int | None = None,
 ) -> Report:
     """Evaluate a fitted model on one part of a split.
@@ -46,23 +48,38 @@ def evaluate(
         metrics: a name such as "ndcg@10", or several.
         relevant_at: lowest rating of a relevant item; None if all are relevant.
         cold: what cold users get, see `recommend`; with `skip` they do not count in ranking metrics.
+        candidates: rank each user's relevant items among these only, and name metrics `sampled_...`; None ranks all items.
         batch_users: users scored at a time, see `recommend_blocks`; does not affect the values.
 
     Raises:
-        ConfigError: an unknown metric, part or policy, a `relevant_at` that is not finite, or `model` is not a `Recommender`.
+        ConfigError: an unknown metric, part or policy, a `relevant_at` that is not finite, a `sampled_` metric without
+            candidates, or `model` is not a `Recommender`.
         DataError: `split` is not a `Split`, or the part is empty.
         TrainingError: a score, a predicted rating or a metric is not finite.
         ColdUserError: there is a cold user, and `cold` is `error`.
     """
-    parsed = parse_metrics(metrics)
+    parsed = _labelled(parse_metrics(metrics), candidates)
     check_recommender(model)
     check_split(split)
     check_counts(batch_users=1 if batch_users is None else batch_users)
-    history, truth = split.history(part), split.test if part == "test" else split.valid
-    if not len(truth):
+    if not len(split.test if part == "test" else split.valid):
         raise DataError(f"the {part} part of the {split.protocol} split is empty; hold out more")
-    if split.predict == "next":
-        return _evaluate_next(model, split, parsed, part, relevant_at, cold, batch_users)
+    evaluation = _evaluate_next if split.predict == "next" else _evaluate_all
+    return evaluation(model, split, parsed, part, relevant_at, cold, candidates, batch_users)
+
+
+def _evaluate_all(
+    model: Recommender,
+    split: Split,
+    metrics: list[Metric],
+    part: Literal["test", "valid"],
+    relevant_at: float | None,
+    cold: Cold,
+    candidates: Candidates | None,
+    batch_users: int | None,
+) -> Report:
+    """`evaluate` for a split with `predict: all`."""
+    history, truth = split.history(part), split.test if part == "test" else split.valid
     repeated, exclude_seen = truth.shared_with(history), split.repeats == "excluded"
     relevant = relevant_pairs(truth, relevant_at, repeated & exclude_seen)
     rows = np.flatnonzero(np.diff(relevant.matrix.indptr))
@@ -71,14 +88,14 @@ def evaluate(
         rows = rows[known]
     counts = {"users_evaluated": len(rows), "users_skipped": truth.n_users - len(rows), "relevant": len(relevant)}
     counts |= {"ratings": len(truth), "repeats": int(repeated.sum()), "events": truth.n_events} | _warmth(known, trained)
-    tally = Tally(parsed)
-    if tally.k:
-        step, catalogue = batch_users or users_per_block(history.n_items), _catalogue(history)
-        blocks = recommend_blocks(model, history, rows, tally.k, exclude_seen=exclude_seen, cold=cold, batch_users=step)
-        for start, found in zip(range(0, len(rows), step), blocks, strict=True):
-            truth_of, seen = relevant.matrix[block := rows[start : start + step]], history.matrix[block]
-            options: dict[str, Any] = {"scores": found.scores, "seen": seen, "catalogue": catalogue}
-            tally.add(RankedLists.of(found.item_rows, truth_of, tally.k, **options))
+    tally, catalogue = Tally(metrics), _catalogue(history)
+    if tally.k and len(rows):
+        among = None if candidates is None else _among(candidates.of(rows), relevant.matrix[rows])
+        options: dict[str, Any] = {"exclude_seen": exclude_seen, "candidates": among, "cold": cold}
+        step = batch_users or users_per_block(history.n_items)
+        blocks = recommend_blocks(model, history, rows, tally.k, batch_users=step, **options)
+        for block, found in zip(np.split(rows, range(step, len(rows), step)), blocks, strict=True):
+            tally.add(_ranked(found, history.matrix[block], relevant.matrix[block], tally.k, catalogue))
     if model.predicts_ratings and tally.rates:
         pairs = truth.user_rows(), truth.item_rows()
         tally.add_ratings(finite_predictions(model, history, *pairs), truth.matrix.data, pairs[0], truth.n_users)
@@ -92,6 +109,7 @@ def _evaluate_next(
     part: Literal["test", "valid"],
     relevant_at: float | None,
     cold: Cold,
+    candidates: Candidates | None,
     batch_users: int | None,
 ) -> Report:
     """`evaluate` for a split with `predict: next`."""
@@ -107,12 +125,12 @@ def _evaluate_next(
         known[block] = scorable(model, before, rows, cold)
         rows = rows[relevant[block] & (known[block] | (cold != "skip"))]
         if tally.k and len(rows):
-            options: dict[str, Any] = {"exclude_seen": split.repeats == "excluded", "cold": cold, "batch_users": len(rows)}
-            (found,) = recommend_blocks(model, before, rows, tally.k, **options)
             wanted = ratings[block[rows]], items[block[rows]], np.arange(len(rows) + 1)
             truth = csr_array(wanted, (len(rows), history.n_items))
-            options = {"scores": found.scores, "seen": before.matrix[rows], "catalogue": catalogue}
-            tally.add(RankedLists.of(found.item_rows, truth, tally.k, **options))
+            among = None if candidates is None else _among(candidates.of(targets.users[block[rows]]), truth)
+            options: dict[str, Any] = {"exclude_seen": split.repeats == "excluded", "cold": cold, "batch_users": len(rows)}
+            (found,) = recommend_blocks(model, before, rows, tally.k, candidates=among, **options)
+            tally.add(_ranked(found, before.matrix[rows], truth, tally.k, catalogue))
         listed.append(block[rows])
     at = np.concatenate(listed)
     users, trained = targets.users, np.diff(split.train.matrix.indptr)[targets.users] > 0
@@ -122,6 +140,25 @@ def _evaluate_next(
     if rates:
         tally.add_ratings(predicted, ratings, np.arange(len(targets)), len(targets))
     return tally.report(history.users.values[users], at, counts)
+
+
+def _ranked(found: TopK, seen: csr_array, truth: csr_array, k: int, catalogue: Catalogue) -> RankedLists:
+    return RankedLists.of(found.item_rows, truth, k, scores=found.scores, seen=seen, catalogue=catalogue)
+
+
+def _labelled(metrics: list[Metric], candidates: Candidates | None) -> list[Metric]:
+    """The metrics with the names for these candidates; `ConfigError` if a `sampled_` metric has none."""
+    if candidates is not None:
+        return as_sampled(metrics)
+    if sampled := next((metric.name for metric in metrics if metric.sampled), None):
+        raise ConfigError(f"{sampled} needs sampled candidates; give them, or use {sampled.removeprefix(SAMPLED)}")
+    return metrics
+
+
+def _among(candidates: csr_array, truth: csr_array) -> csr_array:
+    """bool [U, M]: the candidates and the relevant items of each user."""
+    relevant = csr_array((np.ones(truth.nnz, bool), truth.indices, truth.indptr), truth.shape)
+    return candidates + relevant
 
 
 def _catalogue(history: Interactions) -> Catalogue:

@@ -28,6 +28,7 @@ RANKING_METRICS = Registry(
 POWERS = {"rmse": 2, "mae": 1}  # each rating metric is a power mean of absolute errors
 BEYOND_ACCURACY = frozenset({"novelty", "average_popularity"})
 LONGEST = 100_000
+SAMPLED = "sampled_"  # beginning of the names of metrics whose lists hold sampled candidates only
 DEFAULT_RANKING = ("ndcg@10", "precision@10", "recall@10", "map@10", "mrr@10", "hit_rate@10")
 
 
@@ -39,29 +40,40 @@ class Metric:
         k: list length, or None for a rating metric.
         compute: function of `RankedLists`, or of predicted and actual ratings.
         measures_accuracy: whether a better value means a better model; other metrics choose a model only on request.
+        sampled: whether lists hold sampled candidates only, see `evaluation.candidates`.
     """
 
     name: str
     k: int | None
     compute: Callable[..., Any]
     measures_accuracy: bool = True
+    sampled: bool = False
 
     @property
     def lower_is_better(self) -> bool:
-        return self.k is None or self.name.startswith("average_popularity@")  # popular items are less novel
+        return self.k is None or self.name.removeprefix(SAMPLED).startswith(
+            "average_popularity@"
+        )  # popular items are less novel
 
 
 def parse_metric(text: str) -> Metric:
     """The metric that `text` names; `ConfigError` if there is none, or if a list length is missing, invalid or unwanted."""
-    family, at, length = text.partition("@")
+    sampled = text.startswith(SAMPLED)
+    family, at, length = text.removeprefix(SAMPLED).partition("@")
     if family in RATING_METRICS:
-        if at:
-            raise ConfigError(f"metric {quoted(text)}: {family} takes no list length")
+        if at or sampled:
+            raise ConfigError(f"metric {quoted(text)}: {family} is of ratings, and takes neither a list length nor candidates")
         return Metric(text, None, RATING_METRICS.get(family))
     compute = Registry("metric", {**RATING_METRICS.places, **RANKING_METRICS.places}).get(family)
     if not (length.isascii() and length.isdigit() and len(length) < 10 and 0 < int(length) <= LONGEST):
         raise ConfigError(f"metric {quoted(text)} needs a list length from 1 to {LONGEST}, as in '{family}@10'")
-    return Metric(f"{family}@{int(length)}", int(length), compute, family not in BEYOND_ACCURACY)
+    name = f"{SAMPLED if sampled else ''}{family}@{int(length)}"
+    return Metric(name, int(length), compute, family not in BEYOND_ACCURACY, sampled)
+
+
+def as_sampled(metrics: Iterable[Metric]) -> list[Metric]:
+    """The same metrics, with ranking metrics named as those of sampled candidates."""
+    return [metric if metric.k is None or metric.sampled else parse_metric(SAMPLED + metric.name) for metric in metrics]
 
 
 def parse_metrics(texts: str | Iterable[str]) -> list[Metric]:

@@ -16,8 +16,11 @@ from recsys_ae.data.features import Side, with_features, with_unrated
 from recsys_ae.data.ratings import Ratings, load_given_split, load_ratings
 from recsys_ae.declaration import Declared, error_context, validate, validate_params
 from recsys_ae.errors import ConfigError, DataError, did_you_mean
+from recsys_ae.evaluation.candidates import Candidates
 from recsys_ae.evaluation.evaluator import evaluate
-from recsys_ae.evaluation.metrics import parse_metric, parse_metrics
+from recsys_ae.evaluation.metrics import as_sampled, parse_metric, parse_metrics
+from recsys_ae.evaluation.protocol import Protocol
+from recsys_ae.evaluation.published import published_for
 from recsys_ae.experiment.pipeline_file import ExportSpec, ModelSpec, Pipeline, PipelineFile, label_of
 from recsys_ae.experiment.task import Evaluation, FitOn, Models, Part, Task
 from recsys_ae.export.local import VectorManifest, export_recommendations, export_vectors, versions
@@ -27,7 +30,7 @@ from recsys_ae.models import MODELS
 from recsys_ae.models.base import HasItemVectors, Recommender
 from recsys_ae.models.recommend import Cold
 from recsys_ae.models.storage import build_model, load_model, model_digest, save_model
-from recsys_ae.reporting.results import DataFacts, Exported
+from recsys_ae.reporting.results import DataFacts, Exported, PublishedValues
 from recsys_ae.split import Predict, Repeats, Split
 from recsys_ae.splitting import SPLITS, default_repeats, latest_sessions, random
 
@@ -54,6 +57,13 @@ class ListExport(ExportSpec):
     what: Literal["lists", "item_vectors"] = "lists"
 
 
+class CandidateSpec(Declared):
+    """Sampled candidates, see `evaluation.candidates`: `n` items that a user has in no part, among which relevant ones rank."""
+
+    n: int = Field(100, ge=1)
+    seed: int = Field(0, ge=0)
+
+
 class RatingFile(PipelineFile):
     """The keys of a pipeline of recommenders."""
 
@@ -61,6 +71,7 @@ class RatingFile(PipelineFile):
     positive_at: float | None = None  # ratings of at least this become 1 before anything else, all others are dropped
     relevant_at: float | None = None  # test ratings of at least this count as relevant
     cold: Cold = "popular"  # policy for users a model cannot score, see `models.recommend.recommend`
+    candidates: CandidateSpec | None = None  # None ranks all items
     export: ListExport | None = None
 
 
@@ -113,6 +124,10 @@ class RatingTask(Task[RatingFile, Split, Recommender]):
     def resolve(cls, keys: RatingFile, card: Any, where: str) -> RatingFile:
         with error_context(f"{where}: metrics"):
             metrics = parse_metrics(keys.metrics)
+            if keys.candidates is not None:
+                metrics = as_sampled(metrics)
+            elif sampled := next((metric.name for metric in metrics if metric.sampled), None):
+                raise ConfigError(f"{sampled} needs sampled candidates; declare them, as in candidates: {{n: 100}}")
             if not any(metric.measures_accuracy for metric in metrics):
                 listed = ", ".join(metric.name for metric in metrics)
                 raise ConfigError(f"{listed} cannot choose the best model; add a metric of accuracy, such as ndcg@10")
@@ -121,7 +136,12 @@ class RatingTask(Task[RatingFile, Split, Recommender]):
             raise ConfigError(f"{where}: refit would train on users that the user_holdout split holds out; remove refit")
         if keys.export and keys.export.what == "item_vectors":
             _check_vectors(keys.models, keys.export.model, where)
-        return keys.model_copy(update={"split": split, "metrics": [metric.name for metric in metrics]})
+        changes: dict[str, Any] = {"split": split, "metrics": [metric.name for metric in metrics]}
+        if keys.candidates is not None:  # `by` may name a metric as the file does
+            for key in ("export", "search"):
+                if (spec := getattr(keys, key)) is not None and spec.by is not None:
+                    changes[key] = spec.model_copy(update={"by": as_sampled(parse_metrics(spec.by))[0].name})
+        return keys.model_copy(update=changes)
 
     @classmethod
     def metric_per_user(cls, keys: RatingFile) -> str | None:
@@ -145,13 +165,29 @@ class RatingTask(Task[RatingFile, Split, Recommender]):
         return self._drawn[1]
 
     def record(self, output: Path) -> list[Path]:
-        if not self._skipped:
-            return []
-        write_faults(self._skipped, path := output / "skipped.csv")
-        return [path]
+        paths = []
+        if self._skipped:
+            write_faults(self._skipped, path := output / "skipped.csv")
+            paths.append(path)
+        if self.keys.candidates is not None:
+            redrawn = "seed" not in self.keys.split and self.keys.split["kind"] != "given"
+            for seed in self.pipeline.seeds if redrawn else self.pipeline.seeds[:1]:
+                name = f"candidates-seed-{seed}.parquet" if redrawn and len(self.pipeline.seeds) > 1 else "candidates.parquet"
+                found = self._candidates(self.data(seed), "test")
+                assert found is not None
+                found.write(output / name)
+                paths.append(output / name)
+        return paths
+
+    def _candidates(self, data: Split, part: Part) -> Candidates | None:
+        """The sampled candidates of one part; None if all items are ranked."""
+        spec = self.keys.candidates
+        return None if spec is None else Candidates.sample(data, part, spec.n, seed=spec.seed)
 
     def facts(self, data: Split) -> DataFacts:
         parts = data.parts()
+        candidates = self._candidates(data, "test")
+        protocol = Protocol.of(data, relevant_at=self.keys.relevant_at, candidates=candidates)
         return DataFacts(
             about=f"{data.train.n_users} users, {data.train.n_items} items; {self.keys.split['kind']} split",
             unit="interactions",
@@ -160,7 +196,21 @@ class RatingTask(Task[RatingFile, Split, Recommender]):
             digest=data.digest,
             profile={"users": data.train.n_users, "items": data.train.n_items},
             best=self._best_reachable(data),
+            protocol=protocol,
+            published=[
+                PublishedValues(one.about, one.parts is not None, {name: dict(own) for name, own in one.values.items()})
+                for one in published_for(protocol, self.pipeline.card.name, self._settings, self.keys.metrics)
+            ],
         )
+
+    @property
+    def _settings(self) -> dict[str, Any]:
+        """The keys on data and evaluation, nested ones as `split.kind`."""
+        declared = self.keys.model_dump(include={"split", "positive_at", "relevant_at", "candidates"})
+        nested = {
+            f"{key}.{name}": value for key, own in declared.items() if isinstance(own, dict) for name, value in own.items()
+        }
+        return declared | nested
 
     def _best_reachable(self, data: Split) -> dict[str, float]:
         """The best values on the test part, of the metrics for which a generated dataset knows them."""
@@ -182,7 +232,8 @@ class RatingTask(Task[RatingFile, Split, Recommender]):
         if part == "valid" and not len(data.valid):
             return Evaluation({})
         keys = self.keys
-        found = evaluate(model, data, keys.metrics, part=part, relevant_at=keys.relevant_at, cold=keys.cold)
+        options: dict[str, Any] = {"relevant_at": keys.relevant_at, "cold": keys.cold}
+        found = evaluate(model, data, keys.metrics, part=part, candidates=self._candidates(data, part), **options)
         return Evaluation(found.metrics, found.counts, found.to_frame() if found.per_user else None)
 
     def export(self, model: Recommender, data: Split, output: Path) -> Exported:

@@ -31,7 +31,7 @@ from recsys_ae.reporting.report import write_report
 from recsys_ae.reporting.results import Best, Comparison, DataFacts, Exported, FinalFit, FitFacts, RunReport, RunResult, Trial
 from recsys_ae.tracking import TrackedRun, Tracker
 
-SETTINGS = ("positive_at", "relevant_at", "cold", "white", "split", "refit", "device")
+SETTINGS = ("positive_at", "relevant_at", "cold", "candidates", "white", "split", "refit", "device")
 
 logger = logging.getLogger(__name__)
 

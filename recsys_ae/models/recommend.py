@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
+from scipy.sparse import csr_array
 
 from recsys_ae.errors import ColdUserError, ConfigError, quoted
 from recsys_ae.ids import IdMap, Rows, shown
@@ -24,7 +25,7 @@ from recsys_ae.models.base import (
     fitted_state,
     users_per_block,
 )
-from recsys_ae.ranking import exclude as exclude_entries, top_k
+from recsys_ae.ranking import exclude as exclude_entries, keep as keep_entries, top_k
 
 Cold = Literal["error", "popular", "skip"]
 
@@ -122,6 +123,7 @@ def recommend_blocks(
     *,
     exclude_seen: bool = True,
     allowed: NDArray[np.bool_] | None = None,
+    candidates: csr_array | None = None,
     cold: Cold = "popular",
     batch_users: int | None = None,
     seen: Interactions | None = None,
@@ -131,6 +133,7 @@ def recommend_blocks(
     Args:
         batch_users: users per block; `users_per_block` if None.
         allowed: bool [M], the items that may be recommended; all if None.
+        candidates: bool [B, M], the items that may be recommended to each user; all if None.
         seen: what `exclude_seen` excludes, with the ids of the history; the history if None.
     """
     batch_users = users_per_block(history.n_items) if batch_users is None else batch_users
@@ -145,6 +148,8 @@ def recommend_blocks(
         scores[~can_score] = popularity if cold == "popular" else -np.inf
         if allowed is not None:
             scores[:, ~allowed] = -np.inf
+        if candidates is not None:
+            keep_entries(scores, candidates[start : start + batch_users])
         if exclude_seen:
             exclude_entries(scores, (history if seen is None else seen).matrix[block])
         yield TopK(history.users.values[block], *top_k(scores, min(k, history.n_items)), history.items)

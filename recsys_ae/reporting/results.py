@@ -3,7 +3,18 @@
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from recsys_ae.evaluation.protocol import Protocol
+
 Values = dict[str, float | None]  # by metric; None where a model has no value
+
+
+@dataclass(frozen=True)
+class PublishedValues:
+    """Values of a published table, by metric and model."""
+
+    about: str  # the data and the protocol
+    equal: bool  # measured on the same test part; otherwise on another draw of the same kind
+    values: dict[str, dict[str, float]]
 
 
 @dataclass(frozen=True)
@@ -17,6 +28,8 @@ class DataFacts:
     digest: str  # of all parts
     profile: dict[str, int | list[int]]  # what the parts share: numbers of users and items, or the shape of an image
     best: dict[str, float] = field(default_factory=dict)  # the best values that any model can reach on the test part, if known
+    protocol: Protocol | None = None  # of the test part; None for images
+    published: list[PublishedValues] = field(default_factory=list)  # for this protocol
 
 
 @dataclass(frozen=True)

@@ -150,7 +150,7 @@ def test_empty_test_part():
         ("ndcg", "needs a list length"),
         ("ndcg@0", "needs a list length"),
         ("ndcg@x", "needs a list length"),
-        ("rmse@10", "takes no list length"),
+        ("rmse@10", "takes neither a list length nor candidates"),
         ("ndcg@-1", "needs a list length"),
         ("ndcg@1e3", "needs a list length"),
         ("ndcg@²", "needs a list length"),

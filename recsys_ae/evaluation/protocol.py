@@ -1,0 +1,91 @@
+"""The protocol of an evaluation: everything but the model on which a value depends."""
+
+from dataclasses import asdict, dataclass, fields
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from recsys_ae.digests import digest_of, digest_of_json
+from recsys_ae.events import Events
+from recsys_ae.ids import IdMap, Rows
+from recsys_ae.interactions import Interactions
+from recsys_ae.split import Predict, Repeats, Split
+
+if TYPE_CHECKING:
+    from recsys_ae.evaluation.candidates import Candidates
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """What was predicted from what, and how. Values of two models are comparable only under the same protocol.
+
+    Attributes:
+        test: content hash of the pairs that were held out, see `content_digest`.
+        history: content hash of what was known before; None if unknown.
+        relevant_at: lowest rating of a relevant item; None if all are relevant.
+        repeats, predict: as in `Split`.
+        candidates: content hash of the sampled candidates; None if all items are ranked.
+    """
+
+    test: str
+    history: str | None
+    relevant_at: float | None = None
+    repeats: Repeats = "excluded"
+    predict: Predict = "all"
+    candidates: str | None = None
+
+    @classmethod
+    def of(
+        cls,
+        split: Split,
+        part: Literal["valid", "test"] = "test",
+        *,
+        relevant_at: float | None = None,
+        candidates: "Candidates | None" = None,
+    ) -> "Protocol":
+        """The protocol of `evaluate` with these arguments."""
+        ordered, asked = split.predict == "next", split.test if part == "test" else split.valid
+        return cls(
+            content_digest(asked, ordered=ordered),
+            content_digest(split.history(part), ordered=ordered),
+            None if relevant_at is None else float(relevant_at),
+            split.repeats,
+            split.predict,
+            None if candidates is None else candidates.digest,
+        )
+
+    @cached_property
+    def digest(self) -> str:
+        """Content hash (32 hex digits) of the protocol."""
+        return digest_of_json(asdict(self))
+
+    def differences(self, other: "Protocol") -> list[str]:
+        """What tells the two apart, in words."""
+        names = {"test": "the test part", "history": "what was known before", "candidates": "the sampled candidates"}
+        return [names.get(one.name, one.name) for one in fields(self) if getattr(self, one.name) != getattr(other, one.name)]
+
+
+def content_digest(data: Interactions, *, ordered: bool = False) -> str:
+    """Content hash (32 hex digits) of pairs and ratings by external ids, whatever else `data` has: other ids, times, features.
+
+    Args:
+        ordered: whether the order and the sessions of the events count too.
+    """
+    pairs = Events(data.user_rows(), data.item_rows(), data.matrix.data)
+    log = data.log if ordered else pairs
+    (users, user), (items, item) = _ranked(data.users, log.users), _ranked(data.items, log.items)
+    order = np.argsort(user, kind="stable") if ordered else np.argsort(user * len(items) + item)
+    columns = [user, item, *([] if not ordered or log.sessions is None else [log.sessions])]
+    content = [column[order].astype("<i8").tobytes() for column in columns]
+    return digest_of([users.digest, items.digest, *content, log.ratings[order].astype("<f4").tobytes()])
+
+
+def _ranked(ids: IdMap, rows: Rows) -> tuple[IdMap, Rows]:
+    """The ids at `rows` [E], sorted, and the place of each row's id among them."""
+    present = np.unique(rows)
+    values = ids.values[present]
+    order = np.argsort(values, kind="stable")
+    places = np.empty(len(ids), np.int64)
+    places[present[order]] = np.arange(len(present))
+    return IdMap(values[order]), places[rows]
