@@ -1,5 +1,7 @@
 """Top-k lists from blocks of scores, shared by training, recommendation and evaluation: B users, M items, list length K."""
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
@@ -10,6 +12,19 @@ Hits = NDArray[np.bool_]
 
 GROUP = 64  # columns of which the maximum is taken
 TABLE_SIZE = 2**18  # entries of several rows are looked up in a table that fits the cache
+
+
+@dataclass(frozen=True, eq=False)
+class Ties:
+    """Entries beyond lists whose score is that of the last place.
+
+    Attributes:
+        count: int64 [B], how many there are for each list.
+        wanted: bool csr_array [B, M], those of them that were asked for.
+    """
+
+    count: Indices
+    wanted: csr_array
 
 
 def exclude(scores: Floats, seen: csr_array) -> None:
@@ -47,20 +62,25 @@ def top_k(scores: Floats, k: int) -> tuple[Indices, Floats]:
     return columns, values
 
 
-def top_k_and_ties(scores: Floats, k: int) -> tuple[Indices, Floats, csr_array]:
-    """`top_k`, and the entries of the scores that would be listed too if the lists did not end within a group of equal scores.
+def top_k_and_ties(scores: Floats, k: int, wanted: csr_array) -> tuple[Indices, Floats, Ties]:
+    """`top_k`, and which entries are missing from a list only because it ends within a group of equal scores.
 
-    Returns:
-        int64 [B, k], float32 [B, k], bool csr_array [B, M] with all entries beyond a list whose score is that of place k.
+    Args:
+        wanted: csr_array [B, M], entries to look for among the ties.
     """
     columns, values = top_k(scores, k + 1)
     columns, values, following = columns[:, :k], values[:, :k], values[:, k]
-    cut = np.flatnonzero(values[:, -1] == following)
-    tied = scores[cut] == following[cut, None]
-    np.put_along_axis(tied, columns[cut], False, axis=1)
-    places, beyond = np.nonzero(tied)
-    indptr = np.searchsorted(cut[places], np.arange(len(scores) + 1))
-    return columns, values, csr_array((np.ones(len(beyond), bool), beyond, indptr), shape=scores.shape)
+    last = np.where(values[:, -1] == following, following, np.float32(np.nan))  # no score equals NaN
+    count, cut = np.zeros(len(scores), np.int64), np.flatnonzero(last == last)
+    if not len(cut):
+        return columns, values, Ties(count, csr_array(scores.shape, dtype=bool))
+    for row in cut:
+        count[row] = np.count_nonzero(scores[row] == last[row]) - np.count_nonzero(values[row] == last[row])
+    rows, listed = _row_of_entry(wanted), entries(columns, wanted)
+    missing = scores[rows, wanted.indices] == last[rows]
+    missing[listed[listed >= 0]] = False
+    indptr = np.r_[0, np.cumsum(missing)][wanted.indptr]
+    return columns, values, Ties(count, csr_array((np.ones(indptr[-1], bool), wanted.indices[missing], indptr), scores.shape))
 
 
 def entries(lists: Indices, matrix: csr_array) -> Indices:
@@ -126,7 +146,9 @@ def _highest(scores: Floats, k: int) -> Hits:
     chosen = scores >= np.maximum(bounds, np.finfo(np.float32).min)  # not -inf
     if np.count_nonzero(chosen) > k * n_rows:
         for row in np.flatnonzero(chosen.sum(axis=1) > 4 * k):  # mostly equal scores
-            threshold = np.partition(scores[row], n_columns - k)[n_columns - k]
-            chosen[row] = scores[row] > threshold
-            chosen[row, np.flatnonzero(scores[row] == threshold)[: k - chosen[row].sum()]] = True
+            threshold, own = bounds[row, 0], scores[row]
+            if (n_above := np.count_nonzero(own > threshold)) >= k:
+                threshold = np.partition(own[own > threshold], n_above - k)[n_above - k]
+            chosen[row] = own > threshold
+            chosen[row, np.flatnonzero(own == threshold)[: k - np.count_nonzero(chosen[row])]] = True
     return chosen
