@@ -219,7 +219,7 @@ class _Experiment(Generic[K, D, M]):
             digest = self._save(job, model, self.folder.model(name))
             found = test.metrics, selected.valid_metrics, test.counts
             by_user = None if test.per_user is None else self.folder.write_per_user(name, test.per_user)
-            result = RunResult(spec.name, spec.params, *found, fit, select, digest, trials, by_user)
+            result = RunResult(spec.name, spec.params, *found, fit, select, digest, trials, by_user, test.ties)
             costs = {"fit_seconds": fit.seconds, "select_seconds": select.seconds if select else None}
             valid = {f"valid_{metric}": value for metric, value in (selected.valid_metrics or {}).items()}
             job.run.metrics({**test.metrics, **valid, **costs, "peak_memory_mb": result.peak_memory_mb})

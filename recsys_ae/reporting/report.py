@@ -3,6 +3,7 @@
 import csv
 from collections.abc import Mapping
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from recsys_ae.evaluation.audit_lines import audit_lines
@@ -11,6 +12,7 @@ from recsys_ae.files import whole_file, write_json
 from recsys_ae.reporting.results import Comparison, RunReport
 from recsys_ae.reporting.tables import BELOW
 
+VISIBLE = 0.0005  # width from which an interval over the orders of ties is shown
 REPEATS_UNKNOWN = (
     "warning: without the history, repeated pairs count as relevant although lists may exclude them as seen; "
     "pass --history FILE to leave them out"
@@ -99,6 +101,7 @@ def reading_lines(report: RunReport) -> list[str]:
         if one.left_out:
             counts = ", ".join(f"{number} of {label}" for label, number in one.left_out.items())
             lines.append(f"{one.metric}: users who do not count for all models are left out of the comparison: {counts}")
+    lines += _tie_lines(report)
     if any(report.below(label) for label in report.models):
         least: dict[str, list[str]] = {}
         for name, baseline in report.baselines.items():
@@ -106,6 +109,20 @@ def reading_lines(report: RunReport) -> list[str]:
         listed = " or ".join(f"{model} ({', '.join(values)})" for model, values in least.items())
         lines.append(f"{BELOW}: worse than {listed}")
     return lines
+
+
+def _tie_lines(report: RunReport) -> list[str]:
+    """The models whose metrics depend visibly on the order of items with equal scores."""
+    visible = []
+    for label, model in report.models.items():
+        runs, ends = list(model.runs.values()), {}
+        for name in runs[0].ties:
+            low, high = (fmean(run.ties[name][end] for run in runs) for end in (0, 1))
+            if high - low >= VISIBLE:
+                ends[name] = f"{name} {low:.4f} to {high:.4f}"
+        if ends:
+            visible.append(f"{label} ({', '.join(ends.values())})")
+    return [f"over all orders of items with equal scores: {'; '.join(visible)}"] if visible else []
 
 
 def protocol_lines(report: RunReport) -> list[str]:

@@ -68,6 +68,7 @@ class RunResult:
     digest: str
     trials: list[Trial] = field(default_factory=list)
     per_user_digest: str | None = None  # of the file with the metrics per user, if any
+    ties: dict[str, tuple[float, float]] = field(default_factory=dict)  # see `evaluation.report.Report`
 
     @property
     def peak_memory_mb(self) -> float | None:
