@@ -14,6 +14,7 @@ from recsys_ae.data.content import write_faults
 from recsys_ae.data.features import Side
 from recsys_ae.declaration import Declared, error_context
 from recsys_ae.errors import ConfigError
+from recsys_ae.evaluation.audit import Audit, audit
 from recsys_ae.evaluation.candidates import Candidates
 from recsys_ae.evaluation.evaluator import evaluate
 from recsys_ae.evaluation.findings import MetricFindings, find
@@ -236,6 +237,9 @@ class RatingTask(Task[RatingFile, Split, Recommender]):
                 values = self._evaluate(model, data, "test", [one.name for one in own]).metrics
                 found |= {metric: Baseline(name, value) for metric, value in values.items() if value is not None}
         return found
+
+    def audit(self, data: Split, looks: int | None) -> Audit | None:
+        return audit(data, looks=looks)
 
     def test_to_train(self, data: DataFacts) -> float:
         test = data.sizes["test"]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, NamedTuple, T
 import pandas as pd
 
 from recsys_ae.core.trainer import Callback
+from recsys_ae.evaluation.audit import Audit
 from recsys_ae.evaluation.findings import MetricFindings
 from recsys_ae.experiment.pipeline_file import K, ModelSpec, Pipeline, PipelineFile
 from recsys_ae.registry import Registry
@@ -109,6 +110,10 @@ class Task(ABC, Generic[K, D, M]):
     def baselines(self, data: D, seed: int) -> dict[str, Baseline]:
         """The values of trivial models on the test part, by metric."""
         return {}
+
+    def audit(self, data: D, looks: int | None) -> Audit | None:
+        """The audit of the test part, which was looked at `looks` times before; None if there is none for this kind of data."""
+        return None
 
     def test_to_train(self, data: DataFacts) -> float:
         """Size of the test part over that of the training part if each seed draws its own, else 0."""

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from recsys_ae.evaluation.audit_lines import audit_lines
 from recsys_ae.evaluation.findings import MetricFindings
 from recsys_ae.files import whole_file, write_json
 from recsys_ae.reporting.results import Comparison, RunReport
@@ -55,6 +56,8 @@ def summary_header(report: RunReport) -> str:
 def summary_lines(report: RunReport, folder: Path) -> list[str]:
     """How to read the tables, the protocol, comparisons, the best model, and where the results are."""
     lines = [*reading_lines(report), *protocol_lines(report)]
+    if report.audit is not None:
+        lines += ["audit of the test part:", *(f"  {line}" for line in audit_lines(report.audit))]
     lines += [_compared(comparison) for comparison in report.comparisons]
     if same := [label for label, model in report.models.items() if model.never_varies]:
         lines.append(f"identical for all seeds, so the variation is unknown: {', '.join(same)}")
@@ -87,7 +90,7 @@ def reading_lines(report: RunReport) -> list[str]:
         first = found[0].findings
         lines.append(f"±: half of the {_percent(first.level)} interval over {first.n_users} users (bootstrap)")
         smallest = [f"{one.metric} {one.findings.smallest:.4f}" for one in found if one.findings.smallest is not None]
-        if len(found[0].models) > 1:
+        if any(len(one.models) > 1 for one in found):
             test = f"paired t-test over users, Holm's correction, {_percent(first.alpha)}"
             lines.append(f"models that share a letter cannot be told apart, bold ones not from the best ({test})")
         if smallest:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from recsys_ae.evaluation.audit import Audit
 from recsys_ae.evaluation.findings import MetricFindings
 from recsys_ae.evaluation.protocol import Protocol
 from recsys_ae.evaluation.repetitions import Repetitions
@@ -169,6 +170,7 @@ class RunReport:
     lower_is_better: list[str]
     seeds: list[int]
     data: dict[int, DataFacts]
+    audit: Audit | None  # of the test part of the first seed
     models: dict[str, ModelSummary]
     best: Best | None
     findings: list[MetricFindings]  # on each metric with values per user

@@ -33,6 +33,7 @@ def report(**changes: object) -> RunReport:
         "lower_is_better": ["rmse"],
         "seeds": [0],
         "data": {0: facts},
+        "audit": None,
         "models": models,
         "best": None,
         "findings": [MetricFindings("ndcg@10", list(VALUES), {"bad": 2}, found)],
