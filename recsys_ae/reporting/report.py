@@ -132,10 +132,10 @@ def protocol_lines(report: RunReport) -> list[str]:
         return []
     lines = [f"protocol {data.protocol.digest[:12]}: {data.protocol.summary}"]
     for one in data.published:
-        same = "on the same test part" if one.equal else "on other draws of the same kind"
+        same = {"equal": "the same test part", "namesake": "a split of this name", "draw": "other draws of this kind"}
         for metric in one.values.keys() & {*report.metrics}:
             values = ", ".join(f"{model} {value:g}" for model, value in one.values[metric].items())
-            lines.append(f"published {metric} {same} ({one.about}): {values}")
+            lines.append(f"published {metric} on {same[one.relation]} ({one.about}): {values}")
     return lines
 
 
