@@ -16,7 +16,7 @@ from typing import Annotated, NoReturn, TextIO, cast
 import typer
 
 import recsys_ae
-from recsys_ae.cli.evaluation import evaluate
+from recsys_ae.cli.evaluation import compare, evaluate
 from recsys_ae.cli.options import PATH, CardOption, Cold, TrackingUri, print_table, terminal
 from recsys_ae.errors import ConfigError, Terminated
 from recsys_ae.exits import INTERRUPTED, TERMINATED, Output, explain, one_line
@@ -85,6 +85,7 @@ def run(
 
 
 app.command(context_settings={"allow_extra_args": True})(evaluate)
+app.command()(compare)
 
 
 @app.command()

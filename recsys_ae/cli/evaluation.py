@@ -68,3 +68,54 @@ def evaluate(
         evaluated.per_user.write(per_user)
     if output is not None:
         write_json(evaluation_content(report, protocol, found), output)
+
+
+def compare(
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="WHAT...",
+            help="Folders made by run or runs:/ID, of which FOLDER:LABEL is one model; files of values per user; or, with "
+            "--truth, what evaluate takes.",
+        ),
+    ],
+    metric: Annotated[str | None, typer.Option(help="Metric of the pairs. Default: the first ranking metric.")] = None,
+    by: Annotated[str | None, typer.Option(metavar="SEGMENT", help="Also compare in each group of this segment.")] = None,
+    common_users: Annotated[
+        bool, typer.Option("--common-users", help="Compare on the users who count for all models, if these differ.")
+    ] = False,
+    truth: Annotated[Path | None, typer.Option(help="What users did afterwards, to evaluate on.", **PATH)] = None,
+    history: HistoryOption = None,
+    repeats: RepeatsOption = "excluded",
+    metrics: Annotated[str | None, typer.Option(help="Metrics of what is evaluated, such as ndcg@10,recall@20.")] = None,
+    relevant_at: RelevantOption = None,
+    cold: ColdOption = "popular",
+    skip_unknown: SkipOption = False,
+    card: CardOption = None,
+    output: Annotated[Path | None, typer.Option(help="Also write to this file, .json or .md.", **PATH)] = None,
+    tracking_uri: TrackingUri = None,
+) -> None:
+    """Compare models on the same users: intervals, paired tests, groups that cannot be told apart."""
+    from recsys_ae.experiment.comparison import compare_models
+    from recsys_ae.experiment.contenders import contenders
+    from recsys_ae.experiment.systems import Examination
+    from recsys_ae.files import check_not_read
+    from recsys_ae.reporting.comparison import check_ending, lines, tables, write_comparison
+
+    if output is not None:
+        check_ending(output)
+        check_not_read(output, *sources, truth, history, card)
+    examination = None
+    if truth is not None:
+        wanted = [name for name in (metrics or "").split(",") if name]
+        options: dict[str, Any] = {"relevant_at": relevant_at, "repeats": repeats, "cold": cold, "skip_unknown": skip_unknown}
+        examination = Examination(truth, history, wanted, card=card, tracking_uri=tracking_uri, **options)
+    found = contenders(sources, examination, tracking_uri)
+    comparison = compare_models(found, metric, by=by, common_users=common_users)
+    console = terminal()
+    for table in tables(comparison, console.width):
+        console.print(table)
+    for line in lines(comparison):
+        console.print(line, soft_wrap=True)
+    if output is not None:
+        write_comparison(comparison, output)

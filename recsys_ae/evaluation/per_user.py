@@ -35,6 +35,27 @@ class PerUser:
             name for name in map(str, self.values) if name not in other and not name.startswith(SEGMENT) and "|" not in name
         ]
 
+    @property
+    def segments(self) -> list[str]:
+        """The segments by whose groups there are values, see `evaluation.segments`."""
+        names = list(map(str, self.values.columns))
+        of_users = [name.removeprefix(SEGMENT) for name in names if name.startswith(SEGMENT)]
+        return list(dict.fromkeys([*of_users, *(name.partition("|")[2].partition("=")[0] for name in names if "|" in name)]))
+
+    def by(self, segment: str) -> dict[str, pd.DataFrame]:
+        """The values of each group of users, or for each group of items, of one of the `segments`."""
+        column, infix = f"{SEGMENT}{segment}", f"|{segment}="
+        if column in self.values:
+            labels = self.values[column].astype("category")
+            return {str(group): self.values[labels == group] for group in labels.cat.categories}
+        places = [name.partition(infix) for name in map(str, self.values.columns) if infix in name]
+        return {
+            group: self.values[[USER, *("".join(place) for place in places if place[2] == group)]].rename(
+                columns={"".join(place): place[0] for place in places}
+            )
+            for group in dict.fromkeys(group for _, _, group in places)
+        }
+
     def write(self, path: Path) -> None:
         """Write a Parquet file, whole or not at all."""
         table = pa.Table.from_pandas(self.values, preserve_index=False)

@@ -84,7 +84,7 @@ def finding_lines(findings: Sequence[MetricFindings]) -> list[str]:
         first = found[0].findings
         lines.append(f"±: half of the {percent(first.level)} interval over {first.n_users} users (bootstrap)")
         smallest = [f"{one.metric} {one.findings.smallest:.4f}" for one in found if one.findings.smallest is not None]
-        if len(found[0].models) > 1:
+        if any(len(one.models) > 1 for one in found):
             test = f"paired t-test over users, Holm's correction, {percent(first.alpha)}"
             lines.append(f"models that share a letter cannot be told apart, bold ones not from the best ({test})")
         if smallest:
