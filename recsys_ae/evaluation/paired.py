@@ -9,7 +9,8 @@ from scipy.special import nctdtrinc, ndtr, stdtr, stdtrit
 from recsys_ae.evaluation.sample import TIED, Floats, Sample
 
 BLOCK = 500_000  # differences in a block of pairs, 4 MB
-NO_VARIATION = 1e-9  # relative to the largest value; a smaller deviation of differences is due to rounding
+EXACT = 50  # differences up to which the signed-rank test is exact
+NO_VARIATION = 1e-9  # relative to the values; smaller differences and deviations are due to rounding
 
 
 class Paired(NamedTuple):
@@ -37,30 +38,29 @@ def paired(sample: Sample) -> Paired:
         signed_rank[block] = signed_rank_test(own)
         above[block], below[block] = (own > 0).mean(axis=1), (own < 0).mean(axis=1)
         deviations[block] = (pseudo[i] - pseudo[j]).std(axis=1, ddof=min(n_users - 1, 1))
-    rounding = NO_VARIATION * np.abs(pseudo).max()
-    differences[np.abs(differences) <= rounding] = 0
-    deviations[deviations <= rounding] = 0
+    differences[np.abs(differences) <= NO_VARIATION * np.abs(sample.metrics).max()] = 0
+    deviations[deviations <= NO_VARIATION * np.abs(pseudo).max()] = 0
     better, worse = (below, above) if sample.lower_is_better else (above, below)
     return Paired(differences, deviations, signed_rank, better, worse)
 
 
-def t_test(differences: Floats, deviations: Floats, n_users: int) -> Floats:
-    """Two-sided p of Student's paired t-test, float64 [n], from means and standard deviations of the differences of n_users.
+def t_test(sample: Sample, found: Paired) -> Floats:
+    """Two-sided p of Student's paired t-test, float64 [n]; with weights or a root, of the jackknife's t.
 
-    If all differences are equal, t is undefined. Then p is 1 if they are zero, and otherwise that of the sign test,
-    2^(1 - n_users), as for a single user.
+    If all differences are equal, t is undefined. Then p is 1 if they are zero, and otherwise that of the sign test, 2^(1 - U).
     """
-    varies = deviations > 0
-    t = differences / np.where(varies, deviations, 1) * np.sqrt(n_users)
-    equal = np.where(differences == 0, 1.0, 2.0 ** (1 - n_users))
-    return np.where(varies, 2 * stdtr(max(n_users - 1, 1), -np.abs(t)), equal)
+    varies = found.deviations > 0
+    t = found.differences / np.where(varies, found.deviations, 1) * np.sqrt(sample.n_users)
+    equal = np.where(found.differences == 0, 1.0, 2.0 ** (1 - sample.n_users))
+    return np.where(varies, 2 * stdtr(sample.degrees, -np.abs(t)), equal)
 
 
 def signed_rank_test(differences: NDArray[np.int64]) -> Floats:
     """Two-sided p of Wilcoxon's signed-rank test, float64 [n], of differences [n, U] of whole numbers.
 
-    Zeros are left out, equal sizes get their mean rank, and p is that of the normal approximation with the variance for ties,
-    without correction for continuity (as SciPy's `wilcoxon(method="asymptotic")`); 1 without a difference.
+    Zeros are left out, and equal sizes get their mean rank. p is exact, given the ties, for up to 50 differences that are not
+    zero; for more it is that of the normal approximation with the variance for ties and without correction for continuity (as
+    SciPy's `wilcoxon`, which does not treat ties exactly).
     """
     n, n_users = differences.shape
     keys = np.sort(np.abs(differences) << 1 | (differences > 0), axis=1)  # by size; the last bit says which is better
@@ -72,12 +72,24 @@ def signed_rank_test(differences: NDArray[np.int64]) -> Floats:
     lengths, rows = np.diff(starts, append=n * n_users), starts // n_users
     twice_rank = 2 * (starts % n_users - zeros[rows]) + lengths + 1  # of a tie's mean, from 1
     twice_rank[sizes.ravel()[starts] == 0] = 0
-    first_of_row = np.flatnonzero(np.diff(rows, prepend=-1))
-    above = np.add.reduceat(np.add.reduceat(positive.ravel(), starts) * twice_rank, first_of_row)
-    total = np.add.reduceat(lengths * twice_rank, first_of_row)
-    squares = np.add.reduceat(lengths * twice_rank**2, first_of_row)
-    z = (2 * above - total) / np.sqrt(np.maximum(squares, 1))
-    return 2 * ndtr(-np.abs(z))
+    ranks = np.repeat(twice_rank, lengths).reshape(n, n_users)
+    above, total = (ranks * positive).sum(axis=1), ranks.sum(axis=1)
+    z = (2 * above - total) / np.sqrt(np.maximum(np.square(ranks, dtype=np.float64).sum(axis=1), 1))
+    p_values = 2 * ndtr(-np.abs(z))
+    for row in np.flatnonzero(n_users - zeros <= EXACT):
+        p_values[row] = _exact_rank_sum(ranks[row, zeros[row] :], int(above[row]))
+    return p_values
+
+
+def _exact_rank_sum(ranks: NDArray[np.int64], above: int) -> float:
+    """The probability that the sum of ranks [n], each taken or not with even chances, is as far from its mean as `above`."""
+    total = int(ranks.sum())
+    chances = np.zeros(total + 1)
+    chances[0] = 1
+    for rank in ranks:
+        chances[rank:] += chances[:-rank].copy()
+    as_far = np.abs(2 * np.arange(total + 1) - total) >= abs(2 * above - total)
+    return float(chances[as_far].sum() / 2.0 ** len(ranks))
 
 
 def holm(p_values: Floats) -> Floats:
@@ -93,10 +105,7 @@ def holm(p_values: Floats) -> Floats:
     return corrected
 
 
-def smallest_difference(deviations: Floats, n_users: int, alpha: float, power: float) -> Floats:
-    """The true differences [n] that a two-sided t-test at `alpha` shows with probability `power`; 0 without variation.
-
-    From the noncentral t distribution; n_users >= 2.
-    """
-    critical = stdtrit(n_users - 1, 1 - alpha / 2)
-    return nctdtrinc(n_users - 1, 1 - power, critical) * deviations / np.sqrt(n_users)
+def smallest_difference(sample: Sample, deviations: Floats, alpha: float, power: float) -> Floats:
+    """The true differences [n] that a two-sided t-test at `alpha` shows with probability `power`, from the noncentral t."""
+    critical = stdtrit(sample.degrees, 1 - alpha / 2)
+    return nctdtrinc(sample.degrees, 1 - power, critical) * deviations / np.sqrt(sample.n_users)

@@ -60,6 +60,17 @@ class Protocol:
         """Content hash (32 hex digits) of the protocol."""
         return digest_of_json(asdict(self))
 
+    @property
+    def summary(self) -> str:
+        """The protocol in a line."""
+        ranked = "all items are ranked" if self.candidates is None else "only sampled candidates are ranked"
+        seen = ", without those already seen" if self.repeats == "excluded" else ", seen ones too"
+        relevant = (
+            "all test pairs are relevant" if self.relevant_at is None else f"relevant: rated at least {self.relevant_at:g}"
+        )
+        asked = "each event is predicted from all earlier ones" if self.predict == "next" else relevant
+        return f"{ranked}{seen}; {asked}; test part {self.test[:12]}"
+
     def differences(self, other: "Protocol") -> list[str]:
         """What tells the two apart, in words."""
         names = {"test": "the test part", "history": "what was known before", "candidates": "the sampled candidates"}

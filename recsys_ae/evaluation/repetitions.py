@@ -92,10 +92,10 @@ def over_seeds_and_users(
         samples: one per model and metric; their rows are the seeds. All are on the same users, whose resamples they share.
     """
     check_samples(samples, {"level": level}, {"replicates": replicates})
-    n_users = samples[0].n_users
     over_users: list[Interval | None] = [None] * len(samples)
-    if n_users > 1:
-        means = np.array([drawn.mean(axis=0) for drawn in bootstrap(samples, replicates, seed)])
-        over_users = [(low, high) for low, high in percentiles(means, n_users, level).tolist()]
+    if samples[0].n_users > 1:
+        for at, drawn in enumerate(bootstrap(samples, replicates, seed)):
+            low, high = percentiles(drawn.mean(axis=0)[None], samples[at].degrees, level)[0].tolist()
+            over_users[at] = low, high
     seeds = [over_repetitions(sample.metrics, level=level) for sample in samples]
     return [Repeated(*both) for both in zip(seeds, over_users, strict=True)]

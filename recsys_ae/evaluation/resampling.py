@@ -10,35 +10,39 @@ from scipy.special import ndtr, stdtrit
 from recsys_ae.evaluation.sample import TIED, Floats, Sample
 
 BLOCK = 4_000_000  # numbers in a block of resamples, 32 MB
-WALSH = 2**13  # patterns of signs in a round
+GROUPS = 2**13  # a power of 2; more users are added up in so many random groups
 Rows = NDArray[np.int64]
 
 
 def bootstrap(samples: Sequence[Sample], replicates: int, seed: int) -> list[Floats]:
     """Float64 [m, replicates] by sample: the metrics on users drawn with replacement, the same draws for all.
 
-    With weights, numerator and denominator are drawn together (the ratio estimator).
+    With weights, numerator and denominator are drawn together (the ratio estimator). More than 8192 users are first added up in
+    as many random groups, which are drawn instead (Wolter 2007, chapter 2, random groups); the cost then hardly grows with U.
     """
     rng, n_users = np.random.default_rng(seed), samples[0].n_users
-    drawn = [np.empty((one.n_models, replicates)) for one in samples]
-    step = max(1, BLOCK // n_users)
+    groups = min(n_users, GROUPS)
+    places = _places(n_users, groups, rng)
+    parts = [part for one in samples for part in (one.contributions.numbers, one.whole_weights.numbers[None])]
+    columns = np.concatenate([_grouped(part, places, groups) for part in parts])
+    drawn = np.empty((len(columns), replicates))
+    step = max(1, BLOCK // groups)
     for start in range(0, replicates, step):
-        times = np.empty((min(step, replicates - start), n_users))
+        times = np.empty((min(step, replicates - start), groups))  # that each group is drawn
         for row in times:
-            row[:] = np.bincount(rng.integers(n_users, size=n_users), minlength=n_users)
-        for one, own in zip(samples, drawn, strict=True):
-            weights = n_users if one.weights is None else times @ one.whole_weights.numbers
-            own[:, start : start + step] = one.metric(one.contributions.numbers @ times.T, weights)
-    return drawn
+            row[:] = np.bincount(rng.integers(groups, size=groups), minlength=groups)
+        drawn[:, start : start + step] = columns @ times.T
+    sums = np.split(drawn, np.cumsum([len(part) for part in parts])[:-1])
+    return [one.metric(*own) for one, *own in zip(samples, sums[::2], sums[1::2], strict=True)]
 
 
-def percentiles(replicates: Floats, n_users: int, level: float) -> Floats:
-    """Float64 [n, 2]: expanded percentile intervals from replicates [n, R] over n_users >= 2 users.
+def percentiles(replicates: Floats, degrees: float, level: float) -> Floats:
+    """Float64 [n, 2]: expanded percentile intervals from replicates [n, R] with so many degrees of freedom (`Sample.degrees`).
 
     Plain percentiles are too narrow for few users: they use the variance with divisor U and normal quantiles. The expanded
-    ones reach as far out as the t interval does (Hesterberg 2015, "What teachers should know about the bootstrap", 3.3).
+    ones reach as far out as the t interval does (Hesterberg 2015, "What teachers should know about the bootstrap").
     """
-    share = ndtr(np.sqrt(n_users / (n_users - 1)) * stdtrit(n_users - 1, (1 - level) / 2))
+    share = ndtr(np.sqrt(1 + 1 / degrees) * stdtrit(degrees, (1 - level) / 2))
     return np.ascontiguousarray(np.quantile(replicates, [share, 1 - share], axis=1).T)
 
 
@@ -80,12 +84,11 @@ def _flipped(numbers: Sequence[Floats], flips: int, seed: int) -> Iterator[list[
     if 2**n_users <= flips:
         yield [_all_flipped(own) for own in numbers]
         return
-    power = min((n_users - 1).bit_length(), WALSH.bit_length() - 1)
+    power = min(n_users, GROUPS - 1).bit_length()
     outer, inner = (hadamard(2**half, np.float64) for half in (power // 2, power - power // 2))
-    layers = -(-n_users // 2**power)
     for _ in range(-(-flips // 2**power)):
-        signs, places = rng.integers(2, size=n_users) * 2.0 - 1, rng.permutation(layers * 2**power)[:n_users]
-        yield [_walsh(_grouped(own * signs, places, layers, 2**power), outer, inner) for own in numbers]
+        signs, places = rng.integers(2, size=n_users) * 2.0 - 1, _places(n_users, 2**power, rng)
+        yield [_walsh(_grouped(own * signs, places, 2**power), outer, inner) for own in numbers]
 
 
 def _all_flipped(numbers: Floats) -> Floats:
@@ -96,13 +99,19 @@ def _all_flipped(numbers: Floats) -> Floats:
     return sums
 
 
-def _grouped(numbers: Floats, places: Rows, layers: int, groups: int) -> Floats:
-    """Sums [m, groups] of numbers [m, U] of users at distinct places, of which each layer has one per group."""
-    placed = np.zeros((len(numbers), layers * groups))
+def _places(n_users: int, groups: int, rng: np.random.Generator) -> Rows:
+    """Distinct random places [U] of users in layers, each of which has one place per group."""
+    return rng.permutation(-(-n_users // groups) * groups)[:n_users]
+
+
+def _grouped(numbers: Floats, places: Rows, groups: int) -> Floats:
+    """Sums [m, groups] of numbers [m, U] of the users in each group."""
+    placed = np.zeros((len(numbers), -(-numbers.shape[1] // groups) * groups))
     placed[:, places] = numbers
-    return placed.reshape(len(numbers), layers, groups).sum(axis=1)
+    return placed.reshape(len(numbers), -1, groups).sum(axis=1)
 
 
 def _walsh(sums: Floats, outer: Floats, inner: Floats) -> Floats:
-    """The Walsh-Hadamard transform of sums [m, B], where B is the product of the sizes of the two Hadamard matrices."""
-    return (outer @ (sums.reshape(-1, len(outer), len(inner)) @ inner)).reshape(sums.shape)
+    """The Walsh-Hadamard transform of sums [m, B] in some order; B is the product of the sizes of the two Hadamard matrices."""
+    half = (sums.reshape(-1, len(inner)) @ inner).reshape(-1, len(outer), len(inner))
+    return (half.swapaxes(1, 2).reshape(-1, len(outer)) @ outer).reshape(sums.shape)  # two products, however many rows

@@ -111,20 +111,27 @@ class Sample:
 
     @cached_property
     def pseudo_values(self) -> Floats:
-        """Float64 [m, U]: what each user says about the metric, so that the metric is their plain mean.
+        """Float64 [m, U]: what each user says about the metric, v itself where all users count alike.
 
-        The metric plus the user's influence on it (the infinitesimal jackknife; Efron and Tibshirani 1993, chapter 21):
-        v itself where all users count alike. By these values, t-tests and effect sizes apply to ratios and roots as well.
+        U times the metric less U - 1 times that of all other users (the jackknife; Efron and Tibshirani 1993, chapter 11). By
+        them t-tests and effect sizes apply to ratios and roots. Of a single user, v or its root.
         """
-        values = self.contributions.numbers * self.contributions.unit
-        if self.weights is None and not self.root:
-            return values
-        means = (self.metrics**2 if self.root else self.metrics)[:, None]
-        weights = self.whole_weights.numbers * self.whole_weights.unit
-        influence = (values - weights * means) / weights.mean()
-        if self.root:  # the derivative of a root; without any error, no user has an influence
-            influence /= 2 * np.where(means > 0, self.metrics[:, None], 1)
-        return self.metrics[:, None] + influence
+        numbers, weights = self.contributions.numbers, self.whole_weights.numbers
+        if self.n_users == 1 or (self.weights is None and not self.root):
+            return self.metric(numbers, weights)
+        others = self.metric(numbers.sum(axis=1, keepdims=True) - numbers, weights.sum() - weights)
+        return self.n_users * self.metrics[:, None] - (self.n_users - 1) * others
+
+    @cached_property
+    def degrees(self) -> float:
+        """Degrees of freedom, at least 1: one less than the effective number of users, (sum w)^2 / sum w^2 (Kish 1965).
+
+        That is U - 1 where all users count alike. With few users and unlike weights, U - 1 would make intervals too narrow.
+        """
+        if self.weights is None:
+            return max(self.n_users - 1.0, 1.0)
+        shares = self.weights / self.weights.sum()
+        return max(1 / float(np.square(shares).sum()) - 1, 1.0)
 
 
 def check_samples(samples: Sequence[Sample], shares: dict[str, float], counts: dict[str, int]) -> None:

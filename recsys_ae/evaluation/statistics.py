@@ -79,7 +79,8 @@ class Findings:
     @property
     def smallest(self) -> float | None:
         """The median over the pairs of the smallest difference that this test part can show; None if no pair has one."""
-        return median([pair.smallest for pair in self.pairs if pair.smallest is not None] or [0.0]) or None
+        known = [pair.smallest for pair in self.pairs if pair.smallest is not None]
+        return median(known) if known else None
 
 
 def intervals(samples: Sequence[Sample], *, level: float = 0.95, replicates: int = 2000, seed: int = 0) -> list[Floats] | None:
@@ -95,8 +96,10 @@ def intervals(samples: Sequence[Sample], *, level: float = 0.95, replicates: int
         DataError: no sample, or different numbers of users.
     """
     check_samples(samples, {"level": level}, {"replicates": replicates})
-    n_users = samples[0].n_users
-    return None if n_users == 1 else [percentiles(drawn, n_users, level) for drawn in bootstrap(samples, replicates, seed)]
+    if samples[0].n_users == 1:
+        return None
+    drawn = bootstrap(samples, replicates, seed)
+    return [percentiles(own, sample.degrees, level) for sample, own in zip(samples, drawn, strict=True)]
 
 
 def compare(
@@ -135,19 +138,19 @@ def compare(
 
 def _findings(sample: Sample, drawn: Floats | None, randomised: Floats, alpha: float, level: float, power: float) -> Findings:
     """The findings from one sample, the replicates [m, R] of its metric, and p-values [pairs] of the randomisation test."""
-    n_users, found = sample.n_users, paired(sample)
+    found = paired(sample)
     first, second = np.triu_indices(sample.n_models, 1)
-    t = _p_values(t_test(found.differences, found.deviations, n_users))
+    t = _p_values(t_test(sample, found))
     different = np.zeros((sample.n_models, sample.n_models), bool)
     different[first, second] = different[second, first] = [p.corrected <= alpha for p in t]
     varies = found.deviations > 0
     scale = np.where(varies, found.deviations, 1)
-    smallest = smallest_difference(scale, n_users, alpha / max(len(t), 1), power)
+    smallest = smallest_difference(sample, scale, alpha / max(len(t), 1), power)
     columns = {
         "first": first.tolist(),
         "second": second.tolist(),
         "difference": found.differences.tolist(),
-        "interval": [None] * len(t) if drawn is None else _intervals(drawn[first] - drawn[second], n_users, level),
+        "interval": [None] * len(t) if drawn is None else _intervals(drawn[first] - drawn[second], sample, level),
         "t": t,
         "randomisation": _p_values(randomised),
         "wilcoxon": _p_values(found.signed_rank),
@@ -155,13 +158,13 @@ def _findings(sample: Sample, drawn: Floats | None, randomised: Floats, alpha: f
         "effect": _where(varies, found.differences / scale),
         "better": found.better.tolist(),
         "worse": found.worse.tolist(),
-        "smallest": _where(varies, smallest),
+        "smallest": _where(varies & np.isfinite(smallest), smallest),
     }
     order = np.argsort(sample.metrics if sample.lower_is_better else -sample.metrics, kind="stable").tolist()
     return Findings(
-        n_users=n_users,
+        n_users=sample.n_users,
         metrics=sample.metrics.tolist(),
-        intervals=None if drawn is None else _intervals(drawn, n_users, level),
+        intervals=None if drawn is None else _intervals(drawn, sample, level),
         pairs=[Pair(**dict(zip(columns, row, strict=True))) for row in zip(*columns.values(), strict=True)],
         letters=compact_letters(different, order),
         best=best_group(different, order),
@@ -174,8 +177,8 @@ def _p_values(raw: Floats) -> list[PValue]:
     return [PValue(*both) for both in zip(raw.tolist(), holm(raw).tolist(), strict=True)]
 
 
-def _intervals(drawn: Floats, n_users: int, level: float) -> list[Interval]:
-    return [(low, high) for low, high in percentiles(drawn, n_users, level).tolist()]
+def _intervals(drawn: Floats, sample: Sample, level: float) -> list[Interval]:
+    return [(low, high) for low, high in percentiles(drawn, sample.degrees, level).tolist()]
 
 
 def _where(known: NDArray[np.bool_], values: Floats) -> list[float | None]:

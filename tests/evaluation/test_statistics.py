@@ -4,6 +4,7 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 from scipy import stats
+from threadpoolctl import threadpool_limits
 
 from recsys_ae.errors import ConfigError, DataError
 from recsys_ae.evaluation.sample import Sample
@@ -60,6 +61,14 @@ class TestCompare:
         one, same, other = (compare([Sample(planted(0, 0.002))], seed=seed)[0] for seed in (1, 1, 2))
         assert asdict(one) == asdict(same)
         assert one.intervals != other.intervals
+
+    def test_threads_change_nothing(self):
+        values = np.random.default_rng(0).random((4, 3000))
+        found = []
+        for threads in (1, 2):
+            with threadpool_limits(threads):
+                found.append(asdict(compare([Sample(values, values[0] + 1)], replicates=700)[0]))
+        assert found[0] == found[1]
 
     def test_values_are_plain_numbers(self):
         (found,) = compare([Sample(planted(0, 0.1, 0.1))])
