@@ -184,7 +184,7 @@ class RatingTask(Task[RatingFile, Split, Recommender]):
             best=self._best_reachable(data),
             protocol=protocol,
             published=[
-                PublishedValues(one.about, one.parts is not None, {name: dict(own) for name, own in one.values.items()})
+                PublishedValues(one.about, one.relation, {name: dict(own) for name, own in one.values.items()})
                 for one in published_for(protocol, self.pipeline.card.name, self._settings, self.keys.metrics)
             ],
         )
