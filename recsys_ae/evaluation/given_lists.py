@@ -17,8 +17,9 @@ from recsys_ae.evaluation.report import Report
 from recsys_ae.evaluation.tally import Tally
 from recsys_ae.frames import Frame, ranks, read_frame
 from recsys_ae.ids import IdMap, Rows, shown
-from recsys_ae.interactions import Interactions
+from recsys_ae.interactions import Interactions, ones
 from recsys_ae.models.base import check_counts
+from recsys_ae.ranking import Ties
 from recsys_ae.split import Repeats, check_repeats
 
 BLOCK_PLACES, BLOCK_USERS = 1_000_000, 100_000  # limits of a block of lists: places and users
@@ -74,10 +75,11 @@ def evaluate_recommendations(
     rows = np.flatnonzero(np.diff(relevant.matrix.indptr))
     listed = np.isin(rows, users.find(tables["the lists"]["user_id"]))
     rows = rows[listed] if without_list == "skip" else rows
-    tally = Tally(parsed)
-    for block, found, scores in _blocks(tables["the lists"], tally.k, users, items, rows):
-        known: dict[str, Any] = {"seen": None if history is None else seen[block], "catalogue": catalogue}
-        tally.add(RankedLists.of(found, relevant.matrix[block], tally.k, scores=scores, **known))
+    tally = Tally(parsed, scored="score" in tables["the lists"])
+    for block, found, scores, tied in _blocks(tables["the lists"], tally.k, users, items, rows):
+        wanted = relevant.matrix[block]
+        known: dict[str, Any] = {"seen": None if history is None else seen[block], "ties": _ties(tied, wanted)}
+        tally.add(RankedLists.of(found, wanted, tally.k, scores=scores, catalogue=catalogue, **known))
     counts = {"users_evaluated": len(rows), "users_skipped": len(users) - len(rows), "relevant": len(relevant), "ratings": 0}
     counts["users_without_list"] = int((~listed).sum())
     if history is not None:
@@ -107,8 +109,8 @@ def _list_metrics(metrics: str | Iterable[str], list_length: int) -> list[Metric
 
 def _blocks(
     recommendations: pd.DataFrame, k: int, users: IdMap, items: IdMap, rows: Rows
-) -> Iterator[tuple[Rows, Rows, NDArray[np.float32]]]:
-    """The users at `rows` in blocks [U] of bounded size, with the items and scores at each rank [U, at most k]."""
+) -> Iterator[tuple[Rows, Rows, NDArray[np.float32], csr_array]]:
+    """The users at `rows` in blocks [U] of bounded size, with items and scores at each rank [U, at most k], and `_beyond`."""
     place = np.minimum(ranks(recommendations), k + 1) - 1
     user, item = users.find(recommendations["user_id"]), items.rows(recommendations["item_id"])
     score: Any = recommendations.get("score", np.float32("nan"))
@@ -117,7 +119,8 @@ def _blocks(
     if "score" in recommendations and (bad := ~np.isfinite(score.to_numpy(np.float64, na_value=np.nan))).any():
         row = int(bad.argmax())
         raise DataError(f"scores must be finite numbers, got {shown(score.iloc[row])} in row {row} of the lists")
-    lists = pd.DataFrame({"user": user, "place": place, "item": item, "score": score})[(user >= 0) & (place < k)]
+    lists = pd.DataFrame({"user": user, "place": place, "item": item, "score": score})[user >= 0]
+    beyond, lists = _beyond(lists, k, (len(users), len(items))), lists[lists["place"] < k]
     for column, twice in (("place", "two items at one rank"), ("item", "one item twice")):
         if (repeated := lists.duplicated(["user", column]).to_numpy()).any():
             first = lists.iloc[int(repeated.argmax())]
@@ -136,4 +139,17 @@ def _blocks(
         n = max(1, int((width * np.arange(1, len(width) + 1) <= BLOCK_PLACES).sum()))
         block, rows, places = rows[:n], rows[n:], slice(int(width[n - 1]))
         found, scores = listed[block][:, places].toarray() - 1, scored[block][:, places].toarray()
-        yield block, found, np.where(found < 0, np.float32("nan"), scores)
+        yield block, found, np.where(found < 0, np.float32("nan"), scores), beyond[block]
+
+
+def _beyond(lists: pd.DataFrame, k: int, shape: tuple[int, int]) -> csr_array:
+    """bool [U, M]: the items after place k whose score is that of place k."""
+    last = np.full(shape[0], np.nan)
+    at_the_end, after = lists[lists["place"] == k - 1], lists[lists["place"] >= k]
+    last[at_the_end["user"]] = at_the_end["score"]
+    after = after[after["score"].to_numpy() == last[after["user"]]]
+    return csr_array((np.ones(len(after), bool), (after["user"], after["item"])), shape)
+
+
+def _ties(beyond: csr_array, wanted: csr_array) -> Ties:
+    return Ties(np.diff(beyond.indptr), csr_array(beyond.multiply(ones(wanted))))

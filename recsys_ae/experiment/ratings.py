@@ -14,6 +14,7 @@ from recsys_ae.data.content import write_faults
 from recsys_ae.data.features import Side
 from recsys_ae.declaration import Declared, error_context
 from recsys_ae.errors import ConfigError
+from recsys_ae.evaluation.audit import Audit, audit
 from recsys_ae.evaluation.candidates import Candidates
 from recsys_ae.evaluation.evaluator import evaluate
 from recsys_ae.evaluation.findings import MetricFindings, find
@@ -183,7 +184,7 @@ class RatingTask(Task[RatingFile, Split, Recommender]):
             best=self._best_reachable(data),
             protocol=protocol,
             published=[
-                PublishedValues(one.about, one.parts is not None, {name: dict(own) for name, own in one.values.items()})
+                PublishedValues(one.about, one.relation, {name: dict(own) for name, own in one.values.items()})
                 for one in published_for(protocol, self.pipeline.card.name, self._settings, self.keys.metrics)
             ],
         )
@@ -217,7 +218,7 @@ class RatingTask(Task[RatingFile, Split, Recommender]):
         if part == "valid" and not len(data.valid):
             return Evaluation({})
         found = self._evaluate(model, data, part, self.keys.metrics)
-        return Evaluation(found.metrics, found.counts, found.to_frame() if found.per_user else None)
+        return Evaluation(found.metrics, found.counts, found.to_frame() if found.per_user else None, found.ties)
 
     def _evaluate(self, model: Recommender, data: Split, part: Part, metrics: Sequence[str]) -> Report:
         options: dict[str, Any] = {"relevant_at": self.keys.relevant_at, "cold": self.keys.cold}
@@ -236,6 +237,9 @@ class RatingTask(Task[RatingFile, Split, Recommender]):
                 values = self._evaluate(model, data, "test", [one.name for one in own]).metrics
                 found |= {metric: Baseline(name, value) for metric, value in values.items() if value is not None}
         return found
+
+    def audit(self, data: Split, looks: int | None) -> Audit | None:
+        return audit(data, looks=looks)
 
     def test_to_train(self, data: DataFacts) -> float:
         test = data.sizes["test"]

@@ -3,12 +3,16 @@
 import csv
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
+from recsys_ae.evaluation.audit_lines import audit_lines
 from recsys_ae.evaluation.findings import MetricFindings
 from recsys_ae.files import whole_file, write_json
 from recsys_ae.reporting.results import Comparison, RunReport
 from recsys_ae.reporting.tables import BELOW
+
+VISIBLE = 0.0005  # width from which an interval over the orders of ties is shown
 
 
 def write_report(report: RunReport, folder: Path) -> tuple[Path, Path]:
@@ -50,6 +54,8 @@ def summary_header(report: RunReport) -> str:
 def summary_lines(report: RunReport, folder: Path) -> list[str]:
     """How to read the tables, the protocol, comparisons, the best model, and where the results are."""
     lines = [*reading_lines(report), *protocol_lines(report)]
+    if report.audit is not None:
+        lines += ["audit of the test part:", *(f"  {line}" for line in audit_lines(report.audit))]
     lines += [_compared(comparison) for comparison in report.comparisons]
     if same := [label for label, model in report.models.items() if model.never_varies]:
         lines.append(f"identical for all seeds, so the variation is unknown: {', '.join(same)}")
@@ -67,7 +73,7 @@ def summary_lines(report: RunReport, folder: Path) -> list[str]:
 
 def reading_lines(report: RunReport) -> list[str]:
     """How to read the tables: what the intervals and letters mean, which models are below a baseline, what cannot be shown."""
-    lines = finding_lines(report.findings)
+    lines = [*finding_lines(report.findings), *_tie_lines(report)]
     if any(report.below(label) for label in report.models):
         least: dict[str, list[str]] = {}
         for name, baseline in report.baselines.items():
@@ -96,6 +102,20 @@ def finding_lines(findings: Sequence[MetricFindings]) -> list[str]:
     return lines
 
 
+def _tie_lines(report: RunReport) -> list[str]:
+    """The models whose metrics depend visibly on the order of items with equal scores."""
+    visible = []
+    for label, model in report.models.items():
+        runs, ends = list(model.runs.values()), {}
+        for name in runs[0].ties:
+            low, high = (fmean(run.ties[name][end] for run in runs) for end in (0, 1))
+            if high - low >= VISIBLE:
+                ends[name] = f"{name} {low:.4f} to {high:.4f}"
+        if ends:
+            visible.append(f"{label} ({', '.join(ends.values())})")
+    return [f"over all orders of items with equal scores: {'; '.join(visible)}"] if visible else []
+
+
 def protocol_lines(report: RunReport) -> list[str]:
     """The protocol, and the published values under it."""
     data = report.data[report.seeds[0]]
@@ -103,10 +123,10 @@ def protocol_lines(report: RunReport) -> list[str]:
         return []
     lines = [f"protocol {data.protocol.digest[:12]}: {data.protocol.summary}"]
     for one in data.published:
-        same = "on the same test part" if one.equal else "on other draws of the same kind"
+        same = {"equal": "the same test part", "namesake": "a split of this name", "draw": "other draws of this kind"}
         for metric in one.values.keys() & {*report.metrics}:
             values = ", ".join(f"{model} {value:g}" for model, value in one.values[metric].items())
-            lines.append(f"published {metric} {same} ({one.about}): {values}")
+            lines.append(f"published {metric} on {same[one.relation]} ({one.about}): {values}")
     return lines
 
 
