@@ -15,6 +15,7 @@ import yaml
 from filelock import FileLock
 
 from recsys_ae import cli
+from recsys_ae.cli.options import print_table
 from recsys_ae.images import IMAGE_MODELS
 from recsys_ae.models import MODELS
 from recsys_ae.models.baselines import Popularity
@@ -630,7 +631,7 @@ def test_titles_and_tables_are_printed_as_they_are(call, folder, capsys):
     (folder / "card.yaml").write_text(yaml.safe_dump({**PIPELINE["dataset"], "title": "[red]x[/red] [/] :smile:"}))
     code, out, _ = call("datasets", "show", "card.yaml")
     assert (code, "[red]x[/red] [/] :smile:" in out) == (0, True)
-    cli._print_table("[red]a[/red]", rows=[["[/] :smile:"]])
+    print_table("[red]a[/red]", rows=[["[/] :smile:"]])
     printed = capsys.readouterr().out
     assert "[red]a[/red]" in printed
     assert "[/] :smile:" in printed

@@ -11,6 +11,7 @@ from recsys_ae.splitting import SPLITS, cold_items, cold_users, k_fold, leave_la
 from recsys_ae.strict_yaml import parse_yaml
 
 OPTIONS = {"random": {"valid": 0.1}, "per_user": {"valid": 0.1}, "leave_last": {"valid": 1}, "time_cut": {"valid": 0.1}}
+OPTIONS["rolling_window"] = {"windows": 3, "window": 2, "valid": 0.1}  # the last one, after which nothing is left out
 
 
 @pytest.mark.parametrize("name", SPLITS)

@@ -43,21 +43,45 @@ class Source(Declared):
         return self
 
 
-SPLIT_FILES = ("train", "test", "flags")
+SPLIT_FILES = ("train", "test", "flags", "file")
+Variable = Annotated[str, Field(pattern="^[A-Za-z][A-Za-z0-9_]*$", max_length=63)]  # a name in MATLAB
+FORMATS = {  # of given splits, and the keys that each needs
+    "table": (["train", "test"], ["flags", "column"]),
+    "adjacency": (["train", "test"],),
+    "npz": (["train", "test"],),
+    "matlab": (["file", "matrix", "train_mask", "test_mask"],),
+}
 
 
 class GivenSplit(Declared):
-    """A published split: two files with the layout of the ratings, or a true/false column aligned with them."""
+    """A published split.
 
+    Attributes:
+        format: `table`: files with the layout of the ratings, or a true/false column aligned with them; `adjacency`: lists of
+            items, a line per user, see `data.adjacency`; `npz`: sparse matrices, see `data.matrices`; `matlab`: a matrix and
+            two masks, see `data.matlab`.
+        train, test: files of the parts.
+        flags, column: a Parquet file, and its column that is true for the test part.
+        file, matrix, train_mask, test_mask: a file of MATLAB v7.3, and the names of its variables.
+    """
+
+    format: Literal["table", "adjacency", "npz", "matlab"] = "table"
     train: str | None = None
     test: str | None = None
     flags: str | None = None
     column: str | None = None
+    file: str | None = None
+    matrix: Variable | None = None
+    train_mask: Variable | None = None
+    test_mask: Variable | None = None
 
     @model_validator(mode="after")
     def _one_way(self) -> "GivenSplit":
-        if [key for key, value in self.model_dump().items() if value] not in (["train", "test"], ["flags", "column"]):
-            raise ValueError("a given split needs either `train` and `test`, or `flags` and `column`")
+        if [key for key, value in self.model_dump(exclude={"format"}).items() if value] not in FORMATS[self.format]:
+            ways = ", or ".join(" and ".join(f"`{key}`" for key in keys) for keys in FORMATS[self.format])
+            raise ValueError(f"a given split of format {self.format} needs {'either ' if 'or' in ways else ''}{ways}")
+        if self.format == "matlab" and len({self.matrix, self.train_mask, self.test_mask}) < 3:
+            raise ValueError("`matrix`, `train_mask` and `test_mask` must be three variables")
         return self
 
 
@@ -110,13 +134,13 @@ def _both_sizes(declared: Any) -> Any:
 
 
 class RatingsCard(FileCard):
-    """Ratings in the first of `files` that exists. `features` are read only on request.
+    """Ratings in the first of `files` that exists or, without `files`, in the first of `splits`. `features` only on request.
 
     Sessions come from a column, or end where a user pauses for `session_gap` minutes or longer.
     """
 
     kind: Literal["ratings"]
-    files: list[Table] = Field(min_length=1)
+    files: list[Table] = Field(default_factory=list)
     ids: dict[Literal["user", "item"], Literal["int", "str"]] = Field(default_factory=dict)
     features: dict[Literal["users", "items"], FeatureFile] = Field(default_factory=dict)
     scale: tuple[float, float] | None = None
@@ -130,6 +154,15 @@ class RatingsCard(FileCard):
         features = {f"features.{side}.path": file.path for side, file in self.features.items()}
         given = {f"splits.{name}.{key}": getattr(split, key) for name, split in self.splits.items() for key in SPLIT_FILES}
         return {**files, **features, **given}
+
+    @model_validator(mode="after")
+    def _has_files(self) -> "RatingsCard":
+        formats = {split.format for split in self.splits.values()}
+        if not self.files and (not formats or "table" in formats):
+            raise ValueError("key `files` is missing; only a card whose `splits` have a `format` of their own needs none")
+        if formats & {"npz", "matlab"} and "str" in self.ids.values():
+            raise ValueError("users and items of matrices are numbered, so their `ids` cannot be str")
+        return self
 
     @model_validator(mode="after")
     def _scale_goes_up(self) -> "RatingsCard":

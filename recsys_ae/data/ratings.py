@@ -9,6 +9,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from recsys_ae.data.adjacency import read_adjacency
 from recsys_ae.data.cards import GivenSplit, PlantedCard, RatingsCard
 from recsys_ae.data.content import Fault
 from recsys_ae.data.conversion import NO_FLAG, Scale, as_flags
@@ -17,6 +18,8 @@ from recsys_ae.data.features import load_feature_tables
 from recsys_ae.data.fetch import locate
 from recsys_ae.data.k_core import k_core
 from recsys_ae.data.layouts import Table
+from recsys_ae.data.matlab import read_masked
+from recsys_ae.data.matrices import read_npz
 from recsys_ae.data.planted import PLANTED, Process
 from recsys_ae.data.reading import column_context, reading
 from recsys_ae.data.tables import IdTypes, read_table
@@ -54,7 +57,7 @@ def load_ratings(
             ratings = Ratings(*PLANTED[card.kind](**card.arguments))
         features = features and card.kind != "planted-features"  # which come with their tables
     else:
-        frame = _read(card, folder, card.files, skipped)
+        frame = _whole(card, folder, skipped)
         options = {"duplicates": card.duplicates, "scale": card.scale, **_columns_of(frame)}
         with error_context(f"dataset {card.name!r}"):
             data = Interactions.from_frame(frame, **options)
@@ -119,7 +122,13 @@ def read_interactions(
 
 
 def read_history(
-    path: Path, items: IdMap, *, table: Table | None = None, user_ids: str | None = None, skip_unknown: bool = False
+    path: Path,
+    items: IdMap,
+    *,
+    table: Table | None = None,
+    user_ids: str | None = None,
+    skip_unknown: bool = False,
+    users: pd.Series | None = None,
 ) -> tuple[Interactions, int]:
     """Histories for a model that knows `items`; of repeated events the last one counts.
 
@@ -128,6 +137,7 @@ def read_history(
         user_ids: type of the user ids, "int" or "str"; inferred if None.
         skip_unknown: leave out events with other items instead of raising. Users who have only such events stay, without a
             history.
+        users: ids of users who get a row even if the file does not have them.
 
     Returns:
         The interactions, and the number of events left out.
@@ -147,14 +157,24 @@ def read_history(
         )
     if unknown.all():
         raise DataError(f"{path}: the model knows none of the items; check that their ids are written as in training")
-    users = encode(id_index(frame["user_id"]), None)[1]
-    options = {"duplicates": "last", "users": users, "items": items, **_columns_of(frame)}
+    known = id_index(frame["user_id"])
+    rows = encode(known if users is None else known.append(id_index(users)), None)[1]
+    options = {"duplicates": "last", "users": rows, "items": items, **_columns_of(frame)}
     return Interactions.from_frame(frame[~unknown], **options), skipped
+
+
+def _whole(card: RatingsCard, folder: Path, skipped: list[Fault] | None) -> pd.DataFrame:
+    """All ratings of a card: its file or, if it has none, both parts of its first split."""
+    if card.files:
+        return _read(card, folder, card.files, skipped)
+    return pd.concat(_split_frames(card, folder, next(iter(card.splits.values())), skipped), ignore_index=True)
 
 
 def _split_frames(
     card: RatingsCard, folder: Path, split: GivenSplit, skipped: list[Fault] | None
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
+    if split.format != "table":
+        return _canonical(card, folder, split)
     if split.train and split.test:
         layouts = [card.files[0].model_copy(update={"path": path}) for path in (split.train, split.test)]
         train, test = (_read(card, folder, [layout], skipped) for layout in layouts)
@@ -163,6 +183,25 @@ def _split_frames(
     path = locate(card, [str(split.flags)], folder, download=False)
     flags = _read_flags(path, str(split.column), len(frame))
     return frame[~flags], frame[flags]
+
+
+def _canonical(card: RatingsCard, folder: Path, split: GivenSplit) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The parts of a split in one of the formats of publications."""
+    paths = [locate(card, [name], folder) for name in (split.train, split.test, split.file) if name is not None]
+    if split.format == "adjacency":
+        train, test = (read_adjacency(path, card.ids) for path in paths)
+        return train, test
+    if split.format == "matlab":
+        both = read_masked(paths[0], str(split.matrix), str(split.train_mask), str(split.test_mask))
+    else:
+        both = read_npz(paths[0]), read_npz(paths[1])
+    shapes = [" x ".join(map(str, entries.shape)) for entries in both]
+    if shapes[0] != shapes[1]:
+        raise DataError(f"{paths[1]} has {shapes[1]} users and items, but {paths[0]} has {shapes[0]}; both need all of them")
+    with error_context(str(paths[0])):
+        train = both[0].frame()
+    with error_context(str(paths[-1])):
+        return train, both[1].frame()
 
 
 def _read_flags(path: Path, column: str, length: int) -> NDArray[np.bool_]:

@@ -23,7 +23,7 @@ def precision(lists: RankedLists) -> Values:
     >>> precision(example(True, False, True, False, relevant=3))
     array([0.5])
     """
-    return lists.hits.sum(axis=1) / lists.k
+    return lists.n_hits / lists.k
 
 
 def recall(lists: RankedLists) -> Values:
@@ -32,7 +32,7 @@ def recall(lists: RankedLists) -> Values:
     >>> recall(example(True, False, True, False, relevant=5))
     array([0.4])
     """
-    return lists.hits.sum(axis=1) / lists.relevant
+    return lists.n_hits / lists.relevant
 
 
 def capped_recall(lists: RankedLists) -> Values:
@@ -41,12 +41,21 @@ def capped_recall(lists: RankedLists) -> Values:
     >>> capped_recall(example(True, False, True, False, relevant=5))
     array([0.5])
     """
-    return lists.hits.sum(axis=1) / np.minimum(lists.k, lists.relevant)
+    return lists.n_hits / np.minimum(lists.k, lists.relevant)
 
 
 def ndcg(lists: RankedLists) -> Values:
-    """Binary discounted cumulative gain over that of a perfect list of the same length (truncated ideal)."""
-    return ranking.ndcg(lists.hits, lists.relevant, lists.k)
+    """Binary discounted cumulative gain over that of a perfect list of the same length (truncated ideal).
+
+    >>> ndcg(example(True, False, True, relevant=2)).round(4)
+    array([0.9197])
+    """
+    return lists.total(discounted_hits) / ranking.ideal_gain(np.minimum(lists.k, lists.relevant))
+
+
+def discounted_hits(lists: RankedLists) -> Values:
+    """1 / log2(rank + 1) at each hit, else 0."""
+    return lists.hits * ranking.discounts(lists.hits.shape[1])
 
 
 def average_precision(lists: RankedLists) -> Values:
@@ -55,8 +64,13 @@ def average_precision(lists: RankedLists) -> Values:
     >>> average_precision(example(True, False, True, relevant=2)).round(4)
     array([0.8333])
     """
-    precisions = np.cumsum(lists.hits, axis=1) / np.arange(1, lists.hits.shape[1] + 1)
-    return np.asarray((precisions * lists.hits).sum(axis=1) / np.minimum(lists.k, lists.relevant))
+    return lists.total(precisions_at_hits) / np.minimum(lists.k, lists.relevant)
+
+
+def precisions_at_hits(lists: RankedLists) -> Values:
+    """Precision of the list down to each hit, else 0."""
+    ranks = np.arange(1, lists.hits.shape[1] + 1)
+    return np.asarray(np.cumsum(lists.hits, axis=1) / ranks * lists.hits)
 
 
 def reciprocal_rank(lists: RankedLists) -> Values:

@@ -90,12 +90,13 @@ def _evaluate_all(
     counts |= {"ratings": len(truth), "repeats": int(repeated.sum()), "events": truth.n_events} | _warmth(known, trained)
     tally, catalogue = Tally(metrics), _catalogue(history)
     if tally.k and len(rows):
-        among = None if candidates is None else _among(candidates.of(rows), relevant.matrix[rows])
-        options: dict[str, Any] = {"exclude_seen": exclude_seen, "candidates": among, "cold": cold}
-        step = batch_users or users_per_block(history.n_items)
+        wanted, step = relevant.matrix[rows], batch_users or users_per_block(history.n_items)
+        among = None if candidates is None else _among(candidates.of(rows), wanted)
+        options: dict[str, Any] = {"exclude_seen": exclude_seen, "candidates": among, "cold": cold, "wanted": wanted}
         blocks = recommend_blocks(model, history, rows, tally.k, batch_users=step, **options)
-        for block, found in zip(np.split(rows, range(step, len(rows), step)), blocks, strict=True):
-            tally.add(_ranked(found, history.matrix[block], relevant.matrix[block], tally.k, catalogue))
+        for start, found in zip(range(0, len(rows), step), blocks, strict=True):
+            block = slice(start, start + step)
+            tally.add(_ranked(found, history.matrix[rows[block]], wanted[block], tally.k, catalogue))
     if model.predicts_ratings and tally.rates:
         pairs = truth.user_rows(), truth.item_rows()
         tally.add_ratings(finite_predictions(model, history, *pairs), truth.matrix.data, pairs[0], truth.n_users)
@@ -129,7 +130,7 @@ def _evaluate_next(
             truth = csr_array(wanted, (len(rows), history.n_items))
             among = None if candidates is None else _among(candidates.of(targets.users[block[rows]]), truth)
             options: dict[str, Any] = {"exclude_seen": split.repeats == "excluded", "cold": cold, "batch_users": len(rows)}
-            (found,) = recommend_blocks(model, before, rows, tally.k, candidates=among, **options)
+            (found,) = recommend_blocks(model, before, rows, tally.k, candidates=among, wanted=truth, **options)
             tally.add(_ranked(found, before.matrix[rows], truth, tally.k, catalogue))
         listed.append(block[rows])
     at = np.concatenate(listed)
@@ -143,7 +144,7 @@ def _evaluate_next(
 
 
 def _ranked(found: TopK, seen: csr_array, truth: csr_array, k: int, catalogue: Catalogue) -> RankedLists:
-    return RankedLists.of(found.item_rows, truth, k, scores=found.scores, seen=seen, catalogue=catalogue)
+    return RankedLists.of(found.item_rows, truth, k, scores=found.scores, seen=seen, catalogue=catalogue, ties=found.ties)
 
 
 def _labelled(metrics: list[Metric], candidates: Candidates | None) -> list[Metric]:

@@ -1,7 +1,7 @@
 """Evaluation of lists, whatever system made them."""
 
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -17,8 +17,9 @@ from recsys_ae.evaluation.report import Report
 from recsys_ae.evaluation.tally import Tally
 from recsys_ae.frames import Frame, ranks, read_frame
 from recsys_ae.ids import IdMap, Rows, shown
-from recsys_ae.interactions import Interactions
+from recsys_ae.interactions import Interactions, ones
 from recsys_ae.models.base import check_counts
+from recsys_ae.ranking import Ties
 from recsys_ae.split import Repeats, check_repeats
 
 BLOCK_PLACES, BLOCK_USERS = 1_000_000, 100_000  # limits of a block of lists: places and users
@@ -33,10 +34,11 @@ def evaluate_recommendations(
     relevant_at: float | None = None,
     history: Frame | None = None,
     repeats: Repeats = "excluded",
+    without_list: Literal["zero", "skip"] = "zero",
 ) -> Report:
-    """Evaluate exported lists, with the same values as `evaluate` gives for their model if no pair of `truth` is repeated.
+    """Evaluate lists of any origin, with the same values as `evaluate` gives for their model if no pair of `truth` is repeated.
 
-    Every user of `truth` with a relevant item counts; one without a list has no hits.
+    Every user of `truth` with a relevant item counts.
 
     Args:
         recommendations: columns user_id, rank (from 1), item_id and, if known, score.
@@ -44,6 +46,7 @@ def evaluate_recommendations(
         metrics: a ranking metric, or several, of at most `list_length`, the length that the lists were meant to have.
         history: columns user_id, item_id: what was known when the lists were made; if None, repeats count as relevant.
         repeats: whether pairs of `truth` that are in `history` are relevant (`wanted`), or not because lists exclude them.
+        without_list: whether users without a list have no hits (`zero`) or do not count (`skip`).
 
     Raises:
         ConfigError: a rating metric, one of longer lists, or one that needs the history without it; a missing column.
@@ -64,25 +67,32 @@ def evaluate_recommendations(
     users, items = id_maps(tables, "user")[0], id_maps(tables, "item")[1]
     rated = "rating" if "rating" in tables["the truth"] else None
     pairs = Interactions.from_frame(tables["the truth"], rating=rated, users=users, items=items, duplicates="max")
-    user, item = users.find(tables["the history"]["user_id"]), items.rows(tables["the history"]["item_id"])
-    catalogue = Catalogue(np.bincount(item, minlength=len(items)) if len(item) else np.empty(0, np.int64))
-    of_truth = user >= 0
-    ones = np.ones(int(of_truth.sum()), np.float32)
-    seen = csr_array((ones, (user[of_truth], item[of_truth])), (len(users), len(items)))
-    repeated = np.isin(pairs.keys(), (user * len(items) + item)[of_truth])
+    seen, catalogue = _history(tables["the history"], users, items)
+    repeated = np.isin(pairs.keys(), np.repeat(np.arange(len(users)), np.diff(seen.indptr)) * len(items) + seen.indices)
     relevant = relevant_pairs(pairs, relevant_at, repeated & (repeats == "excluded"))
     if not len(relevant):
         raise DataError(f"none of the {len(pairs)} pairs of the truth is relevant ({int(repeated.sum())} are in the history)")
     rows = np.flatnonzero(np.diff(relevant.matrix.indptr))
-    tally = Tally(parsed)
-    for block, found, scores in _blocks(tables["the lists"], tally.k, users, items, rows):
-        known: dict[str, Any] = {"seen": None if history is None else seen[block], "catalogue": catalogue}
-        tally.add(RankedLists.of(found, relevant.matrix[block], tally.k, scores=scores, **known))
+    listed = np.isin(rows, users.find(tables["the lists"]["user_id"]))
+    rows = rows[listed] if without_list == "skip" else rows
+    tally = Tally(parsed, scored="score" in tables["the lists"])
+    for block, found, scores, tied in _blocks(tables["the lists"], tally.k, users, items, rows):
+        wanted = relevant.matrix[block]
+        known: dict[str, Any] = {"seen": None if history is None else seen[block], "ties": _ties(tied, wanted)}
+        tally.add(RankedLists.of(found, wanted, tally.k, scores=scores, catalogue=catalogue, **known))
     counts = {"users_evaluated": len(rows), "users_skipped": len(users) - len(rows), "relevant": len(relevant), "ratings": 0}
-    counts["users_without_list"] = int((~np.isin(rows, users.find(tables["the lists"]["user_id"]))).sum())
+    counts["users_without_list"] = int((~listed).sum())
     if history is not None:
         counts["repeats"] = int(repeated.sum())
     return tally.report(users.values, rows, counts)
+
+
+def _history(pairs: pd.DataFrame, users: IdMap, items: IdMap) -> tuple[csr_array, Catalogue]:
+    """The history [U, M] of these users, and what the pairs of all users say of the items."""
+    user, item = users.find(pairs["user_id"]), items.rows(pairs["item_id"])
+    ours = user >= 0
+    seen = csr_array((np.ones(int(ours.sum()), np.float32), (user[ours], item[ours])), (len(users), len(items)))
+    return seen, Catalogue(np.bincount(item, minlength=len(items)) if len(item) else np.empty(0, np.int64))
 
 
 def _list_metrics(metrics: str | Iterable[str], list_length: int) -> list[Metric]:
@@ -99,8 +109,8 @@ def _list_metrics(metrics: str | Iterable[str], list_length: int) -> list[Metric
 
 def _blocks(
     recommendations: pd.DataFrame, k: int, users: IdMap, items: IdMap, rows: Rows
-) -> Iterator[tuple[Rows, Rows, NDArray[np.float32]]]:
-    """The users at `rows` in blocks [U] of bounded size, with the items and scores at each rank [U, at most k]."""
+) -> Iterator[tuple[Rows, Rows, NDArray[np.float32], csr_array]]:
+    """The users at `rows` in blocks [U] of bounded size, with items and scores at each rank [U, at most k], and `_beyond`."""
     place = np.minimum(ranks(recommendations), k + 1) - 1
     user, item = users.find(recommendations["user_id"]), items.rows(recommendations["item_id"])
     score: Any = recommendations.get("score", np.float32("nan"))
@@ -109,7 +119,8 @@ def _blocks(
     if "score" in recommendations and (bad := ~np.isfinite(score.to_numpy(np.float64, na_value=np.nan))).any():
         row = int(bad.argmax())
         raise DataError(f"scores must be finite numbers, got {shown(score.iloc[row])} in row {row} of the lists")
-    lists = pd.DataFrame({"user": user, "place": place, "item": item, "score": score})[(user >= 0) & (place < k)]
+    lists = pd.DataFrame({"user": user, "place": place, "item": item, "score": score})[user >= 0]
+    beyond, lists = _beyond(lists, k, (len(users), len(items))), lists[lists["place"] < k]
     for column, twice in (("place", "two items at one rank"), ("item", "one item twice")):
         if (repeated := lists.duplicated(["user", column]).to_numpy()).any():
             first = lists.iloc[int(repeated.argmax())]
@@ -128,4 +139,17 @@ def _blocks(
         n = max(1, int((width * np.arange(1, len(width) + 1) <= BLOCK_PLACES).sum()))
         block, rows, places = rows[:n], rows[n:], slice(int(width[n - 1]))
         found, scores = listed[block][:, places].toarray() - 1, scored[block][:, places].toarray()
-        yield block, found, np.where(found < 0, np.float32("nan"), scores)
+        yield block, found, np.where(found < 0, np.float32("nan"), scores), beyond[block]
+
+
+def _beyond(lists: pd.DataFrame, k: int, shape: tuple[int, int]) -> csr_array:
+    """bool [U, M]: the items after place k whose score is that of place k."""
+    last = np.full(shape[0], np.nan)
+    at_the_end, after = lists[lists["place"] == k - 1], lists[lists["place"] >= k]
+    last[at_the_end["user"]] = at_the_end["score"]
+    after = after[after["score"].to_numpy() == last[after["user"]]]
+    return csr_array((np.ones(len(after), bool), (after["user"], after["item"])), shape)
+
+
+def _ties(beyond: csr_array, wanted: csr_array) -> Ties:
+    return Ties(np.diff(beyond.indptr), csr_array(beyond.multiply(ones(wanted))))

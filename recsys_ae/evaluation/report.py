@@ -1,6 +1,6 @@
 """The result of an evaluation."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -23,13 +23,18 @@ class Report:
             that is unknown). For lists also `users_without_list`: evaluated users without a list, who have no hits. For
             a model also `events` of the part, and of the users with something relevant how many are `hot` (in the training
             part), `warm` (not in it, but scored from a history or from features) and `cold` (the model cannot score them).
-            With `predict: next`, all but `users_evaluated`, `users_skipped` and `events` are numbers of predicted events.
+            `users_tied` are those whose accuracy depends on the order of items with equal scores (missing if lists have no
+            scores). With `predict: next`, all but `users_evaluated`, `users_skipped` and `events` are numbers of predicted
+            events.
+        ties: by metric of accuracy of lists, the lowest and the highest mean over all orders of items with equal scores; empty
+            if the lists have no scores.
     """
 
     metrics: dict[str, float | None]
     users: NDArray[Any]
     per_user: dict[str, NDArray[np.float64]]
     counts: dict[str, int]
+    ties: dict[str, tuple[float, float]] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         values = ", ".join(f"{name}: {'-' if value is None else f'{value:.4f}'}" for name, value in self.metrics.items())

@@ -1,6 +1,6 @@
 """Collection of the values of metrics, over blocks of lists and of predicted ratings."""
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from math import isfinite
 from typing import Any
 
@@ -11,6 +11,7 @@ from recsys_ae.errors import TrainingError
 from recsys_ae.evaluation.lists import RankedLists, Rows, Values
 from recsys_ae.evaluation.metrics import Metric, errors_per_user
 from recsys_ae.evaluation.report import Report
+from recsys_ae.evaluation.ties import extreme_orders
 
 Ratings = NDArray[np.float32]
 
@@ -20,13 +21,19 @@ class Tally:
 
     Attributes:
         k: length of the lists to add, the highest of all ranking metrics; 0 if there are none.
+        scored: whether the scores of the listed items are known, so that ties can be seen.
     """
 
-    def __init__(self, metrics: Sequence[Metric]) -> None:
-        self.metrics = metrics
+    def __init__(self, metrics: Sequence[Metric], *, scored: bool = True) -> None:
+        self.metrics, self.scored = metrics, scored
         self.ranked = [metric for metric in metrics if metric.k is not None]
         self.k = max((metric.k or 0 for metric in metrics), default=0)
         self._blocks: dict[str, list[Values]] = {metric.name: [] for metric in self.ranked}
+        self._tied: list[Rows] = [np.empty(0, np.int64)]  # users whose values depend on the order of ties
+        self._orders: dict[str, list[tuple[Values, Values]]] = {
+            metric.name: [] for metric in self.ranked if metric.measures_accuracy
+        }
+        self._n_users = 0
         self._rated: dict[str, float | None] = {}
         self._errors: dict[str, Values] = {}
 
@@ -37,10 +44,20 @@ class Tally:
 
     def add(self, lists: RankedLists) -> None:
         """Add the lists of a block of users."""
+        for name, values in self._values(lists, self._blocks).items():
+            self._blocks[name].append(values)
+        tied, worst, best = extreme_orders(lists)
+        if len(tied):
+            low, high = self._values(worst, self._orders), self._values(best, self._orders)
+            for name, orders in self._orders.items():
+                orders.append((low[name], high[name]))
+            self._tied.append(self._n_users + tied)
+        self._n_users += len(lists.items)
+
+    def _values(self, lists: RankedLists, names: Container[str]) -> dict[str, Values]:
+        """The values [U] of the metrics among `names`."""
         tops = {k: lists.top(k) for k in {metric.k for metric in self.ranked if metric.k is not None}}
-        for metric in self.ranked:
-            assert metric.k is not None
-            self._blocks[metric.name].append(metric.compute(tops[metric.k]))
+        return {one.name: one.compute(tops[one.k]) for one in self.ranked if one.k is not None and one.name in names}
 
     def add_ratings(self, predicted: Ratings, actual: Ratings, rows: Rows, n_rows: int) -> None:
         """Add all predicted and actual ratings [n] at once; `rows` [n] are those of the users among `n_rows`."""
@@ -73,4 +90,20 @@ class Tally:
             users = users[kept]
         else:
             users = users[ranked]
-        return Report({metric.name: found[metric.name] for metric in self.metrics}, users, per_user, counts)
+        if self.scored and self.ranked:
+            counts = {**counts, "users_tied": sum(map(len, self._tied))}
+        return Report({metric.name: found[metric.name] for metric in self.metrics}, users, per_user, counts, self._ties(values))
+
+    def _ties(self, values: dict[str, Values]) -> dict[str, tuple[float, float]]:
+        """`Report.ties`, given the values of each metric."""
+        if not self.scored or not self._n_users:
+            return {}
+        tied, ties = np.concatenate(self._tied), {}
+        for name, orders in self._orders.items():
+            ends = []
+            for end in range(2):
+                own = values[name].copy()
+                own[tied] = np.concatenate([np.empty(0), *(pair[end] for pair in orders)])
+                ends.append(float(own.mean()))
+            ties[name] = ends[0], ends[1]
+        return ties

@@ -9,6 +9,7 @@ from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, TypeVar, cast
 
+import numpy as np
 import yaml
 from pydantic import Field
 
@@ -95,6 +96,19 @@ class ModelSpec:
     def with_params(self, changes: dict[str, Any]) -> "ModelSpec":
         return replace(self, params={**self.params, **changes})
 
+    def for_epochs(self, epochs: int | None) -> "ModelSpec":
+        """A spec that trains for exactly that many epochs; unchanged for None."""
+        fixed = {} if epochs is None else {"epochs": epochs, "patience": 0}
+        return self.with_params({key: value for key, value in fixed.items() if key in self.params})
+
+    def choices(self, trials: int, seed: int) -> list[dict[str, Any]]:
+        """The combinations of searched values to try: all of them in order, or `trials` random ones if there are more."""
+        shape = [len(values) for values in self.search.values()]
+        total = prod(shape)
+        chosen = range(total) if total <= trials else sorted(np.random.default_rng(seed).choice(total, trials, replace=False))
+        places = [np.unravel_index(number, shape) for number in chosen]
+        return [{key: values[at] for (key, values), at in zip(self.search.items(), place, strict=True)} for place in places]
+
 
 @dataclass(frozen=True)
 class Pipeline(Generic[K]):
@@ -153,7 +167,7 @@ def ratings_card(card_or_pipeline: str) -> tuple[RatingsCard, Path]:
         card, folder, _ = dataset_of(content["dataset"], path.parent, str(path))
     else:
         card, folder = read_card(card_or_pipeline)
-    if card.kind != "ratings":
+    if card.kind != "ratings" or not card.files:
         raise ConfigError(f"{card_or_pipeline}: dataset {card.name!r} has no file of ratings; give the card of one that has")
     return cast(RatingsCard, card), folder
 
@@ -279,6 +293,6 @@ def _check(pipeline: Pipeline[Any], task: "type[Task[Any, Any, Any]]", where: st
     if keys.export and (exported := keys.export.model) not in ["best", *labels]:
         raise ConfigError(f"{where}: export.model: no model {quoted(exported)}; {did_you_mean(exported, ['best', *labels])}")
     if keys.compare and len(pipeline.seeds) < 2 and task.metric_per_user(keys) is None:
-        raise ConfigError(f"{where}: compare needs several seeds, such as seed: [0, 1, 2], or, for ratings, a ranking metric")
+        raise ConfigError(f"{where}: compare needs several seeds, such as seed: [0, 1, 2]")
     for label in (label for pair in keys.compare for label in pair if label not in labels):
         raise ConfigError(f"{where}: compare: there is no model {quoted(label)}; {did_you_mean(label, labels)}")

@@ -1,27 +1,29 @@
 """Pipelines of recommenders: splits, fits, evaluation, and exported lists."""
 
 import logging
-from collections.abc import Sequence
-from dataclasses import asdict, replace
-from functools import cached_property
-from inspect import signature
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+import pandas as pd
 from pydantic import Field
 
 from recsys_ae.core.trainer import Callback
-from recsys_ae.data.content import Fault, write_faults
-from recsys_ae.data.features import Side, with_features, with_unrated
-from recsys_ae.data.ratings import Ratings, load_given_split, load_ratings
-from recsys_ae.declaration import Declared, error_context, validate, validate_params
-from recsys_ae.errors import ConfigError, DataError, did_you_mean
+from recsys_ae.data.content import write_faults
+from recsys_ae.data.features import Side
+from recsys_ae.declaration import Declared, error_context
+from recsys_ae.errors import ConfigError
+from recsys_ae.evaluation.audit import Audit, audit
 from recsys_ae.evaluation.candidates import Candidates
 from recsys_ae.evaluation.evaluator import evaluate
+from recsys_ae.evaluation.findings import MetricFindings, find
 from recsys_ae.evaluation.metrics import as_sampled, parse_metric, parse_metrics
 from recsys_ae.evaluation.protocol import Protocol
 from recsys_ae.evaluation.published import published_for
+from recsys_ae.evaluation.report import Report
 from recsys_ae.experiment.pipeline_file import ExportSpec, ModelSpec, Pipeline, PipelineFile, label_of
+from recsys_ae.experiment.rating_data import RatingData, resolve_split
 from recsys_ae.experiment.task import Evaluation, FitOn, Models, Part, Task
 from recsys_ae.export.local import VectorManifest, export_recommendations, export_vectors, versions
 from recsys_ae.images import IMAGE_MODELS
@@ -30,24 +32,10 @@ from recsys_ae.models import MODELS
 from recsys_ae.models.base import HasItemVectors, Recommender
 from recsys_ae.models.recommend import Cold
 from recsys_ae.models.storage import build_model, load_model, model_digest, save_model
-from recsys_ae.reporting.results import DataFacts, Exported, PublishedValues
-from recsys_ae.split import Predict, Repeats, Split
-from recsys_ae.splitting import SPLITS, default_repeats, latest_sessions, random
+from recsys_ae.reporting.results import Baseline, DataFacts, Exported, PublishedValues
+from recsys_ae.split import Split
 
 logger = logging.getLogger(__name__)
-
-
-class GivenParams(Declared):
-    """A split declared on the dataset's card; `valid` is a share of its training part.
-
-    It is drawn at random or, with `predict: next`, consists of the latest sessions; see `Split` for `repeats` and `predict`.
-    """
-
-    name: str
-    valid: float = Field(0.0, ge=0, lt=1)
-    seed: int = Field(0, ge=0)
-    repeats: Repeats | None = None
-    predict: Predict = "all"
 
 
 class ListExport(ExportSpec):
@@ -118,7 +106,8 @@ class RatingTask(Task[RatingFile, Split, Recommender]):
 
     def __init__(self, pipeline: Pipeline[RatingFile]) -> None:
         super().__init__(pipeline)
-        self._sides = _sides(self)
+        keys, card = self.keys, (pipeline.card, pipeline.card_folder)
+        self._data = RatingData(*card, keys.split, pipeline.seeds, keys.positive_at, _sides(self))
 
     @classmethod
     def resolve(cls, keys: RatingFile, card: Any, where: str) -> RatingFile:
@@ -131,7 +120,7 @@ class RatingTask(Task[RatingFile, Split, Recommender]):
             if not any(metric.measures_accuracy for metric in metrics):
                 listed = ", ".join(metric.name for metric in metrics)
                 raise ConfigError(f"{listed} cannot choose the best model; add a metric of accuracy, such as ndcg@10")
-        split = _resolve_split(keys.split, where)
+        split = resolve_split(keys.split, 1 if isinstance(keys.seed, int) else len(keys.seed), where)
         if keys.refit and split["kind"] == "user_holdout":
             raise ConfigError(f"{where}: refit would train on users that the user_holdout split holds out; remove refit")
         if keys.export and keys.export.what == "item_vectors":
@@ -145,8 +134,8 @@ class RatingTask(Task[RatingFile, Split, Recommender]):
 
     @classmethod
     def metric_per_user(cls, keys: RatingFile) -> str | None:
-        ranked = (metric for metric in parse_metrics(keys.metrics) if metric.k and metric.measures_accuracy)
-        return next((metric.name for metric in ranked), None)
+        accurate = [metric for metric in parse_metrics(keys.metrics) if metric.measures_accuracy]
+        return next((metric.name for metric in accurate if metric.k), accurate[0].name)
 
     @classmethod
     def measures_accuracy(cls, metric: str) -> bool:
@@ -158,21 +147,18 @@ class RatingTask(Task[RatingFile, Split, Recommender]):
 
     def data(self, seed: int) -> Split:
         if self._drawn is None or self._drawn[0] != seed:
-            split = self._split(seed)
-            if self._sides:
-                split = with_features(self.pipeline.card, self.pipeline.card_folder, split, self._sides)
-            self._drawn = seed, split
+            self._drawn = seed, self._data.split(seed)
         return self._drawn[1]
 
     def record(self, output: Path) -> list[Path]:
         paths = []
-        if self._skipped:
-            write_faults(self._skipped, path := output / "skipped.csv")
+        if self._data.skipped:
+            write_faults(self._data.skipped, path := output / "skipped.csv")
             paths.append(path)
         if self.keys.candidates is not None:
-            redrawn = "seed" not in self.keys.split and self.keys.split["kind"] != "given"
-            for seed in self.pipeline.seeds if redrawn else self.pipeline.seeds[:1]:
-                name = f"candidates-seed-{seed}.parquet" if redrawn and len(self.pipeline.seeds) > 1 else "candidates.parquet"
+            seeds = self.pipeline.seeds if self._data.redrawn else self.pipeline.seeds[:1]
+            for seed in seeds:
+                name = f"candidates-seed-{seed}.parquet" if len(seeds) > 1 else "candidates.parquet"
                 found = self._candidates(self.data(seed), "test")
                 assert found is not None
                 found.write(output / name)
@@ -198,7 +184,7 @@ class RatingTask(Task[RatingFile, Split, Recommender]):
             best=self._best_reachable(data),
             protocol=protocol,
             published=[
-                PublishedValues(one.about, one.parts is not None, {name: dict(own) for name, own in one.values.items()})
+                PublishedValues(one.about, one.relation, {name: dict(own) for name, own in one.values.items()})
                 for one in published_for(protocol, self.pipeline.card.name, self._settings, self.keys.metrics)
             ],
         )
@@ -214,7 +200,7 @@ class RatingTask(Task[RatingFile, Split, Recommender]):
 
     def _best_reachable(self, data: Split) -> dict[str, float]:
         """The best values on the test part, of the metrics for which a generated dataset knows them."""
-        keys, process = self.keys, self._loaded.process
+        keys, process = self.keys, self._data.whole.process
         if process is None or keys.positive_at is not None:
             return {}
         return process.best(data, [name for name in keys.metrics if keys.relevant_at is None or parse_metric(name).k is None])
@@ -231,16 +217,39 @@ class RatingTask(Task[RatingFile, Split, Recommender]):
     def evaluate(self, model: Recommender, data: Split, part: Part) -> Evaluation:
         if part == "valid" and not len(data.valid):
             return Evaluation({})
-        keys = self.keys
-        options: dict[str, Any] = {"relevant_at": keys.relevant_at, "cold": keys.cold}
-        found = evaluate(model, data, keys.metrics, part=part, candidates=self._candidates(data, part), **options)
-        return Evaluation(found.metrics, found.counts, found.to_frame() if found.per_user else None)
+        found = self._evaluate(model, data, part, self.keys.metrics)
+        return Evaluation(found.metrics, found.counts, found.to_frame() if found.per_user else None, found.ties)
+
+    def _evaluate(self, model: Recommender, data: Split, part: Part, metrics: Sequence[str]) -> Report:
+        options: dict[str, Any] = {"relevant_at": self.keys.relevant_at, "cold": self.keys.cold}
+        return evaluate(model, data, metrics, part=part, candidates=self._candidates(data, part), **options)
+
+    def findings(self, tables: Mapping[str, Sequence[pd.DataFrame]]) -> list[MetricFindings]:
+        return find(tables, parse_metrics(self.keys.metrics))
+
+    def baselines(self, data: Split, seed: int) -> dict[str, Baseline]:
+        """Popularity for ranking metrics of accuracy, biases for rating metrics."""
+        metrics = [metric for metric in parse_metrics(self.keys.metrics) if metric.measures_accuracy]
+        found: dict[str, Baseline] = {}
+        for name, own in (("popularity", [one for one in metrics if one.k]), ("bias", [one for one in metrics if not one.k])):
+            if own:
+                model = build_model(name).fit(data.history("test") if self.keys.refit else data.train, seed=seed)
+                values = self._evaluate(model, data, "test", [one.name for one in own]).metrics
+                found |= {metric: Baseline(name, value) for metric, value in values.items() if value is not None}
+        return found
+
+    def audit(self, data: Split, looks: int | None) -> Audit | None:
+        return audit(data, looks=looks)
+
+    def test_to_train(self, data: DataFacts) -> float:
+        test = data.sizes["test"]
+        return test / (sum(data.sizes.values()) - test) if self._data.redrawn else 0.0
 
     def export(self, model: Recommender, data: Split, output: Path) -> Exported:
         keys = self.keys.export or ListExport(k=100)
         if keys.what == "item_vectors":
             return self._export_vectors(model, data.everything, output / "item-vectors")
-        folder, seen = output / "recommendations", self._loaded.interactions
+        folder, seen = output / "recommendations", self._data.whole.interactions
         options: dict[str, Any] = {"exclude_seen": data.repeats == "excluded", "cold": self.keys.cold, "seen": seen}
         manifest = export_recommendations(model, data.everything, folder, keys.k, **options)
         return Exported(f"top-{keys.k} lists", folder.name, asdict(manifest))
@@ -251,81 +260,3 @@ class RatingTask(Task[RatingFile, Split, Recommender]):
         about = VectorManifest(MODELS.name_of(model), *digests, len(vectors), versions(), "item vectors", vectors.shape[1])
         manifest = export_vectors({"item_id": train.items.values}, vectors, folder, about)
         return Exported("item vectors", folder.name, asdict(manifest))
-
-    @cached_property
-    def _loaded(self) -> Ratings:
-        """The whole dataset as it is, before `positive_at`."""
-        if self.keys.split["kind"] == "given":
-            return Ratings(self._given.everything)
-        loaded = load_ratings(self.pipeline.card, self.pipeline.card_folder, skipped=self._skipped)
-        return replace(loaded, interactions=self._with_unrated(loaded.interactions)) if self._sides else loaded
-
-    @cached_property
-    def _skipped(self) -> list[Fault]:
-        """Lines skipped while loading, see `bad_lines` of the card."""
-        return []
-
-    @cached_property
-    def _given(self) -> Split:
-        name = self.keys.split["name"]
-        split = load_given_split(self.pipeline.card, self.pipeline.card_folder, name, skipped=self._skipped)
-        if not self._sides:
-            return split
-        parts: dict[str, Any] = {name: self._with_unrated(part) for name, part in split.parts().items()}
-        return replace(split, **parts)
-
-    def _with_unrated(self, data: Interactions) -> Interactions:
-        return with_unrated(self.pipeline.card, self.pipeline.card_folder, data, self._sides)
-
-    @cached_property
-    def _positive(self) -> tuple[Interactions, ...]:
-        """The interactions to split; of a given split, its training and test part."""
-        if self.keys.split["kind"] == "given":
-            return self._positives(self._given.train), self._positives(self._given.test)
-        return (self._positives(self._loaded.interactions),)
-
-    def _positives(self, data: Interactions) -> Interactions:
-        ratings, at = data.matrix.data, self.keys.positive_at
-        if at is None:
-            if ratings.min() == ratings.max():
-                logger.warning("all ratings are equal, so rating models have nothing to learn; use ranking models")
-            return data
-        positive = data.binarise(at)
-        if not len(positive):
-            raise DataError(f"no rating is at least positive_at: {at:g}; lower it")
-        return positive
-
-    def _split(self, seed: int) -> Split:
-        params = {"seed": seed, **self.keys.split}
-        kind = params.pop("kind")
-        if kind == "given":
-            train, test = self._positive
-            if params["predict"] == "next":
-                train, valid = latest_sessions(train, params["valid"])
-            else:
-                parts = random(train, test=0, valid=params["valid"], seed=params["seed"])
-                train, valid = parts.train, parts.valid
-            return Split(train, valid, test, "given", params, repeats=params["repeats"], predict=params["predict"])
-        protocol = SPLITS.get(kind)
-        if "seed" not in signature(protocol).parameters:
-            del params["seed"]
-        split: Split = protocol(*self._positive, **params)
-        if not len(split.test):
-            raise DataError(f"the {kind} split has an empty test part: {self.keys.split}; hold out more")
-        return split
-
-
-def _resolve_split(declared: dict[str, Any], where: str) -> dict[str, Any]:
-    """Kind and parameters with defaults; a seed is among them only if it is declared."""
-    params = dict(declared)
-    kind = params.pop("kind", None)
-    if not isinstance(kind, str):
-        raise ConfigError(f"{where}: split: key 'kind' is missing; known are: given, {', '.join(SPLITS)}")
-    if kind != "given" and kind not in SPLITS:
-        raise ConfigError(f"{where}: unknown split {kind!r}; {did_you_mean(kind, ['given', *SPLITS])}")
-    if kind == "given":
-        full = validate(GivenParams, params, f"{where}: split {kind}").model_dump()
-        full["repeats"] = full["repeats"] or default_repeats(full["predict"])
-    else:
-        full = validate_params(SPLITS.get(kind), params, f"{where}: split {kind}")
-    return {"kind": kind, **{name: value for name, value in full.items() if name != "seed" or "seed" in params}}

@@ -7,29 +7,41 @@ import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from math import isfinite, prod
+from math import isfinite
 from pathlib import Path
+from statistics import fmean
 from typing import Any, Generic
 
-import numpy as np
 import pandas as pd
 from rich.console import Console
 
 from recsys_ae.core.checkpoint import Checkpoint
 from recsys_ae.digests import digest_of_json
 from recsys_ae.errors import TrainingError
+from recsys_ae.evaluation.audit import Audit
+from recsys_ae.evaluation.protocol import Protocol
 from recsys_ae.experiment.callbacks import Curves, LogLosses, ShowProgress, Stopwatch
-from recsys_ae.experiment.output import PIPELINE, REPORT, OutputFolder, check_output, open_output
+from recsys_ae.experiment.output import PIPELINE, REPORT, OutputFolder, check_output, name_of, open_output
 from recsys_ae.experiment.pipeline_file import TASKS, K, ModelSpec, Pipeline
-from recsys_ae.experiment.summary import choose, paired, summarise, worth
+from recsys_ae.experiment.summary import choose, compared, repeated, summarise, worth
 from recsys_ae.experiment.task import D, Evaluation, FitOn, M, Part, Task
 from recsys_ae.export.local import MANIFEST, versions
 from recsys_ae.files import read_json, whole_folder
 from recsys_ae.fitted import saved_digest
 from recsys_ae.reporting.figures import loss_curves, metrics_chart, save_figure
 from recsys_ae.reporting.report import write_report
-from recsys_ae.reporting.results import Best, Comparison, DataFacts, Exported, FinalFit, FitFacts, RunReport, RunResult, Trial
-from recsys_ae.tracking import TrackedRun, Tracker
+from recsys_ae.reporting.results import (
+    Baseline,
+    Best,
+    DataFacts,
+    Exported,
+    FinalFit,
+    FitFacts,
+    RunReport,
+    RunResult,
+    Trial,
+)
+from recsys_ae.tracking import TEST_DIGEST, TrackedRun, Tracker
 
 SETTINGS = ("positive_at", "relevant_at", "cold", "candidates", "white", "split", "refit", "device")
 
@@ -102,6 +114,8 @@ class _Experiment(Generic[K, D, M]):
         name, settings = self.pipeline.card.name, dict(self.settings)
         split = {f"split.{key}": value for key, value in settings.pop("split").items()}
         self.run.params({"dataset": name, "data_digest": data.digest, "seeds": self.pipeline.seeds, **settings, **split})
+        if data.protocol is not None:
+            self.run.tags({TEST_DIGEST: data.protocol.test})
         self.run.metrics({f"best_reachable_{name}": value for name, value in data.best.items()})
         for part, size in data.sizes.items():
             if size:
@@ -118,12 +132,15 @@ class _Experiment(Generic[K, D, M]):
             facts[seed] = self.task.facts(self.task.data(seed))
             self.folder.check_input("data", facts[seed].digest, f"data-{seed}")
             for spec in self.pipeline.models:
-                results[spec.label][seed] = self._result(spec, seed)
+                results[spec.label][seed] = self._result(spec, seed, facts[seed].protocol)
         models = {label: summarise(runs) for label, runs in results.items()}
         lower = [name for name in self.keys.metrics if self.task.lower_is_better(name)]
         metric = self.task.deciding_metric(self.keys.export.by if self.keys.export else None)
         best = choose(models, metric, metric in lower) if self.keys.export or self.task.ships_best else None
         final, exported = self._export(best, results)
+        findings = self.task.findings(self._per_user(results))
+        by_user = self.task.metric_per_user(self.keys)
+        ratio = fmean(self.task.test_to_train(own) for own in facts.values())
         report = RunReport(
             pipeline=self.pipeline.name,
             dataset=self.pipeline.card.name,
@@ -132,9 +149,13 @@ class _Experiment(Generic[K, D, M]):
             lower_is_better=lower,
             seeds=self.pipeline.seeds,
             data=facts,
+            audit=self._audit(data),
             models=models,
             best=best,
-            comparisons=[self._compare(pair, results) for pair in self.keys.compare],
+            findings=findings,
+            baselines=self._baselines(),
+            repetitions={label: repeated(model, ratio) for label, model in models.items()} if len(facts) > 1 else {},
+            comparisons=[compared(pair, models, findings, self.keys.metrics, by_user, ratio) for pair in self.keys.compare],
             final=final,
             exported=exported,
             versions=versions(),
@@ -142,10 +163,34 @@ class _Experiment(Generic[K, D, M]):
         chart = self.folder.path / "figures" / "metrics.png"
         save_figure(metrics_chart(report), chart)
         self.run.artifact(chart, "figures")
+        if (per_user := self.folder.path / "per-user").exists():
+            self.run.artifact(per_user, per_user.name)
         return report
 
+    def _audit(self, data: DataFacts) -> Audit | None:
+        """The audit of the test part of the first seed, with the number of earlier looks at it."""
+        looks = None if data.protocol is None else self.tracker.looks(data.protocol.test, besides=self.run.id)
+        return self.task.audit(self.task.data(self.pipeline.seeds[0]), looks)
+
+    def _per_user(self, results: Mapping[str, Mapping[int, RunResult]]) -> dict[str, list[pd.DataFrame]]:
+        """The metrics per user of each model, a table per seed."""
+        read = self.folder.read_per_user
+        return {
+            label: [read(self._name(label, seed), run.per_user_digest) for seed, run in runs.items() if run.per_user_digest]
+            for label, runs in results.items()
+        }
+
+    def _baselines(self) -> dict[str, Baseline]:
+        """The means over the seeds of the baselines."""
+        found = self.folder.read_state("baselines", dict[str, Baseline])
+        if found is None:
+            by_seed = [self.task.baselines(self.task.data(seed), seed) for seed in self.pipeline.seeds]
+            found = {name: Baseline(one.model, fmean(own[name].value for own in by_seed)) for name, one in by_seed[0].items()}
+            self.folder.write_state("baselines", found)
+        return found
+
     def _name(self, label: str, seed: int) -> str:
-        return label if len(self.pipeline.seeds) == 1 else f"{label}-seed-{seed}"
+        return name_of(label, seed, self.pipeline.seeds)
 
     @contextmanager
     def _job(self, name: str, spec: ModelSpec, seed: int, within: _Job | None = None) -> Iterator[_Job]:
@@ -159,7 +204,7 @@ class _Experiment(Generic[K, D, M]):
                 yield _Job(name, spec, seed, run, progress)
         self.folder.remove_checkpoints(name)
 
-    def _result(self, spec: ModelSpec, seed: int) -> RunResult:
+    def _result(self, spec: ModelSpec, seed: int, protocol: Protocol | None) -> RunResult:
         """Fit, evaluate and save one model with one seed, unless that has been done before."""
         name = self._name(spec.label, seed)
         if (done := self.folder.read_state(f"result-{name}", RunResult)) is not None:
@@ -174,8 +219,8 @@ class _Experiment(Generic[K, D, M]):
             select = selected.fit if self.keys.refit else None
             digest = self._save(job, model, self.folder.model(name))
             found = test.metrics, selected.valid_metrics, test.counts
-            by_user = None if test.per_user is None else self.folder.write_per_user(name, test.per_user)
-            result = RunResult(spec.name, spec.params, *found, fit, select, digest, trials, by_user)
+            by_user = None if test.per_user is None else self.folder.write_per_user(name, test.per_user, protocol)
+            result = RunResult(spec.name, spec.params, *found, fit, select, digest, trials, by_user, test.ties)
             costs = {"fit_seconds": fit.seconds, "select_seconds": select.seconds if select else None}
             valid = {f"valid_{metric}": value for metric, value in (selected.valid_metrics or {}).items()}
             job.run.metrics({**test.metrics, **valid, **costs, "peak_memory_mb": result.peak_memory_mb})
@@ -192,7 +237,7 @@ class _Experiment(Generic[K, D, M]):
             return spec, []
         metric = self.task.deciding_metric(self.keys.search.by or (self.keys.export.by if self.keys.export else None))
         trials: list[Trial] = []
-        choices = _choices(spec.search, self.keys.search.trials, job.seed)
+        choices = spec.choices(self.keys.search.trials, job.seed)
         for number, choice in enumerate(choices, 1):
             name = f"{job.name}-trial-{number}"
             trial = self.folder.read_state(name, Trial)
@@ -224,7 +269,7 @@ class _Experiment(Generic[K, D, M]):
             if not self.keys.refit:
                 return model, fit, selected
             self.folder.write_state(f"selected-{job.name}", selected)
-        model, fit, _ = self._fit(job, _for_epochs(spec, selected.fit.best_epoch), "train+valid")
+        model, fit, _ = self._fit(job, spec.for_epochs(selected.fit.best_epoch), "train+valid")
         return model, fit, selected
 
     def _fit(self, job: _Job, spec: ModelSpec, on: FitOn) -> tuple[M, FitFacts, dict[str, Curves]]:
@@ -277,7 +322,7 @@ class _Experiment(Generic[K, D, M]):
         if done is not None and self.folder.holds({self.folder.path / "final": done.digest}):
             return done
         declared = next(spec for spec in self.pipeline.models if spec.label == label)
-        spec = _for_epochs(declared.with_params(result.params), result.best_epoch)
+        spec = declared.with_params(result.params).for_epochs(result.best_epoch)
         with self._job(f"{label}+final", spec, seed) as job:
             job.run.params({"fitted_on": "everything"})
             model, fit, _ = self._fit(job, spec, "everything")
@@ -285,20 +330,6 @@ class _Experiment(Generic[K, D, M]):
             final = FinalFit(label, spec.params, seed, fit, self._save(job, model, self.folder.path / "final"))
             self.folder.write_state("final", final)
         return final
-
-    def _compare(self, pair: tuple[str, str], results: Mapping[str, Mapping[int, RunResult]]) -> Comparison:
-        """A paired test over the seeds, or over the users if there is only one seed."""
-        by_user = self.task.metric_per_user(self.keys)
-        if len(self.pipeline.seeds) == 1 and by_user is not None:
-            seed = self.pipeline.seeds[0]
-            kept = [(self._name(label, seed), results[label][seed].per_user_digest) for label in pair]
-            tables = [self.folder.read_per_user(*one).groupby("user_id")[by_user].mean() for one in kept]
-            return paired(pair, by_user, "users", *pd.concat(tables, axis=1, join="inner").to_numpy().T)
-        runs = [list(results[label].values()) for label in pair]
-        common = (name for name in self.keys.metrics if all(run.metrics[name] is not None for own in runs for run in own))
-        metric = next(common, self.keys.metrics[0])
-        values = np.array([[run.metrics[metric] for run in own] for own in runs], np.float64)
-        return paired(pair, metric, "seeds", *values)
 
     def _draw(self, job: _Job, model: M, curves: dict[str, Curves]) -> None:
         """Draw the figures of one model, if it has any."""
@@ -316,18 +347,3 @@ class _Experiment(Generic[K, D, M]):
 def _validation_name(model: Any) -> str:
     """The name of the values by which a model chooses its best epoch; image models use the loss."""
     return str(getattr(model, "validation_name", "valid_loss"))
-
-
-def _for_epochs(spec: ModelSpec, epochs: int | None) -> ModelSpec:
-    """A spec that trains for exactly that many epochs; unchanged for None."""
-    fixed = {} if epochs is None else {"epochs": epochs, "patience": 0}
-    return spec.with_params({key: value for key, value in fixed.items() if key in spec.params})
-
-
-def _choices(search: dict[str, list[Any]], trials: int, seed: int) -> list[dict[str, Any]]:
-    """The combinations of searched values to try: all of them in order, or `trials` random ones if there are more."""
-    shape = [len(values) for values in search.values()]
-    total = prod(shape)
-    chosen = range(total) if total <= trials else sorted(np.random.default_rng(seed).choice(total, trials, replace=False))
-    places = [np.unravel_index(number, shape) for number in chosen]
-    return [{key: values[at] for (key, values), at in zip(search.items(), place, strict=True)} for place in places]

@@ -3,13 +3,12 @@
 from collections.abc import Callable, Mapping, Sequence
 from math import inf
 from statistics import mean, stdev
-from typing import Literal, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
-from scipy.stats import ttest_rel
 
-from recsys_ae.errors import ConfigError
+from recsys_ae.evaluation.findings import MetricFindings
+from recsys_ae.evaluation.repetitions import Repetitions, over_repetitions
+from recsys_ae.evaluation.sample import Floats
 from recsys_ae.reporting.results import Best, Comparison, ModelSummary, RunResult, Values
 
 ROUNDING = 1e-6  # relative difference that counts as none: the seed may affect rounding in closed-form models
@@ -44,6 +43,16 @@ def _over(values: Sequence[Values], statistic: Callable[[list[float]], float]) -
     return {name: float(statistic(column)) if len(column) == len(values) else None for name, column in known.items()}
 
 
+def repeated(model: ModelSummary, test_to_train: float) -> dict[str, Repetitions]:
+    """The mean of each metric over the seeds with its interval; without metrics that a seed lacks."""
+    runs = list(model.runs.values())
+    return {
+        name: over_repetitions(np.array([run.metrics[name] for run in runs], np.float64), test_to_train=test_to_train)
+        for name, value in model.metrics.items()
+        if value is not None
+    }
+
+
 def choose(models: Mapping[str, ModelSummary], metric: str, lower_is_better: bool) -> Best:
     """The best model by one metric, on validation values if all models have them, else on test values."""
     on_valid = all(model.valid_metrics for model in models.values())
@@ -58,34 +67,54 @@ def worth(value: float | None, lower_is_better: bool) -> float:
     return -inf if value is None else -value if lower_is_better else value
 
 
-def paired(
-    models: tuple[str, str], metric: str, over: Literal["seeds", "users"], a: NDArray[np.float64], b: NDArray[np.float64]
+def compared(
+    pair: tuple[str, str],
+    models: Mapping[str, ModelSummary],
+    findings: Sequence[MetricFindings],
+    metrics: Sequence[str],
+    by_user: str | None,
+    test_to_train: float,
 ) -> Comparison:
-    """Two models by their values [n] of one metric, NaN for none. There is no test if n is 1 or all differences are equal."""
-    if np.isnan(a).any() or np.isnan(b).any() or not len(a):
-        return Comparison(models, metric, over)
-    if len(a) == 1 or (over == "seeds" and all(np.ptp(own) <= ROUNDING * np.abs(own).max() for own in (a, b))):
-        return Comparison(models, metric, over, difference=float(a[0] - b[0]))
-    return Comparison(models, metric, over, *paired_t_test(a, b))
+    """Two models compared over the seeds by the first metric that both have, or with a single seed by `by_user` over the users.
 
-
-class PairedTest(NamedTuple):
-    """Student's two-sided paired t-test of two models with n values each."""
-
-    difference: float  # mean of the first minus mean of the second
-    p_value: float | None  # None where the test is undefined: all differences are equal up to rounding
-    n: int
-
-
-def paired_t_test(first: ArrayLike, second: ArrayLike) -> PairedTest:
-    """Compare values [n] of two models on the same occasions, n >= 2.
-
-    Raises:
-        ConfigError: the two have different lengths, or fewer than 2 values.
+    Args:
+        test_to_train: see `over_seeds`.
     """
-    a, b = np.asarray(first, np.float64), np.asarray(second, np.float64)
-    if a.shape != b.shape or a.ndim != 1 or len(a) < 2:
-        raise ConfigError(f"a paired test needs the same number of values, at least 2, of both; got {a.shape} and {b.shape}")
-    rounding = 8 * np.finfo(np.float64).eps * np.abs([a, b]).max()
-    p_value = float(ttest_rel(a, b).pvalue) if np.ptp(a - b) > rounding else None
-    return PairedTest(float((a - b).mean()), p_value, len(a))
+    runs = [list(models[label].runs.values()) for label in pair]
+    if len(runs[0]) == 1 and by_user is not None:
+        return over_users(pair, by_user, findings)
+    common = (name for name in metrics if all(run.metrics[name] is not None for own in runs for run in own))
+    metric = next(common, metrics[0])
+    first, second = np.array([[run.metrics[metric] for run in own] for own in runs], np.float64)
+    return over_seeds(pair, metric, first, second, test_to_train=test_to_train)
+
+
+def over_users(models: tuple[str, str], metric: str, findings: Sequence[MetricFindings]) -> Comparison:
+    """Two models compared over users, as found before."""
+    found = next((one for one in findings if one.metric == metric and {*models} <= {*one.models}), None)
+    if found is None:
+        return Comparison(models, metric, "users")
+    first, second = (found.models.index(label) for label in models)
+    if first == second:
+        return Comparison(models, metric, "users", 0.0, n=found.findings.n_users)
+    pair = next(one for one in found.findings.pairs if {one.first, one.second} == {first, second})
+    difference = pair.difference if pair.first == first else -pair.difference
+    p_value, corrected = (None, None) if pair.effect is None else pair.t  # equal differences cannot be tested
+    n = found.findings.n_users if found.findings.n_users > 1 else None
+    return Comparison(models, metric, "users", difference, p_value, n, corrected)
+
+
+def over_seeds(
+    models: tuple[str, str], metric: str, first: Floats, second: Floats, *, test_to_train: float = 0.0
+) -> Comparison:
+    """Two models compared by their values [n] of one metric over seeds, NaN for none.
+
+    Args:
+        test_to_train: see `over_repetitions`; 0 if the split is the same for all seeds.
+    """
+    if np.isnan([first, second]).any() or not len(first):
+        return Comparison(models, metric, "seeds")
+    if len(first) == 1 or all(np.ptp(own) <= ROUNDING * np.abs(own).max() for own in (first, second)):
+        return Comparison(models, metric, "seeds", difference=float(first[0] - second[0]))
+    found = over_repetitions(first - second, test_to_train=test_to_train)
+    return Comparison(models, metric, "seeds", found.mean, found.p_value, found.n)

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, NamedTuple, T
 import pandas as pd
 
 from recsys_ae.core.trainer import Callback
+from recsys_ae.evaluation.audit import Audit
+from recsys_ae.evaluation.findings import MetricFindings
 from recsys_ae.experiment.pipeline_file import K, ModelSpec, Pipeline, PipelineFile
 from recsys_ae.registry import Registry
-from recsys_ae.reporting.results import DataFacts, Exported, Values
+from recsys_ae.reporting.results import Baseline, DataFacts, Exported, Values
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -25,11 +27,12 @@ FitOn = Literal["train", "train+valid", "everything"]
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The metrics of a model on one part of the data, numbers of users and observations, and metrics per user [U] if any."""
+    """The metrics of a model on one part of the data, and what else `evaluation.report.Report` has of it."""
 
     metrics: Values
     counts: dict[str, int] = field(default_factory=dict)
     per_user: pd.DataFrame | None = None
+    ties: dict[str, tuple[float, float]] = field(default_factory=dict)
 
 
 class Models(NamedTuple):
@@ -100,6 +103,22 @@ class Task(ABC, Generic[K, D, M]):
     @abstractmethod
     def evaluate(self, model: M, data: D, part: Part) -> Evaluation:
         """The metrics on one part; none if it is empty."""
+
+    def findings(self, tables: Mapping[str, Sequence[pd.DataFrame]]) -> list[MetricFindings]:
+        """What the metrics per user of each model, a table per seed, say about the models."""
+        return []
+
+    def baselines(self, data: D, seed: int) -> dict[str, Baseline]:
+        """The values of trivial models on the test part, by metric."""
+        return {}
+
+    def audit(self, data: D, looks: int | None) -> Audit | None:
+        """The audit of the test part, which was looked at `looks` times before; None if there is none for this kind of data."""
+        return None
+
+    def test_to_train(self, data: DataFacts) -> float:
+        """Size of the test part over that of the training part if each seed draws its own, else 0."""
+        return 0.0
 
     @abstractmethod
     def export(self, model: M, data: D, output: Path) -> Exported:

@@ -83,22 +83,31 @@ def loss_curves(curves: Mapping[str, Sequence[tuple[float, float | None]]], vali
 
 
 def metrics_chart(report: RunReport) -> Figure:
-    """One panel per metric: the value of each model, with its standard deviation over the seeds if there is one."""
+    """One panel per metric: the value of each model with its interval over users or, without one, its deviation over seeds."""
     labels, n = list(report.models), len(report.metrics)
     columns = min(n, 4)
     rows = -(-n // columns)
     figure = _figure(1.5 + 2.5 * columns, rows * (1 + 0.25 * len(labels)))
     for place, name in enumerate(report.metrics):
         axes = figure.add_subplot(rows, columns, place + 1)
-        for row, model in enumerate(report.models.values()):
+        intervals = _intervals(report, name)
+        for row, (label, model) in enumerate(report.models.items()):
             value, spread = model.metrics[name], None if name in model.identical else (model.deviations or {}).get(name)
             if value is not None:
-                axes.errorbar(value, row, xerr=spread, fmt="o", color="C0", capsize=3)
+                ends = intervals.get(label)
+                reach = spread if ends is None else [[max(value - ends[0], 0)], [max(ends[1] - value, 0)]]
+                axes.errorbar(value, row, xerr=reach, fmt="o", color="C0", capsize=3)
         axes.set_yticks(range(len(labels)), labels if place % columns == 0 else [""] * len(labels))
         axes.set_ylim(len(labels) - 0.5, -0.5)
         axes.grid(axis="x", alpha=0.3)
         axes.set_title(f"{name} ({'lower' if name in report.lower_is_better else 'higher'} is better)", fontsize=9)
     return figure
+
+
+def _intervals(report: RunReport, name: str) -> dict[str, tuple[float, float]]:
+    """The interval of each model's metric over users, where there are any."""
+    found = next((one for one in report.findings if one.metric == name), None)
+    return {} if found is None else dict(zip(found.models, found.findings.intervals or [], strict=False))
 
 
 def code_map(points: Floats, labels: NDArray[np.int64] | None, names: Sequence[str] | None = None) -> Figure:

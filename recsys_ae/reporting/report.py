@@ -1,21 +1,18 @@
 """The report of a run: JSON for programs, CSV for spreadsheets, a table for people."""
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from rich.table import Table
-from rich.text import Text
-
+from recsys_ae.evaluation.audit_lines import audit_lines
+from recsys_ae.evaluation.findings import MetricFindings
 from recsys_ae.files import whole_file, write_json
-from recsys_ae.reporting.results import Comparison, RunReport, Values
+from recsys_ae.reporting.results import Comparison, RunReport
+from recsys_ae.reporting.tables import BELOW
 
-REPEATS_UNKNOWN = (
-    "warning: without the history, repeated pairs count as relevant although lists may exclude them as seen; "
-    "pass --history FILE to leave them out"
-)
+VISIBLE = 0.0005  # width from which an interval over the orders of ties is shown
 
 
 def write_report(report: RunReport, folder: Path) -> tuple[Path, Path]:
@@ -25,14 +22,25 @@ def write_report(report: RunReport, folder: Path) -> tuple[Path, Path]:
     with whole_file(table) as draft, draft.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         several = [f"{name} sd" for name in names] if len(report.seeds) > 1 else []
-        writer.writerow(["model", *names, *several, "select_seconds", "fit_seconds", "peak_memory_mb"])
+        found = {one.metric: one for one in report.findings if one.findings.intervals}
+        uncertain = [f"{name} {what}" for name in found for what in ("low", "high", "letters")]
+        writer.writerow(["model", *names, *uncertain, *several, "select_seconds", "fit_seconds", "peak_memory_mb"])
         for label, model in report.models.items():
             deviations: dict[str, Any] = {**(model.deviations or {}), **dict.fromkeys(model.identical, "identical")}
             spread = [deviations[name] for name in names] if several else []
             costs = [model.select_seconds, model.fit_seconds, model.peak_memory_mb]
-            writer.writerow([label, *(model.metrics[name] for name in names), *spread, *costs])
+            own = [value for one in found.values() for value in _uncertainty(one, label)]
+            writer.writerow([label, *(model.metrics[name] for name in names), *own, *spread, *costs])
     write_json(report, whole)
     return table, whole
+
+
+def _uncertainty(found: MetricFindings, label: str) -> list[Any]:
+    """The interval and the letters of one model; empty where it has none."""
+    if label not in found.models or found.findings.intervals is None:
+        return ["", "", ""]
+    row = found.models.index(label)
+    return [*found.findings.intervals[row], found.findings.letters[row]]
 
 
 def summary_header(report: RunReport) -> str:
@@ -44,8 +52,11 @@ def summary_header(report: RunReport) -> str:
 
 
 def summary_lines(report: RunReport, folder: Path) -> list[str]:
-    """Comparisons, the best model, and where the results are."""
-    lines = [_compared(comparison) for comparison in report.comparisons]
+    """How to read the tables, the protocol, comparisons, the best model, and where the results are."""
+    lines = [*reading_lines(report), *protocol_lines(report)]
+    if report.audit is not None:
+        lines += ["audit of the test part:", *(f"  {line}" for line in audit_lines(report.audit))]
+    lines += [_compared(comparison) for comparison in report.comparisons]
     if same := [label for label, model in report.models.items() if model.never_varies]:
         lines.append(f"identical for all seeds, so the variation is unknown: {', '.join(same)}")
     if best := report.best:
@@ -60,45 +71,68 @@ def summary_lines(report: RunReport, folder: Path) -> list[str]:
     return lines
 
 
-def list_summary(counts: Mapping[str, int], repeats: str) -> list[str]:
-    """Lines that describe the counts of an evaluation of exported lists; `repeats` is as in `evaluate_recommendations`."""
-    users = f"{counts['users_evaluated']} users evaluated, {counts['users_skipped']} without relevant items skipped"
-    lines = [f"{users}; {counts['users_without_list']} of the evaluated users have no list (score 0)"]
-    if "repeats" in counts:
-        verdict = "relevant" if repeats == "wanted" else "not relevant"
-        lines.append(f"{counts['repeats']} pairs of the truth are in the history: {verdict}")
+def reading_lines(report: RunReport) -> list[str]:
+    """How to read the tables: what the intervals and letters mean, which models are below a baseline, what cannot be shown."""
+    lines = [*finding_lines(report.findings), *_tie_lines(report)]
+    if any(report.below(label) for label in report.models):
+        least: dict[str, list[str]] = {}
+        for name, baseline in report.baselines.items():
+            least.setdefault(baseline.model, []).append(f"{name} {baseline.value:.4f}")
+        listed = " or ".join(f"{model} ({', '.join(values)})" for model, values in least.items())
+        lines.append(f"{BELOW}: worse than {listed}")
     return lines
 
 
-def results_table(report: RunReport) -> Table:
-    """Models by metrics; the best value of each metric is bold, a missing value is a dash."""
-    models = report.models
-    best: Values = {}
-    for name in report.metrics:
-        known = [value for model in models.values() if (value := model.metrics[name]) is not None]
-        best[name] = (min if name in report.lower_is_better else max)(known, default=None)
-    selects = any(model.select_seconds is not None for model in models.values())
-    table = Table("model")
-    for name in [*report.metrics, *(["select s"] if selects else []), "fit s", "peak MB"]:
-        table.add_column(name, justify="right", no_wrap=True)
-    for label, model in models.items():
-        values = {name: model.metrics[name] for name in report.metrics}
-        cells = [_cell(value, bold=value is not None and value == best[name]) for name, value in values.items()]
-        seconds = [model.select_seconds, model.fit_seconds] if selects else [model.fit_seconds]
-        table.add_row(label, *cells, *(_cell(value, ".1f") for value in seconds), _cell(model.peak_memory_mb, ".0f"))
-    if limits := _best_reachable(report):
-        table.add_section()
-        floor = {*limits} <= {*report.lower_is_better}
-        cells = [_cell(limits.get(name)) for name in report.metrics]
-        table.add_row("noise floor" if floor else "best reachable", *cells, style="dim")
-    return table
+def finding_lines(findings: Sequence[MetricFindings]) -> list[str]:
+    """What the intervals and letters of findings mean, and what they cannot show."""
+    lines = []
+    if found := [one for one in findings if one.findings.intervals is not None]:
+        first = found[0].findings
+        lines.append(f"±: half of the {percent(first.level)} interval over {first.n_users} users (bootstrap)")
+        smallest = [f"{one.metric} {one.findings.smallest:.4f}" for one in found if one.findings.smallest is not None]
+        if any(len(one.models) > 1 for one in found):
+            test = f"paired t-test over users, Holm's correction, {percent(first.alpha)}"
+            lines.append(f"models that share a letter cannot be told apart, bold ones not from the best ({test})")
+        if smallest:
+            lines.append(f"smallest difference that these users can show with power 80 %: {', '.join(smallest)}")
+    for one in findings:
+        if one.left_out:
+            counts = ", ".join(f"{number} of {label}" for label, number in one.left_out.items())
+            lines.append(f"{one.metric}: users who do not count for all models are left out of the comparison: {counts}")
+    return lines
 
 
-def _best_reachable(report: RunReport) -> dict[str, float]:
-    """The best values that any model can reach, as means over the seeds; without the metrics whose best is unknown."""
-    by_seed = [facts.best for facts in report.data.values()]
-    known = [name for name in report.metrics if all(name in best for best in by_seed)]
-    return {name: fmean(best[name] for best in by_seed) for name in known}
+def _tie_lines(report: RunReport) -> list[str]:
+    """The models whose metrics depend visibly on the order of items with equal scores."""
+    visible = []
+    for label, model in report.models.items():
+        runs, ends = list(model.runs.values()), {}
+        for name in runs[0].ties:
+            low, high = (fmean(run.ties[name][end] for run in runs) for end in (0, 1))
+            if high - low >= VISIBLE:
+                ends[name] = f"{name} {low:.4f} to {high:.4f}"
+        if ends:
+            visible.append(f"{label} ({', '.join(ends.values())})")
+    return [f"over all orders of items with equal scores: {'; '.join(visible)}"] if visible else []
+
+
+def protocol_lines(report: RunReport) -> list[str]:
+    """The protocol, and the published values under it."""
+    data = report.data[report.seeds[0]]
+    if data.protocol is None:
+        return []
+    lines = [f"protocol {data.protocol.digest[:12]}: {data.protocol.summary}"]
+    for one in data.published:
+        same = {"equal": "the same test part", "namesake": "a split of this name", "draw": "other draws of this kind"}
+        for metric in one.values.keys() & {*report.metrics}:
+            values = ", ".join(f"{model} {value:g}" for model, value in one.values[metric].items())
+            lines.append(f"published {metric} on {same[one.relation]} ({one.about}): {values}")
+    return lines
+
+
+def percent(share: float) -> str:
+    """A share in per cent."""
+    return f"{100 * share:g} %"
 
 
 def _compared(comparison: Comparison) -> str:
@@ -109,9 +143,6 @@ def _compared(comparison: Comparison) -> str:
         untested = single if comparison.n is None else f"the same for all {comparison.n} {comparison.over}"
         found += f" ({untested}: there is nothing to test)"
     elif comparison.p_value is not None:
-        found += f" (paired t-test over {comparison.n} {comparison.over}: p = {comparison.p_value:.2g})"
+        corrected = "" if comparison.corrected is None else f", {comparison.corrected:.2g} after Holm's correction"
+        found += f" (paired t-test over {comparison.n} {comparison.over}: p = {comparison.p_value:.2g}{corrected})"
     return f"{comparison.metric}: {first} - {second} {found}"
-
-
-def _cell(value: float | None, form: str = ".4f", *, bold: bool = False) -> Text:
-    return Text("-" if value is None else format(value, form), style="bold" if bold else "")

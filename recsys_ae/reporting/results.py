@@ -3,7 +3,11 @@
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from recsys_ae.evaluation.audit import Audit
+from recsys_ae.evaluation.findings import MetricFindings
 from recsys_ae.evaluation.protocol import Protocol
+from recsys_ae.evaluation.published import Relation
+from recsys_ae.evaluation.repetitions import Repetitions
 
 Values = dict[str, float | None]  # by metric; None where a model has no value
 
@@ -13,7 +17,7 @@ class PublishedValues:
     """Values of a published table, by metric and model."""
 
     about: str  # the data and the protocol
-    equal: bool  # measured on the same test part; otherwise on another draw of the same kind
+    relation: Relation  # of its split to that of the run
     values: dict[str, dict[str, float]]
 
 
@@ -65,6 +69,7 @@ class RunResult:
     digest: str
     trials: list[Trial] = field(default_factory=list)
     per_user_digest: str | None = None  # of the file with the metrics per user, if any
+    ties: dict[str, tuple[float, float]] = field(default_factory=dict)  # see `evaluation.report.Report`
 
     @property
     def peak_memory_mb(self) -> float | None:
@@ -114,6 +119,9 @@ class Comparison:
 
     The difference is the mean of the first minus the second's, None if a value is missing. `n` and `p_value` are None if
     neither model varies, `p_value` alone if all differences are equal: then the test is undefined.
+
+    Attributes:
+        corrected: over users, the p-value with Holm's correction over all pairs of models of the run.
     """
 
     models: tuple[str, str]
@@ -122,6 +130,15 @@ class Comparison:
     difference: float | None = None
     p_value: float | None = None
     n: int | None = None
+    corrected: float | None = None
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """The value of a trivial model, which any useful model has to surpass."""
+
+    model: str
+    value: float
 
 
 @dataclass(frozen=True)
@@ -155,9 +172,23 @@ class RunReport:
     lower_is_better: list[str]
     seeds: list[int]
     data: dict[int, DataFacts]
+    audit: Audit | None  # of the test part of the first seed
     models: dict[str, ModelSummary]
     best: Best | None
+    findings: list[MetricFindings]  # on each metric with values per user
+    baselines: dict[str, Baseline]  # by metric, as means over the seeds
+    repetitions: dict[str, dict[str, Repetitions]]  # over the seeds, by model and metric; empty for a single seed
     comparisons: list[Comparison]
     final: FinalFit | None
     exported: Exported | None
     versions: dict[str, str]
+
+    def below(self, label: str) -> list[str]:
+        """The metrics in which a model is worse than the baseline."""
+        values = self.models[label].metrics
+        known = [(name, value, self.baselines[name].value) for name, value in values.items() if name in self.baselines]
+        return [
+            name
+            for name, value, least in known
+            if value is not None and (value > least if name in self.lower_is_better else value < least)
+        ]

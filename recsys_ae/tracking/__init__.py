@@ -6,6 +6,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+TEST_DIGEST = "recsys_ae.test_digest"  # tag of a run: the digest of the test part of the models below it
+FITTED_ON = "fitted_on"  # parameter of a run whose model is fitted on all data and not tested
+
 
 class TrackedRun:
     """One run: a pipeline, or a model within it."""
@@ -13,6 +16,9 @@ class TrackedRun:
     id: str | None = None
 
     def params(self, values: Mapping[str, Any]) -> None: ...
+    def tags(self, values: Mapping[str, str]) -> None:
+        """Record text by which runs are found again, such as `TEST_DIGEST`."""
+
     def metrics(self, values: Mapping[str, float | None]) -> None: ...
     def history(self, name: str, values: Mapping[int, float]) -> None:
         """Record many steps of one metric at once."""
@@ -38,6 +44,14 @@ class Tracker:
     def kill(self, run_id: str) -> None:
         """Mark a run as killed, if its process could not."""
 
+    def looks(self, digest: str, *, besides: str | None = None) -> int | None:
+        """How many models were tested earlier on the test part with this digest; None if that is unknown.
+
+        These are the finished runs directly below a run with the tag `TEST_DIGEST`, in all experiments of the store, without
+        final fits on all data. `besides` is the id of a run below which none counts, because it continues now.
+        """
+        return None
+
     def hint(self) -> str | None:
         """The command that shows the results."""
         return None
@@ -57,13 +71,13 @@ def make_tracker(uri: str | None, experiment: str) -> Tracker:
     return MlflowTracker(uri, experiment)
 
 
-def local_model(folder_or_uri: str, tracking_uri: str | None) -> Path:
-    """The local folder of a model: the one given, or the one downloaded from an MLflow URI (runs:/, models:/)."""
+def local_copy(folder_or_uri: str, tracking_uri: str | None) -> Path:
+    """A local file or folder: the one given, or one downloaded from an MLflow URI (runs:/, models:/)."""
     if not folder_or_uri.startswith(("runs:/", "models:/", "mlflow-artifacts:/")):
         return Path(folder_or_uri)
-    from recsys_ae.tracking.mlflow_tracker import download_model  # heavy
+    from recsys_ae.tracking.mlflow_tracker import download  # heavy
 
-    return download_model(folder_or_uri, _or_default(tracking_uri))
+    return download(folder_or_uri, _or_default(tracking_uri))
 
 
 def _or_default(uri: str | None) -> str:

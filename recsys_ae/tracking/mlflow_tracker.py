@@ -11,6 +11,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from sqlalchemy.exc import ArgumentError
 
 from recsys_ae.errors import ConfigError, DataError, Terminated, quoted
 from recsys_ae.files import locked
-from recsys_ae.tracking import TrackedRun, Tracker
+from recsys_ae.tracking import FITTED_ON, TEST_DIGEST, TrackedRun, Tracker
 
 BATCH = 1000  # metrics MLflow accepts in one call
 SQLITE_OPTIONS = {"timeout", "isolation_level", "check_same_thread", "cached_statements", "detect_types"}
@@ -82,6 +83,13 @@ class MlflowTracker(Tracker):
 
     def kill(self, run_id: str) -> None:
         self.attempt("end an old run", lambda client: client.set_terminated(run_id, "KILLED"))
+
+    def looks(self, digest: str, *, besides: str | None = None) -> int | None:
+        path = _sqlite_path(self.uri)
+        if path is not None and not path.is_file():  # MLflow would create it
+            return 0
+        found: int | None = self.attempt("count earlier tests", lambda client: _looks(client, digest, besides))
+        return found
 
     def attempt(self, what: str, action: Callable[[MlflowClient], Any]) -> Any:
         """The result of `action`; None, after a warning, if it fails."""
@@ -147,6 +155,10 @@ class MlflowRun(TrackedRun):
         params = [entities.Param(key, str(value)) for key, value in values.items()]
         self.call("record parameters", MlflowClient.log_batch, params=params)
 
+    def tags(self, values: Mapping[str, str]) -> None:
+        tags = [entities.RunTag(key, value) for key, value in values.items()]
+        self.call("record tags", MlflowClient.log_batch, tags=tags)
+
     def metrics(self, values: Mapping[str, float | None]) -> None:
         self._log([(name, value, 0) for name, value in values.items() if value is not None])
 
@@ -171,8 +183,27 @@ class MlflowRun(TrackedRun):
         self.call("store files", method, str(path), folder)
 
 
-def download_model(uri: str, tracking_uri: str) -> Path:
-    """A local copy of the MLflow model at `uri`; `DataError` if there is none."""
+def _looks(client: MlflowClient, digest: str, besides: str | None) -> int:
+    """See `Tracker.looks`. Deleted runs count: what was learned from them is not forgotten."""
+    everywhere = [str(one.experiment_id) for one in _pages(client.search_experiments, view_type=entities.ViewType.ALL)]
+    search = partial(_pages, client.search_runs, everywhere, run_view_type=entities.ViewType.ALL)
+    parents = [run.info.run_id for run in search(filter_string=f"tags.`{TEST_DIGEST}` = '{digest}'")]
+    below = (f"tags.`mlflow.parentRunId` = '{parent}' and status = 'FINISHED'" for parent in parents if parent != besides)
+    return sum(FITTED_ON not in run.data.params for condition in below for run in search(filter_string=condition))
+
+
+def _pages(search: Callable[..., Any], *arguments: Any, **options: Any) -> Iterator[Any]:
+    """All results of a search of MLflow's client, page by page."""
+    token = None
+    while True:
+        page = search(*arguments, **options, max_results=BATCH, page_token=token)
+        yield from page
+        if not (token := page.token):
+            return
+
+
+def download(uri: str, tracking_uri: str) -> Path:
+    """A local copy of the artifact or model at `uri`; `DataError` if there is none."""
     store = store_uri(tracking_uri)
     if (path := _sqlite_path(store)) is not None and not path.is_file():  # MLflow would create it
         raise DataError(f"cannot get {uri}: there is no MLflow store {path}; pass the right one as --tracking-uri")

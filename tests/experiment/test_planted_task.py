@@ -11,7 +11,7 @@ from rich.console import Console
 from recsys_ae.experiment.pipeline_file import read_pipeline
 from recsys_ae.experiment.ratings import RatingTask
 from recsys_ae.experiment.runner import run_pipeline
-from recsys_ae.reporting.report import results_table
+from recsys_ae.reporting.tables import results_tables
 from recsys_ae.tracking import TrackedRun, Tracker
 
 SESSIONS = {"name": "s", "kind": "planted-sessions", "users": 60, "items": 12, "sessions": 5, "topics": 3, "groups": 3}
@@ -61,7 +61,7 @@ def test_the_report_has_the_best_reachable_figures(write):
     assert tracker.values["mine"] == {f"best_reachable_{name}": value for name, value in known.items()}
     assert json.loads(Path("out/report.json").read_text())["data"]["0"]["best"] == known
     console = Console(record=True, width=120)
-    console.print(results_table(report))
+    console.print(*results_tables(report, 160))
     row = next(line for line in console.export_text().splitlines() if "best reachable" in line)
     assert f"{known['mrr@5']:.4f}" in row
     assert " - " in row  # novelty
@@ -74,7 +74,7 @@ def test_the_lowest_errors_are_a_noise_floor_and_a_mean_over_seeds(write):
     floors = [facts.best["rmse"] for facts in report.data.values()]
     assert floors[0] != floors[1]
     console = Console(record=True, width=120)
-    console.print(results_table(report))
+    console.print(*results_tables(report, 160))
     assert f"{sum(floors) / 2:.4f}" in next(line for line in console.export_text().splitlines() if "noise floor" in line)
 
 

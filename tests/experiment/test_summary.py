@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+from scipy.stats import t, ttest_rel
 
-from recsys_ae.experiment.summary import choose, paired, summarise
+from recsys_ae.experiment.summary import choose, over_seeds, summarise
 from recsys_ae.reporting.results import Best, FitFacts, RunResult
 
 METRICS = ["rmse", "ndcg@10"]
@@ -57,6 +58,17 @@ def test_rounding_is_no_variation():
     rounded, varied = (summarise({n: result({"rmse": 0.9 + n * step}) for n in range(3)}) for step in (1e-8, 1e-4))
     assert (rounded.identical, varied.identical) == (["rmse"], [])
     first, second = np.array([0.9, 0.9 + 1e-8]), np.array([0.8, 0.8])
-    found = paired(("a", "b"), "rmse", "seeds", first, second)
+    found = over_seeds(("a", "b"), "rmse", first, second)
     assert (found.difference, found.p_value, found.n) == (pytest.approx(0.1), None, None)
-    assert paired(("a", "b"), "rmse", "seeds", np.array([0.9, 1.0]), second).n == 2
+    assert over_seeds(("a", "b"), "rmse", np.array([0.9, 1.0]), second).n == 2
+
+
+def test_folds_and_random_splits_have_a_corrected_test():
+    """The variance of the mean of n correlated repetitions is n times test_to_train larger, in units of its own 1/n."""
+    first, second = np.array([0.91, 0.95, 0.93, 0.96]), np.array([0.90, 0.91, 0.92, 0.91])
+    plain = over_seeds(("a", "b"), "ndcg@10", first, second)
+    corrected = over_seeds(("a", "b"), "ndcg@10", first, second, test_to_train=0.25)
+    assert plain.p_value == pytest.approx(ttest_rel(first, second).pvalue)
+    statistic = ttest_rel(first, second).statistic / (1 + 4 * 0.25) ** 0.5
+    assert corrected.p_value == pytest.approx(2 * t.sf(statistic, 3))
+    assert (corrected.difference, corrected.n) == (pytest.approx(0.0275), 4)

@@ -29,20 +29,23 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import h5py
 import numpy as np
 import pyarrow.parquet as pq
 import torch
 import yaml
+from matrix_files import write_matlab
 from PIL import Image
 from robustness.catalogue import Hung, limits, write
-from robustness.feeding import card, from_card, gz, parquet, pipeline, small_log, small_model
+from robustness.feeding import card, events, from_card, gz, parquet, pipeline, small_log, small_model
+from scipy.sparse import coo_array, csc_array, csr_array, load_npz, save_npz
 
 from recsys_ae import cli, load_image_model, load_model, read_interactions
 from recsys_ae.core import checkpoint
 from recsys_ae.core.trainer import Epoch, TrainConfig, Training
 from recsys_ae.data.cards import read_card
 from recsys_ae.data.images import load_images
-from recsys_ae.data.ratings import load_ratings
+from recsys_ae.data.ratings import load_given_split, load_ratings
 from recsys_ae.errors import RecsysError
 from recsys_ae.experiment.pipeline_file import read_pipeline
 from recsys_ae.export.local import export_recommendations, read_recommendations
@@ -292,7 +295,7 @@ TEXT = (*BYTES, substitute, substitute, substitute, separate, separate, shuffle_
 KINDS: dict[str, tuple[Callable[[bytes, random.Random], bytes], ...]] = {
     ".json": (*TEXT, *[in_json] * 8),
     ".yaml": (*TEXT, *[in_yaml] * 8),
-    **dict.fromkeys((".csv", ".tsv", ".dat", ".jsonl"), TEXT),
+    **dict.fromkeys((".csv", ".tsv", ".dat", ".jsonl", ".txt"), TEXT),
 }
 
 
@@ -671,6 +674,83 @@ def lists_by_csv() -> Any:
     return sorted(zip(_ids(columns["user_id"]), map(int, columns["rank"]), _ids(columns["item_id"]), strict=True), key=repr)
 
 
+# Splits in the formats of publications
+
+
+PARTS = np.array([[1, 2, 0, 1, 0], [0, 1, 2, 0, 1], [2, 0, 1, 1, 0], [1, 1, 0, 2, 1]])  # 1 for training, 2 for test
+STARS = PARTS * np.array([[1], [2], [2], [1]])
+
+
+def split_reader(make: Callable[[Path], None], reference: Callable[[], Any], **keys: str) -> Reader:
+    """A reader of the two parts of a given split."""
+
+    def write_all(folder: Path) -> None:
+        make(folder)
+        splits = {"paper": keys}
+        write(folder / "card.yaml", {"name": "own", "kind": "ratings", "duplicates": "last", "splits": splits})
+
+    def read() -> Any:
+        split = load_given_split(*read_card("card.yaml"), "paper")
+        return [three(events(part)) for part in (split.train, split.test)]
+
+    files = tuple(value for key, value in keys.items() if key in ("train", "test", "file"))
+    return Reader(write_all, read, files, reference)
+
+
+def make_adjacency(folder: Path) -> None:
+    for part, name in ((1, "train.txt"), (2, "test.txt")):
+        lists = (f"{user} {' '.join(map(str, np.flatnonzero(row == part)))}\n" for user, row in enumerate(PARTS))
+        write(folder / name, "".join(lists))
+
+
+def adjacency_by_split() -> Any:
+    parts = []
+    for name in ("train.txt", "test.txt"):
+        lines = [line.decode().removeprefix("\ufeff").split() for line in re.split(b"\r\n|\r|\n", Path(name).read_bytes())]
+        users, items = _ids([line[0] for line in lines if line]), iter(_ids([item for line in lines for item in line[1:]]))
+        counts = [len(line) - 1 for line in lines if line]
+        pairs = [(user, next(items), 1.0) for user, count in zip(users, counts, strict=True) for _ in range(count)]
+        parts.append(sorted(pairs, key=repr))
+    return parts
+
+
+def make_npz(folder: Path) -> None:
+    for part, name, kind in ((1, "train.npz", csr_array), (2, "test.npz", coo_array)):
+        save_npz(folder / name, kind(np.where(part == PARTS, STARS, 0).astype(float)))
+
+
+def npz_by_scipy() -> Any:
+    parts = [load_npz(name).tocoo() for name in ("train.npz", "test.npz")]
+    if parts[0].shape != parts[1].shape:
+        raise StrictError
+    return [triples_of(*part.coords, part.data) for part in parts]
+
+
+def triples_of(users: Any, items: Any, ratings: Any) -> list[Any]:
+    """Sorted (user, item, rating) of arrays."""
+    ratings = np.asarray(ratings).astype(np.float32)
+    if not (np.abs(ratings) <= 1e9).all():
+        raise StrictError
+    return sorted(zip(users.tolist(), items.tolist(), ratings.tolist(), strict=True), key=repr)
+
+
+def make_matlab(folder: Path) -> None:
+    masks = [(part == PARTS).astype(float) for part in (1, 2)]
+    write_matlab(folder / "data.mat", M=STARS.astype(float), A=masks[0], B=csc_array(masks[1]))
+
+
+def matlab_by_h5py() -> Any:
+    with h5py.File("data.mat") as file:
+        ratings, train = (np.asarray(file[name]).T for name in ("M", "A"))
+        arrays = (np.asarray(file["B"][name]) for name in ("data", "ir", "jc"))
+        test = csc_array(tuple(arrays), shape=(int(file["B"].attrs["MATLAB_sparse"]), ratings.shape[1])).toarray()
+    if not all(set(mask.ravel().tolist()) <= {0, 1} and mask.shape == ratings.shape for mask in (train, test)):
+        raise StrictError
+    return [triples_of(*(places := np.nonzero(mask)), ratings[places]) for mask in (train, test)]
+
+
+MATLAB = {"format": "matlab", "file": "data.mat", "matrix": "M", "train_mask": "A", "test_mask": "B"}
+
 READERS: dict[str, Reader] = {
     "csv": log_reader("log.csv", TEXT_LOG, lambda: by_csv(text_of("log.csv"))),
     "tsv": log_reader("log.tsv", TEXT_LOG.replace(",", "\t"), lambda: by_lines(text_of("log.tsv"), "\t"), separator="\t"),
@@ -680,6 +760,9 @@ READERS: dict[str, Reader] = {
     "json lines": log_reader("log.jsonl", JSON_LOG, lambda: by_json_lines(text_of("log.jsonl"))),
     "parquet": log_reader("log.parquet", parquet(**numbers(TEXT_LOG)), lambda: by_arrow("log.parquet")),
     "gzip": log_reader("log.csv.gz", gz(TEXT_LOG), by_gzip),
+    "adjacency": split_reader(make_adjacency, adjacency_by_split, format="adjacency", train="train.txt", test="test.txt"),
+    "npz": split_reader(make_npz, npz_by_scipy, format="npz", train="train.npz", test="test.npz"),
+    "matlab": split_reader(make_matlab, matlab_by_h5py, **MATLAB),
     "features": Reader(make_features, read_features, ("items.csv",), features_by_csv),
     "lists": Reader(in_files({"lists.csv": LISTS}), read_lists, ("lists.csv",), lists_by_csv),
     "cards": Reader(

@@ -1,0 +1,287 @@
+"""Audit of a split: what its numbers can and cannot tell, whatever the model; see `audit_lines` for sentences.
+
+`known` data is the history before the audited part, see `Split.history`; `tested` data is that part. Shares are fractions.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+from recsys_ae.errors import DataError
+from recsys_ae.evaluation.near_duplicates import FEWEST, near_duplicates, row_blocks
+from recsys_ae.evaluation.protocol import content_digest
+from recsys_ae.ids import Rows
+from recsys_ae.interactions import Interactions
+from recsys_ae.split import Split, check_split
+
+NOWHERE = np.iinfo(np.int64).max  # place of an item that a list cannot hold
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Findings about times.
+
+    Attributes:
+        later: share of the known events that are later than the first tested event.
+        users_with_later: users with a known event that is later than their own first tested event.
+        tied: share of the tested events that have the same time as a known event of their user.
+        tied_in_all: share of all events that have the same time as another event of their user.
+    """
+
+    later: float
+    users_with_later: int
+    tied: float
+    tied_in_all: float
+
+
+@dataclass(frozen=True)
+class Popularity:
+    """Findings about the popularity of tested pairs, by the number of training pairs of each item.
+
+    Attributes:
+        head_items: the number of most popular items that make up 20 % of the training pairs.
+        head: share of the tested pairs that are on these items.
+        top_hundredth, top_tenth: share of the tested pairs that are on the most popular 1 % and 10 % of the training items.
+        gini: Gini coefficient of the number of tested pairs of each item of the catalogue: 0 if all have the same, near 1 if
+            one has all.
+        hits_10, hits_100: share of the tested pairs that are among the 10 and the 100 most popular items that their user does
+            not know yet or, where repeats are wanted, of all items.
+    """
+
+    head_items: int
+    head: float
+    top_hundredth: float
+    top_tenth: float
+    gini: float
+    hits_10: float
+    hits_100: float
+
+
+@dataclass(frozen=True)
+class RatingShift:
+    """Mean ratings of the training part and of the tested pairs, and the standard deviation in the training part."""
+
+    train_mean: float
+    tested_mean: float
+    train_std: float
+
+    @property
+    def in_deviations(self) -> float:
+        """The difference in standard deviations of the training part."""
+        return (self.tested_mean - self.train_mean) / self.train_std
+
+
+@dataclass(frozen=True)
+class Audit:
+    """Findings about one part of a split, as plain values.
+
+    Attributes:
+        part: `valid` or `test`.
+        digest: content hash of the part as in `Protocol`, by which `looks` are counted.
+        users, pairs, events: of the part.
+        median_pairs: median number of tested pairs of a user.
+        single_users: users with a single tested pair.
+        repeats: tested pairs that are known already.
+        repeats_wanted: whether these count as relevant, see `Split`.
+        next_events: whether each event is predicted from all earlier ones, see `Split`.
+        cold_users, cold_user_pairs: users without known events, and their share of the tested pairs.
+        cold_items, cold_item_pairs: items without training pairs, and their share of the tested pairs.
+        compared_users: users with at least 5 items in all parts, known and tested; of these
+        same_users: have exactly the items of another, and
+        near_users: share at least 90 % of all items of both with another (Jaccard similarity).
+        popularity: see `Popularity`.
+        timing: None if the data has no times.
+        ratings: None if all training ratings are equal.
+        looks: how many models were tested on this part before; None if that is unknown.
+    """
+
+    part: Literal["valid", "test"]
+    digest: str
+    users: int
+    pairs: int
+    events: int
+    median_pairs: float
+    single_users: int
+    repeats: int
+    repeats_wanted: bool
+    next_events: bool
+    cold_users: int
+    cold_user_pairs: float
+    cold_items: int
+    cold_item_pairs: float
+    compared_users: int
+    same_users: int
+    near_users: int
+    popularity: Popularity
+    timing: Timing | None
+    ratings: RatingShift | None
+    looks: int | None = None
+
+
+def audit(split: Split, part: Literal["valid", "test"] = "test", *, looks: int | None = None) -> Audit:
+    """The findings about one part of a split; `looks` is that of a tracker, see `Tracker.looks`.
+
+    Takes time and memory proportional to the data, apart from sorting.
+
+    Raises:
+        DataError: not a split, or an empty part.
+    """
+    check_split(split)
+    known, tested = split.history(part), split.valid if part == "valid" else split.test
+    if not len(tested):
+        raise DataError(f"the {part} part is empty, so there is nothing to audit")
+    per_user = np.diff(tested.matrix.indptr)
+    users, items = per_user > 0, tested.matrix.indices
+    cold = users & (np.diff(known.matrix.indptr) == 0)
+    trained = np.bincount(split.train.matrix.indices, minlength=split.train.n_items)
+    cold_items = (trained == 0)[items]
+    repeated, place = _places(known, tested, trained, wanted=split.repeats == "wanted")
+    everything = _pattern(known.matrix) + _pattern(tested.matrix)
+    everything.data[:] = 1  # also where a pair is in both
+    same, near = near_duplicates(everything)
+    return Audit(
+        part=part,
+        digest=content_digest(tested, ordered=split.predict == "next"),
+        users=int(users.sum()),
+        pairs=len(tested),
+        events=tested.n_events,
+        median_pairs=float(np.median(per_user[users])),
+        single_users=int((per_user == 1).sum()),
+        repeats=int(repeated.sum()),
+        repeats_wanted=split.repeats == "wanted",
+        next_events=split.predict == "next",
+        cold_users=int(cold.sum()),
+        cold_user_pairs=float(per_user[cold].sum() / len(tested)),
+        cold_items=len(np.unique(items[cold_items])),
+        cold_item_pairs=float(cold_items.mean()),
+        compared_users=int((np.diff(everything.indptr) >= FEWEST).sum()),
+        same_users=int(same.sum()),
+        near_users=int(near.sum()),
+        popularity=_popularity(trained, items, place),
+        timing=_timing(known, tested),
+        ratings=_rating_shift(split.train.matrix.data, tested.matrix.data),
+        looks=looks,
+    )
+
+
+def _pattern(matrix: csr_array) -> csr_array:
+    """The stored entries of a matrix as ones of a byte each."""
+    return csr_array((np.ones(matrix.nnz, np.int8), matrix.indices, matrix.indptr), shape=matrix.shape)
+
+
+def _places(
+    known: Interactions, tested: Interactions, trained: Rows, *, wanted: bool
+) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+    """For each tested pair, whether it is known, and its place from 0 in the user's list of most popular items.
+
+    The list holds all items, or those that the user does not know: then a known pair is nowhere. Equally popular items are in
+    the order of their rows.
+
+    Args:
+        trained: int64 [M], popularity of the items.
+        wanted: whether lists may hold known items.
+    """
+    n_items = len(trained)
+    rank = np.empty(n_items, np.int64)
+    rank[np.argsort(-trained, kind="stable")] = np.arange(n_items)
+    repeated, place = np.zeros(len(tested), bool), rank[tested.matrix.indices]
+    for start, stop in row_blocks(known.matrix.indptr.astype(np.int64) + tested.matrix.indptr):
+        (before, own), (asked, within) = (_keys(data.matrix, start, stop, rank) for data in (known, tested))
+        before.sort()
+        found, at = _among(before, asked)
+        repeated[within] = found
+        if not wanted:
+            first = known.matrix.indptr[start + asked // n_items] - own.start
+            place[within] = np.where(found, NOWHERE, place[within] - (at - first))
+    return repeated, place
+
+
+def _keys(matrix: csr_array, start: int, stop: int, rank: Rows) -> tuple[Rows, slice]:
+    """The pairs of users `start` to `stop` as numbers that grow with the user, then the rank of the item; and their places."""
+    within = slice(int(matrix.indptr[start]), int(matrix.indptr[stop]))
+    users = np.repeat(np.arange(stop - start), np.diff(matrix.indptr[start : stop + 1]))
+    return users * len(rank) + rank[matrix.indices[within]], within
+
+
+def _among(ordered: Rows, asked: Rows) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+    """Which of the `asked` numbers [n] are among the `ordered` ones, and how many of these are smaller than each."""
+    at = np.searchsorted(ordered, asked)
+    found = ordered[np.minimum(at, len(ordered) - 1)] == asked if len(ordered) else np.zeros(len(asked), bool)
+    return found, at
+
+
+def _popularity(trained: Rows, items: NDArray[np.integer], place: Rows) -> Popularity:
+    """See `Popularity`; `trained` [M] are the training pairs of each item, `items` and `place` [n] those of tested pairs."""
+    tested = np.bincount(items, minlength=len(trained))
+    order, n_trained = np.argsort(-trained, kind="stable"), int((trained > 0).sum())
+    reached = np.cumsum(trained[order])
+    head = int(np.searchsorted(reached, 0.2 * reached[-1])) + 1
+    covered = np.cumsum(tested[order]) / len(items)
+    hundredth, tenth = (covered[-(-n_trained // part) - 1] for part in (100, 10))
+    hits = ((place < length).mean() for length in (10, 100))
+    return Popularity(head, *map(float, (covered[head - 1], hundredth, tenth, gini(tested), *hits)))
+
+
+def gini(counts: Rows) -> float:
+    """The Gini coefficient of counts [n], at least one of which is positive.
+
+    >>> gini(np.array([1, 1, 1, 1])), gini(np.array([0, 0, 4, 0]))
+    (0.0, 0.75)
+    """
+    ordered, n = np.sort(counts), len(counts)
+    return float(2 * (np.arange(1, n + 1) @ ordered) / (n * ordered.sum()) - (n + 1) / n)
+
+
+def _timing(known: Interactions, tested: Interactions) -> Timing | None:
+    if known.times is None or tested.times is None:
+        return None
+    (starts, times), (own_starts, own_times) = map(_times_by_user, (known, tested))
+    users_with_later = tied = tied_in_all = 0
+    for start, stop in row_blocks(starts + own_starts):
+        users, before = _slice(starts, times, start, stop)
+        own_users, asked = _slice(own_starts, own_times, start, stop)
+        first = np.full(stop - start, NOWHERE)
+        np.minimum.at(first, own_users, asked)
+        users_with_later += int((np.bincount(users[before > first[users]]) > 0).sum())
+        moments = _moments(np.r_[users, own_users], np.r_[before, asked])
+        tied += int(_among(np.sort(moments[: len(users)]), moments[len(users) :])[0].sum())
+        moments.sort()
+        equal = moments[1:] == moments[:-1]
+        tied_in_all += int((np.r_[equal, False] | np.r_[False, equal]).sum())
+    later = int((times > own_times.min()).sum()) / max(len(times), 1)
+    return Timing(later, users_with_later, tied / len(own_times), tied_in_all / (len(times) + len(own_times)))
+
+
+def _times_by_user(data: Interactions) -> tuple[Rows, Rows]:
+    """The times of all events grouped by user, and the position at which each user begins and the last one ends, [N + 1]."""
+    assert data.times is not None
+    if data.events is None:
+        return data.matrix.indptr.astype(np.int64), data.times
+    assert data.events.times is not None
+    starts = np.r_[0, np.cumsum(np.bincount(data.events.users, minlength=data.n_users))]
+    return starts, data.events.times[np.argsort(data.events.users, kind="stable")]
+
+
+def _slice(starts: Rows, times: Rows, start: int, stop: int) -> tuple[Rows, Rows]:
+    """The events of users `start` to `stop`: the user of each, counted from `start`, and its time."""
+    users = np.repeat(np.arange(stop - start), np.diff(starts[start : stop + 1]))
+    return users, times[starts[start] : starts[stop]]
+
+
+def _moments(users: Rows, times: Rows) -> Rows:
+    """Each user and time as one number, int64 [E]."""
+    times = times - times.min(initial=NOWHERE)
+    if not (times % 10**6).any():
+        times //= 10**6  # whole seconds, so that the product below fits into 64 bits
+    if (int(users.max(initial=0)) + 1) * (int(times.max(initial=0)) + 1) >= 2**63:
+        times = np.unique(times, return_inverse=True)[1]
+    return users * (times.max(initial=0) + 1) + times
+
+
+def _rating_shift(train: NDArray[np.float32], tested: NDArray[np.float32]) -> RatingShift | None:
+    if train.min() == train.max():
+        return None
+    return RatingShift(*(float(value) for value in (train.mean(dtype=float), tested.mean(dtype=float), train.std(dtype=float))))

@@ -1,0 +1,76 @@
+"""The findings of an audit as sentences for people."""
+
+from collections.abc import Iterator
+
+from recsys_ae.evaluation.audit import Audit
+
+# From these values on, a finding is worth a sentence.
+SHARE, TIED, SHIFT = 0.001, 0.01, 0.1  # of pairs or users; of events; in standard deviations
+HEAD, HIT = 0.5, 0.2  # shares of pairs on popular items
+
+
+def audit_lines(found: Audit) -> list[str]:
+    """What is worth saying about a part, a sentence each, with what it means for the numbers."""
+    groups = (_about_time, _about_strangers, _about_pairs, _about_looks)
+    return [sentence for group in groups for sentence in group(found)]
+
+
+def _about_time(found: Audit) -> Iterator[str]:
+    if (timing := found.timing) is None:
+        yield "There are no times, so it is unknown whether models learn from events later than those they are tested on."
+        return
+    in_order = timing.users_with_later == 0  # each user's own events
+    if timing.later:
+        later = f"{percent(timing.later)} of the known events are later than the first event of the {found.part} part"
+        own = f"{timing.users_with_later} of {found.users} users have known events that are later than their own first one"
+        users = "though none of them its own user's" if in_order else f"and {own}"
+        yield f"{later}, {users}: models learn from the future, so the numbers are higher than they would be live."
+    if timing.tied >= TIED and in_order:
+        tied = f"{percent(timing.tied)} of the events of the {found.part} part have the time of a known event of their user"
+        yield f"{tied} ({percent(timing.tied_in_all)} of all events are tied), so the order of the file decides what is tested."
+
+
+def _about_strangers(found: Audit) -> Iterator[str]:
+    pairs = f"of the {found.pairs} pairs of the {found.part} part"
+    if found.cold_user_pairs >= SHARE and not found.next_events:
+        cold = f"{found.cold_users} of {found.users} users, with {percent(found.cold_user_pairs)} {pairs}, have no history"
+        yield f"{cold}, so the numbers are in part about how a model treats strangers."
+    if found.cold_item_pairs >= SHARE:
+        cold = f"{found.cold_items} items, with {percent(found.cold_item_pairs)} {pairs}, are not in the training part"
+        yield f"{cold}, so only models that use features can find them."
+    if found.near_users and found.near_users >= SHARE * found.compared_users:
+        twins = f"{found.near_users} of {found.compared_users} users share at least 90 % of their items with another"
+        exact = f" ({found.same_users} have exactly the same)" if found.same_users else ""
+        yield f"{twins}{exact}, so the history of one gives away what is tested of the other, and intervals are too narrow."
+
+
+def _about_pairs(found: Audit) -> Iterator[str]:
+    pairs = f"of the {found.pairs} pairs of the {found.part} part"
+    if found.repeats and found.repeats >= SHARE * found.pairs:
+        repeats = f"{found.repeats} {pairs} ({percent(found.repeats / found.pairs)}) are in the history already"
+        means = "so a model that repeats the history is rewarded" if found.repeats_wanted else "so they count as irrelevant"
+        yield f"{repeats}, {means}."
+    if (popular := found.popularity).top_tenth >= HEAD or popular.hits_100 >= HIT:
+        head = f"The most popular 10 % of the items have {percent(popular.top_tenth)} {pairs}"
+        hits = f"the 10 and the 100 most popular ones hit {percent(popular.hits_10)} and {percent(popular.hits_100)}"
+        yield f"{head}, and lists of {hits}, so compare each number with that of popularity."
+    if 2 * found.single_users >= found.users and not found.next_events:
+        single = f"{found.single_users} of {found.users} users have a single pair in the {found.part} part"
+        yield f"{single}, so their recall@K is 0 or 1, and their precision@K at most 1 / K."
+    if found.ratings is not None and abs(found.ratings.in_deviations) >= SHIFT:
+        means = f"{found.ratings.tested_mean:.3g}, but {found.ratings.train_mean:.3g} in training"
+        yield f"The mean rating of the {found.part} part is {means}, so errors include a shift that models could not learn."
+
+
+def _about_looks(found: Audit) -> Iterator[str]:
+    if found.looks:
+        yield f"{found.looks} models were tested on this part before, and the best of many is good in part by chance."
+
+
+def percent(share: float) -> str:
+    """A share in per cent with three significant digits; 100 only if it is all.
+
+    >>> percent(0.12345), percent(0.00012), percent(0.99999), percent(1)
+    ('12.3 %', '0.012 %', '99.9 %', '100 %')
+    """
+    return f"{100 if share == 1 else min(100 * share, 99.9):.3g} %"

@@ -1,0 +1,110 @@
+"""Tables of a run: cells, letters, marks, and how they fit a terminal."""
+
+from dataclasses import replace
+from io import StringIO
+
+import pytest
+from rich.console import Console
+
+from recsys_ae.evaluation.findings import MetricFindings
+from recsys_ae.evaluation.statistics import Findings
+from recsys_ae.experiment.summary import summarise
+from recsys_ae.reporting.report import reading_lines
+from recsys_ae.reporting.results import Baseline, DataFacts, FitFacts, RunReport, RunResult
+from recsys_ae.reporting.tables import BELOW, cell, results_tables
+
+VALUES = {"good": (0.9, 0.31), "equal": (0.91, 0.30), "bad": (1.2, 0.1)}
+
+
+def report(**changes: object) -> RunReport:
+    """Three models, of which the first two cannot be told apart; the third is below the baseline."""
+    fit = FitFacts(1.0, 100.0, None, None)
+    models = {
+        label: summarise({0: RunResult("ease", {}, {"rmse": rmse, "ndcg@10": ndcg}, None, {}, fit, None, "")})
+        for label, (rmse, ndcg) in VALUES.items()
+    }
+    intervals = [(0.29, 0.33), (0.285, 0.315), (0.09, 0.11)]
+    found = Findings(50, [0.31, 0.30, 0.1], intervals, [], ["a", "a", "b"], [0, 1], 0.05, 0.95)
+    facts = DataFacts("3 users", "interactions", {"train": 5, "test": 3}, {}, "", {})
+    content = {
+        "pipeline": "mine",
+        "dataset": "own",
+        "settings": {},
+        "metrics": ["rmse", "ndcg@10"],
+        "lower_is_better": ["rmse"],
+        "seeds": [0],
+        "data": {0: facts},
+        "audit": None,
+        "models": models,
+        "best": None,
+        "findings": [MetricFindings("ndcg@10", list(VALUES), {"bad": 2}, found)],
+        "baselines": {"ndcg@10": Baseline("popularity", 0.2), "rmse": Baseline("bias", 1.0)},
+        "repetitions": {},
+        "comparisons": [],
+        "final": None,
+        "exported": None,
+        "versions": {},
+    }
+    return RunReport(**{**content, **changes})
+
+
+def printed(width: int = 160, **changes: object) -> str:
+    console = Console(width=width, file=StringIO())
+    console.print(*results_tables(report(**changes), width))
+    return console.file.getvalue()
+
+
+def row(text: str, label: str) -> list[str]:
+    lines = [line for line in text.splitlines() if line.startswith(f"│ {label} ")]
+    return [own.strip() for line in lines for own in line.split("│")[2:-1]]
+
+
+def test_cells_have_value_interval_and_letters():
+    text = printed()
+    assert row(text, "good")[:2] == ["0.9000", "0.3100 ±.0200 a"]
+    assert row(text, "equal")[:2] == ["0.9100", "0.3000 ±.0150 a"]
+
+
+def test_models_worse_than_the_baseline_are_marked():
+    assert row(printed(), "bad")[:2] == [f"{BELOW}1.2000", f"{BELOW}0.1000 ±.0100 b"]
+    assert report().below("bad") == ["rmse", "ndcg@10"]
+    assert report().below("good") == []
+
+
+def test_the_best_group_is_bold():
+    column = results_tables(report(), 160)[0].columns[2]
+    assert [text.style for text in column.cells] == ["bold", "bold", ""]
+    alone = results_tables(report(), 160)[0].columns[1]  # no findings: the best value
+    assert [text.style for text in alone.cells] == ["bold", "", ""]
+
+
+@pytest.mark.parametrize(("width", "tables"), [(160, 1), (60, 1), (45, 2)])
+def test_metrics_that_do_not_fit_are_in_a_further_table(width, tables):
+    found = results_tables(report(), width)
+    assert len(found) == tables
+    text = printed(width)
+    assert max(map(len, text.splitlines())) <= width
+    assert row(text, "good")[:2] == ["0.9000", "0.3100 ±.0200 a"]  # nothing is cut
+    assert text.count("fit s") == 1
+
+
+def test_lines_explain_what_is_in_the_tables():
+    lines = reading_lines(report())
+    assert lines[0] == "±: half of the 95 % interval over 50 users (bootstrap)"
+    assert "models that share a letter cannot be told apart" in lines[1]
+    assert lines[2] == "ndcg@10: users who do not count for all models are left out of the comparison: 2 of bad"
+    assert lines[3] == f"{BELOW}: worse than popularity (ndcg@10 0.2000) or bias (rmse 1.0000)"
+    assert reading_lines(report(findings=[], baselines={})) == []
+
+
+def test_ties_are_told_where_they_matter():
+    tied = report().models["good"].runs[0]
+    runs = {0: replace(tied, ties={"ndcg@10": (0.2999, 0.3201), "recall@10": (0.1, 0.1004)})}
+    models = {**report().models, "good": summarise(runs)}
+    lines = reading_lines(report(models=models))
+    assert "over all orders of items with equal scores: good (ndcg@10 0.2999 to 0.3201)" in lines
+
+
+def test_a_missing_value_is_a_dash():
+    assert cell(None).plain == "-"
+    assert cell(0.5, 1.25).plain == "0.5000 ±1.2500"
