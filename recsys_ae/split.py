@@ -34,6 +34,7 @@ class Split:
         repeats: whether lists exclude seen items, so that repeats cannot be relevant (`excluded`), or not (`wanted`).
         predict: whether `all` pairs of a user's part are predicted at once from the history before the part, or each event from
             all earlier events of its user (`next`), see `NextEvents`.
+        later: events after the test part that are neither known nor tested (all windows but the last), else None.
 
     Raises:
         ConfigError: an unknown policy.
@@ -48,6 +49,7 @@ class Split:
     fold_in: Interactions | None = None
     repeats: Repeats = "excluded"
     predict: Predict = "all"
+    later: Interactions | None = None
 
     def __post_init__(self) -> None:
         check_repeats(self.repeats)
@@ -72,7 +74,7 @@ class Split:
 
     def parts(self) -> dict[str, Interactions]:
         """The parts by name."""
-        parts = {"train": self.train, "valid": self.valid, "test": self.test, "fold_in": self.fold_in}
+        parts = {"train": self.train, "valid": self.valid, "test": self.test, "fold_in": self.fold_in, "later": self.later}
         return {name: part for name, part in parts.items() if part is not None}
 
     @classmethod
@@ -136,7 +138,8 @@ class Split:
     @cached_property
     def everything(self) -> Interactions:
         """All parts together: the data for a final fit and for the lists to ship."""
-        return self._known_before_test.union(self.test)
+        past = self._known_before_test.union(self.test)
+        return past if self.later is None else past.union(self.later)
 
     @cached_property
     def digest(self) -> str:

@@ -31,6 +31,8 @@ def test_windows_of_a_day(days, window, before, within):
     assert hours(split.train) == before
     assert hours(split.test) == within
     assert not len(split.valid)
+    assert (hours(split.later) if split.later else []) == HOURS[len(before) + len(within) :]
+    assert split.everything.digest == days.digest
 
 
 @pytest.mark.parametrize(("window", "within"), [(0, [24, 30]), (1, [47, 48]), (2, [49, 60, 72])])
@@ -62,7 +64,7 @@ CLICKS = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 4), st.integers(0,
 @settings(deadline=None)
 @given(rows=CLICKS, windows=st.integers(1, 4), days=st.sampled_from([None, 1.0, 2.5]), test=st.sampled_from([0.2, 0.5, 0.8]))
 def test_every_event_is_in_one_window_or_before_all(rows, windows, days, test):
-    """By brute force: what is before a window is known, equal times are together, and later events are in no part."""
+    """By brute force: what is before a window is known, equal times are together, and later events are neither."""
     frame = pd.DataFrame(rows, columns=["user_id", "item_id", "day"])
     data = Interactions.from_frame(frame.assign(time=frame.day * DAY), rating=None, time="time", duplicates="sum")
     times, tested = np.sort(frame.day.to_numpy()), []
@@ -73,6 +75,8 @@ def test_every_event_is_in_one_window_or_before_all(rows, windows, days, test):
             return
         train, within = (np.sort(part.log.times // (DAY * 10**6)) for part in (split.train, split.test))
         assert train.tolist() == times[times < within.min()].tolist()
+        assert split.everything.digest == data.digest
+        assert split.history("test").digest == split.train.digest
         assert within.tolist() == times[(times >= within.min()) & (times <= within.max())].tolist()
         tested.append(within)
         if days is not None:

@@ -35,7 +35,7 @@ def precision(lists: RankedLists) -> Values:
     >>> precision(example(True, False, True, False, relevant=3))
     array([0.5])
     """
-    return lists.hits.sum(axis=1) / lists.k
+    return lists.n_hits / lists.k
 
 
 def recall(lists: RankedLists) -> Values:
@@ -44,7 +44,7 @@ def recall(lists: RankedLists) -> Values:
     >>> recall(example(True, False, True, False, relevant=5))
     array([0.4])
     """
-    return lists.hits.sum(axis=1) / lists.relevant
+    return lists.n_hits / lists.relevant
 
 
 def capped_recall(lists: RankedLists) -> Values:
@@ -53,12 +53,21 @@ def capped_recall(lists: RankedLists) -> Values:
     >>> capped_recall(example(True, False, True, False, relevant=5))
     array([0.5])
     """
-    return lists.hits.sum(axis=1) / np.minimum(lists.k, lists.relevant)
+    return lists.n_hits / np.minimum(lists.k, lists.relevant)
 
 
 def ndcg(lists: RankedLists) -> Values:
-    """Binary discounted cumulative gain over that of a perfect list of the same length (truncated ideal)."""
-    return ranking.ndcg(lists.hits, lists.relevant, lists.k)
+    """Binary discounted cumulative gain over that of a perfect list of the same length (truncated ideal).
+
+    >>> ndcg(example(True, False, True, relevant=2)).round(4)
+    array([0.9197])
+    """
+    return lists.total(discounted_hits) / ranking.ideal_gain(np.minimum(lists.k, lists.relevant))
+
+
+def discounted_hits(lists: RankedLists) -> Values:
+    """1 / log2(rank + 1) at each hit, else 0."""
+    return lists.hits * ranking.discounts(lists.hits.shape[1])
 
 
 def average_precision(lists: RankedLists) -> Values:
@@ -67,7 +76,7 @@ def average_precision(lists: RankedLists) -> Values:
     >>> average_precision(example(True, False, True, relevant=5)).round(4)
     array([0.5556])
     """
-    return _precisions_at_hits(lists) / np.minimum(lists.k, lists.relevant)
+    return lists.total(precisions_at_hits) / np.minimum(lists.k, lists.relevant)
 
 
 def uncapped_average_precision(lists: RankedLists) -> Values:
@@ -76,12 +85,13 @@ def uncapped_average_precision(lists: RankedLists) -> Values:
     >>> uncapped_average_precision(example(True, False, True, relevant=5)).round(4)
     array([0.3333])
     """
-    return _precisions_at_hits(lists) / lists.relevant
+    return lists.total(precisions_at_hits) / lists.relevant
 
 
-def _precisions_at_hits(lists: RankedLists) -> Values:
-    precisions = np.cumsum(lists.hits, axis=1) / np.arange(1, lists.hits.shape[1] + 1)
-    return np.asarray((precisions * lists.hits).sum(axis=1))
+def precisions_at_hits(lists: RankedLists) -> Values:
+    """Precision of the list down to each hit, else 0."""
+    ranks = np.arange(1, lists.hits.shape[1] + 1)
+    return np.asarray(np.cumsum(lists.hits, axis=1) / ranks * lists.hits)
 
 
 def reciprocal_rank(lists: RankedLists) -> Values:
@@ -117,8 +127,12 @@ def rbp(lists: RankedLists) -> Values:
     >>> rbp(example(True, False, True, relevant=2)).round(4)
     array([0.328])
     """
-    weights = (1 - PERSISTENCE) * PERSISTENCE ** np.arange(lists.hits.shape[1])
-    return np.asarray((lists.hits * weights).sum(axis=1))
+    return (1 - PERSISTENCE) * lists.total(hits_by_persistence)
+
+
+def hits_by_persistence(lists: RankedLists) -> Values:
+    """The probability of looking at each hit, else 0."""
+    return lists.hits * PERSISTENCE ** np.arange(lists.hits.shape[1])
 
 
 def auc(lists: RankedLists) -> Values:
@@ -192,13 +206,14 @@ def gain_ndcg(lists: RankedLists, gains: Values) -> Values:
     counting = place < lists.k
     discount = ranking.discounts(max(lists.items.shape[1], min(lists.k, int(lists.relevant.max(initial=0)))))
     ideal = np.bincount(user[counting], best[counting] * discount[place[counting]], n_users)
-    found = (gains_at(lists, gains) * discount[: lists.items.shape[1]]).sum(axis=1)
+    found = sum_at_hits(lists, gains, discount)
     return np.where(ideal > 0, found / np.where(ideal > 0, ideal, 1), 0.0)
 
 
-def gains_at(lists: RankedLists, gains: Values) -> Values:
-    """float64 [U, P]: the gain at each rank, 0 where there is no hit."""
-    return np.append(gains, 0.0)[lists.entries]
+def sum_at_hits(lists: RankedLists, gains: Values, weights: Values) -> Values:
+    """float64 [U]: the gains of the hits times the `weights` of their ranks, added in the order of the ranks."""
+    places = np.append(gains, 0.0)[lists.entries] * weights[: lists.items.shape[1]]
+    return np.asarray(np.cumsum(places, axis=1)[:, -1])
 
 
 def sum_of_gains(lists: RankedLists, gains: Values) -> Values:

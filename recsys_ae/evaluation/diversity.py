@@ -65,7 +65,12 @@ def audience_diversity(lists: RankedLists) -> Values:
 def _diversity(lists: csr_array, directions: Directions) -> Values:
     """Intra-list diversity of lists [U, M] of ones, by way of |sum of unit vectors|^2 = sum of squares + sum of cosines."""
     total, n = lists @ directions.units, np.diff(lists.indptr)
-    lengths = _row_sums(total, total.data**2) if isinstance(total, csr_array) else (total**2).sum(axis=1)
+    if isinstance(total, csr_array):
+        # Multiples of 2^-52 n^2, whose sum is at most n^2, are added without rounding, hence in whatever order users have.
+        unit = np.repeat(2.0 ** (np.ceil(2 * np.log2(np.maximum(n, 1))) - 52), np.diff(total.indptr))
+        lengths = _row_sums(total, np.rint(total.data**2 / unit) * unit)
+    else:
+        lengths = np.cumsum(total**2, axis=1)[:, -1]
     cosines = (lengths - lists @ directions.squares) / np.maximum(n * (n - 1), 1)
     return np.where(n > 1, 1 - cosines, np.nan)
 

@@ -59,7 +59,7 @@ def evaluate(
 
     Raises:
         ConfigError: an unknown metric, segment, part or policy, a `relevant_at` that is not finite, a `sampled_` metric without
-            candidates, features that a segment needs and the data lacks, or `model` is not a `Recommender`.
+            candidates, features that a metric or segment needs and the data lacks, or `model` is not a `Recommender`.
         DataError: `split` is not a `Split`, or the part is empty.
         TrainingError: a score, a predicted rating or a metric is not finite.
         ColdUserError: there is a cold user, and `cold` is `error`.
@@ -97,15 +97,16 @@ def _evaluate_all(
         rows = rows[known]
     counts = {"users_evaluated": len(rows), "users_skipped": truth.n_users - len(rows), "relevant": len(relevant)}
     counts |= {"ratings": len(truth), "repeats": int(repeated.sum()), "events": truth.n_events} | _warmth(known, trained)
-    tally = Tally(metrics, item_groups(segments, catalogue))
+    tally = Tally(metrics, item_groups=item_groups(segments, catalogue))
     if tally.k and len(rows):
-        among = None if candidates is None else _among(candidates.of(rows), relevant.matrix[rows])
-        options: dict[str, Any] = {"exclude_seen": exclude_seen, "candidates": among, "cold": cold}
-        step = batch_users or users_per_block(history.n_items)
+        wanted, step = relevant.matrix[rows], batch_users or users_per_block(history.n_items)
+        among = None if candidates is None else _among(candidates.of(rows), wanted)
+        options: dict[str, Any] = {"exclude_seen": exclude_seen, "candidates": among, "cold": cold, "wanted": wanted}
         blocks = recommend_blocks(model, history, rows, tally.k, batch_users=step, **options)
-        for at, found in zip(np.split(np.arange(len(rows)), range(step, len(rows), step)), blocks, strict=True):
-            limits = {"seen": history.matrix[rows[at]], "candidates": None if among is None else among[at]}
-            tally.add(_ranked(found, relevant.matrix[rows[at]], tally.k, catalogue, exclude_seen, **limits))
+        for start, found in zip(range(0, len(rows), step), blocks, strict=True):
+            block = slice(start, start + step)
+            limits = {"seen": history.matrix[rows[block]], "candidates": None if among is None else among[block]}
+            tally.add(_ranked(found, wanted[block], tally.k, catalogue, exclude_seen, **limits))
     if model.predicts_ratings and tally.rates:
         pairs = truth.user_rows(), truth.item_rows()
         tally.add_ratings(finite_predictions(model, history, *pairs), truth.matrix.data, pairs[0], truth.n_users)
@@ -128,7 +129,7 @@ def _evaluate_next(
     """`evaluate` for a split with `predict: next`."""
     targets = NextEvents.of(split, part)
     history, items, ratings = targets.known, targets.items, targets.log.ratings[targets.at]
-    relevant, tally = liked(ratings, relevant_at), Tally(metrics, item_groups(segments, catalogue))
+    relevant, tally = liked(ratings, relevant_at), Tally(metrics, item_groups=item_groups(segments, catalogue))
     rates, lengths = tally.rates and model.predicts_ratings, np.empty(len(targets), np.int64)
     known, predicted, listed = np.ones(len(targets), bool), np.empty(len(targets), np.float32), []
     for block, before in targets.blocks(batch_users or users_per_block(history.n_items)):
@@ -142,7 +143,7 @@ def _evaluate_next(
             truth = csr_array(wanted, (len(rows), history.n_items))
             among = None if candidates is None else _among(candidates.of(targets.users[block[rows]]), truth)
             options: dict[str, Any] = {"exclude_seen": split.repeats == "excluded", "cold": cold, "batch_users": len(rows)}
-            (found,) = recommend_blocks(model, before, rows, tally.k, candidates=among, **options)
+            (found,) = recommend_blocks(model, before, rows, tally.k, candidates=among, wanted=truth, **options)
             limits = {"seen": before.matrix[rows], "candidates": among}
             tally.add(_ranked(found, truth, tally.k, catalogue, options["exclude_seen"], **limits))
         listed.append(block[rows])
@@ -158,10 +159,10 @@ def _evaluate_next(
 
 
 def _ranked(
-    found: TopK, truth: csr_array, k: int, catalogue: Catalogue, excludes_seen: bool, **known: csr_array | None
+    found: TopK, truth: csr_array, k: int, catalogue: Catalogue, excludes_seen: bool, **limits: csr_array | None
 ) -> RankedLists:
-    options: dict[str, Any] = {"scores": found.scores, "catalogue": catalogue, "excludes_seen": excludes_seen, **known}
-    return RankedLists.of(found.item_rows, truth, k, **options)
+    known: dict[str, Any] = {"catalogue": catalogue, "excludes_seen": excludes_seen, **limits}
+    return RankedLists.of(found.item_rows, truth, k, scores=found.scores, tied=found.tied, **known)
 
 
 def _labelled(metrics: list[Metric], candidates: Candidates | None) -> list[Metric]:
@@ -181,7 +182,9 @@ def _among(candidates: csr_array, truth: csr_array) -> csr_array:
 
 def _catalogue(history: Interactions, vectors: ArrayLike | None) -> Catalogue:
     given = None if vectors is None else np.asarray(vectors, np.float64)
-    if given is not None and (given.ndim != 2 or len(given) != history.n_items or not np.isfinite(given).all()):
+    if given is not None and (
+        given.ndim != 2 or len(given) != history.n_items or not given.size or not np.isfinite(given).all()
+    ):
         expected = f"finite numbers of shape ({history.n_items}, any), a vector for each item of the split in its order"
         raise DataError(f"item_vectors must be {expected}, got shape {given.shape}")
     counts = np.bincount(history.matrix.indices, minlength=history.n_items)

@@ -1,7 +1,7 @@
 """Evaluation of lists, whatever system made them."""
 
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -36,13 +36,14 @@ def evaluate_recommendations(
     relevant_at: float | None = None,
     history: Frame | None = None,
     repeats: Repeats = "excluded",
+    without_list: Literal["zero", "skip"] = "zero",
     segments: str | Iterable[str] = (),
     user_features: FeatureTable | None = None,
     item_features: FeatureTable | None = None,
 ) -> Report:
-    """Evaluate exported lists, with the same values as `evaluate` gives for their model if no pair of `truth` is repeated.
+    """Evaluate lists of any origin, with the same values as `evaluate` gives for their model if no pair of `truth` is repeated.
 
-    Every user of `truth` with a relevant item counts; one without a list has no hits.
+    Every user of `truth` with a relevant item counts.
 
     Args:
         recommendations: columns user_id, rank (from 1), item_id and, if known, score.
@@ -50,6 +51,7 @@ def evaluate_recommendations(
         metrics: a ranking metric, or several, of at most `list_length`, the length that the lists were meant to have.
         history: columns user_id, item_id: what was known when the lists were made; if None, repeats count as relevant.
         repeats: whether pairs of `truth` that are in `history` are relevant (`wanted`), or not because lists exclude them.
+        without_list: whether users without a list have no hits (`zero`) or do not count (`skip`).
         segments: groups to report separately, such as "history_length" and "item_popularity", see `evaluation.segments`.
         user_features, item_features: tables of any users and items, for segments and metrics that need them.
 
@@ -66,22 +68,24 @@ def evaluate_recommendations(
     rated = "rating" if "rating" in tables["the truth"] else None
     pairs = Interactions.from_frame(tables["the truth"], rating=rated, users=users, items=items, duplicates="max")
     seen, catalogue = _history(tables["the history"], users, items, item_features)
-    repeated = np.isin(pairs.keys(), seen.nonzero()[0] * len(items) + seen.nonzero()[1])
+    repeated = np.isin(pairs.keys(), np.repeat(np.arange(len(users)), np.diff(seen.indptr)) * len(items) + seen.indices)
     relevant = relevant_pairs(pairs, relevant_at, repeated & (repeats == "excluded"))
     if not len(relevant):
         raise DataError(f"none of the {len(pairs)} pairs of the truth is relevant ({int(repeated.sum())} are in the history)")
-    rows, grouped = np.flatnonzero(np.diff(relevant.matrix.indptr)), _segments(segments, history)
-    tally = Tally(parsed, item_groups(grouped, catalogue))
-    for block, found, scores in _blocks(tables["the lists"], tally.k, users, items, rows):
-        known: dict[str, Any] = {"seen": None if history is None else seen[block], "catalogue": catalogue}
-        known["excludes_seen"] = repeats == "excluded"
-        tally.add(RankedLists.of(found, relevant.matrix[block], tally.k, scores=scores, **known))
+    rows = np.flatnonzero(np.diff(relevant.matrix.indptr))
+    listed = np.isin(rows, users.find(tables["the lists"]["user_id"]))
+    rows = rows[listed] if without_list == "skip" else rows
+    grouped = _segments(segments, history)
+    tally = Tally(parsed, item_groups=item_groups(grouped, catalogue), scored="score" in tables["the lists"])
+    for block, found, scores, tied in _blocks(tables["the lists"], tally.k, users, items, rows):
+        wanted = relevant.matrix[block]
+        known: dict[str, Any] = {"seen": None if history is None else seen[block], "excludes_seen": repeats == "excluded"}
+        tally.add(RankedLists.of(found, wanted, tally.k, scores=scores, catalogue=catalogue, tied=tied, **known))
     counts = {"users_evaluated": len(rows), "users_skipped": len(users) - len(rows), "relevant": len(relevant), "ratings": 0}
-    counts["users_without_list"] = int((~np.isin(rows, users.find(tables["the lists"]["user_id"]))).sum())
+    counts["users_without_list"] = int((~listed).sum())
     if history is not None:
         counts["repeats"] = int(repeated.sum())
-    of_users = None if user_features is None else user_features.align(users)
-    groups = user_groups(grouped, np.diff(seen.indptr), of_users, np.arange(len(users)))
+    groups = user_groups(grouped, np.diff(seen.indptr), user_features and user_features.align(users), np.arange(len(users)))
     return tally.report(users.values, rows, counts, groups)
 
 
@@ -134,8 +138,8 @@ def _list_metrics(metrics: str | Iterable[str], list_length: int) -> list[Metric
 
 def _blocks(
     recommendations: pd.DataFrame, k: int, users: IdMap, items: IdMap, rows: Rows
-) -> Iterator[tuple[Rows, Rows, NDArray[np.float32]]]:
-    """The users at `rows` in blocks [U] of bounded size, with the items and scores at each rank [U, at most k]."""
+) -> Iterator[tuple[Rows, Rows, NDArray[np.float32], csr_array]]:
+    """The users at `rows` in blocks [U] of bounded size, with items and scores at each rank [U, at most k], and `_beyond`."""
     place = np.minimum(ranks(recommendations), k + 1) - 1
     user, item = users.find(recommendations["user_id"]), items.rows(recommendations["item_id"])
     score: Any = recommendations.get("score", np.float32("nan"))
@@ -144,7 +148,8 @@ def _blocks(
     if "score" in recommendations and (bad := ~np.isfinite(score.to_numpy(np.float64, na_value=np.nan))).any():
         row = int(bad.argmax())
         raise DataError(f"scores must be finite numbers, got {shown(score.iloc[row])} in row {row} of the lists")
-    lists = pd.DataFrame({"user": user, "place": place, "item": item, "score": score})[(user >= 0) & (place < k)]
+    lists = pd.DataFrame({"user": user, "place": place, "item": item, "score": score})[user >= 0]
+    beyond, lists = _beyond(lists, k, (len(users), len(items))), lists[lists["place"] < k]
     for column, twice in (("place", "two items at one rank"), ("item", "one item twice")):
         if (repeated := lists.duplicated(["user", column]).to_numpy()).any():
             first = lists.iloc[int(repeated.argmax())]
@@ -163,4 +168,13 @@ def _blocks(
         n = max(1, int((width * np.arange(1, len(width) + 1) <= BLOCK_PLACES).sum()))
         block, rows, places = rows[:n], rows[n:], slice(int(width[n - 1]))
         found, scores = listed[block][:, places].toarray() - 1, scored[block][:, places].toarray()
-        yield block, found, np.where(found < 0, np.float32("nan"), scores)
+        yield block, found, np.where(found < 0, np.float32("nan"), scores), beyond[block]
+
+
+def _beyond(lists: pd.DataFrame, k: int, shape: tuple[int, int]) -> csr_array:
+    """bool [U, M]: the items after place k whose score is that of place k."""
+    last = np.full(shape[0], np.nan)
+    at_the_end, after = lists[lists["place"] == k - 1], lists[lists["place"] >= k]
+    last[at_the_end["user"]] = at_the_end["score"]
+    after = after[after["score"].to_numpy() == last[after["user"]]]
+    return csr_array((np.ones(len(after), bool), (after["user"], after["item"])), shape)

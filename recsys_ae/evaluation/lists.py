@@ -1,6 +1,7 @@
 """What a ranking metric sees: lists of a block of users, and what was known when they were made."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -12,10 +13,15 @@ from recsys_ae.errors import ConfigError
 from recsys_ae.evaluation.catalogue import Catalogue, Rows, Values
 from recsys_ae.interactions import ones
 
+Places = NDArray[np.bool_] | Rows | Values
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class RankedLists:
     """Lists of U users over M items, with everything that a metric may need.
+
+    A metric adds numbers in the order of the places (`total`), so that its values do not depend on the block of users, on the
+    empty places stored or on the number of threads.
 
     Attributes:
         k: the requested list length K; only the first P <= min(K, M) places are stored, and all others are empty.
@@ -26,6 +32,9 @@ class RankedLists:
         seen: csr_array [U, M], the history of each user; None if unknown.
         excludes_seen: whether items in the history of a user cannot be in the user's list.
         candidates: bool csr_array [U, M], the only items that can be in the lists, relevant ones included; None if all can.
+        tied: bool csr_array [U, M], items beyond the places that tie with the last: all relevant ones, and as many others as
+            there are places, if there are so many; None if unknown.
+        longest: the lists of which these are the top, None if they are no part of longer ones.
     """
 
     k: int
@@ -37,6 +46,9 @@ class RankedLists:
     catalogue: Catalogue
     excludes_seen: bool = True
     candidates: csr_array | None = None
+    tied: csr_array | None = None
+    longest: "RankedLists | None" = None
+    _totals: dict[Callable[["RankedLists"], Places], Values] = field(default_factory=dict, init=False)
 
     @classmethod
     def of(
@@ -50,16 +62,32 @@ class RankedLists:
         catalogue: Catalogue | None = None,
         excludes_seen: bool = True,
         candidates: csr_array | None = None,
+        tied: csr_array | None = None,
     ) -> "RankedLists":
         """Lists [U, P] of items, with the hits found in `truth`."""
         scores = np.full(items.shape, np.nan, np.float32) if scores is None else scores
-        known = seen, catalogue or Catalogue(), excludes_seen, candidates
+        known = seen, catalogue or Catalogue(), excludes_seen, candidates, tied
         return cls(k, items, scores, ranking.entries(items, truth), truth, *known)
 
     def top(self, k: int) -> "RankedLists":
         """The first `k` places of the lists."""
         first = {name: getattr(self, name)[:, :k] for name in ("items", "scores", "entries")}
-        return replace(self, k=k, **first)
+        return replace(self, k=k, tied=None, longest=self.longest or self, **first)
+
+    def total(self, values: Callable[["RankedLists"], Places]) -> Values:
+        """Sum over the places of `values`, a function of lists, float64 [U].
+
+        The values [U, P] of a place must not depend on later places: they are computed once, for the longest lists.
+        """
+        longest = self.longest or self
+        if values not in longest._totals:
+            longest._totals[values] = np.cumsum(values(longest), axis=1, dtype=np.float64)
+        return longest._totals[values][:, self.items.shape[1] - 1]
+
+    @cached_property
+    def n_hits(self) -> Values:
+        """float64 [U], number of hits."""
+        return self.total(_hits)
 
     @cached_property
     def hits(self) -> NDArray[np.bool_]:
@@ -99,15 +127,19 @@ class RankedLists:
         number = np.r_[0, np.cumsum(kept)]  # of kept entries before each
         indptr = number[self.truth.indptr]
         rows = np.flatnonzero(np.diff(indptr))
-        truth = csr_array(
-            (self.truth.data[kept], self.truth.indices[kept], np.r_[0, indptr[rows + 1]]), (len(rows), len(wanted))
-        )
+        parts = self.truth.data[kept], self.truth.indices[kept], np.r_[0, indptr[rows + 1]]
+        truth = csr_array(parts, (len(rows), len(wanted)))
         entries = self.entries[rows]
         entries = np.where((entries >= 0) & np.r_[kept, False][entries], number[entries], -1)
-        own = {name: getattr(self, name) for name in ("items", "scores", "seen", "candidates")}
+        own = {name: getattr(self, name) for name in ("items", "scores", "seen", "candidates", "tied")}
         own = {name: value if value is None else value[rows] for name, value in own.items()}
-        return replace(self, entries=entries, truth=truth, **own), rows
+        return replace(self, entries=entries, truth=truth, longest=None, **own), rows
 
     def mean_over_items(self, values: Values | Rows) -> Values:
         """Mean of values [U, P] over the places that hold an item; 0 for an empty list."""
-        return np.asarray((values * self.listed).sum(axis=1) / np.maximum(self.listed.sum(axis=1), 1), np.float64)
+        sums = np.cumsum(values * self.listed, axis=1, dtype=np.float64)[:, -1]
+        return np.asarray(sums / np.maximum(self.listed.sum(axis=1), 1))
+
+
+def _hits(lists: RankedLists) -> Places:
+    return lists.hits

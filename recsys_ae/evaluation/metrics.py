@@ -85,6 +85,11 @@ class Metric:
         return self.family not in BEYOND_ACCURACY
 
     @property
+    def best_by_rating(self) -> bool:
+        """Whether the best order of some items is by their ratings, highest first; for weighted items it is another."""
+        return self.measures_accuracy and not self.family.startswith("ipw_")
+
+    @property
     def lower_is_better(self) -> bool:
         """Less popular items are more novel, and equal exposure of items is fairer."""
         return self.family in LOWER_IS_BETTER

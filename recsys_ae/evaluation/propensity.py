@@ -11,7 +11,7 @@ Functions of `RankedLists` with one value per user, float64 [U]. In the examples
 import numpy as np
 from scipy.sparse import csr_array
 
-from recsys_ae.evaluation.accuracy import gain_ndcg, gains_at, sum_of_gains
+from recsys_ae.evaluation.accuracy import gain_ndcg, sum_at_hits, sum_of_gains
 from recsys_ae.evaluation.catalogue import Catalogue, Values
 from recsys_ae.evaluation.lists import RankedLists
 from recsys_ae.ranking import discounts
@@ -32,7 +32,7 @@ def ipw_recall(lists: RankedLists) -> Values:
     (array([0.1342]), array([0.8658]))
     """
     weights = _weights(lists)
-    return gains_at(lists, weights).sum(axis=1) / sum_of_gains(lists, weights)
+    return sum_at_hits(lists, weights, np.ones(lists.items.shape[1])) / sum_of_gains(lists, weights)
 
 
 def ipw_dcg(lists: RankedLists) -> Values:
@@ -43,8 +43,8 @@ def ipw_dcg(lists: RankedLists) -> Values:
     >>> ipw_dcg(example(2, 1)).round(4)
     array([0.5463])
     """
-    weights, discount = _weights(lists), discounts(lists.items.shape[1])
-    return (gains_at(lists, weights) * discount).sum(axis=1) / sum_of_gains(lists, weights)
+    weights = _weights(lists)
+    return sum_at_hits(lists, weights, discounts(lists.items.shape[1])) / sum_of_gains(lists, weights)
 
 
 def ipw_ndcg(lists: RankedLists) -> Values:

@@ -26,8 +26,11 @@ class Report:
             that is unknown). For lists also `users_without_list`: evaluated users without a list, who have no hits. For
             a model also `events` of the part, and of the users with something relevant how many are `hot` (in the training
             part), `warm` (not in it, but scored from a history or from features) and `cold` (the model cannot score them).
-            `undefined:METRIC` are users who count in others, but have no value of this one.
-            With `predict: next`, all but `users_evaluated`, `users_skipped` and `events` are numbers of predicted events.
+            `users_tied` are those whose accuracy depends on the order of items with equal scores (missing if lists have no
+            scores), `undefined:METRIC` those who count in others but have no value of this one. With `predict: next`, all but
+            `users_evaluated`, `users_skipped` and `events` are numbers of predicted events.
+        ties: by metric of accuracy of lists, without those that weight by propensities, the lowest and the highest mean over
+            all orders of items with equal scores; empty if the lists have no scores.
         groups: the group of each user [U], by segment of users (see `evaluation.segments`).
         segments: by segment and group the value of each metric, and the number of `users` who count.
     """
@@ -36,6 +39,7 @@ class Report:
     users: NDArray[Any]
     per_user: dict[str, NDArray[np.float64]]
     counts: dict[str, int]
+    ties: dict[str, tuple[float, float]] = field(default_factory=dict)
     groups: dict[str, pd.Categorical] = field(default_factory=dict)
     segments: Segments = field(default_factory=dict)
 

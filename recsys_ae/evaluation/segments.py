@@ -194,10 +194,18 @@ def _means(values: Mapping[str, Values], metrics: Sequence[Metric]) -> dict[str,
 def _mean(metric: Metric, values: Mapping[str, Values]) -> float | None:
     own = values[metric.name]
     if metric.k is not None:
-        counting = own[~np.isnan(own)]
-        return float(counting.mean()) if len(counting) else None
+        return mean(own, partial=True)
     power, ratings = POWERS[metric.name], values["ratings"]
     return float(((own**power * ratings).sum() / ratings.sum()) ** (1 / power)) if ratings.sum() else None
+
+
+def mean(values: Values, *, partial: bool) -> float | None:
+    """The mean over the users who count, None if there are none; with `partial`, those whose value is NaN do not count.
+
+    The numbers are added in ascending order, so that the mean does not depend on the order of the users.
+    """
+    counting = np.sort(values[~np.isnan(values)] if partial else values)
+    return float(counting.mean()) if len(counting) else None
 
 
 def gaps(segments: Mapping[str, Groups]) -> dict[str, dict[str, float]]:

@@ -14,7 +14,8 @@ from recsys_ae.evaluation.exposure import Exposure
 from recsys_ae.evaluation.lists import RankedLists
 from recsys_ae.evaluation.metrics import Metric, errors_per_user
 from recsys_ae.evaluation.report import Report
-from recsys_ae.evaluation.segments import Members, column_of, means_by_item_group, means_by_user_group
+from recsys_ae.evaluation.segments import Members, column_of, mean, means_by_item_group, means_by_user_group
+from recsys_ae.evaluation.ties import extreme_orders
 
 Ratings = NDArray[np.float32]
 
@@ -24,18 +25,31 @@ class Tally:
 
     Attributes:
         k: length of the lists to add, the highest of all ranking metrics; 0 if there are none.
+        scored: whether the scores of the listed items are known, so that ties can be seen.
     """
 
-    def __init__(self, metrics: Sequence[Metric], item_groups: Mapping[str, Mapping[str, Members]] | None = None) -> None:
-        """For each of `item_groups`, by segment and group the members, metrics of accuracy are collected as well."""
-        self.metrics, self.item_groups = metrics, item_groups or {}
+    def __init__(
+        self,
+        metrics: Sequence[Metric],
+        *,
+        item_groups: Mapping[str, Mapping[str, Members]] | None = None,
+        scored: bool = True,
+    ) -> None:
+        """Also collects metrics of accuracy for each of `item_groups`, the members by segment and group."""
+        self.metrics, self.item_groups, self.scored = metrics, item_groups or {}, scored
         self.ranked = [metric for metric in metrics if metric.k is not None and metric.per_user]
-        self._exposed = [metric for metric in metrics if not metric.per_user]
+        self.accuracy = [metric for metric in self.ranked if metric.measures_accuracy]
         self.k = max((metric.k or 0 for metric in metrics), default=0)
         self._blocks: dict[str, list[Values]] = {metric.name: [] for metric in self.ranked}
+        self._exposed = [metric for metric in metrics if not metric.per_user]
+        self._exposures: dict[int, Exposure] = {}  # by the length of lists
+        self._tied: list[Rows] = [np.empty(0, np.int64)]  # users whose values depend on the order of ties
+        self._orders: dict[str, list[tuple[Values, Values]]] = {
+            metric.name: [] for metric in self.accuracy if metric.best_by_rating
+        }
+        self._n_users = 0
         self._rated: dict[str, float | None] = {}
         self._errors: dict[str, Values] = {}
-        self._exposures: dict[int, Exposure] = {}
 
     @property
     def rates(self) -> bool:
@@ -44,19 +58,29 @@ class Tally:
 
     def add(self, lists: RankedLists) -> None:
         """Add the lists of a block of users."""
-        for k in {metric.k for metric in self._exposed if metric.k is not None}:
-            exposure = Exposure.of(lists.top(k))
-            self._exposures[k] = self._exposures[k] + exposure if k in self._exposures else exposure
         found = _values(self.ranked, lists)
-        accuracy = [metric for metric in self.ranked if metric.measures_accuracy]
         for segment, groups in self.item_groups.items():
             for group, members in groups.items():
                 inside, rows = lists.only(members)
-                for name, own in _values(accuracy, inside).items():
-                    found[column_of(name, segment, group)] = np.full(len(lists.items), np.nan)
-                    found[column_of(name, segment, group)][rows] = own
+                for name, own in _values(self.accuracy, inside).items():
+                    found[column := column_of(name, segment, group)] = np.full(len(lists.items), np.nan)
+                    found[column][rows] = own
         for name, values in found.items():
             self._blocks.setdefault(name, []).append(values)
+        for k in {metric.k for metric in self._exposed if metric.k is not None}:
+            exposure = Exposure.of(lists.top(k))
+            self._exposures[k] = self._exposures[k] + exposure if k in self._exposures else exposure
+        self._add_orders(lists)
+        self._n_users += len(lists.items)
+
+    def _add_orders(self, lists: RankedLists) -> None:
+        tied, worst, best = extreme_orders(lists)
+        if len(tied):
+            ordered = [metric for metric in self.accuracy if metric.name in self._orders]
+            low, high = _values(ordered, worst), _values(ordered, best)
+            for name, orders in self._orders.items():
+                orders.append((low[name], high[name]))
+            self._tied.append(self._n_users + tied)
 
     def add_ratings(self, predicted: Ratings, actual: Ratings, rows: Rows, n_rows: int) -> None:
         """Add all predicted and actual ratings [n] at once; `rows` [n] are those of the users among `n_rows`."""
@@ -78,16 +102,14 @@ class Tally:
             TrainingError: a metric is not finite.
         """
         values = {name: np.concatenate([np.empty(0), *blocks]) for name, blocks in self._blocks.items()}
-        means = {metric.name: _mean(metric, values[metric.name]) for metric in self.ranked}
+        means = {metric.name: mean(values[metric.name], partial=metric.partial) for metric in self.ranked}
         exposed = {metric.name: metric.compute(self._exposures[metric.k or 0]) for metric in self._exposed if self._exposures}
         found = {**{metric.name: None for metric in self.metrics}, **self._rated, **means, **exposed}
         for name, value in found.items():
             if value is not None and not isfinite(value):
                 way_out = "fit the model again with other parameters, or check your own metric"
                 raise TrainingError(f"{name} is not finite; {way_out}")
-        accuracy = [metric for metric in self.ranked if metric.measures_accuracy]
-        counts |= _undefined(self.ranked, values)
-        segments = {name: means_by_item_group(values, name, of, accuracy) for name, of in self.item_groups.items()}
+        segments = {name: means_by_item_group(values, name, of, self.accuracy) for name, of in self.item_groups.items()}
         per_user = {name: own for name, own in values.items() if name in means or not np.isnan(own).all()}
         kept = ranked
         if self._errors:
@@ -98,20 +120,32 @@ class Tally:
             per_user = {name: own[kept] for name, own in {**per_user, **self._errors}.items()}
         labels = {name: of_users[kept] for name, of_users in (groups or {}).items()}
         segments |= {name: means_by_user_group(per_user, own, self.metrics) for name, own in labels.items()}
+        if self.scored and self.ranked:
+            counts = {**counts, "users_tied": sum(map(len, self._tied))}
+        counts = {**counts, **_undefined(self.ranked, values)}
         metrics = {metric.name: found[metric.name] for metric in self.metrics}
-        return Report(metrics, users[kept], per_user, counts, labels, segments)
+        return Report(metrics, users[kept], per_user, counts, self._ties(values), labels, segments)
+
+    def _ties(self, values: dict[str, Values]) -> dict[str, tuple[float, float]]:
+        """`Report.ties`, given the values of each metric."""
+        if not self.scored or not self._n_users:
+            return {}
+        tied, ties = np.concatenate(self._tied), {}
+        for name, orders in self._orders.items():
+            ends = []
+            for end in range(2):
+                own = values[name].copy()
+                own[tied] = np.concatenate([np.empty(0), *(pair[end] for pair in orders)])
+                ends.append(mean(own, partial=True))
+            if ends[0] is not None and ends[1] is not None:
+                ties[name] = ends[0], ends[1]
+        return ties
 
 
 def _values(metrics: Sequence[Metric], lists: RankedLists) -> dict[str, Values]:
     """float64 [U]: the values of each user, by metric."""
     tops = {k: lists.top(k) for k in {metric.k for metric in metrics if metric.k is not None}}
     return {metric.name: metric.compute(tops[metric.k]) for metric in metrics if metric.k is not None}
-
-
-def _mean(metric: Metric, values: Values) -> float | None:
-    """The mean over the users who count; None if there are none."""
-    counting = values[~np.isnan(values)] if metric.partial else values
-    return float(counting.mean()) if len(counting) else None
 
 
 def _undefined(metrics: Sequence[Metric], values: Mapping[str, Values]) -> dict[str, int]:

@@ -13,6 +13,7 @@ from recsys_ae.core.trainer import Callback
 from recsys_ae.data.content import write_faults
 from recsys_ae.declaration import Declared, error_context
 from recsys_ae.errors import ConfigError
+from recsys_ae.evaluation.audit import Audit, audit
 from recsys_ae.evaluation.candidates import Candidates
 from recsys_ae.evaluation.evaluator import evaluate
 from recsys_ae.evaluation.findings import MetricFindings, find
@@ -170,7 +171,7 @@ class RatingTask(Task[RatingFile, Split, Recommender]):
             best=self._best_reachable(data),
             protocol=protocol,
             published=[
-                PublishedValues(one.about, one.parts is not None, {name: dict(own) for name, own in one.values.items()})
+                PublishedValues(one.about, one.relation, {name: dict(own) for name, own in one.values.items()})
                 for one in published_for(protocol, self.pipeline.card.name, self._settings, self.keys.metrics)
             ],
         )
@@ -204,7 +205,8 @@ class RatingTask(Task[RatingFile, Split, Recommender]):
         if part == "valid" and not len(data.valid):
             return Evaluation({})
         found = self._evaluate(model, data, part, self.keys.metrics, self.keys.segments if part == "test" else ())
-        return Evaluation(found.metrics, found.counts, found.to_frame() if found.per_user else None, found.segments)
+        per_user = found.to_frame() if found.per_user else None
+        return Evaluation(found.metrics, found.counts, per_user, found.ties, found.segments)
 
     def _evaluate(
         self, model: Recommender, data: Split, part: Part, metrics: Sequence[str], segments: Sequence[str] = ()
@@ -225,6 +227,9 @@ class RatingTask(Task[RatingFile, Split, Recommender]):
                 values = self._evaluate(model, data, "test", [one.name for one in own]).metrics
                 found |= {metric: Baseline(name, value) for metric, value in values.items() if value is not None}
         return found
+
+    def audit(self, data: Split, looks: int | None) -> Audit | None:
+        return audit(data, looks=looks)
 
     def test_to_train(self, data: DataFacts) -> float:
         test = data.sizes["test"]

@@ -18,8 +18,10 @@ from rich.console import Console
 from recsys_ae.core.checkpoint import Checkpoint
 from recsys_ae.digests import digest_of_json
 from recsys_ae.errors import TrainingError
+from recsys_ae.evaluation.audit import Audit
+from recsys_ae.evaluation.protocol import Protocol
 from recsys_ae.experiment.callbacks import Curves, LogLosses, ShowProgress, Stopwatch
-from recsys_ae.experiment.output import PIPELINE, REPORT, OutputFolder, check_output, open_output
+from recsys_ae.experiment.output import PIPELINE, REPORT, OutputFolder, check_output, name_of, open_output
 from recsys_ae.experiment.pipeline_file import TASKS, K, ModelSpec, Pipeline
 from recsys_ae.experiment.summary import choose, compared, repeated, summarise, worth
 from recsys_ae.experiment.task import D, Evaluation, FitOn, M, Part, Task
@@ -39,7 +41,7 @@ from recsys_ae.reporting.results import (
     RunResult,
     Trial,
 )
-from recsys_ae.tracking import TrackedRun, Tracker
+from recsys_ae.tracking import TEST_DIGEST, TrackedRun, Tracker
 
 SETTINGS = ("positive_at", "relevant_at", "cold", "candidates", "white", "split", "refit", "device")
 
@@ -112,6 +114,8 @@ class _Experiment(Generic[K, D, M]):
         name, settings = self.pipeline.card.name, dict(self.settings)
         split = {f"split.{key}": value for key, value in settings.pop("split").items()}
         self.run.params({"dataset": name, "data_digest": data.digest, "seeds": self.pipeline.seeds, **settings, **split})
+        if data.protocol is not None:
+            self.run.tags({TEST_DIGEST: data.protocol.test})
         self.run.metrics({f"best_reachable_{name}": value for name, value in data.best.items()})
         for part, size in data.sizes.items():
             if size:
@@ -128,7 +132,7 @@ class _Experiment(Generic[K, D, M]):
             facts[seed] = self.task.facts(self.task.data(seed))
             self.folder.check_input("data", facts[seed].digest, f"data-{seed}")
             for spec in self.pipeline.models:
-                results[spec.label][seed] = self._result(spec, seed)
+                results[spec.label][seed] = self._result(spec, seed, facts[seed].protocol)
         models = {label: summarise(runs) for label, runs in results.items()}
         lower = [name for name in self.keys.metrics if self.task.lower_is_better(name)]
         metric = self.task.deciding_metric(self.keys.export.by if self.keys.export else None)
@@ -145,6 +149,7 @@ class _Experiment(Generic[K, D, M]):
             lower_is_better=lower,
             seeds=self.pipeline.seeds,
             data=facts,
+            audit=self._audit(data),
             models=models,
             best=best,
             findings=findings,
@@ -162,14 +167,16 @@ class _Experiment(Generic[K, D, M]):
             self.run.artifact(per_user, per_user.name)
         return report
 
+    def _audit(self, data: DataFacts) -> Audit | None:
+        """The audit of the test part of the first seed, with the number of earlier looks at it."""
+        looks = None if data.protocol is None else self.tracker.looks(data.protocol.test, besides=self.run.id)
+        return self.task.audit(self.task.data(self.pipeline.seeds[0]), looks)
+
     def _per_user(self, results: Mapping[str, Mapping[int, RunResult]]) -> dict[str, list[pd.DataFrame]]:
         """The metrics per user of each model, a table per seed."""
+        read = self.folder.read_per_user
         return {
-            label: [
-                self.folder.read_per_user(self._name(label, seed), run.per_user_digest)
-                for seed, run in runs.items()
-                if run.per_user_digest
-            ]
+            label: [read(self._name(label, seed), run.per_user_digest) for seed, run in runs.items() if run.per_user_digest]
             for label, runs in results.items()
         }
 
@@ -183,7 +190,7 @@ class _Experiment(Generic[K, D, M]):
         return found
 
     def _name(self, label: str, seed: int) -> str:
-        return label if len(self.pipeline.seeds) == 1 else f"{label}-seed-{seed}"
+        return name_of(label, seed, self.pipeline.seeds)
 
     @contextmanager
     def _job(self, name: str, spec: ModelSpec, seed: int, within: _Job | None = None) -> Iterator[_Job]:
@@ -197,7 +204,7 @@ class _Experiment(Generic[K, D, M]):
                 yield _Job(name, spec, seed, run, progress)
         self.folder.remove_checkpoints(name)
 
-    def _result(self, spec: ModelSpec, seed: int) -> RunResult:
+    def _result(self, spec: ModelSpec, seed: int, protocol: Protocol | None) -> RunResult:
         """Fit, evaluate and save one model with one seed, unless that has been done before."""
         name = self._name(spec.label, seed)
         if (done := self.folder.read_state(f"result-{name}", RunResult)) is not None:
@@ -212,8 +219,9 @@ class _Experiment(Generic[K, D, M]):
             select = selected.fit if self.keys.refit else None
             digest = self._save(job, model, self.folder.model(name))
             found = test.metrics, selected.valid_metrics, test.counts
-            by_user = None if test.per_user is None else self.folder.write_per_user(name, test.per_user)
-            result = RunResult(spec.name, spec.params, *found, fit, select, digest, trials, by_user, test.segments)
+            by_user = None if test.per_user is None else self.folder.write_per_user(name, test.per_user, protocol)
+            rest = test.ties, test.segments
+            result = RunResult(spec.name, spec.params, *found, fit, select, digest, trials, by_user, *rest)
             costs = {"fit_seconds": fit.seconds, "select_seconds": select.seconds if select else None}
             valid = {f"valid_{metric}": value for metric, value in (selected.valid_metrics or {}).items()}
             job.run.metrics({**test.metrics, **valid, **costs, "peak_memory_mb": result.peak_memory_mb})

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, NamedTuple, T
 import pandas as pd
 
 from recsys_ae.core.trainer import Callback
+from recsys_ae.evaluation.audit import Audit
 from recsys_ae.evaluation.findings import MetricFindings
 from recsys_ae.experiment.pipeline_file import K, ModelSpec, Pipeline, PipelineFile
 from recsys_ae.registry import Registry
@@ -26,12 +27,12 @@ FitOn = Literal["train", "train+valid", "everything"]
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The metrics of a model on one part of the data, in all and by segment and group, numbers of users and observations, and
-    metrics per user [U] if any."""
+    """The metrics of a model on one part of the data, and what else `evaluation.report.Report` has of it."""
 
     metrics: Values
     counts: dict[str, int] = field(default_factory=dict)
     per_user: pd.DataFrame | None = None
+    ties: dict[str, tuple[float, float]] = field(default_factory=dict)
     segments: dict[str, dict[str, Values]] = field(default_factory=dict)
 
 
@@ -111,6 +112,10 @@ class Task(ABC, Generic[K, D, M]):
     def baselines(self, data: D, seed: int) -> dict[str, Baseline]:
         """The values of trivial models on the test part, by metric."""
         return {}
+
+    def audit(self, data: D, looks: int | None) -> Audit | None:
+        """The audit of the test part, which was looked at `looks` times before; None if there is none for this kind of data."""
+        return None
 
     def test_to_train(self, data: DataFacts) -> float:
         """Size of the test part over that of the training part if each seed draws its own, else 0."""

@@ -3,8 +3,10 @@
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from recsys_ae.evaluation.audit import Audit
 from recsys_ae.evaluation.findings import MetricFindings
 from recsys_ae.evaluation.protocol import Protocol
+from recsys_ae.evaluation.published import Relation
 from recsys_ae.evaluation.repetitions import Repetitions
 
 Values = dict[str, float | None]  # by metric; None where a model has no value
@@ -15,7 +17,7 @@ class PublishedValues:
     """Values of a published table, by metric and model."""
 
     about: str  # the data and the protocol
-    equal: bool  # measured on the same test part; otherwise on another draw of the same kind
+    relation: Relation  # of its split to that of the run
     values: dict[str, dict[str, float]]
 
 
@@ -67,6 +69,7 @@ class RunResult:
     digest: str
     trials: list[Trial] = field(default_factory=list)
     per_user_digest: str | None = None  # of the file with the metrics per user, if any
+    ties: dict[str, tuple[float, float]] = field(default_factory=dict)  # see `evaluation.report.Report`
     segments: dict[str, dict[str, Values]] = field(default_factory=dict)  # test metrics by segment and group
 
     @property
@@ -170,6 +173,7 @@ class RunReport:
     lower_is_better: list[str]
     seeds: list[int]
     data: dict[int, DataFacts]
+    audit: Audit | None  # of the test part of the first seed
     models: dict[str, ModelSummary]
     best: Best | None
     findings: list[MetricFindings]  # on each metric with values per user

@@ -116,7 +116,8 @@ def rolling_window(
 ) -> Split:
     """Window number `window` (from 0, the earliest) of `windows` at the end of the log is the test part.
 
-    All events before the window are known, all after it are in no part. Equal times are in the same window.
+    All events before the window are known, all after it are `later`: neither known nor tested. Equal times are in the same
+    window.
 
     Args:
         test: share of the events in all windows together, which have about equal numbers of events, unless `days` is given.

@@ -39,7 +39,8 @@ def split_by_part(
     """The split in which `select` picks the members of each part by their number in `part`."""
     train, valid, test = (select(part == number) for number in (TRAIN, VALID, TEST))
     fold_in = select(part == FOLD_IN) if protocol == "user_holdout" else None
-    return Split(train, valid, test, protocol, params, fold_in, repeats, predict)
+    later = select(part == LATER) if (part == LATER).any() else None
+    return Split(train, valid, test, protocol, params, fold_in, repeats, predict, later)
 
 
 def generator(seed: int) -> np.random.Generator:

@@ -101,6 +101,7 @@ def test_who_was_counted_is_part_of_the_report():
         "hot": tested.sum(),
         "warm": 0,
         "cold": 0,
+        "users_tied": 0,
     }
     assert report.users.tolist() == data.users.values[tested].tolist()
     assert report.metrics["ndcg@5"] == pytest.approx(report.per_user["ndcg@5"].mean())

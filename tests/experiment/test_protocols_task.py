@@ -1,5 +1,6 @@
 """Pipelines with sampled candidates, folds, and given splits one after the other; baselines and findings in their reports."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from rich.console import Console
 
 from recsys_ae import evaluate, load_model
 from recsys_ae.errors import ConfigError
+from recsys_ae.evaluation.audit import audit
 from recsys_ae.evaluation.candidates import Candidates
 from recsys_ae.experiment.pipeline_file import read_pipeline
 from recsys_ae.experiment.ratings import RatingTask
@@ -17,6 +19,7 @@ from recsys_ae.experiment.runner import run_pipeline
 from recsys_ae.reporting.report import summary_lines
 from recsys_ae.reporting.results import RunReport
 from recsys_ae.tracking import Tracker
+from recsys_ae.tracking.mlflow_tracker import MlflowTracker
 
 PIPELINE = {
     "dataset": {"name": "small", "kind": "planted-ratings", "users": 80, "items": 50, "ratings": 780, "factors": 2},
@@ -70,6 +73,15 @@ class TestRepetitions:
         one = task(split={"kind": "k_fold", "k": 4, "fold": 2, "seed": 0}, seed=11)
         assert one.data(11).test.digest == chosen.data(5).test.digest
 
+    def test_each_seed_takes_the_next_window(self):
+        dataset = {"name": "small", "kind": "planted-sessions", "users": 40, "items": 12, "topics": 3, "sessions": 6}
+        declared = {"kind": "rolling_window", "windows": 3, "window": "each", "test": 0.3}
+        chosen = task(dataset=dataset, split=declared, seed=[0, 1, 2], metrics=["ndcg@5"], models=PIPELINE["models"][2:])
+        parts = [chosen.data(seed) for seed in (0, 1, 2)]
+        for earlier, later in pairwise(parts):
+            assert earlier.test.times.max() < later.test.times.min()
+            assert later.train.n_events == earlier.train.n_events + earlier.test.n_events
+
     def test_there_must_be_a_fold_for_each_seed(self):
         with pytest.raises(ConfigError, match="each seed takes one of 2 folds, but there are 3 seeds; remove some"):
             task(split={"kind": "k_fold", "k": 2, "fold": "each"}, seed=[0, 1, 2])
@@ -92,6 +104,25 @@ class TestRepetitions:
         low, high = report.repetitions["popularity"]["ndcg@5"].interval
         deviation = report.repetitions["popularity"]["ndcg@5"].deviation
         assert high - low == pytest.approx(2 * 12.7062047 * deviation * (0.5 + 1) ** 0.5)
+
+
+class TestAudit:
+    def test_the_test_part_is_audited_and_looks_at_it_are_counted(self):
+        class Counting(Tracker):
+            def looks(self, digest, *, besides=None):
+                return 4 if digest == task().facts(task().data(0)).protocol.test else None
+
+        pipeline = task(models=PIPELINE["models"][2:]).pipeline
+        report = run_pipeline(pipeline, Path("out"), Counting(), Console(quiet=True))
+        assert report.audit == audit(task().data(0), looks=4)
+        assert any("4 models were tested on this part before" in line for line in summary_lines(report, Path("out")))
+        assert run("other").audit.looks is None
+
+    def test_a_run_is_found_by_the_digest_of_its_test_part(self, folder):
+        chosen = task(models=PIPELINE["models"][2:])
+        tracker = MlflowTracker("sqlite:///runs.db", "mine")
+        run_pipeline(chosen.pipeline, Path("out"), tracker, Console(quiet=True))
+        assert tracker.looks(chosen.facts(chosen.data(0)).protocol.test) == 1
 
 
 class TestFindings:

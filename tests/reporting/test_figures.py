@@ -127,7 +127,9 @@ def test_metrics_have_a_panel_each_with_a_point_for_each_model():
         "wide": summary({"rmse": 0.9, "ndcg@5": 0.5}, {"rmse": 0.1, "ndcg@5": 0.0}, ("ndcg@5",)),
         "narrow": summary({"rmse": None, "ndcg@5": 0.25}, {"rmse": None, "ndcg@5": 0.05}),
     }
-    report = RunReport("p", "d", {}, ["rmse", "ndcg@5"], ["rmse"], [0, 1], {}, models, None, [], {}, {}, [], None, None, {})
+    report = RunReport(
+        "p", "d", {}, ["rmse", "ndcg@5"], ["rmse"], [0, 1], {}, None, models, None, [], {}, {}, [], None, None, {}
+    )
     errors, gains = metrics_chart(report).axes
     assert (errors.get_title(), gains.get_title()) == ("rmse (lower is better)", "ndcg@5 (higher is better)")
     assert [text.get_text() for text in errors.get_yticklabels()] == ["wide", "narrow"]
