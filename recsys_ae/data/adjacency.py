@@ -99,9 +99,9 @@ def _ids(column: pa.ChunkedArray, role: str, path: Path, ids: IdTypes) -> Conver
 
 def _raise_first(path: Path, lines: list[bytes], lists: _Lists, found: dict[str, Converted]) -> None:
     """Raise `DataError` about the invalid id in the first line that has one."""
-    numbers = {"user": lists.numbers, "item": lists.numbers[lists.of_item()]}
     wrong = {role: int(ids.bad.argmax()) for role, ids in found.items() if ids.bad.any()}
     if wrong:
+        numbers = {"user": lists.numbers, "item": lists.numbers[lists.of_item()]}
         role = min(wrong, key=lambda role: (numbers[role][wrong[role]], role != "user"))
         number, value = int(numbers[role][wrong[role]]), getattr(lists, f"{role}s")[wrong[role]].as_py()
         problem, line = problem_of(role, value, found[role].why), lines[number - 1].decode()

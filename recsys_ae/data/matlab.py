@@ -45,7 +45,7 @@ def read_masked(path: Path, matrix: str, train_mask: str, test_mask: str) -> tup
                 raise DataError(f"{name} has {shapes} entries; all must be users x items")
         known, asked = _masked(train_mask, train), _masked(test_mask, test)
         if both := len(np.intersect1d(known, asked, assume_unique=True)):
-            raise DataError(f"{both} entries are in {train_mask} and in {test_mask}; masks must not overlap")
+            raise DataError(f"{both} entries are in {train_mask} and {test_mask}; masks must not overlap")
         return _picked(ratings, known), _picked(ratings, asked)
 
 

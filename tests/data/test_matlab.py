@@ -65,7 +65,7 @@ def test_round_trip(tmp_path_factory, shape, seed, sparse):
 
 
 CASES = [
-    ({"Otest": TEST + TRAIN}, "3 entries are in Otraining and in Otest; masks must not overlap"),
+    ({"Otest": TEST + TRAIN}, "3 entries are in Otraining and Otest; masks must not overlap"),
     ({"Otest": 2 * TEST}, r"Otest is 2.0 in row \d, column \d; masks hold 0 and 1"),
     ({"Otest": csc_array(-TEST)}, r"Otest is -1.0 in row \d, column \d; masks hold 0 and 1"),
     ({"Otest": TEST * np.nan}, r"Otest is nan in row \d, column \d; masks hold 0 and 1"),
