@@ -40,8 +40,8 @@ ALLOWED = {
     "fitted": {"ids", "errors", "digests", "files", "parquet"},
     "models": {"core", "features", "ranking", "fitted", *LOG, *LEAVES},
     "images": {"core", "fitted", *LEAVES},
-    "evaluation": {"features", "models", "parquet", "ranking", *LOG, *LEAVES},
-    "export": {"data", "models", "parquet", *LOG, *LEAVES},
+    "evaluation": {"features", "fitted", "models", "parquet", "ranking", *LOG, *LEAVES},
+    "export": {"data", "evaluation", "models", "parquet", *LOG, *LEAVES},
     "tracking": {"errors", "files"},
     "reporting": {"errors", "files", "evaluation"},
 }

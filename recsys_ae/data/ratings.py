@@ -124,7 +124,13 @@ def read_interactions(
 
 
 def read_history(
-    path: Path, items: IdMap, *, table: Table | None = None, user_ids: str | None = None, skip_unknown: bool = False
+    path: Path,
+    items: IdMap,
+    *,
+    table: Table | None = None,
+    user_ids: str | None = None,
+    skip_unknown: bool = False,
+    users: pd.Series | None = None,
 ) -> tuple[Interactions, int]:
     """Histories for a model that knows `items`; of repeated events the last one counts.
 
@@ -133,6 +139,7 @@ def read_history(
         user_ids: type of the user ids, "int" or "str"; inferred if None.
         skip_unknown: leave out events with other items instead of raising. Users who have only such events stay, without a
             history.
+        users: ids of users who get a row even if the file does not have them.
 
     Returns:
         The interactions, and the number of events left out.
@@ -152,8 +159,9 @@ def read_history(
         )
     if unknown.all():
         raise DataError(f"{path}: the model knows none of the items; check that their ids are written as in training")
-    users = encode(id_index(frame["user_id"]), None)[1]
-    options = {"duplicates": "last", "users": users, "items": items, **_columns_of(frame)}
+    known = id_index(frame["user_id"])
+    rows = encode(known if users is None else known.append(id_index(users)), None)[1]
+    options = {"duplicates": "last", "users": rows, "items": items, **_columns_of(frame)}
     return Interactions.from_frame(frame[~unknown], **options), skipped
 
 

@@ -1,7 +1,7 @@
 """Evaluation of lists, whatever system made them."""
 
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -17,9 +17,8 @@ from recsys_ae.evaluation.report import Report
 from recsys_ae.evaluation.tally import Tally
 from recsys_ae.frames import Frame, ranks, read_frame
 from recsys_ae.ids import IdMap, Rows, shown
-from recsys_ae.interactions import Interactions, ones
+from recsys_ae.interactions import Interactions
 from recsys_ae.models.base import check_counts
-from recsys_ae.ranking import Ties
 from recsys_ae.split import Repeats, check_repeats
 
 BLOCK_PLACES, BLOCK_USERS = 1_000_000, 100_000  # limits of a block of lists: places and users
@@ -34,10 +33,11 @@ def evaluate_recommendations(
     relevant_at: float | None = None,
     history: Frame | None = None,
     repeats: Repeats = "excluded",
+    without_list: Literal["zero", "skip"] = "zero",
 ) -> Report:
-    """Evaluate exported lists, with the same values as `evaluate` gives for their model if no pair of `truth` is repeated.
+    """Evaluate lists of any origin, with the same values as `evaluate` gives for their model if no pair of `truth` is repeated.
 
-    Every user of `truth` with a relevant item counts; one without a list has no hits.
+    Every user of `truth` with a relevant item counts.
 
     Args:
         recommendations: columns user_id, rank (from 1), item_id and, if known, score.
@@ -45,6 +45,7 @@ def evaluate_recommendations(
         metrics: a ranking metric, or several, of at most `list_length`, the length that the lists were meant to have.
         history: columns user_id, item_id: what was known when the lists were made; if None, repeats count as relevant.
         repeats: whether pairs of `truth` that are in `history` are relevant (`wanted`), or not because lists exclude them.
+        without_list: whether users without a list have no hits (`zero`) or do not count (`skip`).
 
     Raises:
         ConfigError: a rating metric, one of longer lists, or one that needs the history without it; a missing column.
@@ -65,26 +66,32 @@ def evaluate_recommendations(
     users, items = id_maps(tables, "user")[0], id_maps(tables, "item")[1]
     rated = "rating" if "rating" in tables["the truth"] else None
     pairs = Interactions.from_frame(tables["the truth"], rating=rated, users=users, items=items, duplicates="max")
-    user, item = users.find(tables["the history"]["user_id"]), items.rows(tables["the history"]["item_id"])
-    catalogue = Catalogue(np.bincount(item, minlength=len(items)) if len(item) else np.empty(0, np.int64))
-    of_truth = user >= 0
-    stored = np.ones(int(of_truth.sum()), np.float32)
-    seen = csr_array((stored, (user[of_truth], item[of_truth])), (len(users), len(items)))
-    repeated = np.isin(pairs.keys(), (user * len(items) + item)[of_truth])
+    seen, catalogue = _history(tables["the history"], users, items)
+    repeated = np.isin(pairs.keys(), np.repeat(np.arange(len(users)), np.diff(seen.indptr)) * len(items) + seen.indices)
     relevant = relevant_pairs(pairs, relevant_at, repeated & (repeats == "excluded"))
     if not len(relevant):
         raise DataError(f"none of the {len(pairs)} pairs of the truth is relevant ({int(repeated.sum())} are in the history)")
     rows = np.flatnonzero(np.diff(relevant.matrix.indptr))
+    listed = np.isin(rows, users.find(tables["the lists"]["user_id"]))
+    rows = rows[listed] if without_list == "skip" else rows
     tally = Tally(parsed, scored="score" in tables["the lists"])
     for block, found, scores, tied in _blocks(tables["the lists"], tally.k, users, items, rows):
         wanted = relevant.matrix[block]
-        known: dict[str, Any] = {"seen": None if history is None else seen[block], "ties": _ties(tied, wanted)}
+        known: dict[str, Any] = {"seen": None if history is None else seen[block], "tied": tied}
         tally.add(RankedLists.of(found, wanted, tally.k, scores=scores, catalogue=catalogue, **known))
     counts = {"users_evaluated": len(rows), "users_skipped": len(users) - len(rows), "relevant": len(relevant), "ratings": 0}
-    counts["users_without_list"] = int((~np.isin(rows, users.find(tables["the lists"]["user_id"]))).sum())
+    counts["users_without_list"] = int((~listed).sum())
     if history is not None:
         counts["repeats"] = int(repeated.sum())
     return tally.report(users.values, rows, counts)
+
+
+def _history(pairs: pd.DataFrame, users: IdMap, items: IdMap) -> tuple[csr_array, Catalogue]:
+    """The history [U, M] of these users, and what the pairs of all users say of the items."""
+    user, item = users.find(pairs["user_id"]), items.rows(pairs["item_id"])
+    ours = user >= 0
+    seen = csr_array((np.ones(int(ours.sum()), np.float32), (user[ours], item[ours])), (len(users), len(items)))
+    return seen, Catalogue(np.bincount(item, minlength=len(items)) if len(item) else np.empty(0, np.int64))
 
 
 def _list_metrics(metrics: str | Iterable[str], list_length: int) -> list[Metric]:
@@ -141,7 +148,3 @@ def _beyond(lists: pd.DataFrame, k: int, shape: tuple[int, int]) -> csr_array:
     last[at_the_end["user"]] = at_the_end["score"]
     after = after[after["score"].to_numpy() == last[after["user"]]]
     return csr_array((np.ones(len(after), bool), (after["user"], after["item"])), shape)
-
-
-def _ties(beyond: csr_array, wanted: csr_array) -> Ties:
-    return Ties(np.diff(beyond.indptr), csr_array(beyond.multiply(ones(wanted))))

@@ -18,10 +18,10 @@ def id_maps(tables: Mapping[str, pd.DataFrame], side: Literal["user", "item"]) -
     """The distinct ids of the truth, and of all tables; warns if the truth has few in common with the others.
 
     Args:
-        tables: "the truth", "the lists" and "the history", of which the last two may be empty.
+        tables: "the truth", "the lists" or "the model", and "the history"; all but the first may be empty.
 
     Raises:
-        DataError: ids of several types; or no user of the truth in the lists, or no item of it in the lists and the history.
+        DataError: ids of several types; or no user of the truth in the lists, or no item of it in any other table.
     """
     column = f"{side}_id"
     ids = {what: id_index(table[column], f"column {column!r} of {what}") for what, table in tables.items() if len(table)}
@@ -32,7 +32,7 @@ def id_maps(tables: Mapping[str, pd.DataFrame], side: Literal["user", "item"]) -
             raise DataError(f"the truth has {right}, but in {what} there are {wrong}; use ids of one type")
     others = {what: [index] for what, index in ids.items() if what != "the truth"}
     if side == "item":  # lists may miss all relevant items, but the history should hold some
-        others = {" and ".join(others): [index for (index,) in others.values()]} if "the lists" in ids else {}
+        others = {" and ".join(others): [index for (index,) in others.values()]} if others.keys() - {"the history"} else {}
     for where, indexes in others.items():
         _compare(truth, _distinct(indexes), where, side)
     return truth, _distinct(list(ids.values()))

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from recsys_ae.digests import digest_of, digest_of_json
-from recsys_ae.events import Events
+from recsys_ae.events import Duplicates, Events
+from recsys_ae.frames import Frame, read_frame
 from recsys_ae.ids import IdMap, Rows
-from recsys_ae.interactions import Interactions
+from recsys_ae.interactions import Interactions, ones
 from recsys_ae.split import Predict, Repeats, Split
 
 if TYPE_CHECKING:
@@ -55,6 +56,23 @@ class Protocol:
             None if candidates is None else candidates.digest,
         )
 
+    @classmethod
+    def of_tables(
+        cls,
+        truth: Frame,
+        history: Frame | None = None,
+        *,
+        relevant_at: float | None = None,
+        repeats: Repeats = "excluded",
+    ) -> "Protocol":
+        """The protocol of `evaluate_recommendations` with these arguments; of repeated pairs of the history the last counts."""
+        return cls(
+            content_digest(_merged(truth, "the truth", "max")),
+            None if history is None else content_digest(_merged(history, "the history", "last")),
+            None if relevant_at is None else float(relevant_at),
+            repeats,
+        )
+
     @cached_property
     def digest(self) -> str:
         """Content hash (32 hex digits) of the protocol."""
@@ -90,6 +108,17 @@ def content_digest(data: Interactions, *, ordered: bool = False) -> str:
     columns = [user, item, *([] if not ordered or log.sessions is None else [log.sessions])]
     content = [column[order].astype("<i8").tobytes() for column in columns]
     return digest_of([users.digest, items.digest, *content, log.ratings[order].astype("<f4").tobytes()])
+
+
+def pairs_digest(data: Interactions) -> str:
+    """Content hash (32 hex digits) of pairs by external ids, whatever their ratings."""
+    return content_digest(Interactions(ones(data.matrix), data.users, data.items))
+
+
+def _merged(table: Frame, what: str, duplicates: Duplicates) -> Interactions:
+    """The interactions in a table with the columns user_id, item_id and, if known, rating."""
+    frame = read_frame(table, {"user": "user_id", "item": "item_id"}, what, optional=["rating"])
+    return Interactions.from_frame(frame, rating="rating" if "rating" in frame else None, duplicates=duplicates)
 
 
 def _ranked(ids: IdMap, rows: Rows) -> tuple[IdMap, Rows]:

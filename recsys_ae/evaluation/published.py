@@ -2,9 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from recsys_ae.evaluation.protocol import Protocol
+
+# How a published split relates to one's own: the same pairs, one of the same name, or another draw by the same rule.
+Relation = Literal["equal", "namesake", "draw"]
 
 
 @dataclass(frozen=True)
@@ -15,7 +18,7 @@ class Published:
         about: the data and the protocol, in words.
         values: by metric, then by model; names say where a value was chosen on the test part.
         parts: content hashes of test part and history (`content_digest`) if the split is fixed: then the protocol is equal.
-        dataset, settings: otherwise the name of the card and some keys of a pipeline: then only the draw differs.
+        dataset, settings: otherwise the name of the card and some keys of a pipeline.
     """
 
     about: str
@@ -29,9 +32,16 @@ class Published:
         return (protocol.test, protocol.history) == self.parts and self._covers(metrics)
 
     def resembles(self, dataset: str, settings: Mapping[str, Any], metrics: list[str]) -> bool:
-        """Whether a pipeline draws its test part in the same way."""
+        """Whether a pipeline has a split of the same name or draws one in the same way."""
         agrees = all(settings.get(key) == value for key, value in self.settings.items())
         return bool(self.settings) and dataset == self.dataset and agrees and self._covers(metrics)
+
+    @property
+    def relation(self) -> Relation:
+        """That of the splits for which this is found."""
+        if self.parts is not None:
+            return "equal"
+        return "namesake" if self.settings.get("split.kind") == "given" else "draw"
 
     def _covers(self, metrics: list[str]) -> bool:
         return not self.values.keys().isdisjoint(metrics)
@@ -98,11 +108,64 @@ ML_1M_NCF = Published(
     dataset="ml-1m",
     settings={"split.kind": "leave_last", "candidates.n": 100},
 )
-PUBLISHED = (ML_100K_U1, ML_1M_GLOCAL_K, ML_1M_RANDOM, ML_10M_RANDOM, ML_20M_NEW_USERS, ML_1M_NCF)
+GIVEN = {"split.kind": "given", "positive_at": None, "relevant_at": None}
+GOWALLA = Published(
+    "Gowalla, split of LightGCN",
+    {
+        "recall@20": {"SimpleX": 0.1872, "UltraGCN": 0.1862, "LightGCN": 0.182, "EASE": 0.1765, "MF-BPR": 0.1627},
+        "ndcg@20": {"UltraGCN": 0.158, "SimpleX": 0.1557, "LightGCN": 0.1547, "EASE": 0.1467, "MF-BPR": 0.1378},
+    },
+    dataset="gowalla",
+    settings=GIVEN,
+)
+YELP_2018 = Published(
+    "Yelp 2018, split of LightGCN",
+    {
+        "recall@20": {"SimpleX": 0.0701, "UltraGCN": 0.0683, "EASE": 0.0657, "LightGCN": 0.0653, "MF-BPR": 0.0576},
+        "ndcg@20": {"SimpleX": 0.0575, "UltraGCN": 0.0561, "EASE": 0.0552, "LightGCN": 0.0532, "MF-BPR": 0.0468},
+    },
+    dataset="yelp2018",
+    settings=GIVEN,
+)
+AMAZON_BOOK = Published(
+    "Amazon-Book, split of LightGCN",
+    {
+        "recall@20": {"SANSA": 0.0768, "SLIM": 0.0755, "EASE": 0.071, "UltraGCN": 0.0681, "LightGCN": 0.0411, "MF-BPR": 0.0338},
+        "ndcg@20": {"SANSA": 0.0637, "SLIM": 0.0602, "EASE": 0.0567, "UltraGCN": 0.0556, "LightGCN": 0.0318, "MF-BPR": 0.0261},
+    },
+    dataset="amazon-book",
+    settings=GIVEN,
+)
+FLIXSTER = Published(
+    "Flixster, split of Monti et al. 2017", {"rmse": {"IMC-GAE": 0.8838}}, dataset="monti-flixster", settings=GIVEN
+)
+DOUBAN = Published(
+    "Douban, split of Monti et al. 2017",
+    {"rmse": {"IMC-GAE": 0.7211, "GLocal-K, chosen on the test part": 0.7208}},
+    dataset="monti-douban",
+    settings=GIVEN,
+)
+YAHOO_MUSIC = Published(
+    "Yahoo Music, split of Monti et al. 2017", {"rmse": {"IMC-GAE": 18.7}}, dataset="monti-yahoo-music", settings=GIVEN
+)
+PUBLISHED = (
+    ML_100K_U1,
+    ML_1M_GLOCAL_K,
+    ML_1M_RANDOM,
+    ML_10M_RANDOM,
+    ML_20M_NEW_USERS,
+    ML_1M_NCF,
+    GOWALLA,
+    YELP_2018,
+    AMAZON_BOOK,
+    FLIXSTER,
+    DOUBAN,
+    YAHOO_MUSIC,
+)
 
 
 def published_for(protocol: Protocol, dataset: str, settings: Mapping[str, Any], metrics: list[str]) -> list[Published]:
-    """The published values under an equal protocol, then those under a protocol that differs in the draw only.
+    """The published values on the same test part, then those on splits of the same name or kind.
 
     Args:
         settings: keys of the pipeline, nested ones as `split.kind`.

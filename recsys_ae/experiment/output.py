@@ -10,17 +10,18 @@ a new run moves it aside.
 import logging
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pandas as pd
-import pyarrow as pa
 
 from recsys_ae.digests import digest_of_file, digest_of_json
 from recsys_ae.errors import ConfigError, DataError, OutputError, reason
+from recsys_ae.evaluation.per_user import PerUser
+from recsys_ae.evaluation.protocol import Protocol
 from recsys_ae.files import (
     check_file,
     locked,
@@ -33,7 +34,6 @@ from recsys_ae.files import (
     write_json,
 )
 from recsys_ae.fitted import saved_digest
-from recsys_ae.parquet import read_parquet, write_parquet
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +44,16 @@ FAILED = Path(".work", "failed")  # marks a failed run
 T = TypeVar("T")
 
 
+def name_of(label: str, seed: int, seeds: Sequence[int]) -> str:
+    """The name, in the output of a run with these seeds, of what belongs to a model with one of them."""
+    return label if len(seeds) == 1 else f"{label}-seed-{seed}"
+
+
+def per_user_path(name: str) -> str:
+    """The place of the metrics per user in the output."""
+    return f"per-user/{name}.parquet"
+
+
 @dataclass(frozen=True)
 class OutputFolder:
     """Paths and small state files of one run; `per_user` has the ranking metrics of the users."""
@@ -52,7 +62,7 @@ class OutputFolder:
     run: str  # digest of pipeline and inputs, to which the state belongs
 
     def per_user(self, label: str) -> Path:
-        return self.path / "per-user" / f"{label}.parquet"
+        return self.path / per_user_path(label)
 
     def model(self, label: str) -> Path:
         return self.path / "models" / label
@@ -82,18 +92,15 @@ class OutputFolder:
         """The text written under `name`, or None."""
         return (self.read_state(name, dict[str, str | None]) or {}).get("text")
 
-    def write_per_user(self, label: str, metrics: pd.DataFrame) -> str:
-        """Write a model's metrics per user; returns the digest of the file."""
-        table = pa.Table.from_pandas(metrics)
-        with whole_file(self.per_user(label)) as draft:
-            write_parquet(table.schema, [table], draft)
+    def write_per_user(self, label: str, metrics: pd.DataFrame, protocol: Protocol | None) -> str:
+        """Write a model's metrics per user under a protocol; returns the digest of the file."""
+        PerUser(metrics, protocol).write(self.per_user(label))
         return digest_of_file(self.per_user(label))
 
     def read_per_user(self, label: str, digest: str | None) -> pd.DataFrame:
         """A model's metrics per user; `DataError` if the file does not have this digest."""
         check_file(self.per_user(label), digest or "", REDO)
-        frame: pd.DataFrame = read_parquet(self.per_user(label)).to_pandas()
-        return frame
+        return PerUser.read(self.per_user(label)).values
 
     def holds(self, digests: Mapping[Path, str]) -> bool:
         """Whether the files and folders of models still exist, by their digests.

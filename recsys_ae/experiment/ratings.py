@@ -184,7 +184,7 @@ class RatingTask(Task[RatingFile, Split, Recommender]):
             best=self._best_reachable(data),
             protocol=protocol,
             published=[
-                PublishedValues(one.about, one.parts is not None, {name: dict(own) for name, own in one.values.items()})
+                PublishedValues(one.about, one.relation, {name: dict(own) for name, own in one.values.items()})
                 for one in published_for(protocol, self.pipeline.card.name, self._settings, self.keys.metrics)
             ],
         )
@@ -218,7 +218,7 @@ class RatingTask(Task[RatingFile, Split, Recommender]):
         if part == "valid" and not len(data.valid):
             return Evaluation({})
         found = self._evaluate(model, data, part, self.keys.metrics)
-        return Evaluation(found.metrics, found.counts, found.to_frame() if found.per_user else None)
+        return Evaluation(found.metrics, found.counts, found.to_frame() if found.per_user else None, found.ties)
 
     def _evaluate(self, model: Recommender, data: Split, part: Part, metrics: Sequence[str]) -> Report:
         options: dict[str, Any] = {"relevant_at": self.keys.relevant_at, "cold": self.keys.cold}

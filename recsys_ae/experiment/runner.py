@@ -19,8 +19,9 @@ from recsys_ae.core.checkpoint import Checkpoint
 from recsys_ae.digests import digest_of_json
 from recsys_ae.errors import TrainingError
 from recsys_ae.evaluation.audit import Audit
+from recsys_ae.evaluation.protocol import Protocol
 from recsys_ae.experiment.callbacks import Curves, LogLosses, ShowProgress, Stopwatch
-from recsys_ae.experiment.output import PIPELINE, REPORT, OutputFolder, check_output, open_output
+from recsys_ae.experiment.output import PIPELINE, REPORT, OutputFolder, check_output, name_of, open_output
 from recsys_ae.experiment.pipeline_file import TASKS, K, ModelSpec, Pipeline
 from recsys_ae.experiment.summary import choose, compared, repeated, summarise, worth
 from recsys_ae.experiment.task import D, Evaluation, FitOn, M, Part, Task
@@ -131,7 +132,7 @@ class _Experiment(Generic[K, D, M]):
             facts[seed] = self.task.facts(self.task.data(seed))
             self.folder.check_input("data", facts[seed].digest, f"data-{seed}")
             for spec in self.pipeline.models:
-                results[spec.label][seed] = self._result(spec, seed)
+                results[spec.label][seed] = self._result(spec, seed, facts[seed].protocol)
         models = {label: summarise(runs) for label, runs in results.items()}
         lower = [name for name in self.keys.metrics if self.task.lower_is_better(name)]
         metric = self.task.deciding_metric(self.keys.export.by if self.keys.export else None)
@@ -189,7 +190,7 @@ class _Experiment(Generic[K, D, M]):
         return found
 
     def _name(self, label: str, seed: int) -> str:
-        return label if len(self.pipeline.seeds) == 1 else f"{label}-seed-{seed}"
+        return name_of(label, seed, self.pipeline.seeds)
 
     @contextmanager
     def _job(self, name: str, spec: ModelSpec, seed: int, within: _Job | None = None) -> Iterator[_Job]:
@@ -203,7 +204,7 @@ class _Experiment(Generic[K, D, M]):
                 yield _Job(name, spec, seed, run, progress)
         self.folder.remove_checkpoints(name)
 
-    def _result(self, spec: ModelSpec, seed: int) -> RunResult:
+    def _result(self, spec: ModelSpec, seed: int, protocol: Protocol | None) -> RunResult:
         """Fit, evaluate and save one model with one seed, unless that has been done before."""
         name = self._name(spec.label, seed)
         if (done := self.folder.read_state(f"result-{name}", RunResult)) is not None:
@@ -218,8 +219,8 @@ class _Experiment(Generic[K, D, M]):
             select = selected.fit if self.keys.refit else None
             digest = self._save(job, model, self.folder.model(name))
             found = test.metrics, selected.valid_metrics, test.counts
-            by_user = None if test.per_user is None else self.folder.write_per_user(name, test.per_user)
-            result = RunResult(spec.name, spec.params, *found, fit, select, digest, trials, by_user)
+            by_user = None if test.per_user is None else self.folder.write_per_user(name, test.per_user, protocol)
+            result = RunResult(spec.name, spec.params, *found, fit, select, digest, trials, by_user, test.ties)
             costs = {"fit_seconds": fit.seconds, "select_seconds": select.seconds if select else None}
             valid = {f"valid_{metric}": value for metric, value in (selected.valid_metrics or {}).items()}
             job.run.metrics({**test.metrics, **valid, **costs, "peak_memory_mb": result.peak_memory_mb})

@@ -27,11 +27,12 @@ FitOn = Literal["train", "train+valid", "everything"]
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The metrics of a model on one part of the data, numbers of users and observations, and metrics per user [U] if any."""
+    """The metrics of a model on one part of the data, and what else `evaluation.report.Report` has of it."""
 
     metrics: Values
     counts: dict[str, int] = field(default_factory=dict)
     per_user: pd.DataFrame | None = None
+    ties: dict[str, tuple[float, float]] = field(default_factory=dict)
 
 
 class Models(NamedTuple):

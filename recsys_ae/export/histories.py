@@ -2,11 +2,15 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
+
+import pandas as pd
 
 from recsys_ae.data.cards import RatingsCard
 from recsys_ae.data.detection import guess_table
 from recsys_ae.data.features import load_features
 from recsys_ae.data.ratings import read_history
+from recsys_ae.data.tables import read_table
 from recsys_ae.declaration import error_context
 from recsys_ae.errors import ConfigError
 from recsys_ae.interactions import Interactions
@@ -15,7 +19,12 @@ from recsys_ae.models.side_information import stored_features
 
 
 def history_for(
-    model: Recommender, path: Path, card: tuple[RatingsCard, Path] | None = None, *, skip_unknown: bool = False
+    model: Recommender,
+    path: Path,
+    card: tuple[RatingsCard, Path] | None = None,
+    *,
+    skip_unknown: bool = False,
+    users: pd.Series | None = None,
 ) -> tuple[Interactions, int]:
     """The history in a file, with the ids, the scale and the features that a fitted model needs.
 
@@ -24,6 +33,7 @@ def history_for(
             and its features of users are read if the model uses any. Without it, the layout is inferred, and new users have no
             features.
         skip_unknown: leave out events with items that the model does not know instead of raising.
+        users: ids of users who get a row even if the file does not have them; without a history they are cold.
 
     Returns:
         The interactions, and the number of events left out.
@@ -39,8 +49,8 @@ def history_for(
         raise ConfigError(
             f"{path}: no column is recognised as the rating, but the model was trained on ratings; declare it with --card"
         )
-    users = fitted.meta["user_ids"]
-    data, skipped = read_history(path, fitted.ids["items"], table=layout, user_ids=users, skip_unknown=skip_unknown)
+    options: dict[str, Any] = {"user_ids": fitted.meta["user_ids"], "skip_unknown": skip_unknown, "users": users}
+    data, skipped = read_history(path, fitted.ids["items"], table=layout, **options)
     with error_context(str(path)):
         fitted_state(model, data)
         if card and card[0].session_gap is not None:
@@ -55,3 +65,9 @@ def history_for(
     if card and known and "users" in card[0].features:
         data = replace(data, user_features=load_features(*card, "users", data.users, features=known.features), merged=True)
     return data, skipped
+
+
+def users_in(model: Recommender, path: Path, card: tuple[RatingsCard, Path] | None = None) -> pd.Series:
+    """The distinct ids of the users in a file of events, such as a truth, in their order."""
+    layout = card[0].files[0] if card else guess_table(path)
+    return read_table(path, layout, {"user": fitted_state(model).meta["user_ids"]})["user_id"].drop_duplicates()

@@ -22,6 +22,7 @@ import recsys_ae
 from recsys_ae.data.lists import read_lists
 from recsys_ae.digests import digest_of, digest_of_file
 from recsys_ae.errors import ConfigError, DataError, OutputError
+from recsys_ae.evaluation.protocol import pairs_digest
 from recsys_ae.files import (
     check_file,
     locked_folder,
@@ -90,6 +91,7 @@ class ListManifest(Manifest):
     n_items: int  # in the catalogue
     cold_users: int  # users the model cannot score
     users_without_items: int  # users with an empty list
+    seen: str  # hash of the pairs of the history, or of what else counts as seen, see `evaluation.protocol.pairs_digest`
     schema: dict[str, str]  # column -> Parquet type
     choice: str  # hash of the users asked for, the items allowed and what else counts as seen
 
@@ -260,6 +262,7 @@ def _plan(job: _Job, filters: dict[str, Any], cold_users: int) -> ListManifest:
         n_items=job.history.n_items,
         rows=0,
         users_without_items=0,
+        seen=pairs_digest(job.history if seen is None else seen),
         schema={name: str(job.schema.field(name).type) for name in job.schema.names},
         choice=digest_of(choice),
         versions=versions(),

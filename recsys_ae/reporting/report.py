@@ -1,8 +1,9 @@
 """The report of a run: JSON for programs, CSV for spreadsheets, a table for people."""
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from recsys_ae.evaluation.audit_lines import audit_lines
@@ -11,10 +12,7 @@ from recsys_ae.files import whole_file, write_json
 from recsys_ae.reporting.results import Comparison, RunReport
 from recsys_ae.reporting.tables import BELOW
 
-REPEATS_UNKNOWN = (
-    "warning: without the history, repeated pairs count as relevant although lists may exclude them as seen; "
-    "pass --history FILE to leave them out"
-)
+VISIBLE = 0.0005  # width from which an interval over the orders of ties is shown
 
 
 def write_report(report: RunReport, folder: Path) -> tuple[Path, Path]:
@@ -73,32 +71,9 @@ def summary_lines(report: RunReport, folder: Path) -> list[str]:
     return lines
 
 
-def list_summary(counts: Mapping[str, int], repeats: str) -> list[str]:
-    """Lines that describe the counts of an evaluation of exported lists; `repeats` is as in `evaluate_recommendations`."""
-    users = f"{counts['users_evaluated']} users evaluated, {counts['users_skipped']} without relevant items skipped"
-    lines = [f"{users}; {counts['users_without_list']} of the evaluated users have no list (score 0)"]
-    if "repeats" in counts:
-        verdict = "relevant" if repeats == "wanted" else "not relevant"
-        lines.append(f"{counts['repeats']} pairs of the truth are in the history: {verdict}")
-    return lines
-
-
 def reading_lines(report: RunReport) -> list[str]:
     """How to read the tables: what the intervals and letters mean, which models are below a baseline, what cannot be shown."""
-    lines = []
-    if found := [one for one in report.findings if one.findings.intervals is not None]:
-        first = found[0].findings
-        lines.append(f"±: half of the {_percent(first.level)} interval over {first.n_users} users (bootstrap)")
-        smallest = [f"{one.metric} {one.findings.smallest:.4f}" for one in found if one.findings.smallest is not None]
-        if any(len(one.models) > 1 for one in found):
-            test = f"paired t-test over users, Holm's correction, {_percent(first.alpha)}"
-            lines.append(f"models that share a letter cannot be told apart, bold ones not from the best ({test})")
-        if smallest:
-            lines.append(f"smallest difference that these users can show with power 80 %: {', '.join(smallest)}")
-    for one in report.findings:
-        if one.left_out:
-            counts = ", ".join(f"{number} of {label}" for label, number in one.left_out.items())
-            lines.append(f"{one.metric}: users who do not count for all models are left out of the comparison: {counts}")
+    lines = [*finding_lines(report.findings), *_tie_lines(report)]
     if any(report.below(label) for label in report.models):
         least: dict[str, list[str]] = {}
         for name, baseline in report.baselines.items():
@@ -108,6 +83,39 @@ def reading_lines(report: RunReport) -> list[str]:
     return lines
 
 
+def finding_lines(findings: Sequence[MetricFindings]) -> list[str]:
+    """What the intervals and letters of findings mean, and what they cannot show."""
+    lines = []
+    if found := [one for one in findings if one.findings.intervals is not None]:
+        first = found[0].findings
+        lines.append(f"±: half of the {percent(first.level)} interval over {first.n_users} users (bootstrap)")
+        smallest = [f"{one.metric} {one.findings.smallest:.4f}" for one in found if one.findings.smallest is not None]
+        if any(len(one.models) > 1 for one in found):
+            test = f"paired t-test over users, Holm's correction, {percent(first.alpha)}"
+            lines.append(f"models that share a letter cannot be told apart, bold ones not from the best ({test})")
+        if smallest:
+            lines.append(f"smallest difference that these users can show with power 80 %: {', '.join(smallest)}")
+    for one in findings:
+        if one.left_out:
+            counts = ", ".join(f"{number} of {label}" for label, number in one.left_out.items())
+            lines.append(f"{one.metric}: users who do not count for all models are left out of the comparison: {counts}")
+    return lines
+
+
+def _tie_lines(report: RunReport) -> list[str]:
+    """The models whose metrics depend visibly on the order of items with equal scores."""
+    visible = []
+    for label, model in report.models.items():
+        runs, ends = list(model.runs.values()), {}
+        for name in runs[0].ties:
+            low, high = (fmean(run.ties[name][end] for run in runs) for end in (0, 1))
+            if high - low >= VISIBLE:
+                ends[name] = f"{name} {low:.4f} to {high:.4f}"
+        if ends:
+            visible.append(f"{label} ({', '.join(ends.values())})")
+    return [f"over all orders of items with equal scores: {'; '.join(visible)}"] if visible else []
+
+
 def protocol_lines(report: RunReport) -> list[str]:
     """The protocol, and the published values under it."""
     data = report.data[report.seeds[0]]
@@ -115,14 +123,15 @@ def protocol_lines(report: RunReport) -> list[str]:
         return []
     lines = [f"protocol {data.protocol.digest[:12]}: {data.protocol.summary}"]
     for one in data.published:
-        same = "on the same test part" if one.equal else "on other draws of the same kind"
+        same = {"equal": "the same test part", "namesake": "a split of this name", "draw": "other draws of this kind"}
         for metric in one.values.keys() & {*report.metrics}:
             values = ", ".join(f"{model} {value:g}" for model, value in one.values[metric].items())
-            lines.append(f"published {metric} {same} ({one.about}): {values}")
+            lines.append(f"published {metric} on {same[one.relation]} ({one.about}): {values}")
     return lines
 
 
-def _percent(share: float) -> str:
+def percent(share: float) -> str:
+    """A share in per cent."""
     return f"{100 * share:g} %"
 
 

@@ -6,6 +6,7 @@ from typing import Any, Literal
 from recsys_ae.evaluation.audit import Audit
 from recsys_ae.evaluation.findings import MetricFindings
 from recsys_ae.evaluation.protocol import Protocol
+from recsys_ae.evaluation.published import Relation
 from recsys_ae.evaluation.repetitions import Repetitions
 
 Values = dict[str, float | None]  # by metric; None where a model has no value
@@ -16,7 +17,7 @@ class PublishedValues:
     """Values of a published table, by metric and model."""
 
     about: str  # the data and the protocol
-    equal: bool  # measured on the same test part; otherwise on another draw of the same kind
+    relation: Relation  # of its split to that of the run
     values: dict[str, dict[str, float]]
 
 
@@ -68,6 +69,7 @@ class RunResult:
     digest: str
     trials: list[Trial] = field(default_factory=list)
     per_user_digest: str | None = None  # of the file with the metrics per user, if any
+    ties: dict[str, tuple[float, float]] = field(default_factory=dict)  # see `evaluation.report.Report`
 
     @property
     def peak_memory_mb(self) -> float | None:

@@ -23,7 +23,7 @@ def results_tables(report: RunReport, width: int) -> list[Table]:
     floor = "noise floor" if {*limits} <= {*report.lower_is_better} else "best reachable"
     first = max(map(len, [*labels, "model", *([floor] if limits else [])]))
     tables = []
-    for names in _fitting(columns, width - first - 3, _costs_width(report)):
+    for names in fitting(columns, width - first - 3, _costs_width(report)):
         table, last = Table("model"), names[-1] == report.metrics[-1]
         for name in names:
             table.add_column(name, justify="right", no_wrap=True)
@@ -116,7 +116,7 @@ def _costs_width(report: RunReport) -> int:
     return sum(3 + max(len(name), *map(len, cells)) for name, cells in _costs(report).items())
 
 
-def _fitting(columns: dict[str, list[Text]], width: int, last: int) -> list[list[str]]:
+def fitting(columns: dict[str, list[Text]], width: int, last: int) -> list[list[str]]:
     """The metrics in groups, each of which fits `width`, the last group beside further columns `last` wide."""
     groups: list[list[str]] = [[]]
     used = 1

@@ -71,13 +71,13 @@ def make_tracker(uri: str | None, experiment: str) -> Tracker:
     return MlflowTracker(uri, experiment)
 
 
-def local_model(folder_or_uri: str, tracking_uri: str | None) -> Path:
-    """The local folder of a model: the one given, or the one downloaded from an MLflow URI (runs:/, models:/)."""
+def local_copy(folder_or_uri: str, tracking_uri: str | None) -> Path:
+    """A local file or folder: the one given, or one downloaded from an MLflow URI (runs:/, models:/)."""
     if not folder_or_uri.startswith(("runs:/", "models:/", "mlflow-artifacts:/")):
         return Path(folder_or_uri)
-    from recsys_ae.tracking.mlflow_tracker import download_model  # heavy
+    from recsys_ae.tracking.mlflow_tracker import download  # heavy
 
-    return download_model(folder_or_uri, _or_default(tracking_uri))
+    return download(folder_or_uri, _or_default(tracking_uri))
 
 
 def _or_default(uri: str | None) -> str:

@@ -202,8 +202,8 @@ def _pages(search: Callable[..., Any], *arguments: Any, **options: Any) -> Itera
             return
 
 
-def download_model(uri: str, tracking_uri: str) -> Path:
-    """A local copy of the MLflow model at `uri`; `DataError` if there is none."""
+def download(uri: str, tracking_uri: str) -> Path:
+    """A local copy of the artifact or model at `uri`; `DataError` if there is none."""
     store = store_uri(tracking_uri)
     if (path := _sqlite_path(store)) is not None and not path.is_file():  # MLflow would create it
         raise DataError(f"cannot get {uri}: there is no MLflow store {path}; pass the right one as --tracking-uri")

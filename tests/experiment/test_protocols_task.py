@@ -1,5 +1,6 @@
 """Pipelines with sampled candidates, folds, and given splits one after the other; baselines and findings in their reports."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -71,6 +72,15 @@ class TestRepetitions:
         assert len(keys) == len(np.unique(keys)) == len(chosen.data(9).everything)
         one = task(split={"kind": "k_fold", "k": 4, "fold": 2, "seed": 0}, seed=11)
         assert one.data(11).test.digest == chosen.data(5).test.digest
+
+    def test_each_seed_takes_the_next_window(self):
+        dataset = {"name": "small", "kind": "planted-sessions", "users": 40, "items": 12, "topics": 3, "sessions": 6}
+        declared = {"kind": "rolling_window", "windows": 3, "window": "each", "test": 0.3}
+        chosen = task(dataset=dataset, split=declared, seed=[0, 1, 2], metrics=["ndcg@5"], models=PIPELINE["models"][2:])
+        parts = [chosen.data(seed) for seed in (0, 1, 2)]
+        for earlier, later in pairwise(parts):
+            assert earlier.test.times.max() < later.test.times.min()
+            assert later.train.n_events == earlier.train.n_events + earlier.test.n_events
 
     def test_there_must_be_a_fold_for_each_seed(self):
         with pytest.raises(ConfigError, match="each seed takes one of 2 folds, but there are 3 seeds; remove some"):

@@ -1,5 +1,6 @@
 """Tables of a run: cells, letters, marks, and how they fit a terminal."""
 
+from dataclasses import replace
 from io import StringIO
 
 import pytest
@@ -94,6 +95,14 @@ def test_lines_explain_what_is_in_the_tables():
     assert lines[2] == "ndcg@10: users who do not count for all models are left out of the comparison: 2 of bad"
     assert lines[3] == f"{BELOW}: worse than popularity (ndcg@10 0.2000) or bias (rmse 1.0000)"
     assert reading_lines(report(findings=[], baselines={})) == []
+
+
+def test_ties_are_told_where_they_matter():
+    tied = report().models["good"].runs[0]
+    runs = {0: replace(tied, ties={"ndcg@10": (0.2999, 0.3201), "recall@10": (0.1, 0.1004)})}
+    models = {**report().models, "good": summarise(runs)}
+    lines = reading_lines(report(models=models))
+    assert "over all orders of items with equal scores: good (ndcg@10 0.2999 to 0.3201)" in lines
 
 
 def test_a_missing_value_is_a_dash():

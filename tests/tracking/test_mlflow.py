@@ -10,7 +10,7 @@ from filelock import FileLock
 from mlflow.tracking import MlflowClient
 
 from recsys_ae.errors import ConfigError, DataError
-from recsys_ae.tracking import Tracker, local_model, make_tracker, mlflow_tracker
+from recsys_ae.tracking import Tracker, local_copy, make_tracker, mlflow_tracker
 from recsys_ae.tracking.mlflow_tracker import MlflowTracker, store_uri
 
 pytestmark = pytest.mark.filterwarnings("default")  # MLflow's own dependencies warn about each other
@@ -41,7 +41,7 @@ def test_everything_of_a_run_is_there(store, tmp_path):
     assert len(client.get_metric_history(run.id, "train_loss")) == 1501
     assert found.inputs.dataset_inputs[0].dataset.digest == "0" * 32
     assert found.inputs.dataset_inputs[0].tags[0].value == "train"
-    assert (local_model(f"runs:/{run.id}/model", store) / "model.json").read_text() == "{}"
+    assert (local_copy(f"runs:/{run.id}/model", store) / "model.json").read_text() == "{}"
     beside = Path(store.removeprefix("sqlite:///")).parent
     assert list(beside.glob(f"mlruns/{run.id}/artifacts/model/model.json"))
 
@@ -115,7 +115,7 @@ def test_relative_store_is_made_absolute(tmp_path, monkeypatch):
 
 def test_missing_model_uri(store):
     with pytest.raises(DataError, match="cannot get runs:/none/model"):
-        local_model("runs:/none/model", store)
+        local_copy("runs:/none/model", store)
 
 
 @pytest.mark.slow
@@ -170,7 +170,7 @@ NO_FILES = [
 
 @pytest.mark.parametrize("uri", [*NO_STORES, *NO_FILES, " "])
 def test_invalid_store_uris_fail_before_anything_starts(here, uri):
-    for use in (lambda: make_tracker(uri, "x"), lambda: local_model("runs:/none/model", uri)):
+    for use in (lambda: make_tracker(uri, "x"), lambda: local_copy("runs:/none/model", uri)):
         with pytest.raises(ConfigError, match=r"is not the URI of an MLflow store; use|does not name a file; use"):
             use()
     assert list(here.iterdir()) == []
@@ -205,12 +205,12 @@ def test_a_registered_model_is_found_in_the_store_that_is_named(tmp_path, here, 
     store = f"sqlite:///{tmp_path}/mlflow.db"
     name = registered(store, tmp_path)
     for uri in (f"models:/{name}@today", f"models:/{name}/1"):
-        assert (local_model(uri, store) / "model.json").read_text() == "{}"
+        assert (local_copy(uri, store) / "model.json").read_text() == "{}"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", store)
-    assert (local_model(f"models:/{name}@today", None) / "model.json").read_text() == "{}"
+    assert (local_copy(f"models:/{name}@today", None) / "model.json").read_text() == "{}"
     for uri in (f"models:/{name}@yesterday", f"models:/{name}/7", "models:/other@today"):
         with pytest.raises(DataError, match=f"cannot get {uri} from "):
-            local_model(uri, store)
+            local_copy(uri, store)
     assert list(here.iterdir()) == []
 
 
@@ -219,7 +219,7 @@ def test_reading_creates_no_store(here):
         with pytest.raises(
             DataError, match=rf"there is no MLflow store {here}/mlflow.db; pass the right one as --tracking-uri"
         ):
-            local_model(uri, None)
+            local_copy(uri, None)
     assert list(here.iterdir()) == []
 
 

@@ -11,11 +11,14 @@ from datetime import datetime
 from pathlib import Path
 from time import perf_counter
 from types import FrameType
-from typing import Annotated, Any, Literal, NoReturn, TextIO, cast
+from typing import Annotated, NoReturn, TextIO, cast
 
 import typer
 
-from recsys_ae.errors import ConfigError, Terminated, quoted
+import recsys_ae
+from recsys_ae.cli.evaluation import compare, evaluate
+from recsys_ae.cli.options import PATH, CardOption, Cold, TrackingUri, print_table, terminal
+from recsys_ae.errors import ConfigError, Terminated
 from recsys_ae.exits import INTERRUPTED, TERMINATED, Output, explain, one_line
 from recsys_ae.folders import check_current, check_temporary
 
@@ -29,28 +32,7 @@ app = typer.Typer(
 )
 datasets_app = typer.Typer(help="List, show or fetch datasets.", rich_markup_mode=None)
 app.add_typer(datasets_app, name="datasets", invoke_without_command=True)
-
-
-def _path(text: str) -> Path:
-    """Parser of a path argument; see `path_of`."""
-    from recsys_ae.files import path_of
-
-    return path_of(text)
-
-
-PATH: dict[str, Any] = {"parser": _path, "metavar": "PATH"}
-CardOption = Annotated[
-    str | None,
-    typer.Option(help="Dataset card, or pipeline with one inside, that describes the file and the features of users."),
-]
 CardName = Annotated[str, typer.Argument(help="A shipped dataset or a card file.")]
-# As in `models.recommend` and `split`, which are too heavy to import for --help
-Cold = Literal["error", "popular", "skip"]
-Repeats = Literal["excluded", "wanted"]
-TrackingUri = Annotated[
-    str | None,
-    typer.Option(help="MLflow store; 'none' tracks nothing. Default: $MLFLOW_TRACKING_URI, else sqlite:///mlflow.db."),
-]
 
 
 @app.callback()
@@ -84,7 +66,7 @@ def run(
     tracker = make_tracker(tracking_uri, declared.experiment)
     folder = output or new_folder(Path("runs"), f"{declared.name}-{datetime.now():%Y%m%d-%H%M%S}")
     try:
-        report = run_pipeline(declared, folder, tracker, _console(stderr=True), resume=resume)
+        report = run_pipeline(declared, folder, tracker, terminal(stderr=True), resume=resume)
     except (KeyboardInterrupt, Terminated):
         print(f"recsys-ae: to continue, repeat the command with --output {folder} --resume", file=sys.stderr)
         raise
@@ -93,7 +75,7 @@ def run(
             with suppress(OSError):
                 folder.rmdir()
                 folder.parent.rmdir()
-    console, hint = _console(), tracker.hint()
+    console, hint = terminal(), tracker.hint()
     console.print(summary_header(report))
     for table in [*results_tables(report, console.width), *([seeds_table(report)] if report.repetitions else [])]:
         console.print(table)
@@ -102,65 +84,8 @@ def run(
         console.print(line, soft_wrap=True)
 
 
-@app.command(context_settings={"allow_extra_args": True})
-def evaluate(
-    context: typer.Context,
-    recommendations: Annotated[Path, typer.Argument(help="A folder made by export or run, or a Parquet or CSV file.", **PATH)],
-    truth: Annotated[Path, typer.Option(help="What users did afterwards: CSV, TSV, '::', JSON lines or Parquet.", **PATH)],
-    history: Annotated[
-        Path | None,
-        typer.Option(help="What they had done before the lists were made; these pairs do not count as relevant.", **PATH),
-    ] = None,
-    repeats: Annotated[
-        Repeats, typer.Option(help="Whether pairs in the history are relevant: 'wanted' if lists may contain seen items.")
-    ] = "excluded",
-    metrics: Annotated[
-        list[str] | None, typer.Option(metavar="METRIC...", help="Ranking metrics such as ndcg@10,recall@20.")
-    ] = None,
-    relevant_at: Annotated[float | None, typer.Option(help="Only ratings of at least this are relevant.")] = None,
-    card: CardOption = None,
-    output: Annotated[Path | None, typer.Option(help="Also write the metrics to this JSON file.", **PATH)] = None,
-) -> None:
-    """Evaluate exported recommendations against what users did afterwards."""
-    from recsys_ae.data.detection import guess_table
-    from recsys_ae.data.tables import read_table
-    from recsys_ae.declaration import error_context
-    from recsys_ae.evaluation.given_lists import evaluate_recommendations
-    from recsys_ae.evaluation.metrics import DEFAULT_RANKING
-    from recsys_ae.experiment.pipeline_file import ratings_card
-    from recsys_ae.export.local import read_recommendations
-    from recsys_ae.files import check_not_read, write_json
-    from recsys_ae.ids import id_index, kind_of
-    from recsys_ae.reporting.report import REPEATS_UNKNOWN, list_summary
-
-    if context.args and not metrics:
-        raise ConfigError(f"extra argument {quoted(context.args[0])}; write metrics after --metrics")
-    check_not_read(output, recommendations, truth, history, card)
-    # `--metrics a b c`, `--metrics a,b,c` and `--metrics a --metrics b` are equivalent
-    wanted = [name for text in [*(metrics or []), *context.args] for name in text.split(",") if name]
-    lists, length = read_recommendations(recommendations)
-    # Where the lists have text, so have the other files, even if it looks like integers. Other differences are reported later.
-    roles = {role: id_index(lists[f"{role}_id"], f"column '{role}_id' of {recommendations}") for role in ("user", "item")}
-    kinds = {role: "str" for role, ids in roles.items() if kind_of(ids) == "str"}
-
-    def read(path: Path) -> Any:
-        return read_table(path, ratings_card(card)[0].files[0] if card else guess_table(path), kinds)
-
-    frame, known = read(truth), None if history is None else read(history)
-    if relevant_at is not None and "rating" not in frame:
-        raise ConfigError(f"--relevant-at needs ratings, but {truth} has none")
-    default = [name for name in DEFAULT_RANKING if int(name.split("@")[1]) <= length] or [f"ndcg@{length}", f"recall@{length}"]
-    options: dict[str, Any] = {"list_length": length, "relevant_at": relevant_at, "history": known, "repeats": repeats}
-    with error_context(f"{recommendations} against {truth}"):
-        report = evaluate_recommendations(lists, frame, wanted or default, **options)
-    rows = [[name, "-" if value is None else f"{value:.4f}"] for name, value in report.metrics.items()]
-    _print_table("metric", "value", rows=rows)
-    for line in list_summary(report.counts, repeats):
-        _console().print(line)
-    if known is None and repeats == "excluded":
-        print(REPEATS_UNKNOWN, file=sys.stderr)
-    if output is not None:
-        write_json({"metrics": report.metrics, "counts": report.counts}, output)
+app.command(context_settings={"allow_extra_args": True})(evaluate)
+app.command()(compare)
 
 
 @app.command()
@@ -169,6 +94,10 @@ def export(
     history: Annotated[Path, typer.Option(help="What users have done so far: CSV, TSV, '::', JSON lines or Parquet.", **PATH)],
     output: Annotated[Path, typer.Option(help="New folder for the lists.", **PATH)],
     k: Annotated[int, typer.Option(help="Length of the lists.")] = 100,
+    users: Annotated[
+        Path | None,
+        typer.Option(help="Lists for the users of this file, such as a truth, instead of those of the history.", **PATH),
+    ] = None,
     include_seen: Annotated[bool, typer.Option("--include-seen", help="Also recommend items users have seen.")] = False,
     skip_unknown: Annotated[
         bool, typer.Option("--skip-unknown", help="Skip interactions with items the model does not know.")
@@ -177,17 +106,19 @@ def export(
     card: CardOption = None,
     tracking_uri: TrackingUri = None,
 ) -> None:
-    """Write top-k lists for all users of a history."""
+    """Write top-k lists for all users of a history, or for those of another file."""
     from recsys_ae.experiment.pipeline_file import ratings_card
-    from recsys_ae.export.histories import history_for
+    from recsys_ae.export.histories import history_for, users_in
     from recsys_ae.export.local import export_recommendations
     from recsys_ae.models.storage import load_model
-    from recsys_ae.tracking import local_model
+    from recsys_ae.tracking import local_copy
 
-    loaded = load_model(local_model(model, tracking_uri))
-    data, skipped = history_for(loaded, history, ratings_card(card) if card else None, skip_unknown=skip_unknown)
-    manifest = export_recommendations(loaded, data, output, k, exclude_seen=not include_seen, cold=cold)
-    console = _console()
+    loaded = load_model(local_copy(model, tracking_uri))
+    described = ratings_card(card) if card else None
+    wanted = None if users is None else users_in(loaded, users, described)
+    data, skipped = history_for(loaded, history, described, skip_unknown=skip_unknown, users=wanted)
+    manifest = export_recommendations(loaded, data, output, k, users=wanted, exclude_seen=not include_seen, cold=cold)
+    console = terminal()
     if skipped:
         without = data.n_users - len(set(data.user_rows()))
         console.print(f"{skipped} interactions with unknown items skipped; {without} users have no others")
@@ -203,7 +134,7 @@ def datasets(context: typer.Context) -> None:
         from recsys_ae.data.cards import read_card, shipped_cards
 
         cards = {name: read_card(name)[0] for name in shipped_cards()}
-        _print_table("dataset", "description", "licence", rows=[[name, x.title, x.licence] for name, x in cards.items()])
+        print_table("dataset", "description", "licence", rows=[[name, x.title, x.licence] for name, x in cards.items()])
 
 
 @datasets_app.command()
@@ -214,7 +145,7 @@ def show(name: CardName) -> None:
     from recsys_ae.data.cards import read_card
 
     content = read_card(name)[0].model_dump(exclude_defaults=True)
-    _console().print(yaml.safe_dump(content, sort_keys=False, default_flow_style=None), end="")
+    terminal().print(yaml.safe_dump(content, sort_keys=False, default_flow_style=None), end="")
 
 
 @datasets_app.command()
@@ -234,7 +165,7 @@ def fetch(name: CardName) -> None:
     else:
         data = load_ratings(card, folder).interactions
         size = f"{data.n_users} users, {data.n_items} items, {len(data)} interactions"
-    _console().print(f"{card.name}: {size}")
+    terminal().print(f"{card.name}: {size}")
 
 
 @app.command()
@@ -247,7 +178,7 @@ def models(name: Annotated[str | None, typer.Argument(help="Show one model's par
         _show_model(name)
         return
     for kind in (MODELS, IMAGE_MODELS):
-        _print_table(kind.kind, "description", rows=[[known, _first_line(place)] for known, place in kind.places.items()])
+        print_table(kind.kind, "description", rows=[[known, _first_line(place)] for known, place in kind.places.items()])
 
 
 def _first_line(place: str) -> str:
@@ -255,7 +186,7 @@ def _first_line(place: str) -> str:
     import ast
 
     module, name = place.split(":")
-    source = Path(__file__).parent.parent.joinpath(*module.split(".")).with_suffix(".py").read_text(encoding="utf-8")
+    source = Path(recsys_ae.__file__).parent.parent.joinpath(*module.split(".")).with_suffix(".py").read_text(encoding="utf-8")
     classes = [node for node in ast.parse(source).body if isinstance(node, ast.ClassDef) and node.name == name]
     return (ast.get_docstring(classes[0]) or "").split("\n")[0] if classes else ""
 
@@ -270,14 +201,14 @@ def _show_model(name: str) -> None:
 
     model = build_image_model(name) if name in IMAGE_MODELS else build_model(name)
     allowed = allowed_values(type(model))
-    console = _console()
+    console = terminal()
     console.print(type(model).__doc__ or "")
     for inherited in [*type(model).__mro__[1:], TrainConfig]:  # shared parameters are explained where they are declared
         about = inspect.cleandoc(inherited.__doc__ or "") if inherited.__module__.startswith("recsys_ae") else ""
         if "Attributes:" in about and (inherited is not TrainConfig or "epochs" in allowed):
             console.print(f"{inherited.__name__}: {about[about.index('Attributes:') :]}\n")
     rows = [[key, str(value), allowed[key]] for key, value in parameters(model).items()]
-    _print_table("parameter", "default", "allowed", rows=rows)
+    print_table("parameter", "default", "allowed", rows=rows)
 
 
 def main() -> NoReturn:
@@ -316,24 +247,3 @@ def _nowhere() -> TextIO:
 
 def _terminate(number: int, frame: FrameType | None) -> NoReturn:
     raise Terminated
-
-
-def _console(stderr: bool = False) -> Any:
-    from rich.console import Console
-
-    stream = sys.stderr if stderr else sys.stdout
-    width = None if stream.isatty() else 160  # in files and pipes, 80 columns would cut tables
-    return Console(stderr=stderr, width=width, highlight=False, markup=False, emoji=False)  # names are printed as they are
-
-
-def _print_table(*columns: str, rows: list[list[str]]) -> None:
-    from rich.table import Table
-
-    table = Table(*columns)
-    for row in rows:
-        table.add_row(*row)
-    _console().print(table)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,112 @@
+"""What `compare` compares: models of runs, files of values per user, and systems that are evaluated first."""
+
+import os
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from recsys_ae.data.reading import reading
+from recsys_ae.errors import ConfigError, DataError, did_you_mean
+from recsys_ae.evaluation.per_user import PerUser
+from recsys_ae.experiment.output import REPORT, name_of, per_user_path
+from recsys_ae.experiment.systems import Examination
+from recsys_ae.files import check_file, is_file, path_of, read_json
+from recsys_ae.reporting.results import RunReport
+from recsys_ae.tracking import local_copy
+
+MLFLOW = "runs:/"
+REDO = "run the pipeline again"
+
+
+@dataclass(frozen=True, eq=False)
+class Contender:
+    """A model or system in a comparison.
+
+    Attributes:
+        label: its name in tables.
+        full_name: its name where several have the same label.
+        seeds: those of its run; None if it is not a whole run.
+        tables: values per user, a table for each seed or a single one.
+    """
+
+    label: str
+    full_name: str
+    seeds: list[int] | None
+    tables: list[PerUser]
+
+
+def contenders(
+    sources: Sequence[str], examination: Examination | None, tracking_uri: str | None = None
+) -> dict[str, Contender]:
+    """All that is to be compared, by different names.
+
+    Args:
+        sources: output folders of `run` or MLflow runs `runs:/ID` (all of their models, or the one named after a colon),
+            Parquet files of values per user, or what `examination` can evaluate.
+        examination: what systems are evaluated on; None if there is nothing.
+
+    Raises:
+        ConfigError: fewer than two, one of them twice, a model that a run does not have, or a system without an examination.
+        DataError: something that does not exist, is damaged, or has no values per user.
+    """
+    found = [one for source in sources for one in _of(source, examination, tracking_uri)]
+    if len(found) < 2:
+        raise ConfigError(f"there is only {found[0].full_name} to compare; name at least two models, runs or files")
+    shared = Counter(one.label for one in found)
+    named = {one.label if shared[one.label] == 1 else one.full_name: one for one in found}
+    if len(named) < len(found):
+        twice = next(name for name, number in Counter(one.full_name for one in found).items() if number > 1)
+        raise ConfigError(f"{twice} is named twice; there is nothing to compare it with")
+    return named
+
+
+def _of(source: str, examination: Examination | None, tracking_uri: str | None) -> list[Contender]:
+    """The contenders that `source` stands for."""
+    if source.startswith(MLFLOW) and "/" not in source.removeprefix(MLFLOW):
+        run, _, label = source.removeprefix(MLFLOW).partition(":")
+        return _of_run(MLFLOW + run, label, lambda name: local_copy(f"{MLFLOW}{run}/{name}", tracking_uri))
+    folder, _, label = (source, "", "") if os.path.exists(path_of(source)) else source.rpartition(":")
+    if folder and os.path.exists(path_of(folder) / REPORT):
+        return _of_run(folder, label, path_of(folder).joinpath)
+    path = path_of(source)
+    if is_file(path) and _holds_values(path):
+        return [Contender(path.stem, source, None, [PerUser.read(path)])]
+    if examination is None:
+        raise ConfigError(
+            f"{source} is neither the output of a run nor a file of values per user; pass --truth FILE to evaluate it first"
+        )
+    return [Contender(path.name, source, None, [examination.evaluate(source).per_user])]
+
+
+def _of_run(source: str, wanted: str, fetch: Callable[[str], Path]) -> list[Contender]:
+    """The wanted model of a run, or all of them if none is named; `fetch` gives the local path of a file of its output."""
+    report = read_json(RunReport, fetch(REPORT), REDO)
+    if wanted and wanted not in report.models:
+        raise ConfigError(f"{source} has no model {wanted!r}; {did_you_mean(wanted, report.models)}")
+    return [
+        Contender(
+            label, f"{source}:{label}", report.seeds, [_values(report, label, seed, source, fetch) for seed in report.seeds]
+        )
+        for label in ([wanted] if wanted else report.models)
+    ]
+
+
+def _values(report: RunReport, label: str, seed: int, source: str, fetch: Callable[[str], Path]) -> PerUser:
+    """The values per user of one model with one seed."""
+    digest = report.models[label].runs[seed].per_user_digest
+    if digest is None:
+        raise DataError(f"{source}: {label} has no values per user, only runs of recommenders have; they cannot be compared")
+    path = fetch(per_user_path(name_of(label, seed, report.seeds)))
+    check_file(path, digest, REDO)
+    return PerUser(PerUser.read(path).values, report.data[seed].protocol)
+
+
+def _holds_values(path: Path) -> bool:
+    """Whether a file is a Parquet file without the columns of lists."""
+    if path.suffix.lower() != ".parquet":
+        return False
+    with reading(path):
+        return not {"item_id", "rank"} & {*pq.read_schema(path).names}

@@ -1,0 +1,154 @@
+"""Evaluation of any system on files: a fitted model, an exported folder, or the lists of another system in a file."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from recsys_ae.data.cards import RatingsCard
+from recsys_ae.data.detection import guess_table
+from recsys_ae.data.tables import read_table
+from recsys_ae.declaration import error_context
+from recsys_ae.errors import ColdUserError, ConfigError
+from recsys_ae.evaluation.given_lists import evaluate_recommendations
+from recsys_ae.evaluation.given_model import evaluate_model
+from recsys_ae.evaluation.metrics import DEFAULT_RANKING, parse_metrics
+from recsys_ae.evaluation.per_user import PerUser
+from recsys_ae.evaluation.protocol import Protocol, pairs_digest
+from recsys_ae.evaluation.report import Report
+from recsys_ae.experiment.output import REPORT
+from recsys_ae.experiment.pipeline_file import ratings_card
+from recsys_ae.export.histories import history_for
+from recsys_ae.export.local import MANIFEST, ListManifest, read_recommendations
+from recsys_ae.files import path_of, present, read_json
+from recsys_ae.fitted import DESCRIPTION
+from recsys_ae.ids import id_index, kind_of
+from recsys_ae.interactions import Interactions
+from recsys_ae.models.base import fitted_state
+from recsys_ae.models.recommend import Cold
+from recsys_ae.models.storage import load_model
+from recsys_ae.reporting.evaluation import REPEATS_UNKNOWN
+from recsys_ae.split import Repeats
+from recsys_ae.tracking import local_copy
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """A system's report, the protocol, and what should be known before the numbers are believed."""
+
+    report: Report
+    protocol: Protocol
+    warnings: list[str]
+
+    @property
+    def per_user(self) -> PerUser:
+        return PerUser(self.report.to_frame(), self.protocol)
+
+
+@dataclass(frozen=True)
+class Examination:
+    """What systems are evaluated on, and how.
+
+    Attributes:
+        truth: file of what users did afterwards.
+        history: file of what they had done before; None if unknown. Models need it.
+        metrics: names; the default ones as far as the lists are long enough if empty.
+        card: dataset card, or pipeline with one inside, that describes both files.
+        cold: `skip`: users whom a model cannot score, or who have no list, do not count; `error`: there may be none;
+            `popular`: models recommend the most popular items to them, and without a list they have no hits.
+        skip_unknown: leave out events of the history with items that the model does not know.
+    """
+
+    truth: Path
+    history: Path | None = None
+    metrics: Sequence[str] = ()
+    relevant_at: float | None = None
+    repeats: Repeats = "excluded"
+    cold: Cold = "popular"
+    card: str | None = None
+    skip_unknown: bool = False
+    tracking_uri: str | None = None
+
+    def evaluate(self, system: str) -> Evaluated:
+        """The evaluation of a model's folder or MLflow URI, of an exported folder or of a file of lists.
+
+        Raises:
+            ConfigError: a model without a history, metrics or `relevant_at` that need what the files do not have.
+            DataError: no such system, or a damaged or unfit file.
+        """
+        path = path_of(local_copy(system, self.tracking_uri))
+        if os.path.exists(present(path) / DESCRIPTION):
+            evaluated = self._of_model(path, system)
+        elif os.path.exists(path / REPORT):
+            models, lists = path / "models" / "LABEL", path / "recommendations"
+            raise ConfigError(f"{system} is the output of a run; name one of its models, as {models}, or its lists, {lists}")
+        else:
+            evaluated = self._of_lists(path)
+        return evaluated
+
+    def _of_model(self, path: Path, system: str) -> Evaluated:
+        if self.history is None:
+            raise ConfigError(f"{system} is a model, which needs a history to recommend from; pass it as --history FILE")
+        model = load_model(path)
+        fitted = fitted_state(model)
+        kinds = {"user": fitted.meta["user_ids"], "item": fitted.ids["items"].kind}
+        truth, history = self._read(self.truth, kinds), self._read(self.history, kinds)
+        options: dict[str, Any] = {"skip_unknown": self.skip_unknown, "users": truth["user_id"]}
+        known, _ = history_for(model, self.history, self._card, **options)
+        metrics = self.metrics or DEFAULT_RANKING
+        self._check_ratings(truth, metrics)
+        with error_context(f"{system} against {self.truth}"):
+            report = evaluate_model(model, known, truth, metrics, history=history, cold=self.cold, **self._options)
+        return Evaluated(report, Protocol.of_tables(truth, history, **self._options), [])
+
+    def _of_lists(self, path: Path) -> Evaluated:
+        lists, length = read_recommendations(path)
+        # where the lists have text, so have the other files, even if it looks like integers; other differences show later
+        roles = {role: id_index(lists[f"{role}_id"], f"column '{role}_id' of {path}") for role in ("user", "item")}
+        kinds = {role: "str" for role, ids in roles.items() if kind_of(ids) == "str"}
+        truth = self._read(self.truth, kinds)
+        history = None if self.history is None else self._read(self.history, kinds)
+        fitting = [name for name in DEFAULT_RANKING if int(name.split("@")[1]) <= length]
+        metrics = self.metrics or fitting or [f"ndcg@{length}", f"recall@{length}"]
+        self._check_ratings(truth, metrics)
+        without: Any = "skip" if self.cold == "skip" else "zero"
+        options = {"list_length": length, "history": history, "without_list": without, **self._options}
+        with error_context(f"{path} against {self.truth}"):
+            report = evaluate_recommendations(lists, truth, metrics, **options)
+        if self.cold == "error" and (n := report.counts["users_without_list"]):
+            raise ColdUserError(f"{path} has no list for {n} users of {self.truth}; use --cold popular or skip")
+        warnings = [REPEATS_UNKNOWN] if history is None and self.repeats == "excluded" else []
+        if history is not None and (path / MANIFEST).exists():
+            seen = read_json(ListManifest, path / MANIFEST, "export again").seen
+            if seen != pairs_digest(Interactions.from_frame(history, rating=None, duplicates="last")):
+                warnings.append(
+                    f"warning: {path} was made from another history than {self.history} (or from those of its items that the "
+                    "model knows, with --skip-unknown)"
+                )
+        return Evaluated(report, Protocol.of_tables(truth, history, **self._options), warnings)
+
+    @property
+    def _options(self) -> dict[str, Any]:
+        return {"relevant_at": self.relevant_at, "repeats": self.repeats}
+
+    @cached_property
+    def _card(self) -> tuple[RatingsCard, Path] | None:
+        return ratings_card(self.card) if self.card else None
+
+    def _read(self, path: Path, kinds: Mapping[str, str]) -> pd.DataFrame:
+        """The events in a file in their order."""
+        frame = read_table(path, self._card[0].files[0] if self._card else guess_table(path), kinds)
+        return frame.sort_values("time", kind="stable", ignore_index=True) if "time" in frame else frame
+
+    def _check_ratings(self, truth: pd.DataFrame, metrics: Sequence[str]) -> None:
+        """Raise `ConfigError` if something needs the ratings of the truth, which has none."""
+        if "rating" in truth:
+            return
+        if self.relevant_at is not None:
+            raise ConfigError(f"--relevant-at needs ratings, but {self.truth} has none")
+        if rating := next((metric.name for metric in parse_metrics(metrics) if metric.k is None), None):
+            raise ConfigError(f"{rating} needs ratings, but {self.truth} has none; use metrics such as ndcg@10")

@@ -1,0 +1,57 @@
+"""The evaluation of one system on files, as a table, lines and JSON."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from rich.table import Table
+
+from recsys_ae.evaluation.findings import MetricFindings
+from recsys_ae.evaluation.protocol import Protocol
+from recsys_ae.evaluation.report import Report
+
+REPEATS_UNKNOWN = (
+    "warning: without the history, repeated pairs count as relevant although lists may exclude them as seen; "
+    "pass --history FILE to leave them out"
+)
+
+
+def evaluation_table(report: Report, found: Sequence[MetricFindings]) -> Table:
+    """Metrics with their intervals, as far as there are any."""
+    intervals = _intervals(found)
+    level = f"{100 * found[0].findings.level:g} % " if found else ""
+    table = Table("metric", "value", f"{level}interval")
+    for name, value in report.metrics.items():
+        ends = intervals.get(name)
+        table.add_row(name, "-" if value is None else f"{value:.4f}", f"{ends[0]:.4f} to {ends[1]:.4f}" if ends else "-")
+    return table
+
+
+def evaluation_lines(report: Report, protocol: Protocol) -> Iterator[str]:
+    """What the numbers are about: users, pairs, the protocol."""
+    counts = report.counts
+    users = f"{counts['users_evaluated']} users evaluated, {counts['users_skipped']} without relevant items skipped"
+    if "users_without_list" in counts:
+        users += f"; {counts['users_without_list']} of the evaluated users have no list (score 0)"
+    elif counts["cold"]:
+        users += f"; the model cannot score {counts['cold']} of the users with relevant items"
+    yield users
+    if "repeats" in counts:
+        verdict = "relevant" if protocol.repeats == "wanted" else "not relevant"
+        yield f"{counts['repeats']} pairs of the truth are in the history: {verdict}"
+    yield f"protocol: {protocol.digest}"
+
+
+def evaluation_content(report: Report, protocol: Protocol, found: Sequence[MetricFindings]) -> dict[str, Any]:
+    """Metrics, intervals (null without any), counts and protocol, as JSON values."""
+    intervals = _intervals(found)
+    return {
+        "metrics": report.metrics,
+        "intervals": {name: intervals.get(name) for name in report.metrics},
+        "counts": report.counts,
+        "protocol": {**asdict(protocol), "digest": protocol.digest},
+    }
+
+
+def _intervals(found: Sequence[MetricFindings]) -> dict[str, tuple[float, float]]:
+    return {one.metric: one.findings.intervals[0] for one in found if one.findings.intervals is not None}
