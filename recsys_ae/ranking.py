@@ -1,7 +1,5 @@
 """Top-k lists from blocks of scores, shared by training, recommendation and evaluation: B users, M items, list length K."""
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
@@ -12,19 +10,6 @@ Hits = NDArray[np.bool_]
 
 GROUP = 64  # columns of which the maximum is taken
 TABLE_SIZE = 2**18  # entries of several rows are looked up in a table that fits the cache
-
-
-@dataclass(frozen=True, eq=False)
-class Ties:
-    """Entries beyond lists whose score is that of the last place.
-
-    Attributes:
-        count: int64 [B], how many there are for each list.
-        wanted: bool csr_array [B, M], those of them that were asked for.
-    """
-
-    count: Indices
-    wanted: csr_array
 
 
 def exclude(scores: Floats, seen: csr_array) -> None:
@@ -62,25 +47,28 @@ def top_k(scores: Floats, k: int) -> tuple[Indices, Floats]:
     return columns, values
 
 
-def top_k_and_ties(scores: Floats, k: int, wanted: csr_array) -> tuple[Indices, Floats, Ties]:
-    """`top_k`, and which entries are missing from a list only because it ends within a group of equal scores.
+def top_k_and_ties(scores: Floats, k: int, wanted: csr_array) -> tuple[Indices, Floats, csr_array]:
+    """`top_k`, and which entries are not listed only because the list ends within a group of equal scores.
 
     Args:
-        wanted: csr_array [B, M], entries to look for among the ties.
+        wanted: csr_array [B, M], entries that are more important than others.
+
+    Returns:
+        int64 [B, k], float32 [B, k], and the ties with the last place beyond the list, bool csr_array [B, M]: all `wanted` ones
+        and, as far as there are any, at least k others.
     """
     columns, values = top_k(scores, k + 1)
     columns, values, following = columns[:, :k], values[:, :k], values[:, k]
-    last = np.where(values[:, -1] == following, following, np.float32(np.nan))  # no score equals NaN
-    count, cut = np.zeros(len(scores), np.int64), np.flatnonzero(last == last)
-    if not len(cut):
-        return columns, values, Ties(count, csr_array(scores.shape, dtype=bool))
-    for row in cut:
-        count[row] = np.count_nonzero(scores[row] == last[row]) - np.count_nonzero(values[row] == last[row])
-    rows, listed = _row_of_entry(wanted), entries(columns, wanted)
-    missing = scores[rows, wanted.indices] == last[rows]
-    missing[listed[listed >= 0]] = False
-    indptr = np.r_[0, np.cumsum(missing)][wanted.indptr]
-    return columns, values, Ties(count, csr_array((np.ones(indptr[-1], bool), wanted.indices[missing], indptr), scores.shape))
+    found, numbers = [np.empty(0, np.int64)], np.zeros(len(scores), np.int64)
+    for row in np.flatnonzero(values[:, -1] == following):
+        tied = np.flatnonzero(scores[row] == following[row])
+        beyond = tied[np.count_nonzero(values[row] == following[row]) :]  # the first are listed
+        own = wanted.indices[wanted.indptr[row] : wanted.indptr[row + 1]]
+        own = own[(scores[row, own] == following[row]) & (own >= beyond[0])]
+        found.append(np.union1d(own, beyond[: k + len(own)]))
+        numbers[row] = len(found[-1])
+    indices = np.concatenate(found)
+    return columns, values, csr_array((np.ones(len(indices), bool), indices, np.r_[0, np.cumsum(numbers)]), scores.shape)
 
 
 def entries(lists: Indices, matrix: csr_array) -> Indices:

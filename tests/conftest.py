@@ -1,6 +1,9 @@
 """Threads, fixtures, and the rule for real data: absent data skips a test, except where CI says that it must be there."""
 
+import logging
 import os
+import signal
+import sys
 
 # A worker of pytest-xdist, of which there is one per core, takes one thread, and so do the processes that tests start.
 # Numba may be asked for two by a test about threads.
@@ -64,6 +67,24 @@ def _quiet_environment(monkeypatch, tmp_path_factory):
     """No test reads or writes a user's own cache or MLflow store."""
     monkeypatch.setenv("RECSYS_AE_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+
+@pytest.fixture
+def call(capsys, monkeypatch):
+    """Runs a command line in this process; returns exit code, stdout and stderr."""
+    from recsys_ae import cli
+
+    monkeypatch.setattr(logging, "basicConfig", lambda **_: None)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["recsys-ae", *map(str, arguments)])
+        with pytest.raises(SystemExit) as exited:
+            cli.main()
+        out, err = capsys.readouterr()
+        return exited.value.code, out, err
+
+    return run
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -1,7 +1,6 @@
 """The command line as users see it: output, files and exit codes."""
 
 import json
-import logging
 import os
 import signal
 import subprocess
@@ -14,7 +13,6 @@ import pytest
 import yaml
 from filelock import FileLock
 
-from recsys_ae import cli
 from recsys_ae.cli.options import print_table
 from recsys_ae.images import IMAGE_MODELS
 from recsys_ae.models import MODELS
@@ -38,22 +36,6 @@ def folder(tmp_path, monkeypatch) -> Path:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(PIPELINE))
     return tmp_path
-
-
-@pytest.fixture
-def call(capsys, monkeypatch):
-    """Runs a command line in this process; returns exit code, stdout and stderr."""
-    monkeypatch.setattr(logging, "basicConfig", lambda **_: None)
-    monkeypatch.setattr(signal, "signal", lambda *_: None)
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["recsys-ae", *map(str, arguments)])
-        with pytest.raises(SystemExit) as exited:
-            cli.main()
-        out, err = capsys.readouterr()
-        return exited.value.code, out, err
-
-    return run
 
 
 def run(call, *more: object):
@@ -203,125 +185,6 @@ def test_evaluating_exported_lists_of_the_model_that_was_tested_gives_the_metric
     best = report["models"][report["best"]["model"]]["metrics"]
     found = json.loads(Path("e.json").read_text())["metrics"]
     assert found == pytest.approx({name: best[name] for name in ("ndcg@5", "recall@10")}, abs=1e-12)
-
-
-class TestEvaluate:
-    """Users 1 and 2 have lists; afterwards 1 took the second item of the list, and again one they had; 3 has no list."""
-
-    @pytest.fixture
-    def files(self, folder):
-        Path("lists.csv").write_text("user_id,rank,item_id\n1,1,10\n1,2,11\n2,1,12\n2,2,13\n")
-        Path("truth.csv").write_text("user_id,item_id\n1,11\n1,14\n2,13\n3,10\n")
-        Path("history.csv").write_text("user_id,item_id\n1,14\n2,10\n")
-
-    def evaluated(self, call, *more):
-        code, out, err = call(
-            "evaluate", "lists.csv", "--truth", "truth.csv", "--metrics", "recall@2", "--output", "e.json", *more
-        )
-        assert code == 0
-        return json.loads(Path("e.json").read_text()), out, err
-
-    def test_without_a_history_repeats_are_relevant_and_a_warning_says_so(self, call, files):
-        found, out, err = self.evaluated(call)
-        assert found["metrics"]["recall@2"] == pytest.approx((1 / 2 + 1 + 0) / 3)
-        assert "3 users evaluated, 0 without relevant items skipped; 1 of the evaluated users have no list" in out
-        assert "warning: without the history, repeated pairs" in err
-        assert "--history FILE" in err
-
-    def test_with_a_history_repeats_are_not_relevant(self, call, files):
-        found, out, err = self.evaluated(call, "--history", "history.csv")
-        assert found["metrics"]["recall@2"] == pytest.approx((1 + 1 + 0) / 3)
-        assert found["counts"]["repeats"] == 1
-        assert "1 pairs of the truth are in the history: not relevant" in out
-        assert err == ""
-
-    def test_repeats_may_be_wanted(self, call, files):
-        found, out, err = self.evaluated(call, "--history", "history.csv", "--repeats", "wanted")
-        assert found["metrics"]["recall@2"] == pytest.approx((1 / 2 + 1 + 0) / 3)
-        assert "1 pairs of the truth are in the history: relevant" in out
-        assert err == ""
-
-    def test_ids_as_whole_floats(self, call, files):
-        """In Parquet, 1.0 is 1; in CSV it is text, which the truth does not have."""
-        expected = self.evaluated(call)[0]
-        lists = pd.DataFrame({"user_id": [1, 1, 2, 2], "rank": [1, 2, 1, 2], "item_id": [10, 11, 12, 13]}, dtype=float)
-        lists.to_csv("floats.csv", index=False)
-        code, _, err = call("evaluate", "floats.csv", "--truth", "truth.csv", "--metrics", "recall@2")
-        assert code == 1
-        assert "floats.csv, line 2: rank '1.0' is not an integer" in err
-        lists.astype({"rank": int}).to_csv("floats.csv", index=False)
-        code, _, err = call("evaluate", "floats.csv", "--truth", "truth.csv", "--metrics", "recall@2")
-        assert code == 1
-        assert "no user in common: 3 users such as '1', against 2 users such as '1.0'" in err
-        lists.to_parquet("lists.csv")
-        Path("lists.csv").rename("lists.parquet")
-        code, _, _ = call("evaluate", "lists.parquet", "--truth", "truth.csv", "--metrics", "recall@2", "--output", "f.json")
-        assert code == 0
-        assert json.loads(Path("f.json").read_text())["metrics"] == expected["metrics"]
-
-    def test_without_metrics_short_lists_have_those_of_their_length(self, call, files):
-        _, out, _ = call("evaluate", "lists.csv", "--truth", "truth.csv")
-        assert "ndcg@2" in out
-        assert "recall@2" in out
-
-    @pytest.mark.parametrize(
-        ("truth", "message"),
-        [
-            ("7,11\n8,13\n", "the truth and the lists have no user in common: 2 users such as 7, against 2 users such as 1"),
-            ("1,21\n", "the truth and the lists have no item in common: 1 item such as 21, against 4 items such as 10"),
-            (
-                "5,11\nu1,13\n",
-                "the truth has 2 users such as 'u1', which are text, but in the lists there are 2 users such as 1",
-            ),
-        ],
-    )
-    def test_ids_in_common(self, call, files, truth, message):
-        Path("truth.csv").write_text("user_id,item_id\n" + truth)
-        code, out, err = call("evaluate", "lists.csv", "--truth", "truth.csv", "--metrics", "recall@2")
-        assert (code, out) == (1, "")
-        assert message in err
-
-    def test_few_ids_in_common(self, call, files, caplog):
-        many = "".join(f"{user},1,{user}\n" for user in range(1000, 1300))
-        Path("lists.csv").write_text("user_id,rank,item_id\n1,2,10\n" + many)
-        Path("truth.csv").write_text("user_id,item_id\n1,10\n" + "".join(f"{user},10\n" for user in range(2000, 2300)))
-        self.evaluated(call)
-        assert "the truth and the lists have only 1 users in common: 301 users such as 1, against 301" in caplog.text
-
-    def test_history_of_others(self, call, files, caplog):
-        Path("history.csv").write_text("user_id,item_id\n8,14\n")
-        self.evaluated(call, "--history", "history.csv")
-        assert (
-            "the truth and the history have only 0 users in common: 3 users such as 1, against 1 user such as 8" in caplog.text
-        )
-
-    def test_text_ids_that_look_like_integers(self, call, files):
-        """Where the lists have text, the truth is read as text."""
-        Path("lists.csv").write_text("user_id,rank,item_id\nu1,1,10\n1,2,11\n")
-        Path("truth.csv").write_text("user_id,item_id\n1,11\n")
-        assert self.evaluated(call)[0]["counts"]["users_without_list"] == 0
-
-    def test_any_rank_costs_nothing(self, call, files):
-        Path("lists.csv").write_text("user_id,rank,item_id\n1,1,10\n1,9000000000000000000,11\n2,9223372036854775807,13\n")
-        assert self.evaluated(call)[0]["metrics"]["recall@2"] == 0
-
-
-def test_ids_of_lists_and_truth_are_spelled_as_they_are(call, tmp_path, monkeypatch):
-    """007 is not 7, and 30.0 in a Parquet file is 30."""
-    monkeypatch.chdir(tmp_path)
-    Path("truth.csv").write_text("user_id,item_id\n7,1\n30,1\n")
-    Path("text.csv").write_text("user_id,rank,item_id\n007,1,1\n30,1,1\n")
-    pd.DataFrame({"user_id": [7.0, 30.0], "rank": [1, 1], "item_id": [1.0, 2.0]}).to_parquet("floats.parquet")
-    for lists in ("text.csv", "floats.parquet"):
-        call("evaluate", lists, "--truth", "truth.csv", "--metrics", "recall@1", "--output", f"{lists}.json")
-        assert json.loads(Path(f"{lists}.json").read_text())["metrics"]["recall@1"] == 0.5
-    Path("text.csv").write_text("user_id,rank,item_id\n7,1,1\n30,x,1\n")
-    code, _, err = call("evaluate", "text.csv", "--truth", "truth.csv")
-    assert (code, "text.csv, line 3: rank 'x' is not an integer: '30,x,1'" in err) == (1, True)
-    Path("truth.csv").write_text("user_id,item_id\n7,1\n030,1\n")
-    code, _, err = call("evaluate", "floats.parquet", "--truth", "truth.csv")
-    assert code == 1
-    assert "the truth has 2 users such as '030', which are text, but in the lists there are 2 users such as 7" in err
 
 
 def test_export_from_a_saved_model(call, folder):

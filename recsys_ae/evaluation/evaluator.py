@@ -144,7 +144,7 @@ def _evaluate_next(
 
 
 def _ranked(found: TopK, seen: csr_array, truth: csr_array, k: int, catalogue: Catalogue) -> RankedLists:
-    return RankedLists.of(found.item_rows, truth, k, scores=found.scores, seen=seen, catalogue=catalogue, ties=found.ties)
+    return RankedLists.of(found.item_rows, truth, k, scores=found.scores, seen=seen, catalogue=catalogue, tied=found.tied)
 
 
 def _labelled(metrics: list[Metric], candidates: Candidates | None) -> list[Metric]:

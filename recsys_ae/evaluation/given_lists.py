@@ -17,9 +17,8 @@ from recsys_ae.evaluation.report import Report
 from recsys_ae.evaluation.tally import Tally
 from recsys_ae.frames import Frame, ranks, read_frame
 from recsys_ae.ids import IdMap, Rows, shown
-from recsys_ae.interactions import Interactions, ones
+from recsys_ae.interactions import Interactions
 from recsys_ae.models.base import check_counts
-from recsys_ae.ranking import Ties
 from recsys_ae.split import Repeats, check_repeats
 
 BLOCK_PLACES, BLOCK_USERS = 1_000_000, 100_000  # limits of a block of lists: places and users
@@ -78,7 +77,7 @@ def evaluate_recommendations(
     tally = Tally(parsed, scored="score" in tables["the lists"])
     for block, found, scores, tied in _blocks(tables["the lists"], tally.k, users, items, rows):
         wanted = relevant.matrix[block]
-        known: dict[str, Any] = {"seen": None if history is None else seen[block], "ties": _ties(tied, wanted)}
+        known: dict[str, Any] = {"seen": None if history is None else seen[block], "tied": tied}
         tally.add(RankedLists.of(found, wanted, tally.k, scores=scores, catalogue=catalogue, **known))
     counts = {"users_evaluated": len(rows), "users_skipped": len(users) - len(rows), "relevant": len(relevant), "ratings": 0}
     counts["users_without_list"] = int((~listed).sum())
@@ -149,7 +148,3 @@ def _beyond(lists: pd.DataFrame, k: int, shape: tuple[int, int]) -> csr_array:
     last[at_the_end["user"]] = at_the_end["score"]
     after = after[after["score"].to_numpy() == last[after["user"]]]
     return csr_array((np.ones(len(after), bool), (after["user"], after["item"])), shape)
-
-
-def _ties(beyond: csr_array, wanted: csr_array) -> Ties:
-    return Ties(np.diff(beyond.indptr), csr_array(beyond.multiply(ones(wanted))))

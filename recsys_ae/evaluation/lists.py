@@ -10,7 +10,6 @@ from scipy.sparse import csr_array
 
 from recsys_ae import ranking
 from recsys_ae.features import FeatureTable
-from recsys_ae.ranking import Ties
 
 Rows = NDArray[np.int64]
 Values = NDArray[np.float64]
@@ -44,7 +43,8 @@ class RankedLists:
         entries: int64 [U, P], index in `truth.data` of the hit at each rank, -1 where there is none.
         truth: float32 csr_array [U, M], ratings of the relevant items of each user, at least one.
         seen: csr_array [U, M], the history of each user; None if unknown.
-        ties: relevant items beyond the places, and others, that tie with the last place; None if unknown or there are none.
+        tied: bool csr_array [U, M], items beyond the places that tie with the last: all relevant ones, and as many others as
+            there are places, if there are so many; None if unknown.
         longest: the lists of which these are the top, None if they are no part of longer ones.
     """
 
@@ -55,7 +55,7 @@ class RankedLists:
     truth: csr_array
     seen: csr_array | None
     catalogue: Catalogue
-    ties: Ties | None = None
+    tied: csr_array | None = None
     longest: "RankedLists | None" = None
     _totals: dict[Callable[["RankedLists"], Places], Values] = field(default_factory=dict, init=False)
 
@@ -69,16 +69,16 @@ class RankedLists:
         scores: NDArray[np.float32] | None = None,
         seen: csr_array | None = None,
         catalogue: Catalogue | None = None,
-        ties: Ties | None = None,
+        tied: csr_array | None = None,
     ) -> "RankedLists":
         """Lists [U, P] of items, with the hits found in `truth`."""
         scores = np.full(items.shape, np.nan, np.float32) if scores is None else scores
-        return cls(k, items, scores, ranking.entries(items, truth), truth, seen, catalogue or Catalogue(), ties)
+        return cls(k, items, scores, ranking.entries(items, truth), truth, seen, catalogue or Catalogue(), tied)
 
     def top(self, k: int) -> "RankedLists":
         """The first `k` places of the lists."""
         first = {name: getattr(self, name)[:, :k] for name in ("items", "scores", "entries")}
-        return replace(self, k=k, ties=None, longest=self.longest or self, **first)
+        return replace(self, k=k, tied=None, longest=self.longest or self, **first)
 
     def total(self, values: Callable[["RankedLists"], Places]) -> Values:
         """Sum over the places of `values`, a function of lists, float64 [U].

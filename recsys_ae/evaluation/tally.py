@@ -74,7 +74,7 @@ class Tally:
             TrainingError: a metric is not finite.
         """
         values = {name: np.concatenate([np.empty(0), *blocks]) for name, blocks in self._blocks.items()}
-        means = {name: float(own.mean()) if len(own) else None for name, own in values.items()}
+        means = {name: _mean(own) if len(own) else None for name, own in values.items()}
         found = {**{metric.name: None for metric in self.metrics}, **self._rated, **means}
         for name, value in found.items():
             if value is not None and not isfinite(value):
@@ -104,6 +104,11 @@ class Tally:
             for end in range(2):
                 own = values[name].copy()
                 own[tied] = np.concatenate([np.empty(0), *(pair[end] for pair in orders)])
-                ends.append(float(own.mean()))
+                ends.append(_mean(own))
             ties[name] = ends[0], ends[1]
         return ties
+
+
+def _mean(values: Values) -> float:
+    """The mean; the numbers are added in ascending order, so that it does not depend on the order of the users."""
+    return float(np.sort(values).mean())

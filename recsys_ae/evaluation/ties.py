@@ -12,13 +12,12 @@ def extreme_orders(lists: RankedLists) -> tuple[Rows, RankedLists, RankedLists]:
     """The users [T] whose hits depend on the order of tied items, with their lists in the worst and in the best order.
 
     In the worst order, the relevant items come last within each group of equal scores, and those with the highest ratings last
-    of all; in the best order they come first. A group that the end of the list cuts includes its items beyond (`lists.ties`).
-    In place of those that are not relevant, the worst order has empty places, which are misses as well.
+    of all; in the best order they come first. A group that the end of the list cuts includes its items beyond (`lists.tied`).
     """
     same = lists.scores[:, 1:] == lists.scores[:, :-1]
     tied = same.any(axis=1)
-    if lists.ties is not None:
-        tied |= lists.ties.count > 0
+    if lists.tied is not None:
+        tied |= np.diff(lists.tied.indptr) > 0
     rows = np.flatnonzero(tied)
     groups = np.c_[np.zeros(len(rows), np.int64), np.cumsum(~same[rows], axis=1)]
     items, groups = _with_items_beyond(lists, rows, groups)
@@ -38,13 +37,11 @@ def extreme_orders(lists: RankedLists) -> tuple[Rows, RankedLists, RankedLists]:
 def _with_items_beyond(lists: RankedLists, rows: Rows, groups: Rows) -> tuple[Rows, Rows]:
     """The items of the lists at `rows` and their `groups` of equal scores, both with the ties beyond the list: [T, P + W]."""
     items = lists.items[rows]
-    if lists.ties is None or not lists.ties.count.any():
+    if lists.tied is None or not lists.tied.nnz:
         return items, groups
-    (n, length), wanted = items.shape, lists.ties.wanted[rows]
-    hits = np.diff(wanted.indptr)
-    misses = np.minimum(lists.ties.count[rows] - hits, length)  # more could not be listed
-    place = np.arange(int((hits + misses).max()))
-    beyond = np.full((n, len(place)), -1)
-    beyond[place < hits[:, None]] = wanted.indices
-    after = np.where(place < (hits + misses)[:, None], groups[:, -1:], length)  # a group of unused places comes last
-    return np.c_[items, beyond], np.c_[groups, after]
+    tied = lists.tied[rows]
+    number = np.diff(tied.indptr)
+    used = np.arange(number.max(initial=0)) < number[:, None]
+    beyond = np.full(used.shape, -1)
+    beyond[used] = tied.indices
+    return np.c_[items, beyond], np.c_[groups, np.where(used, groups[:, -1:], items.shape[1])]  # unused places come last

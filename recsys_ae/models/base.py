@@ -22,6 +22,7 @@ from recsys_ae.models.side_information import stored_features
 Floats = NDArray[np.float32]
 REFIT = "fit the model again, with other parameters"
 BATCH_USERS = 1024
+FEWEST_ROWS = 16  # from which on products have been found to round alike
 BLOCK_SCORES = 2**24  # in memory at a time; limits the users per block if there are more than 16,384 items
 
 
@@ -180,12 +181,15 @@ def blocks_of(rows: Rows, n_items: int) -> list[Rows]:
 def finite_scores(model: Recommender, history: Interactions, rows: Rows) -> Floats:
     """`model.scores`, checked for NaN and inf; -inf marks items that the model cannot score.
 
+    Products of matrices with a few rows round differently from those of larger ones. So a smaller block is filled up with
+    repeated rows, and the scores of a user do not depend on the others in the block.
+
     Raises:
         TrainingError: a score is NaN or inf, or the equations for a score have no solution in floating point.
     """
     kind = type(model).__name__
     with limits(f"scoring with {kind}", REFIT):
-        scores = model.scores(history, rows)
+        scores = model.scores(history, np.resize(rows, max(len(rows), FEWEST_ROWS)))[: len(rows)]
     if not (scores < np.inf).all():
         raise TrainingError(f"{kind} returned scores that are NaN or infinite; {REFIT}")
     return scores

@@ -25,7 +25,7 @@ from recsys_ae.models.base import (
     fitted_state,
     users_per_block,
 )
-from recsys_ae.ranking import Ties, exclude as exclude_entries, keep as keep_entries, top_k, top_k_and_ties
+from recsys_ae.ranking import exclude as exclude_entries, keep as keep_entries, top_k, top_k_and_ties
 
 Cold = Literal["error", "popular", "skip"]
 
@@ -38,14 +38,14 @@ class TopK:
         users: external ids [B].
         item_rows: int64 [B, K], rows of `items`, best first; -1 where a user's list is shorter than K.
         scores: float32 [B, K]; NaN in those places.
-        ties: which items tie with the last of a list but are beyond it; None unless asked for.
+        tied: bool csr_array [B, M], items beyond a list that tie with its last, see `top_k_and_ties`; None unless asked for.
     """
 
     users: NDArray[Any]
     item_rows: Rows
     scores: Floats
     items: IdMap
-    ties: Ties | None = None
+    tied: csr_array | None = None
 
     def __repr__(self) -> str:
         return f"TopK({len(self.users)} users, at most {self.item_rows.shape[1]} of {len(self.items)} items each)"
@@ -138,7 +138,7 @@ def recommend_blocks(
         allowed: bool [M], the items that may be recommended; all if None.
         candidates: bool [B, M], the items that may be recommended to each user; all if None.
         seen: what `exclude_seen` excludes, with the ids of the history; the history if None.
-        wanted: csr_array [B, M], items for which `TopK.ties` is to say whether they tie with the last of the user's list.
+        wanted: csr_array [B, M], items of each user that `TopK.tied` must have if they tie with the last of the list.
     """
     batch_users = users_per_block(history.n_items) if batch_users is None else batch_users
     check_counts(k=k, batch_users=batch_users)
@@ -160,8 +160,8 @@ def recommend_blocks(
         if wanted is None:
             yield TopK(users, *top_k(scores, length), history.items)
         else:
-            columns, values, ties = top_k_and_ties(scores, length, wanted[start : start + batch_users])
-            yield TopK(users, columns, values, history.items, ties)
+            columns, values, tied = top_k_and_ties(scores, length, wanted[start : start + batch_users])
+            yield TopK(users, columns, values, history.items, tied)
 
 
 def scorable(model: Recommender, history: Interactions, rows: Rows, cold: Cold) -> NDArray[np.bool_]:

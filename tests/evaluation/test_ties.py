@@ -28,9 +28,9 @@ def every_order(scores: np.ndarray) -> list[tuple[int, ...]]:
 
 
 def tallied(scores: np.ndarray, truth: csr_array, k: int) -> Tally:
-    columns, values, ties = top_k_and_ties(scores, min(k, scores.shape[1]), truth)
+    columns, values, tied = top_k_and_ties(scores, min(k, scores.shape[1]), truth)
     tally = Tally(parse_metrics([name for name in METRICS if int(name.split("@")[1]) <= k]))
-    tally.add(RankedLists.of(columns, truth, k, scores=values, ties=ties))
+    tally.add(RankedLists.of(columns, truth, k, scores=values, tied=tied))
     return tally
 
 
