@@ -41,7 +41,7 @@ from recsys_ae.reporting.results import (
     RunResult,
     Trial,
 )
-from recsys_ae.tracking import TEST_DIGEST, TrackedRun, Tracker
+from recsys_ae.tracking import FITTED_ON, TEST_DIGEST, TrackedRun, Tracker
 
 SETTINGS = ("positive_at", "relevant_at", "cold", "candidates", "white", "split", "refit", "device")
 
@@ -325,7 +325,7 @@ class _Experiment(Generic[K, D, M]):
         declared = next(spec for spec in self.pipeline.models if spec.label == label)
         spec = declared.with_params(result.params).for_epochs(result.best_epoch)
         with self._job(f"{label}+final", spec, seed) as job:
-            job.run.params({"fitted_on": "everything"})
+            job.run.params({FITTED_ON: "everything"})
             model, fit, _ = self._fit(job, spec, "everything")
             job.run.metrics({"fit_seconds": fit.seconds, "peak_memory_mb": fit.peak_memory_mb})
             final = FinalFit(label, spec.params, seed, fit, self._save(job, model, self.folder.path / "final"))

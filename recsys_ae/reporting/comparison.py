@@ -12,7 +12,7 @@ from recsys_ae.errors import ConfigError
 from recsys_ae.evaluation.findings import MetricFindings
 from recsys_ae.evaluation.protocol import Protocol
 from recsys_ae.files import whole_file, write_json
-from recsys_ae.reporting.report import finding_lines, percent
+from recsys_ae.reporting.report import finding_lines, percent, protocol_line
 from recsys_ae.reporting.tables import finding_cells, fitting
 
 
@@ -165,7 +165,7 @@ def lines(comparison: ModelComparison) -> Iterator[str]:
     if comparison.seeds is not None and len(comparison.seeds) > 1:
         yield f"values are means over the seeds {', '.join(map(str, comparison.seeds))}"
     for protocol in dict.fromkeys(comparison.protocols):
-        yield f"protocol {protocol.digest[:12]}: {protocol.summary}"
+        yield protocol_line(protocol)
     if comparison.unknown:
         names = ", ".join(comparison.unknown)
         yield f"warning: the protocol of {names} is unknown; the comparison means nothing unless it is that of the others"
