@@ -30,6 +30,7 @@ def evaluate_model(
     relevant_at: float | None = None,
     repeats: Repeats = "excluded",
     cold: Cold = "popular",
+    segments: str | Iterable[str] = (),
 ) -> Report:
     """Evaluate the lists that a model makes from a history, with the same values as `evaluate_recommendations` gives for them.
 
@@ -39,6 +40,7 @@ def evaluate_model(
         known: the history as the model reads it, with all users of the truth, of whom some may have no events.
         truth, history: columns user_id, item_id and, if known, rating; of repeated pairs of the truth the highest counts.
         cold: what users get whom the model cannot score, see `recommend`; with `skip` they do not count in ranking metrics.
+        segments: groups to report separately, see `evaluation.segments`.
 
     Raises:
         ConfigError, TrainingError, ColdUserError: as for `evaluate`.
@@ -59,7 +61,7 @@ def evaluate_model(
         model = _KnowingFewer(model, known, columns["items"])
     asked = Interactions.from_frame(truth, rating=_rating(truth), duplicates="max", **columns)
     split = Split(before, before.filter(np.zeros(len(before), bool)), asked, repeats=repeats)
-    report = evaluate(model, split, metrics, relevant_at=relevant_at, cold=cold)
+    report = evaluate(model, split, metrics, relevant_at=relevant_at, cold=cold, segments=segments)
     counts = {key: number for key, number in report.counts.items() if key not in ("hot", "warm", "events")}
     return replace(report, counts={**counts, "users_skipped": n_users - counts["users_evaluated"]})
 

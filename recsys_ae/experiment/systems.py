@@ -20,6 +20,7 @@ from recsys_ae.evaluation.metrics import DEFAULT_RANKING, parse_metrics
 from recsys_ae.evaluation.per_user import PerUser
 from recsys_ae.evaluation.protocol import Protocol, pairs_digest
 from recsys_ae.evaluation.report import Report
+from recsys_ae.evaluation.segments import DEFAULT_SEGMENTS
 from recsys_ae.experiment.output import REPORT
 from recsys_ae.experiment.pipeline_file import ratings_card
 from recsys_ae.export.histories import history_for
@@ -102,7 +103,8 @@ class Examination:
         metrics = self.metrics or DEFAULT_RANKING
         self._check_ratings(truth, metrics)
         with error_context(f"{system} against {self.truth}"):
-            report = evaluate_model(model, known, truth, metrics, history=history, cold=self.cold, **self._options)
+            options = {"history": history, "cold": self.cold, "segments": DEFAULT_SEGMENTS, **self._options}
+            report = evaluate_model(model, known, truth, metrics, **options)
         return Evaluated(report, Protocol.of_tables(truth, history, **self._options), [])
 
     def _of_lists(self, path: Path) -> Evaluated:
@@ -116,7 +118,8 @@ class Examination:
         metrics = self.metrics or fitting or [f"ndcg@{length}", f"recall@{length}"]
         self._check_ratings(truth, metrics)
         without: Any = "skip" if self.cold == "skip" else "zero"
-        options = {"list_length": length, "history": history, "without_list": without, **self._options}
+        segments = () if history is None else DEFAULT_SEGMENTS
+        options = {"list_length": length, "history": history, "without_list": without, "segments": segments, **self._options}
         with error_context(f"{path} against {self.truth}"):
             report = evaluate_recommendations(lists, truth, metrics, **options)
         if self.cold == "error" and (n := report.counts["users_without_list"]):
