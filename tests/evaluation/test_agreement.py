@@ -15,10 +15,10 @@ from sklearn.metrics import dcg_score, roc_auc_score
 
 from recsys_ae import evaluate_recommendations
 from recsys_ae.errors import DataError
-from recsys_ae.evaluation.catalogue import Catalogue
-from recsys_ae.evaluation.exposure import Exposure, entropy
-from recsys_ae.evaluation.lists import RankedLists
 from recsys_ae.evaluation.metrics import RANKING_METRICS
+from recsys_ae.evaluation.metrics.catalogue import Catalogue
+from recsys_ae.evaluation.metrics.exposure import Exposure, entropy
+from recsys_ae.evaluation.metrics.lists import RankedLists
 
 N_ITEMS = 9
 OF_TREC_EVAL = {

@@ -4,13 +4,13 @@ from hypothesis import given, settings, strategies as st
 from scipy.sparse import csr_array
 
 from recsys_ae.errors import ConfigError
-from recsys_ae.evaluation.accuracy import (
+from recsys_ae.evaluation.metrics import BEYOND_ACCURACY, RANKING_METRICS
+from recsys_ae.evaluation.metrics.accuracy import (
     capped_recall,
     recall,
 )
-from recsys_ae.evaluation.beyond_accuracy import average_popularity, novelty
-from recsys_ae.evaluation.lists import Catalogue, RankedLists
-from recsys_ae.evaluation.metrics import BEYOND_ACCURACY, RANKING_METRICS
+from recsys_ae.evaluation.metrics.beyond_accuracy import average_popularity, novelty
+from recsys_ae.evaluation.metrics.lists import Catalogue, RankedLists
 
 ACCURACY = [name for name in RANKING_METRICS if name not in BEYOND_ACCURACY]
 
