@@ -18,8 +18,8 @@ from rich.console import Console
 from recsys_ae.core.checkpoint import Checkpoint
 from recsys_ae.digests import digest_of_json
 from recsys_ae.errors import TrainingError
-from recsys_ae.evaluation.audit import Audit
-from recsys_ae.evaluation.protocol import Protocol
+from recsys_ae.evaluation.protocols.audit import Audit
+from recsys_ae.evaluation.protocols.protocol import Protocol
 from recsys_ae.experiment.callbacks import Curves, LogLosses, ShowProgress, Stopwatch
 from recsys_ae.experiment.output import PIPELINE, REPORT, OutputFolder, check_output, name_of, open_output
 from recsys_ae.experiment.pipeline_file import TASKS, K, ModelSpec, Pipeline
@@ -220,7 +220,8 @@ class _Experiment(Generic[K, D, M]):
             digest = self._save(job, model, self.folder.model(name))
             found = test.metrics, selected.valid_metrics, test.counts
             by_user = None if test.per_user is None else self.folder.write_per_user(name, test.per_user, protocol)
-            result = RunResult(spec.name, spec.params, *found, fit, select, digest, trials, by_user, test.ties)
+            rest = test.ties, test.segments
+            result = RunResult(spec.name, spec.params, *found, fit, select, digest, trials, by_user, *rest)
             costs = {"fit_seconds": fit.seconds, "select_seconds": select.seconds if select else None}
             valid = {f"valid_{metric}": value for metric, value in (selected.valid_metrics or {}).items()}
             job.run.metrics({**test.metrics, **valid, **costs, "peak_memory_mb": result.peak_memory_mb})
