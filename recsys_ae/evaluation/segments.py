@@ -15,8 +15,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from recsys_ae.errors import ConfigError, described, did_you_mean, quoted
-from recsys_ae.evaluation.catalogue import Catalogue, Rows, Values
 from recsys_ae.evaluation.metrics import POWERS, Metric
+from recsys_ae.evaluation.metrics.catalogue import Catalogue, Rows, Values
 from recsys_ae.features import FeatureTable, LabelFeature, ScaledFeature
 
 Members = NDArray[np.bool_]

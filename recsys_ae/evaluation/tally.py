@@ -9,10 +9,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from recsys_ae.errors import TrainingError
-from recsys_ae.evaluation.catalogue import Rows, Values
-from recsys_ae.evaluation.exposure import Exposure
-from recsys_ae.evaluation.lists import RankedLists
 from recsys_ae.evaluation.metrics import Metric, errors_per_user
+from recsys_ae.evaluation.metrics.catalogue import Rows, Values
+from recsys_ae.evaluation.metrics.exposure import Exposure
+from recsys_ae.evaluation.metrics.lists import RankedLists
 from recsys_ae.evaluation.report import Report
 from recsys_ae.evaluation.segments import Members, column_of, mean, means_by_item_group, means_by_user_group
 from recsys_ae.evaluation.ties import extreme_orders

@@ -13,15 +13,15 @@ from recsys_ae.core.trainer import Callback
 from recsys_ae.data.content import write_faults
 from recsys_ae.declaration import Declared, error_context
 from recsys_ae.errors import ConfigError
-from recsys_ae.evaluation.audit import Audit, audit
 from recsys_ae.evaluation.candidates import Candidates
 from recsys_ae.evaluation.evaluator import evaluate
-from recsys_ae.evaluation.findings import MetricFindings, find
 from recsys_ae.evaluation.metrics import as_sampled, parse_metric, parse_metrics
-from recsys_ae.evaluation.protocol import Protocol
-from recsys_ae.evaluation.published import published_for
+from recsys_ae.evaluation.protocols.audit import Audit, audit
+from recsys_ae.evaluation.protocols.protocol import Protocol
+from recsys_ae.evaluation.protocols.published import published_for
 from recsys_ae.evaluation.report import Report
 from recsys_ae.evaluation.segments import parse_segments
+from recsys_ae.evaluation.uncertainty.findings import MetricFindings, find
 from recsys_ae.experiment.needs import feature_sides
 from recsys_ae.experiment.pipeline_file import ExportSpec, ModelSpec, Pipeline, PipelineFile, label_of
 from recsys_ae.experiment.rating_data import RatingData, resolve_split

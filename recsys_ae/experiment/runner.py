@@ -18,8 +18,8 @@ from rich.console import Console
 from recsys_ae.core.checkpoint import Checkpoint
 from recsys_ae.digests import digest_of_json
 from recsys_ae.errors import TrainingError
-from recsys_ae.evaluation.audit import Audit
-from recsys_ae.evaluation.protocol import Protocol
+from recsys_ae.evaluation.protocols.audit import Audit
+from recsys_ae.evaluation.protocols.protocol import Protocol
 from recsys_ae.experiment.callbacks import Curves, LogLosses, ShowProgress, Stopwatch
 from recsys_ae.experiment.output import PIPELINE, REPORT, OutputFolder, check_output, name_of, open_output
 from recsys_ae.experiment.pipeline_file import TASKS, K, ModelSpec, Pipeline

@@ -9,8 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 from recsys_ae.errors import ConfigError
-from recsys_ae.evaluation.findings import MetricFindings
-from recsys_ae.evaluation.protocol import Protocol
+from recsys_ae.evaluation.protocols.protocol import Protocol
+from recsys_ae.evaluation.uncertainty.findings import MetricFindings
 from recsys_ae.files import whole_file, write_json
 from recsys_ae.reporting.report import finding_lines, percent, protocol_line
 from recsys_ae.reporting.tables import finding_cells, fitting

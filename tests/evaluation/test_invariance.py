@@ -9,9 +9,9 @@ import torch
 from builders import for_threads
 
 from recsys_ae import Report, Split, build_model, evaluate, evaluate_recommendations, recommend
-from recsys_ae.evaluation.catalogue import Catalogue
-from recsys_ae.evaluation.lists import RankedLists
 from recsys_ae.evaluation.metrics import CATALOGUE_METRICS, RANKING_METRICS
+from recsys_ae.evaluation.metrics.catalogue import Catalogue
+from recsys_ae.evaluation.metrics.lists import RankedLists
 from recsys_ae.models.base import finite_scores
 
 MODELS = {

@@ -6,7 +6,8 @@ from scipy.sparse import csr_array
 from sklearn.metrics import ndcg_score
 
 from recsys_ae.errors import ConfigError
-from recsys_ae.evaluation.accuracy import (
+from recsys_ae.evaluation.metrics import BEYOND_ACCURACY, RANKING_METRICS
+from recsys_ae.evaluation.metrics.accuracy import (
     average_precision,
     capped_recall,
     hit_rate,
@@ -15,9 +16,8 @@ from recsys_ae.evaluation.accuracy import (
     recall,
     reciprocal_rank,
 )
-from recsys_ae.evaluation.beyond_accuracy import average_popularity, novelty
-from recsys_ae.evaluation.lists import Catalogue, RankedLists
-from recsys_ae.evaluation.metrics import BEYOND_ACCURACY, RANKING_METRICS
+from recsys_ae.evaluation.metrics.beyond_accuracy import average_popularity, novelty
+from recsys_ae.evaluation.metrics.lists import Catalogue, RankedLists
 
 ACCURACY = [name for name in RANKING_METRICS if name not in BEYOND_ACCURACY]
 
