@@ -28,6 +28,17 @@ def evaluation_table(report: Report, found: Sequence[MetricFindings]) -> Table:
     return table
 
 
+def segment_table(report: Report, segment: str) -> Table:
+    """The metrics in each group of a segment, with the number of users who count."""
+    groups = report.segments[segment]
+    names = list(dict.fromkeys(name for own in groups.values() for name in own if name != "users"))
+    table = Table(segment, "users", *names)
+    for group, own in groups.items():
+        values = [own.get(name) for name in names]
+        table.add_row(group, f"{own['users']:g}", *("-" if value is None else f"{value:.4f}" for value in values))
+    return table
+
+
 def evaluation_lines(report: Report, protocol: Protocol) -> Iterator[str]:
     """What the numbers are about: users, pairs, the protocol."""
     counts = report.counts
