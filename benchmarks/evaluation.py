@@ -33,15 +33,15 @@ import numpy as np
 import pandas as pd
 from evaluation_peers import FAMILIES, LENGTHS
 from numpy.typing import NDArray
-from recsys_ae.evaluation.lists import RankedLists
-from recsys_ae.evaluation.sample import Sample
-from recsys_ae.evaluation.statistics import compare
 from scipy.sparse import csr_array
 
 from recsys_ae import IdMap, Interactions, Split, build_model, evaluate, evaluate_recommendations
 from recsys_ae.evaluation.metrics import parse_metrics
+from recsys_ae.evaluation.metrics.lists import RankedLists
 from recsys_ae.evaluation.report import Report
 from recsys_ae.evaluation.tally import Tally
+from recsys_ae.evaluation.uncertainty.sample import Sample
+from recsys_ae.evaluation.uncertainty.statistics import compare
 from recsys_ae.models.base import Floats, blocks_of, fitted_on
 from recsys_ae.models.factors import FactorModel
 from recsys_ae.ranking import exclude, top_k

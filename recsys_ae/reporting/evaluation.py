@@ -7,7 +7,7 @@ from typing import Any
 from rich.table import Table
 
 from recsys_ae.evaluation.protocols.protocol import Protocol
-from recsys_ae.evaluation.report import Report
+from recsys_ae.evaluation.report import UNDEFINED, Report
 from recsys_ae.evaluation.uncertainty.findings import MetricFindings
 from recsys_ae.reporting.report import VISIBLE, percent, protocol_line
 
@@ -51,13 +51,15 @@ def evaluation_lines(report: Report, protocol: Protocol) -> Iterator[str]:
     if "repeats" in counts:
         verdict = "relevant" if protocol.repeats == "wanted" else "not relevant"
         yield f"{counts['repeats']} pairs of the truth are in the history: {verdict}"
+    for name in (name for name in report.metrics if f"{UNDEFINED}{name}" in counts):
+        yield f"{name} is undefined for {counts[f'{UNDEFINED}{name}']} of these users, who do not count in it"
     if visible := [f"{name} {low:.4f} to {high:.4f}" for name, (low, high) in report.ties.items() if high - low >= VISIBLE]:
         yield f"over all orders of items with equal scores: {', '.join(visible)}"
     yield protocol_line(protocol)
 
 
 def evaluation_content(report: Report, protocol: Protocol, found: Sequence[MetricFindings]) -> dict[str, Any]:
-    """Metrics, intervals (null without any) over users and over the orders of ties, counts and protocol, as JSON values."""
+    """Metrics, in all and by group, intervals (null without any) over users and orders of ties, counts and protocol."""
     intervals = _intervals(found)
     return {
         "metrics": report.metrics,
