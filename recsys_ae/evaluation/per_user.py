@@ -71,10 +71,6 @@ class PerUser:
         table = read_parquet(path)
         with error_context(str(path)):
             values, about = table.replace_schema_metadata(None).to_pandas(), _about(table)
-            if not values.columns.is_unique:
-                raise DataError(
-                    f"{quoted(values.columns[values.columns.duplicated()][0])} occurs twice as a column; rename one"
-                )
             if about is not None and _digest(values, about.protocol) != about.digest:
                 raise DataError(f"it is damaged: its content has changed; {REMEDY}")
             found = cls(values, None if about is None else about.protocol)
