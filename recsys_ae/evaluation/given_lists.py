@@ -24,7 +24,7 @@ from recsys_ae.interactions import Interactions
 from recsys_ae.models.base import check_counts
 from recsys_ae.split import Repeats, check_repeats
 
-BLOCK_PLACES, BLOCK_USERS = 1_000_000, 100_000  # limits of a block of lists: places and users
+BLOCK_PLACES, BLOCK_USERS = 100_000, 10_000  # limits of a block of lists: places and users
 
 
 def evaluate_recommendations(
