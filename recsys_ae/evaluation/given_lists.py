@@ -148,16 +148,20 @@ def _blocks(
     if "score" in recommendations and (bad := ~np.isfinite(score.to_numpy(np.float64, na_value=np.nan))).any():
         row = int(bad.argmax())
         raise DataError(f"scores must be finite numbers, got {shown(score.iloc[row])} in row {row} of the lists")
-    lists = pd.DataFrame({"user": user, "place": place, "item": item, "score": score})[user >= 0]
-    beyond, lists = _beyond(lists, k, (len(users), len(items))), lists[lists["place"] < k]
-    for column, twice in (("place", "two items at one rank"), ("item", "one item twice")):
-        if (repeated := lists.duplicated(["user", column]).to_numpy()).any():
+    lists = pd.DataFrame({"user": user, "place": place, "item": item, "score": score})
+    del user, place, item, score  # lists are long, so that no copy is kept
+    lists = _kept(lists, lists["user"] >= 0)
+    beyond, lists = _beyond(lists, k, (len(users), len(items))), _kept(lists, lists["place"] < k)
+    for column, n, twice in (("place", k, "two items at one rank"), ("item", len(items), "one item twice")):
+        keys = np.sort(lists["user"].to_numpy() * n + lists[column].to_numpy())
+        if (keys[1:] == keys[:-1]).any():
+            repeated = lists.duplicated(["user", column]).to_numpy()
             first = lists.iloc[int(repeated.argmax())]
             whose, which = shown(users.values[int(first["user"])]), shown(items.values[int(first["item"])])
             raise DataError(
                 f"the lists have {twice} for user {whose}, such as {which} ({int(repeated.sum())} such rows); remove them"
             )
-    lists = lists[np.isin(lists["user"], rows)]
+    lists = _kept(lists, np.isin(np.arange(len(users)), rows)[lists["user"]])
     length = np.ones(len(users), np.int64)
     np.maximum.at(length, lists["user"], lists["place"] + 1)
     at, shape = (lists["user"], lists["place"]), (len(users), int(length.max()))
@@ -169,6 +173,11 @@ def _blocks(
         block, rows, places = rows[:n], rows[n:], slice(int(width[n - 1]))
         found, scores = listed[block][:, places].toarray() - 1, scored[block][:, places].toarray()
         yield block, found, np.where(found < 0, np.float32("nan"), scores), beyond[block]
+
+
+def _kept(lists: pd.DataFrame, mask: Any) -> pd.DataFrame:
+    """The rows of a mask [n], without a copy if these are all."""
+    return lists if mask.all() else lists[mask]
 
 
 def _beyond(lists: pd.DataFrame, k: int, shape: tuple[int, int]) -> csr_array:
