@@ -19,8 +19,8 @@ from recsys_ae.evaluation.segments import Segment, item_groups, parse_segments, 
 from recsys_ae.evaluation.tally import Tally
 from recsys_ae.features import FeatureTable
 from recsys_ae.frames import Frame, ranks, read_frame
-from recsys_ae.ids import IdMap, Rows, shown
-from recsys_ae.interactions import Interactions
+from recsys_ae.ids import IdMap, Rows, among, shown
+from recsys_ae.interactions import Interactions, ones
 from recsys_ae.models.base import check_counts
 from recsys_ae.split import Repeats, check_repeats
 
@@ -68,12 +68,12 @@ def evaluate_recommendations(
     rated = "rating" if "rating" in tables["the truth"] else None
     pairs = Interactions.from_frame(tables["the truth"], rating=rated, users=users, items=items, duplicates="max")
     seen, catalogue = _history(tables["the history"], users, items, item_features)
-    repeated = np.isin(pairs.keys(), np.repeat(np.arange(len(users)), np.diff(seen.indptr)) * len(items) + seen.indices)
+    repeated = among(pairs.keys(), np.repeat(np.arange(len(users)), np.diff(seen.indptr)) * len(items) + seen.indices)
     relevant = relevant_pairs(pairs, relevant_at, repeated & (repeats == "excluded"))
     if not len(relevant):
         raise DataError(f"none of the {len(pairs)} pairs of the truth is relevant ({int(repeated.sum())} are in the history)")
     rows = np.flatnonzero(np.diff(relevant.matrix.indptr))
-    listed = np.isin(rows, users.find(tables["the lists"]["user_id"]))
+    listed = np.bincount(users.find(tables["the lists"]["user_id"]) + 1, minlength=len(users) + 1)[1:][rows] > 0
     rows = rows[listed] if without_list == "skip" else rows
     grouped = _segments(segments, history)
     tally = Tally(parsed, item_groups=item_groups(grouped, catalogue), scored="score" in tables["the lists"])
@@ -96,7 +96,7 @@ def _tables(recommendations: Frame, truth: Frame, history: Frame | None, *, rate
     tables = {
         "the truth": read_frame(truth, {**pair, "rating": rating}, "the truth", optional=[] if rating else ["rating"]),
         "the lists": read_frame(recommendations, {**pair, "rank": "rank"}, "the lists", optional=["score"]),
-        "the history": before.drop_duplicates(),
+        "the history": before,
     }
     if not len(tables["the truth"]):
         raise DataError("the truth has no relevant pairs: it has no rows")
@@ -108,12 +108,17 @@ def _history(pairs: pd.DataFrame, users: IdMap, items: IdMap, features: FeatureT
     of_items = None if features is None else features.align(items)
     user, item = users.find(pairs["user_id"]), items.rows(pairs["item_id"])
     ours = user >= 0
-    seen = csr_array((np.ones(int(ours.sum()), np.float32), (user[ours], item[ours])), (len(users), len(items)))
+    seen = _distinct(user[ours], item[ours], (len(users), len(items)))
     if not len(pairs):
         return seen, Catalogue(features=of_items)
     everyone = pd.factorize(pairs["user_id"], sort=True)[0]
-    history = csr_array((np.ones(len(item), np.float32), (everyone, item)), (everyone.max() + 1, len(items)))
-    return seen, Catalogue(np.bincount(item, minlength=len(items)), of_items, history)
+    history = _distinct(everyone, item, (everyone.max() + 1, len(items)))
+    return seen, Catalogue(np.bincount(history.indices, minlength=len(items)), of_items, history)
+
+
+def _distinct(rows: Rows, columns: Rows, shape: tuple[int, int]) -> csr_array:
+    """Ones at these places, which may repeat."""
+    return ones(csr_array((np.ones(len(rows), np.float32), (rows, columns)), shape))
 
 
 def _segments(names: str | Iterable[str], history: Frame | None) -> list[Segment]:
