@@ -78,5 +78,5 @@ def _means(values: Floats, counts: Floats, seeds: Rows, rows: Rows, counted: NDA
     totals = np.bincount(seeds, counts)
     shares = np.divide(totals.max(), totals, out=np.zeros_like(totals), where=totals > 0)
     weights = counts * shares[seeds]
-    sums = np.bincount(rows, weights, len(counted))[counted]
+    sums = np.bincount(rows, weights, len(counted))[counted].astype(np.float64)
     return np.bincount(rows, values * weights, len(counted))[counted] / sums, sums
