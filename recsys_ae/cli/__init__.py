@@ -58,7 +58,7 @@ def run(
     from recsys_ae.experiment.pipeline_file import read_pipeline
     from recsys_ae.experiment.runner import run_pipeline
     from recsys_ae.reporting.report import summary_header, summary_lines
-    from recsys_ae.reporting.tables import results_tables, seeds_table
+    from recsys_ae.reporting.tables import results_tables, seeds_tables
     from recsys_ae.tracking import make_tracker
 
     started = perf_counter()
@@ -77,7 +77,7 @@ def run(
                 folder.parent.rmdir()
     console, hint = terminal(), tracker.hint()
     console.print(summary_header(report))
-    for table in [*results_tables(report, console.width), *([seeds_table(report)] if report.repetitions else [])]:
+    for table in [*results_tables(report, console.width), *(seeds_tables(report, console.width) if report.repetitions else [])]:
         console.print(table)
     lines = [*summary_lines(report, folder), f"wall time: {perf_counter() - started:.1f} s"]
     for line in [*lines, *([f"look at the experiment: {hint}"] if hint else [])]:

@@ -75,6 +75,8 @@ def summary_lines(report: RunReport, folder: Path) -> list[str]:
 def reading_lines(report: RunReport) -> list[str]:
     """How to read the tables: what the intervals and letters mean, which models are below a baseline, what cannot be shown."""
     lines = [*finding_lines(report.findings), *_smallest_line(report), *_tie_lines(report)]
+    if report.repetitions:
+        lines.insert(0, "over the seeds: means over the seeds, ±: half of their 95 % t interval")
     if any(report.below(label) for label in report.models):
         least: dict[str, list[str]] = {}
         for name, baseline in report.baselines.items():

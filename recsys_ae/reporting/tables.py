@@ -7,6 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from recsys_ae.evaluation.uncertainty.findings import MetricFindings
+from recsys_ae.evaluation.uncertainty.repetitions import Repetitions
 from recsys_ae.reporting.results import RunReport, Values
 
 BELOW = "▼"  # marks a value worse than that of the baseline
@@ -40,19 +41,26 @@ def results_tables(report: RunReport, width: int) -> list[Table]:
     return tables
 
 
-def seeds_table(report: RunReport) -> Table:
-    """Models by metrics: the mean over the seeds with half of its t interval, which is about other seeds and the same users."""
-    table = Table(
-        "model", *report.metrics, caption="mean over the seeds, ±: half of its 95 % t interval", caption_justify="left"
-    )
-    for label, own in report.repetitions.items():
-        cells = []
-        for name in report.metrics:
-            one = own.get(name)
-            ends = None if one is None else one.interval
-            cells.append(cell(one.mean if one else None, (ends[1] - ends[0]) / 2 if ends else None))
-        table.add_row(label, *cells)
-    return table
+def seeds_tables(report: RunReport, width: int) -> list[Table]:
+    """Models by metrics, in tables that fit `width`: means over the seeds with half of the t interval, about other seeds."""
+    columns = {name: [_over_seeds(own.get(name)) for own in report.repetitions.values()] for name in report.metrics}
+    first = max(map(len, [*report.repetitions, "model"]), default=0)
+    title = "over the seeds"
+    tables = []
+    for names in fitting(columns, width - first - 3, 0):
+        table = Table("model", title=title, title_justify="left")
+        for name in names:
+            table.add_column(name, justify="right", no_wrap=True)
+        for row, label in enumerate(report.repetitions):
+            table.add_row(label, *(columns[name][row] for name in names))
+        tables.append(table)
+    return tables
+
+
+def _over_seeds(found: Repetitions | None) -> Text:
+    """The mean over the seeds with half of its interval."""
+    ends = None if found is None else found.interval
+    return cell(found.mean if found else None, (ends[1] - ends[0]) / 2 if ends else None)
 
 
 def cell(value: float | None, half: float | None = None, letters: str = "", *, below: bool = False, bold: bool = False) -> Text:

@@ -7,11 +7,12 @@ import pytest
 from rich.console import Console
 
 from recsys_ae.evaluation.uncertainty.findings import MetricFindings
+from recsys_ae.evaluation.uncertainty.repetitions import Repetitions
 from recsys_ae.evaluation.uncertainty.statistics import Findings
 from recsys_ae.experiment.summary import summarise
 from recsys_ae.reporting.report import reading_lines
 from recsys_ae.reporting.results import Baseline, DataFacts, FitFacts, RunReport, RunResult
-from recsys_ae.reporting.tables import BELOW, cell, results_tables
+from recsys_ae.reporting.tables import BELOW, cell, results_tables, seeds_tables
 
 VALUES = {"good": (0.9, 0.31), "equal": (0.91, 0.30), "bad": (1.2, 0.1)}
 
@@ -108,3 +109,15 @@ def test_ties_are_told_where_they_matter():
 def test_a_missing_value_is_a_dash():
     assert cell(None).plain == "-"
     assert cell(0.5, 1.25).plain == "0.5000 ±1.2500"
+
+
+def test_tables_over_seeds_are_split_rather_than_cut_off():
+    names = ["ndcg@10", "feature_diversity@10", "audience_diversity@10", "miscalibration@10"]
+    found = Repetitions(2, 0.5, 0.01, (0.4, 0.6), None)
+    several = replace(report(), metrics=names, repetitions={"ease": dict.fromkeys(names, found), "als": {}})
+    printed = StringIO()
+    for table in seeds_tables(several, 80):
+        Console(width=80, file=printed).print(table)
+    assert all(name in printed.getvalue() for name in names)
+    assert printed.getvalue().count("0.5000 ±.1000") == len(names)
+    assert max(map(len, printed.getvalue().splitlines())) <= 80
