@@ -6,7 +6,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from recsys_ae.evaluation.protocols.audit_lines import audit_lines
+from recsys_ae.evaluation.protocols.audit_lines import audit_lines, percent
 from recsys_ae.evaluation.protocols.protocol import Protocol
 from recsys_ae.evaluation.uncertainty.findings import MetricFindings
 from recsys_ae.files import whole_file, write_json
@@ -57,7 +57,7 @@ def summary_lines(report: RunReport, folder: Path) -> list[str]:
     lines = [*reading_lines(report), *protocol_lines(report)]
     if report.audit is not None:
         lines += ["audit of the test part:", *(f"  {line}" for line in audit_lines(report.audit))]
-    lines += [_compared(comparison) for comparison in report.comparisons]
+    lines += [_comparison_line(comparison) for comparison in report.comparisons]
     if same := [label for label, model in report.models.items() if model.never_varies]:
         lines.append(f"identical for all seeds, so the variation is unknown: {', '.join(same)}")
     if best := report.best:
@@ -136,12 +136,7 @@ def protocol_line(protocol: Protocol) -> str:
     return f"protocol {protocol.digest[:12]}: {protocol.summary}"
 
 
-def percent(share: float) -> str:
-    """A share in per cent."""
-    return f"{100 * share:g} %"
-
-
-def _compared(comparison: Comparison) -> str:
+def _comparison_line(comparison: Comparison) -> str:
     (first, second), difference = comparison.models, comparison.difference
     found = "has no value" if difference is None else f"= {difference:+.4f}"
     if difference is not None and comparison.p_value is None:
