@@ -68,7 +68,7 @@ def finding_cells(found: MetricFindings, values: Values | None = None, *, below:
     """The cells of the models of one metric by label; letters are padded, so that values stand below each other.
 
     Args:
-        values: to be shown instead of those of the findings, which weigh all seeds' users alike.
+        values: to be shown instead of those of the findings, which leave out users who do not count for all models.
     """
     findings, longest = found.findings, max(map(len, found.findings.letters))
     cells = {}

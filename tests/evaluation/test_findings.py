@@ -68,3 +68,11 @@ def test_models_without_a_metric_are_not_among_its_findings():
 def test_nothing_to_compare():
     assert analyse({}, parse_metrics("ndcg@5")) == []
     assert analyse({"a": [table([1], recall_at_5=[0.5])]}, parse_metrics("ndcg@5")) == []
+
+
+def test_each_seed_counts_alike_however_many_users_it_has():
+    """The intervals are then those of the means over folds that a report shows."""
+    folds = [table([1, 2, 3], ndcg_at_5=[0.9, 0.6, 0.6]), table([3, 4, 5, 1, 6], ndcg_at_5=[0.1, 0.0, 0.2, 0.3, np.nan])]
+    (found,) = analyse({"a": folds}, parse_metrics("ndcg@5"))
+    assert found.findings.n_users == 5
+    assert found.findings.metrics == pytest.approx([(0.7 + 0.15) / 2])
