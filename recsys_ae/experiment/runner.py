@@ -9,7 +9,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, mean
 from typing import Any, Generic
 
 import pandas as pd
@@ -181,11 +181,11 @@ class _Experiment(Generic[K, D, M]):
         }
 
     def _baselines(self) -> dict[str, Baseline]:
-        """The means over the seeds of the baselines."""
+        """The means over the seeds of the baselines, rounded as those of models are, so that none is worse than itself."""
         found = self.folder.read_state("baselines", dict[str, Baseline])
         if found is None:
             by_seed = [self.task.baselines(self.task.data(seed), seed) for seed in self.pipeline.seeds]
-            found = {name: Baseline(one.model, fmean(own[name].value for own in by_seed)) for name, one in by_seed[0].items()}
+            found = {name: Baseline(one.model, mean(own[name].value for own in by_seed)) for name, one in by_seed[0].items()}
             self.folder.write_state("baselines", found)
         return found
 
