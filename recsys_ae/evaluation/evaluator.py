@@ -6,6 +6,7 @@ event is predicted from all earlier events of its user, and metrics are means ov
 """
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -71,91 +72,95 @@ def evaluate(
     catalogue, groups = _catalogue(split.history(part), item_vectors), parse_segments(segments)
     if not len(split.test if part == "test" else split.valid):
         raise DataError(f"the {part} part of the {split.protocol} split is empty; hold out more")
-    evaluation = _evaluate_next if split.predict == "next" else _evaluate_all
-    return evaluation(model, split, parsed, part, relevant_at, cold, candidates, groups, catalogue, batch_users)
+    evaluation = _Evaluation(model, split, parsed, part, relevant_at, cold, candidates, groups, catalogue, batch_users)
+    return evaluation.of_next_events() if split.predict == "next" else evaluation.of_all_pairs()
 
 
-def _evaluate_all(
-    model: Recommender,
-    split: Split,
-    metrics: list[Metric],
-    part: Literal["test", "valid"],
-    relevant_at: float | None,
-    cold: Cold,
-    candidates: Candidates | None,
-    segments: list[Segment],
-    catalogue: Catalogue,
-    batch_users: int | None,
-) -> Report:
-    """`evaluate` for a split with `predict: all`."""
-    history, truth = split.history(part), split.test if part == "test" else split.valid
-    repeated, exclude_seen = truth.shared_with(history), split.repeats == "excluded"
-    relevant = relevant_pairs(truth, relevant_at, repeated & exclude_seen)
-    rows = np.flatnonzero(np.diff(relevant.matrix.indptr))
-    known, trained = scorable(model, history, rows, cold), np.diff(split.train.matrix.indptr)[rows] > 0
-    if cold == "skip":
-        rows = rows[known]
-    counts = {"users_evaluated": len(rows), "users_skipped": truth.n_users - len(rows), "relevant": len(relevant)}
-    counts |= {"ratings": len(truth), "repeats": int(repeated.sum()), "events": truth.n_events} | _warmth(known, trained)
-    tally = Tally(metrics, item_groups=item_groups(segments, catalogue))
-    if tally.k and len(rows):
-        wanted, step = relevant.matrix[rows], batch_users or users_per_block(history.n_items)
-        among = None if candidates is None else _among(candidates.of(rows), wanted)
-        options: dict[str, Any] = {"exclude_seen": exclude_seen, "candidates": among, "cold": cold, "wanted": wanted}
-        blocks = recommend_blocks(model, history, rows, tally.k, batch_users=step, **options)
-        for start, found in zip(range(0, len(rows), step), blocks, strict=True):
-            block = slice(start, start + step)
-            limits = {"seen": history.matrix[rows[block]], "candidates": None if among is None else among[block]}
-            tally.add(_ranked(found, wanted[block], tally.k, catalogue, exclude_seen, **limits))
-    if model.predicts_ratings and tally.rates:
-        pairs = truth.user_rows(), truth.item_rows()
-        tally.add_ratings(finite_predictions(model, history, *pairs), truth.matrix.data, pairs[0], truth.n_users)
-    lengths, everyone = np.diff(history.matrix.indptr), np.arange(history.n_users)
-    return tally.report(truth.users.values, rows, counts, user_groups(segments, lengths, history.user_features, everyone))
+@dataclass(frozen=True)
+class _Evaluation:
+    """The checked arguments of `evaluate`."""
 
+    model: Recommender
+    split: Split
+    metrics: list[Metric]
+    part: Literal["test", "valid"]
+    relevant_at: float | None
+    cold: Cold
+    candidates: Candidates | None
+    segments: list[Segment]
+    catalogue: Catalogue
+    batch_users: int | None
 
-def _evaluate_next(
-    model: Recommender,
-    split: Split,
-    metrics: list[Metric],
-    part: Literal["test", "valid"],
-    relevant_at: float | None,
-    cold: Cold,
-    candidates: Candidates | None,
-    segments: list[Segment],
-    catalogue: Catalogue,
-    batch_users: int | None,
-) -> Report:
-    """`evaluate` for a split with `predict: next`."""
-    targets = NextEvents.of(split, part)
-    history, items, ratings = targets.known, targets.items, targets.log.ratings[targets.at]
-    relevant, tally = liked(ratings, relevant_at), Tally(metrics, item_groups=item_groups(segments, catalogue))
-    rates, lengths = tally.rates and model.predicts_ratings, np.empty(len(targets), np.int64)
-    known, predicted, listed = np.ones(len(targets), bool), np.empty(len(targets), np.float32), []
-    for block, before in targets.blocks(batch_users or users_per_block(history.n_items)):
-        rows, lengths[block] = np.arange(len(block)), np.diff(before.matrix.indptr)
-        if rates:
-            predicted[block] = finite_predictions(model, before, rows, items[block])
-        known[block] = scorable(model, before, rows, cold)
-        rows = rows[relevant[block] & (known[block] | (cold != "skip"))]
+    @property
+    def _asked(self) -> Interactions:
+        """What is to be predicted."""
+        return self.split.test if self.part == "test" else self.split.valid
+
+    def of_all_pairs(self) -> Report:
+        """The report on a split with `predict: all`."""
+        history, truth = self.split.history(self.part), self._asked
+        repeated, exclude_seen = truth.shared_with(history), self.split.repeats == "excluded"
+        relevant = relevant_pairs(truth, self.relevant_at, repeated & exclude_seen)
+        rows = np.flatnonzero(np.diff(relevant.matrix.indptr))
+        known, trained = scorable(self.model, history, rows, self.cold), np.diff(self.split.train.matrix.indptr)[rows] > 0
+        if self.cold == "skip":
+            rows = rows[known]
+        counts = {"users_evaluated": len(rows), "users_skipped": truth.n_users - len(rows), "relevant": len(relevant)}
+        counts |= {"ratings": len(truth), "repeats": int(repeated.sum()), "events": truth.n_events} | _warmth(known, trained)
+        tally = Tally(self.metrics, item_groups=item_groups(self.segments, self.catalogue))
         if tally.k and len(rows):
-            wanted = ratings[block[rows]], items[block[rows]], np.arange(len(rows) + 1)
-            truth = csr_array(wanted, (len(rows), history.n_items))
-            among = None if candidates is None else _among(candidates.of(targets.users[block[rows]]), truth)
-            options: dict[str, Any] = {"exclude_seen": split.repeats == "excluded", "cold": cold, "batch_users": len(rows)}
-            (found,) = recommend_blocks(model, before, rows, tally.k, candidates=among, wanted=truth, **options)
-            limits = {"seen": before.matrix[rows], "candidates": among}
-            tally.add(_ranked(found, truth, tally.k, catalogue, options["exclude_seen"], **limits))
-        listed.append(block[rows])
-    at = np.concatenate(listed)
-    users, trained = targets.users, np.diff(split.train.matrix.indptr)[targets.users] > 0
-    counts = {"users_evaluated": len(np.unique(users[at])), "users_skipped": history.n_users - len(np.unique(users[at]))}
-    counts |= {"relevant": int(relevant.sum()), "ratings": len(targets), "repeats": targets.n_repeats}
-    counts |= {"events": (split.test if part == "test" else split.valid).n_events} | _warmth(known[relevant], trained[relevant])
-    if rates:
-        tally.add_ratings(predicted, ratings, np.arange(len(targets)), len(targets))
-    groups = user_groups(segments, lengths, history.user_features, users)
-    return tally.report(history.users.values[users], at, counts, groups)
+            wanted, step = relevant.matrix[rows], self.batch_users or users_per_block(history.n_items)
+            among = None if self.candidates is None else _among(self.candidates.of(rows), wanted)
+            options: dict[str, Any] = {"exclude_seen": exclude_seen, "candidates": among, "cold": self.cold, "wanted": wanted}
+            blocks = recommend_blocks(self.model, history, rows, tally.k, batch_users=step, **options)
+            for start, found in zip(range(0, len(rows), step), blocks, strict=True):
+                block = slice(start, start + step)
+                limits = {"seen": history.matrix[rows[block]], "candidates": None if among is None else among[block]}
+                tally.add(_ranked(found, wanted[block], tally.k, self.catalogue, exclude_seen, **limits))
+        if self.model.predicts_ratings and tally.rates:
+            pairs = truth.user_rows(), truth.item_rows()
+            tally.add_ratings(finite_predictions(self.model, history, *pairs), truth.matrix.data, pairs[0], truth.n_users)
+        lengths, everyone = np.diff(history.matrix.indptr), np.arange(history.n_users)
+        groups = user_groups(self.segments, lengths, history.user_features, everyone)
+        return tally.report(truth.users.values, rows, counts, groups)
+
+    def of_next_events(self) -> Report:
+        """The report on a split with `predict: next`."""
+        targets = NextEvents.of(self.split, self.part)
+        history, items, ratings = targets.known, targets.items, targets.log.ratings[targets.at]
+        relevant, exclude_seen = liked(ratings, self.relevant_at), self.split.repeats == "excluded"
+        tally = Tally(self.metrics, item_groups=item_groups(self.segments, self.catalogue))
+        rates, lengths = tally.rates and self.model.predicts_ratings, np.empty(len(targets), np.int64)
+        known, predicted, listed = np.ones(len(targets), bool), np.empty(len(targets), np.float32), []
+        for block, before in targets.blocks(self.batch_users or users_per_block(history.n_items)):
+            rows, lengths[block] = np.arange(len(block)), np.diff(before.matrix.indptr)
+            if rates:
+                predicted[block] = finite_predictions(self.model, before, rows, items[block])
+            known[block] = scorable(self.model, before, rows, self.cold)
+            rows = rows[relevant[block] & (known[block] | (self.cold != "skip"))]
+            if tally.k and len(rows):
+                wanted = ratings[block[rows]], items[block[rows]], np.arange(len(rows) + 1)
+                truth = csr_array(wanted, (len(rows), history.n_items))
+                among = None if self.candidates is None else _among(self.candidates.of(targets.users[block[rows]]), truth)
+                options: dict[str, Any] = {
+                    "exclude_seen": exclude_seen,
+                    "candidates": among,
+                    "cold": self.cold,
+                    "wanted": truth,
+                }
+                (found,) = recommend_blocks(self.model, before, rows, tally.k, batch_users=len(rows), **options)
+                limits = {"seen": before.matrix[rows], "candidates": among}
+                tally.add(_ranked(found, truth, tally.k, self.catalogue, exclude_seen, **limits))
+            listed.append(block[rows])
+        at = np.concatenate(listed)
+        users, trained = targets.users, np.diff(self.split.train.matrix.indptr)[targets.users] > 0
+        counts = {"users_evaluated": len(np.unique(users[at])), "users_skipped": history.n_users - len(np.unique(users[at]))}
+        counts |= {"relevant": int(relevant.sum()), "ratings": len(targets), "repeats": targets.n_repeats}
+        counts |= {"events": self._asked.n_events} | _warmth(known[relevant], trained[relevant])
+        if rates:
+            tally.add_ratings(predicted, ratings, np.arange(len(targets)), len(targets))
+        groups = user_groups(self.segments, lengths, history.user_features, users)
+        return tally.report(history.users.values[users], at, counts, groups)
 
 
 def _ranked(
