@@ -4,6 +4,7 @@ Values are not comparable with those of full ranking, and may order models diffe
 of their metrics begin with `sampled_`. The candidates are drawn once and kept in a file, so that all models rank the same ones.
 """
 
+import logging
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -24,6 +25,8 @@ from recsys_ae.parquet import read_parquet, write_parquet
 from recsys_ae.split import Split
 
 COLUMNS = ["user_id", "item_id"]
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -55,6 +58,8 @@ class Candidates:
         drawn = _draw(whole[users], n, np.random.default_rng(seed))
         counts = np.zeros(asked.n_users, np.int64)
         counts[users] = (drawn >= 0).sum(axis=1)
+        if len(users) and counts.max() < n:
+            logger.warning("warning: no user has %d items to sample, so that candidates are all unknown items; lower n", n)
         matrix = csr_array((np.ones(counts.sum(), bool), drawn[drawn >= 0], np.r_[0, counts.cumsum()]), asked.matrix.shape)
         matrix.sort_indices()
         return cls(asked.users, asked.items, matrix)

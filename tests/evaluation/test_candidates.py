@@ -28,6 +28,14 @@ def test_candidates_are_different_items_that_the_user_never_had(split, n):
     np.testing.assert_array_equal(drawn.sum(axis=1), np.where(asked, np.minimum(n, 45 - had.sum(axis=1)), 0))
 
 
+def test_more_candidates_than_there_are_items_is_a_warning(split, caplog):
+    Candidates.sample(split, "test", 44)
+    assert "no user has 44 items to sample" in caplog.text
+    caplog.clear()
+    Candidates.sample(split, "test", 20)
+    assert not caplog.text
+
+
 def test_every_item_is_equally_likely(split):
     n, repetitions = 4, 400
     total = sum(Candidates.sample(split, "test", n, seed=seed).matrix.astype(int).toarray() for seed in range(repetitions))
