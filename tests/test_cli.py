@@ -351,6 +351,7 @@ def test_everything_is_tracked(call, folder):
     assert {one.path for one in client.list_artifacts(child.info.run_id)} == {"figures", "model"}
     assert {one.path for one in client.list_artifacts(parent.info.run_id)} == {
         "figures",
+        "per-user",
         "pipeline.yaml",
         "recommendations",
         "report.csv",

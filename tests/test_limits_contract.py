@@ -17,7 +17,7 @@ from recsys_ae.core import limits
 from recsys_ae.core.autoencoder import Autoencoder
 from recsys_ae.declaration import LARGEST_INT
 from recsys_ae.errors import ColdUserError, ConfigError, DataError, TrainingError
-from recsys_ae.evaluation.metrics import RANKING_METRICS
+from recsys_ae.evaluation.metrics import PARTIAL, RANKING_METRICS
 from recsys_ae.images import IMAGE_MODELS
 from recsys_ae.images.storage import build_image_model
 from recsys_ae.models import MODELS
@@ -243,18 +243,26 @@ def test_cold_users_and_items_are_evaluated(name, what):
         return
     metrics = ["rmse", "mae", *(f"{metric}@{k}" for metric in RANKING_METRICS for k in (1, 100))]
     model = quick(name).fit(split.train, valid=split.valid)
-    found = evaluate(model, split, metrics)
-    values = [value for metric, value in found.metrics.items() if "@" in metric or model.predicts_ratings]
+    options = {"item_vectors": np.eye(split.train.n_items)}
+    found = evaluate(model, split, metrics, **options)
+    values = [
+        value
+        for metric, value in found.metrics.items()
+        if ("@" in metric or model.predicts_ratings) and metric.partition("@")[0] not in PARTIAL
+    ]
     assert np.isfinite(np.array(values, float)).all()
-    one_by_one = evaluate(model, split, metrics, batch_users=1)
+    one_by_one = evaluate(model, split, metrics, batch_users=1, **options)
     assert one_by_one.metrics == pytest.approx(found.metrics)
     cold = found.counts["cold"]
     if what in ("all users cold", "both"):
         assert cold == (0 if "user_features" in model.needs else found.counts["users_evaluated"])
-    assert evaluate(model, split, metrics, cold="skip").counts["users_evaluated"] == found.counts["users_evaluated"] - cold
+    assert (
+        evaluate(model, split, metrics, cold="skip", **options).counts["users_evaluated"]
+        == found.counts["users_evaluated"] - cold
+    )
     if cold:
         with pytest.raises(ColdUserError, match="cannot score user"):
-            evaluate(model, split, metrics, cold="error")
+            evaluate(model, split, metrics, cold="error", **options)
 
 
 def with_rating(value: float, scale: tuple[float, float] | None) -> Interactions:
