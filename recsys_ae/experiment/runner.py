@@ -163,8 +163,7 @@ class _Experiment(Generic[K, D, M]):
         chart = self.folder.path / "figures" / "metrics.png"
         save_figure(metrics_chart(report), chart)
         self.run.artifact(chart, "figures")
-        per_user = self.folder.path / "per-user"
-        if any(per_user.iterdir()):
+        if any((per_user := self.folder.path / "per-user").iterdir()):
             self.run.artifact(per_user, per_user.name)
         return report
 
