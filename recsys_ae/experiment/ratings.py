@@ -88,6 +88,7 @@ class RatingTask(Task[RatingFile, Split, Recommender]):
     warm_starts = True
     ships_best = True
     _drawn: tuple[int, Split] | None = None  # the last seed and its split
+    _sampled: tuple[Split, dict[Part, Candidates]] | None = None  # the last split and its candidates
 
     def __init__(self, pipeline: Pipeline[RatingFile]) -> None:
         super().__init__(pipeline)
@@ -155,7 +156,14 @@ class RatingTask(Task[RatingFile, Split, Recommender]):
     def _candidates(self, data: Split, part: Part) -> Candidates | None:
         """The sampled candidates of one part; None if all items are ranked."""
         spec = self.keys.candidates
-        return None if spec is None else Candidates.sample(data, part, spec.n, seed=spec.seed)
+        if spec is None:
+            return None
+        if self._sampled is None or self._sampled[0] is not data:
+            self._sampled = data, {}
+        drawn = self._sampled[1]
+        if part not in drawn:
+            drawn[part] = Candidates.sample(data, part, spec.n, seed=spec.seed)
+        return drawn[part]
 
     def facts(self, data: Split) -> DataFacts:
         parts = data.parts()

@@ -55,6 +55,12 @@ class TestCandidates:
         assert report.data[0].protocol.candidates == kept.digest
         assert "only sampled candidates are ranked" in report.data[0].protocol.summary
 
+    def test_they_are_drawn_once_for_each_part(self, monkeypatch):
+        draw, drawn = Candidates.sample, []
+        monkeypatch.setattr(Candidates, "sample", lambda *args, **options: drawn.append(args[1]) or draw(*args, **options))
+        run(candidates={"n": 7})
+        assert sorted(drawn) == ["test", "valid"]
+
     def test_a_split_for_each_seed_has_candidates_of_its_own(self):
         run(candidates={"n": 3}, seed=[4, 5])
         assert {path.name for path in Path("out").glob("*.parquet")} == {f"candidates-seed-{seed}.parquet" for seed in (4, 5)}
