@@ -43,8 +43,8 @@ def evaluate(
     tracking_uri: TrackingUri = None,
 ) -> None:
     """Evaluate a model, or lists of any origin, against what users did afterwards."""
-    from recsys_ae.evaluation.findings import find
     from recsys_ae.evaluation.metrics import parse_metrics
+    from recsys_ae.evaluation.uncertainty.findings import find
     from recsys_ae.experiment.systems import Examination
     from recsys_ae.files import check_not_read, write_json
     from recsys_ae.reporting.evaluation import evaluation_content, evaluation_lines, evaluation_table

@@ -11,7 +11,7 @@ import pyarrow as pa
 from recsys_ae.declaration import error_context, validate
 from recsys_ae.errors import ConfigError, DataError, did_you_mean, quoted, reason
 from recsys_ae.evaluation.metrics import parse_metric
-from recsys_ae.evaluation.protocol import Protocol
+from recsys_ae.evaluation.protocols.protocol import Protocol
 from recsys_ae.files import strict_json, whole_file
 from recsys_ae.ids import id_index
 from recsys_ae.parquet import read_parquet, write_parquet

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from recsys_ae.errors import ConfigError, DataError, did_you_mean, quoted
-from recsys_ae.evaluation.findings import MetricFindings, find
 from recsys_ae.evaluation.metrics import Metric, parse_metric, parse_metrics
+from recsys_ae.evaluation.uncertainty.findings import MetricFindings, find
 from recsys_ae.experiment.contenders import Contender
 from recsys_ae.reporting.comparison import ModelComparison
 
@@ -38,6 +38,8 @@ def compare_models(
     in_groups = {group: find(own, metrics) for group, own in groups.items() if all(own.values())}
     if not common_users and any(one.left_out for own in in_groups.values() for one in own):
         raise DataError(f"the models have users in different groups of {by}; evaluate all of them in the same way")
+    if by is not None and not any(one.metric == chosen for own in in_groups.values() for one in own):
+        raise ConfigError(f"{chosen} has no values by {by}; choose another --metric")
     first = next(iter(found.values()))
     return ModelComparison(
         models=list(found),

@@ -92,8 +92,8 @@ def _evaluated(source: str, examination: Examination | None) -> Contender:
         raise ConfigError(
             f"{source} is neither the output of a run nor a file of values per user; pass --truth FILE to evaluate it first"
         )
-    evaluated = examination.evaluate(source)
-    return Contender(path_of(source).name, source, None, [evaluated.per_user], evaluated.warnings)
+    evaluated, path = examination.evaluate(source), path_of(source)
+    return Contender(path.stem if is_file(path) else path.name, source, None, [evaluated.per_user], evaluated.warnings)
 
 
 def _of_run(source: str, wanted: str, fetch: Callable[[str], Path]) -> list[Contender]:

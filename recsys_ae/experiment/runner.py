@@ -18,7 +18,7 @@ from rich.console import Console
 from recsys_ae.core.checkpoint import Checkpoint
 from recsys_ae.digests import digest_of_json
 from recsys_ae.errors import TrainingError
-from recsys_ae.evaluation.audit import Audit
+from recsys_ae.evaluation.protocols.audit import Audit
 from recsys_ae.experiment.callbacks import Curves, LogLosses, ShowProgress, Stopwatch
 from recsys_ae.experiment.output import PIPELINE, REPORT, OutputFolder, check_output, name_of, open_output
 from recsys_ae.experiment.page import BELOW, record_data, record_final, record_report, record_result, record_start
@@ -224,7 +224,8 @@ class _Experiment(Generic[K, D, M]):
             digest = self._save(job, model, self.folder.model(name))
             found = test.metrics, selected.valid_metrics, test.counts
             by_user = None if test.per_user is None else self.folder.write_per_user(name, test.per_user, data.protocol)
-            result = RunResult(spec.name, spec.params, *found, fit, select, digest, trials, by_user, test.ties)
+            rest = test.ties, test.segments
+            result = RunResult(spec.name, spec.params, *found, fit, select, digest, trials, by_user, *rest)
             record_result(job.run, result, self.keys.refit)
             if seed == self.pipeline.seeds[0]:
                 self._draw(job, model, selected.curves)

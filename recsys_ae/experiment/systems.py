@@ -18,7 +18,7 @@ from recsys_ae.evaluation.given_lists import evaluate_recommendations
 from recsys_ae.evaluation.given_model import evaluate_model
 from recsys_ae.evaluation.metrics import DEFAULT_RANKING, parse_metrics
 from recsys_ae.evaluation.per_user import PerUser
-from recsys_ae.evaluation.protocol import Protocol, pairs_digest
+from recsys_ae.evaluation.protocols.protocol import Protocol, pairs_digest
 from recsys_ae.evaluation.report import Report
 from recsys_ae.experiment.output import REPORT
 from recsys_ae.experiment.pipeline_file import ratings_card

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, NamedTuple, T
 import pandas as pd
 
 from recsys_ae.core.trainer import Callback
-from recsys_ae.evaluation.audit import Audit
-from recsys_ae.evaluation.findings import MetricFindings
+from recsys_ae.evaluation.protocols.audit import Audit
+from recsys_ae.evaluation.uncertainty.findings import MetricFindings
 from recsys_ae.experiment.pipeline_file import K, ModelSpec, Pipeline, PipelineFile
 from recsys_ae.registry import Registry
 from recsys_ae.reporting.results import Baseline, DataFacts, Exported, Values
@@ -33,6 +33,7 @@ class Evaluation:
     counts: dict[str, int] = field(default_factory=dict)
     per_user: pd.DataFrame | None = None
     ties: dict[str, tuple[float, float]] = field(default_factory=dict)
+    segments: dict[str, dict[str, Values]] = field(default_factory=dict)
 
 
 class Models(NamedTuple):

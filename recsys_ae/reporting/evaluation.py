@@ -6,9 +6,9 @@ from typing import Any
 
 from rich.table import Table
 
-from recsys_ae.evaluation.findings import MetricFindings
-from recsys_ae.evaluation.protocol import Protocol
+from recsys_ae.evaluation.protocols.protocol import Protocol
 from recsys_ae.evaluation.report import Report
+from recsys_ae.evaluation.uncertainty.findings import MetricFindings
 from recsys_ae.reporting.report import VISIBLE, percent, protocol_line
 
 REPEATS_UNKNOWN = (

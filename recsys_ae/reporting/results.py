@@ -3,11 +3,11 @@
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from recsys_ae.evaluation.audit import Audit
-from recsys_ae.evaluation.findings import MetricFindings
-from recsys_ae.evaluation.protocol import Protocol
-from recsys_ae.evaluation.published import Relation
-from recsys_ae.evaluation.repetitions import Repetitions
+from recsys_ae.evaluation.protocols.audit import Audit
+from recsys_ae.evaluation.protocols.protocol import Protocol
+from recsys_ae.evaluation.protocols.published import Relation
+from recsys_ae.evaluation.uncertainty.findings import MetricFindings
+from recsys_ae.evaluation.uncertainty.repetitions import Repetitions
 
 Values = dict[str, float | None]  # by metric; None where a model has no value
 
@@ -70,6 +70,7 @@ class RunResult:
     trials: list[Trial] = field(default_factory=list)
     per_user_digest: str | None = None  # of the file with the metrics per user, if any
     ties: dict[str, tuple[float, float]] = field(default_factory=dict)  # see `evaluation.report.Report`
+    segments: dict[str, dict[str, Values]] = field(default_factory=dict)  # test metrics by segment and group
 
     @property
     def peak_memory_mb(self) -> float | None:

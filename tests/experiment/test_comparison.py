@@ -8,10 +8,10 @@ import pandas as pd
 import pytest
 
 from recsys_ae.errors import ConfigError, DataError
-from recsys_ae.evaluation.findings import find
 from recsys_ae.evaluation.metrics import parse_metrics
 from recsys_ae.evaluation.per_user import PerUser
-from recsys_ae.evaluation.protocol import Protocol
+from recsys_ae.evaluation.protocols.protocol import Protocol
+from recsys_ae.evaluation.uncertainty.findings import find
 from recsys_ae.experiment.comparison import compare_models
 from recsys_ae.experiment.contenders import Contender, contenders
 from recsys_ae.reporting.comparison import lines, markdown
@@ -80,6 +80,8 @@ def test_groups_of_users_and_items_are_compared_by_themselves():
     assert items.groups["head"][0].findings.metrics == pytest.approx(
         [own["ndcg@5|popularity=head"].mean() for own in THREE.values()]
     )
+    with pytest.raises(ConfigError, match="recall@9 has no values by popularity; choose another --metric"):
+        compare_models(of(**THREE), "recall@9", by="popularity")
     other = {**THREE, "bad": THREE["bad"].assign(**{"segment:length": THREE["bad"]["segment:length"].to_numpy()[::-1]})}
     with pytest.raises(DataError, match="users in different groups of length"):
         compare_models(of(**other), by="length")

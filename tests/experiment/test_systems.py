@@ -10,7 +10,7 @@ from builders import SMALL, random_interactions
 from recsys_ae import Split, build_model, evaluate, export_recommendations, save_model
 from recsys_ae.errors import ColdUserError, ConfigError, DataError, UnknownIdError
 from recsys_ae.evaluation.per_user import PerUser
-from recsys_ae.evaluation.protocol import Protocol
+from recsys_ae.evaluation.protocols.protocol import Protocol
 from recsys_ae.experiment.systems import Examination
 from recsys_ae.export.histories import history_for
 from recsys_ae.models.storage import load_model
