@@ -1,6 +1,6 @@
 """What a run shows on its page in the tracker: the protocol before, the findings after."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from recsys_ae.core.devices import device_named
@@ -8,7 +8,7 @@ from recsys_ae.experiment.pipeline_file import Pipeline
 from recsys_ae.export.local import versions
 from recsys_ae.reporting.markdown import description
 from recsys_ae.reporting.results import Best, DataFacts, FitFacts, RunReport, RunResult
-from recsys_ae.tracking import TEST_DIGEST, TrackedRun
+from recsys_ae.tracking import TEST_DIGEST, TrackedRun, Tracker
 
 DESCRIPTION = "mlflow.note.content"  # the tag that MLflow shows as a description
 BELOW = "recsys_ae.below_popularity"  # tag of a model's run: the metrics in which it is worse than a trivial model
@@ -50,20 +50,30 @@ def record_final(run: TrackedRun, fit: FitFacts, digest: str) -> None:
     run.tags({"recsys_ae.model_digest": digest, "recsys_ae.trained_on": "everything"})
 
 
-def record_report(run: TrackedRun, report: RunReport, winner: Best) -> None:
-    """Record the findings: the metrics of the winner, with deviations over seeds and intervals, and a table of all models."""
+def record_report(
+    run: TrackedRun, report: RunReport, winner: Best, tracker: Tracker, models: Mapping[str, Sequence[str | None]]
+) -> None:
+    """Record the findings: a table of all models and the metrics of the winner, with deviations over seeds and intervals.
+
+    Args:
+        models: ids of the runs of each model; their tag `BELOW` says where the model is worse than a trivial one.
+    """
+    for label, ids in models.items():
+        for own in filter(None, ids):
+            tracker.run_of(own).tags({BELOW: ", ".join(report.below(label)) or "in no metric"})
     run.tags({DESCRIPTION: description(report, winner)})
     if winner.model is None:
         return
     model = report.models[winner.model]
     run.tags({"recsys_ae.winner": winner.model, "recsys_ae.winner_by": f"{winner.metric} on {winner.part} data"})
-    run.metrics(model.metrics)
-    run.metrics({f"{name}_deviation": value for name, value in (model.deviations or {}).items()})
+    deviations = {f"{name}_deviation": value for name, value in (model.deviations or {}).items()}
+    ends: dict[str, float | None] = {}
     for found in report.findings:
         intervals = found.findings.intervals
         if intervals is not None and winner.model in found.models:
             low, high = intervals[found.models.index(winner.model)]
-            run.metrics({f"{found.metric}_low": float(low), f"{found.metric}_high": float(high)})
+            ends |= {f"{found.metric}_low": float(low), f"{found.metric}_high": float(high)}
+    run.metrics({**model.metrics, **deviations, **ends})
 
 
 def _costs(fit: FitFacts) -> dict[str, float | None]:

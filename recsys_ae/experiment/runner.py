@@ -21,7 +21,7 @@ from recsys_ae.errors import TrainingError
 from recsys_ae.evaluation.protocols.audit import Audit
 from recsys_ae.experiment.callbacks import Curves, LogLosses, ShowProgress, Stopwatch
 from recsys_ae.experiment.output import PIPELINE, REPORT, OutputFolder, check_output, name_of, open_output
-from recsys_ae.experiment.page import BELOW, record_data, record_final, record_report, record_result, record_start
+from recsys_ae.experiment.page import record_data, record_final, record_report, record_result, record_start
 from recsys_ae.experiment.pipeline_file import TASKS, K, ModelSpec, Pipeline
 from recsys_ae.experiment.summary import choose, compared, repeated, summarise, worth
 from recsys_ae.experiment.task import D, Evaluation, FitOn, M, Part, Task
@@ -159,15 +159,9 @@ class _Experiment(Generic[K, D, M]):
         self.run.artifact(chart, "figures")
         if (per_user := self.folder.path / "per-user").exists():
             self.run.artifact(per_user, per_user.name)
-        self._record_findings(report, winner)
+        runs = {label: [self.folder.read_note(f"run-{self._name(label, seed)}") for seed in facts] for label in models}
+        record_report(self.run, report, winner, self.tracker, runs)
         return report
-
-    def _record_findings(self, report: RunReport, winner: Best) -> None:
-        """Record the findings in the tracker's runs of the pipeline and of the models."""
-        record_report(self.run, report, winner)
-        for label, seed in ((label, seed) for label, model in report.models.items() for seed in model.runs):
-            if run := self.folder.read_note(f"run-{self._name(label, seed)}"):
-                self.tracker.run_of(run).tags({BELOW: ", ".join(report.below(label)) or "in no metric"})
 
     def _audit(self, data: DataFacts) -> Audit | None:
         """The audit of the test part of the first seed, with the number of earlier looks at it."""

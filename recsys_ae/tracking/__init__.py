@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from recsys_ae.errors import ConfigError
+from recsys_ae.errors import ConfigError, RecsysError, TrackingError
 
 # before MLflow is imported: an experiment on private data does not phone home
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -92,7 +92,7 @@ def make_tracker(uri: str | None, experiment: str, *, required: bool = False) ->
     Raises:
         ConfigError: MLflow does not support such a URI, or nothing is tracked where that is required.
     """
-    uri = _or_default(uri)
+    uri = default_uri(uri)
     if uri == "none":
         if required:
             raise ConfigError("tracking is required, but the tracking URI is 'none'; give that of a store")
@@ -108,8 +108,32 @@ def local_copy(folder_or_uri: str, tracking_uri: str | None) -> Path:
         return Path(folder_or_uri)
     from recsys_ae.tracking.mlflow_tracker import download  # heavy
 
-    return download(folder_or_uri, _or_default(tracking_uri))
+    return download(folder_or_uri, default_uri(tracking_uri))
 
 
-def _or_default(uri: str | None) -> str:
+@contextmanager
+def open_store(uri: str | None) -> Iterator[Any]:
+    """A client of the MLflow store at `uri`, or the default one; it must exist.
+
+    Raises:
+        ConfigError: MLflow does not support such a URI.
+        DataError: there is no such store.
+        TrackingError: it cannot be used; also for whatever the client raises in the block.
+    """
+    uri = default_uri(uri)
+    if uri == "none":
+        raise ConfigError("the tracking URI is 'none'; give that of a store as --tracking-uri")
+    from recsys_ae.tracking.mlflow_store import existing, reason  # heavy
+    from recsys_ae.tracking.uris import masked
+
+    try:
+        yield existing(uri)
+    except RecsysError:
+        raise
+    except Exception as error:  # whatever MLflow's stores raise
+        raise TrackingError(f"{masked(uri)} cannot be used: {reason(error)}") from None
+
+
+def default_uri(uri: str | None) -> str:
+    """`uri`, or else $MLFLOW_TRACKING_URI, or else `mlflow.db` in this folder."""
     return uri or os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"

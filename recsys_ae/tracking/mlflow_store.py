@@ -20,7 +20,7 @@ from recsys_ae.tracking import CONTINUES
 from recsys_ae.tracking.processes import HEARTBEAT, HOST, is_gone, own_tags
 from recsys_ae.tracking.record import ARTIFACT, CONTINUE, DATASET, END, METRICS, PARAMS, START, TAGS, Entry, Record, now
 from recsys_ae.tracking.sender import RefusedError
-from recsys_ae.tracking.uris import sqlite_path
+from recsys_ae.tracking.uris import sqlite_path, store_uri
 
 PAGE = 1000  # results, and metrics, that MLflow handles in one call
 PARAMS_AND_TAGS = 100  # of each, in one call
@@ -119,7 +119,7 @@ class MlflowStore:
         """What `log_batch` takes, with the name of its argument."""
         if entry.kind == METRICS:
             for name, value, step in entry.content["values"]:
-                yield "metrics", entities.Metric(_metric_name(name), value, entry.time, step)
+                yield "metrics", entities.Metric(metric_name(name), value, entry.time, step)
         elif entry.kind == PARAMS:
             for key, value in entry.content["values"].items():
                 yield "params", entities.Param(key, value)
@@ -155,6 +155,14 @@ def connect(uri: str) -> MlflowClient:
     if (path := sqlite_path(uri)) is not None:
         _check_sqlite(str(path))
     return MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+def existing(uri: str) -> MlflowClient:
+    """A client for the store at `uri`; `DataError` if it is a SQLite file that does not exist, which MLflow would create."""
+    store = store_uri(uri)
+    if (path := sqlite_path(store)) is not None and not path.is_file():
+        raise DataError(f"there is no MLflow store {path}; pass the right one as --tracking-uri")
+    return connect(store)
 
 
 def _check_sqlite(path: str) -> None:
@@ -231,7 +239,7 @@ def _judged(error: Exception) -> Exception:
     return RuntimeError(reason(error))
 
 
-def _metric_name(name: str) -> str:
+def metric_name(name: str) -> str:
     """A name with the characters that MLflow allows."""
     return re.sub(r"[^\w\-. :/]", "_", name.replace("@", "_at_"))
 

@@ -23,7 +23,7 @@ from mlflow.tracking import MlflowClient
 from recsys_ae.errors import DataError, Terminated, TrackingError
 from recsys_ae.tracking import FITTED_ON, TEST_DIGEST, TrackedRun, Tracker
 from recsys_ae.tracking.environment import environment_tags
-from recsys_ae.tracking.mlflow_store import PARENT, RECORD, MlflowStore, connect, pages, reason
+from recsys_ae.tracking.mlflow_store import PARENT, RECORD, MlflowStore, connect, existing, pages, reason
 from recsys_ae.tracking.processes import HEARTBEAT, own_tags
 from recsys_ae.tracking.record import ARTIFACT, CONTINUE, DATASET, END, HEADER, METRICS, PARAMS, START, TAGS, Record, now
 from recsys_ae.tracking.sender import Sender
@@ -66,10 +66,11 @@ class MlflowTracker(Tracker):
     def run(self, name: str, *, parent: str | None = None, resume: str | None = None) -> Iterator[TrackedRun]:
         sender = self._sender or self._start()
         self._open += 1
-        run = MlflowRun(sender, resume or uuid4().hex)
+        known = resume if resume and sender.record.knows(resume) else None
+        run = MlflowRun(sender, known or uuid4().hex)
         status = "FAILED"
         try:
-            if resume and sender.record.knows(resume):
+            if known:
                 run.note(CONTINUE, tags={**own_tags(), HEARTBEAT: str(now())})
             else:
                 surroundings = {} if parent else environment_tags()
@@ -187,10 +188,8 @@ def _looks(client: MlflowClient, digest: str, besides: str | None) -> int:
 def download(uri: str, tracking_uri: str) -> Path:
     """A local copy of the artifact or model at `uri`; `DataError` if there is none."""
     store = store_uri(tracking_uri)
-    if (path := sqlite_path(store)) is not None and not path.is_file():  # MLflow would create it
-        raise DataError(f"cannot get {uri}: there is no MLflow store {path}; pass the right one as --tracking-uri")
     try:
-        client = connect(store)
+        client = existing(store)
         place = _place_of(client, uri) if uri.startswith("models:/") else uri
         return Path(download_artifacts(artifact_uri=place, tracking_uri=store))
     except Exception as error:  # whatever MLflow's stores raise
