@@ -62,6 +62,7 @@ def test_run_leaves_everything_and_prints_the_table(call, folder):
     assert yaml.safe_load((folder / "out/pipeline.yaml").read_text())["models"][0]["epochs"] == 8
     assert sorted(path.name for path in (folder / "out").iterdir() if not path.name.startswith(".")) == [
         "figures",
+        "per-user",
         "final",
         "models",
         "per-user",
@@ -351,6 +352,7 @@ def test_everything_is_tracked(call, folder):
     assert {one.path for one in client.list_artifacts(child.info.run_id)} == {"figures", "model"}
     assert {one.path for one in client.list_artifacts(parent.info.run_id)} == {
         "figures",
+        "per-user",
         "pipeline.yaml",
         "recommendations",
         "report.csv",

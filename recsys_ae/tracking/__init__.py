@@ -11,8 +11,8 @@ from recsys_ae.errors import ConfigError, RecsysError, TrackingError
 # before MLflow is imported: an experiment on private data does not phone home
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-# by default, each call waits several minutes for a server that does not answer
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+# by default, each call waits several minutes for a server that does not answer; here everything is tried again later
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
 
 TEST_DIGEST = "recsys_ae.test_digest"  # tag of a run: the digest of the test part of the models below it
@@ -123,7 +123,8 @@ def open_store(uri: str | None) -> Iterator[Any]:
     uri = default_uri(uri)
     if uri == "none":
         raise ConfigError("the tracking URI is 'none'; give that of a store as --tracking-uri")
-    from recsys_ae.tracking.mlflow_store import existing, reason  # heavy
+    from recsys_ae.tracking.mlflow_store import existing  # heavy
+    from recsys_ae.tracking.reasons import reason
     from recsys_ae.tracking.uris import masked
 
     try:

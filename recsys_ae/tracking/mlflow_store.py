@@ -14,10 +14,11 @@ import mlflow.entities as entities
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from recsys_ae.errors import DataError, reason as shortened_reason
+from recsys_ae.errors import DataError
 from recsys_ae.files import locked
 from recsys_ae.tracking import CONTINUES
 from recsys_ae.tracking.processes import HEARTBEAT, HOST, is_gone, own_tags
+from recsys_ae.tracking.reasons import reason
 from recsys_ae.tracking.record import ARTIFACT, CONTINUE, DATASET, END, METRICS, PARAMS, START, TAGS, Entry, Record, now
 from recsys_ae.tracking.sender import RefusedError
 from recsys_ae.tracking.uris import sqlite_path, store_uri
@@ -221,12 +222,6 @@ def pages(search: Callable[..., Any], *arguments: Any, **options: Any) -> Iterat
         yield from page
         if not (token := page.token):
             return
-
-
-def reason(error: Exception) -> str:
-    """The first informative line of an error message."""
-    lines = [line for line in str(error).splitlines() if line.strip() and not line.startswith("(raised as a result of")]
-    return shortened_reason(lines[0]) if lines else type(error).__name__
 
 
 def _judged(error: Exception) -> Exception:

@@ -23,16 +23,17 @@ from mlflow.tracking import MlflowClient
 from recsys_ae.errors import DataError, Terminated, TrackingError
 from recsys_ae.tracking import FITTED_ON, TEST_DIGEST, TrackedRun, Tracker
 from recsys_ae.tracking.environment import environment_tags
-from recsys_ae.tracking.mlflow_store import PARENT, RECORD, MlflowStore, connect, existing, pages, reason
+from recsys_ae.tracking.mlflow_store import PARENT, RECORD, MlflowStore, connect, existing, pages
 from recsys_ae.tracking.processes import HEARTBEAT, own_tags
+from recsys_ae.tracking.reasons import reason
 from recsys_ae.tracking.record import ARTIFACT, CONTINUE, DATASET, END, HEADER, METRICS, PARAMS, START, TAGS, Record, now
 from recsys_ae.tracking.sender import Sender
 from recsys_ae.tracking.uris import masked, sqlite_path, store_uri
 
 HEAD_START = 5.0  # seconds that a store has to open before the run goes on; opening takes processor time
 REQUIRED = 60.0  # the same if tracking is required
-PATIENCE, HURRY = 60.0, 5.0  # seconds without progress after which the end of a run does not wait any more; after a signal
-ANSWER = 20.0  # seconds for the answer to a question
+PATIENCE, HURRY = 30.0, 5.0  # seconds without progress after which the end of a run does not wait any more; after a signal
+ANSWER = 10.0  # seconds for the answer to a question
 
 logger = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 HOST, PLACE, PROCESS, HEARTBEAT = (f"recsys_ae.{name}" for name in ("host", "place", "process", "heartbeat"))
 SILENT = 600_000  # milliseconds without a heartbeat after which a process elsewhere counts as gone
-BEAT = 60.0  # seconds between heartbeats
+BEAT = 15.0  # seconds between heartbeats
 
 
 def own_tags() -> dict[str, str]:

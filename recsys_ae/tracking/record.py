@@ -79,9 +79,9 @@ class Record:
             self._file = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
             self._size = _whole_lines(self.path)
             os.truncate(self.path, self._size)  # half a line of a process that was killed
-        except OSError as error:
+            self._end_open_runs()
+        except (OSError, DataError) as error:
             self._break(error)
-        self._end_open_runs()
 
     def append(self, kind: str, run: str = "", *, at: int | None = None, **content: Any) -> None:
         """Add an entry, now or `at` a time in milliseconds since 1970."""
@@ -111,8 +111,8 @@ class Record:
             self._file = None
 
     def entries(self, start: int = 0) -> Iterator[Entry]:
-        """The entries from the byte `start` on."""
-        return read(self.output, start)
+        """The entries from the byte `start` on; none if the record is broken."""
+        return iter(()) if self.broken else read(self.output, start)
 
     def path_of(self, written: str) -> Path:
         """The path of a file or folder that was written by `name_of`."""
@@ -126,8 +126,8 @@ class Record:
     def knows(self, run: str) -> bool:
         return any(entry.run == run for entry in self.entries())
 
-    def _break(self, error: OSError) -> None:
-        self.broken = f"cannot write {self.path}: {reason(error)}"
+    def _break(self, error: OSError | DataError) -> None:
+        self.broken = str(error) if isinstance(error, DataError) else f"cannot write {self.path}: {reason(error)}"
         logger.warning("tracking stops: %s; the run continues", self.broken)
         if self._file is not None:
             os.close(self._file)
@@ -189,8 +189,9 @@ def lacks(output: Path, uri: str) -> list[Entry]:
 
 def is_incomplete(output: Path) -> bool:
     """Whether no store has all of the record in `output`."""
-    if all(entry.kind == HEADER for entry in read(output)):
-        return False
+    with suppress(DataError):  # a damaged record is incomplete for ever
+        if all(entry.kind == HEADER for entry in read(output)):
+            return False
     end = (output / FOLDER / NAME).stat().st_size
     found: list[Sent] = []
     for path in (output / FOLDER).glob("sent-*.json"):

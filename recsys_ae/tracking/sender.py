@@ -7,8 +7,8 @@ from threading import Event, Thread
 from time import monotonic
 from typing import Protocol, TypeVar
 
-from recsys_ae.errors import reason
 from recsys_ae.tracking.processes import BEAT
+from recsys_ae.tracking.reasons import reason
 from recsys_ae.tracking.record import (
     ARTIFACT,
     CONTINUE,
@@ -113,11 +113,13 @@ class Sender:
             event.set()
         while self._thread.is_alive() and monotonic() - self._progress < patience:
             self._thread.join(0.05)
-        if not (left := lacks(self.record.output, self.store.uri)) and self.record.broken is None:
+        if self.record.broken:
+            return f"part of this run ({self.record.broken})"
+        if not (left := lacks(self.record.output, self.store.uri)):
             return None
         refusals = list(self._sent.refused.values())
         silent = f"the store did not answer within {patience:g} seconds"
-        why = self.record.broken or self.failure or (silent if self._thread.is_alive() else refusals[0] if refusals else silent)
+        why = self.failure or (silent if self._thread.is_alive() or not refusals else refusals[0])
         return f"{_described(left)} ({why})"
 
     def _run(self) -> None:
@@ -125,7 +127,7 @@ class Sender:
         while True:
             finishing = self._finishing.is_set()
             delay = self._attempt(delay, finishing)
-            if finishing:
+            if finishing or (delay and self._finishing.is_set()):  # the end of a run waits for one failure, not for two
                 return
             if delay:
                 self._urgent.wait(delay)  # a store that failed is not asked for every entry
@@ -140,20 +142,17 @@ class Sender:
             self._step(finishing)
         except Exception as error:  # whatever stores raise
             if self.failure is None:
-                logger.warning(
-                    "MLflow cannot be used (%s); the run goes on, and its record is kept in %s",
-                    reason(error),
-                    self.record.output,
-                )
+                kept = self.record.output
+                logger.warning("MLflow cannot be used (%s); what it lacks is kept in %s", reason(error), kept)
             self.failure = reason(error)
             delay = min(max(2 * delay, RETRY[0]), RETRY[1])
+            while self._questions:
+                self._questions.popleft()[1].set()
         else:
             if self.failure is not None:
                 logger.info("MLflow can be used again")
             self.failure, delay = None, 0.0
         self._tried.set()
-        while self._questions:
-            self._questions.popleft()[1].set()
         return delay
 
     def _step(self, finishing: bool) -> None:
