@@ -1,6 +1,7 @@
 """Training callbacks: progress for people, losses for the tracker, time and memory for the report."""
 
 import logging
+import re
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -64,7 +65,8 @@ class LogLosses(Callback):
 
     Args:
         valid_name: name of the validation values. They are recorded as `<valid_name>_by_epoch`, because a metric of the
-            finished model may be called `<valid_name>`.
+            finished model may be called `<valid_name>`. Those called 1 minus a metric, which a model minimises, are recorded
+            as the metric itself: `valid_1_minus_ndcg_100` as `valid_ndcg_at_100_by_epoch`.
         prefix: of all names; that of the stage follows it.
 
     Attributes:
@@ -72,7 +74,10 @@ class LogLosses(Callback):
     """
 
     def __init__(self, run: TrackedRun, valid_name: str, prefix: str = "") -> None:
-        self._run, self._valid_name, self._prefix = run, valid_name, prefix
+        self._run, self._prefix = run, prefix
+        self._complement = re.fullmatch(r"valid_1_minus_(\w+)_(\d+)", valid_name)
+        name = "valid_{}_at_{}".format(*self._complement.groups()) if self._complement else valid_name
+        self._curve = f"{name}_by_epoch"
         self.curves: dict[str, Curves] = {}
 
     def on_start(self, training: Training[Any]) -> None:
@@ -94,7 +99,8 @@ class LogLosses(Callback):
         if epochs:
             self._run.history(f"{prefix}train_loss", {epoch.number: epoch.loss for epoch in epochs})
         if validated := {epoch.number: epoch.valid for epoch in epochs if epoch.valid is not None}:
-            self._run.history(f"{prefix}{self._valid_name}_by_epoch", validated)
+            shown = {number: 1 - value for number, value in validated.items()} if self._complement else validated
+            self._run.history(f"{prefix}{self._curve}", shown)
 
 
 class Stopwatch(Callback):

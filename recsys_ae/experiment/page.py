@@ -11,7 +11,7 @@ from recsys_ae.reporting.results import Best, DataFacts, FitFacts, RunReport, Ru
 from recsys_ae.tracking import TEST_DIGEST, TrackedRun, Tracker
 
 DESCRIPTION = "mlflow.note.content"  # the tag that MLflow shows as a description
-BELOW = "recsys_ae.below_popularity"  # tag of a model's run: the metrics in which it is worse than a trivial model
+BELOW = "below_popularity"  # tag of a model's run: the metrics in which it is worse than a trivial model
 
 
 def record_start(run: TrackedRun, pipeline: Pipeline[Any], settings: Mapping[str, Any], data: DataFacts) -> None:
@@ -19,10 +19,10 @@ def record_start(run: TrackedRun, pipeline: Pipeline[Any], settings: Mapping[str
     protocol = {} if data.protocol is None else {key: getattr(data.protocol, key) for key in ("repeats", "predict")}
     own = {"dataset": pipeline.card.name, "data_digest": data.digest, "seeds": pipeline.seeds, "metrics": pipeline.keys.metrics}
     run.params(_flat({**own, **settings, "protocol": protocol}))
-    tags = {f"recsys_ae.version.{name}": number for name, number in versions().items()}
-    tags |= {"recsys_ae.device": str(device_named(pipeline.keys.device)), "recsys_ae.split_digest": data.digest}
+    tags = {f"version.{name}": number for name, number in versions().items()}
+    tags |= {"device": str(device_named(pipeline.keys.device)), "split_digest": data.digest}
     if data.protocol is not None:
-        tags |= {TEST_DIGEST: data.protocol.test, "recsys_ae.protocol_digest": data.protocol.digest}
+        tags |= {TEST_DIGEST: data.protocol.test, "protocol_digest": data.protocol.digest}
     run.tags(tags)
     run.metrics({f"best_reachable_{name}": value for name, value in data.best.items()})
     record_data(run, pipeline.card.name, data)
@@ -41,13 +41,13 @@ def record_result(run: TrackedRun, result: RunResult, refit: bool) -> None:
     costs = _costs(result.fit) | {"best_epoch": result.best_epoch, "peak_memory_mb": result.peak_memory_mb}
     select = {} if result.select is None else {"select_seconds": result.select.seconds}
     run.metrics({**result.metrics, **valid, **costs, **select})
-    run.tags({"recsys_ae.model_digest": result.digest, "recsys_ae.trained_on": "train+valid" if refit else "train"})
+    run.tags({"model_digest": result.digest, "trained_on": "train+valid" if refit else "train"})
 
 
 def record_final(run: TrackedRun, fit: FitFacts, digest: str) -> None:
     """Record what is known about the model to ship."""
     run.metrics(_costs(fit) | {"peak_memory_mb": fit.peak_memory_mb})
-    run.tags({"recsys_ae.model_digest": digest, "recsys_ae.trained_on": "everything"})
+    run.tags({"model_digest": digest, "trained_on": "everything"})
 
 
 def record_report(
@@ -65,7 +65,7 @@ def record_report(
     if winner.model is None:
         return
     model = report.models[winner.model]
-    run.tags({"recsys_ae.winner": winner.model, "recsys_ae.winner_by": f"{winner.metric} on {winner.part} data"})
+    run.tags({"winner": winner.model, "winner_by": f"{winner.metric} on {winner.part} data"})
     deviations = {f"{name}_deviation": value for name, value in (model.deviations or {}).items()}
     ends: dict[str, float | None] = {}
     for found in report.findings:

@@ -28,15 +28,14 @@ def description(report: RunReport, winner: Best) -> str:
 
 def _parts(report: RunReport, winner: Best, shown: int) -> Iterator[str]:
     """The parts of a description with the first `shown` models."""
-    yield summary_header(report).replace("\n", "  \n")
+    yield f"best by {winner.metric} on {winner.part} data: **{winner.model or 'none, no model has a value'}**"
     cells = {name: metric_cells(report, name) for name in report.metrics}
     labels = [Text(label) for label in report.models]
     rows = [[label, *(column[row] for column in cells.values())] for row, label in enumerate(labels[:shown])]
     yield markdown_table(["model", *cells], rows)
-    lines = [f"best by {winner.metric} on {winner.part} data: {winner.model or 'none, no model has a value'}"]
-    if shown < len(labels):
-        lines.insert(0, f"{len(labels) - shown} more models are in report.csv")
-    yield "\n".join(f"- {line}" for line in [*lines, *reading_lines(report), *protocol_lines(report)])
+    more = [f"{len(labels) - shown} more models are in report.csv"] if shown < len(labels) else []
+    lines = [*more, *summary_header(report).splitlines(), *reading_lines(report), *protocol_lines(report)]
+    yield "\n".join(f"- {line}" for line in lines)
 
 
 def _marked(cell: Text) -> str:

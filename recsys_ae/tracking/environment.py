@@ -15,12 +15,12 @@ SECRET = re.compile(r"((?:password|passwd|secret|token|credential|api_?key)\w*[=
 
 def environment_tags() -> dict[str, str]:
     """The tags of a run that no other run contains, under the names that MLflow's pages show where there are some."""
-    tags = {"mlflow.source.name": "recsys-ae", "mlflow.source.type": "LOCAL", "recsys_ae.command": command(sys.argv)}
+    tags = {"mlflow.source.name": "recsys-ae", "mlflow.source.type": "LOCAL", "command": command(sys.argv)}
     with suppress(OSError, KeyError, ImportError):  # a user without a name, as in some containers
         tags["mlflow.user"] = getpass.getuser()
     if commit := _git("rev-parse", "HEAD"):
         tags["mlflow.source.git.commit"] = commit
-        tags["recsys_ae.uncommitted_changes"] = "yes" if _git("status", "--porcelain", "--untracked-files=no") else "no"
+        tags["uncommitted_changes"] = "yes" if _git("status", "--porcelain", "--untracked-files=no") else "no"
     return tags
 
 

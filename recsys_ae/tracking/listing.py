@@ -49,7 +49,7 @@ def listed(client: MlflowClient, experiment: str | None, limit: int) -> list[Lis
                 started=datetime.fromtimestamp(info.start_time / 1000),
                 seconds=max(end - info.start_time, 0) / 1000,
                 host=tags.get(HOST, ""),
-                winner=tags.get("recsys_ae.winner", ""),
+                winner=tags.get("winner", ""),
                 metrics=dict(run.data.metrics),
             )
         )

@@ -34,6 +34,7 @@ HEAD_START = 5.0  # seconds that a store has to open before the run goes on; ope
 REQUIRED = 60.0  # the same if tracking is required
 PATIENCE, HURRY = 30.0, 5.0  # seconds without progress after which the end of a run does not wait any more; after a signal
 ANSWER = 10.0  # seconds for the answer to a question
+TRAINING = "workflowType=machine_learning"  # else the pages open on traces of agents, whatever the kind of the experiment
 
 logger = logging.getLogger(__name__)
 
@@ -113,8 +114,9 @@ class MlflowTracker(Tracker):
         finally:
             sender.record.close()
         if sender.opened:
-            server = masked(self.uri) if self.uri.startswith("http") else None
-            self._hint = server or f"mlflow ui --backend-store-uri {masked(self.uri)}"
+            page = f"/#/experiments/{self._store.experiment_id}?{TRAINING}"
+            served = f"mlflow ui --backend-store-uri {masked(self.uri)}, then open http://127.0.0.1:5000{page}"
+            self._hint = f"{masked(self.uri)}{page}" if self.uri.startswith("http") else served
         if self.missing is not None:
             self.missing = f"MLflow lacks {self.missing}; complete its record with: recsys-ae runs upload {output}"
             if not self.required:

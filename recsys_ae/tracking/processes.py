@@ -9,7 +9,8 @@ import platform
 from collections.abc import Mapping
 from pathlib import Path
 
-HOST, PLACE, PROCESS, HEARTBEAT = (f"recsys_ae.{name}" for name in ("host", "place", "process", "heartbeat"))
+HOST = "host"  # tags of a run
+PLACE, PROCESS, HEARTBEAT = "recsys_ae.place", "recsys_ae.process", "recsys_ae.heartbeat"
 SILENT = 600_000  # milliseconds without a heartbeat after which a process elsewhere counts as gone
 BEAT = 15.0  # seconds between heartbeats
 
