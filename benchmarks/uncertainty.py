@@ -149,7 +149,7 @@ def rejections(population: Population, n_users: int, draws: int) -> Row:
 
 
 def power(population: Population, draws: int) -> Row:
-    """How often the difference of two models is found where it is the smallest that so many users can show."""
+    """How often the difference of two models is found where it equals the smallest difference of a test part."""
     own, n_users, rng = population.of(0, 1), 30, np.random.default_rng(4)
     facts, size = paired(own.sample(slice(None))), own.values.shape[1]
     for _ in range(20):
@@ -188,7 +188,7 @@ def print_by_users(title: str, rows: list[Row]) -> None:
 
 
 def print_power(rows: list[Row]) -> None:
-    print("\nTrue differences of just the smallest size that so many users can show, and how often they were found\n")
+    print("\nTrue differences equal to the smallest difference of a test part, and how often they were found\n")
     print("| population | users | difference | reported as smallest, median | found |\n|---|---|---|---|---|")
     for row in rows:
         name, users, difference, reported, found = row.values()

@@ -47,8 +47,8 @@ def evaluate(
 ) -> None:
     """Evaluate a model, or lists of any origin, against what users did afterwards."""
     from recsys_ae.evaluation.metrics import parse_metrics
-    from recsys_ae.evaluation.uncertainty.findings import find
-    from recsys_ae.experiment.systems import Examination
+    from recsys_ae.evaluation.uncertainty.findings import analyse
+    from recsys_ae.experiment.systems import SystemEvaluator
     from recsys_ae.files import check_not_read, write_json
     from recsys_ae.reporting.evaluation import evaluation_content, evaluation_lines, evaluation_table, segment_table
 
@@ -60,10 +60,10 @@ def evaluate(
     wanted = [name for text in [*(metrics or []), *context.args] for name in text.split(",") if name]
     options: dict[str, Any] = {"relevant_at": relevant_at, "repeats": repeats, "cold": cold, "skip_unknown": skip_unknown}
     shown = [name for name in (segments or "").split(",") if name]
-    examination = Examination(truth, history, wanted, card=card, segments=shown or None, tracking_uri=tracking_uri, **options)
-    evaluated = examination.evaluate(system)
+    evaluator = SystemEvaluator(truth, history, wanted, card=card, segments=shown or None, tracking_uri=tracking_uri, **options)
+    evaluated = evaluator.evaluate(system)
     report, protocol = evaluated.report, evaluated.protocol
-    found = find({system: [report.to_frame()]}, parse_metrics(report.metrics))
+    found = analyse({system: [report.to_frame()]}, parse_metrics(report.metrics))
     terminal().print(evaluation_table(report, found))
     for name in shown:
         terminal().print(segment_table(report, name))
@@ -105,20 +105,20 @@ def compare(
     """Compare models on the same users: intervals, paired tests, groups that cannot be told apart."""
     from recsys_ae.experiment.comparison import compare_models
     from recsys_ae.experiment.contenders import contenders
-    from recsys_ae.experiment.systems import Examination
+    from recsys_ae.experiment.systems import SystemEvaluator
     from recsys_ae.files import check_not_read
     from recsys_ae.reporting.comparison import check_ending, lines, tables, write_comparison
 
     if output is not None:
         check_ending(output)
         check_not_read(output, *sources, truth, history, card)
-    examination = None
+    evaluator = None
     if truth is not None:
         wanted = [name for name in (metrics or "").split(",") if name]
         options: dict[str, Any] = {"relevant_at": relevant_at, "repeats": repeats, "cold": cold, "skip_unknown": skip_unknown}
         segments = None if by is None else [by]
-        examination = Examination(truth, history, wanted, card=card, segments=segments, tracking_uri=tracking_uri, **options)
-    found = contenders(sources, examination, tracking_uri)
+        evaluator = SystemEvaluator(truth, history, wanted, card=card, segments=segments, tracking_uri=tracking_uri, **options)
+    found = contenders(sources, evaluator, tracking_uri)
     comparison = compare_models(found, metric, by=by, common_users=common_users)
     console = terminal()
     for table in tables(comparison, console.width):

@@ -52,7 +52,7 @@ def read_adjacency(path: Path, ids: IdTypes | None = None) -> pd.DataFrame:
         if not len(lists.items):
             raise DataError("there is no data: no user has an item; a line is a user and their items, separated by blanks")
         found = {role: _ids(getattr(lists, f"{role}s"), role, path, ids or {}) for role in ("user", "item")}
-        _raise_first(path, lines, lists, found)
+        _check_ids(path, lines, lists, found)
         users, items = (series_of(found[role].values) for role in ("user", "item"))
         users = users.take(lists.of_item()).reset_index(drop=True)
         return pd.DataFrame({"user_id": users, "item_id": items}, copy=False)
@@ -97,7 +97,7 @@ def _ids(column: pa.ChunkedArray, role: str, path: Path, ids: IdTypes) -> Conver
     return as_ids(column, ids.get(role), typed=False, name=f"{path}, ids of {role}s", hint=hint)
 
 
-def _raise_first(path: Path, lines: list[bytes], lists: _Lists, found: dict[str, Converted]) -> None:
+def _check_ids(path: Path, lines: list[bytes], lists: _Lists, found: dict[str, Converted]) -> None:
     """Raise `DataError` about the invalid id in the first line that has one."""
     wrong = {role: int(ids.bad.argmax()) for role, ids in found.items() if ids.bad.any()}
     if wrong:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys_ae.data.matrices import NUMBERS, Entries, expansion_limit, uncompressed
+from recsys_ae.data.matrices import NUMBERS, Entries, expansion_limit, from_compressed
 from recsys_ae.data.reading import EXPANSION, reading
 from recsys_ae.errors import DataError, did_you_mean, quoted, reason
 from recsys_ae.ids import Rows
@@ -43,10 +43,10 @@ def read_masked(path: Path, matrix: str, train_mask: str, test_mask: str) -> tup
             if mask.shape != ratings.shape:
                 shapes = f"{' x '.join(map(str, mask.shape))}, but {matrix} has {' x '.join(map(str, ratings.shape))}"
                 raise DataError(f"{name} has {shapes} entries; all must be users x items")
-        known, asked = _masked(train_mask, train), _masked(test_mask, test)
+        known, asked = _mask_keys(train_mask, train), _mask_keys(test_mask, test)
         if both := len(np.intersect1d(known, asked, assume_unique=True)):
             raise DataError(f"{both} entries are in {train_mask} and {test_mask}; masks must not overlap")
-        return _picked(matrix, ratings, known), _picked(matrix, ratings, asked)
+        return _ratings_at(matrix, ratings, known), _ratings_at(matrix, ratings, asked)
 
 
 def _stored(file: Any, name: str, limit: int) -> Entries:
@@ -55,7 +55,7 @@ def _stored(file: Any, name: str, limit: int) -> Entries:
 
     if name not in file:
         raise DataError(f"it has no variable {quoted(name)}; {did_you_mean(name, file)}")
-    node = _own(file, name)
+    node = _member(file, name)
     entries = _sparse(name, node, limit) if isinstance(node, h5py.Group) else _dense(name, _numbers(file, name, limit))
     if math.prod(entries.shape) >= 2**63:
         raise DataError(f"{name} has {entries.shape[0]} x {entries.shape[1]} entries, more than can be numbered")
@@ -79,11 +79,11 @@ def _sparse(name: str, group: Any, limit: int) -> Entries:
     starts = _numbers(group, "jc", limit)
     empty = "ir" not in group and "data" not in group  # what MATLAB leaves out if there are no entries
     rows, values = (np.zeros(0, np.int64) if empty else _numbers(group, part, limit) for part in ("ir", "data"))
-    return uncompressed(starts, rows, values, (int(size), max(len(starts) - 1, 0)), by_columns=True)
+    return from_compressed(starts, rows, values, (int(size), max(len(starts) - 1, 0)), by_columns=True)
 
 
-def _own(group: Any, name: str) -> Any:
-    """A member of a group in the file itself: links could lead to any file of this machine."""
+def _member(group: Any, name: str) -> Any:
+    """A member of a group stored in this file; links are refused, since they could lead to any file of the machine."""
     import h5py  # heavy
 
     node = group[name] if isinstance(group.get(name, getlink=True), h5py.HardLink) else None
@@ -93,8 +93,8 @@ def _own(group: Any, name: str) -> Any:
 
 
 def _numbers(group: Any, name: str, limit: int) -> NDArray[Any]:
-    """A dataset, after a look at its type and size."""
-    dataset = _own(group, name)
+    """The content of a dataset, whose type and size are checked first."""
+    dataset = _member(group, name)
     dtype = getattr(dataset, "dtype", None)
     if dtype is None or dtype.kind not in NUMBERS or dataset.shape is None:
         raise DataError(f"{name} holds {dtype or 'other variables'}, expected numbers")
@@ -104,16 +104,16 @@ def _numbers(group: Any, name: str, limit: int) -> NDArray[Any]:
     return np.asarray(dataset[()])
 
 
-def _masked(name: str, mask: Entries) -> Rows:
-    """The marked entries as numbers, row * number of columns + column, int64 [n], increasing."""
+def _mask_keys(name: str, mask: Entries) -> Rows:
+    """The keys of the marked entries, row * number of columns + column, int64 [n], increasing."""
     if (other := mask.values != 1).any():
         at = int(other.argmax())
         raise DataError(f"{name} is {mask.values[at]} in row {mask.rows[at]}, column {mask.columns[at]}; masks hold 0 and 1")
-    return _numbered(name, mask)[0]
+    return _keys(name, mask)[0]
 
 
-def _numbered(name: str, entries: Entries) -> tuple[Rows, Rows]:
-    """The numbers of all entries, int64 [nnz], increasing, and the positions that sort them."""
+def _keys(name: str, entries: Entries) -> tuple[Rows, Rows]:
+    """The keys of all entries, int64 [nnz], increasing, and the positions that sort them."""
     keys = entries.rows * entries.shape[1] + entries.columns
     order = np.argsort(keys, kind="stable")
     keys = keys[order]
@@ -122,9 +122,9 @@ def _numbered(name: str, entries: Entries) -> tuple[Rows, Rows]:
     return keys, order
 
 
-def _picked(name: str, ratings: Entries, keys: Rows) -> Entries:
-    """The ratings of the entries with these numbers."""
-    own, order = _numbered(name, ratings)
+def _ratings_at(name: str, ratings: Entries, keys: Rows) -> Entries:
+    """The ratings of the entries with these keys."""
+    own, order = _keys(name, ratings)
     values = np.zeros(len(keys))
     at = np.searchsorted(own, keys)
     stored = own[np.minimum(at, len(own) - 1)] == keys if len(own) else np.zeros(len(keys), bool)

@@ -72,10 +72,10 @@ def read_npz(path: Path) -> Entries:
         sizes = _sizes(shape)
         if kind == "coo":
             return _checked(Entries(_rows("row", one), _rows("col", other), _values(data), sizes))
-        return uncompressed(one, other, data, sizes, by_columns=kind == "csc")
+        return from_compressed(one, other, data, sizes, by_columns=kind == "csc")
 
 
-def uncompressed(
+def from_compressed(
     indptr: NDArray[Any], indices: NDArray[Any], data: NDArray[Any], shape: tuple[int, int], *, by_columns: bool
 ) -> Entries:
     """The entries of a matrix in compressed rows or columns; `DataError` if its arrays do not fit together."""

@@ -176,7 +176,7 @@ def _split_frames(
     card: RatingsCard, folder: Path, split: GivenSplit, skipped: list[Fault] | None
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     if split.format != "table":
-        return _canonical(card, folder, split)
+        return _published_frames(card, folder, split)
     if split.train and split.test:
         layouts = [card.files[0].model_copy(update={"path": path}) for path in (split.train, split.test)]
         train, test = (_read(card, folder, [layout], skipped) for layout in layouts)
@@ -187,7 +187,7 @@ def _split_frames(
     return frame[~flags], frame[flags]
 
 
-def _canonical(card: RatingsCard, folder: Path, split: GivenSplit) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _published_frames(card: RatingsCard, folder: Path, split: GivenSplit) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The parts of a split in one of the formats of publications."""
     paths = [locate(card, [name], folder) for name in (split.train, split.test, split.file) if name is not None]
     if split.format == "adjacency":

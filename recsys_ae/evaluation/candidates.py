@@ -112,7 +112,7 @@ def _draw(known: csr_array, n: int, rng: np.random.Generator) -> Rows:
     keys = np.sort(np.repeat(np.arange(n_users), np.diff(known.indptr)) * n_items + known.indices)
     missing = np.zeros((n_users, n), bool)
     missing[users] = True
-    while missing.any():  # draw again whatever is known or was drawn before; on average, less than half of it each time
+    while missing.any():  # redraw known and repeated items; on average, less than half of them are rejected again
         at, place = np.nonzero(missing)
         drawn[at, place] = rng.integers(n_items, size=len(at))
         missing[users] = _rejected(drawn[users], users, keys, n_items)

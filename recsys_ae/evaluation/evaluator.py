@@ -51,7 +51,7 @@ def evaluate(
     Args:
         metrics: a name such as "ndcg@10", or several.
         relevant_at: lowest rating of a relevant item; None if all are relevant.
-        cold: what cold users get, see `recommend`; with `skip` they do not count in ranking metrics.
+        cold: policy for cold users, see `recommend`; with `skip` they do not count in ranking metrics.
         candidates: rank each user's relevant items among these only, and name metrics `sampled_...`; None ranks all items.
         segments: groups to report separately, such as "history_length" and "item_popularity", see `evaluation.segments`.
         item_vectors: a vector for each item of the split, in its order, float [M, D], for `vector_diversity`.

@@ -1,4 +1,4 @@
-"""Evaluation of lists, whatever system made them."""
+"""Evaluation of recommendation lists from any system."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any, Literal
@@ -104,7 +104,7 @@ def _tables(recommendations: Frame, truth: Frame, history: Frame | None, *, rate
 
 
 def _history(pairs: pd.DataFrame, users: IdMap, items: IdMap, features: FeatureTable | None) -> tuple[csr_array, Catalogue]:
-    """The history [U, M] of these users, and what the pairs of all users and the features say of the items."""
+    """The history [U, M] of these users, and the catalogue, which counts the pairs of all users."""
     of_items = None if features is None else features.align(items)
     user, item = users.find(pairs["user_id"]), items.rows(pairs["item_id"])
     ours = user >= 0

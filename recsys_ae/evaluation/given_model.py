@@ -40,10 +40,10 @@ def evaluate_model(
     Items that the model does not know may be relevant, but are not in its lists.
 
     Args:
-        known: the history as the model reads it, with all users of the truth, of whom some may have no events.
+        known: the history as the model reads it, with a row for every user of the truth, possibly empty.
         truth, history: columns user_id, item_id and, if known, rating; of repeated pairs of the truth the highest counts.
-        cold: what users get whom the model cannot score, see `recommend`; with `skip` they do not count in ranking metrics.
-        segments, user_features, item_features: as for `evaluate_recommendations`; the model keeps to its own features.
+        cold: policy for users whom the model cannot score, see `recommend`; with `skip` they do not count in ranking metrics.
+        segments, user_features, item_features: as for `evaluate_recommendations`; the model uses its own features.
 
     Raises:
         ConfigError, TrainingError, ColdUserError: as for `evaluate`.
@@ -63,7 +63,7 @@ def evaluate_model(
     if len(unknown) or user_features or item_features:
         features = user_features and user_features.align(known.users), item_features and item_features.align(columns["items"])
         before = replace(before, user_features=features[0], item_features=features[1], merged=True)
-        model = _KnowingItsOwn(model, known, columns["items"])
+        model = _WithUnknownItems(model, known, columns["items"])
     asked = Interactions.from_frame(truth, rating=_rating(truth), duplicates="max", **columns)
     split = Split(before, before.filter(np.zeros(len(before), bool)), asked, repeats=repeats)
     report = evaluate(model, split, metrics, relevant_at=relevant_at, cold=cold, segments=segments)
@@ -75,11 +75,11 @@ def _rating(table: pd.DataFrame) -> str | None:
     return "rating" if "rating" in table else None
 
 
-class _KnowingItsOwn(Recommender):
-    """A fitted model with its own view of a history, among more items than it knows: it cannot score any but the first."""
+class _WithUnknownItems(Recommender):
+    """A fitted model over a catalogue whose first items are its own; the others, unknown to it, have the score -inf."""
 
     def __init__(self, model: Recommender, known: Interactions, items: IdMap) -> None:
-        """Scores are those of the users of `known`, with which all histories must agree."""
+        """Scores come from the histories in `known`, which the histories passed to `scores` must agree with."""
         self.model, self.known, self.items = model, known, items
         popularity = np.full(len(items), -np.inf, np.float32)
         popularity[: known.n_items] = fitted_state(model, known).arrays["popularity"]

@@ -14,11 +14,11 @@ from recsys_ae.digests import digest_of
 from recsys_ae.errors import ConfigError, DataError, did_you_mean, quoted, reason
 from recsys_ae.evaluation.metrics import parse_metric
 from recsys_ae.evaluation.protocols.protocol import Protocol
+from recsys_ae.evaluation.report import RATINGS, SEGMENT, USER
 from recsys_ae.files import strict_json, whole_file
 from recsys_ae.ids import id_index
 from recsys_ae.parquet import read_parquet, write_parquet
 
-USER, RATINGS, SEGMENT = "user_id", "ratings", "segment:"
 REMEDY = "make the file again"
 KEY = b"recsys_ae"  # in the metadata of the Parquet schema
 
@@ -83,14 +83,14 @@ class PerUser:
 
 @dataclass(frozen=True)
 class _About:
-    """What the metadata of a file of ours say: pages have checksums in Parquet, but names of columns and groups have not."""
+    """Metadata of a file of this package. Parquet pages have checksums, but names of columns and groups have none."""
 
     protocol: Protocol | None
     digest: str
 
 
 def _about(table: pa.Table) -> _About | None:
-    """The metadata of a table; None if it is not ours."""
+    """The metadata of a table; None if this package did not write it."""
     if (kept := (table.schema.metadata or {}).get(KEY)) is None:
         return None
     try:

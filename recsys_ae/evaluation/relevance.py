@@ -1,4 +1,4 @@
-"""Which pairs of the truth are relevant."""
+"""Relevance of the pairs of the truth."""
 
 import logging
 from math import isfinite

@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-UNDEFINED = "undefined:"  # beginning of counts of users without a value of a metric
+USER, RATINGS, SEGMENT = "user_id", "ratings", "segment:"  # columns of `Report.to_frame`; the last is a prefix
+UNDEFINED = "undefined:"  # prefix of counts of users without a value of a metric
 Segments = dict[str, dict[str, dict[str, float | None]]]  # segment -> group -> metric -> value
 
 
@@ -50,5 +51,5 @@ class Report:
 
     def to_frame(self) -> pd.DataFrame:
         """The values per user: column user_id, one for each key of `per_user`, and one `segment:NAME` for each of `groups`."""
-        groups = {f"segment:{name}": labels for name, labels in self.groups.items()}
-        return pd.DataFrame({"user_id": self.users, **self.per_user, **groups})
+        groups = {f"{SEGMENT}{name}": labels for name, labels in self.groups.items()}
+        return pd.DataFrame({USER: self.users, **self.per_user, **groups})

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from recsys_ae.errors import ConfigError, described, did_you_mean, quoted
 from recsys_ae.evaluation.metrics import POWERS, Metric
-from recsys_ae.evaluation.metrics.catalogue import Catalogue, Rows, Values
+from recsys_ae.evaluation.metrics.catalogue import Catalogue, Values
 from recsys_ae.features import FeatureTable, LabelFeature, ScaledFeature
+from recsys_ae.ids import Rows
 
 Members = NDArray[np.bool_]
 UserGroups = dict[str, "pd.Categorical[Any]"]
@@ -66,7 +67,7 @@ def user_groups(segments: Iterable[Segment], history_lengths: Rows, features: Fe
     Args:
         history_lengths: int64 [T], number of items in the history of each.
         features: of N users, or None.
-        rows: int64 [T], which of the N users each is.
+        rows: int64 [T], row of each one's user among the N.
 
     Raises:
         ConfigError: there are no such features, or they put a user into several groups.
@@ -100,9 +101,9 @@ def item_groups(segments: Iterable[Segment], catalogue: Catalogue) -> dict[str, 
 
 
 def _by_share(catalogue: Catalogue) -> dict[str, Members]:
-    """Groups by popularity: an item is in the head if items with more users make up less than 20 % of all pairs, and so on.
+    """Groups by popularity: an item is in the head if more popular items make up less than 20 % of all pairs, and so on.
 
-    So items with equally many users are in one group. Those without any are `new`.
+    Equally popular items are thus in the same group. Items without users are `new`.
     """
     counts = catalogue.users_of_items
     pairs = np.r_[0, np.cumsum(-np.sort(-counts))]  # on the most popular items, by their number
@@ -117,7 +118,7 @@ def _by_share(catalogue: Catalogue) -> dict[str, Members]:
 
 def _feature(segment: Segment, features: FeatureTable | None) -> LabelFeature | ScaledFeature:
     if features is None:
-        wanted = f"declare features.{segment.side} in the card of the dataset, or give such a table in Python"
+        wanted = f"declare features.{segment.side} in the card of the dataset, or pass a FeatureTable in Python"
         raise ConfigError(f"segment {segment.name} needs features of {segment.side}, but there are none; {wanted}")
     by_name = {feature.name: feature for feature in features.features}
     if segment.column not in by_name:

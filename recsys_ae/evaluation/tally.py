@@ -10,18 +10,19 @@ from numpy.typing import NDArray
 
 from recsys_ae.errors import TrainingError
 from recsys_ae.evaluation.metrics import Metric, errors_per_user
-from recsys_ae.evaluation.metrics.catalogue import Rows, Values
+from recsys_ae.evaluation.metrics.catalogue import Values
 from recsys_ae.evaluation.metrics.exposure import Exposure
 from recsys_ae.evaluation.metrics.lists import RankedLists
-from recsys_ae.evaluation.report import UNDEFINED, Report
+from recsys_ae.evaluation.report import RATINGS, UNDEFINED, Report
 from recsys_ae.evaluation.segments import Members, column_of, mean, means_by_item_group, means_by_user_group
 from recsys_ae.evaluation.ties import extreme_orders
+from recsys_ae.ids import Rows
 
 Ratings = NDArray[np.float32]
 
 
 class Tally:
-    """Collects values in the order in which blocks of lists are added, so that only one block has to be in memory.
+    """Values per user, collected block by block, so that only one block of lists has to be in memory.
 
     Attributes:
         k: length of the lists to add, the highest of all ranking metrics; 0 if there are none.
@@ -88,12 +89,12 @@ class Tally:
             if metric.k is None:
                 self._rated[metric.name] = metric.compute(predicted, actual)
                 self._errors[metric.name] = errors_per_user(metric.name, predicted, actual, rows, n_rows)
-        self._errors["ratings"] = np.bincount(rows, minlength=n_rows).astype(np.float64)
+        self._errors[RATINGS] = np.bincount(rows, minlength=n_rows).astype(np.float64)
 
     def report(
         self, users: NDArray[Any], ranked: Rows, counts: dict[str, int], groups: Mapping[str, pd.Categorical] | None = None
     ) -> Report:
-        """The report on `users` [U], of whom those at `ranked` have had their lists added, in this order.
+        """The report on `users` [U]; `ranked` are the rows of those whose lists were added, in the same order.
 
         Args:
             groups: the group of each user [U], by segment of users.
@@ -113,7 +114,7 @@ class Tally:
         per_user = {name: own for name, own in values.items() if name in means or not np.isnan(own).all()}
         kept = ranked
         if self._errors:
-            kept = np.flatnonzero(self._errors["ratings"])
+            kept = np.flatnonzero(self._errors[RATINGS])
             for name, own in per_user.items():
                 per_user[name] = np.full(len(users), np.nan)
                 per_user[name][ranked] = own
@@ -149,6 +150,6 @@ def _values(metrics: Sequence[Metric], lists: RankedLists) -> dict[str, Values]:
 
 
 def _undefined(metrics: Sequence[Metric], values: Mapping[str, Values]) -> dict[str, int]:
-    """The number of users who do not count in a metric whose value is undefined for some, under `undefined:METRIC`."""
+    """The number of users for whom a metric is undefined, under `undefined:METRIC`; without metrics that all users have."""
     numbers = {metric.name: int(np.isnan(values[metric.name]).sum()) for metric in metrics if metric.partial}
     return {f"{UNDEFINED}{name}": number for name, number in numbers.items() if number}

@@ -1,12 +1,12 @@
-"""Orders of items with equal scores, among which a ranking is arbitrary."""
+"""The worst and the best order of items with equal scores, whose order in a list is arbitrary."""
 
 from typing import Any
 
 import numpy as np
 
 from recsys_ae import ranking
-from recsys_ae.evaluation.metrics.catalogue import Rows
 from recsys_ae.evaluation.metrics.lists import RankedLists
+from recsys_ae.ids import Rows
 
 
 def extreme_orders(lists: RankedLists) -> tuple[Rows, RankedLists, RankedLists] | None:

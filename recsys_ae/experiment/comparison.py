@@ -6,7 +6,7 @@ import pandas as pd
 
 from recsys_ae.errors import ConfigError, DataError, did_you_mean, quoted
 from recsys_ae.evaluation.metrics import Metric, parse_metric, parse_metrics
-from recsys_ae.evaluation.uncertainty.findings import MetricFindings, find
+from recsys_ae.evaluation.uncertainty.findings import MetricFindings, analyse
 from recsys_ae.experiment.contenders import Contender
 from recsys_ae.reporting.comparison import ModelComparison
 
@@ -20,22 +20,22 @@ def compare_models(
 
     Args:
         metric: the metric of the pairs and the groups to be shown; the first ranking metric of accuracy if None.
-        by: segment of users or items in whose groups models are compared as well.
+        by: segment of users or items; the models are also compared in each of its groups.
         common_users: compare on the users who count for all models instead of refusing models that count different users.
 
     Raises:
         ConfigError: models evaluated under different protocols or on different users; an unknown metric or segment.
-        DataError: no user is common, or a user is in different groups.
+        DataError: the models have no user in common, or a user is in different groups.
     """
     unknown = _check_protocols(found)
     tables = {name: [one.values for one in contender.tables] for name, contender in found.items()}
     names = dict.fromkeys(name for contender in found.values() for one in contender.tables for name in one.metrics)
     metrics = parse_metrics(names)
     chosen = _chosen(metrics, tables, metric)
-    findings = find(tables, metrics)
+    findings = analyse(tables, metrics)
     _check_users(findings, chosen, common_users)
     groups = {} if by is None else _groups(found, by)
-    in_groups = {group: find(own, metrics) for group, own in groups.items() if all(own.values())}
+    in_groups = {group: analyse(own, metrics) for group, own in groups.items() if all(own.values())}
     if not common_users and any(one.left_out for own in in_groups.values() for one in own):
         raise DataError(f"the models have users in different groups of {by}; evaluate all of them in the same way")
     if by is not None and not any(one.metric == chosen for own in in_groups.values() for one in own):

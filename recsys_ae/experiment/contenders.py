@@ -1,4 +1,4 @@
-"""What `compare` compares: models of runs, files of values per user, and systems that are evaluated first."""
+"""The inputs of a comparison: models of runs, files of values per user, and systems that are evaluated first."""
 
 import os
 from collections import Counter
@@ -13,7 +13,7 @@ from recsys_ae.errors import ConfigError, DataError, did_you_mean
 from recsys_ae.evaluation.metrics import parse_metrics
 from recsys_ae.evaluation.per_user import PerUser
 from recsys_ae.experiment.output import REPORT, name_of, per_user_path
-from recsys_ae.experiment.systems import Examination
+from recsys_ae.experiment.systems import SystemEvaluator
 from recsys_ae.files import check_file, is_file, path_of, read_json
 from recsys_ae.reporting.results import RunReport
 from recsys_ae.tracking import URIS, local_copy
@@ -27,11 +27,11 @@ class Contender:
     """A model or system in a comparison.
 
     Attributes:
-        label: its name in tables.
-        full_name: its name where several have the same label.
-        seeds: those of its run; None if it is not a whole run.
+        label: name in tables.
+        full_name: name in tables if several contenders have the same label.
+        seeds: of its run; None for a file or a system.
         tables: values per user, a table for each seed or a single one.
-        warnings: what should be known before its values are believed.
+        warnings: about its values.
     """
 
     label: str
@@ -42,26 +42,26 @@ class Contender:
 
 
 def contenders(
-    sources: Sequence[str], examination: Examination | None, tracking_uri: str | None = None
+    sources: Sequence[str], evaluator: SystemEvaluator | None, tracking_uri: str | None = None
 ) -> dict[str, Contender]:
-    """All that is to be compared, by different names.
+    """The contenders from all sources, by distinct names.
 
     Args:
         sources: output folders of `run` or MLflow runs `runs:/ID` (all of their models, or the one named after a colon),
-            Parquet files of values per user, or what `examination` can evaluate.
-        examination: what systems are evaluated on; None if there is nothing. If it names no metrics, they are the ranking
-            metrics of the runs and files.
+            Parquet files of values per user, or what `evaluator` can evaluate.
+        evaluator: evaluates models and lists; None without a truth. If it names no metrics, it computes the ranking metrics of
+            the runs and files.
 
     Raises:
-        ConfigError: fewer than two, one of them twice, a model that a run does not have, or a system without an examination.
+        ConfigError: fewer than two, one of them twice, a model that a run does not have, or a system without an evaluator.
         DataError: something that does not exist, is damaged, or has no values per user.
     """
     recorded = {source: _recorded(source, tracking_uri) for source in sources}
-    if examination is not None and not examination.metrics:
+    if evaluator is not None and not evaluator.metrics:
         names = dict.fromkeys(name for own in recorded.values() for one in own for name in one.tables[0].metrics)
         ranking = [one.name for one in parse_metrics(names) if one.k and not one.sampled] if names else []
-        examination = replace(examination, metrics=ranking)
-    found = [one for source in sources for one in recorded[source] or [_evaluated(source, examination)]]
+        evaluator = replace(evaluator, metrics=ranking)
+    found = [one for source in sources for one in recorded[source] or [_evaluated(source, evaluator)]]
     if len(found) < 2:
         raise ConfigError(f"there is only {found[0].full_name} to compare; name at least two models, runs or files")
     shared = Counter(one.label for one in found)
@@ -84,15 +84,15 @@ def _recorded(source: str, tracking_uri: str | None) -> list[Contender]:
     return [Contender(path.stem, source, None, [PerUser.read(path)])] if is_file(path) and _holds_values(path) else []
 
 
-def _evaluated(source: str, examination: Examination | None) -> Contender:
+def _evaluated(source: str, evaluator: SystemEvaluator | None) -> Contender:
     """A model or lists, evaluated now."""
-    if examination is None:
+    if evaluator is None:
         if not source.startswith(URIS) and not os.path.exists(path_of(source)):
             raise DataError(f"there is no file or folder {source}")
         raise ConfigError(
             f"{source} is neither the output of a run nor a file of values per user; pass --truth FILE to evaluate it first"
         )
-    evaluated, path = examination.evaluate(source), path_of(source)
+    evaluated, path = evaluator.evaluate(source), path_of(source)
     return Contender(path.stem if is_file(path) else path.name, source, None, [evaluated.per_user], evaluated.warnings)
 
 

@@ -1,4 +1,4 @@
-"""What a pipeline of recommenders needs of its data."""
+"""The features that a pipeline of recommenders needs."""
 
 from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING, get_args

@@ -20,7 +20,7 @@ from recsys_ae.interactions import Interactions
 from recsys_ae.split import Predict, Repeats, Split
 from recsys_ae.splitting import SPLITS, default_repeats, latest_sessions, random
 
-EACH = "each"  # in the place of the number of a fold or window: each seed of the pipeline takes the next one
+EACH = "each"  # instead of the number of a fold or window: each seed of the pipeline takes the next one
 
 logger = logging.getLogger(__name__)
 
@@ -73,11 +73,11 @@ class RatingData:
     """The dataset of a pipeline, with what is needed to split it.
 
     Attributes:
-        folder: that of the card.
+        folder: the folder of the card.
         declared: kind and parameters of the split, from `resolve_split`.
-        seeds: of the pipeline.
+        seeds: the seeds of the pipeline.
         positive_at: ratings of at least this become 1 before anything else, and all others are dropped.
-        sides: whose features are loaded.
+        sides: the sides whose features are loaded.
     """
 
     card: RatingsCard | PlantedCard

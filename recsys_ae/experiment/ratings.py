@@ -21,7 +21,7 @@ from recsys_ae.evaluation.protocols.protocol import Protocol
 from recsys_ae.evaluation.protocols.published import published_for
 from recsys_ae.evaluation.report import Report
 from recsys_ae.evaluation.segments import DEFAULT_SEGMENTS, parse_segments
-from recsys_ae.evaluation.uncertainty.findings import MetricFindings, find
+from recsys_ae.evaluation.uncertainty.findings import MetricFindings, analyse
 from recsys_ae.experiment.needs import feature_sides
 from recsys_ae.experiment.pipeline_file import ExportSpec, ModelSpec, Pipeline, PipelineFile, label_of
 from recsys_ae.experiment.rating_data import RatingData, resolve_split
@@ -215,7 +215,7 @@ class RatingTask(Task[RatingFile, Split, Recommender]):
         return evaluate(model, data, metrics, part=part, candidates=self._candidates(data, part), **options)
 
     def findings(self, tables: Mapping[str, Sequence[pd.DataFrame]]) -> list[MetricFindings]:
-        return find(tables, parse_metrics(self.keys.metrics))
+        return analyse(tables, parse_metrics(self.keys.metrics))
 
     def baselines(self, data: Split, seed: int) -> dict[str, Baseline]:
         """Popularity for ranking metrics of accuracy, biases for rating metrics."""

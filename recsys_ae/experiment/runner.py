@@ -23,7 +23,7 @@ from recsys_ae.experiment.callbacks import Curves, LogLosses, ShowProgress, Stop
 from recsys_ae.experiment.output import PIPELINE, REPORT, OutputFolder, check_output, name_of, open_output
 from recsys_ae.experiment.page import record_data, record_final, record_report, record_result, record_start
 from recsys_ae.experiment.pipeline_file import TASKS, K, ModelSpec, Pipeline
-from recsys_ae.experiment.summary import choose, compared, repeated, summarise, worth
+from recsys_ae.experiment.summary import choose, compare_pair, repetitions, summarise, worth
 from recsys_ae.experiment.task import D, Evaluation, FitOn, M, Part, Task
 from recsys_ae.export.local import MANIFEST, versions
 from recsys_ae.files import read_json, whole_folder
@@ -148,8 +148,8 @@ class _Experiment(Generic[K, D, M]):
             best=best,
             findings=findings,
             baselines=self._baselines(),
-            repetitions={label: repeated(model, ratio) for label, model in models.items()} if len(facts) > 1 else {},
-            comparisons=[compared(pair, models, findings, self.keys.metrics, by_user, ratio) for pair in self.keys.compare],
+            repetitions={label: repetitions(model, ratio) for label, model in models.items()} if len(facts) > 1 else {},
+            comparisons=[compare_pair(pair, models, findings, self.keys.metrics, by_user, ratio) for pair in self.keys.compare],
             final=final,
             exported=exported,
             versions=versions(),

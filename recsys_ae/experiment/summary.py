@@ -43,8 +43,8 @@ def _over(values: Sequence[Values], statistic: Callable[[list[float]], float]) -
     return {name: float(statistic(column)) if len(column) == len(values) else None for name, column in known.items()}
 
 
-def repeated(model: ModelSummary, test_to_train: float) -> dict[str, Repetitions]:
-    """The mean of each metric over the seeds with its interval; without metrics that a seed lacks."""
+def repetitions(model: ModelSummary, test_to_train: float) -> dict[str, Repetitions]:
+    """The mean of each metric over the seeds and its interval; without metrics that a seed has no value of."""
     runs = list(model.runs.values())
     return {
         name: over_repetitions(np.array([run.metrics[name] for run in runs], np.float64), test_to_train=test_to_train)
@@ -67,7 +67,7 @@ def worth(value: float | None, lower_is_better: bool) -> float:
     return -inf if value is None else -value if lower_is_better else value
 
 
-def compared(
+def compare_pair(
     pair: tuple[str, str],
     models: Mapping[str, ModelSummary],
     findings: Sequence[MetricFindings],

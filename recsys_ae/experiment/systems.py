@@ -40,7 +40,7 @@ from recsys_ae.tracking import local_copy
 
 @dataclass(frozen=True)
 class Evaluated:
-    """A system's report, the protocol, and what should be known before the numbers are believed."""
+    """A system's report, its protocol, and warnings about the numbers."""
 
     report: Report
     protocol: Protocol
@@ -52,18 +52,18 @@ class Evaluated:
 
 
 @dataclass(frozen=True)
-class Examination:
-    """What systems are evaluated on, and how.
+class SystemEvaluator:
+    """Evaluates any system on the same files in the same way.
 
     Attributes:
         truth: file of what users did afterwards.
-        history: file of what they had done before; None if unknown. Models need it.
-        metrics: names; the default ones as far as the lists are long enough if empty.
+        history: file of what they had done before; None if unknown. Required for models.
+        metrics: names; if empty, the default ones for which the lists are long enough.
         card: dataset card, or pipeline with one inside, that describes both files.
-        cold: `skip`: users whom a model cannot score, or who have no list, do not count; `error`: there may be none;
-            `popular`: models recommend the most popular items to them, and without a list they have no hits.
-        segments: groups to report separately, see `evaluation.segments`; None: those computed from the history, if it is known.
-        skip_unknown: leave out events of the history with items that the model does not know.
+        cold: policy for users whom a model cannot score or who have no list. `skip`: they do not count. `error`: raise
+            `ColdUserError`. `popular`: models recommend the most popular items to them, and users without a list have no hits.
+        segments: groups to report separately, see `evaluation.segments`; None: those computed from the history, if any.
+        skip_unknown: skip events of the history with items that the model does not know.
     """
 
     truth: Path

@@ -22,7 +22,7 @@ from recsys_ae.models.side_information import stored_features
 Floats = NDArray[np.float32]
 REFIT = "fit the model again, with other parameters"
 BATCH_USERS = 1024
-ROW_MULTIPLE = 16  # blocks of so many rows have been found to round alike
+ROW_MULTIPLE = 16  # blocks of a multiple of this many rows were found to round alike
 BLOCK_SCORES = 2**24  # in memory at a time; limits the users per block if there are more than 16,384 items
 
 

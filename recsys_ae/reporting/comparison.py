@@ -9,14 +9,15 @@ from rich.table import Table
 from rich.text import Text
 
 from recsys_ae.errors import ConfigError
+from recsys_ae.evaluation.protocols.audit_lines import percent
 from recsys_ae.evaluation.protocols.protocol import Protocol
 from recsys_ae.evaluation.uncertainty.findings import MetricFindings
 from recsys_ae.files import whole_file, write_json
 from recsys_ae.reporting.markdown import markdown_table
-from recsys_ae.reporting.report import finding_lines, percent, protocol_line
+from recsys_ae.reporting.report import finding_lines, protocol_line
 from recsys_ae.reporting.tables import finding_cells, fitting
 
-SMALLEST_P = 0.0001  # smaller p-values are not told apart in tables
+SMALLEST_P = 0.0001  # smaller p-values are shown as `< 0.0001`
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class ModelComparison:
 
 
 class Grid(NamedTuple):
-    """A table that is not yet bound to a medium; texts may be bold."""
+    """A table for any medium; texts may be bold."""
 
     title: str
     columns: list[str]
@@ -150,7 +151,7 @@ def _p_value(p: float) -> str:
 
 
 def lines(comparison: ModelComparison) -> Iterator[str]:
-    """How to read the tables, and what they are about."""
+    """Notes on how to read the tables, the protocol, and warnings."""
     found = _found(comparison)
     if comparison.common_users:
         yield "--common-users: only users who count for all models"
@@ -170,4 +171,4 @@ def lines(comparison: ModelComparison) -> Iterator[str]:
         yield protocol_line(protocol)
     if comparison.unknown:
         names = ", ".join(comparison.unknown)
-        yield f"warning: the protocol of {names} is unknown; the comparison means nothing unless it is that of the others"
+        yield f"warning: the protocol of {names} is unknown; the comparison is valid only if it is that of the others"

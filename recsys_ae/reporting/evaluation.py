@@ -6,10 +6,11 @@ from typing import Any
 
 from rich.table import Table
 
+from recsys_ae.evaluation.protocols.audit_lines import percent
 from recsys_ae.evaluation.protocols.protocol import Protocol
 from recsys_ae.evaluation.report import UNDEFINED, Report
 from recsys_ae.evaluation.uncertainty.findings import MetricFindings
-from recsys_ae.reporting.report import VISIBLE, percent, protocol_line
+from recsys_ae.reporting.report import VISIBLE, protocol_line
 
 REPEATS_UNKNOWN = (
     "warning: without the history, repeated pairs count as relevant although lists may exclude them as seen; "
@@ -18,7 +19,7 @@ REPEATS_UNKNOWN = (
 
 
 def evaluation_table(report: Report, found: Sequence[MetricFindings]) -> Table:
-    """Metrics with their intervals, as far as there are any."""
+    """The metrics with their intervals, where there are any."""
     intervals = _intervals(found)
     level = f"{percent(found[0].findings.level)} " if found else ""
     table = Table("metric", "value", f"{level}interval")
@@ -40,7 +41,7 @@ def segment_table(report: Report, segment: str) -> Table:
 
 
 def evaluation_lines(report: Report, protocol: Protocol) -> Iterator[str]:
-    """What the numbers are about: users, pairs, the protocol."""
+    """Notes on the numbers: users, repeats, undefined values, ties, the protocol."""
     counts = report.counts
     users = f"{counts['users_evaluated']} users evaluated, {counts['users_skipped']} without relevant items skipped"
     if "users_without_list" in counts:
@@ -59,7 +60,7 @@ def evaluation_lines(report: Report, protocol: Protocol) -> Iterator[str]:
 
 
 def evaluation_content(report: Report, protocol: Protocol, found: Sequence[MetricFindings]) -> dict[str, Any]:
-    """Metrics, in all and by group, intervals (null without any) over users and orders of ties, counts and protocol."""
+    """Metrics overall and by group, intervals over users (null if there is none) and orders of ties, counts and protocol."""
     intervals = _intervals(found)
     return {
         "metrics": report.metrics,

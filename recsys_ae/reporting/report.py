@@ -6,7 +6,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from recsys_ae.evaluation.protocols.audit_lines import audit_lines
+from recsys_ae.evaluation.protocols.audit_lines import audit_lines, percent
 from recsys_ae.evaluation.protocols.protocol import Protocol
 from recsys_ae.evaluation.uncertainty.findings import MetricFindings
 from recsys_ae.files import whole_file, write_json
@@ -56,8 +56,9 @@ def summary_lines(report: RunReport, folder: Path) -> list[str]:
     """How to read the tables, the protocol, comparisons, the best model, and where the results are."""
     lines = [*reading_lines(report), *protocol_lines(report)]
     if report.audit is not None:
-        lines += ["audit of the test part:", *(f"  {line}" for line in audit_lines(report.audit))]
-    lines += [_compared(comparison) for comparison in report.comparisons]
+        first = f" of seed {report.seeds[0]}" if len(_protocols(report)) > 1 else ""
+        lines += [f"audit of the test part{first}:", *(f"  {line}" for line in audit_lines(report.audit))]
+    lines += [_comparison_line(comparison) for comparison in report.comparisons]
     if same := [label for label, model in report.models.items() if model.never_varies]:
         lines.append(f"identical for all seeds, so the variation is unknown: {', '.join(same)}")
     if best := report.best:
@@ -128,17 +129,22 @@ def _tie_lines(report: RunReport) -> list[str]:
 
 
 def protocol_lines(report: RunReport) -> list[str]:
-    """The protocol, and the published values under it."""
+    """The protocols of all seeds, and the published values under that of the first."""
     data = report.data[report.seeds[0]]
     if data.protocol is None:
         return []
-    lines = [protocol_line(data.protocol)]
+    lines = [protocol_line(one) for one in _protocols(report)]
     for one in data.published:
         same = {"equal": "the same test part", "namesake": "a split of this name", "draw": "other draws of this kind"}
-        for metric in one.values.keys() & {*report.metrics}:
+        for metric in (name for name in report.metrics if name in one.values):
             values = ", ".join(f"{model} {value:g}" for model, value in one.values[metric].items())
             lines.append(f"published {metric} on {same[one.relation]} ({one.about}): {values}")
     return lines
+
+
+def _protocols(report: RunReport) -> list[Protocol]:
+    """The distinct protocols, by seed: several if each seed has a test part of its own."""
+    return list(dict.fromkeys(facts.protocol for facts in report.data.values() if facts.protocol is not None))
 
 
 def protocol_line(protocol: Protocol) -> str:
@@ -146,12 +152,7 @@ def protocol_line(protocol: Protocol) -> str:
     return f"protocol {protocol.digest[:12]}: {protocol.summary}"
 
 
-def percent(share: float) -> str:
-    """A share in per cent."""
-    return f"{100 * share:g} %"
-
-
-def _compared(comparison: Comparison) -> str:
+def _comparison_line(comparison: Comparison) -> str:
     (first, second), difference = comparison.models, comparison.difference
     found = "has no value" if difference is None else f"= {difference:+.4f}"
     if difference is not None and comparison.p_value is None:

@@ -188,7 +188,7 @@ class TestLines:
     def test_the_last_events_of_users_are_later_than_their_own(self, log):
         found = audit(leave_last(log))
         assert found.timing.users_with_later == 0
-        assert "though none than the first of its own user: models" in audit_lines(found)[0]
+        assert "though no user has known events later than their own first one: models" in audit_lines(found)[0]
         assert any("have a single test pair" in line for line in audit_lines(found))
 
     def test_a_cut_in_time_learns_nothing_from_the_future(self, log):

@@ -89,7 +89,7 @@ class TestWeightedAndRoot:
         one, other = Sample(skewed(5, 3, 60)), Sample(skewed(5, 3, 60), np.full(60, 7.0))
         for a, b in zip(paired(one), paired(other), strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-9)
-        assert (one.degrees, other.degrees) == (59, pytest.approx(59))
+        assert (one.degrees_of_freedom, other.degrees_of_freedom) == (59, pytest.approx(59))
 
     def test_better_is_lower_for_errors(self):
         found = paired(Sample(np.array([[1.0, 1, 1, 3], [2, 2, 1, 1]]), root=True, lower_is_better=True))

@@ -4,7 +4,7 @@ from scipy import stats
 
 from recsys_ae.evaluation.uncertainty import resampling
 from recsys_ae.evaluation.uncertainty.resampling import bootstrap, percentiles, sign_flip_test
-from recsys_ae.evaluation.uncertainty.sample import Sample, whole
+from recsys_ae.evaluation.uncertainty.sample import Sample, fixed_point
 
 
 def planted(m: int, n_users: int, seed: int = 0) -> np.ndarray:
@@ -16,13 +16,13 @@ class TestWhole:
     def test_sums_are_exact(self, n_users):
         rng = np.random.default_rng(1)
         values = rng.normal(size=n_users) * 1e-5
-        numbers, unit = whole(values)
+        numbers, unit = fixed_point(values)
         times = rng.multinomial(n_users, np.full(n_users, 1 / n_users))
         assert int(numbers @ times) == sum(int(own) * int(n) for own, n in zip(numbers, times, strict=True))
         np.testing.assert_allclose(numbers * unit, values, atol=np.abs(values).max() * max(2.0**-47, n_users * 2.0**-52))
 
     def test_zeros(self):
-        assert whole(np.zeros(3)).numbers.tolist() == [0, 0, 0]
+        assert fixed_point(np.zeros(3)).numbers.tolist() == [0, 0, 0]
 
 
 class TestBootstrap:

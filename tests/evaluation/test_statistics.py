@@ -142,12 +142,12 @@ class TestErrors:
         [
             ([0.5], {}, r"shape \[models, users\], got \[1\]"),
             (np.empty((2, 0)), {}, r"got \[2, 0\]"),
-            ([[0.5, 0.1], [0.3, np.nan]], {}, "nan of model 1 and user 1 is no value"),
+            ([[0.5, 0.1], [0.3, np.nan]], {}, "nan of model 1 and user 1 is not a valid value"),
             ([[0.5, np.inf]], {}, "inf of model 0 and user 1"),
-            ([[0.5, -0.1]], {"root": True}, "-0.1 of model 0 and user 1 is no squared error"),
+            ([[0.5, -0.1]], {"root": True}, "-0.1 of model 0 and user 1 is not a valid squared error"),
             ([[0.5, 0.1]], {"weights": [1.0]}, r"each of 2 users, got the shape \[1\]"),
-            ([[0.5, 0.1]], {"weights": [1.0, 0.0]}, "0.0 is no weight of user 1"),
-            ([[0.5, 0.1]], {"weights": [np.nan, 1.0]}, "nan is no weight of user 0"),
+            ([[0.5, 0.1]], {"weights": [1.0, 0.0]}, r"0.0 is not a valid weight \(user 1\)"),
+            ([[0.5, 0.1]], {"weights": [np.nan, 1.0]}, r"nan is not a valid weight \(user 0\)"),
         ],
     )
     def test_sample(self, values, options, message):

@@ -11,7 +11,7 @@ from recsys_ae.errors import ConfigError, DataError
 from recsys_ae.evaluation.metrics import parse_metrics
 from recsys_ae.evaluation.per_user import PerUser
 from recsys_ae.evaluation.protocols.protocol import Protocol
-from recsys_ae.evaluation.uncertainty.findings import find
+from recsys_ae.evaluation.uncertainty.findings import analyse
 from recsys_ae.experiment.comparison import compare_models
 from recsys_ae.experiment.contenders import Contender, contenders
 from recsys_ae.reporting.comparison import lines, markdown
@@ -69,7 +69,7 @@ def test_groups_of_users_and_items_are_compared_by_themselves():
     assert list(found.groups) == ["short", "long"]
     for group, findings in found.groups.items():
         alone = {name: [own[own["segment:length"] == group]] for name, own in THREE.items()}
-        assert findings == find(alone, parse_metrics(["ndcg@5", "recall@9"]))
+        assert findings == analyse(alone, parse_metrics(["ndcg@5", "recall@9"]))
     assert "ndcg@5 by length" in markdown(found)
     assert "| model | short (100 users) | long (200 users) |" in markdown(found)
     items = compare_models(of(**THREE), by="popularity")

@@ -14,7 +14,7 @@ from recsys_ae.errors import ColdUserError, ConfigError, DataError, UnknownIdErr
 from recsys_ae.evaluation.per_user import PerUser
 from recsys_ae.evaluation.protocols.protocol import Protocol
 from recsys_ae.evaluation.segments import COMPUTED
-from recsys_ae.experiment.systems import Examination
+from recsys_ae.experiment.systems import SystemEvaluator
 from recsys_ae.export.histories import history_for
 from recsys_ae.models.storage import load_model
 from recsys_ae.parquet import write_parquet
@@ -31,11 +31,11 @@ def split() -> Split:
 
 
 @pytest.fixture
-def files(split, tmp_path, monkeypatch) -> Examination:
+def files(split, tmp_path, monkeypatch) -> SystemEvaluator:
     monkeypatch.chdir(tmp_path)
     split.test.to_frame().to_csv("truth.csv", index=False)
     split.history("test").to_frame().to_csv("history.csv", index=False)
-    return Examination(Path("truth.csv"), Path("history.csv"), METRICS)
+    return SystemEvaluator(Path("truth.csv"), Path("history.csv"), METRICS)
 
 
 def saved(name: str, split: Split) -> str:
@@ -43,9 +43,9 @@ def saved(name: str, split: Split) -> str:
     return "model"
 
 
-def exported(examination: Examination, k: int = 30, **options) -> str:
+def exported(evaluator: SystemEvaluator, k: int = 30, **options) -> str:
     model = load_model("model")
-    history, _ = history_for(model, examination.history, skip_unknown=examination.skip_unknown)
+    history, _ = history_for(model, evaluator.history, skip_unknown=evaluator.skip_unknown)
     export_recommendations(model, history, "lists", k, **options)
     return "lists"
 
@@ -72,7 +72,7 @@ def test_thresholds_and_repeats(split, files, tmp_path):
     again.to_csv("truth.csv", index=False)
     saved("itemknn", split)
     for repeats in ("excluded", "wanted"):
-        asked = Examination(files.truth, files.history, METRICS, relevant_at=3, repeats=repeats)
+        asked = SystemEvaluator(files.truth, files.history, METRICS, relevant_at=3, repeats=repeats)
         export_recommendations(
             load_model("model"),
             history_for(load_model("model"), files.history)[0],
@@ -95,7 +95,7 @@ def test_items_and_users_that_the_model_does_not_know(split, files):
     saved("ease", split)
     with pytest.raises(UnknownIdError, match=r"does not know item 9001 .1 such rows.; --skip-unknown"):
         files.evaluate("model")
-    skipping = Examination(files.truth, files.history, METRICS, skip_unknown=True)
+    skipping = SystemEvaluator(files.truth, files.history, METRICS, skip_unknown=True)
     lists = exported(skipping)
     of_model, of_lists = skipping.evaluate("model"), skipping.evaluate(lists)
     assert of_model.report.counts["cold"] == 1
@@ -103,19 +103,19 @@ def test_items_and_users_that_the_model_does_not_know(split, files):
     old = of_model.report.to_frame().query("user_id != 'new'").reset_index(drop=True)
     pd.testing.assert_frame_equal(old, of_lists.report.to_frame().query("user_id != 'new'").reset_index(drop=True))
     assert "made from another history than history.csv" in of_lists.warnings[0]
-    counting = Examination(files.truth, files.history, METRICS, skip_unknown=True, cold="skip")
+    counting = SystemEvaluator(files.truth, files.history, METRICS, skip_unknown=True, cold="skip")
     assert_same(counting.evaluate("model").report, counting.evaluate(lists).report)
     assert "new" not in counting.evaluate("model").report.users
     for system in ("model", lists):
         with pytest.raises(ColdUserError):
-            Examination(files.truth, files.history, METRICS, skip_unknown=True, cold="error").evaluate(system)
+            SystemEvaluator(files.truth, files.history, METRICS, skip_unknown=True, cold="error").evaluate(system)
 
 
 @pytest.mark.parametrize("items", [[], [9001]], ids=["known", "unknown"])
 def test_rating_metrics_of_a_model(items, split, files):
     more = "".join(f"{split.train.users.values[0]},{item},4\n" for item in items)
     files.truth.write_text(files.truth.read_text() + more)
-    asked = Examination(files.truth, files.history, ["rmse", "mae", "ndcg@5"])
+    asked = SystemEvaluator(files.truth, files.history, ["rmse", "mae", "ndcg@5"])
     saved("mf", split)
     if items:
         with pytest.raises(UnknownIdError, match=r"cannot predict ratings of item 9001, which it does not know .1 such pairs"):
@@ -146,7 +146,7 @@ def test_another_history_is_noticed(split, files):
     pd.read_csv("history.csv")[1:].to_csv("other.csv", index=False)
     assert (
         "lists was made from another history than other.csv"
-        in Examination(files.truth, Path("other.csv"), METRICS).evaluate(lists).warnings[0]
+        in SystemEvaluator(files.truth, Path("other.csv"), METRICS).evaluate(lists).warnings[0]
     )
     pd.read_csv("history.csv").assign(rating=1.5)[::-1].to_csv("history.csv", index=False)  # the same pairs
     assert files.evaluate(lists).warnings == []
@@ -155,7 +155,7 @@ def test_another_history_is_noticed(split, files):
 def test_what_is_no_system(split, files):
     saved("ease", split)
     with pytest.raises(ConfigError, match="model is a model, which needs a history to recommend from; pass it as --history"):
-        Examination(files.truth, None, METRICS).evaluate("model")
+        SystemEvaluator(files.truth, None, METRICS).evaluate("model")
     Path("run").mkdir()
     Path("run/report.json").touch()
     with pytest.raises(ConfigError, match="run is the output of a run; name one of its models, as run/models/LABEL"):

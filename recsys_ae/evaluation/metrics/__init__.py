@@ -55,7 +55,7 @@ LOWER_IS_BETTER = frozenset({*POWERS, "average_popularity", "popularity_lift", "
 PARTIAL = frozenset({"auc", "popularity_lift", "miscalibration", "feature_diversity", "vector_diversity", "audience_diversity"})
 NEEDS = {"feature_diversity": "item_features", "miscalibration": "item_features", "vector_diversity": "item_vectors"}
 LONGEST = 100_000
-SAMPLED = "sampled_"  # beginning of the names of metrics whose lists hold sampled candidates only
+SAMPLED = "sampled_"  # prefix of metrics whose lists hold sampled candidates only
 DEFAULT_RANKING = ("ndcg@10", "precision@10", "recall@10", "map@10", "mrr@10", "hit_rate@10")
 
 
@@ -76,22 +76,22 @@ class Metric:
 
     @property
     def family(self) -> str:
-        """The name without the list length, and without what marks sampled candidates."""
+        """The name without the list length and the prefix of sampled candidates."""
         return self.name.removeprefix(SAMPLED).partition("@")[0]
 
     @property
     def measures_accuracy(self) -> bool:
-        """Whether a better value means a better model; other metrics choose a model only on request."""
+        """Whether it measures accuracy; other metrics choose the best model only if asked to."""
         return self.family not in BEYOND_ACCURACY
 
     @property
     def best_by_rating(self) -> bool:
-        """Whether the best order of some items is by their ratings, highest first; for weighted items it is another."""
+        """Whether the best order of items is by rating, highest first; with weights it is not."""
         return self.measures_accuracy and not self.family.startswith("ipw_")
 
     @property
     def lower_is_better(self) -> bool:
-        """Less popular items are more novel, and equal exposure of items is fairer."""
+        """Whether lower values are better: errors, but also popularity and unequal exposure of items."""
         return self.family in LOWER_IS_BETTER
 
     @property
@@ -106,7 +106,7 @@ class Metric:
 
     @property
     def needs(self) -> frozenset[str]:
-        """What must be known of items, as `needs` of models: `item_features`, `item_vectors` or nothing."""
+        """What must be known of items, like `needs` of models: `item_features`, `item_vectors` or nothing."""
         return frozenset({NEEDS[self.family]} if self.family in NEEDS else ())
 
 
@@ -116,7 +116,7 @@ def parse_metric(text: str) -> Metric:
     family, at, length = text.removeprefix(SAMPLED).partition("@")
     if family in RATING_METRICS:
         if at or sampled:
-            raise ConfigError(f"metric {quoted(text)}: {family} is of ratings, and takes neither a list length nor candidates")
+            raise ConfigError(f"metric {quoted(text)}: {family} takes neither a list length nor candidates")
         return Metric(text, None, RATING_METRICS.get(family))
     compute = Registry("metric", {**RATING_METRICS.places, **RANKING_METRICS.places, **CATALOGUE_METRICS.places}).get(family)
     if not (length.isascii() and length.isdigit() and len(length) < 10 and 0 < int(length) <= LONGEST):

@@ -1,13 +1,14 @@
 """How popular and how surprising lists are: functions of `RankedLists` with one value per user, float64 [U].
 
-In the examples, four items have 8, 4, 2 and 1 users, of whom the one with the list has the last item.
+In the examples, four items have 8, 4, 2 and 1 users; the user with the list has the last item in the history.
 """
 
 import numpy as np
 from scipy.sparse import csr_array
 
-from recsys_ae.evaluation.metrics.catalogue import Catalogue, Rows, Values
+from recsys_ae.evaluation.metrics.catalogue import Catalogue, Values
 from recsys_ae.evaluation.metrics.lists import RankedLists
+from recsys_ae.ids import Rows
 
 
 def example(*items: int, relevant: int = 0) -> RankedLists:
@@ -61,7 +62,7 @@ def popularity_lift(lists: RankedLists) -> Values:
 def serendipity(lists: RankedLists) -> Values:
     """Hits that popularity would not have found, over K: useful and unexpected (Ge et al. 2010).
 
-    Expected are a user's K most popular unseen items: those than which fewer than K unseen items have more users.
+    The expected items are a user's K most popular unseen ones: fewer than K unseen items have more users than each of them.
 
     >>> serendipity(example(1, 2, relevant=1)), serendipity(example(1, 2, relevant=2))
     (array([0.]), array([0.5]))

@@ -10,9 +10,9 @@ from scipy.sparse import csr_array, hstack
 
 from recsys_ae.errors import ConfigError
 from recsys_ae.features import FeatureTable, LabelFeature
+from recsys_ae.ids import Rows
 from recsys_ae.interactions import ones
 
-Rows = NDArray[np.int64]
 Values = NDArray[np.float64]
 
 
@@ -59,7 +59,7 @@ class Catalogue:
 
     @cached_property
     def more_popular(self) -> Rows:
-        """int64 [M], number of items that have more users than each."""
+        """int64 [M], number of items with more users than this one."""
         return np.searchsorted(np.sort(-self.users_of_items), -self.users_of_items, side="left")
 
     @cached_property

@@ -1,4 +1,4 @@
-"""How different the items of lists are, and how they match tastes: functions of `RankedLists`, one value per user, float64 [U].
+"""How diverse lists are, and how well they match tastes: functions of `RankedLists`, one value per user, float64 [U].
 
 Intra-list diversity is the mean of 1 - cosine over all pairs of listed items (Smyth and McClave 2001; Ziegler et al. 2005): 0
 if all are alike, 1 if they have nothing in common, up to 2 where vectors can be opposed. It is computed from sums of unit
@@ -63,10 +63,10 @@ def audience_diversity(lists: RankedLists) -> Values:
 
 
 def _diversity(lists: csr_array, directions: Directions) -> Values:
-    """Intra-list diversity of lists [U, M] of ones, by way of |sum of unit vectors|^2 = sum of squares + sum of cosines."""
+    """Intra-list diversity of lists [U, M] of ones, from |sum of unit vectors|^2 = sum of squares + sum of cosines."""
     total, n = lists @ directions.units, np.diff(lists.indptr)
     if isinstance(total, csr_array):
-        # Multiples of 2^-52 n^2, whose sum is at most n^2, are added without rounding, hence in whatever order users have.
+        # Multiples of 2^-52 n^2, whose sum is at most n^2, are added without rounding, so their order does not matter.
         unit = np.repeat(2.0 ** (np.ceil(2 * np.log2(np.maximum(n, 1))) - 52), np.diff(total.indptr))
         lengths = _row_sums(total, np.rint(total.data**2 / unit) * unit)
     else:

@@ -1,7 +1,7 @@
 """How often items are listed, over the lists of all users: functions of `Exposure` with one value in all.
 
-The catalogue of these metrics is the items with users in the history and those that are listed, so that values do not depend
-on ids that nothing else is known of. In the examples, two of four items are listed, 3 times and once.
+The catalogue of these metrics is the items with users in the history and those that are listed, so ids that
+occur nowhere else do not change the values. In the examples, two of four items are listed, 3 times and once.
 """
 
 from dataclasses import dataclass
@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from recsys_ae.errors import ConfigError
-from recsys_ae.evaluation.metrics.catalogue import Rows
 from recsys_ae.evaluation.metrics.lists import RankedLists
+from recsys_ae.ids import Rows
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -38,7 +38,7 @@ class Exposure:
     def of_catalogue(self) -> Rows:
         """The `times` of the items of the catalogue, in increasing order; `ConfigError` if the history is unknown."""
         if not len(self.item_counts):
-            raise ConfigError("metrics of the catalogue need the history, which says what the items are; give the history")
+            raise ConfigError("metrics of the catalogue need the history, which defines it; pass the history (--history)")
         return np.sort(self.times[(self.item_counts > 0) | (self.times > 0)])
 
 
@@ -68,7 +68,7 @@ def gini(exposure: Exposure) -> float:
 
 
 def gini_coefficient(counts: Rows) -> float:
-    """The Gini coefficient of counts [n]; 0 if all of them are.
+    """Gini coefficient of counts [n]; 0 if all counts are 0.
 
     >>> gini_coefficient(np.array([1, 1, 1, 1])), gini_coefficient(np.array([0, 0, 4, 0]))
     (0.0, 0.75)
@@ -79,7 +79,7 @@ def gini_coefficient(counts: Rows) -> float:
 
 
 def entropy(exposure: Exposure) -> float:
-    """Shannon entropy of the item at a place of a list, in bits: log2 of the number of items that as many bits can tell apart.
+    """Shannon entropy in bits of the distribution of recommended items: log2 n if n items are listed equally often.
 
     >>> round(entropy(example()), 4)
     0.8113

@@ -10,7 +10,8 @@ from scipy.sparse import csr_array
 
 from recsys_ae import ranking
 from recsys_ae.errors import ConfigError
-from recsys_ae.evaluation.metrics.catalogue import Catalogue, Rows, Values
+from recsys_ae.evaluation.metrics.catalogue import Catalogue, Values
+from recsys_ae.ids import Rows
 from recsys_ae.interactions import ones
 
 Places = NDArray[np.bool_] | Rows | Values
@@ -18,7 +19,7 @@ Places = NDArray[np.bool_] | Rows | Values
 
 @dataclass(frozen=True, eq=False, repr=False)
 class RankedLists:
-    """Lists of U users over M items, with everything that a metric may need.
+    """Lists of U users over M items, with everything that a metric may use.
 
     A metric adds numbers in the order of the places (`total`), so that its values do not depend on the block of users, on the
     empty places stored or on the number of threads.
@@ -32,9 +33,9 @@ class RankedLists:
         seen: csr_array [U, M], the history of each user; None if unknown.
         excludes_seen: whether items in the history of a user cannot be in the user's list.
         candidates: bool csr_array [U, M], the only items that can be in the lists, relevant ones included; None if all can.
-        tied: bool csr_array [U, M], items beyond the places that tie with the last: all relevant ones, and as many others as
-            there are places, if there are so many; None if unknown.
-        longest: the lists of which these are the top, None if they are no part of longer ones.
+        tied: bool csr_array [U, M], items beyond the list that tie with its last: all relevant ones, and at least P others if
+            there are so many; None if unknown.
+        longest: the lists of which these are the first places; None if these are the longest.
     """
 
     k: int
@@ -114,7 +115,7 @@ class RankedLists:
     def history(self) -> csr_array:
         """float32 csr_array [U, M]: 1 for each item in the history of each user; `ConfigError` if it is unknown."""
         if self.seen is None:
-            raise ConfigError("what a list is compared with is the history, which is unknown; give the history (--history)")
+            raise ConfigError("the metric compares lists with the history, which is unknown; pass the history (--history)")
         return ones(self.seen)
 
     def only(self, wanted: NDArray[np.bool_]) -> tuple["RankedLists", Rows]:

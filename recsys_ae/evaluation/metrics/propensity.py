@@ -1,4 +1,4 @@
-"""Accuracy as if items had been observed equally often, by self-normalised inverse propensities (Yang et al. 2018).
+"""Accuracy corrected for popularity bias by self-normalised inverse propensities (Yang et al. 2018).
 
 Popular items are observed more often than the interest in them explains, so averages over the test part flatter models that
 recommend them. Here a relevant item counts by 1 / p, and a user's weights sum to one (the estimator SNIPS). The propensity p

@@ -1,4 +1,4 @@
-"""Audit of a split: what its numbers can and cannot tell, whatever the model; see `audit_lines` for sentences.
+"""Audit of a split: properties of the data that limit what metrics on it mean, for any model; as text, see `audit_lines`.
 
 `known` data is the history before the audited part, see `Split.history`; `tested` data is that part. Shares are fractions.
 """
@@ -18,7 +18,7 @@ from recsys_ae.ids import Rows
 from recsys_ae.interactions import Interactions
 from recsys_ae.split import Split, check_split
 
-NOWHERE = np.iinfo(np.int64).max  # place of an item that a list cannot hold
+NOWHERE = np.iinfo(np.int64).max  # rank of an item that a list cannot hold
 
 
 @dataclass(frozen=True)
@@ -90,13 +90,13 @@ class Audit:
         next_events: whether each event is predicted from all earlier ones, see `Split`.
         cold_users, cold_user_pairs: users without known events, and their share of the tested pairs.
         cold_items, cold_item_pairs: items without training pairs, and their share of the tested pairs.
-        compared_users: users with at least 5 items in all parts, known and tested; of these
-        same_users: have exactly the items of another, and
-        near_users: share at least 90 % of all items of both with another (Jaccard similarity).
+        compared_users: users with at least 5 items, known and tested together, who are checked for near-duplicates.
+        same_users: those of them who have exactly the same items as another user.
+        near_users: those of them who have a Jaccard similarity of at least 0.9 with another user, `same_users` included.
         popularity: see `Popularity`.
         timing: None if the data has no times.
         ratings: None if all training ratings are equal.
-        looks: how many models were tested on this part before; None if that is unknown.
+        looks: number of models that were tested on this part before; None if unknown.
     """
 
     part: Literal["valid", "test"]
@@ -125,7 +125,7 @@ class Audit:
 def audit(split: Split, part: Literal["valid", "test"] = "test", *, looks: int | None = None) -> Audit:
     """The findings about one part of a split; `looks` is that of a tracker, see `Tracker.looks`.
 
-    Takes time and memory proportional to the data, apart from sorting.
+    Time and memory are proportional to the data, apart from sorting.
 
     Raises:
         DataError: not a split, or an empty part.
@@ -178,8 +178,8 @@ def _places(
 ) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
     """For each tested pair, whether it is known, and its place from 0 in the user's list of most popular items.
 
-    The list holds all items, or those that the user does not know: then a known pair is nowhere. Equally popular items are in
-    the order of their rows.
+    The list holds all items if `wanted`, else those that the user does not know, so that a known pair is at `NOWHERE`. Equally
+    popular items are in the order of their rows.
 
     Args:
         trained: int64 [M], popularity of the items.
@@ -247,7 +247,7 @@ def _timing(known: Interactions, tested: Interactions) -> Timing | None:
 
 
 def _times_by_user(data: Interactions) -> tuple[Rows, Rows]:
-    """The times of all events grouped by user, and the position at which each user begins and the last one ends, [N + 1]."""
+    """The CSR pointers of the users [N + 1], and where each user begins (CSR pointers, [N + 1])."""
     assert data.times is not None
     if data.events is None:
         return data.matrix.indptr.astype(np.int64), data.times

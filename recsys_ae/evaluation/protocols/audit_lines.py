@@ -1,18 +1,18 @@
-"""The findings of an audit as sentences for people."""
+"""The findings of an audit as sentences."""
 
 from collections.abc import Iterator
 
 from recsys_ae.evaluation.protocols.audit import Audit
 
 NAMES = {"valid": "validation", "test": "test"}
-# From these values on, a finding is worth a sentence.
+# Thresholds from which a finding is reported.
 SHARE, TIED, SHIFT = 0.001, 0.01, 0.1  # of pairs or users; of events; in standard deviations
 HEAD, HIT = 0.5, 0.2  # shares of pairs on popular items
 
 
 def audit_lines(found: Audit) -> list[str]:
-    """What is worth saying about a part, a sentence each, with what it means for the numbers."""
-    groups = (_about_time, _about_strangers, _about_pairs, _about_looks)
+    """The notable findings, a sentence each, with their consequence for the metrics."""
+    groups = (_about_time, _about_cold_start, _about_pairs, _about_looks)
     return [sentence for group in groups for sentence in group(found)]
 
 
@@ -25,25 +25,25 @@ def _about_time(found: Audit) -> Iterator[str]:
     if timing.later:
         later = f"{percent(timing.later)} of the known events are later than the first {name} event"
         own = f"{timing.users_with_later} of {found.users} users have known events later than their own first one"
-        users = "though none than the first of its own user" if in_order else f"and {own}"
+        users = "though no user has known events later than their own first one" if in_order else f"and {own}"
         yield f"{later}, {users}: models learn from the future, so expect lower numbers live."
     if timing.tied >= TIED and in_order:
         tied = f"{percent(timing.tied)} of the {name} events have the time of a known event of their user"
         yield f"{tied} ({percent(timing.tied_in_all)} of all events are tied), so the order of the file decides what is tested."
 
 
-def _about_strangers(found: Audit) -> Iterator[str]:
+def _about_cold_start(found: Audit) -> Iterator[str]:
     name = NAMES[found.part]
     if found.cold_user_pairs >= SHARE and not found.next_events:
         cold = f"{found.cold_users} of {found.users} users ({percent(found.cold_user_pairs)} of the {name} pairs)"
-        yield f"{cold} have no history, so the numbers are in part about how models treat strangers."
+        yield f"{cold} have no history, so part of each number is about users without a history."
     if found.cold_item_pairs >= SHARE:
         cold = f"{found.cold_items} items ({percent(found.cold_item_pairs)} of the {name} pairs)"
-        yield f"{cold} are not in the training part, so only models that use features can find them."
+        yield f"{cold} are not in the training part, so only models that use features can recommend them."
     if found.near_users and found.near_users >= SHARE * found.compared_users:
         twins = f"{found.near_users} of {found.compared_users} users share at least 90 % of their items with another"
         exact = f" ({found.same_users} have exactly the same)" if found.same_users else ""
-        yield f"{twins}{exact}, so the history of one gives away what is tested of the other, and intervals are too narrow."
+        yield f"{twins}{exact}, so the history of one reveals the test items of the other, and intervals are too narrow."
 
 
 def _about_pairs(found: Audit) -> Iterator[str]:
@@ -65,7 +65,7 @@ def _about_pairs(found: Audit) -> Iterator[str]:
 
 def _about_looks(found: Audit) -> Iterator[str]:
     if found.looks:
-        yield f"{found.looks} models were tested on this part before, and the best of many is good in part by chance."
+        yield f"{found.looks} models were tested on this part before, and the best of many looks better than it is by chance."
 
 
 def percent(share: float) -> str:

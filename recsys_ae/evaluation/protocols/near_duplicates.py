@@ -1,8 +1,8 @@
 """Users with the same or nearly the same items, found exactly and without comparing all pairs.
 
-Equal sets have equal hashes. Sets that differ in at most h items agree wholly in at least one of h + 1 parts of the catalogue,
-so only sets with the same items in one part are compared (the first level of PartEnum, Arasu et al. 2006). Deviates:
-candidates also pass a 64-bit sketch of each set before their items are counted.
+Equal sets have equal hashes. Sets that differ in at most h items agree completely in at least one of h + 1 parts of the
+catalogue, so only sets with the same items in one part are compared (the first level of PartEnum, Arasu et al. 2006). As a
+deviation, candidates are first filtered by a 64-bit sketch of each set, before their common items are counted.
 """
 
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ def near_duplicates(items: csr_array) -> tuple[Mask, Mask]:
     Returns:
         bool [N] each; the first implies the second. Users with fewer than 5 items are in neither.
     """
-    hashes = _mixed(np.arange(items.shape[1], dtype=np.uint64))
+    hashes = _splitmix64(np.arange(items.shape[1], dtype=np.uint64))
     sizes = np.diff(items.indptr)
     rows = np.flatnonzero(sizes >= FEWEST)
     sums, sketches = _sums_and_sketches(items, rows, hashes)
@@ -36,7 +36,7 @@ def near_duplicates(items: csr_array) -> tuple[Mask, Mask]:
     rows, sums, sketches = rows[order], sums[order], sketches[order]
     again = np.zeros(len(rows), bool)  # whether a set is that of the row before
     at = np.flatnonzero((sums[1:] == sums[:-1]) & (sizes[rows[1:]] == sizes[rows[:-1]])) + 1
-    again[at] = _shared(items, rows[at - 1], rows[at]) == sizes[rows[at]]
+    again[at] = _n_shared(items, rows[at - 1], rows[at]) == sizes[rows[at]]
     first = np.flatnonzero(~again)
     near = _near(items[rows[first]], hashes, sketches[first])
     same, similar = np.zeros((2, items.shape[0]), bool)
@@ -93,7 +93,7 @@ def _join(sets: csr_array, rows: NDArray[np.int64], hashes: Words, sketches: Wor
         total = sizes[one] + sizes[other]
         likely = np.bitwise_count(sketches[one] ^ sketches[other]) <= _difference(total)
         pairs = np.unique(np.sort(np.stack([one[likely], other[likely]]), axis=0), axis=1)
-        found = pairs[:, 19 * _shared(sets, *pairs) >= NEAR * sizes[pairs].sum(axis=0)]
+        found = pairs[:, 19 * _n_shared(sets, *pairs) >= NEAR * sizes[pairs].sum(axis=0)]
         near[found] = True
         step += 1
         open_ = ~near[one] & (step < count)
@@ -102,8 +102,8 @@ def _join(sets: csr_array, rows: NDArray[np.int64], hashes: Words, sketches: Wor
 
 def _part_keys(sets: csr_array, rows: NDArray[np.int64], n_parts: int, hashes: Words) -> Words:
     """A hash of each set's items in each part of the catalogue, uint64 [n * n_parts]; parts have different keys."""
-    part = (_mixed(hashes) % np.uint64(n_parts)).astype(np.int64)
-    keys = np.tile(_mixed(np.arange(n_parts, dtype=np.uint64)), len(rows))
+    part = (_splitmix64(hashes) % np.uint64(n_parts)).astype(np.int64)
+    keys = np.tile(_splitmix64(np.arange(n_parts, dtype=np.uint64)), len(rows))
     chosen = sets[rows]
     for start, stop in row_blocks(chosen.indptr):
         begin, end = chosen.indptr[[start, stop]]
@@ -129,7 +129,7 @@ def _sums_and_sketches(items: csr_array, rows: NDArray[np.int64], hashes: Words)
     return sums, sketches
 
 
-def _shared(sets: csr_array, one: NDArray[np.int64], other: NDArray[np.int64]) -> NDArray[np.int64]:
+def _n_shared(sets: csr_array, one: NDArray[np.int64], other: NDArray[np.int64]) -> NDArray[np.int64]:
     """The number of items that the sets `one` [n] and `other` [n] have in common, int64 [n]."""
     shared = np.zeros(len(one), np.int64)
     ends = np.r_[0, np.cumsum(np.diff(sets.indptr)[one])]
@@ -139,7 +139,7 @@ def _shared(sets: csr_array, one: NDArray[np.int64], other: NDArray[np.int64]) -
     return shared
 
 
-def _mixed(numbers: Words) -> Words:
+def _splitmix64(numbers: Words) -> Words:
     """64-bit hashes of numbers: the finaliser of SplitMix64 (Steele, Lea and Flood 2014)."""
     mixed = numbers + np.uint64(0x9E3779B97F4A7C15)
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):

@@ -1,4 +1,4 @@
-"""The protocol of an evaluation: everything but the model on which a value depends."""
+"""The protocol of an evaluation: everything, except the model, that determines a value."""
 
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Protocol:
-    """What was predicted from what, and how. Values of two models are comparable only under the same protocol.
+    """What was predicted, from which history, and how. Values of two models are comparable only under the same protocol.
 
     Attributes:
         test: content hash of the pairs that were held out, see `content_digest`.
@@ -90,13 +90,13 @@ class Protocol:
         return f"{ranked}{seen}; {asked}; test part {self.test[:12]}"
 
     def differences(self, other: "Protocol") -> list[str]:
-        """What tells the two apart, in words."""
+        """The names of the fields in which the two differ, in words."""
         names = {"test": "the test part", "history": "what was known before", "candidates": "the sampled candidates"}
         return [names.get(one.name, one.name) for one in fields(self) if getattr(self, one.name) != getattr(other, one.name)]
 
 
 def content_digest(data: Interactions, *, ordered: bool = False) -> str:
-    """Content hash (32 hex digits) of pairs and ratings by external ids, whatever else `data` has: other ids, times, features.
+    """Content hash (32 hex digits) of pairs and ratings by external ids; times, features and ids without pairs are ignored.
 
     Args:
         ordered: whether the order and the sessions of the events count too.
@@ -111,7 +111,7 @@ def content_digest(data: Interactions, *, ordered: bool = False) -> str:
 
 
 def pairs_digest(data: Interactions) -> str:
-    """Content hash (32 hex digits) of pairs by external ids, whatever their ratings."""
+    """Content hash (32 hex digits) of pairs by external ids; ratings are ignored."""
     return content_digest(Interactions(ones(data.matrix), data.users, data.items))
 
 

@@ -38,7 +38,7 @@ class Published:
 
     @property
     def relation(self) -> Relation:
-        """That of the splits for which this is found."""
+        """How the splits that match this entry relate to its own."""
         if self.parts is not None:
             return "equal"
         return "namesake" if self.settings.get("split.kind") == "given" else "draw"
@@ -165,7 +165,7 @@ PUBLISHED = (
 
 
 def published_for(protocol: Protocol, dataset: str, settings: Mapping[str, Any], metrics: list[str]) -> list[Published]:
-    """The published values on the same test part, then those on splits of the same name or kind.
+    """Published values on the same test part, then those on splits of the same name or kind.
 
     Args:
         settings: keys of the pipeline, nested ones as `split.kind`.

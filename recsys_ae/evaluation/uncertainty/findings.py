@@ -1,4 +1,4 @@
-"""What the values per user of several models say about these models, metric by metric."""
+"""Analysis of values per user: the findings on several models, by metric."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,11 +7,10 @@ import numpy as np
 import pandas as pd
 
 from recsys_ae.evaluation.metrics import Metric
+from recsys_ae.evaluation.report import RATINGS, USER
 from recsys_ae.evaluation.uncertainty.sample import Floats, Sample
 from recsys_ae.evaluation.uncertainty.statistics import Findings, compare
 from recsys_ae.ids import Rows
-
-USER, RATINGS = "user_id", "ratings"
 
 
 @dataclass(frozen=True)
@@ -20,7 +19,8 @@ class MetricFindings:
 
     Attributes:
         models: labels of the models, in the order of `findings`.
-        left_out: numbers of users who do not count for all of these models, by model; only models that have such users.
+        left_out: by model, the number of its users who are left out because they do not count for all of these models; without
+            models that have none.
     """
 
     metric: str
@@ -29,11 +29,11 @@ class MetricFindings:
     findings: Findings
 
 
-def find(tables: Mapping[str, Sequence[pd.DataFrame]], metrics: Sequence[Metric]) -> list[MetricFindings]:
-    """Findings on each metric that has values per user, for the models that have it.
+def analyse(tables: Mapping[str, Sequence[pd.DataFrame]], metrics: Sequence[Metric]) -> list[MetricFindings]:
+    """Findings on each metric with values per user, for the models that have it.
 
-    The values of a user who occurs several times, in several seeds or as the user of several predicted events, are averaged
-    first: users are what is resampled and compared. Users who do not count for one of the models are left out.
+    If a user has several values, from several seeds or predicted events, they are averaged first, because users are what is
+    resampled and compared. Users who do not count for one of the models are left out.
 
     Args:
         tables: per model, the tables of its seeds as `Report.to_frame` gives them.

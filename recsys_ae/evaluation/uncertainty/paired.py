@@ -17,7 +17,7 @@ class Paired(NamedTuple):
     """Differences of n pairs of models, in the order of `np.triu_indices`; each float64 [n]."""
 
     differences: Floats  # of the metrics
-    deviations: Floats  # standard deviations of the users' differences in pseudo-values; 0 up to rounding is 0
+    deviations: Floats  # standard deviations of the users' differences in pseudo-values; rounding errors count as 0
     signed_rank: Floats  # p of the signed-rank test of the users' differences in w v
     better: Floats  # share of users for whom the first model is better
     worse: Floats
@@ -47,20 +47,20 @@ def paired(sample: Sample) -> Paired:
 def t_test(sample: Sample, found: Paired) -> Floats:
     """Two-sided p of Student's paired t-test, float64 [n]; with weights or a root, of the jackknife's t.
 
-    If all differences are equal, t is undefined. Then p is 1 if they are zero, and otherwise that of the sign test, 2^(1 - U).
+    If all differences are equal, t is undefined; p is then 1 if they are zero, else that of the sign test, 2^(1 - U).
     """
     varies = found.deviations > 0
     t = found.differences / np.where(varies, found.deviations, 1) * np.sqrt(sample.n_users)
     equal = np.where(found.differences == 0, 1.0, 2.0 ** (1 - sample.n_users))
-    return np.where(varies, 2 * stdtr(sample.degrees, -np.abs(t)), equal)
+    return np.where(varies, 2 * stdtr(sample.degrees_of_freedom, -np.abs(t)), equal)
 
 
 def signed_rank_test(differences: NDArray[np.int64]) -> Floats:
-    """Two-sided p of Wilcoxon's signed-rank test, float64 [n], of differences [n, U] of whole numbers.
+    """Two-sided p of Wilcoxon's signed-rank test, float64 [n], of integer differences [n, U].
 
-    Zeros are left out, and equal sizes get their mean rank. p is exact, given the ties, for up to 50 differences that are not
-    zero; for more it is that of the normal approximation with the variance for ties and without correction for continuity (as
-    SciPy's `wilcoxon`, which does not treat ties exactly).
+    Zeros are dropped, and tied absolute differences get their mean rank. p is exact, ties included, for up to 50 non-zero
+    differences, and otherwise from the normal approximation with the variance corrected for ties and no continuity correction
+    (as in SciPy's `wilcoxon`, which does not treat ties exactly).
     """
     n, n_users = differences.shape
     keys = np.sort(np.abs(differences) << 1 | (differences > 0), axis=1)  # by size; the last bit says which is better
@@ -82,7 +82,7 @@ def signed_rank_test(differences: NDArray[np.int64]) -> Floats:
 
 
 def _exact_rank_sum(ranks: NDArray[np.int64], above: int) -> float:
-    """The probability that the sum of ranks [n], each taken or not with even chances, is as far from its mean as `above`."""
+    """Probability that the sum of a random subset of ranks [n] is at least as far from its mean as `above`."""
     total = int(ranks.sum())
     chances = np.zeros(total + 1)
     chances[0] = 1
@@ -106,6 +106,6 @@ def holm(p_values: Floats) -> Floats:
 
 
 def smallest_difference(sample: Sample, deviations: Floats, alpha: float, power: float) -> Floats:
-    """The true differences [n] that a two-sided t-test at `alpha` shows with probability `power`, from the noncentral t."""
-    critical = stdtrit(sample.degrees, 1 - alpha / 2)
-    return nctdtrinc(sample.degrees, 1 - power, critical) * deviations / np.sqrt(sample.n_users)
+    """The true differences [n] that a two-sided t-test at `alpha` detects with probability `power`, from the noncentral t."""
+    critical = stdtrit(sample.degrees_of_freedom, 1 - alpha / 2)
+    return nctdtrinc(sample.degrees_of_freedom, 1 - power, critical) * deviations / np.sqrt(sample.n_users)

@@ -17,9 +17,9 @@ class Repetitions:
 
     Attributes:
         deviation: standard deviation of the repetitions; None with a single one.
-        interval: t interval of the mean; it covers what varies from one repetition to the next, and nothing else. With seeds on
-            a fixed split, these are initial weights and sampling, but not the users. None with a single repetition.
-        p_value: two-sided, that the mean is zero; meant for differences. None if the repetitions do not vary.
+        interval: t interval of the mean; it covers only what varies between repetitions: with seeds on a fixed split, initial
+            weights and sampling, but not the users. None with a single repetition.
+        p_value: two-sided, of the hypothesis that the mean is zero; meant for differences. None if the repetitions do not vary.
     """
 
     n: int
@@ -32,9 +32,9 @@ class Repetitions:
 def over_repetitions(values: ArrayLike, *, test_to_train: float = 0.0, level: float = 0.95) -> Repetitions:
     """The mean of values [n] of repetitions with an interval.
 
-    Folds and random splits train on much the same data, so that their results vary less than those of independent
-    repetitions. With `test_to_train`, the variance of the mean is (1/n + test_to_train) times that of the values rather than
-    1/n times: the corrected resampled t-test of Nadeau and Bengio 2003 ("Inference for the generalization error").
+    The training parts of folds and random splits overlap, so their results vary less than those of independent repetitions.
+    With `test_to_train`, the variance of the mean is (1/n + test_to_train) times that of the values rather than 1/n times: the
+    corrected resampled t-test of Nadeau and Bengio 2003 ("Inference for the generalization error").
 
     Args:
         test_to_train: size of a test part over that of its training part, 1 / (folds - 1) for folds; 0 for seeds.

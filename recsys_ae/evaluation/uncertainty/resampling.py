@@ -1,17 +1,16 @@
-"""Resampling of users: bootstrap replicates, and sign flips of paired differences. All sums are exact, see `sample.whole`."""
+"""Resampling of users: bootstrap replicates, and sign flips of paired differences; sums are exact, see `fixed_point`."""
 
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.linalg import hadamard
 from scipy.special import ndtr, stdtrit
 
 from recsys_ae.evaluation.uncertainty.sample import TIED, Floats, Sample
+from recsys_ae.ids import Rows
 
 BLOCK = 4_000_000  # numbers in a block of resamples, 32 MB
-GROUPS = 2**13  # a power of 2; more users are added up in so many random groups
-Rows = NDArray[np.int64]
+GROUPS = 2**13  # a power of 2; more users than this are added up in that many random groups
 
 
 def bootstrap(samples: Sequence[Sample], replicates: int, seed: int) -> list[Floats]:
@@ -23,7 +22,7 @@ def bootstrap(samples: Sequence[Sample], replicates: int, seed: int) -> list[Flo
     rng, n_users = np.random.default_rng(seed), samples[0].n_users
     groups = min(n_users, GROUPS)
     places = _places(n_users, groups, rng)
-    parts = [part for one in samples for part in (one.contributions.numbers, one.whole_weights.numbers[None])]
+    parts = [part for one in samples for part in (one.contributions.numbers, one.fixed_weights.numbers[None])]
     columns = np.concatenate([_grouped(part, places, groups) for part in parts])
     drawn = np.empty((len(columns), replicates))
     step = max(1, BLOCK // groups)
@@ -37,10 +36,11 @@ def bootstrap(samples: Sequence[Sample], replicates: int, seed: int) -> list[Flo
 
 
 def percentiles(replicates: Floats, degrees: float, level: float) -> Floats:
-    """Float64 [n, 2]: expanded percentile intervals from replicates [n, R] with so many degrees of freedom (`Sample.degrees`).
+    """Float64 [n, 2]: expanded percentile intervals from replicates [n, R].
 
-    Plain percentiles are too narrow for few users: they use the variance with divisor U and normal quantiles. The expanded
-    ones reach as far out as the t interval does (Hesterberg 2015, "What teachers should know about the bootstrap").
+    Plain percentiles are too narrow for few users: they use the variance with divisor U and normal quantiles. The expanded ones
+    are as wide as a t interval with these `degrees` of freedom (Hesterberg 2015, "What teachers should know about the
+    bootstrap").
     """
     share = ndtr(np.sqrt(1 + 1 / degrees) * stdtrit(degrees, (1 - level) / 2))
     return np.ascontiguousarray(np.quantile(replicates, [share, 1 - share], axis=1).T)
@@ -51,7 +51,7 @@ def sign_flip_test(samples: Sequence[Sample], flips: int, seed: int) -> list[Flo
 
     The metrics of two models are compared with what they are if, for some users at random, the two are exchanged. That gives
     each user's difference of w v a random sign; a root changes nothing, as the sum over both models stays the same. The signs
-    are the same for all pairs, so that those of models suffice: the flipped sum of a difference is the difference of sums.
+    are the same for all pairs, so each model is flipped once: the flipped sum of a difference is the difference of two sums.
     p is exact if there are at most `flips` patterns of signs, otherwise (1 + reached) / (1 + flips) (Phipson and Smyth 2010).
     """
     pairs = [np.triu_indices(one.n_models, 1) for one in samples]
@@ -100,7 +100,7 @@ def _all_flipped(numbers: Floats) -> Floats:
 
 
 def _places(n_users: int, groups: int, rng: np.random.Generator) -> Rows:
-    """Distinct random places [U] of users in layers, each of which has one place per group."""
+    """A random assignment of users [U] to groups of equal size, as distinct numbers; the remainder by `groups` is the group."""
     return rng.permutation(-(-n_users // groups) * groups)[:n_users]
 
 
@@ -112,6 +112,6 @@ def _grouped(numbers: Floats, places: Rows, groups: int) -> Floats:
 
 
 def _walsh(sums: Floats, outer: Floats, inner: Floats) -> Floats:
-    """The Walsh-Hadamard transform of sums [m, B] in some order; B is the product of the sizes of the two Hadamard matrices."""
+    """Walsh-Hadamard transform of sums [m, B], in some order; B is the product of the sizes of the two Hadamard matrices."""
     half = (sums.reshape(-1, len(inner)) @ inner).reshape(-1, len(outer), len(inner))
     return (half.swapaxes(1, 2).reshape(-1, len(outer)) @ outer).reshape(sums.shape)  # two products, however many rows

@@ -1,4 +1,4 @@
-"""One metric of several models on the same users: what intervals and tests are computed from."""
+"""One metric of several models on the same users, from which intervals and tests are computed."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,29 +13,29 @@ from recsys_ae.errors import ConfigError, DataError, quoted
 
 Floats = NDArray[np.float64]
 LIMIT = 1e100  # of values and weights, so that their products and squares are finite
-BITS = 46  # of a whole number, see `whole`
-TIED = 2  # units; two differences of whole numbers that stand for equal differences are no further apart
+BITS = 46  # of an integer, see `fixed_point`
+TIED = 2  # units; fixed-point values of two equal differences are at most this far apart
 
 
-class Whole(NamedTuple):
-    """Whole numbers, float64, that stand for `numbers * unit`; the unit is a power of 2."""
+class FixedPoint(NamedTuple):
+    """Fixed-point numbers: integers, stored as float64, times a unit that is a power of 2."""
 
     numbers: Floats
     unit: float
 
 
-def whole(values: Floats) -> Whole:
+def fixed_point(values: Floats) -> FixedPoint:
     """Values [..., U] as multiples of 2^-46 of the largest, or 2^-52 U with more than 64 users.
 
-    Sums over users, each counted up to U times in all, are then exact in float64 in whatever order they are formed. Hence no
-    result depends on threads, blocks or the library behind a matrix product.
+    Sums of up to U of them are then exact in float64 in any order, so no result depends on threads, blocks or the library
+    behind a matrix product.
 
-    >>> whole(np.array([0.1 + 0.2, 0.3])).numbers - whole(np.array([0.3, 0.3])).numbers
+    >>> fixed_point(np.array([0.1 + 0.2, 0.3])).numbers - fixed_point(np.array([0.3, 0.3])).numbers
     array([0., 0.])
     """
     bits = min(BITS, 52 - (values.shape[-1] - 1).bit_length())
     exponent = bits - int(np.frexp(np.abs(values).max())[1])
-    return Whole(np.rint(np.ldexp(values, exponent)), ldexp(1.0, -exponent))
+    return FixedPoint(np.rint(np.ldexp(values, exponent)), ldexp(1.0, -exponent))
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -46,9 +46,9 @@ class Sample:
 
     Attributes:
         values: float64 [m, U], the mean value of each user.
-        weights: float64 [U], above 0: the number of targets or ratings behind a user's value; None if all users count alike.
-        root: the values are mean squared errors, and the metric is the root of their mean (RMSE).
-        lower_is_better: as for errors.
+        weights: float64 [U], above 0: the number of targets or ratings behind a user's value; None if all are equal.
+        root: whether the values are mean squared errors, and the metric is the root of their mean (RMSE).
+        lower_is_better: whether lower values are better, as for errors.
 
     Raises:
         DataError: no model or no user, shapes that do not match, a value that is not finite or a negative squared error, a
@@ -69,7 +69,9 @@ class Sample:
         if not right.all():
             model, user = np.argwhere(~right)[0]
             what, found = "squared error" if self.root else "value", quoted(float(values[model, user]))
-            raise DataError(f"{found} of model {model} and user {user} is no {what}; leave out users or models without a value")
+            raise DataError(
+                f"{found} of model {model} and user {user} is not a valid {what}; leave out users or models without a value"
+            )
         if self.weights is None:
             return
         weights = np.asarray(self.weights, np.float64)
@@ -79,7 +81,9 @@ class Sample:
         right = (weights > 0) & (weights < LIMIT)
         if not right.all():
             user = int(right.argmin())
-            raise DataError(f"{quoted(float(weights[user]))} is no weight of user {user}; leave out users without targets")
+            raise DataError(
+                f"{quoted(float(weights[user]))} is not a valid weight (user {user}); leave out users without targets"
+            )
 
     @property
     def n_models(self) -> int:
@@ -90,43 +94,43 @@ class Sample:
         return self.values.shape[1]
 
     @cached_property
-    def contributions(self) -> Whole:
-        """[m, U]: w v of each user, what it adds to the metric's numerator."""
-        return whole(self.values if self.weights is None else self.values * self.weights)
+    def contributions(self) -> FixedPoint:
+        """[m, U]: w v, each user's term in the metric's numerator."""
+        return fixed_point(self.values if self.weights is None else self.values * self.weights)
 
     @cached_property
-    def whole_weights(self) -> Whole:
+    def fixed_weights(self) -> FixedPoint:
         """[U]: w of each user."""
-        return Whole(np.ones(self.n_users), 1.0) if self.weights is None else whole(self.weights)
+        return FixedPoint(np.ones(self.n_users), 1.0) if self.weights is None else fixed_point(self.weights)
 
     def metric(self, numerators: Floats, denominators: Floats | float) -> Floats:
-        """The metric from sums of the whole numbers of `contributions` and `whole_weights` over any users."""
-        means = numerators / denominators * (self.contributions.unit / self.whole_weights.unit)
+        """The metric from sums of the integers of `contributions` and `fixed_weights` over any users."""
+        means = numerators / denominators * (self.contributions.unit / self.fixed_weights.unit)
         return np.sqrt(means) if self.root else means
 
     @cached_property
     def metrics(self) -> Floats:
         """Float64 [m]: the metric of each model over all users."""
-        return self.metric(self.contributions.numbers.sum(axis=1), float(self.whole_weights.numbers.sum()))
+        return self.metric(self.contributions.numbers.sum(axis=1), float(self.fixed_weights.numbers.sum()))
 
     @cached_property
     def pseudo_values(self) -> Floats:
-        """Float64 [m, U]: what each user says about the metric, v itself where all users count alike.
+        """Float64 [m, U]: jackknife pseudo-values of the metric; v itself if all users have equal weights.
 
-        U times the metric less U - 1 times that of all other users (the jackknife; Efron and Tibshirani 1993, chapter 11). By
-        them t-tests and effect sizes apply to ratios and roots. Of a single user, v or its root.
+        U times the metric less U - 1 times that of all other users (Efron and Tibshirani 1993, chapter 11). They extend t-tests
+        and effect sizes to ratios and roots. For a single user, v or its root.
         """
-        numbers, weights = self.contributions.numbers, self.whole_weights.numbers
+        numbers, weights = self.contributions.numbers, self.fixed_weights.numbers
         if self.n_users == 1 or (self.weights is None and not self.root):
             return self.metric(numbers, weights)
         others = self.metric(numbers.sum(axis=1, keepdims=True) - numbers, weights.sum() - weights)
         return self.n_users * self.metrics[:, None] - (self.n_users - 1) * others
 
     @cached_property
-    def degrees(self) -> float:
+    def degrees_of_freedom(self) -> float:
         """Degrees of freedom, at least 1: one less than the effective number of users, (sum w)^2 / sum w^2 (Kish 1965).
 
-        That is U - 1 where all users count alike. With few users and unlike weights, U - 1 would make intervals too narrow.
+        That is U - 1 if all users have equal weights. With few users and unequal weights, U - 1 is too many.
         """
         if self.weights is None:
             return max(self.n_users - 1.0, 1.0)

@@ -34,8 +34,8 @@ class Pair:
         different: whether the corrected p-value of the t-test is at most alpha.
         effect: Cohen's d_z, the difference in standard deviations of the users' differences; None if these do not vary.
         better, worse: shares of the users for whom the first model is better or worse than the second.
-        smallest: the true difference of this pair that the test would show with probability `power` even if Holm's correction
-            is at its most severe (alpha over the number of pairs); None if the differences do not vary.
+        smallest: the true difference of this pair that the test would detect with probability `power` even if Holm's
+            correction is at its most severe (alpha over the number of pairs); None if the differences do not vary.
     """
 
     first: int
@@ -54,15 +54,15 @@ class Pair:
 
 @dataclass(frozen=True)
 class Findings:
-    """What one metric says about m models on the same users.
+    """Findings on one metric of m models on the same users.
 
     Attributes:
-        metrics: of each model.
-        intervals: bootstrap interval of each; None with a single user.
-        pairs: first < second, in this order.
-        letters: of each model; those that share a letter cannot be told apart.
-        best: the best model and those that cannot be told from it.
-        alpha: probability of finding any difference where none is.
+        metrics: value of each model.
+        intervals: bootstrap interval of each model; None with a single user.
+        pairs: all pairs of models with first < second, sorted.
+        letters: of each model; models that share a letter cannot be told apart.
+        best: rows of the best model and of those that cannot be told from it.
+        alpha: probability of finding any difference if there is none.
         level: of the intervals.
     """
 
@@ -85,7 +85,7 @@ class Findings:
 def intervals(samples: Sequence[Sample], *, level: float = 0.95, replicates: int = 2000, seed: int = 0) -> list[Floats] | None:
     """Bootstrap intervals of each sample's metrics, float64 [m, 2]; None with a single user.
 
-    They say how the metrics would vary with other users of the same population; training is not repeated.
+    They cover the variation over users of the same population, not that of training.
 
     Args:
         samples: on the same users, whose resamples they share.
@@ -98,7 +98,7 @@ def intervals(samples: Sequence[Sample], *, level: float = 0.95, replicates: int
     if samples[0].n_users == 1:
         return None
     drawn = bootstrap(samples, replicates, seed)
-    return [percentiles(own, sample.degrees, level) for sample, own in zip(samples, drawn, strict=True)]
+    return [percentiles(own, sample.degrees_of_freedom, level) for sample, own in zip(samples, drawn, strict=True)]
 
 
 def compare(
@@ -111,16 +111,16 @@ def compare(
     flips: int = 10_000,
     seed: int = 0,
 ) -> list[Findings]:
-    """What each sample, one metric each on the same users, says about its models.
+    """Findings on each sample: intervals, paired tests of all pairs, and groups of models that cannot be told apart.
 
     The paired t-test with Holm's correction over the pairs of the metric decides which models differ. With many users it keeps
-    its level for skewed values with many ties, and unlike the signed-rank test it tests what tables show, the mean; see
-    docs/uncertainty.md. Metrics are not corrected for each other.
+    its level for skewed values with many ties, and unlike the signed-rank test it compares means, which is what tables show;
+    see docs/uncertainty.md. There is no correction for the number of metrics.
 
     Args:
-        samples: resamples and signs are the same for all.
-        power: of `smallest`.
-        flips: at least so many patterns of signs in the randomisation test, whose p is no lower than 1 / (1 + flips).
+        samples: on the same users; resamples and signs are the same for all.
+        power: probability of detecting a difference of `Pair.smallest`.
+        flips: least number of sign patterns in the randomisation test, whose p is at least 1 / (1 + flips).
 
     Raises:
         ConfigError: a level, alpha or power that is not between 0 and 1, or fewer than 100 replicates or flips.
@@ -177,7 +177,7 @@ def _p_values(raw: Floats) -> list[PValue]:
 
 
 def _intervals(drawn: Floats, sample: Sample, level: float) -> list[Interval]:
-    return [(low, high) for low, high in percentiles(drawn, sample.degrees, level).tolist()]
+    return [(low, high) for low, high in percentiles(drawn, sample.degrees_of_freedom, level).tolist()]
 
 
 def _where(known: NDArray[np.bool_], values: Floats) -> list[float | None]:
