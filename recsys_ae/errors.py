@@ -41,6 +41,10 @@ class OutputError(RecsysError):
     """An output folder that is taken, in use or not writable."""
 
 
+class TrackingError(RecsysError):
+    """A tracking store that cannot be used, or lacks part of a run, where that is not acceptable."""
+
+
 class Terminated(BaseException):
     """Raised on SIGTERM and SIGHUP. Not a `KeyboardInterrupt`, which the command line's parser would handle itself."""
 

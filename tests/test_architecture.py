@@ -42,7 +42,7 @@ ALLOWED = {
     "images": {"core", "fitted", *LEAVES},
     "evaluation": {"features", "fitted", "models", "parquet", "ranking", *LOG, *LEAVES},
     "export": {"data", "evaluation", "models", "parquet", *LOG, *LEAVES},
-    "tracking": {"errors", "files"},
+    "tracking": {"digests", "errors", "files"},
     "reporting": {"errors", "files", "evaluation"},
 }
 ALLOWED["experiment"] = {*ALLOWED}

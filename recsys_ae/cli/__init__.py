@@ -18,7 +18,8 @@ import typer
 import recsys_ae
 from recsys_ae.cli.evaluation import compare, evaluate
 from recsys_ae.cli.options import PATH, CardOption, Cold, TrackingUri, print_table, terminal
-from recsys_ae.errors import ConfigError, Terminated
+from recsys_ae.cli.runs import runs_app
+from recsys_ae.errors import ConfigError, Terminated, TrackingError
 from recsys_ae.exits import INTERRUPTED, TERMINATED, Output, explain, one_line
 from recsys_ae.folders import check_current, check_temporary
 
@@ -32,6 +33,7 @@ app = typer.Typer(
 )
 datasets_app = typer.Typer(help="List, show or fetch datasets.", rich_markup_mode=None)
 app.add_typer(datasets_app, name="datasets", invoke_without_command=True)
+app.add_typer(runs_app, name="runs")
 CardName = Annotated[str, typer.Argument(help="A shipped dataset or a card file.")]
 
 
@@ -48,6 +50,9 @@ def run(
     ] = None,
     output: Annotated[Path | None, typer.Option(help="New folder for the results. Default: runs/NAME-TIME.", **PATH)] = None,
     tracking_uri: TrackingUri = None,
+    require_tracking: Annotated[
+        bool, typer.Option("--require-tracking", help="Fail if the store cannot be used, or lacks something at the end.")
+    ] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the interrupted run in --output.")] = False,
 ) -> None:
     """Fit, compare and track the models of a pipeline; export the recommendations of the best one."""
@@ -63,7 +68,7 @@ def run(
 
     started = perf_counter()
     declared = read_pipeline(pipeline, settings or [])
-    tracker = make_tracker(tracking_uri, declared.experiment)
+    tracker = make_tracker(tracking_uri, declared.experiment, required=require_tracking)
     folder = output or new_folder(Path("runs"), f"{declared.name}-{datetime.now():%Y%m%d-%H%M%S}")
     try:
         report = run_pipeline(declared, folder, tracker, terminal(stderr=True), resume=resume)
@@ -82,6 +87,8 @@ def run(
     lines = [*summary_lines(report, folder), f"wall time: {perf_counter() - started:.1f} s"]
     for line in [*lines, *([f"look at the experiment: {hint}"] if hint else [])]:
         console.print(line, soft_wrap=True)
+    if require_tracking and tracker.missing:
+        raise TrackingError(tracker.missing)
 
 
 app.command(context_settings={"allow_extra_args": True})(evaluate)

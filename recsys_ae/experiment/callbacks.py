@@ -1,6 +1,8 @@
 """Training callbacks: progress for people, losses for the tracker, time and memory for the report."""
 
 import logging
+import re
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from time import perf_counter
@@ -14,7 +16,6 @@ from recsys_ae.reporting.results import FitFacts
 from recsys_ae.tracking import TrackedRun
 
 SECONDS_BETWEEN_LINES = 10.0
-SECONDS_BETWEEN_FLUSHES = 2.0
 Curves = list[tuple[float, float | None]]  # training loss and validation value of each epoch
 
 logger = logging.getLogger(__name__)
@@ -60,11 +61,12 @@ class ShowProgress(Callback):
 
 
 class LogLosses(Callback):
-    """Keeps the losses of all epochs, and sends them to a run, several epochs per call. Call `flush` at the end.
+    """Keeps the losses of all epochs, and records each in a run as soon as it is known.
 
     Args:
         valid_name: name of the validation values. They are recorded as `<valid_name>_by_epoch`, because a metric of the
-            finished model may be called `<valid_name>`.
+            finished model may be called `<valid_name>`. Those called 1 minus a metric, which a model minimises, are recorded
+            as the metric itself: `valid_1_minus_ndcg_100` as `valid_ndcg_at_100_by_epoch`.
         prefix: of all names; that of the stage follows it.
 
     Attributes:
@@ -72,41 +74,33 @@ class LogLosses(Callback):
     """
 
     def __init__(self, run: TrackedRun, valid_name: str, prefix: str = "") -> None:
-        self._run, self._valid_name, self._prefix = run, valid_name, prefix
-        self._waiting: list[Epoch] = []
-        self._next, self._stage = 0.0, ""
+        self._run, self._prefix = run, prefix
+        self._complement = re.fullmatch(r"valid_1_minus_(\w+)_(\d+)", valid_name)
+        name = "valid_{}_at_{}".format(*self._complement.groups()) if self._complement else valid_name
+        self._curve = f"{name}_by_epoch"
         self.curves: dict[str, Curves] = {}
 
     def on_start(self, training: Training[Any]) -> None:
-        self.flush()
-        self._waiting = list(training.history)
-        self._stage = self._prefix_of(training.stage)
+        self._record(training.stage, training.history)  # epochs of an earlier attempt
 
     def on_epoch(self, training: Training[Any]) -> None:
-        self._waiting.append(training.history[-1])
-        if perf_counter() >= self._next:
-            self.flush()
+        self._record(training.stage, training.history[-1:])
 
     def on_end(self, training: Training[Any]) -> None:
         self.curves[training.stage] = [(epoch.loss, epoch.valid) for epoch in training.history]
 
     def repeat(self, curves: dict[str, Curves]) -> None:
-        """Log the losses of training stages that finished in an earlier attempt."""
+        """Record the losses of training stages that finished in an earlier attempt, whose run this one replaces."""
         for stage, losses in curves.items():
-            self._stage = self._prefix_of(stage)
-            self._waiting = [Epoch(number, loss, valid, 0.0) for number, (loss, valid) in enumerate(losses, 1)]
-            self.flush()
+            self._record(stage, [Epoch(number, loss, valid, 0.0) for number, (loss, valid) in enumerate(losses, 1)])
 
-    def flush(self) -> None:
-        if self._waiting:
-            self._run.history(f"{self._stage}train_loss", {epoch.number: epoch.loss for epoch in self._waiting})
-            validated = {epoch.number: epoch.valid for epoch in self._waiting if epoch.valid is not None}
-            self._run.history(f"{self._stage}{self._valid_name}_by_epoch", validated)
-        self._waiting = []
-        self._next = perf_counter() + SECONDS_BETWEEN_FLUSHES
-
-    def _prefix_of(self, stage: str) -> str:
-        return self._prefix + (f"{stage}_" if stage else "")
+    def _record(self, stage: str, epochs: Sequence[Epoch]) -> None:
+        prefix = self._prefix + (f"{stage}_" if stage else "")
+        if epochs:
+            self._run.history(f"{prefix}train_loss", {epoch.number: epoch.loss for epoch in epochs})
+        if validated := {epoch.number: epoch.valid for epoch in epochs if epoch.valid is not None}:
+            shown = {number: 1 - value for number, value in validated.items()} if self._complement else validated
+            self._run.history(f"{prefix}{self._curve}", shown)
 
 
 class Stopwatch(Callback):

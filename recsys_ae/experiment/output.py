@@ -3,8 +3,8 @@
 During a run, `.work` holds a checkpoint of the model in training, the results of finished models and the ids of the MLflow
 runs, all tied to one pipeline and its inputs. `report.json` is written last: a run that has it is complete.
 
-An interrupted run keeps its state for `--resume`. A failed run does so only if a model is finished, and is marked as failed:
-a new run moves it aside.
+An interrupted run keeps its state for `--resume`. A failed run does so only if a model is finished, or its record is not in
+the tracking store yet, and is marked as failed: a new run moves it aside.
 """
 
 import logging
@@ -34,6 +34,7 @@ from recsys_ae.files import (
     write_json,
 )
 from recsys_ae.fitted import saved_digest
+from recsys_ae.tracking.record import FOLDER as RECORD, is_incomplete
 
 logger = logging.getLogger(__name__)
 
@@ -163,7 +164,7 @@ def open_output(path: Path, pipeline: str, inputs: Mapping[str, str], *, resume:
         try:
             yield OutputFolder(path, digest_of_json(pipeline, dict(inputs)))
         except Exception:
-            if any((path / "models").glob("*")):
+            if any((path / "models").glob("*")) or is_incomplete(path):
                 (path / FAILED).touch()
             elif began:
                 _remove_traces(path, missing)
@@ -229,7 +230,7 @@ def _move_aside(path: Path) -> None:
 
 def _remove_traces(path: Path, made: list[Path]) -> None:
     """Remove all files of a run that finished no model, so that the corrected run can use the folder."""
-    for name in FOLDERS:
+    for name in (*FOLDERS, RECORD):
         shutil.rmtree(path / name, ignore_errors=True)
     for name in (PIPELINE, ".lock"):
         (path / name).unlink(missing_ok=True)

@@ -19,9 +19,9 @@ from recsys_ae.core.checkpoint import Checkpoint
 from recsys_ae.digests import digest_of_json
 from recsys_ae.errors import TrainingError
 from recsys_ae.evaluation.protocols.audit import Audit
-from recsys_ae.evaluation.protocols.protocol import Protocol
 from recsys_ae.experiment.callbacks import Curves, LogLosses, ShowProgress, Stopwatch
 from recsys_ae.experiment.output import PIPELINE, REPORT, OutputFolder, check_output, name_of, open_output
+from recsys_ae.experiment.page import record_data, record_final, record_report, record_result, record_start
 from recsys_ae.experiment.pipeline_file import TASKS, K, ModelSpec, Pipeline
 from recsys_ae.experiment.summary import choose, compare_pair, repetitions, summarise, worth
 from recsys_ae.experiment.task import D, Evaluation, FitOn, M, Part, Task
@@ -41,7 +41,7 @@ from recsys_ae.reporting.results import (
     RunResult,
     Trial,
 )
-from recsys_ae.tracking import FITTED_ON, TEST_DIGEST, TrackedRun, Tracker
+from recsys_ae.tracking import CONTINUES, FITTED_ON, TrackedRun, Tracker
 
 SETTINGS = ("positive_at", "relevant_at", "cold", "candidates", "white", "split", "refit", "device")
 
@@ -65,6 +65,7 @@ def run_pipeline(
     facts = task.facts(task.data(pipeline.seeds[0]))  # first, so that invalid data leaves nothing behind
     starts = {f"warm start of {spec.label}": spec.warm_start for spec in pipeline.models if spec.warm_start}
     inputs = {"data": facts.digest, **{name: saved_digest(Path(start)) for name, start in starts.items()}}
+    tracker.keep_record(output)
     with (
         open_output(output, declared, inputs, resume=resume) as folder,
         tracker.run(pipeline.name, resume=folder.read_note("run")) as run,
@@ -108,18 +109,10 @@ class _Experiment(Generic[K, D, M]):
         self.settings = {key: value for key, value in self.keys.model_dump().items() if key in SETTINGS}
 
     def _record(self, data: DataFacts) -> None:
-        """Record pipeline, parameters and data once in the tracker's run."""
+        """Record pipeline, protocol and data once in the tracker's run."""
         if self.run.id is None or self.folder.read_note("recorded") == self.run.id:
             return
-        name, settings = self.pipeline.card.name, dict(self.settings)
-        split = {f"split.{key}": value for key, value in settings.pop("split").items()}
-        self.run.params({"dataset": name, "data_digest": data.digest, "seeds": self.pipeline.seeds, **settings, **split})
-        if data.protocol is not None:
-            self.run.tags({TEST_DIGEST: data.protocol.test})
-        self.run.metrics({f"best_reachable_{name}": value for name, value in data.best.items()})
-        for part, size in data.sizes.items():
-            if size:
-                self.run.dataset(name, data.digests[part], part, {data.unit: size, **data.profile}, data.unit)
+        record_start(self.run, self.pipeline, self.settings, data)
         self.run.artifact(self.folder.path / PIPELINE)
         self.folder.write_note("recorded", self.run.id)
 
@@ -132,11 +125,12 @@ class _Experiment(Generic[K, D, M]):
             facts[seed] = self.task.facts(self.task.data(seed))
             self.folder.check_input("data", facts[seed].digest, f"data-{seed}")
             for spec in self.pipeline.models:
-                results[spec.label][seed] = self._result(spec, seed, facts[seed].protocol)
+                results[spec.label][seed] = self._result(spec, seed, facts[seed])
         models = {label: summarise(runs) for label, runs in results.items()}
         lower = [name for name in self.keys.metrics if self.task.lower_is_better(name)]
         metric = self.task.deciding_metric(self.keys.export.by if self.keys.export else None)
-        best = choose(models, metric, metric in lower) if self.keys.export or self.task.ships_best else None
+        winner = choose(models, metric, metric in lower)
+        best = winner if self.keys.export or self.task.ships_best else None
         final, exported = self._export(best, results)
         findings = self.task.findings(self._per_user(results))
         by_user = self.task.metric_per_user(self.keys)
@@ -165,6 +159,8 @@ class _Experiment(Generic[K, D, M]):
         self.run.artifact(chart, "figures")
         if any((per_user := self.folder.path / "per-user").iterdir()):
             self.run.artifact(per_user, per_user.name)
+        runs = {label: [self.folder.read_note(f"run-{self._name(label, seed)}") for seed in facts] for label in models}
+        record_report(self.run, report, winner, self.tracker, runs)
         return report
 
     def _audit(self, data: DataFacts) -> Audit | None:
@@ -194,17 +190,18 @@ class _Experiment(Generic[K, D, M]):
 
     @contextmanager
     def _job(self, name: str, spec: ModelSpec, seed: int, within: _Job | None = None) -> Iterator[_Job]:
-        """A job with its tracked run, and with a progress display unless it is `within` another; ends an earlier attempt."""
-        if unfinished := self.folder.read_note(f"run-{name}"):
-            self.tracker.kill(unfinished)
+        """A job with its tracked run, and with a progress display unless it is `within` another."""
+        earlier = self.folder.read_note(f"run-{name}")
         with self.tracker.run(name, parent=within.run.id if within else self.run.id) as run:
+            if earlier is not None:
+                run.tags({CONTINUES: earlier})
             self.folder.write_note(f"run-{name}", run.id)
             run.params({"model": spec.name, "seed": seed, **spec.params})
             with nullcontext(within.progress) if within else ShowProgress(name, self.console) as progress:
                 yield _Job(name, spec, seed, run, progress)
         self.folder.remove_checkpoints(name)
 
-    def _result(self, spec: ModelSpec, seed: int, protocol: Protocol | None) -> RunResult:
+    def _result(self, spec: ModelSpec, seed: int, data: DataFacts) -> RunResult:
         """Fit, evaluate and save one model with one seed, unless that has been done before."""
         name = self._name(spec.label, seed)
         if (done := self.folder.read_state(f"result-{name}", RunResult)) is not None:
@@ -213,18 +210,17 @@ class _Experiment(Generic[K, D, M]):
                 logger.info("%s: done before", name)
                 return done
         with self._job(name, spec, seed) as job:
+            record_data(job.run, self.pipeline.card.name, data)
             spec, trials = self._search(job)
             model, fit, selected = self._select(job, spec)
             test = self._evaluate(job, model, "test")
             select = selected.fit if self.keys.refit else None
             digest = self._save(job, model, self.folder.model(name))
             found = test.metrics, selected.valid_metrics, test.counts
-            by_user = None if test.per_user is None else self.folder.write_per_user(name, test.per_user, protocol)
+            by_user = None if test.per_user is None else self.folder.write_per_user(name, test.per_user, data.protocol)
             rest = test.ties, test.segments
             result = RunResult(spec.name, spec.params, *found, fit, select, digest, trials, by_user, *rest)
-            costs = {"fit_seconds": fit.seconds, "select_seconds": select.seconds if select else None}
-            valid = {f"valid_{metric}": value for metric, value in (selected.valid_metrics or {}).items()}
-            job.run.metrics({**test.metrics, **valid, **costs, "peak_memory_mb": result.peak_memory_mb})
+            record_result(job.run, result, self.keys.refit)
             if seed == self.pipeline.seeds[0]:
                 self._draw(job, model, selected.curves)
             self.folder.write_state(f"result-{name}", result)
@@ -284,7 +280,6 @@ class _Experiment(Generic[K, D, M]):
         with Stopwatch() as stopwatch:
             callbacks = [checkpoint, job.progress, losses, stopwatch]
             model = self.task.fit(model, self.task.data(job.seed), on, spec, job.seed, callbacks)
-        losses.flush()
         return model, stopwatch.facts, losses.curves
 
     def _evaluate(self, job: _Job, model: M, part: Part) -> Evaluation:
@@ -327,8 +322,8 @@ class _Experiment(Generic[K, D, M]):
         with self._job(f"{label}+final", spec, seed) as job:
             job.run.params({FITTED_ON: "everything"})
             model, fit, _ = self._fit(job, spec, "everything")
-            job.run.metrics({"fit_seconds": fit.seconds, "peak_memory_mb": fit.peak_memory_mb})
             final = FinalFit(label, spec.params, seed, fit, self._save(job, model, self.folder.path / "final"))
+            record_final(job.run, fit, final.digest)
             self.folder.write_state("final", final)
         return final
 

@@ -13,6 +13,7 @@ from recsys_ae.evaluation.protocols.audit_lines import percent
 from recsys_ae.evaluation.protocols.protocol import Protocol
 from recsys_ae.evaluation.uncertainty.findings import MetricFindings
 from recsys_ae.files import whole_file, write_json
+from recsys_ae.reporting.markdown import markdown_table
 from recsys_ae.reporting.report import finding_lines, protocol_line
 from recsys_ae.reporting.tables import finding_cells, fitting
 
@@ -81,19 +82,9 @@ def tables(comparison: ModelComparison, width: int) -> Iterator[Table]:
 
 def markdown(comparison: ModelComparison) -> str:
     """Tables and lines, to be pasted into a pull request."""
-    parts = []
-    for grid in grids(comparison):
-        rule = ["---", *("---:" for _ in grid.columns[1:])]
-        rows = [grid.columns, rule, *([_marked(cell) for cell in row] for row in grid.rows)]
-        parts.append("\n".join([f"**{grid.title}**", "", *(f"| {' | '.join(row)} |" for row in rows)]))
+    parts = [f"**{grid.title}**\n\n{markdown_table(grid.columns, grid.rows)}" for grid in grids(comparison)]
     parts.append("\n".join(f"- {line}" for line in lines(comparison)))
     return "\n\n".join(parts) + "\n"
-
-
-def _marked(cell: Text) -> str:
-    """A cell in Markdown."""
-    text = cell.plain.strip().replace("|", "\\|")
-    return f"**{text}**" if cell.style == "bold" else text
 
 
 def grids(comparison: ModelComparison, width: int | None = None) -> Iterator[Grid]:

@@ -19,7 +19,7 @@ def results_tables(report: RunReport, width: int) -> list[Table]:
     A cell holds the value, half the width of its interval over users, and letters: models that share one cannot be told apart.
     Bold are the best model and those that cannot be told from it or, without findings, the best value.
     """
-    columns = {name: _column(report, name) for name in report.metrics}
+    columns = {name: metric_cells(report, name) for name in report.metrics}
     labels, limits = list(report.models), best_reachable(report)
     floor = "noise floor" if {*limits} <= {*report.lower_is_better} else "best reachable"
     first = max(map(len, [*labels, "model", *([floor] if limits else [])]))
@@ -96,7 +96,7 @@ def best_reachable(report: RunReport) -> dict[str, float]:
     return {name: fmean(best[name] for best in by_seed) for name in known}
 
 
-def _column(report: RunReport, name: str) -> list[Text]:
+def metric_cells(report: RunReport, name: str) -> list[Text]:
     """The cells of one metric; values are means over the seeds, as in the report."""
     below = [label for label in report.models if name in report.below(label)]
     found = next((one for one in report.findings if one.metric == name), None)

@@ -6,7 +6,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from recsys_ae.errors import ConfigError, RecsysError, TrackingError
+
+# before MLflow is imported: an experiment on private data does not phone home
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+# by default, each call waits several minutes for a server that does not answer; here everything is tried again later
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+
 TEST_DIGEST = "recsys_ae.test_digest"  # tag of a run: the digest of the test part of the models below it
+CONTINUES = "recsys_ae.continues"  # tag of a run: the id of the run that it takes over from, after an interruption
 FITTED_ON = "fitted_on"  # parameter of a run whose model is fitted on all data and not tested
 
 
@@ -14,13 +24,16 @@ URIS = ("runs:/", "models:/", "mlflow-artifacts:/")  # beginnings of the URIs of
 
 
 class TrackedRun:
-    """One run: a pipeline, or a model within it."""
+    """One run: a pipeline, or a model within it.
+
+    Its `id` is for other calls of this interface, and stays the same when the run is continued; None if nothing is tracked.
+    """
 
     id: str | None = None
 
     def params(self, values: Mapping[str, Any]) -> None: ...
     def tags(self, values: Mapping[str, str]) -> None:
-        """Record text by which runs are found again, such as `TEST_DIGEST`."""
+        """Record text by which runs are found again, such as `TEST_DIGEST`; that of `CONTINUES` is the id of a run."""
 
     def metrics(self, values: Mapping[str, float | None]) -> None: ...
     def history(self, name: str, values: Mapping[int, float]) -> None:
@@ -34,7 +47,16 @@ class TrackedRun:
 
 
 class Tracker:
-    """Records runs. This one does not (`--tracking-uri none`)."""
+    """Records runs. This one does not (`--tracking-uri none`).
+
+    Attributes:
+        missing: what the store lacks of the runs after the last of them has ended, in one sentence; None if it has everything.
+    """
+
+    missing: str | None = None
+
+    def keep_record(self, output: Path) -> None:
+        """Keep the record of the following runs in the folder `output`, from which a store that fails can be completed."""
 
     @contextmanager
     def run(self, name: str, *, parent: str | None = None, resume: str | None = None) -> Iterator[TrackedRun]:
@@ -44,8 +66,9 @@ class Tracker:
         """
         yield TrackedRun()
 
-    def kill(self, run_id: str) -> None:
-        """Mark a run as killed, if its process could not."""
+    def run_of(self, run_id: str) -> TrackedRun:
+        """A run that has ended, to add to it."""
+        return TrackedRun()
 
     def looks(self, digest: str, *, besides: str | None = None) -> int | None:
         """How many models were tested earlier on the test part with this digest; None if that is unknown.
@@ -60,18 +83,23 @@ class Tracker:
         return None
 
 
-def make_tracker(uri: str | None, experiment: str) -> Tracker:
+def make_tracker(uri: str | None, experiment: str, *, required: bool = False) -> Tracker:
     """A tracker for `uri`: "none" tracks nothing; None means $MLFLOW_TRACKING_URI, or else `mlflow.db` in this folder.
 
+    Args:
+        required: whether the first run raises `TrackingError` if the store cannot be used.
+
     Raises:
-        ConfigError: MLflow does not support such a URI.
+        ConfigError: MLflow does not support such a URI, or nothing is tracked where that is required.
     """
-    uri = _or_default(uri)
+    uri = default_uri(uri)
     if uri == "none":
+        if required:
+            raise ConfigError("tracking is required, but the tracking URI is 'none'; give that of a store")
         return Tracker()
     from recsys_ae.tracking.mlflow_tracker import MlflowTracker  # heavy
 
-    return MlflowTracker(uri, experiment)
+    return MlflowTracker(uri, experiment, required=required)
 
 
 def local_copy(folder_or_uri: str, tracking_uri: str | None) -> Path:
@@ -80,8 +108,33 @@ def local_copy(folder_or_uri: str, tracking_uri: str | None) -> Path:
         return Path(folder_or_uri)
     from recsys_ae.tracking.mlflow_tracker import download  # heavy
 
-    return download(folder_or_uri, _or_default(tracking_uri))
+    return download(folder_or_uri, default_uri(tracking_uri))
 
 
-def _or_default(uri: str | None) -> str:
+@contextmanager
+def open_store(uri: str | None) -> Iterator[Any]:
+    """A client of the MLflow store at `uri`, or the default one; it must exist.
+
+    Raises:
+        ConfigError: MLflow does not support such a URI.
+        DataError: there is no such store.
+        TrackingError: it cannot be used; also for whatever the client raises in the block.
+    """
+    uri = default_uri(uri)
+    if uri == "none":
+        raise ConfigError("the tracking URI is 'none'; give that of a store as --tracking-uri")
+    from recsys_ae.tracking.mlflow_store import existing  # heavy
+    from recsys_ae.tracking.reasons import reason
+    from recsys_ae.tracking.uris import masked
+
+    try:
+        yield existing(uri)
+    except RecsysError:
+        raise
+    except Exception as error:  # whatever MLflow's stores raise
+        raise TrackingError(f"{masked(uri)} cannot be used: {reason(error)}") from None
+
+
+def default_uri(uri: str | None) -> str:
+    """`uri`, or else $MLFLOW_TRACKING_URI, or else `mlflow.db` in this folder."""
     return uri or os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"

@@ -1,218 +1,202 @@
-"""Tracking with MLflow, through its client only: no global run, no global URI, and no errors for the caller.
+"""Tracking with MLflow, which never delays or ends what is tracked.
 
+Runs write to a record (`tracking.record`), from which a background thread sends everything to the store (`tracking.sender`).
 MLflow takes a second or two to import, so this module is imported only when an experiment starts.
 """
 
-import json
 import logging
-import os
-import sqlite3
-import time
-import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
-
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # an experiment on private data does not phone home
-# by default, each call waits several minutes for a server that does not answer
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+from uuid import uuid4
 
 import mlflow.entities as entities
 from mlflow.artifacts import download_artifacts
 from mlflow.store.artifact.models_artifact_repo import ModelsArtifactRepository
 from mlflow.store.artifact.utils.models import get_model_name_and_version
 from mlflow.tracking import MlflowClient
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError
 
-from recsys_ae.errors import ConfigError, DataError, Terminated, quoted
-from recsys_ae.files import locked
+from recsys_ae.errors import DataError, Terminated, TrackingError
 from recsys_ae.tracking import FITTED_ON, TEST_DIGEST, TrackedRun, Tracker
+from recsys_ae.tracking.environment import environment_tags
+from recsys_ae.tracking.mlflow_store import PARENT, RECORD, MlflowStore, connect, existing, pages
+from recsys_ae.tracking.processes import HEARTBEAT, own_tags
+from recsys_ae.tracking.reasons import reason
+from recsys_ae.tracking.record import ARTIFACT, CONTINUE, DATASET, END, HEADER, METRICS, PARAMS, START, TAGS, Record, now
+from recsys_ae.tracking.sender import Sender
+from recsys_ae.tracking.uris import masked, sqlite_path, store_uri
 
-BATCH = 1000  # metrics MLflow accepts in one call
-SQLITE_OPTIONS = {"timeout", "isolation_level", "check_same_thread", "cached_statements", "detect_types"}
-DATABASES, SERVERS = ("sqlite", "postgresql", "mysql", "mssql"), ("http://", "https://", "databricks")
-GIVE_UP = 3  # consecutive failures after which nothing more is sent
-WAIT = 60.0  # seconds for another process that opens the same store
+HEAD_START = 5.0  # seconds that a store has to open before the run goes on; opening takes processor time
+REQUIRED = 60.0  # the same if tracking is required
+PATIENCE, HURRY = 30.0, 5.0  # seconds without progress after which the end of a run does not wait any more; after a signal
+ANSWER = 10.0  # seconds for the answer to a question
+TRAINING = "workflowType=machine_learning"  # else the pages open on traces of agents, whatever the kind of the experiment
 
 logger = logging.getLogger(__name__)
-logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # its tracebacks repeat what is reported here
 
 
 class MlflowTracker(Tracker):
     """Records runs in one experiment of the store at `uri`.
 
-    A failure to record is logged as a warning, once per kind of call, and the experiment continues. After three consecutive
-    failures, or without an experiment, nothing more is sent: a dead server must not slow down training. The store is opened
-    by the first run, so that earlier failures leave no trace in it.
+    The store is opened by the first run, so that earlier failures leave no trace in it. When the last open run ends, the
+    tracker waits for the rest to arrive, for a limited time; `missing` then says what the store lacks.
+
+    Args:
+        required: `TrackingError` before the first run starts if the store cannot be used.
 
     Raises:
         ConfigError: MLflow does not support such a URI.
     """
 
-    def __init__(self, uri: str, experiment: str) -> None:
-        self.uri, self.experiment = store_uri(uri), experiment
-        self._client: MlflowClient | None = None
-        self._warned: set[str] = set()
-        self._failures = 0
-        self._experiment: str | None = None
+    def __init__(self, uri: str, experiment: str, *, required: bool = False) -> None:
+        self.uri, self.experiment, self.required = store_uri(uri), experiment, required
+        self.missing: str | None = None
+        self._output: Path | None = None
+        self._store = MlflowStore(self.uri, experiment)
+        self._sender: Sender | None = None
+        self._open = 0
+        self._hint: str | None = None
+
+    def keep_record(self, output: Path) -> None:
+        self._output = output
 
     @contextmanager
     def run(self, name: str, *, parent: str | None = None, resume: str | None = None) -> Iterator[TrackedRun]:
-        if self._experiment is None:
-            self._experiment = self._guarded("open the experiment", self._open)
-            self._failures = GIVE_UP if self._experiment is None else 0
-        run = MlflowRun(self, self.attempt("start a run", lambda client: self._start(client, name, parent, resume)))
+        sender = self._sender or self._start()
+        self._open += 1
+        known = resume if resume and sender.record.knows(resume) else None
+        run = MlflowRun(sender, known or uuid4().hex)
         status = "FAILED"
         try:
+            if known:
+                run.note(CONTINUE, tags={**own_tags(), HEARTBEAT: str(now())})
+            else:
+                surroundings = {} if parent else environment_tags()
+                run.note(START, name=name, parent=parent, tags={**surroundings, **own_tags()})
             yield run
             status = "FINISHED"
         except (KeyboardInterrupt, Terminated):
             status = "KILLED"
             raise
         finally:
-            run.call("end the run", MlflowClient.set_terminated, status)
+            run.note(END, status=status)
+            sender.record.sync()
+            self._open -= 1
+            if not self._open:
+                self._finish(HURRY if status == "KILLED" else PATIENCE)
+
+    def _start(self) -> Sender:
+        """A sender whose store has had a little time to open; `TrackingError` if it has to be open, but is not."""
+        output = self._output or Path(tempfile.mkdtemp(prefix="recsys-ae-tracking-"))
+        record = Record(output)
+        record.append(HEADER, store=masked(self.uri), experiment=self.experiment)
+        sender = Sender(record, self._store)
+        if not sender.ready(REQUIRED if self.required else HEAD_START) and self.required:
+            sender.finish(0)
+            record.close()
+            why = sender.failure or "it does not answer"
+            raise TrackingError(f"tracking is required, but {masked(self.uri)} cannot be used: {why}")
+        self._sender = sender
+        return sender
+
+    def _finish(self, patience: float) -> None:
+        """Wait for what is not sent yet. The record of a complete run without an output folder is removed."""
+        sender = self._sender
+        if sender is None:
+            return
+        self._sender, output = None, sender.record.output
+        try:
+            self.missing = sender.finish(patience)
+        finally:
+            sender.record.close()
+        if sender.opened:
+            page = f"/#/experiments/{self._store.experiment_id}?{TRAINING}"
+            served = f"mlflow ui --backend-store-uri {masked(self.uri)}, then open http://127.0.0.1:5000{page}"
+            self._hint = f"{masked(self.uri)}{page}" if self.uri.startswith("http") else served
+        if self.missing is not None:
+            self.missing = f"MLflow lacks {self.missing}; complete its record with: recsys-ae runs upload {output}"
+            if not self.required:
+                logger.warning(self.missing)
+        elif self._output is None:
+            shutil.rmtree(output, ignore_errors=True)
+
+    def run_of(self, run_id: str) -> TrackedRun:
+        return MlflowRun(self._sender, run_id) if self._sender else TrackedRun()
 
     def hint(self) -> str | None:
-        if self._experiment is None:
-            return None
-        return self.uri if self.uri.startswith("http") else f"mlflow ui --backend-store-uri {self.uri}"
-
-    def kill(self, run_id: str) -> None:
-        self.attempt("end an old run", lambda client: client.set_terminated(run_id, "KILLED"))
+        return self._hint
 
     def looks(self, digest: str, *, besides: str | None = None) -> int | None:
-        path = _sqlite_path(self.uri)
+        path = sqlite_path(self.uri)
         if path is not None and not path.is_file():  # MLflow would create it
             return 0
-        found: int | None = self.attempt("count earlier tests", lambda client: _looks(client, digest, besides))
-        return found
-
-    def attempt(self, what: str, action: Callable[[MlflowClient], Any]) -> Any:
-        """The result of `action`; None, after a warning, if it fails."""
-        return self._guarded(what, lambda: action(self._connected()))
-
-    def _guarded(self, what: str, action: Callable[[], Any]) -> Any:
-        if self._failures >= GIVE_UP:
-            return None
+        if self._sender is not None:
+            return self._sender.ask(lambda: _looks(self._store.client, digest, besides), ANSWER)
         try:
-            result = action()
-        except Exception as error:  # no failure of a tracker may end an experiment
-            self._failures += 1
-            if what not in self._warned:
-                self._warned.add(what)
-                logger.warning("MLflow could not %s (%s); the run continues without it", what, _reason(error))
+            return _looks(connect(self.uri), digest, besides)
+        except Exception as error:  # whatever MLflow's stores raise
+            logger.warning("MLflow cannot count earlier tests (%s)", reason(error))
             return None
-        self._failures = 0
-        return result
-
-    def _connected(self) -> MlflowClient:
-        self._client = self._client or MlflowClient(tracking_uri=self.uri)
-        return self._client
-
-    def _open(self) -> str:
-        """The id of the experiment. Artifacts of a SQLite store go to `mlruns` beside it."""
-        path = _sqlite_path(self.uri)
-        if path is None:
-            return self._find_or_create(None)
-        # two simultaneous first runs would both create the tables of a local store, and one would fail
-        with locked(path.with_name(f"{path.name}.lock"), "another run is opening the same store", WAIT):
-            _check_writable(path)
-            return self._find_or_create((path.parent / "mlruns").as_uri())
-
-    def _find_or_create(self, artifacts: str | None) -> str:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about the tables, from the library that makes them
-            client = self._connected()
-        if found := client.get_experiment_by_name(self.experiment):
-            return str(found.experiment_id)
-        return str(client.create_experiment(self.experiment, artifact_location=artifacts))
-
-    def _start(self, client: MlflowClient, name: str, parent: str | None, resume: str | None) -> str:
-        if resume:
-            client.update_run(resume, status="RUNNING")
-            return resume
-        tags = {"mlflow.source.name": "recsys-ae", **({"mlflow.parentRunId": parent} if parent else {})}
-        return str(client.create_run(str(self._experiment), run_name=name, tags=tags).info.run_id)
 
 
 class MlflowRun(TrackedRun):
-    """One MLflow run; `id` is None if it could not be started."""
+    """One run, known by its id in the record, which is the tag `recsys_ae.record` of the run in MLflow."""
 
-    def __init__(self, tracker: MlflowTracker, run_id: str | None) -> None:
-        self.id = run_id
-        self._tracker = tracker
+    def __init__(self, sender: Sender, run_id: str) -> None:
+        self.id: str = run_id
+        self._sender = sender
 
-    def call(self, what: str, method: Callable[..., object], *arguments: Any, **options: Any) -> None:
-        """Call a method of the client with the id of this run, if there is one."""
-        if self.id is not None:
-            self._tracker.attempt(what, lambda client: method(client, self.id, *arguments, **options))
+    def note(self, kind: str, **content: Any) -> None:
+        """Add an entry to the record, to be sent when the store takes it."""
+        self._sender.record.append(kind, self.id, **content)
+        self._sender.wake()
 
     def params(self, values: Mapping[str, Any]) -> None:
-        params = [entities.Param(key, str(value)) for key, value in values.items()]
-        self.call("record parameters", MlflowClient.log_batch, params=params)
+        self.note(PARAMS, values={key: str(value) for key, value in values.items()})
 
     def tags(self, values: Mapping[str, str]) -> None:
-        tags = [entities.RunTag(key, value) for key, value in values.items()]
-        self.call("record tags", MlflowClient.log_batch, tags=tags)
+        self.note(TAGS, values=dict(values))
 
-    def metrics(self, values: Mapping[str, float | None]) -> None:
-        self._log([(name, value, 0) for name, value in values.items() if value is not None])
+    def metrics(self, values: Mapping[str, float | None], step: int = 0) -> None:
+        known = [(name, float(value), step) for name, value in values.items() if value is not None]
+        if known:
+            self.note(METRICS, values=known)
 
     def history(self, name: str, values: Mapping[int, float]) -> None:
-        self._log([(name, value, step) for step, value in values.items()])
-
-    def _log(self, values: list[tuple[str, float, int]]) -> None:
-        now = int(time.time() * 1000)
-        # MLflow does not allow @ in names
-        metrics = [entities.Metric(name.replace("@", "_at_"), float(value), now, step) for name, value, step in values]
-        for start in range(0, len(metrics), BATCH):
-            self.call("record metrics", MlflowClient.log_batch, metrics=metrics[start : start + BATCH])
+        if values:
+            self.note(METRICS, values=[(name, float(value), step) for step, value in values.items()])
 
     def dataset(self, name: str, digest: str, part: str, profile: Mapping[str, Any], kind: str = "interactions") -> None:
-        source, schema = json.dumps({"uri": f"recsys-ae:{name}"}), json.dumps({"kind": kind})
-        dataset = entities.Dataset(name, digest, "recsys-ae", source, schema, profile=json.dumps(dict(profile)))
-        inputs = [entities.DatasetInput(dataset, [entities.InputTag("mlflow.data.context", part)])]
-        self.call("record the dataset", MlflowClient.log_inputs, datasets=inputs)
+        self.note(DATASET, name=name, digest=digest, part=part, profile=dict(profile), unit=kind)
 
     def artifact(self, path: Path, folder: str | None = None) -> None:
-        method = MlflowClient.log_artifacts if path.is_dir() else MlflowClient.log_artifact
-        self.call("store files", method, str(path), folder)
+        self.note(ARTIFACT, path=self._sender.record.name_of(path), folder=folder)
 
 
 def _looks(client: MlflowClient, digest: str, besides: str | None) -> int:
     """See `Tracker.looks`. Deleted runs count: what was learned from them is not forgotten."""
-    everywhere = [str(one.experiment_id) for one in _pages(client.search_experiments, view_type=entities.ViewType.ALL)]
-    search = partial(_pages, client.search_runs, everywhere, run_view_type=entities.ViewType.ALL)
-    parents = [run.info.run_id for run in search(filter_string=f"tags.`{TEST_DIGEST}` = '{digest}'")]
-    below = (f"tags.`mlflow.parentRunId` = '{parent}' and status = 'FINISHED'" for parent in parents if parent != besides)
+    everywhere = [str(one.experiment_id) for one in pages(client.search_experiments, view_type=entities.ViewType.ALL)]
+    search = partial(pages, client.search_runs, everywhere, run_view_type=entities.ViewType.ALL)
+    parents = [
+        run for run in search(filter_string=f"tags.`{TEST_DIGEST}` = '{digest}'") if run.data.tags.get(RECORD) != besides
+    ]
+    below = (f"tags.`{PARENT}` = '{parent.info.run_id}' and status = 'FINISHED'" for parent in parents)
     return sum(FITTED_ON not in run.data.params for condition in below for run in search(filter_string=condition))
-
-
-def _pages(search: Callable[..., Any], *arguments: Any, **options: Any) -> Iterator[Any]:
-    """All results of a search of MLflow's client, page by page."""
-    token = None
-    while True:
-        page = search(*arguments, **options, max_results=BATCH, page_token=token)
-        yield from page
-        if not (token := page.token):
-            return
 
 
 def download(uri: str, tracking_uri: str) -> Path:
     """A local copy of the artifact or model at `uri`; `DataError` if there is none."""
     store = store_uri(tracking_uri)
-    if (path := _sqlite_path(store)) is not None and not path.is_file():  # MLflow would create it
-        raise DataError(f"cannot get {uri}: there is no MLflow store {path}; pass the right one as --tracking-uri")
     try:
-        client = MlflowClient(tracking_uri=store, registry_uri=store)
+        client = existing(store)
         place = _place_of(client, uri) if uri.startswith("models:/") else uri
         return Path(download_artifacts(artifact_uri=place, tracking_uri=store))
     except Exception as error:  # whatever MLflow's stores raise
-        raise DataError(f"cannot get {uri} from {tracking_uri}: {_reason(error)}") from None
+        raise DataError(f"cannot get {uri} from {masked(tracking_uri)}: {reason(error)}") from None
 
 
 def _place_of(client: MlflowClient, uri: str) -> str:
@@ -225,46 +209,3 @@ def _place_of(client: MlflowClient, uri: str) -> str:
         place = client.get_model_version_download_uri(*found)
     place = _place_of(client, place) if place.startswith("models:/") else place
     return f"{place}/{path}" if path else place
-
-
-def store_uri(uri: str) -> str:
-    """`uri` of an MLflow store, with an absolute path if it is that of a SQLite file.
-
-    Paths in URIs are percent-encoded: a question mark is %3F, a percent sign %25.
-    """
-    if uri.startswith(SERVERS):
-        return uri
-    expected = "use sqlite:///FILE, http(s)://..., a PostgreSQL, MySQL or SQL Server URI, or none"
-    try:
-        parsed = make_url(uri)
-    except (ArgumentError, ValueError):
-        raise ConfigError(f"{quoted(uri)} is not the URI of an MLflow store; {expected}") from None
-    kind = parsed.get_backend_name()
-    if kind not in DATABASES:
-        raise ConfigError(f"{quoted(uri)} is not the URI of an MLflow store; {expected}")
-    if kind != "sqlite":
-        return uri
-    if parsed.host or not parsed.database or parsed.database.startswith((":", "file:")) or "\0" in parsed.database:
-        raise ConfigError(f"{quoted(uri)} does not name a file; use sqlite:///FILE, or sqlite:////FILE from the root")
-    if other := parsed.query.keys() - SQLITE_OPTIONS:
-        raise ConfigError(
-            f"{quoted(uri)} has the unknown option {quoted(min(other))}; in the name of a file, write %3F for '?'"
-        )
-    return parsed.set(database=str(Path(parsed.database).absolute())).render_as_string(hide_password=False)
-
-
-def _sqlite_path(uri: str) -> Path | None:
-    return Path(make_url(uri).database or "") if uri.startswith("sqlite") else None
-
-
-def _reason(error: Exception) -> str:
-    """The first informative line of an error message."""
-    lines = [line for line in str(error).splitlines() if line.strip() and not line.startswith("(raised as a result of")]
-    return lines[0].strip() if lines else type(error).__name__
-
-
-def _check_writable(path: Path) -> None:
-    """Fail at once if SQLite cannot write to a store, where MLflow would retry for minutes."""
-    with closing(sqlite3.connect(path, timeout=10)) as store:
-        store.execute("BEGIN IMMEDIATE")
-        store.rollback()

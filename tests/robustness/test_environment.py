@@ -80,7 +80,7 @@ def locked_store() -> tuple[bool, bool]:
         script = [
             sys.executable,
             "-c",
-            "from recsys_ae import cli; from recsys_ae.tracking import mlflow_tracker; mlflow_tracker.WAIT = 1; cli.main()",
+            "from recsys_ae import cli; from recsys_ae.tracking import mlflow_store; mlflow_store.WAIT = 1; cli.main()",
             "run",
             "mine.yaml",
             "--output",

@@ -5,7 +5,7 @@ import logging
 import pytest
 from mlflow.tracking import MlflowClient
 
-from recsys_ae.tracking import FITTED_ON, TEST_DIGEST, Tracker, make_tracker, mlflow_tracker
+from recsys_ae.tracking import FITTED_ON, TEST_DIGEST, Tracker, make_tracker, mlflow_store
 from recsys_ae.tracking.mlflow_tracker import MlflowTracker
 
 pytestmark = pytest.mark.filterwarnings("default")  # MLflow's own dependencies warn about each other
@@ -39,7 +39,7 @@ def test_finished_tests_of_all_experiments_count(store, digest, looks):
 
 @pytest.mark.parametrize("page", [1, 2])
 def test_all_pages_are_read(store, monkeypatch, page):
-    monkeypatch.setattr(mlflow_tracker, "BATCH", page)
+    monkeypatch.setattr(mlflow_store, "PAGE", page)
     assert MlflowTracker(store, "four").looks(OURS) == 5
 
 
@@ -48,7 +48,7 @@ def test_a_run_that_continues_does_not_count_itself(store):
     experiment = client.get_experiment_by_name("two").experiment_id
     (own,) = client.search_runs([experiment], f"tags.`{TEST_DIGEST}` = '{OURS}'")
     assert own.data.tags["note"] == "it's"
-    assert MlflowTracker(store, "two").looks(OURS, besides=own.info.run_id) == 3
+    assert MlflowTracker(store, "two").looks(OURS, besides=own.data.tags[mlflow_store.RECORD]) == 3
 
 
 def test_deleted_runs_were_looks_too(store):

@@ -8,10 +8,14 @@ from urllib.parse import quote
 import pytest
 from filelock import FileLock
 from mlflow.tracking import MlflowClient
+from stores import found, steps
 
-from recsys_ae.errors import ConfigError, DataError
-from recsys_ae.tracking import Tracker, local_copy, make_tracker, mlflow_tracker
-from recsys_ae.tracking.mlflow_tracker import MlflowTracker, store_uri
+from recsys_ae.errors import ConfigError, DataError, TrackingError
+from recsys_ae.tracking import Tracker, local_copy, make_tracker, mlflow_store
+from recsys_ae.tracking.mlflow_tracker import MlflowTracker
+from recsys_ae.tracking.record import read
+from recsys_ae.tracking.upload import upload
+from recsys_ae.tracking.uris import store_uri
 
 pytestmark = pytest.mark.filterwarnings("default")  # MLflow's own dependencies warn about each other
 
@@ -31,19 +35,19 @@ def test_everything_of_a_run_is_there(store, tmp_path):
         run.metrics({"ndcg@10": 0.25, "rmse": None})
         run.dataset("planted", "0" * 32, "train", {"users": 3})
         run.artifact(tmp_path / "model", "model")
-    client = MlflowClient(tracking_uri=store)
-    found = client.get_run(run.id)
-    assert found.info.status == "FINISHED"
-    assert found.data.tags["mlflow.parentRunId"] == parent.id
-    assert found.data.params == {"hidden": "[500]", "axis": "item"}
-    assert found.data.metrics["ndcg_at_10"] == 0.25
-    assert "rmse" not in found.data.metrics
-    assert len(client.get_metric_history(run.id, "train_loss")) == 1501
-    assert found.inputs.dataset_inputs[0].dataset.digest == "0" * 32
-    assert found.inputs.dataset_inputs[0].tags[0].value == "train"
-    assert (local_copy(f"runs:/{run.id}/model", store) / "model.json").read_text() == "{}"
+    assert tracker.missing is None
+    one, above = found(store, run.id), found(store, parent.id)
+    assert one.info.status == above.info.status == "FINISHED"
+    assert one.data.tags["mlflow.parentRunId"] == above.info.run_id
+    assert one.data.params == {"hidden": "[500]", "axis": "item"}
+    assert one.data.metrics["ndcg_at_10"] == 0.25
+    assert "rmse" not in one.data.metrics
+    assert steps(store, one, "train_loss") == [(epoch, 1 / epoch) for epoch in range(1, 1502)]
+    assert one.inputs.dataset_inputs[0].dataset.digest == "0" * 32
+    assert one.inputs.dataset_inputs[0].tags[0].value == "train"
+    assert (local_copy(f"runs:/{one.info.run_id}/model", store) / "model.json").read_text() == "{}"
     beside = Path(store.removeprefix("sqlite:///")).parent
-    assert list(beside.glob(f"mlruns/{run.id}/artifacts/model/model.json"))
+    assert list(beside.glob(f"mlruns/{one.info.run_id}/artifacts/model/model.json"))
 
 
 @pytest.mark.parametrize(("error", "status"), [(ValueError, "FAILED"), (SystemExit, "FAILED"), (KeyboardInterrupt, "KILLED")])
@@ -51,45 +55,74 @@ def test_a_crash_is_recorded(store, error, status):
     tracker = make_tracker(store, "crash")
     with pytest.raises(error), tracker.run("pipeline") as run:
         raise error
-    assert MlflowClient(tracking_uri=store).get_run(run.id).info.status == status
+    assert found(store, run.id).info.status == status
 
 
-def test_a_run_can_be_continued_and_one_that_was_lost_killed(store):
-    tracker, client = MlflowTracker(store, "resume"), MlflowClient(tracking_uri=store)
-    with tracker.run("pipeline") as first:
+def test_a_run_is_continued(store, tmp_path):
+    ids = []
+    for value in ("first", "second"):
+        tracker = MlflowTracker(store, "resume")
+        tracker.keep_record(tmp_path)
+        with tracker.run("pipeline", resume=ids[0] if ids else None) as run:
+            run.params({value: 1})
+        ids.append(run.id)
+    assert ids[0] == ids[1]
+    assert found(store, ids[0]).data.params == {"first": "1", "second": "1"}
+    with make_tracker(store, "resume").run("pipeline", resume=ids[0]) as run:
         pass
-    with tracker.run("pipeline", resume=first.id) as second:
-        assert client.get_run(first.id).info.status == "RUNNING"
-    assert second.id == first.id
-    assert client.get_run(first.id).info.status == "FINISHED"
-    tracker.kill(first.id)
-    assert client.get_run(first.id).info.status == "KILLED"
+    assert run.id != ids[0]  # that of another record is unknown here
 
 
 def test_tracking_that_fails_never_fails_the_experiment(tmp_path, caplog):
     (tmp_path / "file").touch()
     with caplog.at_level(logging.WARNING, "recsys_ae"):
         tracker = make_tracker(f"sqlite:///{tmp_path}/file/mlflow.db", "broken")
+        tracker.keep_record(tmp_path / "out")
         with tracker.run("pipeline") as run:
             run.params({"a": 1})
             run.metrics({"b": 2.0})
             run.artifact(tmp_path / "absent")
-    assert run.id is None
     assert tracker.hint() is None
-    assert any("the run continues without it" in message for message in caplog.messages)
+    assert "MLflow lacks 1 run, 1 metric value, 1 artifact, 1 other entry (" in caplog.messages[-1]
+    assert caplog.messages[-1].endswith(f"; complete its record with: recsys-ae runs upload {tmp_path}/out")
 
 
-def test_a_store_that_breaks_halfway_is_reported_once(store, caplog, monkeypatch):
+def test_what_a_store_refuses_is_reported_and_the_rest_sent(store, tmp_path):
+    tracker = make_tracker(store, "refused")
+    tracker.keep_record(tmp_path)
+    with tracker.run("pipeline") as run:
+        run.params({"a": 1})
+        run.params({"a": 2})
+        run.artifact(tmp_path / "absent")
+        run.metrics({"b": 2.0})
+    assert tracker.missing.startswith("MLflow lacks 1 artifact, 1 other entry (")
+    assert found(store, run.id).data.metrics == {"b": 2.0}
+    assert found(store, run.id).data.params == {"a": "1"}
+    (tmp_path / "absent").touch()
+    with pytest.raises(TrackingError, match="still lacks 1 other entry"):
+        upload(tmp_path, store)
+    assert [one.path for one in MlflowClient(store).list_artifacts(found(store, run.id).info.run_id)] == ["absent"]
+
+
+def test_a_store_that_breaks_halfway_is_reported_once_and_completed_later(store, caplog, monkeypatch, tmp_path):
     tracker = make_tracker(store, "half")
+    tracker.keep_record(tmp_path)
 
     def fail(*_, **__):
         raise OSError("disk on fire")
 
-    with caplog.at_level(logging.WARNING, "recsys_ae"), tracker.run("pipeline") as run:
-        monkeypatch.setattr(MlflowClient, "log_batch", fail)
+    with caplog.at_level(logging.WARNING, "recsys_ae"), monkeypatch.context() as patch, tracker.run("pipeline") as run:
+        patch.setattr(MlflowClient, "log_batch", fail)
         for epoch in range(5):
             run.metrics({"loss": epoch})
-    assert sum("disk on fire" in message for message in caplog.messages) == 1
+    assert sum("cannot be used (disk on fire)" in message for message in caplog.messages) == 1
+    assert sum("lacks 5 metric values (disk on fire)" in message for message in caplog.messages) == 1
+    assert upload(tmp_path, store) == 6
+    assert upload(tmp_path, store) == 0
+    one = found(store, run.id)
+    assert (one.info.status, len(steps(store, one, "loss"))) == ("FINISHED", 5)
+    (end,) = (entry.time for entry in read(tmp_path) if entry.kind == "end")
+    assert one.info.end_time == end
 
 
 def test_none_tracks_nothing(tmp_path, monkeypatch):
@@ -148,8 +181,9 @@ def test_any_name_of_a_folder(tmp_path, here, name):
     uri = store_uri(f"sqlite:///{quote(str(folder))}/runs.db")
     with make_tracker(uri, "x").run("pipeline") as run:
         run.artifact(Path(__file__))
+    run_id = found(uri, run.id).info.run_id
     assert (folder / "runs.db").stat().st_size > 0
-    assert list(folder.glob(f"mlruns/{run.id}/artifacts/test_mlflow.py"))
+    assert list(folder.glob(f"mlruns/{run_id}/artifacts/test_mlflow.py"))
     os.chdir(folder)
     assert store_uri("sqlite:///runs.db") == uri
     assert sorted(path.name for path in folder.iterdir()) == ["mlruns", "runs.db", "runs.db.lock"]
@@ -194,9 +228,9 @@ def registered(store: str, tmp_path: Path) -> str:
     (tmp_path / "model/model.json").write_text("{}")
     with make_tracker(store, "registry").run("one") as run:
         run.artifact(tmp_path / "model", "model")
-    client = MlflowClient(tracking_uri=store, registry_uri=store)
+    client, info = MlflowClient(tracking_uri=store, registry_uri=store), found(store, run.id).info
     client.create_registered_model("shop")
-    version = client.create_model_version("shop", client.get_run(run.id).info.artifact_uri + "/model", run.id)
+    version = client.create_model_version("shop", f"{info.artifact_uri}/model", info.run_id)
     client.set_registered_model_alias("shop", "today", version.version)
     return "shop"
 
@@ -216,24 +250,23 @@ def test_a_registered_model_is_found_in_the_store_that_is_named(tmp_path, here, 
 
 def test_reading_creates_no_store(here):
     for uri in ("runs:/none/model", "models:/shop@today"):
-        with pytest.raises(
-            DataError, match=rf"there is no MLflow store {here}/mlflow.db; pass the right one as --tracking-uri"
-        ):
+        missing = f"there is no MLflow store {here}/mlflow.db; pass the right one as --tracking-uri"
+        with pytest.raises(DataError, match=rf"cannot get {uri} from .*: {missing}"):
             local_copy(uri, None)
     assert list(here.iterdir()) == []
 
 
 def goes_on(tracker: Tracker, caplog) -> str:
-    """The warning of a tracker that cannot record; its run goes on."""
+    """What the store of a run lacks at its end, which is also what its warning says."""
     with caplog.at_level(logging.WARNING, "recsys_ae"), tracker.run("pipeline") as run:
         run.metrics({"a": 1})
-    assert run.id is None
-    (message,) = [record for record in caplog.messages if "the run continues without it" in record]
-    return message
+    assert caplog.messages[-1] == tracker.missing
+    assert "MLflow lacks 1 run, 1 metric value (" in tracker.missing
+    return tracker.missing
 
 
 def test_a_lock_that_another_process_holds_is_not_waited_for_without_end(tmp_path, caplog, monkeypatch):
-    monkeypatch.setattr(mlflow_tracker, "WAIT", 0.1)
+    monkeypatch.setattr(mlflow_store, "WAIT", 0.1)
     with FileLock(tmp_path / "mlflow.db.lock"):
         message = goes_on(make_tracker(f"sqlite:///{tmp_path}/mlflow.db", "x"), caplog)
     assert f"another run is opening the same store (process {os.getpid()} holds {tmp_path}/mlflow.db.lock" in message
@@ -252,25 +285,3 @@ def test_a_file_that_is_no_database(tmp_path, caplog):
 
 def test_a_server_that_does_not_answer(caplog):
     goes_on(make_tracker("http://127.0.0.1:1", "x"), caplog)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("trouble", ["locked", "full"])
-def test_a_store_that_cannot_be_written_any_more(tmp_path, trouble):
-    """In the middle of a run; what MLflow prints about it is not shown."""
-    script = (
-        "import logging, resource, sqlite3, sys; logging.basicConfig(format='%(message)s')\n"
-        "from recsys_ae.tracking import make_tracker\n"
-        "with make_tracker('sqlite:///mlflow.db', 'x').run('pipeline') as run:\n"
-        "    assert run.id\n"
-        "    if sys.argv[1] == 'full': resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
-        "    else: other = sqlite3.connect('mlflow.db'); other.execute('BEGIN EXCLUSIVE')\n"
-        "    for step in range(10): run.metrics({'a': step})\n"
-        "print('done')"
-    )
-    command = [sys.executable, "-c", script, trouble]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.stdout == "done\n", done.stderr
-    warned = [line for line in done.stderr.splitlines() if "INFO" not in line]
-    reason = {"locked": "database is locked", "full": "disk I/O error"}[trouble]
-    assert warned == [f"MLflow could not record metrics ((sqlite3.OperationalError) {reason}); the run continues without it"]

@@ -1,0 +1,88 @@
+"""What a run shows on its page in the tracker: the protocol before, the findings after."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from recsys_ae.core.devices import device_named
+from recsys_ae.experiment.pipeline_file import Pipeline
+from recsys_ae.export.local import versions
+from recsys_ae.reporting.markdown import description
+from recsys_ae.reporting.results import Best, DataFacts, FitFacts, RunReport, RunResult
+from recsys_ae.tracking import TEST_DIGEST, TrackedRun, Tracker
+
+DESCRIPTION = "mlflow.note.content"  # the tag that MLflow shows as a description
+BELOW = "below_popularity"  # tag of a model's run: the metrics in which it is worse than a trivial model
+
+
+def record_start(run: TrackedRun, pipeline: Pipeline[Any], settings: Mapping[str, Any], data: DataFacts) -> None:
+    """Record what is known before any model is fitted: the whole protocol, the data and the surroundings."""
+    protocol = {} if data.protocol is None else {key: getattr(data.protocol, key) for key in ("repeats", "predict")}
+    own = {"dataset": pipeline.card.name, "data_digest": data.digest, "seeds": pipeline.seeds, "metrics": pipeline.keys.metrics}
+    run.params(_flat({**own, **settings, "protocol": protocol}))
+    tags = {f"version.{name}": number for name, number in versions().items()}
+    tags |= {"device": str(device_named(pipeline.keys.device)), "split_digest": data.digest}
+    if data.protocol is not None:
+        tags |= {TEST_DIGEST: data.protocol.test, "protocol_digest": data.protocol.digest}
+    run.tags(tags)
+    run.metrics({f"best_reachable_{name}": value for name, value in data.best.items()})
+    record_data(run, pipeline.card.name, data)
+
+
+def record_data(run: TrackedRun, name: str, data: DataFacts) -> None:
+    """Record the parts of the data as inputs."""
+    for part, size in data.sizes.items():
+        if size:
+            run.dataset(name, data.digests[part], part, {data.unit: size, **data.profile}, data.unit)
+
+
+def record_result(run: TrackedRun, result: RunResult, refit: bool) -> None:
+    """Record what is known about one model with one seed."""
+    valid = {f"valid_{metric}": value for metric, value in (result.valid_metrics or {}).items()}
+    costs = _costs(result.fit) | {"best_epoch": result.best_epoch, "peak_memory_mb": result.peak_memory_mb}
+    select = {} if result.select is None else {"select_seconds": result.select.seconds}
+    run.metrics({**result.metrics, **valid, **costs, **select})
+    run.tags({"model_digest": result.digest, "trained_on": "train+valid" if refit else "train"})
+
+
+def record_final(run: TrackedRun, fit: FitFacts, digest: str) -> None:
+    """Record what is known about the model to ship."""
+    run.metrics(_costs(fit) | {"peak_memory_mb": fit.peak_memory_mb})
+    run.tags({"model_digest": digest, "trained_on": "everything"})
+
+
+def record_report(
+    run: TrackedRun, report: RunReport, winner: Best, tracker: Tracker, models: Mapping[str, Sequence[str | None]]
+) -> None:
+    """Record the findings: a table of all models and the metrics of the winner, with deviations over seeds and intervals.
+
+    Args:
+        models: ids of the runs of each model; their tag `BELOW` says where the model is worse than a trivial one.
+    """
+    for label, ids in models.items():
+        for own in filter(None, ids):
+            tracker.run_of(own).tags({BELOW: ", ".join(report.below(label)) or "in no metric"})
+    run.tags({DESCRIPTION: description(report, winner)})
+    if winner.model is None:
+        return
+    model = report.models[winner.model]
+    run.tags({"winner": winner.model, "winner_by": f"{winner.metric} on {winner.part} data"})
+    deviations = {f"{name}_deviation": value for name, value in (model.deviations or {}).items()}
+    ends: dict[str, float | None] = {}
+    for found in report.findings:
+        intervals = found.findings.intervals
+        if intervals is not None and winner.model in found.models:
+            low, high = intervals[found.models.index(winner.model)]
+            ends |= {f"{found.metric}_low": float(low), f"{found.metric}_high": float(high)}
+    run.metrics({**model.metrics, **deviations, **ends})
+
+
+def _costs(fit: FitFacts) -> dict[str, float | None]:
+    return {"fit_seconds": fit.seconds, "epochs": fit.epochs}
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested values with names such as `split.kind`."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return flat

@@ -1,0 +1,44 @@
+"""Tables and descriptions in Markdown."""
+
+from collections.abc import Iterator, Sequence
+
+from rich.text import Text
+
+from recsys_ae.reporting.report import protocol_lines, reading_lines, summary_header
+from recsys_ae.reporting.results import Best, RunReport
+from recsys_ae.reporting.tables import metric_cells
+
+LONGEST = 8000  # characters of a description in MLflow
+
+
+def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[Text]]) -> str:
+    """A table whose first column holds names, and the others numbers."""
+    rule = ["---", *("---:" for _ in columns[1:])]
+    lines = [columns, rule, *([_marked(cell) for cell in row] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def description(report: RunReport, winner: Best) -> str:
+    """What a run found: the models with intervals and letters, and how to read them, in at most `LONGEST` characters."""
+    shown = len(report.models)
+    while len(text := "\n\n".join(_parts(report, winner, shown))) > LONGEST and shown > 1:
+        shown -= 1
+    return text[:LONGEST]
+
+
+def _parts(report: RunReport, winner: Best, shown: int) -> Iterator[str]:
+    """The parts of a description with the first `shown` models."""
+    yield f"best by {winner.metric} on {winner.part} data: **{winner.model or 'none, no model has a value'}**"
+    cells = {name: metric_cells(report, name) for name in report.metrics}
+    labels = [Text(label) for label in report.models]
+    rows = [[label, *(column[row] for column in cells.values())] for row, label in enumerate(labels[:shown])]
+    yield markdown_table(["model", *cells], rows)
+    more = [f"{len(labels) - shown} more models are in report.csv"] if shown < len(labels) else []
+    lines = [*more, *summary_header(report).splitlines(), *reading_lines(report), *protocol_lines(report)]
+    yield "\n".join(f"- {line}" for line in lines)
+
+
+def _marked(cell: Text) -> str:
+    """A cell in Markdown."""
+    text = cell.plain.strip().replace("|", "\\|")
+    return f"**{text}**" if cell.style == "bold" else text

@@ -1,0 +1,49 @@
+"""Completing the record of a run in a store that could not be used while the run went on."""
+
+from pathlib import Path
+
+from recsys_ae.errors import DataError, TrackingError
+from recsys_ae.files import locked_folder
+from recsys_ae.tracking.mlflow_store import MlflowStore
+from recsys_ae.tracking.record import FOLDER, HEADER, NAME, Record, lacks, read
+from recsys_ae.tracking.sender import Sender
+from recsys_ae.tracking.uris import HIDDEN, masked, store_uri
+
+PATIENCE = 120.0  # seconds in which nothing arrives
+
+
+def recorded_store(output: Path) -> str | None:
+    """The URI of the store that a record was last meant for; None if it had a password, which is not kept."""
+    store = _header(output)["store"]
+    return None if HIDDEN in store else store
+
+
+def upload(output: Path, uri: str) -> int:
+    """Send what the store at `uri` lacks of the record in `output`; returns the number of entries that were sent.
+
+    What the store has already is not sent again. Runs that a killed process left open are closed as killed.
+
+    Raises:
+        DataError: there is no record, or it is damaged.
+        OutputError: the run is still going on.
+        TrackingError: the store cannot be used, or refuses something.
+    """
+    store = MlflowStore(store_uri(uri), _header(output)["experiment"])
+    with locked_folder(output, f"a run is in progress in {output}, and sends its record itself; wait for it"):
+        record = Record(output)
+        if record.broken is not None:
+            raise TrackingError(record.broken)
+        try:
+            missing = len(lacks(output, store.uri))
+            if missing and (left := Sender(record, store).finish(PATIENCE)):
+                raise TrackingError(f"{masked(store.uri)} still lacks {left}; repeat the command when it can be used")
+        finally:
+            record.close()
+    return missing
+
+
+def _header(output: Path) -> dict[str, str]:
+    headers = [entry.content for entry in read(output) if entry.kind == HEADER]
+    if not headers:
+        raise DataError(f"{output} holds no record of a run ({output / FOLDER / NAME}); give the --output of a tracked run")
+    return headers[-1]
