@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 import pandas as pd
@@ -116,7 +117,8 @@ def movielens(folder: Path) -> Population:
 
 def analysed(population: Population, n_users: int, draws: int, seed: int, **options: Any) -> Iterator[Findings]:
     """The findings from test parts of n_users drawn from the population."""
-    rng, size = np.random.default_rng(seed), population.values.shape[1]
+    rng = np.random.default_rng([seed, n_users, crc32(population.name.encode())])  # independent draws in each figure
+    size = population.values.shape[1]
     for draw in range(draws):
         sample = population.sample(rng.integers(size, size=n_users))
         yield compare([sample], alpha=ALPHA, level=LEVEL, power=POWER, seed=draw, **options)[0]
@@ -194,7 +196,9 @@ def print_power(rows: list[Row]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--draws", type=int, default=1000, help="test parts per figure")
+    parser.add_argument(
+        "--draws", type=int, default=1000, help="test parts per figure; four times as many for the levels of tests"
+    )
     parser.add_argument("--smoke", action="store_true", help="smoke test on tiny sizes")
     options = parser.parse_args()
     draws, size, numbers = (3, 500, USERS[:1]) if options.smoke else (options.draws, 200_000, USERS)
@@ -209,8 +213,8 @@ def main() -> None:
     equal = [null for one in populations for null in (one.of(0, 1).exchanged(rng), one.of(0, 4).rescaled())]
     figures = {
         "coverage": [about(one, n) | coverage(one, n, draws) for one in populations for n in numbers],
-        "level": [about(one, n) | rejections(one, n, draws) for one in equal for n in numbers],
-        "family": [about(one, n) | rejections(one, n, draws) for one in same for n in numbers],
+        "level": [about(one, n) | rejections(one, n, 4 * draws) for one in equal for n in numbers],
+        "family": [about(one, n) | rejections(one, n, 4 * draws) for one in same for n in numbers],
         "power": [{"population": one.name} | power(one, draws) for one in populations],
     }
     tests = "by t / randomisation / Wilcoxon, at 5 %"

@@ -245,7 +245,7 @@ class TestCompare:
         assert call("export", "out/models/ease-seed-3", *EXAM[2:], "--k", 10, "--output", "lists")[0] == 0
         call("evaluate", "out/models/mf-seed-3", *EXAM, "--metrics", "ndcg@5", "--per-user", "mf.parquet")
         sources = ("out/per-user/ease-seed-3.parquet", "lists", "mf.parquet", "out/models/popularity-seed-3")
-        code, _, err = call("compare", *sources, *EXAM, "--metrics", "ndcg@5", "--output", "a.json")
+        code, _, err = call("compare", *sources, *EXAM, "--output", "a.json")
         assert (code, err) == (0, "")
         found = json.loads(Path("a.json").read_text())
         assert found["models"] == ["ease-seed-3", "lists", "mf", "popularity-seed-3"]
@@ -255,6 +255,13 @@ class TestCompare:
         assert findings["metrics"] == pytest.approx(values, abs=1e-12)
         same = findings["pairs"][0]
         assert (same["difference"], same["different"], same["effect"]) == (0, False, None)
+
+    def test_warnings_about_lists(self, call, within):
+        call("export", "out/models/ease-seed-3", *EXAM[2:], "--k", 10, "--output", "lists")
+        Path("other.csv").write_text("".join(Path("history.csv").read_text().splitlines(keepends=True)[:-1]))
+        both = ("lists", "out/models/mf-seed-3", "--truth", "truth.csv", "--history", "other.csv")
+        code, _, err = call("compare", *both)
+        assert (code, err.count("warning: lists was made from another history than other.csv")) == (0, 1)
 
     def test_markdown(self, call, within):
         code, out, _ = call("compare", "out", "--metric", "recall@10", "--output", "a.md")
@@ -279,6 +286,7 @@ class TestCompare:
             ("out:ease", one): (2, "ease has 2 seeds, ease-seed-3 1; compare files of single seeds"),
             (one, "out/per-user/ease-seed-5.parquet"): (2, "ease-seed-5 were evaluated in different ways (the test part"),
             (one, "less.parquet"): (2, "ease-seed-3 and less were evaluated in different ways (the test part); evaluate"),
+            (one, "a:b"): (1, "there is no file or folder a:b"),
             (one, "out/models/mf-seed-3"): (2, "out/models/mf-seed-3 is neither the output of a run nor a file of values"),
             (one, "nothing", *EXAM): (1, "there is no file or folder nothing"),
             ("out", "--metric", "mrr@5"): (2, "no model has values of mrr@5; known are"),

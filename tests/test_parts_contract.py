@@ -4,19 +4,28 @@ from collections.abc import Callable
 from copy import deepcopy
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from builders import from_dense
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
-from recsys_ae import IdMap, Interactions, Split, evaluate
+from recsys_ae import IdMap, Interactions, Report, Split, evaluate
 from recsys_ae.core.autoencoder import Autoencoder
 from recsys_ae.core.losses import LOSSES, multinomial
 from recsys_ae.core.optimisers import FULL_BATCH, OPTIMISERS, make_optimiser
 from recsys_ae.core.sparse import SparseRows
 from recsys_ae.errors import ConfigError
-from recsys_ae.evaluation.metrics import BEYOND_ACCURACY, RANKING_METRICS, RATING_METRICS
+from recsys_ae.evaluation.metrics import (
+    BEYOND_ACCURACY,
+    CATALOGUE_METRICS,
+    PARTIAL,
+    RANKING_METRICS,
+    RATING_METRICS,
+    parse_metric,
+)
+from recsys_ae.features import FeatureTable
 from recsys_ae.models.baselines import Popularity
 
 # Losses, written out.
@@ -164,16 +173,41 @@ SEEN = {"u00": [105], "u01": [105, 100], "u02": [103], "u03": [100]}
 WANTED = {"u00": [100, 103], "u01": [102], "u02": [104]}
 # So the lists of three places are 100 101 102, 101 102 103 and 100 101 102, and the hits 1 0 0, 0 1 0 and 0 0 0.
 LOG3 = np.log2(3)
+RATED = {100: 3, 103: 5}  # all others with 1
+KIND = {100: "a", 101: "a", 102: "b", 103: "c", 104: "b", 105: "a", 106: "d"}
+VECTOR = {100: (2, 0), 101: (1, 1), 102: (0, 3), 103: (0, -1), 104: (0, 0), 105: (1, 0), 106: (1, 1)}
+W = 2 ** -((1.69 + 1) / 2)  # inverse propensity of an item with two users; it is 1 for those with one or none
 BY_HAND = {
     "precision": [1 / 3, 1 / 3, 0],
     "recall": [1 / 2, 1, 0],
     "capped_recall": [1 / 2, 1, 0],
     "ndcg": [1 / (1 + 1 / LOG3), 1 / LOG3, 0],
+    "graded_ndcg": [3 / (5 + 3 / LOG3), 1 / LOG3, 0],
+    "exponential_ndcg": [7 / (31 + 7 / LOG3), 1 / LOG3, 0],
     "map": [1 / 2, 1 / 2, 0],
+    "uncapped_map": [1 / 2, 1 / 2, 0],
     "mrr": [1, 1 / 2, 0],
     "hit_rate": [1, 1, 0],
+    "r_precision": [1 / 2, 0, 0],
+    "rbp": [0.2, 0.2 * 0.8, 0],
+    # Irrelevant candidates: 101 102 of the list; 101 of the list and 103; 101 102 of the list, 100 and 105.
+    "auc": [2 / 4, 1 / 2, 0.5 / 4],
+    "ipw_recall": [W / (W + 1), 1, 0],
+    "ipw_dcg": [W / (W + 1), 1 / LOG3, 0],
+    "ipw_ndcg": [W / (1 + W / LOG3), 1 / LOG3, 0],
     "novelty": [(np.log2(5 / 2) + 2 * np.log2(5)) / 3, np.log2(5), (np.log2(5 / 2) + 2 * np.log2(5)) / 3],
     "average_popularity": [2 / 3, 1 / 3, 2 / 3],
+    "popularity_lift": [2 / 3 / 2 - 1, 1 / 3 / 2 - 1, 2 / 3 / 1 - 1],
+    "serendipity": [0, 0, 0],  # all hits are expected; test_beyond_accuracy.py has others
+    "feature_diversity": [2 / 3, 1, 2 / 3],
+    "vector_diversity": [1 - 2 * 0.5**0.5 / 3, 4 / 3, 1 - 2 * 0.5**0.5 / 3],
+    "audience_diversity": [1, 1, 1],  # no two items have users in common; test_beyond_accuracy.py has others
+    "miscalibration": [-np.log(0.99 * 2 / 3 + 0.01), -np.log(0.99 / 3 + 0.01), np.log(100)],
+}
+CATALOGUE_BY_HAND = {  # 100 to 103 are listed 2, 3, 3 and 1 times, and 105 is only in the history
+    "coverage": 4 / 5,
+    "gini": (-4 * 0 - 2 * 1 + 0 * 2 + 2 * 3 + 4 * 3) / (5 * 9),
+    "entropy": -(2 / 9 * np.log2(2 / 9) + 2 * 3 / 9 * np.log2(3 / 9) + 1 / 9 * np.log2(1 / 9)),
 }
 
 
@@ -187,9 +221,11 @@ class Fixed(Popularity):
 def pairs(items_of: dict[str, list[int]], users: IdMap, items: IdMap) -> Interactions:
     matrix = np.zeros((len(users), len(items)), np.float32)
     for user, own in items_of.items():
-        matrix[users.rows([user])[0], items.rows(own)] = 1
+        matrix[users.rows([user])[0], items.rows(own)] = [RATED.get(item, 1) for item in own]
     data = from_dense(matrix, matrix > 0)
-    return Interactions(data.matrix, users, items)
+    kinds = pd.DataFrame({"id": KIND.keys(), "kind": KIND.values()})
+    features = FeatureTable.from_frame(kinds, {"kind": "category"}, ids=items)
+    return Interactions(data.matrix, users, items, item_features=features)
 
 
 def split(users: list[str], items: list[int]) -> Split:
@@ -197,10 +233,15 @@ def split(users: list[str], items: list[int]) -> Split:
     return Split(pairs(SEEN, *ids), pairs({}, *ids), pairs(WANTED, *ids))
 
 
+def report(name: str, parts: Split, k: int = 3, **options: object) -> Report:
+    vectors = np.array([VECTOR[item] for item in parts.train.items.values])
+    return evaluate(Fixed().fit(parts.train), parts, [f"{name}@{k}"], item_vectors=vectors, **options)
+
+
 def values(name: str, parts: Split, k: int = 3, **options: object) -> dict[str, float]:
     """The values of each evaluated user."""
-    report = evaluate(Fixed().fit(parts.train), parts, [f"{name}@{k}"], **options)
-    return dict(zip(report.users, report.per_user[f"{name}@{k}"], strict=True))
+    found = report(name, parts, k, **options)
+    return dict(zip(found.users, found.per_user[f"{name}@{k}"], strict=True))
 
 
 USERS, ITEMS = ["u00", "u01", "u02", "u03"], [100, 101, 102, 103, 104, 105]
@@ -231,9 +272,38 @@ class TestEveryRankingMetric:
     def test_it_is_a_number_at_every_length(self, name, k):
         """Even if the catalogue, or its unseen part, is shorter than the list; accuracy is between 0 and 1."""
         found = np.array(list(values(name, split(USERS, ITEMS), k).values()))
+        if name in PARTIAL:
+            found = found[~np.isnan(found)]
         assert np.isfinite(found).all()
-        assert (found >= 0).all()
+        assert (found >= (-1 if name == "popularity_lift" else 0)).all()
         assert name in BEYOND_ACCURACY or (found <= 1).all()
+
+    def test_its_name_says_what_it_is(self, name):
+        metric = parse_metric(f"{name}@3")
+        assert metric.per_user
+        assert metric.measures_accuracy == (name not in BEYOND_ACCURACY)
+
+
+@pytest.mark.parametrize("name", CATALOGUE_METRICS)
+class TestEveryCatalogueMetric:
+    def test_matches_values_computed_by_hand(self, name):
+        found = report(name, split(USERS, ITEMS))
+        assert found.metrics == {f"{name}@3": pytest.approx(CATALOGUE_BY_HAND[name])}
+        assert found.per_user == {}
+
+    def test_neither_order_nor_blocks_matter(self, name):
+        """To the last bit."""
+        found = report(name, split(USERS, ITEMS)).metrics
+        assert report(name, split(USERS[::-1], [103, 100, 105, 101, 104, 102]), batch_users=1).metrics == found
+
+    def test_items_that_nothing_is_known_of_do_not_matter(self, name):
+        found = report(name, split(USERS, ITEMS)).metrics
+        assert report(name, split(USERS, [*ITEMS, 106])).metrics == found
+
+    def test_it_chooses_no_model(self, name):
+        metric = parse_metric(f"{name}@3")
+        assert not metric.measures_accuracy
+        assert not metric.per_user
 
 
 ERRORS_BY_HAND = {"rmse": 1.5**0.5, "mae": 1.0}

@@ -87,7 +87,7 @@ def compare(
     truth: Annotated[Path | None, typer.Option(help="What users did afterwards, to evaluate on.", **PATH)] = None,
     history: HistoryOption = None,
     repeats: RepeatsOption = "excluded",
-    metrics: Annotated[str | None, typer.Option(help="Metrics of what is evaluated, such as ndcg@10,recall@20.")] = None,
+    metrics: Annotated[str | None, typer.Option(help="Metrics to evaluate, such as ndcg@10,recall@20.")] = None,
     relevant_at: RelevantOption = None,
     cold: ColdOption = "popular",
     skip_unknown: SkipOption = False,
@@ -117,5 +117,7 @@ def compare(
         console.print(table)
     for line in lines(comparison):
         console.print(line, soft_wrap=True)
+    for warning in dict.fromkeys(text for contender in found.values() for text in contender.warnings):
+        print(warning, file=sys.stderr)
     if output is not None:
         write_comparison(comparison, output)

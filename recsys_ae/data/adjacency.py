@@ -1,7 +1,7 @@
 """Adjacency lists, the files of the papers on graph models: a line per user with the user's id and those of their items."""
 
-from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -17,6 +17,19 @@ from recsys_ae.errors import DataError, quoted
 from recsys_ae.ids import Rows
 
 LINES = 2**16  # at a time
+
+
+class _Lists(NamedTuple):
+    """The lines of a file that are not empty: number from 1, user, and number of items; and the items of all lines."""
+
+    numbers: Rows
+    users: pa.ChunkedArray
+    items: pa.ChunkedArray
+    counts: Rows
+
+    def of_item(self) -> Rows:
+        """The position of the line of each item."""
+        return np.repeat(np.arange(len(self.counts)), self.counts)
 
 
 def read_adjacency(path: Path, ids: IdTypes | None = None) -> pd.DataFrame:
@@ -35,25 +48,14 @@ def read_adjacency(path: Path, ids: IdTypes | None = None) -> pd.DataFrame:
         with unpacked(path) as stream:
             content = stream.read()
         lines = _lines(path, content)
-        numbers, firsts, others, counts = [], [], [], []
-        for start, tokens in _tokens(lines):
-            lengths = pc.list_value_length(tokens).to_numpy(zero_copy_only=False).astype(np.int64)
-            numbers.append(start + np.flatnonzero(lengths) + 1)
-            flat, at = tokens.flatten(), np.r_[0, np.cumsum(lengths)[:-1]][lengths > 0]
-            is_user = np.zeros(len(flat), bool)
-            is_user[at] = True
-            firsts.append(flat.filter(pa.array(is_user)))
-            others.append(flat.filter(pa.array(~is_user)))
-            counts.append(lengths[lengths > 0] - 1)
-        number, count = (np.concatenate([np.zeros(0, np.int64), *parts]) for parts in (numbers, counts))
-        if not count.any():
+        lists = _lists(lines)
+        if not len(lists.items):
             raise DataError("there is no data: no user has an item; a line is a user and their items, separated by blanks")
-        columns = {role: pa.chunked_array(parts, pa.string()) for role, parts in (("user", firsts), ("item", others))}
-        found = {role: _ids(column, role, path, ids or {}) for role, column in columns.items()}
-        _raise_first(path, lines, found, columns, {"user": number, "item": np.repeat(number, count)})
+        found = {role: _ids(getattr(lists, f"{role}s"), role, path, ids or {}) for role in ("user", "item")}
+        _raise_first(path, lines, lists, found)
         users, items = (series_of(found[role].values) for role in ("user", "item"))
-        of_pair = np.repeat(np.arange(len(count)), count)
-        return pd.DataFrame({"user_id": users.take(of_pair).reset_index(drop=True), "item_id": items}, copy=False)
+        users = users.take(lists.of_item()).reset_index(drop=True)
+        return pd.DataFrame({"user_id": users, "item_id": items}, copy=False)
 
 
 def _lines(path: Path, content: bytes) -> list[bytes]:
@@ -72,12 +74,22 @@ def _lines(path: Path, content: bytes) -> list[bytes]:
     return content.splitlines()
 
 
-def _tokens(lines: list[bytes]) -> Iterator[tuple[int, pa.ListArray]]:
-    """The ids of each line, list of strings, block by block with the position of its first line; none for an empty line."""
+def _lists(lines: list[bytes]) -> _Lists:
+    numbers, counts = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+    users, items = [], []
     for start in range(0, len(lines), LINES):
         text = pc.ascii_trim_whitespace(pa.array(lines[start : start + LINES], pa.binary()).cast(pa.string()))
-        text = pc.if_else(pc.equal(text, ""), None, text)
-        yield start, pc.fill_null(pc.ascii_split_whitespace(text), [])
+        filled = pc.not_equal(text, "")
+        tokens = pc.ascii_split_whitespace(text.filter(filled))
+        lengths = pc.list_value_length(tokens).to_numpy().astype(np.int64)
+        is_user = np.zeros(lengths.sum(), bool)
+        is_user[np.cumsum(lengths) - lengths] = True
+        numbers.append(start + 1 + np.flatnonzero(filled))
+        counts.append(lengths - 1)
+        users.append(tokens.flatten().filter(pa.array(is_user)))
+        items.append(tokens.flatten().filter(pa.array(~is_user)))
+    of_line, of_all = (pa.chunked_array(parts, pa.string()) for parts in (users, items))
+    return _Lists(np.concatenate(numbers), of_line, of_all, np.concatenate(counts))
 
 
 def _ids(column: pa.ChunkedArray, role: str, path: Path, ids: IdTypes) -> Converted:
@@ -85,13 +97,12 @@ def _ids(column: pa.ChunkedArray, role: str, path: Path, ids: IdTypes) -> Conver
     return as_ids(column, ids.get(role), typed=False, name=f"{path}, ids of {role}s", hint=hint)
 
 
-def _raise_first(
-    path: Path, lines: list[bytes], found: dict[str, Converted], columns: dict[str, pa.ChunkedArray], numbers: dict[str, Rows]
-) -> None:
+def _raise_first(path: Path, lines: list[bytes], lists: _Lists, found: dict[str, Converted]) -> None:
     """Raise `DataError` about the invalid id in the first line that has one."""
     wrong = {role: int(ids.bad.argmax()) for role, ids in found.items() if ids.bad.any()}
     if wrong:
+        numbers = {"user": lists.numbers, "item": lists.numbers[lists.of_item()]}
         role = min(wrong, key=lambda role: (numbers[role][wrong[role]], role != "user"))
-        number, value = int(numbers[role][wrong[role]]), columns[role][wrong[role]].as_py()
+        number, value = int(numbers[role][wrong[role]]), getattr(lists, f"{role}s")[wrong[role]].as_py()
         problem, line = problem_of(role, value, found[role].why), lines[number - 1].decode()
         raise DataError(f"{path}, line {number}: {problem}: {quoted(line, limit=160)}")

@@ -45,8 +45,8 @@ def read_masked(path: Path, matrix: str, train_mask: str, test_mask: str) -> tup
                 raise DataError(f"{name} has {shapes} entries; all must be users x items")
         known, asked = _masked(train_mask, train), _masked(test_mask, test)
         if both := len(np.intersect1d(known, asked, assume_unique=True)):
-            raise DataError(f"{both} entries are in {train_mask} and in {test_mask}; masks must not overlap")
-        return _picked(ratings, known), _picked(ratings, asked)
+            raise DataError(f"{both} entries are in {train_mask} and {test_mask}; masks must not overlap")
+        return _picked(matrix, ratings, known), _picked(matrix, ratings, asked)
 
 
 def _stored(file: Any, name: str, limit: int) -> Entries:
@@ -109,17 +109,23 @@ def _masked(name: str, mask: Entries) -> Rows:
     if (other := mask.values != 1).any():
         at = int(other.argmax())
         raise DataError(f"{name} is {mask.values[at]} in row {mask.rows[at]}, column {mask.columns[at]}; masks hold 0 and 1")
-    keys = np.sort(mask.rows * mask.shape[1] + mask.columns)
+    return _numbered(name, mask)[0]
+
+
+def _numbered(name: str, entries: Entries) -> tuple[Rows, Rows]:
+    """The numbers of all entries, int64 [nnz], increasing, and the positions that sort them."""
+    keys = entries.rows * entries.shape[1] + entries.columns
+    order = np.argsort(keys, kind="stable")
+    keys = keys[order]
     if (keys[1:] == keys[:-1]).any():
         raise DataError(f"it is damaged: {name} holds an entry twice")
-    return keys
+    return keys, order
 
 
-def _picked(ratings: Entries, keys: Rows) -> Entries:
+def _picked(name: str, ratings: Entries, keys: Rows) -> Entries:
     """The ratings of the entries with these numbers."""
-    own = ratings.rows * ratings.shape[1] + ratings.columns
-    order = np.argsort(own, kind="stable")
-    own, values = own[order], np.zeros(len(keys))
+    own, order = _numbered(name, ratings)
+    values = np.zeros(len(keys))
     at = np.searchsorted(own, keys)
     stored = own[np.minimum(at, len(own) - 1)] == keys if len(own) else np.zeros(len(keys), bool)
     values[stored] = ratings.values[order][at[stored]]

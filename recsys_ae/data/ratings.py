@@ -95,6 +95,8 @@ def load_given_split(
     options = {"duplicates": card.duplicates, "scale": card.scale, **_columns_of(train)}
     with error_context(f"dataset {card.name!r}"):
         split = Split.from_frames(train, test, repeats=repeats, predict=predict, **options)
+        if not len(split.test):
+            raise DataError(f"the test part of split {name!r} is empty; there is nothing to evaluate")
         split = split if card.session_gap is None else split.with_sessions(card.session_gap)
     tables = load_feature_tables(card, folder, split.train.users, split.train.items) if features else {}
     parts = {part: replace(getattr(split, part), **tables, merged=True) for part in ("train", "valid", "test")}

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from recsys_ae.evaluation.audit import Audit
 
+NAMES = {"valid": "validation", "test": "test"}
 # From these values on, a finding is worth a sentence.
 SHARE, TIED, SHIFT = 0.001, 0.01, 0.1  # of pairs or users; of events; in standard deviations
 HEAD, HIT = 0.5, 0.2  # shares of pairs on popular items
@@ -19,25 +20,26 @@ def _about_time(found: Audit) -> Iterator[str]:
     if (timing := found.timing) is None:
         yield "There are no times, so it is unknown whether models learn from events later than those they are tested on."
         return
+    name = NAMES[found.part]
     in_order = timing.users_with_later == 0  # each user's own events
     if timing.later:
-        later = f"{percent(timing.later)} of the known events are later than the first event of the {found.part} part"
-        own = f"{timing.users_with_later} of {found.users} users have known events that are later than their own first one"
-        users = "though none of them its own user's" if in_order else f"and {own}"
-        yield f"{later}, {users}: models learn from the future, so the numbers are higher than they would be live."
+        later = f"{percent(timing.later)} of the known events are later than the first {name} event"
+        own = f"{timing.users_with_later} of {found.users} users have known events later than their own first one"
+        users = "though none than the first of its own user" if in_order else f"and {own}"
+        yield f"{later}, {users}: models learn from the future, so expect lower numbers live."
     if timing.tied >= TIED and in_order:
-        tied = f"{percent(timing.tied)} of the events of the {found.part} part have the time of a known event of their user"
+        tied = f"{percent(timing.tied)} of the {name} events have the time of a known event of their user"
         yield f"{tied} ({percent(timing.tied_in_all)} of all events are tied), so the order of the file decides what is tested."
 
 
 def _about_strangers(found: Audit) -> Iterator[str]:
-    pairs = f"of the {found.pairs} pairs of the {found.part} part"
+    name = NAMES[found.part]
     if found.cold_user_pairs >= SHARE and not found.next_events:
-        cold = f"{found.cold_users} of {found.users} users, with {percent(found.cold_user_pairs)} {pairs}, have no history"
-        yield f"{cold}, so the numbers are in part about how a model treats strangers."
+        cold = f"{found.cold_users} of {found.users} users ({percent(found.cold_user_pairs)} of the {name} pairs)"
+        yield f"{cold} have no history, so the numbers are in part about how models treat strangers."
     if found.cold_item_pairs >= SHARE:
-        cold = f"{found.cold_items} items, with {percent(found.cold_item_pairs)} {pairs}, are not in the training part"
-        yield f"{cold}, so only models that use features can find them."
+        cold = f"{found.cold_items} items ({percent(found.cold_item_pairs)} of the {name} pairs)"
+        yield f"{cold} are not in the training part, so only models that use features can find them."
     if found.near_users and found.near_users >= SHARE * found.compared_users:
         twins = f"{found.near_users} of {found.compared_users} users share at least 90 % of their items with another"
         exact = f" ({found.same_users} have exactly the same)" if found.same_users else ""
@@ -45,21 +47,20 @@ def _about_strangers(found: Audit) -> Iterator[str]:
 
 
 def _about_pairs(found: Audit) -> Iterator[str]:
-    pairs = f"of the {found.pairs} pairs of the {found.part} part"
+    name = NAMES[found.part]
     if found.repeats and found.repeats >= SHARE * found.pairs:
-        repeats = f"{found.repeats} {pairs} ({percent(found.repeats / found.pairs)}) are in the history already"
         means = "so a model that repeats the history is rewarded" if found.repeats_wanted else "so they count as irrelevant"
-        yield f"{repeats}, {means}."
+        yield f"{percent(found.repeats / found.pairs)} of the {name} pairs are in the history already, {means}."
     if (popular := found.popularity).top_tenth >= HEAD or popular.hits_100 >= HIT:
-        head = f"The most popular 10 % of the items have {percent(popular.top_tenth)} {pairs}"
-        hits = f"the 10 and the 100 most popular ones hit {percent(popular.hits_10)} and {percent(popular.hits_100)}"
-        yield f"{head}, and lists of {hits}, so compare each number with that of popularity."
+        head = f"The most popular 10 % of the items have {percent(popular.top_tenth)} of the {name} pairs"
+        hits = f"lists of the 10 and the 100 most popular ones hit {percent(popular.hits_10)} and {percent(popular.hits_100)}"
+        yield f"{head}, and {hits}, so read each number beside that of popularity."
     if 2 * found.single_users >= found.users and not found.next_events:
-        single = f"{found.single_users} of {found.users} users have a single pair in the {found.part} part"
+        single = f"{found.single_users} of {found.users} users have a single {name} pair"
         yield f"{single}, so their recall@K is 0 or 1, and their precision@K at most 1 / K."
     if found.ratings is not None and abs(found.ratings.in_deviations) >= SHIFT:
-        means = f"{found.ratings.tested_mean:.3g}, but {found.ratings.train_mean:.3g} in training"
-        yield f"The mean rating of the {found.part} part is {means}, so errors include a shift that models could not learn."
+        means = f"{found.ratings.tested_mean:.3g}, that of the training part {found.ratings.train_mean:.3g}"
+        yield f"The mean {name} rating is {means}, so errors include a shift that models could not learn."
 
 
 def _about_looks(found: Audit) -> Iterator[str]:

@@ -1,26 +1,24 @@
-"""What lists recommend, whether or not it is relevant: functions of `RankedLists` with one value per user, float64 [U].
+"""How popular and how surprising lists are: functions of `RankedLists` with one value per user, float64 [U].
 
-In the examples, items have 8, 4, 2, ... users.
+In the examples, four items have 8, 4, 2 and 1 users, of whom the one with the list has the last item.
 """
 
 import numpy as np
 from scipy.sparse import csr_array
 
-from recsys_ae.errors import ConfigError
-from recsys_ae.evaluation.lists import Catalogue, RankedLists, Rows, Values
+from recsys_ae.evaluation.catalogue import Catalogue, Rows, Values
+from recsys_ae.evaluation.lists import RankedLists
 
 
-def example(*items: int) -> RankedLists:
-    """One list of one user, for the examples below."""
-    truth = csr_array((np.ones(1, np.float32), [0], [0, 1]), (1, 4))
-    return RankedLists.of(np.array([items]), truth, len(items), catalogue=Catalogue(8 >> np.arange(4)))
+def example(*items: int, relevant: int = 0) -> RankedLists:
+    """One list of one user with one relevant item, for the examples below."""
+    seen, truth = (csr_array((np.ones(1, np.float32), [item], [0, 1]), (1, 4)) for item in (3, relevant))
+    return RankedLists.of(np.array([items]), truth, len(items), seen=seen, catalogue=Catalogue(8 >> np.arange(4)))
 
 
 def popularity(lists: RankedLists) -> Rows:
     """int64 [U, P]: number of users of the item at each rank, 0 in empty places; `ConfigError` if the history is unknown."""
-    if not len(lists.catalogue.item_counts):
-        raise ConfigError("popularity metrics need the history, from which the popularity of items is counted")
-    return np.where(lists.listed, lists.catalogue.item_counts[lists.items], 0)
+    return np.where(lists.listed, lists.catalogue.users_of_items[lists.items], 0)
 
 
 def novelty(lists: RankedLists) -> Values:
@@ -42,3 +40,43 @@ def average_popularity(lists: RankedLists) -> Values:
     array([6.])
     """
     return lists.mean_over_items(popularity(lists))
+
+
+def popularity_lift(lists: RankedLists) -> Values:
+    """Mean popularity of the listed items over that of the items in the user's history, minus 1 (Abdollahpouri et al. 2020).
+
+    The paper takes both means over the users of a group; here each user is a group of one, so the value of several users is the
+    mean of their ratios, not the ratio of their means. NaN for a user without a list or a history.
+
+    >>> popularity_lift(example(1, 2))  # 3 users on average, against 1
+    array([2.])
+    """
+    counts, seen = lists.catalogue.users_of_items, lists.history
+    total = np.diff(np.r_[0, np.cumsum(counts[seen.indices])][seen.indptr])
+    own = total / np.maximum(np.diff(seen.indptr), 1)
+    defined = lists.listed.any(axis=1) & (own > 0)
+    return np.where(defined, average_popularity(lists) / np.where(own > 0, own, 1) - 1, np.nan)
+
+
+def serendipity(lists: RankedLists) -> Values:
+    """Hits that popularity would not have found, over K: useful and unexpected (Ge et al. 2010).
+
+    Expected are a user's K most popular unseen items: those than which fewer than K unseen items have more users.
+
+    >>> serendipity(example(1, 2, relevant=1)), serendipity(example(1, 2, relevant=2))
+    (array([0.]), array([0.5]))
+    """
+    user, place = np.nonzero(lists.hits)
+    hits = lists.items[user, place]
+    more = lists.catalogue.more_popular[hits]
+    if lists.excludes_seen:
+        more = more - _seen_with_more_users(lists, user, hits)
+    return np.bincount(user[more >= lists.k], minlength=len(lists.items)) / lists.k
+
+
+def _seen_with_more_users(lists: RankedLists, user: Rows, items: Rows) -> Rows:
+    """int64 [n]: how many items in the history of each user [n] have more users than the item [n]."""
+    counts, seen = lists.catalogue.users_of_items, lists.history
+    step = int(counts.max(initial=0)) + 1
+    keys = np.sort(np.repeat(np.arange(len(lists.items)), np.diff(seen.indptr)) * step + counts[seen.indices])
+    return seen.indptr[user + 1] - np.searchsorted(keys, user * step + counts[items], side="right")

@@ -9,15 +9,17 @@ from collections.abc import Iterable
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import csr_array
 
 from recsys_ae.errors import ConfigError, DataError
 from recsys_ae.evaluation.candidates import Candidates
-from recsys_ae.evaluation.lists import Catalogue, RankedLists
+from recsys_ae.evaluation.catalogue import Catalogue
+from recsys_ae.evaluation.lists import RankedLists
 from recsys_ae.evaluation.metrics import SAMPLED, Metric, as_sampled, parse_metrics
 from recsys_ae.evaluation.relevance import liked, relevant_pairs
 from recsys_ae.evaluation.report import Report
+from recsys_ae.evaluation.segments import Segment, item_groups, parse_segments, user_groups
 from recsys_ae.evaluation.tally import Tally
 from recsys_ae.interactions import Interactions
 from recsys_ae.models.base import Recommender, check_counts, check_recommender, finite_predictions, users_per_block
@@ -35,6 +37,8 @@ def evaluate(
     relevant_at: float | None = None,
     cold: Cold = "popular",
     candidates: Candidates | None = None,
+    segments: str | Iterable[str] = (),
+    item_vectors: ArrayLike | None = None,
     batch_users: int | None = None,
 ) -> Report:
     """Evaluate a fitted model on one part of a split.
@@ -49,11 +53,13 @@ def evaluate(
         relevant_at: lowest rating of a relevant item; None if all are relevant.
         cold: what cold users get, see `recommend`; with `skip` they do not count in ranking metrics.
         candidates: rank each user's relevant items among these only, and name metrics `sampled_...`; None ranks all items.
+        segments: groups to report separately, such as "history_length" and "item_popularity", see `evaluation.segments`.
+        item_vectors: a vector for each item of the split, in its order, float [M, D], for `vector_diversity`.
         batch_users: users scored at a time, see `recommend_blocks`; does not affect the values.
 
     Raises:
-        ConfigError: an unknown metric, part or policy, a `relevant_at` that is not finite, a `sampled_` metric without
-            candidates, or `model` is not a `Recommender`.
+        ConfigError: an unknown metric, segment, part or policy, a `relevant_at` that is not finite, a `sampled_` metric without
+            candidates, features that a metric or segment needs and the data lacks, or `model` is not a `Recommender`.
         DataError: `split` is not a `Split`, or the part is empty.
         TrainingError: a score, a predicted rating or a metric is not finite.
         ColdUserError: there is a cold user, and `cold` is `error`.
@@ -62,10 +68,11 @@ def evaluate(
     check_recommender(model)
     check_split(split)
     check_counts(batch_users=1 if batch_users is None else batch_users)
+    catalogue, groups = _catalogue(split.history(part), item_vectors), parse_segments(segments)
     if not len(split.test if part == "test" else split.valid):
         raise DataError(f"the {part} part of the {split.protocol} split is empty; hold out more")
     evaluation = _evaluate_next if split.predict == "next" else _evaluate_all
-    return evaluation(model, split, parsed, part, relevant_at, cold, candidates, batch_users)
+    return evaluation(model, split, parsed, part, relevant_at, cold, candidates, groups, catalogue, batch_users)
 
 
 def _evaluate_all(
@@ -76,6 +83,8 @@ def _evaluate_all(
     relevant_at: float | None,
     cold: Cold,
     candidates: Candidates | None,
+    segments: list[Segment],
+    catalogue: Catalogue,
     batch_users: int | None,
 ) -> Report:
     """`evaluate` for a split with `predict: all`."""
@@ -88,7 +97,7 @@ def _evaluate_all(
         rows = rows[known]
     counts = {"users_evaluated": len(rows), "users_skipped": truth.n_users - len(rows), "relevant": len(relevant)}
     counts |= {"ratings": len(truth), "repeats": int(repeated.sum()), "events": truth.n_events} | _warmth(known, trained)
-    tally, catalogue = Tally(metrics), _catalogue(history)
+    tally = Tally(metrics, item_groups=item_groups(segments, catalogue))
     if tally.k and len(rows):
         wanted, step = relevant.matrix[rows], batch_users or users_per_block(history.n_items)
         among = None if candidates is None else _among(candidates.of(rows), wanted)
@@ -96,11 +105,13 @@ def _evaluate_all(
         blocks = recommend_blocks(model, history, rows, tally.k, batch_users=step, **options)
         for start, found in zip(range(0, len(rows), step), blocks, strict=True):
             block = slice(start, start + step)
-            tally.add(_ranked(found, history.matrix[rows[block]], wanted[block], tally.k, catalogue))
+            limits = {"seen": history.matrix[rows[block]], "candidates": None if among is None else among[block]}
+            tally.add(_ranked(found, wanted[block], tally.k, catalogue, exclude_seen, **limits))
     if model.predicts_ratings and tally.rates:
         pairs = truth.user_rows(), truth.item_rows()
         tally.add_ratings(finite_predictions(model, history, *pairs), truth.matrix.data, pairs[0], truth.n_users)
-    return tally.report(truth.users.values, rows, counts)
+    lengths, everyone = np.diff(history.matrix.indptr), np.arange(history.n_users)
+    return tally.report(truth.users.values, rows, counts, user_groups(segments, lengths, history.user_features, everyone))
 
 
 def _evaluate_next(
@@ -111,16 +122,18 @@ def _evaluate_next(
     relevant_at: float | None,
     cold: Cold,
     candidates: Candidates | None,
+    segments: list[Segment],
+    catalogue: Catalogue,
     batch_users: int | None,
 ) -> Report:
     """`evaluate` for a split with `predict: next`."""
     targets = NextEvents.of(split, part)
     history, items, ratings = targets.known, targets.items, targets.log.ratings[targets.at]
-    relevant, tally = liked(ratings, relevant_at), Tally(metrics)
-    rates, catalogue = tally.rates and model.predicts_ratings, _catalogue(history)
+    relevant, tally = liked(ratings, relevant_at), Tally(metrics, item_groups=item_groups(segments, catalogue))
+    rates, lengths = tally.rates and model.predicts_ratings, np.empty(len(targets), np.int64)
     known, predicted, listed = np.ones(len(targets), bool), np.empty(len(targets), np.float32), []
     for block, before in targets.blocks(batch_users or users_per_block(history.n_items)):
-        rows = np.arange(len(block))
+        rows, lengths[block] = np.arange(len(block)), np.diff(before.matrix.indptr)
         if rates:
             predicted[block] = finite_predictions(model, before, rows, items[block])
         known[block] = scorable(model, before, rows, cold)
@@ -131,7 +144,8 @@ def _evaluate_next(
             among = None if candidates is None else _among(candidates.of(targets.users[block[rows]]), truth)
             options: dict[str, Any] = {"exclude_seen": split.repeats == "excluded", "cold": cold, "batch_users": len(rows)}
             (found,) = recommend_blocks(model, before, rows, tally.k, candidates=among, wanted=truth, **options)
-            tally.add(_ranked(found, before.matrix[rows], truth, tally.k, catalogue))
+            limits = {"seen": before.matrix[rows], "candidates": among}
+            tally.add(_ranked(found, truth, tally.k, catalogue, options["exclude_seen"], **limits))
         listed.append(block[rows])
     at = np.concatenate(listed)
     users, trained = targets.users, np.diff(split.train.matrix.indptr)[targets.users] > 0
@@ -140,11 +154,15 @@ def _evaluate_next(
     counts |= {"events": (split.test if part == "test" else split.valid).n_events} | _warmth(known[relevant], trained[relevant])
     if rates:
         tally.add_ratings(predicted, ratings, np.arange(len(targets)), len(targets))
-    return tally.report(history.users.values[users], at, counts)
+    groups = user_groups(segments, lengths, history.user_features, users)
+    return tally.report(history.users.values[users], at, counts, groups)
 
 
-def _ranked(found: TopK, seen: csr_array, truth: csr_array, k: int, catalogue: Catalogue) -> RankedLists:
-    return RankedLists.of(found.item_rows, truth, k, scores=found.scores, seen=seen, catalogue=catalogue, tied=found.tied)
+def _ranked(
+    found: TopK, truth: csr_array, k: int, catalogue: Catalogue, excludes_seen: bool, **limits: csr_array | None
+) -> RankedLists:
+    known: dict[str, Any] = {"catalogue": catalogue, "excludes_seen": excludes_seen, **limits}
+    return RankedLists.of(found.item_rows, truth, k, scores=found.scores, tied=found.tied, **known)
 
 
 def _labelled(metrics: list[Metric], candidates: Candidates | None) -> list[Metric]:
@@ -162,8 +180,15 @@ def _among(candidates: csr_array, truth: csr_array) -> csr_array:
     return candidates + relevant
 
 
-def _catalogue(history: Interactions) -> Catalogue:
-    return Catalogue(np.bincount(history.matrix.indices, minlength=history.n_items), history.item_features)
+def _catalogue(history: Interactions, vectors: ArrayLike | None) -> Catalogue:
+    given = None if vectors is None else np.asarray(vectors, np.float64)
+    if given is not None and (
+        given.ndim != 2 or len(given) != history.n_items or not given.size or not np.isfinite(given).all()
+    ):
+        expected = f"finite numbers of shape ({history.n_items}, any), a vector for each item of the split in its order"
+        raise DataError(f"item_vectors must be {expected}, got shape {given.shape}")
+    counts = np.bincount(history.matrix.indices, minlength=history.n_items)
+    return Catalogue(counts, history.item_features, history.matrix, given)
 
 
 def _warmth(known: NDArray[np.bool_], trained: NDArray[np.bool_]) -> dict[str, int]:

@@ -9,12 +9,15 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from recsys_ae.errors import ConfigError, DataError
-from recsys_ae.evaluation.lists import Catalogue, RankedLists
+from recsys_ae.evaluation.catalogue import Catalogue
+from recsys_ae.evaluation.lists import RankedLists
 from recsys_ae.evaluation.metrics import Metric, parse_metrics
 from recsys_ae.evaluation.overlap import id_maps
 from recsys_ae.evaluation.relevance import relevant_pairs
 from recsys_ae.evaluation.report import Report
+from recsys_ae.evaluation.segments import Segment, item_groups, parse_segments, user_groups
 from recsys_ae.evaluation.tally import Tally
+from recsys_ae.features import FeatureTable
 from recsys_ae.frames import Frame, ranks, read_frame
 from recsys_ae.ids import IdMap, Rows, shown
 from recsys_ae.interactions import Interactions
@@ -34,6 +37,9 @@ def evaluate_recommendations(
     history: Frame | None = None,
     repeats: Repeats = "excluded",
     without_list: Literal["zero", "skip"] = "zero",
+    segments: str | Iterable[str] = (),
+    user_features: FeatureTable | None = None,
+    item_features: FeatureTable | None = None,
 ) -> Report:
     """Evaluate lists of any origin, with the same values as `evaluate` gives for their model if no pair of `truth` is repeated.
 
@@ -46,15 +52,46 @@ def evaluate_recommendations(
         history: columns user_id, item_id: what was known when the lists were made; if None, repeats count as relevant.
         repeats: whether pairs of `truth` that are in `history` are relevant (`wanted`), or not because lists exclude them.
         without_list: whether users without a list have no hits (`zero`) or do not count (`skip`).
+        segments: groups to report separately, such as "history_length" and "item_popularity", see `evaluation.segments`.
+        user_features, item_features: tables of any users and items, for segments and metrics that need them.
 
     Raises:
-        ConfigError: a rating metric, one of longer lists, or one that needs the history without it; a missing column.
+        ConfigError: a rating metric, one of longer lists, or a metric or segment that needs the history or features without
+            them; a missing column.
         DataError: not data frames, no relevant pairs in `truth`, no user or no item in common, ids of different types, an
             invalid rank, two items at one rank, or one item at two.
     """
     parsed = _list_metrics(metrics, list_length)
     check_repeats(repeats)
-    pair, rating = {"user": "user_id", "item": "item_id"}, None if relevant_at is None else "rating"
+    tables = _tables(recommendations, truth, history, rated=relevant_at is not None)
+    users, items = id_maps(tables, "user")[0], id_maps(tables, "item")[1]
+    rated = "rating" if "rating" in tables["the truth"] else None
+    pairs = Interactions.from_frame(tables["the truth"], rating=rated, users=users, items=items, duplicates="max")
+    seen, catalogue = _history(tables["the history"], users, items, item_features)
+    repeated = np.isin(pairs.keys(), np.repeat(np.arange(len(users)), np.diff(seen.indptr)) * len(items) + seen.indices)
+    relevant = relevant_pairs(pairs, relevant_at, repeated & (repeats == "excluded"))
+    if not len(relevant):
+        raise DataError(f"none of the {len(pairs)} pairs of the truth is relevant ({int(repeated.sum())} are in the history)")
+    rows = np.flatnonzero(np.diff(relevant.matrix.indptr))
+    listed = np.isin(rows, users.find(tables["the lists"]["user_id"]))
+    rows = rows[listed] if without_list == "skip" else rows
+    grouped = _segments(segments, history)
+    tally = Tally(parsed, item_groups=item_groups(grouped, catalogue), scored="score" in tables["the lists"])
+    for block, found, scores, tied in _blocks(tables["the lists"], tally.k, users, items, rows):
+        wanted = relevant.matrix[block]
+        known: dict[str, Any] = {"seen": None if history is None else seen[block], "excludes_seen": repeats == "excluded"}
+        tally.add(RankedLists.of(found, wanted, tally.k, scores=scores, catalogue=catalogue, tied=tied, **known))
+    counts = {"users_evaluated": len(rows), "users_skipped": len(users) - len(rows), "relevant": len(relevant), "ratings": 0}
+    counts["users_without_list"] = int((~listed).sum())
+    if history is not None:
+        counts["repeats"] = int(repeated.sum())
+    groups = user_groups(grouped, np.diff(seen.indptr), user_features and user_features.align(users), np.arange(len(users)))
+    return tally.report(users.values, rows, counts, groups)
+
+
+def _tables(recommendations: Frame, truth: Frame, history: Frame | None, *, rated: bool) -> dict[str, pd.DataFrame]:
+    """The three tables by name; without a history, its table is empty."""
+    pair, rating = {"user": "user_id", "item": "item_id"}, "rating" if rated else None
     before = pd.DataFrame(columns=list(pair.values())) if history is None else read_frame(history, pair, "the history")
     tables = {
         "the truth": read_frame(truth, {**pair, "rating": rating}, "the truth", optional=[] if rating else ["rating"]),
@@ -63,35 +100,28 @@ def evaluate_recommendations(
     }
     if not len(tables["the truth"]):
         raise DataError("the truth has no relevant pairs: it has no rows")
-    users, items = id_maps(tables, "user")[0], id_maps(tables, "item")[1]
-    rated = "rating" if "rating" in tables["the truth"] else None
-    pairs = Interactions.from_frame(tables["the truth"], rating=rated, users=users, items=items, duplicates="max")
-    seen, catalogue = _history(tables["the history"], users, items)
-    repeated = np.isin(pairs.keys(), np.repeat(np.arange(len(users)), np.diff(seen.indptr)) * len(items) + seen.indices)
-    relevant = relevant_pairs(pairs, relevant_at, repeated & (repeats == "excluded"))
-    if not len(relevant):
-        raise DataError(f"none of the {len(pairs)} pairs of the truth is relevant ({int(repeated.sum())} are in the history)")
-    rows = np.flatnonzero(np.diff(relevant.matrix.indptr))
-    listed = np.isin(rows, users.find(tables["the lists"]["user_id"]))
-    rows = rows[listed] if without_list == "skip" else rows
-    tally = Tally(parsed, scored="score" in tables["the lists"])
-    for block, found, scores, tied in _blocks(tables["the lists"], tally.k, users, items, rows):
-        wanted = relevant.matrix[block]
-        known: dict[str, Any] = {"seen": None if history is None else seen[block], "tied": tied}
-        tally.add(RankedLists.of(found, wanted, tally.k, scores=scores, catalogue=catalogue, **known))
-    counts = {"users_evaluated": len(rows), "users_skipped": len(users) - len(rows), "relevant": len(relevant), "ratings": 0}
-    counts["users_without_list"] = int((~listed).sum())
-    if history is not None:
-        counts["repeats"] = int(repeated.sum())
-    return tally.report(users.values, rows, counts)
+    return tables
 
 
-def _history(pairs: pd.DataFrame, users: IdMap, items: IdMap) -> tuple[csr_array, Catalogue]:
-    """The history [U, M] of these users, and what the pairs of all users say of the items."""
+def _history(pairs: pd.DataFrame, users: IdMap, items: IdMap, features: FeatureTable | None) -> tuple[csr_array, Catalogue]:
+    """The history [U, M] of these users, and what the pairs of all users and the features say of the items."""
+    of_items = None if features is None else features.align(items)
     user, item = users.find(pairs["user_id"]), items.rows(pairs["item_id"])
     ours = user >= 0
     seen = csr_array((np.ones(int(ours.sum()), np.float32), (user[ours], item[ours])), (len(users), len(items)))
-    return seen, Catalogue(np.bincount(item, minlength=len(items)) if len(item) else np.empty(0, np.int64))
+    if not len(pairs):
+        return seen, Catalogue(features=of_items)
+    everyone = pd.factorize(pairs["user_id"], sort=True)[0]
+    history = csr_array((np.ones(len(item), np.float32), (everyone, item)), (everyone.max() + 1, len(items)))
+    return seen, Catalogue(np.bincount(item, minlength=len(items)), of_items, history)
+
+
+def _segments(names: str | Iterable[str], history: Frame | None) -> list[Segment]:
+    """The segments; `ConfigError` if one needs the history without it."""
+    parsed = parse_segments(names)
+    if history is None and (computed := next((one.name for one in parsed if one.column is None), None)):
+        raise ConfigError(f"segment {computed} needs the history; give the history (--history)")
+    return parsed
 
 
 def _list_metrics(metrics: str | Iterable[str], list_length: int) -> list[Metric]:

@@ -9,24 +9,11 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from recsys_ae import ranking
-from recsys_ae.features import FeatureTable
+from recsys_ae.errors import ConfigError
+from recsys_ae.evaluation.catalogue import Catalogue, Rows, Values
+from recsys_ae.interactions import ones
 
-Rows = NDArray[np.int64]
-Values = NDArray[np.float64]
 Places = NDArray[np.bool_] | Rows | Values
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class Catalogue:
-    """What is known of all M items.
-
-    Attributes:
-        item_counts: int64 [M], number of users with each item in the history; empty if the history is unknown.
-        features: features of the items [M], or None.
-    """
-
-    item_counts: Rows = field(default_factory=lambda: np.empty(0, np.int64))
-    features: FeatureTable | None = None
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -43,6 +30,8 @@ class RankedLists:
         entries: int64 [U, P], index in `truth.data` of the hit at each rank, -1 where there is none.
         truth: float32 csr_array [U, M], ratings of the relevant items of each user, at least one.
         seen: csr_array [U, M], the history of each user; None if unknown.
+        excludes_seen: whether items in the history of a user cannot be in the user's list.
+        candidates: bool csr_array [U, M], the only items that can be in the lists, relevant ones included; None if all can.
         tied: bool csr_array [U, M], items beyond the places that tie with the last: all relevant ones, and as many others as
             there are places, if there are so many; None if unknown.
         longest: the lists of which these are the top, None if they are no part of longer ones.
@@ -55,6 +44,8 @@ class RankedLists:
     truth: csr_array
     seen: csr_array | None
     catalogue: Catalogue
+    excludes_seen: bool = True
+    candidates: csr_array | None = None
     tied: csr_array | None = None
     longest: "RankedLists | None" = None
     _totals: dict[Callable[["RankedLists"], Places], Values] = field(default_factory=dict, init=False)
@@ -69,11 +60,14 @@ class RankedLists:
         scores: NDArray[np.float32] | None = None,
         seen: csr_array | None = None,
         catalogue: Catalogue | None = None,
+        excludes_seen: bool = True,
+        candidates: csr_array | None = None,
         tied: csr_array | None = None,
     ) -> "RankedLists":
         """Lists [U, P] of items, with the hits found in `truth`."""
         scores = np.full(items.shape, np.nan, np.float32) if scores is None else scores
-        return cls(k, items, scores, ranking.entries(items, truth), truth, seen, catalogue or Catalogue(), tied)
+        known = seen, catalogue or Catalogue(), excludes_seen, candidates, tied
+        return cls(k, items, scores, ranking.entries(items, truth), truth, *known)
 
     def top(self, k: int) -> "RankedLists":
         """The first `k` places of the lists."""
@@ -109,6 +103,37 @@ class RankedLists:
     def listed(self) -> NDArray[np.bool_]:
         """bool [U, P], which places hold an item."""
         return self.items >= 0
+
+    @cached_property
+    def indicator(self) -> csr_array:
+        """float64 csr_array [U, M]: 1 for each item of a list, in the order of the list."""
+        ends = np.r_[0, np.cumsum(self.listed.sum(axis=1))]
+        return csr_array((np.ones(ends[-1]), self.items[self.listed], ends), (len(self.items), self.truth.shape[1]))
+
+    @property
+    def history(self) -> csr_array:
+        """float32 csr_array [U, M]: 1 for each item in the history of each user; `ConfigError` if it is unknown."""
+        if self.seen is None:
+            raise ConfigError("what a list is compared with is the history, which is unknown; give the history (--history)")
+        return ones(self.seen)
+
+    def only(self, wanted: NDArray[np.bool_]) -> tuple["RankedLists", Rows]:
+        """The same lists with only the items in `wanted`, bool [M], as relevant ones.
+
+        Returns:
+            The lists of the users who have such an item, and the places of these users, int64.
+        """
+        kept = wanted[self.truth.indices]
+        number = np.r_[0, np.cumsum(kept)]  # of kept entries before each
+        indptr = number[self.truth.indptr]
+        rows = np.flatnonzero(np.diff(indptr))
+        parts = self.truth.data[kept], self.truth.indices[kept], np.r_[0, indptr[rows + 1]]
+        truth = csr_array(parts, (len(rows), len(wanted)))
+        entries = self.entries[rows]
+        entries = np.where((entries >= 0) & np.r_[kept, False][entries], number[entries], -1)
+        own = {name: getattr(self, name) for name in ("items", "scores", "seen", "candidates", "tied")}
+        own = {name: value if value is None else value[rows] for name, value in own.items()}
+        return replace(self, entries=entries, truth=truth, longest=None, **own), rows
 
     def mean_over_items(self, values: Values | Rows) -> Values:
         """Mean of values [U, P] over the places that hold an item; 0 for an empty list."""

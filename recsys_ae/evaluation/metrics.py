@@ -11,22 +11,49 @@ from recsys_ae.errors import ConfigError, described, quoted
 from recsys_ae.registry import Registry
 
 RATING_METRICS = Registry("metric", {name: f"recsys_ae.evaluation.metrics:{name}" for name in ("rmse", "mae")})
-RANKING_METRICS = Registry(
+RANKING_METRICS = Registry(  # with values per user
     "metric",
     {
         "precision": "recsys_ae.evaluation.accuracy:precision",
         "recall": "recsys_ae.evaluation.accuracy:recall",
         "capped_recall": "recsys_ae.evaluation.accuracy:capped_recall",
         "ndcg": "recsys_ae.evaluation.accuracy:ndcg",
+        "graded_ndcg": "recsys_ae.evaluation.accuracy:graded_ndcg",
+        "exponential_ndcg": "recsys_ae.evaluation.accuracy:exponential_ndcg",
         "map": "recsys_ae.evaluation.accuracy:average_precision",
+        "uncapped_map": "recsys_ae.evaluation.accuracy:uncapped_average_precision",
         "mrr": "recsys_ae.evaluation.accuracy:reciprocal_rank",
         "hit_rate": "recsys_ae.evaluation.accuracy:hit_rate",
+        "r_precision": "recsys_ae.evaluation.accuracy:r_precision",
+        "rbp": "recsys_ae.evaluation.accuracy:rbp",
+        "auc": "recsys_ae.evaluation.accuracy:auc",
+        "ipw_recall": "recsys_ae.evaluation.propensity:ipw_recall",
+        "ipw_dcg": "recsys_ae.evaluation.propensity:ipw_dcg",
+        "ipw_ndcg": "recsys_ae.evaluation.propensity:ipw_ndcg",
         "novelty": "recsys_ae.evaluation.beyond_accuracy:novelty",
         "average_popularity": "recsys_ae.evaluation.beyond_accuracy:average_popularity",
+        "popularity_lift": "recsys_ae.evaluation.beyond_accuracy:popularity_lift",
+        "serendipity": "recsys_ae.evaluation.beyond_accuracy:serendipity",
+        "feature_diversity": "recsys_ae.evaluation.diversity:feature_diversity",
+        "vector_diversity": "recsys_ae.evaluation.diversity:vector_diversity",
+        "audience_diversity": "recsys_ae.evaluation.diversity:audience_diversity",
+        "miscalibration": "recsys_ae.evaluation.diversity:miscalibration",
     },
 )
+CATALOGUE_METRICS = Registry(  # with one value for all lists
+    "metric", {name: f"recsys_ae.evaluation.exposure:{name}" for name in ("coverage", "gini", "entropy")}
+)
 POWERS = {"rmse": 2, "mae": 1}  # each rating metric is a power mean of absolute errors
-BEYOND_ACCURACY = frozenset({"novelty", "average_popularity"})
+BEYOND_ACCURACY = frozenset(
+    {
+        *{"novelty", "average_popularity", "popularity_lift", "serendipity", "miscalibration"},
+        *{"feature_diversity", "vector_diversity", "audience_diversity"},
+        *CATALOGUE_METRICS,
+    }
+)
+LOWER_IS_BETTER = frozenset({*POWERS, "average_popularity", "popularity_lift", "miscalibration", "gini"})
+PARTIAL = frozenset({"auc", "popularity_lift", "miscalibration", "feature_diversity", "vector_diversity", "audience_diversity"})
+NEEDS = {"feature_diversity": "item_features", "miscalibration": "item_features", "vector_diversity": "item_vectors"}
 LONGEST = 100_000
 SAMPLED = "sampled_"  # beginning of the names of metrics whose lists hold sampled candidates only
 DEFAULT_RANKING = ("ndcg@10", "precision@10", "recall@10", "map@10", "mrr@10", "hit_rate@10")
@@ -38,22 +65,49 @@ class Metric:
 
     Attributes:
         k: list length, or None for a rating metric.
-        compute: function of `RankedLists`, or of predicted and actual ratings.
-        measures_accuracy: whether a better value means a better model; other metrics choose a model only on request.
+        compute: function of `RankedLists`, of `Exposure`, or of predicted and actual ratings.
         sampled: whether lists hold sampled candidates only, see `evaluation.candidates`.
     """
 
     name: str
     k: int | None
     compute: Callable[..., Any]
-    measures_accuracy: bool = True
     sampled: bool = False
 
     @property
+    def family(self) -> str:
+        """The name without the list length, and without what marks sampled candidates."""
+        return self.name.removeprefix(SAMPLED).partition("@")[0]
+
+    @property
+    def measures_accuracy(self) -> bool:
+        """Whether a better value means a better model; other metrics choose a model only on request."""
+        return self.family not in BEYOND_ACCURACY
+
+    @property
+    def best_by_rating(self) -> bool:
+        """Whether the best order of some items is by their ratings, highest first; for weighted items it is another."""
+        return self.measures_accuracy and not self.family.startswith("ipw_")
+
+    @property
     def lower_is_better(self) -> bool:
-        return self.k is None or self.name.removeprefix(SAMPLED).startswith(
-            "average_popularity@"
-        )  # popular items are less novel
+        """Less popular items are more novel, and equal exposure of items is fairer."""
+        return self.family in LOWER_IS_BETTER
+
+    @property
+    def partial(self) -> bool:
+        """Whether the value of a user may be undefined; the metric is then the mean over the other users."""
+        return self.family in PARTIAL
+
+    @property
+    def per_user(self) -> bool:
+        """Whether each user has a value; else there is one for all lists."""
+        return self.family not in CATALOGUE_METRICS
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """What must be known of items, as `needs` of models: `item_features`, `item_vectors` or nothing."""
+        return frozenset({NEEDS[self.family]} if self.family in NEEDS else ())
 
 
 def parse_metric(text: str) -> Metric:
@@ -64,11 +118,11 @@ def parse_metric(text: str) -> Metric:
         if at or sampled:
             raise ConfigError(f"metric {quoted(text)}: {family} is of ratings, and takes neither a list length nor candidates")
         return Metric(text, None, RATING_METRICS.get(family))
-    compute = Registry("metric", {**RATING_METRICS.places, **RANKING_METRICS.places}).get(family)
+    compute = Registry("metric", {**RATING_METRICS.places, **RANKING_METRICS.places, **CATALOGUE_METRICS.places}).get(family)
     if not (length.isascii() and length.isdigit() and len(length) < 10 and 0 < int(length) <= LONGEST):
         raise ConfigError(f"metric {quoted(text)} needs a list length from 1 to {LONGEST}, as in '{family}@10'")
     name = f"{SAMPLED if sampled else ''}{family}@{int(length)}"
-    return Metric(name, int(length), compute, family not in BEYOND_ACCURACY, sampled)
+    return Metric(name, int(length), compute, sampled)
 
 
 def as_sampled(metrics: Iterable[Metric]) -> list[Metric]:

@@ -1,6 +1,5 @@
-"""Repeated trainings: intervals over seeds, folds or random splits, and what the users add to them."""
+"""Repeated trainings: intervals over seeds, folds or random splits."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,8 +8,6 @@ from scipy.special import stdtr, stdtrit
 
 from recsys_ae.errors import ConfigError, DataError, quoted
 from recsys_ae.evaluation.paired import NO_VARIATION
-from recsys_ae.evaluation.resampling import bootstrap, percentiles
-from recsys_ae.evaluation.sample import Sample, check_samples
 from recsys_ae.evaluation.statistics import Interval
 
 
@@ -30,19 +27,6 @@ class Repetitions:
     deviation: float | None
     interval: Interval | None
     p_value: float | None
-
-
-@dataclass(frozen=True)
-class Repeated:
-    """A model trained with several seeds and tested on the same users.
-
-    Attributes:
-        seeds: the mean over the seeds, whose interval is about other seeds and the same users.
-        users: bootstrap interval of this mean over users: about other users and the same trainings; None with a single user.
-    """
-
-    seeds: Repetitions
-    users: Interval | None
 
 
 def over_repetitions(values: ArrayLike, *, test_to_train: float = 0.0, level: float = 0.95) -> Repetitions:
@@ -78,24 +62,3 @@ def over_repetitions(values: ArrayLike, *, test_to_train: float = 0.0, level: fl
     reach = float(stdtrit(n - 1, (1 + level) / 2)) * error
     p_value = 2 * float(stdtr(n - 1, -abs(mean) / error))
     return Repetitions(n, mean, deviation, (mean - reach, mean + reach), p_value)
-
-
-def over_seeds_and_users(
-    samples: Sequence[Sample], *, level: float = 0.95, replicates: int = 2000, seed: int = 0
-) -> list[Repeated]:
-    """The mean over seeds by sample, with an interval over seeds and one over users.
-
-    Neither contains the other, and which is wider depends on the data. To compare models trained with several seeds, give
-    `compare` the means over seeds of each user's values: its tests are then about other users and these trainings.
-
-    Args:
-        samples: one per model and metric; their rows are the seeds. All are on the same users, whose resamples they share.
-    """
-    check_samples(samples, {"level": level}, {"replicates": replicates})
-    over_users: list[Interval | None] = [None] * len(samples)
-    if samples[0].n_users > 1:
-        for at, drawn in enumerate(bootstrap(samples, replicates, seed)):
-            low, high = percentiles(drawn.mean(axis=0)[None], samples[at].degrees, level)[0].tolist()
-            over_users[at] = low, high
-    seeds = [over_repetitions(sample.metrics, level=level) for sample in samples]
-    return [Repeated(*both) for both in zip(seeds, over_users, strict=True)]

@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 
 from recsys_ae import ranking
-from recsys_ae.evaluation.lists import RankedLists, Rows
+from recsys_ae.evaluation.catalogue import Rows
+from recsys_ae.evaluation.lists import RankedLists
 
 
 def extreme_orders(lists: RankedLists) -> tuple[Rows, RankedLists, RankedLists]:
@@ -29,6 +30,8 @@ def extreme_orders(lists: RankedLists) -> tuple[Rows, RankedLists, RankedLists]:
     rows, items = rows[matters], items[matters]
     seen = None if lists.seen is None else lists.seen[rows]
     known: dict[str, Any] = {"scores": lists.scores[rows], "seen": seen, "catalogue": lists.catalogue}
+    known["candidates"] = None if lists.candidates is None else lists.candidates[rows]
+    known["excludes_seen"] = lists.excludes_seen
     ordered = [np.take_along_axis(items, order[matters], axis=1) for order in (worst, best)]
     lowest, highest = (RankedLists.of(own, truth[matters], lists.k, **known) for own in ordered)
     return rows, lowest, highest

@@ -38,6 +38,8 @@ def compare_models(
     in_groups = {group: find(own, metrics) for group, own in groups.items() if all(own.values())}
     if not common_users and any(one.left_out for own in in_groups.values() for one in own):
         raise DataError(f"the models have users in different groups of {by}; evaluate all of them in the same way")
+    if by is not None and not any(one.metric == chosen for own in in_groups.values() for one in own):
+        raise ConfigError(f"{chosen} has no values by {by}; choose another --metric")
     first = next(iter(found.values()))
     return ModelComparison(
         models=list(found),

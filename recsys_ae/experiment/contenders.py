@@ -3,19 +3,20 @@
 import os
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
 
 from recsys_ae.data.reading import reading
 from recsys_ae.errors import ConfigError, DataError, did_you_mean
+from recsys_ae.evaluation.metrics import parse_metrics
 from recsys_ae.evaluation.per_user import PerUser
 from recsys_ae.experiment.output import REPORT, name_of, per_user_path
 from recsys_ae.experiment.systems import Examination
 from recsys_ae.files import check_file, is_file, path_of, read_json
 from recsys_ae.reporting.results import RunReport
-from recsys_ae.tracking import local_copy
+from recsys_ae.tracking import URIS, local_copy
 
 MLFLOW = "runs:/"
 REDO = "run the pipeline again"
@@ -30,12 +31,14 @@ class Contender:
         full_name: its name where several have the same label.
         seeds: those of its run; None if it is not a whole run.
         tables: values per user, a table for each seed or a single one.
+        warnings: what should be known before its values are believed.
     """
 
     label: str
     full_name: str
     seeds: list[int] | None
     tables: list[PerUser]
+    warnings: list[str] = field(default_factory=list)
 
 
 def contenders(
@@ -46,13 +49,19 @@ def contenders(
     Args:
         sources: output folders of `run` or MLflow runs `runs:/ID` (all of their models, or the one named after a colon),
             Parquet files of values per user, or what `examination` can evaluate.
-        examination: what systems are evaluated on; None if there is nothing.
+        examination: what systems are evaluated on; None if there is nothing. If it names no metrics, they are the ranking
+            metrics of the runs and files.
 
     Raises:
         ConfigError: fewer than two, one of them twice, a model that a run does not have, or a system without an examination.
         DataError: something that does not exist, is damaged, or has no values per user.
     """
-    found = [one for source in sources for one in _of(source, examination, tracking_uri)]
+    recorded = {source: _recorded(source, tracking_uri) for source in sources}
+    if examination is not None and not examination.metrics:
+        names = dict.fromkeys(name for own in recorded.values() for one in own for name in one.tables[0].metrics)
+        ranking = [one.name for one in parse_metrics(names) if one.k and not one.sampled] if names else []
+        examination = replace(examination, metrics=ranking)
+    found = [one for source in sources for one in recorded[source] or [_evaluated(source, examination)]]
     if len(found) < 2:
         raise ConfigError(f"there is only {found[0].full_name} to compare; name at least two models, runs or files")
     shared = Counter(one.label for one in found)
@@ -63,8 +72,8 @@ def contenders(
     return named
 
 
-def _of(source: str, examination: Examination | None, tracking_uri: str | None) -> list[Contender]:
-    """The contenders that `source` stands for."""
+def _recorded(source: str, tracking_uri: str | None) -> list[Contender]:
+    """The contenders of a run or a file; none if `source` is something to be evaluated."""
     if source.startswith(MLFLOW) and "/" not in source.removeprefix(MLFLOW):
         run, _, label = source.removeprefix(MLFLOW).partition(":")
         return _of_run(MLFLOW + run, label, lambda name: local_copy(f"{MLFLOW}{run}/{name}", tracking_uri))
@@ -72,13 +81,19 @@ def _of(source: str, examination: Examination | None, tracking_uri: str | None) 
     if folder and os.path.exists(path_of(folder) / REPORT):
         return _of_run(folder, label, path_of(folder).joinpath)
     path = path_of(source)
-    if is_file(path) and _holds_values(path):
-        return [Contender(path.stem, source, None, [PerUser.read(path)])]
+    return [Contender(path.stem, source, None, [PerUser.read(path)])] if is_file(path) and _holds_values(path) else []
+
+
+def _evaluated(source: str, examination: Examination | None) -> Contender:
+    """A model or lists, evaluated now."""
     if examination is None:
+        if not source.startswith(URIS) and not os.path.exists(path_of(source)):
+            raise DataError(f"there is no file or folder {source}")
         raise ConfigError(
             f"{source} is neither the output of a run nor a file of values per user; pass --truth FILE to evaluate it first"
         )
-    return [Contender(path.name, source, None, [examination.evaluate(source).per_user])]
+    evaluated, path = examination.evaluate(source), path_of(source)
+    return Contender(path.stem if is_file(path) else path.name, source, None, [evaluated.per_user], evaluated.warnings)
 
 
 def _of_run(source: str, wanted: str, fetch: Callable[[str], Path]) -> list[Contender]:

@@ -4,14 +4,13 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import pandas as pd
 from pydantic import Field
 
 from recsys_ae.core.trainer import Callback
 from recsys_ae.data.content import write_faults
-from recsys_ae.data.features import Side
 from recsys_ae.declaration import Declared, error_context
 from recsys_ae.errors import ConfigError
 from recsys_ae.evaluation.audit import Audit, audit
@@ -22,6 +21,8 @@ from recsys_ae.evaluation.metrics import as_sampled, parse_metric, parse_metrics
 from recsys_ae.evaluation.protocol import Protocol
 from recsys_ae.evaluation.published import published_for
 from recsys_ae.evaluation.report import Report
+from recsys_ae.evaluation.segments import parse_segments
+from recsys_ae.experiment.needs import feature_sides
 from recsys_ae.experiment.pipeline_file import ExportSpec, ModelSpec, Pipeline, PipelineFile, label_of
 from recsys_ae.experiment.rating_data import RatingData, resolve_split
 from recsys_ae.experiment.task import Evaluation, FitOn, Models, Part, Task
@@ -58,6 +59,7 @@ class RatingFile(PipelineFile):
     split: dict[str, Any]  # protocol and parameters; without a seed of its own, it is drawn with each seed of the pipeline
     positive_at: float | None = None  # ratings of at least this become 1 before anything else, all others are dropped
     relevant_at: float | None = None  # test ratings of at least this count as relevant
+    segments: list[str] = Field(default=["history_length", "item_popularity"])  # groups to report separately
     cold: Cold = "popular"  # policy for users a model cannot score, see `models.recommend.recommend`
     candidates: CandidateSpec | None = None  # None ranks all items
     export: ListExport | None = None
@@ -70,23 +72,6 @@ def _check_vectors(entries: list[dict[str, Any]], exported: str, where: str) -> 
         if exported in ("best", label) and name in MODELS and not hasattr(MODELS.get(str(name)), "item_vectors"):
             chosen = ", which could be the best one," if exported == "best" else ""
             raise ConfigError(f"{where}: export.what: {label}{chosen} has no item vectors; choose another export.model")
-
-
-def _sides(task: "RatingTask") -> list[Side]:
-    """The sides whose features any of the models needs, also in a search; `ConfigError` if the card does not declare them."""
-    card = task.pipeline.card
-    found: set[Side] = set()
-    for spec in task.pipeline.models:
-        tried = [spec.with_params({key: value}) for key, values in spec.search.items() for value in values]
-        needs = {need for one in [spec, *tried] for need in task.build(one).needs}
-        for side in (side for side in get_args(Side) if f"{side.removesuffix('s')}_features" in needs):
-            if card.kind == "ratings" and side not in card.features:
-                raise ConfigError(
-                    f"{spec.label} needs features of {side}, but dataset {card.name!r} declares none; "
-                    f"add features.{side} to its card, or choose other parameters"
-                )
-            found.add(side)
-    return sorted(found) if card.kind == "ratings" else []  # generated data comes with its features
 
 
 def _build(name: str, params: dict[str, Any], where: str) -> Recommender:
@@ -107,7 +92,7 @@ class RatingTask(Task[RatingFile, Split, Recommender]):
     def __init__(self, pipeline: Pipeline[RatingFile]) -> None:
         super().__init__(pipeline)
         keys, card = self.keys, (pipeline.card, pipeline.card_folder)
-        self._data = RatingData(*card, keys.split, pipeline.seeds, keys.positive_at, _sides(self))
+        self._data = RatingData(*card, keys.split, pipeline.seeds, keys.positive_at, feature_sides(self))
 
     @classmethod
     def resolve(cls, keys: RatingFile, card: Any, where: str) -> RatingFile:
@@ -120,6 +105,8 @@ class RatingTask(Task[RatingFile, Split, Recommender]):
             if not any(metric.measures_accuracy for metric in metrics):
                 listed = ", ".join(metric.name for metric in metrics)
                 raise ConfigError(f"{listed} cannot choose the best model; add a metric of accuracy, such as ndcg@10")
+        with error_context(f"{where}: segments"):
+            parse_segments(keys.segments)
         split = resolve_split(keys.split, 1 if isinstance(keys.seed, int) else len(keys.seed), where)
         if keys.refit and split["kind"] == "user_holdout":
             raise ConfigError(f"{where}: refit would train on users that the user_holdout split holds out; remove refit")
@@ -217,11 +204,14 @@ class RatingTask(Task[RatingFile, Split, Recommender]):
     def evaluate(self, model: Recommender, data: Split, part: Part) -> Evaluation:
         if part == "valid" and not len(data.valid):
             return Evaluation({})
-        found = self._evaluate(model, data, part, self.keys.metrics)
-        return Evaluation(found.metrics, found.counts, found.to_frame() if found.per_user else None, found.ties)
+        found = self._evaluate(model, data, part, self.keys.metrics, self.keys.segments if part == "test" else ())
+        per_user = found.to_frame() if found.per_user else None
+        return Evaluation(found.metrics, found.counts, per_user, found.ties, found.segments)
 
-    def _evaluate(self, model: Recommender, data: Split, part: Part, metrics: Sequence[str]) -> Report:
-        options: dict[str, Any] = {"relevant_at": self.keys.relevant_at, "cold": self.keys.cold}
+    def _evaluate(
+        self, model: Recommender, data: Split, part: Part, metrics: Sequence[str], segments: Sequence[str] = ()
+    ) -> Report:
+        options: dict[str, Any] = {"relevant_at": self.keys.relevant_at, "cold": self.keys.cold, "segments": segments}
         return evaluate(model, data, metrics, part=part, candidates=self._candidates(data, part), **options)
 
     def findings(self, tables: Mapping[str, Sequence[pd.DataFrame]]) -> list[MetricFindings]:

@@ -41,7 +41,7 @@ from recsys_ae.reporting.results import (
     RunResult,
     Trial,
 )
-from recsys_ae.tracking import TEST_DIGEST, TrackedRun, Tracker
+from recsys_ae.tracking import FITTED_ON, TEST_DIGEST, TrackedRun, Tracker
 
 SETTINGS = ("positive_at", "relevant_at", "cold", "candidates", "white", "split", "refit", "device")
 
@@ -220,7 +220,8 @@ class _Experiment(Generic[K, D, M]):
             digest = self._save(job, model, self.folder.model(name))
             found = test.metrics, selected.valid_metrics, test.counts
             by_user = None if test.per_user is None else self.folder.write_per_user(name, test.per_user, protocol)
-            result = RunResult(spec.name, spec.params, *found, fit, select, digest, trials, by_user, test.ties)
+            rest = test.ties, test.segments
+            result = RunResult(spec.name, spec.params, *found, fit, select, digest, trials, by_user, *rest)
             costs = {"fit_seconds": fit.seconds, "select_seconds": select.seconds if select else None}
             valid = {f"valid_{metric}": value for metric, value in (selected.valid_metrics or {}).items()}
             job.run.metrics({**test.metrics, **valid, **costs, "peak_memory_mb": result.peak_memory_mb})
@@ -324,7 +325,7 @@ class _Experiment(Generic[K, D, M]):
         declared = next(spec for spec in self.pipeline.models if spec.label == label)
         spec = declared.with_params(result.params).for_epochs(result.best_epoch)
         with self._job(f"{label}+final", spec, seed) as job:
-            job.run.params({"fitted_on": "everything"})
+            job.run.params({FITTED_ON: "everything"})
             model, fit, _ = self._fit(job, spec, "everything")
             job.run.metrics({"fit_seconds": fit.seconds, "peak_memory_mb": fit.peak_memory_mb})
             final = FinalFit(label, spec.params, seed, fit, self._save(job, model, self.folder.path / "final"))

@@ -33,6 +33,7 @@ class Evaluation:
     counts: dict[str, int] = field(default_factory=dict)
     per_user: pd.DataFrame | None = None
     ties: dict[str, tuple[float, float]] = field(default_factory=dict)
+    segments: dict[str, dict[str, Values]] = field(default_factory=dict)
 
 
 class Models(NamedTuple):

@@ -12,7 +12,7 @@ from recsys_ae.errors import ConfigError
 from recsys_ae.evaluation.findings import MetricFindings
 from recsys_ae.evaluation.protocol import Protocol
 from recsys_ae.files import whole_file, write_json
-from recsys_ae.reporting.report import finding_lines, percent
+from recsys_ae.reporting.report import finding_lines, percent, protocol_line
 from recsys_ae.reporting.tables import finding_cells, fitting
 
 
@@ -97,29 +97,29 @@ def grids(comparison: ModelComparison, width: int | None = None) -> Iterator[Gri
     """The metrics of the models, the pairs by one metric and, if asked for, this metric by group.
 
     Args:
-        width: characters that the metrics may take, which are else in further tables; None: any number.
+        width: characters that a table may take; further columns are in further tables. None: any number.
     """
-    models = comparison.models
-    columns = {one.metric: _column(models, one) for one in comparison.findings}
-    n_users = _found(comparison.findings, comparison.metric).findings.n_users
-    yield from _grids(f"{len(models)} models on {n_users} users", models, columns, width)
-    yield _pairs(_found(comparison.findings, comparison.metric))
+    models = [Text(model) for model in comparison.models]
+    columns = {one.metric: _column(comparison.models, one) for one in comparison.findings}
+    found = _found(comparison)
+    yield from _grids(f"{len(models)} models on {found.findings.n_users} users", "model", models, columns, width)
+    names, columns = _pairs(found)
+    yield from _grids(f"pairs by {found.metric}", "pair", names, columns, width)
     if comparison.by is not None:
-        shown = {
-            f"{group} ({one.findings.n_users} users)": _column(models, one)
+        columns = {
+            f"{group} ({one.findings.n_users} users)": _column(comparison.models, one)
             for group, own in comparison.groups.items()
             for one in own
             if one.metric == comparison.metric
         }
-        yield from _grids(f"{comparison.metric} by {comparison.by}", models, shown, width)
+        yield from _grids(f"{comparison.metric} by {comparison.by}", "model", models, columns, width)
 
 
-def _grids(title: str, models: Sequence[str], columns: dict[str, list[Text]], width: int | None) -> Iterator[Grid]:
-    """Models by columns, in as many tables as are needed to fit the width."""
-    first = max(map(len, [*models, "model"]))
-    for names in [list(columns)] if width is None else fitting(columns, width - first - 3, 0):
-        rows = [[Text(model), *(columns[name][row] for name in names)] for row, model in enumerate(models)]
-        yield Grid(title, ["model", *names], rows)
+def _grids(title: str, corner: str, names: list[Text], columns: dict[str, list[Text]], width: int | None) -> Iterator[Grid]:
+    """A table with a name for each row, or as many as are needed to fit the width."""
+    first = max(map(len, [*names, Text(corner)]))
+    for group in [list(columns)] if width is None else fitting(columns, width - first - 3, 0):
+        yield Grid(title, [corner, *group], [[name, *(columns[one][row] for one in group)] for row, name in enumerate(names)])
 
 
 def _column(models: Sequence[str], found: MetricFindings) -> list[Text]:
@@ -127,29 +127,34 @@ def _column(models: Sequence[str], found: MetricFindings) -> list[Text]:
     return [cells.get(model, Text("-")) for model in models]
 
 
-def _found(findings: Sequence[MetricFindings], metric: str) -> MetricFindings:
-    return next(one for one in findings if one.metric == metric)
+def _found(comparison: ModelComparison) -> MetricFindings:
+    """The findings on the metric of the pairs."""
+    return next(one for one in comparison.findings if one.metric == comparison.metric)
 
 
-def _pairs(found: MetricFindings) -> Grid:
-    """Each pair by one metric; a row is bold if the test that decides finds a difference."""
+def _pairs(found: MetricFindings) -> tuple[list[Text], dict[str, list[Text]]]:
+    """Names of the pairs and columns; names and differences are bold if the test that decides finds a difference."""
     findings = found.findings
-    columns = ["pair", "difference", f"{percent(findings.level)} interval", "t", "Wilcoxon", "randomisation", "effect"]
-    rows = []
+    tests = ["t", "Wilcoxon", "randomisation"]
+    columns = ["difference", f"{percent(findings.level)} interval", *tests, "effect", "better / worse", "smallest"]
+    names, rows = [], []
     for pair in findings.pairs:
-        ends = "-" if pair.interval is None else f"{pair.interval[0]:+.4f} to {pair.interval[1]:+.4f}"
-        p_values = [f"{p.corrected:.2g}" for p in (pair.t, pair.wilcoxon, pair.randomisation)]
-        cells = [f"{found.models[pair.first]} - {found.models[pair.second]}", f"{pair.difference:+.4f}", ends, *p_values]
-        cells.append("-" if pair.effect is None else f"{pair.effect:+.3f}")
-        cells += [f"{percent(round(pair.better, 3))} / {percent(round(pair.worse, 3))}"]
-        cells.append("-" if pair.smallest is None else f"{pair.smallest:.4f}")
-        rows.append([Text(cell, style="bold" if pair.different else "") for cell in cells])
-    return Grid(f"pairs by {found.metric}", [*columns, "better / worse", "smallest"], rows)
+        style = "bold" if pair.different else ""
+        names.append(Text(f"{found.models[pair.first]} - {found.models[pair.second]}", style))
+        others = [
+            "-" if pair.interval is None else f"{pair.interval[0]:+.4f} to {pair.interval[1]:+.4f}",
+            *(f"{p.corrected:.2g}" for p in (pair.t, pair.wilcoxon, pair.randomisation)),
+            "-" if pair.effect is None else f"{pair.effect:+.3f}",
+            f"{100 * pair.better:.1f} / {100 * pair.worse:.1f} %",
+            "-" if pair.smallest is None else f"{pair.smallest:.4f}",
+        ]
+        rows.append([Text(f"{pair.difference:+.4f}", style), *map(Text, others)])
+    return names, dict(zip(columns, map(list, zip(*rows, strict=True)), strict=True))
 
 
 def lines(comparison: ModelComparison) -> Iterator[str]:
     """How to read the tables, and what they are about."""
-    found = _found(comparison.findings, comparison.metric)
+    found = _found(comparison)
     if comparison.common_users:
         yield "--common-users: only users who count for all models"
     yield from finding_lines(comparison.findings)
@@ -165,7 +170,7 @@ def lines(comparison: ModelComparison) -> Iterator[str]:
     if comparison.seeds is not None and len(comparison.seeds) > 1:
         yield f"values are means over the seeds {', '.join(map(str, comparison.seeds))}"
     for protocol in dict.fromkeys(comparison.protocols):
-        yield f"protocol {protocol.digest[:12]}: {protocol.summary}"
+        yield protocol_line(protocol)
     if comparison.unknown:
         names = ", ".join(comparison.unknown)
         yield f"warning: the protocol of {names} is unknown; the comparison means nothing unless it is that of the others"

@@ -9,6 +9,7 @@ from rich.table import Table
 from recsys_ae.evaluation.findings import MetricFindings
 from recsys_ae.evaluation.protocol import Protocol
 from recsys_ae.evaluation.report import Report
+from recsys_ae.reporting.report import VISIBLE, percent, protocol_line
 
 REPEATS_UNKNOWN = (
     "warning: without the history, repeated pairs count as relevant although lists may exclude them as seen; "
@@ -19,7 +20,7 @@ REPEATS_UNKNOWN = (
 def evaluation_table(report: Report, found: Sequence[MetricFindings]) -> Table:
     """Metrics with their intervals, as far as there are any."""
     intervals = _intervals(found)
-    level = f"{100 * found[0].findings.level:g} % " if found else ""
+    level = f"{percent(found[0].findings.level)} " if found else ""
     table = Table("metric", "value", f"{level}interval")
     for name, value in report.metrics.items():
         ends = intervals.get(name)
@@ -39,15 +40,18 @@ def evaluation_lines(report: Report, protocol: Protocol) -> Iterator[str]:
     if "repeats" in counts:
         verdict = "relevant" if protocol.repeats == "wanted" else "not relevant"
         yield f"{counts['repeats']} pairs of the truth are in the history: {verdict}"
-    yield f"protocol: {protocol.digest}"
+    if visible := [f"{name} {low:.4f} to {high:.4f}" for name, (low, high) in report.ties.items() if high - low >= VISIBLE]:
+        yield f"over all orders of items with equal scores: {', '.join(visible)}"
+    yield protocol_line(protocol)
 
 
 def evaluation_content(report: Report, protocol: Protocol, found: Sequence[MetricFindings]) -> dict[str, Any]:
-    """Metrics, intervals (null without any), counts and protocol, as JSON values."""
+    """Metrics, intervals (null without any) over users and over the orders of ties, counts and protocol, as JSON values."""
     intervals = _intervals(found)
     return {
         "metrics": report.metrics,
         "intervals": {name: intervals.get(name) for name in report.metrics},
+        "ties": report.ties,
         "counts": report.counts,
         "protocol": {**asdict(protocol), "digest": protocol.digest},
     }

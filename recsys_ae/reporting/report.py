@@ -8,6 +8,7 @@ from typing import Any
 
 from recsys_ae.evaluation.audit_lines import audit_lines
 from recsys_ae.evaluation.findings import MetricFindings
+from recsys_ae.evaluation.protocol import Protocol
 from recsys_ae.files import whole_file, write_json
 from recsys_ae.reporting.results import Comparison, RunReport
 from recsys_ae.reporting.tables import BELOW
@@ -121,13 +122,18 @@ def protocol_lines(report: RunReport) -> list[str]:
     data = report.data[report.seeds[0]]
     if data.protocol is None:
         return []
-    lines = [f"protocol {data.protocol.digest[:12]}: {data.protocol.summary}"]
+    lines = [protocol_line(data.protocol)]
     for one in data.published:
         same = {"equal": "the same test part", "namesake": "a split of this name", "draw": "other draws of this kind"}
         for metric in one.values.keys() & {*report.metrics}:
             values = ", ".join(f"{model} {value:g}" for model, value in one.values[metric].items())
             lines.append(f"published {metric} on {same[one.relation]} ({one.about}): {values}")
     return lines
+
+
+def protocol_line(protocol: Protocol) -> str:
+    """The protocol by its digest, and in words."""
+    return f"protocol {protocol.digest[:12]}: {protocol.summary}"
 
 
 def percent(share: float) -> str:

@@ -70,6 +70,7 @@ class RunResult:
     trials: list[Trial] = field(default_factory=list)
     per_user_digest: str | None = None  # of the file with the metrics per user, if any
     ties: dict[str, tuple[float, float]] = field(default_factory=dict)  # see `evaluation.report.Report`
+    segments: dict[str, dict[str, Values]] = field(default_factory=dict)  # test metrics by segment and group
 
     @property
     def peak_memory_mb(self) -> float | None:

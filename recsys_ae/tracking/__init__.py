@@ -10,6 +10,9 @@ TEST_DIGEST = "recsys_ae.test_digest"  # tag of a run: the digest of the test pa
 FITTED_ON = "fitted_on"  # parameter of a run whose model is fitted on all data and not tested
 
 
+URIS = ("runs:/", "models:/", "mlflow-artifacts:/")  # beginnings of the URIs of what MLflow stores
+
+
 class TrackedRun:
     """One run: a pipeline, or a model within it."""
 
@@ -73,7 +76,7 @@ def make_tracker(uri: str | None, experiment: str) -> Tracker:
 
 def local_copy(folder_or_uri: str, tracking_uri: str | None) -> Path:
     """A local file or folder: the one given, or one downloaded from an MLflow URI (runs:/, models:/)."""
-    if not folder_or_uri.startswith(("runs:/", "models:/", "mlflow-artifacts:/")):
+    if not folder_or_uri.startswith(URIS):
         return Path(folder_or_uri)
     from recsys_ae.tracking.mlflow_tracker import download  # heavy
 

@@ -1,12 +1,14 @@
 import gzip
+from pathlib import Path
 
 import pandas as pd
 import pytest
+import yaml
 from hypothesis import given, settings, strategies as st
 
 from recsys_ae.data import adjacency
 from recsys_ae.data.adjacency import read_adjacency
-from recsys_ae.data.cards import read_card
+from recsys_ae.data.cards import RatingsCard, declared_folder, read_card
 from recsys_ae.data.ratings import load_given_split, load_ratings
 from recsys_ae.errors import ConfigError, DataError
 from recsys_ae.experiment.pipeline_file import ratings_card
@@ -17,6 +19,8 @@ kind: ratings
 splits:
   paper: {format: adjacency, train: train.txt, test: test.txt}
 """
+
+SAMPLE = CARD.replace("train.txt", "adjacency-train.txt").replace("test.txt", "adjacency-test.txt")
 
 
 @pytest.fixture
@@ -39,6 +43,13 @@ def test_a_split_of_adjacency_lists(paper):
     assert rows(split.test.to_frame()) == [(0, 9), (1, 5), (1, 7)]
     assert split.train.items.values.tolist() == [5, 7, 8, 9]
     assert set(split.everything.matrix.data) == {1.0}
+
+
+def test_the_samples():
+    card = RatingsCard.model_validate(yaml.safe_load(SAMPLE) | {"folder": str(declared_folder("datasets") / "samples")})
+    split = load_given_split(card, Path(), "paper")
+    assert rows(split.train.to_frame()) == [(0, 0), (0, 1), (0, 2), (1, 1), (1, 3), (2, 0), (2, 4)]
+    assert rows(split.test.to_frame()) == [(0, 3), (2, 1), (2, 2)]
 
 
 def test_both_parts_are_the_whole_data_of_a_card_without_files(paper):

@@ -65,7 +65,7 @@ def test_round_trip(tmp_path_factory, shape, seed, sparse):
 
 
 CASES = [
-    ({"Otest": TEST + TRAIN}, "3 entries are in Otraining and in Otest; masks must not overlap"),
+    ({"Otest": TEST + TRAIN}, "3 entries are in Otraining and Otest; masks must not overlap"),
     ({"Otest": 2 * TEST}, r"Otest is 2.0 in row \d, column \d; masks hold 0 and 1"),
     ({"Otest": csc_array(-TEST)}, r"Otest is -1.0 in row \d, column \d; masks hold 0 and 1"),
     ({"Otest": TEST * np.nan}, r"Otest is nan in row \d, column \d; masks hold 0 and 1"),
@@ -144,6 +144,7 @@ DAMAGE = [
     (put("jc", np.array([0, 2, 1, 4, 5])), "S", "it is damaged: indptr does not say where each of 4 columns begins"),
     (put("jc", np.array([0.5, 1])), "S", "indptr holds 1-dimensional float64, expected a list of integers"),
     (put("ir", np.array([0, 2, 1, 9, 1])), "S", "it is damaged: an entry is in row 9, but there are 3 rows"),
+    (put("ir", np.array([0, 0, 1, 0, 1])), "S", "it is damaged: S holds an entry twice"),
     (put("data", np.ones(4)), "S", "it is damaged: it has 5 rows, 5 columns and 4 values"),
     (lambda file: file["S"].pop("jc"), "S", "S is a structure, expected a matrix"),
     (lambda file: file["S"].attrs.__setitem__("MATLAB_sparse", np.uint64(2**62)), "S", "more than can be numbered"),

@@ -4,21 +4,23 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 import pytest
-from builders import VARIANTS, planted, random_interactions, taste
+from builders import VARIANTS, complete, planted, random_interactions, taste
 from implicit.evaluation import ranking_metrics_at_k
 from scipy.sparse import csr_matrix
 
 from recsys_ae import Interactions, Split, build_model, evaluate, evaluate_recommendations, recommend
 from recsys_ae.errors import ColdUserError, ConfigError, DataError, TrainingError
-from recsys_ae.evaluation.metrics import BEYOND_ACCURACY, RANKING_METRICS, parse_metric
+from recsys_ae.evaluation.metrics import BEYOND_ACCURACY, CATALOGUE_METRICS, NEEDS, RANKING_METRICS, parse_metric
 from recsys_ae.splitting import per_user, random, time_cut
 
 ACCURACY = [name for name in RANKING_METRICS if name not in BEYOND_ACCURACY]
-ALL = ["rmse", "mae", *(f"{name}@{k}" for name in RANKING_METRICS for k in (1, 3, 10))]
+RANKING = [f"{name}@{k}" for name in (*RANKING_METRICS, *CATALOGUE_METRICS) for k in (1, 3, 10)]
+ALL = ["rmse", "mae", *RANKING]
+VECTORS = np.random.default_rng(3).normal(size=(25, 4))
 
 
 def split() -> Split:
-    return per_user(random_interactions(seed=2), test=0.3, valid=0.1)
+    return per_user(complete(random_interactions(seed=2)), test=0.3, valid=0.1)
 
 
 def fitted(name: str = "bias"):
@@ -29,7 +31,7 @@ def fitted(name: str = "bias"):
 @pytest.mark.parametrize("name", ["bias", "popularity", "pca"])
 def test_batches_do_not_influence_values(name):
     model = fitted(name)
-    reports = [evaluate(model, split(), ALL, batch_users=size) for size in (1, 7, 1000)]
+    reports = [evaluate(model, split(), ALL, item_vectors=VECTORS, batch_users=size) for size in (1, 7, 1000)]
     for report in reports[1:]:
         assert report.metrics == pytest.approx(reports[0].metrics, abs=1e-12)
 
@@ -37,13 +39,11 @@ def test_batches_do_not_influence_values(name):
 @pytest.mark.parametrize("relevant_at", [None, 3.0])
 def test_exported_lists_give_the_same_values(relevant_at):
     model, parts = fitted("pca"), split()
-    ranking = [name for name in ALL if "@" in name]
+    ranking = [name for name in RANKING if not name.startswith("vector_diversity")]
     live = evaluate(model, parts, ranking, relevant_at=relevant_at)
     lists = recommend(model, parts.history("test"), k=10).to_frame()
-    known = parts.history("test").to_frame()
-    filed = evaluate_recommendations(
-        lists, parts.test.to_frame(), ranking, list_length=10, relevant_at=relevant_at, history=known
-    )
+    known = {"history": parts.history("test").to_frame(), "item_features": parts.train.item_features}
+    filed = evaluate_recommendations(lists, parts.test.to_frame(), ranking, list_length=10, relevant_at=relevant_at, **known)
     assert filed.metrics == pytest.approx(live.metrics, abs=1e-12)
     assert filed.counts["users_evaluated"] == live.counts["users_evaluated"]
 
@@ -181,7 +181,8 @@ def test_a_threshold_must_be_finite(relevant_at):
 
 def test_which_values_are_better():
     lower = {name for name in ALL if parse_metric(name).lower_is_better}
-    assert lower == {"rmse", "mae", *(f"average_popularity@{k}" for k in (1, 3, 10))}
+    families = ("average_popularity", "popularity_lift", "miscalibration", "gini")
+    assert lower == {"rmse", "mae", *(f"{name}@{k}" for name in families for k in (1, 3, 10))}
 
 
 @pytest.mark.parametrize("wrong", [np.nan, np.inf])
@@ -294,9 +295,10 @@ class TestLists:
         truth = pd.DataFrame([(user, item) for user in range(30) for item in rng.permutation(20)[: 1 + 3 * user % 17]])
         truth.columns = ["user_id", "item_id"]
         metrics = [f"{name}@{k}" for name in ACCURACY for k in (1, 5, 50)]
-        whole = evaluate_recommendations(lists, truth, metrics, list_length=50)
+        known = pd.DataFrame({"user_id": 99, "item_id": range(20)})
+        whole = evaluate_recommendations(lists, truth, metrics, list_length=50, history=known)
         monkeypatch.setattr("recsys_ae.evaluation.given_lists.BLOCK_PLACES", 11)
-        parts = evaluate_recommendations(lists, truth, metrics, list_length=50)
+        parts = evaluate_recommendations(lists, truth, metrics, list_length=50, history=known)
         assert parts.metrics == whole.metrics
         for user in range(0, 30, 7):  # by the definition of NDCG
             own = lists[lists["user_id"] == user].sort_values("rank")["item_id"].tolist()
@@ -359,7 +361,7 @@ class TestRepeats:
     def test_exported_lists_are_evaluated_in_the_same_way(self, repeats):
         split = self.split(repeats=repeats)
         model = build_model("popularity", {}).fit(split.train)
-        names = [f"{name}@{k}" for name in RANKING_METRICS for k in (1, 3)]
+        names = [f"{name}@{k}" for name in (*RANKING_METRICS, *CATALOGUE_METRICS) if name not in NEEDS for k in (1, 3)]
         live = evaluate(model, split, names)
         lists = recommend(model, split.history("test"), k=3, exclude_seen=repeats == "excluded").to_frame()
         options = {"list_length": 3, "history": LOG[:5], "repeats": repeats}
@@ -373,7 +375,7 @@ class TestRepeats:
         report = evaluate_recommendations(lists, LOG[5:], ["recall@1"], list_length=1)
         assert "repeats" not in report.counts
         assert report.counts["relevant"] == 4
-        with pytest.raises(ConfigError, match="popularity metrics need the history"):
+        with pytest.raises(ConfigError, match="popularity of items needs the history"):
             evaluate_recommendations(lists, LOG[5:], ["novelty@1"], list_length=1)
 
     def test_nothing_but_repeats(self):

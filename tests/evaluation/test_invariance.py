@@ -9,8 +9,9 @@ import torch
 from builders import for_threads
 
 from recsys_ae import Report, Split, build_model, evaluate, evaluate_recommendations, recommend
-from recsys_ae.evaluation.lists import Catalogue, RankedLists
-from recsys_ae.evaluation.metrics import RANKING_METRICS
+from recsys_ae.evaluation.catalogue import Catalogue
+from recsys_ae.evaluation.lists import RankedLists
+from recsys_ae.evaluation.metrics import CATALOGUE_METRICS, RANKING_METRICS
 from recsys_ae.models.base import finite_scores
 
 MODELS = {
@@ -20,7 +21,8 @@ MODELS = {
     "autorec": {"hidden": [8], "epochs": 1},
 }
 MODELS["pca"] = {"factors": 8}
-METRICS = [f"{name}@{k}" for name in RANKING_METRICS for k in (1, 7, 40)]
+METRICS = [f"{name}@{k}" for name in (*RANKING_METRICS, *CATALOGUE_METRICS) if name != "vector_diversity" for k in (1, 7, 40)]
+SEGMENTS = ["history_length", "item_popularity", "users.age", "items.kind"]
 
 
 @cache
@@ -57,22 +59,24 @@ def threads(request):
 def test_blocks_and_threads_do_not_change_values(name, threads):
     expected = reference(name)
     for size in (1, 7, 1000) if threads == 1 else (7, 1000):
-        found = evaluate(model(name), split(), METRICS, batch_users=size)
+        found = evaluate(model(name), split(), METRICS, segments=SEGMENTS, batch_users=size)
         assert_equal(found, expected)
-        assert (found.ties, found.counts) == (expected.ties, expected.counts)
+        assert (found.ties, found.counts, found.segments) == (expected.ties, expected.counts, expected.segments)
 
 
 @cache
 def reference(name: str) -> Report:
-    return evaluate(model(name), split(), METRICS)
+    return evaluate(model(name), split(), METRICS, segments=SEGMENTS)
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_exported_lists_give_the_same_values(name):
     history = split().history("test")
     lists = recommend(model(name), history, k=40).to_frame()
-    found = evaluate_recommendations(lists, split().test.to_frame(), METRICS, list_length=40, history=history.to_frame())
+    known = {"history": history.to_frame(), "user_features": history.user_features, "item_features": history.item_features}
+    found = evaluate_recommendations(lists, split().test.to_frame(), METRICS, list_length=40, segments=SEGMENTS, **known)
     assert_equal(found, reference(name))
+    assert found.segments == reference(name).segments
 
 
 @pytest.mark.parametrize("name", ["als", "elsa", "multdae", "autorec"])
@@ -97,5 +101,7 @@ def test_empty_places_that_are_stored_do_not_change_values(name, rng):
 
 
 def value(name, items, truth, history):
-    catalogue = Catalogue(np.bincount(history.indices, minlength=history.shape[1]))
+    counts = np.bincount(history.indices, minlength=history.shape[1])
+    vectors = np.random.default_rng(0).normal(size=(len(counts), 5))
+    catalogue = Catalogue(counts, split().train.item_features, history, vectors)
     return RANKING_METRICS.get(name)(RankedLists.of(items, truth, 200, seen=history[:40], catalogue=catalogue))

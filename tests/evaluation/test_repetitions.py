@@ -3,9 +3,7 @@ import pytest
 from scipy import stats
 
 from recsys_ae.errors import ConfigError, DataError
-from recsys_ae.evaluation.repetitions import over_repetitions, over_seeds_and_users
-from recsys_ae.evaluation.sample import Sample
-from recsys_ae.evaluation.statistics import intervals
+from recsys_ae.evaluation.repetitions import over_repetitions
 
 
 class TestOverRepetitions:
@@ -38,25 +36,3 @@ class TestOverRepetitions:
         for values in ([], [np.nan, 1], [[1, 2]]):
             with pytest.raises(DataError, match="finite values"):
                 over_repetitions(values)
-
-
-class TestOverSeedsAndUsers:
-    def test_seeds_that_only_differ_by_a_shift(self):
-        """The interval over seeds knows nothing of users, and that over users is the one of their means over seeds."""
-        users = np.random.default_rng(0).random(200)
-        values = users + np.array([[-0.01], [0], [0.01]])
-        (found,) = over_seeds_and_users([Sample(values)])
-        assert found.seeds.interval == pytest.approx(over_repetitions(values.mean(axis=1)).interval)
-        assert found.users == pytest.approx(tuple(intervals([Sample(users[None])])[0][0]))
-
-    def test_roots_are_averaged(self):
-        values, weights = np.random.default_rng(1).random((2, 3, 50)), np.arange(1.0, 51)
-        found = over_seeds_and_users([Sample(own, weights, root=True) for own in values], replicates=100)
-        for one, own in zip(found, values, strict=True):
-            assert one.seeds.mean == pytest.approx(np.sqrt((own * weights).sum(axis=1) / weights.sum()).mean())
-            assert one.users[0] < one.seeds.mean < one.users[1]
-
-    def test_single_user(self):
-        (found,) = over_seeds_and_users([Sample([[0.1], [0.2]])])
-        assert found.users is None
-        assert found.seeds.n == 2

@@ -10,13 +10,14 @@ from hypothesis import given, settings, strategies as st
 from scipy.sparse import csr_array
 
 from recsys_ae import Interactions, Split, build_model, evaluate, evaluate_recommendations
+from recsys_ae.evaluation.catalogue import Catalogue
 from recsys_ae.evaluation.lists import RankedLists
 from recsys_ae.evaluation.metrics import RANKING_METRICS, parse_metrics
 from recsys_ae.evaluation.tally import Tally
 from recsys_ae.ranking import top_k_and_ties
 from recsys_ae.splitting import per_user
 
-ACCURACY = [metric.name for metric in parse_metrics([f"{name}@1" for name in RANKING_METRICS]) if metric.measures_accuracy]
+ACCURACY = [metric.name for metric in parse_metrics([f"{name}@1" for name in RANKING_METRICS]) if metric.best_by_rating]
 METRICS = [name.replace("@1", f"@{k}") for name in ACCURACY for k in (1, 2, 4)]
 
 
@@ -27,10 +28,14 @@ def every_order(scores: np.ndarray) -> list[tuple[int, ...]]:
     return [sum(order, ()) for order in product(*(permutations(group) for group in groups))]
 
 
+def all_known(truth: csr_array) -> Catalogue:
+    return Catalogue(np.ones(truth.shape[1], np.int64))
+
+
 def tallied(scores: np.ndarray, truth: csr_array, k: int) -> Tally:
     columns, values, tied = top_k_and_ties(scores, min(k, scores.shape[1]), truth)
     tally = Tally(parse_metrics([name for name in METRICS if int(name.split("@")[1]) <= k]))
-    tally.add(RankedLists.of(columns, truth, k, scores=values, tied=tied))
+    tally.add(RankedLists.of(columns, truth, k, scores=values, tied=tied, catalogue=all_known(truth)))
     return tally
 
 
@@ -55,13 +60,16 @@ def test_ends_are_those_of_all_orders(data, k):
     for user, own in enumerate(scores):
         orders = [[*order[:k], *[-1] * (min(k, len(own)) - len(order))] for order in every_order(own)]
         wanted = csr_array(np.repeat(truth[[user]].toarray(), len(orders), axis=0))
-        lists = RankedLists.of(np.array(orders, np.int64), wanted, k)
+        lists = RankedLists.of(np.array(orders, np.int64), wanted, k, catalogue=all_known(truth))
         for metric in parse_metrics(list(report.metrics)):
             values = metric.compute(lists.top(metric.k))
             lows.setdefault(metric.name, []).append(values.min())
             highs.setdefault(metric.name, []).append(values.max())
     for name, value in report.metrics.items():
-        assert report.ties[name] == pytest.approx((np.mean(lows[name]), np.mean(highs[name])), abs=1e-12)
+        if value is None:  # nothing is irrelevant to any user
+            assert np.isnan(lows[name]).all()
+            continue
+        assert report.ties[name] == pytest.approx((np.nanmean(lows[name]), np.nanmean(highs[name])), abs=1e-12)
         assert report.ties[name][0] <= value <= report.ties[name][1]
     assert (report.counts["users_tied"] > 0) >= any(low < high for low, high in report.ties.values())
 

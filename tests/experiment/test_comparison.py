@@ -80,6 +80,8 @@ def test_groups_of_users_and_items_are_compared_by_themselves():
     assert items.groups["head"][0].findings.metrics == pytest.approx(
         [own["ndcg@5|popularity=head"].mean() for own in THREE.values()]
     )
+    with pytest.raises(ConfigError, match="recall@9 has no values by popularity; choose another --metric"):
+        compare_models(of(**THREE), "recall@9", by="popularity")
     other = {**THREE, "bad": THREE["bad"].assign(**{"segment:length": THREE["bad"]["segment:length"].to_numpy()[::-1]})}
     with pytest.raises(DataError, match="users in different groups of length"):
         compare_models(of(**other), by="length")
