@@ -3,6 +3,7 @@
 An MLflow model holds the folder of a saved model, what `recommender.write_serving` writes, `model_code.py`, and a signature.
 """
 
+import logging
 import shutil
 import tempfile
 from pathlib import Path
@@ -27,6 +28,8 @@ MODEL, SERVING = "model", "serving"  # folders among the artifacts of an MLflow 
 PARAMS = ("k", "exclude_seen", "candidates", "cold")
 CODE = Path(__file__).with_name("model_code.py")
 EXAMPLE_ITEMS = 3
+
+logging.getLogger("mlflow.pyfunc").setLevel(logging.WARNING)  # it announces each step of saving a model
 
 
 class MlflowRecommender(PythonModel):

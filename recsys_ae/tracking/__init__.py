@@ -1,10 +1,13 @@
 """Recording of experiments: a small interface, implemented with MLflow, and by base classes that record nothing."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from recsys_ae.tracking.registry import Registry
 
 TEST_DIGEST = "recsys_ae.test_digest"  # tag of a run: the digest of the test part of the models below it
 FITTED_ON = "fitted_on"  # parameter of a run whose model is fitted on all data and not tested
@@ -32,6 +35,12 @@ class TrackedRun:
     def artifact(self, path: Path, folder: str | None = None) -> None:
         """Store a file, or the content of a folder."""
 
+    def model(self, write: Callable[[Path], None]) -> None:
+        """Store the model of this run as a logged model; `write` writes it, as an MLflow model, to a new folder.
+
+        Metrics recorded later belong to the model too.
+        """
+
 
 class Tracker:
     """Records runs. This one does not (`--tracking-uri none`)."""
@@ -54,6 +63,9 @@ class Tracker:
         final fits on all data. `besides` is the id of a run below which none counts, because it continues now.
         """
         return None
+
+    def register(self, run_id: str, name: str, alias: str | None) -> None:
+        """Register the logged model of a run as the next version of `name`, and give it the alias if there is one."""
 
     def hint(self) -> str | None:
         """The command that shows the results."""
@@ -81,6 +93,15 @@ def local_copy(folder_or_uri: str, tracking_uri: str | None) -> Path:
     from recsys_ae.tracking.mlflow_tracker import download  # heavy
 
     return download(folder_or_uri, _or_default(tracking_uri))
+
+
+@contextmanager
+def open_registry(tracking_uri: str | None) -> Iterator["Registry"]:
+    """The registered models of a store; `DataError` if it does not exist, or fails within the block."""
+    from recsys_ae.tracking.mlflow_tracker import registry  # heavy
+
+    with registry(_or_default(tracking_uri)) as found:
+        yield found
 
 
 def _or_default(uri: str | None) -> str:

@@ -19,18 +19,21 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # an experiment on pr
 # by default, each call waits several minutes for a server that does not answer
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
 import mlflow.entities as entities
 from mlflow.artifacts import download_artifacts
+from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.models_artifact_repo import ModelsArtifactRepository
 from mlflow.store.artifact.utils.models import get_model_name_and_version
 from mlflow.tracking import MlflowClient
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from recsys_ae.errors import ConfigError, DataError, Terminated, quoted
 from recsys_ae.files import locked
 from recsys_ae.tracking import FITTED_ON, TEST_DIGEST, TrackedRun, Tracker
+from recsys_ae.tracking.registry import LOGGED_AS, Registry, log_model, register
 
 BATCH = 1000  # metrics MLflow accepts in one call
 SQLITE_OPTIONS = {"timeout", "isolation_level", "check_same_thread", "cached_statements", "detect_types"}
@@ -83,6 +86,12 @@ class MlflowTracker(Tracker):
 
     def kill(self, run_id: str) -> None:
         self.attempt("end an old run", lambda client: client.set_terminated(run_id, "KILLED"))
+
+    def register(self, run_id: str, name: str, alias: str | None) -> None:
+        version = self.attempt("register the model", lambda client: register(client, run_id, name, alias))
+        if version is not None:
+            also = f" and models:/{name}@{alias}" if alias else ""
+            logger.info("registered as models:/%s/%s%s (run %s)", name, version.number, also, version.pipeline)
 
     def looks(self, digest: str, *, besides: str | None = None) -> int | None:
         path = _sqlite_path(self.uri)
@@ -145,6 +154,7 @@ class MlflowRun(TrackedRun):
     def __init__(self, tracker: MlflowTracker, run_id: str | None) -> None:
         self.id = run_id
         self._tracker = tracker
+        self._model: str | None = None  # the id of its logged model
 
     def call(self, what: str, method: Callable[..., object], *arguments: Any, **options: Any) -> None:
         """Call a method of the client with the id of this run, if there is one."""
@@ -166,9 +176,9 @@ class MlflowRun(TrackedRun):
         self._log([(name, value, step) for step, value in values.items()])
 
     def _log(self, values: list[tuple[str, float, int]]) -> None:
-        now = int(time.time() * 1000)
+        now, model = int(time.time() * 1000), self._model
         # MLflow does not allow @ in names
-        metrics = [entities.Metric(name.replace("@", "_at_"), float(value), now, step) for name, value, step in values]
+        metrics = [entities.Metric(name.replace("@", "_at_"), float(value), now, step, model) for name, value, step in values]
         for start in range(0, len(metrics), BATCH):
             self.call("record metrics", MlflowClient.log_batch, metrics=metrics[start : start + BATCH])
 
@@ -181,6 +191,11 @@ class MlflowRun(TrackedRun):
     def artifact(self, path: Path, folder: str | None = None) -> None:
         method = MlflowClient.log_artifacts if path.is_dir() else MlflowClient.log_artifact
         self.call("store files", method, str(path), folder)
+
+    def model(self, write: Callable[[Path], None]) -> None:
+        run_id = self.id
+        if run_id is not None:
+            self._model = self._tracker.attempt("store the model", lambda client: log_model(client, run_id, write))
 
 
 def _looks(client: MlflowClient, digest: str, besides: str | None) -> int:
@@ -205,14 +220,34 @@ def _pages(search: Callable[..., Any], *arguments: Any, **options: Any) -> Itera
 def download(uri: str, tracking_uri: str) -> Path:
     """A local copy of the artifact or model at `uri`; `DataError` if there is none."""
     store = store_uri(tracking_uri)
-    if (path := _sqlite_path(store)) is not None and not path.is_file():  # MLflow would create it
-        raise DataError(f"cannot get {uri}: there is no MLflow store {path}; pass the right one as --tracking-uri")
+    _check_exists(store, f"cannot get {uri}")
     try:
         client = MlflowClient(tracking_uri=store, registry_uri=store)
         place = _place_of(client, uri) if uri.startswith("models:/") else uri
-        return Path(download_artifacts(artifact_uri=place, tracking_uri=store))
+        found = Path(download_artifacts(artifact_uri=place, tracking_uri=store))
     except Exception as error:  # whatever MLflow's stores raise
         raise DataError(f"cannot get {uri} from {tracking_uri}: {_reason(error)}") from None
+    saved = found / "artifacts" / LOGGED_AS
+    return saved if (found / "MLmodel").is_file() and saved.is_dir() else found
+
+
+@contextmanager
+def registry(tracking_uri: str) -> Iterator[Registry]:
+    """The registered models of the store at a URI; `DataError` if it does not exist, or fails within the block."""
+    if tracking_uri == "none":
+        raise ConfigError("registered models are in an MLflow store, not in none; pass one as --tracking-uri")
+    store = store_uri(tracking_uri)
+    _check_exists(store, "there are no registered models")
+    try:
+        yield Registry(MlflowClient(tracking_uri=store, registry_uri=store))
+    except (MlflowException, SQLAlchemyError) as error:
+        raise DataError(f"the MLflow store {tracking_uri} failed: {_reason(error)}") from None
+
+
+def _check_exists(store: str, problem: str) -> None:
+    """Raise `DataError` for a missing SQLite store, which MLflow would create."""
+    if (path := _sqlite_path(store)) is not None and not path.is_file():
+        raise DataError(f"{problem}: there is no MLflow store {path}; pass the right one as --tracking-uri")
 
 
 def _place_of(client: MlflowClient, uri: str) -> str:

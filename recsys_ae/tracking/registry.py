@@ -1,0 +1,159 @@
+"""Logged and registered models in an MLflow store."""
+
+import json
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mlflow.entities import LoggedModelOutput, LoggedModelStatus, Run
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS, MLFLOW_PARENT_RUN_ID
+
+from recsys_ae.errors import ConfigError, DataError, quoted
+from recsys_ae.tracking import FITTED_ON
+
+LOGGED_AS = "model"  # the name of a run's logged model, and of the folder of the saved model among its artifacts
+PROMOTION = "recsys_ae.promotion"  # tag of a version: why it got its alias
+MISSING = {"RESOURCE_DOES_NOT_EXIST", "NOT_FOUND", "INVALID_PARAMETER_VALUE"}  # codes for an absent model, alias or run
+
+
+@dataclass(frozen=True)
+class Version:
+    """A version of a registered model: the final fit of a pipeline's run."""
+
+    name: str
+    number: str
+    run: str  # id of the run that fitted the model
+    pipeline: str  # id of the pipeline's run
+
+    def __str__(self) -> str:
+        return f"version {self.number}"
+
+
+def log_model(client: MlflowClient, run_id: str, write: Callable[[Path], None]) -> str:
+    """Store what `write` writes to a new folder, an MLflow model, as the logged model of a run; returns its id."""
+    from mlflow.models import Model  # takes another second to import
+
+    run = client.get_run(run_id)
+    with tempfile.TemporaryDirectory() as temporary:
+        write(folder := Path(temporary, LOGGED_AS))
+        model = client.create_logged_model(
+            run.info.experiment_id, LOGGED_AS, run_id, params=run.data.params, model_type="recommender"
+        )
+        about = Model.load(str(folder))
+        about.model_id = about.model_uuid = model.model_id
+        about.run_id = run_id
+        about.save(str(folder / "MLmodel"))
+        status = LoggedModelStatus.FAILED
+        try:
+            client.log_model_artifacts(model.model_id, str(folder))
+            status = LoggedModelStatus.READY
+        finally:
+            client.finalize_logged_model(model.model_id, status)
+    client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
+    return str(model.model_id)
+
+
+def register(client: MlflowClient, run_id: str, name: str, alias: str | None = None) -> Version:
+    """Register the logged model of a run as the next version of `name`, on request with an alias.
+
+    Raises:
+        DataError: the run has no logged model.
+    """
+    run = client.get_run(run_id)
+    models = [] if run.outputs is None else run.outputs.model_outputs
+    if not models:
+        raise DataError(f"run {run_id} has no logged model; run the pipeline again")
+    model_id = models[-1].model_id
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    made = client.create_model_version(name, f"models:/{model_id}", run_id, model_id=model_id)
+    earlier = json.loads(client.get_logged_model(model_id).tags.get(MLFLOW_MODEL_VERSIONS, "[]"))
+    versions = json.dumps([*earlier, {"name": name, "version": made.version}])
+    client.set_logged_model_tags(model_id, {MLFLOW_MODEL_VERSIONS: versions})  # by which MLflow's pages link the two
+    if alias is not None:
+        client.set_registered_model_alias(name, alias, made.version)
+    return Version(name, str(made.version), run_id, _parent(run) or run_id)
+
+
+class Registry:
+    """The registered models of a store, for the promotion of one of them."""
+
+    def __init__(self, client: MlflowClient) -> None:
+        self._client = client
+
+    def candidate(self, run_id: str, name: str | None) -> Version:
+        """The final model of a pipeline's run as a version of `name`, registered now unless it is one already.
+
+        Args:
+            run_id: id of the pipeline's run, or of one below it.
+            name: if None, the one under which the model is registered.
+
+        Raises:
+            DataError: there is no such run, or it has no final model.
+            ConfigError: no name is given, and the model is registered under none, or under several.
+        """
+        run = self._run(run_id)
+        while (parent := _parent(run)) is not None:
+            run = self._run(parent)
+        final = self._final(run)
+        versions = self._client.search_model_versions(f"run_id = '{final}'")
+        if name is None:
+            names = sorted({version.name for version in versions})
+            if len(names) != 1:
+                found = f"under several names ({', '.join(names)})" if names else "under no name"
+                raise ConfigError(f"the final model of run {run_id} is registered {found}; name one with --name")
+            name = names[0]
+        numbers = [int(version.version) for version in versions if version.name == name]
+        if not numbers:
+            return register(self._client, final, name)
+        return Version(name, str(max(numbers)), final, str(run.info.run_id))
+
+    def holder(self, name: str, alias: str) -> Version | None:
+        """The version that has an alias, None if there is none; `DataError` if it is not the model of a run."""
+        try:
+            found = self._client.get_model_version_by_alias(name, alias)
+        except MlflowException as error:
+            if error.error_code not in MISSING:
+                raise
+            return None
+        if not found.run_id:
+            raise DataError(f"{name}: version {found.version} has the alias {alias}, but is not the model of a run; use --force")
+        run = self._run(found.run_id)
+        return Version(name, str(found.version), found.run_id, _parent(run) or str(run.info.run_id))
+
+    def move(self, version: Version, alias: str, why: str) -> None:
+        """Give an alias to a version, with a tag that says why."""
+        self._client.set_model_version_tag(version.name, version.number, PROMOTION, why)
+        self._client.set_registered_model_alias(version.name, alias, version.number)
+
+    def _final(self, run: Run) -> str:
+        """The id of the run that fitted the model that a pipeline's run ships."""
+        condition = f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{run.info.run_id}' and params.`{FITTED_ON}` = 'everything'"
+        found = self._client.search_runs([run.info.experiment_id], f"{condition} and status = 'FINISHED'", max_results=10)
+        logged = [one for one in found if one.outputs is not None and one.outputs.model_outputs]
+        if not logged:
+            raise DataError(
+                f"run {run.info.run_id} has no final model; runs of pipelines with the key register or export have one"
+            )
+        return str(logged[0].info.run_id)  # the latest
+
+    def _run(self, run_id: str) -> Run:
+        try:
+            return self._client.get_run(run_id)
+        except MlflowException as error:
+            if error.error_code not in MISSING:
+                raise
+            raise DataError(f"there is no run {quoted(run_id)} in this store; see --tracking-uri") from None
+
+
+def _parent(run: Any) -> str | None:
+    """The id of the run above a run."""
+    found: str | None = run.data.tags.get(MLFLOW_PARENT_RUN_ID)
+    return found
