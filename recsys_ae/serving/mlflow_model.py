@@ -33,7 +33,7 @@ logging.getLogger("mlflow.pyfunc").setLevel(logging.WARNING)  # it announces eac
 
 
 class MlflowRecommender(PythonModel):
-    """A `ServedRecommender` as MLflow calls it, one request at a time: the compiled kernels use all threads for each."""
+    """A `ServedRecommender` as MLflow calls it, one request at a time, because not all layers of threads can be entered twice."""
 
     def load_context(self, context: Any) -> None:
         self._lock = Lock()
