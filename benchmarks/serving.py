@@ -3,8 +3,8 @@
     [RECSYS_AE_DATA=...] python benchmarks/serving.py [--requests 300] [--smoke]
 
 Item AutoRec, on MovieLens 1M or, with --smoke, on planted ratings: latency depends on sizes, so two epochs are enough. One
-server process; a request at a time on one connection, for different users each. `processor` is the time that the server computes
-per request, `in process` the wall time of the same request to `mlflow.pyfunc.load_model`. Prints a table; the last line is a JSON
+server process; a request at a time on one connection, for different users each. `processor` is what the server computes per
+request, `in process` the wall time of the same request to `mlflow.pyfunc.load_model`. Prints a table; the last line is a JSON
 object, times in ms.
 """
 

@@ -21,9 +21,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from recsys_ae import Interactions, Split, build_model, evaluate, ranking
-from recsys_ae.evaluation.paired import paired, smallest_difference
-from recsys_ae.evaluation.sample import Sample
-from recsys_ae.evaluation.statistics import Findings, compare
+from recsys_ae.evaluation.uncertainty.paired import paired, smallest_difference
+from recsys_ae.evaluation.uncertainty.sample import Sample
+from recsys_ae.evaluation.uncertainty.statistics import Findings, compare
 
 LEVEL, ALPHA, POWER, K = 0.9, 0.05, 0.8, 10
 TESTS = ("t", "randomisation", "wilcoxon")

@@ -14,9 +14,9 @@ from scipy.sparse import csr_array
 
 from recsys_ae.errors import ConfigError, DataError
 from recsys_ae.evaluation.candidates import Candidates
-from recsys_ae.evaluation.catalogue import Catalogue
-from recsys_ae.evaluation.lists import RankedLists
 from recsys_ae.evaluation.metrics import SAMPLED, Metric, as_sampled, parse_metrics
+from recsys_ae.evaluation.metrics.catalogue import Catalogue
+from recsys_ae.evaluation.metrics.lists import RankedLists
 from recsys_ae.evaluation.relevance import liked, relevant_pairs
 from recsys_ae.evaluation.report import Report
 from recsys_ae.evaluation.segments import Segment, item_groups, parse_segments, user_groups

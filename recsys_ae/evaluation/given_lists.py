@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from recsys_ae.errors import ConfigError, DataError
-from recsys_ae.evaluation.catalogue import Catalogue
-from recsys_ae.evaluation.lists import RankedLists
 from recsys_ae.evaluation.metrics import Metric, parse_metrics
+from recsys_ae.evaluation.metrics.catalogue import Catalogue
+from recsys_ae.evaluation.metrics.lists import RankedLists
 from recsys_ae.evaluation.overlap import id_maps
 from recsys_ae.evaluation.relevance import relevant_pairs
 from recsys_ae.evaluation.report import Report

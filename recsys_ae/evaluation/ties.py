@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 
 from recsys_ae import ranking
-from recsys_ae.evaluation.catalogue import Rows
-from recsys_ae.evaluation.lists import RankedLists
+from recsys_ae.evaluation.metrics.catalogue import Rows
+from recsys_ae.evaluation.metrics.lists import RankedLists
 
 
 def extreme_orders(lists: RankedLists) -> tuple[Rows, RankedLists, RankedLists]:

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from recsys_ae.errors import ConfigError, DataError, did_you_mean, quoted
-from recsys_ae.evaluation.findings import MetricFindings, find
 from recsys_ae.evaluation.metrics import Metric, parse_metric, parse_metrics
+from recsys_ae.evaluation.uncertainty.findings import MetricFindings, find
 from recsys_ae.experiment.contenders import Contender
 from recsys_ae.reporting.comparison import ModelComparison
 

@@ -21,7 +21,7 @@ import pandas as pd
 from recsys_ae.digests import digest_of_file, digest_of_json
 from recsys_ae.errors import ConfigError, DataError, OutputError, reason
 from recsys_ae.evaluation.per_user import PerUser
-from recsys_ae.evaluation.protocol import Protocol
+from recsys_ae.evaluation.protocols.protocol import Protocol
 from recsys_ae.files import (
     check_file,
     locked,

@@ -160,7 +160,11 @@ class Pipeline(Generic[K]):
 
     def to_yaml(self) -> str:
         """The pipeline file with every default written out."""
-        return str(yaml.safe_dump(self.keys.model_dump(mode="json", by_alias=True), sort_keys=False, default_flow_style=None, width=120))
+        return str(
+            yaml.safe_dump(
+                self.keys.model_dump(mode="json", by_alias=True), sort_keys=False, default_flow_style=None, width=120
+            )
+        )
 
 
 def read_pipeline(name_or_path: str, settings: Sequence[str] = ()) -> Pipeline[Any]:

@@ -56,7 +56,7 @@ def promote(
             test = _Test(True, "the first one")
         else:
             try:
-                test = _test(new, present, alias, tracking_uri)
+                test = _test(new, present, tracking_uri)
             except RecsysError as error:
                 if not force:
                     raise type(error)(f"{error}; --force moves the alias {alias} without a comparison") from None
@@ -71,7 +71,7 @@ def promote(
     return Promotion(True, why)
 
 
-def _test(new: Version, present: Version, alias: str, tracking_uri: str | None) -> _Test:
+def _test(new: Version, present: Version, tracking_uri: str | None) -> _Test:
     """The comparison of two models by the metric that chose the first one."""
     report = _report(new, tracking_uri)
     if report.best is None:

@@ -14,15 +14,15 @@ from recsys_ae.core.trainer import Callback
 from recsys_ae.data.content import write_faults
 from recsys_ae.declaration import Declared, error_context
 from recsys_ae.errors import ConfigError
-from recsys_ae.evaluation.audit import Audit, audit
 from recsys_ae.evaluation.candidates import Candidates
 from recsys_ae.evaluation.evaluator import evaluate
-from recsys_ae.evaluation.findings import MetricFindings, find
 from recsys_ae.evaluation.metrics import as_sampled, parse_metric, parse_metrics
-from recsys_ae.evaluation.protocol import Protocol
-from recsys_ae.evaluation.published import published_for
+from recsys_ae.evaluation.protocols.audit import Audit, audit
+from recsys_ae.evaluation.protocols.protocol import Protocol
+from recsys_ae.evaluation.protocols.published import published_for
 from recsys_ae.evaluation.report import Report
-from recsys_ae.evaluation.segments import parse_segments
+from recsys_ae.evaluation.segments import DEFAULT_SEGMENTS, parse_segments
+from recsys_ae.evaluation.uncertainty.findings import MetricFindings, find
 from recsys_ae.experiment.needs import feature_sides
 from recsys_ae.experiment.pipeline_file import ExportSpec, ModelSpec, Pipeline, PipelineFile, RegisterSpec, label_of
 from recsys_ae.experiment.rating_data import RatingData, resolve_split
@@ -61,7 +61,7 @@ class RatingFile(PipelineFile):
     split: dict[str, Any]  # protocol and parameters; without a seed of its own, it is drawn with each seed of the pipeline
     positive_at: float | None = None  # ratings of at least this become 1 before anything else, all others are dropped
     relevant_at: float | None = None  # test ratings of at least this count as relevant
-    segments: list[str] = Field(default=["history_length", "item_popularity"])  # groups to report separately
+    segments: list[str] = Field(default=list(DEFAULT_SEGMENTS))  # groups to report separately
     cold: Cold = "popular"  # policy for users a model cannot score, see `models.recommend.recommend`
     candidates: CandidateSpec | None = None  # None ranks all items
     export: ListExport | None = None
@@ -247,12 +247,12 @@ class RatingTask(Task[RatingFile, Split, Recommender]):
             from recsys_ae.serving.mlflow_model import write_mlflow_model  # imports MLflow
             from recsys_ae.serving.recommender import Settings
 
-            excluded, policy = data.repeats == "excluded", data.train.duplicates
-            settings = Settings(exclude_seen=excluded, cold=self.keys.cold, duplicates=policy, positive_at=self.keys.positive_at)
-            stored = final and (self.keys.registered is None or self.keys.registered.history)
-            history, seen = (data.everything, self._data.whole.interactions) if stored else (None, None)
-            if history is not None and seen is not None and np.array_equal(history.keys(), seen.keys()):
-                seen = None
+            keys, excluded, policy = self.keys, data.repeats == "excluded", data.train.duplicates
+            settings = Settings(exclude_seen=excluded, cold=keys.cold, duplicates=policy, positive_at=keys.positive_at)
+            history = seen = None
+            if final and (keys.registered is None or keys.registered.history):
+                history, whole = data.everything, self._data.whole.interactions
+                seen = None if np.array_equal(history.keys(), whole.keys()) else whole
             write_mlflow_model(saved, folder, settings, history, seen)
 
         run.model(write)

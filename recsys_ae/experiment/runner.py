@@ -18,9 +18,9 @@ from rich.console import Console
 from recsys_ae.core.checkpoint import Checkpoint
 from recsys_ae.digests import digest_of_json
 from recsys_ae.errors import TrainingError
-from recsys_ae.evaluation.audit import Audit
-from recsys_ae.evaluation.protocol import Protocol
-from recsys_ae.experiment.callbacks import Curves, LogLosses, ShowProgress, Stopwatch
+from recsys_ae.evaluation.protocols.audit import Audit
+from recsys_ae.evaluation.protocols.protocol import Protocol
+from recsys_ae.experiment.callbacks import Curves, LogLosses, ShowProgress, Stopwatch, validation_name
 from recsys_ae.experiment.drawing import draw_model
 from recsys_ae.experiment.output import PIPELINE, REPORT, OutputFolder, check_output, name_of, open_output
 from recsys_ae.experiment.pipeline_file import TASKS, K, ModelSpec, Pipeline
@@ -228,7 +228,7 @@ class _Experiment(Generic[K, D, M]):
             job.run.metrics({**test.metrics, **valid, **costs, "peak_memory_mb": result.peak_memory_mb})
             if seed == self.pipeline.seeds[0]:
                 folder, figures = self.folder.figures(spec.label), self.task.figures(model, self.task.data(seed))
-                draw_model(figures, selected.curves, _validation_name(model), folder, job.run)
+                draw_model(figures, selected.curves, validation_name(model), folder, job.run)
             self.folder.write_state(f"result-{name}", result)
         logger.info("%s: fitted in %.1f s", name, fit.seconds)
         return result
@@ -263,7 +263,7 @@ class _Experiment(Generic[K, D, M]):
         """The model to test, the cost of its fit, and the results of the fit on the training part, which may be the same."""
         selected = self.folder.read_state(f"selected-{job.name}", _Selected)
         if selected is not None:
-            losses = LogLosses(job.run, _validation_name(self.task.build(spec)))
+            losses = LogLosses(job.run, validation_name(self.task.build(spec)))
             losses.repeat(selected.curves)
         else:
             model, fit, curves = self._fit(job, spec, "train")
@@ -278,8 +278,8 @@ class _Experiment(Generic[K, D, M]):
     def _fit(self, job: _Job, spec: ModelSpec, on: FitOn) -> tuple[M, FitFacts, dict[str, Curves]]:
         """Fit a model, from the checkpoint of an earlier attempt if there is one; returns it with its cost and losses."""
         model, again = self.task.build(spec), on == "train+valid"
-        job.progress.valid_name = _validation_name(model)
-        losses = LogLosses(job.run, _validation_name(model), prefix="refit_" if again else "")
+        job.progress.valid_name = validation_name(model)
+        losses = LogLosses(job.run, validation_name(model), prefix="refit_" if again else "")
         name = f"{job.name}+refit" if again else job.name
         about = digest_of_json(self.folder.run, name, spec.name, spec.params, spec.warm_start, job.seed, on)
         checkpoint = Checkpoint(self.folder.checkpoint(name), about)
@@ -309,7 +309,8 @@ class _Experiment(Generic[K, D, M]):
         spec, seed, exported = self.keys.export, self.pipeline.seeds[0], None
         if spec is None and self.task.registers is None:
             return None, None
-        label = best.model if best and (spec is None or spec.model == "best") else spec and spec.model
+        chosen = best.model if best else None
+        label = spec.model if spec and spec.model != "best" else chosen
         if label is None:
             logger.warning("nothing is exported or registered, because no model has a value of the deciding metric")
             return None, None
@@ -347,8 +348,3 @@ class _Experiment(Generic[K, D, M]):
             final = FinalFit(label, spec.params, seed, fit, digest)
             self.folder.write_state("final", final)
         return final
-
-
-def _validation_name(model: Any) -> str:
-    """The name of the values by which a model chooses its best epoch; image models use the loss."""
-    return str(getattr(model, "validation_name", "valid_loss"))

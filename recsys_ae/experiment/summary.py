@@ -6,9 +6,9 @@ from statistics import mean, stdev
 
 import numpy as np
 
-from recsys_ae.evaluation.findings import MetricFindings
-from recsys_ae.evaluation.repetitions import Repetitions, over_repetitions
-from recsys_ae.evaluation.sample import Floats
+from recsys_ae.evaluation.uncertainty.findings import MetricFindings
+from recsys_ae.evaluation.uncertainty.repetitions import Repetitions, over_repetitions
+from recsys_ae.evaluation.uncertainty.sample import Floats
 from recsys_ae.reporting.results import Best, Comparison, ModelSummary, RunResult, Values
 
 ROUNDING = 1e-6  # relative difference that counts as none: the seed may affect rounding in closed-form models

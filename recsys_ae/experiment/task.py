@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, NamedTuple, T
 import pandas as pd
 
 from recsys_ae.core.trainer import Callback
-from recsys_ae.evaluation.audit import Audit
-from recsys_ae.evaluation.findings import MetricFindings
+from recsys_ae.evaluation.protocols.audit import Audit
+from recsys_ae.evaluation.uncertainty.findings import MetricFindings
 from recsys_ae.experiment.pipeline_file import K, ModelSpec, Pipeline, PipelineFile, RegisterSpec
 from recsys_ae.registry import Registry
 from recsys_ae.reporting.results import Baseline, DataFacts, Exported, Values

@@ -22,7 +22,7 @@ import recsys_ae
 from recsys_ae.data.lists import read_lists
 from recsys_ae.digests import digest_of, digest_of_file
 from recsys_ae.errors import ConfigError, DataError, OutputError
-from recsys_ae.evaluation.protocol import pairs_digest
+from recsys_ae.evaluation.protocols.protocol import pairs_digest
 from recsys_ae.files import (
     check_file,
     locked_folder,
@@ -91,7 +91,7 @@ class ListManifest(Manifest):
     n_items: int  # in the catalogue
     cold_users: int  # users the model cannot score
     users_without_items: int  # users with an empty list
-    seen: str  # hash of the pairs of the history, or of what else counts as seen, see `evaluation.protocol.pairs_digest`
+    seen: str  # hash of the pairs of the history, or of what else counts as seen, see `content_digest`
     schema: dict[str, str]  # column -> Parquet type
     choice: str  # hash of the users asked for, the items allowed and what else counts as seen
 

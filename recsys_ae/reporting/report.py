@@ -6,9 +6,9 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from recsys_ae.evaluation.audit_lines import audit_lines
-from recsys_ae.evaluation.findings import MetricFindings
-from recsys_ae.evaluation.protocol import Protocol
+from recsys_ae.evaluation.protocols.audit_lines import audit_lines
+from recsys_ae.evaluation.protocols.protocol import Protocol
+from recsys_ae.evaluation.uncertainty.findings import MetricFindings
 from recsys_ae.files import whole_file, write_json
 from recsys_ae.reporting.results import Comparison, RunReport
 from recsys_ae.reporting.tables import BELOW

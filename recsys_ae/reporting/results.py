@@ -3,11 +3,11 @@
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from recsys_ae.evaluation.audit import Audit
-from recsys_ae.evaluation.findings import MetricFindings
-from recsys_ae.evaluation.protocol import Protocol
-from recsys_ae.evaluation.published import Relation
-from recsys_ae.evaluation.repetitions import Repetitions
+from recsys_ae.evaluation.protocols.audit import Audit
+from recsys_ae.evaluation.protocols.protocol import Protocol
+from recsys_ae.evaluation.protocols.published import Relation
+from recsys_ae.evaluation.uncertainty.findings import MetricFindings
+from recsys_ae.evaluation.uncertainty.repetitions import Repetitions
 
 Values = dict[str, float | None]  # by metric; None where a model has no value
 

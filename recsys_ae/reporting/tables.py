@@ -6,7 +6,7 @@ from statistics import fmean
 from rich.table import Table
 from rich.text import Text
 
-from recsys_ae.evaluation.findings import MetricFindings
+from recsys_ae.evaluation.uncertainty.findings import MetricFindings
 from recsys_ae.reporting.results import RunReport, Values
 
 BELOW = "▼"  # marks a value worse than that of the baseline

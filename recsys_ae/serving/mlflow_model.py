@@ -13,7 +13,8 @@ from typing import Any, get_args
 import pandas as pd
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model, ModelSignature
-from mlflow.pyfunc import PythonModel, save_model
+from mlflow.pyfunc import save_model
+from mlflow.pyfunc.model import PythonModel
 from mlflow.types import DataType
 from mlflow.types.schema import AnyType, Array, ColSpec, ParamSchema, ParamSpec, Schema
 
@@ -33,7 +34,7 @@ logging.getLogger("mlflow.pyfunc").setLevel(logging.WARNING)  # it announces eac
 
 
 class MlflowRecommender(PythonModel):
-    """A `ServedRecommender` as MLflow calls it, one request at a time, because not all layers of threads can be entered twice."""
+    """A `ServedRecommender` as MLflow calls it, one request at a time: not all compiled loops can be entered twice."""
 
     def load_context(self, context: Any) -> None:
         self._lock = Lock()
@@ -66,9 +67,12 @@ def signature_of(fitted: Fitted, settings: Settings) -> ModelSignature:
     types = {"int": DataType.long, "str": DataType.string}
     user, item = types[fitted.meta["user_ids"]], types[fitted.ids["items"].kind]
     # of any type, because a history is a list of ids or of events
-    inputs = [ColSpec(user, "user_id", required=False), ColSpec(AnyType(), "history", required=False)]
+    inputs: list[Any] = [ColSpec(user, "user_id", required=False), ColSpec(AnyType(), "history", required=False)]
     lists = {"item_id": item, "rank": DataType.integer, "score": DataType.float}
-    outputs = [ColSpec(user, "user_id", required=False), *(ColSpec(Array(kind), name) for name, kind in lists.items())]
+    outputs: list[Any] = [
+        ColSpec(user, "user_id", required=False),
+        *(ColSpec(Array(kind), name) for name, kind in lists.items()),
+    ]
     params = [
         ParamSpec("k", DataType.integer, settings.k),
         ParamSpec("exclude_seen", DataType.boolean, settings.exclude_seen),

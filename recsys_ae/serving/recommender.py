@@ -27,6 +27,8 @@ from recsys_ae.models.storage import load_model
 from recsys_ae.serving.histories import Histories
 from recsys_ae.serving.requests import is_missing, read_histories
 
+_List = tuple[list[Any], list[int], list[float]]  # items, ranks and scores
+
 SETTINGS, HISTORY, SEEN = "serving.json", "history", "seen"
 REMEDY = "log the model again"
 
@@ -91,7 +93,9 @@ class ServedRecommender:
         self._unrated = None if rated else 1.0
         if self.settings.positive_at is not None:
             self._unrated = self.settings.positive_at
-        kept = {name: Histories.read(folder, name) for name in (HISTORY, SEEN) if f"{name}-users.parquet" in self.settings.files}
+        kept = {
+            name: Histories.read(folder, name) for name in (HISTORY, SEEN) if f"{name}-users.parquet" in self.settings.files
+        }
         self._history, self._seen = kept.get(HISTORY), kept.get(SEEN)
 
     def answer(
@@ -133,13 +137,14 @@ class ServedRecommender:
             "cold": cold or self.settings.cold,
             "allowed": allowed,
         }
-        lists: list[tuple[list[Any], list[int], list[float]]] = [([], [], [])] * len(users)
         events = read_histories(given, self.items, self._unrated)
+        lists: dict[int, _List] = {}
         for rows in _turns(users):
-            for row, found in zip(rows, self._lists([users[row] for row in rows], rows, given, events, options), strict=True):
-                lists[row] = found
-        columns = dict(zip(("item_id", "rank", "score"), map(list, zip(*lists, strict=True)), strict=True)) if lists else {}
-        return pd.DataFrame({"user_id": _as_given(users), **(columns or {"item_id": [], "rank": [], "score": []})})
+            stored = np.array([row not in given and users[row] is not None for row in rows], bool)
+            found = self._lists(self._named([users[row] for row in rows]), stored, _of_rows(events, rows), options)
+            lists |= zip(rows.tolist(), found, strict=True)
+        columns = [list(column) for column in zip(*(lists[row] for row in range(len(users))), strict=True)] or [[], [], []]
+        return pd.DataFrame({"user_id": _column(users), **dict(zip(("item_id", "rank", "score"), columns, strict=True))})
 
     def _user_ids(self, request: pd.DataFrame) -> list[Any]:
         """The id in each row, None where there is none; `DataError` for ids of another type than in training."""
@@ -154,40 +159,28 @@ class ServedRecommender:
                 users[row] = value
         return users
 
-    def _lists(
-        self, users: list[Any], rows: list[int], given: dict[int, Any], events: Events, options: dict[str, Any]
-    ) -> Iterator[tuple[list[Any], list[int], list[float]]]:
-        """Items, ranks and scores for different users, who are in these rows of the request."""
-        ids = IdMap(self._with_names(users))
-        asked = Events(*(column[:0] for column in (events.users, events.items, events.ratings)))
-        if len(events):
-            place = np.full(max(max(rows), int(events.users.max())) + 1, -1)
-            place[rows] = np.arange(len(rows))
-            asked = events[place[events.users] >= 0]
-            asked = replace(asked, users=place[asked.users])
-        stored = np.array([number for number, row in enumerate(rows) if row not in given and users[number] is not None], np.int64)
-        history, seen = self._interactions(ids, stored, asked)
-        blocks = recommend_blocks(self.model, history, np.arange(len(rows)), seen=seen, **options)
-        for block in blocks:
+    def _named(self, users: list[Any]) -> IdMap:
+        """The ids of different users, with new ids for those who have none."""
+        trained, taken = fitted_state(self.model).ids.get("users", ()), {*users}
+        numbers = (-number if self._user_kind == "int" else f"anonymous-{number}" for number in count(1))
+        free = (name for name in numbers if name not in taken and name not in trained)
+        return IdMap([next(free) if user is None else user for user in users])
+
+    def _lists(self, users: IdMap, stored: NDArray[np.bool_], asked: Events, options: dict[str, Any]) -> Iterator[_List]:
+        """The lists of users.
+
+        Args:
+            stored: bool [B], whose history is the stored one, if there is one.
+            asked: the events in the request.
+        """
+        history, seen = self._interactions(users, np.flatnonzero(stored), asked)
+        for block in recommend_blocks(self.model, history, np.arange(len(users)), seen=seen, **options):
             for items, scores in zip(block.item_rows, block.scores, strict=True):
                 n = int((items >= 0).sum())
                 yield self._item_ids[items[:n]].tolist(), list(range(1, n + 1)), scores[:n].tolist()
 
-    def _with_names(self, users: list[Any]) -> list[Any]:
-        """The ids of users, with new ids for those who have none."""
-        trained = fitted_state(self.model).ids.get("users", ())
-        taken = {*users}
-        numbers = (-number if self._user_kind == "int" else f"anonymous-{number}" for number in count(1))
-        free = (name for name in numbers if name not in taken and name not in trained)
-        return [next(free) if user is None else user for user in users]
-
     def _interactions(self, users: IdMap, stored: Rows, asked: Events) -> tuple[Interactions, Interactions | None]:
-        """The history of the `users`, and what they have seen if that is more.
-
-        Args:
-            stored: rows of those whose history is the stored one, if there is one.
-            asked: the events in the request.
-        """
+        """The history of users, those at the rows `stored` with the stored one, and what they have seen if that is more."""
         liked = asked
         if (least := self.settings.positive_at) is not None:
             liked = asked[asked.ratings >= least]
@@ -218,7 +211,14 @@ def _concatenated(parts: Sequence[Events]) -> Events:
     return Events(users, items, ratings, sessions=np.concatenate(sessions))
 
 
-def _turns(users: Sequence[Any]) -> list[list[int]]:
+def _of_rows(events: Events, rows: Rows) -> Events:
+    """The events of the rows (increasing) of a request, renumbered."""
+    place = np.searchsorted(rows, events.users).clip(max=len(rows) - 1)
+    own = rows[place] == events.users
+    return replace(events[own], users=place[own])
+
+
+def _turns(users: Sequence[Any]) -> list[Rows]:
     """The rows in as few groups as needed for no user to be in a group twice."""
     times: Counter[Any] = Counter()
     turns: list[list[int]] = []
@@ -228,9 +228,9 @@ def _turns(users: Sequence[Any]) -> list[list[int]]:
         if turn == len(turns):
             turns.append([])
         turns[turn].append(row)
-    return turns
+    return [np.array(turn) for turn in turns]
 
 
-def _as_given(users: list[Any]) -> NDArray[Any] | list[Any]:
+def _column(users: list[Any]) -> NDArray[Any] | list[Any]:
     """A column of ids; integers as int64 if none is missing."""
     return np.array(users, np.int64) if users and all(isinstance(user, int) for user in users) else users

@@ -44,7 +44,9 @@ class _Columns:
             if event is None:
                 event = {ITEM: entry}
             elif unknown := next((key for key in event if key not in KEYS), None):
-                raise DataError(f"an event of history in row {row} has the key {quoted(unknown)}; {did_you_mean(unknown, KEYS)}")
+                raise DataError(
+                    f"an event of history in row {row} has the key {quoted(unknown)}; {did_you_mean(unknown, KEYS)}"
+                )
             elif ITEM not in event:
                 raise DataError(f"an event of history in row {row} has no item_id: {quoted(dict(event))}")
             for key in KEYS:

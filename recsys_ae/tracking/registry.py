@@ -124,7 +124,9 @@ class Registry:
                 raise
             return None
         if not found.run_id:
-            raise DataError(f"{name}: version {found.version} has the alias {alias}, but is not the model of a run; use --force")
+            raise DataError(
+                f"{name}: version {found.version} has the alias {alias}, but is not the model of a run; use --force"
+            )
         run = self._run(found.run_id)
         return Version(name, str(found.version), found.run_id, _parent(run) or str(run.info.run_id))
 

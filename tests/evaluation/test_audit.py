@@ -8,10 +8,11 @@ from hypothesis import given, settings, strategies as st
 
 from recsys_ae import Split
 from recsys_ae.errors import DataError
-from recsys_ae.evaluation import near_duplicates
-from recsys_ae.evaluation.audit import Audit, audit, gini
-from recsys_ae.evaluation.audit_lines import audit_lines, percent
-from recsys_ae.evaluation.protocol import Protocol
+from recsys_ae.evaluation.metrics.exposure import gini_coefficient
+from recsys_ae.evaluation.protocols import near_duplicates
+from recsys_ae.evaluation.protocols.audit import Audit, audit
+from recsys_ae.evaluation.protocols.audit_lines import audit_lines, percent
+from recsys_ae.evaluation.protocols.protocol import Protocol
 from recsys_ae.splitting import leave_last, per_user, time_cut
 
 KNOWN = pd.DataFrame(  # user 3 and item g are in the test part only, item f in neither
@@ -49,7 +50,7 @@ def test_every_finding_by_hand(planted):
     popular = found.popularity  # by training pairs: a 3, b 2, c 2, d 1, e 1; tested: a 1, d 2, e 1, g 1
     assert (popular.head_items, popular.head) == (1, 0.2)
     assert (popular.top_hundredth, popular.top_tenth) == (0.2, 0.2)
-    assert popular.gini == pytest.approx(gini(np.array([0, 0, 1, 1, 1, 2])))
+    assert popular.gini == pytest.approx(gini_coefficient(np.array([0, 0, 1, 1, 1, 2])))
     assert (popular.hits_10, popular.hits_100) == (1.0, 1.0)
 
 

@@ -10,9 +10,9 @@ from sklearn.metrics import roc_auc_score
 
 from recsys_ae import Interactions, build_model, evaluate, evaluate_recommendations, recommend
 from recsys_ae.errors import ConfigError, DataError
-from recsys_ae.evaluation import exposure
 from recsys_ae.evaluation.candidates import Candidates
-from recsys_ae.evaluation.propensity import GAMMA
+from recsys_ae.evaluation.metrics import exposure
+from recsys_ae.evaluation.metrics.propensity import GAMMA
 from recsys_ae.features import FeatureTable
 from recsys_ae.ids import IdMap
 from recsys_ae.interactions import ones
@@ -213,7 +213,7 @@ def test_lists_that_hold_seen_items_have_no_auc_above_one():
 def test_audiences_of_large_catalogues_are_added_in_parts(monkeypatch):
     parts = split()
     whole = live(["audience_diversity"], parts).per_user
-    monkeypatch.setattr("recsys_ae.evaluation.diversity.PLACES", 50)
+    monkeypatch.setattr("recsys_ae.evaluation.metrics.diversity.PLACES", 50)
     np.testing.assert_array_equal(
         live(["audience_diversity"], parts).per_user["audience_diversity@4"], whole["audience_diversity@4"]
     )

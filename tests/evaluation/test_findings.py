@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 from scipy.stats import ttest_rel
 
-from recsys_ae.evaluation.findings import find
 from recsys_ae.evaluation.metrics import parse_metrics
+from recsys_ae.evaluation.uncertainty.findings import find
 
 
 def table(users: list[int], **values: list[float]) -> pd.DataFrame:

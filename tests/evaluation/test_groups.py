@@ -3,7 +3,7 @@ from itertools import combinations
 import numpy as np
 from hypothesis import given, strategies as st
 
-from recsys_ae.evaluation.groups import best_group, compact_letters
+from recsys_ae.evaluation.uncertainty.groups import best_group, compact_letters
 
 
 @st.composite

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, strategies as st
 from scipy import stats
 
-from recsys_ae.evaluation.paired import holm, paired, signed_rank_test, smallest_difference, t_test
-from recsys_ae.evaluation.sample import Sample
+from recsys_ae.evaluation.uncertainty.paired import holm, paired, signed_rank_test, smallest_difference, t_test
+from recsys_ae.evaluation.uncertainty.sample import Sample
 
 
 def skewed(seed: int, m: int, n_users: int) -> np.ndarray:

@@ -11,8 +11,8 @@ from recsys_ae import Interactions, Split
 from recsys_ae.data.cards import read_card
 from recsys_ae.data.ratings import load_given_split
 from recsys_ae.evaluation.candidates import Candidates
-from recsys_ae.evaluation.protocol import Protocol, content_digest
-from recsys_ae.evaluation.published import ML_1M_RANDOM, ML_100K_U1, published_for
+from recsys_ae.evaluation.protocols.protocol import Protocol, content_digest
+from recsys_ae.evaluation.protocols.published import ML_1M_RANDOM, ML_100K_U1, published_for
 from recsys_ae.ids import IdMap
 from recsys_ae.splitting import leave_last, random
 

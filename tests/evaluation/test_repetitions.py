@@ -3,7 +3,7 @@ import pytest
 from scipy import stats
 
 from recsys_ae.errors import ConfigError, DataError
-from recsys_ae.evaluation.repetitions import over_repetitions
+from recsys_ae.evaluation.uncertainty.repetitions import over_repetitions
 
 
 class TestOverRepetitions:

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from recsys_ae.evaluation import resampling
-from recsys_ae.evaluation.resampling import bootstrap, percentiles, sign_flip_test
-from recsys_ae.evaluation.sample import Sample, whole
+from recsys_ae.evaluation.uncertainty import resampling
+from recsys_ae.evaluation.uncertainty.resampling import bootstrap, percentiles, sign_flip_test
+from recsys_ae.evaluation.uncertainty.sample import Sample, whole
 
 
 def planted(m: int, n_users: int, seed: int = 0) -> np.ndarray:

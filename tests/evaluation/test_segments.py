@@ -9,7 +9,7 @@ from builders import random_interactions
 
 from recsys_ae import IdMap, Interactions, Split, build_model, evaluate, evaluate_recommendations, recommend
 from recsys_ae.errors import ConfigError
-from recsys_ae.evaluation.lists import Catalogue
+from recsys_ae.evaluation.metrics.lists import Catalogue
 from recsys_ae.evaluation.segments import gaps, item_groups, parse_segments, user_groups
 from recsys_ae.features import FeatureTable
 from recsys_ae.splitting import per_user, time_cut

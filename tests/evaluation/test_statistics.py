@@ -7,8 +7,8 @@ from scipy import stats
 from threadpoolctl import threadpool_limits
 
 from recsys_ae.errors import ConfigError, DataError
-from recsys_ae.evaluation.sample import Sample
-from recsys_ae.evaluation.statistics import compare, intervals
+from recsys_ae.evaluation.uncertainty.sample import Sample
+from recsys_ae.evaluation.uncertainty.statistics import compare, intervals
 
 
 def planted(*gaps: float, n_users: int = 400, seed: int = 0) -> np.ndarray:

@@ -10,9 +10,9 @@ from hypothesis import given, settings, strategies as st
 from scipy.sparse import csr_array
 
 from recsys_ae import Interactions, Split, build_model, evaluate, evaluate_recommendations
-from recsys_ae.evaluation.catalogue import Catalogue
-from recsys_ae.evaluation.lists import RankedLists
 from recsys_ae.evaluation.metrics import RANKING_METRICS, parse_metrics
+from recsys_ae.evaluation.metrics.catalogue import Catalogue
+from recsys_ae.evaluation.metrics.lists import RankedLists
 from recsys_ae.evaluation.tally import Tally
 from recsys_ae.ranking import top_k_and_ties
 from recsys_ae.splitting import per_user

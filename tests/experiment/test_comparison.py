@@ -8,10 +8,10 @@ import pandas as pd
 import pytest
 
 from recsys_ae.errors import ConfigError, DataError
-from recsys_ae.evaluation.findings import find
 from recsys_ae.evaluation.metrics import parse_metrics
 from recsys_ae.evaluation.per_user import PerUser
-from recsys_ae.evaluation.protocol import Protocol
+from recsys_ae.evaluation.protocols.protocol import Protocol
+from recsys_ae.evaluation.uncertainty.findings import find
 from recsys_ae.experiment.comparison import compare_models
 from recsys_ae.experiment.contenders import Contender, contenders
 from recsys_ae.reporting.comparison import lines, markdown

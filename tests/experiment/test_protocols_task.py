@@ -11,8 +11,8 @@ from rich.console import Console
 
 from recsys_ae import evaluate, load_model
 from recsys_ae.errors import ConfigError
-from recsys_ae.evaluation.audit import audit
 from recsys_ae.evaluation.candidates import Candidates
+from recsys_ae.evaluation.protocols.audit import audit
 from recsys_ae.experiment.pipeline_file import read_pipeline
 from recsys_ae.experiment.ratings import RatingTask
 from recsys_ae.experiment.runner import run_pipeline

@@ -6,8 +6,8 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from recsys_ae.evaluation.findings import MetricFindings
-from recsys_ae.evaluation.statistics import Findings
+from recsys_ae.evaluation.uncertainty.findings import MetricFindings
+from recsys_ae.evaluation.uncertainty.statistics import Findings
 from recsys_ae.experiment.summary import summarise
 from recsys_ae.reporting.report import reading_lines
 from recsys_ae.reporting.results import Baseline, DataFacts, FitFacts, RunReport, RunResult

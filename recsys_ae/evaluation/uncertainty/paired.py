@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import nctdtrinc, ndtr, stdtr, stdtrit
 
-from recsys_ae.evaluation.sample import TIED, Floats, Sample
+from recsys_ae.evaluation.uncertainty.sample import TIED, Floats, Sample
 
 BLOCK = 500_000  # differences in a block of pairs, 4 MB
 EXACT = 50  # differences up to which the signed-rank test is exact

@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 
 from recsys_ae.evaluation.metrics import Metric
-from recsys_ae.evaluation.sample import Floats, Sample
-from recsys_ae.evaluation.statistics import Findings, compare
+from recsys_ae.evaluation.uncertainty.sample import Floats, Sample
+from recsys_ae.evaluation.uncertainty.statistics import Findings, compare
 from recsys_ae.ids import Rows
 
 USER, RATINGS = "user_id", "ratings"

@@ -6,8 +6,8 @@ In the examples, four items have 8, 4, 2 and 1 users, of whom the one with the l
 import numpy as np
 from scipy.sparse import csr_array
 
-from recsys_ae.evaluation.catalogue import Catalogue, Rows, Values
-from recsys_ae.evaluation.lists import RankedLists
+from recsys_ae.evaluation.metrics.catalogue import Catalogue, Rows, Values
+from recsys_ae.evaluation.metrics.lists import RankedLists
 
 
 def example(*items: int, relevant: int = 0) -> RankedLists:

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy.linalg import hadamard
 from scipy.special import ndtr, stdtrit
 
-from recsys_ae.evaluation.sample import TIED, Floats, Sample
+from recsys_ae.evaluation.uncertainty.sample import TIED, Floats, Sample
 
 BLOCK = 4_000_000  # numbers in a block of resamples, 32 MB
 GROUPS = 2**13  # a power of 2; more users are added up in so many random groups

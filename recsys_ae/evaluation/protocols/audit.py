@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from recsys_ae.errors import DataError
-from recsys_ae.evaluation.near_duplicates import FEWEST, near_duplicates, row_blocks
-from recsys_ae.evaluation.protocol import content_digest
+from recsys_ae.evaluation.metrics.exposure import gini_coefficient
+from recsys_ae.evaluation.protocols.near_duplicates import FEWEST, near_duplicates, row_blocks
+from recsys_ae.evaluation.protocols.protocol import content_digest
 from recsys_ae.ids import Rows
 from recsys_ae.interactions import Interactions
 from recsys_ae.split import Split, check_split
@@ -222,17 +223,7 @@ def _popularity(trained: Rows, items: NDArray[np.integer], place: Rows) -> Popul
     covered = np.cumsum(tested[order]) / len(items)
     hundredth, tenth = (covered[-(-n_trained // part) - 1] for part in (100, 10))
     hits = ((place < length).mean() for length in (10, 100))
-    return Popularity(head, *map(float, (covered[head - 1], hundredth, tenth, gini(tested), *hits)))
-
-
-def gini(counts: Rows) -> float:
-    """The Gini coefficient of counts [n], at least one of which is positive.
-
-    >>> gini(np.array([1, 1, 1, 1])), gini(np.array([0, 0, 4, 0]))
-    (0.0, 0.75)
-    """
-    ordered, n = np.sort(counts), len(counts)
-    return float(2 * (np.arange(1, n + 1) @ ordered) / (n * ordered.sum()) - (n + 1) / n)
+    return Popularity(head, *map(float, (covered[head - 1], hundredth, tenth, gini_coefficient(tested), *hits)))
 
 
 def _timing(known: Interactions, tested: Interactions) -> Timing | None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from recsys_ae.evaluation.protocol import Protocol
+from recsys_ae.evaluation.protocols.protocol import Protocol
 
 # How a published split relates to one's own: the same pairs, one of the same name, or another draw by the same rule.
 Relation = Literal["equal", "namesake", "draw"]

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from recsys_ae.evaluation.audit import Audit
+from recsys_ae.evaluation.protocols.audit import Audit
 
 NAMES = {"valid": "validation", "test": "test"}
 # From these values on, a finding is worth a sentence.

@@ -8,10 +8,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys_ae.evaluation.groups import best_group, compact_letters
-from recsys_ae.evaluation.paired import holm, paired, smallest_difference, t_test
-from recsys_ae.evaluation.resampling import bootstrap, percentiles, sign_flip_test
-from recsys_ae.evaluation.sample import Floats, Sample, check_samples
+from recsys_ae.evaluation.uncertainty.groups import best_group, compact_letters
+from recsys_ae.evaluation.uncertainty.paired import holm, paired, smallest_difference, t_test
+from recsys_ae.evaluation.uncertainty.resampling import bootstrap, percentiles, sign_flip_test
+from recsys_ae.evaluation.uncertainty.sample import Floats, Sample, check_samples
 
 Interval = tuple[float, float]
 

@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 from scipy.sparse import csr_array
 
-from recsys_ae.evaluation.catalogue import Catalogue, Directions, Values
-from recsys_ae.evaluation.lists import RankedLists
+from recsys_ae.evaluation.metrics.catalogue import Catalogue, Directions, Values
+from recsys_ae.evaluation.metrics.lists import RankedLists
 from recsys_ae.features import FeatureTable
 from recsys_ae.ids import IdMap
 

@@ -7,8 +7,8 @@ from numpy.typing import ArrayLike
 from scipy.special import stdtr, stdtrit
 
 from recsys_ae.errors import ConfigError, DataError, quoted
-from recsys_ae.evaluation.paired import NO_VARIATION
-from recsys_ae.evaluation.statistics import Interval
+from recsys_ae.evaluation.uncertainty.paired import NO_VARIATION
+from recsys_ae.evaluation.uncertainty.statistics import Interval
 
 
 @dataclass(frozen=True)

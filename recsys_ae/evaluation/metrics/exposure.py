@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from recsys_ae.errors import ConfigError
-from recsys_ae.evaluation.catalogue import Rows
-from recsys_ae.evaluation.lists import RankedLists
+from recsys_ae.evaluation.metrics.catalogue import Rows
+from recsys_ae.evaluation.metrics.lists import RankedLists
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -64,9 +64,17 @@ def gini(exposure: Exposure) -> float:
     >>> gini(example())
     0.625
     """
-    times = exposure.of_catalogue
-    n, total = len(times), int(times.sum())
-    weighted = int(((2 * np.arange(1, n + 1) - n - 1) * times).sum())  # in integers, so that no order rounds
+    return gini_coefficient(exposure.of_catalogue)
+
+
+def gini_coefficient(counts: Rows) -> float:
+    """The Gini coefficient of counts [n]; 0 if all of them are.
+
+    >>> gini_coefficient(np.array([1, 1, 1, 1])), gini_coefficient(np.array([0, 0, 4, 0]))
+    (0.0, 0.75)
+    """
+    ordered, n, total = np.sort(counts), len(counts), int(counts.sum())
+    weighted = int(((2 * np.arange(1, n + 1) - n - 1) * ordered).sum())  # in integers, so that no order rounds
     return weighted / (n * total) if total else 0.0
 
 

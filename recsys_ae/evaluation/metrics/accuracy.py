@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from recsys_ae import ranking
-from recsys_ae.evaluation.catalogue import Catalogue, Rows, Values
-from recsys_ae.evaluation.lists import RankedLists
+from recsys_ae.evaluation.metrics.catalogue import Catalogue, Rows, Values
+from recsys_ae.evaluation.metrics.lists import RankedLists
 from recsys_ae.interactions import ones
 
 PERSISTENCE = 0.8  # of a user of `rbp`, who looks at the next place with this probability: at 5 places on average

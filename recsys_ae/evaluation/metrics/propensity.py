@@ -11,9 +11,9 @@ Functions of `RankedLists` with one value per user, float64 [U]. In the examples
 import numpy as np
 from scipy.sparse import csr_array
 
-from recsys_ae.evaluation.accuracy import gain_ndcg, sum_at_hits, sum_of_gains
-from recsys_ae.evaluation.catalogue import Catalogue, Values
-from recsys_ae.evaluation.lists import RankedLists
+from recsys_ae.evaluation.metrics.accuracy import gain_ndcg, sum_at_hits, sum_of_gains
+from recsys_ae.evaluation.metrics.catalogue import Catalogue, Values
+from recsys_ae.evaluation.metrics.lists import RankedLists
 from recsys_ae.ranking import discounts
 
 GAMMA = 1.69  # exponent of popularity in observation; the middle one of 1.55, 1.69 and 1.89, which the authors evaluate with

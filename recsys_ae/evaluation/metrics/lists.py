@@ -10,7 +10,7 @@ from scipy.sparse import csr_array
 
 from recsys_ae import ranking
 from recsys_ae.errors import ConfigError
-from recsys_ae.evaluation.catalogue import Catalogue, Rows, Values
+from recsys_ae.evaluation.metrics.catalogue import Catalogue, Rows, Values
 from recsys_ae.interactions import ones
 
 Places = NDArray[np.bool_] | Rows | Values
