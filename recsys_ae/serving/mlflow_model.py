@@ -6,6 +6,7 @@ An MLflow model holds the folder of a saved model, what `recommender.write_servi
 import logging
 import shutil
 import tempfile
+import warnings
 from pathlib import Path
 from threading import Lock
 from typing import Any, get_args
@@ -13,8 +14,6 @@ from typing import Any, get_args
 import pandas as pd
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model, ModelSignature
-from mlflow.pyfunc import save_model
-from mlflow.pyfunc.model import PythonModel
 from mlflow.types import DataType
 from mlflow.types.schema import AnyType, Array, ColSpec, ParamSchema, ParamSpec, Schema
 
@@ -29,6 +28,11 @@ MODEL, SERVING = "model", "serving"  # folders among the artifacts of an MLflow 
 PARAMS = ("k", "exclude_seen", "candidates", "cold")
 CODE = Path(__file__).with_name("model_code.py")
 EXAMPLE_ITEMS = 3
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # about its own type hints
+    from mlflow.pyfunc import save_model
+    from mlflow.pyfunc.model import PythonModel
 
 logging.getLogger("mlflow.pyfunc").setLevel(logging.WARNING)  # it announces each step of saving a model
 
