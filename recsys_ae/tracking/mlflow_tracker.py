@@ -33,7 +33,7 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from recsys_ae.errors import ConfigError, DataError, Terminated, quoted
 from recsys_ae.files import locked
 from recsys_ae.tracking import FITTED_ON, TEST_DIGEST, TrackedRun, Tracker
-from recsys_ae.tracking.registry import LOGGED_AS, Registry, log_model, register
+from recsys_ae.tracking.registry import LOGGED_AS, Registry, log_model, model_of, register
 
 BATCH = 1000  # metrics MLflow accepts in one call
 SQLITE_OPTIONS = {"timeout", "isolation_level", "check_same_thread", "cached_statements", "detect_types"}
@@ -223,7 +223,7 @@ def download(uri: str, tracking_uri: str) -> Path:
     _check_exists(store, f"cannot get {uri}")
     try:
         client = MlflowClient(tracking_uri=store, registry_uri=store)
-        place = _place_of(client, uri) if uri.startswith("models:/") else uri
+        place = _place_of(client, uri) if uri.startswith("models:/") else _place_in_run(client, uri)
         found = Path(download_artifacts(artifact_uri=place, tracking_uri=store))
     except Exception as error:  # whatever MLflow's stores raise
         raise DataError(f"cannot get {uri} from {tracking_uri}: {_reason(error)}") from None
@@ -260,6 +260,14 @@ def _place_of(client: MlflowClient, uri: str) -> str:
         place = client.get_model_version_download_uri(*found)
     place = _place_of(client, place) if place.startswith("models:/") else place
     return f"{place}/{path}" if path else place
+
+
+def _place_in_run(client: MlflowClient, uri: str) -> str:
+    """The location of the logged model at runs:/ID/model, which MLflow would look up in a global store; else `uri`."""
+    run_id, _, path = uri.removeprefix("runs:/").partition("/")
+    if uri.startswith("runs:/") and path.split("/")[0] == LOGGED_AS and (model := model_of(client, run_id)) is not None:
+        return f"{client.get_logged_model(model).artifact_location}{path.removeprefix(LOGGED_AS)}"
+    return uri
 
 
 def store_uri(uri: str) -> str:

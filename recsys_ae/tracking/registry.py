@@ -57,29 +57,35 @@ def log_model(client: MlflowClient, run_id: str, write: Callable[[Path], None]) 
     return str(model.model_id)
 
 
+def model_of(client: MlflowClient, run_id: str) -> str | None:
+    """The id of the logged model of a run, the last one if it was logged again."""
+    outputs = client.get_run(run_id).outputs
+    return str(outputs.model_outputs[-1].model_id) if outputs is not None and outputs.model_outputs else None
+
+
 def register(client: MlflowClient, run_id: str, name: str, alias: str | None = None) -> Version:
     """Register the logged model of a run as the next version of `name`, on request with an alias.
 
     Raises:
         DataError: the run has no logged model.
     """
-    run = client.get_run(run_id)
-    models = [] if run.outputs is None else run.outputs.model_outputs
-    if not models:
+    model_id = model_of(client, run_id)
+    if model_id is None:
         raise DataError(f"run {run_id} has no logged model; run the pipeline again")
-    model_id = models[-1].model_id
     try:
         client.create_registered_model(name)
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-    made = client.create_model_version(name, f"models:/{model_id}", run_id, model_id=model_id)
-    earlier = json.loads(client.get_logged_model(model_id).tags.get(MLFLOW_MODEL_VERSIONS, "[]"))
+    model = client.get_logged_model(model_id)
+    # not models:/ID, which MLflow would look up in a global store
+    made = client.create_model_version(name, model.artifact_location, run_id, model_id=model_id)
+    earlier = json.loads(model.tags.get(MLFLOW_MODEL_VERSIONS, "[]"))
     versions = json.dumps([*earlier, {"name": name, "version": made.version}])
     client.set_logged_model_tags(model_id, {MLFLOW_MODEL_VERSIONS: versions})  # by which MLflow's pages link the two
     if alias is not None:
         client.set_registered_model_alias(name, alias, made.version)
-    return Version(name, str(made.version), run_id, _parent(run) or run_id)
+    return Version(name, str(made.version), run_id, _parent(client.get_run(run_id)) or run_id)
 
 
 class Registry:

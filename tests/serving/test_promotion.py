@@ -21,13 +21,13 @@ from recsys_ae.tracking.registry import PROMOTION
 
 pytestmark = pytest.mark.filterwarnings("default")  # MLflow's own dependencies warn about each other
 PIPELINE = {
-    "dataset": {"name": "small", "kind": "planted-ratings", "users": 80, "items": 50, "ratings": 700, "factors": 2},
-    "split": {"kind": "random", "test": 0.3, "valid": 0.1},
+    "dataset": {"name": "small", "kind": "planted-ratings", "users": 300, "items": 80, "ratings": 4500, "factors": 2},
+    "split": {"kind": "random", "test": 0.2, "valid": 0.1},
     "models": [{"name": "popularity"}],
     "metrics": ["ndcg@5"],
     "register": {"name": "films"},
 }
-WEAK = [{"name": "mf", "epochs": 1, "label": "weak"}]
+WEAK = [{"name": "autorec", "label": "weak", "hidden": 6, "epochs": 9, "learning_rate": 0.05}]
 
 
 @pytest.fixture(scope="module")
@@ -42,12 +42,12 @@ def store(place) -> str:
 
 def run(place: Path, store: str, name: str, **changes: object) -> str:
     """The id of the run of a pipeline, written to `place/name`."""
-    path = place / f"{name}.yaml"
+    path = place / f"of-{name}.yaml"
     path.write_text(yaml.safe_dump({**PIPELINE, **changes}))
     pipeline = read_pipeline(str(path))
     run_pipeline(pipeline, place / name, make_tracker(store, "all"), Console(quiet=True))
     client = MlflowClient(store)
-    (found,) = client.search_runs([client.get_experiment_by_name("all").experiment_id], f"attributes.run_name = '{name}'")
+    (found,) = client.search_runs([client.get_experiment_by_name("all").experiment_id], f"attributes.run_name = 'of-{name}'")
     return found.info.run_id
 
 
@@ -55,7 +55,7 @@ def run(place: Path, store: str, name: str, **changes: object) -> str:
 def runs(place, store) -> dict[str, str]:
     """Runs of a good and a weak model, of the good one on another test part, and of one that registers nothing."""
     return {
-        "good": run(place, store, "good", export={"k": 5}, models=[{"name": "popularity"}, *WEAK]),
+        "good": run(place, store, "good", export={"k": 5}),
         "weak": run(place, store, "weak", models=WEAK),
         "other": run(place, store, "other", seed=1, register={"name": "films", "alias": "candidate", "history": False}),
         "plain": run(place, store, "plain", register=None),
@@ -105,7 +105,7 @@ def test_models_of_children_are_logged_with_their_metrics(registry, runs, store,
     (output,) = child.outputs.model_outputs
     model = client.get_logged_model(output.model_id)
     assert str(model.status) == "READY"
-    assert model.params["epochs"] == "1"
+    assert model.params["epochs"] == "9"
     assert {metric.key: metric.value for metric in model.metrics}["ndcg_at_5"] == child.data.metrics["ndcg_at_5"]
     saved = local_copy(f"runs:/{child.info.run_id}/model", store)
     assert model_digest(load_model(saved)) == model_digest(load_model(place / "weak/models/weak"))
@@ -162,7 +162,9 @@ def test_a_model_is_registered_under_another_name_on_demand(registry, runs, stor
 
 
 def test_what_cannot_be_promoted(registry, runs, store, tmp_path):
-    with pytest.raises(DataError, match="run .* has no final model; runs of pipelines with the key register or export have one"):
+    with pytest.raises(
+        DataError, match="run .* has no final model; runs of pipelines with the key register or export have one"
+    ):
         promote(runs["plain"], "films", tracking_uri=store)
     with pytest.raises(DataError, match="there is no run 'none' in this store"):
         promote("none", tracking_uri=store)

@@ -48,7 +48,9 @@ MODELS = {
 }
 
 
-@pytest.mark.parametrize("name", ["autorec", "bpr", "cdae", "ease", "gru", "hybrid", "itemknn", "markov", "mf", "multvae", "wide_deep"])
+@pytest.mark.parametrize(
+    "name", ["autorec", "bpr", "cdae", "ease", "gru", "hybrid", "itemknn", "markov", "mf", "multvae", "wide_deep"]
+)
 def test_stored_histories_give_the_exported_lists(tmp_path, name):
     data = planted()
     model = build_model(name, {**SMALL[name], **({"epochs": 3} if "epochs" in SMALL[name] else {})}).fit(data)
@@ -194,7 +196,9 @@ def test_what_is_wrong_with_a_request_is_said(rating_server, columns, message):
         rating_server.answer(pd.DataFrame(columns))
 
 
-@pytest.mark.parametrize(("options", "message"), [({"k": 0}, "k must be"), ({"candidates": ["x"]}, "expected ids that are integers")])
+@pytest.mark.parametrize(
+    ("options", "message"), [({"k": 0}, "k must be"), ({"candidates": ["x"]}, "expected ids that are integers")]
+)
 def test_what_is_wrong_with_the_parameters_is_said(rating_server, options, message):
     with pytest.raises(RecsysError, match=message):
         rating_server.answer(pd.DataFrame({"user_id": ["u00"]}), **options)
