@@ -43,6 +43,7 @@ WAIT = 60.0  # seconds for another process that opens the same store
 
 logger = logging.getLogger(__name__)
 logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # its tracebacks repeat what is reported here
+logging.getLogger("mlflow.store.model_registry").setLevel(logging.WARNING)  # it announces that it waits
 
 
 class MlflowTracker(Tracker):
