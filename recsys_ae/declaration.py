@@ -87,7 +87,9 @@ def validate(kind: Any, value: Any, where: str) -> Any:
 def _leaves(value: Any, place: str = "") -> Iterator[tuple[str, Any]]:
     """All leaf values at any depth, each with its path of keys and positions, joined by dots."""
     if isinstance(value, BaseModel):
-        inner: Iterable[tuple[Any, Any]] = ((name, getattr(value, name)) for name in type(value).model_fields)
+        inner: Iterable[tuple[Any, Any]] = (
+            (one.alias or name, getattr(value, name)) for name, one in type(value).model_fields.items()
+        )
     elif isinstance(value, Mapping):
         inner = value.items()
     elif isinstance(value, list | tuple):

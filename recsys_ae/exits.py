@@ -1,6 +1,7 @@
 """Messages and exit codes of the command line.
 
-Exit codes: 0 success, 1 failure, 2 wrong usage or configuration, 130 interrupted, 143 terminated.
+Exit codes: 0 success, 1 failure, 2 wrong usage or configuration, 3 a model that was not promoted, 130 interrupted, 143
+terminated.
 """
 
 import os
@@ -10,7 +11,7 @@ from typing import Any
 
 from recsys_ae.errors import OutputError, RecsysError, reason, shortened
 
-INTERRUPTED, TERMINATED = 130, 143
+NOT_PROMOTED, INTERRUPTED, TERMINATED = 3, 130, 143
 MESSAGE_LENGTH = 400  # characters; the middle of a longer message is cut out
 
 

@@ -45,6 +45,7 @@ ALLOWED = {
     "tracking": {"digests", "errors", "files"},
     "reporting": {"errors", "files", "evaluation"},
 }
+ALLOWED["serving"] = {"models", "fitted", "parquet", *LOG, *LEAVES}
 ALLOWED["experiment"] = {*ALLOWED}
 ALLOWED["cli"] = {*ALLOWED}
 ALLOWED["__main__"] = {"cli"}

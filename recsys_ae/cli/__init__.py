@@ -18,6 +18,7 @@ import typer
 import recsys_ae
 from recsys_ae.cli.evaluation import compare, evaluate
 from recsys_ae.cli.options import PATH, CardOption, Cold, TrackingUri, print_table, terminal
+from recsys_ae.cli.promotion import promote
 from recsys_ae.cli.runs import runs_app
 from recsys_ae.errors import ConfigError, Terminated, TrackingError
 from recsys_ae.exits import INTERRUPTED, TERMINATED, Output, explain, one_line
@@ -93,6 +94,7 @@ def run(
 
 app.command(context_settings={"allow_extra_args": True})(evaluate)
 app.command()(compare)
+app.command()(promote)
 
 
 @app.command()

@@ -3,6 +3,7 @@
 The kind of data determines which `Task` runs a pipeline, and its further keys.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, TypeVar, cas
 
 import numpy as np
 import yaml
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from recsys_ae.data.cards import IMAGE_KINDS, RATING_KINDS, Card, RatingsCard, declared_folder, read_card, shipped_cards
 from recsys_ae.declaration import (
@@ -39,6 +40,24 @@ RESERVED = {"best", "con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com
 MAX_COMBINATIONS = 10**9
 
 
+def check_alias(alias: str) -> str:
+    """`alias`, if MLflow accepts it; `ValueError` otherwise."""
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,255}", alias) or re.fullmatch(r"latest|[vV][0-9]+", alias):
+        raise ValueError(f"an alias has letters, digits, '_' and '-', and is not latest or a version; got {quoted(alias)}")
+    return alias
+
+
+def check_registered(name: str) -> str:
+    """`name`, if it can name a registered model; `ValueError` otherwise."""
+    if {*check_name(name)} & {*"/:@"} or name in (".", ".."):
+        raise ValueError(f"the name of a registered model has no '/', ':' or '@', got {quoted(name)}")
+    return name
+
+
+Alias = Annotated[str, AfterValidator(check_alias)]
+RegisteredName = Annotated[str, AfterValidator(check_registered)]
+
+
 class TrackingSpec(Declared):
     """The MLflow experiment of the runs; by default the name of the pipeline."""
 
@@ -57,6 +76,17 @@ class ExportSpec(Declared):
 
     model: str = "best"
     by: str | None = None
+
+
+class RegisterSpec(Declared):
+    """The final model becomes a version of the registered model `name`, on request with an alias that serving refers to.
+
+    `history: false` leaves out what users have done, which then has to come with each request.
+    """
+
+    name: RegisteredName
+    alias: Alias | None = None
+    history: bool = True
 
 
 class PipelineFile(Declared):
@@ -130,7 +160,11 @@ class Pipeline(Generic[K]):
 
     def to_yaml(self) -> str:
         """The pipeline file with every default written out."""
-        return str(yaml.safe_dump(self.keys.model_dump(mode="json"), sort_keys=False, default_flow_style=None, width=120))
+        return str(
+            yaml.safe_dump(
+                self.keys.model_dump(mode="json", by_alias=True), sort_keys=False, default_flow_style=None, width=120
+            )
+        )
 
 
 def read_pipeline(name_or_path: str, settings: Sequence[str] = ()) -> Pipeline[Any]:

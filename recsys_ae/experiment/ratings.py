@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
 from pydantic import Field
 
@@ -23,7 +24,7 @@ from recsys_ae.evaluation.report import Report
 from recsys_ae.evaluation.segments import DEFAULT_SEGMENTS, parse_segments
 from recsys_ae.evaluation.uncertainty.findings import MetricFindings, analyse
 from recsys_ae.experiment.needs import feature_sides
-from recsys_ae.experiment.pipeline_file import ExportSpec, ModelSpec, Pipeline, PipelineFile, label_of
+from recsys_ae.experiment.pipeline_file import ExportSpec, ModelSpec, Pipeline, PipelineFile, RegisterSpec, label_of
 from recsys_ae.experiment.rating_data import RatingData, resolve_split
 from recsys_ae.experiment.task import Evaluation, FitOn, Models, Part, Task
 from recsys_ae.export.local import VectorManifest, export_recommendations, export_vectors, versions
@@ -35,6 +36,7 @@ from recsys_ae.models.recommend import Cold
 from recsys_ae.models.storage import build_model, load_model, model_digest, save_model
 from recsys_ae.reporting.results import Baseline, DataFacts, Exported, PublishedValues
 from recsys_ae.split import Split
+from recsys_ae.tracking import TrackedRun
 
 logger = logging.getLogger(__name__)
 
@@ -63,6 +65,7 @@ class RatingFile(PipelineFile):
     cold: Cold = "popular"  # policy for users a model cannot score, see `models.recommend.recommend`
     candidates: CandidateSpec | None = None  # None ranks all items
     export: ListExport | None = None
+    registered: RegisterSpec | None = Field(None, alias="register")  # a field cannot be called as a method of its class
 
 
 def _check_vectors(entries: list[dict[str, Any]], exported: str, where: str) -> None:
@@ -94,6 +97,10 @@ class RatingTask(Task[RatingFile, Split, Recommender]):
         super().__init__(pipeline)
         keys, card = self.keys, (pipeline.card, pipeline.card_folder)
         self._data = RatingData(*card, keys.split, pipeline.seeds, keys.positive_at, feature_sides(self))
+
+    @property
+    def registers(self) -> RegisterSpec | None:
+        return self.keys.registered
 
     @classmethod
     def resolve(cls, keys: RatingFile, card: Any, where: str) -> RatingFile:
@@ -242,6 +249,21 @@ class RatingTask(Task[RatingFile, Split, Recommender]):
     def test_to_train(self, data: DataFacts) -> float:
         test = data.sizes["test"]
         return test / (sum(data.sizes.values()) - test) if self._data.redrawn else 0.0
+
+    def log_model(self, run: TrackedRun, saved: Path, data: Split, *, final: bool = False) -> None:
+        def write(folder: Path) -> None:
+            from recsys_ae.serving.mlflow_model import write_mlflow_model  # imports MLflow
+            from recsys_ae.serving.recommender import Settings
+
+            keys, excluded, policy = self.keys, data.repeats == "excluded", data.train.duplicates
+            settings = Settings(exclude_seen=excluded, cold=keys.cold, duplicates=policy, positive_at=keys.positive_at)
+            history = seen = None
+            if final and (keys.registered is None or keys.registered.history):
+                history, whole = data.everything, self._data.whole.interactions
+                seen = None if np.array_equal(history.keys(), whole.keys()) else whole
+            write_mlflow_model(saved, folder, settings, history, seen)
+
+        run.model(write)
 
     def export(self, model: Recommender, data: Split, output: Path) -> Exported:
         keys = self.keys.export or ListExport(k=100)

@@ -19,16 +19,17 @@ from recsys_ae.core.checkpoint import Checkpoint
 from recsys_ae.digests import digest_of_json
 from recsys_ae.errors import TrainingError
 from recsys_ae.evaluation.protocols.audit import Audit
-from recsys_ae.experiment.callbacks import Curves, LogLosses, ShowProgress, Stopwatch
+from recsys_ae.experiment.callbacks import Curves, LogLosses, ShowProgress, Stopwatch, validation_name
+from recsys_ae.experiment.drawing import draw_model
 from recsys_ae.experiment.output import PIPELINE, REPORT, OutputFolder, check_output, name_of, open_output
 from recsys_ae.experiment.page import record_data, record_final, record_report, record_result, record_start
 from recsys_ae.experiment.pipeline_file import TASKS, K, ModelSpec, Pipeline
 from recsys_ae.experiment.summary import choose, compare_pair, repetitions, summarise, worth
 from recsys_ae.experiment.task import D, Evaluation, FitOn, M, Part, Task
 from recsys_ae.export.local import MANIFEST, versions
-from recsys_ae.files import read_json, whole_folder
+from recsys_ae.files import read_json
 from recsys_ae.fitted import saved_digest
-from recsys_ae.reporting.figures import loss_curves, metrics_chart, save_figure
+from recsys_ae.reporting.figures import metrics_chart, save_figure
 from recsys_ae.reporting.report import write_report
 from recsys_ae.reporting.results import (
     Baseline,
@@ -222,7 +223,8 @@ class _Experiment(Generic[K, D, M]):
             result = RunResult(spec.name, spec.params, *found, fit, select, digest, trials, by_user, *rest)
             record_result(job.run, result, self.keys.refit)
             if seed == self.pipeline.seeds[0]:
-                self._draw(job, model, selected.curves)
+                folder, figures = self.folder.figures(spec.label), self.task.figures(model, self.task.data(seed))
+                draw_model(figures, selected.curves, validation_name(model), folder, job.run)
             self.folder.write_state(f"result-{name}", result)
         logger.info("%s: fitted in %.1f s", name, fit.seconds)
         return result
@@ -257,7 +259,7 @@ class _Experiment(Generic[K, D, M]):
         """The model to test, the cost of its fit, and the results of the fit on the training part, which may be the same."""
         selected = self.folder.read_state(f"selected-{job.name}", _Selected)
         if selected is not None:
-            losses = LogLosses(job.run, _validation_name(self.task.build(spec)))
+            losses = LogLosses(job.run, validation_name(self.task.build(spec)))
             losses.repeat(selected.curves)
         else:
             model, fit, curves = self._fit(job, spec, "train")
@@ -272,8 +274,8 @@ class _Experiment(Generic[K, D, M]):
     def _fit(self, job: _Job, spec: ModelSpec, on: FitOn) -> tuple[M, FitFacts, dict[str, Curves]]:
         """Fit a model, from the checkpoint of an earlier attempt if there is one; returns it with its cost and losses."""
         model, again = self.task.build(spec), on == "train+valid"
-        job.progress.valid_name = _validation_name(model)
-        losses = LogLosses(job.run, _validation_name(model), prefix="refit_" if again else "")
+        job.progress.valid_name = validation_name(model)
+        losses = LogLosses(job.run, validation_name(model), prefix="refit_" if again else "")
         name = f"{job.name}+refit" if again else job.name
         about = digest_of_json(self.folder.run, name, spec.name, spec.params, spec.warm_start, job.seed, on)
         checkpoint = Checkpoint(self.folder.checkpoint(name), about)
@@ -289,28 +291,42 @@ class _Experiment(Generic[K, D, M]):
             raise TrainingError(f"{job.name}: {wrong[0]} is not finite on the {part} part; try other parameters")
         return found
 
-    def _save(self, job: _Job, model: M, folder: Path) -> str:
+    def _save(self, job: _Job, model: M, folder: Path, *, final: bool = False) -> str:
         """Save a model and store it in the tracker; returns its digest."""
         self.task.models.save(model, folder)
-        job.run.artifact(folder, "model")
+        self.task.log_model(job.run, folder, self.task.data(job.seed), final=final)
         return self.task.models.digest(model)
 
     def _export(
         self, best: Best | None, results: Mapping[str, Mapping[int, RunResult]]
     ) -> tuple[FinalFit | None, Exported | None]:
-        """Export what the pipeline asks for, from a final fit of the chosen model if the task ships that."""
-        spec, seed = self.keys.export, self.pipeline.seeds[0]
-        if spec is None:
+        """Export and register what the pipeline asks for, from a final fit of the chosen model if the task ships that."""
+        spec, seed, exported = self.keys.export, self.pipeline.seeds[0], None
+        if spec is None and self.task.registers is None:
             return None, None
-        label = best.model if best and spec.model == "best" else spec.model
+        chosen = best.model if best else None
+        label = spec.model if spec and spec.model != "best" else chosen
         if label is None:
-            logger.warning("nothing is exported, because no model has a value of the deciding metric")
+            logger.warning("nothing is exported or registered, because no model has a value of the deciding metric")
             return None, None
         final = self._final(label, seed, results[label][seed]) if self.task.ships_best else None
-        model = self.task.models.load(self.folder.path / "final" if final else self.folder.model(self._name(label, seed)))
-        exported = self.task.export(model, self.task.data(seed), self.folder.path)
-        self.run.artifact(self.folder.path / exported.folder / MANIFEST, exported.folder)
+        if spec is not None:
+            model = self.task.models.load(self.folder.path / "final" if final else self.folder.model(self._name(label, seed)))
+            exported = self.task.export(model, self.task.data(seed), self.folder.path)
+            self.run.artifact(self.folder.path / exported.folder / MANIFEST, exported.folder)
+        self._register(label)
         return final, exported
+
+    def _register(self, label: str) -> None:
+        """Register the final model if the pipeline asks for it, once."""
+        if (wanted := self.task.registers) is None:
+            return
+        run_id = self.folder.read_note(f"run-{label}+final")
+        if run_id is None:
+            logger.warning("%s is not registered, because its run is not tracked", label)
+        elif self.folder.read_note("registered") != run_id:
+            self.tracker.register(run_id, wanted.name, wanted.alias)
+            self.folder.write_note("registered", run_id)
 
     def _final(self, label: str, seed: int, result: RunResult) -> FinalFit:
         """Fit a model on all data, with the parameters and the number of epochs found before."""
@@ -322,24 +338,8 @@ class _Experiment(Generic[K, D, M]):
         with self._job(f"{label}+final", spec, seed) as job:
             job.run.params({FITTED_ON: "everything"})
             model, fit, _ = self._fit(job, spec, "everything")
-            final = FinalFit(label, spec.params, seed, fit, self._save(job, model, self.folder.path / "final"))
-            record_final(job.run, fit, final.digest)
+            digest = self._save(job, model, self.folder.path / "final", final=True)
+            final = FinalFit(label, spec.params, seed, fit, digest)
+            record_final(job.run, fit, digest)
             self.folder.write_state("final", final)
         return final
-
-    def _draw(self, job: _Job, model: M, curves: dict[str, Curves]) -> None:
-        """Draw the figures of one model, if it has any."""
-        figures = dict(self.task.figures(model, self.task.data(job.seed)))
-        if curves:
-            figures["losses"] = lambda: loss_curves(curves, _validation_name(model))
-        if figures:
-            folder = self.folder.path / "figures" / job.spec.label
-            with whole_folder(folder) as draft:
-                for name, draw in figures.items():
-                    save_figure(draw(), draft / f"{name}.png")
-            job.run.artifact(folder, "figures")
-
-
-def _validation_name(model: Any) -> str:
-    """The name of the values by which a model chooses its best epoch; image models use the loss."""
-    return str(getattr(model, "validation_name", "valid_loss"))

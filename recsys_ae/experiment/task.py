@@ -12,9 +12,10 @@ import pandas as pd
 from recsys_ae.core.trainer import Callback
 from recsys_ae.evaluation.protocols.audit import Audit
 from recsys_ae.evaluation.uncertainty.findings import MetricFindings
-from recsys_ae.experiment.pipeline_file import K, ModelSpec, Pipeline, PipelineFile
+from recsys_ae.experiment.pipeline_file import K, ModelSpec, Pipeline, PipelineFile, RegisterSpec
 from recsys_ae.registry import Registry
 from recsys_ae.reporting.results import Baseline, DataFacts, Exported, Values
+from recsys_ae.tracking import TrackedRun
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -56,6 +57,11 @@ class Task(ABC, Generic[K, D, M]):
 
     def __init__(self, pipeline: Pipeline[K]) -> None:
         self.pipeline, self.keys = pipeline, pipeline.keys
+
+    @property
+    def registers(self) -> RegisterSpec | None:
+        """As what the final model is to be registered; None: not at all."""
+        return None
 
     @classmethod
     @abstractmethod
@@ -120,6 +126,10 @@ class Task(ABC, Generic[K, D, M]):
     def test_to_train(self, data: DataFacts) -> float:
         """Size of the test part over that of the training part if each seed draws its own, else 0."""
         return 0.0
+
+    def log_model(self, run: TrackedRun, saved: Path, data: D, *, final: bool = False) -> None:
+        """Store the model saved in a folder in its run; the `final` one as it is to be served."""
+        run.artifact(saved, "model")
 
     @abstractmethod
     def export(self, model: M, data: D, output: Path) -> Exported:

@@ -2,9 +2,12 @@
 
 from abc import abstractmethod
 from collections.abc import Callable
+from functools import cache
+from typing import Any
 
 import numpy as np
 from scipy.sparse import csr_array
+from threadpoolctl import ThreadpoolController
 
 from recsys_ae.fitted import Fitted
 from recsys_ae.ids import Rows
@@ -86,13 +89,23 @@ def trained_rows(fitted: Fitted, history: Interactions, rows: Rows) -> Rows:
 
 
 def ridge(inputs: Floats, targets: Floats, strength: float) -> Floats:
-    """The w [K] that minimises |inputs [n, K] . w - targets [n]|^2 + strength * |w|^2, in min(n, K) unknowns; 0 for n = 0."""
+    """The w [K] that minimises |inputs [n, K] . w - targets [n]|^2 + strength * |w|^2, in min(n, K) unknowns; 0 for n = 0.
+
+    In one thread: a second one would spin longer than it computes, and the last digits would depend on it.
+    """
     strength = strength + 1e-6  # makes the solution unique even without regularisation
     n, k = inputs.shape
-    if n < k:
-        gram = inputs @ inputs.T
-        gram[np.diag_indices(n)] += strength
-        return inputs.T @ np.linalg.solve(gram, targets)
-    gram = inputs.T @ inputs
-    gram[np.diag_indices(k)] += strength
-    return np.linalg.solve(gram, inputs.T @ targets)
+    with _blas().limit(limits=1):
+        if n < k:
+            gram = inputs @ inputs.T
+            gram[np.diag_indices(n)] += strength
+            return inputs.T @ np.linalg.solve(gram, targets)
+        gram = inputs.T @ inputs
+        gram[np.diag_indices(k)] += strength
+        return np.linalg.solve(gram, inputs.T @ targets)
+
+
+@cache
+def _blas() -> Any:
+    """The libraries of linear algebra behind NumPy and SciPy; finding them takes some milliseconds."""
+    return ThreadpoolController().select(user_api="blas")

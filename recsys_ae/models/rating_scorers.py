@@ -132,7 +132,7 @@ class Scorer:
 
     def scores(self, history: Interactions, rows: Rows) -> Floats:
         baseline = self.biases.block(history, rows, self.user_features(history, rows))
-        scores = self.to_ratings(self.user_factors(history, rows) @ self.item_factors().T)
+        scores = self.to_ratings(_products(self.user_factors(history, rows), self.item_factors()))
         return np.where(self.known_users(history, rows)[:, None] & self.known_items(), scores, baseline)
 
     def predict_rows(self, history: Interactions, user_rows: Rows, item_rows: Rows) -> Floats:
@@ -165,8 +165,12 @@ class ItemScorer(Scorer):
         known = trained_rows(self.fitted, history, rows)
         factors = self.column_factors(known)
         new = np.flatnonzero(known < 0)
+        folded: dict[int, Floats] = {}  # by row: a block of a few users has each of them several times
         for place, prior in zip(new, self.prior_factors(history, rows[new]), strict=True):
-            factors[place] = self._fold_in(history.matrix[rows[[place]]], prior)
+            row = int(rows[place])
+            if row not in folded:
+                folded[row] = self._fold_in(history.matrix[[row]], prior)
+            factors[place] = folded[row]
         return factors
 
     def item_factors(self) -> Floats:
@@ -193,6 +197,12 @@ class ItemScorer(Scorer):
         l2 = training.l2_of(len(values), self.model.l2, self.model.l2_exponent)
         weights = ridge(hidden - centre, target - mean, l2 / 2)
         return np.r_[prior[:-2] + weights, mean - centre @ weights, 1].astype(np.float32)
+
+
+def _products(left: Floats, right: Floats) -> Floats:
+    """left [B, H] @ right.T [H, M] by PyTorch: its threads sleep while they wait for each other, those of NumPy's BLAS spin."""
+    found: Floats = (torch.from_numpy(left) @ torch.from_numpy(right).T).numpy()
+    return found
 
 
 @torch.no_grad()

@@ -1,7 +1,7 @@
 """Recording of experiments: a small interface, implemented with MLflow, and by base classes that record nothing."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,12 @@ class TrackedRun:
     def artifact(self, path: Path, folder: str | None = None) -> None:
         """Store a file, or the content of a folder."""
 
+    def model(self, write: Callable[[Path], None]) -> None:
+        """Store the model of this run as a logged model; `write` writes it, as an MLflow model, to a new folder.
+
+        Metrics recorded later belong to the model too.
+        """
+
 
 class Tracker:
     """Records runs. This one does not (`--tracking-uri none`).
@@ -78,6 +84,9 @@ class Tracker:
         """
         return None
 
+    def register(self, run_id: str, name: str, alias: str | None) -> None:
+        """Register the logged model of a run as the next version of `name`, and give it the alias if there is one."""
+
     def hint(self) -> str | None:
         """The command that shows the results."""
         return None
@@ -106,7 +115,7 @@ def local_copy(folder_or_uri: str, tracking_uri: str | None) -> Path:
     """A local file or folder: the one given, or one downloaded from an MLflow URI (runs:/, models:/)."""
     if not folder_or_uri.startswith(URIS):
         return Path(folder_or_uri)
-    from recsys_ae.tracking.mlflow_tracker import download  # heavy
+    from recsys_ae.tracking.download import download  # heavy
 
     return download(folder_or_uri, default_uri(tracking_uri))
 

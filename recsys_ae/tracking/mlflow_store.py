@@ -19,12 +19,28 @@ from recsys_ae.files import locked
 from recsys_ae.tracking import CONTINUES
 from recsys_ae.tracking.processes import HEARTBEAT, HOST, is_gone, own_tags
 from recsys_ae.tracking.reasons import reason
-from recsys_ae.tracking.record import ARTIFACT, CONTINUE, DATASET, END, METRICS, PARAMS, START, TAGS, Entry, Record, now
+from recsys_ae.tracking.record import (
+    ARTIFACT,
+    CONTINUE,
+    DATASET,
+    END,
+    METRICS,
+    MODEL,
+    PARAMS,
+    REGISTER,
+    START,
+    TAGS,
+    Entry,
+    Record,
+    now,
+)
+from recsys_ae.tracking.registry import fill_model, give_alias, register, start_model
 from recsys_ae.tracking.sender import RefusedError
 from recsys_ae.tracking.uris import sqlite_path, store_uri
 
 PAGE = 1000  # results, and metrics, that MLflow handles in one call
 PARAMS_AND_TAGS = 100  # of each, in one call
+logger = logging.getLogger(__name__)
 WAIT = 10.0  # seconds for another process that opens the same store
 RECORD = "recsys_ae.record"  # tag of a run: its id in its record
 PARENT = "mlflow.parentRunId"
@@ -87,6 +103,10 @@ class MlflowStore:
                 self.client.log_inputs(run, datasets=[_dataset_input(**first.content)])
             elif first.kind == ARTIFACT:
                 self._store_files(run, record, **first.content)
+            elif first.kind == MODEL:
+                self._log_model(run, record, runs, first)
+            elif first.kind == REGISTER:
+                self._register(run, first.time, **first.content)
             else:
                 self._log_batch(run, [thing for entry in batch for thing in self._values(entry, runs)])
         except Exception as error:
@@ -120,7 +140,8 @@ class MlflowStore:
         """What `log_batch` takes, with the name of its argument."""
         if entry.kind == METRICS:
             for name, value, step in entry.content["values"]:
-                yield "metrics", entities.Metric(metric_name(name), value, entry.time, step)
+                model = runs.get(_model_name(entry.run))
+                yield "metrics", entities.Metric(metric_name(name), value, entry.time, step, model)
         elif entry.kind == PARAMS:
             for key, value in entry.content["values"].items():
                 yield "params", entities.Param(key, value)
@@ -140,6 +161,20 @@ class MlflowStore:
         if not place.exists():
             raise RefusedError(f"{place} is gone")
         (self.client.log_artifacts if place.is_dir() else self.client.log_artifact)(run, str(place), folder)
+
+    def _log_model(self, run: str, record: Record, runs: dict[str, str], entry: Entry) -> None:
+        folder = record.path_of(entry.content["path"])
+        if not folder.exists():
+            raise RefusedError(f"{folder} is gone")
+        name = _model_name(entry.run)
+        if name not in runs:
+            runs[name] = start_model(self.client, run)
+        fill_model(self.client, run, runs[name], folder)
+
+    def _register(self, run: str, at: int, name: str, alias: str | None) -> None:
+        version = register(self.client, run, name)
+        also = f" and models:/{name}@{alias}" if alias and give_alias(self.client, version, alias, at) else ""
+        logger.info("registered as models:/%s/%s%s (run %s)", name, version.number, also, version.pipeline)
 
     def beat(self, runs: Sequence[str]) -> None:
         for run in runs:
@@ -237,6 +272,11 @@ def _judged(error: Exception) -> Exception:
 def metric_name(name: str) -> str:
     """A name with the characters that MLflow allows."""
     return re.sub(r"[^\w\-. :/]", "_", name.replace("@", "_at_"))
+
+
+def _model_name(run: str) -> str:
+    """Under which name the id of a run's logged model is noted beside those of runs."""
+    return f"{run}/model"
 
 
 def _dataset_input(name: str, digest: str, part: str, profile: dict[str, Any], unit: str) -> entities.DatasetInput:

@@ -7,7 +7,7 @@ MLflow takes a second or two to import, so this module is imported only when an 
 import logging
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -15,18 +15,29 @@ from typing import Any
 from uuid import uuid4
 
 import mlflow.entities as entities
-from mlflow.artifacts import download_artifacts
-from mlflow.store.artifact.models_artifact_repo import ModelsArtifactRepository
-from mlflow.store.artifact.utils.models import get_model_name_and_version
 from mlflow.tracking import MlflowClient
 
-from recsys_ae.errors import DataError, Terminated, TrackingError
+from recsys_ae.errors import Terminated, TrackingError
 from recsys_ae.tracking import FITTED_ON, TEST_DIGEST, TrackedRun, Tracker
 from recsys_ae.tracking.environment import environment_tags
-from recsys_ae.tracking.mlflow_store import PARENT, RECORD, MlflowStore, connect, existing, pages
+from recsys_ae.tracking.mlflow_store import PARENT, RECORD, MlflowStore, connect, pages
 from recsys_ae.tracking.processes import HEARTBEAT, own_tags
 from recsys_ae.tracking.reasons import reason
-from recsys_ae.tracking.record import ARTIFACT, CONTINUE, DATASET, END, HEADER, METRICS, PARAMS, START, TAGS, Record, now
+from recsys_ae.tracking.record import (
+    ARTIFACT,
+    CONTINUE,
+    DATASET,
+    END,
+    HEADER,
+    METRICS,
+    MODEL,
+    PARAMS,
+    REGISTER,
+    START,
+    TAGS,
+    Record,
+    now,
+)
 from recsys_ae.tracking.sender import Sender
 from recsys_ae.tracking.uris import masked, sqlite_path, store_uri
 
@@ -127,6 +138,10 @@ class MlflowTracker(Tracker):
     def run_of(self, run_id: str) -> TrackedRun:
         return MlflowRun(self._sender, run_id) if self._sender else TrackedRun()
 
+    def register(self, run_id: str, name: str, alias: str | None) -> None:
+        if self._sender is not None:
+            MlflowRun(self._sender, run_id).note(REGISTER, name=name, alias=alias)
+
     def hint(self) -> str | None:
         return self._hint
 
@@ -176,6 +191,16 @@ class MlflowRun(TrackedRun):
     def artifact(self, path: Path, folder: str | None = None) -> None:
         self.note(ARTIFACT, path=self._sender.record.name_of(path), folder=folder)
 
+    def model(self, write: Callable[[Path], None]) -> None:
+        record = self._sender.record
+        folder = record.model_folder(self.id)
+        try:
+            write(folder)
+        except Exception as error:  # whatever MLflow raises while it writes
+            logger.warning("the model of this run cannot be logged: %s", reason(error))
+        else:
+            self.note(MODEL, path=record.name_of(folder))
+
 
 def _looks(client: MlflowClient, digest: str, besides: str | None) -> int:
     """See `Tracker.looks`. Deleted runs count: what was learned from them is not forgotten."""
@@ -186,26 +211,3 @@ def _looks(client: MlflowClient, digest: str, besides: str | None) -> int:
     ]
     below = (f"tags.`{PARENT}` = '{parent.info.run_id}' and status = 'FINISHED'" for parent in parents)
     return sum(FITTED_ON not in run.data.params for condition in below for run in search(filter_string=condition))
-
-
-def download(uri: str, tracking_uri: str) -> Path:
-    """A local copy of the artifact or model at `uri`; `DataError` if there is none."""
-    store = store_uri(tracking_uri)
-    try:
-        client = existing(store)
-        place = _place_of(client, uri) if uri.startswith("models:/") else uri
-        return Path(download_artifacts(artifact_uri=place, tracking_uri=store))
-    except Exception as error:  # whatever MLflow's stores raise
-        raise DataError(f"cannot get {uri} from {masked(tracking_uri)}: {reason(error)}") from None
-
-
-def _place_of(client: MlflowClient, uri: str) -> str:
-    """The location of a registered model. MLflow's own function uses a global registry URI."""
-    model, path = ModelsArtifactRepository.split_models_uri(uri)
-    found = get_model_name_and_version(client, model)
-    if len(found) == 1:
-        place = str(client.get_logged_model(found[0]).artifact_location)
-    else:
-        place = client.get_model_version_download_uri(*found)
-    place = _place_of(client, place) if place.startswith("models:/") else place
-    return f"{place}/{path}" if path else place

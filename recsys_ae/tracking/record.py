@@ -21,7 +21,8 @@ from recsys_ae.files import make_folder, read_json, write_json
 
 FOLDER, NAME = ".tracking", "record.jsonl"
 HEADER, START, CONTINUE, END = "record", "start", "continue", "end"
-PARAMS, TAGS, METRICS, DATASET, ARTIFACT = "params", "tags", "metrics", "dataset", "artifact"
+PARAMS, TAGS, METRICS, DATASET = "params", "tags", "metrics", "dataset"
+ARTIFACT, MODEL, REGISTER = "artifact", "model", "register"
 
 logger = logging.getLogger(__name__)
 
@@ -122,6 +123,10 @@ class Record:
         """A path relative to the output, which may be moved; an absolute one for what lies elsewhere."""
         own, output = path.absolute(), self.output.absolute()
         return str(own.relative_to(output)) if own.is_relative_to(output) else str(own)
+
+    def model_folder(self, run: str) -> Path:
+        """Where the MLflow model of a run is kept, for the stores that lack it."""
+        return self.path.parent / "models" / run
 
     def knows(self, run: str) -> bool:
         return any(entry.run == run for entry in self.entries())
