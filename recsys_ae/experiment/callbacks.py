@@ -109,6 +109,11 @@ class LogLosses(Callback):
         return self._prefix + (f"{stage}_" if stage else "")
 
 
+def validation_name(model: Any) -> str:
+    """The name of the values by which a model chooses its best epoch; image models use the loss."""
+    return str(getattr(model, "validation_name", "valid_loss"))
+
+
 class Stopwatch(Callback):
     """Measures the cost of a fit. A context manager, after which `facts` describe the block."""
 

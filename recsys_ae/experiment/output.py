@@ -3,8 +3,8 @@
 During a run, `.work` holds a checkpoint of the model in training, the results of finished models and the ids of the MLflow
 runs, all tied to one pipeline and its inputs. `report.json` is written last: a run that has it is complete.
 
-An interrupted run keeps its state for `--resume`. A failed run does so only if a model is finished, and is marked as failed:
-a new run moves it aside.
+An interrupted run keeps its state for `--resume`. A failed run does so only if a model or a trial of a search with Optuna is
+finished, and is marked as failed: a new run moves it aside. Optuna's storage stays for its own tools.
 """
 
 import logging
@@ -37,7 +37,7 @@ from recsys_ae.fitted import saved_digest
 
 logger = logging.getLogger(__name__)
 
-REPORT, PIPELINE = "report.json", "pipeline.yaml"
+REPORT, PIPELINE, TRIALS = "report.json", "pipeline.yaml", "trials.db"
 FOLDERS = ("models", "figures", "per-user", ".work")
 REDO = "delete it and repeat the command with --resume to redo that part"
 FAILED = Path(".work", "failed")  # marks a failed run
@@ -163,7 +163,7 @@ def open_output(path: Path, pipeline: str, inputs: Mapping[str, str], *, resume:
         try:
             yield OutputFolder(path, digest_of_json(pipeline, dict(inputs)))
         except Exception:
-            if any((path / "models").glob("*")):
+            if any((path / "models").glob("*")) or (path / TRIALS).exists():
                 (path / FAILED).touch()
             elif began:
                 _remove_traces(path, missing)

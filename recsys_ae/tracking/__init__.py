@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 TEST_DIGEST = "recsys_ae.test_digest"  # tag of a run: the digest of the test part of the models below it
+TRIAL_STATE = "recsys_ae.trial_state"  # tag of a run that is a trial of a search: complete, pruned or failed
 FITTED_ON = "fitted_on"  # parameter of a run whose model is fitted on all data and not tested
 
 
