@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
+PEERS = ["evaluation_peers.py", "recbole_peer.py"]  # run in an environment of their own
 BENCHMARKS = sorted(path.name for path in (ROOT / "benchmarks").glob("*.py"))
 
 
@@ -20,13 +21,14 @@ def smoke(name: str) -> list[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name in BENCHMARKS if name != "recbole_peer.py"])
+@pytest.mark.parametrize("name", [name for name in BENCHMARKS if name not in PEERS])
 def test_every_benchmark_prints_its_results(name):
     figures = json.loads(smoke(name)[-1])
     assert figures
 
 
-def test_the_peer_script_says_what_is_missing():
+@pytest.mark.parametrize("name", PEERS)
+def test_a_peer_script_says_what_is_missing(name):
     """RecBole needs its own environment; in this one the script says so and does not fail."""
-    (sentence,) = smoke("recbole_peer.py")
+    (sentence,) = smoke(name)
     assert sentence.startswith(("all peers are installed in ", f"{sys.prefix} has no "))

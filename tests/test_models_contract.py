@@ -15,7 +15,7 @@ from recsys_ae.declaration import parameters
 from recsys_ae.errors import ColdUserError, ConfigError, DataError, NotFittedError
 from recsys_ae.interactions import Interactions
 from recsys_ae.models import MODELS
-from recsys_ae.models.base import HasItemVectors, HasUserVectors, KnowsUsers, LinearInHistory, Recommender
+from recsys_ae.models.base import HasItemVectors, HasUserVectors, KnowsUsers, LinearInHistory, Recommender, finite_scores
 from recsys_ae.models.storage import model_digest
 from recsys_ae.models.training import ranking_validation
 
@@ -133,6 +133,15 @@ def test_scores_have_a_row_per_user_and_a_column_per_item(model):
     assert scores.dtype == np.float32
     assert np.isfinite(scores).all()
     np.testing.assert_array_equal(scores[0], scores[2])
+
+
+def test_scores_may_be_overwritten(model):
+    """Evaluation sets those of seen items to -inf in place."""
+    scores = model.scores(planted(), np.arange(12))
+    if scores.flags.writeable:
+        expected = scores.copy()
+        scores[:] = -np.inf
+        np.testing.assert_array_equal(model.scores(planted(), np.arange(12)), expected)
 
 
 def test_batch_equals_single(model):
@@ -398,7 +407,7 @@ def test_recommendations_keep_their_contract(model, k, candidates, exclude, excl
     """min(k, items left) distinct items, none seen or excluded, by score and then by row."""
     data = planted()
     lists = recommend(model, data, k=k, candidates=candidates, exclude=exclude, exclude_seen=exclude_seen).to_frame()
-    scores = model.scores(data, everything(data))
+    scores = finite_scores(model, data, everything(data))
     for row, user in enumerate(data.users.values):
         own = lists[lists["user_id"] == user]
         allowed = set(range(100, 107)) if candidates is None else set(candidates)

@@ -37,6 +37,9 @@ def evaluate(
     relevant_at: RelevantOption = None,
     cold: ColdOption = "popular",
     skip_unknown: SkipOption = False,
+    segments: Annotated[
+        str | None, typer.Option(help="Groups of users or items to show, such as history_length,users.gender.")
+    ] = None,
     card: CardOption = None,
     per_user: Annotated[Path | None, typer.Option(help="Also write the values per user to this Parquet file.", **PATH)] = None,
     output: Annotated[Path | None, typer.Option(help="Also write metrics and intervals to this JSON file.", **PATH)] = None,
@@ -47,7 +50,7 @@ def evaluate(
     from recsys_ae.evaluation.uncertainty.findings import find
     from recsys_ae.experiment.systems import Examination
     from recsys_ae.files import check_not_read, write_json
-    from recsys_ae.reporting.evaluation import evaluation_content, evaluation_lines, evaluation_table
+    from recsys_ae.reporting.evaluation import evaluation_content, evaluation_lines, evaluation_table, segment_table
 
     if context.args and not metrics:
         raise ConfigError(f"extra argument {quoted(context.args[0])}; write metrics after --metrics")
@@ -56,10 +59,14 @@ def evaluate(
     # `--metrics a b c`, `--metrics a,b,c` and `--metrics a --metrics b` are equivalent
     wanted = [name for text in [*(metrics or []), *context.args] for name in text.split(",") if name]
     options: dict[str, Any] = {"relevant_at": relevant_at, "repeats": repeats, "cold": cold, "skip_unknown": skip_unknown}
-    evaluated = Examination(truth, history, wanted, card=card, tracking_uri=tracking_uri, **options).evaluate(system)
+    shown = [name for name in (segments or "").split(",") if name]
+    examination = Examination(truth, history, wanted, card=card, segments=shown or None, tracking_uri=tracking_uri, **options)
+    evaluated = examination.evaluate(system)
     report, protocol = evaluated.report, evaluated.protocol
     found = find({system: [report.to_frame()]}, parse_metrics(report.metrics))
     terminal().print(evaluation_table(report, found))
+    for name in shown:
+        terminal().print(segment_table(report, name))
     for line in evaluation_lines(report, protocol):
         terminal().print(line, soft_wrap=True)
     for warning in evaluated.warnings:
@@ -109,7 +116,8 @@ def compare(
     if truth is not None:
         wanted = [name for name in (metrics or "").split(",") if name]
         options: dict[str, Any] = {"relevant_at": relevant_at, "repeats": repeats, "cold": cold, "skip_unknown": skip_unknown}
-        examination = Examination(truth, history, wanted, card=card, tracking_uri=tracking_uri, **options)
+        segments = None if by is None else [by]
+        examination = Examination(truth, history, wanted, card=card, segments=segments, tracking_uri=tracking_uri, **options)
     found = contenders(sources, examination, tracking_uri)
     comparison = compare_models(found, metric, by=by, common_users=common_users)
     console = terminal()

@@ -59,6 +59,14 @@ def load_features(
     return table
 
 
+def load_all_features(card: RatingsCard, folder: Path, side: Side, fit_ids: IdMap) -> FeatureTable:
+    """The features of all ids in a file that a card declares, fitted on those among `fit_ids`; see `load_features`."""
+    path, frame = _read(card, folder, side, fit_ids)
+    with error_context(str(path)):
+        kinds = {name: feature.kind for name, feature in card.features[side].columns.items()}
+        return FeatureTable.from_frame(frame, kinds, fit_ids=fit_ids)
+
+
 def with_unrated(card: RatingsCard, folder: Path, data: Interactions, sides: Collection[Side]) -> Interactions:
     """The same events, with users and items that have features only, if they are on these sides and the card keeps them."""
     maps: dict[Side, IdMap] = {"users": data.users, "items": data.items}

@@ -12,6 +12,7 @@ from recsys_ae.errors import UnknownIdError
 from recsys_ae.evaluation.evaluator import evaluate
 from recsys_ae.evaluation.overlap import id_maps
 from recsys_ae.evaluation.report import Report
+from recsys_ae.features import FeatureTable
 from recsys_ae.fitted import Fitted
 from recsys_ae.ids import IdMap, Rows, shown
 from recsys_ae.interactions import Interactions
@@ -30,6 +31,9 @@ def evaluate_model(
     relevant_at: float | None = None,
     repeats: Repeats = "excluded",
     cold: Cold = "popular",
+    segments: str | Iterable[str] = (),
+    user_features: FeatureTable | None = None,
+    item_features: FeatureTable | None = None,
 ) -> Report:
     """Evaluate the lists that a model makes from a history, with the same values as `evaluate_recommendations` gives for them.
 
@@ -39,6 +43,7 @@ def evaluate_model(
         known: the history as the model reads it, with all users of the truth, of whom some may have no events.
         truth, history: columns user_id, item_id and, if known, rating; of repeated pairs of the truth the highest counts.
         cold: what users get whom the model cannot score, see `recommend`; with `skip` they do not count in ranking metrics.
+        segments, user_features, item_features: as for `evaluate_recommendations`; the model keeps to its own features.
 
     Raises:
         ConfigError, TrainingError, ColdUserError: as for `evaluate`.
@@ -55,11 +60,13 @@ def evaluate_model(
     if len(unknown):
         columns["items"] = IdMap(np.concatenate([items.values, unknown]))  # behind the others, so that ties do not change
         before = Interactions.from_frame(history, rating=_rating(history), duplicates="last", **columns)
-        before = replace(before, user_features=known.user_features, merged=True)
-        model = _KnowingFewer(model, known, columns["items"])
+    if len(unknown) or user_features or item_features:
+        features = user_features and user_features.align(known.users), item_features and item_features.align(columns["items"])
+        before = replace(before, user_features=features[0], item_features=features[1], merged=True)
+        model = _KnowingItsOwn(model, known, columns["items"])
     asked = Interactions.from_frame(truth, rating=_rating(truth), duplicates="max", **columns)
     split = Split(before, before.filter(np.zeros(len(before), bool)), asked, repeats=repeats)
-    report = evaluate(model, split, metrics, relevant_at=relevant_at, cold=cold)
+    report = evaluate(model, split, metrics, relevant_at=relevant_at, cold=cold, segments=segments)
     counts = {key: number for key, number in report.counts.items() if key not in ("hot", "warm", "events")}
     return replace(report, counts={**counts, "users_skipped": n_users - counts["users_evaluated"]})
 
@@ -68,8 +75,8 @@ def _rating(table: pd.DataFrame) -> str | None:
     return "rating" if "rating" in table else None
 
 
-class _KnowingFewer(Recommender):
-    """A fitted model among more items than it knows, the first of them: it cannot score the others."""
+class _KnowingItsOwn(Recommender):
+    """A fitted model with its own view of a history, among more items than it knows: it cannot score any but the first."""
 
     def __init__(self, model: Recommender, known: Interactions, items: IdMap) -> None:
         """Scores are those of the users of `known`, with which all histories must agree."""

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+UNDEFINED = "undefined:"  # beginning of counts of users without a value of a metric
 Segments = dict[str, dict[str, dict[str, float | None]]]  # segment -> group -> metric -> value
 
 

@@ -26,6 +26,7 @@ Groups = dict[str, dict[str, float | None]]  # group -> metric -> value
 LENGTHS = {"0": 0, "1-4": 1, "5-19": 5, "20-99": 20, "100-499": 100, "500+": 500}  # groups of history_length by lower end
 HEAD, TAIL = 0.2, 0.2  # shares of all pairs that the most and the least popular items make up
 COMPUTED: dict[str, Literal["users", "items"]] = {"history_length": "users", "item_popularity": "items"}
+DEFAULT_SEGMENTS = tuple(COMPUTED)
 LARGEST = 20  # groups of a feature column with names of their own; the smaller ones are `other`
 QUARTILES = (0.25, 0.5, 0.75)
 

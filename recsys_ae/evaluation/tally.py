@@ -13,7 +13,7 @@ from recsys_ae.evaluation.metrics import Metric, errors_per_user
 from recsys_ae.evaluation.metrics.catalogue import Rows, Values
 from recsys_ae.evaluation.metrics.exposure import Exposure
 from recsys_ae.evaluation.metrics.lists import RankedLists
-from recsys_ae.evaluation.report import Report
+from recsys_ae.evaluation.report import UNDEFINED, Report
 from recsys_ae.evaluation.segments import Members, column_of, mean, means_by_item_group, means_by_user_group
 from recsys_ae.evaluation.ties import extreme_orders
 
@@ -151,4 +151,4 @@ def _values(metrics: Sequence[Metric], lists: RankedLists) -> dict[str, Values]:
 def _undefined(metrics: Sequence[Metric], values: Mapping[str, Values]) -> dict[str, int]:
     """The number of users who do not count in a metric whose value is undefined for some, under `undefined:METRIC`."""
     numbers = {metric.name: int(np.isnan(values[metric.name]).sum()) for metric in metrics if metric.partial}
-    return {f"undefined:{name}": number for name, number in numbers.items() if number}
+    return {f"{UNDEFINED}{name}": number for name, number in numbers.items() if number}

@@ -20,7 +20,7 @@ from recsys_ae.evaluation.protocols.audit import Audit, audit
 from recsys_ae.evaluation.protocols.protocol import Protocol
 from recsys_ae.evaluation.protocols.published import published_for
 from recsys_ae.evaluation.report import Report
-from recsys_ae.evaluation.segments import parse_segments
+from recsys_ae.evaluation.segments import DEFAULT_SEGMENTS, parse_segments
 from recsys_ae.evaluation.uncertainty.findings import MetricFindings, find
 from recsys_ae.experiment.needs import feature_sides
 from recsys_ae.experiment.pipeline_file import ExportSpec, ModelSpec, Pipeline, PipelineFile, label_of
@@ -59,7 +59,7 @@ class RatingFile(PipelineFile):
     split: dict[str, Any]  # protocol and parameters; without a seed of its own, it is drawn with each seed of the pipeline
     positive_at: float | None = None  # ratings of at least this become 1 before anything else, all others are dropped
     relevant_at: float | None = None  # test ratings of at least this count as relevant
-    segments: list[str] = Field(default=["history_length", "item_popularity"])  # groups to report separately
+    segments: list[str] = Field(default=list(DEFAULT_SEGMENTS))  # groups to report separately
     cold: Cold = "popular"  # policy for users a model cannot score, see `models.recommend.recommend`
     candidates: CandidateSpec | None = None  # None ranks all items
     export: ListExport | None = None

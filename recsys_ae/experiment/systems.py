@@ -11,6 +11,7 @@ import pandas as pd
 
 from recsys_ae.data.cards import RatingsCard
 from recsys_ae.data.detection import guess_table
+from recsys_ae.data.features import Side, load_all_features
 from recsys_ae.data.tables import read_table
 from recsys_ae.declaration import error_context
 from recsys_ae.errors import ColdUserError, ConfigError
@@ -20,13 +21,14 @@ from recsys_ae.evaluation.metrics import DEFAULT_RANKING, parse_metrics
 from recsys_ae.evaluation.per_user import PerUser
 from recsys_ae.evaluation.protocols.protocol import Protocol, pairs_digest
 from recsys_ae.evaluation.report import Report
+from recsys_ae.evaluation.segments import COMPUTED, parse_segments
 from recsys_ae.experiment.output import REPORT
 from recsys_ae.experiment.pipeline_file import ratings_card
 from recsys_ae.export.histories import history_for
 from recsys_ae.export.local import MANIFEST, ListManifest, read_recommendations
 from recsys_ae.files import path_of, present, read_json
 from recsys_ae.fitted import DESCRIPTION
-from recsys_ae.ids import id_index, kind_of
+from recsys_ae.ids import encode, id_index, kind_of
 from recsys_ae.interactions import Interactions
 from recsys_ae.models.base import fitted_state
 from recsys_ae.models.recommend import Cold
@@ -60,6 +62,7 @@ class Examination:
         card: dataset card, or pipeline with one inside, that describes both files.
         cold: `skip`: users whom a model cannot score, or who have no list, do not count; `error`: there may be none;
             `popular`: models recommend the most popular items to them, and without a list they have no hits.
+        segments: groups to report separately, see `evaluation.segments`; None: those computed from the history, if it is known.
         skip_unknown: leave out events of the history with items that the model does not know.
     """
 
@@ -71,6 +74,7 @@ class Examination:
     cold: Cold = "popular"
     card: str | None = None
     skip_unknown: bool = False
+    segments: Sequence[str] | None = None
     tracking_uri: str | None = None
 
     def evaluate(self, system: str) -> Evaluated:
@@ -100,9 +104,9 @@ class Examination:
         options: dict[str, Any] = {"skip_unknown": self.skip_unknown, "users": truth["user_id"]}
         known, _ = history_for(model, self.history, self._card, **options)
         metrics = self.metrics or DEFAULT_RANKING
-        self._check_ratings(truth, metrics)
+        options = {"history": history, "cold": self.cold, **self._options, **self._beyond(truth, history, metrics)}
         with error_context(f"{system} against {self.truth}"):
-            report = evaluate_model(model, known, truth, metrics, history=history, cold=self.cold, **self._options)
+            report = evaluate_model(model, known, truth, metrics, **options)
         return Evaluated(report, Protocol.of_tables(truth, history, **self._options), [])
 
     def _of_lists(self, path: Path) -> Evaluated:
@@ -114,9 +118,9 @@ class Examination:
         history = None if self.history is None else self._read(self.history, kinds)
         fitting = [name for name in DEFAULT_RANKING if int(name.split("@")[1]) <= length]
         metrics = self.metrics or fitting or [f"ndcg@{length}", f"recall@{length}"]
-        self._check_ratings(truth, metrics)
         without: Any = "skip" if self.cold == "skip" else "zero"
         options = {"list_length": length, "history": history, "without_list": without, **self._options}
+        options |= self._beyond(truth, history, metrics)
         with error_context(f"{path} against {self.truth}"):
             report = evaluate_recommendations(lists, truth, metrics, **options)
         if self.cold == "error" and (n := report.counts["users_without_list"]):
@@ -144,11 +148,25 @@ class Examination:
         frame = read_table(path, self._card[0].files[0] if self._card else guess_table(path), kinds)
         return frame.sort_values("time", kind="stable", ignore_index=True) if "time" in frame else frame
 
-    def _check_ratings(self, truth: pd.DataFrame, metrics: Sequence[str]) -> None:
-        """Raise `ConfigError` if something needs the ratings of the truth, which has none."""
-        if "rating" in truth:
-            return
-        if self.relevant_at is not None:
-            raise ConfigError(f"--relevant-at needs ratings, but {self.truth} has none")
-        if rating := next((metric.name for metric in parse_metrics(metrics) if metric.k is None), None):
-            raise ConfigError(f"{rating} needs ratings, but {self.truth} has none; use metrics such as ndcg@10")
+    def _beyond(self, truth: pd.DataFrame, history: pd.DataFrame | None, names: Sequence[str]) -> dict[str, Any]:
+        """The segments, and the features that they and the metrics need, as far as the card declares them.
+
+        Raises:
+            ConfigError: something needs the ratings of the truth, which has none.
+        """
+        metrics = parse_metrics(names)
+        if "rating" not in truth:
+            if self.relevant_at is not None:
+                raise ConfigError(f"--relevant-at needs ratings, but {self.truth} has none")
+            if rating := next((metric.name for metric in metrics if metric.k is None), None):
+                raise ConfigError(f"{rating} needs ratings, but {self.truth} has none; use metrics such as ndcg@10")
+        segments = list(COMPUTED if history is not None else ()) if self.segments is None else self.segments
+        sides: set[Side] = {one.side for one in parse_segments(segments) if one.column is not None}
+        sides |= {"items" for metric in metrics if "item_features" in metric.needs}
+        found: dict[str, Any] = {"segments": segments}
+        card, folder = self._card or (None, Path())
+        for side in sides:
+            if card is not None and side in card.features:
+                ids = encode(id_index((truth if history is None else history)[f"{side.removesuffix('s')}_id"]), None)[1]
+                found[f"{side.removesuffix('s')}_features"] = load_all_features(card, folder, side, ids)
+        return found

@@ -23,7 +23,7 @@ from recsys_ae.space import Space
 Floats = NDArray[np.float32]
 REFIT = "fit the model again, with other parameters"
 BATCH_USERS = 1024
-FEWEST_ROWS = 16  # from which on products have been found to round alike
+ROW_MULTIPLE = 16  # blocks of so many rows have been found to round alike
 BLOCK_SCORES = 2**24  # in memory at a time; limits the users per block if there are more than 16,384 items
 
 
@@ -127,7 +127,10 @@ class Recommender(Parameterised, ABC):
 
     @abstractmethod
     def scores(self, history: Interactions, rows: Rows) -> Floats:
-        """Scores of all items for the users at `rows` [B] of `history` -> float32 [B, M]; higher is better."""
+        """Scores of all items for the users at `rows` [B] of `history` -> float32 [B, M]; higher is better.
+
+        The caller may overwrite them, unless the array is read-only.
+        """
 
 
 @runtime_checkable
@@ -184,16 +187,16 @@ def blocks_of(rows: Rows, n_items: int) -> list[Rows]:
 def finite_scores(model: Recommender, history: Interactions, rows: Rows) -> Floats:
     """`model.scores`, checked for NaN and inf; -inf marks items that the model cannot score.
 
-    Products of matrices with a few rows round differently from those of larger ones. So a smaller block is filled up with
-    repeated rows, and the scores of a user do not depend on the others in the block.
+    Products with few rows, and functions of the numbers that do not fill a vector of the processor, round differently. So a
+    block is filled up with repeated rows, and the scores of a user do not depend on the others in it.
 
     Raises:
         TrainingError: a score is NaN or inf, or the equations for a score have no solution in floating point.
     """
     kind = type(model).__name__
     with limits(f"scoring with {kind}", REFIT):
-        scores = model.scores(history, np.resize(rows, max(len(rows), FEWEST_ROWS)))[: len(rows)]
-    if not (scores < np.inf).all():
+        scores = model.scores(history, np.resize(rows, -(-len(rows) // ROW_MULTIPLE) * ROW_MULTIPLE))[: len(rows)]
+    if not scores.max(initial=-np.inf) < np.inf:  # NaN is not
         raise TrainingError(f"{kind} returned scores that are NaN or infinite; {REFIT}")
     return scores
 

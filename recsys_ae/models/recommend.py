@@ -146,10 +146,13 @@ def recommend_blocks(
     known = scorable(model, history, rows, cold)
     for start in range(0, len(rows), batch_users):
         block, can_score = rows[start : start + batch_users], known[start : start + batch_users]
-        scores = np.empty((len(block), history.n_items), np.float32)
-        if can_score.any():
-            scores[can_score] = finite_scores(model, history, block[can_score])
-        scores[~can_score] = popularity if cold == "popular" else -np.inf
+        if can_score.all():
+            scores = np.require(finite_scores(model, history, block), np.float32, ["C", "W"])  # a copy if it is read-only
+        else:
+            scores = np.empty((len(block), history.n_items), np.float32)
+            scores[~can_score] = popularity if cold == "popular" else -np.inf
+            if can_score.any():
+                scores[can_score] = finite_scores(model, history, block[can_score])
         if allowed is not None:
             scores[:, ~allowed] = -np.inf
         if candidates is not None:

@@ -15,6 +15,8 @@ from recsys_ae.files import whole_file, write_json
 from recsys_ae.reporting.report import finding_lines, percent, protocol_line
 from recsys_ae.reporting.tables import finding_cells, fitting
 
+SMALLEST_P = 0.0001  # smaller p-values are not told apart in tables
+
 
 @dataclass(frozen=True)
 class ModelComparison:
@@ -143,13 +145,17 @@ def _pairs(found: MetricFindings) -> tuple[list[Text], dict[str, list[Text]]]:
         names.append(Text(f"{found.models[pair.first]} - {found.models[pair.second]}", style))
         others = [
             "-" if pair.interval is None else f"{pair.interval[0]:+.4f} to {pair.interval[1]:+.4f}",
-            *(f"{p.corrected:.2g}" for p in (pair.t, pair.wilcoxon, pair.randomisation)),
+            *(_p_value(p.corrected) for p in (pair.t, pair.wilcoxon, pair.randomisation)),
             "-" if pair.effect is None else f"{pair.effect:+.3f}",
             f"{100 * pair.better:.1f} / {100 * pair.worse:.1f} %",
             "-" if pair.smallest is None else f"{pair.smallest:.4f}",
         ]
         rows.append([Text(f"{pair.difference:+.4f}", style), *map(Text, others)])
     return names, dict(zip(columns, map(list, zip(*rows, strict=True)), strict=True))
+
+
+def _p_value(p: float) -> str:
+    return f"{p:.2g}" if p >= SMALLEST_P else f"< {SMALLEST_P:g}"
 
 
 def lines(comparison: ModelComparison) -> Iterator[str]:

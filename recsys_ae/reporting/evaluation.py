@@ -7,7 +7,7 @@ from typing import Any
 from rich.table import Table
 
 from recsys_ae.evaluation.protocols.protocol import Protocol
-from recsys_ae.evaluation.report import Report
+from recsys_ae.evaluation.report import UNDEFINED, Report
 from recsys_ae.evaluation.uncertainty.findings import MetricFindings
 from recsys_ae.reporting.report import VISIBLE, percent, protocol_line
 
@@ -28,6 +28,17 @@ def evaluation_table(report: Report, found: Sequence[MetricFindings]) -> Table:
     return table
 
 
+def segment_table(report: Report, segment: str) -> Table:
+    """The metrics in each group of a segment, with the number of users who count."""
+    groups = report.segments[segment]
+    names = list(dict.fromkeys(name for own in groups.values() for name in own if name != "users"))
+    table = Table(segment, "users", *names)
+    for group, own in groups.items():
+        values = [own.get(name) for name in names]
+        table.add_row(group, f"{own['users']:g}", *("-" if value is None else f"{value:.4f}" for value in values))
+    return table
+
+
 def evaluation_lines(report: Report, protocol: Protocol) -> Iterator[str]:
     """What the numbers are about: users, pairs, the protocol."""
     counts = report.counts
@@ -40,18 +51,21 @@ def evaluation_lines(report: Report, protocol: Protocol) -> Iterator[str]:
     if "repeats" in counts:
         verdict = "relevant" if protocol.repeats == "wanted" else "not relevant"
         yield f"{counts['repeats']} pairs of the truth are in the history: {verdict}"
+    for name in (name for name in report.metrics if f"{UNDEFINED}{name}" in counts):
+        yield f"{name} is undefined for {counts[f'{UNDEFINED}{name}']} of these users, who do not count in it"
     if visible := [f"{name} {low:.4f} to {high:.4f}" for name, (low, high) in report.ties.items() if high - low >= VISIBLE]:
         yield f"over all orders of items with equal scores: {', '.join(visible)}"
     yield protocol_line(protocol)
 
 
 def evaluation_content(report: Report, protocol: Protocol, found: Sequence[MetricFindings]) -> dict[str, Any]:
-    """Metrics, intervals (null without any) over users and over the orders of ties, counts and protocol, as JSON values."""
+    """Metrics, in all and by group, intervals (null without any) over users and orders of ties, counts and protocol."""
     intervals = _intervals(found)
     return {
         "metrics": report.metrics,
         "intervals": {name: intervals.get(name) for name in report.metrics},
         "ties": report.ties,
+        "segments": report.segments,
         "counts": report.counts,
         "protocol": {**asdict(protocol), "digest": protocol.digest},
     }

@@ -8,8 +8,8 @@ from hypothesis import given, settings, strategies as st
 
 from recsys_ae import Split
 from recsys_ae.errors import DataError
-from recsys_ae.evaluation import near_duplicates
 from recsys_ae.evaluation.metrics.exposure import gini_coefficient
+from recsys_ae.evaluation.protocols import near_duplicates
 from recsys_ae.evaluation.protocols.audit import Audit, audit
 from recsys_ae.evaluation.protocols.audit_lines import audit_lines, percent
 from recsys_ae.evaluation.protocols.protocol import Protocol

@@ -10,8 +10,8 @@ from sklearn.metrics import roc_auc_score
 
 from recsys_ae import Interactions, build_model, evaluate, evaluate_recommendations, recommend
 from recsys_ae.errors import ConfigError, DataError
-from recsys_ae.evaluation import exposure
 from recsys_ae.evaluation.candidates import Candidates
+from recsys_ae.evaluation.metrics import exposure
 from recsys_ae.evaluation.metrics.propensity import GAMMA
 from recsys_ae.features import FeatureTable
 from recsys_ae.ids import IdMap

@@ -19,6 +19,7 @@ MODELS = {
     **{name: {"factors": 8, "epochs": 1} for name in ("pca", "mf", "als", "bpr", "elsa")},
     "multdae": {"hidden": [24, 8], "epochs": 1},
     "autorec": {"hidden": [8], "epochs": 1},
+    "cdae": {"hidden": 3, "epochs": 1, "mapping": "sigmoid"},
 }
 MODELS["pca"] = {"factors": 8}
 METRICS = [f"{name}@{k}" for name in (*RANKING_METRICS, *CATALOGUE_METRICS) if name != "vector_diversity" for k in (1, 7, 40)]
@@ -79,7 +80,7 @@ def test_exported_lists_give_the_same_values(name):
     assert found.segments == reference(name).segments
 
 
-@pytest.mark.parametrize("name", ["als", "elsa", "multdae", "autorec"])
+@pytest.mark.parametrize("name", ["als", "elsa", "multdae", "autorec", "cdae"])
 def test_the_scores_of_a_user_do_not_depend_on_the_others(name):
     history, rows = split().train, np.arange(40, 600)
     together = finite_scores(model(name), history, rows)

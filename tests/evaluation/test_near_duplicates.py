@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from scipy.sparse import csr_array
 
-from recsys_ae.evaluation import near_duplicates as module
+from recsys_ae.evaluation.protocols import near_duplicates as module
 from recsys_ae.evaluation.protocols.near_duplicates import near_duplicates, row_blocks
 
 

@@ -1,20 +1,13 @@
 import numpy as np
 import pytest
-import pytrec_eval
-from hypothesis import given, strategies as st
+from hypothesis import given, settings, strategies as st
 from scipy.sparse import csr_array
-from sklearn.metrics import ndcg_score
 
 from recsys_ae.errors import ConfigError
 from recsys_ae.evaluation.metrics import BEYOND_ACCURACY, RANKING_METRICS
 from recsys_ae.evaluation.metrics.accuracy import (
-    average_precision,
     capped_recall,
-    hit_rate,
-    ndcg,
-    precision,
     recall,
-    reciprocal_rank,
 )
 from recsys_ae.evaluation.metrics.beyond_accuracy import average_popularity, novelty
 from recsys_ae.evaluation.metrics.lists import Catalogue, RankedLists
@@ -45,6 +38,7 @@ def lists(draw):
 
 @pytest.mark.parametrize("name", ACCURACY)
 class TestEveryMetric:
+    @settings(max_examples=30)
     @given(data=lists())
     def test_between_zero_and_one(self, name, data):
         values = RANKING_METRICS.get(name)(ranked(*data))
@@ -52,6 +46,7 @@ class TestEveryMetric:
         assert values.dtype == np.float64
         assert ((values >= 0) & (values <= 1 + 1e-12)).all()
 
+    @settings(max_examples=30)
     @given(data=lists())
     def test_zero_exactly_without_hits(self, name, data):
         hits, relevant = data
@@ -66,6 +61,7 @@ class TestEveryMetric:
         if name != "ipw_dcg":  # which has no ideal
             assert RANKING_METRICS.get(name)(ranked(hits, relevant)).tolist() == pytest.approx([highest, highest])
 
+    @settings(max_examples=30)
     @given(data=lists())
     def test_moving_a_hit_up_never_hurts(self, name, data):
         hits, relevant = data
@@ -80,42 +76,6 @@ class TestEveryMetric:
         metric = RANKING_METRICS.get(name)
         for user in range(2):
             assert metric(ranked(hits, relevant))[user] == metric(ranked(hits[[user]], relevant[[user]]))[0]
-
-
-@given(lists())
-def test_agree_with_trec_eval(data):
-    """trec_eval's names and normalisers: map_cut divides by all relevant items, success is the hit rate."""
-    hits, relevant = data
-    k = hits.shape[1]
-    qrels, run = {}, {}
-    for user, own in enumerate(hits):
-        listed = {f"d{place}": int(hit) for place, hit in enumerate(own)}
-        missed = {f"m{number}": 1 for number in range(relevant[user] - own.sum())}
-        qrels[str(user)] = listed | missed
-        run[str(user)] = {f"d{place}": float(k - place) for place in range(k)}
-    measures = {f"P.{k}", f"recall.{k}", f"ndcg_cut.{k}", f"map_cut.{k}", "recip_rank", f"success.{k}"}
-    found = pytrec_eval.RelevanceEvaluator(qrels, measures).evaluate(run)
-    theirs = {name: np.array([found[str(user)][name] for user in range(len(hits))]) for name in found["0"]}
-    close = {"rtol": 1e-9, "atol": 1e-12}
-    np.testing.assert_allclose(precision(ranked(hits, relevant)), theirs[f"P_{k}"], **close)
-    np.testing.assert_allclose(recall(ranked(hits, relevant)), theirs[f"recall_{k}"], **close)
-    np.testing.assert_allclose(ndcg(ranked(hits, relevant)), theirs[f"ndcg_cut_{k}"], **close)
-    np.testing.assert_allclose(reciprocal_rank(ranked(hits, relevant)), theirs["recip_rank"], **close)
-    np.testing.assert_allclose(hit_rate(ranked(hits, relevant)), theirs[f"success_{k}"], **close)
-    rescaled = average_precision(ranked(hits, relevant)) * np.minimum(k, relevant) / relevant
-    np.testing.assert_allclose(rescaled, theirs[f"map_cut_{k}"], **close)
-
-
-@given(lists())
-def test_ndcg_agrees_with_scikit_learn(data):
-    """If the list ranks all items, scikit-learn's ideal is the same."""
-    hits, relevant = data
-    for own, total in zip(hits, relevant, strict=True):
-        truth = np.r_[own, np.ones(total - own.sum()), np.zeros(2)]
-        scores = -np.arange(len(truth), dtype=float)
-        assert ndcg(ranked(own[None], np.array([total])))[0] == pytest.approx(
-            ndcg_score([truth], [scores], k=len(own)), abs=1e-9
-        )
 
 
 def test_denominators_of_the_two_recalls():

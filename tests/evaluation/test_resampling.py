@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from recsys_ae.evaluation import resampling
+from recsys_ae.evaluation.uncertainty import resampling
 from recsys_ae.evaluation.uncertainty.resampling import bootstrap, percentiles, sign_flip_test
 from recsys_ae.evaluation.uncertainty.sample import Sample, whole
 

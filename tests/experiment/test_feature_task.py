@@ -136,3 +136,43 @@ def test_unrated_ids_and_cores_exclude_each_other(folder):
     items = {**CARD["features"]["items"], "unrated": "keep"}
     with pytest.raises(ConfigError, match="`unrated: keep` would bring back what `k_core` removes"):
         read([MODEL], {**CARD, "features": {"items": items}, "k_core": 2})
+
+
+def test_metrics_and_segments_load_the_features_that_they_need(folder):
+    bias = {"name": "bias"}
+    for keys, users, items in (
+        ({"metrics": ["ndcg@3", "feature_diversity@3"]}, True, False),
+        ({"segments": ["users.group"]}, False, True),
+        ({"segments": ["history_length"]}, True, True),
+    ):
+        train = RatingTask(read([bias], **keys)).data(0).train
+        assert (train.user_features is None, train.item_features is None) == (users, items)
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"metrics": ["ndcg@3", "miscalibration@3"]}, "miscalibration@3 needs features of items, but dataset 'mine' declares"),
+        ({"segments": ["items.size"]}, "segment items.size needs features of items, but dataset 'mine' declares none"),
+        ({"segments": ["items"]}, "mine.yaml: segments: unknown segment 'items'"),
+        ({"metrics": ["ndcg@3", "vector_diversity@3"]}, "vector_diversity@3 needs vectors of the items, which a pipeline does"),
+    ],
+)
+def test_what_the_card_cannot_give_is_refused_before_training(folder, keys, message):
+    card = {**CARD, "features": {"users": CARD["features"]["users"]}}
+    with pytest.raises(ConfigError, match=message):
+        RatingTask(read([{"name": "bias"}], card, **keys))
+
+
+def test_groups_are_in_the_report_and_in_the_file_of_values_per_user(folder):
+    split = {"kind": "per_user", "test": 0.3}
+    pipeline = read([{"name": "bias"}], split=split, segments=["users.group", "items.size"])
+    report = run_pipeline(pipeline, folder / "out", Tracker(), Console(quiet=True))
+    segments = report.models["bias"].runs[0].segments
+    assert set(segments["users.group"]) == {"even", "odd"}
+    assert sum(values["users"] for values in segments["users.group"].values()) == 30
+    assert set(segments["items.size"]["missing"]) == {"ndcg@3", "users"}
+    table = pd.read_parquet(folder / "out/per-user/bias.parquet")
+    assert {"segment:users.group", "ndcg@3|items.size=missing"} <= set(table)
+    means = table.groupby("segment:users.group", observed=True)["ndcg@3"].mean()
+    assert means.to_dict() == pytest.approx({group: values["ndcg@3"] for group, values in segments["users.group"].items()})

@@ -1,5 +1,6 @@
 """A model, the lists exported from it and Python's `evaluate` have the same values, to the last bit."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +12,14 @@ from recsys_ae import Split, build_model, evaluate, export_recommendations, save
 from recsys_ae.errors import ColdUserError, ConfigError, DataError, UnknownIdError
 from recsys_ae.evaluation.per_user import PerUser
 from recsys_ae.evaluation.protocols.protocol import Protocol
+from recsys_ae.evaluation.segments import COMPUTED
 from recsys_ae.experiment.systems import Examination
 from recsys_ae.export.histories import history_for
 from recsys_ae.models.storage import load_model
 from recsys_ae.splitting import per_user
 
-METRICS = ["ndcg@5", "recall@3", "capped_recall@10", "map@10", "mrr@4", "precision@30", "novelty@5", "average_popularity@10"]
+METRICS = ["ndcg@5", "recall@3", "graded_ndcg@10", "map@10", "mrr@4", "precision@30", "auc@25", "novelty@5", "ipw_recall@10"]
+METRICS += ["coverage@10", "gini@5", "entropy@3", "popularity_lift@10", "serendipity@10", "audience_diversity@5"]
 MODELS = ("ease", "popularity", "bias", "mf", "itemknn", "als", "cdae", "bpr", "multvae", "rp3beta", "autorec")
 
 
@@ -47,6 +50,7 @@ def exported(examination: Examination, k: int = 30, **options) -> str:
 
 def assert_same(first, second) -> None:
     assert first.metrics == second.metrics
+    assert first.segments == second.segments
     pd.testing.assert_frame_equal(first.to_frame(), second.to_frame(), check_exact=True, check_dtype=False)
 
 
@@ -54,7 +58,7 @@ def assert_same(first, second) -> None:
 def test_a_model_and_its_lists_agree(name, split, files):
     of_model, of_lists = files.evaluate(saved(name, split)), files.evaluate(exported(files))
     assert_same(of_model.report, of_lists.report)
-    assert_same(of_model.report, evaluate(load_model("model"), split, METRICS))
+    assert_same(of_model.report, evaluate(load_model("model"), split, METRICS, segments=COMPUTED))
     assert of_model.protocol == of_lists.protocol == Protocol.of(split)
     assert of_model.warnings == of_lists.warnings == []
     counts = {key: of_model.report.counts[key] for key in ("users_evaluated", "users_skipped", "relevant", "repeats")}
@@ -115,7 +119,7 @@ def test_rating_metrics_of_a_model(items, split, files):
         with pytest.raises(UnknownIdError, match=r"cannot predict ratings of item 9001, which it does not know .1 such pairs"):
             asked.evaluate("model")
     else:
-        assert_same(asked.evaluate("model").report, evaluate(load_model("model"), split, asked.metrics))
+        assert_same(asked.evaluate("model").report, evaluate(load_model("model"), split, asked.metrics, segments=COMPUTED))
     with pytest.raises(ConfigError, match="rmse needs predicted ratings"):
         asked.evaluate(exported(files))
     pd.read_csv("truth.csv").drop(columns="rating").to_csv("truth.csv", index=False)
@@ -168,7 +172,8 @@ class TestPerUser:
         kept = PerUser.read(tmp_path / "a.parquet")
         pd.testing.assert_frame_equal(kept.values, found.values)
         assert kept.protocol == found.protocol
-        assert kept.metrics == METRICS
+        assert kept.metrics == [name for name in METRICS if not name.startswith(("coverage", "gini", "entropy"))]
+        assert kept.segments == ["history_length", "item_popularity"]
         PerUser(found.values, None).write(tmp_path / "a.parquet")
         assert PerUser.read(tmp_path / "a.parquet").protocol is None
 
@@ -188,3 +193,31 @@ class TestPerUser:
         pd.DataFrame(table).to_parquet(tmp_path / "a.parquet")
         with pytest.raises(DataError, match=problem):
             PerUser.read(tmp_path / "a.parquet")
+
+
+def test_features_of_a_card(split, files):
+    """For metrics and segments; the model itself has none."""
+    sides = {"users": split.train.users.values, "items": split.train.items.values}
+    for side, ids in sides.items():
+        table = pd.DataFrame({"id": ids, "kind": np.where(np.arange(len(ids)) % 3, "b", "a"), "size": np.arange(len(ids)) % 7})
+        table[1:].to_csv(f"{side}.csv", index=False)  # one is missing
+    columns = "{kind: {kind: category, column: kind}, size: {kind: numeric, column: size}}"
+    Path("card.yaml").write_text(
+        "{name: small, kind: ratings, files: [{path: log.csv, columns: {user: user_id, item: item_id, rating: rating}}],\n"
+        f"features: {{users: {{path: users.csv, id: id, columns: {columns}}},\n items: {{path: items.csv, id: id, "
+        f"columns: {columns}}}}}}}"
+    )
+    segments = ["users.kind", "users.size", "items.kind", "items.size", "history_length"]
+    metrics = ["ndcg@5", "feature_diversity@5", "miscalibration@10"]
+    asked = replace(files, card="card.yaml", segments=segments, metrics=metrics)
+    of_model, of_lists = asked.evaluate(saved("ease", split)).report, asked.evaluate(exported(files)).report
+    assert_same(of_model, of_lists)
+    assert set(of_model.segments) == set(segments)
+    assert of_model.segments["users.kind"].keys() == {"a", "b", "missing"}
+    for system in ("model", "lists"):
+        for changes, problem in (
+            ({"card": None}, "needs features of"),
+            ({"segments": ["users.age"]}, "users.age: the users have no feature 'age'"),
+        ):
+            with pytest.raises(ConfigError, match=problem):
+                replace(asked, **changes).evaluate(system)
