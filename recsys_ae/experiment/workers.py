@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -13,9 +14,12 @@ from typing import Any, Protocol
 
 from recsys_ae.core.threads import share_of_threads
 from recsys_ae.core.trainer import Callback
+from recsys_ae.exits import TERMINATED
 from recsys_ae.experiment.pipeline_file import TASKS, Pipeline
 from recsys_ae.experiment.task import Task
 from recsys_ae.experiment.trials import Outcome, Request, fit_trial
+
+PATIENCE = 5.0  # seconds that a process has to end by itself
 
 
 class Fitters(Protocol):
@@ -95,12 +99,15 @@ class Workers:
 
     def close(self) -> None:
         """End all processes, whatever they are doing."""
-        workers = [*self._idle, *(worker for _, worker in self._busy.values())]
-        for worker in workers:
-            worker.process.terminate()
-        for worker in workers:
-            worker.process.join()
+        busy = [worker for _, worker in self._busy.values()]
+        for worker in [*self._idle, *busy]:
             worker.connection.close()
+        for worker in busy:
+            worker.process.terminate()
+        for worker in [*self._idle, *busy]:
+            worker.process.join(PATIENCE)
+            worker.process.kill()
+            worker.process.join()
 
     def _new(self) -> _Worker:
         context = get_context("spawn")
@@ -115,6 +122,7 @@ class Workers:
 def _serve(connection: Connection, pipeline: Pipeline[Any]) -> None:
     """Fit the trials that arrive, until the parent is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of the whole group at Ctrl-C: the parent ends its workers
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))  # not the default, which would leave semaphores behind
     Thread(target=_end_with_parent, daemon=True).start()
     task: Task[Any, Any, Any] = TASKS.get(pipeline.card.kind)(pipeline)
     with suppress(EOFError, OSError):

@@ -102,7 +102,7 @@ class ConvolutionalAutoencoder(ReconstructingModel):
     noise: Annotated[float, Field(ge=0)] = 0.5
     space: ClassVar[Space] = {
         "channels": [[16, 32, 64], [32, 64, 128]],
-        "noise": Range(low=0, high=1),
+        "noise": Range(low=0.1, high=1),
         "learning_rate": Range(low=0.0003, high=0.01, log=True),
     }
 

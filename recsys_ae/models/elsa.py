@@ -140,7 +140,7 @@ class ELSA(NeuralRanker[Network]):
     learning_rate: Annotated[float, Field(gt=0)] = 1e-2
     learning_rate_decay: Annotated[float, Field(gt=0, le=1)] = 0.95
     space: ClassVar[Space] = {
-        "factors": Range(low=64, high=1024, log=True),
+        "factors": Range(low=32, high=512, log=True),
         "dropout": Range(low=0, high=0.8),
         "user_exponent": Range(low=-0.5, high=1),
         "learning_rate": Range(low=0.002, high=0.05, log=True),
