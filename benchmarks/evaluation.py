@@ -50,6 +50,7 @@ from recsys_ae.splitting import per_user
 METRICS = [f"{family}@{k}" for family in FAMILIES for k in LENGTHS]
 SIZES = {"users": 1_000_000, "items": 100_000}
 FACTORS, TRAINED, TESTED, TRIED = 64, 10, 5, 40  # items of each user: in the training part, in the test part, to choose from
+QUICK, SLOW = ["recbole", "rectools"], ["ranx", "lenskit"]  # whether a peer takes part in every round or only in the first
 Rows = NDArray[np.int64]
 
 
@@ -93,7 +94,9 @@ def top_lists(model: Any, history: Interactions, k: int) -> Rows:
 def values_of(lists: Rows, truth: csr_array) -> Report:
     """The thirty values, from rows."""
     tally = Tally(parse_metrics(METRICS), scored=False)
-    tally.add(RankedLists.of(lists, truth, LENGTHS[-1]))
+    for start in range(0, len(lists), 1000):
+        block = slice(start, start + 1000)
+        tally.add(RankedLists.of(lists[block], truth[block], LENGTHS[-1]))
     return tally.report(np.arange(len(lists)), np.arange(len(lists)), {})
 
 
@@ -110,10 +113,10 @@ def given_lists(split: Split, lists: Rows, peers: str | None, rounds: int) -> di
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "lists.npz")
         np.savez(file, items=lists, users=split.test.user_rows(), relevant=split.test.item_rows())
-        for _ in range(rounds):
-            for name, seconds in zip(("here", "here, from frames"), in_turn(ours, 5), strict=True):
-                taken.setdefault(name, []).append(seconds)
-            for library in ("recbole", "ranx", "rectools", "lenskit") if peers else ():
+        for number in range(rounds):
+            for name, work in zip(("here", "here, from frames"), ours, strict=True):
+                taken.setdefault(name, []).extend(in_turn([work], 5))
+            for library in (QUICK if number else [*QUICK, *SLOW]) if peers else ():
                 job = json.dumps({"library": library, "file": str(file), "times": 1 if library == "lenskit" else 5})
                 command = [str(peers), str(Path(__file__).with_name("evaluation_peers.py"))]
                 done = subprocess.run(command, input=job, stdout=subprocess.PIPE, text=True, check=True).stdout
@@ -124,7 +127,7 @@ def given_lists(split: Split, lists: Rows, peers: str | None, rounds: int) -> di
                 if library not in taken:
                     apart = {name: abs(value - (own[name] or 0)) for name, value in found["values"].items()}
                     equal = sum(difference < 1e-9 for difference in apart.values())
-                    print(f"{library}: {equal} of {len(apart)} values are ours; the others are defined differently")
+                    print(f"{library}: {equal} of {len(apart)} values are ours, and any others are defined differently")
                 taken.setdefault(library, []).append(median(found["seconds"]))
     return {name: median(seconds) for name, seconds in taken.items()}
 

@@ -1,6 +1,7 @@
 """Files of values per user, from which intervals and comparisons are computed, with the protocol of these values."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pandas as pd
 import pyarrow as pa
 
 from recsys_ae.declaration import error_context, validate
+from recsys_ae.digests import digest_of
 from recsys_ae.errors import ConfigError, DataError, did_you_mean, quoted, reason
 from recsys_ae.evaluation.metrics import parse_metric
 from recsys_ae.evaluation.protocols.protocol import Protocol
@@ -17,7 +19,8 @@ from recsys_ae.ids import id_index
 from recsys_ae.parquet import read_parquet, write_parquet
 
 USER, RATINGS, SEGMENT = "user_id", "ratings", "segment:"
-KEY = b"recsys_ae.protocol"  # in the metadata of the Parquet schema
+REMEDY = "make the file again"
+KEY = b"recsys_ae"  # in the metadata of the Parquet schema
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -30,10 +33,8 @@ class PerUser:
     @property
     def metrics(self) -> list[str]:
         """The metrics for all items; those for groups of items have a `|` in the names of their columns."""
-        other = (USER, RATINGS)
-        return [
-            name for name in map(str, self.values) if name not in other and not name.startswith(SEGMENT) and "|" not in name
-        ]
+        names = [name for name in map(str, self.values.columns) if name not in (USER, RATINGS)]
+        return [name for name in names if not name.startswith(SEGMENT) and "|" not in name]
 
     @property
     def segments(self) -> list[str]:
@@ -58,10 +59,9 @@ class PerUser:
 
     def write(self, path: Path) -> None:
         """Write a Parquet file, whole or not at all."""
+        about = asdict(_About(self.protocol, _digest(self.values, self.protocol)))
         table = pa.Table.from_pandas(self.values, preserve_index=False)
-        if self.protocol is not None:
-            kept = {KEY: json.dumps(asdict(self.protocol)).encode()}
-            table = table.replace_schema_metadata({**(table.schema.metadata or {}), **kept})
+        table = table.replace_schema_metadata({KEY: json.dumps(about).encode()})
         with whole_file(path) as draft:
             write_parquet(table.schema, [table], draft)
 
@@ -70,7 +70,10 @@ class PerUser:
         """The content of a file of any origin; `DataError` if it is not a table of metrics by user."""
         table = read_parquet(path)
         with error_context(str(path)):
-            found = cls(table.to_pandas(ignore_metadata=True), _protocol(table))
+            values, about = table.replace_schema_metadata(None).to_pandas(), _about(table)
+            if about is not None and _digest(values, about.protocol) != about.digest:
+                raise DataError(f"it is damaged: its content has changed; {REMEDY}")
+            found = cls(values, None if about is None else about.protocol)
             if USER not in found.values:
                 raise DataError(f"there is no column {USER!r}; {did_you_mean(USER, table.column_names)}")
             id_index(found.values[USER], f"column {USER!r}")
@@ -78,14 +81,37 @@ class PerUser:
         return found
 
 
-def _protocol(table: pa.Table) -> Protocol | None:
-    """The protocol in the metadata of a table."""
+@dataclass(frozen=True)
+class _About:
+    """What the metadata of a file of ours say: pages have checksums in Parquet, but names of columns and groups have not."""
+
+    protocol: Protocol | None
+    digest: str
+
+
+def _about(table: pa.Table) -> _About | None:
+    """The metadata of a table; None if it is not ours."""
     if (kept := (table.schema.metadata or {}).get(KEY)) is None:
         return None
     try:
-        return validate(Protocol, strict_json(kept.decode()), "the protocol")
+        return validate(_About, strict_json(kept.decode()), "its description")
     except (ConfigError, ValueError, RecursionError) as error:
-        raise DataError(f"its protocol is damaged: {reason(error)}; make the file again") from None
+        raise DataError(f"it is damaged: {reason(error)}; {REMEDY}") from None
+
+
+def _digest(values: pd.DataFrame, protocol: Protocol | None) -> str:
+    """Content hash (32 hex digits) of names, values and protocol."""
+
+    def content() -> Iterator[str | bytes]:
+        yield json.dumps([list(values.columns), protocol and protocol.digest])
+        for name in values:
+            column = values[name]
+            if pd.api.types.is_numeric_dtype(column):
+                yield column.to_numpy("<f8" if pd.api.types.is_float_dtype(column) else "<i8").tobytes()
+            else:
+                yield json.dumps(column.astype(str).tolist())
+
+    return digest_of(content())
 
 
 def _check_metrics(found: PerUser) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from builders import SMALL, random_interactions
 
@@ -16,6 +17,7 @@ from recsys_ae.evaluation.segments import COMPUTED
 from recsys_ae.experiment.systems import Examination
 from recsys_ae.export.histories import history_for
 from recsys_ae.models.storage import load_model
+from recsys_ae.parquet import write_parquet
 from recsys_ae.splitting import per_user
 
 METRICS = ["ndcg@5", "recall@3", "graded_ndcg@10", "map@10", "mrr@4", "precision@30", "auc@25", "novelty@5", "ipw_recall@10"]
@@ -174,6 +176,15 @@ class TestPerUser:
         assert kept.protocol == found.protocol
         assert kept.metrics == [name for name in METRICS if not name.startswith(("coverage", "gini", "entropy"))]
         assert kept.segments == ["history_length", "item_popularity"]
+        for what in (b"recall@3", b"history_length"):
+            damaged = (tmp_path / "a.parquet").read_bytes().replace(what, what[:-1] + b"x")
+            (tmp_path / "b.parquet").write_bytes(damaged)
+            with pytest.raises(DataError, match=r"b.parquet: it is damaged: .*; make the file again"):
+                PerUser.read(tmp_path / "b.parquet")
+        twice = pa.table([["u"], [0.1], [0.2]], ["user_id", "ndcg@5", "ndcg@5"])
+        write_parquet(twice.schema, [twice], tmp_path / "b.parquet")
+        with pytest.raises(DataError, match=r"cannot read .*b.parquet as Parquet: Multiple matches"):
+            PerUser.read(tmp_path / "b.parquet")
         PerUser(found.values, None).write(tmp_path / "a.parquet")
         assert PerUser.read(tmp_path / "a.parquet").protocol is None
 
