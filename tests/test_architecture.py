@@ -105,7 +105,7 @@ def distributions(option: str) -> set[str]:
 
 
 def test_what_is_imported_is_installed():
-    """Installing the package, with the extra of what is optional, installs everything it imports. No other test would notice."""
+    """Installing the package, with the extra of what is optional, installs all that it imports. No other test would notice."""
     extras = (CONFIGURATION["options.extras_require"][extra] for extra in OPTIONAL)
     required = distributions(CONFIGURATION["options"]["install_requires"]).union(*map(distributions, extras))
     used = set().union(*map(outside, modules()))
