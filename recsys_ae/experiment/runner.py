@@ -217,23 +217,25 @@ class _Experiment(Generic[K, D, M]):
         if not job.spec.search:
             return job.spec, []
         metric = self.task.deciding_metric(self.keys.search.by or (self.keys.export.by if self.keys.export else None))
-        done = self.folder.read_state(f"searched-{job.name}", Searched)
-        find = self._tune if self.keys.search.sampler == "tpe" else self._try
-        trials = done.trials if done else find(job, metric)
-        self.folder.write_state(f"searched-{job.name}", Searched(trials))
+        trials = (self._tune if self.keys.search.sampler == "tpe" else self._try)(job, metric)
         lower = self.task.lower_is_better(metric)
         best = max(trials, key=lambda trial: worth(trial.valid_metrics.get(metric), lower))
         job.run.params({f"chosen.{key}": value for key, value in best.params.items()})
         return job.spec.with_params(best.params), trials
 
     def _tune(self, job: Job, metric: str) -> list[Trial]:
-        """The trials of a search with Optuna."""
+        """The trials of a search with Optuna, unless it has ended before: a timeout would begin anew."""
         from recsys_ae.experiment.tuning import tune  # of an extra
+
+        if (done := self.folder.read_state(f"searched-{job.name}", Searched)) is not None:
+            return done.trials
 
         def open_trial(name: str, spec: ModelSpec) -> AbstractContextManager[Job]:
             return self._job(name, spec, job.seed, within=job)
 
-        return tune(self.task, job, metric, self.folder, open_trial)
+        trials = tune(self.task, job, metric, self.folder, open_trial)
+        self.folder.write_state(f"searched-{job.name}", Searched(trials))
+        return trials
 
     def _try(self, job: Job, metric: str) -> list[Trial]:
         """The trials of combinations of listed values."""
