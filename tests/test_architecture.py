@@ -12,7 +12,7 @@ import pytest
 import recsys_ae
 
 ROOT = Path(recsys_ae.__file__).parent
-LEAVES = {"errors", "registry", "digests", "files", "declaration", "strict_yaml"}
+LEAVES = {"errors", "registry", "digests", "files", "declaration", "space", "strict_yaml"}
 LOG = {"frames", "ids", "times", "events", "sequences", "interactions", "split", "next_events"}
 ALLOWED = {
     "errors": set(),
@@ -22,6 +22,7 @@ ALLOWED = {
     "folders": {"errors"},
     "exits": {"errors"},
     "declaration": {"errors"},
+    "space": {"declaration", "errors"},
     "strict_yaml": {"errors"},
     "parquet": {"errors"},
     "ids": {"digests", "errors"},
@@ -60,6 +61,7 @@ CONFIGURATION.read(ROOT.parent / "setup.cfg")
 INSTALLED_AS = {"PIL": "pillow", "sklearn": "scikit-learn", "yaml": "pyyaml", "pytrec_eval": "pytrec-eval-terrier"}
 INSTALLED_AS |= {"pydantic_core": "pydantic-core"}
 PROGRAMS = {"mypy", "pandas-stubs", "pytest-xdist", "ruff", "types-PyYAML"}  # run by make, or read by those that are
+OPTIONAL = {"tune"}  # extras of what the package can do only with them
 FILE_LINES, FUNCTION_LINES = 350, 60
 
 
@@ -104,8 +106,9 @@ def distributions(option: str) -> set[str]:
 
 
 def test_what_is_imported_is_installed():
-    """Installing the package installs everything it imports. Test environments have more, so no other test would notice."""
-    required = distributions(CONFIGURATION["options"]["install_requires"])
+    """Installing the package, with the extra of what is optional, installs all that it imports. No other test would notice."""
+    extras = (CONFIGURATION["options.extras_require"][extra] for extra in OPTIONAL)
+    required = distributions(CONFIGURATION["options"]["install_requires"]).union(*map(distributions, extras))
     used = set().union(*map(outside, modules()))
     assert {INSTALLED_AS.get(name, name) for name in used} <= required
 

@@ -17,7 +17,7 @@ import typer
 
 import recsys_ae
 from recsys_ae.cli.evaluation import compare, evaluate
-from recsys_ae.cli.options import PATH, CardOption, Cold, TrackingUri, print_table, terminal
+from recsys_ae.cli.options import PATH, CardOption, Cold, RequireTracking, TrackingUri, print_table, terminal
 from recsys_ae.cli.promotion import promote
 from recsys_ae.cli.runs import runs_app
 from recsys_ae.errors import ConfigError, Terminated, TrackingError
@@ -51,9 +51,7 @@ def run(
     ] = None,
     output: Annotated[Path | None, typer.Option(help="New folder for the results. Default: runs/NAME-TIME.", **PATH)] = None,
     tracking_uri: TrackingUri = None,
-    require_tracking: Annotated[
-        bool, typer.Option("--require-tracking", help="Fail if the store cannot be used, or lacks something at the end.")
-    ] = False,
+    require_tracking: RequireTracking = False,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the interrupted run in --output.")] = False,
 ) -> None:
     """Fit, compare and track the models of a pipeline; export the recommendations of the best one."""
@@ -90,6 +88,26 @@ def run(
         console.print(line, soft_wrap=True)
     if require_tracking and tracker.missing:
         raise TrackingError(tracker.missing)
+
+
+@app.command()
+def tune(
+    pipeline: Annotated[str, typer.Argument(help="A pipeline file, or the name of a shipped one.")],
+    trials: Annotated[int | None, typer.Option(help="Fits of each model. Default: that of the pipeline, else 20.")] = None,
+    timeout: Annotated[float | None, typer.Option(help="Seconds after which a model gets no more trials.")] = None,
+    jobs: Annotated[int | None, typer.Option(help="Trials at a time, which share the cores. Default: 1.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one key, e.g. search.by=ndcg@10.")
+    ] = None,
+    output: Annotated[Path | None, typer.Option(help="New folder for the results. Default: runs/NAME-TIME.", **PATH)] = None,
+    tracking_uri: TrackingUri = None,
+    require_tracking: RequireTracking = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the interrupted search in --output.")] = False,
+) -> None:
+    """Search the parameters of a pipeline's models with Optuna, then run it with the best ones."""
+    search = {"sampler": "tpe", "trials": trials, "timeout": timeout, "jobs": jobs}
+    given = [f"search.{key}={value}" for key, value in search.items() if value is not None]
+    run(pipeline, [*(settings or []), *given], output, tracking_uri, require_tracking, resume)
 
 
 app.command(context_settings={"allow_extra_args": True})(evaluate)
@@ -179,7 +197,7 @@ def fetch(name: CardName) -> None:
 
 @app.command()
 def models(name: Annotated[str | None, typer.Argument(help="Show one model's parameters.")] = None) -> None:
-    """List the models, or show one's parameters and defaults."""
+    """List the models, or show one's parameters, defaults and the values that a search tries."""
     from recsys_ae.images import IMAGE_MODELS
     from recsys_ae.models import MODELS
 
@@ -201,12 +219,13 @@ def _first_line(place: str) -> str:
 
 
 def _show_model(name: str) -> None:
-    """Print a model's parameters, their defaults and their allowed values."""
+    """Print a model's parameters, their defaults, their allowed values, and those that a search tries."""
     from recsys_ae.core.trainer import TrainConfig
     from recsys_ae.declaration import allowed_values, parameters
     from recsys_ae.images import IMAGE_MODELS
     from recsys_ae.images.storage import build_image_model
     from recsys_ae.models.storage import build_model
+    from recsys_ae.space import in_words
 
     model = build_image_model(name) if name in IMAGE_MODELS else build_model(name)
     allowed = allowed_values(type(model))
@@ -216,8 +235,8 @@ def _show_model(name: str) -> None:
         about = inspect.cleandoc(inherited.__doc__ or "") if inherited.__module__.startswith("recsys_ae") else ""
         if "Attributes:" in about and (inherited is not TrainConfig or "epochs" in allowed):
             console.print(f"{inherited.__name__}: {about[about.index('Attributes:') :]}\n")
-    rows = [[key, str(value), allowed[key]] for key, value in parameters(model).items()]
-    print_table("parameter", "default", "allowed", rows=rows)
+    rows = [[key, str(value), allowed[key], in_words(model.space, key)] for key, value in parameters(model).items()]
+    print_table("parameter", "default", "allowed", "searched", rows=rows)
 
 
 def main() -> NoReturn:

@@ -26,6 +26,9 @@ TrackingUri = Annotated[
     str | None,
     typer.Option(help="MLflow store; 'none' tracks nothing. Default: $MLFLOW_TRACKING_URI, else sqlite:///mlflow.db."),
 ]
+RequireTracking = Annotated[
+    bool, typer.Option("--require-tracking", help="Fail if the store cannot be used, or lacks something at the end.")
+]
 
 
 def terminal(stderr: bool = False) -> Any:

@@ -22,6 +22,7 @@ from threading import Event, Thread
 import numba
 import torch
 
+VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
 WORTH_IT = 4e6  # multiplications in a batch from which several threads are faster than one
 
 
@@ -56,6 +57,24 @@ def threads_for(work: float) -> Iterator[None]:
         yield
     finally:
         _set_threads(before)
+
+
+@contextmanager
+def share_of_threads(processes: int) -> Iterator[None]:
+    """An environment in which each of so many new processes gets an equal share of this process's threads, at least one.
+
+    Libraries read it when they are loaded, so it does not apply to forks.
+    """
+    share = {name: str(max(torch.get_num_threads() // processes, 1)) for name in VARIABLES}
+    before = {name: os.environ.get(name) for name in VARIABLES}
+    os.environ.update(share)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name)
+            if value is not None:
+                os.environ[name] = value
 
 
 def _set_threads(number: int) -> None:

@@ -103,6 +103,11 @@ class LogLosses(Callback):
             self._run.history(f"{prefix}{self._curve}", shown)
 
 
+def validation_name(model: Any) -> str:
+    """The name of the values by which a model chooses its best epoch; image models use the loss."""
+    return str(getattr(model, "validation_name", "valid_loss"))
+
+
 class Stopwatch(Callback):
     """Measures the cost of a fit. A context manager, after which `facts` describe the block."""
 
@@ -126,11 +131,6 @@ class Stopwatch(Callback):
         if self._epochs[0] is None:
             n = len(training.history)
             self._epochs = n, training.best.number if training.best else n
-
-
-def validation_name(model: Any) -> str:
-    """The name of the values by which a model chooses its best epoch; image models use the loss."""
-    return str(getattr(model, "validation_name", "valid_loss"))
 
 
 def _peak_memory_mb(*, reset: bool = False) -> float | None:

@@ -7,6 +7,7 @@ from recsys_ae.data.features import Side
 from recsys_ae.errors import ConfigError
 from recsys_ae.evaluation.metrics import parse_metrics
 from recsys_ae.evaluation.segments import parse_segments
+from recsys_ae.experiment.search import extremes
 
 if TYPE_CHECKING:
     from recsys_ae.experiment.ratings import RatingTask
@@ -33,7 +34,7 @@ def feature_sides(task: "RatingTask") -> list[Side]:
 def _needs(task: "RatingTask") -> Iterator[tuple[str, Collection[str]]]:
     """What models, also in a search, metrics and segments need, with their names."""
     for spec in task.pipeline.models:
-        tried = [spec.with_params({key: value}) for key, values in spec.search.items() for value in values]
+        tried = [spec.with_params({key: value}) for key, values in (spec.search or {}).items() for value in extremes(values)]
         yield spec.label, {need for one in [spec, *tried] for need in task.build(one).needs}
     for metric in parse_metrics(task.keys.metrics):
         yield metric.name, metric.needs

@@ -3,8 +3,9 @@
 During a run, `.work` holds a checkpoint of the model in training, the results of finished models and the ids of the MLflow
 runs, all tied to one pipeline and its inputs. `report.json` is written last: a run that has it is complete.
 
-An interrupted run keeps its state for `--resume`. A failed run does so only if a model is finished, or its record is not in
-the tracking store yet, and is marked as failed: a new run moves it aside.
+An interrupted run keeps its state for `--resume`. A failed run does so only if a model or a trial of a search with Optuna is
+finished, or its record is not in the tracking store yet, and is marked as failed: a new run moves it aside. Optuna's storage
+stays for its own tools.
 """
 
 import logging
@@ -38,7 +39,7 @@ from recsys_ae.tracking.record import FOLDER as RECORD, is_incomplete
 
 logger = logging.getLogger(__name__)
 
-REPORT, PIPELINE = "report.json", "pipeline.yaml"
+REPORT, PIPELINE, TRIALS = "report.json", "pipeline.yaml", "trials.db"
 FOLDERS = ("models", "figures", "per-user", ".work")
 REDO = "delete it and repeat the command with --resume to redo that part"
 FAILED = Path(".work", "failed")  # marks a failed run
@@ -167,7 +168,7 @@ def open_output(path: Path, pipeline: str, inputs: Mapping[str, str], *, resume:
         try:
             yield OutputFolder(path, digest_of_json(pipeline, dict(inputs)))
         except Exception:
-            if any((path / "models").glob("*")) or is_incomplete(path):
+            if any((path / "models").glob("*")) or (path / TRIALS).exists() or is_incomplete(path):
                 (path / FAILED).touch()
             elif began:
                 _remove_traces(path, missing)

@@ -5,12 +5,11 @@ The kind of data determines which `Task` runs a pipeline, and its further keys.
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from math import prod
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, TypeVar, cast
 
-import numpy as np
 import yaml
 from pydantic import AfterValidator, Field
 
@@ -25,8 +24,10 @@ from recsys_ae.declaration import (
     validate,
 )
 from recsys_ae.errors import ConfigError, did_you_mean, quoted, shortened
+from recsys_ae.experiment.search import SearchSpec, declared_space, read_space, shipped_space
 from recsys_ae.files import is_file
 from recsys_ae.registry import Registry
+from recsys_ae.space import Space
 from recsys_ae.strict_yaml import DEPTH, parse_yaml, read_yaml
 
 if TYPE_CHECKING:
@@ -37,7 +38,6 @@ IMAGES = dict.fromkeys(IMAGE_KINDS, "recsys_ae.experiment.images:ImageTask")
 TASKS = Registry("kind of data", {**RATINGS, **IMAGES})
 Seed = Annotated[int, Field(ge=0)]
 RESERVED = {"best", "con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10))}
-MAX_COMBINATIONS = 10**9
 
 
 def check_alias(alias: str) -> str:
@@ -62,13 +62,6 @@ class TrackingSpec(Declared):
     """The MLflow experiment of the runs; by default the name of the pipeline."""
 
     experiment: Name
-
-
-class SearchSpec(Declared):
-    """The search of models that declare one: up to `trials` fits each, compared by one metric on the validation part."""
-
-    trials: int = Field(default=20, ge=1)
-    by: str | None = None
 
 
 class ExportSpec(Declared):
@@ -115,13 +108,14 @@ class ModelSpec:
     name: str  # registered name of its class
     label: str  # name in the results
     params: dict[str, Any]  # all constructor parameters; `device` only if the entry has one
-    search: dict[str, list[Any]] = field(default_factory=dict)  # values to try for some of the parameters
+    search: Space | None = None  # values to try for some of the parameters; None if neither entry nor sampler says any
     warm_start: str | None = None  # folder of a fitted model to start from
 
     def declared(self) -> dict[str, Any]:
         """The entry in a pipeline file."""
-        extra = {"search": self.search, "warm_start": self.warm_start}
-        return {"name": self.name, "label": self.label, **self.params, **{key: value for key, value in extra.items() if value}}
+        search = {} if self.search is None else {"search": declared_space(self.search)}
+        start = {"warm_start": self.warm_start} if self.warm_start else {}
+        return {"name": self.name, "label": self.label, **self.params, **search, **start}
 
     def with_params(self, changes: dict[str, Any]) -> "ModelSpec":
         return replace(self, params={**self.params, **changes})
@@ -130,14 +124,6 @@ class ModelSpec:
         """A spec that trains for exactly that many epochs; unchanged for None."""
         fixed = {} if epochs is None else {"epochs": epochs, "patience": 0}
         return self.with_params({key: value for key, value in fixed.items() if key in self.params})
-
-    def choices(self, trials: int, seed: int) -> list[dict[str, Any]]:
-        """The combinations of searched values to try: all of them in order, or `trials` random ones if there are more."""
-        shape = [len(values) for values in self.search.values()]
-        total = prod(shape)
-        chosen = range(total) if total <= trials else sorted(np.random.default_rng(seed).choice(total, trials, replace=False))
-        places = [np.unravel_index(number, shape) for number in chosen]
-        return [{key: values[at] for (key, values), at in zip(self.search.items(), place, strict=True)} for place in places]
 
 
 @dataclass(frozen=True)
@@ -187,7 +173,7 @@ def read_pipeline(name_or_path: str, settings: Sequence[str] = ()) -> Pipeline[A
     task: type[Task[Any, Any, Any]] = TASKS.get(card.kind)
     keys = validate(task.file, content, where)
     keys = task.resolve(keys.model_copy(update={"dataset": reference}), card, where)
-    models = _models(keys.models, task, path.parent, where)
+    models = _models(keys, task, path.parent, where)
     full = {"models": [model.declared() for model in models], "tracking": keys.tracking or TrackingSpec(experiment=path.stem)}
     pipeline = Pipeline(path.stem, keys.model_copy(update=full), card, card_folder, tuple(models))
     _check(pipeline, task, where)
@@ -269,30 +255,30 @@ def _key(target: Any, key: str, where: str) -> Any:
     raise ConfigError(f"{where}: no entry {quoted(key)}; there are {known}")
 
 
-def _models(entries: list[dict[str, Any]], task: "type[Task[Any, Any, Any]]", folder: Path, where: str) -> list[ModelSpec]:
+def _models(keys: PipelineFile, task: "type[Task[Any, Any, Any]]", folder: Path, where: str) -> list[ModelSpec]:
     specs = []
-    for number, entry in enumerate(entries):
+    for number, entry in enumerate(keys.models):
         place, params = f"{where}: models.{number}", dict(entry)
-        name, search = params.pop("name", None), params.pop("search", {})
+        name, search = params.pop("name", None), params.pop("search", None)
         params.pop("label", None)
         start = params.pop("warm_start", None) if task.warm_starts else None
         if not isinstance(name, str):
             raise ConfigError(f"{place}: key 'name' is missing")
         with error_context(place):
             model = task.models.build(name, params, place)
-            if not isinstance(search, dict) or not all(isinstance(values, list) and values for values in search.values()):
-                raise ConfigError(f"search must give each parameter a list of values, got {quoted(search)}")
-            for key, values in search.items():
-                if any(value in values[:at] for at, value in enumerate(values)):
-                    raise ConfigError(f"search.{key} has a value twice: {quoted(values)}")
-            if prod(map(len, search.values())) > MAX_COMBINATIONS:
-                raise ConfigError(f"search has more than {MAX_COMBINATIONS} combinations of values")
-            for key, value in ((key, value) for key, values in search.items() for value in values):
-                task.models.build(name, {**params, key: value}, f"{place}: search.{key} of")
+            space: Space | None = shipped_space(model) if keys.search.sampler == "tpe" else None
+            if "search" in entry:
+                build = partial(_with, task, name, params)
+                space = read_space(search, build, place)
         full = {key: value for key, value in parameters(model).items() if key != "device" or key in params}
         start = None if start is None else str((folder / str(start)).absolute())
-        specs.append(ModelSpec(name, label_of(entry), full, search, start))
+        specs.append(ModelSpec(name, label_of(entry), full, space, start))
     return specs
+
+
+def _with(task: "type[Task[Any, Any, Any]]", name: str, params: dict[str, Any], changes: dict[str, Any], where: str) -> Any:
+    """The model of an entry with some parameters changed."""
+    return task.models.build(name, {**params, **changes}, where)
 
 
 def _check(pipeline: Pipeline[Any], task: "type[Task[Any, Any, Any]]", where: str) -> None:
@@ -319,6 +305,7 @@ def _check(pipeline: Pipeline[Any], task: "type[Task[Any, Any, Any]]", where: st
             raise ConfigError(f"{where}: {searching} searches parameters on the validation part; give split a `valid`")
         if keys.refit:
             raise ConfigError(f"{where}: refit adds the validation part to the training part; give split a `valid`")
+    keys.search.check({model.label: model.search for model in pipeline.models}, where)
     for key, spec in (("search", keys.search), ("export", keys.export)):
         if spec is not None and spec.by is not None and spec.by not in keys.metrics:
             raise ConfigError(

@@ -5,8 +5,7 @@ Steps that depend on the kind of data are those of its `Task`.
 
 import logging
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from math import isfinite
 from pathlib import Path
 from statistics import fmean, mean
@@ -21,9 +20,11 @@ from recsys_ae.errors import TrainingError
 from recsys_ae.evaluation.protocols.audit import Audit
 from recsys_ae.experiment.callbacks import Curves, LogLosses, ShowProgress, Stopwatch, validation_name
 from recsys_ae.experiment.drawing import draw_model
+from recsys_ae.experiment.job import Job, Searched, Selected
 from recsys_ae.experiment.output import PIPELINE, REPORT, OutputFolder, check_output, name_of, open_output
 from recsys_ae.experiment.page import record_data, record_final, record_report, record_result, record_start
 from recsys_ae.experiment.pipeline_file import TASKS, K, ModelSpec, Pipeline
+from recsys_ae.experiment.search import combinations
 from recsys_ae.experiment.summary import choose, compare_pair, repetitions, summarise, worth
 from recsys_ae.experiment.task import D, Evaluation, FitOn, M, Part, Task
 from recsys_ae.export.local import MANIFEST, versions
@@ -79,26 +80,6 @@ def run_pipeline(
             run.artifact(path)
         folder.clean()
     return report
-
-
-@dataclass(frozen=True)
-class _Job:
-    """One model with one seed; `name` is that in the output folder and in the tracker."""
-
-    name: str
-    spec: ModelSpec
-    seed: int
-    run: TrackedRun
-    progress: ShowProgress
-
-
-@dataclass(frozen=True)
-class _Selected:
-    """The results of the fit on the training part."""
-
-    valid_metrics: dict[str, float | None] | None
-    fit: FitFacts
-    curves: dict[str, Curves]
 
 
 class _Experiment(Generic[K, D, M]):
@@ -190,7 +171,7 @@ class _Experiment(Generic[K, D, M]):
         return name_of(label, seed, self.pipeline.seeds)
 
     @contextmanager
-    def _job(self, name: str, spec: ModelSpec, seed: int, within: _Job | None = None) -> Iterator[_Job]:
+    def _job(self, name: str, spec: ModelSpec, seed: int, within: Job | None = None) -> Iterator[Job]:
         """A job with its tracked run, and with a progress display unless it is `within` another."""
         earlier = self.folder.read_note(f"run-{name}")
         with self.tracker.run(name, parent=within.run.id if within else self.run.id) as run:
@@ -199,7 +180,7 @@ class _Experiment(Generic[K, D, M]):
             self.folder.write_note(f"run-{name}", run.id)
             run.params({"model": spec.name, "seed": seed, **spec.params})
             with nullcontext(within.progress) if within else ShowProgress(name, self.console) as progress:
-                yield _Job(name, spec, seed, run, progress)
+                yield Job(name, spec, seed, run, progress)
         self.folder.remove_checkpoints(name)
 
     def _result(self, spec: ModelSpec, seed: int, data: DataFacts) -> RunResult:
@@ -229,49 +210,67 @@ class _Experiment(Generic[K, D, M]):
         logger.info("%s: fitted in %.1f s", name, fit.seconds)
         return result
 
-    def _search(self, job: _Job) -> tuple[ModelSpec, list[Trial]]:
+    def _search(self, job: Job) -> tuple[ModelSpec, list[Trial]]:
         """The spec with the parameters that were best on the validation part, and the trials, each of them a tracked run."""
-        spec = job.spec
-        if not spec.search:
-            return spec, []
+        if not job.spec.search:
+            return job.spec, []
         metric = self.task.deciding_metric(self.keys.search.by or (self.keys.export.by if self.keys.export else None))
+        trials = (self._tune if self.keys.search.sampler == "tpe" else self._try)(job, metric)
+        lower = self.task.lower_is_better(metric)
+        best = max(trials, key=lambda trial: worth(trial.valid_metrics.get(metric), lower))
+        job.run.params({f"chosen.{key}": value for key, value in best.params.items()})
+        return job.spec.with_params(best.params), trials
+
+    def _tune(self, job: Job, metric: str) -> list[Trial]:
+        """The trials of a search with Optuna, unless it has ended before: a timeout would begin anew."""
+        from recsys_ae.experiment.tuning import tune  # of an extra
+
+        if (done := self.folder.read_state(f"searched-{job.name}", Searched)) is not None:
+            return done.trials
+
+        def open_trial(name: str, spec: ModelSpec) -> AbstractContextManager[Job]:
+            return self._job(name, spec, job.seed, within=job)
+
+        trials = tune(self.task, job, metric, self.folder, open_trial)
+        self.folder.write_state(f"searched-{job.name}", Searched(trials))
+        return trials
+
+    def _try(self, job: Job, metric: str) -> list[Trial]:
+        """The trials of combinations of listed values."""
         trials: list[Trial] = []
-        choices = spec.choices(self.keys.search.trials, job.seed)
+        choices = combinations(job.spec.search or {}, self.keys.search.trials, job.seed)
         for number, choice in enumerate(choices, 1):
             name = f"{job.name}-trial-{number}"
             trial = self.folder.read_state(name, Trial)
             if trial is None:
-                with self._job(name, spec.with_params(choice), job.seed, within=job) as one:
+                with self._job(name, job.spec.with_params(choice), job.seed, within=job) as one:
                     model, fit, _ = self._fit(one, one.spec, "train")
                     valid = self._evaluate(one, model, "valid").metrics
                     one.run.metrics({f"valid_{key}": value for key, value in valid.items()} | {"fit_seconds": fit.seconds})
-                    trial = Trial(choice, valid, fit.seconds)
+                    trial = Trial(choice, valid, fit.seconds, epochs=fit.epochs)
                     self.folder.write_state(name, trial)
             trials.append(trial)
             value = trial.valid_metrics[metric]
             logger.info("%s: trial %d of %d, %s: %s %.4f", job.name, number, len(choices), choice, metric, value)
-        lower = self.task.lower_is_better(metric)
-        best = max(trials, key=lambda trial: worth(trial.valid_metrics[metric], lower))
-        job.run.params({f"chosen.{key}": value for key, value in best.params.items()})
-        return spec.with_params(best.params), trials
+        return trials
 
-    def _select(self, job: _Job, spec: ModelSpec) -> tuple[M, FitFacts, _Selected]:
+    def _select(self, job: Job, spec: ModelSpec) -> tuple[M, FitFacts, Selected]:
         """The model to test, the cost of its fit, and the results of the fit on the training part, which may be the same."""
-        selected = self.folder.read_state(f"selected-{job.name}", _Selected)
+        selected = self.folder.read_state(f"selected-{job.name}", Selected)
         if selected is not None:
             losses = LogLosses(job.run, validation_name(self.task.build(spec)))
             losses.repeat(selected.curves)
         else:
             model, fit, curves = self._fit(job, spec, "train")
             valid = self._evaluate(job, model, "valid").metrics
-            selected = _Selected(valid or None, fit, curves)
+            selected = Selected(valid or None, fit, curves)
             if not self.keys.refit:
                 return model, fit, selected
             self.folder.write_state(f"selected-{job.name}", selected)
         model, fit, _ = self._fit(job, spec.for_epochs(selected.fit.best_epoch), "train+valid")
         return model, fit, selected
 
-    def _fit(self, job: _Job, spec: ModelSpec, on: FitOn) -> tuple[M, FitFacts, dict[str, Curves]]:
+    def _fit(self, job: Job, spec: ModelSpec, on: FitOn) -> tuple[M, FitFacts, dict[str, Curves]]:
         """Fit a model, from the checkpoint of an earlier attempt if there is one; returns it with its cost and losses."""
         model, again = self.task.build(spec), on == "train+valid"
         job.progress.valid_name = validation_name(model)
@@ -284,14 +283,14 @@ class _Experiment(Generic[K, D, M]):
             model = self.task.fit(model, self.task.data(job.seed), on, spec, job.seed, callbacks)
         return model, stopwatch.facts, losses.curves
 
-    def _evaluate(self, job: _Job, model: M, part: Part) -> Evaluation:
+    def _evaluate(self, job: Job, model: M, part: Part) -> Evaluation:
         """The metrics of a model on one part; `TrainingError` if one of them is not finite."""
         found = self.task.evaluate(model, self.task.data(job.seed), part)
         if wrong := [metric for metric, value in found.metrics.items() if value is not None and not isfinite(value)]:
             raise TrainingError(f"{job.name}: {wrong[0]} is not finite on the {part} part; try other parameters")
         return found
 
-    def _save(self, job: _Job, model: M, folder: Path, *, final: bool = False) -> str:
+    def _save(self, job: Job, model: M, folder: Path, *, final: bool = False) -> str:
         """Save a model and store it in the tracker; returns its digest."""
         self.task.models.save(model, folder)
         self.task.log_model(job.run, folder, self.task.data(job.seed), final=final)

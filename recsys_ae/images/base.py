@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from math import isqrt, prod
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from recsys_ae.core.limits import check_finite, check_memory, limits
 from recsys_ae.core.trainer import Callback, Epoch
 from recsys_ae.declaration import Parameterised, check_seed, likely_cause
 from recsys_ae.errors import ConfigError, DataError, NotFittedError, described
+from recsys_ae.space import Space
 
 Floats = NDArray[np.float32]
 Labels = NDArray[np.int64]
@@ -60,9 +61,13 @@ class ImageModel(Parameterised, ABC):
 
     Images are float32 arrays of pixels between 0 and 1: [n, D] (square and grey unless a shape is given), [n, height, width] or
     [n, channels, height, width].
+
+    Attributes:
+        space: the parameters that a search tries, and their values, around the defaults.
     """
 
     fitted: FittedImages | None = field(default=None, init=False, repr=False)
+    space: ClassVar[Space] = {}
 
     def _memory(self, shape: Shape) -> int:
         """Bytes of the weights during training; 0 if the data limits their number."""

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field
@@ -15,6 +15,7 @@ from recsys_ae.declaration import Sizes
 from recsys_ae.errors import ConfigError
 from recsys_ae.images.base import Shape
 from recsys_ae.images.training import Activation, CorruptionName, ReconstructingModel
+from recsys_ae.space import Range, Space
 
 KERNEL = 3
 
@@ -99,6 +100,11 @@ class ConvolutionalAutoencoder(ReconstructingModel):
     activation: Activation = "relu"
     corruption: CorruptionName = "gaussian"
     noise: Annotated[float, Field(ge=0)] = 0.5
+    space: ClassVar[Space] = {
+        "channels": [[16, 32, 64], [32, 64, 128]],
+        "noise": Range(low=0.1, high=1),
+        "learning_rate": Range(low=0.0003, high=0.01, log=True),
+    }
 
     def _network(self, shape: Shape, generator: Generator, classes: int | None = None) -> nn.Module:
         output = self._output_activation("sigmoid" if self.loss == "cross_entropy" else "identity")

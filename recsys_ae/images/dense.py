@@ -1,7 +1,7 @@
 """The fully connected image autoencoder; its parameters make it denoising, sparse, deep or linear."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 from torch import Generator, nn
@@ -12,6 +12,7 @@ from recsys_ae.errors import ConfigError
 from recsys_ae.images.base import Shape, n_pixels
 from recsys_ae.images.objectives import Penalty, Sparsity
 from recsys_ae.images.training import Activation, Output, ReconstructingModel
+from recsys_ae.space import Range, Space
 
 
 @dataclass
@@ -41,6 +42,12 @@ class DenseAutoencoder(ReconstructingModel):
     sparsity: Sparsity = "none"
     target: Annotated[float, Field(gt=0, lt=1)] = 0.05
     strength: Annotated[float, Field(ge=0)] = 0.0
+    space: ClassVar[Space] = {
+        "hidden": [[100], [250], [500]],
+        "activation": ["sigmoid", "relu", "elu"],
+        "batch_size": [32, 128, 512],
+        "learning_rate": Range(low=0.0003, high=0.01, log=True),
+    }
 
     def __post_init__(self) -> None:
         super().__post_init__()

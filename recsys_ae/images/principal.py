@@ -1,7 +1,7 @@
 """Principal component analysis as a linear autoencoder, in closed form."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field
@@ -11,6 +11,7 @@ from torch import Generator, Tensor
 from recsys_ae.core.autoencoder import Autoencoder
 from recsys_ae.errors import ConfigError
 from recsys_ae.images.base import FittedImages, ImageContext, ImageModel, Shape, max_components, n_pixels
+from recsys_ae.space import Range, Space
 
 
 @dataclass
@@ -24,6 +25,7 @@ class PrincipalComponents(ImageModel):
     """
 
     components: Annotated[int, Field(ge=1)] = 30
+    space: ClassVar[Space] = {"components": Range(low=2, high=60, log=True)}
 
     def _fit(self, images: Tensor, shape: Shape, context: ImageContext) -> FittedImages:
         pixels = images.numpy()

@@ -2,7 +2,7 @@
 
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -30,6 +30,7 @@ from recsys_ae.images.base import (
 from recsys_ae.images.dense import DenseAutoencoder
 from recsys_ae.images.objectives import Classification, Penalty, Reconstruction
 from recsys_ae.images.training import CorruptionName, check_corruption, make_corruption
+from recsys_ae.space import Range, Space
 
 LAYER = {"learning_rate_decay": 1.0, "patience": 0}  # these parameters apply to fine-tuning only
 HEAD = {"optimiser": "lbfgs", "learning_rate": 1.0, "epochs": 50, "precision": "float32", **LAYER}
@@ -95,6 +96,11 @@ class StackedAutoencoder(DenseAutoencoder):
     tune_noise: Annotated[float, Field(ge=0)] = 0.0
     tune_weight_decay: Annotated[float, Field(ge=0)] = 0.0
     labels: Annotated[int, Field(ge=1)] | None = None
+    space: ClassVar[Space] = {
+        "hidden": [[250, 250], [500, 500], [500, 250]],
+        "layer_learning_rate": Range(low=0.0003, high=0.01, log=True),
+        "learning_rate": Range(low=0.0003, high=0.01, log=True),
+    }
 
     def __post_init__(self) -> None:
         super().__post_init__()

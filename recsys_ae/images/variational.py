@@ -1,7 +1,7 @@
 """The variational image autoencoder, which can generate images."""
 
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from recsys_ae.declaration import Sizes, check_seed
 from recsys_ae.images.base import Floats, Shape, fitted_images, n_pixels, rows_of
 from recsys_ae.images.objectives import NegativeELBO
 from recsys_ae.images.training import Activation, TrainedModel, mean_loss
+from recsys_ae.space import Range, Space
 
 
 @dataclass
@@ -32,6 +33,11 @@ class VariationalImages(TrainedModel):
     hidden: Sizes = (500, 500, 20)
     activation: Activation = "elu"
     beta: Annotated[float, Field(ge=0)] = 1.0
+    space: ClassVar[Space] = {
+        "hidden": [[500, 20], [500, 500, 20], [500, 500, 50]],
+        "beta": Range(low=0.2, high=5, log=True),
+        "learning_rate": Range(low=0.0003, high=0.005, log=True),
+    }
 
     def sample(self, n: int, seed: int = 0) -> Floats:
         """Images [n, D] decoded from codes drawn from the prior."""

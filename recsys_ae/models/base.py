@@ -18,6 +18,7 @@ from recsys_ae.fitted import Fitted
 from recsys_ae.ids import IdMap, Rows
 from recsys_ae.interactions import Interactions, check_interactions
 from recsys_ae.models.side_information import stored_features
+from recsys_ae.space import Space
 
 Floats = NDArray[np.float32]
 REFIT = "fit the model again, with other parameters"
@@ -48,10 +49,12 @@ class Recommender(Parameterised, ABC):
         predicts_ratings: whether scores are ratings; if so, the model is a `RatingPredictor`.
         needs: what the training data must have beside ratings: any of "order", "user_features" and "item_features".
         validation_name: name of the validation value that early stopping minimises.
+        space: the parameters that a search tries, and their values, around the defaults.
     """
 
     fitted: Fitted | None = field(default=None, init=False, repr=False)
     validation_name: ClassVar[str] = "none"
+    space: ClassVar[Space] = {}
 
     @property
     def predicts_ratings(self) -> bool:

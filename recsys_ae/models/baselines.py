@@ -13,6 +13,7 @@ from recsys_ae.fitted import Fitted
 from recsys_ae.ids import Rows
 from recsys_ae.interactions import Interactions
 from recsys_ae.models.base import FitContext, Floats, Recommender, checked_rows, clip, fitted_on, fitted_state
+from recsys_ae.space import Range, Space
 
 SWEEPS = 15  # after half of them the fourth decimal of the RMSE no longer changes
 FEATURE_REG = 10.0  # regularisation of the weights of features in biases
@@ -128,6 +129,7 @@ class Bias(Recommender):
 
     user_reg: Annotated[float, Field(ge=0)] = 5.0
     item_reg: Annotated[float, Field(ge=0)] = 3.0
+    space: ClassVar[Space] = {"user_reg": Range(low=0.5, high=50, log=True), "item_reg": Range(low=0.5, high=50, log=True)}
     predicts_ratings: ClassVar[bool] = True
 
     def _fit(self, train: Interactions, context: FitContext) -> Fitted:

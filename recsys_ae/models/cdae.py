@@ -17,6 +17,7 @@ from recsys_ae.core.losses import LossSum, cross_entropy, squared_error
 from recsys_ae.core.sparse import SparseRows, entry_l2, one_hot, sampled_linear, sparse_linear, with_negatives
 from recsys_ae.core.trainer import AlternatingObjective, Objective, Phase
 from recsys_ae.models.neural import NeuralRanker
+from recsys_ae.space import Range, Space
 
 FOLD_IN_USERS = 1024  # training users from which the map from histories to user nodes is learned
 FOLD_IN_L2 = 1.0
@@ -115,6 +116,12 @@ class CDAE(NeuralRanker[Network]):
     negatives: Annotated[int, Field(ge=1)] = 10
     l2: Annotated[float, Field(ge=0)] = 0.0
     learning_rate: Annotated[float, Field(gt=0)] = 3e-3
+    space: ClassVar[Space] = {
+        "hidden": Range(low=32, high=512, log=True),
+        "negatives": Range(low=3, high=50, log=True),
+        "dropout": Range(low=0.1, high=0.9),
+        "learning_rate": Range(low=0.0005, high=0.01, log=True),
+    }
     of_users: ClassVar[bool] = True
 
     def _memory(self, n_users: int, n_items: int) -> int:

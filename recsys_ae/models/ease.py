@@ -2,7 +2,7 @@
 
 import logging
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from recsys_ae.interactions import Interactions, ones
 from recsys_ae.models.base import FitContext, Floats, Recommender, checked_rows, fitted_on, fitted_state, item_counts
 from recsys_ae.models.factors import SparseLinearModel
 from recsys_ae.models.training import sparse_rows
+from recsys_ae.space import Range, Space
 
 logger = logging.getLogger(__name__)
 OPERATIONS = 1e11  # per second on two cores, roughly: for the estimate of the time
@@ -56,6 +57,11 @@ class EASE(Recommender):
     l2: Annotated[float, Field(gt=0)] = 1000.0
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     user_exponent: float = 0.0
+    space: ClassVar[Space] = {
+        "l2": Range(low=10, high=10000, log=True),
+        "dropout": Range(low=0, high=0.8),
+        "user_exponent": Range(low=-1, high=0.5),
+    }
 
     def _fit(self, train: Interactions, context: FitContext) -> Fitted:
         m = train.n_items
@@ -113,6 +119,11 @@ class SparseEASE(SparseLinearModel):
     l2: Annotated[float, Field(gt=0)] = 100.0
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
     neighbours: Annotated[int, Field(ge=1)] = 200
+    space: ClassVar[Space] = {
+        "l2": Range(low=5, high=2000, log=True),
+        "dropout": Range(low=0, high=0.8),
+        "neighbours": Range(low=20, high=500, log=True),
+    }
 
     def _weights(self, train: Interactions) -> csr_array:
         regressions = NeighbourRegressions(ones(train.matrix), self.neighbours)

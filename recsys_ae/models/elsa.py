@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ from recsys_ae.interactions import Interactions
 from recsys_ae.models.base import Floats, item_counts
 from recsys_ae.models.neural import NeuralRanker
 from recsys_ae.models.training import column_counts
+from recsys_ae.space import Range, Space
 
 SHAPES = 512  # items of a batch are padded to a multiple of this, because libraries compile code for each shape of product
 
@@ -138,6 +139,12 @@ class ELSA(NeuralRanker[Network]):
     batch_size: Annotated[int, Field(ge=2)] = 256
     learning_rate: Annotated[float, Field(gt=0)] = 1e-2
     learning_rate_decay: Annotated[float, Field(gt=0, le=1)] = 0.95
+    space: ClassVar[Space] = {
+        "factors": Range(low=32, high=512, log=True),
+        "dropout": Range(low=0, high=0.8),
+        "user_exponent": Range(low=-0.5, high=1),
+        "learning_rate": Range(low=0.002, high=0.05, log=True),
+    }
 
     def item_weights(self, rows: Rows) -> Floats:
         vectors = self.item_vectors()

@@ -14,6 +14,7 @@ from recsys_ae.fitted import Fitted
 from recsys_ae.interactions import Interactions
 from recsys_ae.models.base import FitContext, Floats, fitted_on, item_counts
 from recsys_ae.models.ease import DENSE_WAY_OUT, EASE, announce, inverse_gram, inversion_seconds, zero_diagonal
+from recsys_ae.space import Range, Space
 
 WEIGHTS = {"stacked": 30.0, "added": 0.2, "prior": 100.0}
 
@@ -54,6 +55,7 @@ class FeatureEASE(EASE):
     combine: Literal["stacked", "added", "prior"] = "stacked"
     weight: Annotated[float, Field(ge=0)] | None = None
     features_l2: Annotated[float, Field(gt=0)] = 10.0
+    space: ClassVar[Space] = {**EASE.space, "features_l2": Range(low=0.5, high=500, log=True)}
     needs: ClassVar[frozenset[str]] = frozenset({"item_features"})
 
     def __post_init__(self) -> None:

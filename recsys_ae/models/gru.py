@@ -25,6 +25,7 @@ from recsys_ae.models import training
 from recsys_ae.models.base import FitContext, Floats, Recommender, checked_rows, clip, fitted_on, fitted_state, users_per_block
 from recsys_ae.models.side_information import stored_features
 from recsys_ae.sequences import Sequences
+from recsys_ae.space import Range, Space
 
 BLOCK_EVENTS = 2**15  # of histories, in memory at a time
 LIST_LENGTH = 20  # of the validation value of a ranking
@@ -68,6 +69,11 @@ class SessionNetworkModel(Recommender, Generic[H]):
     patience: Annotated[int, Field(ge=0)] = 5
     precision: Precision = "float32"
     device: Device = "cpu"
+    space: ClassVar[Space] = {
+        "hidden": Range(low=32, high=256, log=True),
+        "dropout": Range(low=0, high=0.6),
+        "learning_rate": Range(low=0.001, high=0.02, log=True),
+    }
 
     def __post_init__(self) -> None:
         super().__post_init__()

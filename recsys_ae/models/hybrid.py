@@ -1,7 +1,7 @@
 """A hybrid autoencoder of rating vectors: ratings, features of users and items, and who rated what."""
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, ClassVar, Literal, cast
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from recsys_ae.models.hybrid_objective import HybridError, SidePenalty
 from recsys_ae.models.hybrid_scorers import HybridItemScorer, HybridScorer
 from recsys_ae.models.rating_autoencoder import RatingAutoencoder, Widths
 from recsys_ae.models.rating_scorers import Scorer, Vectors
+from recsys_ae.space import Range, Space
 
 Features = Literal["both", "users", "items", "none"]
 
@@ -65,6 +66,12 @@ class HybridAutoencoder(RatingAutoencoder):
     who_l2: Annotated[float, Field(ge=0)] = 400.0
     cold: Annotated[float, Field(ge=0, lt=1)] = 0.1
     feature_l2: Annotated[float, Field(ge=0)] = 10.0
+    space: ClassVar[Space] = {
+        **RatingAutoencoder.space,
+        "factors": Range(low=16, high=256, log=True),
+        "who_l2": Range(low=40, high=4000, log=True),
+        "feature_l2": Range(low=1, high=100, log=True),
+    }
 
     @property
     def needs(self) -> frozenset[str]:

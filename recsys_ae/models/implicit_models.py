@@ -4,7 +4,7 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from recsys_ae.interactions import Interactions, ones
 from recsys_ae.models.base import FitContext, Floats, copy_matching_rows, fitted_on, fitted_state, item_counts
 from recsys_ae.models.factors import FactorModel, SparseLinearModel, trained_rows
 from recsys_ae.models.recommend import check_scorable
+from recsys_ae.space import Range, Space
 
 SMALLEST_WEIGHT = 1e-6  # TF-IDF weight of a user; that of users with nearly all items would be 0
 
@@ -42,6 +43,11 @@ class ALS(FactorModel):
     l2: Annotated[float, Field(gt=0)] = 20.0
     alpha: Annotated[float, Field(gt=0)] = 2.0
     epochs: Annotated[int, Field(ge=1)] = 15
+    space: ClassVar[Space] = {
+        "factors": Range(low=16, high=256, log=True),
+        "l2": Range(low=1, high=200, log=True),
+        "alpha": Range(low=0.3, high=20, log=True),
+    }
 
     def _memory(self, n_users: int, n_items: int) -> int:
         return 4 * (n_users + n_items) * self.factors
@@ -87,6 +93,12 @@ class BPR(FactorModel):
     l2: Annotated[float, Field(ge=0)] = 0.01
     learning_rate: Annotated[float, Field(gt=0)] = 0.01
     epochs: Annotated[int, Field(ge=1)] = 100
+    space: ClassVar[Space] = {
+        "factors": Range(low=16, high=256, log=True),
+        "l2": Range(low=0.001, high=0.1, log=True),
+        "learning_rate": Range(low=0.003, high=0.1, log=True),
+        "epochs": Range(low=30, high=300, log=True),
+    }
 
     def _memory(self, n_users: int, n_items: int) -> int:
         return 4 * (n_users + n_items) * (self.factors + 1)
@@ -132,6 +144,7 @@ class ItemKNN(SparseLinearModel):
 
     similarity: Literal["cosine", "tfidf", "bm25"] = "tfidf"
     neighbours: Annotated[int, Field(ge=1)] = 100
+    space: ClassVar[Space] = {"similarity": ["cosine", "tfidf", "bm25"], "neighbours": Range(low=10, high=500, log=True)}
 
     def _weights(self, train: Interactions) -> csr_array:
         from implicit.nearest_neighbours import BM25Recommender, CosineRecommender

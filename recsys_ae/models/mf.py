@@ -28,6 +28,7 @@ from recsys_ae.models.base import (
 )
 from recsys_ae.models.factors import FactorModel, pair_products, ridge, trained_rows
 from recsys_ae.models.training import observed_rows, rating_validation
+from recsys_ae.space import Range, Space
 
 BLOCKS = 8  # blocks of users and of items: the number of threads that can work at once; the result does not depend on it
 
@@ -92,6 +93,11 @@ class MatrixFactorisation(FactorModel):
     learning_rate: Annotated[float, Field(gt=0)] = 0.02
     learning_rate_decay: Annotated[float, Field(gt=0, le=1)] = 0.95
     patience: Annotated[int, Field(ge=0)] = 5
+    space: ClassVar[Space] = {
+        "factors": Range(low=16, high=400, log=True),
+        "l2": Range(low=0.005, high=0.3, log=True),
+        "learning_rate": Range(low=0.003, high=0.1, log=True),
+    }
     predicts_ratings: ClassVar[bool] = True
     validation_name: ClassVar[str] = "valid_rmse"
 

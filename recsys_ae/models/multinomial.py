@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field
@@ -16,6 +16,7 @@ from recsys_ae.core.variational import VariationalAutoencoder, kl_from_standard_
 from recsys_ae.declaration import OneOf, Sizes
 from recsys_ae.models.neural import NeuralRanker
 from recsys_ae.models.training import Penalty, autoencoder_l2
+from recsys_ae.space import Range, Space
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,12 @@ class MultDAE(NeuralRanker[Autoencoder]):
     hidden: Sizes = (200,)
     l2: Annotated[float, Field(ge=0)] = 0.01
     activation: Annotated[str, OneOf("activation", ACTIVATIONS)] = "tanh"
+    space: ClassVar[Space] = {
+        "hidden": [[200], [600], [600, 200]],
+        "l2": Range(low=0.0001, high=1, log=True),
+        "dropout": Range(low=0.1, high=0.8),
+        "learning_rate": Range(low=0.0003, high=0.005, log=True),
+    }
 
     def _network(self, n_items: int, n_users: int, generator: Generator | None) -> Autoencoder:
         return Autoencoder(n_items, self.hidden, activation=self.activation, generator=generator)
@@ -111,6 +118,12 @@ class MultVAE(NeuralRanker[CountingVAE]):
     learning_rate: Annotated[float, Field(gt=0)] = 2e-3
     learning_rate_decay: Annotated[float, Field(gt=0, le=1)] = 0.97
     activation: Annotated[str, OneOf("activation", ACTIVATIONS)] = "tanh"
+    space: ClassVar[Space] = {
+        "hidden": [[200], [600], [600, 200]],
+        "beta": Range(low=0, high=1),
+        "dropout": Range(low=0.1, high=0.8),
+        "learning_rate": Range(low=0.0005, high=0.005, log=True),
+    }
 
     def _network(self, n_items: int, n_users: int, generator: Generator | None) -> CountingVAE:
         return CountingVAE(n_items, self.hidden, self.activation, generator)

@@ -1,7 +1,7 @@
 """PCA: the optimal linear autoencoder of rank K under the squared error, in closed form."""
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -17,6 +17,7 @@ from recsys_ae.interactions import Interactions
 from recsys_ae.models.base import FitContext, Floats, Recommender, checked_rows, clip, fitted_on, fitted_state
 from recsys_ae.models.baselines import Biases
 from recsys_ae.models.factors import pair_products
+from recsys_ae.space import Range, Space
 
 
 @dataclass
@@ -36,6 +37,7 @@ class PCA(Recommender):
 
     factors: Annotated[int, Field(ge=1)] = 16
     centring: Literal["bias", "none"] = "bias"
+    space: ClassVar[Space] = {"factors": Range(low=4, high=128, log=True)}
 
     @property
     def predicts_ratings(self) -> bool:

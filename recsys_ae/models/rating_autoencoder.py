@@ -25,6 +25,7 @@ from recsys_ae.models.base import FitContext, Floats, Recommender, checked_rows,
 from recsys_ae.models.baselines import Biases
 from recsys_ae.models.rating_scorers import Scorer, Vectors
 from recsys_ae.models.side_information import SideFeatures
+from recsys_ae.space import Range, Space
 
 Axis = Literal["item", "user"]
 
@@ -78,6 +79,12 @@ class RatingAutoencoder(Recommender):
     learning_rate_decay: Annotated[float, Field(gt=0, le=1)] = 0.95
     patience: Annotated[int, Field(ge=0)] = 20
     device: Device = "cpu"
+    space: ClassVar[Space] = {
+        "l2": Range(low=20, high=2000, log=True),
+        "hidden": [[100], [250], [500]],
+        "dropout": Range(low=0, high=0.7),
+        "learning_rate": Range(low=0.0003, high=0.005, log=True),
+    }
     predicts_ratings: ClassVar[bool] = True
     validation_name: ClassVar[str] = "valid_rmse"
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import torch
 from pydantic import Field
@@ -20,6 +20,7 @@ from recsys_ae.core.sparse import SparseRows, sampled_linear, sparse_linear
 from recsys_ae.core.trainer import AlternatingObjective, Objective, Phase, parts_of
 from recsys_ae.core.variational import sample
 from recsys_ae.models.neural import NeuralRanker
+from recsys_ae.space import Range, Space
 
 BATCH_ROWS = 256  # encoded together
 LAYERS = 5
@@ -190,6 +191,13 @@ class RecVAE(NeuralRanker[Network]):
     encoder_passes: Annotated[int, Field(ge=1)] = 3
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.9
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.6
+    space: ClassVar[Space] = {
+        "hidden": Range(low=200, high=1000, log=True),
+        "latent": Range(low=100, high=800, log=True),
+        "gamma": Range(low=0.001, high=0.02, log=True),
+        "dropout": Range(low=0.2, high=0.8),
+        "learning_rate": Range(low=0.0003, high=0.003, log=True),
+    }
 
     def _network(self, n_items: int, n_users: int, generator: Generator | None) -> Network:
         return Network(n_items, self.hidden, self.latent, generator)

@@ -1,7 +1,7 @@
 """RP3beta: random walks of three steps on the user-item graph."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import numpy as np
 from pydantic import Field
@@ -9,6 +9,7 @@ from scipy.sparse import csr_array, diags_array, vstack
 
 from recsys_ae.interactions import Interactions, ones
 from recsys_ae.models.factors import SparseLinearModel
+from recsys_ae.space import Range, Space
 
 BLOCK = 512
 
@@ -33,6 +34,11 @@ class RP3Beta(SparseLinearModel):
     alpha: Annotated[float, Field(gt=0)] = 1.0
     beta: Annotated[float, Field(ge=0)] = 0.3
     neighbours: Annotated[int, Field(ge=1)] = 200
+    space: ClassVar[Space] = {
+        "alpha": Range(low=0.3, high=2),
+        "beta": Range(low=0, high=1),
+        "neighbours": Range(low=20, high=500, log=True),
+    }
 
     def _weights(self, train: Interactions) -> csr_array:
         seen = ones(train.matrix)

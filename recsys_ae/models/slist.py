@@ -18,6 +18,7 @@ from recsys_ae.models.base import FitContext, Floats, Recommender, checked_rows,
 from recsys_ae.models.ease import OPERATIONS, announce
 from recsys_ae.models.recency import DAY, decays
 from recsys_ae.models.training import sparse_rows
+from recsys_ae.space import Range, Space
 
 WAY_OUT = "for that many items use vsknn, whose memory grows with the events"
 
@@ -63,6 +64,14 @@ class SLIST(Recommender):
     session_decay: Annotated[float, Field(gt=0)] = 1.2
     time_decay: Annotated[float, Field(gt=0)] = 100.0
     repeat_weight: Annotated[float, Field(ge=0)] = 0.4
+    space: ClassVar[Space] = {
+        "alpha": Range(low=0, high=1),
+        "dropout": Range(low=0, high=0.95),
+        "l2": Range(low=3, high=300, log=True),
+        "position_decay": Range(low=0.2, high=10, log=True),
+        "session_decay": Range(low=0.2, high=10, log=True),
+        "repeat_weight": Range(low=0.05, high=4, log=True),
+    }
     needs: ClassVar[frozenset[str]] = frozenset({"order"})
 
     def _fit(self, train: Interactions, context: FitContext) -> Fitted:

@@ -15,6 +15,7 @@ from recsys_ae.interactions import Interactions
 from recsys_ae.models.base import FitContext, Floats, Recommender, checked_rows, fitted_on, fitted_state, item_counts
 from recsys_ae.models.factors import SparseItemWeights
 from recsys_ae.sequences import Sequences
+from recsys_ae.space import Range, Space
 
 
 @dataclass
@@ -75,6 +76,7 @@ class MarkovChain(_Transitions):
     """
 
     smoothing: Annotated[float, Field(ge=0)] = 0.5
+    space: ClassVar[Space] = {"smoothing": Range(low=0.01, high=10, log=True)}
 
     def _weights(self, train: Interactions) -> csr_array:
         return transitions(train.sequences, np.ones(1), train.n_items)
@@ -103,6 +105,11 @@ class SequentialRules(_Transitions):
     steps: Annotated[int, Field(ge=1)] = 10
     neighbours: Annotated[int, Field(ge=1)] = 100
     smoothing: Annotated[float, Field(ge=0)] = 0.05
+    space: ClassVar[Space] = {
+        "steps": Range(low=1, high=30, log=True),
+        "neighbours": Range(low=20, high=500, log=True),
+        "smoothing": Range(low=0.005, high=1, log=True),
+    }
 
     def _weights(self, train: Interactions) -> csr_array:
         longest = int(np.diff(train.sequences.session_starts).max(initial=1))

@@ -15,6 +15,7 @@ from recsys_ae.interactions import Interactions
 from recsys_ae.models.base import FitContext, Floats, Recommender, checked_rows, fitted_on, fitted_state
 from recsys_ae.models.recency import DAY, decays
 from recsys_ae.sequences import ranges
+from recsys_ae.space import Range, Space
 
 
 @dataclass
@@ -56,6 +57,15 @@ class VSKNN(Recommender):
     time_decay: Annotated[float, Field(gt=0)] = 30.0
     idf: Annotated[float, Field(ge=0)] = 0.5
     repeat_weight: Annotated[float, Field(ge=0)] = 4.0
+    space: ClassVar[Space] = {
+        "neighbours": Range(low=50, high=2000, log=True),
+        "sample_size": Range(low=500, high=10000, log=True),
+        "position_decay": Range(low=0.2, high=10, log=True),
+        "distance_decay": Range(low=0.5, high=20, log=True),
+        "time_decay": Range(low=3, high=300, log=True),
+        "idf": Range(low=0, high=2),
+        "repeat_weight": Range(low=0.2, high=10, log=True),
+    }
     needs: ClassVar[frozenset[str]] = frozenset({"order"})
 
     def _fit(self, train: Interactions, context: FitContext) -> Fitted:

@@ -33,6 +33,7 @@ from recsys_ae.models.base import (
 )
 from recsys_ae.models.side_information import stored_features
 from recsys_ae.models.wide_deep_scorer import Scorer
+from recsys_ae.space import Range, Space
 
 Features = Literal["both", "users", "items", "none"]
 
@@ -89,6 +90,13 @@ class WideAndDeep(Recommender):
     learning_rate: Annotated[float, Field(gt=0)] = 3e-3
     learning_rate_decay: Annotated[float, Field(gt=0, le=1)] = 0.9
     patience: Annotated[int, Field(ge=0)] = 5
+    space: ClassVar[Space] = {
+        "factors": Range(low=8, high=128, log=True),
+        "hidden": [[64], [128, 64]],
+        "dropout": Range(low=0, high=0.8),
+        "l2": Range(low=0.003, high=0.3, log=True),
+        "learning_rate": Range(low=0.0005, high=0.02, log=True),
+    }
     predicts_ratings: ClassVar[bool] = True
     validation_name: ClassVar[str] = "valid_rmse"
 

@@ -12,12 +12,13 @@ from recsys_ae.evaluation.uncertainty.findings import MetricFindings
 from recsys_ae.files import whole_file, write_json
 from recsys_ae.reporting.results import Comparison, RunReport
 from recsys_ae.reporting.tables import BELOW
+from recsys_ae.reporting.trials import search_lines, write_trials
 
 VISIBLE = 0.0005  # width from which an interval over the orders of ties is shown
 
 
-def write_report(report: RunReport, folder: Path) -> tuple[Path, Path]:
-    """Write `report.csv`, then `report.json`, whose presence marks the run as complete; returns both paths."""
+def write_report(report: RunReport, folder: Path) -> list[Path]:
+    """Write `report.csv`, after a search `trials.csv`, then `report.json`, which marks a run as complete; returns the paths."""
     table, whole = folder / "report.csv", folder / "report.json"
     names = report.metrics
     with whole_file(table) as draft, draft.open("w", newline="", encoding="utf-8") as file:
@@ -32,8 +33,9 @@ def write_report(report: RunReport, folder: Path) -> tuple[Path, Path]:
             costs = [model.select_seconds, model.fit_seconds, model.peak_memory_mb]
             own = [value for one in found.values() for value in _uncertainty(one, label)]
             writer.writerow([label, *(model.metrics[name] for name in names), *own, *spread, *costs])
+    trials = write_trials(report, folder / "trials.csv")
     write_json(report, whole)
-    return table, whole
+    return [table, *trials, whole]
 
 
 def _uncertainty(found: MetricFindings, label: str) -> list[Any]:
@@ -63,6 +65,7 @@ def summary_lines(report: RunReport, folder: Path) -> list[str]:
         lines.append(f"identical for all seeds, so the variation is unknown: {', '.join(same)}")
     if best := report.best:
         lines.append(f"best by {best.metric} on {best.part} data: {best.model or 'none, no model has a value'}")
+    lines += [line for label, model in report.models.items() for line in search_lines(label, model)]
     lines.append(f"results: {folder}")
     if final := report.final:
         epochs = "" if final.fit.epochs is None else f" for {final.fit.epochs} epochs"

@@ -10,6 +10,7 @@ from recsys_ae.evaluation.uncertainty.findings import MetricFindings
 from recsys_ae.evaluation.uncertainty.repetitions import Repetitions
 
 Values = dict[str, float | None]  # by metric; None where a model has no value
+TrialState = Literal["complete", "pruned", "failed"]
 
 
 @dataclass(frozen=True)
@@ -41,8 +42,11 @@ class Trial:
     """The result of one combination of searched values."""
 
     params: dict[str, Any]
-    valid_metrics: Values
+    valid_metrics: Values  # of a complete trial
     fit_seconds: float
+    state: TrialState = "complete"  # or pruned, ended early because of bad validation values
+    epochs: int | None = None  # how many were trained; None if the model is not trained by epochs
+    problem: str | None = None  # why it failed
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
 
 TEST_DIGEST = "recsys_ae.test_digest"  # tag of a run: the digest of the test part of the models below it
 CONTINUES = "recsys_ae.continues"  # tag of a run: the id of the run that it takes over from, after an interruption
+TRIAL_STATE = "recsys_ae.trial_state"  # tag of a run that is a trial of a search: complete, pruned or failed
 FITTED_ON = "fitted_on"  # parameter of a run whose model is fitted on all data and not tested
 
 

@@ -92,7 +92,7 @@ def results(output: str, report: RunReport) -> dict:
     """Everything that a run leaves except how long it took and its figures."""
     models = {label: [(one.params, one.metrics, one.digest) for one in m.runs.values()] for label, m in report.models.items()}
     kept = [path for path in sorted(Path(output).rglob("*")) if path.is_file() and "figures" not in path.parts]
-    files = {str(path.relative_to(output)): path.read_bytes() for path in kept if "report" not in path.name}
+    files = {str(path.relative_to(output)): path.read_bytes() for path in kept if path.stem not in ("report", "trials")}
     return {"models": models, "comparisons": report.comparisons, "files": files}
 
 
