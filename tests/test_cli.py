@@ -63,6 +63,7 @@ def test_run_leaves_everything_and_prints_the_table(call, folder):
     assert sorted(path.name for path in (folder / "out").iterdir() if not path.name.startswith(".")) == [
         "figures",
         "final",
+        "inputs.json",
         "models",
         "per-user",
         "pipeline.yaml",

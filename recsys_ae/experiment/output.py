@@ -37,7 +37,7 @@ from recsys_ae.fitted import saved_digest
 
 logger = logging.getLogger(__name__)
 
-REPORT, PIPELINE = "report.json", "pipeline.yaml"
+REPORT, PIPELINE, INPUTS = "report.json", "pipeline.yaml", "inputs.json"
 FOLDERS = ("models", "figures", "per-user", ".work")
 REDO = "delete it and repeat the command with --resume to redo that part"
 FAILED = Path(".work", "failed")  # marks a failed run
@@ -231,6 +231,6 @@ def _remove_traces(path: Path, made: list[Path]) -> None:
     """Remove all files of a run that finished no model, so that the corrected run can use the folder."""
     for name in FOLDERS:
         shutil.rmtree(path / name, ignore_errors=True)
-    for name in (PIPELINE, ".lock"):
+    for name in (PIPELINE, INPUTS, ".lock"):
         (path / name).unlink(missing_ok=True)
     remove_empty(made)

@@ -21,13 +21,13 @@ from recsys_ae.errors import TrainingError
 from recsys_ae.evaluation.protocols.audit import Audit
 from recsys_ae.evaluation.protocols.protocol import Protocol
 from recsys_ae.experiment.callbacks import Curves, LogLosses, ShowProgress, Stopwatch
-from recsys_ae.experiment.output import PIPELINE, REPORT, OutputFolder, check_output, name_of, open_output
+from recsys_ae.experiment.output import INPUTS, PIPELINE, REPORT, OutputFolder, check_output, name_of, open_output
 from recsys_ae.experiment.pipeline_file import TASKS, K, ModelSpec, Pipeline
+from recsys_ae.experiment.repeat import RunInputs
 from recsys_ae.experiment.summary import choose, compared, repeated, summarise, worth
 from recsys_ae.experiment.task import D, Evaluation, FitOn, M, Part, Task
 from recsys_ae.export.local import MANIFEST, versions
-from recsys_ae.files import read_json, whole_folder
-from recsys_ae.fitted import saved_digest
+from recsys_ae.files import read_json, whole_folder, write_json
 from recsys_ae.reporting.figures import loss_curves, metrics_chart, save_figure
 from recsys_ae.reporting.report import write_report
 from recsys_ae.reporting.results import (
@@ -43,18 +43,20 @@ from recsys_ae.reporting.results import (
 )
 from recsys_ae.tracking import FITTED_ON, TEST_DIGEST, TrackedRun, Tracker
 
+Tags = Mapping[str, str]
+NO_TAGS: Tags = {}
 SETTINGS = ("positive_at", "relevant_at", "cold", "candidates", "white", "split", "refit", "device")
 
 logger = logging.getLogger(__name__)
 
 
 def run_pipeline(
-    pipeline: Pipeline[Any], output: Path, tracker: Tracker, console: Console, *, resume: bool = False
+    pipeline: Pipeline[Any], output: Path, tracker: Tracker, console: Console, *, resume: bool = False, tags: Tags = NO_TAGS
 ) -> RunReport:
     """Run a pipeline, write everything to `output`, and return the report.
 
     With `resume`, an interrupted run of the same pipeline in `output` is continued, with the same results as without the
-    interruption. If a model fails, the run ends, but no finished model is lost.
+    interruption. If a model fails, the run ends, but no finished model is lost. The tracked run gets the `tags` too.
     """
     declared = pipeline.to_yaml()
     check_output(output, declared, resume=resume)
@@ -63,13 +65,14 @@ def run_pipeline(
         return read_json(RunReport, output / REPORT, "delete it to run everything again with --resume")
     task: Task[Any, Any, Any] = TASKS.get(pipeline.card.kind)(pipeline)
     facts = task.facts(task.data(pipeline.seeds[0]))  # first, so that invalid data leaves nothing behind
-    starts = {f"warm start of {spec.label}": spec.warm_start for spec in pipeline.models if spec.warm_start}
-    inputs = {"data": facts.digest, **{name: saved_digest(Path(start)) for name, start in starts.items()}}
+    inputs = RunInputs.of(pipeline, facts)
     with (
-        open_output(output, declared, inputs, resume=resume) as folder,
+        open_output(output, declared, inputs.digests, resume=resume) as folder,
         tracker.run(pipeline.name, resume=folder.read_note("run")) as run,
     ):
         folder.write_note("run", run.id)
+        write_json(inputs, output / INPUTS)
+        run.tags(tags)
         for path in task.record(output):
             run.artifact(path)
         report = _Experiment(task, folder, tracker, run, console).report(facts)
@@ -121,6 +124,7 @@ class _Experiment(Generic[K, D, M]):
             if size:
                 self.run.dataset(name, data.digests[part], part, {data.unit: size, **data.profile}, data.unit)
         self.run.artifact(self.folder.path / PIPELINE)
+        self.run.artifact(self.folder.path / INPUTS)
         self.folder.write_note("recorded", self.run.id)
 
     def report(self, data: DataFacts) -> RunReport:
