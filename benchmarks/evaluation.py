@@ -94,7 +94,9 @@ def top_lists(model: Any, history: Interactions, k: int) -> Rows:
 def values_of(lists: Rows, truth: csr_array) -> Report:
     """The thirty values, from rows."""
     tally = Tally(parse_metrics(METRICS), scored=False)
-    tally.add(RankedLists.of(lists, truth, LENGTHS[-1]))
+    for start in range(0, len(lists), 1000):
+        block = slice(start, start + 1000)
+        tally.add(RankedLists.of(lists[block], truth[block], LENGTHS[-1]))
     return tally.report(np.arange(len(lists)), np.arange(len(lists)), {})
 
 
@@ -112,8 +114,8 @@ def given_lists(split: Split, lists: Rows, peers: str | None, rounds: int) -> di
         file = Path(folder, "lists.npz")
         np.savez(file, items=lists, users=split.test.user_rows(), relevant=split.test.item_rows())
         for number in range(rounds):
-            for name, seconds in zip(("here", "here, from frames"), in_turn(ours, 5), strict=True):
-                taken.setdefault(name, []).append(seconds)
+            for name, work in zip(("here", "here, from frames"), ours, strict=True):
+                taken.setdefault(name, []).extend(in_turn([work], 5))
             for library in (QUICK if number else [*QUICK, *SLOW]) if peers else ():
                 job = json.dumps({"library": library, "file": str(file), "times": 1 if library == "lenskit" else 5})
                 command = [str(peers), str(Path(__file__).with_name("evaluation_peers.py"))]

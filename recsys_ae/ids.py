@@ -91,6 +91,13 @@ class IdMap:
         return digest_of(["str", *(len(raw).to_bytes(8, "little") + raw for raw in map(str.encode, self.values))])
 
 
+def among(asked: Rows, known: Rows) -> NDArray[np.bool_]:
+    """bool [n]: which of the numbers [n] are in `known`, whose numbers increase; faster than `np.isin`, which hashes."""
+    if not len(known):
+        return np.zeros(len(asked), bool)
+    return known[np.minimum(np.searchsorted(known, asked), len(known) - 1)] == asked
+
+
 def shown(external: Any) -> str:
     """An id as shown in messages: 7 rather than np.int64(7), text in quotes, shortened."""
     return quoted(external.item() if isinstance(external, np.generic) else external)

@@ -29,7 +29,7 @@ from recsys_ae.events import (
 )
 from recsys_ae.features import FeatureTable, check_features
 from recsys_ae.frames import Frame
-from recsys_ae.ids import IdMap, Rows, shown
+from recsys_ae.ids import IdMap, Rows, among, shown
 from recsys_ae.sequences import Sequences, sessions_by_gap
 from recsys_ae.times import TimeUnit
 
@@ -225,7 +225,7 @@ class Interactions:
 
     def shared_with(self, other: "Interactions") -> NDArray[np.bool_]:
         """bool [nnz]: which pairs are also in `other`, which has the same ids."""
-        return np.isin(self.keys(), other.keys(), assume_unique=True)
+        return among(self.keys(), other.keys())
 
     def filter(self, keep: NDArray[np.bool_]) -> "Interactions":
         """The pairs at which `keep` [nnz] is true, with all their events; ids and shape stay."""

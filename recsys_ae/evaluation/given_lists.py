@@ -19,12 +19,12 @@ from recsys_ae.evaluation.segments import Segment, item_groups, parse_segments, 
 from recsys_ae.evaluation.tally import Tally
 from recsys_ae.features import FeatureTable
 from recsys_ae.frames import Frame, ranks, read_frame
-from recsys_ae.ids import IdMap, Rows, shown
-from recsys_ae.interactions import Interactions
+from recsys_ae.ids import IdMap, Rows, among, shown
+from recsys_ae.interactions import Interactions, ones
 from recsys_ae.models.base import check_counts
 from recsys_ae.split import Repeats, check_repeats
 
-BLOCK_PLACES, BLOCK_USERS = 1_000_000, 100_000  # limits of a block of lists: places and users
+BLOCK_PLACES, BLOCK_USERS = 100_000, 10_000  # limits of a block of lists: places and users
 
 
 def evaluate_recommendations(
@@ -68,12 +68,12 @@ def evaluate_recommendations(
     rated = "rating" if "rating" in tables["the truth"] else None
     pairs = Interactions.from_frame(tables["the truth"], rating=rated, users=users, items=items, duplicates="max")
     seen, catalogue = _history(tables["the history"], users, items, item_features)
-    repeated = np.isin(pairs.keys(), np.repeat(np.arange(len(users)), np.diff(seen.indptr)) * len(items) + seen.indices)
+    repeated = among(pairs.keys(), np.repeat(np.arange(len(users)), np.diff(seen.indptr)) * len(items) + seen.indices)
     relevant = relevant_pairs(pairs, relevant_at, repeated & (repeats == "excluded"))
     if not len(relevant):
         raise DataError(f"none of the {len(pairs)} pairs of the truth is relevant ({int(repeated.sum())} are in the history)")
     rows = np.flatnonzero(np.diff(relevant.matrix.indptr))
-    listed = np.isin(rows, users.find(tables["the lists"]["user_id"]))
+    listed = np.bincount(users.find(tables["the lists"]["user_id"]) + 1, minlength=len(users) + 1)[1:][rows] > 0
     rows = rows[listed] if without_list == "skip" else rows
     grouped = _segments(segments, history)
     tally = Tally(parsed, item_groups=item_groups(grouped, catalogue), scored="score" in tables["the lists"])
@@ -96,7 +96,7 @@ def _tables(recommendations: Frame, truth: Frame, history: Frame | None, *, rate
     tables = {
         "the truth": read_frame(truth, {**pair, "rating": rating}, "the truth", optional=[] if rating else ["rating"]),
         "the lists": read_frame(recommendations, {**pair, "rank": "rank"}, "the lists", optional=["score"]),
-        "the history": before.drop_duplicates(),
+        "the history": before,
     }
     if not len(tables["the truth"]):
         raise DataError("the truth has no relevant pairs: it has no rows")
@@ -108,12 +108,17 @@ def _history(pairs: pd.DataFrame, users: IdMap, items: IdMap, features: FeatureT
     of_items = None if features is None else features.align(items)
     user, item = users.find(pairs["user_id"]), items.rows(pairs["item_id"])
     ours = user >= 0
-    seen = csr_array((np.ones(int(ours.sum()), np.float32), (user[ours], item[ours])), (len(users), len(items)))
+    seen = _distinct(user[ours], item[ours], (len(users), len(items)))
     if not len(pairs):
         return seen, Catalogue(features=of_items)
     everyone = pd.factorize(pairs["user_id"], sort=True)[0]
-    history = csr_array((np.ones(len(item), np.float32), (everyone, item)), (everyone.max() + 1, len(items)))
-    return seen, Catalogue(np.bincount(item, minlength=len(items)), of_items, history)
+    history = _distinct(everyone, item, (everyone.max() + 1, len(items)))
+    return seen, Catalogue(np.bincount(history.indices, minlength=len(items)), of_items, history)
+
+
+def _distinct(rows: Rows, columns: Rows, shape: tuple[int, int]) -> csr_array:
+    """Ones at these places, which may repeat."""
+    return ones(csr_array((np.ones(len(rows), np.float32), (rows, columns)), shape))
 
 
 def _segments(names: str | Iterable[str], history: Frame | None) -> list[Segment]:
@@ -148,16 +153,20 @@ def _blocks(
     if "score" in recommendations and (bad := ~np.isfinite(score.to_numpy(np.float64, na_value=np.nan))).any():
         row = int(bad.argmax())
         raise DataError(f"scores must be finite numbers, got {shown(score.iloc[row])} in row {row} of the lists")
-    lists = pd.DataFrame({"user": user, "place": place, "item": item, "score": score})[user >= 0]
-    beyond, lists = _beyond(lists, k, (len(users), len(items))), lists[lists["place"] < k]
-    for column, twice in (("place", "two items at one rank"), ("item", "one item twice")):
-        if (repeated := lists.duplicated(["user", column]).to_numpy()).any():
+    lists = pd.DataFrame({"user": user, "place": place, "item": item, "score": score})
+    del user, place, item, score  # lists are long, so that no copy is kept
+    lists = _kept(lists, lists["user"] >= 0)
+    beyond, lists = _beyond(lists, k, (len(users), len(items))), _kept(lists, lists["place"] < k)
+    for column, n, twice in (("place", k, "two items at one rank"), ("item", len(items), "one item twice")):
+        keys = np.sort(lists["user"].to_numpy() * n + lists[column].to_numpy())
+        if (keys[1:] == keys[:-1]).any():
+            repeated = lists.duplicated(["user", column]).to_numpy()
             first = lists.iloc[int(repeated.argmax())]
             whose, which = shown(users.values[int(first["user"])]), shown(items.values[int(first["item"])])
             raise DataError(
                 f"the lists have {twice} for user {whose}, such as {which} ({int(repeated.sum())} such rows); remove them"
             )
-    lists = lists[np.isin(lists["user"], rows)]
+    lists = _kept(lists, np.isin(np.arange(len(users)), rows)[lists["user"]])
     length = np.ones(len(users), np.int64)
     np.maximum.at(length, lists["user"], lists["place"] + 1)
     at, shape = (lists["user"], lists["place"]), (len(users), int(length.max()))
@@ -169,6 +178,11 @@ def _blocks(
         block, rows, places = rows[:n], rows[n:], slice(int(width[n - 1]))
         found, scores = listed[block][:, places].toarray() - 1, scored[block][:, places].toarray()
         yield block, found, np.where(found < 0, np.float32("nan"), scores), beyond[block]
+
+
+def _kept(lists: pd.DataFrame, mask: Any) -> pd.DataFrame:
+    """The rows of a mask [n], without a copy if these are all."""
+    return lists if mask.all() else lists[mask]
 
 
 def _beyond(lists: pd.DataFrame, k: int, shape: tuple[int, int]) -> csr_array:

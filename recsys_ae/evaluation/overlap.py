@@ -50,7 +50,8 @@ def _compare(truth: IdMap, others: IdMap, where: str, side: str) -> None:
 
 
 def _distinct(parts: list[pd.Index]) -> IdMap:
-    return encode(parts[0].append(parts[1:]), None)[1]
+    first, *others = (part.unique() for part in parts)  # one by one, because lists are long
+    return encode(first.append(others), None)[1]
 
 
 def _counted(ids: IdMap, side: str) -> str:

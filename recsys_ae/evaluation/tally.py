@@ -74,8 +74,8 @@ class Tally:
         self._n_users += len(lists.items)
 
     def _add_orders(self, lists: RankedLists) -> None:
-        tied, worst, best = extreme_orders(lists)
-        if len(tied):
+        if self.scored and self._orders and (found := extreme_orders(lists)):
+            tied, worst, best = found
             ordered = [metric for metric in self.accuracy if metric.name in self._orders]
             low, high = _values(ordered, worst), _values(ordered, best)
             for name, orders in self._orders.items():

@@ -9,16 +9,19 @@ from recsys_ae.evaluation.metrics.catalogue import Rows
 from recsys_ae.evaluation.metrics.lists import RankedLists
 
 
-def extreme_orders(lists: RankedLists) -> tuple[Rows, RankedLists, RankedLists]:
+def extreme_orders(lists: RankedLists) -> tuple[Rows, RankedLists, RankedLists] | None:
     """The users [T] whose hits depend on the order of tied items, with their lists in the worst and in the best order.
 
     In the worst order, the relevant items come last within each group of equal scores, and those with the highest ratings last
     of all; in the best order they come first. A group that the end of the list cuts includes its items beyond (`lists.tied`).
+    None if there are no ties.
     """
     same = lists.scores[:, 1:] == lists.scores[:, :-1]
     tied = same.any(axis=1)
     if lists.tied is not None:
         tied |= np.diff(lists.tied.indptr) > 0
+    if not tied.any():
+        return None
     rows = np.flatnonzero(tied)
     groups = np.c_[np.zeros(len(rows), np.int64), np.cumsum(~same[rows], axis=1)]
     items, groups = _with_items_beyond(lists, rows, groups)

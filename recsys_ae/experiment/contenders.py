@@ -113,7 +113,7 @@ def _values(report: RunReport, label: str, seed: int, source: str, fetch: Callab
     """The values per user of one model with one seed."""
     digest = report.models[label].runs[seed].per_user_digest
     if digest is None:
-        raise DataError(f"{source}: {label} has no values per user, only runs of recommenders have; they cannot be compared")
+        raise DataError(f"{source}: {label} has no values per user, as recommenders have; it cannot be compared")
     path = fetch(per_user_path(name_of(label, seed, report.seeds)))
     check_file(path, digest, REDO)
     return PerUser(PerUser.read(path).values, report.data[seed].protocol)
