@@ -7,6 +7,7 @@ import signal
 import sys
 import traceback
 from contextlib import redirect_stdout, suppress
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from time import perf_counter
@@ -137,18 +138,24 @@ def export(
     card: CardOption = None,
     tracking_uri: TrackingUri = None,
 ) -> None:
-    """Write top-k lists for all users of a history, or for those of another file."""
+    """Write top-k lists for all users of a history, or for those of another file.
+
+    The export is recorded in MLflow if a store is given, by --tracking-uri or $MLFLOW_TRACKING_URI.
+    """
     from recsys_ae.experiment.pipeline_file import ratings_card
     from recsys_ae.export.histories import history_for, users_in
-    from recsys_ae.export.local import export_recommendations
-    from recsys_ae.models.storage import load_model
+    from recsys_ae.export.local import MANIFEST, export_recommendations
+    from recsys_ae.models.storage import load_model, model_digest
     from recsys_ae.tracking import local_copy
+    from recsys_ae.tracking.lineage import export_run, record_export
 
     loaded = load_model(local_copy(model, tracking_uri))
     described = ratings_card(card) if card else None
     wanted = None if users is None else users_in(loaded, users, described)
     data, skipped = history_for(loaded, history, described, skip_unknown=skip_unknown, users=wanted)
-    manifest = export_recommendations(loaded, data, output, k, users=wanted, exclude_seen=not include_seen, cold=cold)
+    with export_run(model, model_digest(loaded), output, tracking_uri) as run:
+        manifest = export_recommendations(loaded, data, output, k, users=wanted, exclude_seen=not include_seen, cold=cold)
+        record_export(run, described[0].name if described else history.stem, asdict(manifest), output / MANIFEST)
     console = terminal()
     if skipped:
         without = data.n_users - len(set(data.user_rows()))

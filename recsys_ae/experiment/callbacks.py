@@ -134,6 +134,11 @@ class Stopwatch(Callback):
             self._epochs = n, training.best.number if training.best else n
 
 
+def validation_name(model: Any) -> str:
+    """The name of the values by which a model chooses its best epoch; image models use the loss."""
+    return str(getattr(model, "validation_name", "valid_loss"))
+
+
 def _peak_memory_mb(*, reset: bool = False) -> float | None:
     """The highest resident memory of this process since the last reset; None where the system does not report it."""
     with suppress(OSError):

@@ -67,6 +67,9 @@ class OutputFolder:
     def model(self, label: str) -> Path:
         return self.path / "models" / label
 
+    def figures(self, label: str) -> Path:
+        return self.path / "figures" / label
+
     def checkpoint(self, label: str) -> Path:
         return self.path / ".work" / f"{label}.checkpoint"
 

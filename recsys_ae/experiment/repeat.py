@@ -110,10 +110,7 @@ def read_origin(source: str, tracking_uri: str | None) -> Origin:
     run = source.removeprefix(MLFLOW)
     if not run.isalnum():
         raise ConfigError(f"--from-run: there is no folder {quoted(source)}, nor is it the id of an MLflow run")
-    try:
-        files = {name: local_copy(f"{MLFLOW}{run}/{name}", tracking_uri) for name in (PIPELINE, INPUTS)}
-    except DataError as error:
-        raise DataError(f"{error}; give the id of a pipeline's run, not that of a model") from None
+    files = {name: local_copy(f"{MLFLOW}{run}/{name}", tracking_uri) for name in (PIPELINE, INPUTS)}
     try:
         files[REPORT] = local_copy(f"{MLFLOW}{run}/{REPORT}", tracking_uri)
     except DataError:  # it did not finish

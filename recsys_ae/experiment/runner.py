@@ -20,15 +20,16 @@ from recsys_ae.digests import digest_of_json
 from recsys_ae.errors import TrainingError
 from recsys_ae.evaluation.protocols.audit import Audit
 from recsys_ae.evaluation.protocols.protocol import Protocol
-from recsys_ae.experiment.callbacks import Curves, LogLosses, ShowProgress, Stopwatch
+from recsys_ae.experiment.callbacks import Curves, LogLosses, ShowProgress, Stopwatch, validation_name
+from recsys_ae.experiment.drawing import draw_model
 from recsys_ae.experiment.output import INPUTS, PIPELINE, REPORT, OutputFolder, check_output, name_of, open_output
 from recsys_ae.experiment.pipeline_file import TASKS, K, ModelSpec, Pipeline
 from recsys_ae.experiment.repeat import RunInputs
 from recsys_ae.experiment.summary import choose, compared, repeated, summarise, worth
 from recsys_ae.experiment.task import D, Evaluation, FitOn, M, Part, Task
 from recsys_ae.export.local import MANIFEST, versions
-from recsys_ae.files import read_json, whole_folder, write_json
-from recsys_ae.reporting.figures import loss_curves, metrics_chart, save_figure
+from recsys_ae.files import read_json, write_json
+from recsys_ae.reporting.figures import metrics_chart, save_figure
 from recsys_ae.reporting.report import write_report
 from recsys_ae.reporting.results import (
     Baseline,
@@ -41,17 +42,16 @@ from recsys_ae.reporting.results import (
     RunResult,
     Trial,
 )
-from recsys_ae.tracking import FITTED_ON, TEST_DIGEST, TrackedRun, Tracker
+from recsys_ae.tracking import FITTED_ON, MODEL_DIGEST, TEST_DIGEST, Tags, TrackedRun, Tracker
+from recsys_ae.tracking.lineage import record_export
 
-Tags = Mapping[str, str]
-NO_TAGS: Tags = {}
 SETTINGS = ("positive_at", "relevant_at", "cold", "candidates", "white", "split", "refit", "device")
 
 logger = logging.getLogger(__name__)
 
 
 def run_pipeline(
-    pipeline: Pipeline[Any], output: Path, tracker: Tracker, console: Console, *, resume: bool = False, tags: Tags = NO_TAGS
+    pipeline: Pipeline[Any], output: Path, tracker: Tracker, console: Console, *, resume: bool = False, tags: Tags | None = None
 ) -> RunReport:
     """Run a pipeline, write everything to `output`, and return the report.
 
@@ -72,7 +72,7 @@ def run_pipeline(
     ):
         folder.write_note("run", run.id)
         write_json(inputs, output / INPUTS)
-        run.tags(tags)
+        run.tags(tags or {})
         for path in task.record(output):
             run.artifact(path)
         report = _Experiment(task, folder, tracker, run, console).report(facts)
@@ -230,7 +230,8 @@ class _Experiment(Generic[K, D, M]):
             valid = {f"valid_{metric}": value for metric, value in (selected.valid_metrics or {}).items()}
             job.run.metrics({**test.metrics, **valid, **costs, "peak_memory_mb": result.peak_memory_mb})
             if seed == self.pipeline.seeds[0]:
-                self._draw(job, model, selected.curves)
+                folder, figures = self.folder.figures(spec.label), self.task.figures(model, self.task.data(seed))
+                draw_model(figures, selected.curves, validation_name(model), folder, job.run)
             self.folder.write_state(f"result-{name}", result)
         logger.info("%s: fitted in %.1f s", name, fit.seconds)
         return result
@@ -265,7 +266,7 @@ class _Experiment(Generic[K, D, M]):
         """The model to test, the cost of its fit, and the results of the fit on the training part, which may be the same."""
         selected = self.folder.read_state(f"selected-{job.name}", _Selected)
         if selected is not None:
-            losses = LogLosses(job.run, _validation_name(self.task.build(spec)))
+            losses = LogLosses(job.run, validation_name(self.task.build(spec)))
             losses.repeat(selected.curves)
         else:
             model, fit, curves = self._fit(job, spec, "train")
@@ -280,8 +281,8 @@ class _Experiment(Generic[K, D, M]):
     def _fit(self, job: _Job, spec: ModelSpec, on: FitOn) -> tuple[M, FitFacts, dict[str, Curves]]:
         """Fit a model, from the checkpoint of an earlier attempt if there is one; returns it with its cost and losses."""
         model, again = self.task.build(spec), on == "train+valid"
-        job.progress.valid_name = _validation_name(model)
-        losses = LogLosses(job.run, _validation_name(model), prefix="refit_" if again else "")
+        job.progress.valid_name = validation_name(model)
+        losses = LogLosses(job.run, validation_name(model), prefix="refit_" if again else "")
         name = f"{job.name}+refit" if again else job.name
         about = digest_of_json(self.folder.run, name, spec.name, spec.params, spec.warm_start, job.seed, on)
         checkpoint = Checkpoint(self.folder.checkpoint(name), about)
@@ -302,7 +303,9 @@ class _Experiment(Generic[K, D, M]):
         """Save a model and store it in the tracker; returns its digest."""
         self.task.models.save(model, folder)
         job.run.artifact(folder, "model")
-        return self.task.models.digest(model)
+        digest = self.task.models.digest(model)
+        job.run.tags({MODEL_DIGEST: digest})
+        return digest
 
     def _export(
         self, best: Best | None, results: Mapping[str, Mapping[int, RunResult]]
@@ -318,8 +321,17 @@ class _Experiment(Generic[K, D, M]):
         final = self._final(label, seed, results[label][seed]) if self.task.ships_best else None
         model = self.task.models.load(self.folder.path / "final" if final else self.folder.model(self._name(label, seed)))
         exported = self.task.export(model, self.task.data(seed), self.folder.path)
-        self.run.artifact(self.folder.path / exported.folder / MANIFEST, exported.folder)
+        self._record_export(exported, f"{label}+final" if final else self._name(label, seed))
         return final, exported
+
+    def _record_export(self, exported: Exported, fit: str) -> None:
+        """Record an export once, as a run below that of its model, which has the name `fit`."""
+        if self.folder.read_note("run-export") is not None:
+            return
+        with self.tracker.run(exported.folder, parent=self.folder.read_note(f"run-{fit}")) as run:
+            manifest = self.folder.path / exported.folder / MANIFEST
+            record_export(run, self.pipeline.card.name, exported.manifest, manifest)
+            self.folder.write_note("run-export", run.id)
 
     def _final(self, label: str, seed: int, result: RunResult) -> FinalFit:
         """Fit a model on all data, with the parameters and the number of epochs found before."""
@@ -330,25 +342,9 @@ class _Experiment(Generic[K, D, M]):
         spec = declared.with_params(result.params).for_epochs(result.best_epoch)
         with self._job(f"{label}+final", spec, seed) as job:
             job.run.params({FITTED_ON: "everything"})
+            job.run.dataset(self.pipeline.card.name, *self.task.everything(self.task.data(seed)))
             model, fit, _ = self._fit(job, spec, "everything")
             job.run.metrics({"fit_seconds": fit.seconds, "peak_memory_mb": fit.peak_memory_mb})
             final = FinalFit(label, spec.params, seed, fit, self._save(job, model, self.folder.path / "final"))
             self.folder.write_state("final", final)
         return final
-
-    def _draw(self, job: _Job, model: M, curves: dict[str, Curves]) -> None:
-        """Draw the figures of one model, if it has any."""
-        figures = dict(self.task.figures(model, self.task.data(job.seed)))
-        if curves:
-            figures["losses"] = lambda: loss_curves(curves, _validation_name(model))
-        if figures:
-            folder = self.folder.path / "figures" / job.spec.label
-            with whole_folder(folder) as draft:
-                for name, draw in figures.items():
-                    save_figure(draw(), draft / f"{name}.png")
-            job.run.artifact(folder, "figures")
-
-
-def _validation_name(model: Any) -> str:
-    """The name of the values by which a model chooses its best epoch; image models use the loss."""
-    return str(getattr(model, "validation_name", "valid_loss"))

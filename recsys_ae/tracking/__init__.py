@@ -4,12 +4,14 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+MODEL_DIGEST = "recsys_ae.model_digest"  # tag of a run: the digest of the model that it fitted
 TEST_DIGEST = "recsys_ae.test_digest"  # tag of a run: the digest of the test part of the models below it
 FITTED_ON = "fitted_on"  # parameter of a run whose model is fitted on all data and not tested
 
 
+Tags = Mapping[str, str]
 URIS = ("runs:/", "models:/", "mlflow-artifacts:/")  # beginnings of the URIs of what MLflow stores
 
 
@@ -19,7 +21,7 @@ class TrackedRun:
     id: str | None = None
 
     def params(self, values: Mapping[str, Any]) -> None: ...
-    def tags(self, values: Mapping[str, str]) -> None:
+    def tags(self, values: Tags) -> None:
         """Record text by which runs are found again, such as `TEST_DIGEST`."""
 
     def metrics(self, values: Mapping[str, float | None]) -> None: ...
@@ -72,6 +74,20 @@ def make_tracker(uri: str | None, experiment: str) -> Tracker:
     from recsys_ae.tracking.mlflow_tracker import MlflowTracker  # heavy
 
     return MlflowTracker(uri, experiment)
+
+
+class ModelRun(NamedTuple):
+    """The run that fitted a model."""
+
+    id: str
+    experiment: str  # its name
+
+
+def find_model_run(uri: str, model: str, digest: str) -> ModelRun | None:
+    """The run that a model is from: that in its URI `runs:/ID/...`, else the latest with its digest; None if there is none."""
+    from recsys_ae.tracking.mlflow_tracker import model_run  # heavy
+
+    return model_run(uri, model, digest)
 
 
 def local_copy(folder_or_uri: str, tracking_uri: str | None) -> Path:

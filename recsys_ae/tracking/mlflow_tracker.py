@@ -30,7 +30,7 @@ from sqlalchemy.exc import ArgumentError
 
 from recsys_ae.errors import ConfigError, DataError, Terminated, quoted
 from recsys_ae.files import locked
-from recsys_ae.tracking import FITTED_ON, TEST_DIGEST, TrackedRun, Tracker
+from recsys_ae.tracking import FITTED_ON, MODEL_DIGEST, TEST_DIGEST, ModelRun, TrackedRun, Tracker
 
 BATCH = 1000  # metrics MLflow accepts in one call
 SQLITE_OPTIONS = {"timeout", "isolation_level", "check_same_thread", "cached_statements", "detect_types"}
@@ -200,6 +200,28 @@ def _pages(search: Callable[..., Any], *arguments: Any, **options: Any) -> Itera
         yield from page
         if not (token := page.token):
             return
+
+
+def model_run(uri: str, model: str, digest: str) -> ModelRun | None:
+    """See `tracking.find_model_run`; None, after a warning, if the store fails."""
+    store = store_uri(uri)
+    if (path := _sqlite_path(store)) is not None and not path.is_file():  # MLflow would create it
+        return None
+    try:
+        client = MlflowClient(tracking_uri=store)
+        if model.startswith("runs:/"):
+            found = client.get_run(model.removeprefix("runs:/").partition("/")[0])
+        else:
+            everywhere = [str(one.experiment_id) for one in _pages(client.search_experiments)]
+            condition, latest = f"tags.`{MODEL_DIGEST}` = '{digest}'", ["attributes.start_time DESC"]
+            runs = client.search_runs(everywhere, condition, max_results=1, order_by=latest)
+            if not runs:
+                return None
+            found = runs[0]
+        return ModelRun(str(found.info.run_id), str(client.get_experiment(found.info.experiment_id).name))
+    except Exception as error:  # whatever MLflow's stores raise
+        logger.warning("MLflow could not find the run of the model (%s)", _reason(error))
+        return None
 
 
 def download(uri: str, tracking_uri: str) -> Path:

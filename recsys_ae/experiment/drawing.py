@@ -1,0 +1,25 @@
+"""The figures of one model of a run."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from recsys_ae.experiment.callbacks import Curves
+from recsys_ae.files import whole_folder
+from recsys_ae.reporting.figures import loss_curves, save_figure
+from recsys_ae.tracking import TrackedRun
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def draw_model(
+    figures: Mapping[str, "Callable[[], Figure]"], curves: dict[str, Curves], valid_name: str, folder: Path, run: TrackedRun
+) -> None:
+    """Draw the figures of a model, given functions that do so by file name, and its losses by stage; none if it has none."""
+    losses = {"losses": lambda: loss_curves(curves, valid_name)} if curves else {}
+    if figures or losses:
+        with whole_folder(folder) as draft:
+            for name, draw in {**figures, **losses}.items():
+                save_figure(draw(), draft / f"{name}.png")
+        run.artifact(folder, "figures")
