@@ -22,6 +22,7 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
 
 import mlflow.entities as entities
 from mlflow.artifacts import download_artifacts
+from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.models_artifact_repo import ModelsArtifactRepository
 from mlflow.store.artifact.utils.models import get_model_name_and_version
 from mlflow.tracking import MlflowClient
@@ -36,6 +37,7 @@ BATCH = 1000  # metrics MLflow accepts in one call
 SQLITE_OPTIONS = {"timeout", "isolation_level", "check_same_thread", "cached_statements", "detect_types"}
 DATABASES, SERVERS = ("sqlite", "postgresql", "mysql", "mssql"), ("http://", "https://", "databricks")
 GIVE_UP = 3  # consecutive failures after which nothing more is sent
+PAUSES = (0.1, 0.5)  # seconds before further attempts to record a dataset
 WAIT = 60.0  # seconds for another process that opens the same store
 
 logger = logging.getLogger(__name__)
@@ -129,7 +131,12 @@ class MlflowTracker(Tracker):
             client = self._connected()
         if found := client.get_experiment_by_name(self.experiment):
             return str(found.experiment_id)
-        return str(client.create_experiment(self.experiment, artifact_location=artifacts))
+        try:
+            return str(client.create_experiment(self.experiment, artifact_location=artifacts))
+        except MlflowException:
+            if found := client.get_experiment_by_name(self.experiment):  # another process was faster
+                return str(found.experiment_id)
+            raise
 
     def _start(self, client: MlflowClient, name: str, parent: str | None, resume: str | None) -> str:
         if resume:
@@ -176,11 +183,23 @@ class MlflowRun(TrackedRun):
         source, schema = json.dumps({"uri": f"recsys-ae:{name}"}), json.dumps({"kind": kind})
         dataset = entities.Dataset(name, digest, "recsys-ae", source, schema, profile=json.dumps(dict(profile)))
         inputs = [entities.DatasetInput(dataset, [entities.InputTag("mlflow.data.context", part)])]
-        self.call("record the dataset", MlflowClient.log_inputs, datasets=inputs)
+        self.call("record the dataset", _log_inputs, inputs)
 
     def artifact(self, path: Path, folder: str | None = None) -> None:
         method = MlflowClient.log_artifacts if path.is_dir() else MlflowClient.log_artifact
         self.call("store files", method, str(path), folder)
+
+
+def _log_inputs(client: MlflowClient, run_id: str, inputs: list[entities.DatasetInput]) -> None:
+    """Record datasets. MLflow fails where two runs record one that is new to the experiment at once: then it is known now."""
+    for wait in (*PAUSES, None):
+        try:
+            client.log_inputs(run_id, datasets=inputs)
+            return
+        except MlflowException:
+            if wait is None:
+                raise
+            time.sleep(wait)
 
 
 def _looks(client: MlflowClient, digest: str, besides: str | None) -> int:
