@@ -169,7 +169,8 @@ def print_models(population: Population, users: NDArray[np.int64]) -> None:
     for model in np.argsort(-np.array(found.metrics)):
         low, high = found.intervals[model]
         print(f"| {[*MODELS][model]} | {found.metrics[model]:.4f} | {low:.4f} to {high:.4f} | {found.letters[model]} |")
-    print(f"\nSmallest difference that they can show: {found.smallest:.4f}", flush=True)
+    low, high = found.smallest or (0.0, 0.0)
+    print(f"\nSmallest difference that they can show: {low:.4f} to {high:.4f}", flush=True)
 
 
 def print_by_users(title: str, rows: list[Row]) -> None:

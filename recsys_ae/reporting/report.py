@@ -74,7 +74,7 @@ def summary_lines(report: RunReport, folder: Path) -> list[str]:
 
 def reading_lines(report: RunReport) -> list[str]:
     """How to read the tables: what the intervals and letters mean, which models are below a baseline, what cannot be shown."""
-    lines = [*finding_lines(report.findings), *_tie_lines(report)]
+    lines = [*finding_lines(report.findings), *_smallest_line(report), *_tie_lines(report)]
     if any(report.below(label) for label in report.models):
         least: dict[str, list[str]] = {}
         for name, baseline in report.baselines.items():
@@ -85,22 +85,32 @@ def reading_lines(report: RunReport) -> list[str]:
 
 
 def finding_lines(findings: Sequence[MetricFindings]) -> list[str]:
-    """What the intervals and letters of findings mean, and what they cannot show."""
+    """What the intervals and letters of findings mean."""
     lines = []
     if found := [one for one in findings if one.findings.intervals is not None]:
         first = found[0].findings
         lines.append(f"±: half of the {percent(first.level)} interval over {first.n_users} users (bootstrap)")
-        smallest = [f"{one.metric} {one.findings.smallest:.4f}" for one in found if one.findings.smallest is not None]
         if any(len(one.models) > 1 for one in found):
             test = f"paired t-test over users, Holm's correction, {percent(first.alpha)}"
             lines.append(f"models that share a letter cannot be told apart, bold ones not from the best ({test})")
-        if smallest:
-            lines.append(f"smallest difference that these users can show with power 80 %: {', '.join(smallest)}")
     for one in findings:
         if one.left_out:
             counts = ", ".join(f"{number} of {label}" for label, number in one.left_out.items())
             lines.append(f"{one.metric}: users who do not count for all models are left out of the comparison: {counts}")
     return lines
+
+
+def _smallest_line(report: RunReport) -> list[str]:
+    """The smallest differences that the test part can show, from the most alike pair of models to the least."""
+    known = [(one.metric, one.findings.smallest) for one in report.findings]
+    listed = [f"{metric} {_range(*ends)}" for metric, ends in known if ends is not None]
+    return [f"smallest difference of two models that these users can show (power 80 %): {', '.join(listed)}"] if listed else []
+
+
+def _range(low: float, high: float) -> str:
+    """One number if both look the same."""
+    ends = f"{low:.4f}", f"{high:.4f}"
+    return ends[0] if ends[0] == ends[1] else " to ".join(ends)
 
 
 def _tie_lines(report: RunReport) -> list[str]:

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import median
 from typing import NamedTuple
 
 import numpy as np
@@ -77,10 +76,10 @@ class Findings:
     level: float
 
     @property
-    def smallest(self) -> float | None:
-        """The median over the pairs of the smallest difference that this test part can show; None if no pair has one."""
+    def smallest(self) -> Interval | None:
+        """The smallest differences that this test part can show, from the most alike pair to the least; None if unknown."""
         known = [pair.smallest for pair in self.pairs if pair.smallest is not None]
-        return median(known) if known else None
+        return (min(known), max(known)) if known else None
 
 
 def intervals(samples: Sequence[Sample], *, level: float = 0.95, replicates: int = 2000, seed: int = 0) -> list[Floats] | None:
