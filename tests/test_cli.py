@@ -353,6 +353,7 @@ def test_everything_is_tracked(call, folder):
     assert {one.path for one in client.list_artifacts(parent.info.run_id)} == {
         "figures",
         "inputs.json",
+        "per-user",
         "pipeline.yaml",
         "report.csv",
         "report.json",
