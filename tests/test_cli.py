@@ -64,6 +64,7 @@ def test_run_leaves_everything_and_prints_the_table(call, folder):
         "figures",
         "per-user",
         "final",
+        "inputs.json",
         "models",
         "per-user",
         "pipeline.yaml",
@@ -337,7 +338,7 @@ def test_everything_is_tracked(call, folder):
     experiment = client.get_experiment_by_name("mine")
     runs = {found.info.run_name: found for found in client.search_runs([experiment.experiment_id])}
     best = json.loads(Path("out/report.json").read_text())["best"]["model"]
-    assert set(runs) == {"mine", "autorec", "mf", "popularity", f"{best}+final"}
+    assert set(runs) == {"mine", "autorec", "mf", "popularity", f"{best}+final", "recommendations"}
     parent, child, final = runs["mine"], runs["autorec"], runs[f"{best}+final"]
     assert final.data.params["fitted_on"] == "everything"
     assert final.data.tags["mlflow.parentRunId"] == parent.info.run_id
@@ -352,9 +353,9 @@ def test_everything_is_tracked(call, folder):
     assert {one.path for one in client.list_artifacts(child.info.run_id)} == {"figures", "model"}
     assert {one.path for one in client.list_artifacts(parent.info.run_id)} == {
         "figures",
+        "inputs.json",
         "per-user",
         "pipeline.yaml",
-        "recommendations",
         "report.csv",
         "report.json",
     }
@@ -370,7 +371,7 @@ def test_everything_is_tracked(call, folder):
         (["run", "mine.yaml", "--set", "metrics=[ndgc@5]"], 2, "did you mean 'ndcg'"),
         (["run", "mine.yaml", "--resume"], 2, "--resume needs the --output"),
         (["run", "mine.yaml", "--set", "models.mf.factor=3"], 2, "unknown key 'factor'; did you mean 'factors'"),
-        (["run"], 2, "Missing argument"),
+        (["run"], 2, "name a pipeline to run"),
         (["rum"], 2, "No such command"),
         (["models", "autrec"], 2, "did you mean 'autorec'"),
         (["datasets", "show", "ml-1"], 2, "unknown dataset"),

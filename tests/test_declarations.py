@@ -5,6 +5,8 @@ import re
 from pathlib import Path
 
 import pytest
+import typer
+import yaml
 
 from recsys_ae.cli import app
 from recsys_ae.data.cards import declared_folder, shipped_cards
@@ -72,3 +74,15 @@ def test_documents_link_to_files_that_exist():
         for link in re.findall(r"\]\(([^)#]+)", page.read_text(encoding="utf-8")):
             if not link.startswith("http"):
                 assert (page.parent / link).exists(), f"{page.name} links to {link}"
+
+
+def test_entry_points_of_the_mlflow_project_are_commands():
+    entries = yaml.safe_load((ROOT / "MLproject").read_text(encoding="utf-8"))["entry_points"]
+    commands = typer.main.get_command(app).commands
+    assert {"run", "evaluate", "export"} <= set(entries)
+    for entry in entries.values():
+        program, command, *rest = entry["command"].split()
+        assert program == "recsys-ae"
+        known = {option for parameter in commands[command].params for option in parameter.opts}
+        assert {word for word in rest if word.startswith("--")} <= known
+        assert set(re.findall(r"{(\w+)}", entry["command"])) == set(entry["parameters"])

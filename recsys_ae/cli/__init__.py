@@ -7,11 +7,12 @@ import signal
 import sys
 import traceback
 from contextlib import redirect_stdout, suppress
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from time import perf_counter
 from types import FrameType
-from typing import Annotated, NoReturn, TextIO, cast
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TextIO, cast
 
 import typer
 
@@ -23,6 +24,12 @@ from recsys_ae.cli.runs import runs_app
 from recsys_ae.errors import ConfigError, Terminated, TrackingError
 from recsys_ae.exits import INTERRUPTED, TERMINATED, Output, explain, one_line
 from recsys_ae.folders import check_current, check_temporary
+
+if TYPE_CHECKING:
+    from recsys_ae.experiment.pipeline_file import Pipeline
+    from recsys_ae.experiment.repeat import Origin
+
+logger = logging.getLogger(__name__)
 
 app = typer.Typer(
     name="recsys-ae",
@@ -45,7 +52,7 @@ def common(debug: Annotated[bool, typer.Option("--debug", help="Show the traceba
 
 @app.command()
 def run(
-    pipeline: Annotated[str, typer.Argument(help="A pipeline file, or the name of a shipped one.")],
+    pipeline: Annotated[str | None, typer.Argument(help="A pipeline file, or the name of a shipped one.")] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one key, e.g. models.mf.factors=32.")
     ] = None,
@@ -53,24 +60,27 @@ def run(
     tracking_uri: TrackingUri = None,
     require_tracking: RequireTracking = False,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the interrupted run in --output.")] = False,
+    from_run: Annotated[
+        str | None, typer.Option("--from-run", metavar="RUN", help="Repeat a run: its MLflow id or its --output.")
+    ] = None,
 ) -> None:
     """Fit, compare and track the models of a pipeline; export the recommendations of the best one."""
     if resume and output is None:
         raise ConfigError("--resume needs the --output of the run to continue")
     check_temporary()
     from recsys_ae.experiment.output import new_folder
-    from recsys_ae.experiment.pipeline_file import read_pipeline
     from recsys_ae.experiment.runner import run_pipeline
     from recsys_ae.reporting.report import summary_header, summary_lines
     from recsys_ae.reporting.tables import results_tables, seeds_tables
     from recsys_ae.tracking import make_tracker
 
     started = perf_counter()
-    declared = read_pipeline(pipeline, settings or [])
+    declared, origin = _declared(pipeline, from_run, settings or [], tracking_uri)
     tracker = make_tracker(tracking_uri, declared.experiment, required=require_tracking)
     folder = output or new_folder(Path("runs"), f"{declared.name}-{datetime.now():%Y%m%d-%H%M%S}")
+    tags = origin.tags(settings or []) if origin else {}
     try:
-        report = run_pipeline(declared, folder, tracker, terminal(stderr=True), resume=resume)
+        report = run_pipeline(declared, folder, tracker, terminal(stderr=True), resume=resume, tags=tags)
     except (KeyboardInterrupt, Terminated):
         print(f"recsys-ae: to continue, repeat the command with --output {folder} --resume", file=sys.stderr)
         raise
@@ -83,7 +93,8 @@ def run(
     console.print(summary_header(report))
     for table in [*results_tables(report, console.width), *(seeds_tables(report, console.width) if report.repetitions else [])]:
         console.print(table)
-    lines = [*summary_lines(report, folder), f"wall time: {perf_counter() - started:.1f} s"]
+    repeated = [origin.outcome(report)] if origin else []
+    lines = [*summary_lines(report, folder), *repeated, f"wall time: {perf_counter() - started:.1f} s"]
     for line in [*lines, *([f"look at the experiment: {hint}"] if hint else [])]:
         console.print(line, soft_wrap=True)
     if require_tracking and tracker.missing:
@@ -110,6 +121,27 @@ def tune(
     run(pipeline, [*(settings or []), *given], output, tracking_uri, require_tracking, resume)
 
 
+def _declared(
+    pipeline: str | None, from_run: str | None, settings: list[str], tracking_uri: str | None
+) -> tuple["Pipeline[Any]", "Origin | None"]:
+    """The pipeline to run and, if it repeats a run, that run, whose inputs have been checked."""
+    from recsys_ae.experiment.pipeline_file import read_pipeline
+    from recsys_ae.experiment.repeat import read_origin
+
+    if (pipeline is None) == (from_run is None):
+        raise ConfigError("name a pipeline to run, or with --from-run a run to repeat, but not both")
+    if from_run is None:
+        return read_pipeline(str(pipeline), settings), None
+    origin = read_origin(from_run, tracking_uri)
+    declared = origin.pipeline(settings)
+    origin.check()
+    changed = f" with {', '.join(settings)}, so its numbers may differ" if settings else ""
+    logger.info("repeating the run %s of %s%s", origin.source, declared.name, changed)
+    if other := origin.other_versions():
+        logger.warning("it had %s, so the last digits of the numbers may differ", ", ".join(other))
+    return declared, origin
+
+
 app.command(context_settings={"allow_extra_args": True})(evaluate)
 app.command()(compare)
 app.command()(promote)
@@ -133,18 +165,24 @@ def export(
     card: CardOption = None,
     tracking_uri: TrackingUri = None,
 ) -> None:
-    """Write top-k lists for all users of a history, or for those of another file."""
+    """Write top-k lists for all users of a history, or for those of another file.
+
+    The export is recorded in MLflow if a store is given, by --tracking-uri or $MLFLOW_TRACKING_URI.
+    """
     from recsys_ae.experiment.pipeline_file import ratings_card
     from recsys_ae.export.histories import history_for, users_in
-    from recsys_ae.export.local import export_recommendations
-    from recsys_ae.models.storage import load_model
+    from recsys_ae.export.local import MANIFEST, export_recommendations
+    from recsys_ae.models.storage import load_model, model_digest
     from recsys_ae.tracking import local_copy
+    from recsys_ae.tracking.lineage import export_run, record_export
 
     loaded = load_model(local_copy(model, tracking_uri))
     described = ratings_card(card) if card else None
     wanted = None if users is None else users_in(loaded, users, described)
     data, skipped = history_for(loaded, history, described, skip_unknown=skip_unknown, users=wanted)
-    manifest = export_recommendations(loaded, data, output, k, users=wanted, exclude_seen=not include_seen, cold=cold)
+    with export_run(model, model_digest(loaded), output, tracking_uri) as run:
+        manifest = export_recommendations(loaded, data, output, k, users=wanted, exclude_seen=not include_seen, cold=cold)
+        record_export(run, described[0].name if described else history.stem, asdict(manifest), output / MANIFEST)
     console = terminal()
     if skipped:
         without = data.n_users - len(set(data.user_rows()))

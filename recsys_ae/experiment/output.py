@@ -39,7 +39,7 @@ from recsys_ae.tracking.record import FOLDER as RECORD, is_incomplete
 
 logger = logging.getLogger(__name__)
 
-REPORT, PIPELINE, TRIALS = "report.json", "pipeline.yaml", "trials.db"
+REPORT, PIPELINE, INPUTS, TRIALS = "report.json", "pipeline.yaml", "inputs.json", "trials.db"
 FOLDERS = ("models", "figures", "per-user", ".work")
 REDO = "delete it and repeat the command with --resume to redo that part"
 FAILED = Path(".work", "failed")  # marks a failed run
@@ -236,6 +236,6 @@ def _remove_traces(path: Path, made: list[Path]) -> None:
     """Remove all files of a run that finished no model, so that the corrected run can use the folder."""
     for name in (*FOLDERS, RECORD):
         shutil.rmtree(path / name, ignore_errors=True)
-    for name in (PIPELINE, ".lock"):
+    for name in (PIPELINE, INPUTS, ".lock"):
         (path / name).unlink(missing_ok=True)
     remove_empty(made)

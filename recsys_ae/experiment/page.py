@@ -1,14 +1,19 @@
 """What a run shows on its page in the tracker: the protocol before, the findings after."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from recsys_ae.core.devices import device_named
-from recsys_ae.experiment.pipeline_file import Pipeline
-from recsys_ae.export.local import versions
+from recsys_ae.experiment.output import OutputFolder
+from recsys_ae.experiment.pipeline_file import Pipeline, RegisterSpec
+from recsys_ae.export.local import MANIFEST, versions
 from recsys_ae.reporting.markdown import description
-from recsys_ae.reporting.results import Best, DataFacts, FitFacts, RunReport, RunResult
-from recsys_ae.tracking import TEST_DIGEST, TrackedRun, Tracker
+from recsys_ae.reporting.results import Best, DataFacts, Exported, FitFacts, RunReport, RunResult
+from recsys_ae.tracking import MODEL_DIGEST, TEST_DIGEST, TrackedRun, Tracker
+from recsys_ae.tracking.lineage import record_export
+
+logger = logging.getLogger(__name__)
 
 DESCRIPTION = "mlflow.note.content"  # the tag that MLflow shows as a description
 BELOW = "below_popularity"  # tag of a model's run: the metrics in which it is worse than a trivial model
@@ -41,13 +46,32 @@ def record_result(run: TrackedRun, result: RunResult, refit: bool) -> None:
     costs = _costs(result.fit) | {"best_epoch": result.best_epoch, "peak_memory_mb": result.peak_memory_mb}
     select = {} if result.select is None else {"select_seconds": result.select.seconds}
     run.metrics({**result.metrics, **valid, **costs, **select})
-    run.tags({"model_digest": result.digest, "trained_on": "train+valid" if refit else "train"})
+    run.tags({MODEL_DIGEST: result.digest, "trained_on": "train+valid" if refit else "train"})
 
 
 def record_final(run: TrackedRun, fit: FitFacts, digest: str) -> None:
     """Record what is known about the model to ship."""
     run.metrics(_costs(fit) | {"peak_memory_mb": fit.peak_memory_mb})
-    run.tags({"model_digest": digest, "trained_on": "everything"})
+    run.tags({MODEL_DIGEST: digest, "trained_on": "everything"})
+
+
+def record_exported(tracker: Tracker, folder: OutputFolder, dataset: str, exported: Exported, fit: str) -> None:
+    """Record an export once, as a run below that of its model, which has the name `fit`."""
+    if folder.read_note("run-export") is not None:
+        return
+    with tracker.run(exported.folder, parent=folder.read_note(f"run-{fit}")) as run:
+        record_export(run, dataset, exported.manifest, folder.path / exported.folder / MANIFEST)
+        folder.write_note("run-export", run.id)
+
+
+def register_final(tracker: Tracker, folder: OutputFolder, wanted: RegisterSpec, label: str) -> None:
+    """Register the final fit of a model once."""
+    run_id = folder.read_note(f"run-{label}+final")
+    if run_id is None:
+        logger.warning("%s is not registered, because its run is not tracked", label)
+    elif folder.read_note("registered") != run_id:
+        tracker.register(run_id, wanted.name, wanted.alias)
+        folder.write_note("registered", run_id)
 
 
 def record_report(

@@ -130,7 +130,7 @@ class ModelSpec:
 class Pipeline(Generic[K]):
     """A pipeline, checked as far as possible without the data."""
 
-    name: str  # of the file, without its suffix
+    name: str  # of the file, without its suffix, or of the run that is repeated
     keys: K  # with all defaults; `dataset` is valid in any folder
     card: Any
     card_folder: Path
@@ -153,15 +153,18 @@ class Pipeline(Generic[K]):
         )
 
 
-def read_pipeline(name_or_path: str, settings: Sequence[str] = ()) -> Pipeline[Any]:
+def read_pipeline(name_or_path: str, settings: Sequence[str] = (), name: str | None = None) -> Pipeline[Any]:
     """The pipeline in a file, or the shipped one of that name, with `key=value` settings applied.
+
+    Its name is that of the file, unless `name` is given.
 
     Raises:
         ConfigError: anything that cannot be carried out as written, with file and key.
     """
     path = _find(name_or_path)
+    name = path.stem if name is None else name
     try:
-        check_name(path.stem)
+        check_name(name)
     except ValueError as error:
         raise ConfigError(f"the file gives the pipeline its name, and {error}") from None
     content, where = read_yaml(path), str(path)
@@ -174,8 +177,8 @@ def read_pipeline(name_or_path: str, settings: Sequence[str] = ()) -> Pipeline[A
     keys = validate(task.file, content, where)
     keys = task.resolve(keys.model_copy(update={"dataset": reference}), card, where)
     models = _models(keys, task, path.parent, where)
-    full = {"models": [model.declared() for model in models], "tracking": keys.tracking or TrackingSpec(experiment=path.stem)}
-    pipeline = Pipeline(path.stem, keys.model_copy(update=full), card, card_folder, tuple(models))
+    full = {"models": [model.declared() for model in models], "tracking": keys.tracking or TrackingSpec(experiment=name)}
+    pipeline = Pipeline(name, keys.model_copy(update=full), card, card_folder, tuple(models))
     _check(pipeline, task, where)
     return pipeline
 

@@ -207,6 +207,10 @@ class RatingTask(Task[RatingFile, Split, Recommender]):
             return {}
         return process.best(data, [name for name in keys.metrics if keys.relevant_at is None or parse_metric(name).k is None])
 
+    def everything(self, data: Split) -> tuple[str, str, dict[str, int]]:
+        whole = data.everything
+        return whole.digest, "everything", {"interactions": len(whole), "users": whole.n_users, "items": whole.n_items}
+
     def fit(
         self, model: Recommender, data: Split, on: FitOn, spec: ModelSpec, seed: int, callbacks: Sequence[Callback]
     ) -> Recommender:

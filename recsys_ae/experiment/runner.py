@@ -21,15 +21,23 @@ from recsys_ae.evaluation.protocols.audit import Audit
 from recsys_ae.experiment.callbacks import Curves, LogLosses, ShowProgress, Stopwatch, validation_name
 from recsys_ae.experiment.drawing import draw_model
 from recsys_ae.experiment.job import Job, Searched, Selected
-from recsys_ae.experiment.output import PIPELINE, REPORT, OutputFolder, check_output, name_of, open_output
-from recsys_ae.experiment.page import record_data, record_final, record_report, record_result, record_start
+from recsys_ae.experiment.output import INPUTS, PIPELINE, REPORT, OutputFolder, check_output, name_of, open_output
+from recsys_ae.experiment.page import (
+    record_data,
+    record_exported,
+    record_final,
+    record_report,
+    record_result,
+    record_start,
+    register_final,
+)
 from recsys_ae.experiment.pipeline_file import TASKS, K, ModelSpec, Pipeline
+from recsys_ae.experiment.repeat import RunInputs
 from recsys_ae.experiment.search import combinations
 from recsys_ae.experiment.summary import choose, compare_pair, repetitions, summarise, worth
 from recsys_ae.experiment.task import D, Evaluation, FitOn, M, Part, Task
-from recsys_ae.export.local import MANIFEST, versions
-from recsys_ae.files import read_json
-from recsys_ae.fitted import saved_digest
+from recsys_ae.export.local import versions
+from recsys_ae.files import read_json, write_json
 from recsys_ae.reporting.figures import metrics_chart, save_figure
 from recsys_ae.reporting.report import write_report
 from recsys_ae.reporting.results import (
@@ -43,7 +51,7 @@ from recsys_ae.reporting.results import (
     RunResult,
     Trial,
 )
-from recsys_ae.tracking import CONTINUES, FITTED_ON, TrackedRun, Tracker
+from recsys_ae.tracking import CONTINUES, FITTED_ON, Tags, TrackedRun, Tracker
 
 SETTINGS = ("positive_at", "relevant_at", "cold", "candidates", "white", "split", "refit", "device")
 
@@ -51,12 +59,12 @@ logger = logging.getLogger(__name__)
 
 
 def run_pipeline(
-    pipeline: Pipeline[Any], output: Path, tracker: Tracker, console: Console, *, resume: bool = False
+    pipeline: Pipeline[Any], output: Path, tracker: Tracker, console: Console, *, resume: bool = False, tags: Tags | None = None
 ) -> RunReport:
     """Run a pipeline, write everything to `output`, and return the report.
 
     With `resume`, an interrupted run of the same pipeline in `output` is continued, with the same results as without the
-    interruption. If a model fails, the run ends, but no finished model is lost.
+    interruption. If a model fails, the run ends, but no finished model is lost. The tracked run gets the `tags` too.
     """
     declared = pipeline.to_yaml()
     check_output(output, declared, resume=resume)
@@ -65,14 +73,15 @@ def run_pipeline(
         return read_json(RunReport, output / REPORT, "delete it to run everything again with --resume")
     task: Task[Any, Any, Any] = TASKS.get(pipeline.card.kind)(pipeline)
     facts = task.facts(task.data(pipeline.seeds[0]))  # first, so that invalid data leaves nothing behind
-    starts = {f"warm start of {spec.label}": spec.warm_start for spec in pipeline.models if spec.warm_start}
-    inputs = {"data": facts.digest, **{name: saved_digest(Path(start)) for name, start in starts.items()}}
+    inputs = RunInputs.of(pipeline, facts)
     tracker.keep_record(output)
     with (
-        open_output(output, declared, inputs, resume=resume) as folder,
+        open_output(output, declared, inputs.digests, resume=resume) as folder,
         tracker.run(pipeline.name, resume=folder.read_note("run")) as run,
     ):
         folder.write_note("run", run.id)
+        write_json(inputs, output / INPUTS)
+        run.tags(tags or {})
         for path in task.record(output):
             run.artifact(path)
         report = _Experiment(task, folder, tracker, run, console).report(facts)
@@ -96,6 +105,7 @@ class _Experiment(Generic[K, D, M]):
             return
         record_start(self.run, self.pipeline, self.settings, data)
         self.run.artifact(self.folder.path / PIPELINE)
+        self.run.artifact(self.folder.path / INPUTS)
         self.folder.write_note("recorded", self.run.id)
 
     def report(self, data: DataFacts) -> RunReport:
@@ -312,20 +322,11 @@ class _Experiment(Generic[K, D, M]):
         if spec is not None:
             model = self.task.models.load(self.folder.path / "final" if final else self.folder.model(self._name(label, seed)))
             exported = self.task.export(model, self.task.data(seed), self.folder.path)
-            self.run.artifact(self.folder.path / exported.folder / MANIFEST, exported.folder)
-        self._register(label)
+            fit = f"{label}+final" if final else self._name(label, seed)
+            record_exported(self.tracker, self.folder, self.pipeline.card.name, exported, fit)
+        if self.task.registers is not None:
+            register_final(self.tracker, self.folder, self.task.registers, label)
         return final, exported
-
-    def _register(self, label: str) -> None:
-        """Register the final model if the pipeline asks for it, once."""
-        if (wanted := self.task.registers) is None:
-            return
-        run_id = self.folder.read_note(f"run-{label}+final")
-        if run_id is None:
-            logger.warning("%s is not registered, because its run is not tracked", label)
-        elif self.folder.read_note("registered") != run_id:
-            self.tracker.register(run_id, wanted.name, wanted.alias)
-            self.folder.write_note("registered", run_id)
 
     def _final(self, label: str, seed: int, result: RunResult) -> FinalFit:
         """Fit a model on all data, with the parameters and the number of epochs found before."""
@@ -336,6 +337,7 @@ class _Experiment(Generic[K, D, M]):
         spec = declared.with_params(result.params).for_epochs(result.best_epoch)
         with self._job(f"{label}+final", spec, seed) as job:
             job.run.params({FITTED_ON: "everything"})
+            job.run.dataset(self.pipeline.card.name, *self.task.everything(self.task.data(seed)))
             model, fit, _ = self._fit(job, spec, "everything")
             digest = self._save(job, model, self.folder.path / "final", final=True)
             final = FinalFit(label, spec.params, seed, fit, digest)

@@ -103,6 +103,10 @@ class Task(ABC, Generic[K, D, M]):
     @abstractmethod
     def facts(self, data: D) -> DataFacts: ...
 
+    def everything(self, data: D) -> tuple[str, str, dict[str, int]]:
+        """What a final fit trains on, for `TrackedRun.dataset`: digest, name and sizes; only if the task `ships_best`."""
+        raise NotImplementedError
+
     @abstractmethod
     def fit(self, model: M, data: D, on: FitOn, spec: ModelSpec, seed: int, callbacks: Sequence[Callback]) -> M:
         """Fit a model; with `on="train"`, the validation part determines when to stop."""

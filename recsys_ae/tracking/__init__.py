@@ -15,12 +15,14 @@ os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
 
+MODEL_DIGEST = "model_digest"  # tag of a run: the digest of the model that it fitted
 TEST_DIGEST = "recsys_ae.test_digest"  # tag of a run: the digest of the test part of the models below it
 CONTINUES = "recsys_ae.continues"  # tag of a run: the id of the run that it takes over from, after an interruption
 TRIAL_STATE = "recsys_ae.trial_state"  # tag of a run that is a trial of a search: complete, pruned or failed
 FITTED_ON = "fitted_on"  # parameter of a run whose model is fitted on all data and not tested
 
 
+Tags = Mapping[str, str]
 URIS = ("runs:/", "models:/", "mlflow-artifacts:/")  # beginnings of the URIs of what MLflow stores
 
 
@@ -33,7 +35,7 @@ class TrackedRun:
     id: str | None = None
 
     def params(self, values: Mapping[str, Any]) -> None: ...
-    def tags(self, values: Mapping[str, str]) -> None:
+    def tags(self, values: Tags) -> None:
         """Record text by which runs are found again, such as `TEST_DIGEST`; that of `CONTINUES` is the id of a run."""
 
     def metrics(self, values: Mapping[str, float | None]) -> None: ...

@@ -4,6 +4,7 @@ import json
 import logging
 import re
 import sqlite3
+import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
@@ -41,6 +42,7 @@ from recsys_ae.tracking.uris import sqlite_path, store_uri
 PAGE = 1000  # results, and metrics, that MLflow handles in one call
 PARAMS_AND_TAGS = 100  # of each, in one call
 logger = logging.getLogger(__name__)
+PAUSES = 0.1, 0.5  # seconds before further attempts to record a dataset
 WAIT = 10.0  # seconds for another process that opens the same store
 RECORD = "recsys_ae.record"  # tag of a run: its id in its record
 PARENT = "mlflow.parentRunId"
@@ -78,7 +80,11 @@ class MlflowStore:
         found = self.client.get_experiment_by_name(self.experiment)
         if found is None:
             tags = dict(MODELS_FIRST)
-            return str(self.client.create_experiment(self.experiment, artifact_location=artifacts, tags=tags))
+            try:
+                return str(self.client.create_experiment(self.experiment, artifact_location=artifacts, tags=tags))
+            except MlflowException:
+                if (found := self.client.get_experiment_by_name(self.experiment)) is None:  # else another run was faster
+                    raise
         if found.lifecycle_stage != entities.LifecycleStage.ACTIVE:
             raise DataError(f"the experiment {self.experiment} has been deleted; restore it, or declare another one")
         for key in MODELS_FIRST.keys() - found.tags.keys():
@@ -100,7 +106,7 @@ class MlflowStore:
             elif first.kind == END:
                 self.client.set_terminated(run, first.content["status"], first.time)
             elif first.kind == DATASET:
-                self.client.log_inputs(run, datasets=[_dataset_input(**first.content)])
+                self._log_inputs(run, _dataset_input(**first.content))
             elif first.kind == ARTIFACT:
                 self._store_files(run, record, **first.content)
             elif first.kind == MODEL:
@@ -155,6 +161,17 @@ class MlflowStore:
             for start in range(0, len(own), size):
                 part: dict[str, Any] = {kind: own[start : start + size]}
                 self.client.log_batch(run, **part)
+
+    def _log_inputs(self, run: str, dataset: entities.DatasetInput) -> None:
+        """Record a dataset. MLflow fails where two runs record a new one at once; a moment later it is known."""
+        for pause in (*PAUSES, None):
+            try:
+                self.client.log_inputs(run, datasets=[dataset])
+                return
+            except MlflowException:
+                if pause is None:
+                    raise
+                time.sleep(pause)
 
     def _store_files(self, run: str, record: Record, path: str, folder: str | None) -> None:
         place = record.path_of(path)
