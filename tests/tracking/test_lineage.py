@@ -76,7 +76,7 @@ def test_runs_and_manifests_name_the_same_digests(call, shop, store):
     assert inputs(final) == {"everything": manifest["data_digest"]}
     (shipped,) = children(client, final.info.run_id).values()
     assert inputs(shipped) == {"history": manifest["data_digest"]}
-    assert shipped.data.params["model_digest"] == manifest["model_digest"] == final.data.tags["recsys_ae.model_digest"]
+    assert shipped.data.params["model_digest"] == manifest["model_digest"] == final.data.tags["model_digest"]
     assert shipped.data.metrics["rows"] == manifest["rows"]
     assert [file.path for file in client.list_artifacts(shipped.info.run_id)] == ["_manifest.json"]
     report = json.loads(Path("out/report.json").read_text())
