@@ -37,7 +37,7 @@ from recsys_ae.experiment.search import combinations
 from recsys_ae.experiment.summary import choose, compare_pair, repetitions, summarise, worth
 from recsys_ae.experiment.task import D, Evaluation, FitOn, M, Part, Task
 from recsys_ae.export.local import versions
-from recsys_ae.files import read_json, write_json
+from recsys_ae.files import read_json
 from recsys_ae.reporting.figures import metrics_chart, save_figure
 from recsys_ae.reporting.report import write_report
 from recsys_ae.reporting.results import (
@@ -80,7 +80,7 @@ def run_pipeline(
         tracker.run(pipeline.name, resume=folder.read_note("run")) as run,
     ):
         folder.write_note("run", run.id)
-        write_json(inputs, output / INPUTS)
+        inputs.record(output)
         run.tags(tags or {})
         for path in task.record(output):
             run.artifact(path)
