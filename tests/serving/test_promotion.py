@@ -1,7 +1,7 @@
 """From pipelines to registered models, and which of them becomes champion."""
 
-from pathlib import json
-import Path
+import json
+from pathlib import Path
 
 import mlflow
 import numpy as np
