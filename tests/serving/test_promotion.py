@@ -86,7 +86,7 @@ def test_the_final_model_of_each_run_is_registered(registry, store, place, monke
     (first,) = (version for version in versions if int(version.version) == 1)
     final = json.loads((place / "good" / "report.json").read_text())["final"]["model"]
     source, winner, table, *rest = first.description.split("\n\n")
-    assert source == f"{final}+final of run good"
+    assert source == f"{final}+final of run of-good"
     assert winner.endswith(f"**{final}**")
     assert table.startswith("| model | ")
     assert rest == []
