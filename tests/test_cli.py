@@ -350,7 +350,7 @@ def test_everything_is_tracked(call, folder):
     assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
     report = json.loads(Path("out/report.json").read_text())
     assert child.data.metrics["ndcg_at_5"] == report["models"]["autorec"]["metrics"]["ndcg@5"]
-    assert len(client.get_metric_history(child.info.run_id, "train_loss")) == 8
+    assert len(client.get_metric_history(child.info.run_id, "by_epoch/train_loss")) == 8
     assert {one.tags[0].value for one in parent.inputs.dataset_inputs} == {"train", "valid", "test"}
     assert {one.path for one in client.list_artifacts(child.info.run_id)} == {"figures"}
     assert {one.path for one in client.list_artifacts(parent.info.run_id)} == {
