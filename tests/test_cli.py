@@ -331,8 +331,9 @@ def test_a_failing_model_loses_no_finished_one(call, folder, monkeypatch):
 def test_everything_is_tracked(call, folder):
     from mlflow.tracking import MlflowClient
 
-    code, out, _ = call("run", "mine.yaml", "--output", "out")
+    code, out, err = call("run", "mine.yaml", "--output", "out")
     assert code == 0
+    assert "artifacts" not in err  # MLflow's own progress bars
     assert f"mlflow ui --backend-store-uri sqlite:///{folder}/mlflow.db" in out
     client = MlflowClient(tracking_uri=f"sqlite:///{folder}/mlflow.db")
     experiment = client.get_experiment_by_name("mine")
