@@ -122,12 +122,18 @@ class Workers:
 def _serve(connection: Connection, pipeline: Pipeline[Any]) -> None:
     """Fit the trials that arrive, until the parent is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of the whole group at Ctrl-C: the parent ends its workers
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))  # not the default, which would leave semaphores behind
+    signal.signal(signal.SIGTERM, _end)
     Thread(target=_end_with_parent, daemon=True).start()
     task: Task[Any, Any, Any] = TASKS.get(pipeline.card.kind)(pipeline)
     with suppress(EOFError, OSError):
         while True:
             connection.send(fit_trial(task, connection.recv()))
+
+
+def _end(*_: object) -> None:
+    """End the process properly, as the default would leave semaphores behind; a second signal must not interrupt that."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sys.exit(TERMINATED)
 
 
 def _end_with_parent() -> None:
