@@ -82,7 +82,9 @@ def _test(new: Version, present: Version, tracking_uri: str | None) -> _Test:
     sources = [f"{MLFLOW}{one.pipeline}:{label}" for one, label in zip((new, present), labels, strict=True)]
     tested = contenders(sources, None, tracking_uri)
     if not all(metric in table.metrics for one in tested.values() for table in one.tables):
-        raise ConfigError(f"{present} ({labels[1]}) was not tested by {metric}, which chose {new}; run its pipeline again with it")
+        raise ConfigError(
+            f"{present} ({labels[1]}) was not tested by {metric}, which chose {new}; run its pipeline again with it"
+        )
     comparison = compare_models(tested, metric)
     if comparison.unknown:
         raise ConfigError(f"the protocol of {', '.join(comparison.unknown)} is unknown, so the models cannot be compared")
