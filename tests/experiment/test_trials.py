@@ -112,6 +112,8 @@ def test_processes_fit_trials_and_survive_the_death_of_one(pipeline):
     try:
         workers.start(0, request(pipeline, l2=0.1))
         workers.start(1, request(pipeline, l2=0.5))
+        for _, worker in workers._busy.values():
+            os.kill(worker.process.pid, signal.SIGINT)  # as Ctrl-C does, here while they import
         os.kill(next(worker for number, worker in workers._busy.values() if number == 1).process.pid, signal.SIGKILL)
         outcomes = dict([workers.wait(), workers.wait()])
         assert outcomes[1].state == "failed"
