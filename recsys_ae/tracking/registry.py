@@ -11,10 +11,12 @@ from mlflow.tracking import MlflowClient
 from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS, MLFLOW_PARENT_RUN_ID
 
 from recsys_ae.errors import ConfigError, DataError, quoted
-from recsys_ae.tracking import FITTED_ON
+from recsys_ae.escapes import as_markdown
+from recsys_ae.tracking import DESCRIPTION, FITTED_ON
 
 LOGGED_AS = "model"  # the name of a run's logged model, and of the folder of the saved model among its artifacts
-PROMOTION = "recsys_ae.promotion"  # tag of a version: why it got its alias
+PROMOTION = "promotion"  # tag of a version: why it got its alias
+LONGEST = 4000  # characters of a version's description
 MISSING = {"RESOURCE_DOES_NOT_EXIST", "NOT_FOUND", "INVALID_PARAMETER_VALUE"}  # codes for an absent model, alias or run
 
 
@@ -69,7 +71,8 @@ def register(client: MlflowClient, run_id: str, name: str) -> Version:
     model_id = model_of(client, run_id)
     if model_id is None:
         raise DataError(f"run {run_id} has no logged model; run the pipeline again")
-    pipeline = _parent(client.get_run(run_id)) or run_id
+    run = client.get_run(run_id)
+    pipeline = _parent(run) or run_id
     found = [one for one in client.search_model_versions(f"run_id = '{run_id}'") if one.name == name]
     if found:
         return Version(name, str(max(int(one.version) for one in found)), run_id, pipeline)
@@ -80,11 +83,19 @@ def register(client: MlflowClient, run_id: str, name: str) -> Version:
             raise
     model = client.get_logged_model(model_id)
     # not models:/ID, which MLflow would look up in a global store
-    made = client.create_model_version(name, model.artifact_location, run_id, model_id=model_id)
+    about = _about(run, client.get_run(pipeline))
+    made = client.create_model_version(name, model.artifact_location, run_id, model_id=model_id, description=about)
     earlier = json.loads(model.tags.get(MLFLOW_MODEL_VERSIONS, "[]"))
     versions = json.dumps([*earlier, {"name": name, "version": made.version}])
     client.set_logged_model_tags(model_id, {MLFLOW_MODEL_VERSIONS: versions})  # by which MLflow's pages link the two
     return Version(name, str(made.version), run_id, pipeline)
+
+
+def _about(run: Run, pipeline: Run) -> str:
+    """The description of a version: the runs that it is from, and what they found, if that is not too long."""
+    source = as_markdown(f"{run.info.run_name} of run {pipeline.info.run_name}")
+    found = pipeline.data.tags.get(DESCRIPTION, "").split("\n\n")[:2]  # the winner and the table
+    return max((text for text in (source, "\n\n".join([source, *found])) if len(text) <= LONGEST), key=len, default="")
 
 
 def give_alias(client: MlflowClient, version: Version, alias: str, at: int) -> bool:

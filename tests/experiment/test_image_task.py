@@ -354,15 +354,16 @@ def test_figures_and_models_are_tracked(folder, capsys, monkeypatch):
     assert {found.info.status for found in runs.values()} == {"FINISHED"}
     parent, child = runs["mine"], runs["classifier"]
     assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
+    assert "below_popularity" not in child.data.tags  # images have no popularity
     report = json.loads(Path("out/report.json").read_text())
     assert child.data.metrics["error_rate"] == report["models"]["classifier"]["metrics"]["error_rate"]
-    assert child.data.metrics["valid_error_rate"] == report["models"]["classifier"]["valid_metrics"]["error_rate"]
+    assert child.data.metrics["valid/error_rate"] == report["models"]["classifier"]["valid_metrics"]["error_rate"]
     assert "error_rate" not in runs["pca"].data.metrics
     for history, length in (
-        ("layer-1_train_loss", 2),
-        ("layer-2_valid_loss_by_epoch", 2),
-        ("head_train_loss", 50),
-        ("tuning_valid_loss_by_epoch", 3),
+        ("by_epoch/layer-1_train_loss", 2),
+        ("by_epoch/layer-2_valid_loss", 2),
+        ("by_epoch/head_train_loss", 50),
+        ("by_epoch/tuning_valid_loss", 3),
     ):
         assert len(client.get_metric_history(child.info.run_id, history)) == length
     assert {one.path for one in client.list_artifacts(child.info.run_id)} == {"figures", "model"}

@@ -1,5 +1,6 @@
 """From pipelines to registered models, and which of them becomes champion."""
 
+import json
 from pathlib import Path
 
 import mlflow
@@ -82,6 +83,13 @@ def test_the_final_model_of_each_run_is_registered(registry, store, place, monke
     versions = registry.search_model_versions("name = 'films'")
     assert sorted(int(version.version) for version in versions) == [1, 2, 3]
     assert int(registry.get_model_version_by_alias("films", "candidate").version) == 3
+    (first,) = (version for version in versions if int(version.version) == 1)
+    final = json.loads((place / "good" / "report.json").read_text())["final"]["model"]
+    source, winner, table, *rest = first.description.split("\n\n")
+    assert source == f"{final}+final of run of-good"
+    assert winner.endswith(f"**{final}**")
+    assert table.startswith("| model | ")
+    assert rest == []
     assert model_digest(load_model(local_copy("models:/films/1", store))) == model_digest(load_model(place / "good/final"))
     mlflow.set_tracking_uri(store)
     try:
