@@ -22,12 +22,12 @@ MISSING = {"RESOURCE_DOES_NOT_EXIST", "NOT_FOUND", "INVALID_PARAMETER_VALUE"}  #
 
 @dataclass(frozen=True)
 class Version:
-    """A version of a registered model: the final fit of a pipeline's run."""
+    """A version of a registered model: the final fit of a pipeline's run, unless somebody else has registered it."""
 
     name: str
     number: str
-    run: str  # id of the run that fitted the model
-    pipeline: str  # id of the pipeline's run
+    run: str | None  # id of the run that fitted the model; None if this store has no such run
+    pipeline: str | None  # id of the pipeline's run
 
     def __str__(self) -> str:
         return f"version {self.number}"
@@ -145,19 +145,17 @@ class Registry:
         return register(self._client, final, name)
 
     def holder(self, name: str, alias: str) -> Version | None:
-        """The version that has an alias, None if there is none; `DataError` if it is not the model of a run."""
+        """The version that has an alias, None if there is none."""
         try:
             found = self._client.get_model_version_by_alias(name, alias)
         except MlflowException as error:
             if error.error_code not in MISSING:
                 raise
             return None
-        if not found.run_id:
-            raise DataError(
-                f"{name}: version {found.version} has the alias {alias}, but is not the model of a run; use --force"
-            )
-        run = self._run(found.run_id)
-        return Version(name, str(found.version), found.run_id, _parent(run) or str(run.info.run_id))
+        run = self._find(found.run_id) if found.run_id else None
+        if run is None:
+            return Version(name, str(found.version), None, None)
+        return Version(name, str(found.version), found.run_id, _parent(run) or found.run_id)
 
     def move(self, version: Version, alias: str, why: str) -> None:
         """Give an alias to a version, with a tag that says why."""
@@ -176,12 +174,18 @@ class Registry:
         return str(logged[0].info.run_id)  # the latest
 
     def _run(self, run_id: str) -> Run:
+        found = self._find(run_id)
+        if found is None:
+            raise DataError(f"there is no run {quoted(run_id)} in this store; see --tracking-uri")
+        return found
+
+    def _find(self, run_id: str) -> Run | None:
         try:
             return self._client.get_run(run_id)
         except MlflowException as error:
             if error.error_code not in MISSING:
                 raise
-            raise DataError(f"there is no run {quoted(run_id)} in this store; see --tracking-uri") from None
+            return None
 
 
 def _parent(run: Any) -> str | None:

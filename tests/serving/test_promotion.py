@@ -162,6 +162,27 @@ def test_another_test_part_cannot_be_compared(registry, runs, store):
     assert champion(registry) == 3
 
 
+def test_a_champion_that_was_not_tested_by_the_metric_cannot_be_compared(registry, runs, store, place):
+    recall = run(place, store, "recall", metrics=["recall@5"])
+    promote(runs["good"], tracking_uri=store)
+    with pytest.raises(ConfigError, match=r"version 1 \(popularity\) was not tested by recall@5, which chose version \d+; run"):
+        promote(recall, tracking_uri=store)
+    assert champion(registry) == 1
+
+
+@pytest.mark.parametrize("run_id", [None, "0" * 32])
+def test_a_champion_that_somebody_else_registered_gives_way_by_force_only(registry, runs, store, place, run_id):
+    version = registry.create_model_version("films", str(place / "good" / "final"), run_id)
+    registry.set_registered_model_alias("films", "champion", version.version)
+    said = f"version {version.version} is not the model of a run in this store"
+    with pytest.raises(DataError, match=f"^{said}; --force moves the alias champion without a comparison$"):
+        promote(runs["good"], tracking_uri=store)
+    assert champion(registry) == int(version.version)
+    assert promote(runs["good"], force=True, tracking_uri=store).why.endswith(f"by --force, without a comparison ({said})")
+    assert champion(registry) == 1
+    registry.delete_model_version("films", version.version)
+
+
 def test_a_model_is_registered_under_another_name_on_demand(registry, runs, store):
     assert promote(runs["good"], "shows", tracking_uri=store).why.startswith("shows: version 1 (popularity)")
     with pytest.raises(ConfigError, match=r"is registered under several names \(films, shows\); name one with --name"):
