@@ -62,7 +62,6 @@ def test_run_leaves_everything_and_prints_the_table(call, folder):
     assert yaml.safe_load((folder / "out/pipeline.yaml").read_text())["models"][0]["epochs"] == 8
     assert sorted(path.name for path in (folder / "out").iterdir() if not path.name.startswith(".")) == [
         "figures",
-        "per-user",
         "final",
         "inputs.json",
         "models",
