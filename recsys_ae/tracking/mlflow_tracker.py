@@ -39,6 +39,7 @@ from recsys_ae.tracking.record import (
     VIEW,
     Record,
     now,
+    without_login,
 )
 from recsys_ae.tracking.sender import Sender
 from recsys_ae.tracking.uris import masked, sqlite_path, store_uri
@@ -137,7 +138,7 @@ class MlflowTracker(Tracker):
             shown = f"&viewStateShareKey={views[-1]}" if views and self.missing is None else ""
             page = f"/#/experiments/{self._store.experiment_id}/runs?{TRAINING}{shown}"
             served = f"mlflow ui --backend-store-uri {masked(self.uri)}, then open http://127.0.0.1:5000{page}"
-            self._hint = f"{masked(self.uri)}{page}" if self.uri.startswith("http") else served
+            self._hint = f"{without_login(self.uri)}{page}" if self.uri.startswith("http") else served
         if self.missing is not None:
             self.missing = f"MLflow lacks {self.missing}; complete its record with: recsys-ae runs upload {output}"
             if not self.required:
