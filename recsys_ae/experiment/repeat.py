@@ -104,6 +104,10 @@ class Origin:
         if not different:
             return f"all {len(before)} numbers of the run {self.source} are repeated, and {len(now) - len(before)} are new"
         first = different[0]
+        if first not in now:
+            return (
+                f"{len(different)} of {len(before)} numbers of the run {self.source} differ or are missing now, such as {first}"
+            )
         return (
             f"{len(different)} of {len(before)} numbers differ from the run {self.source}; "
             f"the first is {first}: {now.get(first)}, which was {before[first]}"
