@@ -81,7 +81,7 @@ class Origin:
             if now[name] != digest:
                 raise DataError(
                     f"the {name} has changed since the run {self.source}: its digest was {digest} and is {now[name]} now; "
-                    f"restore it, or start a new run with recsys-ae run {self.declared}"
+                    f"restore it, or start a new run with its {PIPELINE}"
                 )
 
     def tags(self, settings: Sequence[str]) -> dict[str, str]:
