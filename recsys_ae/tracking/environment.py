@@ -7,9 +7,8 @@ import subprocess
 import sys
 from contextlib import suppress
 
-from recsys_ae.tracking.uris import HIDDEN, masked
+from recsys_ae.tracking.uris import HIDDEN, without_secrets
 
-URI = re.compile(r"[\w.+-]+://\S+")
 SECRET = re.compile(r"((?:password|passwd|secret|token|credential|api_?key)\w*[=: ]\s*)\S+", re.IGNORECASE)
 
 
@@ -34,7 +33,7 @@ def command(arguments: list[str]) -> str:
     """
     program, *rest = arguments or [""]
     line = " ".join([os.path.basename(program), *(" ".join(one.split()) for one in rest)])
-    return SECRET.sub(rf"\1{HIDDEN}", URI.sub(lambda found: masked(found[0]), line))
+    return SECRET.sub(rf"\1{HIDDEN}", without_secrets(line))
 
 
 def _git(*arguments: str) -> str:

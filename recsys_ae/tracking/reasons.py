@@ -3,6 +3,7 @@
 import re
 
 from recsys_ae import errors
+from recsys_ae.tracking.uris import without_secrets
 
 
 def reason(error: Exception) -> str:
@@ -17,4 +18,4 @@ def reason(error: Exception) -> str:
     if network := re.search(r"\[Errno -?\d+\] ([^'\")]+)", text):
         return errors.reason(network[1])
     lines = [line for line in text.splitlines() if line.strip() and not line.startswith("(raised as a result of")]
-    return errors.reason(re.sub(r"^\(\w+\.\w+\) ", "", lines[0].strip())) if lines else type(error).__name__
+    return errors.reason(without_secrets(re.sub(r"^\(\w+\.\w+\) ", "", lines[0].strip()))) if lines else type(error).__name__

@@ -1,5 +1,6 @@
 """URIs of MLflow stores."""
 
+import re
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -11,6 +12,7 @@ from recsys_ae.errors import ConfigError, quoted
 SQLITE_OPTIONS = {"timeout", "isolation_level", "check_same_thread", "cached_statements", "detect_types"}
 DATABASES, SERVERS = ("sqlite", "postgresql", "mysql", "mssql"), ("http://", "https://", "databricks")
 HIDDEN = "***"
+WRITTEN = re.compile(r"[\w.+-]+://[^\s'\"<>]+")
 
 
 def store_uri(uri: str) -> str:
@@ -58,3 +60,8 @@ def masked(uri: str) -> str:
     if not (user or at or options):
         return uri
     return f"{parts.scheme}://{f'{HIDDEN}@' if at else ''}{place}{parts.path}{options}"
+
+
+def without_secrets(text: str) -> str:
+    """A text with each URI in it as by `masked`."""
+    return WRITTEN.sub(lambda found: masked(found[0]), text)

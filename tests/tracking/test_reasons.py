@@ -14,6 +14,7 @@ from recsys_ae.tracking.reasons import reason
         ('... [Errno -2] Name or service not known")', "Name or service not known"),
         ("HTTPConnectionPool(host='h', port=1): Read timed out. (read timeout=20)", "the server does not answer"),
         ("disk on fire", "disk on fire"),
+        ("API request to https://me:secret@host/x?key=1 failed", "API request to https://***@host/x?*** failed"),
         ("", "ValueError"),
     ],
 )
