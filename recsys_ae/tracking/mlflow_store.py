@@ -14,7 +14,6 @@ from typing import Any
 import mlflow.entities as entities
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
-from requests import HTTPError
 
 from recsys_ae.errors import DataError
 from recsys_ae.files import locked
@@ -286,7 +285,7 @@ def _judged(error: Exception) -> Exception:
     """The error as that of a store that refuses an entry, or cannot be used now."""
     if isinstance(error, RefusedError):
         return error
-    if isinstance(error, DataError) or (isinstance(error, HTTPError) and _status(error) in REFUSED):
+    if isinstance(error, DataError) or _status(error) in REFUSED:
         return RefusedError(reason(error))
     local = isinstance(error, OSError) and error.errno is not None and error.filename is not None  # of a file, not a network
     if local or (isinstance(error, MlflowException) and error.error_code in REFUSALS):
@@ -294,8 +293,9 @@ def _judged(error: Exception) -> Exception:
     return RuntimeError(reason(error))
 
 
-def _status(error: HTTPError) -> int | None:
-    return None if error.response is None else error.response.status_code
+def _status(error: Exception) -> int | None:
+    """The status of the answer that was the error, if it was one."""
+    return getattr(getattr(error, "response", None), "status_code", None)
 
 
 def metric_name(name: str) -> str:

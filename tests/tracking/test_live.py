@@ -110,7 +110,7 @@ def check_complete(store: str, uri: str) -> None:
     for label, epochs in EPOCHS.items():
         for metric in ("train_loss", "valid_rmse_by_epoch"):
             assert [step for step, _ in steps(uri, runs[label], metric)] == [*range(1, epochs + 1)]
-        assert runs[label].data.params["hidden"] == "4"
+        assert runs[label].data.params["hidden"] == "[4]"
         assert runs[label].data.metrics["rmse"] > 0
     above = runs["films"]
     assert {"report.json", "pipeline.yaml"} <= {one.path for one in client.list_artifacts(above.info.run_id)}
