@@ -121,8 +121,7 @@ def check_complete(store: str, uri: str) -> None:
     assert {str(one.status) for one in models} == {"READY"}
     (version,) = client.search_model_versions("name = 'films'")
     assert client.get_model_version_by_alias("films", "champion").version == version.version
-    place = client.get_logged_model(version.model_id).artifact_location
-    assert "python_function" in yaml.safe_load(mlflow.artifacts.load_text(f"{place}/MLmodel"))["flavors"]
+    assert "python_function" in yaml.safe_load(mlflow.artifacts.load_text(f"{version.source}/MLmodel"))["flavors"]
 
 
 @pytest.mark.parametrize("required", [False, True])
