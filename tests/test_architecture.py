@@ -21,6 +21,7 @@ ALLOWED = {
     "files": {"digests", "errors"},
     "folders": {"errors"},
     "exits": {"errors"},
+    "escapes": set(),
     "declaration": {"errors"},
     "space": {"declaration", "errors"},
     "strict_yaml": {"errors"},
@@ -43,8 +44,8 @@ ALLOWED = {
     "images": {"core", "fitted", *LEAVES},
     "evaluation": {"features", "fitted", "models", "parquet", "ranking", *LOG, *LEAVES},
     "export": {"data", "evaluation", "models", "parquet", *LOG, *LEAVES},
-    "tracking": {"digests", "errors", "files"},
-    "reporting": {"errors", "files", "evaluation"},
+    "tracking": {"digests", "errors", "escapes", "files"},
+    "reporting": {"errors", "escapes", "files", "evaluation"},
 }
 ALLOWED["serving"] = {"models", "fitted", "parquet", *LOG, *LEAVES}
 ALLOWED["experiment"] = {*ALLOWED}

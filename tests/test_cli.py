@@ -343,14 +343,16 @@ def test_everything_is_tracked(call, folder):
     assert final.data.params["fitted_on"] == "everything"
     assert final.data.tags["mlflow.parentRunId"] == parent.info.run_id
     assert not {"ndcg_at_5", "rmse"} & set(final.data.metrics)
-    assert {one.path for one in client.list_artifacts(final.info.run_id)} == {"model"}
+    logged = {name: [client.get_logged_model(one.model_id).name for one in runs[name].outputs.model_outputs] for name in runs}
+    assert logged == {name: [] if name in ("mine", "recommendations") else ["model"] for name in runs}
+    assert not client.list_artifacts(final.info.run_id)
     assert {found.info.status for found in runs.values()} == {"FINISHED"}
     assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
     report = json.loads(Path("out/report.json").read_text())
     assert child.data.metrics["ndcg_at_5"] == report["models"]["autorec"]["metrics"]["ndcg@5"]
-    assert len(client.get_metric_history(child.info.run_id, "train_loss")) == 8
+    assert len(client.get_metric_history(child.info.run_id, "by_epoch/train_loss")) == 8
     assert {one.tags[0].value for one in parent.inputs.dataset_inputs} == {"train", "valid", "test"}
-    assert {one.path for one in client.list_artifacts(child.info.run_id)} == {"figures", "model"}
+    assert {one.path for one in client.list_artifacts(child.info.run_id)} == {"figures"}
     assert {one.path for one in client.list_artifacts(parent.info.run_id)} == {
         "figures",
         "inputs.json",

@@ -77,9 +77,15 @@ def _test(new: Version, present: Version, tracking_uri: str | None) -> _Test:
     report = _report(new, tracking_uri)
     if report.best is None:
         raise DataError(f"run {new.pipeline} has not chosen its model by a metric; run the pipeline again")
+    metric = report.best.metric
     labels = [_final_label(one, tracking_uri) for one in (new, present)]
     sources = [f"{MLFLOW}{one.pipeline}:{label}" for one, label in zip((new, present), labels, strict=True)]
-    comparison = compare_models(contenders(sources, None, tracking_uri), report.best.metric)
+    tested = contenders(sources, None, tracking_uri)
+    if not all(metric in table.metrics for one in tested.values() for table in one.tables):
+        raise ConfigError(
+            f"{present} ({labels[1]}) was not tested by {metric}, which chose {new}; run its pipeline again with it"
+        )
+    comparison = compare_models(tested, metric)
     if comparison.unknown:
         raise ConfigError(f"the protocol of {', '.join(comparison.unknown)} is unknown, so the models cannot be compared")
     found = next(one for one in comparison.findings if one.metric == comparison.metric)
@@ -107,5 +113,7 @@ def _final_label(version: Version, tracking_uri: str | None) -> str:
 
 
 def _report(version: Version, tracking_uri: str | None) -> RunReport:
-    """The report of the run behind a version."""
+    """The report of the run behind a version; `DataError` if there is none."""
+    if version.pipeline is None:
+        raise DataError(f"{version} is not the model of a run in this store")
     return read_json(RunReport, local_copy(f"{MLFLOW}{version.pipeline}/{REPORT}", tracking_uri), REDO)

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from recsys_ae.errors import ConfigError, DataError, quoted
-from recsys_ae.experiment.contenders import MLFLOW, REDO
-from recsys_ae.experiment.output import INPUTS, PIPELINE, REPORT
+from recsys_ae.experiment.contenders import MLFLOW, REDO as RERUN
+from recsys_ae.experiment.output import INPUTS, PIPELINE, REDO, REPORT
 from recsys_ae.experiment.pipeline_file import TASKS, Pipeline, read_pipeline
 from recsys_ae.experiment.task import Task
 from recsys_ae.export.local import versions
-from recsys_ae.files import path_of, read_json
+from recsys_ae.files import path_of, read_json, write_json
 from recsys_ae.fitted import saved_digest
 from recsys_ae.reporting.results import DataFacts, RunReport
 from recsys_ae.tracking import local_copy
@@ -40,6 +40,14 @@ class RunInputs:
         starts = {f"warm start of {spec.label}": spec.warm_start for spec in pipeline.models if spec.warm_start}
         digests = {"data": data.digest, **{name: saved_digest(Path(start)) for name, start in starts.items()}}
         return cls(pipeline.name, digests, versions())
+
+    def record(self, folder: Path) -> None:
+        """Write to the folder of a run, unless a run that continues has done so; `DataError` if that file is not its own."""
+        path = folder / INPUTS
+        if not path.exists():
+            write_json(self, path)
+        elif read_json(RunInputs, path, REDO).digests != self.digests:
+            raise DataError(f"{path} belongs to another run; {REDO}")
 
 
 @dataclass(frozen=True)
@@ -119,8 +127,8 @@ def read_origin(source: str, tracking_uri: str | None) -> Origin:
 
 
 def _read(source: str, files: Mapping[str, Path]) -> Origin:
-    inputs = read_json(RunInputs, files[INPUTS], REDO)
-    report = read_json(RunReport, files[REPORT], REDO) if files[REPORT].exists() else None
+    inputs = read_json(RunInputs, files[INPUTS], RERUN)
+    report = read_json(RunReport, files[REPORT], RERUN) if files[REPORT].exists() else None
     return Origin(source, files[PIPELINE], inputs, report)
 
 

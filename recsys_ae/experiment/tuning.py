@@ -25,6 +25,7 @@ from recsys_ae.errors import TrainingError
 from recsys_ae.experiment.callbacks import LogLosses, validation_name
 from recsys_ae.experiment.job import Job
 from recsys_ae.experiment.output import TRIALS, OutputFolder
+from recsys_ae.experiment.page import record_trial
 from recsys_ae.experiment.pipeline_file import ModelSpec
 from recsys_ae.experiment.points import Point, Points
 from recsys_ae.experiment.search import SearchSpec, extremes
@@ -136,8 +137,7 @@ class Tuning:
         params = self.points.params(point)
         trial = Trial(params, outcome.valid_metrics, outcome.fit_seconds, outcome.state, epochs, outcome.problem)
         run.tags({TRIAL_STATE: outcome.state})
-        valid = {f"valid_{key}": value for key, value in outcome.valid_metrics.items()}
-        run.metrics(valid | {"fit_seconds": outcome.fit_seconds})
+        record_trial(run, outcome.valid_metrics, outcome.fit_seconds)
         LogLosses(run, outcome.valid_name).repeat(outcome.curves)
         failure = TrainingError(outcome.problem) if outcome.state == "failed" else None
         own.__exit__(type(failure) if failure else None, failure, None)

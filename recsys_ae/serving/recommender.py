@@ -5,7 +5,7 @@ are equal to exported ones.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
@@ -139,11 +139,12 @@ class ServedRecommender:
         }
         events = read_histories(given, self.items, self._unrated)
         lists: dict[int, _List] = {}
-        for rows in _turns(users):
+        names, sources = self._names(users, given), _sources(users, given)
+        for rows in _turns(names, sorted({*sources})):
             stored = np.array([row not in given and users[row] is not None for row in rows], bool)
-            found = self._lists(self._named([users[row] for row in rows]), stored, _of_rows(events, rows), options)
+            found = self._lists(self._named([names[row] for row in rows]), stored, _of_rows(events, rows), options)
             lists |= zip(rows.tolist(), found, strict=True)
-        columns = [list(column) for column in zip(*(lists[row] for row in range(len(users))), strict=True)] or [[], [], []]
+        columns = [list(column) for column in zip(*(lists[row] for row in sources), strict=True)] or [[], [], []]
         return pd.DataFrame({"user_id": _column(users), **dict(zip(("item_id", "rank", "score"), columns, strict=True))})
 
     def _user_ids(self, request: pd.DataFrame) -> list[Any]:
@@ -159,9 +160,22 @@ class ServedRecommender:
                 users[row] = value
         return users
 
+    def _names(self, users: list[Any], given: Container[int]) -> list[Any]:
+        """The ids, without those of repeated users with a history of their own whom the model does not know by their id."""
+        trained, names, before = self._trained(), users.copy(), set()
+        for row, user in enumerate(users):
+            if row in given and user in before and user not in trained:
+                names[row] = None
+            before.add(user)
+        return names
+
+    def _trained(self) -> Container[Any]:
+        """The users whom the model knows by their id."""
+        return fitted_state(self.model).ids.get("users", ())
+
     def _named(self, users: list[Any]) -> IdMap:
         """The ids of different users, with new ids for those who have none."""
-        trained, taken = fitted_state(self.model).ids.get("users", ()), {*users}
+        trained, taken = self._trained(), {*users}
         numbers = (-number if self._user_kind == "int" else f"anonymous-{number}" for number in count(1))
         free = (name for name in numbers if name not in taken and name not in trained)
         return IdMap([next(free) if user is None else user for user in users])
@@ -218,11 +232,18 @@ def _of_rows(events: Events, rows: Rows) -> Events:
     return replace(events[own], users=place[own])
 
 
-def _turns(users: Sequence[Any]) -> list[Rows]:
+def _sources(users: Sequence[Any], given: Container[int]) -> list[int]:
+    """For each row, the one whose list it has: the first of the user, if the history is the stored one."""
+    first: dict[Any, int] = {}
+    return [row if row in given or user is None else first.setdefault(user, row) for row, user in enumerate(users)]
+
+
+def _turns(users: Sequence[Any], rows: Iterable[int]) -> list[Rows]:
     """The rows in as few groups as needed for no user to be in a group twice."""
     times: Counter[Any] = Counter()
     turns: list[list[int]] = []
-    for row, user in enumerate(users):
+    for row in rows:
+        user = users[row]
         turn = 0 if user is None else times[user]
         times[user] += 1
         if turn == len(turns):

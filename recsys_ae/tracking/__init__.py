@@ -1,7 +1,7 @@
 """Recording of experiments: a small interface, implemented with MLflow, and by base classes that record nothing."""
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,13 @@ from recsys_ae.errors import ConfigError, RecsysError, TrackingError
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 # by default, each call waits several minutes for a server that does not answer; here everything is tried again later
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
 
 MODEL_DIGEST = "model_digest"  # tag of a run: the digest of the model that it fitted
+DESCRIPTION = "mlflow.note.content"  # tag of a run: the Markdown that MLflow shows as its description
 TEST_DIGEST = "recsys_ae.test_digest"  # tag of a run: the digest of the test part of the models below it
 CONTINUES = "recsys_ae.continues"  # tag of a run: the id of the run that it takes over from, after an interruption
 TRIAL_STATE = "recsys_ae.trial_state"  # tag of a run that is a trial of a search: complete, pruned or failed
@@ -54,6 +56,9 @@ class TrackedRun:
 
         Metrics recorded later belong to the model too.
         """
+
+    def view(self, name: str, columns: Sequence[str]) -> None:
+        """Offer a list of the experiment's runs with these columns, such as "metrics.rmse" or "tags.winner"."""
 
 
 class Tracker:

@@ -32,7 +32,8 @@ def command(arguments: list[str]) -> str:
     'recsys-ae --set dataset.token=***'
     """
     program, *rest = arguments or [""]
-    line = " ".join([os.path.basename(program), *(" ".join(one.split()) for one in rest)])
+    name = os.path.basename(program).replace("__main__.py", "recsys-ae")  # as of `python -m recsys_ae`
+    line = " ".join([name, *(" ".join(one.split()) for one in rest)])
     return SECRET.sub(rf"\1{HIDDEN}", without_secrets(line))
 
 

@@ -18,7 +18,7 @@ from mlflow.tracking import MlflowClient
 from recsys_ae.errors import DataError
 from recsys_ae.files import locked
 from recsys_ae.tracking import CONTINUES
-from recsys_ae.tracking.processes import HEARTBEAT, HOST, is_gone, own_tags
+from recsys_ae.tracking.processes import HEARTBEAT, HOST, PLACE, PROCESS, is_gone, own_tags
 from recsys_ae.tracking.reasons import reason
 from recsys_ae.tracking.record import (
     ARTIFACT,
@@ -31,6 +31,7 @@ from recsys_ae.tracking.record import (
     REGISTER,
     START,
     TAGS,
+    VIEW,
     Entry,
     Record,
     now,
@@ -38,6 +39,7 @@ from recsys_ae.tracking.record import (
 from recsys_ae.tracking.registry import fill_model, give_alias, register, start_model
 from recsys_ae.tracking.sender import RefusedError
 from recsys_ae.tracking.uris import sqlite_path, store_uri
+from recsys_ae.tracking.views import view_tag
 
 PAGE = 1000  # results, and metrics, that MLflow handles in one call
 PARAMS_AND_TAGS = 100  # of each, in one call
@@ -106,12 +108,16 @@ class MlflowStore:
                 self._log_batch(run, [("tags", entities.RunTag(*pair)) for pair in first.content["tags"].items()])
             elif first.kind == END:
                 self.client.set_terminated(run, first.content["status"], first.time)
+                for tag in {HEARTBEAT, PLACE, PROCESS} & self.client.get_run(run).data.tags.keys():
+                    self.client.delete_tag(run, tag)  # of no more use, and in the way of others on the run's page
             elif first.kind == DATASET:
                 self._log_inputs(run, _dataset_input(**first.content))
             elif first.kind == ARTIFACT:
                 self._store_files(run, record, **first.content)
             elif first.kind == MODEL:
                 self._log_model(run, record, runs, first)
+            elif first.kind == VIEW:
+                self._offer_view(first.time, **first.content)
             elif first.kind == REGISTER:
                 self._register(run, first.time, **first.content)
             else:
@@ -193,6 +199,13 @@ class MlflowStore:
         version = register(self.client, run, name)
         also = f" and models:/{name}@{alias}" if alias and give_alias(self.client, version, alias, at) else ""
         logger.info("registered as models:/%s/%s%s (run %s)", name, version.number, also, version.pipeline)
+
+    def _offer_view(self, at: int, name: str, columns: list[str]) -> None:
+        """Add a view to the experiment, unless it is there, perhaps changed by a person."""
+        tags = self.client.get_experiment(str(self.experiment_id)).tags
+        for key, value in view_tag(name, columns, at).items():
+            if key not in tags:
+                self.client.set_experiment_tag(str(self.experiment_id), key, value)
 
     def beat(self, runs: Sequence[str]) -> None:
         for run in runs:

@@ -8,7 +8,7 @@ import logging
 import shlex
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -18,11 +18,12 @@ from uuid import uuid4
 import mlflow.entities as entities
 from mlflow.tracking import MlflowClient
 
-from recsys_ae.errors import Terminated, TrackingError
+from recsys_ae.errors import RecsysError, Terminated, TrackingError, shortened
+from recsys_ae.escapes import as_markdown
 from recsys_ae.files import whole_folder
-from recsys_ae.tracking import FITTED_ON, TEST_DIGEST, TrackedRun, Tracker
+from recsys_ae.tracking import DESCRIPTION, FITTED_ON, TEST_DIGEST, TrackedRun, Tracker
 from recsys_ae.tracking.environment import environment_tags
-from recsys_ae.tracking.mlflow_store import PARENT, RECORD, MlflowStore, connect, pages
+from recsys_ae.tracking.mlflow_store import PARENT, RECORD, MlflowStore, connect, metric_name, pages
 from recsys_ae.tracking.processes import HEARTBEAT, own_tags
 from recsys_ae.tracking.reasons import reason
 from recsys_ae.tracking.record import (
@@ -37,17 +38,20 @@ from recsys_ae.tracking.record import (
     REGISTER,
     START,
     TAGS,
+    VIEW,
     Record,
     now,
 )
 from recsys_ae.tracking.sender import Sender
 from recsys_ae.tracking.uris import masked, sqlite_path, store_uri
+from recsys_ae.tracking.views import view_key
 
 HEAD_START = 5.0  # seconds that a server has to answer before the run goes on
 # the same for a SQLite store, which fails sooner or computes, at worst all its tables, which would slow training down; and for
 # any store if tracking is required
 LONG = 60.0
 PATIENCE, HURRY = 30.0, 5.0  # seconds without progress after which the end of a run does not wait any more; after a signal
+LONGEST = 1000  # characters that say why a run failed
 ANSWER = 10.0  # seconds for the answer to a question
 TRAINING = "workflowType=machine_learning"  # else the pages open on traces of agents, whatever the kind of the experiment
 
@@ -97,6 +101,10 @@ class MlflowTracker(Tracker):
         except (KeyboardInterrupt, Terminated):
             status = "KILLED"
             raise
+        except Exception as error:
+            why = str(error) if isinstance(error, RecsysError) else f"{type(error).__name__}: {error}"
+            run.tags({DESCRIPTION: as_markdown(f"failed: {shortened(why, LONGEST)}")})
+            raise
         finally:
             run.note(END, status=status)
             sender.record.sync()
@@ -130,7 +138,9 @@ class MlflowTracker(Tracker):
         finally:
             sender.record.close()
         if sender.opened:
-            page = f"/#/experiments/{self._store.experiment_id}?{TRAINING}"
+            views = [view_key(entry.content["columns"]) for entry in sender.record.entries() if entry.kind == VIEW]
+            shown = f"&viewStateShareKey={views[-1]}" if views and self.missing is None else ""
+            page = f"/#/experiments/{self._store.experiment_id}/runs?{TRAINING}{shown}"
             served = f"mlflow ui --backend-store-uri {masked(self.uri)}, then open http://127.0.0.1:5000{page}"
             self._hint = f"{masked(self.uri)}{page}" if self.uri.startswith("http") else served
         if self.missing is not None:
@@ -197,6 +207,9 @@ class MlflowRun(TrackedRun):
 
     def artifact(self, path: Path, folder: str | None = None) -> None:
         self.note(ARTIFACT, path=self._sender.record.name_of(path), folder=folder)
+
+    def view(self, name: str, columns: Sequence[str]) -> None:
+        self.note(VIEW, name=name, columns=[metric_name(column) for column in columns])
 
     def model(self, write: Callable[[Path], None]) -> None:
         record = self._sender.record

@@ -23,7 +23,7 @@ from recsys_ae.files import make_folder, read_json, write_json
 FOLDER, NAME = ".tracking", "record.jsonl"
 HEADER, START, CONTINUE, END = "record", "start", "continue", "end"
 PARAMS, TAGS, METRICS, DATASET = "params", "tags", "metrics", "dataset"
-ARTIFACT, MODEL, REGISTER = "artifact", "model", "register"
+ARTIFACT, MODEL, REGISTER, VIEW = "artifact", "model", "register", "view"
 
 logger = logging.getLogger(__name__)
 

@@ -11,24 +11,26 @@ from mlflow.tracking import MlflowClient
 from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS, MLFLOW_PARENT_RUN_ID
 
 from recsys_ae.errors import ConfigError, DataError, quoted
+from recsys_ae.escapes import as_markdown
 from recsys_ae.files import whole_file
-from recsys_ae.tracking import FITTED_ON
+from recsys_ae.tracking import DESCRIPTION, FITTED_ON
 from recsys_ae.tracking.record import now
 
 LOGGED_AS = "model"  # the name of a run's logged model, and of the folder of the saved model among its artifacts
-PROMOTION = "recsys_ae.promotion"  # tag of a version: why it got its alias
+PROMOTION = "promotion"  # tag of a version: why it got its alias
 GIVEN = "recsys_ae.alias."  # with an alias, tag of a version: when it was asked to have it, in milliseconds since 1970
+LONGEST = 4000  # characters of a version's description
 MISSING = {"RESOURCE_DOES_NOT_EXIST", "NOT_FOUND", "INVALID_PARAMETER_VALUE"}  # codes for an absent model, alias or run
 
 
 @dataclass(frozen=True)
 class Version:
-    """A version of a registered model: the final fit of a pipeline's run."""
+    """A version of a registered model: the final fit of a pipeline's run, unless somebody else has registered it."""
 
     name: str
     number: str
-    run: str  # id of the run that fitted the model
-    pipeline: str  # id of the pipeline's run
+    run: str | None  # id of the run that fitted the model; None if this store has no such run
+    pipeline: str | None  # id of the pipeline's run
 
     def __str__(self) -> str:
         return f"version {self.number}"
@@ -76,7 +78,8 @@ def register(client: MlflowClient, run_id: str, name: str) -> Version:
     model_id = model_of(client, run_id)
     if model_id is None:
         raise DataError(f"run {run_id} has no logged model; run the pipeline again")
-    pipeline = _parent(client.get_run(run_id)) or run_id
+    run = client.get_run(run_id)
+    pipeline = _parent(run) or run_id
     found = [one for one in client.search_model_versions(f"run_id = '{run_id}'") if one.name == name]
     model = client.get_logged_model(model_id)
     if found:
@@ -89,7 +92,8 @@ def register(client: MlflowClient, run_id: str, name: str) -> Version:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
     # not models:/ID, which MLflow would look up in a global store
-    made = client.create_model_version(name, model.artifact_location, run_id, model_id=model_id)
+    about = _about(run, client.get_run(pipeline))
+    made = client.create_model_version(name, model.artifact_location, run_id, model_id=model_id, description=about)
     _link(client, model, name, str(made.version))
     return Version(name, str(made.version), run_id, pipeline)
 
@@ -100,6 +104,13 @@ def _link(client: MlflowClient, model: Any, name: str, number: str) -> None:
     if not any((one["name"], str(one["version"])) == (name, number) for one in versions):
         noted = json.dumps([*versions, {"name": name, "version": number}])
         client.set_logged_model_tags(model.model_id, {MLFLOW_MODEL_VERSIONS: noted})
+
+
+def _about(run: Run, pipeline: Run) -> str:
+    """The description of a version: the runs that it is from, and what they found, if that is not too long."""
+    source = as_markdown(f"{run.info.run_name} of run {pipeline.info.run_name}")
+    found = pipeline.data.tags.get(DESCRIPTION, "").split("\n\n")[:2]  # the winner and the table
+    return max((text for text in (source, "\n\n".join([source, *found])) if len(text) <= LONGEST), key=len, default="")
 
 
 def give_alias(client: MlflowClient, version: Version, alias: str, at: int) -> bool:
@@ -159,19 +170,17 @@ class Registry:
         return register(self._client, final, name)
 
     def holder(self, name: str, alias: str) -> Version | None:
-        """The version that has an alias, None if there is none; `DataError` if it is not the model of a run."""
+        """The version that has an alias, None if there is none."""
         try:
             found = self._client.get_model_version_by_alias(name, alias)
         except MlflowException as error:
             if error.error_code not in MISSING:
                 raise
             return None
-        if not found.run_id:
-            raise DataError(
-                f"{name}: version {found.version} has the alias {alias}, but is not the model of a run; use --force"
-            )
-        run = self._run(found.run_id)
-        return Version(name, str(found.version), found.run_id, _parent(run) or str(run.info.run_id))
+        run = self._find(found.run_id) if found.run_id else None
+        if run is None:
+            return Version(name, str(found.version), None, None)
+        return Version(name, str(found.version), found.run_id, _parent(run) or found.run_id)
 
     def move(self, version: Version, alias: str, why: str) -> None:
         """Give an alias to a version, with a tag that says why."""
@@ -190,12 +199,18 @@ class Registry:
         return str(logged[0].info.run_id)  # the latest
 
     def _run(self, run_id: str) -> Run:
+        found = self._find(run_id)
+        if found is None:
+            raise DataError(f"there is no run {quoted(run_id)} in this store; see --tracking-uri")
+        return found
+
+    def _find(self, run_id: str) -> Run | None:
         try:
             return self._client.get_run(run_id)
         except MlflowException as error:
             if error.error_code not in MISSING:
                 raise
-            raise DataError(f"there is no run {quoted(run_id)} in this store; see --tracking-uri") from None
+            return None
 
 
 def _parent(run: Any) -> str | None:

@@ -1,5 +1,6 @@
 """From pipelines to registered models, and which of them becomes champion."""
 
+import json
 from pathlib import Path
 
 import mlflow
@@ -82,6 +83,13 @@ def test_the_final_model_of_each_run_is_registered(registry, store, place, monke
     versions = registry.search_model_versions("name = 'films'")
     assert sorted(int(version.version) for version in versions) == [1, 2, 3]
     assert int(registry.get_model_version_by_alias("films", "candidate").version) == 3
+    (first,) = (version for version in versions if int(version.version) == 1)
+    final = json.loads((place / "good" / "report.json").read_text())["final"]["model"]
+    source, winner, table, *rest = first.description.split("\n\n")
+    assert source == f"{final}+final of run of-good"
+    assert winner.endswith(f"**{final}**")
+    assert table.startswith("| model | ")
+    assert rest == []
     assert model_digest(load_model(local_copy("models:/films/1", store))) == model_digest(load_model(place / "good/final"))
     mlflow.set_tracking_uri(store)
     try:
@@ -152,6 +160,27 @@ def test_another_test_part_cannot_be_compared(registry, runs, store):
     assert champion(registry) == 1
     assert "by --force, without a comparison (" in promote(runs["other"], force=True, tracking_uri=store).why
     assert champion(registry) == 3
+
+
+def test_a_champion_that_was_not_tested_by_the_metric_cannot_be_compared(registry, runs, store, place):
+    recall = run(place, store, "recall", metrics=["recall@5"])
+    promote(runs["good"], tracking_uri=store)
+    with pytest.raises(ConfigError, match=r"version 1 \(popularity\) was not tested by recall@5, which chose version \d+; run"):
+        promote(recall, tracking_uri=store)
+    assert champion(registry) == 1
+
+
+@pytest.mark.parametrize("run_id", [None, "0" * 32])
+def test_a_champion_that_somebody_else_registered_gives_way_by_force_only(registry, runs, store, place, run_id):
+    version = registry.create_model_version("films", str(place / "good" / "final"), run_id)
+    registry.set_registered_model_alias("films", "champion", version.version)
+    said = f"version {version.version} is not the model of a run in this store"
+    with pytest.raises(DataError, match=f"^{said}; --force moves the alias champion without a comparison$"):
+        promote(runs["good"], tracking_uri=store)
+    assert champion(registry) == int(version.version)
+    assert promote(runs["good"], force=True, tracking_uri=store).why.endswith(f"by --force, without a comparison ({said})")
+    assert champion(registry) == 1
+    registry.delete_model_version("films", version.version)
 
 
 def test_a_model_is_registered_under_another_name_on_demand(registry, runs, store):

@@ -32,7 +32,7 @@ PIPELINE = {
     "metrics": ["rmse"],
     "register": {"name": "films", "alias": "champion"},
 }
-NEVER_SAID = ("Traceback", "sqlalchemy", "urllib3", "alembic", "INFO", "WARNING", "Warning")
+NEVER_SAID = ("Traceback", "sqlalchemy", "urllib3", "alembic", "INFO", "WARNING", "Warning", "Downloading")
 
 
 class Server:
