@@ -133,8 +133,8 @@ def _declared(
     if from_run is None:
         return read_pipeline(str(pipeline), settings), None
     origin = read_origin(from_run, tracking_uri)
+    origin.check(settings)
     declared = origin.pipeline(settings)
-    origin.check()
     changed = f" with {', '.join(settings)}, so its numbers may differ" if settings else ""
     logger.info("repeating the run %s of %s%s", origin.source, declared.name, changed)
     if other := origin.other_versions():

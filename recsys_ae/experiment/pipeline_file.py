@@ -153,16 +153,18 @@ class Pipeline(Generic[K]):
         )
 
 
-def read_pipeline(name_or_path: str, settings: Sequence[str] = (), name: str | None = None) -> Pipeline[Any]:
+def read_pipeline(
+    name_or_path: str, settings: Sequence[str] = (), name: str | None = None, folder: Path | None = None
+) -> Pipeline[Any]:
     """The pipeline in a file, or the shipped one of that name, with `key=value` settings applied.
 
-    Its name is that of the file, unless `name` is given.
+    Its name is that of the file, unless `name` is given; paths are relative to the folder of the file, or to `folder`.
 
     Raises:
         ConfigError: anything that cannot be carried out as written, with file and key.
     """
     path = _find(name_or_path)
-    name = path.stem if name is None else name
+    name, folder = path.stem if name is None else name, path.parent if folder is None else folder
     try:
         check_name(name)
     except ValueError as error:
@@ -172,11 +174,11 @@ def read_pipeline(name_or_path: str, settings: Sequence[str] = (), name: str | N
         _apply(content, setting)
     if not isinstance(content.get("dataset"), str | dict):
         raise ConfigError(f"{where}: key 'dataset' is missing; give it the name of a card, or a card")
-    card, card_folder, reference = dataset_of(content["dataset"], path.parent, where)
+    card, card_folder, reference = dataset_of(content["dataset"], folder, where)
     task: type[Task[Any, Any, Any]] = TASKS.get(card.kind)
     keys = validate(task.file, content, where)
     keys = task.resolve(keys.model_copy(update={"dataset": reference}), card, where)
-    models = _models(keys, task, path.parent, where)
+    models = _models(keys, task, folder, where)
     full = {"models": [model.declared() for model in models], "tracking": keys.tracking or TrackingSpec(experiment=name)}
     pipeline = Pipeline(name, keys.model_copy(update=full), card, card_folder, tuple(models))
     _check(pipeline, task, where)
@@ -199,7 +201,8 @@ def dataset_of(declared: str | dict[str, Any], folder: Path, where: str) -> tupl
     """The card, its folder, and a reference to it that is valid in any folder."""
     if isinstance(declared, dict):
         card = validate(Card, declared, f"{where}: dataset")
-        absolute = {"folder": str((folder / (card.folder or "")).absolute())} if hasattr(card, "folder") else {}
+        beside = hasattr(card, "folder") and not getattr(card, "sources", None)  # downloads are found by name
+        absolute = {"folder": str((folder / (card.folder or "")).absolute())} if beside else {}
         return card, folder.absolute(), {**declared, **absolute}
     card, card_folder = read_card(declared, folder)
     path = (folder / declared).resolve()

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from recsys_ae.errors import ConfigError, DataError, quoted
+from recsys_ae.errors import ConfigError, DataError, RecsysError, quoted
 from recsys_ae.experiment.contenders import MLFLOW, REDO as RERUN
 from recsys_ae.experiment.output import INPUTS, PIPELINE, REDO, REPORT
 from recsys_ae.experiment.pipeline_file import TASKS, Pipeline, read_pipeline
@@ -60,14 +60,23 @@ class Origin:
     report: RunReport | None  # None if it did not finish
 
     def pipeline(self, settings: Sequence[str] = ()) -> Pipeline[Any]:
-        """The pipeline of the run, with `key=value` settings applied."""
-        return read_pipeline(str(self.declared), settings, self.inputs.pipeline)
+        """The pipeline of the run, with `key=value` settings applied; paths in these are relative to the current folder."""
+        return read_pipeline(str(self.declared), settings, self.inputs.pipeline, folder=Path())
 
-    def check(self) -> None:
-        """Raise `DataError` if the data, or a model that another starts from, is not what the run read."""
-        recorded = self.pipeline()
-        task: Task[Any, Any, Any] = TASKS.get(recorded.card.kind)(recorded)
-        now = RunInputs.of(recorded, task.facts(task.data(recorded.seeds[0]))).digests
+    def check(self, settings: Sequence[str] = ()) -> None:
+        """Raise `DataError` if the data, or a model that another starts from, is not what the run read.
+
+        Both are looked for where the run found them, or where `key=value` settings say.
+        """
+        try:
+            recorded = self.pipeline([setting for setting in settings if _names_a_place(setting)])
+            task: Task[Any, Any, Any] = TASKS.get(recorded.card.kind)(recorded)
+            now = RunInputs.of(recorded, task.facts(task.data(recorded.seeds[0]))).digests
+        except RecsysError as error:
+            raise type(error)(
+                f"the run {self.source} cannot be repeated here: {error}; "
+                "what lies elsewhere now is named by --set dataset=CARD, or by --set models.LABEL.warm_start=FOLDER"
+            ) from None
         for name, digest in self.inputs.digests.items():
             if now[name] != digest:
                 raise DataError(
@@ -130,6 +139,12 @@ def _read(source: str, files: Mapping[str, Path]) -> Origin:
     inputs = read_json(RunInputs, files[INPUTS], RERUN)
     report = read_json(RunReport, files[REPORT], RERUN) if files[REPORT].exists() else None
     return Origin(source, files[PIPELINE], inputs, report)
+
+
+def _names_a_place(setting: str) -> bool:
+    """Whether a `key=value` setting says where data, or a model to start from, lies."""
+    keys = setting.partition("=")[0].split(".")
+    return keys[0] == "dataset" or keys[-1] == "warm_start"
 
 
 def _numbers(report: RunReport) -> dict[str, float | None]:

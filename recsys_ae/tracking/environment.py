@@ -7,7 +7,7 @@ import subprocess
 import sys
 from contextlib import suppress
 
-from recsys_ae.tracking.uris import HIDDEN, without_secrets
+from recsys_ae.tracking.uris import HIDDEN, mask_uris
 
 SECRET = re.compile(r"((?:password|passwd|secret|token|credential|api_?key)\w*[=: ]\s*)\S+", re.IGNORECASE)
 
@@ -16,7 +16,7 @@ def environment_tags() -> dict[str, str]:
     """The tags of a run that no other run contains, under the names that MLflow's pages show where there are some."""
     tags = {"mlflow.source.name": "recsys-ae", "mlflow.source.type": "LOCAL", "command": command(sys.argv)}
     with suppress(OSError, KeyError, ImportError):  # a user without a name, as in some containers
-        tags["mlflow.user"] = getpass.getuser()
+        tags["mlflow.user"] = os.environ.get("MLFLOW_TRACKING_USERNAME") or getpass.getuser()
     if commit := _git("rev-parse", "HEAD"):
         tags["mlflow.source.git.commit"] = commit
         tags["uncommitted_changes"] = "yes" if _git("status", "--porcelain", "--untracked-files=no") else "no"
@@ -34,7 +34,7 @@ def command(arguments: list[str]) -> str:
     program, *rest = arguments or [""]
     name = os.path.basename(program).replace("__main__.py", "recsys-ae")  # as of `python -m recsys_ae`
     line = " ".join([name, *(" ".join(one.split()) for one in rest)])
-    return SECRET.sub(rf"\1{HIDDEN}", without_secrets(line))
+    return SECRET.sub(rf"\1{HIDDEN}", mask_uris(line))
 
 
 def _git(*arguments: str) -> str:

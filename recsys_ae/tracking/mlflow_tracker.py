@@ -41,6 +41,7 @@ from recsys_ae.tracking.record import (
     VIEW,
     Record,
     now,
+    without_login,
 )
 from recsys_ae.tracking.sender import Sender
 from recsys_ae.tracking.uris import masked, sqlite_path, store_uri
@@ -142,7 +143,7 @@ class MlflowTracker(Tracker):
             shown = f"&viewStateShareKey={views[-1]}" if views and self.missing is None else ""
             page = f"/#/experiments/{self._store.experiment_id}/runs?{TRAINING}{shown}"
             served = f"mlflow ui --backend-store-uri {masked(self.uri)}, then open http://127.0.0.1:5000{page}"
-            self._hint = f"{masked(self.uri)}{page}" if self.uri.startswith("http") else served
+            self._hint = f"{without_login(self.uri)}{page}" if self.uri.startswith("http") else served
         if self.missing is not None:
             secret = "" if masked(self.uri) == self.uri else " --tracking-uri URI"  # which is not repeated here
             command = f"recsys-ae runs upload {shlex.quote(str(output))}{secret}"

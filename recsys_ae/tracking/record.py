@@ -171,8 +171,17 @@ def read(output: Path, start: int = 0) -> Iterator[Entry]:
 
 
 def sent_path(output: Path, uri: str) -> Path:
-    """Where it is noted how much of a record the store at `uri` has, whose users and passwords do not matter."""
-    return output / FOLDER / f"sent-{digest_of([re.sub('//[^/@]*@', '//', uri).encode()])[:12]}.json"
+    """Where it is noted how much of a record the store at `uri` has, with whatever login."""
+    return output / FOLDER / f"sent-{digest_of([without_login(uri).encode()])[:12]}.json"
+
+
+def without_login(uri: str) -> str:
+    """`uri` without a user's name and password.
+
+    >>> without_login("http://me:pw@host/x"), without_login("sqlite:////a@b")
+    ('http://host/x', 'sqlite:////a@b')
+    """
+    return re.sub(r"(?<=://)[^/]*@", "", uri, count=1)
 
 
 def read_sent(output: Path, uri: str) -> Sent:

@@ -12,7 +12,7 @@ from recsys_ae.errors import ConfigError, quoted
 SQLITE_OPTIONS = {"timeout", "isolation_level", "check_same_thread", "cached_statements", "detect_types"}
 DATABASES, SERVERS = ("sqlite", "postgresql", "mysql", "mssql"), ("http://", "https://", "databricks")
 HIDDEN = "***"
-WRITTEN = re.compile(r"[\w.+-]+://[^\s'\"<>]+")
+URI = re.compile(r"[\w.+-]+://\S+")
 
 
 def store_uri(uri: str) -> str:
@@ -62,6 +62,6 @@ def masked(uri: str) -> str:
     return f"{parts.scheme}://{f'{HIDDEN}@' if at else ''}{place}{parts.path}{options}"
 
 
-def without_secrets(text: str) -> str:
-    """A text with each URI in it as by `masked`."""
-    return WRITTEN.sub(lambda found: masked(found[0]), text)
+def mask_uris(text: str) -> str:
+    """`text` with each URI in it `masked`."""
+    return URI.sub(lambda found: masked(found[0]), text)

@@ -93,6 +93,10 @@ def test_runs_and_manifests_name_the_same_digests(call, shop, store):
     known = client.search_runs([again.info.experiment_id], f"dataset.digest = '{manifest['data_digest']}'")
     assert {run.info.run_name for run in known} == {"ease+final", "recommendations", "again"}
 
+    # the run of the pipeline is not that of a model
+    code, _, err = call("export", f"runs:/{parent}/model", "--output", "third", *options)
+    assert (code, "this run fitted no model" in err) == (1, True), err
+
 
 def test_an_export_is_recorded_only_where_a_store_is_named(call, shop, monkeypatch, store):
     assert call("run", "mine.yaml", "--output", "out", "--tracking-uri", "none")[0] == 0
