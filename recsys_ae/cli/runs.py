@@ -56,16 +56,13 @@ def close(tracking_uri: TrackingUri = None) -> None:
 @runs_app.command()
 def upload(
     folder: Annotated[Path, typer.Argument(help="The --output of a run.", **PATH)],
-    tracking_uri: Annotated[
-        str | None, typer.Option(help="MLflow store. Default: the one that the run was meant for, else as for `run`.")
-    ] = None,
+    tracking_uri: Annotated[str | None, typer.Option(help="MLflow store. Default: the one that the run was meant for.")] = None,
 ) -> None:
     """Complete the record of a run in a store that could not be used while it went on."""
-    from recsys_ae.tracking import default_uri
     from recsys_ae.tracking.upload import recorded_store, upload
     from recsys_ae.tracking.uris import masked
 
-    uri = tracking_uri or recorded_store(folder) or default_uri(None)
+    uri = tracking_uri or recorded_store(folder)
     if uri == "none":
         raise ConfigError("the tracking URI is 'none'; give that of a store as --tracking-uri")
     sent = upload(folder, uri)

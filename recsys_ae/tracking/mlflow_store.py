@@ -45,10 +45,11 @@ PAGE = 1000  # results, and metrics, that MLflow handles in one call
 PARAMS_AND_TAGS = 100  # of each, in one call
 logger = logging.getLogger(__name__)
 PAUSES = 0.1, 0.5  # seconds before further attempts to record a dataset
-WAIT = 10.0  # seconds for another process that opens the same store
+WAIT, CREATION = 5.0, 30.0  # seconds for another process that has locked a store, and for one that creates it
 RECORD = "recsys_ae.record"  # tag of a run: its id in its record
 PARENT = "mlflow.parentRunId"
 MODELS_FIRST = {"mlflow.experimentKind": "custom_model_development"}  # the page opens on runs, not on traces of agents
+REFUSED = {400, 413, 414, 415, 422}  # answers of servers, such as a proxy for which a file is too large
 REFUSALS = {"INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_DOES_NOT_EXIST", "INVALID_STATE", "PERMISSION_DENIED"}
 
 for name in ("mlflow", "alembic", "sqlalchemy", "urllib3"):  # what fails is reported here, in one sentence
@@ -75,7 +76,7 @@ class MlflowStore:
             self.experiment_id = self._find_or_create(None)
             return
         # two simultaneous first runs would both create the tables of a local store, and one would fail
-        with locked(path.with_name(f"{path.name}.lock"), "another run is opening the same store", WAIT):
+        with locked(path.with_name(f"{path.name}.lock"), "another run is opening the same store", CREATION):
             self.experiment_id = self._find_or_create((path.parent / "mlruns").as_uri())
 
     def _find_or_create(self, artifacts: str | None) -> str:
@@ -208,7 +209,11 @@ class MlflowStore:
 
     def beat(self, runs: Sequence[str]) -> None:
         for run in runs:
-            self.client.set_tag(run, HEARTBEAT, str(now()))
+            try:
+                self.client.set_tag(run, HEARTBEAT, str(now()))
+            except Exception as error:
+                if not isinstance(_judged(error), RefusedError):  # as that of a run that was deleted: no reason not to send
+                    raise
 
     def tidy(self, own: Iterable[str]) -> None:
         with suppress(Exception):  # no reason not to send
@@ -293,10 +298,17 @@ def _judged(error: Exception) -> Exception:
     """The error as that of a store that refuses an entry, or cannot be used now."""
     if isinstance(error, RefusedError):
         return error
+    if isinstance(error, DataError) or _status(error) in REFUSED:
+        return RefusedError(reason(error))
     local = isinstance(error, OSError) and error.errno is not None and error.filename is not None  # of a file, not a network
     if local or (isinstance(error, MlflowException) and error.error_code in REFUSALS):
         return RefusedError(reason(error))
     return RuntimeError(reason(error))
+
+
+def _status(error: Exception) -> int | None:
+    """The status of the answer that was the error, if it was one."""
+    return getattr(getattr(error, "response", None), "status_code", None)
 
 
 def metric_name(name: str) -> str:

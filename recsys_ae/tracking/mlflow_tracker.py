@@ -5,6 +5,7 @@ MLflow takes a second or two to import, so this module is imported only when an 
 """
 
 import logging
+import shlex
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,6 +20,7 @@ from mlflow.tracking import MlflowClient
 
 from recsys_ae.errors import RecsysError, Terminated, TrackingError, shortened
 from recsys_ae.escapes import as_markdown
+from recsys_ae.files import whole_folder
 from recsys_ae.tracking import DESCRIPTION, FITTED_ON, TEST_DIGEST, TrackedRun, Tracker
 from recsys_ae.tracking.environment import environment_tags
 from recsys_ae.tracking.mlflow_store import PARENT, RECORD, MlflowStore, connect, metric_name, pages
@@ -45,8 +47,10 @@ from recsys_ae.tracking.sender import Sender
 from recsys_ae.tracking.uris import masked, sqlite_path, store_uri
 from recsys_ae.tracking.views import view_key
 
-HEAD_START = 5.0  # seconds that a store has to open before the run goes on; opening takes processor time
-REQUIRED = 60.0  # the same if tracking is required
+HEAD_START = 5.0  # seconds that a server has to answer before the run goes on
+# the same for a SQLite store, which fails sooner or computes, at worst all its tables, which would slow training down; and for
+# any store if tracking is required
+LONG = 60.0
 PATIENCE, HURRY = 30.0, 5.0  # seconds without progress after which the end of a run does not wait any more; after a signal
 LONGEST = 1000  # characters that say why a run failed
 ANSWER = 10.0  # seconds for the answer to a question
@@ -115,7 +119,8 @@ class MlflowTracker(Tracker):
         record = Record(output)
         record.append(HEADER, store=masked(self.uri), experiment=self.experiment)
         sender = Sender(record, self._store)
-        if not sender.ready(REQUIRED if self.required else HEAD_START) and self.required:
+        local = sqlite_path(self.uri) is not None
+        if not sender.ready(LONG if local or self.required else HEAD_START) and self.required:
             sender.finish(0)
             record.close()
             why = sender.failure or "it does not answer"
@@ -140,7 +145,9 @@ class MlflowTracker(Tracker):
             served = f"mlflow ui --backend-store-uri {masked(self.uri)}, then open http://127.0.0.1:5000{page}"
             self._hint = f"{without_login(self.uri)}{page}" if self.uri.startswith("http") else served
         if self.missing is not None:
-            self.missing = f"MLflow lacks {self.missing}; complete its record with: recsys-ae runs upload {output}"
+            secret = "" if masked(self.uri) == self.uri else " --tracking-uri URI"  # which is not repeated here
+            command = f"recsys-ae runs upload {shlex.quote(str(output))}{secret}"
+            self.missing = f"MLflow lacks {self.missing}; complete its record with: {command}"
             if not self.required:
                 logger.warning(self.missing)
         elif self._output is None:
@@ -209,7 +216,8 @@ class MlflowRun(TrackedRun):
         record = self._sender.record
         folder = record.model_folder(self.id)
         try:
-            write(folder)
+            with whole_folder(folder) as draft:
+                write(draft)
         except Exception as error:  # whatever MLflow raises while it writes
             logger.warning("the model of this run cannot be logged: %s", reason(error))
         else:

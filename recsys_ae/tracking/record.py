@@ -66,7 +66,7 @@ class Sent:
 class Record:
     """The record in the folder `output`, to append to. Only one process may do so at a time.
 
-    Runs that an earlier process left open are ended as killed at the time of their last entry. If the file cannot be written,
+    Runs that an earlier process left open are ended as killed at the time of its last entry. If the file cannot be written,
     a warning says so once, and `broken` says why: tracking ends, the run does not.
     """
 
@@ -140,16 +140,16 @@ class Record:
         self._file = None
 
     def _end_open_runs(self) -> None:
-        open_runs: set[str] = set()
-        heard: dict[str, int] = {}
+        open_runs: dict[str, None] = {}
+        heard = 0
         for entry in self.entries():
-            heard[entry.run] = entry.time
+            heard = max(heard, entry.time)
             if entry.kind in (START, CONTINUE):
-                open_runs.add(entry.run)
+                open_runs[entry.run] = None
             elif entry.kind == END:
-                open_runs.discard(entry.run)
-        for run in sorted(open_runs, key=lambda run: heard[run]):
-            self.append(END, run, at=heard[run], status="KILLED")
+                open_runs.pop(entry.run, None)
+        for run in reversed(open_runs):  # those within others first
+            self.append(END, run, at=heard, status="KILLED")
 
 
 def read(output: Path, start: int = 0) -> Iterator[Entry]:

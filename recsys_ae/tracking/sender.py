@@ -15,7 +15,9 @@ from recsys_ae.tracking.record import (
     END,
     HEADER,
     METRICS,
+    MODEL,
     PARAMS,
+    REGISTER,
     START,
     TAGS,
     Entry,
@@ -26,7 +28,7 @@ from recsys_ae.tracking.record import (
     write_sent,
 )
 
-GATHER = 2.0  # seconds in which entries are gathered, to be sent together
+GATHER = 5.0  # seconds in which entries are gathered, to be sent together: each sending takes time from the training
 RETRY = 1.0, 30.0  # seconds until the first attempt after a failure, and the most; each time twice as many
 BATCH = 200  # entries that are sent together
 
@@ -76,7 +78,7 @@ class Sender:
         self.failure: str | None = None
         self.opened = False
         self._sent = read_sent(record.output, store.uri)
-        self._wake, self._urgent, self._tried, self._finishing = Event(), Event(), Event(), Event()
+        self._wake, self._urgent, self._tried, self._finishing, self._given_up = (Event() for _ in range(5))
         self._questions: deque[tuple[Callable[[], object], Event, list[object]]] = deque()
         self._progress = self._beaten = monotonic()
         self._thread = Thread(target=self._run, name="recsys-ae tracking", daemon=True)  # the end of the process ends it
@@ -113,6 +115,7 @@ class Sender:
             event.set()
         while self._thread.is_alive() and monotonic() - self._progress < patience:
             self._thread.join(0.05)
+        self._given_up.set()  # a call that returns now is the last one: another sender may follow
         if self.record.broken:
             return f"part of this run ({self.record.broken})"
         if not (left := lacks(self.record.output, self.store.uri)):
@@ -124,7 +127,7 @@ class Sender:
 
     def _run(self) -> None:
         delay = 0.0
-        while True:
+        while not self._given_up.is_set():
             finishing = self._finishing.is_set()
             delay = self._attempt(delay, finishing)
             if finishing or (delay and self._finishing.is_set()):  # the end of a run waits for one failure, not for two
@@ -166,6 +169,8 @@ class Sender:
             self._send(batch)
             self._sent.end = batch[-1].end
             self._save()
+            if self._given_up.is_set():
+                return
             self._beat(BEAT)
             self._answer()
         if finishing and self._sent.refused:
@@ -219,10 +224,10 @@ def _batches(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
 
 def _described(entries: Sequence[Entry]) -> str:
     """What is missing, in words."""
-    counts = Counter({START: 0, METRICS: 0, ARTIFACT: 0})
+    counts: Counter[str] = Counter()
     for entry in entries:
         counts[entry.kind] += len(entry.content["values"]) if entry.kind == METRICS else 1
-    names = {START: "run", METRICS: "metric value", ARTIFACT: "artifact"}
+    names = {START: "run", METRICS: "metric value", ARTIFACT: "artifact", MODEL: "model", REGISTER: "registered version"}
     counts["else"] = sum(counts[kind] for kind in counts if kind not in (*names, CONTINUE, END))
     named = {**names, "else": "other entry"}
     listed = [f"{counts[kind]} {_plural(name, counts[kind])}" for kind, name in named.items() if counts[kind]]

@@ -161,3 +161,20 @@ def test_questions_are_answered_between_entries(record):
     assert sender.ask(lambda: 6 * 7, 10) == 42
     assert sender.ask(lambda: 1 / 0, 10) is None
     sender.finish(10)
+
+
+def test_a_store_that_was_given_up_gets_nothing_more(record):
+    """What hangs may go on when another sender has begun."""
+
+    class Slow(Notebook):
+        def send(self, entries, record, runs):
+            self.gate.wait()
+            super().send(entries, record, runs)
+
+    store = Slow()
+    store.gate.clear()
+    sender = Sender(filled(record), store)
+    assert "did not answer" in sender.finish(0.1)
+    store.gate.set()
+    sender._thread.join(10)
+    assert store.batches == WHOLE[:1]

@@ -140,12 +140,15 @@ def test_required_tracking_fails_before_anything_runs(output):
         make_tracker("none", "x", required=True)
 
 
-def test_what_cannot_be_uploaded(output, fresh, tmp_path):
+def test_what_cannot_be_uploaded(output, fresh, tmp_path, monkeypatch):
     with pytest.raises(DataError, match="holds no record of a run"):
         upload(tmp_path, fresh)
     record = Record(output)
     record.append("record", store="postgresql://***@host/runs", experiment="x")
-    assert recorded_store(output) is None
+    with pytest.raises(ConfigError, match=r"recorded for postgresql://\*\*\*@host/runs, whose password is not kept; give"):
+        recorded_store(output)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "postgresql://me:secret@host/runs")
+    assert recorded_store(output) == "postgresql://me:secret@host/runs"
     with locked_folder(output, "busy"), pytest.raises(OutputError, match="sends its record itself; wait for it"):
         upload(output, fresh)
 
