@@ -1,4 +1,4 @@
-"""Completing the record of a run in a store that could not be used while the run went on."""
+"""Sends the record of a run to a store that could not be used while the run went on."""
 
 import os
 from pathlib import Path

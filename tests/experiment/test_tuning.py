@@ -171,7 +171,7 @@ def test_a_trial_that_fails_ends_nothing_unless_all_do(search, tmp_path):
     trials = search(fitters=Fake(fails_above=100), trials=12)
     assert [trial.state == "failed" for trial in trials] == [trial.params["l2"] > 100 for trial in trials]
     assert {trial.problem for trial in trials} == {None, "it is planted"}
-    with pytest.raises(TrainingError, match=r"^fake: all 3 trials failed, the last one because: it is planted$"):
+    with pytest.raises(TrainingError, match=r"^fake: all 3 trials failed; the last error: it is planted$"):
         search("none", Fake(fails_above=0), trials=3)
 
 

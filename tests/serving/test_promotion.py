@@ -210,14 +210,14 @@ def test_exit_codes_tell_what_happened(registry, runs, store, call):
     assert out.startswith("films: version 1 stays champion")
     code, _, err = call("promote", runs["weak"], "--tracking-uri", store, "--alias", "v1")
     assert code == 2
-    assert "--alias: an alias has letters, digits, '_' and '-', and is not latest or a version; got 'v1'" in err
+    assert "--alias: an alias consists of letters, digits, '_' and '-', and is neither latest nor a version; got 'v1'" in err
 
 
 @pytest.mark.parametrize(
     ("declared", "message"),
     [
-        ({"name": "a/b"}, "register.name: the name of a registered model has no '/', ':' or '@', got 'a/b'"),
-        ({"name": "films", "alias": "latest"}, "register.alias: an alias has letters, .*got 'latest'"),
+        ({"name": "a/b"}, "register.name: the name of a registered model must not contain '/', ':' or '@', got 'a/b'"),
+        ({"name": "films", "alias": "latest"}, "register.alias: an alias consists of letters, .*got 'latest'"),
         ({"alias": "champion"}, "register.name"),
         ({"name": "films", "history": "no"}, "register.history: expected true or false, got 'no'"),
     ],

@@ -184,7 +184,7 @@ WRONG = [
     ({"history": ["100"]}, "history in row 0 must be a list of item ids, or of events"),
     ({"history": [{"item_id": 100}]}, "history in row 0 must be a list"),
     ({"history": [[{"item_id": 100, "ratng": 3}]]}, "the key 'ratng'; did you mean 'rating'"),
-    ({"history": [[{"rating": 3}]]}, "has no item_id"),
+    ({"history": [[{"rating": 3}]]}, "has an event without an item_id: {"),
     ({"history": [[{"item_id": None, "rating": 3}]]}, "has an event without an item_id"),
     ({"history": [[{"item_id": 100, "rating": 3}], [100]]}, "history in row 1 has no ratings, but the model was trained on"),
     ({"history": [[{"item_id": 100, "rating": "3"}]]}, "history in row 0 has the rating '3'; ratings are numbers"),

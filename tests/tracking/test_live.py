@@ -133,7 +133,7 @@ def test_a_server_that_is_killed_in_the_middle_of_a_run(server, tmp_path, requir
     lacks = [message for message in messages if "MLflow lacks " in message]
     assert code == int(required), messages
     assert len(lacks) == 1
-    assert "(Connection refused); complete its record with: recsys-ae runs upload out" in lacks[0]
+    assert "(Connection refused); send the rest with: recsys-ae runs upload out" in lacks[0]
     assert "3 models, 1 registered version" in lacks[0]
     assert (tmp_path / "out/report.json").exists()
     assert "best by rmse" in out
@@ -171,7 +171,7 @@ def test_a_store_that_may_not_be_written(fresh, tmp_path):
     code, _, messages = outcome(run(tmp_path, uri, before=obeys))
     folder.chmod(0o755)
     assert code == 0, messages
-    assert f"(cannot lock {folder}/mlflow.db.lock: Permission denied); complete its record with" in messages[-1]
+    assert f"(cannot lock {folder}/mlflow.db.lock: Permission denied); send the rest with" in messages[-1]
     (folder / "mlflow.db").chmod(0o644)
     code, out, messages = outcome(started(tmp_path, "runs", "upload", "out"))
     assert (code, out.startswith("sent ")) == (0, True), messages

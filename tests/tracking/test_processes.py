@@ -26,7 +26,7 @@ def killed() -> dict[str, str]:
     process.kill()
     while processes._start(process.pid) != "ended":
         pass
-    assert is_gone(tags, NOW, NOW)  # though not collected yet
+    assert is_gone(tags, NOW, NOW)  # though still a zombie
     process.communicate()
     return tags
 

@@ -81,7 +81,7 @@ def test_a_crash_after_sending_doubles_nothing(fresh, output):
 
 def test_the_moved_record_of_a_dead_server_can_go_to_any_store(fresh, output, tmp_path):
     tracker = tracked("http://127.0.0.1:1", output)
-    assert "(Connection refused); complete its record with: recsys-ae runs upload " in tracker.missing
+    assert "(Connection refused); send the rest with: recsys-ae runs upload " in tracker.missing
     output.rename(tmp_path / "moved")
     assert recorded_store(tmp_path / "moved") == "http://127.0.0.1:1"
     with pytest.raises(TrackingError, match=r"http://127.0.0.1:1 still lacks 2 runs, .* \(Connection refused\); repeat"):
