@@ -71,7 +71,7 @@ class Tracker:
     missing: str | None = None
 
     def keep_record(self, output: Path) -> None:
-        """Keep the record of the runs that follow in the folder `output`, from where it can be sent later if the store fails."""
+        """Keep the record of the runs that follow in the folder `output`, to be sent later if the store fails."""
 
     @contextmanager
     def run(self, name: str, *, parent: str | None = None, resume: str | None = None) -> Iterator[TrackedRun]:
