@@ -49,7 +49,7 @@ WAIT, CREATION = 5.0, 30.0  # seconds for another process that has locked a stor
 RECORD = "recsys_ae.record"  # tag of a run: its id in its record
 PARENT = "mlflow.parentRunId"
 MODELS_FIRST = {"mlflow.experimentKind": "custom_model_development"}  # the page opens on runs, not on traces of agents
-REFUSED = {400, 413, 414, 415, 422}  # answers of servers, such as a proxy for which a file is too large
+REFUSED = {400, 413, 414, 415, 422}  # HTTP status of refusals, such as that of a proxy for which a file is too large
 REFUSALS = {"INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_DOES_NOT_EXIST", "INVALID_STATE", "PERMISSION_DENIED"}
 
 for name in ("mlflow", "alembic", "sqlalchemy", "urllib3"):  # what fails is reported here, in one sentence
@@ -307,7 +307,7 @@ def _judged(error: Exception) -> Exception:
 
 
 def _status(error: Exception) -> int | None:
-    """The status of the answer that was the error, if it was one."""
+    """The HTTP status behind an error, if there is one."""
     return getattr(getattr(error, "response", None), "status_code", None)
 
 
