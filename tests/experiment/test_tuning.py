@@ -26,7 +26,7 @@ SPACE = {"l2": Range(low=1, high=10000, log=True), "neighbours": Range(low=5, hi
 
 
 def planted(params) -> float:
-    """Highest, 1, for an l2 of 10, 30 neighbours and two layers."""
+    """A planted metric, which is highest, 1, at an l2 of 10, 30 neighbours and two layers."""
     layers = {"[8]": 0.3, "[16, 8]": 0.0, "[32]": 0.2}[str(params["hidden"])]
     return 1 - (log10(params["l2"]) - 1) ** 2 / 4 - ((params["neighbours"] - 30) / 40) ** 2 - layers
 

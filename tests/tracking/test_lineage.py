@@ -1,4 +1,4 @@
-"""The record of a run says what it was made from, and repeats it."""
+"""Runs and exports name the data that they were made from, and a run is repeated from what it wrote."""
 
 import json
 from pathlib import Path
@@ -172,7 +172,7 @@ def test_mistakes(call, shop, arguments, code, message):
 
 @pytest.mark.parametrize("path", sorted(declared_folder("pipelines").glob("*.yaml")), ids=lambda path: path.stem)
 def test_a_resolved_pipeline_is_read_as_the_same_pipeline(path, tmp_path):
-    """On which --from-run relies."""
+    """--from-run relies on this."""
     resolved = read_pipeline(str(path))
     (tmp_path / "pipeline.yaml").write_text(resolved.to_yaml())
     again = read_pipeline(str(tmp_path / "pipeline.yaml"), name=path.stem)

@@ -103,7 +103,7 @@ def has_losses(store: str, name: str) -> bool:
 
 
 def check_complete(store: str, uri: str) -> None:
-    """A store has all of a finished run, once."""
+    """Check that a store has all of a finished run, exactly once."""
     client = MlflowClient(uri, uri)
     runs = {one.info.run_name: one for one in runs_in(store) if one.info.status == "FINISHED" and one.info.run_name != "one"}
     assert runs.keys() == {"films", "first", "second", next(name for name in runs if name.endswith("+final"))}
@@ -210,7 +210,7 @@ def test_a_run_that_is_killed_and_continued(fresh, tmp_path, how):
 
 
 def test_nothing_is_logged_twice_by_a_record_that_is_sent_again(fresh, tmp_path):
-    """As after a crash between the arrival of things and the note of it; an alias that has moved on since stays."""
+    """As after a crash between sending entries and noting that; an alias that has moved on since then stays."""
     code, _, messages = outcome(run(tmp_path, fresh))
     assert code == 0, messages
     client = MlflowClient(fresh, fresh)

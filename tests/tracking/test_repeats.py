@@ -1,4 +1,4 @@
-"""Runs of all kinds have the digests of their data as inputs, and are repeated with the same numbers."""
+"""Runs of all kinds have the digests of their data as inputs, and are repeated with the same metrics."""
 
 import json
 import shutil

@@ -146,7 +146,7 @@ def server(database, tmp_path_factory) -> Iterator[Server]:
     folder, port = tmp_path_factory.mktemp("server"), free_port()
 
     def here(text: str) -> str:
-        """A setting of the compose file with the places of this test."""
+        """A setting of the compose file, adapted to the paths and ports of this test."""
         for name, value in {
             "${POSTGRES_PASSWORD}": SECRET,
             "postgres:5432": database,

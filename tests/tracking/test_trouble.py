@@ -48,7 +48,7 @@ def output(tmp_path) -> Path:
 
 
 def check_complete(uri: str) -> None:
-    """The store has the run of `tracked`, everything of it once."""
+    """Check that the store has all of the run of `tracked`, exactly once."""
     run, _, above = sorted(runs_in(uri), key=lambda one: ["model", "one", "pipeline"].index(one.info.run_name))
     assert run.data.tags["mlflow.parentRunId"] == above.info.run_id
     assert [above.info.run_name, above.info.status, run.info.status] == ["pipeline", "FINISHED", "FINISHED"]
