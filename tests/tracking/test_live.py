@@ -99,7 +99,7 @@ def wait_for(found: Callable[[], bool], process: "subprocess.Popen[str]") -> Non
 
 def has_losses(store: str, name: str) -> bool:
     """Whether a store has losses of the model of this name."""
-    return any(one.info.run_name == name and "train_loss" in one.data.metrics for one in runs_in(store))
+    return any(one.info.run_name == name and "by_epoch/train_loss" in one.data.metrics for one in runs_in(store))
 
 
 def check_complete(store: str, uri: str) -> None:
@@ -108,7 +108,7 @@ def check_complete(store: str, uri: str) -> None:
     runs = {one.info.run_name: one for one in runs_in(store) if one.info.status == "FINISHED" and one.info.run_name != "one"}
     assert runs.keys() == {"films", "first", "second", next(name for name in runs if name.endswith("+final"))}
     for label, epochs in EPOCHS.items():
-        for metric in ("train_loss", "valid_rmse_by_epoch"):
+        for metric in ("by_epoch/train_loss", "by_epoch/valid_rmse"):
             assert [step for step, _ in steps(uri, runs[label], metric)] == [*range(1, epochs + 1)]
         assert runs[label].data.params["hidden"] == "[4]"
         assert runs[label].data.metrics["rmse"] > 0
@@ -193,7 +193,7 @@ def test_a_run_that_is_killed_and_continued(fresh, tmp_path, how):
     (killed,) = (one for one in runs_in(fresh) if one.info.run_name == "second")
     (above,) = (one for one in runs_in(fresh) if one.info.run_name == "films")
     assert killed.info.status == above.info.status == "KILLED"
-    recorded = [step for step, _ in steps(fresh, killed, "train_loss")]
+    recorded = [step for step, _ in steps(fresh, killed, "by_epoch/train_loss")]
     assert recorded == [*range(1, len(recorded) + 1)]
     assert 0 < len(recorded) < EPOCHS["second"]
 
@@ -206,7 +206,7 @@ def test_a_run_that_is_killed_and_continued(fresh, tmp_path, how):
     assert again.info.run_name == "second"
     names = Counter(one.info.run_name for one in runs_in(fresh))
     assert {name: count for name, count in names.items() if count > 1} == {"second": 2}
-    assert [step for step, _ in steps(fresh, killed, "train_loss")][: len(recorded)] == recorded
+    assert [step for step, _ in steps(fresh, killed, "by_epoch/train_loss")][: len(recorded)] == recorded
 
 
 def test_nothing_is_logged_twice_by_a_record_that_is_sent_again(fresh, tmp_path):
