@@ -2,12 +2,12 @@
 
     python benchmarks/tracking.py [--epochs 30] [--rounds 5] [--only "dead server,locked store"] [--smoke]
 
-Each measurement is a whole `recsys-ae run` in a process of its own. In every round each store has its turn, in another order,
-with an untracked run before each, which is what its ratio compares with, because the load of a machine changes by the minute;
-`nothing` is one more untracked run: its ratio shows the noise. `fit` is the training, as the run reports it; `wall` is the
-whole process, in which it may wait for a store, before and after the training; `taken` is the share of the processor time
-spent during the training that the thread which sends the record took, which hardly depends on the load of the machine. Prints
-medians; the last line is a JSON object, times in seconds.
+Each measurement is a whole `recsys-ae run` in a process of its own. In every round the stores take turns, each time in another
+order. Right before each there is an untracked run, with which its ratio compares, because the load of a machine changes by the
+minute; `nothing` is one more untracked run, whose ratio shows the noise. `fit` is the training time that the run reports;
+`wall` is that of the whole process, which may wait for a store before and after the training; `taken` is the share of the
+thread that sends the record in the processor time spent during the training, which hardly depends on the load of the machine.
+Prints medians; the last line is a JSON object, times in seconds.
 """
 
 import argparse

@@ -48,10 +48,10 @@ from recsys_ae.tracking.uris import masked, sqlite_path, store_uri
 from recsys_ae.tracking.views import view_key
 
 HEAD_START = 5.0  # seconds that a server has to answer before the run goes on
-# the same for a SQLite store, which fails sooner or computes, at worst all its tables, which would slow training down; and for
-# any store if tracking is required
+# the same for any store if tracking is required, and for a SQLite store, which either fails sooner or is busy with creating its
+# tables, which would slow training down
 LONG = 60.0
-PATIENCE, HURRY = 30.0, 5.0  # seconds without progress after which the end of a run does not wait any more; after a signal
+PATIENCE, HURRY = 30.0, 5.0  # seconds without progress after which an ending run stops waiting; the same after a signal
 LONGEST = 1000  # characters that say why a run failed
 ANSWER = 10.0  # seconds for the answer to a question
 TRAINING = "workflowType=machine_learning"  # else the pages open on traces of agents, whatever the kind of the experiment
@@ -66,7 +66,7 @@ class MlflowTracker(Tracker):
     tracker waits for the rest to arrive, for a limited time; `missing` then says what the store lacks.
 
     Args:
-        required: `TrackingError` before the first run starts if the store cannot be used.
+        required: raise `TrackingError` before the first run starts if the store cannot be used.
 
     Raises:
         ConfigError: MLflow does not support such a URI.
@@ -114,7 +114,7 @@ class MlflowTracker(Tracker):
                 self._finish(HURRY if status == "KILLED" else PATIENCE)
 
     def _start(self) -> Sender:
-        """A sender whose store has had a little time to open; `TrackingError` if it has to be open, but is not."""
+        """A sender whose store has had a little time to open; `TrackingError` if tracking is required and it is not open."""
         output = self._output or Path(tempfile.mkdtemp(prefix="recsys-ae-tracking-"))
         record = Record(output)
         record.append(HEADER, store=masked(self.uri), experiment=self.experiment)
@@ -129,7 +129,7 @@ class MlflowTracker(Tracker):
         return sender
 
     def _finish(self, patience: float) -> None:
-        """Wait for what is not sent yet. The record of a complete run without an output folder is removed."""
+        """Wait until everything is sent. A record that is complete, and not in an output folder, is removed."""
         sender = self._sender
         if sender is None:
             return
@@ -147,7 +147,7 @@ class MlflowTracker(Tracker):
         if self.missing is not None:
             secret = "" if masked(self.uri) == self.uri else " --tracking-uri URI"  # which is not repeated here
             command = f"recsys-ae runs upload {shlex.quote(str(output))}{secret}"
-            self.missing = f"MLflow lacks {self.missing}; complete its record with: {command}"
+            self.missing = f"MLflow lacks {self.missing}; send the rest with: {command}"
             if not self.required:
                 logger.warning(self.missing)
         elif self._output is None:

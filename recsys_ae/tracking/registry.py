@@ -18,7 +18,7 @@ from recsys_ae.tracking.record import now
 
 LOGGED_AS = "model"  # the name of a run's logged model, and of the folder of the saved model among its artifacts
 PROMOTION = "promotion"  # tag of a version: why it got its alias
-GIVEN = "recsys_ae.alias."  # with an alias, tag of a version: when it was asked to have it, in milliseconds since 1970
+GIVEN = "recsys_ae.alias."  # followed by an alias, tag of a version: when it was to get it, in milliseconds since 1970
 LONGEST = 4000  # characters of a version's description
 MISSING = {"RESOURCE_DOES_NOT_EXIST", "NOT_FOUND", "INVALID_PARAMETER_VALUE"}  # codes for an absent model, alias or run
 
@@ -49,7 +49,7 @@ def start_model(client: MlflowClient, run_id: str) -> str:
 
 
 def fill_model(client: MlflowClient, run_id: str, model_id: str, folder: Path) -> None:
-    """Make the MLflow model in a folder the content of a logged model, once more if that has failed; changes its MLmodel."""
+    """Fill a logged model with the MLflow model in a folder, whose MLmodel is changed; to be repeated if it fails."""
     from mlflow.models import Model  # takes another second to import
 
     about = Model.load(str(folder))
@@ -99,7 +99,7 @@ def register(client: MlflowClient, run_id: str, name: str) -> Version:
 
 
 def _link(client: MlflowClient, model: Any, name: str, number: str) -> None:
-    """Note a version in its logged model, by which MLflow's pages link the two, unless that has been done."""
+    """Note a version in its logged model, unless it is there: MLflow's pages link the two by this."""
     versions = json.loads(model.tags.get(MLFLOW_MODEL_VERSIONS, "[]"))
     if not any((one["name"], str(one["version"])) == (name, number) for one in versions):
         noted = json.dumps([*versions, {"name": name, "version": number}])
@@ -116,8 +116,8 @@ def _about(run: Run, pipeline: Run) -> str:
 def give_alias(client: MlflowClient, version: Version, alias: str, at: int) -> bool:
     """Give a version an alias that it was to have at a time in milliseconds since 1970; returns whether it has it.
 
-    Records may be sent days later, and twice: the alias stays with a version that was to have it later, or that was made later
-    if nothing is known about that, and is not given a second time after it has moved on.
+    Records may be sent days later, or twice. So the alias stays with a version that was to have it later (or was created
+    later, if that is unknown), and is not given a second time once it has moved on.
     """
     given = f"{GIVEN}{alias}"
     try:

@@ -28,8 +28,8 @@ from recsys_ae.tracking.record import (
     write_sent,
 )
 
-GATHER = 5.0  # seconds in which entries are gathered, to be sent together: each sending takes time from the training
-RETRY = 1.0, 30.0  # seconds until the first attempt after a failure, and the most; each time twice as many
+GATHER = 5.0  # seconds in which entries are gathered and then sent together, because each request takes time from training
+RETRY = 1.0, 30.0  # seconds until the next attempt, after the first failure and at most; doubled each time
 BATCH = 200  # entries that are sent together
 
 T = TypeVar("T")
@@ -37,7 +37,7 @@ logger = logging.getLogger(__name__)
 
 
 class RefusedError(Exception):
-    """A store will never take an entry, whatever else it takes."""
+    """A store will never take an entry, though it may take others."""
 
 
 class Store(Protocol):
@@ -58,19 +58,19 @@ class Store(Protocol):
         """
 
     def beat(self, runs: Sequence[str]) -> None:
-        """Say that the process that tracks these runs lives."""
+        """Record a sign of life of the process that tracks these runs."""
 
     def tidy(self, own: Iterable[str]) -> None:
-        """End what earlier processes of this host left open, but none of the runs `own`."""
+        """Close what earlier processes of this host left open, but none of the runs `own`."""
 
 
 GATHERED = PARAMS, TAGS, METRICS  # kinds that are sent together
 
 
 class Sender:
-    """Sends what is in a record, and what arrives there, until `finish`.
+    """Sends the entries of a record, and those that are added to it, until `finish`.
 
-    After a failure everything is tried again, ever less often; `failure` says what the store's last one was.
+    A store that fails is tried again, at growing intervals; `failure` says why it failed last, None if it works.
     """
 
     def __init__(self, record: Record, store: Store) -> None:
@@ -98,7 +98,7 @@ class Sender:
         return self._sent.runs.get(run)
 
     def ask(self, question: Callable[[], T], wait: float) -> T | None:
-        """The answer of a question to the store; None if it fails, or has none after `wait` seconds."""
+        """The store's answer to a question; None if it fails, or has no answer after `wait` seconds."""
         if self.failure is not None:
             return None
         done, answer = Event(), list[object]()
@@ -109,7 +109,7 @@ class Sender:
         return answer[0] if answer else None  # type: ignore[return-value]
 
     def finish(self, patience: float) -> str | None:
-        """Send the rest; returns what is missing after a failure, or `patience` seconds in which nothing arrived."""
+        """Send the rest; returns what is missing after a failure, or after `patience` seconds without progress."""
         self._progress = monotonic()
         for event in (self._finishing, self._urgent, self._wake):
             event.set()

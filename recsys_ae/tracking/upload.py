@@ -1,4 +1,4 @@
-"""Completing the record of a run in a store that could not be used while the run went on."""
+"""Sends the record of a run to a store that could not be used while the run went on."""
 
 import os
 from pathlib import Path
@@ -17,7 +17,7 @@ def recorded_store(output: Path) -> str:
     """The URI of the store that a record was last meant for.
 
     Raises:
-        ConfigError: it had a password, which is not kept, and is not that in $MLFLOW_TRACKING_URI.
+        ConfigError: it contained a login, which is not kept, and $MLFLOW_TRACKING_URI does not name the same store.
     """
     store, named = _header(output)["store"], os.environ.get("MLFLOW_TRACKING_URI", "")
     if HIDDEN not in store:

@@ -103,7 +103,7 @@ def has_losses(store: str, name: str) -> bool:
 
 
 def check_complete(store: str, uri: str) -> None:
-    """A store has all of a finished run, once."""
+    """Check that a store has all of a finished run, exactly once."""
     client = MlflowClient(uri, uri)
     runs = {one.info.run_name: one for one in runs_in(store) if one.info.status == "FINISHED" and one.info.run_name != "one"}
     assert runs.keys() == {"films", "first", "second", next(name for name in runs if name.endswith("+final"))}
@@ -133,7 +133,7 @@ def test_a_server_that_is_killed_in_the_middle_of_a_run(server, tmp_path, requir
     lacks = [message for message in messages if "MLflow lacks " in message]
     assert code == int(required), messages
     assert len(lacks) == 1
-    assert "(Connection refused); complete its record with: recsys-ae runs upload out" in lacks[0]
+    assert "(Connection refused); send the rest with: recsys-ae runs upload out" in lacks[0]
     assert "3 models, 1 registered version" in lacks[0]
     assert (tmp_path / "out/report.json").exists()
     assert "best by rmse" in out
@@ -171,7 +171,7 @@ def test_a_store_that_may_not_be_written(fresh, tmp_path):
     code, _, messages = outcome(run(tmp_path, uri, before=obeys))
     folder.chmod(0o755)
     assert code == 0, messages
-    assert f"(cannot lock {folder}/mlflow.db.lock: Permission denied); complete its record with" in messages[-1]
+    assert f"(cannot lock {folder}/mlflow.db.lock: Permission denied); send the rest with" in messages[-1]
     (folder / "mlflow.db").chmod(0o644)
     code, out, messages = outcome(started(tmp_path, "runs", "upload", "out"))
     assert (code, out.startswith("sent ")) == (0, True), messages
@@ -210,7 +210,7 @@ def test_a_run_that_is_killed_and_continued(fresh, tmp_path, how):
 
 
 def test_nothing_is_logged_twice_by_a_record_that_is_sent_again(fresh, tmp_path):
-    """As after a crash between the arrival of things and the note of it; an alias that has moved on since stays."""
+    """As after a crash between sending entries and noting that; an alias that has moved on since then stays."""
     code, _, messages = outcome(run(tmp_path, fresh))
     assert code == 0, messages
     client = MlflowClient(fresh, fresh)

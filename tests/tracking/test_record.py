@@ -61,7 +61,7 @@ def test_a_damaged_line_is_named(tmp_path, caplog, line):
     place = record.path.stat().st_size
     with record.path.open("ab") as file:
         file.write(line.encode(errors="surrogateescape") + b"\n")
-    with pytest.raises(DataError, match=rf"record.jsonl is damaged at byte {place}: .* is no entry"):
+    with pytest.raises(DataError, match=rf"record.jsonl is damaged at byte {place}: .* is not an entry"):
         list(read(tmp_path))
     with caplog.at_level(logging.WARNING, "recsys_ae"):
         assert "is damaged at byte" in Record(tmp_path).broken

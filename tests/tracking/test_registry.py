@@ -116,8 +116,8 @@ def test_a_record_with_a_model_can_be_sent_again(fresh, client, tmp_path):
     assert [one.version for one in client.search_model_versions()] == [1]
 
 
-def test_a_model_that_is_gone_keeps_nothing_else_from_being_sent(fresh, client, tmp_path):
-    """Nor does its registration, which needs it."""
+def test_a_missing_model_does_not_stop_the_rest(fresh, client, tmp_path):
+    """Nor does its registration, which needs the model."""
     record = Record(tmp_path)
     for kind, content in (
         ("start", {"name": "a", "tags": {}}),
@@ -157,7 +157,7 @@ def test_a_file_that_is_too_large_for_a_proxy_is_refused(status, refused):
     assert isinstance(found, mlflow_store.RefusedError) == refused
 
 
-def test_a_run_that_was_deleted_keeps_the_rest_from_nothing(fresh, client):
+def test_a_deleted_run_does_not_stop_the_rest(fresh, client):
     store = MlflowStore(fresh, "x")
     store.open()
     run = client.create_run(store.experiment_id).info.run_id

@@ -48,7 +48,7 @@ def output(tmp_path) -> Path:
 
 
 def check_complete(uri: str) -> None:
-    """The store has the run of `tracked`, everything of it once."""
+    """Check that the store has all of the run of `tracked`, exactly once."""
     run, _, above = sorted(runs_in(uri), key=lambda one: ["model", "one", "pipeline"].index(one.info.run_name))
     assert run.data.tags["mlflow.parentRunId"] == above.info.run_id
     assert [above.info.run_name, above.info.status, run.info.status] == ["pipeline", "FINISHED", "FINISHED"]
@@ -81,7 +81,7 @@ def test_a_crash_after_sending_doubles_nothing(fresh, output):
 
 def test_the_moved_record_of_a_dead_server_can_go_to_any_store(fresh, output, tmp_path):
     tracker = tracked("http://127.0.0.1:1", output)
-    assert "(Connection refused); complete its record with: recsys-ae runs upload " in tracker.missing
+    assert "(Connection refused); send the rest with: recsys-ae runs upload " in tracker.missing
     output.rename(tmp_path / "moved")
     assert recorded_store(tmp_path / "moved") == "http://127.0.0.1:1"
     with pytest.raises(TrackingError, match=r"http://127.0.0.1:1 still lacks 2 runs, .* \(Connection refused\); repeat"):
