@@ -1,6 +1,6 @@
-"""What a run shows on its page in the tracker: the protocol before, the findings after.
+"""What a run shows on its page in the tracker: the protocol at its start, the findings at its end.
 
-Metrics on the test part have their own names. Others begin with what they are and a `/`, by which MLflow groups charts.
+Metrics on the test part have their own names. Others have a prefix that ends with `/`, by which MLflow groups charts.
 """
 
 import logging
@@ -24,7 +24,7 @@ BELOW = "below_popularity"  # tag of a model's run: the metrics in which it is w
 
 
 def record_start(run: TrackedRun, pipeline: Pipeline[Any], settings: Mapping[str, Any], data: DataFacts) -> None:
-    """Record what is known before any model is fitted: the whole protocol, the data and the surroundings."""
+    """Record what is known before any model is fitted: the whole protocol, the data and the environment."""
     protocol = {} if data.protocol is None else {key: getattr(data.protocol, key) for key in ("repeats", "predict")}
     own = {"dataset": pipeline.card.name, "data_digest": data.digest, "seeds": pipeline.seeds, "metrics": pipeline.keys.metrics}
     run.params(_flat({**own, **settings, "protocol": protocol}))

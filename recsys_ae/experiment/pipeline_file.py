@@ -43,14 +43,16 @@ RESERVED = {"best", "con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com
 def check_alias(alias: str) -> str:
     """`alias`, if MLflow accepts it; `ValueError` otherwise."""
     if not re.fullmatch(r"[A-Za-z0-9_-]{1,255}", alias) or re.fullmatch(r"latest|[vV][0-9]+", alias):
-        raise ValueError(f"an alias has letters, digits, '_' and '-', and is not latest or a version; got {quoted(alias)}")
+        raise ValueError(
+            f"an alias consists of letters, digits, '_' and '-', and is neither latest nor a version; got {quoted(alias)}"
+        )
     return alias
 
 
 def check_registered(name: str) -> str:
     """`name`, if it can name a registered model; `ValueError` otherwise."""
     if {*check_name(name)} & {*"/:@"} or name in (".", ".."):
-        raise ValueError(f"the name of a registered model has no '/', ':' or '@', got {quoted(name)}")
+        raise ValueError(f"the name of a registered model must not contain '/', ':' or '@', got {quoted(name)}")
     return name
 
 

@@ -1,4 +1,4 @@
-"""Runs repeated from their record, which is their output folder or an MLflow run."""
+"""Runs repeated from what they wrote to their output folder, or logged to MLflow."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ CHANGED = "recsys_ae.changed"  # tag of such a run: the settings that differ
 
 @dataclass(frozen=True)
 class RunInputs:
-    """What the numbers of a run depend on, besides its pipeline file; it is written when the run starts.
+    """What the metrics of a run depend on, besides its pipeline file; it is written when the run starts.
 
     Attributes:
         pipeline: name of the pipeline.
@@ -42,7 +42,7 @@ class RunInputs:
         return cls(pipeline.name, digests, versions())
 
     def record(self, folder: Path) -> None:
-        """Write to the folder of a run, unless a run that continues has done so; `DataError` if that file is not its own."""
+        """Write them to the folder of a run, unless its first part did so; `DataError` if the file is that of another run."""
         path = folder / INPUTS
         if not path.exists():
             write_json(self, path)
@@ -94,23 +94,22 @@ class Origin:
         return [f"{name} {one} (now {now.get(name)})" for name, one in self.inputs.versions.items() if now.get(name) != one]
 
     def outcome(self, report: RunReport) -> str:
-        """One sentence on whether the numbers of `report` are those of this run."""
+        """One sentence on whether the metrics in `report` equal those of this run."""
         if self.report is None:
-            return f"the run {self.source} did not finish, so there is nothing to compare the numbers with"
+            return f"the run {self.source} did not finish, so there are no metrics to compare with"
         before, now = _numbers(self.report), _numbers(report)
         different = [name for name in before if now.get(name) != before[name]]
         if not different and before.keys() == now.keys():
-            return f"all {len(now)} numbers are those of the run {self.source}"
+            return f"all {len(now)} metric values equal those of run {self.source}"
         if not different:
-            return f"all {len(before)} numbers of the run {self.source} are repeated, and {len(now) - len(before)} are new"
+            return f"all {len(before)} metric values of run {self.source} are repeated, and {len(now) - len(before)} are new"
         first = different[0]
         if first not in now:
-            return (
-                f"{len(different)} of {len(before)} numbers of the run {self.source} differ or are missing now, such as {first}"
-            )
+            share = f"{len(different)} of {len(before)} metric values"
+            return f"{share} of run {self.source} differ or are missing now, such as {first}"
         return (
-            f"{len(different)} of {len(before)} numbers differ from the run {self.source}; "
-            f"the first is {first}: {now.get(first)}, which was {before[first]}"
+            f"{len(different)} of {len(before)} metric values differ from run {self.source}; "
+            f"the first is {first}: {now.get(first)} instead of {before[first]}"
         )
 
 

@@ -1,4 +1,4 @@
-"""Where the trials of a search are fitted: in this process one after the other, or in several processes at a time."""
+"""Where the trials of a search are fitted: one after another in this process, or several at a time in others."""
 
 import os
 import signal
@@ -35,7 +35,7 @@ class Fitters(Protocol):
 
 @contextmanager
 def open_fitters(task: Task[Any, Any, Any], jobs: int) -> Iterator[Fitters]:
-    """This process for one job, else so many others, which are ended with the block."""
+    """This process for one job, else as many others as jobs, which end with the block."""
     if jobs == 1:
         yield Here(task)
         return
@@ -114,9 +114,9 @@ class Workers:
         context = get_context("spawn")
         own, other = context.Pipe()
         process = context.Process(target=_serve, args=(other, self._pipeline), name="recsys-ae-trial", daemon=True)
-        ensure_running()  # now, because it would unblock the signal
+        ensure_running()  # now, because later it would unblock the signal
         blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        try:  # Ctrl-C is for the whole group, but the parent ends its workers: they keep it blocked, from before their imports
+        try:  # Ctrl-C reaches the whole group, but the parent ends its workers, so they start with the signal blocked
             with share_of_threads(self._jobs):
                 process.start()
         finally:

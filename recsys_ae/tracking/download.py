@@ -17,7 +17,7 @@ from recsys_ae.tracking.uris import masked, store_uri
 def download(uri: str, tracking_uri: str) -> Path:
     """A local copy of the artifact or model at `uri`; `DataError` if there is none.
 
-    Of a recommender that was logged as an MLflow model, it is the folder of the saved model.
+    For a recommender that was logged as an MLflow model, it is the folder of the saved model in it.
     """
     store = store_uri(tracking_uri)
     try:

@@ -5,6 +5,7 @@ MLflow takes a second or two to import, so this module is imported only when an 
 """
 
 import logging
+import shlex
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,6 +20,7 @@ from mlflow.tracking import MlflowClient
 
 from recsys_ae.errors import RecsysError, Terminated, TrackingError, shortened
 from recsys_ae.escapes import as_markdown
+from recsys_ae.files import whole_folder
 from recsys_ae.tracking import DESCRIPTION, FITTED_ON, TEST_DIGEST, TrackedRun, Tracker
 from recsys_ae.tracking.environment import environment_tags
 from recsys_ae.tracking.mlflow_store import PARENT, RECORD, MlflowStore, connect, metric_name, pages
@@ -45,9 +47,11 @@ from recsys_ae.tracking.sender import Sender
 from recsys_ae.tracking.uris import masked, sqlite_path, store_uri
 from recsys_ae.tracking.views import view_key
 
-HEAD_START = 5.0  # seconds that a store has to open before the run goes on; opening takes processor time
-REQUIRED = 60.0  # the same if tracking is required
-PATIENCE, HURRY = 30.0, 5.0  # seconds without progress after which the end of a run does not wait any more; after a signal
+HEAD_START = 5.0  # seconds that a server has to answer before the run goes on
+# the same for any store if tracking is required, and for a SQLite store, which either fails sooner or is busy with creating its
+# tables, which would slow training down
+LONG = 60.0
+PATIENCE, HURRY = 30.0, 5.0  # seconds without progress after which an ending run stops waiting; the same after a signal
 LONGEST = 1000  # characters that say why a run failed
 ANSWER = 10.0  # seconds for the answer to a question
 TRAINING = "workflowType=machine_learning"  # else the pages open on traces of agents, whatever the kind of the experiment
@@ -62,7 +66,7 @@ class MlflowTracker(Tracker):
     tracker waits for the rest to arrive, for a limited time; `missing` then says what the store lacks.
 
     Args:
-        required: `TrackingError` before the first run starts if the store cannot be used.
+        required: raise `TrackingError` before the first run starts if the store cannot be used.
 
     Raises:
         ConfigError: MLflow does not support such a URI.
@@ -110,12 +114,13 @@ class MlflowTracker(Tracker):
                 self._finish(HURRY if status == "KILLED" else PATIENCE)
 
     def _start(self) -> Sender:
-        """A sender whose store has had a little time to open; `TrackingError` if it has to be open, but is not."""
+        """A sender whose store has had a little time to open; `TrackingError` if tracking is required and it is not open."""
         output = self._output or Path(tempfile.mkdtemp(prefix="recsys-ae-tracking-"))
         record = Record(output)
         record.append(HEADER, store=masked(self.uri), experiment=self.experiment)
         sender = Sender(record, self._store)
-        if not sender.ready(REQUIRED if self.required else HEAD_START) and self.required:
+        local = sqlite_path(self.uri) is not None
+        if not sender.ready(LONG if local or self.required else HEAD_START) and self.required:
             sender.finish(0)
             record.close()
             why = sender.failure or "it does not answer"
@@ -124,7 +129,7 @@ class MlflowTracker(Tracker):
         return sender
 
     def _finish(self, patience: float) -> None:
-        """Wait for what is not sent yet. The record of a complete run without an output folder is removed."""
+        """Wait until everything is sent. A record that is complete, and not in an output folder, is removed."""
         sender = self._sender
         if sender is None:
             return
@@ -140,7 +145,9 @@ class MlflowTracker(Tracker):
             served = f"mlflow ui --backend-store-uri {masked(self.uri)}, then open http://127.0.0.1:5000{page}"
             self._hint = f"{without_login(self.uri)}{page}" if self.uri.startswith("http") else served
         if self.missing is not None:
-            self.missing = f"MLflow lacks {self.missing}; complete its record with: recsys-ae runs upload {output}"
+            secret = "" if masked(self.uri) == self.uri else " --tracking-uri URI"  # which is not repeated here
+            command = f"recsys-ae runs upload {shlex.quote(str(output))}{secret}"
+            self.missing = f"MLflow lacks {self.missing}; send the rest with: {command}"
             if not self.required:
                 logger.warning(self.missing)
         elif self._output is None:
@@ -209,7 +216,8 @@ class MlflowRun(TrackedRun):
         record = self._sender.record
         folder = record.model_folder(self.id)
         try:
-            write(folder)
+            with whole_folder(folder) as draft:
+                write(draft)
         except Exception as error:  # whatever MLflow raises while it writes
             logger.warning("the model of this run cannot be logged: %s", reason(error))
         else:

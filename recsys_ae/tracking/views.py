@@ -1,4 +1,4 @@
-"""A view of an experiment that MLflow's page of runs can be opened with: else it shows neither metrics nor tags."""
+"""Views of an experiment: without one, MLflow's list of runs shows neither metrics nor tags."""
 
 import json
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ TAG = "mlflow.sharedViewState."  # of an experiment, followed by the key of a vi
 PLAIN = ["duration", "attributes.`Models`"]  # columns of every view, after its own
 TESTED = "Model metrics"  # MLflow's name of the section of charts of metrics without a `/`, which it shows last
 SECTIONS = [TESTED, "by_epoch", "valid", "fit", "interval", "deviation", "best_reachable"]
-FOLDED = {"interval", "deviation", "best_reachable"}  # each a value of its own, not of one model beside another
+FOLDED = {"interval", "deviation", "best_reachable"}  # which do not compare models
 
 
 def view_key(columns: Sequence[str]) -> str:

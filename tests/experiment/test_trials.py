@@ -48,7 +48,7 @@ def pruned_after(values: list[float], earlier: list[dict[int, float]], stage: st
 
 
 def expected(values: list[float], earlier: list[dict[int, float]]) -> int | None:
-    """Slowly: the first epoch from the fourth at which the best value so far is worse than the median of the others' values."""
+    """The slow way: the first epoch from the fourth at which the best value is worse than the median of the others' values."""
     if len(earlier) < TRIALS_BEFORE_PRUNING:
         return None
     for number in range(FIRST_PRUNED_EPOCH, len(values) + 1):

@@ -155,7 +155,7 @@ def test_a_search_in_which_everything_fails_keeps_its_trials(call, folder):
     write(models=[{"name": "mf", "epochs": 6, "search": {"learning_rate": [1e6, 1e7]}}])
     code, _, err = call("tune", "mine.yaml", "--output", "out", "--tracking-uri", "none")
     assert code == 1
-    assert "recsys-ae: mf: all 2 trials failed, the last one because: MatrixFactorisation: the loss is" in err
+    assert "recsys-ae: mf: all 2 trials failed; the last error: MatrixFactorisation: the loss is" in err
     assert trials_in("out") == 2
     assert call("tune", "mine.yaml", "--output", "out", "--tracking-uri", "none")[0] == 1
     assert Path("out.failed/trials.db").exists()

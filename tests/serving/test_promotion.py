@@ -122,7 +122,7 @@ def test_models_of_children_are_logged_with_their_metrics(registry, runs, store,
 def test_the_first_model_becomes_champion(registry, runs, store):
     found = promote(runs["weak"], tracking_uri=store)
     assert found.promoted
-    assert found.why == "films: version 2 (weak) is the new champion: the first one"
+    assert found.why == "films: version 2 (weak) is the new champion: there was none before"
     assert champion(registry) == 2
     assert promote(f"runs:/{runs['weak']}", tracking_uri=store).why == "films: version 2 is the champion already"
 
@@ -132,7 +132,7 @@ def test_a_better_model_replaces_the_champion_and_a_worse_one_does_not(registry,
     better = promote(runs["good"], tracking_uri=store)
     assert better.promoted
     assert better.why.startswith("films: version 1 (popularity) is the new champion: ndcg@5 0.")
-    assert "of version 2 (weak) on the same " in better.why
+    assert "for version 2 (weak) on the same " in better.why
     assert registry.get_model_version("films", "1").tags[PROMOTION] == better.why
     worse = promote(runs["weak"], tracking_uri=store)
     assert not worse.promoted
@@ -204,20 +204,20 @@ def test_what_cannot_be_promoted(registry, runs, store, tmp_path):
 
 def test_exit_codes_tell_what_happened(registry, runs, store, call):
     code, out, _ = call("promote", runs["good"], "--tracking-uri", store)
-    assert (code, out) == (0, "films: version 1 (popularity) is the new champion: the first one\n")
+    assert (code, out) == (0, "films: version 1 (popularity) is the new champion: there was none before\n")
     code, out, _ = call("promote", runs["weak"], "--tracking-uri", store)
     assert code == 3
     assert out.startswith("films: version 1 stays champion")
     code, _, err = call("promote", runs["weak"], "--tracking-uri", store, "--alias", "v1")
     assert code == 2
-    assert "--alias: an alias has letters, digits, '_' and '-', and is not latest or a version; got 'v1'" in err
+    assert "--alias: an alias consists of letters, digits, '_' and '-', and is neither latest nor a version; got 'v1'" in err
 
 
 @pytest.mark.parametrize(
     ("declared", "message"),
     [
-        ({"name": "a/b"}, "register.name: the name of a registered model has no '/', ':' or '@', got 'a/b'"),
-        ({"name": "films", "alias": "latest"}, "register.alias: an alias has letters, .*got 'latest'"),
+        ({"name": "a/b"}, "register.name: the name of a registered model must not contain '/', ':' or '@', got 'a/b'"),
+        ({"name": "films", "alias": "latest"}, "register.alias: an alias consists of letters, .*got 'latest'"),
         ({"alias": "champion"}, "register.name"),
         ({"name": "films", "history": "no"}, "register.history: expected true or false, got 'no'"),
     ],

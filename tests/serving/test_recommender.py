@@ -88,7 +88,7 @@ def test_a_history_in_the_request_replaces_the_stored_one(tmp_path):
 
 @pytest.mark.parametrize(("name", "blocks"), [("ease", [5]), ("cdae", [1] * 5)])
 def test_a_list_is_not_computed_for_every_row_of_a_user(tmp_path, monkeypatch, name, blocks):
-    """Rows of a user share the stored history; with others, a user is scored one by one only if known by the id."""
+    """Rows of a user share the list of the stored history; others are scored one by one only if the model knows the id."""
     data = clicks()
     model = build_model(name, {**SMALL[name], **({"epochs": 3} if name == "cdae" else {})}).fit(data)
     served = serve(tmp_path, model, data)
@@ -184,7 +184,7 @@ WRONG = [
     ({"history": ["100"]}, "history in row 0 must be a list of item ids, or of events"),
     ({"history": [{"item_id": 100}]}, "history in row 0 must be a list"),
     ({"history": [[{"item_id": 100, "ratng": 3}]]}, "the key 'ratng'; did you mean 'rating'"),
-    ({"history": [[{"rating": 3}]]}, "has no item_id"),
+    ({"history": [[{"rating": 3}]]}, "has an event without an item_id: {"),
     ({"history": [[{"item_id": None, "rating": 3}]]}, "has an event without an item_id"),
     ({"history": [[{"item_id": 100, "rating": 3}], [100]]}, "history in row 1 has no ratings, but the model was trained on"),
     ({"history": [[{"item_id": 100, "rating": "3"}]]}, "history in row 0 has the rating '3'; ratings are numbers"),

@@ -1,4 +1,4 @@
-"""The record of a run says what it was made from, and repeats it."""
+"""Runs and exports name the data that they were made from, and a run is repeated from what it wrote."""
 
 import json
 from pathlib import Path
@@ -122,7 +122,7 @@ def test_a_run_is_repeated_from_its_folder_and_from_its_id(call, shop, store):
         folder = f"again-{len(source)}"
         code, out, err = call("run", "--from-run", source, "--output", folder, "--tracking-uri", store)
         assert code == 0, err
-        assert "all 4 numbers are those of the run" in out
+        assert "all 4 metric values equal those of run" in out
         assert metrics(folder) == metrics("out")
         assert Path(folder, "pipeline.yaml").read_bytes() == Path("out/pipeline.yaml").read_bytes()
     repeated = client.get_run(pipeline_run(client))
@@ -136,11 +136,11 @@ def test_a_change_is_said(call, shop, caplog):
     with caplog.at_level("INFO"):
         code, out, _ = call("run", *options, "--set", "models.ease.l2=50.0", "--set", "split.test=0.5")
     assert code == 0
-    assert "of mine with models.ease.l2=50.0, split.test=0.5, so its numbers may differ" in caplog.text
-    assert "of 4 numbers differ from the run" in out
+    assert "of mine with models.ease.l2=50.0, split.test=0.5, so its metrics may differ" in caplog.text
+    assert "of 4 metric values differ from run" in out
     code, out, _ = call("run", *options[:3], "other", *options[4:], "--set", "seed=1")
     assert code == 0
-    assert "4 of 4 numbers of the run" in out
+    assert "4 of 4 metric values of run" in out
     assert "differ or are missing now, such as ndcg@" in out
 
 
@@ -176,7 +176,7 @@ def test_mistakes(call, shop, arguments, code, message):
 
 @pytest.mark.parametrize("path", sorted(declared_folder("pipelines").glob("*.yaml")), ids=lambda path: path.stem)
 def test_a_resolved_pipeline_is_read_as_the_same_pipeline(path, tmp_path):
-    """On which --from-run relies."""
+    """--from-run relies on this."""
     resolved = read_pipeline(str(path))
     (tmp_path / "pipeline.yaml").write_text(resolved.to_yaml())
     again = read_pipeline(str(tmp_path / "pipeline.yaml"), name=path.stem)

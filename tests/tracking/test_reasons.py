@@ -24,6 +24,7 @@ from recsys_ae.tracking.reasons import LOGIN, reason
             "API request to https://***@h/api failed with exception X",
         ),
         ("disk on fire", "disk on fire"),
+        ("API request to https://me:secret@host/x?key=1 failed", "API request to https://***@host/x?*** failed"),
         ("", "ValueError"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Runs of all kinds have the digests of their data as inputs, and are repeated with the same numbers."""
+"""Runs of all kinds have the digests of their data as inputs, and are repeated with the same metrics."""
 
 import json
 import shutil
@@ -109,7 +109,7 @@ def test_inputs_and_repetition(call, fresh, kind):
     run_id = runs[kind].info.run_id
     code, out, err = call("run", "--from-run", run_id, "--output", "again", "--tracking-uri", fresh)
     assert code == 0, err
-    assert f"numbers are those of the run {run_id}" in out
+    assert f"metric values equal those of run {run_id}" in out
     assert "all " in out
     assert Path("again/pipeline.yaml").read_bytes() == Path("out/pipeline.yaml").read_bytes()
     assert Path("again/inputs.json").read_bytes() == Path("out/inputs.json").read_bytes()
@@ -121,7 +121,7 @@ def test_the_results_of_a_search_are_repeated(call):
     assert call("tune", "p.yaml", "--trials", "3", "--output", "out", "--tracking-uri", "none")[0] == 0
     code, out, err = call("run", "--from-run", "out", "--output", "again", "--tracking-uri", "none")
     assert code == 0, err
-    assert "all 1 numbers are those of the run" in out
+    assert "all 1 metric values equal those of run" in out
     assert Path("again/trials.csv").read_text().splitlines()[0] == Path("out/trials.csv").read_text().splitlines()[0]
     chosen = [json.loads(Path(folder, "report.json").read_text())["models"]["ease"]["runs"]["0"] for folder in ("out", "again")]
     assert chosen[0]["params"] == chosen[1]["params"]
@@ -141,7 +141,7 @@ def test_data_that_has_moved_is_named(call, tmp_path, monkeypatch, card):
     monkeypatch.chdir(tmp_path / "elsewhere")
     again = "run", "--from-run", "../out", "--tracking-uri", "none", "--output"
     code, out, err = call(*again, "first")  # the file is still there, though not in this folder
-    assert (code, "all 1 numbers" in out) == (0, True), err
+    assert (code, "all 1 metric values" in out) == (0, True), err
 
     shutil.move(tmp_path / "hers", tmp_path / "mine")
     code, _, err = call(*again, "second")
@@ -150,7 +150,7 @@ def test_data_that_has_moved_is_named(call, tmp_path, monkeypatch, card):
     assert "--set dataset=CARD" in err
     place = "dataset.folder=../mine" if card == "inline" else "dataset=../mine/card.yaml"
     code, out, err = call(*again, "second", "--set", place)
-    assert (code, "all 1 numbers" in out) == (0, True), err
+    assert (code, "all 1 metric values" in out) == (0, True), err
 
     data = Path("../mine/shop.csv")
     data.write_text(data.read_text().replace("u07,i0,1", "u07,i0,2"))
@@ -166,12 +166,12 @@ def test_a_model_to_start_from_may_have_moved_but_not_changed(call):
     write("warm.yaml", {**pipeline, "models": [{"name": "mf", **SHORT, "warm_start": "start0/models/mf"}]})
     assert call("run", "warm.yaml", "--output", "out", "--tracking-uri", "none")[0] == 0
     again = "run", "--from-run", "out", "--tracking-uri", "none", "--output"
-    assert "all 1 numbers" in call(*again, "first")[1]
+    assert "all 1 metric values" in call(*again, "first")[1]
     Path("start0").rename("moved")
     code, _, err = call(*again, "second")
     assert code in (1, 2)
     assert "start0" in err
     assert "--set models.LABEL.warm_start=FOLDER" in err
-    assert "all 1 numbers" in call(*again, "second", "--set", "models.mf.warm_start=moved/models/mf")[1]
+    assert "all 1 metric values" in call(*again, "second", "--set", "models.mf.warm_start=moved/models/mf")[1]
     code, _, err = call(*again, "third", "--set", "models.mf.warm_start=start1/models/mf")
     assert (code, "the warm start of mf has changed since the run" in err) == (1, True), err

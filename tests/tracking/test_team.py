@@ -146,7 +146,7 @@ def server(database, tmp_path_factory) -> Iterator[Server]:
     folder, port = tmp_path_factory.mktemp("server"), free_port()
 
     def here(text: str) -> str:
-        """A setting of the compose file with the places of this test."""
+        """A setting of the compose file, adapted to the paths and ports of this test."""
         for name, value in {
             "${POSTGRES_PASSWORD}": SECRET,
             "postgres:5432": database,
@@ -211,7 +211,7 @@ def test_a_team_logs_to_one_server(server, tmp_path):
     process = server.command("bob", tmp_path / "bob", "run", "--from-run", first, "--output", "again")
     out, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
-    assert f"all 2 numbers are those of the run {first}" in out
+    assert f"all 2 metric values equal those of run {first}" in out
     (tmp_path / "bob" / "new.csv").write_text("user_id,item_id,rating\nnew,1001,4\n")
     model = next(run["info"]["run_id"] for run in server.runs("ease") if "model" in str(run))
     options = ("--history", "new.csv", "--k", "3", "--output", "lists")
