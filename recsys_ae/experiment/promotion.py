@@ -52,12 +52,13 @@ def promote(
         present = registry.holder(new.name, alias)
         if present is not None and present.run == new.run:
             return Promotion(True, f"{new.name}: {present} is the {alias} already")
-        label = _final_label(new, tracking_uri)
+        report = _report(new, tracking_uri)
+        label = _final_label(new, report)
         if present is None:
             test = _Test(True, "there was none before")
         else:
             try:
-                test = _test(new, present, tracking_uri)
+                test = _test(new, report, present, tracking_uri)
             except RecsysError as error:
                 if not force:
                     raise type(error)(f"{error}; --force moves the alias {alias} without a comparison") from None
@@ -72,13 +73,12 @@ def promote(
     return Promotion(True, why)
 
 
-def _test(new: Version, present: Version, tracking_uri: str | None) -> _Test:
-    """The comparison of two models by the metric that chose the first one."""
-    report = _report(new, tracking_uri)
+def _test(new: Version, report: RunReport, present: Version, tracking_uri: str | None) -> _Test:
+    """The comparison of two models by the metric that chose the first one, whose run has the `report`."""
     if report.best is None:
         raise DataError(f"run {new.pipeline} has not chosen its model by a metric; run the pipeline again")
     metric = report.best.metric
-    labels = [_final_label(one, tracking_uri) for one in (new, present)]
+    labels = [_final_label(new, report), _final_label(present, _report(present, tracking_uri))]
     sources = [f"{MLFLOW}{one.pipeline}:{label}" for one, label in zip((new, present), labels, strict=True)]
     tested = contenders(sources, None, tracking_uri)
     if not all(metric in table.metrics for one in tested.values() for table in one.tables):
@@ -104,9 +104,8 @@ def _test(new: Version, present: Version, tracking_uri: str | None) -> _Test:
     )
 
 
-def _final_label(version: Version, tracking_uri: str | None) -> str:
+def _final_label(version: Version, report: RunReport) -> str:
     """The label, in its pipeline, of the model that a version is the final fit of."""
-    report = _report(version, tracking_uri)
     if report.final is None:
         raise DataError(f"the report of run {version.pipeline} names no final model; run the pipeline again")
     return report.final.model

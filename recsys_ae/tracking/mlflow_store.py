@@ -43,15 +43,15 @@ from recsys_ae.tracking.views import view_tag
 
 PAGE = 1000  # results, and metrics, that MLflow handles in one call
 PARAMS_AND_TAGS = 100  # of each, in one call
-logger = logging.getLogger(__name__)
 PAUSES = 0.1, 0.5  # seconds before further attempts to record a dataset
 WAIT, CREATION = 5.0, 30.0  # seconds for another process that has locked a store, and for one that creates it
 RECORD = "recsys_ae.record"  # tag of a run: its id in its record
 PARENT = "mlflow.parentRunId"
-MODELS_FIRST = {"mlflow.experimentKind": "custom_model_development"}  # the page opens on runs, not on traces of agents
+MODELS_FIRST = {"mlflow.experimentKind": "custom_model_development"}  # what it is for; which page opens depends on the address
 REFUSED = {400, 413, 414, 415, 422}  # HTTP status of refusals, such as that of a proxy for which a file is too large
 REFUSALS = {"INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_DOES_NOT_EXIST", "INVALID_STATE", "PERMISSION_DENIED"}
 
+logger = logging.getLogger(__name__)
 for name in ("mlflow", "alembic", "sqlalchemy", "urllib3"):  # what fails is reported here, in one sentence
     logging.getLogger(name).setLevel(logging.CRITICAL + 1)
 

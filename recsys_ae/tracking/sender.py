@@ -93,10 +93,6 @@ class Sender:
         self._tried.wait(wait)
         return self.opened
 
-    def stored(self, run: str) -> str | None:
-        """The id in the store of a run in the record, if it is there."""
-        return self._sent.runs.get(run)
-
     def ask(self, question: Callable[[], T], wait: float) -> T | None:
         """The store's answer to a question; None if it fails, or has no answer after `wait` seconds."""
         if self.failure is not None:

@@ -80,7 +80,7 @@ def test_everything_arrives_in_order_and_neighbours_together(record, tmp_path):
     sender = Sender(filled(record), store)
     assert sender.finish(10) is None
     assert store.batches == WHOLE
-    assert sender.stored("b") == "B"
+    assert read_sent(tmp_path, store.uri).runs["b"] == "B"
     assert not is_incomplete(tmp_path)
 
 
