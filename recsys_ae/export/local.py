@@ -37,7 +37,8 @@ from recsys_ae.ids import Rows
 from recsys_ae.interactions import Interactions
 from recsys_ae.models import MODELS
 from recsys_ae.models.base import Recommender, check_counts, fitted_state
-from recsys_ae.models.recommend import Cold, allowed_items, recommend_blocks, scorable
+from recsys_ae.models.recommend import Cold, recommend_blocks, scorable
+from recsys_ae.models.rules import Rules
 from recsys_ae.models.storage import model_digest
 from recsys_ae.parquet import read_parquet, write_parquet
 
@@ -86,14 +87,14 @@ class ListManifest(Manifest):
     """Top-k lists; `data_digest` is that of the history."""
 
     k: int
-    filters: dict[str, Any]  # exclude_seen, numbers of candidates and excluded items (None: no such filter), policy `cold`
+    filters: dict[str, Any]  # exclude_seen, policy `cold`, and what the rules hold, see `Rules.counts`
     n_users: int  # asked for
     n_items: int  # in the catalogue
     cold_users: int  # users the model cannot score
     users_without_items: int  # users with an empty list
     seen: str  # hash of the pairs of the history, or of what else counts as seen, see `content_digest`
     schema: dict[str, str]  # column -> Parquet type
-    choice: str  # hash of the users asked for, the items allowed and what else counts as seen
+    choice: str  # hash of the users asked for, the rules and what else counts as seen
 
     def same_request(self, other: "ListManifest") -> bool:
         """Whether both are from the same model, history and options; results are ignored."""
@@ -122,7 +123,7 @@ class _Job:
     history: Interactions
     rows: Rows
     k: int
-    allowed: NDArray[np.bool_] | None
+    rules: Rules
     options: dict[str, Any]
 
     @property
@@ -137,7 +138,7 @@ class _Job:
 
     def write_part(self, path: Path, rows: Rows) -> None:
         """Write one part, whole or not at all."""
-        blocks = recommend_blocks(self.model, self.history, rows, self.k, allowed=self.allowed, **self.options)
+        blocks = recommend_blocks(self.model, self.history, rows, self.k, rules=self.rules, **self.options)
         tables = (pa.Table.from_pandas(block.to_frame(), schema=self.schema, preserve_index=False) for block in blocks)
         with whole_file(path) as draft:
             write_parquet(self.schema, tables, draft)
@@ -151,8 +152,7 @@ def export_recommendations(
     *,
     users: ArrayLike | None = None,
     exclude_seen: bool = True,
-    candidates: ArrayLike | None = None,
-    exclude: ArrayLike | None = None,
+    rules: Rules | None = None,
     cold: Cold = "popular",
     batch_users: int | None = None,
     seen: Interactions | None = None,
@@ -169,7 +169,7 @@ def export_recommendations(
         ConfigError: `k` or `batch_users` is below 1, or `users` contains an id twice.
         DataError: the export in `folder`, or the plan of the unfinished one, is damaged.
         OutputError: `folder` holds something else, another export is writing it, or the disk is full.
-        UnknownIdError: `users`, `candidates` or `exclude` contains an id that is not in the history.
+        UnknownIdError: `users` contains an id that is not in the history.
     """
     folder = path_of(folder)
     fitted_state(model, history)
@@ -177,11 +177,12 @@ def export_recommendations(
     if len(np.unique(rows)) < len(rows):
         raise ConfigError("`users` contains an id twice; name each user once")
     options = {"exclude_seen": exclude_seen, "cold": cold, "batch_users": batch_users, "seen": seen}
-    job = _Job(model, history, rows, k, allowed_items(history.items, candidates, exclude), options)
+    rules = Rules(history.items) if rules is None else rules
+    rules.check(history.items)
+    job = _Job(model, history, rows, k, rules, options)
     check_counts(k=k, batch_users=1 if batch_users is None else batch_users)
     known = scorable(model, history, rows, cold)
-    n_candidates, n_excluded = (None if ids is None else len(np.atleast_1d(ids)) for ids in (candidates, exclude))
-    filters = {"exclude_seen": exclude_seen, "candidates": n_candidates, "excluded": n_excluded, "cold": cold}
+    filters = {"exclude_seen": exclude_seen, "cold": cold, **rules.counts}
     planned = _plan(job, filters, int((~known).sum()))
     if os.path.lexists(folder):  # a link that leads nowhere too; False for a name that is too long
         return _finished(folder, planned)
@@ -249,8 +250,8 @@ def _finished(folder: Path, planned: ListManifest) -> ListManifest:
 
 def _plan(job: _Job, filters: dict[str, Any], cold_users: int) -> ListManifest:
     """The manifest as far as it is known before the export."""
-    seen, allowed = job.options["seen"], job.allowed
-    choice = [job.rows.tobytes(), b"" if allowed is None else allowed.tobytes(), "" if seen is None else seen.digest]
+    seen = job.options["seen"]
+    choice = [job.rows.tobytes(), job.rules.digest, "" if seen is None else seen.digest]
     return ListManifest(
         model=MODELS.name_of(job.model),
         model_digest=model_digest(job.model),

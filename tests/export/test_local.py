@@ -15,7 +15,7 @@ from builders import clicks, planted
 from damage import flips, outcome
 from filelock import FileLock
 
-from recsys_ae import build_model, export_recommendations, read_recommendations, recommend
+from recsys_ae import Rules, build_model, export_recommendations, read_recommendations, recommend
 from recsys_ae.errors import ColdUserError, DataError, OutputError, UnknownIdError
 from recsys_ae.export import local
 from recsys_ae.export.local import ListManifest, VectorManifest, export_vectors
@@ -60,10 +60,10 @@ def test_cold_users_are_counted_and_get_what_is_declared(model, tmp_path):
 
 def test_manifest_says_what_was_made_from_what(model, tmp_path):
     data = planted()
-    manifest = export_recommendations(model, data, tmp_path / "out", 7, exclude=[100, 101])
+    manifest = export_recommendations(model, data, tmp_path / "out", 7, rules=Rules.of(data.items, blocked=[100, 101]))
     assert manifest == ListManifest.read(tmp_path / "out")
     assert manifest.data_digest == data.digest
-    assert manifest.filters == {"exclude_seen": True, "candidates": None, "excluded": 2, "cold": "popular"}
+    assert manifest.filters == {"exclude_seen": True, "cold": "popular", "blocked": {"items": 2}}
     assert manifest.cold_users == 0
     frame, _ = read_recommendations(tmp_path / "out")
     assert manifest.rows == len(frame)
@@ -211,7 +211,8 @@ def test_a_repeated_export_is_verified_and_left_alone(model, tmp_path, small_par
     assert f"{folder} is already complete" in caplog.text
     assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == times
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
-    others = [{"k": 4}, {"exclude": [100]}, {"users": ["u01"]}, {"exclude_seen": False}, {"seen": clicks()}, {"cold": "skip"}]
+    rules = Rules.of(planted().items, blocked=[100])
+    others = [{"k": 4}, {"rules": rules}, {"users": ["u01"]}, {"exclude_seen": False}, {"seen": clicks()}, {"cold": "skip"}]
     for other in others:
         with pytest.raises(OutputError, match="already holds an export of other inputs; choose another folder or remove it"):
             export_recommendations(model, planted(), folder, **{"k": 3, **other})
