@@ -21,6 +21,7 @@ ALLOWED = {
     "files": {"digests", "errors"},
     "folders": {"errors"},
     "exits": {"errors"},
+    "surroundings": set(),
     "declaration": {"errors"},
     "space": {"declaration", "errors"},
     "strict_yaml": {"errors"},
@@ -42,8 +43,8 @@ ALLOWED = {
     "models": {"core", "features", "ranking", "fitted", *LOG, *LEAVES},
     "images": {"core", "fitted", *LEAVES},
     "evaluation": {"features", "fitted", "models", "parquet", "ranking", *LOG, *LEAVES},
-    "export": {"data", "evaluation", "models", "parquet", *LOG, *LEAVES},
-    "tracking": {"digests", "errors", "files"},
+    "export": {"data", "evaluation", "models", "parquet", "surroundings", *LOG, *LEAVES},
+    "tracking": {"digests", "errors", "files", "surroundings"},
     "reporting": {"errors", "files", "evaluation"},
 }
 ALLOWED["serving"] = {"models", "fitted", "parquet", *LOG, *LEAVES}

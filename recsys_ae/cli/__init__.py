@@ -171,7 +171,8 @@ def export(
     """
     from recsys_ae.experiment.pipeline_file import ratings_card
     from recsys_ae.export.histories import history_for, users_in
-    from recsys_ae.export.local import MANIFEST, export_recommendations
+    from recsys_ae.export.local import export_recommendations
+    from recsys_ae.export.manifest import MANIFEST
     from recsys_ae.models.storage import load_model, model_digest
     from recsys_ae.tracking import local_copy
     from recsys_ae.tracking.lineage import export_run, record_export

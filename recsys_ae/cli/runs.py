@@ -61,9 +61,9 @@ def upload(
     ] = None,
 ) -> None:
     """Complete the record of a run in a store that could not be used while it went on."""
+    from recsys_ae.surroundings import masked
     from recsys_ae.tracking import default_uri
     from recsys_ae.tracking.upload import recorded_store, upload
-    from recsys_ae.tracking.uris import masked
 
     uri = tracking_uri or recorded_store(folder) or default_uri(None)
     if uri == "none":

@@ -27,7 +27,8 @@ from recsys_ae.experiment.needs import feature_sides
 from recsys_ae.experiment.pipeline_file import ExportSpec, ModelSpec, Pipeline, PipelineFile, RegisterSpec, label_of
 from recsys_ae.experiment.rating_data import RatingData, resolve_split
 from recsys_ae.experiment.task import Evaluation, FitOn, Models, Part, Task
-from recsys_ae.export.local import VectorManifest, export_recommendations, export_vectors, versions
+from recsys_ae.export.local import export_recommendations, export_vectors
+from recsys_ae.export.manifest import VectorManifest, versions
 from recsys_ae.images import IMAGE_MODELS
 from recsys_ae.interactions import Interactions
 from recsys_ae.models import MODELS

@@ -10,7 +10,7 @@ from recsys_ae.experiment.contenders import MLFLOW, REDO
 from recsys_ae.experiment.output import INPUTS, PIPELINE, REPORT
 from recsys_ae.experiment.pipeline_file import TASKS, Pipeline, read_pipeline
 from recsys_ae.experiment.task import Task
-from recsys_ae.export.local import versions
+from recsys_ae.export.manifest import versions
 from recsys_ae.files import path_of, read_json
 from recsys_ae.fitted import saved_digest
 from recsys_ae.reporting.results import DataFacts, RunReport

@@ -18,6 +18,7 @@ import mlflow.entities as entities
 from mlflow.tracking import MlflowClient
 
 from recsys_ae.errors import Terminated, TrackingError
+from recsys_ae.surroundings import masked
 from recsys_ae.tracking import FITTED_ON, TEST_DIGEST, TrackedRun, Tracker
 from recsys_ae.tracking.environment import environment_tags
 from recsys_ae.tracking.mlflow_store import PARENT, RECORD, MlflowStore, connect, pages
@@ -39,7 +40,7 @@ from recsys_ae.tracking.record import (
     now,
 )
 from recsys_ae.tracking.sender import Sender
-from recsys_ae.tracking.uris import masked, sqlite_path, store_uri
+from recsys_ae.tracking.uris import sqlite_path, store_uri
 
 HEAD_START = 5.0  # seconds that a store has to open before the run goes on; opening takes processor time
 REQUIRED = 60.0  # the same if tracking is required

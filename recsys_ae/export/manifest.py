@@ -1,0 +1,121 @@
+"""Manifests: what an export holds and what it was made from."""
+
+from dataclasses import dataclass, field, fields
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Self
+
+import recsys_ae
+from recsys_ae.digests import digest_of_json
+from recsys_ae.errors import DataError, quoted
+from recsys_ae.files import check_file, read_json
+
+FORMAT = 2  # of manifests and of the folders that they describe
+MANIFEST = "_manifest.json"  # readers of Parquet folders skip names that begin with _ or .
+
+
+@dataclass(frozen=True)
+class Part:
+    """One file of an export."""
+
+    digest: str
+    rows: int
+    users: int = 0  # that have a list
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The keys that all exports share."""
+
+    model: str  # registered name
+    model_digest: str  # hash of everything the model has learned
+    data_digest: str  # hash of the data it was applied to
+    rows: int
+    versions: dict[str, str]
+    files: dict[str, Part] = field(default_factory=dict, kw_only=True)  # by name, in the order of the rows
+    format: int = field(default=FORMAT, kw_only=True)
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """The manifest in a folder, whose files are all there, unchanged, and the only ones.
+
+        Raises:
+            DataError: it is missing, damaged or of another kind of export, or a file does not have its digest.
+        """
+        manifest = cls.read_alone(folder)
+        manifest.check_names(folder)
+        for name, part in manifest.files.items():
+            check_file(folder / name, part.digest, remedy(folder))
+        return manifest
+
+    @classmethod
+    def read_alone(cls, folder: Path) -> Self:
+        """The manifest in a folder, whose files are not looked at; errors as for `read`."""
+        path = folder / MANIFEST
+        if not path.exists():
+            raise DataError(f"{folder} is not a complete export: {MANIFEST} is missing")
+        found = read_json(dict[str, Any], path, remedy(folder))
+        if (other := found.get("format")) != FORMAT:
+            raise DataError(f"{path} has format {quoted(other)}, but this version reads {FORMAT}; {remedy(folder)}")
+        if ("what" in found) != (cls is VectorManifest):
+            raise DataError(
+                f"{folder} holds {found.get('what', 'lists')}, not {'vectors' if cls is VectorManifest else 'lists'}"
+            )
+        return read_json(cls, path, remedy(folder))
+
+    def check_names(self, folder: Path) -> None:
+        """Raise `DataError` if the folder has a file that readers would take for a part, but which is none."""
+        visible = {path.name for path in folder.iterdir() if not path.name.startswith(("_", "."))}
+        if more := visible - self.files.keys():
+            raise DataError(f"{folder / min(more)} is not in the manifest; {remedy(folder)}")
+
+
+@dataclass(frozen=True)
+class ListManifest(Manifest):
+    """Top-k lists; `data_digest` is that of the history."""
+
+    k: int
+    filters: dict[str, Any]  # exclude_seen, policy `cold`, and what the rules hold, see `Rules.counts`
+    n_users: int  # asked for
+    n_items: int  # in the catalogue
+    cold_users: int  # users the model cannot score
+    users_without_items: int  # users with an empty list
+    seen: str  # hash of the pairs of the history, or of what else counts as seen, see `content_digest`
+    users: str  # hash of the users asked for, in their order
+    rules: str  # hash of the rules, see `models.rules`
+    schema: dict[str, str]  # column -> Parquet type
+    part_users: int  # asked for in each file but the last
+
+    @property
+    def request(self) -> dict[str, Any]:
+        """The keys that two exports have in common if and only if they hold the same files, given the same versions."""
+        results = {"rows", "users_without_items", "files", "versions"}
+        return {item.name: getattr(self, item.name) for item in fields(self) if item.name not in results}
+
+    @property
+    def request_digest(self) -> str:
+        """Hash of the request and the versions: a part of an unfinished export belongs to one of them."""
+        return digest_of_json(self.request, self.versions)
+
+    def differences(self, other: "ListManifest") -> list[str]:
+        """In what another request differs, such as "k" or "history"."""
+        different = [name for name, value in self.request.items() if value != other.request[name]]
+        return [{"model_digest": "model", "data_digest": "history"}.get(name, name) for name in different]
+
+
+@dataclass(frozen=True)
+class VectorManifest(Manifest):
+    """Vectors of `width` numbers; `what` describes them."""
+
+    what: str
+    width: int
+
+
+def versions() -> dict[str, str]:
+    """Versions of this package and of the libraries that do its arithmetic."""
+    return {"recsys-ae": recsys_ae.__version__, **{name: version(name) for name in ("numpy", "pyarrow", "scipy", "torch")}}
+
+
+def remedy(folder: Path) -> str:
+    """The way out of a damaged export."""
+    return f"remove {folder} and export again"

@@ -1,0 +1,97 @@
+"""The parts of an export: files with the lists of some users each, written one after the other and kept over interruptions.
+
+A part depends only on the request, and so does its name. It counts as finished once its record, a JSON file with its digest
+that belongs to the request, is written.
+"""
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+
+from recsys_ae.digests import digest_of_file
+from recsys_ae.errors import DataError
+from recsys_ae.export.manifest import Part
+from recsys_ae.export.scoring import BlockScorer
+from recsys_ae.files import make_folder, read_json, whole_file, write_json
+from recsys_ae.ids import Rows
+from recsys_ae.parquet import write_parquet
+
+PART_USERS = 8_192
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The parts of one request.
+
+    Attributes:
+        rows: int64 [N], of the users in the history.
+        size: users in each part but the last.
+        request: hash of everything the parts depend on.
+    """
+
+    scorer: BlockScorer
+    rows: Rows
+    size: int
+    request: str
+
+    def names(self) -> list[str]:
+        """File names in the order of the users; one even if there are no users."""
+        return [f"part-{number:05d}.parquet" for number in range(max(1, -(-len(self.rows) // self.size)))]
+
+    def complete(self, folder: Path, records: Path) -> dict[str, Part]:
+        """Write the parts that `folder` lacks, or that are not what their record says; remove what else is there."""
+        make_folder(folder)
+        make_folder(records)
+        names = self.names()
+        _remove_others(folder, set(names))
+        _remove_others(records, {f"{name}.json" for name in names})
+        parts: dict[str, Part] = {}
+        kept = 0
+        for name, rows in zip(names, self._users(), strict=True):
+            part = self._kept(folder / name, records / f"{name}.json")
+            kept += part is not None
+            parts[name] = part or self._write(folder / name, records / f"{name}.json", rows)
+        logger.info("%d parts: %d kept, %d written", len(names), kept, len(names) - kept)
+        return parts
+
+    def _users(self) -> Iterator[Rows]:
+        for start in range(0, max(1, len(self.rows)), self.size):
+            yield self.rows[start : start + self.size]
+
+    def _kept(self, path: Path, record: Path) -> Part | None:
+        """A finished part; None if it has to be written."""
+        if not record.exists():
+            return None
+        try:
+            part = read_json(Part, record, "it is written again", of=self.request)
+        except DataError as error:
+            logger.warning("%s", error)
+            return None
+        if path.exists() and digest_of_file(path) == part.digest:
+            return part
+        logger.warning("%s is missing or damaged; it is written again", path)
+        return None
+
+    def _write(self, path: Path, record: Path, rows: Rows) -> Part:
+        table = self.scorer.table(rows)
+        with whole_file(path) as draft:
+            write_part(table, draft)
+        part = Part(digest_of_file(path), table.num_rows, users=len(table["user_id"].unique()))
+        write_json(part, record, of=self.request)
+        return part
+
+
+def write_part(table: pa.Table, path: Path) -> None:
+    """Write the lists of a part to a file."""
+    write_parquet(table.schema, [table], path)
+
+
+def _remove_others(folder: Path, names: set[str]) -> None:
+    for path in folder.iterdir():
+        if path.name not in names:
+            path.unlink()
