@@ -26,6 +26,12 @@ class IdFile(FileLayout):
         return list(self.columns.values())
 
 
+def column_names(path: Path) -> list[str]:
+    """The names of the columns of a file; of text, the first line."""
+    with reading(path):
+        return layout_of(path, IdFile(path=path.name)).names
+
+
 def read_ids(path: Path, kinds: Mapping[str, str | None], optional: str | None = None) -> pd.DataFrame:
     """Columns of ids in a file with named columns: Parquet, JSON lines or text with a header, also compressed.
 
@@ -42,7 +48,7 @@ def read_ids(path: Path, kinds: Mapping[str, str | None], optional: str | None =
         DataError: no such file or column, or an invalid line (or row), with its number and content.
     """
     with reading(path):
-        names = layout_of(path, IdFile(path=path.name)).names
+        names = column_names(path)
         found = columns_like(names, ROLES)
         places = {role: _only(found[role], role, names, role == optional) for role in kinds}
         columns: dict[str, Place] = {role: name for role, name in places.items() if name is not None}
