@@ -14,11 +14,13 @@ import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
 from recsys_ae.data.lists import read_lists
+from recsys_ae.declaration import parameters
 from recsys_ae.digests import digest_of, digest_of_file
-from recsys_ae.errors import ConfigError, DataError, OutputError
+from recsys_ae.errors import ConfigError, DataError, OtherInputsError, OutputError
 from recsys_ae.evaluation.protocols.protocol import pairs_digest
 from recsys_ae.export.manifest import MANIFEST, ListManifest, Part, VectorManifest, versions
-from recsys_ae.export.parts import PART_USERS, Parts
+from recsys_ae.export.parts import PART_USERS, Parts, read_part
+from recsys_ae.export.provenance import Provenance, Sources
 from recsys_ae.export.scoring import BlockScorer
 from recsys_ae.files import locked_folder, move, path_of, whole_folder, write_json
 from recsys_ae.ids import Rows
@@ -27,7 +29,7 @@ from recsys_ae.models import MODELS
 from recsys_ae.models.base import Recommender, check_counts, fitted_state
 from recsys_ae.models.recommend import Cold, allowed_items, scorable
 from recsys_ae.models.storage import model_digest
-from recsys_ae.parquet import read_parquet, write_parquet
+from recsys_ae.parquet import write_parquet
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +48,7 @@ def export_recommendations(
     part_users: int = PART_USERS,
     batch_users: int | None = None,
     seen: Interactions | None = None,
+    sources: Sources | None = None,
 ) -> ListManifest:
     """Write the best `k` items of every user to `folder`, in bounded memory: a block of scores and a part of the lists.
 
@@ -55,8 +58,9 @@ def export_recommendations(
     same call, its files are verified and nothing else happens.
 
     Args:
-        part_users: users in each part, of which a kill loses at most one. Neither this nor `batch_users` changes a list. For
-            the other arguments see `recommend` and `recommend_blocks`.
+        part_users: users in each part, of which a kill loses at most one. Neither this nor `batch_users` changes a list.
+        sources: where the arguments are from, for the manifest.
+        others: see `recommend` and `recommend_blocks`.
 
     Raises:
         ColdUserError: there is a cold user, and `cold` is `error`.
@@ -75,7 +79,7 @@ def export_recommendations(
     scorer = BlockScorer(model, history, k, exclude_seen, allowed, seen, cold, batch_users)
     n_candidates, n_excluded = (None if ids is None else len(np.atleast_1d(ids)) for ids in (candidates, exclude))
     filters = {"exclude_seen": exclude_seen, "candidates": n_candidates, "excluded": n_excluded, "cold": cold}
-    planned = plan(scorer, rows, filters, part_users)
+    planned = plan(scorer, rows, filters, part_users, Provenance.start(sources))
     return _export(Parts(scorer, rows, part_users, planned.request_digest), planned, folder)
 
 
@@ -96,7 +100,7 @@ def read_recommendations(path: Path | str) -> tuple[pd.DataFrame, int]:
         frame = read_lists(path)
         return frame, int(frame["rank"].max())
     manifest = ListManifest.read(path)
-    frame = pa.concat_tables([read_parquet(path / name) for name in manifest.files]).to_pandas()
+    frame = pa.concat_tables([read_part(path / name) for name in manifest.files]).to_pandas()
     if not len(frame):
         raise DataError(f"{path} holds no recommendations")
     return frame, manifest.k
@@ -119,7 +123,7 @@ def export_vectors(
     return manifest
 
 
-def plan(scorer: BlockScorer, rows: Rows, filters: dict[str, Any], part_users: int) -> ListManifest:
+def plan(scorer: BlockScorer, rows: Rows, filters: dict[str, Any], part_users: int, made: Provenance) -> ListManifest:
     """The manifest of the lists of the users at `rows` as far as it is known before they are made.
 
     Raises:
@@ -142,6 +146,9 @@ def plan(scorer: BlockScorer, rows: Rows, filters: dict[str, Any], part_users: i
         items="" if scorer.allowed is None else digest_of([scorer.allowed.tobytes()]),
         schema={name: str(scorer.schema.field(name).type) for name in scorer.schema.names},
         part_users=part_users,
+        n_events=history.n_events,
+        parameters=parameters(model),
+        made=made,
         versions=versions(),
     )
 
@@ -158,7 +165,8 @@ def _export(parts: Parts, planned: ListManifest, folder: Path) -> ListManifest:
             lists = workshop / "lists"
             found = parts.complete(lists, workshop / "records")
             rows, served = sum(part.rows for part in found.values()), sum(part.users for part in found.values())
-            manifest = replace(planned, files=found, rows=rows, users_without_items=planned.n_users - served)
+            results: dict[str, Any] = {"files": found, "rows": rows, "users_without_items": planned.n_users - served}
+            manifest = replace(planned, **results, made=planned.made.finish())
             write_json(manifest, lists / MANIFEST)
             move(lists, folder)
         shutil.rmtree(workshop, ignore_errors=True)
@@ -171,7 +179,7 @@ def _finished(folder: Path, planned: ListManifest) -> ListManifest:
         raise OutputError(f"{folder} already exists; choose another folder or remove it first")
     manifest = ListManifest.read(folder)
     if differences := manifest.differences(planned):
-        raise OutputError(
+        raise OtherInputsError(
             f"{folder} already holds lists of other inputs: {', '.join(differences)} not the same; choose another folder or "
             "remove it first"
         )

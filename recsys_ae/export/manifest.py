@@ -8,6 +8,7 @@ from typing import Any, Self
 import recsys_ae
 from recsys_ae.digests import digest_of_json
 from recsys_ae.errors import DataError, quoted
+from recsys_ae.export.provenance import Provenance
 from recsys_ae.files import check_file, read_json
 
 FORMAT = 2  # of manifests and of the folders that they describe
@@ -85,11 +86,14 @@ class ListManifest(Manifest):
     items: str  # hash of the items that may be recommended; empty if all may be
     schema: dict[str, str]  # column -> Parquet type
     part_users: int  # asked for in each file but the last
+    n_events: int  # in the history
+    parameters: dict[str, Any]  # of the model
+    made: Provenance  # when, where and from which files
 
     @property
     def request(self) -> dict[str, Any]:
-        """The keys that two exports have in common if and only if they hold the same files, given the same versions."""
-        results = {"rows", "users_without_items", "files", "versions"}
+        """What was asked for: equal requests give equal files with the same versions, and no others do."""
+        results = {"rows", "users_without_items", "files", "versions", "made"}
         return {item.name: getattr(self, item.name) for item in fields(self) if item.name not in results}
 
     @property

@@ -5,7 +5,7 @@ that belongs to the request, is written.
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from recsys_ae.export.manifest import Part
 from recsys_ae.export.scoring import BlockScorer
 from recsys_ae.files import make_folder, read_json, whole_file, write_json
 from recsys_ae.ids import Rows
-from recsys_ae.parquet import write_parquet
+from recsys_ae.parquet import read_parquet, write_parquet
 
 PART_USERS = 8_192
 
@@ -89,6 +89,11 @@ class Parts:
 def write_part(table: pa.Table, path: Path) -> None:
     """Write the lists of a part to a file."""
     write_parquet(table.schema, [table], path)
+
+
+def read_part(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """The lists in a file that `write_part` wrote, or some of their columns; `DataError` if it cannot be read."""
+    return read_parquet(path, columns)
 
 
 def _remove_others(folder: Path, names: set[str]) -> None:
