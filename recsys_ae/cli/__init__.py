@@ -21,6 +21,7 @@ from recsys_ae.cli.export import export
 from recsys_ae.cli.options import PATH, RequireTracking, TrackingUri, print_table, terminal
 from recsys_ae.cli.promotion import promote
 from recsys_ae.cli.runs import runs_app
+from recsys_ae.cli.verification import verify
 from recsys_ae.errors import ConfigError, Terminated, TrackingError
 from recsys_ae.exits import INTERRUPTED, TERMINATED, Output, explain, one_line
 from recsys_ae.folders import check_current, check_temporary
@@ -146,6 +147,7 @@ app.command(context_settings={"allow_extra_args": True})(evaluate)
 app.command()(compare)
 app.command()(promote)
 app.command()(export)
+app.command()(verify)
 
 
 @datasets_app.callback()

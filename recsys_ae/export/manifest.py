@@ -101,6 +101,28 @@ class ListManifest(Manifest):
         """Hash of the request and the versions: a part of an unfinished export belongs to one of them."""
         return digest_of_json(self.request, self.versions)
 
+    @property
+    def options(self) -> dict[str, Any]:
+        """The arguments of `export_recommendations` that are neither data nor ids."""
+        return {"exclude_seen": self.filters["exclude_seen"], "cold": self.filters["cold"], "part_users": self.part_users}
+
+    def lines(self) -> list[str]:
+        """What the lists were made from, for people."""
+        made, sources = self.made, self.made.sources
+        model = " ".join([f"model: {self.model} {self.model_digest}", *([f"from {sources.model}"] if sources.model else [])])
+        history = sources.files.get("history")
+        place = f"{history.path}, file {history.digest}, " if history else ""
+        filters = ", ".join(f"{name} {value}" for name, value in self.filters.items() if value is not None)
+        changed = " and uncommitted changes" if made.uncommitted_changes else ""
+        numbers = ", ".join(f"{name} {number}" for name, number in self.versions.items())
+        return [
+            f"lists: {self.k} items for {self.n_users} users, of whom {self.cold_users} are cold; {filters}",
+            f"made: {made.started} to {made.finished} on {made.host} by {made.command}",
+            f"{model}, run {sources.run}" if sources.run else model,
+            f"history: {place}{self.n_events} events {self.data_digest}, {sources.skipped_events} others skipped",
+            f"code: {numbers}, python {made.python}{f', commit {made.commit}{changed}' if made.commit else ''}",
+        ]
+
     def differences(self, other: "ListManifest") -> list[str]:
         """In what another request differs, such as "k" or "history"."""
         different = [name for name, value in self.request.items() if value != other.request[name]]
