@@ -41,6 +41,10 @@ class OutputError(RecsysError):
     """An output folder that is taken, in use or not writable."""
 
 
+class OtherInputsError(OutputError):
+    """An output folder that holds the result of other inputs."""
+
+
 class TrackingError(RecsysError):
     """A tracking store that cannot be used, or lacks part of a run, where that is not acceptable."""
 

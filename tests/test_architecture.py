@@ -43,7 +43,7 @@ ALLOWED = {
     "models": {"core", "features", "ranking", "fitted", *LOG, *LEAVES},
     "images": {"core", "fitted", *LEAVES},
     "evaluation": {"features", "fitted", "models", "parquet", "ranking", *LOG, *LEAVES},
-    "export": {"data", "evaluation", "models", "parquet", "surroundings", *LOG, *LEAVES},
+    "export": {"data", "evaluation", "models", "parquet", "ranking", "surroundings", *LOG, *LEAVES},
     "tracking": {"digests", "errors", "files", "surroundings"},
     "reporting": {"errors", "files", "evaluation"},
 }

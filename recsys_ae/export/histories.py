@@ -68,12 +68,12 @@ def history_for(
     return data, skipped
 
 
-def users_in(model: Recommender, path: Path, card: tuple[RatingsCard, Path] | None = None) -> pd.Series:
-    """The distinct ids of the users in a file, in their order.
+def users_in(path: Path, kind: str, card: tuple[RatingsCard, Path] | None = None) -> pd.Series:
+    """The distinct ids, "int" or "str", of the users in a file, in their order.
 
     It is either a log, such as a truth, with the layout of the card's first file, or any table with a column of users.
     """
-    kind, names = fitted_state(model).meta["user_ids"], column_names(path)
+    names = column_names(path)
     if card and (isinstance(user := card[0].files[0].columns.user, int) or user in names):
         users = read_table(path, card[0].files[0], {"user": kind})
     elif columns_like(names)["user"]:

@@ -8,27 +8,23 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
 from recsys_ae.data.lists import read_lists
-from recsys_ae.digests import digest_of, digest_of_file
-from recsys_ae.errors import ConfigError, DataError, OutputError
-from recsys_ae.evaluation.protocols.protocol import pairs_digest
-from recsys_ae.export.manifest import MANIFEST, ListManifest, Part, VectorManifest, versions
-from recsys_ae.export.parts import PART_USERS, Parts
-from recsys_ae.export.scoring import BlockScorer
+from recsys_ae.digests import digest_of_file
+from recsys_ae.errors import DataError, OtherInputsError, OutputError
+from recsys_ae.export.manifest import MANIFEST, ListManifest, Part, VectorManifest
+from recsys_ae.export.parts import Parts, read_part
+from recsys_ae.export.provenance import Sources
+from recsys_ae.export.request import PART_USERS, ListRequest
 from recsys_ae.files import locked_folder, move, path_of, whole_folder, write_json
-from recsys_ae.ids import Rows
 from recsys_ae.interactions import Interactions
-from recsys_ae.models import MODELS
-from recsys_ae.models.base import Recommender, check_counts, fitted_state
-from recsys_ae.models.recommend import Cold, scorable
+from recsys_ae.models.base import Recommender
+from recsys_ae.models.recommend import Cold
 from recsys_ae.models.rules import Rules
-from recsys_ae.models.storage import model_digest
-from recsys_ae.parquet import read_parquet, write_parquet
+from recsys_ae.parquet import write_parquet
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +42,7 @@ def export_recommendations(
     part_users: int = PART_USERS,
     batch_users: int | None = None,
     seen: Interactions | None = None,
+    sources: Sources | None = None,
 ) -> ListManifest:
     """Write the best `k` items of every user to `folder`, in bounded memory: a block of scores and a part of the lists.
 
@@ -55,8 +52,9 @@ def export_recommendations(
     same call, its files are verified and nothing else happens.
 
     Args:
-        part_users: users in each part, of which a kill loses at most one. Neither this nor `batch_users` changes a list. For
-            the other arguments see `recommend` and `recommend_blocks`.
+        part_users: users in each part, of which a kill loses at most one. Neither this nor `batch_users` changes a list.
+        sources: where the arguments are from, for the manifest.
+        others: see `recommend` and `recommend_blocks`.
 
     Raises:
         ColdUserError: there is a cold user, and `cold` is `error`.
@@ -65,17 +63,9 @@ def export_recommendations(
         OutputError: `folder` holds something else, another export is writing it, or the disk is full.
         UnknownIdError: `users` contains an id that is not in the history.
     """
-    folder = path_of(folder)
-    fitted_state(model, history)
-    rows = np.arange(history.n_users) if users is None else history.users.rows(users)
-    if len(np.unique(rows)) < len(rows):
-        raise ConfigError("`users` contains an id twice; name each user once")
-    check_counts(k=k, part_users=part_users, batch_users=1 if batch_users is None else batch_users)
-    if rules is not None:
-        rules.check(history.items)
-    scorer = BlockScorer(model, history, k, exclude_seen, rules, seen, cold, batch_users)
-    planned = plan(scorer, rows, part_users)
-    return _export(Parts(scorer, rows, part_users, planned.request_digest), planned, folder)
+    options: dict[str, Any] = {"users": users, "exclude_seen": exclude_seen, "rules": rules}
+    options |= {"cold": cold, "part_users": part_users, "batch_users": batch_users, "seen": seen, "sources": sources}
+    return export_request(ListRequest.of(model, history, k, **options), path_of(folder))
 
 
 def read_recommendations(path: Path | str) -> tuple[pd.DataFrame, int]:
@@ -95,7 +85,7 @@ def read_recommendations(path: Path | str) -> tuple[pd.DataFrame, int]:
         frame = read_lists(path)
         return frame, int(frame["rank"].max())
     manifest = ListManifest.read(path)
-    frame = pa.concat_tables([read_parquet(path / name) for name in manifest.files]).to_pandas()
+    frame = pa.concat_tables([read_part(path / name) for name in manifest.files]).to_pandas()
     if not len(frame):
         raise DataError(f"{path} holds no recommendations")
     return frame, manifest.k
@@ -118,37 +108,9 @@ def export_vectors(
     return manifest
 
 
-def plan(scorer: BlockScorer, rows: Rows, part_users: int) -> ListManifest:
-    """The manifest of the lists of the users at `rows` as far as it is known before they are made.
-
-    Raises:
-        ColdUserError: there is a cold user, and `cold` of the scorer is `error`.
-    """
-    model, history, seen = scorer.model, scorer.history, scorer.seen
-    rules = Rules(history.items) if scorer.rules is None else scorer.rules
-    return ListManifest(
-        model=MODELS.name_of(model),
-        model_digest=model_digest(model),
-        data_digest=history.digest,
-        k=scorer.k,
-        filters={"exclude_seen": scorer.exclude_seen, "cold": scorer.cold, **rules.counts},
-        n_users=len(rows),
-        cold_users=int((~scorable(model, history, rows, scorer.cold)).sum()),
-        n_items=history.n_items,
-        rows=0,
-        users_without_items=0,
-        seen=pairs_digest(history if seen is None else seen),
-        users=digest_of([rows.tobytes()]),
-        rules=rules.digest,
-        schema={name: str(scorer.schema.field(name).type) for name in scorer.schema.names},
-        part_users=part_users,
-        versions=versions(),
-    )
-
-
-def _export(parts: Parts, planned: ListManifest, folder: Path) -> ListManifest:
-    """Fill the folder next to `folder` in which an export is prepared, then move the lists."""
-    workshop = folder.with_name(folder.name + ".partial")
+def export_request(request: ListRequest, folder: Path) -> ListManifest:
+    """Fill the folder next to `folder` in which an export is prepared, then move the lists; see `export_recommendations`."""
+    planned, workshop = request.planned, folder.with_name(folder.name + ".partial")
     if os.path.lexists(folder) and not workshop.exists():  # a link that leads nowhere too; False for a name that is too long
         return _finished(folder, planned)
     with locked_folder(workshop, f"another export is writing {folder}"):
@@ -156,9 +118,10 @@ def _export(parts: Parts, planned: ListManifest, folder: Path) -> ListManifest:
             manifest = _finished(folder, planned)
         else:
             lists = workshop / "lists"
-            found = parts.complete(lists, workshop / "records")
+            found = Parts(request).complete(lists, workshop / "records")
             rows, served = sum(part.rows for part in found.values()), sum(part.users for part in found.values())
-            manifest = replace(planned, files=found, rows=rows, users_without_items=planned.n_users - served)
+            results: dict[str, Any] = {"files": found, "rows": rows, "users_without_items": planned.n_users - served}
+            manifest = replace(planned, **results, made=planned.made.finish())
             write_json(manifest, lists / MANIFEST)
             move(lists, folder)
         shutil.rmtree(workshop, ignore_errors=True)
@@ -171,7 +134,7 @@ def _finished(folder: Path, planned: ListManifest) -> ListManifest:
         raise OutputError(f"{folder} already exists; choose another folder or remove it first")
     manifest = ListManifest.read(folder)
     if differences := manifest.differences(planned):
-        raise OutputError(
+        raise OtherInputsError(
             f"{folder} already holds lists of other inputs: {', '.join(differences)} not the same; choose another folder or "
             "remove it first"
         )

@@ -8,6 +8,7 @@ from typing import Any, Self
 import recsys_ae
 from recsys_ae.digests import digest_of_json
 from recsys_ae.errors import DataError, quoted
+from recsys_ae.export.provenance import Provenance
 from recsys_ae.files import check_file, read_json
 
 FORMAT = 2  # of manifests and of the folders that they describe
@@ -85,17 +86,44 @@ class ListManifest(Manifest):
     rules: str  # hash of the rules, see `models.rules`
     schema: dict[str, str]  # column -> Parquet type
     part_users: int  # asked for in each file but the last
+    n_events: int  # in the history
+    parameters: dict[str, Any]  # of the model
+    made: Provenance  # when, where and from which files
 
     @property
     def request(self) -> dict[str, Any]:
-        """The keys that two exports have in common if and only if they hold the same files, given the same versions."""
-        results = {"rows", "users_without_items", "files", "versions"}
+        """What was asked for: equal requests give equal files with the same versions, and no others do."""
+        results = {"rows", "users_without_items", "files", "versions", "made"}
         return {item.name: getattr(self, item.name) for item in fields(self) if item.name not in results}
 
     @property
     def request_digest(self) -> str:
         """Hash of the request and the versions: a part of an unfinished export belongs to one of them."""
         return digest_of_json(self.request, self.versions)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The arguments of `export_recommendations` that are neither data nor ids."""
+        return {"exclude_seen": self.filters["exclude_seen"], "cold": self.filters["cold"], "part_users": self.part_users}
+
+    def lines(self) -> list[str]:
+        """What the lists were made from, for people."""
+        made, sources = self.made, self.made.sources
+        model = " ".join([f"model: {self.model} {self.model_digest}", *([f"from {sources.model}"] if sources.model else [])])
+        history = sources.files.get("history")
+        place = f"{history.path}, file {history.digest}, " if history else ""
+        filters = ", ".join(f"{name} {_in_words(value)}" for name, value in self.filters.items())
+        read = [f"{name} {file.path}, file {file.digest}" for name, file in sources.files.items() if name != "history"]
+        changed = " and uncommitted changes" if made.uncommitted_changes else ""
+        numbers = ", ".join(f"{name} {number}" for name, number in self.versions.items())
+        return [
+            f"lists: {self.k} items for {self.n_users} users, of whom {self.cold_users} are cold; {filters}",
+            f"made: {made.started} to {made.finished} on {made.host} by {made.command}",
+            f"{model}, run {sources.run}" if sources.run else model,
+            f"history: {place}{self.n_events} events {self.data_digest}, {sources.skipped_events} others skipped",
+            *([f"other files: {'; '.join(read)}"] if read else []),
+            f"code: {numbers}, python {made.python}{f', commit {made.commit}{changed}' if made.commit else ''}",
+        ]
 
     def differences(self, other: "ListManifest") -> list[str]:
         """In what another request differs, such as "k" or "history"."""
@@ -109,6 +137,11 @@ class VectorManifest(Manifest):
 
     what: str
     width: int
+
+
+def _in_words(value: Any) -> str:
+    """A filter: 2 items 3 pairs, or a value as it is."""
+    return " ".join(f"{number} {what}" for what, number in value.items()) if isinstance(value, dict) else str(value)
 
 
 def versions() -> dict[str, str]:

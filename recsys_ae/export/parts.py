@@ -5,7 +5,7 @@ that belongs to the request, is written.
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,34 +14,23 @@ import pyarrow as pa
 from recsys_ae.digests import digest_of_file
 from recsys_ae.errors import DataError
 from recsys_ae.export.manifest import Part
-from recsys_ae.export.scoring import BlockScorer
+from recsys_ae.export.request import ListRequest
 from recsys_ae.files import make_folder, read_json, whole_file, write_json
 from recsys_ae.ids import Rows
-from recsys_ae.parquet import write_parquet
-
-PART_USERS = 8_192
+from recsys_ae.parquet import read_parquet, write_parquet
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Parts:
-    """The parts of one request.
+    """The parts of a request."""
 
-    Attributes:
-        rows: int64 [N], of the users in the history.
-        size: users in each part but the last.
-        request: hash of everything the parts depend on.
-    """
-
-    scorer: BlockScorer
-    rows: Rows
-    size: int
-    request: str
+    request: ListRequest
 
     def names(self) -> list[str]:
         """File names in the order of the users; one even if there are no users."""
-        return [f"part-{number:05d}.parquet" for number in range(max(1, -(-len(self.rows) // self.size)))]
+        return [f"part-{number:05d}.parquet" for number in range(max(1, -(-len(self.request.rows) // self._size)))]
 
     def complete(self, folder: Path, records: Path) -> dict[str, Part]:
         """Write the parts that `folder` lacks, or that are not what their record says; remove what else is there."""
@@ -60,15 +49,19 @@ class Parts:
         return parts
 
     def _users(self) -> Iterator[Rows]:
-        for start in range(0, max(1, len(self.rows)), self.size):
-            yield self.rows[start : start + self.size]
+        for start in range(0, max(1, len(self.request.rows)), self._size):
+            yield self.request.rows[start : start + self._size]
+
+    @property
+    def _size(self) -> int:
+        return self.request.planned.part_users
 
     def _kept(self, path: Path, record: Path) -> Part | None:
         """A finished part; None if it has to be written."""
         if not record.exists():
             return None
         try:
-            part = read_json(Part, record, "it is written again", of=self.request)
+            part = read_json(Part, record, "it is written again", of=self.request.planned.request_digest)
         except DataError as error:
             logger.warning("%s", error)
             return None
@@ -78,17 +71,22 @@ class Parts:
         return None
 
     def _write(self, path: Path, record: Path, rows: Rows) -> Part:
-        table = self.scorer.table(rows)
+        table = self.request.scorer.table(rows)
         with whole_file(path) as draft:
             write_part(table, draft)
         part = Part(digest_of_file(path), table.num_rows, users=len(table["user_id"].unique()))
-        write_json(part, record, of=self.request)
+        write_json(part, record, of=self.request.planned.request_digest)
         return part
 
 
 def write_part(table: pa.Table, path: Path) -> None:
     """Write the lists of a part to a file."""
     write_parquet(table.schema, [table], path)
+
+
+def read_part(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """The lists in a file that `write_part` wrote, or some of their columns; `DataError` if it cannot be read."""
+    return read_parquet(path, columns)
 
 
 def _remove_others(folder: Path, names: set[str]) -> None:

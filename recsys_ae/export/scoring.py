@@ -25,8 +25,8 @@ class BlockScorer:
     model: Recommender
     history: Interactions
     k: int
+    rules: Rules
     exclude_seen: bool = True
-    rules: Rules | None = None
     seen: Interactions | None = None
     cold: Cold = "popular"
     batch_users: int | None = None

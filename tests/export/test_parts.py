@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from filelock import FileLock
 
 from recsys_ae import Rules, build_model, export_recommendations, read_recommendations
 from recsys_ae.errors import OutputError
+from recsys_ae.export.manifest import MANIFEST, ListManifest
 from recsys_ae.export.parts import Parts
 
 NAMES = ["part-00000.parquet", "part-00001.parquet", "part-00002.parquet"]
@@ -54,8 +56,12 @@ def written(monkeypatch):
     return found
 
 
-def content(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+def content(folder: Path) -> dict:
+    """The files by name; of the manifest, all but how it came about."""
+    found = {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    if MANIFEST in found:
+        found[MANIFEST] = replace(ListManifest.read(folder), made=None)
+    return found
 
 
 def test_interrupted_export_continues(model, tmp_path, monkeypatch, written, caplog):
@@ -94,7 +100,7 @@ def test_parts_of_another_model_or_history_are_not_continued(model, tmp_path, mo
 def test_parts_of_other_versions_are_not_continued(model, tmp_path, monkeypatch, written):
     die_after(2, monkeypatch, tmp_path / "out", model)
     written.clear()
-    monkeypatch.setattr("recsys_ae.export.local.versions", lambda: {"recsys-ae": "another"})
+    monkeypatch.setattr("recsys_ae.export.request.versions", lambda: {"recsys-ae": "another"})
     export(model, tmp_path / "out")
     assert written == NAMES
 

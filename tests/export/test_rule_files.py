@@ -49,47 +49,49 @@ def test_files_of_every_format(tmp_path, ending):
 def test_several_files_add_up(tmp_path):
     files = [put(tmp_path / f"{number}.csv", PAIRS[number : number + 1]) for number in (0, 1)]
     files += [put(tmp_path / f"items-{item}.csv", pd.DataFrame({"item_id": [item]})) for item in (100, 106)]
-    rules = RuleFiles(blocked=files).read(ITEMS, USERS)
+    rules = RuleFiles(block=files).read(ITEMS, USERS)
     assert rules.blocked.shared.tolist() == [True] + 5 * [False] + [True]
     assert rules.blocked.own_of(USERS.values).nonzero()[0].tolist() == [1, 3]
-    named = RuleFiles(blocked=files[:2], candidates=files[2:3]).named()
-    assert list(named) == ["candidates", "blocked", "blocked-2"]
+    rules = RuleFiles(block=tuple(files[:2]), candidates=tuple(files[2:3]))
+    named = rules.named()
+    assert list(named) == ["candidates", "block", "block-2"]
+    assert RuleFiles.of({**named, "history": files[0]}, None) == rules
 
 
 def test_usual_names_of_columns_and_others(tmp_path):
     """As in logs; what is in the other columns does not matter."""
     path = put(tmp_path / "x.csv", PAIRS.rename(columns={"user_id": "userId", "item_id": "movieId"}).assign(why="?,x"))
-    assert RuleFiles(blocked=[path]).read(ITEMS, USERS).digest == Rules.of(ITEMS, blocked=PAIRS).digest
+    assert RuleFiles(block=[path]).read(ITEMS, USERS).digest == Rules.of(ITEMS, blocked=PAIRS).digest
 
 
 def test_integers_are_text_where_the_model_has_text(tmp_path):
     items, users = IdMap(["100", "101", "104"]), IdMap(["1", "3"])
     path = tmp_path / "x.csv"
     path.write_text("user_id,item_id\n1,104\n")
-    blocked = RuleFiles(blocked=[path]).read(items, users).blocked
+    blocked = RuleFiles(block=[path]).read(items, users).blocked
     assert blocked.own_of(users.values).toarray().tolist() == [[False, False, True], [False] * 3]
 
 
 def test_nothing_blocked_is_a_rule(tmp_path):
     path = tmp_path / "none.csv"
     path.write_text("item_id\n")
-    rules = RuleFiles(blocked=[path], repeatable=[path]).read(ITEMS, USERS)
+    rules = RuleFiles(block=[path], repeatable=[path]).read(ITEMS, USERS)
     assert rules.counts == {"blocked": {"items": 0}, "repeatable": {"items": 0}}
-    with pytest.raises(DataError, match=r"none\.csv: none of the items of the candidates is known"):
+    with pytest.raises(DataError, match=r"none\.csv: there are no known items among the candidates"):
         RuleFiles(candidates=[path]).read(ITEMS, USERS)
 
 
 @pytest.mark.parametrize(
     ("role", "content", "error", "message"),
     [
-        ("blocked", "item_id\n101\n7\n8\n", UnknownIdError, r"x\.csv: the model does not know item 7 \(2 of 3 rows"),
-        ("blocked", "user_id,item_id\nu01,101\nxx,101\n", UnknownIdError, r"the history has no user 'xx' \(1 of 2 rows"),
-        ("blocked", "item_id\n101\nabc\n", DataError, r"x\.csv, line 3: item_id 'abc' is not an integer"),
-        ("blocked", "item_id\n101\n\n102,3\n", DataError, r"x\.csv, line 4: expected 1 fields, got 2"),
-        ("blocked", "item_id,user_id\n101,\n", DataError, r"x\.csv, line 2: user_id '' is empty"),
-        ("blocked", "101\n102\n", DataError, "no column is recognised as the item; name one item_id in the header; .* are 101"),
-        ("blocked", "item_id,movie_id\n1,2\n", DataError, "columns 'item_id' and 'movie_id' could be the item"),
-        ("blocked", "", DataError, r"x\.csv: there is no data: the file is empty"),
+        ("block", "item_id\n101\n7\n8\n", UnknownIdError, r"x\.csv: the model does not know item 7 \(2 of 3 rows"),
+        ("block", "user_id,item_id\nu01,101\nxx,101\n", UnknownIdError, r"the history has no user 'xx' \(1 of 2 rows"),
+        ("block", "item_id\n101\nabc\n", DataError, r"x\.csv, line 3: item_id 'abc' is not an integer"),
+        ("block", "item_id\n101\n\n102,3\n", DataError, r"x\.csv, line 4: expected 1 fields, got 2"),
+        ("block", "item_id,user_id\n101,\n", DataError, r"x\.csv, line 2: user_id '' is empty"),
+        ("block", "101\n102\n", DataError, "no column is recognised as the item; name one item_id in the header; .* are 101"),
+        ("block", "item_id,movie_id\n1,2\n", DataError, "columns 'item_id' and 'movie_id' could be the item"),
+        ("block", "", DataError, r"x\.csv: there is no data: the file is empty"),
         ("categories", "item_id\n101\n", DataError, "no column is recognised as the category; name one category"),
         ("categories", "item_id,category\n101,\n", DataError, r"x\.csv, line 2: category '' is empty"),
         ("categories", "item_id,category\n7,a\n", UnknownIdError, "does not know item 7"),
@@ -122,7 +124,7 @@ def test_unknown_rows_are_left_out_if_asked_for(tmp_path, caplog):
     path = put(tmp_path / "x.csv", pd.DataFrame({"user_id": ["u01", "xx", "u02"], "item_id": [101, 101, 7]}))
     kinds = put(tmp_path / "kinds.csv", pd.DataFrame({"item_id": [7, 101], "category": ["b", "a"]}))
     with caplog.at_level("INFO", "recsys_ae"):
-        rules = RuleFiles(candidates=[path], categories=kinds, cap=1, skip_unknown=True).read(ITEMS, USERS)
+        rules = RuleFiles(candidates=[path], categories=kinds, cap=1).read(ITEMS, USERS, skip_unknown=True)
     known = {"candidates": pd.DataFrame({"user_id": ["u01"], "item_id": [101]})}
     assert rules.digest == Rules.of(ITEMS, **known, categories=KINDS[:1], cap=1).digest
     assert "x.csv: 1 of 3 rows left out, whose items the model does not know" in caplog.text
