@@ -23,7 +23,8 @@ def command(arguments: list[str] | None = None) -> str:
     'recsys-ae --set dataset.token=***'
     """
     program, *rest = (sys.argv if arguments is None else arguments) or [""]
-    line = " ".join([os.path.basename(program), *(" ".join(one.split()) for one in rest)])
+    name = os.path.basename(program)
+    line = " ".join(["python -m recsys_ae" if name == "__main__.py" else name, *(" ".join(one.split()) for one in rest)])
     return SECRET.sub(rf"\1{HIDDEN}", URI.sub(lambda found: masked(found[0]), line))
 
 

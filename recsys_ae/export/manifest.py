@@ -1,5 +1,6 @@
 """Manifests: what an export holds and what it was made from."""
 
+import os
 from dataclasses import dataclass, field, fields
 from importlib.metadata import version
 from pathlib import Path
@@ -53,6 +54,8 @@ class Manifest:
     def read_alone(cls, folder: Path) -> Self:
         """The manifest in a folder, whose files are not looked at; errors as for `read`."""
         path = folder / MANIFEST
+        if not os.path.exists(folder):
+            raise DataError(f"there is no folder {folder}")
         if not path.exists():
             raise DataError(f"{folder} is not a complete export: {MANIFEST} is missing")
         found = read_json(dict[str, Any], path, remedy(folder))

@@ -1,0 +1,128 @@
+"""Export of lists against a bare NumPy script that does the same.
+
+    python benchmarks/export.py                          # 200,000 users x 20,000 items, top-100, a few minutes
+    python benchmarks/export.py --users 50000            # a part of the users
+    python benchmarks/export.py --smoke                  # smoke test on a tiny catalogue
+
+The model is `pca` with 32 factors and without biases, on a synthetic history of 20 items per user; its numbers are random,
+because they decide nothing here. The bare script computes the product of codes and components for 1,024 users at a time (fewer
+if there are more than 16,384 items), sets the scores of seen items to -inf, takes the highest 100 by `argpartition` and
+`argsort`, and writes a row group for each block with pyarrow. It has no manifest, no digests, no restart, and orders equal
+scores at random. Both are processes of their own, which load the same arrays; their first pages, imports and the loading count
+as memory of both, but as time of neither. `--repeat` alternates the two; the best time of each counts.
+
+Prints a table; the last line is a JSON object with the time and the peak memory of the export over those of the bare script.
+"""
+
+import argparse
+import json
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from scipy.sparse import csr_array
+
+K, FACTORS, SEEN = 100, 32, 20
+USERS, ITEMS = 200_000, 20_000
+
+
+def made(folder: Path, users: int, items: int) -> None:
+    """Write the arrays of a history and of a model to a folder."""
+    rng = np.random.default_rng(0)
+    seen = min(SEEN, items)
+    indices = np.sort((rng.integers(0, items, (users, 1)) + rng.permutation(items)[:seen]) % items, axis=1).astype(np.int32)
+    np.save(folder / "indices.npy", indices.ravel())
+    np.save(folder / "indptr.npy", np.arange(users + 1) * seen)
+    np.save(folder / "components.npy", rng.normal(size=(items, FACTORS)).astype(np.float32))
+
+
+def loaded(folder: Path) -> tuple[csr_array, np.ndarray]:
+    """The history, all ones, and the components."""
+    indices, indptr, components = (np.load(folder / f"{name}.npy") for name in ("indices", "indptr", "components"))
+    matrix = csr_array((np.ones(len(indices), np.float32), indices, indptr), shape=(len(indptr) - 1, len(components)))
+    return matrix, components
+
+
+def bare(folder: Path, output: Path) -> float:
+    """The script without this package; returns the seconds that it took after loading."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    matrix, components = loaded(folder)
+    n_users, n_items = matrix.shape
+    started = time.perf_counter()
+    step, k = min(1024, max(1, 2**24 // n_items)), min(K, n_items)
+    schema = pa.schema([("user_id", pa.int64()), ("rank", pa.int32()), ("item_id", pa.int64()), ("score", pa.float32())])
+    with pq.ParquetWriter(output, schema, compression="zstd") as writer:
+        for start in range(0, n_users, step):
+            rows = matrix[start : start + step]
+            scores = (rows @ components) @ components.T
+            scores[np.repeat(np.arange(rows.shape[0]), np.diff(rows.indptr)), rows.indices] = -np.inf
+            best = np.argpartition(scores, n_items - k, axis=1)[:, n_items - k :]
+            values = np.take_along_axis(scores, best, axis=1)
+            order = np.argsort(-values, axis=1)
+            best, values = np.take_along_axis(best, order, axis=1), np.take_along_axis(values, order, axis=1)
+            users = np.repeat(np.arange(start, start + rows.shape[0]), k)
+            ranks = np.tile(np.arange(1, k + 1, dtype=np.int32), rows.shape[0])
+            writer.write_table(pa.table([users, ranks, best.ravel(), values.ravel()], schema=schema))
+    return time.perf_counter() - started
+
+
+def exported(folder: Path, output: Path) -> float:
+    """The same by this package."""
+    from recsys_ae import IdMap, Interactions, build_model, export_recommendations
+    from recsys_ae.models.base import fitted_on
+
+    matrix, components = loaded(folder)
+    history = Interactions(matrix, IdMap(np.arange(matrix.shape[0])), IdMap(np.arange(matrix.shape[1])))
+    model = build_model("pca", {"factors": FACTORS, "centring": "none"})
+    arrays = {"components": components, "mean": np.zeros(1), "user_reg": np.ones(1), "items": np.zeros(len(components))}
+    model.fitted = fitted_on(history, arrays, keep_scale=True)
+    started = time.perf_counter()
+    export_recommendations(model, history, output, K)
+    return time.perf_counter() - started
+
+
+def measured(what: str, folder: Path) -> tuple[float, float]:
+    """Seconds and peak memory in MB of one of the two, in a process of its own."""
+    with tempfile.TemporaryDirectory(dir=folder) as output:
+        command = [sys.executable, __file__, "--measure", what, "--data", str(folder), "--output", f"{output}/lists"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(done.stderr)
+    seconds, memory = json.loads(done.stdout.splitlines()[-1])
+    return seconds, memory
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--users", type=int, default=USERS)
+    parser.add_argument("--items", type=int, default=ITEMS)
+    parser.add_argument("--repeat", type=int, default=1)
+    parser.add_argument("--smoke", action="store_true")
+    for name in ("measure", "data", "output"):
+        parser.add_argument(f"--{name}", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.measure:
+        seconds = {"bare": bare, "export": exported}[options.measure](Path(options.data), Path(options.output))
+        peak = int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1]) / 1024
+        print(json.dumps([seconds, peak]))
+        return
+    users, items = (300, 200) if options.smoke else (options.users, options.items)
+    with tempfile.TemporaryDirectory() as folder:
+        made(Path(folder), users, items)
+        found = {what: [measured(what, Path(folder)) for _ in range(options.repeat)] for what in ("bare", "export")}
+    best = {what: [min(values) for values in zip(*runs, strict=True)] for what, runs in found.items()}
+    print(f"{users} users x {items} items, top-{K}")
+    for what, (seconds, memory) in best.items():
+        print(f"{what:8} {seconds:8.1f} s  {memory:8.0f} MB")
+    ratios = [round(one / other, 3) for one, other in zip(best["export"], best["bare"], strict=True)]
+    print(json.dumps({"over_bare_script": ratios[0], "memory_over_bare_script": ratios[1]}))
+
+
+if __name__ == "__main__":
+    main()
