@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     from recsys_ae.models.recommend import TopK as TopK, predict as predict, recommend as recommend
     from recsys_ae.models.recvae import RecVAE as RecVAE
     from recsys_ae.models.rp3beta import RP3Beta as RP3Beta
+    from recsys_ae.models.rules import Rules as Rules
     from recsys_ae.models.slist import SLIST as SLIST
     from recsys_ae.models.storage import build_model as build_model, load_model as load_model, save_model as save_model
     from recsys_ae.models.transitions import (
@@ -84,6 +85,7 @@ _MODULES = {
     "models.base": ["Recommender"],
     "models.inspection": ["explain", "similar_items", "similar_users"],
     "models.recommend": ["TopK", "predict", "recommend"],
+    "models.rules": ["Rules"],
     "models.storage": ["build_model", "load_model", "save_model"],
     "split": ["Split"],
 }

@@ -21,6 +21,21 @@ UsersFile = Annotated[
 DateOption = Annotated[str | None, typer.Option(metavar="YYYY-MM-DD", help="Implies --dated. Default: today.")]
 MinOverlap = Annotated[float | None, typer.Option(help="Publish only if users keep this share of their last items.")]
 
+SkipOption = Annotated[
+    bool, typer.Option("--skip-unknown", help="Skip interactions and rules with items that the model does not know.")
+]
+CandidateFiles = Annotated[
+    list[Path] | None, typer.Option(help="Only these items: item_id, or user_id and item_id. May be repeated.", **PATH)
+]
+BlockFiles = Annotated[
+    list[Path] | None, typer.Option(help="Never these items: item_id, or user_id and item_id. May be repeated.", **PATH)
+]
+RepeatableFiles = Annotated[
+    list[Path] | None, typer.Option(help="Items that may come again: item_id, or user_id and item_id. May be repeated.", **PATH)
+]
+CategoryFile = Annotated[Path | None, typer.Option(help="Categories of items: item_id, category; with --cap.", **PATH)]
+CapOption = Annotated[int | None, typer.Option(help="List at most so many items of a category.")]
+
 
 def export(
     model: ModelArgument,
@@ -29,9 +44,12 @@ def export(
     k: Annotated[int, typer.Option(help="Length of the lists.")] = 100,
     users: UsersFile = None,
     include_seen: Annotated[bool, typer.Option("--include-seen", help="Also recommend items users have seen.")] = False,
-    skip_unknown: Annotated[
-        bool, typer.Option("--skip-unknown", help="Skip interactions with items the model does not know.")
-    ] = False,
+    candidates: CandidateFiles = None,
+    block: BlockFiles = None,
+    repeatable: RepeatableFiles = None,
+    categories: CategoryFile = None,
+    cap: CapOption = None,
+    skip_unknown: SkipOption = False,
     cold: Annotated[Cold, typer.Option(help="Policy for users the model cannot score.")] = "popular",
     part_users: Annotated[int, typer.Option(help="Users in each file; a kill loses the work on at most one.")] = 8192,
     dated: Annotated[bool, typer.Option("--dated", help="Publish as OUTPUT/DATE, to which OUTPUT/latest then leads.")] = False,
@@ -51,6 +69,7 @@ def export(
     from recsys_ae.export.local import export_request
     from recsys_ae.export.manifest import MANIFEST
     from recsys_ae.export.publication import Checks, publish
+    from recsys_ae.export.rule_files import RuleFiles
     from recsys_ae.tracking.lineage import export_run, record_export
 
     checks, dated = Checks(min_users, max_cold, min_overlap), dated or date is not None
@@ -58,7 +77,8 @@ def export(
         raise ConfigError("--min-users, --max-cold, --min-overlap and --keep are for dated lists; add --dated")
     date = date or f"{datetime.now():%Y-%m-%d}"
     folder = output / date if dated else output
-    files = ListFiles(model, history, users, card, skip_unknown, tracking_uri)
+    rules = RuleFiles(tuple(candidates or ()), tuple(block or ()), tuple(repeatable or ()), categories, cap)
+    files = ListFiles(model, history, users, card, skip_unknown, tracking_uri, rules)
     request = files.request(k, exclude_seen=not include_seen, cold=cold, part_users=part_users)
     make = partial(export_request, request)
     with export_run(model, request.planned.model_digest, folder, tracking_uri) as run:

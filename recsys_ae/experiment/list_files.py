@@ -1,7 +1,7 @@
 """The files from which lists are made: a model, a history and what else an export may be given."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,9 @@ from recsys_ae.experiment.pipeline_file import ratings_card
 from recsys_ae.export.histories import history_for, users_in
 from recsys_ae.export.provenance import Sources
 from recsys_ae.export.request import ListRequest
+from recsys_ae.export.rule_files import RuleFiles
 from recsys_ae.files import is_file
+from recsys_ae.models.base import fitted_state
 from recsys_ae.models.storage import load_model, model_digest
 from recsys_ae.tracking import URIS, default_uri, local_copy
 from recsys_ae.tracking.lineage import model_run
@@ -23,7 +25,7 @@ class ListFiles:
     Attributes:
         model: a folder, or a URI in the store at `tracking_uri`.
         users: file of the users who get a list; None: those of the history.
-        card: see `history_for`, as is `skip_unknown`.
+        card: see `history_for`, as is `skip_unknown`, which is about the rules too.
     """
 
     model: str
@@ -32,6 +34,7 @@ class ListFiles:
     card: str | None = None
     skip_unknown: bool = False
     tracking_uri: str | None = None
+    rules: RuleFiles = field(default_factory=RuleFiles)
 
     @property
     def dataset(self) -> str:
@@ -51,24 +54,26 @@ class ListFiles:
                 raise ConfigError(f"the manifest does not say from which {name} the lists were made; give it as --{name}")
         card = str(paths["card"]) if "card" in paths else sources.options.get("card")
         others = {"users": paths.get("users"), "card": card, "skip_unknown": sources.options.get("skip_unknown", False)}
-        return cls(str(model or sources.model), history or paths["history"], **others, tracking_uri=tracking_uri)
+        rules = RuleFiles.of(paths, sources.options.get("cap"))
+        return cls(str(model or sources.model), history or paths["history"], **others, tracking_uri=tracking_uri, rules=rules)
 
     def request(self, k: int, **options: Any) -> ListRequest:
         """The request for top-k lists; the files are read now. For the options see `export_recommendations`."""
         model = load_model(local_copy(self.model, self.tracking_uri))
         card = ratings_card(self.card) if self.card else None
-        users = None if self.users is None else users_in(model, self.users, card)
+        users = None if self.users is None else users_in(self.users, fitted_state(model).meta["user_ids"], card)
         history, skipped = history_for(model, self.history, card, skip_unknown=self.skip_unknown, users=users)
+        rules = self.rules.read(history.items, history.users, skip_unknown=self.skip_unknown)
         own = Path(self.card) if self.card and is_file(Path(self.card)) else None
         sources = Sources.of(
             self.model,
-            {"history": self.history, "users": self.users, "card": own},
+            {"history": self.history, "users": self.users, "card": own, **self.rules.named()},
             run=self._run(model_digest(model)),
-            options={"skip_unknown": self.skip_unknown, **({"card": self.card} if own is None else {})},
+            options={"skip_unknown": self.skip_unknown, "card": None if own else self.card, "cap": self.rules.cap},
             skipped_events=skipped,
             skipped_users=history.n_users - len(set(history.user_rows())) if skipped else 0,
         )
-        return ListRequest.of(model, history, k, users=users, **options, sources=sources)
+        return ListRequest.of(model, history, k, users=users, rules=rules, **options, sources=sources)
 
     def _run(self, digest: str) -> str | None:
         """The id of the MLflow run of the model, if a store is named that knows it."""

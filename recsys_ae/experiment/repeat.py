@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from recsys_ae.digests import digest_of_file
 from recsys_ae.errors import ConfigError, DataError, quoted
 from recsys_ae.experiment.contenders import MLFLOW, REDO
 from recsys_ae.experiment.output import INPUTS, PIPELINE, REPORT
@@ -26,7 +27,8 @@ class RunInputs:
 
     Attributes:
         pipeline: name of the pipeline.
-        digests: content hashes, by name: of the data (split with the first seed), and of each model that another starts from.
+        digests: content hashes, by name: of the data (split with the first seed), of each model that another starts from, and
+            of each file that the export names.
         versions: of the libraries that do the arithmetic.
     """
 
@@ -39,6 +41,8 @@ class RunInputs:
         """The inputs of a pipeline now, with the facts of the first seed."""
         starts = {f"warm start of {spec.label}": spec.warm_start for spec in pipeline.models if spec.warm_start}
         digests = {"data": data.digest, **{name: saved_digest(Path(start)) for name, start in starts.items()}}
+        files = {} if pipeline.keys.export is None else pipeline.keys.export.files()
+        digests |= {f"file {name} of the export": digest_of_file(path) for name, path in files.items()}
         return cls(pipeline.name, digests, versions())
 
 
@@ -56,7 +60,7 @@ class Origin:
         return read_pipeline(str(self.declared), settings, self.inputs.pipeline)
 
     def check(self) -> None:
-        """Raise `DataError` if the data, or a model that another starts from, is not what the run read."""
+        """Raise `DataError` if the data, a model that another starts from or a file of the export is not what the run read."""
         recorded = self.pipeline()
         task: Task[Any, Any, Any] = TASKS.get(recorded.card.kind)(recorded)
         now = RunInputs.of(recorded, task.facts(task.data(recorded.seeds[0]))).digests

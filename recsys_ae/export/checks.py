@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from recsys_ae.ids import Rows, shown
 from recsys_ae.interactions import Interactions
+from recsys_ae.models.rules import Rules
 from recsys_ae.ranking import hits
 
 
@@ -96,17 +97,17 @@ class Lists:
         rising = np.r_[False, (scores[1:] > scores[:-1]) & (self.of_row[1:] == self.of_row[:-1])][: len(scores)]
         self._count(rising, checks["scores"], lambda at: f"the score {scores[at]} after {scores[at - 1]}")
 
-    def check_unseen(self, seen: Interactions, check: Check) -> None:
-        """Check that no list has an item that the data has for its user."""
+    def check_unseen(self, seen: Interactions, rules: Rules, check: Check) -> None:
+        """Check that no list has an item that the data has for its user, unless the rules let it come again."""
         users = seen.users.find(self.users.to_numpy(zero_copy_only=False)) if len(self) else np.empty(0, np.int64)
         items = self.table["item_id"].combine_chunks().dictionary_encode()
         of_code = seen.items.find(items.dictionary.to_numpy(zero_copy_only=False)) if len(items) else np.empty(0, np.int64)
         place = np.arange(len(self.of_row)) - self.bounds[self.of_row]
         lists = np.full((len(self), int(place.max(initial=-1)) + 1), -1)
         lists[self.of_row, place] = of_code[items.indices.to_numpy()]
-        found = hits(lists[users >= 0], seen.matrix[users[users >= 0]])
+        known = users[users >= 0]
         wrong = np.zeros(lists.shape, bool)
-        wrong[users >= 0] = found
+        wrong[users >= 0] = hits(lists[users >= 0], rules.not_again(seen.matrix[known], seen.users.values[known]))
         self._count(wrong[self.of_row, place], check, lambda at: f"item {self._item(at)}, which the user has")
 
     def _item(self, row: int) -> str:

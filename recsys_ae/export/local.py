@@ -23,6 +23,7 @@ from recsys_ae.files import locked_folder, move, path_of, whole_folder, write_js
 from recsys_ae.interactions import Interactions
 from recsys_ae.models.base import Recommender
 from recsys_ae.models.recommend import Cold
+from recsys_ae.models.rules import Rules
 from recsys_ae.parquet import write_parquet
 
 logger = logging.getLogger(__name__)
@@ -36,8 +37,7 @@ def export_recommendations(
     *,
     users: ArrayLike | None = None,
     exclude_seen: bool = True,
-    candidates: ArrayLike | None = None,
-    exclude: ArrayLike | None = None,
+    rules: Rules | None = None,
     cold: Cold = "popular",
     part_users: int = PART_USERS,
     batch_users: int | None = None,
@@ -59,11 +59,11 @@ def export_recommendations(
     Raises:
         ColdUserError: there is a cold user, and `cold` is `error`.
         ConfigError: `k`, `part_users` or `batch_users` is below 1, or `users` contains an id twice.
-        DataError: the export in `folder` is damaged.
+        DataError: the export in `folder` is damaged, or the rules are about other items.
         OutputError: `folder` holds something else, another export is writing it, or the disk is full.
-        UnknownIdError: `users`, `candidates` or `exclude` contains an id that is not in the history.
+        UnknownIdError: `users` contains an id that is not in the history.
     """
-    options: dict[str, Any] = {"users": users, "exclude_seen": exclude_seen, "candidates": candidates, "exclude": exclude}
+    options: dict[str, Any] = {"users": users, "exclude_seen": exclude_seen, "rules": rules}
     options |= {"cold": cold, "part_users": part_users, "batch_users": batch_users, "seen": seen, "sources": sources}
     return export_request(ListRequest.of(model, history, k, **options), path_of(folder))
 

@@ -79,14 +79,14 @@ class ListManifest(Manifest):
     """Top-k lists; `data_digest` is that of the history."""
 
     k: int
-    filters: dict[str, Any]  # exclude_seen, numbers of candidates and excluded items (None: no such filter), policy `cold`
+    filters: dict[str, Any]  # exclude_seen, policy `cold`, and what the rules hold, see `Rules.counts`
     n_users: int  # asked for
     n_items: int  # in the catalogue
     cold_users: int  # users the model cannot score
     users_without_items: int  # users with an empty list
     seen: str  # hash of the pairs of the history, or of what else counts as seen, see `content_digest`
     users: str  # hash of the users asked for, in their order
-    items: str  # hash of the items that may be recommended; empty if all may be
+    rules: str  # hash of the rules, see `models.rules`
     schema: dict[str, str]  # column -> Parquet type
     part_users: int  # asked for in each file but the last
     n_events: int  # in the history
@@ -115,7 +115,8 @@ class ListManifest(Manifest):
         model = " ".join([f"model: {self.model} {self.model_digest}", *([f"from {sources.model}"] if sources.model else [])])
         history = sources.files.get("history")
         place = f"{history.path}, file {history.digest}, " if history else ""
-        filters = ", ".join(f"{name} {value}" for name, value in self.filters.items() if value is not None)
+        filters = ", ".join(f"{name} {_in_words(value)}" for name, value in self.filters.items())
+        read = [f"{name} {file.path}, file {file.digest}" for name, file in sources.files.items() if name != "history"]
         changed = " and uncommitted changes" if made.uncommitted_changes else ""
         numbers = ", ".join(f"{name} {number}" for name, number in self.versions.items())
         return [
@@ -123,6 +124,7 @@ class ListManifest(Manifest):
             f"made: {made.started} to {made.finished} on {made.host} by {made.command}",
             f"{model}, run {sources.run}" if sources.run else model,
             f"history: {place}{self.n_events} events {self.data_digest}, {sources.skipped_events} others skipped",
+            *([f"other files: {'; '.join(read)}"] if read else []),
             f"code: {numbers}, python {made.python}{f', commit {made.commit}{changed}' if made.commit else ''}",
         ]
 
@@ -138,6 +140,11 @@ class VectorManifest(Manifest):
 
     what: str
     width: int
+
+
+def _in_words(value: Any) -> str:
+    """A filter: 2 items 3 pairs, or a value as it is."""
+    return " ".join(f"{number} {what}" for what, number in value.items()) if isinstance(value, dict) else str(value)
 
 
 def versions() -> dict[str, str]:

@@ -1,7 +1,6 @@
 """What is asked of an export, checked and digested before anything is scored."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -17,7 +16,8 @@ from recsys_ae.ids import Rows
 from recsys_ae.interactions import Interactions
 from recsys_ae.models import MODELS
 from recsys_ae.models.base import Recommender, check_counts, fitted_state
-from recsys_ae.models.recommend import Cold, allowed_items, scorable
+from recsys_ae.models.recommend import Cold, scorable
+from recsys_ae.models.rules import Rules
 from recsys_ae.models.storage import model_digest
 
 PART_USERS = 8_192
@@ -45,8 +45,7 @@ class ListRequest:
         *,
         users: ArrayLike | None = None,
         exclude_seen: bool = True,
-        candidates: ArrayLike | None = None,
-        exclude: ArrayLike | None = None,
+        rules: Rules | None = None,
         cold: Cold = "popular",
         part_users: int = PART_USERS,
         batch_users: int | None = None,
@@ -59,10 +58,9 @@ class ListRequest:
         if len(np.unique(rows)) < len(rows):
             raise ConfigError("`users` contains an id twice; name each user once")
         check_counts(k=k, part_users=part_users, batch_users=1 if batch_users is None else batch_users)
-        allowed = allowed_items(history.items, candidates, exclude)
-        scorer = BlockScorer(model, history, k, exclude_seen, allowed, seen, cold, batch_users)
-        n_candidates, n_excluded = (None if ids is None else len(np.atleast_1d(ids)) for ids in (candidates, exclude))
-        filters: dict[str, Any] = {"exclude_seen": exclude_seen, "candidates": n_candidates, "excluded": n_excluded}
+        rules = Rules(history.items) if rules is None else rules
+        rules.check(history.items)
+        scorer = BlockScorer(model, history, k, rules, exclude_seen, seen, cold, batch_users)
         planned = ListManifest(
             model=MODELS.name_of(model),
             model_digest=model_digest(model),
@@ -72,8 +70,8 @@ class ListRequest:
             n_items=history.n_items,
             seen=pairs_digest(history if seen is None else seen),
             k=k,
-            filters={**filters, "cold": cold},
-            items="" if allowed is None else digest_of([allowed.tobytes()]),
+            filters={"exclude_seen": exclude_seen, "cold": cold, **rules.counts},
+            rules=rules.digest,
             users=digest_of([rows.tobytes()]),
             n_users=len(rows),
             cold_users=int((~scorable(model, history, rows, cold)).sum()),

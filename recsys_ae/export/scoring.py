@@ -6,12 +6,12 @@ from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from recsys_ae.ids import IdMap, Rows
 from recsys_ae.interactions import Interactions
 from recsys_ae.models.base import Recommender
 from recsys_ae.models.recommend import Cold, TopK, recommend_blocks
+from recsys_ae.models.rules import Rules
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,8 @@ class BlockScorer:
     model: Recommender
     history: Interactions
     k: int
+    rules: Rules
     exclude_seen: bool = True
-    allowed: NDArray[np.bool_] | None = None
     seen: Interactions | None = None
     cold: Cold = "popular"
     batch_users: int | None = None
@@ -51,7 +51,7 @@ class BlockScorer:
             rows,
             self.k,
             exclude_seen=self.exclude_seen,
-            allowed=self.allowed,
+            rules=self.rules,
             cold=self.cold,
             batch_users=self.batch_users,
             seen=self.seen,

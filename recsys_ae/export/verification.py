@@ -131,7 +131,7 @@ class _Inputs:
         if not manifest.filters["exclude_seen"]:
             self._seen.detail = "the lists may have seen items"
         elif planned.seen == manifest.seen:
-            self._seen = Check("seen", "no item that its user has")
+            self._seen = Check("seen", "no item that its user has, unless it may come again")
         else:
             self._seen.detail = "the history has other items"
 
@@ -149,7 +149,7 @@ class _Inputs:
             return
         scorer = self._request.scorer
         if self._seen.wrong is not None:
-            lists.check_unseen(scorer.history if scorer.seen is None else scorer.seen, self._seen)
+            lists.check_unseen(scorer.history if scorer.seen is None else scorer.seen, scorer.rules, self._seen)
         numbers = self._numbers - first
         if self._users is not None:
             wanted = pa.array(scorer.history.users.values[self._users], lists.users.type)

@@ -11,7 +11,7 @@ import pytest
 from builders import clicks, planted
 from damage import flips, outcome
 
-from recsys_ae import build_model, export_recommendations, read_recommendations, recommend
+from recsys_ae import Rules, build_model, export_recommendations, read_recommendations, recommend
 from recsys_ae.errors import ColdUserError, DataError, OutputError, UnknownIdError
 from recsys_ae.export.local import export_vectors
 from recsys_ae.export.manifest import ListManifest, VectorManifest
@@ -47,10 +47,10 @@ def test_cold_users_are_counted_and_get_what_is_declared(model, tmp_path):
 
 def test_manifest_says_what_was_made_from_what(model, tmp_path):
     data = planted()
-    manifest = export_recommendations(model, data, tmp_path / "out", 7, exclude=[100, 101])
+    manifest = export_recommendations(model, data, tmp_path / "out", 7, rules=Rules.of(data.items, blocked=[100, 101]))
     assert manifest == ListManifest.read(tmp_path / "out")
     assert manifest.data_digest == data.digest
-    assert manifest.filters == {"exclude_seen": True, "candidates": None, "excluded": 2, "cold": "popular"}
+    assert manifest.filters == {"exclude_seen": True, "cold": "popular", "blocked": {"items": 2}}
     assert manifest.cold_users == 0
     frame, _ = read_recommendations(tmp_path / "out")
     assert manifest.rows == len(frame)
@@ -112,7 +112,8 @@ def test_a_repeated_export_is_verified_and_left_alone(model, tmp_path, caplog):
     assert f"{folder} is already complete" in caplog.text
     assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == times
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
-    others = {"k": {"k": 4}, "items": {"exclude": [100]}, "users": {"users": ["u01"]}, "seen": {"seen": clicks()}}
+    rules = Rules.of(planted().items, blocked=[100])
+    others = {"k": {"k": 4}, "filters, rules": {"rules": rules}, "users": {"users": ["u01"]}, "seen": {"seen": clicks()}}
     others |= {"filters": {"cold": "skip"}, "part_users": {"part_users": 6}}
     for what, other in others.items():
         with pytest.raises(OutputError, match=f"already holds lists of other inputs: .*{what}.* not the same; choose another"):

@@ -14,7 +14,7 @@ from builders import planted
 from damage import flips
 from filelock import FileLock
 
-from recsys_ae import build_model, export_recommendations, read_recommendations
+from recsys_ae import Rules, build_model, export_recommendations, read_recommendations
 from recsys_ae.errors import OutputError
 from recsys_ae.export.manifest import MANIFEST, ListManifest
 from recsys_ae.export.parts import Parts
@@ -77,7 +77,10 @@ def test_interrupted_export_continues(model, tmp_path, monkeypatch, written, cap
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "whole"]
 
 
-@pytest.mark.parametrize("options", [{"k": 2}, {"exclude_seen": False}, {"exclude": [101]}, {"users": ["u03", "u01"]}])
+@pytest.mark.parametrize(
+    "options",
+    [{"k": 2}, {"exclude_seen": False}, {"rules": Rules.of(planted().items, blocked=[101])}, {"users": ["u03", "u01"]}],
+)
 def test_parts_of_another_request_are_not_continued(model, tmp_path, monkeypatch, options):
     export(model, tmp_path / "whole", **options)
     die_after(2, monkeypatch, tmp_path / "out", model)

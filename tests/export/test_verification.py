@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -12,7 +13,7 @@ from builders import clicks, planted, random_interactions
 from damage import flips, outcome
 from hypothesis import given, settings, strategies as st
 
-from recsys_ae import build_model
+from recsys_ae import Rules, build_model
 from recsys_ae.digests import digest_of_file
 from recsys_ae.export.local import export_request
 from recsys_ae.export.manifest import MANIFEST, ListManifest, Part
@@ -158,7 +159,7 @@ def test_other_inputs_are_named(lists, request_of, model):
         "history": ListRequest.of(model, fewer, 4, part_users=15),
         "k": request_of(k=5),
         "filters": request_of(cold="skip"),
-        "items": request_of(candidates=[100, 101, 102, 103, 104, 105]),
+        "rules": request_of(rules=Rules.of(random_interactions().items, candidates=[100, 101, 102, 103, 104, 105])),
         "users": request_of(users=random_interactions().users.values[::-1]),
     }.items():
         found = failed(lists, request)
@@ -186,7 +187,7 @@ def test_lists_without_rows_and_with_integer_ids(tmp_path):
     nobody = ListRequest.of(model, history, 3, users=np.array([], dtype=object))
     export_request(nobody, tmp_path / "nobody")
     assert not failed(tmp_path / "nobody", nobody)
-    full = ListRequest.of(model, planted(), 3, candidates=[100])  # most users have it
+    full = ListRequest.of(model, planted(), 3, rules=Rules.of(planted().items, candidates=[100]))  # most users have it
     export_request(full, tmp_path / "full")
     assert not failed(tmp_path / "full", full)
 
@@ -199,3 +200,13 @@ def test_whatever_is_exported_is_verified(tmp_path_factory, k, part_users, exclu
     folder = tmp_path_factory.mktemp("any") / "lists"
     export_request(request, folder)
     assert not failed(folder, request, sample=10)
+
+
+def test_seen_items_that_may_come_again_are_fine(model, tmp_path):
+    data = random_interactions()
+    again = pd.DataFrame({"user_id": data.users.values[data.user_rows()], "item_id": data.items.values[data.item_rows()]})
+    request = ListRequest.of(model, data, 20, rules=Rules.of(data.items, repeatable=again[::2]))
+    lists = request.scorer.table(np.arange(data.n_users)).to_pandas()[["user_id", "item_id"]]
+    assert 0 < len(lists.merge(again)) < len(again)
+    export_request(request, tmp_path / "lists")
+    assert not failed(tmp_path / "lists", request)
