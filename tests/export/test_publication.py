@@ -9,7 +9,7 @@ import pytest
 from builders import planted, random_interactions
 from hypothesis import given, settings, strategies as st
 
-from recsys_ae import build_model, read_recommendations
+from recsys_ae import Rules, build_model, read_recommendations
 from recsys_ae.errors import ConfigError, OutputError
 from recsys_ae.export import publication
 from recsys_ae.export.local import export_request
@@ -31,6 +31,11 @@ def night(model, tmp_path):
         return publish(lambda folder: export_request(request, folder), tmp_path / "lists", date, checks, keep)
 
     return publish_lists
+
+
+def only(first: int, end: int) -> Rules:
+    """Only the items in a range may be listed."""
+    return Rules.of(random_interactions().items, candidates=list(range(first, end)))
 
 
 def listing(root: Path) -> dict[str, str]:
@@ -70,8 +75,8 @@ def test_a_repeated_night_is_success(night, tmp_path, caplog):
 def test_lists_that_fail_a_check_are_not_published(night, tmp_path, checks, message):
     root, cold = tmp_path / "lists", random_interactions()
     cold = cold.filter(cold.user_rows() != 7)
-    night("2026-11-25", candidates=range(100, 110), exclude_seen=False)
-    options = {"candidates": range(110, 125), "history": cold, "exclude_seen": False}
+    night("2026-11-25", rules=only(100, 110), exclude_seen=False)
+    options = {"rules": only(110, 125), "history": cold, "exclude_seen": False}
     for _ in range(2):  # a retry of the scheduler
         with pytest.raises(
             OutputError, match=rf"2026-11-26\.unpublished is complete but not published: .*{message}.*2026-11-25$"
@@ -84,7 +89,7 @@ def test_lists_that_fail_a_check_are_not_published(night, tmp_path, checks, mess
 
 def test_unpublished_lists_are_replaced_by_better_ones(night, tmp_path):
     with pytest.raises(OutputError, match="not published"):
-        night("2026-11-26", Checks(min_users=40), candidates=[100], exclude_seen=True)
+        night("2026-11-26", Checks(min_users=40), rules=only(100, 101))
     manifest = night("2026-11-26", Checks(min_users=40))
     assert listing(tmp_path / "lists") == {"2026-11-26": "", "latest": "2026-11-26"}
     assert read_recommendations(tmp_path / "lists" / "latest")[1] == 5 == manifest.k
