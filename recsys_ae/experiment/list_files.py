@@ -65,11 +65,12 @@ class ListFiles:
         history, skipped = history_for(model, self.history, card, skip_unknown=self.skip_unknown, users=users)
         rules = self.rules.read(history.items, history.users, skip_unknown=self.skip_unknown)
         own = Path(self.card) if self.card and is_file(Path(self.card)) else None
+        how = {"skip_unknown": self.skip_unknown or None, "card": None if own else self.card, "cap": self.rules.cap}
         sources = Sources.of(
-            self.model,
+            self.model if self.model.startswith(URIS) else str(Path(self.model).absolute()),
             {"history": self.history, "users": self.users, "card": own, **self.rules.named()},
             run=self._run(model_digest(model)),
-            options={"skip_unknown": self.skip_unknown, "card": None if own else self.card, "cap": self.rules.cap},
+            options={name: value for name, value in how.items() if value is not None},
             skipped_events=skipped,
             skipped_users=history.n_users - len(set(history.user_rows())) if skipped else 0,
         )
