@@ -48,14 +48,16 @@ class ListFiles:
         Raises:
             ConfigError: one of them is neither given nor known.
         """
+        given, made_by = sources.model or "", sources.run
+        stored = f"runs:/{made_by}/model" if made_by and given.startswith("models:/") else sources.model  # an alias moves on
         paths = {name: Path(file.path) for name, file in sources.files.items()}
-        for name, known in (("model", model or sources.model), ("history", history or paths.get("history"))):
+        for name, known in (("model", model or stored), ("history", history or paths.get("history"))):
             if known is None:
                 raise ConfigError(f"the manifest does not say from which {name} the lists were made; give it as --{name}")
         card = str(paths["card"]) if "card" in paths else sources.options.get("card")
         others = {"users": paths.get("users"), "card": card, "skip_unknown": sources.options.get("skip_unknown", False)}
         rules = RuleFiles.of(paths, sources.options.get("cap"))
-        return cls(str(model or sources.model), history or paths["history"], **others, tracking_uri=tracking_uri, rules=rules)
+        return cls(str(model or stored), history or paths["history"], **others, tracking_uri=tracking_uri, rules=rules)
 
     def request(self, k: int, **options: Any) -> ListRequest:
         """The request for top-k lists; the files are read now. For the options see `export_recommendations`."""
