@@ -181,6 +181,15 @@ def test_importing_loads_nothing_heavy(statement):
     assert done.stdout.strip() == ""
 
 
+def test_models_that_do_without_pytorch_need_none_of_its_memory():
+    """Nor do lists and what verifies them: PyTorch and numba take three times the memory of all other libraries together."""
+    modules = ("models.pca", "models.baselines", "models.implicit_models", "export.local", "export.verification")
+    statements = [f"import recsys_ae.{module}" for module in modules]
+    script = "; ".join([*statements, "import sys", "print(*{'torch', 'numba'} & set(sys.modules))"])
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
+
+
 def test_every_public_name_exists():
     assert set(recsys_ae.__all__) == set(recsys_ae._PLACES)
     for name in recsys_ae.__all__:

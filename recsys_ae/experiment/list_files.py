@@ -50,15 +50,17 @@ class ListFiles:
         Raises:
             ConfigError: one of them is neither given nor known.
         """
+        given, made_by = sources.model or "", sources.run
+        stored = f"runs:/{made_by}/model" if made_by and given.startswith("models:/") else sources.model  # an alias moves on
         paths = {name: Path(file.path) for name, file in sources.files.items()}
-        for name, known in (("model", model or sources.model), ("history", history or paths.get("history"))):
+        for name, known in (("model", model or stored), ("history", history or paths.get("history"))):
             if known is None:
                 raise ConfigError(f"the manifest does not say from which {name} the lists were made; give it as --{name}")
         card = str(paths["card"]) if "card" in paths else sources.options.get("card")
         others = {"users": paths.get("users"), "card": card, "skip_unknown": sources.options.get("skip_unknown", False)}
         others["titles"] = paths.get("titles")
         rules = RuleFiles.of(paths, sources.options.get("cap"))
-        return cls(str(model or sources.model), history or paths["history"], **others, tracking_uri=tracking_uri, rules=rules)
+        return cls(str(model or stored), history or paths["history"], **others, tracking_uri=tracking_uri, rules=rules)
 
     def request(self, k: int, **options: Any) -> ListRequest:
         """The request for top-k lists; the files are read now. For the options see `export_recommendations`."""
@@ -69,11 +71,12 @@ class ListFiles:
         rules = self.rules.read(history.items, history.users, skip_unknown=self.skip_unknown)
         titles = None if self.titles is None else Titles.read(self.titles, history.items.kind)
         own = Path(self.card) if self.card and is_file(Path(self.card)) else None
+        how = {"skip_unknown": self.skip_unknown or None, "card": None if own else self.card, "cap": self.rules.cap}
         sources = Sources.of(
-            self.model,
+            self.model if self.model.startswith(URIS) else str(Path(self.model).absolute()),
             {"history": self.history, "users": self.users, "card": own, "titles": self.titles, **self.rules.named()},
             run=self._run(model_digest(model)),
-            options={"skip_unknown": self.skip_unknown, "card": None if own else self.card, "cap": self.rules.cap},
+            options={name: value for name, value in how.items() if value is not None},
             skipped_events=skipped,
             skipped_users=history.n_users - len(set(history.user_rows())) if skipped else 0,
         )

@@ -8,6 +8,7 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic
 
 from recsys_ae.digests import digest_of_file
 from recsys_ae.errors import DataError
@@ -15,6 +16,8 @@ from recsys_ae.export.manifest import Part
 from recsys_ae.export.request import ListRequest
 from recsys_ae.files import make_folder, read_json, whole_file, write_json
 from recsys_ae.ids import Rows
+
+PROGRESS = 30  # seconds between two lines
 
 logger = logging.getLogger(__name__)
 
@@ -38,11 +41,14 @@ class Parts:
         _remove_others(folder, set(names))
         _remove_others(records, {f"{name}.json" for name in names})
         parts: dict[str, Part] = {}
-        kept = 0
+        kept, told = 0, monotonic()
         for name, rows in zip(names, self._users(), strict=True):
             part = self._kept(folder / name, records / f"{name}.json")
             kept += part is not None
             parts[name] = part or self._write(folder / name, records / f"{name}.json", rows)
+            if monotonic() - told > PROGRESS:
+                logger.info("%d of %d parts", len(parts), len(names))
+                told = monotonic()
         logger.info("%d parts: %d kept, %d written", len(names), kept, len(names) - kept)
         return parts
 

@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from recsys_ae.core.kernels.groups import take_capped
 from recsys_ae.ids import Rows
 from recsys_ae.models.base import Floats
 from recsys_ae.ranking import top_k
@@ -36,6 +35,8 @@ class CappedCategories:
         Scores are searched k at a time, only for the users whose lists are not full yet. An item is passed over only if its
         category is full, and then all items of the category are taken out. So there are at most about k / cap searches.
         """
+        from recsys_ae.core.kernels.groups import take_capped  # heavy
+
         columns, values = np.full((len(scores), k), -1), np.full((len(scores), k), np.nan, np.float32)
         lengths, counts = np.zeros(len(scores), np.int64), np.zeros(self.matrix.shape[1], np.int64)
         rows = np.arange(len(scores))

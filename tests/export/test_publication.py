@@ -33,8 +33,9 @@ def night(model, tmp_path):
     return publish_lists
 
 
-def only(items) -> Rules:
-    return Rules.of(random_interactions().items, candidates=list(items))
+def only(first: int, end: int) -> Rules:
+    """Only the items in a range may be listed."""
+    return Rules.of(random_interactions().items, candidates=list(range(first, end)))
 
 
 def listing(root: Path) -> dict[str, str]:
@@ -74,8 +75,8 @@ def test_a_repeated_night_is_success(night, tmp_path, caplog):
 def test_lists_that_fail_a_check_are_not_published(night, tmp_path, checks, message):
     root, cold = tmp_path / "lists", random_interactions()
     cold = cold.filter(cold.user_rows() != 7)
-    night("2026-11-25", rules=only(range(100, 110)), exclude_seen=False)
-    options = {"rules": only(range(110, 125)), "history": cold, "exclude_seen": False}
+    night("2026-11-25", rules=only(100, 110), exclude_seen=False)
+    options = {"rules": only(110, 125), "history": cold, "exclude_seen": False}
     for _ in range(2):  # a retry of the scheduler
         with pytest.raises(
             OutputError, match=rf"2026-11-26\.unpublished is complete but not published: .*{message}.*2026-11-25$"
@@ -88,7 +89,7 @@ def test_lists_that_fail_a_check_are_not_published(night, tmp_path, checks, mess
 
 def test_unpublished_lists_are_replaced_by_better_ones(night, tmp_path):
     with pytest.raises(OutputError, match="not published"):
-        night("2026-11-26", Checks(min_users=40), rules=only([100]), exclude_seen=True)
+        night("2026-11-26", Checks(min_users=40), rules=only(100, 101))
     manifest = night("2026-11-26", Checks(min_users=40))
     assert listing(tmp_path / "lists") == {"2026-11-26": "", "latest": "2026-11-26"}
     assert read_recommendations(tmp_path / "lists" / "latest")[1] == 5 == manifest.k
