@@ -107,7 +107,8 @@ def test_rules_in_a_pipeline(trained, expected):
 def test_rules_on_the_command_line(call, trained, expected, monkeypatch):
     monkeypatch.chdir(trained)
     command = ["export", "out/final", "--history", "log.csv", "--k", 6, "--output", "lists", *OPTIONS]
-    assert call(*command)[0] == 0
+    code, _, err = call(*command)
+    assert code == 0, err
     pd.testing.assert_frame_equal(lists_in(trained / "lists"), expected, check_dtype=False)
     code, out, _ = call("verify", "lists", "--sample", 3)
     assert code == 0

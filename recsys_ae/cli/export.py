@@ -91,12 +91,7 @@ def export(
     folder = output / date if dated else output
     rules = RuleFiles(tuple(candidates or ()), tuple(block or ()), tuple(repeatable or ()), categories, cap)
     files = ListFiles(model, history, users, card, skip_unknown, tracking_uri, rules, titles)
-    options: dict[str, Any] = {
-        "exclude_seen": not include_seen,
-        "cold": cold,
-        "part_users": part_users,
-        "writing": Writing(form, layout),
-    }
+    options: dict[str, Any] = {"cold": cold, "part_users": part_users, "writing": Writing(form, layout)}
     request = files.request(k, exclude_seen=not include_seen, **options)
     make = partial(export_request, request)
     with export_run(model, request.planned.model_digest, folder, tracking_uri) as run:

@@ -3,13 +3,14 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from recsys_ae.ids import Rows, shown
+from recsys_ae.ids import IdMap, Rows, shown
 from recsys_ae.interactions import Interactions
 from recsys_ae.models.rules import Rules
 from recsys_ae.ranking import hits
@@ -99,16 +100,34 @@ class Lists:
 
     def check_unseen(self, seen: Interactions, rules: Rules, check: Check) -> None:
         """Check that no list has an item that the data has for its user, unless the rules let it come again."""
-        users = seen.users.find(self.users.to_numpy(zero_copy_only=False)) if len(self) else np.empty(0, np.int64)
-        items = self.table["item_id"].combine_chunks().dictionary_encode()
-        of_code = seen.items.find(items.dictionary.to_numpy(zero_copy_only=False)) if len(items) else np.empty(0, np.int64)
-        place = np.arange(len(self.of_row)) - self.bounds[self.of_row]
-        lists = np.full((len(self), int(place.max(initial=-1)) + 1), -1)
-        lists[self.of_row, place] = of_code[items.indices.to_numpy()]
-        known = users[users >= 0]
+        users = seen.users.find(self._ids) if len(self) else np.empty(0, np.int64)
+        lists, known = self._item_rows(seen.items), users[users >= 0]
         wrong = np.zeros(lists.shape, bool)
         wrong[users >= 0] = hits(lists[users >= 0], rules.not_again(seen.matrix[known], seen.users.values[known]))
-        self._count(wrong[self.of_row, place], check, lambda at: f"item {self._item(at)}, which the user has")
+        self._count(wrong[self.of_row, self._place], check, lambda at: f"item {self._item(at)}, which the user has")
+
+    def check_rules(self, rules: Rules, check: Check) -> None:
+        """Check that the rules allow all items."""
+        if len(self):
+            wrong = rules.broken(self._item_rows(rules.items), self._ids)
+            self._count(wrong[self.of_row, self._place], check, lambda at: f"item {self._item(at)} against the rules")
+
+    @cached_property
+    def _ids(self) -> NDArray[Any]:
+        return np.asarray(self.users.to_numpy(zero_copy_only=False))
+
+    @cached_property
+    def _place(self) -> Rows:
+        """int64 [R], of each row in its list, from 0."""
+        return np.arange(len(self.of_row)) - self.bounds[self.of_row]
+
+    def _item_rows(self, known: IdMap) -> Rows:
+        """int64 [N, K], the items of each list; -1 where it is shorter, or the item is unknown."""
+        items = self.table["item_id"].combine_chunks().dictionary_encode()
+        of_code = known.find(items.dictionary.to_numpy(zero_copy_only=False)) if len(items) else np.empty(0, np.int64)
+        lists = np.full((len(self), int(self._place.max(initial=-1)) + 1), -1)
+        lists[self.of_row, self._place] = of_code[items.indices.to_numpy()]
+        return lists
 
     def _item(self, row: int) -> str:
         return shown(self.table["item_id"][row].as_py())

@@ -112,6 +112,7 @@ class _Inputs:
         without = "give the model and the history to check this"
         self._same = Check("inputs", without, wrong=None)
         self._seen = Check("seen", without, wrong=None)
+        self._rules = Check("rules", without, wrong=None)
         self._again = Check("sample", without, wrong=None)
         self._found: list[pa.Table] = []
         served = manifest.n_users - manifest.users_without_items
@@ -133,6 +134,12 @@ class _Inputs:
             self._seen = Check("seen", "no item that its user has, unless it may come again")
         else:
             self._seen.detail = "the history has other items"
+        if not request.scorer.rules.counts:
+            self._rules = Check("rules", "there are none")
+        elif planned.rules == manifest.rules:
+            self._rules = Check("rules", "only candidates, no blocked item, no category above its cap")
+        else:
+            self._rules.detail = "the lists are from other rules"
 
     def _versions(self) -> str:
         """What has another version than when the lists were made, in a message."""
@@ -149,6 +156,8 @@ class _Inputs:
         scorer = self._request.scorer
         if self._seen.wrong is not None:
             lists.check_unseen(scorer.history if scorer.seen is None else scorer.seen, scorer.rules, self._seen)
+        if self._rules.wrong is not None:
+            lists.check_rules(scorer.rules, self._rules)
         numbers = self._numbers - first
         if self._users is not None:
             wanted = pa.array(scorer.history.users.values[self._users], lists.users.type)
@@ -161,7 +170,7 @@ class _Inputs:
             self._again = self._made_again(self._request.scorer, pa.concat_tables(self._found))
         elif self._request is not None:
             self._again.detail = "the lists are from other inputs"
-        return [self._same, self._seen, self._again]
+        return [self._same, self._seen, self._rules, self._again]
 
     def _made_again(self, scorer: BlockScorer, found: pa.Table) -> Check:
         known = scorer.history.users

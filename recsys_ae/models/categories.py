@@ -30,7 +30,7 @@ class CappedCategories:
         """`ranking.top_k` under the cap: the items from the best one down, without those that a full category forbids.
 
         Among all allowed lists this is the one whose first item is best, then its second, and so on. If no item has several
-        categories, no other allowed list has a higher sum of scores either. `scores` [B, M] are overwritten.
+        categories, no other allowed list of its length has a higher sum of scores either. `scores` [B, M] are overwritten.
 
         Scores are searched k at a time, only for the users whose lists are not full yet. An item is passed over only if its
         category is full, and then all items of the category are taken out. So there are at most about k / cap searches.
@@ -45,6 +45,22 @@ class CappedCategories:
             take_capped(scores, rows, found, self._groups, self.cap, (columns, values, lengths), counts)
             rows = rows[(lengths[rows] < k) & (found[:, -1] >= 0)]
         return columns, values
+
+    def beyond(self, lists: Rows) -> NDArray[np.bool_]:
+        """bool [B, K]: which items of `lists` (int64 [B, K], -1 for none) have a category that is full before them."""
+        row, place = np.nonzero(lists >= 0)
+        starts, sizes = self.matrix.indptr[lists[row, place]], np.diff(self.matrix.indptr)[lists[row, place]]
+        entry = np.repeat(np.arange(len(row)), sizes)  # one per listed item and category, in the order of the lists
+        within = np.arange(len(entry)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+        keys = row[entry] * self.matrix.shape[1] + self.matrix.indices[np.repeat(starts, sizes) + within]
+        order = np.argsort(keys, kind="stable")
+        first = np.flatnonzero(np.diff(keys[order], prepend=-1))
+        number = np.empty(len(keys), np.int64)  # of the same category earlier in the list
+        number[order] = np.arange(len(keys)) - np.repeat(first, np.diff(np.r_[first, len(keys)]))
+        wrong = np.zeros(lists.shape, bool)
+        full = entry[number >= self.cap]
+        wrong[row[full], place[full]] = True
+        return wrong
 
     @cached_property
     def _groups(self) -> tuple[NDArray[Any], ...]:

@@ -19,7 +19,7 @@ from recsys_ae.frames import Frame, is_frame, read_frame
 from recsys_ae.ids import IdMap, Rows, among, encode, id_index, shown
 from recsys_ae.models.base import Floats, check_counts
 from recsys_ae.models.categories import CappedCategories
-from recsys_ae.ranking import exclude, keep, row_of_entry, top_k
+from recsys_ae.ranking import exclude, hits, keep, row_of_entry, top_k
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,10 +157,22 @@ class Rules:
         """The best items under the caps, as from `ranking.top_k`; may overwrite the scores."""
         return top_k(scores, k) if self.categories is None else self.categories.top_k(scores, k)
 
-    @property
-    def users(self) -> list[IdMap]:
-        """The ids of the users that the rules name."""
-        return [sets.users for _, sets in self._sets if sets.users is not None]
+    def broken(self, lists: Rows, ids: NDArray[Any]) -> NDArray[np.bool_]:
+        """bool [B, K]: which items of `lists` (int64 [B, K], -1 for none) may not be in those of the users [B]."""
+        wrong = np.zeros(lists.shape, bool)
+        if (candidates := self.candidates) is not None:
+            if candidates.shared is not None:
+                wrong |= ~candidates.shared[lists]
+            if (own := candidates.own_of(ids)) is not None:
+                wrong |= ~hits(lists, own)
+        if (blocked := self.blocked) is not None:
+            if blocked.shared is not None:
+                wrong |= blocked.shared[lists]
+            if (own := blocked.own_of(ids)) is not None:
+                wrong |= hits(lists, own)
+        if self.categories is not None:
+            wrong |= self.categories.beyond(lists)
+        return wrong & (lists >= 0)
 
     @property
     def counts(self) -> dict[str, Any]:

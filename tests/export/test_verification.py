@@ -72,10 +72,10 @@ def test_good_lists_pass_every_check(lists, request_of):
     alone = verify_lists(lists)
     assert {check.name: check.wrong for check in alone} == {
         **dict.fromkeys(["files", "schema", "counts", "users", "ranks", "items", "scores"], 0),
-        **dict.fromkeys(["inputs", "seen", "sample"]),
+        **dict.fromkeys(["inputs", "seen", "rules", "sample"]),
     }
     for sample in (1, 7, 1000):
-        assert [check.wrong for check in verify_lists(lists, request_of(), sample=sample)] == [0] * 10
+        assert [check.wrong for check in verify_lists(lists, request_of(), sample=sample)] == [0] * 11
 
 
 PART = "part-00001.parquet"
@@ -210,3 +210,16 @@ def test_seen_items_that_may_come_again_are_fine(model, tmp_path):
     assert 0 < len(lists.merge(again)) < len(again)
     export_request(request, tmp_path / "lists")
     assert not failed(tmp_path / "lists", request)
+
+
+def test_items_against_the_rules_are_found(model, tmp_path):
+    """Lists made without rules, under a manifest that says the contrary."""
+    data = random_interactions()
+    manifest = export_request(ListRequest.of(model, data, 4), tmp_path / "lists")
+    ruled = ListRequest.of(model, data, 4, rules=Rules.of(data.items, blocked=[103]))
+    lied = replace(ruled.planned, files=manifest.files, rows=manifest.rows, users_without_items=manifest.users_without_items)
+    write_json(lied, tmp_path / "lists" / MANIFEST)
+    found = failed(tmp_path / "lists", ruled)
+    assert found.keys() == {"rules", "sample"}
+    listed = pq.read_table(tmp_path / "lists" / "part-00000.parquet")["item_id"].to_pylist()
+    assert f"item 103 against the rules ({listed.count(103)} such cases)" in found["rules"]

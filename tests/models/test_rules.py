@@ -39,13 +39,14 @@ class Given:
         return np.ones(len(rows), bool)
 
 
+def contains(given, user, item, every):
+    """Whether the pair is in the items for everyone and (if `every`) or in those of the user."""
+    parts = [item in part if kind == "items" else (user, item) in part for kind, part in given.items()]
+    return all(parts) if every else any(parts)
+
+
 def reference(scores, k, seen, candidates, blocked, repeatable, categories, cap):
     """The list of every user: [(user, item, score)], from the definitions."""
-
-    def contains(given, user, item, every):
-        """Whether the pair is in the items for everyone and (if `every`) or in those of the user."""
-        parts = [item in part if kind == "items" else (user, item) in part for kind, part in given.items()]
-        return all(parts) if every else any(parts)
 
     found = []
     for row, user in enumerate(USERS):
@@ -76,6 +77,10 @@ def pairs(given):
     return pd.DataFrame(given, columns=["user_id", "item_id"]).astype({"user_id": "str", "item_id": "int64"})
 
 
+def labels(given):
+    return pd.DataFrame(given, columns=["item_id", "category"]).astype({"item_id": "int64", "category": "str"})
+
+
 def sets(role, given):
     """The items for everyone and for single users of one role, which `Rules.of` takes one at a time."""
     shared = getattr(Rules.of(DATA.items, **{role: given.get("items")}), role)
@@ -90,13 +95,14 @@ def sets(role, given):
 def test_lists_are_those_of_the_reference(scores, k, seen, candidates, blocked, repeatable, categories, cap, block):
     capped = {}
     if categories is not None:
-        frame = pd.DataFrame(categories, columns=["item_id", "category"]).astype({"item_id": "int64", "category": "str"})
-        capped = {"categories": frame, "cap": cap}
+        capped = {"categories": labels(categories), "cap": cap}
     given = {"candidates": candidates, "blocked": blocked, "repeatable": repeatable}
     rules = replace(Rules.of(DATA.items, **capped), **{role: sets(role, parts) for role, parts in given.items()})
     model, rows = Given(np.array(scores, np.float32)), np.arange(N_USERS)
     blocks = recommend_blocks(model, DATA, rows, k, rules=rules, exclude_seen=seen, batch_users=block)
-    found = pd.concat([one.to_frame() for one in blocks])
+    lists = [(one.users, one.item_rows) for one in blocks]
+    assert not any(rules.broken(items, users).any() for users, items in lists)
+    found = pd.concat([one.to_frame() for one in recommend_blocks(model, DATA, rows, k, rules=rules, exclude_seen=seen)])
     groups = {}
     for item, category in categories or []:
         groups.setdefault(item, set()).add(category)
@@ -104,6 +110,30 @@ def test_lists_are_those_of_the_reference(scores, k, seen, candidates, blocked, 
     assert list(zip(found["user_id"], found["item_id"], found["score"], strict=True)) == expected
     ranks = found.groupby("user_id", sort=False)["rank"]
     assert all(own.tolist() == list(range(1, len(own) + 1)) for _, own in ranks)
+
+
+@settings(max_examples=100)
+@given(
+    rule, rule, item_categories, st.integers(1, 3), st.lists(st.lists(st.sampled_from(range(N_ITEMS)), max_size=5), max_size=6)
+)
+def test_items_against_the_rules_are_found(candidates, blocked, categories, cap, lists):
+    """In any lists: all that are not allowed, and those before which a category is full."""
+    capped = {} if categories is None else {"categories": labels(categories), "cap": cap}
+    given = {"candidates": candidates, "blocked": blocked}
+    rules = replace(Rules.of(DATA.items, **capped), **{role: sets(role, parts) for role, parts in given.items()})
+    rows = np.full((len(lists), 5), -1)
+    expected = []
+    for number, own in enumerate(lists):
+        rows[number, : len(own)] = own
+        user, count = USERS[number], Counter()
+        for item in (ITEMS[column] for column in own):
+            kinds = {category for other, category in categories or [] if other == item}
+            full = any(count[category] >= cap for category in kinds)
+            expected.append(not contains(candidates, user, item, True) or contains(blocked, user, item, False) or full)
+            count.update(kinds)
+    found = rules.broken(rows, np.array(USERS[: len(lists)], object))
+    assert found[rows >= 0].tolist() == expected
+    assert not found[rows < 0].any()
 
 
 def test_rules_are_the_same_in_any_order_and_any_library():
