@@ -42,7 +42,7 @@ def test_a_dated_export_is_published_repeated_and_verified(call, shop):
     assert code == 0, err
     lines = [line.split() for line in out.splitlines() if line.startswith("ok ")]
     assert [line[1] for line in lines] == [
-        *("files", "schema", "counts", "users", "ranks", "items", "scores", "inputs", "seen", "sample")
+        *("files", "schema", "counts", "users", "ranks", "items", "scores", "inputs", "seen", "rules", "sample")
     ]
     assert "the lists of 10 users, made again, are the same to the last bit" in out
 
