@@ -18,6 +18,7 @@ import typer
 import recsys_ae
 from recsys_ae.cli.evaluation import compare, evaluate
 from recsys_ae.cli.export import export
+from recsys_ae.cli.load import load
 from recsys_ae.cli.options import PATH, RequireTracking, TrackingUri, print_table, terminal
 from recsys_ae.cli.promotion import promote
 from recsys_ae.cli.runs import runs_app
@@ -148,6 +149,7 @@ app.command()(compare)
 app.command()(promote)
 app.command()(export)
 app.command()(verify)
+app.command()(load)
 
 
 @datasets_app.callback()

@@ -13,8 +13,8 @@ from recsys_ae.data.layouts import FileLayout, Place, is_structured
 from recsys_ae.data.reading import column_context, reading
 from recsys_ae.errors import DataError, quoted, shortened
 
-ROLES = {"user": USUAL_NAMES["user"], "item": USUAL_NAMES["item"], "category": {"category"}}
-COLUMNS = {"user": "user_id", "item": "item_id", "category": "category"}  # how messages and results name them
+ROLES = {"user": USUAL_NAMES["user"], "item": USUAL_NAMES["item"], "category": {"category"}, "title": {"title"}}
+COLUMNS = {"user": "user_id", "item": "item_id", "category": "category", "title": "title"}  # in messages and results
 
 
 class IdFile(FileLayout):
@@ -62,6 +62,35 @@ def read_ids(path: Path, kinds: Mapping[str, str | None], optional: str | None =
             refuse(content, place, ids.bad, ids.why)
             values[COLUMNS[role]] = series_of(ids.values)
     return pd.DataFrame(values)
+
+
+def read_titles(path: Path, kind: str) -> pd.DataFrame:
+    """The columns item_id and title of a file; rows with an empty title are left out.
+
+    Args:
+        kind: type of the ids, "int" or "str".
+
+    Raises:
+        DataError: as for `read_ids`, or an item has several rows.
+    """
+    with reading(path):
+        names = column_names(path)
+        found = columns_like(names, ROLES)
+        item, title = (str(_only(found[role], role, names, False)) for role in ("item", "title"))
+        content = read_content(path, IdFile(path=path.name, columns={"item": item, "title": title}), {item: TEXT, title: TEXT})
+        raise_first(content)
+        typed, stored = is_structured(path.name), content.columns[title]
+        with column_context(item):
+            ids = as_ids(content.columns[item], kind, typed=typed)
+        refuse(content, item, ids.bad, ids.why)
+        own = series_of(ids.values)
+        refuse(content, item, own.duplicated(), "a repeated id; give each item one title")
+        with column_context(title):
+            texts = as_ids(stored, "str", typed=typed)
+        empty = stored.to_pandas().astype(object).isin([None, ""]).to_numpy()
+        refuse(content, title, texts.bad & ~empty, "not text")
+        frame = pd.DataFrame({"item_id": own, "title": series_of(texts.values)})
+    return frame[~empty].reset_index(drop=True)
 
 
 def _only(found: list[str], role: str, names: list[str], optional: bool) -> str | None:

@@ -13,10 +13,11 @@ from recsys_ae.experiment.pipeline_file import ExportSpec
 from recsys_ae.export.histories import users_in
 from recsys_ae.export.provenance import InputFile, Sources
 from recsys_ae.export.rule_files import RULES, WAY_OUT, RuleFiles
+from recsys_ae.export.writing import Format, Layout, Titles, Writing
 from recsys_ae.ids import shown
 from recsys_ae.interactions import Interactions
 
-FILES = (*RULES, "categories", "users")
+FILES = (*RULES, "categories", "users", "titles")
 
 
 def _as_list(value: Any) -> Any:
@@ -41,6 +42,9 @@ class ListExport(ExportSpec):
     cap: int | None = Field(default=None, ge=1)
     users: str | None = None
     skip_unknown: bool = False
+    format: Format = "parquet"
+    layout: Layout = "rows"
+    titles: str | None = None
 
     def in_folder(self, folder: Path) -> Self:
         found = {key: getattr(self, key) for key in FILES}
@@ -49,14 +53,15 @@ class ListExport(ExportSpec):
         return self.model_copy(update={**several, **single})
 
     def files(self) -> dict[str, Path]:
-        return self._rules.named() | ({} if self.users is None else {"users": Path(self.users)})
+        single = {"users": self.users, "titles": self.titles}
+        return self._rules.named() | {name: Path(path) for name, path in single.items() if path is not None}
 
     def check(self) -> None:
         """Raise `ConfigError` for keys that are valid alone but not together."""
         given = [key for key in (*FILES, "cap") if getattr(self, key)]
         if given and self.what != "lists":
             raise ConfigError(f"{given[0]} is about lists, but what is {self.what}; remove one of them")
-        self._rules  # noqa: B018 - which checks its arguments
+        self._rules, Writing(self.format, self.layout)
 
     @property
     def _rules(self) -> RuleFiles:
@@ -76,7 +81,10 @@ class ListExport(ExportSpec):
         sources = sources or Sources()
         read = sources.files | {name: InputFile.of(path) for name, path in self.files().items()}
         how = {key: value for key in ("skip_unknown", "cap") if (value := getattr(self, key))}
-        return {"users": self._users(data, card), "rules": rules, "sources": replace(sources, files=read, options=how)}
+        titles = None if self.titles is None else Titles.read(Path(self.titles), data.items.kind)
+        written: dict[str, Any] = {"writing": Writing(self.format, self.layout), "titles": titles}
+        written |= {"sources": replace(sources, files=read, options=how)}
+        return {"users": self._users(data, card), "rules": rules, **written}
 
     def _users(self, data: Interactions, card: tuple[RatingsCard, Path] | None) -> pd.Series | None:
         """The ids of the users to serve; None for all."""

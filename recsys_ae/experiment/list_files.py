@@ -11,6 +11,7 @@ from recsys_ae.export.histories import history_for, users_in
 from recsys_ae.export.provenance import Sources
 from recsys_ae.export.request import ListRequest
 from recsys_ae.export.rule_files import RuleFiles
+from recsys_ae.export.writing import Titles
 from recsys_ae.files import is_file
 from recsys_ae.models.base import fitted_state
 from recsys_ae.models.storage import load_model, model_digest
@@ -35,6 +36,7 @@ class ListFiles:
     skip_unknown: bool = False
     tracking_uri: str | None = None
     rules: RuleFiles = field(default_factory=RuleFiles)
+    titles: Path | None = None
 
     @property
     def dataset(self) -> str:
@@ -56,6 +58,7 @@ class ListFiles:
                 raise ConfigError(f"the manifest does not say from which {name} the lists were made; give it as --{name}")
         card = str(paths["card"]) if "card" in paths else sources.options.get("card")
         others = {"users": paths.get("users"), "card": card, "skip_unknown": sources.options.get("skip_unknown", False)}
+        others["titles"] = paths.get("titles")
         rules = RuleFiles.of(paths, sources.options.get("cap"))
         return cls(str(model or stored), history or paths["history"], **others, tracking_uri=tracking_uri, rules=rules)
 
@@ -66,17 +69,18 @@ class ListFiles:
         users = None if self.users is None else users_in(self.users, fitted_state(model).meta["user_ids"], card)
         history, skipped = history_for(model, self.history, card, skip_unknown=self.skip_unknown, users=users)
         rules = self.rules.read(history.items, history.users, skip_unknown=self.skip_unknown)
+        titles = None if self.titles is None else Titles.read(self.titles, history.items.kind)
         own = Path(self.card) if self.card and is_file(Path(self.card)) else None
         how = {"skip_unknown": self.skip_unknown or None, "card": None if own else self.card, "cap": self.rules.cap}
         sources = Sources.of(
             self.model if self.model.startswith(URIS) else str(Path(self.model).absolute()),
-            {"history": self.history, "users": self.users, "card": own, **self.rules.named()},
+            {"history": self.history, "users": self.users, "card": own, "titles": self.titles, **self.rules.named()},
             run=self._run(model_digest(model)),
             options={name: value for name, value in how.items() if value is not None},
             skipped_events=skipped,
             skipped_users=history.n_users - len(set(history.user_rows())) if skipped else 0,
         )
-        return ListRequest.of(model, history, k, users=users, rules=rules, **options, sources=sources)
+        return ListRequest.of(model, history, k, users=users, rules=rules, titles=titles, **options, sources=sources)
 
     def _run(self, digest: str) -> str | None:
         """The id of the MLflow run of the model, if a store is named that knows it."""

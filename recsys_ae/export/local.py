@@ -16,9 +16,10 @@ from recsys_ae.data.lists import read_lists
 from recsys_ae.digests import digest_of_file
 from recsys_ae.errors import DataError, OtherInputsError, OutputError
 from recsys_ae.export.manifest import MANIFEST, ListManifest, Part, VectorManifest
-from recsys_ae.export.parts import Parts, read_part
+from recsys_ae.export.parts import Parts
 from recsys_ae.export.provenance import Sources
 from recsys_ae.export.request import PART_USERS, ListRequest
+from recsys_ae.export.writing import Titles, Writing
 from recsys_ae.files import locked_folder, move, path_of, whole_folder, write_json
 from recsys_ae.interactions import Interactions
 from recsys_ae.models.base import Recommender
@@ -42,6 +43,8 @@ def export_recommendations(
     part_users: int = PART_USERS,
     batch_users: int | None = None,
     seen: Interactions | None = None,
+    writing: Writing | None = None,
+    titles: Titles | None = None,
     sources: Sources | None = None,
 ) -> ListManifest:
     """Write the best `k` items of every user to `folder`, in bounded memory: a block of scores and a part of the lists.
@@ -65,6 +68,7 @@ def export_recommendations(
     """
     options: dict[str, Any] = {"users": users, "exclude_seen": exclude_seen, "rules": rules}
     options |= {"cold": cold, "part_users": part_users, "batch_users": batch_users, "seen": seen, "sources": sources}
+    options |= {"writing": writing, "titles": titles}
     return export_request(ListRequest.of(model, history, k, **options), path_of(folder))
 
 
@@ -85,7 +89,7 @@ def read_recommendations(path: Path | str) -> tuple[pd.DataFrame, int]:
         frame = read_lists(path)
         return frame, int(frame["rank"].max())
     manifest = ListManifest.read(path)
-    frame = pa.concat_tables([read_part(path / name) for name in manifest.files]).to_pandas()
+    frame = pa.concat_tables([manifest.read_part(path / name) for name in manifest.files]).to_pandas()
     if not len(frame):
         raise DataError(f"{path} holds no recommendations")
     return frame, manifest.k

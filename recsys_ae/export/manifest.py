@@ -1,15 +1,19 @@
 """Manifests: what an export holds and what it was made from."""
 
 import os
-from dataclasses import dataclass, field, fields
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, fields
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Self
+
+import pyarrow as pa
 
 import recsys_ae
 from recsys_ae.digests import digest_of_json
 from recsys_ae.errors import DataError, quoted
 from recsys_ae.export.provenance import Provenance
+from recsys_ae.export.writing import TITLE, Writing
 from recsys_ae.files import check_file, read_json
 
 FORMAT = 2  # of manifests and of the folders that they describe
@@ -87,8 +91,9 @@ class ListManifest(Manifest):
     seen: str  # hash of the pairs of the history, or of what else counts as seen, see `content_digest`
     users: str  # hash of the users asked for, in their order
     rules: str  # hash of the rules, see `models.rules`
-    schema: dict[str, str]  # column -> Parquet type
+    schema: dict[str, str]  # column -> Arrow type, of the lists as rows
     part_users: int  # asked for in each file but the last
+    writing: Writing  # format and layout of the files
     n_events: int  # in the history
     parameters: dict[str, Any]  # of the model
     made: Provenance  # when, where and from which files
@@ -97,7 +102,8 @@ class ListManifest(Manifest):
     def request(self) -> dict[str, Any]:
         """What was asked for: equal requests give equal files with the same versions, and no others do."""
         results = {"rows", "users_without_items", "files", "versions", "made"}
-        return {item.name: getattr(self, item.name) for item in fields(self) if item.name not in results}
+        asked = {item.name: getattr(self, item.name) for item in fields(self) if item.name not in results}
+        return asked | {"writing": asdict(self.writing)}
 
     @property
     def request_digest(self) -> str:
@@ -107,7 +113,21 @@ class ListManifest(Manifest):
     @property
     def options(self) -> dict[str, Any]:
         """The arguments of `export_recommendations` that are neither data nor ids."""
-        return {"exclude_seen": self.filters["exclude_seen"], "cold": self.filters["cold"], "part_users": self.part_users}
+        filters = {"exclude_seen": self.filters["exclude_seen"], "cold": self.filters["cold"]}
+        return {**filters, "part_users": self.part_users, "writing": self.writing}
+
+    def arrow_schema(self, *, titles: bool = False) -> pa.Schema:
+        """The types of the columns of the lists as rows, with or without titles."""
+        schema = pa.schema([(name, pa.type_for_alias(kind)) for name, kind in self.schema.items()])
+        return schema.append(pa.field(TITLE, pa.string())) if titles else schema
+
+    def read_part(self, path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+        """The lists in one of the files, as rows; `DataError` if it is unreadable.
+
+        Args:
+            columns: some of the columns, among which may be the titles; all but the titles if None.
+        """
+        return self.writing.read(path, self.arrow_schema(titles=TITLE in (columns or ())), columns)
 
     def lines(self) -> list[str]:
         """What the lists were made from, for people."""

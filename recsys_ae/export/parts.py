@@ -5,12 +5,10 @@ that belongs to the request, is written.
 """
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
-
-import pyarrow as pa
 
 from recsys_ae.digests import digest_of_file
 from recsys_ae.errors import DataError
@@ -18,7 +16,6 @@ from recsys_ae.export.manifest import Part
 from recsys_ae.export.request import ListRequest
 from recsys_ae.files import make_folder, read_json, whole_file, write_json
 from recsys_ae.ids import Rows
-from recsys_ae.parquet import read_parquet, write_parquet
 
 PROGRESS = 30  # seconds between two lines
 
@@ -33,7 +30,8 @@ class Parts:
 
     def names(self) -> list[str]:
         """File names in the order of the users; one even if there are no users."""
-        return [f"part-{number:05d}.parquet" for number in range(max(1, -(-len(self.request.rows) // self._size)))]
+        ending = self.request.planned.writing.format
+        return [f"part-{number:05d}.{ending}" for number in range(max(1, -(-len(self.request.rows) // self._size)))]
 
     def complete(self, folder: Path, records: Path) -> dict[str, Part]:
         """Write the parts that `folder` lacks, or that are not what their record says; remove what else is there."""
@@ -79,20 +77,10 @@ class Parts:
     def _write(self, path: Path, record: Path, rows: Rows) -> Part:
         table = self.request.scorer.table(rows)
         with whole_file(path) as draft:
-            write_part(table, draft)
+            self.request.planned.writing.write(table, self.request.titles, draft)
         part = Part(digest_of_file(path), table.num_rows, users=len(table["user_id"].unique()))
         write_json(part, record, of=self.request.planned.request_digest)
         return part
-
-
-def write_part(table: pa.Table, path: Path) -> None:
-    """Write the lists of a part to a file."""
-    write_parquet(table.schema, [table], path)
-
-
-def read_part(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
-    """The lists in a file that `write_part` wrote, or some of their columns; `DataError` if it cannot be read."""
-    return read_parquet(path, columns)
 
 
 def _remove_others(folder: Path, names: set[str]) -> None:

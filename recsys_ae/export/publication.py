@@ -21,7 +21,6 @@ import pyarrow.compute as pc
 
 from recsys_ae.errors import ConfigError, OtherInputsError, OutputError, quoted, reason
 from recsys_ae.export.manifest import MANIFEST, ListManifest
-from recsys_ae.export.parts import read_part
 from recsys_ae.files import locked, make_folder, move
 
 LATEST = "latest"
@@ -124,7 +123,7 @@ def overlap(lists: Path, last: Path) -> float:
     if any(new.schema[name] != old.schema[name] for name in ("user_id", "item_id")):
         return 0.0
     step = max(1, (new.n_users - new.users_without_items) // COMPARED_USERS)
-    listed = (read_part(lists / name, ["user_id"])["user_id"].unique() for name in new.files)
+    listed = (new.read_part(lists / name, ["user_id"])["user_id"].unique() for name in new.files)
     users = pa.concat_arrays(listed)[::step]
     pairs, earlier = (_pairs(folder, manifest, users) for folder, manifest in ((lists, new), (last, old)))
     lengths = earlier.filter(pc.is_in(earlier["user_id"], pairs["user_id"])).group_by("user_id").aggregate([([], "count_all")])
@@ -136,7 +135,7 @@ def overlap(lists: Path, last: Path) -> float:
 
 def _pairs(folder: Path, manifest: ListManifest, users: pa.Array) -> pa.Table:
     """The columns user_id and item_id of some users."""
-    parts = (read_part(folder / name, ["user_id", "item_id"]) for name in manifest.files)
+    parts = (manifest.read_part(folder / name, ["user_id", "item_id"]) for name in manifest.files)
     return pa.concat_tables([part.filter(pc.is_in(part["user_id"], users)) for part in parts])
 
 

@@ -1,6 +1,6 @@
 """What is asked of an export, checked and digested before anything is scored."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -12,6 +12,7 @@ from recsys_ae.evaluation.protocols.protocol import pairs_digest
 from recsys_ae.export.manifest import ListManifest, versions
 from recsys_ae.export.provenance import Provenance, Sources
 from recsys_ae.export.scoring import BlockScorer
+from recsys_ae.export.writing import Titles, Writing
 from recsys_ae.ids import Rows
 from recsys_ae.interactions import Interactions
 from recsys_ae.models import MODELS
@@ -30,11 +31,13 @@ class ListRequest:
     Attributes:
         rows: int64 [N], of the users in the history, in the order of the lists.
         planned: the manifest as far as it is known before the lists are made.
+        titles: of the items, if they are written too.
     """
 
     scorer: BlockScorer
     rows: Rows
     planned: ListManifest
+    titles: Titles | None = None
 
     @classmethod
     def of(
@@ -50,6 +53,8 @@ class ListRequest:
         part_users: int = PART_USERS,
         batch_users: int | None = None,
         seen: Interactions | None = None,
+        writing: Writing | None = None,
+        titles: Titles | None = None,
         sources: Sources | None = None,
     ) -> "ListRequest":
         """The request for the best `k` items of each user; for the arguments and errors see `export_recommendations`."""
@@ -76,10 +81,11 @@ class ListRequest:
             n_users=len(rows),
             cold_users=int((~scorable(model, history, rows, cold)).sum()),
             part_users=part_users,
+            writing=replace(writing or Writing(), titles="" if titles is None else titles.digest),
             schema={name: str(scorer.schema.field(name).type) for name in scorer.schema.names},
             rows=0,
             users_without_items=0,
             versions=versions(),
             made=Provenance.start(sources),
         )
-        return cls(scorer, rows, planned)
+        return cls(scorer, rows, planned, titles)

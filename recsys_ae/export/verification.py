@@ -9,7 +9,6 @@ import pyarrow.compute as pc
 from recsys_ae.errors import DataError
 from recsys_ae.export.checks import Check, Lists
 from recsys_ae.export.manifest import ListManifest, Part, versions
-from recsys_ae.export.parts import read_part
 from recsys_ae.export.request import ListRequest
 from recsys_ae.export.scoring import BlockScorer
 from recsys_ae.files import check_file
@@ -70,7 +69,7 @@ def _read(path: Path, part: Part, manifest: ListManifest, checks: dict[str, Chec
     except DataError as error:
         checks["files"].fail(str(error))
     try:
-        table = read_part(path)
+        table = manifest.read_part(path)
     except DataError as error:
         checks["counts"].fail(str(error))
         return None

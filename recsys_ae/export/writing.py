@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as pcsv
 import pyarrow.json as pjson
 
+from recsys_ae.data.id_tables import read_titles
 from recsys_ae.digests import digest_of
 from recsys_ae.errors import ConfigError, DataError, reason
 from recsys_ae.parquet import read_parquet, write_parquet
@@ -34,6 +35,12 @@ class Titles:
 
     ids: pa.Array
     texts: pa.Array
+
+    @classmethod
+    def read(cls, path: Path, kind: str) -> "Titles":
+        """The titles in a file, for items whose ids are of type "int" or "str"; see `data.id_tables.read_titles`."""
+        frame = read_titles(path, kind)
+        return cls(pa.array(frame["item_id"]), pa.array(frame["title"], pa.string()))
 
     def of(self, items: pa.ChunkedArray) -> pa.ChunkedArray:
         """The titles of item ids, string [R]; null where there is none."""
@@ -79,36 +86,38 @@ class Writing:
             _write_lines(table, path)
 
     def read(self, path: Path, schema: pa.Schema, columns: Sequence[str] | None = None) -> pa.Table:
-        """The lists in a file that `write` wrote, or some of their columns, without titles.
+        """The lists in a file that `write` wrote, or some of their columns.
 
         Args:
-            schema: of the lists.
+            schema: of the lists, perhaps with titles.
 
         Raises:
             DataError: it cannot be read.
         """
         if self.format == "parquet" and self.layout == "rows":
-            return read_parquet(path, schema.names if columns is None else columns)
-        table = self._read(path, schema)
-        table = as_rows(table, schema) if self.layout == "lists" else table
-        return table.select(schema.names if columns is None else columns)
+            table = read_parquet(path, columns)  # all columns, of which some may be wrong
+            return table if TITLE not in table.column_names or TITLE in schema.names else table.drop_columns([TITLE])
+        columns = schema.names if columns is None else columns
+        try:
+            table = self._stored(path, schema)
+            return (as_rows(table, schema) if self.layout == "lists" else table).select(columns)
+        except (pa.ArrowException, OSError, ValueError, KeyError) as error:
+            raise DataError(f"cannot read {path} as {self.format}: {reason(error)}") from None
 
-    def _read(self, path: Path, schema: pa.Schema) -> pa.Table:
+    def _stored(self, path: Path, schema: pa.Schema) -> pa.Table:
         """The columns of a file, as they were written."""
         stored = list_schema(schema) if self.layout == "lists" else schema
         if self.format == "parquet":
             return read_parquet(path, stored.names)
-        try:
-            if self.format == "csv":
-                types = {one.name: one.type for one in stored}
-                convert = pcsv.ConvertOptions(column_types=types, include_columns=stored.names, strings_can_be_null=False)
-                return pcsv.read_csv(path, parse_options=pcsv.ParseOptions(newlines_in_values=True), convert_options=convert)
-            if not path.stat().st_size:  # which Arrow refuses
-                return stored.empty_table()
-            options = pjson.ParseOptions(explicit_schema=stored, unexpected_field_behavior="ignore")
-            return pjson.read_json(path, pjson.ReadOptions(block_size=BLOCK), options)
-        except (pa.ArrowException, OSError, ValueError) as error:
-            raise DataError(f"cannot read {path} as {self.format}: {reason(error)}") from None
+        if self.format == "csv":
+            types = {one.name: one.type for one in stored}
+            nulls = {"strings_can_be_null": True, "quoted_strings_can_be_null": False, "null_values": [""]}
+            convert = pcsv.ConvertOptions(column_types=types, include_columns=stored.names, **nulls)
+            return pcsv.read_csv(path, parse_options=pcsv.ParseOptions(newlines_in_values=True), convert_options=convert)
+        if not path.stat().st_size:  # which Arrow refuses
+            return stored.empty_table()
+        options = pjson.ParseOptions(explicit_schema=stored, unexpected_field_behavior="ignore")
+        return pjson.read_json(path, pjson.ReadOptions(block_size=BLOCK), options).select(stored.names)
 
 
 def as_lists(table: pa.Table) -> pa.Table:
@@ -124,18 +133,19 @@ def as_lists(table: pa.Table) -> pa.Table:
 
 
 def as_rows(lists: pa.Table, schema: pa.Schema) -> pa.Table:
-    """The inverse of `as_lists`, without titles."""
+    """The inverse of `as_lists`, as far as `schema` has the columns."""
     lists = lists.combine_chunks()
     items = lists["item_ids"].combine_chunks()
     lengths = pc.list_value_length(items).to_numpy(zero_copy_only=False)
     of_row = np.repeat(np.arange(len(lengths)), lengths)
     ranks = np.arange(len(of_row)) - np.repeat(np.cumsum(lengths) - lengths, lengths) + 1
-    columns = [lists["user_id"].take(pa.array(of_row)), pa.array(ranks.astype(np.int32)), pc.list_flatten(items)]
-    return pa.table([*columns, pc.list_flatten(lists["scores"].combine_chunks())], schema=schema)
+    columns = {"user_id": lists["user_id"].take(pa.array(of_row)), "rank": pa.array(ranks.astype(np.int32))}
+    listed = {name: lists[LISTED[name]].combine_chunks() for name in schema.names if name in LISTED}
+    return pa.table(columns | {name: pc.list_flatten(column) for name, column in listed.items()}, schema=schema)
 
 
 def list_schema(schema: pa.Schema) -> pa.Schema:
-    """The schema of `as_lists`, without titles, from that of rows."""
+    """The schema of `as_lists` from that of rows."""
     lists = [(listed, pa.list_(schema.field(name).type)) for name, listed in LISTED.items() if name in schema.names]
     return pa.schema([schema.field("user_id"), *lists])
 

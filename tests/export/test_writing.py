@@ -55,6 +55,9 @@ def test_what_is_written_is_read_again(tmp_path_factory, form, layout, given):
     assert found.schema == table.schema
     assert bits(found) == bits(table)
     assert way.read(path, table.schema, ["item_id"]).column_names == ["item_id"]
+    if titles is not None:
+        again = way.read(path, table.schema.append(pa.field(TITLE, pa.string())), [TITLE])
+        assert again[TITLE].to_pylist() == titles.of(table["item_id"]).to_pylist()
 
 
 TABLE = pa.table(
