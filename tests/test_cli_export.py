@@ -100,7 +100,7 @@ def test_rules_in_a_pipeline(trained, expected):
     assert manifest.filters["blocked"] == {"items": 2, "users": 2, "pairs": 2}
     assert manifest.filters["categories"] == {"items": 20, "categories": 5, "cap": 2}
     files = manifest.made.sources.files
-    assert sorted(files) == ["block", "block-2", "candidates", "categories", "repeatable", "users"]
+    assert sorted(files) == ["block", "block-2", "candidates", "card", "categories", "history", "repeatable", "users"]
     assert files["block-2"].path == str(trained / "rules" / "pairs.csv")
 
 

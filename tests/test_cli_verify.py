@@ -103,6 +103,18 @@ def test_the_manifest_answers_an_audit(call, shop):
     assert call("verify", "lists", "--sample", "3")[0] == 0
 
 
+def test_the_lists_of_a_run_are_verified_against_its_model_and_data(call, shop):
+    columns = {"user": "user_id", "item": "item_id", "rating": "rating"}
+    card = {"name": "shop", "kind": "ratings", "files": [{"path": "log.csv", "columns": columns}]}
+    pipeline = {"dataset": card, "split": {"kind": "random"}, "models": [{"name": "pca", "factors": 3}], "metrics": ["rmse"]}
+    Path("mine.yaml").write_text(json.dumps({**pipeline, "export": {"k": 4}}))
+    assert call("run", "mine.yaml", "--output", "out", "--tracking-uri", "none")[0] == 0
+    code, out, err = call("verify", "out/recommendations", "--sample", "9")
+    assert code == 0, err
+    assert f"from {shop / 'out' / 'final'}" in out
+    assert "the lists of 9 users, made again, are the same to the last bit" in out
+
+
 def test_a_year_later_a_list_is_made_again_from_the_store(call, shop, tmp_path, monkeypatch):
     """The folder of the run is gone, and so is the one where the export was made."""
     store = f"sqlite:///{tmp_path}/mlflow.db"

@@ -1,5 +1,6 @@
 """The key `export` of a pipeline of recommenders: what is exported, and under which rules."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -67,18 +68,22 @@ class ListExport(ExportSpec):
         several = {key: tuple(map(Path, getattr(self, key))) for key in RULES}
         return RuleFiles(**several, categories=None if self.categories is None else Path(self.categories), cap=self.cap)
 
-    def options(self, data: Interactions, card: tuple[RatingsCard, Path] | None) -> dict[str, Any]:
-        """The arguments of `export_recommendations` that are in files, which are read now.
+    def options(
+        self, data: Interactions, card: tuple[RatingsCard, Path] | None, sources: Sources | None = None
+    ) -> dict[str, Any]:
+        """The arguments of `export_recommendations` that are in files, which are read now and added to the `sources`.
 
         Raises:
             UnknownIdError: a file has a user or item that is not in the data.
             DataError: a file cannot be read.
         """
         rules = self._rules.read(data.items, data.users, skip_unknown=self.skip_unknown)
-        read = {name: InputFile.of(path) for name, path in self.files().items()}
-        sources = Sources(files=read, options={"skip_unknown": self.skip_unknown, "cap": self.cap})
+        sources = sources or Sources()
+        read = sources.files | {name: InputFile.of(path) for name, path in self.files().items()}
+        how = {key: value for key in ("skip_unknown", "cap") if (value := getattr(self, key))}
         titles = None if self.titles is None else Titles.read(Path(self.titles), data.items.kind)
-        written = {"writing": Writing(self.format, self.layout), "titles": titles, "sources": sources}
+        written: dict[str, Any] = {"writing": Writing(self.format, self.layout), "titles": titles}
+        written |= {"sources": replace(sources, files=read, options=how)}
         return {"users": self._users(data, card), "rules": rules, **written}
 
     def _users(self, data: Interactions, card: tuple[RatingsCard, Path] | None) -> pd.Series | None:

@@ -13,6 +13,7 @@ from pydantic import Field
 from recsys_ae.core.trainer import Callback
 from recsys_ae.data.cards import RatingsCard
 from recsys_ae.data.content import write_faults
+from recsys_ae.data.fetch import locate
 from recsys_ae.declaration import Declared, error_context
 from recsys_ae.errors import ConfigError
 from recsys_ae.evaluation.candidates import Candidates
@@ -26,11 +27,13 @@ from recsys_ae.evaluation.segments import DEFAULT_SEGMENTS, parse_segments
 from recsys_ae.evaluation.uncertainty.findings import MetricFindings, analyse
 from recsys_ae.experiment.list_export import ListExport
 from recsys_ae.experiment.needs import feature_sides
+from recsys_ae.experiment.output import PIPELINE
 from recsys_ae.experiment.pipeline_file import ModelSpec, Pipeline, PipelineFile, RegisterSpec, label_of
 from recsys_ae.experiment.rating_data import RatingData, resolve_split
 from recsys_ae.experiment.task import Evaluation, FitOn, Models, Part, Task
 from recsys_ae.export.local import export_recommendations, export_vectors
 from recsys_ae.export.manifest import VectorManifest, versions
+from recsys_ae.export.provenance import Sources
 from recsys_ae.images import IMAGE_MODELS
 from recsys_ae.interactions import Interactions
 from recsys_ae.models import MODELS
@@ -281,10 +284,17 @@ class RatingTask(Task[RatingFile, Split, Recommender]):
         if keys.what == "item_vectors":
             return self._export_vectors(model, data.everything, output / "item-vectors")
         folder, seen = output / "recommendations", self._data.whole.interactions
-        options = keys.options(data.everything, self._card)
+        options = keys.options(data.everything, self._card, self._sources(output))
         options |= {"exclude_seen": data.repeats == "excluded", "cold": self.keys.cold, "seen": seen}
         manifest = export_recommendations(model, data.everything, folder, keys.k, **options)
         return Exported(f"top-{keys.k} lists", folder.name, asdict(manifest))
+
+    def _sources(self, output: Path) -> Sources:
+        """The final fit and, if it alone gives all data, the file of the dataset."""
+        card, keys, files = self._card, self.keys, {}
+        if card and len(card[0].files) == 1 and not (card[0].k_core or keys.positive_at or keys.split["kind"] == "given"):
+            files = {"history": locate(card[0], [str(card[0].files[0].path)], card[1]), "card": output / PIPELINE}
+        return Sources.of(str((output / "final").absolute()), files)
 
     def _export_vectors(self, model: Recommender, train: Interactions, folder: Path) -> Exported:
         assert isinstance(model, HasItemVectors)  # see `_check_vectors`

@@ -49,7 +49,7 @@ class Parts:
             if monotonic() - told > PROGRESS:
                 logger.info("%d of %d parts", len(parts), len(names))
                 told = monotonic()
-        logger.info("%d parts: %d kept, %d written", len(names), kept, len(names) - kept)
+        logger.info("parts: %d kept, %d written", kept, len(names) - kept)
         return parts
 
     def _users(self) -> Iterator[Rows]:
