@@ -19,6 +19,8 @@ if "torch" not in sys.modules:
     os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "3000")
+if int(_ranks := os.environ.get("LOCAL_WORLD_SIZE", "1")) > 1 and os.environ.get("OMP_NUM_THREADS", "1") == "1":
+    os.environ["OMP_NUM_THREADS"] = str(max(len(os.sched_getaffinity(0)) // int(_ranks), 1))  # torch.distributed.run sets 1
 if (_threads := os.environ.get("OMP_NUM_THREADS", "")).isdecimal() and int(_threads) > 0:
     os.environ.setdefault("NUMBA_NUM_THREADS", _threads)
 provide_for_libraries()

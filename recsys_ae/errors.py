@@ -53,6 +53,10 @@ class Terminated(BaseException):
     """Raised on SIGTERM and SIGHUP. Not a `KeyboardInterrupt`, which the command line's parser would handle itself."""
 
 
+class Deserted(Terminated):
+    """Another process, with which this one trains, has ended; without a message if another one has said so."""
+
+
 def described(value: object) -> str:
     """A wrong argument for a message: strings, numbers, paths and None are quoted, anything else is named by its type.
 

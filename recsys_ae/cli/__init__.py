@@ -23,7 +23,7 @@ from recsys_ae.cli.options import PATH, RequireTracking, TrackingUri, print_tabl
 from recsys_ae.cli.promotion import promote
 from recsys_ae.cli.runs import runs_app
 from recsys_ae.cli.verification import verify
-from recsys_ae.errors import ConfigError, Terminated, TrackingError
+from recsys_ae.errors import ConfigError, Deserted, Terminated, TrackingError
 from recsys_ae.exits import INTERRUPTED, TERMINATED, Output, explain, one_line
 from recsys_ae.folders import check_current, check_temporary
 
@@ -249,11 +249,13 @@ def main() -> NoReturn:
     try:
         check_current()
         with redirect_stdout(cast(TextIO, Output(sys.stdout))):
-            code = app(arguments or ["--help"], standalone_mode=False) or 0
+            code = _in_ranks(arguments or ["--help"])
             sys.stdout.flush()
         message = "interrupted" if code == INTERRUPTED else ""
     except KeyboardInterrupt:
         message, code = "interrupted", INTERRUPTED
+    except Deserted as error:
+        message, code = str(error), 1
     except Terminated:
         message, code = "terminated", TERMINATED
     except Exception as error:
@@ -264,6 +266,22 @@ def main() -> NoReturn:
         with suppress(OSError):
             print("recsys-ae:", one_line(message), file=sys.stderr)
     sys.exit(code)
+
+
+def _in_ranks(arguments: list[str]) -> int:
+    """Run a command; of several processes started by torch.distributed.run, rank 0 does, and the others help it to train."""
+    if os.environ.get("WORLD_SIZE", "1") == "1":
+        return app(arguments, standalone_mode=False) or 0
+    from recsys_ae.core.distributed import connected
+    from recsys_ae.core.followers import follow
+
+    with connected() as team:
+        if not team.rank:
+            return app(arguments, standalone_mode=False) or 0
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # of the whole group at Ctrl-C: rank 0 ends the others
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a handler would not be called while this rank waits
+        follow(team)
+        return 0
 
 
 def _nowhere() -> TextIO:
