@@ -37,6 +37,10 @@ class TrainingError(RecsysError):
     """Training cannot continue, for example because the loss is no longer finite."""
 
 
+class RanksError(RecsysError):
+    """Processes that train together cannot continue together."""
+
+
 class OutputError(RecsysError):
     """An output folder that is taken, in use or not writable."""
 

@@ -28,7 +28,7 @@ from recsys_ae.core.devices import device_of
 from recsys_ae.core.shares import Share
 from recsys_ae.core.sparse import DeferredGradient, SparseRows, deferred_gradients
 from recsys_ae.digests import digest_of
-from recsys_ae.errors import Deserted, RecsysError, TrainingError
+from recsys_ae.errors import Deserted, RanksError, RecsysError
 
 PATIENCE = timedelta(days=30)  # that ranks wait for rank 0, which also reads data, evaluates and exports
 
@@ -104,12 +104,12 @@ class Team:
         return [one.view(part.dtype).view(-1, *part.shape[1:]) for one, part in zip(joined, parts, strict=True)]
 
     def check_equal(self, module: nn.Module, epoch: int) -> None:
-        """Raise `TrainingError` unless all ranks have the same weights."""
+        """Raise `RanksError` unless all ranks have the same weights."""
         tensors = (tensor.detach().cpu().contiguous() for tensor in module.state_dict().values())
         digest = bytes.fromhex(digest_of(tensor.reshape(-1).view(torch.uint8).numpy().data for tensor in tensors))
         found = self._gathered(torch.tensor(list(digest), device=device_of(module)))
         if wrong := [rank for rank, other in enumerate(found) if not other.equal(found[0])]:
-            raise TrainingError(
+            raise RanksError(
                 f"after epoch {epoch}, rank {wrong[0]} has other weights than rank 0; all ranks need the same version of every "
                 "library and the same kind of processor"
             )
@@ -139,7 +139,7 @@ class Team:
         A deliberate error occurs between epochs, or in all ranks at once. After any other, the others cannot be reached.
         """
         if not self._in_step:
-            raise TrainingError("the other ranks still wait for an earlier training, which failed; start the command again")
+            raise RanksError("the other ranks still wait for an earlier training, which failed; start the command again")
         states = training.optimiser.state_dict(), training.generator.get_state()
         self.send(Start(training.module, objective, rows, training.config, *states))
         try:

@@ -9,7 +9,7 @@ from recsys_ae.core.devices import device_named
 from recsys_ae.core.distributed import Start, Team
 from recsys_ae.core.optimisers import make_optimiser
 from recsys_ae.core.trainer import Training, train_epoch
-from recsys_ae.errors import TrainingError
+from recsys_ae.errors import RanksError, TrainingError
 
 
 def follow(team: Team) -> None:
@@ -17,7 +17,7 @@ def follow(team: Team) -> None:
     while (start := team.receive()) is not None:
         training = training_from(start, team)
         while (number := team.receive()) is not None:
-            with suppress(TrainingError):  # rank 0 has the same one, and decides what follows
+            with suppress(TrainingError, RanksError):  # rank 0 has the same one, and decides what follows
                 train_epoch(training, start.objective, start.rows, number)
 
 
