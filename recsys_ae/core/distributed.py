@@ -30,6 +30,7 @@ from recsys_ae.core.sparse import DeferredGradient, SparseRows, deferred_gradien
 from recsys_ae.digests import digest_of
 from recsys_ae.errors import Deserted, RanksError, RecsysError
 
+DIGIT = 4096  # sizes are sent as two digits, which float32 holds exactly
 PATIENCE = timedelta(days=30)  # that ranks wait for rank 0, which also reads data, evaluates and exports
 
 
@@ -66,38 +67,34 @@ class Team:
     def add_up(self, module: nn.Module, numbers: Sequence[Tensor]) -> Sequence[Tensor]:
         """Replace all gradients of a module by their sums over the ranks; returns the sums of the `numbers`, scalars."""
         gradients = [weight.grad for weight in module.parameters() if weight.grad is not None]
-        device = gradients[0].device if gradients else numbers[0].device
-        flat = torch.cat([part.to(device).reshape(-1).float() for part in (*gradients, *numbers)])
-        placed = self._placed(flat)
+        deferred = [gradient for gradient in deferred_gradients() if gradient]
+        patterns, parts = _parts(deferred)
+        sizes = torch.zeros(self.size, len(parts), 2)
+        sizes[self.rank] = torch.tensor([divmod(part.numel(), DIGIT) for part in parts]).view(-1, 2)
+        *sums, totals, sizes = self._sums([*gradients, torch.stack([number.float() for number in numbers]), sizes])
+        for gradient, total in zip(gradients, sums, strict=True):
+            gradient.copy_(total)
+        if parts:
+            high, low = sizes.long().unbind(2)
+            _replace(deferred, patterns, self._concatenated(parts, (DIGIT * high + low).tolist()))
+        return totals.unbind()
+
+    def _sums(self, tensors: Sequence[Tensor]) -> list[Tensor]:
+        """The sum of each tensor over the ranks."""
+        device = tensors[0].device
+        placed = self._placed(torch.cat([tensor.to(device).reshape(-1).float() for tensor in tensors]))
         with self._reaching_others():
             distributed.all_reduce(placed)
-        *sums, rest = placed.to(device).split([*(gradient.numel() for gradient in gradients), len(numbers)])
-        for gradient, total in zip(gradients, sums, strict=True):
-            gradient.copy_(total.view_as(gradient))
-        self._join([gradient for gradient in deferred_gradients() if gradient])
-        return rest.unbind()
+        found = placed.to(device).split([tensor.numel() for tensor in tensors])
+        return [total.view(tensor.shape) for total, tensor in zip(found, tensors, strict=True)]
 
-    def _join(self, gradients: Sequence[DeferredGradient]) -> None:
-        """Replace deferred gradients of shares by those of the whole batch, whose rows are those of the ranks in order."""
-        products = [product for gradient in gradients for product in gradient.products]
-        shrinkages = [shrinkage for gradient in gradients for shrinkage in gradient.shrinkages]
-        patterns = {rows.pattern_id: rows for rows in [*(rows for rows, *_ in products), *(rows for rows, _ in shrinkages)]}
-        if not patterns:
-            return
-        parts = [part.int() for rows in patterns.values() for part in (rows.lengths, rows.columns)]
-        parts += [part for _, values, factor in products for part in (values, factor)]
-        whole = iter(self.concatenated(parts))
-        joined = {known: _rows(next(whole), next(whole), rows.width) for known, rows in patterns.items()}
-        for gradient in gradients:
-            gradient.products[:] = [(joined[rows.pattern_id], next(whole), next(whole)) for rows, _, _ in gradient.products]
-            gradient.shrinkages[:] = [(joined[rows.pattern_id], strength) for rows, strength in gradient.shrinkages]
+    def _concatenated(self, parts: Sequence[Tensor], sizes: Sequence[list[int]]) -> list[Tensor]:
+        """Each of some int32 and float32 tensors [n, ...] of all ranks, joined in the order of ranks.
 
-    def concatenated(self, parts: Sequence[Tensor]) -> list[Tensor]:
-        """Each of some int32 and float32 tensors [n, ...], followed by those of the other ranks; n may differ among ranks."""
-        device = parts[0].device
-        own = torch.tensor([part.numel() for part in parts], device=device)
-        sizes = [found.tolist() for found in self._gathered(own)]
-        flat = own.new_zeros(max(map(sum, sizes)), dtype=torch.int32)
+        Args:
+            sizes: of each rank, how many numbers its tensors have; n may differ among ranks.
+        """
+        flat = parts[0].new_zeros(max(map(sum, sizes)), dtype=torch.int32)
         torch.cat([part.reshape(-1).view(torch.int32) for part in parts], out=flat[: sum(sizes[self.rank])])
         payloads = [one[: sum(size)].split(size) for one, size in zip(self._gathered(flat), sizes, strict=True)]
         joined = map(torch.cat, zip(*payloads, strict=True))
@@ -217,6 +214,27 @@ def connected() -> Iterator[Team]:
 def team_for(*objectives: Any) -> Team | None:
     """The ranks that train by these objectives, if there are several and all objectives are `separable`."""
     return _teams[0] if _teams and all(getattr(objective, "separable", False) for objective in objectives) else None
+
+
+Patterns = dict[tuple[int, int], SparseRows]  # by `pattern_id`
+
+
+def _parts(gradients: Sequence[DeferredGradient]) -> tuple[Patterns, list[Tensor]]:
+    """The patterns of deferred gradients; and lengths and columns of each, then values and factor of each product."""
+    products = [product for gradient in gradients for product in gradient.products]
+    shrinkages = [shrinkage for gradient in gradients for shrinkage in gradient.shrinkages]
+    patterns = {rows.pattern_id: rows for rows in [*(rows for rows, _, _ in products), *(rows for rows, _ in shrinkages)]}
+    parts = [part.int() for rows in patterns.values() for part in (rows.lengths, rows.columns)]
+    return patterns, parts + [part for _, values, factor in products for part in (values, factor)]
+
+
+def _replace(gradients: Sequence[DeferredGradient], patterns: Patterns, parts: Sequence[Tensor]) -> None:
+    """Make deferred gradients those of the whole batch, whose `_parts` these are."""
+    part = iter(parts)
+    joined = {known: _rows(next(part), next(part), rows.width) for known, rows in patterns.items()}
+    for gradient in gradients:
+        gradient.products[:] = [(joined[rows.pattern_id], next(part), next(part)) for rows, _, _ in gradient.products]
+        gradient.shrinkages[:] = [(joined[rows.pattern_id], strength) for rows, strength in gradient.shrinkages]
 
 
 def _rows(lengths: Tensor, columns: Tensor, width: int) -> SparseRows:
