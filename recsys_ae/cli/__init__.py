@@ -44,6 +44,7 @@ app = typer.Typer(
 datasets_app = typer.Typer(help="List, show or fetch datasets.", rich_markup_mode=None)
 app.add_typer(datasets_app, name="datasets", invoke_without_command=True)
 app.add_typer(runs_app, name="runs")
+RANKS = {"RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"}  # variables set by torch.distributed.run
 CardName = Annotated[str, typer.Argument(help="A shipped dataset or a card file.")]
 
 
@@ -270,7 +271,7 @@ def main() -> NoReturn:
 
 def _in_ranks(arguments: list[str]) -> int:
     """Run a command; of several processes started by torch.distributed.run, rank 0 does, and the others help it to train."""
-    if os.environ.get("WORLD_SIZE", "1") == "1":
+    if not RANKS <= os.environ.keys() or os.environ["WORLD_SIZE"] == "1":
         return app(arguments, standalone_mode=False) or 0
     from recsys_ae.core.distributed import connected
     from recsys_ae.core.followers import follow

@@ -9,6 +9,7 @@ training starts, and one order per epoch (see `core.followers`). Each step of a 
 3. Every rank takes the same step. That the weights have stayed the same is checked by their digest after each epoch.
 
 This is for objectives that are sums over rows, which they say by `separable = True`. All others train on rank 0 alone.
+docs/distributed.md is for those who start ranks.
 
 Ranks trust each other: what rank 0 sends is unpickled, as between the processes of `multiprocessing`.
 """
@@ -28,7 +29,7 @@ from recsys_ae.core.devices import device_of
 from recsys_ae.core.shares import Share
 from recsys_ae.core.sparse import DeferredGradient, SparseRows, deferred_gradients
 from recsys_ae.digests import digest_of
-from recsys_ae.errors import Deserted, RanksError, RecsysError
+from recsys_ae.errors import Deserted, RanksError, RecsysError, reason
 
 DIGIT = 4096  # sizes are sent as two digits, which float32 holds exactly
 PATIENCE = timedelta(days=30)  # that ranks wait for rank 0, which also reads data, evaluates and exports
@@ -175,7 +176,7 @@ class Team:
             yield
         except RuntimeError:  # raised by gloo and NCCL, whose messages say neither which rank it was nor why
             self._in_step = False
-            lost = f"another of the {self.size} ranks has ended, and with it this training"
+            lost = f"another of the {self.size} ranks has ended, and with it this training; the launcher's last lines say which"
             raise Deserted(lost if self._first_to_notice() else "") from None
 
     def _first_to_notice(self) -> bool:
@@ -191,16 +192,19 @@ _teams: list[Team] = []  # that of this process, if there is one
 
 @contextmanager
 def connected() -> Iterator[Team]:
-    """The ranks that torch.distributed.run has started, of which this process is one."""
+    """The ranks that torch.distributed.run has started, of which this process is one; `RanksError` if they are not there."""
     local, gpus = int(os.environ.get("LOCAL_RANK", 0)), torch.cuda.device_count()
     nccl = gpus >= int(os.environ.get("LOCAL_WORLD_SIZE", 1)) and distributed.is_nccl_available()
     if gpus:
         torch.cuda.set_device(local % gpus)
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True, warn_only=True)  # all ranks must take the same steps
-    store, rank, size = next(rendezvous("env://"))
     backend = "cpu:gloo,cuda:nccl" if nccl else "gloo"
-    distributed.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=PATIENCE)
+    try:
+        store, rank, size = next(rendezvous("env://"))
+        distributed.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=PATIENCE)
+    except (RuntimeError, ValueError) as error:
+        raise RanksError(f"cannot reach the other ranks: {reason(error)}; start all with torch.distributed.run") from None
     team = Team(store, rank, size, nccl=nccl)
     _teams.append(team)
     try:
