@@ -19,11 +19,10 @@ if "torch" not in sys.modules:
     os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "3000")
-if (_ranks := os.environ.get("LOCAL_WORLD_SIZE", "")).isdecimal() and int(_ranks) > 1:
-    # torch.distributed.run sets one thread for each of its processes, unless told otherwise
-    if os.environ.get("OMP_NUM_THREADS") == "1" and "NUMBA_NUM_THREADS" not in os.environ:
-        _cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        os.environ["OMP_NUM_THREADS"] = str(max(_cores // int(_ranks), 1))
+_ranks = os.environ.get("LOCAL_WORLD_SIZE", "1")  # processes of torch.distributed.run, which sets one thread for each
+if _ranks != "1" and os.environ.get("OMP_NUM_THREADS") == "1" and "NUMBA_NUM_THREADS" not in os.environ:
+    _cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    os.environ["OMP_NUM_THREADS"] = str(max(_cores // int(_ranks), 1))
 if (_threads := os.environ.get("OMP_NUM_THREADS", "")).isdecimal() and int(_threads) > 0:
     os.environ.setdefault("NUMBA_NUM_THREADS", _threads)
 provide_for_libraries()

@@ -112,6 +112,16 @@ def test_a_pipeline_has_the_results_of_one_process_once(folder):
     assert err.count("autorec: trial 2 of 2") == err.count("multvae-float32: fitted in") == 1
 
 
+@pytest.mark.parametrize(("given", "threads"), [({}, "4"), ({"OMP_NUM_THREADS": "3"}, "3"), ({"NUMBA_NUM_THREADS": "1"}, "1")])
+def test_ranks_share_the_cores_of_a_machine(monkeypatch, given, threads):
+    """The launcher sets OMP_NUM_THREADS to 1, if it is not set."""
+    monkeypatch.delenv("NUMBA_NUM_THREADS", raising=False)
+    environment = {**os.environ, "LOCAL_WORLD_SIZE": "3", "OMP_NUM_THREADS": "1", **given}
+    cores = "import os; os.sched_getaffinity = lambda _: set(range(12))"
+    line = [sys.executable, "-c", f"{cores}; import recsys_ae; print(os.environ['OMP_NUM_THREADS'])"]
+    assert subprocess.run(line, env=environment, capture_output=True, text=True, check=True).stdout.strip() == threads
+
+
 def test_an_error_is_one_sentence(folder):
     process = start(folder, *LAUNCH, *run_of("two", "--set", "models.ease.l2=-1"))
     _, err = process.communicate()

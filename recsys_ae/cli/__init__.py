@@ -273,7 +273,7 @@ def main() -> NoReturn:
 
 def _in_ranks(arguments: list[str]) -> int:
     """Run a command; of several processes started by torch.distributed.run, rank 0 does, and the others help it to train."""
-    if not RANKS <= os.environ.keys() or os.environ["WORLD_SIZE"] == "1":
+    if not RANKS.issubset(os.environ) or os.environ["WORLD_SIZE"] == "1":
         return app(arguments, standalone_mode=False) or 0
     from recsys_ae.core.distributed import connected
     from recsys_ae.core.followers import follow
