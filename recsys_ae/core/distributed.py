@@ -151,12 +151,14 @@ class Team:
         self.send(None)
 
     def end(self) -> None:
-        """On rank 0: let the others end, silently if they cannot be reached."""
-        if self._in_step:
+        """Leave the others; rank 0 lets them end, silently if they cannot be reached."""
+        if not self.rank and self._in_step:
             with suppress(Deserted):
                 self.send(None)
-        else:
+        if not self._in_step:
             self._first_to_notice()
+        if self._in_step or not self._nccl:  # NCCL would wait for ranks that are gone; gloo's threads must be joined
+            distributed.destroy_process_group()
 
     def _placed(self, tensor: Tensor) -> Tensor:
         """The tensor where the ranks can exchange it; gloo does so on the CPU."""
@@ -211,8 +213,7 @@ def connected() -> Iterator[Team]:
         yield team
     finally:
         _teams.clear()
-        if not rank:
-            team.end()
+        team.end()
 
 
 def team_for(*objectives: Any) -> Team | None:
