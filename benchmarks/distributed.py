@@ -17,6 +17,7 @@ from recsys_ae import Interactions, build_model
 from recsys_ae.core.distributed import connected
 from recsys_ae.core.followers import follow
 from recsys_ae.core.trainer import Callback, Training
+from recsys_ae.exits import in_ranks, leave
 
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "autorec, batch 64": ("autorec", {"batch_size": 64}),
@@ -44,7 +45,7 @@ def data(*, smoke: bool) -> Interactions:
 
 def worker(epochs: int, *, smoke: bool) -> None:
     """Print the seconds of each case as JSON; in ranks, all but the first help."""
-    if "RANK" not in os.environ:
+    if not in_ranks():
         print(json.dumps(times(epochs, smoke=smoke)))
         return
     with connected() as team:
@@ -101,3 +102,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+    leave(0)

@@ -1,7 +1,6 @@
 """A program that fits small models, in one process or in those of torch.distributed.run, and writes what came of it."""
 
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from recsys_ae.core.distributed import connected
 from recsys_ae.core.followers import follow
 from recsys_ae.core.trainer import Callback, Training
 from recsys_ae.errors import RanksError
+from recsys_ae.exits import in_ranks, leave
 from recsys_ae.models.storage import build_model
 
 # 7 items and 12 users. The last batch of an epoch has one row, so one of two ranks has none; no other batch of 5 is divisible.
@@ -95,7 +95,7 @@ def outcomes() -> dict[str, Any]:
 
 def main() -> None:
     path = Path(sys.argv[1])
-    if os.environ.get("WORLD_SIZE", "1") == "1":
+    if not in_ranks():
         path.write_text(json.dumps(outcomes()))
         return
     with connected() as team:
@@ -107,3 +107,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+    leave(0)

@@ -24,7 +24,7 @@ from recsys_ae.cli.promotion import promote
 from recsys_ae.cli.runs import runs_app
 from recsys_ae.cli.verification import verify
 from recsys_ae.errors import ConfigError, Deserted, Terminated, TrackingError
-from recsys_ae.exits import INTERRUPTED, TERMINATED, Output, explain, one_line
+from recsys_ae.exits import INTERRUPTED, TERMINATED, Output, explain, in_ranks, leave, one_line
 from recsys_ae.folders import check_current, check_temporary
 
 if TYPE_CHECKING:
@@ -44,7 +44,6 @@ app = typer.Typer(
 datasets_app = typer.Typer(help="List, show or fetch datasets.", rich_markup_mode=None)
 app.add_typer(datasets_app, name="datasets", invoke_without_command=True)
 app.add_typer(runs_app, name="runs")
-RANKS = {"RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"}  # variables set by torch.distributed.run
 CardName = Annotated[str, typer.Argument(help="A shipped dataset or a card file.")]
 
 
@@ -268,12 +267,12 @@ def main() -> NoReturn:
     if message:
         with suppress(OSError):
             print("recsys-ae:", one_line(message), file=sys.stderr)
-    sys.exit(code)
+    leave(code)
 
 
 def _in_ranks(arguments: list[str]) -> int:
     """Run a command; of several processes started by torch.distributed.run, rank 0 does, and the others help it to train."""
-    if not RANKS.issubset(os.environ) or os.environ["WORLD_SIZE"] == "1":
+    if not in_ranks():
         return app(arguments, standalone_mode=False) or 0
     from recsys_ae.core.distributed import connected
     from recsys_ae.core.followers import follow
