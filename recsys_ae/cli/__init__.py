@@ -280,8 +280,8 @@ def _in_ranks(arguments: list[str]) -> int:
     with connected() as team:
         if not team.rank:
             return app(arguments, standalone_mode=False) or 0
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # of the whole group at Ctrl-C: rank 0 ends the others
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a handler would not be called while this rank waits
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # sent to all ranks: the end of rank 0 ends the others
+            signal.signal(number, signal.SIG_IGN)
         follow(team)
         return 0
 
