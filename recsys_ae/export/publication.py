@@ -24,6 +24,7 @@ from recsys_ae.export.manifest import MANIFEST, ListManifest
 from recsys_ae.files import locked, make_folder, move
 
 LATEST = "latest"
+UNPUBLISHED = ".unpublished"
 COMPARED_USERS = 10_000  # at least so many, if there are, decide the overlap with the last lists
 
 logger = logging.getLogger(__name__)
@@ -97,7 +98,7 @@ def publish(
             if os.path.lexists(target):
                 manifest = make(target)
             else:
-                draft = root / f"{date}.unpublished"
+                draft = root / f"{date}{UNPUBLISHED}"
                 manifest = _made(make, draft)
                 if problems := list((checks or Checks()).problems(draft, manifest, last)):
                     stays = f"; {LATEST} stays {last.name}" if last else ""
