@@ -3,8 +3,8 @@
     lists.shards/1-of-3/             the parts of a finished shard, and what they were made from
     lists.shards/2-of-3.partial/     one in work
 
-Merging checks that all are there and belong together, and moves them to `lists`, which then is the folder that one process
-would have made.
+Merging checks that all are there and belong together, and puts their files into `lists`, which then is the folder that one
+process would have made.
 """
 
 import logging
@@ -117,7 +117,7 @@ def _merged(folder: Path, planned: ListManifest) -> ListManifest | None:
 def merge_shards(folder: Path, shards: Path) -> ListManifest:
     """Make the lists in `folder` of all their `shards`, which are removed then; without shards, verify the lists there.
 
-    The files are the same as those of a single process: they are moved, or copied if `shards` is on another file system.
+    The files are the same as those of a single process: they get a second name, or are copied where that is not possible.
 
     Raises:
         DataError: a shard is missing, double, damaged, or not of the same inputs and versions as the others.
