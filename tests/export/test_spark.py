@@ -2,6 +2,9 @@
 
 import os
 import pickle
+import subprocess
+import sys
+import time
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -185,19 +188,8 @@ def shop(tmp_path, monkeypatch) -> Path:
 
 @pytest.mark.slow
 def test_a_killed_command_continues_with_spark(shop):
-    command = [
-        sys.executable,
-        "-m",
-        "recsys_ae",
-        "export",
-        "model",
-        "--history",
-        "log.parquet",
-        "--k",
-        "5",
-        "--part-users",
-        "1",
-    ]
+    options = ["--history", "log.parquet", "--k", "5", "--part-users", "1"]
+    command = [sys.executable, "-m", "recsys_ae", "export", "model", *options]
     subprocess.run([*command, "--output", "local"], check=True)
     spark_command = [*command, "--output", "spark", "--engine", "spark"]
     records = shop / "spark.partial" / "records"
