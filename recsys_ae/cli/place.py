@@ -29,7 +29,7 @@ class Place:
     """The options that say where lists go and when they are published.
 
     Raises:
-        ConfigError: impossible limits, or some of dated lists for others.
+        ConfigError: no such date, impossible limits, or options of dated lists for others.
     """
 
     output: Path
@@ -41,10 +41,14 @@ class Place:
     keep: int | None = None
 
     def __post_init__(self) -> None:
+        from recsys_ae.export.publication import check_date
+
         _ = self.checks
         if self.has_conditions and not (self.dated or self.date):
             raise ConfigError("--min-users, --max-cold, --min-overlap and --keep are for dated lists; add --dated")
-        if self.dated and self.date is None:
+        if self.date is not None:
+            check_date(self.date)
+        elif self.dated:
             object.__setattr__(self, "date", f"{datetime.now():%Y-%m-%d}")
 
     @property

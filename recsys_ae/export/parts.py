@@ -34,9 +34,7 @@ class Shard:
 
     def __post_init__(self) -> None:
         if not 1 <= self.number <= self.of:
-            raise ConfigError(
-                f"there is no shard {self.number} of {self.of}; shards of {self.of} are numbered from 1 to {self.of}"
-            )
+            raise ConfigError(f"there is no shard {self}; the first number is from 1 to the second, that of all shards")
 
     @classmethod
     def parse(cls, text: str) -> "Shard":

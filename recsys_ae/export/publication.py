@@ -85,8 +85,7 @@ def publish(
         OutputError: a check failed, another process is publishing, the folder holds other lists of this date, or it cannot be
             written.
     """
-    if not _is_date(date):
-        raise ConfigError(f"{quoted(date)} is not a date such as 2026-11-26")
+    check_date(date)
     if keep is not None and keep < 1:
         raise ConfigError(f"keep must be at least 1, got {quoted(keep)}")
     try:
@@ -113,6 +112,12 @@ def publish(
     except OSError as error:
         raise OutputError(f"cannot publish to {root}: {reason(error)}") from error
     return manifest
+
+
+def check_date(date: str) -> None:
+    """Raise `ConfigError` unless `date` is one in the form 2026-11-26."""
+    if not _is_date(date):
+        raise ConfigError(f"{quoted(date)} is not a date such as 2026-11-26")
 
 
 def overlap(lists: Path, last: Path) -> float:
