@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from recsys_ae.errors import ConfigError, DataError, OutputError, reason
+from recsys_ae.errors import ConfigError, DataError, OutputError, RecsysError, reason
 from recsys_ae.export.manifest import Part, versions
 from recsys_ae.export.parts import PartStore, one_by_one
 from recsys_ae.export.request import ListRequest
@@ -52,12 +52,12 @@ def on_spark(request: ListRequest, store: PartStore, parts: Mapping[str, Rows]) 
     if request.scorer.seen is not None:
         raise ConfigError("the engine spark takes what users have seen from their history only; use the local engine")
     folder = store.lists.parent / "spark"
-    shutil.rmtree(folder, ignore_errors=True)
-    make_folder(folder / "histories")
-    save_model(request.scorer.model, folder / "model")
-    _write_histories(request.scorer.history, parts, folder / "histories")
-    task = _Task.of(request, store, folder, [*parts])
     with _session() as session:
+        shutil.rmtree(folder, ignore_errors=True)
+        make_folder(folder / "histories")
+        save_model(request.scorer.model, folder / "model")
+        _write_histories(request.scorer.history, parts, folder / "histories")
+        task = _Task.of(request, store, folder, [*parts])
         numbers = session.range(0, len(parts), 1, len(parts))
         numbers.mapInArrow(task, "id long").collect()
     for name in parts:
@@ -164,6 +164,8 @@ def _session() -> Iterator[Any]:
         raise OutputError(f"cannot start Spark: {reason(error)}") from None
     try:
         yield session
+    except RecsysError:
+        raise
     except Exception as error:
         raise OutputError(f"Spark could not make the lists: {_cause(error)}; what is finished is kept") from error
     finally:
