@@ -2,10 +2,10 @@
 
     [RECSYS_AE_DATA=...] python benchmarks/serving.py [--requests 300] [--smoke]
 
-Item AutoRec, on MovieLens 1M or, with --smoke, on planted ratings: latency depends on sizes, so two epochs are enough. One
-server process; a request at a time on one connection, for different users each. `processor` is what the server computes per
-request, `in process` the wall time of the same request to `mlflow.pyfunc.load_model`. Prints a table; the last line is a JSON
-object, times in ms.
+Item AutoRec, on MovieLens 1M or, with --smoke, on planted ratings. Two epochs are enough, because latency depends on sizes
+only. One server process and one connection, with one request at a time, each for different users. `processor` is the processor
+time of the server per request, `in process` the wall time of the same request to `mlflow.pyfunc.load_model`. Prints a table;
+the last line is a JSON object, times in ms.
 """
 
 import argparse
@@ -75,7 +75,7 @@ def main() -> None:
 
 
 def questions(data: Interactions) -> dict[str, list[list[dict[str, Any]]]]:
-    """Requests by what they ask for: several of each kind, each a table of rows."""
+    """Requests by what they ask for: several of each kind, each of them a table."""
     users = np.random.default_rng(0).permutation(data.users.values).tolist()
     found = {
         f"{n} known": [[{"user_id": user} for user in users[start : start + n]] for start in range(0, len(users) - n + 1, n)]
@@ -88,7 +88,7 @@ def questions(data: Interactions) -> dict[str, list[list[dict[str, Any]]]]:
 
 
 def timed(act: Callable[[Any], object], questions: list[Any], n: int) -> list[float]:
-    """Milliseconds of each of `n` requests, after a few that warm up."""
+    """Milliseconds of each of `n` requests, after a few to warm up."""
     for number in range(5):
         act(questions[number % len(questions)])
     times = []
@@ -137,7 +137,7 @@ def typed(lists: pd.DataFrame) -> pd.DataFrame:
 
 @contextmanager
 def server(model: Path) -> Iterator[tuple[int, int]]:
-    """The port and the process id of a server of a model, ended with the block."""
+    """The port and the process id of a server of a model, which ends with the block."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

@@ -255,9 +255,11 @@ def _keys_beside(kind: Any, location: tuple[Any, ...]) -> list[str]:
     """The keys that a `Declared` model accepts at the level of `location`, as far as they can be followed."""
     models = _models_in(kind)
     for part in location[:-1]:
-        below = [model.model_fields[part].annotation for model in models if part in model.model_fields]
+        below = [
+            field.annotation for model in models for name, field in model.model_fields.items() if part == (field.alias or name)
+        ]
         models = [model for annotation in below for model in _models_in(annotation)] or models
-    return [name for model in models for name in model.model_fields]
+    return [field.alias or name for model in models for name, field in model.model_fields.items()]
 
 
 def _models_in(annotation: Any) -> list[type[BaseModel]]:

@@ -1,4 +1,4 @@
-"""Spaces of parameters for a search: for each parameter a range of numbers, or a list of values."""
+"""Search spaces: for each parameter, a range of numbers or a list of values."""
 
 from collections.abc import Mapping
 from math import floor, log10
@@ -12,7 +12,7 @@ DIGITS = 4  # significant digits of drawn numbers
 
 
 class Range(Declared):
-    """The numbers from `low` to `high`, on a logarithmic scale on request. A parameter that is an integer takes only those."""
+    """The numbers from `low` to `high`, only integers for an integer parameter; with `log`, on a logarithmic scale."""
 
     low: int | float
     high: int | float
@@ -27,7 +27,7 @@ class Range(Declared):
         return self
 
     def including(self, value: Any) -> "Range":
-        """The range extended to `value`, if that is a number which its scale has."""
+        """The range extended to `value`, if that is a number on its scale."""
         if isinstance(value, bool) or not isinstance(value, int | float) or (self.log and value <= 0):
             return self
         return Range(low=min(self.low, value), high=max(self.high, value), log=self.log)
@@ -48,7 +48,7 @@ Space = Mapping[str, Range | list[Any]]  # by parameter
 
 
 def in_words(space: Space, parameter: str) -> str:
-    """What a space says about a parameter; nothing if that is not searched."""
+    """What a space says about a parameter; empty if that is not searched."""
     if parameter not in space:
         return ""
     values = space[parameter]

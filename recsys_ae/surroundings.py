@@ -25,7 +25,7 @@ def command(arguments: list[str] | None = None) -> str:
     program, *rest = (sys.argv if arguments is None else arguments) or [""]
     name = os.path.basename(program)
     line = " ".join(["python -m recsys_ae" if name == "__main__.py" else name, *(" ".join(one.split()) for one in rest)])
-    return SECRET.sub(rf"\1{HIDDEN}", URI.sub(lambda found: masked(found[0]), line))
+    return SECRET.sub(rf"\1{HIDDEN}", mask_uris(line))
 
 
 def masked(uri: str) -> str:
@@ -39,6 +39,11 @@ def masked(uri: str) -> str:
     if not (user or at or options):
         return uri
     return f"{parts.scheme}://{f'{HIDDEN}@' if at else ''}{place}{parts.path}{options}"
+
+
+def mask_uris(text: str) -> str:
+    """`text` with each URI in it `masked`."""
+    return URI.sub(lambda found: masked(found[0]), text)
 
 
 def commit() -> tuple[str, bool] | None:

@@ -23,6 +23,7 @@ ALLOWED = {
     "exits": {"errors"},
     "surroundings": set(),
     "limits": {"errors"},
+    "escapes": set(),
     "declaration": {"errors"},
     "space": {"declaration", "errors"},
     "strict_yaml": {"errors"},
@@ -45,8 +46,8 @@ ALLOWED = {
     "images": {"core", "fitted", "limits", *LEAVES},
     "evaluation": {"features", "fitted", "models", "parquet", "ranking", *LOG, *LEAVES},
     "export": {"data", "evaluation", "features", "models", "parquet", "ranking", "serving", "surroundings", *LOG, *LEAVES},
-    "tracking": {"digests", "errors", "files", "surroundings"},
-    "reporting": {"errors", "files", "evaluation"},
+    "tracking": {"digests", "errors", "escapes", "files", "surroundings"},
+    "reporting": {"errors", "escapes", "files", "evaluation"},
 }
 ALLOWED["serving"] = {"models", "fitted", "parquet", *LOG, *LEAVES}
 ALLOWED["experiment"] = {*ALLOWED}

@@ -62,7 +62,6 @@ def test_run_leaves_everything_and_prints_the_table(call, folder):
     assert yaml.safe_load((folder / "out/pipeline.yaml").read_text())["models"][0]["epochs"] == 8
     assert sorted(path.name for path in (folder / "out").iterdir() if not path.name.startswith(".")) == [
         "figures",
-        "per-user",
         "final",
         "inputs.json",
         "models",
@@ -344,14 +343,16 @@ def test_everything_is_tracked(call, folder):
     assert final.data.params["fitted_on"] == "everything"
     assert final.data.tags["mlflow.parentRunId"] == parent.info.run_id
     assert not {"ndcg_at_5", "rmse"} & set(final.data.metrics)
-    assert {one.path for one in client.list_artifacts(final.info.run_id)} == {"model"}
+    logged = {name: [client.get_logged_model(one.model_id).name for one in runs[name].outputs.model_outputs] for name in runs}
+    assert logged == {name: [] if name in ("mine", "recommendations") else ["model"] for name in runs}
+    assert not client.list_artifacts(final.info.run_id)
     assert {found.info.status for found in runs.values()} == {"FINISHED"}
     assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
     report = json.loads(Path("out/report.json").read_text())
     assert child.data.metrics["ndcg_at_5"] == report["models"]["autorec"]["metrics"]["ndcg@5"]
-    assert len(client.get_metric_history(child.info.run_id, "train_loss")) == 8
+    assert len(client.get_metric_history(child.info.run_id, "by_epoch/train_loss")) == 8
     assert {one.tags[0].value for one in parent.inputs.dataset_inputs} == {"train", "valid", "test"}
-    assert {one.path for one in client.list_artifacts(child.info.run_id)} == {"figures", "model"}
+    assert {one.path for one in client.list_artifacts(child.info.run_id)} == {"figures"}
     assert {one.path for one in client.list_artifacts(parent.info.run_id)} == {
         "figures",
         "inputs.json",

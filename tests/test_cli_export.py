@@ -1,5 +1,6 @@
 """Business rules on the command line and in a pipeline: the lists are those of the same rules in Python."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from recsys_ae import Rules, load_model, recommend
+from recsys_ae import Rules, load_model, read_recommendations, recommend
 from recsys_ae.data.ratings import read_history
 from recsys_ae.export.manifest import ListManifest
 
@@ -69,6 +70,7 @@ def trained(tmp_path_factory):
         frame.to_csv(folder / "rules" / f"{name}.csv", index=False)
     (folder / "mine.yaml").write_text(yaml.safe_dump(PIPELINE))
     run_pipeline(read_pipeline(str(folder / "mine.yaml")), folder / "out", Tracker(), Console(quiet=True))
+    shutil.copytree(folder / "out" / "recommendations", folder / "whole")
     return folder
 
 
@@ -122,9 +124,30 @@ def test_rules_on_the_command_line(call, trained, expected, monkeypatch):
 
 
 @pytest.mark.parametrize(
+    ("form", "layout"), [("csv", "rows"), ("jsonl", "rows"), ("jsonl", "lists"), ("parquet", "lists"), ("parquet", "rows")]
+)
+def test_every_way_of_writing_has_the_same_lists(call, trained, expected, monkeypatch, form, layout):
+    """For `verify` and `evaluate` too; written by a command and by a pipeline."""
+    monkeypatch.chdir(trained)
+    Path("titles.csv").write_text("movieId,title\n103,Alien\n104,\n999,Never known\n")
+    out = f"{form}-{layout}"
+    how = ["--format", form, "--layout", layout, "--titles", "titles.csv"]
+    assert call("export", "out/final", "--history", "log.csv", "--k", 6, "--output", out, *OPTIONS, *how)[0] == 0
+    found, length = read_recommendations(out)
+    assert length == 6
+    pd.testing.assert_frame_equal(found.drop(columns="title", errors="ignore"), expected, check_dtype=False)
+    assert "Alien" in (trained / out / f"part-00000.{form}").read_bytes().decode(errors="replace") or form == "parquet"
+    assert call("verify", out, "--sample", 9)[0] == 0
+    options = ["--truth", "log.csv", "--repeats", "wanted", "--metrics", "recall@5"]
+    assert call("evaluate", out, *options)[1].splitlines()[:6] == call("evaluate", "whole", *options)[1].splitlines()[:6]
+
+
+@pytest.mark.parametrize(
     ("options", "code", "message"),
     [
         (["--cap", 3], 2, "cap without categories"),
+        (["--format", "csv", "--layout", "lists"], 2, "CSV has no arrays"),
+        (["--titles", "rules/block.csv"], 1, "no column is recognised as the title"),
         (["--block", "absent.csv"], 1, "there is no file absent.csv"),
         (["--block", "unknown.csv"], 1, "unknown.csv: the model does not know item 7 (1 of 2 rows have items"),
         (["--block", "log.csv", "--candidates", "unknown.csv"], 1, "unknown.csv"),
@@ -147,6 +170,9 @@ def test_wrong_rules_on_the_command_line(call, trained, monkeypatch, options, co
         ("export.block=[absent.csv]", "there is no file"),
         ("export.users=rules/block.csv", "no column is recognised as the user"),
         ("export.cap=0", "export.cap"),
+        ("export.titles=absent.csv", "there is no file"),
+        ("export.users=absent.csv", "there is no file"),
+        ("export.format=xml", "export.format"),
     ],
 )
 def test_wrong_rules_in_a_pipeline_leave_nothing_behind(call, trained, monkeypatch, setting, message):

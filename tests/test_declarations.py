@@ -79,7 +79,7 @@ def test_documents_link_to_files_that_exist():
 def test_entry_points_of_the_mlflow_project_are_commands():
     entries = yaml.safe_load((ROOT / "MLproject").read_text(encoding="utf-8"))["entry_points"]
     commands = typer.main.get_command(app).commands
-    assert {"run", "evaluate", "export"} <= set(entries)
+    assert {"run", "tune", "promote", "evaluate", "export"} <= set(entries)
     for entry in entries.values():
         program, command, *rest = entry["command"].split()
         assert program == "recsys-ae"

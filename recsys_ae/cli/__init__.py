@@ -107,9 +107,11 @@ def run(
 @app.command()
 def tune(
     pipeline: Annotated[str, typer.Argument(help="A pipeline file, or the name of a shipped one.")],
-    trials: Annotated[int | None, typer.Option(help="Fits of each model. Default: that of the pipeline, else 20.")] = None,
-    timeout: Annotated[float | None, typer.Option(help="Seconds after which a model gets no more trials.")] = None,
-    jobs: Annotated[int | None, typer.Option(help="Trials at a time, which share the cores. Default: 1.")] = None,
+    trials: Annotated[int | None, typer.Option(help="Trials per model and seed. Default: as in the pipeline, else 20.")] = None,
+    timeout: Annotated[
+        float | None, typer.Option(help="Seconds after which the search of a model starts no more trials.")
+    ] = None,
+    jobs: Annotated[int | None, typer.Option(help="Trials that run in parallel and share the cores. Default: 1.")] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one key, e.g. search.by=ndcg@10.")
     ] = None,
@@ -127,21 +129,21 @@ def tune(
 def _declared(
     pipeline: str | None, from_run: str | None, settings: list[str], tracking_uri: str | None
 ) -> tuple["Pipeline[Any]", "Origin | None"]:
-    """The pipeline to run and, if it repeats a run, that run, whose inputs have been checked."""
+    """The pipeline to run, and the run that it repeats, if any, whose inputs have been checked."""
     from recsys_ae.experiment.pipeline_file import read_pipeline
     from recsys_ae.experiment.repeat import read_origin
 
     if (pipeline is None) == (from_run is None):
-        raise ConfigError("name a pipeline to run, or with --from-run a run to repeat, but not both")
+        raise ConfigError("name a pipeline to run, or a run to repeat with --from-run, but not both")
     if from_run is None:
         return read_pipeline(str(pipeline), settings), None
     origin = read_origin(from_run, tracking_uri)
+    origin.check(settings)
     declared = origin.pipeline(settings)
-    origin.check()
-    changed = f" with {', '.join(settings)}, so its numbers may differ" if settings else ""
-    logger.info("repeating the run %s of %s%s", origin.source, declared.name, changed)
+    changed = f" with {', '.join(settings)}, so its metrics may differ" if settings else ""
+    logger.info("repeating run %s of %s%s", origin.source, declared.name, changed)
     if other := origin.other_versions():
-        logger.warning("it had %s, so the last digits of the numbers may differ", ", ".join(other))
+        logger.warning("that run used %s, so the last digits of its metrics may differ", ", ".join(other))
     return declared, origin
 
 
@@ -197,7 +199,7 @@ def fetch(name: CardName) -> None:
 
 @app.command()
 def models(name: Annotated[str | None, typer.Argument(help="Show one model's parameters.")] = None) -> None:
-    """List the models, or show one's parameters, defaults and the values that a search tries."""
+    """List the models, or show one's parameters, their defaults and its search space."""
     from recsys_ae.images import IMAGE_MODELS
     from recsys_ae.models import MODELS
 
@@ -219,7 +221,7 @@ def _first_line(place: str) -> str:
 
 
 def _show_model(name: str) -> None:
-    """Print a model's parameters, their defaults, their allowed values, and those that a search tries."""
+    """Print a model's parameters, with their defaults, allowed values and search space."""
     from recsys_ae.core.trainer import TrainConfig
     from recsys_ae.declaration import allowed_values, parameters
     from recsys_ae.images import IMAGE_MODELS

@@ -17,7 +17,7 @@ def promote(
     force: Annotated[bool, typer.Option("--force", help="Move it even if the new model is not better.")] = False,
     tracking_uri: TrackingUri = None,
 ) -> None:
-    """Give an alias to a run's final model if it beats the model that has it, on the same test part."""
+    """Give an alias to a run's final model if it beats the version that has it, on the same test part."""
     from recsys_ae.declaration import validate
     from recsys_ae.experiment.pipeline_file import Alias, RegisteredName
     from recsys_ae.experiment.promotion import promote as promote_model

@@ -9,7 +9,7 @@ from recsys_ae.cli.options import PATH, TrackingUri, print_table, terminal
 from recsys_ae.errors import ConfigError
 
 runs_app = typer.Typer(
-    help="List tracked runs, close those of killed processes, complete records.", rich_markup_mode=None, no_args_is_help=True
+    help="List tracked runs, close those of killed processes, upload records.", rich_markup_mode=None, no_args_is_help=True
 )
 
 
@@ -38,9 +38,9 @@ def list_runs(
 
 @runs_app.command()
 def close(tracking_uri: TrackingUri = None) -> None:
-    """End the runs whose process was killed, as MLflow still shows them as running.
+    """Close the runs of killed processes, which MLflow still shows as running.
 
-    A run of this host is closed if its process is gone, one of another host if it has given no sign of life for ten minutes.
+    A run on this host is closed if its process is gone; one on another host, after ten minutes without a sign of life.
     """
     from recsys_ae.tracking import open_store
     from recsys_ae.tracking.mlflow_store import close_lost
@@ -50,22 +50,19 @@ def close(tracking_uri: TrackingUri = None) -> None:
     for run in closed:
         terminal().print(f"closed as killed: {run.info.run_name} ({run.info.run_id})", soft_wrap=True)
     if not closed:
-        terminal().print("no run was left open by a process that is gone")
+        terminal().print("no run was left open by a killed process")
 
 
 @runs_app.command()
 def upload(
     folder: Annotated[Path, typer.Argument(help="The --output of a run.", **PATH)],
-    tracking_uri: Annotated[
-        str | None, typer.Option(help="MLflow store. Default: the one that the run was meant for, else as for `run`.")
-    ] = None,
+    tracking_uri: Annotated[str | None, typer.Option(help="MLflow store. Default: the one that the run was meant for.")] = None,
 ) -> None:
-    """Complete the record of a run in a store that could not be used while it went on."""
+    """Send a store what it lacks of a run, because it could not be used at the time."""
     from recsys_ae.surroundings import masked
-    from recsys_ae.tracking import default_uri
     from recsys_ae.tracking.upload import recorded_store, upload
 
-    uri = tracking_uri or recorded_store(folder) or default_uri(None)
+    uri = tracking_uri or recorded_store(folder)
     if uri == "none":
         raise ConfigError("the tracking URI is 'none'; give that of a store as --tracking-uri")
     sent = upload(folder, uri)

@@ -87,7 +87,7 @@ def read_titles(path: Path, kind: str) -> pd.DataFrame:
         refuse(content, item, own.duplicated(), "a repeated id; give each item one title")
         with column_context(title):
             texts = as_ids(stored, "str", typed=typed)
-        empty = stored.to_pandas().astype(object).isin([None, ""]).to_numpy()
+        empty = (stored.to_pandas().isna() | (stored.to_pandas().astype(object) == "")).to_numpy()
         refuse(content, title, texts.bad & ~empty, "not text")
         frame = pd.DataFrame({"item_id": own, "title": series_of(texts.values)})
     return frame[~empty].reset_index(drop=True)

@@ -64,10 +64,9 @@ class LogLosses(Callback):
     """Keeps the losses of all epochs, and records each in a run as soon as it is known.
 
     Args:
-        valid_name: name of the validation values. They are recorded as `<valid_name>_by_epoch`, because a metric of the
-            finished model may be called `<valid_name>`. Those called 1 minus a metric, which a model minimises, are recorded
-            as the metric itself: `valid_1_minus_ndcg_100` as `valid_ndcg_at_100_by_epoch`.
-        prefix: of all names; that of the stage follows it.
+        valid_name: name of the validation values. Those called 1 minus a metric, which a model minimises, are recorded as
+            the metric itself: `valid_1_minus_ndcg_100` as `by_epoch/valid_ndcg_at_100`.
+        prefix: of all names, after `by_epoch/`; that of the stage follows it.
 
     Attributes:
         curves: the losses of finished trainings, by stage.
@@ -76,8 +75,7 @@ class LogLosses(Callback):
     def __init__(self, run: TrackedRun, valid_name: str, prefix: str = "") -> None:
         self._run, self._prefix = run, prefix
         self._complement = re.fullmatch(r"valid_1_minus_(\w+)_(\d+)", valid_name)
-        name = "valid_{}_at_{}".format(*self._complement.groups()) if self._complement else valid_name
-        self._curve = f"{name}_by_epoch"
+        self._curve = "valid_{}_at_{}".format(*self._complement.groups()) if self._complement else valid_name
         self.curves: dict[str, Curves] = {}
 
     def on_start(self, training: Training[Any]) -> None:
@@ -95,7 +93,7 @@ class LogLosses(Callback):
             self._record(stage, [Epoch(number, loss, valid, 0.0) for number, (loss, valid) in enumerate(losses, 1)])
 
     def _record(self, stage: str, epochs: Sequence[Epoch]) -> None:
-        prefix = self._prefix + (f"{stage}_" if stage else "")
+        prefix = f"by_epoch/{self._prefix}" + (f"{stage}_" if stage else "")
         if epochs:
             self._run.history(f"{prefix}train_loss", {epoch.number: epoch.loss for epoch in epochs})
         if validated := {epoch.number: epoch.valid for epoch in epochs if epoch.valid is not None}:

@@ -98,7 +98,7 @@ def _check_users(findings: Sequence[MetricFindings], chosen: str, common_users: 
             more = ", ".join(f"{number} more for {name}" for name, number in one.left_out.items())
             raise ConfigError(
                 f"the models count different users in {one.metric}: {one.findings.n_users} for all, {more}; evaluate them with "
-                "the same policy for cold users, or add --common-users to compare them on the former"
+                "the same policy for cold users, or see recsys-ae compare --common-users, which compares them on the former"
             )
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def draw_model(
     figures: Mapping[str, "Callable[[], Figure]"], curves: dict[str, Curves], valid_name: str, folder: Path, run: TrackedRun
 ) -> None:
-    """Draw the figures of a model, given functions that do so by file name, and its losses by stage; none if it has none."""
+    """Draw the figures of a model, given as functions by file name, and its losses by stage, if there are any."""
     losses = {"losses": lambda: loss_curves(curves, valid_name)} if curves else {}
     if figures or losses:
         with whole_folder(folder) as draft:

@@ -21,7 +21,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Searched:
-    """The trials of a finished search; a search with a timeout would otherwise go on when it is resumed."""
+    """The trials of a finished search, kept because one with a timeout would go on when it is resumed."""
 
     trials: list[Trial]
 

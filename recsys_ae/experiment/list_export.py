@@ -78,13 +78,13 @@ class ListExport(ExportSpec):
             DataError: a file cannot be read.
         """
         rules = self._rules.read(data.items, data.users, skip_unknown=self.skip_unknown)
+        titles = None if self.titles is None else Titles.read(Path(self.titles), data.items.kind)
+        found = {"users": self._users(data, card), "rules": rules, "titles": titles}
         sources = sources or Sources()
         read = sources.files | {name: InputFile.of(path) for name, path in self.files().items()}
         how = {key: value for key in ("skip_unknown", "cap") if (value := getattr(self, key))}
-        titles = None if self.titles is None else Titles.read(Path(self.titles), data.items.kind)
-        written: dict[str, Any] = {"writing": Writing(self.format, self.layout), "titles": titles}
-        written |= {"sources": replace(sources, files=read, options=how)}
-        return {"users": self._users(data, card), "rules": rules, **written}
+        written = {"writing": Writing(self.format, self.layout), "sources": replace(sources, files=read, options=how)}
+        return {**found, **written}
 
     def _users(self, data: Interactions, card: tuple[RatingsCard, Path] | None) -> pd.Series | None:
         """The ids of the users to serve; None for all."""

@@ -3,9 +3,9 @@
 During a run, `.work` holds a checkpoint of the model in training, the results of finished models and the ids of the MLflow
 runs, all tied to one pipeline and its inputs. `report.json` is written last: a run that has it is complete.
 
-An interrupted run keeps its state for `--resume`. A failed run does so only if a model or a trial of a search with Optuna is
-finished, or its record is not in the tracking store yet, and is marked as failed: a new run moves it aside. Optuna's storage
-stays for its own tools.
+An interrupted run keeps its state for `--resume`. A failed run keeps it only if a model or a trial of a search with Optuna is
+finished, or if its record is not in the tracking store yet; it is marked as failed, and a new run moves it aside. Optuna's
+storage stays for its own tools.
 """
 
 import logging

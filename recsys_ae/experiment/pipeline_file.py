@@ -43,14 +43,16 @@ RESERVED = {"best", "con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com
 def check_alias(alias: str) -> str:
     """`alias`, if MLflow accepts it; `ValueError` otherwise."""
     if not re.fullmatch(r"[A-Za-z0-9_-]{1,255}", alias) or re.fullmatch(r"latest|[vV][0-9]+", alias):
-        raise ValueError(f"an alias has letters, digits, '_' and '-', and is not latest or a version; got {quoted(alias)}")
+        raise ValueError(
+            f"an alias consists of letters, digits, '_' and '-', and is neither latest nor a version; got {quoted(alias)}"
+        )
     return alias
 
 
 def check_registered(name: str) -> str:
     """`name`, if it can name a registered model; `ValueError` otherwise."""
     if {*check_name(name)} & {*"/:@"} or name in (".", ".."):
-        raise ValueError(f"the name of a registered model has no '/', ':' or '@', got {quoted(name)}")
+        raise ValueError(f"the name of a registered model must not contain '/', ':' or '@', got {quoted(name)}")
     return name
 
 
@@ -161,16 +163,18 @@ class Pipeline(Generic[K]):
         )
 
 
-def read_pipeline(name_or_path: str, settings: Sequence[str] = (), name: str | None = None) -> Pipeline[Any]:
+def read_pipeline(
+    name_or_path: str, settings: Sequence[str] = (), name: str | None = None, folder: Path | None = None
+) -> Pipeline[Any]:
     """The pipeline in a file, or the shipped one of that name, with `key=value` settings applied.
 
-    Its name is that of the file, unless `name` is given.
+    Its name is that of the file, unless `name` is given; paths are relative to the folder of the file, or to `folder`.
 
     Raises:
         ConfigError: anything that cannot be carried out as written, with file and key.
     """
     path = _find(name_or_path)
-    name = path.stem if name is None else name
+    name, folder = path.stem if name is None else name, path.parent if folder is None else folder
     try:
         check_name(name)
     except ValueError as error:
@@ -180,12 +184,12 @@ def read_pipeline(name_or_path: str, settings: Sequence[str] = (), name: str | N
         _apply(content, setting)
     if not isinstance(content.get("dataset"), str | dict):
         raise ConfigError(f"{where}: key 'dataset' is missing; give it the name of a card, or a card")
-    card, card_folder, reference = dataset_of(content["dataset"], path.parent, where)
+    card, card_folder, reference = dataset_of(content["dataset"], folder, where)
     task: type[Task[Any, Any, Any]] = TASKS.get(card.kind)
     keys = validate(task.file, content, where)
-    export = None if keys.export is None else keys.export.in_folder(path.parent.absolute())
+    export = None if keys.export is None else keys.export.in_folder(folder.absolute())
     keys = task.resolve(keys.model_copy(update={"dataset": reference, "export": export}), card, where)
-    models = _models(keys, task, path.parent, where)
+    models = _models(keys, task, folder, where)
     full = {"models": [model.declared() for model in models], "tracking": keys.tracking or TrackingSpec(experiment=name)}
     pipeline = Pipeline(name, keys.model_copy(update=full), card, card_folder, tuple(models))
     _check(pipeline, task, where)
@@ -208,7 +212,8 @@ def dataset_of(declared: str | dict[str, Any], folder: Path, where: str) -> tupl
     """The card, its folder, and a reference to it that is valid in any folder."""
     if isinstance(declared, dict):
         card = validate(Card, declared, f"{where}: dataset")
-        absolute = {"folder": str((folder / (card.folder or "")).absolute())} if hasattr(card, "folder") else {}
+        beside = hasattr(card, "folder") and not getattr(card, "sources", None)  # downloads are found by name
+        absolute = {"folder": str((folder / (card.folder or "")).absolute())} if beside else {}
         return card, folder.absolute(), {**declared, **absolute}
     card, card_folder = read_card(declared, folder)
     path = (folder / declared).resolve()

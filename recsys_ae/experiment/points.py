@@ -14,10 +14,10 @@ Point = dict[str, Any]  # parameters as Optuna stores them
 
 
 class Points:
-    """The points of a space, which Optuna stores as numbers, truth values, None and texts."""
+    """The points of a space, which Optuna stores as numbers, booleans, None and strings."""
 
     def __init__(self, space: Space, model: Any) -> None:
-        """`model` is an unfitted one with the lowest values: whether they are integers decides it for a range."""
+        """`model` is an unfitted one with the lowest values, whose type decides whether a range is one of integers."""
         self._space = space
         self.distributions: dict[str, BaseDistribution] = {}
         for key, values in space.items():

@@ -1,4 +1,4 @@
-"""Promotion: a registered model gets the alias that serving refers to if it beats the model that has it."""
+"""Promotion: a version of a registered model gets the alias that serving refers to, if it beats the one that has it."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ from recsys_ae.tracking.registry import Registry, Version
 
 @dataclass(frozen=True)
 class Promotion:
-    """Whether the alias is on the run's model now, and why, in one sentence."""
+    """Whether the run's model has the alias now, and why, in one sentence."""
 
     promoted: bool
     why: str
@@ -23,7 +23,7 @@ class Promotion:
 
 @dataclass(frozen=True)
 class _Test:
-    """The outcome of a comparison with the present holder of an alias, and the sentence's part about it."""
+    """Whether a model beats the present holder of an alias, and the part of the sentence that says so."""
 
     better: bool
     found: str
@@ -32,15 +32,15 @@ class _Test:
 def promote(
     run: str, name: str | None = None, alias: str = "champion", *, force: bool = False, tracking_uri: str | None = None
 ) -> Promotion:
-    """Give the alias to the final model of a run if it is significantly better than the model that has it, or if none has it.
+    """Give the alias to the final model of a run if it is significantly better than the version that has it, or if none has it.
 
-    The models that were tested in both runs are compared, on the users of the same test part, by the metric that chose the
-    run's winner and the paired t-test at 5 %. Final models have no test part of their own.
+    Final models cannot be tested, so the models that the two runs tested are compared: on the users of the same test part, by
+    the metric that chose the run's winner, with the paired t-test at 5 %.
 
     Args:
         run: id of the pipeline's run, or runs:/ID.
-        name: of the registered model; None: the only one under which the run's model is registered.
-        force: give it the alias also if it is not better, or cannot be compared.
+        name: of the registered model; None means the only one of which the run's model is a version.
+        force: move the alias even if the model is not better, or cannot be compared.
 
     Raises:
         ConfigError: runs that were evaluated under different protocols; no name.
@@ -54,7 +54,7 @@ def promote(
             return Promotion(True, f"{new.name}: {present} is the {alias} already")
         label = _final_label(new, tracking_uri)
         if present is None:
-            test = _Test(True, "the first one")
+            test = _Test(True, "there was none before")
         else:
             try:
                 test = _test(new, present, tracking_uri)
@@ -67,7 +67,7 @@ def promote(
         forced = "" if test.better else "by --force, "
         why = f"{new.name}: {new} ({label}) is the new {alias}: {forced}{test.found}"
         if registry.holder(new.name, alias) != present:
-            raise DataError(f"{new.name}: the alias {alias} has been moved meanwhile; repeat the command")
+            raise DataError(f"{new.name}: the alias {alias} was moved in the meantime; repeat the command")
         registry.move(new, alias, why)
     return Promotion(True, why)
 
@@ -77,9 +77,15 @@ def _test(new: Version, present: Version, tracking_uri: str | None) -> _Test:
     report = _report(new, tracking_uri)
     if report.best is None:
         raise DataError(f"run {new.pipeline} has not chosen its model by a metric; run the pipeline again")
+    metric = report.best.metric
     labels = [_final_label(one, tracking_uri) for one in (new, present)]
     sources = [f"{MLFLOW}{one.pipeline}:{label}" for one, label in zip((new, present), labels, strict=True)]
-    comparison = compare_models(contenders(sources, None, tracking_uri), report.best.metric)
+    tested = contenders(sources, None, tracking_uri)
+    if not all(metric in table.metrics for one in tested.values() for table in one.tables):
+        raise ConfigError(
+            f"{present} ({labels[1]}) was not tested by {metric}, which chose {new}; run its pipeline again with it"
+        )
+    comparison = compare_models(tested, metric)
     if comparison.unknown:
         raise ConfigError(f"the protocol of {', '.join(comparison.unknown)} is unknown, so the models cannot be compared")
     found = next(one for one in comparison.findings if one.metric == comparison.metric)
@@ -93,13 +99,13 @@ def _test(new: Version, present: Version, tracking_uri: str | None) -> _Test:
         outcome = "no significant difference" if gain else "the same"
     return _Test(
         pair.different and gain > 0,
-        f"{comparison.metric} {values[0]:.4f} against {values[1]:.4f} of {present} ({labels[1]}) on the same "
+        f"{comparison.metric} {values[0]:.4f} against {values[1]:.4f} for {present} ({labels[1]}) on the same "
         f"{found.findings.n_users} users, {outcome} (paired t-test, p = {pair.t.raw:.2g})",
     )
 
 
 def _final_label(version: Version, tracking_uri: str | None) -> str:
-    """The label of the model of which a version is the final fit."""
+    """The label, in its pipeline, of the model that a version is the final fit of."""
     report = _report(version, tracking_uri)
     if report.final is None:
         raise DataError(f"the report of run {version.pipeline} names no final model; run the pipeline again")
@@ -107,5 +113,7 @@ def _final_label(version: Version, tracking_uri: str | None) -> str:
 
 
 def _report(version: Version, tracking_uri: str | None) -> RunReport:
-    """The report of the run behind a version."""
+    """The report of the run behind a version; `DataError` if there is none."""
+    if version.pipeline is None:
+        raise DataError(f"{version} is not the model of a run in this store")
     return read_json(RunReport, local_copy(f"{MLFLOW}{version.pipeline}/{REPORT}", tracking_uri), REDO)

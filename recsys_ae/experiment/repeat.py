@@ -1,4 +1,4 @@
-"""Runs repeated from their record, which is their output folder or an MLflow run."""
+"""Runs repeated from what they wrote to their output folder, or logged to MLflow."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from recsys_ae.digests import digest_of_file
-from recsys_ae.errors import ConfigError, DataError, quoted
-from recsys_ae.experiment.contenders import MLFLOW, REDO
-from recsys_ae.experiment.output import INPUTS, PIPELINE, REPORT
+from recsys_ae.errors import ConfigError, DataError, RecsysError, quoted
+from recsys_ae.experiment.contenders import MLFLOW, REDO as RERUN
+from recsys_ae.experiment.output import INPUTS, PIPELINE, REDO, REPORT
 from recsys_ae.experiment.pipeline_file import TASKS, Pipeline, read_pipeline
 from recsys_ae.experiment.task import Task
 from recsys_ae.export.manifest import versions
-from recsys_ae.files import path_of, read_json
+from recsys_ae.files import path_of, read_json, write_json
 from recsys_ae.fitted import saved_digest
 from recsys_ae.reporting.results import DataFacts, RunReport
 from recsys_ae.tracking import local_copy
@@ -23,7 +23,7 @@ CHANGED = "recsys_ae.changed"  # tag of such a run: the settings that differ
 
 @dataclass(frozen=True)
 class RunInputs:
-    """What the numbers of a run depend on, besides its pipeline file; it is written when the run starts.
+    """What the metrics of a run depend on, besides its pipeline file; it is written when the run starts.
 
     Attributes:
         pipeline: name of the pipeline.
@@ -45,6 +45,14 @@ class RunInputs:
         digests |= {f"file {name} of the export": digest_of_file(path) for name, path in files.items()}
         return cls(pipeline.name, digests, versions())
 
+    def record(self, folder: Path) -> None:
+        """Write them to the folder of a run, unless its first part did so; `DataError` if the file is that of another run."""
+        path = folder / INPUTS
+        if not path.exists():
+            write_json(self, path)
+        elif read_json(RunInputs, path, REDO).digests != self.digests:
+            raise DataError(f"{path} belongs to another run; {REDO}")
+
 
 @dataclass(frozen=True)
 class Origin:
@@ -56,14 +64,23 @@ class Origin:
     report: RunReport | None  # None if it did not finish
 
     def pipeline(self, settings: Sequence[str] = ()) -> Pipeline[Any]:
-        """The pipeline of the run, with `key=value` settings applied."""
-        return read_pipeline(str(self.declared), settings, self.inputs.pipeline)
+        """The pipeline of the run, with `key=value` settings applied; paths in these are relative to the current folder."""
+        return read_pipeline(str(self.declared), settings, self.inputs.pipeline, folder=Path())
 
-    def check(self) -> None:
-        """Raise `DataError` if the data, a model that another starts from or a file of the export is not what the run read."""
-        recorded = self.pipeline()
-        task: Task[Any, Any, Any] = TASKS.get(recorded.card.kind)(recorded)
-        now = RunInputs.of(recorded, task.facts(task.data(recorded.seeds[0]))).digests
+    def check(self, settings: Sequence[str] = ()) -> None:
+        """Raise `DataError` if the data, or a model that another starts from, is not what the run read.
+
+        Both are looked for where the run found them, or where `key=value` settings say.
+        """
+        try:
+            recorded = self.pipeline([setting for setting in settings if _names_a_place(setting)])
+            task: Task[Any, Any, Any] = TASKS.get(recorded.card.kind)(recorded)
+            now = RunInputs.of(recorded, task.facts(task.data(recorded.seeds[0]))).digests
+        except RecsysError as error:
+            raise type(error)(
+                f"the run {self.source} cannot be repeated here: {error}; "
+                "what lies elsewhere now is named by --set dataset=CARD, or by --set models.LABEL.warm_start=FOLDER"
+            ) from None
         for name, digest in self.inputs.digests.items():
             if now[name] != digest:
                 raise DataError(
@@ -81,19 +98,19 @@ class Origin:
         return [f"{name} {one} (now {now.get(name)})" for name, one in self.inputs.versions.items() if now.get(name) != one]
 
     def outcome(self, report: RunReport) -> str:
-        """One sentence on whether the numbers of `report` are those of this run."""
+        """One sentence on whether the metrics in `report` equal those of this run."""
         if self.report is None:
-            return f"the run {self.source} did not finish, so there is nothing to compare the numbers with"
+            return f"the run {self.source} did not finish, so there are no metrics to compare with"
         before, now = _numbers(self.report), _numbers(report)
         different = [name for name in before if now.get(name) != before[name]]
         if not different and before.keys() == now.keys():
-            return f"all {len(now)} numbers are those of the run {self.source}"
+            return f"all {len(now)} metric values equal those of run {self.source}"
         if not different:
-            return f"all {len(before)} numbers of the run {self.source} are repeated, and {len(now) - len(before)} are new"
+            return f"all {len(before)} metric values of run {self.source} are repeated, and {len(now) - len(before)} are new"
         first = different[0]
         return (
-            f"{len(different)} of {len(before)} numbers differ from the run {self.source}; "
-            f"the first is {first}: {now.get(first)}, which was {before[first]}"
+            f"{len(different)} of {len(before)} metric values differ from run {self.source}; "
+            f"the first is {first}: {now.get(first)} instead of {before[first]}"
         )
 
 
@@ -123,9 +140,15 @@ def read_origin(source: str, tracking_uri: str | None) -> Origin:
 
 
 def _read(source: str, files: Mapping[str, Path]) -> Origin:
-    inputs = read_json(RunInputs, files[INPUTS], REDO)
-    report = read_json(RunReport, files[REPORT], REDO) if files[REPORT].exists() else None
+    inputs = read_json(RunInputs, files[INPUTS], RERUN)
+    report = read_json(RunReport, files[REPORT], RERUN) if files[REPORT].exists() else None
     return Origin(source, files[PIPELINE], inputs, report)
+
+
+def _names_a_place(setting: str) -> bool:
+    """Whether a `key=value` setting says where data, or a model to start from, lies."""
+    keys = setting.partition("=")[0].split(".")
+    return keys[0] == "dataset" or keys[-1] == "warm_start"
 
 
 def _numbers(report: RunReport) -> dict[str, float | None]:

@@ -29,6 +29,7 @@ from recsys_ae.experiment.page import (
     record_report,
     record_result,
     record_start,
+    record_trial,
     register_final,
 )
 from recsys_ae.experiment.pipeline_file import TASKS, K, ModelSpec, Pipeline
@@ -37,7 +38,7 @@ from recsys_ae.experiment.search import combinations
 from recsys_ae.experiment.summary import choose, compare_pair, repetitions, summarise, worth
 from recsys_ae.experiment.task import D, Evaluation, FitOn, M, Part, Task
 from recsys_ae.export.manifest import versions
-from recsys_ae.files import read_json, write_json
+from recsys_ae.files import read_json
 from recsys_ae.reporting.figures import metrics_chart, save_figure
 from recsys_ae.reporting.report import write_report
 from recsys_ae.reporting.results import (
@@ -80,7 +81,7 @@ def run_pipeline(
         tracker.run(pipeline.name, resume=folder.read_note("run")) as run,
     ):
         folder.write_note("run", run.id)
-        write_json(inputs, output / INPUTS)
+        inputs.record(output)
         run.tags(tags or {})
         for path in task.record(output):
             run.artifact(path)
@@ -153,6 +154,8 @@ class _Experiment(Generic[K, D, M]):
             self.run.artifact(per_user, per_user.name)
         runs = {label: [self.folder.read_note(f"run-{self._name(label, seed)}") for seed in facts] for label in models}
         record_report(self.run, report, winner, self.tracker, runs)
+        if final is not None and self.task.registers is not None:
+            register_final(self.tracker, self.folder, self.task.registers, final.model)
         return report
 
     def _audit(self, data: DataFacts) -> Audit | None:
@@ -256,7 +259,7 @@ class _Experiment(Generic[K, D, M]):
                 with self._job(name, job.spec.with_params(choice), job.seed, within=job) as one:
                     model, fit, _ = self._fit(one, one.spec, "train")
                     valid = self._evaluate(one, model, "valid").metrics
-                    one.run.metrics({f"valid_{key}": value for key, value in valid.items()} | {"fit_seconds": fit.seconds})
+                    record_trial(one.run, valid, fit.seconds)
                     trial = Trial(choice, valid, fit.seconds, epochs=fit.epochs)
                     self.folder.write_state(name, trial)
             trials.append(trial)
@@ -309,7 +312,7 @@ class _Experiment(Generic[K, D, M]):
     def _export(
         self, best: Best | None, results: Mapping[str, Mapping[int, RunResult]]
     ) -> tuple[FinalFit | None, Exported | None]:
-        """Export and register what the pipeline asks for, from a final fit of the chosen model if the task ships that."""
+        """Export what the pipeline asks for, from a final fit of the chosen model if the task ships that."""
         spec, seed, exported = self.keys.export, self.pipeline.seeds[0], None
         if spec is None and self.task.registers is None:
             return None, None
@@ -324,8 +327,6 @@ class _Experiment(Generic[K, D, M]):
             exported = self.task.export(model, self.task.data(seed), self.folder.path)
             fit = f"{label}+final" if final else self._name(label, seed)
             record_exported(self.tracker, self.folder, self.pipeline.card.name, exported, fit)
-        if self.task.registers is not None:
-            register_final(self.tracker, self.folder, self.task.registers, label)
         return final, exported
 
     def _final(self, label: str, seed: int, result: RunResult) -> FinalFit:

@@ -24,8 +24,8 @@ class SearchSpec(Declared):
         by: the metric; None for the one that chooses the best model.
         sampler: `random` tries all combinations of listed values, or `trials` random ones if there are more; `tpe` is the
             search of `recsys-ae tune`, which learns from earlier trials, and searches the model's own space by default.
-        timeout: seconds after which the search of one model with one seed begins no more trials; only with `tpe`.
-        jobs: trials that run at a time, each in a process of its own with a share of the cores; only with `tpe`.
+        timeout: seconds after which the search of one model with one seed starts no more trials; only with `tpe`.
+        jobs: trials that run in parallel, each in a process of its own with a share of the cores; only with `tpe`.
     """
 
     trials: int = Field(default=20, ge=1)
@@ -44,7 +44,7 @@ class SearchSpec(Declared):
             return
         for key, value in (("timeout", self.timeout), ("jobs", self.jobs - 1)):
             if value:
-                raise ConfigError(f"{where}: search.{key} needs search.sampler: tpe, as recsys-ae tune sets it")
+                raise ConfigError(f"{where}: search.{key} needs search.sampler: tpe, which recsys-ae tune sets")
         for label, space in spaces.items():
             if ranges := [key for key, values in (space or {}).items() if isinstance(values, Range)]:
                 raise ConfigError(
@@ -60,7 +60,7 @@ def read_space(declared: Any, build: Callable[[dict[str, Any], str], Any], place
         build: the model with some of its parameters changed; the second argument begins the messages of its errors.
 
     Raises:
-        ConfigError: something else than lists and ranges, or a value that the model does not allow.
+        ConfigError: something other than lists and ranges, or a value that the model does not allow.
     """
     if not isinstance(declared, dict) or not all(values and isinstance(values, list | dict) for values in declared.values()):
         raise ConfigError(f"search must give each parameter {EXPECTED}, got {quoted(declared)}")
@@ -72,7 +72,7 @@ def read_space(declared: Any, build: Callable[[dict[str, Any], str], Any], place
             raise ConfigError(f"search.{key} has a value twice: {quoted(values)}")
         built = [getattr(build({key: value}, f"{at} of"), key) for value in extremes(space[key])]
         if isinstance(space[key], Range) and isinstance(built[0], bool | str | None):
-            raise ConfigError(f"search.{key} must be a list of values, because the parameter is no number")
+            raise ConfigError(f"search.{key} must be a list of values, because the parameter is not a number")
     if prod(len(values) for values in space.values() if isinstance(values, list)) > MAX_COMBINATIONS:
         raise ConfigError(f"search has more than {MAX_COMBINATIONS} combinations of values")
     return space

@@ -84,7 +84,7 @@ class Prune(Callback):
 
 
 def fit_trial(task: Task[Any, Any, Any], request: Request, callbacks: Sequence[Callback] = ()) -> Outcome:
-    """The outcome of a trial. Any error is one: parameters with which a model cannot be fitted must not end a search."""
+    """The outcome of a trial. An error is one too: parameters with which a model cannot be fitted must not end a search."""
     prune, stopwatch = Prune(request.earlier), Stopwatch()
     valid_name = ""
     try:
@@ -105,7 +105,7 @@ def fit_trial(task: Task[Any, Any, Any], request: Request, callbacks: Sequence[C
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Only warnings from models: what they say about a fit is of no interest a hundred times."""
+    """Let only warnings of models through: what they report about a fit is of no interest a hundred times."""
     models = logging.getLogger("recsys_ae.models")
     level = models.level
     models.setLevel(logging.WARNING)

@@ -1,8 +1,8 @@
 """The search of one model's parameters with Optuna: seeded, resumable, in parallel, and repeatable in all of these.
 
-What a trial tries depends only on the seed and on the trials before it, those that were still running when it began left out by
-their number, not by the clock. So a search that was interrupted goes on as if nothing had happened, and with several jobs the
-same search gives the same trials again.
+What a trial tries depends only on the seed and on the trials before it. Whose results it may use is decided by their numbers,
+not by the clock. So an interrupted search goes on as if nothing had happened, and a search with several jobs gives the same
+trials when it is repeated.
 """
 
 import logging
@@ -25,6 +25,7 @@ from recsys_ae.errors import TrainingError
 from recsys_ae.experiment.callbacks import LogLosses, validation_name
 from recsys_ae.experiment.job import Job
 from recsys_ae.experiment.output import TRIALS, OutputFolder
+from recsys_ae.experiment.page import record_trial
 from recsys_ae.experiment.pipeline_file import ModelSpec
 from recsys_ae.experiment.points import Point, Points
 from recsys_ae.experiment.search import SearchSpec, extremes
@@ -53,7 +54,7 @@ def tune(
 
     Args:
         folder: keeps the finished trials, from which an interrupted search continues.
-        open_trial: a job for a trial, by its name.
+        open_trial: opens the job of a trial, given its name and model.
 
     Raises:
         TrainingError: no trial could be completed.
@@ -108,11 +109,11 @@ class Tuning:
         trials = [_trial(trial) for _, trial in sorted(self.storage.trials.items())]
         if all(trial.state == "failed" for trial in trials):
             which = "the only trial" if len(trials) == 1 else f"all {len(trials)} trials"
-            raise TrainingError(f"{self.job.name}: {which} failed, the last one because: {trials[-1].problem}")
+            raise TrainingError(f"{self.job.name}: {which} failed; the last error: {trials[-1].problem}")
         return trials
 
     def _next(self, *, in_time: bool) -> int | None:
-        """The next trial, if it may begin now."""
+        """The number of the next trial, if it may begin now."""
         begun = {*self.storage.trials, *self.running}
         number = next(number for number in range(len(begun) + 1) if number not in begun)
         known = all(earlier in self.storage.trials for earlier in range(number - self.lag + 1))
@@ -136,8 +137,7 @@ class Tuning:
         params = self.points.params(point)
         trial = Trial(params, outcome.valid_metrics, outcome.fit_seconds, outcome.state, epochs, outcome.problem)
         run.tags({TRIAL_STATE: outcome.state})
-        valid = {f"valid_{key}": value for key, value in outcome.valid_metrics.items()}
-        run.metrics(valid | {"fit_seconds": outcome.fit_seconds})
+        record_trial(run, outcome.valid_metrics, outcome.fit_seconds)
         LogLosses(run, outcome.valid_name).repeat(outcome.curves)
         failure = TrainingError(outcome.problem) if outcome.state == "failed" else None
         own.__exit__(type(failure) if failure else None, failure, None)
@@ -168,7 +168,7 @@ class Tuning:
 
     @property
     def _sign(self) -> int:
-        """Of validation values, of which lower ones are better, in a search by a metric of which higher ones are better."""
+        """Of validation values in the study: lower ones are always better, but higher values of the metric may be."""
         return 1 if self.storage.lower_is_better else -1
 
     def _known(self, number: int) -> list[FrozenTrial]:

@@ -1,4 +1,4 @@
-"""Where the trials of a search are fitted: in this process one after the other, or in several processes at a time."""
+"""Where the trials of a search are fitted: one after another in this process, or several at a time in others."""
 
 import os
 import signal
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from multiprocessing.resource_tracker import ensure_running
 from threading import Thread
 from typing import Any, Protocol
 
@@ -34,7 +35,7 @@ class Fitters(Protocol):
 
 @contextmanager
 def open_fitters(task: Task[Any, Any, Any], jobs: int) -> Iterator[Fitters]:
-    """This process for one job, else so many others, which are ended with the block."""
+    """This process for one job, else as many others as jobs, which end with the block."""
     if jobs == 1:
         yield Here(task)
         return
@@ -113,21 +114,31 @@ class Workers:
         context = get_context("spawn")
         own, other = context.Pipe()
         process = context.Process(target=_serve, args=(other, self._pipeline), name="recsys-ae-trial", daemon=True)
-        with share_of_threads(self._jobs):
-            process.start()
+        ensure_running()  # now, because later it would unblock the signal
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:  # Ctrl-C reaches the whole group, but the parent ends its workers, so they start with the signal blocked
+            with share_of_threads(self._jobs):
+                process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
         other.close()  # so that the death of the process closes the pipe
         return _Worker(process, own)
 
 
 def _serve(connection: Connection, pipeline: Pipeline[Any]) -> None:
     """Fit the trials that arrive, until the parent is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of the whole group at Ctrl-C: the parent ends its workers
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))  # not the default, which would leave semaphores behind
+    signal.signal(signal.SIGTERM, _end)
     Thread(target=_end_with_parent, daemon=True).start()
     task: Task[Any, Any, Any] = TASKS.get(pipeline.card.kind)(pipeline)
     with suppress(EOFError, OSError):
         while True:
             connection.send(fit_trial(task, connection.recv()))
+
+
+def _end(*_: object) -> None:
+    """End the process properly, as the default would leave semaphores behind; a second signal must not interrupt that."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sys.exit(TERMINATED)
 
 
 def _end_with_parent() -> None:

@@ -63,7 +63,7 @@ class ImageModel(Parameterised, ABC):
     [n, channels, height, width].
 
     Attributes:
-        space: the parameters that a search tries, and their values, around the defaults.
+        space: the search space, around the defaults.
     """
 
     fitted: FittedImages | None = field(default=None, init=False, repr=False)

@@ -49,7 +49,7 @@ class Recommender(Parameterised, ABC):
         predicts_ratings: whether scores are ratings; if so, the model is a `RatingPredictor`.
         needs: what the training data must have beside ratings: any of "order", "user_features" and "item_features".
         validation_name: name of the validation value that early stopping minimises.
-        space: the parameters that a search tries, and their values, around the defaults.
+        space: the search space, around the defaults.
     """
 
     fitted: Fitted | None = field(default=None, init=False, repr=False)

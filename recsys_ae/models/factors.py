@@ -107,5 +107,5 @@ def ridge(inputs: Floats, targets: Floats, strength: float) -> Floats:
 
 @cache
 def _blas() -> Any:
-    """The libraries of linear algebra behind NumPy and SciPy; finding them takes some milliseconds."""
+    """The BLAS libraries of NumPy and SciPy; finding them takes some milliseconds."""
     return ThreadpoolController().select(user_api="blas")

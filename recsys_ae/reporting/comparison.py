@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from recsys_ae.errors import ConfigError
+from recsys_ae.escapes import as_markdown
 from recsys_ae.evaluation.protocols.audit_lines import percent
 from recsys_ae.evaluation.protocols.protocol import Protocol
 from recsys_ae.evaluation.uncertainty.findings import MetricFindings
@@ -83,7 +84,7 @@ def tables(comparison: ModelComparison, width: int) -> Iterator[Table]:
 def markdown(comparison: ModelComparison) -> str:
     """Tables and lines, to be pasted into a pull request."""
     parts = [f"**{grid.title}**\n\n{markdown_table(grid.columns, grid.rows)}" for grid in grids(comparison)]
-    parts.append("\n".join(f"- {line}" for line in lines(comparison)))
+    parts.append("\n".join(f"- {as_markdown(line)}" for line in lines(comparison)))
     return "\n\n".join(parts) + "\n"
 
 

@@ -4,18 +4,21 @@ from collections.abc import Iterator, Sequence
 
 from rich.text import Text
 
+from recsys_ae.escapes import as_markdown
 from recsys_ae.reporting.report import protocol_lines, reading_lines, summary_header
 from recsys_ae.reporting.results import Best, RunReport
 from recsys_ae.reporting.tables import metric_cells
 
 LONGEST = 8000  # characters of a description in MLflow
+GAP = "&nbsp;&nbsp;"  # MLflow shows columns without any
 
 
-def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[Text]]) -> str:
-    """A table whose first column holds names, and the others numbers."""
+def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[Text]], gap: str = "") -> str:
+    """A table whose first column holds names, and the others numbers, with `gap` before each of these."""
     rule = ["---", *("---:" for _ in columns[1:])]
-    lines = [columns, rule, *([_marked(cell) for cell in row] for row in rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    cells = [[as_markdown(name) for name in columns], *([_marked(cell) for cell in row] for row in rows)]
+    header, *body = ([first, *(gap + cell for cell in others)] for first, *others in cells)
+    return "\n".join(f"| {' | '.join(line)} |" for line in [header, rule, *body])
 
 
 def description(report: RunReport, winner: Best) -> str:
@@ -28,17 +31,18 @@ def description(report: RunReport, winner: Best) -> str:
 
 def _parts(report: RunReport, winner: Best, shown: int) -> Iterator[str]:
     """The parts of a description with the first `shown` models."""
-    yield f"best by {winner.metric} on {winner.part} data: **{winner.model or 'none, no model has a value'}**"
+    best = as_markdown(winner.model or "none, no model has a value")
+    yield f"best by {winner.metric} on {winner.part} data: **{best}**"
     cells = {name: metric_cells(report, name) for name in report.metrics}
     labels = [Text(label) for label in report.models]
     rows = [[label, *(column[row] for column in cells.values())] for row, label in enumerate(labels[:shown])]
-    yield markdown_table(["model", *cells], rows)
+    yield markdown_table(["model", *cells], rows, GAP)
     more = [f"{len(labels) - shown} more models are in report.csv"] if shown < len(labels) else []
     lines = [*more, *summary_header(report).splitlines(), *reading_lines(report), *protocol_lines(report)]
-    yield "\n".join(f"- {line}" for line in lines)
+    yield "\n".join(f"- {as_markdown(line)}" for line in lines)
 
 
 def _marked(cell: Text) -> str:
     """A cell in Markdown."""
-    text = cell.plain.strip().replace("|", "\\|")
+    text = as_markdown(cell.plain.strip())
     return f"**{text}**" if cell.style == "bold" else text

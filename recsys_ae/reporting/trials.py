@@ -1,4 +1,4 @@
-"""The trials of searches: a table for spreadsheets, and what they found in a line."""
+"""The trials of searches: a table as CSV, and lines that say what was found."""
 
 import csv
 from collections import Counter
@@ -48,5 +48,5 @@ def search_lines(label: str, model: ModelSummary) -> list[str]:
 
 
 def short(value: Any) -> str:
-    """A parameter for people."""
+    """A value of a parameter, for a line of text."""
     return f"{value:g}" if isinstance(value, float) else str(value)

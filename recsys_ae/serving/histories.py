@@ -16,7 +16,7 @@ from recsys_ae.sequences import ranges
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Histories:
-    """E events of N users. Only their order is kept of the times, because no model scores by more.
+    """E events of N users. Of their times only the order is kept, because no model scores by more.
 
     Attributes:
         users: ids of the users.

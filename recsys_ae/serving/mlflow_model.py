@@ -46,9 +46,9 @@ class MlflowRecommender(PythonModel):
         self._served = ServedRecommender(*(Path(context.artifacts[name]) for name in (MODEL, SERVING)))
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
-        """The lists for a table, see `ServedRecommender.answer`; what is wrong with a request is an `MlflowException`.
+        """The lists for a table, see `ServedRecommender.answer`; an invalid request raises `MlflowException`.
 
-        MLflow drops unknown columns and parameters before they get here; they are refused where they do.
+        MLflow drops most unknown columns and parameters; unknown parameters that do get here are refused.
         """
         try:
             options = _checked(params or {})
@@ -102,7 +102,7 @@ def example_of(fitted: Fitted, history: Interactions | None) -> pd.DataFrame:
 def write_mlflow_model(
     saved: Path, folder: Path, settings: Settings, history: Interactions | None = None, seen: Interactions | None = None
 ) -> None:
-    """Write the saved model in a folder as an MLflow model to a new folder.
+    """Write the model in the folder `saved` as an MLflow model, to a new folder.
 
     Args:
         history, seen: see `write_serving`.
@@ -112,7 +112,7 @@ def write_mlflow_model(
     """
     _, _, fitted = Fitted.load(saved)
     with tempfile.TemporaryDirectory() as name:
-        parts = {part: Path(name, part) for part in (MODEL, SERVING)}  # whose names are those among the artifacts
+        parts = {part: Path(name, part) for part in (MODEL, SERVING)}  # named as among the artifacts
         for part in parts.values():
             part.mkdir()
         write_serving(parts[SERVING], settings, history, seen)
@@ -130,7 +130,7 @@ def write_mlflow_model(
 
 
 def _link(source: str, target: str) -> None:
-    """One more name for a file, which is never changed in place; a copy of it where that is impossible."""
+    """Hard-link a file, which is never changed in place, or copy it where that is impossible."""
     try:
         os.link(source, target)
     except OSError:

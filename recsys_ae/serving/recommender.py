@@ -1,11 +1,11 @@
 """A saved model with what is needed to answer requests: defaults, and the histories of users.
 
-A request is a table with a row per list that is wanted. Lists are computed as for an export, in blocks of users, so that they
-are equal to exported ones.
+A request is a table with one row per list. Lists are computed as for an export, in blocks of users, so that they equal exported
+ones.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
@@ -59,7 +59,7 @@ def write_serving(
     """Write to an existing folder what `ServedRecommender` needs beside the model.
 
     Args:
-        history: of the users who need not send theirs; None stores none.
+        history: of the users who then need not send theirs; None stores none.
         seen: what these users have seen, if that is more than their history.
     """
     for name, data in ((HISTORY, history), (SEEN, seen)):
@@ -112,13 +112,13 @@ class ServedRecommender:
 
         Args:
             request: the columns user_id, history or both. A history is a list of item ids, oldest first, or of events with
-                the keys item_id and, as far as known, rating, time and session; it replaces the stored one of the user.
-                Items that the model does not know are left out.
-            k, exclude_seen, cold: as for `models.recommend.recommend`; None is the default of the settings.
-            candidates: ids of the only items that may be recommended, of which the model need not know all; all if empty.
+                the key item_id and optionally rating, time and session; it replaces the stored history of the user. Items
+                that the model does not know are left out.
+            k, exclude_seen, cold: as for `models.recommend.recommend`; None means the default in the settings.
+            candidates: ids of the only items that may be recommended; the model need not know all of them. Empty: all items.
 
         Returns:
-            The columns user_id as given; item_id, rank (from 1) and score, each a list; a row per row of the request.
+            One row per row of the request: user_id as given, and the lists item_id, rank (from 1) and score.
 
         Raises:
             DataError: neither column, or ids or events of a wrong type.
@@ -137,11 +137,12 @@ class ServedRecommender:
         }
         events = read_histories(given, self.items, self._unrated)
         lists: dict[int, _List] = {}
-        for rows in _turns(users):
+        names, sources = self._names(users, given), _sources(users, given)
+        for rows in _turns(names, sorted({*sources})):
             stored = np.array([row not in given and users[row] is not None for row in rows], bool)
-            found = self._lists(self._named([users[row] for row in rows]), stored, _of_rows(events, rows), options)
+            found = self._lists(self._named([names[row] for row in rows]), stored, _of_rows(events, rows), options)
             lists |= zip(rows.tolist(), found, strict=True)
-        columns = [list(column) for column in zip(*(lists[row] for row in range(len(users))), strict=True)] or [[], [], []]
+        columns = [list(column) for column in zip(*(lists[row] for row in sources), strict=True)] or [[], [], []]
         return pd.DataFrame({"user_id": _column(users), **dict(zip(("item_id", "rank", "score"), columns, strict=True))})
 
     def _user_ids(self, request: pd.DataFrame) -> list[Any]:
@@ -157,9 +158,22 @@ class ServedRecommender:
                 users[row] = value
         return users
 
+    def _names(self, users: list[Any], given: Container[int]) -> list[Any]:
+        """The ids, None for a repeated user with a history in the request, unless the model has learned that id."""
+        trained, names, before = self._trained(), users.copy(), set()
+        for row, user in enumerate(users):
+            if row in given and user in before and user not in trained:
+                names[row] = None
+            before.add(user)
+        return names
+
+    def _trained(self) -> Container[Any]:
+        """The users whose ids the model has learned."""
+        return fitted_state(self.model).ids.get("users", ())
+
     def _named(self, users: list[Any]) -> IdMap:
-        """The ids of different users, with new ids for those who have none."""
-        trained, taken = fitted_state(self.model).ids.get("users", ()), {*users}
+        """The ids of users who are all different, with new ids for those who have none."""
+        trained, taken = self._trained(), {*users}
         numbers = (-number if self._user_kind == "int" else f"anonymous-{number}" for number in count(1))
         free = (name for name in numbers if name not in taken and name not in trained)
         return IdMap([next(free) if user is None else user for user in users])
@@ -168,7 +182,7 @@ class ServedRecommender:
         """The lists of users.
 
         Args:
-            stored: bool [B], whose history is the stored one, if there is one.
+            stored: bool [B], whether the history of a user is the stored one, if there is one.
             asked: the events in the request.
         """
         history, seen = self._interactions(users, np.flatnonzero(stored), asked)
@@ -178,7 +192,7 @@ class ServedRecommender:
                 yield self._item_ids[items[:n]].tolist(), list(range(1, n + 1)), scores[:n].tolist()
 
     def _interactions(self, users: IdMap, stored: Rows, asked: Events) -> tuple[Interactions, Interactions | None]:
-        """The history of users, those at the rows `stored` with the stored one, and what they have seen if that is more."""
+        """The history of users (the stored one at the rows `stored`), and what they have seen if that is more."""
         liked = asked
         if (least := self.settings.positive_at) is not None:
             liked = asked[asked.ratings >= least]
@@ -189,7 +203,7 @@ class ServedRecommender:
         return history, self._merged(users, self._seen or self._history, stored, asked)
 
     def _merged(self, users: IdMap, kept: Histories | None, stored: Rows, asked: Events) -> Interactions:
-        """The kept events of the users at the rows `stored`, and those of the request."""
+        """The events of the request, and those kept for the users at the rows `stored`."""
         parts = [asked]
         if kept is not None and len(stored):
             found = kept.users.find(users.values[stored])
@@ -216,11 +230,18 @@ def _of_rows(events: Events, rows: Rows) -> Events:
     return replace(events[own], users=place[own])
 
 
-def _turns(users: Sequence[Any]) -> list[Rows]:
-    """The rows in as few groups as needed for no user to be in a group twice."""
+def _sources(users: Sequence[Any], given: Container[int]) -> list[int]:
+    """For each row, the row whose list it gets: the first of the same user if the history is the stored one, else itself."""
+    first: dict[Any, int] = {}
+    return [row if row in given or user is None else first.setdefault(user, row) for row, user in enumerate(users)]
+
+
+def _turns(users: Sequence[Any], rows: Iterable[int]) -> list[Rows]:
+    """The rows in as few groups as possible, with no user twice in the same group."""
     times: Counter[Any] = Counter()
     turns: list[list[int]] = []
-    for row, user in enumerate(users):
+    for row in rows:
+        user = users[row]
         turn = 0 if user is None else times[user]
         times[user] += 1
         if turn == len(turns):

@@ -32,7 +32,7 @@ class _Columns:
     session: list[Any] = field(default_factory=list)
 
     def add(self, row: int, history: Any) -> None:
-        """Add the history in one row; `DataError` if it is none."""
+        """Add the history in one row; `DataError` if it is not a history."""
         if isinstance(history, str | bytes | Mapping) or not isinstance(history, Sequence | np.ndarray):
             raise DataError(
                 f"history in row {row} must be a list of item ids, or of events such as "
@@ -45,10 +45,10 @@ class _Columns:
                 event = {ITEM: entry}
             elif unknown := next((key for key in event if key not in KEYS), None):
                 raise DataError(
-                    f"an event of history in row {row} has the key {quoted(unknown)}; {did_you_mean(unknown, KEYS)}"
+                    f"history in row {row} has an event with the key {quoted(unknown)}; {did_you_mean(unknown, KEYS)}"
                 )
             elif ITEM not in event:
-                raise DataError(f"an event of history in row {row} has no item_id: {quoted(dict(event))}")
+                raise DataError(f"history in row {row} has an event without an item_id: {quoted(dict(event))}")
             for key in KEYS:
                 value = event.get(key)
                 getattr(self, key).append(None if is_missing(value) else value)
@@ -65,10 +65,10 @@ def read_histories(histories: Mapping[int, Any], items: IdMap, unrated: float | 
     """The events of histories by row of the request, each row's oldest first; items that are not among `items` are left out.
 
     Args:
-        unrated: the rating of an event without one; None: there must be none.
+        unrated: the rating of events without one; None if every event must have one.
 
     Raises:
-        DataError: what is no history; a missing or wrong id, rating, time or session.
+        DataError: something that is not a history; a missing or wrong id, rating, time or session.
     """
     columns = _Columns()
     for row, history in histories.items():
@@ -96,7 +96,7 @@ def _ratings(values: Sequence[Any], rows: Rows, unrated: float | None) -> NDArra
 
 
 def _sessions(values: Sequence[Any]) -> Rows | None:
-    """Numbers of sessions with any names; None if no event has a session. Those without one share a session."""
+    """Sessions as numbers; None if no event has one. Events without one share a session."""
     names = [None if value is None else str(value) for value in values]
     return pd.factorize(np.array(names, object), use_na_sentinel=False)[0].astype(np.int64) if any(names) else None
 
@@ -105,7 +105,7 @@ def _by_time(values: Sequence[Any], rows: Rows) -> Rows:
     """Positions that sort the events by row, then time; without times they are in order as given.
 
     Raises:
-        DataError: a value that is no time, or some events of a row have times and others do not.
+        DataError: a value that is not a time, or some events of a row have times and others do not.
     """
     timed = np.array([value is not None for value in values], bool)
     if not timed.any():

@@ -1,7 +1,7 @@
 """Recording of experiments: a small interface, implemented with MLflow, and by base classes that record nothing."""
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,13 +12,15 @@ from recsys_ae.errors import ConfigError, RecsysError, TrackingError
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-# by default, each call waits several minutes for a server that does not answer; here everything is tried again later
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+# by default, each call waits several minutes for a server that does not answer; here, what fails is tried again later
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
 
 MODEL_DIGEST = "model_digest"  # tag of a run: the digest of the model that it fitted
+DESCRIPTION = "mlflow.note.content"  # tag of a run: the Markdown that MLflow shows as its description
 TEST_DIGEST = "recsys_ae.test_digest"  # tag of a run: the digest of the test part of the models below it
-CONTINUES = "recsys_ae.continues"  # tag of a run: the id of the run that it takes over from, after an interruption
+CONTINUES = "recsys_ae.continues"  # tag of a run: the id of the interrupted run that it takes over from
 TRIAL_STATE = "recsys_ae.trial_state"  # tag of a run that is a trial of a search: complete, pruned or failed
 FITTED_ON = "fitted_on"  # parameter of a run whose model is fitted on all data and not tested
 
@@ -30,21 +32,21 @@ URIS = ("runs:/", "models:/", "mlflow-artifacts:/")  # beginnings of the URIs of
 class TrackedRun:
     """One run: a pipeline, or a model within it.
 
-    Its `id` is for other calls of this interface, and stays the same when the run is continued; None if nothing is tracked.
+    Its `id` names it in other calls of this interface, and stays the same when it is continued; None if nothing is tracked.
     """
 
     id: str | None = None
 
     def params(self, values: Mapping[str, Any]) -> None: ...
     def tags(self, values: Tags) -> None:
-        """Record text by which runs are found again, such as `TEST_DIGEST`; that of `CONTINUES` is the id of a run."""
+        """Record text by which runs are found again, such as `TEST_DIGEST`; the value of `CONTINUES` is the id of a run."""
 
     def metrics(self, values: Mapping[str, float | None]) -> None: ...
     def history(self, name: str, values: Mapping[int, float]) -> None:
         """Record many steps of one metric at once."""
 
     def dataset(self, name: str, digest: str, part: str, profile: Mapping[str, Any], kind: str = "interactions") -> None:
-        """Record one part of the data, such as "train", with its content hash, its sizes and what it consists of."""
+        """Record one part of the data, such as "train", with its content digest, its sizes and the kind of data."""
 
     def artifact(self, path: Path, folder: str | None = None) -> None:
         """Store a file, or the content of a folder."""
@@ -55,18 +57,21 @@ class TrackedRun:
         Metrics recorded later belong to the model too.
         """
 
+    def view(self, name: str, columns: Sequence[str]) -> None:
+        """Add a view of the experiment's runs with these columns, such as "metrics.rmse" or "tags.winner"."""
+
 
 class Tracker:
     """Records runs. This one does not (`--tracking-uri none`).
 
     Attributes:
-        missing: what the store lacks of the runs after the last of them has ended, in one sentence; None if it has everything.
+        missing: what the store lacks once the last open run has ended, in one sentence; None if it has everything.
     """
 
     missing: str | None = None
 
     def keep_record(self, output: Path) -> None:
-        """Keep the record of the following runs in the folder `output`, from which a store that fails can be completed."""
+        """Keep the record of the runs that follow in the folder `output`, to be sent later if the store fails."""
 
     @contextmanager
     def run(self, name: str, *, parent: str | None = None, resume: str | None = None) -> Iterator[TrackedRun]:
@@ -84,7 +89,7 @@ class Tracker:
         """How many models were tested earlier on the test part with this digest; None if that is unknown.
 
         These are the finished runs directly below a run with the tag `TEST_DIGEST`, in all experiments of the store, without
-        final fits on all data. `besides` is the id of a run below which none counts, because it continues now.
+        final fits on all data. Models below the run with the id `besides`, which is in progress, do not count.
         """
         return None
 
@@ -131,7 +136,7 @@ def open_store(uri: str | None) -> Iterator[Any]:
     Raises:
         ConfigError: MLflow does not support such a URI.
         DataError: there is no such store.
-        TrackingError: it cannot be used; also for whatever the client raises in the block.
+        TrackingError: it cannot be used, or the client raises any error in the block.
     """
     uri = default_uri(uri)
     if uri == "none":

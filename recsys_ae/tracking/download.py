@@ -18,7 +18,7 @@ from recsys_ae.tracking.uris import store_uri
 def download(uri: str, tracking_uri: str) -> Path:
     """A local copy of the artifact or model at `uri`; `DataError` if there is none.
 
-    Of a recommender that was logged as an MLflow model, it is the folder of the saved model.
+    For a recommender that was logged as an MLflow model, it is the folder of the saved model in it.
     """
     store = store_uri(tracking_uri)
     try:
@@ -46,6 +46,9 @@ def _place_of(client: MlflowClient, uri: str) -> str:
 def _place_in_run(client: MlflowClient, uri: str) -> str:
     """The location of the logged model at runs:/ID/model, which MLflow would look up in a global store; else `uri`."""
     run_id, _, path = uri.removeprefix("runs:/").partition("/")
-    if uri.startswith("runs:/") and path.split("/")[0] == LOGGED_AS and (model := model_of(client, run_id)) is not None:
-        return f"{client.get_logged_model(model).artifact_location}{path.removeprefix(LOGGED_AS)}"
+    if uri.startswith("runs:/") and path.split("/")[0] == LOGGED_AS:
+        if (model := model_of(client, run_id)) is not None:
+            return f"{client.get_logged_model(model).artifact_location}{path.removeprefix(LOGGED_AS)}"
+        if not client.list_artifacts(run_id, LOGGED_AS):
+            raise DataError("this run fitted no model; give the id of one that did, such as one below the run of a pipeline")
     return uri

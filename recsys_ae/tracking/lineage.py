@@ -1,4 +1,4 @@
-"""From where to where: the run that a model is from, and exports as runs."""
+"""Exports as runs, below the run that fitted their model."""
 
 import logging
 import os
@@ -12,7 +12,7 @@ from recsys_ae.tracking import MODEL_DIGEST, TrackedRun, make_tracker, open_stor
 
 logger = logging.getLogger(__name__)
 
-EXPERIMENT = "exports"  # of models whose run is not in the store
+EXPERIMENT = "exports"  # for exports by models whose run is not in the store
 # keys of manifests that are parameters of the run of an export
 SETTINGS = ("model", "model_digest", "data_digest", "k", "what", "width")
 COUNTS = ("rows", "n_users", "n_items", "cold_users", "users_without_items")  # and those that are metrics
@@ -34,9 +34,9 @@ def record_export(run: TrackedRun, dataset: str, manifest: Mapping[str, Any], fi
 
 @contextmanager
 def export_run(model: str, digest: str, output: Path, uri: str | None) -> Iterator[TrackedRun]:
-    """The run of an export to `output`, below that of the model and in its experiment; it records nothing without a store.
+    """The run of an export to `output`, below the run that fitted the model and in its experiment.
 
-    Nor does it if `output` exists, because then the export was complete before.
+    It records nothing without a store, or if `output` exists, because then the export is complete already.
 
     Args:
         model: the folder or the URI of the model.
@@ -61,7 +61,7 @@ class ModelRun(NamedTuple):
 
 
 def model_run(uri: str, model: str, digest: str) -> ModelRun | None:
-    """The run that a model is from: that in its URI `runs:/ID/...`, else the latest with its digest; None if there is none."""
+    """The run that fitted a model: that in its URI `runs:/ID/...`, else the latest with its digest; None if there is none."""
     try:
         with open_store(uri) as client:
             from recsys_ae.tracking.mlflow_store import pages  # heavy
@@ -79,5 +79,5 @@ def model_run(uri: str, model: str, digest: str) -> ModelRun | None:
     except DataError:  # there is no store yet
         return None
     except TrackingError as error:
-        logger.warning("the run of the model is unknown, because %s", error)
+        logger.warning("the run that fitted the model is unknown: %s", error)
         return None

@@ -13,7 +13,7 @@ from recsys_ae.tracking.record import now
 
 @dataclass(frozen=True)
 class ListedRun:
-    """A run that contains others, or stands alone."""
+    """A run that is not below another."""
 
     id: str
     experiment: str
@@ -27,7 +27,7 @@ class ListedRun:
 
 
 def listed(client: MlflowClient, experiment: str | None, limit: int) -> list[ListedRun]:
-    """The newest runs of one experiment, or of all; `DataError` if there is none of this name."""
+    """The newest runs of one experiment, or of all; `DataError` if no experiment has this name."""
     names = {str(one.experiment_id): str(one.name) for one in pages(client.search_experiments)}
     if experiment is not None:
         if experiment not in names.values():

@@ -1,4 +1,4 @@
-"""A store of MLflow, used through its client only: no global run, no global URI."""
+"""An MLflow store, used through its client only: no global run, no global URI."""
 
 import json
 import logging
@@ -18,7 +18,7 @@ from mlflow.tracking import MlflowClient
 from recsys_ae.errors import DataError
 from recsys_ae.files import locked
 from recsys_ae.tracking import CONTINUES
-from recsys_ae.tracking.processes import HEARTBEAT, HOST, is_gone, own_tags
+from recsys_ae.tracking.processes import HEARTBEAT, HOST, PLACE, PROCESS, is_gone, own_tags
 from recsys_ae.tracking.reasons import reason
 from recsys_ae.tracking.record import (
     ARTIFACT,
@@ -31,6 +31,7 @@ from recsys_ae.tracking.record import (
     REGISTER,
     START,
     TAGS,
+    VIEW,
     Entry,
     Record,
     now,
@@ -38,15 +39,17 @@ from recsys_ae.tracking.record import (
 from recsys_ae.tracking.registry import fill_model, give_alias, register, start_model
 from recsys_ae.tracking.sender import RefusedError
 from recsys_ae.tracking.uris import sqlite_path, store_uri
+from recsys_ae.tracking.views import view_tag
 
 PAGE = 1000  # results, and metrics, that MLflow handles in one call
 PARAMS_AND_TAGS = 100  # of each, in one call
 logger = logging.getLogger(__name__)
 PAUSES = 0.1, 0.5  # seconds before further attempts to record a dataset
-WAIT = 10.0  # seconds for another process that opens the same store
+WAIT, CREATION = 5.0, 30.0  # seconds for another process that has locked a store, and for one that creates it
 RECORD = "recsys_ae.record"  # tag of a run: its id in its record
 PARENT = "mlflow.parentRunId"
 MODELS_FIRST = {"mlflow.experimentKind": "custom_model_development"}  # the page opens on runs, not on traces of agents
+REFUSED = {400, 413, 414, 415, 422}  # HTTP status of refusals, such as that of a proxy for which a file is too large
 REFUSALS = {"INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_DOES_NOT_EXIST", "INVALID_STATE", "PERMISSION_DENIED"}
 
 for name in ("mlflow", "alembic", "sqlalchemy", "urllib3"):  # what fails is reported here, in one sentence
@@ -73,7 +76,7 @@ class MlflowStore:
             self.experiment_id = self._find_or_create(None)
             return
         # two simultaneous first runs would both create the tables of a local store, and one would fail
-        with locked(path.with_name(f"{path.name}.lock"), "another run is opening the same store", WAIT):
+        with locked(path.with_name(f"{path.name}.lock"), "another run is opening the same store", CREATION):
             self.experiment_id = self._find_or_create((path.parent / "mlruns").as_uri())
 
     def _find_or_create(self, artifacts: str | None) -> str:
@@ -105,12 +108,16 @@ class MlflowStore:
                 self._log_batch(run, [("tags", entities.RunTag(*pair)) for pair in first.content["tags"].items()])
             elif first.kind == END:
                 self.client.set_terminated(run, first.content["status"], first.time)
+                for tag in {HEARTBEAT, PLACE, PROCESS} & self.client.get_run(run).data.tags.keys():
+                    self.client.delete_tag(run, tag)  # of no more use, and clutter on the run's page
             elif first.kind == DATASET:
                 self._log_inputs(run, _dataset_input(**first.content))
             elif first.kind == ARTIFACT:
                 self._store_files(run, record, **first.content)
             elif first.kind == MODEL:
                 self._log_model(run, record, runs, first)
+            elif first.kind == VIEW:
+                self._offer_view(first.time, **first.content)
             elif first.kind == REGISTER:
                 self._register(run, first.time, **first.content)
             else:
@@ -163,7 +170,7 @@ class MlflowStore:
                 self.client.log_batch(run, **part)
 
     def _log_inputs(self, run: str, dataset: entities.DatasetInput) -> None:
-        """Record a dataset. MLflow fails where two runs record a new one at once; a moment later it is known."""
+        """Record a dataset. MLflow fails if two runs record the same new one at once; a moment later it exists."""
         for pause in (*PAUSES, None):
             try:
                 self.client.log_inputs(run, datasets=[dataset])
@@ -193,9 +200,20 @@ class MlflowStore:
         also = f" and models:/{name}@{alias}" if alias and give_alias(self.client, version, alias, at) else ""
         logger.info("registered as models:/%s/%s%s (run %s)", name, version.number, also, version.pipeline)
 
+    def _offer_view(self, at: int, name: str, columns: list[str]) -> None:
+        """Add a view to the experiment, unless it is there already, perhaps changed by a person."""
+        tags = self.client.get_experiment(str(self.experiment_id)).tags
+        for key, value in view_tag(name, columns, at).items():
+            if key not in tags:
+                self.client.set_experiment_tag(str(self.experiment_id), key, value)
+
     def beat(self, runs: Sequence[str]) -> None:
         for run in runs:
-            self.client.set_tag(run, HEARTBEAT, str(now()))
+            try:
+                self.client.set_tag(run, HEARTBEAT, str(now()))
+            except Exception as error:
+                if not isinstance(_judged(error), RefusedError):  # such as that of a deleted run: no reason not to send
+                    raise
 
     def tidy(self, own: Iterable[str]) -> None:
         with suppress(Exception):  # no reason not to send
@@ -234,17 +252,17 @@ def _check_sqlite(path: str) -> None:
 
 
 def _schema() -> str | None:
-    """The version of the tables of the installed MLflow; None if it does not tell."""
+    """The version of the tables of the installed MLflow; None if that is unknown."""
     try:
         from mlflow.store.db.utils import _get_latest_schema_revision
 
         return str(_get_latest_schema_revision())
-    except Exception:  # it is no public function
+    except Exception:  # the function is not public
         return None
 
 
 def close_lost(client: MlflowClient, *, besides: Iterable[str] = (), host: str | None = None) -> list[Any]:
-    """End the runs whose process is gone (see `is_gone`) as killed, when they were last heard of; returns them.
+    """Close the runs whose process is gone (see `is_gone`) as killed, at their last sign of life; returns them.
 
     Args:
         besides: ids of runs that are left alone.
@@ -277,13 +295,20 @@ def pages(search: Callable[..., Any], *arguments: Any, **options: Any) -> Iterat
 
 
 def _judged(error: Exception) -> Exception:
-    """The error as that of a store that refuses an entry, or cannot be used now."""
+    """The error, as a `RefusedError` if the store will never take the entry, else as one of a store that cannot be used now."""
     if isinstance(error, RefusedError):
         return error
+    if isinstance(error, DataError) or _status(error) in REFUSED:
+        return RefusedError(reason(error))
     local = isinstance(error, OSError) and error.errno is not None and error.filename is not None  # of a file, not a network
     if local or (isinstance(error, MlflowException) and error.error_code in REFUSALS):
         return RefusedError(reason(error))
     return RuntimeError(reason(error))
+
+
+def _status(error: Exception) -> int | None:
+    """The HTTP status behind an error, if there is one."""
+    return getattr(getattr(error, "response", None), "status_code", None)
 
 
 def metric_name(name: str) -> str:
@@ -292,7 +317,7 @@ def metric_name(name: str) -> str:
 
 
 def _model_name(run: str) -> str:
-    """Under which name the id of a run's logged model is noted beside those of runs."""
+    """The name under which the id of a run's logged model is kept among the ids of runs."""
     return f"{run}/model"
 
 

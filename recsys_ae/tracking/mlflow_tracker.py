@@ -5,9 +5,10 @@ MLflow takes a second or two to import, so this module is imported only when an 
 """
 
 import logging
+import shlex
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -17,11 +18,13 @@ from uuid import uuid4
 import mlflow.entities as entities
 from mlflow.tracking import MlflowClient
 
-from recsys_ae.errors import Terminated, TrackingError
+from recsys_ae.errors import RecsysError, Terminated, TrackingError, shortened
+from recsys_ae.escapes import as_markdown
+from recsys_ae.files import whole_folder
 from recsys_ae.surroundings import masked
-from recsys_ae.tracking import FITTED_ON, TEST_DIGEST, TrackedRun, Tracker
+from recsys_ae.tracking import DESCRIPTION, FITTED_ON, TEST_DIGEST, TrackedRun, Tracker
 from recsys_ae.tracking.environment import environment_tags
-from recsys_ae.tracking.mlflow_store import PARENT, RECORD, MlflowStore, connect, pages
+from recsys_ae.tracking.mlflow_store import PARENT, RECORD, MlflowStore, connect, metric_name, pages
 from recsys_ae.tracking.processes import HEARTBEAT, own_tags
 from recsys_ae.tracking.reasons import reason
 from recsys_ae.tracking.record import (
@@ -36,15 +39,21 @@ from recsys_ae.tracking.record import (
     REGISTER,
     START,
     TAGS,
+    VIEW,
     Record,
     now,
+    without_login,
 )
 from recsys_ae.tracking.sender import Sender
 from recsys_ae.tracking.uris import sqlite_path, store_uri
+from recsys_ae.tracking.views import view_key
 
-HEAD_START = 5.0  # seconds that a store has to open before the run goes on; opening takes processor time
-REQUIRED = 60.0  # the same if tracking is required
-PATIENCE, HURRY = 30.0, 5.0  # seconds without progress after which the end of a run does not wait any more; after a signal
+HEAD_START = 5.0  # seconds that a server has to answer before the run goes on
+# the same for any store if tracking is required, and for a SQLite store, which either fails sooner or is busy with creating its
+# tables, which would slow training down
+LONG = 60.0
+PATIENCE, HURRY = 30.0, 5.0  # seconds without progress after which an ending run stops waiting; the same after a signal
+LONGEST = 1000  # characters that say why a run failed
 ANSWER = 10.0  # seconds for the answer to a question
 TRAINING = "workflowType=machine_learning"  # else the pages open on traces of agents, whatever the kind of the experiment
 
@@ -58,7 +67,7 @@ class MlflowTracker(Tracker):
     tracker waits for the rest to arrive, for a limited time; `missing` then says what the store lacks.
 
     Args:
-        required: `TrackingError` before the first run starts if the store cannot be used.
+        required: raise `TrackingError` before the first run starts if the store cannot be used.
 
     Raises:
         ConfigError: MLflow does not support such a URI.
@@ -94,6 +103,10 @@ class MlflowTracker(Tracker):
         except (KeyboardInterrupt, Terminated):
             status = "KILLED"
             raise
+        except Exception as error:
+            why = str(error) if isinstance(error, RecsysError) else f"{type(error).__name__}: {error}"
+            run.tags({DESCRIPTION: as_markdown(f"failed: {shortened(why, LONGEST)}")})
+            raise
         finally:
             run.note(END, status=status)
             sender.record.sync()
@@ -102,12 +115,13 @@ class MlflowTracker(Tracker):
                 self._finish(HURRY if status == "KILLED" else PATIENCE)
 
     def _start(self) -> Sender:
-        """A sender whose store has had a little time to open; `TrackingError` if it has to be open, but is not."""
+        """A sender whose store has had a little time to open; `TrackingError` if tracking is required and it is not open."""
         output = self._output or Path(tempfile.mkdtemp(prefix="recsys-ae-tracking-"))
         record = Record(output)
         record.append(HEADER, store=masked(self.uri), experiment=self.experiment)
         sender = Sender(record, self._store)
-        if not sender.ready(REQUIRED if self.required else HEAD_START) and self.required:
+        local = sqlite_path(self.uri) is not None
+        if not sender.ready(LONG if local or self.required else HEAD_START) and self.required:
             sender.finish(0)
             record.close()
             why = sender.failure or "it does not answer"
@@ -116,7 +130,7 @@ class MlflowTracker(Tracker):
         return sender
 
     def _finish(self, patience: float) -> None:
-        """Wait for what is not sent yet. The record of a complete run without an output folder is removed."""
+        """Wait until everything is sent. A record that is complete, and not in an output folder, is removed."""
         sender = self._sender
         if sender is None:
             return
@@ -126,11 +140,15 @@ class MlflowTracker(Tracker):
         finally:
             sender.record.close()
         if sender.opened:
-            page = f"/#/experiments/{self._store.experiment_id}?{TRAINING}"
+            views = [view_key(entry.content["columns"]) for entry in sender.record.entries() if entry.kind == VIEW]
+            shown = f"&viewStateShareKey={views[-1]}" if views and self.missing is None else ""
+            page = f"/#/experiments/{self._store.experiment_id}/runs?{TRAINING}{shown}"
             served = f"mlflow ui --backend-store-uri {masked(self.uri)}, then open http://127.0.0.1:5000{page}"
-            self._hint = f"{masked(self.uri)}{page}" if self.uri.startswith("http") else served
+            self._hint = f"{without_login(self.uri)}{page}" if self.uri.startswith("http") else served
         if self.missing is not None:
-            self.missing = f"MLflow lacks {self.missing}; complete its record with: recsys-ae runs upload {output}"
+            secret = "" if masked(self.uri) == self.uri else " --tracking-uri URI"  # which is not repeated here
+            command = f"recsys-ae runs upload {shlex.quote(str(output))}{secret}"
+            self.missing = f"MLflow lacks {self.missing}; send the rest with: {command}"
             if not self.required:
                 logger.warning(self.missing)
         elif self._output is None:
@@ -192,11 +210,15 @@ class MlflowRun(TrackedRun):
     def artifact(self, path: Path, folder: str | None = None) -> None:
         self.note(ARTIFACT, path=self._sender.record.name_of(path), folder=folder)
 
+    def view(self, name: str, columns: Sequence[str]) -> None:
+        self.note(VIEW, name=name, columns=[metric_name(column) for column in columns])
+
     def model(self, write: Callable[[Path], None]) -> None:
         record = self._sender.record
         folder = record.model_folder(self.id)
         try:
-            write(folder)
+            with whole_folder(folder) as draft:
+                write(draft)
         except Exception as error:  # whatever MLflow raises while it writes
             logger.warning("the model of this run cannot be logged: %s", reason(error))
         else:

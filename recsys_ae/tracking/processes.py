@@ -1,7 +1,7 @@
 """Whether the process that tracks a run still lives, from what its run says about it.
 
-A process is known by the system that counts it (this boot of this machine, and the namespace of its numbers), its number and
-the time of its start, since numbers are used again. Of processes elsewhere only the heartbeat of their run tells.
+A process is identified by its system (this boot of this machine, and the PID namespace), its PID and its start time, because
+PIDs are reused. For a process elsewhere, only the heartbeat of its run tells.
 """
 
 import os
@@ -37,14 +37,14 @@ def is_gone(tags: Mapping[str, str], heartbeat: int, now: int) -> bool:
         os.kill(int(pid), 0)  # asks only whether it exists
     except ProcessLookupError:
         return True
-    except (PermissionError, OverflowError):  # that of another user, whose start may be hidden
+    except (PermissionError, OverflowError):  # a process of another user, whose start time may be hidden
         pass
     found = _start(int(pid))
     return found is not None and found != start
 
 
 def _place() -> str:
-    """The system that counts processes: a container counts its own."""
+    """The system that PIDs belong to; a container has its own."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         return f"{boot} {os.readlink('/proc/self/ns/pid')}"
@@ -53,7 +53,7 @@ def _place() -> str:
 
 
 def _start(pid: int) -> str | None:
-    """When a process started, in the system's own units; "ended" if it is only waiting to be collected, None if unknown."""
+    """When a process started, in the system's own units; "ended" if it is a zombie, None if unknown."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:

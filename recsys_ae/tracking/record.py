@@ -7,6 +7,7 @@ reached a store is noted beside it, per store; see `Sent`.
 import json
 import logging
 import os
+import re
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -22,7 +23,7 @@ from recsys_ae.files import make_folder, read_json, write_json
 FOLDER, NAME = ".tracking", "record.jsonl"
 HEADER, START, CONTINUE, END = "record", "start", "continue", "end"
 PARAMS, TAGS, METRICS, DATASET = "params", "tags", "metrics", "dataset"
-ARTIFACT, MODEL, REGISTER = "artifact", "model", "register"
+ARTIFACT, MODEL, REGISTER, VIEW = "artifact", "model", "register", "view"
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +35,7 @@ class Entry:
     Attributes:
         kind: one of the names above.
         run: the id of a run in this record; empty for a header.
-        time: of its arrival, in milliseconds since 1970.
+        time: when it was added, in milliseconds since 1970.
         content: plain values.
         start, end: its place in the file, in bytes.
     """
@@ -52,9 +53,9 @@ class Sent:
     """How much of a record a store has.
 
     Attributes:
-        end: up to which byte of the record the store has everything, but for what it refused.
+        end: the store has everything before this byte of the record, except what it refused.
         runs: ids in the store by ids in the record.
-        refused: why the store refused an entry, by the entry's place.
+        refused: why the store refused an entry, by the byte at which the entry starts.
     """
 
     end: int = 0
@@ -65,7 +66,7 @@ class Sent:
 class Record:
     """The record in the folder `output`, to append to. Only one process may do so at a time.
 
-    Runs that an earlier process left open are ended as killed at the time of their last entry. If the file cannot be written,
+    Runs that an earlier process left open are ended as killed at the time of its last entry. If the file cannot be written,
     a warning says so once, and `broken` says why: tracking ends, the run does not.
     """
 
@@ -116,7 +117,7 @@ class Record:
         return iter(()) if self.broken else read(self.output, start)
 
     def path_of(self, written: str) -> Path:
-        """The path of a file or folder that was written by `name_of`."""
+        """The path of the file or folder that `name_of` called `written`."""
         return self.output / written  # which is `written` itself if that is absolute
 
     def name_of(self, path: Path) -> str:
@@ -139,16 +140,16 @@ class Record:
         self._file = None
 
     def _end_open_runs(self) -> None:
-        open_runs: set[str] = set()
-        heard: dict[str, int] = {}
+        open_runs: dict[str, None] = {}
+        heard = 0
         for entry in self.entries():
-            heard[entry.run] = entry.time
+            heard = max(heard, entry.time)
             if entry.kind in (START, CONTINUE):
-                open_runs.add(entry.run)
+                open_runs[entry.run] = None
             elif entry.kind == END:
-                open_runs.discard(entry.run)
-        for run in sorted(open_runs, key=lambda run: heard[run]):
-            self.append(END, run, at=heard[run], status="KILLED")
+                open_runs.pop(entry.run, None)
+        for run in reversed(open_runs):  # those within others first
+            self.append(END, run, at=heard, status="KILLED")
 
 
 def read(output: Path, start: int = 0) -> Iterator[Entry]:
@@ -170,12 +171,21 @@ def read(output: Path, start: int = 0) -> Iterator[Entry]:
 
 
 def sent_path(output: Path, uri: str) -> Path:
-    """Where it is noted how much of a record the store at `uri` has."""
-    return output / FOLDER / f"sent-{digest_of([uri.encode()])[:12]}.json"
+    """The file that says how much of a record the store at `uri` has, whatever the login."""
+    return output / FOLDER / f"sent-{digest_of([without_login(uri).encode()])[:12]}.json"
+
+
+def without_login(uri: str) -> str:
+    """`uri` without a user's name and password.
+
+    >>> without_login("http://me:pw@host/x"), without_login("sqlite:////a@b")
+    ('http://host/x', 'sqlite:////a@b')
+    """
+    return re.sub(r"(?<=://)[^/]*@", "", uri, count=1)
 
 
 def read_sent(output: Path, uri: str) -> Sent:
-    """How much of a record the store at `uri` has; nothing if that is unknown: sending again doubles nothing."""
+    """How much of a record the store at `uri` has; nothing if that is unknown: what is sent twice is stored once."""
     with suppress(RecsysError):
         return read_json(Sent, sent_path(output, uri), "")
     return Sent()
@@ -221,7 +231,7 @@ def _parsed(path: Path, line: bytes, start: int) -> Entry:
         return Entry(content.pop("kind"), content.pop("run"), content.pop("time"), content, start, start + len(line))
     except (ValueError, KeyError, AttributeError, TypeError):
         shown = quoted(line.decode("utf-8", "replace").rstrip("\n"))
-        raise DataError(f"{path} is damaged at byte {start}: {shown} is no entry; nothing after it can be sent") from None
+        raise DataError(f"{path} is damaged at byte {start}: {shown} is not an entry; nothing after it can be sent") from None
 
 
 def _whole_lines(path: Path) -> int:

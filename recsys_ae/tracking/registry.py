@@ -11,29 +11,37 @@ from mlflow.tracking import MlflowClient
 from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS, MLFLOW_PARENT_RUN_ID
 
 from recsys_ae.errors import ConfigError, DataError, quoted
-from recsys_ae.tracking import FITTED_ON
+from recsys_ae.escapes import as_markdown
+from recsys_ae.files import whole_file
+from recsys_ae.tracking import DESCRIPTION, FITTED_ON
+from recsys_ae.tracking.record import now
 
 LOGGED_AS = "model"  # the name of a run's logged model, and of the folder of the saved model among its artifacts
-PROMOTION = "recsys_ae.promotion"  # tag of a version: why it got its alias
+PROMOTION = "promotion"  # tag of a version: why it got its alias
+GIVEN = "recsys_ae.alias."  # followed by an alias, tag of a version: when it was to get it, in milliseconds since 1970
+LONGEST = 4000  # characters of a version's description
 MISSING = {"RESOURCE_DOES_NOT_EXIST", "NOT_FOUND", "INVALID_PARAMETER_VALUE"}  # codes for an absent model, alias or run
 
 
 @dataclass(frozen=True)
 class Version:
-    """A version of a registered model: the final fit of a pipeline's run."""
+    """A version of a registered model: the final fit of a pipeline's run, unless somebody else has registered it."""
 
     name: str
     number: str
-    run: str  # id of the run that fitted the model
-    pipeline: str  # id of the pipeline's run
+    run: str | None  # id of the run that fitted the model; None if this store has no such run
+    pipeline: str | None  # id of the pipeline's run
 
     def __str__(self) -> str:
         return f"version {self.number}"
 
 
 def start_model(client: MlflowClient, run_id: str) -> str:
-    """The id of a new logged model of a run, which `fill_model` completes."""
+    """The id of a run's logged model, which `fill_model` completes: a new one, unless an earlier attempt made it."""
     run = client.get_run(run_id)
+    own = f"source_run_id = '{run_id}' and name = '{LOGGED_AS}'"
+    if found := client.search_logged_models([run.info.experiment_id], own, max_results=1):
+        return str(found[0].model_id)
     model = client.create_logged_model(
         run.info.experiment_id, LOGGED_AS, run_id, params=run.data.params, model_type="recommender"
     )
@@ -41,13 +49,14 @@ def start_model(client: MlflowClient, run_id: str) -> str:
 
 
 def fill_model(client: MlflowClient, run_id: str, model_id: str, folder: Path) -> None:
-    """Make the MLflow model in a folder the content of a logged model, once more if that has failed; changes its MLmodel."""
+    """Fill a logged model with the MLflow model in a folder, whose MLmodel is changed; to be repeated if it fails."""
     from mlflow.models import Model  # takes another second to import
 
     about = Model.load(str(folder))
     about.model_id = about.model_uuid = model_id
     about.run_id = run_id
-    about.save(str(folder / "MLmodel"))
+    with whole_file(folder / "MLmodel") as draft:
+        about.save(str(draft))
     client.log_model_artifacts(model_id, str(folder))
     client.finalize_logged_model(model_id, LoggedModelStatus.READY)
     if model_of(client, run_id) != model_id:
@@ -69,39 +78,66 @@ def register(client: MlflowClient, run_id: str, name: str) -> Version:
     model_id = model_of(client, run_id)
     if model_id is None:
         raise DataError(f"run {run_id} has no logged model; run the pipeline again")
-    pipeline = _parent(client.get_run(run_id)) or run_id
+    run = client.get_run(run_id)
+    pipeline = _parent(run) or run_id
     found = [one for one in client.search_model_versions(f"run_id = '{run_id}'") if one.name == name]
+    model = client.get_logged_model(model_id)
     if found:
-        return Version(name, str(max(int(one.version) for one in found)), run_id, pipeline)
+        number = str(max(int(one.version) for one in found))
+        _link(client, model, name, number)
+        return Version(name, number, run_id, pipeline)
     try:
         client.create_registered_model(name)
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-    model = client.get_logged_model(model_id)
     # not models:/ID, which MLflow would look up in a global store
-    made = client.create_model_version(name, model.artifact_location, run_id, model_id=model_id)
-    earlier = json.loads(model.tags.get(MLFLOW_MODEL_VERSIONS, "[]"))
-    versions = json.dumps([*earlier, {"name": name, "version": made.version}])
-    client.set_logged_model_tags(model_id, {MLFLOW_MODEL_VERSIONS: versions})  # by which MLflow's pages link the two
+    about = _about(run, client.get_run(pipeline))
+    made = client.create_model_version(name, model.artifact_location, run_id, model_id=model_id, description=about)
+    _link(client, model, name, str(made.version))
     return Version(name, str(made.version), run_id, pipeline)
 
 
-def give_alias(client: MlflowClient, version: Version, alias: str, at: int) -> bool:
-    """Give a version an alias that its pipeline asked for at a time in milliseconds since 1970, unless it came too late.
+def _link(client: MlflowClient, model: Any, name: str, number: str) -> None:
+    """Note a version in its logged model, unless it is there: MLflow's pages link the two by this."""
+    versions = json.loads(model.tags.get(MLFLOW_MODEL_VERSIONS, "[]"))
+    if not any((one["name"], str(one["version"])) == (name, number) for one in versions):
+        noted = json.dumps([*versions, {"name": name, "version": number}])
+        client.set_logged_model_tags(model.model_id, {MLFLOW_MODEL_VERSIONS: noted})
 
-    Returns False if a version made after that time has the alias: records may be sent days later.
+
+def _about(run: Run, pipeline: Run) -> str:
+    """The description of a version: the runs that it is from, and what they found, if that is not too long."""
+    source = as_markdown(f"{run.info.run_name} of run {pipeline.info.run_name}")
+    found = pipeline.data.tags.get(DESCRIPTION, "").split("\n\n")[:2]  # the winner and the table
+    return max((text for text in (source, "\n\n".join([source, *found])) if len(text) <= LONGEST), key=len, default="")
+
+
+def give_alias(client: MlflowClient, version: Version, alias: str, at: int) -> bool:
+    """Give a version an alias that it was to have at a time in milliseconds since 1970; returns whether it has it.
+
+    Records may be sent days later, or twice. So the alias stays with a version that was to have it later (or was created
+    later, if that is unknown), and is not given a second time once it has moved on.
     """
+    given = f"{GIVEN}{alias}"
     try:
         holder = client.get_model_version_by_alias(version.name, alias)
     except MlflowException as error:
         if error.error_code not in MISSING:
             raise
     else:
-        if str(holder.version) != version.number and holder.creation_timestamp > at:
+        own = client.get_model_version(version.name, version.number).tags
+        if str(holder.version) != version.number and (
+            own.get(given) == str(at) or int(holder.tags.get(given, holder.creation_timestamp)) > at
+        ):
             return False
-    client.set_registered_model_alias(version.name, alias, version.number)
+    _set_alias(client, version, alias, at)
     return True
+
+
+def _set_alias(client: MlflowClient, version: Version, alias: str, at: int) -> None:
+    client.set_registered_model_alias(version.name, alias, version.number)
+    client.set_model_version_tag(version.name, version.number, f"{GIVEN}{alias}", str(at))
 
 
 class Registry:
@@ -134,24 +170,22 @@ class Registry:
         return register(self._client, final, name)
 
     def holder(self, name: str, alias: str) -> Version | None:
-        """The version that has an alias, None if there is none; `DataError` if it is not the model of a run."""
+        """The version that has an alias, None if there is none."""
         try:
             found = self._client.get_model_version_by_alias(name, alias)
         except MlflowException as error:
             if error.error_code not in MISSING:
                 raise
             return None
-        if not found.run_id:
-            raise DataError(
-                f"{name}: version {found.version} has the alias {alias}, but is not the model of a run; use --force"
-            )
-        run = self._run(found.run_id)
-        return Version(name, str(found.version), found.run_id, _parent(run) or str(run.info.run_id))
+        run = self._find(found.run_id) if found.run_id else None
+        if run is None:
+            return Version(name, str(found.version), None, None)
+        return Version(name, str(found.version), found.run_id, _parent(run) or found.run_id)
 
     def move(self, version: Version, alias: str, why: str) -> None:
         """Give an alias to a version, with a tag that says why."""
         self._client.set_model_version_tag(version.name, version.number, PROMOTION, why)
-        self._client.set_registered_model_alias(version.name, alias, version.number)
+        _set_alias(self._client, version, alias, now())
 
     def _final(self, run: Run) -> str:
         """The id of the run that fitted the model that a pipeline's run ships."""
@@ -165,12 +199,18 @@ class Registry:
         return str(logged[0].info.run_id)  # the latest
 
     def _run(self, run_id: str) -> Run:
+        found = self._find(run_id)
+        if found is None:
+            raise DataError(f"there is no run {quoted(run_id)} in this store; see --tracking-uri")
+        return found
+
+    def _find(self, run_id: str) -> Run | None:
         try:
             return self._client.get_run(run_id)
         except MlflowException as error:
             if error.error_code not in MISSING:
                 raise
-            raise DataError(f"there is no run {quoted(run_id)} in this store; see --tracking-uri") from None
+            return None
 
 
 def _parent(run: Any) -> str | None:

@@ -15,7 +15,9 @@ from recsys_ae.tracking.record import (
     END,
     HEADER,
     METRICS,
+    MODEL,
     PARAMS,
+    REGISTER,
     START,
     TAGS,
     Entry,
@@ -26,8 +28,8 @@ from recsys_ae.tracking.record import (
     write_sent,
 )
 
-GATHER = 2.0  # seconds in which entries are gathered, to be sent together
-RETRY = 1.0, 30.0  # seconds until the first attempt after a failure, and the most; each time twice as many
+GATHER = 5.0  # seconds in which entries are gathered and then sent together, because each request takes time from training
+RETRY = 1.0, 30.0  # seconds until the next attempt, after the first failure and at most; doubled each time
 BATCH = 200  # entries that are sent together
 
 T = TypeVar("T")
@@ -35,7 +37,7 @@ logger = logging.getLogger(__name__)
 
 
 class RefusedError(Exception):
-    """A store will never take an entry, whatever else it takes."""
+    """A store will never take an entry, though it may take others."""
 
 
 class Store(Protocol):
@@ -56,19 +58,19 @@ class Store(Protocol):
         """
 
     def beat(self, runs: Sequence[str]) -> None:
-        """Say that the process that tracks these runs lives."""
+        """Record a sign of life of the process that tracks these runs."""
 
     def tidy(self, own: Iterable[str]) -> None:
-        """End what earlier processes of this host left open, but none of the runs `own`."""
+        """Close what earlier processes of this host left open, but none of the runs `own`."""
 
 
 GATHERED = PARAMS, TAGS, METRICS  # kinds that are sent together
 
 
 class Sender:
-    """Sends what is in a record, and what arrives there, until `finish`.
+    """Sends the entries of a record, and those that are added to it, until `finish`.
 
-    After a failure everything is tried again, ever less often; `failure` says what the store's last one was.
+    A store that fails is tried again, at growing intervals; `failure` says why it failed last, None if it works.
     """
 
     def __init__(self, record: Record, store: Store) -> None:
@@ -76,7 +78,7 @@ class Sender:
         self.failure: str | None = None
         self.opened = False
         self._sent = read_sent(record.output, store.uri)
-        self._wake, self._urgent, self._tried, self._finishing = Event(), Event(), Event(), Event()
+        self._wake, self._urgent, self._tried, self._finishing, self._given_up = (Event() for _ in range(5))
         self._questions: deque[tuple[Callable[[], object], Event, list[object]]] = deque()
         self._progress = self._beaten = monotonic()
         self._thread = Thread(target=self._run, name="recsys-ae tracking", daemon=True)  # the end of the process ends it
@@ -96,7 +98,7 @@ class Sender:
         return self._sent.runs.get(run)
 
     def ask(self, question: Callable[[], T], wait: float) -> T | None:
-        """The answer of a question to the store; None if it fails, or has none after `wait` seconds."""
+        """The store's answer to a question; None if it fails, or has no answer after `wait` seconds."""
         if self.failure is not None:
             return None
         done, answer = Event(), list[object]()
@@ -107,12 +109,13 @@ class Sender:
         return answer[0] if answer else None  # type: ignore[return-value]
 
     def finish(self, patience: float) -> str | None:
-        """Send the rest; returns what is missing after a failure, or `patience` seconds in which nothing arrived."""
+        """Send the rest; returns what is missing after a failure, or after `patience` seconds without progress."""
         self._progress = monotonic()
         for event in (self._finishing, self._urgent, self._wake):
             event.set()
         while self._thread.is_alive() and monotonic() - self._progress < patience:
             self._thread.join(0.05)
+        self._given_up.set()  # a call that returns now is the last one: another sender may follow
         if self.record.broken:
             return f"part of this run ({self.record.broken})"
         if not (left := lacks(self.record.output, self.store.uri)):
@@ -124,7 +127,7 @@ class Sender:
 
     def _run(self) -> None:
         delay = 0.0
-        while True:
+        while not self._given_up.is_set():
             finishing = self._finishing.is_set()
             delay = self._attempt(delay, finishing)
             if finishing or (delay and self._finishing.is_set()):  # the end of a run waits for one failure, not for two
@@ -166,6 +169,8 @@ class Sender:
             self._send(batch)
             self._sent.end = batch[-1].end
             self._save()
+            if self._given_up.is_set():
+                return
             self._beat(BEAT)
             self._answer()
         if finishing and self._sent.refused:
@@ -219,10 +224,10 @@ def _batches(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
 
 def _described(entries: Sequence[Entry]) -> str:
     """What is missing, in words."""
-    counts = Counter({START: 0, METRICS: 0, ARTIFACT: 0})
+    counts: Counter[str] = Counter()
     for entry in entries:
         counts[entry.kind] += len(entry.content["values"]) if entry.kind == METRICS else 1
-    names = {START: "run", METRICS: "metric value", ARTIFACT: "artifact"}
+    names = {START: "run", METRICS: "metric value", ARTIFACT: "artifact", MODEL: "model", REGISTER: "registered version"}
     counts["else"] = sum(counts[kind] for kind in counts if kind not in (*names, CONTINUE, END))
     named = {**names, "else": "other entry"}
     listed = [f"{counts[kind]} {_plural(name, counts[kind])}" for kind, name in named.items() if counts[kind]]

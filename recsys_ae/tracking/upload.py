@@ -1,8 +1,9 @@
-"""Completing the record of a run in a store that could not be used while the run went on."""
+"""Sends the record of a run to a store that could not be used while the run went on."""
 
+import os
 from pathlib import Path
 
-from recsys_ae.errors import DataError, TrackingError
+from recsys_ae.errors import ConfigError, DataError, TrackingError
 from recsys_ae.files import locked_folder
 from recsys_ae.surroundings import HIDDEN, masked
 from recsys_ae.tracking.mlflow_store import MlflowStore
@@ -13,10 +14,18 @@ from recsys_ae.tracking.uris import store_uri
 PATIENCE = 120.0  # seconds in which nothing arrives
 
 
-def recorded_store(output: Path) -> str | None:
-    """The URI of the store that a record was last meant for; None if it had a password, which is not kept."""
-    store = _header(output)["store"]
-    return None if HIDDEN in store else store
+def recorded_store(output: Path) -> str:
+    """The URI of the store that a record was last meant for.
+
+    Raises:
+        ConfigError: it contained a login, which is not kept, and $MLFLOW_TRACKING_URI does not name the same store.
+    """
+    store, named = _header(output)["store"], os.environ.get("MLFLOW_TRACKING_URI", "")
+    if HIDDEN not in store:
+        return store
+    if masked(named) != store:
+        raise ConfigError(f"{output} was recorded for {store}, whose password is not kept; give the URI as --tracking-uri")
+    return named
 
 
 def upload(output: Path, uri: str) -> int:

@@ -80,7 +80,7 @@ def test_the_command_leaves_everything_and_prints_the_table(folder, capsys, monk
     assert code == 0
     for text in ("images of 8 x 8 pixels: 300 train, 50 valid, 359 test", "classifier", "error_rate", "figures: out/figures"):
         assert text in out
-    assert files("out") == {"figures", "models", "pipeline.yaml", "report.csv", "report.json"}
+    assert files("out") == {"figures", "inputs.json", "models", "pipeline.yaml", "report.csv", "report.json"}
     assert files("out/models") == {"pca", "basic", "classifier"}
     assert files("out/figures") == {"pca", "basic", "classifier", "metrics.png"}
     common = {"reconstructions.png", "activations.png", "codes.png", "filters-1.png"}
@@ -354,15 +354,16 @@ def test_figures_and_models_are_tracked(folder, capsys, monkeypatch):
     assert {found.info.status for found in runs.values()} == {"FINISHED"}
     parent, child = runs["mine"], runs["classifier"]
     assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
+    assert "below_popularity" not in child.data.tags  # images have no popularity
     report = json.loads(Path("out/report.json").read_text())
     assert child.data.metrics["error_rate"] == report["models"]["classifier"]["metrics"]["error_rate"]
-    assert child.data.metrics["valid_error_rate"] == report["models"]["classifier"]["valid_metrics"]["error_rate"]
+    assert child.data.metrics["valid/error_rate"] == report["models"]["classifier"]["valid_metrics"]["error_rate"]
     assert "error_rate" not in runs["pca"].data.metrics
     for history, length in (
-        ("layer-1_train_loss", 2),
-        ("layer-2_valid_loss_by_epoch", 2),
-        ("head_train_loss", 50),
-        ("tuning_valid_loss_by_epoch", 3),
+        ("by_epoch/layer-1_train_loss", 2),
+        ("by_epoch/layer-2_valid_loss", 2),
+        ("by_epoch/head_train_loss", 50),
+        ("by_epoch/tuning_valid_loss", 3),
     ):
         assert len(client.get_metric_history(child.info.run_id, history)) == length
     assert {one.path for one in client.list_artifacts(child.info.run_id)} == {"figures", "model"}
@@ -372,6 +373,7 @@ def test_figures_and_models_are_tracked(folder, capsys, monkeypatch):
     assert {one.tags[0].value for one in parent.inputs.dataset_inputs} == {"train", "valid", "test"}
     assert {one.path for one in client.list_artifacts(parent.info.run_id)} == {
         "figures",
+        "inputs.json",
         "pipeline.yaml",
         "report.csv",
         "report.json",

@@ -1,6 +1,7 @@
 """What a run shows in the tracker, on a tracker that keeps everything in memory."""
 
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,7 @@ class Kept(TrackedRun):
         self.found: dict[str, dict] = {"params": {}, "tags": {}, "metrics": {}}
         self.curves: set[str] = set()
         self.parts: list[str] = []
+        self.columns: list[str] = []
 
     def params(self, values):
         self.found["params"] |= values
@@ -44,6 +46,9 @@ class Kept(TrackedRun):
 
     def history(self, name, values):
         self.curves.add(name)
+
+    def view(self, name, columns):
+        self.columns = columns
 
     def dataset(self, name, digest, part, profile, kind="interactions"):
         self.parts.append(part)
@@ -84,18 +89,32 @@ def test_the_page_of_a_run_has_the_protocol_and_the_winner(ran):
     for name in report.metrics:
         (found,) = (one for one in report.findings if one.metric == name)
         low, high = found.findings.intervals[found.models.index(winner)]
-        expected = {name: model.metrics[name], f"{name}_deviation": model.deviations[name], f"{name}_low": low}
-        assert page["metrics"].items() >= {**expected, f"{name}_high": high}.items()
+        expected = {name: model.metrics[name], f"deviation/{name}": model.deviations[name]}
+        ends = {f"interval/{name}_low": low, f"interval/{name}_high": high}
+        assert page["metrics"].items() >= {**expected, **ends}.items()
 
 
 def test_the_description_is_a_table_of_all_models_with_the_winner_first(ran):
     report, runs = ran
     lines = runs["mine"].found["tags"]["mlflow.note.content"].splitlines()
     assert lines[0] == f"best by ndcg@5 on valid data: **{runs['mine'].found['tags']['winner']}**"
-    assert lines[2:4] == ["| model | ndcg@5 | recall@10 |", "| --- | ---: | ---: |"]
+    assert lines[2:4] == ["| model | &nbsp;&nbsp;ndcg@5 | &nbsp;&nbsp;recall@10 |", "| --- | ---: | ---: |"]
     assert [line.split(" | ")[0] for line in lines[4:7]] == ["| popularity", "| autorec", "| ease"]
     assert f"{report.models['ease'].metrics['ndcg@5']:.4f} ±" in lines[6]
     assert any(line.startswith("- models that share a letter cannot be told apart") for line in lines)
+
+
+def test_the_list_of_runs_shows_the_winner_and_the_metrics(ran):
+    _, runs = ran
+    assert runs["mine"].columns == ["tags.winner", "metrics.ndcg@5", "metrics.recall@10", "metrics.fit/seconds"]
+
+
+def test_a_description_shows_names_as_text(ran):
+    report, _ = ran
+    hostile = "<img src=x onerror=alert(1)> *x*|y_"
+    text = description(replace(report, dataset=hostile), _best(report))
+    assert r"&lt;img src=x onerror=alert(1)> \*x\*\|y\_" in text
+    assert hostile not in text
 
 
 def test_a_description_of_many_models_fits(ran):
@@ -117,9 +136,9 @@ def test_the_run_of_a_model_says_what_it_is(ran):
     one = runs["autorec-seed-1"]
     result = report.models["autorec"].runs[1]
     assert one.found["tags"].items() >= {"model_digest": result.digest, "trained_on": "train+valid"}.items()
-    assert one.found["metrics"].items() >= {"best_epoch": result.best_epoch, "ndcg@5": result.metrics["ndcg@5"]}.items()
+    assert one.found["metrics"].items() >= {"fit/best_epoch": result.best_epoch, "ndcg@5": result.metrics["ndcg@5"]}.items()
     assert one.parts == ["train", "valid", "test"]
-    assert one.curves == {"train_loss", "valid_rmse_by_epoch", "refit_train_loss"}
+    assert one.curves == {"by_epoch/train_loss", "by_epoch/valid_rmse", "by_epoch/refit_train_loss"}
     for label in report.models:
         below = ", ".join(report.below(label)) or "in no metric"
         assert {runs[f"{label}-seed-{seed}"].found["tags"]["below_popularity"] for seed in (0, 1)} == {below}
@@ -131,7 +150,10 @@ def test_a_curve_is_named_for_what_it_is():
     run = TrackedRun()
     run.history = lambda name, found: values.update({name: found})
     LogLosses(run, "valid_1_minus_ndcg_100", prefix="refit_").repeat({"": [(3.0, 0.75), (2.0, 0.5)]})
-    assert values == {"refit_train_loss": {1: 3.0, 2: 2.0}, "refit_valid_ndcg_at_100_by_epoch": {1: 0.25, 2: 0.5}}
+    assert values == {
+        "by_epoch/refit_train_loss": {1: 3.0, 2: 2.0},
+        "by_epoch/refit_valid_ndcg_at_100": {1: 0.25, 2: 0.5},
+    }
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,7 @@ def test_the_report_has_the_best_reachable_figures(write):
     assert set(known) == {"rmse", "recall@1", "mrr@5"}
     assert known["rmse"] < report.models["bias"].metrics["rmse"]
     assert known["recall@1"] > 2 * report.models["popularity"].metrics["recall@1"]
-    assert {f"best_reachable_{name}": value for name, value in known.items()}.items() <= tracker.values["mine"].items()
+    assert {f"best_reachable/{name}": value for name, value in known.items()}.items() <= tracker.values["mine"].items()
     assert json.loads(Path("out/report.json").read_text())["data"]["0"]["best"] == known
     console = Console(record=True, width=120)
     console.print(*results_tables(report, 160))

@@ -84,6 +84,7 @@ def test_settings_reach_every_level(tmp_path):
     ("change", "message"),
     [
         (("metrics:", "metric:"), "unknown key 'metric'; did you mean 'metrics'"),
+        (("metrics:", "regster: {name: films}\nmetrics:"), "unknown key 'regster'; did you mean 'register'"),
         (("ndcg@10", "ndgc@10"), "did you mean 'ndcg'"),
         (("name: mf", "name: bais"), "unknown model 'bais'; did you mean 'bias'"),
         (("name: mf", "nam: mf"), r"models\.1: key 'name' is missing"),

@@ -278,8 +278,8 @@ def test_validation_values_carry_their_name(folder, monkeypatch):
     monkeypatch.setattr(AutoRec, "validation_name", "valid_rmse", raising=False)
     tracker = Recorder()
     run(refit=True, tracker=tracker)
-    assert set(tracker.histories["autorec"]) == {"train_loss", "valid_rmse_by_epoch", "refit_train_loss"}
-    assert set(tracker.histories["autorec+final"]) == {"train_loss"}
+    assert set(tracker.histories["autorec"]) == {"by_epoch/train_loss", "by_epoch/valid_rmse", "by_epoch/refit_train_loss"}
+    assert set(tracker.histories["autorec+final"]) == {"by_epoch/train_loss"}
     assert tracker.histories["ease"] == []
 
 
@@ -299,7 +299,7 @@ def test_a_run_interrupted_during_the_second_fit_has_the_losses_of_both(folder, 
         with pytest.raises(KeyboardInterrupt):
             run(refit=True)
     run(refit=True, resume=True, tracker=resumed)
-    assert set(resumed.histories["autorec"]) == set(whole.histories["autorec"]) >= {"train_loss", "refit_train_loss"}
+    assert set(resumed.histories["autorec"]) == set(whole.histories["autorec"]) >= {"by_epoch/refit_train_loss"}
 
 
 def test_a_model_to_start_from_that_was_exchanged_is_noticed(folder, monkeypatch):

@@ -13,10 +13,11 @@ from optuna import TrialPruned
 
 from recsys_ae.core.threads import VARIABLES, share_of_threads
 from recsys_ae.core.trainer import Epoch
+from recsys_ae.exits import TERMINATED
 from recsys_ae.experiment.pipeline_file import read_pipeline
 from recsys_ae.experiment.ratings import RatingTask
 from recsys_ae.experiment.trials import FIRST_PRUNED_EPOCH, TRIALS_BEFORE_PRUNING, Prune, Request, fit_trial
-from recsys_ae.experiment.workers import Workers
+from recsys_ae.experiment.workers import Workers, _end
 
 PIPELINE = {
     "dataset": {"name": "small", "kind": "planted-ratings", "users": 80, "items": 50, "ratings": 700, "factors": 2},
@@ -47,7 +48,7 @@ def pruned_after(values: list[float], earlier: list[dict[int, float]], stage: st
 
 
 def expected(values: list[float], earlier: list[dict[int, float]]) -> int | None:
-    """Slowly: the first epoch from the fourth at which the best value so far is worse than the median of the others' values."""
+    """The slow way: the first epoch from the fourth at which the best value is worse than the median of the others' values."""
     if len(earlier) < TRIALS_BEFORE_PRUNING:
         return None
     for number in range(FIRST_PRUNED_EPOCH, len(values) + 1):
@@ -111,6 +112,8 @@ def test_processes_fit_trials_and_survive_the_death_of_one(pipeline):
     try:
         workers.start(0, request(pipeline, l2=0.1))
         workers.start(1, request(pipeline, l2=0.5))
+        for _, worker in workers._busy.values():
+            os.kill(worker.process.pid, signal.SIGINT)  # as Ctrl-C does, here while they import
         os.kill(next(worker for number, worker in workers._busy.values() if number == 1).process.pid, signal.SIGKILL)
         outcomes = dict([workers.wait(), workers.wait()])
         assert outcomes[1].state == "failed"
@@ -121,6 +124,17 @@ def test_processes_fit_trials_and_survive_the_death_of_one(pipeline):
     here = fit_trial(RatingTask(pipeline), request(pipeline, l2=0.1))
     assert (outcomes[0].state, outcomes[0].valid_metrics) == ("complete", here.valid_metrics)
     assert not worker.process.is_alive()
+
+
+def test_a_second_signal_does_not_disturb_the_end_of_a_process():
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        with pytest.raises(SystemExit) as ended:
+            _end(signal.SIGTERM, None)
+        assert ended.value.code == TERMINATED
+        assert signal.getsignal(signal.SIGTERM) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def test_processes_share_the_threads(monkeypatch):

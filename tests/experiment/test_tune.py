@@ -100,9 +100,9 @@ def test_each_trial_is_a_run_below_that_of_its_model(call, folder, caplog):
     assert [run.info.status for run in (good, bad, runs["mf"])] == ["FINISHED", "FAILED", "FINISHED"]
     assert [run.data.tags["recsys_ae.trial_state"] for run in (good, bad)] == ["complete", "failed"]
     trial = results("out")["mf"][2][0]
-    assert good.data.metrics["valid_rmse"] == trial[1]["rmse"]
+    assert good.data.metrics["valid/rmse"] == trial[1]["rmse"]
     assert (good.data.params["learning_rate"], runs["mf"].data.params["chosen.learning_rate"]) == ("0.02", "0.02")
-    assert len(client.get_metric_history(good.info.run_id, "valid_rmse_by_epoch")) == 6
+    assert len(client.get_metric_history(good.info.run_id, "by_epoch/valid_rmse")) == 6
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ def test_a_search_in_which_everything_fails_keeps_its_trials(call, folder):
     write(models=[{"name": "mf", "epochs": 6, "search": {"learning_rate": [1e6, 1e7]}}])
     code, _, err = call("tune", "mine.yaml", "--output", "out", "--tracking-uri", "none")
     assert code == 1
-    assert "recsys-ae: mf: all 2 trials failed, the last one because: MatrixFactorisation: the loss is" in err
+    assert "recsys-ae: mf: all 2 trials failed; the last error: MatrixFactorisation: the loss is" in err
     assert trials_in("out") == 2
     assert call("tune", "mine.yaml", "--output", "out", "--tracking-uri", "none")[0] == 1
     assert Path("out.failed/trials.db").exists()

@@ -26,7 +26,7 @@ SPACE = {"l2": Range(low=1, high=10000, log=True), "neighbours": Range(low=5, hi
 
 
 def planted(params) -> float:
-    """Highest, 1, for an l2 of 10, 30 neighbours and two layers."""
+    """A planted metric, which is highest, 1, at an l2 of 10, 30 neighbours and two layers."""
     layers = {"[8]": 0.3, "[16, 8]": 0.0, "[32]": 0.2}[str(params["hidden"])]
     return 1 - (log10(params["l2"]) - 1) ** 2 / 4 - ((params["neighbours"] - 30) / 40) ** 2 - layers
 
@@ -171,7 +171,7 @@ def test_a_trial_that_fails_ends_nothing_unless_all_do(search, tmp_path):
     trials = search(fitters=Fake(fails_above=100), trials=12)
     assert [trial.state == "failed" for trial in trials] == [trial.params["l2"] > 100 for trial in trials]
     assert {trial.problem for trial in trials} == {None, "it is planted"}
-    with pytest.raises(TrainingError, match=r"^fake: all 3 trials failed, the last one because: it is planted$"):
+    with pytest.raises(TrainingError, match=r"^fake: all 3 trials failed; the last error: it is planted$"):
         search("none", Fake(fails_above=0), trials=3)
 
 

@@ -10,6 +10,7 @@ import textwrap
 import threading
 import time
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -19,7 +20,7 @@ import pytest
 import sqlalchemy as sa
 from builders import random_interactions
 
-from recsys_ae import build_model
+from recsys_ae import IdMap, build_model
 from recsys_ae.errors import ConfigError, DataError, OutputError
 from recsys_ae.export import tables
 from recsys_ae.export.local import export_request
@@ -207,6 +208,31 @@ def test_ids_of_both_kinds_and_no_rows(uri, tmp_path):
         key = sa.inspect(connection).get_pk_constraint("lists")["constrained_columns"]
     assert kinds == {"user_id": "TEXT", "rank": "INTEGER", "item_id": "BIGINT", "score": "REAL"}
     assert key == ["user_id", "rank"]
+
+
+def test_awkward_text_arrives(uri, tmp_path):
+    texts = ['a,"b"', "\\.", "new\nline", "\\N", "NULL", "tab\t", " ", "\N{SNOWMAN}", "\r"]
+    data = random_interactions()
+    items = [*texts, *(f"i{number}" for number in range(data.n_items - len(texts)))]
+    data = replace(data, items=IdMap(items))
+    request = ListRequest.of(build_model("popularity", {}).fit(data), data, 25, exclude_seen=False)
+    export_request(request, tmp_path / "lists")
+    load_into_database(tmp_path / "lists", uri, "lists")
+    assert rows_in(uri) == rows_of(tmp_path / "lists")
+    assert {row["item_id"] for row in rows_in(uri)} >= {*texts}
+
+
+def test_what_a_database_refuses_is_one_sentence(uri, tmp_path):
+    """PostgreSQL has no text with a zero character."""
+    data = replace(random_interactions(), items=IdMap(["a\0b", *(f"i{number}" for number in range(24))]))
+    request = ListRequest.of(build_model("popularity", {}).fit(data), data, 25, exclude_seen=False)
+    export_request(request, tmp_path / "lists")
+    if uri.startswith("sqlite"):
+        load_into_database(tmp_path / "lists", uri, "lists")
+        return
+    with pytest.raises(OutputError, match=r"cannot write to postgresql.*invalid byte sequence"):
+        load_into_database(tmp_path / "lists", uri, "lists")
+    assert "lists" not in names_in(uri)
 
 
 def test_another_table_is_left_alone(uri, tmp_path):

@@ -1,5 +1,6 @@
 """From pipelines to registered models, and which of them becomes champion."""
 
+import json
 from pathlib import Path
 
 import mlflow
@@ -82,6 +83,13 @@ def test_the_final_model_of_each_run_is_registered(registry, store, place, monke
     versions = registry.search_model_versions("name = 'films'")
     assert sorted(int(version.version) for version in versions) == [1, 2, 3]
     assert int(registry.get_model_version_by_alias("films", "candidate").version) == 3
+    (first,) = (version for version in versions if int(version.version) == 1)
+    final = json.loads((place / "good" / "report.json").read_text())["final"]["model"]
+    source, winner, table, *rest = first.description.split("\n\n")
+    assert source == f"{final}+final of run of-good"
+    assert winner.endswith(f"**{final}**")
+    assert table.startswith("| model | ")
+    assert rest == []
     assert model_digest(load_model(local_copy("models:/films/1", store))) == model_digest(load_model(place / "good/final"))
     mlflow.set_tracking_uri(store)
     try:
@@ -114,7 +122,7 @@ def test_models_of_children_are_logged_with_their_metrics(registry, runs, store,
 def test_the_first_model_becomes_champion(registry, runs, store):
     found = promote(runs["weak"], tracking_uri=store)
     assert found.promoted
-    assert found.why == "films: version 2 (weak) is the new champion: the first one"
+    assert found.why == "films: version 2 (weak) is the new champion: there was none before"
     assert champion(registry) == 2
     assert promote(f"runs:/{runs['weak']}", tracking_uri=store).why == "films: version 2 is the champion already"
 
@@ -124,7 +132,7 @@ def test_a_better_model_replaces_the_champion_and_a_worse_one_does_not(registry,
     better = promote(runs["good"], tracking_uri=store)
     assert better.promoted
     assert better.why.startswith("films: version 1 (popularity) is the new champion: ndcg@5 0.")
-    assert "of version 2 (weak) on the same " in better.why
+    assert "for version 2 (weak) on the same " in better.why
     assert registry.get_model_version("films", "1").tags[PROMOTION] == better.why
     worse = promote(runs["weak"], tracking_uri=store)
     assert not worse.promoted
@@ -154,6 +162,27 @@ def test_another_test_part_cannot_be_compared(registry, runs, store):
     assert champion(registry) == 3
 
 
+def test_a_champion_that_was_not_tested_by_the_metric_cannot_be_compared(registry, runs, store, place):
+    recall = run(place, store, "recall", metrics=["recall@5"])
+    promote(runs["good"], tracking_uri=store)
+    with pytest.raises(ConfigError, match=r"version 1 \(popularity\) was not tested by recall@5, which chose version \d+; run"):
+        promote(recall, tracking_uri=store)
+    assert champion(registry) == 1
+
+
+@pytest.mark.parametrize("run_id", [None, "0" * 32])
+def test_a_champion_that_somebody_else_registered_gives_way_by_force_only(registry, runs, store, place, run_id):
+    version = registry.create_model_version("films", str(place / "good" / "final"), run_id)
+    registry.set_registered_model_alias("films", "champion", version.version)
+    said = f"version {version.version} is not the model of a run in this store"
+    with pytest.raises(DataError, match=f"^{said}; --force moves the alias champion without a comparison$"):
+        promote(runs["good"], tracking_uri=store)
+    assert champion(registry) == int(version.version)
+    assert promote(runs["good"], force=True, tracking_uri=store).why.endswith(f"by --force, without a comparison ({said})")
+    assert champion(registry) == 1
+    registry.delete_model_version("films", version.version)
+
+
 def test_a_model_is_registered_under_another_name_on_demand(registry, runs, store):
     assert promote(runs["good"], "shows", tracking_uri=store).why.startswith("shows: version 1 (popularity)")
     with pytest.raises(ConfigError, match=r"is registered under several names \(films, shows\); name one with --name"):
@@ -175,20 +204,20 @@ def test_what_cannot_be_promoted(registry, runs, store, tmp_path):
 
 def test_exit_codes_tell_what_happened(registry, runs, store, call):
     code, out, _ = call("promote", runs["good"], "--tracking-uri", store)
-    assert (code, out) == (0, "films: version 1 (popularity) is the new champion: the first one\n")
+    assert (code, out) == (0, "films: version 1 (popularity) is the new champion: there was none before\n")
     code, out, _ = call("promote", runs["weak"], "--tracking-uri", store)
     assert code == 3
     assert out.startswith("films: version 1 stays champion")
     code, _, err = call("promote", runs["weak"], "--tracking-uri", store, "--alias", "v1")
     assert code == 2
-    assert "--alias: an alias has letters, digits, '_' and '-', and is not latest or a version; got 'v1'" in err
+    assert "--alias: an alias consists of letters, digits, '_' and '-', and is neither latest nor a version; got 'v1'" in err
 
 
 @pytest.mark.parametrize(
     ("declared", "message"),
     [
-        ({"name": "a/b"}, "register.name: the name of a registered model has no '/', ':' or '@', got 'a/b'"),
-        ({"name": "films", "alias": "latest"}, "register.alias: an alias has letters, .*got 'latest'"),
+        ({"name": "a/b"}, "register.name: the name of a registered model must not contain '/', ':' or '@', got 'a/b'"),
+        ({"name": "films", "alias": "latest"}, "register.alias: an alias consists of letters, .*got 'latest'"),
         ({"alias": "champion"}, "register.name"),
         ({"name": "films", "history": "no"}, "register.history: expected true or false, got 'no'"),
     ],

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from builders import ITEMS, SMALL, USERS, clicks, of_users, planted
+from builders import ITEMS, SMALL, USERS, VARIANTS, clicks, of_users, planted
 
 from recsys_ae import Interactions, build_model, recommend, save_model
 from recsys_ae.errors import ColdUserError, ConfigError, DataError, RecsysError
@@ -48,12 +48,11 @@ MODELS = {
 }
 
 
-@pytest.mark.parametrize(
-    "name", ["autorec", "bpr", "cdae", "ease", "gru", "hybrid", "itemknn", "markov", "mf", "multvae", "wide_deep"]
-)
+@pytest.mark.parametrize("name", VARIANTS)
 def test_stored_histories_give_the_exported_lists(tmp_path, name):
-    data = planted()
-    model = build_model(name, {**SMALL[name], **({"epochs": 3} if "epochs" in SMALL[name] else {})}).fit(data)
+    """A contract of every model."""
+    data, (kind, params) = planted(), VARIANTS[name]
+    model = build_model(kind, {**params, **({"epochs": 3} if "epochs" in params else {})}).fit(data)
     served = serve(tmp_path, model, data)
     expected = recommend(model, data, k=4)
     order = [7, 0, 11, 3, 5]
@@ -85,6 +84,22 @@ def test_a_history_in_the_request_replaces_the_stored_one(tmp_path):
     first = recommend(model, other, k=3).to_frame()
     second = recommend(model, data, ["u00"], k=3).to_frame()
     pd.testing.assert_frame_equal(found, pd.concat([first, second], ignore_index=True), check_dtype=False, check_exact=True)
+
+
+@pytest.mark.parametrize(("name", "blocks"), [("ease", [5]), ("cdae", [1] * 5)])
+def test_a_list_is_not_computed_for_every_row_of_a_user(tmp_path, monkeypatch, name, blocks):
+    """Rows of a user share the list of the stored history; others are scored one by one only if the model knows the id."""
+    data = clicks()
+    model = build_model(name, {**SMALL[name], **({"epochs": 3} if name == "cdae" else {})}).fit(data)
+    served = serve(tmp_path, model, data)
+    asked = []
+    monkeypatch.setattr(served, "_named", lambda users: asked.append(users) or ServedRecommender._named(served, users))
+    histories = [None, [100, 101], None, [105], None, [100, 101], [105]]
+    found = served.answer(pd.DataFrame({"user_id": ["u00"] * 7, "history": histories}), k=3, exclude_seen=False)
+    alone = [served.answer(pd.DataFrame({"user_id": ["u00"], "history": [own]}), k=3, exclude_seen=False) for own in histories]
+    pd.testing.assert_frame_equal(found, pd.concat(alone, ignore_index=True))
+    assert [len(users) for users in asked[: len(blocks)]] == blocks
+    assert len(asked) == len(blocks) + 7
 
 
 def test_users_without_an_id_each_have_a_row(tmp_path):
@@ -169,7 +184,7 @@ WRONG = [
     ({"history": ["100"]}, "history in row 0 must be a list of item ids, or of events"),
     ({"history": [{"item_id": 100}]}, "history in row 0 must be a list"),
     ({"history": [[{"item_id": 100, "ratng": 3}]]}, "the key 'ratng'; did you mean 'rating'"),
-    ({"history": [[{"rating": 3}]]}, "has no item_id"),
+    ({"history": [[{"rating": 3}]]}, "has an event without an item_id: {"),
     ({"history": [[{"item_id": None, "rating": 3}]]}, "has an event without an item_id"),
     ({"history": [[{"item_id": 100, "rating": 3}], [100]]}, "history in row 1 has no ratings, but the model was trained on"),
     ({"history": [[{"item_id": 100, "rating": "3"}]]}, "history in row 0 has the rating '3'; ratings are numbers"),

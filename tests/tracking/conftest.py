@@ -11,7 +11,7 @@ from recsys_ae.tracking import make_tracker
 @pytest.fixture(scope="session")
 def _empty(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("empty") / "mlflow.db"
-    with make_tracker(f"sqlite:///{path}", "first").run("one"):
+    with make_tracker(f"sqlite:///{path}", "first", required=True).run("one"):  # waits for the tables
         pass
     return path
 

@@ -1,4 +1,4 @@
-"""The record of a run says what it was made from, and repeats it."""
+"""Runs and exports name the data that they were made from, and a run is repeated from what it wrote."""
 
 import json
 from pathlib import Path
@@ -93,6 +93,10 @@ def test_runs_and_manifests_name_the_same_digests(call, shop, store):
     known = client.search_runs([again.info.experiment_id], f"dataset.digest = '{manifest['data_digest']}'")
     assert {run.info.run_name for run in known} == {"ease+final", "recommendations", "again"}
 
+    # the run of the pipeline is not that of a model
+    code, _, err = call("export", f"runs:/{parent}/model", "--output", "third", *options)
+    assert (code, "this run fitted no model" in err) == (1, True), err
+
 
 def test_an_export_is_recorded_only_where_a_store_is_named(call, shop, monkeypatch, store):
     assert call("run", "mine.yaml", "--output", "out", "--tracking-uri", "none")[0] == 0
@@ -118,7 +122,7 @@ def test_a_run_is_repeated_from_its_folder_and_from_its_id(call, shop, store):
         folder = f"again-{len(source)}"
         code, out, err = call("run", "--from-run", source, "--output", folder, "--tracking-uri", store)
         assert code == 0, err
-        assert "all 4 numbers are those of the run" in out
+        assert "all 4 metric values equal those of run" in out
         assert metrics(folder) == metrics("out")
         assert Path(folder, "pipeline.yaml").read_bytes() == Path("out/pipeline.yaml").read_bytes()
     repeated = client.get_run(pipeline_run(client))
@@ -132,8 +136,8 @@ def test_a_change_is_said(call, shop, caplog):
     with caplog.at_level("INFO"):
         code, out, _ = call("run", *options, "--set", "models.ease.l2=50.0", "--set", "split.test=0.5")
     assert code == 0
-    assert "of mine with models.ease.l2=50.0, split.test=0.5, so its numbers may differ" in caplog.text
-    assert "of 4 numbers differ from the run" in out
+    assert "of mine with models.ease.l2=50.0, split.test=0.5, so its metrics may differ" in caplog.text
+    assert "of 4 metric values differ from run" in out
 
 
 def test_a_run_whose_data_has_changed_is_not_repeated(call, shop):
@@ -168,7 +172,7 @@ def test_mistakes(call, shop, arguments, code, message):
 
 @pytest.mark.parametrize("path", sorted(declared_folder("pipelines").glob("*.yaml")), ids=lambda path: path.stem)
 def test_a_resolved_pipeline_is_read_as_the_same_pipeline(path, tmp_path):
-    """On which --from-run relies."""
+    """--from-run relies on this."""
     resolved = read_pipeline(str(path))
     (tmp_path / "pipeline.yaml").write_text(resolved.to_yaml())
     again = read_pipeline(str(tmp_path / "pipeline.yaml"), name=path.stem)

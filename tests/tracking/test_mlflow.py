@@ -84,7 +84,7 @@ def test_tracking_that_fails_never_fails_the_experiment(tmp_path, caplog):
             run.artifact(tmp_path / "absent")
     assert tracker.hint() is None
     assert "MLflow lacks 1 run, 1 metric value, 1 artifact, 1 other entry (" in caplog.messages[-1]
-    assert caplog.messages[-1].endswith(f"; complete its record with: recsys-ae runs upload {tmp_path}/out")
+    assert caplog.messages[-1].endswith(f"; send the rest with: recsys-ae runs upload {tmp_path}/out")
 
 
 def test_what_a_store_refuses_is_reported_and_the_rest_sent(store, tmp_path):

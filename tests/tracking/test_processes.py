@@ -26,7 +26,7 @@ def killed() -> dict[str, str]:
     process.kill()
     while processes._start(process.pid) != "ended":
         pass
-    assert is_gone(tags, NOW, NOW)  # though not collected yet
+    assert is_gone(tags, NOW, NOW)  # though still a zombie
     process.communicate()
     return tags
 
@@ -35,7 +35,7 @@ def test_a_killed_process_is_gone_however_recent_its_heartbeat(killed):
     assert is_gone(killed, NOW, NOW)
 
 
-def test_a_number_that_is_used_again_is_another_process(killed):
+def test_a_reused_pid_is_another_process(killed):
     number, start = own_tags()[PROCESS].split()
     assert int(number) == os.getpid()
     assert is_gone({**killed, PROCESS: f"{number} {int(start) - 1}"}, NOW, NOW)

@@ -7,7 +7,7 @@ import os
 import pytest
 
 from recsys_ae.errors import DataError
-from recsys_ae.tracking.record import Record, is_incomplete, read
+from recsys_ae.tracking.record import Record, is_incomplete, read, sent_path
 
 
 def kinds(path) -> list[str]:
@@ -28,7 +28,7 @@ def test_entries_are_read_as_they_were_added(tmp_path):
     assert len(kinds(tmp_path)) == 2
 
 
-def test_runs_of_a_killed_process_end_when_they_were_last_heard_of(tmp_path):
+def test_runs_of_a_killed_process_end_when_it_was_last_heard_of(tmp_path):
     record = Record(tmp_path)
     for kind, run, time in (("start", "a", 1), ("start", "b", 2), ("end", "b", 3), ("start", "c", 4), ("params", "c", 6)):
         record.append(kind, run, at=time)
@@ -36,8 +36,8 @@ def test_runs_of_a_killed_process_end_when_they_were_last_heard_of(tmp_path):
         file.write(b'{"kind": "params", "run": "c", "ti')  # killed in the middle of a line
     record = Record(tmp_path)
     assert [(entry.run, entry.time, entry.content) for entry in read(tmp_path)][5:] == [
-        ("a", 1, {"status": "KILLED"}),
         ("c", 6, {"status": "KILLED"}),
+        ("a", 6, {"status": "KILLED"}),
     ]
     record.append("continue", "a", at=9)
     Record(tmp_path)
@@ -61,7 +61,7 @@ def test_a_damaged_line_is_named(tmp_path, caplog, line):
     place = record.path.stat().st_size
     with record.path.open("ab") as file:
         file.write(line.encode(errors="surrogateescape") + b"\n")
-    with pytest.raises(DataError, match=rf"record.jsonl is damaged at byte {place}: .* is no entry"):
+    with pytest.raises(DataError, match=rf"record.jsonl is damaged at byte {place}: .* is not an entry"):
         list(read(tmp_path))
     with caplog.at_level(logging.WARNING, "recsys_ae"):
         assert "is damaged at byte" in Record(tmp_path).broken
@@ -96,6 +96,11 @@ def test_a_folder_that_cannot_be_made(tmp_path, caplog):
     record.append("start", "a")
     assert "cannot write" in record.broken
     assert list(record.entries()) == []
+
+
+def test_a_store_is_the_same_with_another_password(tmp_path):
+    first, second, other = (f"postgresql://{one}" for one in ("me:old@host/x", "me:new@host/x", "me:old@host/y"))
+    assert sent_path(tmp_path, first) == sent_path(tmp_path, second) != sent_path(tmp_path, other)
 
 
 def test_no_record_is_complete(tmp_path):

@@ -1,4 +1,4 @@
-"""What a sender does with a record, whatever the store: a stand-in for one that takes notes."""
+"""What a sender does with a record, whatever the store: here a stand-in that takes notes."""
 
 import logging
 from threading import Event
@@ -126,7 +126,7 @@ def test_a_store_that_hangs_is_given_up(record):
     store.gate.set()
 
 
-def test_a_refused_entry_keeps_nothing_else_and_is_tried_again(record, tmp_path):
+def test_a_refused_entry_does_not_stop_the_rest_and_is_tried_again(record, tmp_path):
     store = Notebook()
     store.refuses = {"b:params:1", "b:artifact:file"}
     assert Sender(filled(record), store).finish(10) == "1 artifact, 1 other entry (never)"
@@ -147,7 +147,7 @@ def test_another_store_gets_the_whole_record(record):
 
 
 def test_without_the_note_of_what_was_sent_it_is_sent_again(record, tmp_path):
-    """Which stores must bear; see `Store.send`."""
+    """Stores must tolerate that; see `Store.send`."""
     store = Notebook()
     Sender(filled(record), store).finish(10)
     sent_path(tmp_path, store.uri).write_text("damaged")
@@ -161,3 +161,20 @@ def test_questions_are_answered_between_entries(record):
     assert sender.ask(lambda: 6 * 7, 10) == 42
     assert sender.ask(lambda: 1 / 0, 10) is None
     sender.finish(10)
+
+
+def test_a_store_that_was_given_up_gets_nothing_more(record):
+    """A call that hung may return after another sender has started."""
+
+    class Slow(Notebook):
+        def send(self, entries, record, runs):
+            self.gate.wait()
+            super().send(entries, record, runs)
+
+    store = Slow()
+    store.gate.clear()
+    sender = Sender(filled(record), store)
+    assert "did not answer" in sender.finish(0.1)
+    store.gate.set()
+    sender._thread.join(10)
+    assert store.batches == WHOLE[:1]

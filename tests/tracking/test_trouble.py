@@ -48,7 +48,7 @@ def output(tmp_path) -> Path:
 
 
 def check_complete(uri: str) -> None:
-    """The store has the run of `tracked`, everything of it once."""
+    """Check that the store has all of the run of `tracked`, exactly once."""
     run, _, above = sorted(runs_in(uri), key=lambda one: ["model", "one", "pipeline"].index(one.info.run_name))
     assert run.data.tags["mlflow.parentRunId"] == above.info.run_id
     assert [above.info.run_name, above.info.status, run.info.status] == ["pipeline", "FINISHED", "FINISHED"]
@@ -81,7 +81,7 @@ def test_a_crash_after_sending_doubles_nothing(fresh, output):
 
 def test_the_moved_record_of_a_dead_server_can_go_to_any_store(fresh, output, tmp_path):
     tracker = tracked("http://127.0.0.1:1", output)
-    assert "(Connection refused); complete its record with: recsys-ae runs upload " in tracker.missing
+    assert "(Connection refused); send the rest with: recsys-ae runs upload " in tracker.missing
     output.rename(tmp_path / "moved")
     assert recorded_store(tmp_path / "moved") == "http://127.0.0.1:1"
     with pytest.raises(TrackingError, match=r"http://127.0.0.1:1 still lacks 2 runs, .* \(Connection refused\); repeat"):
@@ -140,12 +140,15 @@ def test_required_tracking_fails_before_anything_runs(output):
         make_tracker("none", "x", required=True)
 
 
-def test_what_cannot_be_uploaded(output, fresh, tmp_path):
+def test_what_cannot_be_uploaded(output, fresh, tmp_path, monkeypatch):
     with pytest.raises(DataError, match="holds no record of a run"):
         upload(tmp_path, fresh)
     record = Record(output)
     record.append("record", store="postgresql://***@host/runs", experiment="x")
-    assert recorded_store(output) is None
+    with pytest.raises(ConfigError, match=r"recorded for postgresql://\*\*\*@host/runs, whose password is not kept; give"):
+        recorded_store(output)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "postgresql://me:secret@host/runs")
+    assert recorded_store(output) == "postgresql://me:secret@host/runs"
     with locked_folder(output, "busy"), pytest.raises(OutputError, match="sends its record itself; wait for it"):
         upload(output, fresh)
 
