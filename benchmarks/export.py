@@ -12,8 +12,8 @@ scores at random. Both are processes of their own, which load the same arrays; t
 as memory of both, but as time of neither. `--repeat` alternates the two; the best time of each counts.
 
 For shards, one process with one thread makes all lists; then two such processes make half of them each, at the same time, and
-a third merges. The time of the two is from the moment at which the first of them has loaded its arrays until both are done,
-and that of the merge is added.
+a third merges. The two begin once both have loaded their arrays; their time ends when both are done, and that of the merge is
+added.
 
 Prints a table; the last line is a JSON object with the time and the peak memory of the export over those of the bare script,
 and the time of one process over that of two.
@@ -53,6 +53,13 @@ def loaded(folder: Path) -> tuple[csr_array, np.ndarray]:
     return matrix, components
 
 
+def begun() -> float:
+    """The time when the process that started this one has let it begin, now that all is loaded."""
+    print("loaded", flush=True)
+    sys.stdin.readline()
+    return time.perf_counter()
+
+
 def bare(folder: Path, output: Path) -> tuple[float, float]:
     """The script without this package; returns when it began, after loading, and when it ended."""
     import pyarrow as pa
@@ -60,7 +67,7 @@ def bare(folder: Path, output: Path) -> tuple[float, float]:
 
     matrix, components = loaded(folder)
     n_users, n_items = matrix.shape
-    started = time.perf_counter()
+    started = begun()
     step, k = min(1024, max(1, 2**24 // n_items)), min(K, n_items)
     schema = pa.schema([("user_id", pa.int64()), ("rank", pa.int32()), ("item_id", pa.int64()), ("score", pa.float32())])
     with pq.ParquetWriter(output, schema, compression="zstd") as writer:
@@ -94,7 +101,7 @@ def exported(folder: Path, output: Path, shard: str = "1/1") -> tuple[float, flo
     model.fitted = fitted_on(history, arrays, keep_scale=True)
     share = Shard.parse(shard)
     part_users = min(PART_USERS, -(-matrix.shape[0] // 8))  # both shards get parts, also of few users
-    started = time.perf_counter()
+    started = begun()
     request = ListRequest.of(model, history, K, part_users=part_users)
     export_request(request, output) if share == WHOLE else export_shard(request, output, share)
     return started, time.perf_counter()
@@ -104,7 +111,7 @@ def merged(_folder: Path, output: Path) -> tuple[float, float]:
     """The merge of the shards; returns when it began and ended."""
     from recsys_ae.export.shards import merge_shards, shards_of
 
-    started = time.perf_counter()
+    started = begun()
     merge_shards(output, shards_of(output))
     return started, time.perf_counter()
 
@@ -112,12 +119,17 @@ def merged(_folder: Path, output: Path) -> tuple[float, float]:
 def start(what: str, folder: Path, output: Path, **environment: str) -> subprocess.Popen[str]:
     """Start one of the functions above in a process of its own."""
     command = [sys.executable, __file__, "--measure", what, "--data", str(folder), "--output", str(output)]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     return subprocess.Popen(command, text=True, env={**os.environ, **environment}, **pipes)
 
 
 def measured(*processes: subprocess.Popen[str]) -> tuple[float, float]:
     """Seconds from the first beginning to the last end, and peak memory in MB of the largest."""
+    for process in processes:
+        process.stdout.readline()
+    for process in processes:
+        process.stdin.write("\n")
+        process.stdin.flush()
     found = []
     for process in processes:
         out, err = process.communicate()
