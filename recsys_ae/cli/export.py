@@ -84,7 +84,7 @@ def export(
     The export is recorded in MLflow if a store is given, by --tracking-uri or $MLFLOW_TRACKING_URI.
     """
     from recsys_ae.experiment.list_files import ListFiles
-    from recsys_ae.export.local import export_request
+    from recsys_ae.export.local import engine_of, export_request
     from recsys_ae.export.manifest import MANIFEST
     from recsys_ae.export.rule_files import RuleFiles
     from recsys_ae.export.shards import export_shard
@@ -93,6 +93,7 @@ def export(
 
     place = Place(output, dated, date, min_users, max_cold, min_overlap, keep)
     share = None if shard is None else _share(shard, place, engine)
+    makes_parts = engine_of(engine)
     rules = RuleFiles(tuple(candidates or ()), tuple(block or ()), tuple(repeatable or ()), categories, cap)
     files = ListFiles(model, history, users, card, skip_unknown, tracking_uri, rules, titles)
     options: dict[str, Any] = {"cold": cold, "part_users": part_users, "writing": Writing(form, layout)}
@@ -101,7 +102,7 @@ def export(
         _report_shard(export_shard(request, place.folder, share), place.folder)
         return
     with export_run(model, request.planned.model_digest, place.folder, tracking_uri) as run:
-        manifest = place.fill(partial(export_request, request, engine=engine))
+        manifest = place.fill(partial(export_request, request, engine=makes_parts))
         record_export(run, files.dataset, asdict(manifest), place.folder / MANIFEST)
     report(manifest, place.folder)
 

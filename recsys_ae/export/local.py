@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from recsys_ae.data.lists import read_lists
 from recsys_ae.digests import digest_of_file
-from recsys_ae.errors import DataError, OtherInputsError, OutputError
+from recsys_ae.errors import ConfigError, DataError, OtherInputsError, OutputError
 from recsys_ae.export.manifest import MANIFEST, ListManifest, Part, VectorManifest
 from recsys_ae.export.parts import WHOLE, Engine, complete_parts, one_by_one
 from recsys_ae.export.provenance import Sources
@@ -75,7 +75,8 @@ def export_recommendations(
     options: dict[str, Any] = {"users": users, "exclude_seen": exclude_seen, "rules": rules}
     options |= {"cold": cold, "part_users": part_users, "batch_users": batch_users, "seen": seen, "sources": sources}
     options |= {"writing": writing, "titles": titles}
-    return export_request(ListRequest.of(model, history, k, **options), path_of(folder), engine)
+    makes_parts = engine_of(engine)
+    return export_request(ListRequest.of(model, history, k, **options), path_of(folder), makes_parts)
 
 
 def read_recommendations(path: Path | str) -> tuple[pd.DataFrame, int]:
@@ -118,19 +119,24 @@ def export_vectors(
     return manifest
 
 
-def export_request(request: ListRequest, folder: Path, engine: EngineName = "local") -> ListManifest:
+def export_request(request: ListRequest, folder: Path, engine: Engine = one_by_one) -> ListManifest:
     """Write the lists of a request to `folder`; see `export_recommendations`."""
 
     def fill(workshop: Path) -> ListManifest:
-        return with_parts(request.planned, complete_parts(request, workshop, WHOLE, _engine(engine)))
+        return with_parts(request.planned, complete_parts(request, workshop, WHOLE, engine))
 
     return prepared(folder, lambda: finished(folder, request.planned), fill, MANIFEST)
 
 
-def _engine(name: EngineName) -> Engine:
+def engine_of(name: EngineName) -> Engine:
+    """An engine by its name, see `export_recommendations`; `ConfigError` if it is not installed."""
     if name == "local":
         return one_by_one
-    from recsys_ae.export.spark import on_spark  # optional
+    try:
+        import pyspark  # noqa: F401
+    except ImportError:
+        raise ConfigError("the engine spark needs the package pyspark: pip install recsys-ae[spark]") from None
+    from recsys_ae.export.spark import on_spark
 
     return on_spark
 

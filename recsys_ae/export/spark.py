@@ -43,7 +43,7 @@ def on_spark(request: ListRequest, store: PartStore, parts: Mapping[str, Rows]) 
     """The engine of many executors; the driver needs memory for the history, a worker for the model and one part.
 
     Raises:
-        ConfigError: PySpark is not installed.
+        ConfigError: something else than the history counts as seen.
         OutputError: a task has failed as often as Spark repeats it.
     """
     if not len(request.rows) or not parts:  # nothing to share out
@@ -152,10 +152,8 @@ def _loaded(folder: Path, digest: str) -> Recommender:
 @contextmanager
 def _session() -> Iterator[Any]:
     """The active session of Spark, else one for this block; errors of jobs become one sentence."""
-    try:
-        from pyspark.sql import SparkSession
-    except ImportError:
-        raise ConfigError("the engine spark needs the package pyspark: pip install recsys-ae[spark]") from None
+    from pyspark.sql import SparkSession
+
     active = SparkSession.getActiveSession()
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)  # otherwise the workers run any `python3`
     try:

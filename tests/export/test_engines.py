@@ -7,7 +7,7 @@ import pytest
 from recsys_ae import build_model, load_model, save_model
 from recsys_ae.data.cards import read_card
 from recsys_ae.data.ratings import load_ratings
-from recsys_ae.export.local import export_request
+from recsys_ae.export.local import engine_of, export_request
 from recsys_ae.export.manifest import ListManifest
 from recsys_ae.export.parts import Shard
 from recsys_ae.export.request import ListRequest
@@ -45,7 +45,7 @@ def test_engines_make_the_same_files(name, tmp_path, spark):
     for number in (3, 1, 2):
         export_shard(request, tmp_path / "sharded", Shard(number, 3))
     merge_shards(tmp_path / "sharded", shards_of(tmp_path / "sharded"))
-    export_request(request, tmp_path / "spark", "spark")
+    export_request(request, tmp_path / "spark", engine_of("spark"))
     local, *others = (ListManifest.read(tmp_path / engine) for engine in ("local", "sharded", "spark"))
     assert (len(local.files), local.rows, local.n_users) == (9, 604_000, 6_040)
     for other in others:

@@ -16,12 +16,12 @@ import pytest
 from builders import VARIANTS, complete, of_users, random_interactions
 from session_logs import from_rows
 
-from recsys_ae import Rules, build_model, save_model
+from recsys_ae import Rules, build_model, export_recommendations, save_model
 from recsys_ae.errors import ConfigError, DataError, OutputError
 from recsys_ae.export import spark
 from recsys_ae.export.local import export_request
 from recsys_ae.export.manifest import MANIFEST, ListManifest
-from recsys_ae.export.parts import PartStore
+from recsys_ae.export.parts import PartStore, one_by_one
 from recsys_ae.export.request import ListRequest
 from recsys_ae.export.writing import Titles, Writing
 
@@ -70,8 +70,8 @@ def content(folder: Path) -> dict:
 
 def check_equal(request: ListRequest, folder: Path) -> None:
     """Check that both engines make the same files of a request, and nothing else."""
-    for engine in ("local", "spark"):
-        export_request(request, folder / engine, engine)
+    for name, engine in (("local", one_by_one), ("spark", spark.on_spark)):
+        export_request(request, folder / name, engine)
     assert content(folder / "spark") == content(folder / "local")
     assert sorted(os.listdir(folder)) == ["local", "spark"]
 
@@ -134,7 +134,7 @@ def test_finished_parts_are_kept(model, tmp_path, monkeypatch, caplog):
     with monkeypatch.context() as patch:
         patch.setattr(PartStore, "write", die)
         with pytest.raises(KeyboardInterrupt):
-            export_request(request, tmp_path / "spark", "spark")
+            export_request(request, tmp_path / "spark", spark.on_spark)
     with caplog.at_level("INFO", "recsys_ae"):
         check_equal(request, tmp_path)
     assert "parts: 3 kept, 3 written" in caplog.text
@@ -150,15 +150,15 @@ def test_what_a_task_has_written_is_verified(model, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(Session, "collect", damage)
         with pytest.raises(OutputError, match=r"part-00004\.parquet is not there as its task has written it; repeat"):
-            export_request(request, tmp_path / "lists", "spark")
-    export_request(request, tmp_path / "lists", "spark")
+            export_request(request, tmp_path / "lists", spark.on_spark)
+    export_request(request, tmp_path / "lists", spark.on_spark)
 
 
 def test_a_worker_with_other_versions_or_another_model_is_refused(model, tmp_path, monkeypatch):
     request = ListRequest.of(model, DATA, 5)
     monkeypatch.setattr(spark, "versions", lambda: {**request.planned.versions, "numpy": "1.0"})
     with pytest.raises(DataError, match=r"a worker of Spark has numpy 1\.0, unlike the driver"):
-        export_request(request, tmp_path / "lists", "spark")
+        export_request(request, tmp_path / "lists", spark.on_spark)
     save_model(model, tmp_path / "model")
     with pytest.raises(DataError, match="holds another model than that of the export"):
         spark._loaded(tmp_path / "model", "0" * 32)
@@ -166,7 +166,14 @@ def test_a_worker_with_other_versions_or_another_model_is_refused(model, tmp_pat
 
 def test_what_counts_as_seen_is_the_history(model, tmp_path):
     with pytest.raises(ConfigError, match="from their history only"):
-        export_request(ListRequest.of(model, DATA, 5, seen=DATA), tmp_path / "lists", "spark")
+        export_request(ListRequest.of(model, DATA, 5, seen=DATA), tmp_path / "lists", spark.on_spark)
+
+
+def test_without_pyspark(model, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyspark", None)
+    with pytest.raises(ConfigError, match=r"needs the package pyspark: pip install recsys-ae\[spark\]"):
+        export_recommendations(model, DATA, tmp_path / "lists", 5, engine="spark")
+    assert not list(tmp_path.iterdir())
 
 
 def environment(master: str) -> dict[str, str]:
@@ -215,7 +222,7 @@ from recsys_ae import load_model
 from recsys_ae.data.ratings import read_history
 from recsys_ae.digests import digest_of
 from recsys_ae.errors import OutputError
-from recsys_ae.export.local import export_request
+from recsys_ae.export.local import engine_of, export_request
 from recsys_ae.export.request import ListRequest
 from recsys_ae.export.writing import Titles
 
@@ -237,9 +244,9 @@ model = load_model("model")
 history, _ = read_history(Path("log.parquet"), model.fitted.ids["items"])
 texts = pa.array([101, 103]), pa.array(["a", "b"])
 for engine, kind in (("local", Titles), ("spark", Deadly)):
-    export_request(ListRequest.of(model, history, 5, part_users=10, titles=kind(*texts)), Path(engine), engine)
+    export_request(ListRequest.of(model, history, 5, part_users=10, titles=kind(*texts)), Path(engine), engine_of(engine))
 try:
-    export_request(ListRequest.of(model, history, 5, part_users=40, titles=Wrong(*texts)), Path("never"), "spark")
+    export_request(ListRequest.of(model, history, 5, part_users=40, titles=Wrong(*texts)), Path("never"), engine_of("spark"))
 except OutputError as error:
     print(error)
 """
