@@ -17,7 +17,7 @@ from pathlib import Path
 from recsys_ae.errors import DataError, OtherInputsError, OutputError, reason
 from recsys_ae.export.local import finished, prepared, with_parts
 from recsys_ae.export.manifest import MANIFEST, ListManifest, Part
-from recsys_ae.export.parts import Engine, Shard, complete_parts, one_by_one, part_names
+from recsys_ae.export.parts import Shard, complete_parts, one_by_one, part_names
 from recsys_ae.export.provenance import Provenance
 from recsys_ae.export.publication import UNPUBLISHED
 from recsys_ae.export.request import ListRequest
@@ -64,13 +64,14 @@ def shards_of(folder: Path) -> Path:
     return folder.with_name(f"{folder.name}.shards")
 
 
-def export_shard(request: ListRequest, folder: Path, shard: Shard, engine: Engine = one_by_one) -> ShardManifest:
+def export_shard(request: ListRequest, folder: Path, shard: Shard) -> ShardManifest:
     """Write one of the shards from which `merge_shards` makes the lists in `folder`.
 
     After an interruption, the same call continues. A finished shard is verified; one that is damaged, or of other inputs, is
     replaced. If the lists are there already, nothing happens.
 
     Raises:
+        DataError: the lists in `folder` are damaged.
         OutputError: `folder` holds lists of other inputs, another process is writing the shard, or the disk is full.
     """
     planned, place = request.planned, shards_of(folder) / f"{shard.number}-of-{shard.of}"
@@ -90,7 +91,7 @@ def export_shard(request: ListRequest, folder: Path, shard: Shard, engine: Engin
         return found
 
     def fill(workshop: Path) -> ShardManifest:
-        parts = complete_parts(request, workshop, shard, engine)
+        parts = complete_parts(request, workshop, shard, one_by_one)
         return ShardManifest(shard, parts, replace(planned, made=planned.made.finish()))
 
     try:

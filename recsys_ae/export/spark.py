@@ -58,13 +58,11 @@ def on_spark(request: ListRequest, store: PartStore, parts: Mapping[str, Rows]) 
         save_model(request.scorer.model, folder / "model")
         _write_histories(request.scorer.history, parts, folder / "histories")
         task = _Task.of(request, store, folder, [*parts])
-        numbers = session.range(0, len(parts), 1, len(parts))
-        numbers.mapInArrow(task, "id long").collect()
+        session.range(0, len(parts), 1, len(parts)).mapInArrow(task, "id long").collect()
     for name in parts:
         if (part := store.kept(name)) is None:
             raise OutputError(f"{store.lists / name} is not there as its task has written it; repeat the command")
         yield name, part
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _write_histories(history: Interactions, parts: Mapping[str, Rows], folder: Path) -> None:
