@@ -45,7 +45,7 @@ ALLOWED = {
     "models": {"core", "features", "limits", "ranking", "fitted", *LOG, *LEAVES},
     "images": {"core", "fitted", "limits", *LEAVES},
     "evaluation": {"features", "fitted", "models", "parquet", "ranking", *LOG, *LEAVES},
-    "export": {"data", "evaluation", "models", "parquet", "ranking", "surroundings", *LOG, *LEAVES},
+    "export": {"data", "evaluation", "features", "models", "parquet", "ranking", "serving", "surroundings", *LOG, *LEAVES},
     "tracking": {"digests", "errors", "escapes", "files", "surroundings"},
     "reporting": {"errors", "escapes", "files", "evaluation"},
 }
@@ -64,7 +64,7 @@ CONFIGURATION.read(ROOT.parent / "setup.cfg")
 INSTALLED_AS = {"PIL": "pillow", "sklearn": "scikit-learn", "yaml": "pyyaml", "pytrec_eval": "pytrec-eval-terrier"}
 INSTALLED_AS |= {"pydantic_core": "pydantic-core"}
 PROGRAMS = {"mypy", "pandas-stubs", "pytest-xdist", "ruff", "types-PyYAML"}  # run by make, or read by those that are
-OPTIONAL = {"tables", "tune"}  # extras of what the package can do only with them
+OPTIONAL = {"spark", "tables", "tune"}  # extras of what the package can do only with them
 PROGRAMS |= {"psycopg2-binary"}  # loaded by the MLflow server of a test
 FILE_LINES, FUNCTION_LINES = 350, 60
 

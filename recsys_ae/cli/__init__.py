@@ -19,6 +19,7 @@ import recsys_ae
 from recsys_ae.cli.evaluation import compare, evaluate
 from recsys_ae.cli.export import export
 from recsys_ae.cli.load import load
+from recsys_ae.cli.merge import merge
 from recsys_ae.cli.options import PATH, RequireTracking, TrackingUri, print_table, terminal
 from recsys_ae.cli.promotion import promote
 from recsys_ae.cli.runs import runs_app
@@ -150,6 +151,7 @@ app.command(context_settings={"allow_extra_args": True})(evaluate)
 app.command()(compare)
 app.command()(promote)
 app.command()(export)
+app.command()(merge)
 app.command()(verify)
 app.command()(load)
 

@@ -1,7 +1,6 @@
 """The command that makes lists."""
 
 from dataclasses import asdict
-from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -9,20 +8,19 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from recsys_ae.cli.options import PATH, CardOption, Cold, TrackingUri, terminal
+from recsys_ae.cli.place import Dated, DateOption, Keep, MaxCold, MinOverlap, MinUsers, OutputFolder, Place, report
 from recsys_ae.errors import ConfigError
 
 if TYPE_CHECKING:
-    from recsys_ae.export.manifest import ListManifest
+    from recsys_ae.export.parts import Shard
+    from recsys_ae.export.shards import ShardManifest
 
 ModelArgument = Annotated[str, typer.Argument(help="A model folder, or an MLflow URI such as runs:/ID/model.")]
 HistoryFile = Annotated[Path, typer.Option(help="What users have done so far: CSV, TSV, '::', JSON lines or Parquet.", **PATH)]
-OutputFolder = Annotated[Path, typer.Option(help="New folder for the lists; with --dated, the folder of all dates.", **PATH)]
 UsersFile = Annotated[
     Path | None,
     typer.Option(help="Lists for the users of this file, such as a truth, instead of those of the history.", **PATH),
 ]
-DateOption = Annotated[str | None, typer.Option(metavar="YYYY-MM-DD", help="Implies --dated. Default: today.")]
-MinOverlap = Annotated[float | None, typer.Option(help="Publish only if users keep this share of their last items.")]
 
 SkipOption = Annotated[
     bool, typer.Option("--skip-unknown", help="Skip interactions and rules with items that the model does not know.")
@@ -42,6 +40,13 @@ LayoutOption = Annotated[
     Literal["rows", "lists"], typer.Option(help="A row per item, or a row per user with the arrays item_ids and scores.")
 ]
 TitleFile = Annotated[Path | None, typer.Option(help="Also write titles of the items, from a file: item_id, title.", **PATH)]
+EngineOption = Annotated[
+    Literal["local", "spark"], typer.Option(help="Where the lists are made: by this process, or by the executors of Spark.")
+]
+ShardOption = Annotated[
+    str | None,
+    typer.Option(metavar="I/N", help="Make only the I-th of N shares of the files, which merge joins when all are there."),
+]
 CapOption = Annotated[int | None, typer.Option(help="List at most so many items of a category.")]
 
 
@@ -63,12 +68,14 @@ def export(
     layout: LayoutOption = "rows",
     titles: TitleFile = None,
     part_users: Annotated[int, typer.Option(help="Users in each file; a kill loses the work on at most one.")] = 8192,
-    dated: Annotated[bool, typer.Option("--dated", help="Publish as OUTPUT/DATE, to which OUTPUT/latest then leads.")] = False,
+    engine: EngineOption = "local",
+    shard: ShardOption = None,
+    dated: Dated = False,
     date: DateOption = None,
-    min_users: Annotated[int | None, typer.Option(help="Publish only if so many users have a list.")] = None,
-    max_cold: Annotated[float | None, typer.Option(help="Publish only if at most this share of users is cold.")] = None,
+    min_users: MinUsers = None,
+    max_cold: MaxCold = None,
     min_overlap: MinOverlap = None,
-    keep: Annotated[int | None, typer.Option(help="Dated folders to keep; older ones are removed.")] = None,
+    keep: Keep = None,
     card: CardOption = None,
     tracking_uri: TrackingUri = None,
 ) -> None:
@@ -77,35 +84,43 @@ def export(
     The export is recorded in MLflow if a store is given, by --tracking-uri or $MLFLOW_TRACKING_URI.
     """
     from recsys_ae.experiment.list_files import ListFiles
-    from recsys_ae.export.local import export_request
+    from recsys_ae.export.local import engine_of, export_request
     from recsys_ae.export.manifest import MANIFEST
-    from recsys_ae.export.publication import Checks, publish
     from recsys_ae.export.rule_files import RuleFiles
+    from recsys_ae.export.shards import export_shard
     from recsys_ae.export.writing import Writing
     from recsys_ae.tracking.lineage import export_run, record_export
 
-    checks, dated = Checks(min_users, max_cold, min_overlap), dated or date is not None
-    if not dated and (keep is not None or checks != Checks()):
-        raise ConfigError("--min-users, --max-cold, --min-overlap and --keep are for dated lists; add --dated")
-    date = date or f"{datetime.now():%Y-%m-%d}"
-    folder = output / date if dated else output
+    place = Place(output, dated, date, min_users, max_cold, min_overlap, keep)
+    share = None if shard is None else _share(shard, place, engine)
+    makes_parts = engine_of(engine)
     rules = RuleFiles(tuple(candidates or ()), tuple(block or ()), tuple(repeatable or ()), categories, cap)
     files = ListFiles(model, history, users, card, skip_unknown, tracking_uri, rules, titles)
     options: dict[str, Any] = {"cold": cold, "part_users": part_users, "writing": Writing(form, layout)}
     request = files.request(k, exclude_seen=not include_seen, **options)
-    make = partial(export_request, request)
-    with export_run(model, request.planned.model_digest, folder, tracking_uri) as run:
-        manifest = publish(make, output, date, checks, keep) if dated else make(folder)
-        record_export(run, files.dataset, asdict(manifest), folder / MANIFEST)
-    _report(manifest, folder)
+    if share is not None:
+        _report_shard(export_shard(request, place.folder, share), place.folder)
+        return
+    with export_run(model, request.planned.model_digest, place.folder, tracking_uri) as run:
+        manifest = place.fill(partial(export_request, request, engine=makes_parts))
+        record_export(run, files.dataset, asdict(manifest), place.folder / MANIFEST)
+    report(manifest, place.folder)
 
 
-def _report(manifest: "ListManifest", folder: Path) -> None:
-    """Print what was made."""
-    console, sources = terminal(), manifest.made.sources
-    if sources.skipped_events:
-        skipped = f"{sources.skipped_events} interactions with unknown items skipped"
-        console.print(f"{skipped}; {sources.skipped_users} users have no others")
-    if manifest.cold_users:
-        console.print(f"{manifest.cold_users} users the model cannot score: {manifest.filters['cold']}")
-    console.print(f"{manifest.rows} recommendations for {manifest.n_users} users: {folder}", soft_wrap=True)
+def _share(text: str, place: Place, engine: str) -> "Shard":
+    """The shard that is asked for; `ConfigError` for options that do not go with it."""
+    from recsys_ae.export.parts import Shard
+
+    if engine != "local":
+        raise ConfigError("--shard is for the local engine; Spark shares the work out by itself")
+    if place.dated:
+        raise ConfigError("with --shard, give --date instead of --dated: the day may change between two shards")
+    if place.has_conditions:
+        raise ConfigError("--min-users, --max-cold, --min-overlap and --keep are options of merge, not of its shards")
+    return Shard.parse(text)
+
+
+def _report_shard(made: "ShardManifest", folder: Path) -> None:
+    lists = sum(part.users for part in made.files.values())
+    done = f"shard {made.shard}: {lists} lists in {len(made.files)} files"
+    terminal().print(f"{done}; when all shards are there, `recsys-ae merge` makes {folder}", soft_wrap=True)

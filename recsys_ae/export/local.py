@@ -1,12 +1,12 @@
-"""Exports to a folder by one process, and reading them: top-k lists of all users in bounded memory, and vectors."""
+"""Exports to a folder, and reading them: top-k lists of all users in bounded memory, and vectors."""
 
 import logging
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeVar
 
 import pandas as pd
 import pyarrow as pa
@@ -14,9 +14,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from recsys_ae.data.lists import read_lists
 from recsys_ae.digests import digest_of_file
-from recsys_ae.errors import DataError, OtherInputsError, OutputError
+from recsys_ae.errors import ConfigError, DataError, OtherInputsError, OutputError
 from recsys_ae.export.manifest import MANIFEST, ListManifest, Part, VectorManifest
-from recsys_ae.export.parts import Parts
+from recsys_ae.export.parts import WHOLE, Engine, complete_parts, one_by_one
 from recsys_ae.export.provenance import Sources
 from recsys_ae.export.request import PART_USERS, ListRequest
 from recsys_ae.export.writing import Titles, Writing
@@ -26,6 +26,9 @@ from recsys_ae.models.base import Recommender
 from recsys_ae.models.recommend import Cold
 from recsys_ae.models.rules import Rules
 from recsys_ae.parquet import write_parquet
+
+EngineName = Literal["local", "spark"]
+M = TypeVar("M")
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +49,7 @@ def export_recommendations(
     writing: Writing | None = None,
     titles: Titles | None = None,
     sources: Sources | None = None,
+    engine: EngineName = "local",
 ) -> ListManifest:
     """Write the best `k` items of every user to `folder`, in bounded memory: a block of scores and a part of the lists.
 
@@ -57,11 +61,13 @@ def export_recommendations(
     Args:
         part_users: users in each part, of which a kill loses at most one. Neither this nor `batch_users` changes a list.
         sources: where the arguments are from, for the manifest.
+        engine: where the lists are made: `local`, by this process; `spark`, by the executors of Spark, which have `folder`
+            mounted. The session is the active one, else one with the settings of the environment.
         others: see `recommend` and `recommend_blocks`.
 
     Raises:
         ColdUserError: there is a cold user, and `cold` is `error`.
-        ConfigError: `k`, `part_users` or `batch_users` is below 1, or `users` contains an id twice.
+        ConfigError: `k`, `part_users` or `batch_users` is below 1, `users` contains an id twice, or PySpark is not installed.
         DataError: the export in `folder` is damaged, or the rules are about other items.
         OutputError: `folder` holds something else, another export is writing it, or the disk is full.
         UnknownIdError: `users` contains an id that is not in the history.
@@ -69,7 +75,8 @@ def export_recommendations(
     options: dict[str, Any] = {"users": users, "exclude_seen": exclude_seen, "rules": rules}
     options |= {"cold": cold, "part_users": part_users, "batch_users": batch_users, "seen": seen, "sources": sources}
     options |= {"writing": writing, "titles": titles}
-    return export_request(ListRequest.of(model, history, k, **options), path_of(folder))
+    makes_parts = engine_of(engine)
+    return export_request(ListRequest.of(model, history, k, **options), path_of(folder), makes_parts)
 
 
 def read_recommendations(path: Path | str) -> tuple[pd.DataFrame, int]:
@@ -112,27 +119,58 @@ def export_vectors(
     return manifest
 
 
-def export_request(request: ListRequest, folder: Path) -> ListManifest:
-    """Fill the folder next to `folder` in which an export is prepared, then move the lists; see `export_recommendations`."""
-    planned, workshop = request.planned, folder.with_name(folder.name + ".partial")
+def export_request(request: ListRequest, folder: Path, engine: Engine = one_by_one) -> ListManifest:
+    """Write the lists of a request to `folder`; see `export_recommendations`."""
+
+    def fill(workshop: Path) -> ListManifest:
+        return with_parts(request.planned, complete_parts(request, workshop, WHOLE, engine))
+
+    return prepared(folder, lambda: finished(folder, request.planned), fill, MANIFEST)
+
+
+def engine_of(name: EngineName) -> Engine:
+    """An engine by its name, see `export_recommendations`; `ConfigError` if it is not installed."""
+    if name == "local":
+        return one_by_one
+    try:
+        import pyspark  # noqa: F401
+    except ImportError:
+        raise ConfigError("the engine spark needs the package pyspark: pip install recsys-ae[spark]") from None
+    from recsys_ae.export.spark import on_spark
+
+    return on_spark
+
+
+def prepared(folder: Path, present: Callable[[], M], fill: Callable[[Path], M], name: str) -> M:
+    """Prepare a folder beside its place, from which the same call continues after an interruption; then move it there.
+
+    Args:
+        present: returns the manifest of the folder that is there already, or raises.
+        fill: fills the folder `lists` in a folder that it is given, and returns the manifest.
+        name: of the file for the manifest.
+    """
+    workshop = folder.with_name(folder.name + ".partial")
     if os.path.lexists(folder) and not workshop.exists():  # a link that leads nowhere too; False for a name that is too long
-        return _finished(folder, planned)
+        return present()
     with locked_folder(workshop, f"another export is writing {folder}"):
         if os.path.lexists(folder):  # another export has finished before this one got the lock, or was killed at the end
-            manifest = _finished(folder, planned)
+            manifest = present()
         else:
-            lists = workshop / "lists"
-            found = Parts(request).complete(lists, workshop / "records")
-            rows, served = sum(part.rows for part in found.values()), sum(part.users for part in found.values())
-            results: dict[str, Any] = {"files": found, "rows": rows, "users_without_items": planned.n_users - served}
-            manifest = replace(planned, **results, made=planned.made.finish())
-            write_json(manifest, lists / MANIFEST)
-            move(lists, folder)
+            manifest = fill(workshop)
+            write_json(manifest, workshop / "lists" / name)
+            move(workshop / "lists", folder)
         shutil.rmtree(workshop, ignore_errors=True)
     return manifest
 
 
-def _finished(folder: Path, planned: ListManifest) -> ListManifest:
+def with_parts(planned: ListManifest, parts: dict[str, Part]) -> ListManifest:
+    """The manifest of an export that now has all its parts."""
+    rows, served = sum(part.rows for part in parts.values()), sum(part.users for part in parts.values())
+    results: dict[str, Any] = {"files": parts, "rows": rows, "users_without_items": planned.n_users - served}
+    return replace(planned, **results, made=planned.made.finish())
+
+
+def finished(folder: Path, planned: ListManifest) -> ListManifest:
     """The manifest of the finished export in `folder`; raises unless it is the planned one and intact."""
     if not (folder / MANIFEST).exists():
         raise OutputError(f"{folder} already exists; choose another folder or remove it first")

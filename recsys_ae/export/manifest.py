@@ -142,6 +142,7 @@ class ListManifest(Manifest):
         return [
             f"lists: {self.k} items for {self.n_users} users, of whom {self.cold_users} are cold; {filters}",
             f"made: {made.started} to {made.finished} on {made.host} by {made.command}",
+            *(f"shard {shard}: {one.started} to {one.finished} on {one.host}" for shard, one in made.shards.items()),
             f"{model}, run {sources.run}" if sources.run else model,
             f"history: {place}{self.n_events} events {self.data_digest}, {sources.skipped_events} others skipped",
             *([f"other files: {'; '.join(read)}"] if read else []),

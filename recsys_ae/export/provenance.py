@@ -51,16 +51,23 @@ class Sources:
 
 @dataclass(frozen=True)
 class Provenance:
-    """How one export came about. Times are in ISO 8601, in UTC."""
+    """How one export came about. Times are in ISO 8601, in UTC.
+
+    Attributes:
+        commit: of the working folder, which may have uncommitted changes.
+        command: without secrets.
+        shards: how the lists came about that this export merges, by shard; empty if one process made them.
+    """
 
     started: str
     finished: str
-    command: str  # without secrets
+    command: str
     host: str
     python: str
-    commit: str | None  # of the working folder
+    commit: str | None
     uncommitted_changes: bool | None
     sources: Sources
+    shards: dict[str, "Provenance"] = field(default_factory=dict)
 
     @classmethod
     def start(cls, sources: Sources | None) -> "Provenance":

@@ -24,6 +24,7 @@ from recsys_ae.export.manifest import MANIFEST, ListManifest
 from recsys_ae.files import locked, make_folder, move
 
 LATEST = "latest"
+UNPUBLISHED = ".unpublished"
 COMPARED_USERS = 10_000  # at least so many, if there are, decide the overlap with the last lists
 
 logger = logging.getLogger(__name__)
@@ -84,8 +85,7 @@ def publish(
         OutputError: a check failed, another process is publishing, the folder holds other lists of this date, or it cannot be
             written.
     """
-    if not _is_date(date):
-        raise ConfigError(f"{quoted(date)} is not a date such as 2026-11-26")
+    check_date(date)
     if keep is not None and keep < 1:
         raise ConfigError(f"keep must be at least 1, got {quoted(keep)}")
     try:
@@ -97,7 +97,7 @@ def publish(
             if os.path.lexists(target):
                 manifest = make(target)
             else:
-                draft = root / f"{date}.unpublished"
+                draft = root / f"{date}{UNPUBLISHED}"
                 manifest = _made(make, draft)
                 if problems := list((checks or Checks()).problems(draft, manifest, last)):
                     stays = f"; {LATEST} stays {last.name}" if last else ""
@@ -112,6 +112,12 @@ def publish(
     except OSError as error:
         raise OutputError(f"cannot publish to {root}: {reason(error)}") from error
     return manifest
+
+
+def check_date(date: str) -> None:
+    """Raise `ConfigError` unless `date` is one in the form 2026-11-26."""
+    if not _is_date(date):
+        raise ConfigError(f"{quoted(date)} is not a date such as 2026-11-26")
 
 
 def overlap(lists: Path, last: Path) -> float:

@@ -11,8 +11,10 @@ from builders import random_interactions
 from recsys_ae import build_model
 from recsys_ae.export.local import export_request
 from recsys_ae.export.manifest import MANIFEST, ListManifest
+from recsys_ae.export.parts import Shard
 from recsys_ae.export.publication import Checks, publish
 from recsys_ae.export.request import ListRequest
+from recsys_ae.export.shards import export_shard, merge_shards, shards_of
 from recsys_ae.export.verification import verify_lists
 
 KILLS = 20
@@ -87,3 +89,22 @@ def test_a_killed_publication_never_shows_half_of_a_night(request_of_all, tmp_pa
         night(date)
         assert (root / "latest").resolve().name == date
     assert sorted(path.name for path in root.iterdir() if path.name != ".lock") == [*dates[-2:], "latest"]
+
+
+def test_killed_shards_and_merges_continue_to_the_same_files(request_of_all, tmp_path):
+    started = time.perf_counter()
+    export_request(request_of_all, tmp_path / "whole")
+    whole, seconds = parts(tmp_path / "whole"), time.perf_counter() - started
+    kills = 0
+    for number, shares in enumerate(np.random.default_rng(2).random((8, 4))):
+        folder = tmp_path / f"killed-{number}"
+        shards = [lambda at=at, folder=folder: export_shard(request_of_all, folder, Shard(at, 2)) for at in (1, 2)]
+        for share, shard in zip(shares, shards, strict=False):
+            kills += killed_after(0.7 * share * seconds, shard)
+            shard()
+        for share in shares[2:]:
+            kills += killed_after(0.7 * share * seconds, lambda folder=folder: merge_shards(folder, shards_of(folder)))
+        merge_shards(folder, shards_of(folder))
+        assert parts(folder) == whole
+        assert [path.name for path in tmp_path.glob(f"*{folder.name}*")] == [folder.name]
+    assert kills > 5

@@ -17,7 +17,7 @@ from filelock import FileLock
 from recsys_ae import Rules, build_model, export_recommendations, read_recommendations
 from recsys_ae.errors import OutputError
 from recsys_ae.export.manifest import MANIFEST, ListManifest
-from recsys_ae.export.parts import Parts
+from recsys_ae.export.parts import PartStore
 
 NAMES = ["part-00000.parquet", "part-00001.parquet", "part-00002.parquet"]
 
@@ -34,16 +34,16 @@ def export(model, folder: Path, k: int = 3, **options):
 
 def die_after(parts: int, monkeypatch: pytest.MonkeyPatch, folder: Path, model, **options) -> None:
     """An export that is killed after so many parts; they are in `folder`.partial."""
-    written, write = [], Parts._write
+    written, write = [], PartStore.write
 
-    def die(self, path, *others):
+    def die(self, name, *others):
         if len(written) == parts:
             raise KeyboardInterrupt
-        written.append(path)
-        return write(self, path, *others)
+        written.append(name)
+        return write(self, name, *others)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Parts, "_write", die)
+        patch.setattr(PartStore, "write", die)
         with pytest.raises(KeyboardInterrupt):
             export(model, folder, **options)
 
@@ -51,8 +51,8 @@ def die_after(parts: int, monkeypatch: pytest.MonkeyPatch, folder: Path, model, 
 @pytest.fixture
 def written(monkeypatch):
     """The names of the parts that are written."""
-    found, write = [], Parts._write
-    monkeypatch.setattr(Parts, "_write", lambda self, path, *rest: (found.append(path.name), write(self, path, *rest))[1])
+    found, write = [], PartStore.write
+    monkeypatch.setattr(PartStore, "write", lambda self, name, *rest: (found.append(name), write(self, name, *rest))[1])
     return found
 
 
