@@ -212,7 +212,8 @@ def _in_words(schema: dict[str, Any]) -> str:
     signs = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
     bounds = [f"{sign} {schema[key]:g}" for key, sign in signs.items() if key in schema]
     inner = [_in_words(schema["items"])] if "items" in schema else []
-    return " ".join([names.get(schema.get("type", ""), schema.get("type", "anything")), *bounds, *inner])
+    kind = names.get(schema.get("type", ""), schema.get("type", "anything"))
+    return " ".join([kind, *([" and ".join(bounds)] if bounds else []), *inner])
 
 
 def _problems(error: ValidationError, value: Any) -> list[Any]:

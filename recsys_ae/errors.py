@@ -99,4 +99,4 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """
     names = sorted(known)
     close = get_close_matches(name[:100], names, n=1)
-    return f"did you mean {quoted(close[0])}?" if close else f"known are: {shortened(', '.join(names), 200)}"
+    return f"did you mean {quoted(close[0])}?" if close else f"known are: {shortened(', '.join(names), 300)}"

@@ -134,7 +134,8 @@ def locked(path: Path, busy: str, wait: float = 0) -> Iterator[None]:
         waited = f" after {wait:.0f} seconds" if wait else ""
         raise OutputError(f"{busy} ({_holder(path)} holds {path}{waited})") from None
     except (OSError, NotImplementedError) as error:  # the latter on file systems without locks
-        raise OutputError(f"cannot lock {path}: {reason(error)}") from None
+        why = reason(error) if path.parent.exists() else f"there is no folder {path.parent}"
+        raise OutputError(f"cannot lock {path}: {why}") from None
     try:
         yield
     finally:

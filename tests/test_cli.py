@@ -13,7 +13,9 @@ import pytest
 import yaml
 from filelock import FileLock
 
+from recsys_ae.cli import _interrupt_again, _terminate
 from recsys_ae.cli.options import print_table
+from recsys_ae.errors import Terminated
 from recsys_ae.images import IMAGE_MODELS
 from recsys_ae.models import MODELS
 from recsys_ae.models.baselines import Popularity
@@ -510,7 +512,29 @@ def test_models_says_what_parameters_may_be(call):
     assert code == 0
     for text in ("reconstruction, classes, none", "integer >= 1", "lbfgs", "salt_and_pepper", "passes over the rows"):
         assert text in out
-    assert "number >= 0 < 1" in call("models", "elsa")[1]
+    assert "number >= 0 and < 1" in call("models", "elsa")[1]
+    assert "batch_size" in out
+    _, out, _ = call("models", "als")  # all of its parameters are explained in its own docstring
+    assert "Attributes:\n    factors: K." in out
+    assert "Recommender:" not in out
+    assert "TrainConfig:" not in out
+
+
+@pytest.mark.parametrize(("raised", "handler"), [(KeyboardInterrupt, signal.default_int_handler), (Terminated, _terminate)])
+def test_a_signal_during_a_destructor_is_not_lost(monkeypatch, raised, handler):
+    class Dying:
+        def __del__(self):
+            raise raised
+
+    number = signal.SIGTERM if raised is Terminated else signal.SIGINT
+    before = signal.signal(number, handler)
+    monkeypatch.setattr(sys, "unraisablehook", _interrupt_again)
+    try:
+        with pytest.raises(raised):  # noqa: PT012
+            Dying()
+            time.sleep(20)
+    finally:
+        signal.signal(number, before)
 
 
 @pytest.mark.parametrize(

@@ -249,3 +249,5 @@ def test_what_is_no_path_is_refused(path):
 def test_a_lock_that_cannot_be_made_is_not_waited_for():
     with pytest.raises(OutputError, match="cannot lock"), files.locked(Path("/proc/nowhere.lock"), "busy", wait=10_000):
         pass
+    with pytest.raises(OutputError, match=r"there is no folder /nowhere$"), files.locked(Path("/nowhere/.lock"), "busy"):
+        pass

@@ -3,12 +3,14 @@
 import inspect
 import logging
 import os
+import re
 import signal
 import sys
 import traceback
 from contextlib import redirect_stdout, suppress
 from datetime import datetime
 from pathlib import Path
+from threading import Timer
 from time import perf_counter
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TextIO, cast
@@ -232,13 +234,21 @@ def _show_model(name: str) -> None:
     model = build_image_model(name) if name in IMAGE_MODELS else build_model(name)
     allowed = allowed_values(type(model))
     console = terminal()
-    console.print(type(model).__doc__ or "")
+    about = inspect.cleandoc(type(model).__doc__ or "")
+    console.print(f"{about}\n")
+    unexplained = allowed.keys() - _attributes(about)
     for inherited in [*type(model).__mro__[1:], TrainConfig]:  # shared parameters are explained where they are declared
         about = inspect.cleandoc(inherited.__doc__ or "") if inherited.__module__.startswith("recsys_ae") else ""
-        if "Attributes:" in about and (inherited is not TrainConfig or "epochs" in allowed):
+        if unexplained & _attributes(about):
             console.print(f"{inherited.__name__}: {about[about.index('Attributes:') :]}\n")
     rows = [[key, str(value), allowed[key], in_words(model.space, key)] for key, value in parameters(model).items()]
     print_table("parameter", "default", "allowed", "searched", rows=rows)
+
+
+def _attributes(about: str) -> set[str]:
+    """The names that a docstring explains under "Attributes:"."""
+    named = re.findall(r"^    (\w+(?:, \w+)*):", about.partition("Attributes:")[2], re.MULTILINE)
+    return {name for names in named for name in names.split(", ")}
 
 
 def main() -> NoReturn:
@@ -246,6 +256,7 @@ def main() -> NoReturn:
     sys.stdout, sys.stderr = sys.stdout or _nowhere(), sys.stderr or _nowhere()
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("recsys_ae").setLevel(logging.INFO)
+    sys.unraisablehook = _interrupt_again
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) != signal.SIG_IGN:  # `nohup` ignores SIGHUP
             signal.signal(number, _terminate)
@@ -291,6 +302,15 @@ def _in_ranks(arguments: list[str]) -> int:
 def _nowhere() -> TextIO:
     """A stand-in for a stream that was closed before the start, as by `>&-` in a shell."""
     return open(os.devnull, "w", encoding="utf-8")
+
+
+def _interrupt_again(failure: "sys.UnraisableHookArgs") -> None:
+    """Repeat a signal whose exception was raised in a destructor or the like, from where Python lets none out."""
+    number = {KeyboardInterrupt: signal.SIGINT, Terminated: signal.SIGTERM}.get(failure.exc_type)
+    if number is None:
+        sys.__unraisablehook__(failure)
+    else:
+        Timer(0.05, os.kill, (os.getpid(), number)).start()  # after the destructor
 
 
 def _terminate(number: int, frame: FrameType | None) -> NoReturn:

@@ -85,7 +85,7 @@ class Origin:
             if now[name] != digest:
                 raise DataError(
                     f"the {name} has changed since the run {self.source}: its digest was {digest} and is {now[name]} now; "
-                    f"restore it, or start a new run with recsys-ae run {self.declared}"
+                    f"restore it, or start a new run with its {PIPELINE}"
                 )
 
     def tags(self, settings: Sequence[str]) -> dict[str, str]:
@@ -108,6 +108,9 @@ class Origin:
         if not different:
             return f"all {len(before)} metric values of run {self.source} are repeated, and {len(now) - len(before)} are new"
         first = different[0]
+        if first not in now:
+            share = f"{len(different)} of {len(before)} metric values"
+            return f"{share} of run {self.source} differ or are missing now, such as {first}"
         return (
             f"{len(different)} of {len(before)} metric values differ from run {self.source}; "
             f"the first is {first}: {now.get(first)} instead of {before[first]}"

@@ -243,6 +243,8 @@ def _check_sqlite(path: str) -> None:
         tables = {name for (name,) in store.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
         found = store.execute("SELECT version_num FROM alembic_version").fetchone() if "alembic_version" in tables else None
         store.rollback()
+    if tables and "experiments" not in tables:
+        raise DataError(f"{path} is a database of another program, without tables of MLflow; name another file")
     expected = _schema() if found else None
     if found and expected and found[0] != expected:
         raise DataError(

@@ -213,6 +213,7 @@ class TestLines:
         )  # fmt: skip
         assert audit_lines(quiet) == []
         assert audit_lines(replace(quiet, looks=0)) == []
+        assert audit_lines(replace(quiet, looks=1))[0].startswith("1 model was tested on this part before")
         assert audit_lines(replace(quiet, looks=12))[0].startswith("12 models were tested on this part before")
 
     def test_sentences_end_and_have_no_long_numbers(self, planted):

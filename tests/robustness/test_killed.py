@@ -103,7 +103,7 @@ def results(output: Path) -> dict[str, object]:
         name = path.relative_to(output).as_posix()
         if path.name == "report.json":
             found[name] = timeless(json.loads(path.read_text()))
-        elif path.name == "report.csv":
+        elif path.suffix == ".csv":
             table = pd.read_csv(path)
             found[name] = table[[column for column in table if not column.endswith((" s", "MB", "seconds", "mb"))]].to_csv()
         elif path.suffix != ".png":  # figures of curves and codes are drawn from the same numbers

@@ -277,7 +277,7 @@ def holds(**files: str):
 ARGUMENTS = [
     Case("no-such-command", "rum", code=2, says=("rum",)),
     Case("no-such-option", "run mine.yaml --outptu x", FILES, 2, ("outptu",)),
-    Case("no-argument", "run", code=2, says=("argument",)),
+    Case("no-argument", "run", code=2, says=("pipeline", "--from-run")),
     Case("no-such-pipeline", "run absent.yaml", code=2, says=("absent.yaml",)),
     Case("no-such-shipped-pipeline", "run dem", code=2, says=("dem", "demo")),
     Case("pipeline-is-a-folder", "run somewhere.yaml", {"somewhere.yaml": holds()}, 2, ("somewhere.yaml",)),

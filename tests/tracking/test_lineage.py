@@ -138,6 +138,10 @@ def test_a_change_is_said(call, shop, caplog):
     assert code == 0
     assert "of mine with models.ease.l2=50.0, split.test=0.5, so its metrics may differ" in caplog.text
     assert "of 4 metric values differ from run" in out
+    code, out, _ = call("run", *options[:3], "other", *options[4:], "--set", "seed=1")
+    assert code == 0
+    assert "4 of 4 metric values of run" in out
+    assert "differ or are missing now, such as ndcg@" in out
 
 
 def test_a_run_whose_data_has_changed_is_not_repeated(call, shop):

@@ -284,4 +284,4 @@ def test_a_file_that_is_no_database(tmp_path, caplog):
 
 
 def test_a_server_that_does_not_answer(caplog):
-    goes_on(make_tracker("http://127.0.0.1:1", "x"), caplog)
+    assert "Connection refused" in goes_on(make_tracker("http://127.0.0.1:1", "x"), caplog)

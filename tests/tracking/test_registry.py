@@ -162,4 +162,6 @@ def test_a_deleted_run_does_not_stop_the_rest(fresh, client):
     store.open()
     run = client.create_run(store.experiment_id).info.run_id
     client.delete_run(run)
-    store.beat([run])
+    other = client.create_run(store.experiment_id).info.run_id
+    store.beat([run, other])
+    assert int(client.get_run(other).data.tags["recsys_ae.heartbeat"]) > 0

@@ -127,6 +127,15 @@ def test_a_store_of_another_version_is_not_upgraded(fresh, output, tmp_path):
     assert (tmp_path / "mlflow.db").read_bytes() == before
 
 
+def test_a_database_of_another_program_gets_no_tables(fresh, output, tmp_path):
+    with closing(sqlite3.connect(tmp_path / "shop.db")) as store, store:
+        store.execute("CREATE TABLE orders (id INTEGER)")
+    before = (tmp_path / "shop.db").read_bytes()
+    tracker = tracked(f"sqlite:///{tmp_path}/shop.db", output)
+    assert "shop.db is a database of another program, without tables of MLflow; name another file" in tracker.missing
+    assert (tmp_path / "shop.db").read_bytes() == before
+
+
 def test_a_deleted_experiment(fresh, output):
     client = MlflowClient(fresh)
     client.delete_experiment(client.create_experiment("x"))

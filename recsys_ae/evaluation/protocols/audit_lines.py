@@ -65,7 +65,8 @@ def _about_pairs(found: Audit) -> Iterator[str]:
 
 def _about_looks(found: Audit) -> Iterator[str]:
     if found.looks:
-        yield f"{found.looks} models were tested on this part before, and the best of many looks better than it is by chance."
+        models = "1 model was" if found.looks == 1 else f"{found.looks} models were"
+        yield f"{models} tested on this part before, and the best of many looks better than it is by chance."
 
 
 def percent(share: float) -> str:
