@@ -19,6 +19,10 @@ if "torch" not in sys.modules:
     os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "3000")
+_ranks = os.environ.get("LOCAL_WORLD_SIZE", "1")  # processes of torch.distributed.run, which sets one thread for each
+if _ranks != "1" and os.environ.get("OMP_NUM_THREADS") == "1" and "NUMBA_NUM_THREADS" not in os.environ:
+    _cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    os.environ["OMP_NUM_THREADS"] = str(max(_cores // int(_ranks), 1))
 if (_threads := os.environ.get("OMP_NUM_THREADS", "")).isdecimal() and int(_threads) > 0:
     os.environ.setdefault("NUMBA_NUM_THREADS", _threads)
 provide_for_libraries()
@@ -61,6 +65,7 @@ if TYPE_CHECKING:
     from recsys_ae.models.recommend import TopK as TopK, predict as predict, recommend as recommend
     from recsys_ae.models.recvae import RecVAE as RecVAE
     from recsys_ae.models.rp3beta import RP3Beta as RP3Beta
+    from recsys_ae.models.rules import Rules as Rules
     from recsys_ae.models.slist import SLIST as SLIST
     from recsys_ae.models.storage import build_model as build_model, load_model as load_model, save_model as save_model
     from recsys_ae.models.transitions import (
@@ -84,6 +89,7 @@ _MODULES = {
     "models.base": ["Recommender"],
     "models.inspection": ["explain", "similar_items", "similar_users"],
     "models.recommend": ["TopK", "predict", "recommend"],
+    "models.rules": ["Rules"],
     "models.storage": ["build_model", "load_model", "save_model"],
     "split": ["Split"],
 }

@@ -37,8 +37,16 @@ class TrainingError(RecsysError):
     """Training cannot continue, for example because the loss is no longer finite."""
 
 
+class RanksError(RecsysError):
+    """Processes that train together cannot continue together."""
+
+
 class OutputError(RecsysError):
     """An output folder that is taken, in use or not writable."""
+
+
+class OtherInputsError(OutputError):
+    """An output folder that holds the result of other inputs."""
 
 
 class TrackingError(RecsysError):
@@ -47,6 +55,10 @@ class TrackingError(RecsysError):
 
 class Terminated(BaseException):
     """Raised on SIGTERM and SIGHUP. Not a `KeyboardInterrupt`, which the command line's parser would handle itself."""
+
+
+class Deserted(Terminated):
+    """Another process, with which this one trains, has ended; without a message if another one has said so."""
 
 
 def described(value: object) -> str:

@@ -5,14 +5,31 @@ terminated.
 """
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, NoReturn
 
 from recsys_ae.errors import OutputError, RecsysError, reason, shortened
 
 NOT_PROMOTED, INTERRUPTED, TERMINATED = 3, 130, 143
+RANKS = {"RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"}  # variables set by torch.distributed.run
 MESSAGE_LENGTH = 400  # characters; the middle of a longer message is cut out
+
+
+def in_ranks() -> bool:
+    """Whether torch.distributed.run has started this process, and others with it."""
+    return RANKS.issubset(os.environ) and os.environ["WORLD_SIZE"] != "1"
+
+
+def leave(code: int) -> NoReturn:
+    """End the process; one of several ranks at once, because PyTorch's threads may abort an interpreter that takes its time."""
+    if not in_ranks():
+        sys.exit(code)
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
 
 
 def explain(error: Exception) -> tuple[str, int]:

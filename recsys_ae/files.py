@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from math import isfinite
 from pathlib import Path
+from secrets import token_hex
 from typing import Any, TypeVar
 
 from filelock import FileLock, Timeout
@@ -38,7 +39,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     Raises:
         OutputError: the disk is full, or the parent folder is missing or not writable.
     """
-    draft = path.with_name(f".{path.name}.{os.getpid()}.draft")
+    draft = path.with_name(f".{path.name}.{token_hex(4)}.draft")  # its own, even among processes of several machines
     try:
         yield draft
         _sync(draft)

@@ -55,6 +55,14 @@ def read_frame(
     return table.to_pandas(ignore_metadata=True, date_as_object=False, integer_object_nulls=True)
 
 
+def is_frame(value: object) -> bool:
+    """Whether `value` is a data frame of any library, rather than a list or a column."""
+    known = nw.from_native(value, pass_through=True)
+    return isinstance(known, nw.DataFrame | nw.LazyFrame) or (
+        hasattr(value, "columns") and hasattr(value, "__arrow_c_stream__")
+    )
+
+
 def plain(column: pd.Series) -> pd.Series:
     """A column with categories replaced by their values, and objects by numbers or dates where all known values are such."""
     if isinstance(column.dtype, pd.CategoricalDtype):

@@ -14,15 +14,20 @@ TABLE_SIZE = 2**18  # entries of several rows are looked up in a table that fits
 
 def exclude(scores: Floats, seen: csr_array) -> None:
     """Set the scores [B, M] of the entries stored in `seen` [B, M] to -inf, in place."""
-    scores[_row_of_entry(seen), seen.indices] = -np.inf
+    scores[row_of_entry(seen), seen.indices] = -np.inf
 
 
 def keep(scores: Floats, candidates: csr_array) -> None:
     """Set all scores [B, M] but those of the entries stored in `candidates` [B, M] to -inf, in place."""
-    at = _row_of_entry(candidates), candidates.indices
+    at = row_of_entry(candidates), candidates.indices
     kept = scores[at]
     scores[:] = -np.inf
     scores[at] = kept
+
+
+def row_of_entry(matrix: csr_array) -> Indices:
+    """The row of each entry, int64 [nnz]."""
+    return np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
 
 
 def top_k(scores: Floats, k: int) -> tuple[Indices, Floats]:
@@ -114,10 +119,6 @@ def discounts(n: int) -> NDArray[np.float64]:
 def ideal_gain(n_hits: Indices) -> NDArray[np.float64]:
     """Discounted gain, float64 [B], of lists that begin with `n_hits` [B] hits, at least one, and have no others."""
     return np.asarray(np.cumsum(discounts(int(n_hits.max(initial=1))))[n_hits - 1])
-
-
-def _row_of_entry(matrix: csr_array) -> Indices:
-    return np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
 
 
 def _highest(scores: Floats, k: int) -> Hits:

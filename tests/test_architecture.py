@@ -21,6 +21,8 @@ ALLOWED = {
     "files": {"digests", "errors"},
     "folders": {"errors"},
     "exits": {"errors"},
+    "surroundings": set(),
+    "limits": {"errors"},
     "escapes": set(),
     "declaration": {"errors"},
     "space": {"declaration", "errors"},
@@ -40,11 +42,11 @@ ALLOWED = {
     "core": {"errors", "registry", "digests", "files", "folders"},
     "data": {"features", "folders", *LOG, *LEAVES},
     "fitted": {"ids", "errors", "digests", "files", "parquet"},
-    "models": {"core", "features", "ranking", "fitted", *LOG, *LEAVES},
-    "images": {"core", "fitted", *LEAVES},
+    "models": {"core", "features", "limits", "ranking", "fitted", *LOG, *LEAVES},
+    "images": {"core", "fitted", "limits", *LEAVES},
     "evaluation": {"features", "fitted", "models", "parquet", "ranking", *LOG, *LEAVES},
-    "export": {"data", "evaluation", "models", "parquet", *LOG, *LEAVES},
-    "tracking": {"digests", "errors", "escapes", "files"},
+    "export": {"data", "evaluation", "features", "models", "parquet", "ranking", "serving", "surroundings", *LOG, *LEAVES},
+    "tracking": {"digests", "errors", "escapes", "files", "surroundings"},
     "reporting": {"errors", "escapes", "files", "evaluation"},
 }
 ALLOWED["serving"] = {"models", "fitted", "parquet", *LOG, *LEAVES}
@@ -62,7 +64,7 @@ CONFIGURATION.read(ROOT.parent / "setup.cfg")
 INSTALLED_AS = {"PIL": "pillow", "sklearn": "scikit-learn", "yaml": "pyyaml", "pytrec_eval": "pytrec-eval-terrier"}
 INSTALLED_AS |= {"pydantic_core": "pydantic-core"}
 PROGRAMS = {"mypy", "pandas-stubs", "pytest-xdist", "ruff", "types-PyYAML"}  # run by make, or read by those that are
-OPTIONAL = {"tune"}  # extras of what the package can do only with them
+OPTIONAL = {"spark", "tables", "tune"}  # extras of what the package can do only with them
 PROGRAMS |= {"psycopg2-binary"}  # loaded by the MLflow server of a test
 FILE_LINES, FUNCTION_LINES = 350, 60
 
@@ -176,6 +178,15 @@ def test_all_kinds_of_identifiers_are_found():
 @pytest.mark.parametrize("statement", ["import recsys_ae", "import recsys_ae.cli"])
 def test_importing_loads_nothing_heavy(statement):
     script = f"{statement}; import sys; print(*sorted({{'torch', 'mlflow', 'pandas', 'scipy', 'pyarrow'}} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
+
+
+def test_models_that_do_without_pytorch_need_none_of_its_memory():
+    """Nor do lists and what verifies them: PyTorch and numba take three times the memory of all other libraries together."""
+    modules = ("models.pca", "models.baselines", "models.implicit_models", "export.local", "export.verification")
+    statements = [f"import recsys_ae.{module}" for module in modules]
+    script = "; ".join([*statements, "import sys", "print(*{'torch', 'numba'} & set(sys.modules))"])
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
 

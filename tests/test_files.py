@@ -156,7 +156,8 @@ def synced(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs /proc")
 def test_content_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
-    done, draft = synced(monkeypatch), f".a.{os.getpid()}.draft"
+    monkeypatch.setattr("recsys_ae.files.token_hex", lambda _: "0a0b0c0d")
+    done, draft = synced(monkeypatch), ".a.0a0b0c0d.draft"
     with whole_file(Path("a")) as path:
         path.write_text("1")
     assert done == [draft, "rename to a", tmp_path.name]

@@ -12,8 +12,7 @@ import pytest
 from builders import SMALL, complete, from_dense, planted
 from image_builders import others, some, some_labels
 
-from recsys_ae import Interactions, Split, build_model, evaluate, predict, recommend
-from recsys_ae.core import limits
+from recsys_ae import Interactions, Split, build_model, evaluate, limits, predict, recommend
 from recsys_ae.core.autoencoder import Autoencoder
 from recsys_ae.declaration import LARGEST_INT
 from recsys_ae.errors import ColdUserError, ConfigError, DataError, TrainingError

@@ -9,7 +9,18 @@ import pytest
 from builders import VARIANTS, clicks, held_out, planted, taste
 from hypothesis import HealthCheck, given, settings, strategies as st
 
-from recsys_ae import IdMap, build_model, explain, load_model, predict, recommend, save_model, similar_items, similar_users
+from recsys_ae import (
+    IdMap,
+    Rules,
+    build_model,
+    explain,
+    load_model,
+    predict,
+    recommend,
+    save_model,
+    similar_items,
+    similar_users,
+)
 from recsys_ae.core.trainer import Callback
 from recsys_ae.declaration import parameters
 from recsys_ae.errors import ColdUserError, ConfigError, DataError, NotFittedError
@@ -400,18 +411,19 @@ def test_held_out_users_are_validated_with_their_history(name):
 @given(
     k=st.integers(1, 10),
     candidates=st.none() | st.lists(st.integers(100, 106), unique=True),
-    exclude=st.none() | st.lists(st.integers(100, 106)),
+    blocked=st.none() | st.lists(st.integers(100, 106)),
     exclude_seen=st.booleans(),
 )
-def test_recommendations_keep_their_contract(model, k, candidates, exclude, exclude_seen):
-    """min(k, items left) distinct items, none seen or excluded, by score and then by row."""
+def test_recommendations_keep_their_contract(model, k, candidates, blocked, exclude_seen):
+    """min(k, items left) distinct items, none seen or blocked, by score and then by row."""
     data = planted()
-    lists = recommend(model, data, k=k, candidates=candidates, exclude=exclude, exclude_seen=exclude_seen).to_frame()
+    rules = Rules.of(data.items, candidates=candidates, blocked=blocked)
+    lists = recommend(model, data, k=k, rules=rules, exclude_seen=exclude_seen).to_frame()
     scores = finite_scores(model, data, everything(data))
     for row, user in enumerate(data.users.values):
         own = lists[lists["user_id"] == user]
         allowed = set(range(100, 107)) if candidates is None else set(candidates)
-        allowed -= set(exclude or ())
+        allowed -= set(blocked or ())
         if exclude_seen:
             allowed -= {100 + int(item) for item in data.matrix[[row]].indices}
         expected = sorted(allowed, key=lambda item: (-scores[row, item - 100], item))[:k]

@@ -8,7 +8,6 @@ import signal
 import sys
 import traceback
 from contextlib import redirect_stdout, suppress
-from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from threading import Timer
@@ -20,11 +19,15 @@ import typer
 
 import recsys_ae
 from recsys_ae.cli.evaluation import compare, evaluate
-from recsys_ae.cli.options import PATH, CardOption, Cold, RequireTracking, TrackingUri, print_table, terminal
+from recsys_ae.cli.export import export
+from recsys_ae.cli.load import load
+from recsys_ae.cli.merge import merge
+from recsys_ae.cli.options import PATH, RequireTracking, TrackingUri, print_table, terminal
 from recsys_ae.cli.promotion import promote
 from recsys_ae.cli.runs import runs_app
-from recsys_ae.errors import ConfigError, Terminated, TrackingError
-from recsys_ae.exits import INTERRUPTED, TERMINATED, Output, explain, one_line
+from recsys_ae.cli.verification import verify
+from recsys_ae.errors import ConfigError, Deserted, Terminated, TrackingError
+from recsys_ae.exits import INTERRUPTED, TERMINATED, Output, explain, in_ranks, leave, one_line
 from recsys_ae.folders import check_current, check_temporary
 
 if TYPE_CHECKING:
@@ -149,51 +152,10 @@ def _declared(
 app.command(context_settings={"allow_extra_args": True})(evaluate)
 app.command()(compare)
 app.command()(promote)
-
-
-@app.command()
-def export(
-    model: Annotated[str, typer.Argument(help="A model folder, or an MLflow URI such as runs:/ID/model.")],
-    history: Annotated[Path, typer.Option(help="What users have done so far: CSV, TSV, '::', JSON lines or Parquet.", **PATH)],
-    output: Annotated[Path, typer.Option(help="New folder for the lists.", **PATH)],
-    k: Annotated[int, typer.Option(help="Length of the lists.")] = 100,
-    users: Annotated[
-        Path | None,
-        typer.Option(help="Lists for the users of this file, such as a truth, instead of those of the history.", **PATH),
-    ] = None,
-    include_seen: Annotated[bool, typer.Option("--include-seen", help="Also recommend items users have seen.")] = False,
-    skip_unknown: Annotated[
-        bool, typer.Option("--skip-unknown", help="Skip interactions with items the model does not know.")
-    ] = False,
-    cold: Annotated[Cold, typer.Option(help="Policy for users the model cannot score.")] = "popular",
-    card: CardOption = None,
-    tracking_uri: TrackingUri = None,
-) -> None:
-    """Write top-k lists for all users of a history, or for those of another file.
-
-    The export is recorded in MLflow if a store is named, by --tracking-uri or $MLFLOW_TRACKING_URI.
-    """
-    from recsys_ae.experiment.pipeline_file import ratings_card
-    from recsys_ae.export.histories import history_for, users_in
-    from recsys_ae.export.local import MANIFEST, export_recommendations
-    from recsys_ae.models.storage import load_model, model_digest
-    from recsys_ae.tracking import local_copy
-    from recsys_ae.tracking.lineage import export_run, record_export
-
-    loaded = load_model(local_copy(model, tracking_uri))
-    described = ratings_card(card) if card else None
-    wanted = None if users is None else users_in(loaded, users, described)
-    data, skipped = history_for(loaded, history, described, skip_unknown=skip_unknown, users=wanted)
-    with export_run(model, model_digest(loaded), output, tracking_uri) as run:
-        manifest = export_recommendations(loaded, data, output, k, users=wanted, exclude_seen=not include_seen, cold=cold)
-        record_export(run, described[0].name if described else history.stem, asdict(manifest), output / MANIFEST)
-    console = terminal()
-    if skipped:
-        without = data.n_users - len(set(data.user_rows()))
-        console.print(f"{skipped} interactions with unknown items skipped; {without} users have no others")
-    if manifest.cold_users:
-        console.print(f"{manifest.cold_users} users the model cannot score: {cold}")
-    console.print(f"{manifest.rows} recommendations for {manifest.n_users} users: {output}", soft_wrap=True)
+app.command()(export)
+app.command()(merge)
+app.command()(verify)
+app.command()(load)
 
 
 @datasets_app.callback()
@@ -302,11 +264,13 @@ def main() -> NoReturn:
     try:
         check_current()
         with redirect_stdout(cast(TextIO, Output(sys.stdout))):
-            code = app(arguments or ["--help"], standalone_mode=False) or 0
+            code = _in_ranks(arguments or ["--help"])
             sys.stdout.flush()
         message = "interrupted" if code == INTERRUPTED else ""
     except KeyboardInterrupt:
         message, code = "interrupted", INTERRUPTED
+    except Deserted as error:
+        message, code = str(error), 1
     except Terminated:
         message, code = "terminated", TERMINATED
     except Exception as error:
@@ -316,7 +280,23 @@ def main() -> NoReturn:
     if message:
         with suppress(OSError):
             print("recsys-ae:", one_line(message), file=sys.stderr)
-    sys.exit(code)
+    leave(code)
+
+
+def _in_ranks(arguments: list[str]) -> int:
+    """Run a command; of several processes started by torch.distributed.run, rank 0 does, and the others help it to train."""
+    if not in_ranks():
+        return app(arguments, standalone_mode=False) or 0
+    from recsys_ae.core.distributed import connected
+    from recsys_ae.core.followers import follow
+
+    with connected() as team:
+        if not team.rank:
+            return app(arguments, standalone_mode=False) or 0
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # sent to all ranks: the end of rank 0 ends the others
+            signal.signal(number, signal.SIG_IGN)
+        follow(team)
+        return 0
 
 
 def _nowhere() -> TextIO:

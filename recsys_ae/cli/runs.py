@@ -59,8 +59,8 @@ def upload(
     tracking_uri: Annotated[str | None, typer.Option(help="MLflow store. Default: the one that the run was meant for.")] = None,
 ) -> None:
     """Send a store what it lacks of a run, because it could not be used at the time."""
+    from recsys_ae.surroundings import masked
     from recsys_ae.tracking.upload import recorded_store, upload
-    from recsys_ae.tracking.uris import masked
 
     uri = tracking_uri or recorded_store(folder)
     if uri == "none":

@@ -6,11 +6,13 @@ means the same on every device.
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 import torch
 from torch import Generator, Tensor
 
+from recsys_ae.core.shares import Unit, drawn
 from recsys_ae.core.sparse import SparseRows
 from recsys_ae.errors import ConfigError
 from recsys_ae.registry import Registry
@@ -33,11 +35,13 @@ class Corruption(ABC):
 
     def __call__(self, x: X, generator: Generator) -> X:
         """A corrupted copy of `x`."""
-        return self.corrupt(x, generator) if isinstance(x, Tensor) else x.with_values(self.corrupt(x.values, generator))
+        if isinstance(x, Tensor):
+            return self.corrupt(x, generator)
+        return x.with_values(self.corrupt(x.values, generator, "entries"))
 
     @abstractmethod
-    def corrupt(self, values: Tensor, generator: Generator) -> Tensor:
-        """A corrupted copy of values of any shape."""
+    def corrupt(self, values: Tensor, generator: Generator, unit: Unit = "rows") -> Tensor:
+        """A corrupted copy of values of any shape, whose first axis is that of the batch's `unit`."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +55,8 @@ class Masking(Corruption):
         if not 0 <= self.rate < 1:
             raise ConfigError(f"masking rate must be at least 0 and less than 1, got {self.rate}")
 
-    def corrupt(self, values: Tensor, generator: Generator) -> Tensor:
-        kept = torch.rand(values.shape, generator=generator).to(values.device) >= self.rate
+    def corrupt(self, values: Tensor, generator: Generator, unit: Unit = "rows") -> Tensor:
+        kept = drawn(torch.rand, values.shape, generator, unit).to(values.device) >= self.rate
         return values * kept / (1 - self.rate if self.rescale else 1)
 
 
@@ -72,8 +76,8 @@ class Gaussian(Corruption):
         if self.std < 0:
             raise ConfigError(f"the standard deviation of noise must not be negative, got {self.std}")
 
-    def corrupt(self, values: Tensor, generator: Generator) -> Tensor:
-        noise = torch.randn(values.shape, generator=generator, dtype=values.dtype).to(values.device)
+    def corrupt(self, values: Tensor, generator: Generator, unit: Unit = "rows") -> Tensor:
+        noise = drawn(partial(torch.randn, dtype=values.dtype), values.shape, generator, unit).to(values.device)
         noisy = noise.mul_(self.std).add_(values)
         return noisy if self.within is None else noisy.clamp_(*self.within)
 
@@ -88,6 +92,6 @@ class SaltAndPepper(Corruption):
         if not 0 <= self.rate <= 1:
             raise ConfigError(f"the rate of salt and pepper must be between 0 and 1, got {self.rate}")
 
-    def corrupt(self, values: Tensor, generator: Generator) -> Tensor:
-        drawn = torch.rand(values.shape, generator=generator).to(values.device)
-        return torch.where(drawn < self.rate, (drawn < self.rate / 2).to(values.dtype), values)
+    def corrupt(self, values: Tensor, generator: Generator, unit: Unit = "rows") -> Tensor:
+        draws = drawn(torch.rand, values.shape, generator, unit).to(values.device)
+        return torch.where(draws < self.rate, (draws < self.rate / 2).to(values.dtype), values)

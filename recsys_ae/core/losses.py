@@ -54,7 +54,7 @@ def kl_sparsity(code: Tensor, target: float) -> Tensor:
 
 def l1_sparsity(code: Tensor) -> Tensor:
     """Sum of absolute activations per row of the code [B, H], averaged over rows; a scalar."""
-    return code.float().abs().sum() / len(code)
+    return code.float().abs().sum() / max(len(code), 1)
 
 
 def multinomial(logits: Tensor, rows: SparseRows) -> LossSum:

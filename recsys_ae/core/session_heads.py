@@ -5,7 +5,7 @@ T states in a batch, D columns, K candidates, H units.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Generator, Tensor, nn
@@ -13,6 +13,7 @@ from torch import Generator, Tensor, nn
 from recsys_ae.core.axes import Axis
 from recsys_ae.core.losses import TINY, LossSum, multinomial, squared_error
 from recsys_ae.core.sessions import Linear, SessionBatch, SessionNetwork, vectors
+from recsys_ae.core.shares import whole_batch
 from recsys_ae.core.sparse import one_hot, sparse_linear
 from recsys_ae.core.trainer import Objective
 
@@ -120,6 +121,7 @@ class NextColumnError(Objective[NextColumn, SessionBatch]):
     loss_name: RankingLoss
     negatives: int
     shares: Tensor
+    separable: ClassVar[bool] = True
 
     def loss(self, module: NextColumn, batch: SessionBatch, generator: Generator) -> LossSum:
         follows = batch.follows()
@@ -128,7 +130,8 @@ class NextColumnError(Objective[NextColumn, SessionBatch]):
         if self.loss_name == "cross_entropy" and not self.negatives:
             return multinomial(module(states), one_hot(targets, len(self.shares)))
         drawn = self.drawn(generator).to(targets.device)
-        candidates = drawn if self.loss_name == "cross_entropy" else torch.cat([drawn, targets]).unique()
+        everyones = (whole := whole_batch(batch)).columns[whole.follows()]
+        candidates = drawn if self.loss_name == "cross_entropy" else torch.cat([drawn, everyones]).unique()
         others, other = module(states, candidates).float(), candidates != targets[:, None]
         own = module.at(states, targets)[:, None]
         if self.loss_name == "cross_entropy":
@@ -147,6 +150,8 @@ class NextColumnError(Objective[NextColumn, SessionBatch]):
 @dataclass(frozen=True)
 class ColumnValueError(Objective[ColumnValue, SessionBatch]):
     """Squared error of the value of every event, given the state before it."""
+
+    separable: ClassVar[bool] = True
 
     def loss(self, module: ColumnValue, batch: SessionBatch, generator: Generator) -> LossSum:
         states = module.sessions(batch, generator).before(batch)

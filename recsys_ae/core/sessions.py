@@ -15,6 +15,7 @@ from recsys_ae.core.autoencoder import glorot_uniform
 from recsys_ae.core.axes import Axis
 from recsys_ae.core.corruption import Masking
 from recsys_ae.core.recurrence import Recurrence, by_length
+from recsys_ae.core.shares import Unit
 from recsys_ae.core.sparse import SparseRows, one_hot, sparse_linear
 
 Hierarchy = Literal["none", "init", "all"]
@@ -56,6 +57,10 @@ class SessionBatch:
     def to(self, device: torch.device) -> "SessionBatch":
         parts = (self.columns, self.values, self.session_starts, self.sequence_starts)
         return SessionBatch(*(part.to(device) for part in parts))
+
+    def starts_of(self, unit: Unit) -> Tensor:
+        """int64 [B + 1]: the first session or event of each sequence, and the number of all."""
+        return self.sequence_starts if unit == "sessions" else self.session_starts[self.sequence_starts]
 
     def apart(self) -> "SessionBatch":
         """Every session as a sequence of its own."""
@@ -214,14 +219,17 @@ class SessionNetwork(nn.Module):
         """The states of all sessions; in training, `generator` draws what is dropped."""
         with torch.autocast(batch.columns.device.type, enabled=False):
             inputs = self.inputs_of(batch)
-            shown = self.dropped(inputs, generator)
+            shown = self.dropped(inputs, "events", generator)
             gates = (shown if self.gate_weight is None else shown @ self.gate_weight) + self.gate_bias
             if self.memory is None:
                 initial = torch.tanh(self.start.bias).expand(len(batch.session_starts) - 1, -1)
                 states = States(initial, self.recurrence(gates, initial, batch.session_starts))
             else:
                 states = self._session_by_session(gates, batch)
-            initial, after = (self.dropped(part, generator) for part in states)
+            initial, after = (
+                self.dropped(states.initial, "sessions", generator),
+                self.dropped(states.after, "events", generator),
+            )
             return States(initial, after if self.skip is None else after + self.skip * inputs)
 
     def _session_by_session(self, inputs: Tensor, batch: SessionBatch) -> States:
@@ -256,9 +264,9 @@ class SessionNetwork(nn.Module):
         place = torch.where(batch.sequence_starts.diff() > 0, ends, 0)
         return torch.cat([nothing, states.after])[place]
 
-    def dropped(self, x: Tensor, generator: Generator | None) -> Tensor:
-        """`x` after dropout, in training."""
-        return x if generator is None or not self.dropout.rate else self.dropout(x, generator)
+    def dropped(self, x: Tensor, unit: Unit, generator: Generator | None) -> Tensor:
+        """`x`, with a row for each `unit`, after dropout, in training."""
+        return x if generator is None or not self.dropout.rate else self.dropout.corrupt(x, generator, unit)
 
 
 class Linear(nn.Module):

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -22,6 +23,7 @@ from torch.nn import functional
 
 from recsys_ae.core import devices
 from recsys_ae.core.kernels import layers as kernels
+from recsys_ae.core.shares import Unit, drawn
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -56,6 +58,11 @@ class SparseRows:
     def lengths(self) -> Tensor:
         """int64 [B]: number of entries of each row."""
         return self.indptr.diff()
+
+    def starts_of(self, unit: Unit) -> Tensor:
+        """int64 [B + 1]: the first entry of each row, and the number of all."""
+        assert unit == "entries"
+        return self.indptr
 
     def row_of_entry(self) -> Tensor:
         """int64 [nnz]: the row of each entry, 0 to B - 1."""
@@ -128,7 +135,7 @@ def with_negatives(rows: SparseRows, ratio: int, generator: Generator) -> tuple[
         Rows with (1 + ratio) * nnz entries, of value 1 for an entry of `rows` and 0 for a drawn column; and the weight of each
         entry: 0 for a drawn column that is already an entry of its row, otherwise 1.
     """
-    draws = torch.randint(rows.width, (len(rows.columns), ratio), generator=generator).to(rows.columns.device)
+    draws = drawn(partial(torch.randint, rows.width), (len(rows.columns), ratio), generator, "entries").to(rows.columns.device)
     if devices.uses_kernels(draws):
         n = (1 + ratio) * len(rows.columns)
         columns, targets, weights = torch.empty(n, dtype=torch.int64), torch.empty(n), torch.empty(n)
@@ -187,6 +194,11 @@ def deferring(gradients: Mapping[int, DeferredGradient]) -> Iterator[None]:
         yield
     finally:
         _deferred.reset(token)
+
+
+def deferred_gradients() -> list[DeferredGradient]:
+    """The gradients to which the layers below add now."""
+    return list(_deferred.get().values())
 
 
 def sparse_linear(x: SparseRows | Tensor, weight: Tensor, bias: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """The one training loop: shuffled batches, early stopping on validation, best weights restored, exact resume."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, fields
 from math import inf, isfinite
 from time import perf_counter
@@ -10,28 +11,13 @@ import torch
 from torch import Generator, Tensor, nn
 
 from recsys_ae.core.devices import Device, device_named, device_of, multiplies_bfloat16
+from recsys_ae.core.distributed import Team, team_for
 from recsys_ae.core.losses import LossSum
 from recsys_ae.core.optimisers import FULL_BATCH, Optimiser, check_decay, make_optimiser
+from recsys_ae.core.shares import sharing
 from recsys_ae.core.sparse import SparseRows
 from recsys_ae.core.threads import threads_for
 from recsys_ae.errors import ConfigError, TrainingError
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class LabelledBatch:
-    """Dense rows x [B, D] and the class of each, int64 [B]."""
-
-    x: Tensor
-    labels: Tensor
-
-    def __len__(self) -> int:
-        return len(self.x)
-
-    def __getitem__(self, index: Tensor) -> "LabelledBatch":
-        return LabelledBatch(self.x[index], self.labels[index])
-
-    def to(self, device: torch.device) -> "LabelledBatch":
-        return LabelledBatch(self.x.to(device), self.labels.to(device))
 
 
 class Batch(Protocol):
@@ -58,7 +44,9 @@ PART = 2048  # rows of a full batch that are processed at a time
 class Objective(Protocol[M_contra, B_contra]):
     """Minimises the sum of `loss` and `penalty` over batches.
 
-    An attribute `sampled = True` says that its cost is proportional to the stored entries of sparse rows; see `_work`.
+    An attribute `sampled = True` says that its cost is proportional to the stored entries of sparse rows; see `_work`. An
+    attribute `separable = True` says that loss and penalty are sums over the rows of a batch, of which there may be none, if
+    random numbers come from `core.shares`; several processes can then train together.
     """
 
     def loss(self, module: M_contra, batch: B_contra, generator: Generator) -> LossSum: ...
@@ -149,7 +137,10 @@ class Epoch:
 
 @dataclass
 class Training(Generic[M]):
-    """State of a training, as held by checkpoints; `stage` is its name if a model needs several trainings."""
+    """State of a training, as held by checkpoints; `stage` is its name if a model needs several trainings.
+
+    `team`: the processes that train together, if there are several.
+    """
 
     module: M
     optimiser: Optimiser
@@ -158,6 +149,7 @@ class Training(Generic[M]):
     stage: str = ""
     history: list[Epoch] = field(default_factory=list)
     best_weights: dict[str, Tensor] | None = None
+    team: Team | None = None
 
     @property
     def best(self) -> Epoch | None:
@@ -209,36 +201,56 @@ def fit(
     """
     module.to(device_named(config.device))
     generator = Generator().manual_seed(config.seed)
-    training = Training(module, make_optimiser(config.optimiser, module, config.learning_rate), generator, config, stage)
+    optimiser, team = make_optimiser(config.optimiser, module, config.learning_rate), team_for(*_objectives(objective))
+    training = Training(module, optimiser, generator, config, stage, team=team)
     for callback in callbacks:
         callback.on_start(training)
-    work = _work(module, objective, rows, config)
-    while not training.finished:
-        started = perf_counter()
-        number = len(training.history) + 1
-        with threads_for(work):
-            loss = _run_epoch(training, objective, rows, number)
-        if not all(isfinite(float(weight.sum())) for weight in module.state_dict().values()):
-            raise _diverged(f"a weight is no longer finite after epoch {number}", config)
-        value = None
-        if valid is not None:
-            module.eval()
-            with torch.no_grad():
-                value = float(valid())
-        if value is not None and not isfinite(value):
-            raise _diverged(f"the validation value is {value} in epoch {number}", config)
-        training.history.append(Epoch(number, loss, value, perf_counter() - started))
-        best = training.best
-        if best is not None and best.number == number:
-            training.best_weights = {name: weight.clone() for name, weight in module.state_dict().items()}
-        for callback in callbacks:
-            callback.on_epoch(training)
+    with nullcontext() if team is None else team.led(training, objective, rows):
+        while not training.finished:
+            _next_epoch(training, objective, rows, valid)
+            for callback in callbacks:
+                callback.on_epoch(training)
     if training.best_weights is not None:
         module.load_state_dict(training.best_weights)
     module.eval().cpu()
     for callback in callbacks:
         callback.on_end(training)
     return training.history
+
+
+def _next_epoch(training: Training[M], objective: AnyObjective[M, B], rows: B, valid: Validation | None) -> None:
+    """Train and validate for another epoch, and note it in the history."""
+    module, started, number = training.module, perf_counter(), len(training.history) + 1
+    if training.team is not None:
+        training.team.send(number)
+    loss, value = train_epoch(training, objective, rows, number), None
+    if valid is not None:
+        module.eval()
+        with torch.no_grad():
+            value = float(valid())
+    if value is not None and not isfinite(value):
+        raise _diverged(f"the validation value is {value} in epoch {number}", training.config)
+    training.history.append(Epoch(number, loss, value, perf_counter() - started))
+    best = training.best
+    if best is not None and best.number == number:
+        training.best_weights = {name: weight.clone() for name, weight in module.state_dict().items()}
+
+
+def train_epoch(training: Training[M], objective: AnyObjective[M, B], rows: B, number: int) -> float:
+    """One pass over the rows; returns the mean loss per entry. `TrainingError` if the loss or a weight is not finite."""
+    module, config = training.module, training.config
+    with threads_for(_work(module, objective, rows, config)):
+        loss = _run_epoch(training, objective, rows, number)
+    if not all(isfinite(float(weight.sum())) for weight in module.state_dict().values()):
+        raise _diverged(f"a weight is no longer finite after epoch {number}", config)
+    if training.team is not None:
+        training.team.check_equal(module, number)
+    return loss
+
+
+def _objectives(objective: AnyObjective[M, B]) -> list[Any]:
+    """Those of all phases."""
+    return [phase.objective for phase in objective.phases] if isinstance(objective, AlternatingObjective) else [objective]
 
 
 def _work(module: nn.Module, objective: AnyObjective[M, B], rows: B, config: TrainConfig) -> float:
@@ -294,15 +306,15 @@ def _run_batches(training: Training[M], objective: Objective[M, B], rows: B, rat
             training.generator.set_state(before)  # L-BFGS calls again and compares values, which must be of one function
             value, total, count = torch.zeros(()), torch.zeros(()), torch.zeros(())
             for part in parts_of(batch, PART) if whole else [batch]:
-                part = part.to(device)
-                with torch.autocast(device.type, torch.bfloat16, enabled=in_bfloat16):
-                    loss = objective.loss(module, part, training.generator)
-                minimised = loss.total + objective.penalty(module, part)
+                loss, penalty = _loss(training, objective, part.to(device), in_bfloat16)
+                minimised = loss.total + penalty
                 if config.reduction == "mean":
                     minimised = minimised / len(batch)
                 minimised.backward()
                 value = value + minimised.detach()
                 total, count = total + loss.total.detach(), count + loss.count
+            if training.team is not None:
+                value, total, count = training.team.add_up(module, (value, total, count))
             losses.append(LossSum(total, count))
             return value
 
@@ -310,6 +322,17 @@ def _run_batches(training: Training[M], objective: Objective[M, B], rows: B, rat
         total += float(losses[0].total)  # of the first call, before the step
         count += float(losses[0].count)
     return total, count
+
+
+def _loss(training: Training[M], objective: Objective[M, B], batch: B, in_bfloat16: bool) -> tuple[LossSum, Tensor]:
+    """Loss and penalty of a batch on the device, or of this process's share of it."""
+    module, device, share = training.module, device_of(training.module), None
+    if training.team is not None:
+        share = training.team.share(batch)
+        batch = batch[torch.arange(share.first, share.last, device=device)]
+    with sharing(share), torch.autocast(device.type, torch.bfloat16, enabled=in_bfloat16):
+        loss = objective.loss(module, batch, training.generator)
+    return loss, objective.penalty(module, batch)
 
 
 def parts_of(rows: B, size: int, order: Tensor | None = None) -> Iterator[B]:

@@ -8,6 +8,7 @@ from torch.nn import functional
 
 from recsys_ae.core.autoencoder import ACTIVATIONS, Autoencoder, glorot_normal
 from recsys_ae.core.axes import Axis
+from recsys_ae.core.shares import drawn
 from recsys_ae.core.sparse import SparseRows, sparse_linear
 
 
@@ -69,7 +70,7 @@ class VariationalAutoencoder(nn.Module):
 
 def sample(mean: Tensor, log_variance: Tensor, generator: Generator) -> Tensor:
     """A code [B, K] drawn from each normal distribution by reparameterisation."""
-    noise = torch.randn(mean.shape, generator=generator).to(mean.device)  # the same numbers on every device
+    noise = drawn(torch.randn, mean.shape, generator).to(mean.device)  # the same numbers on every device
     return mean + noise * (log_variance / 2).exp()
 
 

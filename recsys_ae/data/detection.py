@@ -1,7 +1,7 @@
 """Detection of a file's layout from its first line: separator, header, and which column is which."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -96,10 +96,16 @@ def validated(path: Path, declared: dict[str, Any]) -> Table:
     return table
 
 
+def columns_like(names: Sequence[str], usual_names: Mapping[str, Collection[str]] = USUAL_NAMES) -> dict[str, list[str]]:
+    """The names that look like each role."""
+    plain = {name: _plain(name).lower().replace("_", "").replace(" ", "") for name in names}
+    return {role: [name for name in names if plain[name] in usual] for role, usual in usual_names.items()}
+
+
 def _guess(path: Path, base: Table, separator: str, declared: dict[str, Any]) -> dict[str, Any]:
     """Separator, header and columns of text with a given separator."""
     number, fields = _first_decoded(path, _dialect(base, separator))
-    known, header = _matches(fields), declared.get("header")
+    known, header = columns_like(fields), declared.get("header")
     if header or (header is None and ((known["user"] and known["item"]) or not any(map(_is_number, fields)))):
         return {"separator": separator, "header": True, "columns": _recognise(fields)}
     if len(fields) < 2:
@@ -186,14 +192,8 @@ def _plain(name: str) -> str:
     return plain if kind in RECBOLE_TYPES else name
 
 
-def _matches(names: Sequence[str]) -> dict[str, list[str]]:
-    """The names that look like each role."""
-    plain = {name: _plain(name).lower().replace("_", "").replace(" ", "") for name in names}
-    return {role: [name for name in names if plain[name] in usual] for role, usual in USUAL_NAMES.items()}
-
-
 def _recognise(names: Sequence[str]) -> dict[str, str]:
-    found = _matches(names)
+    found = columns_like(names)
     other = [name for name in names if _plain(name) == name and ":" in name]
     if other and len(other) < len(names) and all(":" in name for name in names):
         wanted = f"RecBole's types are {', '.join(RECBOLE_TYPES)}; rename it, or declare the columns in a card"

@@ -21,7 +21,8 @@ from recsys_ae.digests import digest_of
 from recsys_ae.errors import ConfigError, did_you_mean
 from recsys_ae.experiment.pipeline_file import ExportSpec, ModelSpec, PipelineFile
 from recsys_ae.experiment.task import Evaluation, FitOn, Models, Part, Task
-from recsys_ae.export.local import VectorManifest, export_vectors, versions
+from recsys_ae.export.local import export_vectors
+from recsys_ae.export.manifest import VectorManifest, versions
 from recsys_ae.images import IMAGE_MODELS
 from recsys_ae.images.base import Floats, ImageModel, Labels
 from recsys_ae.images.metrics import IMAGE_METRICS, EvaluationData

@@ -11,7 +11,7 @@ from recsys_ae.core.devices import device_named
 from recsys_ae.errors import shortened
 from recsys_ae.experiment.output import OutputFolder
 from recsys_ae.experiment.pipeline_file import Pipeline, RegisterSpec
-from recsys_ae.export.local import MANIFEST, versions
+from recsys_ae.export.manifest import MANIFEST, versions
 from recsys_ae.reporting.markdown import description
 from recsys_ae.reporting.results import Best, DataFacts, Exported, FitFacts, RunReport, RunResult, Values
 from recsys_ae.tracking import DESCRIPTION, MODEL_DIGEST, TEST_DIGEST, TrackedRun, Tracker

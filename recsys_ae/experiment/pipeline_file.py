@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, TypeVar, cast
+from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, Self, TypeVar, cast
 
 import yaml
 from pydantic import AfterValidator, Field
@@ -71,6 +71,14 @@ class ExportSpec(Declared):
 
     model: str = "best"
     by: str | None = None
+
+    def in_folder(self, folder: Path) -> Self:
+        """The same with paths that are valid in any folder; relative ones are relative to `folder`."""
+        return self
+
+    def files(self) -> dict[str, Path]:
+        """The files that it names, by the keys that name them."""
+        return {}
 
 
 class RegisterSpec(Declared):
@@ -179,7 +187,8 @@ def read_pipeline(
     card, card_folder, reference = dataset_of(content["dataset"], folder, where)
     task: type[Task[Any, Any, Any]] = TASKS.get(card.kind)
     keys = validate(task.file, content, where)
-    keys = task.resolve(keys.model_copy(update={"dataset": reference}), card, where)
+    export = None if keys.export is None else keys.export.in_folder(folder.absolute())
+    keys = task.resolve(keys.model_copy(update={"dataset": reference, "export": export}), card, where)
     models = _models(keys, task, folder, where)
     full = {"models": [model.declared() for model in models], "tracking": keys.tracking or TrackingSpec(experiment=name)}
     pipeline = Pipeline(name, keys.model_copy(update=full), card, card_folder, tuple(models))

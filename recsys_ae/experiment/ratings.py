@@ -4,14 +4,16 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from pydantic import Field
 
 from recsys_ae.core.trainer import Callback
+from recsys_ae.data.cards import RatingsCard
 from recsys_ae.data.content import write_faults
+from recsys_ae.data.fetch import locate
 from recsys_ae.declaration import Declared, error_context
 from recsys_ae.errors import ConfigError
 from recsys_ae.evaluation.candidates import Candidates
@@ -23,11 +25,15 @@ from recsys_ae.evaluation.protocols.published import published_for
 from recsys_ae.evaluation.report import Report
 from recsys_ae.evaluation.segments import DEFAULT_SEGMENTS, parse_segments
 from recsys_ae.evaluation.uncertainty.findings import MetricFindings, analyse
+from recsys_ae.experiment.list_export import ListExport
 from recsys_ae.experiment.needs import feature_sides
-from recsys_ae.experiment.pipeline_file import ExportSpec, ModelSpec, Pipeline, PipelineFile, RegisterSpec, label_of
+from recsys_ae.experiment.output import PIPELINE
+from recsys_ae.experiment.pipeline_file import ModelSpec, Pipeline, PipelineFile, RegisterSpec, label_of
 from recsys_ae.experiment.rating_data import RatingData, resolve_split
 from recsys_ae.experiment.task import Evaluation, FitOn, Models, Part, Task
-from recsys_ae.export.local import VectorManifest, export_recommendations, export_vectors, versions
+from recsys_ae.export.local import export_recommendations, export_vectors
+from recsys_ae.export.manifest import VectorManifest, versions
+from recsys_ae.export.provenance import Sources
 from recsys_ae.images import IMAGE_MODELS
 from recsys_ae.interactions import Interactions
 from recsys_ae.models import MODELS
@@ -39,13 +45,6 @@ from recsys_ae.split import Split
 from recsys_ae.tracking import TrackedRun
 
 logger = logging.getLogger(__name__)
-
-
-class ListExport(ExportSpec):
-    """Top-k lists of one model, or its item vectors."""
-
-    k: int = Field(100, ge=1)
-    what: Literal["lists", "item_vectors"] = "lists"
 
 
 class CandidateSpec(Declared):
@@ -118,6 +117,9 @@ class RatingTask(Task[RatingFile, Split, Recommender]):
         split = resolve_split(keys.split, 1 if isinstance(keys.seed, int) else len(keys.seed), where)
         if keys.refit and split["kind"] == "user_holdout":
             raise ConfigError(f"{where}: refit would train on users that the user_holdout split holds out; remove refit")
+        if keys.export:
+            with error_context(f"{where}: export"):
+                keys.export.check()
         if keys.export and keys.export.what == "item_vectors":
             _check_vectors(keys.models, keys.export.model, where)
         changes: dict[str, Any] = {"split": split, "metrics": [metric.name for metric in metrics]}
@@ -173,6 +175,8 @@ class RatingTask(Task[RatingFile, Split, Recommender]):
         return drawn[part]
 
     def facts(self, data: Split) -> DataFacts:
+        if self.keys.export is not None:
+            self.keys.export.options(data.train, self._card)  # before anything is trained, because the files may be wrong
         parts = data.parts()
         candidates = self._candidates(data, "test")
         protocol = Protocol.of(data, relevant_at=self.keys.relevant_at, candidates=candidates)
@@ -190,6 +194,12 @@ class RatingTask(Task[RatingFile, Split, Recommender]):
                 for one in published_for(protocol, self.pipeline.card.name, self._settings, self.keys.metrics)
             ],
         )
+
+    @property
+    def _card(self) -> tuple[RatingsCard, Path] | None:
+        """The card and its folder, if it describes a log."""
+        card = self.pipeline.card
+        return (card, self.pipeline.card_folder) if isinstance(card, RatingsCard) and card.files else None
 
     @property
     def _settings(self) -> dict[str, Any]:
@@ -274,9 +284,17 @@ class RatingTask(Task[RatingFile, Split, Recommender]):
         if keys.what == "item_vectors":
             return self._export_vectors(model, data.everything, output / "item-vectors")
         folder, seen = output / "recommendations", self._data.whole.interactions
-        options: dict[str, Any] = {"exclude_seen": data.repeats == "excluded", "cold": self.keys.cold, "seen": seen}
+        options = keys.options(data.everything, self._card, self._sources(output))
+        options |= {"exclude_seen": data.repeats == "excluded", "cold": self.keys.cold, "seen": seen}
         manifest = export_recommendations(model, data.everything, folder, keys.k, **options)
         return Exported(f"top-{keys.k} lists", folder.name, asdict(manifest))
+
+    def _sources(self, output: Path) -> Sources:
+        """The final fit and, if it alone gives all data, the file of the dataset."""
+        card, keys, files = self._card, self.keys, {}
+        if card and len(card[0].files) == 1 and not (card[0].k_core or keys.positive_at or keys.split["kind"] == "given"):
+            files = {"history": locate(card[0], [str(card[0].files[0].path)], card[1]), "card": output / PIPELINE}
+        return Sources.of(str((output / "final").absolute()), files)
 
     def _export_vectors(self, model: Recommender, train: Interactions, folder: Path) -> Exported:
         assert isinstance(model, HasItemVectors)  # see `_check_vectors`

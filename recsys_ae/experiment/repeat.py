@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from recsys_ae.digests import digest_of_file
 from recsys_ae.errors import ConfigError, DataError, RecsysError, quoted
 from recsys_ae.experiment.contenders import MLFLOW, REDO as RERUN
 from recsys_ae.experiment.output import INPUTS, PIPELINE, REDO, REPORT
 from recsys_ae.experiment.pipeline_file import TASKS, Pipeline, read_pipeline
 from recsys_ae.experiment.task import Task
-from recsys_ae.export.local import versions
+from recsys_ae.export.manifest import versions
 from recsys_ae.files import path_of, read_json, write_json
 from recsys_ae.fitted import saved_digest
 from recsys_ae.reporting.results import DataFacts, RunReport
@@ -26,7 +27,8 @@ class RunInputs:
 
     Attributes:
         pipeline: name of the pipeline.
-        digests: content hashes, by name: of the data (split with the first seed), and of each model that another starts from.
+        digests: content hashes, by name: of the data (split with the first seed), of each model that another starts from, and
+            of each file that the export names.
         versions: of the libraries that do the arithmetic.
     """
 
@@ -39,6 +41,8 @@ class RunInputs:
         """The inputs of a pipeline now, with the facts of the first seed."""
         starts = {f"warm start of {spec.label}": spec.warm_start for spec in pipeline.models if spec.warm_start}
         digests = {"data": data.digest, **{name: saved_digest(Path(start)) for name, start in starts.items()}}
+        files = {} if pipeline.keys.export is None else pipeline.keys.export.files()
+        digests |= {f"file {name} of the export": digest_of_file(path) for name, path in files.items()}
         return cls(pipeline.name, digests, versions())
 
     def record(self, folder: Path) -> None:

@@ -37,7 +37,7 @@ from recsys_ae.experiment.repeat import RunInputs
 from recsys_ae.experiment.search import combinations
 from recsys_ae.experiment.summary import choose, compare_pair, repetitions, summarise, worth
 from recsys_ae.experiment.task import D, Evaluation, FitOn, M, Part, Task
-from recsys_ae.export.local import versions
+from recsys_ae.export.manifest import versions
 from recsys_ae.files import read_json
 from recsys_ae.reporting.figures import metrics_chart, save_figure
 from recsys_ae.reporting.report import write_report

@@ -25,8 +25,9 @@ from recsys_ae.evaluation.segments import COMPUTED, parse_segments
 from recsys_ae.experiment.output import REPORT
 from recsys_ae.experiment.pipeline_file import ratings_card
 from recsys_ae.export.histories import history_for
-from recsys_ae.export.local import MANIFEST, ListManifest, read_recommendations
-from recsys_ae.files import path_of, present, read_json
+from recsys_ae.export.local import read_recommendations
+from recsys_ae.export.manifest import MANIFEST, ListManifest
+from recsys_ae.files import path_of, present
 from recsys_ae.fitted import DESCRIPTION
 from recsys_ae.ids import encode, id_index, kind_of
 from recsys_ae.interactions import Interactions
@@ -127,7 +128,7 @@ class SystemEvaluator:
             raise ColdUserError(f"{path} has no list for {n} users of {self.truth}; use --cold popular or skip")
         warnings = [REPEATS_UNKNOWN] if history is None and self.repeats == "excluded" else []
         if history is not None and (path / MANIFEST).exists():
-            seen = read_json(ListManifest, path / MANIFEST, "export again").seen
+            seen = ListManifest.read_alone(path).seen
             if seen != pairs_digest(Interactions.from_frame(history, rating=None, duplicates="last")):
                 warnings.append(
                     f"warning: {path} was made from another history than {self.history} (or from those of its items that the "

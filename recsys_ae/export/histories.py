@@ -7,8 +7,9 @@ from typing import Any
 import pandas as pd
 
 from recsys_ae.data.cards import RatingsCard
-from recsys_ae.data.detection import guess_table
+from recsys_ae.data.detection import columns_like, guess_table
 from recsys_ae.data.features import load_features
+from recsys_ae.data.id_tables import column_names, read_ids
 from recsys_ae.data.ratings import read_history
 from recsys_ae.data.tables import read_table
 from recsys_ae.declaration import error_context
@@ -67,7 +68,16 @@ def history_for(
     return data, skipped
 
 
-def users_in(model: Recommender, path: Path, card: tuple[RatingsCard, Path] | None = None) -> pd.Series:
-    """The distinct ids of the users in a file of events, such as a truth, in their order."""
-    layout = card[0].files[0] if card else guess_table(path)
-    return read_table(path, layout, {"user": fitted_state(model).meta["user_ids"]})["user_id"].drop_duplicates()
+def users_in(path: Path, kind: str, card: tuple[RatingsCard, Path] | None = None) -> pd.Series:
+    """The distinct ids, "int" or "str", of the users in a file, in their order.
+
+    It is either a log, such as a truth, with the layout of the card's first file, or any table with a column of users.
+    """
+    names = column_names(path)
+    if card and (isinstance(user := card[0].files[0].columns.user, int) or user in names):
+        users = read_table(path, card[0].files[0], {"user": kind})
+    elif columns_like(names)["user"]:
+        users = read_ids(path, {"user": kind})
+    else:
+        users = read_table(path, guess_table(path), {"user": kind})
+    return users["user_id"].drop_duplicates()

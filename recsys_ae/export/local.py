@@ -1,146 +1,36 @@
-"""Parquet exports with manifests: top-N lists for all users, streamed in bounded memory, and vectors.
-
-Users are processed in parts of fixed size. Each part is a file that depends only on the model, the history and the options;
-an interrupted export continues after the last complete part. The manifest holds the digest of each part, which is verified
-before the part is read.
-"""
+"""Exports to a folder, and reading them: top-k lists of all users in bounded memory, and vectors."""
 
 import logging
 import os
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from importlib.metadata import version
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, TypeVar
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
-import recsys_ae
 from recsys_ae.data.lists import read_lists
-from recsys_ae.digests import digest_of, digest_of_file
-from recsys_ae.errors import ConfigError, DataError, OutputError
-from recsys_ae.evaluation.protocols.protocol import pairs_digest
-from recsys_ae.files import (
-    check_file,
-    locked_folder,
-    move,
-    path_of,
-    read_json,
-    whole_file,
-    whole_folder,
-    write_json,
-)
-from recsys_ae.ids import Rows
+from recsys_ae.digests import digest_of_file
+from recsys_ae.errors import ConfigError, DataError, OtherInputsError, OutputError
+from recsys_ae.export.manifest import MANIFEST, ListManifest, Part, VectorManifest
+from recsys_ae.export.parts import WHOLE, Engine, complete_parts, one_by_one
+from recsys_ae.export.provenance import Sources
+from recsys_ae.export.request import PART_USERS, ListRequest
+from recsys_ae.export.writing import Titles, Writing
+from recsys_ae.files import locked_folder, move, path_of, whole_folder, write_json
 from recsys_ae.interactions import Interactions
-from recsys_ae.models import MODELS
-from recsys_ae.models.base import Recommender, check_counts, fitted_state
-from recsys_ae.models.recommend import Cold, allowed_items, recommend_blocks, scorable
-from recsys_ae.models.storage import model_digest
-from recsys_ae.parquet import read_parquet, write_parquet
+from recsys_ae.models.base import Recommender
+from recsys_ae.models.recommend import Cold
+from recsys_ae.models.rules import Rules
+from recsys_ae.parquet import write_parquet
 
-PART_USERS = 65_536
-MANIFEST, PLAN = "_manifest.json", "_plan.json"  # readers of Parquet folders skip names that begin with _ or .
+EngineName = Literal["local", "spark"]
+M = TypeVar("M")
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Manifest:
-    """The keys that all exports share."""
-
-    model: str  # registered name
-    model_digest: str  # hash of everything the model has learned
-    data_digest: str  # hash of the data it was applied to
-    rows: int
-    versions: dict[str, str]
-    files: dict[str, str] = field(default_factory=dict, kw_only=True)  # Parquet files in the order of the rows -> their digests
-
-    @classmethod
-    def read(cls, folder: Path) -> Self:
-        """The manifest in a folder.
-
-        Raises:
-            DataError: it is missing, damaged or of another kind of export, or a file does not have its digest.
-        """
-        path, remedy = folder / MANIFEST, f"remove {folder} and export again"
-        if not path.exists():
-            raise DataError(f"{folder} is not a complete export: {MANIFEST} is missing")
-        found = read_json(dict[str, Any], path, remedy)
-        if ("what" in found) != (cls is VectorManifest):
-            raise DataError(
-                f"{folder} holds {found.get('what', 'lists')}, not {'vectors' if cls is VectorManifest else 'lists'}"
-            )
-        manifest = read_json(cls, path, remedy)
-        if more := {part.name for part in folder.glob("*.parquet")} - manifest.files.keys():
-            raise DataError(f"{folder / min(more)} is not in the manifest; {remedy}")
-        for name, digest in manifest.files.items():
-            check_file(folder / name, digest, remedy)
-        return manifest
-
-
-@dataclass(frozen=True)
-class ListManifest(Manifest):
-    """Top-k lists; `data_digest` is that of the history."""
-
-    k: int
-    filters: dict[str, Any]  # exclude_seen, numbers of candidates and excluded items (None: no such filter), policy `cold`
-    n_users: int  # asked for
-    n_items: int  # in the catalogue
-    cold_users: int  # users the model cannot score
-    users_without_items: int  # users with an empty list
-    seen: str  # hash of the pairs of the history, or of what else counts as seen, see `content_digest`
-    schema: dict[str, str]  # column -> Parquet type
-    choice: str  # hash of the users asked for, the items allowed and what else counts as seen
-
-    def same_request(self, other: "ListManifest") -> bool:
-        """Whether both are from the same model, history and options; results are ignored."""
-        unknown: dict[str, Any] = {"rows": 0, "users_without_items": 0, "versions": {}, "files": {}}
-        return replace(self, **unknown) == replace(other, **unknown)
-
-
-@dataclass(frozen=True)
-class VectorManifest(Manifest):
-    """Vectors of `width` numbers; `what` describes them."""
-
-    what: str
-    width: int
-
-
-def versions() -> dict[str, str]:
-    """Versions of this package and of the libraries that do its arithmetic."""
-    return {"recsys-ae": recsys_ae.__version__, **{name: version(name) for name in ("numpy", "pyarrow", "scipy", "torch")}}
-
-
-@dataclass(frozen=True)
-class _Job:
-    """The inputs of an export, shared by all its parts."""
-
-    model: Recommender
-    history: Interactions
-    rows: Rows
-    k: int
-    allowed: NDArray[np.bool_] | None
-    options: dict[str, Any]
-
-    @property
-    def schema(self) -> pa.Schema:
-        users, items = (pa.int64() if ids.kind == "int" else pa.string() for ids in (self.history.users, self.history.items))
-        return pa.schema([("user_id", users), ("rank", pa.int32()), ("item_id", items), ("score", pa.float32())])
-
-    def parts(self) -> Iterator[tuple[str, Rows]]:
-        """Name and user rows of each part."""
-        for number, start in enumerate(range(0, max(len(self.rows), 1), PART_USERS)):
-            yield f"part-{number:05d}.parquet", self.rows[start : start + PART_USERS]
-
-    def write_part(self, path: Path, rows: Rows) -> None:
-        """Write one part, whole or not at all."""
-        blocks = recommend_blocks(self.model, self.history, rows, self.k, allowed=self.allowed, **self.options)
-        tables = (pa.Table.from_pandas(block.to_frame(), schema=self.schema, preserve_index=False) for block in blocks)
-        with whole_file(path) as draft:
-            write_parquet(self.schema, tables, draft)
 
 
 def export_recommendations(
@@ -151,49 +41,42 @@ def export_recommendations(
     *,
     users: ArrayLike | None = None,
     exclude_seen: bool = True,
-    candidates: ArrayLike | None = None,
-    exclude: ArrayLike | None = None,
+    rules: Rules | None = None,
     cold: Cold = "popular",
+    part_users: int = PART_USERS,
     batch_users: int | None = None,
     seen: Interactions | None = None,
+    writing: Writing | None = None,
+    titles: Titles | None = None,
+    sources: Sources | None = None,
+    engine: EngineName = "local",
 ) -> ListManifest:
-    """Write the best `k` items of every user to `folder`, in bounded memory: one block of scores.
+    """Write the best `k` items of every user to `folder`, in bounded memory: a block of scores and a part of the lists.
 
     The folder gets `part-*.parquet` with the columns user_id, rank (from 1), item_id, score, ids in their own type, users in
     the order asked for; and `_manifest.json`. It appears when the export is complete; until then the parts are in
     `<folder>.partial`, from which the same call continues after an interruption. If `folder` already holds the result of the
-    same call, its files are verified and nothing else happens. For the arguments see `recommend` and `recommend_blocks`.
+    same call, its files are verified and nothing else happens.
+
+    Args:
+        part_users: users in each part, of which a kill loses at most one. Neither this nor `batch_users` changes a list.
+        sources: where the arguments are from, for the manifest.
+        engine: where the lists are made: `local`, by this process; `spark`, by the executors of Spark, which have `folder`
+            mounted. The session is the active one, else one with the settings of the environment.
+        others: see `recommend` and `recommend_blocks`.
 
     Raises:
         ColdUserError: there is a cold user, and `cold` is `error`.
-        ConfigError: `k` or `batch_users` is below 1, or `users` contains an id twice.
-        DataError: the export in `folder`, or the plan of the unfinished one, is damaged.
+        ConfigError: `k`, `part_users` or `batch_users` is below 1, `users` contains an id twice, or PySpark is not installed.
+        DataError: the export in `folder` is damaged, or the rules are about other items.
         OutputError: `folder` holds something else, another export is writing it, or the disk is full.
-        UnknownIdError: `users`, `candidates` or `exclude` contains an id that is not in the history.
+        UnknownIdError: `users` contains an id that is not in the history.
     """
-    folder = path_of(folder)
-    fitted_state(model, history)
-    rows = np.arange(history.n_users) if users is None else history.users.rows(users)
-    if len(np.unique(rows)) < len(rows):
-        raise ConfigError("`users` contains an id twice; name each user once")
-    options = {"exclude_seen": exclude_seen, "cold": cold, "batch_users": batch_users, "seen": seen}
-    job = _Job(model, history, rows, k, allowed_items(history.items, candidates, exclude), options)
-    check_counts(k=k, batch_users=1 if batch_users is None else batch_users)
-    known = scorable(model, history, rows, cold)
-    n_candidates, n_excluded = (None if ids is None else len(np.atleast_1d(ids)) for ids in (candidates, exclude))
-    filters = {"exclude_seen": exclude_seen, "candidates": n_candidates, "excluded": n_excluded, "cold": cold}
-    planned = _plan(job, filters, int((~known).sum()))
-    if os.path.lexists(folder):  # a link that leads nowhere too; False for a name that is too long
-        return _finished(folder, planned)
-    partial = folder.with_name(folder.name + ".partial")
-    with locked_folder(partial, f"another export is writing {folder}"):
-        if folder.exists():  # another export has finished before this one got the lock
-            return _finished(folder, planned)
-        manifest = _fill(job, partial, planned)
-        (partial / PLAN).unlink()
-        move(partial, folder)
-    (folder / ".lock").unlink(missing_ok=True)
-    return manifest
+    options: dict[str, Any] = {"users": users, "exclude_seen": exclude_seen, "rules": rules}
+    options |= {"cold": cold, "part_users": part_users, "batch_users": batch_users, "seen": seen, "sources": sources}
+    options |= {"writing": writing, "titles": titles}
+    makes_parts = engine_of(engine)
+    return export_request(ListRequest.of(model, history, k, **options), path_of(folder), makes_parts)
 
 
 def read_recommendations(path: Path | str) -> tuple[pd.DataFrame, int]:
@@ -213,7 +96,7 @@ def read_recommendations(path: Path | str) -> tuple[pd.DataFrame, int]:
         frame = read_lists(path)
         return frame, int(frame["rank"].max())
     manifest = ListManifest.read(path)
-    frame = pa.concat_tables([read_parquet(path / name) for name in manifest.files]).to_pandas()
+    frame = pa.concat_tables([manifest.read_part(path / name) for name in manifest.files]).to_pandas()
     if not len(frame):
         raise DataError(f"{path} holds no recommendations")
     return frame, manifest.k
@@ -231,68 +114,71 @@ def export_vectors(
     with whole_folder(folder) as draft:
         part = draft / "part-00000.parquet"
         write_parquet(table.schema, [table], part)
-        manifest = replace(about, files={part.name: digest_of_file(part)})
+        manifest = replace(about, files={part.name: Part(digest_of_file(part), table.num_rows)})
         write_json(manifest, draft / MANIFEST)
     return manifest
 
 
-def _finished(folder: Path, planned: ListManifest) -> ListManifest:
+def export_request(request: ListRequest, folder: Path, engine: Engine = one_by_one) -> ListManifest:
+    """Write the lists of a request to `folder`; see `export_recommendations`."""
+
+    def fill(workshop: Path) -> ListManifest:
+        return with_parts(request.planned, complete_parts(request, workshop, WHOLE, engine))
+
+    return prepared(folder, lambda: finished(folder, request.planned), fill, MANIFEST)
+
+
+def engine_of(name: EngineName) -> Engine:
+    """An engine by its name, see `export_recommendations`; `ConfigError` if it is not installed."""
+    if name == "local":
+        return one_by_one
+    try:
+        import pyspark  # noqa: F401
+    except ImportError:
+        raise ConfigError("the engine spark needs the package pyspark: pip install recsys-ae[spark]") from None
+    from recsys_ae.export.spark import on_spark
+
+    return on_spark
+
+
+def prepared(folder: Path, present: Callable[[], M], fill: Callable[[Path], M], name: str) -> M:
+    """Prepare a folder beside its place, from which the same call continues after an interruption; then move it there.
+
+    Args:
+        present: returns the manifest of the folder that is there already, or raises.
+        fill: fills the folder `lists` in a folder that it is given, and returns the manifest.
+        name: of the file for the manifest.
+    """
+    workshop = folder.with_name(folder.name + ".partial")
+    if os.path.lexists(folder) and not workshop.exists():  # a link that leads nowhere too; False for a name that is too long
+        return present()
+    with locked_folder(workshop, f"another export is writing {folder}"):
+        if os.path.lexists(folder):  # another export has finished before this one got the lock, or was killed at the end
+            manifest = present()
+        else:
+            manifest = fill(workshop)
+            write_json(manifest, workshop / "lists" / name)
+            move(workshop / "lists", folder)
+        shutil.rmtree(workshop, ignore_errors=True)
+    return manifest
+
+
+def with_parts(planned: ListManifest, parts: dict[str, Part]) -> ListManifest:
+    """The manifest of an export that now has all its parts."""
+    rows, served = sum(part.rows for part in parts.values()), sum(part.users for part in parts.values())
+    results: dict[str, Any] = {"files": parts, "rows": rows, "users_without_items": planned.n_users - served}
+    return replace(planned, **results, made=planned.made.finish())
+
+
+def finished(folder: Path, planned: ListManifest) -> ListManifest:
     """The manifest of the finished export in `folder`; raises unless it is the planned one and intact."""
     if not (folder / MANIFEST).exists():
         raise OutputError(f"{folder} already exists; choose another folder or remove it first")
     manifest = ListManifest.read(folder)
-    if not manifest.same_request(planned):
-        raise OutputError(f"{folder} already holds an export of other inputs; choose another folder or remove it first")
+    if differences := manifest.differences(planned):
+        raise OtherInputsError(
+            f"{folder} already holds lists of other inputs: {', '.join(differences)} not the same; choose another folder or "
+            "remove it first"
+        )
     logger.info("%s is already complete: nothing to do", folder)
-    return manifest
-
-
-def _plan(job: _Job, filters: dict[str, Any], cold_users: int) -> ListManifest:
-    """The manifest as far as it is known before the export."""
-    seen, allowed = job.options["seen"], job.allowed
-    choice = [job.rows.tobytes(), b"" if allowed is None else allowed.tobytes(), "" if seen is None else seen.digest]
-    return ListManifest(
-        model=MODELS.name_of(job.model),
-        model_digest=model_digest(job.model),
-        data_digest=job.history.digest,
-        k=job.k,
-        filters=filters,
-        n_users=len(job.rows),
-        cold_users=cold_users,
-        n_items=job.history.n_items,
-        rows=0,
-        users_without_items=0,
-        seen=pairs_digest(job.history if seen is None else seen),
-        schema={name: str(job.schema.field(name).type) for name in job.schema.names},
-        choice=digest_of(choice),
-        versions=versions(),
-    )
-
-
-def _fill(job: _Job, partial: Path, planned: ListManifest) -> ListManifest:
-    """Write the parts that are missing or damaged, then the manifest.
-
-    The plan is the manifest with the digests of the parts so far. Parts that it does not list, and all parts if it is for other
-    inputs or versions, are removed first.
-    """
-    files: dict[str, str] = {}
-    if (partial / PLAN).exists():
-        earlier = read_json(ListManifest, partial / PLAN, "delete it to start the export again")
-        files = earlier.files if replace(earlier, files={}) == planned else {}
-    for old in [*partial.glob("part-*"), *partial.glob(MANIFEST)]:
-        if old.name not in files:
-            old.unlink()
-    written, served = 0, 0
-    for name, rows in job.parts():
-        part = partial / name
-        if name not in files or not part.exists() or digest_of_file(part) != files[name]:
-            if name in files:
-                logger.warning("%s is missing or damaged; writing it again", part)
-            job.write_part(part, rows)
-            files[name] = digest_of_file(part)
-            write_json(replace(planned, files=files), partial / PLAN)
-        users = read_parquet(part, ["user_id"])["user_id"]
-        written, served = written + len(users), served + len(users.unique())
-    manifest = replace(planned, files=files, rows=written, users_without_items=len(job.rows) - served)
-    write_json(manifest, partial / MANIFEST)
     return manifest

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from torch import Generator, Tensor, nn
 
 from recsys_ae.core.corruption import Corruption
-from recsys_ae.core.limits import check_finite, check_memory, limits
 from recsys_ae.core.trainer import Callback, Epoch
 from recsys_ae.declaration import Parameterised, check_seed, likely_cause
 from recsys_ae.errors import ConfigError, DataError, NotFittedError, described
+from recsys_ae.limits import check_finite, check_memory, limits
 from recsys_ae.space import Space
 
 Floats = NDArray[np.float32]

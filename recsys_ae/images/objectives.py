@@ -1,7 +1,7 @@
 """Objectives of image models. Losses are summed over the pixels of an image and averaged over images."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Generator, Tensor, nn
@@ -9,10 +9,27 @@ from torch.nn import functional
 
 from recsys_ae.core.corruption import Corruption
 from recsys_ae.core.losses import Loss, LossSum, kl_sparsity, l1_sparsity
-from recsys_ae.core.trainer import LabelledBatch, Objective
+from recsys_ae.core.trainer import Objective
 from recsys_ae.core.variational import VariationalAutoencoder, kl_from_standard_normal, sample
 
 Sparsity = Literal["none", "kl", "l1"]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class LabelledBatch:
+    """Dense rows x [B, D] and the class of each, int64 [B]."""
+
+    x: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def __getitem__(self, index: Tensor) -> "LabelledBatch":
+        return LabelledBatch(self.x[index], self.labels[index])
+
+    def to(self, device: torch.device) -> "LabelledBatch":
+        return LabelledBatch(self.x.to(device), self.labels.to(device))
 
 
 @dataclass(frozen=True)
@@ -54,6 +71,10 @@ class Reconstruction:
     corruption: Corruption | None = None
     penalties: Penalty = Penalty()
 
+    @property
+    def separable(self) -> bool:
+        return self.penalties.sparsity != "kl"  # of the units' means over a batch
+
     def loss(self, module: nn.Module, batch: Tensor, generator: Generator) -> LossSum:
         shown = batch if self.corruption is None else self.corruption(batch, generator)
         code: Tensor = module.encode(shown)  # type: ignore[operator]
@@ -72,6 +93,7 @@ class NegativeELBO(Objective[VariationalAutoencoder, Tensor]):
     """
 
     beta: float = 1.0
+    separable: ClassVar[bool] = True
 
     def loss(self, module: VariationalAutoencoder, batch: Tensor, generator: Generator) -> LossSum:
         mean, log_variance = (part.float() for part in module.encode(batch))
@@ -87,6 +109,7 @@ class Classification:
 
     corruption: Corruption | None = None
     penalties: Penalty = Penalty()
+    separable: ClassVar[bool] = True
 
     def loss(self, module: nn.Module, batch: LabelledBatch, generator: Generator) -> LossSum:
         logits: Tensor = module(batch.x if self.corruption is None else self.corruption(batch.x, generator))

@@ -13,7 +13,7 @@ from recsys_ae.core.autoencoder import Autoencoder
 from recsys_ae.core.corruption import Corruption
 from recsys_ae.core.losses import LOSSES
 from recsys_ae.core.optimisers import OPTIMISERS
-from recsys_ae.core.trainer import LabelledBatch, Objective
+from recsys_ae.core.trainer import Objective
 from recsys_ae.declaration import OneOf, Sizes, as_sizes
 from recsys_ae.errors import ConfigError, DataError
 from recsys_ae.images.base import (
@@ -28,7 +28,7 @@ from recsys_ae.images.base import (
     rows_of,
 )
 from recsys_ae.images.dense import DenseAutoencoder
-from recsys_ae.images.objectives import Classification, Penalty, Reconstruction
+from recsys_ae.images.objectives import Classification, LabelledBatch, Penalty, Reconstruction
 from recsys_ae.images.training import CorruptionName, check_corruption, make_corruption
 from recsys_ae.space import Range, Space
 

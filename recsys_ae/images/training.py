@@ -12,8 +12,8 @@ from torch import Generator, Tensor, nn
 from recsys_ae.core.autoencoder import ACTIVATIONS
 from recsys_ae.core.corruption import CORRUPTIONS, Corruption, Gaussian
 from recsys_ae.core.devices import Device, device_of
-from recsys_ae.core.limits import training_memory
 from recsys_ae.core.losses import LOSSES
+from recsys_ae.core.memory import training_memory
 from recsys_ae.core.optimisers import OPTIMISERS, check_decay
 from recsys_ae.core.trainer import Batch, Objective, Precision, TrainConfig, fit, parts_of
 from recsys_ae.declaration import OneOf

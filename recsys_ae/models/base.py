@@ -11,12 +11,12 @@ from typing import Any, ClassVar, Protocol, Self, cast, runtime_checkable
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from recsys_ae.core.limits import check_finite, check_memory, limits
 from recsys_ae.declaration import Parameterised, check_seed, likely_cause
 from recsys_ae.errors import ConfigError, DataError, NotFittedError, TrainingError, described, quoted
 from recsys_ae.fitted import Fitted
 from recsys_ae.ids import IdMap, Rows
 from recsys_ae.interactions import Interactions, check_interactions
+from recsys_ae.limits import check_finite, check_memory, limits
 from recsys_ae.models.side_information import stored_features
 from recsys_ae.space import Space
 

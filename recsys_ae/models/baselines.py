@@ -17,6 +17,7 @@ from recsys_ae.space import Range, Space
 
 SWEEPS = 15  # after half of them the fourth decimal of the RMSE no longer changes
 FEATURE_REG = 10.0  # regularisation of the weights of features in biases
+ADDED_ROWS = 64  # rows of float64 in memory at a time
 TINY = 1e-12  # avoids 0 / 0 where there are no ratings and no regularisation
 
 
@@ -84,7 +85,16 @@ class Biases:
 
     def block(self, history: Interactions, rows: Rows, features: csr_array | None = None) -> Floats:
         """Baseline ratings of all items for the users at `rows`, with features [B, F] or None, float32 [B, M]."""
-        return (self.mean + self.of_users(history.matrix[rows], features)[:, None] + self.item).astype(np.float32)
+        scores = np.zeros((len(rows), len(self.item)), np.float32)
+        self.add_to(scores, history, rows, features)
+        return scores
+
+    def add_to(self, scores: Floats, history: Interactions, rows: Rows, features: csr_array | None = None) -> None:
+        """Add `block` to scores, float32 [B, M], in place, without memory for another block."""
+        of_user = self.mean + self.of_users(history.matrix[rows], features)
+        for start in range(0, len(rows), ADDED_ROWS):
+            part = slice(start, start + ADDED_ROWS)
+            scores[part] += (of_user[part, None] + self.item).astype(np.float32)
 
     def pairs(self, history: Interactions, user_rows: Rows, item_rows: Rows, features: csr_array | None = None) -> Floats:
         """Baseline ratings of the pairs (user_rows[n], item_rows[n]), float32 [n]; features are of all users [N, F]."""

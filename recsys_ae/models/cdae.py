@@ -77,6 +77,7 @@ class SampledOutputs(Objective[Network, SparseRows]):
     dropout: float
     negatives: int
     l2: float
+    separable: ClassVar[bool] = True
 
     def loss(self, module: Network, batch: SparseRows, generator: Generator) -> LossSum:
         at, weights = with_negatives(batch, self.negatives, generator)

@@ -9,12 +9,12 @@ import torch
 from pydantic import Field
 from scipy.sparse import csr_array
 
-from recsys_ae.core.limits import check_memory
 from recsys_ae.core.linear import NeighbourRegressions, gram, invert
 from recsys_ae.core.sparse import sparse_linear
 from recsys_ae.fitted import Fitted
 from recsys_ae.ids import Rows
 from recsys_ae.interactions import Interactions, ones
+from recsys_ae.limits import check_memory
 from recsys_ae.models.base import FitContext, Floats, Recommender, checked_rows, fitted_on, fitted_state, item_counts
 from recsys_ae.models.factors import SparseLinearModel
 from recsys_ae.models.training import sparse_rows

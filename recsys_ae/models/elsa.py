@@ -14,6 +14,7 @@ from torch.nn import functional
 from recsys_ae.core.axes import Axis
 from recsys_ae.core.corruption import Masking
 from recsys_ae.core.losses import LossSum
+from recsys_ae.core.shares import whole_batch
 from recsys_ae.core.sparse import SparseRows, one_hot, sparse_linear
 from recsys_ae.core.trainer import Objective
 from recsys_ae.fitted import Fitted
@@ -72,6 +73,7 @@ class Cosine(Objective[Network, SparseRows]):
     n_rows: int
     exponent: float = 0.0
     unit: float = 1.0
+    separable: ClassVar[bool] = True  # given the columns of the whole batch
 
     def loss(self, module: Network, batch: SparseRows, generator: Generator) -> LossSum:
         batch = batch.with_values(torch.ones_like(batch.values))
@@ -83,14 +85,16 @@ class Cosine(Objective[Network, SparseRows]):
 
     def of_reconstructions(self, module: Network, shown: SparseRows) -> tuple[Tensor, Tensor]:
         """x y^T and |y|^2, [B] each; the pattern of `shown` is x, its values are s."""
-        items, columns = torch.unique(shown.columns, return_inverse=True)
+        whole = whole_batch(shown)
+        items = torch.unique(whole.columns)
+        columns = torch.searchsorted(items, shown.columns)
         row = shown.row_of_entry()
         s = SparseRows(shown.row_ids, shown.indptr, columns, shown.values, len(items))
         directions = functional.pad(module.directions(items), (0, 0, 0, -len(items) % SHAPES))
         products = (_times(s, directions) @ directions.T).float()[:, : len(items)]
         own = products[row, columns] - s.values
         others = products.index_put((row, columns), own.new_zeros(()))
-        chances = chance_of_others(self.counts.to(items.device)[items], len(s), self.n_rows)
+        chances = chance_of_others(self.counts.to(items.device)[items], len(whole), self.n_rows)
         sums = torch.zeros(len(s), 2, device=own.device).index_add(0, row, torch.stack([own, own.square()], 1))
         return sums[:, 0], sums[:, 1] + (others.square() * (1 / chances.clamp(min=1e-9))).sum(1)
 

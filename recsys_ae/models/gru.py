@@ -12,7 +12,7 @@ from torch import Generator, Tensor
 
 from recsys_ae.core.axes import check_id_axes
 from recsys_ae.core.devices import Device, device_named, device_of
-from recsys_ae.core.limits import training_memory
+from recsys_ae.core.memory import training_memory
 from recsys_ae.core.session_heads import ColumnValue, ColumnValueError, NextColumn, NextColumnError, RankingLoss
 from recsys_ae.core.sessions import Hierarchy, MemoryKind, SessionBatch, SessionNetwork
 from recsys_ae.core.sparse import SparseRows

@@ -11,6 +11,7 @@ from torch import Generator, Tensor
 from recsys_ae.core.axes import id_axes
 from recsys_ae.core.hybrid import Attributes, HybridNetwork, by_knowledge, scaled
 from recsys_ae.core.losses import LossSum, squared_error
+from recsys_ae.core.shares import drawn
 from recsys_ae.core.sparse import SparseRows, entry_l2
 from recsys_ae.models import training
 
@@ -30,17 +31,16 @@ class HybridError:
     level: float  # the mean value, which replaces dropped inputs
     penalty: "SidePenalty"
     sampled: ClassVar[bool] = True
+    separable: ClassVar[bool] = True
 
     def loss(self, module: HybridNetwork, batch: SparseRows, generator: Generator) -> LossSum:
         entry, model, device = batch.row_of_entry(), self.model, batch.values.device
 
-        def drawn(n: int, share: float) -> Tensor:
-            return (torch.rand(n, generator=generator) < share).to(device)
-
         attributes, rows = self.attributes.to(device), batch.row_ids.cpu()
-        cold_rows = drawn(len(batch), model.cold if self.row_features is not None else 0)
-        cold_columns = drawn(batch.width, model.cold if attributes.features is not None else 0)
-        dropped = drawn(len(batch.columns), model.dropout)
+        cold_rows = drawn(torch.rand, [len(batch)], generator) < (model.cold if self.row_features is not None else 0)
+        cold_columns = torch.rand(batch.width, generator=generator) < (model.cold if attributes.features is not None else 0)
+        dropped = drawn(torch.rand, [len(batch.columns)], generator, "entries") < model.dropout
+        cold_rows, cold_columns, dropped = (part.to(device) for part in (cold_rows, cold_columns, dropped))
         features = None if self.row_features is None else by_knowledge(self.row_features[rows].to(device), cold_rows)
         if attributes.features is not None:
             attributes = replace(attributes, features=by_knowledge(attributes.features, cold_columns))

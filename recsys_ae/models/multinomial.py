@@ -25,6 +25,7 @@ class Denoising:
 
     dropout: float
     penalty: Penalty
+    separable: ClassVar[bool] = True
 
     def loss(self, module: nn.Module, batch: SparseRows, generator: Generator) -> LossSum:
         return multinomial(module(Masking(self.dropout)(batch, generator)), batch)
@@ -41,6 +42,7 @@ class Variational:
     beta: float
     anneal: int
     penalty: Penalty
+    separable: ClassVar[bool] = True
 
     def loss(self, module: "CountingVAE", batch: SparseRows, generator: Generator) -> LossSum:
         mean, log_variance = module.encode(Masking(self.dropout)(batch, generator))

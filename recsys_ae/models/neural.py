@@ -10,7 +10,7 @@ from torch import Generator, Tensor, nn
 
 from recsys_ae.core.axes import check_id_axes, output_vectors
 from recsys_ae.core.devices import Device, device_named, device_of
-from recsys_ae.core.limits import training_memory
+from recsys_ae.core.memory import training_memory
 from recsys_ae.core.sparse import SparseRows
 from recsys_ae.core.trainer import AnyObjective, Precision, TrainConfig, fit
 from recsys_ae.fitted import Fitted

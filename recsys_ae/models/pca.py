@@ -8,12 +8,12 @@ from pydantic import Field
 from scipy.sparse import csr_array
 from scipy.sparse.linalg import svds
 
-from recsys_ae.core.limits import check_memory
 from recsys_ae.declaration import likely_cause
 from recsys_ae.errors import ConfigError, DataError
 from recsys_ae.fitted import Fitted
 from recsys_ae.ids import Rows
 from recsys_ae.interactions import Interactions
+from recsys_ae.limits import check_memory
 from recsys_ae.models.base import FitContext, Floats, Recommender, checked_rows, clip, fitted_on, fitted_state
 from recsys_ae.models.baselines import Biases
 from recsys_ae.models.factors import pair_products
@@ -64,7 +64,7 @@ class PCA(Recommender):
         fitted = fitted_state(self, history)
         scores = self._codes(fitted, history.matrix[rows]) @ fitted.arrays["components"].T
         if self.predicts_ratings:
-            scores += Biases.from_arrays(fitted).block(history, rows)
+            Biases.from_arrays(fitted).add_to(scores, history, rows)
         return scores
 
     def predict_rows(self, history: Interactions, user_rows: Rows, item_rows: Rows) -> Floats:

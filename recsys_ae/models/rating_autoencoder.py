@@ -13,7 +13,7 @@ from torch import Generator, nn
 from recsys_ae.core.autoencoder import ACTIVATIONS
 from recsys_ae.core.axes import check_id_axes
 from recsys_ae.core.devices import Device
-from recsys_ae.core.limits import training_memory
+from recsys_ae.core.memory import training_memory
 from recsys_ae.core.sparse import SparseRows
 from recsys_ae.core.trainer import Objective, TrainConfig, fit
 from recsys_ae.declaration import OneOf, Sizes

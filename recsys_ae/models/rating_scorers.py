@@ -21,7 +21,7 @@ from recsys_ae.ids import Rows
 from recsys_ae.interactions import Interactions
 from recsys_ae.models import training
 from recsys_ae.models.base import Floats
-from recsys_ae.models.baselines import Biases
+from recsys_ae.models.baselines import ADDED_ROWS, Biases
 from recsys_ae.models.factors import pair_products, ridge, trained_rows
 from recsys_ae.models.side_information import SideFeatures
 
@@ -131,9 +131,13 @@ class Scorer:
         return self.column_factors()
 
     def scores(self, history: Interactions, rows: Rows) -> Floats:
-        baseline = self.biases.block(history, rows, self.user_features(history, rows))
-        scores = self.to_ratings(_products(self.user_factors(history, rows), self.item_factors()))
-        return np.where(self.known_users(history, rows)[:, None] & self.known_items(), scores, baseline)
+        scores = _products(self.user_factors(history, rows), self.item_factors())
+        users, items, features = self.known_users(history, rows), self.known_items(), self.user_features(history, rows)
+        for start in range(0, len(rows), ADDED_ROWS):  # in place, because a block of scores takes a lot of memory
+            part = slice(start, start + ADDED_ROWS)
+            baseline = self.biases.block(history, rows[part], None if features is None else features[part])
+            scores[part] = np.where(users[part, None] & items, self.to_ratings(scores[part]), baseline)
+        return scores
 
     def predict_rows(self, history: Interactions, user_rows: Rows, item_rows: Rows) -> Floats:
         everyone = np.arange(history.n_users)

@@ -25,7 +25,8 @@ from recsys_ae.models.base import (
     fitted_state,
     users_per_block,
 )
-from recsys_ae.ranking import exclude as exclude_entries, keep as keep_entries, top_k, top_k_and_ties
+from recsys_ae.models.rules import Rules
+from recsys_ae.ranking import exclude, keep, top_k_and_ties
 
 Cold = Literal["error", "popular", "skip"]
 
@@ -65,8 +66,7 @@ def recommend(
     k: int = 10,
     *,
     exclude_seen: bool = True,
-    candidates: ArrayLike | None = None,
-    exclude: ArrayLike | None = None,
+    rules: Rules | None = None,
     cold: Cold = "popular",
 ) -> TopK:
     """The best `k` items for each user, highest score first, ties in the order of the items.
@@ -75,24 +75,24 @@ def recommend(
         history: decides both the scores and which items are seen.
         users: external ids of users of the history; all of them if None.
         exclude_seen: leave out the items in the user's history.
-        candidates: external ids of the only items that may be recommended.
-        exclude: external ids of items that may not be recommended.
+        rules: which items may be recommended, and how many of a category; see `Rules.of`.
         cold: what to do with users the model cannot score (see `scorable`): recommend the most popular items of the training
             data (`popular`), return an empty list (`skip`), or raise an error (`error`).
 
     Returns:
-        For each user exactly min(k, number of items that remain) items; K is min(k, number of items).
+        For each user exactly min(k, number of items that remain) items, and fewer only under a cap on categories; K is min(k,
+        number of items).
 
     Raises:
-        UnknownIdError: a user or item that is not in the history.
+        UnknownIdError: a user who is not in the history.
         ColdUserError: the model cannot score one of the users, and `cold` is `error`.
         ConfigError: k < 1.
+        DataError: the history or the rules have other items than the model.
         TrainingError: a score is NaN or inf; -inf is the score of an item that the model cannot score.
     """
     fitted_state(model, history)
     rows = np.arange(history.n_users) if users is None else history.users.rows(users)
-    allowed = allowed_items(history.items, candidates, exclude)
-    blocks = list(recommend_blocks(model, history, rows, k, exclude_seen=exclude_seen, allowed=allowed, cold=cold))
+    blocks = list(recommend_blocks(model, history, rows, k, exclude_seen=exclude_seen, rules=rules, cold=cold))
     if not blocks:
         return TopK(history.users.values[:0], np.empty((0, 0), np.int64), np.empty((0, 0), np.float32), history.items)
     return TopK(
@@ -124,7 +124,7 @@ def recommend_blocks(
     k: int,
     *,
     exclude_seen: bool = True,
-    allowed: NDArray[np.bool_] | None = None,
+    rules: Rules | None = None,
     candidates: csr_array | None = None,
     cold: Cold = "popular",
     batch_users: int | None = None,
@@ -135,15 +135,17 @@ def recommend_blocks(
 
     Args:
         batch_users: users per block; `users_per_block` if None.
-        allowed: bool [M], the items that may be recommended; all if None.
-        candidates: bool [B, M], the items that may be recommended to each user; all if None.
+        candidates: bool [B, M], the items that may be recommended in each of the rows, which may repeat a user; all if None.
         seen: what `exclude_seen` excludes, with the ids of the history; the history if None.
-        wanted: csr_array [B, M], items of each user that `TopK.tied` must have if they tie with the last of the list.
+        wanted: csr_array [B, M], items of each user that `TopK.tied` must have if they tie with the last of the list; without
+            caps on categories.
     """
     batch_users = users_per_block(history.n_items) if batch_users is None else batch_users
     check_counts(k=k, batch_users=batch_users)
     popularity = fitted_state(model, history).arrays["popularity"]
-    known = scorable(model, history, rows, cold)
+    rules = Rules(history.items) if rules is None else rules
+    rules.check(history.items)
+    known, ids = scorable(model, history, rows, cold), history.users.values
     for start in range(0, len(rows), batch_users):
         block, can_score = rows[start : start + batch_users], known[start : start + batch_users]
         if can_score.all():
@@ -153,15 +155,14 @@ def recommend_blocks(
             scores[~can_score] = popularity if cold == "popular" else -np.inf
             if can_score.any():
                 scores[can_score] = finite_scores(model, history, block[can_score])
-        if allowed is not None:
-            scores[:, ~allowed] = -np.inf
+        users, length = ids[block], min(k, history.n_items)
+        rules.restrict(scores, users)
         if candidates is not None:
-            keep_entries(scores, candidates[start : start + batch_users])
+            keep(scores, candidates[start : start + batch_users])
         if exclude_seen:
-            exclude_entries(scores, (history if seen is None else seen).matrix[block])
-        users, length = history.users.values[block], min(k, history.n_items)
+            exclude(scores, rules.not_again((history if seen is None else seen).matrix[block], users))
         if wanted is None:
-            yield TopK(users, *top_k(scores, length), history.items)
+            yield TopK(users, *rules.top_k(scores, length), history.items)
         else:
             columns, values, tied = top_k_and_ties(scores, length, wanted[start : start + batch_users])
             yield TopK(users, columns, values, history.items, tied)
@@ -190,15 +191,3 @@ def check_scorable(known: NDArray[np.bool_], history: Interactions, rows: Rows) 
             f"the model cannot score user {shown(first)} ({int((~known).sum())} of {len(rows)} users), who has no history "
             "or was not in its training data; use cold: popular or skip, or fit it again"
         )
-
-
-def allowed_items(items: IdMap, candidates: ArrayLike | None, exclude: ArrayLike | None) -> NDArray[np.bool_] | None:
-    """bool [M]: the items that may be recommended, given lists of external ids; None if there are no lists."""
-    if candidates is None and exclude is None:
-        return None
-    allowed = np.full(len(items), candidates is None)
-    if candidates is not None:
-        allowed[items.rows(candidates)] = True
-    if exclude is not None:
-        allowed[items.rows(exclude)] = False
-    return allowed

@@ -130,6 +130,7 @@ class EncoderPhase(Objective[InTraining, SparseRows]):
 
     dropout: float
     gamma: float
+    separable: ClassVar[bool] = True
 
     def loss(self, module: InTraining, batch: SparseRows, generator: Generator) -> LossSum:
         network = module.network
@@ -143,6 +144,8 @@ class EncoderPhase(Objective[InTraining, SparseRows]):
 
 class DecoderPhase(Objective[InTraining, SparseRows]):
     """Multinomial negative log-likelihood of each history given the whole history, as a function of the decoder's weights."""
+
+    separable: ClassVar[bool] = True
 
     def loss(self, module: InTraining, batch: SparseRows, generator: Generator) -> LossSum:
         network = module.network

@@ -41,6 +41,7 @@ class ObservedError:
     corruption: Corruption | None = None
     row_bias: Tensor | None = None
     sampled: ClassVar[bool] = True
+    separable: ClassVar[bool] = True
 
     def loss(self, module: nn.Module, batch: SparseRows, generator: Generator) -> LossSum:
         output = module(batch if self.corruption is None else self.corruption(batch, generator), batch)
@@ -54,24 +55,35 @@ def l2_of(n: Any, l2: float, exponent: float) -> Any:
     return l2 * (n / RATINGS_PER_L2) ** exponent
 
 
-def autoencoder_l2(l2: float, rows: SparseRows, exponent: float = 0.0) -> Penalty:
-    """L2 penalty l2 / 2 * (sum of all squared weights, without biases), divided among the batches of `rows`.
+@dataclass(frozen=True)
+class AutoencoderL2:
+    """L2 penalty l2 / 2 * (sum of all squared weights, without biases), divided among the batches of the training rows.
 
     Wide weights are charged per entry, so that a batch touches only its own columns; inner weights by the batch's share of
-    the rows. With an `exponent`, the weights of a column with n entries are charged l2 * (n / 100)^exponent.
-    """
-    counts = column_counts(rows).clamp(min=1)
-    strength = l2_of(counts, l2, exponent) / counts
+    the rows.
 
-    def penalty(module: Autoencoder | VariationalAutoencoder, batch: SparseRows) -> Tensor:
-        if not l2:
+    Attributes:
+        n_rows: number of training rows.
+        per_entry: float32 [D], the charge of a column's weights, divided by its number of entries.
+    """
+
+    l2: float
+    n_rows: int
+    per_entry: Tensor
+
+    def __call__(self, module: Autoencoder | VariationalAutoencoder, batch: SparseRows) -> Tensor:
+        if not self.l2:
             return torch.zeros(())
-        parts = [entry_l2(weight, batch, strength.to(weight.device)) for weight in wide_weights(module)]
-        share = len(batch) / len(rows)
-        parts += [share * l2 / 2 * weight.square().sum() for weight in inner_weights(module)]
+        parts = [entry_l2(weight, batch, self.per_entry.to(weight.device)) for weight in wide_weights(module)]
+        share = len(batch) / self.n_rows
+        parts += [share * self.l2 / 2 * weight.square().sum() for weight in inner_weights(module)]
         return torch.stack(parts).sum()
 
-    return penalty
+
+def autoencoder_l2(l2: float, rows: SparseRows, exponent: float = 0.0) -> AutoencoderL2:
+    """The penalty on training `rows`; with an `exponent`, a column with n entries is charged l2 * (n / 100)^exponent."""
+    counts = column_counts(rows).clamp(min=1)
+    return AutoencoderL2(l2, len(rows), l2_of(counts, l2, exponent) / counts)
 
 
 def column_counts(rows: SparseRows) -> Tensor:

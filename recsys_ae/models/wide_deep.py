@@ -12,8 +12,8 @@ from torch import Generator, Tensor
 
 from recsys_ae.core.axes import Axis, check_id_axes
 from recsys_ae.core.entries import Entries, sampled_rows
-from recsys_ae.core.limits import check_memory, training_memory
 from recsys_ae.core.losses import LossSum
+from recsys_ae.core.memory import training_memory
 from recsys_ae.core.sparse import unit_pattern
 from recsys_ae.core.trainer import Objective, TrainConfig, fit
 from recsys_ae.core.wide_deep import Coded, Known, Loss, WideDeepNetwork, crossed_terms, kept_ids
@@ -21,6 +21,7 @@ from recsys_ae.declaration import as_sizes, likely_cause
 from recsys_ae.fitted import Fitted
 from recsys_ae.ids import IdMap, Rows
 from recsys_ae.interactions import Interactions
+from recsys_ae.limits import check_memory
 from recsys_ae.models import training
 from recsys_ae.models.base import (
     FitContext,

@@ -23,6 +23,7 @@ from recsys_ae.ids import KINDS, IdMap, Rows, id_index, kind_of, shown
 from recsys_ae.interactions import Interactions
 from recsys_ae.models.base import fitted_state
 from recsys_ae.models.recommend import Cold, recommend_blocks
+from recsys_ae.models.rules import Rules
 from recsys_ae.models.storage import load_model
 from recsys_ae.serving.histories import Histories
 from recsys_ae.serving.requests import is_missing, read_histories
@@ -127,15 +128,12 @@ class ServedRecommender:
             raise DataError("a request needs the column user_id, history or both")
         users = self._user_ids(request)
         given = {row: value for row, value in enumerate(request.get(HISTORY, ())) if not is_missing(value)}
-        allowed = None
-        if len(candidates):
-            allowed = np.zeros(len(self.items), bool)
-            allowed[(rows := self.items.find(list(candidates)))[rows >= 0]] = True
+        rules = Rules.of(self.items, candidates=list(candidates), skip_unknown=True) if len(candidates) else None
         options = {
             "k": self.settings.k if k is None else k,
             "exclude_seen": self.settings.exclude_seen if exclude_seen is None else exclude_seen,
             "cold": cold or self.settings.cold,
-            "allowed": allowed,
+            "rules": rules,
         }
         events = read_histories(given, self.items, self._unrated)
         lists: dict[int, _List] = {}

@@ -141,9 +141,9 @@ def open_store(uri: str | None) -> Iterator[Any]:
     uri = default_uri(uri)
     if uri == "none":
         raise ConfigError("the tracking URI is 'none'; give that of a store as --tracking-uri")
+    from recsys_ae.surroundings import masked
     from recsys_ae.tracking.mlflow_store import existing  # heavy
     from recsys_ae.tracking.reasons import reason
-    from recsys_ae.tracking.uris import masked
 
     try:
         yield existing(uri)

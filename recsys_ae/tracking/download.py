@@ -8,10 +8,11 @@ from mlflow.store.artifact.utils.models import get_model_name_and_version
 from mlflow.tracking import MlflowClient
 
 from recsys_ae.errors import DataError
+from recsys_ae.surroundings import masked
 from recsys_ae.tracking.mlflow_store import existing
 from recsys_ae.tracking.reasons import reason
 from recsys_ae.tracking.registry import LOGGED_AS, model_of
-from recsys_ae.tracking.uris import masked, store_uri
+from recsys_ae.tracking.uris import store_uri
 
 
 def download(uri: str, tracking_uri: str) -> Path:

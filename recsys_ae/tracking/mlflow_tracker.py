@@ -21,6 +21,7 @@ from mlflow.tracking import MlflowClient
 from recsys_ae.errors import RecsysError, Terminated, TrackingError, shortened
 from recsys_ae.escapes import as_markdown
 from recsys_ae.files import whole_folder
+from recsys_ae.surroundings import masked
 from recsys_ae.tracking import DESCRIPTION, FITTED_ON, TEST_DIGEST, TrackedRun, Tracker
 from recsys_ae.tracking.environment import environment_tags
 from recsys_ae.tracking.mlflow_store import PARENT, RECORD, MlflowStore, connect, metric_name, pages
@@ -44,7 +45,7 @@ from recsys_ae.tracking.record import (
     without_login,
 )
 from recsys_ae.tracking.sender import Sender
-from recsys_ae.tracking.uris import masked, sqlite_path, store_uri
+from recsys_ae.tracking.uris import sqlite_path, store_uri
 from recsys_ae.tracking.views import view_key
 
 HEAD_START = 5.0  # seconds that a server has to answer before the run goes on

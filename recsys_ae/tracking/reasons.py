@@ -3,7 +3,7 @@
 import re
 
 from recsys_ae import errors
-from recsys_ae.tracking.uris import mask_uris
+from recsys_ae.surroundings import mask_uris
 
 LOGIN = "the server does not accept this login; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
 

@@ -5,10 +5,11 @@ from pathlib import Path
 
 from recsys_ae.errors import ConfigError, DataError, TrackingError
 from recsys_ae.files import locked_folder
+from recsys_ae.surroundings import HIDDEN, masked
 from recsys_ae.tracking.mlflow_store import MlflowStore
 from recsys_ae.tracking.record import FOLDER, HEADER, NAME, Record, lacks, read
 from recsys_ae.tracking.sender import Sender
-from recsys_ae.tracking.uris import HIDDEN, masked, store_uri
+from recsys_ae.tracking.uris import store_uri
 
 PATIENCE = 120.0  # seconds in which nothing arrives
 

@@ -1,18 +1,15 @@
 """URIs of MLflow stores."""
 
-import re
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from recsys_ae.errors import ConfigError, quoted
+from recsys_ae.surroundings import masked
 
 SQLITE_OPTIONS = {"timeout", "isolation_level", "check_same_thread", "cached_statements", "detect_types"}
 DATABASES, SERVERS = ("sqlite", "postgresql", "mysql", "mssql"), ("http://", "https://", "databricks")
-HIDDEN = "***"
-URI = re.compile(r"[\w.+-]+://\S+")
 
 
 def store_uri(uri: str) -> str:
@@ -47,21 +44,3 @@ def store_uri(uri: str) -> str:
 def sqlite_path(uri: str) -> Path | None:
     """The file of a SQLite store; None for any other store."""
     return Path(make_url(uri).database or "") if uri.startswith("sqlite") else None
-
-
-def masked(uri: str) -> str:
-    """`uri` without a user's name and password, and without options, which may hold one."""
-    try:
-        parts = urlsplit(uri)
-    except ValueError:
-        return uri
-    user, at, place = parts.netloc.rpartition("@")
-    options = "" if not parts.query or parts.scheme.startswith("sqlite") else f"?{HIDDEN}"
-    if not (user or at or options):
-        return uri
-    return f"{parts.scheme}://{f'{HIDDEN}@' if at else ''}{place}{parts.path}{options}"
-
-
-def mask_uris(text: str) -> str:
-    """`text` with each URI in it `masked`."""
-    return URI.sub(lambda found: masked(found[0]), text)

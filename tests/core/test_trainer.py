@@ -12,9 +12,10 @@ from recsys_ae.core.checkpoint import Checkpoint, restore
 from recsys_ae.core.corruption import Masking
 from recsys_ae.core.losses import LossSum, squared_error
 from recsys_ae.core.optimisers import OPTIMISERS, make_optimiser
-from recsys_ae.core.trainer import AlternatingObjective, Callback, LabelledBatch, Phase, TrainConfig, Training, fit, parts_of
+from recsys_ae.core.trainer import AlternatingObjective, Callback, Phase, TrainConfig, Training, fit, parts_of
 from recsys_ae.errors import ConfigError, DataError, TrainingError
 from recsys_ae.images.dense import DenseAutoencoder
+from recsys_ae.images.objectives import LabelledBatch
 from recsys_ae.models.autorec import AutoRec
 
 ROWS = torch.rand(30, 6, generator=torch.Generator().manual_seed(5))

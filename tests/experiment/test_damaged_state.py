@@ -89,10 +89,12 @@ def killed(keys: dict, output: str, within: str, monkeypatch: pytest.MonkeyPatch
 
 
 def results(output: str, report: RunReport) -> dict:
-    """Everything that a run leaves except how long it took and its figures."""
+    """Everything that a run leaves except when it was, how long it took and its figures."""
     models = {label: [(one.params, one.metrics, one.digest) for one in m.runs.values()] for label, m in report.models.items()}
     kept = [path for path in sorted(Path(output).rglob("*")) if path.is_file() and "figures" not in path.parts]
-    files = {str(path.relative_to(output)): path.read_bytes() for path in kept if path.stem not in ("report", "trials")}
+    files = {
+        str(path.relative_to(output)): path.read_bytes() for path in kept if path.stem not in ("report", "trials", "_manifest")
+    }
     return {"models": models, "comparisons": report.comparisons, "files": files}
 
 

@@ -12,8 +12,8 @@ from recsys_ae.experiment.callbacks import LogLosses
 from recsys_ae.experiment.pipeline_file import read_pipeline
 from recsys_ae.experiment.runner import run_pipeline
 from recsys_ae.reporting.markdown import LONGEST, description
+from recsys_ae.surroundings import command
 from recsys_ae.tracking import TrackedRun, Tracker
-from recsys_ae.tracking.environment import command
 
 PIPELINE = {
     "dataset": {"name": "small", "kind": "planted-ratings", "users": 120, "items": 60, "ratings": 1400, "factors": 2},

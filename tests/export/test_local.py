@@ -1,10 +1,7 @@
-import errno
-import os
 import shutil
 import subprocess
 import sys
 import textwrap
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -13,12 +10,11 @@ import pyarrow.parquet as pq
 import pytest
 from builders import clicks, planted
 from damage import flips, outcome
-from filelock import FileLock
 
-from recsys_ae import build_model, export_recommendations, read_recommendations, recommend
+from recsys_ae import Rules, build_model, export_recommendations, read_recommendations, recommend
 from recsys_ae.errors import ColdUserError, DataError, OutputError, UnknownIdError
-from recsys_ae.export import local
-from recsys_ae.export.local import ListManifest, VectorManifest, export_vectors
+from recsys_ae.export.local import export_vectors
+from recsys_ae.export.manifest import ListManifest, VectorManifest
 from recsys_ae.parquet import read_parquet, write_parquet
 
 
@@ -27,13 +23,8 @@ def model():
     return build_model("bias", {}).fit(planted())
 
 
-@pytest.fixture
-def small_parts(monkeypatch):
-    monkeypatch.setattr(local, "PART_USERS", 5)
-
-
-def test_files_hold_what_recommend_gives(model, tmp_path, small_parts):
-    manifest = export_recommendations(model, planted(), tmp_path / "out", 3, batch_users=2)
+def test_files_hold_what_recommend_gives(model, tmp_path):
+    manifest = export_recommendations(model, planted(), tmp_path / "out", 3, part_users=5, batch_users=2)
     frame, length = read_recommendations(tmp_path / "out")
     pd.testing.assert_frame_equal(frame, recommend(model, planted(), k=3).to_frame(), check_dtype=False)
     assert length == 3
@@ -46,12 +37,8 @@ def test_cold_users_are_counted_and_get_what_is_declared(model, tmp_path):
     history = planted().filter(planted().user_rows() != 7)
     popular = export_recommendations(model, history, tmp_path / "popular", 3)
     skipped = export_recommendations(model, history, tmp_path / "skipped", 3, cold="skip")
-    assert (popular.cold_users, popular.rows, skipped.cold_users, skipped.rows) == (
-        1,
-        14,
-        1,
-        11,
-    )  # the others have one item left
+    assert (popular.cold_users, popular.rows) == (1, 14)  # the others have one item left
+    assert (skipped.cold_users, skipped.rows) == (1, 11)
     assert skipped.users_without_items == 1
     with pytest.raises(ColdUserError, match="'u07'"):
         export_recommendations(model, history, tmp_path / "error", 3, cold="error")
@@ -60,10 +47,10 @@ def test_cold_users_are_counted_and_get_what_is_declared(model, tmp_path):
 
 def test_manifest_says_what_was_made_from_what(model, tmp_path):
     data = planted()
-    manifest = export_recommendations(model, data, tmp_path / "out", 7, exclude=[100, 101])
+    manifest = export_recommendations(model, data, tmp_path / "out", 7, rules=Rules.of(data.items, blocked=[100, 101]))
     assert manifest == ListManifest.read(tmp_path / "out")
     assert manifest.data_digest == data.digest
-    assert manifest.filters == {"exclude_seen": True, "candidates": None, "excluded": 2, "cold": "popular"}
+    assert manifest.filters == {"exclude_seen": True, "cold": "popular", "blocked": {"items": 2}}
     assert manifest.cold_users == 0
     frame, _ = read_recommendations(tmp_path / "out")
     assert manifest.rows == len(frame)
@@ -71,94 +58,8 @@ def test_manifest_says_what_was_made_from_what(model, tmp_path):
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["_manifest.json", "out", "part-00000.parquet"]
 
 
-def test_interrupted_export_continues(model, tmp_path, small_parts, monkeypatch):
-    whole = tmp_path / "whole"
-    export_recommendations(model, planted(), whole, 3)
-    written: list[str] = []
-    write = local._Job.write_part
-
-    def die_at_the_second(job, path, rows):
-        if len(written) == 1:
-            raise KeyboardInterrupt
-        written.append(path.name)
-        write(job, path, rows)
-
-    monkeypatch.setattr(local._Job, "write_part", die_at_the_second)
-    with pytest.raises(KeyboardInterrupt):
-        export_recommendations(model, planted(), tmp_path / "out", 3)
-    assert not (tmp_path / "out").exists()
-    monkeypatch.setattr(local._Job, "write_part", lambda job, path, rows: (written.append(path.name), write(job, path, rows)))
-    export_recommendations(model, planted(), tmp_path / "out", 3)
-    assert written == ["part-00000.parquet", "part-00001.parquet", "part-00002.parquet"]
-    for path in whole.iterdir():
-        assert path.read_bytes() == (tmp_path / "out" / path.name).read_bytes()
-
-
-def die_after(parts: int, monkeypatch: pytest.MonkeyPatch, folder: Path, model) -> None:
-    """An export that is killed after so many parts; they are in `folder`.partial."""
-    written, write = [], local._Job.write_part
-
-    def die(job, path, rows):
-        if len(written) == parts:
-            raise KeyboardInterrupt
-        written.append(path)
-        write(job, path, rows)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(local._Job, "write_part", die)
-        with pytest.raises(KeyboardInterrupt):
-            export_recommendations(model, planted(), folder, 3)
-
-
-def content(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
-
-
-def test_a_flipped_bit_in_an_unfinished_export_is_named_or_mended(model, tmp_path, small_parts, monkeypatch):
-    """Parts are written anew; a damaged plan is an error, after whose advice the export is the same."""
-    export_recommendations(model, planted(), tmp_path / "whole", 3)
-    die_after(2, monkeypatch, tmp_path / "out", model)
-    partial, killed = tmp_path / "out.partial", tmp_path / "killed"
-    partial.rename(killed)
-    assert sorted(content(killed)) == [".lock", "_plan.json", "part-00000.parquet", "part-00001.parquet"]
-    errors = 0
-    for name in ("_plan.json", "part-00000.parquet", "part-00001.parquet"):
-        for what in flips(killed / name, 60):
-            shutil.copytree(killed, partial)
-            _, error = outcome(lambda: export_recommendations(model, planted(), tmp_path / "out", 3))
-            if error is not None:
-                errors += 1
-                assert f"{partial / '_plan.json'} is damaged" in error, what
-                assert error.endswith("; delete it to start the export again"), what
-                (partial / "_plan.json").unlink()
-                export_recommendations(model, planted(), tmp_path / "out", 3)
-            assert content(tmp_path / "out") == content(tmp_path / "whole"), what
-            shutil.rmtree(tmp_path / "out")
-    assert errors > 50
-
-
-@pytest.mark.parametrize("damage", ["truncated", "another", "unplanned", "gone", "more"])
-def test_a_part_of_an_unfinished_export_is_not_believed(model, tmp_path, small_parts, monkeypatch, caplog, damage):
-    export_recommendations(model, planted(), tmp_path / "whole", 3)
-    die_after(2, monkeypatch, tmp_path / "out", model)
-    part = tmp_path / "out.partial" / "part-00001.parquet"
-    if damage == "truncated":
-        part.write_bytes(part.read_bytes()[:-5])
-    elif damage == "another":
-        shutil.copy(part.with_name("part-00000.parquet"), part)
-    elif damage == "unplanned":  # written, but the process was killed before it knew
-        shutil.copy(part, part.with_name("part-00002.parquet"))
-    elif damage == "more":
-        shutil.copy(part, part.with_name("part-00003.parquet"))
-    else:
-        part.unlink()
-    export_recommendations(model, planted(), tmp_path / "out", 3)
-    assert content(tmp_path / "out") == content(tmp_path / "whole")
-    assert ("is missing or damaged; writing it again" in caplog.text) == (damage in ("truncated", "another", "gone"))
-
-
-def test_a_flipped_bit_in_a_finished_export_is_named(model, tmp_path, small_parts):
-    export_recommendations(model, planted(), tmp_path / "out", 3)
+def test_a_flipped_bit_in_a_finished_export_is_named(model, tmp_path):
+    export_recommendations(model, planted(), tmp_path / "out", 3, part_users=5)
     expected, _ = read_recommendations(tmp_path / "out")
     for name in ("_manifest.json", "part-00001.parquet"):
         noticed = 0
@@ -174,8 +75,8 @@ def test_a_flipped_bit_in_a_finished_export_is_named(model, tmp_path, small_part
         assert noticed > 95
 
 
-def test_missing_and_additional_parts_are_named(model, tmp_path, small_parts):
-    export_recommendations(model, planted(), tmp_path / "out", 3)
+def test_missing_and_additional_parts_are_named(model, tmp_path):
+    export_recommendations(model, planted(), tmp_path / "out", 3, part_users=5)
     part = tmp_path / "out" / "part-00001.parquet"
     shutil.copy(part, part.with_name("part-00007.parquet"))
     with pytest.raises(DataError, match=r"part-00007\.parquet is not in the manifest"):
@@ -202,29 +103,31 @@ def test_page_checksums_are_written_and_verified(tmp_path):
     assert pq.read_table(tmp_path / "a.parquet").equals(table)
 
 
-def test_a_repeated_export_is_verified_and_left_alone(model, tmp_path, small_parts, caplog):
+def test_a_repeated_export_is_verified_and_left_alone(model, tmp_path, caplog):
     folder = tmp_path / "out"
-    manifest = export_recommendations(model, planted(), folder, 3)
+    manifest = export_recommendations(model, planted(), folder, 3, part_users=5)
     times = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
     with caplog.at_level("INFO", "recsys_ae"):
-        assert export_recommendations(model, planted(), folder, 3) == manifest
+        assert export_recommendations(model, planted(), folder, 3, part_users=5) == manifest
     assert f"{folder} is already complete" in caplog.text
     assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == times
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
-    others = [{"k": 4}, {"exclude": [100]}, {"users": ["u01"]}, {"exclude_seen": False}, {"seen": clicks()}, {"cold": "skip"}]
-    for other in others:
-        with pytest.raises(OutputError, match="already holds an export of other inputs; choose another folder or remove it"):
-            export_recommendations(model, planted(), folder, **{"k": 3, **other})
-    with pytest.raises(OutputError, match="already holds an export of other inputs"):
-        export_recommendations(model, clicks(), folder, 3)
+    rules = Rules.of(planted().items, blocked=[100])
+    others = {"k": {"k": 4}, "filters, rules": {"rules": rules}, "users": {"users": ["u01"]}, "seen": {"seen": clicks()}}
+    others |= {"filters": {"cold": "skip"}, "part_users": {"part_users": 6}}
+    for what, other in others.items():
+        with pytest.raises(OutputError, match=f"already holds lists of other inputs: .*{what}.* not the same; choose another"):
+            export_recommendations(model, planted(), folder, **{"k": 3, "part_users": 5, **other})
+    with pytest.raises(OutputError, match="already holds lists of other inputs: history"):
+        export_recommendations(model, clicks(), folder, 3, part_users=5)
     (folder / "part-00002.parquet").write_bytes(b"")
     with pytest.raises(DataError, match=r"part-00002\.parquet is damaged: its content has changed; remove"):
-        export_recommendations(model, planted(), folder, 3)
+        export_recommendations(model, planted(), folder, 3, part_users=5)
 
 
-def test_the_folder_is_read_as_one_table(model, tmp_path, small_parts):
+def test_the_folder_is_read_as_one_table(model, tmp_path):
     """By whatever reads folders of Parquet files: names that begin with an underscore are not theirs."""
-    export_recommendations(model, planted(), tmp_path / "out", 3)
+    export_recommendations(model, planted(), tmp_path / "out", 3, part_users=5)
     frame, _ = read_recommendations(tmp_path / "out")
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "out"), frame)
 
@@ -238,44 +141,12 @@ def test_vectors_are_no_lists(tmp_path):
         read_recommendations(tmp_path / "out")
 
 
-def test_parts_of_another_export_are_not_continued(model, tmp_path, small_parts, monkeypatch):
-    write = local._Job.write_part
-    monkeypatch.setattr(local._Job, "write_part", lambda job, path, rows: write(job, path, rows) or 1 / 0)
-    with pytest.raises(ZeroDivisionError):
-        export_recommendations(model, planted(), tmp_path / "out", 3, exclude_seen=False)
-    monkeypatch.setattr(local._Job, "write_part", write)
-    export_recommendations(model, planted(), tmp_path / "out", 2, exclude_seen=False)
-    assert read_recommendations(tmp_path / "out")[0]["rank"].max() == 2
-
-
-def test_full_disk(model, tmp_path, small_parts, monkeypatch):
-    write = pq.ParquetWriter.write_table
-
-    def fail_later(writer, table):
-        if "u05" in table["user_id"].to_pylist():
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        write(writer, table)
-
-    monkeypatch.setattr(pq.ParquetWriter, "write_table", fail_later)
-    with pytest.raises(OutputError, match="No space left on device"):
-        export_recommendations(model, planted(), tmp_path / "out", 3)
-    assert not (tmp_path / "out").exists()
-    monkeypatch.setattr(pq.ParquetWriter, "write_table", write)
-    assert export_recommendations(model, planted(), tmp_path / "out", 3).n_users == 12
-
-
 def test_existing_folder_is_left_alone(model, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "precious").touch()
     with pytest.raises(OutputError, match="already exists"):
         export_recommendations(model, planted(), tmp_path / "out", 3)
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["precious"]
-
-
-def test_two_exports_to_one_folder(model, tmp_path):
-    (tmp_path / "out.partial").mkdir()
-    with FileLock(tmp_path / "out.partial" / ".lock"), pytest.raises(OutputError, match="another export is writing"):
-        export_recommendations(model, planted(), tmp_path / "out", 3)
 
 
 def test_unknown_user(model, tmp_path):

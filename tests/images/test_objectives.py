@@ -11,9 +11,8 @@ from torch.distributions import Bernoulli, Normal, kl_divergence
 
 from recsys_ae.core.autoencoder import Autoencoder
 from recsys_ae.core.losses import cross_entropy, squared_error
-from recsys_ae.core.trainer import LabelledBatch
 from recsys_ae.core.variational import VariationalAutoencoder
-from recsys_ae.images.objectives import Classification, NegativeELBO, Penalty, Reconstruction
+from recsys_ae.images.objectives import Classification, LabelledBatch, NegativeELBO, Penalty, Reconstruction
 from recsys_ae.images.stacked import Classifier
 
 IMAGES = torch.from_numpy(random_images(5, (1, 3, 3)))

@@ -2,8 +2,7 @@ import numpy as np
 import pytest
 from builders import from_dense, planted, random_interactions
 
-from recsys_ae import build_model
-from recsys_ae.core import limits
+from recsys_ae import build_model, limits
 from recsys_ae.errors import ConfigError
 
 OBSERVED = [[1, 1, 1, 1], [1, 1, 0, 0], [0, 1, 1, 0], [0, 0, 0, 1]]

@@ -3,8 +3,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from session_logs import LOGS, current_items, from_rows, repeat_share, sessions_of
 
-from recsys_ae import build_model
-from recsys_ae.core import limits
+from recsys_ae import build_model, limits
 from recsys_ae.errors import ConfigError
 
 SETTINGS = st.fixed_dictionaries(

@@ -4,8 +4,7 @@ import pytest
 from builders import from_dense, planted, random_interactions
 from scipy.sparse import csr_array
 
-from recsys_ae import build_model
-from recsys_ae.core import limits
+from recsys_ae import build_model, limits
 from recsys_ae.errors import ConfigError
 from recsys_ae.models.storage import model_digest
 

@@ -15,6 +15,7 @@ from recsys_ae import (
     AutoRec,
     IdMap,
     Interactions,
+    Rules,
     build_model,
     evaluate,
     explain,
@@ -75,7 +76,9 @@ ERRORS = [
     says("recommend-one-user-not-in-a-list", lambda: recommend(ease(), data(), users="1"), "list"),
     says("recommend-float-users", lambda: recommend(ease(), data(), users=[1.5]), r"1\.5"),
     says("recommend-boolean-users", lambda: recommend(ease(), data(), users=[True]), "bool|True"),
-    says("recommend-unknown-candidates", lambda: recommend(ease(), data(), candidates=[999]), "999"),
+    says(
+        "recommend-unknown-candidates", lambda: recommend(ease(), data(), rules=Rules.of(data().items, candidates=[999])), "999"
+    ),
     says("recommend-cold-unknown", lambda: recommend(ease(), data(), cold="maybe"), "cold", "maybe"),
     says("predict-of-a-ranker", lambda: predict(ease(), data(), [1], [101]), "EASE|ease"),
     says("predict-of-unequal-lists", lambda: predict(build_model("bias").fit(data()), data(), [1, 2], [101]), "2", "1"),

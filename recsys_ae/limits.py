@@ -1,26 +1,26 @@
-"""Checks of memory and arithmetic, and translation of the errors that numerical libraries raise at their limits."""
+"""Checks of memory and arithmetic, and translation of the errors that numerical libraries raise at their limits.
 
-from collections.abc import Callable, Iterator, Mapping
+PyTorch is not imported, because models that do without it would need three times the memory.
+"""
+
+import sys
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy.sparse.linalg import ArpackError
-from torch import nn
 
 from recsys_ae.errors import ConfigError, TrainingError, reason
 
-IN_TRAINING = 16  # bytes per trained weight: float32 weight, gradient, and two moments of Adam
 CGROUP = Path("/sys/fs/cgroup")  # the limits of a container
 # Messages about arrays that are too large, in errors other than MemoryError.
 TOO_LARGE = (
     *("can't allocate memory", "out of memory", "not enough memory", "is too big", "size calculation overflowed"),
     *("maximum allowed dimension", "negative dimensions are not allowed"),
 )
-UNSOLVABLE = (np.linalg.LinAlgError, torch.linalg.LinAlgError, ArpackError)  # type: ignore[attr-defined]
 
 
 def available_memory() -> int | None:
@@ -41,17 +41,6 @@ def check_memory(what: str, needed: int, way_out: str) -> None:
         raise ConfigError(f"{what} needs {needed / 1e9:.3g} GB of memory, but only {free / 1e9:.3g} GB are free; {way_out}")
 
 
-def training_memory(build: Callable[[], nn.Module]) -> int:
-    """Bytes for training the weights of a module; `build` creates it on the meta device, which allocates nothing."""
-    try:
-        with torch.device("meta"):
-            return IN_TRAINING * sum(weight.numel() for weight in build().parameters())
-    except RuntimeError as error:
-        if "overflow" not in str(error):
-            raise
-        return 2**63
-
-
 @contextmanager
 def limits(what: str, way_out: str) -> Iterator[None]:
     """Translate errors about memory and unsolvable equations into a sentence about `what`.
@@ -67,7 +56,7 @@ def limits(what: str, way_out: str) -> Iterator[None]:
             yield
     except TrainingError as error:
         raise TrainingError(f"{what}: {error}; {way_out}") from None
-    except UNSOLVABLE as error:
+    except _unsolvable() as error:
         raise TrainingError(f"{what}: the equations cannot be solved ({reason(error, 100)}); {way_out}") from None
     except (MemoryError, RuntimeError, ValueError) as error:
         if not isinstance(error, MemoryError) and not any(sign in str(error).lower() for sign in TOO_LARGE):
@@ -82,3 +71,9 @@ def check_finite(what: str, arrays: Mapping[str, NDArray[Any]], way_out: str) ->
     for name, array in arrays.items():
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise TrainingError(f"{what}: {name} is not finite; {way_out}")
+
+
+def _unsolvable() -> tuple[type[Exception], ...]:
+    """The errors that say so of equations."""
+    torch = sys.modules.get("torch")
+    return np.linalg.LinAlgError, ArpackError, *([torch.linalg.LinAlgError] if torch else [])

@@ -1,0 +1,88 @@
+"""Where lists go: to a folder, or to dated ones that are published; what `export` and `merge` share."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from recsys_ae.cli.options import PATH, terminal
+from recsys_ae.errors import ConfigError
+
+if TYPE_CHECKING:
+    from recsys_ae.export.manifest import ListManifest
+    from recsys_ae.export.publication import Checks
+
+OutputFolder = Annotated[Path, typer.Option(help="New folder for the lists; with --dated, the folder of all dates.", **PATH)]
+Dated = Annotated[bool, typer.Option("--dated", help="Publish as OUTPUT/DATE, to which OUTPUT/latest then leads.")]
+DateOption = Annotated[str | None, typer.Option(metavar="YYYY-MM-DD", help="Implies --dated. Default: today.")]
+MinUsers = Annotated[int | None, typer.Option(help="Publish only if so many users have a list.")]
+MaxCold = Annotated[float | None, typer.Option(help="Publish only if at most this share of users is cold.")]
+MinOverlap = Annotated[float | None, typer.Option(help="Publish only if users keep this share of their last items.")]
+Keep = Annotated[int | None, typer.Option(help="Dated folders to keep; older ones are removed.")]
+
+
+@dataclass(frozen=True)
+class Place:
+    """The options that say where lists go and when they are published.
+
+    Raises:
+        ConfigError: no such date, impossible limits, or options of dated lists for others.
+    """
+
+    output: Path
+    dated: bool
+    date: str | None
+    min_users: int | None = None
+    max_cold: float | None = None
+    min_overlap: float | None = None
+    keep: int | None = None
+
+    def __post_init__(self) -> None:
+        from recsys_ae.export.publication import check_date
+
+        _ = self.checks
+        if self.has_conditions and not (self.dated or self.date):
+            raise ConfigError("--min-users, --max-cold, --min-overlap and --keep are for dated lists; add --dated")
+        if self.date is not None:
+            check_date(self.date)
+        elif self.dated:
+            object.__setattr__(self, "date", f"{datetime.now():%Y-%m-%d}")
+
+    @property
+    def checks(self) -> "Checks":
+        """What the lists must fulfil to be published."""
+        from recsys_ae.export.publication import Checks
+
+        return Checks(self.min_users, self.max_cold, self.min_overlap)
+
+    @property
+    def has_conditions(self) -> bool:
+        """Whether anything is asked for that happens at publication."""
+        return any(value is not None for value in (self.min_users, self.max_cold, self.min_overlap, self.keep))
+
+    @property
+    def folder(self) -> Path:
+        """Where the lists are in the end."""
+        return self.output if self.date is None else self.output / self.date
+
+    def fill(self, make: Callable[[Path], "ListManifest"]) -> "ListManifest":
+        """Make the lists, and publish them if they are dated."""
+        from recsys_ae.export.publication import publish
+
+        if self.date is None:
+            return make(self.output)
+        return publish(make, self.output, self.date, self.checks, self.keep)
+
+
+def report(manifest: "ListManifest", folder: Path) -> None:
+    """Print what was made."""
+    console, sources = terminal(), manifest.made.sources
+    if sources.skipped_events:
+        skipped = f"{sources.skipped_events} interactions with unknown items skipped"
+        console.print(f"{skipped}; {sources.skipped_users} users have no others")
+    if manifest.cold_users:
+        console.print(f"{manifest.cold_users} users the model cannot score: {manifest.filters['cold']}")
+    console.print(f"{manifest.rows} recommendations for {manifest.n_users} users: {folder}", soft_wrap=True)

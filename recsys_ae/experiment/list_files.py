@@ -1,0 +1,91 @@
+"""The files from which lists are made: a model, a history and what else an export may be given."""
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from recsys_ae.errors import ConfigError
+from recsys_ae.experiment.pipeline_file import ratings_card
+from recsys_ae.export.histories import history_for, users_in
+from recsys_ae.export.provenance import Sources
+from recsys_ae.export.request import ListRequest
+from recsys_ae.export.rule_files import RuleFiles
+from recsys_ae.export.writing import Titles
+from recsys_ae.files import is_file
+from recsys_ae.models.base import fitted_state
+from recsys_ae.models.storage import load_model, model_digest
+from recsys_ae.tracking import URIS, default_uri, local_copy
+from recsys_ae.tracking.lineage import model_run
+
+
+@dataclass(frozen=True)
+class ListFiles:
+    """What the command line names.
+
+    Attributes:
+        model: a folder, or a URI in the store at `tracking_uri`.
+        users: file of the users who get a list; None: those of the history.
+        card: see `history_for`, as is `skip_unknown`, which is about the rules too.
+    """
+
+    model: str
+    history: Path
+    users: Path | None = None
+    card: str | None = None
+    skip_unknown: bool = False
+    tracking_uri: str | None = None
+    rules: RuleFiles = field(default_factory=RuleFiles)
+    titles: Path | None = None
+
+    @property
+    def dataset(self) -> str:
+        """The name of the history."""
+        return ratings_card(self.card)[0].name if self.card else self.history.stem
+
+    @classmethod
+    def of(cls, sources: Sources, *, model: str | None, history: Path | None, tracking_uri: str | None) -> "ListFiles":
+        """The files that an export was made from, with the model or the history elsewhere if that is given.
+
+        Raises:
+            ConfigError: one of them is neither given nor known.
+        """
+        given, made_by = sources.model or "", sources.run
+        stored = f"runs:/{made_by}/model" if made_by and given.startswith("models:/") else sources.model  # an alias moves on
+        paths = {name: Path(file.path) for name, file in sources.files.items()}
+        for name, known in (("model", model or stored), ("history", history or paths.get("history"))):
+            if known is None:
+                raise ConfigError(f"the manifest does not say from which {name} the lists were made; give it as --{name}")
+        card = str(paths["card"]) if "card" in paths else sources.options.get("card")
+        others = {"users": paths.get("users"), "card": card, "skip_unknown": sources.options.get("skip_unknown", False)}
+        others["titles"] = paths.get("titles")
+        rules = RuleFiles.of(paths, sources.options.get("cap"))
+        return cls(str(model or stored), history or paths["history"], **others, tracking_uri=tracking_uri, rules=rules)
+
+    def request(self, k: int, **options: Any) -> ListRequest:
+        """The request for top-k lists; the files are read now. For the options see `export_recommendations`."""
+        model = load_model(local_copy(self.model, self.tracking_uri))
+        card = ratings_card(self.card) if self.card else None
+        users = None if self.users is None else users_in(self.users, fitted_state(model).meta["user_ids"], card)
+        history, skipped = history_for(model, self.history, card, skip_unknown=self.skip_unknown, users=users)
+        rules = self.rules.read(history.items, history.users, skip_unknown=self.skip_unknown)
+        titles = None if self.titles is None else Titles.read(self.titles, history.items.kind)
+        own = Path(self.card) if self.card and is_file(Path(self.card)) else None
+        how = {"skip_unknown": self.skip_unknown or None, "card": None if own else self.card, "cap": self.rules.cap}
+        sources = Sources.of(
+            self.model if self.model.startswith(URIS) else str(Path(self.model).absolute()),
+            {"history": self.history, "users": self.users, "card": own, "titles": self.titles, **self.rules.named()},
+            run=self._run(model_digest(model)),
+            options={name: value for name, value in how.items() if value is not None},
+            skipped_events=skipped,
+            skipped_users=history.n_users - len(set(history.user_rows())) if skipped else 0,
+        )
+        return ListRequest.of(model, history, k, users=users, rules=rules, titles=titles, **options, sources=sources)
+
+    def _run(self, digest: str) -> str | None:
+        """The id of the MLflow run of the model, if a store is named that knows it."""
+        named = self.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
+        if named == "none" or (named is None and not self.model.startswith(URIS)):
+            return None
+        run = model_run(default_uri(named), self.model, digest)
+        return run.id if run else None

@@ -1,0 +1,192 @@
+"""Publication of lists: a folder per date, and a link `latest` to the newest that passed its checks.
+
+    lists/2026-11-25/                a published export
+    lists/2026-11-26.unpublished/    a complete one that did not pass, or not yet
+    lists/latest -> 2026-11-25
+
+A reader of `latest` sees the old lists or the new ones, never anything else.
+"""
+
+import datetime
+import logging
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from recsys_ae.errors import ConfigError, OtherInputsError, OutputError, quoted, reason
+from recsys_ae.export.manifest import MANIFEST, ListManifest
+from recsys_ae.files import locked, make_folder, move
+
+LATEST = "latest"
+UNPUBLISHED = ".unpublished"
+COMPARED_USERS = 10_000  # at least so many, if there are, decide the overlap with the last lists
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Checks:
+    """What lists must fulfil to be published; None requires nothing.
+
+    Attributes:
+        min_users: users with a list.
+        max_cold: largest share of users whom the model cannot score, from 0 to 1.
+        min_overlap: smallest `overlap` with the lists published last, from 0 to 1, if there are any.
+    """
+
+    min_users: int | None = None
+    max_cold: float | None = None
+    min_overlap: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.min_users is not None and self.min_users < 1:
+            raise ConfigError(f"min_users must be at least 1, got {quoted(self.min_users)}")
+        for name in ("max_cold", "min_overlap"):
+            share = getattr(self, name)
+            if share is not None and not 0 <= share <= 1:
+                raise ConfigError(f"{name} must be a share from 0 to 1, got {quoted(share)}")
+
+    def problems(self, folder: Path, manifest: ListManifest, last: Path | None) -> Iterator[str]:
+        """Why the lists in a folder may not follow those in `last`."""
+        served = manifest.n_users - manifest.users_without_items
+        if self.min_users is not None and served < self.min_users:
+            yield f"{served} users have a list, fewer than {self.min_users} (min_users)"
+        cold = manifest.cold_users / max(1, manifest.n_users)
+        if self.max_cold is not None and cold > self.max_cold:
+            yield f"{cold:.1%} of {manifest.n_users} users are cold, more than {self.max_cold:.1%} (max_cold)"
+        if self.min_overlap is not None and last is None:
+            logger.info("there are no earlier lists to compare with")
+        elif self.min_overlap is not None and last is not None and (shared := overlap(folder, last)) < self.min_overlap:
+            yield f"users keep {shared:.1%} of the items of {last.name}, less than {self.min_overlap:.1%} (min_overlap)"
+
+
+def publish(
+    make: Callable[[Path], ListManifest], root: Path, date: str, checks: Checks | None = None, keep: int | None = None
+) -> ListManifest:
+    """Publish an export in the folder `root` under a date.
+
+    The lists are made next to their place, and move there once they have passed the checks; then `latest` leads to them, unless
+    it leads to a later date. Repeating the call does what is left of it. Lists that did not pass stay where they were made,
+    until a later call publishes or replaces them.
+
+    Args:
+        make: makes the export in a folder that it is given, or verifies the one there, as `export_recommendations` does.
+        date: in the form 2026-11-26.
+        keep: number of dated folders to keep; older ones are removed.
+
+    Raises:
+        ConfigError: no such date, or `keep` is below 1.
+        OutputError: a check failed, another process is publishing, the folder holds other lists of this date, or it cannot be
+            written.
+    """
+    check_date(date)
+    if keep is not None and keep < 1:
+        raise ConfigError(f"keep must be at least 1, got {quoted(keep)}")
+    try:
+        make_folder(root)
+        with locked(root / ".lock", f"another export is publishing to {root}"):
+            last, target = _last(root), root / date
+            for removed in root.glob(".*.removed"):
+                shutil.rmtree(removed)
+            if os.path.lexists(target):
+                manifest = make(target)
+            else:
+                draft = root / f"{date}{UNPUBLISHED}"
+                manifest = _made(make, draft)
+                if problems := list((checks or Checks()).problems(draft, manifest, last)):
+                    stays = f"; {LATEST} stays {last.name}" if last else ""
+                    raise OutputError(f"{draft} is complete but not published: {', and '.join(problems)}{stays}")
+                move(draft, target)
+            if last is None or last.name < date:
+                _lead(root, date)
+            elif last.name > date:
+                logger.info("%s stays %s, which is later", root / LATEST, last.name)
+            if keep is not None:
+                _remove_older(root, keep)
+    except OSError as error:
+        raise OutputError(f"cannot publish to {root}: {reason(error)}") from error
+    return manifest
+
+
+def check_date(date: str) -> None:
+    """Raise `ConfigError` unless `date` is one in the form 2026-11-26."""
+    if not _is_date(date):
+        raise ConfigError(f"{quoted(date)} is not a date such as 2026-11-26")
+
+
+def overlap(lists: Path, last: Path) -> float:
+    """The mean share of the items of a user's last list that the new list has too, over the users of both exports.
+
+    If these are many, the mean is over some of them, evenly spread over the new export. Without any, it is 0.
+    """
+    new, old = ListManifest.read(lists), ListManifest.read(last)
+    if any(new.schema[name] != old.schema[name] for name in ("user_id", "item_id")):
+        return 0.0
+    step = max(1, (new.n_users - new.users_without_items) // COMPARED_USERS)
+    listed = (new.read_part(lists / name, ["user_id"])["user_id"].unique() for name in new.files)
+    users = pa.concat_arrays(listed)[::step]
+    pairs, earlier = (_pairs(folder, manifest, users) for folder, manifest in ((lists, new), (last, old)))
+    lengths = earlier.filter(pc.is_in(earlier["user_id"], pairs["user_id"])).group_by("user_id").aggregate([([], "count_all")])
+    common = earlier.join(pairs, ["user_id", "item_id"], join_type="inner").group_by("user_id").aggregate([([], "count_all")])
+    both = lengths.join(common, "user_id", right_suffix="_common")
+    shares = pc.divide(pc.fill_null(both["count_all_common"], 0).cast(pa.float64()), both["count_all"])
+    return float(pc.mean(shares).as_py() or 0.0)
+
+
+def _pairs(folder: Path, manifest: ListManifest, users: pa.Array) -> pa.Table:
+    """The columns user_id and item_id of some users."""
+    parts = (manifest.read_part(folder / name, ["user_id", "item_id"]) for name in manifest.files)
+    return pa.concat_tables([part.filter(pc.is_in(part["user_id"], users)) for part in parts])
+
+
+def _made(make: Callable[[Path], ListManifest], draft: Path) -> ListManifest:
+    """The export in `draft`, where unpublished lists of other inputs are replaced."""
+    try:
+        return make(draft)
+    except OtherInputsError:
+        logger.warning("%s has unpublished lists of other inputs, which are replaced", draft)
+        shutil.rmtree(draft)
+        return make(draft)
+
+
+def _last(root: Path) -> Path | None:
+    """The folder to which `latest` leads; None if there is none yet."""
+    link = root / LATEST
+    if not os.path.lexists(link):
+        return None
+    if not link.is_symlink() or not _is_date(os.readlink(link)):
+        raise OutputError(f"{link} is not a link to one of the dated folders beside it; move it away first")
+    target = root / os.readlink(link)
+    return target if target.exists() else None
+
+
+def _lead(root: Path, date: str) -> None:
+    """Let `latest` lead to the folder of a date, from one moment to the next."""
+    draft = root / f".{LATEST}.draft"
+    draft.unlink(missing_ok=True)
+    draft.symlink_to(date, target_is_directory=True)
+    move(draft, root / LATEST)
+
+
+def _remove_older(root: Path, keep: int) -> None:
+    """Remove all published folders but the last ones, and that to which `latest` leads."""
+    published = sorted(path for path in root.iterdir() if _is_date(path.name) and (path / MANIFEST).exists())
+    for path in published[:-keep]:
+        if path != _last(root):
+            hidden = root / f".{path.name}.removed"
+            move(path, hidden)  # so that nobody reads half of it
+            shutil.rmtree(hidden)
+            logger.info("removed %s", path)
+
+
+def _is_date(name: str) -> bool:
+    try:
+        return bool(re.fullmatch(r"\d{4}-\d\d-\d\d", name)) and datetime.date.fromisoformat(name) is not None
+    except ValueError:
+        return False

@@ -1,0 +1,127 @@
+"""Business rules in files."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from recsys_ae.data.id_tables import read_ids
+from recsys_ae.errors import ConfigError, DataError, UnknownIdError
+from recsys_ae.ids import IdMap, Rows, shown
+from recsys_ae.models.categories import CappedCategories
+from recsys_ae.models.rules import ItemSets, Rules, capped_categories, item_rows
+
+RULES = {"candidates": "candidates", "block": "blocked", "repeatable": "repeatable"}  # option -> what it is of `Rules`
+WAY_OUT = "--skip-unknown (in a pipeline, skip_unknown: true) leaves them out"
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class RuleFiles:
+    """The files of `Rules`, in any of the formats of logs.
+
+    Attributes:
+        candidates, block, repeatable: files with the column item_id and, if they are about single users, user_id. The rows of
+            several files add up, those about all users and those about single users each for themselves.
+        categories: a file with the columns item_id and category.
+        cap: how many items of a category a list may hold.
+    """
+
+    candidates: tuple[Path, ...] = ()
+    block: tuple[Path, ...] = ()
+    repeatable: tuple[Path, ...] = ()
+    categories: Path | None = None
+    cap: int | None = None
+
+    def __post_init__(self) -> None:
+        if (self.categories is None) != (self.cap is None):
+            given, missing = ("categories", "cap") if self.cap is None else ("cap", "categories")
+            raise ConfigError(f"{given} without {missing}: give both a file of categories and how many items of each to list")
+        if self.cap is not None and self.cap < 1:
+            raise ConfigError(f"cap must be at least 1, got {self.cap}; to list no items of a category, block them")
+
+    @classmethod
+    def of(cls, named: Mapping[str, Path], cap: int | None) -> "RuleFiles":
+        """The files from `named`, among which may be others."""
+        several = {role: tuple(path for name, path in named.items() if name.split("-")[0] == role) for role in RULES}
+        return cls(**several, categories=named.get("categories"), cap=cap)
+
+    def named(self) -> dict[str, Path]:
+        """All files by the option that names them, such as `block`; a second one is `block-2`."""
+        found = {}
+        for role in RULES:
+            for number, path in enumerate(getattr(self, role), 1):
+                found[role if number == 1 else f"{role}-{number}"] = path
+        return found if self.categories is None else found | {"categories": self.categories}
+
+    def read(self, items: IdMap, users: IdMap, *, skip_unknown: bool = False) -> Rules:
+        """The rules for these items and users.
+
+        Args:
+            skip_unknown: leave out rows with other items or users instead of raising; their number is logged.
+
+        Raises:
+            UnknownIdError: a row has another item or user.
+            DataError: as for `read_ids`, or none of the candidates is known.
+        """
+        reader = _Reader(items, users, skip_unknown)
+        sets = {role: reader.sets(getattr(self, name)) for name, role in RULES.items() if getattr(self, name)}
+        if (candidates := sets.get("candidates")) is not None:
+            if what := [what for what, count in candidates.counts().items() if not count]:
+                files = ", ".join(map(str, self.candidates))
+                raise DataError(f"{files}: there are no known {what[0]} among the candidates, so that all lists would be empty")
+            if candidates.users is not None and (n := len(users) - len(candidates.users)):
+                logger.info("%d of %d users have no candidates, so that they get no list", n, len(users))
+        return Rules(items, **sets, categories=reader.categories(self.categories, self.cap) if self.categories else None)
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """Reads rules for these items and users."""
+
+    items: IdMap
+    users: IdMap
+    skip_unknown: bool
+
+    def sets(self, paths: Sequence[Path]) -> ItemSets:
+        """The sets of items in files."""
+        shared: list[Rows] = []
+        pairs: list[tuple[pd.Series, Rows]] = []
+        for path in paths:
+            frame = read_ids(path, {"item": self.items.kind, "user": self.users.kind}, optional="user")
+            rows = self._item_rows(path, frame)
+            if "user_id" in frame:
+                known = (rows >= 0) & self._known_users(path, frame)
+                pairs.append((frame["user_id"][known], rows[known]))
+            else:
+                shared.append(rows[rows >= 0])
+        own = (pd.concat([ids for ids, _ in pairs]), np.concatenate([rows for _, rows in pairs])) if pairs else None
+        return ItemSets.of_rows(len(self.items), np.concatenate(shared) if shared else None, own)
+
+    def categories(self, path: Path, cap: int | None) -> CappedCategories:
+        """The categories in a file."""
+        frame = read_ids(path, {"item": self.items.kind, "category": "str"})
+        rows = self._item_rows(path, frame)
+        return capped_categories(len(self.items), rows[rows >= 0], frame["category"][rows >= 0], cap)
+
+    def _item_rows(self, path: Path, frame: pd.DataFrame) -> Rows:
+        """The rows of the items in a file, -1 where unknown."""
+        rows = item_rows(self.items, frame["item_id"], str(path), None if self.skip_unknown else WAY_OUT)
+        if n := int((rows < 0).sum()):
+            logger.info("%s: %d of %d rows left out, whose items the model does not know", path, n, len(rows))
+        return rows
+
+    def _known_users(self, path: Path, frame: pd.DataFrame) -> NDArray[np.bool_]:
+        """bool [n]: whether the users in a file are known."""
+        known = self.users.find(frame["user_id"]) >= 0
+        if n := int((~known).sum()):
+            if not self.skip_unknown:
+                first, rest = shown(frame["user_id"][~known].iloc[0]), f"{n} of {len(known)} rows have such users"
+                raise UnknownIdError(f"{path}: the history has no user {first} ({rest}); {WAY_OUT}")
+            logger.info("%s: %d of %d rows left out, whose users are not in the history", path, n, len(known))
+        return known

@@ -1,0 +1,175 @@
+"""Exports by the executors of Spark: each part is a task, which scores its users as a single process would.
+
+    lists.partial/spark/model/            the model, which each worker loads once
+    lists.partial/spark/histories/        the histories of the users of each part that is to be written
+
+A task gets a number by `mapInArrow`, reads the histories of its users, writes their part and its record under a name of its own
+and renames them, and returns the number: it can be repeated, or run twice at a time. Rules, titles and features of users and
+items are sent to all workers with the task. All these paths are on a file system that the driver and the workers share.
+"""
+
+import logging
+import os
+import re
+import shutil
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from recsys_ae.errors import ConfigError, DataError, OutputError, RecsysError, reason
+from recsys_ae.export.manifest import Part, versions
+from recsys_ae.export.parts import PartStore, one_by_one
+from recsys_ae.export.request import ListRequest
+from recsys_ae.export.scoring import BlockScorer
+from recsys_ae.features import FeatureTable
+from recsys_ae.files import make_folder
+from recsys_ae.ids import IdMap, Rows
+from recsys_ae.interactions import Interactions
+from recsys_ae.models.base import Recommender, fitted_state
+from recsys_ae.models.storage import load_model, model_digest, save_model
+from recsys_ae.serving.histories import Histories
+
+logger = logging.getLogger(__name__)
+
+
+def on_spark(request: ListRequest, store: PartStore, parts: Mapping[str, Rows]) -> Iterator[tuple[str, Part]]:
+    """The engine of many executors; the driver needs memory for the history, a worker for the model and one part.
+
+    Raises:
+        ConfigError: something else than the history counts as seen.
+        OutputError: a task has failed as often as Spark repeats it.
+    """
+    if not len(request.rows) or not parts:  # nothing to share out
+        yield from one_by_one(request, store, parts)
+        return
+    if request.scorer.seen is not None:
+        raise ConfigError("the engine spark takes what users have seen from their history only; use the local engine")
+    folder = store.lists.parent / "spark"
+    with _session() as session:
+        shutil.rmtree(folder, ignore_errors=True)
+        make_folder(folder / "histories")
+        save_model(request.scorer.model, folder / "model")
+        _write_histories(request.scorer.history, parts, folder / "histories")
+        task = _Task.of(request, store, folder, [*parts])
+        session.range(0, len(parts), 1, len(parts)).mapInArrow(task, "id long").collect()
+    for name in parts:
+        if (part := store.kept(name)) is None:
+            raise OutputError(f"{store.lists / name} is not there as its task has written it; repeat the command")
+        yield name, part
+
+
+def _write_histories(history: Interactions, parts: Mapping[str, Rows], folder: Path) -> None:
+    """Write the history of the users of each part, under its name."""
+    histories, ids = Histories.of(history), history.users.values
+    for name, rows in parts.items():
+        events = histories[rows]
+        starts = np.r_[0, np.cumsum(np.bincount(events.users, minlength=len(rows)))]
+        own = Histories(IdMap(ids[rows]), starts, events.items, events.ratings, events.sessions)
+        own.write(folder, name)
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What the tasks do with the numbers of parts, and all that they need for that.
+
+    Attributes:
+        model: its digest.
+        scoring: arguments of `BlockScorer` beside the model and the history.
+        history: attributes of histories that are the same for all users.
+    """
+
+    store: PartStore
+    folder: Path
+    names: list[str]
+    model: str
+    versions: dict[str, str]
+    scoring: dict[str, Any]
+    history: dict[str, Any]
+    user_features: FeatureTable | None
+
+    @classmethod
+    def of(cls, request: ListRequest, store: PartStore, folder: Path, names: list[str]) -> "_Task":
+        scorer, history, planned = request.scorer, request.scorer.history, request.planned
+        store = replace(store, lists=store.lists.absolute(), records=store.records.absolute())
+        scoring = {name: getattr(scorer, name) for name in ("k", "rules", "exclude_seen", "cold", "batch_users")}
+        shared = {name: getattr(history, name) for name in ("duplicates", "scale", "item_features")}
+        return cls(
+            store,
+            folder.absolute(),
+            names,
+            planned.model_digest,
+            planned.versions,
+            scoring,
+            shared,
+            history.user_features,
+        )
+
+    def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        if (found := versions()) != self.versions:
+            other = [f"{name} {found.get(name)}" for name, number in self.versions.items() if found.get(name) != number]
+            raise DataError(f"a worker of Spark has {', '.join(other)}, unlike the driver; install the same versions")
+        model = _loaded(self.folder / "model", self.model)
+        for batch in batches:
+            for number in batch.column(0).to_pylist():
+                self._complete(self.names[number], model)
+            yield batch
+
+    def _complete(self, name: str, model: Recommender) -> None:
+        """Write a part, unless another attempt has finished it."""
+        if self.store.kept(name) is None:
+            history = self._histories(name, fitted_state(model).ids["items"])
+            self.store.write(name, BlockScorer(model, history, **self.scoring), np.arange(history.n_users))
+
+    def _histories(self, name: str, items: IdMap) -> Interactions:
+        """The histories of the users of a part, in their order."""
+        found = Histories.read(self.folder / "histories", name)
+        log = found[np.arange(len(found.users))]
+        log = replace(log, order=np.arange(len(log)))
+        data = Interactions.from_events(log, found.users, items, self.history["duplicates"])
+        if (table := self.user_features) is not None:
+            table = replace(table, ids=found.users, matrix=table.of(found.users.values))
+        return replace(data, **self.history, user_features=table, merged=True)
+
+
+@lru_cache(maxsize=1)
+def _loaded(folder: Path, digest: str) -> Recommender:
+    """The model in a folder, which a worker loads once for all of its tasks."""
+    model = load_model(folder)
+    if model_digest(model) != digest:
+        raise DataError(f"{folder} holds another model than that of the export")
+    return model
+
+
+@contextmanager
+def _session() -> Iterator[Any]:
+    """The active session of Spark, else one for this block; errors of jobs become one sentence."""
+    from pyspark.sql import SparkSession
+
+    active = SparkSession.getActiveSession()
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)  # otherwise the workers run any `python3`
+    try:
+        session = active or SparkSession.builder.getOrCreate()
+    except Exception as error:
+        raise OutputError(f"cannot start Spark: {reason(error)}") from None
+    try:
+        yield session
+    except RecsysError:
+        raise
+    except Exception as error:
+        raise OutputError(f"Spark could not make the lists: {_cause(error)}; what is finished is kept") from error
+    finally:
+        if active is None:
+            session.stop()
+
+
+def _cause(error: Exception) -> str:
+    """The error of a task in the message of Spark, which holds its traceback."""
+    found = re.findall(r"^(?:recsys_ae\.errors\.)?([\w.]+(?:Error|Exception)): (.+)$", str(error), re.MULTILINE)
+    return reason(f"{found[-1][1]}" if found else error)

@@ -1,0 +1,225 @@
+"""Finished lists in a table of a database or in a Delta table. Readers see the old lists or the new ones, never both."""
+
+import json
+import logging
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.csv as pcsv
+import sqlalchemy as sa
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+
+from recsys_ae.digests import digest_of_json
+from recsys_ae.errors import ConfigError, OutputError, quoted, reason
+from recsys_ae.export.manifest import ListManifest
+from recsys_ae.export.writing import TITLE
+from recsys_ae.surroundings import masked
+
+NAME = r"([A-Za-z_][A-Za-z0-9_]{0,30}\.)?[A-Za-z_][A-Za-z0-9_]{0,30}"  # databases allow 63 bytes, and names are appended to
+BATCH = 10_000  # rows sent at a time
+STAMP = "recsys_ae.stamp"
+
+logger = logging.getLogger(__name__)
+
+
+def load_into_database(folder: Path, uri: str, table: str) -> bool:
+    """Replace the rows of a table by the lists in a folder; returns whether that was necessary.
+
+    The files are loaded one by one into a table beside it, a transaction each, so that the same call continues after an
+    interruption and nothing is doubled. Then one transaction replaces the rows of `table`, which is created if needed, with
+    the primary key (user_id, rank). It stays the same table, with its indexes, permissions and views. `TABLE_manifest` has one
+    row: the hash of what the table holds, and the manifest as JSON.
+
+    Args:
+        uri: of the database, as SQLAlchemy takes it.
+        table: name, perhaps with a schema: `shop.lists`.
+
+    Raises:
+        ConfigError: an impossible URI or name, or the driver of the database is not installed.
+        DataError: the lists are damaged.
+        OutputError: the table has other columns, another process is loading the same lists, or the database fails.
+    """
+    if not re.fullmatch(NAME, table):
+        raise ConfigError(f"{quoted(table)} cannot name a table: use at most 31 letters, digits and _, perhaps with a schema")
+    manifest = ListManifest.read(folder)
+    with _database(uri) as engine:
+        return _Loading(engine, table, folder, manifest).run()
+
+
+def write_delta(folder: Path, uri: str) -> bool:
+    """Replace the content of the Delta table at `uri` by the lists in a folder, in one commit, or create it.
+
+    Returns:
+        Whether that was necessary: the last commit has the hash of what it wrote.
+
+    Raises:
+        ConfigError: deltalake is not installed.
+        DataError: the lists are damaged.
+        OutputError: the table cannot be written.
+    """
+    try:
+        import deltalake
+        from deltalake.exceptions import DeltaError
+    except ImportError:
+        raise ConfigError("Delta tables need the package deltalake: pip install recsys-ae[tables]") from None
+    manifest = ListManifest.read(folder)
+    stamp = _stamp(manifest)
+    about = {STAMP: stamp, "recsys_ae.manifest": json.dumps(asdict(manifest))}
+    try:
+        if deltalake.DeltaTable.is_deltatable(uri) and deltalake.DeltaTable(uri).history(1)[0].get(STAMP) == stamp:
+            logger.info("%s already holds these lists: nothing to do", masked(uri))
+            return False
+        batches = (batch for _, part in _parts(folder, manifest) for batch in part.to_batches())
+        lists = pa.RecordBatchReader.from_batches(_schema(manifest), batches)
+        commit = deltalake.CommitProperties(custom_metadata=about)
+        deltalake.write_deltalake(uri, lists, mode="overwrite", schema_mode="overwrite", commit_properties=commit)
+    except (DeltaError, OSError, ValueError) as error:
+        raise OutputError(f"cannot write the Delta table {masked(uri)}: {reason(error)}") from None
+    return True
+
+
+class _Loading:
+    """One load of lists into a table."""
+
+    def __init__(self, engine: sa.Engine, name: str, folder: Path, manifest: ListManifest) -> None:
+        self._engine, self._folder, self._manifest, self._stamp = engine, folder, manifest, _stamp(manifest)
+        schema, _, self._name = name.rpartition(".")
+        self._schema = schema or None
+        staging = f"{self._name}_staging_{self._stamp[:8]}"  # so that lists of other requests never meet
+        self._lists, self._staged = (self._table(each, self._columns(each == self._name)) for each in (self._name, staging))
+        part = [sa.Column("part", sa.String(40), primary_key=True)]
+        self._done = self._table(f"{staging}_parts", part)
+        about = [sa.Column("stamp", sa.String(32), nullable=False), sa.Column("manifest", sa.Text, nullable=False)]
+        self._about = self._table(f"{self._name}_manifest", about)
+
+    def run(self) -> bool:
+        if self._is_shown():
+            logger.info("%s already holds these lists: nothing to do", self._name)
+            self._remove_staging()
+            return False
+        self._check_columns()
+        with self._engine.begin() as connection:
+            for table in (self._staged, self._done):
+                table.create(connection, checkfirst=True)
+            loaded = set(connection.scalars(sa.select(self._done.c.part)))
+        for name, part in _parts(self._folder, self._manifest, without=loaded):
+            with self._engine.begin() as connection:
+                connection.execute(self._done.insert().values(part=name))  # fails at once if another process loads it too
+                for batch in part.to_batches(BATCH):
+                    self._insert(connection, batch)
+        logger.info("%d files: %d already loaded", len(self._manifest.files), len(loaded))
+        self._show()
+        self._remove_staging()
+        return True
+
+    def _insert(self, connection: sa.Connection, batch: pa.RecordBatch) -> None:
+        if self._engine.driver != "psycopg2":
+            connection.execute(self._staged.insert(), batch.to_pylist())
+            return
+        quoted_names = ", ".join(map(connection.dialect.identifier_preparer.quote, batch.schema.names))
+        table, content = connection.dialect.identifier_preparer.format_table(self._staged), BytesIO()
+        pcsv.write_csv(batch, content, pcsv.WriteOptions(include_header=False))  # all text in quotes, missing titles empty
+        content.seek(0)
+        copy = f"COPY {table} ({quoted_names}) FROM STDIN WITH (FORMAT csv)"  # many times as fast as statements
+        cursor: Any = connection.connection.cursor()
+        cursor.copy_expert(copy, content)
+
+    def _show(self) -> None:
+        """Replace the rows of the table by the loaded ones."""
+        with self._engine.begin() as connection:
+            found = connection.scalar(sa.select(sa.func.count()).select_from(self._staged))
+            if found != self._manifest.rows:
+                raise OutputError(f"{self._staged.name} has {found} rows instead of {self._manifest.rows}; drop it, and repeat")
+            for table in (self._lists, self._about):
+                table.create(connection, checkfirst=True)
+                connection.execute(table.delete())
+            columns = [column.name for column in self._lists.columns]
+            loaded = sa.select(*(self._staged.c[name] for name in columns))
+            connection.execute(self._lists.insert().from_select(columns, loaded))
+            manifest = json.dumps(asdict(self._manifest))
+            connection.execute(self._about.insert().values(stamp=self._stamp, manifest=manifest))
+
+    def _is_shown(self) -> bool:
+        with self._engine.begin() as connection:
+            if not all(sa.inspect(connection).has_table(name, self._schema) for name in (self._name, self._about.name)):
+                return False
+            return list(connection.scalars(sa.select(self._about.c.stamp))) == [self._stamp]
+
+    def _check_columns(self) -> None:
+        inspector = sa.inspect(self._engine)
+        if inspector.has_table(self._name, self._schema):
+            found = {column["name"] for column in inspector.get_columns(self._name, self._schema)}
+            if found != (wanted := {column.name for column in self._lists.columns}):
+                has, needs = ", ".join(sorted(found)), ", ".join(sorted(wanted))
+                raise OutputError(f"the table {self._name} has the columns {has} instead of {needs}; drop it, or name another")
+
+    def _remove_staging(self) -> None:
+        """Drop what was loaded for this or for lists that were never shown."""
+        with self._engine.begin() as connection:
+            for name in sa.inspect(connection).get_table_names(self._schema):
+                if re.fullmatch(rf"{self._name}_staging_[0-9a-f]{{8}}(_parts)?", name):
+                    self._table(name, []).drop(connection, checkfirst=True)
+
+    def _table(self, name: str, columns: list[sa.Column[Any]]) -> sa.Table:
+        return sa.Table(name, sa.MetaData(), *columns, schema=self._schema)
+
+    def _columns(self, shown: bool) -> list[sa.Column[Any]]:
+        kinds: Mapping[pa.DataType, Any] = {pa.int64(): sa.BigInteger, pa.int32(): sa.Integer, pa.float32(): sa.REAL}
+        keys = ("user_id", "rank") if shown else ()
+        return [
+            sa.Column(
+                field.name,
+                kinds.get(field.type, sa.Text),
+                primary_key=field.name in keys,
+                nullable=field.name == TITLE,
+                autoincrement=False,
+            )
+            for field in _schema(self._manifest)
+        ]
+
+
+def _parts(folder: Path, manifest: ListManifest, without: set[str] = frozenset()) -> Iterator[tuple[str, pa.Table]]:  # type: ignore[assignment]
+    """The name and the lists of each file, with titles if there are any."""
+    names = _schema(manifest).names
+    for name in manifest.files:
+        if name not in without:
+            yield name, manifest.read_part(folder / name, names)
+
+
+def _schema(manifest: ListManifest) -> pa.Schema:
+    return manifest.arrow_schema(titles=bool(manifest.writing.titles))
+
+
+def _stamp(manifest: ListManifest) -> str:
+    """Hash of the lists: two exports with the same one hold the same rows."""
+    return digest_of_json(manifest.request_digest, {name: part.digest for name, part in manifest.files.items()})
+
+
+@contextmanager
+def _database(uri: str) -> Iterator[sa.Engine]:
+    """The database at a URI, whose errors become one sentence."""
+    place = masked(uri)
+    try:
+        engine = sa.create_engine(uri)
+    except (ArgumentError, NoSuchModuleError, ValueError):
+        example = "postgresql+psycopg2://user:password@host/name or sqlite:///lists.db"
+        raise ConfigError(f"{quoted(place)} is no address of a database, such as {example}") from None
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"the database {place} needs the package {error.name}; install it") from None
+    if engine.dialect.name == "sqlite":  # by itself it begins transactions only before some statements
+        sa.event.listen(engine, "connect", lambda connection, _: setattr(connection, "isolation_level", None))
+        sa.event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+    try:
+        yield engine
+    except sa.exc.IntegrityError as error:
+        raise OutputError(f"another process is loading the same lists into {place}: {reason(error.orig)}") from None
+    except (SQLAlchemyError, engine.dialect.loaded_dbapi.Error) as error:
+        raise OutputError(f"cannot write to {place}: {reason(getattr(error, 'orig', None) or error)}") from None
+    finally:
+        engine.dispose()

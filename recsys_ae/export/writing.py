@@ -1,0 +1,176 @@
+"""How lists are written to files: in which format, with a row per item or per user, with or without titles of the items.
+
+Every way of writing can be read back to the same table. R rows in a table.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pcsv
+import pyarrow.json as pjson
+
+from recsys_ae.data.id_tables import read_titles
+from recsys_ae.digests import digest_of
+from recsys_ae.errors import ConfigError, DataError, reason
+from recsys_ae.parquet import read_parquet, write_parquet
+
+Format = Literal["parquet", "csv", "jsonl"]
+Layout = Literal["rows", "lists"]
+TITLE = "title"
+LISTED = {"item_id": "item_ids", "score": "scores", TITLE: "titles"}  # columns of rows -> of lists
+BLOCK = 2**27  # bytes, more than any line
+SLICE = 8_192  # lines of JSON made at a time
+
+
+@dataclass(frozen=True, eq=False)
+class Titles:
+    """The titles of items: Arrow arrays of their ids [n], int64 or string, and of text [n]."""
+
+    ids: pa.Array
+    texts: pa.Array
+
+    @classmethod
+    def read(cls, path: Path, kind: str) -> "Titles":
+        """The titles in a file, for items whose ids are of type "int" or "str"; see `data.id_tables.read_titles`."""
+        frame = read_titles(path, kind)
+        return cls(pa.array(frame["item_id"]), pa.array(frame["title"], pa.string()))
+
+    def of(self, items: pa.ChunkedArray) -> pa.ChunkedArray:
+        """The titles of item ids, string [R]; null where there is none."""
+        at = pc.index_in(items, pc.cast(self.ids, items.type))
+        return pc.take(self.texts, at)
+
+    @cached_property
+    def digest(self) -> str:
+        """Content hash, 32 hex digits."""
+        pairs = zip(self.ids.to_pylist(), self.texts.to_pylist(), strict=True)
+        return digest_of([json.dumps(sorted(pairs))])
+
+
+@dataclass(frozen=True)
+class Writing:
+    """How lists are written.
+
+    Attributes:
+        format: of the files. JSON lines have an object per row.
+        layout: `rows` with the columns user_id, rank, item_id, score; or `lists`, a row per user with the arrays item_ids and
+            scores, best first.
+        titles: hash of the titles that are written too, as the column title or titles; empty for none.
+    """
+
+    format: Format = "parquet"
+    layout: Layout = "rows"
+    titles: str = ""
+
+    def __post_init__(self) -> None:
+        if self.format == "csv" and self.layout == "lists":
+            raise ConfigError("CSV has no arrays; write lists as jsonl or parquet, or rows as csv")
+
+    def write(self, table: pa.Table, titles: Titles | None, path: Path) -> None:
+        """Write lists (see `BlockScorer.table`) to a file."""
+        if titles is not None:
+            table = table.append_column(TITLE, titles.of(table["item_id"]))
+        table = as_lists(table) if self.layout == "lists" else table
+        if self.format == "parquet":
+            write_parquet(table.schema, [table], path)
+        elif self.format == "csv":
+            pcsv.write_csv(table, path)
+        else:
+            _write_lines(table, path)
+
+    def read(self, path: Path, schema: pa.Schema, columns: Sequence[str] | None = None) -> pa.Table:
+        """The lists in a file that `write` wrote, or some of their columns.
+
+        Args:
+            schema: of the lists, perhaps with titles.
+
+        Raises:
+            DataError: it cannot be read.
+        """
+        if self.format == "parquet" and self.layout == "rows":
+            table = read_parquet(path, columns)  # all columns, of which some may be wrong
+            return table if TITLE not in table.column_names or TITLE in schema.names else table.drop_columns([TITLE])
+        columns = schema.names if columns is None else columns
+        try:
+            table = self._stored(path, schema)
+            return (as_rows(table, schema) if self.layout == "lists" else table).select(columns)
+        except (pa.ArrowException, OSError, ValueError, KeyError) as error:
+            raise DataError(f"cannot read {path} as {self.format}: {reason(error)}") from None
+
+    def _stored(self, path: Path, schema: pa.Schema) -> pa.Table:
+        """The columns of a file, as they were written."""
+        stored = list_schema(schema) if self.layout == "lists" else schema
+        if self.format == "parquet":
+            return read_parquet(path, stored.names)
+        if self.format == "csv":
+            types = {one.name: one.type for one in stored}
+            nulls = {"strings_can_be_null": True, "quoted_strings_can_be_null": False, "null_values": [""]}
+            convert = pcsv.ConvertOptions(column_types=types, include_columns=stored.names, **nulls)
+            return pcsv.read_csv(path, parse_options=pcsv.ParseOptions(newlines_in_values=True), convert_options=convert)
+        if not path.stat().st_size:  # which Arrow refuses
+            return stored.empty_table()
+        options = pjson.ParseOptions(explicit_schema=stored, unexpected_field_behavior="ignore")
+        return pjson.read_json(path, pjson.ReadOptions(block_size=BLOCK), options).select(stored.names)
+
+
+def as_lists(table: pa.Table) -> pa.Table:
+    """A row per user, whose other columns but the rank are arrays; adjacent rows of a user are a list, in their order."""
+    ids = table["user_id"].combine_chunks()
+    starts = np.flatnonzero(np.r_[True, pc.not_equal(ids[1:], ids[:-1]).to_numpy(zero_copy_only=False)])[: len(ids)]
+    offsets = pa.array(np.r_[starts, len(ids)], pa.int32())
+    columns = {"user_id": ids.take(pa.array(starts))}
+    for name, listed in LISTED.items():
+        if name in table.column_names:
+            columns[listed] = pa.ListArray.from_arrays(offsets, table[name].combine_chunks())
+    return pa.table(columns)
+
+
+def as_rows(lists: pa.Table, schema: pa.Schema) -> pa.Table:
+    """The inverse of `as_lists`, as far as `schema` has the columns."""
+    lists = lists.combine_chunks()
+    items = lists["item_ids"].combine_chunks()
+    lengths = pc.list_value_length(items).to_numpy(zero_copy_only=False)
+    of_row = np.repeat(np.arange(len(lengths)), lengths)
+    ranks = np.arange(len(of_row)) - np.repeat(np.cumsum(lengths) - lengths, lengths) + 1
+    columns = {"user_id": lists["user_id"].take(pa.array(of_row)), "rank": pa.array(ranks.astype(np.int32))}
+    listed = {name: lists[LISTED[name]].combine_chunks() for name in schema.names if name in LISTED}
+    return pa.table(columns | {name: pc.list_flatten(column) for name, column in listed.items()}, schema=schema)
+
+
+def list_schema(schema: pa.Schema) -> pa.Schema:
+    """The schema of `as_lists` from that of rows."""
+    lists = [(listed, pa.list_(schema.field(name).type)) for name, listed in LISTED.items() if name in schema.names]
+    return pa.schema([schema.field("user_id"), *lists])
+
+
+def _write_lines(table: pa.Table, path: Path) -> None:
+    """Write a JSON object per row, without Python objects for the values."""
+    with path.open("wb") as file:
+        for start in range(0, table.num_rows, SLICE):
+            rows = table.slice(start, SLICE).combine_chunks()
+            parts: list[pa.Array | str] = []
+            for name in rows.column_names:
+                column = rows[name].combine_chunks()
+                parts += [f"{', ' if parts else '{'}{json.dumps(name)}: ", _json(column)]
+            for line in pc.binary_join_element_wise(*parts, "}\n", "").to_pylist():
+                file.write(line.encode())
+
+
+def _json(column: pa.Array) -> pa.Array:
+    """The values of a column as JSON, string [R]."""
+    kind = column.type
+    if pa.types.is_list(kind):
+        texts = pa.ListArray.from_arrays(column.offsets, _json(column.values))
+        return pc.binary_join_element_wise("[", pc.binary_join(texts, ", "), "]", "")
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        codes = column.dictionary_encode()
+        quoted = pa.array([json.dumps(text, ensure_ascii=False) for text in codes.dictionary.to_pylist()], pa.string())
+        return pc.fill_null(quoted.take(codes.indices), "null")
+    return column.cast(pa.string())

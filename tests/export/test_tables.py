@@ -1,0 +1,301 @@
+"""Lists in tables of databases: the rows of the files, loaded once, and never half of them for readers."""
+
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from contextlib import contextmanager
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import postgres
+import pyarrow as pa
+import pytest
+import sqlalchemy as sa
+from builders import random_interactions
+
+from recsys_ae import IdMap, build_model
+from recsys_ae.errors import ConfigError, DataError, OutputError
+from recsys_ae.export import tables
+from recsys_ae.export.local import export_request
+from recsys_ae.export.manifest import ListManifest
+from recsys_ae.export.request import ListRequest
+from recsys_ae.export.tables import load_into_database, write_delta
+from recsys_ae.export.writing import Titles, Writing
+
+TITLES = Titles(pa.array([100, 101, 102]), pa.array(["It's", 'a "film"', "\N{SNOWMAN}, 2"]))
+needs_postgres = pytest.mark.skipif(postgres.missing() is not None, reason=str(postgres.missing()))
+
+
+@pytest.fixture(scope="module")
+def server():
+    with postgres.postgres() as uri:
+        yield uri
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=[needs_postgres, pytest.mark.slow])])
+def uri(request, tmp_path):
+    """An empty database."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'lists.db'}"
+    found = request.getfixturevalue("server")
+    with opened(found) as connection:
+        connection.execute(sa.text("DROP SCHEMA public CASCADE"))
+        connection.execute(sa.text("CREATE SCHEMA public"))
+    return found
+
+
+@contextmanager
+def opened(uri):
+    engine = sa.create_engine(uri)
+    try:
+        with engine.begin() as connection:
+            yield connection
+    finally:
+        engine.dispose()
+
+
+def export(folder, seed=0, **options):
+    """Lists of 40 users in four files."""
+    data = random_interactions(seed)
+    request = ListRequest.of(build_model("popularity", {}).fit(data), data, 5, part_users=10, **options)
+    return export_request(request, folder)
+
+
+def rows_of(folder, titles=False):
+    manifest = ListManifest.read(folder)
+    names = manifest.arrow_schema(titles=titles).names
+    return [row for name in manifest.files for row in manifest.read_part(folder / name, names).to_pylist()]
+
+
+def rows_in(uri, table="lists"):
+    """The rows of a table, which are the lists in their order, because users are in the order of their ids."""
+    with opened(uri) as connection:
+        found = connection.execute(sa.text(f"SELECT * FROM {table} ORDER BY user_id, rank"))
+        return [dict(row) for row in found.mappings()]
+
+
+def names_in(uri):
+    with opened(uri) as connection:
+        return sorted(sa.inspect(connection).get_table_names())
+
+
+@pytest.mark.parametrize(("form", "layout"), [("parquet", "rows"), ("csv", "rows"), ("jsonl", "lists")])
+def test_the_table_has_the_rows_of_the_files(uri, tmp_path, form, layout):
+    manifest = export(tmp_path / "lists", writing=Writing(form, layout), titles=TITLES)
+    assert load_into_database(tmp_path / "lists", uri, "lists")
+    found = rows_in(uri)
+    assert found == rows_of(tmp_path / "lists", titles=True)
+    assert {row["title"] for row in found} > {None, "It's"}
+    assert len(found) == manifest.rows > 100
+    assert names_in(uri) == ["lists", "lists_manifest"]
+    with opened(uri) as connection:
+        ((stored,),) = connection.execute(sa.text("SELECT manifest FROM lists_manifest"))
+    assert json.loads(stored)["data_digest"] == manifest.data_digest
+
+
+def test_the_next_night_replaces_the_rows_of_the_same_table(uri, tmp_path):
+    """With its indexes and views; repeating a load does nothing."""
+    export(tmp_path / "one")
+    export(tmp_path / "two", seed=1)
+    load_into_database(tmp_path / "one", uri, "lists")
+    with opened(uri) as connection:
+        connection.execute(sa.text("CREATE INDEX mine ON lists (item_id)"))
+        connection.execute(sa.text("CREATE VIEW best AS SELECT * FROM lists WHERE rank = 1"))
+    assert load_into_database(tmp_path / "two", uri, "lists")
+    assert not load_into_database(tmp_path / "two", uri, "lists")
+    assert rows_in(uri) == rows_of(tmp_path / "two")
+    assert rows_in(uri, "best") == [row for row in rows_of(tmp_path / "two") if row["rank"] == 1]
+    with opened(uri) as connection:
+        assert [one["name"] for one in sa.inspect(connection).get_indexes("lists")] == ["mine"]
+    assert load_into_database(tmp_path / "one", uri, "lists")
+    assert rows_in(uri) == rows_of(tmp_path / "one")
+
+
+def test_an_interrupted_load_continues(uri, tmp_path, monkeypatch):
+    export(tmp_path / "one")
+    export(tmp_path / "two", seed=1)
+    load_into_database(tmp_path / "one", uri, "lists")
+    parts, read = tables._parts, []
+
+    def dies(*given, **options):
+        for number, part in enumerate(parts(*given, **options)):
+            read.append(part[0])
+            if number == 2:
+                raise KeyboardInterrupt
+            yield part
+
+    monkeypatch.setattr(tables, "_parts", dies)
+    with pytest.raises(KeyboardInterrupt):
+        load_into_database(tmp_path / "two", uri, "lists")
+    assert rows_in(uri) == rows_of(tmp_path / "one")
+    read.clear()
+    assert load_into_database(tmp_path / "two", uri, "lists")
+    assert read == ["part-00002.parquet", "part-00003.parquet"]
+    assert rows_in(uri) == rows_of(tmp_path / "two")
+    assert names_in(uri) == ["lists", "lists_manifest"]
+
+
+@pytest.mark.slow
+def test_a_killed_load_doubles_nothing(uri, tmp_path):
+    """Killed again and again, as late as it gets; readers see one of the two nights all the time."""
+    export(tmp_path / "one")
+    export(tmp_path / "two", seed=1)
+    load_into_database(tmp_path / "one", uri, "lists")
+    nights = [rows_of(tmp_path / name) for name in ("one", "two")]
+    script = f"""
+        import time
+        import recsys_ae.export.tables as tables
+        from pathlib import Path
+        tables.BATCH = 7
+        insert = tables.sa.Connection.execute
+        def slow(connection, *given, **more):
+            print(".", flush=True)
+            time.sleep(0.002)
+            return insert(connection, *given, **more)
+        tables.sa.Connection.execute = slow
+        tables.load_into_database(Path({str(tmp_path / "two")!r}), {uri!r}, "lists")
+    """
+    delays, done = iter(np.linspace(3, 300, 12).astype(int)), False
+    while not done:
+        steps = next(delays, 10**9)
+        with subprocess.Popen([sys.executable, "-c", textwrap.dedent(script)], stdout=subprocess.PIPE) as process:
+            if all(process.stdout.readline() for _ in range(steps)):
+                os.kill(process.pid, signal.SIGKILL)
+        done = process.returncode == 0
+        assert rows_in(uri) in nights
+    assert rows_in(uri) == nights[1]
+    assert names_in(uri) == ["lists", "lists_manifest"]
+
+
+def test_a_reader_never_sees_half(uri, tmp_path):
+    export(tmp_path / "one")
+    export(tmp_path / "two", seed=1)
+    load_into_database(tmp_path / "one", uri, "lists")
+    nights, seen, over = [rows_of(tmp_path / name) for name in ("one", "two")], [], threading.Event()
+
+    def read():
+        while not over.is_set():
+            try:
+                seen.append(rows_in(uri))
+            except sa.exc.OperationalError:  # SQLite's file is locked
+                time.sleep(0.001)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    for name in ("two", "one", "two", "one"):
+        load_into_database(tmp_path / name, uri, "lists")
+    over.set()
+    reader.join()
+    assert seen
+    assert all(found in nights for found in seen)
+
+
+def test_ids_of_both_kinds_and_no_rows(uri, tmp_path):
+    data = random_interactions()
+    model = build_model("popularity", {}).fit(data)
+    export_request(ListRequest.of(model, data, 3, users=np.array([], dtype=object)), tmp_path / "nobody")
+    load_into_database(tmp_path / "nobody", uri, "lists")
+    assert rows_in(uri) == []
+    with opened(uri) as connection:
+        kinds = {column["name"]: str(column["type"]) for column in sa.inspect(connection).get_columns("lists")}
+        key = sa.inspect(connection).get_pk_constraint("lists")["constrained_columns"]
+    assert kinds == {"user_id": "TEXT", "rank": "INTEGER", "item_id": "BIGINT", "score": "REAL"}
+    assert key == ["user_id", "rank"]
+
+
+def test_awkward_text_arrives(uri, tmp_path):
+    texts = ['a,"b"', "\\.", "new\nline", "\\N", "NULL", "tab\t", " ", "\N{SNOWMAN}", "\r"]
+    data = random_interactions()
+    items = [*texts, *(f"i{number}" for number in range(data.n_items - len(texts)))]
+    data = replace(data, items=IdMap(items))
+    request = ListRequest.of(build_model("popularity", {}).fit(data), data, 25, exclude_seen=False)
+    export_request(request, tmp_path / "lists")
+    load_into_database(tmp_path / "lists", uri, "lists")
+    assert rows_in(uri) == rows_of(tmp_path / "lists")
+    assert {row["item_id"] for row in rows_in(uri)} >= {*texts}
+
+
+def test_what_a_database_refuses_is_one_sentence(uri, tmp_path):
+    """PostgreSQL has no text with a zero character."""
+    data = replace(random_interactions(), items=IdMap(["a\0b", *(f"i{number}" for number in range(24))]))
+    request = ListRequest.of(build_model("popularity", {}).fit(data), data, 25, exclude_seen=False)
+    export_request(request, tmp_path / "lists")
+    if uri.startswith("sqlite"):
+        load_into_database(tmp_path / "lists", uri, "lists")
+        return
+    with pytest.raises(OutputError, match=r"cannot write to postgresql.*invalid byte sequence"):
+        load_into_database(tmp_path / "lists", uri, "lists")
+    assert "lists" not in names_in(uri)
+
+
+def test_another_table_is_left_alone(uri, tmp_path):
+    export(tmp_path / "lists")
+    with opened(uri) as connection:
+        connection.execute(sa.text("CREATE TABLE lists (precious INTEGER)"))
+        connection.execute(sa.text("INSERT INTO lists VALUES (7)"))
+    with pytest.raises(OutputError, match="the table lists has the columns precious instead of item_id, rank, score, user_id"):
+        load_into_database(tmp_path / "lists", uri, "lists")
+    with opened(uri) as connection:
+        assert connection.scalar(sa.text("SELECT precious FROM lists")) == 7
+
+
+@pytest.mark.parametrize(
+    ("uri", "table", "error", "message"),
+    [
+        ("nonsense", "lists", ConfigError, "'nonsense' is no address of a database, such as postgresql"),
+        ("oracle9://me:secret@host/x", "lists", ConfigError, r"'oracle9://\*\*\*@host/x' is no address"),
+        ("sqlite:///absent/x.db", "lists", OutputError, "cannot write to sqlite:///absent/x.db: unable to open database file"),
+        ("sqlite:///x.db", "lists; DROP", ConfigError, "'lists; DROP' cannot name a table"),
+    ],
+)
+def test_impossible_databases(tmp_path, monkeypatch, uri, table, error, message):
+    monkeypatch.chdir(tmp_path)
+    export(tmp_path / "lists")
+    with pytest.raises(error, match=message):
+        load_into_database(tmp_path / "lists", uri, table)
+
+
+def test_damaged_lists_are_not_loaded(tmp_path):
+    export(tmp_path / "lists")
+    (tmp_path / "lists" / "part-00002.parquet").write_bytes(b"")
+    with pytest.raises(DataError, match=r"part-00002\.parquet is damaged"):
+        load_into_database(tmp_path / "lists", f"sqlite:///{tmp_path / 'x.db'}", "lists")
+    assert not (tmp_path / "x.db").exists()
+
+
+def test_the_command(call, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    manifest = export(tmp_path / "lists")
+    code, out, _ = call("load", "lists", "--database", "sqlite:///x.db", "--table", "nightly")
+    assert (code, out) == (0, f"{manifest.rows} recommendations are in the table nightly of sqlite:///x.db\n")
+    monkeypatch.setenv("RECSYS_AE_DATABASE", "sqlite:///x.db")
+    assert "were already in the table" in call("load", "lists", "--table", "nightly")[1]
+    assert len(pd.read_sql("SELECT * FROM nightly", "sqlite:///x.db")) == manifest.rows
+    assert call("load", "lists")[0] == 2
+
+
+@pytest.mark.skipif(importlib.util.find_spec("deltalake") is None, reason="needs deltalake")
+def test_delta_table(tmp_path):
+    import deltalake
+
+    place = str(tmp_path / "delta")
+    for name, seed, titles in (("one", 0, None), ("two", 1, TITLES)):
+        manifest = export(tmp_path / name, seed=seed, titles=titles)
+        assert write_delta(tmp_path / name, place)
+        assert not write_delta(tmp_path / name, place)
+        found = deltalake.DeltaTable(place).to_pyarrow_table().sort_by([("user_id", "ascending"), ("rank", "ascending")])
+        assert found.to_pylist() == rows_of(tmp_path / name, titles=titles is not None)
+        assert len(found) == manifest.rows
+    assert deltalake.DeltaTable(place).version() == 1
+    first = deltalake.DeltaTable(place, version=0).to_pyarrow_table()
+    assert len(first) == len(rows_of(tmp_path / "one"))
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="cannot write the Delta table"):
+        write_delta(tmp_path / "one", str(tmp_path / "file"))

@@ -1,0 +1,192 @@
+"""Business rules on the command line and in a pipeline: the lists are those of the same rules in Python."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+from recsys_ae import Rules, load_model, read_recommendations, recommend
+from recsys_ae.data.ratings import read_history
+from recsys_ae.export.manifest import ListManifest
+
+LOG = {"path": "log.csv", "columns": {"user": "user", "item": "item"}}
+PIPELINE = {
+    "dataset": {
+        "name": "small",
+        "kind": "ratings",
+        "files": [{"path": "log.csv", "columns": {"user": "user", "item": "item"}}],
+    },
+    "split": {"kind": "random", "test": 0.2},
+    "models": [{"name": "ease"}],
+    "metrics": ["recall@5"],
+    "export": {
+        "k": 6,
+        "candidates": "rules/candidates.csv",
+        "block": ["rules/block.csv", "rules/pairs.csv"],
+        "repeatable": "rules/again.csv",
+        "categories": "rules/categories.csv",
+        "cap": 2,
+        "users": "rules/users.csv",
+    },
+}
+FILES = {
+    "candidates": pd.DataFrame({"item_id": range(100, 118)}),
+    "block": pd.DataFrame({"item_id": [100, 105]}),
+    "pairs": pd.DataFrame({"user_id": ["u01", "u02"], "item_id": [101, 102]}),
+    "again": pd.DataFrame({"item_id": [103, 104, 106]}),
+    "categories": pd.DataFrame({"item_id": range(100, 120), "category": [f"c{item % 5}" for item in range(20)]}),
+    "users": pd.DataFrame({"user_id": ["u02", "u09", "u01"]}),
+}
+OPTIONS = ["--candidates", "rules/candidates.csv", "--block", "rules/block.csv", "--block", "rules/pairs.csv"]
+OPTIONS += [
+    "--repeatable",
+    "rules/again.csv",
+    "--categories",
+    "rules/categories.csv",
+    "--cap",
+    "2",
+    "--users",
+    "rules/users.csv",
+]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A folder with a log, rules and a run of the pipeline on them."""
+    from rich.console import Console
+
+    from recsys_ae.experiment.pipeline_file import read_pipeline
+    from recsys_ae.experiment.runner import run_pipeline
+    from recsys_ae.tracking import Tracker
+
+    folder = tmp_path_factory.mktemp("rules")
+    pairs = [(f"u{user:02d}", 100 + item) for user in range(15) for item in range(20) if (user * 7 + item * 3) % 11 < 4]
+    pd.DataFrame(pairs, columns=["user", "item"]).to_csv(folder / "log.csv", index=False)
+    (folder / "rules").mkdir()
+    for name, frame in FILES.items():
+        frame.to_csv(folder / "rules" / f"{name}.csv", index=False)
+    (folder / "mine.yaml").write_text(yaml.safe_dump(PIPELINE))
+    run_pipeline(read_pipeline(str(folder / "mine.yaml")), folder / "out", Tracker(), Console(quiet=True))
+    shutil.copytree(folder / "out" / "recommendations", folder / "whole")
+    return folder
+
+
+@pytest.fixture
+def expected(trained):
+    model = load_model(trained / "out" / "final")
+    history, _ = read_history(trained / "log.csv", model.fitted.ids["items"])
+    rules = Rules.of(
+        history.items, candidates=FILES["candidates"], repeatable=FILES["again"], categories=FILES["categories"], cap=2
+    )
+    blocked = pd.concat([FILES["pairs"], *(FILES["block"].assign(user_id=user) for user in history.users.values)])
+    lists = recommend(
+        model,
+        history,
+        FILES["users"]["user_id"],
+        6,
+        rules=replace(rules, blocked=Rules.of(history.items, blocked=blocked).blocked),
+    )
+    return lists.to_frame()
+
+
+def lists_in(folder: Path) -> pd.DataFrame:
+    return pd.concat([pd.read_parquet(path) for path in sorted(folder.glob("*.parquet"))], ignore_index=True)
+
+
+def test_rules_in_a_pipeline(trained, expected):
+    pd.testing.assert_frame_equal(lists_in(trained / "out" / "recommendations"), expected, check_dtype=False)
+    manifest = ListManifest.read(trained / "out" / "recommendations")
+    assert manifest.filters["blocked"] == {"items": 2, "users": 2, "pairs": 2}
+    assert manifest.filters["categories"] == {"items": 20, "categories": 5, "cap": 2}
+    files = manifest.made.sources.files
+    assert sorted(files) == ["block", "block-2", "candidates", "card", "categories", "history", "repeatable", "users"]
+    assert files["block-2"].path == str(trained / "rules" / "pairs.csv")
+
+
+def test_rules_on_the_command_line(call, trained, expected, monkeypatch):
+    monkeypatch.chdir(trained)
+    command = ["export", "out/final", "--history", "log.csv", "--k", 6, "--output", "lists", *OPTIONS]
+    code, _, err = call(*command)
+    assert code == 0, err
+    pd.testing.assert_frame_equal(lists_in(trained / "lists"), expected, check_dtype=False)
+    code, out, _ = call("verify", "lists", "--sample", 3)
+    assert code == 0
+    assert f"block-2 {trained / 'rules' / 'pairs.csv'}, file " in out
+    assert "blocked 2 items 2 users 2 pairs" in out
+    (trained / "rules" / "pairs.csv").write_text("user_id,item_id\nu01,101\n")
+    code, _, err = call(*command)
+    FILES["pairs"].to_csv("rules/pairs.csv", index=False)
+    assert code == 1
+    assert "lists already holds lists of other inputs: filters, rules not the same" in err
+
+
+@pytest.mark.parametrize(
+    ("form", "layout"), [("csv", "rows"), ("jsonl", "rows"), ("jsonl", "lists"), ("parquet", "lists"), ("parquet", "rows")]
+)
+def test_every_way_of_writing_has_the_same_lists(call, trained, expected, monkeypatch, form, layout):
+    """For `verify` and `evaluate` too; written by a command and by a pipeline."""
+    monkeypatch.chdir(trained)
+    Path("titles.csv").write_text("movieId,title\n103,Alien\n104,\n999,Never known\n")
+    out = f"{form}-{layout}"
+    how = ["--format", form, "--layout", layout, "--titles", "titles.csv"]
+    assert call("export", "out/final", "--history", "log.csv", "--k", 6, "--output", out, *OPTIONS, *how)[0] == 0
+    found, length = read_recommendations(out)
+    assert length == 6
+    pd.testing.assert_frame_equal(found.drop(columns="title", errors="ignore"), expected, check_dtype=False)
+    assert "Alien" in (trained / out / f"part-00000.{form}").read_bytes().decode(errors="replace") or form == "parquet"
+    assert call("verify", out, "--sample", 9)[0] == 0
+    options = ["--truth", "log.csv", "--repeats", "wanted", "--metrics", "recall@5"]
+    assert call("evaluate", out, *options)[1].splitlines()[:6] == call("evaluate", "whole", *options)[1].splitlines()[:6]
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "message"),
+    [
+        (["--cap", 3], 2, "cap without categories"),
+        (["--format", "csv", "--layout", "lists"], 2, "CSV has no arrays"),
+        (["--titles", "rules/block.csv"], 1, "no column is recognised as the title"),
+        (["--block", "absent.csv"], 1, "there is no file absent.csv"),
+        (["--block", "unknown.csv"], 1, "unknown.csv: the model does not know item 7 (1 of 2 rows have items"),
+        (["--block", "log.csv", "--candidates", "unknown.csv"], 1, "unknown.csv"),
+    ],
+)
+def test_wrong_rules_on_the_command_line(call, trained, monkeypatch, options, code, message):
+    monkeypatch.chdir(trained)
+    Path("unknown.csv").write_text("item_id\n7\n101\n")
+    found, _, err = call("export", "out/final", "--history", "log.csv", "--output", "never", *options)
+    assert found == code
+    assert message in err
+    assert not Path("never").exists()
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("export.cap=null", "export: categories without cap"),
+        ("export.what=item_vectors", "export: candidates is about lists, but what is item_vectors"),
+        ("export.block=[absent.csv]", "there is no file"),
+        ("export.users=rules/block.csv", "no column is recognised as the user"),
+        ("export.cap=0", "export.cap"),
+        ("export.titles=absent.csv", "there is no file"),
+        ("export.users=absent.csv", "there is no file"),
+        ("export.format=xml", "export.format"),
+    ],
+)
+def test_wrong_rules_in_a_pipeline_leave_nothing_behind(call, trained, monkeypatch, setting, message):
+    monkeypatch.chdir(trained)
+    code, _, err = call("run", "mine.yaml", "--output", "never", "--tracking-uri", "none", "--set", setting)
+    assert code in (1, 2)
+    assert message in err
+    assert not Path("never").exists()
+
+
+def test_a_run_is_not_repeated_with_other_rules(call, trained, monkeypatch):
+    monkeypatch.chdir(trained)
+    (trained / "rules" / "again.csv").write_text("item_id\n103\n")
+    code, _, err = call("run", "--from-run", "out", "--output", "again", "--tracking-uri", "none")
+    FILES["again"].to_csv("rules/again.csv", index=False)
+    assert code == 1
+    assert "the file repeatable of the export has changed since the run" in err
