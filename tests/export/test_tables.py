@@ -35,8 +35,8 @@ needs_postgres = pytest.mark.skipif(postgres.missing() is not None, reason=str(p
 
 @pytest.fixture(scope="module")
 def server():
-    with postgres.postgres() as uri:
-        yield uri
+    with postgres.postgres("tester", "a-secret") as address:
+        yield f"postgresql+psycopg2://tester:a-secret@{address}/postgres"
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=[needs_postgres, pytest.mark.slow])])
