@@ -7,7 +7,7 @@ from recsys_ae.errors import ConfigError, DataError, TrackingError
 from recsys_ae.files import locked_folder
 from recsys_ae.surroundings import HIDDEN, masked
 from recsys_ae.tracking.mlflow_store import MlflowStore
-from recsys_ae.tracking.record import FOLDER, HEADER, NAME, Record, lacks, read
+from recsys_ae.tracking.record import FOLDER, HEADER, NAME, Record, lacks, read, without_login
 from recsys_ae.tracking.sender import Sender
 from recsys_ae.tracking.uris import store_uri
 
@@ -23,7 +23,7 @@ def recorded_store(output: Path) -> str:
     store, named = _header(output)["store"], os.environ.get("MLFLOW_TRACKING_URI", "")
     if HIDDEN not in store:
         return store
-    if masked(named) != store:
+    if without_login(masked(named)) != without_login(store):  # the login may be in other variables
         raise ConfigError(f"{output} was recorded for {store}, whose password is not kept; give the URI as --tracking-uri")
     return named
 

@@ -1,15 +1,10 @@
 """Several people log to one server with PostgreSQL, logins and proxied artifacts, started as docs/team/compose.yaml does."""
 
 import base64
-import importlib.util
 import json
 import os
-import pwd
-import shutil
-import socket
 import subprocess
 import sys
-import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -17,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.error import HTTPError, URLError
 
+import postgres
 import pytest
 import yaml
 
@@ -32,22 +28,8 @@ SMALL = {
 }
 
 
-def programs() -> str | None:
-    """The folder of PostgreSQL's programs."""
-    found = shutil.which("initdb")
-    folders = [Path(found).resolve().parent] if found else sorted(Path("/usr/lib/postgresql").glob("*/bin"))
-    return str(folders[-1]) if folders else None
-
-
-def missing() -> str | None:
-    """Why the tests cannot run here."""
-    if programs() is None:
-        return "needs PostgreSQL's programs"
-    absent = [name for name in ("flask_wtf", "psycopg2") if importlib.util.find_spec(name) is None]
-    return f"needs the extra recsys-ae[server] ({', '.join(absent)} is missing)" if absent else None
-
-
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(missing() is not None, reason=str(missing()))]
+UNMET = postgres.missing("flask_wtf")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(UNMET is not None, reason=str(UNMET))]
 
 
 @dataclass(frozen=True)
@@ -91,65 +73,22 @@ def password(user: str) -> str:
     return f"{SECRET}-of-{user}"
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @pytest.fixture(scope="module")
 def database() -> Iterator[str]:
-    """The address of a PostgreSQL server with an empty database; it refuses to run as root."""
-    as_root = os.getuid() == 0
-    options = {"user": "nobody"} if as_root else {}
-    folder, port, bin_folder = Path(tempfile.mkdtemp(prefix="postgres-")), free_port(), Path(str(programs()))
-    (folder / "secret").write_text(SECRET)
-    if as_root:
-        for path in (folder, folder / "secret"):
-            os.chown(path, pwd.getpwnam("nobody").pw_uid, -1)
-
-    def call(program: str, *arguments: str) -> None:
-        line = [str(bin_folder / program), *arguments]
-        # the output goes to a file, because the server keeps a pipe open
-        with open(folder / "output", "w+") as output:
-            done = subprocess.run(
-                line, stdout=output, stderr=output, env={**os.environ, "PGPASSWORD": SECRET}, cwd=folder, **options
-            )
-            output.seek(0)
-            assert done.returncode == 0, output.read()
-
-    data = str(folder / "data")
-    call(
-        "initdb",
-        "--pgdata",
-        data,
-        "--username",
-        "mlflow",
-        "--pwfile",
-        str(folder / "secret"),
-        "--auth",
-        "scram-sha-256",
-        "--no-sync",
-    )
-    settings = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories="
-    call("pg_ctl", "--pgdata", data, "--wait", "--log", str(folder / "log"), "--options", settings, "start")
-    try:
-        call("createdb", "--host", "127.0.0.1", "--port", str(port), "--username", "mlflow", "mlflow")
-        yield f"127.0.0.1:{port}"
-    finally:
-        call("pg_ctl", "--pgdata", data, "--wait", "--mode", "immediate", "stop")
-        shutil.rmtree(folder)
+    """The address of a PostgreSQL server."""
+    with postgres.postgres("mlflow", SECRET) as address:
+        yield address
 
 
 @pytest.fixture(scope="module")
 def server(database, tmp_path_factory) -> Iterator[Server]:
-    folder, port = tmp_path_factory.mktemp("server"), free_port()
+    folder, port = tmp_path_factory.mktemp("server"), postgres.free_port()
 
     def here(text: str) -> str:
         """A setting of the compose file, adapted to the paths and ports of this test."""
         for name, value in {
             "${POSTGRES_PASSWORD}": SECRET,
-            "postgres:5432": database,
+            "postgres:5432/mlflow": f"{database}/postgres",
             "=/artifacts": f"={folder}/artifacts",
             "=0.0.0.0": "=127.0.0.1",
             "--port=5000": f"--port={port}",
@@ -253,4 +192,6 @@ def test_a_login_in_the_address_is_kept_nowhere(server, tmp_path):
     assert not [path for path in written if SECRET.encode() in path.read_bytes()]
     assert SECRET not in out + err + json.dumps(server.runs("team", owner="nobody"))
     process = server.command("alice", tmp_path, "runs", "upload", "out")  # the same store, with the login elsewhere
-    assert process.communicate(timeout=300)[0] == f"nothing was missing in {server.uri}\n"
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    assert out == f"nothing was missing in {server.uri}\n"

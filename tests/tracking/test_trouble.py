@@ -158,6 +158,11 @@ def test_what_cannot_be_uploaded(output, fresh, tmp_path, monkeypatch):
         recorded_store(output)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "postgresql://me:secret@host/runs")
     assert recorded_store(output) == "postgresql://me:secret@host/runs"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "postgresql://host/runs")  # with the login in variables of its own
+    assert recorded_store(output) == "postgresql://host/runs"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "postgresql://me:secret@host/other")
+    with pytest.raises(ConfigError):
+        recorded_store(output)
     with locked_folder(output, "busy"), pytest.raises(OutputError, match="sends its record itself; wait for it"):
         upload(output, fresh)
 
