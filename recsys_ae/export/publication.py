@@ -175,9 +175,15 @@ def _lead(root: Path, date: str) -> None:
 
 
 def _remove_older(root: Path, keep: int) -> None:
-    """Remove all published folders but the last ones, and that to which `latest` leads."""
-    published = sorted(path for path in root.iterdir() if _is_date(path.name) and (path / MANIFEST).exists())
-    for path in published[:-keep]:
+    """Remove all published folders but the last ones and that to which `latest` leads, and older ones never published."""
+    published: list[Path] = []
+    drafts: list[Path] = []
+    for path in sorted(root.iterdir()):
+        date, draft, _ = path.name.partition(UNPUBLISHED)
+        if _is_date(date) and (draft or (path / MANIFEST).exists()):
+            (drafts if draft else published).append(path)
+    oldest = published[-keep:][0].name
+    for path in [*published[:-keep], *(path for path in drafts if path.name < oldest)]:
         if path != _last(root):
             hidden = root / f".{path.name}.removed"
             move(path, hidden)  # so that nobody reads half of it

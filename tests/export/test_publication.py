@@ -117,10 +117,11 @@ def test_only_old_dated_lists_are_removed(night, tmp_path):
     root = tmp_path / "lists"
     for day in (21, 22, 23):
         night(f"2026-11-{day}")
-    (root / "2026-11-01").mkdir()  # no lists
-    (root / "notes").mkdir()
+    others = ("2026-11-01", "notes", "2026-11-23.unpublished", "2026-11-24.unpublished.partial", "2026-11-19.shards")
+    for other in (*others, "2026-11-18.unpublished", "2026-11-19.unpublished.partial"):
+        (root / other).mkdir()  # without lists
     night("2026-11-20", keep=1)  # late, and gone again
-    assert listing(root) == {"2026-11-01": "", "2026-11-23": "", "latest": "2026-11-23", "notes": ""}
+    assert listing(root) == {**dict.fromkeys(others, ""), "2026-11-23": "", "latest": "2026-11-23"}
 
 
 @pytest.mark.parametrize("date", ["2026-11-31", "26-11-26", "2026-11-26T00", "../2026-11-26", "today", ""])
