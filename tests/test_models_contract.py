@@ -318,7 +318,7 @@ def test_the_seed_draws_the_parameters_of_new_items_in_a_warm_start(name, model)
 
 @pytest.mark.parametrize("size", ["small", "large"])
 def test_the_number_of_threads_does_not_matter(name, size, two_threads):
-    """On data too small for several threads, and on data that is large enough."""
+    """On data too small for several threads, and on data that is large enough. It never does for the scores of a model."""
     kind, _ = VARIANTS[name]
     data = planted() if size == "small" else builders.for_threads()
     models = []
@@ -331,6 +331,9 @@ def test_the_number_of_threads_does_not_matter(name, size, two_threads):
         assert np.abs(one - two).mean() < 0.02 * one.std()
     else:
         assert model_digest(models[0]) == model_digest(models[1])
+    alone = models[0].scores(data, everything(data))
+    two_threads(2)
+    assert np.array_equal(models[0].scores(data, everything(data)), alone)
 
 
 def test_not_fitted(name):

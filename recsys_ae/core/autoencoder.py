@@ -8,6 +8,7 @@ from torch.nn import functional
 
 from recsys_ae.core.axes import Axis
 from recsys_ae.core.sparse import SparseRows, sampled_linear, sparse_linear
+from recsys_ae.core.threads import by_rows
 from recsys_ae.errors import ConfigError
 from recsys_ae.registry import Registry
 
@@ -110,14 +111,14 @@ class Autoencoder(nn.Module):
         """[B, D] -> code [B, hidden[-1]]."""
         code = sparse_linear(x, self.input_weight, self.encoder_biases[0])
         for weight, bias in zip(self.encoder_weights, self.encoder_biases[1:], strict=True):
-            code = functional.linear(self._activation(code), weight, bias)
-        return self._code_activation(code)
+            code = functional.linear(by_rows(self._activation, code), weight, bias)
+        return by_rows(self._code_activation, code)
 
     def last_hidden(self, code: Tensor) -> Tensor:
         """Code [B, hidden[-1]] -> input of the output layer [B, hidden[0]]."""
         weights = self.encoder_weights if self.tied else self.decoder_weights
         for weight, bias in zip(reversed(weights), reversed(self.decoder_biases), strict=True):
-            code = self._activation(functional.linear(code, weight.T, bias))
+            code = by_rows(self._activation, functional.linear(code, weight.T, bias))
         return code
 
     def decode(self, code: Tensor, at: SparseRows | None = None) -> Tensor:

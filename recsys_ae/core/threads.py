@@ -6,8 +6,9 @@ loaded earlier, `spin_briefly` has the same effect.
 
 **Results and the number of threads.** The compiled loops of `core.kernels` give the same result with any number. So do
 PyTorch's dense products in float32 on Intel processors with AVX2, for which `import recsys_ae` sets MKL_CBWR to the strict
-reproducible mode (2 to 4 % slower), again only before PyTorch is loaded. The last digits of these depend on the number: dense
-products in bfloat16 and on other processors, functions such as the sigmoid of more than 32,768 numbers, and LAPACK's inverse.
+reproducible mode (2 to 4 % slower), again only before PyTorch is loaded; and activations without gradients, as in scoring (see
+`by_rows`). The last digits of these depend on the number: dense products in bfloat16 and on other processors, functions such as
+the sigmoid of more than 32,768 numbers with gradients, and LAPACK's inverse.
 So models with dense outputs (Mult-DAE, Mult-VAE, RecVAE, ELSA, EASE, all image models) are exactly reproducible only with the
 same number of threads; AutoRec and CDAE with any, if they have one hidden layer and batch_size * hidden is at most 32,768.
 docs/performance.md says how large the differences are.
@@ -15,15 +16,18 @@ docs/performance.md says how large the differences are.
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Event, Thread
 
 import numba
 import torch
+from torch import Tensor
 
 VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
 WORTH_IT = 4e6  # multiplications in a batch from which several threads are faster than one
+ONE_THREAD = 32_768  # numbers to which PyTorch applies a function in one thread
+ROWS = 32  # fill whole vectors of the processor, however wide they are
 
 
 def spin_briefly() -> None:
@@ -57,6 +61,18 @@ def threads_for(work: float) -> Iterator[None]:
         yield
     finally:
         _set_threads(before)
+
+
+def by_rows(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """`function(x)`, of each number in x [B, ...] alone; without gradients, the same bits with any number of threads.
+
+    Several threads share out the numbers, not the vectors that the processor computes at once. What is left over at the borders
+    is computed by other code, which rounds differently.
+    """
+    if x.requires_grad or not x.is_cpu or x.numel() <= ONE_THREAD:
+        return function(x)
+    rows = max(ONE_THREAD // x[0].numel() // ROWS * ROWS, ROWS)
+    return torch.cat([function(part) for part in x.split(rows)])
 
 
 @contextmanager

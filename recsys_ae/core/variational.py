@@ -10,6 +10,7 @@ from recsys_ae.core.autoencoder import ACTIVATIONS, Autoencoder, glorot_normal
 from recsys_ae.core.axes import Axis
 from recsys_ae.core.shares import drawn
 from recsys_ae.core.sparse import SparseRows, sparse_linear
+from recsys_ae.core.threads import by_rows
 
 
 class VariationalAutoencoder(nn.Module):
@@ -61,7 +62,8 @@ class VariationalAutoencoder(nn.Module):
         """Code [B, K] -> logits [B, E], or only those [nnz] at the pattern of `at`."""
         if self._shallow:
             return self.body.decode(code, at)
-        return self.body.decode(self._activation(functional.linear(code, self.decoder_weight, self.decoder_bias)), at)
+        hidden = functional.linear(code, self.decoder_weight, self.decoder_bias)
+        return self.body.decode(by_rows(self._activation, hidden), at)
 
     def forward(self, x: SparseRows | Tensor) -> Tensor:
         """Logits [B, E] of the mean code."""

@@ -15,6 +15,7 @@ from recsys_ae.core.axes import Axis
 from recsys_ae.core.corruption import Masking
 from recsys_ae.core.losses import LossSum, cross_entropy, squared_error
 from recsys_ae.core.sparse import SparseRows, entry_l2, one_hot, sampled_linear, sparse_linear, with_negatives
+from recsys_ae.core.threads import by_rows
 from recsys_ae.core.trainer import AlternatingObjective, Objective, Phase
 from recsys_ae.models.neural import NeuralRanker
 from recsys_ae.space import Range, Space
@@ -53,7 +54,7 @@ class Network(nn.Module):
         else:
             predicted = functional.pad(projected, (0, 1), value=1.0) @ self.to_node
             nodes = torch.where(x.row_ids[:, None] >= 0, self.user_weight[x.row_ids], predicted)
-        return self._mapping(projected + nodes)
+        return by_rows(self._mapping, projected + nodes)
 
     def forward(self, x: SparseRows) -> Tensor:
         """Scores [B, D]: the outputs, or their logits."""

@@ -17,6 +17,7 @@ from recsys_ae.core.axes import Axis
 from recsys_ae.core.corruption import Masking
 from recsys_ae.core.losses import LossSum, multinomial
 from recsys_ae.core.sparse import SparseRows, sampled_linear, sparse_linear
+from recsys_ae.core.threads import by_rows
 from recsys_ae.core.trainer import AlternatingObjective, Objective, Phase, parts_of
 from recsys_ae.core.variational import sample
 from recsys_ae.models.neural import NeuralRanker
@@ -51,10 +52,10 @@ class Encoder(nn.Module):
         self.mean_bias, self.log_variance_bias = nn.Parameter(torch.zeros(latent)), nn.Parameter(torch.zeros(latent))
 
     def forward(self, x: SparseRows | Tensor) -> tuple[Tensor, Tensor]:
-        layer = _normalised(functional.silu(sparse_linear(x, self.input_weight, self.biases[0])), self.norms[0])
+        layer = _normalised(by_rows(functional.silu, sparse_linear(x, self.input_weight, self.biases[0])), self.norms[0])
         total = layer
         for weight, bias, norm in zip(self.weights, self.biases[1:], self.norms[1:], strict=True):
-            layer = _normalised(functional.silu(functional.linear(layer, weight, bias) + total), norm)
+            layer = _normalised(by_rows(functional.silu, functional.linear(layer, weight, bias) + total), norm)
             total = total + layer
         mean = functional.linear(layer, self.mean_weight, self.mean_bias)
         return mean, functional.linear(layer, self.log_variance_weight, self.log_variance_bias)

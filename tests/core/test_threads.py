@@ -32,6 +32,19 @@ def test_results_do_not_depend_on_the_number_of_threads(name, monkeypatch):
     assert digests[0] == digests[1]
 
 
+@pytest.mark.parametrize("shape", [(600, 131), (48, 701), (2, 3)])
+def test_functions_of_rows_do_not_either(shape):
+    x, before, found = torch.randn(shape, generator=torch.Generator().manual_seed(0)), torch.get_num_threads(), []
+    try:
+        for number in (1, 2, 3, 7):
+            torch.set_num_threads(number)
+            found.append(threads.by_rows(nn.functional.silu, x))
+    finally:
+        torch.set_num_threads(before)
+    torch.testing.assert_close(found[0], nn.functional.silu(x))
+    assert all(torch.equal(one, found[0]) for one in found)
+
+
 def run(script: str, **environment: str) -> str:
     names = ("GOMP_SPINCOUNT", "OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "OMP_WAIT_POLICY")
     clean = {name: value for name, value in os.environ.items() if name not in names}
