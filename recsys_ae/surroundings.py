@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 URI = re.compile(r"[\w.+-]+://\S+")
 SECRET = re.compile(r"((?:password|passwd|secret|token|credential|api_?key)\w*[=: ]\s*)\S+", re.IGNORECASE)
+LOGIN = re.compile(r"([\w.+-]+://)[^:/@]*:[^@]*@")  # the password may have any other character, as SQLAlchemy takes it
 HIDDEN = "***"
 
 
@@ -29,7 +30,12 @@ def command(arguments: list[str] | None = None) -> str:
 
 
 def masked(uri: str) -> str:
-    """`uri` without a user's name and password, and without options, which may hold one."""
+    """`uri` without a user's name and password, and without options, which may hold one.
+
+    >>> masked("postgresql://me:a/b?c#d@host/runs?sslpassword=e"), masked("s3://bucket/a@b")
+    ('postgresql://***@host/runs?***', 's3://bucket/a@b')
+    """
+    uri = LOGIN.sub(rf"\1{HIDDEN}@", uri, count=1)
     try:
         parts = urlsplit(uri)
     except ValueError:
