@@ -102,6 +102,11 @@ def move(source: Path, target: Path) -> None:
     _sync_entry(target.parent)
 
 
+def beside(path: Path, suffix: str) -> Path:
+    """The path next to `path` with a suffix at its name; that of "." is the name of the current folder."""
+    return Path(f"{path if path.name else path.absolute()}{suffix}")
+
+
 def is_file(path: Path) -> bool:
     """Whether `path` is a file; False also for an impossible name."""
     try:

@@ -79,6 +79,18 @@ def test_verify_says_what_is_wrong_and_fails(call, shop):
     assert call("verify", "absent")[2] == "recsys-ae: there is no folder absent\n"
 
 
+def test_a_place_that_is_taken_is_one_sentence(call, shop):
+    for place in (".", "..", "/"):
+        code, _, err = call(*EXPORT, place)
+        assert (code, err) == (1, f"recsys-ae: {place} already exists; choose another folder or remove it first\n")
+
+
+def test_a_negative_sample_is_refused(call, shop):
+    assert call(*EXPORT, "lists")[0] == 0
+    assert call("verify", "lists", "--sample", "-1")[2] == "recsys-ae: sample must be at least 0, got -1\n"
+    assert call("verify", "lists", "--sample", "0")[0] == 0
+
+
 def test_a_changed_history_is_named(call, shop):
     assert call(*EXPORT, "lists")[0] == 0
     Path("log.csv").write_text(Path("log.csv").read_text() + "u00,124,5.0\n")

@@ -20,7 +20,7 @@ from recsys_ae.export.parts import WHOLE, Engine, complete_parts, one_by_one
 from recsys_ae.export.provenance import Sources
 from recsys_ae.export.request import PART_USERS, ListRequest
 from recsys_ae.export.writing import Titles, Writing
-from recsys_ae.files import locked_folder, move, path_of, whole_folder, write_json
+from recsys_ae.files import beside, locked_folder, move, path_of, whole_folder, write_json
 from recsys_ae.interactions import Interactions
 from recsys_ae.models.base import Recommender
 from recsys_ae.models.recommend import Cold
@@ -149,7 +149,7 @@ def prepared(folder: Path, present: Callable[[], M], fill: Callable[[Path], M], 
         fill: fills the folder `lists` in a folder that it is given, and returns the manifest.
         name: of the file for the manifest.
     """
-    workshop = folder.with_name(folder.name + ".partial")
+    workshop = beside(folder, ".partial")
     if os.path.lexists(folder) and not workshop.exists():  # a link that leads nowhere too; False for a name that is too long
         return present()
     with locked_folder(workshop, f"another export is writing {folder}"):

@@ -21,7 +21,7 @@ from recsys_ae.export.parts import Shard, complete_parts, one_by_one, part_names
 from recsys_ae.export.provenance import Provenance
 from recsys_ae.export.publication import UNPUBLISHED
 from recsys_ae.export.request import ListRequest
-from recsys_ae.files import check_file, make_folder, move, read_json, whole_file
+from recsys_ae.files import beside, check_file, make_folder, move, read_json, whole_file
 
 DESCRIPTION = "_shard.json"  # not the name of a manifest, so that nobody takes a shard for all lists
 
@@ -61,7 +61,7 @@ class ShardManifest:
 
 def shards_of(folder: Path) -> Path:
     """Where the shards of the lists in `folder` are made."""
-    return folder.with_name(f"{folder.name}.shards")
+    return beside(folder, ".shards")
 
 
 def export_shard(request: ListRequest, folder: Path, shard: Shard) -> ShardManifest:
@@ -106,7 +106,7 @@ def _merged(folder: Path, planned: ListManifest) -> ListManifest | None:
     """The manifest of the lists that were made of shards before; None if they have not been, or are replaced by these."""
     if os.path.lexists(folder):
         return finished(folder, planned)
-    unpublished = folder.with_name(folder.name + UNPUBLISHED)
+    unpublished = beside(folder, UNPUBLISHED)
     if not os.path.lexists(unpublished):
         return None
     try:
@@ -154,7 +154,7 @@ def merge_shards(folder: Path, shards: Path) -> ListManifest:
 def planned_lists(folder: Path) -> ListManifest:
     """The manifest of the lists in `folder`, whether their shards have been merged or not; errors as for `read_shards`."""
     shards = shards_of(folder)
-    for merged in (folder, folder.with_name(folder.name + UNPUBLISHED)):
+    for merged in (folder, beside(folder, UNPUBLISHED)):
         if not shards.exists() and (merged / MANIFEST).exists():
             return ListManifest.read_alone(merged)
     return merged_plan(read_shards(shards))

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from recsys_ae.errors import DataError
+from recsys_ae.errors import ConfigError, DataError, quoted
 from recsys_ae.export.checks import Check, Lists
 from recsys_ae.export.manifest import ListManifest, Part, versions
 from recsys_ae.export.request import ListRequest
@@ -30,8 +30,11 @@ def verify_lists(
         users: rows in the history of such users instead.
 
     Raises:
+        ConfigError: `sample` is below 0.
         DataError: there is no manifest, or it is damaged.
     """
+    if sample < 0:
+        raise ConfigError(f"sample must be at least 0, got {quoted(sample)}")
     manifest = ListManifest.read_alone(folder)
     against = _Inputs(manifest, request, sample, users)
     checks = _own_checks(manifest)
