@@ -61,7 +61,7 @@ def write_delta(folder: Path, uri: str) -> bool:
     Raises:
         ConfigError: deltalake is not installed.
         DataError: the lists are damaged.
-        OutputError: the table cannot be written.
+        OutputError: the table is no table of lists, or cannot be written.
     """
     try:
         import deltalake
@@ -72,9 +72,12 @@ def write_delta(folder: Path, uri: str) -> bool:
     stamp = _stamp(manifest)
     about = {STAMP: stamp, "recsys_ae.manifest": json.dumps(asdict(manifest))}
     try:
-        if deltalake.DeltaTable.is_deltatable(uri) and deltalake.DeltaTable(uri).history(1)[0].get(STAMP) == stamp:
-            logger.info("%s already holds these lists: nothing to do", masked(uri))
-            return False
+        if deltalake.DeltaTable.is_deltatable(uri):
+            table = deltalake.DeltaTable(uri)
+            _check_delta(masked(uri), {field.name for field in table.schema().fields})
+            if table.history(1)[0].get(STAMP) == stamp:
+                logger.info("%s already holds these lists: nothing to do", masked(uri))
+                return False
         batches = (batch for _, part in _parts(folder, manifest) for batch in part.to_batches())
         lists = pa.RecordBatchReader.from_batches(_schema(manifest), batches)
         commit = deltalake.CommitProperties(custom_metadata=about)
@@ -82,6 +85,13 @@ def write_delta(folder: Path, uri: str) -> bool:
     except (DeltaError, OSError, ValueError) as error:
         raise OutputError(f"cannot write the Delta table {masked(uri)}: {reason(error)}") from None
     return True
+
+
+def _check_delta(place: str, found: set[str]) -> None:
+    """Raise `OutputError` unless a Delta table has the columns of lists, with or without titles."""
+    if found - {TITLE} != (wanted := {"user_id", "rank", "item_id", "score"}):
+        has, needs = ", ".join(sorted(found)), ", ".join(sorted(wanted))
+        raise OutputError(f"the Delta table {place} has the columns {has} instead of {needs}; name another")
 
 
 class _Loading:
@@ -136,8 +146,9 @@ class _Loading:
             found = connection.scalar(sa.select(sa.func.count()).select_from(self._staged))
             if found != self._manifest.rows:
                 raise OutputError(f"{self._staged.name} has {found} rows instead of {self._manifest.rows}; drop it, and repeat")
-            for table in (self._lists, self._about):
+            for table in (self._lists, self._about):  # before the rest, because some databases commit after each
                 table.create(connection, checkfirst=True)
+            for table in (self._lists, self._about):
                 connection.execute(table.delete())
             columns = [column.name for column in self._lists.columns]
             loaded = sa.select(*(self._staged.c[name] for name in columns))

@@ -296,6 +296,10 @@ def test_delta_table(tmp_path):
     assert deltalake.DeltaTable(place).version() == 1
     first = deltalake.DeltaTable(place, version=0).to_pyarrow_table()
     assert len(first) == len(rows_of(tmp_path / "one"))
+    deltalake.write_deltalake(str(tmp_path / "precious"), pa.table({"user_id": [7], "paid": [1]}))
+    with pytest.raises(OutputError, match="precious has the columns paid, user_id instead of item_id, rank, score, user_id"):
+        write_delta(tmp_path / "one", str(tmp_path / "precious"))
+    assert deltalake.DeltaTable(str(tmp_path / "precious")).version() == 0
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match="cannot write the Delta table"):
         write_delta(tmp_path / "one", str(tmp_path / "file"))
