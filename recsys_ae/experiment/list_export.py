@@ -11,7 +11,7 @@ from recsys_ae.data.cards import RatingsCard
 from recsys_ae.errors import ConfigError, UnknownIdError
 from recsys_ae.experiment.pipeline_file import ExportSpec
 from recsys_ae.export.histories import users_in
-from recsys_ae.export.provenance import InputFile, Sources
+from recsys_ae.export.provenance import Sources, unchanged
 from recsys_ae.export.rule_files import RULES, WAY_OUT, RuleFiles
 from recsys_ae.export.writing import Format, Layout, Titles, Writing
 from recsys_ae.ids import shown
@@ -77,11 +77,12 @@ class ListExport(ExportSpec):
             UnknownIdError: a file has a user or item that is not in the data.
             DataError: a file cannot be read.
         """
-        rules = self._rules.read(data.items, data.users, skip_unknown=self.skip_unknown)
-        titles = None if self.titles is None else Titles.read(Path(self.titles), data.items.kind)
-        found = {"users": self._users(data, card), "rules": rules, "titles": titles}
+        with unchanged(self.files()) as files:
+            rules = self._rules.read(data.items, data.users, skip_unknown=self.skip_unknown)
+            titles = None if self.titles is None else Titles.read(Path(self.titles), data.items.kind)
+            found = {"users": self._users(data, card), "rules": rules, "titles": titles}
         sources = sources or Sources()
-        read = sources.files | {name: InputFile.of(path) for name, path in self.files().items()}
+        read = sources.files | files
         how = {key: value for key in ("skip_unknown", "cap") if (value := getattr(self, key))}
         written = {"writing": Writing(self.format, self.layout), "sources": replace(sources, files=read, options=how)}
         return {**found, **written}

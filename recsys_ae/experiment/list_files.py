@@ -8,7 +8,7 @@ from typing import Any
 from recsys_ae.errors import ConfigError
 from recsys_ae.experiment.pipeline_file import ratings_card
 from recsys_ae.export.histories import history_for, users_in
-from recsys_ae.export.provenance import Sources
+from recsys_ae.export.provenance import Sources, unchanged
 from recsys_ae.export.request import ListRequest
 from recsys_ae.export.rule_files import RuleFiles
 from recsys_ae.export.writing import Titles
@@ -83,17 +83,19 @@ class ListFiles:
     def request(self, k: int, **options: Any) -> ListRequest:
         """The request for top-k lists; the files are read now. For the options see `export_recommendations`."""
         model = load_model(local_copy(self.model, self.tracking_uri))
-        card = ratings_card(self.card) if self.card else None
-        users = None if self.users is None else users_in(self.users, fitted_state(model).meta["user_ids"], card)
-        history, skipped = history_for(model, self.history, card, skip_unknown=self.skip_unknown, users=users)
-        rules = self.rules.read(history.items, history.users, skip_unknown=self.skip_unknown)
-        titles = None if self.titles is None else Titles.read(self.titles, history.items.kind)
         own = Path(self.card) if self.card and is_file(Path(self.card)) else None
+        named = {"history": self.history, "users": self.users, "card": own, "titles": self.titles, **self.rules.named()}
+        with unchanged(named) as files:
+            card = ratings_card(self.card) if self.card else None
+            users = None if self.users is None else users_in(self.users, fitted_state(model).meta["user_ids"], card)
+            history, skipped = history_for(model, self.history, card, skip_unknown=self.skip_unknown, users=users)
+            rules = self.rules.read(history.items, history.users, skip_unknown=self.skip_unknown)
+            titles = None if self.titles is None else Titles.read(self.titles, history.items.kind)
         how = {"skip_unknown": self.skip_unknown or None, "card": None if own else self.card, "cap": self.rules.cap}
-        sources = Sources.of(
+        sources = Sources(
             self.model if self.model.startswith(URIS) else str(Path(self.model).absolute()),
-            {"history": self.history, "users": self.users, "card": own, "titles": self.titles, **self.rules.named()},
-            run=self._run(model_digest(model)),
+            self._run(model_digest(model)),
+            files,
             options={name: value for name, value in how.items() if value is not None},
             skipped_events=skipped,
             skipped_users=history.n_users - len(set(history.user_rows())) if skipped else 0,

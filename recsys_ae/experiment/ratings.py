@@ -33,7 +33,7 @@ from recsys_ae.experiment.rating_data import RatingData, resolve_split
 from recsys_ae.experiment.task import Evaluation, FitOn, Models, Part, Task
 from recsys_ae.export.local import export_recommendations, export_vectors
 from recsys_ae.export.manifest import VectorManifest, versions
-from recsys_ae.export.provenance import Sources
+from recsys_ae.export.provenance import InputFile, Sources
 from recsys_ae.images import IMAGE_MODELS
 from recsys_ae.interactions import Interactions
 from recsys_ae.models import MODELS
@@ -294,7 +294,8 @@ class RatingTask(Task[RatingFile, Split, Recommender]):
         card, keys, files = self._card, self.keys, {}
         if card and len(card[0].files) == 1 and not (card[0].k_core or keys.positive_at or keys.split["kind"] == "given"):
             files = {"history": locate(card[0], [str(card[0].files[0].path)], card[1]), "card": output / PIPELINE}
-        return Sources.of(str((output / "final").absolute()), files)
+        found = {name: InputFile.of(path) for name, path in files.items()}
+        return Sources(str((output / "final").absolute()), files=found)
 
     def _export_vectors(self, model: Recommender, train: Interactions, folder: Path) -> Exported:
         assert isinstance(model, HasItemVectors)  # see `_check_vectors`

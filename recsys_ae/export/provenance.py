@@ -1,7 +1,8 @@
 """Where an export is from: what an audit asks for, and what may differ between two exports of the same lists."""
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 from recsys_ae.digests import digest_of_file
 from recsys_ae.errors import DataError
+from recsys_ae.files import is_file
 from recsys_ae.surroundings import command, commit, masked
 
 
@@ -36,12 +38,28 @@ class InputFile:
         raise DataError(f"no file below {archive} has the bytes that {self.path} had ({self.size} bytes, hash {self.digest})")
 
 
+@contextmanager
+def unchanged(paths: Mapping[str, Path | None]) -> Iterator[dict[str, InputFile]]:
+    """What the files are that the block reads, by name; without those that are None, or missing.
+
+    Raises:
+        DataError: one has changed meanwhile, so that nobody could say later what was read.
+    """
+    found = {name: InputFile.of(path) for name, path in paths.items() if path is not None and is_file(path)}
+    yield found
+    for name, file in found.items():
+        if not (path := Path(file.path)).is_file() or InputFile.of(path) != file:
+            raise DataError(
+                f"{path} ({name}) has changed while it was read; repeat the command, with a copy if it keeps growing"
+            )
+
+
 @dataclass(frozen=True)
 class Sources:
     """Where the model, the history and all else that an export was asked for come from, as far as the caller knows.
 
     Attributes:
-        model: the folder or the URI of the model as it was given.
+        model: the folder or the URI of the model as it was given, without secrets.
         run: id of the MLflow run that fitted it.
         files: by the name of the option that named them, such as `history`.
         options: others that decide how the files were read, such as `skip_unknown`.
@@ -56,10 +74,9 @@ class Sources:
     skipped_events: int = 0
     skipped_users: int = 0
 
-    @classmethod
-    def of(cls, model: str, files: Mapping[str, Path | None], **others: Any) -> "Sources":
-        """The sources with the digests of the files as they are now; those that are None were not given."""
-        return cls(masked(model), files={name: InputFile.of(path) for name, path in files.items() if path}, **others)
+    def __post_init__(self) -> None:
+        if self.model is not None:
+            object.__setattr__(self, "model", masked(self.model))
 
 
 @dataclass(frozen=True)

@@ -4,15 +4,32 @@ from pathlib import Path
 
 import pytest
 
-from recsys_ae.errors import ConfigError
+from recsys_ae.errors import ConfigError, DataError
 from recsys_ae.experiment.list_files import ListFiles
-from recsys_ae.export.provenance import InputFile, Sources
+from recsys_ae.export.provenance import InputFile, Sources, unchanged
 
 LOG = {"history": InputFile("/data/log.csv", 5, "0" * 32), "users": InputFile("/data/users.csv", 5, "1" * 32)}
 
 
 def found(sources: Sources, model: str | None = None, history: Path | None = None) -> ListFiles:
     return ListFiles.of(sources, model=model, history=history, tracking_uri=None)
+
+
+def test_the_digests_are_those_of_what_was_read(tmp_path):
+    log, other = tmp_path / "log.csv", tmp_path / "other.csv"
+    log.write_text("a")
+    with unchanged({"history": log, "users": None, "titles": tmp_path / "absent"}) as files:
+        assert files == {"history": InputFile.of(log)}
+    other.write_text("b")
+    message = r"log\.csv \(history\) has changed while it was read; repeat the command"
+    with pytest.raises(DataError, match=message), unchanged({"history": log}):
+        other.replace(log)  # as a job does that writes a new log beside it
+    with pytest.raises(DataError, match="has changed"), unchanged({"history": log}):
+        log.unlink()
+
+
+def test_no_login_is_kept():
+    assert Sources("https://me:secret@host/model").model == "https://***@host/model"
 
 
 def test_all_files_are_those_of_the_manifest_unless_given():
