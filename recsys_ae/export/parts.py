@@ -146,5 +146,6 @@ def complete_parts(request: ListRequest, folder: Path, shard: Shard, engine: Eng
         if monotonic() - told > PROGRESS:
             logger.info("%d of %d parts", len(parts), len(names))
             told = monotonic()
+    store.prepare(names)  # without the drafts of processes of the engine that have died
     logger.info("parts: %d kept, %d written", kept, len(names) - kept)
     return {name: parts[name] for name in names}

@@ -64,6 +64,21 @@ def content(folder: Path) -> dict:
     return found
 
 
+def test_drafts_of_dead_workers_are_removed(model, tmp_path, monkeypatch):
+    """A worker of an engine that dies while it writes a part leaves its draft, and another one makes the part."""
+    write = PartStore.write
+
+    def after_a_dead_one(self, name, *others):
+        (self.lists / f".{name}.0123abcd.draft").write_bytes(b"half of a part")
+        (self.records / f".{name}.json.0123abcd.draft").touch()
+        return write(self, name, *others)
+
+    export(model, tmp_path / "whole")
+    monkeypatch.setattr(PartStore, "write", after_a_dead_one)
+    export(model, tmp_path / "out")
+    assert content(tmp_path / "out") == content(tmp_path / "whole")
+
+
 def test_interrupted_export_continues(model, tmp_path, monkeypatch, written, caplog):
     export(model, tmp_path / "whole")
     die_after(1, monkeypatch, tmp_path / "out", model)
