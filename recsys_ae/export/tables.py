@@ -3,7 +3,7 @@
 import json
 import logging
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from io import BytesIO
@@ -195,7 +195,7 @@ class _Loading:
         ]
 
 
-def _parts(folder: Path, manifest: ListManifest, without: set[str] = frozenset()) -> Iterator[tuple[str, pa.Table]]:  # type: ignore[assignment]
+def _parts(folder: Path, manifest: ListManifest, without: Collection[str] = ()) -> Iterator[tuple[str, pa.Table]]:
     """The name and the lists of each file, with titles if there are any."""
     names = _schema(manifest).names
     for name in manifest.files:
