@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from recsys_ae.export.writing import list_bounds
 from recsys_ae.ids import IdMap, Rows, shown
 from recsys_ae.interactions import Interactions
 from recsys_ae.models.rules import Rules
@@ -59,8 +59,8 @@ class Lists:
     def of(cls, file: str, table: pa.Table) -> "Lists":
         """Adjacent rows of one user are a list."""
         ids = table["user_id"].combine_chunks()
-        starts = np.flatnonzero(np.r_[True, pc.not_equal(ids[1:], ids[:-1]).to_numpy(zero_copy_only=False)])[: len(ids)]
-        return cls(file, table, ids.take(pa.array(starts)), np.r_[starts, len(ids)])
+        bounds = list_bounds(ids)
+        return cls(file, table, ids.take(pa.array(bounds[:-1])), bounds)
 
     def __len__(self) -> int:
         return len(self.users)

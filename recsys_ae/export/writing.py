@@ -19,6 +19,7 @@ import pyarrow.json as pjson
 from recsys_ae.data.id_tables import read_titles
 from recsys_ae.digests import digest_of
 from recsys_ae.errors import ConfigError, DataError, reason
+from recsys_ae.ids import Rows
 from recsys_ae.parquet import read_parquet, write_parquet
 
 Format = Literal["parquet", "csv", "jsonl"]
@@ -123,13 +124,19 @@ class Writing:
 def as_lists(table: pa.Table) -> pa.Table:
     """A row per user, whose other columns but the rank are arrays; adjacent rows of a user are a list, in their order."""
     ids = table["user_id"].combine_chunks()
-    starts = np.flatnonzero(np.r_[True, pc.not_equal(ids[1:], ids[:-1]).to_numpy(zero_copy_only=False)])[: len(ids)]
-    offsets = pa.array(np.r_[starts, len(ids)], pa.int32())
-    columns = {"user_id": ids.take(pa.array(starts))}
+    bounds = list_bounds(ids)
+    offsets = pa.array(bounds, pa.int32())
+    columns = {"user_id": ids.take(pa.array(bounds[:-1]))}
     for name, listed in LISTED.items():
         if name in table.column_names:
             columns[listed] = pa.ListArray.from_arrays(offsets, table[name].combine_chunks())
     return pa.table(columns)
+
+
+def list_bounds(users: pa.Array) -> Rows:
+    """The first row of each list, and the number of all, int64 [N + 1], given the user of each row."""
+    first = np.r_[True, pc.not_equal(users[1:], users[:-1]).to_numpy(zero_copy_only=False)][: len(users)]
+    return np.r_[np.flatnonzero(first), len(users)]
 
 
 def as_rows(lists: pa.Table, schema: pa.Schema) -> pa.Table:
