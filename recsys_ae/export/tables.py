@@ -148,12 +148,13 @@ class _Loading:
                 raise OutputError(f"{self._staged.name} has {found} rows instead of {self._manifest.rows}; drop it, and repeat")
             for table in (self._lists, self._about):  # before the rest, because some databases commit after each
                 table.create(connection, checkfirst=True)
-            for table in (self._lists, self._about):
-                connection.execute(table.delete())
+            connection.execute(self._about.delete())  # waits for another process that replaces the rows, and must be first
+            connection.execute(self._lists.delete())
             columns = [column.name for column in self._lists.columns]
             loaded = sa.select(*(self._staged.c[name] for name in columns))
             connection.execute(self._lists.insert().from_select(columns, loaded))
             manifest = json.dumps(asdict(self._manifest))
+            connection.execute(self._about.delete())  # what that process has written
             connection.execute(self._about.insert().values(stamp=self._stamp, manifest=manifest))
 
     def _is_shown(self) -> bool:

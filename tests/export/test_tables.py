@@ -197,6 +197,36 @@ def test_a_reader_never_sees_half(uri, tmp_path):
     assert all(found in nights for found in seen)
 
 
+def test_lists_that_two_processes_load_do_not_mix(uri, tmp_path, monkeypatch):
+    """Of different users, so no key is there twice. The second waits for the first, and replaces what that has written."""
+    users = random_interactions().users.values
+    for name, own in (("all", users), ("one", users[:20]), ("two", users[20:])):
+        export(tmp_path / name, users=own)
+    load_into_database(tmp_path / "all", uri, "lists")
+    writing, go_on, described = threading.Event(), threading.Event(), tables.asdict
+
+    def pause(manifest):  # called before the first commits
+        if not writing.is_set():
+            writing.set()
+            go_on.wait(60)
+        return described(manifest)
+
+    monkeypatch.setattr(tables, "asdict", pause)
+    monkeypatch.setattr(tables._Loading, "_remove_staging", lambda _: None)  # the first would remove that of the second
+    loads = [(tmp_path / name, uri, "lists") for name in ("one", "two")]
+    first, second = (threading.Thread(target=load_into_database, args=load) for load in loads)
+    first.start()
+    assert writing.wait(60)
+    second.start()
+    second.join(1)
+    assert second.is_alive()
+    go_on.set()
+    first.join()
+    second.join()
+    assert rows_in(uri) == rows_of(tmp_path / "two")
+    assert len(rows_in(uri, "(SELECT 1 AS user_id, 1 AS rank FROM lists_manifest) AS found")) == 1
+
+
 def test_ids_of_both_kinds_and_no_rows(uri, tmp_path):
     data = random_interactions()
     model = build_model("popularity", {}).fit(data)
