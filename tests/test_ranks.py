@@ -98,7 +98,7 @@ def test_only_losses_that_are_no_sum_over_rows_are_left_to_rank_0(alone, togethe
 
 def test_weights_that_differ_are_noticed_and_do_not_spoil_the_next_training(alone, together):
     assert alone["disturbed"] is None
-    assert together["disturbed"].startswith("after epoch 2, rank 1 has other weights than rank 0; ")
+    assert together["disturbed"].startswith("after epoch 2, rank 1 and rank 0 have different weights; ")
     np.testing.assert_allclose(together["afterwards"][""], alone["afterwards"][""], rtol=1e-5)
 
 
@@ -150,7 +150,7 @@ def test_a_killed_rank_ends_the_run_with_a_sentence_and_it_resumes(folder, victi
     sentences = [line for line in err.splitlines() if line.startswith("recsys-ae: ") and "--resume" not in line]
     assert len(sentences) == 1
     # the launcher may have sent SIGTERM to the other rank before that could notice
-    assert "another of the 2 ranks has ended, and with it this training" in sentences[0] or sentences[0].endswith("terminated")
+    assert "another of the 2 ranks has ended, and so this training ends" in sentences[0] or sentences[0].endswith("terminated")
     assert not (folder / "two/report.json").exists()
     _, err = finished(folder, *LAUNCH, *run_of("two", "--resume"))
     assert "continuing after epoch" in err
