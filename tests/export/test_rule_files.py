@@ -127,8 +127,8 @@ def test_unknown_rows_are_left_out_if_asked_for(tmp_path, caplog):
         rules = RuleFiles(candidates=[path], categories=kinds, cap=1).read(ITEMS, USERS, skip_unknown=True)
     known = {"candidates": pd.DataFrame({"user_id": ["u01"], "item_id": [101]})}
     assert rules.digest == Rules.of(ITEMS, **known, categories=KINDS[:1], cap=1).digest
-    assert "x.csv: 1 of 3 rows left out, whose items the model does not know" in caplog.text
-    assert "x.csv: 1 of 3 rows left out, whose users are not in the history" in caplog.text
+    assert "x.csv: left out 1 of 3 rows, because the model does not know their items" in caplog.text
+    assert "x.csv: left out 1 of 3 rows, because the history does not have their users" in caplog.text
     assert "11 of 12 users have no candidates, so that they get no list" in caplog.text
 
 
