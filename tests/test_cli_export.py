@@ -120,7 +120,7 @@ def test_rules_on_the_command_line(call, trained, expected, monkeypatch):
     code, _, err = call(*command)
     FILES["pairs"].to_csv("rules/pairs.csv", index=False)
     assert code == 1
-    assert "lists already holds lists of other inputs: filters, rules not the same" in err
+    assert "lists already holds lists made from other inputs (filters, rules)" in err
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def test_every_way_of_writing_has_the_same_lists(call, trained, expected, monkey
         (["--format", "csv", "--layout", "lists"], 2, "CSV has no arrays"),
         (["--titles", "rules/block.csv"], 1, "no column is recognised as the title"),
         (["--block", "absent.csv"], 1, "there is no file absent.csv"),
-        (["--block", "unknown.csv"], 1, "unknown.csv: the model does not know item 7 (1 of 2 rows have items"),
+        (["--block", "unknown.csv"], 1, "unknown.csv: the model does not know item 7 (1 of 2 rows have such items"),
         (["--block", "log.csv", "--candidates", "unknown.csv"], 1, "unknown.csv"),
     ],
 )

@@ -39,7 +39,7 @@ def only(first: int, end: int) -> Rules:
 
 
 def listing(root: Path) -> dict[str, str]:
-    """What the folder of all dates shows, and where `latest` leads."""
+    """What the folder of all dates shows, and where `latest` points."""
     return {path.name: os.readlink(path) if path.is_symlink() else "" for path in sorted(root.iterdir()) if path.name[0] != "."}
 
 
@@ -59,7 +59,7 @@ def test_a_repeated_night_is_success(night, tmp_path, caplog):
     with caplog.at_level("INFO", "recsys_ae"):
         night("2026-11-26", Checks(min_overlap=1.0))
     assert "is already complete" in caplog.text
-    with pytest.raises(OutputError, match="already holds lists of other inputs: k not the same"):
+    with pytest.raises(OutputError, match=r"already holds lists made from other inputs \(k\)"):
         night("2026-11-26", k=4)
 
 

@@ -127,7 +127,7 @@ def test_an_interrupted_shard_continues(lists, whole, monkeypatch, written):
         patch.setattr(PartStore, "write", die)
         with pytest.raises(KeyboardInterrupt):
             make(lists, 2, [1])
-    with pytest.raises(DataError, match=r"lists\.shards lacks shard 1/2; repeat its export with --shard 1/2"):
+    with pytest.raises(DataError, match=r"lists\.shards lacks shard 1/2; export it with --shard 1/2"):
         merge(lists)
     written.clear()
     make(lists, 2, [1])
@@ -171,7 +171,7 @@ def test_shards_that_are_missing(lists):
     with pytest.raises(DataError, match=r"there are no finished shards in .*lists\.shards; make them with export --shard"):
         merge(lists)
     make(lists, 5, [1, 4])
-    with pytest.raises(DataError, match=r"lacks shard 2/5 and 2 more; repeat its export with --shard 2/5"):
+    with pytest.raises(DataError, match=r"lacks shard 2/5 and 2 more; export it with --shard 2/5"):
         merge(lists)
     assert not lists.exists()
 
@@ -186,7 +186,7 @@ def test_shards_that_are_there_twice(lists):
 def test_shards_of_different_numbers(lists):
     make(lists, 2)
     make(lists, 3, [2])
-    with pytest.raises(DataError, match=r"holds shards of 2 and of 3; remove those that are not wanted"):
+    with pytest.raises(DataError, match=r"mixes exports in 2 and in 3 shards; remove the shards that are not wanted"):
         merge(lists)
 
 
@@ -204,7 +204,7 @@ def test_shards_that_do_not_belong_together(lists, monkeypatch):
     for message, other in others.items():
         make(lists, 2)
         export_shard(other, lists, Shard(2, 2))
-        with pytest.raises(DataError, match=f"1-of-2 and 2-of-2 are not of the same lists: .*{message}.* not the same"):
+        with pytest.raises(DataError, match=rf"1-of-2 and 2-of-2 were made from different inputs \(.*{message}.*\)"):
             merge(lists)
         assert not lists.exists()
 
@@ -255,12 +255,12 @@ def test_shards_of_another_file_system_are_copied(lists, whole, monkeypatch):
 
 def test_other_lists_are_not_replaced(lists):
     export_request(asked(k=3), lists)
-    with pytest.raises(OtherInputsError, match=r"lists already holds lists of other inputs: k not the same"):
+    with pytest.raises(OtherInputsError, match=r"lists already holds lists made from other inputs \(k\)"):
         make(lists, 2, [1])
     moved = lists.rename(lists.with_name("moved"))
     make(lists, 2)
     moved.rename(lists)
-    with pytest.raises(OtherInputsError, match=r"lists already holds lists of other inputs: k not the same"):
+    with pytest.raises(OtherInputsError, match=r"lists already holds lists made from other inputs \(k\)"):
         merge(lists)
     assert ListManifest.read(lists).k == 3
 

@@ -46,4 +46,4 @@ def test_a_whole_export_of_another_model(tmp_path):
     assert [check.name for check in verify_lists(lists, request()) if check.wrong] == ["inputs"]
     _, error = outcome(lambda: export_request(request(), lists))
     assert error is not None
-    assert "already holds lists of other inputs: model" in error
+    assert "already holds lists made from other inputs (model" in error

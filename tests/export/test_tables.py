@@ -249,7 +249,7 @@ def test_another_table_is_left_alone(uri, tmp_path):
 @pytest.mark.parametrize(
     ("uri", "table", "error", "message"),
     [
-        ("nonsense", "lists", ConfigError, "'nonsense' is no address of a database, such as postgresql"),
+        ("nonsense", "lists", ConfigError, "'nonsense' is not the URI of a database, such as postgresql"),
         ("oracle9://me:secret@host/x", "lists", ConfigError, r"'oracle9://\*\*\*@host/x' is no address"),
         ("sqlite:///absent/x.db", "lists", OutputError, "cannot write to sqlite:///absent/x.db: unable to open database file"),
         ("sqlite:///x.db", "lists; DROP", ConfigError, "'lists; DROP' cannot name a table"),

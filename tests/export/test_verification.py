@@ -173,7 +173,7 @@ def test_the_list_of_a_user_is_made_again(lists, request_of):
     assert not failed(lists, request_of(), users=users)
     change(lists, PART, lambda t: with_column(t, "item_id", [100 if u == "u20" else i for u, i in pairs_in(t)]))
     found = failed(lists, request_of(), users=users)
-    assert "the list of user 'u20' is another one when it is made again" in found["sample"]
+    assert "the list of user 'u20' is different when it is made again" in found["sample"]
     assert "such cases" not in found["sample"]
 
 
