@@ -153,7 +153,7 @@ def test_every_way_of_writing_has_the_same_lists(call, trained, expected, monkey
         (["--block", "log.csv", "--candidates", "unknown.csv"], 1, "unknown.csv"),
     ],
 )
-def test_wrong_rules_on_the_command_line(call, trained, monkeypatch, options, code, message):
+def test_invalid_rules_on_the_command_line(call, trained, monkeypatch, options, code, message):
     monkeypatch.chdir(trained)
     Path("unknown.csv").write_text("item_id\n7\n101\n")
     found, _, err = call("export", "out/final", "--history", "log.csv", "--output", "never", *options)
@@ -175,7 +175,7 @@ def test_wrong_rules_on_the_command_line(call, trained, monkeypatch, options, co
         ("export.format=xml", "export.format"),
     ],
 )
-def test_wrong_rules_in_a_pipeline_leave_nothing_behind(call, trained, monkeypatch, setting, message):
+def test_invalid_rules_in_a_pipeline_leave_nothing_behind(call, trained, monkeypatch, setting, message):
     monkeypatch.chdir(trained)
     code, _, err = call("run", "mine.yaml", "--output", "never", "--tracking-uri", "none", "--set", setting)
     assert code in (1, 2)

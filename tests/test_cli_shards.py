@@ -82,14 +82,14 @@ def test_a_merge_is_one_run(call, shop):
         (["--shard", "1/2", "--engine", "spark"], 2, "--shard is for the local engine"),
     ],
 )
-def test_options_that_do_not_go_together(call, shop, options, code, message):
+def test_incompatible_options(call, shop, options, code, message):
     found, _, err = call(*EXPORT, *options)
     assert found == code
     assert message in err
     assert sorted(os.listdir()) == ["log.csv", "model"]
 
 
-def test_a_merge_of_nothing(call, shop):
+def test_a_merge_without_shards(call, shop):
     code, _, err = call("merge", "lists")
     assert code == 1
     assert err.strip() == "recsys-ae: there are no finished shards in lists.shards; make them with export --shard"

@@ -68,7 +68,7 @@ def test_checks_without_dates_are_refused(call, shop, option):
     assert not Path("lists").exists()
 
 
-def test_verify_says_what_is_wrong_and_fails(call, shop):
+def test_verify_reports_violations_and_fails(call, shop):
     assert call(*EXPORT, "lists")[0] == 0
     part = Path("lists/part-00001.parquet")
     pq.write_table(pq.read_table(part)[1:], part)
@@ -79,7 +79,7 @@ def test_verify_says_what_is_wrong_and_fails(call, shop):
     assert call("verify", "absent")[2] == "recsys-ae: there is no folder absent\n"
 
 
-def test_a_changed_history_is_named(call, shop):
+def test_a_changed_history_is_reported(call, shop):
     assert call(*EXPORT, "lists")[0] == 0
     Path("log.csv").write_text(Path("log.csv").read_text() + "u00,124,5.0\n")
     code, out, err = call("verify", "lists", "--sample", "5")

@@ -90,7 +90,7 @@ def test_losses_and_outputs_are_those_of_one_process(alone, together):
         np.testing.assert_allclose(found, outputs, atol=1e-5, err_msg=label)
 
 
-def test_only_losses_that_are_no_sum_over_rows_are_left_to_rank_0(alone, together):
+def test_only_losses_that_are_not_sums_over_rows_are_left_to_rank_0(alone, together):
     own = {label for label, (_, processes, _) in list(together.items())[:-2] if set(processes) == {1}}
     assert own == ON_RANK_0
     assert all(set(together[label][1]) == {2} for label in alone.keys() - own - {"disturbed", "afterwards"})
@@ -102,7 +102,7 @@ def test_weights_that_differ_are_noticed_and_do_not_spoil_the_next_training(alon
     np.testing.assert_allclose(together["afterwards"][""], alone["afterwards"][""], rtol=1e-5)
 
 
-def test_a_pipeline_has_the_results_of_one_process_once(folder):
+def test_a_pipeline_gives_the_results_of_one_process_once(folder):
     """With three ranks, whose output, log and tracked runs are those of the first."""
     finished(folder, sys.executable, *run_of("one"))
     out, err = finished(folder, *LAUNCH[:-1], "3", *run_of("three", "--tracking-uri", "sqlite:///mlflow.db"))

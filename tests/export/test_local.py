@@ -58,7 +58,7 @@ def test_manifest_says_what_was_made_from_what(model, tmp_path):
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["_manifest.json", "out", "part-00000.parquet"]
 
 
-def test_a_flipped_bit_in_a_finished_export_is_named(model, tmp_path):
+def test_a_flipped_bit_in_a_finished_export_is_reported(model, tmp_path):
     export_recommendations(model, planted(), tmp_path / "out", 3, part_users=5)
     expected, _ = read_recommendations(tmp_path / "out")
     for name in ("_manifest.json", "part-00001.parquet"):
@@ -75,7 +75,7 @@ def test_a_flipped_bit_in_a_finished_export_is_named(model, tmp_path):
         assert noticed > 95
 
 
-def test_missing_and_additional_parts_are_named(model, tmp_path):
+def test_missing_and_additional_parts_are_reported(model, tmp_path):
     export_recommendations(model, planted(), tmp_path / "out", 3, part_users=5)
     part = tmp_path / "out" / "part-00001.parquet"
     shutil.copy(part, part.with_name("part-00007.parquet"))

@@ -170,7 +170,7 @@ def test_rules_for_integer_users_and_text_items():
         recommend(model, data, rules=Rules.of(data.items, candidates=asked.astype({"user_id": "str"})))
 
 
-def test_a_user_who_is_not_served_needs_no_history():
+def test_rules_may_name_users_without_a_list():
     asked = pairs([("stranger", 101)])
     lists = recommend(Given(np.zeros((N_USERS, N_ITEMS), np.float32)), DATA, rules=Rules.of(DATA.items, blocked=asked), k=1)
     assert len(lists.to_frame()) == N_USERS
@@ -202,7 +202,7 @@ def labelled(item, category):
         ({"categories": pd.DataFrame({"item_id": [1], "category": "a"}), "cap": 1}, UnknownIdError, "does not know item 1"),
     ],
 )
-def test_wrong_rules(given, error, message):
+def test_invalid_rules(given, error, message):
     with pytest.raises(error, match=message):
         Rules.of(DATA.items, **given)
 
