@@ -132,11 +132,11 @@ class ListManifest(Manifest):
     def lines(self) -> list[str]:
         """What the lists were made from, as lines to print."""
         made, sources = self.made, self.made.sources
-        model = " ".join([f"model: {self.model} {self.model_digest}", *([f"from {sources.model}"] if sources.model else [])])
+        model = " ".join([f"model: {self.model} ({self.model_digest})", *([f"from {sources.model}"] if sources.model else [])])
         history = sources.files.get("history")
-        place = f"{history.path}, file {history.digest}, " if history else ""
-        filters = ", ".join(f"{name} {_in_words(value)}" for name, value in self.filters.items())
-        read = [f"{name} {file.path}, file {file.digest}" for name, file in sources.files.items() if name != "history"]
+        place = f"{history.path} (file {history.digest}), " if history else ""
+        filters = ", ".join(f"{name}: {_in_words(value)}" for name, value in self.filters.items())
+        read = [f"{name} {file.path} ({file.digest})" for name, file in sources.files.items() if name != "history"]
         changed = " and uncommitted changes" if made.uncommitted_changes else ""
         numbers = ", ".join(f"{name} {number}" for name, number in self.versions.items())
         return [
@@ -144,7 +144,7 @@ class ListManifest(Manifest):
             f"made: {made.started} to {made.finished} on {made.host} by {made.command}",
             *(f"shard {shard}: {one.started} to {one.finished} on {one.host}" for shard, one in made.shards.items()),
             f"{model}, run {sources.run}" if sources.run else model,
-            f"history: {place}{self.n_events} events {self.data_digest}, {sources.skipped_events} skipped",
+            f"history: {place}{self.n_events} events ({self.data_digest}), {sources.skipped_events} skipped",
             *([f"other files: {'; '.join(read)}"] if read else []),
             f"code: {numbers}, python {made.python}{f', commit {made.commit}{changed}' if made.commit else ''}",
         ]

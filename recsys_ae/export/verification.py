@@ -51,12 +51,12 @@ def verify_lists(
 def _own_checks(manifest: ListManifest) -> dict[str, Check]:
     served = manifest.n_users - manifest.users_without_items
     wanted = {
-        "files": f"{len(manifest.files)} with the digests in the manifest, and no others",
+        "files": f"{len(manifest.files)} files with the digests in the manifest, and no others",
         "schema": ", ".join(f"{name} {kind}" for name, kind in manifest.schema.items()),
         "counts": f"{manifest.rows} rows of {served} users",
-        "users": "the rows of each are together",
+        "users": "the rows of each user are together",
         "ranks": f"1, 2, ... in each list, at most {manifest.k}",
-        "items": "none twice in a list",
+        "items": "no item twice in a list",
         "scores": "finite, highest first",
     }
     return {name: Check(name, detail) for name, detail in wanted.items()}
