@@ -174,8 +174,8 @@ def read_shards(folder: Path) -> dict[Path, ShardManifest]:
     counted = Counter(shard.shard.number for shard in found.values())
     number, times = counted.most_common(1)[0]
     if times > 1:
-        double = [place.name for place, shard in found.items() if shard.shard.number == number]
-        raise DataError(f"{folder} holds shard {number}/{first} twice, as {double[0]} and {double[1]}; remove one of them")
+        places = [place.name for place, shard in found.items() if shard.shard.number == number]
+        raise DataError(f"{folder} holds shard {number}/{first} twice, as {places[0]} and {places[1]}; remove one of them")
     if missing := [number for number in range(1, first + 1) if number not in counted]:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise DataError(f"{folder} lacks shard {missing[0]}/{first}{more}; export it with --shard {missing[0]}/{first}")

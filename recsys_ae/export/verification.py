@@ -124,7 +124,7 @@ class _Inputs:
     def _compare(self, request: ListRequest) -> None:
         manifest, planned = self._manifest, request.planned
         self._same = Check(
-            "inputs", f"the model, the history and the options are those of the lists{self._versions()}", wrong=0
+            "inputs", f"model, history and options are the same as when the lists were made{self._versions()}", wrong=0
         )
         if differences := planned.differences(manifest):
             self._same.fail(f"different from when the lists were made: {', '.join(differences)}")
