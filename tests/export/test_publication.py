@@ -95,7 +95,7 @@ def test_unpublished_lists_are_replaced_by_better_ones(night, tmp_path):
     assert read_recommendations(tmp_path / "lists" / "latest")[1] == 5 == manifest.k
 
 
-@pytest.mark.parametrize("step", ["move", "_lead", "_remove_older"])
+@pytest.mark.parametrize("step", ["move", "_link_latest", "_remove_older"])
 def test_the_same_command_recovers_from_a_kill_at_any_step(night, tmp_path, monkeypatch, step):
     root = tmp_path / "lists"
     night("2026-11-24")

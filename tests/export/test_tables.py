@@ -250,7 +250,7 @@ def test_a_table_with_other_columns_is_left_alone(uri, tmp_path):
     ("uri", "table", "error", "message"),
     [
         ("nonsense", "lists", ConfigError, "'nonsense' is not the URI of a database, such as postgresql"),
-        ("oracle9://me:secret@host/x", "lists", ConfigError, r"'oracle9://\*\*\*@host/x' is no address"),
+        ("oracle9://me:secret@host/x", "lists", ConfigError, r"'oracle9://\*\*\*@host/x' is not the URI"),
         ("sqlite:///absent/x.db", "lists", OutputError, "cannot write to sqlite:///absent/x.db: unable to open database file"),
         ("sqlite:///x.db", "lists; DROP", ConfigError, "'lists; DROP' cannot name a table"),
     ],
