@@ -778,7 +778,7 @@ READERS: dict[str, Reader] = {
     "image models": Reader(make_image_model, read_image_model, ("model/*",)),
     "checkpoints": Reader(make_checkpoint, read_checkpoint, ("some.checkpoint",)),
     "exports": Reader(make_export, read_export, ("lists/*",)),
-    "unfinished exports": Reader(make_unfinished, finish_export, ("lists.*/*", ".lists*/*"), cost=3),
+    "unfinished exports": Reader(make_unfinished, finish_export, ("lists.partial/*/*",), cost=3),
     "state of runs": Reader(
         make_state, resume, ("out/.work/*", "out/pipeline.yaml", "out/models/*/*", "out/per-user/*"), cost=30
     ),

@@ -103,6 +103,8 @@ def results(output: Path) -> dict[str, object]:
         name = path.relative_to(output).as_posix()
         if path.name == "report.json":
             found[name] = timeless(json.loads(path.read_text()))
+        elif path.name == "_manifest.json":
+            found[name] = {**json.loads(path.read_text()), "made": "at some time", "checksum": "of that too"}
         elif path.suffix == ".csv":
             table = pd.read_csv(path)
             found[name] = table[[column for column in table if not column.endswith((" s", "MB", "seconds", "mb"))]].to_csv()
