@@ -114,8 +114,8 @@ def test_rules_on_the_command_line(call, trained, expected, monkeypatch):
     pd.testing.assert_frame_equal(lists_in(trained / "lists"), expected, check_dtype=False)
     code, out, _ = call("verify", "lists", "--sample", 3)
     assert code == 0
-    assert f"block-2 {trained / 'rules' / 'pairs.csv'}, file " in out
-    assert "blocked 2 items 2 users 2 pairs" in out
+    assert f"block-2 {trained / 'rules' / 'pairs.csv'} (" in out
+    assert "blocked: 2 items, 2 users, 2 pairs" in out
     (trained / "rules" / "pairs.csv").write_text("user_id,item_id\nu01,101\n")
     code, _, err = call(*command)
     FILES["pairs"].to_csv("rules/pairs.csv", index=False)

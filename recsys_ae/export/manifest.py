@@ -135,7 +135,7 @@ class ListManifest(Manifest):
         model = " ".join([f"model: {self.model} ({self.model_digest})", *([f"from {sources.model}"] if sources.model else [])])
         history = sources.files.get("history")
         place = f"{history.path} (file {history.digest}), " if history else ""
-        filters = ", ".join(f"{name}: {_in_words(value)}" for name, value in self.filters.items())
+        filters = "; ".join(f"{name}: {_in_words(value)}" for name, value in self.filters.items())
         read = [f"{name} {file.path} ({file.digest})" for name, file in sources.files.items() if name != "history"]
         changed = " and uncommitted changes" if made.uncommitted_changes else ""
         numbers = ", ".join(f"{name} {number}" for name, number in self.versions.items())
@@ -164,8 +164,8 @@ class VectorManifest(Manifest):
 
 
 def _in_words(value: Any) -> str:
-    """A filter as text: a value as it is, or counts such as 2 items 3 pairs."""
-    return " ".join(f"{number} {what}" for what, number in value.items()) if isinstance(value, dict) else str(value)
+    """A filter as text: a value as it is, or counts such as 2 items, 3 pairs."""
+    return ", ".join(f"{number} {what}" for what, number in value.items()) if isinstance(value, dict) else str(value)
 
 
 def versions() -> dict[str, str]:
