@@ -2,8 +2,9 @@
 
     RECSYS_AE_DATA=... python benchmarks/distributed.py [--epochs 3] [--rounds 2] [--smoke]
 
-One process with one and with two threads and two ranks with a thread each take turns. Prints a table of the shortest epochs
-after the first, which compiles; the last line is a JSON object of the speed-ups over one process. All products are in float32.
+One process with one thread, one with two threads, and two ranks with a thread each take turns. Prints a table of the shortest
+epochs, without the first, which compiles; the last line is a JSON object with the speed-ups of two ranks. All products are in
+float32.
 """
 
 import argparse
@@ -44,7 +45,7 @@ def data(*, smoke: bool) -> Interactions:
 
 
 def worker(epochs: int, *, smoke: bool) -> None:
-    """Print the seconds of each case as JSON; in ranks, all but the first help."""
+    """Print the seconds of each case as JSON; of several ranks, rank 0 does."""
     if not in_ranks():
         print(json.dumps(times(epochs, smoke=smoke)))
         return

@@ -1,19 +1,19 @@
 """Export of lists against a bare NumPy script that does the same, and by two processes against one.
 
     python benchmarks/export.py                          # 200,000 users x 20,000 items, top-100, a few minutes
-    python benchmarks/export.py --users 50000            # a part of the users
+    python benchmarks/export.py --users 50000            # fewer users
     python benchmarks/export.py --smoke                  # smoke test on a tiny catalogue
 
-The model is `pca` with 32 factors and without biases, on a synthetic history of 20 items per user; its numbers are random,
-because they decide nothing here. The bare script computes the product of codes and components for 1,024 users at a time (fewer
+The model is `pca` with 32 factors and without biases, on a synthetic history of 20 items per user. Its numbers are random,
+because they do not matter here. The bare script computes the product of codes and components for 1,024 users at a time (fewer
 if there are more than 16,384 items), sets the scores of seen items to -inf, takes the highest 100 by `argpartition` and
-`argsort`, and writes a row group for each block with pyarrow. It has no manifest, no digests, no restart, and orders equal
-scores at random. Both are processes of their own, which load the same arrays; their first pages, imports and the loading count
-as memory of both, but as time of neither. `--repeat` alternates the two; the best time of each counts.
+`argsort`, and writes a row group for each block with pyarrow. It has no manifest, no digests and no restart, and orders equal
+scores arbitrarily. Each of the two runs in a process of its own and loads the same arrays; imports and loading count as memory,
+but not as time. With `--repeat` they take turns, and the best time of each counts.
 
-For shards, one process with one thread makes all lists; then two such processes make half of them each, at the same time, and
-a third merges. The two begin once both have loaded their arrays; their time ends when both are done, and that of the merge is
-added.
+For shards, one process with one thread makes all lists. Then two such processes make half of them each, at the same time, and a
+third one merges. The clock of the two starts once both have loaded their arrays and stops when both are done; the time of the
+merge is added.
 
 Prints a table; the last line is a JSON object with the time and the peak memory of the export over those of the bare script,
 and the time of one process over that of two.
@@ -36,7 +36,7 @@ K, FACTORS, SEEN = 100, 32, 20
 USERS, ITEMS, PART_USERS = 200_000, 20_000, 8_192
 
 
-def made(folder: Path, users: int, items: int) -> None:
+def write_arrays(folder: Path, users: int, items: int) -> None:
     """Write the arrays of a history and of a model to a folder."""
     rng = np.random.default_rng(0)
     seen = min(SEEN, items)
@@ -46,28 +46,28 @@ def made(folder: Path, users: int, items: int) -> None:
     np.save(folder / "components.npy", rng.normal(size=(items, FACTORS)).astype(np.float32))
 
 
-def loaded(folder: Path) -> tuple[csr_array, np.ndarray]:
+def load(folder: Path) -> tuple[csr_array, np.ndarray]:
     """The history, all ones, and the components."""
     indices, indptr, components = (np.load(folder / f"{name}.npy") for name in ("indices", "indptr", "components"))
     matrix = csr_array((np.ones(len(indices), np.float32), indices, indptr), shape=(len(indptr) - 1, len(components)))
     return matrix, components
 
 
-def begun() -> float:
-    """The time when the process that started this one has let it begin, now that all is loaded."""
+def wait_for_start() -> float:
+    """Tell the parent process that all is loaded, wait until it gives the start, and return the time."""
     print("loaded", flush=True)
     sys.stdin.readline()
     return time.perf_counter()
 
 
-def bare(folder: Path, output: Path) -> tuple[float, float]:
-    """The script without this package; returns when it began, after loading, and when it ended."""
+def export_bare(folder: Path, output: Path) -> tuple[float, float]:
+    """The script without this package; returns its start, after loading, and its end."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    matrix, components = loaded(folder)
+    matrix, components = load(folder)
     n_users, n_items = matrix.shape
-    started = begun()
+    started = wait_for_start()
     step, k = min(1024, max(1, 2**24 // n_items)), min(K, n_items)
     schema = pa.schema([("user_id", pa.int64()), ("rank", pa.int32()), ("item_id", pa.int64()), ("score", pa.float32())])
     with pq.ParquetWriter(output, schema, compression="zstd") as writer:
@@ -85,8 +85,8 @@ def bare(folder: Path, output: Path) -> tuple[float, float]:
     return started, time.perf_counter()
 
 
-def exported(folder: Path, output: Path, shard: str = "1/1") -> tuple[float, float]:
-    """The same by this package, or a shard of it; returns when it began, after loading, and when it ended."""
+def export(folder: Path, output: Path, shard: str = "1/1") -> tuple[float, float]:
+    """The same by this package, or a shard of it; returns its start, after loading, and its end."""
     from recsys_ae import IdMap, Interactions, build_model
     from recsys_ae.export.local import export_request
     from recsys_ae.export.parts import WHOLE, Shard
@@ -94,24 +94,24 @@ def exported(folder: Path, output: Path, shard: str = "1/1") -> tuple[float, flo
     from recsys_ae.export.shards import export_shard
     from recsys_ae.models.base import fitted_on
 
-    matrix, components = loaded(folder)
+    matrix, components = load(folder)
     history = Interactions(matrix, IdMap(np.arange(matrix.shape[0])), IdMap(np.arange(matrix.shape[1])))
     model = build_model("pca", {"factors": FACTORS, "centring": "none"})
     arrays = {"components": components, "mean": np.zeros(1), "user_reg": np.ones(1), "items": np.zeros(len(components))}
     model.fitted = fitted_on(history, arrays, keep_scale=True)
     share = Shard.parse(shard)
-    part_users = min(PART_USERS, -(-matrix.shape[0] // 8))  # both shards get parts, also of few users
-    started = begun()
+    part_users = min(PART_USERS, -(-matrix.shape[0] // 8))  # both shards get parts, even for few users
+    started = wait_for_start()
     request = ListRequest.of(model, history, K, part_users=part_users)
     export_request(request, output) if share == WHOLE else export_shard(request, output, share)
     return started, time.perf_counter()
 
 
-def merged(_folder: Path, output: Path) -> tuple[float, float]:
-    """The merge of the shards; returns when it began and ended."""
+def merge(_folder: Path, output: Path) -> tuple[float, float]:
+    """The merge of the shards; returns its start and its end."""
     from recsys_ae.export.shards import merge_shards, shards_of
 
-    started = begun()
+    started = wait_for_start()
     merge_shards(output, shards_of(output))
     return started, time.perf_counter()
 
@@ -123,8 +123,8 @@ def start(what: str, folder: Path, output: Path, **environment: str) -> subproce
     return subprocess.Popen(command, text=True, env={**os.environ, **environment}, **pipes)
 
 
-def measured(*processes: subprocess.Popen[str]) -> tuple[float, float]:
-    """Seconds from the first beginning to the last end, and peak memory in MB of the largest."""
+def measure(*processes: subprocess.Popen[str]) -> tuple[float, float]:
+    """Seconds from the first start to the last end, and the highest peak memory in MB."""
     for process in processes:
         process.stdout.readline()
     for process in processes:
@@ -143,18 +143,18 @@ def measured(*processes: subprocess.Popen[str]) -> tuple[float, float]:
 def alone(what: str, folder: Path) -> tuple[float, float]:
     """Seconds and peak memory in MB of the bare script or of the export."""
     with tempfile.TemporaryDirectory(dir=folder) as output:
-        return measured(start(what, folder, Path(output) / "lists"))
+        return measure(start(what, folder, Path(output) / "lists"))
 
 
 def by_processes(folder: Path) -> tuple[float, float]:
     """Seconds of one process with one thread, and of two that make a shard each."""
     threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
     with tempfile.TemporaryDirectory(dir=folder) as output:
-        one, _ = measured(start("export", folder, Path(output) / "whole", **threads))
+        one, _ = measure(start("export", folder, Path(output) / "whole", **threads))
         lists = Path(output) / "lists"
-        two, _ = measured(*(start(f"shard {shard}", folder, lists, **threads) for shard in ("1/2", "2/2")))
-        merge, _ = measured(start("merge", folder, lists, **threads))
-    return one, two + merge
+        two, _ = measure(*(start(f"shard {shard}", folder, lists, **threads) for shard in ("1/2", "2/2")))
+        merging, _ = measure(start("merge", folder, lists, **threads))
+    return one, two + merging
 
 
 def main() -> None:
@@ -168,14 +168,14 @@ def main() -> None:
     options = parser.parse_args()
     if options.measure:
         what, *shard = options.measure.split()
-        function = {"bare": bare, "export": exported, "shard": exported, "merge": merged}[what]
+        function = {"bare": export_bare, "export": export, "shard": export, "merge": merge}[what]
         span = function(Path(options.data), Path(options.output), *shard)
         peak = int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1]) / 1024
         print(json.dumps([*span, peak]))
         return
     users, items = (300, 200) if options.smoke else (options.users, options.items)
     with tempfile.TemporaryDirectory() as folder:
-        made(Path(folder), users, items)
+        write_arrays(Path(folder), users, items)
         found = {what: [alone(what, Path(folder)) for _ in range(options.repeat)] for what in ("bare", "export")}
         shards = [by_processes(Path(folder)) for _ in range(options.repeat)]
     best = {what: [min(values) for values in zip(*runs, strict=True)] for what, runs in found.items()}

@@ -46,7 +46,7 @@ class OutputError(RecsysError):
 
 
 class OtherInputsError(OutputError):
-    """An output folder that holds the result of other inputs."""
+    """The output folder holds a result made from other inputs."""
 
 
 class TrackingError(RecsysError):
@@ -57,8 +57,8 @@ class Terminated(BaseException):
     """Raised on SIGTERM and SIGHUP. Not a `KeyboardInterrupt`, which the command line's parser would handle itself."""
 
 
-class Deserted(Terminated):
-    """Another process, with which this one trains, has ended; without a message if another one has said so."""
+class RankLost(Terminated):
+    """Another of the processes that train together has ended; without a message if another one has reported it."""
 
 
 def described(value: object) -> str:

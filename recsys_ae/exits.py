@@ -23,7 +23,7 @@ def in_ranks() -> bool:
 
 
 def leave(code: int) -> NoReturn:
-    """End the process; one of several ranks at once, because PyTorch's threads may abort an interpreter that takes its time."""
+    """End the process. Ranks end at once, because PyTorch's threads may abort an interpreter that shuts down slowly."""
     if not in_ranks():
         sys.exit(code)
     for stream in (sys.stdout, sys.stderr):

@@ -39,7 +39,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     Raises:
         OutputError: the disk is full, or the parent folder is missing or not writable.
     """
-    draft = path.with_name(f".{path.name}.{token_hex(4)}.draft")  # its own, even among processes of several machines
+    draft = path.with_name(f".{path.name}.{token_hex(4)}.draft")  # unique, even among processes of several machines
     try:
         yield draft
         _sync(draft)

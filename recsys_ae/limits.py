@@ -74,6 +74,6 @@ def check_finite(what: str, arrays: Mapping[str, NDArray[Any]], way_out: str) ->
 
 
 def _unsolvable() -> tuple[type[Exception], ...]:
-    """The errors that say so of equations."""
+    """The errors that libraries raise for equations that cannot be solved."""
     torch = sys.modules.get("torch")
     return np.linalg.LinAlgError, ArpackError, *([torch.linalg.LinAlgError] if torch else [])

@@ -1,4 +1,4 @@
-"""What something was made by: the command, the machine, the commit of the working folder. Nothing of it may hold a secret."""
+"""How something was made: the command and the commit of the working folder, without secrets."""
 
 import os
 import re
@@ -14,9 +14,9 @@ HIDDEN = "***"
 
 
 def command(arguments: list[str] | None = None) -> str:
-    """A command line, by default that of this process, on one line, without what may be secret.
+    """A command line, by default that of this process, on one line and without secrets.
 
-    That is users and options in URIs, and what is called a password.
+    Masked are users and options of URIs, and values whose names sound secret, such as a password or a token.
 
     >>> command(["/bin/recsys-ae", "run", "x.yaml", "--tracking-uri", "postgresql://me:pw@host/runs"])
     'recsys-ae run x.yaml --tracking-uri postgresql://***@host/runs'
@@ -53,7 +53,7 @@ def mask_uris(text: str) -> str:
 
 
 def commit() -> tuple[str, bool] | None:
-    """The commit of the current folder, and whether it has changes that are not committed; None outside of a repository."""
+    """The commit of the current folder, and whether there are uncommitted changes; None outside of a repository."""
     found = _git("rev-parse", "HEAD")
     return (found, bool(_git("status", "--porcelain", "--untracked-files=no"))) if found else None
 

@@ -1,4 +1,4 @@
-"""A PostgreSQL server of a test's own."""
+"""A PostgreSQL server for a test."""
 
 import importlib.util
 import os
@@ -37,7 +37,7 @@ def free_port() -> int:
 @contextmanager
 def postgres(user: str, password: str) -> Iterator[str]:
     """The address of a server with an empty database `postgres`, for one user with a password."""
-    options = {"user": "nobody"} if os.getuid() == 0 else {}  # it refuses to run as root
+    options = {"user": "nobody"} if os.getuid() == 0 else {}  # PostgreSQL refuses to run as root
     folder, bin_folder, port = Path(tempfile.mkdtemp(prefix="postgres-")), programs(), free_port()
     secret = folder / "secret"
     secret.write_text(password)

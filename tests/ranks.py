@@ -1,4 +1,4 @@
-"""A program that fits small models, in one process or in those of torch.distributed.run, and writes what came of it."""
+"""A program that fits small models, in one process or in several of torch.distributed.run, and writes the results."""
 
 import json
 import sys
@@ -18,7 +18,7 @@ from recsys_ae.models.storage import build_model
 
 # 7 items and 12 users. The last batch of an epoch has one row, so one of two ranks has none; no other batch of 5 is divisible.
 ROWS = {"item": 6, "user": 11}
-IMAGES = 141  # likewise, in batches of 20
+IMAGES = 141  # the same, in batches of 20
 OF_CLICKS = {"multvae", "multdae", "recvae", "cdae", "elsa"}
 OF_RATINGS = {"autorec", "hybrid", "wide_deep", "gru", "gru_ratings", "mf"}
 CHANGED = {  # dropout and regularisation everywhere; products in bfloat16 depend on the number of rows
@@ -29,7 +29,7 @@ CHANGED = {  # dropout and regularisation everywhere; products in bfloat16 depen
 
 
 class Watch(Callback):
-    """Notes the losses of each stage, and how many processes trained."""
+    """Records the losses of each stage, and how many processes trained."""
 
     def __init__(self) -> None:
         self.curves: dict[str, list[tuple[float, float | None]]] = {}
@@ -48,7 +48,7 @@ class Disturb(Callback):
 
 
 def recommender(label: str, *more: Callback) -> tuple[Any, Watch]:
-    """A fitted variant, with validation where there are ratings, and what was noted."""
+    """A fitted variant, with validation where there are ratings, and its record."""
     name, params = builders.VARIANTS[label]
     params = {**params, **CHANGED[name]}
     if "batch_size" in params:
@@ -63,7 +63,7 @@ def recommender(label: str, *more: Callback) -> tuple[Any, Watch]:
 
 
 def image_model(label: str) -> tuple[np.ndarray, Watch]:
-    """The codes of images by a fitted variant, and what was noted."""
+    """The codes of images by a fitted variant, and its record."""
     tuning = {"tune_weight_decay": 0.1} if label.endswith("classes") else {}  # else rounding grows as the weights do
     watch, model = Watch(), image_builders.make(label, epochs=2, **tuning)
     labels = image_builders.some_labels()[:IMAGES] if label.endswith("classes") else None

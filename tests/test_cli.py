@@ -199,7 +199,7 @@ def test_export_from_a_saved_model(call, folder):
     assert lists["user_id"].tolist() == ["new"] * 3 + ["other"] * 3
     assert not {1001, 1002} & set(lists[lists["user_id"] == "new"]["item_id"])
     code, _, err = call("export", "out/models/autorec", "--history", "log.csv", "--output", "lists")
-    assert (code, "already holds lists of other inputs" in err) == (1, True)
+    assert (code, "already holds lists made from other inputs" in err) == (1, True)
 
 
 def test_export_with_items_the_model_does_not_know(call, folder):

@@ -114,13 +114,13 @@ def test_rules_on_the_command_line(call, trained, expected, monkeypatch):
     pd.testing.assert_frame_equal(lists_in(trained / "lists"), expected, check_dtype=False)
     code, out, _ = call("verify", "lists", "--sample", 3)
     assert code == 0
-    assert f"block-2 {trained / 'rules' / 'pairs.csv'}, file " in out
-    assert "blocked 2 items 2 users 2 pairs" in out
+    assert f"block-2 {trained / 'rules' / 'pairs.csv'} (" in out
+    assert "blocked: 2 items, 2 users, 2 pairs" in out
     (trained / "rules" / "pairs.csv").write_text("user_id,item_id\nu01,101\n")
     code, _, err = call(*command)
     FILES["pairs"].to_csv("rules/pairs.csv", index=False)
     assert code == 1
-    assert "lists already holds lists of other inputs: filters, rules not the same" in err
+    assert "lists already holds lists made from other inputs (filters, rules)" in err
 
 
 @pytest.mark.parametrize(
@@ -149,11 +149,11 @@ def test_every_way_of_writing_has_the_same_lists(call, trained, expected, monkey
         (["--format", "csv", "--layout", "lists"], 2, "CSV has no arrays"),
         (["--titles", "rules/block.csv"], 1, "no column is recognised as the title"),
         (["--block", "absent.csv"], 1, "there is no file absent.csv"),
-        (["--block", "unknown.csv"], 1, "unknown.csv: the model does not know item 7 (1 of 2 rows have items"),
+        (["--block", "unknown.csv"], 1, "unknown.csv: the model does not know item 7 (1 of 2 rows have such items"),
         (["--block", "log.csv", "--candidates", "unknown.csv"], 1, "unknown.csv"),
     ],
 )
-def test_wrong_rules_on_the_command_line(call, trained, monkeypatch, options, code, message):
+def test_invalid_rules_on_the_command_line(call, trained, monkeypatch, options, code, message):
     monkeypatch.chdir(trained)
     Path("unknown.csv").write_text("item_id\n7\n101\n")
     found, _, err = call("export", "out/final", "--history", "log.csv", "--output", "never", *options)
@@ -175,7 +175,7 @@ def test_wrong_rules_on_the_command_line(call, trained, monkeypatch, options, co
         ("export.format=xml", "export.format"),
     ],
 )
-def test_wrong_rules_in_a_pipeline_leave_nothing_behind(call, trained, monkeypatch, setting, message):
+def test_invalid_rules_in_a_pipeline_leave_nothing_behind(call, trained, monkeypatch, setting, message):
     monkeypatch.chdir(trained)
     code, _, err = call("run", "mine.yaml", "--output", "never", "--tracking-uri", "none", "--set", setting)
     assert code in (1, 2)

@@ -29,7 +29,7 @@ def test_shards_are_merged_and_verified(call, shop):
     for shard in ("2/2", "1/2"):
         code, out, err = call(*EXPORT, "--shard", shard)
         assert code == 0, err
-    assert "shard 1/2: 18 lists in 2 files; when all shards are there, `recsys-ae merge` makes lists" in out
+    assert "shard 1/2: 18 lists in 2 files; once all shards are there, `recsys-ae merge` makes lists" in out
     for _ in range(2):
         code, out, err = call("merge", "lists")
         assert code == 0, err
@@ -74,7 +74,7 @@ def test_a_merge_is_one_run(call, shop):
 @pytest.mark.parametrize(
     ("options", "code", "message"),
     [
-        (["--shard", "3/2"], 2, "there is no shard 3/2; the first number is from 1 to the second"),
+        (["--shard", "3/2"], 2, "there is no shard 3/2; write I/N with I from 1 to N"),
         (["--shard", "1"], 2, "such as 2/4, got '1'"),
         (["--shard", "1/2", "--date", "2026-11-31"], 2, "'2026-11-31' is not a date such as 2026-11-26"),
         (["--shard", "1/2", "--dated"], 2, "give --date instead of --dated"),
@@ -82,14 +82,14 @@ def test_a_merge_is_one_run(call, shop):
         (["--shard", "1/2", "--engine", "spark"], 2, "--shard is for the local engine"),
     ],
 )
-def test_options_that_do_not_go_together(call, shop, options, code, message):
+def test_incompatible_options(call, shop, options, code, message):
     found, _, err = call(*EXPORT, *options)
     assert found == code
     assert message in err
     assert sorted(os.listdir()) == ["log.csv", "model"]
 
 
-def test_a_merge_of_nothing(call, shop):
+def test_a_merge_without_shards(call, shop):
     code, _, err = call("merge", "lists")
     assert code == 1
     assert err.strip() == "recsys-ae: there are no finished shards in lists.shards; make them with export --shard"

@@ -68,13 +68,13 @@ def test_checks_without_dates_are_refused(call, shop, option):
     assert not Path("lists").exists()
 
 
-def test_verify_says_what_is_wrong_and_fails(call, shop):
+def test_verify_reports_violations_and_fails(call, shop):
     assert call(*EXPORT, "lists")[0] == 0
     part = Path("lists/part-00001.parquet")
     pq.write_table(pq.read_table(part)[1:], part)
     code, out, err = call("verify", "lists")
     assert code == 1
-    assert err == "recsys-ae: lists is not as it should be: files, counts, ranks failed\n"
+    assert err == "recsys-ae: lists failed verification: files, counts, ranks\n"
     assert "FAILED       ranks     the list of user 'u15' in part-00001.parquet has rank 2 in place 1" in out
     assert call("verify", "absent")[2] == "recsys-ae: there is no folder absent\n"
 
@@ -91,12 +91,12 @@ def test_a_negative_sample_is_refused(call, shop):
     assert call("verify", "lists", "--sample", "0")[0] == 0
 
 
-def test_a_changed_history_is_named(call, shop):
+def test_a_changed_history_is_reported(call, shop):
     assert call(*EXPORT, "lists")[0] == 0
     Path("log.csv").write_text(Path("log.csv").read_text() + "u00,124,5.0\n")
     code, out, err = call("verify", "lists", "--sample", "5")
-    assert (code, err.endswith("inputs failed\n")) == (1, True)
-    assert "FAILED       inputs    history, seen, n_events not the same as when the lists were made" in out
+    assert (code, err.endswith("verification: inputs\n")) == (1, True)
+    assert "FAILED       inputs    different from when the lists were made: history, seen, n_events" in out
 
 
 def test_the_manifest_answers_an_audit(call, shop):
@@ -142,7 +142,7 @@ def test_files_that_were_moved_are_found_in_an_archive(call, shop):
     assert code == 0, err
     assert "the lists of 3 users, made again, are the same to the last bit" in out
     code, _, err = call("verify", "lists", "--history", "archive/log/2026.csv", "--sample", "3")
-    gone = f"there is no file {shop / 'users.csv'} any more; if it was moved, name a folder above it as --archive"
+    gone = f"{shop / 'users.csv'} no longer exists; if it was moved, pass a folder above it as --archive"
     assert (code, err) == (1, f"recsys-ae: {gone}\n")
     Path("archive/users/2026.csv").write_text("user_id\nu03\nu01\nu21\n")
     code, _, err = call("verify", "lists", "--archive", "archive")

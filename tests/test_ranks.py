@@ -90,7 +90,7 @@ def test_losses_and_outputs_are_those_of_one_process(alone, together):
         np.testing.assert_allclose(found, outputs, atol=1e-5, err_msg=label)
 
 
-def test_only_losses_that_are_no_sum_over_rows_are_left_to_rank_0(alone, together):
+def test_only_losses_that_are_not_sums_over_rows_are_left_to_rank_0(alone, together):
     own = {label for label, (_, processes, _) in list(together.items())[:-2] if set(processes) == {1}}
     assert own == ON_RANK_0
     assert all(set(together[label][1]) == {2} for label in alone.keys() - own - {"disturbed", "afterwards"})
@@ -98,11 +98,11 @@ def test_only_losses_that_are_no_sum_over_rows_are_left_to_rank_0(alone, togethe
 
 def test_weights_that_differ_are_noticed_and_do_not_spoil_the_next_training(alone, together):
     assert alone["disturbed"] is None
-    assert together["disturbed"].startswith("after epoch 2, rank 1 has other weights than rank 0; ")
+    assert together["disturbed"].startswith("after epoch 2, rank 1 and rank 0 have different weights; ")
     np.testing.assert_allclose(together["afterwards"][""], alone["afterwards"][""], rtol=1e-5)
 
 
-def test_a_pipeline_has_the_results_of_one_process_once(folder):
+def test_a_pipeline_gives_the_results_of_one_process_once(folder):
     """With three ranks, whose output, log and tracked runs are those of the first."""
     finished(folder, sys.executable, *run_of("one"))
     out, err = finished(folder, *LAUNCH[:-1], "3", *run_of("three", "--tracking-uri", "sqlite:///mlflow.db"))
@@ -150,7 +150,7 @@ def test_a_killed_rank_ends_the_run_with_a_sentence_and_it_resumes(folder, victi
     sentences = [line for line in err.splitlines() if line.startswith("recsys-ae: ") and "--resume" not in line]
     assert len(sentences) == 1
     # the launcher may have sent SIGTERM to the other rank before that could notice
-    assert "another of the 2 ranks has ended, and with it this training" in sentences[0] or sentences[0].endswith("terminated")
+    assert "another of the 2 ranks has ended, and so this training ends" in sentences[0] or sentences[0].endswith("terminated")
     assert not (folder / "two/report.json").exists()
     _, err = finished(folder, *LAUNCH, *run_of("two", "--resume"))
     assert "continuing after epoch" in err

@@ -26,7 +26,7 @@ from recsys_ae.cli.options import PATH, RequireTracking, TrackingUri, print_tabl
 from recsys_ae.cli.promotion import promote
 from recsys_ae.cli.runs import runs_app
 from recsys_ae.cli.verification import verify
-from recsys_ae.errors import ConfigError, Deserted, Terminated, TrackingError
+from recsys_ae.errors import ConfigError, RankLost, Terminated, TrackingError
 from recsys_ae.exits import INTERRUPTED, TERMINATED, Output, explain, in_ranks, leave, one_line
 from recsys_ae.folders import check_current, check_temporary
 
@@ -269,7 +269,7 @@ def main() -> NoReturn:
         message = "interrupted" if code == INTERRUPTED else ""
     except KeyboardInterrupt:
         message, code = "interrupted", INTERRUPTED
-    except Deserted as error:
+    except RankLost as error:
         message, code = str(error), 1
     except Terminated:
         message, code = "terminated", TERMINATED
@@ -284,7 +284,7 @@ def main() -> NoReturn:
 
 
 def _in_ranks(arguments: list[str]) -> int:
-    """Run a command; of several processes started by torch.distributed.run, rank 0 does, and the others help it to train."""
+    """Run a command. Of several processes started by torch.distributed.run, rank 0 runs it and the others help it train."""
     if not in_ranks():
         return app(arguments, standalone_mode=False) or 0
     from recsys_ae.core.distributed import connected
@@ -293,7 +293,7 @@ def _in_ranks(arguments: list[str]) -> int:
     with connected() as team:
         if not team.rank:
             return app(arguments, standalone_mode=False) or 0
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # sent to all ranks: the end of rank 0 ends the others
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # all ranks get these; the others end when rank 0 does
             signal.signal(number, signal.SIG_IGN)
         follow(team)
         return 0

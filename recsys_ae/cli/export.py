@@ -19,12 +19,10 @@ ModelArgument = Annotated[str, typer.Argument(help="A model folder, or an MLflow
 HistoryFile = Annotated[Path, typer.Option(help="What users have done so far: CSV, TSV, '::', JSON lines or Parquet.", **PATH)]
 UsersFile = Annotated[
     Path | None,
-    typer.Option(help="Lists for the users of this file, such as a truth, instead of those of the history.", **PATH),
+    typer.Option(help="Make lists for the users of this file, such as a truth, instead of those of the history.", **PATH),
 ]
 
-SkipOption = Annotated[
-    bool, typer.Option("--skip-unknown", help="Skip interactions and rules with items that the model does not know.")
-]
+SkipOption = Annotated[bool, typer.Option("--skip-unknown", help="Skip interactions and rules with unknown items or users.")]
 CandidateFiles = Annotated[
     list[Path] | None, typer.Option(help="Only these items: item_id, or user_id and item_id. May be repeated.", **PATH)
 ]
@@ -32,10 +30,11 @@ BlockFiles = Annotated[
     list[Path] | None, typer.Option(help="Never these items: item_id, or user_id and item_id. May be repeated.", **PATH)
 ]
 RepeatableFiles = Annotated[
-    list[Path] | None, typer.Option(help="Items that may come again: item_id, or user_id and item_id. May be repeated.", **PATH)
+    list[Path] | None,
+    typer.Option(help="Items to list even if seen: item_id, or user_id and item_id. May be repeated.", **PATH),
 ]
 CategoryFile = Annotated[Path | None, typer.Option(help="Categories of items: item_id, category; with --cap.", **PATH)]
-FormatOption = Annotated[Literal["parquet", "csv", "jsonl"], typer.Option("--format", help="Of the files.")]
+FormatOption = Annotated[Literal["parquet", "csv", "jsonl"], typer.Option("--format", help="Format of the files.")]
 LayoutOption = Annotated[
     Literal["rows", "lists"], typer.Option(help="A row per item, or a row per user with the arrays item_ids and scores.")
 ]
@@ -45,9 +44,9 @@ EngineOption = Annotated[
 ]
 ShardOption = Annotated[
     str | None,
-    typer.Option(metavar="I/N", help="Make only the I-th of N shares of the files, which merge joins when all are there."),
+    typer.Option(metavar="I/N", help="Make only shard I of N, about 1/N of the files; `merge` joins all shards."),
 ]
-CapOption = Annotated[int | None, typer.Option(help="List at most so many items of a category.")]
+CapOption = Annotated[int | None, typer.Option(help="List at most this many items of a category.")]
 
 
 def export(
@@ -67,7 +66,7 @@ def export(
     form: FormatOption = "parquet",
     layout: LayoutOption = "rows",
     titles: TitleFile = None,
-    part_users: Annotated[int, typer.Option(help="Users in each file; a kill loses the work on at most one.")] = 8192,
+    part_users: Annotated[int, typer.Option(help="Users per file; a kill loses the work on at most one file.")] = 8192,
     engine: EngineOption = "local",
     shard: ShardOption = None,
     dated: Dated = False,
@@ -108,11 +107,11 @@ def export(
 
 
 def _share(text: str, place: Place, engine: str) -> "Shard":
-    """The shard that is asked for; `ConfigError` for options that do not go with it."""
+    """The shard to make; `ConfigError` for options that cannot be combined with --shard."""
     from recsys_ae.export.parts import Shard
 
     if engine != "local":
-        raise ConfigError("--shard is for the local engine; Spark shares the work out by itself")
+        raise ConfigError("--shard is for the local engine; Spark divides the work itself")
     if place.dated:
         raise ConfigError("with --shard, give --date instead of --dated: the day may change between two shards")
     if place.has_conditions:
@@ -123,4 +122,4 @@ def _share(text: str, place: Place, engine: str) -> "Shard":
 def _report_shard(made: "ShardManifest", folder: Path) -> None:
     lists = sum(part.users for part in made.files.values())
     done = f"shard {made.shard}: {lists} lists in {len(made.files)} files"
-    terminal().print(f"{done}; when all shards are there, `recsys-ae merge` makes {folder}", soft_wrap=True)
+    terminal().print(f"{done}; once all shards are there, `recsys-ae merge` makes {folder}", soft_wrap=True)

@@ -1,4 +1,4 @@
-"""The command that loads finished lists into tables."""
+"""The command that loads finished lists into a database or a Delta table."""
 
 from pathlib import Path
 from typing import Annotated
@@ -17,18 +17,18 @@ def load(
             metavar="URI", envvar="RECSYS_AE_DATABASE", help="Database, such as postgresql+psycopg2://me:pw@host/shop."
         ),
     ] = None,
-    table: Annotated[str | None, typer.Option(metavar="NAME", help="Its table, which is created if needed.")] = None,
-    delta: Annotated[str | None, typer.Option(metavar="URI", help="Delta table, which is created if needed.")] = None,
+    table: Annotated[str | None, typer.Option(metavar="NAME", help="Table of the database, created if needed.")] = None,
+    delta: Annotated[str | None, typer.Option(metavar="URI", help="Delta table, created if needed.")] = None,
 ) -> None:
-    """Replace the rows of a table of a database, or of a Delta table, by lists.
+    """Replace the rows of a database table or a Delta table by lists.
 
-    Readers see the old lists or the new ones. The same command continues after an interruption, and does nothing if the table
-    holds the lists already.
+    Readers see either the old lists or the new ones. After an interruption, the same command continues; if the table already
+    holds the lists, it does nothing.
     """
     if (table is None) == (delta is None):
         raise ConfigError("name either a --table of a --database, or a --delta table")
     if table is not None and database is None:
-        raise ConfigError("--table needs a --database, which $RECSYS_AE_DATABASE may name too")
+        raise ConfigError("--table needs --database or $RECSYS_AE_DATABASE")
     from recsys_ae.export.manifest import ListManifest
     from recsys_ae.export.tables import load_into_database, write_delta
     from recsys_ae.surroundings import masked

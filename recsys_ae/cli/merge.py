@@ -1,4 +1,4 @@
-"""The command that makes lists of shards."""
+"""The command that merges shards."""
 
 from dataclasses import asdict
 from functools import partial
@@ -21,9 +21,9 @@ def merge(
     keep: Keep = None,
     tracking_uri: TrackingUri = None,
 ) -> None:
-    """Make the lists of all shards that `export --shard` has made; with --date, publish them.
+    """Merge the shards made by `export --shard`; with --date, publish the lists.
 
-    Neither the model nor the history is needed. The merge is recorded in MLflow as the export if a store is given.
+    Neither the model nor the history is needed. If a store is given, the merge is recorded in MLflow as the export.
     """
     from recsys_ae.experiment.list_files import ListFiles
     from recsys_ae.export.manifest import MANIFEST

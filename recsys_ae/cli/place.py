@@ -1,4 +1,4 @@
-"""Where lists go: to a folder, or to dated ones that are published; what `export` and `merge` share."""
+"""Options of `export` and `merge` that say where lists go: to a folder, or to dated folders that are published."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,12 +16,14 @@ if TYPE_CHECKING:
     from recsys_ae.export.publication import Checks
 
 OutputFolder = Annotated[Path, typer.Option(help="New folder for the lists; with --dated, the folder of all dates.", **PATH)]
-Dated = Annotated[bool, typer.Option("--dated", help="Publish as OUTPUT/DATE, to which OUTPUT/latest then leads.")]
+Dated = Annotated[bool, typer.Option("--dated", help="Publish as OUTPUT/DATE, and point OUTPUT/latest to it.")]
 DateOption = Annotated[str | None, typer.Option(metavar="YYYY-MM-DD", help="Implies --dated. Default: today.")]
-MinUsers = Annotated[int | None, typer.Option(help="Publish only if so many users have a list.")]
-MaxCold = Annotated[float | None, typer.Option(help="Publish only if at most this share of users is cold.")]
-MinOverlap = Annotated[float | None, typer.Option(help="Publish only if users keep this share of their last items.")]
-Keep = Annotated[int | None, typer.Option(help="Dated folders to keep; older ones are removed.")]
+MinUsers = Annotated[int | None, typer.Option(help="Publish only if at least this many users have a list.")]
+MaxCold = Annotated[float | None, typer.Option(help="Publish only if at most this share of the users (0 to 1) is cold.")]
+MinOverlap = Annotated[
+    float | None, typer.Option(help="Publish only if users keep at least this share (0 to 1) of their last lists.")
+]
+Keep = Annotated[int | None, typer.Option(help="Number of dated folders to keep; older ones are removed.")]
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ class Place:
     """The options that say where lists go and when they are published.
 
     Raises:
-        ConfigError: no such date, impossible limits, or options of dated lists for others.
+        ConfigError: an invalid date or limit, or options of publication without a date.
     """
 
     output: Path
@@ -53,19 +55,19 @@ class Place:
 
     @property
     def checks(self) -> "Checks":
-        """What the lists must fulfil to be published."""
+        """Conditions for publishing the lists."""
         from recsys_ae.export.publication import Checks
 
         return Checks(self.min_users, self.max_cold, self.min_overlap)
 
     @property
     def has_conditions(self) -> bool:
-        """Whether anything is asked for that happens at publication."""
+        """Whether an option is given that applies only at publication."""
         return any(value is not None for value in (self.min_users, self.max_cold, self.min_overlap, self.keep))
 
     @property
     def folder(self) -> Path:
-        """Where the lists are in the end."""
+        """The folder of the finished lists."""
         return self.output if self.date is None else self.output / self.date
 
     def fill(self, make: Callable[[Path], "ListManifest"]) -> "ListManifest":

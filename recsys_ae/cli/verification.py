@@ -15,25 +15,27 @@ if TYPE_CHECKING:
 def verify(
     folder: Annotated[Path, typer.Argument(help="A folder made by export or run.", **PATH)],
     model: Annotated[
-        str | None, typer.Option(help="The model of the lists: a folder or an MLflow URI. Default: that in the manifest.")
+        str | None, typer.Option(help="The model of the lists: a folder or an MLflow URI. Default: the one in the manifest.")
     ] = None,
     history: Annotated[
-        Path | None, typer.Option(help="The history of the lists. Default: that in the manifest.", **PATH)
+        Path | None, typer.Option(help="The history of the lists. Default: the one in the manifest.", **PATH)
     ] = None,
     archive: Annotated[
         Path | None,
-        typer.Option(help="Where files in the manifest are now, if they were moved; they are found by their bytes.", **PATH),
+        typer.Option(help="Folder with input files that were moved; they are found by size and digest.", **PATH),
     ] = None,
     sample: Annotated[int | None, typer.Option(help="Number of users whose lists are made again. Default: 100.")] = None,
     users: Annotated[
         list[str] | None,
-        typer.Option("--user", metavar="ID", help="Make and print the list of this user instead of a sample."),
+        typer.Option(
+            "--user", metavar="ID", help="Make the list of this user again and print it, instead of a sample. May be repeated."
+        ),
     ] = None,
     tracking_uri: TrackingUri = None,
 ) -> None:
     """Verify lists: files, counts, ranks, items and scores; with any option, also against their model and history.
 
-    The model, the history and other files are those in the manifest unless they are given. Exits with 1 if a check fails.
+    Model, history and other files are those in the manifest unless options name others. Exits with 1 if a check fails.
     """
     from recsys_ae.experiment.list_files import ListFiles
     from recsys_ae.export.manifest import ListManifest
@@ -48,14 +50,14 @@ def verify(
         given: dict[str, Any] = {"model": model, "history": history, "archive": archive, "tracking_uri": tracking_uri}
         files = ListFiles.of(manifest.made.sources, **given)
         if gone := files.missing():
-            raise DataError(f"there is no file {gone} any more; if it was moved, name a folder above it as --archive")
+            raise DataError(f"{gone} no longer exists; if it was moved, pass a folder above it as --archive")
         request = files.request(manifest.k, **manifest.options)
         wanted = None if users is None else _rows(users, request.scorer.history.users)
     checks = verify_lists(folder, request, sample=SAMPLE if sample is None else sample, users=wanted)
     for check in checks:
         console.print(str(check), soft_wrap=True)
     if failed := [check.name for check in checks if check.wrong]:
-        raise DataError(f"{folder} is not as it should be: {', '.join(failed)} failed")
+        raise DataError(f"{folder} failed verification: {', '.join(failed)}")
     if request is not None and wanted is not None:
         lists = request.scorer.table(wanted)
         print_table(*lists.column_names, rows=[[str(value) for value in row.values()] for row in lists.to_pylist()])
@@ -69,5 +71,5 @@ def _rows(texts: list[str], users: "IdMap") -> "Rows":
 
     ids, invalid = ids_in_text(pa.array(texts), users.kind)
     if invalid.any():
-        raise UnknownIdError(f"--user {quoted(texts[int(invalid.argmax())])} is no id like the others, which are integers")
+        raise UnknownIdError(f"--user {quoted(texts[int(invalid.argmax())])} is not an integer, as the users' ids are")
     return users.rows(ids.to_numpy(zero_copy_only=False))

@@ -1,15 +1,15 @@
 """Data-parallel training: processes (ranks) that each compute the gradient of a share of every batch.
 
 Rank 0 runs the command. The other ranks know nothing of it: they get the module, the objective and the rows from rank 0 when a
-training starts, and one order per epoch (see `core.followers`). Each step of a batch:
+training starts, and a message per epoch (see `core.followers`). For each batch:
 
 1. Every rank draws the same batch, and computes loss, penalty and gradient of its share of the rows (see `core.shares`).
 2. Losses and ordinary gradients are added up over the ranks. The gradient of a wide weight is a product S^T G (see
    `core.sparse`) over the rows of the batch, so the ranks exchange their rows of S and G, which is far less than the product.
-3. Every rank takes the same step. That the weights have stayed the same is checked by their digest after each epoch.
+3. Every rank takes the same step. After each epoch, digests of the weights are compared.
 
-This is for objectives that are sums over rows, which they say by `separable = True`. All others train on rank 0 alone.
-docs/distributed.md is for those who start ranks.
+All ranks train objectives that are sums over rows, marked by `separable = True`; rank 0 alone trains all others.
+docs/distributed.md describes how to start ranks and what to expect.
 
 Ranks trust each other: what rank 0 sends is unpickled, as between the processes of `multiprocessing`.
 """
@@ -29,14 +29,14 @@ from recsys_ae.core.devices import device_of
 from recsys_ae.core.shares import Share
 from recsys_ae.core.sparse import DeferredGradient, SparseRows, deferred_gradients
 from recsys_ae.digests import digest_of
-from recsys_ae.errors import Deserted, RanksError, RecsysError, reason
+from recsys_ae.errors import RankLost, RanksError, RecsysError, reason
 
-DIGIT = 4096  # sizes are sent as two digits, which float32 holds exactly
-PATIENCE = timedelta(days=30)  # that ranks wait for rank 0, which also reads data, evaluates and exports
+DIGIT = 4096  # sizes are sent as two digits in this base, which float32 holds exactly
+PATIENCE = timedelta(days=30)  # for rank 0, which also reads data, evaluates and exports
 
 
 class Start(NamedTuple):
-    """What the others must know of a training that has begun; the last two are states."""
+    """What the other ranks need to join a training; the last two are states."""
 
     module: Any
     objective: Any
@@ -49,10 +49,10 @@ class Start(NamedTuple):
 class Team:
     """The ranks that train together. All methods but `share` must be called by all of them, in the same order.
 
-    They raise `Deserted` if another rank has ended.
+    They raise `RankLost` if another rank has ended.
 
     Attributes:
-        rank, size: the number of this rank, from 0, and of all.
+        rank, size: the number of this rank, from 0, and how many ranks there are.
     """
 
     def __init__(self, store: Any, rank: int, size: int, *, nccl: bool) -> None:
@@ -66,7 +66,7 @@ class Team:
         return Share(batch, n * self.rank // self.size, n * (self.rank + 1) // self.size)
 
     def add_up(self, module: nn.Module, numbers: Sequence[Tensor]) -> Sequence[Tensor]:
-        """Replace all gradients of a module by their sums over the ranks; returns the sums of the `numbers`, scalars."""
+        """Replace all gradients of a module by their sums over the ranks; returns the sums of the scalar `numbers`."""
         gradients = [weight.grad for weight in module.parameters() if weight.grad is not None]
         deferred = [gradient for gradient in deferred_gradients() if gradient]
         patterns, parts = _parts(deferred)
@@ -90,10 +90,10 @@ class Team:
         return [total.view(tensor.shape) for total, tensor in zip(found, tensors, strict=True)]
 
     def _concatenated(self, parts: Sequence[Tensor], sizes: Sequence[list[int]]) -> list[Tensor]:
-        """Each of some int32 and float32 tensors [n, ...] of all ranks, joined in the order of ranks.
+        """int32 and float32 tensors [n, ...], each concatenated over the ranks in order.
 
         Args:
-            sizes: of each rank, how many numbers its tensors have; n may differ among ranks.
+            sizes: for each rank, the number of elements of each tensor; n may differ among ranks.
         """
         flat = parts[0].new_zeros(max(map(sum, sizes)), dtype=torch.int32)
         torch.cat([part.reshape(-1).view(torch.int32) for part in parts], out=flat[: sum(sizes[self.rank])])
@@ -108,12 +108,12 @@ class Team:
         found = self._gathered(torch.tensor(list(digest), device=device_of(module)))
         if wrong := [rank for rank, other in enumerate(found) if not other.equal(found[0])]:
             raise RanksError(
-                f"after epoch {epoch}, rank {wrong[0]} has other weights than rank 0; all ranks need the same version of every "
-                "library and the same kind of processor"
+                f"after epoch {epoch}, rank {wrong[0]} and rank 0 have different weights; all need the same versions of the "
+                "libraries and the same kind of processor"
             )
 
     def send(self, value: Any) -> None:
-        """Send a value from rank 0, where all others are to `receive` it."""
+        """Send a value from rank 0; all other ranks must `receive` it."""
         buffer = BytesIO()
         torch.save(value, buffer)
         content = torch.frombuffer(buffer.getbuffer(), dtype=torch.uint8)
@@ -132,9 +132,9 @@ class Team:
 
     @contextmanager
     def led(self, training: Any, objective: Any, rows: Any) -> Iterator[None]:
-        """On rank 0: the others take part in the training of this block, which is to `send` the number of each epoch.
+        """On rank 0: the others take part in the training of this block, which must `send` the number of each epoch.
 
-        A deliberate error occurs between epochs, or in all ranks at once. After any other, the others cannot be reached.
+        A `RecsysError` is raised between epochs, or by all ranks at once. After any other exception, ranks are out of step.
         """
         if not self._in_step:
             raise RanksError("the other ranks still wait for an earlier training, which failed; start the command again")
@@ -151,9 +151,9 @@ class Team:
         self.send(None)
 
     def end(self) -> None:
-        """Leave the others; rank 0 lets them end, silently if they cannot be reached."""
+        """Leave the group of ranks. Rank 0 first tells the others to end, unless they cannot be reached."""
         if not self.rank and self._in_step:
-            with suppress(Deserted):
+            with suppress(RankLost):
                 self.send(None)
         if not self._in_step:
             self._first_to_notice()
@@ -178,8 +178,8 @@ class Team:
             yield
         except RuntimeError:  # raised by gloo and NCCL, whose messages say neither which rank it was nor why
             self._in_step = False
-            lost = f"another of the {self.size} ranks has ended, and with it this training; the launcher's last lines say which"
-            raise Deserted(lost if self._first_to_notice() else "") from None
+            lost = f"another of the {self.size} ranks has ended, and so this training ends; the launcher's last lines say which"
+            raise RankLost(lost if self._first_to_notice() else "") from None
 
     def _first_to_notice(self) -> bool:
         """Whether no other rank has called this before."""
@@ -189,12 +189,12 @@ class Team:
             return True
 
 
-_teams: list[Team] = []  # that of this process, if there is one
+_teams: list[Team] = []  # the team of this process, if there is one
 
 
 @contextmanager
 def connected() -> Iterator[Team]:
-    """The ranks that torch.distributed.run has started, of which this process is one; `RanksError` if they are not there."""
+    """The ranks started by torch.distributed.run, of which this process is one; `RanksError` if they cannot be reached."""
     local, gpus = int(os.environ.get("LOCAL_RANK", 0)), torch.cuda.device_count()
     nccl = gpus >= int(os.environ.get("LOCAL_WORLD_SIZE", 1)) and distributed.is_nccl_available()
     if gpus:
@@ -217,7 +217,7 @@ def connected() -> Iterator[Team]:
 
 
 def team_for(*objectives: Any) -> Team | None:
-    """The ranks that train by these objectives, if there are several and all objectives are `separable`."""
+    """The ranks that train these objectives together; None for a single process, or if an objective is not `separable`."""
     return _teams[0] if _teams and all(getattr(objective, "separable", False) for objective in objectives) else None
 
 
@@ -234,7 +234,7 @@ def _parts(gradients: Sequence[DeferredGradient]) -> tuple[Patterns, list[Tensor
 
 
 def _replace(gradients: Sequence[DeferredGradient], patterns: Patterns, parts: Sequence[Tensor]) -> None:
-    """Make deferred gradients those of the whole batch, whose `_parts` these are."""
+    """Replace deferred gradients by those of the whole batch, given as their `_parts`."""
     part = iter(parts)
     joined = {known: _rows(next(part), next(part), rows.width) for known, rows in patterns.items()}
     for gradient in gradients:
@@ -243,6 +243,6 @@ def _replace(gradients: Sequence[DeferredGradient], patterns: Patterns, parts: S
 
 
 def _rows(lengths: Tensor, columns: Tensor, width: int) -> SparseRows:
-    """A pattern given by the lengths and columns of its rows, int32."""
+    """The pattern with these lengths and columns of its rows, int32."""
     indptr = torch.nn.functional.pad(lengths.long().cumsum(0), (1, 0))
     return SparseRows(torch.arange(len(lengths), device=indptr.device), indptr, columns.long(), columns.float(), width)

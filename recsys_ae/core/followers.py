@@ -17,7 +17,7 @@ def follow(team: Team) -> None:
     while (start := team.receive()) is not None:
         training = training_from(start, team)
         while (number := team.receive()) is not None:
-            with suppress(TrainingError, RanksError):  # rank 0 has the same one, and decides what follows
+            with suppress(TrainingError, RanksError):  # rank 0 gets the same error, and decides what to do
                 train_epoch(training, start.objective, start.rows, number)
 
 

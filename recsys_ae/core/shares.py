@@ -1,8 +1,8 @@
 """The share of a batch that this process computes when several train together, see `core.distributed`.
 
-Losses that draw random numbers for their rows, or need the other rows of the batch, ask here. Every process draws the numbers
-of the whole batch and uses those of its own rows, so that a row gets the same ones whichever process has it, and the same as
-without other processes.
+Losses that draw random numbers for their rows, or need the other rows of the batch, get them here. Every process draws the
+numbers of the whole batch and uses those of its own rows, so a row gets the same numbers in whichever process it is, and the
+same as in a single process.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -38,7 +38,7 @@ _share: ContextVar[Share | None] = ContextVar("share", default=None)
 
 @contextmanager
 def sharing(share: Share | None) -> Iterator[None]:
-    """Within the block, losses are those of a share, if there is one."""
+    """Within the block, losses are computed for a share of a batch, if there is one."""
     token = _share.set(share)
     try:
         yield
@@ -47,7 +47,7 @@ def sharing(share: Share | None) -> Iterator[None]:
 
 
 def drawn(draw: Callable[..., Tensor], shape: Sequence[int], generator: Generator, unit: Unit = "rows") -> Tensor:
-    """Random numbers of a shape, whose first axis is that of the batch's `unit`: `draw(shape, generator=generator)`."""
+    """Random numbers `draw(shape, generator=generator)`; the first axis of `shape` counts `unit`s of this process's rows."""
     share = _share.get()
     if share is None:
         return draw(shape, generator=generator)
@@ -56,6 +56,6 @@ def drawn(draw: Callable[..., Tensor], shape: Sequence[int], generator: Generato
 
 
 def whole_batch(batch: B) -> B:
-    """The batch of which `batch` is this process's share; without other processes, `batch` itself."""
+    """The whole batch, if `batch` is this process's share of it; `batch` itself in a single process."""
     share = _share.get()
     return batch if share is None else share.whole

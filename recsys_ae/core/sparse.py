@@ -197,7 +197,7 @@ def deferring(gradients: Mapping[int, DeferredGradient]) -> Iterator[None]:
 
 
 def deferred_gradients() -> list[DeferredGradient]:
-    """The gradients to which the layers below add now."""
+    """The deferred gradients that layers currently add to."""
     return list(_deferred.get().values())
 
 

@@ -45,7 +45,7 @@ class Objective(Protocol[M_contra, B_contra]):
     """Minimises the sum of `loss` and `penalty` over batches.
 
     An attribute `sampled = True` says that its cost is proportional to the stored entries of sparse rows; see `_work`. An
-    attribute `separable = True` says that loss and penalty are sums over the rows of a batch, of which there may be none, if
+    attribute `separable = True` says that loss and penalty are sums over the rows of a batch, which may be empty, and that
     random numbers come from `core.shares`; several processes can then train together.
     """
 
@@ -219,7 +219,7 @@ def fit(
 
 
 def _next_epoch(training: Training[M], objective: AnyObjective[M, B], rows: B, valid: Validation | None) -> None:
-    """Train and validate for another epoch, and note it in the history."""
+    """Train and validate for another epoch, and record it in the history."""
     module, started, number = training.module, perf_counter(), len(training.history) + 1
     if training.team is not None:
         training.team.send(number)
@@ -249,7 +249,7 @@ def train_epoch(training: Training[M], objective: AnyObjective[M, B], rows: B, n
 
 
 def _objectives(objective: AnyObjective[M, B]) -> list[Any]:
-    """Those of all phases."""
+    """The objectives of all phases, or the single one."""
     return [phase.objective for phase in objective.phases] if isinstance(objective, AlternatingObjective) else [objective]
 
 

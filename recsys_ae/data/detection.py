@@ -97,7 +97,7 @@ def validated(path: Path, declared: dict[str, Any]) -> Table:
 
 
 def columns_like(names: Sequence[str], usual_names: Mapping[str, Collection[str]] = USUAL_NAMES) -> dict[str, list[str]]:
-    """The names that look like each role."""
+    """For each role, the names that look like it."""
     plain = {name: _plain(name).lower().replace("_", "").replace(" ", "") for name in names}
     return {role: [name for name in names if plain[name] in usual] for role, usual in usual_names.items()}
 

@@ -1,4 +1,4 @@
-"""Reading of tables of ids, such as lists of items or of pairs of users and items, by the same rules as logs."""
+"""Reading tables of ids, such as lists of items or of pairs of users and items, by the same rules as logs."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -38,11 +38,11 @@ def read_ids(path: Path, kinds: Mapping[str, str | None], optional: str | None =
     Columns are recognised by their usual names, as in logs without a card; others are ignored.
 
     Args:
-        kinds: the roles `user`, `item` and `category` of the columns, and their types, "int" or "str"; None: that of the file.
+        kinds: role of each column (`user`, `item`, `category`) -> type of its ids, "int" or "str"; None: that of the file.
         optional: the role that may be missing.
 
     Returns:
-        The columns user_id, item_id, category, as far as they are asked for and there; int64 or text. There may be no rows.
+        The columns user_id, item_id, category that were asked for and found; int64 or text. There may be no rows.
 
     Raises:
         DataError: no such file or column, or an invalid line (or row), with its number and content.

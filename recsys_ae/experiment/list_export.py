@@ -71,7 +71,7 @@ class ListExport(ExportSpec):
     def options(
         self, data: Interactions, card: tuple[RatingsCard, Path] | None, sources: Sources | None = None
     ) -> dict[str, Any]:
-        """The arguments of `export_recommendations` that are in files, which are read now and added to the `sources`.
+        """The arguments of `export_recommendations` that come from files; these are read now and added to the `sources`.
 
         Raises:
             UnknownIdError: a file has a user or item that is not in the data.

@@ -1,4 +1,4 @@
-"""The files from which lists are made: a model, a history and what else an export may be given."""
+"""The inputs of an export that are named on the command line: a model, a history, and files of rules and titles."""
 
 import os
 from dataclasses import dataclass, field
@@ -21,12 +21,12 @@ from recsys_ae.tracking.lineage import model_run
 
 @dataclass(frozen=True)
 class ListFiles:
-    """What the command line names.
+    """The inputs of an export, as they are named.
 
     Attributes:
         model: a folder, or a URI in the store at `tracking_uri`.
-        users: file of the users who get a list; None: those of the history.
-        card: see `history_for`, as is `skip_unknown`, which is about the rules too.
+        users: file of the users who get a list; if None, those of the history.
+        card, skip_unknown: see `history_for`; `skip_unknown` applies to rules too.
     """
 
     model: str
@@ -53,10 +53,10 @@ class ListFiles:
         archive: Path | None = None,
         tracking_uri: str | None = None,
     ) -> "ListFiles":
-        """The files that an export was made from, with the model or the history elsewhere if that is given.
+        """The inputs that an export was made from, with another place of the model or the history if that is given.
 
         Args:
-            archive: a folder where files may be now, under any name, that are no longer what or where they were.
+            archive: a folder in which to look, under any name, for files that were moved or have changed.
 
         Raises:
             ConfigError: the model or the history is neither given nor known.
@@ -76,7 +76,7 @@ class ListFiles:
         return cls(str(model or stored), history or paths["history"], **others, tracking_uri=tracking_uri, rules=rules)
 
     def missing(self) -> Path | None:
-        """A file that is not there."""
+        """A file that does not exist; None if all do."""
         named = [self.history, self.users, self.titles, *self.rules.named().values()]
         return next((path for path in named if path is not None and not path.exists()), None)
 
@@ -103,7 +103,7 @@ class ListFiles:
         return ListRequest.of(model, history, k, users=users, rules=rules, titles=titles, **options, sources=sources)
 
     def _run(self, digest: str) -> str | None:
-        """The id of the MLflow run of the model, if a store is named that knows it."""
+        """The id of the MLflow run of the model, if a store is given that knows the model."""
         named = self.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
         if named == "none" or (named is None and not self.model.startswith(URIS)):
             return None

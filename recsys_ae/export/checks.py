@@ -1,4 +1,4 @@
-"""Checks of lists by themselves: what holds for any that this package makes."""
+"""Checks of exported lists: what holds for all lists that this package makes."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,11 +18,11 @@ from recsys_ae.ranking import hits
 
 @dataclass
 class Check:
-    """One property of the lists.
+    """A check of the lists and its result.
 
     Attributes:
-        detail: what holds, or the first example of what does not, or why nothing could be checked.
-        wrong: how often it does not hold; None if it was not checked.
+        detail: what is required, the first violation, or why it was not checked.
+        wrong: number of violations; None if it was not checked.
     """
 
     name: str
@@ -30,7 +30,7 @@ class Check:
     wrong: int | None = 0
 
     def fail(self, example: str, times: int = 1) -> None:
-        """Count what is wrong."""
+        """Count violations, of which `example` is the first."""
         if not self.wrong:
             self.detail, self.wrong = example, 0
         self.wrong += times
@@ -46,8 +46,8 @@ class Lists:
     """The lists in a file: N lists with R rows in all.
 
     Attributes:
-        users: their ids, Arrow array [N].
-        bounds: int64 [N + 1], the row where each begins.
+        users: ids of their users, Arrow array [N].
+        bounds: int64 [N + 1], the row where each list begins, and R.
     """
 
     file: str
@@ -57,7 +57,7 @@ class Lists:
 
     @classmethod
     def of(cls, file: str, table: pa.Table) -> "Lists":
-        """Adjacent rows of one user are a list."""
+        """The lists in a table; adjacent rows of a user form a list."""
         ids = table["user_id"].combine_chunks()
         bounds = list_bounds(ids)
         return cls(file, table, ids.take(pa.array(bounds[:-1])), bounds)
@@ -80,7 +80,7 @@ class Lists:
         return self.table.filter(pa.array(np.isin(self.of_row, numbers)))
 
     def named(self, row: int) -> str:
-        """The list of a row, in a message."""
+        """The list that a row belongs to, for messages."""
         return f"user {shown(self.users[int(self.of_row[row])].as_py())} in {self.file}"
 
     def check(self, k: int, checks: dict[str, Check]) -> None:
@@ -99,17 +99,17 @@ class Lists:
         self._count(rising, checks["scores"], lambda at: f"the score {scores[at]} after {scores[at - 1]}")
 
     def check_unseen(self, seen: Interactions, rules: Rules, check: Check) -> None:
-        """Check that no list has an item that the data has for its user, unless the rules let it come again."""
+        """Check that no list has an item that its user has seen, unless the item is repeatable."""
         users = seen.users.find(self._ids) if len(self) else np.empty(0, np.int64)
         lists, known = self._item_rows(seen.items), users[users >= 0]
         wrong = np.zeros(lists.shape, bool)
-        wrong[users >= 0] = hits(lists[users >= 0], rules.not_again(seen.matrix[known], seen.users.values[known]))
-        self._count(wrong[self.of_row, self._place], check, lambda at: f"item {self._item(at)}, which the user has")
+        wrong[users >= 0] = hits(lists[users >= 0], rules.not_repeatable(seen.matrix[known], seen.users.values[known]))
+        self._count(wrong[self.of_row, self._place], check, lambda at: f"item {self._item(at)}, which the user has seen")
 
     def check_rules(self, rules: Rules, check: Check) -> None:
-        """Check that the rules allow all items."""
+        """Check that the rules allow all listed items."""
         if len(self):
-            wrong = rules.broken(self._item_rows(rules.items), self._ids)
+            wrong = rules.violations(self._item_rows(rules.items), self._ids)
             self._count(wrong[self.of_row, self._place], check, lambda at: f"item {self._item(at)} against the rules")
 
     @cached_property

@@ -1,4 +1,4 @@
-"""Reading of histories from files for fitted models."""
+"""Reading histories for fitted models from files."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -71,7 +71,7 @@ def history_for(
 def users_in(path: Path, kind: str, card: tuple[RatingsCard, Path] | None = None) -> pd.Series:
     """The distinct ids, "int" or "str", of the users in a file, in their order.
 
-    It is either a log, such as a truth, with the layout of the card's first file, or any table with a column of users.
+    The file is either a log, such as a truth, with the layout of the card's first file, or any table with a column of users.
     """
     names = column_names(path)
     if card and (isinstance(user := card[0].files[0].columns.user, int) or user in names):

@@ -59,10 +59,10 @@ def export_recommendations(
     same call, its files are verified and nothing else happens.
 
     Args:
-        part_users: users in each part, of which a kill loses at most one. Neither this nor `batch_users` changes a list.
-        sources: where the arguments are from, for the manifest.
-        engine: where the lists are made: `local`, by this process; `spark`, by the executors of Spark, which have `folder`
-            mounted. The session is the active one, else one with the settings of the environment.
+        part_users: users per part; a kill loses at most the work on one. Neither this nor `batch_users` changes a list.
+        sources: where the arguments come from, for the manifest.
+        engine: `local` makes the lists in this process, `spark` in the executors of Spark, which must have `folder` mounted.
+            The session is the active one, or else a new one with the settings of the environment.
         others: see `recommend` and `recommend_blocks`.
 
     Raises:
@@ -87,7 +87,8 @@ def read_recommendations(path: Path | str) -> tuple[pd.DataFrame, int]:
         highest rank.
 
     Raises:
-        DataError: there is nothing, an export is incomplete or damaged, columns are missing, or a file cannot be read.
+        DataError: there is no such file or folder, an export is incomplete or damaged, columns are missing, or a file cannot be
+            read.
     """
     path = path_of(path)
     if not os.path.exists(path):  # False also for a name that is too long
@@ -122,8 +123,8 @@ def export_vectors(
 def export_request(request: ListRequest, folder: Path, engine: Engine = one_by_one) -> ListManifest:
     """Write the lists of a request to `folder`; see `export_recommendations`."""
 
-    def fill(workshop: Path) -> ListManifest:
-        return with_parts(request.planned, complete_parts(request, workshop, WHOLE, engine))
+    def fill(work_folder: Path) -> ListManifest:
+        return with_parts(request.planned, complete_parts(request, work_folder, WHOLE, engine))
 
     return prepared(folder, lambda: finished(folder, request.planned), fill, MANIFEST)
 
@@ -142,24 +143,24 @@ def engine_of(name: EngineName) -> Engine:
 
 
 def prepared(folder: Path, present: Callable[[], M], fill: Callable[[Path], M], name: str) -> M:
-    """Prepare a folder beside its place, from which the same call continues after an interruption; then move it there.
+    """Fill a folder beside its place, where the same call continues after an interruption; then move it there.
 
     Args:
-        present: returns the manifest of the folder that is there already, or raises.
-        fill: fills the folder `lists` in a folder that it is given, and returns the manifest.
-        name: of the file for the manifest.
+        present: returns the manifest of `folder` if that exists already, or raises.
+        fill: fills the folder `lists` in the folder that it is given, and returns the manifest.
+        name: file name of the manifest.
     """
-    workshop = beside(folder, ".partial")
-    if os.path.lexists(folder) and not workshop.exists():  # a link that leads nowhere too; False for a name that is too long
+    work_folder = beside(folder, ".partial")
+    if os.path.lexists(folder) and not work_folder.exists():  # also dangling links; False if the name is too long
         return present()
-    with locked_folder(workshop, f"another export is writing {folder}"):
-        if os.path.lexists(folder):  # another export has finished before this one got the lock, or was killed at the end
+    with locked_folder(work_folder, f"another export is writing {folder}"):
+        if os.path.lexists(folder):  # another export finished before this one got the lock, or was killed at the end
             manifest = present()
         else:
-            manifest = fill(workshop)
-            write_json(manifest, workshop / "lists" / name)
-            move(workshop / "lists", folder)
-        shutil.rmtree(workshop, ignore_errors=True)
+            manifest = fill(work_folder)
+            write_json(manifest, work_folder / "lists" / name)
+            move(work_folder / "lists", folder)
+        shutil.rmtree(work_folder, ignore_errors=True)
     return manifest
 
 
@@ -177,8 +178,8 @@ def finished(folder: Path, planned: ListManifest) -> ListManifest:
     manifest = ListManifest.read(folder)
     if differences := manifest.differences(planned):
         raise OtherInputsError(
-            f"{folder} already holds lists of other inputs: {', '.join(differences)} not the same; choose another folder or "
-            "remove it first"
+            f"{folder} already holds lists made from other inputs ({', '.join(differences)}); choose another folder or remove "
+            "it first"
         )
     logger.info("%s is already complete: nothing to do", folder)
     return manifest

@@ -43,10 +43,10 @@ class Manifest:
 
     @classmethod
     def read(cls, folder: Path) -> Self:
-        """The manifest in a folder, whose files are all there, unchanged, and the only ones.
+        """The manifest in a folder, after checking that its files are there, unchanged, and the only ones.
 
         Raises:
-            DataError: it is missing, damaged or of another kind of export, or a file does not have its digest.
+            DataError: the manifest is missing, damaged or of another kind of export, or a file does not have its digest.
         """
         manifest = cls.read_alone(folder)
         manifest.check_names(folder)
@@ -56,7 +56,7 @@ class Manifest:
 
     @classmethod
     def read_alone(cls, folder: Path) -> Self:
-        """The manifest in a folder, whose files are not looked at; errors as for `read`."""
+        """The manifest in a folder, without checking the other files; errors as for `read`."""
         path = folder / MANIFEST
         if not os.path.exists(folder):
             raise DataError(f"there is no folder {folder}")
@@ -72,7 +72,7 @@ class Manifest:
         return read_json(cls, path, remedy(folder))
 
     def check_names(self, folder: Path) -> None:
-        """Raise `DataError` if the folder has a file that readers would take for a part, but which is none."""
+        """Raise `DataError` if the folder has a file that is not in the manifest, but that readers would take for a part."""
         visible = {path.name for path in folder.iterdir() if not path.name.startswith(("_", "."))}
         if more := visible - self.files.keys():
             raise DataError(f"{folder / min(more)} is not in the manifest; {remedy(folder)}")
@@ -83,12 +83,12 @@ class ListManifest(Manifest):
     """Top-k lists; `data_digest` is that of the history."""
 
     k: int
-    filters: dict[str, Any]  # exclude_seen, policy `cold`, and what the rules hold, see `Rules.counts`
+    filters: dict[str, Any]  # exclude_seen, policy `cold`, and the sizes of the rules, see `Rules.counts`
     n_users: int  # asked for
     n_items: int  # in the catalogue
     cold_users: int  # users the model cannot score
     users_without_items: int  # users with an empty list
-    seen: str  # hash of the pairs of the history, or of what else counts as seen, see `content_digest`
+    seen: str  # hash of the pairs that count as seen, see `pairs_digest`
     users: str  # hash of the users asked for, in their order
     rules: str  # hash of the rules, see `models.rules`
     schema: dict[str, str]  # column -> Arrow type, of the lists as rows
@@ -100,14 +100,14 @@ class ListManifest(Manifest):
 
     @property
     def request(self) -> dict[str, Any]:
-        """What was asked for: equal requests give equal files with the same versions, and no others do."""
+        """What was asked for: with the same versions of the libraries, equal requests give equal files, and others do not."""
         results = {"rows", "users_without_items", "files", "versions", "made"}
         asked = {item.name: getattr(self, item.name) for item in fields(self) if item.name not in results}
         return asked | {"writing": asdict(self.writing)}
 
     @property
     def request_digest(self) -> str:
-        """Hash of the request and the versions: a part of an unfinished export belongs to one of them."""
+        """Hash of the request and the versions; identifies what a part of an unfinished export belongs to."""
         return digest_of_json(self.request, self.versions)
 
     @property
@@ -125,32 +125,32 @@ class ListManifest(Manifest):
         """The lists in one of the files, as rows; `DataError` if it is unreadable.
 
         Args:
-            columns: some of the columns, among which may be the titles; all but the titles if None.
+            columns: the columns to read, possibly with the titles; all but the titles if None.
         """
         return self.writing.read(path, self.arrow_schema(titles=TITLE in (columns or ())), columns)
 
     def lines(self) -> list[str]:
-        """What the lists were made from, for people."""
+        """What the lists were made from, as lines to print."""
         made, sources = self.made, self.made.sources
-        model = " ".join([f"model: {self.model} {self.model_digest}", *([f"from {sources.model}"] if sources.model else [])])
+        model = " ".join([f"model: {self.model} ({self.model_digest})", *([f"from {sources.model}"] if sources.model else [])])
         history = sources.files.get("history")
-        place = f"{history.path}, file {history.digest}, " if history else ""
-        filters = ", ".join(f"{name} {_in_words(value)}" for name, value in self.filters.items())
-        read = [f"{name} {file.path}, file {file.digest}" for name, file in sources.files.items() if name != "history"]
+        place = f"{history.path} (file {history.digest}), " if history else ""
+        filters = "; ".join(f"{name}: {_in_words(value)}" for name, value in self.filters.items())
+        read = [f"{name} {file.path} ({file.digest})" for name, file in sources.files.items() if name != "history"]
         changed = " and uncommitted changes" if made.uncommitted_changes else ""
         numbers = ", ".join(f"{name} {number}" for name, number in self.versions.items())
         return [
-            f"lists: {self.k} items for {self.n_users} users, of whom {self.cold_users} are cold; {filters}",
+            f"lists: {self.k} items for {self.n_users} users ({self.cold_users} cold); {filters}",
             f"made: {made.started} to {made.finished} on {made.host} by {made.command}",
             *(f"shard {shard}: {one.started} to {one.finished} on {one.host}" for shard, one in made.shards.items()),
             f"{model}, run {sources.run}" if sources.run else model,
-            f"history: {place}{self.n_events} events {self.data_digest}, {sources.skipped_events} others skipped",
+            f"history: {place}{self.n_events} events ({self.data_digest}), {sources.skipped_events} skipped",
             *([f"other files: {'; '.join(read)}"] if read else []),
             f"code: {numbers}, python {made.python}{f', commit {made.commit}{changed}' if made.commit else ''}",
         ]
 
     def differences(self, other: "ListManifest") -> list[str]:
-        """In what another request differs, such as "k" or "history"."""
+        """What differs from the request of another manifest, such as "k" or "history"."""
         different = [name for name, value in self.request.items() if value != other.request[name]]
         return [{"model_digest": "model", "data_digest": "history"}.get(name, name) for name in different]
 
@@ -164,8 +164,8 @@ class VectorManifest(Manifest):
 
 
 def _in_words(value: Any) -> str:
-    """A filter: 2 items 3 pairs, or a value as it is."""
-    return " ".join(f"{number} {what}" for what, number in value.items()) if isinstance(value, dict) else str(value)
+    """A filter as text: a value as it is, or counts such as 2 items, 3 pairs."""
+    return ", ".join(f"{number} {what}" for what, number in value.items()) if isinstance(value, dict) else str(value)
 
 
 def versions() -> dict[str, str]:

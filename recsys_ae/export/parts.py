@@ -1,7 +1,7 @@
-"""The parts of an export: files with the lists of some users each, kept over interruptions.
+"""The parts of an export: files that each hold the lists of some users, and that are kept after interruptions.
 
-A part depends only on the request, and so does its name. It counts as finished once its record, a JSON file with its digest
-that belongs to the request, is written.
+The name and the content of a part depend only on the request. A part is finished once its record is written: a JSON file with
+its digest, tied to the request.
 """
 
 import logging
@@ -20,7 +20,7 @@ from recsys_ae.export.writing import Titles, Writing
 from recsys_ae.files import make_folder, read_json, whole_file, write_json
 from recsys_ae.ids import Rows
 
-PROGRESS = 30  # seconds between two lines
+PROGRESS = 30  # seconds between two log lines
 
 logger = logging.getLogger(__name__)
 
@@ -34,11 +34,11 @@ class Shard:
 
     def __post_init__(self) -> None:
         if not 1 <= self.number <= self.of:
-            raise ConfigError(f"there is no shard {self}; the first number is from 1 to the second, that of all shards")
+            raise ConfigError(f"there is no shard {self}; write I/N with I from 1 to N, such as 2/4")
 
     @classmethod
     def parse(cls, text: str) -> "Shard":
-        """The shard that is written as 2/4.
+        """The shard that a text such as 2/4 names.
 
         >>> Shard.parse("2/4")
         Shard(number=2, of=4)
@@ -52,7 +52,7 @@ class Shard:
         return f"{self.number}/{self.of}"
 
     def share(self, names: list[str]) -> list[str]:
-        """Its part of a list; the shares of all shards, one after the other, are the list, and differ by at most one."""
+        """This shard's slice of a list; the slices of all shards make up the list, and their lengths differ by at most one."""
         n = len(names)
         return names[n * (self.number - 1) // self.of : n * self.number // self.of]
 
@@ -62,7 +62,7 @@ WHOLE = Shard()
 
 @dataclass(frozen=True)
 class PartStore:
-    """Where the parts of one request are written. It can be pickled, to be sent to other processes.
+    """Where the parts of one request are written. Can be pickled, to be sent to other processes.
 
     Attributes:
         lists: folder of the parts.
@@ -114,7 +114,7 @@ class PartStore:
 
 
 class Engine(Protocol):
-    """Writes parts to a store: those of the users at the given rows, by name. Yields each once it is finished."""
+    """Writes the lists of users, given as rows for each name of a part, to a store. Yields each part once it is finished."""
 
     def __call__(self, request: ListRequest, store: PartStore, parts: Mapping[str, Rows], /) -> Iterator[tuple[str, Part]]: ...
 
@@ -132,7 +132,7 @@ def part_names(planned: ListManifest) -> list[str]:
 
 
 def complete_parts(request: ListRequest, folder: Path, shard: Shard, engine: Engine) -> dict[str, Part]:
-    """The parts of a shard in `folder`/lists, of which those that are not finished are written; all else is removed from it."""
+    """All parts of a shard in `folder`/lists, after writing those that are not finished and removing all other files."""
     planned = request.planned
     store = PartStore(folder / "lists", folder / "records", planned.request_digest, planned.writing, request.titles)
     names = part_names(planned)
@@ -140,12 +140,12 @@ def complete_parts(request: ListRequest, folder: Path, shard: Shard, engine: Eng
     names = shard.share(names)
     store.prepare(names)
     parts = {name: part for name in names if (part := store.kept(name))}
-    kept, told = len(parts), monotonic()
+    kept, logged = len(parts), monotonic()
     for name, part in engine(request, store, {name: rows[name] for name in names if name not in parts}):
         parts[name] = part
-        if monotonic() - told > PROGRESS:
+        if monotonic() - logged > PROGRESS:
             logger.info("%d of %d parts", len(parts), len(names))
-            told = monotonic()
+            logged = monotonic()
     store.prepare(names)  # without the drafts of processes of the engine that have died
     logger.info("parts: %d kept, %d written", kept, len(names) - kept)
     return {name: parts[name] for name in names}

@@ -1,4 +1,4 @@
-"""Where an export is from: what an audit asks for, and what may differ between two exports of the same lists."""
+"""How an export was made: what an audit asks for, and what may differ between two exports of the same lists."""
 
 import platform
 from collections.abc import Iterator, Mapping
@@ -27,10 +27,10 @@ class InputFile:
         return cls(str(path.absolute()), path.stat().st_size, digest_of_file(path))
 
     def find(self, archive: Path) -> Path:
-        """Where a file with the same bytes is now: at the same path, else below a folder, under any name.
+        """The path of a file with the same bytes: the same path, or else any below a folder.
 
         Raises:
-            DataError: nowhere.
+            DataError: there is none.
         """
         for path in (Path(self.path), *sorted(archive.rglob("*"))):
             if path.is_file() and path.stat().st_size == self.size and digest_of_file(path) == self.digest:
@@ -56,15 +56,15 @@ def unchanged(paths: Mapping[str, Path | None]) -> Iterator[dict[str, InputFile]
 
 @dataclass(frozen=True)
 class Sources:
-    """Where the model, the history and all else that an export was asked for come from, as far as the caller knows.
+    """Where the model, the history and the other inputs of an export come from, as far as the caller knows.
 
     Attributes:
-        model: the folder or the URI of the model as it was given, without secrets.
+        model: folder or URI of the model, as it was given, without secrets.
         run: id of the MLflow run that fitted it.
-        files: by the name of the option that named them, such as `history`.
-        options: others that decide how the files were read, such as `skip_unknown`.
-        skipped_events: events of the history left out because of items that the model does not know.
-        skipped_users: users of the history who have no other events.
+        files: the input files, by the option that names them, such as `history`.
+        options: options that decide how the files are used, such as `skip_unknown`.
+        skipped_events: events of the history that were left out because the model does not know their items.
+        skipped_users: users of the history without any other events.
     """
 
     model: str | None = None
@@ -81,12 +81,12 @@ class Sources:
 
 @dataclass(frozen=True)
 class Provenance:
-    """How one export came about. Times are in ISO 8601, in UTC.
+    """When, where and by what an export was made. Times are in ISO 8601, in UTC.
 
     Attributes:
-        commit: of the working folder, which may have uncommitted changes.
-        command: without secrets.
-        shards: how the lists came about that this export merges, by shard; empty if one process made them.
+        commit: of the working folder; `uncommitted_changes` says whether that has any.
+        command: the command line, without secrets.
+        shards: the provenance of each merged shard, by its name such as 1/3; empty if one process made all lists.
     """
 
     started: str
@@ -101,13 +101,13 @@ class Provenance:
 
     @classmethod
     def start(cls, sources: Sources | None) -> "Provenance":
-        """That of an export which starts now in this process."""
+        """The provenance of an export that starts now in this process."""
         found, changed = commit() or (None, None)
         place = platform.node(), platform.python_version(), found, changed
         return cls(_now(), "", command(), *place, sources or Sources())
 
     def finish(self) -> "Provenance":
-        """The same of an export that ends now."""
+        """The same provenance, finished now."""
         return replace(self, finished=_now())
 
 

@@ -25,17 +25,17 @@ from recsys_ae.files import locked, make_folder, move
 
 LATEST = "latest"
 UNPUBLISHED = ".unpublished"
-COMPARED_USERS = 10_000  # at least so many, if there are, decide the overlap with the last lists
+COMPARED_USERS = 10_000  # least size of the sample that decides the overlap with the last lists
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Checks:
-    """What lists must fulfil to be published; None requires nothing.
+    """Conditions for publishing lists; None requires nothing.
 
     Attributes:
-        min_users: users with a list.
+        min_users: least number of users with a list.
         max_cold: largest share of users whom the model cannot score, from 0 to 1.
         min_overlap: smallest `overlap` with the lists published last, from 0 to 1, if there are any.
     """
@@ -53,7 +53,7 @@ class Checks:
                 raise ConfigError(f"{name} must be a share from 0 to 1, got {quoted(share)}")
 
     def problems(self, folder: Path, manifest: ListManifest, last: Path | None) -> Iterator[str]:
-        """Why the lists in a folder may not follow those in `last`."""
+        """Why the lists in a folder may not be published after those in `last`."""
         served = manifest.n_users - manifest.users_without_items
         if self.min_users is not None and served < self.min_users:
             yield f"{served} users have a list, fewer than {self.min_users} (min_users)"
@@ -71,9 +71,9 @@ def publish(
 ) -> ListManifest:
     """Publish an export in the folder `root` under a date.
 
-    The lists are made next to their place, and move there once they have passed the checks; then `latest` leads to them, unless
-    it leads to a later date. Repeating the call does what is left of it. Lists that did not pass stay where they were made,
-    until a later call publishes or replaces them.
+    The lists are made in `<date>.unpublished` and moved to their place once they pass the checks; then `latest` points to them,
+    unless it already points to a later date. After an interruption, the same call continues. Lists that do not pass stay where
+    they were made, until a later call publishes or replaces them.
 
     Args:
         make: makes the export in a folder that it is given, or verifies the one there, as `export_recommendations` does.
@@ -81,7 +81,7 @@ def publish(
         keep: number of dated folders to keep; older ones are removed.
 
     Raises:
-        ConfigError: no such date, or `keep` is below 1.
+        ConfigError: `date` is not a date, or `keep` is below 1.
         OutputError: a check failed, another process is publishing, the folder holds other lists of this date, or it cannot be
             written.
     """
@@ -104,7 +104,7 @@ def publish(
                     raise OutputError(f"{draft} is complete but not published: {', and '.join(problems)}{stays}")
                 move(draft, target)
             if last is None or last.name < date:
-                _lead(root, date)
+                _link_latest(root, date)
             elif last.name > date:
                 logger.info("%s stays %s, which is later", root / LATEST, last.name)
             if keep is not None:
@@ -121,9 +121,9 @@ def check_date(date: str) -> None:
 
 
 def overlap(lists: Path, last: Path) -> float:
-    """The mean share of the items of a user's last list that the new list has too, over the users of both exports.
+    """The share of a user's last list that the new list keeps, averaged over the users of both exports.
 
-    If these are many, the mean is over some of them, evenly spread over the new export. Without any, it is 0.
+    If there are many, the mean is over a sample spread evenly over the new export. Without common users, it is 0.
     """
     new, old = ListManifest.read(lists), ListManifest.read(last)
     if any(new.schema[name] != old.schema[name] for name in ("user_id", "item_id")):
@@ -140,23 +140,23 @@ def overlap(lists: Path, last: Path) -> float:
 
 
 def _pairs(folder: Path, manifest: ListManifest, users: pa.Array) -> pa.Table:
-    """The columns user_id and item_id of some users."""
+    """The columns user_id and item_id of the lists of some users."""
     parts = (manifest.read_part(folder / name, ["user_id", "item_id"]) for name in manifest.files)
     return pa.concat_tables([part.filter(pc.is_in(part["user_id"], users)) for part in parts])
 
 
 def _made(make: Callable[[Path], ListManifest], draft: Path) -> ListManifest:
-    """The export in `draft`, where unpublished lists of other inputs are replaced."""
+    """Make the export in `draft`, replacing unpublished lists made from other inputs."""
     try:
         return make(draft)
     except OtherInputsError:
-        logger.warning("%s has unpublished lists of other inputs, which are replaced", draft)
+        logger.warning("%s has unpublished lists made from other inputs; they are replaced", draft)
         shutil.rmtree(draft)
         return make(draft)
 
 
 def _last(root: Path) -> Path | None:
-    """The folder to which `latest` leads; None if there is none yet."""
+    """The folder that `latest` points to; None if there is none yet."""
     link = root / LATEST
     if not os.path.lexists(link):
         return None
@@ -166,8 +166,8 @@ def _last(root: Path) -> Path | None:
     return target if target.exists() else None
 
 
-def _lead(root: Path, date: str) -> None:
-    """Let `latest` lead to the folder of a date, from one moment to the next."""
+def _link_latest(root: Path, date: str) -> None:
+    """Point `latest` to the folder of a date, atomically."""
     draft = root / f".{LATEST}.draft"
     draft.unlink(missing_ok=True)
     draft.symlink_to(date, target_is_directory=True)
@@ -175,7 +175,7 @@ def _lead(root: Path, date: str) -> None:
 
 
 def _remove_older(root: Path, keep: int) -> None:
-    """Remove all published folders but the last ones and that to which `latest` leads, and older ones never published."""
+    """Remove all published folders but the newest ones and the one behind `latest`, and unpublished ones that are older."""
     published: list[Path] = []
     drafts: list[Path] = []
     for path in sorted(root.iterdir()):

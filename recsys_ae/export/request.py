@@ -1,4 +1,4 @@
-"""What is asked of an export, checked and digested before anything is scored."""
+"""Requests for lists: what to export, checked and digested before anything is scored."""
 
 from dataclasses import dataclass, replace
 
@@ -26,12 +26,12 @@ PART_USERS = 8_192
 
 @dataclass(frozen=True)
 class ListRequest:
-    """Lists of some users of a history.
+    """A request for the lists of some users of a history.
 
     Attributes:
         rows: int64 [N], of the users in the history, in the order of the lists.
-        planned: the manifest as far as it is known before the lists are made.
-        titles: of the items, if they are written too.
+        planned: the manifest, as far as it is known before the lists are made.
+        titles: titles of the items, if they are to be written too.
     """
 
     scorer: BlockScorer

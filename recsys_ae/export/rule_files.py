@@ -15,7 +15,7 @@ from recsys_ae.ids import IdMap, Rows, shown
 from recsys_ae.models.categories import CappedCategories
 from recsys_ae.models.rules import ItemSets, Rules, capped_categories, item_rows
 
-RULES = {"candidates": "candidates", "block": "blocked", "repeatable": "repeatable"}  # option -> what it is of `Rules`
+RULES = {"candidates": "candidates", "block": "blocked", "repeatable": "repeatable"}  # option -> attribute of `Rules`
 WAY_OUT = "--skip-unknown (in a pipeline, skip_unknown: true) leaves them out"
 
 logger = logging.getLogger(__name__)
@@ -26,10 +26,10 @@ class RuleFiles:
     """The files of `Rules`, in any of the formats of logs.
 
     Attributes:
-        candidates, block, repeatable: files with the column item_id and, if they are about single users, user_id. The rows of
-            several files add up, those about all users and those about single users each for themselves.
+        candidates, block, repeatable: files with the column item_id and, if they are about single users, user_id. Several
+            files add up, separately for everyone and for single users.
         categories: a file with the columns item_id and category.
-        cap: how many items of a category a list may hold.
+        cap: how many items of a category a list may contain.
     """
 
     candidates: tuple[Path, ...] = ()
@@ -47,7 +47,7 @@ class RuleFiles:
 
     @classmethod
     def of(cls, named: Mapping[str, Path], cap: int | None) -> "RuleFiles":
-        """The files from `named`, among which may be others."""
+        """The files of rules among the `named` ones."""
         several = {role: tuple(path for name, path in named.items() if name.split("-")[0] == role) for role in RULES}
         return cls(**several, categories=named.get("categories"), cap=cap)
 
@@ -74,9 +74,9 @@ class RuleFiles:
         if (candidates := sets.get("candidates")) is not None:
             if what := [what for what, count in candidates.counts().items() if not count]:
                 files = ", ".join(map(str, self.candidates))
-                raise DataError(f"{files}: there are no known {what[0]} among the candidates, so that all lists would be empty")
+                raise DataError(f"{files}: there are no known {what[0]} among the candidates, so all lists would be empty")
             if candidates.users is not None and (n := len(users) - len(candidates.users)):
-                logger.info("%d of %d users have no candidates, so that they get no list", n, len(users))
+                logger.info("%d of %d users have no candidates, and get no list", n, len(users))
         return Rules(items, **sets, categories=reader.categories(self.categories, self.cap) if self.categories else None)
 
 
@@ -113,15 +113,15 @@ class _Reader:
         """The rows of the items in a file, -1 where unknown."""
         rows = item_rows(self.items, frame["item_id"], str(path), None if self.skip_unknown else WAY_OUT)
         if n := int((rows < 0).sum()):
-            logger.info("%s: %d of %d rows left out, whose items the model does not know", path, n, len(rows))
+            logger.info("%s: left out %d of %d rows, because the model does not know their items", path, n, len(rows))
         return rows
 
     def _known_users(self, path: Path, frame: pd.DataFrame) -> NDArray[np.bool_]:
-        """bool [n]: whether the users in a file are known."""
+        """bool [n]: which rows of a file have a known user."""
         known = self.users.find(frame["user_id"]) >= 0
         if n := int((~known).sum()):
             if not self.skip_unknown:
                 first, rest = shown(frame["user_id"][~known].iloc[0]), f"{n} of {len(known)} rows have such users"
                 raise UnknownIdError(f"{path}: the history has no user {first} ({rest}); {WAY_OUT}")
-            logger.info("%s: %d of %d rows left out, whose users are not in the history", path, n, len(known))
+            logger.info("%s: left out %d of %d rows, because the history does not have their users", path, n, len(known))
         return known

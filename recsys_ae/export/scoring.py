@@ -1,4 +1,4 @@
-"""Lists as Arrow tables: the one way from rows of users to recommendations, whatever they are written to."""
+"""Lists as Arrow tables: the one place where exported lists are made, wherever they are written."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,8 +18,8 @@ from recsys_ae.models.rules import Rules
 class BlockScorer:
     """Top-k lists of users of a history, as `recommend` makes them; for the attributes see `recommend_blocks`.
 
-    A list depends on nothing but the attributes, whichever users it is made together with. A scorer can be pickled, to be sent
-    to other processes.
+    A list depends only on its user and the attributes, not on the other users of the same block. Scorers can be pickled, to be
+    sent to other processes.
     """
 
     model: Recommender
@@ -33,7 +33,7 @@ class BlockScorer:
 
     @cached_property
     def schema(self) -> pa.Schema:
-        """Of every table: user_id and item_id in the ids' own type, rank int32 from 1, score float32."""
+        """The schema of every table: user_id and item_id in the ids' own type, rank int32 from 1, score float32."""
         users, items = (pa.int64() if ids.kind == "int" else pa.string() for ids in (self.history.users, self.history.items))
         return pa.schema([("user_id", users), ("rank", pa.int32()), ("item_id", items), ("score", pa.float32())])
 
@@ -79,5 +79,5 @@ class BlockScorer:
 
 
 def arrow_ids(ids: IdMap) -> pa.Array:
-    """All ids in row order, int64 or, because 2 GiB of text are not much, large_string."""
+    """All ids in row order: int64, or large_string, because string is limited to 2 GiB."""
     return pa.array(ids.values, pa.int64() if ids.kind == "int" else pa.large_string())

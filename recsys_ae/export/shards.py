@@ -1,10 +1,10 @@
-"""Exports by several processes, perhaps on several machines, that share a file system or whose folders are collected later.
+"""Exports by several processes, on machines that share a file system or whose folders are collected later.
 
     lists.shards/1-of-3/             the parts of a finished shard, and what they were made from
-    lists.shards/2-of-3.partial/     one in work
+    lists.shards/2-of-3.partial/     an unfinished shard
 
-Merging checks that all are there and belong together, and puts their files into `lists`, which then is the folder that one
-process would have made.
+Merging checks that all shards are there and belong together, and moves their files to `lists`, which then is the folder that
+one process would have made.
 """
 
 import logging
@@ -33,8 +33,8 @@ class ShardManifest:
     """A finished shard.
 
     Attributes:
-        files: those of the shard.
-        planned: the manifest of all lists, as far as it is known before they are made; and how this shard was made.
+        files: the files of the shard.
+        planned: the manifest of all lists, as far as it is known before they are made; `made` is about this shard.
     """
 
     shard: Shard
@@ -43,7 +43,7 @@ class ShardManifest:
 
     @classmethod
     def read(cls, folder: Path) -> "ShardManifest":
-        """The shard in a folder, whose files are not looked at; `DataError` if it is damaged."""
+        """The shard in a folder, without checking its files; `DataError` if its description is missing or damaged."""
         return read_json(cls, folder / DESCRIPTION, _remedy(folder))
 
     def check_files(self, folder: Path) -> None:
@@ -52,11 +52,10 @@ class ShardManifest:
             check_file(folder / name, part.digest, _remedy(folder))
 
     def difference(self, planned: ListManifest) -> str:
-        """Why this is no shard of the lists that are planned, in a message; empty if it is one."""
+        """What differs between the inputs of this shard and of the planned lists, for messages; empty if nothing does."""
         mine, other = self.planned.versions, planned.versions
         versions = [f"version of {name}" for name in sorted({*mine, *other}) if mine.get(name) != other.get(name)]
-        names = [*self.planned.differences(planned), *versions]
-        return f"{', '.join(names)} not the same" if names else ""
+        return ", ".join([*self.planned.differences(planned), *versions])
 
 
 def shards_of(folder: Path) -> Path:
@@ -67,12 +66,12 @@ def shards_of(folder: Path) -> Path:
 def export_shard(request: ListRequest, folder: Path, shard: Shard) -> ShardManifest:
     """Write one of the shards from which `merge_shards` makes the lists in `folder`.
 
-    After an interruption, the same call continues. A finished shard is verified; one that is damaged, or of other inputs, is
-    replaced. If the lists are there already, nothing happens.
+    After an interruption, the same call continues. A finished shard is verified; one that is damaged, or made from other
+    inputs, is replaced. If the lists are merged already, nothing happens.
 
     Raises:
         DataError: the lists in `folder` are damaged.
-        OutputError: `folder` holds lists of other inputs, another process is writing the shard, or the disk is full.
+        OutputError: `folder` holds lists made from other inputs, another process is writing the shard, or the disk is full.
     """
     planned, place = request.planned, shards_of(folder) / f"{shard.number}-of-{shard.of}"
     if (merged := _merged(folder, planned)) is not None:
@@ -85,13 +84,13 @@ def export_shard(request: ListRequest, folder: Path, shard: Shard) -> ShardManif
             found.check_files(place)
         except DataError as error:
             raise OtherInputsError(str(error)) from None
-        if difference := "another shard" if found.shard != shard else found.difference(planned):
-            raise OtherInputsError(f"{place} is of other inputs: {difference}")
+        if difference := "shard" if found.shard != shard else found.difference(planned):
+            raise OtherInputsError(f"{place} was made from other inputs ({difference})")
         logger.info("%s is already complete: nothing to do", place)
         return found
 
-    def fill(workshop: Path) -> ShardManifest:
-        parts = complete_parts(request, workshop, shard, one_by_one)
+    def fill(work_folder: Path) -> ShardManifest:
+        parts = complete_parts(request, work_folder, shard, one_by_one)
         return ShardManifest(shard, parts, replace(planned, made=planned.made.finish()))
 
     try:
@@ -103,7 +102,7 @@ def export_shard(request: ListRequest, folder: Path, shard: Shard) -> ShardManif
 
 
 def _merged(folder: Path, planned: ListManifest) -> ListManifest | None:
-    """The manifest of the lists that were made of shards before; None if they have not been, or are replaced by these."""
+    """The manifest of the lists if they are merged already; None if not, or if they are to be replaced."""
     if os.path.lexists(folder):
         return finished(folder, planned)
     unpublished = beside(folder, UNPUBLISHED)
@@ -116,12 +115,12 @@ def _merged(folder: Path, planned: ListManifest) -> ListManifest | None:
 
 
 def merge_shards(folder: Path, shards: Path) -> ListManifest:
-    """Make the lists in `folder` of all their `shards`, which are removed then; without shards, verify the lists there.
+    """Merge all `shards` into the lists in `folder`, and remove them; without shards, verify the lists that are there.
 
-    The files are the same as those of a single process: they get a second name, or are copied where that is not possible.
+    The files are those that a single process would make. They are hard-linked, or copied where that is not possible.
 
     Raises:
-        DataError: a shard is missing, double, damaged, or not of the same inputs and versions as the others.
+        DataError: a shard is missing, there twice, damaged, or made from other inputs or versions than the others.
         OutputError: `folder` holds something else, another process is writing it, or the disk is full.
     """
     if not shards.exists() and (folder / MANIFEST).exists():
@@ -130,8 +129,8 @@ def merge_shards(folder: Path, shards: Path) -> ListManifest:
     found = read_shards(shards)
     planned = merged_plan(found)
 
-    def fill(workshop: Path) -> ListManifest:
-        lists, parts = workshop / "lists", {name: part for shard in found.values() for name, part in shard.files.items()}
+    def fill(work_folder: Path) -> ListManifest:
+        lists, parts = work_folder / "lists", {name: part for shard in found.values() for name, part in shard.files.items()}
         shutil.rmtree(lists, ignore_errors=True)  # what an interrupted merge has left
         make_folder(lists)
         for place, shard in found.items():
@@ -161,35 +160,37 @@ def planned_lists(folder: Path) -> ListManifest:
 
 
 def read_shards(folder: Path) -> dict[Path, ShardManifest]:
-    """The shards in a folder in their order, each by its place. Their files are not looked at.
+    """The shards in a folder, by path, in order. Their files are not checked.
 
     Raises:
-        DataError: one is missing, double, damaged, or not of the same inputs and versions as the others.
+        DataError: one is missing, there twice, damaged, or made from other inputs or versions than the others.
     """
     found = {path.parent: ShardManifest.read(path.parent) for path in sorted(folder.glob(f"*/{DESCRIPTION}"))}
     if not found:
         raise DataError(f"there are no finished shards in {folder}; make them with export --shard")
     first, *others = sorted({shard.shard.of for shard in found.values()})
     if others:
-        raise DataError(f"{folder} holds shards of {first} and of {others[0]}; remove those that are not wanted")
+        raise DataError(f"{folder} mixes exports in {first} and in {others[0]} shards; remove the shards that are not wanted")
     counted = Counter(shard.shard.number for shard in found.values())
     number, times = counted.most_common(1)[0]
     if times > 1:
-        double = [place.name for place, shard in found.items() if shard.shard.number == number]
-        raise DataError(f"{folder} holds shard {number}/{first} twice, as {double[0]} and {double[1]}; remove one of them")
+        places = [place.name for place, shard in found.items() if shard.shard.number == number]
+        raise DataError(f"{folder} holds shard {number}/{first} twice, as {places[0]} and {places[1]}; remove one of them")
     if missing := [number for number in range(1, first + 1) if number not in counted]:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-        raise DataError(f"{folder} lacks shard {missing[0]}/{first}{more}; repeat its export with --shard {missing[0]}/{first}")
+        raise DataError(f"{folder} lacks shard {missing[0]}/{first}{more}; export it with --shard {missing[0]}/{first}")
     ordered = dict(sorted(found.items(), key=lambda item: item[1].shard.number))
     start, *rest = ordered
     for place in rest:
         if difference := ordered[place].difference(ordered[start].planned):
-            raise DataError(f"{start} and {place.name} are not of the same lists: {difference}; export one of them again")
+            raise DataError(
+                f"{start} and {place.name} were made from different inputs ({difference}); export one of them again"
+            )
     return ordered
 
 
 def merged_plan(shards: dict[Path, ShardManifest]) -> ListManifest:
-    """The manifest of all lists of these shards, before they are merged by this process."""
+    """The manifest of the lists that this process will make by merging these shards, as far as it is known."""
     made = {str(shard.shard): shard.planned.made for shard in shards.values()}
     first, *_ = shards.values()
     merging = replace(Provenance.start(first.planned.made.sources), started=min(one.started for one in made.values()))

@@ -1,4 +1,4 @@
-"""Finished lists in a table of a database or in a Delta table. Readers see the old lists or the new ones, never both."""
+"""Loading finished lists into a database or a Delta table. Readers see either the old lists or the new ones."""
 
 import json
 import logging
@@ -21,7 +21,7 @@ from recsys_ae.export.manifest import ListManifest
 from recsys_ae.export.writing import TITLE
 from recsys_ae.surroundings import masked
 
-NAME = r"([A-Za-z_][A-Za-z0-9_]{0,30}\.)?[A-Za-z_][A-Za-z0-9_]{0,30}"  # databases allow 63 bytes, and names are appended to
+NAME = r"([A-Za-z_][A-Za-z0-9_]{0,30}\.)?[A-Za-z_][A-Za-z0-9_]{0,30}"  # databases allow 63 bytes, and suffixes are appended
 BATCH = 10_000  # rows sent at a time
 STAMP = "recsys_ae.stamp"
 
@@ -31,22 +31,24 @@ logger = logging.getLogger(__name__)
 def load_into_database(folder: Path, uri: str, table: str) -> bool:
     """Replace the rows of a table by the lists in a folder; returns whether that was necessary.
 
-    The files are loaded one by one into a table beside it, a transaction each, so that the same call continues after an
-    interruption and nothing is doubled. Then one transaction replaces the rows of `table`, which is created if needed, with
+    The files are loaded one by one into a staging table, each in a transaction, so that the same call continues after an
+    interruption and loads no row twice. Then one transaction replaces the rows of `table`, which is created if needed, with
     the primary key (user_id, rank). It stays the same table, with its indexes, permissions and views. `TABLE_manifest` has one
-    row: the hash of what the table holds, and the manifest as JSON.
+    row: the hash of the loaded lists, and their manifest as JSON.
 
     Args:
-        uri: of the database, as SQLAlchemy takes it.
-        table: name, perhaps with a schema: `shop.lists`.
+        uri: URI of the database, as for SQLAlchemy.
+        table: name of the table, optionally with a schema: `shop.lists`.
 
     Raises:
-        ConfigError: an impossible URI or name, or the driver of the database is not installed.
+        ConfigError: an invalid URI or name, or the driver of the database is not installed.
         DataError: the lists are damaged.
         OutputError: the table has other columns, another process is loading the same lists, or the database fails.
     """
     if not re.fullmatch(NAME, table):
-        raise ConfigError(f"{quoted(table)} cannot name a table: use at most 31 letters, digits and _, perhaps with a schema")
+        raise ConfigError(
+            f"{quoted(table)} cannot name a table; use at most 31 letters, digits and _, optionally with a schema"
+        )
     manifest = ListManifest.read(folder)
     with _database(uri) as engine:
         return _Loading(engine, table, folder, manifest).run()
@@ -56,7 +58,7 @@ def write_delta(folder: Path, uri: str) -> bool:
     """Replace the content of the Delta table at `uri` by the lists in a folder, in one commit, or create it.
 
     Returns:
-        Whether that was necessary: the last commit has the hash of what it wrote.
+        Whether that was necessary; the last commit has the hash of the lists that it wrote.
 
     Raises:
         ConfigError: deltalake is not installed.
@@ -95,13 +97,13 @@ def _check_delta(place: str, found: set[str]) -> None:
 
 
 class _Loading:
-    """One load of lists into a table."""
+    """A load of lists into a table, by way of a staging table."""
 
     def __init__(self, engine: sa.Engine, name: str, folder: Path, manifest: ListManifest) -> None:
         self._engine, self._folder, self._manifest, self._stamp = engine, folder, manifest, _stamp(manifest)
         schema, _, self._name = name.rpartition(".")
         self._schema = schema or None
-        staging = f"{self._name}_staging_{self._stamp[:8]}"  # so that lists of other requests never meet
+        staging = f"{self._name}_staging_{self._stamp[:8]}"  # its own for each lists, so that they never mix
         self._lists, self._staged = (self._table(each, self._columns(each == self._name)) for each in (self._name, staging))
         part = [sa.Column("part", sa.String(40), primary_key=True)]
         self._done = self._table(f"{staging}_parts", part)
@@ -109,7 +111,7 @@ class _Loading:
         self._about = self._table(f"{self._name}_manifest", about)
 
     def run(self) -> bool:
-        if self._is_shown():
+        if self._is_loaded():
             logger.info("%s already holds these lists: nothing to do", self._name)
             self._remove_staging()
             return False
@@ -120,11 +122,13 @@ class _Loading:
             loaded = set(connection.scalars(sa.select(self._done.c.part)))
         for name, part in _parts(self._folder, self._manifest, without=loaded):
             with self._engine.begin() as connection:
-                connection.execute(self._done.insert().values(part=name))  # fails at once if another process loads it too
+                connection.execute(
+                    self._done.insert().values(part=name)
+                )  # fails at once if another process is loading this part
                 for batch in part.to_batches(BATCH):
                     self._insert(connection, batch)
         logger.info("%d files: %d already loaded", len(self._manifest.files), len(loaded))
-        self._show()
+        self._replace_rows()
         self._remove_staging()
         return True
 
@@ -136,16 +140,16 @@ class _Loading:
         table, content = connection.dialect.identifier_preparer.format_table(self._staged), BytesIO()
         pcsv.write_csv(batch, content, pcsv.WriteOptions(include_header=False))  # all text in quotes, missing titles empty
         content.seek(0)
-        copy = f"COPY {table} ({quoted_names}) FROM STDIN WITH (FORMAT csv)"  # many times as fast as statements
+        copy = f"COPY {table} ({quoted_names}) FROM STDIN WITH (FORMAT csv)"  # many times as fast as INSERT
         cursor: Any = connection.connection.cursor()
         cursor.copy_expert(copy, content)
 
-    def _show(self) -> None:
+    def _replace_rows(self) -> None:
         """Replace the rows of the table by the loaded ones."""
         with self._engine.begin() as connection:
             found = connection.scalar(sa.select(sa.func.count()).select_from(self._staged))
             if found != self._manifest.rows:
-                raise OutputError(f"{self._staged.name} has {found} rows instead of {self._manifest.rows}; drop it, and repeat")
+                raise OutputError(f"{self._staged.name} has {found} rows instead of {self._manifest.rows}; drop it and repeat")
             for table in (self._lists, self._about):  # before the rest, because some databases commit after each
                 table.create(connection, checkfirst=True)
             connection.execute(self._about.delete())  # waits for another process that replaces the rows, and must be first
@@ -157,7 +161,7 @@ class _Loading:
             connection.execute(self._about.delete())  # what that process has written
             connection.execute(self._about.insert().values(stamp=self._stamp, manifest=manifest))
 
-    def _is_shown(self) -> bool:
+    def _is_loaded(self) -> bool:
         with self._engine.begin() as connection:
             if not all(sa.inspect(connection).has_table(name, self._schema) for name in (self._name, self._about.name)):
                 return False
@@ -169,10 +173,10 @@ class _Loading:
             found = {column["name"] for column in inspector.get_columns(self._name, self._schema)}
             if found != (wanted := {column.name for column in self._lists.columns}):
                 has, needs = ", ".join(sorted(found)), ", ".join(sorted(wanted))
-                raise OutputError(f"the table {self._name} has the columns {has} instead of {needs}; drop it, or name another")
+                raise OutputError(f"the table {self._name} has the columns {has} instead of {needs}; drop it or name another")
 
     def _remove_staging(self) -> None:
-        """Drop what was loaded for this or for lists that were never shown."""
+        """Drop the staging tables of this load, and of loads that were never finished."""
         with self._engine.begin() as connection:
             for name in sa.inspect(connection).get_table_names(self._schema):
                 if re.fullmatch(rf"{self._name}_staging_[0-9a-f]{{8}}(_parts)?", name):
@@ -181,9 +185,9 @@ class _Loading:
     def _table(self, name: str, columns: list[sa.Column[Any]]) -> sa.Table:
         return sa.Table(name, sa.MetaData(), *columns, schema=self._schema)
 
-    def _columns(self, shown: bool) -> list[sa.Column[Any]]:
+    def _columns(self, keyed: bool) -> list[sa.Column[Any]]:
         kinds: Mapping[pa.DataType, Any] = {pa.int64(): sa.BigInteger, pa.int32(): sa.Integer, pa.float32(): sa.REAL}
-        keys = ("user_id", "rank") if shown else ()
+        keys = ("user_id", "rank") if keyed else ()
         return [
             sa.Column(
                 field.name,
@@ -197,7 +201,7 @@ class _Loading:
 
 
 def _parts(folder: Path, manifest: ListManifest, without: Collection[str] = ()) -> Iterator[tuple[str, pa.Table]]:
-    """The name and the lists of each file, with titles if there are any."""
+    """Name and lists of each file, with titles if there are any."""
     names = _schema(manifest).names
     for name in manifest.files:
         if name not in without:
@@ -215,16 +219,16 @@ def _stamp(manifest: ListManifest) -> str:
 
 @contextmanager
 def _database(uri: str) -> Iterator[sa.Engine]:
-    """The database at a URI, whose errors become one sentence."""
+    """The database at a URI; its errors become one sentence."""
     place = masked(uri)
     try:
         engine = sa.create_engine(uri)
     except (ArgumentError, NoSuchModuleError, ValueError):
         example = "postgresql+psycopg2://user:password@host/name or sqlite:///lists.db"
-        raise ConfigError(f"{quoted(place)} is no address of a database, such as {example}") from None
+        raise ConfigError(f"{quoted(place)} is not the URI of a database, such as {example}") from None
     except ModuleNotFoundError as error:
         raise ConfigError(f"the database {place} needs the package {error.name}; install it") from None
-    if engine.dialect.name == "sqlite":  # by itself it begins transactions only before some statements
+    if engine.dialect.name == "sqlite":  # the driver begins transactions only before some statements
         sa.event.listen(engine, "connect", lambda connection, _: setattr(connection, "isolation_level", None))
         sa.event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
     try:

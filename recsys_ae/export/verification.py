@@ -1,4 +1,4 @@
-"""Verification of finished lists: are they what their manifest says, and what their model and history give?"""
+"""Verification of finished lists against their manifest, and against their model and history."""
 
 from pathlib import Path
 
@@ -20,14 +20,14 @@ SAMPLE = 100  # users whose lists are made again
 def verify_lists(
     folder: Path, request: ListRequest | None = None, *, sample: int = SAMPLE, users: Rows | None = None
 ) -> list[Check]:
-    """Checks of the lists in a folder, each with what is wrong and an example.
+    """Check the lists in a folder.
 
-    The files are read one by one, so memory holds one of them and the ids of all users.
+    Files are read one by one, so memory holds one of them and the ids of all users.
 
     Args:
-        request: of the same lists, made from their model and history; without it, nothing is compared with these.
-        sample: number of users whose lists are made again, to be equal to the last bit; they are spread over the export.
-        users: rows in the history of such users instead.
+        request: a request for the same lists, from their model and history; if None, lists are not compared with these.
+        sample: number of users, spread over the export, whose lists are made again and compared to the last bit.
+        users: rows in the history of the users to take instead of a sample.
 
     Raises:
         ConfigError: `sample` is below 0.
@@ -54,12 +54,12 @@ def verify_lists(
 def _own_checks(manifest: ListManifest) -> dict[str, Check]:
     served = manifest.n_users - manifest.users_without_items
     wanted = {
-        "files": f"{len(manifest.files)} with the digests in the manifest, and no others",
+        "files": f"{len(manifest.files)} files with the digests in the manifest, and no others",
         "schema": ", ".join(f"{name} {kind}" for name, kind in manifest.schema.items()),
         "counts": f"{manifest.rows} rows of {served} users",
-        "users": "the rows of each are together",
+        "users": "the rows of each user are together",
         "ranks": f"1, 2, ... in each list, at most {manifest.k}",
-        "items": "none twice in a list",
+        "items": "no item twice in a list",
         "scores": "finite, highest first",
     }
     return {name: Check(name, detail) for name, detail in wanted.items()}
@@ -90,7 +90,7 @@ def _read(path: Path, part: Part, manifest: ListManifest, checks: dict[str, Chec
 
 
 def _check_whole(folder: Path, manifest: ListManifest, n_rows: int, ids: list[pa.Array], checks: dict[str, Check]) -> None:
-    """Check what concerns all files together."""
+    """Check all files together."""
     try:
         manifest.check_names(folder)
     except DataError as error:
@@ -112,7 +112,7 @@ class _Inputs:
     def __init__(self, manifest: ListManifest, request: ListRequest | None, sample: int, users: Rows | None) -> None:
         self._manifest = manifest
         self._request = request
-        without = "give the model and the history to check this"
+        without = "needs the model and the history: add --sample 100"
         self._same = Check("inputs", without, wrong=None)
         self._seen = Check("seen", without, wrong=None)
         self._rules = Check("rules", without, wrong=None)
@@ -127,25 +127,25 @@ class _Inputs:
     def _compare(self, request: ListRequest) -> None:
         manifest, planned = self._manifest, request.planned
         self._same = Check(
-            "inputs", f"the model, the history and the options are those of the lists{self._versions()}", wrong=0
+            "inputs", f"model, history and options are the same as when the lists were made{self._versions()}", wrong=0
         )
         if differences := planned.differences(manifest):
-            self._same.fail(f"{', '.join(differences)} not the same as when the lists were made")
+            self._same.fail(f"different from when the lists were made: {', '.join(differences)}")
         if not manifest.filters["exclude_seen"]:
-            self._seen.detail = "the lists may have seen items"
+            self._seen.detail = "the lists may contain seen items"
         elif planned.seen == manifest.seen:
-            self._seen = Check("seen", "no item that its user has, unless it may come again")
+            self._seen = Check("seen", "no item that its user has seen, unless it is repeatable")
         else:
-            self._seen.detail = "the history has other items"
+            self._seen.detail = "the history is a different one"
         if not request.scorer.rules.counts:
-            self._rules = Check("rules", "there are none")
+            self._rules = Check("rules", "there are no rules")
         elif planned.rules == manifest.rules:
             self._rules = Check("rules", "only candidates, no blocked item, no category above its cap")
         else:
-            self._rules.detail = "the lists are from other rules"
+            self._rules.detail = "the lists were made under other rules"
 
     def _versions(self) -> str:
-        """What has another version than when the lists were made, in a message."""
+        """The versions that changed since the lists were made, for messages."""
         now = versions()
         changed = [
             f"{name} {one}, now {now.get(name)}" for name, one in self._manifest.versions.items() if now.get(name) != one
@@ -153,7 +153,7 @@ class _Inputs:
         return f" ({'; '.join(changed)})" if changed else ""
 
     def look_at(self, lists: Lists, first: int) -> None:
-        """Check the lists of a file, of which the first is number `first` in all."""
+        """Check the lists of a file; `first` is the number of lists in the files before it."""
         if self._request is None:
             return
         scorer = self._request.scorer
@@ -168,11 +168,11 @@ class _Inputs:
         self._found.append(lists.rows_of(numbers))
 
     def checks(self) -> list[Check]:
-        """The checks, the last of which makes lists again."""
+        """All checks; the last one makes lists again."""
         if self._request is not None and not self._same.wrong:
             self._again = self._made_again(self._request.scorer, pa.concat_tables(self._found))
         elif self._request is not None:
-            self._again.detail = "the lists are from other inputs"
+            self._again.detail = "the lists were made from other inputs"
         return [self._same, self._seen, self._rules, self._again]
 
     def _made_again(self, scorer: BlockScorer, found: pa.Table) -> Check:
@@ -184,12 +184,12 @@ class _Inputs:
             return check
         for row in rows.tolist():
             if row < 0:
-                check.fail("a user is not in the history")
+                check.fail("a user of the lists is not in the history")
                 continue
             user = known.values[row]
             one, other = (table.filter(pc.equal(table["user_id"], user)) for table in (found, again))
             if not one.equals(other):
-                check.fail(f"the list of user {shown(user)} is another one when it is made again{self._versions()}")
+                check.fail(f"the list of user {shown(user)} is different when it is made again{self._versions()}")
         return check
 
 

@@ -1,6 +1,6 @@
-"""How lists are written to files: in which format, with a row per item or per user, with or without titles of the items.
+"""How lists are written to files: in which format, with a row per item or per user, with or without titles.
 
-Every way of writing can be read back to the same table. R rows in a table.
+Files of every format and layout can be read back to the same table. R is the number of rows of a table.
 """
 
 import json
@@ -60,10 +60,10 @@ class Writing:
     """How lists are written.
 
     Attributes:
-        format: of the files. JSON lines have an object per row.
+        format: format of the files; JSON lines have an object per row.
         layout: `rows` with the columns user_id, rank, item_id, score; or `lists`, a row per user with the arrays item_ids and
             scores, best first.
-        titles: hash of the titles that are written too, as the column title or titles; empty for none.
+        titles: hash of the titles that are also written, in the column title or titles; empty if there are none.
     """
 
     format: Format = "parquet"
@@ -90,13 +90,13 @@ class Writing:
         """The lists in a file that `write` wrote, or some of their columns.
 
         Args:
-            schema: of the lists, perhaps with titles.
+            schema: schema of the lists as rows, with or without titles.
 
         Raises:
-            DataError: it cannot be read.
+            DataError: the file cannot be read.
         """
         if self.format == "parquet" and self.layout == "rows":
-            table = read_parquet(path, columns)  # all columns, of which some may be wrong
+            table = read_parquet(path, columns)  # with columns that should not be there, if any
             return table if TITLE not in table.column_names or TITLE in schema.names else table.drop_columns([TITLE])
         columns = schema.names if columns is None else columns
         try:
@@ -115,14 +115,14 @@ class Writing:
             nulls = {"strings_can_be_null": True, "quoted_strings_can_be_null": False, "null_values": [""]}
             convert = pcsv.ConvertOptions(column_types=types, include_columns=stored.names, **nulls)
             return pcsv.read_csv(path, parse_options=pcsv.ParseOptions(newlines_in_values=True), convert_options=convert)
-        if not path.stat().st_size:  # which Arrow refuses
+        if not path.stat().st_size:  # Arrow refuses empty files
             return stored.empty_table()
         options = pjson.ParseOptions(explicit_schema=stored, unexpected_field_behavior="ignore")
         return pjson.read_json(path, pjson.ReadOptions(block_size=BLOCK), options).select(stored.names)
 
 
 def as_lists(table: pa.Table) -> pa.Table:
-    """A row per user, whose other columns but the rank are arrays; adjacent rows of a user are a list, in their order."""
+    """One row per user, with arrays of the other columns except the rank; adjacent rows of a user form a list."""
     ids = table["user_id"].combine_chunks()
     bounds = list_bounds(ids)
     offsets = pa.array(bounds, pa.int32())
@@ -140,7 +140,7 @@ def list_bounds(users: pa.Array) -> Rows:
 
 
 def as_rows(lists: pa.Table, schema: pa.Schema) -> pa.Table:
-    """The inverse of `as_lists`, as far as `schema` has the columns."""
+    """The inverse of `as_lists`, with the columns in `schema`."""
     lists = lists.combine_chunks()
     items = lists["item_ids"].combine_chunks()
     lengths = pc.list_value_length(items).to_numpy(zero_copy_only=False)

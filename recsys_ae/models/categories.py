@@ -15,9 +15,9 @@ from recsys_ae.ranking import top_k
 
 @dataclass(frozen=True, eq=False)
 class CappedCategories:
-    """Categories of M items, of each of which a list may hold at most `cap` items.
+    """Categories of M items; a list may contain at most `cap` items of each category.
 
-    An item may have several categories and counts for each of them, or none, so that it is not limited.
+    An item counts towards each of its categories; an item without a category is not limited.
 
     Attributes:
         matrix: bool csr_array [M, C] in canonical form, the categories of each item.
@@ -27,10 +27,10 @@ class CappedCategories:
     cap: int
 
     def top_k(self, scores: Floats, k: int) -> tuple[Rows, Floats]:
-        """`ranking.top_k` under the cap: the items from the best one down, without those that a full category forbids.
+        """`ranking.top_k` under the cap: items from the best one down, passing over those with a full category.
 
-        Among all allowed lists this is the one whose first item is best, then its second, and so on. If no item has several
-        categories, no other allowed list of its length has a higher sum of scores either. `scores` [B, M] are overwritten.
+        Among all allowed lists, this is the one with the best first item, then the best second one, and so on. If no item has
+        several categories, no other allowed list of its length has a higher sum of scores. `scores` [B, M] are overwritten.
 
         Scores are searched k at a time, only for the users whose lists are not full yet. An item is passed over only if its
         category is full, and then all items of the category are taken out. So there are at most about k / cap searches.
@@ -46,7 +46,7 @@ class CappedCategories:
             rows = rows[(lengths[rows] < k) & (found[:, -1] >= 0)]
         return columns, values
 
-    def beyond(self, lists: Rows) -> NDArray[np.bool_]:
+    def over_cap(self, lists: Rows) -> NDArray[np.bool_]:
         """bool [B, K]: which items of `lists` (int64 [B, K], -1 for none) have a category that is full before them."""
         row, place = np.nonzero(lists >= 0)
         starts, sizes = self.matrix.indptr[lists[row, place]], np.diff(self.matrix.indptr)[lists[row, place]]

@@ -160,7 +160,7 @@ def recommend_blocks(
         if candidates is not None:
             keep(scores, candidates[start : start + batch_users])
         if exclude_seen:
-            exclude(scores, rules.not_again((history if seen is None else seen).matrix[block], users))
+            exclude(scores, rules.not_repeatable((history if seen is None else seen).matrix[block], users))
         if wanted is None:
             yield TopK(users, *rules.top_k(scores, length), history.items)
         else:

@@ -1,4 +1,4 @@
-"""Business rules of lists: which items may be in them, for everyone and for single users, and how many of a category.
+"""Business rules: which items lists may contain, for everyone and for single users, and how many of a category.
 
 M items, U users with items of their own, B users in a block.
 """
@@ -53,12 +53,12 @@ class ItemSets:
         return None if self.users is None or self.own is None else self.own[self.users.find(ids)]
 
     def counts(self) -> dict[str, int]:
-        """The numbers of items for everyone, and of users with own items and of their pairs, as far as there are such sets."""
+        """The number of items for everyone, and of users with their own items and their pairs, if there are such sets."""
         shared = {} if self.shared is None else {"items": int(self.shared.sum())}
         return shared | ({} if self.users is None or self.own is None else {"users": len(self.users), "pairs": self.own.nnz})
 
     def content(self) -> Iterator[str | bytes]:
-        """The content of the digest."""
+        """What the digest is computed from."""
         yield "-" if self.shared is None else self.shared.tobytes()
         if self.users is not None and self.own is not None:
             yield self.users.digest
@@ -67,15 +67,15 @@ class ItemSets:
 
 @dataclass(frozen=True, eq=False)
 class Rules:
-    """What lists may hold, for a model with certain items.
+    """What lists may contain, for a model with these items.
 
     Attributes:
         items: ids of the items of the model.
-        candidates: the only items that may be listed. If there are such items for everyone and for single users, a user gets
-            those that are in both sets; if there are any for single users, all other users get no list.
+        candidates: the only items that may be listed. If there are candidates for everyone and for single users, a user gets
+            those in both sets; if there are any for single users, all other users get no list.
         blocked: items that may not be listed.
-        repeatable: items that may be listed although they have been seen.
-        categories: categories of the items, and how many items of each a list may hold.
+        repeatable: items that may be listed even if the user has seen them.
+        categories: categories of the items, and how many items of each a list may contain.
     """
 
     items: IdMap
@@ -102,11 +102,11 @@ class Rules:
             candidates, blocked, repeatable: a list of item ids, or a data frame of any library with the column item_id and,
                 for pairs, user_id.
             categories: a data frame with the columns item_id and category; an item in several rows has several categories.
-            cap: how many items of a category a list may hold.
+            cap: how many items of a category a list may contain.
             skip_unknown: leave out items that are not among `items` instead of raising.
 
         Raises:
-            ConfigError: `cap` without `categories` or the other way round, or below 1, or a frame without the column item_id.
+            ConfigError: `cap` without `categories` or vice versa, `cap` below 1, or a frame without the column item_id.
             UnknownIdError: an item that is not among `items`.
             DataError: ids that are missing or of another type than those of `items`.
         """
@@ -142,8 +142,8 @@ class Rules:
             if (own := self.blocked.own_of(ids)) is not None:
                 exclude(scores, own)
 
-    def not_again(self, seen: csr_array, ids: NDArray[Any]) -> csr_array:
-        """The entries of `seen` [B, M] that the users [B] may not get again."""
+    def not_repeatable(self, seen: csr_array, ids: NDArray[Any]) -> csr_array:
+        """The entries of `seen` [B, M] that are not repeatable for the users [B]."""
         if self.repeatable is None:
             return seen
         again = np.zeros(seen.nnz, bool)
@@ -157,8 +157,8 @@ class Rules:
         """The best items under the caps, as from `ranking.top_k`; may overwrite the scores."""
         return top_k(scores, k) if self.categories is None else self.categories.top_k(scores, k)
 
-    def broken(self, lists: Rows, ids: NDArray[Any]) -> NDArray[np.bool_]:
-        """bool [B, K]: which items of `lists` (int64 [B, K], -1 for none) may not be in those of the users [B]."""
+    def violations(self, lists: Rows, ids: NDArray[Any]) -> NDArray[np.bool_]:
+        """bool [B, K]: which items of `lists` (int64 [B, K], -1 for none) are forbidden for the users [B]."""
         wrong = np.zeros(lists.shape, bool)
         if (candidates := self.candidates) is not None:
             if candidates.shared is not None:
@@ -171,12 +171,12 @@ class Rules:
             if (own := blocked.own_of(ids)) is not None:
                 wrong |= hits(lists, own)
         if self.categories is not None:
-            wrong |= self.categories.beyond(lists)
+            wrong |= self.categories.over_cap(lists)
         return wrong & (lists >= 0)
 
     @property
     def counts(self) -> dict[str, Any]:
-        """What the rules hold: the counts of each `ItemSets`, of categories and their items, and the cap; empty for none."""
+        """The sizes of the rules: of each `ItemSets`, of categories and their items, and the cap; empty without rules."""
         found: dict[str, Any] = {name: sets.counts() for name, sets in self._sets}
         if self.categories is None:
             return found
@@ -205,17 +205,20 @@ class Rules:
 
 
 def item_rows(items: IdMap, ids: pd.Series | pd.Index, what: str, way_out: str | None) -> Rows:
-    """The rows of item ids, int64 [n]; -1 where unknown if there is no `way_out` of the error.
+    """The rows of item ids, int64 [n].
+
+    Args:
+        way_out: ends the error about unknown items; if None, their rows are -1.
 
     Raises:
-        UnknownIdError: an item that is not among `items`, with a `way_out` of leaving it out.
+        UnknownIdError: an item that is not among `items`, if there is a `way_out`.
         DataError: ids that are missing or of another type than those of `items`.
     """
     index = id_index(ids, f"column item_id of {what}")
     rows = items.find(index)
     if way_out is not None and (unknown := np.flatnonzero(rows < 0)).size:
-        first, rest = shown(index[unknown[0]]), f"{len(unknown)} of {len(rows)} rows have items"
-        raise UnknownIdError(f"{what}: the model does not know item {first} ({rest} that it does not know); {way_out}")
+        first, count = shown(index[unknown[0]]), f"{len(unknown)} of {len(rows)} rows have such items"
+        raise UnknownIdError(f"{what}: the model does not know item {first} ({count}); {way_out}")
     return rows
 
 
@@ -227,14 +230,16 @@ def capped_categories(n_items: int, rows: Rows, labels: pd.Series, cap: int | No
         DataError: a label that is missing or of another type.
     """
     if cap is None:
-        raise ConfigError("categories need a cap, how many items of each a list may hold; give one, or remove the categories")
+        raise ConfigError(
+            "categories need a cap: how many items of each a list may contain; give one, or remove the categories"
+        )
     check_counts(cap=cap)
     codes, distinct = encode(id_index(labels, "the column category"), None)
     return CappedCategories(pattern(rows, codes, (n_items, max(len(distinct), 1))), cap)
 
 
 def pattern(rows: Rows, columns: Rows, shape: tuple[int, int]) -> csr_array:
-    """A bool csr_array in canonical form with these entries [n], which may be repeated."""
+    """A bool csr_array in canonical form with these entries [n], which may have duplicates."""
     keys = np.unique(rows * shape[1] + columns)
     kind = np.int32 if max(*shape, len(keys)) < np.iinfo(np.int32).max else np.int64
     indptr = np.searchsorted(keys, shape[1] * np.arange(shape[0] + 1)).astype(kind)
@@ -242,7 +247,7 @@ def pattern(rows: Rows, columns: Rows, shape: tuple[int, int]) -> csr_array:
 
 
 def _sets(items: IdMap, given: ArrayLike | Frame, what: str, way_out: str | None) -> ItemSets:
-    """The sets of items that are given to `Rules.of`."""
+    """The sets of items given by an argument of `Rules.of`."""
     if is_frame(given):
         frame = read_frame(given, {"item": "item_id"}, f"the table of {what}", optional=["user_id"])
     else:

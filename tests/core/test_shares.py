@@ -39,7 +39,7 @@ def alone(batch, draw):
 
 
 @given(st.integers(0, 40), sizes)
-def test_every_row_belongs_to_one_rank_and_all_have_about_as_many(rows, size):
+def test_every_row_belongs_to_one_rank_and_shares_are_even(rows, size):
     shares = [team.share(torch.zeros(rows, 2)) for team in teams(size)]
     assert [row for share in shares for row in range(share.first, share.last)] == list(range(rows))
     counts = [share.last - share.first for share in shares]
@@ -55,14 +55,14 @@ def test_entries_are_corrupted_as_without_other_ranks(row_lengths, size):
 
 
 @given(lengths, sizes)
-def test_pixels_and_codes_too(row_lengths, size):
+def test_pixels_and_codes_are_corrupted_as_without_other_ranks(row_lengths, size):
     batch = torch.arange(3.0 * len(row_lengths)).reshape(-1, 3)
     for draw in (Masking(0.4), lambda rows, generator: sample(rows, rows / 10, generator)):
         assert torch.equal(torch.cat(by_rank(batch, size, draw)), alone(batch, draw))
 
 
 @given(lengths, sizes)
-def test_negatives_too(row_lengths, size):
+def test_negatives_are_drawn_as_without_other_ranks(row_lengths, size):
     batch = sparse(row_lengths)
     draw = lambda rows, generator: with_negatives(rows, 3, generator)  # noqa: E731
     found, (expected, expected_weights) = by_rank(batch, size, draw), alone(batch, draw)
@@ -71,7 +71,7 @@ def test_negatives_too(row_lengths, size):
 
 
 @given(st.lists(st.lists(st.integers(1, 3), max_size=3), min_size=1, max_size=6), sizes)
-def test_sessions_and_events_too(sequences, size):
+def test_numbers_for_sessions_and_events_are_drawn_as_without_other_ranks(sequences, size):
     sessions = [n for sequence in sequences for n in sequence]
     starts = torch.tensor([0, *np.cumsum(sessions)]), torch.tensor([0, *np.cumsum([len(one) for one in sequences])])
     n = int(starts[0][-1])

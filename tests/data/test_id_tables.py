@@ -35,7 +35,7 @@ def test_titles_that_are_numbers(tmp_path):
         (b"item_id,title\n7,\xff\n", r"x\.csv, line 2: column 2 holds .*, which is not UTF-8"),
     ],
 )
-def test_wrong_titles_are_named(tmp_path, content, message):
+def test_invalid_titles_are_reported(tmp_path, content, message):
     (tmp_path / "x.csv").write_bytes(content)
     with pytest.raises(DataError, match=message):
         read_titles(tmp_path / "x.csv", "int")

@@ -32,7 +32,7 @@ def test_no_login_is_kept():
     assert Sources("https://me:secret@host/model").model == "https://***@host/model"
 
 
-def test_all_files_are_those_of_the_manifest_unless_given():
+def test_files_come_from_the_manifest_unless_given():
     sources = Sources("/models/ease", files=LOG, options={"skip_unknown": True})
     assert found(sources) == ListFiles("/models/ease", Path("/data/log.csv"), Path("/data/users.csv"), skip_unknown=True)
     other = found(sources, "runs:/1/model", Path("archive.csv"))
@@ -53,6 +53,6 @@ def test_an_alias_is_replaced_by_its_run(given, run, model):
 
 
 @pytest.mark.parametrize(("sources", "missing"), [(Sources(files=LOG), "model"), (Sources("/models/ease"), "history")])
-def test_what_the_manifest_does_not_say_must_be_given(sources, missing):
+def test_inputs_missing_in_the_manifest_must_be_given(sources, missing):
     with pytest.raises(ConfigError, match=f"does not say from which {missing} .* give it as --{missing}"):
         found(sources)

@@ -35,7 +35,7 @@ def test_users_of_a_log_with_a_card(tmp_path):
     assert users_in(tmp_path / "y.csv", "str", card).tolist() == ["u07", "u01"]
 
 
-def test_users_are_of_the_type_that_the_model_has(tmp_path):
+def test_ids_of_users_have_the_type_of_the_model(tmp_path):
     (tmp_path / "x.csv").write_text("user_id\n7\n")
     assert users_in(tmp_path / "x.csv", "str").tolist() == ["7"]
     (tmp_path / "x.csv").write_text("user_id\n7\n\n,\n")

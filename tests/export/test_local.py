@@ -58,7 +58,7 @@ def test_manifest_says_what_was_made_from_what(model, tmp_path):
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["_manifest.json", "out", "part-00000.parquet"]
 
 
-def test_a_flipped_bit_in_a_finished_export_is_named(model, tmp_path):
+def test_a_flipped_bit_in_a_finished_export_is_reported(model, tmp_path):
     export_recommendations(model, planted(), tmp_path / "out", 3, part_users=5)
     expected, _ = read_recommendations(tmp_path / "out")
     for name in ("_manifest.json", "part-00001.parquet"):
@@ -75,7 +75,7 @@ def test_a_flipped_bit_in_a_finished_export_is_named(model, tmp_path):
         assert noticed > 95
 
 
-def test_missing_and_additional_parts_are_named(model, tmp_path):
+def test_missing_and_additional_parts_are_reported(model, tmp_path):
     export_recommendations(model, planted(), tmp_path / "out", 3, part_users=5)
     part = tmp_path / "out" / "part-00001.parquet"
     shutil.copy(part, part.with_name("part-00007.parquet"))
@@ -116,9 +116,9 @@ def test_a_repeated_export_is_verified_and_left_alone(model, tmp_path, caplog):
     others = {"k": {"k": 4}, "filters, rules": {"rules": rules}, "users": {"users": ["u01"]}, "seen": {"seen": clicks()}}
     others |= {"filters": {"cold": "skip"}, "part_users": {"part_users": 6}}
     for what, other in others.items():
-        with pytest.raises(OutputError, match=f"already holds lists of other inputs: .*{what}.* not the same; choose another"):
+        with pytest.raises(OutputError, match=rf"already holds lists made from other inputs \(.*{what}.*\); choose another"):
             export_recommendations(model, planted(), folder, **{"k": 3, "part_users": 5, **other})
-    with pytest.raises(OutputError, match="already holds lists of other inputs: history"):
+    with pytest.raises(OutputError, match=r"already holds lists made from other inputs \(history"):
         export_recommendations(model, clicks(), folder, 3, part_users=5)
     (folder / "part-00002.parquet").write_bytes(b"")
     with pytest.raises(DataError, match=r"part-00002\.parquet is damaged: its content has changed; remove"):

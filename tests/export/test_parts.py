@@ -120,7 +120,7 @@ def test_parts_of_other_versions_are_not_continued(model, tmp_path, monkeypatch,
     assert written == NAMES
 
 
-def test_a_flipped_bit_in_an_unfinished_export_is_mended(model, tmp_path, monkeypatch):
+def test_a_flipped_bit_in_an_unfinished_export_is_repaired(model, tmp_path, monkeypatch):
     export(model, tmp_path / "whole")
     die_after(2, monkeypatch, tmp_path / "out", model)
     partial, killed = tmp_path / "out.partial", tmp_path / "killed"
@@ -139,7 +139,7 @@ def test_a_flipped_bit_in_an_unfinished_export_is_mended(model, tmp_path, monkey
 
 
 @pytest.mark.parametrize("damage", ["truncated", "another", "unrecorded", "gone", "more"])
-def test_a_part_of_an_unfinished_export_is_not_believed(model, tmp_path, monkeypatch, caplog, damage):
+def test_damaged_parts_of_an_unfinished_export_are_written_again(model, tmp_path, monkeypatch, caplog, damage):
     export(model, tmp_path / "whole")
     die_after(2, monkeypatch, tmp_path / "out", model)
     part = tmp_path / "out.partial" / "lists" / NAMES[1]

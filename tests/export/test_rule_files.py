@@ -58,7 +58,7 @@ def test_several_files_add_up(tmp_path):
     assert RuleFiles.of({**named, "history": files[0]}, None) == rules
 
 
-def test_usual_names_of_columns_and_others(tmp_path):
+def test_usual_column_names_and_other_columns(tmp_path):
     """As in logs; what is in the other columns does not matter."""
     path = put(tmp_path / "x.csv", PAIRS.rename(columns={"user_id": "userId", "item_id": "movieId"}).assign(why="?,x"))
     assert RuleFiles(block=[path]).read(ITEMS, USERS).digest == Rules.of(ITEMS, blocked=PAIRS).digest
@@ -72,7 +72,7 @@ def test_integers_are_text_where_the_model_has_text(tmp_path):
     assert blocked.own_of(users.values).toarray().tolist() == [[False, False, True], [False] * 3]
 
 
-def test_nothing_blocked_is_a_rule(tmp_path):
+def test_a_file_may_be_empty_unless_it_has_candidates(tmp_path):
     path = tmp_path / "none.csv"
     path.write_text("item_id\n")
     rules = RuleFiles(block=[path], repeatable=[path]).read(ITEMS, USERS)
@@ -98,7 +98,7 @@ def test_nothing_blocked_is_a_rule(tmp_path):
         ("candidates", None, DataError, "there is no file .*x.csv"),
     ],
 )
-def test_wrong_files_are_named(tmp_path, role, content, error, message):
+def test_invalid_files_are_reported(tmp_path, role, content, error, message):
     path = tmp_path / "x.csv"
     if content is not None:
         path.write_text(content)
@@ -127,9 +127,9 @@ def test_unknown_rows_are_left_out_if_asked_for(tmp_path, caplog):
         rules = RuleFiles(candidates=[path], categories=kinds, cap=1).read(ITEMS, USERS, skip_unknown=True)
     known = {"candidates": pd.DataFrame({"user_id": ["u01"], "item_id": [101]})}
     assert rules.digest == Rules.of(ITEMS, **known, categories=KINDS[:1], cap=1).digest
-    assert "x.csv: 1 of 3 rows left out, whose items the model does not know" in caplog.text
-    assert "x.csv: 1 of 3 rows left out, whose users are not in the history" in caplog.text
-    assert "11 of 12 users have no candidates, so that they get no list" in caplog.text
+    assert "x.csv: left out 1 of 3 rows, because the model does not know their items" in caplog.text
+    assert "x.csv: left out 1 of 3 rows, because the history does not have their users" in caplog.text
+    assert "11 of 12 users have no candidates, and get no list" in caplog.text
 
 
 ids = st.one_of(st.integers(-(2**63), 2**63 - 1), st.text(st.characters(codec="utf-8", exclude_categories=("C",)), min_size=1))

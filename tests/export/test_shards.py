@@ -88,7 +88,7 @@ def test_shards_in_any_order_are_the_export_of_one_process(data):
 
 
 @given(st.integers(0, 50), st.integers(1, 60))
-def test_shares_follow_each_other_and_are_even(n, of):
+def test_shares_are_consecutive_and_even(n, of):
     names = [str(number) for number in range(n)]
     shares = [Shard(number, of).share(names) for number in range(1, of + 1)]
     assert [name for share in shares for name in share] == names
@@ -99,7 +99,7 @@ NO_SHARDS = ["0/3", "4/3", "1/0", "3", "1/", "/2", "1/2/3", "-1/2", "1.0/2", "a/
 
 
 @pytest.mark.parametrize("text", NO_SHARDS)
-def test_what_is_no_shard(text):
+def test_invalid_shards(text):
     with pytest.raises(ConfigError, match=r"no shard|a shard is written as .* such as 2/4"):
         Shard.parse(text)
 
@@ -127,7 +127,7 @@ def test_an_interrupted_shard_continues(lists, whole, monkeypatch, written):
         patch.setattr(PartStore, "write", die)
         with pytest.raises(KeyboardInterrupt):
             make(lists, 2, [1])
-    with pytest.raises(DataError, match=r"lists\.shards lacks shard 1/2; repeat its export with --shard 1/2"):
+    with pytest.raises(DataError, match=r"lists\.shards lacks shard 1/2; export it with --shard 1/2"):
         merge(lists)
     written.clear()
     make(lists, 2, [1])
@@ -149,7 +149,7 @@ def test_a_repeated_shard_does_nothing(lists, whole, written):
 
 
 @pytest.mark.parametrize("damage", ["part", "description", "missing", "inputs", "number"])
-def test_a_shard_that_is_not_as_it_should_be_is_replaced(lists, whole, caplog, damage):
+def test_a_damaged_or_different_shard_is_replaced(lists, whole, caplog, damage):
     make(lists, 2, request=asked(k=4) if damage == "inputs" else None)
     place = shards_of(lists) / "1-of-2"
     if damage == "part":
@@ -167,30 +167,30 @@ def test_a_shard_that_is_not_as_it_should_be_is_replaced(lists, whole, caplog, d
     assert content(lists) == whole
 
 
-def test_shards_that_are_missing(lists):
+def test_missing_shards_are_reported(lists):
     with pytest.raises(DataError, match=r"there are no finished shards in .*lists\.shards; make them with export --shard"):
         merge(lists)
     make(lists, 5, [1, 4])
-    with pytest.raises(DataError, match=r"lacks shard 2/5 and 2 more; repeat its export with --shard 2/5"):
+    with pytest.raises(DataError, match=r"lacks shard 2/5 and 2 more; export it with --shard 2/5"):
         merge(lists)
     assert not lists.exists()
 
 
-def test_shards_that_are_there_twice(lists):
+def test_duplicate_shards_are_reported(lists):
     make(lists, 2)
     shutil.copytree(shards_of(lists) / "1-of-2", shards_of(lists) / "1-of-2 (copy)")
     with pytest.raises(DataError, match=r"holds shard 1/2 twice, as 1-of-2 and 1-of-2 \(copy\); remove one of them"):
         merge(lists)
 
 
-def test_shards_of_different_numbers(lists):
+def test_different_numbers_of_shards_are_reported(lists):
     make(lists, 2)
     make(lists, 3, [2])
-    with pytest.raises(DataError, match=r"holds shards of 2 and of 3; remove those that are not wanted"):
+    with pytest.raises(DataError, match=r"mixes exports in 2 and in 3 shards; remove the shards that are not wanted"):
         merge(lists)
 
 
-def test_shards_that_do_not_belong_together(lists, monkeypatch):
+def test_shards_from_different_inputs_are_reported(lists, monkeypatch):
     fewer = DATA.filter(DATA.item_rows() != 3)
     others = {
         "k": asked(k=4),
@@ -204,7 +204,7 @@ def test_shards_that_do_not_belong_together(lists, monkeypatch):
     for message, other in others.items():
         make(lists, 2)
         export_shard(other, lists, Shard(2, 2))
-        with pytest.raises(DataError, match=f"1-of-2 and 2-of-2 are not of the same lists: .*{message}.* not the same"):
+        with pytest.raises(DataError, match=rf"1-of-2 and 2-of-2 were made from different inputs \(.*{message}.*\)"):
             merge(lists)
         assert not lists.exists()
 
@@ -227,7 +227,7 @@ def test_a_damaged_shard_is_not_merged(lists, whole, damage):
 
 
 @pytest.mark.parametrize("step", ["_put", "with_parts", "move", "shutil.rmtree"])
-def test_a_merge_killed_at_any_step_is_made_good_by_the_next(lists, whole, monkeypatch, step):
+def test_the_next_merge_recovers_from_a_kill_at_any_step(lists, whole, monkeypatch, step):
     make(lists, 3)
     calls, real = [], attrgetter(step)(module)
 
@@ -255,17 +255,17 @@ def test_shards_of_another_file_system_are_copied(lists, whole, monkeypatch):
 
 def test_other_lists_are_not_replaced(lists):
     export_request(asked(k=3), lists)
-    with pytest.raises(OtherInputsError, match=r"lists already holds lists of other inputs: k not the same"):
+    with pytest.raises(OtherInputsError, match=r"lists already holds lists made from other inputs \(k\)"):
         make(lists, 2, [1])
     moved = lists.rename(lists.with_name("moved"))
     make(lists, 2)
     moved.rename(lists)
-    with pytest.raises(OtherInputsError, match=r"lists already holds lists of other inputs: k not the same"):
+    with pytest.raises(OtherInputsError, match=r"lists already holds lists made from other inputs \(k\)"):
         merge(lists)
     assert ListManifest.read(lists).k == 3
 
 
-def test_two_processes_with_one_shard(lists):
+def test_two_processes_cannot_write_the_same_shard(lists):
     place = shards_of(lists) / "1-of-2.partial"
     place.mkdir(parents=True)
     with FileLock(place / ".lock"), pytest.raises(OutputError, match=r"another export is writing .*1-of-2"):

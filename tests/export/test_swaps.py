@@ -26,7 +26,7 @@ OTHERS = {"model": request("bias"), "history": request(seed=1), "options": reque
 
 @pytest.mark.parametrize("what", OTHERS)
 @pytest.mark.parametrize("swapped", [PART, MANIFEST])
-def test_a_part_or_a_manifest_of_another_export(tmp_path, what, swapped):
+def test_a_part_or_a_manifest_of_another_export_is_noticed(tmp_path, what, swapped):
     lists, other = tmp_path / "lists", tmp_path / "other"
     export_request(request(), lists)
     export_request(OTHERS[what], other)
@@ -38,7 +38,7 @@ def test_a_part_or_a_manifest_of_another_export(tmp_path, what, swapped):
         assert str(lists) in error
 
 
-def test_a_whole_export_of_another_model(tmp_path):
+def test_a_whole_export_of_another_model_is_noticed(tmp_path):
     """It is intact, so only its inputs tell."""
     lists = Path(tmp_path / "lists")
     export_request(OTHERS["model"], lists)
@@ -46,4 +46,4 @@ def test_a_whole_export_of_another_model(tmp_path):
     assert [check.name for check in verify_lists(lists, request()) if check.wrong] == ["inputs"]
     _, error = outcome(lambda: export_request(request(), lists))
     assert error is not None
-    assert "already holds lists of other inputs: model" in error
+    assert "already holds lists made from other inputs (model" in error

@@ -143,7 +143,7 @@ def test_an_interrupted_load_continues(uri, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_killed_load_doubles_nothing(uri, tmp_path):
+def test_a_killed_load_duplicates_nothing(uri, tmp_path):
     """Killed again and again, as late as it gets; readers see one of the two nights all the time."""
     export(tmp_path / "one")
     export(tmp_path / "two", seed=1)
@@ -174,7 +174,7 @@ def test_a_killed_load_doubles_nothing(uri, tmp_path):
     assert names_in(uri) == ["lists", "lists_manifest"]
 
 
-def test_a_reader_never_sees_half(uri, tmp_path):
+def test_readers_never_see_a_mixture(uri, tmp_path):
     export(tmp_path / "one")
     export(tmp_path / "two", seed=1)
     load_into_database(tmp_path / "one", uri, "lists")
@@ -252,7 +252,7 @@ def test_awkward_text_arrives(uri, tmp_path):
     assert {row["item_id"] for row in rows_in(uri)} >= {*texts}
 
 
-def test_what_a_database_refuses_is_one_sentence(uri, tmp_path):
+def test_errors_of_a_database_are_one_sentence(uri, tmp_path):
     """PostgreSQL has no text with a zero character."""
     data = replace(random_interactions(), items=IdMap(["a\0b", *(f"i{number}" for number in range(24))]))
     request = ListRequest.of(build_model("popularity", {}).fit(data), data, 25, exclude_seen=False)
@@ -265,7 +265,7 @@ def test_what_a_database_refuses_is_one_sentence(uri, tmp_path):
     assert "lists" not in names_in(uri)
 
 
-def test_another_table_is_left_alone(uri, tmp_path):
+def test_a_table_with_other_columns_is_left_alone(uri, tmp_path):
     export(tmp_path / "lists")
     with opened(uri) as connection:
         connection.execute(sa.text("CREATE TABLE lists (precious INTEGER)"))
@@ -279,13 +279,13 @@ def test_another_table_is_left_alone(uri, tmp_path):
 @pytest.mark.parametrize(
     ("uri", "table", "error", "message"),
     [
-        ("nonsense", "lists", ConfigError, "'nonsense' is no address of a database, such as postgresql"),
-        ("oracle9://me:secret@host/x", "lists", ConfigError, r"'oracle9://\*\*\*@host/x' is no address"),
+        ("nonsense", "lists", ConfigError, "'nonsense' is not the URI of a database, such as postgresql"),
+        ("oracle9://me:secret@host/x", "lists", ConfigError, r"'oracle9://\*\*\*@host/x' is not the URI"),
         ("sqlite:///absent/x.db", "lists", OutputError, "cannot write to sqlite:///absent/x.db: unable to open database file"),
         ("sqlite:///x.db", "lists; DROP", ConfigError, "'lists; DROP' cannot name a table"),
     ],
 )
-def test_impossible_databases(tmp_path, monkeypatch, uri, table, error, message):
+def test_invalid_databases(tmp_path, monkeypatch, uri, table, error, message):
     monkeypatch.chdir(tmp_path)
     export(tmp_path / "lists")
     with pytest.raises(error, match=message):

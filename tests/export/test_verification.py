@@ -105,7 +105,7 @@ BREAKS = {  # by the check that must fail if the manifest has been adapted
 
 
 @pytest.mark.parametrize(("check", "name"), [(check, name) for check, names in BREAKS.items() for name in names])
-def test_what_is_wrong_is_named_even_if_the_manifest_agrees(lists, request_of, check, name):
+def test_violations_are_reported_even_if_the_manifest_agrees(lists, request_of, check, name):
     change(lists, PART, BREAKS[check][name])
     found = failed(lists, request_of(), sample=1000)
     assert check in found
@@ -134,7 +134,7 @@ def test_seen_items_are_found(model, tmp_path):
     assert f"({sum((row['user_id'], row['item_id']) in pairs for row in table)} such cases)" in found["seen"]
 
 
-def test_missing_more_and_damaged_files(lists):
+def test_missing_additional_and_damaged_files(lists):
     shutil.copy(lists / PART, lists / "part-00007.parquet")
     assert "part-00007.parquet is not in the manifest" in failed(lists)["files"]
     (lists / "part-00007.parquet").unlink()
@@ -151,7 +151,7 @@ def test_a_flipped_bit_is_found(lists):
             assert error is not None or "files" in found, what
 
 
-def test_other_inputs_are_named(lists, request_of, model):
+def test_other_inputs_are_reported(lists, request_of, model):
     other = build_model("ease", {"l2": 4.0}).fit(random_interactions())
     fewer = random_interactions().filter(np.arange(len(random_interactions())) != 5)
     for what, request in {
@@ -173,7 +173,7 @@ def test_the_list_of_a_user_is_made_again(lists, request_of):
     assert not failed(lists, request_of(), users=users)
     change(lists, PART, lambda t: with_column(t, "item_id", [100 if u == "u20" else i for u, i in pairs_in(t)]))
     found = failed(lists, request_of(), users=users)
-    assert "the list of user 'u20' is another one when it is made again" in found["sample"]
+    assert "the list of user 'u20' is different when it is made again" in found["sample"]
     assert "such cases" not in found["sample"]
 
 
@@ -194,7 +194,7 @@ def test_lists_without_rows_and_with_integer_ids(tmp_path):
 
 @settings(max_examples=15)
 @given(st.integers(1, 30), st.integers(1, 45), st.booleans(), st.integers(0, 5))
-def test_whatever_is_exported_is_verified(tmp_path_factory, k, part_users, exclude_seen, seed):
+def test_every_export_passes_verification(tmp_path_factory, k, part_users, exclude_seen, seed):
     data = random_interactions(seed)
     request = ListRequest.of(build_model("popularity", {}).fit(data), data, k, part_users=part_users, exclude_seen=exclude_seen)
     folder = tmp_path_factory.mktemp("any") / "lists"
@@ -202,7 +202,7 @@ def test_whatever_is_exported_is_verified(tmp_path_factory, k, part_users, exclu
     assert not failed(folder, request, sample=10)
 
 
-def test_seen_items_that_may_come_again_are_fine(model, tmp_path):
+def test_repeatable_items_may_be_seen(model, tmp_path):
     data = random_interactions()
     again = pd.DataFrame({"user_id": data.users.values[data.user_rows()], "item_id": data.items.values[data.item_rows()]})
     request = ListRequest.of(model, data, 20, rules=Rules.of(data.items, repeatable=again[::2]))

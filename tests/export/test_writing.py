@@ -96,7 +96,7 @@ def test_files_are_as_documented(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["rows.csv", "rows.jsonl", "rows.parquet"])
-def test_files_of_rows_are_lists_of_any_origin(tmp_path, name):
+def test_files_of_rows_are_read_like_lists_of_other_systems(tmp_path, name):
     """As `recsys-ae evaluate` reads a single file."""
     Writing(name.split(".")[1]).write(TABLE, TITLES, tmp_path / name)
     found = read_lists(tmp_path / name)
@@ -104,7 +104,7 @@ def test_files_of_rows_are_lists_of_any_origin(tmp_path, name):
     assert found["score"].tolist() == TABLE["score"].to_pylist()
 
 
-def test_impossible_and_damaged(tmp_path):
+def test_impossible_formats_and_damaged_files(tmp_path):
     with pytest.raises(ConfigError, match="CSV has no arrays"):
         Writing("csv", "lists")
     for form, layout in WAYS:

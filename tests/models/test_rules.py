@@ -101,7 +101,7 @@ def test_lists_are_those_of_the_reference(scores, k, seen, candidates, blocked, 
     model, rows = Given(np.array(scores, np.float32)), np.arange(N_USERS)
     blocks = recommend_blocks(model, DATA, rows, k, rules=rules, exclude_seen=seen, batch_users=block)
     lists = [(one.users, one.item_rows) for one in blocks]
-    assert not any(rules.broken(items, users).any() for users, items in lists)
+    assert not any(rules.violations(items, users).any() for users, items in lists)
     found = pd.concat([one.to_frame() for one in recommend_blocks(model, DATA, rows, k, rules=rules, exclude_seen=seen)])
     groups = {}
     for item, category in categories or []:
@@ -131,7 +131,7 @@ def test_items_against_the_rules_are_found(candidates, blocked, categories, cap,
             full = any(count[category] >= cap for category in kinds)
             expected.append(not contains(candidates, user, item, True) or contains(blocked, user, item, False) or full)
             count.update(kinds)
-    found = rules.broken(rows, np.array(USERS[: len(lists)], object))
+    found = rules.violations(rows, np.array(USERS[: len(lists)], object))
     assert found[rows >= 0].tolist() == expected
     assert not found[rows < 0].any()
 
@@ -170,7 +170,7 @@ def test_rules_for_integer_users_and_text_items():
         recommend(model, data, rules=Rules.of(data.items, candidates=asked.astype({"user_id": "str"})))
 
 
-def test_a_user_who_is_not_served_needs_no_history():
+def test_rules_may_name_users_without_a_list():
     asked = pairs([("stranger", 101)])
     lists = recommend(Given(np.zeros((N_USERS, N_ITEMS), np.float32)), DATA, rules=Rules.of(DATA.items, blocked=asked), k=1)
     assert len(lists.to_frame()) == N_USERS
@@ -183,7 +183,11 @@ def labelled(item, category):
 @pytest.mark.parametrize(
     ("given", "error", "message"),
     [
-        ({"candidates": [101, 7, 8]}, UnknownIdError, r"candidates: the model does not know item 7 \(2 of 3 rows have items"),
+        (
+            {"candidates": [101, 7, 8]},
+            UnknownIdError,
+            r"candidates: the model does not know item 7 \(2 of 3 rows have such items",
+        ),
         ({"blocked": ["a"]}, DataError, "expected ids that are integers, such as 100, got 'a'"),
         ({"blocked": [None]}, DataError, "blocked has no id in row 0"),
         ({"repeatable": pd.DataFrame({"item": [101]})}, ConfigError, "the table of repeatable has no column 'item_id'"),
@@ -198,7 +202,7 @@ def labelled(item, category):
         ({"categories": pd.DataFrame({"item_id": [1], "category": "a"}), "cap": 1}, UnknownIdError, "does not know item 1"),
     ],
 )
-def test_wrong_rules(given, error, message):
+def test_invalid_rules(given, error, message):
     with pytest.raises(error, match=message):
         Rules.of(DATA.items, **given)
 

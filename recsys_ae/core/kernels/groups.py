@@ -1,4 +1,4 @@
-"""Ranked lists with a limited number of columns from each of some overlapping groups."""
+"""Ranked lists with a limited number of columns from each of several overlapping groups."""
 
 from typing import Any
 
@@ -9,17 +9,18 @@ from recsys_ae.core.kernels.compiled import compiled
 
 @compiled()
 def take_capped(scores: Any, rows: Any, found: Any, groups: Any, cap: Any, lists: Any, counts: Any) -> None:
-    """Extend the lists of some rows by their best columns, unless a group of a column has `cap` columns in the list already.
+    """Extend the lists of some rows by their best columns, passing over those with a group that has `cap` columns in the list.
 
-    What cannot follow is taken out of `scores`: the columns found and, in rows whose list is not full yet, all of full groups.
+    Sets the scores of columns that can no longer be listed to -inf: the columns found and, in rows whose list is not full, all
+    columns of full groups.
 
     Args:
         scores: float32 [B, M].
         rows: int64 [R].
         found: int64 [R, D], the best columns of each of the rows, best first; -1 for none.
-        groups: the groups of each column as `indptr` [M + 1] and `indices`, and the columns of each group [G] likewise.
-        lists: columns int64 [B, K] and values float32 [B, K], of which the first `lengths` int64 [B] are taken.
-        counts: int64 [G], zeros before and after.
+        groups: the groups of each column as `indptr` [M + 1] and `indices`, and the columns of each group [G] in the same form.
+        lists: columns int64 [B, K] and values float32 [B, K], of which the first `lengths`, int64 [B], are filled.
+        counts: int64 [G], a buffer that is zero before and after the call.
     """
     first_group, group_of, first_column, column_of = groups
     columns, values, lengths = lists
