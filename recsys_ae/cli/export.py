@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from recsys_ae.cli.options import PATH, CardOption, Cold, TrackingUri, terminal
-from recsys_ae.cli.place import Dated, DateOption, Keep, MaxCold, MinOverlap, MinUsers, OutputFolder, Place, report
+from recsys_ae.cli.options import PATH, CardOption, Cold, terminal
+from recsys_ae.cli.place import Dated, DateOption, Keep, MaxCold, MinOverlap, MinUsers, OutputFolder, Place, RecordIn, report
 from recsys_ae.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def export(
     min_overlap: MinOverlap = None,
     keep: Keep = None,
     card: CardOption = None,
-    tracking_uri: TrackingUri = None,
+    tracking_uri: RecordIn = None,
 ) -> None:
     """Write top-k lists for all users of a history, or for those of another file.
 

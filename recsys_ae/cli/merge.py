@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from recsys_ae.cli.options import PATH, TrackingUri
-from recsys_ae.cli.place import Dated, DateOption, Keep, MaxCold, MinOverlap, MinUsers, Place, report
+from recsys_ae.cli.options import PATH
+from recsys_ae.cli.place import Dated, DateOption, Keep, MaxCold, MinOverlap, MinUsers, Place, RecordIn, report
 
 
 def merge(
@@ -19,7 +19,7 @@ def merge(
     max_cold: MaxCold = None,
     min_overlap: MinOverlap = None,
     keep: Keep = None,
-    tracking_uri: TrackingUri = None,
+    tracking_uri: RecordIn = None,
 ) -> None:
     """Merge the shards made by `export --shard`; with --date, publish the lists.
 

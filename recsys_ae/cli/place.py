@@ -25,6 +25,11 @@ MinOverlap = Annotated[
 ]
 Keep = Annotated[int | None, typer.Option(help="Number of dated folders to keep; older ones are removed.")]
 
+RecordIn = Annotated[
+    str | None,
+    typer.Option(help="MLflow store in which to record the export. Default: $MLFLOW_TRACKING_URI, else it is not recorded."),
+]
+
 
 @dataclass(frozen=True)
 class Place:
