@@ -297,7 +297,7 @@ class TestLists:
         metrics = [f"{name}@{k}" for name in ACCURACY for k in (1, 5, 50)]
         known = pd.DataFrame({"user_id": 99, "item_id": range(20)})
         whole = evaluate_recommendations(lists, truth, metrics, list_length=50, history=known)
-        monkeypatch.setattr("recsys_ae.evaluation.given_lists.BLOCK_PLACES", 11)
+        monkeypatch.setattr("recsys_ae.evaluation.list_truth.BLOCK_PLACES", 11)
         parts = evaluate_recommendations(lists, truth, metrics, list_length=50, history=known)
         assert parts.metrics == whole.metrics
         for user in range(0, 30, 7):  # by the definition of NDCG
@@ -386,7 +386,7 @@ class TestRepeats:
 
 def test_an_absurd_rank_needs_no_more_memory(monkeypatch):
     """The size of a block of lists is bounded for any ranks."""
-    monkeypatch.setattr("recsys_ae.evaluation.given_lists.BLOCK_PLACES", 1000)
+    monkeypatch.setattr("recsys_ae.evaluation.list_truth.BLOCK_PLACES", 1000)
     lists = pd.DataFrame({"user_id": [1, 1, 2], "rank": [1, 90_000, 1], "item_id": ["a", "b", "c"]})
     truth = pd.DataFrame({"user_id": [1, 2, 2], "item_id": ["b", "c", "d"]})
     report = evaluate_recommendations(lists, truth, ["mrr@100000", "recall@1", "ndcg@2"], list_length=100_000)
