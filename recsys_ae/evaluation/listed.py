@@ -4,10 +4,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from recsys_ae.errors import DataError
 from recsys_ae.evaluation.list_truth import COLUMNS, ListTruth
@@ -40,6 +41,21 @@ class Contents:
         frame = read_frame(lists, COLUMNS, "the lists", optional=["score"])
         users, items = (ids_in({"the lists": frame}, side).get("the lists", pd.Index([])).unique() for side in SIDES)
         return cls(users, items, len(frame), "score" in frame)
+
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        """All of it, for `from_arrays`."""
+        return {
+            "users": self.users.to_numpy(),
+            "items": self.items.to_numpy(),
+            "rows": np.array([self.rows]),
+            "scored": np.array([self.scored]),
+        }
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> "Contents":
+        """The inverse of `to_arrays`."""
+        users, items = (id_index(arrays[name], "the list of ids") for name in ("users", "items"))
+        return cls(users, items, int(arrays["rows"][0]), bool(arrays["scored"][0]))
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -18,7 +18,7 @@ from session_logs import from_rows
 
 from recsys_ae import Rules, build_model, export_recommendations, save_model
 from recsys_ae.errors import ConfigError, DataError, OutputError
-from recsys_ae.export import spark
+from recsys_ae.export import executors, spark
 from recsys_ae.export.local import export_request
 from recsys_ae.export.manifest import MANIFEST, ListManifest
 from recsys_ae.export.parts import PartStore, one_by_one
@@ -59,7 +59,7 @@ def session(monkeypatch, request):
         yield Session()
 
     if "slow" not in request.keywords:
-        monkeypatch.setattr(spark, "_session", started)
+        monkeypatch.setattr(executors, "_session", started)
 
 
 def content(folder: Path) -> dict:
@@ -156,7 +156,8 @@ def test_what_a_task_has_written_is_verified(model, tmp_path, monkeypatch):
 
 def test_a_worker_with_other_versions_or_another_model_is_refused(model, tmp_path, monkeypatch):
     request = ListRequest.of(model, DATA, 5)
-    monkeypatch.setattr(spark, "versions", lambda: {**request.planned.versions, "numpy": "1.0"})
+    driver, found = request.planned.versions, iter([{"numpy": "2.0"}, {"numpy": "1.0"}])
+    monkeypatch.setattr(executors, "versions", lambda: {**driver, **next(found)})
     with pytest.raises(DataError, match=r"a worker of Spark has numpy 1\.0, unlike the driver"):
         export_request(request, tmp_path / "lists", spark.on_spark)
     save_model(model, tmp_path / "model")
