@@ -1,10 +1,7 @@
-import tracemalloc
-from collections.abc import Callable
-
 import numpy as np
 import pandas as pd
 import pytest
-from builders import VARIANTS, complete, planted, random_interactions, taste
+from builders import VARIANTS, complete, peak_memory, planted, random_interactions, taste
 from implicit.evaluation import ranking_metrics_at_k
 from scipy.sparse import csr_matrix
 
@@ -198,16 +195,6 @@ def test_values_that_are_not_finite_are_errors(wrong):
     for metric, message in (("ndcg@3", "Broken returned scores"), ("rmse", "Broken predicted ratings")):
         with pytest.raises(TrainingError, match=f"{message} that are NaN or infinite; fit the model again"):
             evaluate(model, split(), [metric])
-
-
-def peak_memory(function: Callable[[], object]) -> int:
-    """The highest number of bytes that Python and numpy had allocated during a call."""
-    tracemalloc.start()
-    try:
-        function()
-        return tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
 
 
 def test_memory_depends_neither_on_users_nor_on_the_length_asked_for():
