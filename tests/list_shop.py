@@ -1,14 +1,22 @@
 """Lists of a made-up shop, with all that can be asked of their evaluation."""
 
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
-from recsys_ae import Report
+from recsys_ae import Interactions, Report, build_model
+from recsys_ae.digests import digest_of_file
 from recsys_ae.evaluation.metrics import CATALOGUE_METRICS, RANKING_METRICS
+from recsys_ae.export.local import with_parts
+from recsys_ae.export.manifest import MANIFEST, Part
+from recsys_ae.export.request import ListRequest
+from recsys_ae.export.writing import Writing
 from recsys_ae.features import FeatureTable
+from recsys_ae.files import write_json
 
 METRICS = [f"{name}@{k}" for name in RANKING_METRICS if name != "vector_diversity" for k in (3, 7)]  # which no lists have
 METRICS += [f"{name}@{k}" for name in CATALOGUE_METRICS for k in (2, 7)]
@@ -69,3 +77,23 @@ def assert_same(first: Report, second: Report) -> None:
     for name in (one.name for one in fields(Report) if one.name not in ("users", "per_user", "groups")):
         assert getattr(first, name) == getattr(second, name), name
     pd.testing.assert_frame_equal(first.to_frame(), second.to_frame(), check_exact=True)
+
+
+def write_lists(data: Shop, folder: Path, part_users: int = 7, writing: Writing | None = None) -> Path:
+    """The lists of a shop as an export with so many users in each file."""
+    number = pd.factorize(data.lists["user_id"])[0] // part_users
+    return write_parts(data, [data.lists[number == part] for part in range(number.max() + 1)], folder, writing)
+
+
+def write_parts(data: Shop, parts: list[pd.DataFrame], folder: Path, writing: Writing | None = None) -> Path:
+    """An export with these rows in its files."""
+    known = Interactions.from_frame(data.history, rating=None)
+    planned = ListRequest.of(build_model("popularity", {}).fit(known), known, 9, writing=writing).planned
+    files, schema = dict[str, Part](), planned.arrow_schema()
+    folder.mkdir()
+    for number, rows in enumerate(parts):
+        path = folder / f"part-{number:05d}.{planned.writing.format}"
+        planned.writing.write(pa.Table.from_pandas(rows[schema.names], schema, preserve_index=False), None, path)
+        files[path.name] = Part(digest_of_file(path), len(rows), rows["user_id"].nunique())
+    write_json(with_parts(planned, files), folder / MANIFEST)
+    return folder
