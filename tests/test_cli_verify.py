@@ -115,6 +115,29 @@ def test_the_lists_of_a_run_are_verified_against_its_model_and_data(call, shop):
     assert "the lists of 9 users, made again, are the same to the last bit" in out
 
 
+def test_files_that_were_moved_are_found_in_an_archive(call, shop):
+    Path("users.csv").write_text("user_id\nu03\nu01\nu20\n")
+    Path("block.csv").write_text("item_id\n113\n")
+    rules = "--users", "users.csv", "--block", "block.csv"
+    assert call(*EXPORT, "lists", *rules)[0] == 0
+    for name in ("log", "users", "block"):
+        place = Path("archive") / name / "2026.csv"
+        place.parent.mkdir(parents=True)
+        shutil.move(f"{name}.csv", place)
+    Path("archive/other.csv").write_text("item_id\n114\n")  # as long as that of the blocked items
+    Path("block.csv").write_text("item_id\n114\n")  # that of another night
+    code, out, err = call("verify", "lists", "--archive", "archive")
+    assert code == 0, err
+    assert "the lists of 3 users, made again, are the same to the last bit" in out
+    code, _, err = call("verify", "lists", "--history", "archive/log/2026.csv", "--sample", "3")
+    gone = f"there is no file {shop / 'users.csv'} any more; if it was moved, name a folder above it as --archive"
+    assert (code, err) == (1, f"recsys-ae: {gone}\n")
+    Path("archive/users/2026.csv").write_text("user_id\nu03\nu01\nu21\n")
+    code, _, err = call("verify", "lists", "--archive", "archive")
+    assert code == 1
+    assert err.startswith(f"recsys-ae: no file below archive has the bytes that {shop / 'users.csv'} had (20 bytes, hash ")
+
+
 def test_a_year_later_a_list_is_made_again_from_the_store(call, shop, tmp_path, monkeypatch):
     """The folder of the run is gone, and so is the one where the export was made."""
     store = f"sqlite:///{tmp_path}/mlflow.db"

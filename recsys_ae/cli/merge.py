@@ -34,7 +34,7 @@ def merge(
     make = partial(merge_shards, shards=shards_of(place.folder))
 
     planned = planned_lists(place.folder)
-    files = ListFiles.of(planned.made.sources, model=None, history=None, tracking_uri=tracking_uri)
+    files = ListFiles.of(planned.made.sources, tracking_uri=tracking_uri)
     with export_run(files.model, planned.model_digest, place.folder, tracking_uri) as run:
         manifest = place.fill(make)
         record_export(run, files.dataset, asdict(manifest), place.folder / MANIFEST)

@@ -1,7 +1,7 @@
 """The command that verifies lists."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -19,6 +19,10 @@ def verify(
     ] = None,
     history: Annotated[
         Path | None, typer.Option(help="The history of the lists. Default: that in the manifest.", **PATH)
+    ] = None,
+    archive: Annotated[
+        Path | None,
+        typer.Option(help="Where files in the manifest are now, if they were moved; they are found by their bytes.", **PATH),
     ] = None,
     sample: Annotated[int | None, typer.Option(help="Number of users whose lists are made again. Default: 100.")] = None,
     users: Annotated[
@@ -40,8 +44,11 @@ def verify(
     for line in manifest.lines():
         console.print(line, soft_wrap=True)
     request = wanted = None
-    if any(option is not None for option in (model, history, sample, users)):
-        files = ListFiles.of(manifest.made.sources, model=model, history=history, tracking_uri=tracking_uri)
+    if any(option is not None for option in (model, history, archive, sample, users)):
+        given: dict[str, Any] = {"model": model, "history": history, "archive": archive, "tracking_uri": tracking_uri}
+        files = ListFiles.of(manifest.made.sources, **given)
+        if gone := files.missing():
+            raise DataError(f"there is no file {gone} any more; if it was moved, name a folder above it as --archive")
         request = files.request(manifest.k, **manifest.options)
         wanted = None if users is None else _rows(users, request.scorer.history.users)
     checks = verify_lists(folder, request, sample=SAMPLE if sample is None else sample, users=wanted)

@@ -44,15 +44,28 @@ class ListFiles:
         return ratings_card(self.card)[0].name if self.card else self.history.stem
 
     @classmethod
-    def of(cls, sources: Sources, *, model: str | None, history: Path | None, tracking_uri: str | None) -> "ListFiles":
+    def of(
+        cls,
+        sources: Sources,
+        *,
+        model: str | None = None,
+        history: Path | None = None,
+        archive: Path | None = None,
+        tracking_uri: str | None = None,
+    ) -> "ListFiles":
         """The files that an export was made from, with the model or the history elsewhere if that is given.
 
+        Args:
+            archive: a folder where files may be now, under any name, that are no longer what or where they were.
+
         Raises:
-            ConfigError: one of them is neither given nor known.
+            ConfigError: the model or the history is neither given nor known.
+            DataError: a file is not in the archive either.
         """
         given, made_by = sources.model or "", sources.run
         stored = f"runs:/{made_by}/model" if made_by and given.startswith("models:/") else sources.model  # an alias moves on
-        paths = {name: Path(file.path) for name, file in sources.files.items()}
+        needed = {name: file for name, file in sources.files.items() if name != "history" or history is None}
+        paths = {name: Path(file.path) if archive is None else file.find(archive) for name, file in needed.items()}
         for name, known in (("model", model or stored), ("history", history or paths.get("history"))):
             if known is None:
                 raise ConfigError(f"the manifest does not say from which {name} the lists were made; give it as --{name}")
@@ -61,6 +74,11 @@ class ListFiles:
         others["titles"] = paths.get("titles")
         rules = RuleFiles.of(paths, sources.options.get("cap"))
         return cls(str(model or stored), history or paths["history"], **others, tracking_uri=tracking_uri, rules=rules)
+
+    def missing(self) -> Path | None:
+        """A file that is not there."""
+        named = [self.history, self.users, self.titles, *self.rules.named().values()]
+        return next((path for path in named if path is not None and not path.exists()), None)
 
     def request(self, k: int, **options: Any) -> ListRequest:
         """The request for top-k lists; the files are read now. For the options see `export_recommendations`."""

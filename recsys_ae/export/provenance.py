@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from recsys_ae.digests import digest_of_file
+from recsys_ae.errors import DataError
 from recsys_ae.surroundings import command, commit, masked
 
 
@@ -16,11 +17,23 @@ class InputFile:
     """A file that was read."""
 
     path: str  # absolute
+    size: int  # bytes
     digest: str  # hash of its bytes
 
     @classmethod
     def of(cls, path: Path) -> "InputFile":
-        return cls(str(path.absolute()), digest_of_file(path))
+        return cls(str(path.absolute()), path.stat().st_size, digest_of_file(path))
+
+    def find(self, archive: Path) -> Path:
+        """Where a file with the same bytes is now: at the same path, else below a folder, under any name.
+
+        Raises:
+            DataError: nowhere.
+        """
+        for path in (Path(self.path), *sorted(archive.rglob("*"))):
+            if path.is_file() and path.stat().st_size == self.size and digest_of_file(path) == self.digest:
+                return path
+        raise DataError(f"no file below {archive} has the bytes that {self.path} had ({self.size} bytes, hash {self.digest})")
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from recsys_ae.errors import ConfigError
 from recsys_ae.experiment.list_files import ListFiles
 from recsys_ae.export.provenance import InputFile, Sources
 
-LOG = {"history": InputFile("/data/log.csv", "0" * 32), "users": InputFile("/data/users.csv", "1" * 32)}
+LOG = {"history": InputFile("/data/log.csv", 5, "0" * 32), "users": InputFile("/data/users.csv", 5, "1" * 32)}
 
 
 def found(sources: Sources, model: str | None = None, history: Path | None = None) -> ListFiles:
