@@ -54,7 +54,7 @@ class ListTruth:
     def of_users(self, at: Rows) -> "ListTruth":
         """The same about the users at these places [n]."""
         seen = None if self.seen is None else self.seen[at]
-        return replace(self, users=IdMap(self.users.values[at]), rows=self.rows[at], relevant=self.relevant[at], seen=seen)
+        return replace(self, users=self.users.of(at), rows=self.rows[at], relevant=self.relevant[at], seen=seen)
 
     def measured(self, lists: Frame, first: int = 0) -> Measured:
         """The values of all users with relevant items, of whom those without rows in `lists` have no hits.

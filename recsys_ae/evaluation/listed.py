@@ -82,9 +82,9 @@ class Listed:
         users, counts, items, scored = dict[str, pd.Index](), dict[str, int](), pd.Index([]), True
         for name, part in parts:
             users[name], counts[name], scored = part.users, part.rows, scored and part.scored
-            items = _together([items, part.items], "item_id").unique()
+            items = _union(items, part.items)
         starts = dict(zip(counts, accumulate(counts.values(), initial=0), strict=False))
-        listed = cls(users, starts, items, sum(counts.values()), scored)
+        listed = cls(users, starts, _together([items], "item_id"), sum(counts.values()), scored)
         if not (every := listed.ids("user")).is_unique:
             twice = every[every.duplicated()][0]
             first, second, *_ = (name for name, own in users.items() if (own == twice).any())
@@ -102,8 +102,9 @@ class Listed:
 
     def shares(self, known: IdMap) -> dict[str, Rows]:
         """The rows in `known` of the users of each part, in increasing order; others are left out."""
-        found = {name: known.find(own) if len(own) else np.empty(0, np.int64) for name, own in self.users.items()}
-        return {name: np.sort(rows[rows >= 0]) for name, rows in found.items()}
+        ends = np.cumsum([len(own) for own in self.users.values()])
+        found = np.split(known.find(self.ids("user")), ends[:-1])  # at once, because finding costs as much as all known ids
+        return {name: np.sort(rows[rows >= 0]) for name, rows in zip(self.users, found, strict=True)}
 
 
 class GivenLists(Protocol):
@@ -140,3 +141,11 @@ def _together(ids: list[pd.Index], column: str) -> pd.Index:
     """The ids of several parts, one after the other; `DataError` if they are of several types."""
     first, *others = [own for own in ids if len(own)] or [pd.Index([])]
     return id_index(first.append(others), f"column {column!r} of the lists")
+
+
+def _union(known: pd.Index, more: pd.Index) -> pd.Index:
+    """The distinct ids in either; the same object if all are known, so that it is indexed once for many parts."""
+    if not len(known):
+        return more
+    new = more[known.get_indexer(more) < 0]
+    return known.append(new) if len(new) else known
