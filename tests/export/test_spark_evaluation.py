@@ -54,7 +54,12 @@ def check_equal(data: Shop, folder: Path, metrics: list[str] = METRICS, **option
 )
 def test_formats_and_ids(text, writing, tmp_path):
     data = shop(*text)
-    check_equal(data, write_lists(data, tmp_path / "lists", writing=Writing(*writing)))
+    check_equal(data, write_lists(data, tmp_path / "lists", writing=Writing(*writing)), METRICS[::9])
+
+
+def test_all_metrics(tmp_path):
+    data = shop()
+    check_equal(data, write_lists(data, tmp_path / "lists", 20))
 
 
 @pytest.mark.parametrize(
@@ -70,12 +75,13 @@ def test_formats_and_ids(text, writing, tmp_path):
 )
 def test_options(options, tmp_path):
     data = shop(text_users=True, seed=1)
-    check_equal(data, write_lists(data, tmp_path / "lists", 11), **options)
+    check_equal(data, write_lists(data, tmp_path / "lists", 20), METRICS[1::4], **options)
 
 
 @pytest.mark.parametrize("part_users", [1, 60])
 def test_sizes_of_parts(part_users, tmp_path):
     data = shop(seed=2)
+    data.lists = data.lists[:70]
     check_equal(data, write_lists(data, tmp_path / "lists", part_users), METRICS[::9])
 
 
@@ -108,6 +114,19 @@ def test_systems(files, cold):
     assert_same(spark.report, local.report)
     assert (spark.protocol, spark.warnings) == (local.protocol, local.warnings)
     assert sorted(os.listdir()) == ["history.csv", "lists", "truth.csv"]
+
+
+def test_commands(files, call):
+    write_lists(files, Path("others"), 20)
+    asked = ["--truth", "truth.csv", "--history", "history.csv", "--metrics", "ndcg@3", "--engine"]
+    for command in (["evaluate", "lists"], ["compare", "lists", "others"]):
+        found = {engine: call(*command, *asked, engine) for engine in ("local", "spark")}
+        assert found["spark"] == found["local"]
+        assert found["spark"][0] == 0
+        assert "ndcg@3" in found["spark"][1]
+    code, _, error = call("evaluate", "lists", *asked, "flink")
+    assert code == 2
+    assert "flink" in error
 
 
 @pytest.mark.parametrize("engine", ["local", "spark"])
