@@ -93,11 +93,11 @@ def top_lists(model: Any, history: Interactions, k: int) -> Rows:
 
 def values_of(lists: Rows, truth: csr_array) -> Report:
     """The thirty values, from rows."""
-    tally = Tally(parse_metrics(METRICS), scored=False)
+    tally, rows = Tally(parse_metrics(METRICS), scored=False), np.arange(len(lists))
     for start in range(0, len(lists), 1000):
-        block = slice(start, start + 1000)
-        tally.add(RankedLists.of(lists[block], truth[block], LENGTHS[-1]))
-    return tally.report(np.arange(len(lists)), np.arange(len(lists)), {})
+        block = rows[start : start + 1000]
+        tally.add(RankedLists.of(lists[block], truth[block], LENGTHS[-1]), block)
+    return tally.report(rows, rows, {})
 
 
 def given_lists(split: Split, lists: Rows, peers: str | None, rounds: int) -> dict[str, float]:

@@ -79,8 +79,11 @@ def coarse(values: NDArray[np.float32]) -> bool:
     return bool((np.abs(values) >= EXACT["float32"]).any())
 
 
-def ranks(frame: pd.DataFrame) -> NDArray[np.int64]:
+def ranks(frame: pd.DataFrame, first: int = 0) -> NDArray[np.int64]:
     """The column `rank` of lists, int64 [n] from 1, at most `LAST_RANK`.
+
+    Args:
+        first: number of the first row, in messages.
 
     Raises:
         DataError: a rank that is missing or not a whole number of at least 1.
@@ -90,7 +93,7 @@ def ranks(frame: pd.DataFrame) -> NDArray[np.int64]:
     values = column.to_numpy(np.float64, na_value=np.nan) if numeric else np.full(len(column), np.nan)
     if (bad := ~((values >= 1) & (np.floor(values) == values) & np.isfinite(values))).any():
         at = int(bad.argmax())
-        raise DataError(f"ranks must be whole numbers from 1, got {shown(column.iloc[at])} in row {at} of the lists")
+        raise DataError(f"ranks must be whole numbers from 1, got {shown(column.iloc[at])} in row {first + at} of the lists")
     return np.minimum(values, LAST_RANK).astype(np.int64)
 
 

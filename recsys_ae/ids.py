@@ -83,6 +83,10 @@ class IdMap:
             raise DataError(f"expected ids that are {KINDS[self.kind]}, such as {shown(self._index[0])}, got {shown(index[0])}")
         return self._index.get_indexer(index).astype(np.int64, copy=False)
 
+    def of(self, rows: Rows) -> "IdMap":
+        """The map of the ids at some rows [n], in that order."""
+        return IdMap(self._index[rows])
+
     @cached_property
     def digest(self) -> str:
         """Content hash (32 hex digits) of the ids in their order."""

@@ -3,6 +3,8 @@
 Rectangular and asymmetric throughout: swapping users and items cannot go unseen.
 """
 
+import tracemalloc
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -252,3 +254,13 @@ VARIANTS = {
     "bias": ("bias", {}),
     "popularity": ("popularity", {}),
 }
+
+
+def peak_memory(function: Callable[[], object]) -> int:
+    """The highest number of bytes that Python and numpy had allocated during a call."""
+    tracemalloc.start()
+    try:
+        function()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()

@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -24,6 +24,11 @@ SkipOption = Annotated[
     bool, typer.Option("--skip-unknown", help="Skip events of the history with items that a model does not know.")
 ]
 
+EngineOption = Annotated[
+    Literal["local", "spark"],
+    typer.Option(help="What evaluates exported lists: this process, one file after the other, or the executors of Spark."),
+]
+
 
 def evaluate(
     context: typer.Context,
@@ -43,6 +48,7 @@ def evaluate(
     card: CardOption = None,
     per_user: Annotated[Path | None, typer.Option(help="Also write the values per user to this Parquet file.", **PATH)] = None,
     output: Annotated[Path | None, typer.Option(help="Also write metrics and intervals to this JSON file.", **PATH)] = None,
+    engine: EngineOption = "local",
     tracking_uri: TrackingUri = None,
 ) -> None:
     """Evaluate a model, or lists of any origin, against what users did afterwards."""
@@ -59,8 +65,9 @@ def evaluate(
     # `--metrics a b c`, `--metrics a,b,c` and `--metrics a --metrics b` are equivalent
     wanted = [name for text in [*(metrics or []), *context.args] for name in text.split(",") if name]
     options: dict[str, Any] = {"relevant_at": relevant_at, "repeats": repeats, "cold": cold, "skip_unknown": skip_unknown}
+    options |= {"card": card, "engine": engine, "tracking_uri": tracking_uri}
     shown = [name for name in (segments or "").split(",") if name]
-    evaluator = SystemEvaluator(truth, history, wanted, card=card, segments=shown or None, tracking_uri=tracking_uri, **options)
+    evaluator = SystemEvaluator(truth, history, wanted, segments=shown or None, **options)
     evaluated = evaluator.evaluate(system)
     report, protocol = evaluated.report, evaluated.protocol
     found = analyse({system: [report.to_frame()]}, parse_metrics(report.metrics))
@@ -100,6 +107,7 @@ def compare(
     skip_unknown: SkipOption = False,
     card: CardOption = None,
     output: Annotated[Path | None, typer.Option(help="Also write to this file, .json or .md.", **PATH)] = None,
+    engine: EngineOption = "local",
     tracking_uri: TrackingUri = None,
 ) -> None:
     """Compare models on the same users: intervals, paired tests, groups that cannot be told apart."""
@@ -116,8 +124,9 @@ def compare(
     if truth is not None:
         wanted = [name for name in (metrics or "").split(",") if name]
         options: dict[str, Any] = {"relevant_at": relevant_at, "repeats": repeats, "cold": cold, "skip_unknown": skip_unknown}
+        options |= {"card": card, "engine": engine, "tracking_uri": tracking_uri}
         segments = None if by is None else [by]
-        evaluator = SystemEvaluator(truth, history, wanted, card=card, segments=segments, tracking_uri=tracking_uri, **options)
+        evaluator = SystemEvaluator(truth, history, wanted, segments=segments, **options)
     found = contenders(sources, evaluator, tracking_uri)
     comparison = compare_models(found, metric, by=by, common_users=common_users)
     console = terminal()

@@ -116,7 +116,7 @@ class _Evaluation:
             for start, found in zip(range(0, len(rows), step), blocks, strict=True):
                 block = slice(start, start + step)
                 limits = {"seen": history.matrix[rows[block]], "candidates": None if among is None else among[block]}
-                tally.add(_ranked(found, wanted[block], tally.k, self.catalogue, exclude_seen, **limits))
+                tally.add(_ranked(found, wanted[block], tally.k, self.catalogue, exclude_seen, **limits), rows[block])
         if self.model.predicts_ratings and tally.rates:
             pairs = truth.user_rows(), truth.item_rows()
             tally.add_ratings(finite_predictions(self.model, history, *pairs), truth.matrix.data, pairs[0], truth.n_users)
@@ -150,7 +150,7 @@ class _Evaluation:
                 }
                 (found,) = recommend_blocks(self.model, before, rows, tally.k, batch_users=len(rows), **options)
                 limits = {"seen": before.matrix[rows], "candidates": among}
-                tally.add(_ranked(found, truth, tally.k, self.catalogue, exclude_seen, **limits))
+                tally.add(_ranked(found, truth, tally.k, self.catalogue, exclude_seen, **limits), block[rows])
             listed.append(block[rows])
         at = np.concatenate(listed)
         users, trained = targets.users, np.diff(self.split.train.matrix.indptr)[targets.users] > 0

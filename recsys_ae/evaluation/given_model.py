@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from recsys_ae.errors import UnknownIdError
 from recsys_ae.evaluation.evaluator import evaluate
-from recsys_ae.evaluation.overlap import id_maps
+from recsys_ae.evaluation.overlap import id_maps, ids_in
 from recsys_ae.evaluation.report import Report
 from recsys_ae.features import FeatureTable
 from recsys_ae.fitted import Fitted
@@ -52,8 +52,8 @@ def evaluate_model(
     """
     items = fitted_state(model, known).ids["items"]
     tables = {"the truth": truth, "the model": pd.DataFrame({"item_id": items.values}), "the history": history}
-    n_users = len(id_maps({what: tables[what] for what in ("the truth", "the history")}, "user")[0])
-    every = id_maps(tables, "item")[1].values
+    n_users = len(id_maps(ids_in({what: tables[what] for what in ("the truth", "the history")}, "user"), "user")[0])
+    every = id_maps(ids_in(tables, "item"), "item")[1].values
     unknown = every[items.find(every) < 0]
     columns: dict[str, Any] = {"users": known.users, "items": items}
     before = known

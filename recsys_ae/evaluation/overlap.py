@@ -13,18 +13,24 @@ FEW = 0.01  # share of common ids, of the smaller side, below which a warning is
 
 logger = logging.getLogger(__name__)
 
+Side = Literal["user", "item"]
 
-def id_maps(tables: Mapping[str, pd.DataFrame], side: Literal["user", "item"]) -> tuple[IdMap, IdMap]:
+
+def ids_in(tables: Mapping[str, pd.DataFrame], side: Side) -> dict[str, pd.Index]:
+    """The ids of users or of items in each of the tables that have rows."""
+    column = f"{side}_id"
+    return {what: id_index(table[column], f"column {column!r} of {what}") for what, table in tables.items() if len(table)}
+
+
+def id_maps(ids: Mapping[str, pd.Index], side: Side) -> tuple[IdMap, IdMap]:
     """The distinct ids of the truth, and of all tables; warns if the truth has few in common with the others.
 
     Args:
-        tables: "the truth", "the lists" or "the model", and "the history"; all but the first may be empty.
+        ids: in "the truth", "the lists" or "the model", and "the history", as far as they have any, see `ids_in`.
 
     Raises:
         DataError: ids of several types; or no user of the truth in the lists, or no item of it in any other table.
     """
-    column = f"{side}_id"
-    ids = {what: id_index(table[column], f"column {column!r} of {what}") for what, table in tables.items() if len(table)}
     truth = _distinct([ids["the truth"]])
     for what, index in ids.items():
         if index.dtype != ids["the truth"].dtype:

@@ -1,6 +1,7 @@
 """Collection of the values of metrics, over blocks of lists and of predicted ratings."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from math import isfinite
 from typing import Any
 
@@ -9,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from recsys_ae.errors import TrainingError
+from recsys_ae.evaluation.measured import Measured, places
 from recsys_ae.evaluation.metrics import Metric, errors_per_user
 from recsys_ae.evaluation.metrics.catalogue import Values
 from recsys_ae.evaluation.metrics.exposure import Exposure
@@ -41,14 +43,11 @@ class Tally:
         self.ranked = [metric for metric in metrics if metric.k is not None and metric.per_user]
         self.accuracy = [metric for metric in self.ranked if metric.measures_accuracy]
         self.k = max((metric.k or 0 for metric in metrics), default=0)
-        self._blocks: dict[str, list[Values]] = {metric.name: [] for metric in self.ranked}
         self._exposed = [metric for metric in metrics if not metric.per_user]
-        self._exposures: dict[int, Exposure] = {}  # by the length of lists
-        self._tied: list[Rows] = [np.empty(0, np.int64)]  # users whose values depend on the order of ties
-        self._orders: dict[str, list[tuple[Values, Values]]] = {
-            metric.name: [] for metric in self.accuracy if metric.best_by_rating
-        }
-        self._n_users = 0
+        self._ordered = [metric for metric in self.accuracy if metric.best_by_rating]
+        values, orders = ({metric.name: np.empty(0) for metric in known} for known in (self.ranked, self._ordered))
+        self._blocks = [Measured(values=values, worst=orders, best=orders)]
+        self._exposures: dict[int, Exposure] = {}  # summed at once, because they are as long as the catalogue
         self._rated: dict[str, float | None] = {}
         self._errors: dict[str, Values] = {}
 
@@ -57,31 +56,36 @@ class Tally:
         """Whether there is a rating metric."""
         return any(metric.k is None for metric in self.metrics)
 
-    def add(self, lists: RankedLists) -> None:
-        """Add the lists of a block of users."""
+    def add(self, lists: RankedLists, rows: Rows) -> None:
+        """Measure the lists of a block of users; `rows` [U] are theirs, each of which is added once."""
         found = _values(self.ranked, lists)
         for segment, groups in self.item_groups.items():
             for group, members in groups.items():
-                inside, rows = lists.only(members)
+                inside, at = lists.only(members)
                 for name, own in _values(self.accuracy, inside).items():
                     found[column := column_of(name, segment, group)] = np.full(len(lists.items), np.nan)
-                    found[column][rows] = own
-        for name, values in found.items():
-            self._blocks.setdefault(name, []).append(values)
-        for k in {metric.k for metric in self._exposed if metric.k is not None}:
-            exposure = Exposure.of(lists.top(k))
-            self._exposures[k] = self._exposures[k] + exposure if k in self._exposures else exposure
-        self._add_orders(lists)
-        self._n_users += len(lists.items)
+                    found[column][at] = own
+        lengths = {metric.k for metric in self._exposed if metric.k is not None}
+        exposures = {k: Exposure.of(lists.top(k)) for k in lengths}
+        self.take(Measured(rows, found, exposures=exposures, **self._orders(lists, rows)))
 
-    def _add_orders(self, lists: RankedLists) -> None:
-        if self.scored and self._orders and (found := extreme_orders(lists)):
-            tied, worst, best = found
-            ordered = [metric for metric in self.accuracy if metric.name in self._orders]
-            low, high = _values(ordered, worst), _values(ordered, best)
-            for name, orders in self._orders.items():
-                orders.append((low[name], high[name]))
-            self._tied.append(self._n_users + tied)
+    def _orders(self, lists: RankedLists, rows: Rows) -> dict[str, Any]:
+        """The users whose values depend on the order of ties, and these values."""
+        if not (self.scored and self._ordered and (found := extreme_orders(lists))):
+            return {}
+        tied, *ends = found
+        worst, best = (_values(self._ordered, own) for own in ends)
+        return {"tied": rows[tied], "worst": worst, "best": best}
+
+    def take(self, measured: Measured) -> None:
+        """Add what another tally with the same arguments has `measured` of other users."""
+        self._blocks.append(replace(measured, exposures={}))
+        self._exposures = dict(Measured.joined([Measured(exposures=self._exposures), measured]).exposures)
+
+    @property
+    def measured(self) -> Measured:
+        """All that was added."""
+        return replace(Measured.joined(self._blocks), exposures=self._exposures)
 
     def add_ratings(self, predicted: Ratings, actual: Ratings, rows: Rows, n_rows: int) -> None:
         """Add all predicted and actual ratings [n] at once; `rows` [n] are those of the users among `n_rows`."""
@@ -94,15 +98,18 @@ class Tally:
     def report(
         self, users: NDArray[Any], ranked: Rows, counts: dict[str, int], groups: Mapping[str, pd.Categorical] | None = None
     ) -> Report:
-        """The report on `users` [U]; `ranked` are the rows of those whose lists were added, in the same order.
+        """The report on `users` [U].
 
         Args:
+            ranked: the rows of those whose lists were added, in the order of their values.
             groups: the group of each user [U], by segment of users.
 
         Raises:
             TrainingError: a metric is not finite.
         """
-        values = {name: np.concatenate([np.empty(0), *blocks]) for name, blocks in self._blocks.items()}
+        measured = self.measured
+        order = places(ranked, measured.rows) if len(measured.rows) else measured.rows  # none if only ratings are measured
+        values = {name: own[order] for name, own in measured.values.items()}
         means = {metric.name: mean(values[metric.name], partial=metric.partial) for metric in self.ranked}
         exposed = {metric.name: metric.compute(self._exposures[metric.k or 0]) for metric in self._exposed if self._exposures}
         found = {**{metric.name: None for metric in self.metrics}, **self._rated, **means, **exposed}
@@ -122,21 +129,21 @@ class Tally:
         labels = {name: of_users[kept] for name, of_users in (groups or {}).items()}
         segments |= {name: means_by_user_group(per_user, own, self.metrics) for name, own in labels.items()}
         if self.scored and self.ranked:
-            counts = {**counts, "users_tied": sum(map(len, self._tied))}
+            counts = {**counts, "users_tied": len(measured.tied)}
         counts = {**counts, **_undefined(self.ranked, values)}
         metrics = {metric.name: found[metric.name] for metric in self.metrics}
-        return Report(metrics, users[kept], per_user, counts, self._ties(values), labels, segments)
+        return Report(metrics, users[kept], per_user, counts, self._ties(measured, ranked, values), labels, segments)
 
-    def _ties(self, values: dict[str, Values]) -> dict[str, tuple[float, float]]:
+    def _ties(self, measured: Measured, ranked: Rows, values: Mapping[str, Values]) -> dict[str, tuple[float, float]]:
         """`Report.ties`, given the values of each metric."""
-        if not self.scored or not self._n_users:
+        if not self.scored or not len(measured.rows):
             return {}
-        tied, ties = np.concatenate(self._tied), {}
-        for name, orders in self._orders.items():
+        tied, ties = places(measured.tied, ranked), {}
+        for name in measured.worst:
             ends = []
-            for end in range(2):
+            for end in (measured.worst, measured.best):
                 own = values[name].copy()
-                own[tied] = np.concatenate([np.empty(0), *(pair[end] for pair in orders)])
+                own[tied] = end[name]
                 ends.append(mean(own, partial=True))
             if ends[0] is not None and ends[1] is not None:
                 ties[name] = ends[0], ends[1]

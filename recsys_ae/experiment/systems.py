@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,8 +16,9 @@ from recsys_ae.data.features import Side, load_all_features
 from recsys_ae.data.tables import read_table
 from recsys_ae.declaration import error_context
 from recsys_ae.errors import ColdUserError, ConfigError
-from recsys_ae.evaluation.given_lists import evaluate_recommendations
+from recsys_ae.evaluation.given_lists import evaluate_given_lists
 from recsys_ae.evaluation.given_model import evaluate_model
+from recsys_ae.evaluation.listed import SIDES, GivenLists, PartByPart
 from recsys_ae.evaluation.metrics import DEFAULT_RANKING, parse_metrics
 from recsys_ae.evaluation.per_user import PerUser
 from recsys_ae.evaluation.protocols.protocol import Protocol, pairs_digest
@@ -24,9 +26,11 @@ from recsys_ae.evaluation.report import Report
 from recsys_ae.evaluation.segments import COMPUTED, parse_segments
 from recsys_ae.experiment.output import REPORT
 from recsys_ae.experiment.pipeline_file import ratings_card
+from recsys_ae.export.executors import check_installed
 from recsys_ae.export.histories import history_for
-from recsys_ae.export.local import read_recommendations
-from recsys_ae.export.manifest import MANIFEST, ListManifest
+from recsys_ae.export.local import EngineName, read_recommendations
+from recsys_ae.export.reading import ExportedLists
+from recsys_ae.export.spark_evaluation import part_by_task
 from recsys_ae.files import path_of, present
 from recsys_ae.fitted import DESCRIPTION
 from recsys_ae.ids import encode, id_index, kind_of
@@ -65,6 +69,7 @@ class SystemEvaluator:
             `ColdUserError`. `popular`: models recommend the most popular items to them, and users without a list have no hits.
         segments: groups to report separately, see `evaluation.segments`; None: those computed from the history, if any.
         skip_unknown: skip events of the history with items that the model does not know.
+        engine: what evaluates exported lists: this process, one file after the other, or the executors of Spark.
     """
 
     truth: Path
@@ -77,23 +82,36 @@ class SystemEvaluator:
     skip_unknown: bool = False
     segments: Sequence[str] | None = None
     tracking_uri: str | None = None
+    engine: EngineName = "local"
 
     def evaluate(self, system: str) -> Evaluated:
         """The evaluation of a model's folder or MLflow URI, of an exported folder or of a file of lists.
 
         Raises:
-            ConfigError: a model without a history, metrics or `relevant_at` that need what the files do not have.
+            ConfigError: a model without a history, metrics or `relevant_at` that need what the files do not have; something
+                else than exported lists for Spark, or PySpark is not installed.
             DataError: no such system, or a damaged or unfit file.
         """
+        if self.engine == "spark":
+            check_installed()
+        if self.metrics:
+            parse_metrics(self.metrics)  # before anything is read
         path = path_of(local_copy(system, self.tracking_uri))
         if os.path.exists(present(path) / DESCRIPTION):
-            evaluated = self._of_model(path, system)
-        elif os.path.exists(path / REPORT):
+            if self.engine == "spark":
+                raise ConfigError(f"{system} is a model, and the engine spark evaluates lists; leave out --engine spark")
+            return self._of_model(path, system)
+        if os.path.exists(path / REPORT):
             models, lists = path / "models" / "LABEL", path / "recommendations"
             raise ConfigError(f"{system} is the output of a run; name one of its models, as {models}, or its lists, {lists}")
-        else:
-            evaluated = self._of_lists(path)
-        return evaluated
+        if path.is_dir():
+            exported = ExportedLists.of(path)
+            with part_by_task(exported) if self.engine == "spark" else nullcontext(PartByPart(exported)) as given:
+                return self._of_lists(path, given, exported.manifest.k, exported.manifest.seen)
+        frame, length = read_recommendations(path)
+        if self.engine == "spark":
+            raise ConfigError(f"{path} is a file, and the engine spark evaluates exported folders; leave out --engine spark")
+        return self._of_lists(path, PartByPart({str(path): frame}), length)
 
     def _of_model(self, path: Path, system: str) -> Evaluated:
         if self.history is None:
@@ -110,11 +128,10 @@ class SystemEvaluator:
             report = evaluate_model(model, known, truth, metrics, **options)
         return Evaluated(report, Protocol.of_tables(truth, history, **self._options), [])
 
-    def _of_lists(self, path: Path) -> Evaluated:
-        lists, length = read_recommendations(path)
+    def _of_lists(self, path: Path, lists: GivenLists, length: int, seen: str | None = None) -> Evaluated:
+        """The evaluation of lists; `seen` is the digest of the history that they were made from, if it is known."""
         # where the lists have text, so have the other files, even if it looks like integers; other differences show later
-        roles = {role: id_index(lists[f"{role}_id"], f"column '{role}_id' of {path}") for role in ("user", "item")}
-        kinds = {role: "str" for role, ids in roles.items() if kind_of(ids) == "str"}
+        kinds: dict[str, str] = {side: "str" for side in SIDES if kind_of(lists.listed.ids(side)) == "str"}
         truth = self._read(self.truth, kinds)
         history = None if self.history is None else self._read(self.history, kinds)
         fitting = [name for name in DEFAULT_RANKING if int(name.split("@")[1]) <= length]
@@ -123,17 +140,15 @@ class SystemEvaluator:
         options = {"list_length": length, "history": history, "without_list": without, **self._options}
         options |= self._beyond(truth, history, metrics)
         with error_context(f"{path} against {self.truth}"):
-            report = evaluate_recommendations(lists, truth, metrics, **options)
+            report = evaluate_given_lists(lists, truth, metrics, **options)
         if self.cold == "error" and (n := report.counts["users_without_list"]):
             raise ColdUserError(f"{path} has no list for {n} users of {self.truth}; use --cold popular or skip")
         warnings = [REPEATS_UNKNOWN] if history is None and self.repeats == "excluded" else []
-        if history is not None and (path / MANIFEST).exists():
-            seen = ListManifest.read_alone(path).seen
-            if seen != pairs_digest(Interactions.from_frame(history, rating=None, duplicates="last")):
-                warnings.append(
-                    f"warning: {path} was made from another history than {self.history} (or from those of its items that the "
-                    "model knows, with --skip-unknown)"
-                )
+        if history is not None and seen not in (None, _pairs_digest(history)):
+            warnings.append(
+                f"warning: {path} was made from another history than {self.history} (or from those of its items that the model "
+                "knows, with --skip-unknown)"
+            )
         return Evaluated(report, Protocol.of_tables(truth, history, **self._options), warnings)
 
     @property
@@ -171,3 +186,7 @@ class SystemEvaluator:
                 ids = encode(id_index((truth if history is None else history)[f"{side.removesuffix('s')}_id"]), None)[1]
                 found[f"{side.removesuffix('s')}_features"] = load_all_features(card, folder, side, ids)
         return found
+
+
+def _pairs_digest(history: pd.DataFrame) -> str:
+    return pairs_digest(Interactions.from_frame(history, rating=None, duplicates="last"))

@@ -14,10 +14,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from recsys_ae.data.lists import read_lists
 from recsys_ae.digests import digest_of_file
-from recsys_ae.errors import ConfigError, DataError, OtherInputsError, OutputError
+from recsys_ae.errors import DataError, OtherInputsError, OutputError
+from recsys_ae.export.executors import check_installed
 from recsys_ae.export.manifest import MANIFEST, ListManifest, Part, VectorManifest
 from recsys_ae.export.parts import WHOLE, Engine, complete_parts, one_by_one
 from recsys_ae.export.provenance import Sources
+from recsys_ae.export.reading import ExportedLists
 from recsys_ae.export.request import PART_USERS, ListRequest
 from recsys_ae.export.writing import Titles, Writing
 from recsys_ae.files import beside, locked_folder, move, path_of, whole_folder, write_json
@@ -96,11 +98,8 @@ def read_recommendations(path: Path | str) -> tuple[pd.DataFrame, int]:
     if not path.is_dir():
         frame = read_lists(path)
         return frame, int(frame["rank"].max())
-    manifest = ListManifest.read(path)
-    frame = pa.concat_tables([manifest.read_part(path / name) for name in manifest.files]).to_pandas()
-    if not len(frame):
-        raise DataError(f"{path} holds no recommendations")
-    return frame, manifest.k
+    lists = ExportedLists.of(path)
+    return pa.concat_tables([lists.table(name) for name in lists]).to_pandas(), lists.manifest.k
 
 
 def export_vectors(
@@ -133,10 +132,7 @@ def engine_of(name: EngineName) -> Engine:
     """An engine by its name, see `export_recommendations`; `ConfigError` if it is not installed."""
     if name == "local":
         return one_by_one
-    try:
-        import pyspark  # noqa: F401
-    except ImportError:
-        raise ConfigError("the engine spark needs the package pyspark: pip install recsys-ae[spark]") from None
+    check_installed()
     from recsys_ae.export.spark import on_spark
 
     return on_spark

@@ -3,28 +3,23 @@
     lists.partial/spark/model/            the model, which each worker loads once
     lists.partial/spark/histories/        the histories of the users of each part that is to be written
 
-A task gets a number by `mapInArrow`, reads the histories of its users, writes their part and its record under a name of its own
-and renames them, and returns the number: it can be repeated, or run twice at a time. Rules, titles and features of users and
-items are sent to all workers with the task. All these paths are on a file system that the driver and the workers share.
+A task reads the histories of the users of its part, writes the part and its record under a name of its own and renames them: it
+can be repeated, or run twice at a time. Rules, titles and features of users and items are sent to all workers with the task.
+All these paths are on a file system that the driver and the workers share.
 """
 
-import logging
-import os
-import re
 import shutil
-import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
-from recsys_ae.errors import ConfigError, DataError, OutputError, RecsysError, reason
-from recsys_ae.export.manifest import Part, versions
+from recsys_ae.errors import ConfigError, DataError, OutputError
+from recsys_ae.export.executors import executors
+from recsys_ae.export.manifest import Part
 from recsys_ae.export.parts import PartStore, one_by_one
 from recsys_ae.export.request import ListRequest
 from recsys_ae.export.scoring import BlockScorer
@@ -35,8 +30,6 @@ from recsys_ae.interactions import Interactions
 from recsys_ae.models.base import Recommender, fitted_state
 from recsys_ae.models.storage import load_model, model_digest, save_model
 from recsys_ae.serving.histories import Histories
-
-logger = logging.getLogger(__name__)
 
 
 def on_spark(request: ListRequest, store: PartStore, parts: Mapping[str, Rows]) -> Iterator[tuple[str, Part]]:
@@ -52,13 +45,13 @@ def on_spark(request: ListRequest, store: PartStore, parts: Mapping[str, Rows]) 
     if request.scorer.seen is not None:
         raise ConfigError("the engine spark takes what users have seen from their history only; use the local engine")
     folder = store.lists.parent / "spark"
-    with _session() as session:
+    with executors("make the lists", "what is finished is kept") as workers:
         shutil.rmtree(folder, ignore_errors=True)
         make_folder(folder / "histories")
         save_model(request.scorer.model, folder / "model")
         _write_histories(request.scorer.history, parts, folder / "histories")
         task = _Task.of(request, store, folder, [*parts])
-        session.range(0, len(parts), 1, len(parts)).mapInArrow(task, "id long").collect()
+        workers.run(task, len(parts))
     for name in parts:
         if (part := store.kept(name)) is None:
             raise OutputError(f"{store.lists / name} is not there as its task has written it; repeat the command")
@@ -77,7 +70,7 @@ def _write_histories(history: Interactions, parts: Mapping[str, Rows], folder: P
 
 @dataclass(frozen=True)
 class _Task:
-    """What the tasks do with the numbers of parts, and all that they need for that.
+    """What is done with the numbers of parts, and all that is needed for that.
 
     Attributes:
         model: its digest.
@@ -89,7 +82,6 @@ class _Task:
     folder: Path
     names: list[str]
     model: str
-    versions: dict[str, str]
     scoring: dict[str, Any]
     history: dict[str, Any]
     user_features: FeatureTable | None
@@ -105,24 +97,14 @@ class _Task:
             folder.absolute(),
             names,
             planned.model_digest,
-            planned.versions,
             scoring,
             shared,
             history.user_features,
         )
 
-    def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        if (found := versions()) != self.versions:
-            other = [f"{name} {found.get(name)}" for name, number in self.versions.items() if found.get(name) != number]
-            raise DataError(f"a worker of Spark has {', '.join(other)}, unlike the driver; install the same versions")
-        model = _loaded(self.folder / "model", self.model)
-        for batch in batches:
-            for number in batch.column(0).to_pylist():
-                self._complete(self.names[number], model)
-            yield batch
-
-    def _complete(self, name: str, model: Recommender) -> None:
+    def __call__(self, number: int) -> None:
         """Write a part, unless another attempt has finished it."""
+        name, model = self.names[number], _loaded(self.folder / "model", self.model)
         if self.store.kept(name) is None:
             history = self._histories(name, fitted_state(model).ids["items"])
             self.store.write(name, BlockScorer(model, history, **self.scoring), np.arange(history.n_users))
@@ -145,31 +127,3 @@ def _loaded(folder: Path, digest: str) -> Recommender:
     if model_digest(model) != digest:
         raise DataError(f"{folder} holds another model than that of the export")
     return model
-
-
-@contextmanager
-def _session() -> Iterator[Any]:
-    """The active session of Spark, else one for this block; errors of jobs become one sentence."""
-    from pyspark.sql import SparkSession
-
-    active = SparkSession.getActiveSession()
-    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)  # otherwise the workers run any `python3`
-    try:
-        session = active or SparkSession.builder.getOrCreate()
-    except Exception as error:
-        raise OutputError(f"cannot start Spark: {reason(error)}") from None
-    try:
-        yield session
-    except RecsysError:
-        raise
-    except Exception as error:
-        raise OutputError(f"Spark could not make the lists: {_cause(error)}; what is finished is kept") from error
-    finally:
-        if active is None:
-            session.stop()
-
-
-def _cause(error: Exception) -> str:
-    """The error of a task in the message of Spark, which holds its traceback."""
-    found = re.findall(r"^(?:recsys_ae\.errors\.)?([\w.]+(?:Error|Exception)): (.+)$", str(error), re.MULTILINE)
-    return reason(f"{found[-1][1]}" if found else error)

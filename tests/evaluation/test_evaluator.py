@@ -1,10 +1,7 @@
-import tracemalloc
-from collections.abc import Callable
-
 import numpy as np
 import pandas as pd
 import pytest
-from builders import VARIANTS, complete, planted, random_interactions, taste
+from builders import VARIANTS, complete, peak_memory, planted, random_interactions, taste
 from implicit.evaluation import ranking_metrics_at_k
 from scipy.sparse import csr_matrix
 
@@ -200,16 +197,6 @@ def test_values_that_are_not_finite_are_errors(wrong):
             evaluate(model, split(), [metric])
 
 
-def peak_memory(function: Callable[[], object]) -> int:
-    """The highest number of bytes that Python and numpy had allocated during a call."""
-    tracemalloc.start()
-    try:
-        function()
-        return tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-
-
 def test_memory_depends_neither_on_users_nor_on_the_length_asked_for():
     def peak(n_users: int, metric: str) -> int:
         parts = per_user(random_interactions(n_users=n_users, n_items=50, share=0.2, times=False), test=0.3)
@@ -297,7 +284,7 @@ class TestLists:
         metrics = [f"{name}@{k}" for name in ACCURACY for k in (1, 5, 50)]
         known = pd.DataFrame({"user_id": 99, "item_id": range(20)})
         whole = evaluate_recommendations(lists, truth, metrics, list_length=50, history=known)
-        monkeypatch.setattr("recsys_ae.evaluation.given_lists.BLOCK_PLACES", 11)
+        monkeypatch.setattr("recsys_ae.evaluation.list_truth.BLOCK_PLACES", 11)
         parts = evaluate_recommendations(lists, truth, metrics, list_length=50, history=known)
         assert parts.metrics == whole.metrics
         for user in range(0, 30, 7):  # by the definition of NDCG
@@ -386,7 +373,7 @@ class TestRepeats:
 
 def test_an_absurd_rank_needs_no_more_memory(monkeypatch):
     """The size of a block of lists is bounded for any ranks."""
-    monkeypatch.setattr("recsys_ae.evaluation.given_lists.BLOCK_PLACES", 1000)
+    monkeypatch.setattr("recsys_ae.evaluation.list_truth.BLOCK_PLACES", 1000)
     lists = pd.DataFrame({"user_id": [1, 1, 2], "rank": [1, 90_000, 1], "item_id": ["a", "b", "c"]})
     truth = pd.DataFrame({"user_id": [1, 2, 2], "item_id": ["b", "c", "d"]})
     report = evaluate_recommendations(lists, truth, ["mrr@100000", "recall@1", "ndcg@2"], list_length=100_000)

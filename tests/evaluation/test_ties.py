@@ -35,7 +35,8 @@ def all_known(truth: csr_array) -> Catalogue:
 def tallied(scores: np.ndarray, truth: csr_array, k: int) -> Tally:
     columns, values, tied = top_k_and_ties(scores, min(k, scores.shape[1]), truth)
     tally = Tally(parse_metrics([name for name in METRICS if int(name.split("@")[1]) <= k]))
-    tally.add(RankedLists.of(columns, truth, k, scores=values, tied=tied, catalogue=all_known(truth)))
+    lists = RankedLists.of(columns, truth, k, scores=values, tied=tied, catalogue=all_known(truth))
+    tally.add(lists, np.arange(len(scores)))
     return tally
 
 

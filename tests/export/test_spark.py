@@ -1,11 +1,9 @@
 """The engine spark makes the files of the local one: its tasks in this process, and real jobs where there is PySpark."""
 
 import os
-import pickle
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,10 +13,11 @@ import pyarrow as pa
 import pytest
 from builders import VARIANTS, complete, of_users, random_interactions
 from session_logs import from_rows
+from spark_stand_in import Session, stand_in
 
 from recsys_ae import Rules, build_model, export_recommendations, save_model
 from recsys_ae.errors import ConfigError, DataError, OutputError
-from recsys_ae.export import spark
+from recsys_ae.export import executors, spark
 from recsys_ae.export.local import export_request
 from recsys_ae.export.manifest import MANIFEST, ListManifest
 from recsys_ae.export.parts import PartStore, one_by_one
@@ -28,38 +27,11 @@ from recsys_ae.export.writing import Titles, Writing
 DATA = complete(random_interactions())
 
 
-class Session:
-    """A stand-in for Spark: tasks are pickled, run in any order, and some twice, as a retry or a slow twin would."""
-
-    def __init__(self, seed: int = 0) -> None:
-        self._order = np.random.default_rng(seed)
-
-    def range(self, start: int, end: int, step: int, partitions: int) -> "Session":
-        assert (start, step, partitions) == (0, 1, end)
-        self._tasks = self._order.permutation(np.r_[np.arange(end), np.arange(end // 2)])
-        return self
-
-    def mapInArrow(self, task, schema: str) -> "Session":  # noqa: N802 - a name of Spark
-        assert schema == "id long"
-        self._task = pickle.dumps(task)
-        return self
-
-    def collect(self) -> None:
-        for number in self._tasks.tolist():
-            batch = pa.record_batch({"id": [number]})
-            assert list(pickle.loads(self._task)(iter([batch]))) == [batch]
-
-
 @pytest.fixture(autouse=True)
 def session(monkeypatch, request):
     """The stand-in, for tests that do not start Spark."""
-
-    @contextmanager
-    def started():
-        yield Session()
-
     if "slow" not in request.keywords:
-        monkeypatch.setattr(spark, "_session", started)
+        monkeypatch.setattr(executors, "_session", stand_in)
 
 
 def content(folder: Path) -> dict:
@@ -156,7 +128,8 @@ def test_what_a_task_has_written_is_verified(model, tmp_path, monkeypatch):
 
 def test_a_worker_with_other_versions_or_another_model_is_refused(model, tmp_path, monkeypatch):
     request = ListRequest.of(model, DATA, 5)
-    monkeypatch.setattr(spark, "versions", lambda: {**request.planned.versions, "numpy": "1.0"})
+    driver, found = request.planned.versions, iter([{"numpy": "2.0"}, {"numpy": "1.0"}])
+    monkeypatch.setattr(executors, "versions", lambda: {**driver, **next(found)})
     with pytest.raises(DataError, match=r"a worker of Spark has numpy 1\.0, unlike the driver"):
         export_request(request, tmp_path / "lists", spark.on_spark)
     save_model(model, tmp_path / "model")

@@ -54,6 +54,7 @@ BEYOND_ACCURACY = frozenset(
 LOWER_IS_BETTER = frozenset({*POWERS, "average_popularity", "popularity_lift", "miscalibration", "gini"})
 PARTIAL = frozenset({"auc", "popularity_lift", "miscalibration", "feature_diversity", "vector_diversity", "audience_diversity"})
 NEEDS = {"feature_diversity": "item_features", "miscalibration": "item_features", "vector_diversity": "item_vectors"}
+OF_ALL_HISTORIES = frozenset({"audience_diversity"})
 LONGEST = 100_000
 SAMPLED = "sampled_"  # prefix of metrics whose lists hold sampled candidates only
 DEFAULT_RANKING = ("ndcg@10", "precision@10", "recall@10", "map@10", "mrr@10", "hit_rate@10")
@@ -108,6 +109,11 @@ class Metric:
     def needs(self) -> frozenset[str]:
         """What must be known of items, like `needs` of models: `item_features`, `item_vectors` or nothing."""
         return frozenset({NEEDS[self.family]} if self.family in NEEDS else ())
+
+    @property
+    def needs_all_histories(self) -> bool:
+        """Whether the value of a user depends on who else has an item, not only on how many."""
+        return self.family in OF_ALL_HISTORIES
 
 
 def parse_metric(text: str) -> Metric:
