@@ -17,6 +17,7 @@ from recsys_ae.export.writing import TITLE, Writing
 from recsys_ae.files import check_file, read_json
 
 FORMAT = 2  # of manifests and of the folders that they describe
+LATEST = "latest"  # link in a folder of dated exports, to the newest one
 MANIFEST = "_manifest.json"  # readers of Parquet folders skip names that begin with _ or .
 
 
@@ -61,7 +62,8 @@ class Manifest:
         if not os.path.exists(folder):
             raise DataError(f"there is no folder {folder}")
         if not path.exists():
-            raise DataError(f"{folder} is not a complete export: {MANIFEST} is missing")
+            dated = f"; name a date, such as {folder / LATEST}" if (folder / LATEST).is_dir() else ""
+            raise DataError(f"{folder} is not a complete export: {MANIFEST} is missing{dated}")
         found = read_json(dict[str, Any], path, remedy(folder))
         if (other := found.get("format")) != FORMAT:
             raise DataError(f"{path} has format {quoted(other)}, but this version reads {FORMAT}; {remedy(folder)}")
@@ -75,7 +77,7 @@ class Manifest:
         """Raise `DataError` if the folder has a file that is not in the manifest, but that readers would take for a part."""
         visible = {path.name for path in folder.iterdir() if not path.name.startswith(("_", "."))}
         if more := visible - self.files.keys():
-            raise DataError(f"{folder / min(more)} is not in the manifest; {remedy(folder)}")
+            raise DataError(f"{folder / min(more)} is not in the manifest; remove it, or move it elsewhere")
 
 
 @dataclass(frozen=True)
@@ -137,22 +139,25 @@ class ListManifest(Manifest):
         place = f"{history.path} (file {history.digest}), " if history else ""
         filters = "; ".join(f"{name}: {_in_words(value)}" for name, value in self.filters.items())
         read = [f"{name} {file.path} ({file.digest})" for name, file in sources.files.items() if name != "history"]
-        changed = " and uncommitted changes" if made.uncommitted_changes else ""
+        folder = f", in a folder at commit {made.commit}" if made.commit else ""
+        folder += " with uncommitted changes" if made.uncommitted_changes else ""
+        package = f", recsys-ae from commit {made.package_commit}" if made.package_commit else ""
         numbers = ", ".join(f"{name} {number}" for name, number in self.versions.items())
         return [
             f"lists: {self.k} items for {self.n_users} users ({self.cold_users} cold); {filters}",
-            f"made: {made.started} to {made.finished} on {made.host} by {made.command}",
+            f"made: {made.started} to {made.finished} on {made.host} by {made.command}{folder}",
             *(f"shard {shard}: {one.started} to {one.finished} on {one.host}" for shard, one in made.shards.items()),
             f"{model}, run {sources.run}" if sources.run else model,
             f"history: {place}{self.n_events} events ({self.data_digest}), {sources.skipped_events} skipped",
             *([f"other files: {'; '.join(read)}"] if read else []),
-            f"code: {numbers}, python {made.python}{f', commit {made.commit}{changed}' if made.commit else ''}",
+            f"code: {numbers}, python {made.python}{package}",
         ]
 
     def differences(self, other: "ListManifest") -> list[str]:
         """What differs from the request of another manifest, such as "k" or "history"."""
         different = [name for name, value in self.request.items() if value != other.request[name]]
-        return [{"model_digest": "model", "data_digest": "history"}.get(name, name) for name in different]
+        named = ({"model_digest": "model", "data_digest": "history"}.get(name, name) for name in different)
+        return list(dict.fromkeys(named))
 
 
 @dataclass(frozen=True)

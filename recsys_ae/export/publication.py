@@ -20,10 +20,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from recsys_ae.errors import ConfigError, OtherInputsError, OutputError, quoted, reason
-from recsys_ae.export.manifest import MANIFEST, ListManifest
+from recsys_ae.export.manifest import LATEST, MANIFEST, ListManifest
 from recsys_ae.files import locked, make_folder, move
 
-LATEST = "latest"
 UNPUBLISHED = ".unpublished"
 COMPARED_USERS = 10_000  # least size of the sample that decides the overlap with the last lists
 
@@ -59,11 +58,16 @@ class Checks:
             yield f"{served} users have a list, fewer than {self.min_users} (min_users)"
         cold = manifest.cold_users / max(1, manifest.n_users)
         if self.max_cold is not None and cold > self.max_cold:
-            yield f"{cold:.1%} of {manifest.n_users} users are cold, more than {self.max_cold:.1%} (max_cold)"
+            yield f"{_percent(cold)} of {manifest.n_users} users are cold, more than {_percent(self.max_cold)} (max_cold)"
         if self.min_overlap is not None and last is None:
             logger.info("there are no earlier lists to compare with")
-        elif self.min_overlap is not None and last is not None and (shared := overlap(folder, last)) < self.min_overlap:
-            yield f"users keep {shared:.1%} of the items of {last.name}, less than {self.min_overlap:.1%} (min_overlap)"
+        elif self.min_overlap is not None and last is not None:
+            shared = overlap(folder, last)
+            kept = f"users keep {_percent(shared)} of the items of {last.name}"
+            if shared < self.min_overlap:
+                yield f"{kept}, less than {_percent(self.min_overlap)} (min_overlap)"
+            else:
+                logger.info("%s", kept)
 
 
 def publish(
@@ -103,12 +107,12 @@ def publish(
                     stays = f"; {LATEST} stays {last.name}" if last else ""
                     raise OutputError(f"{draft} is complete but not published: {', and '.join(problems)}{stays}")
                 move(draft, target)
-            if last is None or last.name < date:
-                _link_latest(root, date)
+            if last is None or last.name < date or not (root / LATEST).exists():
+                _link_latest(root, max(date, last.name) if last else date)
             elif last.name > date:
                 logger.info("%s stays %s, which is later", root / LATEST, last.name)
             if keep is not None:
-                _remove_older(root, keep)
+                _remove_older(root, keep, but=target)
     except OSError as error:
         raise OutputError(f"cannot publish to {root}: {reason(error)}") from error
     return manifest
@@ -156,14 +160,19 @@ def _made(make: Callable[[Path], ListManifest], draft: Path) -> ListManifest:
 
 
 def _last(root: Path) -> Path | None:
-    """The folder that `latest` points to; None if there is none yet."""
+    """The folder that `latest` points to or, if that was removed, the newest one published; None if there is none yet."""
     link = root / LATEST
-    if not os.path.lexists(link):
-        return None
-    if not link.is_symlink() or not _is_date(os.readlink(link)):
-        raise OutputError(f"{link} is not a link to one of the dated folders beside it; move it away first")
-    target = root / os.readlink(link)
-    return target if target.exists() else None
+    if os.path.lexists(link):
+        if not link.is_symlink() or not _is_date(os.readlink(link)):
+            raise OutputError(f"{link} is not a link to one of the dated folders beside it; move it away first")
+        if link.exists():
+            return root / os.readlink(link)
+    return max(_published(root), default=None)
+
+
+def _published(root: Path) -> list[Path]:
+    """The folders of all dates that were published, oldest first."""
+    return sorted(path for path in root.iterdir() if _is_date(path.name) and (path / MANIFEST).exists())
 
 
 def _link_latest(root: Path, date: str) -> None:
@@ -172,23 +181,27 @@ def _link_latest(root: Path, date: str) -> None:
     draft.unlink(missing_ok=True)
     draft.symlink_to(date, target_is_directory=True)
     move(draft, root / LATEST)
+    logger.info("%s points to %s", root / LATEST, date)
 
 
-def _remove_older(root: Path, keep: int) -> None:
-    """Remove all published folders but the newest ones and the one behind `latest`, and unpublished ones that are older."""
-    published: list[Path] = []
-    drafts: list[Path] = []
-    for path in sorted(root.iterdir()):
-        date, draft, _ = path.name.partition(UNPUBLISHED)
-        if _is_date(date) and (draft or (path / MANIFEST).exists()):
-            (drafts if draft else published).append(path)
+def _remove_older(root: Path, keep: int, but: Path) -> None:
+    """Remove all published folders `but` one, the newest ones and that behind `latest`; and older ones never published."""
+    published = _published(root)
     oldest = published[-keep:][0].name
-    for path in [*published[:-keep], *(path for path in drafts if path.name < oldest)]:
-        if path != _last(root):
+    drafts = [
+        path for path in root.glob(f"*{UNPUBLISHED}*") if path.name < oldest and _is_date(path.name.partition(UNPUBLISHED)[0])
+    ]
+    for path in [*published[:-keep], *sorted(drafts)]:
+        if path not in (_last(root), but):
             hidden = root / f".{path.name}.removed"
             move(path, hidden)  # so that nobody reads half of it
             shutil.rmtree(hidden)
             logger.info("removed %s", path)
+
+
+def _percent(share: float) -> str:
+    """A share from 0 to 1, as 93.51%."""
+    return f"{100 * share:.4g}%" if share < 0.9995 else f"{100 * share:g}%"
 
 
 def _is_date(name: str) -> bool:

@@ -1,6 +1,7 @@
 """Dated lists: readers of `latest` see lists that passed their checks, whatever is killed, repeated or refused."""
 
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +55,23 @@ def test_latest_points_to_the_newest_night(night, tmp_path):
     assert listing(root) == {"2026-11-24": "", "2026-11-25": "", "2026-11-26": "", "latest": "2026-11-26"}
 
 
+def test_without_the_folder_behind_latest_the_newest_one_counts(night, tmp_path, caplog):
+    root = tmp_path / "lists"
+    night("2026-11-24", rules=only(104, 110))
+    night("2026-11-25")
+    shutil.rmtree(root / "2026-11-25")
+    with pytest.raises(
+        OutputError, match=r"users keep .* of the items of 2026-11-24, less than 99\.99% .*; latest stays 2026-11-24"
+    ):
+        night("2026-11-26", Checks(min_overlap=0.9999), rules=only(110, 124))
+    night("2026-11-23")  # a night that was missed
+    assert os.readlink(root / "latest") == "2026-11-24"
+    with caplog.at_level("INFO", "recsys_ae"):
+        night("2026-11-26", Checks(min_overlap=1.0), rules=only(104, 110))
+    assert "users keep 100% of the items of 2026-11-24" in caplog.text
+    assert f"{root / 'latest'} points to 2026-11-26" in caplog.text
+
+
 def test_a_repeated_night_succeeds(night, tmp_path, caplog):
     assert night("2026-11-26") == night("2026-11-26")
     with caplog.at_level("INFO", "recsys_ae"):
@@ -67,8 +85,8 @@ def test_a_repeated_night_succeeds(night, tmp_path, caplog):
     ("checks", "message"),
     [
         (Checks(min_users=41), "40 users have a list, fewer than 41"),
-        (Checks(max_cold=0.02), r"2\.5% of 40 users are cold, more than 2\.0%"),
-        (Checks(min_overlap=0.9), r"users keep 0\.0% of the items of 2026-11-25, less than 90\.0%"),
+        (Checks(max_cold=0.02), r"2\.5% of 40 users are cold, more than 2%"),
+        (Checks(min_overlap=0.9), r"users keep 0% of the items of 2026-11-25, less than 90%"),
         (Checks(50, 0.0, 0.5), r"fewer than 50 .* and 2\.5% of .* and users keep"),
     ],
 )
@@ -101,7 +119,7 @@ def test_the_same_command_recovers_from_a_kill_at_any_step(night, tmp_path, monk
     night("2026-11-24")
     night("2026-11-25")
 
-    def die(*_):
+    def die(*_, **__):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
@@ -120,8 +138,14 @@ def test_only_old_dated_lists_are_removed(night, tmp_path):
     others = ("2026-11-01", "notes", "2026-11-23.unpublished", "2026-11-24.unpublished.partial", "2026-11-19.shards")
     for other in (*others, "2026-11-18.unpublished", "2026-11-19.unpublished.partial"):
         (root / other).mkdir()  # without lists
-    night("2026-11-20", keep=1)  # late, and gone again
-    assert listing(root) == {**dict.fromkeys(others, ""), "2026-11-23": "", "latest": "2026-11-23"}
+    night("2026-11-20", keep=1)  # late, but it was asked for
+    assert listing(root) == {**dict.fromkeys(others, ""), "2026-11-20": "", "2026-11-23": "", "latest": "2026-11-23"}
+    night("2026-11-24", keep=1)
+    assert listing(root) == {
+        **dict.fromkeys(("2026-11-01", "notes", "2026-11-19.shards"), ""),
+        "2026-11-24": "",
+        "latest": "2026-11-24",
+    }
 
 
 @pytest.mark.parametrize("date", ["2026-11-31", "26-11-26", "2026-11-26T00", "../2026-11-26", "today", ""])
