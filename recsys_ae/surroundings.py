@@ -1,20 +1,24 @@
-"""How something was made: the command and the commit of the working folder, without secrets."""
+"""How something was made: the command, without secrets, and the commits of the working folder and of this package."""
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from contextlib import suppress
+from pathlib import Path
 from urllib.parse import urlsplit
 
 URI = re.compile(r"[\w.+-]+://\S+")
-SECRET = re.compile(r"((?:password|passwd|secret|token|credential|api_?key)\w*[=: ]\s*)\S+", re.IGNORECASE)
+NAME = r"(?:password|passwd|secret|token|credential|api_?key)\w*"
+SECRET = re.compile(rf"({NAME}[=: ]\s*).+", re.IGNORECASE)  # within an argument, up to its end
+SECRET_OPTION = re.compile(rf"--?[\w-]*{NAME}", re.IGNORECASE)
 LOGIN = re.compile(r"([\w.+-]+://)[^:/@]*:[^@]*@")  # the password may have any other character, as SQLAlchemy takes it
 HIDDEN = "***"
 
 
 def command(arguments: list[str] | None = None) -> str:
-    """A command line, by default that of this process, on one line and without secrets.
+    """A command line for a shell, by default that of this process, on one line and without secrets.
 
     Masked are users and options of URIs, and values whose names sound secret, such as a password or a token.
 
@@ -22,11 +26,17 @@ def command(arguments: list[str] | None = None) -> str:
     'recsys-ae run x.yaml --tracking-uri postgresql://***@host/runs'
     >>> command(["recsys-ae", "--set", "dataset.token=abc"])
     'recsys-ae --set dataset.token=***'
+    >>> command(["recsys-ae", "export", "m", "--output", "new lists"])
+    "recsys-ae export m --output 'new lists'"
     """
     program, *rest = (sys.argv if arguments is None else arguments) or [""]
     name = os.path.basename(program)
-    line = " ".join(["python -m recsys_ae" if name == "__main__.py" else name, *(" ".join(one.split()) for one in rest)])
-    return SECRET.sub(rf"\1{HIDDEN}", mask_uris(line))
+    shown = ["python -m recsys_ae" if name == "__main__.py" else name]
+    for before, one in zip(["", *rest], rest, strict=False):
+        hidden = HIDDEN if SECRET_OPTION.fullmatch(before) else SECRET.sub(rf"\1{HIDDEN}", mask_uris(" ".join(one.split())))
+        bare = hidden.replace(HIDDEN, "")  # which needs no quotes
+        shown.append(hidden if hidden and shlex.quote(bare) in (bare, "''") else shlex.quote(hidden))
+    return " ".join(shown)
 
 
 def masked(uri: str) -> str:
@@ -54,14 +64,24 @@ def mask_uris(text: str) -> str:
 
 def commit() -> tuple[str, bool] | None:
     """The commit of the current folder, and whether there are uncommitted changes; None outside of a repository."""
-    found = _git("rev-parse", "HEAD")
-    return (found, bool(_git("status", "--porcelain", "--untracked-files=no"))) if found else None
+    return _commit(Path())
 
 
-def _git(*arguments: str) -> str:
-    """The output of git in the current folder; empty if there is none."""
+def commit_of_package() -> tuple[str, bool] | None:
+    """The same of the checkout that this package runs from; None if it was installed from elsewhere."""
+    folder = Path(__file__).parent
+    return _commit(folder) if _git(folder, "ls-files", Path(__file__).name) else None
+
+
+def _commit(folder: Path) -> tuple[str, bool] | None:
+    found = _git(folder, "rev-parse", "HEAD")
+    return (found, bool(_git(folder, "status", "--porcelain", "--untracked-files=no"))) if found else None
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    """The output of git in a folder; empty if there is none."""
     with suppress(OSError, subprocess.SubprocessError, UnicodeDecodeError):
-        run, environment = ["git", *arguments], {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}
+        run, environment = ["git", "-C", str(folder), *arguments], {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}
         nothing = subprocess.DEVNULL
         done = subprocess.run(
             run, stdin=nothing, stdout=subprocess.PIPE, stderr=nothing, env=environment, timeout=5, check=True

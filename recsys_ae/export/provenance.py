@@ -11,7 +11,7 @@ from typing import Any
 from recsys_ae.digests import digest_of_file
 from recsys_ae.errors import DataError
 from recsys_ae.files import is_file
-from recsys_ae.surroundings import command, commit, masked
+from recsys_ae.surroundings import command, commit, commit_of_package, masked
 
 
 @dataclass(frozen=True)
@@ -85,6 +85,7 @@ class Provenance:
 
     Attributes:
         commit: of the working folder; `uncommitted_changes` says whether that has any.
+        package_commit: of the checkout that recsys-ae was run from, with "+changes" if it had any; None if it was installed.
         command: the command line, without secrets.
         shards: the provenance of each merged shard, by its name such as 1/3; empty if one process made all lists.
     """
@@ -96,6 +97,7 @@ class Provenance:
     python: str
     commit: str | None
     uncommitted_changes: bool | None
+    package_commit: str | None
     sources: Sources
     shards: dict[str, "Provenance"] = field(default_factory=dict)
 
@@ -103,7 +105,9 @@ class Provenance:
     def start(cls, sources: Sources | None) -> "Provenance":
         """The provenance of an export that starts now in this process."""
         found, changed = commit() or (None, None)
-        place = platform.node(), platform.python_version(), found, changed
+        code, edited = commit_of_package() or (None, False)
+        package_commit = f"{code}+changes" if edited else code
+        place = platform.node(), platform.python_version(), found, changed, package_commit
         return cls(_now(), "", command(), *place, sources or Sources())
 
     def finish(self) -> "Provenance":

@@ -160,11 +160,13 @@ def test_a_curve_is_named_for_what_it_is():
     ("argument", "shown"),
     [
         ("https://me:secret@host/x", "https://***@host/x"),
-        ("postgresql://host/x?password=secret", "postgresql://host/x?***"),
+        ("postgresql://host/x?password=secret", "'postgresql://host/x?***'"),
+        ("dataset.token=two words", "dataset.token=***"),
         ("s3_secret_key=secret", "s3_secret_key=***"),
         ("models.mf.factors=32", "models.mf.factors=32"),
-        (str(Path("/data/my runs")), "/data/my runs"),
+        (str(Path("/data/my runs")), "'/data/my runs'"),
     ],
 )
 def test_a_command_is_recorded_without_secrets(argument, shown):
     assert command(["/bin/recsys-ae", "run", argument]) == f"recsys-ae run {shown}"
+    assert command(["/bin/recsys-ae", "run", "--password", argument]) == "recsys-ae run --password ***"
