@@ -91,5 +91,8 @@ def report(manifest: "ListManifest", folder: Path) -> None:
         skipped = f"{sources.skipped_events} interactions with unknown items skipped"
         console.print(f"{skipped}; {sources.skipped_users} users have no others")
     if manifest.cold_users:
-        console.print(f"{manifest.cold_users} users the model cannot score: {manifest.filters['cold']}")
-    console.print(f"{manifest.rows} recommendations for {manifest.n_users} users: {folder}", soft_wrap=True)
+        get = {"popular": "they get the most popular items", "skip": "they get no list"}[manifest.filters["cold"]]
+        console.print(f"the model cannot score {manifest.cold_users} of {manifest.n_users} users: {get}")
+    served = manifest.n_users - manifest.users_without_items
+    of = "" if served == manifest.n_users else f" of {manifest.n_users}"
+    console.print(f"{manifest.rows} recommendations for {served}{of} users: {folder}", soft_wrap=True)

@@ -23,6 +23,7 @@ from recsys_ae.export.publication import UNPUBLISHED
 from recsys_ae.export.request import ListRequest
 from recsys_ae.files import beside, check_file, make_folder, move, read_json, whole_file
 
+SHARDS = ".shards"
 DESCRIPTION = "_shard.json"  # not the name of a manifest, so that nobody takes a shard for all lists
 
 logger = logging.getLogger(__name__)
@@ -60,7 +61,7 @@ class ShardManifest:
 
 def shards_of(folder: Path) -> Path:
     """Where the shards of the lists in `folder` are made."""
-    return beside(folder, ".shards")
+    return beside(folder, SHARDS)
 
 
 def export_shard(request: ListRequest, folder: Path, shard: Shard) -> ShardManifest:
@@ -167,7 +168,9 @@ def read_shards(folder: Path) -> dict[Path, ShardManifest]:
     """
     found = {path.parent: ShardManifest.read(path.parent) for path in sorted(folder.glob(f"*/{DESCRIPTION}"))}
     if not found:
-        raise DataError(f"there are no finished shards in {folder}; make them with export --shard")
+        dated = folder.with_name(folder.name.removesuffix(SHARDS)).glob(f"*{SHARDS}")
+        way_out = "give the --date of those that are there" if any(dated) else "make them with export --shard"
+        raise DataError(f"there are no finished shards in {folder}; {way_out}")
     first, *others = sorted({shard.shard.of for shard in found.values()})
     if others:
         raise DataError(f"{folder} mixes exports in {first} and in {others[0]} shards; remove the shards that are not wanted")
