@@ -33,7 +33,10 @@ RepeatableFiles = Annotated[
     list[Path] | None,
     typer.Option(help="Items to list even if seen: item_id, or user_id and item_id. May be repeated.", **PATH),
 ]
-CategoryFile = Annotated[Path | None, typer.Option(help="Categories of items: item_id, category; with --cap.", **PATH)]
+CategoryFiles = Annotated[
+    list[Path] | None,
+    typer.Option(help="Categories of items: item_id, category; with --cap. May be repeated.", **PATH),
+]
 FormatOption = Annotated[Literal["parquet", "csv", "jsonl"], typer.Option("--format", help="Format of the files.")]
 LayoutOption = Annotated[
     Literal["rows", "lists"], typer.Option(help="A row per item, or a row per user with the arrays item_ids and scores.")
@@ -59,7 +62,7 @@ def export(
     candidates: CandidateFiles = None,
     block: BlockFiles = None,
     repeatable: RepeatableFiles = None,
-    categories: CategoryFile = None,
+    categories: CategoryFiles = None,
     cap: CapOption = None,
     skip_unknown: SkipOption = False,
     cold: Annotated[Cold, typer.Option(help="Policy for users the model cannot score.")] = "popular",
@@ -93,7 +96,7 @@ def export(
     place = Place(output, dated, date, min_users, max_cold, min_overlap, keep)
     share = None if shard is None else _share(shard, place, engine)
     makes_parts = engine_of(engine)
-    rules = RuleFiles(tuple(candidates or ()), tuple(block or ()), tuple(repeatable or ()), categories, cap)
+    rules = RuleFiles(tuple(candidates or ()), tuple(block or ()), tuple(repeatable or ()), tuple(categories or ()), cap)
     files = ListFiles(model, history, users, card, skip_unknown, tracking_uri, rules, titles)
     options: dict[str, Any] = {"cold": cold, "part_users": part_users, "writing": Writing(form, layout)}
     request = files.request(k, exclude_seen=not include_seen, **options)

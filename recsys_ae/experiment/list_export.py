@@ -12,12 +12,12 @@ from recsys_ae.errors import ConfigError, UnknownIdError
 from recsys_ae.experiment.pipeline_file import ExportSpec
 from recsys_ae.export.histories import users_in
 from recsys_ae.export.provenance import Sources, unchanged
-from recsys_ae.export.rule_files import RULES, WAY_OUT, RuleFiles
+from recsys_ae.export.rule_files import ROLES, WAY_OUT, RuleFiles
 from recsys_ae.export.writing import Format, Layout, Titles, Writing
 from recsys_ae.ids import shown
 from recsys_ae.interactions import Interactions
 
-FILES = (*RULES, "categories", "users", "titles")
+FILES = (*ROLES, "users", "titles")
 
 
 def _as_list(value: Any) -> Any:
@@ -38,7 +38,7 @@ class ListExport(ExportSpec):
     candidates: Files = Field(default_factory=list)
     block: Files = Field(default_factory=list)
     repeatable: Files = Field(default_factory=list)
-    categories: str | None = None
+    categories: Files = Field(default_factory=list)
     cap: int | None = Field(default=None, ge=1)
     users: str | None = None
     skip_unknown: bool = False
@@ -65,8 +65,8 @@ class ListExport(ExportSpec):
 
     @property
     def _rules(self) -> RuleFiles:
-        several = {key: tuple(map(Path, getattr(self, key))) for key in RULES}
-        return RuleFiles(**several, categories=None if self.categories is None else Path(self.categories), cap=self.cap)
+        several = {key: tuple(map(Path, getattr(self, key))) for key in ROLES}
+        return RuleFiles(**several, cap=self.cap)
 
     def options(
         self, data: Interactions, card: tuple[RatingsCard, Path] | None, sources: Sources | None = None

@@ -16,6 +16,7 @@ from recsys_ae.models.categories import CappedCategories
 from recsys_ae.models.rules import ItemSets, Rules, capped_categories, item_rows
 
 RULES = {"candidates": "candidates", "block": "blocked", "repeatable": "repeatable"}  # option -> attribute of `Rules`
+ROLES = (*RULES, "categories")
 WAY_OUT = "--skip-unknown (in a pipeline, skip_unknown: true) leaves them out"
 
 logger = logging.getLogger(__name__)
@@ -28,18 +29,18 @@ class RuleFiles:
     Attributes:
         candidates, block, repeatable: files with the column item_id and, if they are about single users, user_id. Several
             files add up, separately for everyone and for single users.
-        categories: a file with the columns item_id and category.
+        categories: files with the columns item_id and category, whose rows add up too.
         cap: how many items of a category a list may contain.
     """
 
     candidates: tuple[Path, ...] = ()
     block: tuple[Path, ...] = ()
     repeatable: tuple[Path, ...] = ()
-    categories: Path | None = None
+    categories: tuple[Path, ...] = ()
     cap: int | None = None
 
     def __post_init__(self) -> None:
-        if (self.categories is None) != (self.cap is None):
+        if bool(self.categories) != (self.cap is not None):
             given, missing = ("categories", "cap") if self.cap is None else ("cap", "categories")
             raise ConfigError(f"{given} without {missing}: give both a file of categories and how many items of each to list")
         if self.cap is not None and self.cap < 1:
@@ -48,16 +49,16 @@ class RuleFiles:
     @classmethod
     def of(cls, named: Mapping[str, Path], cap: int | None) -> "RuleFiles":
         """The files of rules among the `named` ones."""
-        several = {role: tuple(path for name, path in named.items() if name.split("-")[0] == role) for role in RULES}
-        return cls(**several, categories=named.get("categories"), cap=cap)
+        several = {role: tuple(path for name, path in named.items() if name.split("-")[0] == role) for role in ROLES}
+        return cls(**several, cap=cap)
 
     def named(self) -> dict[str, Path]:
         """All files by the option that names them, such as `block`; a second one is `block-2`."""
         found = {}
-        for role in RULES:
+        for role in ROLES:
             for number, path in enumerate(getattr(self, role), 1):
                 found[role if number == 1 else f"{role}-{number}"] = path
-        return found if self.categories is None else found | {"categories": self.categories}
+        return found
 
     def read(self, items: IdMap, users: IdMap, *, skip_unknown: bool = False) -> Rules:
         """The rules for these items and users.
@@ -103,11 +104,15 @@ class _Reader:
         own = (pd.concat([ids for ids, _ in pairs]), np.concatenate([rows for _, rows in pairs])) if pairs else None
         return ItemSets.of_rows(len(self.items), np.concatenate(shared) if shared else None, own)
 
-    def categories(self, path: Path, cap: int | None) -> CappedCategories:
-        """The categories in a file."""
-        frame = read_ids(path, {"item": self.items.kind, "category": "str"})
-        rows = self._item_rows(path, frame)
-        return capped_categories(len(self.items), rows[rows >= 0], frame["category"][rows >= 0], cap)
+    def categories(self, paths: Sequence[Path], cap: int | None) -> CappedCategories:
+        """The categories in files."""
+        found: list[tuple[Rows, pd.Series]] = []
+        for path in paths:
+            frame = read_ids(path, {"item": self.items.kind, "category": "str"})
+            rows = self._item_rows(path, frame)
+            found.append((rows[rows >= 0], frame["category"][rows >= 0]))
+        rows, names = np.concatenate([rows for rows, _ in found]), pd.concat([names for _, names in found])
+        return capped_categories(len(self.items), rows, names, cap)
 
     def _item_rows(self, path: Path, frame: pd.DataFrame) -> Rows:
         """The rows of the items in a file, -1 where unknown."""

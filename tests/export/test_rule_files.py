@@ -35,7 +35,7 @@ def put(path: Path, frame: pd.DataFrame) -> Path:
 def test_files_of_every_format(tmp_path, ending):
     pairs, kinds = put(tmp_path / f"pairs.{ending}", PAIRS), put(tmp_path / f"kinds.{ending}", KINDS)
     items = put(tmp_path / f"items.{ending}", pd.DataFrame({"item_id": [106, 100]}))
-    found = RuleFiles([pairs], [items], [pairs], kinds, 2).read(ITEMS, USERS)
+    found = RuleFiles([pairs], [items], [pairs], [kinds], 2).read(ITEMS, USERS)
     expected = Rules.of(ITEMS, candidates=PAIRS, blocked=[100, 106], repeatable=PAIRS, categories=KINDS, cap=2)
     assert found.digest == expected.digest
     assert found.counts == {
@@ -52,10 +52,12 @@ def test_several_files_add_up(tmp_path):
     rules = RuleFiles(block=files).read(ITEMS, USERS)
     assert rules.blocked.shared.tolist() == [True] + 5 * [False] + [True]
     assert rules.blocked.own_of(USERS.values).nonzero()[0].tolist() == [1, 3]
-    rules = RuleFiles(block=tuple(files[:2]), candidates=tuple(files[2:3]))
+    kinds = tuple(put(tmp_path / f"kinds-{at}.csv", KINDS[at : at + 1]) for at in range(len(KINDS)))
+    assert RuleFiles(categories=kinds, cap=2).read(ITEMS, USERS).digest == Rules.of(ITEMS, categories=KINDS, cap=2).digest
+    rules = RuleFiles(block=tuple(files[:2]), candidates=tuple(files[2:3]), categories=kinds[:2], cap=2)
     named = rules.named()
-    assert list(named) == ["candidates", "block", "block-2"]
-    assert RuleFiles.of({**named, "history": files[0]}, None) == rules
+    assert list(named) == ["candidates", "block", "block-2", "categories", "categories-2"]
+    assert RuleFiles.of({**named, "history": files[0]}, 2) == rules
 
 
 def test_usual_column_names_and_other_columns(tmp_path):
@@ -102,7 +104,7 @@ def test_invalid_files_are_reported(tmp_path, role, content, error, message):
     path = tmp_path / "x.csv"
     if content is not None:
         path.write_text(content)
-    given = {"categories": path, "cap": 1} if role == "categories" else {role: [path]}
+    given = {"categories": [path], "cap": 1} if role == "categories" else {role: [path]}
     with pytest.raises(error, match=message):
         RuleFiles(**given).read(ITEMS, USERS)
 
@@ -111,8 +113,8 @@ def test_invalid_files_are_reported(tmp_path, role, content, error, message):
     ("given", "message"),
     [
         ({"cap": 1}, "cap without categories"),
-        ({"categories": Path("x")}, "categories without cap"),
-        ({"categories": Path("x"), "cap": 0}, "cap must be at least 1, got 0"),
+        ({"categories": [Path("x")]}, "categories without cap"),
+        ({"categories": [Path("x")], "cap": 0}, "cap must be at least 1, got 0"),
     ],
 )
 def test_a_cap_needs_categories(given, message):
@@ -124,7 +126,7 @@ def test_unknown_rows_are_left_out_if_asked_for(tmp_path, caplog):
     path = put(tmp_path / "x.csv", pd.DataFrame({"user_id": ["u01", "xx", "u02"], "item_id": [101, 101, 7]}))
     kinds = put(tmp_path / "kinds.csv", pd.DataFrame({"item_id": [7, 101], "category": ["b", "a"]}))
     with caplog.at_level("INFO", "recsys_ae"):
-        rules = RuleFiles(candidates=[path], categories=kinds, cap=1).read(ITEMS, USERS, skip_unknown=True)
+        rules = RuleFiles(candidates=[path], categories=[kinds], cap=1).read(ITEMS, USERS, skip_unknown=True)
     known = {"candidates": pd.DataFrame({"user_id": ["u01"], "item_id": [101]})}
     assert rules.digest == Rules.of(ITEMS, **known, categories=KINDS[:1], cap=1).digest
     assert "x.csv: left out 1 of 3 rows, because the model does not know their items" in caplog.text
