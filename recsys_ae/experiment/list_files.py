@@ -77,7 +77,8 @@ class ListFiles:
 
     def missing(self) -> Path | None:
         """A file that does not exist; None if all do."""
-        named = [self.history, self.users, self.titles, *self.rules.named().values()]
+        card = Path(self.card) if self.card and os.path.isabs(self.card) else None  # else the name of a shipped one
+        named = [self.history, self.users, card, self.titles, *self.rules.named().values()]
         return next((path for path in named if path is not None and not path.exists()), None)
 
     def request(self, k: int, **options: Any) -> ListRequest:
