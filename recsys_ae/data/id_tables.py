@@ -100,4 +100,6 @@ def _only(found: list[str], role: str, names: list[str], optional: bool) -> str 
     if found:
         raise DataError(f"columns {' and '.join(map(quoted, found))} could be the {role}; rename all but one")
     columns = shortened(", ".join(names), 300)
-    raise DataError(f"no column is recognised as the {role}; name one {COLUMNS[role]} in the first line, whose columns are {columns}")
+    raise DataError(
+        f"no column is recognised as the {role}; name one {COLUMNS[role]} in the first line, whose columns are {columns}"
+    )
