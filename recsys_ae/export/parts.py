@@ -11,6 +11,8 @@ from pathlib import Path
 from time import monotonic
 from typing import Protocol
 
+import pyarrow as pa
+
 from recsys_ae.digests import digest_of_file
 from recsys_ae.errors import ConfigError, DataError, quoted
 from recsys_ae.export.manifest import ListManifest, Part
@@ -99,6 +101,7 @@ class PartStore:
             self.writing.write(table, self.titles, draft)
             part = Part(digest_of_file(draft), table.num_rows, users=len(table["user_id"].unique()))
         write_json(part, self._record(name), of=self.request)
+        pa.default_memory_pool().release_unused()  # otherwise Arrow keeps what encoding took, up to a file's size
         return part
 
     def prepare(self, names: list[str]) -> None:
