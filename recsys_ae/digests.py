@@ -1,12 +1,15 @@
 """Content hashes: 32 hex digits, the same on every platform."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from hashlib import blake2b, file_digest
 from pathlib import Path
 from typing import Any
 
+from numpy.typing import NDArray
+
 SIZE = 16  # bytes
+BLOCK = 2**18  # numbers that are converted at a time
 
 
 def digest_of(parts: Iterable[str | bytes | memoryview]) -> str:
@@ -15,6 +18,12 @@ def digest_of(parts: Iterable[str | bytes | memoryview]) -> str:
     for part in parts:
         found.update(part.encode() if isinstance(part, str) else part)
     return found.hexdigest()
+
+
+def bytes_of(array: NDArray[Any], dtype: str) -> Iterator[bytes]:
+    """The numbers of an array [n] as bytes of a type such as "<i8", block by block."""
+    for start in range(0, len(array), BLOCK):
+        yield array[start : start + BLOCK].astype(dtype).tobytes()
 
 
 def digest_of_json(*values: Any) -> str:

@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from recsys_ae.digests import digest_of
+from recsys_ae.digests import bytes_of, digest_of
 from recsys_ae.errors import ConfigError, DataError, described
 from recsys_ae.events import (
     Duplicates,
@@ -301,15 +301,15 @@ class Interactions:
         """The content of the digest."""
         yield self.users.digest + self.items.digest
         for array, dtype in ((self.matrix.indptr, "<i8"), (self.matrix.indices, "<i8"), (self.matrix.data, "<f4")):
-            yield array.astype(dtype).tobytes()
+            yield from bytes_of(array, dtype)
         yield repr(self.scale)
         if self.times is not None:
-            yield self.times.astype("<i8").tobytes()
+            yield from bytes_of(self.times, "<i8")
         if (log := self.events) is not None:
             yield self.duplicates
-            yield log.ratings.astype("<f4").tobytes()
+            yield from bytes_of(log.ratings, "<f4")
             for column in (log.keys(self.n_items), log.times, log.sessions):
-                yield b"-" if column is None else column.astype("<i8").tobytes()
+                yield from [b"-"] if column is None else bytes_of(column, "<i8")
         elif self.order is not None:  # only where it decides
             at = np.flatnonzero(self.order >= 0)
             at = at[np.argsort(self.order[at])]

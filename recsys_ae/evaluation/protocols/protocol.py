@@ -1,16 +1,19 @@
 """The protocol of an evaluation: everything, except the model, that determines a value."""
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
-from recsys_ae.digests import digest_of, digest_of_json
-from recsys_ae.events import Duplicates, Events
+from recsys_ae.digests import BLOCK, bytes_of, digest_of, digest_of_json
+from recsys_ae.events import Duplicates
 from recsys_ae.frames import Frame, read_frame
 from recsys_ae.ids import IdMap, Rows
-from recsys_ae.interactions import Interactions, ones
+from recsys_ae.interactions import Interactions
 from recsys_ae.split import Predict, Repeats, Split
 
 if TYPE_CHECKING:
@@ -101,18 +104,40 @@ def content_digest(data: Interactions, *, ordered: bool = False) -> str:
     Args:
         ordered: whether the order and the sessions of the events count too.
     """
-    pairs = Events(data.user_rows(), data.item_rows(), data.matrix.data)
-    log = data.log if ordered else pairs
-    (users, user), (items, item) = _ranked(data.users, log.users), _ranked(data.items, log.items)
-    order = np.argsort(user, kind="stable") if ordered else np.argsort(user * len(items) + item)
-    columns = [user, item, *([] if not ordered or log.sessions is None else [log.sessions])]
-    content = [column[order].astype("<i8").tobytes() for column in columns]
-    return digest_of([users.digest, items.digest, *content, log.ratings[order].astype("<f4").tobytes()])
+    return digest_of(_events(data) if ordered else _pairs(data, data.matrix.data))
 
 
 def pairs_digest(data: Interactions) -> str:
     """Content hash (32 hex digits) of pairs by external ids; ratings are ignored."""
-    return content_digest(Interactions(ones(data.matrix), data.users, data.items))
+    return digest_of(_pairs(data, np.ones(len(data), np.float32)))
+
+
+def _pairs(data: Interactions, ratings: NDArray[np.float32]) -> Iterator[str | bytes]:
+    """The pairs and their ratings [nnz], sorted by the ids of users, then of items, as numbers from 0."""
+    matrix = data.matrix
+    users, rows, _ = _sorted(data.users, np.flatnonzero(np.diff(matrix.indptr)))
+    items, _, places = _sorted(data.items, np.flatnonzero(np.bincount(matrix.indices, minlength=data.n_items)))
+    by_user = csr_array((ratings, matrix.indices, matrix.indptr), matrix.shape)[rows]
+    by_item = csr_array((by_user.data, places[by_user.indices], by_user.indptr), (len(rows), len(items)))
+    by_item.sort_indices()
+    yield from (users.digest, items.digest)
+    lengths = np.diff(by_item.indptr)
+    for start in range(0, len(rows), BLOCK):
+        yield from bytes_of(np.repeat(np.arange(start, min(start + BLOCK, len(rows))), lengths[start : start + BLOCK]), "<i8")
+    yield from bytes_of(by_item.indices, "<i8")
+    yield from bytes_of(by_item.data, "<f4")
+
+
+def _events(data: Interactions) -> Iterator[str | bytes]:
+    """The events in the order of each user, sorted by the ids of users, with ids as numbers from 0."""
+    log = data.log
+    (users, _, user), (items, _, item) = _sorted(data.users, np.unique(log.users)), _sorted(data.items, np.unique(log.items))
+    order = np.argsort(user[log.users], kind="stable")
+    yield from (users.digest, items.digest)
+    columns: list[NDArray[Any]] = [user[log.users], item[log.items], *([] if log.sessions is None else [log.sessions])]
+    for column in columns:
+        yield from bytes_of(column[order], "<i8")
+    yield from bytes_of(log.ratings[order], "<f4")
 
 
 def _merged(table: Frame, what: str, duplicates: Duplicates) -> Interactions:
@@ -121,11 +146,10 @@ def _merged(table: Frame, what: str, duplicates: Duplicates) -> Interactions:
     return Interactions.from_frame(frame, rating="rating" if "rating" in frame else None, duplicates=duplicates)
 
 
-def _ranked(ids: IdMap, rows: Rows) -> tuple[IdMap, Rows]:
-    """The ids at `rows` [E], sorted, and the place of each row's id among them."""
-    present = np.unique(rows)
-    values = ids.values[present]
+def _sorted(ids: IdMap, rows: Rows) -> tuple[IdMap, Rows, NDArray[np.int32]]:
+    """The ids at `rows` [n], sorted; their rows in this order; and for each row of `ids` its place there, int32."""
+    values = ids.values[rows]
     order = np.argsort(values, kind="stable")
-    places = np.empty(len(ids), np.int64)
-    places[present[order]] = np.arange(len(present))
-    return IdMap(values[order]), places[rows]
+    places = np.empty(len(ids), np.int32)
+    places[rows[order]] = np.arange(len(rows))
+    return IdMap(values[order]), rows[order], places
