@@ -1,6 +1,7 @@
 # `make demo` and `make test` need Python 3.11 or later and make; they set up everything else in .venv.
 PYTHON ?= python3
 BIN := .venv/bin
+comma := ,
 
 # Two workers, one thread each (tests/conftest.py); what one worker has left is stolen by the other.
 PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
@@ -32,5 +33,7 @@ clean:
 	$(BIN)/python -m pip install --quiet --editable '.$(EXTRA)'
 	touch $@
 
-.venv/test.stamp: EXTRA := [test]
-.venv/dev.stamp: EXTRA := [test,dev]
+# The tests with Spark need Java, without which they are skipped.
+TEST := test$(if $(shell command -v java),$(comma)spark)
+.venv/test.stamp: EXTRA := [$(TEST)]
+.venv/dev.stamp: EXTRA := [$(TEST),dev]
