@@ -122,9 +122,8 @@ class _Loading:
             loaded = set(connection.scalars(sa.select(self._done.c.part)))
         for name, part in _parts(self._folder, self._manifest, without=loaded):
             with self._engine.begin() as connection:
-                connection.execute(
-                    self._done.insert().values(part=name)
-                )  # fails at once if another process is loading this part
+                # fails at once if another process is loading this part
+                connection.execute(self._done.insert().values(part=name))
                 for batch in part.to_batches(BATCH):
                     self._insert(connection, batch)
         logger.info("%d files: %d already loaded", len(self._manifest.files), len(loaded))
