@@ -31,7 +31,7 @@ def test_titles_that_are_numbers(tmp_path):
     [
         (b"item_id,title\n7,a\n7,b\n", r"x\.csv, line 3: item_id '7' is a repeated id; give each item one title"),
         (b"item_id,title\nx,a\n", r"x\.csv, line 2: item_id 'x' is not an integer"),
-        (b"item_id,name\n7,a\n", "no column is recognised as the title; name one title in the header"),
+        (b"item_id,name\n7,a\n", "no column is recognised as the title; name one title in the first line"),
         (b"item_id,title\n7,\xff\n", r"x\.csv, line 2: column 2 holds .*, which is not UTF-8"),
     ],
 )
