@@ -104,7 +104,7 @@ class SystemEvaluator:
         if os.path.exists(path / REPORT):
             models, lists = path / "models" / "LABEL", path / "recommendations"
             raise ConfigError(f"{system} is the output of a run; name one of its models, as {models}, or its lists, {lists}")
-        if path.is_dir():
+        if os.path.isdir(path):  # False also for a name that is too long
             exported = ExportedLists.of(path)
             with part_by_task(exported) if self.engine == "spark" else nullcontext(PartByPart(exported)) as given:
                 return self._of_lists(path, given, exported.manifest.k, exported.manifest.seen)
