@@ -81,8 +81,8 @@ def measured(folder: Path, epochs: int) -> dict[str, float]:
     }
 
 
-def measured_beside_two(folder: Path, epochs: int) -> dict[str, float]:
-    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2)]
+def measured_beside(n_busy: int, folder: Path, epochs: int) -> dict[str, float]:
+    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(n_busy)]
     try:
         return measured(folder, epochs)
     finally:
@@ -105,7 +105,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_ratings(folder / "ratings.csv", n)
-        both = [(measured(folder, epochs), measured_beside_two(folder, epochs)) for _ in range(rounds)]
+        both = [(measured(folder, epochs), measured_beside(0 if options.smoke else 2, folder, epochs)) for _ in range(rounds)]
         alone, beside = (median(list(rounds)) for rounds in zip(*both, strict=True))
     print(f"{'':16} {'alone':>8} {'beside two':>11} {'ratio':>6}")
     for way, seconds in alone.items():

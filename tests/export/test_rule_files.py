@@ -91,7 +91,12 @@ def test_a_file_may_be_empty_unless_it_has_candidates(tmp_path):
         ("block", "item_id\n101\nabc\n", DataError, r"x\.csv, line 3: item_id 'abc' is not an integer"),
         ("block", "item_id\n101\n\n102,3\n", DataError, r"x\.csv, line 4: expected 1 fields, got 2"),
         ("block", "item_id,user_id\n101,\n", DataError, r"x\.csv, line 2: user_id '' is empty"),
-        ("block", "101\n102\n", DataError, "no column is recognised as the item; name one item_id in the first line, whose columns are 101"),
+        (
+            "block",
+            "101\n102\n",
+            DataError,
+            "no column is recognised as the item; name one item_id in the first line, whose columns are 101",
+        ),
         ("block", "item_id,movie_id\n1,2\n", DataError, "columns 'item_id' and 'movie_id' could be the item"),
         ("block", "", DataError, r"x\.csv: there is no data: the file is empty"),
         ("categories", "item_id\n101\n", DataError, "no column is recognised as the category; name one category"),
