@@ -96,6 +96,8 @@ def publish(
         make_folder(root)
         with locked(root / ".lock", f"another export is publishing to {root}"):
             last, target = _last(root), root / date
+            if last is not None and not (root / LATEST).exists():
+                _link_latest(root, last.name)
             for removed in root.glob(".*.removed"):
                 shutil.rmtree(removed)
             if os.path.lexists(target):
@@ -107,8 +109,8 @@ def publish(
                     stays = f"; {LATEST} stays {last.name}" if last else ""
                     raise OutputError(f"{draft} is complete but not published: {', and '.join(problems)}{stays}")
                 move(draft, target)
-            if last is None or last.name < date or not (root / LATEST).exists():
-                _link_latest(root, max(date, last.name) if last else date)
+            if last is None or last.name < date:
+                _link_latest(root, date)
             elif last.name > date:
                 logger.info("%s stays %s, which is later", root / LATEST, last.name)
             if keep is not None:
@@ -200,8 +202,8 @@ def _remove_older(root: Path, keep: int, but: Path) -> None:
 
 
 def _percent(share: float) -> str:
-    """A share from 0 to 1, as 93.51%."""
-    return f"{100 * share:.4g}%" if share < 0.9995 else f"{100 * share:g}%"
+    """A share from 0 to 1, as 93.5123%."""
+    return f"{100 * share:g}%"
 
 
 def _is_date(name: str) -> bool:

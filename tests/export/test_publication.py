@@ -64,6 +64,7 @@ def test_without_the_folder_behind_latest_the_newest_one_counts(night, tmp_path,
         OutputError, match=r"users keep .* of the items of 2026-11-24, less than 99\.99% .*; latest stays 2026-11-24"
     ):
         night("2026-11-26", Checks(min_overlap=0.9999), rules=only(110, 124))
+    assert os.readlink(root / "latest") == "2026-11-24"
     night("2026-11-23")  # a night that was missed
     assert os.readlink(root / "latest") == "2026-11-24"
     with caplog.at_level("INFO", "recsys_ae"):
