@@ -34,7 +34,7 @@ def command(arguments: list[str] | None = None) -> str:
     shown = ["python -m recsys_ae" if name == "__main__.py" else name]
     for before, one in zip(["", *rest], rest, strict=False):
         hidden = HIDDEN if SECRET_OPTION.fullmatch(before) else SECRET.sub(rf"\1{HIDDEN}", mask_uris(" ".join(one.split())))
-        bare = hidden.replace(HIDDEN, "")  # which needs no quotes
+        bare = hidden.replace(HIDDEN, "")  # asterisks that mask something need no quotes
         shown.append(hidden if hidden and shlex.quote(bare) in (bare, "''") else shlex.quote(hidden))
     return " ".join(shown)
 
@@ -68,7 +68,7 @@ def commit() -> tuple[str, bool] | None:
 
 
 def commit_of_package() -> tuple[str, bool] | None:
-    """The same of the checkout that this package runs from; None if it was installed from elsewhere."""
+    """The commit of the checkout that this package runs from, and whether it has changes; None if it does not run from one."""
     folder = Path(__file__).parent
     return _commit(folder) if _git(folder, "ls-files", Path(__file__).name) else None
 

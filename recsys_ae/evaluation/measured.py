@@ -1,4 +1,4 @@
-"""The values of some users, which can be put together with those of others in any order."""
+"""Values of some users, which can be joined with those of others in any order."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ NONE: Rows = np.empty(0, np.int64)
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Measured:
-    """The values of U users, of whom T have values that depend on the order of items with equal scores.
+    """The values of U users. For T of them, values depend on the order of items with equal scores.
 
     Attributes:
         rows: int64 [U], the row of each user, in any order.
@@ -35,7 +35,7 @@ class Measured:
 
     @classmethod
     def joined(cls, parts: Iterable["Measured"]) -> "Measured":
-        """What was measured of different users, together."""
+        """The values of all the parts, whose users are different."""
         parts, exposures = list(parts), dict[int, Exposure]()
         for part in parts:
             for k, exposure in part.exposures.items():

@@ -19,20 +19,23 @@ ERROR = re.compile(r"^(recsys_ae\.errors\.)?([\w.]+(?:Error|Exception)): (.+)$",
 
 @dataclass(frozen=True)
 class Executors:
-    """Those of a session of Spark, with what a job does, and the way out if it fails, for messages."""
+    """The executors of a Spark session.
+
+    Attributes:
+        purpose: what they are used for, in error messages, such as "make the lists".
+        way_out: what to do if that fails.
+    """
 
     session: Any
     purpose: str
     way_out: str
 
     def run(self, task: Callable[[int], None], n: int) -> None:
-        """Call a task with each number below `n`, perhaps several times, at a time too, in other processes.
-
-        Args:
-            task: can be pickled.
+        """Call a picklable task with each number below `n` in other processes; Spark may repeat a call or run it twice at once.
 
         Raises:
-            RecsysError: of a task that has failed as often as Spark repeats it; an `OutputError` for any other error.
+            RecsysError: a task has failed as often as Spark repeats it. Errors of this package keep their class; others become
+                an `OutputError`.
         """
         try:
             self.session.range(0, n, 1, n).mapInArrow(_Numbered(task, versions()), "id long").collect()
@@ -42,7 +45,7 @@ class Executors:
             raise self._error_of_task(error) from error
 
     def _error_of_task(self, error: Exception) -> RecsysError:
-        """The last error in the message of Spark, which holds the traceback of the task."""
+        """The error of the task, from the traceback in Spark's message."""
         found = ERROR.findall(str(error))
         own, name, text = found[-1] if found else ("", "", str(error))
         kind = getattr(errors, name, None) if own else None
@@ -53,7 +56,7 @@ class Executors:
 
 @contextmanager
 def executors(purpose: str, way_out: str) -> Iterator[Executors]:
-    """The executors of the active session, else of one for this block; `OutputError` if Spark cannot be started."""
+    """The executors of the active session, or of one that lasts as long as the block; `OutputError` if Spark cannot start."""
     with _session() as session:
         yield Executors(session, purpose, way_out)
 
@@ -68,7 +71,7 @@ def check_installed() -> None:
 
 @dataclass(frozen=True)
 class _Numbered:
-    """A task as Spark calls it: with batches of numbers, which it returns."""
+    """A task in the form that `mapInArrow` calls: batches of numbers in, the same batches out."""
 
     task: Callable[[int], None]
     versions: dict[str, str]
@@ -85,7 +88,7 @@ class _Numbered:
 
 @contextmanager
 def _session() -> Iterator[Any]:
-    """The active session of Spark, else one for this block."""
+    """The active session of Spark, or one that lasts as long as the block."""
     from pyspark.sql import SparkSession
 
     active = SparkSession.getActiveSession()

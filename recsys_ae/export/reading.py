@@ -14,17 +14,14 @@ from recsys_ae.files import check_file
 
 @dataclass(frozen=True, eq=False)
 class ExportedLists(Mapping[str, pd.DataFrame]):
-    """The parts of an export by the names of their files, each of which is verified and read when it is asked for.
-
-    It can be pickled.
-    """
+    """The parts of an export by file name; each is verified and read when it is asked for. It can be pickled."""
 
     folder: Path
     manifest: ListManifest
 
     @classmethod
     def of(cls, folder: Path) -> "ExportedLists":
-        """The lists in a folder; of a link, those to which it leads now.
+        """The lists in a folder. A link is resolved once, now.
 
         Raises:
             DataError: the manifest is missing or damaged, there are other files, or there are no lists.

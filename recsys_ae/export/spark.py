@@ -3,8 +3,8 @@
     lists.partial/spark/model/            the model, which each worker loads once
     lists.partial/spark/histories/        the histories of the users of each part that is to be written
 
-A task reads the histories of the users of its part, writes the part and its record under a name of its own and renames them: it
-can be repeated, or run twice at a time. Rules, titles and features of users and items are sent to all workers with the task.
+A task reads the histories of the users of its part, writes the part and its record under names of its own and renames them, so
+it can be repeated, or run twice at once. Rules, titles and features of users and items are sent to all workers with the task.
 All these paths are on a file system that the driver and the workers share.
 """
 
@@ -70,7 +70,7 @@ def _write_histories(history: Interactions, parts: Mapping[str, Rows], folder: P
 
 @dataclass(frozen=True)
 class _Task:
-    """What is done with the numbers of parts, and all that is needed for that.
+    """The task that writes a part, with everything it needs.
 
     Attributes:
         model: its digest.

@@ -1,12 +1,12 @@
 """Evaluation of exported lists by the executors of Spark: each part is a task, which measures its users as one process would.
 
-    .lists.1f0ab2c3.evaluation/       beside the folder `lists`, removed in the end
+    .lists.1f0ab2c3.evaluation/       beside the folder `lists`, removed at the end
         contents/                     which users and items each part holds
         truth/                        the truth about the users of each part, and their histories
         measured/                     their values
 
-A task writes its file under a name of its own and renames it: it can be repeated, or run twice at a time. What concerns all
-users, such as the popularity and the features of items, is sent to all workers with the task.
+A task writes its file under a name of its own and renames it, so it can be repeated, or run twice at once. Facts about all
+users, such as item popularity, and the item features are sent to all workers with the task.
 """
 
 import shutil
@@ -35,7 +35,7 @@ CONTENTS, TRUTH, MEASURED = "contents", "truth", "measured"
 
 @dataclass(frozen=True, eq=False)
 class PartByTask:
-    """Lists that are measured by executors. This process needs memory for the truth, the history and all values."""
+    """Lists that Spark measures, a part per task. This process holds the truth, the history and all values."""
 
     lists: ExportedLists
     folder: Path
@@ -57,7 +57,7 @@ class PartByTask:
 
 @contextmanager
 def part_by_task(lists: ExportedLists) -> Iterator[PartByTask]:
-    """The lists, for as long as the block takes.
+    """The lists, ready to be measured by Spark while the block runs.
 
     Raises:
         OutputError: Spark cannot be started, or the folder that all processes share cannot be made.
@@ -83,7 +83,7 @@ def _make_folders(folder: Path) -> None:
 
 @dataclass(frozen=True)
 class _Survey:
-    """The task that says what a part holds."""
+    """The task that lists the users and items of a part."""
 
     lists: ExportedLists
     folder: Path
@@ -95,7 +95,7 @@ class _Survey:
 
 @dataclass(frozen=True)
 class _Measurement:
-    """The task that measures the users of a part, given what is shared by all users."""
+    """The task that measures the users of a part."""
 
     lists: ExportedLists
     folder: Path
