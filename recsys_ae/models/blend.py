@@ -87,10 +87,10 @@ class Blend(Recommender):
 
     If all members predict ratings, so does the blend: the rating is sum_m w_m r_m, with the w >= 0 of sum 1 that minimise the
     squared error (Breiman 1996, stacked regressions). Otherwise members are experts (Hinton 2002): with z_m the scores of a
-    user's unseen items, standardised to mean 0 and variance 1, the score is sum_m w_m z_m (`product`), or the logarithm of
-    sum_m w_m softmax(t_m z_m) (`mixture`). The w >= 0 and t >= 0 maximise the likelihood of the held-out items among the unseen
-    ones, where the softmax of the scores is their probability. Vancura & Kordik 2021 (VASP) multiply the outputs of a deep and
-    a linear model; deviates in that members are trained apart, and weighted.
+    user's items, standardised to mean 0 and variance 1 over the unseen ones, the score is sum_m w_m z_m (`product`), or the
+    logarithm of sum_m w_m softmax(t_m z_m) (`mixture`). The w >= 0 of sum 1 are those with the best NDCG@100 on the held-out
+    items; each t makes these most likely under the softmax of its member alone. Vancura & Kordik 2021 (VASP) multiply the
+    outputs of a deep and a linear model; deviates in that members are trained apart, and weighted.
 
     Users and items without training data are treated by each member as it documents; a member that cannot score a user is
     left out.
