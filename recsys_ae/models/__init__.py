@@ -24,6 +24,8 @@ MODELS = Registry(
         "bpr": "recsys_ae.models.implicit_models:BPR",
         "itemknn": "recsys_ae.models.implicit_models:ItemKNN",
         "rp3beta": "recsys_ae.models.rp3beta:RP3Beta",
+        "gf_cf": "recsys_ae.models.graph_filters:GFCF",
+        "chebycf": "recsys_ae.models.graph_filters:ChebyCF",
         "slist": "recsys_ae.models.slist:SLIST",
         "vsknn": "recsys_ae.models.vsknn:VSKNN",
         "sequential_rules": "recsys_ae.models.transitions:SequentialRules",
