@@ -1,7 +1,7 @@
 """Filters of the item graph: a history is a signal on the items, and its low frequencies are the scores."""
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
@@ -28,6 +28,7 @@ from recsys_ae.models.base import (
     fitted_on,
     fitted_state,
 )
+from recsys_ae.models.popularity_share import Scorer, chosen_share, popularity_of
 from recsys_ae.models.training import sparse_rows
 from recsys_ae.space import Range, Space
 
@@ -47,10 +48,13 @@ class GraphFilter(Recommender):
     Attributes:
         factors: K, at most the rank of R.
         ideal_weight: weight of the ideal low pass.
+        popularity: p; an item i of the history adds p (R'R)_ii q_j to the score of every item j, where q_j is the number of
+            users of j over that of the most popular item. 0 as published. None chooses it in `fit`, see `popularity_share`.
     """
 
     factors: Annotated[int, Field(ge=1)] = 256
     ideal_weight: Annotated[float, Field(ge=0)] = 0.3
+    popularity: Annotated[float, Field(ge=0)] | None = None
     space: ClassVar[Space] = {"factors": Range(low=32, high=512, log=True), "ideal_weight": Range(low=0, high=1)}
 
     def _memory(self, n_users: int, n_items: int) -> int:
@@ -58,23 +62,39 @@ class GraphFilter(Recommender):
 
     def _fit(self, train: Interactions, context: FitContext) -> Fitted:
         x = ones(train.matrix)
+        share = chosen_share(x, self._scorer) if self.popularity is None else self.popularity
+        learned = self._learn(x)
+        learned["towards_popular"] *= np.float32(share)
+        return fitted_on(train, learned)
+
+    def _learn(self, x: csr_array) -> dict[str, NDArray[Any]]:
+        """What is learned from the binary X [N, M]: R, V, and the diagonal of R'R."""
         r = normalised(x[np.diff(x.indptr) > 0])
         graph = {"indptr": r.indptr.astype(np.int64), "columns": r.indices.astype(np.int32), "values": r.data}
-        return fitted_on(train, {**graph, "directions": leading_directions(r, self.factors)})
+        diagonal = np.bincount(r.indices, r.data.astype(np.float64) ** 2, r.shape[1]).astype(np.float32)
+        return {**graph, "directions": leading_directions(r, self.factors), "towards_popular": diagonal}
+
+    def _scorer(self, x: csr_array) -> Scorer:
+        learned = {**self._learn(x), "popularity": np.bincount(x.indices, minlength=x.shape[1]).astype(np.float32)}
+        return lambda histories: (self._filtered(learned, histories), histories @ learned["towards_popular"])
 
     def scores(self, history: Interactions, rows: Rows) -> Floats:
         rows = checked_rows(history, rows)
-        return self._filtered(fitted_state(self, history), ones(history.matrix[rows]))
+        return self._scored(fitted_state(self, history).arrays, ones(history.matrix[rows]))
 
     def item_weights(self, rows: Rows) -> Floats:
-        fitted = fitted_state(self)
-        single = csr_array((np.ones(len(rows), np.float32), rows, np.arange(len(rows) + 1)), shape=(len(rows), _width(fitted)))
-        return self._filtered(fitted, single)
+        arrays = fitted_state(self).arrays
+        single = np.ones(len(rows), np.float32), rows, np.arange(len(rows) + 1)
+        return self._scored(arrays, csr_array(single, shape=(len(rows), len(arrays["popularity"]))))
 
-    def _filtered(self, fitted: Fitted, histories: csr_array) -> Floats:
+    def _scored(self, arrays: Mapping[str, NDArray[Any]], histories: csr_array) -> Floats:
+        towards_popular = (histories @ arrays["towards_popular"])[:, None] * popularity_of(arrays["popularity"])
+        return np.asarray(self._filtered(arrays, histories) + towards_popular, np.float32)
+
+    def _filtered(self, arrays: Mapping[str, NDArray[Any]], histories: csr_array) -> Floats:
         """The filtered histories [B, M], of a few at a time: each needs a number for every training user and every item."""
-        arrays, width = fitted.arrays, _width(fitted)
-        r = csr_array((arrays["values"], arrays["columns"], arrays["indptr"]), shape=(len(arrays["indptr"]) - 1, width))
+        shape = len(arrays["indptr"]) - 1, len(arrays["popularity"])
+        r = csr_array((arrays["values"], arrays["columns"], arrays["indptr"]), shape=shape)
         forward, back = sparse_rows(r), sparse_rows(r.T.tocsr())
         degrees = torch.from_numpy(arrays["popularity"]).clamp(min=1)[:, None]
         directions = torch.from_numpy(arrays["directions"])
@@ -114,7 +134,7 @@ class GFCF(GraphFilter):
     Source: Shen et al. 2021 (GF-CF), with 256 singular vectors and w = 0.3.
 
     Attributes:
-        factors, ideal_weight: K and w, see `GraphFilter`.
+        factors, ideal_weight, popularity: K, w and p, see `GraphFilter`.
     """
 
     def _filter(
@@ -138,7 +158,7 @@ class ChebyCF(GraphFilter):
         order: degree of the polynomial.
         flatness: p.
         degree_exponent: b.
-        factors, ideal_weight: K and w, see `GraphFilter`.
+        factors, ideal_weight, popularity: K, w and p, see `GraphFilter`.
     """
 
     factors: Annotated[int, Field(ge=1)] = 512
@@ -196,7 +216,3 @@ def leading_directions(r: csr_array, k: int) -> Floats:
     kept = values > NEGLIGIBLE * values.max()
     directions = vectors[:, kept] if by_items else r.T @ vectors[:, kept] / values[kept]
     return np.ascontiguousarray(directions, np.float32)
-
-
-def _width(fitted: Fitted) -> int:
-    return len(fitted.ids["items"])

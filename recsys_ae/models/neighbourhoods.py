@@ -1,28 +1,24 @@
 """Item-based neighbourhoods: similarities of items by their users, with as much popularity as the data call for."""
 
 from abc import abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 from scipy.sparse import csr_array, diags_array, vstack
 
 from recsys_ae.fitted import Fitted
 from recsys_ae.ids import Rows
 from recsys_ae.interactions import Interactions, ones
-from recsys_ae.models.base import FitContext, Floats, blocks_of, fitted_on, fitted_state
+from recsys_ae.models.base import FitContext, Floats, fitted_on, fitted_state
 from recsys_ae.models.factors import SparseLinearModel, sparse_arrays
-from recsys_ae.ranking import exclude, hits, ndcg, top_k
+from recsys_ae.models.popularity_share import Scorer, chosen_share, popularity_of
 from recsys_ae.space import Range, Space
 
 BLOCK = 512  # items whose similarities to all others are in memory at a time
 SMALLEST_WEIGHT = 1e-6  # TF-IDF weight of a user; that of users with nearly all items would be 0
 BM25_K1, BM25_B = 1.2, 0.75
-SHARES = (0.001, 0.01, 0.03, 0.1, 0.3, 1.0)  # of popularity, one of which is chosen
-HELD_OUT_USERS, HELD_OUT, LENGTH = 2000, 0.2, 10  # for that choice
 
 
 @dataclass
@@ -34,10 +30,8 @@ class Neighbourhood(SparseLinearModel):
     item, m_i the largest similarity of i before it is shrunk (1 if there is none), and p = `popularity`. Values of interactions
     are ignored. Works for any user; an item without interactions has score 0.
 
-    By default p is chosen in `fit`: for up to 2,000 users, a fifth of their items is left out, and the p (of 0.001, 0.01, 0.03,
-    0.1, 0.3 and 1) with which the model fitted on the rest ranks these best (NDCG@10) is used in the fit on all data. So the
-    order is nearly that of popularity where the data are too thin for anything else. The choice draws the same numbers in
-    every fit, whatever the seed.
+    By default p is chosen in `fit`, see `popularity_share`, so that the order is nearly that of popularity where the data are
+    too thin for anything else.
 
     Attributes:
         neighbours: similarities kept per item.
@@ -61,7 +55,7 @@ class Neighbourhood(SparseLinearModel):
 
     def _fit(self, train: Interactions, context: FitContext) -> Fitted:
         x = ones(train.matrix)
-        share = _chosen_share(x, self._learn) if self.popularity is None else self.popularity
+        share = chosen_share(x, self._scorer) if self.popularity is None else self.popularity
         weights, largest = self._learn(x)
         return fitted_on(train, {**sparse_arrays(weights), "towards_popular": np.float32(share) * largest})
 
@@ -89,16 +83,20 @@ class Neighbourhood(SparseLinearModel):
             blocks.append(_largest(weights, k))
         return csr_array(vstack(blocks)), np.where(largest > 0, largest, np.float32(1))
 
+    def _scorer(self, x: csr_array) -> Scorer:
+        weights, largest = self._learn(x)
+        return lambda history: ((history @ weights).toarray(), history @ largest)
+
     def scores(self, history: Interactions, rows: Rows) -> Floats:
         scores = super().scores(history, rows)
         arrays = fitted_state(self).arrays
-        scores += (ones(history.matrix[rows]) @ arrays["towards_popular"])[:, None] * _popularity(arrays["popularity"])
+        scores += (ones(history.matrix[rows]) @ arrays["towards_popular"])[:, None] * popularity_of(arrays["popularity"])
         return scores
 
     def item_weights(self, rows: Rows) -> Floats:
         arrays = fitted_state(self).arrays
         weights = super().item_weights(rows)
-        weights += arrays["towards_popular"][rows, None] * _popularity(arrays["popularity"])
+        weights += arrays["towards_popular"][rows, None] * popularity_of(arrays["popularity"])
         return weights
 
 
@@ -164,48 +162,3 @@ def _largest(weights: Floats, k: int) -> csr_array:
     columns = np.sort(np.argpartition(-weights, k - 1, axis=1)[:, :k], axis=1)
     kept = np.take_along_axis(weights, columns, axis=1)
     return csr_array((kept[kept > 0], columns[kept > 0], np.r_[0, np.cumsum((kept > 0).sum(axis=1))]), shape=weights.shape)
-
-
-def _popularity(counts: Floats) -> Floats:
-    """q [M]."""
-    return np.asarray(counts / np.maximum(counts.max(), 1), np.float32)
-
-
-def _chosen_share(x: csr_array, learn: Callable[[csr_array], tuple[csr_array, Floats]]) -> float:
-    """The p with which what is learned from a part of the binary X [N, M] ranks the rest best, see `Neighbourhood`."""
-    rest, wanted, users = _parted(x)
-    if not len(users):
-        return SHARES[-1]
-    weights, largest = learn(rest)
-    if not (np.isfinite(weights.data).all() and np.isfinite(largest).all()):
-        return SHARES[-1]  # `fit` reports it
-    popularity = _popularity(np.bincount(rest.indices, minlength=rest.shape[1]).astype(np.float32))
-    totals = np.zeros(len(SHARES))
-    for rows in blocks_of(users, rest.shape[1]):
-        history, relevant = rest[rows], wanted[rows]
-        scores, towards_popular = (history @ weights).toarray(), (history @ largest)[:, None] * popularity
-        for at, share in enumerate(SHARES):
-            mixed = np.asarray(scores + np.float32(share) * towards_popular, np.float32)
-            exclude(mixed, history)
-            lists, _ = top_k(mixed, LENGTH)
-            totals[at] += ndcg(hits(lists, relevant), np.diff(relevant.indptr), LENGTH).sum()
-    return SHARES[int(np.flatnonzero(totals == totals.max())[-1])]
-
-
-def _parted(x: csr_array) -> tuple[csr_array, csr_array, Rows]:
-    """X [N, M] without some entries, these, and the users who have both; see `Neighbourhood`."""
-    rng, n = np.random.default_rng(0), np.diff(x.indptr)
-    users = np.sort(rng.permutation(np.flatnonzero(n >= 2))[:HELD_OUT_USERS])
-    number = np.zeros(len(n), np.int64)
-    number[users] = np.maximum(1, HELD_OUT * n[users]).astype(np.int64)
-    row = np.repeat(np.arange(len(n)), n)
-    order = np.lexsort((rng.random(x.nnz), row))
-    held = np.empty(x.nnz, bool)
-    held[order] = np.arange(x.nnz) - x.indptr[row] < number[row]
-    return _entries(x, ~held, row), _entries(x, held, row), users
-
-
-def _entries(x: csr_array, chosen: NDArray[np.bool_], row: Rows) -> csr_array:
-    """X [N, M] with only the chosen entries, bool [nnz]."""
-    lengths = np.bincount(row[chosen], minlength=x.shape[0])
-    return csr_array((x.data[chosen], x.indices[chosen], np.r_[0, np.cumsum(lengths)]), shape=x.shape)

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from builders import random_interactions
+from builders import from_dense, random_interactions
 from numpy.polynomial import Polynomial
 
 from recsys_ae import build_model
@@ -34,7 +34,7 @@ def test_gf_cf_filters_the_spectrum(n_users, factors):
     first = vectors[:, (np.arange(25) >= 25 - factors) & (values > 1e-9)]
     linear, root = vectors * values @ vectors.T, np.sqrt(degrees)
     expected = dense(data) @ (linear + 0.7 * (first @ first.T) / root[:, None] * root)
-    model = build_model("gf_cf", {"factors": factors, "ideal_weight": 0.7}).fit(data)
+    model = build_model("gf_cf", {"factors": factors, "ideal_weight": 0.7, "popularity": 0.0}).fit(data)
     found = model.scores(data, np.arange(n_users))
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
     assert not found[:, [4, 9]].any()
@@ -52,8 +52,8 @@ def test_chebycf_filters_the_spectrum(order):
     scale = degrees**0.3
     expected = dense(data) / scale @ (vectors * filtered @ vectors.T + 0.4 * first @ first.T) * scale
     expected[:, [4, 9]] = 0
-    params = {"factors": 5, "ideal_weight": 0.4, "order": order, "flatness": 2.5, "degree_exponent": 0.3}
-    model = build_model("chebycf", params).fit(data)
+    params = {"factors": 5, "ideal_weight": 0.4, "order": order, "flatness": 2.5}
+    model = build_model("chebycf", {**params, "degree_exponent": 0.3, "popularity": 0.0}).fit(data)
     np.testing.assert_allclose(model.scores(data, np.arange(60)), expected, rtol=1e-3, atol=1e-4)
 
 
@@ -63,3 +63,23 @@ def test_a_few_histories_at_a_time_give_the_same_scores(monkeypatch):
     whole = model.scores(data, np.arange(48))
     monkeypatch.setattr(graph_filters, "BLOCK_SCORES", 1)
     np.testing.assert_array_equal(model.scores(data, np.arange(48)), whole)
+
+
+def test_popularity_is_added_by_the_diagonal():
+    data = random_interactions(n_users=60)
+    x = dense(data)
+    diagonal = (x / x.sum(axis=1, keepdims=True)).sum(axis=0) / x.sum(axis=0)
+    without, found = (
+        build_model("gf_cf", {"factors": 4, "popularity": share}).fit(data).scores(data, np.arange(60)) for share in (0.0, 0.7)
+    )
+    popular = x.sum(axis=0) / x.sum(axis=0).max()
+    np.testing.assert_allclose(found - without, 0.7 * (x @ diagonal)[:, None] * popular, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["gf_cf", "chebycf"])
+def test_users_of_one_item_get_the_popular_ones(name):
+    observed = np.eye(5, dtype=bool)[np.repeat(np.arange(5), [4, 1, 5, 2, 3])]
+    data = from_dense(np.ones(observed.shape), observed)
+    scores = build_model(name).fit(data).scores(data, np.arange(15))
+    scores[observed] = -np.inf
+    assert scores.argmax(axis=1).tolist() == [2] * 5 + [0] * 5 + [2] * 5
