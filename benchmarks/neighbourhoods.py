@@ -3,8 +3,8 @@
     RECSYS_AE_DATA=... python benchmarks/neighbourhoods.py [--smoke]
 
 MovieLens 1M (training part of the given split `per-user-80-20`), MovieLens 100K and Yoochoose (`train.txt`, sessions as users),
-all as clicks, MovieLens with 1, 3 and 10 training interactions per user, and a synthetic log with a long tail. NDCG@10 without seen items; test parts are not used. Prints a table; the
-last line is a JSON object.
+all as clicks, MovieLens with 1, 3 and 10 training interactions per user, and a synthetic log with a long tail. NDCG@10 without
+seen items; test parts are not used. Prints a table; the last line is a JSON object.
 """
 
 import argparse
