@@ -50,6 +50,7 @@ class FeatureEASE(DenseLinear):
         Others: see `DenseLinear`. All defaults were chosen on validation parts of MovieLens 1M and 100K.
     """
 
+    item_exponent: float = 0.0
     combine: Literal["stacked", "added", "prior"] = "stacked"
     weight: Annotated[float, Field(ge=0)] | None = None
     features_l2: Annotated[float, Field(gt=0)] = 10.0
