@@ -1,10 +1,10 @@
-"""Similarities of itemknn and values of beta of rp3beta on validation parts, to find defaults that suit all data.
+"""Neighbourhoods, graph filters and EASE on validation parts of many kinds of data, none of which should be below popularity.
 
     RECSYS_AE_DATA=... python benchmarks/neighbourhoods.py [--smoke]
 
 MovieLens 1M (training part of the given split `per-user-80-20`), MovieLens 100K and Yoochoose (`train.txt`, sessions as users),
-all as clicks, and a synthetic log with a long tail. NDCG@10 without seen items; test parts are not used. Prints a table; the
-last line is a JSON object.
+all as clicks, MovieLens with 1, 3 and 10 training interactions per user, and a synthetic log with a long tail. NDCG@10 without
+seen items; test parts are not used. Prints a table; the last line is a JSON object.
 """
 
 import argparse
@@ -18,11 +18,18 @@ import pandas as pd
 from recsys_ae import Interactions, Split, build_model, evaluate
 from recsys_ae.splitting import leave_last, per_user
 
+PUBLISHED = {"shrinkage": 0.0, "popularity": 0.0}
 RIVALS = {
     "popularity": ("popularity", {}),
     **{f"itemknn {kind}": ("itemknn", {"similarity": kind}) for kind in ("cosine", "tfidf", "bm25")},
-    **{f"rp3beta {beta}": ("rp3beta", {"beta": beta}) for beta in (0.0, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8)},
+    "itemknn tfidf, as published": ("itemknn", PUBLISHED),
+    **{f"rp3beta {beta}": ("rp3beta", {"beta": beta}) for beta in (0.0, 0.3, 0.6)},
+    "rp3beta 0.3, as published": ("rp3beta", PUBLISHED),
+    "gf_cf": ("gf_cf", {}),
+    "chebycf": ("chebycf", {}),
+    "ease": ("ease", {}),
 }
+FEW = (1, 3, 10)  # interactions per user that are left of the training part
 
 
 def real_data(folder: Path) -> dict[str, Interactions]:
@@ -51,14 +58,26 @@ def long_tail(users: int, items: int) -> Interactions:
 
 
 def splits(data: dict[str, Interactions]) -> dict[str, Split]:
-    """Two random splits of each log, and a split by the last but one event if there are times."""
+    """Two random splits of each log, a split by the last but one event and thinned ones of MovieLens."""
     found = {}
     for name, log in data.items():
         test, valid = (0.2 if log.times is not None else 0.0), (0.1 if name.startswith("ml") else 0.2)
         found |= {f"{name}, seed {seed}": per_user(log, test=test, valid=valid, seed=seed) for seed in (0, 1)}
         if log.times is not None:
             found[f"{name}, last"] = leave_last(log, test=1, valid=1)
+        if name.startswith("ml"):
+            found |= {f"{name}, {few} per user": thinned(found[f"{name}, seed 0"], few) for few in FEW}
     return found
+
+
+def thinned(split: Split, few: int) -> Split:
+    """The split with only a few random training interactions of each user."""
+    train = split.train
+    row = train.user_rows()
+    order = np.lexsort((np.random.default_rng(0).random(len(train)), row))
+    kept = np.empty(len(train), bool)
+    kept[order] = np.arange(len(train)) - train.matrix.indptr[row] < few
+    return Split(train.filter(kept), split.valid, split.test)
 
 
 def main() -> None:

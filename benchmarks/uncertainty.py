@@ -28,11 +28,12 @@ from recsys_ae.evaluation.uncertainty.statistics import Findings, compare
 LEVEL, ALPHA, POWER, K = 0.9, 0.05, 0.8, 10
 TESTS = ("t", "randomisation", "wilcoxon")
 USERS = (30, 100, 1000)
+PLAIN = {"item_exponent": 0.0, "input_exponent": 0.0, "intercept": 0.0}
 MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "cosine": ("itemknn", {}),
     "RP3beta": ("rp3beta", {"beta": 0.6}),
-    "EASE": ("ease", {}),
-    "EDLAE": ("ease", {"l2": 500, "dropout": 0.5, "user_exponent": -0.5}),
+    "EASE": ("ease", {**PLAIN, "l2": 1000, "dropout": 0.0, "user_exponent": 0.0}),
+    "EDLAE": ("ease", {**PLAIN, "l2": 500, "dropout": 0.5, "user_exponent": -0.5}),
     "popularity": ("popularity", {}),
 }
 

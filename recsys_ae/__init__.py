@@ -55,16 +55,17 @@ if TYPE_CHECKING:
     from recsys_ae.models.ease import EASE as EASE, SparseEASE as SparseEASE
     from recsys_ae.models.elsa import ELSA as ELSA
     from recsys_ae.models.feature_ease import FeatureEASE as FeatureEASE
+    from recsys_ae.models.graph_filters import GFCF as GFCF, ChebyCF as ChebyCF
     from recsys_ae.models.gru import RatingGRU as RatingGRU, SessionGRU as SessionGRU
     from recsys_ae.models.hybrid import HybridAutoencoder as HybridAutoencoder
-    from recsys_ae.models.implicit_models import ALS as ALS, BPR as BPR, ItemKNN as ItemKNN
+    from recsys_ae.models.implicit_models import ALS as ALS, BPR as BPR
     from recsys_ae.models.inspection import explain as explain, similar_items as similar_items, similar_users as similar_users
     from recsys_ae.models.mf import MatrixFactorisation as MatrixFactorisation
     from recsys_ae.models.multinomial import MultDAE as MultDAE, MultVAE as MultVAE
+    from recsys_ae.models.neighbourhoods import ItemKNN as ItemKNN, RP3Beta as RP3Beta
     from recsys_ae.models.pca import PCA as PCA
     from recsys_ae.models.recommend import TopK as TopK, predict as predict, recommend as recommend
     from recsys_ae.models.recvae import RecVAE as RecVAE
-    from recsys_ae.models.rp3beta import RP3Beta as RP3Beta
     from recsys_ae.models.rules import Rules as Rules
     from recsys_ae.models.slist import SLIST as SLIST
     from recsys_ae.models.storage import build_model as build_model, load_model as load_model, save_model as save_model

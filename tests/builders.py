@@ -111,6 +111,8 @@ def events() -> pd.DataFrame:
     )
 
 
+# EASE as published in 2019, but for its l2.
+PLAIN_EASE = {"dropout": 0.0, "user_exponent": 0.0, "item_exponent": 0.0, "input_exponent": 0.0, "intercept": 0.0}
 # Parameters under which each model is quick on the small data, and learns it if it can.
 SMALL = {
     "autorec": {  # the published objective; the variants below have the rest
@@ -167,6 +169,8 @@ SMALL = {
     "bpr": {"factors": 2, "epochs": 1000},
     "itemknn": {"neighbours": 7},
     "rp3beta": {"neighbours": 7},
+    "gf_cf": {"factors": 2},
+    "chebycf": {"factors": 2, "order": 4},
     "slist": {"l2": 1.0},
     "vsknn": {"neighbours": 5},
     "sequential_rules": {},
@@ -234,7 +238,8 @@ VARIANTS = {
     "gru-ratings": ("gru_ratings", SMALL["gru_ratings"]),
     "gru-ratings-features": ("gru_ratings", {**SMALL["gru_ratings"], "hierarchy": "init", "item_features": True}),
     "ease": ("ease", SMALL["ease"]),
-    "edlae": ("ease", {"l2": 1.0, "dropout": 0.3}),
+    "ease-plain": ("ease", {**PLAIN_EASE, "l2": 1.0}),
+    "ease-bounded": ("ease", {**PLAIN_EASE, "l2": 1.0, "dropout": 0.3, "intercept": 0.5, "diagonal": 0.4}),
     "feature-ease": ("feature_ease", SMALL["feature_ease"]),
     "feature-ease-added": ("feature_ease", {**SMALL["feature_ease"], "combine": "added"}),
     "feature-ease-prior": ("feature_ease", {**SMALL["feature_ease"], "combine": "prior", "weight": 3.0}),
@@ -246,6 +251,8 @@ VARIANTS = {
     "itemknn-bm25": ("itemknn", {"similarity": "bm25", "neighbours": 7}),
     "itemknn-cosine": ("itemknn", {"similarity": "cosine", "neighbours": 7}),
     "rp3beta": ("rp3beta", SMALL["rp3beta"]),
+    "gf-cf": ("gf_cf", SMALL["gf_cf"]),
+    "chebycf": ("chebycf", SMALL["chebycf"]),
     "slist": ("slist", SMALL["slist"]),
     "slist-whole": ("slist", {"l2": 1.0, "alpha": 1.0}),
     "vsknn": ("vsknn", SMALL["vsknn"]),

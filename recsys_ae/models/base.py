@@ -167,7 +167,7 @@ class HasUserVectors(Protocol):
 
 @runtime_checkable
 class LinearInHistory(Protocol):
-    """A recommender whose scores are linear in the binary history."""
+    """A recommender whose scores are linear in the binary history, apart from a constant of each item."""
 
     def item_weights(self, rows: Rows) -> Floats:
         """float32 [B, M]: what each of the items at `rows` [B], if in the history, adds to the scores of all items."""

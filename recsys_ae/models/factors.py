@@ -6,6 +6,7 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from threadpoolctl import ThreadpoolController
 
@@ -39,9 +40,7 @@ class SparseItemWeights(Recommender):
         """The weights to learn from `train`, [M, M]."""
 
     def _fit(self, train: Interactions, context: FitContext) -> Fitted:
-        weights = self._weights(train)
-        arrays = {"indptr": weights.indptr.astype(np.int64), "columns": weights.indices.astype(np.int32)}
-        return fitted_on(train, {**arrays, "weights": weights.data.astype(np.float32)})
+        return fitted_on(train, sparse_arrays(self._weights(train)))
 
     def _learned(self, *histories: Interactions) -> csr_array:
         fitted = fitted_state(self, *histories)
@@ -59,6 +58,12 @@ class SparseLinearModel(SparseItemWeights):
 
     def item_weights(self, rows: Rows) -> Floats:
         return self._learned()[rows].toarray()
+
+
+def sparse_arrays(weights: csr_array) -> dict[str, NDArray[Any]]:
+    """Sparse weights [M, M] as arrays of a fitted state."""
+    indptr, columns = weights.indptr.astype(np.int64), weights.indices.astype(np.int32)
+    return {"indptr": indptr, "columns": columns, "weights": weights.data.astype(np.float32)}
 
 
 def pair_products(user_factors: Callable[[Rows], Floats], item_factors: Floats, user_rows: Rows, item_rows: Rows) -> Floats:

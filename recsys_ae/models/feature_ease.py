@@ -13,14 +13,15 @@ from recsys_ae.errors import ConfigError
 from recsys_ae.fitted import Fitted
 from recsys_ae.interactions import Interactions
 from recsys_ae.models.base import FitContext, Floats, fitted_on, item_counts
-from recsys_ae.models.ease import DENSE_WAY_OUT, EASE, announce, inverse_gram, inversion_seconds, zero_diagonal
+from recsys_ae.models.ease import DENSE_WAY_OUT, DenseLinear, announce, bounded_diagonal, inverse_gram, inversion_seconds
+from recsys_ae.models.weighting import item_factors, weighted_rows
 from recsys_ae.space import Range, Space
 
 WEIGHTS = {"stacked": 30.0, "added": 0.2, "prior": 100.0}
 
 
 @dataclass
-class FeatureEASE(EASE):
+class FeatureEASE(DenseLinear):
     """`EASE` with item features: scores x B, with x [M] binary and a zero diagonal in B [M, M]. Works for any user.
 
     F [M, K] holds the features of the items, each row scaled to length 1, so that an item with many labels counts no more than
@@ -46,16 +47,14 @@ class FeatureEASE(EASE):
         combine: how features are used, see above.
         weight: w; by default 30 interactions (`stacked`), a share of 0.2 (`added`) or 100 interactions (`prior`).
         features_l2: regularisation of the regressions on features: of S, and of the columns of items without interactions.
-        Others: see `EASE`. All defaults were chosen on validation parts of MovieLens 1M and 100K.
+        Others: see `DenseLinear`. All defaults were chosen on validation parts of MovieLens 1M and 100K.
     """
 
-    l2: Annotated[float, Field(gt=0)] = 500.0
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
-    user_exponent: float = -0.5
+    item_exponent: float = 0.0
     combine: Literal["stacked", "added", "prior"] = "stacked"
     weight: Annotated[float, Field(ge=0)] | None = None
     features_l2: Annotated[float, Field(gt=0)] = 10.0
-    space: ClassVar[Space] = {**EASE.space, "features_l2": Range(low=0.5, high=500, log=True)}
+    space: ClassVar[Space] = {**DenseLinear.space, "features_l2": Range(low=0.5, high=500, log=True)}
     needs: ClassVar[frozenset[str]] = frozenset({"item_features"})
 
     def __post_init__(self) -> None:
@@ -67,20 +66,21 @@ class FeatureEASE(EASE):
         assert train.item_features is not None  # see `needs`
         features = unit_rows(train.item_features.matrix)
         self._announce(*features.shape)
-        x = self._weighted(train)
+        x = weighted_rows(train, self.user_exponent)
         ridge, weight = self._ridge(x), WEIGHTS[self.combine] if self.weight is None else self.weight
         if self.combine == "stacked":
             stacked = vstack([x, features.T * np.float32(weight**0.5)], format="csr")
-            weights = zero_diagonal(inverse_gram(stacked, ridge))
+            weights = bounded_diagonal(inverse_gram(stacked, ridge), ridge)
         else:
             of_features = feature_weights(features, self.features_l2)
             if self.combine == "added":
-                weights = zero_diagonal(inverse_gram(x, ridge))
+                weights = bounded_diagonal(inverse_gram(x, ridge), ridge)
                 weights *= 1 - weight
                 of_features *= weight
                 weights += of_features
             else:
                 weights = with_prior(inverse_gram(x, ridge + np.float32(weight)), of_features, weight)
+        weights *= item_factors(train, self.item_exponent)
         predict_cold_columns(weights, features, item_counts(train) == 0, self.features_l2)
         return fitted_on(train, {"weights": weights})
 

@@ -1,15 +1,15 @@
-"""Models fitted by the library `implicit`: ALS, BPR and item-item neighbourhoods. Values of interactions are ignored."""
+"""Models fitted by the library `implicit`: ALS and BPR. Values of interactions are ignored."""
 
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
-from scipy.sparse import csr_array, csr_matrix
+from scipy.sparse import csr_matrix
 from threadpoolctl import threadpool_limits
 
 from recsys_ae.errors import TrainingError
@@ -17,11 +17,9 @@ from recsys_ae.fitted import Fitted
 from recsys_ae.ids import Rows
 from recsys_ae.interactions import Interactions, ones
 from recsys_ae.models.base import FitContext, Floats, copy_matching_rows, fitted_on, fitted_state, item_counts
-from recsys_ae.models.factors import FactorModel, SparseLinearModel, trained_rows
+from recsys_ae.models.factors import FactorModel, trained_rows
 from recsys_ae.models.recommend import check_scorable
 from recsys_ae.space import Range, Space
-
-SMALLEST_WEIGHT = 1e-6  # TF-IDF weight of a user; that of users with nearly all items would be 0
 
 
 @dataclass
@@ -129,61 +127,23 @@ class BPR(FactorModel):
         return fitted.arrays["users"][known]
 
 
-@dataclass
-class ItemKNN(SparseLinearModel):
-    """Item-based nearest neighbours: an item's score is the sum of its similarities to the items of the user.
-
-    The similarity is the cosine of the item vectors, plain or weighted by TF-IDF or BM25. Works for any user; an item without
-    interactions has score 0.
-
-    Attributes:
-        similarity: `cosine`, `tfidf` or `bm25`. BM25 is good if most items have many users; if most have few, it recommends
-            hardly anything else.
-        neighbours: similarities kept per item, that to itself included.
-    """
-
-    similarity: Literal["cosine", "tfidf", "bm25"] = "tfidf"
-    neighbours: Annotated[int, Field(ge=1)] = 100
-    space: ClassVar[Space] = {"similarity": ["cosine", "tfidf", "bm25"], "neighbours": Range(low=10, high=500, log=True)}
-
-    def _weights(self, train: Interactions) -> csr_array:
-        from implicit.nearest_neighbours import BM25Recommender, CosineRecommender
-
-        kind = BM25Recommender if self.similarity == "bm25" else CosineRecommender
-        weights = None
-        if self.similarity == "tfidf":  # implicit's own can divide 0 by 0
-            n_of_user = np.diff(train.matrix.indptr)
-            weights = np.maximum(np.log(train.n_items / (1 + n_of_user)), SMALLEST_WEIGHT).astype(np.float32)
-        return fit_with_implicit(kind, train, user_weights=weights, K=min(self.neighbours, train.n_items)).similarity
-
-
 def fit_with_implicit(
     kind: Any,
     train: Interactions,
-    start: Mapping[str, Floats] | None = None,
-    *,
-    user_weights: Any = None,
+    start: Mapping[str, Floats],
     **options: Any,
 ) -> Any:
     """A fitted model of class `kind`, starting from the factors in `start`; without BLAS threads inside its own threads.
 
-    Every interaction counts 1, or the weight of its user in `user_weights` [N]. Warnings are suppressed, because they are about
-    conversions that `implicit` makes itself.
+    Every interaction counts 1. Warnings are suppressed, because they are about conversions that `implicit` makes itself.
     """
-    from implicit.cpu.matrix_factorization_base import MatrixFactorizationBase
-
     with threadpool_limits(1, "blas"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model = kind(**options)
-        for name, factors in (start or {}).items():
+        for name, factors in start.items():
             setattr(model, name, factors)
         clicks = csr_matrix(ones(train.matrix), dtype=np.float32)
-        if user_weights is not None:
-            clicks.data *= np.repeat(user_weights, np.diff(clicks.indptr))
-        if isinstance(model, MatrixFactorizationBase):
-            model.fit(clicks, show_progress=False, callback=partial(_check_factors, model))
-        else:
-            model.fit(clicks, show_progress=False)
+        model.fit(clicks, show_progress=False, callback=partial(_check_factors, model))
     return model
 
 

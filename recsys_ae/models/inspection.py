@@ -71,7 +71,8 @@ def similar_users(model: Recommender, history: Interactions, users: ArrayLike, k
 def explain(model: Recommender, history: Interactions, user: Any, item: Any) -> pd.DataFrame:
     """Contributions of the items in a user's history to the score of `item`, largest first.
 
-    For linear autoencoders and neighbourhood models the contributions are their weights, which add up to the score exactly.
+    For linear autoencoders and neighbourhood models the contributions are their weights, which add up to the score exactly,
+    apart from what the item has without any history.
     For all other models a contribution is the drop of the score when the item is left out of the history (leave-one-out);
     these need not add up.
 

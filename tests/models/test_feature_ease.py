@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from builders import random_interactions
+from builders import PLAIN_EASE, random_interactions
 from scipy.sparse import csr_array
 
 from recsys_ae import build_model
@@ -12,7 +12,7 @@ from recsys_ae.errors import ConfigError, DataError
 from recsys_ae.features import FeatureTable
 from recsys_ae.interactions import Interactions
 
-PARAMS = {"l2": 3.0, "dropout": 0.4, "user_exponent": 0.0, "features_l2": 2.0}
+PARAMS = {"l2": 3.0, "dropout": 0.4, "user_exponent": 0.0, "item_exponent": 0.0, "features_l2": 2.0}
 
 
 def with_features(data: Interactions, n_labels: int, seed: int = 1) -> Interactions:
@@ -68,7 +68,7 @@ def test_the_weights_minimise_the_loss(combine, n_labels):
 def test_without_weight_the_features_of_warm_items_do_not_matter(combine):
     data = with_features(random_interactions(), 4)
     model = build_model("feature_ease", {**PARAMS, "combine": combine, "weight": 0.0}).fit(data)
-    plain = build_model("ease", {"l2": 3.0, "dropout": 0.4}).fit(data)
+    plain = build_model("ease", {**PLAIN_EASE, "l2": 3.0, "dropout": 0.4}).fit(data)
     np.testing.assert_allclose(model.fitted.arrays["weights"], plain.fitted.arrays["weights"], rtol=1e-4, atol=1e-6)
 
 

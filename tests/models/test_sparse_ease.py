@@ -1,7 +1,7 @@
 import numba
 import numpy as np
 import pytest
-from builders import from_dense, planted, random_interactions
+from builders import PLAIN_EASE, from_dense, planted, random_interactions
 from scipy.sparse import csr_array
 
 from recsys_ae import build_model, limits
@@ -27,7 +27,7 @@ def test_with_all_items_as_neighbours_it_is_ease(dropout):
     data = random_interactions(n_users=300)
     data = data.filter(~np.isin(data.item_rows(), [3, 7]))
     params = {"l2": 3.0, "dropout": dropout}
-    ease = build_model("ease", params).fit(data)
+    ease = build_model("ease", {**PLAIN_EASE, **params}).fit(data)
     sparse = build_model("sparse_ease", {**params, "neighbours": data.n_items - 1}).fit(data)
     np.testing.assert_allclose(dense(sparse), ease.fitted.arrays["weights"], atol=1e-5)
     everyone = np.arange(data.n_users)
