@@ -6,6 +6,7 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from threadpoolctl import ThreadpoolController
 
@@ -86,6 +87,13 @@ def trained_rows(fitted: Fitted, history: Interactions, rows: Rows) -> Rows:
     users = fitted.ids["users"]
     found = rows if history.users is users else users.find(history.users.values[rows])
     return np.where((found >= 0) & fitted.arrays["trained_users"][found], found, -1)
+
+
+def kept_columns(ratings: csr_array, kept: NDArray[np.bool_]) -> csr_array:
+    """The entries of a matrix [B, M] in the columns to be kept, bool [M], in the same shape."""
+    entries = kept[ratings.indices]
+    indptr = np.r_[0, np.cumsum(entries)][ratings.indptr].astype(ratings.indptr.dtype)
+    return csr_array((ratings.data[entries], ratings.indices[entries], indptr), shape=ratings.shape)
 
 
 def ridge(inputs: Floats, targets: Floats, strength: float) -> Floats:

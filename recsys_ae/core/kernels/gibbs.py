@@ -1,0 +1,228 @@
+"""Gibbs sampling of a factorisation machine with a block of rows and a block of columns; see `core.gibbs` for the equations."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import prange
+
+from recsys_ae.core.kernels.compiled import compiled
+from recsys_ae.core.kernels.layers import FAST
+
+
+class Design(NamedTuple):
+    """The attributes of n rows by column, C columns in G groups.
+
+    `starts` int64 [C + 1], `rows` int32 [nnz] and `values` float32 [nnz]; group g has the columns groups[g] to groups[g + 1].
+    """
+
+    starts: Any
+    rows: Any
+    values: Any
+    groups: Any
+
+
+class Side(NamedTuple):
+    """One of the two blocks of a chain: n rows, C columns in G groups, F factors; everything float64.
+
+    Attributes:
+        design: `Design`.
+        weights: [F, C], changed in place.
+        sums: [F, n], the weighted sums of each row's attributes, changed in place.
+        mean, precision: [F, G], the normal prior of the weights in each group.
+        noise: [F, C], standard normal.
+    """
+
+    design: Any
+    weights: Any
+    sums: Any
+    mean: Any
+    precision: Any
+    noise: Any
+
+
+@compiled(nogil=True, fastmath=FAST)
+def draw_weights(side: Any, factor: int, gram: Any, product: Any, change: Any) -> None:
+    """Draw the weights of one factor in turn, each from its distribution given all others.
+
+    Weights of columns that no row with ratings has are set to the prior's mean, which is exact in expectation.
+
+    Args:
+        side: `Side`.
+        gram, product: float64 [n], the precision that the ratings of each row give its sum, and the precision times the
+            error that is left; `product` is updated.
+        change: float64 [n], set to the changes of the sums.
+    """
+    starts, rows, values, groups = side.design
+    weights, noise = side.weights[factor], side.noise[factor]
+    change[:] = 0
+    for group in range(len(groups) - 1):
+        mean, precision = side.mean[factor, group], side.precision[factor, group]
+        for column in range(groups[group], groups[group + 1]):
+            seen, left = 0.0, 0.0
+            for n in range(starts[column], starts[column + 1]):
+                value = values[n]
+                seen += value * value * gram[rows[n]]
+                left += value * product[rows[n]]
+            before, after = weights[column], mean
+            if seen > 0:
+                total = seen + precision
+                after = (left + seen * before + precision * mean) / total + noise[column] / np.sqrt(total)
+            weights[column] = after
+            for n in range(starts[column], starts[column + 1]):
+                step = values[n] * (after - before)
+                product[rows[n]] -= step * gram[rows[n]]
+                change[rows[n]] += step
+
+
+@compiled(nogil=True, fastmath=FAST)
+def sweep(indptr: Any, columns: Any, errors: Any, noise_precision: Any, left: Any, right: Any) -> None:
+    """Draw all weights of both sides once, factor by factor, the rows' before the columns'.
+
+    Factor 0 is the bias of rows, whose counterpart is 1, and factor 1 that of columns; both are kept where they are 1.
+
+    Args:
+        indptr, columns: of the ratings, by row.
+        errors: float32 [nnz], the ratings minus the sum of all products, updated.
+        noise_precision: float64 [N], of the ratings of each row.
+        left, right: the `Side` of rows and of columns.
+    """
+    n_rows, n_columns = len(indptr) - 1, right.sums.shape[1]
+    row_gram, row_product, row_change = np.empty(n_rows), np.empty(n_rows), np.zeros(n_rows)
+    gram, product, change = np.empty(n_columns), np.empty(n_columns), np.zeros(n_columns)
+    for factor in range(len(left.sums)):
+        p, q = left.sums[factor], right.sums[factor]
+        row_change[:], change[:] = 0, 0
+        if factor != 1:
+            for r in range(n_rows):
+                square, total = 0.0, 0.0
+                for n in range(indptr[r], indptr[r + 1]):
+                    own = q[columns[n]]
+                    square += own * own
+                    total += own * errors[n]
+                row_gram[r], row_product[r] = noise_precision[r] * square, noise_precision[r] * total
+            draw_weights(left, factor, row_gram, row_product, row_change)
+            p += row_change
+        gram[:], product[:] = 0, 0
+        for r in range(n_rows):
+            weighted, square = noise_precision[r] * p[r], noise_precision[r] * p[r] * p[r]
+            for n in range(indptr[r], indptr[r + 1]):
+                c = columns[n]
+                errors[n] -= row_change[r] * q[c]
+                gram[c] += square
+                product[c] += weighted * errors[n]
+        if factor != 0:
+            draw_weights(right, factor, gram, product, change)
+            q += change
+            for r in range(n_rows):
+                for n in range(indptr[r], indptr[r + 1]):
+                    errors[n] -= p[r] * change[columns[n]]
+
+
+@compiled(nogil=True, fastmath=FAST)
+def row_errors(indptr: Any, errors: Any, total: Any) -> None:
+    """Set `total`, float64 [N], to the sum of the squared errors of each row."""
+    for r in range(len(total)):
+        total[r] = 0
+        for n in range(indptr[r], indptr[r + 1]):
+            total[r] += np.float64(errors[n]) * errors[n]
+
+
+@compiled(parallel=True, fastmath=FAST)
+def expected_rows(
+    indptr: Any, columns: Any, values: Any, vectors: Any, prior: Any, precision: Any, spread: Any, rounds: int, out: Any
+) -> None:
+    """The expected vectors of rows given their ratings, in each of S samples of all else.
+
+    Given the noise, it is the solution of a ridge regression of H equations. The noise of a row is found together with it, in
+    the fixed point of mean-field variational inference.
+
+    Args:
+        indptr, columns, values: the ratings [B, M], as float64.
+        vectors: float32 [M, S, H], a bias and H - 1 factors of each column.
+        prior: float32 [B, S, H], the bias and factors of each row that are expected without ratings.
+        precision: float32 [S, H], of the prior.
+        spread: float32 [S, 2]: shape and rate of the gamma prior of each row's noise precision.
+        rounds: steps of the fixed point; with 0 the noise precision is shape / rate, the same for all rows.
+        out: float32 [B, S, H].
+    """
+    samples, width = precision.shape
+    for b in prange(len(indptr) - 1):
+        gram, lower, inverse = np.empty((width, width)), np.empty((width, width)), np.empty((width, width))
+        vector, product, mean, solved = np.ones(width), np.empty(width), np.empty(width), np.empty(width)
+        first, last = indptr[b], indptr[b + 1]
+        for s in range(samples):
+            gram[:], product[:] = 0, 0
+            squares = 0.0
+            for n in range(first, last):
+                vector[1:] = vectors[columns[n], s, 1:]  # the row's own bias is counted once
+                left = values[n] - vectors[columns[n], s, 0]
+                squares += left * left
+                for i in range(width):
+                    product[i] += left * vector[i]
+                    for j in range(i + 1):
+                        gram[i, j] += vector[i] * vector[j]
+            shape, rate = spread[s]
+            noise = shape / rate
+            if first == last:
+                out[b, s] = prior[b, s]
+                continue
+            for step in range(rounds + 1):
+                _factorise(noise, gram, precision[s], lower)
+                for i in range(width):
+                    mean[i] = noise * product[i] + precision[s, i] * prior[b, s, i]
+                _solve(lower, mean, solved)
+                if step < rounds:
+                    error = squares + _uncertainty(lower, gram, inverse)
+                    for i in range(width):
+                        error += mean[i] * (gram[i, i] * mean[i] - 2 * product[i])
+                        for j in range(i):
+                            error += 2 * mean[i] * gram[i, j] * mean[j]
+                    noise = (shape + (last - first) / 2) / (rate + max(error, 0.0) / 2)
+            for i in range(width):
+                out[b, s, i] = mean[i]
+
+
+@compiled(fastmath=FAST)
+def _factorise(noise: float, gram: Any, precision: Any, lower: Any) -> None:
+    """Set `lower` [H, H] to the Cholesky factor of noise * gram + diag(precision); both have values below the diagonal only."""
+    for i in range(len(lower)):
+        for j in range(i + 1):
+            left = noise * gram[i, j] + (precision[i] if i == j else 0.0)
+            for k in range(j):
+                left -= lower[i, k] * lower[j, k]
+            lower[i, j] = np.sqrt(left) if i == j else left / lower[j, j]
+
+
+@compiled(fastmath=FAST)
+def _solve(lower: Any, right: Any, buffer: Any) -> None:
+    """Replace `right` [H] by the solution for the matrix with this Cholesky factor."""
+    for i in range(len(right)):
+        left = right[i]
+        for k in range(i):
+            left -= lower[i, k] * buffer[k]
+        buffer[i] = left / lower[i, i]
+    for i in range(len(right) - 1, -1, -1):
+        left = buffer[i]
+        for k in range(i + 1, len(right)):
+            left -= lower[k, i] * right[k]
+        right[i] = left / lower[i, i]
+
+
+@compiled(fastmath=FAST)
+def _uncertainty(lower: Any, gram: Any, inverse: Any) -> float:
+    """The squared error that the mean leaves out: the trace of gram times the inverse of the factorised matrix."""
+    width = len(lower)
+    for j in range(width):  # the inverse of the factor, by columns
+        for i in range(j, width):
+            left = 1.0 if i == j else 0.0
+            for k in range(j, i):
+                left -= lower[i, k] * inverse[k, j]
+            inverse[i, j] = left / lower[i, i]
+    total = 0.0
+    for i in range(width):
+        for j in range(i + 1):
+            covariance = 0.0
+            for k in range(i, width):
+                covariance += inverse[k, i] * inverse[k, j]
+            total += gram[i, j] * covariance * (1 if i == j else 2)
+    return total
