@@ -18,6 +18,7 @@ Deviations:
 """
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +29,7 @@ from recsys_ae.core.kernels.gibbs import Design, Side, row_errors, sweep
 
 Array = NDArray[np.float64]
 SHAPE, RATE = 0.5, 0.005  # gamma prior of the precision of a group
-START = 0.1  # standard deviation of the first weights
+FIRST_SHARE = 0.25  # of the variance of values that products have under the priors of the warm-up
 FLOOR = 1e-3  # added to squared errors; otherwise, the noise of values without any would vanish
 DEGREES = np.geomspace(1, 1000, 100)  # of freedom: twice the possible shapes of the distribution of noise precisions
 
@@ -43,8 +44,23 @@ class Block:
         mean, precision: [F, G], of the prior.
     """
 
-    def __init__(self, groups: Sequence[csr_array], observed: NDArray[np.bool_], factors: int, constant: int) -> None:
-        """Zero weights; `observed` [n] are the rows with values, and the sums of the factor `constant` stay 1."""
+    def __init__(
+        self,
+        groups: Sequence[csr_array],
+        observed: NDArray[np.bool_],
+        factors: int,
+        constant: Literal[0, 1],
+        rng: np.random.Generator,
+    ) -> None:
+        """Biases of 0, and K = F - 2 `factors` drawn from the prior of the warm-up.
+
+        Args:
+            groups: attributes [n, .] by group.
+            observed: bool [n], which rows have values.
+            factors: K, without biases.
+            constant: the factor whose sums stay 1.
+            rng: draws the weights.
+        """
         self.attributes = csr_array(hstack(groups, format="csr"))
         seen = csc_array(self.attributes * observed[:, None])
         seen.eliminate_zeros()
@@ -52,14 +68,12 @@ class Block:
         parts = seen.indptr.astype(np.int64), seen.indices.astype(np.int32), seen.data.astype(np.float32)
         self.design = Design(*parts, self.bounds)
         self.used = np.diff(seen.indptr) > 0  # columns: only these tell something about the prior
-        self.weights, self.sums = np.zeros((factors, len(self.used))), np.zeros((factors, len(observed)))
+        wide = np.sqrt(max(factors, 1) / FIRST_SHARE)
+        self.mean, self.precision = np.zeros((factors + 2, len(groups))), np.full((factors + 2, len(groups)), wide)
+        self.weights = rng.standard_normal((factors + 2, len(self.used))) / np.sqrt(wide)
+        self.weights[:2] = 0
+        self.sums: Array = self.weights @ self.attributes.T
         self.sums[constant] = 1
-        self.mean, self.precision = np.zeros((factors, len(groups))), np.ones((factors, len(groups)))
-
-    def start(self, rng: np.random.Generator) -> None:
-        """Draw small weights of all factors but the biases."""
-        self.weights[2:] = START * rng.standard_normal(self.weights[2:].shape)
-        self.sums[2:] = self.weights[2:] @ self.attributes.T
 
     def draw_prior(self, rng: np.random.Generator) -> None:
         """Draw mean and precision of each group and factor, given the weights."""
@@ -101,7 +115,7 @@ class Chain:
         Args:
             values: [N, M], of mean 0 and variance 1; every stored entry is observed.
             row_groups, column_groups: attributes [N, .] and [M, .] by group.
-            factors: K = F - 2, without biases.
+            factors: K, without biases.
             rng: draws all random numbers.
         """
         self._rng, self._per_row = rng, noise_per_row
@@ -109,10 +123,8 @@ class Chain:
         self._count = np.diff(self._indptr)
         self._rated = self._count > 0
         rated_columns = np.bincount(self._columns, minlength=values.shape[1]) > 0
-        self.rows = Block(row_groups, self._rated, factors + 2, constant=1)
-        self.columns = Block(column_groups, rated_columns, factors + 2, constant=0)
-        self.rows.start(rng)
-        self.columns.start(rng)
+        self.rows = Block(row_groups, self._rated, factors, 1, rng)
+        self.columns = Block(column_groups, rated_columns, factors, 0, rng)
         self._errors = values.data.astype(np.float32)
         row_of_entry = np.repeat(np.arange(len(self._count)), self._count)
         for p, q in zip(self.rows.sums, self.columns.sums, strict=True):
@@ -120,11 +132,16 @@ class Chain:
         self.level, self.degrees = 1.0, 4.0
         self._noise_precision = np.ones(len(self._count))
 
-    def step(self) -> None:
-        """Draw everything once."""
-        self._draw_noise()
-        self.rows.draw_prior(self._rng)
-        self.columns.draw_prior(self._rng)
+    def step(self, warm_up: bool = False) -> None:
+        """Draw everything once; to warm up, with wide priors and with the same noise in all rows.
+
+        A chain begins with small factors, for which it would draw narrow priors, and with much noise for rows of a rare kind.
+        It could take hundreds of steps to get away from these.
+        """
+        self._draw_noise(self._per_row and not warm_up)
+        if not warm_up:
+            self.rows.draw_prior(self._rng)
+            self.columns.draw_prior(self._rng)
         sides = self.rows.side(self._rng), self.columns.side(self._rng)
         sweep(self._indptr, self._columns, self._errors, self._noise_precision, *sides)
 
@@ -132,12 +149,12 @@ class Chain:
         """Shape and rate of the gamma distribution that the precisions of the rows' noise come from."""
         return self.degrees / 2, self.degrees / (2 * self.level)
 
-    def _draw_noise(self) -> None:
-        """Draw the precision of each row's noise, and the distribution that they come from."""
+    def _draw_noise(self, per_row: bool) -> None:
+        """Draw the precision of each row's noise, and the distribution that they come from, or one precision for all."""
         squares, rng, n = np.empty(len(self._count)), self._rng, int(self._rated.sum())
         row_errors(self._indptr, self._errors, squares)
         squares += FLOOR * self._count
-        if not self._per_row:
+        if not per_row:
             self.level = rng.standard_gamma((1 + self._count.sum()) / 2) / ((1 + squares.sum()) / 2)
             self._noise_precision[:] = self.level
             return

@@ -23,6 +23,7 @@ from recsys_ae.models.side_information import SideFeatures
 from recsys_ae.space import Range, Space
 
 Features = Literal["both", "users", "items", "none"]
+WARM_UP = 20  # first epochs, with wide priors and shared noise
 ROUNDS = 3  # of the fixed point that finds the noise of a user; the RMSE no longer changes
 
 
@@ -83,7 +84,7 @@ class BayesianFM(Recommender):
         noise: `user`: each user has a variance of the noise; `shared`: all have the same.
     """
 
-    factors: Annotated[int, Field(ge=1)] = 20
+    factors: Annotated[int, Field(ge=1)] = 32
     epochs: Annotated[int, Field(ge=1)] = 300
     burn_in: Annotated[float, Field(ge=0, lt=1)] = 0.3
     chains: Annotated[int, Field(ge=1)] = 4
@@ -144,11 +145,11 @@ class BayesianFM(Recommender):
         return [csr_array(eye_array(ratings.shape[0])), *who, *([] if side is None else [side.matrix])]
 
     def _kept(self, chain: Chain) -> Iterator[Sample]:
-        """Run a chain to its end, and return the samples to keep."""
-        first = int(self.burn_in * self.epochs)
-        keep = set(np.linspace(first, self.epochs - 1, self._kept_per_chain() + 1)[1:].round().astype(int))
-        for epoch in range(self.epochs):
-            chain.step()
+        """Run a chain to its end, and return the samples to keep: the last at the end, the others at equal distances before."""
+        first, kept = int(self.burn_in * self.epochs), self._kept_per_chain()
+        keep = {first + (self.epochs - first) * place // kept for place in range(1, kept + 1)}
+        for epoch in range(1, self.epochs + 1):
+            chain.step(warm_up=epoch <= min(WARM_UP, first))
             if epoch in keep:
                 yield Sample.of(chain)
 

@@ -41,37 +41,35 @@ class Side(NamedTuple):
 
 
 @compiled(nogil=True, fastmath=FAST)
-def draw_weights(side: Any, factor: int, gram: Any, product: Any, change: Any) -> None:
+def draw_weights(side: Any, factor: int, state: Any) -> None:
     """Draw the weights of one factor in turn, each from its distribution given all others.
 
     Weights of columns that no row with ratings has are set to the prior's mean, which is exact in expectation.
 
     Args:
         side: `Side`.
-        gram, product: float64 [n], the precision that the ratings of each row give its sum, and the precision times the
-            error that is left; `product` is updated.
-        change: float64 [n], set to the changes of the sums.
+        state: float64 [n, 3], of each row: the precision that its ratings give its sum, this times the error that is left, and
+            the change of its sum; the last two are updated.
     """
     starts, rows, values, groups = side.design
     weights, noise = side.weights[factor], side.noise[factor]
-    change[:] = 0
     for group in range(len(groups) - 1):
         mean, precision = side.mean[factor, group], side.precision[factor, group]
         for column in range(groups[group], groups[group + 1]):
             seen, left = 0.0, 0.0
             for n in range(starts[column], starts[column + 1]):
-                value = values[n]
-                seen += value * value * gram[rows[n]]
-                left += value * product[rows[n]]
+                value, row = values[n], rows[n]
+                seen += value * value * state[row, 0]
+                left += value * state[row, 1]
             before, after = weights[column], mean
             if seen > 0:
                 total = seen + precision
                 after = (left + seen * before + precision * mean) / total + noise[column] / np.sqrt(total)
             weights[column] = after
             for n in range(starts[column], starts[column + 1]):
-                step = values[n] * (after - before)
-                product[rows[n]] -= step * gram[rows[n]]
-                change[rows[n]] += step
+                step, row = values[n] * (after - before), rows[n]
+                state[row, 1] -= step * state[row, 0]
+                state[row, 2] += step
 
 
 @compiled(nogil=True, fastmath=FAST)
@@ -87,11 +85,10 @@ def sweep(indptr: Any, columns: Any, errors: Any, noise_precision: Any, left: An
         left, right: the `Side` of rows and of columns.
     """
     n_rows, n_columns = len(indptr) - 1, right.sums.shape[1]
-    row_gram, row_product, row_change = np.empty(n_rows), np.empty(n_rows), np.zeros(n_rows)
-    gram, product, change = np.empty(n_columns), np.empty(n_columns), np.zeros(n_columns)
+    of_rows, of_columns = np.zeros((n_rows, 3)), np.zeros((n_columns, 3))
     for factor in range(len(left.sums)):
         p, q = left.sums[factor], right.sums[factor]
-        row_change[:], change[:] = 0, 0
+        of_rows[:, 2] = 0
         if factor != 1:
             for r in range(n_rows):
                 square, total = 0.0, 0.0
@@ -99,23 +96,24 @@ def sweep(indptr: Any, columns: Any, errors: Any, noise_precision: Any, left: An
                     own = q[columns[n]]
                     square += own * own
                     total += own * errors[n]
-                row_gram[r], row_product[r] = noise_precision[r] * square, noise_precision[r] * total
-            draw_weights(left, factor, row_gram, row_product, row_change)
-            p += row_change
-        gram[:], product[:] = 0, 0
+                of_rows[r, 0], of_rows[r, 1] = noise_precision[r] * square, noise_precision[r] * total
+            draw_weights(left, factor, of_rows)
+            p += of_rows[:, 2]
+        of_columns[:] = 0
         for r in range(n_rows):
-            weighted, square = noise_precision[r] * p[r], noise_precision[r] * p[r] * p[r]
+            weighted, change = noise_precision[r] * p[r], of_rows[r, 2]
+            square = weighted * p[r]
             for n in range(indptr[r], indptr[r + 1]):
                 c = columns[n]
-                errors[n] -= row_change[r] * q[c]
-                gram[c] += square
-                product[c] += weighted * errors[n]
+                errors[n] -= change * q[c]
+                of_columns[c, 0] += square
+                of_columns[c, 1] += weighted * errors[n]
         if factor != 0:
-            draw_weights(right, factor, gram, product, change)
-            q += change
+            draw_weights(right, factor, of_columns)
+            q += of_columns[:, 2]
             for r in range(n_rows):
                 for n in range(indptr[r], indptr[r + 1]):
-                    errors[n] -= p[r] * change[columns[n]]
+                    errors[n] -= p[r] * of_columns[columns[n], 2]
 
 
 @compiled(nogil=True, fastmath=FAST)
@@ -147,44 +145,53 @@ def expected_rows(
     """
     samples, width = precision.shape
     for b in prange(len(indptr) - 1):
-        gram, lower, inverse = np.empty((width, width)), np.empty((width, width)), np.empty((width, width))
-        vector, product, mean, solved = np.ones(width), np.empty(width), np.empty(width), np.empty(width)
         first, last = indptr[b], indptr[b + 1]
+        if first == last:
+            out[b] = prior[b]
+            continue
+        own = np.ones((width, last - first), np.float32)  # factors by number, so that sums are long
+        left = np.empty(last - first, np.float32)
+        gram, lower, inverse = np.empty((width, width)), np.empty((width, width)), np.empty((width, width))
+        product, mean, buffer = np.empty(width), np.empty(width), np.empty(width)
         for s in range(samples):
-            gram[:], product[:] = 0, 0
             squares = 0.0
-            for n in range(first, last):
-                vector[1:] = vectors[columns[n], s, 1:]  # the row's own bias is counted once
-                left = values[n] - vectors[columns[n], s, 0]
-                squares += left * left
-                for i in range(width):
-                    product[i] += left * vector[i]
-                    for j in range(i + 1):
-                        gram[i, j] += vector[i] * vector[j]
+            for n in range(last - first):
+                vector = vectors[columns[first + n], s]
+                left[n] = values[first + n] - vector[0]  # the counterpart of the row's own bias is 1
+                squares += np.float64(left[n]) * left[n]
+                for i in range(1, width):
+                    own[i, n] = vector[i]
+            for i in range(width):
+                product[i] = _dot(own[i], left)
+                for j in range(i + 1):
+                    gram[i, j] = gram[j, i] = _dot(own[i], own[j])
             shape, rate = spread[s]
             noise = shape / rate
-            if first == last:
-                out[b, s] = prior[b, s]
-                continue
             for step in range(rounds + 1):
                 _factorise(noise, gram, precision[s], lower)
                 for i in range(width):
                     mean[i] = noise * product[i] + precision[s, i] * prior[b, s, i]
-                _solve(lower, mean, solved)
+                _solve(lower, mean, buffer)
                 if step < rounds:
-                    error = squares + _uncertainty(lower, gram, inverse)
+                    error = squares + (width - _trace(lower, precision[s], inverse)) / noise
                     for i in range(width):
-                        error += mean[i] * (gram[i, i] * mean[i] - 2 * product[i])
-                        for j in range(i):
-                            error += 2 * mean[i] * gram[i, j] * mean[j]
+                        error += mean[i] * (_dot(gram[i], mean) - 2 * product[i])
                     noise = (shape + (last - first) / 2) / (rate + max(error, 0.0) / 2)
             for i in range(width):
                 out[b, s, i] = mean[i]
 
 
 @compiled(fastmath=FAST)
+def _dot(left: Any, right: Any) -> float:
+    total = left.dtype.type(0)
+    for n in range(len(left)):
+        total += left[n] * right[n]
+    return total
+
+
+@compiled(fastmath=FAST)
 def _factorise(noise: float, gram: Any, precision: Any, lower: Any) -> None:
-    """Set `lower` [H, H] to the Cholesky factor of noise * gram + diag(precision); both have values below the diagonal only."""
+    """Set `lower` [H, H] to the Cholesky factor of noise * gram + diag(precision), below the diagonal."""
     for i in range(len(lower)):
         for j in range(i + 1):
             left = noise * gram[i, j] + (precision[i] if i == j else 0.0)
@@ -202,27 +209,24 @@ def _solve(lower: Any, right: Any, buffer: Any) -> None:
             left -= lower[i, k] * buffer[k]
         buffer[i] = left / lower[i, i]
     for i in range(len(right) - 1, -1, -1):
-        left = buffer[i]
-        for k in range(i + 1, len(right)):
-            left -= lower[k, i] * right[k]
-        right[i] = left / lower[i, i]
+        right[i] = buffer[i] / lower[i, i]
+        for k in range(i):
+            buffer[k] -= lower[i, k] * right[i]
 
 
 @compiled(fastmath=FAST)
-def _uncertainty(lower: Any, gram: Any, inverse: Any) -> float:
-    """The squared error that the mean leaves out: the trace of gram times the inverse of the factorised matrix."""
-    width = len(lower)
-    for j in range(width):  # the inverse of the factor, by columns
-        for i in range(j, width):
-            left = 1.0 if i == j else 0.0
-            for k in range(j, i):
-                left -= lower[i, k] * inverse[k, j]
-            inverse[i, j] = left / lower[i, i]
+def _trace(lower: Any, diagonal: Any, inverse: Any) -> float:
+    """The trace of diag(diagonal) times the inverse of the matrix with this Cholesky factor; `inverse` [H, H] is a buffer."""
     total = 0.0
-    for i in range(width):
+    for i in range(len(lower)):  # the rows of the factor's inverse, one from those above
+        for j in range(i):
+            inverse[i, j] = 0
+        for k in range(i):
+            for j in range(k + 1):
+                inverse[i, j] -= lower[i, k] * inverse[k, j]
+        inverse[i, i] = 1 / lower[i, i]
+        for j in range(i):
+            inverse[i, j] *= inverse[i, i]
         for j in range(i + 1):
-            covariance = 0.0
-            for k in range(i, width):
-                covariance += inverse[k, i] * inverse[k, j]
-            total += gram[i, j] * covariance * (1 if i == j else 2)
+            total += diagonal[j] * inverse[i, j] * inverse[i, j]
     return total
