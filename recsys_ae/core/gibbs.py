@@ -29,6 +29,7 @@ from recsys_ae.core.kernels.gibbs import Design, Side, row_errors, sweep
 
 Array = NDArray[np.float64]
 SHAPE, RATE = 0.5, 0.005  # gamma prior of the precision of a group
+FIRST_PRECISION = 2.0  # of the noise in the warm-up, which is then half of the variance
 FIRST_SHARE = 0.25  # of the variance of values that products have under the priors of the warm-up
 FLOOR = 1e-3  # added to squared errors; otherwise, the noise of values without any would vanish
 DEGREES = np.geomspace(1, 1000, 100)  # of freedom: twice the possible shapes of the distribution of noise precisions
@@ -68,9 +69,10 @@ class Block:
         parts = seen.indptr.astype(np.int64), seen.indices.astype(np.int32), seen.data.astype(np.float32)
         self.design = Design(*parts, self.bounds)
         self.used = np.diff(seen.indptr) > 0  # columns: only these tell something about the prior
-        wide = np.sqrt(max(factors, 1) / FIRST_SHARE)
-        self.mean, self.precision = np.zeros((factors + 2, len(groups))), np.full((factors + 2, len(groups)), wide)
-        self.weights = rng.standard_normal((factors + 2, len(self.used))) / np.sqrt(wide)
+        sizes = np.array([max(1e-6, (group**2).sum() / group.shape[0]) for group in groups])  # mean squared lengths of rows
+        wide = np.sqrt(max(factors, 1) / FIRST_SHARE) * len(groups) * sizes
+        self.mean, self.precision = np.zeros((factors + 2, len(groups))), np.tile(wide, (factors + 2, 1))
+        self.weights = rng.standard_normal((factors + 2, len(self.used))) / np.sqrt(np.repeat(wide, np.diff(self.bounds)))
         self.weights[:2] = 0
         self.sums: Array = self.weights @ self.attributes.T
         self.sums[constant] = 1
@@ -129,17 +131,17 @@ class Chain:
         row_of_entry = np.repeat(np.arange(len(self._count)), self._count)
         for p, q in zip(self.rows.sums, self.columns.sums, strict=True):
             self._errors -= (p[row_of_entry] * q[self._columns]).astype(np.float32)
-        self.level, self.degrees = 1.0, 4.0
-        self._noise_precision = np.ones(len(self._count))
+        self.level, self.degrees = FIRST_PRECISION, 4.0
+        self._noise_precision = np.full(len(self._count), self.level)
 
     def step(self, warm_up: bool = False) -> None:
-        """Draw everything once; to warm up, with wide priors and with the same noise in all rows.
+        """Draw everything once; to warm up, given the priors and the noise that the chain begins with.
 
         A chain begins with small factors, for which it would draw narrow priors, and with much noise for rows of a rare kind.
         It could take hundreds of steps to get away from these.
         """
-        self._draw_noise(self._per_row and not warm_up)
         if not warm_up:
+            self._draw_noise()
             self.rows.draw_prior(self._rng)
             self.columns.draw_prior(self._rng)
         sides = self.rows.side(self._rng), self.columns.side(self._rng)
@@ -149,12 +151,12 @@ class Chain:
         """Shape and rate of the gamma distribution that the precisions of the rows' noise come from."""
         return self.degrees / 2, self.degrees / (2 * self.level)
 
-    def _draw_noise(self, per_row: bool) -> None:
+    def _draw_noise(self) -> None:
         """Draw the precision of each row's noise, and the distribution that they come from, or one precision for all."""
         squares, rng, n = np.empty(len(self._count)), self._rng, int(self._rated.sum())
         row_errors(self._indptr, self._errors, squares)
         squares += FLOOR * self._count
-        if not per_row:
+        if not self._per_row:
             self.level = rng.standard_gamma((1 + self._count.sum()) / 2) / ((1 + squares.sum()) / 2)
             self._noise_precision[:] = self.level
             return

@@ -23,7 +23,7 @@ from recsys_ae.models.side_information import SideFeatures
 from recsys_ae.space import Range, Space
 
 Features = Literal["both", "users", "items", "none"]
-WARM_UP = 20  # first epochs, with wide priors and shared noise
+WARM_UP = 20  # first epochs, with fixed priors and noise
 ROUNDS = 3  # of the fixed point that finds the noise of a user; the RMSE no longer changes
 
 
@@ -87,7 +87,7 @@ class BayesianFM(Recommender):
     factors: Annotated[int, Field(ge=1)] = 32
     epochs: Annotated[int, Field(ge=1)] = 300
     burn_in: Annotated[float, Field(ge=0, lt=1)] = 0.3
-    chains: Annotated[int, Field(ge=1)] = 4
+    chains: Annotated[int, Field(ge=1)] = 2
     samples: Annotated[int, Field(ge=1)] = 64
     who: bool = True
     features: Features = "none"
