@@ -30,7 +30,7 @@ from recsys_ae.core.kernels.gibbs import Design, Side, row_errors, sweep
 Array = NDArray[np.float64]
 SHAPE, RATE = 0.5, 0.005  # gamma prior of the precision of a group
 FIRST_PRECISION = 2.0  # of the noise in the warm-up, which is then half of the variance
-FIRST_SHARE = 0.25  # of the variance of values that products have under the priors of the warm-up
+FIRST_SHARE = 0.25  # variance of the products of factors under the priors of the warm-up
 FLOOR = 1e-3  # added to squared errors; otherwise, the noise of values without any would vanish
 DEGREES = np.geomspace(1, 1000, 100)  # of freedom: twice the possible shapes of the distribution of noise precisions
 
@@ -69,6 +69,7 @@ class Block:
         parts = seen.indptr.astype(np.int64), seen.indices.astype(np.int32), seen.data.astype(np.float32)
         self.design = Design(*parts, self.bounds)
         self.used = np.diff(seen.indptr) > 0  # columns: only these tell something about the prior
+        # Under the first prior, the groups have equal parts in the sums, and all products together have a variance of FIRST_SHARE.
         sizes = np.array([max(1e-6, (group**2).sum() / group.shape[0]) for group in groups])  # mean squared lengths of rows
         wide = np.sqrt(max(factors, 1) / FIRST_SHARE) * len(groups) * sizes
         self.mean, self.precision = np.zeros((factors + 2, len(groups))), np.tile(wide, (factors + 2, 1))

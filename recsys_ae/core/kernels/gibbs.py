@@ -131,8 +131,8 @@ def expected_rows(
 ) -> None:
     """The expected vectors of rows given their ratings, in each of S samples of all else.
 
-    Given the noise, it is the solution of a ridge regression of H equations. The noise of a row is found together with it, in
-    the fixed point of mean-field variational inference.
+    Given the noise, it is the solution of a ridge regression of H equations, whose sums over ratings are in float32. The noise
+    of a row is found together with it, in the fixed point of mean-field variational inference.
 
     Args:
         indptr, columns, values: the ratings [B, M], as float64.
