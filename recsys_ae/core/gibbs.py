@@ -69,7 +69,7 @@ class Block:
         parts = seen.indptr.astype(np.int64), seen.indices.astype(np.int32), seen.data.astype(np.float32)
         self.design = Design(*parts, self.bounds)
         self.used = np.diff(seen.indptr) > 0  # columns: only these tell something about the prior
-        # Under the first prior, the groups have equal parts in the sums, and all products together have a variance of FIRST_SHARE.
+        # Under the first prior, groups have equal parts in the sums, and all products together have the variance FIRST_SHARE.
         sizes = np.array([max(1e-6, (group**2).sum() / group.shape[0]) for group in groups])  # mean squared lengths of rows
         wide = np.sqrt(max(factors, 1) / FIRST_SHARE) * len(groups) * sizes
         self.mean, self.precision = np.zeros((factors + 2, len(groups))), np.tile(wide, (factors + 2, 1))
