@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from recsys_ae.models.autorec import AutoRec as AutoRec
     from recsys_ae.models.base import Recommender as Recommender
     from recsys_ae.models.baselines import Bias as Bias, Popularity as Popularity
+    from recsys_ae.models.bayesian_fm import BayesianFM as BayesianFM
     from recsys_ae.models.cdae import CDAE as CDAE
     from recsys_ae.models.ease import EASE as EASE, SparseEASE as SparseEASE
     from recsys_ae.models.elsa import ELSA as ELSA

@@ -140,6 +140,7 @@ SMALL = {
         "learning_rate_decay": 1.0,
     },
     "mf": {"factors": 2, "epochs": 150, "learning_rate": 0.05, "l2": 0.02, "init_std": 0.1, "learning_rate_decay": 1.0},
+    "bayesian_fm": {"factors": 2, "epochs": 100, "chains": 2, "samples": 20},
     "wide_deep": {
         "factors": 4,
         "hidden": [8],
@@ -212,6 +213,9 @@ VARIANTS = {
     ),
     "hybrid-item-ids": ("hybrid", {**SMALL["hybrid"], "axis": "item", "features": "none"}),
     "mf": ("mf", SMALL["mf"]),
+    "bayesian-fm": ("bayesian_fm", SMALL["bayesian_fm"]),
+    "bayesian-fm-features": ("bayesian_fm", {**SMALL["bayesian_fm"], "features": "both", "chains": 3, "noise": "shared"}),
+    "bayesian-fm-ids": ("bayesian_fm", {**SMALL["bayesian_fm"], "who": False}),
     "wide-deep": ("wide_deep", SMALL["wide_deep"]),
     "wide-deep-softmax": ("wide_deep", {**SMALL["wide_deep"], "loss": "softmax", "features": "items"}),
     "wide-deep-ordinal": (

@@ -54,6 +54,7 @@ SIZES = {
     "als": "factors",
     "bpr": "factors",
     "wide_deep": "factors",
+    "bayesian_fm": "factors",
 }
 IMAGE_SIZES = {"dense": "hidden", "stacked": "hidden", "convolutional": "channels", "variational": "hidden"}
 

@@ -16,6 +16,7 @@ MODELS = Registry(
         "multdae": "recsys_ae.models.multinomial:MultDAE",
         "cdae": "recsys_ae.models.cdae:CDAE",
         "mf": "recsys_ae.models.mf:MatrixFactorisation",
+        "bayesian_fm": "recsys_ae.models.bayesian_fm:BayesianFM",
         "wide_deep": "recsys_ae.models.wide_deep:WideAndDeep",
         "pca": "recsys_ae.models.pca:PCA",
         "gru": "recsys_ae.models.gru:SessionGRU",

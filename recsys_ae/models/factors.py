@@ -93,6 +93,13 @@ def trained_rows(fitted: Fitted, history: Interactions, rows: Rows) -> Rows:
     return np.where((found >= 0) & fitted.arrays["trained_users"][found], found, -1)
 
 
+def kept_columns(ratings: csr_array, kept: NDArray[np.bool_]) -> csr_array:
+    """The entries of a matrix [B, M] in the columns to be kept, bool [M], in the same shape."""
+    entries = kept[ratings.indices]
+    indptr = np.r_[0, np.cumsum(entries)][ratings.indptr].astype(ratings.indptr.dtype)
+    return csr_array((ratings.data[entries], ratings.indices[entries], indptr), shape=ratings.shape)
+
+
 def ridge(inputs: Floats, targets: Floats, strength: float) -> Floats:
     """The w [K] that minimises |inputs [n, K] . w - targets [n]|^2 + strength * |w|^2, in min(n, K) unknowns; 0 for n = 0.
 

@@ -22,7 +22,7 @@ from recsys_ae.interactions import Interactions
 from recsys_ae.models import training
 from recsys_ae.models.base import Floats
 from recsys_ae.models.baselines import ADDED_ROWS, Biases
-from recsys_ae.models.factors import pair_products, ridge, trained_rows
+from recsys_ae.models.factors import kept_columns, pair_products, ridge, trained_rows
 from recsys_ae.models.side_information import SideFeatures
 
 ENCODE_ROWS = 64  # few enough for one thread, see core.threads
@@ -92,9 +92,7 @@ class Scorer:
 
     def of_rated(self, ratings: csr_array) -> csr_array:
         """The ratings of items that were rated in training, in the same shape."""
-        kept = self.rated_items[ratings.indices]
-        indptr = np.r_[0, np.cumsum(kept)][ratings.indptr].astype(ratings.indptr.dtype)
-        return csr_array((ratings.data[kept], ratings.indices[kept], indptr), shape=ratings.shape)
+        return kept_columns(ratings, self.rated_items)
 
     def user_features(self, history: Interactions, rows: Rows) -> csr_array | None:
         """Features of the users at `rows`, [B, F]; None if the model has not learned from any."""

@@ -1,0 +1,128 @@
+from dataclasses import replace
+
+import builders
+import numpy as np
+import pandas as pd
+import pytest
+from builders import SMALL, from_dense, planted
+
+from recsys_ae import Interactions, build_model
+from recsys_ae.features import FeatureTable
+
+QUICK = {"factors": 3, "epochs": 120, "chains": 2, "samples": 30}
+N, M = 90, 60
+
+
+def fitted(data: Interactions, **changes: object):
+    return build_model("bayesian_fm", {**QUICK, **changes}).fit(data)
+
+
+def in_three_kinds(rng: np.random.Generator, noise: np.ndarray) -> tuple[Interactions, np.ndarray, np.ndarray]:
+    """90 x 60 ratings from biases and two factors that depend on the kinds of users and items, a third of them observed.
+
+    Returns the ratings with the kinds as features, all ratings without noise, and which are observed; `noise` is [90].
+    """
+    user_kind, item_kind = np.arange(N) % 3, np.arange(M) % 3
+    p, q = rng.normal(size=(3, 2))[user_kind], rng.normal(size=(3, 2))[item_kind]
+    truth = 3 + rng.normal(size=(N, 1)) / 3 + rng.normal(size=M) / 2 + p @ q.T
+    observed = rng.random((N, M)) < 0.35
+    data = from_dense(truth + noise[:, None] * rng.normal(size=(N, M)), observed)
+    tables = [
+        FeatureTable.from_frame(pd.DataFrame({"id": ids.values, "kind": kind.astype(str)}), {"kind": "category"}, ids=ids)
+        for ids, kind in ((data.users, user_kind), (data.items, item_kind))
+    ]
+    return replace(data, user_features=tables[0], item_features=tables[1]), truth, observed
+
+
+def rmse(model: object, data: Interactions, truth: np.ndarray, hidden: np.ndarray) -> float:
+    return float(np.sqrt(np.mean((model.scores(data, np.arange(data.n_users)) - truth)[hidden] ** 2)))
+
+
+def test_factors_and_biases_are_found():
+    data, truth, observed = in_three_kinds(np.random.default_rng(0), np.full(N, 0.1))
+    bias = rmse(build_model("bias").fit(data), data, truth, ~observed)
+    assert rmse(fitted(data), data, truth, ~observed) < 0.07 < bias / 5
+
+
+def test_users_who_rate_at_random_count_less():
+    """A third of the users have ten times the noise of the others, who are predicted."""
+    rng = np.random.default_rng(1)
+    noise = np.where(np.arange(N) < N // 3, 3.0, 0.3)
+    data, truth, observed = in_three_kinds(rng, noise)
+    hidden = ~observed & (noise < 1)[:, None]
+    errors = {kind: rmse(fitted(data, noise=kind), data, truth, hidden) for kind in ("user", "shared")}
+    assert errors["user"] < 0.75 * errors["shared"]
+
+
+def test_features_predict_users_and_items_without_ratings():
+    data, truth, observed = in_three_kinds(np.random.default_rng(2), np.full(N, 0.2))
+    user, item = np.divmod(np.flatnonzero(observed.ravel()), M)
+    cold = np.zeros((N, M), bool)
+    cold[-9:], cold[:, -6:] = True, True
+    train = data.filter(~cold[user, item])
+    with_features = fitted(train, features="both")
+    assert rmse(with_features, train, truth, cold) < 0.65 < 0.8 * rmse(fitted(train), train, truth, cold)  # biases: 0.6
+    assert with_features.can_score(train, np.array([0, N - 1])).all()
+    assert fitted(train).can_score(train, np.array([0, N - 1])).tolist() == [True, False]
+
+
+def test_who_rated_what_tells_something():
+    """Users rate only items that they like or, half of them, only those they do not; a few ratings are known to all alike."""
+    rng = np.random.default_rng(3)
+    kind, taste = np.arange(N) % 2, np.arange(M) % 2
+    truth = 3.0 + np.where(kind[:, None] == taste, 1, -1)
+    observed = (rng.random((N, M)) < 0.2) & (kind[:, None] == taste)
+    ratings = truth + rng.normal(size=(N, M))
+    some = rng.random((N, M)) < 0.03
+    data = from_dense(ratings, observed | some)
+    hidden = ~(observed | some)
+    errors = {who: rmse(fitted(data, who=who), data, truth, hidden) for who in (True, False)}
+    assert errors[True] < 0.9 * errors[False]
+
+
+def test_a_new_user_is_predicted_like_a_trained_one_with_the_same_history():
+    data = planted()
+    model = build_model("bayesian_fm", {**SMALL["bayesian_fm"], "features": "items"}).fit(data)
+    own, stranger = model.scores(data, np.array([9])), builders.of_users(data, [9], ["stranger"])
+    np.testing.assert_array_equal(model.scores(stranger, np.array([0])), own)
+
+
+def test_new_ratings_count_at_once():
+    data, truth, observed = in_three_kinds(np.random.default_rng(4), np.full(N, 0.2))
+    user = np.nonzero(observed)[0]
+    before = data.filter((user > 0) | (np.arange(len(user)) < 1))
+    model = fitted(before)
+    hidden = np.zeros((N, M), bool)
+    hidden[0] = ~observed[0]
+    assert rmse(model, data, truth, hidden) < 0.8 * rmse(model, before, truth, hidden)
+
+
+def test_items_without_ratings_have_the_mean_of_all_items():
+    data = planted()
+    train = data.filter(data.item_rows() != 5)
+    model = fitted(train)
+    scores = model.scores(train, np.arange(12))
+    others = np.delete(scores, 5, axis=1)
+    assert (others.min(axis=1) < scores[:, 5]).all()
+    assert (scores[:, 5] < others.max(axis=1)).all()
+
+
+@pytest.mark.parametrize(
+    ("samples", "chains", "epochs", "kept"), [(30, 2, 120, 30), (30, 2, 10, 14), (5, 2, 100, 6), (1, 1, 1, 1)]
+)
+def test_samples_are_kept_from_all_chains(samples, chains, epochs, kept):
+    model = fitted(planted(), samples=samples, chains=chains, epochs=epochs)
+    assert model.fitted.arrays["items"].shape == (7, kept, 4)
+    of_chains = model.fitted.arrays["items"].reshape(7, chains, -1, 4)
+    assert len(np.unique(of_chains[0, :, 0, 0])) == chains
+
+
+def test_more_samples_leave_less_to_chance():
+    data, _, observed = in_three_kinds(np.random.default_rng(5), np.full(N, 0.5))
+
+    def difference(**changes: int) -> float:
+        models = [build_model("bayesian_fm", {**QUICK, **changes}).fit(data, seed=seed) for seed in (0, 1)]
+        scores = [model.scores(data, np.arange(N))[~observed] for model in models]
+        return float(np.sqrt(np.mean((scores[0] - scores[1]) ** 2)))
+
+    assert difference(samples=60, chains=4) < 0.5 * difference(samples=1, chains=1)
