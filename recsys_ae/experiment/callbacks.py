@@ -102,8 +102,9 @@ class LogLosses(Callback):
 
 
 def validation_name(model: Any) -> str:
-    """The name of the values by which a model chooses its best epoch; image models use the loss."""
-    return str(getattr(model, "validation_name", "valid_loss"))
+    """The name of the values by which a model chooses its best epoch; image models use the loss, members of a blend their own."""
+    name = str(getattr(model, "validation_name", "valid_loss"))
+    return "valid_error" if name == "none" else name
 
 
 class Stopwatch(Callback):
