@@ -115,6 +115,8 @@ def events() -> pd.DataFrame:
 SMALL = {
     "autorec": {  # the published objective; the variants below have the rest
         "hidden": [8],
+        "activation": "sigmoid",
+        "scale_inputs": False,
         "centring": "none",
         "l2": 0.1,
         "l2_exponent": 0.0,
@@ -206,6 +208,9 @@ VARIANTS = {
         {**SMALL["hybrid"], "axis": "user", "centring": "bias", "features": "items", "loss": "ordinal"},
     ),
     "hybrid-item-ids": ("hybrid", {**SMALL["hybrid"], "axis": "item", "features": "none"}),
+    "autorec-user-networks": ("autorec", {**SMALL["autorec"], "axis": "user", "centring": "bias", "networks": 2}),
+    "autorec-item-networks": ("autorec", {**SMALL["autorec"], "axis": "item", "centring": "bias", "networks": 2}),
+    "hybrid-item-networks": ("hybrid", {**SMALL["hybrid"], "loss": "ordinal", "centring": "bias", "networks": 3}),
     "mf": ("mf", SMALL["mf"]),
     "wide-deep": ("wide_deep", SMALL["wide_deep"]),
     "wide-deep-softmax": ("wide_deep", {**SMALL["wide_deep"], "loss": "softmax", "features": "items"}),
