@@ -28,6 +28,7 @@ from recsys_ae.models.base import (
 )
 from recsys_ae.models.factors import FactorModel, pair_products, ridge, trained_rows
 from recsys_ae.models.training import observed_rows, rating_validation
+from recsys_ae.models.baselines import ITEM_REG, USER_REG
 from recsys_ae.space import Range, Space
 
 BLOCKS = 8  # blocks of users and of items: the number of threads that can work at once; the result does not depend on it
@@ -52,7 +53,7 @@ class RatingByRating:
     processed in parallel (Gemulla et al. 2011), so that the order is random only within and among blocks.
     """
 
-    l2: float
+    l2: factorisation.Factors
 
     @torch.no_grad()
     def epoch(self, module: Factors, rows: SparseRows, learning_rate: float, generator: Generator) -> LossSum:
@@ -62,8 +63,8 @@ class RatingByRating:
         strata = factorisation.by_block(order, row, column, *blocks, BLOCKS)
         weights = (module.users, module.items, module.user_bias, module.item_bias)
         factors = factorisation.Factors(*(weight.detach().numpy() for weight in weights))
-        rates, errors = (np.float32(learning_rate), np.float32(self.l2)), np.zeros((BLOCKS, BLOCKS))
-        factorisation.factor_steps(strata, row, column, rows.values.numpy(), factors, *rates, errors)
+        rate, errors = np.float32(learning_rate), np.zeros((BLOCKS, BLOCKS))
+        factorisation.factor_steps(strata, row, column, rows.values.numpy(), factors, rate, self.l2, errors)
         return LossSum(torch.tensor(errors.sum()), torch.tensor(float(len(column))))
 
 
@@ -123,8 +124,14 @@ class MatrixFactorisation(FactorModel):
 
         config = TrainConfig.of(self, seed=context.seed, batch_size=1, optimiser="sgd")
         valid = rating_validation(lambda *pairs: self._predict(state(), *pairs), context.history, context.valid)
-        fit(module, RatingByRating(self.l2), rows, config, valid=valid, callbacks=context.callbacks)
+        fit(module, RatingByRating(self._strengths(train)), rows, config, valid=valid, callbacks=context.callbacks)
         return state()
+
+    def _strengths(self, train: Interactions) -> factorisation.Factors:
+        """What each rating is charged for the factors and biases of its user and item."""
+        of_users, of_items = (np.maximum(n, 1).astype(np.float32) for n in (np.diff(train.matrix.indptr), item_counts(train)))
+        users, items = (np.full(len(n), self.l2, np.float32) for n in (of_users, of_items))
+        return factorisation.Factors(users, items, np.float32(USER_REG) / of_users, np.float32(ITEM_REG) / of_items)
 
     def scores(self, history: Interactions, rows: Rows) -> Floats:
         rows = checked_rows(history, rows)
