@@ -52,6 +52,7 @@ class HybridAutoencoder(RatingAutoencoder):
             ratings are charged `l2`.
     """
 
+    l2: Annotated[float, Field(ge=0)] = 200.0
     batch_size: Annotated[int, Field(ge=1)] = 128
     learning_rate: Annotated[float, Field(gt=0)] = 1.5e-3
     features: Features = "both"

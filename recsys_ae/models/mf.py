@@ -26,9 +26,9 @@ from recsys_ae.models.base import (
     fitted_state,
     item_counts,
 )
+from recsys_ae.models.baselines import ITEM_REG, USER_REG
 from recsys_ae.models.factors import FactorModel, pair_products, ridge, trained_rows
 from recsys_ae.models.training import observed_rows, rating_validation
-from recsys_ae.models.baselines import ITEM_REG, USER_REG
 from recsys_ae.space import Range, Space
 
 BLOCKS = 8  # blocks of users and of items: the number of threads that can work at once; the result does not depend on it
@@ -73,7 +73,9 @@ class MatrixFactorisation(FactorModel):
     """Biased matrix factorisation: mean + user bias + item bias + p_u . q_i, trained jointly.
 
     Source: Koren et al. 2009, equations 4 and 5, by stochastic gradient descent over single ratings. Deviations: the learning
-    rate decays, and ratings are scaled to variance 1 first, so that the other parameters do not depend on their scale.
+    rate decays; ratings are scaled to variance 1 first, so that the other parameters do not depend on their scale; and a bias
+    is charged once, not for each rating, with the regularisation of `Biases`, so that those of users and items with few ratings
+    are shrunk more.
 
     Who can be scored: users seen in training, by their learned factors; others by factors and a bias fitted to their history
     with the items fixed (ridge regression on the same objective). An item without training ratings is predicted by the mean
@@ -82,7 +84,7 @@ class MatrixFactorisation(FactorModel):
 
     Attributes:
         factors: K.
-        l2: each rating adds l2 * (|p_u|^2 + |q_i|^2 + b_u^2 + b_i^2) to its squared error.
+        l2: each rating adds l2 * (|p_u|^2 + |q_i|^2) to its squared error.
         init_std: standard deviation of the initial factors.
         epochs, learning_rate, learning_rate_decay, patience: see `core.trainer.TrainConfig`.
     """
@@ -151,13 +153,14 @@ class MatrixFactorisation(FactorModel):
     def _user_factors(self, fitted: Fitted, history: Interactions, rows: Rows) -> Floats:
         """[B, K + 2]: factors and user bias in units of ratings, 1. New users minimise the objective for their history."""
         arrays = fitted.arrays
-        known = trained_rows(fitted, history, rows)
+        known, added = trained_rows(fitted, history, rows), 1e-6  # makes the solution unique even without regularisation
         own = np.c_[arrays["users"][known], arrays["user_bias"][known]]
         for place in np.flatnonzero(known < 0):
             ratings = history.matrix[rows[[place]]]
             items = np.c_[arrays["items"][ratings.indices], np.ones(ratings.nnz)]
             left = (ratings.data - arrays["mean"]) / arrays["unit"] - arrays["item_bias"][ratings.indices]
-            own[place] = ridge(items, left, self.l2 * len(items))
+            scale = np.sqrt(np.r_[np.full(self.factors, self.l2 * len(items)), USER_REG] + added)
+            own[place] = ridge(items / scale, left, 1.0) / scale
         return np.c_[own * np.float32(arrays["unit"]), np.ones(len(rows), np.float32)]
 
 

@@ -62,7 +62,7 @@ class RatingAutoencoder(Recommender):
             output's own biases are regularised like those of the baseline, on which the model thus falls back where ratings are
             few; with `none`, the output is the whole rating, and its biases are free. The inputs are ratings in both cases.
         l2, l2_exponent: regularisation. In the first and last layer, the weights of a column with n ratings are charged
-            l2 * (n / 100)^l2_exponent; inner weight matrices are charged l2.
+            l2 * ((n + 25) / 100)^l2_exponent; inner weight matrices are charged l2.
         dropout: share of the observed inputs dropped in training.
         init_std: standard deviation of the initial weights.
         epochs, batch_size, learning_rate, learning_rate_decay, patience, device: see `core.trainer.TrainConfig`.

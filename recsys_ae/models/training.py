@@ -25,7 +25,7 @@ from recsys_ae.ranking import exclude, hits, ndcg, top_k
 
 VALIDATION_LENGTH = 100
 MAX_CLASSES = 100
-RATINGS_PER_L2 = 100  # a weight vector with this many ratings is charged l2, whatever the exponent
+L2_RATINGS, ADDED_RATINGS = 100, 25  # see `l2_of`
 Penalty = Callable[[Any, SparseRows], Tensor]  # `Objective.penalty` of a module and a batch
 
 
@@ -53,8 +53,11 @@ class ObservedError:
 
 
 def l2_of(n: Any, l2: float, exponent: float) -> Any:
-    """Regularisation of a weight vector with `n` ratings (a number, an array or a tensor)."""
-    return l2 * (n / RATINGS_PER_L2) ** exponent
+    """Regularisation of a weight vector with `n` ratings (a number, an array or a tensor): l2 * ((n + 25) / 100)^exponent.
+
+    The 25 ratings that are added keep the weights of those with very few near 0.
+    """
+    return l2 * ((n + ADDED_RATINGS) / L2_RATINGS) ** exponent
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,7 @@ class AutoencoderL2:
 
 
 def autoencoder_l2(l2: float, rows: SparseRows, exponent: float = 0.0) -> AutoencoderL2:
-    """The penalty on training `rows`; with an `exponent`, a column with n entries is charged l2 * (n / 100)^exponent."""
+    """The penalty on training `rows`; with an `exponent`, a column with n entries is charged as by `l2_of`."""
     counts = column_counts(rows).clamp(min=1)
     return AutoencoderL2(l2, len(rows), l2_of(counts, l2, exponent) / counts)
 

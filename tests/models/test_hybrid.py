@@ -75,7 +75,7 @@ def dense_loss(network, model, ratings, mask, f, g, cold_rows, cold_columns, row
 
     def charge(weights, ratings, l2):
         weights = weights if weights.ndim == 2 else weights[:, None]
-        return (l2 / 2 * (ratings / 100) ** model.l2_exponent @ weights.square()).sum()
+        return (l2 / 2 * ((ratings + 25) / 100) ** model.l2_exponent @ weights.square()).sum()
 
     of_f, of_g = (n @ (x[:, : x.shape[1] // 2] + x[:, x.shape[1] // 2 :]).square() for n, x in ((n_row.T[0], f), (n_column, g)))
     loss = loss + charge(network.input_weight, n_column, model.l2) + charge(network.output_weight, n_column, model.l2)

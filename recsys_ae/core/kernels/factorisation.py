@@ -17,7 +17,7 @@ class Strata(NamedTuple):
 
 
 class Factors(NamedTuple):
-    """float32 [N, K], [M, K], [N] and [M], changed in place; or what is charged for each of their rows, [N], [M], [N] and [M]."""
+    """float32 [N, K], [M, K], [N] and [M], changed in place; or what each of their rows is charged, [N], [M], [N], [M]."""
 
     left: Any
     right: Any
@@ -56,7 +56,7 @@ def by_block(order: Any, row: Any, column: Any, row_block: Any, column_block: An
 def factor_steps(strata: Any, row: Any, column: Any, value: Any, factors: Any, rate: Any, l2: Any, errors: Any) -> None:
     """A step of gradient descent for each entry: sequential within a part, the parts of a stratum in parallel.
 
-    The loss of an entry is (value - left[row] . right[column] - both biases)^2 / 2 + the sum of l2 / 2 * |part|^2 over all four.
+    The loss of an entry is (value - left[row] . right[column] - both biases)^2 / 2 + the sum of l2 / 2 * |w|^2 over all four.
 
     Args:
         strata, factors: `Strata` and `Factors`; row, column and value are [nnz].
