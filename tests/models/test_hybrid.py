@@ -131,7 +131,7 @@ def with_tastes(n_users: int = 90, n_items: int = 60) -> Interactions:
     return replace(data, user_features=table(data.users, user), item_features=table(data.items, item))
 
 
-OF_TASTES = {"hidden": 12, "factors": 6, "epochs": 40, "learning_rate": 0.03, "batch_size": 16, "l2": 5.0, "feature_l2": 1.0}
+OF_TASTES = {"hidden": 12, "factors": 6, "epochs": 40, "learning_rate": 0.03, "batch_size": 16, "l2": 3.0, "feature_l2": 0.7}
 
 
 @pytest.mark.parametrize(("axis", "loss"), [("item", "squared_error"), ("user", "ordinal")])
