@@ -191,8 +191,8 @@ def likely_cause(instance: Any) -> str:
 
 
 def _magnitude(value: Any) -> float | None:
-    """The absolute value of a number, or the largest number of a tuple; None for anything else."""
-    if isinstance(value, tuple):
+    """The absolute value of a number, or the largest number of a tuple of numbers; None for anything else."""
+    if isinstance(value, tuple) and all(isinstance(one, int | float) for one in value):
         return max(map(float, value), default=0.0)
     return abs(float(value)) if isinstance(value, int | float) and not isinstance(value, bool) else None
 

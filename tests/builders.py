@@ -174,6 +174,7 @@ SMALL = {
     "sequential_rules": {},
     "markov": {},
     "session_popularity": {},
+    "blend": {"members": [{"name": "ease", "l2": 1.0}, {"name": "als", "factors": 2, "l2": 0.1}]},
     "bias": {},
     "popularity": {},
 }
@@ -256,6 +257,12 @@ VARIANTS = {
     "sequential-rules": ("sequential_rules", {}),
     "markov": ("markov", {}),
     "session-popularity": ("session_popularity", {}),
+    "blend": ("blend", SMALL["blend"]),
+    "blend-mixture": ("blend", {**SMALL["blend"], "combine": "mixture", "folds": 2}),
+    "blend-of-ratings": (
+        "blend",
+        {"members": [{"name": "mf", **SMALL["mf"]}, {"name": "hybrid", **SMALL["hybrid"]}], "holdout": 0.2, "folds": 2},
+    ),
     "bias": ("bias", {}),
     "popularity": ("popularity", {}),
 }

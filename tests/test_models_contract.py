@@ -38,8 +38,17 @@ def make(name: str, **changes: object):
     return build_model(kind, {**params, **changes})
 
 
+def kind_of(name: str) -> str:
+    """The kind of a variant; blends of rankers, which ignore values, are one of their own."""
+    return CLICK_BLEND if name in ("blend", "blend-mixture") else VARIANTS[name][0]
+
+
 def variants(kinds: Container[str]) -> list[str]:
-    return [name for name, (kind, _) in VARIANTS.items() if kind in kinds]
+    return [name for name in VARIANTS if kind_of(name) in kinds]
+
+
+CLICK_BLEND = "blend of rankers"
+KINDS = {*MODELS, CLICK_BLEND}
 
 
 # By kind of model; every list below is checked to hold registered names only.
@@ -50,12 +59,12 @@ FOLLOWING = {"sequential_rules", "markov"}  # score by what came after the last 
 RECURRENT = {"gru", "gru_ratings"}  # score what comes next; in the planted data nothing comes after a user's last items
 TASTELESS = {"bias", "popularity", "session_popularity", *FOLLOWING}
 NO_REPEATS = {"vsknn"}  # ranks the items of the current session last if no session of the training data repeats an item
-WITHOUT_VECTORS = {*TASTELESS, *OF_ORDER}
+WITHOUT_VECTORS = {*TASTELESS, *OF_ORDER, "blend", CLICK_BLEND}
 RATE = {"autorec", "gru_ratings", "hybrid", "mf", "wide_deep"}  # learn ratings by gradient
-OF_CLICKS = {*BY_GRADIENT - RATE, *CLOSED_FORM - TASTELESS, "als", "bpr"}  # ratings are clicks for these
+OF_CLICKS = {*BY_GRADIENT - RATE, *CLOSED_FORM - TASTELESS, "als", "bpr", CLICK_BLEND}  # ratings are clicks for these
 OF_USERS = {"bpr"}  # score only users they were trained on
-OF_ANYONE = set(MODELS) - OF_USERS
-HAS_USER_VECTORS = set(MODELS) - CLOSED_FORM
+OF_ANYONE = KINDS - OF_USERS
+HAS_USER_VECTORS = KINDS - CLOSED_FORM - {"blend", CLICK_BLEND}
 # The weights of these may depend on the number of threads.
 THREADS_MATTER = {
     "autorec": "at the ends of a thread's share, torch.sigmoid rounds the last digit differently",
@@ -71,12 +80,13 @@ THREADS_MATTER = {
     "slist": "as EASE",
     "ease": "LAPACK splits the sums of an inverse by threads",
     "feature_ease": "as EASE",
+    "blend": "as EASE",
 }
 TRAINED = variants(BY_GRADIENT)
 OF_ITEMS = [name for name in variants({"autorec", "hybrid"}) if make(name).axis == "item"]  # rows that are trained on are items
 # Scores of a training user do not depend on the history given: learned for that user, or the same for all.
-IGNORES_HISTORY = [*variants({"mf", "bpr", "popularity"}), *OF_ITEMS, "wide-deep-ids"]
-OF_RATINGS = variants(set(MODELS) - OF_CLICKS - TASTELESS - RECURRENT)
+IGNORES_HISTORY = [*variants({"mf", "bpr", "popularity"}), *OF_ITEMS, "wide-deep-ids", "blend-of-ratings"]
+OF_RATINGS = variants(KINDS - OF_CLICKS - TASTELESS - RECURRENT)
 PREDICTS_RATINGS = [name for name in VARIANTS if make(name).predicts_ratings]
 RANKS_ONLY = [name for name in VARIANTS if name not in PREDICTS_RATINGS]
 
@@ -101,7 +111,7 @@ def model(name):
 @pytest.fixture
 def of_likes(name):
     """The fitted model and its training data: only the liked pairs if the model ignores values."""
-    if VARIANTS[name][0] in OF_CLICKS:
+    if kind_of(name) in OF_CLICKS:
         return fitted_on_clicks(name), clicks()
     if name not in FITTED:
         FITTED[name] = make(name).fit(planted(), seed=0)
@@ -134,7 +144,7 @@ def everything(data: Interactions) -> np.ndarray:
 
 def test_every_model_has_a_variant():
     assert {kind for kind, _ in VARIANTS.values()} == set(MODELS)
-    assert BY_GRADIENT | CLOSED_FORM | OF_CLICKS | OF_USERS | set(THREADS_MATTER) <= set(MODELS)
+    assert BY_GRADIENT | CLOSED_FORM | OF_CLICKS | OF_USERS | set(THREADS_MATTER) <= KINDS
     assert not BY_GRADIENT & CLOSED_FORM
 
 
@@ -288,7 +298,7 @@ def test_the_seed_changes_only_the_rounding(name):
     np.testing.assert_allclose(scores[0], scores[1], rtol=1e-4, atol=1e-4)
 
 
-@over(variants(set(MODELS) - CLOSED_FORM - {"pca"}))
+@over(variants(KINDS - CLOSED_FORM - {"pca"}))
 def test_another_seed_gives_another_model(name):
     assert len(set(digests_of_two_seeds(lambda: short(name), planted()))) == 2
 
@@ -503,7 +513,7 @@ def test_similar_items_need_a_representation(model):
         similar_items(model, [100])
 
 
-@over(variants(set(MODELS) - WITHOUT_VECTORS - RECURRENT))
+@over(variants(KINDS - WITHOUT_VECTORS - RECURRENT))
 def test_similar_items_share_their_audience(of_likes):
     model, _ = of_likes
     assert isinstance(model, HasItemVectors | LinearInHistory)
@@ -514,7 +524,7 @@ def test_similar_items_share_their_audience(of_likes):
     assert (found.groupby("item_id", sort=False)["similarity"].diff().dropna() <= 0).all()
 
 
-@over(variants(set(MODELS) - HAS_USER_VECTORS))
+@over(variants(KINDS - HAS_USER_VECTORS))
 def test_similar_users_need_a_representation(model):
     assert not isinstance(model, HasUserVectors)
     with pytest.raises(ConfigError, match="no user vectors to compare"):
@@ -537,13 +547,13 @@ def one_more() -> Interactions:
     return builders.complete(builders.from_dense(dense, dense > 0, scale=(1.0, 5.0)))
 
 
-@over(variants(set(MODELS) - BY_GRADIENT))
+@over(variants(KINDS - BY_GRADIENT))
 def test_models_without_gradient_training_accept_a_warm_start(name, model):
     more = one_more()
     fresh, warm = make(name).fit(more, seed=0), make(name).fit(more, seed=0, warm_start=model)
     scores = [fitted.scores(more, np.arange(13)) for fitted in (fresh, warm)]
     assert scores[1].shape == (13, 8)
-    assert np.array_equal(*scores) == (VARIANTS[name][0] not in ("als", "bpr"))
+    assert np.array_equal(*scores) == (name not in ("als", "bpr", "blend-of-ratings"))
 
 
 @over(TRAINED)

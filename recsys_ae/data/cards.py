@@ -4,6 +4,8 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import AfterValidator, BeforeValidator, Field, StrictInt, model_validator
 
 import recsys_ae
@@ -46,22 +48,40 @@ class Source(Declared):
 SPLIT_FILES = ("train", "test", "flags", "file")
 Variable = Annotated[str, Field(pattern="^[A-Za-z][A-Za-z0-9_]*$", max_length=63)]  # a name in MATLAB
 FORMATS = {  # of given splits, and the keys that each needs
-    "table": (["train", "test"], ["flags", "column"]),
+    "table": (["train", "test"], ["flags", "column"], ["shuffle"]),
     "adjacency": (["train", "test"],),
     "npz": (["train", "test"],),
     "matlab": (["file", "matrix", "train_mask", "test_mask"],),
 }
 
 
+class Shuffle(Declared):
+    """A split that is published as a seed: the test part is the first share of the rows in the order of a shuffle.
+
+    `seed` is that of `numpy.random.RandomState`, whose `shuffle` orders the numbers of the rows; the share is rounded down.
+    """
+
+    seed: int = Field(ge=0, lt=2**32)
+    test: float = Field(gt=0, lt=1)
+
+    def flags(self, n: int) -> NDArray[np.bool_]:
+        """bool [n]: which of `n` rows are in the test part."""
+        order, marks = np.arange(n), np.zeros(n, bool)
+        np.random.RandomState(self.seed).shuffle(order)
+        marks[order[: int(self.test * n)]] = True
+        return marks
+
+
 class GivenSplit(Declared):
     """A published split.
 
     Attributes:
-        format: `table`: files with the layout of the ratings, or a true/false column aligned with them; `adjacency`: lists of
-            items, a line per user, see `data.adjacency`; `npz`: sparse matrices, see `data.matrices`; `matlab`: a matrix and
-            two masks, see `data.matlab`.
+        format: `table`: files with the layout of the ratings, a true/false column aligned with them, or a shuffle of their
+            rows; `adjacency`: lists of items, a line per user, see `data.adjacency`; `npz`: sparse matrices, see
+            `data.matrices`; `matlab`: a matrix and two masks, see `data.matlab`.
         train, test: files of the parts.
         flags, column: a Parquet file, and its column that is true for the test part.
+        shuffle: see `Shuffle`.
         file, matrix, train_mask, test_mask: a file of MATLAB v7.3, and the names of its variables.
     """
 
@@ -70,6 +90,7 @@ class GivenSplit(Declared):
     test: str | None = None
     flags: str | None = None
     column: str | None = None
+    shuffle: Shuffle | None = None
     file: str | None = None
     matrix: Variable | None = None
     train_mask: Variable | None = None
@@ -179,8 +200,10 @@ class RatingsCard(FileCard):
     @model_validator(mode="after")
     def _rows_of_splits_stay(self) -> "RatingsCard":
         skips = any(table.bad_lines == "skip" for table in self.files)
-        if skips and any(split.flags for split in self.splits.values()):
-            raise ValueError("`bad_lines: skip` would shift the rows that the `flags` of a split refer to; use only one")
+        if skips and any(split.flags or split.shuffle for split in self.splits.values()):
+            raise ValueError(
+                "`bad_lines: skip` would shift the rows that the `flags` or `shuffle` of a split refer to; use only one"
+            )
         if self.k_core is not None and self.splits:
             raise ValueError("`k_core` would change the parts of the published `splits`; declare it in a separate card")
         if self.k_core is not None and any(file.unrated == "keep" for file in self.features.values()):

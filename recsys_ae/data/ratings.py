@@ -182,8 +182,11 @@ def _split_frames(
         train, test = (_read(card, folder, [layout], skipped) for layout in layouts)
         return train, test
     frame = _read(card, folder, card.files, skipped)
-    path = locate(card, [str(split.flags)], folder, download=False)
-    flags = _read_flags(path, str(split.column), len(frame))
+    if split.shuffle is not None:
+        flags = split.shuffle.flags(len(frame))
+    else:
+        path = locate(card, [str(split.flags)], folder, download=False)
+        flags = _read_flags(path, str(split.column), len(frame))
     return frame[~flags], frame[flags]
 
 

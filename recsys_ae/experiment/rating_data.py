@@ -18,11 +18,18 @@ from recsys_ae.declaration import Declared, validate, validate_params
 from recsys_ae.errors import ConfigError, DataError, did_you_mean
 from recsys_ae.interactions import Interactions
 from recsys_ae.split import Predict, Repeats, Split
-from recsys_ae.splitting import SPLITS, default_repeats, latest_sessions, random
+from recsys_ae.splitting import SPLITS, default_repeats, latest_sessions, random, sample_per_user
 
 EACH = "each"  # instead of the number of a fold or window: each seed of the pipeline takes the next one
 
 logger = logging.getLogger(__name__)
+
+
+class Sample(Declared):
+    """At most `per_user` interactions of each user, drawn at random before the split; of a given split, only for training."""
+
+    per_user: int = Field(ge=1)
+    seed: int = Field(0, ge=0)
 
 
 class GivenParams(Declared):
@@ -77,6 +84,7 @@ class RatingData:
         declared: kind and parameters of the split, from `resolve_split`.
         seeds: the seeds of the pipeline.
         positive_at: ratings of at least this become 1 before anything else, and all others are dropped.
+        sample: how much of this is kept; None for everything.
         sides: the sides whose features are loaded.
     """
 
@@ -85,6 +93,7 @@ class RatingData:
     declared: dict[str, Any]
     seeds: Sequence[int]
     positive_at: float | None
+    sample: Sample | None
     sides: Sequence[Side]
 
     def split(self, seed: int) -> Split:
@@ -140,7 +149,10 @@ class RatingData:
 
     @cached_property
     def _positive(self) -> Interactions:
-        return self._positives(self.whole.interactions)
+        return self._sampled(self._positives(self.whole.interactions))
+
+    def _sampled(self, data: Interactions) -> Interactions:
+        return data if self.sample is None else sample_per_user(data, self.sample.per_user, self.sample.seed)
 
     def _positives(self, data: Interactions) -> Interactions:
         ratings, at = data.matrix.data, self.positive_at
@@ -158,7 +170,7 @@ class RatingData:
         kind = params.pop("kind")
         if kind == "given":
             given = self._given(seed)
-            train, test = self._positives(given.train), self._positives(given.test)
+            train, test = self._sampled(self._positives(given.train)), self._positives(given.test)
             if params["predict"] == "next":
                 train, valid = latest_sessions(train, params["valid"])
             else:

@@ -29,7 +29,7 @@ from recsys_ae.experiment.list_export import ListExport
 from recsys_ae.experiment.needs import feature_sides
 from recsys_ae.experiment.output import PIPELINE
 from recsys_ae.experiment.pipeline_file import ModelSpec, Pipeline, PipelineFile, RegisterSpec, label_of
-from recsys_ae.experiment.rating_data import RatingData, resolve_split
+from recsys_ae.experiment.rating_data import RatingData, Sample, resolve_split
 from recsys_ae.experiment.task import Evaluation, FitOn, Models, Part, Task
 from recsys_ae.export.local import export_recommendations, export_vectors
 from recsys_ae.export.manifest import VectorManifest, versions
@@ -59,6 +59,7 @@ class RatingFile(PipelineFile):
 
     split: dict[str, Any]  # protocol and parameters; without a seed of its own, it is drawn with each seed of the pipeline
     positive_at: float | None = None  # ratings of at least this become 1 before anything else, all others are dropped
+    sample: Sample | None = None
     relevant_at: float | None = None  # test ratings of at least this count as relevant
     segments: list[str] = Field(default=list(DEFAULT_SEGMENTS))  # groups to report separately
     cold: Cold = "popular"  # policy for users a model cannot score, see `models.recommend.recommend`
@@ -95,7 +96,7 @@ class RatingTask(Task[RatingFile, Split, Recommender]):
     def __init__(self, pipeline: Pipeline[RatingFile]) -> None:
         super().__init__(pipeline)
         keys, card = self.keys, (pipeline.card, pipeline.card_folder)
-        self._data = RatingData(*card, keys.split, pipeline.seeds, keys.positive_at, feature_sides(self))
+        self._data = RatingData(*card, keys.split, pipeline.seeds, keys.positive_at, keys.sample, feature_sides(self))
 
     @property
     def registers(self) -> RegisterSpec | None:
@@ -204,7 +205,7 @@ class RatingTask(Task[RatingFile, Split, Recommender]):
     @property
     def _settings(self) -> dict[str, Any]:
         """The keys on data and evaluation, nested ones as `split.kind`."""
-        declared = self.keys.model_dump(include={"split", "positive_at", "relevant_at", "candidates"})
+        declared = self.keys.model_dump(include={"split", "positive_at", "sample", "relevant_at", "candidates"})
         nested = {
             f"{key}.{name}": value for key, own in declared.items() if isinstance(own, dict) for name, value in own.items()
         }

@@ -54,7 +54,7 @@ from recsys_ae.reporting.results import (
 )
 from recsys_ae.tracking import CONTINUES, FITTED_ON, Tags, TrackedRun, Tracker
 
-SETTINGS = ("positive_at", "relevant_at", "cold", "candidates", "white", "split", "refit", "device")
+SETTINGS = ("positive_at", "sample", "relevant_at", "cold", "candidates", "white", "split", "refit", "device")
 
 logger = logging.getLogger(__name__)
 

@@ -29,6 +29,7 @@ MODELS = Registry(
         "sequential_rules": "recsys_ae.models.transitions:SequentialRules",
         "markov": "recsys_ae.models.transitions:MarkovChain",
         "session_popularity": "recsys_ae.models.transitions:SessionPopularity",
+        "blend": "recsys_ae.models.blend:Blend",
         "bias": "recsys_ae.models.baselines:Bias",
         "popularity": "recsys_ae.models.baselines:Popularity",
     },

@@ -5,7 +5,7 @@ model's score on it predicts its score on the test part.
 """
 
 from recsys_ae.registry import Registry
-from recsys_ae.splitting.at_random import cold_items, cold_users, k_fold, per_user, random, user_holdout
+from recsys_ae.splitting.at_random import cold_items, cold_users, k_fold, per_user, random, sample_per_user, user_holdout
 from recsys_ae.splitting.by_time import default_repeats, last_session, latest_sessions, leave_last, rolling_window, time_cut
 
 PROTOCOLS = (random, per_user, leave_last, last_session, time_cut, rolling_window, k_fold, user_holdout, cold_items, cold_users)
@@ -24,6 +24,7 @@ __all__ = [
     "per_user",
     "random",
     "rolling_window",
+    "sample_per_user",
     "time_cut",
     "user_holdout",
 ]

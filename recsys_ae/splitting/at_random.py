@@ -108,6 +108,11 @@ def _head_split(data: Interactions, order: Rows, n_test: int, valid: float, prot
     return split_by_part(data.filter, part, protocol, params)
 
 
+def sample_per_user(data: Interactions, n: int, seed: int = 0) -> Interactions:
+    """At most `n` interactions of each user, drawn at random; users and items keep their ids."""
+    return data.filter(_rank_within_user(data, generator(seed).random(len(data))) < n)
+
+
 def _rank_within_user(data: Interactions, key: NDArray[np.float64]) -> NDArray[np.int64]:
     """Rank (from 0) of each observation among those of its user, by `key`."""
     user = data.user_rows()

@@ -47,6 +47,22 @@ def test_given_splits_as_files_and_as_flags_are_the_same(own):
     assert files.test.to_frame()["rating"].tolist() == [3.0, 4.0]
 
 
+def test_a_shuffle_is_the_published_one(own, tmp_path):
+    """Against NumPy's global generator, as scripts of publications use it; the rows are in the order of the file."""
+    rows = [(user, item, 1 + (user + item) % 5) for user in (7, 3, 9, 1) for item in range(6)]
+    (tmp_path / "all.csv").write_text("u,i,r\n" + "".join(f"{u},x{i},{r}\n" for u, i, r in rows))
+    (tmp_path / "mine.yaml").write_text(CARD + "  shuffled: {shuffle: {seed: 1234, test: 0.3}}\n")
+    np.random.seed(1234)  # noqa: NPY002 - the point of the test
+    order = np.arange(24)
+    np.random.shuffle(order)  # noqa: NPY002
+    split = load_given_split(*read_card(str(tmp_path / "mine.yaml")), "shuffled")
+    found = split.test.to_frame()[["user_id", "item_id", "rating"]]
+    assert sorted(found.itertuples(index=False, name=None)) == sorted(
+        (rows[i][0], f"x{rows[i][1]}", rows[i][2]) for i in order[:7]
+    )
+    assert len(split.train) == 17
+
+
 def test_flags_must_fit(own, tmp_path):
     pd.DataFrame({"test": [False, True]}).to_parquet(tmp_path / "flags.parquet")
     with pytest.raises(DataError, match="has 2 rows, but the ratings have 4"):
