@@ -4,13 +4,14 @@ S networks have weights and losses of their own and see the same batches in the 
 output is linear in the last hidden layers of all networks, an ensemble scores like one network with S * H of these units.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Generic, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 
 from recsys_ae.core.autoencoder import Autoencoder
+from recsys_ae.core.axes import Axis
 from recsys_ae.core.sparse import SparseRows
 
 N = TypeVar("N", bound=nn.Module)
@@ -19,6 +20,8 @@ TYPICAL = 50  # entries of a row whose inputs are not scaled
 
 class Ensemble(nn.Module, Generic[N]):
     """S networks."""
+
+    id_axes: Mapping[str, Axis] = {}  # none of its own: it has those of its networks, and is trained like each of them
 
     def __init__(self, networks: Sequence[N]) -> None:
         super().__init__()

@@ -7,7 +7,9 @@ from builders import SMALL, from_dense, of_users, planted, random_interactions
 
 from recsys_ae import IdMap, Interactions, build_model
 from recsys_ae.core.ensemble import scaled
+from recsys_ae.core.optimisers import RowAdam, make_optimiser
 from recsys_ae.models.baselines import ITEM_REG, USER_REG, Biases
+from recsys_ae.models.rating_autoencoder import Widths
 from recsys_ae.models.training import Penalties, sparse_rows
 
 ONE_BATCH = {"epochs": 3, "batch_size": 100, "learning_rate": 0.02}
@@ -109,6 +111,13 @@ def test_where_ratings_are_few_the_defaults_fall_back_on_the_baseline(name, axis
 
     params = {"axis": axis, **({"features": "none"} if name == "hybrid" else {})}
     assert rmse(build_model(name, params)) < 1.002 * rmse(build_model("bias"))
+
+
+@pytest.mark.parametrize("name", ["autorec", "hybrid"])
+def test_batches_update_only_the_rows_of_their_columns(name):
+    model = build_model(name)
+    network = model._module(Widths(7, 12), torch.Generator())
+    assert isinstance(make_optimiser("adam", network, 0.1), RowAdam)
 
 
 def test_scaled_inputs_depend_on_the_mean_rating_not_on_their_number():
