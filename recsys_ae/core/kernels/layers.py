@@ -89,7 +89,8 @@ def attribute_products(indptr: Any, columns: Any, tables: Any, attributes: Any, 
         for k in range(indptr[b], indptr[b + 1]):
             total[:] = 0
             add_weighted(starts[columns[k]], starts[columns[k] + 1], weights, names, beside, total)
-            out[:, k] = total
+            for s in range(n_tables):
+                out[s, k] = total[s]
 
 
 @compiled(parallel=True, fastmath=FAST)
@@ -100,7 +101,8 @@ def attribute_gradients(indptr: Any, columns: Any, gradient: Any, attributes: An
     for b in prange(len(indptr) - 1):
         beside, value = np.zeros((out.shape[2], n_tables), np.float32), np.empty(n_tables, np.float32)
         for k in range(indptr[b], indptr[b + 1]):
-            value[:] = gradient[:, k]
+            for s in range(n_tables):
+                value[s] = gradient[s, k]
             for n in range(starts[columns[k]], starts[columns[k] + 1]):
                 row, weight = beside[names[n]], weights[n]
                 for s in range(n_tables):
