@@ -33,12 +33,12 @@ def as_rows(dense: np.ndarray):
     return sparse_rows(from_dense(dense, dense != 0).matrix)
 
 
-@pytest.mark.parametrize("kernels", [True, False])
-def test_products_with_attributes_are_those_of_dense_matrices(kernels, monkeypatch):
+@pytest.mark.parametrize(("kernels", "networks"), [(True, 1), (True, 3), (False, 3)])
+def test_products_with_attributes_are_those_of_dense_matrices(kernels, networks, monkeypatch):
     monkeypatch.setattr(devices, "uses_kernels", lambda _: kernels)
     rng = np.random.default_rng(0)
     attributes, at = random_side(rng, 9, 5), sparse_rows(random_interactions(1, 7, 9).matrix)
-    table = torch.randn(3, 7, 5, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    table = torch.randn(networks, 7, 5, generator=torch.Generator().manual_seed(0), requires_grad=True)
     ours = attribute_products(table, as_rows(attributes), at)
     expected = (table @ torch.tensor(attributes).T)[:, at.row_of_entry(), at.columns]
     torch.testing.assert_close(ours, expected)

@@ -86,7 +86,14 @@ def attribute_products(indptr: Any, columns: Any, tables: Any, attributes: Any, 
         beside, total = np.empty((tables.shape[2], n_tables), np.float32), np.empty(n_tables, np.float32)
         for s in range(n_tables):
             beside[:, s] = tables[s, b]
+        only = tables[0, b]
         for k in range(indptr[b], indptr[b + 1]):
+            if n_tables == 1:  # a number in a register, instead of an array
+                single = np.float32(0)
+                for n in range(starts[columns[k]], starts[columns[k] + 1]):
+                    single += weights[n] * only[names[n]]
+                out[0, k] = single
+                continue
             total[:] = 0
             add_weighted(starts[columns[k]], starts[columns[k] + 1], weights, names, beside, total)
             for s in range(n_tables):
