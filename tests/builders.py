@@ -117,6 +117,8 @@ PLAIN_EASE = {"dropout": 0.0, "user_exponent": 0.0, "item_exponent": 0.0, "input
 SMALL = {
     "autorec": {  # the published objective; the variants below have the rest
         "hidden": [8],
+        "activation": "sigmoid",
+        "scale_inputs": False,
         "centring": "none",
         "l2": 0.1,
         "l2_exponent": 0.0,
@@ -212,6 +214,9 @@ VARIANTS = {
         {**SMALL["hybrid"], "axis": "user", "centring": "bias", "features": "items", "loss": "ordinal"},
     ),
     "hybrid-item-ids": ("hybrid", {**SMALL["hybrid"], "axis": "item", "features": "none"}),
+    "autorec-user-networks": ("autorec", {**SMALL["autorec"], "axis": "user", "centring": "bias", "networks": 2}),
+    "autorec-item-networks": ("autorec", {**SMALL["autorec"], "axis": "item", "centring": "bias", "networks": 2}),
+    "hybrid-item-networks": ("hybrid", {**SMALL["hybrid"], "loss": "ordinal", "centring": "bias", "networks": 3}),
     "mf": ("mf", SMALL["mf"]),
     "bayesian-fm": ("bayesian_fm", SMALL["bayesian_fm"]),
     "bayesian-fm-features": ("bayesian_fm", {**SMALL["bayesian_fm"], "features": "both", "chains": 3, "noise": "shared"}),

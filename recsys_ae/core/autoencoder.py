@@ -17,6 +17,7 @@ ACTIVATIONS = Registry(
     {
         "identity": "recsys_ae.core.autoencoder:identity",
         "sigmoid": "torch:sigmoid",
+        "centred_sigmoid": "recsys_ae.core.autoencoder:centred_sigmoid",
         "tanh": "torch:tanh",
         "relu": "torch:relu",
         "elu": "torch.nn.functional:elu",
@@ -30,6 +31,11 @@ INITIALISERS = Registry(
 
 def identity(x: Tensor) -> Tensor:
     return x
+
+
+def centred_sigmoid(x: Tensor) -> Tensor:
+    """sigmoid(x) - 1/2: a unit that nothing drives adds nothing to the next layer."""
+    return torch.sigmoid(x) - 0.5
 
 
 def glorot_normal(shape: tuple[int, int], generator: Generator | None) -> Tensor:

@@ -6,7 +6,6 @@ B rows in the batch, N rows in all, D columns, F features of a row, G of a colum
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import cast
 
 import torch
 from torch import Generator, Tensor, nn
@@ -15,10 +14,9 @@ from torch.nn import functional
 from recsys_ae.core.attributes import attribute_products
 from recsys_ae.core.autoencoder import ACTIVATIONS
 from recsys_ae.core.axes import Axis
+from recsys_ae.core.ensemble import Ensemble, scaled
 from recsys_ae.core.ordinal import Ordinal
 from recsys_ae.core.sparse import SparseRows, sampled_linear, sparse_linear, times
-
-Part = tuple[SparseRows, Tensor, Tensor]  # attributes of columns, with the factors and the biases of each
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +56,6 @@ class HybridNetwork(nn.Module):
         row_features, column_features: F and G, 0 for none.
         factors: K, and the size of f A_out.
         film: whether features modulate the code.
-        classes: number of distinct values, if outputs are those of `core.ordinal`, else 0.
         initial: standard deviation of the initial weights; biases and C start at 0.
     """
 
@@ -79,7 +76,6 @@ class HybridNetwork(nn.Module):
         column_features: int,
         factors: int,
         film: bool = False,
-        classes: int = 0,
         activation: str = "sigmoid",
         initial: float = 0.03,
         generator: Generator | None = None,
@@ -87,7 +83,6 @@ class HybridNetwork(nn.Module):
         super().__init__()
         self._activation = ACTIVATIONS.get(activation)
         self._code = len(hidden) - 1
-        self.ordinal = Ordinal(classes) if classes else None
 
         def weight(*shape: int) -> nn.Parameter:
             return nn.Parameter(torch.randn(*shape, generator=generator) * initial)
@@ -125,53 +120,69 @@ class HybridNetwork(nn.Module):
             hidden = self._activation(z)
         return hidden if features is None else torch.cat([hidden, times(features, self.feature_weights[-1])], 1)
 
-    def decode(
-        self, hidden: Tensor, at: SparseRows, attributes: Attributes, cold: tuple[Tensor, Tensor] | None = None
-    ) -> Tensor:
-        """[B, E] -> entries [nnz] at the pattern of `at`.
+    def who_table(self, hidden: Tensor) -> Tensor:
+        """What each row n adds to the outputs of the columns in which it has an entry, [B, N]."""
+        return self._products(hidden, self.who_factors, self.who_bias)
 
-        Args:
-            cold: which columns have only features (bool [D]), and the constants that replace their biases (float32 [D]).
-        """
-        out = sampled_linear(hidden, self.output_weight, self.output_bias, at)
-        by_who, by_features = self._attribute_parts(attributes)
-        if by_who is not None:
-            out = out + self._products(hidden, by_who, at)
-        if cold is not None:
-            out = torch.where(cold[0][at.columns], cold[1][at.columns], out)
-        return out if by_features is None else out + self._products(hidden, by_features, at)
+    def feature_table(self, hidden: Tensor) -> Tensor:
+        """What each feature adds to the outputs of the columns that have it, [B, G]."""
+        return self._products(hidden, self.feature_factors, self.feature_bias)
 
-    def column_terms(self, attributes: Attributes) -> Tensor | float:
-        """What attributes add to the weights and the bias of D columns, [D, E + 1]."""
-        total: Tensor | float = 0.0
-        for part in self._attribute_parts(attributes):
-            if part is not None:
-                sides, factors, bias = part
-                weights = times(sides, factors) @ self._projected()
-                total = total + torch.cat([weights, times(sides, bias[:, None])], 1)
-        return total
-
-    def _attribute_parts(self, attributes: Attributes) -> tuple[Part | None, Part | None]:
-        """Who rated the columns and their features, each with its factors and biases, as far as both exist."""
+    def with_attributes(self, weight: Tensor, bias: Tensor, attributes: Attributes) -> tuple[Tensor, Tensor]:
+        """Weights [D, E] and biases [D] of columns, plus what their attributes add."""
         known = (
             (attributes.who, self.who_factors, self.who_bias),
             (attributes.features, self.feature_factors, self.feature_bias),
         )
-        who, features = (None if part[0] is None or part[1] is None else cast(Part, part) for part in known)
-        return who, features
+        for sides, factors, biases in known:
+            if sides is not None and factors is not None and biases is not None and self.projection is not None:
+                weight = weight + times(sides, factors) @ self.projection
+                bias = bias + times(sides, biases[:, None])[:, 0]
+        return weight, bias
 
-    def _projected(self) -> Tensor:
-        assert self.projection is not None  # there are attributes
-        return self.projection
-
-    def _products(self, hidden: Tensor, part: Part, at: SparseRows) -> Tensor:
-        sides, factors, bias = part
-        return attribute_products(torch.addmm(bias, hidden @ self._projected().T, factors.T), sides, at)
+    def _products(self, hidden: Tensor, factors: Tensor | None, bias: Tensor | None) -> Tensor:
+        assert factors is not None  # there are attributes
+        assert bias is not None
+        assert self.projection is not None
+        return torch.addmm(bias, hidden @ self.projection.T, factors.T)
 
 
-def scaled(x: SparseRows) -> SparseRows:
-    """Inputs of a row with n entries, divided by sqrt(n / 50): rows with many ratings do not drown the hidden layer."""
-    return x.with_values(x.values * (50 / x.lengths.clamp(min=1).float()).sqrt()[x.row_of_entry()])
+class HybridEnsemble(Ensemble[HybridNetwork]):
+    """Hybrid networks that are trained together.
+
+    Args:
+        classes: number of distinct values, if outputs are those of `core.ordinal`, else 0; all networks share the thresholds,
+            so that the mean of their outputs is one of the same kind.
+    """
+
+    def __init__(self, networks: Sequence[HybridNetwork], classes: int = 0) -> None:
+        super().__init__(networks)
+        self.ordinal = Ordinal(classes) if classes else None
+
+    def hidden(self, x: SparseRows, features: SparseRows | None = None) -> list[Tensor]:
+        """Inputs of the networks' output layers, S times [B, E]."""
+        x = scaled(x)
+        return [network.encode(x, features) for network in self.networks]
+
+    def decode(
+        self, hidden: list[Tensor], at: SparseRows, attributes: Attributes, cold: tuple[Tensor, Tensor] | None = None
+    ) -> Tensor:
+        """Outputs of all networks at the pattern of `at`, [S, nnz].
+
+        Args:
+            cold: which columns have only features (bool [D]), and the constants that replace their biases (float32 [D]).
+        """
+        both = list(zip(self.networks, hidden, strict=True))
+        out = torch.stack([sampled_linear(own, network.output_weight, network.output_bias, at) for network, own in both])
+        if attributes.who is not None:
+            tables = torch.stack([network.who_table(own) for network, own in both])
+            out = out + attribute_products(tables, attributes.who, at)
+        if cold is not None:
+            out = torch.where(cold[0][at.columns], cold[1][at.columns], out)
+        if attributes.features is None:
+            return out
+        tables = torch.stack([network.feature_table(own) for network, own in both])
+        return out + attribute_products(tables, attributes.features, at)
 
 
 def by_knowledge(features: SparseRows, cold: Tensor) -> SparseRows:

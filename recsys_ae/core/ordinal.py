@@ -39,7 +39,7 @@ class Ordinal(nn.Module):
         return torch.cat([self.steps[:1], self.steps[:1] + functional.softplus(self.steps[1:]).cumsum(0)])
 
     def loss(self, output: Tensor, value: Tensor) -> Tensor:
-        """-log P(value) of outputs and values [n] -> [n]; other values than the classes count as the nearest."""
+        """-log P(value) of outputs [n] or [S, n] and values [n]; other values than the classes count as the nearest."""
         edges = functional.pad(functional.pad(self.thresholds(), (1, 0), value=-FAR), (0, 1), value=FAR)
         of_class = nearest_class(value, self.values)
         below, above = edges[of_class], edges[of_class + 1]

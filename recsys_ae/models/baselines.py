@@ -15,6 +15,7 @@ from recsys_ae.interactions import Interactions
 from recsys_ae.models.base import FitContext, Floats, Recommender, checked_rows, clip, fitted_on, fitted_state
 from recsys_ae.space import Range, Space
 
+USER_REG, ITEM_REG = 5.0, 3.0  # regularisation of biases, in ratings
 SWEEPS = 15  # after half of them the fourth decimal of the RMSE no longer changes
 FEATURE_REG = 10.0  # regularisation of the weights of features in biases
 ADDED_ROWS = 64  # rows of float64 in memory at a time
@@ -41,8 +42,8 @@ class Biases:
     def fit(
         cls,
         train: Interactions,
-        user_reg: float = 5.0,
-        item_reg: float = 3.0,
+        user_reg: float = USER_REG,
+        item_reg: float = ITEM_REG,
         *,
         user_features: csr_array | None = None,
         item_features: csr_array | None = None,
@@ -137,8 +138,8 @@ class Bias(Recommender):
         user_reg, item_reg: strength of the shrinkage, in ratings.
     """
 
-    user_reg: Annotated[float, Field(ge=0)] = 5.0
-    item_reg: Annotated[float, Field(ge=0)] = 3.0
+    user_reg: Annotated[float, Field(ge=0)] = USER_REG
+    item_reg: Annotated[float, Field(ge=0)] = ITEM_REG
     space: ClassVar[Space] = {"user_reg": Range(low=0.5, high=50, log=True), "item_reg": Range(low=0.5, high=50, log=True)}
     predicts_ratings: ClassVar[bool] = True
 

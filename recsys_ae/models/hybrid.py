@@ -9,10 +9,9 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Generator
 
-from recsys_ae.core.hybrid import HybridNetwork
+from recsys_ae.core.hybrid import HybridEnsemble, HybridNetwork
 from recsys_ae.core.sparse import SparseRows
 from recsys_ae.core.trainer import Objective
-from recsys_ae.declaration import Sizes
 from recsys_ae.errors import ConfigError
 from recsys_ae.fitted import Fitted
 from recsys_ae.ids import Rows
@@ -53,7 +52,7 @@ class HybridAutoencoder(RatingAutoencoder):
             ratings are charged `l2`.
     """
 
-    hidden: Sizes = (250,)
+    l2: Annotated[float, Field(ge=0)] = 200.0
     batch_size: Annotated[int, Field(ge=1)] = 128
     learning_rate: Annotated[float, Field(gt=0)] = 1.5e-3
     features: Features = "both"
@@ -63,7 +62,7 @@ class HybridAutoencoder(RatingAutoencoder):
     alpha: Annotated[float, Field(ge=0)] = 1.0
     beta: Annotated[float, Field(ge=0)] = 1.0
     loss: Literal["squared_error", "ordinal"] = "squared_error"
-    who_l2: Annotated[float, Field(ge=0)] = 400.0
+    who_l2: Annotated[float, Field(ge=0)] = 800.0
     cold: Annotated[float, Field(ge=0, lt=1)] = 0.1
     feature_l2: Annotated[float, Field(ge=0)] = 10.0
     space: ClassVar[Space] = {
@@ -85,21 +84,24 @@ class HybridAutoencoder(RatingAutoencoder):
     def _hybrid_scorer(self, history: Interactions) -> HybridScorer:
         return cast(HybridScorer, self._scorer(history))
 
-    def _module(self, widths: Widths, generator: Generator | None) -> HybridNetwork:
-        return HybridNetwork(
-            widths.columns,
-            widths.rows,
-            self.hidden,
-            who=self.who,
-            row_features=2 * widths.row_features,  # see `by_knowledge`
-            column_features=2 * widths.column_features,
-            factors=self.factors,
-            film=self.film,
-            classes=widths.classes,
-            activation=self.activation,
-            initial=self.init_std,
-            generator=generator,
-        )
+    def _module(self, widths: Widths, generator: Generator | None) -> HybridEnsemble:
+        networks = [
+            HybridNetwork(
+                widths.columns,
+                widths.rows,
+                self.hidden,
+                who=self.who,
+                row_features=2 * widths.row_features,  # see `by_knowledge`
+                column_features=2 * widths.column_features,
+                factors=self.factors,
+                film=self.film,
+                activation=self.activation,
+                initial=self.init_std,
+                generator=generator,
+            )
+            for _ in range(self.networks)
+        ]
+        return HybridEnsemble(networks, widths.classes)
 
     def _classes(self, train: Interactions) -> int:
         return training.rating_classes(train.matrix.data, self.loss)
@@ -125,5 +127,5 @@ class HybridAutoencoder(RatingAutoencoder):
             row_prior,
             column_prior,
             scorer.level,
-            SidePenalty.of(self, vectors.inputs, attributes, by_row),
+            training.Penalties((SidePenalty.of(self, vectors.inputs, attributes, by_row), scorer.bias_penalty(rows))),
         )

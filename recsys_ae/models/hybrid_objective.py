@@ -9,7 +9,7 @@ from scipy.sparse import csr_array
 from torch import Generator, Tensor
 
 from recsys_ae.core.axes import id_axes
-from recsys_ae.core.hybrid import Attributes, HybridNetwork, by_knowledge, scaled
+from recsys_ae.core.hybrid import Attributes, HybridEnsemble, by_knowledge
 from recsys_ae.core.losses import LossSum, squared_error
 from recsys_ae.core.shares import drawn
 from recsys_ae.core.sparse import SparseRows, entry_l2
@@ -29,11 +29,11 @@ class HybridError:
     row_prior: Tensor  # float32 [N], replaces it in cold rows
     column_prior: Tensor  # float32 [D], replaces the output's bias in cold columns
     level: float  # the mean value, which replaces dropped inputs
-    penalty: "SidePenalty"
+    penalty: training.Penalty
     sampled: ClassVar[bool] = True
     separable: ClassVar[bool] = True
 
-    def loss(self, module: HybridNetwork, batch: SparseRows, generator: Generator) -> LossSum:
+    def loss(self, module: HybridEnsemble, batch: SparseRows, generator: Generator) -> LossSum:
         entry, model, device = batch.row_of_entry(), self.model, batch.values.device
 
         attributes, rows = self.attributes.to(device), batch.row_ids.cpu()
@@ -45,13 +45,14 @@ class HybridError:
         if attributes.features is not None:
             attributes = replace(attributes, features=by_knowledge(attributes.features, cold_columns))
         values = torch.where(dropped, self.level, batch.values) * ~cold_rows[entry]
-        code = module.encode(scaled(batch.with_values(values)), features)
-        output = module.decode(code, batch, attributes, (cold_columns, self.column_prior.to(device)))
+        hidden = module.hidden(batch.with_values(values), features)
+        output = module.decode(hidden, batch, attributes, (cold_columns, self.column_prior.to(device)))
         row_bias = torch.where(cold_rows, self.row_prior[rows].to(device), self.row_bias[rows].to(device))
         output = output + row_bias[entry]
         weight = torch.where(dropped | cold_rows[entry] | cold_columns[batch.columns], model.alpha, model.beta)
+        weight = weight.expand_as(output)
         if module.ordinal is None:
-            return squared_error(output, batch.values, weight)
+            return squared_error(output, batch.values.expand_as(output), weight)
         errors = weight * module.ordinal.loss(output, batch.values)
         return LossSum(ORDINAL_SCALE * errors.sum(), weight.sum())
 
@@ -93,16 +94,17 @@ class SidePenalty:
         of_features = by_feature(row_features, of_rows), by_feature(attributes.features, of_columns)
         return cls(model.l2, model.who_l2, inputs.nnz, per_entry, strength(of_rows, model.who_l2), *of_features)
 
-    def __call__(self, module: HybridNetwork, batch: SparseRows) -> Tensor:
+    def __call__(self, module: HybridEnsemble, batch: SparseRows) -> Tensor:
         """The batch's share of the penalty."""
         axes, named = id_axes(module), dict(module.named_parameters())
         wide = [named[name] for name, axis in axes.items() if axis != "rows" and named[name].ndim == 2]
         one = torch.ones(1, device=batch.values.device)
         terms: list[tuple[Tensor | None, Tensor | None]] = []
-        terms += [(self.l2 * one, weight) for weight in module.inner_weights] + [(self.who_l2 * one, module.projection)]
-        terms += [(self.row, module.who_factors), (self.row, module.who_bias)]
-        terms += [(self.row_feature, weight) for weight in (*module.feature_weights, module.film_weight)]
-        terms += [(self.column_feature, weight) for weight in (module.feature_factors, module.feature_bias)]
+        for network in module.networks:
+            terms += [(self.l2 * one, weight) for weight in network.inner_weights] + [(self.who_l2 * one, network.projection)]
+            terms += [(self.row, network.who_factors), (self.row, network.who_bias)]
+            terms += [(self.row_feature, weight) for weight in (*network.feature_weights, network.film_weight)]
+            terms += [(self.column_feature, weight) for weight in (network.feature_factors, network.feature_bias)]
         share = len(batch.columns) / self.total / 2
         parts = [entry_l2(weight, batch, self.per_entry.to(weight.device)) for weight in wide]
         for strength, weight in terms:

@@ -26,6 +26,7 @@ from recsys_ae.models.base import (
     fitted_state,
     item_counts,
 )
+from recsys_ae.models.baselines import ITEM_REG, USER_REG
 from recsys_ae.models.factors import FactorModel, pair_products, ridge, trained_rows
 from recsys_ae.models.training import observed_rows, rating_validation
 from recsys_ae.space import Range, Space
@@ -52,7 +53,7 @@ class RatingByRating:
     processed in parallel (Gemulla et al. 2011), so that the order is random only within and among blocks.
     """
 
-    l2: float
+    l2: factorisation.Factors
 
     @torch.no_grad()
     def epoch(self, module: Factors, rows: SparseRows, learning_rate: float, generator: Generator) -> LossSum:
@@ -62,8 +63,8 @@ class RatingByRating:
         strata = factorisation.by_block(order, row, column, *blocks, BLOCKS)
         weights = (module.users, module.items, module.user_bias, module.item_bias)
         factors = factorisation.Factors(*(weight.detach().numpy() for weight in weights))
-        rates, errors = (np.float32(learning_rate), np.float32(self.l2)), np.zeros((BLOCKS, BLOCKS))
-        factorisation.factor_steps(strata, row, column, rows.values.numpy(), factors, *rates, errors)
+        rate, errors = np.float32(learning_rate), np.zeros((BLOCKS, BLOCKS))
+        factorisation.factor_steps(strata, row, column, rows.values.numpy(), factors, rate, self.l2, errors)
         return LossSum(torch.tensor(errors.sum()), torch.tensor(float(len(column))))
 
 
@@ -72,7 +73,9 @@ class MatrixFactorisation(FactorModel):
     """Biased matrix factorisation: mean + user bias + item bias + p_u . q_i, trained jointly.
 
     Source: Koren et al. 2009, equations 4 and 5, by stochastic gradient descent over single ratings. Deviations: the learning
-    rate decays, and ratings are scaled to variance 1 first, so that the other parameters do not depend on their scale.
+    rate decays; ratings are scaled to variance 1 first, so that the other parameters do not depend on their scale; and a bias
+    is charged once, not for each rating, with the regularisation of `Biases`, so that those of users and items with few ratings
+    are shrunk more.
 
     Who can be scored: users seen in training, by their learned factors; others by factors and a bias fitted to their history
     with the items fixed (ridge regression on the same objective). An item without training ratings is predicted by the mean
@@ -81,7 +84,7 @@ class MatrixFactorisation(FactorModel):
 
     Attributes:
         factors: K.
-        l2: each rating adds l2 * (|p_u|^2 + |q_i|^2 + b_u^2 + b_i^2) to its squared error.
+        l2: each rating adds l2 * (|p_u|^2 + |q_i|^2) to its squared error.
         init_std: standard deviation of the initial factors.
         epochs, learning_rate, learning_rate_decay, patience: see `core.trainer.TrainConfig`.
     """
@@ -123,8 +126,14 @@ class MatrixFactorisation(FactorModel):
 
         config = TrainConfig.of(self, seed=context.seed, batch_size=1, optimiser="sgd")
         valid = rating_validation(lambda *pairs: self._predict(state(), *pairs), context.history, context.valid)
-        fit(module, RatingByRating(self.l2), rows, config, valid=valid, callbacks=context.callbacks)
+        fit(module, RatingByRating(self._strengths(train)), rows, config, valid=valid, callbacks=context.callbacks)
         return state()
+
+    def _strengths(self, train: Interactions) -> factorisation.Factors:
+        """What each rating is charged for the factors and biases of its user and item."""
+        of_users, of_items = (np.maximum(n, 1).astype(np.float32) for n in (np.diff(train.matrix.indptr), item_counts(train)))
+        users, items = (np.full(len(n), self.l2, np.float32) for n in (of_users, of_items))
+        return factorisation.Factors(users, items, np.float32(USER_REG) / of_users, np.float32(ITEM_REG) / of_items)
 
     def scores(self, history: Interactions, rows: Rows) -> Floats:
         rows = checked_rows(history, rows)
@@ -144,13 +153,14 @@ class MatrixFactorisation(FactorModel):
     def _user_factors(self, fitted: Fitted, history: Interactions, rows: Rows) -> Floats:
         """[B, K + 2]: factors and user bias in units of ratings, 1. New users minimise the objective for their history."""
         arrays = fitted.arrays
-        known = trained_rows(fitted, history, rows)
+        known, added = trained_rows(fitted, history, rows), 1e-6  # makes the solution unique even without regularisation
         own = np.c_[arrays["users"][known], arrays["user_bias"][known]]
         for place in np.flatnonzero(known < 0):
             ratings = history.matrix[rows[[place]]]
             items = np.c_[arrays["items"][ratings.indices], np.ones(ratings.nnz)]
             left = (ratings.data - arrays["mean"]) / arrays["unit"] - arrays["item_bias"][ratings.indices]
-            own[place] = ridge(items, left, self.l2 * len(items))
+            scale = np.sqrt(np.r_[np.full(self.factors, self.l2 * len(items)), USER_REG] + added)
+            own[place] = ridge(items / scale, left, 1.0) / scale
         return np.c_[own * np.float32(arrays["unit"]), np.ones(len(rows), np.float32)]
 
 

@@ -55,11 +55,14 @@ class RatingAutoencoder(Recommender):
     Attributes:
         axis: whose rating vectors are reconstructed, `item` or `user`.
         hidden: sizes of the encoder's layers; the decoder mirrors them.
+        networks: how many networks, with different initial weights, are trained side by side on the same batches; the mean of
+            their outputs is the output, before a sigmoid or the expectation of an ordinal loss.
         activation: of the hidden layers, see `core.autoencoder.ACTIVATIONS`.
-        centring: with `bias`, the bias (see `models.baselines`) of the vector's item or user is added to the output; with
-            `none`, the output is the whole rating. The inputs are ratings in both cases.
+        centring: with `bias`, the bias (see `models.baselines`) of the vector's item or user is added to the output, and the
+            output's own biases are regularised like those of the baseline, on which the model thus falls back where ratings are
+            few; with `none`, the output is the whole rating, and its biases are free. The inputs are ratings in both cases.
         l2, l2_exponent: regularisation. In the first and last layer, the weights of a column with n ratings are charged
-            l2 * (n / 100)^l2_exponent; inner weight matrices are charged l2.
+            l2 * ((n + 25) / 100)^l2_exponent; inner weight matrices are charged l2.
         dropout: share of the observed inputs dropped in training.
         init_std: standard deviation of the initial weights.
         epochs, batch_size, learning_rate, learning_rate_decay, patience, device: see `core.trainer.TrainConfig`.
@@ -67,9 +70,10 @@ class RatingAutoencoder(Recommender):
 
     axis: Axis = "item"
     hidden: Sizes = (500,)
-    activation: Annotated[str, OneOf("activation", ACTIVATIONS)] = "sigmoid"
+    networks: Annotated[int, Field(ge=1)] = 1
+    activation: Annotated[str, OneOf("activation", ACTIVATIONS)] = "centred_sigmoid"
     centring: Literal["none", "bias"] = "bias"
-    l2: Annotated[float, Field(ge=0)] = 200.0
+    l2: Annotated[float, Field(ge=0)] = 150.0
     l2_exponent: Annotated[float, Field(ge=0, le=1)] = 0.5
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     init_std: Annotated[float, Field(gt=0)] = 0.03
@@ -94,7 +98,7 @@ class RatingAutoencoder(Recommender):
 
     @abstractmethod
     def _module(self, widths: Widths, generator: Generator | None) -> Any:
-        """The network, with an `output_bias` [D]."""
+        """The ensemble of networks, each with an `output_bias` [D]."""
 
     @abstractmethod
     def _scorer_class(self) -> type[Scorer]:

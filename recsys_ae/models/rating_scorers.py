@@ -1,6 +1,7 @@
 """Scorers: from histories to the inputs of an autoencoder of rating vectors, and from its outputs to scores.
 
-Shapes: B users or rows, M items, D columns of the vectors; factors have H + 2 numbers, H being the width before the output.
+Shapes: B users or rows, M items, D columns of the vectors; factors have H + 2 numbers, H being the width before the output,
+of all networks together.
 """
 
 from typing import Any, ClassVar, Literal, NamedTuple
@@ -11,9 +12,9 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from scipy.special import expit, logit
 
-from recsys_ae.core.autoencoder import Autoencoder
 from recsys_ae.core.axes import wide_weights
 from recsys_ae.core.devices import device_of
+from recsys_ae.core.ensemble import Autoencoders, output_terms
 from recsys_ae.core.sparse import SparseRows
 from recsys_ae.core.trainer import parts_of
 from recsys_ae.fitted import Fitted
@@ -21,7 +22,7 @@ from recsys_ae.ids import Rows
 from recsys_ae.interactions import Interactions
 from recsys_ae.models import training
 from recsys_ae.models.base import Floats
-from recsys_ae.models.baselines import ADDED_ROWS, Biases
+from recsys_ae.models.baselines import ADDED_ROWS, ITEM_REG, USER_REG, Biases
 from recsys_ae.models.factors import kept_columns, pair_products, ridge, trained_rows
 from recsys_ae.models.side_information import SideFeatures
 
@@ -47,7 +48,9 @@ class Scorer:
 
     The network sees rating = low + unit * value, with values from 1 to 5, or from 0 to 1 if the output is a sigmoid. An output
     is the product of a user's and an item's factors [H + 2]. One of the two is the last hidden layer for the vector of that
-    user or item, followed by 1 and its row bias; the other is the output layer's weights of that column, its bias, and 1.
+    user or item, followed by 1 and its row bias; the other is the output layer's weights of that column, its bias, and 1. Of
+    several networks, the hidden layers lie side by side, and the weights are divided by their number, so that the product is
+    the mean of their outputs.
     """
 
     columns: ClassVar[Literal["users", "items"]] = "items"  # what the columns of the vectors are
@@ -67,6 +70,38 @@ class Scorer:
         of_users = self.as_bias(self.biases.of_users(ratings, features))
         return Vectors(self.values(ratings), of_users, self.as_bias(self.biases.item))
 
+    @property
+    def level(self) -> float:
+        """The mean rating as a value."""
+        return (self.biases.mean - self.low) / self.unit
+
+    @property
+    def output_level(self) -> np.float32:
+        """The output of the mean rating, without biases."""
+        return np.float32(self.level)
+
+    def user_prior(self, n_users: int, features: csr_array | None) -> Floats:
+        """Biases of users from their features alone, as outputs."""
+        return self.as_bias(self.biases.user_prior(n_users, features))
+
+    def priors(self) -> tuple[Floats, Floats]:
+        """Biases of rows [N] and columns [D] from their features alone, as outputs; those of columns with the mean."""
+        of_users = self.user_prior(len(self.fitted.ids["users"]), None if self.users is None else self.users.matrix)
+        of_items, level = self.as_bias(self.biases.item_prior), self.output_level
+        return (of_users, level + of_items) if self.columns == "items" else (of_items, level + of_users)
+
+    @property
+    def column_reg(self) -> float:
+        """Regularisation of the output's biases, in ratings: that of the baseline, which is part of the model if centred."""
+        if self.model.centring == "none":
+            return 0.0
+        return ITEM_REG if self.columns == "items" else USER_REG
+
+    def bias_penalty(self, rows: SparseRows) -> training.OutputBiasL2:
+        """The penalty of output biases on the training rows."""
+        rated = (training.column_counts(rows) > 0).float()
+        return training.OutputBiasL2(self.column_reg * rated, torch.from_numpy(self.priors()[1]), len(rows.columns))
+
     def as_bias(self, bias: NDArray[np.float64]) -> Floats:
         """Biases of ratings as values."""
         unit = self.unit if self.model.centring == "bias" else np.inf
@@ -79,8 +114,9 @@ class Scorer:
     @torch.no_grad()
     def start(self, inputs: SparseRows, vectors: Vectors) -> None:
         """Set the biases of the output, before training."""
-        level = torch.from_numpy(vectors.column_bias) + inputs.values.mean()
-        self.module.output_bias.copy_(torch.logit(level, 0.01) if self.sigmoid else level)
+        level = torch.from_numpy(self.output_level + vectors.column_bias)
+        for network in self.module.networks:
+            network.output_bias.copy_(torch.logit(level, 0.01) if self.sigmoid else level)
 
     def outputs_for(self, values: Floats) -> Floats:
         """Outputs before their activation that give these values, roughly for values at the ends of the scale."""
@@ -180,25 +216,35 @@ class ItemScorer(Scorer):
 
     def prior_factors(self, history: Interactions, rows: Rows) -> Floats:
         """[B, H + 2]: factors of users without training ratings before their own ratings are taken into account."""
-        return np.zeros((len(rows), self.item_factors().shape[1]), np.float32)
+        factors = np.zeros((len(rows), self.item_factors().shape[1]), np.float32)
+        factors[:, -2:] = self.output_level, 1
+        return factors
 
     def _fold_in(self, ratings: csr_array, prior: Floats) -> Floats:
         """[H + 2]: output weights, bias and 1 of a user without training ratings, by the same objective.
 
-        They minimise sum (r - o - w . h - b)^2 + l2 / 2 * |w - w0|^2 over the user's ratings [1, M], where h and o are the
-        vectors and row biases of the items, w0 those of the `prior`, and l2 is that of a column with as many ratings. r
-        are outputs, see `outputs_for`. A user without such ratings has the prior's factors.
+        For each network, they minimise sum (r - o - w . h - b)^2 + l2 / 2 * |w - w0|^2 + reg * (b - b0)^2 over the user's
+        ratings [1, M], where h and o are the vectors and row biases of the items, w0 and b0 those of the `prior`, l2 is that of
+        a column with as many ratings and reg is `column_reg`. r are outputs, see `outputs_for`. A user without such ratings has
+        the prior's factors.
         """
         ratings = self.of_rated(self.values(ratings))
         items, values = self.item_factors()[ratings.indices], self.outputs_for(ratings.data)
         if not len(items):
             return prior
-        hidden = items[:, :-2]
-        target = values - items[:, -1] - hidden @ prior[:-2]
-        centre, mean = hidden.mean(axis=0), target.mean()
-        l2 = training.l2_of(len(values), self.model.l2, self.model.l2_exponent)
-        weights = ridge(hidden - centre, target - mean, l2 / 2)
-        return np.r_[prior[:-2] + weights, mean - centre @ weights, 1].astype(np.float32)
+        n, networks = len(values), len(self.module.networks)
+        weight = np.r_[np.ones(n), self.column_reg] / (n + self.column_reg)  # of the ratings, and of the prior's bias
+        l2 = training.l2_of(n, self.model.l2, self.model.l2_exponent) / (n + self.column_reg)
+        factors = prior.astype(np.float64)
+        for part in np.split(np.arange(items.shape[1] - 2), networks):
+            hidden = np.r_[items[:, part], np.zeros((1, len(part)))]
+            target = np.r_[values - items[:, -1] - prior[-2] - networks * items[:, part] @ prior[part], 0]
+            centre, mean = weight @ hidden, weight @ target
+            root = np.sqrt(weight)
+            weights = ridge(root[:, None] * (hidden - centre), root * (target - mean), l2 / 2)
+            factors[part] += weights / networks
+            factors[-2] += (mean - centre @ weights) / networks
+        return factors.astype(np.float32)
 
 
 def _products(left: Floats, right: Floats) -> Floats:
@@ -208,14 +254,21 @@ def _products(left: Floats, right: Floats) -> Floats:
 
 
 @torch.no_grad()
-def hidden_factors(module: Autoencoder, inputs: csr_array, row_bias: Floats) -> Floats:
-    """[B, H + 2]: last hidden layer of each input row, 1, and its row bias."""
+def hidden_factors(module: Autoencoders, inputs: csr_array, row_bias: Floats) -> Floats:
+    """[B, H + 2]: last hidden layers of each input row, 1, and its row bias."""
     parts = (part.to(device_of(module)) for part in parts_of(training.sparse_rows(inputs), ENCODE_ROWS))
-    hidden = torch.cat([module.last_hidden(module.encode(part)) for part in parts]).cpu().numpy()
+    hidden = torch.cat([torch.cat(module.hidden(part), 1) for part in parts]).cpu().numpy()
     return np.c_[hidden, np.ones(len(hidden), np.float32), row_bias]
 
 
-def output_factors(module: Autoencoder, columns: Rows | slice = slice(None)) -> Floats:
-    """[D, H + 2]: weights and bias of the output layer for all columns or some, and 1."""
-    weight, bias = (tensor.detach().cpu().numpy()[columns] for tensor in (wide_weights(module)[-1], module.output_bias))
-    return np.c_[weight, bias, np.ones(len(weight), np.float32)]
+@torch.no_grad()
+def output_factors(module: Autoencoders, columns: Rows | slice = slice(None)) -> Floats:
+    """[D, H + 2]: weights and bias of the output for all columns or some, and 1."""
+    networks = module.networks
+    terms = output_terms([wide_weights(network)[-1] for network in networks], [network.output_bias for network in networks])
+    return with_one(terms.cpu().numpy()[columns])
+
+
+def with_one(factors: NDArray[Any]) -> Floats:
+    """[n, H + 2] from [n, H + 1]: a column of ones is added, which row biases are multiplied by."""
+    return np.c_[factors, np.ones(len(factors), np.float32)].astype(np.float32)

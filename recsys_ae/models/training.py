@@ -13,6 +13,7 @@ from torch import Generator, Tensor, nn
 from recsys_ae.core.autoencoder import Autoencoder
 from recsys_ae.core.axes import Axis, id_axes, inner_weights, wide_weights
 from recsys_ae.core.corruption import Corruption
+from recsys_ae.core.ensemble import Ensemble
 from recsys_ae.core.losses import LossSum, squared_error
 from recsys_ae.core.sparse import SparseRows, entry_l2
 from recsys_ae.core.variational import VariationalAutoencoder
@@ -24,7 +25,7 @@ from recsys_ae.ranking import exclude, hits, ndcg, top_k
 
 VALIDATION_LENGTH = 100
 MAX_CLASSES = 100
-RATINGS_PER_L2 = 100  # a weight vector with this many ratings is charged l2, whatever the exponent
+L2_RATINGS, ADDED_RATINGS = 100, 25  # see `l2_of`
 Penalty = Callable[[Any, SparseRows], Tensor]  # `Objective.penalty` of a module and a batch
 
 
@@ -47,12 +48,16 @@ class ObservedError:
         output = module(batch if self.corruption is None else self.corruption(batch, generator), batch)
         if self.row_bias is not None:
             output = output + self.row_bias.to(output.device)[batch.row_ids][batch.row_of_entry()]
-        return squared_error(output, batch.values, torch.ones_like(batch.values))
+        target = batch.values.expand_as(output)  # of an ensemble, [S, nnz]
+        return squared_error(output, target, torch.ones_like(target))
 
 
 def l2_of(n: Any, l2: float, exponent: float) -> Any:
-    """Regularisation of a weight vector with `n` ratings (a number, an array or a tensor)."""
-    return l2 * (n / RATINGS_PER_L2) ** exponent
+    """Regularisation of a weight vector with `n` ratings (a number, an array or a tensor): l2 * ((n + 25) / 100)^exponent.
+
+    The 25 ratings that are added keep the weights of those with very few near 0.
+    """
+    return l2 * ((n + ADDED_RATINGS) / L2_RATINGS) ** exponent
 
 
 @dataclass(frozen=True)
@@ -81,9 +86,40 @@ class AutoencoderL2:
 
 
 def autoencoder_l2(l2: float, rows: SparseRows, exponent: float = 0.0) -> AutoencoderL2:
-    """The penalty on training `rows`; with an `exponent`, a column with n entries is charged l2 * (n / 100)^exponent."""
+    """The penalty on training `rows`; with an `exponent`, a column with n entries is charged as by `l2_of`."""
     counts = column_counts(rows).clamp(min=1)
     return AutoencoderL2(l2, len(rows), l2_of(counts, l2, exponent) / counts)
+
+
+@dataclass(frozen=True)
+class OutputBiasL2:
+    """Penalty strength * |output bias - centre|^2 over the columns with ratings, divided among batches by their ratings.
+
+    The strength is in ratings: like the bias of a `Biases`, that of a column with few ratings stays near its centre.
+
+    Attributes:
+        strength, centre: float32 [D].
+        total: number of ratings.
+    """
+
+    strength: Tensor
+    centre: Tensor
+    total: int
+
+    def __call__(self, module: Ensemble[Any], batch: SparseRows) -> Tensor:
+        strength, centre = (part.to(batch.values.device) for part in (self.strength, self.centre))
+        squares = [(strength * (network.output_bias - centre).square()).sum() for network in module.networks]
+        return len(batch.columns) / self.total * torch.stack(squares).sum()
+
+
+@dataclass(frozen=True)
+class Penalties:
+    """The sum of several penalties."""
+
+    parts: tuple[Penalty, ...]
+
+    def __call__(self, module: Any, batch: SparseRows) -> Tensor:
+        return torch.stack([part(module, batch) for part in self.parts]).sum()
 
 
 def column_counts(rows: SparseRows) -> Tensor:

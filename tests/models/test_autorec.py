@@ -43,7 +43,7 @@ def test_training_is_adam_on_that_objective():
     params = {**SMALL["autorec"], "axis": "user", "batch_size": 100, "epochs": 10, "l2": 2.0}
     model = build_model("autorec", params).fit(data, seed=3)
 
-    start = AutoRec(**{**params, "hidden": (8,)})._module(Widths(7, 12), torch.Generator().manual_seed(3))
+    (start,) = AutoRec(**{**params, "hidden": (8,)})._module(Widths(7, 12), torch.Generator().manual_seed(3)).networks
     encoder, decoder = nn.Linear(7, 8), nn.Linear(8, 7)
     with torch.no_grad():
         encoder.weight.copy_(start.input_weight.T)

@@ -9,7 +9,7 @@ from builders import SMALL, from_dense, of_users, planted, random_interactions
 from recsys_ae import IdMap, build_model, load_model, save_model
 from recsys_ae.core import devices
 from recsys_ae.core.attributes import attribute_products
-from recsys_ae.core.hybrid import Attributes, HybridNetwork
+from recsys_ae.core.hybrid import Attributes, HybridEnsemble, HybridNetwork
 from recsys_ae.core.ordinal import Ordinal
 from recsys_ae.core.sparse import unit_pattern
 from recsys_ae.errors import ConfigError, DataError
@@ -33,16 +33,16 @@ def as_rows(dense: np.ndarray):
     return sparse_rows(from_dense(dense, dense != 0).matrix)
 
 
-@pytest.mark.parametrize("kernels", [True, False])
-def test_products_with_attributes_are_those_of_dense_matrices(kernels, monkeypatch):
+@pytest.mark.parametrize(("kernels", "networks"), [(True, 1), (True, 3), (False, 3)])
+def test_products_with_attributes_are_those_of_dense_matrices(kernels, networks, monkeypatch):
     monkeypatch.setattr(devices, "uses_kernels", lambda _: kernels)
     rng = np.random.default_rng(0)
     attributes, at = random_side(rng, 9, 5), sparse_rows(random_interactions(1, 7, 9).matrix)
-    table = torch.randn(7, 5, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    table = torch.randn(networks, 7, 5, generator=torch.Generator().manual_seed(0), requires_grad=True)
     ours = attribute_products(table, as_rows(attributes), at)
-    expected = (table @ torch.tensor(attributes).T)[at.row_of_entry(), at.columns]
+    expected = (table @ torch.tensor(attributes).T)[:, at.row_of_entry(), at.columns]
     torch.testing.assert_close(ours, expected)
-    weight = torch.arange(len(ours)).float()
+    weight = torch.arange(ours.numel()).float().view(ours.shape)
     own, other = (torch.autograd.grad((out * weight).sum(), table)[0] for out in (ours, expected))
     torch.testing.assert_close(own, other)
     with pytest.raises(ValueError, match="9 columns need attributes"):
@@ -75,7 +75,7 @@ def dense_loss(network, model, ratings, mask, f, g, cold_rows, cold_columns, row
 
     def charge(weights, ratings, l2):
         weights = weights if weights.ndim == 2 else weights[:, None]
-        return (l2 / 2 * (ratings / 100) ** model.l2_exponent @ weights.square()).sum()
+        return (l2 / 2 * ((ratings + 25) / 100) ** model.l2_exponent @ weights.square()).sum()
 
     of_f, of_g = (n @ (x[:, : x.shape[1] // 2] + x[:, x.shape[1] // 2 :]).square() for n, x in ((n_row.T[0], f), (n_column, g)))
     loss = loss + charge(network.input_weight, n_column, model.l2) + charge(network.output_weight, n_column, model.l2)
@@ -92,37 +92,29 @@ def test_objective_matches_a_dense_one():
     f, g = random_side(rng, ROWS, F), random_side(rng, COLUMNS, G)
     params = {"axis": "user", "hidden": 5, "factors": K, "film": True, "alpha": 0.7, "beta": 0.4, "cold": 0.4, "l2": 3.0}
     model = build_model("hybrid", params)
-    network = HybridNetwork(
-        COLUMNS,
-        ROWS,
-        [5],
-        who=True,
-        row_features=2 * F,
-        column_features=2 * G,
-        factors=K,
-        film=True,
-        initial=0.5,
-        generator=torch_rng,
-    )
+    sizes = {"who": True, "row_features": 2 * F, "column_features": 2 * G, "factors": K, "film": True}
+    networks = [HybridNetwork(COLUMNS, ROWS, [5], **sizes, initial=0.5, generator=torch_rng) for _ in range(2)]
+    module = HybridEnsemble(networks)
     with torch.no_grad():
-        for weight in network.parameters():
+        for weight in module.parameters():
             weight += 0.1 * torch.randn(weight.shape, generator=torch_rng)
     rows = sparse_rows(data.matrix)
     attributes = Attributes(unit_pattern(sparse_rows(data.matrix.T.tocsr())), as_rows(g))
     row_bias, priors = torch.randn(ROWS), (torch.randn(ROWS), torch.randn(COLUMNS))
     penalty = SidePenalty.of(model, data.matrix, attributes, as_rows(f))
     objective = HybridError(model, attributes, as_rows(f), row_bias, *priors, 2.5, penalty)
-    total = objective.loss(network, rows, torch.Generator().manual_seed(9)).total + objective.penalty(network, rows)
-    ours = torch.autograd.grad(total, list(network.parameters()))
+    total = objective.loss(module, rows, torch.Generator().manual_seed(9)).total + objective.penalty(module, rows)
+    ours = torch.autograd.grad(total, list(module.parameters()))
 
     again = torch.Generator().manual_seed(9)
     cold_rows, cold_columns = (torch.rand(n, generator=again) < 0.4 for n in (ROWS, COLUMNS))
     mask = torch.zeros(ROWS, COLUMNS)
     mask[data.user_rows(), data.item_rows()] = 1
     sides = torch.tensor(data.matrix.toarray()), mask, torch.tensor(f), torch.tensor(g)
-    expected = dense_loss(network, model, *sides, cold_rows, cold_columns, row_bias, priors)
+    known = cold_rows, cold_columns, row_bias, priors
+    expected = sum(dense_loss(network, model, *sides, *known) for network in networks)
     torch.testing.assert_close(total, expected, rtol=1e-5, atol=1e-4)
-    theirs = torch.autograd.grad(expected, list(network.parameters()))
+    theirs = torch.autograd.grad(expected, list(module.parameters()))
     for mine, other in zip(ours, theirs, strict=True):
         torch.testing.assert_close(mine, other, rtol=1e-4, atol=1e-3)
 
@@ -139,7 +131,7 @@ def with_tastes(n_users: int = 90, n_items: int = 60) -> Interactions:
     return replace(data, user_features=table(data.users, user), item_features=table(data.items, item))
 
 
-OF_TASTES = {"hidden": 12, "factors": 6, "epochs": 40, "learning_rate": 0.03, "batch_size": 16, "l2": 5.0, "feature_l2": 1.0}
+OF_TASTES = {"hidden": 12, "factors": 6, "epochs": 40, "learning_rate": 0.03, "batch_size": 16, "l2": 3.0, "feature_l2": 0.7}
 
 
 @pytest.mark.parametrize(("axis", "loss"), [("item", "squared_error"), ("user", "ordinal")])

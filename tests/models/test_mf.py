@@ -1,10 +1,10 @@
 import numpy as np
 import torch
 from builders import SMALL, planted, random_interactions
-from sklearn.linear_model import Ridge
 
 from recsys_ae import IdMap, Interactions, build_model
 from recsys_ae.core.kernels.factorisation import Factors as FactorArrays, by_block, factor_steps
+from recsys_ae.models.baselines import ITEM_REG, USER_REG, Biases
 from recsys_ae.models.mf import Factors, RatingByRating
 from recsys_ae.models.training import observed_rows
 
@@ -20,8 +20,8 @@ def test_steps_are_gradient_descent_on_each_rating():
     shapes = [(30, 5), (12, 5), (30,), (12,)]
     weights = [rng.normal(size=shape).astype(np.float32) for shape in shapes]
     expected = [torch.tensor(weight, requires_grad=True) for weight in weights]
-    errors = np.zeros((blocks, blocks))
-    factor_steps(strata, row, column, value, FactorArrays(*weights), np.float32(0.01), np.float32(0.3), errors)
+    errors, l2 = np.zeros((blocks, blocks)), [rng.random(len(weight)).astype(np.float32) for weight in weights]
+    factor_steps(strata, row, column, value, FactorArrays(*weights), np.float32(0.01), FactorArrays(*l2), errors)
 
     optimiser = torch.optim.SGD(expected, lr=0.01)
     total = 0.0
@@ -29,7 +29,8 @@ def test_steps_are_gradient_descent_on_each_rating():
         optimiser.zero_grad()
         p, q, b, c = (w[i] for w, i in zip(expected, (row[entry], column[entry]) * 2, strict=True))
         error = float(value[entry]) - (p @ q + b + c)
-        (error**2 / 2 + 0.15 * (p @ p + q @ q + b**2 + c**2)).backward()
+        of_p, of_q, of_b, of_c = (float(s[i]) for s, i in zip(l2, (row[entry], column[entry]) * 2, strict=True))
+        (error**2 / 2 + (of_p * p @ p + of_q * q @ q + of_b * b**2 + of_c * c**2) / 2).backward()
         optimiser.step()
         total += float(error.detach()) ** 2
     for mine, other in zip(weights, expected, strict=True):
@@ -58,10 +59,11 @@ def test_the_order_differs_between_epochs_and_not_between_runs():
 
     def after(*seeds: int | None) -> torch.Tensor:
         """User factors after one epoch per seed; None keeps the state of the generator."""
+        l2 = FactorArrays(*(np.full(n, 0.1, np.float32) for n in (40, 25, 40, 25)))
         generator, module = torch.Generator(), Factors(40, torch.ones(25), 3, 0.1, torch.Generator().manual_seed(0))
         for seed in seeds:
             generator = generator if seed is None else generator.manual_seed(seed)
-            RatingByRating(0.1).epoch(module, rows, 0.1, generator)
+            RatingByRating(l2).epoch(module, rows, 0.1, generator)
         return module.users.detach()
 
     assert torch.equal(after(0, None), after(0, None))
@@ -84,8 +86,9 @@ def test_new_user_is_a_ridge_regression_on_the_items_factors():
     mean, unit, items, item_bias = (model.fitted.arrays[name] for name in ("mean", "unit", "items", "item_bias"))
     inputs, rated = np.c_[items, np.ones(7)], stranger.matrix.indices
     left = (stranger.matrix.data - mean) / unit - item_bias[rated]
-    ridge = Ridge(alpha=0.02 * len(rated), fit_intercept=False).fit(inputs[rated], left)
-    expected = mean + unit * (item_bias + ridge.predict(inputs))
+    strengths = np.diag([*np.full(items.shape[1], 0.02 * len(rated)), USER_REG])
+    solved = np.linalg.solve(inputs[rated].T @ inputs[rated] + strengths, inputs[rated].T @ left)
+    expected = mean + unit * (item_bias + inputs @ solved)
     np.testing.assert_allclose(model.scores(stranger, np.array([0]))[0], expected, rtol=1e-3)
 
 
@@ -105,3 +108,14 @@ def test_item_without_ratings_has_no_factors():
     model = build_model("mf", SMALL["mf"]).fit(train, seed=0)
     assert not model.fitted.arrays["items"][5].any()
     assert model.fitted.arrays["item_bias"][5] == 0
+
+
+def test_biases_alone_are_those_of_the_baseline():
+    """Without factors both minimise the same objective; in SGD over an order of ratings, nearly."""
+    data = random_interactions()
+    params = {"factors": 1, "init_std": 1e-9, "epochs": 400, "learning_rate": 0.02, "learning_rate_decay": 0.99}
+    model = build_model("mf", params).fit(data, seed=0)
+    unit = model.fitted.arrays["unit"]
+    baseline = Biases.fit(data, USER_REG, ITEM_REG)
+    np.testing.assert_allclose(model.fitted.arrays["item_bias"] * unit, baseline.item, atol=0.02)
+    np.testing.assert_allclose(model.fitted.arrays["user_bias"] * unit, baseline.of_users(data.matrix), atol=0.02)

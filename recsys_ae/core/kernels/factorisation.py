@@ -17,7 +17,7 @@ class Strata(NamedTuple):
 
 
 class Factors(NamedTuple):
-    """float32 [N, K], [M, K], [N] and [M], changed in place."""
+    """float32 [N, K], [M, K], [N] and [M], changed in place; or what each of their rows is charged, [N], [M], [N], [M]."""
 
     left: Any
     right: Any
@@ -56,15 +56,16 @@ def by_block(order: Any, row: Any, column: Any, row_block: Any, column_block: An
 def factor_steps(strata: Any, row: Any, column: Any, value: Any, factors: Any, rate: Any, l2: Any, errors: Any) -> None:
     """A step of gradient descent for each entry: sequential within a part, the parts of a stratum in parallel.
 
-    The loss of an entry is (value - left[row] . right[column] - both biases)^2 / 2 + l2 / 2 * (all four squared).
+    The loss of an entry is (value - left[row] . right[column] - both biases)^2 / 2 + the sum of l2 / 2 * |w|^2 over all four.
 
     Args:
         strata, factors: `Strata` and `Factors`; row, column and value are [nnz].
+        l2: `Factors` of the strengths, float32 [N], [M], [N] and [M].
         errors: float64 [blocks, blocks], set to the sum of squared errors of each part.
     """
     left, right, left_bias, right_bias = factors
     blocks = len(errors)
-    keep = np.float32(1) - rate * l2
+    one = np.float32(1)
     for stratum in range(blocks):
         for part in prange(blocks):
             total = 0.0
@@ -78,10 +79,11 @@ def factor_steps(strata: Any, row: Any, column: Any, value: Any, factors: Any, r
                 error = value[entry] - (product + left_bias[r] + right_bias[c])
                 total += error * error
                 step = rate * error
-                left_bias[r] = keep * left_bias[r] + step
-                right_bias[c] = keep * right_bias[c] + step
+                left_bias[r] = (one - rate * l2.left_bias[r]) * left_bias[r] + step
+                right_bias[c] = (one - rate * l2.right_bias[c]) * right_bias[c] + step
+                keep_left, keep_right = one - rate * l2.left[r], one - rate * l2.right[c]
                 for k in range(len(p)):
                     before = p[k]
-                    p[k] = keep * before + step * q[k]
-                    q[k] = keep * q[k] + step * before
+                    p[k] = keep_left * before + step * q[k]
+                    q[k] = keep_right * q[k] + step * before
             errors[stratum, part] = total

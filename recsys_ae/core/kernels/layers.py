@@ -75,31 +75,47 @@ def products_at(indptr: Any, columns: Any, code: Any, weight: Any, bias: Any, ou
 
 
 @compiled(parallel=True, fastmath=FAST)
-def attribute_products(indptr: Any, columns: Any, table: Any, attributes: Any, out: Any) -> None:
-    """out[k] = table[b] . a[columns[k]] for every entry k of every row b; table [B, A], a sparse [D, A], out [nnz].
+def attribute_products(indptr: Any, columns: Any, tables: Any, attributes: Any, out: Any) -> None:
+    """out[s, k] = tables[s, b] . a[columns[k]] for entries k of rows b; tables [S, B, A], a sparse [D, A], out [S, nnz].
 
-    `attributes` are the CSR arrays of a: indptr, columns and values.
+    `attributes` are the CSR arrays of a: indptr, columns and values. Each is read once for all S tables.
     """
     starts, names, weights = attributes
+    n_tables = len(tables)
     for b in prange(len(indptr) - 1):
-        left = table[b]
+        beside, total = np.empty((tables.shape[2], n_tables), np.float32), np.empty(n_tables, np.float32)
+        for s in range(n_tables):
+            beside[:, s] = tables[s, b]
+        only = tables[0, b]
         for k in range(indptr[b], indptr[b + 1]):
-            total = np.float32(0)
-            for n in range(starts[columns[k]], starts[columns[k] + 1]):
-                total += weights[n] * left[names[n]]
-            out[k] = total
+            if n_tables == 1:  # a number in a register, instead of an array
+                single = np.float32(0)
+                for n in range(starts[columns[k]], starts[columns[k] + 1]):
+                    single += weights[n] * only[names[n]]
+                out[0, k] = single
+                continue
+            total[:] = 0
+            add_weighted(starts[columns[k]], starts[columns[k] + 1], weights, names, beside, total)
+            for s in range(n_tables):
+                out[s, k] = total[s]
 
 
 @compiled(parallel=True, fastmath=FAST)
-def add_attributes(indptr: Any, columns: Any, gradient: Any, attributes: Any, out: Any) -> None:
-    """out[b] += sum of gradient[k] * a[columns[k]] over the entries k of row b; see `attribute_products`; out [B, A]."""
+def attribute_gradients(indptr: Any, columns: Any, gradient: Any, attributes: Any, out: Any) -> None:
+    """out[s, b] = sum of gradient[s, k] * a[columns[k]] over entries k of row b; see `attribute_products`; out [S, B, A]."""
     starts, names, weights = attributes
+    n_tables = len(out)
     for b in prange(len(indptr) - 1):
-        left = out[b]
+        beside, value = np.zeros((out.shape[2], n_tables), np.float32), np.empty(n_tables, np.float32)
         for k in range(indptr[b], indptr[b + 1]):
-            value = gradient[k]
+            for s in range(n_tables):
+                value[s] = gradient[s, k]
             for n in range(starts[columns[k]], starts[columns[k] + 1]):
-                left[names[n]] += value * weights[n]
+                row, weight = beside[names[n]], weights[n]
+                for s in range(n_tables):
+                    row[s] += weight * value[s]
+        for s in range(n_tables):
+            out[s, b] = beside[:, s]
 
 
 @compiled()
