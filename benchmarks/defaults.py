@@ -3,10 +3,10 @@
     RECSYS_AE_DATA=... python benchmarks/defaults.py ratings|ranking [--only NAME] [--tracking-uri URI] [--smoke]
 
 Runs `pipelines/defaults-ratings.yaml` or `pipelines/defaults-ranking.yaml` on training parts of MovieLens 1M and 100K, on
-samples of 10, 3 and 1 interactions of each user, and on generated data; rankings also on the clicks of Yoochoose. Every combination of
-listed values is one trial. Prints for each combination the metric on each dataset divided by that of the baseline (bias or
-popularity), and marks the combination that should be the default: the best one by the geometric mean among those that are never
-worse than the baseline, or, if there is none, the one whose worst ratio is best. The last line is a JSON object.
+samples of 10, 3 and 1 interactions of each user, and on generated data; rankings also on the clicks of Yoochoose. Every
+combination of listed values is one trial. Prints for each combination its metric on each dataset over that of the baseline
+(bias or popularity), and marks the combination that should be the default: the best one by the geometric mean among those that
+are never worse than the baseline, or, if there is none, the one whose worst ratio is best. The last line is a JSON object.
 """
 
 import argparse

@@ -102,7 +102,7 @@ class LogLosses(Callback):
 
 
 def validation_name(model: Any) -> str:
-    """The name of the values by which a model chooses its best epoch; image models use the loss, members of a blend their own."""
+    """The name of the values by which a model chooses its best epoch: of the loss for images; members of a blend differ."""
     name = str(getattr(model, "validation_name", "valid_loss"))
     return "valid_error" if name == "none" else name
 

@@ -138,7 +138,7 @@ class RatingPredictor(Protocol):
     """A recommender whose scores are ratings, and which can predict single ratings cheaply."""
 
     def predict_rows(self, history: Interactions, user_rows: Rows, item_rows: Rows) -> Floats:
-        """Predicted ratings of the pairs (user_rows[n], item_rows[n]) -> float32 [n], within the rating scale."""
+        """Scores of the pairs (user_rows[n], item_rows[n]) -> float32 [n]; `finite_predictions` clips them to the scale."""
 
 
 @runtime_checkable
@@ -202,13 +202,13 @@ def finite_scores(model: Recommender, history: Interactions, rows: Rows) -> Floa
 
 
 def finite_predictions(model: Recommender, history: Interactions, user_rows: Rows, item_rows: Rows) -> Floats:
-    """`predict_rows` of a model that predicts ratings, checked for finite numbers."""
+    """Predicted ratings of the pairs (user_rows[n], item_rows[n]), clipped to the scale and checked for finite numbers."""
     predictor, kind = rating_predictor(model), type(model).__name__
     with limits(f"predicting with {kind}", REFIT):
         ratings = predictor.predict_rows(history, user_rows, item_rows)
     if not np.isfinite(ratings).all():
         raise TrainingError(f"{kind} predicted ratings that are NaN or infinite; {REFIT}")
-    return ratings
+    return np.clip(ratings, *fitted_state(model).meta["scale"])
 
 
 def check_recommender(model: object) -> None:
@@ -296,8 +296,7 @@ def fitted_on(
     own, ids = {**arrays, "popularity": item_counts(train)}, {"items": train.items}
     if keep_users:
         own["trained_users"], ids["users"] = np.diff(train.matrix.indptr) > 0, train.users
-    ratings = train.matrix.data
-    scale = list(train.scale or (float(ratings.min()), float(ratings.max()))) if keep_scale else None
+    scale = list(rating_scale(train)) if keep_scale else None
     sessions = train.events is not None and train.events.sessions is not None
     meta: dict[str, Any] = {"scale": scale, "user_ids": train.users.kind, "sessions": sessions}
     if scale is not None:
@@ -320,9 +319,9 @@ def _check_features(before: Fitted | None, train: Interactions) -> None:
             )
 
 
-def clip(ratings: Floats, fitted: Fitted) -> Floats:
-    """Predicted ratings, clipped to the scale."""
-    return np.clip(ratings, *fitted.meta["scale"])
+def rating_scale(train: Interactions) -> tuple[float, float]:
+    """The declared scale of the ratings, or their range."""
+    return train.scale or (float(train.matrix.data.min()), float(train.matrix.data.max()))
 
 
 def rating_predictor(model: Recommender) -> RatingPredictor:

@@ -17,7 +17,7 @@ from recsys_ae.core.kernels.gibbs import expected_rows
 from recsys_ae.fitted import Fitted
 from recsys_ae.ids import Rows
 from recsys_ae.interactions import Interactions
-from recsys_ae.models.base import FitContext, Floats, Recommender, checked_rows, clip, fitted_on, fitted_state, item_counts
+from recsys_ae.models.base import FitContext, Floats, Recommender, checked_rows, fitted_on, fitted_state, item_counts
 from recsys_ae.models.factors import kept_columns, pair_products
 from recsys_ae.models.side_information import SideFeatures
 from recsys_ae.space import Range, Space
@@ -160,7 +160,7 @@ class BayesianFM(Recommender):
     def predict_rows(self, history: Interactions, user_rows: Rows, item_rows: Rows) -> Floats:
         fitted = fitted_state(self, history)
         factors = partial(self._user_factors, fitted, history)
-        return clip(pair_products(factors, _item_factors(fitted), user_rows, item_rows), fitted)
+        return pair_products(factors, _item_factors(fitted), user_rows, item_rows)
 
     def item_vectors(self) -> Floats:
         """The factors of all samples side by side, [M, samples * K]."""

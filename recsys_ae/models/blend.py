@@ -25,7 +25,6 @@ from recsys_ae.models.base import (
     Recommender,
     blocks_of,
     checked_rows,
-    clip,
     finite_predictions,
     fitted_on,
     fitted_state,
@@ -252,7 +251,7 @@ class Blend(Recommender):
     def predict_rows(self, history: Interactions, user_rows: Rows, item_rows: Rows) -> Floats:
         models, experts = self.fitted_members(history), self._experts()
         ratings = [rating_predictor(model).predict_rows(history, user_rows, item_rows) for model in models]
-        return clip(weighted(experts.weights, ratings), fitted_state(self))
+        return weighted(experts.weights, ratings)
 
 
 def _with_defaults(member: Mapping[str, Any], model: Recommender) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from recsys_ae.fitted import Fitted
 from recsys_ae.ids import Rows
 from recsys_ae.interactions import Interactions
 from recsys_ae.models import training
-from recsys_ae.models.base import FitContext, Floats, Recommender, checked_rows, clip, fitted_on, fitted_state, users_per_block
+from recsys_ae.models.base import FitContext, Floats, Recommender, checked_rows, fitted_on, fitted_state, users_per_block
 from recsys_ae.models.side_information import stored_features
 from recsys_ae.sequences import Sequences
 from recsys_ae.space import Range, Space
@@ -306,11 +306,11 @@ class RatingGRU(SessionNetworkModel[ColumnValue]):
 
     @torch.no_grad()
     def predict_rows(self, history: Interactions, user_rows: Rows, item_rows: Rows) -> Floats:
-        fitted, network = fitted_state(self, history), self._fitted_network(history)
+        network = self._fitted_network(history)
         users, place = np.unique(user_rows, return_inverse=True)
         states = self._states(network, history, users)
         values = network.at(states[torch.from_numpy(place)], torch.from_numpy(item_rows).to(states.device))
-        return clip(self._ratings(values.cpu().numpy()), fitted)
+        return self._ratings(values.cpu().numpy())
 
     def _ratings(self, values: Floats) -> Floats:
         arrays = fitted_state(self).arrays

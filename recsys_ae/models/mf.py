@@ -21,7 +21,6 @@ from recsys_ae.models.base import (
     FitContext,
     Floats,
     checked_rows,
-    clip,
     copy_matching_rows,
     fitted_on,
     fitted_state,
@@ -159,7 +158,7 @@ class MatrixFactorisation(FactorModel):
 
     def _predict(self, fitted: Fitted, history: Interactions, user_rows: Rows, item_rows: Rows) -> Floats:
         user_factors = partial(self._user_factors, fitted, history)
-        return clip(pair_products(user_factors, _item_factors(fitted), user_rows, item_rows), fitted)
+        return pair_products(user_factors, _item_factors(fitted), user_rows, item_rows)
 
     def _user_factors(self, fitted: Fitted, history: Interactions, rows: Rows) -> Floats:
         """[B, K + 2]: factors and user bias in units of ratings, 1. New users minimise the objective for their history."""

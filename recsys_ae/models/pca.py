@@ -14,7 +14,7 @@ from recsys_ae.fitted import Fitted
 from recsys_ae.ids import Rows
 from recsys_ae.interactions import Interactions
 from recsys_ae.limits import check_memory
-from recsys_ae.models.base import FitContext, Floats, Recommender, checked_rows, clip, fitted_on, fitted_state
+from recsys_ae.models.base import FitContext, Floats, Recommender, checked_rows, fitted_on, fitted_state
 from recsys_ae.models.baselines import Biases
 from recsys_ae.models.factors import pair_products
 from recsys_ae.space import Range, Space
@@ -71,7 +71,7 @@ class PCA(Recommender):
         fitted = fitted_state(self, history)
         components = fitted.arrays["components"]
         above = pair_products(lambda rows: self._codes(fitted, history.matrix[rows]), components, user_rows, item_rows)
-        return clip(Biases.from_arrays(fitted).pairs(history, user_rows, item_rows) + above, fitted)
+        return Biases.from_arrays(fitted).pairs(history, user_rows, item_rows) + above
 
     def item_vectors(self) -> Floats:
         return fitted_state(self).arrays["components"]

@@ -21,7 +21,7 @@ from recsys_ae.fitted import Fitted
 from recsys_ae.ids import Rows
 from recsys_ae.interactions import Interactions
 from recsys_ae.models import training
-from recsys_ae.models.base import FitContext, Floats, Recommender, checked_rows, clip, fitted_on, fitted_state, item_counts
+from recsys_ae.models.base import FitContext, Floats, Recommender, checked_rows, fitted_on, fitted_state, item_counts
 from recsys_ae.models.baselines import Biases
 from recsys_ae.models.rating_scorers import Scorer, Vectors
 from recsys_ae.models.side_information import SideFeatures
@@ -160,7 +160,7 @@ class RatingAutoencoder(Recommender):
         return self._scorer(history).scores(history, checked_rows(history, rows))
 
     def predict_rows(self, history: Interactions, user_rows: Rows, item_rows: Rows) -> Floats:
-        return clip(self._scorer(history).predict_rows(history, user_rows, item_rows), fitted_state(self))
+        return self._scorer(history).predict_rows(history, user_rows, item_rows)
 
     def item_vectors(self) -> Floats:
         return self._scorer().item_factors()[:, :-2]

@@ -20,7 +20,7 @@ from recsys_ae.core.variational import VariationalAutoencoder
 from recsys_ae.errors import ConfigError
 from recsys_ae.ids import IdMap, Rows
 from recsys_ae.interactions import Interactions
-from recsys_ae.models.base import Floats, blocks_of, copy_matching_rows
+from recsys_ae.models.base import Floats, blocks_of, copy_matching_rows, rating_scale
 from recsys_ae.ranking import exclude, hits, ndcg, top_k
 
 VALIDATION_LENGTH = 100
@@ -155,11 +155,15 @@ def rating_classes(ratings: Floats, loss: str) -> int:
 def rating_validation(
     predict_rows: Callable[[Interactions, Rows, Rows], Floats], history: Interactions, valid: Interactions | None
 ) -> Callable[[], float] | None:
-    """RMSE on the ratings in `valid` given `history`, as a function of the current weights; None without `valid`."""
+    """RMSE on the ratings in `valid` given `history`, as a function of the current weights; None without `valid`.
+
+    Predictions are clipped to the scale of `history`.
+    """
     if valid is None:
         return None
+    low, high = rating_scale(history)
     users, items, ratings = valid.user_rows(), valid.item_rows(), valid.matrix.data.astype(np.float64)
-    return lambda: float(np.sqrt(np.mean((predict_rows(history, users, items) - ratings) ** 2)))
+    return lambda: float(np.sqrt(np.mean((predict_rows(history, users, items).clip(low, high) - ratings) ** 2)))
 
 
 def ranking_validation(

@@ -14,7 +14,7 @@ from recsys_ae.fitted import Fitted
 from recsys_ae.ids import Rows
 from recsys_ae.interactions import Interactions
 from recsys_ae.models import training
-from recsys_ae.models.base import BATCH_USERS, Floats, clip
+from recsys_ae.models.base import BATCH_USERS, Floats
 from recsys_ae.models.factors import BATCH_PAIRS, ridge, trained_rows
 from recsys_ae.models.side_information import has_features, stored_features, user_features
 
@@ -101,7 +101,7 @@ class Scorer:
 
     @torch.no_grad()
     def predict_rows(self, history: Interactions, user_rows: Rows, item_rows: Rows) -> Floats:
-        """[n], within the scale"""
+        """float32 [n]"""
         distinct, place = np.unique(user_rows, return_inverse=True)
         order = np.argsort(place, kind="stable")
         by_user, result = place[order], np.empty(len(user_rows), np.float32)
@@ -113,7 +113,7 @@ class Scorer:
                 user = torch.from_numpy(place[pairs] - start)
                 expected = self.expected(users.codes[user], users.crossed, user, item_rows[pairs])
                 result[pairs] = self.mean + self.unit * expected.numpy()
-        return clip(result, self.fitted)
+        return result
 
     def expected(self, codes: Tensor, crossed: Tensor | None, user: Tensor, item: Rows) -> Tensor:
         """Expected values [n] of pairs, given the users' codes [n, 1 + K], and what is `crossed` by their numbers `user`."""
