@@ -31,12 +31,14 @@ CARD = {
 MODEL = {
     "name": "hybrid",
     "label": "hybrid",
-    "hidden": 6,
+    "hidden": 12,
     "factors": 3,
-    "epochs": 30,
+    "epochs": 60,
     "learning_rate": 0.02,
     "batch_size": 8,
     "l2": 2.0,
+    "who_l2": 10.0,
+    "feature_l2": 1.0,
 }
 
 

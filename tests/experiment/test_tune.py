@@ -145,7 +145,7 @@ def test_an_entry_says_what_is_searched(folder):
     models = [{"name": "ease", "l2": 5}, {"name": "als", "search": {}}, {"name": "bias", "search": {"user_reg": [1, 2]}}]
     write(models=models)
     ease, als, bias = read_pipeline("mine.yaml", ["search.sampler=tpe"]).models
-    assert set(ease.search) == {"l2", "dropout", "user_exponent"}
+    assert set(ease.search) == {"l2", "dropout", "user_exponent", "item_exponent", "input_exponent", "intercept", "diagonal"}
     assert ease.search["l2"].low == 5
     assert (als.search, bias.search) == ({}, {"user_reg": [1, 2]})
     assert [model.search for model in read_pipeline("mine.yaml").models] == [None, {}, {"user_reg": [1, 2]}]

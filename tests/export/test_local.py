@@ -194,7 +194,7 @@ def test_memory_does_not_grow_with_users_times_items(tmp_path):
         model = build_model("mf", {{"factors": k}})
         normal = lambda *shape: rng.normal(size=shape).astype(np.float32)
         arrays = dict(users=normal(n, k), items=normal(m, k), user_bias=normal(n), item_bias=normal(m))
-        arrays |= dict(mean=np.array([3.0]), unit=np.array([1.0]))
+        arrays |= dict(mean=np.array([3.0]), unit=np.array([1.0]), item_centre=np.zeros(m))
         model.fitted = fitted_on(data, arrays, keep_users=True, keep_scale=True)
         export_recommendations(model, data, {str(tmp_path / "out")!r}, 10, users=np.arange(4_000), batch_users=512)
         print(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1])
