@@ -102,7 +102,7 @@ class MatrixFactorisation(FactorModel):
     epochs: Annotated[int, Field(ge=1)] = 50
     learning_rate: Annotated[float, Field(gt=0)] = 0.02
     learning_rate_decay: Annotated[float, Field(gt=0, le=1)] = 0.95
-    patience: Annotated[int, Field(ge=0)] = 5
+    patience: Annotated[int, Field(ge=0)] = 20  # the small initial factors take some epochs to matter
     space: ClassVar[Space] = {
         "factors": Range(low=16, high=400, log=True),
         "l2": Range(low=0.005, high=0.3, log=True),

@@ -52,7 +52,7 @@ def test_members_are_kept_with_all_their_parameters():
 
 def test_a_rating_is_the_weighted_mean_of_those_of_the_members():
     parts = random(ratings(), test=0.2, seed=0)
-    model = blend(MF, BIAS, folds=2).fit(parts.train, seed=3)
+    model = blend({"name": "bias", "user_reg": 1e6}, {"name": "bias", "item_reg": 1e6}, folds=2).fit(parts.train, seed=3)
     weights = fitted_state(model).arrays["weights"]
     assert weights.sum() == pytest.approx(1)
     assert weights.min() > 0.2

@@ -91,7 +91,8 @@ def test_output_biases_are_charged_like_those_of_the_baseline(name, axis, reg):
     low, high = model.fitted.meta["scale"]
     unit = (high - low) / 4
     centre = (data.matrix.data.mean() - low + unit) / unit
-    expected = reg * ((biases.numpy()[:, rated] - centre) ** 2).sum() * share / len(data)
+    of_items = Biases.fit(data, popularity=True).item_centre / unit if axis == "user" else np.zeros(len(rated))
+    expected = reg * ((biases.numpy() - centre - of_items)[:, rated] ** 2).sum() * share / len(data)
     assert value == pytest.approx(expected, rel=1e-4)
 
 
