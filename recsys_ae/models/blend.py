@@ -26,6 +26,7 @@ from recsys_ae.models.base import (
     blocks_of,
     checked_rows,
     finite_predictions,
+    finite_scores,
     fitted_on,
     fitted_state,
     rating_predictor,
@@ -267,6 +268,6 @@ def _standardised(models: Iterable[Recommender], history: Interactions, rows: Ro
         own = np.zeros((len(rows), history.n_items), np.float32)
         able = np.flatnonzero(scorable(model, history, rows, "skip"))
         for block in blocks_of(able, history.n_items):
-            own[block] = standardised(model.scores(history, rows[block]), history.matrix[rows[block]])
+            own[block] = standardised(finite_scores(model, history, rows[block]), history.matrix[rows[block]])
         found.append(own)
     return found
