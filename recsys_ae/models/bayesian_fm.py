@@ -102,8 +102,9 @@ class BayesianFM(Recommender):
 
     def can_score(self, history: Interactions, rows: Rows) -> NDArray[np.bool_]:
         rows = checked_rows(history, rows)
-        side = SideFeatures.of(fitted_state(self, history), "user")
-        rated = np.diff(history.matrix.indptr)[rows] > 0
+        fitted = fitted_state(self, history)
+        side = SideFeatures.of(fitted, "user")
+        rated = np.diff(kept_columns(history.matrix[rows], fitted.arrays["rated_items"]).indptr) > 0
         return rated if side is None else rated | side.users_have_features(history, rows)
 
     def _memory(self, n_users: int, n_items: int) -> int:
