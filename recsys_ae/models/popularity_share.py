@@ -1,8 +1,8 @@
 """How much popularity should count beside what a model has learned: chosen on a part of the training data.
 
-For up to 2,000 users, a fifth of their items is left out. The share p (of 0.001, 0.01, 0.03, 0.1, 0.3, 1 and 3) of popularity
-with which the model learned from the rest ranks these best (NDCG@10) is then used with the model learned from all data. The
-choice draws the same numbers in every fit, whatever the seed, so it depends on the data alone.
+A fifth of the items of up to 2,000 users, at least one of each, is held out. A model fitted on the rest ranks these items with
+each share p of 0.001, 0.01, 0.03, 0.1, 0.3, 1 and 3; the p with the highest NDCG@10 (the largest of equals) is then used with
+the model fitted on all data. The same random numbers are drawn in every fit, whatever the seed, so p depends on the data alone.
 """
 
 from collections.abc import Callable
@@ -49,7 +49,7 @@ def chosen_share(x: csr_array, learn: Callable[[csr_array], Scorer]) -> float:
 
 
 def _parted(x: csr_array) -> tuple[csr_array, csr_array, Rows]:
-    """X [N, M] without some entries, these, and the users who have both; see `Neighbourhood`."""
+    """X [N, M] without the held-out entries, these, and the users who have both."""
     rng, n = np.random.default_rng(0), np.diff(x.indptr)
     users = np.sort(rng.permutation(np.flatnonzero(n >= 2))[:HELD_OUT_USERS])
     number = np.zeros(len(n), np.int64)
