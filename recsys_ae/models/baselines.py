@@ -6,13 +6,13 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
-from scipy.sparse import csr_array
+from scipy.sparse import csr_array, hstack
 from scipy.sparse.linalg import lsqr
 
 from recsys_ae.fitted import Fitted
 from recsys_ae.ids import Rows
 from recsys_ae.interactions import Interactions
-from recsys_ae.models.base import FitContext, Floats, Recommender, checked_rows, fitted_on, fitted_state
+from recsys_ae.models.base import FitContext, Floats, Recommender, checked_rows, fitted_on, fitted_state, item_counts
 from recsys_ae.space import Range, Space
 
 USER_REG, ITEM_REG = 5.0, 3.0  # regularisation of biases, in ratings
@@ -30,12 +30,17 @@ class Biases:
     rating - mean - item bias - prior over their n ratings, divided by n + `user_reg`, plus the prior. The prior is what their
     features predict (`user_weights` [F] times the features), or 0. Items have biases of the same form. Users and items without
     ratings therefore have the bias that their features predict, or 0.
+
+    Attributes:
+        item_prior: float64 [M], what the features of items alone predict.
+        item_centre: float64 [M], towards which the biases of items are shrunk: the prior, and what their popularity adds.
     """
 
     mean: float
     item: NDArray[np.float64]
     user_reg: float
     item_prior: NDArray[np.float64]
+    item_centre: NDArray[np.float64]
     user_weights: NDArray[np.float64]
 
     @classmethod
@@ -47,26 +52,35 @@ class Biases:
         *,
         user_features: csr_array | None = None,
         item_features: csr_array | None = None,
+        popularity: bool = False,
     ) -> "Biases":
         """Biases fitted by alternating ridge regression; a regularisation of r acts like r more ratings at the prior.
 
         Features (float32 [N, F] and [M, G]) predict biases by a ridge regression in which no user or item counts for more than
-        `user_reg` or `item_reg` ratings, as in the mixed model with that ratio of variances.
+        `user_reg` or `item_reg` ratings, as in the mixed model with that ratio of variances. With `popularity`, items have two
+        more: 1, since the mean item is not rated like the mean rating, and the logarithm of their number of ratings, since
+        those that are rated often are rated better. An item without ratings, which may be new, counts as average in this.
         """
         user, item, rating = train.user_rows(), train.item_rows(), train.matrix.data.astype(np.float64)
         mean, of_user = float(rating.mean()), np.zeros(train.n_users)
-        item_prior, item_bias, user_weights = np.zeros(train.n_items), np.zeros(train.n_items), np.zeros(0)
+        parts = [] if item_features is None else [item_features]
+        of_items = hstack([*parts, *_popularity(item_counts(train))]).tocsr() if popularity else item_features
+        item_prior, item_centre, item_bias = np.zeros((3, train.n_items))
+        user_weights = np.zeros(0)
         for _ in range(SWEEPS):
             left = rating - mean - item_bias[item]
             if user_features is not None:
                 user_weights = _feature_weights(user_features, user, left, user_reg)
-            biases = cls(mean, item_bias, user_reg, item_prior, user_weights)
+            biases = cls(mean, item_bias, user_reg, item_prior, item_centre, user_weights)
             of_user = biases.of_users(train.matrix, user_features)
             left = rating - mean - of_user[user]
-            if item_features is not None:
-                item_prior = item_features @ _feature_weights(item_features, item, left, item_reg)
-            item_bias = _shrunk(left, item, item_prior, item_reg)
-        return cls(mean, item_bias, user_reg, item_prior, user_weights)
+            if of_items is not None:
+                weights = _feature_weights(of_items, item, left, item_reg)
+                item_prior = item_centre = of_items @ weights
+                if popularity:
+                    item_prior = of_items[:, :-1] @ weights[:-1]
+            item_bias = _shrunk(left, item, item_centre, item_reg)
+        return cls(mean, item_bias, user_reg, item_prior, item_centre, user_weights)
 
     def user_prior(self, n_users: int, features: csr_array | None) -> NDArray[np.float64]:
         """The biases that users' features [B, F] predict, float64 [B]; 0 without features."""
@@ -103,15 +117,25 @@ class Biases:
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         own = {"mean": np.array([self.mean]), "item_bias": self.item, "user_reg": np.array([self.user_reg])}
-        prior = {"item_prior": self.item_prior} if self.item_prior.any() else {}
+        of_items = {"item_prior": self.item_prior, "item_centre": self.item_centre}
+        prior = {name: values for name, values in of_items.items() if values.any()}
         return own | prior | ({"user_weights": self.user_weights} if len(self.user_weights) else {})
 
     @classmethod
     def from_arrays(cls, fitted: Fitted) -> "Biases":
         """The biases among the arrays of a fitted model."""
         arrays = fitted.arrays
-        prior, weights = arrays.get("item_prior", np.zeros_like(arrays["item_bias"])), arrays.get("user_weights", np.zeros(0))
-        return cls(float(arrays["mean"][0]), arrays["item_bias"], float(arrays["user_reg"][0]), prior, weights)
+        none = np.zeros_like(arrays["item_bias"])
+        prior, centre = arrays.get("item_prior", none), arrays.get("item_centre", none)
+        weights = arrays.get("user_weights", np.zeros(0))
+        return cls(float(arrays["mean"][0]), arrays["item_bias"], float(arrays["user_reg"][0]), prior, centre, weights)
+
+
+def _popularity(count: Floats) -> tuple[csr_array, csr_array]:
+    """[M, 1] each: 1, and the logarithm of the number of ratings `count` [M], less its mean over the items that have any."""
+    rated, logarithm = count > 0, np.log1p(count)
+    centred = np.where(rated, logarithm - logarithm[rated].mean(), 0)
+    return csr_array(np.ones((len(count), 1), np.float32)), csr_array(centred[:, None])
 
 
 def _shrunk(left: NDArray[np.float64], row: Rows, prior: NDArray[np.float64], reg: float) -> NDArray[np.float64]:

@@ -150,7 +150,7 @@ class Blend(Recommender):
         rounds = self._rounds(train, seeds, epochs, context)
         experts = self._of_ratings(rounds) if self._rates else self._of_rankings(rounds, context.seed)
         for number, (model, start) in enumerate(zip(models, starts, strict=True)):
-            if best := epochs[number]:
+            if (best := epochs[number]) and hasattr(model, "epochs"):  # a blend among the members finds those of its own
                 model = models[number] = replace(cast(Any, model), epochs=round(fmean(best)), patience=0)
             callbacks = [_Stage(self._stage(number)), *context.callbacks]
             model.fit(train, seed=seeds[number], callbacks=callbacks, warm_start=start)

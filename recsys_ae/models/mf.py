@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import Field
 from torch import Generator, Tensor, nn
 
@@ -25,23 +26,30 @@ from recsys_ae.models.base import (
     fitted_state,
     item_counts,
 )
-from recsys_ae.models.baselines import ITEM_REG, USER_REG
+from recsys_ae.models.baselines import ITEM_REG, USER_REG, Biases
 from recsys_ae.models.factors import FactorModel, pair_products, ridge, trained_rows
 from recsys_ae.models.training import observed_rows, rating_validation
 from recsys_ae.space import Range, Space
 
+Doubles = NDArray[np.float64]
 BLOCKS = 8  # blocks of users and of items: the number of threads that can work at once; the result does not depend on it
 
 
 class Factors(nn.Module):
-    """Factors p_u, q_i and biases b_u, b_i of N users and M items; items without ratings have factors 0."""
+    """Factors p_u, q_i and biases b_u, b_i of N users and M items; items without ratings have factors 0.
 
-    def __init__(self, n_users: int, rated: Tensor, factors: int, init_std: float, generator: Generator) -> None:
+    Args:
+        user_bias, item_bias: initial biases, [N] and [M].
+        rated: bool [M], items with ratings.
+    """
+
+    def __init__(
+        self, user_bias: Doubles, item_bias: Doubles, rated: Tensor, factors: int, init_std: float, generator: Generator
+    ) -> None:
         super().__init__()
-        self.users = nn.Parameter(torch.randn(n_users, factors, generator=generator) * init_std)
-        self.items = nn.Parameter(torch.randn(len(rated), factors, generator=generator) * init_std * rated[:, None])
-        self.user_bias = nn.Parameter(torch.zeros(n_users))
-        self.item_bias = nn.Parameter(torch.zeros(len(rated)))
+        self.users = nn.Parameter(torch.randn(len(user_bias), factors, generator=generator) * init_std)
+        self.items = nn.Parameter(torch.randn(len(item_bias), factors, generator=generator) * init_std * rated[:, None])
+        self.user_bias, self.item_bias = (nn.Parameter(torch.from_numpy(bias).float()) for bias in (user_bias, item_bias))
 
 
 @dataclass(frozen=True)
@@ -72,14 +80,14 @@ class MatrixFactorisation(FactorModel):
     """Biased matrix factorisation: mean + user bias + item bias + p_u . q_i, trained jointly.
 
     Source: Koren et al. 2009, equations 4 and 5, by stochastic gradient descent over single ratings. Deviations: the learning
-    rate decays; ratings are scaled to variance 1 first, so that the other parameters do not depend on their scale; and a bias
-    is charged once, not for each rating, with the regularisation of `Biases`, so that those of users and items with few ratings
-    are shrunk more.
+    rate decays; ratings are scaled to variance 1 first, so that the other parameters do not depend on their scale; a bias is
+    charged once, not for each rating, with the regularisation of `Biases`, so that those of users and items with few ratings
+    are shrunk more; and biases start at those of `Biases`, with those of items shrunk towards what their popularity predicts.
 
     Who can be scored: users seen in training, by their learned factors; others by factors and a bias fitted to their history
-    with the items fixed (ridge regression on the same objective). An item without training ratings is predicted by the mean
-    and the user's bias, a user without ratings by the mean and the item's bias. Scores are predicted ratings, not clipped
-    to the scale; predictions are clipped.
+    with the items fixed (ridge regression on the same objective). An item without training ratings is predicted by the
+    user's bias and the level of an average item, a user without ratings by the mean and the item's bias. Scores are predicted
+    ratings, not clipped to the scale; predictions are clipped.
 
     Attributes:
         factors: K.
@@ -109,15 +117,18 @@ class MatrixFactorisation(FactorModel):
     def _fit(self, train: Interactions, context: FitContext) -> Fitted:
         ratings = train.matrix.data
         mean, unit = ratings.mean(), ratings.std() or 1.0
-        known = {"mean": np.array([mean]), "unit": np.array([unit])}
+        baseline = Biases.fit(train, popularity=True)
+        known = {"mean": np.array([mean]), "unit": np.array([unit]), "item_centre": baseline.item_centre}
+        of_users, of_items = baseline.of_users(train.matrix) / unit, (baseline.item - baseline.item_centre) / unit
         rated = torch.from_numpy(item_counts(train) > 0)
-        module = Factors(train.n_users, rated, self.factors, self.init_std, Generator().manual_seed(context.seed))
+        module = Factors(of_users, of_items, rated, self.factors, self.init_std, Generator().manual_seed(context.seed))
         if (before := context.before) is not None:
             for name, weight in module.named_parameters():
                 ids = (train.users, before.ids["users"]) if name.startswith("user") else (train.items, before.ids["items"])
                 copy_matching_rows(weight.detach(), torch.from_numpy(before.arrays[name]), *ids)
         rows = observed_rows(train.matrix)
-        rows = rows.with_values((rows.values - float(mean)) / float(unit))
+        centre = torch.from_numpy(baseline.item_centre).float()[rows.columns]
+        rows = rows.with_values((rows.values - float(mean) - centre) / float(unit))
 
         def state() -> Fitted:
             learned = {name: weight.detach().numpy().copy() for name, weight in module.named_parameters()}
@@ -157,14 +168,19 @@ class MatrixFactorisation(FactorModel):
         for place in np.flatnonzero(known < 0):
             ratings = history.matrix[rows[[place]]]
             items = np.c_[arrays["items"][ratings.indices], np.ones(ratings.nnz)]
-            left = (ratings.data - arrays["mean"]) / arrays["unit"] - arrays["item_bias"][ratings.indices]
+            left = (ratings.data - _item_level(fitted)[ratings.indices]) / arrays["unit"]
             scale = np.sqrt(np.r_[np.full(self.factors, self.l2 * len(items)), USER_REG] + added)
             own[place] = ridge(items / scale, left, 1.0) / scale
         return np.c_[own * np.float32(arrays["unit"]), np.ones(len(rows), np.float32)]
 
 
-def _item_factors(fitted: Fitted) -> Floats:
-    """[M, K + 2]: factors, 1, mean + item bias; the product with `_user_factors` is a rating."""
+def _item_level(fitted: Fitted) -> Floats:
+    """float32 [M]: what a user without bias and factors gives to each item."""
     arrays = fitted.arrays
-    of_item = arrays["mean"] + arrays["unit"] * arrays["item_bias"]
-    return np.c_[arrays["items"], np.ones(len(of_item), np.float32), of_item.astype(np.float32)]
+    return (arrays["mean"] + arrays["item_centre"] + arrays["unit"] * arrays["item_bias"]).astype(np.float32)
+
+
+def _item_factors(fitted: Fitted) -> Floats:
+    """[M, K + 2]: factors, 1, level; the product with `_user_factors` is a rating."""
+    level = _item_level(fitted)
+    return np.c_[fitted.arrays["items"], np.ones(len(level), np.float32), level]

@@ -47,7 +47,8 @@ class RatingAutoencoder(Recommender):
     Who can be scored. `user`: anyone with a history of rated items. `item`: items are encoded from their training ratings,
     users are columns of the output. The column of a new user is fitted to their history by the same objective (ridge
     regression on the items' codes); new ratings of training users have no effect until the next fit. With both, a user or
-    item without ratings gets the baseline of `models.baselines`: mean, user bias and item bias, as far as they exist.
+    item without ratings gets the baseline of `models.baselines`: mean, user bias and item bias, as far as they exist. Biases of
+    items are shrunk towards what their popularity predicts.
 
     Scores are predicted ratings, not clipped to the scale; predictions are clipped. Internally, ratings are mapped to a scale
     from 1 to 5, so that the other parameters do not depend on theirs.
@@ -123,7 +124,7 @@ class RatingAutoencoder(Recommender):
         about = fitted_on(train, own, keep_users=True, keep_scale=True, features=sorted(self.needs))
         tables = SideFeatures.of(about, "user"), SideFeatures.of(about, "item")
         of_users, of_items = (None if table is None else table.matrix for table in tables)
-        biases = Biases.fit(train, user_features=of_users, item_features=of_items)
+        biases = Biases.fit(train, user_features=of_users, item_features=of_items, popularity=True)
         columns, rows = self._columns_and_rows(train.users, train.items)
         numbers = (0 if matrix is None else matrix.shape[1] for matrix in (of_users, of_items))
         column_features, row_features = self._columns_and_rows(*numbers)

@@ -100,7 +100,9 @@ class Scorer:
     def bias_penalty(self, rows: SparseRows) -> training.OutputBiasL2:
         """The penalty of output biases on the training rows."""
         rated = (training.column_counts(rows) > 0).float()
-        return training.OutputBiasL2(self.column_reg * rated, torch.from_numpy(self.priors()[1]), len(rows.columns))
+        of_items = self.columns == "items"
+        centre = self.output_level + self.as_bias(self.biases.item_centre) if of_items else self.priors()[1]
+        return training.OutputBiasL2(self.column_reg * rated, torch.from_numpy(centre), len(rows.columns))
 
     def as_bias(self, bias: NDArray[np.float64]) -> Floats:
         """Biases of ratings as values."""

@@ -9,6 +9,7 @@ from recsys_ae import IdMap, Interactions, build_model, load_model, save_model
 from recsys_ae.core.autoencoder import Autoencoder
 from recsys_ae.errors import ConfigError
 from recsys_ae.models.autorec import AutoRec
+from recsys_ae.models.baselines import Biases
 from recsys_ae.models.rating_autoencoder import Widths
 from recsys_ae.models.training import ObservedError, autoencoder_l2, observed_rows
 
@@ -88,7 +89,7 @@ def test_items_without_training_ratings_get_the_baseline():
     train = data.filter(data.item_rows() != 5)
     for axis in ("item", "user"):
         model = build_model("autorec", {**SMALL["autorec"], "axis": axis}).fit(train, seed=0)
-        baseline = build_model("bias", {}).fit(train).scores(train, np.arange(12))
+        baseline = Biases.fit(train, popularity=True).block(train, np.arange(12))
         np.testing.assert_allclose(model.scores(train, np.arange(12))[:, 5], baseline[:, 5], rtol=1e-5)
 
 
@@ -124,8 +125,8 @@ def test_user_who_rated_only_unknown_items_gets_the_baseline(axis):
     train = data.filter(data.item_rows() != 5)
     model = build_model("autorec", {**SMALL["autorec"], "axis": axis}).fit(train, seed=0)
     only = Interactions(data.filter(data.item_rows() == 5).matrix, IdMap([f"new{row}" for row in range(12)]), data.items)
-    baseline = build_model("bias", {}).fit(train)
-    np.testing.assert_allclose(model.scores(only, np.arange(12)), baseline.scores(only, np.arange(12)), rtol=1e-6)
+    baseline = Biases.fit(train, popularity=True).block(only, np.arange(12))
+    np.testing.assert_allclose(model.scores(only, np.arange(12)), baseline, rtol=1e-6)
 
 
 def test_dropout_hides_inputs_in_training():

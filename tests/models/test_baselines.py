@@ -35,6 +35,25 @@ def test_biases_with_features_solve_a_ridge_regression_around_what_features_pred
     assert biases.item[7] == pytest.approx((f @ weights)[7])
 
 
+def test_popularity_is_a_feature_of_items_but_not_of_those_without_ratings():
+    """As with 1 and the centred logarithm of the numbers of ratings as given features; planted: popular items are better."""
+    rng = np.random.default_rng(0)
+    chance = np.linspace(0.02, 0.5, 30)
+    ratings = np.where(rng.random((200, 30)) < chance, 1 + 2 * chance + rng.normal(0, 0.1, (200, 30)), 0)
+    ratings[:, 4] = 0
+    data = from_dense(ratings)
+    data = data.filter(data.matrix.data > 0)
+    count = np.count_nonzero(ratings, 0)
+    logarithm = np.where(count, np.log1p(count) - np.log1p(count[count > 0]).mean(), 0)
+    given = Biases.fit(data, item_features=csr_array(np.c_[np.ones(30), logarithm]))
+    biases = Biases.fit(data, popularity=True)
+    np.testing.assert_allclose(biases.item, given.item, atol=1e-6)
+    np.testing.assert_allclose(biases.item_centre, given.item_prior, atol=1e-6)
+    assert biases.item_prior.std() < 1e-9  # popularity is no feature of an item without ratings
+    assert biases.item[4] == pytest.approx(biases.item_prior[4])
+    assert biases.item_centre[-1] - biases.item_centre[0] > 0.3
+
+
 def test_planted_biases_are_found():
     ratings = 3 + np.linspace(-1, 1, 9)[:, None] + np.linspace(-0.5, 0.5, 5)
     data = from_dense(ratings)

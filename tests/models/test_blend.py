@@ -175,6 +175,12 @@ def test_blends_can_be_members(tmp_path):
     )
 
 
+def test_a_blend_among_the_members_finds_the_epochs_of_its_own():
+    inner = {"name": "blend", "members": [MF, BIAS]}
+    parts = random(ratings(), test=0.1, seed=1)
+    assert rmse(blend(inner, BIAS).fit(parts.train), parts) < 0.98 * rmse(build_model("bias").fit(parts.train), parts)
+
+
 def test_a_blend_with_a_member_that_only_ranks_does_not_predict_ratings():
     assert blend(MF, BIAS).predicts_ratings
     assert not blend(MF, {"name": "ease"}).predicts_ratings

@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 import torch
 from builders import SMALL, planted, random_interactions
 
@@ -60,7 +61,8 @@ def test_the_order_differs_between_epochs_and_not_between_runs():
     def after(*seeds: int | None) -> torch.Tensor:
         """User factors after one epoch per seed; None keeps the state of the generator."""
         l2 = FactorArrays(*(np.full(n, 0.1, np.float32) for n in (40, 25, 40, 25)))
-        generator, module = torch.Generator(), Factors(40, torch.ones(25), 3, 0.1, torch.Generator().manual_seed(0))
+        generator = torch.Generator()
+        module = Factors(np.zeros(40), np.zeros(25), torch.ones(25), 3, 0.1, torch.Generator().manual_seed(0))
         for seed in seeds:
             generator = generator if seed is None else generator.manual_seed(seed)
             RatingByRating(l2).epoch(module, rows, 0.1, generator)
@@ -76,14 +78,17 @@ def test_scores_of_known_users_are_the_learned_factors():
     model = build_model("mf", SMALL["mf"]).fit(data, seed=0)
     arrays = model.fitted.arrays
     products = arrays["users"] @ arrays["items"].T + arrays["item_bias"] + arrays["user_bias"][:, None]
-    np.testing.assert_allclose(model.scores(data, np.arange(12)), arrays["mean"] + arrays["unit"] * products, rtol=1e-5)
+    expected = arrays["mean"] + arrays["item_centre"] + arrays["unit"] * products
+    np.testing.assert_allclose(model.scores(data, np.arange(12)), expected, rtol=1e-5)
 
 
 def test_new_user_is_a_ridge_regression_on_the_items_factors():
     data = planted()
     model = build_model("mf", SMALL["mf"]).fit(data, seed=0)
     stranger = Interactions(data.matrix[[9]], IdMap(["stranger"]), data.items)
-    mean, unit, items, item_bias = (model.fitted.arrays[name] for name in ("mean", "unit", "items", "item_bias"))
+    names = ("mean", "unit", "items", "item_bias", "item_centre")
+    mean, unit, items, item_bias, centre = (model.fitted.arrays[name] for name in names)
+    item_bias = item_bias + centre / unit
     inputs, rated = np.c_[items, np.ones(7)], stranger.matrix.indices
     left = (stranger.matrix.data - mean) / unit - item_bias[rated]
     strengths = np.diag([*np.full(items.shape[1], 0.02 * len(rated)), USER_REG])
@@ -107,7 +112,10 @@ def test_item_without_ratings_has_no_factors():
     train = data.filter(data.item_rows() != 5)
     model = build_model("mf", SMALL["mf"]).fit(train, seed=0)
     assert not model.fitted.arrays["items"][5].any()
-    assert model.fitted.arrays["item_bias"][5] == 0
+    assert model.fitted.arrays["item_bias"][5] == pytest.approx(0, abs=1e-12)
+    baseline = Biases.fit(train, popularity=True)
+    expected = baseline.mean + baseline.item_centre[5] + model.fitted.arrays["unit"] * model.fitted.arrays["user_bias"]
+    np.testing.assert_allclose(model.scores(train, np.arange(12))[:, 5], expected, rtol=1e-5)
 
 
 def test_biases_alone_are_those_of_the_baseline():
@@ -116,6 +124,7 @@ def test_biases_alone_are_those_of_the_baseline():
     params = {"factors": 1, "init_std": 1e-9, "epochs": 400, "learning_rate": 0.02, "learning_rate_decay": 0.99}
     model = build_model("mf", params).fit(data, seed=0)
     unit = model.fitted.arrays["unit"]
-    baseline = Biases.fit(data, USER_REG, ITEM_REG)
-    np.testing.assert_allclose(model.fitted.arrays["item_bias"] * unit, baseline.item, atol=0.02)
+    baseline = Biases.fit(data, USER_REG, ITEM_REG, popularity=True)
+    of_items = model.fitted.arrays["item_bias"] * unit + model.fitted.arrays["item_centre"]
+    np.testing.assert_allclose(of_items, baseline.item, atol=0.02)
     np.testing.assert_allclose(model.fitted.arrays["user_bias"] * unit, baseline.of_users(data.matrix), atol=0.02)

@@ -106,6 +106,14 @@ def attribute_gradients(indptr: Any, columns: Any, gradient: Any, attributes: An
     starts, names, weights = attributes
     n_tables = len(out)
     for b in prange(len(indptr) - 1):
+        if n_tables == 1:  # in place, with the gradient of an entry in a register
+            only = out[0, b]
+            only[:] = 0
+            for k in range(indptr[b], indptr[b + 1]):
+                single = gradient[0, k]
+                for n in range(starts[columns[k]], starts[columns[k] + 1]):
+                    only[names[n]] += single * weights[n]
+            continue
         beside, value = np.zeros((out.shape[2], n_tables), np.float32), np.empty(n_tables, np.float32)
         for k in range(indptr[b], indptr[b + 1]):
             for s in range(n_tables):
