@@ -126,3 +126,13 @@ def test_more_samples_leave_less_to_chance():
         return float(np.sqrt(np.mean((scores[0] - scores[1]) ** 2)))
 
     assert difference(samples=60, chains=4) < 0.5 * difference(samples=1, chains=1)
+
+
+def test_users_with_ratings_of_untrained_items_only_cannot_be_scored():
+    observed = np.ones((4, 3), bool)
+    observed[:, 2] = False
+    observed[3] = False
+    ratings = np.arange(12.0).reshape(4, 3) % 5 + 1
+    model = build_model("bayesian_fm", {**QUICK, "epochs": 5}).fit(from_dense(ratings, observed, scale=(1.0, 5.0)))
+    observed[3, 2] = True
+    assert model.can_score(from_dense(ratings, observed, scale=(1.0, 5.0)), np.arange(4)).tolist() == [True, True, True, False]

@@ -1,5 +1,7 @@
 """Blends: what weights and epochs are chosen by, members left out, checkpoints, and declarations that are refused."""
 
+from dataclasses import replace
+
 import builders
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ from recsys_ae import build_model, load_model, save_model
 from recsys_ae.core.checkpoint import Checkpoint
 from recsys_ae.core.trainer import Callback
 from recsys_ae.data.planted.ratings import planted_ratings
-from recsys_ae.errors import ConfigError
+from recsys_ae.errors import ConfigError, TrainingError
 from recsys_ae.interactions import Interactions
 from recsys_ae.models.base import finite_scores, fitted_state
 from recsys_ae.models.experts import standardised
@@ -120,6 +122,16 @@ def test_a_member_that_cannot_score_a_user_is_left_out():
     assert model.can_score(stranger, np.array([0])).all()
     nobody = stranger.filter(np.zeros(len(stranger), bool))
     assert not model.can_score(nobody, np.array([0])).any()
+
+
+def test_a_member_whose_scores_are_not_numbers_is_an_error():
+    clicks = builders.clicks()
+    model = blend({"name": "ease", "l2": 1.0}, {"name": "itemknn"}).fit(clicks)
+    ease = model.fitted_members()[0]
+    weights = np.full_like(fitted_state(ease).arrays["weights"], np.nan)
+    ease.fitted = replace(ease.fitted, arrays={**ease.fitted.arrays, "weights": weights})
+    with pytest.raises(TrainingError, match="EASE returned scores that are NaN"):
+        model.scores(clicks, np.array([0]))
 
 
 class InterruptionError(Exception):
