@@ -12,11 +12,7 @@ from scipy.sparse.linalg import lsqr
 from recsys_ae.fitted import Fitted
 from recsys_ae.ids import Rows
 from recsys_ae.interactions import Interactions
-<<<<<<< HEAD
-from recsys_ae.models.base import FitContext, Floats, Recommender, checked_rows, clip, fitted_on, fitted_state, item_counts
-=======
-from recsys_ae.models.base import FitContext, Floats, Recommender, checked_rows, fitted_on, fitted_state
->>>>>>> main
+from recsys_ae.models.base import FitContext, Floats, Recommender, checked_rows, fitted_on, fitted_state, item_counts
 from recsys_ae.space import Range, Space
 
 USER_REG, ITEM_REG = 5.0, 3.0  # regularisation of biases, in ratings
