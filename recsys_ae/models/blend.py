@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import AfterValidator, Field
+from pydantic import BeforeValidator, Field
 from scipy.sparse import vstack
 
 from recsys_ae.core.devices import Device
@@ -42,9 +42,13 @@ FIT_SCORES = 2**24  # of each member in memory at a time; limits these users if 
 FEWEST_USERS = 200
 
 
-def check_members(members: Sequence[Mapping[str, Any]]) -> Any:
+def check_members(members: Any) -> Any:
     """The declarations of at least two models, as they were; `ValueError` otherwise."""
+    if not isinstance(members, list | tuple):
+        raise ValueError("a blend needs a list of members, such as [{name: ease}, {name: elsa}]")
     for number, member in enumerate(members):
+        if not isinstance(member, Mapping):
+            raise ValueError(f"member {number + 1} must be a model with its parameters, such as {{name: {member}}}")
         if not isinstance(member.get("name"), str):
             raise ValueError(f"member {number + 1} needs a `name`, the name of a model")
     if len(members) < 2:
@@ -73,7 +77,7 @@ class _Stage(Callback):
         self.best.append(training.best.number if training.best else len(training.history))
 
 
-Members = Annotated[tuple[dict[str, Any], ...], AfterValidator(check_members)]
+Members = Annotated[tuple[dict[str, Any], ...], BeforeValidator(check_members)]
 
 
 @dataclass

@@ -34,6 +34,8 @@ def blend(*members: dict[str, object], **params: object):
     [
         ({"members": [{"name": "ease"}]}, "blend needs at least two members"),
         ({"members": [{"name": "ease"}, {"l2": 3}]}, "member 2 needs a `name`"),
+        ({"members": ["ease", "elsa"]}, "member 1 must be a model with its parameters, such as {name: ease}"),
+        ({"members": {"name": "ease"}}, "needs a list of members"),
         ({"members": [{"name": "ease"}, {"name": "eas"}]}, "unknown model 'eas'; did you mean 'ease'"),
         ({"members": [{"name": "ease", "l3": 3}, {"name": "als"}]}, "unknown key .l3."),
         ({"members": [{"name": "ease"}, {"name": "gru"}]}, "gru predicts what comes next"),
