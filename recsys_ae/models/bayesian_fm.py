@@ -87,7 +87,7 @@ class BayesianFM(Recommender):
     factors: Annotated[int, Field(ge=1)] = 32
     epochs: Annotated[int, Field(ge=1)] = 300
     burn_in: Annotated[float, Field(ge=0, lt=1)] = 0.3
-    chains: Annotated[int, Field(ge=1)] = 2
+    chains: Annotated[int, Field(ge=1, le=100)] = 2
     samples: Annotated[int, Field(ge=1)] = 64
     who: bool = True
     features: Features = "none"

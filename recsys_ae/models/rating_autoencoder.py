@@ -71,7 +71,7 @@ class RatingAutoencoder(Recommender):
 
     axis: Axis = "item"
     hidden: Sizes = (500,)
-    networks: Annotated[int, Field(ge=1)] = 1
+    networks: Annotated[int, Field(ge=1, le=100)] = 1
     activation: Annotated[str, OneOf("activation", ACTIVATIONS)] = "centred_sigmoid"
     centring: Literal["none", "bias"] = "bias"
     l2: Annotated[float, Field(ge=0)] = 150.0
