@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from recsys_ae import Interactions, Split, build_model, evaluate
-from recsys_ae.splitting import leave_last, per_user
+from recsys_ae.splitting import leave_last, per_user, sample_per_user
 
 PUBLISHED = {"shrinkage": 0.0, "popularity": 0.0}
 RIVALS = {
@@ -71,13 +71,8 @@ def splits(data: dict[str, Interactions]) -> dict[str, Split]:
 
 
 def thinned(split: Split, few: int) -> Split:
-    """The split with only a few random training interactions of each user."""
-    train = split.train
-    row = train.user_rows()
-    order = np.lexsort((np.random.default_rng(0).random(len(train)), row))
-    kept = np.empty(len(train), bool)
-    kept[order] = np.arange(len(train)) - train.matrix.indptr[row] < few
-    return Split(train.filter(kept), split.valid, split.test)
+    """The split with at most a few training interactions of each user."""
+    return Split(sample_per_user(split.train, few), split.valid, split.test)
 
 
 def main() -> None:

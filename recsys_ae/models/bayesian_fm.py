@@ -19,10 +19,9 @@ from recsys_ae.ids import Rows
 from recsys_ae.interactions import Interactions
 from recsys_ae.models.base import FitContext, Floats, Recommender, checked_rows, fitted_on, fitted_state, item_counts
 from recsys_ae.models.factors import kept_columns, pair_products
-from recsys_ae.models.side_information import SideFeatures
+from recsys_ae.models.side_information import Features, SideFeatures, feature_needs
 from recsys_ae.space import Range, Space
 
-Features = Literal["both", "users", "items", "none"]
 WARM_UP = 20  # first epochs, with fixed priors and noise
 ROUNDS = 3  # of the fixed point that finds the noise of a user; the RMSE no longer changes
 
@@ -97,8 +96,7 @@ class BayesianFM(Recommender):
 
     @property
     def needs(self) -> frozenset[str]:
-        sides = {"both": ("user", "item"), "users": ("user",), "items": ("item",), "none": ()}[self.features]
-        return frozenset(f"{side}_features" for side in sides)
+        return feature_needs(self.features)
 
     def can_score(self, history: Interactions, rows: Rows) -> NDArray[np.bool_]:
         rows = checked_rows(history, rows)

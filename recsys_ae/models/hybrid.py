@@ -22,9 +22,8 @@ from recsys_ae.models.hybrid_objective import HybridError, SidePenalty
 from recsys_ae.models.hybrid_scorers import HybridItemScorer, HybridScorer
 from recsys_ae.models.rating_autoencoder import RatingAutoencoder, Widths
 from recsys_ae.models.rating_scorers import Scorer, Vectors
+from recsys_ae.models.side_information import Features, feature_needs
 from recsys_ae.space import Range, Space
-
-Features = Literal["both", "users", "items", "none"]
 
 
 @dataclass
@@ -74,8 +73,7 @@ class HybridAutoencoder(RatingAutoencoder):
 
     @property
     def needs(self) -> frozenset[str]:
-        sides = {"both": ("user", "item"), "users": ("user",), "items": ("item",), "none": ()}[self.features]
-        return frozenset(f"{side}_features" for side in sides)
+        return feature_needs(self.features)
 
     def can_score(self, history: Interactions, rows: Rows) -> NDArray[np.bool_]:
         rows = checked_rows(history, rows)

@@ -17,7 +17,14 @@ from recsys_ae.fitted import Fitted
 from recsys_ae.ids import Rows
 from recsys_ae.interactions import Interactions
 
+Features = Literal["both", "users", "items", "none"]
 TENTHS = 10
+
+
+def feature_needs(features: Features) -> frozenset[str]:
+    """What the training data must have for a model that uses the features of these sides, see `Recommender.needs`."""
+    sides = {"both": ("user", "item"), "users": ("user",), "items": ("item",), "none": ()}[features]
+    return frozenset(f"{side}_features" for side in sides)
 
 
 def stored_features(fitted: Fitted, name: str) -> FeatureTable | None:

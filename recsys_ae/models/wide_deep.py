@@ -32,11 +32,9 @@ from recsys_ae.models.base import (
     fitted_state,
     item_counts,
 )
-from recsys_ae.models.side_information import stored_features
+from recsys_ae.models.side_information import Features, feature_needs, stored_features
 from recsys_ae.models.wide_deep_scorer import Scorer
 from recsys_ae.space import Range, Space
-
-Features = Literal["both", "users", "items", "none"]
 
 
 @dataclass
@@ -107,8 +105,7 @@ class WideAndDeep(Recommender):
 
     @property
     def needs(self) -> frozenset[str]:
-        sides = {"both": ("user", "item"), "users": ("user",), "items": ("item",), "none": ()}[self.features]
-        return frozenset(f"{side}_features" for side in sides)
+        return feature_needs(self.features)
 
     def _memory(self, n_users: int, n_items: int) -> int:
         return training_memory(lambda: self._network((n_users, n_items), (0, 0), 2, None))
