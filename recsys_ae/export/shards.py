@@ -115,6 +115,19 @@ def _merged(folder: Path, planned: ListManifest) -> ListManifest | None:
         return None
 
 
+def _remove(shards: Path) -> None:
+    """Remove merged shards, and what a removal that was killed has left of them."""
+    removed = shards.with_name(f".{shards.name}.removed")
+    try:
+        if removed.exists():
+            shutil.rmtree(removed)
+        if shards.exists():
+            move(shards, removed)  # so that a merge that is repeated after a kill does not find half of them
+            shutil.rmtree(removed)
+    except OSError as error:
+        raise OutputError(f"cannot remove the merged shards in {shards}: {reason(error)}") from error
+
+
 def merge_shards(folder: Path, shards: Path) -> ListManifest:
     """Merge all `shards` into the lists in `folder`, and remove them; without shards, verify the lists that are there.
 
@@ -126,6 +139,7 @@ def merge_shards(folder: Path, shards: Path) -> ListManifest:
     """
     if not shards.exists() and (folder / MANIFEST).exists():
         logger.info("%s is already complete: nothing to do", folder)
+        _remove(shards)
         return ListManifest.read(folder)
     found = read_shards(shards)
     planned = merged_plan(found)
@@ -142,12 +156,9 @@ def merge_shards(folder: Path, shards: Path) -> ListManifest:
 
     try:
         manifest = prepared(folder, lambda: finished(folder, planned), fill, MANIFEST)
-        removed = shards.with_name(f".{shards.name}.removed")
-        shutil.rmtree(removed, ignore_errors=True)
-        move(shards, removed)  # so that a merge that is repeated after a kill does not find half of them
-        shutil.rmtree(removed)
     except OSError as error:
         raise OutputError(f"cannot merge {shards}: {reason(error)}") from error
+    _remove(shards)
     return manifest
 
 

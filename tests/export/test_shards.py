@@ -104,6 +104,14 @@ def test_invalid_shards(text):
         Shard.parse(text)
 
 
+def test_a_merge_ends_a_removal_that_was_killed(lists, tmp_path):
+    make(lists, 2)
+    merge(lists)
+    (tmp_path / ".lists.shards.removed" / "2-of-2").mkdir(parents=True)
+    merge(lists)
+    assert os.listdir(tmp_path) == ["lists"]
+
+
 def test_the_manifest_says_who_made_what(lists):
     make(lists, 2)
     made = merge(lists).made
