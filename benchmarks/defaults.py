@@ -28,7 +28,7 @@ from recsys_ae.tracking import Tracker, make_tracker
 
 GIVEN = "split={{kind: given, name: {}, valid: 0.1}}"
 PLANTED = "split={kind: random, test: 0.1, valid: 0.1, seed: 0}"
-BY_USER = "split={kind: per_user, test: 0.1, valid: 0.2, seed: 0}"
+RANDOM = "split={kind: random, test: 0.1, valid: 0.2, seed: 0}"
 SAMPLES = (10, 3, 1)
 DATA = {
     "ratings": {
@@ -39,8 +39,8 @@ DATA = {
     "ranking": {
         "ml-1m": ["dataset=ml-1m", GIVEN.format("per-user-80-20")],
         "ml-100k": ["dataset=ml-100k", GIVEN.format("u1")],
-        "yoochoose": ["dataset=yoochoose", BY_USER],
-        "planted": ["dataset=planted-sessions", BY_USER],
+        "yoochoose": ["dataset=yoochoose", RANDOM],
+        "planted": ["dataset=planted-sessions", RANDOM],
     },
 }
 SMALL = "dataset={name: small, kind: planted-ratings, users: 60, items: 40, ratings: 450, factors: 2}"

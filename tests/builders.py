@@ -81,6 +81,15 @@ def from_dense(ratings: np.ndarray, observed: np.ndarray | None = None, **option
     return Interactions(matrix, users, IdMap(np.arange(100, 100 + ratings.shape[1])), **options)
 
 
+def with_item_features(data: Interactions, n_labels: int, seed: int = 1) -> Interactions:
+    """Each item gets a number and one or two labels."""
+    rng = np.random.default_rng(seed)
+    labels = [sorted({f"l{label}" for label in rng.integers(0, n_labels, 2)}) for _ in range(data.n_items)]
+    frame = pd.DataFrame({"id": data.items.values, "labels": labels, "size": rng.normal(size=data.n_items)})
+    kinds = {"labels": "multi_label", "size": "numeric"}
+    return replace(data, item_features=FeatureTable.from_frame(frame, kinds, ids=data.items))
+
+
 def random_interactions(seed: int = 0, n_users: int = 40, n_items: int = 25, share: float = 0.3, times: bool = True):
     """Random ratings 0..5 (zeros are ratings) with random times, some of them equal."""
     rng = np.random.default_rng(seed)

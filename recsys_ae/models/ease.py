@@ -17,7 +17,8 @@ from recsys_ae.ids import Rows
 from recsys_ae.interactions import Interactions, ones
 from recsys_ae.limits import check_memory
 from recsys_ae.models.base import FitContext, Floats, Recommender, checked_rows, fitted_on, fitted_state, item_counts
-from recsys_ae.models.factors import SparseLinearModel
+from recsys_ae.models.factors import SparseLinearModel, sparse_arrays
+from recsys_ae.models.popularity_share import PopularityShare
 from recsys_ae.models.training import sparse_rows
 from recsys_ae.models.weighting import item_factors, weighted_rows
 from recsys_ae.space import Range, Space
@@ -200,7 +201,7 @@ _kept = Kept()
 
 
 @dataclass
-class SparseEASE(SparseLinearModel):
+class SparseEASE(PopularityShare, SparseLinearModel):
     """Sparse approximation of `EASE`: scores x B, with each column of B [M, M] fitted on the item's nearest items only.
 
     Column j of EASE's B is the ridge regression of column j of X on all other columns. Here it is the ridge regression on
@@ -220,6 +221,7 @@ class SparseEASE(SparseLinearModel):
         l2: regularisation, in interactions.
         dropout: p, see `EASE`. Both defaults were chosen on a validation part of MovieLens 1M.
         neighbours: K, weights kept per item.
+        popularity: see `PopularityShare`.
     """
 
     l2: Annotated[float, Field(gt=0)] = 100.0
@@ -230,6 +232,12 @@ class SparseEASE(SparseLinearModel):
         "dropout": Range(low=0, high=0.8),
         "neighbours": Range(low=20, high=500, log=True),
     }
+
+    def _learn(self, train: Interactions, context: FitContext) -> Fitted:
+        return fitted_on(train, sparse_arrays(self._weights(train)))
+
+    def _learned_scores(self, history: Interactions, rows: Rows) -> Floats:
+        return SparseLinearModel.scores(self, history, rows)
 
     def _weights(self, train: Interactions) -> csr_array:
         regressions = NeighbourRegressions(ones(train.matrix), self.neighbours)

@@ -11,9 +11,11 @@ from scipy.sparse import csr_array, vstack
 from recsys_ae.core.linear import CHUNK, regression_map
 from recsys_ae.errors import ConfigError
 from recsys_ae.fitted import Fitted
+from recsys_ae.ids import Rows
 from recsys_ae.interactions import Interactions
 from recsys_ae.models.base import FitContext, Floats, fitted_on, item_counts
 from recsys_ae.models.ease import DENSE_WAY_OUT, DenseLinear, announce, bounded_diagonal, inverse_gram, inversion_seconds
+from recsys_ae.models.popularity_share import PopularityShare
 from recsys_ae.models.weighting import item_factors, weighted_rows
 from recsys_ae.space import Range, Space
 
@@ -21,7 +23,7 @@ WEIGHTS = {"stacked": 30.0, "added": 0.2, "prior": 100.0}
 
 
 @dataclass
-class FeatureEASE(DenseLinear):
+class FeatureEASE(PopularityShare, DenseLinear):
     """`EASE` with item features: scores x B, with x [M] binary and a zero diagonal in B [M, M]. Works for any user.
 
     F [M, K] holds the features of the items, each row scaled to length 1, so that an item with many labels counts no more than
@@ -47,6 +49,7 @@ class FeatureEASE(DenseLinear):
         combine: how features are used, see above.
         weight: w; by default 30 interactions (`stacked`), a share of 0.2 (`added`) or 100 interactions (`prior`).
         features_l2: regularisation of the regressions on features: of S, and of the columns of items without interactions.
+        popularity: see `PopularityShare`.
         Others: see `DenseLinear`. All defaults were chosen on validation parts of MovieLens 1M and 100K.
     """
 
@@ -62,7 +65,7 @@ class FeatureEASE(DenseLinear):
         if self.combine == "added" and self.weight is not None and self.weight > 1:
             raise ConfigError(f"feature_ease with combine: added needs a weight from 0 to 1, a share, got {self.weight:g}")
 
-    def _fit(self, train: Interactions, context: FitContext) -> Fitted:
+    def _learn(self, train: Interactions, context: FitContext) -> Fitted:
         assert train.item_features is not None  # see `needs`
         features = unit_rows(train.item_features.matrix)
         self._announce(*features.shape)
@@ -83,6 +86,9 @@ class FeatureEASE(DenseLinear):
         weights *= item_factors(train, self.item_exponent)
         predict_cold_columns(weights, features, item_counts(train) == 0, self.features_l2)
         return fitted_on(train, {"weights": weights})
+
+    def _learned_scores(self, history: Interactions, rows: Rows) -> Floats:
+        return DenseLinear.scores(self, history, rows)
 
     def _announce(self, m: int, k: int) -> None:
         inversions = 2 if k > m or self.combine == "prior" else 1  # of the features, and the product P S

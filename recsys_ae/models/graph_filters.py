@@ -27,6 +27,7 @@ from recsys_ae.models.base import (
     checked_rows,
     fitted_on,
     fitted_state,
+    item_counts,
 )
 from recsys_ae.models.popularity_share import Scorer, chosen_share, popularity_of
 from recsys_ae.models.training import sparse_rows
@@ -62,7 +63,7 @@ class GraphFilter(Recommender):
 
     def _fit(self, train: Interactions, context: FitContext) -> Fitted:
         x = ones(train.matrix)
-        share = chosen_share(x, self._scorer) if self.popularity is None else self.popularity
+        share = chosen_share(train, self._scorer) if self.popularity is None else self.popularity
         learned = self._learn(x)
         learned["towards_popular"] *= np.float32(share)
         return fitted_on(train, learned)
@@ -74,9 +75,10 @@ class GraphFilter(Recommender):
         diagonal = np.bincount(r.indices, r.data.astype(np.float64) ** 2, r.shape[1]).astype(np.float32)
         return {**graph, "directions": leading_directions(r, self.factors), "towards_popular": diagonal}
 
-    def _scorer(self, x: csr_array) -> Scorer:
-        learned = {**self._learn(x), "popularity": np.bincount(x.indices, minlength=x.shape[1]).astype(np.float32)}
-        return lambda histories: (self._filtered(learned, histories), histories @ learned["towards_popular"])
+    def _scorer(self, train: Interactions) -> Scorer:
+        x = ones(train.matrix)
+        learned = {**self._learn(x), "popularity": item_counts(train)}
+        return lambda rows: (self._filtered(learned, x[rows]), x[rows] @ learned["towards_popular"])
 
     def scores(self, history: Interactions, rows: Rows) -> Floats:
         rows = checked_rows(history, rows)

@@ -18,23 +18,25 @@ from recsys_ae.ids import Rows
 from recsys_ae.interactions import Interactions, ones
 from recsys_ae.models.base import FitContext, Floats, copy_matching_rows, fitted_on, fitted_state, item_counts
 from recsys_ae.models.factors import FactorModel, trained_rows
+from recsys_ae.models.popularity_share import PopularityShare
 from recsys_ae.models.recommend import check_scorable
 from recsys_ae.space import Range, Space
 
 
 @dataclass
-class ALS(FactorModel):
+class ALS(PopularityShare, FactorModel):
     """Weighted matrix factorisation of implicit feedback by alternating least squares.
 
     Source: Hu, Koren & Volinsky 2008, with confidence `alpha` for an interaction and 1 for every other pair. Known and new
     users alike are scored by one half step of the algorithm, from their history with the item factors fixed. Items without
-    interactions, and users without a history, have score 0 everywhere.
+    interactions, and users without a history, have score 0 everywhere, apart from `popularity`.
 
     Attributes:
         factors: K.
         l2: regularisation of all factors.
         alpha: confidence of an interaction.
         epochs: alternations of users and items.
+        popularity: see `PopularityShare`.
     """
 
     factors: Annotated[int, Field(ge=1)] = 64
@@ -50,7 +52,7 @@ class ALS(FactorModel):
     def _memory(self, n_users: int, n_items: int) -> int:
         return 4 * (n_users + n_items) * self.factors
 
-    def _fit(self, train: Interactions, context: FitContext) -> Fitted:
+    def _learn(self, train: Interactions, context: FitContext) -> Fitted:
         from implicit.cpu.als import AlternatingLeastSquares
 
         start: dict[str, Floats] = {}
@@ -60,6 +62,9 @@ class ALS(FactorModel):
         options = {"factors": self.factors, "regularization": self.l2, "alpha": self.alpha, "iterations": self.epochs}
         model = fit_with_implicit(AlternatingLeastSquares, train, start, **options, random_state=context.seed)
         return fitted_on(train, {"items": np.where(item_counts(train)[:, None] > 0, model.item_factors, np.float32(0))})
+
+    def _learned_scores(self, history: Interactions, rows: Rows) -> Floats:
+        return FactorModel.scores(self, history, rows)
 
     def user_vectors(self, history: Interactions, rows: Rows) -> Floats:
         items = fitted_state(self, history).arrays["items"]
@@ -73,7 +78,7 @@ class ALS(FactorModel):
 
 
 @dataclass
-class BPR(FactorModel):
+class BPR(PopularityShare, FactorModel):
     """Matrix factorisation with item biases that ranks a user's items above all others.
 
     Source: Rendle et al. 2009, by stochastic gradient descent over sampled pairs, on one thread, because with several the
@@ -85,6 +90,7 @@ class BPR(FactorModel):
         l2: regularisation of factors and biases.
         learning_rate: step size of the descent.
         epochs: passes over as many sampled pairs as there are interactions.
+        popularity: see `PopularityShare`.
     """
 
     factors: Annotated[int, Field(ge=1)] = 64
@@ -101,7 +107,7 @@ class BPR(FactorModel):
     def _memory(self, n_users: int, n_items: int) -> int:
         return 4 * (n_users + n_items) * (self.factors + 1)
 
-    def _fit(self, train: Interactions, context: FitContext) -> Fitted:
+    def _learn(self, train: Interactions, context: FitContext) -> Fitted:
         from implicit.cpu.bpr import BayesianPersonalizedRanking
 
         start: dict[str, NDArray[Any]] = {}
@@ -119,6 +125,9 @@ class BPR(FactorModel):
     def can_score(self, history: Interactions, rows: Rows) -> NDArray[np.bool_]:
         """bool [B]: users with training data and a history."""
         return (trained_rows(fitted_state(self, history), history, rows) >= 0) & (np.diff(history.matrix.indptr)[rows] > 0)
+
+    def _learned_scores(self, history: Interactions, rows: Rows) -> Floats:
+        return FactorModel.scores(self, history, rows)
 
     def user_vectors(self, history: Interactions, rows: Rows) -> Floats:
         fitted = fitted_state(self, history)

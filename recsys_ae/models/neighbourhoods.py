@@ -55,7 +55,7 @@ class Neighbourhood(SparseLinearModel):
 
     def _fit(self, train: Interactions, context: FitContext) -> Fitted:
         x = ones(train.matrix)
-        share = chosen_share(x, self._scorer) if self.popularity is None else self.popularity
+        share = chosen_share(train, self._scorer) if self.popularity is None else self.popularity
         weights, largest = self._learn(x)
         return fitted_on(train, {**sparse_arrays(weights), "towards_popular": np.float32(share) * largest})
 
@@ -83,9 +83,10 @@ class Neighbourhood(SparseLinearModel):
             blocks.append(_largest(weights, k))
         return csr_array(vstack(blocks)), np.where(largest > 0, largest, np.float32(1))
 
-    def _scorer(self, x: csr_array) -> Scorer:
+    def _scorer(self, train: Interactions) -> Scorer:
+        x = ones(train.matrix)
         weights, largest = self._learn(x)
-        return lambda history: ((history @ weights).toarray(), history @ largest)
+        return lambda rows: ((x[rows] @ weights).toarray(), x[rows] @ largest)
 
     def scores(self, history: Interactions, rows: Rows) -> Floats:
         scores = super().scores(history, rows)

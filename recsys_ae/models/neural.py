@@ -17,18 +17,20 @@ from recsys_ae.fitted import Fitted
 from recsys_ae.ids import Rows
 from recsys_ae.interactions import Interactions, ones
 from recsys_ae.models import training
-from recsys_ae.models.base import FitContext, Floats, Recommender, checked_rows, fitted_on, fitted_state
+from recsys_ae.models.base import FitContext, Floats, checked_rows, fitted_on, fitted_state
 from recsys_ae.models.factors import trained_rows
+from recsys_ae.models.popularity_share import PopularityShare
 
 N = TypeVar("N", bound=nn.Module)
 
 
 @dataclass
-class NeuralRanker(Recommender, Generic[N]):
+class NeuralRanker(PopularityShare, Generic[N]):
     """Fitting and scoring of a network whose input is the l2-normalised binary history of a user.
 
     Attributes:
         dropout: share of the inputs dropped in training.
+        popularity: see `PopularityShare`.
         epochs, batch_size, learning_rate, learning_rate_decay, patience, precision, device: see `core.trainer.TrainConfig`;
             batches are of users, and the validation value is 1 - NDCG@100. With a GPU, scores are also computed there.
     """
@@ -76,7 +78,7 @@ class NeuralRanker(Recommender, Generic[N]):
         """User vectors [B, H]."""
         return network.encode(rows)  # type: ignore[operator]
 
-    def _fit(self, train: Interactions, context: FitContext) -> Fitted:
+    def _learn(self, train: Interactions, context: FitContext) -> Fitted:
         network = self._new_network(train, Generator().manual_seed(context.seed), context.before)
         about = fitted_on(train, {}, keep_users=self.of_users)
         rows = l2_normalise(training.observed_rows(ones(train.matrix)))
@@ -86,7 +88,7 @@ class NeuralRanker(Recommender, Generic[N]):
         fit(module, objective, rows, config, valid=valid, callbacks=context.callbacks)
         return replace(about, arrays={**about.arrays, **training.weights_of(network)})
 
-    def scores(self, history: Interactions, rows: Rows) -> Floats:
+    def _learned_scores(self, history: Interactions, rows: Rows) -> Floats:
         rows = checked_rows(history, rows)
         return self._scores(self._fitted_network(history), fitted_state(self), history, rows)
 

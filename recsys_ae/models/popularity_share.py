@@ -2,24 +2,92 @@
 
 A fifth of the items of up to 2,000 users, at least one of each, is held out. A model fitted on the rest ranks these items with
 each share p of 0.001, 0.01, 0.03, 0.1, 0.3, 1 and 3; the p with the highest NDCG@10 (the largest of equals) is then used with
-the model fitted on all data. The same random numbers are drawn in every fit, whatever the seed, so p depends on the data alone.
+the model fitted on all data. The same random numbers are drawn in every fit, whatever the seed.
 """
 
+from abc import abstractmethod
 from collections.abc import Callable
+from copy import copy
+from dataclasses import dataclass, replace
+from typing import Annotated
 
 import numpy as np
+from numpy.random import Generator
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
+from pydantic import Field
 
+from recsys_ae.fitted import Fitted
 from recsys_ae.ids import Rows
-from recsys_ae.models.base import Floats, blocks_of
+from recsys_ae.interactions import Interactions
+from recsys_ae.models.base import FitContext, Floats, Recommender, blocks_of, fitted_state
 from recsys_ae.ranking import exclude, hits, ndcg, top_k
 
 SHARES = (0.001, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 HELD_OUT_USERS, HELD_OUT, LENGTH = 2000, 0.2, 10
+THIN = 200  # pairs of an item with another one of the same user, on average over items
 
-Scorer = Callable[[csr_array], tuple[Floats, Floats]]
-"""From binary histories [B, M] to their scores [B, M], and the weights [B] with which popularity times p is added."""
+Scorer = Callable[[Rows], tuple[Floats, Floats]]
+"""From rows of users [B] to their scores [B, M], and the weights [B] with which popularity times p is added."""
+
+
+@dataclass
+class PopularityShare(Recommender):
+    """A ranker whose scores can be those it has learned plus p r q.
+
+    q [M] is the number of users of each item over that of the most popular one, and r the mean range of the learned scores of
+    a training user (of up to 2,000). So with a large p the order is that of popularity.
+
+    Attributes:
+        popularity: p; 0 as published. None is 0 if an item has, on average, at least 200 pairs with another item of the same
+            user. Thinner data may teach a model less than which items are popular; p is then chosen in `fit`, see
+            `popularity_share`, which takes a second fit, on a part of the data.
+    """
+
+    popularity: Annotated[float, Field(ge=0)] | None = None
+
+    @abstractmethod
+    def _learn(self, train: Interactions, context: FitContext) -> Fitted:
+        """The state learned from `train`, without popularity."""
+
+    @abstractmethod
+    def _learned_scores(self, history: Interactions, rows: Rows) -> Floats:
+        """`scores` without popularity."""
+
+    def _fit(self, train: Interactions, context: FitContext) -> Fitted:
+        fitted, share = self._learn(train, context), self.popularity
+        if share is None:
+            # Without callbacks, which follow one training only, and without a model that knows what is held out.
+            alone = replace(context, callbacks=(), before=None)
+            share = chosen_share(train, lambda rest: self._scorer(self._learn(rest, alone), rest)) if is_thin(train) else 0.0
+        if not share:
+            return fitted
+        added = np.float32(share * self._range(fitted, train)) * popularity_of(fitted.arrays["popularity"])
+        return replace(fitted, arrays={**fitted.arrays, "added": added})
+
+    def scores(self, history: Interactions, rows: Rows) -> Floats:
+        added = fitted_state(self, history).arrays.get("added")
+        scores = self._learned_scores(history, rows)
+        return scores if added is None else scores + added
+
+    def _scorer(self, fitted: Fitted, train: Interactions) -> Scorer:
+        model, scale = self._with(fitted), self._range(fitted, train)
+        return lambda rows: (model._learned_scores(train, rows), np.full(len(rows), scale, np.float32))
+
+    def _range(self, fitted: Fitted, train: Interactions) -> float:
+        model, users = self._with(fitted), some_users(train, 1, np.random.default_rng(0))
+        ranges = [np.ptp(model._learned_scores(train, rows), axis=1) for rows in blocks_of(users, train.n_items)]
+        return float(np.concatenate(ranges).mean()) or 1.0
+
+    def _with(self, fitted: Fitted) -> "PopularityShare":
+        model = copy(self)
+        model.fitted = fitted
+        return model
+
+
+def is_thin(train: Interactions) -> bool:
+    """Whether an item has fewer than 200 pairs with another item of the same user, on average over items with interactions."""
+    n = np.diff(train.matrix.indptr).astype(np.float64)
+    return float((n * (n - 1)).sum()) < THIN * len(np.unique(train.matrix.indices))
 
 
 def popularity_of(counts: Floats) -> Floats:
@@ -27,41 +95,43 @@ def popularity_of(counts: Floats) -> Floats:
     return np.asarray(counts / np.maximum(counts.max(), 1), np.float32)
 
 
-def chosen_share(x: csr_array, learn: Callable[[csr_array], Scorer]) -> float:
-    """The p with which what is learned from a part of the binary X [N, M] ranks the rest best; the largest if nothing can."""
-    rest, wanted, users = _parted(x)
+def some_users(train: Interactions, at_least: int, rng: Generator) -> Rows:
+    """Rows of up to 2,000 users with at least so many items."""
+    able = np.flatnonzero(np.diff(train.matrix.indptr) >= at_least)
+    return np.sort(rng.permutation(able)[:HELD_OUT_USERS])
+
+
+def chosen_share(train: Interactions, learn: Callable[[Interactions], Scorer]) -> float:
+    """The p for what is learned from `train`, see above; the largest if nothing can be held out."""
+    rng = np.random.default_rng(0)
+    users = some_users(train, 2, rng)
     if not len(users):
         return SHARES[-1]
+    held = _held_out(train, users, rng)
+    rest, wanted = train.filter(~held), train.filter(held)
     scorer = learn(rest)
-    popularity = popularity_of(np.bincount(rest.indices, minlength=rest.shape[1]).astype(np.float32))
-    totals = np.zeros(len(SHARES))
-    for rows in blocks_of(users, rest.shape[1]):
-        history, relevant = rest[rows], wanted[rows]
-        scores, weights = scorer(history)
+    popularity = popularity_of(np.bincount(rest.matrix.indices, minlength=rest.n_items).astype(np.float32))
+    length, totals = min(LENGTH, train.n_items), np.zeros(len(SHARES))
+    for rows in blocks_of(users, rest.n_items):
+        history, relevant = rest.matrix[rows], wanted.matrix[rows]
+        scores, weights = scorer(rows)
         if not (np.isfinite(scores).all() and np.isfinite(weights).all()):
             return SHARES[-1]  # `fit` reports it
         for at, share in enumerate(SHARES):
             mixed = np.asarray(scores + np.float32(share) * weights[:, None] * popularity, np.float32)
             exclude(mixed, history)
-            lists, _ = top_k(mixed, LENGTH)
-            totals[at] += ndcg(hits(lists, relevant), np.diff(relevant.indptr), LENGTH).sum()
+            lists, _ = top_k(mixed, length)
+            totals[at] += ndcg(hits(lists, relevant), np.diff(relevant.indptr), length).sum()
     return SHARES[int(np.flatnonzero(totals == totals.max())[-1])]
 
 
-def _parted(x: csr_array) -> tuple[csr_array, csr_array, Rows]:
-    """X [N, M] without the held-out entries, these, and the users who have both."""
-    rng, n = np.random.default_rng(0), np.diff(x.indptr)
-    users = np.sort(rng.permutation(np.flatnonzero(n >= 2))[:HELD_OUT_USERS])
+def _held_out(train: Interactions, users: Rows, rng: Generator) -> NDArray[np.bool_]:
+    """bool [nnz]: which interactions of these users are held out."""
+    indptr = train.matrix.indptr
+    n, row = np.diff(indptr), train.user_rows()
     number = np.zeros(len(n), np.int64)
     number[users] = np.maximum(1, HELD_OUT * n[users]).astype(np.int64)
-    row = np.repeat(np.arange(len(n)), n)
-    order = np.lexsort((rng.random(x.nnz), row))
-    held = np.empty(x.nnz, bool)
-    held[order] = np.arange(x.nnz) - x.indptr[row] < number[row]
-    return _entries(x, ~held, row), _entries(x, held, row), users
-
-
-def _entries(x: csr_array, chosen: NDArray[np.bool_], row: Rows) -> csr_array:
-    """X [N, M] with only the chosen entries, bool [nnz]."""
-    lengths = np.bincount(row[chosen], minlength=x.shape[0])
-    return csr_array((x.data[chosen], x.indices[chosen], np.r_[0, np.cumsum(lengths)]), shape=x.shape)
+    order = np.lexsort((rng.random(len(row)), row))
+    held = np.empty(len(row), bool)
+    held[order] = np.arange(len(row)) - indptr[row] < number[row]
+    return held

@@ -77,7 +77,7 @@ def test_a_last_batch_of_one_row_works():
 
 def test_scores_are_those_of_the_weights_and_an_item_adds_nothing_to_itself():
     data = clicks()
-    model = build_model("elsa", {"factors": 3, "epochs": 5, "batch_size": 4}).fit(data)
+    model = build_model("elsa", {"popularity": 0.0, "factors": 3, "epochs": 5, "batch_size": 4}).fit(data)
     weights = model.item_weights(np.arange(data.n_items))
     np.testing.assert_allclose(np.diag(weights), 0, atol=1e-6)
     np.testing.assert_allclose(weights, weights.T, atol=1e-6)

@@ -1,9 +1,7 @@
-from dataclasses import replace
-
 import numpy as np
 import pandas as pd
 import pytest
-from builders import PLAIN_EASE, random_interactions
+from builders import PLAIN_EASE, random_interactions, with_item_features
 from scipy.sparse import csr_array
 
 from recsys_ae import build_model
@@ -12,16 +10,7 @@ from recsys_ae.errors import ConfigError, DataError
 from recsys_ae.features import FeatureTable
 from recsys_ae.interactions import Interactions
 
-PARAMS = {"l2": 3.0, "dropout": 0.4, "user_exponent": 0.0, "item_exponent": 0.0, "features_l2": 2.0}
-
-
-def with_features(data: Interactions, n_labels: int, seed: int = 1) -> Interactions:
-    """Each item gets a number and one or two labels."""
-    rng = np.random.default_rng(seed)
-    labels = [sorted({f"l{label}" for label in rng.integers(0, n_labels, 2)}) for _ in range(data.n_items)]
-    frame = pd.DataFrame({"id": data.items.values, "labels": labels, "size": rng.normal(size=data.n_items)})
-    kinds = {"labels": "multi_label", "size": "numeric"}
-    return replace(data, item_features=FeatureTable.from_frame(frame, kinds, ids=data.items))
+PARAMS = {"popularity": 0.0, "l2": 3.0, "dropout": 0.4, "user_exponent": 0.0, "item_exponent": 0.0, "features_l2": 2.0}
 
 
 def seen(data: Interactions) -> np.ndarray:
@@ -50,7 +39,7 @@ def minimum(x: np.ndarray, ridge: np.ndarray, prior: np.ndarray, weight: float) 
 @pytest.mark.parametrize("n_labels", [4, 60], ids=["few features", "more features than items"])
 @pytest.mark.parametrize("combine", ["stacked", "added", "prior"])
 def test_the_weights_minimise_the_loss(combine, n_labels):
-    data = with_features(random_interactions(), n_labels)
+    data = with_item_features(random_interactions(), n_labels)
     x, f, weight = seen(data), unit_features(data), 0.3 if combine == "added" else 7.0
     ridge, none = 3.0 + 0.4 / 0.6 * x.sum(axis=0), np.zeros((25, 25))
     of_features = minimum(f.T, np.full(25, 2.0), none, 0.0)
@@ -66,7 +55,7 @@ def test_the_weights_minimise_the_loss(combine, n_labels):
 
 @pytest.mark.parametrize("combine", ["stacked", "added", "prior"])
 def test_without_weight_the_features_of_warm_items_do_not_matter(combine):
-    data = with_features(random_interactions(), 4)
+    data = with_item_features(random_interactions(), 4)
     model = build_model("feature_ease", {**PARAMS, "combine": combine, "weight": 0.0}).fit(data)
     plain = build_model("ease", {**PLAIN_EASE, "l2": 3.0, "dropout": 0.4}).fit(data)
     np.testing.assert_allclose(model.fitted.arrays["weights"], plain.fitted.arrays["weights"], rtol=1e-4, atol=1e-6)

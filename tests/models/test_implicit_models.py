@@ -15,7 +15,7 @@ from recsys_ae.interactions import ones
 @pytest.mark.parametrize("alpha", [1.0, 4.0])
 def test_als_scores_by_the_half_step(alpha):
     data = random_interactions()
-    params = {"factors": 4, "alpha": alpha, "l2": 2.0, "epochs": 5}
+    params = {"popularity": 0.0, "factors": 4, "alpha": alpha, "l2": 2.0, "epochs": 5}
     model = build_model("als", params).fit(data, seed=1)
     with threadpool_limits(1, "blas"):
         reference = AlternatingLeastSquares(4, regularization=2.0, alpha=alpha, iterations=5, random_state=1)
@@ -28,7 +28,7 @@ def test_als_scores_by_the_half_step(alpha):
 
 def test_bpr_is_that_of_the_library():
     data = random_interactions()
-    params = {"factors": 3, "l2": 0.02, "learning_rate": 0.03, "epochs": 4}
+    params = {"popularity": 0.0, "factors": 3, "l2": 0.02, "learning_rate": 0.03, "epochs": 4}
     model = build_model("bpr", params).fit(data, seed=5)
     reference = BayesianPersonalizedRanking(3, 0.03, 0.02, iterations=4, num_threads=1, random_state=5)
     reference.fit(csr_matrix(ones(data.matrix)), show_progress=False)

@@ -28,7 +28,7 @@ def test_with_all_items_as_neighbours_it_is_ease(dropout):
     data = data.filter(~np.isin(data.item_rows(), [3, 7]))
     params = {"l2": 3.0, "dropout": dropout}
     ease = build_model("ease", {**PLAIN_EASE, **params}).fit(data)
-    sparse = build_model("sparse_ease", {**params, "neighbours": data.n_items - 1}).fit(data)
+    sparse = build_model("sparse_ease", {"popularity": 0.0, **params, "neighbours": data.n_items - 1}).fit(data)
     np.testing.assert_allclose(dense(sparse), ease.fitted.arrays["weights"], atol=1e-5)
     everyone = np.arange(data.n_users)
     np.testing.assert_allclose(sparse.scores(data, everyone), ease.scores(data, everyone), atol=1e-4)
@@ -43,7 +43,7 @@ def test_each_column_is_a_ridge_regression_on_its_nearest_items(neighbours):
     gram = x.T @ x
     size = gram.diagonal()
     popularity = np.argsort(np.argsort(-size, kind="stable"))
-    model = build_model("sparse_ease", {"l2": 2.0, "dropout": 0.2, "neighbours": neighbours}).fit(data)
+    model = build_model("sparse_ease", {"popularity": 0.0, "l2": 2.0, "dropout": 0.2, "neighbours": neighbours}).fit(data)
     expected = np.zeros(gram.shape)
     for item in range(data.n_items):
         together = [other for other in np.flatnonzero(gram[item]) if other != item]
@@ -61,7 +61,7 @@ def test_a_history_with_one_item_scores_by_its_row():
     x[:2, 1] = True
     x[5:, 2] = True
     data = from_dense(np.ones(x.shape), x)
-    model = build_model("sparse_ease", {"l2": 1.0, "dropout": 0.0}).fit(data)
+    model = build_model("sparse_ease", {"popularity": 0.0, "l2": 1.0, "dropout": 0.0}).fit(data)
     rare_only = data.filter((data.user_rows() == 0) & (data.item_rows() == 1))
     common_only = data.filter((data.user_rows() == 0) & (data.item_rows() == 0))
     to_common, to_rare = model.scores(rare_only, np.array([0]))[0, 0], model.scores(common_only, np.array([0]))[0, 1]
@@ -71,13 +71,13 @@ def test_a_history_with_one_item_scores_by_its_row():
 
 def test_a_user_without_history_has_scores_of_0():
     data = planted()
-    model = build_model("sparse_ease", {"l2": 1.0}).fit(data)
+    model = build_model("sparse_ease", {"popularity": 0.0, "l2": 1.0}).fit(data)
     assert not model.scores(data.filter(data.user_rows() != 4), np.array([4])).any()
 
 
 def test_items_that_never_occur_together():
     data = from_dense(np.ones((4, 6)), np.eye(4, 6, dtype=bool))
-    model = build_model("sparse_ease", {}).fit(data)
+    model = build_model("sparse_ease", {"popularity": 0.0}).fit(data)
     assert not model.scores(data, np.arange(4)).any()
 
 
@@ -85,7 +85,7 @@ def test_items_that_are_the_same_do_not_break_it():
     """With almost no regularisation, rounding could make the matrix singular or indefinite."""
     x = np.repeat(np.random.default_rng(0).random((500, 3)) < 0.4, 4, axis=1)
     data = from_dense(np.ones(x.shape), x)
-    model = build_model("sparse_ease", {"l2": 1e-6, "dropout": 0.0}).fit(data)
+    model = build_model("sparse_ease", {"popularity": 0.0, "l2": 1e-6, "dropout": 0.0}).fit(data)
     assert np.isfinite(dense(model)).all()
 
 
@@ -96,7 +96,7 @@ def test_the_number_of_threads_does_not_matter():
     for threads in {1, available}:
         numba.set_num_threads(threads)
         try:
-            digests.add(model_digest(build_model("sparse_ease", {"neighbours": 9}).fit(data)))
+            digests.add(model_digest(build_model("sparse_ease", {"popularity": 0.0, "neighbours": 9}).fit(data)))
         finally:
             numba.set_num_threads(available)
     assert len(digests) == 1
