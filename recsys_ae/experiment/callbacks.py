@@ -102,9 +102,8 @@ class LogLosses(Callback):
 
 
 def validation_name(model: Any) -> str:
-    """The name of the values by which a model chooses its best epoch: of the loss for images; members of a blend differ."""
-    name = str(getattr(model, "validation_name", "valid_loss"))
-    return "valid_error" if name == "none" else name
+    """The name of the values by which a model chooses its best epoch; those of an image model are losses."""
+    return str(getattr(model, "validation_name", "valid_loss"))
 
 
 class Stopwatch(Callback):

@@ -25,7 +25,6 @@ from recsys_ae.models.base import (
     Recommender,
     blocks_of,
     checked_rows,
-    finite_predictions,
     finite_scores,
     fitted_on,
     fitted_state,
@@ -101,7 +100,7 @@ class Blend(Recommender):
 
     Attributes:
         members: declarations of models as in a pipeline, each with a `name` and parameters.
-        combine: see above; only for members that rank.
+        combine: see above; ignored if all members predict ratings.
         holdout: share of the interactions that are held out in a round.
         folds: number of rounds; folds * holdout may be at most 1. Each round fits every member once more.
         device: of members that have one and do not declare it.
@@ -113,6 +112,7 @@ class Blend(Recommender):
     folds: Annotated[int, Field(ge=1)] = 1
     device: Device = "cpu"
     space: ClassVar[Space] = {"combine": ["product", "mixture"]}
+    validation_name: ClassVar[str] = "valid_error"  # each member has its own
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -191,7 +191,8 @@ class Blend(Recommender):
         gram, correlation = np.zeros((e, e)), np.zeros(e)
         for models, rest, held_out in rounds:
             pairs = held_out.user_rows(), held_out.item_rows()
-            found = np.stack([finite_predictions(model, rest, *pairs) for model in models], 1).astype(np.float64)
+            ratings = [rating_predictor(model).predict_rows(rest, *pairs) for model in models]
+            found = np.stack(ratings, 1).astype(np.float64)
             gram, correlation = gram + found.T @ found, correlation + found.T @ held_out.matrix.data
         return Experts("product", least_squares(gram, correlation), np.ones(e))
 

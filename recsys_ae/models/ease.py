@@ -100,7 +100,7 @@ class EASE(DenseLinear):
 
     Memory: 6 M^2 bytes while fitting (10 M^2 with `input_exponent`), 4 M^2 afterwards; time: about 0.7 M^3 multiply-adds (1.7
     M^3). `fit` logs both, and raises an error before allocating anything if the memory is not available; `sparse_ease` needs
-    less. Up to 8,192 items, another 8 M^2 bytes keep the solution as long as the data are in use: a fit on the same data that
+    less. Below 8,192 items, another 8 M^2 bytes keep the solution as long as the data are in use: a fit on the same data that
     differs in `item_exponent` or `diagonal` only (in a search, list these last) takes no inversion.
 
     Attributes:

@@ -37,11 +37,13 @@ def test_a_gpu_trains_the_same_model(name):
 
 
 @needs_gpu
-@pytest.mark.parametrize("name", ["dense", "convolutional", "stacked", "variational"])
-def test_a_gpu_trains_the_same_image_model(name):
+@pytest.mark.parametrize(("name", "rate"), [("dense", 0.1), ("convolutional", 0.01), ("stacked", 0.1), ("variational", 0.01)])
+def test_a_gpu_trains_the_same_image_model(name, rate):
+    """With plain gradient descent: the first steps of Adam are as long for a gradient that is 0 but for rounding."""
     images = np.random.default_rng(0).random((40, 64), np.float32)
-    both = [build_image_model(name, {"epochs": 2, "device": device}).fit(images).encode(images) for device in ("cpu", "cuda")]
-    np.testing.assert_allclose(*both, rtol=1e-2, atol=1e-2)
+    params = {"epochs": 5, "optimiser": "sgd", "learning_rate": rate}
+    fitted = [build_image_model(name, {**params, "device": device}).fit(images) for device in ("cpu", "cuda")]
+    np.testing.assert_allclose(*(model.encode(images) for model in fitted), rtol=1e-2, atol=2e-3)
 
 
 @pytest.mark.parametrize("index", [[5, 0, 5], []])
