@@ -10,7 +10,7 @@ from typing import Any, Generic, Literal, Protocol, Self, TypeVar
 import torch
 from torch import Generator, Tensor, nn
 
-from recsys_ae.core.devices import Device, device_named, device_of, multiplies_bfloat16
+from recsys_ae.core.devices import Device, device_named, device_of, exact_convolutions, multiplies_bfloat16
 from recsys_ae.core.distributed import Team, team_for
 from recsys_ae.core.losses import LossSum
 from recsys_ae.core.optimisers import FULL_BATCH, Optimiser, check_decay, make_optimiser
@@ -287,6 +287,7 @@ def _diverged(problem: str, config: TrainConfig) -> TrainingError:
     return TrainingError(f"{problem}; try a lower learning_rate (now {config.learning_rate:g})")
 
 
+@exact_convolutions()
 def _run_batches(training: Training[M], objective: Objective[M, B], rows: B, rate: float) -> tuple[float, float]:
     """One optimiser step per batch; returns sum and count of the losses."""
     module, optimiser, config = training.module, training.optimiser, training.config
