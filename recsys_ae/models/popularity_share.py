@@ -5,6 +5,7 @@ each share p of 0.001, 0.01, 0.03, 0.1, 0.3, 1 and 3; the p with the highest NDC
 the model fitted on all data. The same random numbers are drawn in every fit, whatever the seed.
 """
 
+import logging
 from abc import abstractmethod
 from collections.abc import Callable
 from copy import copy
@@ -25,6 +26,8 @@ from recsys_ae.ranking import exclude, hits, ndcg, top_k
 SHARES = (0.001, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 HELD_OUT_USERS, HELD_OUT, LENGTH = 2000, 0.2, 10
 THIN = 200  # pairs of an item with another one of the same user, on average over items
+
+logger = logging.getLogger(__name__)
 
 Scorer = Callable[[Rows], tuple[Floats, Floats]]
 """From rows of users [B] to their scores [B, M], and the weights [B] with which popularity times p is added."""
@@ -102,7 +105,13 @@ def some_users(train: Interactions, at_least: int, rng: Generator) -> Rows:
 
 
 def chosen_share(train: Interactions, learn: Callable[[Interactions], Scorer]) -> float:
-    """The p for what is learned from `train`, see above; the largest if nothing can be held out."""
+    """The p for what is learned from `train`, see above; the largest if nothing can be held out. It is logged."""
+    share = _best_share(train, learn)
+    logger.info("the share of popularity is %g, chosen on a part of the training data", share)
+    return share
+
+
+def _best_share(train: Interactions, learn: Callable[[Interactions], Scorer]) -> float:
     rng = np.random.default_rng(0)
     users = some_users(train, 2, rng)
     if not len(users):
