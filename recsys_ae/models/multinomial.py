@@ -14,7 +14,7 @@ from recsys_ae.core.losses import LossSum, multinomial
 from recsys_ae.core.sparse import SparseRows
 from recsys_ae.core.variational import VariationalAutoencoder, kl_from_standard_normal, sample
 from recsys_ae.declaration import OneOf, Sizes
-from recsys_ae.models.neural import NeuralRanker
+from recsys_ae.models.neural import SoftmaxRanker
 from recsys_ae.models.training import Penalty, autoencoder_l2
 from recsys_ae.space import Range, Space
 
@@ -63,7 +63,7 @@ class CountingVAE(VariationalAutoencoder):
 
 
 @dataclass
-class MultDAE(NeuralRanker[Autoencoder]):
+class MultDAE(SoftmaxRanker[Autoencoder]):
     """Denoising autoencoder with a softmax over all items.
 
     Source: Liang et al. 2018, sections 2.1 to 2.3 and 4.3: l2-normalised inputs with dropout 0.5, log softmax output, L2.
@@ -73,7 +73,7 @@ class MultDAE(NeuralRanker[Autoencoder]):
         hidden: sizes of the encoder's layers; the decoder mirrors them.
         l2: an epoch adds l2 / 2 * (sum of the squared weights, without biases) per user.
         activation: of the hidden layers.
-        Others: see `NeuralRanker`.
+        Others: see `SoftmaxRanker`.
     """
 
     hidden: Sizes = (200,)
@@ -84,6 +84,7 @@ class MultDAE(NeuralRanker[Autoencoder]):
         "l2": Range(low=0.0001, high=1, log=True),
         "dropout": Range(low=0.1, high=0.8),
         "learning_rate": Range(low=0.0003, high=0.005, log=True),
+        "item_exponent": Range(low=-0.2, high=0.4),
     }
 
     def _network(self, n_items: int, n_users: int, generator: Generator | None) -> Autoencoder:
@@ -94,7 +95,7 @@ class MultDAE(NeuralRanker[Autoencoder]):
 
 
 @dataclass
-class MultVAE(NeuralRanker[CountingVAE]):
+class MultVAE(SoftmaxRanker[CountingVAE]):
     """Variational autoencoder with a softmax over all items.
 
     Source: Liang et al. 2018 (Mult-VAE^PR): `multdae` with normally distributed codes, whose KL divergence from the prior is
@@ -108,7 +109,7 @@ class MultVAE(NeuralRanker[CountingVAE]):
         anneal: batches over which it rises from 0.
         l2: as for `multdae`; 0 as published.
         activation: of the hidden layers.
-        Others: see `NeuralRanker`.
+        Others: see `SoftmaxRanker`.
     """
 
     hidden: Sizes = (600,)
@@ -125,6 +126,7 @@ class MultVAE(NeuralRanker[CountingVAE]):
         "beta": Range(low=0, high=1),
         "dropout": Range(low=0.1, high=0.8),
         "learning_rate": Range(low=0.0005, high=0.005, log=True),
+        "item_exponent": Range(low=-0.2, high=0.4),
     }
 
     def _network(self, n_items: int, n_users: int, generator: Generator | None) -> CountingVAE:

@@ -20,7 +20,7 @@ from recsys_ae.core.sparse import SparseRows, sampled_linear, sparse_linear
 from recsys_ae.core.threads import by_rows
 from recsys_ae.core.trainer import AlternatingObjective, Objective, Phase, parts_of
 from recsys_ae.core.variational import sample
-from recsys_ae.models.neural import NeuralRanker
+from recsys_ae.models.neural import SoftmaxRanker
 from recsys_ae.space import Range, Space
 
 BATCH_ROWS = 256  # encoded together
@@ -170,7 +170,7 @@ def composite_log_density(code: Tensor, mean: Tensor, log_variance: Tensor) -> T
 
 
 @dataclass
-class RecVAE(NeuralRanker[Network]):
+class RecVAE(SoftmaxRanker[Network]):
     """Variational autoencoder whose prior includes the posterior of the previous epoch.
 
     Source: Shenbin et al. 2020: composite prior, KL weight proportional to the length of the history, and alternating training
@@ -186,7 +186,7 @@ class RecVAE(NeuralRanker[Network]):
         ema_decay: decay of the average of the weights over epochs, which is used for scores and validation (Polyak &
             Juditsky 1992): uniform over the first 1 / (1 - ema_decay) epochs, then exponential. 0 uses the weights
             themselves, without the memory for a second network.
-        Others: see `NeuralRanker`.
+        Others: see `SoftmaxRanker`.
     """
 
     hidden: Annotated[int, Field(ge=1)] = 600
@@ -201,6 +201,7 @@ class RecVAE(NeuralRanker[Network]):
         "gamma": Range(low=0.001, high=0.02, log=True),
         "dropout": Range(low=0.2, high=0.8),
         "learning_rate": Range(low=0.0003, high=0.003, log=True),
+        "item_exponent": Range(low=-0.2, high=0.4),
     }
 
     def _network(self, n_items: int, n_users: int, generator: Generator | None) -> Network:

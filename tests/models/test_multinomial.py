@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from builders import planted, random_interactions
+from builders import SMALL, clicks, planted, random_interactions
 from torch.nn import functional
 
 from recsys_ae import build_model, evaluate
@@ -56,6 +56,19 @@ def test_validation_is_one_minus_the_ndcg_of_the_evaluation():
     error = ranking_validation(model.scores, parts.train, parts.test)
     expected = evaluate(model, Split(parts.train, nothing, parts.test), ["ndcg@100"]).metrics["ndcg@100"]
     assert error() == pytest.approx(1 - expected)
+
+
+@pytest.mark.parametrize("name", ["multdae", "multvae", "recvae"])
+def test_an_item_exponent_multiplies_likelihoods_by_a_power_of_the_popularity(name):
+    data = clicks()
+    plain, popular = (
+        build_model(name, {**SMALL[name], "epochs": 2, "popularity": 0.0, "item_exponent": a}).fit(data) for a in (0.0, 0.5)
+    )
+    logits, scores = (model.scores(data, np.arange(data.n_users)) for model in (plain, popular))
+    n = np.bincount(data.item_rows(), minlength=data.n_items)
+    ratio = torch.softmax(torch.from_numpy(scores), 1).numpy() / torch.softmax(torch.from_numpy(logits), 1).numpy()
+    expected = np.maximum(n, 1) ** 0.5
+    np.testing.assert_allclose(ratio / ratio[:, :1], np.broadcast_to(expected / expected[0], ratio.shape), rtol=1e-4)
 
 
 @pytest.mark.parametrize("name", ["multdae", "multvae"])
