@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -43,10 +43,13 @@ def multiplies_bfloat16(device: torch.device) -> bool:
 
 @contextmanager
 def exact_convolutions() -> Iterator[None]:
-    """Convolutions of float32 numbers on a GPU, which PyTorch computes with 10 bits after the point (TF32) if not told."""
-    before = torch.backends.cudnn.allow_tf32
-    torch.backends.cudnn.allow_tf32 = False
+    """Disable TF32 (a 10-bit mantissa), which PyTorch otherwise uses for float32 convolutions on a GPU."""
+    cudnn: Any = torch.backends.cudnn
+    # Before PyTorch 2.9 there is only the switch for the whole library, which later versions may refuse to read.
+    settings, name, exact = (cudnn.conv, "fp32_precision", "ieee") if hasattr(cudnn, "conv") else (cudnn, "allow_tf32", False)
+    before = getattr(settings, name)
+    setattr(settings, name, exact)
     try:
         yield
     finally:
-        torch.backends.cudnn.allow_tf32 = before
+        setattr(settings, name, before)

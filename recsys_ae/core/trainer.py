@@ -218,6 +218,7 @@ def fit(
     return training.history
 
 
+@exact_convolutions()
 def _next_epoch(training: Training[M], objective: AnyObjective[M, B], rows: B, valid: Validation | None) -> None:
     """Train and validate for another epoch, and record it in the history."""
     module, started, number = training.module, perf_counter(), len(training.history) + 1
@@ -287,7 +288,6 @@ def _diverged(problem: str, config: TrainConfig) -> TrainingError:
     return TrainingError(f"{problem}; try a lower learning_rate (now {config.learning_rate:g})")
 
 
-@exact_convolutions()
 def _run_batches(training: Training[M], objective: Objective[M, B], rows: B, rate: float) -> tuple[float, float]:
     """One optimiser step per batch; returns sum and count of the losses."""
     module, optimiser, config = training.module, training.optimiser, training.config

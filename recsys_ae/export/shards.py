@@ -116,16 +116,16 @@ def _merged(folder: Path, planned: ListManifest) -> ListManifest | None:
 
 
 def _remove(shards: Path) -> None:
-    """Remove merged shards, and what a removal that was killed has left of them."""
+    """Remove the merged shards, and the remains of an interrupted removal."""
     removed = shards.with_name(f".{shards.name}.removed")
+    shutil.rmtree(removed, ignore_errors=True)
+    if not shards.exists():
+        return
     try:
-        if removed.exists():
-            shutil.rmtree(removed)
-        if shards.exists():
-            move(shards, removed)  # so that a merge that is repeated after a kill does not find half of them
-            shutil.rmtree(removed)
+        move(shards, removed)  # so that a merge that is repeated after a kill does not find half of them
     except OSError as error:
         raise OutputError(f"cannot remove the merged shards in {shards}: {reason(error)}") from error
+    shutil.rmtree(removed, ignore_errors=True)
 
 
 def merge_shards(folder: Path, shards: Path) -> ListManifest:

@@ -25,7 +25,7 @@ from recsys_ae.ranking import exclude, hits, ndcg, top_k
 
 SHARES = (0.001, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 HELD_OUT_USERS, HELD_OUT, LENGTH = 2000, 0.2, 10
-THIN = 200  # pairs of an item with another one of the same user, on average over items
+THIN = 200  # average number of co-occurrences per item below which data are thin
 
 logger = logging.getLogger(__name__)
 
@@ -35,15 +35,16 @@ Scorer = Callable[[Rows], tuple[Floats, Floats]]
 
 @dataclass
 class PopularityShare(Recommender):
-    """A ranker whose scores can be those it has learned plus p r q.
+    """A ranker that adds item popularity to its learned scores s: s + p r q.
 
     q [M] is the number of users of each item over that of the most popular one, and r the mean range of the learned scores of
-    a training user (of up to 2,000). So with a large p the order is that of popularity.
+    a training user (of up to 2,000). So with a large p the order is that of popularity. Vectors of users and items, and weights
+    between items, are those of the learned scores.
 
     Attributes:
-        popularity: p; 0 as published. None is 0 if an item has, on average, at least 200 pairs with another item of the same
-            user. Thinner data may teach a model less than which items are popular; p is then chosen in `fit`, see
-            `popularity_share`, which takes a second fit, on a part of the data.
+        popularity: p; 0 as published. By default (None), p is 0 unless items have fewer than 200 co-occurrences on average. On
+            such sparse data it is chosen during `fit`, see `popularity_share`, which takes another fit, on part of the data; a
+            fit that starts from a fitted model keeps the p of that model. `fitted.meta["popularity"]` has it.
     """
 
     popularity: Annotated[float, Field(ge=0)] | None = None
@@ -57,15 +58,20 @@ class PopularityShare(Recommender):
         """`scores` without popularity."""
 
     def _fit(self, train: Interactions, context: FitContext) -> Fitted:
-        fitted, share = self._learn(train, context), self.popularity
-        if share is None:
-            # Without callbacks, which follow one training only, and without a model that knows what is held out.
-            alone = replace(context, callbacks=(), before=None)
-            share = chosen_share(train, lambda rest: self._scorer(self._learn(rest, alone), rest)) if is_thin(train) else 0.0
+        share = self._share(train, context) if self.popularity is None else self.popularity
+        fitted = self._learn(train, context)
         if not share:
             return fitted
         added = np.float32(share * self._range(fitted, train)) * popularity_of(fitted.arrays["popularity"])
-        return replace(fitted, arrays={**fitted.arrays, "added": added})
+        return replace(fitted, arrays={**fitted.arrays, "added": added}, meta={**fitted.meta, "popularity": share})
+
+    def _share(self, train: Interactions, context: FitContext) -> float:
+        if not is_thin(train):
+            return 0.0
+        if context.before is not None:
+            return float(context.before.meta.get("popularity", 0.0))
+        alone = replace(context, callbacks=())  # which follow one training only
+        return chosen_share(train, lambda rest: self._scorer(self._learn(rest, alone), rest))
 
     def scores(self, history: Interactions, rows: Rows) -> Floats:
         added = fitted_state(self, history).arrays.get("added")
@@ -78,6 +84,8 @@ class PopularityShare(Recommender):
 
     def _range(self, fitted: Fitted, train: Interactions) -> float:
         model, users = self._with(fitted), some_users(train, 1, np.random.default_rng(0))
+        if not len(users):
+            return 1.0
         ranges = [np.ptp(model._learned_scores(train, rows), axis=1) for rows in blocks_of(users, train.n_items)]
         return float(np.concatenate(ranges).mean()) or 1.0
 
@@ -99,7 +107,7 @@ def popularity_of(counts: Floats) -> Floats:
 
 
 def some_users(train: Interactions, at_least: int, rng: Generator) -> Rows:
-    """Rows of up to 2,000 users with at least so many items."""
+    """Sorted rows of up to 2,000 random users with at least `at_least` items."""
     able = np.flatnonzero(np.diff(train.matrix.indptr) >= at_least)
     return np.sort(rng.permutation(able)[:HELD_OUT_USERS])
 
@@ -107,7 +115,7 @@ def some_users(train: Interactions, at_least: int, rng: Generator) -> Rows:
 def chosen_share(train: Interactions, learn: Callable[[Interactions], Scorer]) -> float:
     """The p for what is learned from `train`, see above; the largest if nothing can be held out. It is logged."""
     share = _best_share(train, learn)
-    logger.info("the share of popularity is %g, chosen on a part of the training data", share)
+    logger.info("popularity weight: %g (chosen on held-out training data)", share)
     return share
 
 
@@ -125,7 +133,7 @@ def _best_share(train: Interactions, learn: Callable[[Interactions], Scorer]) ->
         history, relevant = rest.matrix[rows], wanted.matrix[rows]
         scores, weights = scorer(rows)
         if not (np.isfinite(scores).all() and np.isfinite(weights).all()):
-            return SHARES[-1]  # `fit` reports it
+            return SHARES[-1]  # if the whole model is like that, `fit` reports it
         for at, share in enumerate(SHARES):
             mixed = np.asarray(scores + np.float32(share) * weights[:, None] * popularity, np.float32)
             exclude(mixed, history)

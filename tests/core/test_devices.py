@@ -1,5 +1,7 @@
 """The two implementations of the sparse layers, and models on the CPU and on a GPU."""
 
+from contextlib import suppress
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,7 @@ from builders import SMALL, clicks, planted
 
 from recsys_ae import build_image_model, build_model
 from recsys_ae.core import devices
-from recsys_ae.core.devices import device_named
+from recsys_ae.core.devices import device_named, exact_convolutions
 from recsys_ae.core.sparse import SparseRows, with_negatives
 from recsys_ae.errors import ConfigError
 
@@ -39,7 +41,7 @@ def test_a_gpu_trains_the_same_model(name):
 @needs_gpu
 @pytest.mark.parametrize(("name", "rate"), [("dense", 0.1), ("convolutional", 0.01), ("stacked", 0.1), ("variational", 0.01)])
 def test_a_gpu_trains_the_same_image_model(name, rate):
-    """With plain gradient descent: the first steps of Adam are as long for a gradient that is 0 but for rounding."""
+    """Uses SGD: Adam's first steps have full length even where the gradient is only rounding error."""
     images = np.random.default_rng(0).random((40, 64), np.float32)
     params = {"epochs": 5, "optimiser": "sgd", "learning_rate": rate}
     fitted = [build_image_model(name, {**params, "device": device}).fit(images) for device in ("cpu", "cuda")]
@@ -70,6 +72,18 @@ def test_devices_by_name(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert device_named("auto").type == device_named("cuda").type == "cuda"
     assert device_named("cpu").type == "cpu"
+
+
+def test_convolutions_are_exact_in_a_block_and_as_before_after_it():
+    cudnn = torch.backends.cudnn
+    settings, name, exact = (cudnn.conv, "fp32_precision", "ieee") if hasattr(cudnn, "conv") else (cudnn, "allow_tf32", False)
+    before = getattr(settings, name)
+    for _ in range(2):  # the second time after the setting was made explicit
+        with suppress(ValueError), exact_convolutions():
+            assert getattr(settings, name) == exact
+            raise ValueError
+        assert getattr(settings, name) == before
+        setattr(settings, name, before)
 
 
 def test_a_model_made_for_a_gpu_scores_without_one():

@@ -96,7 +96,7 @@ def test_the_number_of_threads_does_not_matter():
     for threads in {1, available}:
         numba.set_num_threads(threads)
         try:
-            digests.add(model_digest(build_model("sparse_ease", {"popularity": 0.0, "neighbours": 9}).fit(data)))
+            digests.add(model_digest(build_model("sparse_ease", {"neighbours": 9}).fit(data)))
         finally:
             numba.set_num_threads(available)
     assert len(digests) == 1
