@@ -232,6 +232,7 @@ class SparseEASE(PopularityShare, SparseLinearModel):
         "dropout": Range(low=0, high=0.8),
         "neighbours": Range(low=20, high=500, log=True),
     }
+    closed_form: ClassVar[bool] = True
 
     def _learn(self, train: Interactions, context: FitContext) -> Fitted:
         return fitted_on(train, sparse_arrays(self._weights(train)))

@@ -58,6 +58,7 @@ class FeatureEASE(PopularityShare, DenseLinear):
     weight: Annotated[float, Field(ge=0)] | None = None
     features_l2: Annotated[float, Field(gt=0)] = 10.0
     space: ClassVar[Space] = {**DenseLinear.space, "features_l2": Range(low=0.5, high=500, log=True)}
+    closed_form: ClassVar[bool] = True
     needs: ClassVar[frozenset[str]] = frozenset({"item_features"})
 
     def __post_init__(self) -> None:

@@ -10,7 +10,7 @@ from abc import abstractmethod
 from collections.abc import Callable
 from copy import copy
 from dataclasses import dataclass, replace
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import numpy as np
 from numpy.random import Generator
@@ -48,6 +48,7 @@ class PopularityShare(Recommender):
     """
 
     popularity: Annotated[float, Field(ge=0)] | None = None
+    closed_form: ClassVar[bool] = False  # so that a fitted model to start from is ignored
 
     @abstractmethod
     def _learn(self, train: Interactions, context: FitContext) -> Fitted:
@@ -68,7 +69,7 @@ class PopularityShare(Recommender):
     def _share(self, train: Interactions, context: FitContext) -> float:
         if not is_thin(train):
             return 0.0
-        if context.before is not None:
+        if context.before is not None and not self.closed_form:
             return float(context.before.meta.get("popularity", 0.0))
         alone = replace(context, callbacks=())  # which follow one training only
         return chosen_share(train, lambda rest: self._scorer(self._learn(rest, alone), rest))
