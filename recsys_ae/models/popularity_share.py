@@ -1,8 +1,8 @@
 """How much popularity should count beside what a model has learned: chosen on a part of the training data.
 
 A fifth of the items of up to 2,000 users, at least one of each, is held out. A model fitted on the rest ranks these items with
-each share p of 0.001, 0.01, 0.03, 0.1, 0.3, 1 and 3; the p with the highest NDCG@10 (the largest of equals) is then used with
-the model fitted on all data. The same random numbers are drawn in every fit, whatever the seed.
+each share p of 0.001, 0.01, 0.03, 0.1, 0.3, 1, 3, 10 and 30; the p with the highest NDCG@10 (the largest of equals) is then
+used with the model fitted on all data. The same random numbers are drawn in every fit, whatever the seed.
 """
 
 import logging
@@ -23,7 +23,7 @@ from recsys_ae.interactions import Interactions
 from recsys_ae.models.base import FitContext, Floats, Recommender, blocks_of, fitted_state
 from recsys_ae.ranking import exclude, hits, ndcg, top_k
 
-SHARES = (0.001, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
+SHARES = (0.001, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 HELD_OUT_USERS, HELD_OUT, LENGTH = 2000, 0.2, 10
 THIN = 200  # average number of co-occurrences per item below which data are thin
 

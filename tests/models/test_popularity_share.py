@@ -119,8 +119,8 @@ def test_popularity_decides_if_no_user_has_two_items(caplog):
     data = of_popular_items(each=1)
     with caplog.at_level("INFO", logger="recsys_ae"):
         model = build_model("als", {}).fit(data)
-    assert model.fitted.meta["popularity"] == 3.0
-    assert "popularity weight: 3 (chosen on held-out training data)" in caplog.text
+    assert model.fitted.meta["popularity"] == 30.0
+    assert "popularity weight: 30 (chosen on held-out training data)" in caplog.text
 
 
 def test_a_fit_that_starts_from_a_model_keeps_its_weight():
