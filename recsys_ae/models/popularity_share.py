@@ -1,6 +1,6 @@
 """How much popularity should count beside what a model has learned: chosen on a part of the training data.
 
-A fifth of the items of up to 2,000 users, at least one of each, is held out. A model fitted on the rest ranks these items with
+A fifth of the items of up to 2,000 users (6,000 on sparse data), at least one of each, is held out. A model fitted on the rest ranks these items with
 each share p of 0.001, 0.01, 0.03, 0.1, 0.3, 1, 3, 10 and 30; the p with the highest NDCG@10 (the largest of equals) is then
 used with the model fitted on all data. The same random numbers are drawn in every fit, whatever the seed.
 """
@@ -25,6 +25,7 @@ from recsys_ae.ranking import exclude, hits, ndcg, top_k
 
 SHARES = (0.001, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 HELD_OUT_USERS, HELD_OUT, LENGTH = 2000, 0.2, 10
+THIN_USERS = 6000  # of thin data, where each user has little to hold out
 THIN = 200  # average number of co-occurrences per item below which data are thin
 
 logger = logging.getLogger(__name__)
@@ -72,7 +73,7 @@ class PopularityShare(Recommender):
         if context.before is not None and not self.closed_form:
             return float(context.before.meta.get("popularity", 0.0))
         alone = replace(context, callbacks=())  # which follow one training only
-        return chosen_share(train, lambda rest: self._scorer(self._learn(rest, alone), rest))
+        return chosen_share(train, lambda rest: self._scorer(self._learn(rest, alone), rest), THIN_USERS)
 
     def scores(self, history: Interactions, rows: Rows) -> Floats:
         added = fitted_state(self, history).arrays.get("added")
@@ -84,7 +85,7 @@ class PopularityShare(Recommender):
         return lambda rows: (model._learned_scores(train, rows), np.full(len(rows), scale, np.float32))
 
     def _range(self, fitted: Fitted, train: Interactions) -> float:
-        model, users = self._with(fitted), some_users(train, 1, np.random.default_rng(0))
+        model, users = self._with(fitted), some_users(train, 1, HELD_OUT_USERS, np.random.default_rng(0))
         if not len(users):
             return 1.0
         ranges = [np.ptp(model._learned_scores(train, rows), axis=1) for rows in blocks_of(users, train.n_items)]
@@ -107,22 +108,22 @@ def popularity_of(counts: Floats) -> Floats:
     return np.asarray(counts / np.maximum(counts.max(), 1), np.float32)
 
 
-def some_users(train: Interactions, at_least: int, rng: Generator) -> Rows:
-    """Sorted rows of up to 2,000 random users with at least `at_least` items."""
+def some_users(train: Interactions, at_least: int, limit: int, rng: Generator) -> Rows:
+    """Sorted rows of at most `limit` random users with at least `at_least` items."""
     able = np.flatnonzero(np.diff(train.matrix.indptr) >= at_least)
-    return np.sort(rng.permutation(able)[:HELD_OUT_USERS])
+    return np.sort(rng.permutation(able)[:limit])
 
 
-def chosen_share(train: Interactions, learn: Callable[[Interactions], Scorer]) -> float:
+def chosen_share(train: Interactions, learn: Callable[[Interactions], Scorer], limit: int = HELD_OUT_USERS) -> float:
     """The p for what is learned from `train`, see above; the largest if nothing can be held out. It is logged."""
-    share = _best_share(train, learn)
+    share = _best_share(train, learn, limit)
     logger.info("popularity weight: %g (chosen on held-out training data)", share)
     return share
 
 
-def _best_share(train: Interactions, learn: Callable[[Interactions], Scorer]) -> float:
+def _best_share(train: Interactions, learn: Callable[[Interactions], Scorer], limit: int) -> float:
     rng = np.random.default_rng(0)
-    users = some_users(train, 2, rng)
+    users = some_users(train, 2, limit, rng)
     if not len(users):
         return SHARES[-1]
     held = _held_out(train, users, rng)
