@@ -1,8 +1,8 @@
 """How much popularity should count beside what a model has learned: chosen on a part of the training data.
 
-A fifth of the items of up to 2,000 users (6,000 on sparse data), at least one of each, is held out. A model fitted on the rest ranks these items with
-each share p of 0.001, 0.01, 0.03, 0.1, 0.3, 1, 3, 10 and 30; the p with the highest NDCG@10 (the largest of equals) is then
-used with the model fitted on all data. The same random numbers are drawn in every fit, whatever the seed.
+A fifth of the items of up to 2,000 users (6,000 on sparse data), at least one of each, is held out. A model fitted on the rest
+ranks these items with each share p of 0.001, 0.01, 0.03, 0.1, 0.3, 1, 3, 10 and 30; the p with the highest NDCG@10 (the largest
+of equals) is then used with the model fitted on all data. The same random numbers are drawn in every fit, whatever the seed.
 """
 
 import logging
