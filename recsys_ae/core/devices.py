@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -43,13 +43,17 @@ def multiplies_bfloat16(device: torch.device) -> bool:
 
 @contextmanager
 def exact_convolutions() -> Iterator[None]:
-    """Disable TF32 (a 10-bit mantissa), which PyTorch otherwise uses for float32 convolutions on a GPU."""
-    cudnn: Any = torch.backends.cudnn
-    # Before PyTorch 2.9 there is only the switch for the whole library, which later versions may refuse to read.
-    settings, name, exact = (cudnn.conv, "fp32_precision", "ieee") if hasattr(cudnn, "conv") else (cudnn, "allow_tf32", False)
-    before = getattr(settings, name)
-    setattr(settings, name, exact)
+    """Disable TF32 (a 10-bit mantissa), which PyTorch otherwise uses for float32 convolutions on a GPU.
+
+    A program that has chosen by PyTorch's newer switches, `fp32_precision`, keeps its choice.
+    """
+    try:
+        before = torch.backends.cudnn.allow_tf32
+    except RuntimeError:  # the two kinds of switches exclude each other
+        yield
+        return
+    torch.backends.cudnn.allow_tf32 = False
     try:
         yield
     finally:
-        setattr(settings, name, before)
+        torch.backends.cudnn.allow_tf32 = before

@@ -1,6 +1,7 @@
 """The two implementations of the sparse layers, and models on the CPU and on a GPU."""
 
 from contextlib import suppress
+from typing import Any
 
 import numpy as np
 import pytest
@@ -75,15 +76,24 @@ def test_devices_by_name(monkeypatch):
 
 
 def test_convolutions_are_exact_in_a_block_and_as_before_after_it():
-    cudnn = torch.backends.cudnn
-    settings, name, exact = (cudnn.conv, "fp32_precision", "ieee") if hasattr(cudnn, "conv") else (cudnn, "allow_tf32", False)
-    before = getattr(settings, name)
-    for _ in range(2):  # the second time after the setting was made explicit
-        with suppress(ValueError), exact_convolutions():
-            assert getattr(settings, name) == exact
-            raise ValueError
-        assert getattr(settings, name) == before
-        setattr(settings, name, before)
+    before = torch.backends.cudnn.allow_tf32
+    with suppress(ValueError), exact_convolutions():
+        assert not torch.backends.cudnn.allow_tf32
+        raise ValueError
+    assert torch.backends.cudnn.allow_tf32 == before
+
+
+@pytest.mark.skipif(not hasattr(torch.backends.cudnn, "conv"), reason="this PyTorch has one kind of switches only")
+def test_a_choice_of_precision_by_the_newer_switches_is_kept():
+    conv: Any = torch.backends.cudnn.conv
+    before = conv.fp32_precision
+    conv.fp32_precision = "ieee"
+    try:
+        with exact_convolutions():
+            assert conv.fp32_precision == "ieee"
+    finally:
+        conv.fp32_precision = before
+    assert isinstance(torch.backends.cudnn.allow_tf32, bool)
 
 
 def test_a_model_made_for_a_gpu_scores_without_one():
