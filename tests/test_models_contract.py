@@ -53,7 +53,7 @@ KINDS = {*MODELS, CLICK_BLEND}
 
 
 # By kind of model; every list below is checked to hold registered names only.
-BY_GRADIENT = {name for name in MODELS if MODELS.get(name).validation_name not in ("none", "valid_error")}
+BY_GRADIENT = {name for name in MODELS if MODELS.get(name).validation_name != "none"} - {"blend"}
 OF_ORDER = {"slist", "vsknn", "sequential_rules", "markov", "session_popularity"}  # score the current session without gradients
 # Nothing is drawn in these.
 CLOSED_FORM = {"ease", "feature_ease", "sparse_ease", "itemknn", "rp3beta", "gf_cf", "chebycf", "bias", "popularity", *OF_ORDER}

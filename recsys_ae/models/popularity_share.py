@@ -20,7 +20,7 @@ from pydantic import Field
 from recsys_ae.fitted import Fitted
 from recsys_ae.ids import Rows
 from recsys_ae.interactions import Interactions
-from recsys_ae.models.base import FitContext, Floats, Recommender, blocks_of, fitted_state
+from recsys_ae.models.base import FitContext, Floats, Recommender, blocks_of, fitted_state, item_counts
 from recsys_ae.ranking import exclude, hits, ndcg, top_k
 
 SHARES = (0.001, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
@@ -64,8 +64,8 @@ class PopularityShare(Recommender):
         fitted = self._learn(train, context)
         if not share:
             return fitted
-        added = np.float32(share * self._range(fitted, train)) * popularity_of(fitted.arrays["popularity"])
-        return replace(fitted, arrays={**fitted.arrays, "added": added}, meta={**fitted.meta, "popularity": share})
+        added = np.float32(share * self._with(fitted)._range(train)) * popularity_of(fitted.arrays["popularity"])
+        return replace(fitted, arrays={**fitted.arrays, "popularity_term": added}, meta={**fitted.meta, "popularity": share})
 
     def _share(self, train: Interactions, context: FitContext) -> float:
         if not is_thin(train):
@@ -76,19 +76,21 @@ class PopularityShare(Recommender):
         return chosen_share(train, lambda rest: self._scorer(self._learn(rest, alone), rest), THIN_USERS)
 
     def scores(self, history: Interactions, rows: Rows) -> Floats:
-        added = fitted_state(self, history).arrays.get("added")
+        added = fitted_state(self, history).arrays.get("popularity_term")
         scores = self._learned_scores(history, rows)
         return scores if added is None else scores + added
 
     def _scorer(self, fitted: Fitted, train: Interactions) -> Scorer:
-        model, scale = self._with(fitted), self._range(fitted, train)
+        model = self._with(fitted)
+        scale = model._range(train)
         return lambda rows: (model._learned_scores(train, rows), np.full(len(rows), scale, np.float32))
 
-    def _range(self, fitted: Fitted, train: Interactions) -> float:
-        model, users = self._with(fitted), some_users(train, 1, HELD_OUT_USERS, np.random.default_rng(0))
+    def _range(self, train: Interactions) -> float:
+        """r, see above; 1 if there is none."""
+        users = some_users(train, 1, HELD_OUT_USERS, np.random.default_rng(0))
         if not len(users):
             return 1.0
-        ranges = [np.ptp(model._learned_scores(train, rows), axis=1) for rows in blocks_of(users, train.n_items)]
+        ranges = [np.ptp(self._learned_scores(train, rows), axis=1) for rows in blocks_of(users, train.n_items)]
         return float(np.concatenate(ranges).mean()) or 1.0
 
     def _with(self, fitted: Fitted) -> "PopularityShare":
@@ -98,7 +100,7 @@ class PopularityShare(Recommender):
 
 
 def is_thin(train: Interactions) -> bool:
-    """Whether an item has fewer than 200 pairs with another item of the same user, on average over items with interactions."""
+    """Whether items with interactions have fewer than 200 co-occurrences with other items, on average."""
     n = np.diff(train.matrix.indptr).astype(np.float64)
     return float((n * (n - 1)).sum()) < THIN * len(np.unique(train.matrix.indices))
 
@@ -129,7 +131,7 @@ def _best_share(train: Interactions, learn: Callable[[Interactions], Scorer], li
     held = _held_out(train, users, rng)
     rest, wanted = train.filter(~held), train.filter(held)
     scorer = learn(rest)
-    popularity = popularity_of(np.bincount(rest.matrix.indices, minlength=rest.n_items).astype(np.float32))
+    popularity = popularity_of(item_counts(rest))
     length, totals = min(LENGTH, train.n_items), np.zeros(len(SHARES))
     for rows in blocks_of(users, rest.n_items):
         history, relevant = rest.matrix[rows], wanted.matrix[rows]

@@ -103,7 +103,7 @@ def test_weights_between_items_are_those_of_the_learned_scores(name):
     model = build(name, popularity=1.0).fit(data)
     weighted = data.matrix @ model.item_weights(np.arange(data.n_items))
     scores = model.scores(data, np.arange(data.n_users))
-    np.testing.assert_allclose(scores - model.fitted.arrays["added"], weighted, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(scores - model.fitted.arrays["popularity_term"], weighted, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", ["als", "bpr"])
@@ -112,7 +112,9 @@ def test_products_of_vectors_are_the_learned_scores(name):
     model = build(name, popularity=1.0).fit(data)
     everyone = np.arange(data.n_users)
     products = model.user_vectors(data, everyone) @ model.item_vectors().T
-    np.testing.assert_allclose(model.scores(data, everyone) - model.fitted.arrays["added"], products, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(
+        model.scores(data, everyone) - model.fitted.arrays["popularity_term"], products, rtol=1e-3, atol=1e-4
+    )
 
 
 def test_popularity_decides_if_no_user_has_two_items(caplog):
