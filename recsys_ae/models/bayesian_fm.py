@@ -17,8 +17,8 @@ from recsys_ae.core.kernels.gibbs import expected_rows
 from recsys_ae.fitted import Fitted
 from recsys_ae.ids import Rows
 from recsys_ae.interactions import Interactions
-from recsys_ae.models.base import FitContext, Floats, Recommender, checked_rows, fitted_on, fitted_state, item_counts
-from recsys_ae.models.factors import kept_columns, pair_products
+from recsys_ae.models.base import FitContext, Floats, checked_rows, fitted_on, fitted_state, item_counts
+from recsys_ae.models.factors import FactorModel, kept_columns, pair_products
 from recsys_ae.models.side_information import Features, SideFeatures, feature_needs
 from recsys_ae.space import Range, Space
 
@@ -56,7 +56,7 @@ class Sample(NamedTuple):
 
 
 @dataclass
-class BayesianFM(Recommender):
+class BayesianFM(FactorModel):
     """Bayesian factorisation machine: mean, biases and products of factors, averaged over the posterior.
 
     The factors of a user are the sum of their own and of those of their attributes: the items they have rated ("who rated
@@ -152,14 +152,10 @@ class BayesianFM(Recommender):
             if epoch in keep:
                 yield Sample.of(chain)
 
-    def scores(self, history: Interactions, rows: Rows) -> Floats:
-        fitted = fitted_state(self, history)
-        return self._user_factors(fitted, history, checked_rows(history, rows)) @ _item_factors(fitted).T
-
     def predict_rows(self, history: Interactions, user_rows: Rows, item_rows: Rows) -> Floats:
         fitted = fitted_state(self, history)
         factors = partial(self._user_factors, fitted, history)
-        return pair_products(factors, _item_factors(fitted), user_rows, item_rows)
+        return pair_products(factors, self._item_factors(fitted), user_rows, item_rows)
 
     def item_vectors(self) -> Floats:
         """The factors of all samples side by side, [M, samples * K]."""
@@ -197,12 +193,11 @@ class BayesianFM(Recommender):
         factors = (users[:, :, 1:] / np.float32(users.shape[1])).reshape(len(rows), -1)
         return np.c_[factors, bias, np.ones(len(rows), np.float32)]
 
-
-def _item_factors(fitted: Fitted) -> Floats:
-    """[M, S * K + 2]: factors, 1, mean + item bias."""
-    items, (mean,), (unit,) = (fitted.arrays[name] for name in ("items", "mean", "unit"))
-    bias = (mean + unit * items[:, :, 0].mean(axis=1)).astype(np.float32)
-    return np.c_[items[:, :, 1:].reshape(len(items), -1), np.ones(len(items), np.float32), bias]
+    def _item_factors(self, fitted: Fitted) -> Floats:
+        """[M, S * K + 2]: factors, 1, mean + item bias."""
+        items, (mean,), (unit,) = (fitted.arrays[name] for name in ("items", "mean", "unit"))
+        bias = (mean + unit * items[:, :, 0].mean(axis=1)).astype(np.float32)
+        return np.c_[items[:, :, 1:].reshape(len(items), -1), np.ones(len(items), np.float32), bias]
 
 
 def _who(ratings: csr_array) -> csr_array:

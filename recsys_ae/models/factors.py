@@ -3,33 +3,65 @@
 from abc import abstractmethod
 from collections.abc import Callable
 from functools import cache
-from typing import Any
+from typing import Any, Protocol, cast, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from threadpoolctl import ThreadpoolController
 
+from recsys_ae.errors import TrainingError
 from recsys_ae.fitted import Fitted
 from recsys_ae.ids import Rows
 from recsys_ae.interactions import Interactions, ones
-from recsys_ae.models.base import BATCH_USERS, FitContext, Floats, Recommender, checked_rows, fitted_on, fitted_state
+from recsys_ae.limits import limits
+from recsys_ae.models.base import BATCH_USERS, REFIT, FitContext, Floats, Recommender, checked_rows, fitted_on, fitted_state
+from recsys_ae.ranking import ColumnFactors, Product
 
 BATCH_PAIRS = 16_384
 
 
+@runtime_checkable
+class ScoresByFactors(Protocol):
+    """A recommender whose scores are products, so that the best of them can be found without a block of scores."""
+
+    def score_product(self, history: Interactions, rows: Rows) -> Product:
+        """`scores` of the users at `rows` [B] of the history, [B, M], as a product."""
+
+
+def finite_product(model: Recommender, history: Interactions, rows: Rows) -> Product:
+    """`score_product` of a model that is a `ScoresByFactors`; raises `TrainingError` unless all scores are finite."""
+    kind = type(model).__name__
+    with limits(f"scoring with {kind}", REFIT):
+        product = cast(ScoresByFactors, model).score_product(history, rows)
+    if not product.bound() < np.finfo(np.float32).max:
+        raise TrainingError(f"{kind} has factors whose products are NaN or infinite; {REFIT}")
+    return product
+
+
 class FactorModel(Recommender):
-    """Scores are dot products of user vectors [B, H] and the learned item vectors [M, H]."""
+    """Scores are products of factors that follow from a user's history and learned factors of items."""
 
-    def scores(self, history: Interactions, rows: Rows) -> Floats:
-        rows = checked_rows(history, rows)
-        return self.user_vectors(history, rows) @ self.item_vectors().T
-
-    def item_vectors(self) -> Floats:
-        return fitted_state(self).arrays["items"]
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._columns: tuple[Fitted, ColumnFactors] | None = None
 
     @abstractmethod
-    def user_vectors(self, history: Interactions, rows: Rows) -> Floats: ...
+    def _user_factors(self, fitted: Fitted, history: Interactions, rows: Rows) -> Floats:
+        """float32 [B, H]"""
+
+    @abstractmethod
+    def _item_factors(self, fitted: Fitted) -> Floats:
+        """float32 [M, H]"""
+
+    def scores(self, history: Interactions, rows: Rows) -> Floats:
+        return self.score_product(history, rows).to_array()
+
+    def score_product(self, history: Interactions, rows: Rows) -> Product:
+        fitted = fitted_state(self, history)
+        if self._columns is None or self._columns[0] is not fitted:
+            self._columns = fitted, ColumnFactors.of(self._item_factors(fitted))
+        return Product(self._user_factors(fitted, history, checked_rows(history, rows)), self._columns[1])
 
 
 class SparseItemWeights(Recommender):

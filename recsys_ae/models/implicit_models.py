@@ -1,6 +1,7 @@
 """Models fitted by the library `implicit`: ALS and BPR. Values of interactions are ignored."""
 
 import warnings
+from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -9,7 +10,7 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
-from scipy.sparse import csr_matrix
+from scipy.sparse import csr_array, csr_matrix
 from threadpoolctl import threadpool_limits
 
 from recsys_ae.errors import TrainingError
@@ -20,16 +21,41 @@ from recsys_ae.models.base import FitContext, Floats, copy_matching_rows, fitted
 from recsys_ae.models.factors import FactorModel, trained_rows
 from recsys_ae.models.popularity_share import PopularityShare
 from recsys_ae.models.recommend import check_scorable
+from recsys_ae.ranking import ColumnFactors, Product
 from recsys_ae.space import Range, Space
 
 
 @dataclass
-class ALS(PopularityShare, FactorModel):
+class ImplicitModel(FactorModel, PopularityShare):
+    """Scores are products of the learned vectors of users and items; popularity is one more factor."""
+
+    def item_vectors(self) -> Floats:
+        return fitted_state(self).arrays["items"]
+
+    @abstractmethod
+    def user_vectors(self, history: Interactions, rows: Rows) -> Floats:
+        """Vectors of the users at `rows` of `history`, float32 [B, K]."""
+
+    def _user_factors(self, fitted: Fitted, history: Interactions, rows: Rows) -> Floats:
+        vectors = self.user_vectors(history, rows)
+        return np.c_[vectors, np.ones(len(rows), np.float32)] if "popularity_term" in fitted.arrays else vectors
+
+    def _item_factors(self, fitted: Fitted) -> Floats:
+        vectors, term = fitted.arrays["items"], fitted.arrays.get("popularity_term")
+        return vectors if term is None else np.c_[vectors, term]
+
+    def _learned_scores(self, history: Interactions, rows: Rows) -> Floats:
+        return Product(self.user_vectors(history, rows), ColumnFactors.of(self.item_vectors())).to_array()
+
+
+@dataclass
+class ALS(ImplicitModel):
     """Weighted matrix factorisation of implicit feedback by alternating least squares.
 
     Source: Hu, Koren & Volinsky 2008, with confidence `alpha` for an interaction and 1 for every other pair. Known and new
-    users alike are scored by one half step of the algorithm, from their history with the item factors fixed. Items without
-    interactions, and users without a history, have score 0 everywhere, apart from `popularity`.
+    users alike are scored by one half step of the algorithm, from their history with the item factors fixed; for users whose
+    history is that in the training data, its result is part of the model. Items without interactions, and users without a
+    history, have score 0 everywhere, apart from `popularity`.
 
     Attributes:
         factors: K.
@@ -61,24 +87,31 @@ class ALS(PopularityShare, FactorModel):
             copy_matching_rows(start["item_factors"], before.arrays["items"], train.items, before.ids["items"])
         options = {"factors": self.factors, "regularization": self.l2, "alpha": self.alpha, "iterations": self.epochs}
         model = fit_with_implicit(AlternatingLeastSquares, train, start, **options, random_state=context.seed)
-        return fitted_on(train, {"items": np.where(item_counts(train)[:, None] > 0, model.item_factors, np.float32(0))})
+        items = np.where(item_counts(train)[:, None] > 0, model.item_factors, np.float32(0))
+        learned = {"items": items, "users": self._half_step(items, train.matrix), "histories": row_digests(train.matrix)}
+        return fitted_on(train, learned, keep_users=True)
 
-    def _learned_scores(self, history: Interactions, rows: Rows) -> Floats:
-        return FactorModel.scores(self, history, rows)
+    def _half_step(self, items: Floats, histories: csr_array) -> Floats:
+        """The user factors [B, K] that minimise the objective, given histories [B, M] and item factors [M, K]."""
+        from recsys_ae.core.kernels.least_squares import weighted_factors  # heavy
+
+        gram, out = items.T @ items, np.empty((histories.shape[0], self.factors), np.float32)
+        entries = histories.indptr.astype(np.int64), histories.indices.astype(np.int64)
+        weighted_factors(*entries, items, gram, np.float32(self.alpha), np.float32(self.l2), out)
+        return out
 
     def user_vectors(self, history: Interactions, rows: Rows) -> Floats:
-        items = fitted_state(self, history).arrays["items"]
-        base = items.T @ items + self.l2 * np.eye(self.factors, dtype=np.float32)
-        matrix = history.matrix[rows]
-        vectors = np.empty((len(rows), self.factors), np.float32)
-        for row, vector in enumerate(vectors):  # each minimises the objective, given the factors [n, K] of the user's items
-            own = items[matrix.indices[matrix.indptr[row] : matrix.indptr[row + 1]]]
-            vector[:] = np.linalg.solve(base + (self.alpha - 1) * (own.T @ own), self.alpha * own.sum(axis=0))
+        fitted, histories = fitted_state(self, history), history.matrix[rows]
+        arrays, same_ids = fitted.arrays, history.users.kind == fitted.ids["users"].kind
+        known = trained_rows(fitted, history, rows) if same_ids else np.full(len(rows), -1)
+        vectors, new = arrays["users"][known], (known < 0) | (arrays["histories"][known] != row_digests(histories))
+        if new.any():
+            vectors[new] = self._half_step(arrays["items"], histories[np.flatnonzero(new)])
         return vectors
 
 
 @dataclass
-class BPR(PopularityShare, FactorModel):
+class BPR(ImplicitModel):
     """Matrix factorisation with item biases that ranks a user's items above all others.
 
     Source: Rendle et al. 2009, by stochastic gradient descent over sampled pairs, on one thread, because with several the
@@ -126,14 +159,23 @@ class BPR(PopularityShare, FactorModel):
         """bool [B]: users with training data and a history."""
         return (trained_rows(fitted_state(self, history), history, rows) >= 0) & (np.diff(history.matrix.indptr)[rows] > 0)
 
-    def _learned_scores(self, history: Interactions, rows: Rows) -> Floats:
-        return FactorModel.scores(self, history, rows)
-
     def user_vectors(self, history: Interactions, rows: Rows) -> Floats:
         fitted = fitted_state(self, history)
         known = trained_rows(fitted, history, rows)
         check_scorable(known >= 0, history, rows)
         return fitted.arrays["users"][known]
+
+
+def row_digests(matrix: csr_array) -> NDArray[np.uint64]:
+    """A number for each row [B] that depends only on which entries it stores: the sum of hashes of their columns, modulo 2^64.
+
+    Two different rows have the same one with a probability of about 2^-64.
+    """
+    z = (matrix.indices.astype(np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)  # splitmix64 (Steele et al. 2014)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    z ^= z >> np.uint64(31)
+    return np.diff(np.r_[np.uint64(0), np.cumsum(z)][matrix.indptr])
 
 
 def fit_with_implicit(

@@ -20,7 +20,6 @@ from recsys_ae.interactions import Interactions
 from recsys_ae.models.base import (
     FitContext,
     Floats,
-    checked_rows,
     copy_matching_rows,
     fitted_on,
     fitted_state,
@@ -145,10 +144,8 @@ class MatrixFactorisation(FactorModel):
         users, items = (np.full(len(n), self.l2, np.float32) for n in (of_users, of_items))
         return factorisation.Factors(users, items, np.float32(USER_REG) / of_users, np.float32(ITEM_REG) / of_items)
 
-    def scores(self, history: Interactions, rows: Rows) -> Floats:
-        rows = checked_rows(history, rows)
-        fitted = fitted_state(self, history)
-        return self._user_factors(fitted, history, rows) @ _item_factors(fitted).T
+    def item_vectors(self) -> Floats:
+        return fitted_state(self).arrays["items"]
 
     def user_vectors(self, history: Interactions, rows: Rows) -> Floats:
         return self._user_factors(fitted_state(self, history), history, rows)[:, : self.factors]
@@ -158,7 +155,7 @@ class MatrixFactorisation(FactorModel):
 
     def _predict(self, fitted: Fitted, history: Interactions, user_rows: Rows, item_rows: Rows) -> Floats:
         user_factors = partial(self._user_factors, fitted, history)
-        return pair_products(user_factors, _item_factors(fitted), user_rows, item_rows)
+        return pair_products(user_factors, self._item_factors(fitted), user_rows, item_rows)
 
     def _user_factors(self, fitted: Fitted, history: Interactions, rows: Rows) -> Floats:
         """[B, K + 2]: factors and user bias in units of ratings, 1. New users minimise the objective for their history."""
@@ -173,14 +170,13 @@ class MatrixFactorisation(FactorModel):
             own[place] = ridge(items / scale, left, 1.0) / scale
         return np.c_[own * np.float32(arrays["unit"]), np.ones(len(rows), np.float32)]
 
+    def _item_factors(self, fitted: Fitted) -> Floats:
+        """[M, K + 2]: factors, 1, level; the product with `_user_factors` is a rating."""
+        level = _item_level(fitted)
+        return np.c_[fitted.arrays["items"], np.ones(len(level), np.float32), level]
+
 
 def _item_level(fitted: Fitted) -> Floats:
     """float32 [M]: what a user without bias and factors gives to each item."""
     arrays = fitted.arrays
     return (arrays["mean"] + arrays["item_centre"] + arrays["unit"] * arrays["item_bias"]).astype(np.float32)
-
-
-def _item_factors(fitted: Fitted) -> Floats:
-    """[M, K + 2]: factors, 1, level; the product with `_user_factors` is a rating."""
-    level = _item_level(fitted)
-    return np.c_[fitted.arrays["items"], np.ones(len(level), np.float32), level]

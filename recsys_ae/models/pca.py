@@ -14,14 +14,14 @@ from recsys_ae.fitted import Fitted
 from recsys_ae.ids import Rows
 from recsys_ae.interactions import Interactions
 from recsys_ae.limits import check_memory
-from recsys_ae.models.base import FitContext, Floats, Recommender, checked_rows, fitted_on, fitted_state
+from recsys_ae.models.base import FitContext, Floats, fitted_on, fitted_state
 from recsys_ae.models.baselines import Biases
-from recsys_ae.models.factors import pair_products
+from recsys_ae.models.factors import FactorModel, pair_products
 from recsys_ae.space import Range, Space
 
 
 @dataclass
-class PCA(Recommender):
+class PCA(FactorModel):
     """Truncated singular value decomposition of the rating matrix, in which unobserved entries are 0.
 
     With X = U S V^T of rank K, scores are X V V^T: a new user needs only their row of X. Works for any user; an item
@@ -59,13 +59,22 @@ class PCA(Recommender):
             components[:] = found[::-1].T  # strongest first
         return fitted_on(train, {"components": components, **biases.arrays()}, keep_scale=True)
 
-    def scores(self, history: Interactions, rows: Rows) -> Floats:
-        rows = checked_rows(history, rows)
-        fitted = fitted_state(self, history)
-        scores = self._codes(fitted, history.matrix[rows]) @ fitted.arrays["components"].T
-        if self.predicts_ratings:
-            Biases.from_arrays(fitted).add_to(scores, history, rows)
-        return scores
+    def _user_factors(self, fitted: Fitted, history: Interactions, rows: Rows) -> Floats:
+        """[B, K], or [B, K + 2] if scores are ratings: the code, 1, and the mean rating with the user's bias."""
+        codes = self._codes(fitted, history.matrix[rows])
+        if not self.predicts_ratings:
+            return codes
+        biases = Biases.from_arrays(fitted)
+        level = biases.mean + biases.of_users(history.matrix[rows])
+        return np.c_[codes, np.ones(len(rows), np.float32), level.astype(np.float32)]
+
+    def _item_factors(self, fitted: Fitted) -> Floats:
+        """[M, K], or [M, K + 2] if scores are ratings: the components, the item's bias, and 1."""
+        components = fitted.arrays["components"]
+        if not self.predicts_ratings:
+            return components
+        bias = fitted.arrays["item_bias"].astype(np.float32)
+        return np.c_[components, bias, np.ones(len(bias), np.float32)]
 
     def predict_rows(self, history: Interactions, user_rows: Rows, item_rows: Rows) -> Floats:
         fitted = fitted_state(self, history)

@@ -25,8 +25,9 @@ from recsys_ae.models.base import (
     fitted_state,
     users_per_block,
 )
+from recsys_ae.models.factors import ScoresByFactors, finite_product
 from recsys_ae.models.rules import Rules
-from recsys_ae.ranking import exclude, keep, top_k_and_ties
+from recsys_ae.ranking import Scores, row_of_entry, top_k_and_ties
 
 Cold = Literal["error", "popular", "skip"]
 
@@ -146,26 +147,43 @@ def recommend_blocks(
     rules = Rules(history.items) if rules is None else rules
     rules.check(history.items)
     known, ids = scorable(model, history, rows, cold), history.users.values
+    length, seen = min(k, history.n_items), history if seen is None else seen
     for start in range(0, len(rows), batch_users):
-        block, can_score = rows[start : start + batch_users], known[start : start + batch_users]
-        if can_score.all():
-            scores = np.require(finite_scores(model, history, block), np.float32, ["C", "W"])  # a copy if it is read-only
-        else:
-            scores = np.empty((len(block), history.n_items), np.float32)
-            scores[~can_score] = popularity if cold == "popular" else -np.inf
-            if can_score.any():
-                scores[can_score] = finite_scores(model, history, block[can_score])
-        users, length = ids[block], min(k, history.n_items)
-        rules.restrict(scores, users)
-        if candidates is not None:
-            keep(scores, candidates[start : start + batch_users])
-        if exclude_seen:
-            exclude(scores, rules.not_repeatable((history if seen is None else seen).matrix[block], users))
-        if wanted is None:
-            yield TopK(users, *rules.top_k(scores, length), history.items)
-        else:
-            columns, values, tied = top_k_and_ties(scores, length, wanted[start : start + batch_users])
-            yield TopK(users, columns, values, history.items, tied)
+        at = slice(start, start + batch_users)
+        block, users = rows[at], ids[rows[at]]
+        among, known_items = None if candidates is None else candidates[at], seen.matrix[block] if exclude_seen else None
+        allowed = rules.allowed(users, among, known_items)
+        lists, values, ties = np.full((len(block), length), -1), np.full((len(block), length), np.nan, np.float32), []
+        for part, scores in _scored(model, history, block, known[at], popularity if cold == "popular" else None):
+            if wanted is None:
+                lists[part], values[part] = rules.top_k(scores, length, allowed[part])
+            else:
+                lists[part], values[part], beyond = top_k_and_ties(scores, length, wanted[at][part], allowed[part])
+                ties.append((part[row_of_entry(beyond)], beyond.indices))
+        tied = None if wanted is None else _pattern(ties, (len(block), history.n_items))
+        yield TopK(users, lists, values, history.items, tied)
+
+
+def _scored(
+    model: Recommender, history: Interactions, rows: Rows, known: NDArray[np.bool_], popularity: Floats | None
+) -> Iterator[tuple[Rows, Scores]]:
+    """Places among the rows [B], and their scores [n, M]: of the users that the model knows, and of the others the popularity.
+
+    Without `popularity`, the others are left out.
+    """
+    by_model, others = np.flatnonzero(known), np.flatnonzero(~known)
+    if len(by_model) and isinstance(model, ScoresByFactors):
+        yield by_model, finite_product(model, history, rows[by_model])
+    elif len(by_model):
+        yield by_model, np.require(finite_scores(model, history, rows[by_model]), np.float32, ["C", "W"])  # not read-only
+    if len(others) and popularity is not None:
+        yield others, np.tile(popularity, (len(others), 1))
+
+
+def _pattern(entries: list[tuple[Rows, Rows]], shape: tuple[int, int]) -> csr_array:
+    """A bool csr_array with the entries (rows [n], columns [n]) of all parts."""
+    rows, columns = (np.concatenate([part[side] for part in entries] or [np.empty(0, np.int64)]) for side in (0, 1))
+    return csr_array((np.ones(len(rows), bool), (rows, columns)), shape)
 
 
 def scorable(model: Recommender, history: Interactions, rows: Rows, cold: Cold) -> NDArray[np.bool_]:

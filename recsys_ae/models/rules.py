@@ -19,7 +19,7 @@ from recsys_ae.frames import Frame, is_frame, read_frame
 from recsys_ae.ids import IdMap, Rows, among, encode, id_index, shown
 from recsys_ae.models.base import Floats, check_counts
 from recsys_ae.models.categories import CappedCategories
-from recsys_ae.ranking import exclude, hits, keep, row_of_entry, top_k
+from recsys_ae.ranking import EVERYTHING, Allowed, Product, Scores, hits, row_of_entry, top_k
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,18 +129,24 @@ class Rules:
         if self.items != items:
             raise DataError("the rules are about other items than the history; build them with Rules.of(history.items, ...)")
 
-    def restrict(self, scores: Floats, ids: NDArray[Any]) -> None:
-        """Set the scores [B, M] of items that may not be listed for the users [B] to -inf, in place."""
+    def allowed(self, ids: NDArray[Any], candidates: csr_array | None = None, seen: csr_array | None = None) -> Allowed:
+        """What may be listed for the users [B].
+
+        Args:
+            candidates: bool csr_array [B, M], further candidates, to which the list is limited.
+            seen: csr_array [B, M], what the users have seen and may not be listed unless it is repeatable.
+        """
+        shared, excluded = None, None if seen is None else self.not_repeatable(seen, ids)
         if self.candidates is not None:
-            if self.candidates.shared is not None:
-                scores[:, ~self.candidates.shared] = -np.inf
+            shared = self.candidates.shared
             if (own := self.candidates.own_of(ids)) is not None:
-                keep(scores, own)
+                candidates = own if candidates is None else own.multiply(candidates).tocsr()
         if self.blocked is not None:
             if self.blocked.shared is not None:
-                scores[:, self.blocked.shared] = -np.inf
+                shared = ~self.blocked.shared if shared is None else shared & ~self.blocked.shared
             if (own := self.blocked.own_of(ids)) is not None:
-                exclude(scores, own)
+                excluded = own if excluded is None else own + entries_of(excluded)
+        return Allowed(shared, candidates, excluded)
 
     def not_repeatable(self, seen: csr_array, ids: NDArray[Any]) -> csr_array:
         """The entries of `seen` [B, M] that are not repeatable for the users [B]."""
@@ -153,9 +159,13 @@ class Rules:
             again |= among(_keys(seen), _keys(own))
         return csr_array((seen.data[~again], seen.indices[~again], np.r_[0, np.cumsum(~again)][seen.indptr]), seen.shape)
 
-    def top_k(self, scores: Floats, k: int) -> tuple[Rows, Floats]:
+    def top_k(self, scores: Scores, k: int, allowed: Allowed = EVERYTHING) -> tuple[Rows, Floats]:
         """The best items under the caps, as from `ranking.top_k`; may overwrite the scores."""
-        return top_k(scores, k) if self.categories is None else self.categories.top_k(scores, k)
+        if self.categories is None:
+            return top_k(scores, k, allowed)
+        block = scores.to_array() if isinstance(scores, Product) else scores
+        allowed.restrict(block)
+        return self.categories.top_k(block, k)
 
     def violations(self, lists: Rows, ids: NDArray[Any]) -> NDArray[np.bool_]:
         """bool [B, K]: which items of `lists` (int64 [B, K], -1 for none) are forbidden for the users [B]."""
@@ -244,6 +254,11 @@ def pattern(rows: Rows, columns: Rows, shape: tuple[int, int]) -> csr_array:
     kind = np.int32 if max(*shape, len(keys)) < np.iinfo(np.int32).max else np.int64
     indptr = np.searchsorted(keys, shape[1] * np.arange(shape[0] + 1)).astype(kind)
     return csr_array((np.ones(len(keys), bool), (keys % shape[1]).astype(kind), indptr), shape)
+
+
+def entries_of(matrix: csr_array) -> csr_array:
+    """Which entries a matrix stores, bool; zeros that are stored count."""
+    return csr_array((np.ones(matrix.nnz, bool), matrix.indices, matrix.indptr), matrix.shape)
 
 
 def _sets(items: IdMap, given: ArrayLike | Frame, what: str, way_out: str | None) -> ItemSets:
