@@ -206,7 +206,7 @@ def impossible(ratings: Ratings, scale: tuple[float, float] | None) -> tuple[NDA
     """bool [n]: ratings that are not finite, too large or outside the scale; and what a rating must be."""
     low, high = scale or (-LARGEST_RATING, LARGEST_RATING)
     if len(ratings) and low <= ratings.min() and ratings.max() <= high:  # the common case, in which no copy is made
-        return np.zeros(len(ratings), bool), ""
+        return np.broadcast_to(np.False_, ratings.shape), ""
     bad = ~(np.abs(ratings) <= LARGEST_RATING)
     if scale is None or bad.any():
         return bad, f"a finite number of at most {LARGEST_RATING:g} in size"

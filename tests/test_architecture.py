@@ -41,7 +41,7 @@ ALLOWED = {
     "splitting": {*LOG, *LEAVES} - {"digests", "files"},
     "ranking": {"errors"},
     "core": {"errors", "registry", "digests", "files", "folders"},
-    "data": {"features", "folders", *LOG, *LEAVES},
+    "data": {"features", "folders", "parquet", *LOG, *LEAVES},
     "fitted": {"ids", "errors", "digests", "files", "parquet"},
     "models": {"core", "features", "limits", "ranking", "fitted", *LOG, *LEAVES},
     "images": {"core", "fitted", "limits", *LEAVES},
