@@ -7,9 +7,10 @@
 
 The logs are planted: 100 events per user on average, 100,000 items in clusters, of which every user likes a few, events in the
 order of time, no pair twice. They are written once to a folder (`--folder`, otherwise a temporary one). Each row of the first
-table is a process that reads a log, builds the matrix and splits off the last event of each user; the training parts are
-saved. Each row of the second table is a process that opens one, mapped into memory, and trains a model. The time of an epoch
-is that of the trainer; `sparse_ease` has none, so its time is that of the fit. Memory is the peak of the process in GB.
+table is a process that reads a log into a matrix and splits off the last event of each user; the training parts are saved.
+Each row of the second table is a process that opens one, mapped into memory, and trains a model. The time of an epoch is that
+of the trainer; `sparse_ease` has none, so its time is that of the fit. Memory is the peak of the process in GB, with the pages
+of mapped files that the system keeps because nothing else needs the memory.
 
 An exponent is the slope of log(time) over log(events): 1 is a line. Prints the tables; the last line is a JSON object.
 """
@@ -35,7 +36,7 @@ MODELS: dict[str, dict[str, Any]] = {
     "cdae": {"epochs": 1},
     "user_autorec": {"axis": "user", "hidden": [64], "epochs": 1},
     "item_autorec": {"axis": "item", "hidden": [64], "epochs": 1},
-    "sparse_ease": {"neighbours": 50},
+    "sparse_ease": {"neighbours": 50, "shared": 5},
 }
 
 
@@ -73,7 +74,7 @@ def planted_parts(users: int, events: int, items: int) -> Iterator[dict[str, Any
 
 
 def prepare(path: str, folder: str, protocol: str) -> dict[str, float]:
-    """Seconds of reading, matrix and split, and the peak after each; the training part is saved to a folder."""
+    """Seconds of reading, matrix included, and of the split, and the peak after each; the training part is saved."""
     from recsys_ae import read_interactions, save_interactions
     from recsys_ae.splitting import SPLITS
 
@@ -141,7 +142,7 @@ def main() -> None:
         print(json.dumps({"prepare": prepare, "train": train}[work](*arguments)))
         return
     if options.smoke:
-        options.millions, options.items = [0.002, 0.004], 500
+        options.millions, options.items, options.models = [0.002, 0.004], 500, ["elsa", "sparse_ease"]
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.folder or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
@@ -171,7 +172,8 @@ def measure(millions: list[float], items: int, models: list[str], protocol: str,
     for name, rows in trained.items():
         figures |= {f"{name}_epoch_s": round(rows[-1]["epoch_s"], 2), f"{name}_gb": round(rows[-1]["peak_gb"], 3)}
         figures[f"{name}_exponent"] = exponent(rows, "epoch_s")
-    return figures
+    exponents = [value for name, value in figures.items() if name.endswith("_exponent") and value is not None]
+    return figures | {"time_exponent": max(exponents, default=None)}
 
 
 if __name__ == "__main__":
