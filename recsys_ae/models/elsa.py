@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import torch
@@ -113,7 +113,24 @@ def squared_lengths(codes: Tensor, matrix: Tensor) -> Tensor:
     with torch.autocast(codes.device.type, enabled=False):
         if len(codes) < matrix.shape[1]:
             return (codes @ matrix.T).square().sum(1)
-        return ((codes @ (matrix.T @ matrix)) * codes).sum(1)
+        lengths: Tensor = _QuadraticForm.apply(codes, matrix)
+        return lengths
+
+
+class _QuadraticForm(torch.autograd.Function):
+    """c (M^T M) c^T, whose gradient for M takes one product with M where that of the factors takes two."""
+
+    @staticmethod
+    def forward(ctx: Any, codes: Tensor, matrix: Tensor) -> Tensor:
+        products = codes @ (matrix.T @ matrix)
+        ctx.save_for_backward(codes, matrix, products)
+        return (products * codes).sum(1)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        codes, matrix, products = ctx.saved_tensors
+        twice = 2 * gradient[:, None]
+        return twice * products, matrix @ (codes.T @ (twice * codes))
 
 
 def chance_of_others(counts: Tensor, batch: int, n_rows: int) -> Tensor:
