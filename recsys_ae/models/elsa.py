@@ -86,8 +86,10 @@ class Cosine(Objective[Network, SparseRows]):
     def of_reconstructions(self, module: Network, shown: SparseRows) -> tuple[Tensor, Tensor]:
         """x y^T and |y|^2, [B] each; the pattern of `shown` is x, its values are s."""
         whole = whole_batch(shown)
-        items = torch.unique(whole.columns)
-        s = SparseRows(shown.row_ids, shown.indptr, torch.searchsorted(items, shown.columns), shown.values, len(items))
+        present = torch.zeros(shown.width, dtype=torch.bool, device=shown.columns.device)
+        present[whole.columns] = True
+        items, place = torch.nonzero(present)[:, 0], present.cumsum(0) - 1  # faster than sorting and searching
+        s = SparseRows(shown.row_ids, shown.indptr, place[shown.columns], shown.values, len(items))
         directions = module.directions(items)
         codes = _times(s, directions)
         products = sampled_linear(codes, directions, directions.new_zeros(len(items)), s)  # s A A^T at the entries of x
