@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from recsys_ae.errors import ConfigError, DataError, described, quoted
 from recsys_ae.frames import Frame, plain, read_frame
 from recsys_ae.ids import KINDS, IdMap, Rows, encode, id_index, kind_of, shown
+from recsys_ae.sorting import is_increasing
 from recsys_ae.times import TimeUnit, microseconds
 
 Duplicates = Literal["error", "last", "mean", "max", "sum"]
@@ -92,57 +93,64 @@ def ties(keys: Rows, times: Rows | None) -> Rows:
     Args:
         keys, times: int64 [E], in the order of the source.
     """
+    if is_increasing(keys):
+        return np.empty(0, np.int64)
     if times is None:
-        tied = np.arange(len(keys))
-        falls = keys[1:] <= keys[:-1]
+        return np.arange(len(keys))
+    in_order = not (times[1:] < times[:-1]).any()
+    ordered = times if in_order else np.sort(times)  # several times faster than argsort or hashing
+    again = ordered[1:] == ordered[:-1]
+    if in_order:
+        tied = np.flatnonzero(np.append(False, again) | np.append(again, False))
     else:
-        ordered = np.sort(times)  # several times faster than argsort or hashing
-        shared = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
-        tied = np.flatnonzero(pd.Index(shared).get_indexer(times) >= 0)
+        tied = np.flatnonzero(pd.Index(np.unique(ordered[1:][again])).get_indexer(times) >= 0)
         tied = tied[np.argsort(times[tied], kind="stable")]
-        keys, times = keys[tied], times[tied]
-        falls = (keys[1:] <= keys[:-1]) & (times[1:] == times[:-1])
+    keys, times = keys[tied], times[tied]
+    falls = (keys[1:] <= keys[:-1]) & (times[1:] == times[:-1])
     return tied if falls.any() else tied[:0]
 
 
 def read_events(
-    tables: Mapping[str, Frame], columns: Mapping[str, str | None], unit: TimeUnit, users: IdMap | None, items: IdMap | None
+    tables: dict[str, Frame], columns: Mapping[str, str | None], unit: TimeUnit, users: IdMap | None, items: IdMap | None
 ) -> tuple[list[Events], IdMap, IdMap]:
     """The events of each data frame, and the ids of the users and items of all; `order` counts across frames.
 
     Args:
-        tables: data frames by their names in messages.
+        tables: data frames by their names in messages. They are taken out, so that a column can be freed once it is read.
         columns: column names of user, item, rating, time and session; see `Interactions.from_frame` for the rest.
     """
-    frames = {what: read_frame(table, columns, what) for what, table in tables.items()}
-    if not any(map(len, frames.values())):
+    sizes, parts = [], {role: list[tuple[pd.Series, str]]() for role, name in columns.items() if name is not None}
+    for what in list(tables):
+        frame = read_frame(tables.pop(what), columns, what)
+        sizes.append(len(frame))
+        for role, series in parts.items() if len(frame) else ():
+            series.append((frame[columns[role]], what))
+        del frame
+    if not any(sizes):
         raise DataError("there is no data: the table has no rows")
 
-    def parts(role: str) -> list[tuple[pd.Series, str]]:
-        return [(frame[columns[role]], what) for what, frame in frames.items() if len(frame)]
-
     def numbers(role: str, read: Callable[[pd.Series, str], NDArray[Any]]) -> NDArray[Any] | None:
-        return None if columns.get(role) is None else _joined([read(*part) for part in parts(role)])
+        return _joined([read(*part) for part in parts.pop(role)]) if role in parts else None
 
-    user_rows, users = encode(_ids(parts("user")), users)
-    item_rows, items = encode(_ids(parts("item")), items)
+    user_rows, users = encode(_ids(parts.pop("user")), users)
+    item_rows, items = encode(_ids(parts.pop("item")), items)
     ratings = numbers("rating", _ratings)
     log = Events(
         user_rows,
         item_rows,
         np.ones(len(user_rows), np.float32) if ratings is None else ratings,
         numbers("time", lambda column, what: microseconds(column, unit, what)),
-        sessions=None if columns.get("session") is None else encode(_ids(parts("session")), None)[0],
+        sessions=encode(_ids(parts.pop("session")), None)[0] if "session" in parts else None,
     )
     tied = ties(log.keys(len(items)), log.times)
     if len(tied):
         order = np.full(len(log), -1)
         order[tied] = tied
         log = replace(log, order=order)
-    if len(frames) == 1:
+    if len(sizes) == 1:
         return [log], users, items
-    ends = np.cumsum([len(frame) for frame in frames.values()])
-    return [log[np.arange(end - len(frame), end)] for end, frame in zip(ends, frames.values(), strict=True)], users, items
+    ends = np.cumsum(sizes)
+    return [log[np.arange(end - size, end)] for end, size in zip(ends, sizes, strict=True)], users, items
 
 
 def _joined(parts: list[NDArray[Any]]) -> NDArray[Any]:
@@ -167,9 +175,9 @@ def _ratings(column: pd.Series, what: str) -> Ratings:
         raise DataError(f"ratings in column {column.name!r} of {what} must be numbers, got {such}")
     with np.errstate(over="ignore"):  # refused below
         ratings = numbers.to_numpy(np.float32, na_value=np.nan)
-    if (invalid := ~(np.abs(ratings) <= LARGEST_RATING)).any():
+    invalid, wanted = impossible(ratings, None)
+    if invalid.any():
         at = int(invalid.argmax())
-        wanted = f"a finite number of at most {LARGEST_RATING:g} in size"
         raise DataError(f"rating {column.iloc[at]} in row {at} of {what} must be {wanted}")
     return ratings
 
@@ -196,6 +204,9 @@ def checked_scale(scale: Any) -> tuple[float, float] | None:
 
 def impossible(ratings: Ratings, scale: tuple[float, float] | None) -> tuple[NDArray[np.bool_], str]:
     """bool [n]: ratings that are not finite, too large or outside the scale; and what a rating must be."""
+    low, high = scale or (-LARGEST_RATING, LARGEST_RATING)
+    if len(ratings) and low <= ratings.min() and ratings.max() <= high:  # the common case, in which no copy is made
+        return np.broadcast_to(np.False_, ratings.shape), ""
     bad = ~(np.abs(ratings) <= LARGEST_RATING)
     if scale is None or bad.any():
         return bad, f"a finite number of at most {LARGEST_RATING:g} in size"

@@ -20,6 +20,7 @@ from recsys_ae.errors import DataError, UnknownIdError, described, quoted
 Rows = NDArray[np.int64]
 KINDS = {"int": "integers", "str": "text"}
 EXACT = {"float32": 2**24, "float64": 2**53}  # where floats begin to skip integers
+PART = 2**18  # ids that are encoded at a time, few enough for the cache
 CANONICAL_INTEGER = r"^(0|-?[1-9][0-9]{0,18})\z"
 
 
@@ -116,8 +117,22 @@ def encode(index: pd.Index, known: IdMap | None) -> tuple[Rows, IdMap]:
     """Rows of ids from `id_index`, and their map: `known`, or the sorted distinct ids if None."""
     if known is not None:
         return known.rows(index), known
+    if kind_of(index) == "int" and len(index) and int(index.max()) - int(index.min()) < 2 * len(index):
+        return _by_table(index.to_numpy())
     rows, distinct = pd.factorize(index, sort=True)
     return rows.astype(np.int64, copy=False), IdMap(distinct)
+
+
+def _by_table(ids: NDArray[np.int64]) -> tuple[Rows, IdMap]:
+    """`encode` for integers in a range that is not much larger than their number, without hashing or sorting."""
+    low, parts = ids.min(), range(0, len(ids), PART)
+    used = np.zeros(ids.max() - low + 1, bool)
+    for start in parts:
+        used[ids[start : start + PART] - low] = True
+    row_of, rows = np.cumsum(used) - 1, np.empty(len(ids), np.int64)
+    for start in parts:
+        rows[start : start + PART] = row_of[ids[start : start + PART] - low]
+    return rows, IdMap(np.flatnonzero(used) + low)
 
 
 def id_index(ids: Any, what: str = "the list of ids") -> pd.Index:

@@ -31,6 +31,7 @@ from recsys_ae.features import FeatureTable, check_features
 from recsys_ae.frames import Frame
 from recsys_ae.ids import IdMap, Rows, among, shown
 from recsys_ae.sequences import Sequences, sessions_by_gap
+from recsys_ae.sorting import begins, by_pair
 from recsys_ae.times import TimeUnit
 
 
@@ -153,12 +154,11 @@ class Interactions:
     ) -> "Interactions":
         """Interactions from events whose rows refer to `users` and `items`; see `from_frame`."""
         check_policy(duplicates)
-        keys = log.keys(len(items))
-        by_pair = np.argsort(keys, kind="stable")
-        new = np.diff(keys[by_pair], prepend=-1) != 0  # where each pair begins
+        at, starts, columns = by_pair(log.users, len(users), log.items, len(items))
+        new = begins(starts, columns)
         repeated = not new.all()
         if repeated and duplicates == "error":
-            user, item = divmod(int(keys[by_pair[~new][0]]), len(items))
+            user, item = (rows[at[~new][0]] for rows in (log.users, log.items))
             raise DataError(
                 f"user {shown(users.values[user])} and item {shown(items.values[item])} occur together more than once "
                 f"({int((~new).sum())} repeated rows in all); declare duplicates: last, mean, max or sum"
@@ -166,13 +166,13 @@ class Interactions:
         keep_log = repeated or log.sessions is not None
         if keep_log:
             log = log[log.by_time(len(items))]
-            by_pair = np.argsort(log.keys(len(items)), kind="stable")
-        del keys
-        last = by_pair[np.r_[new[1:], True][: len(new)]] if repeated else by_pair
-        ratings = merged_ratings(log.ratings[by_pair], np.flatnonzero(new), duplicates) if repeated else log.ratings[last]
-        index_type = np.int32 if max(len(log), len(items)) < np.iinfo(np.int32).max else np.int64
-        indptr = np.r_[0, np.cumsum(np.bincount(log.users[last], minlength=len(users)))].astype(index_type)
-        matrix = csr_array((ratings, log.items[last].astype(index_type), indptr), shape=(len(users), len(items)))
+            at = by_pair(log.users, len(users), log.items, len(items))[0]
+        ratings, last = log.ratings[at], at
+        if repeated:
+            first = np.flatnonzero(new)
+            ratings, last = merged_ratings(ratings, first, duplicates), at[np.append(new[1:], True)]
+            starts, columns = np.searchsorted(first, starts), columns[new]
+        matrix = csr_array((ratings, columns, starts), shape=(len(users), len(items)))
         times = None if log.times is None else log.times[last]
         order = None if keep_log or log.order is None else log.order[last]
         return cls(matrix, users, items, times, scale, log if keep_log else None, order, duplicates, merged=True)
@@ -231,7 +231,9 @@ class Interactions:
         """The pairs at which `keep` [nnz] is true, with all their events; ids and shape stay."""
         if self.events is not None:
             return self.filter_events(keep[np.unique(self.events.keys(self.n_items), return_inverse=True)[1]])
-        indptr = np.r_[0, np.cumsum(keep)][self.matrix.indptr].astype(self.matrix.indptr.dtype)
+        indptr = self.matrix.indptr
+        kept = np.cumsum(keep, dtype=indptr.dtype)  # up to and including each pair
+        indptr = np.where(indptr > 0, kept[indptr - 1], 0).astype(indptr.dtype) if len(kept) else indptr
         matrix = csr_array((self.matrix.data[keep], self.matrix.indices[keep], indptr), shape=self.matrix.shape)
         times, order = (None if aligned is None else aligned[keep] for aligned in (self.times, self.order))
         return replace(self, matrix=matrix, times=times, order=order)

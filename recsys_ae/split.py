@@ -1,12 +1,13 @@
 """Splits: training, validation and test interactions."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, reduce
 from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
+from scipy.sparse import csr_array
 
 from recsys_ae.digests import digest_of
 from recsys_ae.errors import ConfigError, DataError, described, quoted
@@ -63,11 +64,9 @@ class Split:
                 raise DataError(f"the {name} part has other users or items than the train part; build all with the same ids")
         if len(self.train) == 0:
             raise DataError(f"the {self.protocol} split has an empty training part; hold out less")
-        if self.train.duplicates == "error":
-            keys = np.sort(np.concatenate([part.keys() for part in parts.values()]))
-            if repeated := int((keys[1:] == keys[:-1]).sum()):
-                where = f"{repeated} pairs of user and item are in more than one part of the split"
-                raise DataError(f"{where}; if that is intended, declare duplicates: last, mean, max or sum")
+        if self.train.duplicates == "error" and (repeated := repeated_pairs([part.matrix for part in parts.values()])):
+            where = f"{repeated} pairs of user and item are in more than one part of the split"
+            raise DataError(f"{where}; if that is intended, declare duplicates: last, mean, max or sum")
 
     def __repr__(self) -> str:
         return f"Split({self.protocol}: {', '.join(f'{len(part)} {name}' for name, part in self.parts().items())})"
@@ -147,6 +146,17 @@ class Split:
         parts = [f"{name} {part.digest} " for name, part in self.parts().items()]
         asked = "" if self.predict == "all" else f" {self.predict}"
         return digest_of([*parts, f"{self.train.duplicates} {self.repeats}{asked}"])
+
+
+def repeated_pairs(parts: Sequence[csr_array]) -> int:
+    """How often a pair that is in one of these matrices [N, M] is in an earlier one too, the smallest first."""
+    patterns = [csr_array((np.ones(part.nnz, np.int8), part.indices, part.indptr), shape=part.shape) for part in parts]
+    seen, *others = sorted(patterns, key=lambda pattern: pattern.nnz)
+    repeated = 0
+    for pattern in others:
+        repeated += seen.multiply(pattern).nnz
+        seen = seen.maximum(pattern) if pattern is not others[-1] else seen
+    return repeated
 
 
 def check_split(split: object) -> None:

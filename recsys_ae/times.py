@@ -86,7 +86,10 @@ def _since_1970(column: pd.Series, unit: TimeUnit) -> tuple[NDArray[np.int64], N
     if unit == "ns":
         return (values // 1000).astype(np.int64), bad
     factor = 10**6 // PER_SECOND[unit]
-    return values.astype(np.int64) * factor if values.dtype.kind in "iu" else np.rint(values * factor).astype(np.int64), bad
+    if values.dtype.kind not in "iu":
+        return np.rint(values * factor).astype(np.int64), bad
+    values = values.astype(np.int64, copy=False)
+    return values if factor == 1 else values * factor, bad
 
 
 def iso_dates(column: pd.Series) -> pd.Series:

@@ -12,12 +12,13 @@ import pytest
 import recsys_ae
 
 ROOT = Path(recsys_ae.__file__).parent
-LEAVES = {"errors", "registry", "digests", "files", "declaration", "space", "strict_yaml"}
+LEAVES = {"errors", "registry", "digests", "files", "declaration", "space", "strict_yaml", "sorting"}
 LOG = {"frames", "ids", "times", "events", "sequences", "interactions", "split", "next_events"}
 ALLOWED = {
     "errors": set(),
     "registry": {"errors"},
     "digests": set(),
+    "sorting": set(),
     "files": {"digests", "errors"},
     "folders": {"errors"},
     "exits": {"errors"},
@@ -31,16 +32,16 @@ ALLOWED = {
     "ids": {"digests", "errors"},
     "times": {"frames", "errors"},
     "frames": {"ids", "errors"},
-    "events": {"frames", "ids", "times", "errors"},
+    "events": {"frames", "ids", "times", "sorting", "errors"},
     "features": {"frames", "ids", "digests", "errors"},
     "sequences": {"events", "ids", "errors"},
-    "interactions": {"features", "frames", "events", "sequences", "ids", "times", "digests", "errors"},
+    "interactions": {"features", "frames", "events", "sequences", "ids", "times", "sorting", "digests", "errors"},
     "split": {"interactions", "frames", "events", "sequences", "times", "digests", "errors"},
     "next_events": {"split", "interactions", "events", "sequences", "ids", "errors"},
     "splitting": {*LOG, *LEAVES} - {"digests", "files"},
     "ranking": {"core", "errors"},
     "core": {"errors", "registry", "digests", "files", "folders"},
-    "data": {"features", "folders", *LOG, *LEAVES},
+    "data": {"features", "folders", "parquet", *LOG, *LEAVES},
     "fitted": {"ids", "errors", "digests", "files", "parquet"},
     "models": {"core", "features", "limits", "ranking", "fitted", *LOG, *LEAVES},
     "images": {"core", "fitted", "limits", *LEAVES},

@@ -28,6 +28,8 @@ SPLIT = Split.from_frames(FRAME[:2], FRAME[2:])
 FITTED = build_model("popularity").fit(SPLIT.train)
 CALLS = {
     "read_interactions": recsys_ae.read_interactions,
+    "save_interactions": lambda wrong: recsys_ae.save_interactions(wrong, "never"),
+    "open_interactions": recsys_ae.open_interactions,
     **{f"splitting.{name}": lambda wrong, name=name: SPLITS.get(name)(wrong) for name in SPLITS},
     "evaluate model": lambda wrong: evaluate(wrong, SPLIT, "ndcg@10"),
     "evaluate split": lambda wrong: evaluate(FITTED, wrong, "ndcg@10"),

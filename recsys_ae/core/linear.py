@@ -82,20 +82,22 @@ class NeighbourRegressions:
     decreasing number of entries, and each pair is stored with its later column, so that every column has few pairs and
     those among K columns are found in K short lists. The constructor only counts, so callers can check memory before `solve`.
 
+    With `shared`, columns that share fewer rows count as sharing none.
+
     Attributes:
-        pairs: number of pairs of columns that share a row.
+        pairs: number of pairs of columns that share rows.
         memory: bytes that `solve` needs.
         seconds: rough time that `solve` takes.
     """
 
-    def __init__(self, x: csr_array, neighbours: int) -> None:
+    def __init__(self, x: csr_array, neighbours: int, shared: int = 1) -> None:
         size = np.bincount(x.indices, minlength=x.shape[1])
         self._order = np.argsort(-size, kind="stable").astype(np.int32)
         self._size = size[self._order].astype(np.float32)
         by_row = x[:, self._order]
         by_row.sort_indices()
         by_column = by_row.T.tocsr()
-        self._pattern = Pattern(by_column.indptr, by_column.indices, by_row.indptr, by_row.indices)
+        self._pattern = Pattern(by_column.indptr, by_column.indices, by_row.indptr, by_row.indices, shared)
         self._threads = numba.get_num_threads()
         others, before = np.empty((2, x.shape[1]), np.int64)
         count_pairs(self._pattern, self._threads, others, before)

@@ -10,6 +10,7 @@ opened by an optimiser, it appends S and G to the weight's `DeferredGradient` in
 the batch cost nothing. The gradient is then the sum of those terms and `weight.grad`, which holds all other uses.
 """
 
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -48,8 +49,8 @@ class SparseRows:
     @classmethod
     def from_arrays(cls, indptr: object, columns: object, values: object, width: int) -> "SparseRows":
         """All rows of a matrix given by its CSR arrays (NumPy arrays or tensors)."""
-        starts, at = torch.as_tensor(indptr, dtype=torch.int64), torch.as_tensor(columns, dtype=torch.int64)
-        return cls(torch.arange(len(starts) - 1), starts, at, torch.as_tensor(values, dtype=torch.float32), width)
+        starts, at = as_tensor(indptr, torch.int64), as_tensor(columns, torch.int64)
+        return cls(torch.arange(len(starts) - 1), starts, at, as_tensor(values, torch.float32), width)
 
     def __len__(self) -> int:
         return len(self.row_ids)
@@ -71,7 +72,7 @@ class SparseRows:
 
     def __getitem__(self, index: Tensor) -> "SparseRows":
         """The rows at `index` (int64 [b], positions in this batch), in that order."""
-        indptr = functional.pad(self.lengths[index].cumsum(0), (1, 0))
+        indptr = functional.pad((self.indptr[index + 1] - self.indptr[index]).cumsum(0), (1, 0))
         if devices.uses_kernels(self.columns):
             columns, values = self.columns.new_empty(int(indptr[-1])), self.values.new_empty(int(indptr[-1]))
             arrays = (self.indptr, self.columns, self.values, index, indptr, columns, values)
@@ -115,6 +116,13 @@ class SparseRows:
         block = self.values.new_zeros(len(self), self.width)
         block[self.row_of_entry(), self.columns] = self.values
         return block
+
+
+def as_tensor(array: object, dtype: torch.dtype | None = None) -> Tensor:
+    """A tensor of a type, by default that of the array, whose memory it shares if it can."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*not writable")  # mapped files are read-only, and no row is written to
+        return torch.as_tensor(array, dtype=dtype)
 
 
 def one_hot(columns: Tensor, width: int) -> SparseRows:

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from recsys_ae.data.detection import Layout, layout_of, undecodable
 from recsys_ae.data.layouts import FileLayout, Place, file_kind
@@ -21,6 +22,7 @@ from recsys_ae.errors import DataError, quoted, reason, shortened
 from recsys_ae.files import strict_json, whole_file
 from recsys_ae.ids import EXACT
 
+NUMBERS = (pa.int32(), pa.int64(), pa.float32(), pa.float64())  # types of columns that are read without a copy
 TEXT = pa.dictionary(pa.int32(), pa.string())
 Describe = Callable[[int, Callable[[Place], Any]], str]  # (row, function that returns its value in a column) -> what is wrong
 
@@ -174,8 +176,30 @@ class _RowContent:
 
 def _read_parquet(path: Path, places: Sequence[Place]) -> _RowContent:
     with pq.ParquetFile(path) as file:  # not `pq.read_table`, which takes columns from names of folders too
-        content = file.read(columns=[str(place) for place in places])
-    return _RowContent(path, {place: content[str(place)] for place in places})
+        numbers = _read_numbers(file, [str(place) for place in places])
+        rest = {name: file.read(columns=[name])[name] for name in map(str, places) if name not in numbers}
+    return _RowContent(path, {place: (numbers | rest)[str(place)] for place in places})
+
+
+def _read_numbers(file: pq.ParquetFile, names: Sequence[str]) -> dict[str, pa.ChunkedArray]:
+    """Those of the columns that hold numbers and no nulls, in one piece each, which can be converted without a copy.
+
+    They are read group by group, so that Arrow never holds, and keeps, memory for the whole file.
+    """
+    schema, found = file.schema_arrow, dict[str, NDArray[Any]]()
+    for name in names:
+        if (at := schema.get_field_index(name)) >= 0 and schema.types[at] in NUMBERS:
+            found[name] = np.empty(file.metadata.num_rows, schema.types[at].to_pandas_dtype())
+    start = 0
+    for number in range(file.num_row_groups if found else 0):
+        group = file.read_row_group(number, columns=list(found))
+        for name, values in list(found.items()):
+            if group[name].null_count:
+                del found[name]
+            else:
+                values[start : start + len(group)] = group[name].to_numpy()
+        start += len(group)
+    return {name: pa.chunked_array([pa.array(values)]) for name, values in found.items()}
 
 
 def _read_lines(path: Path, places: Sequence[Place]) -> _RowContent:

@@ -64,7 +64,8 @@ def as_ids(
     wanted: Any = declared or ("str" if typed and is_text(column.type) else None)
     missing = _nulls(column)
     if pa.types.is_integer(column.type) and wanted != "str":
-        values = pc.fill_null(column, 0).cast(pa.int64(), safe=False).to_numpy()
+        known = pc.fill_null(column, 0) if column.null_count else column
+        values = known.cast(pa.int64(), safe=False).to_numpy()
         beyond = (values < 0) & (column.type == pa.uint64())  # unsigned 64-bit numbers wrap around
         return Converted(values, missing | beyond, _no_id("int", hint))
     codes, distinct = encoded(column, missing if ignored is None else missing | ignored)

@@ -25,7 +25,7 @@ from recsys_ae.data.reading import column_context, reading
 from recsys_ae.data.tables import IdTypes, read_table
 from recsys_ae.declaration import error_context
 from recsys_ae.errors import ConfigError, DataError, UnknownIdError, did_you_mean, quoted
-from recsys_ae.events import Duplicates
+from recsys_ae.events import Duplicates, read_events
 from recsys_ae.files import path_of
 from recsys_ae.ids import IdMap, encode, id_index, shown
 from recsys_ae.interactions import Interactions
@@ -119,8 +119,10 @@ def read_interactions(
             `encoding`, `decimal`, `time_unit`, `date_format`, `bad_lines`.
     """
     path = path_of(path)
-    frame = read_table(path, guess_table(path, **layout), ids, scale, skipped=skipped)
-    return Interactions.from_frame(frame, duplicates=duplicates, scale=scale, **_columns_of(frame))
+    tables = {"the table": read_table(path, guess_table(path, **layout), ids, scale, skipped=skipped)}
+    columns = {"user": "user_id", "item": "item_id", **_columns_of(tables["the table"])}
+    (log,), users, items = read_events(tables, columns, columns.pop("time_unit"), None, None)
+    return Interactions.from_events(log, users, items, duplicates, scale)
 
 
 def read_history(

@@ -24,6 +24,7 @@ Floats = NDArray[np.float32]
 REFIT = "fit the model again, with other parameters"
 BATCH_USERS = 1024
 ROW_MULTIPLE = 16  # blocks of a multiple of this many rows were found to round alike
+PART = 2**20  # interactions counted at a time
 BLOCK_SCORES = 2**24  # in memory at a time; limits the users per block if there are more than 16,384 items
 
 
@@ -269,7 +270,10 @@ def checked_rows(history: Interactions, rows: ArrayLike) -> Rows:
 
 def item_counts(train: Interactions) -> Floats:
     """Number of interactions of each item, float32 [M]."""
-    return np.bincount(train.matrix.indices, minlength=train.n_items).astype(np.float32)
+    counts = np.zeros(train.n_items, np.int64)
+    for start in range(0, len(train), PART):  # each of which is copied
+        counts += np.bincount(train.matrix.indices[start : start + PART], minlength=train.n_items)
+    return counts.astype(np.float32)
 
 
 def fitted_on(

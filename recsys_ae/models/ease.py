@@ -31,7 +31,7 @@ DENSE_WAY_OUT = (
     "or elsa, whose memory grows with the items"
 )
 SPARSE_WAY_OUT = (
-    "use elsa or rp3beta, which do not keep co-occurrences, or train on fewer interactions per user: "
+    "use elsa or rp3beta, which do not keep co-occurrences, raise `shared`, or train on fewer interactions per user: "
     "n of them make up to n^2 / 2 co-occurrences"
 )
 
@@ -221,12 +221,15 @@ class SparseEASE(PopularityShare, SparseLinearModel):
         l2: regularisation, in interactions.
         dropout: p, see `EASE`. Both defaults were chosen on a validation part of MovieLens 1M.
         neighbours: K, weights kept per item.
+        shared: items that fewer users have in common count as if none had both. 1 is exact; a few save most of the memory where
+            there are tens of millions of interactions or more.
         popularity: see `PopularityShare`.
     """
 
     l2: Annotated[float, Field(gt=0)] = 100.0
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
     neighbours: Annotated[int, Field(ge=1)] = 200
+    shared: Annotated[int, Field(ge=1)] = 1
     space: ClassVar[Space] = {
         "l2": Range(low=5, high=2000, log=True),
         "dropout": Range(low=0, high=0.8),
@@ -241,7 +244,7 @@ class SparseEASE(PopularityShare, SparseLinearModel):
         return SparseLinearModel.scores(self, history, rows)
 
     def _weights(self, train: Interactions) -> csr_array:
-        regressions = NeighbourRegressions(ones(train.matrix), self.neighbours)
+        regressions = NeighbourRegressions(ones(train.matrix), self.neighbours, self.shared)
         what = f"sparse_ease on {train.n_items} items with {regressions.pairs / 1e6:.1f} million co-occurrences"
         announce(what, regressions.memory, regressions.seconds, SPARSE_WAY_OUT)
         return regressions.solve(self.l2 + self.dropout / (1 - self.dropout) * item_counts(train))

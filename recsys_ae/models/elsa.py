@@ -2,8 +2,8 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from dataclasses import dataclass, field
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from recsys_ae.core.axes import Axis
 from recsys_ae.core.corruption import Masking
 from recsys_ae.core.losses import LossSum
 from recsys_ae.core.shares import whole_batch
-from recsys_ae.core.sparse import SparseRows, one_hot, sparse_linear
+from recsys_ae.core.sparse import SparseRows, one_hot, sampled_linear, sparse_linear
 from recsys_ae.core.trainer import Objective
 from recsys_ae.fitted import Fitted
 from recsys_ae.ids import Rows
@@ -24,8 +24,6 @@ from recsys_ae.models.base import Floats, item_counts
 from recsys_ae.models.neural import NeuralRanker
 from recsys_ae.models.training import column_counts
 from recsys_ae.space import Range, Space
-
-SHAPES = 512  # items of a batch are padded to a multiple of this, because libraries compile code for each shape of product
 
 
 class Network(nn.Module):
@@ -58,9 +56,10 @@ class Network(nn.Module):
 class Cosine(Objective[Network, SparseRows]):
     """1 - cosine of each binary row x and its reconstruction y from the entries s that dropout leaves, over all D columns.
 
-    Computed from the T columns with entries in the batch, in O(B T K) for B rows. In |y|^2, the square at a column that the row
-    lacks is divided by the chance that another row of the batch has it. So |y|^2 is unbiased over batches (except for a row
-    alone in its batch, where all such columns are missing), and exact if the batch holds all rows.
+    Computed from the T columns with entries in the batch, in O(T K min(B, K)) for B rows. In |y|^2, the square at a column that
+    the row lacks is divided by the chance that another row of the batch has it. So |y|^2 is unbiased over batches (except for a
+    row alone in its batch, where all such columns are missing), and exact if the batch holds all rows. It is the sum of the
+    divided squares at all T columns, a quadratic form of the code s A, corrected at the columns that the row has.
 
     Attributes:
         dropout: share of x that s lacks.
@@ -73,6 +72,7 @@ class Cosine(Objective[Network, SparseRows]):
     n_rows: int
     exponent: float = 0.0
     unit: float = 1.0
+    known: dict[int, Tensor] = field(default_factory=dict)  # `_weights` by the size of the batch
     separable: ClassVar[bool] = True  # given the columns of the whole batch
 
     def loss(self, module: Network, batch: SparseRows, generator: Generator) -> LossSum:
@@ -86,17 +86,53 @@ class Cosine(Objective[Network, SparseRows]):
     def of_reconstructions(self, module: Network, shown: SparseRows) -> tuple[Tensor, Tensor]:
         """x y^T and |y|^2, [B] each; the pattern of `shown` is x, its values are s."""
         whole = whole_batch(shown)
-        items = torch.unique(whole.columns)
-        columns = torch.searchsorted(items, shown.columns)
-        row = shown.row_of_entry()
-        s = SparseRows(shown.row_ids, shown.indptr, columns, shown.values, len(items))
-        directions = functional.pad(module.directions(items), (0, 0, 0, -len(items) % SHAPES))
-        products = (_times(s, directions) @ directions.T).float()[:, : len(items)]
-        own = products[row, columns] - s.values
-        others = products.index_put((row, columns), own.new_zeros(()))
-        chances = chance_of_others(self.counts.to(items.device)[items], len(whole), self.n_rows)
-        sums = torch.zeros(len(s), 2, device=own.device).index_add(0, row, torch.stack([own, own.square()], 1))
-        return sums[:, 0], sums[:, 1] + (others.square() * (1 / chances.clamp(min=1e-9))).sum(1)
+        present = torch.zeros(shown.width, dtype=torch.bool, device=shown.columns.device)
+        present[whole.columns] = True
+        items, place = torch.nonzero(present)[:, 0], present.cumsum(0) - 1  # faster than sorting and searching
+        s = SparseRows(shown.row_ids, shown.indptr, place[shown.columns], shown.values, len(items))
+        directions = module.directions(items)
+        codes = _times(s, directions)
+        products = sampled_linear(codes, directions, directions.new_zeros(len(items)), s)  # s A A^T at the entries of x
+        weights = self._weights(len(whole)).to(items.device)[items]
+        own = products - s.values
+        terms = torch.stack([own, own.square() - weights[s.columns] * products.square()], 1)
+        sums = terms.new_zeros(len(s), 2).index_add(0, s.row_of_entry(), terms)
+        return sums[:, 0], sums[:, 1] + squared_lengths(codes, directions * weights.sqrt()[:, None])
+
+    def _weights(self, batch: int) -> Tensor:
+        """float32 [D]: 1 over the chance that another row has a column; 0 where there is none."""
+        if batch not in self.known:
+            chances = chance_of_others(self.counts, batch, self.n_rows)
+            self.known[batch] = torch.where(chances > 0, 1 / chances, 0.0)
+        return self.known[batch]
+
+
+def squared_lengths(codes: Tensor, matrix: Tensor) -> Tensor:
+    """|c M^T|^2 for each row c of the codes [B, K], with M [T, K]; float32 [B], by whichever products are smaller.
+
+    Never in bfloat16, because terms that are known more exactly are subtracted from it.
+    """
+    with torch.autocast(codes.device.type, enabled=False):
+        if len(codes) < matrix.shape[1]:
+            return (codes @ matrix.T).square().sum(1)
+        lengths: Tensor = _QuadraticForm.apply(codes, matrix)
+        return lengths
+
+
+class _QuadraticForm(torch.autograd.Function):
+    """c (M^T M) c^T, whose gradient for M takes one product with M where that of the factors takes two."""
+
+    @staticmethod
+    def forward(ctx: Any, codes: Tensor, matrix: Tensor) -> Tensor:
+        products = codes @ (matrix.T @ matrix)
+        ctx.save_for_backward(codes, matrix, products)
+        return (products * codes).sum(1)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        codes, matrix, products = ctx.saved_tensors
+        twice = 2 * gradient[:, None]
+        return twice * products, matrix @ (codes.T @ (twice * codes))
 
 
 def chance_of_others(counts: Tensor, batch: int, n_rows: int) -> Tensor:

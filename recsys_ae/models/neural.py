@@ -13,6 +13,7 @@ from recsys_ae.core.axes import check_id_axes, output_vectors
 from recsys_ae.core.devices import Device, device_named, device_of
 from recsys_ae.core.memory import training_memory
 from recsys_ae.core.sparse import SparseRows
+from recsys_ae.core.stored import UnitRows
 from recsys_ae.core.trainer import AnyObjective, Precision, TrainConfig, fit
 from recsys_ae.fitted import Fitted
 from recsys_ae.ids import Rows
@@ -82,7 +83,7 @@ class NeuralRanker(PopularityShare, Generic[N]):
     def _learn(self, train: Interactions, context: FitContext) -> Fitted:
         network = self._new_network(train, Generator().manual_seed(context.seed), context.before)
         about = fitted_on(train, {}, keep_users=self.of_users)
-        rows = l2_normalise(training.observed_rows(ones(train.matrix)))
+        rows = UnitRows.of_pattern(train.matrix.indptr, train.matrix.indices, train.n_items)
         module, objective = self._in_training(network, rows), self._objective(rows)
         config = TrainConfig.of(self, seed=context.seed)
         valid = training.ranking_validation(lambda *users: self._scores(network, about, *users), context.history, context.valid)

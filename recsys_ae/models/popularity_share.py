@@ -22,6 +22,7 @@ from recsys_ae.ids import Rows
 from recsys_ae.interactions import Interactions
 from recsys_ae.models.base import FitContext, Floats, Recommender, blocks_of, fitted_state, item_counts
 from recsys_ae.ranking import exclude, hits, ndcg, top_k
+from recsys_ae.sorting import random_ranks
 
 SHARES = (0.001, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 HELD_OUT_USERS, HELD_OUT, LENGTH = 2000, 0.2, 10
@@ -102,7 +103,7 @@ class PopularityShare(Recommender):
 def is_thin(train: Interactions) -> bool:
     """Whether items with interactions have fewer than 200 co-occurrences with other items, on average."""
     n = np.diff(train.matrix.indptr).astype(np.float64)
-    return float((n * (n - 1)).sum()) < THIN * len(np.unique(train.matrix.indices))
+    return bool((n * (n - 1)).sum() < THIN * np.count_nonzero(item_counts(train)))
 
 
 def popularity_of(counts: Floats) -> Floats:
@@ -149,10 +150,7 @@ def _best_share(train: Interactions, learn: Callable[[Interactions], Scorer], li
 def _held_out(train: Interactions, users: Rows, rng: Generator) -> NDArray[np.bool_]:
     """bool [nnz]: which interactions of these users are held out."""
     indptr = train.matrix.indptr
-    n, row = np.diff(indptr), train.user_rows()
-    number = np.zeros(len(n), np.int64)
-    number[users] = np.maximum(1, HELD_OUT * n[users]).astype(np.int64)
-    order = np.lexsort((rng.random(len(row)), row))
-    held = np.empty(len(row), bool)
-    held[order] = np.arange(len(row)) - indptr[row] < number[row]
-    return held
+    n = np.diff(indptr)
+    number = np.zeros(len(n), np.int32)
+    number[users] = np.maximum(1, HELD_OUT * n[users])
+    return random_ranks(indptr, rng) < np.repeat(number, n)

@@ -135,7 +135,8 @@ def sparse_rows(matrix: csr_array) -> SparseRows:
 def observed_rows(matrix: csr_array) -> SparseRows:
     """The rows of a matrix that have entries, with their `row_ids`: the training rows."""
     rows = sparse_rows(matrix)
-    return rows if rows.lengths.all() else rows[torch.nonzero(rows.lengths)[:, 0]]
+    row_ids = torch.nonzero(rows.lengths)[:, 0]
+    return SparseRows(row_ids, torch.cat([rows.indptr[row_ids], rows.indptr[-1:]]), rows.columns, rows.values, rows.width)
 
 
 def rating_classes(ratings: Floats, loss: str) -> int:

@@ -3,11 +3,11 @@
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from recsys_ae.errors import ConfigError, DataError
 from recsys_ae.ids import Rows
 from recsys_ae.interactions import Interactions
+from recsys_ae.sorting import random_ranks
 from recsys_ae.split import Split
 from recsys_ae.splitting.parts import FOLD_IN, TEST, TRAIN, VALID, check_shares, generator, protocol, split_by_part
 
@@ -24,11 +24,12 @@ def random(data: Interactions, *, test: float = 0.1, valid: float = 0.0, seed: i
 def per_user(data: Interactions, *, test: float = 0.2, valid: float = 0.0, seed: int = 0) -> Split:
     """`test` and `valid` shares of each user's observations, rounded to the nearest; at least one stays for training."""
     check_shares(test=test, valid=valid)
-    rank = _rank_within_user(data, generator(seed).random(len(data)))
-    count = np.diff(data.matrix.indptr)[data.user_rows()]
+    rank = random_ranks(data.matrix.indptr, generator(seed))
+    count = np.diff(data.matrix.indptr)
     n_test = np.minimum(np.floor(test * count + 0.5), count - 1)
-    n_valid = np.minimum(np.floor(valid * count + 0.5), count - 1 - n_test)
-    part = np.where(rank < n_test, TEST, np.where(rank < n_test + n_valid, VALID, TRAIN))
+    n_held = n_test + np.minimum(np.floor(valid * count + 0.5), count - 1 - n_test)
+    of_test, of_held = (np.repeat(n.astype(rank.dtype), count) for n in (n_test, n_held))
+    part = np.where(rank < of_test, TEST, np.where(rank < of_held, VALID, TRAIN))
     return split_by_part(data.filter, part, "per_user", {"test": test, "valid": valid, "seed": seed})
 
 
@@ -63,10 +64,10 @@ def user_holdout(data: Interactions, *, test: float = 0.1, valid: float = 0.1, f
     role = np.full(data.n_users, TRAIN)
     role[able[:n_test]] = TEST
     role[able[n_test : n_test + n_valid]] = VALID
-    user = data.user_rows()
-    rank = _rank_within_user(data, rng.random(len(data)))
-    known = np.clip(np.floor(fold_in * count + 0.5), 1, np.maximum(count - 1, 1))
-    part = np.where((role[user] != TRAIN) & (rank < known[user]), FOLD_IN, role[user])
+    rank = random_ranks(data.matrix.indptr, rng)
+    known = np.clip(np.floor(fold_in * count + 0.5), 1, np.maximum(count - 1, 1)).astype(rank.dtype)
+    part = np.repeat(role, count)
+    part[(part != TRAIN) & (rank < np.repeat(known, count))] = FOLD_IN
     return split_by_part(data.filter, part, "user_holdout", {"test": test, "valid": valid, "fold_in": fold_in, "seed": seed})
 
 
@@ -110,12 +111,4 @@ def _head_split(data: Interactions, order: Rows, n_test: int, valid: float, prot
 
 def sample_per_user(data: Interactions, n: int, seed: int = 0) -> Interactions:
     """At most `n` interactions of each user, drawn at random; users and items keep their ids."""
-    return data.filter(_rank_within_user(data, generator(seed).random(len(data))) < n)
-
-
-def _rank_within_user(data: Interactions, key: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Rank (from 0) of each observation among those of its user, by `key`."""
-    user = data.user_rows()
-    rank = np.empty(len(data), np.int64)
-    rank[np.lexsort((key, user))] = np.arange(len(data)) - data.matrix.indptr[user]
-    return rank
+    return data.filter(random_ranks(data.matrix.indptr, generator(seed)) < n)

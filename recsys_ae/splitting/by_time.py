@@ -7,14 +7,14 @@ from datetime import date
 from typing import Annotated
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import BeforeValidator, Field
 
 from recsys_ae.errors import ConfigError, DataError
 from recsys_ae.ids import Rows
 from recsys_ae.interactions import Interactions
+from recsys_ae.sorting import by_group, within_groups
 from recsys_ae.split import Predict, Repeats, Split
-from recsys_ae.splitting.parts import LATER, TEST, TRAIN, VALID, check_shares, event_times, protocol, split_by_part
+from recsys_ae.splitting.parts import LATER, TEST, TRAIN, VALID, Parts, check_shares, event_times, protocol, split_by_part
 from recsys_ae.times import moment
 
 # A date in a YAML file need not be quoted.
@@ -31,15 +31,17 @@ def leave_last(data: Interactions, *, test: int = 1, valid: int = 0, repeats: Re
     """
     if test < 1 or valid < 0:
         raise ConfigError(f"leave_last needs test >= 1 and valid >= 0, got test={test}, valid={valid}")
-    event_times(data, "leave_last")
-    events = data.stored_events
-    count = np.bincount(events.users, minlength=data.n_users)
-    by_time = events.by_time(data.n_items)
-    by_user = by_time[np.argsort(events.users[by_time], kind="stable")]
-    later = np.empty(len(events), np.int64)  # number of later events of the same user
-    later[by_user] = np.repeat(np.cumsum(count), count) - 1 - np.arange(len(events))
-    part = np.where(later < test, TEST, np.where(later < test + valid, VALID, TRAIN))
-    part[count[events.users] <= test + valid] = TRAIN
+    times = event_times(data, "leave_last")
+    if data.events is None:
+        at, starts = within_groups(data.matrix.indptr, times, data.order), data.matrix.indptr
+    else:  # which are by time
+        at, starts = by_group(data.events.users, data.n_users)
+    count = np.diff(starts)
+    later = np.repeat(starts[1:], count) - 1 - np.arange(len(at), dtype=at.dtype)  # number of later events of the same user
+    ordered = np.where(later < test, TEST, np.where(later < test + valid, VALID, TRAIN))
+    ordered[np.repeat(count <= test + valid, count)] = TRAIN
+    part = np.empty_like(ordered)
+    part[at] = ordered
     return split_by_part(data.filter_events, part, "leave_last", {"test": test, "valid": valid, "repeats": repeats}, repeats)
 
 
@@ -97,7 +99,7 @@ def time_cut(
         raise ConfigError(f"time_cut with test={test:g} leaves the test part empty; use a larger share")
     ordered = np.sort(times)
     start = moment(at) if at is not None else ordered[len(ordered) - round(test * len(ordered))]
-    part = np.digitize(times, [_start_before(ordered, start, valid), start])
+    part = np.where(times >= start, TEST, np.where(times >= _start_before(ordered, start, valid), VALID, TRAIN))
     params = {"test": test, "valid": valid, "at": str(np.datetime64(int(start), "us")), "repeats": repeats, "predict": predict}
     return split_by_part(data.filter_events, part, "time_cut", params, repeats, predict)
 
@@ -183,9 +185,9 @@ def _window_starts(ordered: Rows, windows: int, test: float, days: float | None)
     return [int(ordered[len(ordered) - size]) if size else int(ordered[-1]) + 1 for size in sizes]
 
 
-def _of_events(data: Interactions, part: NDArray[np.int64]) -> NDArray[np.int64]:
+def _of_events(data: Interactions, part: Parts) -> Parts:
     """The part of each of `data.stored_events`, given that of each session of `data.sequences`."""
     events, sequences = data.stored_events, data.sequences
-    found = np.empty(len(events), np.int64)
+    found = np.empty(len(events), part.dtype)
     found[events.by_time(data.n_items)[sequences.at]] = part[sequences.session_of_event()]
     return found

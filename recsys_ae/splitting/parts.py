@@ -13,7 +13,8 @@ from recsys_ae.ids import Rows
 from recsys_ae.interactions import Interactions, check_interactions
 from recsys_ae.split import Predict, Repeats, Split
 
-TRAIN, VALID, TEST, FOLD_IN, LATER = range(5)
+TRAIN, VALID, TEST, FOLD_IN, LATER = np.arange(5, dtype=np.int8)
+Parts = NDArray[np.int8]
 F = TypeVar("F", bound=Callable[..., Split])
 
 
@@ -30,7 +31,7 @@ def protocol(function: F) -> F:
 
 def split_by_part(
     select: Callable[[NDArray[np.bool_]], Interactions],
-    part: NDArray[np.int64],
+    part: Parts,
     protocol: str,
     params: dict[str, Any],
     repeats: Repeats = "excluded",

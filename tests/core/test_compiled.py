@@ -34,14 +34,26 @@ def kept(tmp_path, monkeypatch) -> Path:
     monkeypatch.delenv("RECSYS_AE_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "user"))
     monkeypatch.setattr(folders.tempfile, "gettempdir", lambda: str(tmp_path))
-    cache._where_to_save.cache_clear()
+    for function in (cache._where_to_save, cache._announce):
+        function.cache_clear()
     yield tmp_path / "kept"
-    cache._where_to_save.cache_clear()
+    for function in (cache._where_to_save, cache._announce):
+        function.cache_clear()
 
 
 def test_compiled_once(kept):
     assert [use(), use()] == [(0, 1), (1, 0)]
     assert len(list(kept.iterdir())) == 1
+
+
+def test_compilation_is_announced_once(kept, caplog):
+    caplog.set_level("INFO", "recsys_ae")
+    use(), cache.compiled()(lambda x: x + 1)(1.0)
+    (message,) = caplog.messages
+    assert message == f"compiling the kernels that are needed, which takes seconds each; they are kept in {kept}"
+    cache._announce.cache_clear()
+    use()
+    assert len(caplog.messages) == 1  # nothing is compiled
 
 
 DAMAGES = {

@@ -35,15 +35,18 @@ def test_with_all_items_as_neighbours_it_is_ease(dropout):
     assert not sparse.scores(data, everyone)[:, [3, 7]].any()
 
 
-@pytest.mark.parametrize("neighbours", [1, 2, 5, 11, 24])
-def test_each_column_is_a_ridge_regression_on_its_nearest_items(neighbours):
+@pytest.mark.parametrize(("neighbours", "shared"), [(1, 1), (2, 1), (5, 1), (11, 1), (24, 1), (5, 2), (24, 3)])
+def test_each_column_is_a_ridge_regression_on_its_nearest_items(neighbours, shared):
     """The definition, item by item, on data with many pairs that never co-occur and many ties of the cosine."""
     data = random_interactions(n_users=37, share=0.12)
     x = seen(data)
     gram = x.T @ x
-    size = gram.diagonal()
+    gram[gram < shared] = 0
+    size = x.sum(axis=0)
+    gram[np.diag_indices(len(size))] = size
     popularity = np.argsort(np.argsort(-size, kind="stable"))
-    model = build_model("sparse_ease", {"popularity": 0.0, "l2": 2.0, "dropout": 0.2, "neighbours": neighbours}).fit(data)
+    params = {"popularity": 0.0, "l2": 2.0, "dropout": 0.2, "neighbours": neighbours, "shared": shared}
+    model = build_model("sparse_ease", params).fit(data)
     expected = np.zeros(gram.shape)
     for item in range(data.n_items):
         together = [other for other in np.flatnonzero(gram[item]) if other != item]

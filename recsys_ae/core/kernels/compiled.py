@@ -1,6 +1,7 @@
 """numba kernels with a persistent cache of their machine code, where one can be written."""
 
 import hashlib
+import logging
 import os
 import pickle
 from collections.abc import Callable
@@ -17,6 +18,8 @@ from numba.core.serialize import dumps
 from recsys_ae.folders import cache_folder, cache_folders, writable
 
 HERE = Path(__file__).parent
+
+logger = logging.getLogger(__name__)
 
 
 def compiled(**options: Any) -> Callable[[Callable[..., Any]], Any]:
@@ -45,6 +48,14 @@ def _where_to_save() -> Path | None:
 
 
 @cache
+def _announce() -> None:
+    """Log, once, why the first call of a kernel takes long."""
+    folder = _where_to_save()
+    where = "there is no writable folder to keep them" if folder is None else f"they are kept in {folder}"
+    logger.info("compiling the kernels that are needed, which takes seconds each; %s", where)
+
+
+@cache
 def _sources() -> bytes:
     """numba's version and the source of all kernels, because they may be inlined into each other."""
     return b"".join([numba.__version__.encode(), *(path.read_bytes() for path in sorted(HERE.glob("*.py")))])
@@ -67,6 +78,7 @@ class _KernelCache(NullCache):
                 content = (folder / self._file(sig, target_context.codegen())).read_bytes()
                 if content[:32] == _digest(content[32:]):
                     return CompileResult._rebuild(target_context, *pickle.loads(content[32:]))
+        _announce()
         return None
 
     def save_overload(self, sig: Any, data: Any) -> None:

@@ -17,6 +17,7 @@ class Pattern(NamedTuple):
     row: Any
     indptr: Any
     columns: Any
+    shared: Any  # int, the number of rows from which columns that share them count as a pair
 
 
 class Pairs(NamedTuple):
@@ -42,9 +43,9 @@ def sparse_gram(starts: Any, row: Any, row_values: Any, indptr: Any, columns: An
 def _together(pattern: Any, c: int, stop: int, count: Any, found: Any) -> int:
     """Set count[d] (float32 [D], all 0) to the number of rows with both c and d, for d < stop other than c.
 
-    The d that share rows are written to `found`, and their number is returned.
+    The d that share enough rows are written to `found`, and their number is returned; the counts of the others stay 0.
     """
-    starts, row, indptr, columns = pattern
+    starts, row, indptr, columns, shared = pattern
     n = 0
     for p in range(starts[c], starts[c + 1]):
         for k in range(indptr[row[p]], indptr[row[p] + 1]):
@@ -56,7 +57,16 @@ def _together(pattern: Any, c: int, stop: int, count: Any, found: Any) -> int:
                     found[n] = d
                     n += 1
                 count[d] += 1
-    return n
+    if shared == 1:
+        return n
+    kept = 0
+    for f in range(n):
+        if count[found[f]] < shared:
+            count[found[f]] = 0
+        else:
+            found[kept] = found[f]
+            kept += 1
+    return kept
 
 
 @compiled(parallel=True)

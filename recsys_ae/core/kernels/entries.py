@@ -1,4 +1,4 @@
-"""Selection of rows of a sparse matrix, with sampling of the entries of long rows."""
+"""Selection of rows of a sparse matrix, without their values or with sampling of the entries of long rows."""
 
 from typing import Any
 
@@ -23,3 +23,12 @@ def sample_rows(
             place = k if kept == n else min(int(draws[first + k] * n), n - 1)
             new_columns[first + k] = columns[start + place]
             new_values[first + k] = values[start + place] * n / kept
+
+
+@compiled(parallel=True)
+def copy_columns(first: Any, columns: Any, new_indptr: Any, new_columns: Any) -> None:
+    """Copy the columns from first[b] on to row b, which begins at new_indptr[b]."""
+    for b in prange(len(first)):
+        start, new, n = first[b], new_indptr[b], new_indptr[b + 1] - new_indptr[b]
+        for k in range(n):
+            new_columns[new + k] = columns[start + k]
