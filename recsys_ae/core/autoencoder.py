@@ -40,17 +40,17 @@ def centred_sigmoid(x: Tensor) -> Tensor:
 
 def glorot_normal(shape: tuple[int, int], generator: Generator | None) -> Tensor:
     """Normal with variance 2 / (fan in + fan out) (Glorot & Bengio 2010)."""
-    return torch.randn(*shape, generator=generator) * (2 / sum(shape)) ** 0.5
+    return torch.randn(*shape, generator=generator).mul_((2 / sum(shape)) ** 0.5)
 
 
 def glorot_uniform(shape: tuple[int, int], generator: Generator | None) -> Tensor:
     """Uniform within +-sqrt(6 / (fan in + fan out)), which has the same variance."""
-    return (2 * torch.rand(*shape, generator=generator) - 1) * (6 / sum(shape)) ** 0.5
+    return torch.rand(*shape, generator=generator).mul_(2).sub_(1).mul_((6 / sum(shape)) ** 0.5)
 
 
 def sigmoid_uniform(shape: tuple[int, int], generator: Generator | None) -> Tensor:
     """Four times `glorot_uniform`, for sigmoid layers (slope at most 1/4)."""
-    return 4 * glorot_uniform(shape, generator)
+    return glorot_uniform(shape, generator).mul_(4)
 
 
 class Autoencoder(nn.Module):
@@ -101,7 +101,7 @@ class Autoencoder(nn.Module):
         def weight(*shape: int) -> nn.Parameter:
             if isinstance(initial, str):
                 return nn.Parameter(INITIALISERS.get(initial)(shape, generator))
-            return nn.Parameter(torch.randn(*shape, generator=generator) * initial)
+            return nn.Parameter(torch.randn(*shape, generator=generator).mul_(initial))
 
         inner = list(zip(hidden[1:], hidden[:-1], strict=True))  # (fan out, fan in) of each inner encoder layer
         self.input_weight = weight(in_width, hidden[0])
