@@ -25,6 +25,8 @@ from recsys_ae.core import devices
 from recsys_ae.core.kernels import layers as kernels
 from recsys_ae.core.shares import Unit, drawn
 
+ALIGNED = 16  # float32 numbers in a cache line
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class SparseRows:
@@ -218,7 +220,9 @@ def times(rows: SparseRows, weight: Tensor) -> Tensor:
 def sampled_linear(code: Tensor, weight: Tensor, bias: Tensor, at: SparseRows | None = None) -> Tensor:
     """code @ weight.T + bias -> [B, D] for weight [D, H], or only its entries [nnz] at the pattern of `at`, in O(nnz * H)."""
     if at is None:
-        return torch.addmm(bias, code, weight.T)
+        trained = torch.is_grad_enabled() and devices.uses_kernels(weight) and not torch.is_autocast_enabled("cpu")
+        dense: Tensor = _DenseProduct.apply(code, weight, bias) if trained else torch.addmm(bias, code, weight.T)
+        return dense
     _check_width(at, weight)
     return _SampledProduct.apply(code.float(), weight, bias, at)
 
@@ -250,6 +254,25 @@ class _SparseProduct(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, None]:
         return _weight_gradient(ctx, ctx.x, ctx.x.values, gradient), None
+
+
+class _DenseProduct(torch.autograd.Function):
+    """code @ weight.T + bias, each row of which starts at a multiple of 64 bytes.
+
+    With other widths, MKL's products take up to twice as long on processors without AVX-512.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, code: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        ctx.save_for_backward(code, weight)
+        out = code.new_empty(len(code), len(weight) + -len(weight) % ALIGNED)[:, : len(weight)]
+        return torch.addmm(bias, code, weight.T, out=out)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        (code, weight), wanted = ctx.saved_tensors, ctx.needs_input_grad
+        products = gradient @ weight if wanted[0] else None, gradient.T @ code if wanted[1] else None
+        return *products, gradient.sum(0) if wanted[2] else None
 
 
 class _SampledProduct(torch.autograd.Function):
