@@ -7,6 +7,8 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional
 
 from recsys_ae.core.axes import Axis
+from recsys_ae.core.losses import LossSum, squared_error
+from recsys_ae.core.sampled_error import squared_error_at
 from recsys_ae.core.sparse import SparseRows, sampled_linear, sparse_linear
 from recsys_ae.core.threads import by_rows
 from recsys_ae.errors import ConfigError
@@ -131,6 +133,13 @@ class Autoencoder(nn.Module):
         """Code [B, hidden[-1]] -> [B, E], or only the entries [nnz] at the pattern of `at`."""
         weight = self.input_weight if self.tied else self.output_weight
         return self._output_activation(sampled_linear(self.last_hidden(code), weight, self.output_bias, at))
+
+    def squared_error(self, x: SparseRows, at: SparseRows) -> LossSum:
+        """Squared error of the outputs for `x` at the pattern of `at`, whose values are the targets."""
+        if self._output_activation is not identity:
+            return squared_error(self(x, at), at.values)
+        weight = self.input_weight if self.tied else self.output_weight
+        return squared_error_at(self.last_hidden(self.encode(x)), weight, self.output_bias, at)
 
     def forward(self, x: SparseRows | Tensor, at: SparseRows | None = None) -> Tensor:
         return self.decode(self.encode(x), at)

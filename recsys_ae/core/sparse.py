@@ -203,11 +203,16 @@ def deferred_gradients() -> list[DeferredGradient]:
     return list(_deferred.get().values())
 
 
+def deferred_gradient(weight: Tensor) -> DeferredGradient | None:
+    """Where layers add the gradient of a weight, if it is deferred."""
+    return _deferred.get().get(id(weight))
+
+
 def sparse_linear(x: SparseRows | Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """x @ weight + bias -> [B, H] for weight [D, H]; from sparse rows in O(nnz * H)."""
     if isinstance(x, Tensor):
         return x @ weight + bias
-    _check_width(x, weight)
+    check_width(x, weight)
     product: Tensor = _SparseProduct.apply(weight, x)
     return product + bias
 
@@ -221,9 +226,8 @@ def sampled_linear(code: Tensor, weight: Tensor, bias: Tensor, at: SparseRows | 
     """code @ weight.T + bias -> [B, D] for weight [D, H], or only its entries [nnz] at the pattern of `at`, in O(nnz * H)."""
     if at is None:
         trained = torch.is_grad_enabled() and devices.uses_kernels(weight) and not torch.is_autocast_enabled("cpu")
-        dense: Tensor = _DenseProduct.apply(code, weight, bias) if trained else torch.addmm(bias, code, weight.T)
-        return dense
-    _check_width(at, weight)
+        return _DenseProduct.apply(code, weight, bias) if trained else torch.addmm(bias, code, weight.T)
+    check_width(at, weight)
     return _SampledProduct.apply(code.float(), weight, bias, at)
 
 
@@ -233,12 +237,13 @@ def entry_l2(weight: Tensor, rows: SparseRows, strength: Tensor) -> Tensor:
     With strength = l2 / (number of entries of each column in all rows), the batches of an epoch add up to l2 / 2 * |weight|^2
     over the columns with entries, and each batch touches only its own. While gradients are deferred, the value is 0.
     """
-    _check_width(rows, weight)
-    _check_width(rows, strength)
+    check_width(rows, weight)
+    check_width(rows, strength)
     return _EntryL2.apply(weight, rows, strength)
 
 
-def _check_width(rows: SparseRows, weight: Tensor) -> None:
+def check_width(rows: SparseRows, weight: Tensor) -> None:
+    """Raise `ValueError` if a weight lacks rows for columns of `rows`."""
     if rows.width > len(weight):  # kernels do not check bounds
         raise ValueError(f"rows of {rows.width} columns need a weight with as many rows, got {len(weight)}")
 
@@ -248,19 +253,16 @@ class _SparseProduct(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, weight: Tensor, x: SparseRows) -> Tensor:
-        ctx.x, ctx.shape, ctx.deferred = x, weight.shape, _deferred.get().get(id(weight))
+        ctx.x, ctx.shape, ctx.deferred = x, weight.shape, deferred_gradient(weight)
         return _product(x, x.values, weight)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, None]:
-        return _weight_gradient(ctx, ctx.x, ctx.x.values, gradient), None
+        return weight_gradient(ctx, ctx.x, ctx.x.values, gradient), None
 
 
 class _DenseProduct(torch.autograd.Function):
-    """code @ weight.T + bias, each row of which starts at a multiple of 64 bytes.
-
-    With other widths, MKL's products take up to twice as long on processors without AVX-512.
-    """
+    """code @ weight.T + bias in rows of whole cache lines; MKL may take twice as long to fill others."""
 
     @staticmethod
     def forward(ctx: Any, code: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -281,7 +283,7 @@ class _SampledProduct(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, code: Tensor, weight: Tensor, bias: Tensor, at: SparseRows) -> Tensor:
         ctx.save_for_backward(code, weight)
-        ctx.at, ctx.shape, ctx.deferred = at, weight.shape, _deferred.get().get(id(weight))
+        ctx.at, ctx.shape, ctx.deferred = at, weight.shape, deferred_gradient(weight)
         if not devices.uses_kernels(weight):
             return (code[at.row_of_entry()] * weight[at.columns]).sum(1) + bias[at.columns]
         out = torch.empty(len(at.columns))
@@ -294,14 +296,14 @@ class _SampledProduct(torch.autograd.Function):
         code, weight = ctx.saved_tensors
         of_code = _product(ctx.at, gradient, weight)
         of_bias = torch.bincount(ctx.at.columns, gradient, minlength=len(weight))
-        return of_code, _weight_gradient(ctx, ctx.at, gradient, code), of_bias, None
+        return of_code, weight_gradient(ctx, ctx.at, gradient, code), of_bias, None
 
 
 class _EntryL2(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, weight: Tensor, rows: SparseRows, strength: Tensor) -> Tensor:
         ctx.save_for_backward(weight, strength)
-        ctx.rows, ctx.deferred = rows, _deferred.get().get(id(weight))
+        ctx.rows, ctx.deferred = rows, deferred_gradient(weight)
         if ctx.deferred is not None:
             return weight.new_zeros(())
         count = torch.bincount(rows.columns, minlength=len(weight))
@@ -337,8 +339,8 @@ def _add_transposed_product(pattern: SparseRows, values: Tensor, factor: Tensor,
         out.index_add_(0, pattern.columns, values[:, None] * factor[pattern.row_of_entry()])
 
 
-def _weight_gradient(ctx: Any, pattern: SparseRows, values: Tensor, factor: Tensor) -> Tensor | None:
-    """S^T factor [D, H], or None after adding it to the weight's `DeferredGradient`, if there is one."""
+def weight_gradient(ctx: Any, pattern: SparseRows, values: Tensor, factor: Tensor) -> Tensor | None:
+    """S^T factor [D, H], or None after adding it to `ctx.deferred`; `ctx.shape` is that of the weight."""
     values, factor = values.detach().contiguous(), factor.detach().contiguous()
     if ctx.deferred is not None:
         ctx.deferred.products.append((pattern, values, factor))

@@ -151,7 +151,8 @@ class DecoderPhase(Objective[InTraining, SparseRows]):
 
     def loss(self, module: InTraining, batch: SparseRows, generator: Generator) -> LossSum:
         network = module.network
-        code = sample(*module.earlier[:, batch.row_ids], generator)  # of the encoder as it is, which the phase before has left
+        mean, log_variance = module.earlier[:, batch.row_ids]  # of the encoder as it is since the phase before
+        code = sample(mean, log_variance, generator)
         return multinomial(sampled_linear(code, network.output_weight, network.output_bias), batch, overwrite=True)
 
 
