@@ -14,9 +14,10 @@ from recsys_ae.models import MODELS
 
 __version__ = "0.1.0"
 
-# Read when PyTorch and numba are loaded, see recsys_ae.core.threads
+# Read when PyTorch and numba are loaded, see recsys_ae.core.threads; the second asks for memory in pages of 2 MB
 if "torch" not in sys.modules:
     os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 _ranks = os.environ.get("LOCAL_WORLD_SIZE", "1")  # processes of torch.distributed.run, which sets one thread for each

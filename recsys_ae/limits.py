@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse.linalg import ArpackError
 
 from recsys_ae.errors import ConfigError, TrainingError, reason
 
@@ -75,5 +74,6 @@ def check_finite(what: str, arrays: Mapping[str, NDArray[Any]], way_out: str) ->
 
 def _unsolvable() -> tuple[type[Exception], ...]:
     """The errors that libraries raise for equations that cannot be solved."""
-    torch = sys.modules.get("torch")
-    return np.linalg.LinAlgError, ArpackError, *([torch.linalg.LinAlgError] if torch else [])
+    loaded = (sys.modules.get(name) for name in ("torch.linalg", "scipy.sparse.linalg"))
+    errors = (getattr(module, name, None) for module, name in zip(loaded, ("LinAlgError", "ArpackError"), strict=True))
+    return np.linalg.LinAlgError, *(error for error in errors if error is not None)

@@ -7,6 +7,8 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional
 
 from recsys_ae.core.axes import Axis
+from recsys_ae.core.losses import LossSum, squared_error
+from recsys_ae.core.sampled_error import squared_error_at
 from recsys_ae.core.sparse import SparseRows, sampled_linear, sparse_linear
 from recsys_ae.core.threads import by_rows
 from recsys_ae.errors import ConfigError
@@ -40,17 +42,17 @@ def centred_sigmoid(x: Tensor) -> Tensor:
 
 def glorot_normal(shape: tuple[int, int], generator: Generator | None) -> Tensor:
     """Normal with variance 2 / (fan in + fan out) (Glorot & Bengio 2010)."""
-    return torch.randn(*shape, generator=generator) * (2 / sum(shape)) ** 0.5
+    return torch.randn(*shape, generator=generator).mul_((2 / sum(shape)) ** 0.5)
 
 
 def glorot_uniform(shape: tuple[int, int], generator: Generator | None) -> Tensor:
     """Uniform within +-sqrt(6 / (fan in + fan out)), which has the same variance."""
-    return (2 * torch.rand(*shape, generator=generator) - 1) * (6 / sum(shape)) ** 0.5
+    return torch.rand(*shape, generator=generator).mul_(2).sub_(1).mul_((6 / sum(shape)) ** 0.5)
 
 
 def sigmoid_uniform(shape: tuple[int, int], generator: Generator | None) -> Tensor:
     """Four times `glorot_uniform`, for sigmoid layers (slope at most 1/4)."""
-    return 4 * glorot_uniform(shape, generator)
+    return glorot_uniform(shape, generator).mul_(4)
 
 
 class Autoencoder(nn.Module):
@@ -101,7 +103,7 @@ class Autoencoder(nn.Module):
         def weight(*shape: int) -> nn.Parameter:
             if isinstance(initial, str):
                 return nn.Parameter(INITIALISERS.get(initial)(shape, generator))
-            return nn.Parameter(torch.randn(*shape, generator=generator) * initial)
+            return nn.Parameter(torch.randn(*shape, generator=generator).mul_(initial))
 
         inner = list(zip(hidden[1:], hidden[:-1], strict=True))  # (fan out, fan in) of each inner encoder layer
         self.input_weight = weight(in_width, hidden[0])
@@ -131,6 +133,13 @@ class Autoencoder(nn.Module):
         """Code [B, hidden[-1]] -> [B, E], or only the entries [nnz] at the pattern of `at`."""
         weight = self.input_weight if self.tied else self.output_weight
         return self._output_activation(sampled_linear(self.last_hidden(code), weight, self.output_bias, at))
+
+    def squared_error(self, x: SparseRows, at: SparseRows) -> LossSum:
+        """Squared error of the outputs for `x` at the pattern of `at`, whose values are the targets."""
+        if self._output_activation is not identity:
+            return squared_error(self(x, at), at.values)
+        weight = self.input_weight if self.tied else self.output_weight
+        return squared_error_at(self.last_hidden(self.encode(x)), weight, self.output_bias, at)
 
     def forward(self, x: SparseRows | Tensor, at: SparseRows | None = None) -> Tensor:
         return self.decode(self.encode(x), at)

@@ -11,8 +11,9 @@ When ids change, as in a warm start, these rows move with their ids, and all oth
 from collections.abc import Callable, Mapping
 from typing import Literal
 
-import torch
 from torch import nn
+
+from recsys_ae.core.devices import shapes_only
 
 Axis = Literal["inputs", "outputs", "rows"]
 
@@ -49,12 +50,12 @@ def check_id_axes(build: Callable[[int], nn.Module]) -> None:
     """Check that a module declares exactly the parameters and buffers whose shape depends on the number of ids.
 
     Args:
-        build: makes the module for a number of ids; called twice, on the meta device.
+        build: makes the module for a number of ids; called twice, without allocating anything.
 
     Raises:
         TypeError: a declaration is missing or superfluous.
     """
-    with torch.device("meta"):
+    with shapes_only():
         few, more = build(2), build(3)
     declared, before = id_axes(more), few.state_dict()
     for name, weight in more.state_dict().items():

@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from recsys_ae.errors import ConfigError
 
@@ -57,3 +58,25 @@ def exact_convolutions() -> Iterator[None]:
         yield
     finally:
         torch.backends.cudnn.allow_tf32 = before
+
+
+class _Undrawn(TorchFunctionMode):
+    """Random tensors have no numbers."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        options = dict(kwargs or {})
+        if func in (torch.rand, torch.randn):
+            options.pop("generator", None)
+            return torch.empty(*args, **options)
+        return func(*args, **options)
+
+
+@contextmanager
+def shapes_only() -> Iterator[None]:
+    """Within the block, new tensors have a shape but no data, and take no memory.
+
+    PyTorch would load its compiler, 150 MB, for random tensors and for arithmetic on such tensors. So no numbers are drawn, and
+    initial weights are scaled in place.
+    """
+    with torch.device("meta"), _Undrawn():
+        yield

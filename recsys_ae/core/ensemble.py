@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from recsys_ae.core.autoencoder import Autoencoder
 from recsys_ae.core.axes import Axis
+from recsys_ae.core.losses import LossSum
 from recsys_ae.core.sparse import SparseRows
 
 N = TypeVar("N", bound=nn.Module)
@@ -48,10 +49,11 @@ class Autoencoders(Ensemble[Autoencoder]):
         x = scaled(x) if self._scale_inputs else x
         return [network.last_hidden(network.encode(x)) for network in self.networks]
 
-    def forward(self, x: SparseRows, at: SparseRows) -> Tensor:
-        """Outputs of all networks at the pattern of `at`, [S, nnz]."""
+    def squared_error(self, x: SparseRows, at: SparseRows) -> LossSum:
+        """Squared error of all networks for `x`, at the pattern of `at`, whose values are the targets; added up."""
         x = scaled(x) if self._scale_inputs else x
-        return torch.stack([network(x, at) for network in self.networks])
+        found = [network.squared_error(x, at) for network in self.networks]
+        return LossSum(torch.stack([one.total for one in found]).sum(), torch.stack([one.count for one in found]).sum())
 
 
 def scaled(x: SparseRows) -> SparseRows:

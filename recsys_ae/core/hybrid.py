@@ -85,7 +85,7 @@ class HybridNetwork(nn.Module):
         self._code = len(hidden) - 1
 
         def weight(*shape: int) -> nn.Parameter:
-            return nn.Parameter(torch.randn(*shape, generator=generator) * initial)
+            return nn.Parameter(torch.randn(*shape, generator=generator).mul_(initial))
 
         def zeros(*shape: int) -> nn.Parameter:
             return nn.Parameter(torch.zeros(*shape))

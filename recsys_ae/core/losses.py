@@ -57,26 +57,29 @@ def l1_sparsity(code: Tensor) -> Tensor:
     return code.float().abs().sum() / max(len(code), 1)
 
 
-def multinomial(logits: Tensor, rows: SparseRows) -> LossSum:
-    """Negative log-likelihood, in nats, of the entries of `rows` under the softmax of each row of logits [B, D]."""
-    total: Tensor = _Multinomial.apply(logits, rows)
+def multinomial(logits: Tensor, rows: SparseRows, *, overwrite: bool = False) -> LossSum:
+    """Negative log-likelihood, in nats, of the entries of `rows` under the softmax of each row of logits [B, D].
+
+    With `overwrite`, the loss uses the memory of float32 logits, which are lost.
+    """
+    total: Tensor = _Multinomial.apply(logits, rows, overwrite)
     return LossSum(total, total.new_tensor(len(rows.columns)))
 
 
 class _Multinomial(torch.autograd.Function):
-    """Keeps a single block [B, D] beside the logits: the softmax, which becomes the gradient in place."""
+    """Keeps a single block [B, D] beside the logits, or none: the softmax, which becomes the gradient in place."""
 
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, rows: SparseRows) -> Tensor:
+    def forward(ctx: Any, logits: Tensor, rows: SparseRows, overwrite: bool) -> Tensor:
         ctx.dtype, ctx.rows = logits.dtype, rows
-        shares = torch.softmax(logits, 1, dtype=torch.float32)
-        ctx.save_for_backward(shares)
-        return -shares[rows.row_of_entry(), rows.columns].clamp(min=TINY).log().sum()
+        if overwrite and logits.dtype == torch.float32:
+            ctx.shares = torch.softmax(logits, 1, out=logits)
+        else:
+            ctx.shares = torch.softmax(logits, 1, dtype=torch.float32)
+        return -ctx.shares[rows.row_of_entry(), rows.columns].clamp(min=TINY).log().sum()
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        (shares,) = ctx.saved_tensors
-        rows, row = ctx.rows, ctx.rows.row_of_entry()
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        shares, rows, row = ctx.shares, ctx.rows, ctx.rows.row_of_entry()
         shares[row, rows.columns] -= (1 / rows.lengths)[row]
-        of_logits = torch.empty_like(shares, dtype=ctx.dtype)
-        return torch.mul(shares, (rows.lengths * gradient)[:, None], out=of_logits), None
+        return shares.mul_((rows.lengths * gradient)[:, None]).to(ctx.dtype), None, None

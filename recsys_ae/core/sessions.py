@@ -27,7 +27,7 @@ LARGEST_SCORE = 8.0  # of a session in `AttentionMemory`: its exponential neithe
 
 def vectors(n: int, size: int, generator: Generator | None) -> nn.Parameter:
     """Random vectors [n, size] for the columns or features."""
-    return nn.Parameter(INITIAL_STD * torch.randn(n, size, generator=generator))
+    return nn.Parameter(torch.randn(n, size, generator=generator).mul_(INITIAL_STD))
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -26,6 +26,8 @@ from recsys_ae.core import devices
 from recsys_ae.core.kernels import layers as kernels
 from recsys_ae.core.shares import Unit, drawn
 
+ALIGNED = 16  # float32 numbers in a cache line
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class SparseRows:
@@ -209,11 +211,16 @@ def deferred_gradients() -> list[DeferredGradient]:
     return list(_deferred.get().values())
 
 
+def deferred_gradient(weight: Tensor) -> DeferredGradient | None:
+    """Where layers add the gradient of a weight, if it is deferred."""
+    return _deferred.get().get(id(weight))
+
+
 def sparse_linear(x: SparseRows | Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """x @ weight + bias -> [B, H] for weight [D, H]; from sparse rows in O(nnz * H)."""
     if isinstance(x, Tensor):
         return x @ weight + bias
-    _check_width(x, weight)
+    check_width(x, weight)
     product: Tensor = _SparseProduct.apply(weight, x)
     return product + bias
 
@@ -226,8 +233,9 @@ def times(rows: SparseRows, weight: Tensor) -> Tensor:
 def sampled_linear(code: Tensor, weight: Tensor, bias: Tensor, at: SparseRows | None = None) -> Tensor:
     """code @ weight.T + bias -> [B, D] for weight [D, H], or only its entries [nnz] at the pattern of `at`, in O(nnz * H)."""
     if at is None:
-        return torch.addmm(bias, code, weight.T)
-    _check_width(at, weight)
+        trained = torch.is_grad_enabled() and devices.uses_kernels(weight) and not torch.is_autocast_enabled("cpu")
+        return _DenseProduct.apply(code, weight, bias) if trained else torch.addmm(bias, code, weight.T)
+    check_width(at, weight)
     return _SampledProduct.apply(code.float(), weight, bias, at)
 
 
@@ -237,12 +245,13 @@ def entry_l2(weight: Tensor, rows: SparseRows, strength: Tensor) -> Tensor:
     With strength = l2 / (number of entries of each column in all rows), the batches of an epoch add up to l2 / 2 * |weight|^2
     over the columns with entries, and each batch touches only its own. While gradients are deferred, the value is 0.
     """
-    _check_width(rows, weight)
-    _check_width(rows, strength)
+    check_width(rows, weight)
+    check_width(rows, strength)
     return _EntryL2.apply(weight, rows, strength)
 
 
-def _check_width(rows: SparseRows, weight: Tensor) -> None:
+def check_width(rows: SparseRows, weight: Tensor) -> None:
+    """Raise `ValueError` if a weight lacks rows for columns of `rows`."""
     if rows.width > len(weight):  # kernels do not check bounds
         raise ValueError(f"rows of {rows.width} columns need a weight with as many rows, got {len(weight)}")
 
@@ -252,12 +261,28 @@ class _SparseProduct(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, weight: Tensor, x: SparseRows) -> Tensor:
-        ctx.x, ctx.shape, ctx.deferred = x, weight.shape, _deferred.get().get(id(weight))
+        ctx.x, ctx.shape, ctx.deferred = x, weight.shape, deferred_gradient(weight)
         return _product(x, x.values, weight)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, None]:
-        return _weight_gradient(ctx, ctx.x, ctx.x.values, gradient), None
+        return weight_gradient(ctx, ctx.x, ctx.x.values, gradient), None
+
+
+class _DenseProduct(torch.autograd.Function):
+    """code @ weight.T + bias in rows of whole cache lines; MKL may take twice as long to fill others."""
+
+    @staticmethod
+    def forward(ctx: Any, code: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        ctx.save_for_backward(code, weight)
+        out = code.new_empty(len(code), len(weight) + -len(weight) % ALIGNED)[:, : len(weight)]
+        return torch.addmm(bias, code, weight.T, out=out)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        (code, weight), wanted = ctx.saved_tensors, ctx.needs_input_grad
+        products = gradient @ weight if wanted[0] else None, gradient.T @ code if wanted[1] else None
+        return *products, gradient.sum(0) if wanted[2] else None
 
 
 class _SampledProduct(torch.autograd.Function):
@@ -266,7 +291,7 @@ class _SampledProduct(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, code: Tensor, weight: Tensor, bias: Tensor, at: SparseRows) -> Tensor:
         ctx.save_for_backward(code, weight)
-        ctx.at, ctx.shape, ctx.deferred = at, weight.shape, _deferred.get().get(id(weight))
+        ctx.at, ctx.shape, ctx.deferred = at, weight.shape, deferred_gradient(weight)
         if not devices.uses_kernels(weight):
             return (code[at.row_of_entry()] * weight[at.columns]).sum(1) + bias[at.columns]
         out = torch.empty(len(at.columns))
@@ -279,14 +304,14 @@ class _SampledProduct(torch.autograd.Function):
         code, weight = ctx.saved_tensors
         of_code = _product(ctx.at, gradient, weight)
         of_bias = torch.bincount(ctx.at.columns, gradient, minlength=len(weight))
-        return of_code, _weight_gradient(ctx, ctx.at, gradient, code), of_bias, None
+        return of_code, weight_gradient(ctx, ctx.at, gradient, code), of_bias, None
 
 
 class _EntryL2(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, weight: Tensor, rows: SparseRows, strength: Tensor) -> Tensor:
         ctx.save_for_backward(weight, strength)
-        ctx.rows, ctx.deferred = rows, _deferred.get().get(id(weight))
+        ctx.rows, ctx.deferred = rows, deferred_gradient(weight)
         if ctx.deferred is not None:
             return weight.new_zeros(())
         count = torch.bincount(rows.columns, minlength=len(weight))
@@ -322,8 +347,8 @@ def _add_transposed_product(pattern: SparseRows, values: Tensor, factor: Tensor,
         out.index_add_(0, pattern.columns, values[:, None] * factor[pattern.row_of_entry()])
 
 
-def _weight_gradient(ctx: Any, pattern: SparseRows, values: Tensor, factor: Tensor) -> Tensor | None:
-    """S^T factor [D, H], or None after adding it to the weight's `DeferredGradient`, if there is one."""
+def weight_gradient(ctx: Any, pattern: SparseRows, values: Tensor, factor: Tensor) -> Tensor | None:
+    """S^T factor [D, H], or None after adding it to `ctx.deferred`; `ctx.shape` is that of the weight."""
     values, factor = values.detach().contiguous(), factor.detach().contiguous()
     if ctx.deferred is not None:
         ctx.deferred.products.append((pattern, values, factor))

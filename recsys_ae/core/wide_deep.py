@@ -49,7 +49,7 @@ class Side(nn.Module):
         self.id_axes: Mapping[str, Axis] = dict(zip(("of_ids", "of_who"), axes, strict=True))
 
         def weight(n: int) -> nn.Parameter:
-            drawn = torch.randn(n, 1 + factors, generator=generator) * init_std
+            drawn = torch.randn(n, 1 + factors, generator=generator).mul_(init_std)
             drawn[:, 0] = 0
             return nn.Parameter(drawn)
 
@@ -116,7 +116,7 @@ class WideDeepNetwork(nn.Module):
         deep = list(pairwise(sizes)) if hidden else []
 
         def layer(inputs: int, outputs: int) -> nn.Parameter:
-            return nn.Parameter(torch.randn(inputs, outputs, generator=generator) * (2 / inputs) ** 0.5)
+            return nn.Parameter(torch.randn(inputs, outputs, generator=generator).mul_((2 / inputs) ** 0.5))
 
         self.weights = nn.ParameterList([layer(*shape) for shape in deep])
         self.biases = nn.ParameterList([nn.Parameter(torch.zeros(outputs)) for _, outputs in deep])

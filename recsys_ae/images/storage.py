@@ -7,6 +7,7 @@ import torch
 from torch import Generator
 
 from recsys_ae.core.checkpoint import check_weights
+from recsys_ae.core.devices import shapes_only
 from recsys_ae.declaration import build, parameters
 from recsys_ae.errors import ConfigError, DataError
 from recsys_ae.files import path_of
@@ -35,7 +36,7 @@ def load_image_model(folder: Path | str) -> Any:
         model = build_image_model(name, params)
         channels, height, width = fitted.meta["shape"]
         shape, classes = (channels, height, width), fitted.meta["classes"]
-        with torch.device("meta"):  # shapes only: nothing is allocated before they are compared
+        with shapes_only():  # nothing is allocated before they are compared
             network = model._network(shape, Generator(), classes)
         # cloned, because sums may differ in the last digit with another memory alignment than PyTorch's
         weights = {key: torch.from_numpy(array).clone() for key, array in fitted.arrays.items()}

@@ -13,7 +13,8 @@ from torch.nn import functional
 from recsys_ae.core.autoencoder import ACTIVATIONS, Autoencoder, glorot_normal
 from recsys_ae.core.axes import Axis
 from recsys_ae.core.corruption import Masking
-from recsys_ae.core.losses import LossSum, cross_entropy, squared_error
+from recsys_ae.core.losses import LossSum, cross_entropy
+from recsys_ae.core.sampled_error import squared_error_at
 from recsys_ae.core.sparse import SparseRows, entry_l2, one_hot, sampled_linear, sparse_linear, with_negatives
 from recsys_ae.core.threads import by_rows
 from recsys_ae.core.trainer import AlternatingObjective, Objective, Phase
@@ -22,7 +23,6 @@ from recsys_ae.space import Range, Space
 
 FOLD_IN_USERS = 1024  # training users from which the map from histories to user nodes is learned
 FOLD_IN_L2 = 1.0
-LOSSES = {"square": squared_error, "logistic": cross_entropy}
 
 
 class Network(nn.Module):
@@ -83,8 +83,11 @@ class SampledOutputs(Objective[Network, SparseRows]):
     def loss(self, module: Network, batch: SparseRows, generator: Generator) -> LossSum:
         at, weights = with_negatives(batch, self.negatives, generator)
         shown, users = Masking(self.dropout)(batch, generator), one_hot(batch.row_ids, len(module.user_weight))
-        outputs = sampled_linear(module.encode(shown, users), module.output_weight, module.output_bias, at)
-        found = LOSSES[self.loss_name](outputs, at.values, weights)
+        code, weight, bias = module.encode(shown, users), module.output_weight, module.output_bias
+        if self.loss_name == "square":
+            found = squared_error_at(code, weight, bias, at, weights)
+        else:
+            found = cross_entropy(sampled_linear(code, weight, bias, at), at.values, weights)
         if self.l2:  # here and not in `penalty`, because it is charged for the sampled entries
             charged = ((module.input_weight, shown), (module.output_weight, at), (module.user_weight, users))
             parts = [entry_l2(weight, rows, weight.new_full((rows.width,), self.l2)) for weight, rows in charged]

@@ -33,7 +33,7 @@ class Network(nn.Module):
 
     def __init__(self, width: int, factors: int, generator: Generator | None) -> None:
         super().__init__()
-        self.input_weight = nn.Parameter(torch.randn(width, factors, generator=generator) / factors**0.5)
+        self.input_weight = nn.Parameter(torch.randn(width, factors, generator=generator).div_(factors**0.5))
 
     def directions(self, items: Tensor | None = None) -> Tensor:
         """A [D, K], or its rows for `items` (int64 [T]), whose gradients touch no other rows."""

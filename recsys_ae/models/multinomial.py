@@ -28,7 +28,7 @@ class Denoising:
     separable: ClassVar[bool] = True
 
     def loss(self, module: nn.Module, batch: SparseRows, generator: Generator) -> LossSum:
-        return multinomial(module(Masking(self.dropout)(batch, generator)), batch)
+        return multinomial(module(Masking(self.dropout)(batch, generator)), batch, overwrite=True)
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Variational:
 
     def loss(self, module: "CountingVAE", batch: SparseRows, generator: Generator) -> LossSum:
         mean, log_variance = module.encode(Masking(self.dropout)(batch, generator))
-        found = multinomial(module.decode(sample(mean, log_variance, generator)), batch)
+        found = multinomial(module.decode(sample(mean, log_variance, generator)), batch, overwrite=True)
         module.batches += 1
         beta = self.beta * min(1.0, float(module.batches) / max(self.anneal, 1))
         return LossSum(found.total + beta * kl_from_standard_normal(mean, log_variance).sum(), found.count)

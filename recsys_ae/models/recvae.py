@@ -137,7 +137,8 @@ class EncoderPhase(Objective[InTraining, SparseRows]):
         network = module.network
         mean, log_variance = network.encoder(Masking(self.dropout)(batch, generator))
         code = sample(mean, log_variance, generator)
-        found = multinomial(sampled_linear(code, network.output_weight.detach(), network.output_bias.detach()), batch)
+        logits = sampled_linear(code, network.output_weight.detach(), network.output_bias.detach())
+        found = multinomial(logits, batch, overwrite=True)
         earlier = module.earlier[:, batch.row_ids]
         divergence = normal_log_density(code, mean, log_variance).sum(1) - composite_log_density(code, *earlier).sum(1)
         return LossSum(found.total + self.gamma * (batch.lengths * divergence).sum(), found.count)
@@ -150,10 +151,9 @@ class DecoderPhase(Objective[InTraining, SparseRows]):
 
     def loss(self, module: InTraining, batch: SparseRows, generator: Generator) -> LossSum:
         network = module.network
-        with torch.no_grad():
-            mean, log_variance = network.encoder(batch)
-            code = sample(mean, log_variance, generator)
-        return multinomial(sampled_linear(code, network.output_weight, network.output_bias), batch)
+        mean, log_variance = module.earlier[:, batch.row_ids]  # of the encoder as it is since the phase before
+        code = sample(mean, log_variance, generator)
+        return multinomial(sampled_linear(code, network.output_weight, network.output_bias), batch, overwrite=True)
 
 
 def normal_log_density(x: Tensor, mean: Tensor, log_variance: Tensor) -> Tensor:

@@ -13,8 +13,8 @@ from torch import Generator, Tensor, nn
 from recsys_ae.core.autoencoder import Autoencoder
 from recsys_ae.core.axes import Axis, id_axes, inner_weights, wide_weights
 from recsys_ae.core.corruption import Corruption
-from recsys_ae.core.ensemble import Ensemble
-from recsys_ae.core.losses import LossSum, squared_error
+from recsys_ae.core.ensemble import Autoencoders, Ensemble
+from recsys_ae.core.losses import LossSum
 from recsys_ae.core.sparse import SparseRows, entry_l2
 from recsys_ae.core.variational import VariationalAutoencoder
 from recsys_ae.errors import ConfigError
@@ -44,12 +44,12 @@ class ObservedError:
     sampled: ClassVar[bool] = True
     separable: ClassVar[bool] = True
 
-    def loss(self, module: nn.Module, batch: SparseRows, generator: Generator) -> LossSum:
-        output = module(batch if self.corruption is None else self.corruption(batch, generator), batch)
+    def loss(self, module: Autoencoder | Autoencoders, batch: SparseRows, generator: Generator) -> LossSum:
+        x, targets = batch if self.corruption is None else self.corruption(batch, generator), batch
         if self.row_bias is not None:
-            output = output + self.row_bias.to(output.device)[batch.row_ids][batch.row_of_entry()]
-        target = batch.values.expand_as(output)  # of an ensemble, [S, nnz]
-        return squared_error(output, target, torch.ones_like(target))
+            bias = self.row_bias.to(batch.values.device)[batch.row_ids][batch.row_of_entry()]
+            targets = batch.with_values(batch.values - bias)
+        return module.squared_error(x, targets)
 
 
 def l2_of(n: Any, l2: float, exponent: float) -> Any:

@@ -1,6 +1,9 @@
 """The two implementations of the sparse layers, and models on the CPU and on a GPU."""
 
+import subprocess
+import sys
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +13,7 @@ from builders import SMALL, clicks, planted
 
 from recsys_ae import build_image_model, build_model
 from recsys_ae.core import devices
-from recsys_ae.core.devices import device_named, exact_convolutions
+from recsys_ae.core.devices import device_named, exact_convolutions, shapes_only
 from recsys_ae.core.sparse import SparseRows, with_negatives
 from recsys_ae.errors import ConfigError
 
@@ -102,3 +105,27 @@ def test_a_model_made_for_a_gpu_scores_without_one():
     model._built, model.device = None, "cuda"
     if not torch.cuda.is_available():
         np.testing.assert_array_equal(model.scores(clicks(), np.arange(3)), expected)
+
+
+def test_shapes_are_found_without_data_and_without_a_compiler():
+    with shapes_only():
+        drawn = [torch.rand(10**6, 10**6), torch.randn(2, 3, generator=torch.Generator())]
+    assert [tensor.shape for tensor in drawn] == [(10**6, 10**6), (2, 3)]
+    assert all(tensor.is_meta for tensor in drawn)
+    assert torch.rand(2).is_cpu
+
+
+@pytest.mark.parametrize("name", ["autorec", "multvae", "recvae"])
+def test_training_does_not_import_a_compiler(name):
+    """It would take 150 MB."""
+    code = f"""
+import sys
+sys.path.insert(0, {str(Path(__file__).parents[1])!r})
+from builders import SMALL, clicks, planted
+from recsys_ae import build_model
+
+data = planted() if {name in OF_RATINGS} else clicks()
+build_model({name!r}, {{**SMALL.get({name!r}, {{}}), "epochs": 1}}).fit(data, seed=0)
+sys.exit("torch._dynamo" in sys.modules)
+"""
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
