@@ -146,14 +146,14 @@ def factor_works(n_users: int, n_items: int, height: int, k: int, tail: float = 
 def measure(case: str, works: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
     """Median seconds of each side; prints them. What takes longer than ten seconds is run once."""
     taken: dict[str, list[float]] = {}
-    for number in range(rounds + 1):  # the first one is not counted: it compiles
+    for number in range(rounds + 1):
         for name, work in works.items():
-            if number > 1 and taken[name][-1] > 10:
+            if number and taken[name][-1] > 10:
                 continue
             started = time.perf_counter()
             work()
             taken.setdefault(name, []).append(time.perf_counter() - started)
-    found = {name: median(own[1:]) for name, own in taken.items()}
+    found = {name: median(own[1:] or own) for name, own in taken.items()}  # the first run may compile
     print(f"{case:10}" + "".join(f"{name:>18} {seconds:8.3f} s" for name, seconds in found.items()), flush=True)
     return found
 

@@ -84,10 +84,11 @@ def test_losses_and_outputs_are_those_of_one_process(alone, together):
         (expected, _, outputs), (curves, _, found) = alone[label], together[label]
         assert curves.keys() == expected.keys()
         for stage, epochs in expected.items():
-            tolerance = 1e-4 if stage == "head" else 1e-5  # of L-BFGS, whose line search enlarges differences
+            # The line search of L-BFGS (`head`) and training after training (`tuning`) enlarge differences in rounding.
+            tolerance = 1e-4 if stage in ("head", "tuning") else 1e-5
             values = (np.array(side, np.float64) for side in (curves[stage], epochs))  # None, without validation, becomes NaN
             np.testing.assert_allclose(*values, rtol=tolerance, err_msg=f"{label} {stage}")
-        np.testing.assert_allclose(found, outputs, atol=1e-5, err_msg=label)
+        np.testing.assert_allclose(found, outputs, atol=1e-4 if "tuning" in expected else 1e-5, err_msg=label)
 
 
 def test_only_losses_that_are_not_sums_over_rows_are_left_to_rank_0(alone, together):
