@@ -42,6 +42,7 @@ from recsys_ae.evaluation.report import Report
 from recsys_ae.evaluation.tally import Tally
 from recsys_ae.evaluation.uncertainty.sample import Sample
 from recsys_ae.evaluation.uncertainty.statistics import compare
+from recsys_ae.fitted import Fitted
 from recsys_ae.models.base import Floats, blocks_of, fitted_on
 from recsys_ae.models.factors import FactorModel
 from recsys_ae.ranking import exclude, top_k
@@ -146,9 +147,11 @@ class Planted(FactorModel):
     def _fit(self, train: Interactions, context: Any) -> Any:
         return fitted_on(train, {"items": factors(train.n_items, 0), "users": factors(train.n_users, 1)})
 
-    def user_vectors(self, history: Interactions, rows: Rows) -> Floats:
-        vectors: Floats = self.fitted.arrays["users"][rows]
-        return vectors
+    def _user_factors(self, fitted: Fitted, history: Interactions, rows: Rows) -> Floats:
+        return fitted.arrays["users"][rows]
+
+    def _item_factors(self, fitted: Fitted) -> Floats:
+        return fitted.arrays["items"]
 
 
 def factors(n: int, seed: int) -> Floats:

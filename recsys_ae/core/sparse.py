@@ -23,10 +23,9 @@ from torch import Generator, Tensor
 from torch.nn import functional
 
 from recsys_ae.core import devices
+from recsys_ae.core.dense import dense_linear
 from recsys_ae.core.kernels import layers as kernels
 from recsys_ae.core.shares import Unit, drawn
-
-ALIGNED = 16  # float32 numbers in a cache line
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -233,8 +232,7 @@ def times(rows: SparseRows, weight: Tensor) -> Tensor:
 def sampled_linear(code: Tensor, weight: Tensor, bias: Tensor, at: SparseRows | None = None) -> Tensor:
     """code @ weight.T + bias -> [B, D] for weight [D, H], or only its entries [nnz] at the pattern of `at`, in O(nnz * H)."""
     if at is None:
-        trained = torch.is_grad_enabled() and devices.uses_kernels(weight) and not torch.is_autocast_enabled("cpu")
-        return _DenseProduct.apply(code, weight, bias) if trained else torch.addmm(bias, code, weight.T)
+        return dense_linear(code, weight, bias)
     check_width(at, weight)
     return _SampledProduct.apply(code.float(), weight, bias, at)
 
@@ -267,22 +265,6 @@ class _SparseProduct(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, None]:
         return weight_gradient(ctx, ctx.x, ctx.x.values, gradient), None
-
-
-class _DenseProduct(torch.autograd.Function):
-    """code @ weight.T + bias in rows of whole cache lines; MKL may take twice as long to fill others."""
-
-    @staticmethod
-    def forward(ctx: Any, code: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        ctx.save_for_backward(code, weight)
-        out = code.new_empty(len(code), len(weight) + -len(weight) % ALIGNED)[:, : len(weight)]
-        return torch.addmm(bias, code, weight.T, out=out)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        (code, weight), wanted = ctx.saved_tensors, ctx.needs_input_grad
-        products = gradient @ weight if wanted[0] else None, gradient.T @ code if wanted[1] else None
-        return *products, gradient.sum(0) if wanted[2] else None
 
 
 class _SampledProduct(torch.autograd.Function):
