@@ -63,10 +63,11 @@ class ColumnFactors:
 
     @classmethod
     def of(cls, factors: Floats) -> Self:
-        """From float32 [M, H], of which a copy is kept."""
+        """From factors [M, H], of which a copy is kept in float32."""
         from recsys_ae.core.kernels.best import Panels  # heavy
         from recsys_ae.core.kernels.products import COLUMNS
 
+        factors = np.asarray(factors, np.float32)
         m, h = factors.shape
         length = np.sqrt(np.einsum("mh,mh->m", factors, factors, dtype=np.float64))
         length[np.isnan(length)] = np.inf  # so that `Product.bound` sees it
@@ -120,7 +121,7 @@ class Product:
         from recsys_ae.core.kernels.best import all_products  # heavy
 
         out = np.empty(self.shape, np.float32)
-        all_products(np.ascontiguousarray(self.rows), self.columns.panels, out)
+        all_products(np.ascontiguousarray(self.rows, np.float32), self.columns.panels, out)
         return out
 
 
@@ -154,7 +155,9 @@ def top_k(scores: Scores, k: int, allowed: Allowed = EVERYTHING) -> tuple[Indice
     excluded, candidates = (_pattern(pattern, n_rows) for pattern in (allowed.excluded, allowed.candidates))
     filters = Filter(np.packbits(mask, bitorder="little"), *excluded, allowed.candidates is not None, *candidates)
     if isinstance(scores, Product):
-        best_products(np.ascontiguousarray(scores.rows), scores.reach(), scores.columns.panels, filters, k, keys, number)
+        best_products(
+            np.ascontiguousarray(scores.rows, np.float32), scores.reach(), scores.columns.panels, filters, k, keys, number
+        )
     else:
         best_of_scores(np.ascontiguousarray(scores, np.float32), filters, k, keys, number)
     none = np.arange(k) >= number[:, None]

@@ -75,6 +75,13 @@ def test_many_equal_scores_come_in_the_order_of_the_columns(rng):
     assert_best(product(rows, 0 * columns), np.zeros((50, MANY), np.float32), 100, Allowed())
 
 
+def test_factors_of_other_types_are_converted(rng):
+    rows, columns = rng.normal(size=(5, 3)), np.asfortranarray(rng.normal(size=(9, 3)))
+    scores = Product(rows[::2], ColumnFactors.of(columns))
+    assert_best(scores, product(rows[::2], columns).to_array(), 4, Allowed())
+    np.testing.assert_array_equal(scores.to_array(), product(rows[::2], columns).to_array())
+
+
 def test_zeros_of_both_signs_are_equal():
     scores = np.array([[-0.0, 0.0, -1.0, -0.0, 0.0]], np.float32)
     assert top_k(scores, 5)[0].tolist() == [[0, 1, 3, 4, 2]]
