@@ -26,7 +26,7 @@ from recsys_ae.models.base import (
     users_per_block,
 )
 from recsys_ae.models.factors import ScoresByFactors, finite_product
-from recsys_ae.models.rules import Rules
+from recsys_ae.models.rules import Rules, pattern
 from recsys_ae.ranking import Scores, row_of_entry, top_k_and_ties
 
 Cold = Literal["error", "popular", "skip"]
@@ -153,14 +153,18 @@ def recommend_blocks(
         block, users = rows[at], ids[rows[at]]
         among, known_items = None if candidates is None else candidates[at], seen.matrix[block] if exclude_seen else None
         allowed = rules.allowed(users, among, known_items)
-        lists, values, ties = np.full((len(block), length), -1), np.full((len(block), length), np.nan, np.float32), []
+        lists, values = np.full((len(block), length), -1), np.full((len(block), length), np.nan, np.float32)
+        ties = [(np.empty(0, np.int64), np.empty(0, np.int64))]
         for part, scores in _scored(model, history, block, known[at], popularity if cold == "popular" else None):
             if wanted is None:
                 lists[part], values[part] = rules.top_k(scores, length, allowed[part])
             else:
                 lists[part], values[part], beyond = top_k_and_ties(scores, length, wanted[at][part], allowed[part])
                 ties.append((part[row_of_entry(beyond)], beyond.indices))
-        tied = None if wanted is None else _pattern(ties, (len(block), history.n_items))
+        tied = None
+        if wanted is not None:
+            tied_rows, tied_items = (np.concatenate(side) for side in zip(*ties, strict=True))
+            tied = pattern(tied_rows, tied_items, (len(block), history.n_items))
         yield TopK(users, lists, values, history.items, tied)
 
 
@@ -178,12 +182,6 @@ def _scored(
         yield by_model, np.require(finite_scores(model, history, rows[by_model]), np.float32, ["C", "W"])  # not read-only
     if len(others) and popularity is not None:
         yield others, np.tile(popularity, (len(others), 1))
-
-
-def _pattern(entries: list[tuple[Rows, Rows]], shape: tuple[int, int]) -> csr_array:
-    """A bool csr_array with the entries (rows [n], columns [n]) of all parts."""
-    rows, columns = (np.concatenate([part[side] for part in entries] or [np.empty(0, np.int64)]) for side in (0, 1))
-    return csr_array((np.ones(len(rows), bool), (rows, columns)), shape)
 
 
 def scorable(model: Recommender, history: Interactions, rows: Rows, cold: Cold) -> NDArray[np.bool_]:
