@@ -8,6 +8,7 @@ import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from recsys_ae import forks as _forks  # noqa: F401 - notices forks from now on
 from recsys_ae.folders import provide_for_libraries
 from recsys_ae.images import IMAGE_MODELS
 from recsys_ae.models import MODELS

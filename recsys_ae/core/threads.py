@@ -24,6 +24,8 @@ import numba
 import torch
 from torch import Tensor
 
+from recsys_ae.forks import threads_are_lost
+
 VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
 WORTH_IT = 4e6  # multiplications in a batch from which several threads are faster than one
 ONE_THREAD = 32_768  # numbers to which PyTorch applies a function in one thread
@@ -96,3 +98,13 @@ def share_of_threads(processes: int) -> Iterator[None]:
 def _set_threads(number: int) -> None:
     numba.set_num_threads(min(number, numba.config.NUMBA_NUM_THREADS))
     torch.set_num_threads(number)  # afterwards, because numba sets it too when it starts its threads
+
+
+def _after_fork() -> None:
+    if threads_are_lost():
+        torch.set_num_threads(1)
+
+
+_after_fork()  # PyTorch was loaded after a fork
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -2,6 +2,8 @@
 
 import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import numba
@@ -142,3 +144,58 @@ def test_the_folder_that_is_named_is_the_only_one(tmp_path, monkeypatch):
     monkeypatch.setenv("RECSYS_AE_CACHE", str(tmp_path / "mine"))
     assert folders.cache_folders() == [tmp_path / "mine"]
     assert folders.cache_folder() == tmp_path / "mine"
+
+
+FORKED = """
+import multiprocessing, numpy as np, torch, recsys_ae as ra
+from builders import random_interactions
+from recsys_ae.core.kernels import compiled
+
+torch.set_num_threads(2)
+data = random_interactions()
+models = [ra.build_model(name, {}).fit(data) for name in ("als", "ease")]
+before = [ra.recommend(model, data, k=5) for model in models]
+square = torch.rand(900, 900) @ torch.rand(900, 900)
+
+def work():
+    assert torch.isfinite(square @ square).all()
+    assert not any(kernel.targetoptions["parallel"] for kernel in compiled.PARALLEL)
+    for model, lists in zip(models, before):
+        again = ra.recommend(model, data, k=5)
+        np.testing.assert_array_equal(again.item_rows, lists.item_rows)
+        np.testing.assert_array_equal(again.scores, lists.scores)
+    ra.build_model("als", {}).fit(data)
+
+process = multiprocessing.get_context("fork").Process(target=work)
+process.start()
+process.join(300)
+process.kill()
+assert all(kernel.targetoptions["parallel"] for kernel in compiled.PARALLEL)
+raise SystemExit(process.exitcode)
+"""
+
+
+LATE = """
+import multiprocessing, numba, recsys_ae as ra
+
+numba.set_num_threads(2)  # starts them
+
+def work():
+    from builders import random_interactions
+    data = random_interactions()
+    ra.recommend(ra.build_model("als", {}).fit(data), data, k=5)
+
+process = multiprocessing.get_context("fork").Process(target=work)
+process.start()
+process.join(300)
+process.kill()
+raise SystemExit(process.exitcode)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no forks on this system")
+@pytest.mark.parametrize("program", [FORKED, LATE], ids=["computing", "loading-numba"])
+def test_a_process_forked_after(program):
+    environment = {**os.environ, "NUMBA_NUM_THREADS": "2", "OMP_NUM_THREADS": "2", "PYTHONPATH": str(Path(__file__).parents[1])}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -16,8 +16,10 @@ from numba.core.compiler import CompileResult
 from numba.core.serialize import dumps
 
 from recsys_ae.folders import cache_folder, cache_folders, writable
+from recsys_ae.forks import threads_are_lost
 
 HERE = Path(__file__).parent
+PARALLEL: list[Any] = []  # all kernels with several threads
 
 logger = logging.getLogger(__name__)
 
@@ -28,9 +30,31 @@ def compiled(**options: Any) -> Callable[[Callable[..., Any]], Any]:
     def decorate(function: Callable[..., Any]) -> Any:
         dispatcher = numba.njit(**options)(function)
         dispatcher._cache = _KernelCache(f"{Path(function.__code__.co_filename).stem}.{function.__name__}")
+        if options.get("parallel"):
+            PARALLEL.append(dispatcher)
+            if threads_are_lost():
+                _without_threads(dispatcher)
         return dispatcher
 
     return decorate
+
+
+def _without_threads(dispatcher: Any) -> None:
+    """Compile a kernel for one thread when it is called next."""
+    if dispatcher.targetoptions["parallel"]:
+        dispatcher.targetoptions["parallel"] = False
+        dispatcher._cache = _KernelCache(f"{dispatcher._cache.name}.one-thread")
+        dispatcher._reset_overloads()
+
+
+def _after_fork() -> None:
+    if threads_are_lost():
+        for dispatcher in PARALLEL:
+            _without_threads(dispatcher)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)  # after that of `recsys_ae.forks`, which was registered before
 
 
 def _kernel_folders(*caches: Path) -> list[Path]:
@@ -68,7 +92,7 @@ class _KernelCache(NullCache):
     """
 
     def __init__(self, name: str) -> None:
-        self._name = name
+        self.name = name
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """The code saved from the same sources; None if it is missing or damaged."""
@@ -96,7 +120,7 @@ class _KernelCache(NullCache):
     def _file(self, signature: Any, codegen: Any) -> str:
         """The file name, independent of the version of the sources, so that outdated code is replaced."""
         key = repr((signature, codegen.magic_tuple()))
-        return f"{self._name}.{hashlib.sha256(key.encode()).hexdigest()[:16]}.nbc"
+        return f"{self.name}.{hashlib.sha256(key.encode()).hexdigest()[:16]}.nbc"
 
 
 def _digest(content: bytes) -> bytes:
