@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from pydantic import Field
 from torch import Generator, Tensor, nn
-from torch.nn import functional
 
 from recsys_ae.core.axes import Axis
 from recsys_ae.core.corruption import Masking
@@ -17,6 +16,7 @@ from recsys_ae.core.losses import LossSum
 from recsys_ae.core.shares import whole_batch
 from recsys_ae.core.sparse import SparseRows, one_hot, sampled_linear, sparse_linear
 from recsys_ae.core.trainer import Objective
+from recsys_ae.core.unit_rows import unit_rows
 from recsys_ae.fitted import Fitted
 from recsys_ae.ids import Rows
 from recsys_ae.interactions import Interactions
@@ -38,7 +38,7 @@ class Network(nn.Module):
     def directions(self, items: Tensor | None = None) -> Tensor:
         """A [D, K], or its rows for `items` (int64 [T]), whose gradients touch no other rows."""
         weight = self.input_weight
-        return functional.normalize(weight if items is None else _times(one_hot(items, len(weight)), weight), dim=1)
+        return unit_rows(weight if items is None else _times(one_hot(items, len(weight)), weight))
 
     def encode(self, x: SparseRows) -> Tensor:
         """x A [B, K]"""

@@ -238,3 +238,32 @@ def with_draws(
                     new_columns[at + 1 + n], targets[at + 1 + n], weights[at + 1 + n] = drawn, 0, not own[drawn]
             for column in row:
                 own[column] = False
+
+
+@compiled(parallel=True, fastmath=FAST)
+def unit_rows(matrix: Any, smallest: Any, units: Any, lengths: Any) -> None:
+    """lengths[t] = |matrix[t]|, or `smallest` if that is more, and units[t] = matrix[t] / lengths[t]; units [T, K]."""
+    for t in prange(len(matrix)):
+        row, unit, square = matrix[t], units[t], np.float32(0)
+        for j in range(len(row)):
+            square += row[j] * row[j]
+        lengths[t] = max(np.sqrt(square), smallest)
+        inverse = np.float32(1) / lengths[t]
+        for j in range(len(row)):
+            unit[j] = inverse * row[j]
+
+
+@compiled(parallel=True, fastmath=FAST)
+def unit_rows_gradient(gradient: Any, units: Any, lengths: Any, smallest: Any, out: Any) -> None:
+    """out[t] = the gradient for matrix[t] from that for units[t], see `unit_rows`; all [T, K].
+
+    A change along units[t] only changes the length, unless that is `smallest` anyway.
+    """
+    for t in prange(len(gradient)):
+        row, unit, target, along = gradient[t], units[t], out[t], np.float32(0)
+        if lengths[t] > smallest:
+            for j in range(len(row)):
+                along += row[j] * unit[j]
+        inverse = np.float32(1) / lengths[t]
+        for j in range(len(row)):
+            target[j] = inverse * (row[j] - along * unit[j])
