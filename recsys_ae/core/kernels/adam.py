@@ -7,6 +7,10 @@ from numba import prange
 
 from recsys_ae.core.kernels.compiled import compiled
 from recsys_ae.core.kernels.layers import FAST, add_weighted
+from recsys_ae.core.kernels.prefetching import prefetch
+
+BLOCK = 16  # rows that a thread updates at a time
+AHEAD = 2  # rows between the one that is updated and the one that is prefetched
 
 
 class Moments(NamedTuple):
@@ -56,17 +60,23 @@ def adam_columns(pattern: Any, values: Any, factors: Any, shrink: Any, moments: 
     first_values, first_factor = values[0], factors[0]
     one, first, second, eps = np.float32(1), rates.beta1, rates.beta2, rates.eps
     step, unit = rates.learning_rate / rates.correction1, one / rates.correction2
-    for t in prange(len(touched)):
-        c = touched[t]
-        w, m, s = weight[c], mean[c], square[c]
-        gradient = shrink[t] * w
-        add_weighted(starts[t], starts[t + 1], first_values, row, first_factor, gradient)
-        for n in range(1, len(values)):
-            add_weighted(starts[t], starts[t + 1], values[n], row, factors[n], gradient)
-        for j in range(len(w)):
-            m[j] = first * m[j] + (one - first) * gradient[j]
-            s[j] = second * s[j] + (one - second) * gradient[j] * gradient[j]
-            w[j] -= step * m[j] / (np.sqrt(s[j] * unit) + eps)
+    for block in prange((len(touched) + BLOCK - 1) // BLOCK):
+        gradient = np.empty(weight.shape[1], np.float32)
+        for t in range(block * BLOCK, min((block + 1) * BLOCK, len(touched))):
+            c = touched[t]
+            w, m, s = weight[c], mean[c], square[c]
+            if t + AHEAD < len(touched):
+                later = touched[t + AHEAD]
+                prefetch(weight[later]), prefetch(mean[later]), prefetch(square[later])
+            for j in range(len(w)):
+                gradient[j] = shrink[t] * w[j]
+            add_weighted(starts[t], starts[t + 1], first_values, row, first_factor, gradient)
+            for n in range(1, len(values)):
+                add_weighted(starts[t], starts[t + 1], values[n], row, factors[n], gradient)
+            for j in range(len(w)):
+                m[j] = first * m[j] + (one - first) * gradient[j]
+                s[j] = second * s[j] + (one - second) * gradient[j] * gradient[j]
+                w[j] -= step * m[j] / (np.sqrt(s[j] * unit) + eps)
 
 
 @compiled(parallel=True, fastmath=FAST)

@@ -6,10 +6,12 @@ import numpy as np
 from numba import prange
 
 from recsys_ae.core.kernels.compiled import compiled
+from recsys_ae.core.kernels.prefetching import prefetch
 
 # Sums may be reordered into vector instructions, but infinities and NaN keep their meaning: a diverging loss must be seen.
 FAST = {"reassoc", "contract", "arcp", "nsz"}
 
+AHEAD = 4  # entries from the one whose row is read to the one whose row is prefetched
 SHARES = 16  # of the rows, where every thread needs its own array
 
 
@@ -43,8 +45,11 @@ def add_weighted(start: int, end: int, values: Any, index: Any, matrix: Any, out
 def rows_times(indptr: Any, columns: Any, values: Any, weight: Any, out: Any) -> None:
     """out[b] = sum of values[k] * weight[columns[k]] over the entries k of row b; weight [D, H], out [B, H]."""
     for b in prange(len(indptr) - 1):
+        k, later = indptr[b], indptr[b] + AHEAD
+        if indptr[b + 1] == k + 1 and later < len(columns):  # longer sums keep the memory busy without it
+            prefetch(weight[columns[later]])
         out[b] = 0
-        add_weighted(indptr[b], indptr[b + 1], values, columns, weight, out[b])
+        add_weighted(k, indptr[b + 1], values, columns, weight, out[b])
 
 
 @compiled(parallel=True, fastmath=FAST)
