@@ -16,7 +16,7 @@ from recsys_ae.evaluation.uncertainty.findings import MetricFindings
 from recsys_ae.files import whole_file, write_json
 from recsys_ae.reporting.markdown import markdown_table
 from recsys_ae.reporting.report import finding_lines, protocol_line
-from recsys_ae.reporting.tables import finding_cells, fitting
+from recsys_ae.reporting.tables import Cell, finding_cells, fitting
 
 SMALLEST_P = 0.0001  # smaller p-values are shown as `< 0.0001`
 
@@ -119,7 +119,7 @@ def _grids(title: str, corner: str, names: list[Text], columns: dict[str, list[T
 
 def _column(models: Sequence[str], found: MetricFindings) -> list[Text]:
     cells = finding_cells(found)
-    return [cells.get(model, Text("-")) for model in models]
+    return [cells.get(model, Cell(None)).text for model in models]
 
 
 def _found(comparison: ModelComparison) -> MetricFindings:
