@@ -42,7 +42,7 @@ from recsys_ae.tracking.record import FOLDER as RECORD, is_incomplete
 
 logger = logging.getLogger(__name__)
 
-REPORT, PIPELINE, INPUTS, TRIALS = "report.json", "pipeline.yaml", "inputs.json", "trials.db"
+REPORT, HTML, PIPELINE, INPUTS, TRIALS = "report.json", "report.html", "pipeline.yaml", "inputs.json", "trials.db"
 FOLDERS = ("models", "figures", "per-user", ".work")
 REDO = "delete it and repeat the command with --resume to redo that part"
 FAILED = Path(".work", "failed")  # marks a failed run

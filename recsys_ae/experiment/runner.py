@@ -20,6 +20,7 @@ from recsys_ae.errors import TrainingError
 from recsys_ae.evaluation.protocols.audit import Audit
 from recsys_ae.experiment.callbacks import LogLosses, ShowProgress, Stopwatch, validation_name
 from recsys_ae.experiment.drawing import draw_metrics, draw_model
+from recsys_ae.experiment.html_report import publish_html
 from recsys_ae.experiment.job import Job, Searched, Selected
 from recsys_ae.experiment.output import INPUTS, PIPELINE, REPORT, OutputFolder, check_output, name_of, open_output
 from recsys_ae.experiment.page import (
@@ -87,6 +88,7 @@ def run_pipeline(
             run.artifact(path)
         folder.first_start()
         report = _Experiment(task, folder, tracker, run, console).report(facts)
+        publish_html(task, report, output, run)
         for path in write_report(report, output):
             run.artifact(path)
         folder.clean()

@@ -1,0 +1,184 @@
+"""Charts: functions from values to Vega-Lite specifications, which `drawn` turns into SVG.
+
+Colours are variables of the page's style sheet, so that a chart follows its theme. Fields of the data have fixed names, and
+texts are only ever values of fields, which Vega escapes.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from markupsafe import Markup
+
+Spec = dict[str, Any]
+Record = dict[str, Any]
+COLOURS = 10  # variables --c0, --c1, ... of the style sheet
+WIDTH, HEIGHT, ROW = 340, 210, 22
+AXIS = {
+    "labelColor": "var(--soft)",
+    "titleColor": "var(--soft)",
+    "gridColor": "var(--line)",
+    "domainColor": "var(--line)",
+    "tickColor": "var(--line)",
+    "labelFontSize": 11,
+    "titleFontSize": 11,
+    "titleFontWeight": "normal",
+    "labelLimit": 150,
+    "tickCount": 5,
+}
+CONFIG = {
+    "background": None,
+    "font": "system-ui, sans-serif",
+    "view": {"stroke": None},
+    "axis": AXIS,
+    "text": {"color": "var(--ink)", "fontSize": 11},
+    "rule": {"color": "var(--soft)"},
+}
+
+
+def drawn(spec: Spec) -> Markup:
+    """A chart as SVG to be put into a page. Everything in it comes from this module, or is text that Vega has escaped."""
+    import vl_convert  # heavy
+
+    svg = vl_convert.vegalite_to_svg({"autosize": {"type": "fit", "contains": "padding"}, **spec, "config": CONFIG})
+    svg = re.sub(r'^<svg [^>]*?width="([\d.]+)" height="([\d.]+)"[^>]*>', r'<svg viewBox="0 0 \1 \2" aria-hidden="true">', svg)
+    return Markup(re.sub(r' (?:aria-(?:hidden|roledescription)|role|pointer-events|class)="[^"]*"(?=[^<]*>)', "", svg))
+
+
+def colour_of(place: int) -> str:
+    """The colour of the model at this place of the report."""
+    return f"var(--c{place % COLOURS})"
+
+
+def _coloured(models: Sequence[str]) -> Spec:
+    """The encoding of the field `model` as colour; the page has one key for all charts."""
+    scale = {"domain": list(models), "range": [colour_of(place) for place in range(len(models))]}
+    return {"field": "model", "type": "nominal", "scale": scale, "legend": None}
+
+
+def _data(records: Sequence[Record]) -> Spec:
+    return {"values": [record for record in records if None not in record.values()]}
+
+
+def _axis(field: str, title: str | None, kind: str = "quantitative", **more: Any) -> Spec:
+    return {"field": field, "type": kind, "title": title, **more}
+
+
+def intervals(records: Sequence[Record], models: Sequence[str], title: str, baseline: float | None) -> Spec:
+    """A point per model, with its interval. Records: model, value, low, high, label; `baseline` is a vertical line."""
+    name = _axis("model", None, "nominal", sort=list(models), axis={"domain": False, "ticks": False, "labelLimit": 120})
+    value = {"scale": {"zero": False, "nice": True}}
+    layers: list[Spec] = [
+        {"mark": {"type": "rule", "strokeWidth": 2}, "encoding": {"x": _axis("low", title, **value), "x2": {"field": "high"}}},
+        {
+            "mark": {"type": "point", "filled": True, "size": 60, "opacity": 1},
+            "encoding": {"x": _axis("value", title, **value)},
+        },
+    ]
+    for layer in layers:
+        layer["encoding"] |= {"y": name, "color": _coloured(models), "description": {"field": "label"}}
+    if baseline is not None:
+        mark = {"type": "rule", "strokeDash": [3, 3], "color": "var(--soft)"}
+        layers.insert(0, {"data": {"values": [{"at": baseline}]}, "mark": mark, "encoding": {"x": _axis("at", title, **value)}})
+    return {"data": _data(records), "width": WIDTH, "height": ROW * len(models) + 45, "layer": layers}
+
+
+def bars(records: Sequence[Record], models: Sequence[str], title: str, signed: bool = False) -> Spec:
+    """A bar per model. Records: model, value, label."""
+    name = _axis("model", None, "nominal", sort=list(models), axis={"domain": False, "ticks": False, "labelLimit": 120})
+    form = {"axis": {"format": "+.0%" if signed else ".3~g"}}
+    encoding = {"x": _axis("value", title, **form), "y": name, "color": _coloured(models), "description": {"field": "label"}}
+    height = ROW * len(models) + 45
+    return {
+        "data": _data(records),
+        "width": WIDTH,
+        "height": height,
+        "mark": {"type": "bar", "height": 12},
+        "encoding": encoding,
+    }
+
+
+def grouped_bars(records: Sequence[Record], models: Sequence[str], groups: Sequence[str], title: str) -> Spec:
+    """Bars of all models in each group. Records: group, model, value, label."""
+    thick = max(4, min(10, 36 // len(models)))
+    group = _axis("group", None, "nominal", sort=list(groups), axis={"domain": False, "ticks": False, "labelLimit": 120})
+    encoding = {
+        "y": {**group, "scale": {"paddingInner": 0.25}},
+        "yOffset": {"field": "model", "sort": list(models)},
+        "x": _axis("value", title),
+        "color": _coloured(models),
+        "description": {"field": "label"},
+    }
+    height = len(groups) * (len(models) * thick + 8) + 45
+    return {"data": _data(records), "width": WIDTH, "height": height, "mark": {"type": "bar"}, "encoding": encoding}
+
+
+def lines(
+    records: Sequence[Record],
+    models: Sequence[str],
+    x: str,
+    y: str,
+    *,
+    logarithmic: Sequence[float] | None = None,
+    points: bool = True,
+    step: bool = False,
+    zero: bool = False,
+) -> Spec:
+    """A line per model. Records: model, x, y, label.
+
+    Args:
+        logarithmic: the ticks of a logarithmic horizontal axis.
+        points: mark the points.
+        step: horizontal and vertical lines, for histograms.
+        zero: whether the vertical axis has to begin at 0.
+    """
+    across = _axis("x", x, scale={"zero": False, "nice": False})
+    if logarithmic is not None:
+        across = _axis("x", x, scale={"type": "log", "nice": False}, axis={"values": list(logarithmic), "format": "d"})
+    mark: Spec = {"type": "line", "strokeWidth": 1.8, **({"interpolate": "step"} if step else {})}
+    both = {"x": across, "y": _axis("y", y, scale={"zero": zero}), "color": _coloured(models)}
+    layers: list[Spec] = [{"mark": mark, "encoding": both}]
+    if points:
+        point = {"type": "point", "filled": True, "size": 28, "opacity": 1}
+        layers.append({"mark": point, "encoding": {**both, "description": {"field": "label"}}})
+    return {"data": _data(records), "width": WIDTH, "height": HEIGHT, "layer": layers}
+
+
+def scatter(records: Sequence[Record], models: Sequence[str], x: str, y: str, logarithmic: bool = False) -> Spec:
+    """A named point per model. Records: model, x, y, label."""
+    across = _axis("x", x, scale={"type": "log", "padding": 12} if logarithmic else {"zero": False, "padding": 12})
+    if logarithmic:
+        across["axis"] = {"format": "~g", "tickCount": 4}
+    both = {"x": across, "y": _axis("y", y, scale={"zero": False, "padding": 12})}
+    point = {"type": "point", "filled": True, "size": 70, "opacity": 1}
+    name = {"type": "text", "dy": -9, "limit": 110, "color": "var(--ink)"}
+    layers = [
+        {"mark": point, "encoding": {**both, "color": _coloured(models), "description": {"field": "label"}}},
+        {"mark": name, "encoding": {**both, "text": {"field": "model", "type": "nominal"}}},
+    ]
+    return {"data": _data(records), "width": WIDTH, "height": HEIGHT + 20, "layer": layers}
+
+
+def curve(points: Sequence[tuple[float, float]], x: str, y: str) -> Spec:
+    """A filled curve of shares against shares, both from 0 to 1, beside the diagonal."""
+    form = {"scale": {"domain": [0, 1]}, "axis": {"format": ".0%"}}
+    both = {"x": _axis("x", x, **form), "y": _axis("y", y, **form)}
+    area = {"type": "area", "color": "var(--c0)", "fillOpacity": 0.15, "line": {"color": "var(--c0)", "strokeWidth": 1.8}}
+    diagonal = {"type": "line", "color": "var(--soft)", "strokeDash": [3, 3], "strokeWidth": 1}
+    layers = [
+        {"data": {"values": [{"x": one, "y": other} for one, other in points]}, "mark": area, "encoding": both},
+        {"data": {"values": [{"x": 0, "y": 0}, {"x": 1, "y": 1}]}, "mark": diagonal, "encoding": both},
+    ]
+    return {"width": WIDTH, "height": HEIGHT, "layer": layers}
+
+
+def columns(counts: Mapping[str, int], x: str, y: str) -> Spec:
+    """A column per name, in their order."""
+    values = [{"name": name, "value": count, "label": f"{name}: {count}"} for name, count in counts.items()]
+    encoding = {
+        "x": _axis("name", x, "nominal", sort=list(counts), axis={"labelAngle": 0}),
+        "y": _axis("value", y, axis={"format": "~s"}),
+        "description": {"field": "label"},
+    }
+    mark = {"type": "bar", "color": "var(--c0)", "opacity": 0.85}
+    return {"data": {"values": values}, "width": WIDTH, "height": HEIGHT, "mark": mark, "encoding": encoding}
