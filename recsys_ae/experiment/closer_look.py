@@ -26,7 +26,7 @@ from recsys_ae.split import Split
 
 SHOWN, MEASURED, PAIRS = 30, 1000, 50_000  # users in the explorer; users, and pairs, on which models are measured
 K, HISTORY, REASONS = 10, 60, 3  # of a list; items of a history; items that explain another
-SCORINGS = 300  # of a model, to explain its lists by leaving items out
+SCORINGS = 100  # of a model, to explain its lists by leaving items out
 LENGTHS = (1, 2, 5, 10, 20, 50, 100)
 FAMILIES = ("ndcg", "recall", "precision", "hit_rate")
 BEYOND = ("coverage@10", "novelty@10")
@@ -192,9 +192,9 @@ class _Look:
             known = len(self._own(int(row)))
             users.append(ShownUser(str(self.history.users.values[row]), known, history, relevant, lists))
         ids = self.history.items.values[np.array(list(places), np.int64)]
-        items = [(str(one), titles.get(one)) for one in ids.tolist()]
+        named = [(str(one), titles.get(one)) for one in ids.tolist()]
         in_time = self.history.times is not None
-        return Explorer(len(self.drawn), K, in_time, items, users, self.explained)
+        return Explorer(len(self.drawn), K, in_time, named, users, self.explained)
 
     def _history(self, row: int) -> list[tuple[int, float | None]]:
         """The items of a user and their ratings, latest first."""

@@ -215,7 +215,7 @@ class _Experiment(Generic[K, D, M]):
             digest = self._save(job, model, self.folder.model(name))
             found = test.metrics, selected.valid_metrics, test.counts
             by_user = None if test.per_user is None else self.folder.write_per_user(name, test.per_user, data.protocol)
-            rest = {"segments": test.segments, "curves": selected.curves, "validation": validation_name(model)}
+            rest: dict[str, Any] = {"segments": test.segments, "curves": selected.curves, "validation": validation_name(model)}
             result = RunResult(spec.name, spec.params, *found, fit, select, digest, trials, by_user, test.ties, **rest)
             record_result(job.run, result, self.keys.refit)
             if seed == self.pipeline.seeds[0]:

@@ -55,19 +55,25 @@ class Grid(NamedTuple):
 
 
 def write_comparison(comparison: ModelComparison, path: Path) -> None:
-    """Write JSON or Markdown, by the ending of the name."""
+    """Write JSON, Markdown or HTML, by the ending of the name."""
     if path.suffix.lower() == ".json":
         digests = [protocol.digest for protocol in comparison.protocols]
         write_json({**asdict(comparison), "protocol_digests": digests}, path)
         return
+    if path.suffix.lower() == ".html":
+        from recsys_ae.reporting.html.comparison import comparison_page  # heavy
+
+        text = comparison_page(comparison)
+    else:
+        text = markdown(comparison)
     with whole_file(path) as draft:
-        draft.write_text(markdown(comparison), encoding="utf-8")
+        draft.write_text(text, encoding="utf-8")
 
 
 def check_ending(path: Path) -> None:
     """Raise `ConfigError` unless `write_comparison` can write to a file of this name."""
-    if path.suffix.lower() not in (".json", ".md"):
-        raise ConfigError(f"--output {path} must end in .json or .md")
+    if path.suffix.lower() not in (".json", ".md", ".html"):
+        raise ConfigError(f"--output {path} must end in .json, .md or .html")
 
 
 def tables(comparison: ModelComparison, width: int) -> Iterator[Table]:

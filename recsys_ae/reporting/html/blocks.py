@@ -15,6 +15,7 @@ class Shown:
     Attributes:
         text: what it says; the first column holds names.
         note: said less loudly behind it, such as half of an interval.
+        letters: behind that, as wide in all rows.
         sort: by which the table is sorted; None is last.
         strong: one of the best.
         mark: a symbol before it, and `meaning` what it stands for.
@@ -22,6 +23,7 @@ class Shown:
 
     text: str
     note: str = ""
+    letters: str = ""
     sort: float | str | None = None
     strong: bool = False
     mark: str = ""
@@ -62,9 +64,10 @@ class Charts:
 
 @dataclass(frozen=True)
 class Notes:
-    """Sentences."""
+    """Sentences, under a heading if there is a title."""
 
     lines: Sequence[str]
+    title: str = ""
     kind: ClassVar[str] = "notes"
 
 
@@ -138,10 +141,9 @@ class Page:
 
 def shown(cell: Cell) -> Shown:
     """The cell of a metric."""
-    note = " ".join(filter(None, (cell.spread, cell.letters.strip())))
     mark, meaning = (BELOW, "worse than the baseline: ") if cell.below and cell.value is not None else ("", "")
     text = cell.number.removeprefix(BELOW)
-    return Shown(text, note, cell.value, cell.best and cell.value is not None, mark, meaning)
+    return Shown(text, cell.spread, cell.letters, cell.value, cell.best and cell.value is not None, mark, meaning)
 
 
 def number(value: float | None, form: str = ".4f") -> Shown:

@@ -6,6 +6,7 @@ texts are only ever values of fields, which Vega escapes.
 
 import re
 from collections.abc import Mapping, Sequence
+from math import log10
 from typing import Any
 
 from markupsafe import Markup
@@ -67,7 +68,7 @@ def _axis(field: str, title: str | None, kind: str = "quantitative", **more: Any
 def intervals(records: Sequence[Record], models: Sequence[str], title: str, baseline: float | None) -> Spec:
     """A point per model, with its interval. Records: model, value, low, high, label; `baseline` is a vertical line."""
     name = _axis("model", None, "nominal", sort=list(models), axis={"domain": False, "ticks": False, "labelLimit": 120})
-    value = {"scale": {"zero": False, "nice": True}}
+    value: Spec = {"scale": {"zero": False, "nice": True}}
     layers: list[Spec] = [
         {"mark": {"type": "rule", "strokeWidth": 2}, "encoding": {"x": _axis("low", title, **value), "x2": {"field": "high"}}},
         {
@@ -86,7 +87,7 @@ def intervals(records: Sequence[Record], models: Sequence[str], title: str, base
 def bars(records: Sequence[Record], models: Sequence[str], title: str, signed: bool = False) -> Spec:
     """A bar per model. Records: model, value, label."""
     name = _axis("model", None, "nominal", sort=list(models), axis={"domain": False, "ticks": False, "labelLimit": 120})
-    form = {"axis": {"format": "+.0%" if signed else ".3~g"}}
+    form: Spec = {"axis": {"format": "+.0%" if signed else ".3~g"}}
     encoding = {"x": _axis("value", title, **form), "y": name, "color": _coloured(models), "description": {"field": "label"}}
     height = ROW * len(models) + 45
     return {
@@ -117,14 +118,13 @@ def lines(
     records: Sequence[Record],
     models: Sequence[str],
     x: str,
-    y: str,
     *,
     logarithmic: Sequence[float] | None = None,
     points: bool = True,
     step: bool = False,
     zero: bool = False,
 ) -> Spec:
-    """A line per model. Records: model, x, y, label.
+    """A line per model. Records: model, x, y, label; the heading of the chart says what is on the vertical axis.
 
     Args:
         logarithmic: the ticks of a logarithmic horizontal axis.
@@ -136,7 +136,7 @@ def lines(
     if logarithmic is not None:
         across = _axis("x", x, scale={"type": "log", "nice": False}, axis={"values": list(logarithmic), "format": "d"})
     mark: Spec = {"type": "line", "strokeWidth": 1.8, **({"interpolate": "step"} if step else {})}
-    both = {"x": across, "y": _axis("y", y, scale={"zero": zero}), "color": _coloured(models)}
+    both = {"x": across, "y": _axis("y", None, scale={"zero": zero}), "color": _coloured(models)}
     layers: list[Spec] = [{"mark": mark, "encoding": both}]
     if points:
         point = {"type": "point", "filled": True, "size": 28, "opacity": 1}
@@ -144,25 +144,47 @@ def lines(
     return {"data": _data(records), "width": WIDTH, "height": HEIGHT, "layer": layers}
 
 
-def scatter(records: Sequence[Record], models: Sequence[str], x: str, y: str, logarithmic: bool = False) -> Spec:
-    """A named point per model. Records: model, x, y, label."""
-    across = _axis("x", x, scale={"type": "log", "padding": 12} if logarithmic else {"zero": False, "padding": 12})
+def scatter(records: Sequence[Record], models: Sequence[str], x: str, *, logarithmic: bool = False) -> Spec:
+    """A point per model, with its name where there is room. Records: model, x, y, label."""
+    across = _axis("x", x, scale={"type": "log", "padding": 14} if logarithmic else {"zero": False, "padding": 14})
     if logarithmic:
         across["axis"] = {"format": "~g", "tickCount": 4}
-    both = {"x": across, "y": _axis("y", y, scale={"zero": False, "padding": 12})}
+    both = {"x": across, "y": _axis("y", None, scale={"zero": False, "padding": 14})}
     point = {"type": "point", "filled": True, "size": 70, "opacity": 1}
-    name = {"type": "text", "dy": -9, "limit": 110, "color": "var(--ink)"}
-    layers = [
-        {"mark": point, "encoding": {**both, "color": _coloured(models), "description": {"field": "label"}}},
-        {"mark": name, "encoding": {**both, "text": {"field": "model", "type": "nominal"}}},
-    ]
+    layers: list[Spec] = [{"mark": point, "encoding": {**both, "color": _coloured(models), "description": {"field": "label"}}}]
+    named = _named(records, logarithmic)
+    for side, dy in {"above": -10, "below": 11}.items():
+        text = {"type": "text", "dy": dy, "limit": 110, "color": "var(--ink)"}
+        own = [record for record, where in zip(records, named, strict=True) if where == side]
+        layers.append({"data": _data(own), "mark": text, "encoding": {**both, "text": {"field": "model", "type": "nominal"}}})
     return {"data": _data(records), "width": WIDTH, "height": HEIGHT + 20, "layer": layers}
 
 
-def curve(points: Sequence[tuple[float, float]], x: str, y: str) -> Spec:
+def _named(records: Sequence[Record], logarithmic: bool) -> list[str]:
+    """Where the name of each point of a scatter plot stands: above, below, or nowhere, because others are there already."""
+    places = [[log10(one["x"]) if logarithmic else one["x"], one["y"]] for one in records]
+    for axis, room in enumerate((WIDTH - 70, HEIGHT - 40)):
+        low, high = min(one[axis] for one in places), max(one[axis] for one in places)
+        for one in places:
+            one[axis] = room * (one[axis] - low) / ((high - low) or 1)
+    taken = [(x - 5, y - 5, x + 5, y + 5) for x, y in places]
+    sides = []
+    for record, (x, y) in zip(records, places, strict=True):
+        half = 3.6 * min(len(record["model"]), 18)
+        for side, low, high in (("above", y + 5.5, y + 15), ("below", y - 16, y - 5.5)):
+            if all(x + half < left or x - half > right or high < bottom or low > top for left, bottom, right, top in taken):
+                taken.append((x - half, low, x + half, high))
+                sides.append(side)
+                break
+        else:
+            sides.append("")
+    return sides
+
+
+def curve(points: Sequence[tuple[float, float]], x: str) -> Spec:
     """A filled curve of shares against shares, both from 0 to 1, beside the diagonal."""
-    form = {"scale": {"domain": [0, 1]}, "axis": {"format": ".0%"}}
-    both = {"x": _axis("x", x, **form), "y": _axis("y", y, **form)}
+    form: Spec = {"scale": {"domain": [0, 1]}, "axis": {"format": ".0%"}}
+    both = {"x": _axis("x", x, **form), "y": _axis("y", None, **form)}
     area = {"type": "area", "color": "var(--c0)", "fillOpacity": 0.15, "line": {"color": "var(--c0)", "strokeWidth": 1.8}}
     diagonal = {"type": "line", "color": "var(--soft)", "strokeDash": [3, 3], "strokeWidth": 1}
     layers = [
@@ -172,12 +194,12 @@ def curve(points: Sequence[tuple[float, float]], x: str, y: str) -> Spec:
     return {"width": WIDTH, "height": HEIGHT, "layer": layers}
 
 
-def columns(counts: Mapping[str, int], x: str, y: str) -> Spec:
+def columns(counts: Mapping[str, int], x: str) -> Spec:
     """A column per name, in their order."""
     values = [{"name": name, "value": count, "label": f"{name}: {count}"} for name, count in counts.items()]
     encoding = {
         "x": _axis("name", x, "nominal", sort=list(counts), axis={"labelAngle": 0}),
-        "y": _axis("value", y, axis={"format": "~s"}),
+        "y": _axis("value", None, axis={"format": "~s"}),
         "description": {"field": "label"},
     }
     mark = {"type": "bar", "color": "var(--c0)", "opacity": 0.85}

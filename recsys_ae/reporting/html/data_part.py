@@ -35,14 +35,14 @@ def _charts(training: TrainingData) -> Iterator[Chart]:
     message = f"The most popular {percent(training.half)} of the items have half of the interactions."
     rows = [[f"{share:.1%}", f"{of:.1%}"] for share, of in training.tail]
     table = plain("Popularity", ["items, most popular first", "interactions"], rows)
-    yield Chart("The long tail", message, curve(training.tail, "items, most popular first", "interactions"), table)
+    yield Chart("Popularity: share of the interactions", message, curve(training.tail, "items, most popular first"), table)
     if training.ratings:
         total = sum(training.ratings.values())
         most = max(training.ratings, key=lambda rating: training.ratings[rating])
         message = f"The most frequent rating is {most}, with {percent(training.ratings[most] / total)} of all."
         counts = [[name(rating), number(count, ",d")] for rating, count in training.ratings.items()]
         table = Grid("Ratings", ["rating", "interactions"], counts)
-        yield Chart("Ratings", message, columns(training.ratings, "rating", "interactions"), table)
+        yield Chart("Interactions by rating", message, columns(training.ratings, "rating"), table)
 
 
 def _sparsity(training: TrainingData) -> Pictures:

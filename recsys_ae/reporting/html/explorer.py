@@ -4,9 +4,9 @@ from recsys_ae.reporting.html.blocks import Block, Lists, Notes
 from recsys_ae.reporting.html.facts import Explorer
 
 WHY = {
-    "weights": "exact contributions of the items of the history to the score",
-    "left out": "how far the score falls without an item of the history, for some of the users",
-    "no": "no reasons, because its scores do not depend on single items of the history, or it would take too long",
+    "weights": "{models}: unfold an item to see which items of the history add most to its score (exact contributions).",
+    "left out": "{models}: unfold an item to see without what in the history its score would fall most (some users only).",
+    "no": "{models}: no reasons: scores do not depend on single items of the history, or it would take long to find out.",
 }
 
 
@@ -17,11 +17,10 @@ def explorer_blocks(explorer: Explorer | None) -> list[Block]:
     n = len(explorer.users)
     drawn = "all users" if n == explorer.relevant_users else f"{n} of the {explorer.relevant_users:,} users"
     how = "" if n == explorer.relevant_users else ", drawn at random with seed 0"
-    told = dict.fromkeys(explorer.explained.values())
-    reasons = [f"{WHY[kind]}: {', '.join(m for m, own in explorer.explained.items() if own == kind)}" for kind in told]
+    explained = {kind: [model for model, own in explorer.explained.items() if own == kind] for kind in WHY}
     lines = [
         f"{drawn.capitalize()} with relevant items in the test part{how}. ✓ marks items of the test part that are relevant.",
-        f"Unfold an item to see why it is listed. {'; '.join(reasons)}.".replace("list. ", "list. ", 1),
+        *(WHY[kind].format(models=", ".join(models)) for kind, models in explained.items() if models),
     ]
     content = {
         "k": explorer.k,

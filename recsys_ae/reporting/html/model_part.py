@@ -1,12 +1,14 @@
 """The charts of the models of a run."""
 
+import re
 from base64 import b64encode
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 from recsys_ae.errors import ConfigError
 from recsys_ae.evaluation.metrics import parse_metric
 from recsys_ae.evaluation.protocols.audit_lines import percent
-from recsys_ae.reporting.html.blocks import Block, Chart, Grid, Picture, Pictures, Shown, name, number, plain, shown
+from recsys_ae.reporting.html.blocks import Block, Chart, Grid, Picture, Pictures, name, number, plain, shown
 from recsys_ae.reporting.html.charts import bars, grouped_bars, intervals, lines, scatter
 from recsys_ae.reporting.html.facts import Depths, Errors, RunFiles
 from recsys_ae.reporting.results import RunReport, Values
@@ -89,14 +91,14 @@ def _lift(report: RunReport) -> Iterator[Chart]:
     yield Chart("Lift over popularity", message, bars(records, labels, f"{metric} against popularity", True), table)
 
 
-def depth_charts(depths: Depths | None) -> Iterator[Chart]:
+def depth_charts(report: RunReport, depths: Depths | None) -> Iterator[Chart]:
     """Metrics by the length of the lists."""
     if depths is None or len(depths.lengths) < 2:
         return
     some = "" if depths.users == depths.relevant_users else f" ({depths.users:,} of {depths.relevant_users:,} users)"
     first, last = depths.lengths[0], depths.lengths[-1]
     for family, by_model in depths.values.items():
-        labels, title = list(by_model), FAMILIES.get(family, family)
+        title = FAMILIES.get(family, family)
         ends = [best_of({label: own[at] for label, own in by_model.items()}) for at in (0, -1)]
         if ends[0] is None or ends[1] is None:
             continue
@@ -111,7 +113,7 @@ def depth_charts(depths: Depths | None) -> Iterator[Chart]:
             if value is not None
         ]
         table = plain(title, ["model", *(f"@{k}" for k in depths.lengths)], [[label, *own] for label, own in by_model.items()])
-        spec = lines(records, labels, "items in the list", title, logarithmic=depths.lengths, zero=True)
+        spec = lines(records, list(report.models), "items in the list", logarithmic=depths.lengths, zero=True)
         yield Chart(f"{title} by length", message, spec, table)
 
 
@@ -134,21 +136,14 @@ def trade_off_charts(report: RunReport, depths: Depths | None) -> Iterator[Chart
         if len(known) < 2:
             continue
         fast = other == "seconds to fit"
-        records = [
-            {
-                "model": label,
-                "x": values[label],
-                "y": accuracy[label],
-                "label": f"{label}: {values[label]:.4g}, {accuracy[label]:.4f}",
-            }
-            for label in known
-        ]
-        front = _front([(label, values[label] or 0, accuracy[label] or 0) for label in known], fast, lower)
+        points = [(label, values[label] or 0, accuracy[label] or 0) for label in known]
+        records = [{"model": label, "x": x, "y": y, "label": f"{label}: {x:.4g}, {y:.4f}"} for label, x, y in points]
+        front = _front(points, fast, lower)
         better = "faster" if fast else f"better in {other}"
         message = f"No model is both {better} and better in {metric} than: {', '.join(front)}."
         rows = [[label, values[label], accuracy[label]] for label in known]
         table = plain(f"{metric} and {other}", ["model", other, metric], rows)
-        yield Chart(f"{metric} against {other}", message, scatter(records, labels, other, metric, fast), table)
+        yield Chart(f"{metric} against {other}", message, scatter(records, labels, other, logarithmic=fast), table)
 
 
 def _front(points: Sequence[tuple[str, float, float]], low_x: bool, low_y: bool) -> list[str]:
@@ -193,7 +188,8 @@ def segment_charts(report: RunReport) -> Iterator[Chart]:
         lower = metric in report.lower_is_better
         leaders = {group: best_of({label: own[group] for label, own in values.items()}, lower) for group in groups}
         said = [f"{found[0]} ({group})" for group, found in leaders.items() if found is not None]
-        users = [_users(runs[labels[0]][0].segments.get(segment, {}).get(group, {}).get("users")) for group in groups]
+        first = runs[labels[0]][0].segments.get(segment, {})
+        users = [number(first.get(group, {}).get("users"), ",.0f") for group in groups]
         rows = [[name(label), *(number(own[group]) for group in groups)] for label, own in values.items()]
         rows.append([name("users"), *users])
         message = f"Best by {metric} in each group: {', '.join(said)}."
@@ -201,80 +197,58 @@ def segment_charts(report: RunReport) -> Iterator[Chart]:
         yield Chart(f"{metric} by {segment.replace('_', ' ')}", message, grouped_bars(records, labels, groups, metric), table)
 
 
-def _users(count: float | None) -> Shown:
-    return number(count, ",.0f")
-
-
-def error_charts(errors: Errors | None) -> Iterator[Chart]:
+def error_charts(report: RunReport, errors: Errors | None) -> Iterator[Chart]:
     """Histograms of the errors of rating models."""
     if errors is None:
         return
     used = [at for at in range(len(errors.edges) - 1) if any(own[at] for own in errors.shares.values())]
-    first, last = used[0], used[-1] + 1
-    middles = [(low + high) / 2 for low, high in zip(errors.edges, errors.edges[1:], strict=False)]
-    labels = list(errors.shares)
+    bins = range(used[0], used[-1] + 1)
+    middles = [(low + high) / 2 for low, high in pairwise(errors.edges)]
     records = [
         {"model": label, "x": middles[at], "y": own[at], "label": f"{label}, {middles[at]:+.2f}: {own[at]:.1%}"}
         for label, own in errors.shares.items()
-        for at in range(first, last)
+        for at in bins
     ]
-    width = errors.edges[1] - errors.edges[0]
+    reach = errors.edges[-1] / 4
     near = {
-        label: sum(one for one, at in zip(own, middles, strict=True) if abs(at) < 0.5 * (errors.edges[-1]) / 2 + width / 4)
-        for label, own in errors.shares.items()
+        label: sum(one for one, at in zip(own, middles, strict=True) if abs(at) < reach) for label, own in errors.shares.items()
     }
-    reach = 0.5 * errors.edges[-1] / 2
-    best = best_of(dict(near))
+    best = max(near, key=lambda label: near[label])
     some = "" if errors.pairs == errors.test_pairs else f" ({errors.pairs:,} of {errors.test_pairs:,} pairs)"
-    said = (
-        ""
-        if best is None
-        else f"{best[0]} is most often near: {percent(best[1])} of its errors are within about ±{reach:g}{some}."
-    )
-    head = ["model", *(f"{middles[at]:+.2f}" for at in range(first, last))]
-    rows = [[name(label), *(number(own[at], ".1%") for at in range(first, last))] for label, own in errors.shares.items()]
-    spec = lines(
-        records, labels, "predicted minus actual rating", "share of the test pairs", points=False, step=True, zero=True
-    )
-    yield Chart("Errors on test data", said, spec, Grid("Errors", head, rows))
+    message = f"{percent(near[best])} of the errors of {best} are below {reach:g}, more than of any other model{some}."
+    rows = [[name(label), *(number(own[at], ".1%") for at in bins)] for label, own in errors.shares.items()]
+    table = Grid("Errors", ["model", *(f"{middles[at]:+.2f}" for at in bins)], rows)
+    spec = lines(records, list(report.models), "predicted minus actual rating", points=False, step=True, zero=True)
+    yield Chart("Errors on test data, as shares of the pairs", message, spec, table)
 
 
 def curve_charts(report: RunReport) -> Iterator[Chart]:
     """Loss and validation value of each epoch, of each stage of each model, with the first seed."""
-    labels = list(report.models)
     for label, model in report.models.items():
         run = model.runs[report.seeds[0]]
+        complement = re.fullmatch(r"valid_1_minus_(\w+)_(\d+)", run.validation)
+        validated = "{}@{}".format(*complement.groups()) if complement else run.validation.removeprefix("valid_")
         for stage, curve in run.curves.items():
-            if len(curve) < 2:
-                continue
             own = f"{label}, {stage}" if stage else label
-            losses, valid = [one for one, _ in curve], [one for _, one in curve]
-            chosen = (run.select or run.fit).best_epoch if len(run.curves) == 1 else None
-            best = f"; epoch {chosen} is the best" if chosen is not None and any(one is not None for one in valid) else ""
-            validated = run.validation.replace("_", " ").removeprefix("valid ")
-            columns = [
-                "epoch",
-                "training loss",
-                *([f"validation {validated}"] if any(one is not None for one in valid) else []),
-            ]
-            rows = [[str(epoch), *([one, other] if len(columns) > 2 else [one])] for epoch, (one, other) in enumerate(curve, 1)]
-            table = plain(own, columns, rows)
-            for title, values in (("training loss", losses), (columns[-1], valid)):
-                if title != "training loss" and len(columns) < 3:
+            losses: list[float | None] = [loss for loss, _ in curve]
+            valid = [None if one is None else 1 - one if complement else one for _, one in curve]
+            columns = {"training loss": losses, f"validation {validated}": valid}
+            columns = {title: values for title, values in columns.items() if any(one is not None for one in values)}
+            rows = [[str(epoch), *values] for epoch, values in enumerate(zip(*columns.values(), strict=True), 1)]
+            table = plain(own, ["epoch", *columns], rows)
+            chosen = (run.select or run.fit).best_epoch if len(run.curves) == 1 and len(columns) > 1 else None
+            for title, values in columns.items():
+                known = [(epoch, value) for epoch, value in enumerate(values, 1) if value is not None]
+                if len(known) < 2:
                     continue
-                records = [
-                    {"model": label, "x": epoch, "y": value, "label": f"epoch {epoch}: {value:.4f}"}
-                    for epoch, value in enumerate(values, 1)
-                    if value is not None
-                ]
-                if len(records) < 2:
-                    continue
-                message = f"From {records[0]['y']:.4g} to {records[-1]['y']:.4g} in {len(curve)} epochs{best}."
-                few = len(records) <= 30
-                yield Chart(f"{own}: {title}", message, lines(records, labels, "epoch", title, points=few), table)
+                records = [{"model": label, "x": at, "y": value, "label": f"epoch {at}: {value:.4f}"} for at, value in known]
+                best = f"; epoch {chosen} was chosen" if chosen is not None else ""
+                message = f"From {known[0][1]:.4g} to {known[-1][1]:.4g} in {len(curve)} epochs{best}."
+                spec = lines(records, list(report.models), "epoch", points=len(known) <= 30)
+                yield Chart(f"{own}: {title}", message, spec, table)
 
 
-def picture_blocks(report: RunReport, files: RunFiles) -> list[Block]:
+def picture_blocks(files: RunFiles) -> list[Block]:
     """The figures of image models."""
     blocks: list[Block] = []
     for label, paths in files.pictures.items():

@@ -99,10 +99,14 @@
       const part = make("div");
       const lines = user.history.map(([item, rating]) => {
         const line = make("li", nameOf(item));
-        if (rating !== undefined) line.append(make("small", `  rated ${rating}`));
+        if (rating !== undefined) {
+          const stars = make("small", rating);
+          stars.prepend(make("span", "rated ", "hidden"));
+          line.prepend(stars);
+        }
         return line;
       });
-      part.append(head("History", `${user.known} items${inTime ? ", latest first" : ""}`), list(lines.slice(0, 10)));
+      part.append(head("History", `${user.known}${inTime ? ", latest first" : ""}`), list(lines.slice(0, 10)));
       if (lines.length > 10) {
         const more = make("details");
         more.append(make("summary", `${lines.length - 10} more${user.known > lines.length ? ` of ${user.known - 10}` : ""}`), list(lines.slice(10), 11));

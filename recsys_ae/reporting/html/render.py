@@ -23,7 +23,7 @@ from recsys_ae.reporting.html.run import run_content
 from recsys_ae.reporting.results import RunReport
 
 PARTS = ("page.html", "page.css", "page.js", "theme.js")
-UNSAFE = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
+UNSAFE = str.maketrans({one: f"\\u{ord(one):04x}" for one in "<>&\u2028\u2029"})
 
 
 def run_page(report: RunReport, look: CloserLook, own: RunFiles) -> str:
@@ -44,7 +44,7 @@ def rendered(page: Page) -> str:
 def as_json(value: Any) -> Markup:
     """JSON that may stand within a script element: no character of it has a meaning in HTML."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    return Markup(text.translate(str.maketrans(UNSAFE)))
+    return Markup(text.translate(UNSAFE))
 
 
 @cache

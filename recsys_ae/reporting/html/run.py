@@ -1,10 +1,9 @@
 """The content of the page of a run."""
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator
 
 from recsys_ae.evaluation.protocols.audit_lines import audit_lines
-from recsys_ae.reporting.html.blocks import Block, Charts, Facts, Grid, Notes, Page, Raw, Section, name, number, shown
+from recsys_ae.reporting.html.blocks import Block, Chart, Charts, Facts, Grid, Notes, Page, Raw, Section, name, number, shown
 from recsys_ae.reporting.html.data_part import data_blocks
 from recsys_ae.reporting.html.explorer import explorer_blocks
 from recsys_ae.reporting.html.facts import CloserLook, RunFiles
@@ -26,13 +25,13 @@ def run_content(report: RunReport, look: CloserLook, files: RunFiles) -> Page:
     """Everything that the page of a run shows."""
     found: list[tuple[str, str, list[Block]]] = [
         ("results", "Results", [leaderboard(report), Notes([*_findings(report)]), *_charts(report, interval_charts(report))]),
-        ("lengths", "By length of the lists", _charts(report, depth_charts(look.depths))),
+        ("lengths", "By length of the lists", _charts(report, depth_charts(report, look.depths))),
         ("trade-offs", "Accuracy and the rest", _charts(report, trade_off_charts(report, look.depths))),
         ("segments", "Groups of users and items", _charts(report, segment_charts(report))),
         ("lists", "What users are shown", explorer_blocks(look.explorer)),
-        ("errors", "Rating errors", _charts(report, error_charts(look.errors))),
-        ("training", "Training", _charts(report, curve_charts(report))),
-        ("figures", "Figures", picture_blocks(report, files)),
+        ("errors", "Rating errors", _charts(report, error_charts(report, look.errors))),
+        ("training", "Training", _charts(report, curve_charts(report), with_key=False)),
+        ("figures", "Figures", picture_blocks(files)),
         ("data", "The data", [*data_blocks(report, look.training), *_audit(report)]),
         ("origin", "How this was made", origin_blocks(report, files)),
     ]
@@ -96,16 +95,16 @@ def _findings(report: RunReport) -> Iterator[str]:
     yield from outcome_lines(report)
 
 
-def _charts(report: RunReport, charts: Any) -> list[Block]:
+def _charts(report: RunReport, charts: Iterable[Chart], *, with_key: bool = True) -> list[Block]:
     found = list(charts)
-    return [Charts(found, list(report.models))] if found else []
+    return [Charts(found, list(report.models) if with_key else ())] if found else []
 
 
 def _audit(report: RunReport) -> Iterator[Block]:
     if report.audit is not None:
         first = f" of seed {report.seeds[0]}" if len(report.seeds) > 1 else ""
         lines = audit_lines(report.audit) or ["Nothing was found."]
-        yield Notes([f"Audit of the test part{first}:", *lines])
+        yield Notes(lines, f"Audit of the test part{first}")
 
 
 def origin_blocks(report: RunReport, files: RunFiles) -> list[Block]:
@@ -115,6 +114,8 @@ def origin_blocks(report: RunReport, files: RunFiles) -> list[Block]:
         pairs += [("Command", origin.command), ("Started", origin.started)]
         if origin.commit is not None:
             pairs.append(("Commit", origin.commit + (" with uncommitted changes" if origin.uncommitted else "")))
+    if (device := report.settings.get("device")) is not None:
+        pairs.append(("Device", str(device)))
     pairs += [(f"Data of seed {seed}", facts.digest) for seed, facts in report.data.items()]
     pairs += [("Versions", ", ".join(f"{one} {version}" for one, version in report.versions.items()))]
     digests = [(label, own.digest) for label, model in report.models.items() for own in list(model.runs.values())[:1]]
