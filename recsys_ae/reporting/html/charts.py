@@ -1,20 +1,18 @@
-"""Charts: functions from values to Vega-Lite specifications, which `drawn` turns into SVG.
+"""Charts: functions from values to Vega-Lite specifications, which `drawing` turns into SVG.
 
 Colours are variables of the page's style sheet, so that a chart follows its theme. Fields of the data have fixed names, and
 texts are only ever values of fields, which Vega escapes.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from math import log10
 from typing import Any
-
-from markupsafe import Markup
 
 Spec = dict[str, Any]
 Record = dict[str, Any]
 COLOURS = 10  # variables --c0, --c1, ... of the style sheet
 WIDTH, HEIGHT, ROW = 340, 210, 22
+LONGEST = 18  # characters of a name
 AXIS = {
     "labelColor": "var(--soft)",
     "titleColor": "var(--soft)",
@@ -24,8 +22,9 @@ AXIS = {
     "labelFontSize": 11,
     "titleFontSize": 11,
     "titleFontWeight": "normal",
-    "labelLimit": 150,
+    "labelLimit": 0,  # Vega cuts text within a character
     "tickCount": 5,
+    "aria": False,
 }
 CONFIG = {
     "background": None,
@@ -35,20 +34,27 @@ CONFIG = {
     "text": {"color": "var(--ink)", "fontSize": 11},
     "rule": {"color": "var(--soft)"},
 }
-
-
-def drawn(spec: Spec) -> Markup:
-    """A chart as SVG to be put into a page. Everything in it comes from this module, or is text that Vega has escaped."""
-    import vl_convert  # heavy
-
-    svg = vl_convert.vegalite_to_svg({"autosize": {"type": "fit", "contains": "padding"}, **spec, "config": CONFIG})
-    svg = re.sub(r'^<svg [^>]*?width="([\d.]+)" height="([\d.]+)"[^>]*>', r'<svg viewBox="0 0 \1 \2" aria-hidden="true">', svg)
-    return Markup(re.sub(r' (?:aria-(?:hidden|roledescription)|role|pointer-events|class)="[^"]*"(?=[^<]*>)', "", svg))
+FRAME: Spec = {"autosize": {"type": "fit", "contains": "padding"}, "config": CONFIG}
 
 
 def colour_of(place: int) -> str:
     """The colour of the model at this place of the report."""
     return f"var(--c{place % COLOURS})"
+
+
+def _shortened(names: Sequence[str]) -> dict[str, str]:
+    """Names that fit into a chart, still distinct, by the whole ones."""
+    found: dict[str, str] = {}
+    for place, name in enumerate(names, 1):
+        short = name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…"
+        found[name] = short if short not in found.values() else f"{name[: LONGEST - 5]}… {place}"
+    return found
+
+
+def _with_short(records: Sequence[Record], field: str, names: Sequence[str]) -> tuple[list[Record], list[str]]:
+    """The records and the names, both with short names."""
+    short = _shortened(names)
+    return [{**record, field: short[record[field]]} for record in records], list(short.values())
 
 
 def _coloured(models: Sequence[str]) -> Spec:
@@ -67,7 +73,8 @@ def _axis(field: str, title: str | None, kind: str = "quantitative", **more: Any
 
 def intervals(records: Sequence[Record], models: Sequence[str], title: str, baseline: float | None) -> Spec:
     """A point per model, with its interval. Records: model, value, low, high, label; `baseline` is a vertical line."""
-    name = _axis("model", None, "nominal", sort=list(models), axis={"domain": False, "ticks": False, "labelLimit": 120})
+    records, models = _with_short(records, "model", models)
+    name = _axis("model", None, "nominal", sort=list(models), axis={"domain": False, "ticks": False})
     value: Spec = {"scale": {"zero": False, "nice": True}}
     layers: list[Spec] = [
         {"mark": {"type": "rule", "strokeWidth": 2}, "encoding": {"x": _axis("low", title, **value), "x2": {"field": "high"}}},
@@ -81,12 +88,13 @@ def intervals(records: Sequence[Record], models: Sequence[str], title: str, base
     if baseline is not None:
         mark = {"type": "rule", "strokeDash": [3, 3], "color": "var(--soft)"}
         layers.insert(0, {"data": {"values": [{"at": baseline}]}, "mark": mark, "encoding": {"x": _axis("at", title, **value)}})
-    return {"data": _data(records), "width": WIDTH, "height": ROW * len(models) + 45, "layer": layers}
+    return {**FRAME, "data": _data(records), "width": WIDTH, "height": ROW * len(records) + 45, "layer": layers}
 
 
 def bars(records: Sequence[Record], models: Sequence[str], title: str, signed: bool = False) -> Spec:
     """A bar per model. Records: model, value, label."""
-    name = _axis("model", None, "nominal", sort=list(models), axis={"domain": False, "ticks": False, "labelLimit": 120})
+    records, models = _with_short(records, "model", models)
+    name = _axis("model", None, "nominal", sort=list(models), axis={"domain": False, "ticks": False})
     form: Spec = {"axis": {"format": "+.0%" if signed else ".3~g"}}
     encoding = {"x": _axis("value", title, **form), "y": name, "color": _coloured(models), "description": {"field": "label"}}
     height = ROW * len(models) + 45
@@ -101,8 +109,10 @@ def bars(records: Sequence[Record], models: Sequence[str], title: str, signed: b
 
 def grouped_bars(records: Sequence[Record], models: Sequence[str], groups: Sequence[str], title: str) -> Spec:
     """Bars of all models in each group. Records: group, model, value, label."""
+    records, models = _with_short(records, "model", models)
+    records, groups = _with_short(records, "group", groups)
     thick = max(4, min(10, 36 // len(models)))
-    group = _axis("group", None, "nominal", sort=list(groups), axis={"domain": False, "ticks": False, "labelLimit": 120})
+    group = _axis("group", None, "nominal", sort=list(groups), axis={"domain": False, "ticks": False})
     encoding = {
         "y": {**group, "scale": {"paddingInner": 0.25}},
         "yOffset": {"field": "model", "sort": list(models)},
@@ -111,7 +121,7 @@ def grouped_bars(records: Sequence[Record], models: Sequence[str], groups: Seque
         "description": {"field": "label"},
     }
     height = len(groups) * (len(models) * thick + 8) + 45
-    return {"data": _data(records), "width": WIDTH, "height": height, "mark": {"type": "bar"}, "encoding": encoding}
+    return {**FRAME, "data": _data(records), "width": WIDTH, "height": height, "mark": {"type": "bar"}, "encoding": encoding}
 
 
 def lines(
@@ -132,6 +142,7 @@ def lines(
         step: horizontal and vertical lines, for histograms.
         zero: whether the vertical axis has to begin at 0.
     """
+    records, models = _with_short(records, "model", models)
     across = _axis("x", x, scale={"zero": False, "nice": False})
     if logarithmic is not None:
         across = _axis("x", x, scale={"type": "log", "nice": False}, axis={"values": list(logarithmic), "format": "d"})
@@ -141,11 +152,12 @@ def lines(
     if points:
         point = {"type": "point", "filled": True, "size": 28, "opacity": 1}
         layers.append({"mark": point, "encoding": {**both, "description": {"field": "label"}}})
-    return {"data": _data(records), "width": WIDTH, "height": HEIGHT, "layer": layers}
+    return {**FRAME, "data": _data(records), "width": WIDTH, "height": HEIGHT, "layer": layers}
 
 
 def scatter(records: Sequence[Record], models: Sequence[str], x: str, *, logarithmic: bool = False) -> Spec:
     """A point per model, with its name where there is room. Records: model, x, y, label."""
+    records, models = _with_short(records, "model", models)
     across = _axis("x", x, scale={"type": "log", "padding": 14} if logarithmic else {"zero": False, "padding": 14})
     if logarithmic:
         across["axis"] = {"format": "~g", "tickCount": 4}
@@ -154,10 +166,10 @@ def scatter(records: Sequence[Record], models: Sequence[str], x: str, *, logarit
     layers: list[Spec] = [{"mark": point, "encoding": {**both, "color": _coloured(models), "description": {"field": "label"}}}]
     named = _named(records, logarithmic)
     for side, dy in {"above": -10, "below": 11}.items():
-        text = {"type": "text", "dy": dy, "limit": 110, "color": "var(--ink)"}
+        text = {"type": "text", "dy": dy, "color": "var(--ink)"}
         own = [record for record, where in zip(records, named, strict=True) if where == side]
         layers.append({"data": _data(own), "mark": text, "encoding": {**both, "text": {"field": "model", "type": "nominal"}}})
-    return {"data": _data(records), "width": WIDTH, "height": HEIGHT + 20, "layer": layers}
+    return {**FRAME, "data": _data(records), "width": WIDTH, "height": HEIGHT + 20, "layer": layers}
 
 
 def _named(records: Sequence[Record], logarithmic: bool) -> list[str]:
@@ -170,7 +182,7 @@ def _named(records: Sequence[Record], logarithmic: bool) -> list[str]:
     taken = [(x - 5, y - 5, x + 5, y + 5) for x, y in places]
     sides = []
     for record, (x, y) in zip(records, places, strict=True):
-        half = 3.6 * min(len(record["model"]), 18)
+        half = 3.6 * len(record["model"])
         for side, low, high in (("above", y + 5.5, y + 15), ("below", y - 16, y - 5.5)):
             if all(x + half < left or x - half > right or high < bottom or low > top for left, bottom, right, top in taken):
                 taken.append((x - half, low, x + half, high))
@@ -191,7 +203,7 @@ def curve(points: Sequence[tuple[float, float]], x: str) -> Spec:
         {"data": {"values": [{"x": one, "y": other} for one, other in points]}, "mark": area, "encoding": both},
         {"data": {"values": [{"x": 0, "y": 0}, {"x": 1, "y": 1}]}, "mark": diagonal, "encoding": both},
     ]
-    return {"width": WIDTH, "height": HEIGHT, "layer": layers}
+    return {**FRAME, "width": WIDTH, "height": HEIGHT, "layer": layers}
 
 
 def columns(counts: Mapping[str, int], x: str) -> Spec:
@@ -203,4 +215,4 @@ def columns(counts: Mapping[str, int], x: str) -> Spec:
         "description": {"field": "label"},
     }
     mark = {"type": "bar", "color": "var(--c0)", "opacity": 0.85}
-    return {"data": {"values": values}, "width": WIDTH, "height": HEIGHT, "mark": mark, "encoding": encoding}
+    return {**FRAME, "data": {"values": values}, "width": WIDTH, "height": HEIGHT, "mark": mark, "encoding": encoding}

@@ -166,10 +166,11 @@ def _family(metric: str) -> str:
 
 def segment_charts(report: RunReport) -> Iterator[Chart]:
     """The deciding metric in each group of a segment, as means over the seeds."""
-    metric, labels = deciding(report), list(report.models)
-    runs = {label: list(model.runs.values()) for label, model in report.models.items()}
+    labels, runs = list(report.models), {label: list(model.runs.values()) for label, model in report.models.items()}
     for segment in dict.fromkeys(one for own in runs.values() for one in own[0].segments):
         groups = list(dict.fromkeys(group for own in runs.values() for group in own[0].segments.get(segment, {})))
+        measured = {one for own in runs.values() for group in own[0].segments.get(segment, {}).values() for one in group}
+        metric = next((one for one in (deciding(report), *report.metrics) if one in measured), "")
         values: dict[str, Values] = {}
         for label, own in runs.items():
             found = [[run.segments.get(segment, {}).get(group, {}).get(metric) for run in own] for group in groups]
@@ -215,7 +216,8 @@ def error_charts(report: RunReport, errors: Errors | None) -> Iterator[Chart]:
     }
     best = max(near, key=lambda label: near[label])
     some = "" if errors.pairs == errors.test_pairs else f" ({errors.pairs:,} of {errors.test_pairs:,} pairs)"
-    message = f"{percent(near[best])} of the errors of {best} are below {reach:g}, more than of any other model{some}."
+    more = ", more than of any other model" if len(near) > 1 else ""
+    message = f"{percent(near[best])} of the errors of {best} are below {reach:g}{more}{some}."
     rows = [[name(label), *(number(own[at], ".1%") for at in bins)] for label, own in errors.shares.items()]
     table = Grid("Errors", ["model", *(f"{middles[at]:+.2f}" for at in bins)], rows)
     spec = lines(records, list(report.models), "predicted minus actual rating", points=False, step=True, zero=True)

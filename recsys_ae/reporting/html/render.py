@@ -15,8 +15,9 @@ from jinja2 import DictLoader, Environment, StrictUndefined
 from markupsafe import Markup
 
 import recsys_ae
-from recsys_ae.reporting.html.blocks import Page
-from recsys_ae.reporting.html.charts import colour_of, drawn
+from recsys_ae.reporting.html.blocks import Charts, Page
+from recsys_ae.reporting.html.charts import colour_of
+from recsys_ae.reporting.html.drawing import drawn
 from recsys_ae.reporting.html.facts import CloserLook, RunFiles
 from recsys_ae.reporting.html.model_part import data_uri
 from recsys_ae.reporting.html.run import run_content
@@ -38,7 +39,12 @@ def rendered(page: Page) -> str:
     policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; script-src "
     allowed = " ".join(f"'sha256-{b64encode(sha256(text.encode()).digest()).decode()}'" for text in scripts.values())
     known: dict[str, Any] = {"style": Markup(texts["page.css"]), "scripts": scripts, "policy": policy + allowed}
-    return _environment().get_template("page.html").render(page=page, version=recsys_ae.__version__, **known)
+    charts = [
+        chart for section in page.sections for block in section.blocks if isinstance(block, Charts) for chart in block.charts
+    ]
+    drawings = dict(zip(map(id, charts), drawn([chart.spec for chart in charts]), strict=True))
+    known |= {"page": page, "version": recsys_ae.__version__, "drawing": lambda chart: drawings[id(chart)]}
+    return _environment().get_template("page.html").render(known).lstrip()
 
 
 def as_json(value: Any) -> Markup:
@@ -58,5 +64,5 @@ def _environment() -> Environment:
     known = Environment(
         loader=DictLoader(_parts()), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    known.filters |= {"drawn": drawn, "json": as_json, "data_uri": data_uri, "colour": colour_of}
+    known.filters |= {"json": as_json, "data_uri": data_uri, "colour": colour_of}
     return known
