@@ -148,7 +148,7 @@ def shown(cell: Cell) -> Shown:
 
 def number(value: float | None, form: str = ".4f") -> Shown:
     """The cell of a number."""
-    return Shown("-" if value is None else format(value, form), sort=value)
+    return Shown("-") if value is None else Shown(format(value, form), sort=float(value))
 
 
 def name(text: str) -> Shown:

@@ -17,7 +17,7 @@ SCALE = 8  # pixels of a cell
 def data_blocks(report: RunReport, training: TrainingData | None) -> list[Block]:
     """Sizes and charts."""
     data = report.data[report.seeds[0]]
-    parts = [[name(part), number(size, ",d"), name(data.digests.get(part, ""))] for part, size in data.sizes.items()]
+    parts = [[name(part), number(size, ",.0f"), name(data.digests.get(part, ""))] for part, size in data.sizes.items()]
     sizes = Grid(f"Parts, in {data.unit}", ["part", data.unit, "digest"], parts)
     if training is None:
         return [sizes]
@@ -40,7 +40,7 @@ def _charts(training: TrainingData) -> Iterator[Chart]:
         total = sum(training.ratings.values())
         most = max(training.ratings, key=lambda rating: training.ratings[rating])
         message = f"The most frequent rating is {most}, with {percent(training.ratings[most] / total)} of all."
-        counts = [[name(rating), number(count, ",d")] for rating, count in training.ratings.items()]
+        counts = [[name(rating), number(count, ",.0f")] for rating, count in training.ratings.items()]
         table = Grid("Ratings", ["rating", "interactions"], counts)
         yield Chart("Interactions by rating", message, columns(training.ratings, "rating"), table)
 
