@@ -48,7 +48,7 @@ def hostile_files(folder: Path) -> None:
         "split": {"kind": "per_user", "test": 0.3, "valid": 0.1},
         "models": [
             {"name": "ease", "l2": 5},
-            {"name": "autorec", "label": "network", "hidden": 4, "epochs": 4, "patience": 0},
+            {"name": "autorec", "label": "network", "axis": "user", "hidden": 4, "epochs": 4, "patience": 0},
             {"name": "popularity"},
         ],
         "metrics": ["ndcg@5", "rmse", "recall@10"],

@@ -207,7 +207,7 @@ def test_a_page_without_the_data_has_the_rest(folder, tmp_path, caplog):
     (tmp_path / "log.csv").write_text("user,item,stars,time\na,b,1,1\nb,c,2,3\n")
     page = rewrite_html(tmp_path / "out").read_text()
     assert "the page lacks what needs the data and the models" in caplog.text
-    assert "lists-data" not in page
+    assert 'id="lists-data"' not in page
     assert 'id="results"' in page
     (tmp_path / "titles.csv").unlink()
     hostile_files(tmp_path)

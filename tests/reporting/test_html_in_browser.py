@@ -45,7 +45,7 @@ def opened(browser, address, **context):
     yield page
     own.close()
     assert problems == []
-    assert [url for url in requests if not url.startswith("data:")] == [address]
+    assert {url for url in requests if not url.startswith("data:")} == {address}
 
 
 @pytest.fixture

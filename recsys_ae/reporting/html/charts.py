@@ -97,14 +97,8 @@ def bars(records: Sequence[Record], models: Sequence[str], title: str, signed: b
     name = _axis("model", None, "nominal", sort=list(models), axis={"domain": False, "ticks": False})
     form: Spec = {"axis": {"format": "+.0%" if signed else ".3~g"}}
     encoding = {"x": _axis("value", title, **form), "y": name, "color": _coloured(models), "description": {"field": "label"}}
-    height = ROW * len(models) + 45
-    return {
-        "data": _data(records),
-        "width": WIDTH,
-        "height": height,
-        "mark": {"type": "bar", "height": 12},
-        "encoding": encoding,
-    }
+    size = {"width": WIDTH, "height": ROW * len(models) + 45}
+    return {**FRAME, **size, "data": _data(records), "mark": {"type": "bar", "height": 12}, "encoding": encoding}
 
 
 def grouped_bars(records: Sequence[Record], models: Sequence[str], groups: Sequence[str], title: str) -> Spec:
