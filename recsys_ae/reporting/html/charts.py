@@ -34,7 +34,8 @@ CONFIG = {
     "text": {"color": "var(--ink)", "fontSize": 11},
     "rule": {"color": "var(--soft)"},
 }
-FRAME: Spec = {"autosize": {"type": "fit", "contains": "padding"}, "config": CONFIG}
+MARGIN = {"left": 12, "right": 8, "top": 5, "bottom": 5}  # the font of the page may be wider than the one Vega measures
+FRAME: Spec = {"autosize": {"type": "fit", "contains": "padding"}, "padding": MARGIN, "config": CONFIG}
 
 
 def colour_of(place: int) -> str:

@@ -8,6 +8,7 @@ from recsys_ae.reporting.html.data_part import data_blocks
 from recsys_ae.reporting.html.explorer import explorer_blocks
 from recsys_ae.reporting.html.facts import CloserLook, RunFiles
 from recsys_ae.reporting.html.model_part import (
+    best_of,
     curve_charts,
     depth_charts,
     error_charts,
@@ -44,6 +45,11 @@ def _message(report: RunReport) -> Iterator[tuple[str, bool]]:
     best = report.best
     if best is None:
         yield f"{len(report.models)} models compared", False
+        metric, lower = report.metrics[0], report.metrics[0] in report.lower_is_better
+        if (found := best_of({label: model.metrics[metric] for label, model in report.models.items()}, lower)) is not None:
+            yield "; ", False
+            yield found[0], True
+            yield f" has the {'lowest' if lower else 'highest'} {metric} on test data, {found[1]:.4f}", False
     elif best.model is None:
         yield f"No model has a value of {best.metric}", False
     else:
