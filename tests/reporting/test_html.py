@@ -159,7 +159,7 @@ def test_a_page_loads_nothing():
     assert "unsafe-inline" not in policy.partition("script-src")[2]
 
 
-@settings(max_examples=8)
+@settings(max_examples=4)
 @given(st.lists(TEXTS, min_size=5, max_size=5, unique=True))
 def test_no_text_is_markup(texts):
     labels = tuple(texts[:3])
