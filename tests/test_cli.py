@@ -71,6 +71,7 @@ def test_run_leaves_everything_and_prints_the_table(call, folder):
         "pipeline.yaml",
         "recommendations",
         "report.csv",
+        "report.html",
         "report.json",
     ]
     assert not (folder / "mlflow.db").exists()
@@ -361,6 +362,7 @@ def test_everything_is_tracked(call, folder):
         "per-user",
         "pipeline.yaml",
         "report.csv",
+        "report.html",
         "report.json",
     }
     Path("log.csv").write_text("user_id,item_id,rating\nnew,1001,4\n")

@@ -292,7 +292,7 @@ class TestCompare:
             ("out", "--metric", "mrr@5"): (2, "no model has values of mrr@5; known are"),
             ("out:ease", "out:mf", "--metric", "rmse"): (2, "only mf has values of rmse"),
             ("out", "--by", "age"): (2, "ease has no values by 'age'"),
-            ("out", "--output", "a.txt"): (2, "--output a.txt must end in .json or .md"),
+            ("out", "--output", "a.txt"): (2, "--output a.txt must end in .json, .md or .html"),
         }
         for command, (code, message) in cases.items():
             found, out, err = call("compare", *command)

@@ -24,6 +24,7 @@ from recsys_ae.cli.load import load
 from recsys_ae.cli.merge import merge
 from recsys_ae.cli.options import PATH, RequireTracking, TrackingUri, print_table, terminal
 from recsys_ae.cli.promotion import promote
+from recsys_ae.cli.report import report
 from recsys_ae.cli.runs import runs_app
 from recsys_ae.cli.verification import verify
 from recsys_ae.errors import ConfigError, RankLost, Terminated, TrackingError
@@ -85,7 +86,7 @@ def run(
     folder = output or new_folder(Path("runs"), f"{declared.name}-{datetime.now():%Y%m%d-%H%M%S}")
     tags = origin.tags(settings or []) if origin else {}
     try:
-        report = run_pipeline(declared, folder, tracker, terminal(stderr=True), resume=resume, tags=tags)
+        found = run_pipeline(declared, folder, tracker, terminal(stderr=True), resume=resume, tags=tags)
     except (KeyboardInterrupt, Terminated):
         print(f"recsys-ae: to continue, repeat the command with --output {folder} --resume", file=sys.stderr)
         raise
@@ -95,11 +96,11 @@ def run(
                 folder.rmdir()
                 folder.parent.rmdir()
     console, hint = terminal(), tracker.hint()
-    console.print(summary_header(report))
-    for table in [*results_tables(report, console.width), *(seeds_tables(report, console.width) if report.repetitions else [])]:
+    console.print(summary_header(found))
+    for table in [*results_tables(found, console.width), *(seeds_tables(found, console.width) if found.repetitions else [])]:
         console.print(table)
-    repeated = [origin.outcome(report)] if origin else []
-    lines = [*summary_lines(report, folder), *repeated, f"wall time: {perf_counter() - started:.1f} s"]
+    repeated = [origin.outcome(found)] if origin else []
+    lines = [*summary_lines(found, folder), *repeated, f"wall time: {perf_counter() - started:.1f} s"]
     for line in [*lines, *([f"look at the experiment: {hint}"] if hint else [])]:
         console.print(line, soft_wrap=True)
     if require_tracking and tracker.missing:
@@ -152,6 +153,7 @@ def _declared(
 app.command(context_settings={"allow_extra_args": True})(evaluate)
 app.command()(compare)
 app.command()(promote)
+app.command()(report)
 app.command()(export)
 app.command()(merge)
 app.command()(verify)

@@ -106,7 +106,7 @@ def compare(
     cold: ColdOption = "popular",
     skip_unknown: SkipOption = False,
     card: CardOption = None,
-    output: Annotated[Path | None, typer.Option(help="Also write to this file, .json or .md.", **PATH)] = None,
+    output: Annotated[Path | None, typer.Option(help="Also write to this file, .json, .md or .html.", **PATH)] = None,
     engine: EngineOption = "local",
     tracking_uri: TrackingUri = None,
 ) -> None:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pydantic import AfterValidator, BeforeValidator, Field, StrictInt, model_validator
 
 import recsys_ae
-from recsys_ae.data.layouts import FeatureFile, Table
+from recsys_ae.data.layouts import FeatureFile, Table, TitleFile
 from recsys_ae.data.places import file_name, inside, web_address
 from recsys_ae.declaration import Declared, Name, validate
 from recsys_ae.errors import ConfigError, did_you_mean, quoted, shortened
@@ -157,6 +157,8 @@ def _both_sizes(declared: Any) -> Any:
 class RatingsCard(FileCard):
     """Ratings in the first of `files` that exists or, without `files`, in the first of `splits`. `features` only on request.
 
+    `titles` are what people are shown instead of the ids of items.
+
     Sessions come from a column, or end where a user pauses for `session_gap` minutes or longer.
     """
 
@@ -164,6 +166,7 @@ class RatingsCard(FileCard):
     files: list[Table] = Field(default_factory=list)
     ids: dict[Literal["user", "item"], Literal["int", "str"]] = Field(default_factory=dict)
     features: dict[Literal["users", "items"], FeatureFile] = Field(default_factory=dict)
+    titles: TitleFile | None = None
     scale: tuple[float, float] | None = None
     duplicates: Duplicates = "error"
     session_gap: float | None = Field(None, gt=0, le=LONGEST_GAP)
@@ -174,7 +177,8 @@ class RatingsCard(FileCard):
         files = {f"files.{number}.path": table.path for number, table in enumerate(self.files)}
         features = {f"features.{side}.path": file.path for side, file in self.features.items()}
         given = {f"splits.{name}.{key}": getattr(split, key) for name, split in self.splits.items() for key in SPLIT_FILES}
-        return {**files, **features, **given}
+        titles = {} if self.titles is None else {"titles.path": self.titles.path}
+        return {**files, **features, **titles, **given}
 
     @model_validator(mode="after")
     def _has_files(self) -> "RatingsCard":

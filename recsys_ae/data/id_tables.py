@@ -9,7 +9,7 @@ from pydantic import Field
 from recsys_ae.data.content import TEXT, raise_first, read_content, refuse
 from recsys_ae.data.conversion import as_ids, series_of
 from recsys_ae.data.detection import USUAL_NAMES, columns_like, layout_of
-from recsys_ae.data.layouts import FileLayout, Place, is_structured
+from recsys_ae.data.layouts import FileLayout, Place, TitleFile, is_structured
 from recsys_ae.data.reading import column_context, reading
 from recsys_ae.errors import DataError, quoted, shortened
 
@@ -64,20 +64,20 @@ def read_ids(path: Path, kinds: Mapping[str, str | None], optional: str | None =
     return pd.DataFrame(values)
 
 
-def read_titles(path: Path, kind: str) -> pd.DataFrame:
+def read_titles(path: Path, kind: str, layout: TitleFile | None = None) -> pd.DataFrame:
     """The columns item_id and title of a file; rows with an empty title are left out.
 
     Args:
         kind: type of the ids, "int" or "str".
+        layout: which columns these are; None: they are recognised by their names.
 
     Raises:
         DataError: as for `read_ids`, or an item has several rows.
     """
     with reading(path):
-        names = column_names(path)
-        found = columns_like(names, ROLES)
-        item, title = (str(_only(found[role], role, names, False)) for role in ("item", "title"))
-        content = read_content(path, IdFile(path=path.name, columns={"item": item, "title": title}), {item: TEXT, title: TEXT})
+        layout = layout or _titles_like(path)
+        item, title = layout.id, layout.title
+        content = read_content(path, layout, {item: TEXT, title: TEXT})
         raise_first(content)
         typed, stored = is_structured(path.name), content.columns[title]
         with column_context(item):
@@ -91,6 +91,14 @@ def read_titles(path: Path, kind: str) -> pd.DataFrame:
         refuse(content, title, texts.bad & ~empty, "not text")
         frame = pd.DataFrame({"item_id": own, "title": series_of(texts.values)})
     return frame[~empty].reset_index(drop=True)
+
+
+def _titles_like(path: Path) -> TitleFile:
+    """The layout of a file of titles with named columns."""
+    names = column_names(path)
+    found = columns_like(names, ROLES)
+    item, title = (str(_only(found[role], role, names, False)) for role in ("item", "title"))
+    return TitleFile(path=path.name, id=item, title=title)
 
 
 def _only(found: list[str], role: str, names: list[str], optional: bool) -> str | None:

@@ -156,6 +156,16 @@ class FeatureDeclaration(Declared):
         return self
 
 
+class TitleFile(FileLayout):
+    """A file with the titles of items: the columns of their ids and of the titles."""
+
+    id: Place
+    title: Place
+
+    def places(self) -> list[Place]:
+        return [self.id, self.title]
+
+
 class FeatureFile(FileLayout):
     """A file with one row of features per user or item.
 

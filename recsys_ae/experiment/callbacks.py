@@ -12,11 +12,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from recsys_ae.core.trainer import Callback, Epoch, Training
-from recsys_ae.reporting.results import FitFacts
+from recsys_ae.reporting.results import Curves, FitFacts
 from recsys_ae.tracking import TrackedRun
 
 SECONDS_BETWEEN_LINES = 10.0
-Curves = list[tuple[float, float | None]]  # training loss and validation value of each epoch
 
 logger = logging.getLogger(__name__)
 

@@ -1,12 +1,12 @@
-"""The figures of one model of a run."""
+"""The figures of a run, and of each of its models."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from recsys_ae.experiment.callbacks import Curves
 from recsys_ae.files import whole_folder
-from recsys_ae.reporting.figures import loss_curves, save_figure
+from recsys_ae.reporting.figures import loss_curves, metrics_chart, save_figure
+from recsys_ae.reporting.results import Curves, RunReport
 from recsys_ae.tracking import TrackedRun
 
 if TYPE_CHECKING:
@@ -23,3 +23,9 @@ def draw_model(
             for name, draw in {**figures, **losses}.items():
                 save_figure(draw(), draft / f"{name}.png")
         run.artifact(folder, "figures")
+
+
+def draw_metrics(report: RunReport, folder: Path, run: TrackedRun) -> None:
+    """Draw the metrics of all models."""
+    save_figure(metrics_chart(report), chart := folder / "metrics.png")
+    run.artifact(chart, "figures")

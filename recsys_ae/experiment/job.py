@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from recsys_ae.experiment.callbacks import Curves, ShowProgress
+from recsys_ae.experiment.callbacks import ShowProgress
 from recsys_ae.experiment.pipeline_file import ModelSpec
-from recsys_ae.reporting.results import FitFacts, Trial
+from recsys_ae.reporting.results import Curves, FitFacts, Trial
 from recsys_ae.tracking import TrackedRun
 
 

@@ -14,6 +14,7 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -35,11 +36,13 @@ from recsys_ae.files import (
     write_json,
 )
 from recsys_ae.fitted import saved_digest
+from recsys_ae.reporting.results import Origin
+from recsys_ae.surroundings import command, commit
 from recsys_ae.tracking.record import FOLDER as RECORD, is_incomplete
 
 logger = logging.getLogger(__name__)
 
-REPORT, PIPELINE, INPUTS, TRIALS = "report.json", "pipeline.yaml", "inputs.json", "trials.db"
+REPORT, HTML, PIPELINE, INPUTS, TRIALS = "report.json", "report.html", "pipeline.yaml", "inputs.json", "trials.db"
 FOLDERS = ("models", "figures", "per-user", ".work")
 REDO = "delete it and repeat the command with --resume to redo that part"
 FAILED = Path(".work", "failed")  # marks a failed run
@@ -96,6 +99,15 @@ class OutputFolder:
     def read_note(self, name: str) -> str | None:
         """The text written under `name`, or None."""
         return (self.read_state(name, dict[str, str | None]) or {}).get("text")
+
+    def first_start(self) -> Origin:
+        """When and from what the run was started, which a resumed run has from its first part."""
+        found = self.read_state("origin", Origin)
+        if found is None:
+            at, changes = commit() or (None, False)
+            found = Origin(f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}", command(), at, changes)
+            self.write_state("origin", found)
+        return found
 
     def write_per_user(self, label: str, metrics: pd.DataFrame, protocol: Protocol | None) -> str:
         """Write a model's metrics per user under a protocol; returns the digest of the file."""

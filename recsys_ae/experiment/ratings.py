@@ -1,7 +1,7 @@
 """Pipelines of recommenders: splits, fits, evaluation, and exported lists."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,9 @@ from recsys_ae.core.trainer import Callback
 from recsys_ae.data.cards import RatingsCard
 from recsys_ae.data.content import write_faults
 from recsys_ae.data.fetch import locate
+from recsys_ae.data.id_tables import read_titles
 from recsys_ae.declaration import Declared, error_context
-from recsys_ae.errors import ConfigError
+from recsys_ae.errors import ConfigError, RecsysError
 from recsys_ae.evaluation.candidates import Candidates
 from recsys_ae.evaluation.evaluator import evaluate
 from recsys_ae.evaluation.metrics import as_sampled, parse_metric, parse_metrics
@@ -25,6 +26,7 @@ from recsys_ae.evaluation.protocols.published import published_for
 from recsys_ae.evaluation.report import Report
 from recsys_ae.evaluation.segments import DEFAULT_SEGMENTS, parse_segments
 from recsys_ae.evaluation.uncertainty.findings import MetricFindings, analyse
+from recsys_ae.experiment.closer_look import look_closer
 from recsys_ae.experiment.list_export import ListExport
 from recsys_ae.experiment.needs import feature_sides
 from recsys_ae.experiment.output import PIPELINE
@@ -40,6 +42,7 @@ from recsys_ae.models import MODELS
 from recsys_ae.models.base import HasItemVectors, Recommender
 from recsys_ae.models.recommend import Cold
 from recsys_ae.models.storage import build_model, load_model, model_digest, save_model
+from recsys_ae.reporting.html.facts import CloserLook
 from recsys_ae.reporting.results import Baseline, DataFacts, Exported, PublishedValues
 from recsys_ae.split import Split
 from recsys_ae.tracking import TrackedRun
@@ -264,6 +267,25 @@ class RatingTask(Task[RatingFile, Split, Recommender]):
     def test_to_train(self, data: DataFacts) -> float:
         test = data.sizes["test"]
         return test / (sum(data.sizes.values()) - test) if self._data.redrawn else 0.0
+
+    def closer_look(self, models: Iterable[tuple[str, Recommender]], data: Split) -> CloserLook:
+        keys, titles = self.keys, self._titles(data.train.items.kind)
+        how: dict[str, Any] = {"relevant_at": keys.relevant_at, "cold": keys.cold, "titles": titles}
+        return look_closer(models, data, candidates=self._candidates(data, "test"), **how)
+
+    def _titles(self, kind: str) -> dict[Any, str]:
+        """The titles of items by id, from the card or the key `export`; none if there is no such file any more."""
+        card, keys = self.pipeline.card, self.keys.export
+        layout = card.titles if isinstance(card, RatingsCard) else None
+        given = None if keys is None or keys.titles is None else Path(keys.titles)
+        try:
+            if given is None and layout is not None:
+                given = locate(card, [layout.path], self.pipeline.card_folder, download=False)
+            frame = None if given is None else read_titles(given, kind, None if keys and keys.titles else layout)
+        except RecsysError as error:
+            logger.warning("items are shown without titles: %s", error)
+            frame = None
+        return {} if frame is None else dict(zip(frame["item_id"].tolist(), frame["title"].tolist(), strict=True))
 
     def log_model(self, run: TrackedRun, saved: Path, data: Split, *, final: bool = False) -> None:
         def write(folder: Path) -> None:

@@ -18,8 +18,9 @@ from recsys_ae.core.checkpoint import Checkpoint
 from recsys_ae.digests import digest_of_json
 from recsys_ae.errors import TrainingError
 from recsys_ae.evaluation.protocols.audit import Audit
-from recsys_ae.experiment.callbacks import Curves, LogLosses, ShowProgress, Stopwatch, validation_name
-from recsys_ae.experiment.drawing import draw_model
+from recsys_ae.experiment.callbacks import LogLosses, ShowProgress, Stopwatch, validation_name
+from recsys_ae.experiment.drawing import draw_metrics, draw_model
+from recsys_ae.experiment.html_report import publish_html
 from recsys_ae.experiment.job import Job, Searched, Selected
 from recsys_ae.experiment.output import INPUTS, PIPELINE, REPORT, OutputFolder, check_output, name_of, open_output
 from recsys_ae.experiment.page import (
@@ -39,11 +40,11 @@ from recsys_ae.experiment.summary import choose, compare_pair, repetitions, summ
 from recsys_ae.experiment.task import D, Evaluation, FitOn, M, Part, Task
 from recsys_ae.export.manifest import versions
 from recsys_ae.files import read_json
-from recsys_ae.reporting.figures import metrics_chart, save_figure
 from recsys_ae.reporting.report import write_report
 from recsys_ae.reporting.results import (
     Baseline,
     Best,
+    Curves,
     DataFacts,
     Exported,
     FinalFit,
@@ -85,7 +86,9 @@ def run_pipeline(
         run.tags(tags or {})
         for path in task.record(output):
             run.artifact(path)
+        folder.first_start()
         report = _Experiment(task, folder, tracker, run, console).report(facts)
+        publish_html(task, report, output, run)
         for path in write_report(report, output):
             run.artifact(path)
         folder.clean()
@@ -146,10 +149,9 @@ class _Experiment(Generic[K, D, M]):
             final=final,
             exported=exported,
             versions=versions(),
+            origin=self.folder.first_start(),
         )
-        chart = self.folder.path / "figures" / "metrics.png"
-        save_figure(metrics_chart(report), chart)
-        self.run.artifact(chart, "figures")
+        draw_metrics(report, self.folder.path / "figures", self.run)
         if any((per_user := self.folder.path / "per-user").iterdir()):
             self.run.artifact(per_user, per_user.name)
         runs = {label: [self.folder.read_note(f"run-{self._name(label, seed)}") for seed in facts] for label in models}
@@ -213,8 +215,8 @@ class _Experiment(Generic[K, D, M]):
             digest = self._save(job, model, self.folder.model(name))
             found = test.metrics, selected.valid_metrics, test.counts
             by_user = None if test.per_user is None else self.folder.write_per_user(name, test.per_user, data.protocol)
-            rest = test.ties, test.segments
-            result = RunResult(spec.name, spec.params, *found, fit, select, digest, trials, by_user, *rest)
+            rest: dict[str, Any] = {"segments": test.segments, "curves": selected.curves, "validation": validation_name(model)}
+            result = RunResult(spec.name, spec.params, *found, fit, select, digest, trials, by_user, test.ties, **rest)
             record_result(job.run, result, self.keys.refit)
             if seed == self.pipeline.seeds[0]:
                 folder, figures = self.folder.figures(spec.label), self.task.figures(model, self.task.data(seed))

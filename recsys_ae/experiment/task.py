@@ -1,7 +1,7 @@
 """The steps of a pipeline that depend on the kind of data; all others are in the runner."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from inspect import signature
 from pathlib import Path
@@ -14,6 +14,7 @@ from recsys_ae.evaluation.protocols.audit import Audit
 from recsys_ae.evaluation.uncertainty.findings import MetricFindings
 from recsys_ae.experiment.pipeline_file import K, ModelSpec, Pipeline, PipelineFile, RegisterSpec
 from recsys_ae.registry import Registry
+from recsys_ae.reporting.html.facts import CloserLook
 from recsys_ae.reporting.results import Baseline, DataFacts, Exported, Values
 from recsys_ae.tracking import TrackedRun
 
@@ -142,3 +143,7 @@ class Task(ABC, Generic[K, D, M]):
     def figures(self, model: M, data: D) -> Mapping[str, "Callable[[], Figure]"]:
         """Functions that draw the figures of a fitted model, by file name."""
         return {}
+
+    def closer_look(self, models: Iterable[tuple[str, M]], data: D) -> CloserLook:
+        """What the page of a run shows beside its report and these figures, given the tested models by label."""
+        return CloserLook()

@@ -14,10 +14,10 @@ from optuna.trial import create_trial
 
 from recsys_ae.core.trainer import Callback, Training
 from recsys_ae.exits import explain
-from recsys_ae.experiment.callbacks import Curves, Stopwatch, validation_name
+from recsys_ae.experiment.callbacks import Stopwatch, validation_name
 from recsys_ae.experiment.pipeline_file import ModelSpec
 from recsys_ae.experiment.task import Task
-from recsys_ae.reporting.results import TrialState, Values
+from recsys_ae.reporting.results import Curves, TrialState, Values
 
 TRIALS_BEFORE_PRUNING = 5  # complete ones
 FIRST_PRUNED_EPOCH = 4  # earlier values say little

@@ -87,19 +87,26 @@ def explain(model: Recommender, history: Interactions, user: Any, item: Any) -> 
         ConfigError: the score does not depend on the history, as with models that know users only from training.
     """
     fitted_state(model, history)
-    row, target = int(history.users.rows([user])[0]), int(history.items.rows([item])[0])
+    row = int(history.users.rows([user])[0])
     own = history.matrix[[row]].indices.astype(np.int64)
-    if isinstance(model, LinearInHistory):
-        blocks = blocks_of(own, history.n_items)
-        contributions = np.concatenate([np.zeros(0, np.float32), *(model.item_weights(block)[:, target] for block in blocks)])
-    else:
-        contributions = _left_out(model, history, row, target)
-        if len(contributions) and not contributions.any():
-            raise ConfigError(
-                f"the history does not affect this score of {type(model).__name__}, so there is nothing to explain"
-            )
-    order = np.lexsort((own, -contributions))
-    return pd.DataFrame({"item_id": history.items.values[own[order]], "contribution": contributions[order]})
+    found = contributions(model, history, row, history.items.rows([item]))[:, 0]
+    if not isinstance(model, LinearInHistory) and len(found) and not found.any():
+        raise ConfigError(f"the history does not affect this score of {type(model).__name__}, so there is nothing to explain")
+    order = np.lexsort((own, -found))
+    return pd.DataFrame({"item_id": history.items.values[own[order]], "contribution": found[order]})
+
+
+def contributions(model: Recommender, history: Interactions, row: int, targets: Rows) -> Floats:
+    """What each of the n items in the history of the user at `row`, in their order, adds to the scores of the items `targets`.
+
+    float32 [n, T]; see `explain`. All targets together cost as much as one: of linear models the weights of n items, of others
+    n + 1 scorings of the user.
+    """
+    if not isinstance(model, LinearInHistory):
+        return _left_out(model, history, row, targets)
+    own = history.matrix[[row]].indices.astype(np.int64)
+    weights = [model.item_weights(block)[:, targets] for block in blocks_of(own, history.n_items)]
+    return np.concatenate([np.zeros((0, len(targets)), np.float32), *weights])
 
 
 def _unit(vectors: Floats) -> Floats:
@@ -127,8 +134,8 @@ def _nearest(similarities: Callable[[Rows], Floats], rows: Rows, ids: IdMap, k: 
     return pd.concat(tables, ignore_index=True)
 
 
-def _left_out(model: Recommender, history: Interactions, row: int, target: int) -> Floats:
-    """The score from the whole history minus the score without each of its items, float32 [n].
+def _left_out(model: Recommender, history: Interactions, row: int, targets: Rows) -> Floats:
+    """The scores from the whole history minus the scores without each of its items, float32 [n, T].
 
     The user keeps their id, so that parameters of this user that the model has learned still apply.
     """
@@ -140,9 +147,9 @@ def _left_out(model: Recommender, history: Interactions, row: int, target: int) 
     own_features = None if history.user_features is None else history.user_features.align(users)
     alone = replace(alone, user_features=own_features, item_features=history.item_features)
 
-    def score(keep: NDArray[np.bool_]) -> float:
-        return float(model.scores(alone.filter(keep), np.array([0]))[0, target])
+    def scores(keep: NDArray[np.bool_]) -> Floats:
+        return model.scores(alone.filter(keep), np.array([0]))[0, targets]
 
     places = np.arange(len(alone))
-    whole = score(places >= 0)
-    return np.array([whole - score(places != place) for place in places], np.float32)
+    whole = scores(places >= 0)
+    return np.array([whole - scores(places != place) for place in places], np.float32).reshape(-1, len(targets))

@@ -16,7 +16,7 @@ from recsys_ae.evaluation.uncertainty.findings import MetricFindings
 from recsys_ae.files import whole_file, write_json
 from recsys_ae.reporting.markdown import markdown_table
 from recsys_ae.reporting.report import finding_lines, protocol_line
-from recsys_ae.reporting.tables import finding_cells, fitting
+from recsys_ae.reporting.tables import Cell, finding_cells, fitting
 
 SMALLEST_P = 0.0001  # smaller p-values are shown as `< 0.0001`
 
@@ -55,19 +55,25 @@ class Grid(NamedTuple):
 
 
 def write_comparison(comparison: ModelComparison, path: Path) -> None:
-    """Write JSON or Markdown, by the ending of the name."""
+    """Write JSON, Markdown or HTML, by the ending of the name."""
     if path.suffix.lower() == ".json":
         digests = [protocol.digest for protocol in comparison.protocols]
         write_json({**asdict(comparison), "protocol_digests": digests}, path)
         return
+    if path.suffix.lower() == ".html":
+        from recsys_ae.reporting.html.comparison import comparison_page  # heavy
+
+        text = comparison_page(comparison)
+    else:
+        text = markdown(comparison)
     with whole_file(path) as draft:
-        draft.write_text(markdown(comparison), encoding="utf-8")
+        draft.write_text(text, encoding="utf-8")
 
 
 def check_ending(path: Path) -> None:
     """Raise `ConfigError` unless `write_comparison` can write to a file of this name."""
-    if path.suffix.lower() not in (".json", ".md"):
-        raise ConfigError(f"--output {path} must end in .json or .md")
+    if path.suffix.lower() not in (".json", ".md", ".html"):
+        raise ConfigError(f"--output {path} must end in .json, .md or .html")
 
 
 def tables(comparison: ModelComparison, width: int) -> Iterator[Table]:
@@ -119,7 +125,7 @@ def _grids(title: str, corner: str, names: list[Text], columns: dict[str, list[T
 
 def _column(models: Sequence[str], found: MetricFindings) -> list[Text]:
     cells = finding_cells(found)
-    return [cells.get(model, Text("-")) for model in models]
+    return [cells.get(model, Cell(None)).text for model in models]
 
 
 def _found(comparison: ModelComparison) -> MetricFindings:

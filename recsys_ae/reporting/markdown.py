@@ -33,7 +33,7 @@ def _parts(report: RunReport, winner: Best, shown: int) -> Iterator[str]:
     """The parts of a description with the first `shown` models."""
     best = as_markdown(winner.model or "none, no model has a value")
     yield f"best by {winner.metric} on {winner.part} data: **{best}**"
-    cells = {name: metric_cells(report, name) for name in report.metrics}
+    cells = {name: [cell.text for cell in metric_cells(report, name)] for name in report.metrics}
     labels = [Text(label) for label in report.models]
     rows = [[label, *(column[row] for column in cells.values())] for row, label in enumerate(labels[:shown])]
     yield markdown_table(["model", *cells], rows, GAP)

@@ -60,12 +60,7 @@ def summary_lines(report: RunReport, folder: Path) -> list[str]:
     if report.audit is not None:
         first = f" of seed {report.seeds[0]}" if len(_protocols(report)) > 1 else ""
         lines += [f"audit of the test part{first}:", *(f"  {line}" for line in audit_lines(report.audit))]
-    lines += [_comparison_line(comparison) for comparison in report.comparisons]
-    if same := [label for label, model in report.models.items() if model.never_varies]:
-        lines.append(f"identical for all seeds, so the variation is unknown: {', '.join(same)}")
-    if best := report.best:
-        lines.append(f"best by {best.metric} on {best.part} data: {best.model or 'none, no model has a value'}")
-    lines += [line for label, model in report.models.items() for line in search_lines(label, model)]
+    lines += outcome_lines(report)
     lines.append(f"results: {folder}")
     if final := report.final:
         epochs = "" if final.fit.epochs is None else f" for {final.fit.epochs} epochs"
@@ -74,6 +69,16 @@ def summary_lines(report: RunReport, folder: Path) -> list[str]:
         lines.append(f"{exported.about}: {folder / exported.folder}")
     lines.append(f"figures: {folder / 'figures'}")
     return lines
+
+
+def outcome_lines(report: RunReport) -> list[str]:
+    """The comparisons that were asked for, the best model, and what searches found."""
+    lines = [_comparison_line(comparison) for comparison in report.comparisons]
+    if same := [label for label, model in report.models.items() if model.never_varies]:
+        lines.append(f"identical for all seeds, so the variation is unknown: {', '.join(same)}")
+    if best := report.best:
+        lines.append(f"best by {best.metric} on {best.part} data: {best.model or 'none, no model has a value'}")
+    return lines + [line for label, model in report.models.items() for line in search_lines(label, model)]
 
 
 def reading_lines(report: RunReport) -> list[str]:

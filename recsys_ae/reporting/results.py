@@ -11,6 +11,7 @@ from recsys_ae.evaluation.uncertainty.repetitions import Repetitions
 
 Values = dict[str, float | None]  # by metric; None where a model has no value
 TrialState = Literal["complete", "pruned", "failed"]
+Curves = list[tuple[float, float | None]]  # training loss and validation value of each epoch
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,8 @@ class RunResult:
     per_user_digest: str | None = None  # of the file with the metrics per user, if any
     ties: dict[str, tuple[float, float]] = field(default_factory=dict)  # see `evaluation.report.Report`
     segments: dict[str, dict[str, Values]] = field(default_factory=dict)  # test metrics by segment and group
+    curves: dict[str, Curves] = field(default_factory=dict)  # of the fit that determined the best epoch, by stage
+    validation: str = ""  # name of the validation values of the curves
 
     @property
     def peak_memory_mb(self) -> float | None:
@@ -167,6 +170,16 @@ class Exported:
 
 
 @dataclass(frozen=True)
+class Origin:
+    """When and from what a run was started."""
+
+    started: str  # ISO 8601, UTC
+    command: str  # without secrets
+    commit: str | None  # of the folder it was started in; None outside of a repository
+    uncommitted: bool  # whether there were changes after that commit
+
+
+@dataclass(frozen=True)
 class RunReport:
     """The content of report.json; `settings` are the pipeline's keys on fitting and evaluation, `data` is by seed."""
 
@@ -187,6 +200,7 @@ class RunReport:
     final: FinalFit | None
     exported: Exported | None
     versions: dict[str, str]
+    origin: Origin | None = None
 
     def below(self, label: str) -> list[str]:
         """The metrics in which a model is worse than the baseline."""

@@ -1,6 +1,7 @@
 """Tables of results: values with intervals, and letters that say which models can be told apart."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from statistics import fmean
 
 from rich.table import Table
@@ -13,13 +14,48 @@ from recsys_ae.reporting.results import RunReport, Values
 BELOW = "▼"  # marks a value worse than that of the baseline
 
 
+@dataclass(frozen=True)
+class Cell:
+    """A value of a model, with what is known about it.
+
+    Attributes:
+        half: half the width of its interval.
+        letters: models that share one cannot be told apart.
+        below: whether the value is worse than that of the baseline.
+        best: whether the model is the best one, or cannot be told from it.
+    """
+
+    value: float | None
+    half: float | None = None
+    letters: str = ""
+    below: bool = False
+    best: bool = False
+
+    @property
+    def number(self) -> str:
+        """The value; a dash for None."""
+        return "-" if self.value is None else f"{BELOW if self.below else ''}{self.value:.4f}"
+
+    @property
+    def spread(self) -> str:
+        """Half the width of the interval; empty if there is none."""
+        return "" if self.value is None or self.half is None else f"±{self.half:.4f}".replace("±0.", "±.")
+
+    @property
+    def text(self) -> Text:
+        """All of it, for a terminal."""
+        if self.value is None:
+            return Text(self.number)
+        return Text(" ".join(filter(None, (self.number, self.spread, self.letters))), style="bold" if self.best else "")
+
+
 def results_tables(report: RunReport, width: int) -> list[Table]:
     """Models by metrics, in as many tables as are needed to fit `width` characters.
 
     A cell holds the value, half the width of its interval over users, and letters: models that share one cannot be told apart.
     Bold are the best model and those that cannot be told from it or, without findings, the best value.
     """
-    columns = {name: metric_cells(report, name) for name in report.metrics}
+    columns = {name: [cell.text for cell in metric_cells(report, name)] for name in report.metrics}
     labels, limits = list(report.models), best_reachable(report)
     floor = "noise floor" if {*limits} <= {*report.lower_is_better} else "best reachable"
     first = max(map(len, [*labels, "model", *([floor] if limits else [])]))
@@ -60,19 +96,10 @@ def seeds_tables(report: RunReport, width: int) -> list[Table]:
 def _over_seeds(found: Repetitions | None) -> Text:
     """The mean over the seeds with half of its interval."""
     ends = None if found is None else found.interval
-    return cell(found.mean if found else None, (ends[1] - ends[0]) / 2 if ends else None)
+    return Cell(found.mean if found else None, (ends[1] - ends[0]) / 2 if ends else None).text
 
 
-def cell(value: float | None, half: float | None = None, letters: str = "", *, below: bool = False, bold: bool = False) -> Text:
-    """A value with half the width of its interval and its letters; a dash for None."""
-    if value is None:
-        return Text("-")
-    spread = "" if half is None else f" ±{half:.4f}".replace("±0.", "±.")
-    marks = f" {letters}" if letters else ""
-    return Text(f"{BELOW if below else ''}{value:.4f}{spread}{marks}", style="bold" if bold else "")
-
-
-def finding_cells(found: MetricFindings, values: Values | None = None, *, below: Sequence[str] = ()) -> dict[str, Text]:
+def finding_cells(found: MetricFindings, values: Values | None = None, *, below: Sequence[str] = ()) -> dict[str, Cell]:
     """The cells of the models of one metric by label; letters are padded, so that values stand below each other.
 
     Args:
@@ -85,7 +112,7 @@ def finding_cells(found: MetricFindings, values: Values | None = None, *, below:
         half = None if ends is None else (ends[1] - ends[0]) / 2
         letters = findings.letters[row].ljust(longest) if len(found.models) > 1 else ""
         value = findings.metrics[row] if values is None else values[label]
-        cells[label] = cell(value, half, letters, below=label in below, bold=row in findings.best)
+        cells[label] = Cell(value, half, letters, below=label in below, best=row in findings.best)
     return cells
 
 
@@ -96,7 +123,7 @@ def best_reachable(report: RunReport) -> dict[str, float]:
     return {name: fmean(best[name] for best in by_seed) for name in known}
 
 
-def metric_cells(report: RunReport, name: str) -> list[Text]:
+def metric_cells(report: RunReport, name: str) -> list[Cell]:
     """The cells of one metric; values are means over the seeds, as in the report."""
     below = [label for label in report.models if name in report.below(label)]
     found = next((one for one in report.findings if one.metric == name), None)
@@ -105,7 +132,7 @@ def metric_cells(report: RunReport, name: str) -> list[Text]:
     best = (min if name in report.lower_is_better else max)(known, default=None)
     cells = {} if found is None else finding_cells(found, values, below=below)
     return [
-        cells.get(label) or cell(value, below=label in below, bold=value is not None and value == best)
+        cells.get(label) or Cell(value, below=label in below, best=value is not None and value == best)
         for label, value in values.items()
     ]
 

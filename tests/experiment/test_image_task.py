@@ -80,7 +80,7 @@ def test_the_command_leaves_everything_and_prints_the_table(folder, capsys, monk
     assert code == 0
     for text in ("images of 8 x 8 pixels: 300 train, 50 valid, 359 test", "classifier", "error_rate", "figures: out/figures"):
         assert text in out
-    assert files("out") == {"figures", "inputs.json", "models", "pipeline.yaml", "report.csv", "report.json"}
+    assert files("out") == {"figures", "inputs.json", "models", "pipeline.yaml", "report.csv", "report.html", "report.json"}
     assert files("out/models") == {"pca", "basic", "classifier"}
     assert files("out/figures") == {"pca", "basic", "classifier", "metrics.png"}
     common = {"reconstructions.png", "activations.png", "codes.png", "filters-1.png"}
@@ -376,5 +376,6 @@ def test_figures_and_models_are_tracked(folder, capsys, monkeypatch):
         "inputs.json",
         "pipeline.yaml",
         "report.csv",
+        "report.html",
         "report.json",
     }

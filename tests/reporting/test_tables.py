@@ -12,7 +12,7 @@ from recsys_ae.evaluation.uncertainty.statistics import Findings
 from recsys_ae.experiment.summary import summarise
 from recsys_ae.reporting.report import reading_lines
 from recsys_ae.reporting.results import Baseline, DataFacts, FitFacts, RunReport, RunResult
-from recsys_ae.reporting.tables import BELOW, cell, results_tables, seeds_tables
+from recsys_ae.reporting.tables import BELOW, Cell, results_tables, seeds_tables
 
 VALUES = {"good": (0.9, 0.31), "equal": (0.91, 0.30), "bad": (1.2, 0.1)}
 
@@ -107,8 +107,8 @@ def test_ties_are_told_where_they_matter():
 
 
 def test_a_missing_value_is_a_dash():
-    assert cell(None).plain == "-"
-    assert cell(0.5, 1.25).plain == "0.5000 ±1.2500"
+    assert Cell(None).text.plain == "-"
+    assert Cell(0.5, 1.25).text.plain == "0.5000 ±1.2500"
 
 
 def test_tables_over_seeds_are_split_rather_than_cut_off():

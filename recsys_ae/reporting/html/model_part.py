@@ -1,0 +1,269 @@
+"""The charts of the models of a run."""
+
+import re
+from base64 import b64encode
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+
+from recsys_ae.errors import ConfigError
+from recsys_ae.evaluation.metrics import parse_metric
+from recsys_ae.evaluation.protocols.audit_lines import percent
+from recsys_ae.reporting.html.blocks import Block, Chart, Grid, Picture, Pictures, name, number, plain, shown
+from recsys_ae.reporting.html.charts import bars, grouped_bars, intervals, lines, scatter
+from recsys_ae.reporting.html.facts import Depths, Errors, RunFiles
+from recsys_ae.reporting.results import RunReport, Values
+from recsys_ae.reporting.tables import metric_cells
+
+FAMILIES = {"ndcg": "NDCG", "recall": "Recall", "precision": "Precision", "hit_rate": "Hit rate"}
+PICTURES = {
+    "activations": "Activations of the codes of some test images, and the images that activate units most",
+    "codes": "Codes of test images in two dimensions, coloured by class",
+    "reconstructions": "Test images above their reconstructions",
+    "samples": "Images decoded from random codes",
+    "walks": "Images decoded on the way from one test image to the next",
+}
+
+
+def deciding(report: RunReport) -> str:
+    """The metric by which the best model was chosen; else the first one."""
+    return report.best.metric if report.best is not None else report.metrics[0]
+
+
+def best_of(values: Values, lower: bool = False) -> tuple[str, float] | None:
+    """The model with the best value, and this value; None if no model has one."""
+    known = [(label, value) for label, value in values.items() if value is not None]
+    return (min if lower else max)(known, key=lambda one: one[1], default=None)
+
+
+def interval_charts(report: RunReport) -> Iterator[Chart]:
+    """The deciding metric with intervals, and how far models are above popularity."""
+    metric, labels = deciding(report), list(report.models)
+    cells = dict(zip(labels, metric_cells(report, metric), strict=True))
+    baseline = report.baselines.get(metric)
+    records = [
+        {
+            "model": label,
+            "value": cell.value,
+            "low": cell.value - (cell.half or 0),
+            "high": cell.value + (cell.half or 0),
+            "label": f"{label}: {cell.number} {cell.spread}",
+        }
+        for label, cell in cells.items()
+        if cell.value is not None
+    ]
+    lower = metric in report.lower_is_better
+    best = best_of({label: cell.value for label, cell in cells.items()}, lower)
+    if best is None:
+        return
+    same = [label for label, cell in cells.items() if cell.best and label != best[0]]
+    tied = f"; {', '.join(same)} cannot be told from it" if same else ""
+    dashed = "" if baseline is None else f" The dashed line is {baseline.model} ({baseline.value:.4f})."
+    message = f"{best[0]} has the {'lowest' if lower else 'highest'} {metric}, {best[1]:.4f}{tied}.{dashed}"
+    table = Grid(metric, ["model", metric], [[name(label), shown(cell)] for label, cell in cells.items()])
+    spec = intervals(records, labels, metric, None if baseline is None else baseline.value)
+    yield Chart(f"{metric} on test data", message, spec, table)
+    yield from _lift(report)
+
+
+def _lift(report: RunReport) -> Iterator[Chart]:
+    """How far the ranking metrics of the models are above those of popularity."""
+    least = {name: one.value for name, one in report.baselines.items() if one.model == "popularity" and one.value > 0}
+    if not least:
+        return
+    metric, labels = deciding(report), list(report.models)
+    metric = metric if metric in least else next(iter(least))
+    lifts = {
+        label: {one: None if (value := model.metrics[one]) is None else value / least[one] - 1 for one in least}
+        for label, model in report.models.items()
+    }
+    best = best_of({label: own[metric] for label, own in lifts.items()})
+    if best is None:
+        return
+    records = [
+        {"model": label, "value": own[metric], "label": f"{label}: {own[metric]:+.1%}"}
+        for label, own in lifts.items()
+        if own[metric] is not None
+    ]
+    rows = [[name(label), *(number(value, "+.1%") for value in own.values())] for label, own in lifts.items()]
+    above = sum(1 for own in lifts.values() if (value := own[metric]) is not None and value > 0)
+    message = f"{above} of {len(labels)} models are above popularity by {metric}, {best[0]} the furthest ({best[1]:+.0%})."
+    table = Grid("Lift over popularity", ["model", *least], rows)
+    yield Chart("Lift over popularity", message, bars(records, labels, f"{metric} against popularity", True), table)
+
+
+def depth_charts(report: RunReport, depths: Depths | None) -> Iterator[Chart]:
+    """Metrics by the length of the lists."""
+    if depths is None or len(depths.lengths) < 2:
+        return
+    some = "" if depths.users == depths.relevant_users else f" ({depths.users:,} of {depths.relevant_users:,} users)"
+    first, last = depths.lengths[0], depths.lengths[-1]
+    for family, by_model in depths.values.items():
+        title = FAMILIES.get(family, family)
+        ends = [best_of({label: own[at] for label, own in by_model.items()}) for at in (0, -1)]
+        if ends[0] is None or ends[1] is None:
+            continue
+        if ends[0][0] == ends[1][0]:
+            message = f"{ends[0][0]} leads both at {first} and at {last} items{some}."
+        else:
+            message = f"{ends[0][0]} leads with a single item, {ends[1][0]} with {last}{some}."
+        records = [
+            {"model": label, "x": k, "y": value, "label": f"{label}, {title}@{k}: {value:.4f}"}
+            for label, own in by_model.items()
+            for k, value in zip(depths.lengths, own, strict=True)
+            if value is not None
+        ]
+        table = plain(title, ["model", *(f"@{k}" for k in depths.lengths)], [[label, *own] for label, own in by_model.items()])
+        spec = lines(records, list(report.models), "items in the list", logarithmic=depths.lengths, zero=True)
+        yield Chart(f"{title} by length", message, spec, table)
+
+
+def trade_off_charts(report: RunReport, depths: Depths | None) -> Iterator[Chart]:
+    """The deciding metric against coverage, novelty and time."""
+    metric, labels = deciding(report), list(report.models)
+    accuracy = {label: model.metrics[metric] for label, model in report.models.items()}
+    seconds: Values = {label: max(model.fit_seconds, 0.001) for label, model in report.models.items()}
+    across: dict[str, Values] = {}
+    for family in ("coverage", "novelty"):
+        own = next((one for one in report.metrics if _family(one) == family), None)
+        if own is not None:
+            across[own] = {label: model.metrics[own] for label, model in report.models.items()}
+        elif depths is not None:
+            across |= {one: values for one, values in depths.beyond.items() if _family(one) == family}
+    across["seconds to fit"] = seconds
+    lower = metric in report.lower_is_better
+    for other, values in across.items():
+        known = [label for label in labels if accuracy[label] is not None and values.get(label) is not None]
+        if len(known) < 2:
+            continue
+        fast = other == "seconds to fit"
+        points = [(label, values[label] or 0, accuracy[label] or 0) for label in known]
+        records = [{"model": label, "x": x, "y": y, "label": f"{label}: {x:.4g}, {y:.4f}"} for label, x, y in points]
+        front = _front(points, fast, lower)
+        better = "faster" if fast else f"better in {other}"
+        message = f"No model is both {better} and better in {metric} than: {', '.join(front)}."
+        rows = [[label, values[label], accuracy[label]] for label in known]
+        table = plain(f"{metric} and {other}", ["model", other, metric], rows)
+        yield Chart(f"{metric} against {other}", message, scatter(records, labels, other, logarithmic=fast), table)
+
+
+def _front(points: Sequence[tuple[str, float, float]], low_x: bool, low_y: bool) -> list[str]:
+    """The models that no other is better than in both values."""
+    signed = [(label, -x if low_x else x, -y if low_y else y) for label, x, y in points]
+    return [
+        label
+        for label, x, y in signed
+        if not any(a >= x and b >= y and (a > x or b > y) for other, a, b in signed if other != label)
+    ]
+
+
+def _family(metric: str) -> str:
+    """The name of a metric without its length; empty if it is none of recommenders."""
+    try:
+        return parse_metric(metric).family
+    except ConfigError:
+        return ""
+
+
+def segment_charts(report: RunReport) -> Iterator[Chart]:
+    """The deciding metric in each group of a segment, as means over the seeds."""
+    labels, runs = list(report.models), {label: list(model.runs.values()) for label, model in report.models.items()}
+    for segment in dict.fromkeys(one for own in runs.values() for one in own[0].segments):
+        groups = list(dict.fromkeys(group for own in runs.values() for group in own[0].segments.get(segment, {})))
+        measured = {one for own in runs.values() for group in own[0].segments.get(segment, {}).values() for one in group}
+        metric = next((one for one in (deciding(report), *report.metrics) if one in measured), "")
+        values: dict[str, Values] = {}
+        for label, own in runs.items():
+            found = [[run.segments.get(segment, {}).get(group, {}).get(metric) for run in own] for group in groups]
+            values[label] = {
+                group: sum(known) / len(known) if (known := [one for one in column if one is not None]) else None
+                for group, column in zip(groups, found, strict=True)
+            }
+        records = [
+            {"group": group, "model": label, "value": value, "label": f"{label}, {group}: {value:.4f}"}
+            for label, by_group in values.items()
+            for group, value in by_group.items()
+            if value is not None
+        ]
+        if not records or len(groups) < 2:
+            continue
+        lower = metric in report.lower_is_better
+        leaders = {group: best_of({label: own[group] for label, own in values.items()}, lower) for group in groups}
+        said = [f"{found[0]} ({group})" for group, found in leaders.items() if found is not None]
+        first = runs[labels[0]][0].segments.get(segment, {})
+        users = [number(first.get(group, {}).get("users"), ",.0f") for group in groups]
+        rows = [[name(label), *(number(own[group]) for group in groups)] for label, own in values.items()]
+        rows.append([name("users"), *users])
+        message = f"Best by {metric} in each group: {', '.join(said)}."
+        table = Grid(f"{metric} by {segment}", ["model", *groups], rows)
+        yield Chart(f"{metric} by {segment.replace('_', ' ')}", message, grouped_bars(records, labels, groups, metric), table)
+
+
+def error_charts(report: RunReport, errors: Errors | None) -> Iterator[Chart]:
+    """Histograms of the errors of rating models."""
+    if errors is None:
+        return
+    used = [at for at in range(len(errors.edges) - 1) if any(own[at] for own in errors.shares.values())]
+    bins = range(used[0], used[-1] + 1)
+    middles = [(low + high) / 2 for low, high in pairwise(errors.edges)]
+    records = [
+        {"model": label, "x": middles[at], "y": own[at], "label": f"{label}, {middles[at]:+.2f}: {own[at]:.1%}"}
+        for label, own in errors.shares.items()
+        for at in bins
+    ]
+    reach = errors.edges[-1] / 4
+    near = {
+        label: sum(one for one, at in zip(own, middles, strict=True) if abs(at) < reach) for label, own in errors.shares.items()
+    }
+    best = max(near, key=lambda label: near[label])
+    some = "" if errors.pairs == errors.test_pairs else f" ({errors.pairs:,} of {errors.test_pairs:,} pairs)"
+    more = ", more than of any other model" if len(near) > 1 else ""
+    message = f"{percent(near[best])} of the errors of {best} are below {reach:g}{more}{some}."
+    rows = [[name(label), *(number(own[at], ".1%") for at in bins)] for label, own in errors.shares.items()]
+    table = Grid("Errors", ["model", *(f"{middles[at]:+.2f}" for at in bins)], rows)
+    spec = lines(records, list(report.models), "predicted minus actual rating", points=False, step=True, zero=True)
+    yield Chart("Errors on test data, as shares of the pairs", message, spec, table)
+
+
+def curve_charts(report: RunReport) -> Iterator[Chart]:
+    """Loss and validation value of each epoch, of each stage of each model, with the first seed."""
+    for label, model in report.models.items():
+        run = model.runs[report.seeds[0]]
+        complement = re.fullmatch(r"valid_1_minus_(\w+)_(\d+)", run.validation)
+        validated = "{}@{}".format(*complement.groups()) if complement else run.validation.removeprefix("valid_")
+        for stage, curve in run.curves.items():
+            own = f"{label}, {stage}" if stage else label
+            losses: list[float | None] = [loss for loss, _ in curve]
+            valid = [None if one is None else 1 - one if complement else one for _, one in curve]
+            columns = {"training loss": losses, f"validation {validated}": valid}
+            columns = {title: values for title, values in columns.items() if any(one is not None for one in values)}
+            rows = [[str(epoch), *values] for epoch, values in enumerate(zip(*columns.values(), strict=True), 1)]
+            table = plain(own, ["epoch", *columns], rows)
+            chosen = (run.select or run.fit).best_epoch if len(run.curves) == 1 and len(columns) > 1 else None
+            for title, values in columns.items():
+                known = [(epoch, value) for epoch, value in enumerate(values, 1) if value is not None]
+                if len(known) < 2:
+                    continue
+                records = [{"model": label, "x": at, "y": value, "label": f"epoch {at}: {value:.4f}"} for at, value in known]
+                best = f"; epoch {chosen} was chosen" if chosen is not None else ""
+                message = f"From {known[0][1]:.4g} to {known[-1][1]:.4g} in {len(curve)} epochs{best}."
+                spec = lines(records, list(report.models), "epoch", points=len(known) <= 30)
+                yield Chart(f"{own}: {title}", message, spec, table)
+
+
+def picture_blocks(files: RunFiles) -> list[Block]:
+    """The figures of image models."""
+    blocks: list[Block] = []
+    for label, paths in files.pictures.items():
+        pictures = []
+        for path in paths:
+            what = PICTURES.get(path.stem)
+            layer = path.stem.removeprefix("filters-")
+            what = what or (f"Filters of layer {layer}" if layer != path.stem else path.stem)
+            pictures.append(Picture(f"{what}, of {label}", what, path.read_bytes()))
+        blocks.append(Pictures(label, pictures))
+    return blocks
+
+
+def data_uri(picture: Picture) -> str:
+    """The image inside of an address."""
+    return f"data:image/png;base64,{b64encode(picture.data).decode()}"

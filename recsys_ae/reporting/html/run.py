@@ -1,0 +1,131 @@
+"""The content of the page of a run."""
+
+from collections.abc import Iterable, Iterator
+
+from recsys_ae.evaluation.protocols.audit_lines import audit_lines
+from recsys_ae.reporting.html.blocks import Block, Chart, Charts, Facts, Grid, Notes, Page, Raw, Section, name, number, shown
+from recsys_ae.reporting.html.data_part import data_blocks
+from recsys_ae.reporting.html.explorer import explorer_blocks
+from recsys_ae.reporting.html.facts import CloserLook, RunFiles
+from recsys_ae.reporting.html.model_part import (
+    best_of,
+    curve_charts,
+    depth_charts,
+    error_charts,
+    interval_charts,
+    picture_blocks,
+    segment_charts,
+    trade_off_charts,
+)
+from recsys_ae.reporting.report import outcome_lines, protocol_lines, reading_lines
+from recsys_ae.reporting.results import RunReport
+from recsys_ae.reporting.tables import best_reachable, metric_cells
+
+
+def run_content(report: RunReport, look: CloserLook, files: RunFiles) -> Page:
+    """Everything that the page of a run shows."""
+    found: list[tuple[str, str, list[Block]]] = [
+        ("results", "Results", [leaderboard(report), Notes([*_findings(report)]), *_charts(report, interval_charts(report))]),
+        ("lengths", "By length of the lists", _charts(report, depth_charts(report, look.depths))),
+        ("trade-offs", "Accuracy and the rest", _charts(report, trade_off_charts(report, look.depths))),
+        ("segments", "Groups of users and items", _charts(report, segment_charts(report))),
+        ("lists", "What users are shown", explorer_blocks(look.explorer)),
+        ("errors", "Rating errors", _charts(report, error_charts(report, look.errors))),
+        ("training", "Training", _charts(report, curve_charts(report), with_key=False)),
+        ("figures", "Figures", picture_blocks(files)),
+        ("data", "The data", [*data_blocks(report, look.training), *_audit(report)]),
+        ("origin", "How this was made", origin_blocks(report, files)),
+    ]
+    sections = [Section(anchor, title, blocks) for anchor, title, blocks in found if blocks]
+    return Page(report.dataset, f"pipeline {report.pipeline}", [*_message(report)], _head(report), sections)
+
+
+def _message(report: RunReport) -> Iterator[tuple[str, bool]]:
+    """The winner in a sentence."""
+    best = report.best
+    if best is None:
+        yield f"{len(report.models)} models compared", False
+        metric, lower = report.metrics[0], report.metrics[0] in report.lower_is_better
+        if (found := best_of({label: model.metrics[metric] for label, model in report.models.items()}, lower)) is not None:
+            yield "; ", False
+            yield found[0], True
+            yield f" has the {'lowest' if lower else 'highest'} {metric} on test data, {found[1]:.4f}", False
+    elif best.model is None:
+        yield f"No model has a value of {best.metric}", False
+    else:
+        yield best.model, True
+        part = "validation data" if best.part == "valid" else "test data"
+        yield f" is the best of {len(report.models)} models by {best.metric} on {part}", False
+        cell = metric_cells(report, best.metric)[list(report.models).index(best.model)]
+        if cell.value is not None:
+            tested = ", where it is " if best.part == "test" else "; on test data it is "
+            yield f"{tested}{cell.number.lstrip('▼')} {cell.spread}".rstrip(), False
+        least = report.baselines.get(best.metric)
+        if cell.value is not None and least is not None and least.value and best.metric not in report.lower_is_better:
+            yield f", {cell.value / least.value - 1:+.0%} against {least.model}", False
+    yield ".", False
+
+
+def _head(report: RunReport) -> Facts:
+    """The key facts."""
+    data, origin = report.data[report.seeds[0]], report.origin
+    pairs = [("Data", data.about)]
+    pairs += [("Parts", ", ".join(f"{size:,} {part}" for part, size in data.sizes.items()))]
+    if data.protocol is not None:
+        pairs.append(("Protocol", data.protocol.summary))
+    pairs.append(("Seeds", ", ".join(map(str, report.seeds))))
+    if origin is not None:
+        pairs.append(("Started", origin.started.replace("T", " ").replace("Z", " UTC")))
+    return Facts(pairs)
+
+
+def leaderboard(report: RunReport) -> Grid:
+    """All models by all metrics and costs."""
+    cells = {metric: metric_cells(report, metric) for metric in report.metrics}
+    limits = best_reachable(report)
+    several = any(model.select_seconds is not None for model in report.models.values())
+    costs = [*(["select s"] if several else []), "fit s", "peak MB"]
+    rows = []
+    for row, (label, model) in enumerate(report.models.items()):
+        select = [number(model.select_seconds, ".1f")] if several else []
+        spent = [*select, number(model.fit_seconds, ".1f"), number(model.peak_memory_mb, ".0f")]
+        rows.append([name(label), *(shown(column[row]) for column in cells.values()), *spent])
+    hints = {metric: "lower is better" if metric in report.lower_is_better else "higher is better" for metric in report.metrics}
+    for metric, value in limits.items():
+        hints[metric] += f", at best {value:.4f}"
+    return Grid("All models by all metrics", ["model", *cells, *costs], rows, sortable=True, hints=hints)
+
+
+def _findings(report: RunReport) -> Iterator[str]:
+    yield from reading_lines(report)
+    yield from outcome_lines(report)
+
+
+def _charts(report: RunReport, charts: Iterable[Chart], *, with_key: bool = True) -> list[Block]:
+    found = list(charts)
+    return [Charts(found, list(report.models) if with_key else ())] if found else []
+
+
+def _audit(report: RunReport) -> Iterator[Block]:
+    if report.audit is not None:
+        first = f" of seed {report.seeds[0]}" if len(report.seeds) > 1 else ""
+        lines = audit_lines(report.audit) or ["Nothing was found."]
+        yield Notes(lines, f"Audit of the test part{first}")
+
+
+def origin_blocks(report: RunReport, files: RunFiles) -> list[Block]:
+    """Command, commit, versions and digests, and the whole pipeline."""
+    pairs, origin = [], report.origin
+    if origin is not None:
+        pairs += [("Command", origin.command), ("Started", origin.started)]
+        if origin.commit is not None:
+            pairs.append(("Commit", origin.commit + (" with uncommitted changes" if origin.uncommitted else "")))
+    if (device := report.settings.get("device")) is not None:
+        pairs.append(("Device", str(device)))
+    pairs += [(f"Data of seed {seed}", facts.digest) for seed, facts in report.data.items()]
+    pairs += [("Versions", ", ".join(f"{one} {version}" for one, version in report.versions.items()))]
+    digests = [(label, own.digest) for label, model in report.models.items() for own in list(model.runs.values())[:1]]
+    first = f" (seed {report.seeds[0]})" if len(report.seeds) > 1 else ""
+    table = Grid("Digests of the tested models", ["model", f"digest{first}"], [[name(a), name(b)] for a, b in digests])
+    lines = protocol_lines(report)
+    return [Facts(pairs), *([Notes(lines)] if lines else []), table, Raw("pipeline.yaml, with every default", files.pipeline)]
