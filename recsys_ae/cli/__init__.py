@@ -25,6 +25,7 @@ from recsys_ae.cli.merge import merge
 from recsys_ae.cli.options import PATH, RequireTracking, TrackingUri, print_table, terminal
 from recsys_ae.cli.promotion import promote
 from recsys_ae.cli.runs import runs_app
+from recsys_ae.cli.schema import schema
 from recsys_ae.cli.verification import verify
 from recsys_ae.errors import ConfigError, RankLost, Terminated, TrackingError
 from recsys_ae.exits import INTERRUPTED, TERMINATED, Output, explain, in_ranks, leave, one_line
@@ -156,6 +157,7 @@ app.command()(export)
 app.command()(merge)
 app.command()(verify)
 app.command()(load)
+app.command()(schema)
 
 
 @datasets_app.callback()

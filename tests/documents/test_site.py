@@ -35,3 +35,24 @@ def test_links_of_pages_from_the_top_level_are_rewritten():
     assert SITE["on_page_markdown"]("[a](../datasets/mnist.yaml) [b](../README.md#install) [c](team.md)") == (
         "a [b](index.md#install) [c](team.md)"
     )
+
+
+CITATION = re.compile(r"\b([A-Z]\w+)(?: et al\.|(?:, [A-Z][\w-]+)*,? (?:&|and) [A-Z][\w-]+)?,? \(?((?:19|20)\d\d)\b")
+NOT_PAPERS = {"Yelp", "MovieLens", "November", "Challenge", "LensKit"}
+
+
+def test_the_bibliography_has_every_paper_that_a_docstring_cites():
+    entries = (ROOT / "docs/bibliography.md").read_text(encoding="utf-8")
+    known = {(name, year) for name, year in re.findall(r"^- \*\*(\w+)[^*]*? (\d{4})\.\*\*", entries, re.MULTILINE)}
+    cited = set()
+    for path in [*(ROOT / "recsys_ae").rglob("*.py"), *(ROOT / "docs").glob("*.md")]:
+        if path.name == "bibliography.md":
+            continue
+        text = re.sub(r"\s*\n\s*#?\s*", " ", path.read_text(encoding="utf-8"))
+        cited |= {found for found in CITATION.findall(text) if found[0] not in NOT_PAPERS}
+    assert cited - known == set()
+    assert {name for name, _ in known} <= {name for name, _ in cited} | {"Han"}  # which a card cites
+    assert [line for line in entries.splitlines() if line.startswith("- ")] == sorted(
+        (line for line in entries.splitlines() if line.startswith("- ")),
+        key=lambda line: line.split()[1].strip("*,").casefold(),
+    )
