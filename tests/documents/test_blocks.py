@@ -16,14 +16,18 @@ from documents.world import names, write_files
 from rich.console import Console
 
 from recsys_ae.cli import app
+from recsys_ae.core.losses import LOSSES
 from recsys_ae.data.cards import Card
 from recsys_ae.declaration import validate
+from recsys_ae.evaluation.metrics import RANKING_METRICS
 from recsys_ae.experiment.pipeline_file import read_pipeline
 from recsys_ae.experiment.ratings import RatingTask
+from recsys_ae.models import MODELS
 
 BASE = {"dataset": "card.yaml", "split": {"kind": "per_user", "test": 0.2, "valid": 0.1}}
 BASE |= {"models": [{"name": "ease"}, {"name": "elsa"}], "metrics": ["ndcg@10", "ndcg@100"]}
-MARKS = dict.fromkeys(("README", "tracking", "tuning"), pytest.mark.slow)
+MARKS: dict[str, Any] = dict.fromkeys(("README", "nightly", "tracking", "tuning"), pytest.mark.slow)
+MARKS["tutorial"] = (pytest.mark.slow, pytest.mark.data("ml-100k"))
 CARD_BASE = {
     "name": "shop",
     "kind": "ratings",
@@ -95,7 +99,12 @@ def place(finished, tmp_path, monkeypatch) -> Iterator[Path]:
     folder = tmp_path / "place"
     shutil.copytree(finished, folder)
     monkeypatch.chdir(folder)
+    monkeypatch.syspath_prepend(folder)
+    before = [(registry, dict(registry.places)) for registry in (MODELS, LOSSES, RANKING_METRICS)]
     yield folder
+    for registry, places in before:  # a page adds to them
+        registry.places.clear()
+        registry.places.update(places)
     mlflow.set_tracking_uri(None)  # a block sets it, which also sets the variable
     os.environ.pop("MLFLOW_TRACKING_URI", None)
 
