@@ -27,6 +27,12 @@ def test_llms_txt_is_current():
     assert (ROOT / "docs/llms.txt").read_text(encoding="utf-8") == SITE["llms"]()
 
 
+def test_the_picture_is_current():
+    """If this fails: python docs/picture.py."""
+    drawn = runpy.run_path(str(ROOT / "docs/picture.py"))["picture"]()
+    assert (ROOT / "docs/images/architecture.svg").read_text(encoding="utf-8") == drawn
+
+
 def test_links_of_pages_from_the_top_level_are_rewritten():
     text = "[a](docs/export.md#rules) ![b](docs/images/demo.svg) [c](CONTRIBUTING.md) [d](LICENSE) [e](https://a.b) [f](#x)"
     assert SITE["from_top"](text) == (
