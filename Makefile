@@ -6,7 +6,7 @@ comma := ,
 # Two workers, one thread each (tests/conftest.py); what one worker has left is stolen by the other.
 PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
-.PHONY: demo test quick check clean
+.PHONY: demo test quick check docs clean
 
 demo: .venv/demo.stamp
 	$(BIN)/recsys-ae run pipelines/demo.yaml
@@ -25,8 +25,12 @@ check: .venv/dev.stamp
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# The site, in site/. Warnings, such as links that lead nowhere, are errors.
+docs: .venv/docs.stamp
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
 clean:
-	rm -rf .venv
+	rm -rf .venv site
 
 .venv/%.stamp: setup.cfg pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -37,3 +41,4 @@ clean:
 TEST := test$(if $(shell command -v java),$(comma)spark)
 .venv/test.stamp: EXTRA := [$(TEST)]
 .venv/dev.stamp: EXTRA := [$(TEST),dev]
+.venv/docs.stamp: EXTRA := [docs]

@@ -56,7 +56,13 @@ def check_name(name: str) -> str:
 
 
 Name = Annotated[str, AfterValidator(check_name)]
-Sizes = Annotated[tuple[Annotated[int, Field(ge=1)], ...], BeforeValidator(as_sizes), Field(min_length=1)]
+Size = Annotated[int, Field(ge=1)]
+AnySizes = Annotated[tuple[Size, ...], BeforeValidator(as_sizes, json_schema_input_type=Size | list[Size])]
+Sizes = Annotated[
+    tuple[Size, ...],
+    BeforeValidator(as_sizes, json_schema_input_type=Size | Annotated[list[Size], Field(min_length=1)]),
+    Field(min_length=1),
+]
 
 
 class Declared(BaseModel):
@@ -148,12 +154,12 @@ def build(function: Callable[..., T], params: Mapping[str, Any], where: str) -> 
 
 def validate_params(function: Callable[..., Any], params: Mapping[str, Any], where: str) -> dict[str, Any]:
     """The values of all declarable parameters of `function`, those with a default; `ConfigError` like `validate`."""
-    values = validate(_model_of(function), params, where)
+    values = validate(declared_model(function), params, where)
     return {name: getattr(values, name) for name in type(values).model_fields}
 
 
 @cache
-def _model_of(function: Callable[..., Any]) -> type[Declared]:
+def declared_model(function: Callable[..., Any]) -> type[Declared]:
     """A pydantic model of the declarable parameters of a function or class."""
     own = [item for item in inspect.signature(function).parameters.values() if item.default is not item.empty]
     hints = get_type_hints(function, include_extras=True)

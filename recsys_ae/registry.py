@@ -1,6 +1,6 @@
 """Tables of names that pipelines may use; the code behind a name is imported on first use."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
@@ -13,7 +13,7 @@ class Registry:
     """A table of names."""
 
     kind: str  # what the names stand for, in messages ("model", "metric")
-    places: Mapping[str, str]  # name -> "module:attribute"
+    places: dict[str, str]  # name -> "module:attribute"
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.places)
@@ -32,6 +32,14 @@ class Registry:
             raise ConfigError(f"unknown {self.kind} {quoted(name)}; {did_you_mean(name, self.places)}")
         module, attribute = self.places[name].split(":")
         return getattr(import_module(module), attribute)
+
+    def add(self, name: str, place: str) -> None:
+        """Make code outside the package known in this process, by a new name; `ConfigError` if that is taken.
+
+        `place` is "module:attribute"; the module must be importable.
+        """
+        if self.places.setdefault(name, place) != place:
+            raise ConfigError(f"there is a {self.kind} {name!r} already ({self.places[name]}); choose another name")
 
     def name_of(self, instance: object) -> str:
         """The name of the class of `instance`; `ConfigError` if it is not registered."""

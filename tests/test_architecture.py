@@ -66,6 +66,7 @@ CONFIGURATION.read(ROOT.parent / "setup.cfg")
 INSTALLED_AS = {"PIL": "pillow", "sklearn": "scikit-learn", "yaml": "pyyaml", "pytrec_eval": "pytrec-eval-terrier"}
 INSTALLED_AS |= {"pydantic_core": "pydantic-core", "vl_convert": "vl-convert-python"}
 PROGRAMS = {"mypy", "pandas-stubs", "pytest-xdist", "ruff", "types-PyYAML"}  # run by make, or read by those that are
+PROGRAMS |= {"coverage", "mkdocs-material", "mkdocstrings", "nox", "pre-commit"}
 OPTIONAL = {"spark", "tables", "tune"}  # extras of what the package can do only with them
 PROGRAMS |= {"psycopg2-binary"}  # loaded by the MLflow server of a test
 FILE_LINES, FUNCTION_LINES = 350, 60

@@ -26,6 +26,7 @@ from recsys_ae.cli.options import PATH, RequireTracking, TrackingUri, print_tabl
 from recsys_ae.cli.promotion import promote
 from recsys_ae.cli.report import report
 from recsys_ae.cli.runs import runs_app
+from recsys_ae.cli.schema import schema
 from recsys_ae.cli.verification import verify
 from recsys_ae.errors import ConfigError, RankLost, Terminated, TrackingError
 from recsys_ae.exits import INTERRUPTED, TERMINATED, Output, explain, in_ranks, leave, one_line
@@ -158,6 +159,7 @@ app.command()(export)
 app.command()(merge)
 app.command()(verify)
 app.command()(load)
+app.command()(schema)
 
 
 @datasets_app.callback()

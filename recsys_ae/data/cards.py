@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, StrictInt, model_va
 import recsys_ae
 from recsys_ae.data.layouts import FeatureFile, Table, TitleFile
 from recsys_ae.data.places import file_name, inside, web_address
-from recsys_ae.declaration import Declared, Name, validate
+from recsys_ae.declaration import Declared, Name, Size, validate
 from recsys_ae.errors import ConfigError, did_you_mean, quoted, shortened
 from recsys_ae.events import LARGEST_RATING, Duplicates
 from recsys_ae.files import is_file
@@ -170,7 +170,7 @@ class RatingsCard(FileCard):
     scale: tuple[float, float] | None = None
     duplicates: Duplicates = "error"
     session_gap: float | None = Field(None, gt=0, le=LONGEST_GAP)
-    k_core: Annotated[CoreSizes, BeforeValidator(_both_sizes)] | None = None
+    k_core: Annotated[CoreSizes, BeforeValidator(_both_sizes, json_schema_input_type=Size | CoreSizes)] | None = None
     splits: dict[str, GivenSplit] = Field(default_factory=dict)
 
     def paths(self) -> dict[str, str | None]:

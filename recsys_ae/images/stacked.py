@@ -41,7 +41,8 @@ def as_numbers(value: Any) -> Any:
     return (value,) if isinstance(value, int | float) else as_sizes(value)
 
 
-Noises = Annotated[tuple[Annotated[float, Field(ge=0)], ...], BeforeValidator(as_numbers)]
+Noise = Annotated[float, Field(ge=0)]
+Noises = Annotated[tuple[Noise, ...], BeforeValidator(as_numbers, json_schema_input_type=Noise | list[Noise])]
 
 
 class Classifier(nn.Module):

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 from scipy.sparse import csr_array
 from torch import Generator, Tensor
 
@@ -17,7 +17,7 @@ from recsys_ae.core.memory import training_memory
 from recsys_ae.core.sparse import unit_pattern
 from recsys_ae.core.trainer import Objective, TrainConfig, fit
 from recsys_ae.core.wide_deep import Coded, Known, Loss, WideDeepNetwork, crossed_terms, kept_ids
-from recsys_ae.declaration import as_sizes, likely_cause
+from recsys_ae.declaration import AnySizes, likely_cause
 from recsys_ae.fitted import Fitted
 from recsys_ae.ids import IdMap, Rows
 from recsys_ae.interactions import Interactions
@@ -78,7 +78,7 @@ class WideAndDeep(Recommender):
     who: bool = True
     loss: Loss = "squared_error"
     factors: Annotated[int, Field(ge=1)] = 32
-    hidden: Annotated[tuple[Annotated[int, Field(ge=1)], ...], BeforeValidator(as_sizes)] = (64,)
+    hidden: AnySizes = (64,)
     cold: Annotated[float, Field(ge=0, lt=0.5)] = 0.1
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
     l2: Annotated[float, Field(ge=0)] = 0.03
