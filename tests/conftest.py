@@ -69,6 +69,15 @@ def _quiet_environment(monkeypatch, tmp_path_factory):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _charts(request):
+    """Pages of runs have charts, which take seconds, only in test files that are marked `charts`."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.node.get_closest_marker("charts") is None:
+            patch.setattr("recsys_ae.reporting.html.render.drawn", lambda specs: [None] * len(specs))
+        yield
+
+
 @pytest.fixture
 def call(capsys, monkeypatch):
     """Runs a command line in this process; returns exit code, stdout and stderr."""

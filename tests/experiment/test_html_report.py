@@ -16,6 +16,8 @@ from recsys_ae.experiment.pipeline_file import read_pipeline
 from recsys_ae.experiment.ratings import RatingTask
 from recsys_ae.tracking import TrackedRun, Tracker
 
+pytestmark = pytest.mark.charts
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):

@@ -24,6 +24,8 @@ from recsys_ae.reporting.html.render import as_json, rendered, run_page
 from recsys_ae.reporting.html.run import run_content
 from recsys_ae.reporting.results import Baseline, Best, DataFacts, FitFacts, Origin, RunReport, RunResult
 
+pytestmark = pytest.mark.charts
+
 VALUES = {"good": (0.9, 0.31), "equal": (0.91, 0.30), "bad": (1.2, 0.1)}
 TEXTS = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=20) | st.sampled_from([HOSTILE, SCRIPT])
 

@@ -11,7 +11,7 @@ import pytest
 from html_pages import HOSTILE, SCRIPT, hostile_files, run_in
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-pytestmark = pytest.mark.skipif(BROWSER is None, reason="needs Chromium or Chrome on the path")
+pytestmark = [pytest.mark.charts, pytest.mark.skipif(BROWSER is None, reason="needs Chromium or Chrome on the path")]
 
 
 @pytest.fixture(scope="module")
