@@ -68,7 +68,7 @@ INSTALLED_AS |= {"pydantic_core": "pydantic-core", "vl_convert": "vl-convert-pyt
 PROGRAMS = {"mypy", "pandas-stubs", "pytest-xdist", "ruff", "types-PyYAML"}  # run by make, or read by those that are
 PROGRAMS |= {"coverage", "mkdocs-material", "mkdocstrings", "nox", "pre-commit"}
 OPTIONAL = {"spark", "tables", "tune"}  # extras of what the package can do only with them
-PROGRAMS |= {"psycopg2-binary"}  # loaded by the MLflow server of a test
+PROGRAMS |= {"psycopg2-binary", "setuptools"}  # loaded by the MLflow server of a test; builds the wheel of another
 FILE_LINES, FUNCTION_LINES = 350, 60
 
 
