@@ -112,7 +112,8 @@ def test_every_parameter_of_every_model_is_known():
 
 
 def test_pipelines_in_the_documents_are_valid():
-    read = [yaml.safe_load(block.text) for page in PAGES for block in blocks_of(page) if block.language == "yaml"]
+    pages = [page for page in PAGES if page.name != "extending.md"]  # whose model the schema cannot know
+    read = [yaml.safe_load(block.text) for page in pages for block in blocks_of(page) if block.language == "yaml"]
     whole = [one for one in read if {"dataset", "models"} <= set(one)]
     assert len(whole) > 3
     for content in whole:
