@@ -135,6 +135,7 @@ def test_the_theme_is_chosen_by_keyboard_and_remembered(page):
     page.locator("#theme").focus()
     page.keyboard.type("dark")
     page.keyboard.press("Enter")
+    page.wait_for_function("document.documentElement.dataset.theme === 'dark'")  # a closing menu reports its choice later
     dark = paper()
     assert dark != light
     page.reload()
