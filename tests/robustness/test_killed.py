@@ -57,7 +57,7 @@ REFITTED_IMAGES = {
     "refit": True,
 }
 RUN = "run mine.yaml --output out --tracking-uri none"
-TIMES = ("seconds", "_mb", "checksum", "made")  # endings of the keys of what differs between any two runs
+TIMES = ("seconds", "_mb", "checksum", "made", "origin")  # endings of the keys of what differs between any two runs
 
 
 def start(folder: Path, command: str) -> subprocess.Popen[str]:
@@ -106,7 +106,7 @@ def results(output: Path) -> dict[str, object]:
         elif path.suffix == ".csv":
             table = pd.read_csv(path)
             found[name] = table[[column for column in table if not column.endswith((" s", "MB", "seconds", "mb"))]].to_csv()
-        elif path.suffix != ".png":  # figures of curves and codes are drawn from the same numbers
+        elif path.suffix not in (".png", ".html"):  # drawn from the same numbers, the page also from times
             found[name] = path.read_bytes()
         else:
             found[name] = "drawn"
