@@ -64,10 +64,10 @@ def test_a_merge_is_one_run(call, shop):
     assert not Path("mlflow.db").exists()
     for _ in range(2):
         assert call("merge", "lists", *store)[0] == 0
-    import mlflow
+    from mlflow.tracking import MlflowClient
 
-    mlflow.set_tracking_uri(store[1])
-    (run,) = mlflow.search_runs(search_all_experiments=True, output_format="list")
+    client = MlflowClient(store[1])
+    (run,) = client.search_runs([one.experiment_id for one in client.search_experiments()])
     assert (run.data.metrics["rows"], run.data.params["k"]) == (160, "4")
 
 
