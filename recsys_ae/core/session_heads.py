@@ -76,8 +76,9 @@ class ColumnValue(Head):
         """The values of all columns, [T, D]."""
         of_columns = self.of_column(self.output_vectors())
         step = max(1, CHUNK // of_columns.numel())
-        parts = [torch.tanh(part[:, None] + of_columns) @ self.last.weight for part in self.of_state(states).split(step)]
-        return torch.cat(parts)[:, :, 0] + self.last.bias + self.output_bias
+        weight = self.last.weight[:, 0]  # no product of BLAS, where a value would depend on its place
+        parts = [(torch.tanh(part[:, None] + of_columns) * weight).sum(2) for part in self.of_state(states).split(step)]
+        return torch.cat(parts) + self.last.bias + self.output_bias
 
 
 def top1(own: Tensor, others: Tensor, other: Tensor) -> Tensor:

@@ -190,6 +190,8 @@ def test_values_of_all_columns_are_those_of_single_columns(monkeypatch):
     np.testing.assert_allclose(
         every.gather(1, batch.columns[:, None])[:, 0].detach(), head.at(states, batch.columns).detach(), atol=1e-5
     )
+    twice = head(states[[0, 1, 0]])
+    assert torch.equal(twice[0], twice[2])
     error = ColumnValueError().loss(head, batch, torch.Generator())
     expected = ((head.at(states, batch.columns) - batch.values) ** 2).sum()
     assert float(error.total.detach()) == pytest.approx(float(expected.detach()), rel=1e-5)
