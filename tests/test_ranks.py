@@ -139,7 +139,7 @@ def test_an_error_is_one_sentence(folder):
 
 @pytest.mark.parametrize("victim", ["0", "1"])
 def test_a_killed_rank_ends_the_run_with_a_sentence_and_it_resumes(folder, victim):
-    long = {"models": [{"name": "autorec", "hidden": 10, "epochs": 150, "patience": 0}], "refit": False, "export": None}
+    long = {"models": [{"name": "autorec", "hidden": 10, "epochs": 60, "patience": 0}], "refit": False, "export": None}
     (folder / "mine.yaml").write_text(yaml.safe_dump({**PIPELINE, **long}))
     process = start(folder, *LAUNCH, *run_of("two"))
     while not list(folder.glob("two/.work/*.checkpoint")):
@@ -149,7 +149,7 @@ def test_a_killed_rank_ends_the_run_with_a_sentence_and_it_resumes(folder, victi
     _, err = process.communicate()
     assert process.returncode
     sentences = [line for line in err.splitlines() if line.startswith("recsys-ae: ") and "--resume" not in line]
-    assert len(sentences) == 1
+    assert len(sentences) == 1, err
     # the launcher may have sent SIGTERM to the other rank before that could notice
     assert "another of the 2 ranks has ended, and so this training ends" in sentences[0] or sentences[0].endswith("terminated")
     assert not (folder / "two/report.json").exists()

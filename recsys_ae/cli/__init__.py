@@ -261,30 +261,39 @@ def main() -> NoReturn:
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("recsys_ae").setLevel(logging.INFO)
     sys.unraisablehook = _interrupt_again
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) != signal.SIG_IGN:  # `nohup` ignores SIGHUP
-            signal.signal(number, _terminate)
-    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]  # anywhere on the command line
+    caught = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) != signal.SIG_IGN]  # by `nohup`
+    for number in caught:
+        signal.signal(number, _terminate)
     try:
-        check_current()
-        with redirect_stdout(cast(TextIO, Output(sys.stdout))):
-            code = _in_ranks(arguments or ["--help"])
-            sys.stdout.flush()
-        message = "interrupted" if code == INTERRUPTED else ""
-    except KeyboardInterrupt:
-        message, code = "interrupted", INTERRUPTED
-    except RankLost as error:
-        message, code = str(error), 1
-    except Terminated:
+        message, code = _outcome([argument for argument in sys.argv[1:] if argument != "--debug"] or ["--help"])
+    except Terminated:  # after the command: a launcher ends the other ranks as soon as one is lost
         message, code = "terminated", TERMINATED
-    except Exception as error:
-        message, code = explain(error)
-        if "--debug" in sys.argv:
-            traceback.print_exc()
+    for number in caught:
+        signal.signal(number, signal.SIG_IGN)
     if message:
         with suppress(OSError):
             print("recsys-ae:", one_line(message), file=sys.stderr)
     leave(code)
+
+
+def _outcome(arguments: list[str]) -> tuple[str, int]:
+    """Run a command; its last message and its exit code."""
+    try:
+        check_current()
+        with redirect_stdout(cast(TextIO, Output(sys.stdout))):
+            code = _in_ranks(arguments)
+            sys.stdout.flush()
+        return ("interrupted" if code == INTERRUPTED else ""), code
+    except KeyboardInterrupt:
+        return "interrupted", INTERRUPTED
+    except RankLost as error:
+        return str(error), 1
+    except Terminated:
+        return "terminated", TERMINATED
+    except Exception as error:
+        if "--debug" in sys.argv:
+            traceback.print_exc()
+        return explain(error)
 
 
 def _in_ranks(arguments: list[str]) -> int:
