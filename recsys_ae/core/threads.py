@@ -24,7 +24,7 @@ import numba
 import torch
 from torch import Tensor
 
-from recsys_ae.forks import threads_are_lost
+from recsys_ae.forks import when_threads_are_lost
 
 VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
 WORTH_IT = 4e6  # multiplications in a batch from which several threads are faster than one
@@ -100,11 +100,4 @@ def _set_threads(number: int) -> None:
     torch.set_num_threads(number)  # afterwards, because numba sets it too when it starts its threads
 
 
-def _after_fork() -> None:
-    if threads_are_lost():
-        torch.set_num_threads(1)
-
-
-_after_fork()  # PyTorch was loaded after a fork
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+when_threads_are_lost(lambda: torch.set_num_threads(1))

@@ -149,8 +149,9 @@ def test_the_folder_that_is_named_is_the_only_one(tmp_path, monkeypatch):
 FORKED = """
 import multiprocessing, numpy as np, torch, recsys_ae as ra
 from builders import random_interactions
-from recsys_ae.core.kernels import compiled
+from recsys_ae.core.kernels import best
 
+kernels = [best.best_products, best.best_of_scores]
 torch.set_num_threads(2)
 data = random_interactions()
 models = [ra.build_model(name, {}).fit(data) for name in ("als", "ease")]
@@ -159,7 +160,7 @@ square = torch.rand(900, 900) @ torch.rand(900, 900)
 
 def work():
     assert torch.isfinite(square @ square).all()
-    assert not any(kernel.targetoptions["parallel"] for kernel in compiled.PARALLEL)
+    assert not any(kernel.targetoptions["parallel"] for kernel in kernels)
     for model, lists in zip(models, before):
         again = ra.recommend(model, data, k=5)
         np.testing.assert_array_equal(again.item_rows, lists.item_rows)
@@ -170,7 +171,7 @@ process = multiprocessing.get_context("fork").Process(target=work)
 process.start()
 process.join(300)
 process.kill()
-assert all(kernel.targetoptions["parallel"] for kernel in compiled.PARALLEL)
+assert all(kernel.targetoptions["parallel"] for kernel in kernels)
 raise SystemExit(process.exitcode)
 """
 

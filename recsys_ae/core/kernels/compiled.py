@@ -16,10 +16,9 @@ from numba.core.compiler import CompileResult
 from numba.core.serialize import dumps
 
 from recsys_ae.folders import cache_folder, cache_folders, writable
-from recsys_ae.forks import threads_are_lost
+from recsys_ae.forks import when_threads_are_lost
 
 HERE = Path(__file__).parent
-PARALLEL: list[Any] = []  # all kernels with several threads
 
 logger = logging.getLogger(__name__)
 
@@ -31,9 +30,7 @@ def compiled(**options: Any) -> Callable[[Callable[..., Any]], Any]:
         dispatcher = numba.njit(**options)(function)
         dispatcher._cache = _KernelCache(f"{Path(function.__code__.co_filename).stem}.{function.__name__}")
         if options.get("parallel"):
-            PARALLEL.append(dispatcher)
-            if threads_are_lost():
-                _without_threads(dispatcher)
+            when_threads_are_lost(lambda: _without_threads(dispatcher))
         return dispatcher
 
     return decorate
@@ -45,16 +42,6 @@ def _without_threads(dispatcher: Any) -> None:
         dispatcher.targetoptions["parallel"] = False
         dispatcher._cache = _KernelCache(f"{dispatcher._cache.name}.one-thread")
         dispatcher._reset_overloads()
-
-
-def _after_fork() -> None:
-    if threads_are_lost():
-        for dispatcher in PARALLEL:
-            _without_threads(dispatcher)
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)  # after that of `recsys_ae.forks`, which was registered before
 
 
 def _kernel_folders(*caches: Path) -> list[Path]:

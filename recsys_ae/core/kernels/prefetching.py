@@ -1,6 +1,6 @@
-"""Loading what is needed soon.
+"""Prefetching of rows in no regular order.
 
-Rows in no regular order are too short for the processor to notice by itself that it should load the rest of each ahead.
+They are too short for the processor to recognise that it should load the rest of each ahead of its use.
 """
 
 from typing import Any
@@ -26,5 +26,7 @@ def _generate_prefetch(context: Any, builder: Any, signature: Any, arguments: An
     prefetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
     length = cgutils.unpack_tuple(builder, array.shape)[0]
     with cgutils.for_range_slice(builder, length.type(0), length, length.type(LINE)) as (j, _):
-        builder.call(prefetch, [builder.bitcast(builder.gep(array.data, [j]), byte), flag(1), flag(3), flag(1)])
+        builder.call(
+            prefetch, [builder.bitcast(builder.gep(array.data, [j]), byte), flag(0), flag(3), flag(1)]
+        )  # to read, keep, data
     return context.get_dummy_value()
