@@ -18,7 +18,7 @@ from recsys_ae.evaluation.evaluator import evaluate
 from recsys_ae.evaluation.relevance import relevant_pairs
 from recsys_ae.ids import Rows
 from recsys_ae.interactions import Interactions
-from recsys_ae.models.base import LinearInHistory, Recommender, finite_predictions, rating_scale
+from recsys_ae.models.base import Floats, LinearInHistory, Recommender, finite_predictions, item_counts, rating_scale
 from recsys_ae.models.inspection import contributions
 from recsys_ae.models.recommend import Cold, recommend, scorable
 from recsys_ae.reporting.html.facts import CloserLook, Depths, Errors, Explorer, Listed, ShownUser, TrainingData
@@ -107,9 +107,12 @@ class _Look:
         keep = np.isin(self.split.test.user_rows(), self.drawn[:MEASURED])
         return replace(self.split, test=self.split.test.filter(keep))
 
+    @cached_property
+    def lengths(self) -> list[int]:
+        return [k for k in LENGTHS if k <= self.history.n_items]
+
     def _measure(self, label: str, model: Recommender) -> None:
-        lengths = [k for k in LENGTHS if k <= self.history.n_items]
-        names = [f"{family}@{k}" for family in FAMILIES for k in lengths]
+        names = [f"{family}@{k}" for family in FAMILIES for k in self.lengths]
         options: dict[str, Any] = {"relevant_at": self.relevant_at, "cold": self.cold, "candidates": self.candidates}
         found = evaluate(model, self.measured, [*names, *BEYOND], **options).metrics
         self.metrics[label] = {name.removeprefix("sampled_"): value for name, value in found.items()}
@@ -160,7 +163,7 @@ class _Look:
     def depths(self) -> Depths | None:
         if not len(self.drawn):
             return None
-        labels, lengths = list(self.metrics), [k for k in LENGTHS if k <= self.history.n_items]
+        labels, lengths = list(self.metrics), self.lengths
         values = {
             family: {label: [self.metrics[label][f"{family}@{k}"] for k in lengths] for label in labels} for family in FAMILIES
         }
@@ -208,11 +211,9 @@ class _Look:
 
 def training_data(train: Interactions) -> TrainingData:
     """Sizes, popularity and density of the training part."""
-    of_users, of_items = np.diff(train.matrix.indptr), np.zeros(train.n_items, np.int64)
-    for start in range(0, len(train), PART):
-        of_items += np.bincount(train.matrix.indices[start : start + PART], minlength=train.n_items)
+    of_users, of_items = np.diff(train.matrix.indptr), item_counts(train)
     users, items = int((of_users > 0).sum()), int((of_items > 0).sum())
-    running = np.cumsum(np.sort(of_items)[::-1]) / len(train)
+    running = np.cumsum(np.sort(of_items)[::-1], dtype=np.float64) / len(train)
     ends = np.unique(np.linspace(1, train.n_items, POINTS).astype(np.int64))
     return TrainingData(
         users=users,
@@ -228,7 +229,7 @@ def training_data(train: Interactions) -> TrainingData:
     )
 
 
-def _grid(train: Interactions, of_users: Rows, of_items: Rows) -> list[list[float]]:
+def _grid(train: Interactions, of_users: Rows, of_items: Floats) -> list[list[float]]:
     """See `TrainingData.grid`."""
     user_cells, user_sizes = _cells(of_users, ROWS)
     item_cells, item_sizes = _cells(of_items, COLUMNS)
@@ -241,7 +242,7 @@ def _grid(train: Interactions, of_users: Rows, of_items: Rows) -> list[list[floa
     return [[_short(share) for share in row] for row in shares]
 
 
-def _cells(counts: Rows, most: int) -> tuple[Rows, Rows]:
+def _cells(counts: Rows | Floats, most: int) -> tuple[Rows, Rows]:
     """The cell of each user or item [n], the most frequent ones first, and the sizes of the cells."""
     n = min(most, len(counts))
     cells = np.empty(len(counts), np.int64)

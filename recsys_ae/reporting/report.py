@@ -68,6 +68,8 @@ def summary_lines(report: RunReport, folder: Path) -> list[str]:
     if exported := report.exported:
         lines.append(f"{exported.about}: {folder / exported.folder}")
     lines.append(f"figures: {folder / 'figures'}")
+    if (page := folder / "report.html").exists():
+        lines.append(f"page: {page}")
     return lines
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from recsys_ae.reporting.html.charts import Spec
+from recsys_ae.reporting.html.charts import Record, Spec
 from recsys_ae.reporting.tables import BELOW, Cell
 
 
@@ -14,8 +14,8 @@ class Shown:
 
     Attributes:
         text: what it says; the first column holds names.
-        note: said less loudly behind it, such as half of an interval.
-        letters: behind that, as wide in all rows.
+        note: shown after it in small type, such as half of an interval.
+        letters: shown after the note, with the same width in all rows.
         sort: by which the table is sorted; None is last.
         strong: one of the best.
         mark: a symbol before it, and `meaning` what it stands for.
@@ -73,7 +73,7 @@ class Notes:
 
 @dataclass(frozen=True)
 class Facts:
-    """Terms and what they are."""
+    """Terms and their values."""
 
     pairs: Sequence[tuple[str, str]]
     kind: ClassVar[str] = "facts"
@@ -101,7 +101,7 @@ class Pictures:
 
 @dataclass(frozen=True)
 class Raw:
-    """A text to unfold."""
+    """A text that can be unfolded."""
 
     title: str
     text: str
@@ -144,6 +144,21 @@ def shown(cell: Cell) -> Shown:
     mark, meaning = (BELOW, "worse than the baseline: ") if cell.below and cell.value is not None else ("", "")
     text = cell.number.removeprefix(BELOW)
     return Shown(text, cell.spread, cell.letters, cell.value, cell.best and cell.value is not None, mark, meaning)
+
+
+def interval_records(cells: Mapping[str, Cell]) -> list[Record]:
+    """The records of a chart of `intervals`, from the cells of a metric by model; models without a value are left out."""
+    return [
+        {
+            "model": model,
+            "value": cell.value,
+            "low": cell.value - (cell.half or 0),
+            "high": cell.value + (cell.half or 0),
+            "label": f"{model}: {cell.number} {cell.spread}",
+        }
+        for model, cell in cells.items()
+        if cell.value is not None
+    ]
 
 
 def number(value: float | None, form: str = ".4f") -> Shown:

@@ -7,7 +7,20 @@ from rich.text import Text
 
 from recsys_ae.evaluation.uncertainty.findings import MetricFindings
 from recsys_ae.reporting.comparison import ModelComparison, grids, lines
-from recsys_ae.reporting.html.blocks import Block, Chart, Charts, Facts, Grid, Notes, Page, Section, Shown, name, shown
+from recsys_ae.reporting.html.blocks import (
+    Block,
+    Chart,
+    Charts,
+    Facts,
+    Grid,
+    Notes,
+    Page,
+    Section,
+    Shown,
+    interval_records,
+    name,
+    shown,
+)
 from recsys_ae.reporting.html.charts import intervals
 from recsys_ae.reporting.html.render import rendered
 from recsys_ae.reporting.tables import Cell, finding_cells
@@ -53,21 +66,10 @@ def _charts(comparison: ModelComparison) -> Iterator[Chart]:
     """The metrics with intervals."""
     for one in comparison.findings:
         cells = finding_cells(one)
-        records = [
-            {
-                "model": model,
-                "value": cell.value,
-                "low": (cell.value or 0) - (cell.half or 0),
-                "high": (cell.value or 0) + (cell.half or 0),
-                "label": f"{model}: {cell.number} {cell.spread}",
-            }
-            for model, cell in cells.items()
-        ]
         best = ", ".join(one.models[row] for row in one.findings.best)
         table = Grid(one.metric, ["model", one.metric], [[name(model), shown(cell)] for model, cell in cells.items()])
-        yield Chart(
-            one.metric, f"Best by {one.metric}: {best}.", intervals(records, comparison.models, one.metric, None), table
-        )
+        spec = intervals(interval_records(cells), comparison.models, one.metric, None)
+        yield Chart(one.metric, f"Best by {one.metric}: {best}.", spec, table)
 
 
 def _row(texts: list[Text]) -> list[Shown]:

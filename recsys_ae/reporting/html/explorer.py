@@ -5,7 +5,7 @@ from recsys_ae.reporting.html.facts import Explorer
 
 WHY = {
     "weights": "{models}: unfold an item to see which items of the history add most to its score (exact contributions).",
-    "left out": "{models}: unfold an item to see without what in the history its score would fall most (some users only).",
+    "left out": "{models}: unfold an item to see which past items its score depends on most (leaving each out; some users).",
     "no": "{models}: no reasons: scores do not depend on single items of the history, or it would take long to find out.",
 }
 

@@ -113,7 +113,7 @@ class Explorer:
 
 @dataclass(frozen=True)
 class CloserLook:
-    """All of it; None where it does not apply."""
+    """Everything that a page shows beside the report; None where it does not apply."""
 
     training: TrainingData | None = None
     depths: Depths | None = None

@@ -8,7 +8,7 @@ from itertools import pairwise
 from recsys_ae.errors import ConfigError
 from recsys_ae.evaluation.metrics import parse_metric
 from recsys_ae.evaluation.protocols.audit_lines import percent
-from recsys_ae.reporting.html.blocks import Block, Chart, Grid, Picture, Pictures, name, number, plain, shown
+from recsys_ae.reporting.html.blocks import Block, Chart, Grid, Picture, Pictures, interval_records, name, number, plain, shown
 from recsys_ae.reporting.html.charts import bars, grouped_bars, intervals, lines, scatter
 from recsys_ae.reporting.html.facts import Depths, Errors, RunFiles
 from recsys_ae.reporting.results import RunReport, Values
@@ -40,17 +40,6 @@ def interval_charts(report: RunReport) -> Iterator[Chart]:
     metric, labels = deciding(report), list(report.models)
     cells = dict(zip(labels, metric_cells(report, metric), strict=True))
     baseline = report.baselines.get(metric)
-    records = [
-        {
-            "model": label,
-            "value": cell.value,
-            "low": cell.value - (cell.half or 0),
-            "high": cell.value + (cell.half or 0),
-            "label": f"{label}: {cell.number} {cell.spread}",
-        }
-        for label, cell in cells.items()
-        if cell.value is not None
-    ]
     lower = metric in report.lower_is_better
     best = best_of({label: cell.value for label, cell in cells.items()}, lower)
     if best is None:
@@ -60,7 +49,7 @@ def interval_charts(report: RunReport) -> Iterator[Chart]:
     dashed = "" if baseline is None else f" The dashed line is {baseline.model} ({baseline.value:.4f})."
     message = f"{best[0]} has the {'lowest' if lower else 'highest'} {metric}, {best[1]:.4f}{tied}.{dashed}"
     table = Grid(metric, ["model", metric], [[name(label), shown(cell)] for label, cell in cells.items()])
-    spec = intervals(records, labels, metric, None if baseline is None else baseline.value)
+    spec = intervals(interval_records(cells), labels, metric, None if baseline is None else baseline.value)
     yield Chart(f"{metric} on test data", message, spec, table)
     yield from _lift(report)
 

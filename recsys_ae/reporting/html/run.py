@@ -19,13 +19,14 @@ from recsys_ae.reporting.html.model_part import (
 )
 from recsys_ae.reporting.report import outcome_lines, protocol_lines, reading_lines
 from recsys_ae.reporting.results import RunReport
-from recsys_ae.reporting.tables import best_reachable, metric_cells
+from recsys_ae.reporting.tables import BELOW, best_reachable, metric_cells
 
 
 def run_content(report: RunReport, look: CloserLook, files: RunFiles) -> Page:
     """Everything that the page of a run shows."""
+    reading = Notes([*reading_lines(report), *outcome_lines(report)])
     found: list[tuple[str, str, list[Block]]] = [
-        ("results", "Results", [leaderboard(report), Notes([*_findings(report)]), *_charts(report, interval_charts(report))]),
+        ("results", "Results", [leaderboard(report), reading, *_charts(report, interval_charts(report))]),
         ("lengths", "By length of the lists", _charts(report, depth_charts(report, look.depths))),
         ("trade-offs", "Accuracy and the rest", _charts(report, trade_off_charts(report, look.depths))),
         ("segments", "Groups of users and items", _charts(report, segment_charts(report))),
@@ -59,7 +60,7 @@ def _message(report: RunReport) -> Iterator[tuple[str, bool]]:
         cell = metric_cells(report, best.metric)[list(report.models).index(best.model)]
         if cell.value is not None:
             tested = ", where it is " if best.part == "test" else "; on test data it is "
-            yield f"{tested}{cell.number.lstrip('▼')} {cell.spread}".rstrip(), False
+            yield f"{tested}{cell.number.removeprefix(BELOW)} {cell.spread}".rstrip(), False
         least = report.baselines.get(best.metric)
         if cell.value is not None and least is not None and least.value and best.metric not in report.lower_is_better:
             yield f", {cell.value / least.value - 1:+.0%} against {least.model}", False
@@ -94,11 +95,6 @@ def leaderboard(report: RunReport) -> Grid:
     for metric, value in limits.items():
         hints[metric] += f", at best {value:.4f}"
     return Grid("All models by all metrics", ["model", *cells, *costs], rows, sortable=True, hints=hints)
-
-
-def _findings(report: RunReport) -> Iterator[str]:
-    yield from reading_lines(report)
-    yield from outcome_lines(report)
 
 
 def _charts(report: RunReport, charts: Iterable[Chart], *, with_key: bool = True) -> list[Block]:
