@@ -1,9 +1,9 @@
 """What the page of a run costs: seconds to make it, its size, and the first paint in a browser.
 
-    python benchmarks/html_report.py [--smoke]
+    python benchmarks/html_report.py [RUN] [--smoke]
 
-Runs a few rankers on generated ratings, writes the page again and opens it in Chromium, if there is one, at two widths. Prints
-a line per figure and, as the last line, a JSON object.
+Runs a few rankers on generated ratings, or takes the finished run in the folder RUN; writes its page again and opens it in
+Chromium, if there is one, at two widths. Prints a line per figure and, as the last line, a JSON object.
 """
 
 import argparse
@@ -63,15 +63,18 @@ def first_paints(page: Path) -> dict[int, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
+    parser.add_argument("run", nargs="?", type=Path, help="the --output of a finished run; by default, one is made")
     parser.add_argument("--smoke", action="store_true", help="tiny sizes")
-    sizes = SMOKE if parser.parse_args().smoke else SIZES
+    arguments = parser.parse_args()
+    sizes = SMOKE if arguments.smoke else SIZES
     with TemporaryDirectory() as folder:
-        output = page_of_a_run(Path(folder), sizes)
+        output = arguments.run or page_of_a_run(Path(folder), sizes)
         started = perf_counter()
         page = rewrite_html(output)
         seconds = perf_counter() - started
         kilobytes, paints = page.stat().st_size / 1000, first_paints(page)
-    print(f"page of 4 models on {sizes['ratings']:,} ratings: {seconds:.1f} s with loading the data, {kilobytes:.0f} kB")
+    about = arguments.run or f"4 models on {sizes['ratings']:,} ratings"
+    print(f"page of {about}: {seconds:.1f} s with loading the data, {kilobytes:.0f} kB")
     for width, milliseconds in paints.items():
         print(f"first paint at {width} px: {milliseconds:.0f} ms")
     print(json.dumps({"seconds": seconds, "kilobytes": kilobytes, "first_paint_ms": paints}))

@@ -34,9 +34,9 @@ def test_the_picture_is_current():
 
 
 def test_links_of_pages_from_the_top_level_are_rewritten():
-    text = "[a](docs/export.md#rules) ![b](docs/images/demo.svg) [c](CONTRIBUTING.md) [d](LICENSE) [e](https://a.b) [f](#x)"
+    text = "[a](docs/export.md#rules) ![b](docs/images/report.png) [c](CONTRIBUTING.md) [d](LICENSE) [e](https://a.b) [f](#x)"
     assert SITE["from_top"](text) == (
-        "[a](export.md#rules) ![b](images/demo.svg) [c](contributing.md) d [e](https://a.b) [f](#x)"
+        "[a](export.md#rules) ![b](images/report.png) [c](contributing.md) d [e](https://a.b) [f](#x)"
     )
     assert SITE["on_page_markdown"]("[a](../datasets/mnist.yaml) [b](../README.md#install) [c](team.md)") == (
         "a [b](index.md#install) [c](team.md)"
