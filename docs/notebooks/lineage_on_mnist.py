@@ -37,7 +37,7 @@ def _(mo):
 @app.cell
 def _():
     dataset = "digits"
-    epochs = 20
+    epochs = 10
     return dataset, epochs
 
 
@@ -64,9 +64,9 @@ def _(mo):
     mo.md(r"""
     ## Linear: principal components
 
-    An autoencoder without nonlinearities, trained on the squared error, finds the same subspace as PCA, though not the same
+    An autoencoder without nonlinearities, trained on the squared error, approaches the subspace of PCA, though not the same
     axes.
-    Its error therefore equals that of PCA, and the largest angle between the two subspaces is close to 0.
+    Its error approaches that of PCA from above, and the largest angle between the two subspaces shrinks with more epochs.
     """)
     return
 
@@ -79,9 +79,9 @@ def _(angle_to_components, epochs, error, pd, ra, shape, train):
         activation="identity",
         output="identity",
         loss="squared_error",
-        epochs=8 * epochs,
+        epochs=300,
         learning_rate=0.01,
-        learning_rate_decay=0.98,
+        learning_rate_decay=0.985,
     ).fit(train, shape=shape, seed=0)
     subspaces = pd.DataFrame(
         {
@@ -107,8 +107,8 @@ def _(mo):
 
 @app.cell
 def _(epochs, error, pd, ra, shape, train):
-    untied = ra.DenseAutoencoder(hidden=100, epochs=epochs).fit(train, shape=shape, seed=0)
-    tied = ra.DenseAutoencoder(hidden=100, tied=True, epochs=epochs).fit(train, shape=shape, seed=0)
+    untied = ra.DenseAutoencoder(hidden=100, epochs=5 * epochs).fit(train, shape=shape, seed=0)
+    tied = ra.DenseAutoencoder(hidden=100, tied=True, epochs=5 * epochs).fit(train, shape=shape, seed=0)
     pd.DataFrame({"error": [error(untied), error(tied)]}, index=["untied", "tied"]).round(5)
     return (tied,)
 
@@ -126,7 +126,7 @@ def _(mo):
 
 @app.cell
 def _(epochs, np, ra, reconstruction_rows, shape, test, train):
-    denoising = ra.DenseAutoencoder(hidden=100, tied=True, corruption="masking", noise=0.3, epochs=epochs)
+    denoising = ra.DenseAutoencoder(hidden=100, tied=True, corruption="masking", noise=0.3, epochs=5 * epochs)
     denoising.fit(train, shape=shape, seed=0)
     corrupted = denoising.corrupt(test, seed=0)
     restored = denoising.reconstruct(corrupted)
@@ -181,7 +181,7 @@ def _(mo):
 
 @app.cell
 def _(epochs, error, mo, ra, shape, test, tied, train):
-    sparse = ra.DenseAutoencoder(hidden=100, sparsity="kl", target=0.1, strength=1.0, epochs=epochs)
+    sparse = ra.DenseAutoencoder(hidden=100, sparsity="kl", target=0.1, strength=1.0, epochs=5 * epochs)
     sparse.fit(train, shape=shape, seed=0)
     activity = {"tied": float(tied.encode(test).mean()), "sparse": float(sparse.encode(test).mean())}
     mo.md(f"Mean activation {activity['sparse']:.3f}, without a penalty {activity['tied']:.3f}; error {error(sparse):.4f}.")
@@ -232,7 +232,7 @@ def _(mo):
 
 @app.cell
 def _(epochs, ra, reconstruction_rows, shape, test, train):
-    convolutional = ra.ConvolutionalAutoencoder(channels=[16, 32], noise=0.3, epochs=max(epochs // 6, 1))
+    convolutional = ra.ConvolutionalAutoencoder(channels=[16, 32], noise=0.3, epochs=epochs)
     convolutional.fit(train, shape=shape, seed=0)
     _noisy = convolutional.corrupt(test[:12], seed=0)
     reconstruction_rows(
