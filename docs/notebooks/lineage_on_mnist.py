@@ -72,7 +72,7 @@ def _(mo):
 
 
 @app.cell
-def _(angle_to_components, epochs, error, pd, ra, shape, train):
+def _(angle_to_components, error, pd, ra, shape, train):
     pca = ra.PrincipalComponents(components=10).fit(train, shape=shape)
     linear = ra.DenseAutoencoder(
         hidden=10,
