@@ -67,6 +67,7 @@ INSTALLED_AS = {"PIL": "pillow", "sklearn": "scikit-learn", "yaml": "pyyaml", "p
 INSTALLED_AS |= {"pydantic_core": "pydantic-core", "vl_convert": "vl-convert-python"}
 PROGRAMS = {"mypy", "pandas-stubs", "pytest-xdist", "ruff", "types-PyYAML"}  # run by make, or read by those that are
 PROGRAMS |= {"coverage", "mkdocs-material", "mkdocstrings", "nox", "pre-commit"}
+PROGRAMS |= {"marimo"}  # runs the notebooks of a test, in other processes
 OPTIONAL = {"spark", "tables", "tune"}  # extras of what the package can do only with them
 PROGRAMS |= {"psycopg2-binary", "setuptools"}  # loaded by the MLflow server of a test; builds the wheel of another
 FILE_LINES, FUNCTION_LINES = 350, 60
