@@ -18,10 +18,10 @@ other round is in reverse order, and the figures are medians of the rounds. A ro
 
 Models: EASE as published in 2019, with regularisation 1000; and matrix factorisation for implicit feedback by alternating least
 squares with 64 factors, confidence 2, regularisation 20 and 15 iterations, which RecTools and this package fit by `implicit`.
-LensKit's has the same parameters but another objective. `--processes N` lets LensKit recommend in N processes; the memory is
+LensKit gets the same parameters for its own ALS. `--processes N` lets LensKit recommend in N processes; the memory is
 then that of the main one only.
 
-Prints a table; the last line is a JSON object.
+Prints each run on standard error, and a table; the last line is a JSON object.
 """
 
 import time
@@ -140,7 +140,9 @@ def measure(pythons: dict[str, str], rounds: int, job: Job, train: pd.DataFrame,
     for number in range(rounds + 1):
         for model, library in sides if number % 2 == 0 else sides[::-1]:
             file = folder / f"{model}-{library}.npz"
-            found[model, library].append(run(commands[library], job | {"model": model, "library": library, "file": str(file)}))
+            result = run(commands[library], job | {"model": model, "library": library, "file": str(file)})
+            print(f"round {number}: {model} {library} {result}", file=sys.stderr, flush=True)
+            found[model, library].append(result)
             if file.exists() and number == 0:
                 quality[model, library] = ndcg(file, train, test, job["k"])
     seconds = "".join(f"{name:>9}" for name in ("prepare", "fit", "lists", "total", "first"))
@@ -170,6 +172,8 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=3, help="rounds")
     parser.add_argument("--processes", type=int, default=1, help="in which LensKit recommends")
     options = parser.parse_args()
+    if options.repeat < 1:
+        parser.error("--repeat must be at least 1")
     pythons = dict.fromkeys(LIBRARIES, sys.executable) if options.smoke else {}
     pythons |= dict(text.split("=", 1) for text in options.python)
     if unknown := pythons.keys() - LIBRARIES.keys():
