@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PEERS = ["evaluation_peers.py", "recbole_peer.py"]  # run in an environment of their own
+PEERS = ["evaluation_peers.py", "library_peers.py", "recbole_peer.py"]  # run in an environment of their own
 BENCHMARKS = sorted(path.name for path in (ROOT / "benchmarks").glob("*.py"))
 
 
