@@ -60,7 +60,7 @@ def test_no_package_is_forgotten_in_setup_cfg():
 
 def test_readme_commands_exist():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    commands = set(re.findall(r"recsys-ae ([a-z]+)", readme))
+    commands = set(re.findall(r"(?:^|`)recsys-ae ([a-z]+)", readme, re.MULTILINE))
     known = {command.name or command.callback.__name__ for command in app.registered_commands}
     known |= {group.name for group in app.registered_groups}
     assert commands
