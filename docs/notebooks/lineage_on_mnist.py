@@ -174,7 +174,7 @@ def _(mo):
     ## Sparse
 
     A penalty keeps the mean activation of each unit near 0.1, so that few units describe each image. Compare the mean
-    activation with that of the untied network above, whose code is free.
+    activation with that of the tied network above, whose code is free.
     """)
     return
 
