@@ -12,11 +12,11 @@ import time
 import warnings
 from collections.abc import Callable
 from importlib import import_module
-from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from recbole_peer import say_what_is_missing
 
 LENGTHS = (5, 10, 20, 50, 100)
 FAMILIES = ("precision", "recall", "ndcg", "map", "mrr", "hit_rate")
@@ -103,8 +103,7 @@ LIBRARIES = {"recbole": recbole, "ranx": ranx, "rectools": rectools, "lenskit": 
 
 def main() -> None:
     if "--smoke" in sys.argv:
-        missing = [name for name in LIBRARIES if find_spec(name) is None]
-        print(f"{sys.prefix} has no {', '.join(missing)}" if missing else f"all peers are installed in {sys.prefix}")
+        say_what_is_missing(LIBRARIES)
         return
     warnings.simplefilter("ignore")
     job, seconds = json.load(sys.stdin), []

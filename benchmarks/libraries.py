@@ -41,6 +41,7 @@ from typing import Any  # noqa: E402
 import numpy as np  # noqa: E402
 import pandas as pd  # noqa: E402
 from library_peers import LIBRARIES, Fit, Job, Recommend, log_of, timed  # noqa: E402
+from numpy.typing import NDArray  # noqa: E402
 
 MODELS = {"ease": ["recbole", "rectools", "lenskit", "cornac", "warprec"], "als": ["implicit", "rectools", "lenskit"]}
 SETTINGS: Job = {"l2": 1000.0, "factors": 64, "als_l2": 20.0, "alpha": 2.0, "epochs": 15}
@@ -69,20 +70,11 @@ def own(job: Job) -> Fit:
     return fit
 
 
-def movielens() -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Columns user_id and item_id of the training and the test part."""
-    source = Path(os.environ["RECSYS_AE_DATA"], "ml-1m")
-    ratings = pd.read_parquet(source / "ratings.parquet")[["user_id", "item_id"]]
-    is_test = pd.read_parquet(source / "splits.parquet")["per_user_80_20_test"].to_numpy()
-    return ratings[~is_test], ratings[is_test]
-
-
-def random_clicks() -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The same, of 60 users and 50 items; everyone has some in both parts."""
+def random_clicks() -> tuple[pd.DataFrame, NDArray[np.bool_]]:
+    """Random columns user_id and item_id of 60 users and 50 items, and which rows are in the test part: some of each user's."""
     rng = np.random.default_rng(0)
     clicks = pd.DataFrame(np.argwhere(rng.random((60, 50)) < 0.4), columns=["user_id", "item_id"])
-    is_test = clicks.groupby("user_id").cumcount() % 5 == 4
-    return clicks[~is_test], clicks[is_test]
+    return clicks, clicks.groupby("user_id").cumcount().to_numpy() % 5 == 4
 
 
 def write_log(folder: Path, train: pd.DataFrame, test: pd.DataFrame) -> None:
@@ -178,7 +170,10 @@ def main() -> None:
     pythons |= dict(text.split("=", 1) for text in options.python)
     if unknown := pythons.keys() - LIBRARIES.keys():
         parser.error(f"unknown: {', '.join(sorted(unknown))}; known: {', '.join(LIBRARIES)}")
-    train, test = random_clicks() if options.smoke else movielens()
+    from ranking_models import movielens  # which loads PyTorch
+
+    clicks, is_test = random_clicks() if options.smoke else movielens()
+    train, test = clicks[~is_test], clicks[is_test]
     with tempfile.TemporaryDirectory() as folder:
         write_log(Path(folder), train, test)
         job = SETTINGS | {"folder": folder, "k": 10 if options.smoke else 100, "processes": options.processes}

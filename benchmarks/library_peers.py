@@ -22,6 +22,7 @@ from typing import Any  # noqa: E402
 
 import numpy as np  # noqa: E402
 import pandas as pd  # noqa: E402
+from recbole_peer import peak_memory, say_what_is_missing  # noqa: E402
 
 BLOCK = 1024  # users scored at once, where the library leaves it to its user
 Job = dict[str, Any]
@@ -33,12 +34,6 @@ Fit = Callable[[], Recommend]
 def log_of(job: Job) -> pd.DataFrame:
     """Columns user_id and item_id of the training part."""
     return pd.read_csv(Path(job["folder"], "train.csv"))
-
-
-def peak_memory() -> float:
-    """Peak memory of this process in MiB. In a child process, getrusage would return the peak of the parent."""
-    with open("/proc/self/status") as file:
-        return next(int(line.split()[1]) for line in file if line.startswith("VmHWM")) / 2**10
 
 
 def recbole(job: Job) -> Fit:
@@ -214,8 +209,7 @@ def timed(job: Job, started: float, prepare: Callable[[Job], Fit]) -> dict[str, 
 
 def main() -> None:
     if "--smoke" in sys.argv:
-        missing = [name for name in LIBRARIES if find_spec(name) is None]
-        print(f"{sys.prefix} has no {', '.join(missing)}" if missing else f"all peers are installed in {sys.prefix}")
+        say_what_is_missing(LIBRARIES)
         return
     warnings.simplefilter("ignore")
     job, sys.argv = json.load(sys.stdin), sys.argv[:1]  # RecBole reads the arguments

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -186,15 +186,15 @@ def ease(job: dict[str, Any]) -> dict[str, Any]:
     return {"seconds": seconds, "peak": peak, "weights": float(np.abs(np.asarray(fit())).sum(dtype=np.float64))}
 
 
-def smoke() -> None:
-    """Print which peers are missing."""
-    missing = [name for name in ("recbole", "lenskit", "rectools") if find_spec(name) is None]
+def say_what_is_missing(peers: Iterable[str]) -> None:
+    """Print which peers this environment lacks."""
+    missing = [name for name in peers if find_spec(name) is None]
     print(f"all peers are installed in {sys.prefix}" if not missing else f"{sys.prefix} has no {', '.join(missing)}")
 
 
 def main() -> None:
     if sys.argv[1:] == ["--smoke"]:
-        smoke()
+        say_what_is_missing(("recbole", "lenskit", "rectools"))
         return
     warnings.filterwarnings("ignore")
     job = json.load(sys.stdin)

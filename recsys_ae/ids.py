@@ -182,7 +182,7 @@ def _refuse_missing(missing: NDArray[np.bool_], what: str) -> None:
 def _text(index: pd.Index, what: str) -> pd.Index:
     try:
         text = pd.Index(index, dtype="str")
-        if text.dtype == object:  # in pandas 2, which does not encode it
+        if text.dtype == object:  # pandas 2 does not encode it
             pa.array(text, pa.large_string())
     except UnicodeEncodeError as error:
         raise DataError(f"{what} has an id that is not valid Unicode text: {quoted(error.object)}") from None

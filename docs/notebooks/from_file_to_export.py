@@ -29,8 +29,7 @@ def _(mo):
     # From a file to exported lists
 
     You have a log of ratings and want a list of recommendations for each user. This notebook reads the log, compares four
-    models
-    on it, asks why an item is on a list, saves the best model, and exports and verifies the lists.
+    models on it, asks why an item is on a list, saves a model, and exports and verifies the lists.
     """)
     return
 
@@ -46,9 +45,8 @@ def _(mo):
     mo.md(r"""
     ## A log
 
-    The log is generated, so that nothing has to be downloaded: users have tastes, and mostly rate what they like. Its
-    columns have
-    names of their own, as in real files. To use your log, replace `path` and the names below.
+    The log is generated, so that nothing has to be downloaded: users have tastes, and mostly rate what they like. Its columns
+    have names of their own, as in real files. To use your log, replace `path` and the names below.
     """)
     return
 
@@ -81,9 +79,8 @@ def _(likes, mo):
 
     ## A fair comparison
 
-    A fifth of each user's likes is held out to test, and a tenth of the rest to choose when to stop training. All models
-    see the
-    same training part and rank the whole catalogue without the items that the user is known to like.
+    A fifth of each user's likes is held out for the test, and a tenth of the rest to choose when to stop training. All models
+    see the same training part, and rank the whole catalogue without the items that the user is known to like.
     """)
     return
 
@@ -120,10 +117,9 @@ def _(Sample, compare, pd, reports):
 def _(findings, mo):
     mo.md(f"""
     `low` and `high` are the 95 % interval over users. Models that share a letter cannot be told apart by these
-    {findings.n_users} users; the tests are paired, so two models may differ even if their intervals overlap. Every model
-    beats popularity, which is the first thing to check. Differences below about {findings.smallest[0]:.3f} would be too
-    small for
-    this test part to show, even between the two most similar models.
+    {findings.n_users} users; the tests are paired, so two models may differ even if their intervals overlap. First check which
+    models beat popularity. Differences below about {findings.smallest[0]:.3f} would be too small for this test part to show,
+    even between the two most similar models.
     """)
     return
 
@@ -134,7 +130,7 @@ def _(results):
         xerr=[results["ndcg@10"] - results["low"], results["high"] - results["ndcg@10"]], xlabel="ndcg@10", figsize=(7, 2.5)
     )
     _axes.figure.tight_layout()
-    _axes
+    _axes.figure
     return
 
 

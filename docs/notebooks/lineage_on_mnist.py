@@ -24,9 +24,8 @@ def _(mo):
     mo.md(r"""
     # The lineage of image autoencoders
 
-    From principal components to generated digits: each autoencoder here changes one thing about the one before. All of them
-    use the
-    encoder, losses, corruption and training loop of the recommenders.
+    From principal components to generated digits: each autoencoder here changes one thing about those before. All of them use
+    the encoder, losses, corruption and training loop of the recommenders.
 
     By default they learn from 1,438 small digits that come with scikit-learn. Set `dataset` to `"mnist"` for the digits of the
     papers, after `recsys-ae datasets fetch mnist`; training then takes minutes.
@@ -65,8 +64,7 @@ def _(mo):
     ## Linear: principal components
 
     An autoencoder without nonlinearities, trained on the squared error, approaches the subspace of PCA, though not the same
-    axes.
-    Its error approaches that of PCA from above, and the largest angle between the two subspaces shrinks with more epochs.
+    axes: its error comes close to that of PCA, and the largest angle between the two subspaces is small.
     """)
     return
 
@@ -144,8 +142,8 @@ def _(epochs, np, ra, reconstruction_rows, shape, test, train):
 def _(corrupted, damage, error, mo, np, rest, test, tied):
     _plain = float(np.mean(np.square(tied.reconstruct(corrupted) - test)))
     mo.md(f"""
-    The corruption has an error of {damage:.4f}; the denoising network leaves {rest:.4f} of it. The same network trained without
-    corruption leaves {_plain:.4f}, though it reconstructs whole images well ({error(tied):.4f}).
+    The corrupted images have an error of {damage:.4f}, and their reconstructions one of {rest:.4f}. The same network trained
+    without corruption ends at {_plain:.4f} here, and at {error(tied):.4f} on whole images.
     """)
     return
 
@@ -155,9 +153,8 @@ def _(mo):
     mo.md(r"""
     ## Filters
 
-    What does a unit respond to? Each tile is the weights from the pixels to a unit: on the left those without corruption,
-    on the right those
-    with it.
+    What does a unit respond to? Each tile shows the weights from the pixels to a unit: on the left after training without
+    corruption, on the right with it.
     """)
     return
 
@@ -194,8 +191,7 @@ def _(mo):
     ## Stacked
 
     Before deep networks could be trained from scratch, layers were trained one by one, each as an autoencoder of the codes
-    below,
-    and then fine-tuned together. Here they are fine-tuned to tell the ten digits apart, with only 100 labelled images.
+    below, and then fine-tuned together. Here they are fine-tuned to tell the ten digits apart, with only 100 labelled images.
     """)
     return
 
@@ -253,9 +249,8 @@ def _(mo):
     mo.md(r"""
     ## Variational
 
-    The code becomes a distribution, kept close to a normal one, so that random codes can be decoded. None of the digits
-    below is
-    in the data. The last rows walk from the code of one test image to that of another.
+    The code becomes a distribution, kept close to a normal one, so that random codes can be decoded. None of the digits below
+    is in the data. Each row of the next picture walks from the code of one test image to that of another.
     """)
     return
 

@@ -261,7 +261,8 @@ def main() -> NoReturn:
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("recsys_ae").setLevel(logging.INFO)
     sys.unraisablehook = _interrupt_again
-    caught = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) != signal.SIG_IGN]  # by `nohup`
+    # what `nohup` ignores stays ignored
+    caught = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) != signal.SIG_IGN]
     for number in caught:
         signal.signal(number, _terminate)
     try:
@@ -277,7 +278,7 @@ def main() -> NoReturn:
 
 
 def _outcome(arguments: list[str]) -> tuple[str, int]:
-    """Run a command; its last message and its exit code."""
+    """Run a command and return its last message, which may be empty, and its exit code."""
     try:
         check_current()
         with redirect_stdout(cast(TextIO, Output(sys.stdout))):

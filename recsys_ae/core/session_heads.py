@@ -76,7 +76,7 @@ class ColumnValue(Head):
         """The values of all columns, [T, D]."""
         of_columns = self.of_column(self.output_vectors())
         step = max(1, CHUNK // of_columns.numel())
-        weight = self.last.weight[:, 0]  # no product of BLAS, where a value would depend on its place
+        weight = self.last.weight[:, 0]  # summed, because BLAS rounds a product differently in some rows
         parts = [(torch.tanh(part[:, None] + of_columns) * weight).sum(2) for part in self.of_state(states).split(step)]
         return torch.cat(parts) + self.last.bias + self.output_bias
 

@@ -5,7 +5,8 @@ from recsys_ae.reporting.html.facts import Explorer
 
 WHY = {
     "weights": "{models}: unfold an item to see which items of the history add most to its score (exact contributions).",
-    "left out": "{models}: unfold an item to see which past items its score depends on most (leaving each out; some users).",
+    "left out": "{models}: unfold an item to see which past items its score depends on most, found by leaving out each in turn "
+    "(some users only).",
     "no": "{models}: no reasons: scores do not depend on single items of the history, or it would take long to find out.",
 }
 
