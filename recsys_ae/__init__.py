@@ -31,6 +31,7 @@ provide_for_libraries()
 
 if TYPE_CHECKING:
     from recsys_ae.data.ratings import read_interactions as read_interactions
+    from recsys_ae.data.skipped import SkippedLines as SkippedLines
     from recsys_ae.data.stored import open_interactions as open_interactions, save_interactions as save_interactions
     from recsys_ae.evaluation.evaluator import evaluate as evaluate
     from recsys_ae.evaluation.given_lists import evaluate_recommendations as evaluate_recommendations
@@ -84,6 +85,7 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "data.ratings": ["read_interactions"],
+    "data.skipped": ["SkippedLines"],
     "data.stored": ["open_interactions", "save_interactions"],
     "evaluation.evaluator": ["evaluate"],
     "evaluation.given_lists": ["evaluate_recommendations"],

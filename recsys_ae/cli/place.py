@@ -90,6 +90,8 @@ def report(manifest: "ListManifest", folder: Path) -> None:
     if sources.skipped_events:
         skipped = f"{sources.skipped_events} interactions with unknown items skipped"
         console.print(f"{skipped}; {sources.skipped_users} users have no others")
+    if sources.skipped_lines:
+        console.print(f"{sources.skipped_lines} invalid lines of the history skipped; what they say was seen is not listed")
     if manifest.cold_users:
         get = {"popular": "they get the most popular items", "skip": "they get no list"}[manifest.filters["cold"]]
         console.print(f"the model cannot score {manifest.cold_users} of {manifest.n_users} users: {get}")

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
@@ -19,7 +18,7 @@ from recsys_ae.data.layouts import FileLayout, Place, file_kind
 from recsys_ae.data.reading import unpacked
 from recsys_ae.data.text import BLOCK, Dialect, decoded, lines, read_columns, shown_line
 from recsys_ae.errors import DataError, quoted, reason, shortened
-from recsys_ae.files import strict_json, whole_file
+from recsys_ae.files import strict_json
 from recsys_ae.ids import EXACT
 
 NUMBERS = (pa.int32(), pa.int64(), pa.float32(), pa.float64())  # types of columns that are read without a copy
@@ -28,12 +27,22 @@ Describe = Callable[[int, Callable[[Place], Any]], str]  # (row, function that r
 
 
 class Fault(NamedTuple):
-    """An invalid line or row: its file, its number from 1, what is wrong with it, and its content."""
+    """An invalid line or row.
+
+    Attributes:
+        number: from 1.
+        problem: what is wrong with it.
+        column: role of the first invalid column, such as `rating`; None if the line could not be divided into columns.
+        user, item: their ids, if both are valid.
+    """
 
     file: str
     number: int
     problem: str
     content: str
+    column: str | None = None
+    user: int | str | None = None
+    item: int | str | None = None
 
 
 class Content(Protocol):
@@ -52,8 +61,8 @@ class Content(Protocol):
     @property
     def broken(self) -> int: ...
 
-    def faults(self, rows: Sequence[int], describe: Describe) -> Iterator[Fault]:
-        """The faults of the given rows (increasing, from 0) and of all broken lines, in file order."""
+    def faults(self, rows: Sequence[int], describe: Describe) -> Iterator[tuple[int | None, Fault]]:
+        """The given rows (increasing, from 0) with their faults and, without a row, all broken lines, in file order."""
         ...
 
 
@@ -90,24 +99,25 @@ class _TextContent:
     broken: int
     unit: str = "line"
 
-    def faults(self, rows: Sequence[int], describe: Describe) -> Iterator[Fault]:
+    def faults(self, rows: Sequence[int], describe: Describe) -> Iterator[tuple[int | None, Fault]]:
         width, row, wanted, file = len(self.layout.names), -1, iter(rows), str(self.path)
         bad = next(wanted, None)
         places = {place: self.layout.place(place) for place in self.columns}
         for line in _data_lines(self.path, self.layout, self.dialect):
             fields = line.fields
             if len(fields) != width:
-                yield Fault(file, line.number, f"expected {width} fields, got {len(fields)}", shown_line(fields, self.dialect))
+                problem = f"expected {width} fields, got {len(fields)}"
+                yield None, Fault(file, line.number, problem, shown_line(fields, self.dialect))
                 continue
             row += 1
             if row == bad:
-                bad = next(wanted, None)
                 text = [fields[place] for place in places.values()]
                 if all(map(decoded, text)):
                     problem = describe(row, lambda place, fields=fields: fields[places[place]])  # type: ignore[misc]
                 else:
                     problem = undecodable(fields, self.dialect)
-                yield Fault(file, line.number, problem, shown_line(fields, self.dialect))
+                yield row, Fault(file, line.number, problem, shown_line(fields, self.dialect))
+                bad = next(wanted, None)
 
 
 def _data_lines(path: Path, layout: Layout, dialect: Dialect) -> Any:
@@ -149,20 +159,20 @@ class _RowContent:
     def broken(self) -> int:
         return len(self.broken_lines)
 
-    def faults(self, rows: Sequence[int], describe: Describe) -> Iterator[Fault]:
+    def faults(self, rows: Sequence[int], describe: Describe) -> Iterator[tuple[int | None, Fault]]:
         broken = iter(self.broken_lines)
         next_broken = next(broken, None)
         for row in rows:
             number = row + 1 if self.numbers is None else self.numbers[row]
             while next_broken is not None and next_broken.number < number:
-                yield next_broken
+                yield None, next_broken
                 next_broken = next(broken, None)
             stored = {place: self._value(place, row) for place in self.columns}
             content = ", ".join(f"{place}: {quoted(value, limit=40)}" for place, value in stored.items())
-            yield Fault(str(self.path), number, describe(row, stored.__getitem__), shortened(content, 160))
+            yield row, Fault(str(self.path), number, describe(row, stored.__getitem__), shortened(content, 160))
         if next_broken is not None:
-            yield next_broken
-            yield from broken
+            yield None, next_broken
+            yield from ((None, fault) for fault in broken)
 
     def _value(self, place: Place, row: int) -> Any:
         if place in self.values:
@@ -247,8 +257,8 @@ def _array(values: list[Any]) -> pa.Array:
 def raise_first(content: Content, rows: Sequence[int] | np.ndarray = (), describe: Describe | None = None) -> None:
     """Raise a `DataError` about the first broken line or the first of `rows`, whichever is first, if there is any."""
     if content.broken or len(rows):
-        file, number, problem, line = next(content.faults([int(row) for row in rows], describe or (lambda *_: "invalid")))
-        raise DataError(f"{file}, {content.unit} {number}: {problem}: {line}")
+        _, first = next(content.faults([int(row) for row in rows], describe or (lambda *_: "invalid")))
+        raise DataError(f"{first.file}, {content.unit} {first.number}: {first.problem}: {first.content}")
 
 
 def refuse(content: Content, place: Place, bad: Any, why: str | Callable[[Any], str]) -> None:
@@ -265,9 +275,3 @@ def problem_of(place: Place, value: Any, why: str | Callable[[Any], str]) -> str
     if value is None:
         return f"column {place!r} has no value"
     return f"{place} {quoted(value)} is {why if isinstance(why, str) else why(value)}"
-
-
-def write_faults(faults: Sequence[Fault], path: Path) -> None:
-    """Write skipped lines as a CSV file, with a column for each attribute of `Fault`."""
-    with whole_file(path) as draft:
-        pd.DataFrame(faults, columns=list(Fault._fields)).to_csv(draft, index=False, errors="backslashreplace")

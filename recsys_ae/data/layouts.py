@@ -107,12 +107,14 @@ class Table(FileLayout):
         time_unit: of times that are numbers since 1970.
         date_format: of times, as for `strptime`; None: ISO 8601 or numbers.
         bad_lines: whether an invalid line (or row) is an error, or is skipped and reported.
+        skip_at_most: the largest share of lines (or rows) that may be skipped; of a file with few lines, up to 100 may be.
     """
 
     columns: Columns
     time_unit: TimeUnit = "s"
     date_format: DateFormat | None = None
     bad_lines: Literal["error", "skip"] = "error"
+    skip_at_most: float = Field(0.05, ge=0, le=1)
 
     def places(self) -> list[Place]:
         return [place for place in self.columns.model_dump().values() if place is not None]

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from recsys_ae.data.adjacency import read_adjacency
 from recsys_ae.data.cards import GivenSplit, PlantedCard, RatingsCard
-from recsys_ae.data.content import Fault
 from recsys_ae.data.conversion import NO_FLAG, Scale, as_flags
 from recsys_ae.data.detection import guess_table
 from recsys_ae.data.features import load_feature_tables
@@ -22,6 +21,7 @@ from recsys_ae.data.matlab import read_masked
 from recsys_ae.data.matrices import read_npz
 from recsys_ae.data.planted import PLANTED, Process
 from recsys_ae.data.reading import column_context, reading
+from recsys_ae.data.skipped import SkippedLines
 from recsys_ae.data.tables import IdTypes, read_table
 from recsys_ae.declaration import error_context
 from recsys_ae.errors import ConfigError, DataError, UnknownIdError, did_you_mean, quoted
@@ -41,12 +41,12 @@ class Ratings:
 
 
 def load_ratings(
-    card: RatingsCard | PlantedCard, folder: Path, *, features: bool = False, skipped: list[Fault] | None = None
+    card: RatingsCard | PlantedCard, folder: Path, *, features: bool = False, skipped: SkippedLines | None = None
 ) -> Ratings:
     """All ratings of a dataset, on request with its feature tables; `folder` is that of its card.
 
     Repeated pairs are merged, then users and items outside the card's `k_core` are left out. Lines skipped
-    under `bad_lines: skip` are appended to `skipped`.
+    under `bad_lines: skip` are added to `skipped`.
 
     Raises:
         ConfigError: features of a card that declares none.
@@ -79,7 +79,7 @@ def load_given_split(
     repeats: Repeats = "excluded",
     predict: Predict = "all",
     features: bool = False,
-    skipped: list[Fault] | None = None,
+    skipped: SkippedLines | None = None,
 ) -> Split:
     """The split `name` of the card, without a validation part, on request with feature tables; see `load_ratings`.
 
@@ -109,14 +109,15 @@ def read_interactions(
     duplicates: Duplicates = "error",
     scale: Scale = None,
     ids: IdTypes | None = None,
-    skipped: list[Fault] | None = None,
+    skipped: SkippedLines | None = None,
     **layout: Any,
 ) -> Interactions:
     """Interactions from a file without a card; see `guess_table` for what is recognised and `read_table` for errors.
 
     Args:
         layout: known properties of the file, by the keys of a file in a card: `columns`, `separator`, `header`, `quote`,
-            `encoding`, `decimal`, `time_unit`, `date_format`, `bad_lines`.
+            `encoding`, `decimal`, `time_unit`, `date_format`, `bad_lines`, `skip_at_most`.
+        skipped: the lines skipped under `bad_lines: skip` are added to it.
     """
     path = path_of(path)
     tables = {"the table": read_table(path, guess_table(path, **layout), ids, scale, skipped=skipped)}
@@ -133,6 +134,7 @@ def read_history(
     user_ids: str | None = None,
     skip_unknown: bool = False,
     users: pd.Series | None = None,
+    skipped: SkippedLines | None = None,
 ) -> tuple[Interactions, int]:
     """Histories for a model that knows `items`; of repeated events the last one counts.
 
@@ -142,32 +144,33 @@ def read_history(
         skip_unknown: leave out events with other items instead of raising. Users who have only such events stay, without a
             history.
         users: ids of users who get a row even if the file does not have them.
+        skipped: the lines skipped under `bad_lines: skip` are added to it.
 
     Returns:
-        The interactions, and the number of events left out.
+        The interactions, and the number of events left out because of their items.
 
     Raises:
         UnknownIdError: an item that is not among `items`.
         DataError: as for `read_table`, or nothing is left.
     """
     kinds = {"item": items.kind} | ({"user": user_ids} if user_ids else {})
-    frame = read_table(path, table or guess_table(path), kinds)
+    frame = read_table(path, table or guess_table(path), kinds, skipped=skipped)
     unknown = items.find(frame["item_id"]) < 0
-    skipped = int(unknown.sum())
-    if skipped and not skip_unknown:
+    n_unknown = int(unknown.sum())
+    if n_unknown and not skip_unknown:
         first = shown(frame["item_id"][unknown].iloc[0])
         raise UnknownIdError(
-            f"{path}: the model does not know item {first} ({skipped} such rows); --skip-unknown leaves them out"
+            f"{path}: the model does not know item {first} ({n_unknown} such rows); --skip-unknown leaves them out"
         )
     if unknown.all():
         raise DataError(f"{path}: the model knows none of the items; check that their ids are written as in training")
     known = id_index(frame["user_id"])
     rows = encode(known if users is None else known.append(id_index(users)), None)[1]
     options = {"duplicates": "last", "users": rows, "items": items, **_columns_of(frame)}
-    return Interactions.from_frame(frame[~unknown], **options), skipped
+    return Interactions.from_frame(frame[~unknown], **options), n_unknown
 
 
-def _whole(card: RatingsCard, folder: Path, skipped: list[Fault] | None) -> pd.DataFrame:
+def _whole(card: RatingsCard, folder: Path, skipped: SkippedLines | None) -> pd.DataFrame:
     """All ratings of a card: its file or, if it has none, both parts of its first split."""
     if card.files:
         return _read(card, folder, card.files, skipped)
@@ -175,7 +178,7 @@ def _whole(card: RatingsCard, folder: Path, skipped: list[Fault] | None) -> pd.D
 
 
 def _split_frames(
-    card: RatingsCard, folder: Path, split: GivenSplit, skipped: list[Fault] | None
+    card: RatingsCard, folder: Path, split: GivenSplit, skipped: SkippedLines | None
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     if split.format != "table":
         return _published_frames(card, folder, split)
@@ -231,7 +234,7 @@ def _read_flags(path: Path, column: str, length: int) -> NDArray[np.bool_]:
     return marks
 
 
-def _read(card: RatingsCard, folder: Path, tables: list[Table], skipped: list[Fault] | None) -> pd.DataFrame:
+def _read(card: RatingsCard, folder: Path, tables: list[Table], skipped: SkippedLines | None) -> pd.DataFrame:
     """The first of the tables whose file exists."""
     path = locate(card, [table.path for table in tables], folder)
     table = next(table for table in tables if path.as_posix().endswith(table.path))

@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+from numpy.typing import NDArray
 
-from recsys_ae.data.content import TEXT, Content, Fault, first_values, problem_of, raise_first, read_content
+from recsys_ae.data.content import TEXT, Content, Describe, Fault, first_values, problem_of, raise_first, read_content
 from recsys_ae.data.conversion import Converted, Scale, as_ids, as_ratings, as_times, date_type, series_of
 from recsys_ae.data.layouts import Place, Table, is_structured
 from recsys_ae.data.reading import column_context, reading
+from recsys_ae.data.skipped import SkippedLines, check_share
 from recsys_ae.errors import DataError
 
 IdTypes = Mapping[Any, str]  # "user" and "item" -> "int" or "str"; missing ones are inferred
@@ -22,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 
 def read_table(
-    path: Path, table: Table, ids: IdTypes | None = None, scale: Scale = None, *, skipped: list[Fault] | None = None
+    path: Path, table: Table, ids: IdTypes | None = None, scale: Scale = None, *, skipped: SkippedLines | None = None
 ) -> pd.DataFrame:
     """The rows of a file in their order, as columns user_id, item_id and, where declared, rating, time and session.
 
@@ -31,13 +33,14 @@ def read_table(
         ids: declared id types, {"user": "int" | "str", "item": ...}. An undeclared type is that of the file or, if that has
             only text, `int` if the whole column is canonical integers (see `ids.ids_in_text`), else `str`.
         scale: lowest and highest valid rating.
-        skipped: the lines skipped under `bad_lines: skip` are appended to it; their number is always logged.
+        skipped: the lines skipped under `bad_lines: skip` are added to it; their number is always logged.
 
     Returns:
         ids and sessions as int64 or str, ratings float32, times int64 microseconds since 1970 (UTC).
 
     Raises:
-        DataError: no such file or column, no valid rows, or an invalid line (or row), with its number and content.
+        DataError: no such file or column, no valid rows, or an invalid line (or row), with its number and content; with
+            `bad_lines: skip`, more of them than `skip_at_most` allows.
     """
     with reading(path):
         content = read_content(path, table, _types(path, table))
@@ -48,18 +51,21 @@ def read_table(
         found = _converted(content, places, path, table, ids or {}, scale)
 
         def describe(row: int, stored: Callable[[Place], Any]) -> str:
-            role = next(role for role in places if found[role].bad[row])
+            role = _first_bad(found, row)
             return problem_of(places[role], stored(places[role]), found[role].why)
 
         bad = np.logical_or.reduce([column.bad for column in found.values()])
         rows = np.flatnonzero(bad)
         if table.bad_lines == "error":
             raise_first(content, rows, describe)
-        elif len(rows) or content.broken:
-            faults = list(content.faults(rows.tolist(), describe))
-            _report(path, content.unit, faults, kept=len(bad) - len(rows))
+        else:
+            faults = _faults(content, rows, describe, found, places, typed=is_structured(path.name))
+            n_lines = len(bad) + content.broken
+            if faults:
+                check_share(path, content.unit, faults, n_lines, table.skip_at_most)
+                _warn(path, content.unit, faults, kept=n_lines - len(faults))
             if skipped is not None:
-                skipped += faults
+                skipped.add(faults, n_lines)
         values = {NAMES[role]: found[role].values for role in places}
         found.clear()
         frame = pd.DataFrame({name: series_of(column) for name, column in values.items()}, copy=False)
@@ -86,7 +92,7 @@ def _types(path: Path, table: Table) -> dict[Place, pa.DataType]:
 def _converted(
     content: Content, places: Mapping[str, Place], path: Path, table: Table, ids: IdTypes, scale: Scale
 ) -> dict[str, Converted]:
-    """The converted columns by role; skipped rows do not affect the types of ids."""
+    """The converted columns by role; skipped rows do not affect the types of ids, and their ids are arbitrary."""
     found: dict[str, Converted] = {}
     ignored = np.zeros(len(content.columns[places["user"]]), bool)
     typed = is_structured(path.name)
@@ -108,8 +114,37 @@ def _converted(
     return found
 
 
-def _report(path: Path, unit: str, faults: list[Fault], kept: int) -> None:
+def _first_bad(found: Mapping[str, Converted], row: int) -> str:
+    """The role of the first invalid column of a row, in the order of `Columns`."""
+    return next(role for role in NAMES if role in found and found[role].bad[row])
+
+
+def _faults(
+    content: Content,
+    rows: NDArray[np.intp],
+    describe: Describe,
+    found: Mapping[str, Converted],
+    places: Mapping[str, Place],
+    *,
+    typed: bool,
+) -> list[Fault]:
+    """The faults at `rows` and those of broken lines, in file order, with the ids in these rows where both are valid."""
+    ids = {}
+    for role in ("user", "item"):
+        kind = "int" if isinstance(found[role].values, np.ndarray) else "str"  # that of the other rows
+        ids[role] = as_ids(content.columns[places[role]].take(pa.array(rows)), kind, typed=typed)
+    both = ~(ids["user"].bad | ids["item"].bad)
+    values = [series_of(ids[role].values).tolist() for role in ("user", "item")]
+    pairs = {row: pair for row, pair, valid in zip(rows.tolist(), zip(*values, strict=True), both, strict=True) if valid}
+    faults = []
+    for row, fault in content.faults(rows.tolist(), describe):
+        if row is not None:
+            user, item = pairs.get(row, (None, None))
+            fault = fault._replace(column=_first_bad(found, row), user=user, item=item)
+        faults.append(fault)
+    return faults
+
+
+def _warn(path: Path, unit: str, faults: list[Fault], kept: int) -> None:
     first = f"{unit} {faults[0].number}: {faults[0].problem}: {faults[0].content}"
-    if not kept:
-        raise DataError(f"{path}: none of the {len(faults)} {unit}s is valid; the first is {first}")
     logger.warning("%s: skipped %d invalid %ss, kept %d; the first is %s", path, len(faults), unit, kept, first)

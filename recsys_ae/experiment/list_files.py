@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from recsys_ae.data.skipped import SkippedLines
 from recsys_ae.errors import ConfigError
 from recsys_ae.experiment.pipeline_file import ratings_card
 from recsys_ae.export.histories import history_for, users_in
@@ -86,10 +87,12 @@ class ListFiles:
         model = load_model(local_copy(self.model, self.tracking_uri))
         own = Path(self.card) if self.card and is_file(Path(self.card)) else None
         named = {"history": self.history, "users": self.users, "card": own, "titles": self.titles, **self.rules.named()}
+        skipped = SkippedLines()
         with unchanged(named) as files:
             card = ratings_card(self.card) if self.card else None
             users = None if self.users is None else users_in(self.users, fitted_state(model).meta["user_ids"], card)
-            history, skipped = history_for(model, self.history, card, skip_unknown=self.skip_unknown, users=users)
+            how: dict[str, Any] = {"skip_unknown": self.skip_unknown, "users": users, "skipped": skipped}
+            history, n_unknown = history_for(model, self.history, card, **how)
             rules = self.rules.read(history.items, history.users, skip_unknown=self.skip_unknown)
             titles = None if self.titles is None else Titles.read(self.titles, history.items.kind)
         how = {"skip_unknown": self.skip_unknown or None, "card": None if own else self.card, "cap": self.rules.cap}
@@ -98,10 +101,14 @@ class ListFiles:
             self._run(model_digest(model)),
             files,
             options={name: value for name, value in how.items() if value is not None},
-            skipped_events=skipped,
-            skipped_users=history.n_users - len(set(history.user_rows())) if skipped else 0,
+            skipped_events=n_unknown,
+            skipped_users=history.n_users - len(set(history.user_rows())) if n_unknown else 0,
+            skipped_lines=len(skipped.faults),
         )
-        return ListRequest.of(model, history, k, users=users, rules=rules, titles=titles, **options, sources=sources)
+        seen = skipped.seen(history)
+        found: dict[str, Any] = {"users": users, "rules": rules, "titles": titles}
+        found["seen"] = None if seen is history else seen
+        return ListRequest.of(model, history, k, **found, **options, sources=sources)
 
     def _run(self, digest: str) -> str | None:
         """The id of the MLflow run of the model, if a store is given that knows the model."""

@@ -11,9 +11,9 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from recsys_ae.data.cards import PlantedCard, RatingsCard
-from recsys_ae.data.content import Fault
 from recsys_ae.data.features import Side, with_features, with_unrated
 from recsys_ae.data.ratings import Ratings, load_given_split, load_ratings
+from recsys_ae.data.skipped import SkippedLines
 from recsys_ae.declaration import Declared, validate, validate_params
 from recsys_ae.errors import ConfigError, DataError, did_you_mean
 from recsys_ae.interactions import Interactions
@@ -122,9 +122,14 @@ class RatingData:
         return replace(loaded, interactions=self._with_unrated(loaded.interactions)) if self.sides else loaded
 
     @cached_property
-    def skipped(self) -> list[Fault]:
+    def skipped(self) -> SkippedLines:
         """Lines skipped while loading, see `bad_lines` of the card."""
-        return []
+        return SkippedLines()
+
+    @cached_property
+    def seen(self) -> Interactions:
+        """What lists exclude: the whole dataset, and what can be read of the skipped lines."""
+        return self.skipped.seen(self.whole.interactions)
 
     def _given(self, seed: int) -> Split:
         name = self.declared["name"]

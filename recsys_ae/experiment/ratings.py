@@ -12,7 +12,6 @@ from pydantic import Field
 
 from recsys_ae.core.trainer import Callback
 from recsys_ae.data.cards import RatingsCard
-from recsys_ae.data.content import write_faults
 from recsys_ae.data.fetch import locate
 from recsys_ae.data.id_tables import read_titles
 from recsys_ae.declaration import Declared, error_context
@@ -43,7 +42,7 @@ from recsys_ae.models.base import HasItemVectors, Recommender
 from recsys_ae.models.recommend import Cold
 from recsys_ae.models.storage import build_model, load_model, model_digest, save_model
 from recsys_ae.reporting.html.facts import CloserLook
-from recsys_ae.reporting.results import Baseline, DataFacts, Exported, PublishedValues
+from recsys_ae.reporting.results import Baseline, DataFacts, Exported, PublishedValues, SkippedFacts
 from recsys_ae.split import Split
 from recsys_ae.tracking import TrackedRun
 
@@ -153,8 +152,8 @@ class RatingTask(Task[RatingFile, Split, Recommender]):
 
     def record(self, output: Path) -> list[Path]:
         paths = []
-        if self._data.skipped:
-            write_faults(self._data.skipped, path := output / "skipped.csv")
+        if self._data.skipped.faults:
+            self._data.skipped.write(path := output / "skipped.csv")
             paths.append(path)
         if self.keys.candidates is not None:
             seeds = self.pipeline.seeds if self._data.redrawn else self.pipeline.seeds[:1]
@@ -177,6 +176,11 @@ class RatingTask(Task[RatingFile, Split, Recommender]):
         if part not in drawn:
             drawn[part] = Candidates.sample(data, part, spec.n, seed=spec.seed)
         return drawn[part]
+
+    def skipped(self) -> SkippedFacts | None:
+        found = self._data.skipped
+        seen = sum(one.user is not None for one in found.faults)
+        return SkippedFacts(len(found.faults), found.n_lines, found.by_column(), seen) if found.faults else None
 
     def facts(self, data: Split) -> DataFacts:
         if self.keys.export is not None:
@@ -296,8 +300,8 @@ class RatingTask(Task[RatingFile, Split, Recommender]):
             settings = Settings(exclude_seen=excluded, cold=keys.cold, duplicates=policy, positive_at=keys.positive_at)
             history = seen = None
             if final and (keys.registered is None or keys.registered.history):
-                history, whole = data.everything, self._data.whole.interactions
-                seen = None if np.array_equal(history.keys(), whole.keys()) else whole
+                history, seen = data.everything, self._data.seen
+                seen = None if np.array_equal(history.keys(), seen.keys()) else seen
             write_mlflow_model(saved, folder, settings, history, seen)
 
         run.model(write)
@@ -306,9 +310,9 @@ class RatingTask(Task[RatingFile, Split, Recommender]):
         keys = self.keys.export or ListExport(k=100)
         if keys.what == "item_vectors":
             return self._export_vectors(model, data.everything, output / "item-vectors")
-        folder, seen = output / "recommendations", self._data.whole.interactions
+        folder = output / "recommendations"
         options = keys.options(data.everything, self._card, self._sources(output))
-        options |= {"exclude_seen": data.repeats == "excluded", "cold": self.keys.cold, "seen": seen}
+        options |= {"exclude_seen": data.repeats == "excluded", "cold": self.keys.cold, "seen": self._data.seen}
         manifest = export_recommendations(model, data.everything, folder, keys.k, **options)
         return Exported(f"top-{keys.k} lists", folder.name, asdict(manifest))
 

@@ -150,6 +150,7 @@ class _Experiment(Generic[K, D, M]):
             exported=exported,
             versions=versions(),
             origin=self.folder.first_start(),
+            skipped=self.task.skipped(),
         )
         draw_metrics(report, self.folder.path / "figures", self.run)
         if any((per_user := self.folder.path / "per-user").iterdir()):

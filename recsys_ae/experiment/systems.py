@@ -13,6 +13,7 @@ import pandas as pd
 from recsys_ae.data.cards import RatingsCard
 from recsys_ae.data.detection import guess_table
 from recsys_ae.data.features import Side, load_all_features
+from recsys_ae.data.skipped import SkippedLines
 from recsys_ae.data.tables import read_table
 from recsys_ae.declaration import error_context
 from recsys_ae.errors import ColdUserError, ConfigError
@@ -133,7 +134,8 @@ class SystemEvaluator:
         # where the lists have text, so have the other files, even if it looks like integers; other differences show later
         kinds: dict[str, str] = {side: "str" for side in SIDES if kind_of(lists.listed.ids(side)) == "str"}
         truth = self._read(self.truth, kinds)
-        history = None if self.history is None else self._read(self.history, kinds)
+        skipped = SkippedLines()
+        history = None if self.history is None else self._read(self.history, kinds, skipped)
         fitting = [name for name in DEFAULT_RANKING if int(name.split("@")[1]) <= length]
         metrics = self.metrics or fitting or [f"ndcg@{length}", f"recall@{length}"]
         without: Any = "skip" if self.cold == "skip" else "zero"
@@ -144,7 +146,7 @@ class SystemEvaluator:
         if self.cold == "error" and (n := report.counts["users_without_list"]):
             raise ColdUserError(f"{path} has no list for {n} users of {self.truth}; use --cold popular or skip")
         warnings = [REPEATS_UNKNOWN] if history is None and self.repeats == "excluded" else []
-        if history is not None and seen not in (None, _pairs_digest(history)):
+        if history is not None and seen not in (None, _seen_digest(history, skipped)):
             warnings.append(
                 f"warning: {path} was made from another history than {self.history} (or from those of its items that the model "
                 "knows, with --skip-unknown)"
@@ -159,9 +161,10 @@ class SystemEvaluator:
     def _card(self) -> tuple[RatingsCard, Path] | None:
         return ratings_card(self.card) if self.card else None
 
-    def _read(self, path: Path, kinds: Mapping[str, str]) -> pd.DataFrame:
+    def _read(self, path: Path, kinds: Mapping[str, str], skipped: SkippedLines | None = None) -> pd.DataFrame:
         """The events in a file in their order."""
-        frame = read_table(path, self._card[0].files[0] if self._card else guess_table(path), kinds)
+        table = self._card[0].files[0] if self._card else guess_table(path)
+        frame = read_table(path, table, kinds, skipped=skipped)
         return frame.sort_values("time", kind="stable", ignore_index=True) if "time" in frame else frame
 
     def _beyond(self, truth: pd.DataFrame, history: pd.DataFrame | None, names: Sequence[str]) -> dict[str, Any]:
@@ -188,5 +191,6 @@ class SystemEvaluator:
         return found
 
 
-def _pairs_digest(history: pd.DataFrame) -> str:
-    return pairs_digest(Interactions.from_frame(history, rating=None, duplicates="last"))
+def _seen_digest(history: pd.DataFrame, skipped: SkippedLines) -> str:
+    """The digest of what lists made from a history exclude."""
+    return pairs_digest(skipped.seen(Interactions.from_frame(history, rating=None, duplicates="last")))

@@ -15,7 +15,7 @@ from recsys_ae.evaluation.uncertainty.findings import MetricFindings
 from recsys_ae.experiment.pipeline_file import K, ModelSpec, Pipeline, PipelineFile, RegisterSpec
 from recsys_ae.registry import Registry
 from recsys_ae.reporting.html.facts import CloserLook
-from recsys_ae.reporting.results import Baseline, DataFacts, Exported, Values
+from recsys_ae.reporting.results import Baseline, DataFacts, Exported, SkippedFacts, Values
 from recsys_ae.tracking import TrackedRun
 
 if TYPE_CHECKING:
@@ -103,6 +103,10 @@ class Task(ABC, Generic[K, D, M]):
 
     @abstractmethod
     def facts(self, data: D) -> DataFacts: ...
+
+    def skipped(self) -> SkippedFacts | None:
+        """What was left out when the data was read; None if nothing was."""
+        return None
 
     def everything(self, data: D) -> tuple[str, str, dict[str, int]]:
         """What a final fit trains on, for `TrackedRun.dataset`: digest, name and sizes; only if the task `ships_best`."""

@@ -11,6 +11,7 @@ from recsys_ae.data.detection import columns_like, guess_table
 from recsys_ae.data.features import load_features
 from recsys_ae.data.id_tables import column_names, read_ids
 from recsys_ae.data.ratings import read_history
+from recsys_ae.data.skipped import SkippedLines
 from recsys_ae.data.tables import read_table
 from recsys_ae.declaration import error_context
 from recsys_ae.errors import ConfigError
@@ -26,6 +27,7 @@ def history_for(
     *,
     skip_unknown: bool = False,
     users: pd.Series | None = None,
+    skipped: SkippedLines | None = None,
 ) -> tuple[Interactions, int]:
     """The history in a file, with the ids, the scale and the features that a fitted model needs.
 
@@ -35,9 +37,10 @@ def history_for(
             features.
         skip_unknown: leave out events with items that the model does not know instead of raising.
         users: ids of users who get a row even if the file does not have them; without a history they are cold.
+        skipped: the lines skipped under `bad_lines: skip` are added to it; see `SkippedLines.seen`.
 
     Returns:
-        The interactions, and the number of events left out.
+        The interactions, and the number of events left out because of their items.
 
     Raises:
         ConfigError: no ratings, times or sessions for a model that needs them.
@@ -51,7 +54,7 @@ def history_for(
             f"{path}: no column is recognised as the rating, but the model was trained on ratings; declare it with --card"
         )
     options: dict[str, Any] = {"user_ids": fitted.meta["user_ids"], "skip_unknown": skip_unknown, "users": users}
-    data, skipped = read_history(path, fitted.ids["items"], table=layout, **options)
+    data, n_unknown = read_history(path, fitted.ids["items"], table=layout, skipped=skipped, **options)
     with error_context(str(path)):
         fitted_state(model, data)
         if card and card[0].session_gap is not None:
@@ -65,7 +68,7 @@ def history_for(
     known = stored_features(fitted, "user_features")
     if card and known and "users" in card[0].features:
         data = replace(data, user_features=load_features(*card, "users", data.users, features=known.features), merged=True)
-    return data, skipped
+    return data, n_unknown
 
 
 def users_in(path: Path, kind: str, card: tuple[RatingsCard, Path] | None = None) -> pd.Series:

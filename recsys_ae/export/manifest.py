@@ -12,7 +12,7 @@ import pyarrow as pa
 import recsys_ae
 from recsys_ae.digests import digest_of_json
 from recsys_ae.errors import DataError, quoted
-from recsys_ae.export.provenance import Provenance
+from recsys_ae.export.provenance import Provenance, Sources
 from recsys_ae.export.writing import TITLE, Writing
 from recsys_ae.files import check_file, read_json
 
@@ -148,7 +148,7 @@ class ListManifest(Manifest):
             f"made: {made.started} to {made.finished} on {made.host} by {made.command}{folder}",
             *(f"shard {shard}: {one.started} to {one.finished} on {one.host}" for shard, one in made.shards.items()),
             f"{model}, run {sources.run}" if sources.run else model,
-            f"history: {place}{self.n_events} events ({self.data_digest}), {sources.skipped_events} skipped",
+            f"history: {place}{self.n_events} events ({self.data_digest}), {_left_out(sources)}",
             *([f"other files: {'; '.join(read)}"] if read else []),
             f"code: {numbers}, python {made.python}{package}",
         ]
@@ -166,6 +166,12 @@ class VectorManifest(Manifest):
 
     what: str
     width: int
+
+
+def _left_out(sources: Sources) -> str:
+    """What was left out of the history."""
+    lines = f"; {sources.skipped_lines} invalid lines skipped" if sources.skipped_lines else ""
+    return f"{sources.skipped_events} skipped{lines}"
 
 
 def _in_words(value: Any) -> str:

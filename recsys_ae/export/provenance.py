@@ -65,6 +65,8 @@ class Sources:
         options: options that decide how the files are used, such as `skip_unknown`.
         skipped_events: events of the history that were left out because the model does not know their items.
         skipped_users: users of the history without any other events.
+        skipped_lines: lines of the history that were left out because they are invalid. Items in them still count as seen, as
+            far as user and item are valid.
     """
 
     model: str | None = None
@@ -73,6 +75,7 @@ class Sources:
     options: dict[str, Any] = field(default_factory=dict)
     skipped_events: int = 0
     skipped_users: int = 0
+    skipped_lines: int = 0
 
     def __post_init__(self) -> None:
         if self.model is not None:

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from recsys_ae.errors import ConfigError, DataError, OutputError
+from recsys_ae.errors import DataError, OutputError
 from recsys_ae.export.executors import executors
 from recsys_ae.export.manifest import Part
 from recsys_ae.export.parts import PartStore, one_by_one
@@ -36,20 +36,20 @@ def on_spark(request: ListRequest, store: PartStore, parts: Mapping[str, Rows]) 
     """The engine of many executors; the driver needs memory for the history, a worker for the model and one part.
 
     Raises:
-        ConfigError: something else than the history counts as seen.
         OutputError: a task has failed as often as Spark repeats it.
     """
     if not len(request.rows) or not parts:  # nothing to share out
         yield from one_by_one(request, store, parts)
         return
-    if request.scorer.seen is not None:
-        raise ConfigError("the engine spark takes what users have seen from their history only; use the local engine")
     folder = store.lists.parent / "spark"
     with executors("make the lists", "what is finished is kept") as workers:
         shutil.rmtree(folder, ignore_errors=True)
         make_folder(folder / "histories")
         save_model(request.scorer.model, folder / "model")
         _write_histories(request.scorer.history, parts, folder / "histories")
+        if request.scorer.seen is not None:
+            make_folder(folder / "seen")
+            _write_histories(request.scorer.seen, parts, folder / "seen")
         task = _Task.of(request, store, folder, [*parts])
         workers.run(task, len(parts))
     for name in parts:
@@ -106,12 +106,15 @@ class _Task:
         """Write a part, unless another attempt has finished it."""
         name, model = self.names[number], _loaded(self.folder / "model", self.model)
         if self.store.kept(name) is None:
-            history = self._histories(name, fitted_state(model).ids["items"])
-            self.store.write(name, BlockScorer(model, history, **self.scoring), np.arange(history.n_users))
+            items = fitted_state(model).ids["items"]
+            history = self._histories(self.folder / "histories", name, items)
+            other = self.folder / "seen"
+            seen = self._histories(other, name, items) if other.exists() else None
+            self.store.write(name, BlockScorer(model, history, seen=seen, **self.scoring), np.arange(history.n_users))
 
-    def _histories(self, name: str, items: IdMap) -> Interactions:
+    def _histories(self, folder: Path, name: str, items: IdMap) -> Interactions:
         """The histories of the users of a part, in their order."""
-        found = Histories.read(self.folder / "histories", name)
+        found = Histories.read(folder, name)
         log = found[np.arange(len(found.users))]
         log = replace(log, order=np.arange(len(log)))
         data = Interactions.from_events(log, found.users, items, self.history["duplicates"])

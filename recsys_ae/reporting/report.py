@@ -10,7 +10,7 @@ from recsys_ae.evaluation.protocols.audit_lines import audit_lines, percent
 from recsys_ae.evaluation.protocols.protocol import Protocol
 from recsys_ae.evaluation.uncertainty.findings import MetricFindings
 from recsys_ae.files import whole_file, write_json
-from recsys_ae.reporting.results import Comparison, RunReport
+from recsys_ae.reporting.results import Comparison, RunReport, SkippedFacts
 from recsys_ae.reporting.tables import BELOW
 from recsys_ae.reporting.trials import search_lines, write_trials
 
@@ -84,10 +84,14 @@ def outcome_lines(report: RunReport) -> list[str]:
 
 
 def reading_lines(report: RunReport) -> list[str]:
-    """How to read the tables: what the intervals and letters mean, which models are below a baseline, what cannot be shown."""
-    lines = [*finding_lines(report.findings), *_smallest_line(report), *_tie_lines(report)]
+    """How to read the tables: what the intervals and letters mean, which models are below a baseline, what cannot be shown.
+
+    Lines that are missing in the data come first.
+    """
+    lines = [f"not in the data: {skipped_lines(report.skipped)}"] if report.skipped else []
     if report.repetitions:
-        lines.insert(0, "over the seeds: means over the seeds, ±: half of their 95 % t interval")
+        lines.append("over the seeds: means over the seeds, ±: half of their 95 % t interval")
+    lines += [*finding_lines(report.findings), *_smallest_line(report), *_tie_lines(report)]
     if any(report.below(label) for label in report.models):
         least: dict[str, list[str]] = {}
         for name, baseline in report.baselines.items():
@@ -95,6 +99,16 @@ def reading_lines(report: RunReport) -> list[str]:
         listed = " or ".join(f"{model} ({', '.join(values)})" for model, values in least.items())
         lines.append(f"{BELOW}: worse than {listed}")
     return lines
+
+
+def skipped_lines(skipped: SkippedFacts) -> str:
+    """The lines that were left out, in words."""
+    reasons = [
+        f"{count:,} that cannot be divided into columns" if column == "line" else f"{count:,} with an invalid {column}"
+        for column, count in skipped.by_column.items()
+    ]
+    share = f"{skipped.number:,} of {skipped.lines:,} lines ({percent(skipped.number / skipped.lines)})"
+    return f"{share} were skipped: {', '.join(reasons)}; skipped.csv lists them"
 
 
 def finding_lines(findings: Sequence[MetricFindings]) -> list[str]:

@@ -39,6 +39,16 @@ class DataFacts:
 
 
 @dataclass(frozen=True)
+class SkippedFacts:
+    """Lines of the dataset's files that were left out because they are invalid."""
+
+    number: int
+    lines: int  # of all files, with those left out
+    by_column: dict[str, int]  # by the first invalid column, most frequent first; `line` if a line has no columns
+    seen: int  # with a valid user and item, which lists leave out as seen
+
+
+@dataclass(frozen=True)
 class Trial:
     """The result of one combination of searched values."""
 
@@ -201,6 +211,7 @@ class RunReport:
     exported: Exported | None
     versions: dict[str, str]
     origin: Origin | None = None
+    skipped: SkippedFacts | None = None  # None if nothing was skipped
 
     def below(self, label: str) -> list[str]:
         """The metrics in which a model is worse than the baseline."""

@@ -16,10 +16,11 @@ import pytest
 from hypothesis import assume, example, given, settings, strategies as st
 
 from recsys_ae.data import reading, text
-from recsys_ae.data.content import TEXT, Fault, write_faults
+from recsys_ae.data.content import TEXT
 from recsys_ae.data.detection import guess_table
 from recsys_ae.data.lists import read_lists
 from recsys_ae.data.ratings import read_interactions
+from recsys_ae.data.skipped import SkippedLines
 from recsys_ae.data.tables import read_table
 from recsys_ae.data.text import Dialect, lines
 from recsys_ae.errors import ConfigError, DataError
@@ -427,19 +428,27 @@ class TestSkipping:
     CONTENT = HEADER + '1,2,3\nx,2\n4,5,6,7\n8,"9",z\n10,11,inf\n\n,13,5\n12,13,5\n'
 
     def test_skipped_lines_are_counted_and_listed(self, tmp_path, caplog):
-        skipped: list[Fault] = []
+        skipped = SkippedLines()
         with caplog.at_level(logging.WARNING):
             data = read_interactions(put(tmp_path, self.CONTENT), bad_lines="skip", skipped=skipped)
         assert data.users.values.tolist() == [1, 12]
         assert "skipped 5 invalid lines, kept 2; the first is line 3: expected 3 fields, got 2: 'x,2'" in caplog.text
-        assert [(one.number, one.problem) for one in skipped] == [
+        assert [(one.number, one.problem) for one in skipped.faults] == [
             (3, "expected 3 fields, got 2"),
             (4, "expected 3 fields, got 4"),
             (5, "rating 'z' is not a number"),
             (6, "rating 'inf' is not finite"),
             (8, "user '' is empty"),
         ]
-        write_faults(skipped, tmp_path / "skipped.csv")
+        assert [(one.column, one.user, one.item) for one in skipped.faults] == [
+            (None, None, None),
+            (None, None, None),
+            ("rating", 8, 9),
+            ("rating", 10, 11),
+            ("user", None, None),
+        ]
+        assert (skipped.n_lines, skipped.by_column()) == (7, {"line": 2, "rating": 2, "user": 1})
+        skipped.write(tmp_path / "skipped.csv")
         assert pd.read_csv(tmp_path / "skipped.csv")["number"].tolist() == [3, 4, 5, 6, 8]
         assert [path.name for path in tmp_path.iterdir()] == ["x.csv", "skipped.csv"] or len(list(tmp_path.iterdir())) == 2
 
@@ -461,9 +470,34 @@ class TestSkipping:
 
     def test_rows_of_parquet(self, tmp_path):
         pd.DataFrame({"user": ["a", "", "c"], "item": [1, 2, 3], "rating": [1, 2, np.nan]}).to_parquet(tmp_path / "x.parquet")
-        skipped: list[Fault] = []
+        skipped = SkippedLines()
         read_interactions(tmp_path / "x.parquet", bad_lines="skip", skipped=skipped)
-        assert [one.number for one in skipped] == [2, 3]
+        assert [(one.number, one.user, one.item) for one in skipped.faults] == [(2, None, None), (3, "c", 3)]
+
+    def test_ids_of_skipped_lines_are_those_of_the_file(self, tmp_path):
+        """Also if they are not valid numbers, missing, or not in any other line."""
+        skipped = SkippedLines()
+        content = HEADER + "1,a,5\n007,b,\n2,,x\n,a,x\n3,é,9\n4,c,x\n"
+        read_table(put(tmp_path, content), guess_table(put(tmp_path, content), bad_lines="skip"), None, (1, 5), skipped=skipped)
+        assert [(one.column, one.user, one.item) for one in skipped.faults] == [
+            ("rating", None, None),
+            ("rating", None, None),
+            ("rating", None, None),
+            ("rating", 3, "é"),
+            ("rating", 4, "c"),
+        ]
+
+    @pytest.mark.parametrize(("bad", "good", "layout"), [(101, 1000, {}), (101, 10, {"skip_at_most": 0.9}), (31, 10, {})])
+    def test_the_share_of_skipped_lines_is_limited(self, tmp_path, bad, good, layout):
+        lines = [f"{number},1,5" for number in range(good)] + [f"{number},2,x" for number in range(bad)]
+        path = put(tmp_path, HEADER + "\n".join(lines) + "\n")
+        if bad <= 100:
+            assert read_interactions(path, bad_lines="skip", **layout).n_users == good
+            return
+        says = rf"101 of {good + bad} lines are invalid, more than the share of 0\.\d+ that may be skipped; the first is line"
+        with pytest.raises(DataError, match=rf"{says} {good + 2}: rating 'x' is not a number: .* declare skip_at_most: 1$"):
+            read_interactions(path, bad_lines="skip", **layout)
+        assert read_interactions(path, bad_lines="skip", skip_at_most=1).n_users == good
 
 
 @given(st.text("0123456789.,+-eEnaifx_ \t", max_size=6))

@@ -10,8 +10,10 @@ import yaml
 from PIL import Image
 from rich.console import Console
 from scipy.stats import ttest_rel
+from typer.testing import CliRunner
 
 from recsys_ae import build_model, load_model, recommend, save_model
+from recsys_ae.cli import app
 from recsys_ae.data.ratings import load_ratings
 from recsys_ae.errors import ConfigError, DataError, TrainingError
 from recsys_ae.evaluation.evaluator import evaluate
@@ -23,7 +25,7 @@ from recsys_ae.files import read_json
 from recsys_ae.models.autorec import AutoRec
 from recsys_ae.models.storage import model_digest
 from recsys_ae.reporting.report import summary_lines
-from recsys_ae.reporting.results import RunReport
+from recsys_ae.reporting.results import RunReport, SkippedFacts
 from recsys_ae.split import Split
 from recsys_ae.tracking import Tracker
 
@@ -84,6 +86,29 @@ def test_what_loading_skipped_is_in_the_output_and_nowhere_else(folder):
 
 def pairs(frame: pd.DataFrame) -> set[tuple]:
     return set(zip(frame["user_id"], frame["item_id"], strict=True))
+
+
+def test_skipped_lines_still_count_as_seen(folder):
+    """Lists of a run, of a command and of a model in MLflow leave out what a purchase without a rating says was seen."""
+    rows = [f"{user},{item},{1 + (user + item) % 5}" for user in range(12) for item in range(9) if (user + item) % 4]
+    unrated = [f"{user},{item}," for user in range(12) for item in range(9) if (user + item) % 4 == 0 and user % 2 == 0]
+    Path("log.csv").write_text("\n".join(["user,item,rating", *rows, *unrated, "3,1", "99,1,", "5,88,"]) + "\n")
+    columns = {"user": "user", "item": "item", "rating": "rating"}
+    card = {"name": "own", "kind": "ratings", "files": [{"path": "log.csv", "bad_lines": "skip", "columns": columns}]}
+    report = run(dataset=card, models=[{"name": "popularity"}], metrics=["ndcg@5"], export={"k": 9})
+    n = len(unrated)
+    assert report.skipped == SkippedFacts(n + 3, len(rows) + n + 3, {"rating": n + 2, "line": 1}, n + 2)
+    assert f"not in the data: {n + 3} of" in "\n".join(summary_lines(report, Path("out")))
+    assert "Lines skipped" in Path("out/report.html").read_text()
+    wanted = {(user, item) for user in range(12) for item in range(9) if (user + item) % 4 == 0 and user % 2}
+    assert pairs(pd.read_parquet("out/recommendations")) == wanted
+    assert CliRunner().invoke(app, ["verify", "out/recommendations", "--sample", "5", "--tracking-uri", "none"]).exit_code == 0
+    command = ["export", "out/final", "--history", "log.csv", "--card", "mine.yaml", "--output", "lists", "--k", "9"]
+    assert f"{n + 3} invalid lines of the history skipped" in CliRunner().invoke(app, [*command, "--skip-unknown"]).output
+    assert pairs(pd.read_parquet("lists")) == wanted
+    verified = CliRunner().invoke(app, ["verify", "lists", "--sample", "5", "--tracking-uri", "none"])
+    assert verified.exit_code == 0, verified.output
+    assert f"0 skipped; {n + 3} invalid lines skipped" in verified.output
 
 
 @pytest.mark.parametrize(

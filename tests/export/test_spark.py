@@ -10,12 +10,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from builders import VARIANTS, complete, of_users, random_interactions
+from scipy.sparse import csr_array
 from session_logs import from_rows
 from spark_stand_in import Session, stand_in
 
-from recsys_ae import Rules, build_model, export_recommendations, save_model
+from recsys_ae import Interactions, Rules, build_model, export_recommendations, save_model
 from recsys_ae.errors import ConfigError, DataError, OutputError
 from recsys_ae.export import executors, spark
 from recsys_ae.export.local import export_request
@@ -137,9 +139,13 @@ def test_a_worker_with_other_versions_or_another_model_is_refused(model, tmp_pat
         spark._loaded(tmp_path / "model", "0" * 32)
 
 
-def test_what_counts_as_seen_is_the_history(model, tmp_path):
-    with pytest.raises(ConfigError, match="from their history only"):
-        export_request(ListRequest.of(model, DATA, 5, seen=DATA), tmp_path / "lists", spark.on_spark)
+def test_more_than_the_history_can_count_as_seen(model, tmp_path):
+    rows, items = np.indices((DATA.n_users, DATA.n_items)).reshape(2, -1)
+    more = csr_array((np.ones(len(rows), np.float32), (rows, items)))[:, : DATA.n_items // 2]
+    more.resize(DATA.n_users, DATA.n_items)
+    check_equal(ListRequest.of(model, DATA, 5, part_users=7, seen=Interactions(more, DATA.users, DATA.items)), tmp_path)
+    listed = pq.read_table(tmp_path / "spark")["item_id"].to_numpy()
+    assert set(DATA.items.find(listed)) <= set(range(DATA.n_items // 2, DATA.n_items))
 
 
 def test_without_pyspark(model, tmp_path, monkeypatch):

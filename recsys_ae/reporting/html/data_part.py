@@ -9,6 +9,7 @@ from recsys_ae.evaluation.protocols.audit_lines import percent
 from recsys_ae.reporting.html.blocks import Block, Chart, Charts, Facts, Grid, Picture, Pictures, name, number, plain
 from recsys_ae.reporting.html.charts import columns, curve
 from recsys_ae.reporting.html.facts import TrainingData
+from recsys_ae.reporting.report import skipped_lines
 from recsys_ae.reporting.results import RunReport
 
 SCALE = 8  # pixels of a cell
@@ -19,13 +20,15 @@ def data_blocks(report: RunReport, training: TrainingData | None) -> list[Block]
     data = report.data[report.seeds[0]]
     parts = [[name(part), number(size, ",.0f"), name(data.digests.get(part, ""))] for part, size in data.sizes.items()]
     sizes = Grid(f"Parts, in {data.unit}", ["part", data.unit, "digest"], parts)
+    skipped = [("Lines skipped", skipped_lines(report.skipped))] if report.skipped else []
     if training is None:
-        return [sizes]
+        return [*([Facts(skipped)] if skipped else []), sizes]
     facts = Facts(
         [
             ("Training users", f"{training.users:,}, with a median of {training.median_user:g} interactions"),
             ("Training items", f"{training.items:,}, with a median of {training.median_item:g} interactions"),
             ("Density", f"{percent(training.density)} of all pairs of these users and items"),
+            *skipped,
         ]
     )
     return [facts, sizes, Charts([*_charts(training)]), _sparsity(training)]

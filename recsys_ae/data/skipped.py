@@ -1,0 +1,77 @@
+"""What `bad_lines: skip` leaves out: the lines, and the pairs in them that still count as seen."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy.sparse import csr_array
+
+from recsys_ae.data.content import Fault
+from recsys_ae.errors import DataError
+from recsys_ae.files import whole_file
+from recsys_ae.interactions import Interactions
+
+ALWAYS = 100  # so many lines of a file may be skipped whatever their share is, because a few lines say little about a layout
+
+
+@dataclass
+class SkippedLines:
+    """The lines that were skipped in one or several files.
+
+    Attributes:
+        n_lines: number of all lines of these files, headers not counted.
+    """
+
+    faults: list[Fault] = field(default_factory=list)
+    n_lines: int = 0
+
+    def add(self, faults: Sequence[Fault], n_lines: int) -> None:
+        """Add the lines of one file, which are ignored if they are there already."""
+        if not faults or faults[0] not in self.faults:
+            self.faults += faults
+            self.n_lines += n_lines
+
+    @property
+    def pairs(self) -> pd.DataFrame:
+        """Columns user_id and item_id of the lines in which both are valid."""
+        known = [(one.user, one.item) for one in self.faults if one.user is not None]
+        return pd.DataFrame(known, columns=["user_id", "item_id"])
+
+    def by_column(self) -> dict[str, int]:
+        """Numbers of lines by the first invalid column, most frequent first; those without columns are under `line`."""
+        return dict(Counter(one.column or "line" for one in self.faults).most_common())
+
+    def seen(self, data: Interactions) -> Interactions:
+        """The pairs of `data` and, if their user and item are in it, those of the skipped lines: what lists exclude.
+
+        It is the data itself if no pair is added.
+        """
+        pairs = self.pairs
+        if pairs.empty:
+            return data
+        users, items = data.users.find(pairs["user_id"]), data.items.find(pairs["item_id"])
+        known = (users >= 0) & (items >= 0)
+        ones = np.ones(np.count_nonzero(known), np.float32)
+        added = csr_array((ones, (users[known], items[known])), data.matrix.shape)
+        pattern = csr_array((np.ones(data.matrix.nnz, np.float32), data.matrix.indices, data.matrix.indptr), added.shape)
+        both = pattern + added
+        both.data[:] = 1
+        return data if both.nnz == data.matrix.nnz else Interactions(both, data.users, data.items)
+
+    def write(self, path: Path) -> None:
+        """Write a CSV file with a row for each line and a column for each attribute of `Fault`."""
+        with whole_file(path) as draft:
+            pd.DataFrame(self.faults, columns=list(Fault._fields)).to_csv(draft, index=False, errors="backslashreplace")
+
+
+def check_share(path: Path, unit: str, faults: Sequence[Fault], n_lines: int, at_most: float) -> None:
+    """Raise `DataError` if no line of a file is valid, or a larger share than `at_most` and more than `ALWAYS` are not."""
+    first = f"the first is {unit} {faults[0].number}: {faults[0].problem}: {faults[0].content}"
+    if len(faults) == n_lines:
+        raise DataError(f"{path}: none of the {n_lines} {unit}s is valid; {first}")
+    if len(faults) > max(ALWAYS, at_most * n_lines):
+        share = f"{len(faults)} of {n_lines} {unit}s are invalid, more than the share of {at_most:g} that may be skipped"
+        raise DataError(f"{path}: {share}; {first}. If these lines are to be skipped, declare skip_at_most: 1")
