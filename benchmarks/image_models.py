@@ -122,8 +122,8 @@ def measure(side: str, name: str, n: int | None, epochs: int) -> float:
     return statistics.median(run()[1:])
 
 
-def in_child(side: str, name: str, options: argparse.Namespace) -> float:
-    job = json.dumps([side, name, options.images, options.epochs + 1])
+def in_child(side: str, name: str, n: int | None, epochs: int) -> float:
+    job = json.dumps([side, name, n, epochs])
     environment = {**os.environ, "OMP_NUM_THREADS": "2", "GOMP_SPINCOUNT": "3000"}
     command = [sys.executable, __file__, "--child", job]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=environment)
@@ -145,13 +145,14 @@ def main() -> None:
         return
     if options.smoke:
         options.images, options.epochs, options.rounds = None, 1, 1
+    run = measure if options.smoke else in_child
     results: dict[str, dict[str, float]] = {}
     print(f"{'':16}{'plain s':>10}{'ours s':>10}{'ratio':>8}{'auto s':>10}{'ratio':>8}", flush=True)
     for name in options.only:
         rounds: dict[str, list[float]] = {side: [] for side in SIDES}
         for number in range(options.rounds):
             for side in SIDES if number % 2 == 0 else SIDES[::-1]:
-                rounds[side].append(in_child(side, name, options))
+                rounds[side].append(run(side, name, options.images, options.epochs + 1))
         ratios = {
             side: statistics.median(a / b for a, b in zip(rounds["plain"], rounds[side], strict=True)) for side in SIDES[1:]
         }

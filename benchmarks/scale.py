@@ -142,7 +142,7 @@ def main() -> None:
         print(json.dumps({"prepare": prepare, "train": train}[work](*arguments)))
         return
     if options.smoke:
-        options.millions, options.items, options.models = [0.002, 0.004], 500, ["elsa", "sparse_ease"]
+        options.millions, options.items, options.models = [0.002, 0.004], 500, ["elsa"]
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.folder or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
