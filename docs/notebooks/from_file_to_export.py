@@ -46,7 +46,8 @@ def _(mo):
     ## A log
 
     The log is generated, so that nothing has to be downloaded: users have tastes, and mostly rate what they like. Its columns
-    have names of their own, as in real files. To use your log, replace `path` and the names below.
+    have names of their own, as in real files. To use your own log, replace `path` here and the names of the columns in the
+    next cell.
     """)
     return
 
@@ -75,12 +76,12 @@ def _(path, pd, ra):
 def _(likes, mo):
     mo.md(f"""
     `binarise(4)` keeps ratings of 4 and 5 as likes and drops the rest: {len(likes):,} likes of {likes.n_users} users and
-    {likes.n_items} items. The lists are to rank what users will like, so this is what the models learn.
+    {likes.n_items} items. The lists should rank what users will like, so this is what the models learn.
 
     ## A fair comparison
 
     A fifth of each user's likes is held out for the test, and a tenth of the rest to choose when to stop training. All models
-    see the same training part, and rank the whole catalogue without the items that the user is known to like.
+    learn from the same training part, and rank the whole catalogue except the items that the user is known to like.
     """)
     return
 
@@ -116,7 +117,7 @@ def _(Sample, compare, pd, reports):
 @app.cell(hide_code=True)
 def _(findings, mo):
     mo.md(f"""
-    `low` and `high` are the 95 % interval over users. Models that share a letter cannot be told apart by these
+    `low` and `high` are the ends of the 95 % interval over users. Models that share a letter cannot be told apart by these
     {findings.n_users} users; the tests are paired, so two models may differ even if their intervals overlap. First check which
     models beat popularity. Differences below about {findings.smallest[0]:.3f} would be too small for this test part to show,
     even between the two most similar models.
@@ -139,7 +140,7 @@ def _(mo):
     mo.md(r"""
     ## One user
 
-    The recommendations of EASE for the first user. `recommend` leaves out what is in the history.
+    These are the recommendations of EASE for the first user. `recommend` leaves out the items in the history.
     """)
     return
 
@@ -156,9 +157,9 @@ def _(models, ra, split):
 @app.cell(hide_code=True)
 def _(mo):
     mo.md(r"""
-    Why is the first item on the list? EASE is linear: each item of the history adds its weight to the score. What the
-    contributions leave of the score is what the item has without any history. A negative one means that people who like
-    this item tend not to like the other.
+    Why is the first item on the list? EASE is linear: each item of the history adds its weight to the score. The rest of the
+    score, if any, is what the item would have without any history. A negative contribution means that people who like that
+    item tend not to like this one.
     """)
     return
 
@@ -178,7 +179,8 @@ def _(mo, reasons, top):
 
     ## A saved model
 
-    For the lists that are shipped, the model is fitted once more, on all likes. Save and load it: it is the same model.
+    For the lists that are shipped, the model is fitted once more, on all likes. Save and load it: it is still the
+    same model.
     """)
     return
 

@@ -24,11 +24,11 @@ def _(mo):
     mo.md(r"""
     # The lineage of image autoencoders
 
-    From principal components to generated digits: each autoencoder here changes one thing about those before. All of them use
-    the encoder, losses, corruption and training loop of the recommenders.
+    From principal components to generated digits: each autoencoder here changes one thing about the ones before it. All of them
+    use the encoder, losses, corruption and training loop of the recommenders.
 
     By default they learn from 1,438 small digits that come with scikit-learn. Set `dataset` to `"mnist"` for the digits of the
-    papers, after `recsys-ae datasets fetch mnist`; training then takes minutes.
+    papers, after `recsys-ae datasets fetch mnist`; the notebook then takes ten minutes or more.
     """)
     return
 
@@ -97,7 +97,7 @@ def _(mo):
     mo.md(r"""
     ## Nonlinear, tied and untied
 
-    With 100 sigmoid units the code is larger than that of PCA above. Tied weights mean that the decoder uses the encoder's
+    With 100 sigmoid units, the code is larger than that of PCA above. Tied weights mean that the decoder uses the encoder's
     matrix, transposed: almost half the parameters, and often a similar error.
     """)
     return
@@ -170,8 +170,8 @@ def _(mo):
     mo.md(r"""
     ## Sparse
 
-    A penalty keeps the mean activation of each unit near 0.1, so that few units describe each image. Compare the mean
-    activation with that of the tied network above, whose code is free.
+    A penalty pulls the mean activation of each unit towards 0.1, so that few units describe each image. Compare the mean
+    activation with that of the tied network above, whose code has no penalty.
     """)
     return
 
@@ -182,7 +182,7 @@ def _(epochs, error, mo, ra, shape, test, tied, train):
     sparse.fit(train, shape=shape, seed=0)
     activity = {"tied": float(tied.encode(test).mean()), "sparse": float(sparse.encode(test).mean())}
     mo.md(f"Mean activation {activity['sparse']:.3f}, without a penalty {activity['tied']:.3f}; error {error(sparse):.4f}.")
-    return (activity,)
+    return activity, sparse
 
 
 @app.cell(hide_code=True)
@@ -191,7 +191,8 @@ def _(mo):
     ## Stacked
 
     Before deep networks could be trained from scratch, layers were trained one by one, each as an autoencoder of the codes
-    below, and then fine-tuned together. Here they are fine-tuned to tell the ten digits apart, with only 100 labelled images.
+    of the layer below, and then fine-tuned together. Here they are fine-tuned to tell the ten digits apart, with only 100
+    labelled images.
     """)
     return
 
@@ -249,8 +250,8 @@ def _(mo):
     mo.md(r"""
     ## Variational
 
-    The code becomes a distribution, kept close to a normal one, so that random codes can be decoded. None of the digits below
-    is in the data. Each row of the next picture walks from the code of one test image to that of another.
+    The code becomes a distribution, kept close to a standard normal one, so that random codes can be decoded. None of the
+    digits below is in the data. Each row of the picture after that walks from the code of one test image to that of another.
     """)
     return
 
@@ -282,10 +283,16 @@ def _(mo):
 
 
 @app.cell
-def _(denoising, error, pca, pd, tied, variational):
+def _(denoising, error, pca, pd, sparse, tied, variational):
     pd.DataFrame(
-        {"error": [error(pca), error(tied), error(denoising), error(variational)]},
-        index=["PCA, 10 numbers", "tied, 100 numbers", "denoising, 100 numbers", "variational, 10 numbers"],
+        {"error": [error(model) for model in (pca, tied, denoising, sparse, variational)]},
+        index=[
+            "PCA, 10 numbers",
+            "tied, 100 numbers",
+            "denoising, 100 numbers",
+            "sparse, 100 numbers",
+            "variational, 10 numbers",
+        ],
     ).round(4)
     return
 

@@ -38,8 +38,8 @@ def _(mo):
     mo.md(r"""
     ## A log of sessions
 
-    The sessions are generated. Each has a hidden topic that decides which item usually follows which, and the topics of a user
-    mostly take turns in a fixed order. Because the rule is known, so are the best figures that any model can reach.
+    The sessions are generated. Each has a hidden topic, which decides which item usually follows which, and the topics of a
+    user mostly take turns in a fixed order. Because the rule is known, so are the best figures that any model can reach.
     """)
     return
 
@@ -91,14 +91,14 @@ def _(results):
 @app.cell(hide_code=True)
 def _(mo):
     mo.md(r"""
-    Popularity has the same list for everyone. `vsknn` looks for similar sessions, and `slist` learns which items come after
-    which; both know only the current session. `gru` also reads the earlier sessions of the user, which here say what the topic
-    will probably be; how much that helps depends on the log, and on enough training.
+    Popularity gives everyone the same list. `vsknn` looks for similar sessions, and `slist` learns which items come after
+    which; both know only the current session. `gru` also reads the earlier sessions of the user, which here suggest what the
+    topic will be; how much that helps depends on the log, and on enough training.
 
     ## One session
 
-    The last session of the first user, event by event: what `slist` and `gru` would have shown before each event. As the
-    session goes on, the last item changes, and with it the list.
+    The table follows the last session of the first user, event by event: what `slist` and `gru` would have shown before each
+    event. As the session goes on, the last item changes, and with it the list.
     """)
     return
 
@@ -129,9 +129,9 @@ def _(mo, unfolding):
         for label in ("slist", "gru")
     }
     mo.md(f"""
-    Of the {len(unfolding)} items that came next, `slist` had {_first["slist"]} and `gru` {_first["gru"]} in the first place.
-    Lists contain seen items (`exclude_seen=False`), because people come back to items. No model was fitted again: new events
-    are used at once.
+    Of the {len(unfolding)} items that came next, `slist` had {_first["slist"]} in first place and `gru` {_first["gru"]}. Lists
+    may contain seen items (`exclude_seen=False`), because people come back to items. No model was fitted again: new events are
+    used at once.
     """)
     return
 
