@@ -146,14 +146,13 @@ def test_a_read_only_installation_without_a_home(tmp_path, installed, temporary)
         (tmp_path / "temporary" / f"recsys-ae-{os.getuid()}").write_text("no folder")
     here = tmp_path / "here"
     here.mkdir()
-    models = [{"name": "autorec", "hidden": 8, "epochs": 2}, {"name": "mf", "factors": 2, "epochs": 2}]
-    (here / "mine.yaml").write_text(yaml.safe_dump({**PIPELINE, "models": models, "export": {"k": 5}}))
+    (here / "mine.yaml").write_text(yaml.safe_dump({**PIPELINE, "export": {"k": 5}}))
     (here / "log.csv").write_text("user,item,rating\n1,1001,5\n2,1002,4\n")
-    (here / "truth.csv").write_text("user,item\nu001,1001\nu002,1002\n")
+    (here / "truth.csv").write_text("user,item\nu001,1003\nu002,1003\n")
     before, out = below(tmp_path), tmp_path / "out"
     for arguments in (
         ["run", "mine.yaml", "--tracking-uri", "none", "--output", out / "run"],
-        ["export", out / "run/models/mf", "--history", "log.csv", "--k", "5", "--output", out / "lists"],
+        ["export", out / "run/models/popularity", "--history", "log.csv", "--k", "5", "--output", out / "lists"],
         ["evaluate", out / "run/recommendations", "--truth", "truth.csv", "--metrics", "ndcg@5"],
     ):
         done = output_of(*map(str, arguments), cwd=here, env=installed)

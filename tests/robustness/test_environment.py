@@ -334,7 +334,7 @@ def test_damaged_caches_of_compiled_code_are_no_obstacle(tmp_path):
     import yaml
 
     (tmp_path / "log.csv").write_text(lines(*small_log().splitlines()[1:], header=HEADER))
-    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(SMALL["mine.yaml"]))
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(pipeline(models=[{"name": "popularity"}], metrics=["ndcg@5"])))
     variables = {"NUMBA_CACHE_DIR": str(tmp_path / "compiled")}
     with started(tmp_path, RUN, variables=variables) as process:
         _, told = process.communicate()
