@@ -13,6 +13,7 @@ import pytest
 import yaml
 from filelock import FileLock
 
+import recsys_ae
 from recsys_ae.cli import _interrupt_again, _terminate
 from recsys_ae.cli.options import print_table
 from recsys_ae.errors import Terminated
@@ -474,14 +475,27 @@ def test_listings(call):
     assert "learning_rate" in call("models", "autorec")[1]
 
 
-def test_listing_models_imports_none_of_them():
+def run_alone(*arguments: str) -> tuple[subprocess.CompletedProcess[str], set[str]]:
+    """A command in a process of its own, and which of the libraries that take seconds it has imported."""
     script = (
-        "import sys; sys.argv[1:] = ['models']; from recsys_ae import cli\n"
+        f"import sys; sys.argv[1:] = {list(arguments)}; from recsys_ae import cli\n"
         "try: cli.main()\n"
-        "finally: print(*sorted({'torch', 'mlflow', 'matplotlib', 'sklearn', 'pandas'} & set(sys.modules)), file=sys.stderr)"
+        "finally: print(*{'torch', 'mlflow', 'matplotlib', 'sklearn', 'numba', 'pandas'} & set(sys.modules), file=sys.stderr)"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert done.stderr.strip() == ""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    done.stderr, _, imported = done.stderr.rstrip("\n").rpartition("\n")
+    return done, {*imported.split()}
+
+
+def test_version_imports_none_of_the_large_libraries():
+    done, imported = run_alone("--version")
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"recsys-ae {recsys_ae.__version__}\n", "")
+    assert not imported
+
+
+def test_listing_models_imports_none_of_them():
+    done, imported = run_alone("models")
+    assert (done.returncode, done.stderr, imported) == (0, "", set())
     described = {line.split("│")[1].strip(): line.split("│")[2].strip() for line in done.stdout.splitlines() if "│" in line}
     assert described["popularity"] == (Popularity.__doc__ or "").split("\n")[0]
     assert all(described.values())

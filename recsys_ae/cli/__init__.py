@@ -52,9 +52,20 @@ app.add_typer(runs_app, name="runs")
 CardName = Annotated[str, typer.Argument(help="A shipped dataset or a card file.")]
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"recsys-ae {recsys_ae.__version__}")
+        raise typer.Exit
+
+
 @app.callback()
-def common(debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False) -> None:
-    """Only for --help: `main` handles --debug."""
+def common(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """`main` handles --debug, which may stand anywhere."""
 
 
 @app.command()
