@@ -493,6 +493,27 @@ def test_version_imports_none_of_the_large_libraries():
     assert not imported
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"exprt": {"k": 3}}, "unknown key 'exprt'; did you mean 'export'?"),
+        ({"split": {"kind": "randm"}}, "unknown split 'randm'; did you mean 'random'?"),
+        ({"metrics": ["ndgc@5"]}, "did you mean 'ndcg'"),
+        ({"dataset": {**PIPELINE["dataset"], "user": 3}}, "unknown key 'user'; did you mean 'users'?"),
+        ({}, "taken is not empty (something); choose another --output"),
+    ],
+)
+def test_a_mistake_that_needs_no_model_is_reported_without_importing_any(folder, change, message):
+    """That would take seconds."""
+    (folder / "mine.yaml").write_text(yaml.safe_dump({**PIPELINE, **change}))
+    (folder / "taken").mkdir()
+    (folder / "taken/something").touch()
+    done, imported = run_alone("run", "mine.yaml", "--output", "out" if change else "taken")
+    assert done.returncode == (2 if change else 1)
+    assert message in done.stderr
+    assert imported <= {"pandas"}
+
+
 def test_listing_models_imports_none_of_them():
     done, imported = run_alone("models")
     assert (done.returncode, done.stderr, imported) == (0, "", set())

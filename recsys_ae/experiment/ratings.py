@@ -4,13 +4,12 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from pydantic import Field
 
-from recsys_ae.core.trainer import Callback
 from recsys_ae.data.cards import RatingsCard
 from recsys_ae.data.content import write_faults
 from recsys_ae.data.fetch import locate
@@ -46,6 +45,9 @@ from recsys_ae.reporting.html.facts import CloserLook
 from recsys_ae.reporting.results import Baseline, DataFacts, Exported, PublishedValues
 from recsys_ae.split import Split
 from recsys_ae.tracking import TrackedRun
+
+if TYPE_CHECKING:
+    from recsys_ae.core.trainer import Callback
 
 logger = logging.getLogger(__name__)
 
@@ -226,7 +228,7 @@ class RatingTask(Task[RatingFile, Split, Recommender]):
         return whole.digest, "everything", {"interactions": len(whole), "users": whole.n_users, "items": whole.n_items}
 
     def fit(
-        self, model: Recommender, data: Split, on: FitOn, spec: ModelSpec, seed: int, callbacks: Sequence[Callback]
+        self, model: Recommender, data: Split, on: FitOn, spec: ModelSpec, seed: int, callbacks: Sequence["Callback"]
     ) -> Recommender:
         start = None if spec.warm_start is None else load_model(spec.warm_start)
         options: dict[str, Any] = {"seed": seed, "callbacks": callbacks, "warm_start": start}
