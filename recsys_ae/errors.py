@@ -21,6 +21,10 @@ class DataError(RecsysError):
     """Data that is missing, malformed, or not what its card declares."""
 
 
+class UnrecognisedError(DataError):
+    """Columns of a file without a card whose meaning is not recognised by their names."""
+
+
 class UnknownIdError(DataError):
     """A user or item id that an `IdMap` does not contain."""
 

@@ -383,6 +383,7 @@ def test_everything_is_tracked(call, folder):
         (["models", "autrec"], 2, "did you mean 'autorec'"),
         (["datasets", "show", "ml-1"], 2, "unknown dataset"),
         (["evaluate", "absent", "--truth", "mine.yaml"], 1, "there is no file or folder absent with recommendations"),
+        (["promote", "."], 2, ". is a folder; promote takes the id of an MLflow run"),
         (["export", "absent", "--history", "x.csv", "--output", "y"], 1, "absent is not a complete model"),
     ],
 )
@@ -475,22 +476,8 @@ def test_listings(call):
     assert "learning_rate" in call("models", "autorec")[1]
 
 
-def run_alone(*arguments: str) -> tuple[subprocess.CompletedProcess[str], set[str]]:
-    """A command in a process of its own, and which of the libraries that take seconds it has imported."""
-    script = (
-        f"import sys; sys.argv[1:] = {list(arguments)}; from recsys_ae import cli\n"
-        "try: cli.main()\n"
-        "finally: print(*{'torch', 'mlflow', 'matplotlib', 'sklearn', 'numba', 'pandas'} & set(sys.modules), file=sys.stderr)"
-    )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    done.stderr, _, imported = done.stderr.rstrip("\n").rpartition("\n")
-    return done, {*imported.split()}
-
-
-def test_version_imports_none_of_the_large_libraries():
-    done, imported = run_alone("--version")
-    assert (done.returncode, done.stdout, done.stderr) == (0, f"recsys-ae {recsys_ae.__version__}\n", "")
-    assert not imported
+def test_version_imports_none_of_the_large_libraries(run_alone):
+    assert run_alone("--version") == (0, f"recsys-ae {recsys_ae.__version__}\n", "", set())
 
 
 @pytest.mark.parametrize(
@@ -503,21 +490,21 @@ def test_version_imports_none_of_the_large_libraries():
         ({}, "taken is not empty (something); choose another --output"),
     ],
 )
-def test_a_mistake_that_needs_no_model_is_reported_without_importing_any(folder, change, message):
+def test_a_mistake_that_needs_no_model_is_reported_without_importing_any(run_alone, folder, change, message):
     """That would take seconds."""
     (folder / "mine.yaml").write_text(yaml.safe_dump({**PIPELINE, **change}))
     (folder / "taken").mkdir()
     (folder / "taken/something").touch()
-    done, imported = run_alone("run", "mine.yaml", "--output", "out" if change else "taken")
-    assert done.returncode == (2 if change else 1)
-    assert message in done.stderr
+    code, _, err, imported = run_alone("run", "mine.yaml", "--output", "out" if change else "taken")
+    assert code == (2 if change else 1)
+    assert message in err
     assert imported <= {"pandas"}
 
 
-def test_listing_models_imports_none_of_them():
-    done, imported = run_alone("models")
-    assert (done.returncode, done.stderr, imported) == (0, "", set())
-    described = {line.split("│")[1].strip(): line.split("│")[2].strip() for line in done.stdout.splitlines() if "│" in line}
+def test_listing_models_imports_none_of_them(run_alone):
+    code, out, err, imported = run_alone("models")
+    assert (code, err, imported) == (0, "", set())
+    described = {line.split("│")[1].strip(): line.split("│")[2].strip() for line in out.splitlines() if "│" in line}
     assert described["popularity"] == (Popularity.__doc__ or "").split("\n")[0]
     assert all(described.values())
     assert {*MODELS, *IMAGE_MODELS} <= set(described)

@@ -143,6 +143,46 @@ def test_every_way_of_writing_has_the_same_lists(call, trained, expected, monkey
 
 
 @pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        (
+            "export out --history log.csv --output new",
+            "out is not a model, but holds some; name one: out/final, out/models/ease",
+        ),
+        ("export out/final --history absent.csv --output new", "there is no file absent.csv"),
+        ("export out/final --history log.csv --output new --users absent.csv", "there is no file absent.csv"),
+        ("export out/final --history log.csv --output rules", "rules already exists"),
+        (
+            "export out/final --history odd.csv --output new",
+            "the columns are who, what; for data as in this run, pass --card out/",
+        ),
+        ("export copy --history odd.csv --output new", "the columns are who, what; pass the card as --card FILE"),
+        ("export copy --history odd.csv --output new --card mine.yaml", "odd.csv: there is no column 'user'"),
+        ("evaluate out/recommendations --truth odd.csv", "pass --card out/pipeline.yaml"),
+        ("evaluate out/models/ease --truth odd.csv", "pass --card out/pipeline.yaml"),
+        ("evaluate out/final --truth log.csv --history absent.csv", "there is no file absent.csv"),
+    ],
+)
+def test_mistakes_about_files_are_reported_before_a_model_is_loaded(call, trained, monkeypatch, command, message):
+    """Which takes seconds. The message says what to name instead."""
+    monkeypatch.chdir(trained)
+    monkeypatch.setattr("recsys_ae.models.storage.build_model", pytest.fail)
+    if not Path("copy").exists():
+        shutil.copytree("out/final", "copy")
+    Path("odd.csv").write_text("who,what\n1,2\n")
+    code, _, err = call(*command.split())
+    assert code == 1
+    assert message in err
+    assert not Path("new").exists()
+
+
+def test_a_card_that_is_suggested_describes_the_log(call, trained, monkeypatch):
+    monkeypatch.chdir(trained)
+    found = call("evaluate", "out/models/ease", "--truth", "log.csv", "--history", "log.csv", "--card", "out/pipeline.yaml")
+    assert found[0] == 0
+
+
+@pytest.mark.parametrize(
     ("options", "code", "message"),
     [
         (["--cap", 3], 2, "cap without categories"),

@@ -86,7 +86,7 @@ def export(
     The export is recorded in MLflow if a store is given, by --tracking-uri or $MLFLOW_TRACKING_URI.
     """
     from recsys_ae.experiment.list_files import ListFiles
-    from recsys_ae.export.local import engine_of, export_request
+    from recsys_ae.export.local import check_place, engine_of, export_request
     from recsys_ae.export.manifest import MANIFEST
     from recsys_ae.export.rule_files import RuleFiles
     from recsys_ae.export.shards import export_shard
@@ -94,6 +94,7 @@ def export(
     from recsys_ae.tracking.lineage import export_run, record_export
 
     place = Place(output, dated, date, min_users, max_cold, min_overlap, keep)
+    check_place(place.folder)
     share = None if shard is None else _share(shard, place, engine)
     makes_parts = engine_of(engine)
     rules = RuleFiles(tuple(candidates or ()), tuple(block or ()), tuple(repeatable or ()), tuple(categories or ()), cap)

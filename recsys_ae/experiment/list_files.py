@@ -6,13 +6,15 @@ from pathlib import Path
 from typing import Any
 
 from recsys_ae.errors import ConfigError
+from recsys_ae.experiment.log_files import check_files, check_logs
 from recsys_ae.experiment.pipeline_file import ratings_card
 from recsys_ae.export.histories import history_for, users_in
 from recsys_ae.export.provenance import Sources, unchanged
 from recsys_ae.export.request import ListRequest
 from recsys_ae.export.rule_files import RuleFiles
 from recsys_ae.export.writing import Titles
-from recsys_ae.files import is_file
+from recsys_ae.files import is_file, path_of, present
+from recsys_ae.fitted import check_model
 from recsys_ae.models.base import fitted_state
 from recsys_ae.models.storage import load_model, model_digest
 from recsys_ae.tracking import URIS, default_uri, local_copy
@@ -79,15 +81,19 @@ class ListFiles:
         """A file that does not exist; None if all do."""
         card = Path(self.card) if self.card and os.path.isabs(self.card) else None  # else the name of a shipped one
         named = [self.history, self.users, card, self.titles, *self.rules.named().values()]
-        return next((path for path in named if path is not None and not path.exists()), None)
+        return next((path for path in named if path is not None and not os.path.exists(path)), None)
 
     def request(self, k: int, **options: Any) -> ListRequest:
         """The request for top-k lists; the files are read now. For the options see `export_recommendations`."""
-        model = load_model(local_copy(self.model, self.tracking_uri))
+        folder = path_of(local_copy(self.model, self.tracking_uri))
+        check_model(present(folder))
+        card = ratings_card(self.card) if self.card else None
+        check_logs(self.history, card=card, system=folder)
+        check_files(self.users, self.titles, *self.rules.named().values())
+        model = load_model(folder)
         own = Path(self.card) if self.card and is_file(Path(self.card)) else None
         named = {"history": self.history, "users": self.users, "card": own, "titles": self.titles, **self.rules.named()}
         with unchanged(named) as files:
-            card = ratings_card(self.card) if self.card else None
             users = None if self.users is None else users_in(self.users, fitted_state(model).meta["user_ids"], card)
             history, skipped = history_for(model, self.history, card, skip_unknown=self.skip_unknown, users=users)
             rules = self.rules.read(history.items, history.users, skip_unknown=self.skip_unknown)
