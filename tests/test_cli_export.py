@@ -142,6 +142,39 @@ def test_every_way_of_writing_has_the_same_lists(call, trained, expected, monkey
     assert call("evaluate", out, *options)[1].splitlines()[:6] == call("evaluate", "whole", *options)[1].splitlines()[:6]
 
 
+def test_titles_of_the_dataset_are_exported(call, trained, monkeypatch):
+    """By a run, by `export --card` and by shards; and `verify` reads them again."""
+    monkeypatch.chdir(trained)
+    Path("names.csv").write_text("code;label\n103;Alien\n104;\n105;Brazil\n")
+    dataset = {**PIPELINE["dataset"], "titles": {"path": "names.csv", "id": "code", "title": "label"}}
+    Path("titled.yaml").write_text(yaml.safe_dump({**PIPELINE, "dataset": dataset, "export": {"k": 6, "format": "csv"}}))
+    assert call("run", "titled.yaml", "--output", "titled", "--tracking-uri", "none")[0] == 0
+    expected = Path("titled/recommendations/part-00000.csv").read_bytes()
+    found = pd.read_csv("titled/recommendations/part-00000.csv", keep_default_na=False)
+    assert dict(zip(found["item_id"], found["title"], strict=True)) == {
+        item: {103: "Alien", 105: "Brazil"}.get(item, "") for item in found["item_id"]
+    }
+    assert {103, 105} < {*found["item_id"]}
+    command = ["export", "titled/final", "--history", "log.csv", "--k", 6, "--format", "csv", "--card", "titled.yaml"]
+    assert call(*command, "--output", "titled-again")[0] == 0
+    for shard in ("1/2", "2/2"):
+        assert call(*command, "--output", "titled-merged", "--part-users", 8, "--shard", shard)[0] == 0
+    assert call("merge", "titled-merged")[0] == 0
+    for folder in ("titled/recommendations", "titled-again", "titled-merged"):
+        assert ListManifest.read(Path(folder)).made.sources.files["titles"].path == str(trained / "names.csv")
+        code, out, err = call("verify", folder, "--sample", 3)
+        assert code == 0, out + err
+    assert Path("titled-again/part-00000.csv").read_bytes() == expected
+    merged = [pd.read_csv(path, keep_default_na=False) for path in sorted(Path("titled-merged").glob("*.csv"))]
+    pd.testing.assert_frame_equal(pd.concat(merged, ignore_index=True), found)
+    Path("names.csv").rename("moved.csv")
+    assert call("verify", "titled-again", "--archive", ".")[0] == 0
+    code, _, err = call(*command, "--output", "never")
+    assert (code, "no file names.csv" in err) == (1, True)
+    code, _, err = call(*command, "--output", "never", "--titles", "moved.csv")
+    assert (code, "or declare the file under the key `titles` of a card" in err) == (1, True)
+
+
 @pytest.mark.parametrize(
     ("command", "message"),
     [

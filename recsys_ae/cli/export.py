@@ -41,7 +41,12 @@ FormatOption = Annotated[Literal["parquet", "csv", "jsonl"], typer.Option("--for
 LayoutOption = Annotated[
     Literal["rows", "lists"], typer.Option(help="A row per item, or a row per user with the arrays item_ids and scores.")
 ]
-TitleFile = Annotated[Path | None, typer.Option(help="Also write titles of the items, from a file: item_id, title.", **PATH)]
+TitleFile = Annotated[
+    Path | None,
+    typer.Option(
+        help="Also write titles of the items, from a file: item_id, title. Default: those that the card declares.", **PATH
+    ),
+]
 EngineOption = Annotated[
     Literal["local", "spark"], typer.Option(help="Where the lists are made: by this process, or by the executors of Spark.")
 ]

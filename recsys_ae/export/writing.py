@@ -17,6 +17,7 @@ import pyarrow.csv as pcsv
 import pyarrow.json as pjson
 
 from recsys_ae.data.id_tables import read_titles
+from recsys_ae.data.layouts import TitleFile
 from recsys_ae.digests import digest_of
 from recsys_ae.errors import ConfigError, DataError, reason
 from recsys_ae.ids import Rows
@@ -38,9 +39,9 @@ class Titles:
     texts: pa.Array
 
     @classmethod
-    def read(cls, path: Path, kind: str) -> "Titles":
+    def read(cls, path: Path, kind: str, layout: TitleFile | None = None) -> "Titles":
         """The titles in a file, for items whose ids are of type "int" or "str"; see `data.id_tables.read_titles`."""
-        frame = read_titles(path, kind)
+        frame = read_titles(path, kind, layout)
         return cls(pa.array(frame["item_id"]), pa.array(frame["title"], pa.string()))
 
     def of(self, items: pa.ChunkedArray) -> pa.ChunkedArray:
