@@ -95,6 +95,16 @@ def reason(error: object, limit: int = 200) -> str:
     return shortened(" ".join(text.split()), limit)
 
 
+def counted(number: int, what: str) -> str:
+    """A number of something that is named in the singular, for a message.
+
+    >>> counted(1, "such row"), counted(0, "user"), counted(2, "entry")
+    ('1 such row', '0 users', '2 entries')
+    """
+    plural = f"{what[:-1]}ies" if what.endswith("y") else f"{what}s"
+    return f"{number} {what if number == 1 else plural}"
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """The end of an "unknown name" message: a close match if there is one, else all known names.
 

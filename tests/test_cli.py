@@ -211,7 +211,7 @@ def test_export_with_items_the_model_does_not_know(call, folder):
     assert (code, "does not know item 77 (2 such rows); --skip-unknown" in err) == (1, True)
     code, out, _ = call("export", "out/models/mf", "--history", "log.csv", "--output", "lists", "--skip-unknown")
     assert code == 0
-    assert "2 interactions with unknown items skipped; 1 users have no others" in out
+    assert "skipped 2 interactions with items that the model does not know; 1 user had no other interactions" in out
     assert ": they get the most popular items" in out
     popular = pd.read_parquet("lists/part-00000.parquet").groupby("user_id").size()
     assert popular.to_dict() == {"new": 59, "other": 60}

@@ -222,7 +222,7 @@ def test_a_card_that_is_suggested_describes_the_log(call, trained, monkeypatch):
         (["--format", "csv", "--layout", "lists"], 2, "CSV has no arrays"),
         (["--titles", "rules/block.csv"], 1, "no column is recognised as the title"),
         (["--block", "absent.csv"], 1, "there is no file absent.csv"),
-        (["--block", "unknown.csv"], 1, "unknown.csv: the model does not know item 7 (1 of 2 rows have such items"),
+        (["--block", "unknown.csv"], 1, "unknown.csv: the model does not know item 7 (such items in 1 of 2 rows"),
         (["--block", "log.csv", "--candidates", "unknown.csv"], 1, "unknown.csv"),
     ],
 )

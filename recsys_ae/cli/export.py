@@ -9,7 +9,7 @@ import typer
 
 from recsys_ae.cli.options import PATH, CardOption, Cold, terminal
 from recsys_ae.cli.place import Dated, DateOption, Keep, MaxCold, MinOverlap, MinUsers, OutputFolder, Place, RecordIn, report
-from recsys_ae.errors import ConfigError
+from recsys_ae.errors import ConfigError, counted
 
 if TYPE_CHECKING:
     from recsys_ae.export.parts import Shard
@@ -130,5 +130,5 @@ def _share(text: str, place: Place, engine: str) -> "Shard":
 
 def _report_shard(made: "ShardManifest", folder: Path) -> None:
     lists = sum(part.users for part in made.files.values())
-    done = f"shard {made.shard}: {lists} lists in {len(made.files)} files"
+    done = f"shard {made.shard}: {counted(lists, 'list')} in {counted(len(made.files), 'file')}"
     terminal().print(f"{done}; once all shards are there, `recsys-ae merge` makes {folder}", soft_wrap=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from recsys_ae.cli.options import PATH, terminal
-from recsys_ae.errors import ConfigError
+from recsys_ae.errors import ConfigError, counted
 
 if TYPE_CHECKING:
     from recsys_ae.export.manifest import ListManifest
@@ -88,11 +88,13 @@ def report(manifest: "ListManifest", folder: Path) -> None:
     """Print what was made."""
     console, sources = terminal(), manifest.made.sources
     if sources.skipped_events:
-        skipped = f"{sources.skipped_events} interactions with unknown items skipped"
-        console.print(f"{skipped}; {sources.skipped_users} users have no others")
+        skipped = f"skipped {counted(sources.skipped_events, 'interaction')} with items that the model does not know"
+        left = f"; {counted(sources.skipped_users, 'user')} had no other interactions" if sources.skipped_users else ""
+        console.print(skipped + left)
     if manifest.cold_users:
         get = {"popular": "they get the most popular items", "skip": "they get no list"}[manifest.filters["cold"]]
         console.print(f"the model cannot score {manifest.cold_users} of {manifest.n_users} users: {get}")
     served = manifest.n_users - manifest.users_without_items
     of = "" if served == manifest.n_users else f" of {manifest.n_users}"
-    console.print(f"{manifest.rows} recommendations for {served}{of} users: {folder}", soft_wrap=True)
+    users = counted(served, "user") if not of else f"{served}{of} users"
+    console.print(f"{counted(manifest.rows, 'recommendation')} for {users}: {folder}", soft_wrap=True)

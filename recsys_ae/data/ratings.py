@@ -24,7 +24,7 @@ from recsys_ae.data.planted import PLANTED, Process
 from recsys_ae.data.reading import column_context, reading
 from recsys_ae.data.tables import IdTypes, read_table
 from recsys_ae.declaration import error_context
-from recsys_ae.errors import ConfigError, DataError, UnknownIdError, did_you_mean, quoted
+from recsys_ae.errors import ConfigError, DataError, UnknownIdError, counted, did_you_mean, quoted
 from recsys_ae.events import Duplicates, read_events
 from recsys_ae.files import path_of
 from recsys_ae.ids import IdMap, encode, id_index, shown
@@ -157,7 +157,7 @@ def read_history(
     if skipped and not skip_unknown:
         first = shown(frame["item_id"][unknown].iloc[0])
         raise UnknownIdError(
-            f"{path}: the model does not know item {first} ({skipped} such rows); --skip-unknown leaves them out"
+            f"{path}: the model does not know item {first} ({counted(skipped, 'such row')}); --skip-unknown leaves them out"
         )
     if unknown.all():
         raise DataError(f"{path}: the model knows none of the items; check that their ids are written as in training")

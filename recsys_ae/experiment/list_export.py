@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field
 
 from recsys_ae.data.cards import RatingsCard
 from recsys_ae.data.layouts import TitleFile
-from recsys_ae.errors import ConfigError, UnknownIdError
+from recsys_ae.errors import ConfigError, UnknownIdError, counted
 from recsys_ae.experiment.pipeline_file import ExportSpec
 from recsys_ae.export.histories import users_in
 from recsys_ae.export.provenance import Sources, title_option, unchanged
@@ -104,5 +104,7 @@ class ListExport(ExportSpec):
         unknown = data.users.find(users) < 0
         if unknown.any() and not self.skip_unknown:
             first = shown(users[unknown].iloc[0])
-            raise UnknownIdError(f"{self.users}: the data has no user {first} ({unknown.sum()} such users); {WAY_OUT}")
+            raise UnknownIdError(
+                f"{self.users}: the data has no user {first} ({counted(int(unknown.sum()), 'such user')}); {WAY_OUT}"
+            )
         return users[~unknown]
