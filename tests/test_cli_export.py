@@ -219,6 +219,11 @@ def test_a_card_that_is_suggested_describes_the_log(call, trained, monkeypatch):
     ("options", "code", "message"),
     [
         (["--cap", 3], 2, "cap without categories"),
+        (
+            ["--output", "never/lists.csv", "--format", "csv"],
+            2,
+            "lists are a folder of files, so --output must not be named as a file; use --output never/lists",
+        ),
         (["--format", "csv", "--layout", "lists"], 2, "CSV has no arrays"),
         (["--titles", "rules/block.csv"], 1, "no column is recognised as the title"),
         (["--block", "absent.csv"], 1, "there is no file absent.csv"),

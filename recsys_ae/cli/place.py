@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from recsys_ae.export.manifest import ListManifest
     from recsys_ae.export.publication import Checks
 
+FILE_ENDINGS = (".parquet", ".csv", ".jsonl")
 OutputFolder = Annotated[Path, typer.Option(help="New folder for the lists; with --dated, the folder of all dates.", **PATH)]
 Dated = Annotated[bool, typer.Option("--dated", help="Publish as OUTPUT/DATE, and point OUTPUT/latest to it.")]
 DateOption = Annotated[str | None, typer.Option(metavar="YYYY-MM-DD", help="Implies --dated. Default: today.")]
@@ -36,7 +37,7 @@ class Place:
     """The options that say where lists go and when they are published.
 
     Raises:
-        ConfigError: an invalid date or limit, or options of publication without a date.
+        ConfigError: an invalid date or limit, options of publication without a date, or an output that is named as a file.
     """
 
     output: Path
@@ -51,6 +52,9 @@ class Place:
         from recsys_ae.export.publication import check_date
 
         _ = self.checks
+        if self.output.suffix.lower() in FILE_ENDINGS:
+            folder = self.output.with_suffix("")
+            raise ConfigError(f"lists are a folder of files, so --output must not be named as a file; use --output {folder}")
         if self.has_conditions and not (self.dated or self.date):
             raise ConfigError("--min-users, --max-cold, --min-overlap and --keep are for dated lists; add --dated")
         if self.date is not None:
