@@ -37,7 +37,10 @@ CategoryFiles = Annotated[
     list[Path] | None,
     typer.Option(help="Categories of items: item_id, category; with --cap. May be repeated.", **PATH),
 ]
-FormatOption = Annotated[Literal["parquet", "csv", "jsonl"], typer.Option("--format", help="Format of the files.")]
+FormatOption = Annotated[
+    Literal["parquet", "csv", "csv-semicolon", "jsonl"],
+    typer.Option("--format", help="Format of the files; csv-semicolon is for spreadsheets with decimal commas."),
+]
 LayoutOption = Annotated[
     Literal["rows", "lists"], typer.Option(help="A row per item, or a row per user with the arrays item_ids and scores.")
 ]
