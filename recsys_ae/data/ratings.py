@@ -133,8 +133,10 @@ def read_history(
     user_ids: str | None = None,
     skip_unknown: bool = False,
     users: pd.Series | None = None,
+    scale: Scale = None,
+    duplicates: Duplicates = "last",
 ) -> tuple[Interactions, int]:
-    """Histories for a model that knows `items`; of repeated events the last one counts.
+    """Histories for a model that knows `items`.
 
     Args:
         table: the file's layout; inferred if None, see `guess_table`.
@@ -142,6 +144,8 @@ def read_history(
         skip_unknown: leave out events with other items instead of raising. Users who have only such events stay, without a
             history.
         users: ids of users who get a row even if the file does not have them.
+        scale: the lowest and the highest possible rating; ratings outside are errors.
+        duplicates: how repeated pairs are merged.
 
     Returns:
         The interactions, and the number of events left out.
@@ -151,7 +155,7 @@ def read_history(
         DataError: as for `read_table`, or nothing is left.
     """
     kinds = {"item": items.kind} | ({"user": user_ids} if user_ids else {})
-    frame = read_table(path, table or guess_table(path), kinds)
+    frame = read_table(path, table or guess_table(path), kinds, scale)
     unknown = items.find(frame["item_id"]) < 0
     skipped = int(unknown.sum())
     if skipped and not skip_unknown:
@@ -163,7 +167,7 @@ def read_history(
         raise DataError(f"{path}: the model knows none of the items; check that their ids are written as in training")
     known = id_index(frame["user_id"])
     rows = encode(known if users is None else known.append(id_index(users)), None)[1]
-    options = {"duplicates": "last", "users": rows, "items": items, **_columns_of(frame)}
+    options = {"duplicates": duplicates, "scale": scale, "users": rows, "items": items, **_columns_of(frame)}
     return Interactions.from_frame(frame[~unknown], **options), skipped
 
 
