@@ -21,6 +21,10 @@ class DataError(RecsysError):
     """Data that is missing, malformed, or not what its card declares."""
 
 
+class UnrecognisedError(DataError):
+    """Columns of a file without a card whose meaning is not recognised by their names."""
+
+
 class UnknownIdError(DataError):
     """A user or item id that an `IdMap` does not contain."""
 
@@ -89,6 +93,16 @@ def reason(error: object, limit: int = 200) -> str:
     """The message of a system or library error on one line, shortened; its type if it has none."""
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return shortened(" ".join(text.split()), limit)
+
+
+def counted(number: int, what: str) -> str:
+    """A number of something that is named in the singular, for a message.
+
+    >>> counted(1, "such row"), counted(0, "user"), counted(2, "entry")
+    ('1 such row', '0 users', '2 entries')
+    """
+    plural = f"{what[:-1]}ies" if what.endswith("y") else f"{what}s"
+    return f"{number} {what if number == 1 else plural}"
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -52,7 +52,7 @@ class Description:
     @classmethod
     def read(cls, folder: Path, remedy: str = REMEDY) -> "Description":
         """The description of the model in a folder; `DataError` unless all its files are as they were written."""
-        _require(folder, DESCRIPTION)
+        check_model(folder)
         description = read_json(cls, folder / DESCRIPTION, remedy)
         for name, digest in description.files.items():
             _require(folder, name)
@@ -63,6 +63,16 @@ class Description:
 def saved_digest(folder: Path, remedy: str = REMEDY) -> str:
     """The digest of the model in a folder; `DataError` unless all its files are as they were written."""
     return Description.read(present(folder), remedy).model_digest
+
+
+def check_model(folder: Path) -> None:
+    """Raise `DataError` unless a folder holds a model; the message names up to three models below it, as a run writes them."""
+    if os.path.isdir(folder) and not (folder / DESCRIPTION).exists():
+        below = [found.parent for pattern in ("*", "*/*") for found in sorted(folder.glob(f"{pattern}/{DESCRIPTION}"))]
+        if below:
+            more = ", ..." if len(below) > 3 else ""
+            raise DataError(f"{folder} is not a model, but holds some; name one: {', '.join(map(str, below[:3]))}{more}")
+    _require(folder, DESCRIPTION)
 
 
 def _require(folder: Path, name: str) -> None:

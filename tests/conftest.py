@@ -3,6 +3,7 @@
 import logging
 import os
 import signal
+import subprocess
 import sys
 
 # A worker of pytest-xdist, of which there is one per core, takes one thread, and so do the processes that tests start.
@@ -92,6 +93,23 @@ def call(capsys, monkeypatch):
             cli.main()
         out, err = capsys.readouterr()
         return exited.value.code, out, err
+
+    return run
+
+
+@pytest.fixture
+def run_alone():
+    """Runs a command in a process of its own; returns its exit code, stdout, stderr and the large libraries it imported."""
+
+    def run(*arguments: str) -> tuple[int, str, str, set[str]]:
+        script = (
+            f"import sys; sys.argv[1:] = {list(arguments)}; from recsys_ae import cli\n"
+            "try: cli.main()\n"
+            "finally: print(*{'torch', 'mlflow', 'matplotlib', 'sklearn', 'numba', 'pandas'} & {*sys.modules}, file=sys.stderr)"
+        )
+        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+        messages, _, imported = done.stderr.rstrip("\n").rpartition("\n")
+        return done.returncode, done.stdout, messages, {*imported.split()}
 
     return run
 

@@ -14,6 +14,7 @@ import pytest
 import yaml
 from filelock import FileLock
 
+import recsys_ae
 from recsys_ae.cli import _interrupt_again, _terminate
 from recsys_ae.cli.options import print_table
 from recsys_ae.errors import Terminated
@@ -211,7 +212,7 @@ def test_export_with_items_the_model_does_not_know(call, folder):
     assert (code, "does not know item 77 (2 such rows); --skip-unknown" in err) == (1, True)
     code, out, _ = call("export", "out/models/mf", "--history", "log.csv", "--output", "lists", "--skip-unknown")
     assert code == 0
-    assert "2 interactions with unknown items skipped; 1 users have no others" in out
+    assert "skipped 2 interactions with items that the model does not know; 1 user had no other interactions" in out
     assert ": they get the most popular items" in out
     popular = pd.read_parquet("lists/part-00000.parquet").groupby("user_id").size()
     assert popular.to_dict() == {"new": 59, "other": 60}
@@ -384,6 +385,7 @@ def test_everything_is_tracked(call, folder):
         (["models", "autrec"], 2, "did you mean 'autorec'"),
         (["datasets", "show", "ml-1"], 2, "unknown dataset"),
         (["evaluate", "absent", "--truth", "mine.yaml"], 1, "there is no file or folder absent with recommendations"),
+        (["promote", "."], 2, ". is a folder; promote takes the id of an MLflow run"),
         (["export", "absent", "--history", "x.csv", "--output", "y"], 1, "absent is not a complete model"),
     ],
 )
@@ -476,15 +478,35 @@ def test_listings(call):
     assert "learning_rate" in call("models", "autorec")[1]
 
 
-def test_listing_models_imports_none_of_them():
-    script = (
-        "import sys; sys.argv[1:] = ['models']; from recsys_ae import cli\n"
-        "try: cli.main()\n"
-        "finally: print(*sorted({'torch', 'mlflow', 'matplotlib', 'sklearn', 'pandas'} & set(sys.modules)), file=sys.stderr)"
-    )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert done.stderr.strip() == ""
-    described = {line.split("│")[1].strip(): line.split("│")[2].strip() for line in done.stdout.splitlines() if "│" in line}
+def test_version_imports_none_of_the_large_libraries(run_alone):
+    assert run_alone("--version") == (0, f"recsys-ae {recsys_ae.__version__}\n", "", set())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"exprt": {"k": 3}}, "unknown key 'exprt'; did you mean 'export'?"),
+        ({"split": {"kind": "randm"}}, "unknown split 'randm'; did you mean 'random'?"),
+        ({"metrics": ["ndgc@5"]}, "did you mean 'ndcg'"),
+        ({"dataset": {**PIPELINE["dataset"], "user": 3}}, "unknown key 'user'; did you mean 'users'?"),
+        ({}, "taken is not empty (something); choose another --output"),
+    ],
+)
+def test_a_mistake_that_needs_no_model_is_reported_without_importing_any(run_alone, folder, change, message):
+    """That would take seconds."""
+    (folder / "mine.yaml").write_text(yaml.safe_dump({**PIPELINE, **change}))
+    (folder / "taken").mkdir()
+    (folder / "taken/something").touch()
+    code, _, err, imported = run_alone("run", "mine.yaml", "--output", "out" if change else "taken")
+    assert code == (2 if change else 1)
+    assert message in err
+    assert imported <= {"pandas"}
+
+
+def test_listing_models_imports_none_of_them(run_alone):
+    code, out, err, imported = run_alone("models")
+    assert (code, err, imported) == (0, "", set())
+    described = {line.split("│")[1].strip(): line.split("│")[2].strip() for line in out.splitlines() if "│" in line}
     assert described["popularity"] == (Popularity.__doc__ or "").split("\n")[0]
     assert all(described.values())
     assert {*MODELS, *IMAGE_MODELS} <= set(described)

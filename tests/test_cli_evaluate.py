@@ -28,7 +28,7 @@ class TestEvaluate:
     def test_without_a_history_repeats_are_relevant_and_a_warning_says_so(self, call, files):
         found, out, err = self.evaluated(call)
         assert found["metrics"]["recall@2"] == pytest.approx((1 / 2 + 1 + 0) / 3)
-        assert "3 users evaluated, 0 without relevant items skipped; 1 of the evaluated users have no list" in out
+        assert "3 users evaluated, 0 without relevant items skipped; 1 of the evaluated users without a list" in out
         assert "warning: without the history, repeated pairs" in err
         assert "--history FILE" in err
 
@@ -36,13 +36,13 @@ class TestEvaluate:
         found, out, err = self.evaluated(call, "--history", "history.csv")
         assert found["metrics"]["recall@2"] == pytest.approx((1 + 1 + 0) / 3)
         assert found["counts"]["repeats"] == 1
-        assert "1 pairs of the truth are in the history: not relevant" in out
+        assert "1 pair of the truth is in the history: not relevant" in out
         assert err == ""
 
     def test_repeats_may_be_wanted(self, call, files):
         found, out, err = self.evaluated(call, "--history", "history.csv", "--repeats", "wanted")
         assert found["metrics"]["recall@2"] == pytest.approx((1 / 2 + 1 + 0) / 3)
-        assert "1 pairs of the truth are in the history: relevant" in out
+        assert "1 pair of the truth is in the history: relevant" in out
         assert err == ""
 
     def test_ids_as_whole_floats(self, call, files):

@@ -124,7 +124,15 @@ def test_rules_on_the_command_line(call, trained, expected, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("form", "layout"), [("csv", "rows"), ("jsonl", "rows"), ("jsonl", "lists"), ("parquet", "lists"), ("parquet", "rows")]
+    ("form", "layout"),
+    [
+        ("csv", "rows"),
+        ("csv-semicolon", "rows"),
+        ("jsonl", "rows"),
+        ("jsonl", "lists"),
+        ("parquet", "lists"),
+        ("parquet", "rows"),
+    ],
 )
 def test_every_way_of_writing_has_the_same_lists(call, trained, expected, monkeypatch, form, layout):
     """For `verify` and `evaluate` too; written by a command and by a pipeline."""
@@ -136,20 +144,101 @@ def test_every_way_of_writing_has_the_same_lists(call, trained, expected, monkey
     found, length = read_recommendations(out)
     assert length == 6
     pd.testing.assert_frame_equal(found.drop(columns="title", errors="ignore"), expected, check_dtype=False)
-    assert "Alien" in (trained / out / f"part-00000.{form}").read_bytes().decode(errors="replace") or form == "parquet"
+    assert (
+        "Alien" in (trained / out / f"part-00000.{form.partition('-')[0]}").read_bytes().decode(errors="replace")
+        or form == "parquet"
+    )
     assert call("verify", out, "--sample", 9)[0] == 0
     options = ["--truth", "log.csv", "--repeats", "wanted", "--metrics", "recall@5"]
     assert call("evaluate", out, *options)[1].splitlines()[:6] == call("evaluate", "whole", *options)[1].splitlines()[:6]
+
+
+def test_titles_of_the_dataset_are_exported(call, trained, monkeypatch):
+    """By a run, by `export --card` and by shards; and `verify` reads them again."""
+    monkeypatch.chdir(trained)
+    Path("names.csv").write_text("code;label\n103;Alien\n104;\n105;Brazil\n")
+    dataset = {**PIPELINE["dataset"], "titles": {"path": "names.csv", "id": "code", "title": "label"}}
+    Path("titled.yaml").write_text(yaml.safe_dump({**PIPELINE, "dataset": dataset, "export": {"k": 6, "format": "csv"}}))
+    assert call("run", "titled.yaml", "--output", "titled", "--tracking-uri", "none")[0] == 0
+    expected = Path("titled/recommendations/part-00000.csv").read_bytes()
+    found = pd.read_csv("titled/recommendations/part-00000.csv", keep_default_na=False)
+    assert dict(zip(found["item_id"], found["title"], strict=True)) == {
+        item: {103: "Alien", 105: "Brazil"}.get(item, "") for item in found["item_id"]
+    }
+    assert {103, 105} < {*found["item_id"]}
+    command = ["export", "titled/final", "--history", "log.csv", "--k", 6, "--format", "csv", "--card", "titled.yaml"]
+    assert call(*command, "--output", "titled-again")[0] == 0
+    for shard in ("1/2", "2/2"):
+        assert call(*command, "--output", "titled-merged", "--part-users", 8, "--shard", shard)[0] == 0
+    assert call("merge", "titled-merged")[0] == 0
+    for folder in ("titled/recommendations", "titled-again", "titled-merged"):
+        assert ListManifest.read(Path(folder)).made.sources.files["titles"].path == str(trained / "names.csv")
+        code, out, err = call("verify", folder, "--sample", 3)
+        assert code == 0, out + err
+    assert Path("titled-again/part-00000.csv").read_bytes() == expected
+    merged = [pd.read_csv(path, keep_default_na=False) for path in sorted(Path("titled-merged").glob("*.csv"))]
+    pd.testing.assert_frame_equal(pd.concat(merged, ignore_index=True), found)
+    Path("names.csv").rename("moved.csv")
+    assert call("verify", "titled-again", "--archive", ".")[0] == 0
+    code, _, err = call(*command, "--output", "never")
+    assert (code, "no file names.csv" in err) == (1, True)
+    code, _, err = call(*command, "--output", "never", "--titles", "moved.csv")
+    assert (code, "or declare the file under the key `titles` of a card" in err) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        (
+            "export out --history log.csv --output new",
+            "out is not a model, but holds some; name one: out/final, out/models/ease",
+        ),
+        ("export out/final --history absent.csv --output new", "there is no file absent.csv"),
+        ("export out/final --history log.csv --output new --users absent.csv", "there is no file absent.csv"),
+        ("export out/final --history log.csv --output rules", "rules already exists"),
+        (
+            "export out/final --history odd.csv --output new",
+            "the columns are who, what; for data as in this run, pass --card out/",
+        ),
+        ("export copy --history odd.csv --output new", "the columns are who, what; pass the card as --card FILE"),
+        ("export copy --history odd.csv --output new --card mine.yaml", "odd.csv: there is no column 'user'"),
+        ("evaluate out/recommendations --truth odd.csv", "pass --card out/pipeline.yaml"),
+        ("evaluate out/models/ease --truth odd.csv", "pass --card out/pipeline.yaml"),
+        ("evaluate out/final --truth log.csv --history absent.csv", "there is no file absent.csv"),
+    ],
+)
+def test_mistakes_about_files_are_reported_before_a_model_is_loaded(call, trained, monkeypatch, command, message):
+    """Which takes seconds. The message says what to name instead."""
+    monkeypatch.chdir(trained)
+    monkeypatch.setattr("recsys_ae.models.storage.build_model", pytest.fail)
+    if not Path("copy").exists():
+        shutil.copytree("out/final", "copy")
+    Path("odd.csv").write_text("who,what\n1,2\n")
+    code, _, err = call(*command.split())
+    assert code == 1
+    assert message in err
+    assert not Path("new").exists()
+
+
+def test_a_card_that_is_suggested_describes_the_log(call, trained, monkeypatch):
+    monkeypatch.chdir(trained)
+    found = call("evaluate", "out/models/ease", "--truth", "log.csv", "--history", "log.csv", "--card", "out/pipeline.yaml")
+    assert found[0] == 0
 
 
 @pytest.mark.parametrize(
     ("options", "code", "message"),
     [
         (["--cap", 3], 2, "cap without categories"),
+        (
+            ["--output", "never/lists.csv", "--format", "csv"],
+            2,
+            "lists are a folder of files, so --output must not be named as a file; use --output never/lists",
+        ),
         (["--format", "csv", "--layout", "lists"], 2, "CSV has no arrays"),
         (["--titles", "rules/block.csv"], 1, "no column is recognised as the title"),
         (["--block", "absent.csv"], 1, "there is no file absent.csv"),
-        (["--block", "unknown.csv"], 1, "unknown.csv: the model does not know item 7 (1 of 2 rows have such items"),
+        (["--block", "unknown.csv"], 1, "unknown.csv: the model does not know item 7 (such items in 1 of 2 rows"),
         (["--block", "log.csv", "--candidates", "unknown.csv"], 1, "unknown.csv"),
     ],
 )

@@ -115,9 +115,13 @@ def test_the_manifest_answers_an_audit(call, shop):
     assert call("verify", "lists", "--sample", "3")[0] == 0
 
 
-def test_the_lists_of_a_run_are_verified_against_its_model_and_data(call, shop):
+@pytest.mark.parametrize("declared", [{}, {"scale": [-100, 100]}, {"duplicates": "mean"}])
+def test_the_lists_of_a_run_are_verified_against_its_model_and_data(call, shop, declared):
+    if "duplicates" in declared:
+        log = pd.read_csv("log.csv")
+        pd.concat([log, log[:20].assign(rating=log["rating"][:20] + 1)]).to_csv("log.csv", index=False)
     columns = {"user": "user_id", "item": "item_id", "rating": "rating"}
-    card = {"name": "shop", "kind": "ratings", "files": [{"path": "log.csv", "columns": columns}]}
+    card = {"name": "shop", "kind": "ratings", "files": [{"path": "log.csv", "columns": columns}], **declared}
     pipeline = {"dataset": card, "split": {"kind": "random"}, "models": [{"name": "pca", "factors": 3}], "metrics": ["rmse"]}
     Path("mine.yaml").write_text(json.dumps({**pipeline, "export": {"k": 4}}))
     assert call("run", "mine.yaml", "--output", "out", "--tracking-uri", "none")[0] == 0

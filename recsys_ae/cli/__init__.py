@@ -52,9 +52,20 @@ app.add_typer(runs_app, name="runs")
 CardName = Annotated[str, typer.Argument(help="A shipped dataset or a card file.")]
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"recsys-ae {recsys_ae.__version__}")
+        raise typer.Exit
+
+
 @app.callback()
-def common(debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False) -> None:
-    """Only for --help: `main` handles --debug."""
+def common(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """`main` handles --debug, which may stand anywhere."""
 
 
 @app.command()
@@ -75,14 +86,17 @@ def run(
     if resume and output is None:
         raise ConfigError("--resume needs the --output of the run to continue")
     check_temporary()
-    from recsys_ae.experiment.output import new_folder
-    from recsys_ae.experiment.runner import run_pipeline
+    from recsys_ae.experiment.output import check_output, new_folder
+
+    started = perf_counter()
+    if output is not None and not resume:
+        check_output(output)
+    declared, origin = _declared(pipeline, from_run, settings or [], tracking_uri)
+    from recsys_ae.experiment.runner import run_pipeline  # imports all that a run needs, which takes seconds
     from recsys_ae.reporting.report import summary_header, summary_lines
     from recsys_ae.reporting.tables import results_tables, seeds_tables
     from recsys_ae.tracking import make_tracker
 
-    started = perf_counter()
-    declared, origin = _declared(pipeline, from_run, settings or [], tracking_uri)
     tracker = make_tracker(tracking_uri, declared.experiment, required=require_tracking)
     folder = output or new_folder(Path("runs"), f"{declared.name}-{datetime.now():%Y%m%d-%H%M%S}")
     tags = origin.tags(settings or []) if origin else {}
@@ -135,12 +149,13 @@ def _declared(
 ) -> tuple["Pipeline[Any]", "Origin | None"]:
     """The pipeline to run, and the run that it repeats, if any, whose inputs have been checked."""
     from recsys_ae.experiment.pipeline_file import read_pipeline
-    from recsys_ae.experiment.repeat import read_origin
 
     if (pipeline is None) == (from_run is None):
         raise ConfigError("name a pipeline to run, or a run to repeat with --from-run, but not both")
     if from_run is None:
         return read_pipeline(str(pipeline), settings), None
+    from recsys_ae.experiment.repeat import read_origin
+
     origin = read_origin(from_run, tracking_uri)
     origin.check(settings)
     declared = origin.pipeline(settings)

@@ -9,7 +9,7 @@ import typer
 
 from recsys_ae.cli.options import PATH, CardOption, Cold, terminal
 from recsys_ae.cli.place import Dated, DateOption, Keep, MaxCold, MinOverlap, MinUsers, OutputFolder, Place, RecordIn, report
-from recsys_ae.errors import ConfigError
+from recsys_ae.errors import ConfigError, counted
 
 if TYPE_CHECKING:
     from recsys_ae.export.parts import Shard
@@ -37,11 +37,19 @@ CategoryFiles = Annotated[
     list[Path] | None,
     typer.Option(help="Categories of items: item_id, category; with --cap. May be repeated.", **PATH),
 ]
-FormatOption = Annotated[Literal["parquet", "csv", "jsonl"], typer.Option("--format", help="Format of the files.")]
+FormatOption = Annotated[
+    Literal["parquet", "csv", "csv-semicolon", "jsonl"],
+    typer.Option("--format", help="Format of the files; csv-semicolon is for spreadsheets with decimal commas."),
+]
 LayoutOption = Annotated[
     Literal["rows", "lists"], typer.Option(help="A row per item, or a row per user with the arrays item_ids and scores.")
 ]
-TitleFile = Annotated[Path | None, typer.Option(help="Also write titles of the items, from a file: item_id, title.", **PATH)]
+TitleFile = Annotated[
+    Path | None,
+    typer.Option(
+        help="Also write titles of the items, from a file: item_id, title. Default: those that the card declares.", **PATH
+    ),
+]
 EngineOption = Annotated[
     Literal["local", "spark"], typer.Option(help="Where the lists are made: by this process, or by the executors of Spark.")
 ]
@@ -86,7 +94,7 @@ def export(
     The export is recorded in MLflow if a store is given, by --tracking-uri or $MLFLOW_TRACKING_URI.
     """
     from recsys_ae.experiment.list_files import ListFiles
-    from recsys_ae.export.local import engine_of, export_request
+    from recsys_ae.export.local import check_place, engine_of, export_request
     from recsys_ae.export.manifest import MANIFEST
     from recsys_ae.export.rule_files import RuleFiles
     from recsys_ae.export.shards import export_shard
@@ -94,6 +102,7 @@ def export(
     from recsys_ae.tracking.lineage import export_run, record_export
 
     place = Place(output, dated, date, min_users, max_cold, min_overlap, keep)
+    check_place(place.folder)
     share = None if shard is None else _share(shard, place, engine)
     makes_parts = engine_of(engine)
     rules = RuleFiles(tuple(candidates or ()), tuple(block or ()), tuple(repeatable or ()), tuple(categories or ()), cap)
@@ -124,5 +133,5 @@ def _share(text: str, place: Place, engine: str) -> "Shard":
 
 def _report_shard(made: "ShardManifest", folder: Path) -> None:
     lists = sum(part.users for part in made.files.values())
-    done = f"shard {made.shard}: {lists} lists in {len(made.files)} files"
+    done = f"shard {made.shard}: {counted(lists, 'list')} in {counted(len(made.files), 'file')}"
     terminal().print(f"{done}; once all shards are there, `recsys-ae merge` makes {folder}", soft_wrap=True)

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from recsys_ae.cli.options import PATH, terminal
-from recsys_ae.errors import ConfigError
+from recsys_ae.errors import ConfigError, counted
 
 if TYPE_CHECKING:
     from recsys_ae.export.manifest import ListManifest
     from recsys_ae.export.publication import Checks
 
+FILE_ENDINGS = (".parquet", ".csv", ".jsonl")
 OutputFolder = Annotated[Path, typer.Option(help="New folder for the lists; with --dated, the folder of all dates.", **PATH)]
 Dated = Annotated[bool, typer.Option("--dated", help="Publish as OUTPUT/DATE, and point OUTPUT/latest to it.")]
 DateOption = Annotated[str | None, typer.Option(metavar="YYYY-MM-DD", help="Implies --dated. Default: today.")]
@@ -36,7 +37,7 @@ class Place:
     """The options that say where lists go and when they are published.
 
     Raises:
-        ConfigError: an invalid date or limit, or options of publication without a date.
+        ConfigError: an invalid date or limit, options of publication without a date, or an output that is named as a file.
     """
 
     output: Path
@@ -51,6 +52,9 @@ class Place:
         from recsys_ae.export.publication import check_date
 
         _ = self.checks
+        if self.output.suffix.lower() in FILE_ENDINGS:
+            folder = self.output.with_suffix("")
+            raise ConfigError(f"lists are a folder of files, so --output must not be named as a file; use --output {folder}")
         if self.has_conditions and not (self.dated or self.date):
             raise ConfigError("--min-users, --max-cold, --min-overlap and --keep are for dated lists; add --dated")
         if self.date is not None:
@@ -88,13 +92,16 @@ def report(manifest: "ListManifest", folder: Path) -> None:
     """Print what was made."""
     console, sources = terminal(), manifest.made.sources
     if sources.skipped_events:
-        skipped = f"{sources.skipped_events} interactions with unknown items skipped"
-        console.print(f"{skipped}; {sources.skipped_users} users have no others")
+        skipped = f"skipped {counted(sources.skipped_events, 'interaction')} with items that the model does not know"
+        left = f"; {counted(sources.skipped_users, 'user')} had no other interactions" if sources.skipped_users else ""
+        console.print(skipped + left)
     if sources.skipped_lines:
-        console.print(f"{sources.skipped_lines} invalid lines of the history skipped; what they say was seen is not listed")
+        skipped = f"skipped {counted(sources.skipped_lines, 'invalid line')} of the history"
+        console.print(f"{skipped}; items that can be read there count as seen")
     if manifest.cold_users:
         get = {"popular": "they get the most popular items", "skip": "they get no list"}[manifest.filters["cold"]]
         console.print(f"the model cannot score {manifest.cold_users} of {manifest.n_users} users: {get}")
     served = manifest.n_users - manifest.users_without_items
     of = "" if served == manifest.n_users else f" of {manifest.n_users}"
-    console.print(f"{manifest.rows} recommendations for {served}{of} users: {folder}", soft_wrap=True)
+    users = counted(served, "user") if not of else f"{served}{of} users"
+    console.print(f"{counted(manifest.rows, 'recommendation')} for {users}: {folder}", soft_wrap=True)

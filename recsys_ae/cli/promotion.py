@@ -1,10 +1,12 @@
 """The command that moves the alias of a registered model."""
 
+import os
 from typing import Annotated
 
 import typer
 
 from recsys_ae.cli.options import TrackingUri, terminal
+from recsys_ae.errors import ConfigError
 from recsys_ae.exits import NOT_PROMOTED
 
 
@@ -18,6 +20,8 @@ def promote(
     tracking_uri: TrackingUri = None,
 ) -> None:
     """Give an alias to a run's final model if it beats the version that has it, on the same test part."""
+    if os.path.isdir(run):
+        raise ConfigError(f"{run} is a folder; promote takes the id of an MLflow run, as `recsys-ae runs list` shows it")
     from recsys_ae.declaration import validate
     from recsys_ae.experiment.pipeline_file import Alias, RegisteredName
     from recsys_ae.experiment.promotion import promote as promote_model

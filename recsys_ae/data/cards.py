@@ -298,9 +298,20 @@ class ImageFolderCard(_Card):
 
 
 AnyCard = RatingsCard | PlantedRatingsCard | PlantedFeaturesCard | PlantedSessionsCard | IdxCard | DigitsCard | ImageFolderCard
-Card = Annotated[AnyCard, Field(discriminator="kind")]
 RATING_KINDS = ("ratings", "planted-ratings", "planted-features", "planted-sessions")
 IMAGE_KINDS = ("idx-images", "digits", "image-folder")
+
+
+def _of_known_kind(declared: Any) -> Any:
+    """`declared`, if it is of a kind in `AnyCard`; `ValueError` with advice for the usual case otherwise."""
+    kinds = (*RATING_KINDS, *IMAGE_KINDS)
+    if isinstance(declared, dict) and (kind := declared.get("kind")) not in kinds:
+        problem = f"unknown kind {quoted(kind)}" if "kind" in declared else "key 'kind' is missing"
+        raise ValueError(f"{problem}; {did_you_mean(str(kind), kinds)} (clicks are ratings without a `rating` column)")
+    return declared
+
+
+Card = Annotated[AnyCard, Field(discriminator="kind"), BeforeValidator(_of_known_kind)]
 
 
 def declared_folder(name: str) -> Path:

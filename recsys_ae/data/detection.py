@@ -13,7 +13,7 @@ from recsys_ae.data.layouts import FileLayout, Place, Table, file_kind
 from recsys_ae.data.reading import check_is_text, reading, unpacked
 from recsys_ae.data.text import Dialect, Line, decoded, default_quote, lines
 from recsys_ae.declaration import validate
-from recsys_ae.errors import DataError, did_you_mean, quoted, shortened
+from recsys_ae.errors import DataError, UnrecognisedError, did_you_mean, quoted, shortened
 
 T = TypeVar("T")
 SEPARATORS = ("::", "\t", ";", ",", "|")  # tried in this order
@@ -79,7 +79,8 @@ def guess_table(path: Path, **declared: Any) -> Table:
 
     Raises:
         ConfigError: an unknown key, or a value that it does not allow.
-        DataError: no such file, an empty one, or a header in which the user or item column is not recognised.
+        UnrecognisedError: a header in which the user or item column is not recognised.
+        DataError: no such file, or an empty one.
     """
     with reading(path):
         if "columns" in declared:
@@ -203,10 +204,12 @@ def _recognise(names: Sequence[str]) -> dict[str, str]:
     for role, matching in found.items():
         if not matching and role in ("user", "item"):
             columns = shortened(", ".join(names), 300)
-            hint = "if this is JSON, name it .jsonl" if names[0].startswith(("{", "[")) else "declare it in a card"
-            raise DataError(f"no column is recognised as the {role} id; {hint}; the columns are {columns}")
+            is_json = names[0].startswith(("{", "["))
+            hint = "if this is JSON, name it .jsonl" if is_json else "declare it in a card"
+            message = f"no column is recognised as the {role} id; {hint}; the columns are {columns}"
+            raise DataError(message) if is_json else UnrecognisedError(message)
         if len(matching) > 1:
-            raise DataError(f"columns {' and '.join(map(quoted, matching))} could be the {role}; declare one in a card")
+            raise UnrecognisedError(f"columns {' and '.join(map(quoted, matching))} could be the {role}; declare one in a card")
     return {role: matching[0] for role, matching in found.items() if matching}
 
 

@@ -5,10 +5,12 @@ import os
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from recsys_ae.data.archives import extract_zip
-from recsys_ae.data.cards import FileCard
+from recsys_ae.data.cards import FileCard, RatingsCard
 from recsys_ae.data.download import download
+from recsys_ae.data.layouts import TitleFile
 from recsys_ae.data.places import check_within
 from recsys_ae.data.reading import unpacked
 from recsys_ae.errors import DataError, quoted, reason
@@ -40,6 +42,12 @@ def locate(card: FileCard, paths: Sequence[str], folder: Path, *, download: bool
         return locate(card, paths, folder, download=False)
     where = ", ".join(map(str, roots))
     raise DataError(f"dataset {card.name!r}: no file {' or '.join(paths)} in {where}; set RECSYS_AE_DATA to its folder")
+
+
+def locate_titles(card: Any, folder: Path, *, download: bool = True) -> tuple[Path, TitleFile] | None:
+    """The file of titles that a card of any kind declares, and its layout; None if it declares none. Errors as for `locate`."""
+    layout = card.titles if isinstance(card, RatingsCard) else None
+    return None if layout is None else (locate(card, [layout.path], folder, download=download), layout)
 
 
 def _download_all(card: FileCard) -> None:

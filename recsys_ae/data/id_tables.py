@@ -97,7 +97,10 @@ def _titles_like(path: Path) -> TitleFile:
     """The layout of a file of titles with named columns."""
     names = column_names(path)
     found = columns_like(names, ROLES)
-    item, title = (str(_only(found[role], role, names, False)) for role in ("item", "title"))
+    try:
+        item, title = (str(_only(found[role], role, names, False)) for role in ("item", "title"))
+    except DataError as error:
+        raise DataError(f"{error}; or declare the file under the key `titles` of a card") from None
     return TitleFile(path=path.name, id=item, title=title)
 
 

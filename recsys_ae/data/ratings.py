@@ -24,7 +24,7 @@ from recsys_ae.data.reading import column_context, reading
 from recsys_ae.data.skipped import SkippedLines
 from recsys_ae.data.tables import IdTypes, read_table
 from recsys_ae.declaration import error_context
-from recsys_ae.errors import ConfigError, DataError, UnknownIdError, did_you_mean, quoted
+from recsys_ae.errors import ConfigError, DataError, UnknownIdError, counted, did_you_mean, quoted
 from recsys_ae.events import Duplicates, read_events
 from recsys_ae.files import path_of
 from recsys_ae.ids import IdMap, encode, id_index, shown
@@ -135,8 +135,10 @@ def read_history(
     skip_unknown: bool = False,
     users: pd.Series | None = None,
     skipped: SkippedLines | None = None,
+    scale: Scale = None,
+    duplicates: Duplicates = "last",
 ) -> tuple[Interactions, int]:
-    """Histories for a model that knows `items`; of repeated events the last one counts.
+    """Histories for a model that knows `items`.
 
     Args:
         table: the file's layout; inferred if None, see `guess_table`.
@@ -145,6 +147,8 @@ def read_history(
             history.
         users: ids of users who get a row even if the file does not have them.
         skipped: the lines skipped under `bad_lines: skip` are added to it.
+        scale: the lowest and the highest possible rating; ratings outside are errors.
+        duplicates: how repeated pairs are merged.
 
     Returns:
         The interactions, and the number of events left out because of their items.
@@ -154,19 +158,19 @@ def read_history(
         DataError: as for `read_table`, or nothing is left.
     """
     kinds = {"item": items.kind} | ({"user": user_ids} if user_ids else {})
-    frame = read_table(path, table or guess_table(path), kinds, skipped=skipped)
+    frame = read_table(path, table or guess_table(path), kinds, scale, skipped=skipped)
     unknown = items.find(frame["item_id"]) < 0
     n_unknown = int(unknown.sum())
     if n_unknown and not skip_unknown:
         first = shown(frame["item_id"][unknown].iloc[0])
         raise UnknownIdError(
-            f"{path}: the model does not know item {first} ({n_unknown} such rows); --skip-unknown leaves them out"
+            f"{path}: the model does not know item {first} ({counted(n_unknown, 'such row')}); --skip-unknown leaves them out"
         )
     if unknown.all():
         raise DataError(f"{path}: the model knows none of the items; check that their ids are written as in training")
     known = id_index(frame["user_id"])
     rows = encode(known if users is None else known.append(id_index(users)), None)[1]
-    options = {"duplicates": "last", "users": rows, "items": items, **_columns_of(frame)}
+    options = {"duplicates": duplicates, "scale": scale, "users": rows, "items": items, **_columns_of(frame)}
     return Interactions.from_frame(frame[~unknown], **options), n_unknown
 
 

@@ -17,7 +17,7 @@ from scipy.sparse import csr_array
 
 from recsys_ae.declaration import check_seed
 from recsys_ae.digests import digest_of
-from recsys_ae.errors import DataError, quoted
+from recsys_ae.errors import DataError, counted, quoted
 from recsys_ae.files import whole_file
 from recsys_ae.ids import IdMap, Rows, id_index
 from recsys_ae.models.base import check_counts
@@ -79,7 +79,9 @@ class Candidates:
         columns = items.find(id_index(frame["item_id"], f"column 'item_id' of {path}"))
         if (unknown := columns < 0).any():
             first = frame["item_id"].iloc[int(unknown.argmax())]
-            raise DataError(f"{path}: candidate {quoted(first)} is not an item of the data ({int(unknown.sum())} such rows)")
+            raise DataError(
+                f"{path}: candidate {quoted(first)} is not an item of the data ({counted(int(unknown.sum()), 'such row')})"
+            )
         rows, columns = rows[rows >= 0], columns[rows >= 0]
         matrix = csr_array((np.ones(len(rows), np.int64), (rows, columns)), (len(users), len(items)))
         if len(matrix.data) and matrix.data.max() > 1:

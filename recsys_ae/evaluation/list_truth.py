@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from recsys_ae.errors import DataError
+from recsys_ae.errors import DataError, counted
 from recsys_ae.evaluation.measured import Measured
 from recsys_ae.evaluation.metrics import Metric
 from recsys_ae.evaluation.metrics.catalogue import Catalogue
@@ -117,9 +117,8 @@ def _blocks(
             repeated = lists.duplicated(["user", column]).to_numpy()
             example = lists.iloc[int(repeated.argmax())]
             whose, which = shown(users.values[int(example["user"])]), shown(items.values[int(example["item"])])
-            raise DataError(
-                f"the lists have {twice} for user {whose}, such as {which} ({int(repeated.sum())} such rows); remove them"
-            )
+            rows_of_it = counted(int(repeated.sum()), "such row")
+            raise DataError(f"the lists have {twice} for user {whose}, such as {which} ({rows_of_it}); remove them")
     lists = _kept(lists, np.isin(np.arange(len(users)), rows)[lists["user"]])
     length = np.ones(len(users), np.int64)
     np.maximum.at(length, lists["user"], lists["place"] + 1)

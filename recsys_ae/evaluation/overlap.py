@@ -6,7 +6,7 @@ from typing import Literal
 
 import pandas as pd
 
-from recsys_ae.errors import DataError
+from recsys_ae.errors import DataError, counted
 from recsys_ae.ids import KINDS, IdMap, encode, id_index, shown
 
 FEW = 0.01  # share of common ids, of the smaller side, below which a warning is logged
@@ -63,4 +63,4 @@ def _distinct(parts: list[pd.Index]) -> IdMap:
 def _counted(ids: IdMap, side: str) -> str:
     """The number of ids and an example, if possible one that is not a number."""
     example = next((one for one in ids.values if isinstance(one, str) and not one.isdecimal()), ids.values[0])
-    return f"{len(ids)} {side}{'s' if len(ids) > 1 else ''} such as {shown(example)}"
+    return f"{counted(len(ids), side)} such as {shown(example)}"

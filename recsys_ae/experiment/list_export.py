@@ -8,10 +8,11 @@ import pandas as pd
 from pydantic import BeforeValidator, Field
 
 from recsys_ae.data.cards import RatingsCard
-from recsys_ae.errors import ConfigError, UnknownIdError
+from recsys_ae.data.layouts import TitleFile
+from recsys_ae.errors import ConfigError, UnknownIdError, counted
 from recsys_ae.experiment.pipeline_file import ExportSpec
 from recsys_ae.export.histories import users_in
-from recsys_ae.export.provenance import Sources, unchanged
+from recsys_ae.export.provenance import Sources, title_option, unchanged
 from recsys_ae.export.rule_files import ROLES, WAY_OUT, RuleFiles
 from recsys_ae.export.writing import Format, Layout, Titles, Writing
 from recsys_ae.ids import shown
@@ -69,21 +70,29 @@ class ListExport(ExportSpec):
         return RuleFiles(**several, cap=self.cap)
 
     def options(
-        self, data: Interactions, card: tuple[RatingsCard, Path] | None, sources: Sources | None = None
+        self,
+        data: Interactions,
+        card: tuple[RatingsCard, Path] | None,
+        declared: tuple[Path, TitleFile] | None,
+        sources: Sources | None = None,
     ) -> dict[str, Any]:
         """The arguments of `export_recommendations` that come from files; these are read now and added to the `sources`.
+
+        Args:
+            declared: the file of titles that the dataset declares, which is read unless the key `titles` names another.
 
         Raises:
             UnknownIdError: a file has a user or item that is not in the data.
             DataError: a file cannot be read.
         """
-        with unchanged(self.files()) as files:
+        path, layout = (Path(self.titles), None) if self.titles is not None else declared or (None, None)
+        with unchanged({**self.files(), "titles": path}) as files:
             rules = self._rules.read(data.items, data.users, skip_unknown=self.skip_unknown)
-            titles = None if self.titles is None else Titles.read(Path(self.titles), data.items.kind)
+            titles = None if path is None else Titles.read(path, data.items.kind, layout)
             found = {"users": self._users(data, card), "rules": rules, "titles": titles}
         sources = sources or Sources()
         read = sources.files | files
-        how = {key: value for key in ("skip_unknown", "cap") if (value := getattr(self, key))}
+        how = {key: value for key in ("skip_unknown", "cap") if (value := getattr(self, key))} | title_option(layout)
         written = {"writing": Writing(self.format, self.layout), "sources": replace(sources, files=read, options=how)}
         return {**found, **written}
 
@@ -95,5 +104,7 @@ class ListExport(ExportSpec):
         unknown = data.users.find(users) < 0
         if unknown.any() and not self.skip_unknown:
             first = shown(users[unknown].iloc[0])
-            raise UnknownIdError(f"{self.users}: the data has no user {first} ({unknown.sum()} such users); {WAY_OUT}")
+            raise UnknownIdError(
+                f"{self.users}: the data has no user {first} ({counted(int(unknown.sum()), 'such user')}); {WAY_OUT}"
+            )
         return users[~unknown]

@@ -5,15 +5,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from recsys_ae.data.fetch import locate_titles
+from recsys_ae.data.layouts import TitleFile
 from recsys_ae.data.skipped import SkippedLines
 from recsys_ae.errors import ConfigError
+from recsys_ae.experiment.log_files import check_files, check_logs
 from recsys_ae.experiment.pipeline_file import ratings_card
 from recsys_ae.export.histories import history_for, users_in
-from recsys_ae.export.provenance import Sources, unchanged
+from recsys_ae.export.provenance import Sources, title_option, unchanged
 from recsys_ae.export.request import ListRequest
 from recsys_ae.export.rule_files import RuleFiles
 from recsys_ae.export.writing import Titles
-from recsys_ae.files import is_file
+from recsys_ae.files import is_file, path_of, present
+from recsys_ae.fitted import check_model
 from recsys_ae.models.base import fitted_state
 from recsys_ae.models.storage import load_model, model_digest
 from recsys_ae.tracking import URIS, default_uri, local_copy
@@ -27,6 +31,7 @@ class ListFiles:
     Attributes:
         model: a folder, or a URI in the store at `tracking_uri`.
         users: file of the users who get a list; if None, those of the history.
+        titles, title_layout: file of titles; if None, the one that the card declares. Its layout; if None, it is recognised.
         card, skip_unknown: see `history_for`; `skip_unknown` applies to rules too.
     """
 
@@ -38,6 +43,7 @@ class ListFiles:
     tracking_uri: str | None = None
     rules: RuleFiles = field(default_factory=RuleFiles)
     titles: Path | None = None
+    title_layout: TitleFile | None = None
 
     @property
     def dataset(self) -> str:
@@ -73,6 +79,7 @@ class ListFiles:
         card = str(paths["card"]) if "card" in paths else sources.options.get("card")
         others = {"users": paths.get("users"), "card": card, "skip_unknown": sources.options.get("skip_unknown", False)}
         others["titles"] = paths.get("titles")
+        others["title_layout"] = TitleFile(**layout) if (layout := sources.options.get("titles")) else None
         rules = RuleFiles.of(paths, sources.options.get("cap"))
         return cls(str(model or stored), history or paths["history"], **others, tracking_uri=tracking_uri, rules=rules)
 
@@ -80,33 +87,38 @@ class ListFiles:
         """A file that does not exist; None if all do."""
         card = Path(self.card) if self.card and os.path.isabs(self.card) else None  # else the name of a shipped one
         named = [self.history, self.users, card, self.titles, *self.rules.named().values()]
-        return next((path for path in named if path is not None and not path.exists()), None)
+        return next((path for path in named if path is not None and not os.path.exists(path)), None)
 
     def request(self, k: int, **options: Any) -> ListRequest:
         """The request for top-k lists; the files are read now. For the options see `export_recommendations`."""
-        model = load_model(local_copy(self.model, self.tracking_uri))
+        folder = path_of(local_copy(self.model, self.tracking_uri))
+        check_model(present(folder))
+        card = ratings_card(self.card) if self.card else None
+        check_logs(self.history, card=card, system=folder)
+        titles, layout = (self.titles, self.title_layout) if self.titles or not card else locate_titles(*card) or (None, None)
+        check_files(self.users, titles, *self.rules.named().values())
+        model = load_model(folder)
         own = Path(self.card) if self.card and is_file(Path(self.card)) else None
-        named = {"history": self.history, "users": self.users, "card": own, "titles": self.titles, **self.rules.named()}
+        named = {"history": self.history, "users": self.users, "card": own, "titles": titles, **self.rules.named()}
         skipped = SkippedLines()
         with unchanged(named) as files:
-            card = ratings_card(self.card) if self.card else None
             users = None if self.users is None else users_in(self.users, fitted_state(model).meta["user_ids"], card)
             how: dict[str, Any] = {"skip_unknown": self.skip_unknown, "users": users, "skipped": skipped}
             history, n_unknown = history_for(model, self.history, card, **how)
             rules = self.rules.read(history.items, history.users, skip_unknown=self.skip_unknown)
-            titles = None if self.titles is None else Titles.read(self.titles, history.items.kind)
+            texts = None if titles is None else Titles.read(titles, history.items.kind, layout)
         how = {"skip_unknown": self.skip_unknown or None, "card": None if own else self.card, "cap": self.rules.cap}
         sources = Sources(
             self.model if self.model.startswith(URIS) else str(Path(self.model).absolute()),
             self._run(model_digest(model)),
             files,
-            options={name: value for name, value in how.items() if value is not None},
+            options={name: value for name, value in how.items() if value is not None} | title_option(layout),
             skipped_events=n_unknown,
             skipped_users=history.n_users - len(set(history.user_rows())) if n_unknown else 0,
             skipped_lines=len(skipped.faults),
         )
         seen = skipped.seen(history)
-        found: dict[str, Any] = {"users": users, "rules": rules, "titles": titles}
+        found: dict[str, Any] = {"users": users, "rules": rules, "titles": texts}
         found["seen"] = None if seen is history else seen
         return ListRequest.of(model, history, k, **found, **options, sources=sources)
 

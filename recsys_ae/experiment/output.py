@@ -160,7 +160,8 @@ def open_output(path: Path, pipeline: str, inputs: Mapping[str, str], *, resume:
         ConfigError: `resume` of a run with another pipeline.
         DataError: `resume` of a run with other inputs.
     """
-    check_output(path, pipeline, resume=resume)
+    resumed = pipeline if resume else None
+    check_output(path, resumed)
     missing = missing_folders(path)
     if resume and missing:
         logger.info("there is no run in %s to resume; starting a new one", path)
@@ -168,7 +169,7 @@ def open_output(path: Path, pipeline: str, inputs: Mapping[str, str], *, resume:
         _move_aside(path)
         missing = [path]
     with locked_folder(path, _busy(path)):
-        _check(path, pipeline, resume=resume)  # another run may have used it before this one got the lock
+        _check(path, resumed)  # another run may have used it before this one got the lock
         began = not (path / PIPELINE).exists()
         for name in FOLDERS:
             (path / name).mkdir(exist_ok=True)
@@ -201,26 +202,26 @@ def new_folder(parent: Path, name: str) -> Path:
             raise OutputError(f"cannot create {path}: {reason(error)}; choose an --output") from None
 
 
-def check_output(path: Path, pipeline: str, *, resume: bool) -> None:
-    """Raise unless a run of the resolved `pipeline` can start or, with `resume`, continue in a folder."""
+def check_output(path: Path, resumed: str | None = None) -> None:
+    """Raise unless a new run can start in a folder or, if that is to be resumed, a run of the resolved pipeline `resumed`."""
     with locked(path / ".lock", _busy(path)) if os.path.exists(path / ".lock") else nullcontext():
         pass  # checked first, because a run in progress looks like an interrupted one
-    _check(path, pipeline, resume=resume)
+    _check(path, resumed)
 
 
 def _busy(path: Path) -> str:
     return f"a run is in progress in {path}; wait for it or choose another --output"
 
 
-def _check(path: Path, pipeline: str, *, resume: bool) -> None:
+def _check(path: Path, resumed: str | None) -> None:
     if not os.path.lexists(path):
         return
     if not path.is_dir():
         raise OutputError(f"{path} is {'no folder' if path.is_symlink() else 'a file'}; choose another --output")
     earlier = path / PIPELINE
     others = ", ".join(sorted(entry.name for entry in path.iterdir() if entry.name != ".lock")[:3])
-    if resume:
-        if earlier.exists() and earlier.read_bytes() != pipeline.encode():
+    if resumed is not None:
+        if earlier.exists() and earlier.read_bytes() != resumed.encode():
             raise ConfigError(f"{path} holds a run of another pipeline (see {earlier}); choose another --output")
         if others and not earlier.exists():
             raise OutputError(f"{path} holds no run to resume ({others}); choose another --output")

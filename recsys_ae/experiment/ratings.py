@@ -4,16 +4,16 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from pydantic import Field
 
-from recsys_ae.core.trainer import Callback
 from recsys_ae.data.cards import RatingsCard
-from recsys_ae.data.fetch import locate
+from recsys_ae.data.fetch import locate, locate_titles
 from recsys_ae.data.id_tables import read_titles
+from recsys_ae.data.layouts import TitleFile
 from recsys_ae.declaration import Declared, error_context
 from recsys_ae.errors import ConfigError, RecsysError
 from recsys_ae.evaluation.candidates import Candidates
@@ -45,6 +45,9 @@ from recsys_ae.reporting.html.facts import CloserLook
 from recsys_ae.reporting.results import Baseline, DataFacts, Exported, PublishedValues, SkippedFacts
 from recsys_ae.split import Split
 from recsys_ae.tracking import TrackedRun
+
+if TYPE_CHECKING:
+    from recsys_ae.core.trainer import Callback
 
 logger = logging.getLogger(__name__)
 
@@ -183,8 +186,8 @@ class RatingTask(Task[RatingFile, Split, Recommender]):
         return SkippedFacts(len(found.faults), found.n_lines, found.by_column(), seen) if found.faults else None
 
     def facts(self, data: Split) -> DataFacts:
-        if self.keys.export is not None:
-            self.keys.export.options(data.train, self._card)  # before anything is trained, because the files may be wrong
+        if self.keys.export is not None and self.keys.export.what == "lists":
+            self._list_options(self.keys.export, data.train)  # before anything is trained, because the files may be wrong
         parts = data.parts()
         candidates = self._candidates(data, "test")
         protocol = Protocol.of(data, relevant_at=self.keys.relevant_at, candidates=candidates)
@@ -230,7 +233,7 @@ class RatingTask(Task[RatingFile, Split, Recommender]):
         return whole.digest, "everything", {"interactions": len(whole), "users": whole.n_users, "items": whole.n_items}
 
     def fit(
-        self, model: Recommender, data: Split, on: FitOn, spec: ModelSpec, seed: int, callbacks: Sequence[Callback]
+        self, model: Recommender, data: Split, on: FitOn, spec: ModelSpec, seed: int, callbacks: Sequence["Callback"]
     ) -> Recommender:
         start = None if spec.warm_start is None else load_model(spec.warm_start)
         options: dict[str, Any] = {"seed": seed, "callbacks": callbacks, "warm_start": start}
@@ -279,13 +282,13 @@ class RatingTask(Task[RatingFile, Split, Recommender]):
 
     def _titles(self, kind: str) -> dict[Any, str]:
         """The titles of items by id, from the card or the key `export`; none if there is no such file any more."""
-        card, keys = self.pipeline.card, self.keys.export
-        layout = card.titles if isinstance(card, RatingsCard) else None
-        given = None if keys is None or keys.titles is None else Path(keys.titles)
+        keys = self.keys.export
         try:
-            if given is None and layout is not None:
-                given = locate(card, [layout.path], self.pipeline.card_folder, download=False)
-            frame = None if given is None else read_titles(given, kind, None if keys and keys.titles else layout)
+            if keys is not None and keys.titles is not None:
+                given: tuple[Path, TitleFile | None] | None = Path(keys.titles), None
+            else:
+                given = locate_titles(self.pipeline.card, self.pipeline.card_folder, download=False)
+            frame = None if given is None else read_titles(given[0], kind, given[1])
         except RecsysError as error:
             logger.warning("items are shown without titles: %s", error)
             frame = None
@@ -311,10 +314,15 @@ class RatingTask(Task[RatingFile, Split, Recommender]):
         if keys.what == "item_vectors":
             return self._export_vectors(model, data.everything, output / "item-vectors")
         folder = output / "recommendations"
-        options = keys.options(data.everything, self._card, self._sources(output))
+        options = self._list_options(keys, data.everything, self._sources(output))
         options |= {"exclude_seen": data.repeats == "excluded", "cold": self.keys.cold, "seen": self._data.seen}
         manifest = export_recommendations(model, data.everything, folder, keys.k, **options)
         return Exported(f"top-{keys.k} lists", folder.name, asdict(manifest))
+
+    def _list_options(self, keys: ListExport, data: Interactions, sources: Sources | None = None) -> dict[str, Any]:
+        """The arguments of `export_recommendations` that come from files, which are read now."""
+        titles = locate_titles(self.pipeline.card, self.pipeline.card_folder) if keys.titles is None else None
+        return keys.options(data, self._card, titles, sources)
 
     def _sources(self, output: Path) -> Sources:
         """The final fit and, if it alone gives all data, the file of the dataset."""

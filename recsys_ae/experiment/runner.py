@@ -69,7 +69,7 @@ def run_pipeline(
     interruption. If a model fails, the run ends, but no finished model is lost. The tracked run gets the `tags` too.
     """
     declared = pipeline.to_yaml()
-    check_output(output, declared, resume=resume)
+    check_output(output, declared if resume else None)
     if resume and (output / REPORT).exists():
         logger.info("%s is already finished", output)
         return read_json(RunReport, output / REPORT, "delete it to run everything again with --resume")

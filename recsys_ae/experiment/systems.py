@@ -25,6 +25,7 @@ from recsys_ae.evaluation.per_user import PerUser
 from recsys_ae.evaluation.protocols.protocol import Protocol, pairs_digest
 from recsys_ae.evaluation.report import Report
 from recsys_ae.evaluation.segments import COMPUTED, parse_segments
+from recsys_ae.experiment.log_files import check_logs
 from recsys_ae.experiment.output import REPORT
 from recsys_ae.experiment.pipeline_file import ratings_card
 from recsys_ae.export.executors import check_installed
@@ -98,6 +99,8 @@ class SystemEvaluator:
         if self.metrics:
             parse_metrics(self.metrics)  # before anything is read
         path = path_of(local_copy(system, self.tracking_uri))
+        if os.path.exists(present(path)):  # otherwise that is what the message has to say
+            check_logs(self.truth, self.history, card=self._card, system=path)
         if os.path.exists(present(path) / DESCRIPTION):
             if self.engine == "spark":
                 raise ConfigError(f"{system} is a model, and the engine spark evaluates lists; leave out --engine spark")

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, NamedTuple, T
 
 import pandas as pd
 
-from recsys_ae.core.trainer import Callback
 from recsys_ae.evaluation.protocols.audit import Audit
 from recsys_ae.evaluation.uncertainty.findings import MetricFindings
 from recsys_ae.experiment.pipeline_file import K, ModelSpec, Pipeline, PipelineFile, RegisterSpec
@@ -20,6 +19,8 @@ from recsys_ae.tracking import TrackedRun
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from recsys_ae.core.trainer import Callback  # imports PyTorch, for which a mistake in a pipeline file need not wait
 
 D = TypeVar("D")  # the data of one seed
 M = TypeVar("M")  # a model
@@ -113,7 +114,7 @@ class Task(ABC, Generic[K, D, M]):
         raise NotImplementedError
 
     @abstractmethod
-    def fit(self, model: M, data: D, on: FitOn, spec: ModelSpec, seed: int, callbacks: Sequence[Callback]) -> M:
+    def fit(self, model: M, data: D, on: FitOn, spec: ModelSpec, seed: int, callbacks: Sequence["Callback"]) -> M:
         """Fit a model; with `on="train"`, the validation part determines when to stop."""
 
     @abstractmethod

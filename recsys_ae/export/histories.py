@@ -32,9 +32,10 @@ def history_for(
     """The history in a file, with the ids, the scale and the features that a fitted model needs.
 
     Args:
-        card: a card and its folder. The layout is that of its first file, its `session_gap` divides the events into sessions,
-            and its features of users are read if the model uses any. Without it, the layout is inferred, and new users have no
-            features.
+        card: a card and its folder. The layout is that of its first file, ratings are on its `scale`, repeated pairs are
+            merged as it declares, its `session_gap` divides the events into sessions, and its features of users are read if
+            the model uses any. Without it, the layout is inferred, the last of repeated events counts, which is also so if it
+            declares that there are none, and new users have no features.
         skip_unknown: leave out events with items that the model does not know instead of raising.
         users: ids of users who get a row even if the file does not have them; without a history they are cold.
         skipped: the lines skipped under `bad_lines: skip` are added to it; see `SkippedLines.seen`.
@@ -54,6 +55,8 @@ def history_for(
             f"{path}: no column is recognised as the rating, but the model was trained on ratings; declare it with --card"
         )
     options: dict[str, Any] = {"user_ids": fitted.meta["user_ids"], "skip_unknown": skip_unknown, "users": users}
+    if card:
+        options |= {"scale": card[0].scale, "duplicates": "last" if card[0].duplicates == "error" else card[0].duplicates}
     data, n_unknown = read_history(path, fitted.ids["items"], table=layout, skipped=skipped, **options)
     with error_context(str(path)):
         fitted_state(model, data)

@@ -167,10 +167,15 @@ def with_parts(planned: ListManifest, parts: dict[str, Part]) -> ListManifest:
     return replace(planned, **results, made=planned.made.finish())
 
 
+def check_place(folder: Path) -> None:
+    """Raise `OutputError` if a folder for lists holds something else."""
+    if os.path.lexists(folder) and not os.path.exists(folder / MANIFEST):
+        raise OutputError(f"{folder} already exists; choose another folder or remove it first")
+
+
 def finished(folder: Path, planned: ListManifest) -> ListManifest:
     """The manifest of the finished export in `folder`; raises unless it is the planned one and intact."""
-    if not (folder / MANIFEST).exists():
-        raise OutputError(f"{folder} already exists; choose another folder or remove it first")
+    check_place(folder)
     manifest = ListManifest.read(folder)
     if differences := manifest.differences(planned):
         raise OtherInputsError(

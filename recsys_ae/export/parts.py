@@ -131,7 +131,7 @@ def one_by_one(request: ListRequest, store: PartStore, parts: Mapping[str, Rows]
 def part_names(planned: ListManifest) -> list[str]:
     """The file names of a whole export in the order of the users; one even if there are no users."""
     number_of_parts = max(1, -(-planned.n_users // planned.part_users))
-    return [f"part-{number:05d}.{planned.writing.format}" for number in range(number_of_parts)]
+    return [f"part-{number:05d}.{planned.writing.ending}" for number in range(number_of_parts)]
 
 
 def complete_parts(request: ListRequest, folder: Path, shard: Shard, engine: Engine) -> dict[str, Part]:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from recsys_ae.data.layouts import TitleFile
 from recsys_ae.digests import digest_of_file
 from recsys_ae.errors import DataError
 from recsys_ae.files import is_file
@@ -54,6 +55,11 @@ def unchanged(paths: Mapping[str, Path | None]) -> Iterator[dict[str, InputFile]
             )
 
 
+def title_option(layout: TitleFile | None) -> dict[str, Any]:
+    """Among the options of `Sources`, the layout of the file of titles that a card declares; none if columns are recognised."""
+    return {} if layout is None else {"titles": layout.model_dump(exclude_defaults=True)}
+
+
 @dataclass(frozen=True)
 class Sources:
     """Where the model, the history and the other inputs of an export come from, as far as the caller knows.
@@ -62,7 +68,7 @@ class Sources:
         model: folder or URI of the model, as it was given, without secrets.
         run: id of the MLflow run that fitted it.
         files: the input files, by the option that names them, such as `history`.
-        options: options that decide how the files are used, such as `skip_unknown`.
+        options: options that decide how the files are used, such as `skip_unknown`; see also `title_option`.
         skipped_events: events of the history that were left out because the model does not know their items.
         skipped_users: users of the history without any other events.
         skipped_lines: lines of the history that were left out because they are invalid. Items in them still count as seen, as

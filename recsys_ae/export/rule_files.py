@@ -126,7 +126,7 @@ class _Reader:
         known = self.users.find(frame["user_id"]) >= 0
         if n := int((~known).sum()):
             if not self.skip_unknown:
-                first, rest = shown(frame["user_id"][~known].iloc[0]), f"{n} of {len(known)} rows have such users"
+                first, rest = shown(frame["user_id"][~known].iloc[0]), f"such users in {n} of {len(known)} rows"
                 raise UnknownIdError(f"{path}: the history has no user {first} ({rest}); {WAY_OUT}")
             logger.info("%s: left out %d of %d rows, because the history does not have their users", path, n, len(known))
         return known

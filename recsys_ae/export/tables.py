@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
 from recsys_ae.digests import digest_of_json
-from recsys_ae.errors import ConfigError, OutputError, quoted, reason
+from recsys_ae.errors import ConfigError, OutputError, counted, quoted, reason
 from recsys_ae.export.manifest import ListManifest
 from recsys_ae.export.writing import TITLE
 from recsys_ae.surroundings import masked
@@ -126,7 +126,7 @@ class _Loading:
                 connection.execute(self._done.insert().values(part=name))
                 for batch in part.to_batches(BATCH):
                     self._insert(connection, batch)
-        logger.info("%d files: %d already loaded", len(self._manifest.files), len(loaded))
+        logger.info("%s, of which %d are loaded already", counted(len(self._manifest.files), "file"), len(loaded))
         self._replace_rows()
         self._remove_staging()
         return True

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from recsys_ae.errors import ConfigError, DataError, quoted
+from recsys_ae.errors import ConfigError, DataError, counted, quoted
 from recsys_ae.export.checks import Check, Lists
 from recsys_ae.export.manifest import ListManifest, Part, versions
 from recsys_ae.export.request import ListRequest
@@ -54,9 +54,9 @@ def verify_lists(
 def _own_checks(manifest: ListManifest) -> dict[str, Check]:
     served = manifest.n_users - manifest.users_without_items
     wanted = {
-        "files": f"{len(manifest.files)} files with the digests in the manifest, and no others",
+        "files": f"{counted(len(manifest.files), 'file')} as in the manifest, and no others",
         "schema": ", ".join(f"{name} {kind}" for name, kind in manifest.schema.items()),
-        "counts": f"{manifest.rows} rows of {served} users",
+        "counts": f"{counted(manifest.rows, 'row')} of {counted(served, 'user')}",
         "users": "the rows of each user are together",
         "ranks": f"1, 2, ... in each list, at most {manifest.k}",
         "items": "no item twice in a list",

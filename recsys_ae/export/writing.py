@@ -4,6 +4,7 @@ Files of every format and layout can be read back to the same table. R is the nu
 """
 
 import json
+from codecs import BOM_UTF8
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,12 +18,13 @@ import pyarrow.csv as pcsv
 import pyarrow.json as pjson
 
 from recsys_ae.data.id_tables import read_titles
+from recsys_ae.data.layouts import TitleFile
 from recsys_ae.digests import digest_of
 from recsys_ae.errors import ConfigError, DataError, reason
 from recsys_ae.ids import Rows
 from recsys_ae.parquet import read_parquet, write_parquet
 
-Format = Literal["parquet", "csv", "jsonl"]
+Format = Literal["parquet", "csv", "csv-semicolon", "jsonl"]
 Layout = Literal["rows", "lists"]
 TITLE = "title"
 LISTED = {"item_id": "item_ids", "score": "scores", TITLE: "titles"}  # columns of rows -> of lists
@@ -38,9 +40,9 @@ class Titles:
     texts: pa.Array
 
     @classmethod
-    def read(cls, path: Path, kind: str) -> "Titles":
+    def read(cls, path: Path, kind: str, layout: TitleFile | None = None) -> "Titles":
         """The titles in a file, for items whose ids are of type "int" or "str"; see `data.id_tables.read_titles`."""
-        frame = read_titles(path, kind)
+        frame = read_titles(path, kind, layout)
         return cls(pa.array(frame["item_id"]), pa.array(frame["title"], pa.string()))
 
     def of(self, items: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -60,7 +62,8 @@ class Writing:
     """How lists are written.
 
     Attributes:
-        format: format of the files; JSON lines have an object per row.
+        format: format of the files; JSON lines have an object per row. `csv-semicolon` is CSV for spreadsheets with decimal
+            commas: semicolons between the fields, commas in numbers, and a byte order mark.
         layout: `rows` with the columns user_id, rank, item_id, score; or `lists`, a row per user with the arrays item_ids and
             scores, best first.
         titles: hash of the titles that are also written, in the column title or titles; empty if there are none.
@@ -71,8 +74,13 @@ class Writing:
     titles: str = ""
 
     def __post_init__(self) -> None:
-        if self.format == "csv" and self.layout == "lists":
+        if self.ending == "csv" and self.layout == "lists":
             raise ConfigError("CSV has no arrays; write lists as jsonl or parquet, or rows as csv")
+
+    @property
+    def ending(self) -> str:
+        """The ending of the names of the files, without a dot."""
+        return self.format.partition("-")[0]
 
     def write(self, table: pa.Table, titles: Titles | None, path: Path) -> None:
         """Write lists (see `BlockScorer.table`) to a file."""
@@ -83,6 +91,8 @@ class Writing:
             write_parquet(table.schema, [table], path)
         elif self.format == "csv":
             pcsv.write_csv(table, path)
+        elif self.format == "csv-semicolon":
+            _write_for_spreadsheets(table, path)
         else:
             _write_lines(table, path)
 
@@ -110,11 +120,13 @@ class Writing:
         stored = list_schema(schema) if self.layout == "lists" else schema
         if self.format == "parquet":
             return read_parquet(path, stored.names)
-        if self.format == "csv":
+        if self.ending == "csv":
+            mark, separator = (",", ";") if self.format == "csv-semicolon" else (".", ",")
             types = {one.name: one.type for one in stored}
             nulls = {"strings_can_be_null": True, "quoted_strings_can_be_null": False, "null_values": [""]}
-            convert = pcsv.ConvertOptions(column_types=types, include_columns=stored.names, **nulls)
-            return pcsv.read_csv(path, parse_options=pcsv.ParseOptions(newlines_in_values=True), convert_options=convert)
+            convert = pcsv.ConvertOptions(column_types=types, include_columns=stored.names, decimal_point=mark, **nulls)
+            parse = pcsv.ParseOptions(delimiter=separator, newlines_in_values=True)
+            return pcsv.read_csv(path, parse_options=parse, convert_options=convert)
         if not path.stat().st_size:  # Arrow refuses empty files
             return stored.empty_table()
         options = pjson.ParseOptions(explicit_schema=stored, unexpected_field_behavior="ignore")
@@ -155,6 +167,15 @@ def list_schema(schema: pa.Schema) -> pa.Schema:
     """The schema of `as_lists` from that of rows."""
     lists = [(listed, pa.list_(schema.field(name).type)) for name, listed in LISTED.items() if name in schema.names]
     return pa.schema([schema.field("user_id"), *lists])
+
+
+def _write_for_spreadsheets(table: pa.Table, path: Path) -> None:
+    """Write CSV with semicolons, decimal commas and a byte order mark, without which umlauts would be garbled."""
+    scores = pc.replace_substring(table["score"].cast(pa.string()), ".", ",")
+    table = table.set_column(table.column_names.index("score"), "score", scores)
+    with path.open("wb") as file:
+        file.write(BOM_UTF8)
+        pcsv.write_csv(table, file, pcsv.WriteOptions(delimiter=";"))
 
 
 def _write_lines(table: pa.Table, path: Path) -> None:

@@ -227,7 +227,7 @@ def item_rows(items: IdMap, ids: pd.Series | pd.Index, what: str, way_out: str |
     index = id_index(ids, f"column item_id of {what}")
     rows = items.find(index)
     if way_out is not None and (unknown := np.flatnonzero(rows < 0)).size:
-        first, count = shown(index[unknown[0]]), f"{len(unknown)} of {len(rows)} rows have such items"
+        first, count = shown(index[unknown[0]]), f"such items in {len(unknown)} of {len(rows)} rows"
         raise UnknownIdError(f"{what}: the model does not know item {first} ({count}); {way_out}")
     return rows
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from rich.table import Table
 
+from recsys_ae.errors import counted
 from recsys_ae.evaluation.protocols.audit_lines import percent
 from recsys_ae.evaluation.protocols.protocol import Protocol
 from recsys_ae.evaluation.report import UNDEFINED, Report
@@ -43,15 +44,16 @@ def segment_table(report: Report, segment: str) -> Table:
 def evaluation_lines(report: Report, protocol: Protocol) -> Iterator[str]:
     """Notes on the numbers: users, repeats, undefined values, ties, the protocol."""
     counts = report.counts
-    users = f"{counts['users_evaluated']} users evaluated, {counts['users_skipped']} without relevant items skipped"
+    users = f"{counted(counts['users_evaluated'], 'user')} evaluated, {counts['users_skipped']} without relevant items skipped"
     if "users_without_list" in counts:
-        users += f"; {counts['users_without_list']} of the evaluated users have no list (score 0)"
+        users += f"; {counts['users_without_list']} of the evaluated users without a list (score 0)"
     elif counts["cold"]:
         users += f"; the model cannot score {counts['cold']} of the users with relevant items"
     yield users
     if "repeats" in counts:
         verdict = "relevant" if protocol.repeats == "wanted" else "not relevant"
-        yield f"{counts['repeats']} pairs of the truth are in the history: {verdict}"
+        verb = "is" if counts["repeats"] == 1 else "are"
+        yield f"{counted(counts['repeats'], 'pair')} of the truth {verb} in the history: {verdict}"
     for name in (name for name in report.metrics if f"{UNDEFINED}{name}" in counts):
         yield f"{name} is undefined for {counts[f'{UNDEFINED}{name}']} of these users, who do not count in it"
     if visible := [f"{name} {low:.4f} to {high:.4f}" for name, (low, high) in report.ties.items() if high - low >= VISIBLE]:

@@ -7,6 +7,7 @@ from threading import Event, Thread
 from time import monotonic
 from typing import Protocol, TypeVar
 
+from recsys_ae.errors import counted
 from recsys_ae.tracking.processes import BEAT
 from recsys_ae.tracking.reasons import reason
 from recsys_ae.tracking.record import (
@@ -226,9 +227,5 @@ def _described(entries: Sequence[Entry]) -> str:
     names = {START: "run", METRICS: "metric value", ARTIFACT: "artifact", MODEL: "model", REGISTER: "registered version"}
     counts["else"] = sum(counts[kind] for kind in counts if kind not in (*names, CONTINUE, END))
     named = {**names, "else": "other entry"}
-    listed = [f"{counts[kind]} {_plural(name, counts[kind])}" for kind, name in named.items() if counts[kind]]
+    listed = [counted(counts[kind], name) for kind, name in named.items() if counts[kind]]
     return ", ".join(listed) or "how the run ended"
-
-
-def _plural(name: str, count: int) -> str:
-    return name if count == 1 else f"{name[:-1]}ies" if name.endswith("y") else f"{name}s"

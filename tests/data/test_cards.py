@@ -35,7 +35,9 @@ def test_shipped_cards_are_valid_and_say_their_licence(name):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (("kind: ratings", "kind: rating"), "kind"),
+        (("kind: ratings", "kind: rating"), "unknown kind .rating.; did you mean .ratings.?"),
+        (("kind: ratings", "kind: clicks"), r"known are: .*, ratings \(clicks are ratings without a `rating` column\)$"),
+        (("kind: ratings\n", ""), "key .kind. is missing; known are: digits, "),
         (("kind: ratings", "kind: ratings\nscael: [1, 5]"), "unknown key 'scael'; did you mean 'scale'"),
         (("name: mine\n", ""), "key 'name' is missing"),
         (("user: u", "user: 1"), "must be declared by name"),

@@ -174,7 +174,7 @@ def test_unknown_split(own):
 def test_history_for_a_model(tmp_path):
     path = tmp_path / "log.csv"
     path.write_text("user,item,rating\na,1,5\na,1,3\nb,2,4\nb,9,4\n")
-    with pytest.raises(UnknownIdError, match=r"does not know item 9 \(1 such rows\)"):
+    with pytest.raises(UnknownIdError, match=r"does not know item 9 \(1 such row\)"):
         read_history(path, IdMap([1, 2]))
     data, skipped = read_history(path, IdMap([1, 2]), skip_unknown=True)
     assert skipped == 1

@@ -104,8 +104,8 @@ def test_a_user_in_two_parts_is_noticed(text):
     [
         ("rank", 0.5, r"ranks must be whole numbers from 1, got 0\.5 in row 5 of the lists"),
         ("score", np.inf, r"scores must be finite numbers, got inf in row 5 of the lists"),
-        ("rank", 1, r"the lists have two items at one rank for user 2, such as 8 \(1 such rows\)"),
-        ("item_id", 7, r"the lists have one item twice for user 2, such as 7 \(1 such rows\)"),
+        ("rank", 1, r"the lists have two items at one rank for user 2, such as 8 \(1 such row\)"),
+        ("item_id", 7, r"the lists have one item twice for user 2, such as 7 \(1 such row\)"),
     ],
 )
 def test_problems_in_a_later_part_are_those_of_all_rows(column, value, problem):

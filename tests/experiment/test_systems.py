@@ -93,7 +93,7 @@ def test_items_and_users_that_the_model_does_not_know(split, files):
     pd.concat([split.test.to_frame(), more]).to_csv("truth.csv", index=False)
     pd.concat([split.train.to_frame(), known]).to_csv("history.csv", index=False)
     saved("ease", split)
-    with pytest.raises(UnknownIdError, match=r"does not know item 9001 .1 such rows.; --skip-unknown"):
+    with pytest.raises(UnknownIdError, match=r"does not know item 9001 .1 such row.; --skip-unknown"):
         files.evaluate("model")
     skipping = SystemEvaluator(files.truth, files.history, METRICS, skip_unknown=True)
     lists = exported(skipping)

@@ -86,8 +86,18 @@ def test_a_file_may_be_empty_unless_it_has_candidates(tmp_path):
 @pytest.mark.parametrize(
     ("role", "content", "error", "message"),
     [
-        ("block", "item_id\n101\n7\n8\n", UnknownIdError, r"x\.csv: the model does not know item 7 \(2 of 3 rows"),
-        ("block", "user_id,item_id\nu01,101\nxx,101\n", UnknownIdError, r"the history has no user 'xx' \(1 of 2 rows"),
+        (
+            "block",
+            "item_id\n101\n7\n8\n",
+            UnknownIdError,
+            r"x\.csv: the model does not know item 7 \(such items in 2 of 3 rows",
+        ),
+        (
+            "block",
+            "user_id,item_id\nu01,101\nxx,101\n",
+            UnknownIdError,
+            r"the history has no user 'xx' \(such users in 1 of 2 rows",
+        ),
         ("block", "item_id\n101\nabc\n", DataError, r"x\.csv, line 3: item_id 'abc' is not an integer"),
         ("block", "item_id\n101\n\n102,3\n", DataError, r"x\.csv, line 4: expected 1 fields, got 2"),
         ("block", "item_id,user_id\n101,\n", DataError, r"x\.csv, line 2: user_id '' is empty"),

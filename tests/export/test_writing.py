@@ -12,7 +12,14 @@ from recsys_ae.data.lists import read_lists
 from recsys_ae.errors import ConfigError, DataError
 from recsys_ae.export.writing import TITLE, Titles, Writing, as_lists, as_rows
 
-WAYS = [("parquet", "rows"), ("csv", "rows"), ("jsonl", "rows"), ("parquet", "lists"), ("jsonl", "lists")]
+WAYS = [
+    ("parquet", "rows"),
+    ("csv", "rows"),
+    ("csv-semicolon", "rows"),
+    ("jsonl", "rows"),
+    ("parquet", "lists"),
+    ("jsonl", "lists"),
+]
 text = st.text(st.characters(codec="utf-8"), min_size=1, max_size=4)
 number = st.integers(-(2**63), 2**63 - 1)
 score = st.floats(width=32, allow_nan=False, allow_infinity=False)
@@ -83,6 +90,12 @@ def test_files_are_as_documented(tmp_path):
     assert csv[2] == '"b",2,9,-3,"A ""quoted"", title"'
     pd.testing.assert_frame_equal(
         pd.read_csv(tmp_path / "rows.csv", dtype={"score": "float32", "rank": "int32"}),
+        pd.read_parquet(tmp_path / "rows.parquet"),
+    )
+    semicolons = (tmp_path / "rows.csv-semicolon").read_bytes().decode("utf-8")
+    assert semicolons.splitlines()[:2] == ['\ufeff"user_id";"rank";"item_id";"score";"title"', '"b";1;7;"0,1";']
+    pd.testing.assert_frame_equal(
+        pd.read_csv(tmp_path / "rows.csv-semicolon", sep=";", decimal=",", dtype={"score": "float32", "rank": "int32"}),
         pd.read_parquet(tmp_path / "rows.parquet"),
     )
     lists = [

@@ -186,7 +186,7 @@ def labelled(item, category):
         (
             {"candidates": [101, 7, 8]},
             UnknownIdError,
-            r"candidates: the model does not know item 7 \(2 of 3 rows have such items",
+            r"candidates: the model does not know item 7 \(such items in 2 of 3 rows",
         ),
         ({"blocked": ["a"]}, DataError, "expected ids that are integers, such as 100, got 'a'"),
         ({"blocked": [None]}, DataError, "blocked has no id in row 0"),
