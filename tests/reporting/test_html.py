@@ -33,11 +33,13 @@ TEXTS = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_
 def report(labels: tuple[str, ...] = tuple(VALUES), **changes: object) -> RunReport:
     """Three models: the first two cannot be told apart, the second is trained by epochs, the last is below the baseline."""
     fit = FitFacts(1.5, 100.0, 3, 2)
-    segments = {"history_length": {"1-4": {"ndcg@10": 0.2, "users": 20.0}, "5-19": {"ndcg@10": 0.4, "users": 30.0}}}
+    groups = {"good": (0.2, 0.4), "equal": (0.2, 0.3), "bad": (0.1, 0.1)}
     curves = {"": [(1.0, 0.8), (0.5, 0.6), (0.25, 0.7)]}
     models = {}
     for label, own in zip(labels, VALUES, strict=True):
         values = dict(zip(("rmse", "ndcg@10"), VALUES[own], strict=True))
+        (few, many), users = groups[own], {"users": 25.0}
+        segments = {"history_length": {"1-4": {"ndcg@10": few, **users}, "5-19": {"ndcg@10": many, **users}}}
         trained = {"curves": curves, "validation": "valid_1_minus_ndcg_100"} if own == "equal" else {}
         models[label] = summarise({0: RunResult("ease", {}, values, None, {}, fit, None, "d", segments=segments, **trained)})
     intervals = [(0.29, 0.33), (0.285, 0.315), (0.09, 0.11)]
@@ -74,9 +76,9 @@ def look(labels: tuple[str, ...] = tuple(VALUES)) -> CloserLook:
     return CloserLook(depths=Depths(40, 50, [1, 10], by_k, beyond), errors=errors)
 
 
-def charts(**changes: object) -> dict[str, str]:
+def charts(closer: CloserLook | None = None, **changes: object) -> dict[str, str]:
     """The messages of the charts by title."""
-    page = run_content(report(**changes), look(), RunFiles(""))
+    page = run_content(report(**changes), closer or look(), RunFiles(""))
     return {
         chart.title: chart.message
         for section in page.sections
@@ -113,12 +115,45 @@ def test_charts_say_what_they_show():
     assert said["Lift over popularity"] == "2 of 3 models are above popularity by ndcg@10, good the furthest (+55%)."
     assert said["NDCG by length"] == "bad leads with a single item, good with 10 (40 of 50 users)."
     assert said["ndcg@10 against coverage@10"] == "No model is both better in coverage@10 and better in ndcg@10 than: good."
-    assert said["ndcg@10 by history length"] == "Best by ndcg@10 in each group: good (1-4), good (5-19)."
+    assert said["ndcg@10 by history length"] == "Best by ndcg@10 in each group: good and equal (1-4), good (5-19)."
     assert said["Errors on test data, as shares of the pairs"] == (
-        "40 % of the errors of equal are below 1, more than of any other model (90 of 100 pairs)."
+        "40 % of the predictions of equal lie within 1 of the rating, more than of any other model (90 of 100 pairs)."
     )
     assert said["equal: training loss"] == "From 1 to 0.25 in 3 epochs; epoch 2 was chosen."
     assert said["equal: validation ndcg@100"] == "From 0.2 to 0.3 in 3 epochs; epoch 2 was chosen."
+
+
+def grouped(labels: list[str], **groups: list[float]) -> str:
+    """What the page says about models with these values in each group."""
+    fit, models = FitFacts(1.0, None, None, None), {}
+    for at, label in enumerate(labels):
+        segments = {"age": {group: {"ndcg@10": values[at], "users": 9.0} for group, values in groups.items()}}
+        models[label] = summarise(
+            {0: RunResult("ease", {}, {"rmse": None, "ndcg@10": 0.1}, None, {}, fit, None, "d", segments=segments)}
+        )
+    return charts(CloserLook(), models=models, findings=[], best=Best(labels[0], "ndcg@10", "valid"))["ndcg@10 by age"]
+
+
+def test_no_model_is_the_best_where_all_are_equal():
+    said = grouped(
+        ["a", "b", "c"], young=[0.0, 0.0, 0.0], middle=[0.2, 0.2, 0.20000001], old=[0.3, 0.1, 0.3], rest=[0.1, 0.2, 0.3]
+    )
+    assert said == "Best by ndcg@10 in each group: all 0 (young), all equal (middle), a and c (old), c (rest)."
+    assert grouped(["a"], young=[0.0], old=[0.25]) == "ndcg@10 in each group: 0.0000 (young), 0.2500 (old)."
+
+
+def test_all_leaders_are_named():
+    models = report().models
+    models["equal"] = replace(models["equal"], metrics=models["good"].metrics)
+    said = charts(models=models, findings=[])
+    assert said["ndcg@10 on test data"] == (
+        "good and equal have the highest ndcg@10, 0.3100. The dashed line is popularity (0.2000)."
+    )
+    assert said["Lift over popularity"].endswith("good and equal the furthest (+55%).")
+    page = run_content(report(models=models, findings=[], best=None), CloserLook(), RunFiles(""))
+    assert "".join(text for text, _ in page.message) == (
+        "3 models compared; good and equal have the lowest rmse on test data, 0.9000."
+    )
 
 
 def test_what_is_unknown_is_left_out():
