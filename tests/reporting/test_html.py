@@ -16,7 +16,7 @@ from recsys_ae.evaluation.uncertainty.statistics import Findings
 from recsys_ae.experiment.summary import summarise
 from recsys_ae.reporting.comparison import ModelComparison, write_comparison
 from recsys_ae.reporting.html import drawing
-from recsys_ae.reporting.html.blocks import Facts, Grid, Notes, Page, Raw, Section, name
+from recsys_ae.reporting.html.blocks import Charts, Facts, Grid, Notes, Page, Raw, Section, name
 from recsys_ae.reporting.html.charts import bars, intervals, lines, scatter
 from recsys_ae.reporting.html.comparison import comparison_page
 from recsys_ae.reporting.html.facts import CloserLook, Depths, Errors, RunFiles
@@ -76,9 +76,9 @@ def look(labels: tuple[str, ...] = tuple(VALUES)) -> CloserLook:
     return CloserLook(depths=Depths(40, 50, [1, 10], by_k, beyond), errors=errors)
 
 
-def charts(closer: CloserLook | None = None, **changes: object) -> dict[str, str]:
-    """The messages of the charts by title."""
-    page = run_content(report(**changes), closer or look(), RunFiles(""))
+def charts(**changes: object) -> dict[str, str]:
+    """The messages of the charts by title; without the closer look if the models are others."""
+    page = run_content(report(**changes), CloserLook() if "models" in changes else look(), RunFiles(""))
     return {
         chart.title: chart.message
         for section in page.sections
@@ -131,7 +131,7 @@ def grouped(labels: list[str], **groups: list[float]) -> str:
         models[label] = summarise(
             {0: RunResult("ease", {}, {"rmse": None, "ndcg@10": 0.1}, None, {}, fit, None, "d", segments=segments)}
         )
-    return charts(CloserLook(), models=models, findings=[], best=Best(labels[0], "ndcg@10", "valid"))["ndcg@10 by age"]
+    return charts(models=models, findings=[], best=Best(labels[0], "ndcg@10", "valid"))["ndcg@10 by age"]
 
 
 def test_no_model_is_the_best_where_all_are_equal():
@@ -149,10 +149,27 @@ def test_all_leaders_are_named():
     assert said["ndcg@10 on test data"] == (
         "good and equal have the highest ndcg@10, 0.3100. The dashed line is popularity (0.2000)."
     )
-    assert said["Lift over popularity"].endswith("good and equal the furthest (+55%).")
+    assert said["Lift over popularity"].endswith(", good and equal the furthest (+55%).")
     page = run_content(report(models=models, findings=[], best=None), CloserLook(), RunFiles(""))
     assert "".join(text for text, _ in page.message) == (
         "3 models compared; good and equal have the lowest rmse on test data, 0.9000."
+    )
+
+
+def test_popularity_is_not_compared_with_itself():
+    models = report().models
+    models["bad"] = replace(models["bad"], model="popularity", metrics={"rmse": None, "ndcg@10": 0.2})
+    page = run_content(report(models=models), CloserLook(), RunFiles(""))
+    found = [block for block in page.sections[0].blocks if isinstance(block, Charts)]
+    lift = next(chart for chart in found[0].charts if chart.title == "Lift over popularity")
+    assert lift.message == "2 of 2 other models are above popularity by ndcg@10, good the furthest (+55%)."
+    assert [record["model"] for record in lift.spec["data"]["values"]] == ["good", "equal"]
+    assert [row[0].text for row in lift.table.rows] == ["good", "equal"]
+    worse = {label: replace(models[label], metrics={"rmse": 1.0, "ndcg@10": 0.15}) for label in ("good", "equal")}
+    said = charts(models={**models, **worse}, findings=[])
+    assert said["Lift over popularity"] == "No other model is above popularity by ndcg@10; good and equal come closest (-25%)."
+    assert "Lift over popularity" not in charts(
+        models={"bad": models["bad"]}, findings=[], best=Best("bad", "ndcg@10", "valid")
     )
 
 

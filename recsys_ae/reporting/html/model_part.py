@@ -9,7 +9,7 @@ from recsys_ae.errors import ConfigError
 from recsys_ae.evaluation.metrics import parse_metric
 from recsys_ae.evaluation.protocols.audit_lines import percent
 from recsys_ae.reporting.html.blocks import Block, Chart, Grid, Picture, Pictures, interval_records, name, number, plain, shown
-from recsys_ae.reporting.html.charts import bars, grouped_bars, intervals, lines, scatter
+from recsys_ae.reporting.html.charts import Record, bars, grouped_bars, intervals, lines, scatter
 from recsys_ae.reporting.html.facts import Depths, Errors, RunFiles
 from recsys_ae.reporting.results import RunReport, Values
 from recsys_ae.reporting.tables import metric_cells
@@ -65,7 +65,7 @@ def interval_charts(report: RunReport) -> Iterator[Chart]:
 
 
 def _lift(report: RunReport) -> Iterator[Chart]:
-    """How far the ranking metrics of the models are above those of popularity."""
+    """How far the ranking metrics of the models are above those of popularity, which is not among them."""
     least = {name: one.value for name, one in report.baselines.items() if one.model == "popularity" and one.value > 0}
     if not least:
         return
@@ -74,6 +74,7 @@ def _lift(report: RunReport) -> Iterator[Chart]:
     lifts = {
         label: {one: None if (value := model.metrics[one]) is None else value / least[one] - 1 for one in least}
         for label, model in report.models.items()
+        if model.model != "popularity"
     }
     best = best_of({label: own[metric] for label, own in lifts.items()})
     if best is None:
@@ -84,12 +85,21 @@ def _lift(report: RunReport) -> Iterator[Chart]:
         if own[metric] is not None
     ]
     rows = [[name(label), *(number(value, "+.1%") for value in own.values())] for label, own in lifts.items()]
-    above = sum(1 for own in lifts.values() if (value := own[metric]) is not None and value > 0)
-    message = (
-        f"{above} of {len(labels)} models are above popularity by {metric}, {joined(best[0])} the furthest ({best[1]:+.0%})."
-    )
+    message = _lifted(records, metric, *best, "other " if len(lifts) < len(labels) else "")
     table = Grid("Lift over popularity", ["model", *least], rows)
     yield Chart("Lift over popularity", message, bars(records, labels, f"{metric} against popularity", True), table)
+
+
+def _lifted(records: Sequence[Record], metric: str, best: list[str], lift: float, other: str) -> str:
+    """How many models are above popularity, and which the furthest."""
+    if len(records) == 1:
+        return f"{best[0]} differs from popularity by {lift:+.0%} in {metric}."
+    if above := sum(record["value"] > 0 for record in records):
+        are = "is" if above == 1 else "are"
+        furthest = f"{joined(best)} the furthest ({lift:+.0%})"
+        return f"{above} of {len(records)} {other}models {are} above popularity by {metric}, {furthest}."
+    come = "comes" if len(best) == 1 else "come"
+    return f"No {other}model is above popularity by {metric}; {joined(best)} {come} closest ({lift:+.0%})."
 
 
 def depth_charts(report: RunReport, depths: Depths | None) -> Iterator[Chart]:
