@@ -114,7 +114,8 @@ def test_charts_say_what_they_show():
     )
     assert said["Lift over popularity"] == "2 of 3 models are above popularity by ndcg@10, good the furthest (+55%)."
     assert said["NDCG by length"] == "bad leads with a single item, good with 10 (40 of 50 users)."
-    assert said["ndcg@10 against coverage@10"] == "No model is both better in coverage@10 and better in ndcg@10 than: good."
+    assert said["ndcg@10 against coverage@10"] == "Worse in both coverage@10 and ndcg@10 than another model: equal."
+    assert said["ndcg@10 against seconds to fit"] == "No model is slower and worse in ndcg@10 than another."  # equally fast
     assert said["ndcg@10 by history length"] == "Best by ndcg@10 in each group: good and equal (1-4), good (5-19)."
     assert said["Errors on test data, as shares of the pairs"] == (
         "40 % of the predictions of equal lie within 1 of the rating, more than of any other model (90 of 100 pairs)."
@@ -154,6 +155,14 @@ def test_all_leaders_are_named():
     assert "".join(text for text, _ in page.message) == (
         "3 models compared; good and equal have the lowest rmse on test data, 0.9000."
     )
+
+
+def test_models_that_are_slower_and_worse_are_named():
+    models = report().models
+    models["good"] = replace(models["good"], fit_seconds=0.5)
+    models["bad"] = replace(models["bad"], fit_seconds=0.5)
+    said = charts(models=models, findings=[])
+    assert said["ndcg@10 against seconds to fit"] == "Slower and worse in ndcg@10 than another model: equal."
 
 
 def test_popularity_is_not_compared_with_itself():

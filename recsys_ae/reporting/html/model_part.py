@@ -151,22 +151,20 @@ def trade_off_charts(report: RunReport, depths: Depths | None) -> Iterator[Chart
         fast = other == "seconds to fit"
         points = [(label, values[label] or 0, accuracy[label] or 0) for label in known]
         records = [{"model": label, "x": x, "y": y, "label": f"{label}: {x:.4g}, {y:.4f}"} for label, x, y in points]
-        front = _front(points, fast, lower)
-        better = "faster" if fast else f"better in {other}"
-        message = f"No model is both {better} and better in {metric} than: {', '.join(front)}."
+        worse = f"slower and worse in {metric}" if fast else f"worse in both {other} and {metric}"
+        beaten = _beaten(points, fast, lower)
+        message = f"No model is {worse} than another."
+        if beaten:
+            message = f"{worse[0].upper()}{worse[1:]} than another model: {', '.join(beaten)}."
         rows = [[label, values[label], accuracy[label]] for label in known]
         table = plain(f"{metric} and {other}", ["model", other, metric], rows)
         yield Chart(f"{metric} against {other}", message, scatter(records, labels, other, logarithmic=fast), table)
 
 
-def _front(points: Sequence[tuple[str, float, float]], low_x: bool, low_y: bool) -> list[str]:
-    """The models that no other is better than in both values."""
+def _beaten(points: Sequence[tuple[str, float, float]], low_x: bool, low_y: bool) -> list[str]:
+    """The models than which another is better in both values."""
     signed = [(label, -x if low_x else x, -y if low_y else y) for label, x, y in points]
-    return [
-        label
-        for label, x, y in signed
-        if not any(a >= x and b >= y and (a > x or b > y) for other, a, b in signed if other != label)
-    ]
+    return [label for label, x, y in signed if any(a > x and b > y for _, a, b in signed)]
 
 
 def _family(metric: str) -> str:
