@@ -16,7 +16,7 @@ from recsys_ae.data.content import write_faults
 from recsys_ae.data.fetch import locate
 from recsys_ae.data.id_tables import read_titles
 from recsys_ae.declaration import Declared, error_context
-from recsys_ae.errors import ConfigError, RecsysError
+from recsys_ae.errors import ConfigError, DataError, RecsysError
 from recsys_ae.evaluation.candidates import Candidates
 from recsys_ae.evaluation.evaluator import evaluate
 from recsys_ae.evaluation.metrics import as_sampled, parse_metric, parse_metrics
@@ -36,6 +36,7 @@ from recsys_ae.experiment.task import Evaluation, FitOn, Models, Part, Task
 from recsys_ae.export.local import export_recommendations, export_vectors
 from recsys_ae.export.manifest import VectorManifest, versions
 from recsys_ae.export.provenance import InputFile, Sources
+from recsys_ae.ids import shown
 from recsys_ae.images import IMAGE_MODELS
 from recsys_ae.interactions import Interactions
 from recsys_ae.models import MODELS
@@ -95,6 +96,7 @@ class RatingTask(Task[RatingFile, Split, Recommender]):
     ships_best = True
     _drawn: tuple[int, Split] | None = None  # the last seed and its split
     _sampled: tuple[Split, dict[Part, Candidates]] | None = None  # the last split and its candidates
+    _titled: dict[Any, str] | None = None  # titles of items by id, if they were checked
 
     def __init__(self, pipeline: Pipeline[RatingFile]) -> None:
         super().__init__(pipeline)
@@ -177,6 +179,15 @@ class RatingTask(Task[RatingFile, Split, Recommender]):
         if part not in drawn:
             drawn[part] = Candidates.sample(data, part, spec.n, seed=spec.seed)
         return drawn[part]
+
+    def check(self, data: Split) -> None:
+        titles = self._titled = self._titles(data.train.items.kind, required=True)
+        ids = data.train.items.values.tolist()
+        if titles and not any(item in titles for item in ids):
+            raise DataError(
+                f"no title is that of an item of the data: titles are of {shown(next(iter(titles)))} and others, items are "
+                f"{shown(ids[0])} and others; correct the key titles"
+            )
 
     def facts(self, data: Split) -> DataFacts:
         if self.keys.export is not None:
@@ -269,12 +280,14 @@ class RatingTask(Task[RatingFile, Split, Recommender]):
         return test / (sum(data.sizes.values()) - test) if self._data.redrawn else 0.0
 
     def closer_look(self, models: Iterable[tuple[str, Recommender]], data: Split) -> CloserLook:
-        keys, titles = self.keys, self._titles(data.train.items.kind)
+        keys, titles = self.keys, self._titled
+        if titles is None:  # the run was made by another process
+            titles = self._titles(data.train.items.kind)
         how: dict[str, Any] = {"relevant_at": keys.relevant_at, "cold": keys.cold, "titles": titles}
         return look_closer(models, data, candidates=self._candidates(data, "test"), **how)
 
-    def _titles(self, kind: str) -> dict[Any, str]:
-        """The titles of items by id, from the card or the key `export`; none if there is no such file any more."""
+    def _titles(self, kind: str, *, required: bool = False) -> dict[Any, str]:
+        """The titles of items by id, from the card or the key `export`; none if the file is wrong and they are not `required`."""
         card, keys = self.pipeline.card, self.keys.export
         layout = card.titles if isinstance(card, RatingsCard) else None
         given = None if keys is None or keys.titles is None else Path(keys.titles)
@@ -283,6 +296,8 @@ class RatingTask(Task[RatingFile, Split, Recommender]):
                 given = locate(card, [layout.path], self.pipeline.card_folder, download=False)
             frame = None if given is None else read_titles(given, kind, None if keys and keys.titles else layout)
         except RecsysError as error:
+            if required:
+                raise
             logger.warning("items are shown without titles: %s", error)
             frame = None
         return {} if frame is None else dict(zip(frame["item_id"].tolist(), frame["title"].tolist(), strict=True))

@@ -10,7 +10,7 @@ import yaml
 from html_pages import HOSTILE, SCRIPT, Parsed, hostile_files, run_in
 
 from recsys_ae import evaluate, explain, load_model, recommend
-from recsys_ae.errors import ColdUserError
+from recsys_ae.errors import ColdUserError, DataError
 from recsys_ae.experiment import html_report
 from recsys_ae.experiment.closer_look import HISTORY, SHOWN, K, look_closer, training_data
 from recsys_ae.experiment.html_report import rewrite_html
@@ -237,6 +237,37 @@ def test_a_page_without_the_data_has_the_rest(folder, tmp_path, caplog):
     (tmp_path / "titles.csv").unlink()
     assert ["i1"] in lists_of(rewrite_html(tmp_path / "out").read_text())["items"]
     assert "items are shown without titles" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("titles", "changed", "message"),
+    [
+        ({"title": "name"}, None, "column 'name'"),
+        ({"path": "gone.csv"}, None, "no file gone.csv"),
+        ({}, "key,called\ni1,One\ni1,Two\n", "a repeated id"),
+        ({}, "key,called\nSKU-1,One\n", "no title is that of an item of the data: titles are of 'SKU-1' and others"),
+    ],
+)
+def test_wrong_titles_are_found_before_anything_is_trained(tmp_path, titles, changed, message):
+    hostile_files(tmp_path)
+    pipeline = yaml.safe_load((tmp_path / "mine.yaml").read_text())
+    pipeline["dataset"]["titles"] |= titles
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(pipeline, allow_unicode=True))
+    if changed is not None:
+        (tmp_path / "titles.csv").write_text(changed)
+    with pytest.raises(DataError, match=message):
+        run_in(tmp_path)
+    assert not (tmp_path / "out").exists()
+
+
+def test_titles_are_read_once(tmp_path, monkeypatch):
+    from recsys_ae.experiment import ratings
+
+    hostile_files(tmp_path)
+    monkeypatch.setattr(ratings, "read_titles", read := Mock(wraps=ratings.read_titles))
+    run_in(tmp_path)
+    assert read.call_count == 1
+    assert "Title 4" in (tmp_path / "out/report.html").read_text()
 
 
 def test_the_command(folder, call, tmp_path):
