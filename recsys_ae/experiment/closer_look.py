@@ -4,7 +4,7 @@ Its cost does not grow with the product of users and items: models list items on
 predict only a sample of the test pairs.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -21,7 +21,7 @@ from recsys_ae.interactions import Interactions
 from recsys_ae.models.base import Floats, LinearInHistory, Recommender, finite_predictions, item_counts, rating_scale
 from recsys_ae.models.inspection import contributions
 from recsys_ae.models.recommend import Cold, recommend, scorable
-from recsys_ae.reporting.html.facts import CloserLook, Depths, Errors, Explorer, Listed, ShownUser, TrainingData
+from recsys_ae.reporting.html.facts import CloserLook, Depths, Errors, Explained, Explorer, Listed, ShownUser, TrainingData
 from recsys_ae.split import Split
 
 SHOWN, MEASURED, PAIRS = 30, 1000, 50_000  # users in the explorer; users, and pairs, on which models are measured
@@ -70,7 +70,7 @@ class _Look:
     shares: dict[str, list[float]] = field(default_factory=dict)
     lists: dict[str, Rows] = field(default_factory=dict)  # item rows [B, K]
     why: dict[str, list[list[list[tuple[int, float]]] | None]] = field(default_factory=dict)
-    explained: dict[str, str] = field(default_factory=dict)
+    explained: dict[str, Explained] = field(default_factory=dict)
 
     def add(self, label: str, model: Recommender) -> None:
         self._measure(label, model)
@@ -136,12 +136,14 @@ class _Look:
         left, linear = SCORINGS, isinstance(model, LinearInHistory)
         known = scorable(model, self.history, self.shown, "popular")
         self.why[label] = reasons = []
+        obstacles: set[Explained] = set()
         for row, targets, can in zip(self.shown, found, known, strict=True):
             cost = 0 if linear else len(self._own(row)) + 1
-            reasons.append(self._reasons(model, int(row), targets[targets >= 0]) if can and cost <= left else None)
-            left -= cost if can and cost <= left else 0
-        depends = any(one for own in reasons for one in own or ())
-        self.explained[label] = ("weights" if linear else "left out") if depends else "no"
+            tried = can and cost <= left
+            reasons.append(self._reasons(model, int(row), targets[targets >= 0]) if tried else None)
+            obstacles.add("indivisible" if tried else "costly" if can else "cold")
+            left -= cost if tried else 0
+        self.explained[label] = _explained(reasons, linear, obstacles)
 
     def _own(self, row: int) -> Rows:
         """The items in the history of a user."""
@@ -188,7 +190,7 @@ class _Look:
             for label, found in self.lists.items():
                 why, items = self.why[label][at], [place(item) for item in found[at] if item >= 0]
                 reasons = None if why is None else [[(place(item), value) for item, value in one] for one in why]
-                lists[label] = Listed(items, reasons if self.explained[label] != "no" else None)
+                lists[label] = Listed(items, reasons if self.explained[label] in ("weights", "left out") else None)
             start, end = self.relevant.matrix.indptr[row : row + 2]
             relevant = [place(item) for item in self.relevant.matrix.indices[start:end]]
             history = [(place(item), rating) for item, rating in self._history(int(row))]
@@ -207,6 +209,15 @@ class _Look:
             at = at[np.argsort(-times[at], kind="stable")]
         rated = self.history.rating_range is not None and self.history.rating_range[0] < self.history.rating_range[1]
         return [(int(matrix.indices[one]), _short(matrix.data[one]) if rated else None) for one in at[:HISTORY]]
+
+
+def _explained(reasons: Sequence[list[list[tuple[int, float]]] | None], linear: bool, obstacles: set[Explained]) -> Explained:
+    """How the lists of a model are explained or, if none is, why: `obstacles` are those to users without `reasons`."""
+    known = [own for own in reasons if own is not None]
+    if any(one for own in known for one in own):
+        return "weights" if linear else "left out"
+    first: tuple[Explained, ...] = ("indivisible", "costly", "cold")
+    return "independent" if known else next(one for one in first if one in obstacles)
 
 
 def training_data(train: Interactions) -> TrainingData:

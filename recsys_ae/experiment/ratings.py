@@ -15,7 +15,7 @@ from recsys_ae.data.fetch import locate, locate_titles
 from recsys_ae.data.id_tables import read_titles
 from recsys_ae.data.layouts import TitleFile
 from recsys_ae.declaration import Declared, error_context
-from recsys_ae.errors import ConfigError, RecsysError
+from recsys_ae.errors import ConfigError, DataError, RecsysError
 from recsys_ae.evaluation.candidates import Candidates
 from recsys_ae.evaluation.evaluator import evaluate
 from recsys_ae.evaluation.metrics import as_sampled, parse_metric, parse_metrics
@@ -35,6 +35,7 @@ from recsys_ae.experiment.task import Evaluation, FitOn, Models, Part, Task
 from recsys_ae.export.local import export_recommendations, export_vectors
 from recsys_ae.export.manifest import VectorManifest, versions
 from recsys_ae.export.provenance import InputFile, Sources
+from recsys_ae.ids import shown
 from recsys_ae.images import IMAGE_MODELS
 from recsys_ae.interactions import Interactions
 from recsys_ae.models import MODELS
@@ -97,6 +98,7 @@ class RatingTask(Task[RatingFile, Split, Recommender]):
     ships_best = True
     _drawn: tuple[int, Split] | None = None  # the last seed and its split
     _sampled: tuple[Split, dict[Part, Candidates]] | None = None  # the last split and its candidates
+    _titled: dict[Any, str] | None = None  # titles of items by id, if they were checked
 
     def __init__(self, pipeline: Pipeline[RatingFile]) -> None:
         super().__init__(pipeline)
@@ -184,6 +186,15 @@ class RatingTask(Task[RatingFile, Split, Recommender]):
         found = self._data.skipped
         seen = sum(one.user is not None for one in found.faults)
         return SkippedFacts(len(found.faults), found.n_lines, found.by_column(), seen) if found.faults else None
+
+    def check(self, data: Split) -> None:
+        titles = self._titled = self._titles(data.train.items.kind, required=True)
+        ids = data.train.items.values.tolist()
+        if titles and not any(item in titles for item in ids):
+            raise DataError(
+                f"no title is that of an item of the data: titles are of {shown(next(iter(titles)))} and others, items are "
+                f"{shown(ids[0])} and others; correct the key titles"
+            )
 
     def facts(self, data: Split) -> DataFacts:
         if self.keys.export is not None and self.keys.export.what == "lists":
@@ -276,12 +287,14 @@ class RatingTask(Task[RatingFile, Split, Recommender]):
         return test / (sum(data.sizes.values()) - test) if self._data.redrawn else 0.0
 
     def closer_look(self, models: Iterable[tuple[str, Recommender]], data: Split) -> CloserLook:
-        keys, titles = self.keys, self._titles(data.train.items.kind)
+        keys, titles = self.keys, self._titled
+        if titles is None:  # the run was made by another process
+            titles = self._titles(data.train.items.kind)
         how: dict[str, Any] = {"relevant_at": keys.relevant_at, "cold": keys.cold, "titles": titles}
         return look_closer(models, data, candidates=self._candidates(data, "test"), **how)
 
-    def _titles(self, kind: str) -> dict[Any, str]:
-        """The titles of items by id, from the card or the key `export`; none if there is no such file any more."""
+    def _titles(self, kind: str, *, required: bool = False) -> dict[Any, str]:
+        """The titles of items by id, from the card or the key `export`; none if the file is wrong and they are not `required`."""
         keys = self.keys.export
         try:
             if keys is not None and keys.titles is not None:
@@ -290,6 +303,8 @@ class RatingTask(Task[RatingFile, Split, Recommender]):
                 given = locate_titles(self.pipeline.card, self.pipeline.card_folder, download=False)
             frame = None if given is None else read_titles(given[0], kind, given[1])
         except RecsysError as error:
+            if required:
+                raise
             logger.warning("items are shown without titles: %s", error)
             frame = None
         return {} if frame is None else dict(zip(frame["item_id"].tolist(), frame["title"].tolist(), strict=True))

@@ -74,7 +74,8 @@ def run_pipeline(
         logger.info("%s is already finished", output)
         return read_json(RunReport, output / REPORT, "delete it to run everything again with --resume")
     task: Task[Any, Any, Any] = TASKS.get(pipeline.card.kind)(pipeline)
-    facts = task.facts(task.data(pipeline.seeds[0]))  # first, so that invalid data leaves nothing behind
+    task.check(task.data(pipeline.seeds[0]))  # first, so that invalid data leaves nothing behind
+    facts = task.facts(task.data(pipeline.seeds[0]))
     inputs = RunInputs.of(pipeline, facts)
     tracker.keep_record(output)
     with (
@@ -319,8 +320,7 @@ class _Experiment(Generic[K, D, M]):
         spec, seed, exported = self.keys.export, self.pipeline.seeds[0], None
         if spec is None and self.task.registers is None:
             return None, None
-        chosen = best.model if best else None
-        label = spec.model if spec and spec.model != "best" else chosen
+        label = spec.model if spec and spec.model != "best" else best.model if best else None
         if label is None:
             logger.warning("nothing is exported or registered, because no model has a value of the deciding metric")
             return None, None

@@ -98,6 +98,9 @@ class Task(ABC, Generic[K, D, M]):
     def data(self, seed: int) -> D:
         """The data, split with this seed; `DataError` if it is not as declared. The dataset is loaded once."""
 
+    def check(self, data: D) -> None:
+        """Raise `DataError` if a file that is needed after the training only is not as declared."""
+
     def record(self, output: Path) -> list[Path]:
         """Write files about the reading of the data, such as skipped lines, to `output`; returns their paths."""
         return []

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -9,11 +10,13 @@ import yaml
 from html_pages import HOSTILE, SCRIPT, Parsed, hostile_files, run_in
 
 from recsys_ae import evaluate, explain, load_model, recommend
+from recsys_ae.errors import ColdUserError, DataError
 from recsys_ae.experiment import html_report
 from recsys_ae.experiment.closer_look import HISTORY, SHOWN, K, look_closer, training_data
 from recsys_ae.experiment.html_report import rewrite_html
 from recsys_ae.experiment.pipeline_file import read_pipeline
 from recsys_ae.experiment.ratings import RatingTask
+from recsys_ae.reporting.html.explorer import explorer_blocks
 from recsys_ae.tracking import TrackedRun, Tracker
 
 pytestmark = pytest.mark.charts
@@ -132,10 +135,28 @@ def test_reasons_are_the_largest_contributions(look, split, models, label):
 
 
 def test_models_are_explained_as_far_as_they_can_be(look):
-    assert look.explorer.explained == {"ease": "weights", "network": "left out", "popularity": "no"}
+    assert look.explorer.explained == {"ease": "weights", "network": "left out", "popularity": "independent"}
     assert all(user.lists["popularity"].why is None for user in look.explorer.users)
     assert all(user.lists["ease"].why is not None for user in look.explorer.users)
     assert any(user.lists["network"].why is None for user in look.explorer.users)  # it would take long
+
+
+def test_it_is_said_why_lists_are_not_explained(split, models, monkeypatch):
+    from recsys_ae.experiment import closer_look
+
+    def page(model):
+        found = look_closer([("one", model)], split, relevant_at=None, cold="popular", candidates=None, titles={})
+        assert all(user.lists["one"].why is None for user in found.explorer.users)
+        _, why = explorer_blocks(found.explorer)[0].lines
+        return why
+
+    assert page(models["popularity"]).endswith("because no single item of the history adds to the score of a listed item.")
+    monkeypatch.setattr(closer_look, "contributions", Mock(side_effect=ColdUserError("who?")))
+    assert page(models["network"]).endswith("because users cannot be scored without a part of their history.")
+    monkeypatch.setattr(closer_look, "SCORINGS", 3)
+    assert "because leaving out each item of these long histories" in page(models["network"])
+    monkeypatch.setattr(closer_look, "scorable", Mock(return_value=np.zeros(SHOWN, bool)))
+    assert page(models["network"]).endswith("because none of these users can be scored.")
 
 
 def test_the_data_is_described(split):
@@ -216,6 +237,37 @@ def test_a_page_without_the_data_has_the_rest(folder, tmp_path, caplog):
     (tmp_path / "titles.csv").unlink()
     assert ["i1"] in lists_of(rewrite_html(tmp_path / "out").read_text())["items"]
     assert "items are shown without titles" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("titles", "changed", "message"),
+    [
+        ({"title": "name"}, None, "column 'name'"),
+        ({"path": "gone.csv"}, None, "no file gone.csv"),
+        ({}, "key,called\ni1,One\ni1,Two\n", "a repeated id"),
+        ({}, "key,called\nSKU-1,One\n", "no title is that of an item of the data: titles are of 'SKU-1' and others"),
+    ],
+)
+def test_wrong_titles_are_found_before_anything_is_trained(tmp_path, titles, changed, message):
+    hostile_files(tmp_path)
+    pipeline = yaml.safe_load((tmp_path / "mine.yaml").read_text())
+    pipeline["dataset"]["titles"] |= titles
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(pipeline, allow_unicode=True))
+    if changed is not None:
+        (tmp_path / "titles.csv").write_text(changed)
+    with pytest.raises(DataError, match=message):
+        run_in(tmp_path)
+    assert not (tmp_path / "out").exists()
+
+
+def test_titles_are_read_once(tmp_path, monkeypatch):
+    from recsys_ae.experiment import ratings
+
+    hostile_files(tmp_path)
+    monkeypatch.setattr(ratings, "read_titles", read := Mock(wraps=ratings.read_titles))
+    run_in(tmp_path)
+    assert read.call_count == 1
+    assert "Title 4" in (tmp_path / "out/report.html").read_text()
 
 
 def test_the_command(folder, call, tmp_path):

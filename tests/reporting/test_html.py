@@ -16,7 +16,7 @@ from recsys_ae.evaluation.uncertainty.statistics import Findings
 from recsys_ae.experiment.summary import summarise
 from recsys_ae.reporting.comparison import ModelComparison, write_comparison
 from recsys_ae.reporting.html import drawing
-from recsys_ae.reporting.html.blocks import Facts, Grid, Notes, Page, Raw, Section, name
+from recsys_ae.reporting.html.blocks import Charts, Facts, Grid, Notes, Page, Raw, Section, name
 from recsys_ae.reporting.html.charts import bars, intervals, lines, scatter
 from recsys_ae.reporting.html.comparison import comparison_page
 from recsys_ae.reporting.html.facts import CloserLook, Depths, Errors, RunFiles
@@ -33,11 +33,13 @@ TEXTS = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_
 def report(labels: tuple[str, ...] = tuple(VALUES), **changes: object) -> RunReport:
     """Three models: the first two cannot be told apart, the second is trained by epochs, the last is below the baseline."""
     fit = FitFacts(1.5, 100.0, 3, 2)
-    segments = {"history_length": {"1-4": {"ndcg@10": 0.2, "users": 20.0}, "5-19": {"ndcg@10": 0.4, "users": 30.0}}}
+    groups = {"good": (0.2, 0.4), "equal": (0.2, 0.3), "bad": (0.1, 0.1)}
     curves = {"": [(1.0, 0.8), (0.5, 0.6), (0.25, 0.7)]}
     models = {}
     for label, own in zip(labels, VALUES, strict=True):
         values = dict(zip(("rmse", "ndcg@10"), VALUES[own], strict=True))
+        (few, many), users = groups[own], {"users": 25.0}
+        segments = {"history_length": {"1-4": {"ndcg@10": few, **users}, "5-19": {"ndcg@10": many, **users}}}
         trained = {"curves": curves, "validation": "valid_1_minus_ndcg_100"} if own == "equal" else {}
         models[label] = summarise({0: RunResult("ease", {}, values, None, {}, fit, None, "d", segments=segments, **trained)})
     intervals = [(0.29, 0.33), (0.285, 0.315), (0.09, 0.11)]
@@ -75,8 +77,8 @@ def look(labels: tuple[str, ...] = tuple(VALUES)) -> CloserLook:
 
 
 def charts(**changes: object) -> dict[str, str]:
-    """The messages of the charts by title."""
-    page = run_content(report(**changes), look(), RunFiles(""))
+    """The messages of the charts by title; without the closer look if the models are others."""
+    page = run_content(report(**changes), CloserLook() if "models" in changes else look(), RunFiles(""))
     return {
         chart.title: chart.message
         for section in page.sections
@@ -112,13 +114,72 @@ def test_charts_say_what_they_show():
     )
     assert said["Lift over popularity"] == "2 of 3 models are above popularity by ndcg@10, good the furthest (+55%)."
     assert said["NDCG by length"] == "bad leads with a single item, good with 10 (40 of 50 users)."
-    assert said["ndcg@10 against coverage@10"] == "No model is both better in coverage@10 and better in ndcg@10 than: good."
-    assert said["ndcg@10 by history length"] == "Best by ndcg@10 in each group: good (1-4), good (5-19)."
+    assert said["ndcg@10 against coverage@10"] == "Worse in both coverage@10 and ndcg@10 than another model: equal."
+    assert said["ndcg@10 against seconds to fit"] == "No model is slower and worse in ndcg@10 than another."  # equally fast
+    assert said["ndcg@10 by history length"] == "Best by ndcg@10 in each group: good and equal (1-4), good (5-19)."
     assert said["Errors on test data, as shares of the pairs"] == (
-        "40 % of the errors of equal are below 1, more than of any other model (90 of 100 pairs)."
+        "40 % of the predictions of equal lie within 1 of the rating, more than of any other model (90 of 100 pairs)."
     )
     assert said["equal: training loss"] == "From 1 to 0.25 in 3 epochs; epoch 2 was chosen."
     assert said["equal: validation ndcg@100"] == "From 0.2 to 0.3 in 3 epochs; epoch 2 was chosen."
+
+
+def grouped(labels: list[str], **groups: list[float]) -> str:
+    """What the page says about models with these values in each group."""
+    fit, models = FitFacts(1.0, None, None, None), {}
+    for at, label in enumerate(labels):
+        segments = {"age": {group: {"ndcg@10": values[at], "users": 9.0} for group, values in groups.items()}}
+        models[label] = summarise(
+            {0: RunResult("ease", {}, {"rmse": None, "ndcg@10": 0.1}, None, {}, fit, None, "d", segments=segments)}
+        )
+    return charts(models=models, findings=[], best=Best(labels[0], "ndcg@10", "valid"))["ndcg@10 by age"]
+
+
+def test_no_model_is_the_best_where_all_are_equal():
+    said = grouped(
+        ["a", "b", "c"], young=[0.0, 0.0, 0.0], middle=[0.2, 0.2, 0.20000001], old=[0.3, 0.1, 0.3], rest=[0.1, 0.2, 0.3]
+    )
+    assert said == "Best by ndcg@10 in each group: all 0 (young), all equal (middle), a and c (old), c (rest)."
+    assert grouped(["a"], young=[0.0], old=[0.25]) == "ndcg@10 in each group: 0.0000 (young), 0.2500 (old)."
+
+
+def test_all_leaders_are_named():
+    models = report().models
+    models["equal"] = replace(models["equal"], metrics=models["good"].metrics)
+    said = charts(models=models, findings=[])
+    assert said["ndcg@10 on test data"] == (
+        "good and equal have the highest ndcg@10, 0.3100. The dashed line is popularity (0.2000)."
+    )
+    assert said["Lift over popularity"].endswith(", good and equal the furthest (+55%).")
+    page = run_content(report(models=models, findings=[], best=None), CloserLook(), RunFiles(""))
+    assert "".join(text for text, _ in page.message) == (
+        "3 models compared; good and equal have the lowest rmse on test data, 0.9000."
+    )
+
+
+def test_models_that_are_slower_and_worse_are_named():
+    models = report().models
+    models["good"] = replace(models["good"], fit_seconds=0.5)
+    models["bad"] = replace(models["bad"], fit_seconds=0.5)
+    said = charts(models=models, findings=[])
+    assert said["ndcg@10 against seconds to fit"] == "Slower and worse in ndcg@10 than another model: equal."
+
+
+def test_popularity_is_not_compared_with_itself():
+    models = report().models
+    models["bad"] = replace(models["bad"], model="popularity", metrics={"rmse": None, "ndcg@10": 0.2})
+    page = run_content(report(models=models), CloserLook(), RunFiles(""))
+    found = [block for block in page.sections[0].blocks if isinstance(block, Charts)]
+    lift = next(chart for chart in found[0].charts if chart.title == "Lift over popularity")
+    assert lift.message == "2 of 2 other models are above popularity by ndcg@10, good the furthest (+55%)."
+    assert [record["model"] for record in lift.spec["data"]["values"]] == ["good", "equal"]
+    assert [row[0].text for row in lift.table.rows] == ["good", "equal"]
+    worse = {label: replace(models[label], metrics={"rmse": 1.0, "ndcg@10": 0.15}) for label in ("good", "equal")}
+    said = charts(models={**models, **worse}, findings=[])
+    assert said["Lift over popularity"] == "No other model is above popularity by ndcg@10; good and equal come closest (-25%)."
+    assert "Lift over popularity" not in charts(
+        models={"bad": models["bad"]}, findings=[], best=Best("bad", "ndcg@10", "valid")
+    )
 
 
 def test_what_is_unknown_is_left_out():

@@ -93,12 +93,12 @@ def intervals(records: Sequence[Record], models: Sequence[str], title: str, base
 
 
 def bars(records: Sequence[Record], models: Sequence[str], title: str, signed: bool = False) -> Spec:
-    """A bar per model. Records: model, value, label."""
+    """A bar for each of the records: model, value, label. `models` are all that have a colour."""
     records, models = _with_short(records, "model", models)
     name = _axis("model", None, "nominal", sort=list(models), axis={"domain": False, "ticks": False})
     form: Spec = {"axis": {"format": "+.0%" if signed else ".3~g"}}
     encoding = {"x": _axis("value", title, **form), "y": name, "color": _coloured(models), "description": {"field": "label"}}
-    size = {"width": WIDTH, "height": ROW * len(models) + 45}
+    size = {"width": WIDTH, "height": ROW * len(records) + 45}
     return {**FRAME, **size, "data": _data(records), "mark": {"type": "bar", "height": 12}, "encoding": encoding}
 
 

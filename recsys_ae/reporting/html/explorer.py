@@ -1,13 +1,16 @@
 """The explorer of a page: what some users did, and what each model shows them."""
 
 from recsys_ae.reporting.html.blocks import Block, Lists, Notes
-from recsys_ae.reporting.html.facts import Explorer
+from recsys_ae.reporting.html.facts import Explained, Explorer
 
-WHY = {
+WHY: dict[Explained, str] = {
     "weights": "{models}: unfold an item to see which items of the history add most to its score (exact contributions).",
-    "left out": "{models}: unfold an item to see which past items its score depends on most, found by leaving out each in turn "
-    "(some users only).",
-    "no": "{models}: no reasons: scores do not depend on single items of the history, or it would take long to find out.",
+    "left out": "{models}: unfold an item to see which items of the history its score depends on most, by leaving out each "
+    "in turn (for the first users only).",
+    "independent": "{models}: no reasons, because no single item of the history adds to the score of a listed item.",
+    "costly": "{models}: no reasons, because leaving out each item of these long histories in turn would take too long.",
+    "indivisible": "{models}: no reasons, because users cannot be scored without a part of their history.",
+    "cold": "{models}: no reasons, because none of these users can be scored.",
 }
 
 

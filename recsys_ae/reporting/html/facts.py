@@ -2,6 +2,16 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
+
+Explained = Literal[
+    "weights",  # by the weights of the model, which are exact
+    "left out",  # by leaving out each item of the history, for some users only
+    "independent",  # not at all: no item of a history adds to the score of a listed one
+    "costly",  # not at all: leaving out each item would take too many scorings
+    "indivisible",  # not at all: the model cannot score users without a part of their history
+    "cold",  # not at all: the model cannot score the users
+]
 
 
 @dataclass(frozen=True)
@@ -100,7 +110,7 @@ class Explorer:
         relevant_users: number of users from whom the shown ones were drawn.
         in_time: whether histories are in the order of time, latest first.
         items: id and title (None if unknown) of each item that occurs.
-        explained: by model, how contributions were computed: `weights` (exact), `left out` (some users only), or `no`.
+        explained: by model.
     """
 
     relevant_users: int
@@ -108,7 +118,7 @@ class Explorer:
     in_time: bool
     items: list[tuple[str, str | None]]
     users: list[ShownUser]
-    explained: dict[str, str]
+    explained: dict[str, Explained]
 
 
 @dataclass(frozen=True)

@@ -2,14 +2,14 @@
 
 import re
 from base64 import b64encode
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 
 from recsys_ae.errors import ConfigError
 from recsys_ae.evaluation.metrics import parse_metric
 from recsys_ae.evaluation.protocols.audit_lines import percent
 from recsys_ae.reporting.html.blocks import Block, Chart, Grid, Picture, Pictures, interval_records, name, number, plain, shown
-from recsys_ae.reporting.html.charts import bars, grouped_bars, intervals, lines, scatter
+from recsys_ae.reporting.html.charts import Record, bars, grouped_bars, intervals, lines, scatter
 from recsys_ae.reporting.html.facts import Depths, Errors, RunFiles
 from recsys_ae.reporting.results import RunReport, Values
 from recsys_ae.reporting.tables import metric_cells
@@ -29,10 +29,18 @@ def deciding(report: RunReport) -> str:
     return report.best.metric if report.best is not None else report.metrics[0]
 
 
-def best_of(values: Values, lower: bool = False) -> tuple[str, float] | None:
-    """The model with the best value, and this value; None if no model has one."""
-    known = [(label, value) for label, value in values.items() if value is not None]
-    return (min if lower else max)(known, key=lambda one: one[1], default=None)
+def best_of(values: Values, lower: bool = False) -> tuple[list[str], float] | None:
+    """The models with the best value, several if theirs look the same, and this value; None if no model has one."""
+    known = {label: value for label, value in values.items() if value is not None}
+    if not known:
+        return None
+    best = (min if lower else max)(known.values())
+    return [label for label, value in known.items() if f"{value:.4f}" == f"{best:.4f}"], best
+
+
+def joined(labels: Sequence[str]) -> str:
+    """Names in a sentence: a, b and c."""
+    return " and ".join(filter(None, (", ".join(labels[:-1]), labels[-1])))
 
 
 def interval_charts(report: RunReport) -> Iterator[Chart]:
@@ -44,10 +52,12 @@ def interval_charts(report: RunReport) -> Iterator[Chart]:
     best = best_of({label: cell.value for label, cell in cells.items()}, lower)
     if best is None:
         return
-    same = [label for label, cell in cells.items() if cell.best and label != best[0]]
-    tied = f"; {', '.join(same)} cannot be told from it" if same else ""
+    leaders, value = best
+    same = [label for label, cell in cells.items() if cell.best and label not in leaders]
+    tied = f"; {joined(same)} cannot be told from {'it' if len(leaders) == 1 else 'them'}" if same else ""
     dashed = "" if baseline is None else f" The dashed line is {baseline.model} ({baseline.value:.4f})."
-    message = f"{best[0]} has the {'lowest' if lower else 'highest'} {metric}, {best[1]:.4f}{tied}.{dashed}"
+    have = "has" if len(leaders) == 1 else "have"
+    message = f"{joined(leaders)} {have} the {'lowest' if lower else 'highest'} {metric}, {value:.4f}{tied}.{dashed}"
     table = Grid(metric, ["model", metric], [[name(label), shown(cell)] for label, cell in cells.items()])
     spec = intervals(interval_records(cells), labels, metric, None if baseline is None else baseline.value)
     yield Chart(f"{metric} on test data", message, spec, table)
@@ -55,7 +65,7 @@ def interval_charts(report: RunReport) -> Iterator[Chart]:
 
 
 def _lift(report: RunReport) -> Iterator[Chart]:
-    """How far the ranking metrics of the models are above those of popularity."""
+    """How far the ranking metrics of the models are above those of popularity, which is not among them."""
     least = {name: one.value for name, one in report.baselines.items() if one.model == "popularity" and one.value > 0}
     if not least:
         return
@@ -64,6 +74,7 @@ def _lift(report: RunReport) -> Iterator[Chart]:
     lifts = {
         label: {one: None if (value := model.metrics[one]) is None else value / least[one] - 1 for one in least}
         for label, model in report.models.items()
+        if model.model != "popularity"
     }
     best = best_of({label: own[metric] for label, own in lifts.items()})
     if best is None:
@@ -74,10 +85,21 @@ def _lift(report: RunReport) -> Iterator[Chart]:
         if own[metric] is not None
     ]
     rows = [[name(label), *(number(value, "+.1%") for value in own.values())] for label, own in lifts.items()]
-    above = sum(1 for own in lifts.values() if (value := own[metric]) is not None and value > 0)
-    message = f"{above} of {len(labels)} models are above popularity by {metric}, {best[0]} the furthest ({best[1]:+.0%})."
+    message = _lifted(records, metric, *best, "other " if len(lifts) < len(labels) else "")
     table = Grid("Lift over popularity", ["model", *least], rows)
     yield Chart("Lift over popularity", message, bars(records, labels, f"{metric} against popularity", True), table)
+
+
+def _lifted(records: Sequence[Record], metric: str, best: list[str], lift: float, other: str) -> str:
+    """How many models are above popularity, and which the furthest."""
+    if len(records) == 1:
+        return f"{best[0]} differs from popularity by {lift:+.0%} in {metric}."
+    if above := sum(record["value"] > 0 for record in records):
+        are = "is" if above == 1 else "are"
+        furthest = f"{joined(best)} the furthest ({lift:+.0%})"
+        return f"{above} of {len(records)} {other}models {are} above popularity by {metric}, {furthest}."
+    come = "comes" if len(best) == 1 else "come"
+    return f"No {other}model is above popularity by {metric}; {joined(best)} {come} closest ({lift:+.0%})."
 
 
 def depth_charts(report: RunReport, depths: Depths | None) -> Iterator[Chart]:
@@ -91,10 +113,12 @@ def depth_charts(report: RunReport, depths: Depths | None) -> Iterator[Chart]:
         ends = [best_of({label: own[at] for label, own in by_model.items()}) for at in (0, -1)]
         if ends[0] is None or ends[1] is None:
             continue
-        if ends[0][0] == ends[1][0]:
-            message = f"{ends[0][0]} leads both at {first} and at {last} items{some}."
+        (few, _), (many, _) = ends[0], ends[1]
+        lead = "leads" if len(few) == 1 else "lead"
+        if few == many:
+            message = f"{joined(few)} {lead} both at {first} and at {last} items{some}."
         else:
-            message = f"{ends[0][0]} leads with a single item, {ends[1][0]} with {last}{some}."
+            message = f"{joined(few)} {lead} with a single item, {joined(many)} with {last}{some}."
         records = [
             {"model": label, "x": k, "y": value, "label": f"{label}, {title}@{k}: {value:.4f}"}
             for label, own in by_model.items()
@@ -127,22 +151,20 @@ def trade_off_charts(report: RunReport, depths: Depths | None) -> Iterator[Chart
         fast = other == "seconds to fit"
         points = [(label, values[label] or 0, accuracy[label] or 0) for label in known]
         records = [{"model": label, "x": x, "y": y, "label": f"{label}: {x:.4g}, {y:.4f}"} for label, x, y in points]
-        front = _front(points, fast, lower)
-        better = "faster" if fast else f"better in {other}"
-        message = f"No model is both {better} and better in {metric} than: {', '.join(front)}."
+        worse = f"slower and worse in {metric}" if fast else f"worse in both {other} and {metric}"
+        beaten = _beaten(points, fast, lower)
+        message = f"No model is {worse} than another."
+        if beaten:
+            message = f"{worse[0].upper()}{worse[1:]} than another model: {', '.join(beaten)}."
         rows = [[label, values[label], accuracy[label]] for label in known]
         table = plain(f"{metric} and {other}", ["model", other, metric], rows)
         yield Chart(f"{metric} against {other}", message, scatter(records, labels, other, logarithmic=fast), table)
 
 
-def _front(points: Sequence[tuple[str, float, float]], low_x: bool, low_y: bool) -> list[str]:
-    """The models that no other is better than in both values."""
+def _beaten(points: Sequence[tuple[str, float, float]], low_x: bool, low_y: bool) -> list[str]:
+    """The models than which another is better in both values."""
     signed = [(label, -x if low_x else x, -y if low_y else y) for label, x, y in points]
-    return [
-        label
-        for label, x, y in signed
-        if not any(a >= x and b >= y and (a > x or b > y) for other, a, b in signed if other != label)
-    ]
+    return [label for label, x, y in signed if any(a > x and b > y for _, a, b in signed)]
 
 
 def _family(metric: str) -> str:
@@ -175,16 +197,28 @@ def segment_charts(report: RunReport) -> Iterator[Chart]:
         ]
         if not records or len(groups) < 2:
             continue
-        lower = metric in report.lower_is_better
-        leaders = {group: best_of({label: own[group] for label, own in values.items()}, lower) for group in groups}
-        said = [f"{found[0]} ({group})" for group, found in leaders.items() if found is not None]
         first = runs[labels[0]][0].segments.get(segment, {})
         users = [number(first.get(group, {}).get("users"), ",.0f") for group in groups]
         rows = [[name(label), *(number(own[group]) for group in groups)] for label, own in values.items()]
         rows.append([name("users"), *users])
-        message = f"Best by {metric} in each group: {', '.join(said)}."
+        message = _by_group(metric, values, groups, metric in report.lower_is_better)
         table = Grid(f"{metric} by {segment}", ["model", *groups], rows)
         yield Chart(f"{metric} by {segment.replace('_', ' ')}", message, grouped_bars(records, labels, groups, metric), table)
+
+
+def _by_group(metric: str, values: Mapping[str, Values], groups: Sequence[str], lower: bool) -> str:
+    """The models with the best value in each group, or that all have the same; of a single model, its values."""
+    said = []
+    for group in groups:
+        column = {label: own[group] for label, own in values.items() if own[group] is not None}
+        if (found := best_of(column, lower)) is None:
+            continue
+        leaders, value = found
+        if len(column) > 1 and len(leaders) == len(column):
+            said.append(f"all {'equal' if value else '0'} ({group})")
+        else:
+            said.append(f"{joined(leaders) if len(values) > 1 else format(value, '.4f')} ({group})")
+    return f"{f'Best by {metric}' if len(values) > 1 else metric} in each group: {', '.join(said)}."
 
 
 def error_charts(report: RunReport, errors: Errors | None) -> Iterator[Chart]:
@@ -203,10 +237,11 @@ def error_charts(report: RunReport, errors: Errors | None) -> Iterator[Chart]:
     near = {
         label: sum(one for one, at in zip(own, middles, strict=True) if abs(at) < reach) for label, own in errors.shares.items()
     }
-    best = max(near, key=lambda label: near[label])
+    share = max(near.values())
+    best = [label for label, own in near.items() if percent(own) == percent(share)]
     some = "" if errors.pairs == errors.test_pairs else f" ({errors.pairs:,} of {errors.test_pairs:,} pairs)"
-    more = ", more than of any other model" if len(near) > 1 else ""
-    message = f"{percent(near[best])} of the errors of {best} are below {reach:g}{more}{some}."
+    more = ", more than of any other model" if len(best) < len(near) else ""
+    message = f"{percent(share)} of the predictions of {joined(best)} lie within {reach:g} of the rating{more}{some}."
     rows = [[name(label), *(number(own[at], ".1%") for at in bins)] for label, own in errors.shares.items()]
     table = Grid("Errors", ["model", *(f"{middles[at]:+.2f}" for at in bins)], rows)
     spec = lines(records, list(report.models), "predicted minus actual rating", points=False, step=True, zero=True)

@@ -13,6 +13,7 @@ from recsys_ae.reporting.html.model_part import (
     depth_charts,
     error_charts,
     interval_charts,
+    joined,
     picture_blocks,
     segment_charts,
     trade_off_charts,
@@ -48,9 +49,11 @@ def _message(report: RunReport) -> Iterator[tuple[str, bool]]:
         yield f"{len(report.models)} models compared", False
         metric, lower = report.metrics[0], report.metrics[0] in report.lower_is_better
         if (found := best_of({label: model.metrics[metric] for label, model in report.models.items()}, lower)) is not None:
+            leaders, value = found
             yield "; ", False
-            yield found[0], True
-            yield f" has the {'lowest' if lower else 'highest'} {metric} on test data, {found[1]:.4f}", False
+            yield joined(leaders), True
+            have = "has" if len(leaders) == 1 else "have"
+            yield f" {have} the {'lowest' if lower else 'highest'} {metric} on test data, {value:.4f}", False
     elif best.model is None:
         yield f"No model has a value of {best.metric}", False
     else:
