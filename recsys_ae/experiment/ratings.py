@@ -12,10 +12,8 @@ from pydantic import Field
 
 from recsys_ae.data.cards import RatingsCard
 from recsys_ae.data.fetch import locate, locate_titles
-from recsys_ae.data.id_tables import read_titles
-from recsys_ae.data.layouts import TitleFile
 from recsys_ae.declaration import Declared, error_context
-from recsys_ae.errors import ConfigError, DataError, RecsysError
+from recsys_ae.errors import ConfigError, DataError
 from recsys_ae.evaluation.candidates import Candidates
 from recsys_ae.evaluation.evaluator import evaluate
 from recsys_ae.evaluation.metrics import as_sampled, parse_metric, parse_metrics
@@ -32,10 +30,10 @@ from recsys_ae.experiment.output import PIPELINE
 from recsys_ae.experiment.pipeline_file import ModelSpec, Pipeline, PipelineFile, RegisterSpec, label_of
 from recsys_ae.experiment.rating_data import RatingData, Sample, resolve_split
 from recsys_ae.experiment.task import Evaluation, FitOn, Models, Part, Task
+from recsys_ae.experiment.titles import item_titles
 from recsys_ae.export.local import export_recommendations, export_vectors
 from recsys_ae.export.manifest import VectorManifest, versions
 from recsys_ae.export.provenance import InputFile, Sources
-from recsys_ae.ids import shown
 from recsys_ae.images import IMAGE_MODELS
 from recsys_ae.interactions import Interactions
 from recsys_ae.models import MODELS
@@ -188,13 +186,7 @@ class RatingTask(Task[RatingFile, Split, Recommender]):
         return SkippedFacts(len(found.faults), found.n_lines, found.by_column(), seen) if found.faults else None
 
     def check(self, data: Split) -> None:
-        titles = self._titled = self._titles(data.train.items.kind, required=True)
-        ids = data.train.items.values.tolist()
-        if titles and not any(item in titles for item in ids):
-            raise DataError(
-                f"no title is that of an item of the data: titles are of {shown(next(iter(titles)))} and others, items are "
-                f"{shown(ids[0])} and others; correct the key titles"
-            )
+        self._titled = self._titles(data)
 
     def facts(self, data: Split) -> DataFacts:
         if self.keys.export is not None and self.keys.export.what == "lists":
@@ -289,25 +281,16 @@ class RatingTask(Task[RatingFile, Split, Recommender]):
     def closer_look(self, models: Iterable[tuple[str, Recommender]], data: Split) -> CloserLook:
         keys, titles = self.keys, self._titled
         if titles is None:  # the run was made by another process
-            titles = self._titles(data.train.items.kind)
-        how: dict[str, Any] = {"relevant_at": keys.relevant_at, "cold": keys.cold, "titles": titles}
+            try:
+                titles = self._titles(data)
+            except DataError as error:
+                logger.warning("items are shown without titles: %s", error)
+        how: dict[str, Any] = {"relevant_at": keys.relevant_at, "cold": keys.cold, "titles": titles or {}}
         return look_closer(models, data, candidates=self._candidates(data, "test"), **how)
 
-    def _titles(self, kind: str, *, required: bool = False) -> dict[Any, str]:
-        """The titles of items by id, from the card or the key `export`; none if the file is wrong and they are not `required`."""
-        keys = self.keys.export
-        try:
-            if keys is not None and keys.titles is not None:
-                given: tuple[Path, TitleFile | None] | None = Path(keys.titles), None
-            else:
-                given = locate_titles(self.pipeline.card, self.pipeline.card_folder, download=False)
-            frame = None if given is None else read_titles(given[0], kind, given[1])
-        except RecsysError as error:
-            if required:
-                raise
-            logger.warning("items are shown without titles: %s", error)
-            frame = None
-        return {} if frame is None else dict(zip(frame["item_id"].tolist(), frame["title"].tolist(), strict=True))
+    def _titles(self, data: Split) -> dict[Any, str]:
+        given = self.keys.export.titles if self.keys.export else None
+        return item_titles(self.pipeline.card, self.pipeline.card_folder, given, data.train.items)
 
     def log_model(self, run: TrackedRun, saved: Path, data: Split, *, final: bool = False) -> None:
         def write(folder: Path) -> None:

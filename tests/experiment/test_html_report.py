@@ -261,10 +261,10 @@ def test_wrong_titles_are_found_before_anything_is_trained(tmp_path, titles, cha
 
 
 def test_titles_are_read_once(tmp_path, monkeypatch):
-    from recsys_ae.experiment import ratings
+    from recsys_ae.experiment import titles
 
     hostile_files(tmp_path)
-    monkeypatch.setattr(ratings, "read_titles", read := Mock(wraps=ratings.read_titles))
+    monkeypatch.setattr(titles, "read_titles", read := Mock(wraps=titles.read_titles))
     run_in(tmp_path)
     assert read.call_count == 1
     assert "Title 4" in (tmp_path / "out/report.html").read_text()

@@ -1,0 +1,30 @@
+"""The titles of a pipeline's items, for its page."""
+
+from pathlib import Path
+from typing import Any
+
+from recsys_ae.data.cards import PlantedCard, RatingsCard
+from recsys_ae.data.fetch import locate_titles
+from recsys_ae.data.id_tables import read_titles
+from recsys_ae.data.layouts import TitleFile
+from recsys_ae.errors import DataError
+from recsys_ae.ids import IdMap, shown
+
+
+def item_titles(card: RatingsCard | PlantedCard, folder: Path, given: str | None, items: IdMap) -> dict[Any, str]:
+    """Titles by item id, from the file `given` or else that of the card in `folder`; none if there is neither.
+
+    Raises:
+        DataError: the file is missing or not as declared, or has no title of any of the `items`.
+    """
+    place: tuple[Path, TitleFile | None] | None = (Path(given), None) if given else locate_titles(card, folder, download=False)
+    if place is None:
+        return {}
+    frame = read_titles(place[0], items.kind, place[1])
+    titles = dict(zip(frame["item_id"].tolist(), frame["title"].tolist(), strict=True))
+    if titles and items.find(frame["item_id"]).max() < 0:
+        raise DataError(
+            f"{place[0]}: no title is that of an item of the data: titles are of {shown(next(iter(titles)))} and others, items "
+            f"are {shown(items.values[0])} and others; correct the file, or the key titles"
+        )
+    return titles
