@@ -211,7 +211,16 @@ def test_validation_values_are_explained_once():
     page = run_content(report(), look(), RunFiles(""))
     notes = next(section for section in page.sections if section.id == "training").blocks[0]
     assert isinstance(notes, Notes)
+    assert notes.lines[0].startswith("Validation values (ndcg@100) are measured")
     assert notes.lines[0].endswith("They choose the epoch; models are compared by ndcg@10.")
+
+
+def test_the_message_suits_a_single_model_and_popularity():
+    alone = {"good": replace(report().models["good"], model="popularity")}
+    page = run_content(report(models=alone, findings=[]), CloserLook(), RunFiles(""))
+    assert "".join(text for text, _ in page.message) == (
+        "good is the only model, measured by ndcg@10 on validation data; on test data it is 0.3100."
+    )
 
 
 def test_models_that_are_slower_and_worse_are_named():
@@ -228,7 +237,7 @@ def test_popularity_is_not_compared_with_itself():
     page = run_content(report(models=models), CloserLook(), RunFiles(""))
     found = [block for block in page.sections[0].blocks if isinstance(block, Charts)]
     lift = next(chart for chart in found[0].charts if chart.title == "Lift over popularity")
-    assert lift.message == "2 of 2 other models are above popularity by ndcg@10, good the furthest (+55%)."
+    assert lift.message == "All 2 other models are above popularity by ndcg@10, good the furthest (+55%)."
     assert [record["model"] for record in lift.spec["data"]["values"]] == ["good", "equal"]
     assert [row[0].text for row in lift.table.rows] == ["good", "equal"]
     worse = {label: replace(models[label], metrics={"rmse": 1.0, "ndcg@10": 0.15}) for label in ("good", "equal")}

@@ -130,7 +130,8 @@ def _lifted(records: Sequence[Record], metric: str, best: list[str], lift: float
     if above := sum(record["value"] > 0 for record in records):
         are = "is" if above == 1 else "are"
         furthest = f"{joined(best)} the furthest ({lift:+.0%})"
-        return f"{above} of {len(records)} {other}models {are} above popularity by {metric}, {furthest}."
+        number = f"All {above}" if above == len(records) else f"{above} of {len(records)}"
+        return f"{number} {other}models {are} above popularity by {metric}, {furthest}."
     come = "comes" if len(best) == 1 else "come"
     return f"No {other}model is above popularity by {metric}; {joined(best)} {come} closest ({lift:+.0%})."
 

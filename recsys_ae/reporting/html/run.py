@@ -78,13 +78,15 @@ def _message(report: RunReport) -> Iterator[tuple[str, bool]]:
     else:
         yield best.model, True
         part = "validation data" if best.part == "valid" else "test data"
-        yield f" is the best of {len(report.models)} models by {best.metric} on {part}", False
+        several = f"is the best of {len(report.models)} models" if len(report.models) > 1 else "is the only model, measured"
+        yield f" {several} by {best.metric} on {part}", False
         cell = metric_cells(report, best.metric)[list(report.models).index(best.model)]
         if cell.value is not None:
             tested = ", where it is " if best.part == "test" else "; on test data it is "
             yield f"{tested}{cell.number.removeprefix(BELOW)} {cell.spread}".rstrip(), False
         least = report.baselines.get(best.metric)
-        if cell.value is not None and least is not None and least.value and best.metric not in report.lower_is_better:
+        other = least is not None and report.models[best.model].model != least.model
+        if other and cell.value is not None and least is not None and least.value and best.metric not in report.lower_is_better:
             yield f", {cell.value / least.value - 1:+.0%} against {least.model}", False
     yield ".", False
 
@@ -133,11 +135,12 @@ def _charts(report: RunReport, charts: Iterable[Chart], *, with_key: bool = True
 def _training(report: RunReport) -> list[Block]:
     """The curves, and what their validation values are."""
     charts = list(curve_charts(report))
-    if not any(": validation " in chart.title for chart in charts):
+    measured = dict.fromkeys(found for chart in charts if (found := chart.title.partition(": validation ")[2]))
+    if not measured:
         return _charts(report, charts, with_key=False)
     line = (
-        "Validation values, such as those of ndcg@100, are measured on the validation part after each epoch, by a metric that "
-        f"belongs to the model. They choose the epoch; models are compared by {deciding(report)}."
+        f"Validation values ({', '.join(measured)}) are measured on the validation part after each epoch, by a metric of the "
+        f"model's own. They choose the epoch; models are compared by {deciding(report)}."
     )
     return [Notes([line]), *_charts(report, charts, with_key=False)]
 
