@@ -1,5 +1,6 @@
 """Pipelines of recommenders: splits, fits, evaluation, and exported lists."""
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -12,7 +13,7 @@ from pydantic import Field
 from recsys_ae.data.cards import RatingsCard
 from recsys_ae.data.fetch import locate, locate_titles
 from recsys_ae.declaration import Declared, error_context
-from recsys_ae.errors import ConfigError
+from recsys_ae.errors import ConfigError, DataError
 from recsys_ae.evaluation.candidates import Candidates
 from recsys_ae.evaluation.evaluator import evaluate
 from recsys_ae.evaluation.metrics import as_sampled, parse_metric, parse_metrics
@@ -29,7 +30,7 @@ from recsys_ae.experiment.output import PIPELINE
 from recsys_ae.experiment.pipeline_file import ModelSpec, Pipeline, PipelineFile, RegisterSpec, label_of
 from recsys_ae.experiment.rating_data import RatingData, Sample, resolve_split
 from recsys_ae.experiment.task import Evaluation, FitOn, Models, Part, Task
-from recsys_ae.experiment.titles import TitleSource, titles_by_id, titles_if_possible
+from recsys_ae.experiment.titles import item_titles
 from recsys_ae.export.local import export_recommendations, export_vectors
 from recsys_ae.export.manifest import VectorManifest, versions
 from recsys_ae.export.provenance import InputFile, Sources
@@ -46,6 +47,8 @@ from recsys_ae.tracking import TrackedRun
 
 if TYPE_CHECKING:
     from recsys_ae.core.trainer import Callback
+
+logger = logging.getLogger(__name__)
 
 
 class CandidateSpec(Declared):
@@ -183,7 +186,7 @@ class RatingTask(Task[RatingFile, Split, Recommender]):
         return SkippedFacts(len(found.faults), found.n_lines, found.by_column(), seen) if found.faults else None
 
     def check(self, data: Split) -> None:
-        self._titled = titles_by_id(self._title_source(), data.train.items)
+        self._titled = self._titles(data)
 
     def facts(self, data: Split) -> DataFacts:
         if self.keys.export is not None and self.keys.export.what == "lists":
@@ -278,15 +281,16 @@ class RatingTask(Task[RatingFile, Split, Recommender]):
     def closer_look(self, models: Iterable[tuple[str, Recommender]], data: Split) -> CloserLook:
         keys, titles = self.keys, self._titled
         if titles is None:  # the run was made by another process
-            titles = titles_if_possible(self._title_source, data.train.items)
-        how: dict[str, Any] = {"relevant_at": keys.relevant_at, "cold": keys.cold, "titles": titles}
+            try:
+                titles = self._titles(data)
+            except DataError as error:
+                logger.warning("items are shown without titles: %s", error)
+        how: dict[str, Any] = {"relevant_at": keys.relevant_at, "cold": keys.cold, "titles": titles or {}}
         return look_closer(models, data, candidates=self._candidates(data, "test"), **how)
 
-    def _title_source(self) -> TitleSource:
-        """The titles of the key `export`, or else those of the card."""
-        if self.keys.export is not None and self.keys.export.titles is not None:
-            return Path(self.keys.export.titles), None
-        return locate_titles(self.pipeline.card, self.pipeline.card_folder, download=False)
+    def _titles(self, data: Split) -> dict[Any, str]:
+        given = self.keys.export.titles if self.keys.export else None
+        return item_titles(self.pipeline.card, self.pipeline.card_folder, given, data.train.items)
 
     def log_model(self, run: TrackedRun, saved: Path, data: Split, *, final: bool = False) -> None:
         def write(folder: Path) -> None:

@@ -61,6 +61,8 @@ def summary_lines(report: RunReport, folder: Path) -> list[str]:
         first = f" of seed {report.seeds[0]}" if len(_protocols(report)) > 1 else ""
         lines += [f"audit of the test part{first}:", *(f"  {line}" for line in audit_lines(report.audit))]
     lines += outcome_lines(report)
+    if best := report.best:
+        lines.append(f"best by {best.metric} on {best.part} data: {best.model or 'none, no model has a value'}")
     lines.append(f"results: {folder}")
     if final := report.final:
         epochs = "" if final.fit.epochs is None else f" for {final.fit.epochs} epochs"
@@ -74,12 +76,10 @@ def summary_lines(report: RunReport, folder: Path) -> list[str]:
 
 
 def outcome_lines(report: RunReport) -> list[str]:
-    """The comparisons that were asked for, the best model, and what searches found."""
+    """The comparisons that were asked for, and what searches found."""
     lines = [_comparison_line(comparison) for comparison in report.comparisons]
     if same := [label for label, model in report.models.items() if model.never_varies]:
         lines.append(f"identical for all seeds, so the variation is unknown: {', '.join(same)}")
-    if best := report.best:
-        lines.append(f"best by {best.metric} on {best.part} data: {best.model or 'none, no model has a value'}")
     return lines + [line for label, model in report.models.items() for line in search_lines(label, model)]
 
 
@@ -91,7 +91,7 @@ def reading_lines(report: RunReport) -> list[str]:
     lines = [f"not in the data: {skipped_lines(report.skipped)}"] if report.skipped else []
     if report.repetitions:
         lines.append("over the seeds: means over the seeds, ±: half of their 95 % t interval")
-    lines += [*finding_lines(report.findings), *_smallest_line(report), *_tie_lines(report)]
+    lines += [*_users_line(report), *finding_lines(report.findings), *_smallest_line(report), *_tie_lines(report)]
     if any(report.below(label) for label in report.models):
         least: dict[str, list[str]] = {}
         for name, baseline in report.baselines.items():
@@ -111,12 +111,31 @@ def skipped_lines(skipped: SkippedFacts) -> str:
     return f"{share} were skipped: {', '.join(reasons)}; skipped.csv lists them"
 
 
+def _users_line(report: RunReport) -> list[str]:
+    """How many users count in metrics of lists, and why the others do not; nothing if all do."""
+    seed = report.seeds[0]
+    counts = [own for model in report.models.values() if "users_skipped" in (own := model.runs[seed].counts)]
+    if not any(own["users_skipped"] for own in counts) or not any("@" in metric for metric in report.metrics):
+        return []
+    low, high = (end(own["users_evaluated"] for own in counts) for end in (min, max))
+    number = f"{high}" if low == high else f"{low} to {high} (by model)"
+    total = counts[0]["users_evaluated"] + counts[0]["users_skipped"]
+    first = f" with seed {seed}" if len(report.seeds) > 1 else ""
+    cold = ", or cannot be scored" if report.settings.get("cold") == "skip" else ""
+    return [f"{number} of {total} users are evaluated{first}; the others have nothing relevant in the test part{cold}"]
+
+
 def finding_lines(findings: Sequence[MetricFindings]) -> list[str]:
     """What the intervals and letters of findings mean."""
     lines = []
     if found := [one for one in findings if one.findings.intervals is not None]:
         first = found[0].findings
-        lines.append(f"±: half of the {percent(first.level)} interval over {first.n_users} users (bootstrap)")
+        users: dict[int, list[str]] = {}
+        for one in found:
+            users.setdefault(one.findings.n_users, []).append(one.metric)
+        of = {n: f" ({', '.join(own)})" if len(users) > 1 else "" for n, own in users.items()}
+        over = " and ".join(f"{n} users{metrics}" for n, metrics in of.items())
+        lines.append(f"±: half of the {percent(first.level)} interval over {over} (bootstrap)")
         if any(len(one.models) > 1 for one in found):
             test = f"paired t-test over users, Holm's correction, {percent(first.alpha)}"
             lines.append(f"models that share a letter cannot be told apart, bold ones not from the best ({test})")

@@ -21,8 +21,18 @@ from recsys_ae.reporting.html.charts import bars, intervals, lines, scatter
 from recsys_ae.reporting.html.comparison import comparison_page
 from recsys_ae.reporting.html.facts import CloserLook, Depths, Errors, RunFiles
 from recsys_ae.reporting.html.render import as_json, rendered, run_page
-from recsys_ae.reporting.html.run import run_content
-from recsys_ae.reporting.results import Baseline, Best, DataFacts, FitFacts, Origin, RunReport, RunResult
+from recsys_ae.reporting.html.run import leaderboard, run_content
+from recsys_ae.reporting.results import (
+    Baseline,
+    Best,
+    DataFacts,
+    FinalFit,
+    FitFacts,
+    ModelSummary,
+    Origin,
+    RunReport,
+    RunResult,
+)
 
 pytestmark = pytest.mark.charts
 
@@ -157,6 +167,62 @@ def test_all_leaders_are_named():
     )
 
 
+def reading(**changes: object) -> tuple[str, ...]:
+    """How to read the results."""
+    notes = run_content(report(**changes), CloserLook(), RunFiles("")).sections[0].blocks[1]
+    assert isinstance(notes, Notes)
+    return tuple(notes.lines)
+
+
+def validated(**values: float) -> dict[str, ModelSummary]:
+    """The models with these values of the metric on the validation part."""
+    return {label: replace(report().models[label], valid_metrics={"ndcg@10": value}) for label, value in values.items()}
+
+
+def test_it_is_said_how_a_model_was_chosen():
+    models = validated(good=0.4, equal=0.5, bad=0.1)
+    best = Best("equal", "ndcg@10", "valid")
+    assert reading(models=models, best=best)[:2] == (
+        "equal was chosen by its ndcg@10 on the validation part, the highest (0.5000).",
+        "On the test part good leads (0.3100), but choosing by the test part would be selecting on it, and the value there "
+        "would no longer be that of unseen data.",
+    )
+    marked = {row[0].text: row[0].note for row in leaderboard(report(models=models, best=best)).rows}
+    assert marked == {"good": "", "equal": "chosen", "bad": ""}
+    leading = reading(models=validated(good=0.5, equal=0.4, bad=0.1), best=Best("good", "ndcg@10", "valid"))
+    assert not any("On the test part" in line for line in leading)
+
+
+def test_a_model_chosen_by_name_or_on_the_test_part_is_said_to_be_so():
+    final = FinalFit("bad", {}, 0, FitFacts(1.0, None, None, None), "d")
+    models = validated(good=0.5, equal=0.4, bad=0.1)
+    named = report(models=models, final=final)
+    assert reading(models=models, final=final)[:2] == (
+        "bad was chosen by name, as export.model.",
+        "good is the best by its ndcg@10 on the validation part, the highest (0.5000).",
+    )
+    assert [row[0].note for row in leaderboard(named).rows] == ["", "", "chosen"]
+    assert reading(best=Best("good", "ndcg@10", "test"))[0].startswith(
+        "good was chosen by ndcg@10 on the test part, because there is no validation part;"
+    )
+
+
+def test_validation_values_are_explained_once():
+    page = run_content(report(), look(), RunFiles(""))
+    notes = next(section for section in page.sections if section.id == "training").blocks[0]
+    assert isinstance(notes, Notes)
+    assert notes.lines[0].startswith("Validation values (ndcg@100) are measured")
+    assert notes.lines[0].endswith("They choose the epoch; models are compared by ndcg@10.")
+
+
+def test_the_message_suits_a_single_model_and_popularity():
+    alone = {"good": replace(report().models["good"], model="popularity")}
+    page = run_content(report(models=alone, findings=[]), CloserLook(), RunFiles(""))
+    assert "".join(text for text, _ in page.message) == (
+        "good is the only model, measured by ndcg@10 on validation data; on test data it is 0.3100."
+    )
+
+
 def test_models_that_are_slower_and_worse_are_named():
     models = report().models
     models["good"] = replace(models["good"], fit_seconds=0.5)
@@ -171,7 +237,7 @@ def test_popularity_is_not_compared_with_itself():
     page = run_content(report(models=models), CloserLook(), RunFiles(""))
     found = [block for block in page.sections[0].blocks if isinstance(block, Charts)]
     lift = next(chart for chart in found[0].charts if chart.title == "Lift over popularity")
-    assert lift.message == "2 of 2 other models are above popularity by ndcg@10, good the furthest (+55%)."
+    assert lift.message == "All 2 other models are above popularity by ndcg@10, good the furthest (+55%)."
     assert [record["model"] for record in lift.spec["data"]["values"]] == ["good", "equal"]
     assert [row[0].text for row in lift.table.rows] == ["good", "equal"]
     worse = {label: replace(models[label], metrics={"rmse": 1.0, "ndcg@10": 0.15}) for label in ("good", "equal")}

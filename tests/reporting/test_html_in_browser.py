@@ -78,11 +78,11 @@ def test_columns_are_sorted_by_mouse_and_keyboard(page):
     assert numbers(page, 2) == values[::-1]
     heads.nth(0).get_by_role("button").focus()
     page.keyboard.press("Space")
-    assert column(page, 1) == ["ease", "network", "popularity"]
+    assert [text.removesuffix(" chosen") for text in column(page, 1)] == ["ease", "network", "popularity"]
     assert heads.nth(1).get_attribute("aria-sort") == "none"
     heads.nth(2).get_by_role("button").click()  # an error: the lowest value first, those without one last
     assert heads.nth(2).get_attribute("aria-sort") == "ascending"
-    assert column(page, 1)[0] == "network"
+    assert column(page, 1)[0].startswith("network")
     assert column(page, 3)[1:] == ["-", "-"]
 
 

@@ -121,3 +121,22 @@ def test_tables_over_seeds_are_split_rather_than_cut_off():
     assert all(name in printed.getvalue() for name in names)
     assert printed.getvalue().count("0.5000 ±.1000") == len(names)
     assert max(map(len, printed.getvalue().splitlines())) <= 80
+
+
+def test_it_is_said_why_users_do_not_count():
+    counts = {"users_evaluated": 50, "users_skipped": 10}
+    models = {
+        label: replace(model, runs={0: replace(model.runs[0], counts=counts)}) for label, model in report().models.items()
+    }
+    line = "50 of 60 users are evaluated; the others have nothing relevant in the test part"
+    assert reading_lines(report(models=models))[0] == line
+    skipping = reading_lines(report(models=models, settings={"cold": "skip"}))
+    assert skipping[0] == f"{line}, or cannot be scored"
+
+
+def test_each_interval_has_its_number_of_users():
+    first = report().findings[0]
+    others = replace(first, metric="rmse", findings=replace(first.findings, n_users=60))
+    assert reading_lines(report(findings=[first, others]))[0] == (
+        "±: half of the 95 % interval over 50 users (ndcg@10) and 60 users (rmse) (bootstrap)"
+    )

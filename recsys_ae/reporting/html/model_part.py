@@ -38,6 +38,39 @@ def best_of(values: Values, lower: bool = False) -> tuple[list[str], float] | No
     return [label for label, value in known.items() if f"{value:.4f}" == f"{best:.4f}"], best
 
 
+def chosen(report: RunReport) -> str | None:
+    """The one of several models that is exported and served: that of the final fit, else the best one."""
+    if len(report.models) == 1:
+        return None
+    return report.final.model if report.final is not None else report.best.model if report.best is not None else None
+
+
+def choice_lines(report: RunReport) -> Iterator[str]:
+    """How one of several models was chosen and, if another is better on the test part, why that one was not."""
+    best, ours = report.best, chosen(report)
+    if best is None or best.model is None or ours is None:
+        return
+    if ours != best.model:
+        yield f"{ours} was chosen by name, as export.model."
+    lower, also = best.metric in report.lower_is_better, "was chosen" if ours == best.model else "is the best"
+    value = (report.models[best.model].valid_metrics or {}).get(best.metric)
+    if best.part == "test" or value is None:
+        yield (
+            f"{best.model} {also} by {best.metric} on the test part, because there is no validation part; the best of several "
+            "models looks better there than it is. To avoid that, declare valid in the split."
+        )
+        return
+    most = "lowest" if lower else "highest"
+    yield f"{best.model} {also} by its {best.metric} on the validation part, the {most} ({value:.4f})."
+    found = best_of({label: model.metrics[best.metric] for label, model in report.models.items()}, lower)
+    if found is not None and best.model not in found[0]:
+        lead = "leads" if len(found[0]) == 1 else "lead"
+        yield (
+            f"On the test part {joined(found[0])} {lead} ({found[1]:.4f}), but "
+            "choosing by the test part would be selecting on it, and the value there would no longer be that of unseen data."
+        )
+
+
 def joined(labels: Sequence[str]) -> str:
     """Names in a sentence: a, b and c."""
     return " and ".join(filter(None, (", ".join(labels[:-1]), labels[-1])))
@@ -97,7 +130,8 @@ def _lifted(records: Sequence[Record], metric: str, best: list[str], lift: float
     if above := sum(record["value"] > 0 for record in records):
         are = "is" if above == 1 else "are"
         furthest = f"{joined(best)} the furthest ({lift:+.0%})"
-        return f"{above} of {len(records)} {other}models {are} above popularity by {metric}, {furthest}."
+        number = f"All {above}" if above == len(records) else f"{above} of {len(records)}"
+        return f"{number} {other}models {are} above popularity by {metric}, {furthest}."
     come = "comes" if len(best) == 1 else "come"
     return f"No {other}model is above popularity by {metric}; {joined(best)} {come} closest ({lift:+.0%})."
 

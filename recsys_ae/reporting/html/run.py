@@ -3,13 +3,30 @@
 from collections.abc import Iterable, Iterator
 
 from recsys_ae.evaluation.protocols.audit_lines import audit_lines
-from recsys_ae.reporting.html.blocks import Block, Chart, Charts, Facts, Grid, Notes, Page, Raw, Section, name, number, shown
+from recsys_ae.reporting.html.blocks import (
+    Block,
+    Chart,
+    Charts,
+    Facts,
+    Grid,
+    Notes,
+    Page,
+    Raw,
+    Section,
+    Shown,
+    name,
+    number,
+    shown,
+)
 from recsys_ae.reporting.html.data_part import data_blocks
 from recsys_ae.reporting.html.explorer import explorer_blocks
 from recsys_ae.reporting.html.facts import CloserLook, RunFiles
 from recsys_ae.reporting.html.model_part import (
     best_of,
+    choice_lines,
+    chosen,
     curve_charts,
+    deciding,
     depth_charts,
     error_charts,
     interval_charts,
@@ -22,10 +39,12 @@ from recsys_ae.reporting.report import outcome_lines, protocol_lines, reading_li
 from recsys_ae.reporting.results import RunReport
 from recsys_ae.reporting.tables import BELOW, best_reachable, metric_cells
 
+CHOSEN = "chosen"  # beside the name of the model
+
 
 def run_content(report: RunReport, look: CloserLook, files: RunFiles) -> Page:
     """Everything that the page of a run shows."""
-    reading = Notes([*reading_lines(report), *outcome_lines(report)])
+    reading = Notes([*choice_lines(report), *reading_lines(report), *outcome_lines(report)])
     found: list[tuple[str, str, list[Block]]] = [
         ("results", "Results", [leaderboard(report), reading, *_charts(report, interval_charts(report))]),
         ("lengths", "By length of the lists", _charts(report, depth_charts(report, look.depths))),
@@ -33,7 +52,7 @@ def run_content(report: RunReport, look: CloserLook, files: RunFiles) -> Page:
         ("segments", "Groups of users and items", _charts(report, segment_charts(report))),
         ("lists", "What users are shown", explorer_blocks(look.explorer)),
         ("errors", "Rating errors", _charts(report, error_charts(report, look.errors))),
-        ("training", "Training", _charts(report, curve_charts(report), with_key=False)),
+        ("training", "Training", _training(report)),
         ("figures", "Figures", picture_blocks(files)),
         ("data", "The data", [*data_blocks(report, look.training), *_audit(report)]),
         ("origin", "How this was made", origin_blocks(report, files)),
@@ -59,13 +78,15 @@ def _message(report: RunReport) -> Iterator[tuple[str, bool]]:
     else:
         yield best.model, True
         part = "validation data" if best.part == "valid" else "test data"
-        yield f" is the best of {len(report.models)} models by {best.metric} on {part}", False
+        several = f"is the best of {len(report.models)} models" if len(report.models) > 1 else "is the only model, measured"
+        yield f" {several} by {best.metric} on {part}", False
         cell = metric_cells(report, best.metric)[list(report.models).index(best.model)]
         if cell.value is not None:
             tested = ", where it is " if best.part == "test" else "; on test data it is "
             yield f"{tested}{cell.number.removeprefix(BELOW)} {cell.spread}".rstrip(), False
         least = report.baselines.get(best.metric)
-        if cell.value is not None and least is not None and least.value and best.metric not in report.lower_is_better:
+        other = least is not None and report.models[best.model].model != least.model
+        if other and cell.value is not None and least is not None and least.value and best.metric not in report.lower_is_better:
             yield f", {cell.value / least.value - 1:+.0%} against {least.model}", False
     yield ".", False
 
@@ -89,11 +110,17 @@ def leaderboard(report: RunReport) -> Grid:
     limits = best_reachable(report)
     several = any(model.select_seconds is not None for model in report.models.values())
     costs = [*(["select s"] if several else []), "fit s", "peak MB"]
-    rows = []
+    rows, ours = [], chosen(report)
     for row, (label, model) in enumerate(report.models.items()):
         select = [number(model.select_seconds, ".1f")] if several else []
         spent = [*select, number(model.fit_seconds, ".1f"), number(model.peak_memory_mb, ".0f")]
-        rows.append([name(label), *(shown(column[row]) for column in cells.values()), *spent])
+        rows.append(
+            [
+                Shown(label, CHOSEN if label == ours else "", sort=label),
+                *(shown(column[row]) for column in cells.values()),
+                *spent,
+            ]
+        )
     hints = {metric: "lower is better" if metric in report.lower_is_better else "higher is better" for metric in report.metrics}
     for metric, value in limits.items():
         hints[metric] += f", at best {value:.4f}"
@@ -103,6 +130,19 @@ def leaderboard(report: RunReport) -> Grid:
 def _charts(report: RunReport, charts: Iterable[Chart], *, with_key: bool = True) -> list[Block]:
     found = list(charts)
     return [Charts(found, list(report.models) if with_key else ())] if found else []
+
+
+def _training(report: RunReport) -> list[Block]:
+    """The curves, and what their validation values are."""
+    charts = list(curve_charts(report))
+    measured = dict.fromkeys(found for chart in charts if (found := chart.title.partition(": validation ")[2]))
+    if not measured:
+        return _charts(report, charts, with_key=False)
+    line = (
+        f"Validation values ({', '.join(measured)}) are measured on the validation part after each epoch, by a metric of the "
+        f"model's own. They choose the epoch; models are compared by {deciding(report)}."
+    )
+    return [Notes([line]), *_charts(report, charts, with_key=False)]
 
 
 def _audit(report: RunReport) -> Iterator[Block]:
