@@ -249,7 +249,11 @@ def numbers_in_text(texts: pa.Array, decimal: str) -> NDArray[np.float64]:
     trimmed = pc.utf8_trim(texts, " \t")
     if decimal == ",":
         trimmed = pc.replace_substring(pc.replace_substring(trimmed, ".", "x"), ",", ".")
-    return pc.if_else(pc.match_substring_regex(trimmed, NUMBER), trimmed, "nan").cast(pa.float64()).to_numpy()
+    numbers = pc.if_else(pc.match_substring_regex(trimmed, NUMBER), trimmed, "nan")
+    try:
+        return numbers.cast(pa.float64()).to_numpy()
+    except pa.ArrowInvalid:  # before version 24, Arrow refuses numbers that are too large for a double
+        return np.array([float("nan" if text is None else text) for text in numbers.to_pylist()])
 
 
 def _integers(texts: pa.Array) -> NDArray[Any]:

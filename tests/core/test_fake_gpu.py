@@ -19,6 +19,9 @@ from recsys_ae import build_image_model, build_model
 from recsys_ae.core import trainer
 
 GPU = torch.device("cuda")
+pytestmark = pytest.mark.skipif(
+    torch.__version__ < (2, 14), reason="older versions ask the driver even for tensors without data"
+)
 
 
 class Captured(Exception):  # noqa: N818 - no error
