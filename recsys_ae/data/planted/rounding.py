@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
+from scipy.special import ndtr
 
 SCALE = (1.0, 5.0)
 VALUES = np.arange(SCALE[0], SCALE[1] + 1)
@@ -18,7 +18,7 @@ def rating_probabilities(mean: Floats, deviation: Floats | float) -> Floats:
         mean, deviation: float64 [...], of the same shape; or a single deviation.
     """
     bounds = VALUES[:-1] + 0.5
-    upper = norm.cdf((bounds - np.asarray(mean)[..., None]) / np.asarray(deviation)[..., None])  # P(rating <= 1..4)
+    upper = ndtr((bounds - np.asarray(mean)[..., None]) / np.asarray(deviation)[..., None])  # P(rating <= 1..4)
     return np.asarray(np.diff(upper, axis=-1, prepend=0.0, append=1.0))
 
 
