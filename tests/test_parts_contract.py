@@ -164,6 +164,15 @@ class TestEveryOptimiser:
                 make_optimiser(name, Bowl(), wrong)
 
 
+@pytest.mark.parametrize("name", ["Adam", "AdamW", "SGD"])
+def test_optimisers_that_import_no_compiler_take_the_steps_of_pytorchs(name):
+    mine, other = Bowl(), Bowl()
+    descend(mine, make_optimiser(name.lower(), mine, 0.05), 20)
+    descend(other, getattr(torch.optim, name)(other.parameters(), lr=0.05, fused=True), 20)
+    for weight, expected in zip(mine.parameters(), other.parameters(), strict=True):
+        assert torch.equal(weight, expected)
+
+
 def test_optimisers_of_whole_batches_are_registered():
     assert set(OPTIMISERS) >= FULL_BATCH
 

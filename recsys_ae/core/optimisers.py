@@ -11,72 +11,55 @@ from torch.optim import Optimizer
 from recsys_ae.core import devices
 from recsys_ae.core.axes import wide_weights
 from recsys_ae.core.kernels import adam as kernels
+from recsys_ae.core.lean import LeanOptimiser
 from recsys_ae.core.sparse import DeferredGradient, SparseRows, deferring
 from recsys_ae.errors import ConfigError
 from recsys_ae.registry import Registry
 
-CLASSES = ("Adam", "AdamW", "SGD", "Rprop", "LBFGS")
-OPTIMISERS = Registry("optimiser", {name.lower(): f"torch.optim:{name}" for name in CLASSES})
-OPTIONS: dict[str, dict[str, Any]] = {
-    **{name: {"fused": True} for name in ("adam", "adamw", "sgd")},
-    "lbfgs": {"max_iter": 4, "line_search_fn": "strong_wolfe"},
-}
+CLASSES = {"recsys_ae.core.lean": ("Adam", "AdamW", "SGD"), "torch.optim": ("Rprop", "LBFGS")}
+OPTIMISERS = Registry("optimiser", {name.lower(): f"{place}:{name}" for place, names in CLASSES.items() for name in names})
+OPTIONS: dict[str, dict[str, Any]] = {"lbfgs": {"max_iter": 4, "line_search_fn": "strong_wolfe"}}
 FULL_BATCH = {"rprop", "lbfgs"}  # their batch is all rows: they compare gradients of one function
 
 
-class RowAdam:
+class RowAdam(LeanOptimiser):
     """Adam (Kingma & Ba 2015) that updates only the rows of wide weights that have a gradient.
 
     Deviates from Adam for wide weights: as in torch.optim.SparseAdam, a row that a batch does not touch keeps its weights and
     both running averages, where Adam would keep moving it by momentum. Stationary points are the same.
 
     Gradients of wide weights are deferred (see `core.sparse`) only during `step(closure)`. With a gradient computed outside, a
-    step is that of Adam. Not a torch.optim.Optimizer, because constructing one imports a compiler: a second and 150 MB.
-    `wide` are those of `parameters` that `sparse_linear` and `sampled_linear` use.
+    step is that of Adam. `wide` are those of `parameters` that `sparse_linear` and `sampled_linear` use.
     """
 
     def __init__(self, parameters: Iterable[nn.Parameter], wide: list[nn.Parameter], lr: float) -> None:
-        self._parameters = list(parameters)
-        self.param_groups: list[dict[str, Any]] = [{"lr": lr, "betas": (0.9, 0.999), "eps": 1e-8}]
-        self._state: dict[int, dict[str, Any]] = {}
+        super().__init__(parameters, lr)
+        self.param_groups[0].update(betas=(0.9, 0.999), eps=1e-8)
         self._deferred = {id(weight): DeferredGradient() for weight in wide}
 
     def zero_grad(self) -> None:
         """Forget all gradients."""
-        for weight in self._parameters:
-            weight.grad = None
+        super().zero_grad()
         for gradient in self._deferred.values():
             gradient.clear()
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """One update; `closure` clears the gradients, computes the loss, calls `backward` and returns the loss."""
         loss = None
         if closure is not None:
             with torch.enable_grad(), deferring(self._deferred):
                 loss = closure()
-        for number, weight in enumerate(self._parameters):
+        for number, weight in enumerate(self.parameters):
             deferred = self._deferred.get(id(weight), DeferredGradient())
             if weight.grad is None and not deferred:
                 continue
-            if number not in self._state:
-                self._state[number] = {"step": 0, "mean": torch.zeros_like(weight), "square": torch.zeros_like(weight)}
-            state = self._state[number]
+            if number not in self.state:
+                self.state[number] = {"step": 0, "mean": torch.zeros_like(weight), "square": torch.zeros_like(weight)}
+            state = self.state[number]
             state["step"] += 1
             update = _all_rows if weight.grad is not None else _touched_rows
             update(weight, deferred, kernels.Moments(weight, state["mean"], state["square"]), self._rates(state["step"]))
         return loss
-
-    def state_dict(self) -> dict[str, Any]:
-        """`state`: steps and running averages by position of the parameter; `param_groups` as in torch."""
-        return {"state": self._state, "param_groups": self.param_groups}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Continue from the result of `state_dict`."""
-        self._state = {
-            number: {key: x.to(self._parameters[number].device) if isinstance(x, Tensor) else x for key, x in state.items()}
-            for number, state in state_dict["state"].items()
-        }
 
     def _rates(self, step: int) -> kernels.Rates:
         group = self.param_groups[0]
@@ -140,7 +123,7 @@ def _as_one_pattern(gradient: DeferredGradient, weight: Tensor) -> tuple[SparseR
     return joined, joined.csc_values(entries)[None], torch.cat([factor for *_, factor in products])[None]
 
 
-Optimiser = Optimizer | RowAdam
+Optimiser = Optimizer | LeanOptimiser
 
 
 def make_optimiser(name: str, module: nn.Module, learning_rate: float) -> Optimiser:
