@@ -1,5 +1,6 @@
 """Tables and descriptions in Markdown."""
 
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 
 from rich.text import Text
@@ -23,10 +24,15 @@ def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[Text]], gap: 
 
 def description(report: RunReport, winner: Best) -> str:
     """What a run found: the models with intervals and letters, and how to read them, in at most `LONGEST` characters."""
-    shown = len(report.models)
-    while len(text := "\n\n".join(_parts(report, winner, shown))) > LONGEST and shown > 1:
-        shown -= 1
-    return text[:LONGEST]
+
+    def text(shown: int) -> str:
+        return "\n\n".join(_parts(report, winner, shown))
+
+    n = len(report.models)
+    if len(whole := text(n)) <= LONGEST:
+        return whole
+    fitting = bisect_right(range(1, n), LONGEST, key=lambda shown: len(text(shown)))
+    return text(max(fitting, 1))[:LONGEST]
 
 
 def _parts(report: RunReport, winner: Best, shown: int) -> Iterator[str]:
