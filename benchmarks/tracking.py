@@ -228,14 +228,15 @@ def main() -> None:
     options = parser.parse_args()
     names = [name.strip() for name in options.only.split(",")] if options.only else list(STORES)
     if options.smoke:
-        names = ["nothing", "existing SQLite", "dead server", "read-only store"]
+        names = ["existing SQLite", "dead server", "read-only store"]
     epochs, rounds = (2, 1) if options.smoke else (options.epochs, options.rounds)
     pairs: dict[str, list[tuple[Measured, Measured]]] = {name: [] for name in names}
     with tempfile.TemporaryDirectory() as work:
         folder = Path(work)
         pipeline = write_pipeline(folder, epochs=epochs, smoke=options.smoke)
         make_tables(folder / "mlflow.db")
-        measured(pipeline, Place("none"))  # reads all files once
+        if not options.smoke:
+            measured(pipeline, Place("none"))  # reads all files once
         for number in range(rounds):
             for name in random.Random(number).sample(names, len(names)):
                 pairs[name].append(measured_beside_none(pipeline, name, folder / "mlflow.db"))
