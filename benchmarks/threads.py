@@ -106,9 +106,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_ratings(folder / "ratings.csv", n)
-        both = [(measured(folder, epochs), measured_beside(2, folder, epochs)) for _ in range(rounds)]
-        if options.smoke:
-            both = [(measured_beside(0, folder, epochs),) * 2]
+        if options.smoke:  # once, beside nothing
+            found = measured_beside(0, folder, epochs)
+            both = [(found, found)]
+        else:
+            both = [(measured(folder, epochs), measured_beside(2, folder, epochs)) for _ in range(rounds)]
         alone, beside = (median(list(rounds)) for rounds in zip(*both, strict=True))
     print(f"{'':16} {'alone':>8} {'beside two':>11} {'ratio':>6}")
     for way, seconds in alone.items():

@@ -28,11 +28,11 @@ def description(report: RunReport, winner: Best) -> str:
     def text(shown: int) -> str:
         return "\n\n".join(_parts(report, winner, shown))
 
-    everything = text(n := len(report.models))
-    if len(everything) <= LONGEST:
-        return everything
+    n = len(report.models)
+    if len(whole := text(n)) <= LONGEST:
+        return whole
     fitting = bisect_right(range(1, n), LONGEST, key=lambda shown: len(text(shown)))
-    return text(max(1, fitting))[:LONGEST]
+    return text(max(fitting, 1))[:LONGEST]
 
 
 def _parts(report: RunReport, winner: Best, shown: int) -> Iterator[str]:

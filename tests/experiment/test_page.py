@@ -11,6 +11,7 @@ from rich.console import Console
 from recsys_ae.experiment.callbacks import LogLosses
 from recsys_ae.experiment.pipeline_file import read_pipeline
 from recsys_ae.experiment.runner import run_pipeline
+from recsys_ae.reporting import markdown
 from recsys_ae.reporting.markdown import LONGEST, description
 from recsys_ae.surroundings import command
 from recsys_ae.tracking import TrackedRun, Tracker
@@ -117,12 +118,19 @@ def test_a_description_shows_names_as_text(ran):
     assert hostile not in text
 
 
-def test_a_description_of_many_models_fits(ran):
+def test_a_description_of_many_models_fits(ran, monkeypatch):
     report, _ = ran
+    drafts = []
+    monkeypatch.setattr(markdown, "_parts", lambda *given, parts=markdown._parts: drafts.append(given) or parts(*given))
     many = {f"model-{number}": report.models["ease"] for number in range(1000)}
-    text = description(type(report)(**{**vars(report), "models": many, "findings": []}), report.best or _best(report))
+    given = type(report)(**{**vars(report), "models": many, "findings": []}), report.best or _best(report)
+    text = description(*given)
     assert len(text) <= LONGEST
     assert "more models are in report.csv" in text
+    assert len(drafts) < 20  # not one per model
+    shown = text.count("| model-")
+    assert 1 < shown < 1000
+    assert len("\n\n".join(markdown._parts(*given, shown + 1))) > LONGEST
 
 
 def _best(report):
