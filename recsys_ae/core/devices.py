@@ -1,7 +1,7 @@
 """Devices by name, and which implementation runs on them."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Literal
 
 import torch
@@ -44,20 +44,22 @@ def multiplies_bfloat16(device: torch.device) -> bool:
 
 @contextmanager
 def exact_convolutions() -> Iterator[None]:
-    """Disable TF32 (a 10-bit mantissa), which PyTorch otherwise uses for float32 convolutions on a GPU.
+    """Make convolutions on a GPU give the same bits each time, and disable TF32 (a 10-bit mantissa) for them.
 
-    A program that has chosen by PyTorch's newer switches, `fp32_precision`, keeps its choice.
+    PyTorch otherwise uses both TF32 and algorithms that add in any order, after which the maximum of a pool may be another one.
+    A program that has chosen a precision by PyTorch's newer switches, `fp32_precision`, keeps its choice.
     """
+    cudnn = torch.backends.cudnn
+    before = {"deterministic": cudnn.deterministic}
+    with suppress(RuntimeError):  # the two kinds of switches for the precision exclude each other
+        before["allow_tf32"] = cudnn.allow_tf32
     try:
-        before = torch.backends.cudnn.allow_tf32
-    except RuntimeError:  # the two kinds of switches exclude each other
-        yield
-        return
-    torch.backends.cudnn.allow_tf32 = False
-    try:
+        for name in before:
+            setattr(cudnn, name, name == "deterministic")
         yield
     finally:
-        torch.backends.cudnn.allow_tf32 = before
+        for name, value in before.items():
+            setattr(cudnn, name, value)
 
 
 class _Undrawn(TorchFunctionMode):

@@ -52,6 +52,16 @@ def test_a_gpu_trains_the_same_image_model(name, rate):
     np.testing.assert_allclose(*(model.encode(images) for model in fitted), rtol=1e-4, atol=1e-4)
 
 
+@needs_gpu
+def test_a_gpu_trains_the_same_convolutions_each_time():
+    """Otherwise sums in another order change now and then which pixel is the maximum of a pool."""
+    images = np.random.default_rng(0).random((40, 64), np.float32)
+    params = {"epochs": 5, "optimiser": "sgd", "learning_rate": 0.01, "device": "cuda"}
+    first, *others = (build_image_model("convolutional", params).fit(images).encode(images) for _ in range(12))
+    for other in others:
+        np.testing.assert_array_equal(other, first)
+
+
 @pytest.mark.parametrize("index", [[5, 0, 5], []])
 def test_both_implementations_select_the_same_rows_and_draw_the_same_negatives(index, monkeypatch):
     matrix = planted().matrix
@@ -79,11 +89,12 @@ def test_devices_by_name(monkeypatch):
 
 
 def test_convolutions_are_exact_in_a_block_and_as_before_after_it():
-    before = torch.backends.cudnn.allow_tf32
+    cudnn = torch.backends.cudnn
+    before = cudnn.allow_tf32, cudnn.deterministic
     with suppress(ValueError), exact_convolutions():
-        assert not torch.backends.cudnn.allow_tf32
+        assert (cudnn.allow_tf32, cudnn.deterministic) == (False, True)
         raise ValueError
-    assert torch.backends.cudnn.allow_tf32 == before
+    assert (cudnn.allow_tf32, cudnn.deterministic) == before
 
 
 @pytest.mark.skipif(not hasattr(torch.backends.cudnn, "conv"), reason="this PyTorch has one kind of switches only")
