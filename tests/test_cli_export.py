@@ -230,11 +230,6 @@ def test_a_card_that_is_suggested_describes_the_log(call, trained, monkeypatch):
     ("options", "code", "message"),
     [
         (["--cap", 3], 2, "cap without categories"),
-        (
-            ["--output", "never/lists.csv", "--format", "csv"],
-            2,
-            "lists are a folder of files, so --output must not be named as a file; use --output never/lists",
-        ),
         (["--format", "csv", "--layout", "lists"], 2, "CSV has no arrays"),
         (["--titles", "rules/block.csv"], 1, "no column is recognised as the title"),
         (["--block", "absent.csv"], 1, "there is no file absent.csv"),
@@ -249,6 +244,15 @@ def test_invalid_rules_on_the_command_line(call, trained, monkeypatch, options, 
     assert found == code
     assert message in err
     assert not Path("never").exists()
+
+
+def test_an_output_that_is_named_as_a_file_is_said_to_be_a_folder(call, trained, monkeypatch):
+    monkeypatch.chdir(trained)
+    command = ["export", "out/final", "--history", "log.csv", "--format", "csv", "--k", 3]
+    for name, said in (("named.csv", "named.csv (a folder of such files)"), ("named", "named")):
+        code, out, _ = call(*command, "--output", name)
+        assert (code, out.endswith(f" users: {said}\n")) == (0, True), out
+        assert Path(name, "part-00000.csv").exists()
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,7 @@ class Place:
     """The options that say where lists go and when they are published.
 
     Raises:
-        ConfigError: an invalid date or limit, options of publication without a date, or an output that is named as a file.
+        ConfigError: an invalid date or limit, or options of publication without a date.
     """
 
     output: Path
@@ -52,9 +52,6 @@ class Place:
         from recsys_ae.export.publication import check_date
 
         _ = self.checks
-        if self.output.suffix.lower() in FILE_ENDINGS:
-            folder = self.output.with_suffix("")
-            raise ConfigError(f"lists are a folder of files, so --output must not be named as a file; use --output {folder}")
         if self.has_conditions and not (self.dated or self.date):
             raise ConfigError("--min-users, --max-cold, --min-overlap and --keep are for dated lists; add --dated")
         if self.date is not None:
@@ -104,4 +101,5 @@ def report(manifest: "ListManifest", folder: Path) -> None:
     served = manifest.n_users - manifest.users_without_items
     of = "" if served == manifest.n_users else f" of {manifest.n_users}"
     users = counted(served, "user") if not of else f"{served}{of} users"
-    console.print(f"{counted(manifest.rows, 'recommendation')} for {users}: {folder}", soft_wrap=True)
+    kind = " (a folder of such files)" if folder.suffix.lower() in FILE_ENDINGS else ""
+    console.print(f"{counted(manifest.rows, 'recommendation')} for {users}: {folder}{kind}", soft_wrap=True)
