@@ -1,9 +1,8 @@
 """Runs and exports that are killed at random moments, several times, and continued: the results are the same to the last byte.
 
 Kills at chosen points of a training are in tests/test_cli.py and tests/experiment/test_image_task.py; here the moments are
-drawn from a seed, as shares of the time that the undisturbed run takes, counted from the appearance of the first file, so that
-they fall into trainings, searches, second fits, final fits, exports and the writing of files alike. Only what is killed needs a
-process of its own.
+drawn from a seed, as shares of the time that the undisturbed run takes from the appearance of its first file, so that they
+fall into trainings, searches, second fits, final fits, exports and the writing of files alike.
 """
 
 import json
@@ -18,7 +17,6 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
-from conftest import set_threads
 from robustness.catalogue import ROOT
 from robustness.feeding import pipeline, small_log, small_model
 
@@ -68,20 +66,18 @@ def start(folder: Path, command: str) -> subprocess.Popen[str]:
     return subprocess.Popen(line, cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
 
 
-@pytest.fixture
-def finish(call, monkeypatch):
-    """A function that runs a command to its end in a folder, in this process with one thread; returns the seconds."""
-    set_threads(1)
+def finish(process: subprocess.Popen[str]) -> None:
+    _, told = process.communicate()
+    assert process.returncode == 0, told[-3000:]
 
-    def run(folder: Path, command: str) -> float:
+
+def duration(folder: Path, command: str) -> float:
+    """Seconds of an undisturbed run from its first file to its end."""
+    with start(folder, command) as process:
+        wait_for_output(folder, process)
         started = time.monotonic()
-        with monkeypatch.context() as patch:
-            patch.chdir(folder)
-            code, _, told = call(*command.split())
-        assert code == 0, told[-3000:]
-        return time.monotonic() - started
-
-    return run
+        finish(process)
+    return time.monotonic() - started
 
 
 def outputs(folder: Path) -> list[Path]:
@@ -117,8 +113,8 @@ def results(output: Path) -> dict[str, object]:
     return found
 
 
-def killed(folder: Path, command: str, again: str, moments: list[float]) -> None:
-    """Kill the command, continued as `again`, at each of the moments (seconds after its first file)."""
+def killed_and_resumed(folder: Path, command: str, again: str, moments: list[float]) -> None:
+    """Kill the command at each of the moments (seconds after its first file), continue it as `again`, finally to the end."""
     for number, moment in enumerate(moments):
         with start(folder, again if number else command) as process:
             wait_for_output(folder, process)
@@ -126,6 +122,8 @@ def killed(folder: Path, command: str, again: str, moments: list[float]) -> None
                 process.wait(moment)
             except subprocess.TimeoutExpired:
                 os.kill(process.pid, signal.SIGKILL)
+    with start(folder, again) as process:
+        finish(process)
 
 
 def few(seed: int, request: pytest.FixtureRequest) -> None:
@@ -137,16 +135,16 @@ def few(seed: int, request: pytest.FixtureRequest) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("declared", [RATINGS, IMAGES, REFITTED_IMAGES], ids=["ratings", "images", "refitted-images"])
-def test_a_run_killed_at_random_moments_ends_with_the_same_results(finish, declared, seed, tmp_path, request):
+def test_a_run_killed_at_random_moments_ends_with_the_same_results(declared, seed, tmp_path, request):
     few(seed, request)
     for name in ("whole", "killed"):  # the output is at the same path within each
         (tmp_path / name).mkdir()
         (tmp_path / name / "mine.yaml").write_text(yaml.safe_dump({**declared, **within(declared, tmp_path)}))
     (tmp_path / "log.csv").write_text(small_log(60, 20))
-    seconds = finish(tmp_path / "whole", RUN)
+    seconds = duration(tmp_path / "whole", RUN)
     chance = random.Random(seed)
-    killed(tmp_path / "killed", RUN, f"{RUN} --resume", sorted(chance.uniform(0, 0.6) * seconds for _ in range(3)))
-    finish(tmp_path / "killed", f"{RUN} --resume")
+    moments = sorted(chance.uniform(0, 0.6) * seconds for _ in range(3))
+    killed_and_resumed(tmp_path / "killed", RUN, f"{RUN} --resume", moments)
     found, right = results(tmp_path / "killed/out"), results(tmp_path / "whole/out")
     assert found.keys() == right.keys()
     assert not [name for name in found if found[name] != right[name]]
@@ -160,7 +158,7 @@ def within(declared: dict, folder: Path) -> dict:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
-def test_an_export_killed_at_random_moments_ends_with_the_same_lists(finish, seed, tmp_path, request):
+def test_an_export_killed_at_random_moments_ends_with_the_same_lists(seed, tmp_path, request):
     """200,000 users in several parts, so that there is something to continue."""
     few(seed, request)
     model = tmp_path / "model"
@@ -171,9 +169,8 @@ def test_an_export_killed_at_random_moments_ends_with_the_same_lists(finish, see
     command = f"export {model} --history {history} --output lists --k 3"
     for name in ("whole", "killed"):
         (tmp_path / name).mkdir()
-    seconds = finish(tmp_path / "whole", command)
+    seconds = duration(tmp_path / "whole", command)
     chance = random.Random(seed)
-    killed(tmp_path / "killed", command, command, [chance.uniform(0, 0.6) * seconds for _ in range(2)])
-    finish(tmp_path / "killed", command)
+    killed_and_resumed(tmp_path / "killed", command, command, [chance.uniform(0, 0.6) * seconds for _ in range(2)])
     assert results(tmp_path / "killed/lists") == results(tmp_path / "whole/lists")
     assert [path.name for path in outputs(tmp_path / "killed")] == ["lists"]
