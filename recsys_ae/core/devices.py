@@ -54,8 +54,9 @@ def exact_convolutions() -> Iterator[None]:
     with suppress(RuntimeError):  # the two kinds of switches for the precision exclude each other
         before["allow_tf32"] = cudnn.allow_tf32
     try:
-        for name in before:
-            setattr(cudnn, name, name == "deterministic")
+        cudnn.deterministic = True
+        if "allow_tf32" in before:
+            cudnn.allow_tf32 = False
         yield
     finally:
         for name, value in before.items():

@@ -12,7 +12,7 @@ from scipy.sparse import csr_array
 from recsys_ae.data.content import Fault
 from recsys_ae.errors import DataError
 from recsys_ae.files import whole_file
-from recsys_ae.interactions import Interactions
+from recsys_ae.interactions import Interactions, ones
 
 ALWAYS = 100  # so many lines of a file may be skipped whatever their share is, because a few lines say little about a layout
 
@@ -54,11 +54,8 @@ class SkippedLines:
             return data
         users, items = data.users.find(pairs["user_id"]), data.items.find(pairs["item_id"])
         known = (users >= 0) & (items >= 0)
-        ones = np.ones(np.count_nonzero(known), np.float32)
-        added = csr_array((ones, (users[known], items[known])), data.matrix.shape)
-        pattern = csr_array((np.ones(data.matrix.nnz, np.float32), data.matrix.indices, data.matrix.indptr), added.shape)
-        both = pattern + added
-        both.data[:] = 1
+        entries = np.ones(np.count_nonzero(known), np.float32), (users[known], items[known])
+        both = ones(ones(data.matrix) + csr_array(entries, data.matrix.shape))
         return data if both.nnz == data.matrix.nnz else Interactions(both, data.users, data.items)
 
     def write(self, path: Path) -> None:
