@@ -58,7 +58,7 @@ def from_command_line(folder: Path, epochs: int) -> float:
     n = len((folder / "ratings.csv").read_text().splitlines()) - 1
     pipeline.write_text(PIPELINE.format(users=N_USERS, items=N_ITEMS, ratings=n, epochs=epochs))
     with tempfile.TemporaryDirectory() as output:
-        command = [sys.executable, "-m", "recsys_ae.cli", "run", str(pipeline), "--output", f"{output}/run"]
+        command = [sys.executable, "-m", "recsys_ae", "run", str(pipeline), "--output", f"{output}/run"]
         command += ["--tracking-uri", "none"]
         started = time.perf_counter()
         subprocess.run(command, capture_output=True, check=True, cwd=folder)

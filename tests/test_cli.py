@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
+from commands import Command
 from filelock import FileLock
 
 import recsys_ae
@@ -295,22 +295,22 @@ def test_killed_run_resumes_to_the_same_result(call, folder, more, killed_in):
     slow = {**PIPELINE, **more, "models": [autorec, *PIPELINE["models"][1:]]}
     (folder / "slow.yaml").write_text(yaml.safe_dump(slow))
     arguments = ["run", "slow.yaml", "--tracking-uri", "none", "--output"]
-    command = [sys.executable, "-m", "recsys_ae.cli", *arguments]  # a long-lived process may round in another way
-    whole = subprocess.run([*command, "whole"], capture_output=True, text=True, check=False)
-    assert whole.returncode == 0, whole.stderr
+    with Command(*arguments, "whole") as whole:  # a long-lived process may round in another way
+        assert whole.wait() == 0, whole.communicate()
     checkpoint = folder / f"killed/.work/{killed_in}.checkpoint"
-    with subprocess.Popen([*command, "killed"], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    with Command(*arguments, "killed") as process:
         while not checkpoint.exists() and process.poll() is None:
             time.sleep(0.002)
-        os.kill(process.pid, signal.SIGKILL)
+        process.kill()
     assert process.returncode == -signal.SIGKILL
     assert not (folder / "killed/report.json").exists()
     if not more:
         code, _, told = call(*arguments, "killed")
         assert (code, "continue it with --resume" in told) == (1, True)
-    resumed = subprocess.run([*command, "killed", "--resume"], capture_output=True, text=True, check=False)
-    assert resumed.returncode == 0, resumed.stderr
-    assert f"{killed_in.removesuffix('+refit').removesuffix('-trial-2')}: continuing after epoch" in resumed.stderr
+    with Command(*arguments, "killed", "--resume") as resumed:
+        _, told = resumed.communicate()
+    assert resumed.returncode == 0, told
+    assert f"{killed_in.removesuffix('+refit').removesuffix('-trial-2')}: continuing after epoch" in told
     assert metrics(folder / "killed/report.json") == metrics(folder / "whole/report.json")
     for file in ("final/arrays.safetensors", "recommendations/part-00000.parquet"):
         assert (folder / "killed" / file).read_bytes() == (folder / "whole" / file).read_bytes()

@@ -2,9 +2,7 @@
 
 import json
 import logging
-import os
 import signal
-import subprocess
 import sys
 import time
 from dataclasses import dataclass
@@ -14,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from commands import Command
 from image_builders import digits
 from PIL import Image
 from rich.console import Console
@@ -245,12 +244,11 @@ def test_killed_run_resumes_to_the_same_result(folder, caplog):
     slow = {**PIPELINE["models"][2], "epochs": 40, "batch_size": 20}
     changes = {"models": [slow], "seed": [1, 0], "split": {"train": 200, "valid": 50}}
     whole = run("whole", **changes)
-    command = [sys.executable, "-m", "recsys_ae.cli", "run", "mine.yaml", "--tracking-uri", "none", "--output", "killed"]
     checkpoint = folder / "killed/.work/classifier-seed-1.checkpoint-tuning"
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    with Command("run", "mine.yaml", "--tracking-uri", "none", "--output", "killed") as process:
         while not checkpoint.exists() and process.poll() is None:
             time.sleep(0.002)
-        os.kill(process.pid, signal.SIGKILL)
+        process.kill()
     assert process.returncode == -signal.SIGKILL
     assert not Path("killed/report.json").exists()
     with caplog.at_level(logging.INFO, "recsys_ae"):

@@ -1,17 +1,14 @@
 """`recsys-ae tune` as users see it: output, records, errors, and searches that are killed."""
 
 import json
-import os
-import signal
 import sqlite3
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import yaml
+from commands import Command
 from mlflow.tracking import MlflowClient
 
 from recsys_ae.experiment import search
@@ -176,12 +173,11 @@ def test_a_killed_search_resumes_to_the_same_result(call, folder, caplog):
     write(models=[{"name": "mf", "factors": 3, "epochs": 40, "patience": 0, "search": SPACE}])
     options = ("tune", "mine.yaml", "--trials", "9", "--jobs", "2", "--tracking-uri", "none", "--output")
     assert call(*options, "whole")[0] == 0
-    command = [sys.executable, "-m", "recsys_ae.cli", *options, "killed"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    with Command(*options, "killed") as process:
         while trials_in("killed") < 3 and process.poll() is None:
             time.sleep(0.01)
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-        os.kill(process.pid, signal.SIGKILL)
+        process.kill()
     before = trials_in("killed")
     code, _, err = call(*options, "killed", "--resume")
     assert code == 0, err

@@ -238,7 +238,7 @@ def process(command: str, environment: Mapping[str, str], seconds: float = SECON
         resource.setrlimit(resource.RLIMIT_DATA, (MEMORY + (1 << 30),) * 2)  # libraries take the rest
 
     variables = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **environment}
-    command_line = [sys.executable, "-m", "recsys_ae.cli", *shlex.split(command)]
+    command_line = [sys.executable, "-m", "recsys_ae", *shlex.split(command)]
     done = subprocess.run(
         command_line, env=variables, capture_output=True, text=True, check=False, timeout=PATIENCE * seconds, preexec_fn=limit
     )

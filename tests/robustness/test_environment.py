@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from commands import Command
 from filelock import FileLock
 from robustness.catalogue import ROOT, Case, call, cases
 from robustness.feeding import HEADER, RUN, lines, pipeline, small_log, small_model
@@ -112,13 +113,7 @@ def failed_then_corrected(wrong: str, right: str) -> tuple[bool, int]:
 
 def live() -> tuple[int, str]:
     """The message to a second run in the folder of one that is still going on."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    with subprocess.Popen(
-        [sys.executable, "-m", "recsys_ae.cli", *RUN.split(), "--set", "models=[{name: mf, epochs: 100000, patience: 0}]"],
-        env=environment,
-        stderr=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-    ) as first:
+    with Command(*RUN.split(), "--set", "models=[{name: mf, epochs: 100000, patience: 0}]") as first:
         try:
             for _ in range(3000):
                 if Path("out/.work/run-mf.json").exists() or first.poll() is not None:
@@ -279,7 +274,7 @@ def test_environment(case, examine):
 def started(folder: Path, command: str, **more: object) -> subprocess.Popen:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), **more.pop("variables", {})}
     return subprocess.Popen(
-        [sys.executable, "-m", "recsys_ae.cli", *command.split()],
+        [sys.executable, "-m", "recsys_ae", *command.split()],
         cwd=folder,
         env=environment,
         stdout=subprocess.PIPE,

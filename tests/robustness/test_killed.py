@@ -6,18 +6,15 @@ fall into trainings, searches, second fits, final fits, exports and the writing 
 """
 
 import json
-import os
 import random
-import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import yaml
-from robustness.catalogue import ROOT
+from commands import Command
 from robustness.feeding import pipeline, small_log, small_model
 
 RATINGS = pipeline(
@@ -60,13 +57,11 @@ RUN = "run mine.yaml --output out --tracking-uri none"
 TIMES = ("seconds", "_mb", "checksum", "made", "origin")  # endings of the keys of what differs between any two runs
 
 
-def start(folder: Path, command: str) -> subprocess.Popen[str]:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    line = [sys.executable, "-m", "recsys_ae.cli", *command.split()]
-    return subprocess.Popen(line, cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+def start(folder: Path, command: str) -> Command:
+    return Command(*command.split(), folder=folder)
 
 
-def finish(process: subprocess.Popen[str]) -> None:
+def finish(process: Command) -> None:
     _, told = process.communicate()
     assert process.returncode == 0, told[-3000:]
 
@@ -84,7 +79,7 @@ def outputs(folder: Path) -> list[Path]:
     return [path for path in folder.iterdir() if path.name.strip(".").startswith(("out", "lists"))]
 
 
-def wait_for_output(folder: Path, process: subprocess.Popen[str]) -> None:
+def wait_for_output(folder: Path, process: Command) -> None:
     while not outputs(folder) and process.poll() is None:
         time.sleep(0.002)
 
@@ -121,7 +116,7 @@ def killed_and_resumed(folder: Path, command: str, again: str, moments: list[flo
             try:
                 process.wait(moment)
             except subprocess.TimeoutExpired:
-                os.kill(process.pid, signal.SIGKILL)
+                process.kill()
     with start(folder, again) as process:
         finish(process)
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import mlflow
 import pytest
 import yaml
+from commands import Command
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from stores import runs_in, steps
@@ -32,6 +33,7 @@ PIPELINE = {
     "metrics": ["rmse"],
     "register": {"name": "films", "alias": "champion"},
 }
+Process = Command | subprocess.Popen[str]
 NEVER_SAID = ("Traceback", "sqlalchemy", "urllib3", "alembic", "INFO", "WARNING", "Warning", "Downloading")
 
 
@@ -73,25 +75,24 @@ def server(fresh, tmp_path) -> Iterator[Server]:
     own.kill()
 
 
-def started(folder: Path, *arguments: str, before: tuple[str, ...] = ()) -> "subprocess.Popen[str]":
-    """The command line in a process of its own, in a folder."""
-    line, pipe = [*before, sys.executable, "-m", "recsys_ae", *arguments], subprocess.PIPE
-    return subprocess.Popen(line, cwd=folder, stdout=pipe, stderr=pipe, text=True)
-
-
-def outcome(process: "subprocess.Popen[str]") -> tuple[int, str, list[str]]:
+def outcome(process: Process) -> tuple[int, str, list[str]]:
     """Exit code, output and lines of messages, in which nothing comes from a library."""
     out, messages = process.communicate(timeout=500)
     assert not [word for word in NEVER_SAID if word in messages], messages
     return process.returncode, out, messages.splitlines()
 
 
-def run(folder: Path, uri: str, *options: str, before: tuple[str, ...] = ()) -> "subprocess.Popen[str]":
+def run(folder: Path, uri: str, *options: str, before: tuple[str, ...] = ()) -> Process:
+    """The pipeline in a process of its own, which is started by the command `before`, if any."""
     (folder / "films.yaml").write_text(yaml.safe_dump(PIPELINE))
-    return started(folder, "run", "films.yaml", "--output", "out", "--tracking-uri", uri, *options, before=before)
+    arguments = ["run", "films.yaml", "--output", "out", "--tracking-uri", uri, *options]
+    if not before:
+        return Command(*arguments, folder=folder)
+    line, pipe = [*before, sys.executable, "-m", "recsys_ae", *arguments], subprocess.PIPE
+    return subprocess.Popen(line, cwd=folder, stdout=pipe, stderr=pipe, text=True)
 
 
-def wait_for(found: Callable[[], bool], process: "subprocess.Popen[str]") -> None:
+def wait_for(found: Callable[[], bool], process: Process) -> None:
     while not found():
         assert process.poll() is None, process.communicate()
         time.sleep(0.1)
@@ -140,13 +141,13 @@ def test_a_server_that_is_killed_in_the_middle_of_a_run(server, tmp_path, requir
     assert "best by rmse" in out
     if required:
         return
-    code, _, messages = outcome(started(tmp_path, "runs", "upload", "out"))
+    code, _, messages = outcome(Command("runs", "upload", "out", folder=tmp_path))
     assert (code, messages[-1].startswith(f"recsys-ae: {server.uri} still lacks ")) == (1, True)
     server.start()
-    code, out, messages = outcome(started(tmp_path, "runs", "upload", "out"))
+    code, out, messages = outcome(Command("runs", "upload", "out", folder=tmp_path))
     assert (code, out.startswith("sent ")) == (0, True), messages
     check_complete(server.store, server.uri)
-    code, out, _ = outcome(started(tmp_path, "runs", "upload", "out"))
+    code, out, _ = outcome(Command("runs", "upload", "out", folder=tmp_path))
     assert (code, out) == (0, f"nothing was missing in {server.uri}\n")
 
 
@@ -173,7 +174,7 @@ def test_a_store_that_may_not_be_written(fresh, tmp_path):
     assert code == 0, messages
     assert f"(cannot lock {folder}/mlflow.db.lock: Permission denied); send the rest with" in messages[-1]
     (folder / "mlflow.db").chmod(0o644)
-    code, out, messages = outcome(started(tmp_path, "runs", "upload", "out"))
+    code, out, messages = outcome(Command("runs", "upload", "out", folder=tmp_path))
     assert (code, out.startswith("sent ")) == (0, True), messages
     check_complete(uri, uri)
 
@@ -186,7 +187,7 @@ def test_a_run_that_is_killed_and_continued(fresh, tmp_path, how):
     code, _, messages = outcome(process)
     assert code == (-how if how == signal.SIGKILL else 143)
     if how == signal.SIGKILL:
-        code, out, _ = outcome(started(tmp_path, "runs", "close", "--tracking-uri", fresh))
+        code, out, _ = outcome(Command("runs", "close", "--tracking-uri", fresh, folder=tmp_path))
         assert (code, out.count("closed as killed: ")) == (0, 2)
     else:
         assert not [message for message in messages if "MLflow" in message]
@@ -199,7 +200,7 @@ def test_a_run_that_is_killed_and_continued(fresh, tmp_path, how):
 
     code, _, messages = outcome(run(tmp_path, fresh, "--resume"))
     assert code == 0, messages
-    code, out, _ = outcome(started(tmp_path, "runs", "upload", "out"))
+    code, out, _ = outcome(Command("runs", "upload", "out", folder=tmp_path))
     assert (code, out) == (0, f"nothing was missing in {fresh}\n")
     check_complete(fresh, fresh)
     (again,) = (one for one in runs_in(fresh) if one.data.tags.get(CONTINUES) == killed.info.run_id)
@@ -219,7 +220,7 @@ def test_nothing_is_logged_twice_by_a_record_that_is_sent_again(fresh, tmp_path)
     client.set_registered_model_alias("films", "champion", other.version)
     for note in (tmp_path / "out/.tracking").glob("sent-*.json"):
         note.unlink()
-    code, out, messages = outcome(started(tmp_path, "runs", "upload", "out"))
+    code, out, messages = outcome(Command("runs", "upload", "out", folder=tmp_path))
     assert (code, out.startswith("sent ")) == (0, True), messages
     assert client.get_model_version_by_alias("films", "champion").version == other.version
     client.delete_model_version("films", other.version)

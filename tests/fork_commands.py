@@ -1,0 +1,66 @@
+"""The process from which `commands.Command` forks: it reads a request per line and answers with the number of the process."""
+
+import contextlib
+import importlib
+import json
+import os
+import runpy
+import select
+import sys
+from pathlib import Path
+
+IMPORTED = (
+    "cli",
+    "experiment.images",
+    "experiment.list_export",
+    "experiment.page",
+    "experiment.ratings",
+    "experiment.runner",
+    "images.stacked",
+    "images.variational",
+    "models.autorec",
+    "models.mf",
+    "reporting.html.drawing",
+    "tracking.registry",
+    "tracking.sender",
+    "tracking.views",
+)
+
+
+def run(request: dict) -> None:
+    """Become the command."""
+    for number, name in enumerate([os.devnull, f"{request['results']}.out", f"{request['results']}.err"]):
+        os.dup2(os.open(name, os.O_RDWR | os.O_CREAT), number)
+    os.chdir(request["folder"])
+    os.environ.clear()
+    os.environ.update(request["environment"])
+    sys.argv = request["arguments"]
+    runpy.run_module("recsys_ae", run_name="__main__", alter_sys=True)
+
+
+def main() -> None:
+    for name in IMPORTED:
+        importlib.import_module(f"recsys_ae.{name}")
+    running: dict[int, Path] = {}
+    while True:
+        ready, _, _ = select.select([sys.stdin], [], [], 0.005 if running else None)
+        if ready:
+            line = sys.stdin.readline()
+            if not line:
+                return
+            request = json.loads(line)
+            pid = os.fork()
+            if not pid:
+                run(request)
+            running[pid] = Path(request["results"])
+            print(pid, flush=True)
+        with contextlib.suppress(ChildProcessError):
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if pid:
+                ended = running.pop(pid)
+                ended.with_suffix(".part").write_text(str(os.waitstatus_to_exitcode(status)))
+                ended.with_suffix(".part").rename(ended.with_suffix(".code"))
+
+
+if __name__ == "__main__":
+    main()
