@@ -147,13 +147,13 @@ class ImageTask(Task[ImageFile, ImageData, ImageModel]):
     def figures(self, model: ImageModel, data: ImageData) -> dict[str, Callable[[], Figure]]:
         return figures_of(model, data.images)
 
-    def export(self, model: ImageModel, data: ImageData, output: Path) -> Exported:
+    def export(self, label: str, model: ImageModel, data: ImageData, output: Path) -> Exported:
         folder, (pixels, labels), what = output / "codes", data.parts()["test"], "codes of test images"
         columns = {"image": np.arange(len(pixels)), **({} if labels is None else {"class": labels})}
         codes = model.encode(pixels)
         digests = image_model_digest(model), self.facts(data).digests["test"]
         about = VectorManifest(IMAGE_MODELS.name_of(model), *digests, len(codes), versions(), what, codes.shape[1])
-        return Exported(what, folder.name, asdict(export_vectors(columns, codes, folder, about)))
+        return Exported(label, what, folder.name, asdict(export_vectors(columns, codes, folder, about)))
 
     @cached_property
     def _data(self) -> ImageData:

@@ -307,15 +307,15 @@ class RatingTask(Task[RatingFile, Split, Recommender]):
 
         run.model(write)
 
-    def export(self, model: Recommender, data: Split, output: Path) -> Exported:
+    def export(self, label: str, model: Recommender, data: Split, output: Path) -> Exported:
         keys = self.keys.export or ListExport(k=100)
         if keys.what == "item_vectors":
-            return self._export_vectors(model, data.everything, output / "item-vectors")
+            return self._export_vectors(label, model, data.everything, output / "item-vectors")
         folder = output / "recommendations"
         options = self._list_options(keys, data.everything, self._sources(output))
         options |= {"exclude_seen": data.repeats == "excluded", "cold": self.keys.cold, "seen": self._data.seen}
         manifest = export_recommendations(model, data.everything, folder, keys.k, **options)
-        return Exported(f"top-{keys.k} lists", folder.name, asdict(manifest))
+        return Exported(label, f"top-{keys.k} lists", folder.name, asdict(manifest))
 
     def _list_options(self, keys: ListExport, data: Interactions, sources: Sources | None = None) -> dict[str, Any]:
         """The arguments of `export_recommendations` that come from files, which are read now."""
@@ -330,9 +330,9 @@ class RatingTask(Task[RatingFile, Split, Recommender]):
         found = {name: InputFile.of(path) for name, path in files.items()}
         return Sources(str((output / "final").absolute()), files=found)
 
-    def _export_vectors(self, model: Recommender, train: Interactions, folder: Path) -> Exported:
+    def _export_vectors(self, label: str, model: Recommender, train: Interactions, folder: Path) -> Exported:
         assert isinstance(model, HasItemVectors)  # see `_check_vectors`
         vectors, digests = model.item_vectors(), (model_digest(model), train.digest)
         about = VectorManifest(MODELS.name_of(model), *digests, len(vectors), versions(), "item vectors", vectors.shape[1])
         manifest = export_vectors({"item_id": train.items.values}, vectors, folder, about)
-        return Exported("item vectors", folder.name, asdict(manifest))
+        return Exported(label, "item vectors", folder.name, asdict(manifest))

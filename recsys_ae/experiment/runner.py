@@ -327,7 +327,7 @@ class _Experiment(Generic[K, D, M]):
         final = self._final(label, seed, results[label][seed]) if self.task.ships_best else None
         if spec is not None:
             model = self.task.models.load(self.folder.path / "final" if final else self.folder.model(self._name(label, seed)))
-            exported = self.task.export(model, self.task.data(seed), self.folder.path)
+            exported = self.task.export(label, model, self.task.data(seed), self.folder.path)
             fit = f"{label}+final" if final else self._name(label, seed)
             record_exported(self.tracker, self.folder, self.pipeline.card.name, exported, fit)
         return final, exported

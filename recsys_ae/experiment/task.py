@@ -145,7 +145,7 @@ class Task(ABC, Generic[K, D, M]):
         run.artifact(saved, "model")
 
     @abstractmethod
-    def export(self, model: M, data: D, output: Path) -> Exported:
+    def export(self, label: str, model: M, data: D, output: Path) -> Exported:
         """Write what the key `export` asks for to a folder below `output`, unless it exists."""
 
     def figures(self, model: M, data: D) -> Mapping[str, "Callable[[], Figure]"]:

@@ -172,8 +172,9 @@ class FinalFit:
 
 @dataclass(frozen=True)
 class Exported:
-    """An export: its description, its folder below the output, and its manifest."""
+    """An export: the label of its model, its description, its folder below the output, and its manifest."""
 
+    model: str
     about: str
     folder: str
     manifest: dict[str, Any]

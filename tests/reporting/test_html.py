@@ -26,6 +26,7 @@ from recsys_ae.reporting.results import (
     Baseline,
     Best,
     DataFacts,
+    Exported,
     FinalFit,
     FitFacts,
     ModelSummary,
@@ -202,6 +203,8 @@ def test_a_model_chosen_by_name_or_on_the_test_part_is_said_to_be_so():
         "good is the best by its ndcg@10 on the validation part, the highest (0.5000).",
     )
     assert [row[0].note for row in leaderboard(named).rows] == ["", "", "chosen"]
+    exported = Exported("bad", "codes of test images", "codes", {})  # without a final fit, as image models have none
+    assert [row[0].note for row in leaderboard(report(models=models, exported=exported)).rows] == ["", "", "chosen"]
     assert reading(best=Best("good", "ndcg@10", "test"))[0].startswith(
         "good was chosen by ndcg@10 on the test part, because there is no validation part;"
     )

@@ -1,19 +1,13 @@
 """Machines as they are: no home, caches of others, signals, shared folders, stores with odd names."""
 
 import os
-import re
-import shutil
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
-import pytest
-from commands import Command
 from filelock import FileLock
 from robustness.catalogue import ROOT, Case, call, cases
-from robustness.feeding import HEADER, RUN, lines, pipeline, small_log, small_model
+from robustness.feeding import RUN, pipeline, small_log, small_model
 
 SMALL = {
     "mine.yaml": pipeline(
@@ -82,7 +76,7 @@ def locked_store() -> tuple[bool, bool]:
         script = [
             sys.executable,
             "-c",
-            "from recsys_ae import cli; from recsys_ae.tracking import mlflow_store; mlflow_store.WAIT = 1; cli.main()",
+            "from recsys_ae import cli; from recsys_ae.tracking import mlflow_store; mlflow_store.CREATION = 1; cli.main()",
             "run",
             "mine.yaml",
             "--output",
@@ -111,21 +105,6 @@ def failed_then_corrected(wrong: str, right: str) -> tuple[bool, int]:
     return call(f"{RUN} {wrong}")[0] != 0, call(f"{RUN} {right}")[0]
 
 
-def live() -> tuple[int, str]:
-    """The message to a second run in the folder of one that is still going on."""
-    with Command(*RUN.split(), "--set", "models=[{name: mf, epochs: 100000, patience: 0}]") as first:
-        try:
-            for _ in range(3000):
-                if Path("out/.work/run-mf.json").exists() or first.poll() is not None:
-                    break
-                time.sleep(0.02)
-            code, message = call(RUN)
-        finally:
-            first.kill()
-    shutil.rmtree("out")
-    return code, bool(re.search("remove|--resume", message))
-
-
 TO_DOWNLOAD = {
     "name": "x",
     "kind": "ratings",
@@ -134,7 +113,6 @@ TO_DOWNLOAD = {
 }
 ENVIRONMENT = [
     Case("several-runs-in-one-second", many_at_once, FOR_LOG, gives=({0}, 3)),
-    Case("second-run-in-a-live-folder", live, FOR_LOG, gives=(1, False), slow=True),
     Case(
         "failed-run-leaves-the-folder",
         lambda: failed_then_corrected("--set models.popularity.x=1", ""),
@@ -282,62 +260,3 @@ def started(folder: Path, command: str, **more: object) -> subprocess.Popen:
         text=True,
         **more,
     )
-
-
-@pytest.mark.slow
-def test_a_run_under_nohup_survives_the_end_of_the_session(tmp_path):
-    """SIGHUP was ignored when the run began, and stays ignored."""
-    (tmp_path / "log.csv").write_text(small_log())
-    import yaml
-
-    (tmp_path / "mine.yaml").write_text(
-        yaml.safe_dump(pipeline(models=[{"name": "mf", "factors": 2, "epochs": 30, "patience": 0}]))
-    )
-
-    def ignore() -> None:
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
-
-    with started(tmp_path, RUN, preexec_fn=ignore) as process:
-        while not (tmp_path / "out/.work").exists() and process.poll() is None:
-            time.sleep(0.005)
-        process.send_signal(signal.SIGHUP)
-        _, told = process.communicate()
-    assert process.returncode == 0, told[-2000:]
-    assert (tmp_path / "out/report.json").exists()
-
-
-@pytest.mark.slow
-def test_a_run_without_nohup_ends_at_the_end_of_the_session(tmp_path):
-    (tmp_path / "log.csv").write_text(small_log())
-    import yaml
-
-    (tmp_path / "mine.yaml").write_text(
-        yaml.safe_dump(pipeline(models=[{"name": "mf", "factors": 2, "epochs": 100_000, "patience": 0}]))
-    )
-    with started(tmp_path, RUN, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL)) as process:
-        while not (tmp_path / "out/.work").exists() and process.poll() is None:
-            time.sleep(0.005)
-        process.send_signal(signal.SIGHUP)
-        _, told = process.communicate()
-    assert process.returncode == 143, told[-2000:]
-    assert "--resume" in told
-
-
-@pytest.mark.slow
-def test_damaged_caches_of_compiled_code_are_no_obstacle(tmp_path):
-    """The files of compiled loops are in turn empty, text and cut in the middle."""
-    import yaml
-
-    (tmp_path / "log.csv").write_text(lines(*small_log().splitlines()[1:], header=HEADER))
-    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(pipeline(models=[{"name": "popularity"}], metrics=["ndcg@5"])))
-    variables = {"NUMBA_CACHE_DIR": str(tmp_path / "compiled")}
-    with started(tmp_path, RUN, variables=variables) as process:
-        _, told = process.communicate()
-    assert process.returncode == 0, told[-2000:]
-    indexes = [*tmp_path.glob("compiled/**/*.nbi"), *tmp_path.glob("compiled/**/*.nbc")]
-    assert indexes
-    for number, index in enumerate(indexes):
-        index.write_bytes([b"", b"hello", index.read_bytes()[: index.stat().st_size // 2]][number % 3])
-    with started(tmp_path, RUN.replace("output out", "output again"), variables=variables) as process:
-        _, told = process.communicate()
-    assert process.returncode == 0 or ("compiled" in told and "shows where" not in told), told[-2000:]

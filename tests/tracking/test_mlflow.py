@@ -266,7 +266,7 @@ def goes_on(tracker: Tracker, caplog) -> str:
 
 
 def test_a_lock_that_another_process_holds_is_not_waited_for_without_end(tmp_path, caplog, monkeypatch):
-    monkeypatch.setattr(mlflow_store, "WAIT", 0.1)
+    monkeypatch.setattr(mlflow_store, "CREATION", 0.1)
     with FileLock(tmp_path / "mlflow.db.lock"):
         message = goes_on(make_tracker(f"sqlite:///{tmp_path}/mlflow.db", "x"), caplog)
     assert f"another run is opening the same store (process {os.getpid()} holds {tmp_path}/mlflow.db.lock" in message

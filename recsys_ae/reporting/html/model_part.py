@@ -39,10 +39,11 @@ def best_of(values: Values, lower: bool = False) -> tuple[list[str], float] | No
 
 
 def chosen(report: RunReport) -> str | None:
-    """The one of several models that is exported and served: that of the final fit, else the best one."""
+    """The one of several models that is exported and served: that of the final fit or the export, else the best one."""
     if len(report.models) == 1:
         return None
-    return report.final.model if report.final is not None else report.best.model if report.best is not None else None
+    shipped = report.final or report.exported or report.best
+    return None if shipped is None else shipped.model
 
 
 def choice_lines(report: RunReport) -> Iterator[str]:
