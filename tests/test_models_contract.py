@@ -220,7 +220,7 @@ def test_predictions_are_within_the_scale_and_agree_with_the_scores(model):
 
 
 @over(PREDICTS_RATINGS)
-@pytest.mark.parametrize(("factor", "shift"), [(10, 0), (1, 100), (5, -10)])
+@pytest.mark.parametrize(("factor", "shift"), [(10, 100), (5, -10)])
 def test_the_scale_of_ratings_does_not_matter(name, factor, shift):
     data = planted()
     matrix = data.matrix.copy()
@@ -280,10 +280,10 @@ def test_saved_and_loaded_is_bit_identical(model, tmp_path):
     assert {path.suffix for path in (tmp_path / "model").iterdir()} <= {".json", ".safetensors", ".parquet"}
 
 
-def test_fitting_again_gives_the_same_model_and_changes_no_data(name, model):
+def test_fitting_again_gives_the_same_model_and_changes_no_data(name):
     train = planted()
     before = train.matrix.copy()
-    again = make(name).fit(train, seed=0)
+    model, again = (short(name, 20).fit(train, seed=0) for _ in range(2))
     np.testing.assert_array_equal(train.matrix.data, before.data)
     np.testing.assert_array_equal(train.matrix.indices, before.indices)
     assert model_digest(again) == model_digest(model)
@@ -337,6 +337,8 @@ def test_the_seed_draws_the_parameters_of_new_items_in_a_warm_start(name, model)
 def test_the_number_of_threads_does_not_matter(name, size, two_threads):
     """On data too small for several threads, and on data that is large enough. It never does for the scores of a model."""
     kind, _ = VARIANTS[name]
+    if kind == "blend" and size == "large":
+        pytest.skip("its members have large tests of their own")
     data = planted() if size == "small" else builders.for_threads()
     models = []
     for threads in (1, 2):
@@ -369,7 +371,7 @@ def test_training_users_and_items_without_ratings(name):
     """Rows and columns that are empty in training, as after a split, give finite scores and no warnings."""
     data = planted()
     train = data.filter((data.user_rows() != 2) & (data.item_rows() != 5))
-    model = make(name).fit(train, seed=0)
+    model = short(name, 20).fit(train, seed=0)
     everyone = everything(data)
     if VARIANTS[name][0] in OF_USERS:
         everyone = everyone[everyone != 2]
