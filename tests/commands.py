@@ -1,4 +1,4 @@
-"""Commands of recsys-ae in processes of their own that start at once.
+"""Commands of recsys-ae, and programs that use it, in processes of their own that start at once.
 
 A new interpreter spends most of the time of a short run on imports. These processes are forked from one that has imported
 what a run needs and has computed nothing, and otherwise are like new ones. What happens during the imports is left to tests
@@ -34,15 +34,22 @@ def _origin() -> "tuple[subprocess.Popen[str], tempfile.TemporaryDirectory[str]]
 class Command:
     """A running command, with the methods of `subprocess.Popen`; output and messages are kept in files.
 
-    It has the environment of this process with one thread, changed by `environment`.
+    It has the environment of this process with one thread, changed by `environment`. With a `program`, a path, that is run
+    instead of recsys-ae.
     """
 
-    def __init__(self, *arguments: object, folder: Path | str = ".", environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        *arguments: object,
+        folder: Path | str = ".",
+        environment: Mapping[str, str] | None = None,
+        program: Path | None = None,
+    ) -> None:
         origin, results = _origin()
         self._results = Path(results.name, str(next(NUMBERS)))
         self.returncode: int | None = None
         request = {
-            "arguments": ["recsys-ae", *map(str, arguments)],
+            "arguments": [str(program or "recsys-ae"), *map(str, arguments)],
             "folder": str(Path(folder).absolute()),
             "environment": {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **(environment or {})},
             "results": str(self._results),

@@ -35,7 +35,10 @@ def run(request: dict) -> None:
     os.environ.clear()
     os.environ.update(request["environment"])
     sys.argv = request["arguments"]
-    runpy.run_module("recsys_ae", run_name="__main__", alter_sys=True)
+    if sys.argv[0] == "recsys-ae":
+        runpy.run_module("recsys_ae", run_name="__main__", alter_sys=True)
+    sys.path[0] = str(Path(sys.argv[0]).parent)
+    runpy.run_path(sys.argv[0], run_name="__main__")
 
 
 def main() -> None:
@@ -52,6 +55,7 @@ def main() -> None:
             pid = os.fork()
             if not pid:
                 run(request)
+                sys.exit()
             running[pid] = Path(request["results"])
             print(pid, flush=True)
         with contextlib.suppress(ChildProcessError):

@@ -1,11 +1,11 @@
 """Every benchmark runs on tiny sizes and prints its results, whose values are not checked here."""
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from commands import Command
 
 ROOT = Path(__file__).parents[1]
 PEERS = ["evaluation_peers.py", "library_peers.py", "recbole_peer.py"]  # run in an environment of their own
@@ -14,10 +14,10 @@ BENCHMARKS = sorted(path.name for path in (ROOT / "benchmarks").glob("*.py"))
 
 def smoke(name: str) -> list[str]:
     """The output lines of a benchmark with `--smoke`."""
-    command = [sys.executable, f"benchmarks/{name}", "--smoke"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout.splitlines()
+    with Command("--smoke", folder=ROOT, program=ROOT / "benchmarks" / name) as process:
+        out, err = process.communicate()
+    assert process.returncode == 0, err[-3000:]
+    return out.splitlines()
 
 
 @pytest.mark.slow
