@@ -449,7 +449,7 @@ def test_resolved_pipeline_of_own_data_runs_again(call, folder):
         "export", "out/models/pca", "--history", "log.csv", "--card", "out/pipeline.yaml", "--k", 2, "--output", "lists"
     )
     assert code == 0
-    assert pd.read_parquet("lists/part-00000.parquet")["user_id"].dtype == "str"
+    assert pd.api.types.is_string_dtype(pd.read_parquet("lists/part-00000.parquet")["user_id"])
     (folder / "unrated.csv").write_text("user,item\n7,3\n")
     code, _, err = call("export", "out/models/pca", "--history", "unrated.csv", "--output", "more")
     assert (code, "was trained on ratings; declare it with --card" in err) == (2, True)

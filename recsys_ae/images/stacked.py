@@ -51,7 +51,8 @@ class Classifier(nn.Module):
     def __init__(self, body: Autoencoder, classes: int) -> None:
         super().__init__()
         self.body = body
-        self.head = nn.utils.skip_init(nn.Linear, len(body.encoder_biases[-1]), classes, device=torch.get_default_device())
+        bias = body.encoder_biases[-1]
+        self.head = nn.utils.skip_init(nn.Linear, len(bias), classes, device=bias.device)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
         body.requires_grad_(False)
