@@ -154,6 +154,18 @@ def test_no_model_is_the_best_where_all_are_equal():
     assert grouped(["a"], young=[0.0], old=[0.25]) == "ndcg@10 in each group: 0.0000 (young), 0.2500 (old)."
 
 
+def test_a_single_model_is_compared_with_none():
+    only = {"good": report().models["good"]}
+    depths = Depths(50, 50, [1, 10], {"ndcg": {"good": [0.1, 0.5]}}, {})
+    page = run_content(report(models=only, findings=[], best=None), CloserLook(depths=depths), RunFiles(""))
+    assert "".join(text for text, _ in page.message) == "good has rmse 0.9000 on test data."
+    said = {
+        chart.title: chart.message for one in page.sections for block in one.blocks for chart in getattr(block, "charts", ())
+    }
+    assert said["rmse on test data"] == "good has rmse 0.9000. The dashed line is bias (1.0000)."
+    assert said["NDCG by length"] == "0.1000 with one item, 0.5000 with 10."
+
+
 def test_all_leaders_are_named():
     models = report().models
     models["equal"] = replace(models["equal"], metrics=models["good"].metrics)

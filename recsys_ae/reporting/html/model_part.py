@@ -90,8 +90,9 @@ def interval_charts(report: RunReport) -> Iterator[Chart]:
     same = [label for label, cell in cells.items() if cell.best and label not in leaders]
     tied = f"; {joined(same)} cannot be told from {'it' if len(leaders) == 1 else 'them'}" if same else ""
     dashed = "" if baseline is None else f" The dashed line is {baseline.model} ({baseline.value:.4f})."
-    have = "has" if len(leaders) == 1 else "have"
-    message = f"{joined(leaders)} {have} the {'lowest' if lower else 'highest'} {metric}, {value:.4f}{tied}.{dashed}"
+    have, most = "has" if len(leaders) == 1 else "have", "lowest" if lower else "highest"
+    found = f"the {most} {metric}, {value:.4f}{tied}" if len(labels) > 1 else f"{metric} {value:.4f}"
+    message = f"{joined(leaders)} {have} {found}.{dashed}"
     table = Grid(metric, ["model", metric], [[name(label), shown(cell)] for label, cell in cells.items()])
     spec = intervals(interval_records(cells), labels, metric, None if baseline is None else baseline.value)
     yield Chart(f"{metric} on test data", message, spec, table)
@@ -148,9 +149,11 @@ def depth_charts(report: RunReport, depths: Depths | None) -> Iterator[Chart]:
         ends = [best_of({label: own[at] for label, own in by_model.items()}) for at in (0, -1)]
         if ends[0] is None or ends[1] is None:
             continue
-        (few, _), (many, _) = ends[0], ends[1]
+        (few, low), (many, high) = ends[0], ends[1]
         lead = "leads" if len(few) == 1 else "lead"
-        if few == many:
+        if len(by_model) == 1:
+            message = f"{low:.4f} with {'one item' if first == 1 else f'{first} items'}, {high:.4f} with {last}{some}."
+        elif few == many:
             message = f"{joined(few)} {lead} both at {first} and at {last} items{some}."
         else:
             message = f"{joined(few)} {lead} with a single item, {joined(many)} with {last}{some}."

@@ -65,14 +65,18 @@ def _message(report: RunReport) -> Iterator[tuple[str, bool]]:
     """The winner in a sentence."""
     best = report.best
     if best is None:
-        yield f"{len(report.models)} models compared", False
+        many = len(report.models) > 1
+        if many:
+            yield f"{len(report.models)} models compared", False
         metric, lower = report.metrics[0], report.metrics[0] in report.lower_is_better
         if (found := best_of({label: model.metrics[metric] for label, model in report.models.items()}, lower)) is not None:
             leaders, value = found
-            yield "; ", False
+            most = f"the {'lowest' if lower else 'highest'} {metric} on test data, {value:.4f}"
+            if many:
+                yield "; ", False
             yield joined(leaders), True
             have = "has" if len(leaders) == 1 else "have"
-            yield f" {have} the {'lowest' if lower else 'highest'} {metric} on test data, {value:.4f}", False
+            yield f" {have} {most if many else f'{metric} {value:.4f} on test data'}", False
     elif best.model is None:
         yield f"No model has a value of {best.metric}", False
     else:
