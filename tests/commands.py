@@ -5,8 +5,10 @@ what a run needs and has computed nothing, and otherwise are like new ones. What
 that start an interpreter.
 """
 
+import atexit
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,12 +25,19 @@ NUMBERS = count()
 
 
 @cache
-def _origin() -> "tuple[subprocess.Popen[str], tempfile.TemporaryDirectory[str]]":
-    """The process that others are forked from, and a folder for their outputs; it ends when its input does."""
+def _origin() -> tuple["subprocess.Popen[str]", Path]:
+    """The process that others are forked from, and a folder for their outputs; both last as long as this process."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     line = [sys.executable, Path(__file__).with_name("fork_commands.py")]
     process = subprocess.Popen(line, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    return process, tempfile.TemporaryDirectory()
+    results = Path(tempfile.mkdtemp())
+    atexit.register(_end, process, results)
+    return process, results
+
+
+def _end(origin: "subprocess.Popen[str]", results: Path) -> None:
+    origin.communicate()  # which closes its input
+    shutil.rmtree(results)
 
 
 class Command:
@@ -46,7 +55,7 @@ class Command:
         program: Path | None = None,
     ) -> None:
         origin, results = _origin()
-        self._results = Path(results.name, str(next(NUMBERS)))
+        self._results = results / str(next(NUMBERS))
         self.returncode: int | None = None
         request = {
             "arguments": [str(program or "recsys-ae"), *map(str, arguments)],

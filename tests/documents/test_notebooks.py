@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from commands import Command
 
 NOTEBOOKS = Path(__file__).parents[2] / "docs/notebooks"
 RUN = """
@@ -16,16 +17,23 @@ print(json.dumps(eval(sys.argv[3], dict(found))))
 """
 
 
-def run(name: str, settings: dict[str, Any], wanted: str) -> Any:
-    """The value of the expression `wanted` after the notebook has run with these `settings` in place of its own."""
-    command = [sys.executable, "-c", RUN, str(NOTEBOOKS / name), json.dumps(settings), wanted]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+@pytest.fixture
+def run(tmp_path):
+    """A function: the value of the expression `wanted` after a notebook has run with these `settings` in place of its own."""
+    program = tmp_path / "run_notebook.py"
+    program.write_text(RUN)
+
+    def run_notebook(name: str, settings: dict[str, Any], wanted: str) -> Any:
+        with Command(NOTEBOOKS / name, json.dumps(settings), wanted, program=program) as process:
+            out, err = process.communicate(timeout=300)
+        assert process.returncode == 0, err
+        return json.loads(out.splitlines()[-1])
+
+    return run_notebook
 
 
 @pytest.mark.slow
-def test_from_file_to_export():
+def test_from_file_to_export(run):
     settings = {"n_users": 300, "n_items": 150, "n_ratings": 8000}
     ndcg, letters, wrong, rows = run(
         "from_file_to_export.py", settings, "[dict(results['ndcg@10']), dict(results['letters']), len(wrong), len(lists)]"
@@ -36,7 +44,7 @@ def test_from_file_to_export():
 
 
 @pytest.mark.slow
-def test_lineage():
+def test_lineage(run):
     settings = {"dataset": "digits", "epochs": 4}
     errors, angle, damage, rest, activity, drawn = run(
         "lineage_on_mnist.py",
@@ -51,7 +59,7 @@ def test_lineage():
 
 
 @pytest.mark.slow
-def test_sessions():
+def test_sessions(run):
     found, events = run("sessions.py", {"n_users": 300, "gru_epochs": 4}, "[results['mrr@20'].to_dict(), len(unfolding)]")
     assert all(found[model] > found["popularity"] for model in ("vsknn", "slist", "gru"))
     assert found["best possible"] > max(found[model] for model in ("vsknn", "slist", "gru"))

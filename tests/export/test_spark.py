@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from builders import VARIANTS, complete, of_users, random_interactions
+from commands import Command
 from scipy.sparse import csr_array
 from session_logs import from_rows
 from spark_stand_in import Session, stand_in
@@ -174,20 +175,19 @@ def shop(tmp_path, monkeypatch) -> Path:
 
 @pytest.mark.slow
 def test_a_killed_command_continues_with_spark(shop):
-    options = ["--history", "log.parquet", "--k", "5", "--part-users", "1"]
-    command = [sys.executable, "-m", "recsys_ae", "export", "model", *options]
-    subprocess.run([*command, "--output", "local"], check=True)
-    spark_command = [*command, "--output", "spark", "--engine", "spark"]
+    command = ["export", "model", "--history", "log.parquet", "--k", "5", "--part-users", "1", "--output"]
+    with Command(*command, "local") as local:
+        assert local.wait() == 0, local.communicate()
     records = shop / "spark.partial" / "records"
-    started = subprocess.Popen(spark_command, env=environment("local[2]"), stderr=subprocess.PIPE)
-    while not list(records.glob("part*")) and started.poll() is None:
-        time.sleep(0.01)
-    started.kill()
-    started.communicate()
-    done = subprocess.run(spark_command, env=environment("local[2]"), capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    with Command(*command, "spark", "--engine", "spark", environment=environment("local[2]")) as started:
+        while not list(records.glob("part*")) and started.poll() is None:
+            time.sleep(0.01)
+        started.kill()
+    with Command(*command, "spark", "--engine", "spark", environment=environment("local[2]")) as again:
+        _, told = again.communicate()
+    assert again.returncode == 0, told
     assert content(shop / "spark") == content(shop / "local")
-    assert "parts: 0 kept, 40 written" not in done.stderr
+    assert "parts: 0 kept, 40 written" not in told
     assert sorted(path.name for path in shop.iterdir()) == ["local", "log.parquet", "model", "spark"]
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from commands import Command
 from list_shop import METRICS, Shop, assert_same, shop, write_lists, write_parts
 from spark_stand_in import Session, stand_in
 
@@ -223,21 +224,22 @@ def test_without_pyspark(files, monkeypatch):
 def test_the_command(files):
     pytest.importorskip("pyspark", reason="needs pyspark (recsys-ae[spark]) and Java")
     write_lists(files, Path("few"), 20)
-    root = Path(executors.__file__).parents[2]
-    environment = {**os.environ, "PYTHONPATH": str(root), "PYSPARK_SUBMIT_ARGS": "--master local[2] pyspark-shell"}
+    environment = {"PYSPARK_SUBMIT_ARGS": "--master local[2] pyspark-shell"}
     options = ["--truth", "truth.csv", "--history", "history.csv", "--segments", "item_popularity"]
     found = {}
     for engine in ("local", "spark"):
         outputs = ["--per-user", f"{engine}.parquet", "--output", f"{engine}.json"]
-        command = [sys.executable, "-m", "recsys_ae", "evaluate", "few", *options, *outputs, "--engine", engine]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        found[engine] = [done.stdout, *(Path(f"{engine}.{ending}").read_bytes() for ending in ("json", "parquet"))]
+        command = ["evaluate", "few", *options, *outputs, "--engine", engine]
+        with Command(*command, environment=environment) as process:
+            printed, told = process.communicate()
+        assert process.returncode == 0, told
+        found[engine] = [printed, *(Path(f"{engine}.{ending}").read_bytes() for ending in ("json", "parquet"))]
     assert found["local"] == found["spark"]
     shutil.copy("few/part-00000.parquet", "few/part-00001.parquet")
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 1
-    assert "few/part-00001.parquet is damaged: its content has changed; remove" in done.stderr.splitlines()[-1]
+    with Command(*command, environment=environment) as process:
+        _, told = process.communicate()
+    assert process.returncode == 1
+    assert "few/part-00001.parquet is damaged: its content has changed; remove" in told.splitlines()[-1]
     assert not list(Path().glob(".few*"))
 
 
