@@ -138,7 +138,7 @@ def finding_lines(findings: Sequence[MetricFindings]) -> list[str]:
         lines.append(f"±: half of the {percent(first.level)} interval over {over} (bootstrap)")
         if any(len(one.models) > 1 for one in found):
             test = f"paired t-test over users, Holm's correction, {percent(first.alpha)}"
-            lines.append(f"models that share a letter cannot be told apart, bold ones not from the best ({test})")
+            lines.append(f"models that share a letter cannot be told apart, nor can those in bold from the best ({test})")
     for one in findings:
         if one.left_out:
             counts = ", ".join(f"{number} of {label}" for label, number in one.left_out.items())
@@ -150,7 +150,7 @@ def _smallest_line(report: RunReport) -> list[str]:
     """The smallest differences that the test part can show, from the most alike pair of models to the least."""
     known = [(one.metric, one.findings.smallest) for one in report.findings]
     listed = [f"{metric} {_range(*ends)}" for metric, ends in known if ends is not None]
-    return [f"smallest difference of two models that these users can show (power 80 %): {', '.join(listed)}"] if listed else []
+    return [f"smallest difference between two models that this many users can detect (power 80 %): {', '.join(listed)}"] if listed else []
 
 
 def _range(low: float, high: float) -> str:
