@@ -19,6 +19,8 @@ ISO_DATE = (
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9]{2}(:?[0-9]{2}(:?[0-9]{2}(\.[0-9]+)?)?)?"
     r" ?(Z|[+-][0-9]{2}(:?[0-9]{2})?)?)?"
 )
+ZONED = r"[T ][0-9:.]+ ?(?:Z|[+-][0-9:]+)$"  # an ISO_DATE with a time zone ends so
+PANDAS_2 = pd.__version__.startswith("2.")
 TOO_COARSE = "in which times of today skip seconds; store them as integers or doubles"
 LATEST = 2**63 // 10**9  # seconds: the year 2262, where nanoseconds in 64 bits end
 
@@ -100,6 +102,14 @@ def iso_dates(column: pd.Series) -> pd.Series:
         column = column.where(~np.asarray(is_text) | matches)
     if column.dtype == object:  # numbers among dates would be taken as nanoseconds
         column = column.mask(column.map(lambda value: isinstance(value, Number)).astype(bool))
+    if PANDAS_2:  # gives a text without a time zone that of the one before
+        zoned = column.astype("str").str.contains(ZONED).to_numpy(bool, na_value=False)
+        if zoned.any() and not zoned.all():
+            return _parsed(column.where(zoned)).where(zoned, _parsed(column.where(~zoned)))
+    return _parsed(column)
+
+
+def _parsed(column: pd.Series) -> pd.Series:
     return pd.to_datetime(column, format="ISO8601", utc=True, errors="coerce").dt.tz_localize(None)
 
 
