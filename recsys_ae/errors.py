@@ -112,5 +112,5 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     "did you mean 'rmse'?"
     """
     names = sorted(known)
-    close = get_close_matches(name[:100], names, n=1)
+    close = get_close_matches(name[:100], names, n=1, cutoff=0.65)
     return f"did you mean {quoted(close[0])}?" if close else f"known are: {shortened(', '.join(names), 300)}"

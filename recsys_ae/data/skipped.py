@@ -1,5 +1,6 @@
 """What `bad_lines: skip` leaves out: the lines, and the pairs in them that still count as seen."""
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -71,4 +72,12 @@ def check_share(path: Path, unit: str, faults: Sequence[Fault], n_lines: int, at
         raise DataError(f"{path}: none of the {n_lines} {unit}s is valid; {first}")
     if len(faults) > max(ALWAYS, at_most * n_lines):
         share = f"{len(faults)} of {n_lines} {unit}s are invalid, more than the share of {at_most:g} that may be skipped"
-        raise DataError(f"{path}: {share}; {first}. If these lines are to be skipped, declare skip_at_most: 1")
+        raise DataError(f"{path}: {share}; {first}. {_way_out(len(faults) / n_lines)}")
+
+
+def _way_out(share: float) -> str:
+    """What to do about this share of invalid lines."""
+    if share > 0.5:
+        return "If most lines are invalid, the file is probably declared wrongly: correct that"
+    least = math.ceil(100 * share) / 100
+    return f"If the declaration is right, and these lines are to be skipped, declare skip_at_most: {least:g}"

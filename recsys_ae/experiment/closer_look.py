@@ -174,7 +174,9 @@ class _Look:
 
     def errors(self) -> Errors | None:
         test = len(self.split.test)
-        return Errors(min(test, PAIRS), test, [_short(edge) for edge in self.edges], self.shares) if self.shares else None
+        if not self.shares or self.edges[-1] == 0:  # nothing to predict if all ratings are equal
+            return None
+        return Errors(min(test, PAIRS), test, [_short(edge) for edge in self.edges], self.shares)
 
     def explorer(self, titles: Mapping[Any, str]) -> Explorer | None:
         if not len(self.shown):

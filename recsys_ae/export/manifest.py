@@ -170,8 +170,8 @@ class VectorManifest(Manifest):
 
 def _left_out(sources: Sources) -> str:
     """What was left out of the history."""
-    lines = f"; {sources.skipped_lines} invalid lines skipped" if sources.skipped_lines else ""
-    return f"{sources.skipped_events} skipped{lines}"
+    lines = f" and {sources.skipped_lines} invalid lines" if sources.skipped_lines else ""
+    return f"without {sources.skipped_events} events of unknown items{lines}"
 
 
 def _in_words(value: Any) -> str:

@@ -129,7 +129,7 @@ def metric_cells(report: RunReport, name: str) -> list[Cell]:
     found = next((one for one in report.findings if one.metric == name), None)
     values: Values = {label: model.metrics[name] for label, model in report.models.items()}
     known = [value for value in values.values() if value is not None]
-    best = (min if name in report.lower_is_better else max)(known, default=None)
+    best = (min if name in report.lower_is_better else max)(known, default=None) if len(known) > 1 else None
     cells = {} if found is None else finding_cells(found, values, below=below)
     return [
         cells.get(label) or Cell(value, below=label in below, best=value is not None and value == best)

@@ -7,9 +7,10 @@ from unittest.mock import Mock
 import numpy as np
 import pytest
 import yaml
+from builders import from_dense
 from html_pages import HOSTILE, SCRIPT, Parsed, hostile_files, run_in
 
-from recsys_ae import evaluate, explain, load_model, recommend
+from recsys_ae import build_model, evaluate, explain, load_model, recommend
 from recsys_ae.errors import ColdUserError, DataError
 from recsys_ae.experiment import html_report
 from recsys_ae.experiment.closer_look import HISTORY, SHOWN, K, look_closer, training_data
@@ -17,6 +18,7 @@ from recsys_ae.experiment.html_report import rewrite_html
 from recsys_ae.experiment.pipeline_file import read_pipeline
 from recsys_ae.experiment.ratings import RatingTask
 from recsys_ae.reporting.html.explorer import explorer_blocks
+from recsys_ae.splitting.at_random import random
 from recsys_ae.tracking import TrackedRun, Tracker
 
 pytestmark = pytest.mark.charts
@@ -102,6 +104,13 @@ def test_errors_are_those_of_predictions(look, split, models):
     assert look.errors.edges == pytest.approx(edges)
     assert look.errors.shares["network"] == pytest.approx(counts / len(test), rel=1e-3)
     assert set(look.errors.shares) == {"network"}
+
+
+def test_clicks_have_no_errors():
+    clicks = from_dense(np.ones((6, 5), np.float32))
+    parts = random(clicks, test=0.3)
+    model = build_model("bias").fit(parts.train, seed=0)
+    assert look_closer([("bias", model)], parts, relevant_at=None, cold="popular", candidates=None, titles={}).errors is None
 
 
 def test_the_explorer_shows_lists_as_they_are_recommended(look, split, models):

@@ -154,6 +154,15 @@ def test_no_model_is_the_best_where_all_are_equal():
     assert grouped(["a"], young=[0.0], old=[0.25]) == "ndcg@10 in each group: 0.0000 (young), 0.2500 (old)."
 
 
+def test_training_that_ended_at_its_best_epoch_may_have_been_too_short():
+    models = report().models
+    runs = {seed: replace(run, fit=replace(run.fit, best_epoch=3)) for seed, run in models["equal"].runs.items()}
+    said = charts(models={**models, "equal": replace(models["equal"], runs=runs)})
+    assert said["equal: training loss"] == (
+        "From 1 to 0.25 in 3 epochs; epoch 3 was chosen, the last one, so more epochs may be better."
+    )
+
+
 def test_a_single_model_is_compared_with_none():
     only = {"good": report().models["good"]}
     depths = Depths(50, 50, [1, 10], {"ndcg": {"good": [0.1, 0.5]}}, {})

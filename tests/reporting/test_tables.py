@@ -77,6 +77,11 @@ def test_the_best_group_is_bold():
     assert [text.style for text in column.cells] == ["bold", "bold", ""]
     alone = results_tables(report(), 160)[0].columns[1]  # no findings: the best value
     assert [text.style for text in alone.cells] == ["bold", "", ""]
+    models = report().models
+    for label in ("equal", "bad"):
+        models[label] = replace(models[label], metrics={**models[label].metrics, "rmse": None})
+    only = results_tables(report(models=models), 160)[0].columns[1]
+    assert [text.style for text in only.cells] == ["", "", ""]
 
 
 @pytest.mark.parametrize(("width", "tables"), [(160, 1), (60, 1), (45, 2)])

@@ -306,7 +306,8 @@ def curve_charts(report: RunReport) -> Iterator[Chart]:
                 if len(known) < 2:
                     continue
                 records = [{"model": label, "x": at, "y": value, "label": f"epoch {at}: {value:.4f}"} for at, value in known]
-                best = f"; epoch {chosen} was chosen" if chosen is not None else ""
+                more = ", the last one, so more epochs may be better" if chosen == len(curve) else ""
+                best = f"; epoch {chosen} was chosen{more}" if chosen is not None else ""
                 message = f"From {known[0][1]:.4g} to {known[-1][1]:.4g} in {len(curve)} epochs{best}."
                 spec = lines(records, list(report.models), "epoch", points=len(known) <= 30)
                 yield Chart(f"{own}: {title}", message, spec, table)
