@@ -1,38 +1,36 @@
 """The entry point of the command `recsys-ae`, also as `python -m recsys_ae`."""
 
 import atexit
-import os
 import sys
-from contextlib import suppress
 from typing import NoReturn
 
-code = 1  # of this process
+from recsys_ae.exits import INTERRUPTED, end
 
 
 def main() -> NoReturn:
     """Run the command line; an interruption during its import is handled too."""
-    global code
-    atexit.register(_end)  # called last, because it is registered first
     try:
         from recsys_ae.cli import main
+    except KeyboardInterrupt:
+        print("recsys-ae: interrupted", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+    main()
 
+
+def start() -> NoReturn:
+    """Run the command line in a process of its own.
+
+    At the end, Python would take all modules apart, which takes one to three seconds if one is PyTorch. So the process ends at
+    once when all handlers have run that were registered later than this one.
+    """
+    code = 1
+    atexit.register(lambda: end(code))
+    try:
         main()
     except SystemExit as error:
-        code = int(error.code or 0)
+        code = error.code if isinstance(error.code, int) else code
         raise
-    except KeyboardInterrupt:
-        code = 130
-        print("recsys-ae: interrupted", file=sys.stderr)
-        sys.exit(code)
-
-
-def _end() -> None:
-    """End the process. Python would take all modules apart first, which takes one to three seconds if one is PyTorch."""
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError):
-            stream.flush()
-    os._exit(code)
 
 
 if __name__ == "__main__":
-    main()
+    start()

@@ -26,8 +26,13 @@ def leave(code: int) -> NoReturn:
     """End the process. Ranks end at once, because PyTorch's threads may abort an interpreter that shuts down slowly."""
     if not in_ranks():
         sys.exit(code)
+    end(code)
+
+
+def end(code: int) -> NoReturn:
+    """End the process without what Python does at its end, but for writing what has been printed."""
     for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError):
+        with suppress(AttributeError, OSError, ValueError):  # a closed stream is None
             stream.flush()
     os._exit(code)
 

@@ -1,8 +1,8 @@
 """Commands of recsys-ae, and programs that use it, in processes of their own that start at once.
 
 A new interpreter spends most of the time of a short run on imports. These processes are forked from one that has imported
-what a run needs and has computed nothing, and otherwise are like new ones. What happens during the imports is left to tests
-that start an interpreter.
+what a run needs and has computed nothing, and otherwise are like new ones. What happens during the imports and at the very
+end is left to tests that start an interpreter.
 """
 
 import atexit
@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cache
 from itertools import count
 from pathlib import Path
@@ -65,14 +66,17 @@ class Command:
         }
         origin.stdin.write(f"{json.dumps(request)}\n")
         origin.stdin.flush()
-        self.pid = int(origin.stdout.readline())
+        answer = origin.stdout.readline()
+        assert answer, "the process to fork from has failed"
+        self.pid = int(answer)
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        if self.poll() is None:
-            self.wait()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            self.kill()
+        self.wait()
 
     def poll(self) -> int | None:
         """The exit code, or minus the number of the signal that ended it; None while it runs."""
@@ -90,7 +94,8 @@ class Command:
 
     def send_signal(self, number: int) -> None:
         if self.poll() is None:
-            os.kill(self.pid, number)
+            with suppress(ProcessLookupError):  # it has just ended
+                os.kill(self.pid, number)
 
     def kill(self) -> None:
         self.send_signal(signal.SIGKILL)

@@ -1,13 +1,16 @@
 """The process from which `commands.Command` forks: it reads a request per line and answers with the number of the process."""
 
-import contextlib
+import atexit
 import importlib
 import json
 import os
 import runpy
 import select
 import sys
+import traceback
+from contextlib import suppress
 from pathlib import Path
+from typing import NoReturn
 
 IMPORTED = (
     "cli",
@@ -27,18 +30,29 @@ IMPORTED = (
 )
 
 
-def run(request: dict) -> None:
-    """Become the command."""
+def become(request: dict) -> NoReturn:
+    """Run the command or program, and end with its exit code."""
+    from recsys_ae.__main__ import main as recsys_ae
+    from recsys_ae.exits import end
+
     for number, name in enumerate([os.devnull, f"{request['results']}.out", f"{request['results']}.err"]):
         os.dup2(os.open(name, os.O_RDWR | os.O_CREAT), number)
     os.chdir(request["folder"])
     os.environ.clear()
     os.environ.update(request["environment"])
-    sys.argv = request["arguments"]
-    if sys.argv[0] == "recsys-ae":
-        runpy.run_module("recsys_ae", run_name="__main__", alter_sys=True)
-    sys.path[0] = str(Path(sys.argv[0]).parent)
-    runpy.run_path(sys.argv[0], run_name="__main__")
+    sys.argv, code = request["arguments"], 0
+    try:
+        if sys.argv[0] == "recsys-ae":
+            recsys_ae()
+        sys.path[0] = str(Path(sys.argv[0]).parent)
+        runpy.run_path(sys.argv[0], run_name="__main__")
+    except SystemExit as error:
+        code = int(error.code or 0)
+    except BaseException:
+        traceback.print_exc()
+        code = 1
+    atexit._run_exitfuncs()
+    end(code)
 
 
 def main() -> None:
@@ -54,11 +68,10 @@ def main() -> None:
             request = json.loads(line)
             pid = os.fork()
             if not pid:
-                run(request)
-                sys.exit()
+                become(request)
             running[pid] = Path(request["results"])
             print(pid, flush=True)
-        with contextlib.suppress(ChildProcessError):
+        with suppress(ChildProcessError):
             pid, status = os.waitpid(-1, os.WNOHANG)
             if pid:
                 ended = running.pop(pid)

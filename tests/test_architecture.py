@@ -54,7 +54,7 @@ ALLOWED = {
 ALLOWED["serving"] = {"models", "fitted", "parquet", *LOG, *LEAVES}
 ALLOWED["experiment"] = {*ALLOWED}
 ALLOWED["cli"] = {*ALLOWED}
-ALLOWED["__main__"] = {"cli"}
+ALLOWED["__main__"] = {"cli", "exits"}
 OUTSIDE = {
     "core": {"torch", "safetensors", "numba", "llvmlite", "numpy", "scipy"},
     "tracking": {"mlflow", "sqlalchemy"},

@@ -151,12 +151,12 @@ def test_a_killed_rank_ends_the_run_with_a_sentence_and_it_resumes(folder):
     reached = 0.0
     for victim, *more in (["1"], ["0", "--resume"]):
         process = start(folder, *LAUNCH, *run_of("two", *more))
-        while (latest := checkpointed(folder / "two")) <= reached:
+        while checkpointed(folder / "two") <= reached:
             assert process.poll() is None, process.communicate()
             time.sleep(0.05)
         os.kill(rank_of(process.pid, victim), signal.SIGKILL)
-        reached = latest
         _, err = process.communicate()
+        reached = checkpointed(folder / "two")
         assert process.returncode
         sentences = [line for line in err.splitlines() if line.startswith("recsys-ae: ") and "--resume" not in line]
         assert len(sentences) == 1, err

@@ -1,7 +1,7 @@
 import pandas as pd
 import pytest
 
-from recsys_ae import Interactions
+from recsys_ae import Interactions, times
 from recsys_ae.errors import ConfigError
 from recsys_ae.times import microseconds, moment
 
@@ -32,6 +32,14 @@ class TestTimes:
         data = Interactions.from_frame(frame, rating=None, time="t", time_unit=unit)
         assert data.log.times.tolist() == list(self.MICROSECONDS)
         assert data.items.values[data.log.items].tolist() == [1, 2, 3]
+
+    def test_texts_with_and_without_time_zones_with_pandas_2(self, monkeypatch):
+        """Which would give the second text the zone of the first."""
+        monkeypatch.setattr(times, "PANDAS_2", True)
+        texts = pd.Series(["2014-04-07T12:51:09+02:00", "2014-04-07 10:51:09.1", "2014-04-07", "x"])
+        values, bad = times.instants(texts)
+        assert values[:3].tolist() == [1396867869000000, 1396867869100000, 1396828800000000]
+        assert bad.tolist() == [False, False, False, True]
 
     def test_times_before_1970(self):
         assert microseconds(pd.Series(["1969-12-31T23:59:59.5"])).tolist() == [-500_000]

@@ -1,6 +1,5 @@
 """What `bad_lines: skip` leaves out: the lines, and the pairs in them that still count as seen."""
 
-import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -72,12 +71,12 @@ def check_share(path: Path, unit: str, faults: Sequence[Fault], n_lines: int, at
         raise DataError(f"{path}: none of the {n_lines} {unit}s is valid; {first}")
     if len(faults) > max(ALWAYS, at_most * n_lines):
         share = f"{len(faults)} of {n_lines} {unit}s are invalid, more than the share of {at_most:g} that may be skipped"
-        raise DataError(f"{path}: {share}; {first}. {_way_out(len(faults) / n_lines)}")
+        raise DataError(f"{path}: {share}; {first}. {_way_out(len(faults), n_lines, unit)}")
 
 
-def _way_out(share: float) -> str:
-    """What to do about this share of invalid lines."""
-    if share > 0.5:
-        return "If most lines are invalid, the file is probably declared wrongly: correct that"
-    least = math.ceil(100 * share) / 100
-    return f"If the declaration is right, and these lines are to be skipped, declare skip_at_most: {least:g}"
+def _way_out(n_faults: int, n_lines: int, unit: str) -> str:
+    """What to do about so many invalid lines."""
+    if 2 * n_faults > n_lines:
+        return f"Most {unit}s are invalid, so the file is probably declared wrongly: correct the declaration"
+    least = (100 * n_faults // n_lines + 1) / 100
+    return f"If the declaration is right, and these {unit}s are to be skipped, declare skip_at_most: {least:g}"

@@ -153,7 +153,7 @@ class ImageTask(Task[ImageFile, ImageData, ImageModel]):
         codes = model.encode(pixels)
         digests = image_model_digest(model), self.facts(data).digests["test"]
         about = VectorManifest(IMAGE_MODELS.name_of(model), *digests, len(codes), versions(), what, codes.shape[1])
-        return Exported(label, what, folder.name, asdict(export_vectors(columns, codes, folder, about)))
+        return Exported(what, folder.name, asdict(export_vectors(columns, codes, folder, about)), label)
 
     @cached_property
     def _data(self) -> ImageData:

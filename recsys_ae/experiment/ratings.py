@@ -315,7 +315,7 @@ class RatingTask(Task[RatingFile, Split, Recommender]):
         options = self._list_options(keys, data.everything, self._sources(output))
         options |= {"exclude_seen": data.repeats == "excluded", "cold": self.keys.cold, "seen": self._data.seen}
         manifest = export_recommendations(model, data.everything, folder, keys.k, **options)
-        return Exported(label, f"top-{keys.k} lists", folder.name, asdict(manifest))
+        return Exported(f"top-{keys.k} lists", folder.name, asdict(manifest), label)
 
     def _list_options(self, keys: ListExport, data: Interactions, sources: Sources | None = None) -> dict[str, Any]:
         """The arguments of `export_recommendations` that come from files, which are read now."""
@@ -335,4 +335,4 @@ class RatingTask(Task[RatingFile, Split, Recommender]):
         vectors, digests = model.item_vectors(), (model_digest(model), train.digest)
         about = VectorManifest(MODELS.name_of(model), *digests, len(vectors), versions(), "item vectors", vectors.shape[1])
         manifest = export_vectors({"item_id": train.items.values}, vectors, folder, about)
-        return Exported(label, "item vectors", folder.name, asdict(manifest))
+        return Exported("item vectors", folder.name, asdict(manifest), label)

@@ -148,7 +148,7 @@ class ListManifest(Manifest):
             f"made: {made.started} to {made.finished} on {made.host} by {made.command}{folder}",
             *(f"shard {shard}: {one.started} to {one.finished} on {one.host}" for shard, one in made.shards.items()),
             f"{model}, run {sources.run}" if sources.run else model,
-            f"history: {place}{self.n_events} events ({self.data_digest}), {_left_out(sources)}",
+            f"history: {place}{self.n_events} events ({self.data_digest}){_left_out(sources)}",
             *([f"other files: {'; '.join(read)}"] if read else []),
             f"code: {numbers}, python {made.python}{package}",
         ]
@@ -169,9 +169,10 @@ class VectorManifest(Manifest):
 
 
 def _left_out(sources: Sources) -> str:
-    """What was left out of the history."""
-    lines = f" and {sources.skipped_lines} invalid lines" if sources.skipped_lines else ""
-    return f"without {sources.skipped_events} events of unknown items{lines}"
+    """What was left out of the history, to follow it."""
+    counts = {"events of unknown items": sources.skipped_events, "invalid lines": sources.skipped_lines}
+    parts = [f"{count} {what}" for what, count in counts.items() if count]
+    return f", without {' and '.join(parts)}" if parts else ""
 
 
 def _in_words(value: Any) -> str:

@@ -172,12 +172,12 @@ class FinalFit:
 
 @dataclass(frozen=True)
 class Exported:
-    """An export: the label of its model, its description, its folder below the output, and its manifest."""
+    """An export: its description, its folder below the output, its manifest, and the label of the model."""
 
-    model: str
     about: str
     folder: str
     manifest: dict[str, Any]
+    model: str | None = None  # None in reports that were written before this was known
 
 
 @dataclass(frozen=True)

@@ -108,7 +108,7 @@ def test_skipped_lines_still_count_as_seen(folder):
     assert pairs(pd.read_parquet("lists")) == wanted
     verified = CliRunner().invoke(app, ["verify", "lists", "--sample", "5", "--tracking-uri", "none"])
     assert verified.exit_code == 0, verified.output
-    assert f"without 0 events of unknown items and {n + 3} invalid lines" in verified.output
+    assert f", without {n + 3} invalid lines" in verified.output
 
 
 @pytest.mark.parametrize(

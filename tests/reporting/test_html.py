@@ -158,8 +158,9 @@ def test_training_that_ended_at_its_best_epoch_may_have_been_too_short():
     models = report().models
     runs = {seed: replace(run, fit=replace(run.fit, best_epoch=3)) for seed, run in models["equal"].runs.items()}
     said = charts(models={**models, "equal": replace(models["equal"], runs=runs)})
-    assert said["equal: training loss"] == (
-        "From 1 to 0.25 in 3 epochs; epoch 3 was chosen, the last one, so more epochs may be better."
+    assert said["equal: training loss"] == "From 1 to 0.25 in 3 epochs; epoch 3 was chosen."
+    assert said["equal: validation ndcg@100"] == (
+        "From 0.2 to 0.3 in 3 epochs; epoch 3 was chosen, the last one, so more epochs may be better."
     )
 
 
@@ -172,7 +173,7 @@ def test_a_single_model_is_compared_with_none():
         chart.title: chart.message for one in page.sections for block in one.blocks for chart in getattr(block, "charts", ())
     }
     assert said["rmse on test data"] == "good has rmse 0.9000. The dashed line is bias (1.0000)."
-    assert said["NDCG by length"] == "0.1000 with one item, 0.5000 with 10."
+    assert said["NDCG by length"] == "0.1000 with a single item, 0.5000 with 10."
 
 
 def test_all_leaders_are_named():
@@ -224,7 +225,7 @@ def test_a_model_chosen_by_name_or_on_the_test_part_is_said_to_be_so():
         "good is the best by its ndcg@10 on the validation part, the highest (0.5000).",
     )
     assert [row[0].note for row in leaderboard(named).rows] == ["", "", "chosen"]
-    exported = Exported("bad", "codes of test images", "codes", {})  # without a final fit, as image models have none
+    exported = Exported("codes of test images", "codes", {}, "bad")  # without a final fit, as image models have none
     assert [row[0].note for row in leaderboard(report(models=models, exported=exported)).rows] == ["", "", "chosen"]
     assert reading(best=Best("good", "ndcg@10", "test"))[0].startswith(
         "good was chosen by ndcg@10 on the test part, because there is no validation part;"

@@ -247,16 +247,3 @@ ENVIRONMENT = [
 @cases(*ENVIRONMENT)
 def test_environment(case, examine):
     examine(case)
-
-
-def started(folder: Path, command: str, **more: object) -> subprocess.Popen:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), **more.pop("variables", {})}
-    return subprocess.Popen(
-        [sys.executable, "-m", "recsys_ae", *command.split()],
-        cwd=folder,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        **more,
-    )

@@ -42,8 +42,8 @@ def chosen(report: RunReport) -> str | None:
     """The one of several models that is exported and served: that of the final fit or the export, else the best one."""
     if len(report.models) == 1:
         return None
-    shipped = report.final or report.exported or report.best
-    return None if shipped is None else shipped.model
+    shipped = (one.model for one in (report.final, report.exported, report.best) if one is not None)
+    return next((label for label in shipped if label is not None), None)
 
 
 def choice_lines(report: RunReport) -> Iterator[str]:
@@ -150,13 +150,13 @@ def depth_charts(report: RunReport, depths: Depths | None) -> Iterator[Chart]:
         if ends[0] is None or ends[1] is None:
             continue
         (few, low), (many, high) = ends[0], ends[1]
-        lead = "leads" if len(few) == 1 else "lead"
+        lead, short = "leads" if len(few) == 1 else "lead", "a single item" if first == 1 else f"{first} items"
         if len(by_model) == 1:
-            message = f"{low:.4f} with {'one item' if first == 1 else f'{first} items'}, {high:.4f} with {last}{some}."
+            message = f"{low:.4f} with {short}, {high:.4f} with {last}{some}."
         elif few == many:
             message = f"{joined(few)} {lead} both at {first} and at {last} items{some}."
         else:
-            message = f"{joined(few)} {lead} with a single item, {joined(many)} with {last}{some}."
+            message = f"{joined(few)} {lead} with {short}, {joined(many)} with {last}{some}."
         records = [
             {"model": label, "x": k, "y": value, "label": f"{label}, {title}@{k}: {value:.4f}"}
             for label, own in by_model.items()
@@ -306,7 +306,8 @@ def curve_charts(report: RunReport) -> Iterator[Chart]:
                 if len(known) < 2:
                     continue
                 records = [{"model": label, "x": at, "y": value, "label": f"epoch {at}: {value:.4f}"} for at, value in known]
-                more = ", the last one, so more epochs may be better" if chosen == len(curve) else ""
+                last = chosen == len(curve) and title != "training loss"
+                more = ", the last one, so more epochs may be better" if last else ""
                 best = f"; epoch {chosen} was chosen{more}" if chosen is not None else ""
                 message = f"From {known[0][1]:.4g} to {known[-1][1]:.4g} in {len(curve)} epochs{best}."
                 spec = lines(records, list(report.models), "epoch", points=len(known) <= 30)

@@ -77,6 +77,8 @@ def _message(report: RunReport) -> Iterator[tuple[str, bool]]:
             yield joined(leaders), True
             have = "has" if len(leaders) == 1 else "have"
             yield f" {have} {most if many else f'{metric} {value:.4f} on test data'}", False
+        elif not many:
+            yield f"The model has no value of {metric}", False
     elif best.model is None:
         yield f"No model has a value of {best.metric}", False
     else:
