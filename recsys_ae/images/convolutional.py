@@ -74,7 +74,7 @@ class ConvolutionalNetwork(nn.Module):
 
 
 def _convolution(inputs: int, outputs: int, generator: Generator | None) -> nn.Conv2d:
-    device = torch.empty(0).device  # the default one; PyTorch 2.6 has another default within `torch.device`
+    device = torch.empty(0).device  # get_default_device of PyTorch 2.6 overlooks `with torch.device(...)`
     layer = nn.utils.skip_init(nn.Conv2d, inputs, outputs, KERNEL, padding=KERNEL // 2, device=device)
     std = (2 / (inputs * KERNEL**2)) ** 0.5
     with torch.no_grad():
