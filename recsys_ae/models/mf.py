@@ -65,8 +65,10 @@ class RatingByRating:
     def epoch(self, module: Factors, rows: SparseRows, learning_rate: float, generator: Generator) -> LossSum:
         row, column = rows.row_ids[rows.row_of_entry()].numpy(), rows.columns.numpy()
         order = torch.randperm(len(column), generator=generator).numpy()
-        blocks = [torch.randint(BLOCKS, (n,), generator=generator).numpy() for n in (len(module.users), len(module.items))]
-        strata = factorisation.by_block(order, row, column, *blocks, BLOCKS)
+        row_block, column_block = (
+            torch.randint(BLOCKS, (len(factors),), generator=generator).numpy() for factors in (module.users, module.items)
+        )
+        strata = factorisation.by_block(order, row, column, row_block, column_block, BLOCKS)
         weights = (module.users, module.items, module.user_bias, module.item_bias)
         factors = factorisation.Factors(*(weight.detach().numpy() for weight in weights))
         rate, errors = np.float32(learning_rate), np.zeros((BLOCKS, BLOCKS))

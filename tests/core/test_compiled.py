@@ -1,5 +1,6 @@
-"""Where compiled kernels are kept, and what becomes of damaged ones."""
+"""What compiled kernels return, where they are kept, and what becomes of damaged ones."""
 
+import ast
 import os
 import stat
 import subprocess
@@ -10,8 +11,11 @@ import numba
 import numpy as np
 import pytest
 
+import recsys_ae
 from recsys_ae import folders
 from recsys_ae.core.kernels import compiled as cache
+
+ROOT = Path(recsys_ae.__file__).parent
 
 
 def total(values: np.ndarray) -> float:
@@ -200,3 +204,25 @@ def test_a_process_forked_after(program):
     environment = {**os.environ, "NUMBA_NUM_THREADS": "2", "OMP_NUM_THREADS": "2", "PYTHONPATH": str(Path(__file__).parents[1])}
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def is_compiled(function: ast.FunctionDef) -> bool:
+    return any(ast.unparse(decorator).startswith("compiled(") for decorator in function.decorator_list)
+
+
+def test_no_kernel_gives_python_an_array():
+    """numba runs Python code to make one, and crashes if a signal's handler raises in it."""
+    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in cache.HERE.glob("*.py")]
+    functions = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+    kernels = [function for function in functions if is_compiled(function)]
+    give = {kernel.name for kernel in kernels if ast.unparse(kernel.returns) not in {"None", "bool", "int", "float"}}
+    assert "packed_rows" in give
+    within = {id(node) for kernel in kernels for node in ast.walk(kernel)}
+    outside = {node.func.id for tree in trees for node in ast.walk(tree) if calls_by_name(node) and id(node) not in within}
+    assert give.isdisjoint(outside)
+    others = [path.read_text(encoding="utf-8") for path in ROOT.rglob("*.py") if path.parent != cache.HERE]
+    assert not [name for name in give if not name.startswith("_") and any(f"{name}(" in other for other in others)]
+
+
+def calls_by_name(node: ast.AST) -> bool:
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name)

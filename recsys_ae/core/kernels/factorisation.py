@@ -25,8 +25,7 @@ class Factors(NamedTuple):
     right_bias: Any
 
 
-@compiled()
-def by_block(order: Any, row: Any, column: Any, row_block: Any, column_block: Any, blocks: int) -> Any:
+def by_block(order: Any, row: Any, column: Any, row_block: Any, column_block: Any, blocks: int) -> Strata:
     """Entries split into `blocks` strata of `blocks` parts; no two parts of a stratum share a row or a column.
 
     Args:
@@ -38,18 +37,27 @@ def by_block(order: Any, row: Any, column: Any, row_block: Any, column_block: An
         `Strata` of entries, int64 [nnz], and starts [blocks^2 + 1]: part p of stratum s, with the rows of block p, begins at
         starts[s * blocks + p].
     """
+    entries, starts = np.empty(len(order), np.int64), np.zeros(blocks * blocks + 1, np.int64)
+    _place_by_block(order, row, column, row_block, column_block, blocks, entries, starts)
+    return Strata(entries, starts)
+
+
+@compiled()
+def _place_by_block(
+    order: Any, row: Any, column: Any, row_block: Any, column_block: Any, blocks: int, entries: Any, starts: Any
+) -> None:
+    """Fill in the arrays of `Strata`; `starts` is zero before."""
     part = np.empty(len(order), np.int64)
-    count = np.zeros(blocks * blocks + 1, np.int64)
     for n in range(len(order)):
         r, c = row_block[row[order[n]]], column_block[column[order[n]]]
         part[n] = (c - r) % blocks * blocks + r
-        count[part[n] + 1] += 1
-    starts = np.cumsum(count)
-    place, entries = starts.copy(), np.empty(len(order), np.int64)
+        starts[part[n] + 1] += 1
+    for p in range(len(starts) - 1):
+        starts[p + 1] += starts[p]
+    place = starts.copy()
     for n in range(len(order)):
         entries[place[part[n]]] = order[n]
         place[part[n]] += 1
-    return Strata(entries, starts)
 
 
 @compiled(parallel=True, fastmath=FAST)

@@ -175,25 +175,24 @@ def attribute_gradients(indptr: Any, columns: Any, gradient: Any, attributes: An
             out[s, b] = beside[:, s]
 
 
+def by_column(indptr: Any, columns: Any, width: int) -> Columns:
+    """The pattern of CSR arrays in compressed sparse column form."""
+    count = np.bincount(columns, minlength=width)
+    touched = np.flatnonzero(count)
+    starts = np.append(0, np.cumsum(count[touched]))
+    row, entry = np.empty(len(columns), np.int64), np.empty(len(columns), np.int64)
+    _place_by_column(indptr, columns, np.cumsum(count) - count, row, entry)
+    return Columns(touched, starts, row, entry)
+
+
 @compiled()
-def by_column(indptr: Any, columns: Any, width: int) -> Any:
-    """The pattern of CSR arrays as `Columns`."""
-    count = np.zeros(width + 1, np.int64)
-    for k in range(len(columns)):
-        count[columns[k] + 1] += 1
-    touched = np.flatnonzero(count[1:])
-    place = np.cumsum(count)
-    entry, row = np.empty(len(columns), np.int64), np.empty(len(columns), np.int64)
+def _place_by_column(indptr: Any, columns: Any, place: Any, row: Any, entry: Any) -> None:
+    """Fill in `row` and `entry` of `Columns`; place [D] is the first entry of each column, and is moved to its end."""
     for b in range(len(indptr) - 1):
         for k in range(indptr[b], indptr[b + 1]):
             at = place[columns[k]]
             place[columns[k]] += 1
             entry[at], row[at] = k, b
-    starts = np.empty(len(touched) + 1, np.int64)
-    starts[0] = 0
-    for t in range(len(touched)):
-        starts[t + 1] = starts[t] + count[touched[t] + 1]
-    return Columns(touched, starts, row, entry)
 
 
 @compiled(parallel=True, fastmath=FAST)
