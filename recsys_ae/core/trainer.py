@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, fields
 from math import inf, isfinite
-from time import perf_counter
 from typing import Any, Generic, Literal, Protocol, Self, TypeVar
 
 import torch
@@ -12,6 +11,7 @@ from torch import Generator, Tensor, nn
 
 from recsys_ae.core.devices import Device, device_named, device_of, exact_convolutions, multiplies_bfloat16
 from recsys_ae.core.distributed import Team, team_for
+from recsys_ae.core.kernels.compiled import working_seconds
 from recsys_ae.core.losses import LossSum
 from recsys_ae.core.optimisers import FULL_BATCH, Optimiser, check_decay, make_optimiser
 from recsys_ae.core.shares import sharing
@@ -221,7 +221,7 @@ def fit(
 @exact_convolutions()
 def _next_epoch(training: Training[M], objective: AnyObjective[M, B], rows: B, valid: Validation | None) -> None:
     """Train and validate for another epoch, and record it in the history."""
-    module, started, number = training.module, perf_counter(), len(training.history) + 1
+    module, started, number = training.module, working_seconds(), len(training.history) + 1
     if training.team is not None:
         training.team.send(number)
     loss, value = train_epoch(training, objective, rows, number), None
@@ -231,7 +231,7 @@ def _next_epoch(training: Training[M], objective: AnyObjective[M, B], rows: B, v
             value = float(valid())
     if value is not None and not isfinite(value):
         raise _diverged(f"the validation value is {value} in epoch {number}", training.config)
-    training.history.append(Epoch(number, loss, value, perf_counter() - started))
+    training.history.append(Epoch(number, loss, value, working_seconds() - started))
     best = training.best
     if best is not None and best.number == number:
         training.best_weights = {name: weight.clone() for name, weight in module.state_dict().items()}

@@ -11,6 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from recsys_ae.core.kernels.compiled import working_seconds
 from recsys_ae.core.trainer import Callback, Epoch, Training
 from recsys_ae.reporting.results import Curves, FitFacts
 from recsys_ae.tracking import TrackedRun
@@ -116,12 +117,12 @@ class Stopwatch(Callback):
 
     def __enter__(self) -> "Stopwatch":
         self._measures_memory = _peak_memory_mb(reset=True) is not None
-        self._started = perf_counter()
+        self._started = working_seconds()
         return self
 
     def __exit__(self, *_: object) -> None:
         memory = _peak_memory_mb() if self._measures_memory else None
-        self.facts = FitFacts(max(perf_counter() - self._started, self._seconds), memory, *self._epochs)
+        self.facts = FitFacts(max(working_seconds() - self._started, self._seconds), memory, *self._epochs)
 
     def on_end(self, training: Training[Any]) -> None:
         self._seconds += sum(epoch.seconds for epoch in training.history)

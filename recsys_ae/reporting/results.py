@@ -64,7 +64,7 @@ class Trial:
 class FitFacts:
     """The cost of a fit. Epochs are those of the first training, None if the model is not trained by epochs."""
 
-    seconds: float  # wall time; of a resumed training, at least the time of all its epochs
+    seconds: float  # wall time without compiling; of a resumed training, at least the time of all its epochs
     peak_memory_mb: float | None  # highest resident memory of the process, in 10^6 bytes; None where unknown (not on Linux)
     epochs: int | None
     best_epoch: int | None  # by the validation values; the last one without them

@@ -1,4 +1,4 @@
-"""What compiled kernels return, where they are kept, and what becomes of damaged ones."""
+"""What compiled kernels return, where they are kept, what becomes of damaged ones, and what compiling costs."""
 
 import ast
 import os
@@ -50,6 +50,13 @@ def kept(tmp_path, monkeypatch) -> Path:
 def test_compiled_once(kept):
     assert [use(), use()] == [(0, 1), (1, 0)]
     assert len(list(kept.iterdir())) == 1
+
+
+def test_the_clock_stands_still_while_a_kernel_is_compiled(kept, monkeypatch):
+    monkeypatch.setattr(cache, "perf_counter", lambda: 1000.0)
+    clock = [cache.working_seconds(), use() and cache.working_seconds(), use() and cache.working_seconds()]
+    assert clock[1] < clock[0]  # compiled
+    assert clock[2] == clock[1]  # loaded
 
 
 def test_compilation_is_announced_once(kept, caplog):

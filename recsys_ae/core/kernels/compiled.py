@@ -8,11 +8,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import numba
 from numba.core.caching import NullCache
 from numba.core.compiler import CompileResult
+from numba.core.event import TimingListener, register
 from numba.core.serialize import dumps
 
 from recsys_ae.folders import cache_folder, cache_folders, writable
@@ -20,7 +22,15 @@ from recsys_ae.forks import when_threads_are_lost
 
 HERE = Path(__file__).parent
 
+COMPILING = TimingListener()
+
 logger = logging.getLogger(__name__)
+register("numba:compile", COMPILING)
+
+
+def working_seconds() -> float:
+    """A clock that stands still while a kernel is compiled, which happens once on a machine and says nothing about a model."""
+    return perf_counter() - (COMPILING.duration if COMPILING.done else 0.0)
 
 
 def compiled(**options: Any) -> Callable[[Callable[..., Any]], Any]:
