@@ -132,9 +132,9 @@ SMALL = {
         "l2": 0.1,
         "l2_exponent": 0.0,
         "dropout": 0.0,
-        "epochs": 250,
+        "epochs": 100,
         "batch_size": 4,
-        "learning_rate": 0.01,
+        "learning_rate": 0.02,
         "learning_rate_decay": 1.0,
     },
     "hybrid": {
@@ -167,7 +167,7 @@ SMALL = {
     "pca": {"factors": 1},
     "multvae": {"hidden": [8, 2], "epochs": 60, "batch_size": 4, "learning_rate": 0.01, "dropout": 0.2, "beta": 0.01},
     "multdae": {"hidden": [4], "epochs": 60, "batch_size": 4, "learning_rate": 0.01, "dropout": 0.2, "l2": 0.0},
-    "recvae": {"hidden": 8, "latent": 2, "epochs": 60, "batch_size": 4, "learning_rate": 0.01, "dropout": 0.2, "gamma": 0.001},
+    "recvae": {"hidden": 8, "latent": 2, "epochs": 25, "batch_size": 4, "learning_rate": 0.01, "dropout": 0.2, "gamma": 0.001},
     "cdae": {"hidden": 2, "epochs": 60, "batch_size": 4, "learning_rate": 0.03, "dropout": 0.2, "negatives": 3, "l2": 0.01},
     "elsa": {"factors": 3, "epochs": 60, "batch_size": 4, "learning_rate": 0.05, "dropout": 0.0},
     "gru": {"hidden": 8, "epochs": 25, "batch_events": 24, "learning_rate": 0.02, "dropout": 0.1},
@@ -281,11 +281,12 @@ VARIANTS = {
     "blend-mixture": ("blend", {**SMALL["blend"], "combine": "mixture", "folds": 2}),
     "blend-of-ratings": (
         "blend",
-        {"members": [{"name": "mf", **SMALL["mf"]}, {"name": "hybrid", **SMALL["hybrid"]}], "holdout": 0.2, "folds": 2},
+        {"members": [{"name": "mf", **SMALL["mf"]}, {"name": "hybrid", **SMALL["hybrid"], "epochs": 20}], "holdout": 0.2, "folds": 2},
     ),
     "bias": ("bias", {}),
     "popularity": ("popularity", {}),
 }
+ONE_OF_EACH = list({kind: name for name, (kind, _) in reversed(VARIANTS.items())}.values())  # the first variant of each kind
 
 
 def peak_memory(function: Callable[[], object]) -> int:

@@ -140,7 +140,7 @@ def test_a_flipped_bit_is_named_or_changes_nothing(interrupted):
     keys, _, whole = interrupted
     noticed, names = 0, state_files()
     for number, name in enumerate(names):
-        for what in flips(Path("killed") / name, 10, seed=number):
+        for what in flips(Path("killed") / name, 5, seed=number):
             copied()
             found = attempt(keys)
             if isinstance(found, str):
@@ -149,7 +149,7 @@ def test_a_flipped_bit_is_named_or_changes_nothing(interrupted):
                 noticed += 1
             else:
                 assert found == whole, what
-    assert noticed > 8 * len(names)  # hardly any bit is without meaning
+    assert noticed > 4 * len(names)  # hardly any bit is without meaning
 
 
 def test_a_truncated_file_is_named(interrupted):
@@ -217,6 +217,6 @@ def test_a_state_file_under_another_name_is_refused(interrupted):
 
 def test_a_flipped_bit_in_the_report_is_named_or_changes_nothing(interrupted):
     keys, _, whole = interrupted
-    for what in flips(Path("whole/report.json"), 100):
+    for what in flips(Path("whole/report.json"), 30):
         found = attempt(keys, "whole")
         assert found == whole or str(found).startswith("whole/report.json is damaged: "), what

@@ -131,7 +131,7 @@ def test_a_flipped_bit_in_an_unfinished_export_is_repaired(model, tmp_path, monk
         *(f"records/{name}.json" for name in NAMES[:2]),
     ]
     for name in sorted(content(killed))[1:]:
-        for what in flips(killed / name, 60):
+        for what in flips(killed / name, 20):
             shutil.copytree(killed, partial)
             export(model, tmp_path / "out")
             assert content(tmp_path / "out") == content(tmp_path / "whole"), what

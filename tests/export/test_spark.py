@@ -12,7 +12,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from builders import VARIANTS, complete, of_users, random_interactions
+from builders import ONE_OF_EACH, VARIANTS, complete, of_users, random_interactions
 from commands import Command
 from scipy.sparse import csr_array
 from session_logs import from_rows
@@ -51,7 +51,7 @@ def check_equal(request: ListRequest, folder: Path) -> None:
     assert sorted(os.listdir(folder)) == ["local", "spark"]
 
 
-@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize("name", ONE_OF_EACH)
 def test_every_model_makes_the_same_lists_from_the_histories_of_a_part(name, tmp_path):
     """Some of the users have no history, or are unknown to the model."""
     kind, params = VARIANTS[name]
