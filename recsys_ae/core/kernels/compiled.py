@@ -4,7 +4,7 @@ import hashlib
 import logging
 import os
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -14,8 +14,11 @@ from typing import Any
 import numba
 from numba.core.caching import NullCache
 from numba.core.compiler import CompileResult
-from numba.core.event import TimingListener, register
+from numba.core.cpu import CPUContext
+from numba.core.event import TimingListener, register, trigger_event
+from numba.core.registry import cpu_target
 from numba.core.serialize import dumps
+from numba.core.sigutils import normalize_signature
 
 from recsys_ae.folders import cache_folder, cache_folders, writable
 from recsys_ae.forks import when_threads_are_lost
@@ -38,7 +41,7 @@ def compiled(**options: Any) -> Callable[[Callable[..., Any]], Any]:
 
     def decorate(function: Callable[..., Any]) -> Any:
         dispatcher = numba.njit(**options)(function)
-        dispatcher._cache = _KernelCache(f"{Path(function.__code__.co_filename).stem}.{function.__name__}")
+        dispatcher._cache = _KernelCache(f"{Path(function.__code__.co_filename).stem}.{function.__name__}", dispatcher)
         if options.get("parallel"):
             when_threads_are_lost(lambda: _without_threads(dispatcher))
         return dispatcher
@@ -50,7 +53,7 @@ def _without_threads(dispatcher: Any) -> None:
     """Compile a kernel for one thread when it is called next."""
     if dispatcher.targetoptions["parallel"]:
         dispatcher.targetoptions["parallel"] = False
-        dispatcher._cache = _KernelCache(f"{dispatcher._cache.name}.one-thread")
+        dispatcher._cache = _KernelCache(f"{dispatcher._cache.name}.one-thread", dispatcher)
         dispatcher._reset_overloads()
 
 
@@ -88,24 +91,42 @@ class _KernelCache(NullCache):
     Nothing that goes wrong with a cache is an error.
     """
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    def __init__(self, name: str, dispatcher: Any) -> None:
+        self.name, self._dispatcher = name, dispatcher
 
-    def load_overload(self, sig: Any, target_context: Any) -> Any:
-        """The code saved from the same sources; None if it is missing or damaged."""
+    def load_overload(self, sig: Any, target_context: Any) -> CompileResult:
+        """The code as it is stored, in an engine of its own.
+
+        With one engine for all, as numba has it, a kernel would use those copies of the functions in it that were linked first:
+        by itself if it has just been compiled, or by another kernel. They are optimised differently, and round differently.
+        """
         target_context.refresh()
+        with suppress(Exception):  # of unpickling or linking
+            for content in self._found(sig, target_context):
+                return _linked(pickle.loads(content))
+        content = self._compiled(sig)
+        self._save(sig, target_context, content)
+        return _linked(pickle.loads(content))
+
+    def _found(self, sig: Any, target_context: Any) -> Iterator[bytes]:
+        """What was saved from the same sources and is not damaged."""
         for folder in _kernel_folders(*cache_folders()):
-            with suppress(Exception):  # of reading, unpickling or linking
+            with suppress(OSError):
                 content = (folder / self._file(sig, target_context.codegen())).read_bytes()
                 if content[:32] == _digest(content[32:]):
-                    return CompileResult._rebuild(target_context, *pickle.loads(content[32:]))
-        _announce()
-        return None
+                    yield content[32:]
 
-    def save_overload(self, sig: Any, data: Any) -> None:
+    def _compiled(self, sig: Any) -> bytes:
+        """The pickled code, which has just been compiled."""
+        _announce()
+        arguments, returned = normalize_signature(sig)
+        with trigger_event("numba:compile"):
+            return bytes(dumps(self._dispatcher._compiler.compile(arguments, returned)._reduce()))
+
+    def _save(self, sig: Any, target_context: Any, content: bytes) -> None:
         if (folder := _where_to_save()) is None:
             return
-        path, content = folder / self._file(sig, data.codegen), dumps(data._reduce())
+        path = folder / self._file(sig, target_context.codegen())
         draft = path.with_name(f"{path.name}.{os.getpid()}.draft")
         with suppress(OSError):  # the disk is full
             try:
@@ -118,6 +139,10 @@ class _KernelCache(NullCache):
         """The file name, independent of the version of the sources, so that outdated code is replaced."""
         key = repr((signature, codegen.magic_tuple()))
         return f"{self.name}.{hashlib.sha256(key.encode()).hexdigest()[:16]}.nbc"
+
+
+def _linked(code: tuple[Any, ...]) -> CompileResult:
+    return CompileResult._rebuild(CPUContext(cpu_target.typing_context), *code)
 
 
 def _digest(content: bytes) -> bytes:
