@@ -44,6 +44,7 @@ logger = logging.getLogger(__name__)
 
 REPORT, HTML, PIPELINE, INPUTS, TRIALS = "report.json", "report.html", "pipeline.yaml", "inputs.json", "trials.db"
 FOLDERS = ("models", "figures", "per-user", ".work")
+RECORDED = ("candidates*.parquet", "skipped.csv")  # what `Task.record` writes
 REDO = "delete it and repeat the command with --resume to redo that part"
 FAILED = Path(".work", "failed")  # marks a failed run
 T = TypeVar("T")
@@ -249,6 +250,7 @@ def _remove_traces(path: Path, made: list[Path]) -> None:
     """Remove all files of a run that finished no model, so that the corrected run can use the folder."""
     for name in (*FOLDERS, RECORD):
         shutil.rmtree(path / name, ignore_errors=True)
-    for name in (PIPELINE, INPUTS, ".lock"):
-        (path / name).unlink(missing_ok=True)
+    for name in (*RECORDED, PIPELINE, INPUTS, ".lock"):
+        for file in path.glob(name):
+            file.unlink()
     remove_empty(made)

@@ -102,7 +102,10 @@ class Task(ABC, Generic[K, D, M]):
         """Raise `DataError` if a file that is needed after the training only is not as declared."""
 
     def record(self, output: Path) -> list[Path]:
-        """Write files about the reading of the data, such as skipped lines, to `output`; returns their paths."""
+        """Write files about the reading of the data, such as skipped lines, to `output`; returns their paths.
+
+        Their names match `output.RECORDED`.
+        """
         return []
 
     @abstractmethod
