@@ -36,7 +36,7 @@ from recsys_ae.experiment.page import (
 from recsys_ae.experiment.pipeline_file import TASKS, K, ModelSpec, Pipeline
 from recsys_ae.experiment.repeat import RunInputs
 from recsys_ae.experiment.search import combinations
-from recsys_ae.experiment.summary import choose, compare_pair, repetitions, summarise, worth
+from recsys_ae.experiment.summary import best_trial, choose, compare_pair, repetitions, summarise
 from recsys_ae.experiment.task import D, Evaluation, FitOn, M, Part, Task
 from recsys_ae.export.manifest import versions
 from recsys_ae.files import read_json
@@ -233,8 +233,7 @@ class _Experiment(Generic[K, D, M]):
             return job.spec, []
         metric = self.task.deciding_metric(self.keys.search.by or (self.keys.export.by if self.keys.export else None))
         trials = (self._tune if self.keys.search.sampler == "tpe" else self._try)(job, metric)
-        lower = self.task.lower_is_better(metric)
-        best = max(trials, key=lambda trial: worth(trial.valid_metrics.get(metric), lower))
+        best = best_trial(job.name, trials, metric, self.task.lower_is_better(metric))
         job.run.params({f"chosen.{key}": value for key, value in best.params.items()})
         return job.spec.with_params(best.params), trials
 
@@ -267,8 +266,8 @@ class _Experiment(Generic[K, D, M]):
                     trial = Trial(choice, valid, fit.seconds, epochs=fit.epochs)
                     self.folder.write_state(name, trial)
             trials.append(trial)
-            value = trial.valid_metrics[metric]
-            logger.info("%s: trial %d of %d, %s: %s %.4f", job.name, number, len(choices), choice, metric, value)
+            shown = "none" if (value := trial.valid_metrics.get(metric)) is None else f"{value:.4f}"
+            logger.info("%s: trial %d of %d, %s: %s %s", job.name, number, len(choices), choice, metric, shown)
         return trials
 
     def _select(self, job: Job, spec: ModelSpec) -> tuple[M, FitFacts, Selected]:

@@ -6,10 +6,11 @@ from statistics import mean, stdev
 
 import numpy as np
 
+from recsys_ae.errors import TrainingError
 from recsys_ae.evaluation.uncertainty.findings import MetricFindings
 from recsys_ae.evaluation.uncertainty.repetitions import Repetitions, over_repetitions
 from recsys_ae.evaluation.uncertainty.sample import Floats
-from recsys_ae.reporting.results import Best, Comparison, ModelSummary, RunResult, Values
+from recsys_ae.reporting.results import Best, Comparison, ModelSummary, RunResult, Trial, Values
 
 ROUNDING = 1e-6  # relative difference that counts as none: the seed may affect rounding in closed-form models
 
@@ -57,14 +58,21 @@ def choose(models: Mapping[str, ModelSummary], metric: str, lower_is_better: boo
     """The best model by one metric, on validation values if all models have them, else on test values."""
     on_valid = all(model.valid_metrics for model in models.values())
     values = {label: (on_valid and model.valid_metrics) or model.metrics for label, model in models.items()}
-    worths = {label: worth(found[metric], lower_is_better) for label, found in values.items()}
+    worths = {label: _worth(found[metric], lower_is_better) for label, found in values.items()}
     best = max(worths, key=lambda label: worths[label])
     return Best(best if worths[best] > -inf else None, metric, "valid" if on_valid else "test")
 
 
-def worth(value: float | None, lower_is_better: bool) -> float:
+def _worth(value: float | None, lower_is_better: bool) -> float:
     """The value, negated where lower is better; -inf for None."""
     return -inf if value is None else -value if lower_is_better else value
+
+
+def best_trial(name: str, trials: Sequence[Trial], metric: str, lower_is_better: bool) -> Trial:
+    """The trial of model `name` with the best value on the validation part; `TrainingError` if none has one."""
+    if all(trial.valid_metrics.get(metric) is None for trial in trials):
+        raise TrainingError(f"{name}: no trial has {metric} on the valid part; search by another metric or hold out more")
+    return max(trials, key=lambda trial: _worth(trial.valid_metrics.get(metric), lower_is_better))
 
 
 def compare_pair(

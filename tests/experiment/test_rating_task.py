@@ -192,6 +192,12 @@ def test_the_searched_parameters_are_those_of_the_final_fit(folder):
     assert report.final.fit.epochs is None
 
 
+def test_a_search_by_a_metric_without_values_says_so(folder):
+    searched = {"name": "elsa", "factors": 2, "epochs": 1, "search": {"dropout": [0.1, 0.2]}}
+    with pytest.raises(TrainingError, match="elsa: no trial has rmse on the valid part; search by another metric"):
+        run(models=[searched], metrics=["ndcg@5", "rmse"], search={"by": "rmse"}, export=None)
+
+
 def test_without_an_export_nothing_is_fitted_again(folder):
     report = run(export=None)
     assert (report.final, report.exported) == (None, None)
