@@ -275,8 +275,8 @@ class RatingTask(Task[RatingFile, Split, Recommender]):
         return audit(data, looks=looks)
 
     def test_to_train(self, data: DataFacts) -> float:
-        test = data.sizes["test"]
-        return test / (sum(data.sizes.values()) - test) if self._data.redrawn else 0.0
+        fitted = data.sizes["train"] + (data.sizes["valid"] if self.keys.refit else 0)
+        return data.sizes["test"] / fitted if self._data.redrawn else 0.0
 
     def closer_look(self, models: Iterable[tuple[str, Recommender]], data: Split) -> CloserLook:
         keys, titles = self.keys, self._titled

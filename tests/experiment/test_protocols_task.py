@@ -65,6 +65,11 @@ class TestCandidates:
         run(candidates={"n": 3}, seed=[4, 5])
         assert {path.name for path in Path("out").glob("*.parquet")} == {f"candidates-seed-{seed}.parquet" for seed in (4, 5)}
 
+    def test_a_failed_run_leaves_no_file_of_them_in_the_way(self):
+        with pytest.raises(ConfigError, match="factors"):
+            run(candidates={"n": 3}, models=[{"name": "pca", "factors": 500}])
+        assert run(candidates={"n": 3}, models=[{"name": "pca", "factors": 2}]).models.keys() == {"pca"}
+
     def test_a_sampled_metric_needs_candidates(self):
         with pytest.raises(ConfigError, match=r"sampled_ndcg@5 needs sampled candidates; declare them, as in candidates: "):
             task(metrics=["sampled_ndcg@5"])
@@ -87,6 +92,20 @@ class TestRepetitions:
         for earlier, later in pairwise(parts):
             assert earlier.test.times.max() < later.test.times.min()
             assert later.train.n_events == earlier.train.n_events + earlier.test.n_events
+
+    @pytest.mark.parametrize(("kind", "refit"), [("rolling_window", True), ("rolling_window", False), ("user_holdout", False)])
+    def test_only_what_the_model_was_fitted_on_counts_as_training(self, kind, refit):
+        """Neither later windows nor the histories of held-out users do."""
+        dataset = {"name": "small", "kind": "planted-sessions", "users": 40, "items": 12, "topics": 3, "sessions": 6}
+        windows = {"kind": kind, "windows": 3, "window": "each", "test": 0.3, "valid": 0.1}
+        declared = windows if kind == "rolling_window" else {"kind": kind, "test": 0.3, "valid": 0.1}
+        more = {"metrics": ["ndcg@5"], "models": PIPELINE["models"][2:], "refit": refit}
+        chosen = task(dataset=dataset, split=declared, seed=[0, 1, 2], **more)
+        split = chosen.data(0)
+        others = split.fold_in if split.later is None else split.later
+        assert len(others) > 0
+        fitted = len(split.train) + (len(split.valid) if refit else 0)
+        assert chosen.test_to_train(chosen.facts(split)) == len(split.test) / fitted
 
     def test_there_must_be_a_fold_for_each_seed(self):
         with pytest.raises(ConfigError, match="each seed takes one of 2 folds, but there are 3 seeds; remove some"):
