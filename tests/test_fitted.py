@@ -15,6 +15,7 @@ from recsys_ae.errors import DataError, OutputError
 from recsys_ae.files import CHECKSUM, write_json
 from recsys_ae.fitted import ARRAYS, DESCRIPTION, Fitted
 from recsys_ae.ids import IdMap
+from recsys_ae.models.base import fitted_on
 
 SAVED = {
     "mf": (lambda: build_model("mf", {"epochs": 2}).fit(planted()), save_model, load_model),
@@ -33,6 +34,13 @@ def saved(request, tmp_path):
         FITTED[request.param] = fit()
     save(FITTED[request.param], tmp_path / "model")
     return tmp_path / "model", lambda folder: save(FITTED[request.param], folder), load
+
+
+def test_the_order_of_feature_tables_does_not_matter():
+    """That of a set depends on the process."""
+    orders = (["user_features", "item_features"], ["item_features", "user_features"])
+    one, other = (fitted_on(planted(), {}, keep_users=True, features=order).digest("mf", {}) for order in orders)
+    assert one == other
 
 
 def files_of(folder):

@@ -306,7 +306,7 @@ def fitted_on(
     if scale is not None:
         margin = 0.0 if train.scale else 10 * (scale[1] - scale[0] or abs(scale[0]) or 1.0)
         meta["accepted"] = [scale[0] - margin, scale[1] + margin]
-    for name in features:
+    for name in sorted(features):  # a set has another order in each process, and digests depend on it
         table, meta[name] = getattr(train, name).to_arrays(f"{name}.")
         own |= table
     return Fitted(own, ids, meta)

@@ -118,7 +118,7 @@ class BayesianFM(FactorModel):
             {"rated_items": item_counts(train) > 0},
             keep_users="user_features" in self.needs,
             keep_scale=True,
-            features=sorted(self.needs),
+            features=self.needs,
         )
         ratings = train.matrix.astype(np.float64)
         mean, unit = ratings.data.mean(), ratings.data.std() or 1.0

@@ -121,7 +121,7 @@ class RatingAutoencoder(Recommender):
 
     def _fit(self, train: Interactions, context: FitContext) -> Fitted:
         own = {"rated_items": item_counts(train) > 0}
-        about = fitted_on(train, own, keep_users=True, keep_scale=True, features=sorted(self.needs))
+        about = fitted_on(train, own, keep_users=True, keep_scale=True, features=self.needs)
         tables = SideFeatures.of(about, "user"), SideFeatures.of(about, "item")
         of_users, of_items = (None if table is None else table.matrix for table in tables)
         biases = Biases.fit(train, user_features=of_users, item_features=of_items, popularity=True)
