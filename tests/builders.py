@@ -281,7 +281,11 @@ VARIANTS = {
     "blend-mixture": ("blend", {**SMALL["blend"], "combine": "mixture", "folds": 2}),
     "blend-of-ratings": (
         "blend",
-        {"members": [{"name": "mf", **SMALL["mf"]}, {"name": "hybrid", **SMALL["hybrid"], "epochs": 20}], "holdout": 0.2, "folds": 2},
+        {
+            "members": [{"name": "mf", **SMALL["mf"]}, {"name": "hybrid", **SMALL["hybrid"], "epochs": 20}],
+            "holdout": 0.2,
+            "folds": 2,
+        },
     ),
     "bias": ("bias", {}),
     "popularity": ("popularity", {}),

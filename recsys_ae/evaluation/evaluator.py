@@ -62,7 +62,7 @@ def evaluate(
     Raises:
         ConfigError: an unknown metric, segment, part or policy, a `relevant_at` that is not finite, a `sampled_` metric without
             candidates, features that a metric or segment needs and the data lacks, or `model` is not a `Recommender`.
-        DataError: `split` is not a `Split`, or the part is empty.
+        DataError: `split` is not a `Split`, the part is empty, or the candidates have other users or items.
         TrainingError: a score, a predicted rating or a metric is not finite.
         ColdUserError: there is a cold user, and `cold` is `error`.
     """
@@ -70,6 +70,8 @@ def evaluate(
     check_recommender(model)
     check_split(split)
     check_counts(batch_users=1 if batch_users is None else batch_users)
+    if candidates is not None and (candidates.users != split.train.users or candidates.items != split.train.items):
+        raise DataError("the candidates have other users or items than the split; sample them from it")
     catalogue, groups = _catalogue(split.history(part), item_vectors), parse_segments(segments)
     if not len(split.test if part == "test" else split.valid):
         raise DataError(f"the {part} part of the {split.protocol} split is empty; hold out more")

@@ -70,7 +70,7 @@ def export_recommendations(
     Raises:
         ColdUserError: there is a cold user, and `cold` is `error`.
         ConfigError: `k`, `part_users` or `batch_users` is below 1, `users` contains an id twice, or PySpark is not installed.
-        DataError: the export in `folder` is damaged, or the rules are about other items.
+        DataError: the export in `folder` is damaged, the rules are about other items, or `seen` has other users or items.
         OutputError: `folder` holds something else, another export is writing it, or the disk is full.
         UnknownIdError: `users` contains an id that is not in the history.
     """

@@ -17,7 +17,7 @@ from recsys_ae.ids import Rows
 from recsys_ae.interactions import Interactions
 from recsys_ae.models import MODELS
 from recsys_ae.models.base import Recommender, check_counts, fitted_state
-from recsys_ae.models.recommend import Cold, scorable
+from recsys_ae.models.recommend import Cold, check_seen, scorable
 from recsys_ae.models.rules import Rules
 from recsys_ae.models.storage import model_digest
 
@@ -59,6 +59,7 @@ class ListRequest:
     ) -> "ListRequest":
         """The request for the best `k` items of each user; for the arguments and errors see `export_recommendations`."""
         fitted_state(model, history)
+        check_seen(seen, history)
         rows = np.arange(history.n_users) if users is None else history.users.rows(users)
         if len(np.unique(rows)) < len(rows):
             raise ConfigError("`users` contains an id twice; name each user once")

@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import csr_array
 
-from recsys_ae.errors import ColdUserError, ConfigError, quoted
+from recsys_ae.errors import ColdUserError, ConfigError, DataError, quoted
 from recsys_ae.ids import IdMap, Rows, shown
 from recsys_ae.interactions import Interactions
 from recsys_ae.models.base import (
@@ -140,9 +140,13 @@ def recommend_blocks(
         seen: what `exclude_seen` excludes, with the ids of the history; the history if None.
         wanted: csr_array [B, M], items of each user that `TopK.tied` must have if they tie with the last of the list; without
             caps on categories.
+
+    Raises:
+        DataError: `seen` has other users or items than the history.
     """
     batch_users = users_per_block(history.n_items) if batch_users is None else batch_users
     check_counts(k=k, batch_users=batch_users)
+    check_seen(seen, history)
     popularity = fitted_state(model, history).arrays["popularity"]
     rules = Rules(history.items) if rules is None else rules
     rules.check(history.items)
@@ -182,6 +186,12 @@ def _scored(
         yield by_model, np.require(finite_scores(model, history, rows[by_model]), np.float32, ["C", "W"])  # not read-only
     if len(others) and popularity is not None:
         yield others, np.tile(popularity, (len(others), 1))
+
+
+def check_seen(seen: Interactions | None, history: Interactions) -> None:
+    """Raise `DataError` unless `seen`, if there is any, has the users and items of the history, in the same order."""
+    if seen is not None and (seen.users != history.users or seen.items != history.items):
+        raise DataError("`seen` has other users or items than the history; build both with the same ids")
 
 
 def scorable(model: Recommender, history: Interactions, rows: Rows, cold: Cold) -> NDArray[np.bool_]:

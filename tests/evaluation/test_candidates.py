@@ -75,6 +75,12 @@ def test_other_files_are_errors(tmp_path, columns, message):
         Candidates.read(tmp_path / "candidates.parquet", IdMap(["u1"]), IdMap(["i1", "i2"]))
 
 
+def test_candidates_of_another_split_are_refused(split):
+    other = per_user(random_interactions(3, n_users=60, n_items=46, share=0.2), test=0.3, valid=0.1, seed=1)
+    with pytest.raises(DataError, match="the candidates have other users or items than the split; sample them from it"):
+        evaluate(Popularity().fit(split.train), split, "ndcg@5", candidates=Candidates.sample(other, "test", 5))
+
+
 def test_ranks_are_among_relevant_items_and_candidates(split):
     """Against a loop over users that ranks with plain sorting."""
     candidates = Candidates.sample(split, "test", 6, seed=2)

@@ -6,7 +6,7 @@ from builders import from_dense, planted
 from hypothesis import given, strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from recsys_ae import IdMap, build_model, recommend
+from recsys_ae import IdMap, Interactions, build_model, export_recommendations, recommend
 from recsys_ae.errors import ConfigError, DataError, TrainingError, UnknownIdError
 from recsys_ae.models import base
 from recsys_ae.models.base import BATCH_USERS, BLOCK_SCORES, users_per_block
@@ -89,3 +89,16 @@ def test_parts_with_other_ids_are_refused(part):
         build_model("popularity").fit(data, **{part: other})
     with pytest.raises(DataError, match=f"{part} must be Interactions, got DataFrame"):
         build_model("popularity").fit(data, **{part: data.to_frame()})
+
+
+@pytest.mark.parametrize("turned", ["users", "items"])
+def test_what_was_seen_must_have_the_ids_of_the_history(turned, tmp_path):
+    data = planted()
+    ids = {side: getattr(data, side) for side in ("users", "items")}
+    seen = Interactions(data.matrix, **{**ids, turned: IdMap(ids[turned].values[::-1])})
+    model = build_model("popularity", {}).fit(data)
+    with pytest.raises(DataError, match="`seen` has other users or items than the history"):
+        list(recommend_blocks(model, data, np.arange(12), 3, seen=seen))
+    with pytest.raises(DataError, match="`seen` has other users or items than the history"):
+        export_recommendations(model, data, tmp_path / "out", 3, seen=seen)
+    assert not list(tmp_path.iterdir())
