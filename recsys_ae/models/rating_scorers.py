@@ -266,9 +266,10 @@ def hidden_factors(module: Autoencoders, inputs: csr_array, row_bias: Floats) ->
 @torch.no_grad()
 def output_factors(module: Autoencoders, columns: Rows | slice = slice(None)) -> Floats:
     """[D, H + 2]: weights and bias of the output for all columns or some, and 1."""
-    networks = module.networks
-    terms = output_terms([wide_weights(network)[-1] for network in networks], [network.output_bias for network in networks])
-    return with_one(terms.cpu().numpy()[columns])
+    at = columns if isinstance(columns, slice) else torch.from_numpy(columns)
+    weights = [wide_weights(network)[-1][at] for network in module.networks]
+    biases = [network.output_bias[at] for network in module.networks]
+    return with_one(output_terms(weights, biases).cpu().numpy())
 
 
 def with_one(factors: NDArray[Any]) -> Floats:

@@ -6,10 +6,12 @@ import torch
 from builders import SMALL, from_dense, of_users, planted, random_interactions
 
 from recsys_ae import IdMap, Interactions, build_model
-from recsys_ae.core.ensemble import scaled
+from recsys_ae.core.ensemble import output_terms, scaled
 from recsys_ae.core.optimisers import RowAdam, make_optimiser
+from recsys_ae.models import rating_scorers
 from recsys_ae.models.baselines import ITEM_REG, USER_REG, Biases
 from recsys_ae.models.rating_autoencoder import Widths
+from recsys_ae.models.rating_scorers import output_factors
 from recsys_ae.models.training import Penalties, sparse_rows
 
 ONE_BATCH = {"epochs": 3, "batch_size": 100, "learning_rate": 0.02}
@@ -46,6 +48,24 @@ def test_networks_are_those_trained_one_by_one(kind, monkeypatch):
         alone.append(predicted(model.fit(planted(), seed=5), planted()))
     assert np.abs(alone[0] - alone[1]).max() > 1e-3
     np.testing.assert_allclose(predicted(together, planted()), np.mean(alone, axis=0), rtol=1e-4, atol=1e-4)
+
+
+def test_factors_of_some_columns_do_not_take_those_of_all(monkeypatch):
+    """The whole output layer would be copied for every block of users; -1, the row of an unknown user, is the last column."""
+    module = build_model("autorec", {"hidden": [4], "networks": 2})._module(Widths(9, 5), torch.Generator().manual_seed(0))
+    for network in module.networks:
+        torch.nn.init.normal_(network.output_bias, generator=torch.Generator().manual_seed(1))
+    everything, columns, computed = output_factors(module), np.array([7, -1, 2, 7]), []
+
+    def watched(weights, biases):
+        computed.extend(map(len, (*weights, *biases)))
+        return output_terms(weights, biases)
+
+    monkeypatch.setattr(rating_scorers, "output_terms", watched)
+    np.testing.assert_array_equal(output_factors(module, columns), everything[columns])
+    assert computed == [4] * 4
+    assert everything.shape == (9, 2 * 4 + 2)
+    assert output_factors(module, columns[:0]).shape == (0, 2 * 4 + 2)
 
 
 @pytest.mark.parametrize("name", ["autorec", "hybrid"])
