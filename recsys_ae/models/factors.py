@@ -1,9 +1,9 @@
 """Scores that are products: of user factors [B, H] and item factors [M, H], or of items and sparse item-item weights."""
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
-from typing import Any, Protocol, cast, runtime_checkable
+from typing import Any, Protocol, TypeVar, cast, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from recsys_ae.limits import limits
 from recsys_ae.models.base import BATCH_USERS, REFIT, FitContext, Floats, Recommender, checked_rows, fitted_on, fitted_state
 from recsys_ae.ranking import ColumnFactors, Product
 
+T = TypeVar("T")
 BATCH_PAIRS = 16_384
 
 
@@ -105,17 +106,27 @@ def pair_products(user_factors: Callable[[Rows], Floats], item_factors: Floats, 
         user_factors: maps B user rows to their factors [B, H]; called once for each user, in batches.
         item_factors: factors of all items [M, H].
     """
+    result = np.empty(len(user_rows), np.float32)
+    for vectors, pairs, user in pair_batches(user_rows, user_factors):
+        result[pairs] = np.einsum("nh,nh->n", vectors[user], item_factors[item_rows[pairs]])
+    return result
+
+
+def pair_batches(user_rows: Rows, encode: Callable[[Rows], T]) -> Iterator[tuple[T, Rows, Rows]]:
+    """Batches of at most `BATCH_PAIRS` pairs of the users at `user_rows` [n], grouped by user.
+
+    Each is what `encode` makes of at most `BATCH_USERS` distinct users, the places of the pairs, and of their users in these.
+    Each user is encoded once.
+    """
     users, place = np.unique(user_rows, return_inverse=True)
     order = np.argsort(place, kind="stable")
-    sorted_place = place[order]
-    result = np.empty(len(user_rows), np.float32)
+    by_user = place[order]
     for start in range(0, len(users), BATCH_USERS):
-        vectors = user_factors(users[start : start + BATCH_USERS])
-        first, last = np.searchsorted(sorted_place, [start, start + BATCH_USERS])
+        encoded = encode(users[start : start + BATCH_USERS])
+        first, last = np.searchsorted(by_user, [start, start + BATCH_USERS])
         for at in range(first, last, BATCH_PAIRS):
             pairs = order[at : min(at + BATCH_PAIRS, last)]
-            result[pairs] = np.einsum("nh,nh->n", vectors[place[pairs] - start], item_factors[item_rows[pairs]])
-    return result
+            yield encoded, pairs, place[pairs] - start
 
 
 def trained_rows(fitted: Fitted, history: Interactions, rows: Rows) -> Rows:

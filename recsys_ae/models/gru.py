@@ -3,6 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Annotated, ClassVar, Generic, Literal, TypeVar
 
 import numpy as np
@@ -23,6 +24,7 @@ from recsys_ae.ids import Rows
 from recsys_ae.interactions import Interactions
 from recsys_ae.models import training
 from recsys_ae.models.base import FitContext, Floats, Recommender, checked_rows, fitted_on, fitted_state, users_per_block
+from recsys_ae.models.factors import pair_batches
 from recsys_ae.models.side_information import stored_features
 from recsys_ae.sequences import Sequences
 from recsys_ae.space import Range, Space
@@ -307,10 +309,11 @@ class RatingGRU(SessionNetworkModel[ColumnValue]):
     @torch.no_grad()
     def predict_rows(self, history: Interactions, user_rows: Rows, item_rows: Rows) -> Floats:
         network = self._fitted_network(history)
-        users, place = np.unique(user_rows, return_inverse=True)
-        states = self._states(network, history, users)
-        values = network.at(states[torch.from_numpy(place)], torch.from_numpy(item_rows).to(states.device))
-        return self._ratings(values.cpu().numpy())
+        values = np.empty(len(user_rows), np.float32)
+        for states, pairs, user in pair_batches(user_rows, partial(self._states, network, history)):
+            items = torch.from_numpy(item_rows[pairs]).to(states.device)
+            values[pairs] = network.at(states[torch.from_numpy(user)], items).cpu().numpy()
+        return self._ratings(values)
 
     def _ratings(self, values: Floats) -> Floats:
         arrays = fitted_state(self).arrays

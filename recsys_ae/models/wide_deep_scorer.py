@@ -1,6 +1,7 @@
 """Scores of a fitted wide and deep network, also for new users."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -14,8 +15,8 @@ from recsys_ae.fitted import Fitted
 from recsys_ae.ids import Rows
 from recsys_ae.interactions import Interactions
 from recsys_ae.models import training
-from recsys_ae.models.base import BATCH_USERS, Floats
-from recsys_ae.models.factors import BATCH_PAIRS, ridge, trained_rows
+from recsys_ae.models.base import Floats
+from recsys_ae.models.factors import pair_batches, ridge, trained_rows
 from recsys_ae.models.side_information import has_features, stored_features, user_features
 
 BLOCK_UNITS = 2**22  # hidden units computed at a time
@@ -102,17 +103,11 @@ class Scorer:
     @torch.no_grad()
     def predict_rows(self, history: Interactions, user_rows: Rows, item_rows: Rows) -> Floats:
         """float32 [n]"""
-        distinct, place = np.unique(user_rows, return_inverse=True)
-        order = np.argsort(place, kind="stable")
-        by_user, result = place[order], np.empty(len(user_rows), np.float32)
-        for start in range(0, len(distinct), BATCH_USERS):
-            users = self.users(history, distinct[start : start + BATCH_USERS])
-            first, last = np.searchsorted(by_user, [start, start + BATCH_USERS])
-            for at in range(first, last, BATCH_PAIRS):
-                pairs = order[at : min(at + BATCH_PAIRS, last)]
-                user = torch.from_numpy(place[pairs] - start)
-                expected = self.expected(users.codes[user], users.crossed, user, item_rows[pairs])
-                result[pairs] = self.mean + self.unit * expected.numpy()
+        result = np.empty(len(user_rows), np.float32)
+        for users, pairs, place in pair_batches(user_rows, partial(self.users, history)):
+            user = torch.from_numpy(place)
+            expected = self.expected(users.codes[user], users.crossed, user, item_rows[pairs])
+            result[pairs] = self.mean + self.unit * expected.numpy()
         return result
 
     def expected(self, codes: Tensor, crossed: Tensor | None, user: Tensor, item: Rows) -> Tensor:

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import Ridge
 
+from recsys_ae.models import factors
 from recsys_ae.models.factors import pair_products, ridge
 
 
@@ -17,8 +18,6 @@ def test_ridge_of_nothing_is_zero():
 
 
 def test_pair_products_ask_for_each_user_once(rng, monkeypatch):
-    from recsys_ae.models import factors
-
     monkeypatch.setattr(factors, "BATCH_USERS", 3)
     monkeypatch.setattr(factors, "BATCH_PAIRS", 4)
     users, items = rng.normal(size=(10, 5)).astype(np.float32), rng.normal(size=(7, 5)).astype(np.float32)
@@ -27,3 +26,16 @@ def test_pair_products_ask_for_each_user_once(rng, monkeypatch):
     found = pair_products(lambda rows: asked.extend(rows) or users[rows], items, user_rows, item_rows)
     np.testing.assert_allclose(found, (users @ items.T)[user_rows, item_rows], rtol=1e-5)
     assert sorted(asked) == sorted(set(user_rows))
+
+
+def test_pairs_come_in_batches_grouped_by_user(rng, monkeypatch):
+    monkeypatch.setattr(factors, "BATCH_USERS", 3)
+    monkeypatch.setattr(factors, "BATCH_PAIRS", 4)
+    user_rows = rng.integers(0, 10, 50)
+    batches = list(factors.pair_batches(user_rows, lambda rows: rows))
+    assert max(len(users) for users, _, _ in batches) == 3
+    assert max(len(pairs) for _, pairs, _ in batches) == 4
+    assert sorted(np.concatenate([pairs for _, pairs, _ in batches])) == list(range(50))
+    for users, pairs, place in batches:
+        np.testing.assert_array_equal(users[place], user_rows[pairs])
+    assert list(factors.pair_batches(user_rows[:0], lambda rows: rows)) == []

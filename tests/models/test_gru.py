@@ -8,8 +8,10 @@ import pandas as pd
 import pytest
 
 from recsys_ae import Bias, Interactions, RatingGRU, SessionGRU, build_model, evaluate, predict
+from recsys_ae.core.session_heads import ColumnValue
 from recsys_ae.core.trainer import Callback
 from recsys_ae.errors import DataError
+from recsys_ae.models import factors
 from recsys_ae.splitting import last_session
 
 N_ITEMS = 7
@@ -136,6 +138,21 @@ def test_long_histories_are_scored_in_blocks(monkeypatch):
     monkeypatch.setattr("recsys_ae.models.gru.BLOCK_EVENTS", 7)
     np.testing.assert_allclose(model.scores(data, rows), expected, atol=1e-5)
     assert model.scores(data, rows[:0]).shape == (0, N_ITEMS)
+
+
+def test_many_pairs_are_rated_a_batch_at_a_time(monkeypatch):
+    """Computed all at once, half a million of them would take a gigabyte."""
+    data = walks(users=20)
+    model = RatingGRU(**{**QUICK, "epochs": 1}).fit(data, seed=0)
+    users, items = np.array([3, 0, 17, 3, 5, 3, 0]), np.array([6, 0, 2, 1, 4, 6, 5])
+    monkeypatch.setattr(factors, "BATCH_USERS", 2)
+    monkeypatch.setattr(factors, "BATCH_PAIRS", 2)
+    at, sizes = ColumnValue.at, []
+    monkeypatch.setattr(ColumnValue, "at", lambda head, *pairs: sizes.append(len(pairs[1])) or at(head, *pairs))
+    scores = model.scores(data, np.arange(20))
+    np.testing.assert_allclose(model.predict_rows(data, users, items), scores[users, items], atol=1e-5)
+    assert sizes == [2, 2, 1, 2]
+    assert model.predict_rows(data, users[:0], items[:0]).shape == (0,)
 
 
 def test_items_and_users_have_vectors():
