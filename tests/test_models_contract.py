@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Container, Iterable
 from dataclasses import replace
+from functools import partial
+from itertools import product
 
 import builders
 import numpy as np
@@ -31,6 +33,7 @@ from recsys_ae.models.popularity_share import PopularityShare
 from recsys_ae.models.storage import model_digest
 from recsys_ae.models.training import ranking_validation
 
+BY_USER = ("scores", "score_product", "user_vectors", "can_score")  # methods that take a history and rows of users
 FITTED: dict[str, object] = {}
 
 
@@ -366,6 +369,20 @@ def test_history_with_other_items_is_refused(model):
     other = replace(data, items=IdMap(np.arange(7)), item_features=None)
     with pytest.raises(DataError, match=r"history has other items \(7\)"):
         model.scores(other, np.array([0]))
+
+
+def test_row_numbers_out_of_range_are_refused(model):
+    """A negative number would stand for a row from the end, and so for another user."""
+    data, first = planted(), np.zeros(2, np.int64)
+    users = [partial(getattr(model, name), data) for name in BY_USER if hasattr(model, name)]
+    items = [model.item_weights] if isinstance(model, LinearInHistory) else []
+    if model.predicts_ratings:
+        users.append(lambda rows: model.predict_rows(data, rows, first))
+        items.append(lambda rows: model.predict_rows(data, first, rows))
+    for calls, beyond, message in ((users, 12, "^rows are from 0 to 11"), (items, 7, "^rows of items are from 0 to 6")):
+        for call, wrong in product(calls, (-1, beyond)):
+            with pytest.raises(DataError, match=message):
+                call(np.array([0, wrong]))
 
 
 def test_training_users_and_items_without_ratings(name):

@@ -14,10 +14,10 @@ from numpy.typing import ArrayLike, NDArray
 from recsys_ae.declaration import Parameterised, check_seed, likely_cause
 from recsys_ae.errors import ConfigError, DataError, NotFittedError, TrainingError, described, quoted
 from recsys_ae.fitted import Fitted
-from recsys_ae.ids import IdMap, Rows
+from recsys_ae.ids import Rows
 from recsys_ae.interactions import Interactions, check_interactions
 from recsys_ae.limits import check_finite, check_memory, limits
-from recsys_ae.models.side_information import stored_features
+from recsys_ae.models.warm_start import check_features
 from recsys_ae.space import Space
 
 Floats = NDArray[np.float32]
@@ -108,7 +108,7 @@ class Recommender(Parameterised, ABC):
         if warm_start is not None and type(warm_start) is not type(self):
             raise ConfigError(f"{kind} cannot start from a {type(warm_start).__name__}; use a fitted {kind}")
         before = None if warm_start is None else fitted_state(warm_start)
-        _check_features(before, train)
+        check_features(before, train)
         check_seed(seed)
         way_out = likely_cause(self)
         check_memory(kind, self._memory(train.n_users, train.n_items), way_out)
@@ -260,11 +260,25 @@ def fitted_state(model: Recommender, *histories: Interactions) -> Fitted:
 def checked_rows(history: Interactions, rows: ArrayLike) -> Rows:
     """Row numbers of users of `history` as an int64 array [B]; `DataError` unless there are such users."""
     check_interactions(history, "a history")
+    return _in_range("rows", rows, history.n_users, "recommend")
+
+
+def checked_pairs(history: Interactions, user_rows: ArrayLike, item_rows: ArrayLike) -> tuple[Rows, Rows]:
+    """Row numbers of users and items of `history` as int64 arrays [n]; `DataError` unless there are such users and items."""
+    return checked_rows(history, user_rows), _in_range("rows of items", item_rows, history.n_items, "predict")
+
+
+def checked_items(model: Recommender, rows: ArrayLike) -> Rows:
+    """Row numbers of items of a fitted model as an int64 array [B]; `DataError` unless there are such items."""
+    return _in_range("rows of items", rows, len(fitted_state(model).ids["items"]), "similar_items")
+
+
+def _in_range(what: str, rows: ArrayLike, n: int, by_id: str) -> Rows:
     found = np.asarray(rows)
     if found.ndim != 1 or (len(found) and found.dtype.kind not in "iu"):
-        raise DataError(f"rows must be a list of whole numbers, got {described(rows)} of {found.dtype}; recommend takes ids")
-    if len(found) and not 0 <= found.min() <= found.max() < history.n_users:
-        raise DataError(f"rows are from 0 to {history.n_users - 1}, got {found.min()} to {found.max()}; recommend takes ids")
+        raise DataError(f"{what} must be a list of whole numbers, got {described(rows)} of {found.dtype}; {by_id} takes ids")
+    if len(found) and not 0 <= found.min() <= found.max() < n:
+        raise DataError(f"{what} are from 0 to {n - 1}, got {found.min()} to {found.max()}; {by_id} takes ids")
     return found.astype(np.int64, copy=False)
 
 
@@ -312,17 +326,6 @@ def fitted_on(
     return Fitted(own, ids, meta)
 
 
-def _check_features(before: Fitted | None, train: Interactions) -> None:
-    """Raise `ConfigError` if the model to start from has learned weights of other feature columns than those of `train`."""
-    for name in ("user_features", "item_features"):
-        known, table = None if before is None else stored_features(before, name), getattr(train, name)
-        if known is not None and table is not None and list(known.columns) != list(table.columns):
-            raise ConfigError(
-                f"the model to start from was fitted on other columns of {name}; encode them alike with "
-                f"FeatureTable.from_frame(frame, earlier.{name}.features)"
-            )
-
-
 def rating_scale(train: Interactions) -> tuple[float, float]:
     """The declared scale of the ratings, or their range."""
     return train.scale or (float(train.matrix.data.min()), float(train.matrix.data.max()))
@@ -333,16 +336,3 @@ def rating_predictor(model: Recommender) -> RatingPredictor:
     if not model.predicts_ratings:
         raise ConfigError(f"{type(model).__name__} does not predict ratings; use a rating model such as autorec")
     return cast(RatingPredictor, model)
-
-
-def copy_matching_rows(new: Any, old: Any, new_ids: IdMap, old_ids: IdMap) -> None:
-    """Copy the rows of `old` (array or tensor) to the rows of `new` [n, ...] with the same ids; other rows stay as they are.
-
-    Raises:
-        ConfigError: the rows have another shape.
-    """
-    if new.shape[1:] != old.shape[1:]:
-        raise ConfigError(f"the model to start from has rows of shape {tuple(old.shape[1:])}, not {tuple(new.shape[1:])}")
-    rows = old_ids.find(new_ids.values)
-    known = np.flatnonzero(rows >= 0)
-    new[known] = old[rows[known]]

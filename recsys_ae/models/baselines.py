@@ -12,7 +12,16 @@ from scipy.sparse.linalg import lsqr
 from recsys_ae.fitted import Fitted
 from recsys_ae.ids import Rows
 from recsys_ae.interactions import Interactions
-from recsys_ae.models.base import FitContext, Floats, Recommender, checked_rows, fitted_on, fitted_state, item_counts
+from recsys_ae.models.base import (
+    FitContext,
+    Floats,
+    Recommender,
+    checked_pairs,
+    checked_rows,
+    fitted_on,
+    fitted_state,
+    item_counts,
+)
 from recsys_ae.space import Range, Space
 
 USER_REG, ITEM_REG = 5.0, 3.0  # regularisation of biases, in ratings
@@ -175,8 +184,8 @@ class Bias(Recommender):
         return Biases.from_arrays(fitted_state(self, history)).block(history, rows)
 
     def predict_rows(self, history: Interactions, user_rows: Rows, item_rows: Rows) -> Floats:
-        fitted = fitted_state(self, history)
-        return Biases.from_arrays(fitted).pairs(history, user_rows, item_rows)
+        pairs = checked_pairs(history, user_rows, item_rows)
+        return Biases.from_arrays(fitted_state(self, history)).pairs(history, *pairs)
 
 
 @dataclass

@@ -17,7 +17,7 @@ from recsys_ae.core.kernels.gibbs import expected_rows
 from recsys_ae.fitted import Fitted
 from recsys_ae.ids import Rows
 from recsys_ae.interactions import Interactions
-from recsys_ae.models.base import FitContext, Floats, checked_rows, fitted_on, fitted_state, item_counts
+from recsys_ae.models.base import FitContext, Floats, checked_pairs, checked_rows, fitted_on, fitted_state, item_counts
 from recsys_ae.models.factors import FactorModel, kept_columns, pair_products
 from recsys_ae.models.side_information import Features, SideFeatures, feature_needs
 from recsys_ae.space import Range, Space
@@ -153,6 +153,7 @@ class BayesianFM(FactorModel):
                 yield Sample.of(chain)
 
     def predict_rows(self, history: Interactions, user_rows: Rows, item_rows: Rows) -> Floats:
+        user_rows, item_rows = checked_pairs(history, user_rows, item_rows)
         fitted = fitted_state(self, history)
         factors = partial(self._user_factors, fitted, history)
         return pair_products(factors, self._item_factors(fitted), user_rows, item_rows)

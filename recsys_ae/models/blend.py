@@ -24,6 +24,7 @@ from recsys_ae.models.base import (
     Floats,
     Recommender,
     blocks_of,
+    checked_pairs,
     checked_rows,
     finite_scores,
     fitted_on,
@@ -255,8 +256,9 @@ class Blend(Recommender):
         return weighted(experts.weights, [model.scores(history, rows) for model in models])
 
     def predict_rows(self, history: Interactions, user_rows: Rows, item_rows: Rows) -> Floats:
+        pairs = checked_pairs(history, user_rows, item_rows)
         models, experts = self.fitted_members(history), self._experts()
-        ratings = [rating_predictor(model).predict_rows(history, user_rows, item_rows) for model in models]
+        ratings = [rating_predictor(model).predict_rows(history, *pairs) for model in models]
         return weighted(experts.weights, ratings)
 
 

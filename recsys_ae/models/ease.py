@@ -16,7 +16,16 @@ from recsys_ae.fitted import Fitted
 from recsys_ae.ids import Rows
 from recsys_ae.interactions import Interactions, ones
 from recsys_ae.limits import check_memory
-from recsys_ae.models.base import FitContext, Floats, Recommender, checked_rows, fitted_on, fitted_state, item_counts
+from recsys_ae.models.base import (
+    FitContext,
+    Floats,
+    Recommender,
+    checked_items,
+    checked_rows,
+    fitted_on,
+    fitted_state,
+    item_counts,
+)
 from recsys_ae.models.factors import SparseLinearModel, sparse_arrays
 from recsys_ae.models.popularity_share import PopularityShare
 from recsys_ae.models.training import sparse_rows
@@ -73,7 +82,7 @@ class DenseLinear(Recommender):
         return sparse_linear(sparse_rows(ones(history.matrix[rows])), weights, intercept).numpy()
 
     def item_weights(self, rows: Rows) -> Floats:
-        return fitted_state(self).arrays["weights"][rows]
+        return fitted_state(self).arrays["weights"][checked_items(self, rows)]
 
 
 @dataclass

@@ -20,7 +20,7 @@ from recsys_ae.core.unit_rows import unit_rows
 from recsys_ae.fitted import Fitted
 from recsys_ae.ids import Rows
 from recsys_ae.interactions import Interactions
-from recsys_ae.models.base import Floats, item_counts
+from recsys_ae.models.base import Floats, checked_items, item_counts
 from recsys_ae.models.neural import NeuralRanker
 from recsys_ae.models.training import column_counts
 from recsys_ae.space import Range, Space
@@ -187,7 +187,7 @@ class ELSA(NeuralRanker[Network]):
     }
 
     def item_weights(self, rows: Rows) -> Floats:
-        vectors = self.item_vectors()
+        rows, vectors = checked_items(self, rows), self.item_vectors()
         directions = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
         weights = directions[rows] @ directions.T
         weights[np.arange(len(rows)), rows] = 0

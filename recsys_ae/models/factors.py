@@ -15,7 +15,17 @@ from recsys_ae.fitted import Fitted
 from recsys_ae.ids import Rows
 from recsys_ae.interactions import Interactions, ones
 from recsys_ae.limits import limits
-from recsys_ae.models.base import BATCH_USERS, REFIT, FitContext, Floats, Recommender, checked_rows, fitted_on, fitted_state
+from recsys_ae.models.base import (
+    BATCH_USERS,
+    REFIT,
+    FitContext,
+    Floats,
+    Recommender,
+    checked_items,
+    checked_rows,
+    fitted_on,
+    fitted_state,
+)
 from recsys_ae.ranking import ColumnFactors, Product
 
 T = TypeVar("T")
@@ -90,7 +100,7 @@ class SparseLinearModel(SparseItemWeights):
         return np.asarray((ones(history.matrix[rows]) @ weights).toarray(), np.float32)
 
     def item_weights(self, rows: Rows) -> Floats:
-        return self._learned()[rows].toarray()
+        return self._learned()[checked_items(self, rows)].toarray()
 
 
 def sparse_arrays(weights: csr_array) -> dict[str, NDArray[Any]]:

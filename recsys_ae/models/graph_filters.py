@@ -24,6 +24,7 @@ from recsys_ae.models.base import (
     FitContext,
     Floats,
     Recommender,
+    checked_items,
     checked_rows,
     fitted_on,
     fitted_state,
@@ -85,7 +86,7 @@ class GraphFilter(Recommender):
         return self._scored(fitted_state(self, history).arrays, ones(history.matrix[rows]))
 
     def item_weights(self, rows: Rows) -> Floats:
-        arrays = fitted_state(self).arrays
+        rows, arrays = checked_items(self, rows), fitted_state(self).arrays
         single = np.ones(len(rows), np.float32), rows, np.arange(len(rows) + 1)
         return self._scored(arrays, csr_array(single, shape=(len(rows), len(arrays["popularity"]))))
 

@@ -23,7 +23,16 @@ from recsys_ae.fitted import Fitted
 from recsys_ae.ids import Rows
 from recsys_ae.interactions import Interactions
 from recsys_ae.models import training
-from recsys_ae.models.base import FitContext, Floats, Recommender, checked_rows, fitted_on, fitted_state, users_per_block
+from recsys_ae.models.base import (
+    FitContext,
+    Floats,
+    Recommender,
+    checked_pairs,
+    checked_rows,
+    fitted_on,
+    fitted_state,
+    users_per_block,
+)
 from recsys_ae.models.factors import pair_batches
 from recsys_ae.models.side_information import stored_features
 from recsys_ae.sequences import Sequences
@@ -308,6 +317,7 @@ class RatingGRU(SessionNetworkModel[ColumnValue]):
 
     @torch.no_grad()
     def predict_rows(self, history: Interactions, user_rows: Rows, item_rows: Rows) -> Floats:
+        user_rows, item_rows = checked_pairs(history, user_rows, item_rows)
         network = self._fitted_network(history)
         values = np.empty(len(user_rows), np.float32)
         for states, pairs, user in pair_batches(user_rows, partial(self._states, network, history)):

@@ -17,10 +17,11 @@ from recsys_ae.errors import TrainingError
 from recsys_ae.fitted import Fitted
 from recsys_ae.ids import Rows
 from recsys_ae.interactions import Interactions, ones
-from recsys_ae.models.base import FitContext, Floats, copy_matching_rows, fitted_on, fitted_state, item_counts
+from recsys_ae.models.base import FitContext, Floats, checked_rows, fitted_on, fitted_state, item_counts
 from recsys_ae.models.factors import FactorModel, trained_rows
 from recsys_ae.models.popularity_share import PopularityShare
 from recsys_ae.models.recommend import check_scorable
+from recsys_ae.models.warm_start import copy_matching_rows
 from recsys_ae.ranking import ColumnFactors, Product
 from recsys_ae.space import Range, Space
 
@@ -101,6 +102,7 @@ class ALS(ImplicitModel):
         return out
 
     def user_vectors(self, history: Interactions, rows: Rows) -> Floats:
+        rows = checked_rows(history, rows)
         fitted, histories = fitted_state(self, history), history.matrix[rows]
         arrays, same_ids = fitted.arrays, history.users.kind == fitted.ids["users"].kind
         known = trained_rows(fitted, history, rows) if same_ids else np.full(len(rows), -1)
@@ -157,10 +159,11 @@ class BPR(ImplicitModel):
 
     def can_score(self, history: Interactions, rows: Rows) -> NDArray[np.bool_]:
         """bool [B]: users with training data and a history."""
+        rows = checked_rows(history, rows)
         return (trained_rows(fitted_state(self, history), history, rows) >= 0) & (np.diff(history.matrix.indptr)[rows] > 0)
 
     def user_vectors(self, history: Interactions, rows: Rows) -> Floats:
-        fitted = fitted_state(self, history)
+        rows, fitted = checked_rows(history, rows), fitted_state(self, history)
         known = trained_rows(fitted, history, rows)
         check_scorable(known >= 0, history, rows)
         return fitted.arrays["users"][known]

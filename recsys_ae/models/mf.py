@@ -17,17 +17,11 @@ from recsys_ae.core.trainer import TrainConfig, fit
 from recsys_ae.fitted import Fitted
 from recsys_ae.ids import Rows
 from recsys_ae.interactions import Interactions
-from recsys_ae.models.base import (
-    FitContext,
-    Floats,
-    copy_matching_rows,
-    fitted_on,
-    fitted_state,
-    item_counts,
-)
+from recsys_ae.models.base import FitContext, Floats, checked_pairs, checked_rows, fitted_on, fitted_state, item_counts
 from recsys_ae.models.baselines import ITEM_REG, USER_REG, Biases
 from recsys_ae.models.factors import FactorModel, pair_products, ridge, trained_rows
 from recsys_ae.models.training import observed_rows, rating_validation
+from recsys_ae.models.warm_start import copy_matching_rows
 from recsys_ae.space import Range, Space
 
 Doubles = NDArray[np.float64]
@@ -150,10 +144,11 @@ class MatrixFactorisation(FactorModel):
         return fitted_state(self).arrays["items"]
 
     def user_vectors(self, history: Interactions, rows: Rows) -> Floats:
+        rows = checked_rows(history, rows)
         return self._user_factors(fitted_state(self, history), history, rows)[:, : self.factors]
 
     def predict_rows(self, history: Interactions, user_rows: Rows, item_rows: Rows) -> Floats:
-        return self._predict(fitted_state(self, history), history, user_rows, item_rows)
+        return self._predict(fitted_state(self, history), history, *checked_pairs(history, user_rows, item_rows))
 
     def _predict(self, fitted: Fitted, history: Interactions, user_rows: Rows, item_rows: Rows) -> Floats:
         user_factors = partial(self._user_factors, fitted, history)

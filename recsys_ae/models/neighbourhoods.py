@@ -11,7 +11,7 @@ from scipy.sparse import csr_array, diags_array, vstack
 from recsys_ae.fitted import Fitted
 from recsys_ae.ids import Rows
 from recsys_ae.interactions import Interactions, ones
-from recsys_ae.models.base import FitContext, Floats, fitted_on, fitted_state
+from recsys_ae.models.base import FitContext, Floats, checked_items, checked_rows, fitted_on, fitted_state
 from recsys_ae.models.factors import SparseLinearModel, sparse_arrays
 from recsys_ae.models.popularity_share import Scorer, chosen_share, popularity_of
 from recsys_ae.space import Range, Space
@@ -89,13 +89,14 @@ class Neighbourhood(SparseLinearModel):
         return lambda rows: ((x[rows] @ weights).toarray(), x[rows] @ largest)
 
     def scores(self, history: Interactions, rows: Rows) -> Floats:
+        rows = checked_rows(history, rows)
         scores = super().scores(history, rows)
         arrays = fitted_state(self).arrays
         scores += (ones(history.matrix[rows]) @ arrays["towards_popular"])[:, None] * popularity_of(arrays["popularity"])
         return scores
 
     def item_weights(self, rows: Rows) -> Floats:
-        arrays = fitted_state(self).arrays
+        rows, arrays = checked_items(self, rows), fitted_state(self).arrays
         weights = super().item_weights(rows)
         weights += arrays["towards_popular"][rows, None] * popularity_of(arrays["popularity"])
         return weights

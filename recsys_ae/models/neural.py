@@ -99,7 +99,7 @@ class NeuralRanker(PopularityShare, Generic[N]):
 
     @torch.no_grad()
     def user_vectors(self, history: Interactions, rows: Rows) -> Floats:
-        network = self._fitted_network(history)
+        rows, network = checked_rows(history, rows), self._fitted_network(history)
         return self._code(network, self._rows(fitted_state(self), history, rows).to(device_of(network))).cpu().numpy()
 
     def _fitted_network(self, *histories: Interactions) -> N:

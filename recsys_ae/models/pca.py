@@ -14,7 +14,7 @@ from recsys_ae.fitted import Fitted
 from recsys_ae.ids import Rows
 from recsys_ae.interactions import Interactions
 from recsys_ae.limits import check_memory
-from recsys_ae.models.base import FitContext, Floats, fitted_on, fitted_state
+from recsys_ae.models.base import FitContext, Floats, checked_pairs, checked_rows, fitted_on, fitted_state
 from recsys_ae.models.baselines import Biases
 from recsys_ae.models.factors import FactorModel, pair_products
 from recsys_ae.space import Range, Space
@@ -77,6 +77,7 @@ class PCA(FactorModel):
         return np.c_[components, bias, np.ones(len(bias), np.float32)]
 
     def predict_rows(self, history: Interactions, user_rows: Rows, item_rows: Rows) -> Floats:
+        user_rows, item_rows = checked_pairs(history, user_rows, item_rows)
         fitted = fitted_state(self, history)
         components = fitted.arrays["components"]
         above = pair_products(lambda rows: self._codes(fitted, history.matrix[rows]), components, user_rows, item_rows)
@@ -86,6 +87,7 @@ class PCA(FactorModel):
         return fitted_state(self).arrays["components"]
 
     def user_vectors(self, history: Interactions, rows: Rows) -> Floats:
+        rows = checked_rows(history, rows)
         return self._codes(fitted_state(self, history), history.matrix[rows])
 
     def _codes(self, fitted: Fitted, ratings: csr_array) -> Floats:

@@ -21,7 +21,16 @@ from recsys_ae.fitted import Fitted
 from recsys_ae.ids import Rows
 from recsys_ae.interactions import Interactions
 from recsys_ae.models import training
-from recsys_ae.models.base import FitContext, Floats, Recommender, checked_rows, fitted_on, fitted_state, item_counts
+from recsys_ae.models.base import (
+    FitContext,
+    Floats,
+    Recommender,
+    checked_pairs,
+    checked_rows,
+    fitted_on,
+    fitted_state,
+    item_counts,
+)
 from recsys_ae.models.baselines import Biases
 from recsys_ae.models.rating_scorers import Scorer, Vectors
 from recsys_ae.models.side_information import SideFeatures
@@ -160,13 +169,13 @@ class RatingAutoencoder(Recommender):
         return self._scorer(history).scores(history, checked_rows(history, rows))
 
     def predict_rows(self, history: Interactions, user_rows: Rows, item_rows: Rows) -> Floats:
-        return self._scorer(history).predict_rows(history, user_rows, item_rows)
+        return self._scorer(history).predict_rows(history, *checked_pairs(history, user_rows, item_rows))
 
     def item_vectors(self) -> Floats:
         return self._scorer().item_factors()[:, :-2]
 
     def user_vectors(self, history: Interactions, rows: Rows) -> Floats:
-        return self._scorer(history).user_factors(history, rows)[:, :-2]
+        return self._scorer(history).user_factors(history, checked_rows(history, rows))[:, :-2]
 
     def _scorer(self, *histories: Interactions) -> Scorer:
         """The fitted network, rebuilt when the fitted state has changed."""

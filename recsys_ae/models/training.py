@@ -20,7 +20,8 @@ from recsys_ae.core.variational import VariationalAutoencoder
 from recsys_ae.errors import ConfigError
 from recsys_ae.ids import IdMap, Rows
 from recsys_ae.interactions import Interactions
-from recsys_ae.models.base import Floats, blocks_of, copy_matching_rows, rating_scale
+from recsys_ae.models.base import Floats, blocks_of, rating_scale
+from recsys_ae.models.warm_start import copy_matching_rows
 from recsys_ae.ranking import exclude, hits, ndcg, top_k
 
 VALIDATION_LENGTH = 100

@@ -27,6 +27,7 @@ from recsys_ae.models.base import (
     FitContext,
     Floats,
     Recommender,
+    checked_pairs,
     checked_rows,
     fitted_on,
     fitted_state,
@@ -184,7 +185,7 @@ class WideAndDeep(Recommender):
         return self._scorer(history).scores(history, checked_rows(history, rows))
 
     def predict_rows(self, history: Interactions, user_rows: Rows, item_rows: Rows) -> Floats:
-        return self._scorer(history).predict_rows(history, user_rows, item_rows)
+        return self._scorer(history).predict_rows(history, *checked_pairs(history, user_rows, item_rows))
 
     def can_score(self, history: Interactions, rows: Rows) -> NDArray[np.bool_]:
         rows = checked_rows(history, rows)
