@@ -4,9 +4,9 @@ Shapes: a history has N users and M items; B users are scored; vectors have H un
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol, Self, cast, runtime_checkable
+from typing import Any, ClassVar, Protocol, Self, TypeVar, cast, runtime_checkable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -20,6 +20,7 @@ from recsys_ae.limits import check_finite, check_memory, limits
 from recsys_ae.models.warm_start import check_features
 from recsys_ae.space import Space
 
+T = TypeVar("T")
 Floats = NDArray[np.float32]
 REFIT = "fit the model again, with other parameters"
 BATCH_USERS = 1024
@@ -54,6 +55,7 @@ class Recommender(Parameterised, ABC):
     """
 
     fitted: Fitted | None = field(default=None, init=False, repr=False)
+    _derived: tuple[Fitted, Any] | None = field(default=None, init=False, repr=False, compare=False)
     validation_name: ClassVar[str] = "none"
     space: ClassVar[Space] = {}
 
@@ -132,6 +134,16 @@ class Recommender(Parameterised, ABC):
 
         The caller may overwrite them, unless the array is read-only.
         """
+
+    def derived(self, build: Callable[[Fitted], T], *histories: Interactions) -> T:
+        """What `build`, the same in all calls, makes of the fitted state: made once for each state, and not pickled."""
+        fitted, known = fitted_state(self, *histories), self._derived
+        if known is None or known[0] is not fitted:
+            known = self._derived = fitted, build(fitted)
+        return cast(T, known[1])
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_derived": None}
 
 
 @runtime_checkable

@@ -117,7 +117,6 @@ class Blend(Recommender):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._built: tuple[Fitted, list[Recommender]] | None = None
         if self.folds * self.holdout > 1 + 1e-9:
             raise ConfigError(f"blend: {self.folds} folds of {self.holdout:g} are more than everything; lower one of them")
         models = self._new_members()
@@ -233,11 +232,8 @@ class Blend(Recommender):
         return models
 
     def fitted_members(self, *histories: Interactions) -> list[Recommender]:
-        """The fitted members, rebuilt when the fitted state has changed; see `fitted_state` for the check of histories."""
-        fitted = fitted_state(self, *histories)
-        if self._built is None or self._built[0] is not fitted:
-            self._built = fitted, self._restored(fitted)
-        return self._built[1]
+        """The fitted members; see `fitted_state` for the check of histories."""
+        return self.derived(self._restored, *histories)
 
     def _experts(self) -> Experts:
         arrays = fitted_state(self).arrays

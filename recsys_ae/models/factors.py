@@ -53,10 +53,6 @@ def finite_product(model: Recommender, history: Interactions, rows: Rows) -> Pro
 class FactorModel(Recommender):
     """Scores are products of factors that follow from a user's history and learned factors of items."""
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._columns: tuple[Fitted, ColumnFactors] | None = None
-
     @abstractmethod
     def _user_factors(self, fitted: Fitted, history: Interactions, rows: Rows) -> Floats:
         """float32 [B, H]"""
@@ -69,10 +65,11 @@ class FactorModel(Recommender):
         return self.score_product(history, rows).to_array()
 
     def score_product(self, history: Interactions, rows: Rows) -> Product:
-        fitted = fitted_state(self, history)
-        if self._columns is None or self._columns[0] is not fitted:
-            self._columns = fitted, ColumnFactors.of(self._item_factors(fitted))
-        return Product(self._user_factors(fitted, history, checked_rows(history, rows)), self._columns[1])
+        fitted, rows = fitted_state(self, history), checked_rows(history, rows)
+        return Product(self._user_factors(fitted, history, rows), self.derived(self._columns))
+
+    def _columns(self, fitted: Fitted) -> ColumnFactors:
+        return ColumnFactors.of(self._item_factors(fitted))
 
 
 class SparseItemWeights(Recommender):

@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from scipy.sparse import csr_array, diags_array
 from scipy.sparse.linalg import svds
 from torch import Tensor
 
-from recsys_ae.core.sparse import times
+from recsys_ae.core.sparse import SparseRows, times
 from recsys_ae.fitted import Fitted
 from recsys_ae.ids import Rows
 from recsys_ae.interactions import Interactions, ones
@@ -37,6 +37,24 @@ from recsys_ae.space import Range, Space
 NEGLIGIBLE = 1e-5  # singular values below this share of the largest are 0 but for rounding
 
 
+class Graph(NamedTuple):
+    """R and its transpose, as rows."""
+
+    forward: SparseRows
+    back: SparseRows
+
+    @classmethod
+    def of(cls, arrays: Mapping[str, NDArray[Any]]) -> "Graph":
+        """The graph in what a `GraphFilter` has learned."""
+        shape = len(arrays["indptr"]) - 1, len(arrays["popularity"])
+        r = csr_array((arrays["values"], arrays["columns"], arrays["indptr"]), shape=shape)
+        return cls(sparse_rows(r), sparse_rows(r.T.tocsr()))
+
+    def step(self, signal: Tensor) -> Tensor:
+        """R'R times signals [M, B]."""
+        return times(self.back, times(self.forward, signal))
+
+
 @dataclass
 class GraphFilter(Recommender):
     """Scores are a filter of the normalised item graph R'R, with R = D_u^-1/2 X D_i^-1/2 and the degrees D in the binary X.
@@ -45,7 +63,7 @@ class GraphFilter(Recommender):
     right singular vectors V [M, K] of R, whose products with a history are an ideal low pass. Works for any user; an item
     without interactions has score 0.
 
-    Memory: 24 bytes per interaction and 4 M K for V.
+    Memory: 28 bytes per interaction, of which 20 are for scoring and not saved, and 4 M K for V.
 
     Attributes:
         factors: K, at most the rank of R.
@@ -79,41 +97,38 @@ class GraphFilter(Recommender):
     def _scorer(self, train: Interactions) -> Scorer:
         x = ones(train.matrix)
         learned = {**self._learn(x), "popularity": item_counts(train)}
-        return lambda rows: (self._filtered(learned, x[rows]), x[rows] @ learned["towards_popular"])
+        graph = Graph.of(learned)
+        return lambda rows: (self._filtered(learned, graph, x[rows]), x[rows] @ learned["towards_popular"])
 
     def scores(self, history: Interactions, rows: Rows) -> Floats:
         rows = checked_rows(history, rows)
-        return self._scored(fitted_state(self, history).arrays, ones(history.matrix[rows]))
+        fitted_state(self, history)
+        return self._scored(ones(history.matrix[rows]))
 
     def item_weights(self, rows: Rows) -> Floats:
-        rows, arrays = checked_items(self, rows), fitted_state(self).arrays
+        rows, n_items = checked_items(self, rows), len(fitted_state(self).ids["items"])
         single = np.ones(len(rows), np.float32), rows, np.arange(len(rows) + 1)
-        return self._scored(arrays, csr_array(single, shape=(len(rows), len(arrays["popularity"]))))
+        return self._scored(csr_array(single, shape=(len(rows), n_items)))
 
-    def _scored(self, arrays: Mapping[str, NDArray[Any]], histories: csr_array) -> Floats:
+    def _scored(self, histories: csr_array) -> Floats:
+        arrays, graph = fitted_state(self).arrays, self.derived(lambda fitted: Graph.of(fitted.arrays))
         towards_popular = (histories @ arrays["towards_popular"])[:, None] * popularity_of(arrays["popularity"])
-        return np.asarray(self._filtered(arrays, histories) + towards_popular, np.float32)
+        return np.asarray(self._filtered(arrays, graph, histories) + towards_popular, np.float32)
 
-    def _filtered(self, arrays: Mapping[str, NDArray[Any]], histories: csr_array) -> Floats:
+    def _filtered(self, arrays: Mapping[str, NDArray[Any]], graph: "Graph", histories: csr_array) -> Floats:
         """The filtered histories [B, M], of a few at a time: each needs a number for every training user and every item."""
-        shape = len(arrays["indptr"]) - 1, len(arrays["popularity"])
-        r = csr_array((arrays["values"], arrays["columns"], arrays["indptr"]), shape=shape)
-        forward, back = sparse_rows(r), sparse_rows(r.T.tocsr())
         degrees = torch.from_numpy(arrays["popularity"]).clamp(min=1)[:, None]
         directions = torch.from_numpy(arrays["directions"])
         known = torch.from_numpy(arrays["popularity"] > 0)[:, None]
 
-        def step_of_graph(y: Tensor) -> Tensor:
-            return times(back, times(forward, y))
-
         def ideal(y: Tensor) -> Tensor:
             return directions @ (directions.T @ y)
 
-        step = max(ROW_MULTIPLE, BLOCK_SCORES // max(r.shape) // ROW_MULTIPLE * ROW_MULTIPLE)
+        step = max(ROW_MULTIPLE, BLOCK_SCORES // max(len(graph.forward), len(graph.back)) // ROW_MULTIPLE * ROW_MULTIPLE)
         found = np.empty(histories.shape, np.float32)
         for start in range(0, len(found), step):
             signal = torch.from_numpy(histories[start : start + step].toarray().T.copy()) * known
-            found[start : start + step] = self._filter(signal, degrees, step_of_graph, ideal).mul_(known).numpy().T
+            found[start : start + step] = self._filter(signal, degrees, graph.step, ideal).mul_(known).numpy().T
         return found
 
     @abstractmethod

@@ -86,10 +86,6 @@ class SessionNetworkModel(Recommender, Generic[H]):
         "learning_rate": Range(low=0.001, high=0.02, log=True),
     }
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._built: tuple[Fitted, H] | None = None
-
     @property
     def needs(self) -> frozenset[str]:
         return frozenset({"order", "item_features"} if self.item_features else {"order"})
@@ -207,13 +203,12 @@ class SessionNetworkModel(Recommender, Generic[H]):
         return self._fitted_network().output_vectors().cpu().numpy()
 
     def _fitted_network(self, *histories: Interactions) -> H:
-        """The network, rebuilt when the fitted state has changed."""
-        fitted = fitted_state(self, *histories)
-        if self._built is None or self._built[0] is not fitted:
-            network = self._network(len(fitted.ids["items"]), features_in(fitted), Generator())
-            training.load_weights(network, fitted.arrays)
-            self._built = fitted, network.to(device_named(self.device, fallback=True))
-        return self._built[1]
+        return self.derived(self._restored, *histories)
+
+    def _restored(self, fitted: Fitted) -> H:
+        network = self._network(len(fitted.ids["items"]), features_in(fitted), Generator())
+        training.load_weights(network, fitted.arrays)
+        return network.to(device_named(self.device, fallback=True))
 
     @torch.no_grad()
     def _states(self, network: H, history: Interactions, rows: Rows) -> Tensor:

@@ -48,10 +48,6 @@ class NeuralRanker(PopularityShare, Generic[N]):
     validation_name: ClassVar[str] = "valid_1_minus_ndcg_100"
     of_users: ClassVar[bool] = False  # whether the network has parameters for each training user
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._built: tuple[Fitted, N] | None = None
-
     def _memory(self, n_users: int, n_items: int) -> int:
         return training_memory(lambda: self._network(n_items, n_users, None))
 
@@ -103,13 +99,12 @@ class NeuralRanker(PopularityShare, Generic[N]):
         return self._code(network, self._rows(fitted_state(self), history, rows).to(device_of(network))).cpu().numpy()
 
     def _fitted_network(self, *histories: Interactions) -> N:
-        """The network, rebuilt when the fitted state has changed."""
-        fitted = fitted_state(self, *histories)
-        if self._built is None or self._built[0] is not fitted:
-            network = self._network(len(fitted.ids["items"]), len(fitted.ids.get("users", ())), Generator())
-            training.load_weights(network, fitted.arrays)
-            self._built = fitted, network.to(device_named(self.device, fallback=True))
-        return self._built[1]
+        return self.derived(self._restored, *histories)
+
+    def _restored(self, fitted: Fitted) -> N:
+        network = self._network(len(fitted.ids["items"]), len(fitted.ids.get("users", ())), Generator())
+        training.load_weights(network, fitted.arrays)
+        return network.to(device_named(self.device, fallback=True))
 
     @torch.no_grad()
     def _scores(self, network: N, fitted: Fitted, history: Interactions, rows: Rows) -> Floats:

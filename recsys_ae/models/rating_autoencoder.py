@@ -28,7 +28,6 @@ from recsys_ae.models.base import (
     checked_pairs,
     checked_rows,
     fitted_on,
-    fitted_state,
     item_counts,
 )
 from recsys_ae.models.baselines import Biases
@@ -102,10 +101,6 @@ class RatingAutoencoder(Recommender):
     predicts_ratings: ClassVar[bool] = True
     validation_name: ClassVar[str] = "valid_rmse"
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._built: Scorer | None = None
-
     @abstractmethod
     def _module(self, widths: Widths, generator: Generator | None) -> Any:
         """The ensemble of networks, each with an `output_bias` [D]."""
@@ -178,10 +173,9 @@ class RatingAutoencoder(Recommender):
         return self._scorer(history).user_factors(history, checked_rows(history, rows))[:, :-2]
 
     def _scorer(self, *histories: Interactions) -> Scorer:
-        """The fitted network, rebuilt when the fitted state has changed."""
-        fitted = fitted_state(self, *histories)
-        if self._built is None or self._built.fitted is not fitted:
-            module = self._module(Widths(*fitted.meta["widths"]), None)
-            training.load_weights(module, fitted.arrays)
-            self._built = self._scorer_class()(self, module, fitted)
-        return self._built
+        return self.derived(self._restored, *histories)
+
+    def _restored(self, fitted: Fitted) -> Scorer:
+        module = self._module(Widths(*fitted.meta["widths"]), None)
+        training.load_weights(module, fitted.arrays)
+        return self._scorer_class()(self, module, fitted)

@@ -100,10 +100,6 @@ class WideAndDeep(Recommender):
     predicts_ratings: ClassVar[bool] = True
     validation_name: ClassVar[str] = "valid_rmse"
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._built: Scorer | None = None
-
     @property
     def needs(self) -> frozenset[str]:
         return feature_needs(self.features)
@@ -198,16 +194,15 @@ class WideAndDeep(Recommender):
         return self._scorer(history).users(history, checked_rows(history, rows)).codes[:, 1:].numpy()
 
     def _scorer(self, *histories: Interactions) -> Scorer:
-        """The fitted network, rebuilt when the fitted state has changed."""
-        fitted = fitted_state(self, *histories)
-        if self._built is None or self._built.fitted is not fitted:
-            tables = [stored_features(fitted, f"{side}_features") for side in ("user", "item")]
-            widths = [0 if table is None else table.matrix.shape[1] for table in tables]
-            ids = len(fitted.ids["users"]), len(fitted.ids["items"])
-            network = self._network(ids, (widths[0], widths[1]), fitted.meta["classes"], None)
-            training.load_weights(network, fitted.arrays)
-            self._built = Scorer(network, fitted, self.l2)
-        return self._built
+        return self.derived(self._restored, *histories)
+
+    def _restored(self, fitted: Fitted) -> Scorer:
+        tables = [stored_features(fitted, f"{side}_features") for side in ("user", "item")]
+        widths = [0 if table is None else table.matrix.shape[1] for table in tables]
+        ids = len(fitted.ids["users"]), len(fitted.ids["items"])
+        network = self._network(ids, (widths[0], widths[1]), fitted.meta["classes"], None)
+        training.load_weights(network, fitted.arrays)
+        return Scorer(network, fitted, self.l2)
 
 
 @dataclass(frozen=True)

@@ -113,7 +113,7 @@ def test_a_choice_of_precision_by_the_newer_switches_is_kept():
 def test_a_model_made_for_a_gpu_scores_without_one():
     model = build_model("multdae", {**SMALL["multdae"], "epochs": 1}).fit(clicks())
     expected = model.scores(clicks(), np.arange(3))
-    model._built, model.device = None, "cuda"
+    model._derived, model.device = None, "cuda"
     if not torch.cuda.is_available():
         np.testing.assert_array_equal(model.scores(clicks(), np.arange(3)), expected)
 
