@@ -5,7 +5,7 @@ A segment is one way to form groups: `history_length`, `item_popularity`, or a c
 users without one do not count; all items stay in the lists.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Literal
@@ -28,7 +28,7 @@ LENGTHS = {"0": 0, "1-4": 1, "5-19": 5, "20-99": 20, "100-499": 100, "500+": 500
 HEAD, TAIL = 0.2, 0.2  # shares of all pairs that the most and the least popular items make up
 COMPUTED: dict[str, Literal["users", "items"]] = {"history_length": "users", "item_popularity": "items"}
 DEFAULT_SEGMENTS = tuple(COMPUTED)
-LARGEST = 20  # groups of a feature column with names of their own; the smaller ones are `other`
+LARGEST = 20  # groups of a feature column with names of their own; the smaller ones form the group `other`
 QUARTILES = (0.25, 0.5, 0.75)
 
 
@@ -135,13 +135,21 @@ def _of_features(segment: Segment, features: FeatureTable | None) -> dict[str, M
     encoded = features.matrix[:, first : first + len(feature.columns)]
     if isinstance(feature, ScaledFeature):
         return _quartiles(feature, encoded.toarray())
-    by_column, names = encoded.tocsc(), [*feature.labels, "unknown", "missing"]
+    rest, unknown, missing = (_apart(name, feature.labels) for name in ("other", "unknown", "missing"))
+    by_column, names = encoded.tocsc(), [*feature.labels, unknown, missing]
     large = np.argsort(-np.diff(by_column.indptr)[: len(feature.labels)], kind="stable")[:LARGEST]
     kept = {*large.tolist(), len(names) - 2, len(names) - 1}
-    groups = {names[at] if at in kept else "other": np.zeros(len(features.ids), bool) for at in range(len(names))}
+    groups = {names[at] if at in kept else rest: np.zeros(len(features.ids), bool) for at in range(len(names))}
     for at, name in enumerate(names):
-        groups[name if at in kept else "other"][by_column.indices[slice(*by_column.indptr[at : at + 2])]] = True
+        groups[name if at in kept else rest][by_column.indices[slice(*by_column.indptr[at : at + 2])]] = True
     return groups
+
+
+def _apart(name: str, labels: Collection[str]) -> str:
+    """A name for a group that is no label, in as many parentheses as that takes: `(other)` if a label is `other`."""
+    while name in labels:
+        name = f"({name})"
+    return name
 
 
 def _quartiles(feature: ScaledFeature, encoded: NDArray[np.float32]) -> dict[str, Members]:

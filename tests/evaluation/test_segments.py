@@ -91,6 +91,19 @@ def test_small_groups_are_merged():
     assert len(groups) == 20 + len(["other", "unknown", "missing"])
 
 
+def test_labels_with_the_names_of_other_groups():
+    """Of 23 labels, the last three are rare and form a group; one id has a label that is new, and one has none."""
+    kinds = [*("other", "unknown", "missing", "(other)"), *(f"kind {number:02d}" for number in range(19))]
+    labels = [label for at, label in enumerate(kinds) for _ in range(1 if at >= 20 else 2)]
+    fitted = FeatureTable.from_frame(pd.DataFrame({"id": np.arange(len(labels)), "kind": labels}), {"kind": "category"})
+    frame = pd.DataFrame({"id": np.arange(len(labels) + 2), "kind": [*labels, "new", None]})
+    table = FeatureTable.from_frame(frame, fitted.features)
+    groups = item_groups(parse_segments("items.kind"), Catalogue(np.ones(len(frame), int), table))["items.kind"]
+    found = {name: frame["kind"][members].fillna("-").tolist() for name, members in groups.items()}
+    collecting = {"((other))": kinds[20:], "(unknown)": ["new"], "(missing)": ["-"]}
+    assert found == {**{label: [label] * 2 for label in kinds[:20]}, **collecting}
+
+
 @pytest.mark.parametrize("segment", ["history_length", "users.age", "users.gender"])
 def test_values_of_user_groups_are_those_of_their_users_alone(segment):
     parts = split()
