@@ -60,7 +60,7 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback()
 def common(
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of every error.")] = False,
     version: Annotated[
         bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
     ] = False,
@@ -274,7 +274,7 @@ def main() -> NoReturn:
     """Run the command in `sys.argv` and exit with its code."""
     sys.stdout, sys.stderr = sys.stdout or _nowhere(), sys.stderr or _nowhere()
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
-    logging.getLogger("recsys_ae").setLevel(logging.INFO)
+    logging.getLogger("recsys_ae").setLevel(logging.DEBUG if "--debug" in sys.argv else logging.INFO)
     sys.unraisablehook = _interrupt_again
     # what `nohup` ignores stays ignored
     caught = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) != signal.SIG_IGN]

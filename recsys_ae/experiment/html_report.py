@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from recsys_ae.errors import DataError, reason
+from recsys_ae.errors import DataError, RecsysError, reason
 from recsys_ae.experiment.output import HTML, INPUTS, PIPELINE, REDO, REPORT, name_of
 from recsys_ae.experiment.pipeline_file import TASKS, read_pipeline
 from recsys_ae.experiment.repeat import RunInputs
@@ -25,6 +25,7 @@ def publish_html(task: Task[Any, Any, Any], report: RunReport, folder: Path, run
         run.artifact(write_html(report, folder, task.closer_look(_models(task, report, folder), task.data(report.seeds[0]))))
     except Exception as error:  # whatever it is, the results are there
         logger.warning("%s cannot be written: %s; the results are complete without it", folder / HTML, reason(error))
+        logger.debug("it failed here:", exc_info=True)
 
 
 def rewrite_html(folder: Path) -> Path:
@@ -47,8 +48,9 @@ def rewrite_html(folder: Path) -> Path:
         if (now := task.facts(data).digest) != report.data[seed].digest:
             raise DataError(f"the data has changed since: its digest was {report.data[seed].digest} and is {now} now")
         look = task.closer_look(_models(task, report, folder), data)
-    except Exception as error:  # whatever it is, the report can be shown
+    except (RecsysError, OSError, MemoryError) as error:  # the report can be shown all the same
         logger.warning("the page lacks what needs the data and the models: %s", reason(error))
+        logger.debug("it failed here:", exc_info=True)
     return write_html(report, folder, look)
 
 

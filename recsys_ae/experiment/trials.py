@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from math import isfinite
+from traceback import format_exc
 from typing import Any
 
 import optuna
@@ -43,14 +44,20 @@ class Request:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a trial: metrics on the validation part if it is complete, the reason if it failed."""
+    """What became of a trial: metrics on the validation part if it is complete, the problem if it failed.
+
+    Attributes:
+        curves: losses and validation values by epoch, by stage of training.
+        traceback: of the exception behind the problem, for a log: the process of a trial has none of its own.
+    """
 
     state: TrialState
     fit_seconds: float = 0.0
     valid_metrics: Values = field(default_factory=dict)
     valid_name: str = ""
-    curves: dict[str, Curves] = field(default_factory=dict)  # by stage of training
+    curves: dict[str, Curves] = field(default_factory=dict)
     problem: str | None = None
+    traceback: str | None = None
 
     @property
     def by_epoch(self) -> dict[int, float]:
@@ -97,10 +104,11 @@ def fit_trial(task: Task[Any, Any, Any], request: Request, callbacks: Sequence[C
     except TrialPruned:
         return Outcome("pruned", stopwatch.facts.seconds, valid_name=valid_name, curves=prune.curves)
     except Exception as error:
-        return Outcome("failed", valid_name=valid_name, curves=prune.curves, problem=explain(error)[0])
-    problem = _problem(metrics, request.metric)
-    state: TrialState = "failed" if problem else "complete"
-    return Outcome(state, stopwatch.facts.seconds, {} if problem else metrics, valid_name, prune.curves, problem)
+        problem, where = explain(error)[0], format_exc()
+        return Outcome("failed", valid_name=valid_name, curves=prune.curves, problem=problem, traceback=where)
+    wrong = _problem(metrics, request.metric)
+    state: TrialState = "failed" if wrong else "complete"
+    return Outcome(state, stopwatch.facts.seconds, {} if wrong else metrics, valid_name, prune.curves, wrong)
 
 
 @contextmanager

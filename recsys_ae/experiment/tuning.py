@@ -151,6 +151,8 @@ class Tuning:
         )
         self.storage.add(number, frozen)
         self._tell(number, trial)
+        if outcome.traceback:
+            logger.debug("%s: trial %d failed here:\n%s", self.job.name, number + 1, outcome.traceback.rstrip())
 
     def _tell(self, number: int, trial: Trial) -> None:
         """Log a line about a trial and the best one so far."""

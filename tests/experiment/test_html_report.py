@@ -226,11 +226,13 @@ def test_a_failing_page_does_not_spoil_the_run(folder, monkeypatch, caplog):
         raise MemoryError("of all things")
 
     monkeypatch.setattr(html_report, "write_html", fail)
+    caplog.set_level("DEBUG", "recsys_ae")
     report = run_in(folder, output="failing")
     assert set(report.models) == {"ease", "network", "popularity"}
     assert (folder / "failing/report.json").exists()
     assert not (folder / "failing/report.html").exists()
     assert "report.html cannot be written: of all things; the results are complete without it" in caplog.text
+    assert ", in fail" in caplog.text  # where it happened
 
 
 def test_a_page_without_the_data_has_the_rest(folder, tmp_path, caplog):
@@ -246,6 +248,17 @@ def test_a_page_without_the_data_has_the_rest(folder, tmp_path, caplog):
     (tmp_path / "titles.csv").unlink()
     assert ["i1"] in lists_of(rewrite_html(tmp_path / "out").read_text())["items"]
     assert "items are shown without titles" in caplog.text
+
+
+def test_a_bug_in_a_page_that_is_written_again_is_seen(folder, monkeypatch):
+    """No results are at risk then, unlike at the end of a run."""
+
+    def broken(*_):
+        raise AttributeError("a bug")
+
+    monkeypatch.setattr(RatingTask, "closer_look", broken)
+    with pytest.raises(AttributeError, match="a bug"):
+        rewrite_html(folder / "out")
 
 
 @pytest.mark.parametrize(

@@ -104,7 +104,9 @@ def test_what_is_wrong_with_a_trial_is_said(pipeline, monkeypatch):
     unrated = fit_trial(task, Request(pipeline.models[0], 0, "recall@5", []))
     assert (unrated.state, unrated.problem) == ("failed", "it has no recall@5 on the valid part")
     monkeypatch.setattr(RatingTask, "fit", lambda *_: 1 / 0)
-    assert fit_trial(task, request(pipeline)).problem.startswith("unexpected ZeroDivisionError")
+    failed = fit_trial(task, request(pipeline))
+    assert failed.problem.startswith("unexpected ZeroDivisionError")
+    assert "in fit_trial" in failed.traceback
 
 
 def test_processes_fit_trials_and_survive_the_death_of_one(pipeline):

@@ -158,6 +158,19 @@ def test_a_search_in_which_everything_fails_keeps_its_trials(call, folder):
     assert Path("out.failed/trials.db").exists()
 
 
+@pytest.mark.parametrize("jobs", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_debug_shows_where_trials_failed(call, folder, caplog, jobs):
+    """Also those that are fitted in other processes, whose logs do not get here."""
+    write(models=[{"name": "mf", "epochs": 6, "search": {"learning_rate": [1e6, 1e7]}}])
+    tune = ("tune", "mine.yaml", "--output", "out", "--tracking-uri", "none", "--jobs", jobs)
+    assert call(*tune)[0] == 1
+    assert "Traceback" not in caplog.text
+    assert call(*tune, "--debug")[0] == 1
+    for number in (1, 2):
+        assert f"mf: trial {number} failed here:\nTraceback" in caplog.text
+    assert caplog.text.count("in fit_trial") == 2
+
+
 def trials_in(output: str) -> int:
     path = Path(output, "trials.db")
     if not path.exists():
