@@ -34,7 +34,8 @@ def load_into_database(folder: Path, uri: str, table: str) -> bool:
     The files are loaded one by one into a staging table, each in a transaction, so that the same call continues after an
     interruption and loads no row twice. Then one transaction replaces the rows of `table`, which is created if needed, with
     the primary key (user_id, rank). It stays the same table, with its indexes, permissions and views. `TABLE_manifest` has one
-    row: the hash of the loaded lists, and their manifest as JSON.
+    row: the hash of the loaded lists, and their manifest as JSON. A load that finishes drops the staging tables of all loads
+    into `table`, as some may never be finished; one that is running then fails, and must be repeated.
 
     Args:
         uri: URI of the database, as for SQLAlchemy.
@@ -43,7 +44,8 @@ def load_into_database(folder: Path, uri: str, table: str) -> bool:
     Raises:
         ConfigError: an invalid URI or name, or the driver of the database is not installed.
         DataError: the lists are damaged.
-        OutputError: the table has other columns, another process is loading the same lists, or the database fails.
+        OutputError: the table has other columns, another process is loading the same lists or has loaded lists into the table
+            meanwhile, or the database fails.
     """
     if not re.fullmatch(NAME, table):
         raise ConfigError(
@@ -113,13 +115,29 @@ class _Loading:
     def run(self) -> bool:
         if self._is_loaded():
             logger.info("%s already holds these lists: nothing to do", self._name)
-            self._remove_staging()
+            self._remove_staging(self._stamp[:8])  # if an earlier call was interrupted before it could
             return False
         self._check_columns()
         with self._engine.begin() as connection:
             for table in (self._staged, self._done):
                 table.create(connection, checkfirst=True)
             loaded = set(connection.scalars(sa.select(self._done.c.part)))
+        try:
+            self._load(loaded)
+            self._replace_rows()
+        except (SQLAlchemyError, self._engine.dialect.loaded_dbapi.Error):
+            inspector = sa.inspect(self._engine)
+            if all(inspector.has_table(table.name, self._schema) for table in (self._staged, self._done)):
+                raise
+            meanwhile = f"another process has loaded lists into {self._name} meanwhile"
+            raise OutputError(
+                f"{meanwhile} and dropped the staging tables of this load; repeat it to replace those lists"
+            ) from None
+        self._remove_staging("[0-9a-f]{8}")
+        return True
+
+    def _load(self, loaded: Collection[str]) -> None:
+        """Load the files without those that are loaded already into the staging table."""
         for name, part in _parts(self._folder, self._manifest, without=loaded):
             with self._engine.begin() as connection:
                 # fails at once if another process is loading this part
@@ -127,9 +145,6 @@ class _Loading:
                 for batch in part.to_batches(BATCH):
                     self._insert(connection, batch)
         logger.info("%s, of which %d are loaded already", counted(len(self._manifest.files), "file"), len(loaded))
-        self._replace_rows()
-        self._remove_staging()
-        return True
 
     def _insert(self, connection: sa.Connection, batch: pa.RecordBatch) -> None:
         if self._engine.driver != "psycopg2":
@@ -174,11 +189,12 @@ class _Loading:
                 has, needs = ", ".join(sorted(found)), ", ".join(sorted(wanted))
                 raise OutputError(f"the table {self._name} has the columns {has} instead of {needs}; drop it or name another")
 
-    def _remove_staging(self) -> None:
-        """Drop the staging tables of this load, and of loads that were never finished."""
+    def _remove_staging(self, stamps: str) -> None:
+        """Drop the staging tables of loads into this table, running or interrupted, whose stamps match a regular expression."""
         with self._engine.begin() as connection:
-            for name in sa.inspect(connection).get_table_names(self._schema):
-                if re.fullmatch(rf"{self._name}_staging_[0-9a-f]{{8}}(_parts)?", name):
+            # names with _parts first, in the order in which a running load locks them
+            for name in sorted(sa.inspect(connection).get_table_names(self._schema), reverse=True):
+                if re.fullmatch(rf"{self._name}_staging_{stamps}(_parts)?", name):
                     self._table(name, []).drop(connection, checkfirst=True)
 
     def _table(self, name: str, columns: list[sa.Column[Any]]) -> sa.Table:

@@ -212,7 +212,7 @@ def test_lists_that_two_processes_load_do_not_mix(uri, tmp_path, monkeypatch):
         return described(manifest)
 
     monkeypatch.setattr(tables, "asdict", pause)
-    monkeypatch.setattr(tables._Loading, "_remove_staging", lambda _: None)  # the first would remove that of the second
+    monkeypatch.setattr(tables._Loading, "_remove_staging", lambda *_: None)  # the first would remove that of the second
     loads = [(tmp_path / name, uri, "lists") for name in ("one", "two")]
     first, second = (threading.Thread(target=load_into_database, args=load) for load in loads)
     first.start()
@@ -225,6 +225,50 @@ def test_lists_that_two_processes_load_do_not_mix(uri, tmp_path, monkeypatch):
     second.join()
     assert rows_in(uri) == rows_of(tmp_path / "two")
     assert len(rows_in(uri, "(SELECT 1 AS user_id, 1 AS rank FROM lists_manifest) AS found")) == 1
+
+
+@pytest.fixture
+def meanwhile(monkeypatch):
+    """A function that makes the next load of a folder run another function after its first file."""
+    parts, planned = tables._parts, {}
+
+    def paused(folder, manifest, **options):
+        for number, part in enumerate(parts(folder, manifest, **options)):
+            if number == 1 and folder.name in planned:
+                planned.pop(folder.name)()
+            yield part
+
+    monkeypatch.setattr(tables, "_parts", paused)
+    return lambda name, act: planned.update({name: act})
+
+
+def test_a_load_says_that_other_lists_were_loaded_meanwhile(uri, tmp_path, meanwhile):
+    for seed, name in enumerate(("one", "two")):
+        export(tmp_path / name, seed=seed)
+    meanwhile("one", lambda: load_into_database(tmp_path / "two", uri, "lists"))
+    message = "another process has loaded lists into lists meanwhile and dropped the staging tables of this load; repeat it"
+    with pytest.raises(OutputError, match=message):
+        load_into_database(tmp_path / "one", uri, "lists")
+    assert rows_in(uri) == rows_of(tmp_path / "two")
+    assert load_into_database(tmp_path / "one", uri, "lists")
+    assert rows_in(uri) == rows_of(tmp_path / "one")
+    assert names_in(uri) == ["lists", "lists_manifest"]
+
+
+def test_a_load_with_nothing_to_do_disturbs_no_other(uri, tmp_path, meanwhile, monkeypatch):
+    """It drops only the staging tables that an earlier call for the same lists has left."""
+    for seed, name in enumerate(("one", "two")):
+        export(tmp_path / name, seed=seed)
+    with monkeypatch.context() as patch:
+        patch.setattr(tables._Loading, "_remove_staging", lambda *_: None)
+        load_into_database(tmp_path / "two", uri, "lists")
+    assert len(names_in(uri)) == 4
+    meanwhile("one", lambda: found.append((load_into_database(tmp_path / "two", uri, "lists"), len(names_in(uri)))))
+    found = []
+    assert load_into_database(tmp_path / "one", uri, "lists")
+    assert found == [(False, 4)]
+    assert rows_in(uri) == rows_of(tmp_path / "one")
+    assert names_in(uri) == ["lists", "lists_manifest"]
 
 
 def test_ids_of_both_kinds_and_no_rows(uri, tmp_path):
