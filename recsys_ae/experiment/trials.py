@@ -23,8 +23,6 @@ from recsys_ae.reporting.results import Curves, TrialState, Values
 TRIALS_BEFORE_PRUNING = 5  # complete ones
 FIRST_PRUNED_EPOCH = 4  # earlier values say little
 
-optuna.logging.set_verbosity(optuna.logging.WARNING)
-
 
 @dataclass(frozen=True)
 class Request:
@@ -76,7 +74,8 @@ class Prune(Callback):
 
     def __init__(self, earlier: Sequence[dict[int, float]]) -> None:
         pruner = MedianPruner(n_startup_trials=TRIALS_BEFORE_PRUNING, n_warmup_steps=FIRST_PRUNED_EPOCH)
-        study = create_study(pruner=pruner)
+        with quiet_optuna():
+            study = create_study(pruner=pruner)
         study.add_trials([create_trial(value=0.0, intermediate_values=values) for values in earlier])
         self._trial = study.ask()
         self.curves: dict[str, Curves] = {}
@@ -109,6 +108,17 @@ def fit_trial(task: Task[Any, Any, Any], request: Request, callbacks: Sequence[C
     wrong = _problem(metrics, request.metric)
     state: TrialState = "failed" if wrong else "complete"
     return Outcome(state, stopwatch.facts.seconds, {} if wrong else metrics, valid_name, prune.curves, wrong)
+
+
+@contextmanager
+def quiet_optuna() -> Iterator[None]:
+    """Let only warnings of Optuna through, whose verbosity is one of the whole process."""
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(max(before, optuna.logging.WARNING))
+    try:
+        yield
+    finally:
+        optuna.logging.set_verbosity(before)
 
 
 @contextmanager

@@ -31,7 +31,7 @@ from recsys_ae.experiment.points import Point, Points
 from recsys_ae.experiment.search import SearchSpec, extremes
 from recsys_ae.experiment.task import Task
 from recsys_ae.experiment.trial_storage import Storage
-from recsys_ae.experiment.trials import Outcome, Request
+from recsys_ae.experiment.trials import Outcome, Request, quiet_optuna
 from recsys_ae.experiment.workers import Fitters, open_fitters
 from recsys_ae.reporting.results import Trial
 from recsys_ae.reporting.trials import short
@@ -65,7 +65,7 @@ def tune(
     model = task.build(job.spec.with_params(lowest))
     job.progress.valid_name = validation_name(model)
     points = Points(space, model)
-    with open_fitters(task, search.jobs) as fitters:
+    with quiet_optuna(), open_fitters(task, search.jobs) as fitters:
         storage = Storage(folder.path / TRIALS, job.name, lower_is_better=task.lower_is_better(metric))
         return Tuning(job, metric, points, search, storage, fitters, open_trial).run()
 

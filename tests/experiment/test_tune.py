@@ -5,6 +5,7 @@ import sqlite3
 import time
 from pathlib import Path
 
+import optuna
 import pandas as pd
 import pytest
 import yaml
@@ -156,6 +157,20 @@ def test_a_search_in_which_everything_fails_keeps_its_trials(call, folder):
     assert trials_in("out") == 2
     assert call("tune", "mine.yaml", "--output", "out", "--tracking-uri", "none")[0] == 1
     assert Path("out.failed/trials.db").exists()
+
+
+def test_optuna_is_quiet_in_a_search_only(call, folder, caplog):
+    before = optuna.logging.get_verbosity()
+    optuna.logging.enable_propagation()
+    try:
+        optuna.logging.set_verbosity(optuna.logging.INFO)
+        write(models=[{"name": "bias", "search": {"user_reg": [1, 2]}}])
+        assert call("tune", "mine.yaml", "--output", "out", "--tracking-uri", "none")[0] == 0
+        assert optuna.logging.get_verbosity() == optuna.logging.INFO
+    finally:
+        optuna.logging.disable_propagation()
+        optuna.logging.set_verbosity(before)
+    assert [record.name for record in caplog.records if record.name.startswith("optuna")] == []
 
 
 @pytest.mark.parametrize("jobs", [1, pytest.param(2, marks=pytest.mark.slow)])
