@@ -31,6 +31,7 @@ from recsys_ae.experiment.pipeline_file import ModelSpec, Pipeline, PipelineFile
 from recsys_ae.experiment.rating_data import RatingData, Sample, resolve_split
 from recsys_ae.experiment.task import Evaluation, FitOn, Models, Part, Task
 from recsys_ae.experiment.titles import item_titles
+from recsys_ae.export.histories import without_unread_features
 from recsys_ae.export.local import export_recommendations, export_vectors
 from recsys_ae.export.manifest import VectorManifest, versions
 from recsys_ae.export.provenance import InputFile, Sources
@@ -312,9 +313,10 @@ class RatingTask(Task[RatingFile, Split, Recommender]):
         if keys.what == "item_vectors":
             return self._export_vectors(label, model, data.everything, output / "item-vectors")
         folder = output / "recommendations"
-        options = self._list_options(keys, data.everything, self._sources(output))
+        history = without_unread_features(model, data.everything)
+        options = self._list_options(keys, history, self._sources(output))
         options |= {"exclude_seen": data.repeats == "excluded", "cold": self.keys.cold, "seen": self._data.seen}
-        manifest = export_recommendations(model, data.everything, folder, keys.k, **options)
+        manifest = export_recommendations(model, history, folder, keys.k, **options)
         return Exported(f"top-{keys.k} lists", folder.name, asdict(manifest), label)
 
     def _list_options(self, keys: ListExport, data: Interactions, sources: Sources | None = None) -> dict[str, Any]:

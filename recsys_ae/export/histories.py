@@ -74,6 +74,12 @@ def history_for(
     return data, n_unknown
 
 
+def without_unread_features(model: Recommender, history: Interactions) -> Interactions:
+    """The history with no other features than `history_for` reads: those of users, if the model uses any."""
+    used = history.user_features if stored_features(fitted_state(model), "user_features") else None
+    return replace(history, item_features=None, user_features=used, merged=True)
+
+
 def users_in(path: Path, kind: str, card: tuple[RatingsCard, Path] | None = None) -> pd.Series:
     """The distinct ids, "int" or "str", of the users in a file, in their order.
 

@@ -7,8 +7,10 @@ import pandas as pd
 import pytest
 import yaml
 from rich.console import Console
+from typer.testing import CliRunner
 
 from recsys_ae import load_model
+from recsys_ae.cli import app
 from recsys_ae.data.features import load_features
 from recsys_ae.errors import ConfigError
 from recsys_ae.experiment.pipeline_file import read_pipeline
@@ -178,3 +180,12 @@ def test_groups_are_in_the_report_and_in_the_file_of_values_per_user(folder):
     assert {"segment:users.group", "ndcg@3|items.size=missing"} <= set(table)
     means = table.groupby("segment:users.group", observed=True)["ndcg@3"].mean()
     assert means.to_dict() == pytest.approx({group: values["ndcg@3"] for group, values in segments["users.group"].items()})
+
+
+@pytest.mark.parametrize("model", [{**MODEL, "features": "items", "epochs": 2}, {**MODEL, "epochs": 2}, {"name": "ease"}])
+def test_the_lists_of_a_run_are_verified(folder, model):
+    """Their history has the features that the model reads from a file, whatever the run has loaded."""
+    declared = {"split": {"kind": "random", "test": 0.2, "valid": 0.1}, "segments": ["items.size", "users.group"]}
+    run_pipeline(read([model], export={"k": 3}, **declared), Path("out"), Tracker(), Console(quiet=True))
+    found = CliRunner().invoke(app, ["verify", "out/recommendations", "--sample", "5", "--tracking-uri", "none"])
+    assert found.exit_code == 0, found.output

@@ -51,7 +51,7 @@ def test_training_is_adam_on_that_objective():
         encoder.bias.zero_()
         decoder.weight.copy_(start.output_weight)
         decoder.bias.fill_(data.matrix.data.mean())
-    optimiser = torch.optim.Adam([*encoder.parameters(), *decoder.parameters()], lr=0.01)
+    optimiser = torch.optim.Adam([*encoder.parameters(), *decoder.parameters()], lr=params["learning_rate"])
     x, mask = torch.tensor(data.matrix.toarray()), torch.tensor(data.matrix.toarray() > 0)
     for _ in range(10):
         optimiser.zero_grad()
