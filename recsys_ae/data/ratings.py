@@ -58,7 +58,7 @@ def load_ratings(
         features = features and card.kind != "planted-features"  # which come with their tables
     else:
         frame = _whole(card, folder, skipped)
-        options = {"duplicates": card.duplicates, "scale": card.scale, **_columns_of(frame)}
+        options = {"duplicates": card.duplicates, "scale": card.scale, **columns_of(frame)}
         with error_context(f"dataset {card.name!r}"):
             data = Interactions.from_frame(frame, **options)
             data = data if card.session_gap is None else data.with_sessions(card.session_gap)
@@ -92,7 +92,7 @@ def load_given_split(
         hint = did_you_mean(name, splits) if splits else "its card declares none"
         raise ConfigError(f"dataset {card.name!r} has no split {name!r}; {hint}")
     train, test = _split_frames(card, folder, splits[name], skipped)
-    options = {"duplicates": card.duplicates, "scale": card.scale, **_columns_of(train)}
+    options = {"duplicates": card.duplicates, "scale": card.scale, **columns_of(train)}
     with error_context(f"dataset {card.name!r}"):
         split = Split.from_frames(train, test, repeats=repeats, predict=predict, **options)
         if not len(split.test):
@@ -121,7 +121,7 @@ def read_interactions(
     """
     path = path_of(path)
     tables = {"the table": read_table(path, guess_table(path, **layout), ids, scale, skipped=skipped)}
-    columns = {"user": "user_id", "item": "item_id", **_columns_of(tables["the table"])}
+    columns = {"user": "user_id", "item": "item_id", **columns_of(tables["the table"])}
     (log,), users, items = read_events(tables, columns, columns.pop("time_unit"), None, None)
     return Interactions.from_events(log, users, items, duplicates, scale)
 
@@ -170,7 +170,7 @@ def read_history(
         raise DataError(f"{path}: the model knows none of the items; check that their ids are written as in training")
     known = id_index(frame["user_id"])
     rows = encode(known if users is None else known.append(id_index(users)), None)[1]
-    options = {"duplicates": duplicates, "scale": scale, "users": rows, "items": items, **_columns_of(frame)}
+    options = {"duplicates": duplicates, "scale": scale, "users": rows, "items": items, **columns_of(frame)}
     return Interactions.from_frame(frame[~unknown], **options), n_unknown
 
 
@@ -245,6 +245,6 @@ def _read(card: RatingsCard, folder: Path, tables: list[Table], skipped: Skipped
     return read_table(path, table, card.ids, card.scale, skipped=skipped)
 
 
-def _columns_of(frame: pd.DataFrame) -> dict[str, Any]:
+def columns_of(frame: pd.DataFrame) -> dict[str, Any]:
     """The options of `Interactions.from_frame` for a frame from `read_table`."""
     return {role: role if role in frame else None for role in ("rating", "time", "session")} | {"time_unit": "us"}

@@ -13,6 +13,7 @@ import pandas as pd
 from recsys_ae.data.cards import RatingsCard
 from recsys_ae.data.detection import guess_table
 from recsys_ae.data.features import Side, load_all_features
+from recsys_ae.data.ratings import columns_of
 from recsys_ae.data.skipped import SkippedLines
 from recsys_ae.data.tables import read_table
 from recsys_ae.declaration import error_context
@@ -66,7 +67,9 @@ class SystemEvaluator:
         truth: file of what users did afterwards.
         history: file of what they had done before; None if unknown. Required for models.
         metrics: names; if empty, the default ones for which the lists are long enough.
-        card: dataset card, or pipeline with one inside, that describes both files.
+        card: dataset card, or pipeline with one inside, that describes both files, and how repeated pairs in each are merged.
+            Without it, or if there are none according to it, the last rating of a pair counts in the history and the highest
+            in the truth.
         cold: policy for users whom a model cannot score or who have no list. `skip`: they do not count. `error`: raise
             `ColdUserError`. `popular`: models recommend the most popular items to them, and users without a list have no hits.
         segments: groups to report separately, see `evaluation.segments`; None: those computed from the history, if any.
@@ -165,9 +168,12 @@ class SystemEvaluator:
         return ratings_card(self.card) if self.card else None
 
     def _read(self, path: Path, kinds: Mapping[str, str], skipped: SkippedLines | None = None) -> pd.DataFrame:
-        """The events in a file in their order."""
+        """The events in a file in their order, or its pairs if the card declares how repeated ones are merged."""
         table = self._card[0].files[0] if self._card else guess_table(path)
         frame = read_table(path, table, kinds, skipped=skipped)
+        if self._card and (duplicates := self._card[0].duplicates) != "error":
+            pairs = Interactions.from_frame(frame, duplicates=duplicates, **columns_of(frame)).to_frame()
+            return pairs[["user_id", "item_id", *(["rating"] if "rating" in frame or duplicates == "sum" else [])]]
         return frame.sort_values("time", kind="stable", ignore_index=True) if "time" in frame else frame
 
     def _beyond(self, truth: pd.DataFrame, history: pd.DataFrame | None, names: Sequence[str]) -> dict[str, Any]:

@@ -107,6 +107,12 @@ class TestRepetitions:
         fitted = len(split.train) + (len(split.valid) if refit else 0)
         assert chosen.test_to_train(chosen.facts(split)) == len(split.test) / fitted
 
+    def test_a_model_without_any_value_has_a_dash(self):
+        report = run(models=[{"name": "bias"}, {"name": "popularity"}], metrics=["rmse"])
+        assert report.models["popularity"].metrics == {"rmse": None}
+        assert report.findings[0].models == ["bias"]
+        assert report.best.model == "bias"
+
     def test_there_must_be_a_fold_for_each_seed(self):
         with pytest.raises(ConfigError, match="each seed takes one of 2 folds, but there are 3 seeds; remove some"):
             task(split={"kind": "k_fold", "k": 2, "fold": "each"}, seed=[0, 1, 2])

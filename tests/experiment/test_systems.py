@@ -1,5 +1,6 @@
 """A model, the lists exported from it and Python's `evaluate` have the same values, to the last bit."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import pytest
 from builders import SMALL, random_interactions
 
 from recsys_ae import Split, build_model, evaluate, export_recommendations, save_model
+from recsys_ae.data.cards import read_card
+from recsys_ae.data.ratings import load_ratings
 from recsys_ae.errors import ColdUserError, ConfigError, DataError, UnknownIdError
 from recsys_ae.evaluation.per_user import PerUser
 from recsys_ae.evaluation.protocols.protocol import Protocol
@@ -18,7 +21,7 @@ from recsys_ae.experiment.systems import SystemEvaluator
 from recsys_ae.export.histories import history_for
 from recsys_ae.models.storage import load_model
 from recsys_ae.parquet import write_parquet
-from recsys_ae.splitting import per_user
+from recsys_ae.splitting import per_user, time_cut
 
 METRICS = ["ndcg@5", "recall@3", "graded_ndcg@10", "map@10", "mrr@4", "precision@30", "auc@25", "novelty@5", "ipw_recall@10"]
 METRICS += ["coverage@10", "gini@5", "entropy@3", "popularity_lift@10", "serendipity@10", "audience_diversity@5"]
@@ -65,6 +68,29 @@ def test_a_model_and_its_lists_agree(name, split, files):
     assert of_model.warnings == of_lists.warnings == []
     counts = {key: of_model.report.counts[key] for key in ("users_evaluated", "users_skipped", "relevant", "repeats")}
     assert counts == {key: of_lists.report.counts[key] for key in counts}
+
+
+@pytest.mark.parametrize("duplicates", ["last", "mean", "max", "sum"])
+def test_repeated_pairs_are_merged_as_the_card_declares(duplicates, tmp_path, monkeypatch):
+    """As a run does, whose test part has the merged pairs."""
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    users, items, ratings = (rng.integers(*bounds, 900) for bounds in ((0, 30), (100, 112), (1, 6)))
+    log = pd.DataFrame({"user": users, "item": items, "rating": ratings, "time": rng.permutation(900)})
+    log.to_csv("log.csv", index=False)
+    columns = {name: name for name in ("user", "item", "rating", "time")}
+    card = {"name": "mine", "kind": "ratings", "duplicates": duplicates, "files": [{"path": "log.csv", "columns": columns}]}
+    Path("card.yaml").write_text(json.dumps(card))
+    data = load_ratings(*read_card("card.yaml")).interactions
+    split = time_cut(data, at=600, repeats="wanted")
+    for name, part in (("history", log[log["time"] < 600]), ("truth", log[log["time"] >= 600])):
+        part.to_csv(f"{name}.csv", index=False)
+    options = {"repeats": "wanted", "card": "card.yaml", "relevant_at": 3.0}
+    metrics = ["graded_ndcg@5", "rmse"]
+    found = SystemEvaluator(Path("truth.csv"), Path("history.csv"), metrics, **options).evaluate(saved("bias", split))
+    expected = evaluate(load_model("model"), split, metrics, segments=COMPUTED, relevant_at=3.0)
+    assert found.report.metrics == expected.metrics
+    assert found.protocol == Protocol.of(split, relevant_at=3.0)
 
 
 def test_thresholds_and_repeats(split, files, tmp_path):

@@ -38,8 +38,9 @@ def analyse(tables: Mapping[str, Sequence[pd.DataFrame]], metrics: Sequence[Metr
     seeds. Users who do not count for one of the models are left out.
 
     Args:
-        tables: per model, the tables of its seeds as `Report.to_frame` gives them.
+        tables: per model, the tables of its seeds as `Report.to_frame` gives them; none if it has no value of any user.
     """
+    tables = {label: own for label, own in tables.items() if own}
     frames = {label: pd.concat(own, ignore_index=True) for label, own in tables.items()}
     seeds = {label: np.repeat(np.arange(len(own)), list(map(len, own))) for label, own in tables.items()}
     index = pd.Index(pd.concat([frame[USER] for frame in frames.values()]).unique()) if frames else pd.Index([])
