@@ -47,6 +47,7 @@ def test_every_finding_by_hand(planted):
     assert timing.tied_in_all == 3 / 14
     assert (found.ratings.train_mean, found.ratings.tested_mean) == (3.0, 4.8)
     assert found.ratings.in_deviations == pytest.approx(1.8 / np.std(KNOWN["rating"]))
+    assert audit(Split.from_frames(KNOWN, TESTED, time="time", duplicates="sum")).ratings is None  # longer parts, larger sums
     popular = found.popularity  # by training pairs: a 3, b 2, c 2, d 1, e 1; tested: a 1, d 2, e 1, g 1
     assert (popular.head_items, popular.head) == (1, 0.2)
     assert (popular.top_hundredth, popular.top_tenth) == (0.2, 0.2)

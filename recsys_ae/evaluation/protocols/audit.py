@@ -95,7 +95,7 @@ class Audit:
         near_users: those of them who have a Jaccard similarity of at least 0.9 with another user, `same_users` included.
         popularity: see `Popularity`.
         timing: None if the data has no times.
-        ratings: None if all training ratings are equal.
+        ratings: None if all training ratings are equal, or sums, which are larger in longer parts.
         looks: number of models that were tested on this part before; None if unknown.
     """
 
@@ -163,7 +163,7 @@ def audit(split: Split, part: Literal["valid", "test"] = "test", *, looks: int |
         near_users=int(near.sum()),
         popularity=_popularity(trained, items, place),
         timing=_timing(known, tested),
-        ratings=_rating_shift(split.train.matrix.data, tested.matrix.data),
+        ratings=None if split.train.duplicates == "sum" else _rating_shift(split.train.matrix.data, tested.matrix.data),
         looks=looks,
     )
 
