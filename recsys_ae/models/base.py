@@ -97,11 +97,10 @@ class Recommender(Parameterised, ABC):
         """
         check_interactions(train, "train")
         for name, part in {"valid": valid, "valid_history": valid_history}.items():
-            if part is None:
-                continue
-            check_interactions(part, name)
-            if part.users != train.users or part.items != train.items:
-                raise DataError(f"{name} has other users or items than train; build both with the same ids, as a Split does")
+            if part is not None:
+                check_interactions(part, name)
+                if part.users != train.users or part.items != train.items:
+                    raise DataError(f"{name} has other users or items than train; use the same ids for both, as a Split does")
         kind = type(self).__name__
         optional = {"order": train.times, "user_features": train.user_features, "item_features": train.item_features}
         names = {"order": "times", "user_features": "features of users", "item_features": "features of items"}
@@ -115,7 +114,8 @@ class Recommender(Parameterised, ABC):
         way_out = likely_cause(self)
         check_memory(kind, self._memory(train.n_users, train.n_items), way_out)
         with limits(kind, way_out):
-            fitted = self._fit(train, FitContext(valid or None, valid_history or train, seed, callbacks, before))
+            known = train if valid_history is None else valid_history
+            fitted = self._fit(train, FitContext(valid or None, known, seed, callbacks, before))
         check_finite(kind, fitted.arrays, way_out)
         self.fitted = fitted
         return self

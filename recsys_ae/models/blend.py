@@ -96,8 +96,8 @@ class Blend(Recommender):
     items; each t makes these most likely under the softmax of its member alone. Vancura & Kordik 2021 (VASP) multiply the
     outputs of a deep and a linear model; deviates in that members are trained apart, and weighted.
 
-    Users and items without training data are treated by each member as it documents; a member that cannot score a user is
-    left out.
+    Users and items without training data are treated by each member as it documents; of experts, those that cannot score a
+    user are left out.
 
     Attributes:
         members: declarations of models as in a pipeline, each with a `name` and parameters.
