@@ -177,22 +177,31 @@ def attribute_gradients(indptr: Any, columns: Any, gradient: Any, attributes: An
 
 def by_column(indptr: Any, columns: Any, width: int) -> Columns:
     """The pattern of CSR arrays in compressed sparse column form."""
-    count = np.bincount(columns, minlength=width)
-    touched = np.flatnonzero(count)
-    starts = np.append(0, np.cumsum(count[touched]))
+    most, place = min(width, len(columns)), np.zeros(width, np.int64)
+    touched, starts = np.empty(most, np.int64), np.empty(most + 1, np.int64)
     row, entry = np.empty(len(columns), np.int64), np.empty(len(columns), np.int64)
-    _place_by_column(indptr, columns, np.cumsum(count) - count, row, entry)
-    return Columns(touched, starts, row, entry)
+    n = _fill_by_column(indptr, columns, place, touched, starts, row, entry)
+    return Columns(touched[:n], starts[: n + 1], row, entry)
 
 
 @compiled()
-def _place_by_column(indptr: Any, columns: Any, place: Any, row: Any, entry: Any) -> None:
-    """Fill in `row` and `entry` of `Columns`; place [D] is the first entry of each column, and is moved to its end."""
+def _fill_by_column(indptr: Any, columns: Any, place: Any, touched: Any, starts: Any, row: Any, entry: Any) -> int:
+    """Fill in the arrays of `Columns`; returns the number of columns with entries. `place` [D] is zero, and is overwritten."""
+    for k in range(len(columns)):
+        place[columns[k]] += 1
+    n = before = 0
+    for d in range(len(place)):
+        if place[d]:
+            touched[n], starts[n] = d, before
+            place[d], before = before, before + place[d]
+            n += 1
+    starts[n] = before
     for b in range(len(indptr) - 1):
         for k in range(indptr[b], indptr[b + 1]):
             at = place[columns[k]]
             place[columns[k]] += 1
             entry[at], row[at] = k, b
+    return n
 
 
 @compiled(parallel=True, fastmath=FAST)
