@@ -59,7 +59,8 @@ def summary_lines(report: RunReport, folder: Path) -> list[str]:
     lines = [*reading_lines(report), *protocol_lines(report)]
     if report.audit is not None:
         first = f" of seed {report.seeds[0]}" if len(_protocols(report)) > 1 else ""
-        lines += [f"audit of the test part{first}:", *(f"  {line}" for line in audit_lines(report.audit))]
+        found = audit_lines(report.audit, ranked=report.ranked)
+        lines += [f"audit of the test part{first}:", *(f"  {line}" for line in found)]
     lines += outcome_lines(report)
     if best := report.best:
         lines.append(f"best by {best.metric} on {best.part} data: {best.model or 'none, no model has a value'}")
@@ -115,7 +116,7 @@ def _users_line(report: RunReport) -> list[str]:
     """How many users count in metrics of lists, and why the others do not; nothing if all do."""
     seed = report.seeds[0]
     counts = [own for model in report.models.values() if "users_skipped" in (own := model.runs[seed].counts)]
-    if not any(own["users_skipped"] for own in counts) or not any("@" in metric for metric in report.metrics):
+    if not any(own["users_skipped"] for own in counts) or not report.ranked:
         return []
     low, high = (end(own["users_evaluated"] for own in counts) for end in (min, max))
     number = f"{high}" if low == high else f"{low} to {high} (by model)"

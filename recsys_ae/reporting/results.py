@@ -214,6 +214,11 @@ class RunReport:
     origin: Origin | None = None
     skipped: SkippedFacts | None = None  # None if nothing was skipped
 
+    @property
+    def ranked(self) -> bool:
+        """Whether there are metrics of lists."""
+        return any("@" in metric for metric in self.metrics)
+
     def below(self, label: str) -> list[str]:
         """The metrics in which a model is worse than the baseline."""
         values = self.models[label].metrics

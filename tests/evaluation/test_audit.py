@@ -217,6 +217,14 @@ class TestLines:
         assert audit_lines(replace(quiet, looks=1))[0].startswith("1 model was tested on this part before")
         assert audit_lines(replace(quiet, looks=12))[0].startswith("12 models were tested on this part before")
 
+    def test_without_metrics_of_lists_nothing_is_said_about_them(self, planted):
+        found = replace(audit(planted), single_users=3, repeats=1)
+        lines, of_ratings = audit_lines(found), audit_lines(found, ranked=False)
+        about_lists = [line for line in lines if "recall@K" in line or "lists of" in line or "irrelevant" in line]
+        assert len(about_lists) == 3
+        assert [line for line in lines if line not in about_lists] == [line for line in of_ratings if "earlier" not in line]
+        assert "20 % of the test pairs are in the history already, so models know an earlier rating of each." in of_ratings
+
     def test_sentences_end_and_have_no_long_numbers(self, planted):
         lines = audit_lines(audit(planted, looks=3))
         assert len(lines) == 6

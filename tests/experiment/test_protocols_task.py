@@ -149,6 +149,16 @@ class TestAudit:
         assert any("4 models were tested on this part before" in line for line in summary_lines(report, Path("out")))
         assert run("other").audit.looks is None
 
+    def test_recall_is_mentioned_only_if_lists_are_measured(self):
+        split, models = {"kind": "random", "test": 0.05, "valid": 0.1}, [{"name": "bias"}]
+        for metrics, mentioned in ((["rmse", "recall@5"], True), (["rmse", "mae"], False)):
+            report = run(metrics[1].replace("@", ""), split=split, models=models, metrics=metrics)
+            assert 2 * report.audit.single_users >= report.audit.users
+            text = "\n".join(summary_lines(report, Path("out")))
+            assert ("recall@K" in text, "lists of the 10" in text) == (mentioned, mentioned)
+            page = Path(metrics[1].replace("@", ""), "report.html").read_text(encoding="utf-8")
+            assert ("recall@K" in page) == mentioned
+
     def test_a_run_is_found_by_the_digest_of_its_test_part(self, folder):
         chosen = task(models=PIPELINE["models"][2:])
         tracker = MlflowTracker("sqlite:///runs.db", "mine")

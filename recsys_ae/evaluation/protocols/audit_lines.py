@@ -10,10 +10,14 @@ SHARE, TIED, SHIFT = 0.001, 0.01, 0.1  # of pairs or users; of events; in standa
 HEAD, HIT = 0.5, 0.2  # shares of pairs on popular items
 
 
-def audit_lines(found: Audit) -> list[str]:
-    """The notable findings, a sentence each, with their consequence for the metrics."""
-    groups = (_about_time, _about_cold_start, _about_pairs, _about_looks)
-    return [sentence for group in groups for sentence in group(found)]
+def audit_lines(found: Audit, *, ranked: bool = True) -> list[str]:
+    """The notable findings, a sentence each, with their consequence for the metrics.
+
+    Args:
+        ranked: whether there are metrics of lists; if not, what matters only for these is left out.
+    """
+    lines = [*_about_time(found), *_about_cold_start(found), *_about_repeats(found, ranked=ranked)]
+    return [*lines, *(_about_lists(found) if ranked else ()), *_about_ratings(found), *_about_looks(found)]
 
 
 def _about_time(found: Audit) -> Iterator[str]:
@@ -46,11 +50,15 @@ def _about_cold_start(found: Audit) -> Iterator[str]:
         yield f"{twins}{exact}, so the history of one reveals the test items of the other, and intervals are too narrow."
 
 
-def _about_pairs(found: Audit) -> Iterator[str]:
-    name = NAMES[found.part]
+def _about_repeats(found: Audit, *, ranked: bool) -> Iterator[str]:
     if found.repeats and found.repeats >= SHARE * found.pairs:
-        means = "so a model that repeats the history is rewarded" if found.repeats_wanted else "so they count as irrelevant"
-        yield f"{percent(found.repeats / found.pairs)} of the {name} pairs are in the history already, {means}."
+        in_lists = "so a model that repeats the history is rewarded" if found.repeats_wanted else "so they count as irrelevant"
+        means = in_lists if ranked else "so models know an earlier rating of each"
+        yield f"{percent(found.repeats / found.pairs)} of the {NAMES[found.part]} pairs are in the history already, {means}."
+
+
+def _about_lists(found: Audit) -> Iterator[str]:
+    name = NAMES[found.part]
     if (popular := found.popularity).top_tenth >= HEAD or popular.hits_100 >= HIT:
         head = f"The most popular 10 % of the items have {percent(popular.top_tenth)} of the {name} pairs"
         hits = f"lists of the 10 and the 100 most popular ones hit {percent(popular.hits_10)} and {percent(popular.hits_100)}"
@@ -58,9 +66,12 @@ def _about_pairs(found: Audit) -> Iterator[str]:
     if 2 * found.single_users >= found.users and not found.next_events:
         single = f"{found.single_users} of {found.users} users have a single {name} pair"
         yield f"{single}, so their recall@K is 0 or 1, and their precision@K at most 1 / K."
+
+
+def _about_ratings(found: Audit) -> Iterator[str]:
     if found.ratings is not None and abs(found.ratings.in_deviations) >= SHIFT:
         means = f"{found.ratings.tested_mean:.3g}, that of the training part {found.ratings.train_mean:.3g}"
-        yield f"The mean {name} rating is {means}, so errors include a shift that models could not learn."
+        yield f"The mean {NAMES[found.part]} rating is {means}, so errors include a shift that models could not learn."
 
 
 def _about_looks(found: Audit) -> Iterator[str]:

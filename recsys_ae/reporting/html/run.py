@@ -154,7 +154,7 @@ def _training(report: RunReport) -> list[Block]:
 def _audit(report: RunReport) -> Iterator[Block]:
     if report.audit is not None:
         first = f" of seed {report.seeds[0]}" if len(report.seeds) > 1 else ""
-        lines = audit_lines(report.audit) or ["Nothing was found."]
+        lines = audit_lines(report.audit, ranked=report.ranked) or ["Nothing was found."]
         yield Notes(lines, f"Audit of the test part{first}")
 
 
