@@ -42,7 +42,7 @@ from recsys_ae.models.base import HasItemVectors, Recommender
 from recsys_ae.models.recommend import Cold
 from recsys_ae.models.storage import build_model, load_model, model_digest, save_model
 from recsys_ae.reporting.html.facts import CloserLook
-from recsys_ae.reporting.results import Baseline, DataFacts, Exported, PublishedValues, SkippedFacts
+from recsys_ae.reporting.results import Baseline, DataFacts, Exported, ModelSummary, PublishedValues, SkippedFacts
 from recsys_ae.split import Split
 from recsys_ae.tracking import TrackedRun
 
@@ -274,6 +274,9 @@ class RatingTask(Task[RatingFile, Split, Recommender]):
 
     def audit(self, data: Split, looks: int | None) -> Audit | None:
         return audit(data, looks=looks)
+
+    def feature_models(self, models: Mapping[str, ModelSummary]) -> list[str]:
+        return [label for label, own in models.items() if "item_features" in _build(own.model, own.params, label).needs]
 
     def test_to_train(self, data: DataFacts) -> float:
         fitted = data.sizes["train"] + (data.sizes["valid"] if self.keys.refit else 0)

@@ -152,6 +152,7 @@ class _Experiment(Generic[K, D, M]):
             versions=versions(),
             origin=self.folder.first_start(),
             skipped=self.task.skipped(),
+            feature_models=self.task.feature_models(models),
         )
         draw_metrics(report, self.folder.path / "figures", self.run)
         if any((per_user := self.folder.path / "per-user").iterdir()):

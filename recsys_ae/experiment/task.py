@@ -14,7 +14,7 @@ from recsys_ae.evaluation.uncertainty.findings import MetricFindings
 from recsys_ae.experiment.pipeline_file import K, ModelSpec, Pipeline, PipelineFile, RegisterSpec
 from recsys_ae.registry import Registry
 from recsys_ae.reporting.html.facts import CloserLook
-from recsys_ae.reporting.results import Baseline, DataFacts, Exported, SkippedFacts, Values
+from recsys_ae.reporting.results import Baseline, DataFacts, Exported, ModelSummary, SkippedFacts, Values
 from recsys_ae.tracking import TrackedRun
 
 if TYPE_CHECKING:
@@ -138,6 +138,10 @@ class Task(ABC, Generic[K, D, M]):
     def audit(self, data: D, looks: int | None) -> Audit | None:
         """The audit of the test part, which was looked at `looks` times before; None if there is none for this kind of data."""
         return None
+
+    def feature_models(self, models: Mapping[str, ModelSummary]) -> list[str]:
+        """The labels of the models that use features of items."""
+        return []
 
     def test_to_train(self, data: DataFacts) -> float:
         """Size of the test part over that of the training part if each seed draws its own, else 0."""

@@ -14,6 +14,7 @@ from recsys_ae.reporting.results import Comparison, RunReport, SkippedFacts
 from recsys_ae.reporting.tables import BELOW
 from recsys_ae.reporting.trials import search_lines, write_trials
 
+UNSEEN = 0.9  # share of the test pairs from which items without training interactions decide ranking metrics
 VISIBLE = 0.0005  # width from which an interval over the orders of ties is shown
 
 
@@ -87,9 +88,10 @@ def outcome_lines(report: RunReport) -> list[str]:
 def reading_lines(report: RunReport) -> list[str]:
     """How to read the tables: what the intervals and letters mean, which models are below a baseline, what cannot be shown.
 
-    Lines that are missing in the data come first.
+    Lines that are missing in the data come first, then what makes ranking metrics meaningless.
     """
     lines = [f"not in the data: {skipped_lines(report.skipped)}"] if report.skipped else []
+    lines += _unseen_line(report)
     if report.repetitions:
         lines.append("over the seeds: means over the seeds, ±: half of their 95 % t interval")
     lines += [*_users_line(report), *finding_lines(report.findings), *_smallest_line(report), *_tie_lines(report)]
@@ -100,6 +102,17 @@ def reading_lines(report: RunReport) -> list[str]:
         listed = " or ".join(f"{model} ({', '.join(values)})" for model, values in least.items())
         lines.append(f"{BELOW}: worse than {listed}")
     return lines
+
+
+def _unseen_line(report: RunReport) -> list[str]:
+    """Which models can rank items without training interactions, if nearly all test pairs are with such items."""
+    if report.audit is None or report.audit.cold_item_pairs < UNSEEN or not report.ranked:
+        return []
+    able = (
+        ", ".join(report.feature_models) or "none of this run, so its ranking metrics say nothing about which model is better"
+    )
+    share = f"{percent(report.audit.cold_item_pairs)} of the test pairs are with items without training interactions"
+    return [f"{share}, which only models that use features of items can rank: {able}"]
 
 
 def skipped_lines(skipped: SkippedFacts) -> str:

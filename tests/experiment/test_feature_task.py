@@ -1,5 +1,6 @@
 """Pipelines of models with features: what is loaded, what is refused, and exports for users who are new."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from recsys_ae.experiment.ratings import RatingTask
 from recsys_ae.experiment.runner import run_pipeline
 from recsys_ae.export.histories import history_for
 from recsys_ae.ids import IdMap
+from recsys_ae.reporting.report import summary_lines
 from recsys_ae.tracking import Tracker
 
 CARD = {
@@ -90,6 +92,24 @@ def test_features_that_the_card_does_not_declare_are_refused_before_anything_is_
     ):
         RatingTask(read([MODEL], half))
     RatingTask(read([{**MODEL, "features": "items"}], half))
+
+
+def test_a_run_says_which_models_can_rank_items_without_training_interactions(folder):
+    models = [{"name": "popularity"}, {"name": "feature_ease"}, {**MODEL, "epochs": 1, "features": "users"}]
+    report = run_pipeline(read(models), Path("out"), Tracker(), Console(quiet=True))
+
+    def lines(**changes: object) -> list[str]:
+        found = summary_lines(replace(report, **changes), Path("out"))
+        return [line for line in found if "which only models that use features of items" in line]
+
+    (line,) = lines()
+    assert line.startswith("100 % of the test pairs are with items without training interactions, which only models that")
+    assert line.endswith("that use features of items can rank: feature_ease")
+    assert line in Path("out/report.html").read_text(encoding="utf-8")
+    (line,) = lines(feature_models=[])
+    assert line.endswith("can rank: none of this run, so its ranking metrics say nothing about which model is better")
+    assert lines(metrics=["rmse"]) == []
+    assert [len(lines(audit=replace(report.audit, cold_item_pairs=share))) for share in (0.89, 0.9)] == [0, 1]
 
 
 def test_new_users_of_an_export_have_the_features_of_the_card(folder):
