@@ -41,7 +41,9 @@ class TrackedRun:
     def tags(self, values: Tags) -> None:
         """Record text by which runs are found again, such as `TEST_DIGEST`; the value of `CONTINUES` is the id of a run."""
 
-    def metrics(self, values: Mapping[str, float | None]) -> None: ...
+    def metrics(self, values: Mapping[str, float | None]) -> None:
+        """Record metrics: those on the test part by their names, others with a prefix that ends with `/`."""
+
     def history(self, name: str, values: Mapping[int, float]) -> None:
         """Record many steps of one metric at once."""
 
@@ -88,8 +90,9 @@ class Tracker:
     def looks(self, digest: str, *, besides: str | None = None) -> int | None:
         """How many models were tested earlier on the test part with this digest; None if that is unknown.
 
-        These are the finished runs directly below a run with the tag `TEST_DIGEST`, in all experiments of the store, without
-        final fits on all data. Models below the run with the id `besides`, which is in progress, do not count.
+        These are the finished runs directly below a run with the tag `TEST_DIGEST`, in all experiments of the store, that have
+        a metric of the test part, and the same one. Models below the run with the id `besides`, which is in progress, do not
+        count.
         """
         return None
 

@@ -22,7 +22,7 @@ from recsys_ae.errors import RecsysError, Terminated, TrackingError, shortened
 from recsys_ae.escapes import as_markdown
 from recsys_ae.files import whole_folder
 from recsys_ae.surroundings import masked
-from recsys_ae.tracking import DESCRIPTION, FITTED_ON, TEST_DIGEST, TrackedRun, Tracker
+from recsys_ae.tracking import DESCRIPTION, TEST_DIGEST, TrackedRun, Tracker
 from recsys_ae.tracking.environment import environment_tags
 from recsys_ae.tracking.mlflow_store import PARENT, RECORD, MlflowStore, connect, metric_name, pages
 from recsys_ae.tracking.processes import HEARTBEAT, own_tags
@@ -232,5 +232,17 @@ def _looks(client: MlflowClient, digest: str, besides: str | None) -> int:
     parents = [
         run for run in search(filter_string=f"tags.`{TEST_DIGEST}` = '{digest}'") if run.data.tags.get(RECORD) != besides
     ]
-    below = (f"tags.`{PARENT}` = '{parent.info.run_id}' and status = 'FINISHED'" for parent in parents)
-    return sum(FITTED_ON not in run.data.params for condition in below for run in search(filter_string=condition))
+    below = f"tags.`{PARENT}` = '{{}}' and status = 'FINISHED'"
+    found = ((run, parent) for parent in parents for run in search(filter_string=below.format(parent.info.run_id)))
+    return sum(_is_tested(run) and _test_parts(run) == _test_parts(parent) for run, parent in found)
+
+
+def _is_tested(run: entities.Run) -> bool:
+    """Whether a run has a metric of the test part; all others have a prefix, see `TrackedRun.metrics`."""
+    return any("/" not in name for name in run.data.metrics)
+
+
+def _test_parts(run: entities.Run) -> set[str]:
+    """The digests of the test parts that a run has as inputs: seeds may draw other parts than the first."""
+    inputs = run.inputs.dataset_inputs if run.inputs else []
+    return {one.dataset.digest for one in inputs if "test" in (tag.value for tag in one.tags)}

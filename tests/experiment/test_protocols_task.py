@@ -165,6 +165,13 @@ class TestAudit:
         run_pipeline(chosen.pipeline, Path("out"), tracker, Console(quiet=True))
         assert tracker.looks(chosen.facts(chosen.data(0)).protocol.test) == 1
 
+    def test_only_models_with_a_metric_of_the_part_count(self):
+        """Popularity has no rating error, and the second seed draws another part."""
+        chosen = task(models=[{"name": "bias"}, {"name": "popularity"}], metrics=["rmse"], seed=[0, 1])
+        tracker = MlflowTracker("sqlite:///runs.db", "mine")
+        run_pipeline(chosen.pipeline, Path("out"), tracker, Console(quiet=True))
+        assert tracker.looks(chosen.facts(chosen.data(0)).protocol.test) == 1
+
 
 class TestFindings:
     def test_a_report_has_findings_on_each_metric(self):

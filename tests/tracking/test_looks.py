@@ -5,7 +5,7 @@ import logging
 import pytest
 from mlflow.tracking import MlflowClient
 
-from recsys_ae.tracking import FITTED_ON, TEST_DIGEST, Tracker, make_tracker, mlflow_store
+from recsys_ae.tracking import TEST_DIGEST, Tracker, make_tracker, mlflow_store
 from recsys_ae.tracking.mlflow_tracker import MlflowTracker
 
 pytestmark = pytest.mark.filterwarnings("default")  # MLflow's own dependencies warn about each other
@@ -14,17 +14,26 @@ OURS, OTHER = "a" * 32, "b" * 32
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory) -> str:
-    """Two experiments: three and two finished tests on our part, two on another one, and what is no finished test."""
+    """Two experiments: three and two finished tests on our part, two on another one, and what is no finished test of it."""
     uri = f"sqlite:///{tmp_path_factory.mktemp('looks')}/mlflow.db"
     for experiment, digest, models in (("one", OURS, 3), ("one", OTHER, 2), ("two", OURS, 2)):
         tracker = make_tracker(uri, experiment)
         with tracker.run("pipeline") as parent:
             parent.tags({TEST_DIGEST: digest, "note": "it's"})
+            parent.dataset("mine", digest, "test", {})
             for number in range(models):
                 with tracker.run(f"model-{number}", parent=parent.id) as model, tracker.run("trial", parent=model.id):
-                    pass
+                    model.dataset("mine", digest, "test", {})
+                    model.metrics({"ndcg@10": 0.1, "valid/ndcg@10": 0.2})
+            with tracker.run("untested", parent=parent.id) as model:
+                model.dataset("mine", digest, "test", {})
+                model.metrics({"rmse": None, "valid/ndcg@10": 0.2})
+            with tracker.run("another-seed", parent=parent.id) as model:
+                model.dataset("mine", "d" * 32, "test", {})
+                model.metrics({"ndcg@10": 0.1})
             with tracker.run("final", parent=parent.id) as final:
-                final.params({FITTED_ON: "everything"})
+                final.dataset("mine", "e" * 32, "everything", {})
+                final.metrics({"fit/seconds": 1.0})
             with pytest.raises(ValueError, match="diverged"), tracker.run("broken", parent=parent.id):
                 raise ValueError("diverged")
     with make_tracker(uri, "three").run("untagged") as parent, make_tracker(uri, "three").run("model", parent=parent.id):
