@@ -24,7 +24,7 @@ from recsys_ae.experiment.runner import run_pipeline
 from recsys_ae.files import read_json
 from recsys_ae.models.autorec import AutoRec
 from recsys_ae.models.storage import model_digest
-from recsys_ae.reporting.report import summary_lines
+from recsys_ae.reporting.report import summary_header, summary_lines
 from recsys_ae.reporting.results import RunReport, SkippedFacts
 from recsys_ae.split import Split
 from recsys_ae.tracking import Tracker
@@ -82,6 +82,24 @@ def test_what_loading_skipped_is_in_the_output_and_nowhere_else(folder):
     assert not Path("clean/skipped.csv").exists()
     clean, with_skipped = (read_json(RunReport, Path(name, "report.json"), "") for name in ("clean", "out"))
     assert clean.data == with_skipped.data
+
+
+def test_the_number_of_merged_events_is_stated(folder):
+    """Where pairs are merged before the split, and where a part at a time is: seven users click on an old item again."""
+    rows = [(user, item, 10 * user + item) for user in range(12) for item in range(9)]
+    again = [(user, 3, 1000 + user) for user in range(7)]
+    card = {"name": "own", "kind": "ratings", "duplicates": "last"}
+    card["files"] = [{"path": "log.csv", "columns": {"user": "user", "item": "item", "time": "time"}}]
+    options = {"dataset": card, "models": [{"name": "popularity"}], "metrics": ["ndcg@5"], "export": None}
+    pd.DataFrame(rows + again, columns=["user", "item", "time"]).to_csv("log.csv", index=False)
+    report = run(**options, split={"kind": "random", "test": 0.2})
+    assert sum(report.data[0].sizes.values()) == len(rows)
+    assert report.data[0].about == "12 users, 9 items; random split; 7 repeated events merged (duplicates: last)"
+    assert "; 7 repeated events merged (duplicates: last): " in summary_header(report)
+    assert "7 repeated events merged" in Path("out/report.html").read_text(encoding="utf-8")
+    assert run("last", **options, split={"kind": "leave_last"}).data[0].about == "12 users, 9 items; leave_last split"
+    pd.DataFrame(rows, columns=["user", "item", "time"]).to_csv("log.csv", index=False)
+    assert run("clean", **options, split={"kind": "random", "test": 0.2}).data[0].about == "12 users, 9 items; random split"
 
 
 def pairs(frame: pd.DataFrame) -> set[tuple]:
