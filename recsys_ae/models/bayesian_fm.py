@@ -14,15 +14,18 @@ from scipy.sparse import csr_array, eye_array, hstack
 
 from recsys_ae.core.gibbs import Chain
 from recsys_ae.core.kernels.gibbs import expected_rows
+from recsys_ae.declaration import likely_cause
 from recsys_ae.fitted import Fitted
 from recsys_ae.ids import Rows
 from recsys_ae.interactions import Interactions
 from recsys_ae.models.base import FitContext, Floats, checked_pairs, checked_rows, fitted_on, fitted_state, item_counts
+from recsys_ae.models.ease import announce
 from recsys_ae.models.factors import FactorModel, kept_columns, pair_products
 from recsys_ae.models.side_information import Features, SideFeatures, feature_needs
 from recsys_ae.space import Range, Space
 
 WARM_UP = 20  # first epochs, with fixed priors and noise
+ENTRIES = 5e8  # of ratings and attributes that a chain goes through per second, roughly: for the estimate of the time
 ROUNDS = 3  # of the fixed point that finds the noise of a user; the RMSE no longer changes
 
 
@@ -70,7 +73,7 @@ class BayesianFM(FactorModel):
     Scores are predicted ratings, not clipped to the scale; predictions are clipped.
 
     A fitted model takes 4 * samples * (K + 1) * (2 M + columns of users' features) bytes. Chains run in parallel; the result
-    does not depend on the number of threads.
+    does not depend on the number of threads. `fit` logs the memory and time that it takes.
 
     Attributes:
         factors: K.
@@ -126,17 +129,26 @@ class BayesianFM(FactorModel):
         sides = [SideFeatures.of(about, side) for side in ("user", "item")]
         groups = [self._groups(ratings, sides[0]), self._groups(ratings.T.tocsr(), sides[1])]
         seeds = np.random.SeedSequence(context.seed).spawn(self.chains)
+        at_once = min(self.chains, numba.get_num_threads())
+        self._announce(ratings, sum(group.nnz for side in groups for group in side), at_once)
 
         def samples(seed: np.random.SeedSequence) -> list[Sample]:
             own = self.noise == "user"
             chain = Chain(ratings, *groups, factors=self.factors, noise_per_row=own, rng=np.random.default_rng(seed))
             return list(self._kept(chain))
 
-        with ThreadPoolExecutor(min(self.chains, numba.get_num_threads())) as pool:
+        with ThreadPoolExecutor(at_once) as pool:
             kept = [sample for chain in pool.map(samples, seeds) for sample in chain]
         fields = zip(Sample._fields, zip(*kept, strict=True), strict=True)
         learned: dict[str, NDArray[Any]] = {name: np.stack(own, axis=1).astype(np.float32) for name, own in fields}
         return replace(about, arrays={**about.arrays, **learned, "mean": np.array([mean]), "unit": np.array([unit])})
+
+    def _announce(self, ratings: csr_array, attributes: int, at_once: int) -> None:
+        """Log the cost of all chains, of which so many run at once, given the number of stored attributes."""
+        needed = self._memory(*ratings.shape) + at_once * (30 * ratings.nnz + 20 * attributes)
+        entries = self.epochs * (self.factors + 2) * (4 * ratings.nnz + 2 * attributes)  # of a chain
+        seconds = -(-self.chains // at_once) * entries / ENTRIES
+        announce(f"bayesian_fm on {ratings.nnz} ratings", needed, seconds, likely_cause(self))
 
     def _groups(self, ratings: csr_array, side: SideFeatures | None) -> list[csr_array]:
         """The attributes of the users or items whose ratings are the rows of a matrix: id, who rated what, features."""

@@ -6,8 +6,10 @@ import pandas as pd
 import pytest
 from builders import SMALL, from_dense, planted
 
-from recsys_ae import Interactions, build_model
+from recsys_ae import Interactions, build_model, limits
+from recsys_ae.errors import ConfigError
 from recsys_ae.features import FeatureTable
+from recsys_ae.models import bayesian_fm
 
 QUICK = {"factors": 3, "epochs": 120, "chains": 2, "samples": 30}
 N, M = 90, 60
@@ -136,3 +138,21 @@ def test_users_with_ratings_of_untrained_items_only_cannot_be_scored():
     model = build_model("bayesian_fm", {**QUICK, "epochs": 5}).fit(from_dense(ratings, observed, scale=(1.0, 5.0)))
     observed[3, 2] = True
     assert model.can_score(from_dense(ratings, observed, scale=(1.0, 5.0)), np.arange(4)).tolist() == [True, True, True, False]
+
+
+def test_memory_and_time_are_logged_before_anything_is_drawn(monkeypatch, caplog):
+    data = planted()
+    with caplog.at_level("INFO", logger="recsys_ae"):
+        fitted(data, epochs=2)
+    assert f"bayesian_fm on {len(data)} ratings: 0.0 GB of memory, about 0 s" in caplog.text
+    # two chains, one after the other, of 90 epochs: 10 factors and biases times four passes over the ratings and two over the
+    # attributes, which are the ids of 12 users and 7 items
+    entries = 2 * 90 * (8 + 2) * (4 * len(data) + 2 * (12 + 7))
+    monkeypatch.setattr(bayesian_fm, "ENTRIES", entries / 100)
+    monkeypatch.setattr(bayesian_fm.numba, "get_num_threads", lambda: 1)
+    with caplog.at_level("INFO", logger="recsys_ae"):
+        fitted(data, epochs=90, factors=8, who=False)
+    assert "GB of memory, about 100 s" in caplog.text
+    monkeypatch.setattr(limits, "available_memory", lambda: 12_000)  # enough for the parameters alone
+    with pytest.raises(ConfigError, match=rf"bayesian_fm on {len(data)} ratings needs"):
+        fitted(data, epochs=2, samples=1)
