@@ -12,6 +12,7 @@ import json
 import os
 import subprocess
 import sys
+from itertools import islice
 from typing import Any
 
 from recsys_ae import Interactions, build_model
@@ -58,7 +59,7 @@ def worker(epochs: int, *, smoke: bool) -> None:
 
 def times(epochs: int, *, smoke: bool) -> dict[str, float]:
     ratings, found = data(smoke=smoke), {}
-    for case, (name, params) in CASES.items():
+    for case, (name, params) in islice(CASES.items(), 0, None, 2 if smoke else 1):  # every other one is one of each model
         shortest = Shortest()
         build_model(name, {**params, "epochs": epochs, "patience": 0}).fit(ratings, callbacks=[shortest])
         found[case] = shortest.seconds
@@ -87,7 +88,7 @@ def main() -> None:
         return
     arguments = ["--epochs", str(epochs), *(["--smoke"] if options.smoke else [])]
     runs = [(way, measured(way, arguments)) for _ in range(rounds) for way in WAYS]
-    best = {case: {way: min(found[case] for own, found in runs if own == way) for way in WAYS} for case in CASES}
+    best = {case: {way: min(found[case] for own, found in runs if own == way) for way in WAYS} for case in runs[0][1]}
     print(f"{'seconds per epoch':20}", *(f"{way:>10}" for way in WAYS))
     for case, row in best.items():
         print(f"{case:20}", *(f"{row[way]:10.2f}" for way in WAYS))

@@ -198,7 +198,8 @@ def main() -> None:
         return
     warnings.filterwarnings("ignore")
     job = json.load(sys.stdin)
-    print(json.dumps((ease(job) if job["model"] == "ease" else autoencoder(job)) | {"torch": torch_memory()}))
+    found = ease(job) if job["model"] == "ease" else autoencoder(job)
+    print(json.dumps(found if "missing" in found else found | {"torch": torch_memory()}))
 
 
 if __name__ == "__main__":

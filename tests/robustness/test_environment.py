@@ -15,6 +15,7 @@ SMALL = {
     ),
     "log.csv": small_log(),
 }
+WITHOUT_TRAINING = {"mine.yaml": pipeline(models=[{"name": "popularity"}], metrics=["ndcg@5"]), "log.csv": small_log()}
 FOR_LOG = {"mine.yaml": pipeline(), "log.csv": small_log()}
 UNTRACKED = "run mine.yaml --tracking-uri none"
 
@@ -169,11 +170,19 @@ ENVIRONMENT = [
         1,
         ("runs:/",),
     ),
-    Case("own-package-unwritable", f"{RUN}", SMALL, 0, alone=True, environment={"NUMBA_CACHE_DIR": "/proc/nowhere"}, slow=True),
+    Case(
+        "own-package-unwritable",
+        RUN,
+        WITHOUT_TRAINING,
+        0,
+        alone=True,
+        environment={"NUMBA_CACHE_DIR": "/proc/nowhere"},
+        slow=True,
+    ),
     Case(
         "no-home-at-all",
-        f"{RUN}",
-        SMALL,
+        RUN,
+        WITHOUT_TRAINING,
         0,
         alone=True,
         environment={
