@@ -13,6 +13,7 @@ from pydantic import Field
 from scipy.sparse import csr_array, csr_matrix
 from threadpoolctl import threadpool_limits
 
+from recsys_ae.digests import STEP, splitmix64
 from recsys_ae.errors import TrainingError
 from recsys_ae.fitted import Fitted
 from recsys_ae.ids import Rows
@@ -174,11 +175,8 @@ def row_digests(matrix: csr_array) -> NDArray[np.uint64]:
 
     Two different rows have the same one with a probability of about 2^-64.
     """
-    z = (matrix.indices.astype(np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)  # splitmix64 (Steele et al. 2014)
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    z ^= z >> np.uint64(31)
-    return np.diff(np.r_[np.uint64(0), np.cumsum(z)][matrix.indptr])
+    hashes = splitmix64(matrix.indices.astype(np.uint64) * STEP)
+    return np.diff(np.r_[np.uint64(0), np.cumsum(hashes)][matrix.indptr])
 
 
 def fit_with_implicit(

@@ -81,3 +81,10 @@ def test_bpr_is_that_of_the_library():
     reference.fit(csr_matrix(ones(data.matrix)), show_progress=False)
     expected = reference.user_factors @ reference.item_factors.T
     np.testing.assert_allclose(model.scores(data, np.arange(data.n_users)), expected, rtol=1e-4, atol=1e-6)
+
+
+def test_digests_of_rows_are_sums_of_splitmix64():
+    """Of its published first numbers from state 0; fitted models store them."""
+    first, second = 0xE220A8397B1DCDAF, 0x6E789E6AA1B965F4
+    matrix = csr_array([[1, 0], [0, 1], [1, 1], [0, 0]])
+    assert row_digests(matrix).tolist() == [first, second, (first + second) % 2**64, 0]

@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+from recsys_ae.digests import splitmix64
+
 FEWEST = 5  # items of a user who is compared at all
 NEAR = 9  # tenths: the Jaccard similarity of near-duplicates
 BLOCK = 2**22  # entries of a matrix that are processed at a time
@@ -28,7 +30,7 @@ def near_duplicates(items: csr_array) -> tuple[Mask, Mask]:
     Returns:
         bool [N] each; the first implies the second. Users with fewer than 5 items are in neither.
     """
-    hashes = _splitmix64(np.arange(items.shape[1], dtype=np.uint64))
+    hashes = splitmix64(np.arange(items.shape[1], dtype=np.uint64))
     sizes = np.diff(items.indptr)
     rows = np.flatnonzero(sizes >= FEWEST)
     sums, sketches = _sums_and_sketches(items, rows, hashes)
@@ -102,8 +104,8 @@ def _join(sets: csr_array, rows: NDArray[np.int64], hashes: Words, sketches: Wor
 
 def _part_keys(sets: csr_array, rows: NDArray[np.int64], n_parts: int, hashes: Words) -> Words:
     """A hash of each set's items in each part of the catalogue, uint64 [n * n_parts]; parts have different keys."""
-    part = (_splitmix64(hashes) % np.uint64(n_parts)).astype(np.int64)
-    keys = np.tile(_splitmix64(np.arange(n_parts, dtype=np.uint64)), len(rows))
+    part = (splitmix64(hashes) % np.uint64(n_parts)).astype(np.int64)
+    keys = np.tile(splitmix64(np.arange(n_parts, dtype=np.uint64)), len(rows))
     chosen = sets[rows]
     for start, stop in row_blocks(chosen.indptr):
         begin, end = chosen.indptr[[start, stop]]
@@ -137,11 +139,3 @@ def _n_shared(sets: csr_array, one: NDArray[np.int64], other: NDArray[np.int64])
         both = sets[one[start:stop]].multiply(sets[other[start:stop]])
         shared[start:stop] = np.diff(both.tocsr().indptr)
     return shared
-
-
-def _splitmix64(numbers: Words) -> Words:
-    """64-bit hashes of numbers: the finaliser of SplitMix64 (Steele, Lea and Flood 2014)."""
-    mixed = numbers + np.uint64(0x9E3779B97F4A7C15)
-    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
-        mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
-    return mixed ^ (mixed >> np.uint64(31))
