@@ -11,7 +11,7 @@ from functools import cached_property
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 from scipy.sparse import csr_array
 
 from recsys_ae.digests import bytes_of, digest_of
@@ -335,9 +335,9 @@ def _check_events(data: Interactions, log: Events) -> None:
         )
 
 
-def ones(matrix: csr_array) -> csr_array:
-    """The same pattern with 1 for every observation."""
-    return csr_array((np.ones(matrix.nnz, np.float32), matrix.indices, matrix.indptr), shape=matrix.shape)
+def ones(matrix: csr_array, dtype: DTypeLike = np.float32) -> csr_array:
+    """The same pattern with 1 for every stored entry, zeros included."""
+    return csr_array((np.ones(matrix.nnz, dtype), matrix.indices, matrix.indptr), shape=matrix.shape)
 
 
 def check_interactions(data: object, what: str) -> None:

@@ -141,6 +141,11 @@ def row_of_entry(matrix: csr_array) -> Indices:
     return np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
 
 
+def entry_keys(matrix: csr_array) -> Indices:
+    """Each entry as one number, row * M + column, int64 [nnz]; increasing for a matrix [B, M] in canonical form."""
+    return row_of_entry(matrix) * matrix.shape[1] + matrix.indices
+
+
 def top_k(scores: Scores, k: int, allowed: Allowed = EVERYTHING) -> tuple[Indices, Floats]:
     """Columns and values of the `k` highest scores [B, M] of each row, best first; equal ones in the order of the columns.
 

@@ -13,7 +13,7 @@ from recsys_ae.digests import digest_of
 from recsys_ae.errors import ConfigError, DataError, described, quoted
 from recsys_ae.events import Duplicates, read_events
 from recsys_ae.frames import Frame
-from recsys_ae.interactions import Interactions
+from recsys_ae.interactions import Interactions, ones
 from recsys_ae.sequences import sessions_by_gap
 from recsys_ae.times import TimeUnit
 
@@ -150,7 +150,7 @@ class Split:
 
 def repeated_pairs(parts: Sequence[csr_array]) -> int:
     """How often a pair that is in one of these matrices [N, M] is in an earlier one too, the smallest first."""
-    patterns = [csr_array((np.ones(part.nnz, np.int8), part.indices, part.indptr), shape=part.shape) for part in parts]
+    patterns = [ones(part, np.int8) for part in parts]
     seen, *others = sorted(patterns, key=lambda pattern: pattern.nnz)
     repeated = 0
     for pattern in others:

@@ -11,10 +11,11 @@ import torch
 from torch import Generator, Tensor, nn
 
 from recsys_ae.core.axes import Axis
+from recsys_ae.core.entries import repeated
 from recsys_ae.core.losses import TINY, LossSum, multinomial, squared_error
 from recsys_ae.core.sessions import Linear, SessionBatch, SessionNetwork, vectors
 from recsys_ae.core.shares import whole_batch
-from recsys_ae.core.sparse import one_hot, sparse_linear
+from recsys_ae.core.sparse import one_hot
 from recsys_ae.core.trainer import Objective
 
 RankingLoss = Literal["cross_entropy", "top1", "bpr_max"]
@@ -40,7 +41,7 @@ class Head(nn.Module):
             return self.sessions.vectors_of(columns)
         if columns is None:
             return self.output_weight
-        return sparse_linear(one_hot(columns, len(self.output_weight)), self.output_weight, self.output_bias.new_zeros(()))
+        return repeated(self.output_weight, columns)
 
 
 class NextColumn(Head):

@@ -14,9 +14,10 @@ from torch.nn import functional
 from recsys_ae.core.autoencoder import glorot_uniform
 from recsys_ae.core.axes import Axis
 from recsys_ae.core.corruption import Masking
+from recsys_ae.core.entries import repeated
 from recsys_ae.core.recurrence import Recurrence, by_length
 from recsys_ae.core.shares import Unit
-from recsys_ae.core.sparse import SparseRows, one_hot, sparse_linear
+from recsys_ae.core.sparse import SparseRows, one_hot, times
 
 Hierarchy = Literal["none", "init", "all"]
 MemoryKind = Literal["gru", "attention"]
@@ -198,13 +199,11 @@ class SessionNetwork(nn.Module):
 
     def vectors_of(self, columns: Tensor | None) -> Tensor:
         """The vectors of columns, [n, hidden or 3 hidden]; of all if None."""
-        nothing = self.gate_bias.new_zeros(())
-        at = None if columns is None else one_hot(columns, len(self.input_weight))
-        vectors = self.input_weight if at is None else sparse_linear(at, self.input_weight, nothing)
+        vectors = self.input_weight if columns is None else repeated(self.input_weight, columns)
         if self.feature_weight is not None:
             row_ids, indptr, labels, values = (self.get_buffer(f"feature_{name}") for name in FEATURE_PARTS)
             every = SparseRows(row_ids, indptr, labels, values, len(self.feature_weight))
-            vectors = vectors + sparse_linear(every if columns is None else every[columns], self.feature_weight, nothing)
+            vectors = vectors + times(every if columns is None else every[columns], self.feature_weight)
         return vectors
 
     def inputs_of(self, batch: SessionBatch) -> Tensor:
@@ -213,7 +212,7 @@ class SessionNetwork(nn.Module):
         if self.value_weight is None:
             return vectors
         valued = one_hot(batch.columns, len(self.value_weight)).with_values(batch.values)
-        return vectors + sparse_linear(valued, self.value_weight, self.gate_bias.new_zeros(()))
+        return vectors + times(valued, self.value_weight)
 
     def forward(self, batch: SessionBatch, generator: Generator | None = None) -> States:
         """The states of all sessions; in training, `generator` draws what is dropped."""

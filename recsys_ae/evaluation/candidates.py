@@ -19,9 +19,10 @@ from recsys_ae.declaration import check_seed
 from recsys_ae.digests import digest_of
 from recsys_ae.errors import DataError, counted, quoted
 from recsys_ae.files import whole_file
-from recsys_ae.ids import IdMap, Rows, id_index
+from recsys_ae.ids import IdMap, Rows, among, id_index
 from recsys_ae.models.base import check_counts
 from recsys_ae.parquet import read_parquet, write_parquet
+from recsys_ae.ranking import entry_keys
 from recsys_ae.split import Split
 
 COLUMNS = ["user_id", "item_id"]
@@ -116,7 +117,7 @@ def _draw(known: csr_array, n: int, rng: np.random.Generator) -> Rows:
         chosen = rng.permutation(others)[:n]
         drawn[user, : len(chosen)] = chosen
     users = np.flatnonzero(~few)
-    keys = np.sort(np.repeat(np.arange(n_users), np.diff(known.indptr)) * n_items + known.indices)
+    keys = np.sort(entry_keys(known))
     missing = np.zeros((n_users, n), bool)
     missing[users] = True
     while missing.any():  # redraw known and repeated items; on average, less than half of them are rejected again
@@ -129,8 +130,7 @@ def _draw(known: csr_array, n: int, rng: np.random.Generator) -> Rows:
 def _rejected(drawn: Rows, users: Rows, keys: Rows, n_items: int) -> NDArray[np.bool_]:
     """bool [U, n]: which of the drawn items are in `keys` (user * n_items + item, sorted), or earlier in their row."""
     asked = users[:, None] * n_items + drawn
-    place = np.minimum(np.searchsorted(keys, asked), max(len(keys) - 1, 0))
-    known = keys[place] == asked if len(keys) else np.zeros(drawn.shape, bool)
+    known = among(asked.ravel(), keys).reshape(asked.shape)
     order = np.argsort(drawn, axis=1, kind="stable")
     ordered = np.take_along_axis(drawn, order, axis=1)
     again = np.zeros(drawn.shape, bool)

@@ -22,10 +22,9 @@ from recsys_ae.evaluation.relevance import liked, relevant_pairs
 from recsys_ae.evaluation.report import Report
 from recsys_ae.evaluation.segments import Segment, item_groups, parse_segments, user_groups
 from recsys_ae.evaluation.tally import Tally
-from recsys_ae.interactions import Interactions
+from recsys_ae.interactions import Interactions, ones
 from recsys_ae.models.base import Recommender, check_counts, check_recommender, finite_predictions, users_per_block
 from recsys_ae.models.recommend import Cold, TopK, recommend_blocks, scorable
-from recsys_ae.models.rules import entries_of
 from recsys_ae.next_events import NextEvents
 from recsys_ae.split import Split, check_split
 
@@ -184,7 +183,7 @@ def _labelled(metrics: list[Metric], candidates: Candidates | None) -> list[Metr
 
 def _among(candidates: csr_array, truth: csr_array) -> csr_array:
     """bool [U, M]: the candidates and the relevant items of each user."""
-    return candidates + entries_of(truth)
+    return candidates + ones(truth, bool)
 
 
 def _catalogue(history: Interactions, vectors: ArrayLike | None) -> Catalogue:

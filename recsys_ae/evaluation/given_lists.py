@@ -22,6 +22,7 @@ from recsys_ae.frames import Frame, read_frame
 from recsys_ae.ids import IdMap, among
 from recsys_ae.interactions import Interactions
 from recsys_ae.models.base import check_counts
+from recsys_ae.ranking import entry_keys
 from recsys_ae.split import Repeats, check_repeats
 
 NO_LISTS = pd.DataFrame({"user_id": [], "rank": [], "item_id": []}, dtype=np.int64)
@@ -92,7 +93,7 @@ def evaluate_given_lists(
     rated = "rating" if "rating" in tables["the truth"] else None
     pairs = Interactions.from_frame(tables["the truth"], rating=rated, users=users, items=items, duplicates="max")
     seen, catalogue = _history(tables["the history"], users, items, item_features)
-    repeated = among(pairs.keys(), np.repeat(np.arange(len(users)), np.diff(seen.indptr)) * len(items) + seen.indices)
+    repeated = among(pairs.keys(), entry_keys(seen))
     relevant = relevant_pairs(pairs, relevant_at, repeated & (repeats == "excluded"))
     if not len(relevant):
         raise DataError(f"none of the {len(pairs)} pairs of the truth is relevant ({int(repeated.sum())} are in the history)")

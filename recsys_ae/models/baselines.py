@@ -22,6 +22,7 @@ from recsys_ae.models.base import (
     fitted_state,
     item_counts,
 )
+from recsys_ae.ranking import row_of_entry
 from recsys_ae.space import Range, Space
 
 USER_REG, ITEM_REG = 5.0, 3.0  # regularisation of biases, in ratings
@@ -97,9 +98,9 @@ class Biases:
 
     def of_users(self, ratings: csr_array, features: csr_array | None = None) -> NDArray[np.float64]:
         """Biases of the users whose ratings are the rows of a matrix [B, M], float64 [B]; `features` [B, F] or None."""
-        n_users, count = ratings.shape[0], np.diff(ratings.indptr)
+        prior = self.user_prior(ratings.shape[0], features)
         left = ratings.data - self.mean - self.item[ratings.indices]
-        return _shrunk(left, np.repeat(np.arange(n_users), count), self.user_prior(n_users, features), self.user_reg)
+        return _shrunk(left, row_of_entry(ratings), prior, self.user_reg)
 
     def residuals(self, ratings: csr_array) -> csr_array:
         """Ratings minus their baseline at the same entries, float32 [B, M]."""

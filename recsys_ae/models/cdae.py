@@ -15,7 +15,7 @@ from recsys_ae.core.axes import Axis
 from recsys_ae.core.corruption import Masking
 from recsys_ae.core.losses import LossSum, cross_entropy
 from recsys_ae.core.sampled_error import squared_error_at
-from recsys_ae.core.sparse import SparseRows, entry_l2, one_hot, sampled_linear, sparse_linear, with_negatives
+from recsys_ae.core.sparse import SparseRows, entry_l2, one_hot, sampled_linear, sparse_linear, times, with_negatives
 from recsys_ae.core.threads import by_rows
 from recsys_ae.core.trainer import AlternatingObjective, Objective, Phase
 from recsys_ae.models.neural import NeuralRanker
@@ -50,7 +50,7 @@ class Network(nn.Module):
         """The hidden layer [B, H]; in training, `users` [B, N] is the one-hot encoding of the user numbers."""
         projected = self.projected(x)
         if users is not None:
-            nodes = sparse_linear(users, self.user_weight, torch.zeros_like(self.input_bias))
+            nodes = times(users, self.user_weight)
         else:
             predicted = functional.pad(projected, (0, 1), value=1.0) @ self.to_node
             nodes = torch.where(x.row_ids[:, None] >= 0, self.user_weight[x.row_ids], predicted)

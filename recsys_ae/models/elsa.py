@@ -12,9 +12,10 @@ from torch import Generator, Tensor, nn
 
 from recsys_ae.core.axes import Axis
 from recsys_ae.core.corruption import Masking
+from recsys_ae.core.entries import repeated
 from recsys_ae.core.losses import LossSum
 from recsys_ae.core.shares import whole_batch
-from recsys_ae.core.sparse import SparseRows, one_hot, sampled_linear, sparse_linear
+from recsys_ae.core.sparse import SparseRows, sampled_linear, times
 from recsys_ae.core.trainer import Objective
 from recsys_ae.core.unit_rows import unit_rows
 from recsys_ae.fitted import Fitted
@@ -38,16 +39,16 @@ class Network(nn.Module):
     def directions(self, items: Tensor | None = None) -> Tensor:
         """A [D, K], or its rows for `items` (int64 [T]), whose gradients touch no other rows."""
         weight = self.input_weight
-        return unit_rows(weight if items is None else _times(one_hot(items, len(weight)), weight))
+        return unit_rows(weight if items is None else repeated(weight, items))
 
     def encode(self, x: SparseRows) -> Tensor:
         """x A [B, K]"""
-        return _times(x, self.directions())
+        return times(x, self.directions())
 
     def forward(self, x: SparseRows) -> Tensor:
         """Scores [B, D]."""
         directions = self.directions()
-        scores = _times(x, directions) @ directions.T
+        scores = times(x, directions) @ directions.T
         scores[x.row_of_entry(), x.columns] -= x.values * directions.square().sum(1)[x.columns]
         return scores
 
@@ -91,7 +92,7 @@ class Cosine(Objective[Network, SparseRows]):
         items, place = torch.nonzero(present)[:, 0], present.cumsum(0) - 1  # faster than sorting and searching
         s = SparseRows(shown.row_ids, shown.indptr, place[shown.columns], shown.values, len(items))
         directions = module.directions(items)
-        codes = _times(s, directions)
+        codes = times(s, directions)
         products = sampled_linear(codes, directions, directions.new_zeros(len(items)), s)  # s A A^T at the entries of x
         weights = self._weights(len(whole)).to(items.device)[items]
         own = products - s.values
@@ -148,10 +149,6 @@ def chance_of_others(counts: Tensor, batch: int, n_rows: int) -> Tensor:
     log_share = torch.lgamma(lacking + 1) - torch.lgamma(lacking - others + 1)
     log_share -= math.lgamma(n_rows) - math.lgamma(n_rows - others)
     return torch.where(within, 1 - log_share.exp(), 1.0).float()
-
-
-def _times(x: SparseRows, matrix: Tensor) -> Tensor:
-    return sparse_linear(x, matrix, matrix.new_zeros(matrix.shape[1]))
 
 
 @dataclass

@@ -17,6 +17,7 @@ from recsys_ae.models.base import FitContext, Floats, fitted_on, item_counts
 from recsys_ae.models.ease import DENSE_WAY_OUT, DenseLinear, announce, bounded_diagonal, inverse_gram, inversion_seconds
 from recsys_ae.models.popularity_share import PopularityShare
 from recsys_ae.models.weighting import item_factors, weighted_rows
+from recsys_ae.ranking import row_of_entry
 from recsys_ae.space import Range, Space
 
 WEIGHTS = {"stacked": 30.0, "added": 0.2, "prior": 100.0}
@@ -99,7 +100,7 @@ class FeatureEASE(PopularityShare, DenseLinear):
 
 def unit_rows(features: csr_array) -> csr_array:
     """Features [M, K], each row scaled to length 1; rows of zeros stay."""
-    rows = np.repeat(np.arange(features.shape[0]), np.diff(features.indptr))
+    rows = row_of_entry(features)
     lengths = np.sqrt(np.bincount(rows, features.data.astype(np.float64) ** 2, features.shape[0]))
     scaled = (features.data / np.maximum(lengths, 1e-12)[rows]).astype(np.float32)
     return csr_array((scaled, features.indices, features.indptr), shape=features.shape)

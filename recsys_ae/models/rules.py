@@ -17,9 +17,10 @@ from recsys_ae.digests import digest_of
 from recsys_ae.errors import ConfigError, DataError, UnknownIdError, described
 from recsys_ae.frames import Frame, is_frame, read_frame
 from recsys_ae.ids import IdMap, Rows, among, encode, id_index, shown
+from recsys_ae.interactions import ones
 from recsys_ae.models.base import Floats, check_counts
 from recsys_ae.models.categories import CappedCategories
-from recsys_ae.ranking import EVERYTHING, Allowed, Product, Scores, hits, row_of_entry, top_k
+from recsys_ae.ranking import EVERYTHING, Allowed, Product, Scores, entry_keys, hits, top_k
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,7 +146,7 @@ class Rules:
             if self.blocked.shared is not None:
                 shared = ~self.blocked.shared if shared is None else shared & ~self.blocked.shared
             if (own := self.blocked.own_of(ids)) is not None:
-                excluded = own if excluded is None else own + entries_of(excluded)
+                excluded = own if excluded is None else own + ones(excluded, bool)
         return Allowed(shared, candidates, excluded)
 
     def not_repeatable(self, seen: csr_array, ids: NDArray[Any]) -> csr_array:
@@ -156,7 +157,7 @@ class Rules:
         if self.repeatable.shared is not None:
             again |= self.repeatable.shared[seen.indices]
         if (own := self.repeatable.own_of(ids)) is not None:
-            again |= among(_keys(seen), _keys(own))
+            again |= among(entry_keys(seen), entry_keys(own))
         return csr_array((seen.data[~again], seen.indices[~again], np.r_[0, np.cumsum(~again)][seen.indptr]), seen.shape)
 
     def top_k(self, scores: Scores, k: int, allowed: Allowed = EVERYTHING) -> tuple[Rows, Floats]:
@@ -256,11 +257,6 @@ def pattern(rows: Rows, columns: Rows, shape: tuple[int, int]) -> csr_array:
     return csr_array((np.ones(len(keys), bool), (keys % shape[1]).astype(kind), indptr), shape)
 
 
-def entries_of(matrix: csr_array) -> csr_array:
-    """Which entries a matrix stores, bool; zeros that are stored count."""
-    return csr_array((np.ones(matrix.nnz, bool), matrix.indices, matrix.indptr), matrix.shape)
-
-
 def _sets(items: IdMap, given: ArrayLike | Frame, what: str, way_out: str | None) -> ItemSets:
     """The sets of items given by an argument of `Rules.of`."""
     if is_frame(given):
@@ -272,11 +268,6 @@ def _sets(items: IdMap, given: ArrayLike | Frame, what: str, way_out: str | None
     if "user_id" in frame:
         return ItemSets.of_rows(len(items), None, (frame["user_id"][known], rows[known]))
     return ItemSets.of_rows(len(items), rows[known], None)
-
-
-def _keys(matrix: csr_array) -> Rows:
-    """Each entry of a matrix in canonical form as one number, int64 [nnz], increasing."""
-    return row_of_entry(matrix) * matrix.shape[1] + matrix.indices
 
 
 def _bytes(matrix: csr_array) -> Iterator[str | bytes]:

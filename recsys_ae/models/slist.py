@@ -10,7 +10,7 @@ from scipy.sparse import csr_array
 
 from recsys_ae.core.kernels.sessions import cut_products
 from recsys_ae.core.linear import CHUNK, gram, invert
-from recsys_ae.core.sparse import sparse_linear
+from recsys_ae.core.sparse import times
 from recsys_ae.fitted import Fitted
 from recsys_ae.ids import Rows
 from recsys_ae.interactions import Interactions
@@ -106,4 +106,4 @@ class SLIST(Recommender):
         current = history.sequences[rows].last_sessions()
         x = np.exp(-current.left_in_session() / self.session_decay).astype(np.float32)
         own = csr_array((x, current.items, current.event_starts), shape=(len(rows), history.n_items))
-        return sparse_linear(sparse_rows(own), weights, torch.zeros(len(weights))).numpy()
+        return times(sparse_rows(own), weights).numpy()

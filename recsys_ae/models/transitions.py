@@ -14,6 +14,7 @@ from recsys_ae.ids import Rows
 from recsys_ae.interactions import Interactions
 from recsys_ae.models.base import FitContext, Floats, Recommender, checked_rows, fitted_on, fitted_state, item_counts
 from recsys_ae.models.factors import SparseItemWeights
+from recsys_ae.ranking import row_of_entry
 from recsys_ae.sequences import Sequences
 from recsys_ae.space import Range, Space
 
@@ -132,7 +133,7 @@ def transitions(sequences: Sequences, by_distance: NDArray[np.float64], n_items:
 
 def heaviest(weights: csr_array, k: int, preferred: Floats) -> csr_array:
     """The k largest weights of each row; ties go to the column with the larger `preferred` [M], then to the first."""
-    row = np.repeat(np.arange(weights.shape[0]), np.diff(weights.indptr))
+    row = row_of_entry(weights)
     order = np.lexsort((weights.indices, -preferred[weights.indices], -weights.data, row))
     keep = np.sort(order[np.arange(len(order)) - weights.indptr[row] < k])  # lexsort keeps rows together, so row is sorted
     indptr = np.r_[0, np.cumsum(np.bincount(row[keep], minlength=weights.shape[0]))]

@@ -201,7 +201,7 @@ def exponential_ndcg(lists: RankedLists) -> Values:
 def gain_ndcg(lists: RankedLists, gains: Values) -> Values:
     """Discounted gain over that of the best list of length K, 0 without any; `gains` of the entries of `lists.truth`, >= 0."""
     n_users, starts = len(lists.relevant), lists.truth.indptr[:-1]
-    user = np.repeat(np.arange(n_users), lists.relevant)
+    user = ranking.row_of_entry(lists.truth)
     best = gains[np.lexsort((-gains, user))]
     place = np.arange(len(gains)) - np.repeat(starts, lists.relevant)
     counting = place < lists.k
@@ -219,5 +219,4 @@ def sum_at_hits(lists: RankedLists, gains: Values, weights: Values) -> Values:
 
 def sum_of_gains(lists: RankedLists, gains: Values) -> Values:
     """float64 [U]: the gains of all relevant items of each user, added in order."""
-    user = np.repeat(np.arange(len(lists.relevant)), lists.relevant)
-    return np.asarray(np.bincount(user, gains, len(lists.relevant)), np.float64)
+    return np.asarray(np.bincount(ranking.row_of_entry(lists.truth), gains, len(lists.relevant)), np.float64)

@@ -9,6 +9,7 @@ from scipy.sparse import csr_array
 from recsys_ae.evaluation.metrics.catalogue import Catalogue, Values
 from recsys_ae.evaluation.metrics.lists import RankedLists
 from recsys_ae.ids import Rows
+from recsys_ae.ranking import row_of_entry
 
 
 def example(*items: int, relevant: int = 0) -> RankedLists:
@@ -79,5 +80,5 @@ def _seen_with_more_users(lists: RankedLists, user: Rows, items: Rows) -> Rows:
     """int64 [n]: how many items in the history of each user [n] have more users than the item [n]."""
     counts, seen = lists.catalogue.users_of_items, lists.history
     step = int(counts.max(initial=0)) + 1
-    keys = np.sort(np.repeat(np.arange(len(lists.items)), np.diff(seen.indptr)) * step + counts[seen.indices])
+    keys = np.sort(row_of_entry(seen) * step + counts[seen.indices])
     return seen.indptr[user + 1] - np.searchsorted(keys, user * step + counts[items], side="right")

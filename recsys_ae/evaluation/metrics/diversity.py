@@ -16,6 +16,7 @@ from recsys_ae.evaluation.metrics.catalogue import Catalogue, Directions, Values
 from recsys_ae.evaluation.metrics.lists import RankedLists
 from recsys_ae.features import FeatureTable
 from recsys_ae.ids import IdMap
+from recsys_ae.ranking import row_of_entry
 
 SMOOTHING = 0.01  # alpha of Steck 2018: the share of the history's categories that is mixed into the list's
 PLACES = 20_000_000  # entries of sums of audiences in memory at a time
@@ -107,5 +108,4 @@ def _shares(sums: csr_array) -> csr_array:
 
 def _row_sums(matrix: csr_array, values: Values) -> Values:
     """float64 [U]: sums of `values` of the stored entries of each row, added in order."""
-    row = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
-    return np.asarray(np.bincount(row, values, matrix.shape[0]), np.float64)
+    return np.asarray(np.bincount(row_of_entry(matrix), values, matrix.shape[0]), np.float64)

@@ -15,7 +15,7 @@ from recsys_ae.evaluation.metrics.exposure import gini_coefficient
 from recsys_ae.evaluation.protocols.near_duplicates import FEWEST, near_duplicates, row_blocks
 from recsys_ae.evaluation.protocols.protocol import content_digest
 from recsys_ae.ids import Rows
-from recsys_ae.interactions import Interactions
+from recsys_ae.interactions import Interactions, ones
 from recsys_ae.split import Split, check_split
 
 NOWHERE = np.iinfo(np.int64).max  # rank of an item that a list cannot hold
@@ -140,7 +140,7 @@ def audit(split: Split, part: Literal["valid", "test"] = "test", *, looks: int |
     trained = np.bincount(split.train.matrix.indices, minlength=split.train.n_items)
     cold_items = (trained == 0)[items]
     repeated, place = _places(known, tested, trained, wanted=split.repeats == "wanted")
-    everything = _pattern(known.matrix) + _pattern(tested.matrix)
+    everything = ones(known.matrix, np.int8) + ones(tested.matrix, np.int8)
     everything.data[:] = 1  # also where a pair is in both
     same, near = near_duplicates(everything)
     return Audit(
@@ -166,11 +166,6 @@ def audit(split: Split, part: Literal["valid", "test"] = "test", *, looks: int |
         ratings=None if split.train.duplicates == "sum" else _rating_shift(split.train.matrix.data, tested.matrix.data),
         looks=looks,
     )
-
-
-def _pattern(matrix: csr_array) -> csr_array:
-    """The stored entries of a matrix as ones of a byte each."""
-    return csr_array((np.ones(matrix.nnz, np.int8), matrix.indices, matrix.indptr), shape=matrix.shape)
 
 
 def _places(
