@@ -163,12 +163,12 @@ def lines(comparison: ModelComparison) -> Iterator[str]:
     if comparison.common_users:
         yield "--common-users: only users who count for all models"
     yield from finding_lines(comparison.findings)
-    pairs = len(found.findings.pairs)
+    pairs, power = len(found.findings.pairs), percent(found.findings.power)
     over = f" after Holm's correction over {pairs} pairs" if pairs > 1 else ""
     yield (
         f"pairs: p-values{over}, of which t decides; effect: in "
         "standard deviations of the users' differences; better / worse: shares of the users; smallest: difference that the "
-        "test would show with power 80 %"
+        f"test would show with power {power}"
     )
     if comparison.by is not None:
         yield f"{comparison.by}: each group is tested by itself; p-values are not corrected for the number of groups"

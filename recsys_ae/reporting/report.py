@@ -163,8 +163,10 @@ def finding_lines(findings: Sequence[MetricFindings]) -> list[str]:
 def _smallest_line(report: RunReport) -> list[str]:
     """The smallest differences that the test part can show, from the most alike pair of models to the least."""
     known = [(one.metric, one.findings.smallest) for one in report.findings]
-    listed = ", ".join(f"{metric} {_range(*ends)}" for metric, ends in known if ends is not None)
-    return [f"smallest difference between two models that this many users can detect (power 80 %): {listed}"] if listed else []
+    if not (listed := ", ".join(f"{metric} {_range(*ends)}" for metric, ends in known if ends is not None)):
+        return []
+    power = percent(report.findings[0].findings.power)
+    return [f"smallest difference between two models that this many users can detect (power {power}): {listed}"]
 
 
 def _range(low: float, high: float) -> str:

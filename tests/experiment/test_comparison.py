@@ -56,6 +56,9 @@ def test_planted_differences_are_found_and_no_others():
     assert f"| good | **{means[0]:.4f}" in text
     assert f"| **good - bad** | **{means[0] - means[2]:+.4f}**" in text
     assert "Holm's correction over 3 pairs" in text
+    assert "test would show with power 80 %" in text
+    powers = [replace(one, findings=replace(one.findings, power=0.7)) for one in found.findings]
+    assert "test would show with power 70 %" in markdown(replace(found, findings=powers))
     assert f"protocol {PROTOCOL.digest[:12]}" in text
 
 

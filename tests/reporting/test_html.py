@@ -54,7 +54,7 @@ def report(labels: tuple[str, ...] = tuple(VALUES), **changes: object) -> RunRep
         trained = {"curves": curves, "validation": "valid_1_minus_ndcg_100"} if own == "equal" else {}
         models[label] = summarise({0: RunResult("ease", {}, values, None, {}, fit, None, "d", segments=segments, **trained)})
     intervals = [(0.29, 0.33), (0.285, 0.315), (0.09, 0.11)]
-    found = Findings(50, [0.31, 0.30, 0.1], intervals, [], ["a", "a", "b"], [0, 1], 0.05, 0.95)
+    found = Findings(50, [0.31, 0.30, 0.1], intervals, [], ["a", "a", "b"], [0, 1], 0.05, 0.95, 0.8)
     facts = DataFacts("3 users", "interactions", {"train": 5000, "test": 3}, {"train": "1a", "test": "2b"}, "3c", {})
     content = {
         "pipeline": "mine",
@@ -399,7 +399,7 @@ def test_a_chart_that_cannot_be_drawn_does_not_spoil_the_others(caplog):
 
 
 def comparison(models: list[str]) -> ModelComparison:
-    found = Findings(50, [0.31, 0.30], [(0.29, 0.33), (0.285, 0.315)], [], ["a", "a"], [0, 1], 0.05, 0.95)
+    found = Findings(50, [0.31, 0.30], [(0.29, 0.33), (0.285, 0.315)], [], ["a", "a"], [0, 1], 0.05, 0.95, 0.8)
     one = MetricFindings("ndcg@10", models, {}, found)
     return ModelComparison(models, None, [], [], False, "ndcg@10", [one], None, {})
 

@@ -3,12 +3,14 @@
 from dataclasses import replace
 from io import StringIO
 
+import numpy as np
 import pytest
 from rich.console import Console
 
 from recsys_ae.evaluation.uncertainty.findings import MetricFindings
 from recsys_ae.evaluation.uncertainty.repetitions import Repetitions
-from recsys_ae.evaluation.uncertainty.statistics import Findings
+from recsys_ae.evaluation.uncertainty.sample import Sample
+from recsys_ae.evaluation.uncertainty.statistics import Findings, compare
 from recsys_ae.experiment.summary import summarise
 from recsys_ae.reporting.report import reading_lines
 from recsys_ae.reporting.results import Baseline, DataFacts, FitFacts, RunReport, RunResult
@@ -25,7 +27,7 @@ def report(**changes: object) -> RunReport:
         for label, (rmse, ndcg) in VALUES.items()
     }
     intervals = [(0.29, 0.33), (0.285, 0.315), (0.09, 0.11)]
-    found = Findings(50, [0.31, 0.30, 0.1], intervals, [], ["a", "a", "b"], [0, 1], 0.05, 0.95)
+    found = Findings(50, [0.31, 0.30, 0.1], intervals, [], ["a", "a", "b"], [0, 1], 0.05, 0.95, 0.8)
     facts = DataFacts("3 users", "interactions", {"train": 5, "test": 3}, {}, "", {})
     content = {
         "pipeline": "mine",
@@ -101,6 +103,14 @@ def test_lines_explain_what_is_in_the_tables():
     assert lines[2] == "ndcg@10: users who do not count for all models are left out of the comparison: 2 of bad"
     assert lines[3] == f"{BELOW}: worse than popularity (ndcg@10 0.2000) or bias (rmse 1.0000)"
     assert reading_lines(report(findings=[], baselines={})) == []
+
+
+def test_the_smallest_difference_has_the_power_that_was_asked_for():
+    values = np.random.default_rng(0).uniform(size=(2, 50))
+    (found,) = compare([Sample(values)], power=0.9, flips=100)
+    lines = reading_lines(report(findings=[MetricFindings("ndcg@10", ["good", "bad"], {}, found)]))
+    detected = f"many users can detect (power 90 %): ndcg@10 {found.pairs[0].smallest:.4f}"
+    assert [line for line in lines if line.endswith(detected)]
 
 
 def test_ties_are_told_where_they_matter():

@@ -34,7 +34,7 @@ class Pair:
         different: whether the corrected p-value of the t-test is at most alpha.
         effect: Cohen's d_z, the difference in standard deviations of the users' differences; None if these do not vary.
         better, worse: shares of the users for whom the first model is better or worse than the second.
-        smallest: the true difference of this pair that the test would detect with probability `power` even if Holm's
+        smallest: the true difference of this pair that the test would detect with probability `Findings.power` even if Holm's
             correction is at its most severe (alpha over the number of pairs); None if the differences do not vary.
     """
 
@@ -64,6 +64,7 @@ class Findings:
         best: rows of the best model and of those that cannot be told from it.
         alpha: probability of finding any difference if there is none.
         level: of the intervals.
+        power: probability of detecting a difference of `Pair.smallest`.
     """
 
     n_users: int
@@ -74,6 +75,7 @@ class Findings:
     best: list[int]
     alpha: float
     level: float
+    power: float
 
     @property
     def smallest(self) -> Interval | None:
@@ -169,6 +171,7 @@ def _findings(sample: Sample, drawn: Floats | None, randomised: Floats, alpha: f
         best=best_group(different, order),
         alpha=alpha,
         level=level,
+        power=power,
     )
 
 
