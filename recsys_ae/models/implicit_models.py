@@ -1,6 +1,5 @@
 """Models fitted by the library `implicit`: ALS and BPR. Values of interactions are ignored."""
 
-import warnings
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -187,10 +186,9 @@ def fit_with_implicit(
 ) -> Any:
     """A fitted model of class `kind`, starting from the factors in `start`; without BLAS threads inside its own threads.
 
-    Every interaction counts 1. Warnings are suppressed, because they are about conversions that `implicit` makes itself.
+    Every interaction counts 1.
     """
-    with threadpool_limits(1, "blas"), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with threadpool_limits(1, "blas"):
         model = kind(**options)
         for name, factors in start.items():
             setattr(model, name, factors)
@@ -201,5 +199,5 @@ def fit_with_implicit(
 
 def _check_factors(model: Any, epoch: int, *_: Any) -> None:
     """A callback of `implicit`: raises `TrainingError` as soon as a factor is not finite."""
-    if not np.isfinite(model.item_factors.sum() + model.user_factors.sum()):
+    if not all(np.isfinite(factors).all() for factors in (model.item_factors, model.user_factors)):
         raise TrainingError(f"a factor is no longer finite after epoch {epoch + 1}")
