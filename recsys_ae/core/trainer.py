@@ -305,7 +305,7 @@ def _run_batches(training: Training[M], objective: Objective[M, B], rows: B, rat
         def closure(batch: B = batch, losses: list[LossSum] = losses, before: Tensor = before) -> Any:
             optimiser.zero_grad()
             training.generator.set_state(before)  # L-BFGS calls again and compares values, which must be of one function
-            value, total, count = torch.zeros(()), torch.zeros(()), torch.zeros(())
+            value, summed, entries = torch.zeros(()), torch.zeros(()), torch.zeros(())
             for part in parts_of(batch, PART) if whole else [batch]:
                 loss, penalty = _loss(training, objective, part.to(device), in_bfloat16)
                 minimised = loss.total + penalty
@@ -313,10 +313,10 @@ def _run_batches(training: Training[M], objective: Objective[M, B], rows: B, rat
                     minimised = minimised / len(batch)
                 minimised.backward()
                 value = value + minimised.detach()
-                total, count = total + loss.total.detach(), count + loss.count
+                summed, entries = summed + loss.total.detach(), entries + loss.count
             if training.team is not None:
-                value, total, count = training.team.add_up(module, (value, total, count))
-            losses.append(LossSum(total, count))
+                value, summed, entries = training.team.add_up(module, (value, summed, entries))
+            losses.append(LossSum(summed, entries))
             return value
 
         optimiser.step(closure)

@@ -100,8 +100,8 @@ def _check_whole(folder: Path, manifest: ListManifest, n_rows: int, ids: list[pa
     if (n_rows, len(users)) != (manifest.rows, served):
         says = f"but the manifest says {manifest.rows} of {served}"
         checks["counts"].fail(f"there are {n_rows} rows of {len(users)} users in all, {says}")
-    counted = users.value_counts()
-    twice = counted.filter(pc.greater(counted.field("counts"), 1)).field("values")
+    by_user = users.value_counts()
+    twice = by_user.filter(pc.greater(by_user.field("counts"), 1)).field("values")
     if len(twice):
         checks["users"].fail(f"the rows of user {shown(twice[0].as_py())} are in several places", len(twice))
 
