@@ -216,7 +216,6 @@ class EntryLoss(Objective[WideDeepNetwork, Entries]):
     model: WideAndDeep
     users: Known
     items: Known
-    sampled: ClassVar[bool] = True
 
     def loss(self, module: WideDeepNetwork, batch: Entries, generator: Generator) -> LossSum:
         of_row, row, row_penalty, row_ids = self._encoded(module, batch.row, "rows", generator)
