@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
+from scipy.optimize import OptimizeResult
 from scipy.sparse import csr_array
 from scipy.special import log_softmax
 
@@ -43,6 +44,21 @@ def test_equal_members_share_the_weight_however_large_the_ratings_are():
     part = np.random.default_rng(0).normal(1e6, 1e5, (50, 1))
     same = np.c_[part, part, part]
     np.testing.assert_allclose(least_squares(same.T @ same, same.T @ part[:, 0]), 1 / 3, atol=1e-3)
+
+
+@pytest.mark.parametrize("found", [[0.0, 1.0], [np.nan, np.nan]])
+def test_weights_are_equal_if_the_search_finds_nothing_better(found, monkeypatch):
+    monkeypatch.setattr("recsys_ae.models.experts.minimize", lambda *_, **__: OptimizeResult(x=np.array(found), success=False))
+    parts, ratings = np.random.default_rng(0).normal(size=(50, 2)) * [0.1, 10] + 3, np.full(50, 3.0)
+    np.testing.assert_array_equal(least_squares(parts.T @ parts, parts.T @ ratings), 0.5)
+
+
+def test_good_weights_are_taken_even_if_the_search_does_not_call_them_a_success(monkeypatch):
+    monkeypatch.setattr(
+        "recsys_ae.models.experts.minimize", lambda *_, **__: OptimizeResult(x=np.array([1.0, 0.0]), success=False)
+    )
+    parts, ratings = np.random.default_rng(0).normal(size=(50, 2)) * [0.1, 10] + 3, np.full(50, 3.0)
+    np.testing.assert_array_equal(least_squares(parts.T @ parts, parts.T @ ratings), [1, 0])
 
 
 def seen_items() -> csr_array:
