@@ -4,6 +4,7 @@ Exit codes: 0 success, 1 failure, 2 wrong usage or configuration, 3 a model that
 terminated.
 """
 
+import logging
 import os
 import sys
 from collections.abc import Iterator
@@ -54,6 +55,14 @@ def one_line(message: str) -> str:
     """A message on one line of limited length, with unprintable characters escaped."""
     line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in " ".join(message.split()))
     return shortened(line, MESSAGE_LENGTH)
+
+
+class LogLine(logging.Formatter):
+    """The message of a log record, after the level of a warning or an error."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        level = f"{record.levelname.lower()}: " if record.levelno >= logging.WARNING else ""
+        return level + super().format(record)
 
 
 class ReaderGoneError(Exception):

@@ -1,6 +1,7 @@
 """The command line as users see it: output, files and exit codes."""
 
 import json
+import logging
 import os
 import signal
 import sys
@@ -17,6 +18,7 @@ import recsys_ae
 from recsys_ae.cli import _interrupt_again, _terminate
 from recsys_ae.cli.options import print_table
 from recsys_ae.errors import Terminated
+from recsys_ae.exits import LogLine
 from recsys_ae.images import IMAGE_MODELS
 from recsys_ae.models import MODELS
 from recsys_ae.models.baselines import Popularity
@@ -475,6 +477,11 @@ def test_listings(call):
     assert "1438 + 359 images of 8 x 8" in call("datasets", "fetch", "digits")[1]
     assert "autorec" in call("models")[1]
     assert "learning_rate" in call("models", "autorec")[1]
+
+
+@pytest.mark.parametrize(("level", "line"), [(20, "3 left"), (30, "warning: 3 left"), (40, "error: 3 left")])
+def test_messages_begin_with_the_level_of_warnings_and_errors(level, line):
+    assert LogLine().format(logging.LogRecord("recsys_ae", level, "", 0, "%d left", (3,), None)) == line
 
 
 def test_version_imports_none_of_the_large_libraries(run_alone):

@@ -39,6 +39,15 @@ class TestEvaluate:
         assert "1 pair of the truth is in the history: not relevant" in out
         assert err == ""
 
+    def test_a_warning_is_told_from_other_messages(self, run_alone, files):
+        """By its beginning, which the command line adds."""
+        Path("history.csv").write_text("user_id,item_id\n9,14\n")
+        arguments = ["--truth", "truth.csv", "--history", "history.csv", "--metrics", "recall@2"]
+        code, _, err, _ = run_alone("evaluate", "lists.csv", *arguments)
+        assert code == 0
+        (line,) = err.splitlines()
+        assert line.startswith("warning: the truth and the history have only 0 users in common: 3 users such as 1, against")
+
     def test_repeats_may_be_wanted(self, call, files):
         found, out, err = self.evaluated(call, "--history", "history.csv", "--repeats", "wanted")
         assert found["metrics"]["recall@2"] == pytest.approx((1 / 2 + 1 + 0) / 3)

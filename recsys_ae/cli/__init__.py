@@ -29,7 +29,7 @@ from recsys_ae.cli.runs import runs_app
 from recsys_ae.cli.schema import schema
 from recsys_ae.cli.verification import verify
 from recsys_ae.errors import ConfigError, RankLost, Terminated, TrackingError
-from recsys_ae.exits import INTERRUPTED, TERMINATED, Output, explain, in_ranks, leave, one_line
+from recsys_ae.exits import INTERRUPTED, TERMINATED, LogLine, Output, explain, in_ranks, leave, one_line
 from recsys_ae.folders import check_current, check_temporary
 
 if TYPE_CHECKING:
@@ -273,7 +273,9 @@ def _attributes(about: str) -> set[str]:
 def main() -> NoReturn:
     """Run the command in `sys.argv` and exit with its code."""
     sys.stdout, sys.stderr = sys.stdout or _nowhere(), sys.stderr or _nowhere()
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(LogLine())
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
     logging.getLogger("recsys_ae").setLevel(logging.DEBUG if "--debug" in sys.argv else logging.INFO)
     sys.unraisablehook = _interrupt_again
     # what `nohup` ignores stays ignored

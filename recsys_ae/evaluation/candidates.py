@@ -60,7 +60,7 @@ class Candidates:
         counts = np.zeros(asked.n_users, np.int64)
         counts[users] = (drawn >= 0).sum(axis=1)
         if len(users) and counts.max() < n:
-            logger.warning("warning: no user has %d items to sample, so that candidates are all unknown items; lower n", n)
+            logger.warning("no user has %d items to sample, so that candidates are all unknown items; lower n", n)
         matrix = csr_array((np.ones(counts.sum(), bool), drawn[drawn >= 0], np.r_[0, counts.cumsum()]), asked.matrix.shape)
         matrix.sort_indices()
         return cls(asked.users, asked.items, matrix)

@@ -52,7 +52,7 @@ def _compare(truth: IdMap, others: IdMap, where: str, side: str) -> None:
     counts = f"{_counted(truth, side)}, against {_counted(others, side)}"
     if not common and where != "the history":  # all users may be new
         raise DataError(f"the truth and {where} have no {side} in common: {counts}; check that the ids are written alike")
-    logger.warning("warning: the truth and %s have only %d %ss in common: %s", where, common, side, counts)
+    logger.warning("the truth and %s have only %d %ss in common: %s", where, common, side, counts)
 
 
 def _distinct(parts: list[pd.Index]) -> IdMap:

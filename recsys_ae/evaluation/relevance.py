@@ -25,5 +25,5 @@ def liked(ratings: NDArray[np.float32], relevant_at: float | None) -> NDArray[np
     if not (isinstance(relevant_at, Real) and isfinite(relevant_at)):
         raise ConfigError(f"relevant_at must be a finite number, got {quoted(relevant_at)}")
     if len(ratings) and relevant_at > (highest := ratings.max()):
-        logger.warning("warning: nothing is relevant: relevant_at is %g, and the highest rating is %g", relevant_at, highest)
+        logger.warning("nothing is relevant: relevant_at is %g, and the highest rating is %g", relevant_at, highest)
     return ratings >= relevant_at
