@@ -34,7 +34,7 @@ from recsys_ae.folders import check_current, check_temporary
 
 if TYPE_CHECKING:
     from recsys_ae.experiment.pipeline_file import Pipeline
-    from recsys_ae.experiment.repeat import Origin
+    from recsys_ae.experiment.repeat import EarlierRun
 
 logger = logging.getLogger(__name__)
 
@@ -91,7 +91,7 @@ def run(
     started = perf_counter()
     if output is not None and not resume:
         check_output(output)
-    declared, origin = _declared(pipeline, from_run, settings or [], tracking_uri)
+    declared, earlier = _declared(pipeline, from_run, settings or [], tracking_uri)
     from recsys_ae.experiment.runner import run_pipeline  # imports all that a run needs, which takes seconds
     from recsys_ae.reporting.report import summary_header, summary_lines
     from recsys_ae.reporting.tables import results_tables, seeds_tables
@@ -99,7 +99,7 @@ def run(
 
     tracker = make_tracker(tracking_uri, declared.experiment, required=require_tracking)
     folder = output or new_folder(Path("runs"), f"{declared.name}-{datetime.now():%Y%m%d-%H%M%S}")
-    tags = origin.tags(settings or []) if origin else {}
+    tags = earlier.tags(settings or []) if earlier else {}
     try:
         found = run_pipeline(declared, folder, tracker, terminal(stderr=True), resume=resume, tags=tags)
     except (KeyboardInterrupt, Terminated):
@@ -114,7 +114,7 @@ def run(
     console.print(summary_header(found))
     for table in [*results_tables(found, console.width), *(seeds_tables(found, console.width) if found.repetitions else [])]:
         console.print(table)
-    repeated = [origin.outcome(found)] if origin else []
+    repeated = [earlier.outcome(found)] if earlier else []
     lines = [*summary_lines(found, folder), *repeated, f"wall time: {perf_counter() - started:.1f} s"]
     for line in [*lines, *([f"look at the experiment: {hint}"] if hint else [])]:
         console.print(line, soft_wrap=True)
@@ -146,7 +146,7 @@ def tune(
 
 def _declared(
     pipeline: str | None, from_run: str | None, settings: list[str], tracking_uri: str | None
-) -> tuple["Pipeline[Any]", "Origin | None"]:
+) -> tuple["Pipeline[Any]", "EarlierRun | None"]:
     """The pipeline to run, and the run that it repeats, if any, whose inputs have been checked."""
     from recsys_ae.experiment.pipeline_file import read_pipeline
 
@@ -154,16 +154,16 @@ def _declared(
         raise ConfigError("name a pipeline to run, or a run to repeat with --from-run, but not both")
     if from_run is None:
         return read_pipeline(str(pipeline), settings), None
-    from recsys_ae.experiment.repeat import read_origin
+    from recsys_ae.experiment.repeat import read_earlier_run
 
-    origin = read_origin(from_run, tracking_uri)
-    origin.check(settings)
-    declared = origin.pipeline(settings)
+    earlier = read_earlier_run(from_run, tracking_uri)
+    earlier.check(settings)
+    declared = earlier.pipeline(settings)
     changed = f" with {', '.join(settings)}, so its metrics may differ" if settings else ""
-    logger.info("repeating run %s of %s%s", origin.source, declared.name, changed)
-    if other := origin.other_versions():
+    logger.info("repeating run %s of %s%s", earlier.source, declared.name, changed)
+    if other := earlier.other_versions():
         logger.warning("that run used %s, so the last digits of its metrics may differ", ", ".join(other))
-    return declared, origin
+    return declared, earlier
 
 
 app.command(context_settings={"allow_extra_args": True})(evaluate)

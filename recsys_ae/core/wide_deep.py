@@ -18,7 +18,7 @@ from recsys_ae.core.losses import LossSum, squared_error
 from recsys_ae.core.ordinal import Ordinal, nearest_class
 from recsys_ae.core.sparse import SparseRows, one_hot, times
 
-Loss = Literal["squared_error", "softmax", "ordinal"]
+LossName = Literal["squared_error", "softmax", "ordinal"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,7 +103,7 @@ class WideDeepNetwork(nn.Module):
         *,
         factors: int,
         hidden: Sequence[int],
-        loss: Loss,
+        loss: LossName,
         classes: int,
         init_std: float,
         generator: Generator | None = None,

@@ -14,7 +14,7 @@ from recsys_ae.experiment.output import OutputFolder
 from recsys_ae.experiment.pipeline_file import Pipeline, RegisterSpec
 from recsys_ae.export.manifest import MANIFEST, versions
 from recsys_ae.reporting.markdown import description
-from recsys_ae.reporting.results import Best, DataFacts, Exported, FitFacts, RunReport, RunResult, Values
+from recsys_ae.reporting.results import Best, DataFacts, Exported, FitFacts, MetricValues, RunReport, RunResult
 from recsys_ae.tracking import DESCRIPTION, MODEL_DIGEST, TEST_DIGEST, TrackedRun, Tracker
 from recsys_ae.tracking.lineage import record_export
 
@@ -56,7 +56,7 @@ def record_result(run: TrackedRun, result: RunResult, refit: bool) -> None:
     run.tags({MODEL_DIGEST: result.digest, "trained_on": "train+valid" if refit else "train"})
 
 
-def record_trial(run: TrackedRun, valid_metrics: Values, seconds: float) -> None:
+def record_trial(run: TrackedRun, valid_metrics: MetricValues, seconds: float) -> None:
     """Record what is known about a trial of a search."""
     run.metrics({**_on_valid(valid_metrics), "fit/seconds": seconds})
 
@@ -116,7 +116,7 @@ def _costs(fit: FitFacts) -> dict[str, float | None]:
     return {"fit/seconds": fit.seconds, "fit/epochs": fit.epochs}
 
 
-def _on_valid(metrics: Values) -> Values:
+def _on_valid(metrics: MetricValues) -> MetricValues:
     return {f"valid/{name}": value for name, value in metrics.items()}
 
 

@@ -55,7 +55,7 @@ class RunInputs:
 
 
 @dataclass(frozen=True)
-class Origin:
+class EarlierRun:
     """The run that is repeated."""
 
     source: str  # its folder or id
@@ -117,7 +117,7 @@ class Origin:
         )
 
 
-def read_origin(source: str, tracking_uri: str | None) -> Origin:
+def read_earlier_run(source: str, tracking_uri: str | None) -> EarlierRun:
     """The run in an output folder, or the MLflow run of a pipeline with this id (also as runs:/ID).
 
     Raises:
@@ -142,10 +142,10 @@ def read_origin(source: str, tracking_uri: str | None) -> Origin:
     return _read(run, files)
 
 
-def _read(source: str, files: Mapping[str, Path]) -> Origin:
+def _read(source: str, files: Mapping[str, Path]) -> EarlierRun:
     inputs = read_json(RunInputs, files[INPUTS], RERUN)
     report = read_json(RunReport, files[REPORT], RERUN) if files[REPORT].exists() else None
-    return Origin(source, files[PIPELINE], inputs, report)
+    return EarlierRun(source, files[PIPELINE], inputs, report)
 
 
 def _names_a_place(setting: str) -> bool:

@@ -10,7 +10,7 @@ from recsys_ae.errors import TrainingError
 from recsys_ae.evaluation.uncertainty.findings import MetricFindings
 from recsys_ae.evaluation.uncertainty.repetitions import Repetitions, over_repetitions
 from recsys_ae.evaluation.uncertainty.sample import Floats
-from recsys_ae.reporting.results import Best, Comparison, ModelSummary, RunResult, Trial, Values
+from recsys_ae.reporting.results import Best, Comparison, MetricValues, ModelSummary, RunResult, Trial
 
 ROUNDING = 1e-6  # relative difference that counts as none: the seed may affect rounding in closed-form models
 
@@ -38,7 +38,7 @@ def summarise(runs: Mapping[int, RunResult]) -> ModelSummary:
     )
 
 
-def _over(values: Sequence[Values], statistic: Callable[[list[float]], float]) -> Values:
+def _over(values: Sequence[MetricValues], statistic: Callable[[list[float]], float]) -> MetricValues:
     """A statistic of each metric; None where a value is missing."""
     known = {name: [value for one in values if (value := one[name]) is not None] for name in values[0]}
     return {name: float(statistic(column)) if len(column) == len(values) else None for name, column in known.items()}

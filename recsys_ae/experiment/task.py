@@ -14,7 +14,7 @@ from recsys_ae.evaluation.uncertainty.findings import MetricFindings
 from recsys_ae.experiment.pipeline_file import K, ModelSpec, Pipeline, PipelineFile, RegisterSpec
 from recsys_ae.registry import Registry
 from recsys_ae.reporting.html.facts import CloserLook
-from recsys_ae.reporting.results import Baseline, DataFacts, Exported, ModelSummary, SkippedFacts, Values
+from recsys_ae.reporting.results import Baseline, DataFacts, Exported, MetricValues, ModelSummary, SkippedFacts
 from recsys_ae.tracking import TrackedRun
 
 if TYPE_CHECKING:
@@ -32,11 +32,11 @@ FitOn = Literal["train", "train+valid", "everything"]
 class Evaluation:
     """The metrics of a model on one part of the data, and what else `evaluation.report.Report` has of it."""
 
-    metrics: Values
+    metrics: MetricValues
     counts: dict[str, int] = field(default_factory=dict)
     per_user: pd.DataFrame | None = None
     ties: dict[str, tuple[float, float]] = field(default_factory=dict)
-    segments: dict[str, dict[str, Values]] = field(default_factory=dict)
+    segments: dict[str, dict[str, MetricValues]] = field(default_factory=dict)
 
 
 class Models(NamedTuple):

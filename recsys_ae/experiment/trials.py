@@ -18,7 +18,7 @@ from recsys_ae.exits import explain
 from recsys_ae.experiment.callbacks import Stopwatch, validation_name
 from recsys_ae.experiment.pipeline_file import ModelSpec
 from recsys_ae.experiment.task import Task
-from recsys_ae.reporting.results import Curves, TrialState, Values
+from recsys_ae.reporting.results import Curves, MetricValues, TrialState
 
 TRIALS_BEFORE_PRUNING = 5  # complete ones
 FIRST_PRUNED_EPOCH = 4  # earlier values say little
@@ -51,7 +51,7 @@ class Outcome:
 
     state: TrialState
     fit_seconds: float = 0.0
-    valid_metrics: Values = field(default_factory=dict)
+    valid_metrics: MetricValues = field(default_factory=dict)
     valid_name: str = ""
     curves: dict[str, Curves] = field(default_factory=dict)
     problem: str | None = None
@@ -133,7 +133,7 @@ def _quiet() -> Iterator[None]:
         models.setLevel(level)
 
 
-def _problem(metrics: Values, metric: str) -> str | None:
+def _problem(metrics: MetricValues, metric: str) -> str | None:
     """Why the metrics on the validation part cannot be compared, if they cannot."""
     wrong = [name for name, value in metrics.items() if value is not None and not isfinite(value)]
     if wrong:

@@ -30,7 +30,7 @@ from recsys_ae.models.base import (
     fitted_state,
     item_counts,
 )
-from recsys_ae.models.popularity_share import Scorer, chosen_share, popularity_of
+from recsys_ae.models.popularity_share import ScoreFunction, chosen_share, popularity_of
 from recsys_ae.models.training import sparse_rows
 from recsys_ae.space import Range, Space
 
@@ -94,7 +94,7 @@ class GraphFilter(Recommender):
         diagonal = np.bincount(r.indices, r.data.astype(np.float64) ** 2, r.shape[1]).astype(np.float32)
         return {**graph, "directions": leading_directions(r, self.factors), "towards_popular": diagonal}
 
-    def _scorer(self, train: Interactions) -> Scorer:
+    def _scorer(self, train: Interactions) -> ScoreFunction:
         x = ones(train.matrix)
         learned = {**self._learn(x), "popularity": item_counts(train)}
         graph = Graph.of(learned)

@@ -13,7 +13,7 @@ from recsys_ae.ids import Rows
 from recsys_ae.interactions import Interactions, ones
 from recsys_ae.models.base import FitContext, Floats, checked_items, checked_rows, fitted_on, fitted_state
 from recsys_ae.models.factors import SparseLinearModel, sparse_arrays
-from recsys_ae.models.popularity_share import Scorer, chosen_share, popularity_of
+from recsys_ae.models.popularity_share import ScoreFunction, chosen_share, popularity_of
 from recsys_ae.space import Range, Space
 
 BLOCK = 512  # items whose similarities to all others are in memory at a time
@@ -83,7 +83,7 @@ class Neighbourhood(SparseLinearModel):
             blocks.append(_largest(weights, k))
         return csr_array(vstack(blocks)), np.where(largest > 0, largest, np.float32(1))
 
-    def _scorer(self, train: Interactions) -> Scorer:
+    def _scorer(self, train: Interactions) -> ScoreFunction:
         x = ones(train.matrix)
         weights, largest = self._learn(x)
         return lambda rows: ((x[rows] @ weights).toarray(), x[rows] @ largest)

@@ -31,7 +31,7 @@ THIN = 200  # average number of co-occurrences per item below which data are thi
 
 logger = logging.getLogger(__name__)
 
-Scorer = Callable[[Rows], tuple[Floats, Floats]]
+ScoreFunction = Callable[[Rows], tuple[Floats, Floats]]
 """From rows of users [B] to their scores [B, M], and the weights [B] with which popularity times p is added."""
 
 
@@ -81,7 +81,7 @@ class PopularityShare(Recommender):
         scores = self._learned_scores(history, rows)
         return scores if added is None else scores + added
 
-    def _scorer(self, fitted: Fitted, train: Interactions) -> Scorer:
+    def _scorer(self, fitted: Fitted, train: Interactions) -> ScoreFunction:
         model = self._with(fitted)
         scale = model._range(train)
         return lambda rows: (model._learned_scores(train, rows), np.full(len(rows), scale, np.float32))
@@ -117,14 +117,14 @@ def some_users(train: Interactions, at_least: int, limit: int, rng: Generator) -
     return np.sort(rng.permutation(able)[:limit])
 
 
-def chosen_share(train: Interactions, learn: Callable[[Interactions], Scorer], limit: int = HELD_OUT_USERS) -> float:
+def chosen_share(train: Interactions, learn: Callable[[Interactions], ScoreFunction], limit: int = HELD_OUT_USERS) -> float:
     """The p for what is learned from `train`, see above; the largest if nothing can be held out. It is logged."""
     share = _best_share(train, learn, limit)
     logger.info("popularity weight: %g (chosen on held-out training data)", share)
     return share
 
 
-def _best_share(train: Interactions, learn: Callable[[Interactions], Scorer], limit: int) -> float:
+def _best_share(train: Interactions, learn: Callable[[Interactions], ScoreFunction], limit: int) -> float:
     rng = np.random.default_rng(0)
     users = some_users(train, 2, limit, rng)
     if not len(users):

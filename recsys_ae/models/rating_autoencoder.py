@@ -35,8 +35,6 @@ from recsys_ae.models.rating_scorers import Scorer, Vectors
 from recsys_ae.models.side_information import SideFeatures
 from recsys_ae.space import Range, Space
 
-Axis = Literal["item", "user"]
-
 
 class Widths(NamedTuple):
     """The sizes of a network that depend on the data: numbers of columns, rows, features of a row and of a column, classes."""
@@ -77,7 +75,7 @@ class RatingAutoencoder(Recommender):
         epochs, batch_size, learning_rate, learning_rate_decay, patience, device: see `core.trainer.TrainConfig`.
     """
 
-    axis: Axis = "item"
+    axis: Literal["item", "user"] = "item"
     hidden: Sizes = (500,)
     networks: Annotated[int, Field(ge=1, le=100)] = 1
     activation: Annotated[str, OneOf("activation", ACTIVATIONS)] = "centred_sigmoid"

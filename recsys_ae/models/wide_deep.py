@@ -16,7 +16,7 @@ from recsys_ae.core.losses import LossSum
 from recsys_ae.core.memory import training_memory
 from recsys_ae.core.sparse import unit_pattern
 from recsys_ae.core.trainer import Objective, TrainConfig, fit
-from recsys_ae.core.wide_deep import Coded, Known, Loss, WideDeepNetwork, crossed_terms, kept_ids
+from recsys_ae.core.wide_deep import Coded, Known, LossName, WideDeepNetwork, crossed_terms, kept_ids
 from recsys_ae.declaration import AnySizes, likely_cause
 from recsys_ae.fitted import Fitted
 from recsys_ae.ids import IdMap, Rows
@@ -34,7 +34,7 @@ from recsys_ae.models.base import (
     item_counts,
 )
 from recsys_ae.models.side_information import Features, feature_needs, stored_features
-from recsys_ae.models.wide_deep_scorer import Scorer
+from recsys_ae.models.wide_deep_scorer import WideDeepScorer
 from recsys_ae.space import Range, Space
 
 
@@ -54,8 +54,8 @@ class WideAndDeep(Recommender):
 
     Who can be scored: anyone with a history, or with features if those of users are used. Users without training ratings have
     their features, who they rated, and a vector of their own, fitted to their history with all else fixed (see
-    `Scorer.fold_in`); items without training ratings have their features. For training users, of new ratings only the items
-    have an effect before the next fit. Training and scoring run on the CPU. Scores are predicted ratings, not clipped to
+    `WideDeepScorer.fold_in`); items without training ratings have their features. For training users, of new ratings only the
+    items have an effect before the next fit. Training and scoring run on the CPU. Scores are predicted ratings, not clipped to
     the scale; predictions are clipped.
 
     Attributes:
@@ -77,7 +77,7 @@ class WideAndDeep(Recommender):
 
     features: Features = "both"
     who: bool = True
-    loss: Loss = "squared_error"
+    loss: LossName = "squared_error"
     factors: Annotated[int, Field(ge=1)] = 32
     hidden: AnySizes = (64,)
     cold: Annotated[float, Field(ge=0, lt=0.5)] = 0.1
@@ -138,7 +138,7 @@ class WideAndDeep(Recommender):
             return replace(about, arrays={**about.arrays, **training.weights_of(network), "item_codes": codes.numpy()})
 
         def predict(history: Interactions, users: Rows, items: Rows) -> Floats:
-            return Scorer(network, state(), self.l2).predict_rows(history, users, items)
+            return WideDeepScorer(network, state(), self.l2).predict_rows(history, users, items)
 
         valid = training.rating_validation(predict, context.history, context.valid)
         fit(
@@ -193,16 +193,16 @@ class WideAndDeep(Recommender):
     def user_vectors(self, history: Interactions, rows: Rows) -> Floats:
         return self._scorer(history).users(history, checked_rows(history, rows)).codes[:, 1:].numpy()
 
-    def _scorer(self, *histories: Interactions) -> Scorer:
+    def _scorer(self, *histories: Interactions) -> WideDeepScorer:
         return self.derived(self._restored, *histories)
 
-    def _restored(self, fitted: Fitted) -> Scorer:
+    def _restored(self, fitted: Fitted) -> WideDeepScorer:
         tables = [stored_features(fitted, f"{side}_features") for side in ("user", "item")]
         widths = [0 if table is None else table.matrix.shape[1] for table in tables]
         ids = len(fitted.ids["users"]), len(fitted.ids["items"])
         network = self._network(ids, (widths[0], widths[1]), fitted.meta["classes"], None)
         training.load_weights(network, fitted.arrays)
-        return Scorer(network, fitted, self.l2)
+        return WideDeepScorer(network, fitted, self.l2)
 
 
 @dataclass(frozen=True)

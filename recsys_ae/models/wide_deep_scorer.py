@@ -31,7 +31,7 @@ class Users:
     crossed: Tensor | None
 
 
-class Scorer:
+class WideDeepScorer:
     """A fitted network that scores users: by their features and whom they rated, and by a vector of their own.
 
     That of a user with training data is learned; for others it is fitted to their history, see `fold_in`.

@@ -9,7 +9,7 @@ from recsys_ae.evaluation.protocols.published import Relation
 from recsys_ae.evaluation.uncertainty.findings import MetricFindings
 from recsys_ae.evaluation.uncertainty.repetitions import Repetitions
 
-Values = dict[str, float | None]  # by metric; None where a model has no value
+MetricValues = dict[str, float | None]  # by metric; None where a model has no value
 TrialState = Literal["complete", "pruned", "failed"]
 Curves = list[tuple[float, float | None]]  # training loss and validation value of each epoch
 
@@ -53,7 +53,7 @@ class Trial:
     """The result of one combination of searched values."""
 
     params: dict[str, Any]
-    valid_metrics: Values  # of a complete trial
+    valid_metrics: MetricValues  # of a complete trial
     fit_seconds: float
     state: TrialState = "complete"  # or pruned, ended early because of bad validation values
     epochs: int | None = None  # how many were trained; None if the model is not trained by epochs
@@ -76,8 +76,8 @@ class RunResult:
 
     model: str  # registered name
     params: dict[str, Any]  # including those chosen by a search
-    metrics: Values
-    valid_metrics: Values | None  # of the fit on the training part; None without a validation part
+    metrics: MetricValues
+    valid_metrics: MetricValues | None  # of the fit on the training part; None without a validation part
     counts: dict[str, int]  # users and observations behind the test metrics
     fit: FitFacts  # of the model that was tested
     select: FitFacts | None  # with `refit`, of the preceding fit, which determined the best epoch
@@ -85,7 +85,7 @@ class RunResult:
     trials: list[Trial] = field(default_factory=list)
     per_user_digest: str | None = None  # of the file with the metrics per user, if any
     ties: dict[str, tuple[float, float]] = field(default_factory=dict)  # see `evaluation.report.Report`
-    segments: dict[str, dict[str, Values]] = field(default_factory=dict)  # test metrics by segment and group
+    segments: dict[str, dict[str, MetricValues]] = field(default_factory=dict)  # test metrics by segment and group
     curves: dict[str, Curves] = field(default_factory=dict)  # of the fit that determined the best epoch, by stage
     validation: str = ""  # name of the validation values of the curves
 
@@ -107,9 +107,9 @@ class ModelSummary:
 
     model: str
     params: dict[str, Any]
-    metrics: Values
-    deviations: Values | None  # standard deviations of samples; None with a single seed
-    valid_metrics: Values | None
+    metrics: MetricValues
+    deviations: MetricValues | None  # standard deviations of samples; None with a single seed
+    valid_metrics: MetricValues | None
     select_seconds: float | None
     fit_seconds: float
     peak_memory_mb: float | None  # the highest of all

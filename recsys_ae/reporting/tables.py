@@ -9,7 +9,7 @@ from rich.text import Text
 
 from recsys_ae.evaluation.uncertainty.findings import MetricFindings
 from recsys_ae.evaluation.uncertainty.repetitions import Repetitions
-from recsys_ae.reporting.results import RunReport, Values
+from recsys_ae.reporting.results import MetricValues, RunReport
 
 BELOW = "▼"  # marks a value worse than that of the baseline
 
@@ -99,7 +99,7 @@ def _over_seeds(found: Repetitions | None) -> Text:
     return Cell(found.mean if found else None, (ends[1] - ends[0]) / 2 if ends else None).text
 
 
-def finding_cells(found: MetricFindings, values: Values | None = None, *, below: Sequence[str] = ()) -> dict[str, Cell]:
+def finding_cells(found: MetricFindings, values: MetricValues | None = None, *, below: Sequence[str] = ()) -> dict[str, Cell]:
     """The cells of the models of one metric by label; letters are padded, so that values stand below each other.
 
     Args:
@@ -127,7 +127,7 @@ def metric_cells(report: RunReport, name: str) -> list[Cell]:
     """The cells of one metric; values are means over the seeds, as in the report."""
     below = [label for label in report.models if name in report.below(label)]
     found = next((one for one in report.findings if one.metric == name), None)
-    values: Values = {label: model.metrics[name] for label, model in report.models.items()}
+    values: MetricValues = {label: model.metrics[name] for label, model in report.models.items()}
     known = [value for value in values.values() if value is not None]
     best = (min if name in report.lower_is_better else max)(known, default=None) if len(known) > 1 else None
     cells = {} if found is None else finding_cells(found, values, below=below)

@@ -11,7 +11,7 @@ from recsys_ae.evaluation.protocols.audit_lines import percent
 from recsys_ae.reporting.html.blocks import Block, Chart, Grid, Picture, Pictures, interval_records, name, number, plain, shown
 from recsys_ae.reporting.html.charts import Record, bars, grouped_bars, intervals, lines, scatter
 from recsys_ae.reporting.html.facts import Depths, Errors, RunFiles
-from recsys_ae.reporting.results import RunReport, Values
+from recsys_ae.reporting.results import MetricValues, RunReport
 from recsys_ae.reporting.tables import metric_cells
 
 FAMILIES = {"ndcg": "NDCG", "recall": "Recall", "precision": "Precision", "hit_rate": "Hit rate"}
@@ -29,7 +29,7 @@ def deciding(report: RunReport) -> str:
     return report.best.metric if report.best is not None else report.metrics[0]
 
 
-def best_of(values: Values, lower: bool = False) -> tuple[list[str], float] | None:
+def best_of(values: MetricValues, lower: bool = False) -> tuple[list[str], float] | None:
     """The models with the best value, several if theirs look the same, and this value; None if no model has one."""
     known = {label: value for label, value in values.items() if value is not None}
     if not known:
@@ -172,8 +172,8 @@ def trade_off_charts(report: RunReport, depths: Depths | None) -> Iterator[Chart
     """The deciding metric against coverage, novelty and time."""
     metric, labels = deciding(report), list(report.models)
     accuracy = {label: model.metrics[metric] for label, model in report.models.items()}
-    seconds: Values = {label: max(model.fit_seconds, 0.001) for label, model in report.models.items()}
-    across: dict[str, Values] = {}
+    seconds: MetricValues = {label: max(model.fit_seconds, 0.001) for label, model in report.models.items()}
+    across: dict[str, MetricValues] = {}
     for family in ("coverage", "novelty"):
         own = next((one for one in report.metrics if _family(one) == family), None)
         if own is not None:
@@ -220,7 +220,7 @@ def segment_charts(report: RunReport) -> Iterator[Chart]:
         groups = list(dict.fromkeys(group for own in runs.values() for group in own[0].segments.get(segment, {})))
         measured = {one for own in runs.values() for group in own[0].segments.get(segment, {}).values() for one in group}
         metric = next((one for one in (deciding(report), *report.metrics) if one in measured), "")
-        values: dict[str, Values] = {}
+        values: dict[str, MetricValues] = {}
         for label, own in runs.items():
             found = [[run.segments.get(segment, {}).get(group, {}).get(metric) for run in own] for group in groups]
             values[label] = {
@@ -244,7 +244,7 @@ def segment_charts(report: RunReport) -> Iterator[Chart]:
         yield Chart(f"{metric} by {segment.replace('_', ' ')}", message, grouped_bars(records, labels, groups, metric), table)
 
 
-def _by_group(metric: str, values: Mapping[str, Values], groups: Sequence[str], lower: bool) -> str:
+def _by_group(metric: str, values: Mapping[str, MetricValues], groups: Sequence[str], lower: bool) -> str:
     """The models with the best value in each group, or that all have the same; of a single model, its values."""
     said = []
     for group in groups:
