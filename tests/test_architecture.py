@@ -191,7 +191,8 @@ def test_models_that_do_without_pytorch_need_none_of_its_memory():
     modules = ("models.pca", "models.baselines", "models.implicit_models", "export.local", "export.verification")
     statements = [f"import recsys_ae.{module}" for module in modules]
     statements += ["import sys", "print(*{'torch', 'numba'} & set(sys.modules))", "import numpy, recsys_ae, recsys_ae.ranking"]
-    statements += ["recsys_ae.ranking.top_k(numpy.zeros((1, 2), numpy.float32), 1)", "print('torch' in sys.modules)"]
+    statements += ["recsys_ae.ranking.top_k(numpy.zeros((1, 2), numpy.float32), 1)", "import recsys_ae.models.bayesian_fm"]
+    statements += ["print('torch' in sys.modules)"]
     done = subprocess.run([sys.executable, "-c", "; ".join(statements)], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines() == ["", "False"]
 

@@ -19,13 +19,13 @@ from recsys_ae.fitted import Fitted
 from recsys_ae.ids import Rows
 from recsys_ae.interactions import Interactions
 from recsys_ae.models.base import FitContext, Floats, checked_pairs, checked_rows, fitted_on, fitted_state, item_counts
-from recsys_ae.models.ease import announce
+from recsys_ae.models.costs import announce
 from recsys_ae.models.factors import FactorModel, kept_columns, pair_products
 from recsys_ae.models.side_information import Features, SideFeatures, feature_needs
 from recsys_ae.space import Range, Space
 
 WARM_UP = 20  # first epochs, with fixed priors and noise
-ENTRIES = 5e8  # of ratings and attributes that a chain goes through per second, roughly: for the estimate of the time
+ENTRIES = 5e8  # ratings and attributes that a chain processes per second, roughly
 ROUNDS = 3  # of the fixed point that finds the noise of a user; the RMSE no longer changes
 
 
@@ -110,7 +110,12 @@ class BayesianFM(FactorModel):
 
     def _memory(self, n_users: int, n_items: int) -> int:
         in_chain, kept = 3 * 8 * 2 * (n_users + n_items), 3 * 4 * self._kept_per_chain() * 2 * n_items
-        return self.chains * (self.factors + 2) * (in_chain + kept)
+        return (self.factors + 2) * (self._at_once * in_chain + self.chains * kept)
+
+    @property
+    def _at_once(self) -> int:
+        """The number of chains that run in parallel."""
+        return min(self.chains, numba.get_num_threads())
 
     def _kept_per_chain(self) -> int:
         return min(-(-self.samples // self.chains), self.epochs - int(self.burn_in * self.epochs))
@@ -129,25 +134,24 @@ class BayesianFM(FactorModel):
         sides = [SideFeatures.of(about, side) for side in ("user", "item")]
         groups = [self._groups(ratings, sides[0]), self._groups(ratings.T.tocsr(), sides[1])]
         seeds = np.random.SeedSequence(context.seed).spawn(self.chains)
-        at_once = min(self.chains, numba.get_num_threads())
-        self._announce(ratings, sum(group.nnz for side in groups for group in side), at_once)
+        self._announce(ratings, sum(group.nnz for side in groups for group in side))
 
         def samples(seed: np.random.SeedSequence) -> list[Sample]:
             own = self.noise == "user"
             chain = Chain(ratings, *groups, factors=self.factors, noise_per_row=own, rng=np.random.default_rng(seed))
             return list(self._kept(chain))
 
-        with ThreadPoolExecutor(at_once) as pool:
+        with ThreadPoolExecutor(self._at_once) as pool:
             kept = [sample for chain in pool.map(samples, seeds) for sample in chain]
         fields = zip(Sample._fields, zip(*kept, strict=True), strict=True)
         learned: dict[str, NDArray[Any]] = {name: np.stack(own, axis=1).astype(np.float32) for name, own in fields}
         return replace(about, arrays={**about.arrays, **learned, "mean": np.array([mean]), "unit": np.array([unit])})
 
-    def _announce(self, ratings: csr_array, attributes: int, at_once: int) -> None:
-        """Log the cost of all chains, of which so many run at once, given the number of stored attributes."""
-        needed = self._memory(*ratings.shape) + at_once * (30 * ratings.nnz + 20 * attributes)
+    def _announce(self, ratings: csr_array, attributes: int) -> None:
+        """Log the memory and time that all chains take; `attributes` is the number of their stored entries."""
+        needed = self._memory(*ratings.shape) + self._at_once * (45 * ratings.nnz + 20 * attributes)
         entries = self.epochs * (self.factors + 2) * (4 * ratings.nnz + 2 * attributes)  # of a chain
-        seconds = -(-self.chains // at_once) * entries / ENTRIES
+        seconds = -(-self.chains // self._at_once) * entries / ENTRIES
         announce(f"bayesian_fm on {ratings.nnz} ratings", needed, seconds, likely_cause(self))
 
     def _groups(self, ratings: csr_array, side: SideFeatures | None) -> list[csr_array]:

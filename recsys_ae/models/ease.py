@@ -1,6 +1,5 @@
 """EASE: the linear item-item autoencoder in closed form, plain or denoising, dense or sparse."""
 
-import logging
 from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar
 from weakref import ref
@@ -15,7 +14,6 @@ from recsys_ae.core.sparse import sparse_linear
 from recsys_ae.fitted import Fitted
 from recsys_ae.ids import Rows
 from recsys_ae.interactions import Interactions, ones
-from recsys_ae.limits import check_memory
 from recsys_ae.models.base import (
     FitContext,
     Floats,
@@ -26,13 +24,13 @@ from recsys_ae.models.base import (
     fitted_state,
     item_counts,
 )
+from recsys_ae.models.costs import announce
 from recsys_ae.models.factors import SparseLinearModel, sparse_arrays
 from recsys_ae.models.popularity_share import PopularityShare
 from recsys_ae.models.training import sparse_rows
 from recsys_ae.models.weighting import item_factors, weighted_rows
 from recsys_ae.space import Range, Space
 
-logger = logging.getLogger(__name__)
 OPERATIONS = 1e11  # per second on two cores, roughly: for the estimate of the time
 KEPT_BYTES = 2**28
 DENSE_WAY_OUT = (
@@ -302,10 +300,3 @@ def bounded_product(inverse: Floats, product: Floats, bound: float) -> Floats:
 def inversion_seconds(m: int) -> float:
     """Rough time of one inversion [m, m]."""
     return 2 * 0.7 * m**3 / OPERATIONS
-
-
-def announce(what: str, needed: int, seconds: float, way_out: str) -> None:
-    """Log the memory and time that a fit will take; `ConfigError` if the memory is not free."""
-    check_memory(what, needed, way_out)
-    duration = f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} minutes"
-    logger.info("%s: %.1f GB of memory, about %s", what, needed / 1e9, duration)

@@ -14,7 +14,8 @@ from recsys_ae.fitted import Fitted
 from recsys_ae.ids import Rows
 from recsys_ae.interactions import Interactions
 from recsys_ae.models.base import FitContext, Floats, fitted_on, item_counts
-from recsys_ae.models.ease import DENSE_WAY_OUT, DenseLinear, announce, bounded_diagonal, inverse_gram, inversion_seconds
+from recsys_ae.models.costs import announce
+from recsys_ae.models.ease import DENSE_WAY_OUT, DenseLinear, bounded_diagonal, inverse_gram, inversion_seconds
 from recsys_ae.models.popularity_share import PopularityShare
 from recsys_ae.models.weighting import item_factors, weighted_rows
 from recsys_ae.ranking import row_of_entry

@@ -15,7 +15,8 @@ from recsys_ae.fitted import Fitted
 from recsys_ae.ids import Rows
 from recsys_ae.interactions import Interactions
 from recsys_ae.models.base import FitContext, Floats, Recommender, checked_rows, fitted_on, fitted_state
-from recsys_ae.models.ease import OPERATIONS, announce
+from recsys_ae.models.costs import announce
+from recsys_ae.models.ease import OPERATIONS
 from recsys_ae.models.recency import DAY, decays
 from recsys_ae.models.training import sparse_rows
 from recsys_ae.space import Range, Space
