@@ -25,7 +25,10 @@ SHARPNESS = (0.1, 30.0)  # bounds; a standardised score of 1 more makes an item 
 
 
 def least_squares(gram: Weights, correlation: Weights) -> Weights:
-    """The w >= 0 [E] of sum 1 that minimise |P w - r|^2, given P^T P [E, E] and P^T r [E]; equal if none better is found."""
+    """The w >= 0 [E] of sum 1 that minimise |P w - r|^2, given P^T P [E, E] and P^T r [E].
+
+    Equal weights if the search finds no better ones.
+    """
     scale = max(float(np.trace(gram)), 1e-300)
     gram, correlation, e = gram / scale, correlation / scale, len(gram)
 
@@ -36,9 +39,11 @@ def least_squares(gram: Weights, correlation: Weights) -> Weights:
     options = {"ftol": 1e-15, "maxiter": 1000}
     start = np.full(e, 1 / e)
     found = minimize(error, start, jac=True, method="SLSQP", bounds=[(0, 1)] * e, constraints=constraint, options=options)
-    weights = found.x if error(found.x)[0] <= error(start)[0] else start  # `success` is also False for good solutions
-    weights = np.where(weights > ROUNDING, weights, 0)
-    return np.asarray(weights / weights.sum(), np.float64)
+    weights = np.where(found.x > ROUNDING, found.x, 0)
+    total = weights.sum()
+    if total > 0 and error(weights / total)[0] <= error(start)[0]:  # `success` is also False for good solutions
+        return np.asarray(weights / total, np.float64)
+    return start
 
 
 def weighted(weights: Weights, parts: Sequence[Floats]) -> Floats:

@@ -46,7 +46,7 @@ def test_equal_members_share_the_weight_however_large_the_ratings_are():
     np.testing.assert_allclose(least_squares(same.T @ same, same.T @ part[:, 0]), 1 / 3, atol=1e-3)
 
 
-@pytest.mark.parametrize("found", [[0.0, 1.0], [np.nan, np.nan]])
+@pytest.mark.parametrize("found", [[0.0, 1.0], [0.0, 0.0], [np.nan, np.nan]])
 def test_weights_are_equal_if_the_search_finds_nothing_better(found, monkeypatch):
     monkeypatch.setattr("recsys_ae.models.experts.minimize", lambda *_, **__: OptimizeResult(x=np.array(found), success=False))
     parts, ratings = np.random.default_rng(0).normal(size=(50, 2)) * [0.1, 10] + 3, np.full(50, 3.0)
