@@ -14,7 +14,7 @@ from recsys_ae.reporting.results import Comparison, RunReport, SkippedFacts
 from recsys_ae.reporting.tables import BELOW
 from recsys_ae.reporting.trials import search_lines, write_trials
 
-UNSEEN = 0.9  # share of the test pairs from which items without training interactions decide ranking metrics
+UNSEEN = 0.9  # share of test pairs with items without training interactions from which `_unseen_line` is shown
 VISIBLE = 0.0005  # width from which an interval over the orders of ties is shown
 
 
@@ -88,7 +88,7 @@ def outcome_lines(report: RunReport) -> list[str]:
 def reading_lines(report: RunReport) -> list[str]:
     """How to read the tables: what the intervals and letters mean, which models are below a baseline, what cannot be shown.
 
-    Lines that are missing in the data come first, then what makes ranking metrics meaningless.
+    Lines that are missing in the data come first, then which models use features, if nearly all test items are new.
     """
     lines = [f"not in the data: {skipped_lines(report.skipped)}"] if report.skipped else []
     lines += _unseen_line(report)
@@ -105,14 +105,14 @@ def reading_lines(report: RunReport) -> list[str]:
 
 
 def _unseen_line(report: RunReport) -> list[str]:
-    """Which models can rank items without training interactions, if nearly all test pairs are with such items."""
-    if report.audit is None or report.audit.cold_item_pairs < UNSEEN or not report.ranked:
+    """Which models use features of items, if nearly all test pairs have items without training interactions."""
+    able = report.feature_models
+    if able is None or report.audit is None or report.audit.cold_item_pairs < UNSEEN or not report.ranked:
         return []
-    able = (
-        ", ".join(report.feature_models) or "none of this run, so its ranking metrics say nothing about which model is better"
-    )
-    share = f"{percent(report.audit.cold_item_pairs)} of the test pairs are with items without training interactions"
-    return [f"{share}, which only models that use features of items can rank: {able}"]
+    if able:
+        return [f"nearly all test items are new, so compare only models that use features of items: {', '.join(able)}"]
+    none = "nearly all test items are new, and no model of this run uses features of items"
+    return [f"{none}, so its ranking metrics do not show which is better"]
 
 
 def skipped_lines(skipped: SkippedFacts) -> str:

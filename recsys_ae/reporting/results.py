@@ -213,7 +213,7 @@ class RunReport:
     versions: dict[str, str]
     origin: Origin | None = None
     skipped: SkippedFacts | None = None  # None if nothing was skipped
-    feature_models: list[str] = field(default_factory=list)  # those that use features of items
+    feature_models: list[str] | None = None  # those that use features of items; None in older reports
 
     @property
     def ranked(self) -> bool:

@@ -1,5 +1,7 @@
 """Pipelines with sampled candidates, folds, and given splits one after the other; baselines and findings in their reports."""
 
+import json
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from recsys_ae.evaluation.protocols.audit import audit
 from recsys_ae.experiment.pipeline_file import read_pipeline
 from recsys_ae.experiment.ratings import RatingTask
 from recsys_ae.experiment.runner import run_pipeline
+from recsys_ae.files import read_json, write_json
 from recsys_ae.reporting.report import summary_lines
 from recsys_ae.reporting.results import RunReport
 from recsys_ae.tracking import Tracker
@@ -187,6 +190,14 @@ class TestFindings:
         assert table.loc["mf", "rmse letters"] == "a"
         pair = next(pair for pair in ranked.pairs if (pair.first, pair.second) == (0, 2))
         assert (report.comparisons[0].difference, report.comparisons[0].p_value) == (-pair.difference, pair.t.raw)
+
+    def test_a_report_of_an_earlier_version_is_read(self):
+        """It has neither the power of its findings, which was 80 %, nor the models that use features."""
+        report = run()
+        written = json.loads(Path("out/report.json").read_text())
+        del written["checksum"], written["feature_models"], written["findings"][1]["findings"]["power"]
+        write_json(written, Path("old.json"))
+        assert read_json(RunReport, Path("old.json"), "") == replace(report, feature_models=None)
 
     def test_baselines_are_known_whether_or_not_they_are_among_the_models(self):
         with_popularity, without = run(), run("other", models=PIPELINE["models"][:2])

@@ -75,7 +75,7 @@ class Findings:
     best: list[int]
     alpha: float
     level: float
-    power: float
+    power: float = 0.8  # that of reports without it
 
     @property
     def smallest(self) -> Interval | None:
