@@ -34,7 +34,7 @@ class Entries:
         return Entries(self.row.to(device), self.column.to(device), self.value.to(device))
 
 
-def repeated(rows: Tensor, index: Tensor) -> Tensor:
+def rows_at(rows: Tensor, index: Tensor) -> Tensor:
     """rows[index] for rows [U, H] and index (int64 [n]) -> [n, H], whose gradient costs as little as the selection."""
     return times(one_hot(index, len(rows)), rows)
 

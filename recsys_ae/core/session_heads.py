@@ -11,7 +11,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from recsys_ae.core.axes import Axis
-from recsys_ae.core.entries import repeated
+from recsys_ae.core.entries import rows_at
 from recsys_ae.core.losses import TINY, LossSum, multinomial, squared_error
 from recsys_ae.core.sessions import Linear, SessionBatch, SessionNetwork, vectors
 from recsys_ae.core.shares import whole_batch
@@ -41,7 +41,7 @@ class Head(nn.Module):
             return self.sessions.vectors_of(columns)
         if columns is None:
             return self.output_weight
-        return repeated(self.output_weight, columns)
+        return rows_at(self.output_weight, columns)
 
 
 class NextColumn(Head):

@@ -14,7 +14,7 @@ from torch.nn import functional
 from recsys_ae.core.autoencoder import glorot_uniform
 from recsys_ae.core.axes import Axis
 from recsys_ae.core.corruption import Masking
-from recsys_ae.core.entries import repeated
+from recsys_ae.core.entries import rows_at
 from recsys_ae.core.recurrence import Recurrence, by_length
 from recsys_ae.core.shares import Unit
 from recsys_ae.core.sparse import SparseRows, one_hot, times
@@ -199,7 +199,7 @@ class SessionNetwork(nn.Module):
 
     def vectors_of(self, columns: Tensor | None) -> Tensor:
         """The vectors of columns, [n, hidden or 3 hidden]; of all if None."""
-        vectors = self.input_weight if columns is None else repeated(self.input_weight, columns)
+        vectors = self.input_weight if columns is None else rows_at(self.input_weight, columns)
         if self.feature_weight is not None:
             row_ids, indptr, labels, values = (self.get_buffer(f"feature_{name}") for name in FEATURE_PARTS)
             every = SparseRows(row_ids, indptr, labels, values, len(self.feature_weight))

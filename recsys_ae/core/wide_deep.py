@@ -13,7 +13,7 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional
 
 from recsys_ae.core.axes import Axis
-from recsys_ae.core.entries import repeated
+from recsys_ae.core.entries import rows_at
 from recsys_ae.core.losses import LossSum, squared_error
 from recsys_ae.core.ordinal import Ordinal, nearest_class
 from recsys_ae.core.sparse import SparseRows, one_hot, times
@@ -73,7 +73,7 @@ class Coded(NamedTuple):
     def at(self, index: Tensor) -> "Coded":
         """The rows at `index`, of all parts."""
         sizes = [1, self.factors.shape[1], self.first.shape[1]]
-        parts = repeated(torch.cat([self.wide[:, None], self.factors, self.first], 1), index).split(sizes, 1)
+        parts = rows_at(torch.cat([self.wide[:, None], self.factors, self.first], 1), index).split(sizes, 1)
         return Coded(parts[0][:, 0], parts[1], parts[2])
 
 

@@ -12,7 +12,7 @@ from torch import Generator, Tensor, nn
 
 from recsys_ae.core.axes import Axis
 from recsys_ae.core.corruption import Masking
-from recsys_ae.core.entries import repeated
+from recsys_ae.core.entries import rows_at
 from recsys_ae.core.losses import LossSum
 from recsys_ae.core.shares import whole_batch
 from recsys_ae.core.sparse import SparseRows, sampled_linear, times
@@ -39,7 +39,7 @@ class Network(nn.Module):
     def directions(self, items: Tensor | None = None) -> Tensor:
         """A [D, K], or its rows for `items` (int64 [T]), whose gradients touch no other rows."""
         weight = self.input_weight
-        return unit_rows(weight if items is None else repeated(weight, items))
+        return unit_rows(weight if items is None else rows_at(weight, items))
 
     def encode(self, x: SparseRows) -> Tensor:
         """x A [B, K]"""
