@@ -1,6 +1,6 @@
 """The commands that evaluate and compare what exists already: models, lists, runs."""
 
-import sys
+import logging
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -8,6 +8,8 @@ import typer
 
 from recsys_ae.cli.options import PATH, CardOption, Cold, Repeats, TrackingUri, terminal
 from recsys_ae.errors import ConfigError, quoted
+
+logger = logging.getLogger(__name__)
 
 HistoryOption = Annotated[
     Path | None,
@@ -77,7 +79,7 @@ def evaluate(
     for line in evaluation_lines(report, protocol):
         terminal().print(line, soft_wrap=True)
     for warning in evaluated.warnings:
-        print(warning, file=sys.stderr)
+        logger.warning(warning)
     if per_user is not None:
         evaluated.per_user.write(per_user)
     if output is not None:
@@ -135,6 +137,6 @@ def compare(
     for line in lines(comparison):
         console.print(line, soft_wrap=True)
     for warning in dict.fromkeys(text for contender in found.values() for text in contender.warnings):
-        print(warning, file=sys.stderr)
+        logger.warning(warning)
     if output is not None:
         write_comparison(comparison, output)

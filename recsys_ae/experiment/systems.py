@@ -154,7 +154,7 @@ class SystemEvaluator:
         warnings = [REPEATS_UNKNOWN] if history is None and self.repeats == "excluded" else []
         if history is not None and seen not in (None, _seen_digest(history, skipped)):
             warnings.append(
-                f"warning: {path} was made from another history than {self.history} (or from those of its items that the model "
+                f"{path} was made from another history than {self.history} (or from those of its items that the model "
                 "knows, with --skip-unknown)"
             )
         return Evaluated(report, Protocol.of_tables(truth, history, **self._options), warnings)

@@ -14,7 +14,7 @@ from recsys_ae.evaluation.uncertainty.findings import MetricFindings
 from recsys_ae.reporting.report import VISIBLE, protocol_line
 
 REPEATS_UNKNOWN = (
-    "warning: without the history, repeated pairs count as relevant although lists may exclude them as seen; "
+    "without the history, repeated pairs count as relevant although lists may exclude them as seen; "
     "pass --history FILE to leave them out"
 )
 
