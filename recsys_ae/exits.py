@@ -58,7 +58,7 @@ def one_line(message: str) -> str:
 
 
 class LogLine(logging.Formatter):
-    """The message of a log record, after the level of a warning or an error."""
+    """Formats log records as their message, preceded by the level of warnings and errors."""
 
     def format(self, record: logging.LogRecord) -> str:
         level = f"{record.levelname.lower()}: " if record.levelno >= logging.WARNING else ""

@@ -1,7 +1,7 @@
 """What a run shows on its page in the tracker: the protocol at its start, the findings at its end.
 
-Metrics on the test part have their own names. Others have a prefix that ends with `/`, by which MLflow groups charts, and
-`Tracker.looks` knows that they are none.
+Metrics on the test part have their own names. Others have a prefix that ends with `/`, by which MLflow groups charts and
+`Tracker.looks` tells them from those on the test part.
 """
 
 import logging

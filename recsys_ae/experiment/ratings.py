@@ -195,7 +195,7 @@ class RatingTask(Task[RatingFile, Split, Recommender]):
         parts = data.parts()
         candidates = self._candidates(data, "test")
         merged = sum(part.n_events - len(part) for part in parts.values())
-        repeated = f"; {counted(merged, 'repeated event')} merged (duplicates: {data.train.duplicates})" if merged else ""
+        repeated = f"; {counted(merged, 'repeated event')} merged" if merged else ""
         protocol = Protocol.of(data, relevant_at=self.keys.relevant_at, candidates=candidates)
         return DataFacts(
             about=f"{data.train.n_users} users, {data.train.n_items} items; {self.keys.split['kind']} split{repeated}",

@@ -91,8 +91,8 @@ class Tracker:
         """How many models were tested earlier on the test part with this digest; None if that is unknown.
 
         These are the finished runs directly below a run with the tag `TEST_DIGEST`, in all experiments of the store, that have
-        a metric of the test part, and the same one. Models below the run with the id `besides`, which is in progress, do not
-        count.
+        a metric on the test part, and the same test part as the run above. Models below the run with the id `besides`, which is
+        in progress, do not count.
         """
         return None
 

@@ -94,8 +94,8 @@ def test_the_number_of_merged_events_is_stated(folder):
     pd.DataFrame(rows + again, columns=["user", "item", "time"]).to_csv("log.csv", index=False)
     report = run(**options, split={"kind": "random", "test": 0.2})
     assert sum(report.data[0].sizes.values()) == len(rows)
-    assert report.data[0].about == "12 users, 9 items; random split; 7 repeated events merged (duplicates: last)"
-    assert "; 7 repeated events merged (duplicates: last): " in summary_header(report)
+    assert report.data[0].about == "12 users, 9 items; random split; 7 repeated events merged"
+    assert "; 7 repeated events merged: " in summary_header(report)
     assert "7 repeated events merged" in Path("out/report.html").read_text(encoding="utf-8")
     assert run("last", **options, split={"kind": "leave_last"}).data[0].about == "12 users, 9 items; leave_last split"
     pd.DataFrame(rows, columns=["user", "item", "time"]).to_csv("log.csv", index=False)

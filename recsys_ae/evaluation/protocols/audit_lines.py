@@ -53,7 +53,7 @@ def _about_cold_start(found: Audit) -> Iterator[str]:
 def _about_repeats(found: Audit, *, ranked: bool) -> Iterator[str]:
     if found.repeats and found.repeats >= SHARE * found.pairs:
         in_lists = "so a model that repeats the history is rewarded" if found.repeats_wanted else "so they count as irrelevant"
-        means = in_lists if ranked else "so models know an earlier rating of each"
+        means = in_lists if ranked else "so models have already seen a rating of each"
         yield f"{percent(found.repeats / found.pairs)} of the {NAMES[found.part]} pairs are in the history already, {means}."
 
 
