@@ -71,8 +71,8 @@ def instants(column: pd.Series, unit: TimeUnit = "s", what: str = "the table") -
     if isinstance(kind, pd.DatetimeTZDtype):
         column = column.dt.tz_convert("UTC").dt.tz_localize(None)
     dates = (column if isinstance(column.dtype, np.dtype) and column.dtype.kind == "M" else iso_dates(column)).to_numpy()
-    seconds = dates.astype("datetime64[s]").astype(np.int64)  # which cannot overflow; NaT is the lowest integer
-    return dates.astype("datetime64[us]").astype(np.int64), np.isnat(dates) | beyond(seconds, "s")
+    bad = np.isnat(dates) | beyond(dates.astype("datetime64[s]").astype(np.int64), "s")  # seconds cannot overflow
+    return np.where(bad, np.zeros_like(dates), dates).astype("datetime64[us]").astype(np.int64), bad
 
 
 def _since_1970(column: pd.Series, unit: TimeUnit) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
