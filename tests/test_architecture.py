@@ -4,6 +4,7 @@ import ast
 import configparser
 import re
 import subprocess
+import symtable
 import sys
 from pathlib import Path
 
@@ -177,6 +178,22 @@ def test_core_does_not_mention_users_or_items():
 def test_all_kinds_of_identifiers_are_found():
     source = "import a_user\ndef user_1(user_2, *, user_3=None):\n    self.user_4 = call(user_5=user_6)\nclass User7: ..."
     assert len({name for name in names(ast.parse(source)) if "user" in name.lower()}) == 8
+
+
+def hidden(scope: symtable.SymbolTable) -> set[str]:
+    """Global names that are read in a scope where a comprehension has a variable of that name."""
+    inlined = [one for one in scope.get_children() if one.get_name() in ("listcomp", "setcomp", "dictcomp")]
+    variables = {symbol.get_name() for one in inlined for symbol in one.get_symbols() if symbol.is_local()}
+    read = {symbol.get_name() for one in (scope, *inlined) for symbol in one.get_symbols() if symbol.is_global()}
+    return (variables & read).union(*map(hidden, scope.get_children()))
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="comprehensions have no symbol tables of their own")
+def test_no_variable_of_a_comprehension_hides_a_global():
+    """Python 3.12.1 takes the global for this variable, which is unbound."""
+    assert hidden(symtable.symtable("def f(): return {a: 1 for a in b}, [a(c) for c in d]", "", "exec")) == {"a"}
+    for path in sorted(ROOT.rglob("*.py")):
+        assert not hidden(symtable.symtable(path.read_text(encoding="utf-8"), str(path), "exec")), path
 
 
 @pytest.mark.parametrize("statement", ["import recsys_ae", "import recsys_ae.cli"])

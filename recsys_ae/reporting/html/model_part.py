@@ -101,7 +101,7 @@ def interval_charts(report: RunReport) -> Iterator[Chart]:
 
 def _lift(report: RunReport) -> Iterator[Chart]:
     """How far the ranking metrics of the models are above those of popularity, which is not among them."""
-    least = {name: one.value for name, one in report.baselines.items() if one.model == "popularity" and one.value > 0}
+    least = {key: one.value for key, one in report.baselines.items() if one.model == "popularity" and one.value > 0}
     if not least:
         return
     metric, labels = deciding(report), list(report.models)
