@@ -109,9 +109,9 @@ def test_inputs_and_repetition(call, fresh, kind):
         whole = "test" if kind == "images" else "everything"
         assert (inputs(above)[whole] == manifest["data_digest"]) == (kind != "features")
         if kind == "features":  # lists do not read those of items, which the model keeps
-            whole = RatingTask(read_pipeline("out/pipeline.yaml")).data(0).everything
-            assert inputs(above)["everything"] == whole.digest
-            assert manifest["data_digest"] == replace(whole, item_features=None, user_features=None, merged=True).digest
+            data = RatingTask(read_pipeline("out/pipeline.yaml")).data(0).everything
+            assert inputs(above)[whole] == data.digest
+            assert manifest["data_digest"] == replace(data, item_features=None, user_features=None, merged=True).digest
     assert ("export" in KINDS[kind]) == bool(list(Path("out").glob("*/_manifest.json")))
 
     run_id = runs[kind].info.run_id
