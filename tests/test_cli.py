@@ -381,7 +381,7 @@ def test_everything_is_tracked(call, folder):
         (["run", "mine.yaml", "--set", "metrics=[ndgc@5]"], 2, "did you mean 'ndcg'"),
         (["run", "mine.yaml", "--resume"], 2, "--resume needs the --output"),
         (["run", "mine.yaml", "--set", "models.mf.factor=3"], 2, "unknown key 'factor'; did you mean 'factors'"),
-        (["run"], 2, "name a pipeline to run"),
+        (["run"], 2, "no pipeline is given; name one"),
         (["rum"], 2, "No such command"),
         (["models", "autrec"], 2, "did you mean 'autorec'"),
         (["datasets", "show", "ml-1"], 2, "unknown dataset"),
