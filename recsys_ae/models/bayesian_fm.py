@@ -73,7 +73,7 @@ class BayesianFM(FactorModel):
     Scores are predicted ratings, not clipped to the scale; predictions are clipped.
 
     A fitted model takes 4 * samples * (K + 1) * (2 M + columns of users' features) bytes. Chains run in parallel; the result
-    does not depend on the number of threads. `fit` logs the memory and time that it takes.
+    does not depend on the number of threads. `fit` logs the memory and time that it takes, unless both are small.
 
     Attributes:
         factors: K.

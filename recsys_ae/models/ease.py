@@ -252,7 +252,7 @@ class SparseEASE(PopularityShare, SparseLinearModel):
 
     def _weights(self, train: Interactions) -> csr_array:
         regressions = NeighbourRegressions(ones(train.matrix), self.neighbours, self.shared)
-        what = f"sparse_ease on {train.n_items} items with {regressions.pairs / 1e6:.1f} million co-occurrences"
+        what = f"sparse_ease on {train.n_items} items with {regressions.pairs:,} co-occurrences"
         announce(what, regressions.memory, regressions.seconds, SPARSE_WAY_OUT)
         return regressions.solve(self.l2 + self.dropout / (1 - self.dropout) * item_counts(train))
 

@@ -144,7 +144,7 @@ def test_memory_and_time_are_logged_before_anything_is_drawn(monkeypatch, caplog
     data = planted()
     with caplog.at_level("INFO", logger="recsys_ae"):
         fitted(data, epochs=2)
-    assert f"bayesian_fm on {len(data)} ratings: 0.0 GB of memory, about 0 s" in caplog.text
+    assert not caplog.records  # both are small
     # two chains, one after the other, of 90 epochs: 10 factors and biases times four passes over the ratings and two over the
     # attributes, which are the ids of 12 users and 7 items
     entries = 2 * 90 * (8 + 2) * (4 * len(data) + 2 * (12 + 7))
@@ -152,7 +152,7 @@ def test_memory_and_time_are_logged_before_anything_is_drawn(monkeypatch, caplog
     monkeypatch.setattr(bayesian_fm.numba, "get_num_threads", lambda: 1)
     with caplog.at_level("INFO", logger="recsys_ae"):
         fitted(data, epochs=90, factors=8, who=False)
-    assert "GB of memory, about 100 s" in caplog.text
+    assert f"bayesian_fm on {len(data)} ratings: 1 MB of memory, about 100 s" in caplog.text
     monkeypatch.setattr(limits, "available_memory", lambda: 12_000)  # enough for the parameters alone
     with pytest.raises(ConfigError, match=rf"bayesian_fm on {len(data)} ratings needs"):
         fitted(data, epochs=2, samples=1)

@@ -6,6 +6,7 @@ from scipy.sparse import csr_array
 
 from recsys_ae import build_model, limits
 from recsys_ae.errors import ConfigError
+from recsys_ae.models import costs
 from recsys_ae.models.storage import model_digest
 
 
@@ -107,12 +108,13 @@ def test_the_number_of_threads_does_not_matter():
 
 def test_too_much_memory_is_refused_before_anything_is_allocated(monkeypatch):
     monkeypatch.setattr(limits, "available_memory", lambda: 100)
-    message = r"sparse_ease on 7 items with 0.0 million co-occurrences needs .* GB are free; use elsa or rp3beta"
+    message = r"sparse_ease on 7 items with 21 co-occurrences needs .* GB are free; use elsa or rp3beta"
     with pytest.raises(ConfigError, match=message):
         build_model("sparse_ease", {}).fit(planted())
 
 
-def test_memory_and_time_are_logged(caplog):
+def test_memory_and_time_are_logged(monkeypatch, caplog):
+    monkeypatch.setattr(costs, "NOTABLE_BYTES", 0)
     with caplog.at_level("INFO", logger="recsys_ae"):
         build_model("sparse_ease", {}).fit(planted())
-    assert "sparse_ease on 7 items with 0.0 million co-occurrences: 0.0 GB of memory, about 0 s" in caplog.text
+    assert "sparse_ease on 7 items with 21 co-occurrences: 1 MB of memory, about 1 s" in caplog.text
