@@ -138,6 +138,7 @@ SMALL = {
         "learning_rate_decay": 1.0,
     },
     "hybrid": {
+        "features": "both",
         "hidden": [8],
         "centring": "none",
         "l2": 0.1,
@@ -153,6 +154,7 @@ SMALL = {
     "mf": {"factors": 2, "epochs": 150, "learning_rate": 0.05, "l2": 0.02, "init_std": 0.1, "learning_rate_decay": 1.0},
     "bayesian_fm": {"factors": 2, "epochs": 100, "chains": 2, "samples": 20},
     "wide_deep": {
+        "features": "both",
         "factors": 4,
         "hidden": [8],
         "cold": 0.0,

@@ -30,6 +30,7 @@ from recsys_ae.interactions import Interactions
 from recsys_ae.models import MODELS
 from recsys_ae.models.base import HasItemVectors, HasUserVectors, KnowsUsers, LinearInHistory, Recommender, finite_scores
 from recsys_ae.models.popularity_share import PopularityShare
+from recsys_ae.models.side_information import feature_needs
 from recsys_ae.models.storage import model_digest
 from recsys_ae.models.training import ranking_validation
 
@@ -479,6 +480,18 @@ def test_small_parameters_cover_all_models():
 def with_a_cold_user() -> Interactions:
     """The planted data without the interactions of user 3."""
     return planted().filter(planted().user_rows() != 3)
+
+
+@pytest.mark.parametrize("name", ["hybrid", "wide_deep", "bayesian_fm"])
+@pytest.mark.parametrize("features", ["both", "items", "users", "none"])
+def test_available_features_are_those_of_the_training_data(name, features):
+    data, params = planted(), {**builders.SMALL[name], "epochs": 2}
+    tables = feature_needs(features)
+    has = replace(data, **{table: None for table in ("user_features", "item_features") if table not in tables})
+    found = build_model(name, {**params, "features": "available"}).fit(has)
+    expected = build_model(name, {**params, "features": features}).fit(data)
+    assert {table for table in ("user_features", "item_features") if table in found.fitted.meta} == tables
+    np.testing.assert_equal(found.fitted.arrays, expected.fitted.arrays)
 
 
 FROM_FEATURES = [name for name in VARIANTS if isinstance(make(name), KnowsUsers) and "user_features" in make(name).needs]

@@ -189,7 +189,7 @@ def read_pipeline(
     keys = validate(task.file, content, where)
     export = None if keys.export is None else keys.export.in_folder(folder.absolute())
     keys = task.resolve(keys.model_copy(update={"dataset": reference, "export": export}), card, where)
-    models = _models(keys, task, folder, where)
+    models = _models(keys, task, card, folder, where)
     full = {"models": [model.declared() for model in models], "tracking": keys.tracking or TrackingSpec(experiment=name)}
     pipeline = Pipeline(name, keys.model_copy(update=full), card, card_folder, tuple(models))
     _check(pipeline, task, where)
@@ -272,7 +272,7 @@ def _key(target: Any, key: str, where: str) -> Any:
     raise ConfigError(f"{where}: no entry {quoted(key)}; there are {known}")
 
 
-def _models(keys: PipelineFile, task: "type[Task[Any, Any, Any]]", folder: Path, where: str) -> list[ModelSpec]:
+def _models(keys: PipelineFile, task: "type[Task[Any, Any, Any]]", card: Any, folder: Path, where: str) -> list[ModelSpec]:
     specs = []
     for number, entry in enumerate(keys.models):
         place, params = f"{where}: models.{number}", dict(entry)
@@ -286,10 +286,10 @@ def _models(keys: PipelineFile, task: "type[Task[Any, Any, Any]]", folder: Path,
             space: Space | None = shipped_space(model) if keys.search.sampler == "tpe" else None
             if "search" in entry:
                 build = partial(_with, task, name, params)
-                space = read_space(search, build, place)
+                space = read_space(task.with_declared({"search": search}, card)["search"], build, place)
         full = {key: value for key, value in parameters(model).items() if key != "device" or key in params}
         start = None if start is None else str((folder / str(start)).absolute())
-        specs.append(ModelSpec(name, label_of(entry), full, space, start))
+        specs.append(ModelSpec(name, label_of(entry), task.with_declared(full, card), space, start))
     return specs
 
 

@@ -25,7 +25,7 @@ from recsys_ae.evaluation.segments import DEFAULT_SEGMENTS, parse_segments
 from recsys_ae.evaluation.uncertainty.findings import MetricFindings, analyse
 from recsys_ae.experiment.closer_look import look_closer
 from recsys_ae.experiment.list_export import ListExport
-from recsys_ae.experiment.needs import feature_sides
+from recsys_ae.experiment.needs import feature_sides, with_declared
 from recsys_ae.experiment.output import PIPELINE
 from recsys_ae.experiment.pipeline_file import ModelSpec, Pipeline, PipelineFile, RegisterSpec, label_of
 from recsys_ae.experiment.rating_data import RatingData, Sample, resolve_split
@@ -135,6 +135,10 @@ class RatingTask(Task[RatingFile, Split, Recommender]):
                 if (spec := getattr(keys, key)) is not None and spec.by is not None:
                     changes[key] = spec.model_copy(update={"by": as_sampled(parse_metrics(spec.by))[0].name})
         return keys.model_copy(update=changes)
+
+    @classmethod
+    def with_declared(cls, params: Any, card: Any) -> Any:
+        return with_declared(params, card)
 
     @classmethod
     def metric_per_user(cls, keys: RatingFile) -> str | None:

@@ -71,6 +71,11 @@ class Task(ABC, Generic[K, D, M]):
         """The keys with the defaults of this kind of data; `ConfigError` if they cannot be carried out."""
 
     @classmethod
+    def with_declared(cls, params: Any, card: Any) -> Any:
+        """Parameters of a model or of its search, with what the dataset declares in place of a reference to it."""
+        return params
+
+    @classmethod
     def metric_per_user(cls, keys: K) -> str | None:
         """The metric for comparing models user by user where there is one seed; None if no metric has values per user."""
         return None

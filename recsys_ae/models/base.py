@@ -90,8 +90,7 @@ class Recommender(Parameterised, ABC):
 
         Raises:
             DataError: `train` is not an `Interactions`, or lacks what the model needs.
-            ConfigError: parameters that do not fit the data or the memory, or a `warm_start` of another class or with other
-                features.
+            ConfigError: parameters that do not fit the data or the memory, or a `warm_start` of another class or features.
             NotFittedError: `warm_start` is not fitted.
             TrainingError: the loss or a learned parameter is not finite, or equations have no solution in floating point.
         """
@@ -105,7 +104,8 @@ class Recommender(Parameterised, ABC):
         optional = {"order": train.times, "user_features": train.user_features, "item_features": train.item_features}
         names = {"order": "times", "user_features": "features of users", "item_features": "features of items"}
         if missing := sorted(names[need] for need in self.needs if optional[need] is None):
-            raise DataError(f"{kind} needs training data with {' and '.join(missing)}; declare them, or choose another model")
+            other = 'use features="available"' if hasattr(self, "features") else "choose another model"
+            raise DataError(f"{kind} needs training data with {' and '.join(missing)}; declare them, or {other}")
         if warm_start is not None and type(warm_start) is not type(self):
             raise ConfigError(f"{kind} cannot start from a {type(warm_start).__name__}; use a fitted {kind}")
         before = None if warm_start is None else fitted_state(warm_start)

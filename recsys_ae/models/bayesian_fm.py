@@ -21,7 +21,7 @@ from recsys_ae.interactions import Interactions
 from recsys_ae.models.base import FitContext, Floats, checked_pairs, checked_rows, fitted_on, fitted_state, item_counts
 from recsys_ae.models.costs import announce
 from recsys_ae.models.factors import FactorModel, kept_columns, pair_products
-from recsys_ae.models.side_information import Features, SideFeatures, feature_needs
+from recsys_ae.models.side_information import Features, SideFeatures, feature_needs, used_features
 from recsys_ae.space import Range, Space
 
 WARM_UP = 20  # first epochs, with fixed priors and noise
@@ -82,7 +82,7 @@ class BayesianFM(FactorModel):
         chains: independent chains, over which predictions are averaged too.
         samples: draws to keep from all chains together, at equal distances; at most all after the burn-in.
         who: whether who rated what is used beside the ratings.
-        features: whose features are used.
+        features: whose features are used, see `HybridAutoencoder`.
         noise: `user`: each user has a variance of the noise; `shared`: all have the same.
     """
 
@@ -121,12 +121,13 @@ class BayesianFM(FactorModel):
         return min(-(-self.samples // self.chains), self.epochs - int(self.burn_in * self.epochs))
 
     def _fit(self, train: Interactions, context: FitContext) -> Fitted:
+        features = used_features(self, train)
         about = fitted_on(
             train,
             {"rated_items": item_counts(train) > 0},
-            keep_users="user_features" in self.needs,
+            keep_users="user_features" in features,
             keep_scale=True,
-            features=self.needs,
+            features=features,
         )
         ratings = train.matrix.astype(np.float64)
         mean, unit = ratings.data.mean(), ratings.data.std() or 1.0

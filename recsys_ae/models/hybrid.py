@@ -37,7 +37,7 @@ class HybridAutoencoder(RatingAutoencoder):
     the biases that these predict (see `models.baselines`). Features of cold rows and columns have weights of their own.
 
     Attributes:
-        features: whose features are used.
+        features: whose features are used: `both`, `users`, `items`, `none`, or whichever are `available` in the training data.
         who: whether who rated what is used beside the ratings.
         factors: size of the embedding of features and of who rated what.
         film: features of a row modulate its hidden layer.
@@ -54,7 +54,7 @@ class HybridAutoencoder(RatingAutoencoder):
     l2: Annotated[float, Field(ge=0)] = 200.0
     batch_size: Annotated[int, Field(ge=1)] = 128
     learning_rate: Annotated[float, Field(gt=0)] = 1.5e-3
-    features: Features = "both"
+    features: Features = "available"
     who: bool = True
     factors: Annotated[int, Field(ge=1)] = 64
     film: bool = False

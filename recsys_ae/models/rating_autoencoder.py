@@ -32,7 +32,7 @@ from recsys_ae.models.base import (
 )
 from recsys_ae.models.baselines import Biases
 from recsys_ae.models.rating_scorers import Scorer, Vectors
-from recsys_ae.models.side_information import SideFeatures
+from recsys_ae.models.side_information import SideFeatures, used_features
 from recsys_ae.space import Range, Space
 
 
@@ -123,7 +123,7 @@ class RatingAutoencoder(Recommender):
 
     def _fit(self, train: Interactions, context: FitContext) -> Fitted:
         own = {"rated_items": item_counts(train) > 0}
-        about = fitted_on(train, own, keep_users=True, keep_scale=True, features=self.needs)
+        about = fitted_on(train, own, keep_users=True, keep_scale=True, features=used_features(self, train))
         tables = SideFeatures.of(about, "user"), SideFeatures.of(about, "item")
         of_users, of_items = (None if table is None else table.matrix for table in tables)
         biases = Biases.fit(train, user_features=of_users, item_features=of_items, popularity=True)

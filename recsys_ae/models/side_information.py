@@ -5,7 +5,7 @@ features of new users are encoded in the same way.
 """
 
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,14 +17,26 @@ from recsys_ae.fitted import Fitted
 from recsys_ae.ids import Rows
 from recsys_ae.interactions import Interactions
 
-Features = Literal["both", "users", "items", "none"]
+Features = Literal["available", "both", "users", "items", "none"]  # available: whichever the training data has
+TABLES = {
+    "both": frozenset({"user_features", "item_features"}),
+    "users": frozenset({"user_features"}),
+    "items": frozenset({"item_features"}),
+    "none": frozenset[str](),
+}
 TENTHS = 10
 
 
 def feature_needs(features: Features) -> frozenset[str]:
     """What the training data must have for a model that uses the features of these sides, see `Recommender.needs`."""
-    sides = {"both": ("user", "item"), "users": ("user",), "items": ("item",), "none": ()}[features]
-    return frozenset(f"{side}_features" for side in sides)
+    return TABLES["none" if features == "available" else features]
+
+
+def used_features(model: Any, train: Interactions) -> frozenset[str]:
+    """The feature tables of the training data that a model uses: those it needs or, with `available`, those there are."""
+    if getattr(model, "features", None) != "available":
+        return frozenset(model.needs)
+    return frozenset(name for name in TABLES["both"] if getattr(train, name) is not None)
 
 
 def stored_features(fitted: Fitted, name: str) -> FeatureTable | None:

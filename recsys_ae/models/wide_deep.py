@@ -33,7 +33,7 @@ from recsys_ae.models.base import (
     fitted_state,
     item_counts,
 )
-from recsys_ae.models.side_information import Features, feature_needs, stored_features
+from recsys_ae.models.side_information import Features, feature_needs, stored_features, used_features
 from recsys_ae.models.wide_deep_scorer import WideDeepScorer
 from recsys_ae.space import Range, Space
 
@@ -59,7 +59,7 @@ class WideAndDeep(Recommender):
     the scale; predictions are clipped.
 
     Attributes:
-        features: of which side features are used: `both`, `users`, `items` or `none`.
+        features: of which side features are used: `both`, `users`, `items`, `none`, or whichever are `available`.
         who: whether the items of a user and the users of an item are used.
         loss: see above.
         factors: size of the embeddings.
@@ -75,7 +75,7 @@ class WideAndDeep(Recommender):
             ratings.
     """
 
-    features: Features = "both"
+    features: Features = "available"
     who: bool = True
     loss: LossName = "squared_error"
     factors: Annotated[int, Field(ge=1)] = 32
@@ -126,7 +126,7 @@ class WideAndDeep(Recommender):
         ratings = train.matrix.data
         mean, unit = ratings.mean(), ratings.std() or np.float32(1)
         level = {"mean": np.array([mean]), "unit": np.array([unit])}
-        about = fitted_on(train, level, keep_users=True, keep_scale=True, features=self.needs)
+        about = fitted_on(train, level, keep_users=True, keep_scale=True, features=used_features(self, train))
         entries = Entries(*map(torch.from_numpy, (train.user_rows(), train.item_rows(), (ratings - mean) / unit)))
         classes = training.rating_classes(ratings, self.loss)
         about = replace(about, meta={**about.meta, "classes": classes})

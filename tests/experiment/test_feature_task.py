@@ -87,11 +87,53 @@ def test_features_that_the_models_need_are_loaded_and_fitted_on_the_training_par
 def test_features_that_the_card_does_not_declare_are_refused_before_anything_is_loaded(folder):
     half = {**CARD, "features": {"items": CARD["features"]["items"]}}
     Path("log.csv").unlink()
-    with pytest.raises(
-        ConfigError, match=r"hybrid needs features of users, but dataset 'mine' declares none; add features\.users"
+    both = {"name": "hybrid", "features": "both"}
+    for model, label, needed, card, way_out in (
+        (both, "hybrid-both", "users", half, "use `features: items`"),
+        (both, "hybrid-both", "users", {**CARD, "features": {}}, "use `features: none`"),
+        ({"name": "blend", "members": [both, {"name": "bias"}]}, "blend", "users", half, "use `features: items`"),
+        ({"name": "feature_ease"}, "feature_ease", "items", {**CARD, "features": {}}, "choose another model"),
+        ({"name": "gru", "item_features": True}, "gru", "items", {**CARD, "features": {}}, "use `item_features: false`"),
     ):
-        RatingTask(read([MODEL], half))
+        stated = f"{label} needs features of {needed}, but dataset 'mine' declares none; add features.{needed} to its card, or "
+        with pytest.raises(ConfigError) as caught:
+            RatingTask(read([model], card))
+        assert str(caught.value) == stated + way_out
     RatingTask(read([{**MODEL, "features": "items"}], half))
+
+
+@pytest.mark.parametrize("sides", [(), ("items",), ("users",), ("items", "users")])
+def test_available_features_are_those_that_the_card_declares(folder, sides):
+    """The pipeline with its defaults says which these are, also of members."""
+    card = {**CARD, "features": {side: CARD["features"][side] for side in sides}}
+    (expected,) = ["both"] if len(sides) > 1 else sides or ["none"]
+    members = [{"name": "hybrid"}, {"name": "bias"}]
+    pipeline = read([{"name": "hybrid"}, {"name": "blend", "members": members}, {"name": "wide_deep"}], card)
+    hybrid, blend, wide = (spec.params for spec in pipeline.models)
+    assert [spec.label for spec in pipeline.models] == ["hybrid", "blend", "wide_deep"]
+    assert hybrid["features"] == blend["members"][0]["features"] == wide["features"] == expected
+    assert [entry.get("features") for entry in yaml.safe_load(pipeline.to_yaml())["models"]] == [expected, None, expected]
+    train = RatingTask(pipeline).data(0).train
+    assert (train.user_features is not None, train.item_features is not None) == ("users" in sides, "items" in sides)
+
+
+def test_available_features_are_also_known_in_a_search(folder):
+    (spec,) = read([{"name": "wide_deep", "search": {"features": ["available", "none"]}}]).models
+    assert spec.search["features"] == ["both", "none"]
+
+
+def test_features_of_generated_data_are_available(folder):
+    for name, expected in (("planted-features", "both"), ("planted-ratings", "none")):
+        assert read([{"name": "hybrid"}], name).models[0].params["features"] == expected
+
+
+@pytest.mark.parametrize("name", ["hybrid", "wide_deep"])
+def test_a_model_without_further_keys_runs_on_data_without_features(folder, name):
+    report = run_pipeline(
+        read([{"name": name, "epochs": 1}], {**CARD, "features": {}}), Path("out"), Tracker(), Console(quiet=True)
+    )
+    assert report.models[name].params["features"] == "none"
+    assert load_model("out/models/" + name).features == "none"
 
 
 def test_a_run_says_which_models_can_rank_items_without_training_interactions(folder):

@@ -182,4 +182,4 @@ def test_needs_follow_the_features():
     assert build_model("wide_deep", {"features": "users"}).needs == {"user_features"}
     plain = replace(planted(), user_features=None, item_features=None)
     with pytest.raises(DataError, match="WideAndDeep needs training data with features of items and features of users"):
-        build_model("wide_deep", {}).fit(plain)
+        build_model("wide_deep", {"features": "both"}).fit(plain)
