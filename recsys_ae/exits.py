@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 from recsys_ae.errors import OutputError, RecsysError, reason, shortened
 
@@ -36,6 +36,11 @@ def end(code: int) -> NoReturn:
         with suppress(AttributeError, OSError, ValueError):  # a closed stream is None
             stream.flush()
     os._exit(code)
+
+
+def nowhere() -> TextIO:
+    """A stand-in for a stream that was closed before the start, as by `>&-` in a shell."""
+    return open(os.devnull, "w", encoding="utf-8")
 
 
 def explain(error: Exception) -> tuple[str, int]:

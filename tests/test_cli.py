@@ -51,6 +51,20 @@ def metrics(report: Path) -> dict[str, object]:
     return {label: result["metrics"] for label, result in json.loads(report.read_text())["models"].items()}
 
 
+def test_a_run_without_a_value_to_choose_by_fails_but_keeps_its_results(call, folder):
+    """All users of both parts are cold, and cold users are skipped."""
+    never = ("--set", "split.kind=cold_users", "--set", "split.test=0.2", "--set", "cold=skip", "--set", "metrics=[ndcg@5]")
+    for again in ((), ("--resume",)):
+        code, out, err = run(call, *never, "--set", "models=[{name: popularity}, {name: ease}]", *again)
+        assert code == 1
+        assert "best by ndcg@5 on valid data: none, no model has a value" in out
+        assert err.splitlines()[-1] == (
+            "recsys-ae: nothing is exported or registered, because no model has a value of ndcg@5 on valid data; all other "
+            "results are in out"
+        )
+    assert set(json.loads((folder / "out/report.json").read_text())["models"]) == {"popularity", "ease"}
+
+
 def test_run_leaves_everything_and_prints_the_table(call, folder):
     code, out, _ = run(call)
     assert code == 0

@@ -29,7 +29,7 @@ from recsys_ae.cli.runs import runs_app
 from recsys_ae.cli.schema import schema
 from recsys_ae.cli.verification import verify
 from recsys_ae.errors import ConfigError, RankLost, Terminated, TrackingError
-from recsys_ae.exits import INTERRUPTED, TERMINATED, LogLine, Output, explain, in_ranks, leave, one_line
+from recsys_ae.exits import INTERRUPTED, TERMINATED, LogLine, Output, explain, in_ranks, leave, nowhere, one_line
 from recsys_ae.folders import check_current, check_temporary
 
 if TYPE_CHECKING:
@@ -93,6 +93,7 @@ def run(
         check_output(output)
     declared, earlier = _declared(pipeline, from_run, settings or [], tracking_uri)
     from recsys_ae.experiment.runner import run_pipeline  # imports all that a run needs, which takes seconds
+    from recsys_ae.experiment.summary import check_delivered
     from recsys_ae.reporting.report import summary_header, summary_lines
     from recsys_ae.reporting.tables import results_tables, seeds_tables
     from recsys_ae.tracking import make_tracker
@@ -118,6 +119,7 @@ def run(
     lines = [*summary_lines(found, folder), *repeated, f"wall time: {perf_counter() - started:.1f} s"]
     for line in [*lines, *([f"look at the experiment: {hint}"] if hint else [])]:
         console.print(line, soft_wrap=True)
+    check_delivered(found, declared.keys, folder)
     if require_tracking and tracker.missing:
         raise TrackingError(tracker.missing)
 
@@ -274,7 +276,7 @@ def _attributes(about: str) -> set[str]:
 
 def main() -> NoReturn:
     """Run the command in `sys.argv` and exit with its code."""
-    sys.stdout, sys.stderr = sys.stdout or _nowhere(), sys.stderr or _nowhere()
+    sys.stdout, sys.stderr = sys.stdout or nowhere(), sys.stderr or nowhere()
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(LogLine())
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
@@ -330,11 +332,6 @@ def _in_ranks(arguments: list[str]) -> int:
             signal.signal(number, signal.SIG_IGN)
         follow(team)
         return 0
-
-
-def _nowhere() -> TextIO:
-    """A stand-in for a stream that was closed before the start, as by `>&-` in a shell."""
-    return open(os.devnull, "w", encoding="utf-8")
 
 
 def _interrupt_again(failure: "sys.UnraisableHookArgs") -> None:

@@ -1,18 +1,56 @@
-"""The features that a pipeline of recommenders needs, and what `features: available` stands for."""
+"""What a pipeline of recommenders needs of its data and models, and what `features: available` stands for."""
 
 from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING, Any, get_args
 
 from recsys_ae.data.cards import PlantedFeaturesCard, RatingsCard
 from recsys_ae.data.features import Side
-from recsys_ae.errors import ConfigError
-from recsys_ae.evaluation.metrics import parse_metrics
+from recsys_ae.errors import ConfigError, DataError
+from recsys_ae.evaluation.metrics import parse_metric, parse_metrics
 from recsys_ae.evaluation.segments import parse_segments
+from recsys_ae.experiment.pipeline_file import label_of
 from recsys_ae.experiment.search import extremes
+from recsys_ae.models import MODELS
 from recsys_ae.models.side_information import Features
+from recsys_ae.split import Split
 
 if TYPE_CHECKING:
     from recsys_ae.experiment.ratings import RatingTask
+
+
+def check_vectors(entries: list[dict[str, Any]], exported: str, where: str) -> None:
+    """Raise `ConfigError` if a model that may be `exported` has no item vectors, before anything is trained."""
+    for entry in entries:
+        name, label = entry.get("name"), label_of(entry)
+        if exported in ("best", label) and name in MODELS and not hasattr(MODELS.get(str(name)), "item_vectors"):
+            chosen = ", which could be the best one," if exported == "best" else ""
+            raise ConfigError(f"{where}: export.what: {label}{chosen} has no item vectors; choose another export.model")
+
+
+def check_choices(task: "RatingTask") -> None:
+    """Raise `ConfigError` if a model or its parameters are to be chosen by an error of ratings that no candidate predicts."""
+    keys, models = task.keys, task.pipeline.models
+    choices = [("the best model", task.deciding_metric, models)] if not keys.export or keys.export.model == "best" else []
+    choices += [(f"{one.label}'s parameters", keys.search.by or task.deciding_metric, (one,)) for one in models if one.search]
+    for what, metric, specs in choices:
+        if parse_metric(metric).k is None and not any(task.build(spec).predicts_ratings for spec in specs):
+            do = f"{', '.join(spec.label for spec in specs)} {'do' if len(specs) > 1 else 'does'}"
+            raise ConfigError(
+                f"{what} cannot be chosen by {metric}, because {do} not predict ratings; choose by a metric of lists, such as "
+                "ndcg@10, or add a model of ratings, such as autorec"
+            )
+
+
+def check_relevant(task: "RatingTask", data: Split) -> None:
+    """Raise `DataError` if no test item is relevant, or none of the validation part, whose lists choose the best model."""
+    at, chosen_by_lists = task.keys.relevant_at, parse_metric(task.deciding_metric).k is not None
+    for name, part in {"test": data.test, **({"validation": data.valid} if chosen_by_lists else {})}.items():
+        ratings = part.stored_events.ratings if data.predict == "next" else part.matrix.data
+        if at is not None and len(ratings) and at > (highest := ratings.max()):
+            raise DataError(
+                f"nothing in the {name} part is relevant: relevant_at is {at:g}, but the highest rating there is {highest:g}; "
+                "lower it"
+            )
 
 
 def feature_sides(task: "RatingTask") -> list[Side]:

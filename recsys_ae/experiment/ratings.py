@@ -25,9 +25,9 @@ from recsys_ae.evaluation.segments import DEFAULT_SEGMENTS, parse_segments
 from recsys_ae.evaluation.uncertainty.findings import MetricFindings, analyse
 from recsys_ae.experiment.closer_look import look_closer
 from recsys_ae.experiment.list_export import ListExport
-from recsys_ae.experiment.needs import feature_sides, with_declared
+from recsys_ae.experiment.needs import check_choices, check_relevant, check_vectors, feature_sides, with_declared
 from recsys_ae.experiment.output import PIPELINE
-from recsys_ae.experiment.pipeline_file import ModelSpec, Pipeline, PipelineFile, RegisterSpec, label_of
+from recsys_ae.experiment.pipeline_file import ModelSpec, Pipeline, PipelineFile, RegisterSpec
 from recsys_ae.experiment.rating_data import RatingData, Sample, resolve_split
 from recsys_ae.experiment.task import Evaluation, FitOn, Models, Part, Task
 from recsys_ae.experiment.titles import item_titles
@@ -73,15 +73,6 @@ class RatingFile(PipelineFile):
     registered: RegisterSpec | None = Field(None, alias="register")  # a field cannot be called as a method of its class
 
 
-def _check_vectors(entries: list[dict[str, Any]], exported: str, where: str) -> None:
-    """Raise `ConfigError` if a model that may be `exported` has no item vectors, before anything is trained."""
-    for entry in entries:
-        name, label = entry.get("name"), label_of(entry)
-        if exported in ("best", label) and name in MODELS and not hasattr(MODELS.get(str(name)), "item_vectors"):
-            chosen = ", which could be the best one," if exported == "best" else ""
-            raise ConfigError(f"{where}: export.what: {label}{chosen} has no item vectors; choose another export.model")
-
-
 def _build(name: str, params: dict[str, Any], where: str) -> Recommender:
     if name in IMAGE_MODELS and name not in MODELS:
         raise ConfigError(f"{name!r} is an image model, but the dataset holds ratings; see recsys-ae models")
@@ -101,6 +92,7 @@ class RatingTask(Task[RatingFile, Split, Recommender]):
 
     def __init__(self, pipeline: Pipeline[RatingFile]) -> None:
         super().__init__(pipeline)
+        check_choices(self)
         keys, card = self.keys, (pipeline.card, pipeline.card_folder)
         self._data = RatingData(*card, keys.split, pipeline.seeds, keys.positive_at, keys.sample, feature_sides(self))
 
@@ -128,7 +120,7 @@ class RatingTask(Task[RatingFile, Split, Recommender]):
             with error_context(f"{where}: export"):
                 keys.export.check()
         if keys.export and keys.export.what == "item_vectors":
-            _check_vectors(keys.models, keys.export.model, where)
+            check_vectors(keys.models, keys.export.model, where)
         changes: dict[str, Any] = {"split": split, "metrics": [metric.name for metric in metrics]}
         if keys.candidates is not None:  # `by` may name a metric as the file does
             for key in ("export", "search"):
@@ -191,6 +183,7 @@ class RatingTask(Task[RatingFile, Split, Recommender]):
         return SkippedFacts(len(found.faults), found.n_lines, found.by_column(), seen) if found.faults else None
 
     def check(self, data: Split) -> None:
+        check_relevant(self, data)
         self._titled = self._titles(data)
 
     def facts(self, data: Split) -> DataFacts:
@@ -342,7 +335,7 @@ class RatingTask(Task[RatingFile, Split, Recommender]):
         return Sources(str((output / "final").absolute()), files=found)
 
     def _export_vectors(self, label: str, model: Recommender, train: Interactions, folder: Path) -> Exported:
-        assert isinstance(model, HasItemVectors)  # see `_check_vectors`
+        assert isinstance(model, HasItemVectors)  # see `check_vectors`
         vectors, digests = model.item_vectors(), (model_digest(model), train.digest)
         about = VectorManifest(MODELS.name_of(model), *digests, len(vectors), versions(), "item vectors", vectors.shape[1])
         manifest = export_vectors({"item_id": train.items.values}, vectors, folder, about)

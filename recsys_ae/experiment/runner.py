@@ -125,7 +125,7 @@ class _Experiment(Generic[K, D, M]):
                 results[spec.label][seed] = self._result(spec, seed, facts[seed])
         models = {label: summarise(runs) for label, runs in results.items()}
         lower = [name for name in self.keys.metrics if self.task.lower_is_better(name)]
-        metric = self.task.deciding_metric(self.keys.export.by if self.keys.export else None)
+        metric = self.task.deciding_metric
         winner = choose(models, metric, metric in lower)
         best = winner if self.keys.export or self.task.ships_best else None
         final, exported = self._export(best, results)
@@ -232,7 +232,7 @@ class _Experiment(Generic[K, D, M]):
         """The spec with the parameters that were best on the validation part, and the trials, each of them a tracked run."""
         if not job.spec.search:
             return job.spec, []
-        metric = self.task.deciding_metric(self.keys.search.by or (self.keys.export.by if self.keys.export else None))
+        metric = self.keys.search.by or self.task.deciding_metric
         trials = (self._tune if self.keys.search.sampler == "tpe" else self._try)(job, metric)
         best = best_trial(job.name, trials, metric, self.task.lower_is_better(metric))
         job.run.params({f"chosen.{key}": value for key, value in best.params.items()})
@@ -321,8 +321,7 @@ class _Experiment(Generic[K, D, M]):
         if spec is None and self.task.registers is None:
             return None, None
         label = spec.model if spec and spec.model != "best" else best.model if best else None
-        if label is None:
-            logger.warning("nothing is exported or registered, because no model has a value of the deciding metric")
+        if label is None:  # see `check_delivered`
             return None, None
         final = self._final(label, seed, results[label][seed]) if self.task.ships_best else None
         if spec is not None:

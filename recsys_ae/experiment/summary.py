@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from math import inf
+from pathlib import Path
 from statistics import mean, stdev
 
 import numpy as np
@@ -10,7 +11,8 @@ from recsys_ae.errors import TrainingError
 from recsys_ae.evaluation.uncertainty.findings import MetricFindings
 from recsys_ae.evaluation.uncertainty.repetitions import Repetitions, over_repetitions
 from recsys_ae.evaluation.uncertainty.sample import Floats
-from recsys_ae.reporting.results import Best, Comparison, MetricValues, ModelSummary, RunResult, Trial
+from recsys_ae.experiment.pipeline_file import PipelineFile
+from recsys_ae.reporting.results import Best, Comparison, MetricValues, ModelSummary, RunReport, RunResult, Trial
 
 ROUNDING = 1e-6  # relative difference that counts as none: the seed may affect rounding in closed-form models
 
@@ -61,6 +63,17 @@ def choose(models: Mapping[str, ModelSummary], metric: str, lower_is_better: boo
     worths = {label: _worth(found[metric], lower_is_better) for label, found in values.items()}
     best = max(worths, key=lambda label: worths[label])
     return Best(best if worths[best] > -inf else None, metric, "valid" if on_valid else "test")
+
+
+def check_delivered(report: RunReport, keys: PipelineFile, folder: Path) -> None:
+    """Raise `TrainingError` if a model was to be exported or registered, but none could be chosen."""
+    wanted = keys.export is not None or getattr(keys, "registered", None) is not None
+    if wanted and report.best is not None and report.exported is None and report.final is None:
+        best = report.best
+        raise TrainingError(
+            f"nothing is exported or registered, because no model has a value of {best.metric} on {best.part} data; all other "
+            f"results are in {folder}"
+        )
 
 
 def _worth(value: float | None, lower_is_better: bool) -> float:

@@ -89,8 +89,10 @@ class Task(ABC, Generic[K, D, M]):
         """Whether a model may be chosen by this metric without being asked to."""
         return True
 
-    def deciding_metric(self, by: str | None) -> str:
-        """The metric by which parameters and models are chosen: `by`, or else the first that measures accuracy."""
+    @property
+    def deciding_metric(self) -> str:
+        """The metric by which the best model is chosen: `export.by`, or else the first that measures accuracy."""
+        by = self.keys.export.by if self.keys.export else None
         return by or self.metric_per_user(self.keys) or next(filter(self.measures_accuracy, self.keys.metrics))
 
     def build(self, spec: ModelSpec) -> M:
@@ -104,7 +106,7 @@ class Task(ABC, Generic[K, D, M]):
         """The data, split with this seed; `DataError` if it is not as declared. The dataset is loaded once."""
 
     def check(self, data: D) -> None:
-        """Raise `DataError` if a file that is needed after the training only is not as declared."""
+        """Raise `DataError` if, after the training, it would turn out that the data or a file is not as it has to be."""
 
     def record(self, output: Path) -> list[Path]:
         """Write files about the reading of the data, such as skipped lines, to `output`; returns their paths.

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from recsys_ae import build_model, load_model, recommend, save_model
 from recsys_ae.cli import app
 from recsys_ae.data.ratings import load_ratings
-from recsys_ae.errors import ConfigError, DataError, TrainingError
+from recsys_ae.errors import ConfigError, DataError, RecsysError, TrainingError
 from recsys_ae.evaluation.evaluator import evaluate
 from recsys_ae.experiment import rating_data, ratings
 from recsys_ae.experiment.pipeline_file import read_pipeline
@@ -210,10 +210,51 @@ def test_the_searched_parameters_are_those_of_the_final_fit(folder):
     assert report.final.fit.epochs is None
 
 
-def test_a_search_by_a_metric_without_values_says_so(folder):
+def test_a_search_by_a_metric_without_values_says_so(folder, monkeypatch):
+    monkeypatch.setattr(RatingTask, "check", lambda *_: None)  # which sees that nothing is relevant
     searched = {"name": "elsa", "factors": 2, "epochs": 1, "search": {"dropout": [0.1, 0.2]}}
-    with pytest.raises(TrainingError, match="elsa: no trial has rmse on the valid part; search by another metric"):
-        run(models=[searched], metrics=["ndcg@5", "rmse"], search={"by": "rmse"}, export=None)
+    with pytest.raises(TrainingError, match="elsa: no trial has ndcg@5 on the valid part; search by another metric"):
+        run(models=[searched], metrics=["ndcg@5"], relevant_at=9, export=None)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"metrics": ["rmse"]}, "the best model cannot be chosen by rmse, because ease, popularity do not predict ratings"),
+        ({"metrics": ["ndcg@5", "mae"], "export": {"by": "mae"}}, "the best model cannot be chosen by mae, because ease, pop"),
+        (
+            {"metrics": ["ndcg@5", "rmse"], "search": {"by": "rmse"}},
+            "ease's parameters cannot be chosen by rmse, because",
+        ),
+        ({"relevant_at": 9}, "nothing in the test part is relevant: relevant_at is 9, but the highest rating there is"),
+        ({"relevant_at": 2, "positive_at": 3}, "relevant_at is 2, but the highest rating there is 1; lower it"),
+    ],
+)
+def test_a_choice_that_no_model_can_win_is_refused_before_training(folder, changes, message):
+    models = [{"name": "ease", "search": {"l2": [1.0, 2.0]}}, {"name": "popularity"}]
+    with pytest.raises(RecsysError, match=message):
+        run(**{"models": models, "metrics": ["ndcg@5"], "export": None, **changes})
+    assert not Path("out").exists()
+
+
+def test_a_rating_model_among_others_can_be_chosen_by_its_error(folder):
+    found = run(models=[{"name": "ease"}, {"name": "bias"}], metrics=["rmse"], export={"k": 5})
+    assert found.final.model == found.best.model == "bias"
+    named = run("named", models=[{"name": "ease"}], metrics=["rmse"], export={"k": 5, "model": "ease"})
+    assert (named.final.model, named.best.model) == ("ease", None)
+
+
+def test_only_a_relevant_validation_part_chooses_by_lists(folder):
+    """The only rating of 5 is in the test part."""
+    rows = [(user, item, 1 + (user + item) % 4) for user in range(8) for item in range(6)]
+    log = pd.DataFrame([*rows, (8, 0, 1), (0, 6, 5)], columns=["user", "item", "rating"]).assign(time=range(50))
+    log.to_csv("log.csv", index=False)
+    columns = {"user": "user", "item": "item", "rating": "rating", "time": "time"}
+    card = {"name": "mine", "kind": "ratings", "files": [{"path": "log.csv", "columns": columns}]}
+    keys = {"dataset": card, "split": {"kind": "time_cut", "test": 0.1, "valid": 0.1}, "relevant_at": 5, "export": None}
+    with pytest.raises(DataError, match=r"nothing in the validation part is relevant: .* the highest rating there is 4; lower"):
+        run(models=[{"name": "bias"}], metrics=["rmse", "ndcg@3"], **keys)
+    assert run(models=[{"name": "bias"}], metrics=["rmse"], **keys).best.model == "bias"
 
 
 def test_without_an_export_nothing_is_fitted_again(folder):
@@ -270,9 +311,9 @@ def test_novelty_decides_only_where_asked(folder):
     """A metric that does not measure accuracy chooses neither a model nor its parameters, even if listed first."""
     Path("mine.yaml").write_text(yaml.safe_dump({**PIPELINE, "metrics": ["novelty@5", "rmse", "average_popularity@5"]}))
     task = RatingTask(read_pipeline("mine.yaml"))
-    assert (task.deciding_metric(None), task.deciding_metric("novelty@5")) == ("rmse", "novelty@5")
+    assert task.deciding_metric == "rmse"
     Path("mine.yaml").write_text(yaml.safe_dump({**PIPELINE, "metrics": ["novelty@5", "rmse", "mrr@5", "ndcg@5"]}))
-    assert RatingTask(read_pipeline("mine.yaml")).deciding_metric(None) == "mrr@5"
+    assert RatingTask(read_pipeline("mine.yaml")).deciding_metric == "mrr@5"
     Path("mine.yaml").write_text(yaml.safe_dump({**PIPELINE, "metrics": ["novelty@5"]}))
     with pytest.raises(ConfigError, match="novelty@5 cannot choose the best model; add a metric of accuracy"):
         read_pipeline("mine.yaml")

@@ -186,7 +186,7 @@ KEYS = [
     run("positive-at-infinite", positive_at=float("inf"), says=("positive_at", "inf")),
     run("positive-at-too-high", positive_at=6, code=1, says=("positive_at", "6")),
     run("relevant-at-nan", relevant_at=float("nan"), says=("relevant_at", "nan")),
-    run("relevant-at-too-high", relevant_at=6, code=0, says=("relevant_at is 6", "highest rating is 5")),
+    run("relevant-at-too-high", relevant_at=6, code=1, says=("relevant_at is 6", "the highest rating there is 5")),
     run("cold-unknown", cold="ignore", says=("cold", "ignore")),
     run("device-unknown", device="tpu", says=("device", "tpu")),
     run("device-absent", device="cuda", models=[{"name": "autorec", "epochs": 1}], code=2, says=("cuda",)),
