@@ -36,7 +36,7 @@ from recsys_ae.experiment.page import (
 from recsys_ae.experiment.pipeline_file import TASKS, K, ModelSpec, Pipeline
 from recsys_ae.experiment.repeat import RunInputs
 from recsys_ae.experiment.search import combinations
-from recsys_ae.experiment.summary import best_trial, choose, compare_pair, repetitions, summarise
+from recsys_ae.experiment.summary import best_trial, choose, compare_pair, repetitions, summarise, warn_of_choice
 from recsys_ae.experiment.task import D, Evaluation, FitOn, M, Part, Task
 from recsys_ae.export.manifest import versions
 from recsys_ae.files import read_json
@@ -116,6 +116,7 @@ class _Experiment(Generic[K, D, M]):
     def report(self, data: DataFacts) -> RunReport:
         """The report, after all steps that are still missing; `data` are the facts of the first seed."""
         self._record(data)
+        warn_of_choice(self.task, data)
         facts: dict[int, DataFacts] = {}
         results: dict[str, dict[int, RunResult]] = {spec.label: {} for spec in self.pipeline.models}
         for seed in self.pipeline.seeds:

@@ -1,9 +1,11 @@
 """Summaries of models over seeds, the best model, and comparisons of two models."""
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from math import inf
 from pathlib import Path
 from statistics import mean, stdev
+from typing import Any
 
 import numpy as np
 
@@ -12,8 +14,20 @@ from recsys_ae.evaluation.uncertainty.findings import MetricFindings
 from recsys_ae.evaluation.uncertainty.repetitions import Repetitions, over_repetitions
 from recsys_ae.evaluation.uncertainty.sample import Floats
 from recsys_ae.experiment.pipeline_file import PipelineFile
-from recsys_ae.reporting.results import Best, Comparison, MetricValues, ModelSummary, RunReport, RunResult, Trial
+from recsys_ae.experiment.task import Task
+from recsys_ae.reporting.results import (
+    CHOSEN_ON_TEST,
+    Best,
+    Comparison,
+    DataFacts,
+    MetricValues,
+    ModelSummary,
+    RunReport,
+    RunResult,
+    Trial,
+)
 
+logger = logging.getLogger(__name__)
 ROUNDING = 1e-6  # relative difference that counts as none: the seed may affect rounding in closed-form models
 
 
@@ -62,7 +76,14 @@ def choose(models: Mapping[str, ModelSummary], metric: str, lower_is_better: boo
     values = {label: (on_valid and model.valid_metrics) or model.metrics for label, model in models.items()}
     worths = {label: _worth(found[metric], lower_is_better) for label, found in values.items()}
     best = max(worths, key=lambda label: worths[label])
-    return Best(best if worths[best] > -inf else None, metric, "valid" if on_valid else "test")
+    caution = None if on_valid or len(models) == 1 else CHOSEN_ON_TEST
+    return Best(best if worths[best] > -inf else None, metric, "valid" if on_valid else "test", caution)
+
+
+def warn_of_choice(task: Task[Any, Any, Any], data: DataFacts) -> None:
+    """Warn, before anything is trained, if the best of several models will be chosen on the test part."""
+    if not data.sizes["valid"] and len(task.pipeline.models) > 1 and (task.keys.export or task.ships_best):
+        logger.warning(CHOSEN_ON_TEST)
 
 
 def check_delivered(report: RunReport, keys: PipelineFile, folder: Path) -> None:

@@ -44,7 +44,8 @@ def _parts(report: RunReport, winner: Best, shown: int) -> Iterator[str]:
     rows = [[label, *(column[row] for column in cells.values())] for row, label in enumerate(labels[:shown])]
     yield markdown_table(["model", *cells], rows, GAP)
     more = [f"{len(labels) - shown} more models are in report.csv"] if shown < len(labels) else []
-    lines = [*more, *summary_header(report).splitlines(), *reading_lines(report), *protocol_lines(report)]
+    caution = [winner.caution] if winner.caution else []
+    lines = [*caution, *more, *summary_header(report).splitlines(), *reading_lines(report), *protocol_lines(report)]
     yield "\n".join(f"- {as_markdown(line)}" for line in lines)
 
 

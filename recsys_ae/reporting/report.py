@@ -65,6 +65,7 @@ def summary_lines(report: RunReport, folder: Path) -> list[str]:
     lines += outcome_lines(report)
     if best := report.best:
         lines.append(f"best by {best.metric} on {best.part} data: {best.model or 'none, no model has a value'}")
+        lines += [best.caution] if best.caution else []
     lines.append(f"results: {folder}")
     if final := report.final:
         epochs = "" if final.fit.epochs is None else f" for {final.fit.epochs} epochs"

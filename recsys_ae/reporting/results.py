@@ -11,6 +11,10 @@ from recsys_ae.evaluation.uncertainty.repetitions import Repetitions
 
 MetricValues = dict[str, float | None]  # by metric; None where a model has no value
 TrialState = Literal["complete", "pruned", "failed"]
+CHOSEN_ON_TEST = (
+    "there is no validation part, so the best model is chosen on the test part, where the best of several looks better than it "
+    "is; to avoid that, declare split.valid"
+)
 Curves = list[tuple[float, float | None]]  # training loss and validation value of each epoch
 
 
@@ -129,6 +133,7 @@ class Best:
     model: str | None
     metric: str
     part: Literal["valid", "test"]
+    caution: str | None = None  # what to bear in mind about the choice
 
 
 @dataclass(frozen=True)

@@ -24,8 +24,9 @@ from recsys_ae.experiment.runner import run_pipeline
 from recsys_ae.files import read_json
 from recsys_ae.models.autorec import AutoRec
 from recsys_ae.models.storage import model_digest
+from recsys_ae.reporting.markdown import description
 from recsys_ae.reporting.report import summary_header, summary_lines
-from recsys_ae.reporting.results import RunReport, SkippedFacts
+from recsys_ae.reporting.results import CHOSEN_ON_TEST, RunReport, SkippedFacts
 from recsys_ae.split import Split
 from recsys_ae.tracking import Tracker
 
@@ -235,6 +236,23 @@ def test_a_choice_that_no_model_can_win_is_refused_before_training(folder, chang
     with pytest.raises(RecsysError, match=message):
         run(**{"models": models, "metrics": ["ndcg@5"], "export": None, **changes})
     assert not Path("out").exists()
+
+
+def test_a_choice_on_the_test_part_is_said_before_and_wherever_it_is_stated(folder, caplog):
+    """Once before training, and as often in each report."""
+    two = [{"name": "bias"}, {"name": "popularity"}]
+    report = run(models=two, metrics=["ndcg@5"], split={"kind": "random", "test": 0.2}, export=None)
+    assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [CHOSEN_ON_TEST]
+    assert read_json(RunReport, Path("out/report.json"), "").best.caution == CHOSEN_ON_TEST
+    lines = summary_lines(report, Path("out"))
+    assert lines[lines.index(CHOSEN_ON_TEST) - 1] == f"best by ndcg@5 on test data: {report.best.model}"
+    assert f"{report.best.model} was chosen by ndcg@5: {CHOSEN_ON_TEST}." in Path("out/report.html").read_text(encoding="utf-8")
+    assert CHOSEN_ON_TEST in description(report, report.best).replace("\\", "")
+    caplog.clear()
+    for name, changes in (("one", {"models": two[:1]}), ("valid", {"split": PIPELINE["split"]})):
+        report = run(name, **{"models": two, "metrics": ["ndcg@5"], "split": {"kind": "random"}, "export": None, **changes})
+        assert report.best.caution is None
+    assert [record for record in caplog.records if record.levelname == "WARNING"] == []
 
 
 def test_a_rating_model_among_others_can_be_chosen_by_its_error(folder):

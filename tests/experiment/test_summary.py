@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import t, ttest_rel
 
 from recsys_ae.experiment.summary import choose, over_seeds, summarise
-from recsys_ae.reporting.results import Best, FitFacts, RunResult
+from recsys_ae.reporting.results import CHOSEN_ON_TEST, Best, FitFacts, RunResult
 
 METRICS = ["rmse", "ndcg@10"]
 
@@ -37,7 +37,8 @@ def test_without_values_nothing_is_chosen():
 
 
 def test_without_validation_the_test_part_decides_and_it_is_said():
-    assert choose(models(a=(1.0, 0.9), b=(2.0, 0.1)), "ndcg@10", False) == Best("a", "ndcg@10", "test")
+    assert choose(models(a=(1.0, 0.9), b=(2.0, 0.1)), "ndcg@10", False) == Best("a", "ndcg@10", "test", CHOSEN_ON_TEST)
+    assert choose(models(a=(1.0, 0.9)), "ndcg@10", False) == Best("a", "ndcg@10", "test")  # no choice
 
 
 def test_means_deviations_and_the_highest_memory():

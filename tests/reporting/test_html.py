@@ -228,7 +228,7 @@ def test_a_model_chosen_by_name_or_on_the_test_part_is_said_to_be_so():
     exported = Exported("codes of test images", "codes", {}, "bad")  # without a final fit, as image models have none
     assert [row[0].note for row in leaderboard(report(models=models, exported=exported)).rows] == ["", "", "chosen"]
     assert reading(best=Best("good", "ndcg@10", "test"))[0].startswith(
-        "good was chosen by ndcg@10 on the test part, because there is no validation part;"
+        "good was chosen by ndcg@10: there is no validation part, so the best model is chosen on the test part, where"
     )
 
 

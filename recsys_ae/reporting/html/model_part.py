@@ -11,7 +11,7 @@ from recsys_ae.evaluation.protocols.audit_lines import percent
 from recsys_ae.reporting.html.blocks import Block, Chart, Grid, Picture, Pictures, interval_records, name, number, plain, shown
 from recsys_ae.reporting.html.charts import Record, bars, grouped_bars, intervals, lines, scatter
 from recsys_ae.reporting.html.facts import Depths, Errors, RunFiles
-from recsys_ae.reporting.results import MetricValues, RunReport
+from recsys_ae.reporting.results import CHOSEN_ON_TEST, MetricValues, RunReport
 from recsys_ae.reporting.tables import metric_cells
 
 FAMILIES = {"ndcg": "NDCG", "recall": "Recall", "precision": "Precision", "hit_rate": "Hit rate"}
@@ -56,10 +56,7 @@ def choice_lines(report: RunReport) -> Iterator[str]:
     lower, also = best.metric in report.lower_is_better, "was chosen" if ours == best.model else "is the best"
     value = (report.models[best.model].valid_metrics or {}).get(best.metric)
     if best.part == "test" or value is None:
-        yield (
-            f"{best.model} {also} by {best.metric} on the test part, because there is no validation part; the best of several "
-            "models looks better there than it is. To avoid that, declare valid in the split."
-        )
+        yield f"{best.model} {also} by {best.metric}: {CHOSEN_ON_TEST}."
         return
     most = "lowest" if lower else "highest"
     yield f"{best.model} {also} by its {best.metric} on the validation part, the {most} ({value:.4f})."
