@@ -20,8 +20,17 @@ from recsys_ae.ids import Rows
 from recsys_ae.interactions import Interactions
 from recsys_ae.models.base import FitContext, Floats, checked_pairs, checked_rows, fitted_on, fitted_state, item_counts
 from recsys_ae.models.costs import announce
-from recsys_ae.models.factors import FactorModel, kept_columns, pair_products
-from recsys_ae.models.side_information import Features, SideFeatures, feature_needs, used_features
+from recsys_ae.models.factors import FactorModel, kept_columns, kept_entries, pair_products
+from recsys_ae.models.side_information import (
+    Features,
+    SideFeatures,
+    feature_needs,
+    has_features,
+    stored_features,
+    used_features,
+    user_features,
+)
+from recsys_ae.ranking import row_of_entry
 from recsys_ae.space import Range, Space
 
 WARM_UP = 20  # first epochs, with fixed priors and noise
@@ -70,6 +79,9 @@ class BayesianFM(FactorModel):
     Who can be scored: users with ratings of trained items, or with features. In each of the kept samples, a user's factors are
     their expected values given their history, also for training users, whose new ratings therefore count at once; without
     ratings, those that their features predict. Items without training ratings have the factors that their features predict.
+    If nothing else is known of a user, their ratings of such items count too, if these have features; otherwise they do not,
+    because what the features leave open would be taken for the user's taste. Other users cannot be scored.
+
     Scores are predicted ratings, not clipped to the scale; predictions are clipped.
 
     A fitted model takes 4 * samples * (K + 1) * (2 M + columns of users' features) bytes. Chains run in parallel; the result
@@ -105,7 +117,7 @@ class BayesianFM(FactorModel):
         rows = checked_rows(history, rows)
         fitted = fitted_state(self, history)
         side = SideFeatures.of(fitted, "user")
-        rated = np.diff(kept_columns(history.matrix[rows], fitted.arrays["rated_items"]).indptr) > 0
+        rated = np.diff(_telling_ratings(fitted, history, rows).indptr) > 0
         return rated if side is None else rated | side.users_have_features(history, rows)
 
     def _memory(self, n_users: int, n_items: int) -> int:
@@ -189,10 +201,10 @@ class BayesianFM(FactorModel):
         """float32 [B, S, H]: bias and factors of users in each sample, given their history."""
         arrays = fitted.arrays
         samples, width = arrays["precision"].shape[1:]
-        ratings = kept_columns(history.matrix[rows], arrays["rated_items"])
+        ratings = _telling_ratings(fitted, history, rows)
         side = SideFeatures.of(fitted, "user")
         attributes = [csr_array(np.ones((len(rows), 1), np.float32))]
-        attributes += [_who(ratings)] if self.who else []
+        attributes += [_who(kept_columns(ratings, arrays["rated_items"]))] if self.who else []
         attributes += [] if side is None else [side.of_users(history, rows)]
         weights = arrays["attributes"].reshape(-1, samples * width)
         prior = np.asarray(hstack(attributes, format="csr") @ weights).reshape(-1, samples, width)
@@ -216,6 +228,20 @@ class BayesianFM(FactorModel):
         items, (mean,), (unit,) = (fitted.arrays[name] for name in ("items", "mean", "unit"))
         bias = (mean + unit * items[:, :, 0].mean(axis=1)).astype(np.float32)
         return np.c_[items[:, :, 1:].reshape(len(items), -1), np.ones(len(items), np.float32), bias]
+
+
+def _telling_ratings(fitted: Fitted, history: Interactions, rows: Rows) -> csr_array:
+    """The ratings [B, M] from which the factors of the users at `rows` are computed, see `BayesianFM`."""
+    ratings, rated = history.matrix[rows], fitted.arrays["rated_items"]
+    items, users = (stored_features(fitted, f"{side}_features") for side in ("item", "user"))
+    of_rated = rated[ratings.indices]
+    if items is None or of_rated.all():
+        return kept_entries(ratings, of_rated)
+    known = np.diff(kept_entries(ratings, of_rated).indptr) > 0
+    if users is not None:
+        known |= has_features(users, user_features(users, history, rows))
+    described = has_features(items, items.matrix)
+    return kept_entries(ratings, of_rated | (described[ratings.indices] & ~known[row_of_entry(ratings)]))
 
 
 def _who(ratings: csr_array) -> csr_array:

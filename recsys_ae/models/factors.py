@@ -145,7 +145,11 @@ def trained_rows(fitted: Fitted, history: Interactions, rows: Rows) -> Rows:
 
 def kept_columns(ratings: csr_array, kept: NDArray[np.bool_]) -> csr_array:
     """The entries of a matrix [B, M] in the columns to be kept, bool [M], in the same shape."""
-    entries = kept[ratings.indices]
+    return kept_entries(ratings, kept[ratings.indices])
+
+
+def kept_entries(ratings: csr_array, entries: NDArray[np.bool_]) -> csr_array:
+    """The entries of a matrix [B, M] to be kept, bool [nnz], in the same shape."""
     indptr = np.r_[0, np.cumsum(entries)][ratings.indptr].astype(ratings.indptr.dtype)
     return csr_array((ratings.data[entries], ratings.indices[entries], indptr), shape=ratings.shape)
 

@@ -140,6 +140,31 @@ def test_users_with_ratings_of_untrained_items_only_cannot_be_scored():
     assert model.can_score(from_dense(ratings, observed, scale=(1.0, 5.0)), np.arange(4)).tolist() == [True, True, True, False]
 
 
+def test_users_with_new_items_only_are_predicted_from_the_features_of_these():
+    """Users 75 and later and items 48 and later are new."""
+    data, truth, _ = in_three_kinds(np.random.default_rng(0), np.full(N, 0.2))
+    new_user, new_item = np.arange(N) >= 75, np.arange(M) >= 48
+    user, item = data.user_rows(), data.item_rows()
+    train = data.filter(~new_user[user] & ~new_item[item])
+    hidden = new_user[:, None] & ~new_item
+    model, history = fitted(train, features="items"), data.filter(~new_user[user] | new_item[item])
+    assert rmse(model, history, truth, hidden) < 0.85 * rmse(model, train, truth, hidden)
+    np.testing.assert_array_equal(model.can_score(history, np.arange(N)), np.diff(history.matrix.indptr) > 0)
+    assert not model.can_score(train, np.flatnonzero(new_user)).any()
+    assert not fitted(train).can_score(history, np.flatnonzero(new_user)).any()
+
+
+def test_new_items_do_not_count_where_something_else_is_known():
+    data, _, _ = in_three_kinds(np.random.default_rng(0), np.full(N, 0.2))
+    train = data.filter(data.item_rows() < 48)
+    everyone = np.arange(N)
+    for features in ("items", "both"):  # with features of users, also where there are no other ratings
+        model = fitted(train, features=features, epochs=30)
+        np.testing.assert_array_equal(model.scores(data, everyone), model.scores(train, everyone))
+    new = data.filter(data.item_rows() >= 48)
+    np.testing.assert_array_equal(model.scores(new, everyone), model.scores(new.filter(np.zeros(len(new), bool)), everyone))
+
+
 def test_memory_and_time_are_logged_before_anything_is_drawn(monkeypatch, caplog):
     data = planted()
     with caplog.at_level("INFO", logger="recsys_ae"):
