@@ -6,6 +6,7 @@ Rectangular and asymmetric throughout: swapping users and items cannot go unseen
 import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pandas as pd
@@ -43,15 +44,17 @@ def planted() -> Interactions:
 def complete(data: Interactions) -> Interactions:
     """The same ratings with times and with features: an age of each user, and of each item whether the majority likes it."""
     minutes = (5 * data.user_rows() + 3 * data.item_rows()) % 7 + 10 * (data.item_rows() % 3)
-    ages = pd.DataFrame({"id": data.users.values, "age": 20.0 + np.arange(data.n_users) % 5})
-    kinds = np.where((data.items.values >= 104) & (data.items.values <= 107), "rare", "common")
-    return replace(
-        data,
-        times=60_000_000 * minutes,
-        user_features=FeatureTable.from_frame(ages, {"age": "numeric"}, ids=data.users),
-        item_features=FeatureTable.from_frame(
-            pd.DataFrame({"id": data.items.values, "kind": kinds}), {"kind": "category"}, ids=data.items
-        ),
+    ages, kinds = _features((*data.users.values,), (*data.items.values.tolist(),))
+    return replace(data, times=60_000_000 * minutes, user_features=ages, item_features=kinds)
+
+
+@cache  # tables take longer to make than the rest of the planted data, and many thousand tests ask for the same
+def _features(users: tuple[str, ...], items: tuple[int, ...]) -> tuple[FeatureTable, FeatureTable]:
+    ages = pd.DataFrame({"id": users, "age": 20.0 + np.arange(len(users)) % 5})
+    kinds = pd.DataFrame({"id": items, "kind": ["rare" if 104 <= item <= 107 else "common" for item in items]})
+    return (
+        FeatureTable.from_frame(ages, {"age": "numeric"}, ids=IdMap(users)),
+        FeatureTable.from_frame(kinds, {"kind": "category"}, ids=IdMap(np.array(items))),
     )
 
 

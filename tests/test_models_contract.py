@@ -461,16 +461,15 @@ def test_recommendations_keep_their_contract(model, k, candidates, blocked, excl
     rules = Rules.of(data.items, candidates=candidates, blocked=blocked)
     lists = recommend(model, data, k=k, rules=rules, exclude_seen=exclude_seen).to_frame()
     scores = finite_scores(model, data, everything(data))
+    expected = []
     for row, user in enumerate(data.users.values):
-        own = lists[lists["user_id"] == user]
         allowed = set(range(100, 107)) if candidates is None else set(candidates)
         allowed -= set(blocked or ())
         if exclude_seen:
             allowed -= {100 + int(item) for item in data.matrix[[row]].indices}
-        expected = sorted(allowed, key=lambda item: (-scores[row, item - 100], item))[:k]
-        assert own["item_id"].tolist() == expected
-        assert own["rank"].tolist() == list(range(1, len(expected) + 1))
-        np.testing.assert_array_equal(own["score"], [scores[row, item - 100] for item in expected])
+        best = sorted(allowed, key=lambda item: (-scores[row, item - 100], item))[:k]
+        expected += [(user, rank, item, scores[row, item - 100]) for rank, item in enumerate(best, start=1)]
+    assert list(zip(*(lists[column] for column in ("user_id", "rank", "item_id", "score")), strict=True)) == expected
 
 
 def test_small_parameters_cover_all_models():
