@@ -211,8 +211,10 @@ class BayesianFM(FactorModel):
         values = (ratings.data - arrays["mean"]) / arrays["unit"]
         rounds = ROUNDS if self.noise == "user" else 0
         found = np.empty(prior.shape, np.float32)
-        entries = ratings.indptr, ratings.indices, values
-        expected_rows(*entries, arrays["items"], prior, arrays["precision"][0], arrays["spread"][0], rounds, found)
+        starts, columns = (part.astype(np.int64, copy=False) for part in (ratings.indptr, ratings.indices))
+        expected_rows(
+            starts, columns, values, arrays["items"], prior, arrays["precision"][0], arrays["spread"][0], rounds, found
+        )
         return found
 
     def _user_factors(self, fitted: Fitted, history: Interactions, rows: Rows) -> Floats:
