@@ -272,7 +272,7 @@ class RatingTask(Task[RatingFile, Split, Recommender]):
         return found
 
     def audit(self, data: Split, looks: int | None) -> Audit | None:
-        return audit(data, looks=looks)
+        return audit(data, relevant_at=self.keys.relevant_at, looks=looks)
 
     def feature_models(self, models: Mapping[str, ModelSummary]) -> list[str]:
         return [label for label, own in models.items() if "item_features" in _build(own.model, own.params, label).needs]

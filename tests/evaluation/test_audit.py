@@ -53,6 +53,25 @@ def test_every_finding_by_hand(planted):
     assert (popular.top_hundredth, popular.top_tenth) == (0.2, 0.2)
     assert popular.gini == pytest.approx(gini_coefficient(np.array([0, 0, 1, 1, 1, 2])))
     assert (popular.hits_10, popular.hits_100) == (1.0, 1.0)
+    assert (found.relevant_users, found.relevant_pairs) == (3, 5)
+
+
+def test_popular_lists_are_measured_on_relevant_pairs():
+    """12 popular items; u0 has the first in both parts, in the test part also the second (rated 2) and an unpopular one."""
+    known = [(user, item, 5) for user in range(1, 5) for item in range(11)] + [(0, 0, 5), (0, 12, 5)]
+    tested = [(0, 0, 5), (0, 1, 2), (0, 2, 5), (0, 3, 5), (0, 11, 5), (1, 11, 2)]
+    parts = [pd.DataFrame(rows, columns=["user_id", "item_id", "rating"]) for rows in (known, [*tested, (2, 12, 5)])]
+    cases = [
+        (None, "excluded", 3, 6, 2, 5 / 6),
+        (4, "excluded", 2, 4, 1, 3 / 4),
+        (4, "wanted", 2, 5, 1, 3 / 5),
+        (6, "excluded", 0, 0, 0, 0),
+    ]
+    for relevant_at, repeats, users, pairs, single, hits in cases:
+        found = audit(Split.from_frames(*parts, repeats=repeats, duplicates="last"), relevant_at=relevant_at)
+        assert (found.relevant_users, found.relevant_pairs, found.single_users) == (users, pairs, single)
+        assert found.popularity.hits_10 == hits
+    assert not any("lists of" in line or "recall@K" in line for line in audit_lines(found))
 
 
 def test_findings_are_plain_values(planted):
@@ -80,7 +99,7 @@ def test_the_history_of_the_validation_part_is_the_training_part(planted):
 
 def test_repeats_are_counted_by_pair_and_take_no_place_in_lists():
     again = pd.concat([TESTED, KNOWN.iloc[[0, 0, 4]].assign(time=99)])
-    for repeats, hits in (("excluded", 5 / 7), ("wanted", 1.0)):
+    for repeats, hits in (("excluded", 1.0), ("wanted", 1.0)):
         found = audit(Split.from_frames(KNOWN, again, time="time", duplicates="last", repeats=repeats))
         assert (found.repeats, found.pairs, found.events) == (2, 7, 8)
         assert found.repeats_wanted == (repeats == "wanted")
@@ -135,13 +154,14 @@ def by_pandas(split: Split) -> dict[str, float]:
     pairs = tested[["user", "item"]].drop_duplicates()
     seen = {user: set(own["item"]) for user, own in known.groupby("user")}
     lists = {user: [item for item in ranked if item not in seen.get(user, set())] for user in set(pairs["user"])}
-    hits = [item in lists[user][:10] for user, item in pairs.to_numpy()]
+    fresh = [(user, item) for user, item in pairs.to_numpy() if item not in seen.get(user, set())]
+    hits = [item in lists[user][:10] for user, item in fresh]
     return {
         "later": (known["time"] > tested["time"].min()).mean(),
         "users_with_later": later_own["user"].nunique(),
         "tied": np.mean([moment in moments for moment in zip(tested["user"], tested["time"], strict=True)]),
         "tied_in_all": everything.duplicated(["user", "time"], keep=False).mean(),
-        "hits_10": np.mean(hits),
+        "hits_10": np.mean(hits) if hits else 0,
         "repeats": sum(item in seen.get(user, set()) for user, item in pairs.to_numpy()),
         "cold_users": len(set(pairs["user"]) - set(known["user"])),
     }
@@ -190,7 +210,7 @@ class TestLines:
         found = audit(leave_last(log))
         assert found.timing.users_with_later == 0
         assert "though no user has known events later than their own first one: models" in audit_lines(found)[0]
-        assert any("have a single test pair" in line for line in audit_lines(found))
+        assert any("have a single relevant test pair" in line for line in audit_lines(found))
 
     def test_a_cut_in_time_learns_nothing_from_the_future(self, log):
         found = audit(time_cut(log, test=0.2))
@@ -208,7 +228,8 @@ class TestLines:
     def test_little_is_not_worth_a_sentence(self, planted):
         quiet: Audit = replace(
             audit(planted),
-            pairs=10_000, users=5_000, single_users=10, repeats=9, cold_user_pairs=0.0009, cold_item_pairs=0.0009,
+            pairs=10_000, users=5_000, relevant_users=5_000, single_users=10,
+            repeats=9, cold_user_pairs=0.0009, cold_item_pairs=0.0009,
             near_users=4, compared_users=5_000, timing=replace(audit(planted).timing, later=0.0, tied=0.009), ratings=None,
             popularity=replace(audit(planted).popularity, top_tenth=0.4, hits_100=0.1),
         )  # fmt: skip

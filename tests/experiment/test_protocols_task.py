@@ -146,9 +146,10 @@ class TestAudit:
             def looks(self, digest, *, besides=None):
                 return 4 if digest == task().facts(task().data(0)).protocol.test else None
 
-        pipeline = task(models=PIPELINE["models"][2:]).pipeline
+        pipeline = task(models=PIPELINE["models"][2:], relevant_at=4).pipeline
         report = run_pipeline(pipeline, Path("out"), Counting(), Console(quiet=True))
-        assert report.audit == audit(task().data(0), looks=4)
+        assert report.audit == audit(task().data(0), relevant_at=4, looks=4)
+        assert report.audit.relevant_pairs < report.audit.pairs
         assert any("4 models were tested on this part before" in line for line in summary_lines(report, Path("out")))
         assert run("other").audit.looks is None
 

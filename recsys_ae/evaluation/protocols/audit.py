@@ -14,6 +14,7 @@ from recsys_ae.errors import DataError
 from recsys_ae.evaluation.metrics.exposure import gini_coefficient
 from recsys_ae.evaluation.protocols.near_duplicates import FEWEST, near_duplicates, row_blocks
 from recsys_ae.evaluation.protocols.protocol import content_digest
+from recsys_ae.evaluation.relevance import liked
 from recsys_ae.ids import Rows
 from recsys_ae.interactions import Interactions, ones
 from recsys_ae.split import Split, check_split
@@ -48,8 +49,8 @@ class Popularity:
         top_hundredth, top_tenth: share of the tested pairs that are on the most popular 1 % and 10 % of the training items.
         gini: Gini coefficient of the number of tested pairs of each item of the catalogue: 0 if all have the same, near 1 if
             one has all.
-        hits_10, hits_100: share of the tested pairs that are among the 10 and the 100 most popular items that their user does
-            not know yet or, where repeats are wanted, of all items.
+        hits_10, hits_100: share of the relevant pairs that are among the 10 and the 100 most popular items that their user does
+            not know yet or, where repeats are wanted, of all items; 0 if no pair is relevant.
     """
 
     head_items: int
@@ -84,7 +85,7 @@ class Audit:
         digest: content hash of the part as in `Protocol`, by which `looks` are counted.
         users, pairs, events: of the part.
         median_pairs: median number of tested pairs of a user.
-        single_users: users with a single tested pair.
+        single_users: users with a single relevant pair.
         repeats: tested pairs that are known already.
         repeats_wanted: whether these count as relevant, see `Split`.
         next_events: whether each event is predicted from all earlier ones, see `Split`.
@@ -97,6 +98,7 @@ class Audit:
         timing: None if the data has no times.
         ratings: None if all training ratings are equal, or sums, which are larger in longer parts.
         looks: number of models that were tested on this part before; None if unknown.
+        relevant_users, relevant_pairs: of the pairs that are relevant in metrics of lists, see `audit`; None in old reports.
     """
 
     part: Literal["valid", "test"]
@@ -120,14 +122,24 @@ class Audit:
     timing: Timing | None
     ratings: RatingShift | None
     looks: int | None = None
+    relevant_users: int | None = None
+    relevant_pairs: int | None = None
 
 
-def audit(split: Split, part: Literal["valid", "test"] = "test", *, looks: int | None = None) -> Audit:
-    """The findings about one part of a split; `looks` is that of a tracker, see `Tracker.looks`.
+def audit(
+    split: Split, part: Literal["valid", "test"] = "test", *, relevant_at: float | None = None, looks: int | None = None
+) -> Audit:
+    """The findings about one part of a split.
 
     Time and memory are proportional to the data, apart from sorting.
 
+    Args:
+        relevant_at: as in `evaluate`: lowest rating of a relevant pair; None if all are relevant, apart from known pairs where
+            repeats are not wanted.
+        looks: that of a tracker, see `Tracker.looks`.
+
     Raises:
+        ConfigError: a `relevant_at` that is not finite.
         DataError: not a split, or an empty part.
     """
     check_split(split)
@@ -140,6 +152,8 @@ def audit(split: Split, part: Literal["valid", "test"] = "test", *, looks: int |
     trained = np.bincount(split.train.matrix.indices, minlength=split.train.n_items)
     cold_items = (trained == 0)[items]
     repeated, place = _places(known, tested, trained, wanted=split.repeats == "wanted")
+    relevant = liked(tested.matrix.data, relevant_at) & (place < NOWHERE)
+    per_relevant = np.bincount(tested.user_rows()[relevant], minlength=tested.n_users)
     everything = ones(known.matrix, np.int8) + ones(tested.matrix, np.int8)
     everything.data[:] = 1  # also where a pair is in both
     same, near = near_duplicates(everything)
@@ -150,7 +164,7 @@ def audit(split: Split, part: Literal["valid", "test"] = "test", *, looks: int |
         pairs=len(tested),
         events=tested.n_events,
         median_pairs=float(np.median(per_user[users])),
-        single_users=int((per_user == 1).sum()),
+        single_users=int((per_relevant == 1).sum()),
         repeats=int(repeated.sum()),
         repeats_wanted=split.repeats == "wanted",
         next_events=split.predict == "next",
@@ -161,10 +175,12 @@ def audit(split: Split, part: Literal["valid", "test"] = "test", *, looks: int |
         compared_users=int((np.diff(everything.indptr) >= FEWEST).sum()),
         same_users=int(same.sum()),
         near_users=int(near.sum()),
-        popularity=_popularity(trained, items, place),
+        popularity=_popularity(trained, items, place[relevant]),
         timing=_timing(known, tested),
         ratings=None if split.train.duplicates == "sum" else _rating_shift(split.train.matrix.data, tested.matrix.data),
         looks=looks,
+        relevant_users=int((per_relevant > 0).sum()),
+        relevant_pairs=int(relevant.sum()),
     )
 
 
@@ -210,14 +226,20 @@ def _among(ordered: Rows, asked: Rows) -> tuple[NDArray[np.bool_], NDArray[np.in
 
 
 def _popularity(trained: Rows, items: NDArray[np.integer], place: Rows) -> Popularity:
-    """See `Popularity`; `trained` [M] are the training pairs of each item, `items` and `place` [n] those of tested pairs."""
+    """See `Popularity`.
+
+    Args:
+        trained: int64 [M], training pairs of each item.
+        items: [n], of the tested pairs.
+        place: int64 [r], of the relevant pairs.
+    """
     tested = np.bincount(items, minlength=len(trained))
     order, n_trained = np.argsort(-trained, kind="stable"), int((trained > 0).sum())
     reached = np.cumsum(trained[order])
     head = int(np.searchsorted(reached, 0.2 * reached[-1])) + 1
     covered = np.cumsum(tested[order]) / len(items)
     hundredth, tenth = (covered[-(-n_trained // part) - 1] for part in (100, 10))
-    hits = ((place < length).mean() for length in (10, 100))
+    hits = ((place < length).sum() / max(len(place), 1) for length in (10, 100))
     return Popularity(head, *map(float, (covered[head - 1], hundredth, tenth, gini_coefficient(tested), *hits)))
 
 

@@ -59,12 +59,15 @@ def _about_repeats(found: Audit, *, ranked: bool) -> Iterator[str]:
 
 def _about_lists(found: Audit) -> Iterator[str]:
     name = NAMES[found.part]
+    if not found.relevant_users:
+        return
     if (popular := found.popularity).top_tenth >= HEAD or popular.hits_100 >= HIT:
         head = f"The most popular 10 % of the items have {percent(popular.top_tenth)} of the {name} pairs"
-        hits = f"lists of the 10 and the 100 most popular ones hit {percent(popular.hits_10)} and {percent(popular.hits_100)}"
-        yield f"{head}, and {hits}, so read each number beside that of popularity."
-    if 2 * found.single_users >= found.users and not found.next_events:
-        single = f"{found.single_users} of {found.users} users have a single {name} pair"
+        hits = f"{percent(popular.hits_10)} and {percent(popular.hits_100)} of the relevant {name} pairs"
+        lists = f"lists of the 10 and the 100 most popular ones contain {hits}"
+        yield f"{head}, and {lists}, so read each number beside that of popularity."
+    if 2 * found.single_users >= found.relevant_users and not found.next_events:
+        single = f"{found.single_users} of {found.relevant_users} users have a single relevant {name} pair"
         yield f"{single}, so their recall@K is 0 or 1, and their precision@K at most 1 / K."
 
 
