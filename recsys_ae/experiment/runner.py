@@ -130,8 +130,7 @@ class _Experiment(Generic[K, D, M]):
         winner = choose(models, metric, metric in lower)
         best = winner if self.keys.export or self.task.ships_best else None
         final, exported = self._export(best, results)
-        findings = self.task.findings(self._per_user(results))
-        by_user = self.task.metric_per_user(self.keys)
+        findings, by_user = self.task.findings(self._per_user(results)), self.task.metric_per_user(self.keys)
         ratio = fmean(self.task.test_to_train(own) for own in facts.values())
         report = RunReport(
             pipeline=self.pipeline.name,
@@ -141,7 +140,7 @@ class _Experiment(Generic[K, D, M]):
             lower_is_better=lower,
             seeds=self.pipeline.seeds,
             data=facts,
-            audit=self._audit(data),
+            audit=self._audit(data, results),
             models=models,
             best=best,
             findings=findings,
@@ -164,9 +163,10 @@ class _Experiment(Generic[K, D, M]):
             register_final(self.tracker, self.folder, self.task.registers, final.model)
         return report
 
-    def _audit(self, data: DataFacts) -> Audit | None:
-        """The audit of the test part of the first seed, with the number of earlier looks at it."""
-        looks = None if data.protocol is None else self.tracker.looks(data.protocol.test, besides=self.run.id)
+    def _audit(self, data: DataFacts, results: Mapping[str, Mapping[int, RunResult]]) -> Audit | None:
+        """The audit of the test part of the first seed, with the number of other models that were tested on it before."""
+        own = {run.digest for runs in results.values() for run in runs.values()}
+        looks = None if data.protocol is None else self.tracker.looks(data.protocol.test, besides=own)
         return self.task.audit(self.task.data(self.pipeline.seeds[0]), looks)
 
     def _per_user(self, results: Mapping[str, Mapping[int, RunResult]]) -> dict[str, list[pd.DataFrame]]:

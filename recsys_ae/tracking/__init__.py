@@ -1,7 +1,7 @@
 """Recording of experiments: a small interface, implemented with MLflow, and by base classes that record nothing."""
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -87,12 +87,12 @@ class Tracker:
         """A run that has ended, to add to it."""
         return TrackedRun()
 
-    def looks(self, digest: str, *, besides: str | None = None) -> int | None:
-        """How many models were tested earlier on the test part with this digest; None if that is unknown.
+    def looks(self, digest: str, *, besides: Collection[str] = ()) -> int | None:
+        """How many models were tested on the test part with this digest; None if that is unknown.
 
-        These are the finished runs directly below a run with the tag `TEST_DIGEST`, in all experiments of the store, that have
-        a metric on the test part, and the same test part as the run above. Models below the run with the id `besides`, which is
-        in progress, do not count.
+        These are the models of finished runs directly below a run with the tag `TEST_DIGEST`, in all experiments of the store,
+        that have a metric on the test part, and the same test part as the run above. Models with the same `MODEL_DIGEST` count
+        once, because another test of the same model shows nothing new; those with a digest in `besides` do not count.
         """
         return None
 

@@ -8,7 +8,7 @@ import logging
 import shlex
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -22,9 +22,9 @@ from recsys_ae.errors import RecsysError, Terminated, TrackingError, shortened
 from recsys_ae.escapes import as_markdown
 from recsys_ae.files import whole_folder
 from recsys_ae.surroundings import masked
-from recsys_ae.tracking import DESCRIPTION, TEST_DIGEST, TrackedRun, Tracker
+from recsys_ae.tracking import DESCRIPTION, MODEL_DIGEST, TEST_DIGEST, TrackedRun, Tracker
 from recsys_ae.tracking.environment import environment_tags
-from recsys_ae.tracking.mlflow_store import PARENT, RECORD, MlflowStore, connect, metric_name, pages
+from recsys_ae.tracking.mlflow_store import PARENT, MlflowStore, connect, metric_name, pages
 from recsys_ae.tracking.processes import HEARTBEAT, own_tags
 from recsys_ae.tracking.reasons import reason
 from recsys_ae.tracking.record import (
@@ -164,7 +164,7 @@ class MlflowTracker(Tracker):
     def hint(self) -> str | None:
         return self._hint
 
-    def looks(self, digest: str, *, besides: str | None = None) -> int | None:
+    def looks(self, digest: str, *, besides: Collection[str] = ()) -> int | None:
         path = sqlite_path(self.uri)
         if path is not None and not path.is_file():  # MLflow would create it
             return 0
@@ -225,16 +225,15 @@ class MlflowRun(TrackedRun):
             self.note(MODEL, path=record.name_of(folder))
 
 
-def _looks(client: MlflowClient, digest: str, besides: str | None) -> int:
+def _looks(client: MlflowClient, digest: str, besides: Collection[str]) -> int:
     """See `Tracker.looks`. Deleted runs count: what was learned from them is not forgotten."""
     everywhere = [str(one.experiment_id) for one in pages(client.search_experiments, view_type=entities.ViewType.ALL)]
     search = partial(pages, client.search_runs, everywhere, run_view_type=entities.ViewType.ALL)
-    parents = [
-        run for run in search(filter_string=f"tags.`{TEST_DIGEST}` = '{digest}'") if run.data.tags.get(RECORD) != besides
-    ]
+    parents = search(filter_string=f"tags.`{TEST_DIGEST}` = '{digest}'")
     below = f"tags.`{PARENT}` = '{{}}' and status = 'FINISHED'"
     found = ((run, parent) for parent in parents for run in search(filter_string=below.format(parent.info.run_id)))
-    return sum(_is_tested(run) and _test_parts(run) == _test_parts(parent) for run, parent in found)
+    tested = (run for run, parent in found if _is_tested(run) and _test_parts(run) == _test_parts(parent))
+    return len({run.data.tags.get(MODEL_DIGEST, run.info.run_id) for run in tested}.difference(besides))
 
 
 def _is_tested(run: entities.Run) -> bool:

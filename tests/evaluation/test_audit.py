@@ -235,8 +235,8 @@ class TestLines:
         )  # fmt: skip
         assert audit_lines(quiet) == []
         assert audit_lines(replace(quiet, looks=0)) == []
-        assert audit_lines(replace(quiet, looks=1))[0].startswith("1 model was tested on this part before")
-        assert audit_lines(replace(quiet, looks=12))[0].startswith("12 models were tested on this part before")
+        assert audit_lines(replace(quiet, looks=1))[0].startswith("1 other model was tested on this part before")
+        assert audit_lines(replace(quiet, looks=12))[0].startswith("12 other models were tested on this part before")
 
     def test_without_metrics_of_lists_nothing_is_said_about_them(self, planted):
         found = replace(audit(planted), single_users=3, repeats=1)

@@ -143,14 +143,14 @@ class TestRepetitions:
 class TestAudit:
     def test_the_test_part_is_audited_and_looks_at_it_are_counted(self):
         class Counting(Tracker):
-            def looks(self, digest, *, besides=None):
+            def looks(self, digest, *, besides=()):
                 return 4 if digest == task().facts(task().data(0)).protocol.test else None
 
         pipeline = task(models=PIPELINE["models"][2:], relevant_at=4).pipeline
         report = run_pipeline(pipeline, Path("out"), Counting(), Console(quiet=True))
         assert report.audit == audit(task().data(0), relevant_at=4, looks=4)
         assert report.audit.relevant_pairs < report.audit.pairs
-        assert any("4 models were tested on this part before" in line for line in summary_lines(report, Path("out")))
+        assert any("4 other models were tested on this part before" in line for line in summary_lines(report, Path("out")))
         assert run("other").audit.looks is None
 
     def test_recall_is_mentioned_only_if_lists_are_measured(self):
@@ -168,6 +168,15 @@ class TestAudit:
         tracker = MlflowTracker("sqlite:///runs.db", "mine")
         run_pipeline(chosen.pipeline, Path("out"), tracker, Console(quiet=True))
         assert tracker.looks(chosen.facts(chosen.data(0)).protocol.test) == 1
+
+    def test_a_repeated_run_is_no_further_look(self):
+        """Nor is one model of it, for which the other two are looks; so are two for a new model beside popularity."""
+        tracker, (ease, *_, popularity) = MlflowTracker("sqlite:///runs.db", "mine"), PIPELINE["models"]
+        changes, looks = [{}, {}, {"models": [ease]}, {"models": [{**ease, "l2": 6.0}, popularity]}], []
+        for number, changed in enumerate(changes):
+            report = run_pipeline(task(**changed).pipeline, Path(f"out{number}"), tracker, Console(quiet=True))
+            looks.append(report.audit.looks)
+        assert looks == [0, 0, 2, 2]
 
     def test_only_models_with_a_metric_of_the_part_count(self):
         """Popularity has no rating error, and the second seed draws another part."""

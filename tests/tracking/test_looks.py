@@ -5,7 +5,7 @@ import logging
 import pytest
 from mlflow.tracking import MlflowClient
 
-from recsys_ae.tracking import TEST_DIGEST, Tracker, make_tracker, mlflow_store
+from recsys_ae.tracking import MODEL_DIGEST, TEST_DIGEST, Tracker, make_tracker, mlflow_store
 from recsys_ae.tracking.mlflow_tracker import MlflowTracker
 
 pytestmark = pytest.mark.filterwarnings("default")  # MLflow's own dependencies warn about each other
@@ -52,12 +52,19 @@ def test_all_pages_are_read(store, monkeypatch, page):
     assert MlflowTracker(store, "four").looks(OURS) == 5
 
 
-def test_a_run_that_continues_does_not_count_itself(store):
-    client = MlflowClient(tracking_uri=store)
-    experiment = client.get_experiment_by_name("two").experiment_id
-    (own,) = client.search_runs([experiment], f"tags.`{TEST_DIGEST}` = '{OURS}'")
-    assert own.data.tags["note"] == "it's"
-    assert MlflowTracker(store, "two").looks(OURS, besides=own.data.tags[mlflow_store.RECORD]) == 3
+def test_equal_models_count_once_and_own_models_not_at_all(tmp_path):
+    uri, digest = f"sqlite:///{tmp_path}/mlflow.db", "f" * 32
+    for models in (["ease", "mf"], ["ease", "mf"], ["ease", "popularity"]):
+        tracker = make_tracker(uri, "mine")
+        with tracker.run("pipeline") as parent:
+            parent.tags({TEST_DIGEST: digest})
+            parent.dataset("mine", digest, "test", {})
+            for name in models:
+                with tracker.run(name, parent=parent.id) as model:
+                    model.tags({MODEL_DIGEST: name})
+                    model.dataset("mine", digest, "test", {})
+                    model.metrics({"ndcg@10": 0.1})
+    assert [tracker.looks(digest, besides=own) for own in ([], ["ease"], ["ease", "mf", "new"])] == [3, 2, 1]
 
 
 def test_deleted_runs_were_looks_too(store):

@@ -97,7 +97,7 @@ class Audit:
         popularity: see `Popularity`.
         timing: None if the data has no times.
         ratings: None if all training ratings are equal, or sums, which are larger in longer parts.
-        looks: number of models that were tested on this part before; None if unknown.
+        looks: number of other models that were tested on this part before; None if unknown.
         relevant_users, relevant_pairs: of the pairs that are relevant in metrics of lists, see `audit`; None in old reports.
     """
 
