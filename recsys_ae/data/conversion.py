@@ -100,10 +100,10 @@ def as_ratings(column: pa.ChunkedArray, scale: Scale, decimal: str = ".", *, typ
     return Converted(values, bad, why)
 
 
-def as_scores(column: pa.ChunkedArray, *, typed: bool) -> Converted:
+def as_scores(column: pa.ChunkedArray, decimal: str = ".", *, typed: bool) -> Converted:
     """Scores as float32, which must be finite; see `as_ids`."""
-    values = _as_floats(column, ".", typed=typed)
-    return Converted(values, ~np.isfinite(values), partial(_not_finite, decimal="."))
+    values = _as_floats(column, decimal, typed=typed)
+    return Converted(values, ~np.isfinite(values), partial(_not_finite, decimal=decimal))
 
 
 def _as_floats(column: pa.ChunkedArray, decimal: str, *, typed: bool) -> NDArray[np.float32]:

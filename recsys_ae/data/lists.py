@@ -25,14 +25,17 @@ class ListFile(FileLayout):
 def read_lists(path: Path) -> pd.DataFrame:
     """Columns user_id, rank, item_id and, if there, score of a Parquet or text file, or of JSON lines, also compressed.
 
-    Ids are int64 or text by the same rules as in logs (see `data.tables.read_table`), ranks int64 from 1, scores float32.
+    Ids are int64 or text by the same rules as in logs (see `data.tables.read_table`), ranks int64 from 1, scores float32. In
+    text with semicolons, scores may have decimal commas.
 
     Raises:
         DataError: no such file or column, no rows, or an invalid line (or row), with its number and content.
     """
     with reading(path):
         layout = ListFile(path=path.name)
-        scores = [SCORE] if SCORE in layout_of(path, layout).names else []
+        names, dialect, _ = layout_of(path, layout)
+        marks = ".," if dialect is not None and dialect.separator == ";" else "."
+        scores = [SCORE] if SCORE in names else []
         content = read_content(path, layout, dict.fromkeys([*COLUMNS, *scores], TEXT))
         typed, values = is_structured(path.name), {}
         raise_first(content)
@@ -42,7 +45,7 @@ def read_lists(path: Path) -> pd.DataFrame:
                 raise DataError("there is no data: the file holds no recommendations")
             with column_context(name):
                 if name == SCORE:
-                    found = as_scores(column, typed=typed)
+                    found = min((as_scores(column, mark, typed=typed) for mark in marks), key=lambda one: one.bad.sum())
                 else:
                     found = as_ids(column, "int" if name == "rank" else None, typed=typed, name=f"{path}, column {name!r}")
             refuse(content, name, found.bad, found.why)

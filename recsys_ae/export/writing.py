@@ -28,6 +28,7 @@ Format = Literal["parquet", "csv", "csv-semicolon", "jsonl"]
 Layout = Literal["rows", "lists"]
 TITLE = "title"
 LISTED = {"item_id": "item_ids", "score": "scores", TITLE: "titles"}  # columns of rows -> of lists
+FORMULA = r"[=+\-@\t\r\n\x{FF0B}\x{FF0D}\x{FF1D}\x{FF20}]"  # begins what may be taken for a formula (OWASP, CSV injection)
 BLOCK = 2**27  # bytes, more than any line
 SLICE = 8_192  # lines of JSON made at a time
 
@@ -63,7 +64,7 @@ class Writing:
 
     Attributes:
         format: format of the files; JSON lines have an object per row. `csv-semicolon` is CSV for spreadsheets with decimal
-            commas: semicolons between the fields, commas in numbers, and a byte order mark.
+            commas: semicolons between the fields, commas in numbers, a byte order mark, and titles that are no formulas.
         layout: `rows` with the columns user_id, rank, item_id, score; or `lists`, a row per user with the arrays item_ids and
             scores, best first.
         titles: hash of the titles that are also written, in the column title or titles; empty if there are none.
@@ -126,7 +127,8 @@ class Writing:
             nulls = {"strings_can_be_null": True, "quoted_strings_can_be_null": False, "null_values": [""]}
             convert = pcsv.ConvertOptions(column_types=types, include_columns=stored.names, decimal_point=mark, **nulls)
             parse = pcsv.ParseOptions(delimiter=separator, newlines_in_values=True)
-            return pcsv.read_csv(path, parse_options=parse, convert_options=convert)
+            table = pcsv.read_csv(path, parse_options=parse, convert_options=convert)
+            return _without_apostrophes(table) if separator == ";" else table
         if not path.stat().st_size:  # Arrow refuses empty files
             return stored.empty_table()
         options = pjson.ParseOptions(explicit_schema=stored, unexpected_field_behavior="ignore")
@@ -170,12 +172,27 @@ def list_schema(schema: pa.Schema) -> pa.Schema:
 
 
 def _write_for_spreadsheets(table: pa.Table, path: Path) -> None:
-    """Write CSV with semicolons, decimal commas and a byte order mark, without which umlauts would be garbled."""
+    """Write CSV with semicolons, decimal commas and a byte order mark, without which umlauts would be garbled.
+
+    Spreadsheets execute text that begins like a formula, so titles that do, and those that would be taken for one with an
+    apostrophe, get an apostrophe in front. `_without_apostrophes` removes it.
+    """
     scores = pc.replace_substring(table["score"].cast(pa.string()), ".", ",")
     table = table.set_column(table.column_names.index("score"), "score", scores)
+    if TITLE in table.column_names:
+        titles = pc.replace_substring_regex(table[TITLE], f"^('*{FORMULA})", r"'\1")
+        table = table.set_column(table.column_names.index(TITLE), TITLE, titles)
     with path.open("wb") as file:
         file.write(BOM_UTF8)
         pcsv.write_csv(table, file, pcsv.WriteOptions(delimiter=";"))
+
+
+def _without_apostrophes(table: pa.Table) -> pa.Table:
+    """A table from a file of `_write_for_spreadsheets`, with the titles as they were."""
+    if TITLE not in table.column_names:
+        return table
+    titles = pc.replace_substring_regex(table[TITLE], f"^'('*{FORMULA})", r"\1")
+    return table.set_column(table.column_names.index(TITLE), TITLE, titles)
 
 
 def _write_lines(table: pa.Table, path: Path) -> None:

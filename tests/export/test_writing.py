@@ -41,7 +41,8 @@ def tables(draw):
     ]
     table = pa.table(columns, names=["user_id", "rank", "item_id", "score"])
     named = draw(st.lists(st.sampled_from(items), unique=True))
-    titles = Titles(pa.array(named, kinds[1]), pa.array([draw(st.text(max_size=5)) for _ in named], pa.string()))
+    title = st.text(max_size=5) | st.text("'=+-@\t\r\n\uff1da", max_size=5)
+    titles = Titles(pa.array(named, kinds[1]), pa.array([draw(title) for _ in named], pa.string()))
     return table, draw(st.none() | st.just(titles))
 
 
@@ -92,12 +93,14 @@ def test_files_are_as_documented(tmp_path):
         pd.read_csv(tmp_path / "rows.csv", dtype={"score": "float32", "rank": "int32"}),
         pd.read_parquet(tmp_path / "rows.parquet"),
     )
+    (tmp_path / "semi.csv").write_bytes((tmp_path / "rows.csv-semicolon").read_bytes())
     semicolons = (tmp_path / "rows.csv-semicolon").read_bytes().decode("utf-8")
     assert semicolons.splitlines()[:2] == ['\ufeff"user_id";"rank";"item_id";"score";"title"', '"b";1;7;"0,1";']
     pd.testing.assert_frame_equal(
         pd.read_csv(tmp_path / "rows.csv-semicolon", sep=";", decimal=",", dtype={"score": "float32", "rank": "int32"}),
         pd.read_parquet(tmp_path / "rows.parquet"),
     )
+    assert read_lists(tmp_path / "semi.csv").equals(read_lists(tmp_path / "rows.csv"))  # as a single file, too
     lists = [
         {"user_id": "b", "item_ids": [7, 9], "scores": [0.1, -3.0], "titles": [None, 'A "quoted", title']},
         {"user_id": "a", "item_ids": [9], "scores": [2e-8], "titles": ['A "quoted", title']},
@@ -145,3 +148,27 @@ def test_many_lines_and_large_lists(tmp_path):
         way.write(table, None, tmp_path / form)
         assert way.read(tmp_path / form, table.schema).equals(table)
     assert as_rows(as_lists(table), table.schema).equals(table)
+
+
+def test_spreadsheets_find_no_formula_in_titles(tmp_path):
+    """Ids are exact in every format, and so are the titles that are read again."""
+    texts = ["=1+1", "+7", "-1", "@x", "\ta", "\ra", "\na", "\uff1d1", "'=1", "''-", "'a", "a=1", "", None]
+    ids = [f"={number}" for number in range(len(texts))]
+    table = pa.table(
+        {
+            "user_id": pa.array(["-u"] * len(texts)),
+            "rank": pa.array(range(1, len(texts) + 1), pa.int32()),
+            "item_id": pa.array(ids),
+            "score": pa.array(np.zeros(len(texts), np.float32)),
+        }
+    )
+    titles = Titles(pa.array(ids), pa.array(texts))
+    for form, expected in (("csv", texts), ("csv-semicolon", [*("'" + text for text in texts[:10]), *texts[10:]])):
+        way, path = Writing(form), tmp_path / f"{form}.csv"
+        way.write(table, titles, path)
+        separator = ";" if form == "csv-semicolon" else ","
+        found = pd.read_csv(path, sep=separator, keep_default_na=False, dtype=str)
+        assert found["title"].tolist() == [text or "" for text in expected]
+        assert (found["item_id"].tolist(), found["user_id"].unique().tolist()) == (ids, ["-u"])
+        again = way.read(path, table.schema.append(pa.field(TITLE, pa.string())))
+        assert again[TITLE].to_pylist() == texts
