@@ -153,6 +153,21 @@ def test_every_way_of_writing_has_the_same_lists(call, trained, expected, monkey
     assert call("evaluate", out, *options)[1].splitlines()[:6] == call("evaluate", "whole", *options)[1].splitlines()[:6]
 
 
+def test_rules_may_have_the_names_of_the_dataset(call, trained, monkeypatch):
+    """In a pipeline and with --card."""
+    monkeypatch.chdir(trained)
+    pd.read_csv("log.csv").rename(columns={"user": "kunde", "item": "artikel"}).to_csv("own.csv", index=False)
+    Path("rules/own.csv").write_text("artikel,menge\n100,0\n105,3\n")
+    dataset = {**PIPELINE["dataset"], "files": [{"path": "own.csv", "columns": {"user": "kunde", "item": "artikel"}}]}
+    Path("own.yaml").write_text(yaml.safe_dump({**PIPELINE, "dataset": dataset, "export": {"k": 20, "block": "rules/own.csv"}}))
+    assert call("run", "own.yaml", "--output", "own", "--tracking-uri", "none")[0] == 0
+    options = ["--k", 20, "--block", "rules/own.csv", "--card", "own.yaml", "--output", "own-again"]
+    assert call("export", "own/final", "--history", "own.csv", *options)[0] == 0
+    expected = {*range(100, 120)} - {100, 105}
+    for folder in ("own/recommendations", "own-again"):
+        assert {*lists_in(Path(folder))["item_id"]} == expected
+
+
 def test_titles_of_the_dataset_are_exported(call, trained, monkeypatch):
     """By a run, by `export --card` and by shards; and `verify` reads them again."""
     monkeypatch.chdir(trained)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import pandas as pd
 from pydantic import Field
@@ -32,7 +33,12 @@ def column_names(path: Path) -> list[str]:
         return layout_of(path, IdFile(path=path.name)).names
 
 
-def read_ids(path: Path, kinds: Mapping[str, str | None], optional: str | None = None) -> pd.DataFrame:
+def read_ids(
+    path: Path,
+    kinds: Mapping[str, str | None],
+    optional: str | None = None,
+    own_names: Mapping[str, Place | None] = MappingProxyType({}),
+) -> pd.DataFrame:
     """Columns of ids in a file with named columns: Parquet, JSON lines or text with a header, also compressed.
 
     Columns are recognised by their usual names, as in logs without a card; others are ignored.
@@ -40,6 +46,7 @@ def read_ids(path: Path, kinds: Mapping[str, str | None], optional: str | None =
     Args:
         kinds: role of each column (`user`, `item`, `category`) -> type of its ids, "int" or "str"; None: that of the file.
         optional: the role that may be missing.
+        own_names: the names by role that a card declares, which come before the usual ones.
 
     Returns:
         The columns user_id, item_id, category that were asked for and found; int64 or text. There may be no rows.
@@ -49,7 +56,8 @@ def read_ids(path: Path, kinds: Mapping[str, str | None], optional: str | None =
     """
     with reading(path):
         names = column_names(path)
-        found = columns_like(names, ROLES)
+        own = {role: [str(name)] for role, name in own_names.items() if name in names}
+        found = columns_like(names, ROLES) | own
         places = {role: _only(found[role], role, names, role == optional) for role in kinds}
         columns: dict[str, Place] = {role: name for role, name in places.items() if name is not None}
         content = read_content(path, IdFile(path=path.name, columns=columns), dict.fromkeys(columns.values(), TEXT))

@@ -87,7 +87,8 @@ class ListExport(ExportSpec):
         """
         path, layout = (Path(self.titles), None) if self.titles is not None else declared or (None, None)
         with unchanged({**self.files(), "titles": path}) as files:
-            rules = self._rules.read(data.items, data.users, skip_unknown=self.skip_unknown)
+            named = card[0] if card else None
+            rules = self._rules.read(data.items, data.users, card=named, skip_unknown=self.skip_unknown)
             titles = None if path is None else Titles.read(path, data.items.kind, layout)
             found = {"users": self._users(data, card), "rules": rules, "titles": titles}
         sources = sources or Sources()

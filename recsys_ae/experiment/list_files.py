@@ -105,7 +105,8 @@ class ListFiles:
             users = None if self.users is None else users_in(self.users, fitted_state(model).meta["user_ids"], card)
             how: dict[str, Any] = {"skip_unknown": self.skip_unknown, "users": users, "skipped": skipped}
             history, n_unknown = history_for(model, self.history, card, **how)
-            rules = self.rules.read(history.items, history.users, skip_unknown=self.skip_unknown)
+            declared = card[0] if card else None
+            rules = self.rules.read(history.items, history.users, card=declared, skip_unknown=self.skip_unknown)
             texts = None if titles is None else Titles.read(titles, history.items.kind, layout)
         how = {"skip_unknown": self.skip_unknown or None, "card": None if own else self.card, "cap": self.rules.cap}
         sources = Sources(

@@ -9,7 +9,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from recsys_ae.data.cards import RatingsCard
 from recsys_ae.data.id_tables import read_ids
+from recsys_ae.data.layouts import Place
 from recsys_ae.errors import ConfigError, DataError, UnknownIdError
 from recsys_ae.ids import IdMap, Rows, shown
 from recsys_ae.models.categories import CappedCategories
@@ -27,8 +29,8 @@ class RuleFiles:
     """The files of `Rules`, in any of the formats of logs.
 
     Attributes:
-        candidates, block, repeatable: files with the column item_id and, if they are about single users, user_id. Several
-            files add up, separately for everyone and for single users.
+        candidates, block, repeatable: files with the column item_id and, if they are about single users, user_id; every row
+            counts, whatever is in other columns. Several files add up, separately for everyone and for single users.
         categories: files with the columns item_id and category, whose rows add up too.
         cap: how many items of a category a list may contain.
     """
@@ -60,17 +62,18 @@ class RuleFiles:
                 found[role if number == 1 else f"{role}-{number}"] = path
         return found
 
-    def read(self, items: IdMap, users: IdMap, *, skip_unknown: bool = False) -> Rules:
+    def read(self, items: IdMap, users: IdMap, *, card: RatingsCard | None = None, skip_unknown: bool = False) -> Rules:
         """The rules for these items and users.
 
         Args:
+            card: its first file says which other names the columns of users and items may have.
             skip_unknown: leave out rows with other items or users instead of raising; their number is logged.
 
         Raises:
             UnknownIdError: a row has another item or user.
             DataError: as for `read_ids`, or none of the candidates is known.
         """
-        reader = _Reader(items, users, skip_unknown)
+        reader = _Reader(items, users, skip_unknown, card.files[0].columns.model_dump() if card and card.files else {})
         sets = {role: reader.sets(getattr(self, name)) for name, role in RULES.items() if getattr(self, name)}
         if (candidates := sets.get("candidates")) is not None:
             if what := [what for what, count in candidates.counts().items() if not count]:
@@ -88,13 +91,14 @@ class _Reader:
     items: IdMap
     users: IdMap
     skip_unknown: bool
+    names: Mapping[str, Place | None]  # of the columns, by role, besides the usual ones
 
     def sets(self, paths: Sequence[Path]) -> ItemSets:
         """The sets of items in files."""
         shared: list[Rows] = []
         pairs: list[tuple[pd.Series, Rows]] = []
         for path in paths:
-            frame = read_ids(path, {"item": self.items.kind, "user": self.users.kind}, optional="user")
+            frame = read_ids(path, {"item": self.items.kind, "user": self.users.kind}, "user", self.names)
             rows = self._item_rows(path, frame)
             if "user_id" in frame:
                 known = (rows >= 0) & self._known_users(path, frame)
@@ -108,7 +112,7 @@ class _Reader:
         """The categories in files."""
         found: list[tuple[Rows, pd.Series]] = []
         for path in paths:
-            frame = read_ids(path, {"item": self.items.kind, "category": "str"})
+            frame = read_ids(path, {"item": self.items.kind, "category": "str"}, own_names=self.names)
             rows = self._item_rows(path, frame)
             found.append((rows[rows >= 0], frame["category"][rows >= 0]))
         rows, names = np.concatenate([rows for rows, _ in found]), pd.concat([names for _, names in found])

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from recsys_ae import IdMap, Rules
+from recsys_ae.data.cards import RatingsCard
 from recsys_ae.data.id_tables import read_ids
 from recsys_ae.errors import ConfigError, DataError, UnknownIdError
 from recsys_ae.export.rule_files import RuleFiles
@@ -64,6 +65,20 @@ def test_usual_column_names_and_other_columns(tmp_path):
     """As in logs; what is in the other columns does not matter."""
     path = put(tmp_path / "x.csv", PAIRS.rename(columns={"user_id": "userId", "item_id": "movieId"}).assign(why="?,x"))
     assert RuleFiles(block=[path]).read(ITEMS, USERS).digest == Rules.of(ITEMS, blocked=PAIRS).digest
+
+
+def test_columns_may_be_called_as_the_card_says(tmp_path):
+    """Its names come before the usual ones; a row counts whatever its quantity is."""
+    columns = {"user": "customer", "item": "sku"}
+    card = RatingsCard.model_validate({"name": "shop", "kind": "ratings", "files": [{"path": "log.csv", "columns": columns}]})
+    own = {"user_id": "customer", "item_id": "sku"}
+    pairs = put(tmp_path / "pairs.csv", PAIRS.rename(columns=own).assign(item_id="no item", quantity=0))
+    kinds = put(tmp_path / "kinds.csv", KINDS.rename(columns=own))
+    found = RuleFiles([pairs], [pairs], [pairs], [kinds], 2).read(ITEMS, USERS, card=card)
+    expected = Rules.of(ITEMS, candidates=PAIRS, blocked=PAIRS, repeatable=PAIRS, categories=KINDS, cap=2)
+    assert found.digest == expected.digest
+    usual = RuleFiles(block=[put(tmp_path / "usual.csv", PAIRS)])
+    assert usual.read(ITEMS, USERS, card=card).digest == usual.read(ITEMS, USERS).digest
 
 
 def test_integers_are_text_where_the_model_has_text(tmp_path):
