@@ -14,7 +14,7 @@ from typing import Protocol
 import pyarrow as pa
 
 from recsys_ae.digests import digest_of_file
-from recsys_ae.errors import ConfigError, DataError, quoted
+from recsys_ae.errors import ConfigError, DataError, counted, quoted
 from recsys_ae.export.manifest import ListManifest, Part
 from recsys_ae.export.request import ListRequest
 from recsys_ae.export.scoring import BlockScorer
@@ -147,8 +147,8 @@ def complete_parts(request: ListRequest, folder: Path, shard: Shard, engine: Eng
     for name, part in engine(request, store, {name: rows[name] for name in names if name not in parts}):
         parts[name] = part
         if monotonic() - logged > PROGRESS:
-            logger.info("%d of %d parts", len(parts), len(names))
+            logger.info("%d of %d files", len(parts), len(names))
             logged = monotonic()
     store.prepare(names)  # without the drafts of processes of the engine that have died
-    logger.info("parts: %d kept, %d written", kept, len(names) - kept)
+    logger.info("%s written%s", counted(len(names) - kept, "file"), f", {kept} kept from an earlier attempt" if kept else "")
     return {name: parts[name] for name in names}

@@ -87,7 +87,7 @@ def test_interrupted_export_continues(model, tmp_path, monkeypatch, written, cap
     with caplog.at_level("INFO", "recsys_ae"):
         export(model, tmp_path / "out")
     assert written == NAMES[1:]
-    assert "parts: 1 kept, 2 written" in caplog.text
+    assert "2 files written, 1 kept from an earlier attempt" in caplog.text
     assert content(tmp_path / "out") == content(tmp_path / "whole")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "whole"]
 

@@ -112,7 +112,7 @@ def test_finished_parts_are_kept(model, tmp_path, monkeypatch, caplog):
             export_request(request, tmp_path / "spark", spark.on_spark)
     with caplog.at_level("INFO", "recsys_ae"):
         check_equal(request, tmp_path)
-    assert "parts: 3 kept, 3 written" in caplog.text
+    assert "3 files written, 3 kept from an earlier attempt" in caplog.text
 
 
 def test_what_a_task_has_written_is_verified(model, tmp_path, monkeypatch):
@@ -187,7 +187,7 @@ def test_a_killed_command_continues_with_spark(shop):
         _, told = again.communicate()
     assert again.returncode == 0, told
     assert content(shop / "spark") == content(shop / "local")
-    assert "parts: 0 kept, 40 written" not in told
+    assert "40 files written" not in told
     assert sorted(path.name for path in shop.iterdir()) == ["local", "log.parquet", "model", "spark"]
 
 
