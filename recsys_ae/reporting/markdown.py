@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from rich.text import Text
 
 from recsys_ae.escapes import as_markdown
-from recsys_ae.reporting.report import protocol_lines, reading_lines, summary_header
+from recsys_ae.reporting.report import best_line, protocol_lines, reading_lines, summary_header
 from recsys_ae.reporting.results import Best, RunReport
 from recsys_ae.reporting.tables import metric_cells
 
@@ -37,8 +37,7 @@ def description(report: RunReport, winner: Best) -> str:
 
 def _parts(report: RunReport, winner: Best, shown: int) -> Iterator[str]:
     """The parts of a description with the first `shown` models."""
-    best = as_markdown(winner.model or "none, no model has a value")
-    yield f"best by {winner.metric} on {winner.part} data: **{best}**"
+    yield best_line(report, winner, lambda name: f"**{as_markdown(name)}**")
     cells = {name: [cell.text for cell in metric_cells(report, name)] for name in report.metrics}
     labels = [Text(label) for label in report.models]
     rows = [[label, *(column[row] for column in cells.values())] for row, label in enumerate(labels[:shown])]

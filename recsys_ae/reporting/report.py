@@ -1,7 +1,7 @@
 """The report of a run: JSON for programs, CSV for spreadsheets, a table for people."""
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -10,11 +10,11 @@ from recsys_ae.evaluation.protocols.audit_lines import audit_lines, percent
 from recsys_ae.evaluation.protocols.protocol import Protocol
 from recsys_ae.evaluation.uncertainty.findings import MetricFindings
 from recsys_ae.files import whole_file, write_json
-from recsys_ae.reporting.results import Comparison, RunReport, SkippedFacts
+from recsys_ae.reporting.results import UNSEEN, Best, Comparison, RunReport, SkippedFacts
 from recsys_ae.reporting.tables import BELOW
 from recsys_ae.reporting.trials import search_lines, write_trials
 
-UNSEEN = 0.9  # share of test pairs with items without training interactions from which `_unseen_line` is shown
+CHANCE = "by chance, because nearly all test items are new"  # of the values of models that do not use their features
 VISIBLE = 0.0005  # width from which an interval over the orders of ties is shown
 
 
@@ -64,7 +64,7 @@ def summary_lines(report: RunReport, folder: Path) -> list[str]:
         lines += [f"audit of the test part{first}:", *(f"  {line}" for line in found)]
     lines += outcome_lines(report)
     if best := report.best:
-        lines.append(f"best by {best.metric} on {best.part} data: {best.model or 'none, no model has a value'}")
+        lines.append(best_line(report, best))
         lines += [best.caution] if best.caution else []
     lines.append(f"results: {folder}")
     if final := report.final:
@@ -76,6 +76,15 @@ def summary_lines(report: RunReport, folder: Path) -> list[str]:
     if (page := folder / "report.html").exists():
         lines.append(f"page: {page}")
     return lines
+
+
+def best_line(report: RunReport, best: Best, written: Callable[[str], str] = str) -> str:
+    """The best model, `written` in some way; if its value is due to chance, it is only the chosen one."""
+    if best.model is None:
+        return f"best by {best.metric} on {best.part} data: {written('none, no model has a value')}"
+    chance = report.is_chance(best.model, best.metric)
+    what, why = ("chosen", f", {CHANCE}") if chance else ("best", "")
+    return f"{what} by {best.metric} on {best.part} data: {written(best.model)}{why}"
 
 
 def outcome_lines(report: RunReport) -> list[str]:

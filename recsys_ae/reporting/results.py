@@ -9,6 +9,7 @@ from recsys_ae.evaluation.protocols.published import Relation
 from recsys_ae.evaluation.uncertainty.findings import MetricFindings
 from recsys_ae.evaluation.uncertainty.repetitions import Repetitions
 
+UNSEEN = 0.9  # share of test pairs with items without training interactions from which nearly all test items are new
 MetricValues = dict[str, float | None]  # by metric; None where a model has no value
 TrialState = Literal["complete", "pruned", "failed"]
 CHOSEN_ON_TEST = (
@@ -224,6 +225,16 @@ class RunReport:
     def ranked(self) -> bool:
         """Whether there are metrics of lists."""
         return any("@" in metric for metric in self.metrics)
+
+    def is_chance(self, label: str, metric: str) -> bool:
+        """Whether a ranking metric of a model is due to chance: nearly all test items are new, and it uses no features of them.
+
+        False if that is unknown, as in older reports.
+        """
+        able, found = self.feature_models, self.audit
+        return (
+            "@" in metric and able is not None and label not in able and found is not None and found.cold_item_pairs >= UNSEEN
+        )
 
     def below(self, label: str) -> list[str]:
         """The metrics in which a model is worse than the baseline."""

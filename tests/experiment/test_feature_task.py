@@ -19,7 +19,10 @@ from recsys_ae.experiment.ratings import RatingTask
 from recsys_ae.experiment.runner import run_pipeline
 from recsys_ae.export.histories import history_for
 from recsys_ae.ids import IdMap
+from recsys_ae.reporting.html.facts import CloserLook, RunFiles
+from recsys_ae.reporting.html.run import run_content
 from recsys_ae.reporting.report import summary_lines
+from recsys_ae.reporting.results import Best
 from recsys_ae.tracking import Tracker
 
 CARD = {
@@ -149,6 +152,15 @@ def test_a_run_says_which_models_can_rank_items_without_training_interactions(fo
     assert line in Path("out/report.html").read_text(encoding="utf-8")
     (line,) = lines(feature_models=[])
     assert line.endswith("no model of this run uses features of items, so its ranking metrics do not show which is better")
+    for able, said in (
+        ([], "chosen by ndcg@3 on valid data: popularity, by chance, bec"),
+        (list(report.models), "best by ndcg@3 on valid"),
+    ):
+        changed = replace(report, best=Best("popularity", "ndcg@3", "valid"), feature_models=able)
+        assert said in "\n".join(summary_lines(changed, Path("out")))
+        for best in (changed.best, None):
+            page = run_content(replace(changed, best=best, metrics=["ndcg@3"]), CloserLook(), RunFiles(""))
+            assert ("by chance, because" in "".join(text for text, _ in page.message)) == (not able)
     assert lines(feature_models=None) == []  # a report of an earlier version
     assert lines(metrics=["rmse"]) == []
     assert [len(lines(audit=replace(report.audit, cold_item_pairs=share))) for share in (0.89, 0.9)] == [0, 1]

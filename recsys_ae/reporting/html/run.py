@@ -35,7 +35,7 @@ from recsys_ae.reporting.html.model_part import (
     segment_charts,
     trade_off_charts,
 )
-from recsys_ae.reporting.report import outcome_lines, protocol_lines, reading_lines
+from recsys_ae.reporting.report import CHANCE, outcome_lines, protocol_lines, reading_lines
 from recsys_ae.reporting.results import RunReport
 from recsys_ae.reporting.tables import BELOW, best_reachable, metric_cells
 
@@ -77,6 +77,8 @@ def _message(report: RunReport) -> Iterator[tuple[str, bool]]:
             yield joined(leaders), True
             have = "has" if len(leaders) == 1 else "have"
             yield f" {have} {most if many else f'{metric} {value:.4f} on test data'}", False
+            if all(report.is_chance(label, metric) for label in leaders):
+                yield f", {CHANCE}", False
         elif not many:
             yield f"The model has no value of {metric}", False
     elif best.model is None:
@@ -84,7 +86,9 @@ def _message(report: RunReport) -> Iterator[tuple[str, bool]]:
     else:
         yield best.model, True
         part = "validation data" if best.part == "valid" else "test data"
-        several = f"is the best of {len(report.models)} models" if len(report.models) > 1 else "is the only model, measured"
+        chance = report.is_chance(best.model, best.metric)
+        most = "was chosen" if chance else "is the best"
+        several = f"{most} of {len(report.models)} models" if len(report.models) > 1 else "is the only model, measured"
         yield f" {several} by {best.metric} on {part}", False
         cell = metric_cells(report, best.metric)[list(report.models).index(best.model)]
         if cell.value is not None:
@@ -94,6 +98,8 @@ def _message(report: RunReport) -> Iterator[tuple[str, bool]]:
         other = least is not None and report.models[best.model].model != least.model
         if other and cell.value is not None and least is not None and least.value and best.metric not in report.lower_is_better:
             yield f", {cell.value / least.value - 1:+.0%} against {least.model}", False
+        if chance:
+            yield f", {CHANCE}", False
     yield ".", False
 
 
