@@ -529,16 +529,19 @@ def test_models_that_ignore_the_history_have_no_explanation(model):
 
 @over(name for name in VARIANTS if name not in (*IGNORES_HISTORY, *variants(FOLLOWING)))
 def test_explanations_are_of_the_items_in_the_history(model):
-    """Contributions add up to what the history adds if scores are linear; otherwise each is the drop without the item."""
+    """Contributions add up to the score, with that of no item, if it is linear; otherwise each is the drop without the item."""
     data = planted()
     found = explain(model, data, "u09", 101)
-    assert sorted(found["item_id"]) == sorted(data.items.values[data.matrix[[9]].indices])
-    assert (np.diff(found["contribution"]) <= 0).all()
+    of_items = found[found["item_id"].notna()]
+    assert sorted(of_items["item_id"]) == sorted(data.items.values[data.matrix[[9]].indices])
+    assert (np.diff(of_items["contribution"]) <= 0).all()
     score = model.scores(data, np.array([9]))[0, 1]
     if isinstance(model, LinearInHistory):
         empty = model.scores(data.filter(data.user_rows() != 9), np.array([9]))[0, 1]
-        np.testing.assert_allclose(found["contribution"].sum(), score - empty, rtol=1e-4, atol=1e-5)
+        assert found["contribution"].tolist()[len(of_items) :] == ([empty] if empty else [])
+        np.testing.assert_allclose(found["contribution"].sum(), score, rtol=1e-4, atol=1e-5)
     else:
+        assert len(of_items) == len(found)
         without = data.filter((data.user_rows() != 9) | (data.items.values[data.item_rows()] != found["item_id"].iloc[0]))
         expected = score - model.scores(without, np.array([9]))[0, 1]
         np.testing.assert_allclose(found["contribution"].iloc[0], expected, rtol=1e-4, atol=1e-5)

@@ -157,9 +157,9 @@ def _(models, ra, split):
 @app.cell(hide_code=True)
 def _(mo):
     mo.md(r"""
-    Why is the first item on the list? EASE is linear: each item of the history adds its weight to the score. The rest of the
-    score, if any, is what the item would have without any history. A negative contribution means that people who like that
-    item tend not to like this one.
+    Why is the first item on the list? EASE is linear: each item of the history adds its weight to the score. The last
+    row, without an item, is what the item would have without any history. A negative contribution means that people who
+    like that item tend not to like this one.
     """)
     return
 
@@ -174,7 +174,7 @@ def _(history, models, ra, top, user):
 @app.cell(hide_code=True)
 def _(mo, reasons, top):
     mo.md(f"""
-    The {len(reasons)} contributions add up to {reasons["contribution"].sum():.4f}; the score in the list is
+    The {len(reasons)} rows add up to {reasons["contribution"].sum():.4f}; the score in the list is
     {top["score"][0]:.4f}.
 
     ## A saved model

@@ -19,7 +19,7 @@ from recsys_ae.evaluation.relevance import relevant_pairs
 from recsys_ae.ids import Rows
 from recsys_ae.interactions import Interactions
 from recsys_ae.models.base import Floats, LinearInHistory, Recommender, finite_predictions, item_counts, rating_scale
-from recsys_ae.models.inspection import contributions
+from recsys_ae.models.inspection import contributions, item_constants
 from recsys_ae.models.recommend import Cold, recommend, scorable
 from recsys_ae.reporting.html.facts import CloserLook, Depths, Errors, Explained, Explorer, Listed, ShownUser, TrainingData
 from recsys_ae.split import Split
@@ -71,6 +71,7 @@ class _Look:
     lists: dict[str, Rows] = field(default_factory=dict)  # item rows [B, K]
     why: dict[str, list[list[list[tuple[int, float]]] | None]] = field(default_factory=dict)
     explained: dict[str, Explained] = field(default_factory=dict)
+    constants: dict[str, Floats] = field(default_factory=dict)  # of all items, see `Listed`
 
     def add(self, label: str, model: Recommender) -> None:
         self._measure(label, model)
@@ -144,6 +145,7 @@ class _Look:
             obstacles.add("indivisible" if tried else "costly" if can else "cold")
             left -= cost if tried else 0
         self.explained[label] = _explained(reasons, linear, obstacles)
+        self.constants[label] = item_constants(model, self.history)
 
     def _own(self, row: int) -> Rows:
         """The items in the history of a user."""
@@ -192,7 +194,9 @@ class _Look:
             for label, found in self.lists.items():
                 why, items = self.why[label][at], [place(item) for item in found[at] if item >= 0]
                 reasons = None if why is None else [[(place(item), value) for item, value in one] for one in why]
-                lists[label] = Listed(items, reasons if self.explained[label] in ("weights", "left out") else None)
+                constants = [_short(self.constants[label][item]) for item in found[at] if item >= 0]
+                reasons = reasons if self.explained[label] in ("weights", "left out") else None
+                lists[label] = Listed(items, reasons, constants if reasons is not None and any(constants) else None)
             start, end = self.relevant.matrix.indptr[row : row + 2]
             relevant = [place(item) for item in self.relevant.matrix.indices[start:end]]
             history = [(place(item), rating) for item, rating in self._history(int(row))]

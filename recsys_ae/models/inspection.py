@@ -71,8 +71,8 @@ def similar_users(model: Recommender, history: Interactions, users: ArrayLike, k
 def explain(model: Recommender, history: Interactions, user: Any, item: Any) -> pd.DataFrame:
     """Contributions of the items in a user's history to the score of `item`, largest first.
 
-    For linear autoencoders and neighbourhood models the contributions are their weights, which add up to the score exactly,
-    apart from what the item has without any history.
+    For linear autoencoders and neighbourhood models the contributions are their weights, and add up to the score exactly. What
+    the item has without any history, if anything, is in a last row without an item: EASE's intercept, added popularity.
     For all other models a contribution is the drop of the score when the item is left out of the history (leave-one-out);
     these need not add up.
 
@@ -80,7 +80,7 @@ def explain(model: Recommender, history: Interactions, user: Any, item: Any) -> 
         user, item: external ids; the item may be in the history already.
 
     Returns:
-        Columns item_id, contribution (float32); a row for each item in the history.
+        Columns item_id, contribution (float32); a row for each item in the history, and perhaps the last one.
 
     Raises:
         UnknownIdError: a user or item that is not in the history.
@@ -89,11 +89,17 @@ def explain(model: Recommender, history: Interactions, user: Any, item: Any) -> 
     fitted_state(model, history)
     row = int(history.users.rows([user])[0])
     own = history.matrix[[row]].indices.astype(np.int64)
-    found = contributions(model, history, row, history.items.rows([item]))[:, 0]
+    target = history.items.rows([item])
+    found = contributions(model, history, row, target)[:, 0]
     if not isinstance(model, LinearInHistory) and len(found) and not found.any():
         raise ConfigError(f"the history does not affect this score of {type(model).__name__}, so there is nothing to explain")
     order = np.lexsort((own, -found))
-    return pd.DataFrame({"item_id": history.items.values[own[order]], "contribution": found[order]})
+    items, values = pd.Series(history.items.values[own[order]]), pd.Series(found[order])
+    if (constant := item_constants(model, history)[target]).any():
+        missing = pd.Series([pd.NA], dtype="Int64" if history.items.kind == "int" else items.dtype)
+        items = pd.concat([items.astype(missing.dtype), missing], ignore_index=True)
+        values = pd.concat([values, pd.Series(constant)], ignore_index=True)
+    return pd.DataFrame({"item_id": items, "contribution": values})
 
 
 def contributions(model: Recommender, history: Interactions, row: int, targets: Rows) -> Floats:
@@ -107,6 +113,14 @@ def contributions(model: Recommender, history: Interactions, row: int, targets: 
     own = history.matrix[[row]].indices.astype(np.int64)
     weights = [model.item_weights(block)[:, targets] for block in blocks_of(own, history.n_items)]
     return np.concatenate([np.zeros((0, len(targets)), np.float32), *weights])
+
+
+def item_constants(model: Recommender, history: Interactions) -> Floats:
+    """What each item has without any history, float32 [M]; 0 for models that are not linear in the history."""
+    if not isinstance(model, LinearInHistory):
+        return np.zeros(history.n_items, np.float32)
+    found = model.scores(history.filter(np.zeros(len(history), bool)), np.array([0]))[0]
+    return np.where(np.isfinite(found), found, np.float32(0))
 
 
 def _unit(vectors: Floats) -> Floats:

@@ -137,10 +137,21 @@ def test_reasons_are_the_largest_contributions(look, split, models, label):
     ids = [one for one, _ in explorer.items]
     user = next(user for user in explorer.users if user.lists[label].why is not None)
     for place, why in zip(user.lists[label].items[:3], user.lists[label].why, strict=False):
-        expected = explain(models[label], history, user.id, ids[place]).head(3)
+        expected = explain(models[label], history, user.id, ids[place]).dropna().head(3)
         expected = expected[expected["contribution"] > 0]
         assert sorted(ids[one] for one, _ in why) == sorted(expected["item_id"])
         assert [value for _, value in why] == pytest.approx(expected["contribution"].tolist(), rel=1e-3)
+
+
+def test_what_items_have_without_any_history_is_shown(look, split, models):
+    explorer, history = look.explorer, split.history("test")
+    ids = [one for one, _ in explorer.items]
+    user = next(user for user in explorer.users if user.lists["ease"].why)
+    listed = user.lists["ease"]
+    for place, constant in zip(listed.items[:3], listed.constants, strict=False):
+        (last,) = explain(models["ease"], history, user.id, ids[place]).query("item_id.isna()")["contribution"]
+        assert constant == pytest.approx(last, rel=1e-3)
+    assert user.lists["network"].constants is None
 
 
 def test_models_are_explained_as_far_as_they_can_be(look):

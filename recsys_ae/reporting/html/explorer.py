@@ -4,7 +4,8 @@ from recsys_ae.reporting.html.blocks import Block, Lists, Notes
 from recsys_ae.reporting.html.facts import Explained, Explorer
 
 WHY: dict[Explained, str] = {
-    "weights": "{models}: unfold an item to see which items of the history add most to its score (exact contributions).",
+    "weights": "{models}: unfold an item to see which items of the history add most to its score (exact "
+    "contributions), and what it has without any history, if anything.",
     "left out": "{models}: unfold an item to see which items of the history its score depends on most, by leaving out each "
     "in turn (for the first users only).",
     "independent": "{models}: no reasons, because no single item of the history adds to the score of a listed item.",
@@ -38,7 +39,8 @@ def explorer_blocks(explorer: Explorer | None) -> list[Block]:
                 "history": [[item, rating] if rating is not None else [item] for item, rating in user.history],
                 "relevant": user.relevant,
                 "lists": {
-                    label: [own.items, own.why] if own.why is not None else [own.items] for label, own in user.lists.items()
+                    label: [part for part in (own.items, own.why, own.constants) if part is not None]
+                    for label, own in user.lists.items()
                 },
             }
             for user in explorer.users

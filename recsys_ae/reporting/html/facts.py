@@ -79,10 +79,12 @@ class Listed:
 
     Attributes:
         why: for each of them, the items of the history that add most to its score, and how much; None if that is unknown.
+        constants: what each has without any history; None if nothing.
     """
 
     items: list[int]
     why: list[list[tuple[int, float]]] | None = None
+    constants: list[float] | None = None
 
 
 @dataclass(frozen=True)

@@ -67,7 +67,8 @@
       heading.append(make("strong", title), make("span", note));
       return heading;
     };
-    const entry = (user, item, why) => {
+    const signed = (value) => `${value < 0 ? "−" : "+"}${Math.abs(value).toPrecision(2)}`;
+    const entry = (user, item, why, constant) => {
       const hit = user.relevant.includes(item);
       const line = make("li", undefined, hit ? "hit" : "");
       const label = make("span", nameOf(item));
@@ -84,7 +85,8 @@
       const summary = make("summary");
       const reasons = make("ul", undefined, "why");
       summary.append(label);
-      for (const [other, value] of why) reasons.append(make("li", `${nameOf(other)}: +${value.toPrecision(2)}`));
+      for (const [other, value] of why) reasons.append(make("li", `${nameOf(other)}: ${signed(value)}`));
+      if (constant) reasons.append(make("li", `without any history: ${signed(constant)}`));
       details.append(summary, reasons);
       line.append(details);
       return line;
@@ -115,11 +117,11 @@
       return part;
     };
     const column = (user, model) => {
-      const [listed, why] = user.lists[model];
+      const [listed, why, constants] = user.lists[model];
       const hits = listed.filter((item) => user.relevant.includes(item)).length;
       const part = make("div");
       part.append(head(model, `${hits} of ${listed.length}`));
-      part.append(listed.length ? list(listed.map((item, place) => entry(user, item, why && why[place]))) : make("p", "no list"));
+      part.append(listed.length ? list(listed.map((item, place) => entry(user, item, why && why[place], constants && constants[place]))) : make("p", "no list"));
       return part;
     };
     const show = () => {
