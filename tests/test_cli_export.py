@@ -197,8 +197,26 @@ def test_titles_of_the_dataset_are_exported(call, trained, monkeypatch):
     assert call("verify", "titled-again", "--archive", ".")[0] == 0
     code, _, err = call(*command, "--output", "never")
     assert (code, "no file names.csv" in err) == (1, True)
-    code, _, err = call(*command, "--output", "never", "--titles", "moved.csv")
+    code, _, err = call(*command[:-1], "mine.yaml", "--output", "never", "--titles", "moved.csv")
     assert (code, "or declare the file under the key `titles` of a card" in err) == (1, True)
+
+
+def test_another_file_of_titles_has_the_layout_of_the_card_if_it_has_its_columns(call, trained, monkeypatch):
+    """In an export and in a pipeline, on its page too; otherwise its columns are recognised."""
+    monkeypatch.chdir(trained)
+    Path("new.csv").write_bytes("code|label\n103|Ørnen\n".encode("latin-1"))
+    Path("usual.csv").write_text("item_id,title\n103,Ørnen\n")
+    declared = {"path": "gone.csv", "id": "code", "title": "label", "separator": "|", "encoding": "latin-1"}
+    pipeline = {**PIPELINE, "dataset": {**PIPELINE["dataset"], "titles": declared}, "export": {"k": 6, "titles": "new.csv"}}
+    Path("new.yaml").write_text(yaml.safe_dump(pipeline))
+    assert call("run", "new.yaml", "--output", "new", "--tracking-uri", "none")[0] == 0
+    assert "Ørnen" in Path("new/report.html").read_text(encoding="utf-8")
+    command = ["export", "new/final", "--history", "log.csv", "--k", 6, "--card", "new.yaml"]
+    for titles in ("new.csv", "usual.csv"):
+        assert call(*command, "--output", f"by-{titles}", "--titles", titles)[0] == 0
+        assert call("verify", f"by-{titles}")[0] == 0
+    for folder in ("new/recommendations", "by-new.csv", "by-usual.csv"):
+        assert set(lists_in(Path(folder))["title"].dropna()) == {"Ørnen"}
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from typing import Any
 
 from recsys_ae.data.archives import extract_zip
 from recsys_ae.data.cards import FileCard, RatingsCard
+from recsys_ae.data.detection import layout_of
 from recsys_ae.data.download import download
 from recsys_ae.data.layouts import TitleFile
 from recsys_ae.data.places import check_within
@@ -44,10 +45,27 @@ def locate(card: FileCard, paths: Sequence[str], folder: Path, *, download: bool
     raise DataError(f"dataset {card.name!r}: no file {' or '.join(paths)} in {where}; set RECSYS_AE_DATA to its folder")
 
 
-def locate_titles(card: Any, folder: Path, *, download: bool = True) -> tuple[Path, TitleFile] | None:
-    """The file of titles that a card of any kind declares, and its layout; None if it declares none. Errors as for `locate`."""
+def locate_titles(
+    card: Any, folder: Path, given: Path | None = None, *, download: bool = True
+) -> tuple[Path, TitleFile | None] | None:
+    """The file of titles, and its layout: that `given`, else the one that a card of any kind declares; None without either.
+
+    A given file has the declared layout if it has the columns of that, else none: its columns are recognised by their names.
+    Errors as for `locate`.
+    """
     layout = card.titles if isinstance(card, RatingsCard) else None
+    if given is not None:
+        return given, layout if layout is not None and _has_columns(given, layout) else None
     return None if layout is None else (locate(card, [layout.path], folder, download=download), layout)
+
+
+def _has_columns(path: Path, layout: TitleFile) -> bool:
+    """Whether a file has the columns of a layout."""
+    try:
+        layout_of(path, layout)
+    except DataError:
+        return False
+    return True
 
 
 def _download_all(card: FileCard) -> None:

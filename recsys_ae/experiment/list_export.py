@@ -73,19 +73,19 @@ class ListExport(ExportSpec):
         self,
         data: Interactions,
         card: tuple[RatingsCard, Path] | None,
-        declared: tuple[Path, TitleFile] | None,
+        titled: tuple[Path, TitleFile | None] | None,
         sources: Sources | None = None,
     ) -> dict[str, Any]:
         """The arguments of `export_recommendations` that come from files; these are read now and added to the `sources`.
 
         Args:
-            declared: the file of titles that the dataset declares, which is read unless the key `titles` names another.
+            titled: the file of titles and its layout, see `locate_titles`.
 
         Raises:
             UnknownIdError: a file has a user or item that is not in the data.
             DataError: a file cannot be read.
         """
-        path, layout = (Path(self.titles), None) if self.titles is not None else declared or (None, None)
+        path, layout = titled or (None, None)
         with unchanged({**self.files(), "titles": path}) as files:
             named = card[0] if card else None
             rules = self._rules.read(data.items, data.users, card=named, skip_unknown=self.skip_unknown)

@@ -31,7 +31,7 @@ class ListFiles:
     Attributes:
         model: a folder, or a URI in the store at `tracking_uri`.
         users: file of the users who get a list; if None, those of the history.
-        titles, title_layout: file of titles; if None, the one that the card declares. Its layout; if None, it is recognised.
+        titles, title_layout: file of titles, and its layout; what is None is as for `locate_titles`.
         card, skip_unknown: see `history_for`; `skip_unknown` applies to rules too.
     """
 
@@ -95,7 +95,9 @@ class ListFiles:
         check_model(present(folder))
         card = ratings_card(self.card) if self.card else None
         check_logs(self.history, card=card, system=folder)
-        titles, layout = (self.titles, self.title_layout) if self.titles or not card else locate_titles(*card) or (None, None)
+        titles, layout = self.titles, self.title_layout
+        if card and layout is None:
+            titles, layout = locate_titles(*card, titles) or (None, None)
         check_files(self.users, titles, *self.rules.named().values())
         model = load_model(folder)
         own = Path(self.card) if self.card and is_file(Path(self.card)) else None

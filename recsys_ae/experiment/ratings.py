@@ -323,7 +323,7 @@ class RatingTask(Task[RatingFile, Split, Recommender]):
 
     def _list_options(self, keys: ListExport, data: Interactions, sources: Sources | None = None) -> dict[str, Any]:
         """The arguments of `export_recommendations` that come from files, which are read now."""
-        titles = locate_titles(self.pipeline.card, self.pipeline.card_folder) if keys.titles is None else None
+        titles = locate_titles(self.pipeline.card, self.pipeline.card_folder, Path(keys.titles) if keys.titles else None)
         return keys.options(data, self._card, titles, sources)
 
     def _sources(self, output: Path) -> Sources:

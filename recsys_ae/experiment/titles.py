@@ -6,7 +6,6 @@ from typing import Any
 from recsys_ae.data.cards import PlantedCard, RatingsCard
 from recsys_ae.data.fetch import locate_titles
 from recsys_ae.data.id_tables import read_titles
-from recsys_ae.data.layouts import TitleFile
 from recsys_ae.errors import DataError
 from recsys_ae.ids import IdMap, shown
 
@@ -17,7 +16,7 @@ def item_titles(card: RatingsCard | PlantedCard, folder: Path, given: str | None
     Raises:
         DataError: the file is missing or not as declared, or has no title of any of the `items`.
     """
-    place: tuple[Path, TitleFile | None] | None = (Path(given), None) if given else locate_titles(card, folder, download=False)
+    place = locate_titles(card, folder, Path(given) if given else None, download=False)
     if place is None:
         return {}
     frame = read_titles(place[0], items.kind, place[1])
