@@ -99,6 +99,11 @@ def charts(**changes: object) -> dict[str, str]:
     }
 
 
+def test_a_page_says_where_the_intervals_of_groups_are():
+    (groups,) = [section for section in run_content(report(), CloserLook(), RunFiles("")).sections if section.id == "segments"]
+    assert groups.blocks[0].lines[0].endswith("on the output folder with --by and one of: history_length.")
+
+
 def test_a_page_says_what_was_found():
     page = run_content(report(), look(), RunFiles("a: 1"))
     assert "".join(text for text, _ in page.message) == (

@@ -49,7 +49,7 @@ def run_content(report: RunReport, look: CloserLook, files: RunFiles) -> Page:
         ("results", "Results", [leaderboard(report), reading, *_charts(report, interval_charts(report))]),
         ("lengths", "By length of the lists", _charts(report, depth_charts(report, look.depths))),
         ("trade-offs", "Accuracy and the rest", _charts(report, trade_off_charts(report, look.depths))),
-        ("segments", "Groups of users and items", _charts(report, segment_charts(report))),
+        ("segments", "Groups of users and items", _groups(report)),
         ("lists", "What users are shown", explorer_blocks(look.explorer)),
         ("errors", "Rating errors", _charts(report, error_charts(report, look.errors))),
         ("training", "Training", _training(report)),
@@ -142,6 +142,19 @@ def leaderboard(report: RunReport) -> Grid:
 def _charts(report: RunReport, charts: Iterable[Chart], *, with_key: bool = True) -> list[Block]:
     found = list(charts)
     return [Charts(found, list(report.models) if with_key else ())] if found else []
+
+
+def _groups(report: RunReport) -> list[Block]:
+    """The groups of each segment, and where to find their intervals, which a run does not compute."""
+    charts = _charts(report, segment_charts(report))
+    segments = dict.fromkeys(
+        segment for model in report.models.values() for run in model.runs.values() for segment in run.segments
+    )
+    line = (
+        "These are means alone: a run tests differences over all users only, and groups are smaller. For intervals and tests "
+        f"within the groups, run recsys-ae compare on the output folder with --by and one of: {', '.join(segments)}."
+    )
+    return [Notes([line]), *charts] if charts else []
 
 
 def _training(report: RunReport) -> list[Block]:
