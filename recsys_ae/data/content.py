@@ -6,13 +6,16 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from recsys_ae.data.conversion import is_text
 from recsys_ae.data.detection import Layout, layout_of, undecodable
 from recsys_ae.data.layouts import FileLayout, Place, file_kind
 from recsys_ae.data.reading import unpacked
@@ -23,6 +26,7 @@ from recsys_ae.ids import EXACT
 
 NUMBERS = (pa.int32(), pa.int64(), pa.float32(), pa.float64())  # types of columns that are read without a copy
 TEXT = pa.dictionary(pa.int32(), pa.string())
+EMPTY, BROKEN = "empty ", "wrong form"  # kinds of faults: how the name of one begins, and that of lines without columns
 Describe = Callable[[int, Callable[[Place], Any]], str]  # (row, function that returns its value in a column) -> what is wrong
 
 
@@ -254,20 +258,79 @@ def _array(values: list[Any]) -> pa.Array:
     return pa.array(same, pa.bool_())
 
 
-def raise_first(content: Content, rows: Sequence[int] | np.ndarray = (), describe: Describe | None = None) -> None:
-    """Raise a `DataError` about the first broken line or the first of `rows`, whichever is first, if there is any."""
-    if content.broken or len(rows):
-        _, first = next(content.faults([int(row) for row in rows], describe or (lambda *_: "invalid")))
-        raise DataError(f"{first.file}, {content.unit} {first.number}: {first.problem}: {first.content}")
+class Invalid(NamedTuple):
+    """The invalid lines (or rows) of a file.
+
+    Attributes:
+        rows: int [n], increasing; those that could be divided into columns.
+        kinds: str [n], what is wrong with each in a few words, see `kinds_at`.
+        describe: what is wrong with a row in full.
+    """
+
+    rows: NDArray[np.intp]
+    kinds: NDArray[np.object_]
+    describe: Describe
+
+
+def invalid_in(content: Content, place: Place, bad: Any, why: str | Callable[[Any], str]) -> Invalid:
+    """The rows at which `bad` (bool [n]) is true of a column; `why` says what a value is, to follow "is"."""
+    rows = np.flatnonzero(np.asarray(bad, bool))
+    return Invalid(rows, kinds_at(content, place, rows), lambda _, stored: problem_of(place, stored(place), why))
+
+
+def kinds_at(content: Content, place: Place, rows: NDArray[np.intp]) -> NDArray[np.object_]:
+    """What is wrong with the invalid values of a column at some rows: that they are empty, or anything else."""
+    if not len(rows):
+        return np.empty(0, object)
+    stored = content.columns[place]
+    empty = np.asarray(stored.is_null())[rows]
+    if is_text(stored.type):
+        empty = empty | (stored.to_pandas().iloc[rows].astype(object) == "").to_numpy()
+    name = place if isinstance(place, str) else f"column {place}"
+    return np.where(empty, np.array(f"{EMPTY}{name}", object), np.array(f"invalid {name}", object))
+
+
+def raise_invalid(content: Content, invalid: Invalid | None = None, advice: Mapping[str, str] = MappingProxyType({})) -> None:
+    """Raise a `DataError` about the most frequent fault, see `most_frequent`, if any line or row is broken or invalid.
+
+    Args:
+        advice: what to add, by the beginning of the kind of this fault.
+    """
+    if content.broken or (invalid is not None and len(invalid.rows)):
+        kind, text = most_frequent(content, invalid)
+        more = [hint for begin, hint in advice.items() if kind.startswith(begin)]
+        raise DataError("; ".join([f"{content.path}, {text}", *more]))
+
+
+def most_frequent(content: Content, invalid: Invalid | None) -> tuple[str, str]:
+    """The most frequent kind of fault, and what is wrong with the first line (or row) that has it, then how many have which.
+
+    A wrong declaration makes most lines invalid, and should not hide behind a single line with another fault above them.
+    """
+    counts, first_rows = {}, dict[str, int]()
+    if invalid is not None and len(invalid.rows):
+        codes, kinds = pd.factorize(invalid.kinds)
+        counts = dict(zip(kinds, np.bincount(codes).tolist(), strict=True))
+        first_rows = dict(zip(kinds, invalid.rows[np.unique(codes, return_index=True)[1]].tolist(), strict=True))
+    wanted = counts | ({BROKEN: content.broken} if content.broken else {})
+    kind_of, first = {row: kind for kind, row in first_rows.items()}, dict[str, Fault]()
+    for row, fault in content.faults(sorted(kind_of), invalid.describe if invalid else lambda *_: "invalid"):
+        first.setdefault(BROKEN if row is None else kind_of[row], fault)
+        if len(first) == len(wanted):
+            break
+    ordered = sorted(first, key=lambda kind: (-wanted[kind], first[kind].number))
+    shown = first[ordered[0]]
+    text = f"{content.unit} {shown.number}: {shown.problem}: {shown.content}"
+    if sum(wanted.values()) > 1:
+        n_lines = len(next(iter(content.columns.values()))) + content.broken
+        others = [f"{kind} in {wanted[kind]:,} (first in {content.unit} {first[kind].number})" for kind in ordered[1:]]
+        text += "; " + ", ".join([f"{ordered[0]} in {wanted[ordered[0]]:,} of {n_lines:,} {content.unit}s", *others])
+    return ordered[0], text
 
 
 def refuse(content: Content, place: Place, bad: Any, why: str | Callable[[Any], str]) -> None:
-    """`raise_first` for the rows at which `bad` (bool [n]) is true of a column; `why` says what a value is, after "is"."""
-
-    def describe(_: int, stored: Callable[[Place], Any]) -> str:
-        return problem_of(place, stored(place), why)
-
-    raise_first(content, np.flatnonzero(np.asarray(bad, bool)), describe)
+    """`raise_invalid` for the rows at which `bad` (bool [n]) is true of a column; `why` says what a value is, after "is"."""
+    raise_invalid(content, invalid_in(content, place, bad, why))
 
 
 def problem_of(place: Place, value: Any, why: str | Callable[[Any], str]) -> str:

@@ -287,8 +287,6 @@ def _not_finite(value: Any, decimal: str) -> str:
 
 
 def _not_a_number(value: Any, decimal: str) -> str:
-    if value == "":
-        return "not a number; if a line without one is to be skipped, declare bad_lines: skip"
     other = "." if decimal == "," else ","
     swapped = isinstance(value, str) and _number(value, other) is not None
     hint = f" (if '{other}' is the decimal mark, declare decimal: '{other}')" if swapped else ""

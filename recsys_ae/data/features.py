@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 
 from recsys_ae.data.cards import PlantedCard, RatingsCard
-from recsys_ae.data.content import TEXT, Content, raise_first, read_content, refuse
+from recsys_ae.data.content import TEXT, Content, raise_invalid, read_content, refuse
 from recsys_ae.data.conversion import as_flags, as_ids, encoded, numbers_in_text, series_of
 from recsys_ae.data.fetch import locate
 from recsys_ae.data.layouts import FeatureDeclaration, FeatureFile, is_structured
@@ -120,7 +120,7 @@ def read_features(path: Path, layout: FeatureFile, id_kind: Literal["int", "str"
     """
     with reading(path):
         content = read_content(path, layout, dict.fromkeys(layout.places(), TEXT))
-        raise_first(content)
+        raise_invalid(content)
         if not len(content.columns[layout.id]):
             raise DataError("there is no data: the file has no rows")
         if not (typed := is_structured(path.name)):

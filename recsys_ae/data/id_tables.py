@@ -7,7 +7,7 @@ from types import MappingProxyType
 import pandas as pd
 from pydantic import Field
 
-from recsys_ae.data.content import TEXT, raise_first, read_content, refuse
+from recsys_ae.data.content import TEXT, raise_invalid, read_content, refuse
 from recsys_ae.data.conversion import as_ids, series_of
 from recsys_ae.data.detection import USUAL_NAMES, columns_like, layout_of
 from recsys_ae.data.layouts import FileLayout, Place, TitleFile, is_structured
@@ -61,7 +61,7 @@ def read_ids(
         places = {role: _only(found[role], role, names, role == optional) for role in kinds}
         columns: dict[str, Place] = {role: name for role, name in places.items() if name is not None}
         content = read_content(path, IdFile(path=path.name, columns=columns), dict.fromkeys(columns.values(), TEXT))
-        raise_first(content)
+        raise_invalid(content)
         values = {}
         for role, place in columns.items():
             typed, label = is_structured(path.name), f"{path}, column {place!r}"
@@ -86,7 +86,7 @@ def read_titles(path: Path, kind: str, layout: TitleFile | None = None) -> pd.Da
         layout = layout or _titles_like(path)
         item, title = layout.id, layout.title
         content = read_content(path, layout, {item: TEXT, title: TEXT})
-        raise_first(content)
+        raise_invalid(content)
         typed, stored = is_structured(path.name), content.columns[title]
         with column_context(item):
             ids = as_ids(content.columns[item], kind, typed=typed)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from recsys_ae.data.content import TEXT, raise_first, read_content, refuse
+from recsys_ae.data.content import TEXT, raise_invalid, read_content, refuse
 from recsys_ae.data.conversion import as_ids, as_scores, series_of
 from recsys_ae.data.detection import layout_of
 from recsys_ae.data.layouts import FileLayout, Place, is_structured
@@ -38,7 +38,7 @@ def read_lists(path: Path) -> pd.DataFrame:
         scores = [SCORE] if SCORE in names else []
         content = read_content(path, layout, dict.fromkeys([*COLUMNS, *scores], TEXT))
         typed, values = is_structured(path.name), {}
-        raise_first(content)
+        raise_invalid(content)
         for name in [*COLUMNS, *scores]:
             column = content.columns[name]
             if not len(column):

@@ -64,14 +64,13 @@ class SkippedLines:
             pd.DataFrame(self.faults, columns=list(Fault._fields)).to_csv(draft, index=False, errors="backslashreplace")
 
 
-def check_share(path: Path, unit: str, faults: Sequence[Fault], n_lines: int, at_most: float) -> None:
+def check_share(path: Path, unit: str, n_faults: int, n_lines: int, at_most: float, example: str) -> None:
     """Raise `DataError` if no line of a file is valid, or a larger share than `at_most` and more than `ALWAYS` are not."""
-    first = f"the first is {unit} {faults[0].number}: {faults[0].problem}: {faults[0].content}"
-    if len(faults) == n_lines:
-        raise DataError(f"{path}: none of the {n_lines} {unit}s is valid; {first}")
-    if len(faults) > max(ALWAYS, at_most * n_lines):
-        share = f"{len(faults)} of {n_lines} {unit}s are invalid, more than the share of {at_most:g} that may be skipped"
-        raise DataError(f"{path}: {share}; {first}. {_way_out(len(faults), n_lines, unit)}")
+    if n_faults == n_lines:
+        raise DataError(f"{path}: none of the {n_lines} {unit}s is valid, such as {example}")
+    if n_faults > max(ALWAYS, at_most * n_lines):
+        share = f"{n_faults} of {n_lines} {unit}s are invalid, more than the share of {at_most:g} that may be skipped"
+        raise DataError(f"{path}: {share}, such as {example}. {_way_out(n_faults, n_lines, unit)}")
 
 
 def _way_out(n_faults: int, n_lines: int, unit: str) -> str:

@@ -10,7 +10,19 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from recsys_ae.data.content import TEXT, Content, Describe, Fault, first_values, problem_of, raise_first, read_content
+from recsys_ae.data.content import (
+    EMPTY,
+    TEXT,
+    Content,
+    Fault,
+    Invalid,
+    first_values,
+    kinds_at,
+    most_frequent,
+    problem_of,
+    raise_invalid,
+    read_content,
+)
 from recsys_ae.data.conversion import Converted, Scale, as_ids, as_ratings, as_times, date_type, series_of
 from recsys_ae.data.layouts import Place, Table, is_structured
 from recsys_ae.data.reading import column_context, reading
@@ -46,30 +58,28 @@ def read_table(
         content = read_content(path, table, _types(path, table))
         places: dict[str, Place] = {role: place for role, place in table.columns.model_dump().items() if place is not None}
         if not len(content.columns[places["user"]]):
-            raise_first(content)
+            raise_invalid(content)
             raise DataError("there is no data: the file has no rows")
         found = _converted(content, places, path, table, ids or {}, scale)
 
-        def describe(row: int, stored: Callable[[Place], Any]) -> str:
-            role = _first_bad(found, row)
-            return problem_of(places[role], stored(places[role]), found[role].why)
-
         bad = np.logical_or.reduce([column.bad for column in found.values()])
-        rows = np.flatnonzero(bad)
+        invalid = _invalid(content, np.flatnonzero(bad), found, places)
         if table.bad_lines == "error":
-            raise_first(content, rows, describe)
+            raise_invalid(content, invalid, {EMPTY: "if such lines are to be skipped, declare bad_lines: skip"})
         else:
-            faults = _faults(content, rows, describe, found, places, typed=is_structured(path.name))
+            faults = _faults(content, invalid, found, places, typed=is_structured(path.name))
             n_lines = len(bad) + content.broken
             if faults:
-                check_share(path, content.unit, faults, n_lines, table.skip_at_most)
-                _warn(path, content.unit, faults, kept=n_lines - len(faults))
+                example = most_frequent(content, invalid)[1]
+                check_share(path, content.unit, len(faults), n_lines, table.skip_at_most, example)
+                skipped_lines = f"skipped {len(faults)} invalid {content.unit}s, kept {n_lines - len(faults)}"
+                logger.warning("%s: %s, such as %s", path, skipped_lines, example)
             if skipped is not None:
                 skipped.add(faults, n_lines)
         values = {NAMES[role]: found[role].values for role in places}
         found.clear()
         frame = pd.DataFrame({name: series_of(column) for name, column in values.items()}, copy=False)
-        return frame[~bad].reset_index(drop=True) if len(rows) else frame
+        return frame[~bad].reset_index(drop=True) if len(invalid.rows) else frame
 
 
 def _types(path: Path, table: Table) -> dict[Place, pa.DataType]:
@@ -119,17 +129,25 @@ def _first_bad(found: Mapping[str, Converted], row: int) -> str:
     return next(role for role in NAMES if role in found and found[role].bad[row])
 
 
+def _invalid(content: Content, rows: NDArray[np.intp], found: Mapping[str, Converted], places: Mapping[str, Place]) -> Invalid:
+    """The given rows, each with what is wrong with its first invalid column."""
+
+    def describe(row: int, stored: Callable[[Place], Any]) -> str:
+        role = _first_bad(found, row)
+        return problem_of(places[role], stored(places[role]), found[role].why)
+
+    kinds = np.full(len(rows), None, object)
+    for role in reversed([role for role in NAMES if role in found]):
+        bad = found[role].bad[rows]
+        kinds[bad] = kinds_at(content, places[role], rows[bad])
+    return Invalid(rows, kinds, describe)
+
+
 def _faults(
-    content: Content,
-    rows: NDArray[np.intp],
-    describe: Describe,
-    found: Mapping[str, Converted],
-    places: Mapping[str, Place],
-    *,
-    typed: bool,
+    content: Content, invalid: Invalid, found: Mapping[str, Converted], places: Mapping[str, Place], *, typed: bool
 ) -> list[Fault]:
-    """The faults at `rows` and those of broken lines, in file order, with the ids in these rows where both are valid."""
-    ids = {}
+    """The faults of invalid rows and of broken lines, in file order, with the ids in these rows where both are valid."""
+    ids, rows = {}, invalid.rows
     for role in ("user", "item"):
         kind = "int" if isinstance(found[role].values, np.ndarray) else "str"  # that of the other rows
         ids[role] = as_ids(content.columns[places[role]].take(pa.array(rows)), kind, typed=typed)
@@ -137,14 +155,9 @@ def _faults(
     values = [series_of(ids[role].values).tolist() for role in ("user", "item")]
     pairs = {row: pair for row, pair, valid in zip(rows.tolist(), zip(*values, strict=True), both, strict=True) if valid}
     faults = []
-    for row, fault in content.faults(rows.tolist(), describe):
+    for row, fault in content.faults(rows.tolist(), invalid.describe):
         if row is not None:
             user, item = pairs.get(row, (None, None))
             fault = fault._replace(column=_first_bad(found, row), user=user, item=item)
         faults.append(fault)
     return faults
-
-
-def _warn(path: Path, unit: str, faults: list[Fault], kept: int) -> None:
-    first = f"{unit} {faults[0].number}: {faults[0].problem}: {faults[0].content}"
-    logger.warning("%s: skipped %d invalid %ss, kept %d; the first is %s", path, len(faults), unit, kept, first)

@@ -247,7 +247,7 @@ class TestForms:
             read(tmp_path, content)
         with pytest.raises(DataError, match=r"line 2: rating '3.5' is not a number \(if '.' is .* declare decimal: '.'\)"):
             read(tmp_path, "user;item;rating\n1;2;3.5\n", decimal=",")
-        with pytest.raises(DataError, match=r"line 2: rating '' is not a number; if a line without one .* bad_lines: skip"):
+        with pytest.raises(DataError, match=r"line 2: rating '' is not a number: .*; if such lines .* bad_lines: skip"):
             read(tmp_path, "user;item;rating\n1;2;\n")
 
     def test_declared_dates(self, tmp_path):
@@ -434,7 +434,10 @@ class TestSkipping:
         with caplog.at_level(logging.WARNING):
             data = read_interactions(put(tmp_path, self.CONTENT), bad_lines="skip", skipped=skipped)
         assert data.users.values.tolist() == [1, 12]
-        assert "skipped 5 invalid lines, kept 2; the first is line 3: expected 3 fields, got 2: 'x,2'" in caplog.text
+        assert (
+            "skipped 5 invalid lines, kept 2, such as line 3: expected 3 fields, got 2: 'x,2'; wrong form in 2 of 7 lines"
+            in caplog.text
+        )
         assert [(one.number, one.problem) for one in skipped.faults] == [
             (3, "expected 3 fields, got 2"),
             (4, "expected 3 fields, got 4"),
@@ -459,7 +462,7 @@ class TestSkipping:
             read(tmp_path, self.CONTENT)
 
     def test_a_file_of_bad_lines_only(self, tmp_path):
-        with pytest.raises(DataError, match="none of the 1 lines is valid; the first is line 2: rating 'x' is not a number"):
+        with pytest.raises(DataError, match="none of the 1 lines is valid, such as line 2: rating 'x' is not a number"):
             read(tmp_path, HEADER + "1,2,x\n", bad_lines="skip")
 
     @pytest.mark.parametrize("bad_lines", ["error", "skip"])
@@ -503,10 +506,54 @@ class TestSkipping:
         if bad <= 100:
             assert read_interactions(path, bad_lines="skip", **layout).n_users == good
             return
-        says = rf"{bad} of {good + bad} lines are invalid, more than the share of 0\.\d+ that may be skipped; the first is line"
+        says = rf"{bad} of {good + bad} lines are invalid, more than the share of 0\.\d+ that may be skipped, such as line"
         with pytest.raises(DataError, match=rf"{says} {good + 2}: rating 'x' is not a number: .*{way_out}$"):
             read_interactions(path, bad_lines="skip", **layout)
         assert read_interactions(path, bad_lines="skip", skip_at_most=0.42 if good > bad else 1).n_users == good
+
+    def test_an_empty_value_is_not_advised_to_be_skipped_once_it_is(self, tmp_path, caplog):
+        skipped = SkippedLines()
+        read_interactions(put(tmp_path, HEADER + "1,1,5\n1,2,\n"), bad_lines="skip", skipped=skipped)
+        assert skipped.faults[0].problem == "rating '' is not a number"
+        assert "line 3: rating '' is not a number: '1,2,'" in caplog.text
+        assert "bad_lines" not in caplog.text
+
+
+class TestManyFaults:
+    """The most frequent fault is reported, whatever stands above it, and the others are counted."""
+
+    HEADER = "user,item,rating,time\n"
+    DATES = tuple(f"1,{number},{rating},3.{number}.2024" for number, rating in enumerate(["", *"55"] * 5, 1))
+
+    def test_a_wrong_date_format(self, tmp_path):
+        path = put(tmp_path, self.HEADER + "\n".join(["1,20", *self.DATES, "1,1,5,2024-01-02"]) + "\n")
+        with pytest.raises(DataError) as caught:
+            read_interactions(path, date_format="%Y-%m-%d")
+        assert str(caught.value) == (
+            f"{path}, line 4: time '3.2.2024' is not a date in the format %Y-%m-%d: '1,2,5,3.2.2024'; invalid time in 10 of 17 "
+            "lines, empty rating in 5 (first in line 3), wrong form in 1 (first in line 2)"
+        )
+
+    def test_a_wrong_decimal_mark_below_empty_ratings(self, tmp_path):
+        with pytest.raises(DataError, match=r"line 3: rating '4,5' .*; invalid rating in 2 of 4 lines, empty rating in 1 "):
+            read(tmp_path, "user;item;rating\n1;1;\n1;2;4,5\n1;3;4\n1;4;3,5\n")
+
+    def test_advice_is_about_the_fault_that_is_shown(self, tmp_path):
+        with pytest.raises(DataError, match=r"line 3: rating '' .*; empty rating in 2 of 3 lines.*declare bad_lines: skip$"):
+            read(tmp_path, HEADER + "1,1,x\n1,2,\n1,3,\n")
+        with pytest.raises(DataError, match=r"line 3: rating 'x' .* empty rating in 1 \(first in line 2\)$"):
+            read(tmp_path, HEADER + "1,1,\n1,2,x\n1,3,x\n")
+
+    def test_too_many_lines_to_skip(self, tmp_path):
+        lines = ["1,1,,2024-01-02", *(f"1,{number},5,2.1.2024" for number in range(2, 200)), "1,1,5,2024-01-02"]
+        with pytest.raises(DataError, match=r"such as line 3: time '2.1.2024' .*; invalid time in 198 of 200 lines, empty rat"):
+            read(tmp_path, self.HEADER + "\n".join(lines) + "\n", bad_lines="skip", date_format="%Y-%m-%d")
+
+    def test_rows_of_parquet(self, tmp_path):
+        frame = pd.DataFrame({"user": [1, 2, 3, 4], "item": 1, "rating": [np.nan, 9, 9, 1]})
+        frame.to_parquet(tmp_path / "x.parquet")
+        with pytest.raises(DataError, match=r"row 2: rating 9.0 is outside.*; invalid rating in 2 of 4 rows"):
+            read_interactions(tmp_path / "x.parquet", scale=(1, 5))
 
 
 @given(st.text("0123456789.,+-eEnaifx_ \t", max_size=6))
