@@ -70,6 +70,21 @@ class LogLine(logging.Formatter):
         return level + super().format(record)
 
 
+class Once(logging.Filter):
+    """Drops a warning that was given before, such as one about a file that a command reads twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._given: set[str] = set()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        text = record.getMessage()
+        if record.levelno != logging.WARNING or text not in self._given:
+            self._given.add(text)
+            return True
+        return False
+
+
 class ReaderGoneError(Exception):
     """The reader of the output, for example `head`, has closed it."""
 

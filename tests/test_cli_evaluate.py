@@ -49,6 +49,18 @@ class TestEvaluate:
         (line,) = err.splitlines()
         assert line.startswith("warning: the truth and the history have only 0 users in common: 3 users such as 1, against")
 
+    def test_a_warning_about_a_file_that_is_read_for_each_system_is_given_once(self, run_alone, files):
+        columns = "{user: user_id, item: item_id}"
+        Path("card.yaml").write_text(
+            f"name: shop\nkind: ratings\nfiles:\n- {{path: history.csv, columns: {columns}, bad_lines: skip}}\n"
+        )
+        Path("history.csv").write_text("user_id,item_id\n1,14\n2,10\n2,\n")
+        shutil.copy("lists.csv", "others.csv")
+        more = ["--truth", "truth.csv", "--history", "history.csv", "--card", "card.yaml", "--metrics", "recall@2"]
+        code, _, err, _ = run_alone("compare", "lists.csv", "others.csv", *more)
+        assert code == 0, err
+        assert err.count("skipped 1 invalid line, kept 2, such as line 4: item_id '' is empty") == 1
+
     def test_repeats_may_be_wanted(self, call, files):
         found, out, err = self.evaluated(call, "--history", "history.csv", "--repeats", "wanted")
         assert found["metrics"]["recall@2"] == pytest.approx((1 / 2 + 1 + 0) / 3)

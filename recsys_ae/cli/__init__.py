@@ -29,7 +29,7 @@ from recsys_ae.cli.runs import runs_app
 from recsys_ae.cli.schema import schema
 from recsys_ae.cli.verification import verify
 from recsys_ae.errors import ConfigError, RankLost, Terminated, TrackingError
-from recsys_ae.exits import INTERRUPTED, TERMINATED, LogLine, Output, explain, in_ranks, leave, nowhere, one_line
+from recsys_ae.exits import INTERRUPTED, TERMINATED, LogLine, Once, Output, explain, in_ranks, leave, nowhere, one_line
 from recsys_ae.folders import check_current, check_temporary
 
 if TYPE_CHECKING:
@@ -279,6 +279,7 @@ def main() -> NoReturn:
     sys.stdout, sys.stderr = sys.stdout or nowhere(), sys.stderr or nowhere()
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(LogLine())
+    handler.addFilter(Once())
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
     logging.getLogger("recsys_ae").setLevel(logging.DEBUG if "--debug" in sys.argv else logging.INFO)
     sys.unraisablehook = _interrupt_again
