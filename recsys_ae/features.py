@@ -18,7 +18,7 @@ from scipy.sparse import csr_array, hstack, vstack
 from recsys_ae.digests import digest_of
 from recsys_ae.errors import ConfigError, DataError, described, did_you_mean
 from recsys_ae.frames import Frame, plain, read_frame
-from recsys_ae.ids import IdMap, Rows, id_index, shown
+from recsys_ae.ids import IdMap, Rows, id_index, shown, spelling_hint
 
 Kind = Literal["numeric", "date", "category", "multi_label"]
 PARTS = ("data", "indices", "indptr")
@@ -141,7 +141,10 @@ class FeatureTable:
         own = IdMap(id_index(frame[id_column], f"column {id_column!r} of the feature table"))
         fitted_on = (fit_ids or ids or own).find(own.values) >= 0
         if not fitted_on.any() or (ids is not None and (ids.find(own.values) < 0).all()):
-            raise DataError(f"none of the ids is among the {len(own)} ids with features; check that they are written alike")
+            hint = spelling_hint(pd.Index(own.values), ids or fit_ids or own)
+            raise DataError(
+                f"none of the ids is among the {len(own)} ids with features; check that they are written alike{hint}"
+            )
         if isinstance(features, Mapping):
             features = tuple(_fit(frame[name][fitted_on], kind) for name, kind in features.items())
         matrix = hstack([one.encode(frame[one.name]) for one in features], format="csr")

@@ -22,6 +22,7 @@ KINDS = {"int": "integers", "str": "text"}
 EXACT = {"float32": 2**24, "float64": 2**53}  # where floats begin to skip integers
 PART = 2**18  # ids that are encoded at a time, few enough for the cache
 CANONICAL_INTEGER = r"^(0|-?[1-9][0-9]{0,18})\z"
+PADDED = r"^0*([0-9]+)(\.0+)?\z"  # a number as other programs may write it: with leading zeros, or as a float
 
 
 class IdMap:
@@ -70,7 +71,8 @@ class IdMap:
         rows = self.find(external)
         if len(missing := np.flatnonzero(rows < 0)):
             first = shown(id_index(external)[missing[0]])
-            raise UnknownIdError(f"unknown id {first} ({len(missing)} of {len(rows)} are not among the {len(self)} known ids)")
+            count = f"{len(missing)} of {len(rows)} are not among the {len(self)} known ids"
+            raise UnknownIdError(f"unknown id {first} ({count}){spelling_hint(id_index(external)[missing], self)}")
         return rows
 
     def find(self, external: ArrayLike | pd.Series) -> Rows:
@@ -94,6 +96,30 @@ class IdMap:
         if self.kind == "int":
             return digest_of(["int", self.values.astype("<i8").tobytes()])
         return digest_of(["str", *(len(raw).to_bytes(8, "little") + raw for raw in map(str.encode, self.values))])
+
+
+def spelling_hint(unknown: pd.Index | pd.Series, known: IdMap) -> str:
+    """The end of a message about unknown ids that other spellings of known ones are among; empty if there are none.
+
+    Spellings of a text differ in leading zeros, `.0` and spaces around it, which programs that take ids for numbers lose or
+    add.
+    """
+    own = pd.Index(unknown).unique()
+    if known.kind == "int" or not len(own) or kind_of(id_index(own)) == "int":
+        return ""
+    plain, plain_known = _plain(own), _plain(known.values)
+    found = pd.Index(plain).isin(plain_known)
+    if not found.any():
+        return ""
+    at = int(found.argmax())
+    other = known.values[int((plain_known == plain[at]).argmax())]
+    return f"; {found.sum()} of them would be known if they were written alike, such as {shown(own[at])} as {shown(other)}"
+
+
+def _plain(texts: ArrayLike | pd.Index) -> NDArray[np.object_]:
+    """Texts without spaces around them, and whole numbers among them as short as possible."""
+    trimmed = pc.utf8_trim_whitespace(pa.array(np.asarray(texts, object), pa.large_string()))
+    return pc.replace_substring_regex(trimmed, PADDED, r"\1").to_numpy(zero_copy_only=False)
 
 
 def among(asked: Rows, known: Rows) -> NDArray[np.bool_]:

@@ -1,8 +1,10 @@
+import pandas as pd
 import pytest
 from hypothesis import given, strategies as st
 
 from recsys_ae import IdMap
 from recsys_ae.errors import DataError, UnknownIdError
+from recsys_ae.ids import spelling_hint
 
 ids = st.one_of(
     st.lists(st.integers(-(2**62), 2**62), min_size=1, unique=True), st.lists(st.text(min_size=1), min_size=1, unique=True)
@@ -35,3 +37,26 @@ class TestIdMap:
 
     def test_digest_distinguishes_types_and_boundaries(self):
         assert len({IdMap([1]).digest, IdMap(["1"]).digest, IdMap(["ab", "c"]).digest, IdMap(["a", "bc"]).digest}) == 4
+
+
+KNOWN = IdMap(["000245", "007", " anna", "x1", "0"])
+
+
+@pytest.mark.parametrize(
+    ("asked", "known"),
+    [("245", "000245"), ("245.0", "000245"), (" 000245 ", "000245"), ("7", "007"), ("anna", " anna"), ("00", "0")],
+)
+def test_a_known_id_in_another_spelling_is_recognised(asked, known):
+    hint = f"; 1 of them would be known if they were written alike, such as {asked!r} as {known!r}"
+    assert spelling_hint(pd.Index(["new", asked, asked]), KNOWN) == hint
+    with pytest.raises(UnknownIdError, match="would be known if they were written alike"):
+        KNOWN.rows(["x1", asked])
+
+
+@pytest.mark.parametrize("asked", [["x01"], ["2450"], ["245.5"], ["-7"], []])
+def test_other_ids_are_not_spellings_of_known_ones(asked):
+    assert spelling_hint(pd.Index(asked, dtype="str"), KNOWN) == ""
+
+
+def test_integers_have_one_spelling():
+    assert spelling_hint(pd.Index([3]), IdMap([1, 2])) == ""

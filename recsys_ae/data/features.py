@@ -20,7 +20,7 @@ from recsys_ae.data.text import undecoded
 from recsys_ae.declaration import error_context
 from recsys_ae.errors import ConfigError, DataError
 from recsys_ae.features import LARGEST, Feature, FeatureTable
-from recsys_ae.ids import IdMap, encode, id_index
+from recsys_ae.ids import IdMap, encode, id_index, spelling_hint
 from recsys_ae.interactions import Interactions
 from recsys_ae.split import Split
 from recsys_ae.times import iso_dates
@@ -54,8 +54,10 @@ def load_features(
     with error_context(str(path)):
         kinds = {name: feature.kind for name, feature in layout.columns.items()}
         table = FeatureTable.from_frame(frame, features or kinds, ids=ids, fit_ids=fit_ids)
-    found = int((ids.find(frame["id"]) >= 0).sum())
-    logger.info("%s: %d of %d %s have features, %d other rows dropped", path, found, len(ids), side, len(frame) - found)
+    dropped = frame["id"][ids.find(frame["id"]) < 0]
+    n, hint = len(frame) - len(dropped), spelling_hint(dropped, ids)
+    level = logging.WARNING if hint else logging.INFO
+    logger.log(level, "%s: %d of %d %s have features, %d other rows dropped%s", path, n, len(ids), side, len(dropped), hint)
     return table
 
 

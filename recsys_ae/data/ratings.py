@@ -1,5 +1,6 @@
 """Loading of interactions, and of the splits published with them, from dataset cards and files."""
 
+import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,9 +28,11 @@ from recsys_ae.declaration import error_context
 from recsys_ae.errors import ConfigError, DataError, UnknownIdError, counted, did_you_mean, quoted
 from recsys_ae.events import Duplicates, read_events
 from recsys_ae.files import path_of
-from recsys_ae.ids import IdMap, encode, id_index, shown
+from recsys_ae.ids import IdMap, Rows, encode, id_index, shown, spelling_hint
 from recsys_ae.interactions import Interactions
 from recsys_ae.split import Predict, Repeats, Split
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -160,18 +163,28 @@ def read_history(
     kinds = {"item": items.kind} | ({"user": user_ids} if user_ids else {})
     frame = read_table(path, table or guess_table(path), kinds, scale, skipped=skipped)
     unknown = items.find(frame["item_id"]) < 0
-    n_unknown = int(unknown.sum())
+    n_unknown, hint = int(unknown.sum()), spelling_hint(frame["item_id"][unknown], items)
     if n_unknown and not skip_unknown:
-        first = shown(frame["item_id"][unknown].iloc[0])
-        raise UnknownIdError(
-            f"{path}: the model does not know item {first} ({counted(n_unknown, 'such row')}); --skip-unknown leaves them out"
-        )
+        first, count = shown(frame["item_id"][unknown].iloc[0]), counted(n_unknown, "such row")
+        raise UnknownIdError(f"{path}: the model does not know item {first} ({count}){hint}; --skip-unknown leaves them out")
+    if hint:
+        logger.warning("%s: left out %s with items that the model does not know%s", path, counted(n_unknown, "row"), hint)
     if unknown.all():
         raise DataError(f"{path}: the model knows none of the items; check that their ids are written as in training")
     known = id_index(frame["user_id"])
-    rows = encode(known if users is None else known.append(id_index(users)), None)[1]
+    codes, rows = encode(known if users is None else known.append(id_index(users)), None)
+    if users is not None:
+        _check_spelling(path, rows, codes[: len(known)])
     options = {"duplicates": duplicates, "scale": scale, "users": rows, "items": items, **columns_of(frame)}
     return Interactions.from_frame(frame[~unknown], **options), n_unknown
+
+
+def _check_spelling(path: Path, users: IdMap, present: Rows) -> None:
+    """Warn if users who are not at the rows of this file seem to be there under another spelling of their ids."""
+    missing = np.ones(len(users), bool)
+    missing[present] = False
+    if missing.any() and (hint := spelling_hint(pd.Index(users.values[missing]), users.of(np.flatnonzero(~missing)))):
+        logger.warning("%s has no history of %s who are asked for%s", path, counted(int(missing.sum()), "user"), hint)
 
 
 def _whole(card: RatingsCard, folder: Path, skipped: SkippedLines | None) -> pd.DataFrame:

@@ -7,7 +7,7 @@ from typing import Literal
 import pandas as pd
 
 from recsys_ae.errors import DataError, counted
-from recsys_ae.ids import KINDS, IdMap, encode, id_index, shown
+from recsys_ae.ids import KINDS, IdMap, encode, id_index, shown, spelling_hint
 
 FEW = 0.01  # share of common ids, of the smaller side, below which a warning is logged
 
@@ -46,10 +46,13 @@ def id_maps(ids: Mapping[str, pd.Index], side: Side) -> tuple[IdMap, IdMap]:
 
 def _compare(truth: IdMap, others: IdMap, where: str, side: str) -> None:
     """Raise `DataError` or warn if the truth has no or few ids in common with `others`, the ids of `where`."""
-    common = int((others.find(truth.values) >= 0).sum())
+    found = others.find(truth.values) >= 0
+    common, hint = int(found.sum()), spelling_hint(pd.Index(truth.values[~found]), others)
     if common >= FEW * min(len(truth), len(others)):
+        if hint:
+            logger.warning("%d of %d %ss of the truth are not in %s%s", len(truth) - common, len(truth), side, where, hint)
         return
-    counts = f"{_counted(truth, side)}, against {_counted(others, side)}"
+    counts = f"{_counted(truth, side)}, against {_counted(others, side)}{hint}"
     if not common and where != "the history":  # all users may be new
         raise DataError(f"the truth and {where} have no {side} in common: {counts}; check that the ids are written alike")
     logger.warning("the truth and %s have only %d %ss in common: %s", where, common, side, counts)

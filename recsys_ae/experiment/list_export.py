@@ -1,5 +1,6 @@
 """The key `export` of a pipeline of recommenders: what is exported, and under which rules."""
 
+import logging
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -15,10 +16,12 @@ from recsys_ae.export.histories import users_in
 from recsys_ae.export.provenance import Sources, title_option, unchanged
 from recsys_ae.export.rule_files import ROLES, WAY_OUT, RuleFiles
 from recsys_ae.export.writing import Format, Layout, Titles, Writing
-from recsys_ae.ids import shown
+from recsys_ae.ids import shown, spelling_hint
 from recsys_ae.interactions import Interactions
 
 FILES = (*ROLES, "users", "titles")
+
+logger = logging.getLogger(__name__)
 
 
 def _as_list(value: Any) -> Any:
@@ -89,7 +92,7 @@ class ListExport(ExportSpec):
         with unchanged({**self.files(), "titles": path}) as files:
             named = card[0] if card else None
             rules = self._rules.read(data.items, data.users, card=named, skip_unknown=self.skip_unknown)
-            titles = None if path is None else Titles.read(path, data.items.kind, layout)
+            titles = None if path is None else Titles.read(path, data.items, layout)
             found = {"users": self._users(data, card), "rules": rules, "titles": titles}
         sources = sources or Sources()
         read = sources.files | files
@@ -103,9 +106,10 @@ class ListExport(ExportSpec):
             return None
         users = users_in(Path(self.users), data.users.kind, card)
         unknown = data.users.find(users) < 0
+        count, hint = counted(int(unknown.sum()), "such user"), spelling_hint(users[unknown], data.users)
         if unknown.any() and not self.skip_unknown:
             first = shown(users[unknown].iloc[0])
-            raise UnknownIdError(
-                f"{self.users}: the data has no user {first} ({counted(int(unknown.sum()), 'such user')}); {WAY_OUT}"
-            )
+            raise UnknownIdError(f"{self.users}: the data has no user {first} ({count}){hint}; {WAY_OUT}")
+        if hint:
+            logger.warning("%s: left out users that are not in the data (%s)%s", self.users, count, hint)
         return users[~unknown]

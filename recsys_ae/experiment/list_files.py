@@ -109,7 +109,7 @@ class ListFiles:
             history, n_unknown = history_for(model, self.history, card, **how)
             declared = card[0] if card else None
             rules = self.rules.read(history.items, history.users, card=declared, skip_unknown=self.skip_unknown)
-            texts = None if titles is None else Titles.read(titles, history.items.kind, layout)
+            texts = None if titles is None else Titles.read(titles, history.items, layout)
         how = {"skip_unknown": self.skip_unknown or None, "card": None if own else self.card, "cap": self.rules.cap}
         sources = Sources(
             self.model if self.model.startswith(URIS) else str(Path(self.model).absolute()),

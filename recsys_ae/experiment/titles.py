@@ -7,7 +7,7 @@ from recsys_ae.data.cards import PlantedCard, RatingsCard
 from recsys_ae.data.fetch import locate_titles
 from recsys_ae.data.id_tables import read_titles
 from recsys_ae.errors import DataError
-from recsys_ae.ids import IdMap, shown
+from recsys_ae.ids import IdMap, shown, spelling_hint
 
 
 def item_titles(card: RatingsCard | PlantedCard, folder: Path, given: str | None, items: IdMap) -> dict[Any, str]:
@@ -22,8 +22,9 @@ def item_titles(card: RatingsCard | PlantedCard, folder: Path, given: str | None
     frame = read_titles(place[0], items.kind, place[1])
     titles = dict(zip(frame["item_id"].tolist(), frame["title"].tolist(), strict=True))
     if titles and items.find(frame["item_id"]).max() < 0:
+        hint = spelling_hint(frame["item_id"], items)
         raise DataError(
             f"{place[0]}: no title is that of an item of the data: titles are of {shown(next(iter(titles)))} and others, items "
-            f"are {shown(items.values[0])} and others; correct the file, or the key titles"
+            f"are {shown(items.values[0])} and others{hint}; correct the file, or the key titles"
         )
     return titles

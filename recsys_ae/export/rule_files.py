@@ -13,7 +13,7 @@ from recsys_ae.data.cards import RatingsCard
 from recsys_ae.data.id_tables import read_ids
 from recsys_ae.data.layouts import Place
 from recsys_ae.errors import ConfigError, DataError, UnknownIdError
-from recsys_ae.ids import IdMap, Rows, shown
+from recsys_ae.ids import IdMap, Rows, shown, spelling_hint
 from recsys_ae.models.categories import CappedCategories
 from recsys_ae.models.rules import ItemSets, Rules, capped_categories, item_rows
 
@@ -121,16 +121,25 @@ class _Reader:
     def _item_rows(self, path: Path, frame: pd.DataFrame) -> Rows:
         """The rows of the items in a file, -1 where unknown."""
         rows = item_rows(self.items, frame["item_id"], str(path), None if self.skip_unknown else WAY_OUT)
-        if n := int((rows < 0).sum()):
-            logger.info("%s: left out %d of %d rows, because the model does not know their items", path, n, len(rows))
+        _log_left_out(path, frame["item_id"][rows < 0], len(rows), "the model does not know their items", self.items)
         return rows
 
     def _known_users(self, path: Path, frame: pd.DataFrame) -> NDArray[np.bool_]:
         """bool [n]: which rows of a file have a known user."""
         known = self.users.find(frame["user_id"]) >= 0
-        if n := int((~known).sum()):
-            if not self.skip_unknown:
-                first, rest = shown(frame["user_id"][~known].iloc[0]), f"such users in {n} of {len(known)} rows"
-                raise UnknownIdError(f"{path}: the history has no user {first} ({rest}); {WAY_OUT}")
-            logger.info("%s: left out %d of %d rows, because the history does not have their users", path, n, len(known))
+        unknown = frame["user_id"][~known]
+        if len(unknown) and not self.skip_unknown:
+            first, rest = shown(unknown.iloc[0]), f"such users in {len(unknown)} of {len(known)} rows"
+            raise UnknownIdError(
+                f"{path}: the history has no user {first} ({rest}){spelling_hint(unknown, self.users)}; {WAY_OUT}"
+            )
+        _log_left_out(path, unknown, len(known), "the history does not have their users", self.users)
         return known
+
+
+def _log_left_out(path: Path, unknown: pd.Series, n_rows: int, why: str, known: IdMap) -> None:
+    """Log how many rows of a file were left out because of these unknown ids, as a warning if they may be misspelt."""
+    if len(unknown):
+        hint = spelling_hint(unknown, known)
+        level = logging.WARNING if hint else logging.INFO
+        logger.log(level, "%s: left out %d of %d rows, because %s%s", path, len(unknown), n_rows, why, hint)

@@ -4,6 +4,7 @@ Files of every format and layout can be read back to the same table. R is the nu
 """
 
 import json
+import logging
 from codecs import BOM_UTF8
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,9 +22,10 @@ from recsys_ae.data.id_tables import read_titles
 from recsys_ae.data.layouts import TitleFile
 from recsys_ae.digests import digest_of
 from recsys_ae.errors import ConfigError, DataError, reason
-from recsys_ae.ids import Rows
+from recsys_ae.ids import IdMap, Rows, spelling_hint
 from recsys_ae.parquet import read_parquet, write_parquet
 
+logger = logging.getLogger(__name__)
 Format = Literal["parquet", "csv", "csv-semicolon", "jsonl"]
 Layout = Literal["rows", "lists"]
 TITLE = "title"
@@ -41,9 +43,11 @@ class Titles:
     texts: pa.Array
 
     @classmethod
-    def read(cls, path: Path, kind: str, layout: TitleFile | None = None) -> "Titles":
-        """The titles in a file, for items whose ids are of type "int" or "str"; see `data.id_tables.read_titles`."""
-        frame = read_titles(path, kind, layout)
+    def read(cls, path: Path, items: IdMap, layout: TitleFile | None = None) -> "Titles":
+        """The titles in a file, which is to be about these items; see `data.id_tables.read_titles`."""
+        frame = read_titles(path, items.kind, layout)
+        if hint := spelling_hint(frame["item_id"][items.find(frame["item_id"]) < 0], items):
+            logger.warning("%s has titles of items that the model does not know%s", path, hint)
         return cls(pa.array(frame["item_id"]), pa.array(frame["title"], pa.string()))
 
     def of(self, items: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -16,7 +16,7 @@ from scipy.sparse import csr_array
 from recsys_ae.digests import digest_of
 from recsys_ae.errors import ConfigError, DataError, UnknownIdError, described
 from recsys_ae.frames import Frame, is_frame, read_frame
-from recsys_ae.ids import IdMap, Rows, among, encode, id_index, shown
+from recsys_ae.ids import IdMap, Rows, among, encode, id_index, shown, spelling_hint
 from recsys_ae.interactions import ones
 from recsys_ae.models.base import Floats, check_counts
 from recsys_ae.models.categories import CappedCategories
@@ -229,7 +229,9 @@ def item_rows(items: IdMap, ids: pd.Series | pd.Index, what: str, way_out: str |
     rows = items.find(index)
     if way_out is not None and (unknown := np.flatnonzero(rows < 0)).size:
         first, count = shown(index[unknown[0]]), f"such items in {len(unknown)} of {len(rows)} rows"
-        raise UnknownIdError(f"{what}: the model does not know item {first} ({count}); {way_out}")
+        raise UnknownIdError(
+            f"{what}: the model does not know item {first} ({count}){spelling_hint(index[unknown], items)}; {way_out}"
+        )
     return rows
 
 

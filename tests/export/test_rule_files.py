@@ -164,6 +164,20 @@ def test_unknown_rows_are_left_out_if_asked_for(tmp_path, caplog):
     assert "11 of 12 users have no candidates, and get no list" in caplog.text
 
 
+def test_ids_that_lost_their_zeros_are_noticed(tmp_path, caplog):
+    users = IdMap(["000245", "000246"])
+    path = put(tmp_path / "x.csv", pd.DataFrame({"user_id": [245, 246], "item_id": [101, 102]}))
+    hint = "; 2 of them would be known if they were written alike, such as '245' as '000245'"
+    with pytest.raises(UnknownIdError, match=f"the history has no user '245' .*{hint}; --skip-unknown"):
+        RuleFiles(block=[path]).read(ITEMS, users)
+    RuleFiles(block=[path]).read(ITEMS, users, skip_unknown=True)
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert hint in caplog.text
+    put(path, pd.DataFrame({"item_id": [1, 2]}))
+    with pytest.raises(UnknownIdError, match=r"does not know item '1' .* would be known if .* '1' as '01'; --skip-unknown"):
+        RuleFiles(block=[path]).read(IdMap(["01", "02"]), users)
+
+
 ids = st.one_of(st.integers(-(2**63), 2**63 - 1), st.text(st.characters(codec="utf-8", exclude_categories=("C",)), min_size=1))
 
 
