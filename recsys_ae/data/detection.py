@@ -1,6 +1,7 @@
 """Detection of a file's layout from its first line: separator, header, and which column is which."""
 
 import json
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from itertools import islice
@@ -17,6 +18,7 @@ from recsys_ae.errors import DataError, UnrecognisedError, did_you_mean, quoted,
 
 T = TypeVar("T")
 SEPARATORS = ("::", "\t", ";", ",", "|")  # tried in this order
+UNUSUAL_SEPARATOR = re.compile(r"[!#$%&*+<=>?@\\^~]| ")
 RECBOLE_TYPES = ("token", "float", "token_seq", "float_seq")
 USUAL_NAMES = {
     "user": {"user", "userid", "visitorid", "customerid"},
@@ -116,7 +118,10 @@ def _guess(path: Path, base: Table, separator: str, declared: dict[str, Any]) ->
 
 
 def _first_fitting(path: Path, file: FileLayout, attempt: Callable[[str], T]) -> T:
-    """`attempt` with the declared separator, else with the first one that works; raises the first error if none does."""
+    """`attempt` with the declared separator, else with the first one that works; raises the first error if none does.
+
+    Of a file that these separators leave in one column, the error is about the separator.
+    """
     problem: DataError | None = None
     for separator in SEPARATORS if file.separator is None else [file.separator]:
         try:
@@ -125,9 +130,23 @@ def _first_fitting(path: Path, file: FileLayout, attempt: Callable[[str], T]) ->
             return attempt(separator)
         except DataError as error:
             problem = problem or error
-    if problem is not None:
-        raise problem
-    return attempt(",")
+    if problem is None:
+        try:
+            return attempt(",")
+        except DataError as error:
+            problem = error
+    raise _undivided(path, file) or problem
+
+
+def _undivided(path: Path, file: FileLayout) -> DataError | None:
+    """The error about a file whose first line is not divided into columns, but seems to have another separator."""
+    content, *others = _first(path, _dialect(file, file.separator or ",")).fields
+    found = [separator for separator in SEPARATORS if separator in content]
+    if file.separator is None:  # these have been tried
+        found = [] if found else UNUSUAL_SEPARATOR.findall(content)
+    if others or not found or not decoded(content) or content.startswith(("{", "[")):
+        return None
+    return DataError(f"the file has one column, {quoted(content)}; its separator seems to be {found[0]!r} (key separator)")
 
 
 def _dialect(file: FileLayout, separator: str) -> Dialect:

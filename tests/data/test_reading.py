@@ -519,6 +519,38 @@ class TestSkipping:
         assert "bad_lines" not in caplog.text
 
 
+class TestWrongSeparator:
+    """Of a file that is left in one column, the likely separator is named."""
+
+    @pytest.mark.parametrize(
+        ("content", "layout", "likely"),
+        [
+            ("user_id;item_id;stars\n1;2;4\n", {"separator": ","}, ";"),
+            ("user_id;item_id;stars\n1;2;4,5\n", {"separator": "\t", "columns": {"user": "user_id", "item": "item_id"}}, ";"),
+            ("user_id\titem_id\n1\t2\n", {"separator": ",", "columns": {"user": "user_id", "item": "item_id"}}, "\t"),
+            ("1,2\n", {"separator": ";", "header": False, "columns": {"user": 1, "item": 2}}, ","),
+            ("user_id#item_id\n1#2\n", {}, "#"),
+            ("user item\n1 2\n", {"columns": {"user": "user", "item": "item"}}, " "),
+        ],
+    )
+    def test_it_is_named(self, tmp_path, content, layout, likely):
+        path = put(tmp_path, content)
+        with pytest.raises(DataError) as caught:
+            read_interactions(path, **layout)
+        first = content.split("\n")[0]
+        assert (
+            str(caught.value)
+            == f"{path}: the file has one column, {first!r}; its separator seems to be {likely!r} (key separator)"
+        )
+        assert read_interactions(path, **layout | {"separator": likely}).n_users == 1
+
+    def test_another_mistake_is_not_taken_for_one(self, tmp_path):
+        with pytest.raises(DataError, match="no column is recognised as the item id"):
+            read(tmp_path, "user_id\n1\n")
+        with pytest.raises(DataError, match="there is no column 'item'; known are: stock, user"):
+            read(tmp_path, "user;stock\n1;2\n", columns={"user": "user", "item": "item"})
+
+
 class TestManyFaults:
     """The most frequent fault is reported, whatever stands above it, and the others are counted."""
 
