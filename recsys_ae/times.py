@@ -142,4 +142,6 @@ def moment(at: str | float) -> int:
     try:
         return int(microseconds(pd.Series([at], name="at"))[0])
     except DataError:
-        raise ConfigError(f"expected a time as ISO 8601 text or seconds since 1970, got {at!r}") from None
+        raise ConfigError(
+            f"expected a time as ISO 8601 text or seconds since 1970, such as 2024-12-31, got {quoted(at)}"
+        ) from None

@@ -618,3 +618,33 @@ def test_names_are_printed_as_they_are(folder, call):
     assert (code, "unexpected" in err) == (0, False)
     assert f"{name}: 120 users" in out
     assert "results: [dim]out" in out
+
+
+@pytest.mark.parametrize(
+    ("split", "message"),
+    [
+        (
+            "{kind: time_cut, at: 2030-01-01}",
+            "at: there is no event from 2030-01-01 on; the data is from 2024-01-01T00:00:00 to",
+        ),
+        (
+            "{kind: time_cut, at: 1990-01-01}",
+            "at: there is no event before 1990-01-01; the data is from 2024-01-01T00:00:00 to",
+        ),
+        ("{kind: time_cut, at: 2024-01-01}", "at: there is no event before 2024-01-01; the data is from"),
+        ("{kind: time_cut, at: 31.12.2024}", "mine.yaml: split time_cut: at: expected a time as ISO 8601 text or seconds"),
+        ("{kind: leave_last, test: 5}", "the leave_last split has an empty test part (test: 5, valid: 0); hold out more"),
+    ],
+)
+def test_a_split_that_leaves_a_part_empty(call, tmp_path, monkeypatch, split, message):
+    monkeypatch.chdir(tmp_path)
+    Path("log.csv").write_text("user_id,item_id,t\n1,2,2024-01-01\n2,3,2024-01-02\n1,3,2024-01-03\n")
+    columns = "{user: user_id, item: item_id, time: t}"
+    Path("mine.yaml").write_text(
+        f"dataset: {{name: shop, kind: ratings, files: [{{path: log.csv, columns: {columns}}}]}}\n"
+        f"split: {split}\nmodels: [{{name: popularity}}]\nmetrics: [ndcg@10]\n"
+    )
+    code, _, err = call("run", "mine.yaml", "--output", "out", "--tracking-uri", "none")
+    assert code != 0
+    assert message in err
+    assert "{" not in err

@@ -8,6 +8,7 @@ from inspect import signature
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 from pydantic import Field
 
 from recsys_ae.data.cards import PlantedCard, RatingsCard
@@ -19,6 +20,8 @@ from recsys_ae.errors import ConfigError, DataError, did_you_mean
 from recsys_ae.interactions import Interactions
 from recsys_ae.split import Predict, Repeats, Split
 from recsys_ae.splitting import SPLITS, default_repeats, latest_sessions, random, sample_per_user
+from recsys_ae.splitting.parts import event_times
+from recsys_ae.times import moment
 
 EACH = "each"  # instead of the number of a fold or window: each seed of the pipeline takes the next one
 
@@ -186,7 +189,20 @@ class RatingData:
         if "seed" not in signature(protocol).parameters:
             del params["seed"]
         params |= {key: self.seeds.index(seed) for key in ("fold", "window") if params.get(key) == EACH}
+        if (at := params.get("at")) is not None:
+            _check_within(self._positive, at)
         split: Split = protocol(self._positive, **params)
         if not len(split.test):
-            raise DataError(f"the {kind} split has an empty test part: {self.declared}; hold out more")
+            sizes = ", ".join(f"{key}: {value}" for key, value in params.items() if isinstance(value, int | float))
+            raise DataError(f"the {kind} split has an empty test part ({sizes}); hold out more")
         return split
+
+
+def _check_within(data: Interactions, at: str | float) -> None:
+    """Raise `DataError` unless a cut at this moment leaves events on both sides."""
+    times = event_times(data, "time_cut")
+    first, last = times.min(), times.max()
+    if not first < moment(at) <= last:
+        span = " to ".join(str(np.datetime64(int(time), "us").astype("datetime64[s]")) for time in (first, last))
+        side = f"before {at}" if moment(at) <= first else f"from {at} on"
+        raise DataError(f"split time_cut: at: there is no event {side}; the data is from {span}")

@@ -7,7 +7,7 @@ from datetime import date
 from typing import Annotated
 
 import numpy as np
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from recsys_ae.errors import ConfigError, DataError
 from recsys_ae.ids import Rows
@@ -17,8 +17,20 @@ from recsys_ae.split import Predict, Repeats, Split
 from recsys_ae.splitting.parts import LATER, TEST, TRAIN, VALID, Parts, check_shares, event_times, protocol, split_by_part
 from recsys_ae.times import moment
 
+
+def _moment(at: str | float) -> str | float:
+    """`at`, if it is a moment; `ValueError` otherwise, which is reported with the name of the key."""
+    try:
+        moment(at)
+    except ConfigError as error:
+        raise ValueError(str(error)) from None
+    return at
+
+
 # A date in a YAML file need not be quoted.
-Moment = Annotated[str | float, BeforeValidator(lambda at: at.isoformat() if isinstance(at, date) else at)]
+Moment = Annotated[
+    str | float, BeforeValidator(lambda at: at.isoformat() if isinstance(at, date) else at), AfterValidator(_moment)
+]
 Days = Annotated[float, Field(gt=0, le=365_000)]
 DAY = 86_400 * 10**6  # microseconds
 
