@@ -1,5 +1,6 @@
 """Errors that a user can cause. Messages say what was expected, what was found, and where."""
 
+import os
 from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
@@ -114,3 +115,14 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     names = sorted(known)
     close = get_close_matches(name[:100], names, n=1, cutoff=0.65)
     return f"did you mean {quoted(close[0])}?" if close else f"known are: {shortened(', '.join(names), 300)}"
+
+
+def similar_path(path: Path) -> str:
+    """The end of a message about a path that does not exist: one that is spelt much like it; empty if there is none."""
+    try:
+        while not path.parent.exists():
+            path = path.parent
+        close = get_close_matches(path.name[:100], sorted(os.listdir(path.parent)), n=1, cutoff=0.65)
+    except (OSError, ValueError):  # an impossible name, or a folder that cannot be read
+        return ""
+    return f"; did you mean {quoted(str(path.parent / close[0]))}?" if close else ""

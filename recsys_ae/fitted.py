@@ -20,7 +20,7 @@ from safetensors.numpy import load_file, save_file
 
 import recsys_ae
 from recsys_ae.digests import digest_of, digest_of_file
-from recsys_ae.errors import DataError, OutputError, quoted
+from recsys_ae.errors import DataError, OutputError, quoted, similar_path
 from recsys_ae.files import check_file, present, read_json, whole_folder, write_json
 from recsys_ae.ids import IdMap
 from recsys_ae.parquet import read_parquet, write_parquet
@@ -67,6 +67,8 @@ def saved_digest(folder: Path, remedy: str = REMEDY) -> str:
 
 def check_model(folder: Path) -> None:
     """Raise `DataError` unless a folder holds a model; the message names up to three models below it, as a run writes them."""
+    if not os.path.exists(folder):
+        raise DataError(f"there is no model {folder}{similar_path(folder)}")
     if os.path.isdir(folder) and not (folder / DESCRIPTION).exists():
         below = [found.parent for pattern in ("*", "*/*") for found in sorted(folder.glob(f"{pattern}/{DESCRIPTION}"))]
         if below:

@@ -401,7 +401,8 @@ def test_everything_is_tracked(call, folder):
         (["datasets", "show", "ml-1"], 2, "unknown dataset"),
         (["evaluate", "absent", "--truth", "mine.yaml"], 1, "there is no file or folder absent with recommendations"),
         (["promote", "."], 2, ". is a folder; promote takes the id of an MLflow run"),
-        (["export", "absent", "--history", "x.csv", "--output", "y"], 1, "absent is not a complete model"),
+        (["export", "absent", "--history", "x.csv", "--output", "y"], 1, "there is no model absent"),
+        (["run", "mine.yml"], 2, "there is no pipeline file mine.yml; did you mean 'mine.yaml'?"),
     ],
 )
 def test_mistakes_get_one_sentence_and_the_right_code(call, folder, arguments, code, message):

@@ -12,7 +12,7 @@ import recsys_ae
 from recsys_ae.data.layouts import FeatureFile, Table, TitleFile
 from recsys_ae.data.places import file_name, inside, web_address
 from recsys_ae.declaration import Declared, Name, Size, validate
-from recsys_ae.errors import ConfigError, did_you_mean, quoted, shortened
+from recsys_ae.errors import ConfigError, did_you_mean, quoted, shortened, similar_path
 from recsys_ae.events import LARGEST_RATING, Duplicates
 from recsys_ae.files import is_file
 from recsys_ae.sequences import LONGEST_GAP
@@ -336,6 +336,6 @@ def read_card(name_or_path: str, folder: Path = Path()) -> tuple[Any, Path]:
     path = shipped.get(name_or_path, folder / name_or_path)
     if not is_file(path):
         if path.suffix or os.sep in name_or_path:
-            raise ConfigError(f"there is no dataset card {shortened(str(path), 200)}")
+            raise ConfigError(f"there is no dataset card {shortened(str(path), 200)}{similar_path(path)}")
         raise ConfigError(f"unknown dataset {quoted(name_or_path)}; {did_you_mean(name_or_path, shipped)}")
     return validate(Card, read_yaml(path), str(path)), path.parent

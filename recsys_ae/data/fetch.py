@@ -14,7 +14,7 @@ from recsys_ae.data.download import download
 from recsys_ae.data.layouts import TitleFile
 from recsys_ae.data.places import check_within
 from recsys_ae.data.reading import unpacked
-from recsys_ae.errors import DataError, quoted, reason
+from recsys_ae.errors import DataError, quoted, reason, similar_path
 from recsys_ae.files import locked
 from recsys_ae.folders import cache_folder, cache_folders
 
@@ -42,7 +42,9 @@ def locate(card: FileCard, paths: Sequence[str], folder: Path, *, download: bool
         _download_all(card)
         return locate(card, paths, folder, download=False)
     where = ", ".join(map(str, roots))
-    raise DataError(f"dataset {card.name!r}: no file {' or '.join(paths)} in {where}; set RECSYS_AE_DATA to its folder")
+    similar = [] if card.sources else [hint for place in roots for path in paths if (hint := similar_path(place / path))]
+    hint = similar[0] if similar else "; set RECSYS_AE_DATA to its folder"
+    raise DataError(f"dataset {card.name!r}: no file {' or '.join(paths)} in {where}{hint}")
 
 
 def locate_titles(

@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 
 from recsys_ae.declaration import error_context
-from recsys_ae.errors import DataError, quoted, reason, shortened
+from recsys_ae.errors import DataError, quoted, reason, shortened, similar_path
 
 CODECS = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd"}
 COMPRESSED = (*CODECS, ".zip")
@@ -123,5 +123,5 @@ def _not_a_file(path: Path) -> str | None:
     if path.is_file():
         return None
     if not path.exists():
-        return f"there is no file {shortened(str(path), 255)}"
+        return f"there is no file {shortened(str(path), 255)}{similar_path(path)}"
     return f"{path} is a folder, expected a file" if path.is_dir() else f"{path} is not a regular file; save its content as one"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from recsys_ae.data.reading import reading
-from recsys_ae.errors import ConfigError, DataError, did_you_mean
+from recsys_ae.errors import ConfigError, DataError, did_you_mean, similar_path
 from recsys_ae.evaluation.metrics import parse_metrics
 from recsys_ae.evaluation.per_user import PerUser
 from recsys_ae.experiment.output import REPORT, name_of, per_user_path
@@ -88,7 +88,7 @@ def _evaluated(source: str, evaluator: SystemEvaluator | None) -> Contender:
     """A model or lists, evaluated now."""
     if evaluator is None:
         if not source.startswith(URIS) and not os.path.exists(path_of(source)):
-            raise DataError(f"there is no file or folder {source}")
+            raise DataError(f"there is no file or folder {source}{similar_path(path_of(source))}")
         raise ConfigError(
             f"{source} is neither the output of a run nor a file of values per user; pass --truth FILE to evaluate it first"
         )

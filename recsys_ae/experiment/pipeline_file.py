@@ -23,7 +23,7 @@ from recsys_ae.declaration import (
     parameters,
     validate,
 )
-from recsys_ae.errors import ConfigError, did_you_mean, quoted, shortened
+from recsys_ae.errors import ConfigError, did_you_mean, quoted, shortened, similar_path
 from recsys_ae.experiment.search import SearchSpec, declared_space, read_space, shipped_space
 from recsys_ae.files import is_file
 from recsys_ae.registry import Registry
@@ -234,7 +234,7 @@ def _find(name_or_path: str) -> Path:
     if is_file(path):
         return path
     if path.suffix or len(path.parts) > 1:
-        raise ConfigError(f"there is no pipeline file {shortened(str(path), 200)}")
+        raise ConfigError(f"there is no pipeline file {shortened(str(path), 200)}{similar_path(path)}")
     shipped = {file.stem: file for file in declared_folder("pipelines").glob("*.yaml")}
     if name_or_path not in shipped:
         raise ConfigError(f"unknown pipeline {quoted(name_or_path)}; {did_you_mean(name_or_path, shipped)}")

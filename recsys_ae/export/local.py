@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from recsys_ae.data.lists import read_lists
 from recsys_ae.digests import digest_of_file
-from recsys_ae.errors import DataError, OtherInputsError, OutputError
+from recsys_ae.errors import DataError, OtherInputsError, OutputError, similar_path
 from recsys_ae.export.executors import check_installed
 from recsys_ae.export.manifest import MANIFEST, ListManifest, Part, VectorManifest
 from recsys_ae.export.parts import WHOLE, Engine, complete_parts, one_by_one
@@ -94,7 +94,7 @@ def read_recommendations(path: Path | str) -> tuple[pd.DataFrame, int]:
     """
     path = path_of(path)
     if not os.path.exists(path):  # False also for a name that is too long
-        raise DataError(f"there is no file or folder {path} with recommendations")
+        raise DataError(f"there is no file or folder {path} with recommendations{similar_path(path)}")
     if not path.is_dir():
         frame = read_lists(path)
         return frame, int(frame["rank"].max())

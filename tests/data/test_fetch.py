@@ -334,6 +334,22 @@ def test_the_name_of_an_archive_has_no_query(tmp_path):
     assert card("http://h/a/set.zip?token=/../x#part", "").sources[0].name == "set.zip"
 
 
+def test_a_misspelt_file_of_an_own_card_is_recognised(tmp_path, monkeypatch):
+    monkeypatch.delenv("RECSYS_AE_DATA", raising=False)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "log.csv").touch()
+
+    def message(path: str) -> str:
+        layout = {"path": path, "columns": {"user": 1, "item": 2}, "header": False}
+        with pytest.raises(DataError) as caught:
+            locate(RatingsCard(name="x", kind="ratings", files=[layout]), [path], tmp_path)
+        return str(caught.value)
+
+    assert message("data/lgo.csv").endswith(f"no file data/lgo.csv in {tmp_path}; did you mean '{tmp_path}/data/log.csv'?")
+    assert message("dta/log.csv").endswith(f"; did you mean '{tmp_path}/data'?")
+    assert message("other.txt").endswith("; set RECSYS_AE_DATA to its folder")
+
+
 def test_own_cards_read_from_anywhere(tmp_path):
     """Nothing is written for a card without downloads."""
     (tmp_path / "data").mkdir()
