@@ -11,6 +11,22 @@ import yaml
 from recsys_ae.errors import ConfigError, quoted, shortened
 
 FILE_BYTES, DEPTH = 256 * 1024, 32  # limits of a YAML file, and of its nesting
+DATA = (
+    ".csv",
+    ".tsv",
+    ".jsonl",
+    ".ndjson",
+    ".parquet",
+    ".gz",
+    ".bz2",
+    ".zst",
+    ".zip",
+    ".xls",
+    ".xlsx",
+)  # endings of data files
+USE_OF_DATA = (
+    "a pipeline or card is a YAML file that names the data under `files`; only --truth, --history and the like take data itself"
+)
 YAML_TAG = "tag:yaml.org,2002:"
 KINDS = {"null": "null", "bool": "boolean", "int": "whole number", "float": "number", "str": "text", "timestamp": "date"}
 KINDS |= {"seq": "list", "map": "mapping"}
@@ -82,13 +98,17 @@ def parse_yaml(text: str, where: str) -> Any:
 
 def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file; `ConfigError` if the file cannot be read or holds something else."""
+    if path.suffix.lower() in DATA:
+        raise ConfigError(f"{path} looks like data, not like a pipeline or card: {USE_OF_DATA}")
     try:
         with path.open("rb") as file:
             content = file.read(FILE_BYTES + 1)
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from None
     if len(content) > FILE_BYTES:
-        raise ConfigError(f"{path} is too large for a card or pipeline: it has more than {FILE_BYTES // 1024} KiB")
+        raise ConfigError(
+            f"{path} is too large for a card or pipeline: it has more than {FILE_BYTES // 1024} KiB; {USE_OF_DATA}"
+        )
     try:
         value = parse_yaml(content.decode(), str(path))
     except UnicodeDecodeError as error:
@@ -97,5 +117,5 @@ def read_yaml(path: Path) -> dict[str, Any]:
     if value is None:
         raise ConfigError(f"{path} is empty; it must hold a card or pipeline")
     if not isinstance(value, dict):
-        raise ConfigError(f"{path}: expected keys and values, got {quoted(value)}")
+        raise ConfigError(f"{path}: expected keys and values, got {quoted(value)}; {USE_OF_DATA}")
     return value

@@ -77,6 +77,18 @@ def test_files_that_are_no_declarations(tmp_path, content, message):
         read_yaml(tmp_path / "x.yaml")
 
 
+@pytest.mark.parametrize("name", ["log.csv", "log.TSV", "log.csv.gz", "log.parquet"])
+def test_data_is_not_read_as_a_declaration(tmp_path, name):
+    (tmp_path / name).write_bytes(b"user_id,item_id\n" * FILE_BYTES)
+    with pytest.raises(ConfigError, match=rf"{name} looks like data, not like a pipeline or card: a pipeline .* under `files`"):
+        read_yaml(tmp_path / name)
+    (tmp_path / "log.txt").write_bytes(b"user_id,item_id\n1,2\n")
+    with pytest.raises(
+        ConfigError, match="expected keys and values, got 'user_id,item_id 1,2'; a pipeline or card is a YAML file"
+    ):
+        read_yaml(tmp_path / "log.txt")
+
+
 def test_the_message_of_a_bomb_is_short(tmp_path):
     """Nine levels of nine aliases each stand for a gigabyte."""
     lines = ["a0: &a0 [lol]", *(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 10))]
