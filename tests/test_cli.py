@@ -34,6 +34,7 @@ PIPELINE = {
     "metrics": ["rmse", "ndcg@5", "recall@10"],
     "export": {"k": 10},
 }
+LOG = {"name": "shop", "kind": "ratings", "files": [{"path": "log.csv", "columns": {"user": "u", "item": "i"}}]}
 
 
 @pytest.fixture
@@ -511,16 +512,21 @@ def test_version_imports_none_of_the_large_libraries(run_alone):
         ({"split": {"kind": "randm"}}, "unknown split 'randm'; did you mean 'random'?"),
         ({"metrics": ["ndgc@5"]}, "did you mean 'ndcg'"),
         ({"dataset": {**PIPELINE["dataset"], "user": 3}}, "unknown key 'user'; did you mean 'users'?"),
+        (
+            {"dataset": LOG, "models": [{"name": "popularity"}], "metrics": ["ndcg@5"]},
+            "there is no column 'i'; known are: t, u",
+        ),
         ({}, "taken is not empty (something); choose another --output"),
     ],
 )
 def test_a_mistake_that_needs_no_model_is_reported_without_importing_any(run_alone, folder, change, message):
     """That would take seconds."""
     (folder / "mine.yaml").write_text(yaml.safe_dump({**PIPELINE, **change}))
+    (folder / "log.csv").write_text("u,t\n1,2\n")
     (folder / "taken").mkdir()
     (folder / "taken/something").touch()
     code, _, err, imported = run_alone("run", "mine.yaml", "--output", "out" if change else "taken")
-    assert code == (2 if change else 1)
+    assert code == (1 if "column" in message or not change else 2)
     assert message in err
     assert imported <= {"pandas"}
 

@@ -86,12 +86,14 @@ def run(
     if resume and output is None:
         raise ConfigError("--resume needs the --output of the run to continue")
     check_temporary()
+    from recsys_ae.experiment.log_files import check_data
     from recsys_ae.experiment.output import check_output, new_folder
 
     started = perf_counter()
     if output is not None and not resume:
         check_output(output)
     declared, earlier = _declared(pipeline, from_run, settings or [], tracking_uri)
+    check_data(declared)
     from recsys_ae.experiment.runner import run_pipeline  # imports all that a run needs, which takes seconds
     from recsys_ae.experiment.summary import check_delivered
     from recsys_ae.reporting.report import summary_header, summary_lines

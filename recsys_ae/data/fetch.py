@@ -11,7 +11,7 @@ from recsys_ae.data.archives import extract_zip
 from recsys_ae.data.cards import FileCard, RatingsCard
 from recsys_ae.data.detection import layout_of
 from recsys_ae.data.download import download
-from recsys_ae.data.layouts import TitleFile
+from recsys_ae.data.layouts import Table, TitleFile
 from recsys_ae.data.places import check_within
 from recsys_ae.data.reading import unpacked
 from recsys_ae.errors import DataError, quoted, reason, similar_path
@@ -45,6 +45,12 @@ def locate(card: FileCard, paths: Sequence[str], folder: Path, *, download: bool
     similar = [] if card.sources else [hint for place in roots for path in paths if (hint := similar_path(place / path))]
     hint = similar[0] if similar else "; set RECSYS_AE_DATA to its folder"
     raise DataError(f"dataset {card.name!r}: no file {' or '.join(paths)} in {where}{hint}")
+
+
+def locate_table(card: FileCard, tables: Sequence[Table], folder: Path) -> tuple[Path, Table]:
+    """The first of the files with these layouts that exists, and its layout; see `locate`."""
+    path = locate(card, [table.path for table in tables], folder)
+    return path, next(table for table in tables if path.as_posix().endswith(table.path))
 
 
 def locate_titles(

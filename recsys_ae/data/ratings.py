@@ -15,7 +15,7 @@ from recsys_ae.data.cards import GivenSplit, PlantedCard, RatingsCard
 from recsys_ae.data.conversion import NO_FLAG, Scale, as_flags
 from recsys_ae.data.detection import guess_table
 from recsys_ae.data.features import load_feature_tables
-from recsys_ae.data.fetch import locate
+from recsys_ae.data.fetch import locate, locate_table
 from recsys_ae.data.k_core import k_core
 from recsys_ae.data.layouts import Table
 from recsys_ae.data.matlab import read_masked
@@ -253,8 +253,7 @@ def _read_flags(path: Path, column: str, length: int) -> NDArray[np.bool_]:
 
 def _read(card: RatingsCard, folder: Path, tables: list[Table], skipped: SkippedLines | None) -> pd.DataFrame:
     """The first of the tables whose file exists."""
-    path = locate(card, [table.path for table in tables], folder)
-    table = next(table for table in tables if path.as_posix().endswith(table.path))
+    path, table = locate_table(card, tables, folder)
     return read_table(path, table, card.ids, card.scale, skipped=skipped)
 
 

@@ -1,13 +1,15 @@
-"""Logs that are named on the command line, checked before a model is loaded, which takes seconds."""
+"""Logs that are named on the command line or in a pipeline, checked before what takes seconds: to import and load models."""
 
 from pathlib import Path
+from typing import Any
 
 from recsys_ae.data.cards import RatingsCard
 from recsys_ae.data.detection import guess_table, layout_of
+from recsys_ae.data.fetch import locate_table
 from recsys_ae.data.reading import reading
 from recsys_ae.errors import ConfigError, UnrecognisedError
 from recsys_ae.experiment.output import PIPELINE
-from recsys_ae.experiment.pipeline_file import ratings_card
+from recsys_ae.experiment.pipeline_file import Pipeline, ratings_card
 from recsys_ae.files import is_file
 
 
@@ -30,6 +32,18 @@ def check_logs(*paths: Path | None, card: tuple[RatingsCard, Path] | None, syste
             pipeline = _pipeline_of(system)
             hint = "pass the card as --card FILE" if pipeline is None else f"for data as in this run, pass --card {pipeline}"
             raise UnrecognisedError(f"{error}; {hint}") from None
+
+
+def check_data(pipeline: Pipeline[Any]) -> None:
+    """Raise `DataError` unless the file of ratings of a pipeline exists and has the declared columns.
+
+    What would take time is left to the loading of the data: files that are downloaded or have checksums.
+    """
+    card = pipeline.card
+    if not isinstance(card, RatingsCard) or not card.files or card.sources or card.checksums:
+        return
+    if pipeline.keys.split["kind"] != "given":  # whose parts are files of their own
+        layout_of(*locate_table(card, card.files, pipeline.card_folder))
 
 
 def check_files(*paths: Path | None) -> None:
