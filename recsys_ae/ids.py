@@ -99,10 +99,9 @@ class IdMap:
 
 
 def spelling_hint(unknown: pd.Index | pd.Series, known: IdMap) -> str:
-    """The end of a message about unknown ids that other spellings of known ones are among; empty if there are none.
+    """The end of a message about unknown ids: how many are known in another spelling, with an example; empty if none is.
 
-    Spellings of a text differ in leading zeros, `.0` and spaces around it, which programs that take ids for numbers lose or
-    add.
+    Spellings differ in leading zeros, `.0` and surrounding spaces, which programs that read ids as numbers drop or add.
     """
     own = pd.Index(unknown).unique()
     if known.kind == "int" or not len(own) or kind_of(id_index(own)) == "int":
@@ -113,11 +112,13 @@ def spelling_hint(unknown: pd.Index | pd.Series, known: IdMap) -> str:
         return ""
     at = int(found.argmax())
     other = known.values[int((plain_known == plain[at]).argmax())]
-    return f"; {found.sum()} of them would be known if they were written alike, such as {shown(own[at])} as {shown(other)}"
+    differ = "differs from a known id" if found.sum() == 1 else "differ from known ids"
+    example = f"such as {shown(own[at])} from {shown(other)}"
+    return f"; {found.sum()} of them {differ} only in leading zeros, '.0' or spaces, {example}"
 
 
 def _plain(texts: ArrayLike | pd.Index) -> NDArray[np.object_]:
-    """Texts without spaces around them, and whole numbers among them as short as possible."""
+    """Texts without surrounding spaces; whole numbers without leading zeros and `.0`."""
     trimmed = pc.utf8_trim_whitespace(pa.array(np.asarray(texts, object), pa.large_string()))
     return pc.replace_substring_regex(trimmed, PADDED, r"\1").to_numpy(zero_copy_only=False)
 

@@ -25,7 +25,7 @@ DATA = (
     ".xlsx",
 )  # endings of data files
 USE_OF_DATA = (
-    "a pipeline or card is a YAML file that names the data under `files`; only --truth, --history and the like take data itself"
+    "a pipeline or card is a YAML file that names data files under `files`; only options such as --truth take these directly"
 )
 YAML_TAG = "tag:yaml.org,2002:"
 KINDS = {"null": "null", "bool": "boolean", "int": "whole number", "float": "number", "str": "text", "timestamp": "date"}
@@ -99,7 +99,7 @@ def parse_yaml(text: str, where: str) -> Any:
 def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file; `ConfigError` if the file cannot be read or holds something else."""
     if path.suffix.lower() in DATA:
-        raise ConfigError(f"{path} looks like data, not like a pipeline or card: {USE_OF_DATA}")
+        raise ConfigError(f"{path} looks like a data file, not a pipeline or card: {USE_OF_DATA}")
     try:
         with path.open("rb") as file:
             content = file.read(FILE_BYTES + 1)

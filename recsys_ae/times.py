@@ -143,5 +143,5 @@ def moment(at: str | float) -> int:
         return int(microseconds(pd.Series([at], name="at"))[0])
     except DataError:
         raise ConfigError(
-            f"expected a time as ISO 8601 text or seconds since 1970, such as 2024-12-31, got {quoted(at)}"
+            f"expected a time as ISO 8601 text, such as 2024-12-31, or as seconds since 1970, got {quoted(at)}"
         ) from None

@@ -58,10 +58,10 @@ def test_a_run_without_a_value_to_choose_by_fails_but_keeps_its_results(call, fo
     for again in ((), ("--resume",)):
         code, out, err = run(call, *never, "--set", "models=[{name: popularity}, {name: ease}]", *again)
         assert code == 1
-        assert "best by ndcg@5 on valid data: none, no model has a value" in out
+        assert "best by ndcg@5 on validation data: none, no model has a value" in out
         assert err.splitlines()[-1] == (
-            "recsys-ae: nothing is exported or registered, because no model has a value of ndcg@5 on valid data; all other "
-            "results are in out"
+            "recsys-ae: nothing was exported or registered, because no model has a value of ndcg@5 on validation data; all "
+            "other results are in out"
         )
     assert set(json.loads((folder / "out/report.json").read_text())["models"]) == {"popularity", "ease"}
 
@@ -69,7 +69,7 @@ def test_a_run_without_a_value_to_choose_by_fails_but_keeps_its_results(call, fo
 def test_run_leaves_everything_and_prints_the_table(call, folder):
     code, out, _ = run(call)
     assert code == 0
-    for text in ("rmse", "ndcg@5", "autorec", "mf", "popularity", "noise floor", "best by ndcg@5 on valid data"):
+    for text in ("rmse", "ndcg@5", "autorec", "mf", "popularity", "noise floor", "best by ndcg@5 on validation data"):
         assert text in out
     report = json.loads((folder / "out/report.json").read_text())
     assert set(report["models"]) == {"autorec", "mf", "popularity"}
@@ -396,7 +396,7 @@ def test_everything_is_tracked(call, folder):
         (["run", "mine.yaml", "--set", "metrics=[ndgc@5]"], 2, "did you mean 'ndcg'"),
         (["run", "mine.yaml", "--resume"], 2, "--resume needs the --output"),
         (["run", "mine.yaml", "--set", "models.mf.factor=3"], 2, "unknown key 'factor'; did you mean 'factors'"),
-        (["run"], 2, "no pipeline is given; name one"),
+        (["run"], 2, "no pipeline given; name one"),
         (["rum"], 2, "No such command"),
         (["models", "autrec"], 2, "did you mean 'autorec'"),
         (["datasets", "show", "ml-1"], 2, "unknown dataset"),
@@ -633,14 +633,14 @@ def test_names_are_printed_as_they_are(folder, call):
     [
         (
             "{kind: time_cut, at: 2030-01-01}",
-            "at: there is no event from 2030-01-01 on; the data is from 2024-01-01T00:00:00 to",
+            "at: there is no event at or after 2030-01-01; the events range from 2024-01-01T00:00:00 to",
         ),
         (
             "{kind: time_cut, at: 1990-01-01}",
-            "at: there is no event before 1990-01-01; the data is from 2024-01-01T00:00:00 to",
+            "at: there is no event before 1990-01-01; the events range from 2024-01-01T00:00:00 to",
         ),
-        ("{kind: time_cut, at: 2024-01-01}", "at: there is no event before 2024-01-01; the data is from"),
-        ("{kind: time_cut, at: 31.12.2024}", "mine.yaml: split time_cut: at: expected a time as ISO 8601 text or seconds"),
+        ("{kind: time_cut, at: 2024-01-01}", "at: there is no event before 2024-01-01; the events range from"),
+        ("{kind: time_cut, at: 31.12.2024}", "mine.yaml: split time_cut: at: expected a time as ISO 8601 text, such as"),
         ("{kind: leave_last, test: 5}", "the leave_last split has an empty test part (test: 5, valid: 0); hold out more"),
     ],
 )

@@ -59,12 +59,12 @@ class TestEvaluate:
         more = ["--truth", "truth.csv", "--history", "history.csv", "--card", "card.yaml", "--metrics", "recall@2"]
         code, _, err, _ = run_alone("compare", "lists.csv", "others.csv", *more)
         assert code == 0, err
-        assert err.count("skipped 1 invalid line, kept 2, such as line 4: item_id '' is empty") == 1
+        assert err.count("skipped 1 invalid line, kept 2; for example, line 4: item_id '' is empty") == 1
 
     def test_ids_that_lost_their_zeros_are_noticed(self, call, files, caplog):
         Path("lists.csv").write_text("user_id,rank,item_id\n01,1,10\n01,2,11\n02,1,12\n3,1,13\n")
         self.evaluated(call)
-        hint = "; 2 of them would be known if they were written alike, such as '1' as '01'"
+        hint = "; 2 of them differ from known ids only in leading zeros, '.0' or spaces, such as '1' from '01'"
         assert f"2 of 3 users of the truth are not in the lists{hint}" in caplog.text
         Path("lists.csv").write_text("user_id,rank,item_id\n01,1,10\n01,2,11\n02,1,12\n")
         code, _, err = call("evaluate", "lists.csv", "--truth", "truth.csv", "--metrics", "recall@2")

@@ -80,7 +80,9 @@ def test_files_that_are_no_declarations(tmp_path, content, message):
 @pytest.mark.parametrize("name", ["log.csv", "log.TSV", "log.csv.gz", "log.parquet"])
 def test_data_is_not_read_as_a_declaration(tmp_path, name):
     (tmp_path / name).write_bytes(b"user_id,item_id\n" * FILE_BYTES)
-    with pytest.raises(ConfigError, match=rf"{name} looks like data, not like a pipeline or card: a pipeline .* under `files`"):
+    with pytest.raises(
+        ConfigError, match=rf"{name} looks like a data file, not a pipeline or card: a pipeline .* under `files`"
+    ):
         read_yaml(tmp_path / name)
     (tmp_path / "log.txt").write_bytes(b"user_id,item_id\n1,2\n")
     with pytest.raises(

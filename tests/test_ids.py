@@ -47,9 +47,9 @@ KNOWN = IdMap(["000245", "007", " anna", "x1", "0"])
     [("245", "000245"), ("245.0", "000245"), (" 000245 ", "000245"), ("7", "007"), ("anna", " anna"), ("00", "0")],
 )
 def test_a_known_id_in_another_spelling_is_recognised(asked, known):
-    hint = f"; 1 of them would be known if they were written alike, such as {asked!r} as {known!r}"
+    hint = f"; 1 of them differs from a known id only in leading zeros, '.0' or spaces, such as {asked!r} from {known!r}"
     assert spelling_hint(pd.Index(["new", asked, asked]), KNOWN) == hint
-    with pytest.raises(UnknownIdError, match="would be known if they were written alike"):
+    with pytest.raises(UnknownIdError, match="differs from a known id only in leading zeros"):
         KNOWN.rows(["x1", asked])
 
 

@@ -51,5 +51,5 @@ class TestTimes:
 
     @pytest.mark.parametrize("at", ["soon", float("nan"), 1e12, ""])
     def test_no_moments(self, at):
-        with pytest.raises(ConfigError, match="ISO 8601 text or seconds"):
+        with pytest.raises(ConfigError, match="ISO 8601 text, such as 2024-12-31, or as seconds"):
             moment(at)

@@ -155,9 +155,9 @@ def _declared(
     from recsys_ae.experiment.pipeline_file import read_pipeline
 
     if pipeline is not None and from_run is not None:
-        raise ConfigError("a run is repeated with its own pipeline; give a pipeline or --from-run, but not both")
+        raise ConfigError("--from-run repeats a run with its own pipeline; give a pipeline or --from-run, not both")
     if pipeline is None and from_run is None:
-        raise ConfigError("no pipeline is given; name one, as in recsys-ae run ml-100k, or a run to repeat with --from-run")
+        raise ConfigError("no pipeline given; name one, as in recsys-ae run ml-100k, or a run to repeat with --from-run")
     if from_run is None:
         return read_pipeline(str(pipeline), settings), None
     from recsys_ae.experiment.repeat import read_earlier_run

@@ -25,7 +25,7 @@ UsersFile = Annotated[
 SkipOption = Annotated[bool, typer.Option("--skip-unknown", help="Skip interactions and rules with unknown items or users.")]
 CandidateFiles = Annotated[
     list[Path] | None,
-    typer.Option(help="Only the items in these rows: item_id, or user_id and item_id. May be repeated.", **PATH),
+    typer.Option(help="Only the items that have a row: item_id, or user_id and item_id. May be repeated.", **PATH),
 ]
 BlockFiles = Annotated[
     list[Path] | None, typer.Option(help="Never these items: item_id, or user_id and item_id. May be repeated.", **PATH)

@@ -26,7 +26,7 @@ from recsys_ae.ids import EXACT
 
 NUMBERS = (pa.int32(), pa.int64(), pa.float32(), pa.float64())  # types of columns that are read without a copy
 TEXT = pa.dictionary(pa.int32(), pa.string())
-EMPTY, BROKEN = "empty ", "wrong form"  # kinds of faults: how the name of one begins, and that of lines without columns
+EMPTY, BROKEN = "empty ", "malformed record"  # kinds of faults: prefix of an empty value's, and a line without columns
 Describe = Callable[[int, Callable[[Place], Any]], str]  # (row, function that returns its value in a column) -> what is wrong
 
 

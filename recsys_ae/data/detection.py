@@ -146,7 +146,9 @@ def _undivided(path: Path, file: FileLayout) -> DataError | None:
         found = [] if found else UNUSUAL_SEPARATOR.findall(content)
     if others or not found or not decoded(content) or content.startswith(("{", "[")):
         return None
-    return DataError(f"the file has one column, {quoted(content)}; its separator seems to be {found[0]!r} (key separator)")
+    return DataError(
+        f"the file has only one column, {quoted(content)}; if its separator is {found[0]!r}, declare it (key separator)"
+    )
 
 
 def _dialect(file: FileLayout, separator: str) -> Dialect:

@@ -180,11 +180,11 @@ def read_history(
 
 
 def _check_spelling(path: Path, users: IdMap, present: Rows) -> None:
-    """Warn if users who are not at the rows of this file seem to be there under another spelling of their ids."""
+    """Warn if users without a row in this file seem to be there under another spelling of their ids."""
     missing = np.ones(len(users), bool)
     missing[present] = False
     if missing.any() and (hint := spelling_hint(pd.Index(users.values[missing]), users.of(np.flatnonzero(~missing)))):
-        logger.warning("%s has no history of %s who are asked for%s", path, counted(int(missing.sum()), "user"), hint)
+        logger.warning("%s has no history for %s%s", path, counted(int(missing.sum()), "requested user"), hint)
 
 
 def _whole(card: RatingsCard, folder: Path, skipped: SkippedLines | None) -> pd.DataFrame:

@@ -65,12 +65,12 @@ class SkippedLines:
 
 
 def check_share(path: Path, unit: str, n_faults: int, n_lines: int, at_most: float, example: str) -> None:
-    """Raise `DataError` if no line of a file is valid, or a larger share than `at_most` and more than `ALWAYS` are not."""
+    """Raise `DataError` if no line of a file is valid, or more than `ALWAYS` and a larger share than `at_most` are invalid."""
     if n_faults == n_lines:
-        raise DataError(f"{path}: none of the {n_lines} {unit}s is valid, such as {example}")
+        raise DataError(f"{path}: none of the {n_lines} {unit}s is valid; for example, {example}")
     if n_faults > max(ALWAYS, at_most * n_lines):
         share = f"{n_faults} of {n_lines} {unit}s are invalid, more than the share of {at_most:g} that may be skipped"
-        raise DataError(f"{path}: {share}, such as {example}. {_way_out(n_faults, n_lines, unit)}")
+        raise DataError(f"{path}: {share}; for example, {example}. {_way_out(n_faults, n_lines, unit)}")
 
 
 def _way_out(n_faults: int, n_lines: int, unit: str) -> str:

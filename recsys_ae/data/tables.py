@@ -65,7 +65,7 @@ def read_table(
         bad = np.logical_or.reduce([column.bad for column in found.values()])
         invalid = _invalid(content, np.flatnonzero(bad), found, places)
         if table.bad_lines == "error":
-            raise_invalid(content, invalid, {EMPTY: "if such lines are to be skipped, declare bad_lines: skip"})
+            raise_invalid(content, invalid, {EMPTY: "to skip such lines, declare bad_lines: skip"})
         else:
             faults = _faults(content, invalid, found, places, typed=is_structured(path.name))
             n_lines = len(bad) + content.broken
@@ -73,7 +73,7 @@ def read_table(
                 example = most_frequent(content, invalid)[1]
                 check_share(path, content.unit, len(faults), n_lines, table.skip_at_most, example)
                 left_out = counted(len(faults), f"invalid {content.unit}")
-                logger.warning("%s: skipped %s, kept %d, such as %s", path, left_out, n_lines - len(faults), example)
+                logger.warning("%s: skipped %s, kept %d; for example, %s", path, left_out, n_lines - len(faults), example)
             if skipped is not None:
                 skipped.add(faults, n_lines)
         values = {NAMES[role]: found[role].values for role in places}

@@ -36,8 +36,8 @@ def check_choices(task: "RatingTask") -> None:
         if parse_metric(metric).k is None and not any(task.build(spec).predicts_ratings for spec in specs):
             do = f"{', '.join(spec.label for spec in specs)} {'do' if len(specs) > 1 else 'does'}"
             raise ConfigError(
-                f"{what} cannot be chosen by {metric}, because {do} not predict ratings; choose by a metric of lists, such as "
-                "ndcg@10, or add a model of ratings, such as autorec"
+                f"{what} cannot be chosen by {metric}, because {do} not predict ratings; choose by a ranking metric, such as "
+                "ndcg@10, or add a model that predicts ratings, such as autorec"
             )
 
 
@@ -49,7 +49,7 @@ def check_relevant(task: "RatingTask", data: Split) -> None:
         if at is not None and len(ratings) and at > (highest := ratings.max()):
             raise DataError(
                 f"nothing in the {name} part is relevant: relevant_at is {at:g}, but the highest rating there is {highest:g}; "
-                "lower it"
+                "lower relevant_at"
             )
 
 

@@ -101,7 +101,7 @@ def record_report(
     if winner.model is None:
         return
     model = report.models[winner.model]
-    run.tags({"winner": winner.model, "winner_by": f"{winner.metric} on {winner.part} data"})
+    run.tags({"winner": winner.model, "winner_by": f"{winner.metric} on {winner.data}"})
     deviations = {f"deviation/{name}": value for name, value in (model.deviations or {}).items()}
     ends: dict[str, float | None] = {}
     for found in report.findings:

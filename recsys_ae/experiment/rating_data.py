@@ -204,5 +204,5 @@ def _check_within(data: Interactions, at: str | float) -> None:
     first, last = times.min(), times.max()
     if not first < moment(at) <= last:
         span = " to ".join(str(np.datetime64(int(time), "us").astype("datetime64[s]")) for time in (first, last))
-        side = f"before {at}" if moment(at) <= first else f"from {at} on"
-        raise DataError(f"split time_cut: at: there is no event {side}; the data is from {span}")
+        side = f"before {at}" if moment(at) <= first else f"at or after {at}"
+        raise DataError(f"split time_cut: at: there is no event {side}; the events range from {span}")

@@ -92,7 +92,7 @@ def check_delivered(report: RunReport, keys: PipelineFile, folder: Path) -> None
     if wanted and report.best is not None and report.exported is None and report.final is None:
         best = report.best
         raise TrainingError(
-            f"nothing is exported or registered, because no model has a value of {best.metric} on {best.part} data; all other "
+            f"nothing was exported or registered, because no model has a value of {best.metric} on {best.data}; all other "
             f"results are in {folder}"
         )
 

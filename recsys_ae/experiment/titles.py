@@ -24,7 +24,7 @@ def item_titles(card: RatingsCard | PlantedCard, folder: Path, given: str | None
     if titles and items.find(frame["item_id"]).max() < 0:
         hint = spelling_hint(frame["item_id"], items)
         raise DataError(
-            f"{place[0]}: no title is that of an item of the data: titles are of {shown(next(iter(titles)))} and others, items "
-            f"are {shown(items.values[0])} and others{hint}; correct the file, or the key titles"
+            f"{place[0]}: no title belongs to an item of the data: its titles are of {shown(next(iter(titles)))} and others, "
+            f"items are {shown(items.values[0])} and others{hint}; correct the file, or the key titles"
         )
     return titles

@@ -133,7 +133,7 @@ class _Reader:
             raise UnknownIdError(
                 f"{path}: the history has no user {first} ({rest}){spelling_hint(unknown, self.users)}; {WAY_OUT}"
             )
-        _log_left_out(path, unknown, len(known), "the history does not have their users", self.users)
+        _log_left_out(path, unknown, len(known), "their users are not in the history", self.users)
         return known
 
 

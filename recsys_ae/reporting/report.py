@@ -14,7 +14,7 @@ from recsys_ae.reporting.results import UNSEEN, Best, Comparison, RunReport, Ski
 from recsys_ae.reporting.tables import BELOW
 from recsys_ae.reporting.trials import search_lines, write_trials
 
-CHANCE = "by chance, because nearly all test items are new"  # of the values of models that do not use their features
+CHANCE = "by chance, because nearly all test items are new"  # how models without item features got their values
 VISIBLE = 0.0005  # width from which an interval over the orders of ties is shown
 
 
@@ -79,12 +79,12 @@ def summary_lines(report: RunReport, folder: Path) -> list[str]:
 
 
 def best_line(report: RunReport, best: Best, written: Callable[[str], str] = str) -> str:
-    """The best model, `written` in some way; if its value is due to chance, it is only the chosen one."""
+    """The line that names the best model, formatted by `written`; "chosen" instead of "best" if its value is due to chance."""
     if best.model is None:
-        return f"best by {best.metric} on {best.part} data: {written('none, no model has a value')}"
+        return f"best by {best.metric} on {best.data}: {written('none, no model has a value')}"
     chance = report.is_chance(best.model, best.metric)
     what, why = ("chosen", f", {CHANCE}") if chance else ("best", "")
-    return f"{what} by {best.metric} on {best.part} data: {written(best.model)}{why}"
+    return f"{what} by {best.metric} on {best.data}: {written(best.model)}{why}"
 
 
 def outcome_lines(report: RunReport) -> list[str]:

@@ -136,6 +136,11 @@ class Best:
     part: Literal["valid", "test"]
     caution: str | None = None  # what to bear in mind about the choice
 
+    @property
+    def data(self) -> str:
+        """What the part is called in a text."""
+        return "validation data" if self.part == "valid" else "test data"
+
 
 @dataclass(frozen=True)
 class Comparison:

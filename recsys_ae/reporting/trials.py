@@ -43,7 +43,7 @@ def search_lines(label: str, model: ModelSummary) -> list[str]:
             others = "".join(f", {states[state]} {state}" for state in ("pruned", "failed") if states[state])
             found = ", ".join(f"{key} {short(run.params[key])}" for key in run.trials[0].params)
             name = label if len(model.runs) == 1 else f"{label}, seed {seed}"
-            lines.append(f"{name}: {found} (the best of {len(run.trials)} trials on valid data{others})")
+            lines.append(f"{name}: {found} (the best of {len(run.trials)} trials on validation data{others})")
     return lines
 
 

@@ -322,13 +322,15 @@ def test_users_whose_history_has_another_spelling_are_noticed(tmp_path, caplog):
     assert not caplog.records
     history, _ = read_history(path, IdMap([1]), user_ids="str", users=pd.Series(["245", "9"]))
     assert sorted(history.users.values) == ["000245", "000246", "245", "9"]
-    assert "no history of 2 users who are asked for; 1 of them would be known if they were written alike" in caplog.text
+    assert "no history for 2 requested users; 1 of them differs from a known id only in leading zeros" in caplog.text
 
 
 def test_items_in_another_spelling_than_in_training_are_noticed(tmp_path, caplog):
     path = tmp_path / "history.csv"
     path.write_text("user_id,item_id\n7,1\n7,a\n")
-    with pytest.raises(UnknownIdError, match=r"does not know item '1' \(1 such row\); 1 of them would .* '1' as '01'; --skip"):
+    with pytest.raises(
+        UnknownIdError, match=r"does not know item '1' \(1 such row\); 1 of them differs .* '1' from '01'; --skip"
+    ):
         read_history(path, IdMap(["01", "a"]))
     read_history(path, IdMap(["01", "a"]), skip_unknown=True)
-    assert "left out 1 row with items that the model does not know; 1 of them would be known" in caplog.text
+    assert "left out 1 row with items that the model does not know; 1 of them differs from a known id" in caplog.text

@@ -247,7 +247,9 @@ class TestForms:
             read(tmp_path, content)
         with pytest.raises(DataError, match=r"line 2: rating '3.5' is not a number \(if '.' is .* declare decimal: '.'\)"):
             read(tmp_path, "user;item;rating\n1;2;3.5\n", decimal=",")
-        with pytest.raises(DataError, match=r"line 2: rating '' is not a number: .*; if such lines .* bad_lines: skip"):
+        with pytest.raises(
+            DataError, match=r"line 2: rating '' is not a number: .*; to skip such lines, declare bad_lines: skip"
+        ):
             read(tmp_path, "user;item;rating\n1;2;\n")
 
     def test_declared_dates(self, tmp_path):
@@ -435,8 +437,8 @@ class TestSkipping:
             data = read_interactions(put(tmp_path, self.CONTENT), bad_lines="skip", skipped=skipped)
         assert data.users.values.tolist() == [1, 12]
         assert (
-            "skipped 5 invalid lines, kept 2, such as line 3: expected 3 fields, got 2: 'x,2'; wrong form in 2 of 7 lines"
-            in caplog.text
+            "skipped 5 invalid lines, kept 2; for example, line 3: expected 3 fields, got 2: 'x,2'; malformed record in 2 of 7 "
+            "lines" in caplog.text
         )
         assert [(one.number, one.problem) for one in skipped.faults] == [
             (3, "expected 3 fields, got 2"),
@@ -462,7 +464,7 @@ class TestSkipping:
             read(tmp_path, self.CONTENT)
 
     def test_a_file_of_bad_lines_only(self, tmp_path):
-        with pytest.raises(DataError, match="none of the 1 lines is valid, such as line 2: rating 'x' is not a number"):
+        with pytest.raises(DataError, match="none of the 1 lines is valid; for example, line 2: rating 'x' is not a number"):
             read(tmp_path, HEADER + "1,2,x\n", bad_lines="skip")
 
     @pytest.mark.parametrize("bad_lines", ["error", "skip"])
@@ -506,7 +508,7 @@ class TestSkipping:
         if bad <= 100:
             assert read_interactions(path, bad_lines="skip", **layout).n_users == good
             return
-        says = rf"{bad} of {good + bad} lines are invalid, more than the share of 0\.\d+ that may be skipped, such as line"
+        says = rf"{bad} of {good + bad} lines are invalid, more than the share of 0\.\d+ that may be skipped; for example, line"
         with pytest.raises(DataError, match=rf"{says} {good + 2}: rating 'x' is not a number: .*{way_out}$"):
             read_interactions(path, bad_lines="skip", **layout)
         assert read_interactions(path, bad_lines="skip", skip_at_most=0.42 if good > bad else 1).n_users == good
@@ -540,7 +542,7 @@ class TestWrongSeparator:
         first = content.split("\n")[0]
         assert (
             str(caught.value)
-            == f"{path}: the file has one column, {first!r}; its separator seems to be {likely!r} (key separator)"
+            == f"{path}: the file has only one column, {first!r}; if its separator is {likely!r}, declare it (key separator)"
         )
         assert read_interactions(path, **layout | {"separator": likely}).n_users == 1
 
@@ -563,7 +565,7 @@ class TestManyFaults:
             read_interactions(path, date_format="%Y-%m-%d")
         assert str(caught.value) == (
             f"{path}, line 4: time '3.2.2024' is not a date in the format %Y-%m-%d: '1,2,5,3.2.2024'; invalid time in 10 of 17 "
-            "lines, empty rating in 5 (first in line 3), wrong form in 1 (first in line 2)"
+            "lines, empty rating in 5 (first in line 3), malformed record in 1 (first in line 2)"
         )
 
     def test_a_wrong_decimal_mark_below_empty_ratings(self, tmp_path):
@@ -578,7 +580,9 @@ class TestManyFaults:
 
     def test_too_many_lines_to_skip(self, tmp_path):
         lines = ["1,1,,2024-01-02", *(f"1,{number},5,2.1.2024" for number in range(2, 200)), "1,1,5,2024-01-02"]
-        with pytest.raises(DataError, match=r"such as line 3: time '2.1.2024' .*; invalid time in 198 of 200 lines, empty rat"):
+        with pytest.raises(
+            DataError, match=r"for example, line 3: time '2.1.2024' .*; invalid time in 198 of 200 lines, empty rat"
+        ):
             read(tmp_path, self.HEADER + "\n".join(lines) + "\n", bad_lines="skip", date_format="%Y-%m-%d")
 
     def test_rows_of_parquet(self, tmp_path):

@@ -153,7 +153,7 @@ def test_a_run_says_which_models_can_rank_items_without_training_interactions(fo
     (line,) = lines(feature_models=[])
     assert line.endswith("no model of this run uses features of items, so its ranking metrics do not show which is better")
     for able, said in (
-        ([], "chosen by ndcg@3 on valid data: popularity, by chance, bec"),
+        ([], "chosen by ndcg@3 on validation data: popularity, by chance, bec"),
         (list(report.models), "best by ndcg@3 on valid"),
     ):
         changed = replace(report, best=Best("popularity", "ndcg@3", "valid"), feature_models=able)

@@ -278,7 +278,7 @@ def test_a_bug_in_a_page_that_is_written_again_is_seen(folder, monkeypatch):
         ({"title": "name"}, None, "column 'name'"),
         ({"path": "gone.csv"}, None, "no file gone.csv"),
         ({}, "key,called\ni1,One\ni1,Two\n", "a repeated id"),
-        ({}, "key,called\nSKU-1,One\n", "no title is that of an item of the data: titles are of 'SKU-1' and others"),
+        ({}, "key,called\nSKU-1,One\n", "no title belongs to an item of the data: its titles are of 'SKU-1' and others"),
     ],
 )
 def test_wrong_titles_are_found_before_anything_is_trained(tmp_path, titles, changed, message):

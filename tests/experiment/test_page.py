@@ -86,7 +86,7 @@ def test_the_page_of_a_run_has_the_protocol_and_the_winner(ran):
     model = report.models[winner]
     worst = min(report.models.values(), key=lambda one: one.valid_metrics["ndcg@5"])
     assert model.valid_metrics["ndcg@5"] > worst.valid_metrics["ndcg@5"]
-    assert page["tags"]["winner_by"] == "ndcg@5 on valid data"
+    assert page["tags"]["winner_by"] == "ndcg@5 on validation data"
     for name in report.metrics:
         (found,) = (one for one in report.findings if one.metric == name)
         low, high = found.findings.intervals[found.models.index(winner)]
@@ -98,7 +98,7 @@ def test_the_page_of_a_run_has_the_protocol_and_the_winner(ran):
 def test_the_description_is_a_table_of_all_models_with_the_winner_first(ran):
     report, runs = ran
     lines = runs["mine"].found["tags"]["mlflow.note.content"].splitlines()
-    assert lines[0] == f"best by ndcg@5 on valid data: **{runs['mine'].found['tags']['winner']}**"
+    assert lines[0] == f"best by ndcg@5 on validation data: **{runs['mine'].found['tags']['winner']}**"
     assert lines[2:4] == ["| model | &nbsp;&nbsp;ndcg@5 | &nbsp;&nbsp;recall@10 |", "| --- | ---: | ---: |"]
     assert [line.split(" | ")[0] for line in lines[4:7]] == ["| popularity", "| autorec", "| ease"]
     assert f"{report.models['ease'].metrics['ndcg@5']:.4f} ±" in lines[6]

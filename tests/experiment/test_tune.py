@@ -68,7 +68,7 @@ def test_tune_chooses_on_the_validation_part_and_leaves_an_ordinary_run(call, fo
     assert table.groupby("model").size().to_dict() == {"mf": 6, "bias": 6}
     (chosen,) = table[table["chosen"] & (table["model"] == "mf")].to_dict("records")
     assert (chosen["l2"], chosen["valid rmse"]) == (best[0]["l2"], best[1]["rmse"])
-    assert f"mf: l2 {best[0]['l2']:g}, init_std {best[0]['init_std']:g} (the best of 6 trials on valid data" in out
+    assert f"mf: l2 {best[0]['l2']:g}, init_std {best[0]['init_std']:g} (the best of 6 trials on validation data" in out
     assert "mf: trial 6 of 6" in caplog.text
     # the pipeline of the output repeats it, as an ordinary run
     assert call("run", "out/pipeline.yaml", "--tracking-uri", "none", "--output", "again")[0] == 0

@@ -160,21 +160,23 @@ def test_unknown_rows_are_left_out_if_asked_for(tmp_path, caplog):
     known = {"candidates": pd.DataFrame({"user_id": ["u01"], "item_id": [101]})}
     assert rules.digest == Rules.of(ITEMS, **known, categories=KINDS[:1], cap=1).digest
     assert "x.csv: left out 1 of 3 rows, because the model does not know their items" in caplog.text
-    assert "x.csv: left out 1 of 3 rows, because the history does not have their users" in caplog.text
+    assert "x.csv: left out 1 of 3 rows, because their users are not in the history" in caplog.text
     assert "11 of 12 users have no candidates, and get no list" in caplog.text
 
 
 def test_ids_that_lost_their_zeros_are_noticed(tmp_path, caplog):
     users = IdMap(["000245", "000246"])
     path = put(tmp_path / "x.csv", pd.DataFrame({"user_id": [245, 246], "item_id": [101, 102]}))
-    hint = "; 2 of them would be known if they were written alike, such as '245' as '000245'"
+    hint = "; 2 of them differ from known ids only in leading zeros, '.0' or spaces, such as '245' from '000245'"
     with pytest.raises(UnknownIdError, match=f"the history has no user '245' .*{hint}; --skip-unknown"):
         RuleFiles(block=[path]).read(ITEMS, users)
     RuleFiles(block=[path]).read(ITEMS, users, skip_unknown=True)
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     assert hint in caplog.text
     put(path, pd.DataFrame({"item_id": [1, 2]}))
-    with pytest.raises(UnknownIdError, match=r"does not know item '1' .* would be known if .* '1' as '01'; --skip-unknown"):
+    with pytest.raises(
+        UnknownIdError, match=r"does not know item '1' .* differ from known ids .* '1' from '01'; --skip-unknown"
+    ):
         RuleFiles(block=[path]).read(IdMap(["01", "02"]), users)
 
 

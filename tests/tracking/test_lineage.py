@@ -163,7 +163,7 @@ def test_a_run_whose_data_has_changed_is_not_repeated(call, shop):
     ("arguments", "code", "message"),
     [
         (("mine.yaml", "--from-run", "out"), 2, "a pipeline or --from-run, but not both"),
-        ((), 2, "no pipeline is given; name one"),
+        ((), 2, "no pipeline given; name one"),
         (("--from-run", "no/such"), 2, "there is no folder 'no/such'"),
         (("--from-run", "."), 1, "inputs.json is missing"),
         (("--from-run", "abc"), 1, "cannot get runs:/abc/pipeline.yaml"),

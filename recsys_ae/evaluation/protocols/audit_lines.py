@@ -80,7 +80,7 @@ def _about_ratings(found: Audit) -> Iterator[str]:
 def _about_looks(found: Audit) -> Iterator[str]:
     if found.looks:
         models = "1 other model was" if found.looks == 1 else f"{found.looks} other models were"
-        yield f"{models} tested on this part before, and the best of many looks better than it is by chance."
+        yield f"{models} tested on this part before, and by chance, the best of many looks better than it is."
 
 
 def percent(share: float) -> str:

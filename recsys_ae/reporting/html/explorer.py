@@ -5,7 +5,7 @@ from recsys_ae.reporting.html.facts import Explained, Explorer
 
 WHY: dict[Explained, str] = {
     "weights": "{models}: unfold an item to see which items of the history add most to its score (exact "
-    "contributions), and what it has without any history, if anything.",
+    "contributions), and the part of the score that does not depend on the history, if any.",
     "left out": "{models}: unfold an item to see which items of the history its score depends on most, by leaving out each "
     "in turn (for the first users only).",
     "independent": "{models}: no reasons, because no single item of the history adds to the score of a listed item.",

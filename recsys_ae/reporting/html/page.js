@@ -86,7 +86,7 @@
       const reasons = make("ul", undefined, "why");
       summary.append(label);
       for (const [other, value] of why) reasons.append(make("li", `${nameOf(other)}: ${signed(value)}`));
-      if (constant) reasons.append(make("li", `without any history: ${signed(constant)}`));
+      if (constant) reasons.append(make("li", `independent of the history: ${signed(constant)}`));
       details.append(summary, reasons);
       line.append(details);
       return line;

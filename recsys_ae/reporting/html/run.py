@@ -85,11 +85,10 @@ def _message(report: RunReport) -> Iterator[tuple[str, bool]]:
         yield f"No model has a value of {best.metric}", False
     else:
         yield best.model, True
-        part = "validation data" if best.part == "valid" else "test data"
         chance = report.is_chance(best.model, best.metric)
-        most = "was chosen" if chance else "is the best"
-        several = f"{most} of {len(report.models)} models" if len(report.models) > 1 else "is the only model, measured"
-        yield f" {several} by {best.metric} on {part}", False
+        most = "was chosen from" if chance else "is the best of"
+        several = f"{most} {len(report.models)} models" if len(report.models) > 1 else "is the only model, measured"
+        yield f" {several} by {best.metric} on {best.data}", False
         cell = metric_cells(report, best.metric)[list(report.models).index(best.model)]
         if cell.value is not None:
             tested = ", where it is " if best.part == "test" else "; on test data it is "
@@ -151,8 +150,8 @@ def _groups(report: RunReport) -> list[Block]:
         segment for model in report.models.values() for run in model.runs.values() for segment in run.segments
     )
     line = (
-        "These are means alone: a run tests differences over all users only, and groups are smaller. For intervals and tests "
-        f"within the groups, run recsys-ae compare on the output folder with --by and one of: {', '.join(segments)}."
+        "These are means without intervals, because a run tests differences over all users only. For intervals and tests "
+        f"within groups, run recsys-ae compare on the output folder with --by and one of: {', '.join(segments)}."
     )
     return [Notes([line]), *charts] if charts else []
 
