@@ -118,7 +118,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 
 def similar_path(path: Path) -> str:
-    """The end of a message about a path that does not exist: one that is spelt much like it; empty if there is none."""
+    """The end of a message about a path that does not exist: one with a similar name; empty if there is none."""
     try:
         while not path.parent.exists():
             path = path.parent

@@ -50,7 +50,7 @@ def explain(error: Exception) -> tuple[str, int]:
     if isinstance(error, RecsysError):
         return str(error), error.exit_code
     if hasattr(error, "format_message") and hasattr(error, "exit_code"):  # a usage error of the parser
-        return str(error.format_message()).replace("Value error, ", ""), int(error.exit_code)  # as pydantic begins its own
+        return str(error.format_message()).replace("Value error, ", ""), int(error.exit_code)  # the prefix that pydantic adds
     if isinstance(error, MemoryError):
         return f"out of memory: {error}", 1
     return f"unexpected {type(error).__name__}: {error} (--debug shows where)", 1

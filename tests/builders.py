@@ -48,7 +48,7 @@ def complete(data: Interactions) -> Interactions:
     return replace(data, times=60_000_000 * minutes, user_features=ages, item_features=kinds)
 
 
-@cache  # tables take longer to make than the rest of the planted data, and many thousand tests ask for the same
+@cache  # tables take longer to make than the rest of the planted data, and thousands of tests ask for the same
 def _features(users: tuple[str, ...], items: tuple[int, ...]) -> tuple[FeatureTable, FeatureTable]:
     ages = pd.DataFrame({"id": users, "age": 20.0 + np.arange(len(users)) % 5})
     kinds = pd.DataFrame({"id": items, "kind": ["rare" if 104 <= item <= 107 else "common" for item in items]})

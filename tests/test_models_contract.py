@@ -529,7 +529,7 @@ def test_models_that_ignore_the_history_have_no_explanation(model):
 
 @over(name for name in VARIANTS if name not in (*IGNORES_HISTORY, *variants(FOLLOWING)))
 def test_explanations_are_of_the_items_in_the_history(model):
-    """Contributions add up to the score, with that of no item, if it is linear; otherwise each is the drop without the item."""
+    """With the row of no item, contributions add up to a linear score; for others, each is the drop without the item."""
     data = planted()
     found = explain(model, data, "u09", 101)
     of_items = found[found["item_id"].notna()]

@@ -158,8 +158,8 @@ def _(models, ra, split):
 def _(mo):
     mo.md(r"""
     Why is the first item on the list? EASE is linear: each item of the history adds its weight to the score. The last
-    row, without an item, is the part of the score that does not depend on the history. A negative contribution means that people who
-    like that item tend not to like this one.
+    row, without an item, is the part of the score that does not depend on the history. A negative contribution means that
+    people who like that item tend not to like this one.
     """)
     return
 

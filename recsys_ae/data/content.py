@@ -264,7 +264,7 @@ class Invalid(NamedTuple):
     Attributes:
         rows: int [n], increasing; those that could be divided into columns.
         kinds: str [n], what is wrong with each in a few words, see `kinds_at`.
-        describe: what is wrong with a row in full.
+        describe: says in full what is wrong with a row.
     """
 
     rows: NDArray[np.intp]
@@ -279,7 +279,7 @@ def invalid_in(content: Content, place: Place, bad: Any, why: str | Callable[[An
 
 
 def kinds_at(content: Content, place: Place, rows: NDArray[np.intp]) -> NDArray[np.object_]:
-    """What is wrong with the invalid values of a column at some rows: that they are empty, or anything else."""
+    """The kinds of faults of a column at some rows, str [n]: an empty value, or any other invalid one."""
     if not len(rows):
         return np.empty(0, object)
     stored = content.columns[place]
@@ -294,7 +294,7 @@ def raise_invalid(content: Content, invalid: Invalid | None = None, advice: Mapp
     """Raise a `DataError` about the most frequent fault, see `most_frequent`, if any line or row is broken or invalid.
 
     Args:
-        advice: what to add, by the beginning of the kind of this fault.
+        advice: what to add to the message, by prefix of the kind of this fault.
     """
     if content.broken or (invalid is not None and len(invalid.rows)):
         kind, text = most_frequent(content, invalid)
@@ -303,9 +303,9 @@ def raise_invalid(content: Content, invalid: Invalid | None = None, advice: Mapp
 
 
 def most_frequent(content: Content, invalid: Invalid | None) -> tuple[str, str]:
-    """The most frequent kind of fault, and what is wrong with the first line (or row) that has it, then how many have which.
+    """The most frequent kind of fault, and a message: the first line (or row) that has it, and how many have each kind.
 
-    A wrong declaration makes most lines invalid, and should not hide behind a single line with another fault above them.
+    A wrong declaration makes most lines invalid; a single line above them with another fault must not hide this.
     """
     counts, first_rows = {}, dict[str, int]()
     if invalid is not None and len(invalid.rows):

@@ -120,7 +120,7 @@ def _guess(path: Path, base: Table, separator: str, declared: dict[str, Any]) ->
 def _first_fitting(path: Path, file: FileLayout, attempt: Callable[[str], T]) -> T:
     """`attempt` with the declared separator, else with the first one that works; raises the first error if none does.
 
-    Of a file that these separators leave in one column, the error is about the separator.
+    If none of them divides the first line into columns, the error is about the separator.
     """
     problem: DataError | None = None
     for separator in SEPARATORS if file.separator is None else [file.separator]:
@@ -139,7 +139,7 @@ def _first_fitting(path: Path, file: FileLayout, attempt: Callable[[str], T]) ->
 
 
 def _undivided(path: Path, file: FileLayout) -> DataError | None:
-    """The error about a file whose first line is not divided into columns, but seems to have another separator."""
+    """The error about a file whose first line has one column, but seems to contain another separator; None otherwise."""
     content, *others = _first(path, _dialect(file, file.separator or ",")).fields
     found = [separator for separator in SEPARATORS if separator in content]
     if file.separator is None:  # these have been tried

@@ -56,10 +56,10 @@ def locate_table(card: FileCard, tables: Sequence[Table], folder: Path) -> tuple
 def locate_titles(
     card: Any, folder: Path, given: Path | None = None, *, download: bool = True
 ) -> tuple[Path, TitleFile | None] | None:
-    """The file of titles, and its layout: that `given`, else the one that a card of any kind declares; None without either.
+    """The file of titles and its layout: the file `given`, else the one that the card declares; None if there is neither.
 
-    A given file has the declared layout if it has the columns of that, else none: its columns are recognised by their names.
-    Errors as for `locate`.
+    A given file that has the declared columns has the declared layout. For any other, the layout is None, and columns are
+    recognised by their names. Errors as for `locate`.
     """
     layout = card.titles if isinstance(card, RatingsCard) else None
     if given is not None:

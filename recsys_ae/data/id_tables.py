@@ -46,7 +46,7 @@ def read_ids(
     Args:
         kinds: role of each column (`user`, `item`, `category`) -> type of its ids, "int" or "str"; None: that of the file.
         optional: the role that may be missing.
-        own_names: the names by role that a card declares, which come before the usual ones.
+        own_names: role -> column name that a card declares, which takes precedence over the usual ones.
 
     Returns:
         The columns user_id, item_id, category that were asked for and found; int64 or text. There may be no rows.

@@ -26,7 +26,7 @@ def read_lists(path: Path) -> pd.DataFrame:
     """Columns user_id, rank, item_id and, if there, score of a Parquet or text file, or of JSON lines, also compressed.
 
     Ids are int64 or text by the same rules as in logs (see `data.tables.read_table`), ranks int64 from 1, scores float32. In
-    text with semicolons, scores may have decimal commas.
+    text separated by semicolons, scores may have decimal commas.
 
     Raises:
         DataError: no such file or column, no rows, or an invalid line (or row), with its number and content.

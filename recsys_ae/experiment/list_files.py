@@ -31,7 +31,7 @@ class ListFiles:
     Attributes:
         model: a folder, or a URI in the store at `tracking_uri`.
         users: file of the users who get a list; if None, those of the history.
-        titles, title_layout: file of titles, and its layout; what is None is as for `locate_titles`.
+        titles, title_layout: file of titles and its layout; where None, as `locate_titles` finds them.
         card, skip_unknown: see `history_for`; `skip_unknown` applies to rules too.
     """
 

@@ -1,4 +1,4 @@
-"""Logs that are named on the command line or in a pipeline, checked before what takes seconds: to import and load models."""
+"""Checks of logs named on the command line or in a pipeline, before the slow steps: imports and the loading of models."""
 
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,7 @@ def check_logs(*paths: Path | None, card: tuple[RatingsCard, Path] | None, syste
 def check_data(pipeline: Pipeline[Any]) -> None:
     """Raise `DataError` unless the file of ratings of a pipeline exists and has the declared columns.
 
-    What would take time is left to the loading of the data: files that are downloaded or have checksums.
+    Files that are downloaded or have checksums take time, and are checked when the data is loaded.
     """
     card = pipeline.card
     if not isinstance(card, RatingsCard) or not card.files or card.sources or card.checksums:

@@ -1,4 +1,4 @@
-"""What a pipeline of recommenders needs of its data and models, and what `features: available` stands for."""
+"""What a pipeline of recommenders needs from its data and models, and what `features: available` stands for."""
 
 from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING, Any, get_args
@@ -28,7 +28,7 @@ def check_vectors(entries: list[dict[str, Any]], exported: str, where: str) -> N
 
 
 def check_choices(task: "RatingTask") -> None:
-    """Raise `ConfigError` if a model or its parameters are to be chosen by an error of ratings that no candidate predicts."""
+    """Raise `ConfigError` if models or parameters are to be chosen by a rating metric, but no candidate predicts ratings."""
     keys, models = task.keys, task.pipeline.models
     choices = [("the best model", task.deciding_metric, models)] if not keys.export or keys.export.model == "best" else []
     choices += [(f"{one.label}'s parameters", keys.search.by or task.deciding_metric, (one,)) for one in models if one.search]
@@ -42,7 +42,7 @@ def check_choices(task: "RatingTask") -> None:
 
 
 def check_relevant(task: "RatingTask", data: Split) -> None:
-    """Raise `DataError` if no test item is relevant, or none of the validation part, whose lists choose the best model."""
+    """Raise `DataError` if nothing is relevant in the test part, or in the validation part if a ranking metric decides."""
     at, chosen_by_lists = task.keys.relevant_at, parse_metric(task.deciding_metric).k is not None
     for name, part in {"test": data.test, **({"validation": data.valid} if chosen_by_lists else {})}.items():
         ratings = part.stored_events.ratings if data.predict == "next" else part.matrix.data
@@ -80,7 +80,7 @@ def declared_features(card: Any) -> Features:
 
 
 def with_declared(value: Any, card: Any, key: str = "") -> Any:
-    """Parameters of a model, its members or its search, in which `features: available` is what the dataset declares."""
+    """Parameters of a model, its members or its search, with `features: available` replaced by what the dataset declares."""
     if isinstance(value, dict):
         return {name: with_declared(own, card, name) for name, own in value.items()}
     if isinstance(value, list):
@@ -89,7 +89,7 @@ def with_declared(value: Any, card: Any, key: str = "") -> Any:
 
 
 def _needs(task: "RatingTask") -> Iterator[tuple[str, Collection[str], str]]:
-    """What models, also in a search, metrics and segments need, with their names, and what to do if there is no such thing."""
+    """Each model (also in a search), metric and segment: its name, what it needs, and what to do if the data lacks that."""
     for spec in task.pipeline.models:
         tried = [spec.with_params({key: value}) for key, values in (spec.search or {}).items() for value in extremes(values)]
         needs = {need for one in [spec, *tried] for need in task.build(one).needs}
@@ -102,7 +102,7 @@ def _needs(task: "RatingTask") -> Iterator[tuple[str, Collection[str], str]]:
 
 
 def _way_out(params: dict[str, Any], declared: Features) -> str:
-    """How a model can do with the features that are declared."""
+    """What to do about a model that needs other features than those declared."""
     if any("features" in own for own in (params, *params.get("members", []))):
         return f"use `features: {declared}`"
     return "use `item_features: false`" if "item_features" in params else "choose another model"

@@ -72,7 +72,7 @@ class Task(ABC, Generic[K, D, M]):
 
     @classmethod
     def with_declared(cls, params: Any, card: Any) -> Any:
-        """Parameters of a model or of its search, with what the dataset declares in place of a reference to it."""
+        """Parameters of a model or of its search, with references to the dataset replaced by what it declares."""
         return params
 
     @classmethod
@@ -106,7 +106,7 @@ class Task(ABC, Generic[K, D, M]):
         """The data, split with this seed; `DataError` if it is not as declared. The dataset is loaded once."""
 
     def check(self, data: D) -> None:
-        """Raise `DataError` if, after the training, it would turn out that the data or a file is not as it has to be."""
+        """Raise `DataError` about the data or a file if the fault would otherwise show only after training."""
 
     def record(self, output: Path) -> list[Path]:
         """Write files about the reading of the data, such as skipped lines, to `output`; returns their paths.

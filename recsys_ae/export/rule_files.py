@@ -66,7 +66,7 @@ class RuleFiles:
         """The rules for these items and users.
 
         Args:
-            card: its first file says which other names the columns of users and items may have.
+            card: its first file declares further names for the columns of users and items.
             skip_unknown: leave out rows with other items or users instead of raising; their number is logged.
 
         Raises:

@@ -30,7 +30,7 @@ Format = Literal["parquet", "csv", "csv-semicolon", "jsonl"]
 Layout = Literal["rows", "lists"]
 TITLE = "title"
 LISTED = {"item_id": "item_ids", "score": "scores", TITLE: "titles"}  # columns of rows -> of lists
-FORMULA = r"[=+\-@\t\r\n\x{FF0B}\x{FF0D}\x{FF1D}\x{FF20}]"  # begins what may be taken for a formula (OWASP, CSV injection)
+FORMULA = r"[=+\-@\t\r\n\x{FF0B}\x{FF0D}\x{FF1D}\x{FF20}]"  # starts what may be taken for a formula (OWASP, CSV injection)
 BLOCK = 2**27  # bytes, more than any line
 SLICE = 8_192  # lines of JSON made at a time
 
@@ -44,7 +44,7 @@ class Titles:
 
     @classmethod
     def read(cls, path: Path, items: IdMap, layout: TitleFile | None = None) -> "Titles":
-        """The titles in a file, which is to be about these items; see `data.id_tables.read_titles`."""
+        """The titles in a file, which should be those of these items; see `data.id_tables.read_titles`."""
         frame = read_titles(path, items.kind, layout)
         if hint := spelling_hint(frame["item_id"][items.find(frame["item_id"]) < 0], items):
             logger.warning("%s has titles of items that the model does not know%s", path, hint)
@@ -68,7 +68,7 @@ class Writing:
 
     Attributes:
         format: format of the files; JSON lines have an object per row. `csv-semicolon` is CSV for spreadsheets with decimal
-            commas: semicolons between the fields, commas in numbers, a byte order mark, and titles that are no formulas.
+            commas: semicolons between the fields, commas in numbers, a byte order mark, and no title that is a formula.
         layout: `rows` with the columns user_id, rank, item_id, score; or `lists`, a row per user with the arrays item_ids and
             scores, best first.
         titles: hash of the titles that are also written, in the column title or titles; empty if there are none.
@@ -178,8 +178,8 @@ def list_schema(schema: pa.Schema) -> pa.Schema:
 def _write_for_spreadsheets(table: pa.Table, path: Path) -> None:
     """Write CSV with semicolons, decimal commas and a byte order mark, without which umlauts would be garbled.
 
-    Spreadsheets execute text that begins like a formula, so titles that do, and those that would be taken for one with an
-    apostrophe, get an apostrophe in front. `_without_apostrophes` removes it.
+    Spreadsheets execute text that begins like a formula, so such titles get an apostrophe in front. So do titles that already
+    have apostrophes there, so that `_without_apostrophes` can remove exactly one.
     """
     scores = pc.replace_substring(table["score"].cast(pa.string()), ".", ",")
     table = table.set_column(table.column_names.index("score"), "score", scores)

@@ -79,8 +79,8 @@ class BayesianFM(FactorModel):
     Who can be scored: users with ratings of trained items, or with features. In each of the kept samples, a user's factors are
     their expected values given their history, also for training users, whose new ratings therefore count at once; without
     ratings, those that their features predict. Items without training ratings have the factors that their features predict.
-    If nothing else is known of a user, their ratings of such items count too, if these have features; otherwise they do not,
-    because what the features leave open would be taken for the user's taste. Other users cannot be scored.
+    Ratings of such items count only if the items have features and nothing else is known of the user, because what the features
+    do not explain would be taken for the user's taste. Other users cannot be scored.
 
     Scores are predicted ratings, not clipped to the scale; predictions are clipped.
 

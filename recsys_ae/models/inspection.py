@@ -71,8 +71,8 @@ def similar_users(model: Recommender, history: Interactions, users: ArrayLike, k
 def explain(model: Recommender, history: Interactions, user: Any, item: Any) -> pd.DataFrame:
     """Contributions of the items in a user's history to the score of `item`, largest first.
 
-    For linear autoencoders and neighbourhood models the contributions are their weights, and add up to the score exactly. What
-    the item has without any history, if anything, is in a last row without an item: EASE's intercept, added popularity.
+    For linear autoencoders and neighbourhood models the contributions are their weights, and add up to the score exactly. The
+    part of the score that does not depend on the history (EASE's intercept, added popularity) is in a last row without an item.
     For all other models a contribution is the drop of the score when the item is left out of the history (leave-one-out);
     these need not add up.
 
@@ -80,7 +80,7 @@ def explain(model: Recommender, history: Interactions, user: Any, item: Any) -> 
         user, item: external ids; the item may be in the history already.
 
     Returns:
-        Columns item_id, contribution (float32); a row for each item in the history, and perhaps the last one.
+        Columns item_id, contribution (float32); a row for each item in the history, and that last row unless it is 0.
 
     Raises:
         UnknownIdError: a user or item that is not in the history.
@@ -116,7 +116,7 @@ def contributions(model: Recommender, history: Interactions, row: int, targets: 
 
 
 def item_constants(model: Recommender, history: Interactions) -> Floats:
-    """What each item has without any history, float32 [M]; 0 for models that are not linear in the history."""
+    """The part of each item's score that does not depend on the history, float32 [M]; 0 if the model is not linear in it."""
     if not isinstance(model, LinearInHistory):
         return np.zeros(history.n_items, np.float32)
     found = model.scores(history.filter(np.zeros(len(history), bool)), np.array([0]))[0]

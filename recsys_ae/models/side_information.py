@@ -33,7 +33,7 @@ def feature_needs(features: Features) -> frozenset[str]:
 
 
 def used_features(model: Any, train: Interactions) -> frozenset[str]:
-    """The feature tables of the training data that a model uses: those it needs or, with `available`, those there are."""
+    """The feature tables of the training data that a model uses: those it needs or, with `available`, all there are."""
     if getattr(model, "features", None) != "available":
         return frozenset(model.needs)
     return frozenset(name for name in TABLES["both"] if getattr(train, name) is not None)

@@ -59,7 +59,7 @@ class WideAndDeep(Recommender):
     the scale; predictions are clipped.
 
     Attributes:
-        features: of which side features are used: `both`, `users`, `items`, `none`, or whichever are `available`.
+        features: whose features are used, see `HybridAutoencoder`.
         who: whether the items of a user and the users of an item are used.
         loss: see above.
         factors: size of the embeddings.

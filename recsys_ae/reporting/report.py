@@ -136,7 +136,7 @@ def skipped_lines(skipped: SkippedFacts) -> str:
 
 
 def _users_line(report: RunReport) -> list[str]:
-    """How many users count in metrics of lists, and why the others do not; nothing if all do."""
+    """How many users count in ranking metrics, and why the others do not; nothing if all do."""
     seed = report.seeds[0]
     counts = [own for model in report.models.values() if "users_skipped" in (own := model.runs[seed].counts)]
     if not any(own["users_skipped"] for own in counts) or not report.ranked:

@@ -9,7 +9,7 @@ from recsys_ae.evaluation.protocols.published import Relation
 from recsys_ae.evaluation.uncertainty.findings import MetricFindings
 from recsys_ae.evaluation.uncertainty.repetitions import Repetitions
 
-UNSEEN = 0.9  # share of test pairs with items without training interactions from which nearly all test items are new
+UNSEEN = 0.9  # share of test pairs on items without training interactions from which nearly all test items count as new
 MetricValues = dict[str, float | None]  # by metric; None where a model has no value
 TrialState = Literal["complete", "pruned", "failed"]
 CHOSEN_ON_TEST = (
@@ -228,11 +228,11 @@ class RunReport:
 
     @property
     def ranked(self) -> bool:
-        """Whether there are metrics of lists."""
+        """Whether there are ranking metrics."""
         return any("@" in metric for metric in self.metrics)
 
     def is_chance(self, label: str, metric: str) -> bool:
-        """Whether a ranking metric of a model is due to chance: nearly all test items are new, and it uses no features of them.
+        """Whether a ranking metric of a model is due to chance: nearly all test items are new, and it uses no item features.
 
         False if that is unknown, as in older reports.
         """

@@ -522,7 +522,7 @@ class TestSkipping:
 
 
 class TestWrongSeparator:
-    """Of a file that is left in one column, the likely separator is named."""
+    """The likely separator of a file that stays in one column is named."""
 
     @pytest.mark.parametrize(
         ("content", "layout", "likely"),
@@ -554,7 +554,7 @@ class TestWrongSeparator:
 
 
 class TestManyFaults:
-    """The most frequent fault is reported, whatever stands above it, and the others are counted."""
+    """The most frequent fault is reported, even if others come first, and the others are counted."""
 
     HEADER = "user,item,rating,time\n"
     DATES = tuple(f"1,{number},{rating},3.{number}.2024" for number, rating in enumerate(["", *"55"] * 5, 1))

@@ -169,8 +169,8 @@ class TestAudit:
         run_pipeline(chosen.pipeline, Path("out"), tracker, Console(quiet=True))
         assert tracker.looks(chosen.facts(chosen.data(0)).protocol.test) == 1
 
-    def test_a_repeated_run_is_no_further_look(self):
-        """Nor is one model of it, for which the other two are looks; so are two for a new model beside popularity."""
+    def test_a_repeated_run_adds_no_looks(self):
+        """Looks of ease run again alone are the other two models; those of a new model with popularity, all but popularity."""
         tracker, (ease, *_, popularity) = MlflowTracker("sqlite:///runs.db", "mine"), PIPELINE["models"]
         changes, looks = [{}, {}, {"models": [ease]}, {"models": [{**ease, "l2": 6.0}, popularity]}], []
         for number, changed in enumerate(changes):

@@ -239,7 +239,7 @@ def test_a_choice_that_no_model_can_win_is_refused_before_training(folder, chang
 
 
 def test_a_choice_on_the_test_part_is_said_before_and_wherever_it_is_stated(folder, caplog):
-    """Once before training, and as often in each report."""
+    """Once before training, and once in each report."""
     two = [{"name": "bias"}, {"name": "popularity"}]
     report = run(models=two, metrics=["ndcg@5"], split={"kind": "random", "test": 0.2}, export=None)
     assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [CHOSEN_ON_TEST]

@@ -135,7 +135,7 @@ def expected_rows(
     of a row is found together with it, in the fixed point of mean-field variational inference.
 
     Args:
-        indptr, columns, values: the ratings [B, M]; int64, because each other type takes seconds to compile, and float64.
+        indptr, columns, values: the ratings [B, M]; int64, because any other type takes seconds to compile, and float64.
         vectors: float32 [M, S, H], a bias and H - 1 factors of each column.
         prior: float32 [B, S, H], the bias and factors of each row that are expected without ratings.
         precision: float32 [S, H], of the prior.

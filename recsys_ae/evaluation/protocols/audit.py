@@ -98,7 +98,7 @@ class Audit:
         timing: None if the data has no times.
         ratings: None if all training ratings are equal, or sums, which are larger in longer parts.
         looks: number of other models that were tested on this part before; None if unknown.
-        relevant_users, relevant_pairs: of the pairs that are relevant in metrics of lists, see `audit`; None in old reports.
+        relevant_users, relevant_pairs: users with relevant pairs, and those pairs, see `audit`; None in old reports.
     """
 
     part: Literal["valid", "test"]
@@ -136,7 +136,7 @@ def audit(
     Args:
         relevant_at: as in `evaluate`: lowest rating of a relevant pair; None if all are relevant, apart from known pairs where
             repeats are not wanted.
-        looks: that of a tracker, see `Tracker.looks`.
+        looks: the count of a tracker, see `Tracker.looks`.
 
     Raises:
         ConfigError: a `relevant_at` that is not finite.

@@ -14,7 +14,7 @@ def audit_lines(found: Audit, *, ranked: bool = True) -> list[str]:
     """The notable findings, a sentence each, with their consequence for the metrics.
 
     Args:
-        ranked: whether there are metrics of lists; if not, what matters only for these is left out.
+        ranked: whether there are ranking metrics; if not, what matters only for these is left out.
     """
     lines = [*_about_time(found), *_about_cold_start(found), *_about_repeats(found, ranked=ranked)]
     return [*lines, *(_about_lists(found) if ranked else ()), *_about_ratings(found), *_about_looks(found)]

@@ -79,7 +79,7 @@ class Listed:
 
     Attributes:
         why: for each of them, the items of the history that add most to its score, and how much; None if that is unknown.
-        constants: what each has without any history; None if nothing.
+        constants: the part of each score that does not depend on the history; None if all are 0.
     """
 
     items: list[int]
