@@ -78,11 +78,11 @@ class Once(logging.Filter):
         self._given: set[str] = set()
 
     def filter(self, record: logging.LogRecord) -> bool:
-        text = record.getMessage()
-        if record.levelno != logging.WARNING or text not in self._given:
-            self._given.add(text)
+        if record.levelno != logging.WARNING:
             return True
-        return False
+        n_given = len(self._given)
+        self._given.add(record.getMessage())
+        return len(self._given) > n_given
 
 
 class ReaderGoneError(Exception):

@@ -1,7 +1,6 @@
 """Relevance of the pairs of the truth."""
 
 import logging
-from functools import cache
 from math import isfinite
 from numbers import Real
 
@@ -26,11 +25,5 @@ def liked(ratings: NDArray[np.float32], relevant_at: float | None) -> NDArray[np
     if not (isinstance(relevant_at, Real) and isfinite(relevant_at)):
         raise ConfigError(f"relevant_at must be a finite number, got {quoted(relevant_at)}")
     if len(ratings) and relevant_at > (highest := ratings.max()):
-        _warn(float(relevant_at), float(highest))
+        logger.warning("nothing is relevant: relevant_at is %g, and the highest rating is %g", relevant_at, highest)
     return ratings >= relevant_at
-
-
-@cache
-def _warn(relevant_at: float, highest: float) -> None:
-    """Warn once, however many models are evaluated."""
-    logger.warning("nothing is relevant: relevant_at is %g, and the highest rating is %g", relevant_at, highest)
