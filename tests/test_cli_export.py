@@ -209,13 +209,13 @@ def test_another_file_of_titles_has_the_layout_of_the_card_if_it_has_its_columns
     declared = {"path": "gone.csv", "id": "code", "title": "label", "separator": "|", "encoding": "latin-1"}
     pipeline = {**PIPELINE, "dataset": {**PIPELINE["dataset"], "titles": declared}, "export": {"k": 6, "titles": "new.csv"}}
     Path("new.yaml").write_text(yaml.safe_dump(pipeline))
-    assert call("run", "new.yaml", "--output", "new", "--tracking-uri", "none")[0] == 0
-    assert "Ørnen" in Path("new/report.html").read_text(encoding="utf-8")
-    command = ["export", "new/final", "--history", "log.csv", "--k", 6, "--card", "new.yaml"]
+    assert call("run", "new.yaml", "--output", "of-titles", "--tracking-uri", "none")[0] == 0
+    assert "Ørnen" in Path("of-titles/report.html").read_text(encoding="utf-8")
+    command = ["export", "of-titles/final", "--history", "log.csv", "--k", 6, "--card", "new.yaml"]
     for titles in ("new.csv", "usual.csv"):
         assert call(*command, "--output", f"by-{titles}", "--titles", titles)[0] == 0
         assert call("verify", f"by-{titles}")[0] == 0
-    for folder in ("new/recommendations", "by-new.csv", "by-usual.csv"):
+    for folder in ("of-titles/recommendations", "by-new.csv", "by-usual.csv"):
         assert set(lists_in(Path(folder))["title"].dropna()) == {"Ørnen"}
 
 
