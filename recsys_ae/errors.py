@@ -3,7 +3,10 @@
 import os
 from collections.abc import Iterable
 from difflib import get_close_matches
+from itertools import islice
 from pathlib import Path
+
+MOST_NAMES = 10_000  # in a folder, of which similar ones are looked for: enough for one that people name files in
 
 
 class RecsysError(Exception):
@@ -118,11 +121,13 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 
 def similar_path(path: Path) -> str:
-    """The end of a message about a path that does not exist: one with a similar name; empty if there is none."""
+    """The end of a message about a file that does not exist: another path with a similar name; empty if there is none."""
     try:
         while not path.parent.exists():
             path = path.parent
-        close = get_close_matches(path.name[:100], sorted(os.listdir(path.parent)), n=1, cutoff=0.65)
+        with os.scandir(path.parent) as entries:
+            names = {entry.name for entry in islice(entries, MOST_NAMES)} - {path.name}  # which may be a folder or broken link
     except (OSError, ValueError):  # an impossible name, or a folder that cannot be read
         return ""
+    close = get_close_matches(path.name[:100], sorted(names), n=1, cutoff=0.65)
     return f"; did you mean {quoted(str(path.parent / close[0]))}?" if close else ""
