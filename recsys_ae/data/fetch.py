@@ -30,6 +30,11 @@ def locate(card: FileCard, paths: Sequence[str], folder: Path, *, download: bool
     Raises:
         DataError: the file is nowhere, a download failed, or a checksum differs.
     """
+    return _located(card, paths, folder, download=download)[0]
+
+
+def _located(card: FileCard, paths: Sequence[str], folder: Path, *, download: bool) -> tuple[Path, str]:
+    """See `locate`; also which of the `paths` it is."""
     given = [Path(root)] if (root := os.environ.get("RECSYS_AE_DATA")) else []
     roots = [*given, *cache_folders()] if card.sources else [folder / (card.folder or ""), *given]
     for place in roots:
@@ -37,10 +42,10 @@ def locate(card: FileCard, paths: Sequence[str], folder: Path, *, download: bool
             if os.path.isfile(place / path):  # unlike Path.is_file, also for names that no file can have
                 remedy = "delete the file to fetch it again" if card.sources else "restore the file or correct the card"
                 _verify(place / path, card.checksums.get(path), remedy)
-                return place / path
+                return place / path, path
     if card.sources and download:
         _download_all(card)
-        return locate(card, paths, folder, download=False)
+        return _located(card, paths, folder, download=False)
     where = ", ".join(map(str, roots))
     similar = [] if card.sources else [hint for place in roots for path in paths if (hint := similar_path(place / path))]
     hint = similar[0] if similar else "; set RECSYS_AE_DATA to its folder"
@@ -49,8 +54,8 @@ def locate(card: FileCard, paths: Sequence[str], folder: Path, *, download: bool
 
 def locate_table(card: FileCard, tables: Sequence[Table], folder: Path) -> tuple[Path, Table]:
     """The first of the files with these layouts that exists, and its layout; see `locate`."""
-    path = locate(card, [table.path for table in tables], folder)
-    return path, next(table for table in tables if path.as_posix().endswith(table.path))
+    path, declared = _located(card, [table.path for table in tables], folder, download=True)
+    return path, next(table for table in tables if table.path == declared)
 
 
 def locate_titles(
