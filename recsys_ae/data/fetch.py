@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from recsys_ae.data.archives import extract_zip
 from recsys_ae.data.cards import FileCard, RatingsCard
 from recsys_ae.data.detection import layout_of
 from recsys_ae.data.download import download
+from recsys_ae.data.id_tables import titles_like
 from recsys_ae.data.layouts import Table, TitleFile
 from recsys_ae.data.places import check_within
 from recsys_ae.data.reading import unpacked
@@ -63,19 +64,24 @@ def locate_titles(
 ) -> tuple[Path, TitleFile | None] | None:
     """The file of titles and its layout: the file `given`, else the one that the card declares; None if there is neither.
 
-    A given file that has the declared columns has the declared layout. For any other, the layout is None, and columns are
-    recognised by their names. Errors as for `locate`.
+    A given file that has the declared columns has the declared layout. For any other, and for one that names its columns where
+    the declared ones have numbers, the layout is None, and columns are recognised by their names. Errors as for `locate`.
     """
     layout = card.titles if isinstance(card, RatingsCard) else None
     if given is not None:
-        return given, layout if layout is not None and _has_columns(given, layout) else None
+        return given, layout if layout is not None and _fits(layout, given) else None
     return None if layout is None else (locate(card, [layout.path], folder, download=download), layout)
 
 
-def _has_columns(path: Path, layout: TitleFile) -> bool:
-    """Whether a file has the columns of a layout."""
+def _fits(layout: TitleFile, path: Path) -> bool:
+    """Whether a file has the columns of a layout; any file has those with numbers, unless its first line names them."""
+    return _is_readable(layout_of, path, layout) and (layout.named() or not _is_readable(titles_like, path))
+
+
+def _is_readable(read: Callable[..., Any], *arguments: Any) -> bool:
+    """Whether a file can be read in some way."""
     try:
-        layout_of(path, layout)
+        read(*arguments)
     except DataError:
         return False
     return True

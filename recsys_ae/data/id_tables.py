@@ -83,7 +83,7 @@ def read_titles(path: Path, kind: str, layout: TitleFile | None = None) -> pd.Da
         DataError: as for `read_ids`, or an item has several rows.
     """
     with reading(path):
-        layout = layout or _titles_like(path)
+        layout = layout or titles_like(path)
         item, title = layout.id, layout.title
         content = read_content(path, layout, {item: TEXT, title: TEXT})
         raise_invalid(content)
@@ -101,7 +101,7 @@ def read_titles(path: Path, kind: str, layout: TitleFile | None = None) -> pd.Da
     return frame[~empty].reset_index(drop=True)
 
 
-def _titles_like(path: Path) -> TitleFile:
+def titles_like(path: Path) -> TitleFile:
     """The layout of a file of titles with named columns."""
     names = column_names(path)
     found = columns_like(names, ROLES)

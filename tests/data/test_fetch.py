@@ -16,7 +16,8 @@ from pydantic import ValidationError
 from recsys_ae.data import download as downloads, fetch
 from recsys_ae.data.cards import RatingsCard, read_card
 from recsys_ae.data.download import download
-from recsys_ae.data.fetch import locate
+from recsys_ae.data.fetch import locate, locate_table, locate_titles
+from recsys_ae.data.id_tables import read_titles
 from recsys_ae.errors import ConfigError, DataError, OutputError
 from recsys_ae.folders import cache_folder
 
@@ -348,6 +349,28 @@ def test_a_misspelt_file_of_an_own_card_is_recognised(tmp_path, monkeypatch):
     assert message("data/lgo.csv").endswith(f"no file data/lgo.csv in {tmp_path}; did you mean '{tmp_path}/data/log.csv'?")
     assert message("dta/log.csv").endswith(f"; did you mean '{tmp_path}/data'?")
     assert message("other.txt").endswith("; set RECSYS_AE_DATA to its folder")
+
+
+@pytest.mark.parametrize("there", ["log.csv", "mylog.csv", "my/log.csv"])
+def test_the_layout_is_that_of_the_file_that_is_found(tmp_path, there):
+    layouts = [{"path": path, "columns": {"user": path, "item": "b"}} for path in ("log.csv", "mylog.csv", "my/log.csv")]
+    (tmp_path / "my").mkdir()
+    (tmp_path / there).touch()
+    card = RatingsCard(name="x", kind="ratings", files=layouts)
+    path, table = locate_table(card, card.files, tmp_path)
+    assert (path, table.columns.user) == (tmp_path / there, there)
+
+
+def test_a_given_file_of_titles_with_names_of_columns_is_read_by_them(tmp_path):
+    """Columns that are declared by number are in any file."""
+    columns = {"path": "films", "separator": "|", "header": False, "id": 1, "title": 2}
+    log = {"path": "log.csv", "columns": {"user": "a", "item": "b"}}
+    card = RatingsCard(name="x", kind="ratings", files=[log], titles=columns)
+    (tmp_path / "films").write_text("7|Heat|1995\n")
+    (tmp_path / "named").write_text("title|year|item_id\nHeat|1995|7\n")
+    for name in ("films", "named"):
+        path, layout = locate_titles(card, tmp_path, tmp_path / name)
+        assert read_titles(path, "int", layout).to_dict("list") == {"item_id": [7], "title": ["Heat"]}
 
 
 def test_own_cards_read_from_anywhere(tmp_path):
