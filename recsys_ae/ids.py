@@ -103,24 +103,33 @@ def spelling_hint(unknown: pd.Index | pd.Series, known: IdMap) -> str:
 
     Spellings differ in leading zeros, `.0` and surrounding spaces, which programs that read ids as numbers drop or add.
     """
-    own = pd.Index(unknown).unique()
-    if known.kind == "int" or not len(own) or kind_of(id_index(own)) == "int":
+    if known.kind == "int" or not len(unknown) or kind_of(own := id_index(pd.Index(unknown).unique())) == "int":
         return ""
-    plain, plain_known = _plain(own), _plain(known.values)
-    found = pd.Index(plain).isin(plain_known)
-    if not found.any():
+    plain, texts = _plain(_texts(own)), _texts(known._index)
+    # The few known ids that can be meant, because there may be millions, in each of which a search for a pattern takes long.
+    likely = pc.or_(pc.is_in(_bare(texts), value_set=_bare(plain)), pc.match_substring(texts, ".0"))
+    others = texts.filter(likely)
+    places = pc.index_in(plain, value_set=_plain(others))
+    if not (n := len(places) - places.null_count):
         return ""
-    at = int(found.argmax())
-    other = known.values[int((plain_known == plain[at]).argmax())]
-    differ = "differs from a known id" if found.sum() == 1 else "differ from known ids"
-    example = f"such as {shown(own[at])} from {shown(other)}"
-    return f"; {found.sum()} of them {differ} only in leading zeros, '.0' or spaces, {example}"
+    at = int(places.is_valid().to_numpy(zero_copy_only=False).argmax())
+    differ = "differs from a known id" if n == 1 else "differ from known ids"
+    example = f"such as {shown(own[at])} from {shown(others[places[at].as_py()].as_py())}"
+    return f"; {n} of them {differ} only in leading zeros, '.0' or spaces, {example}"
 
 
-def _plain(texts: ArrayLike | pd.Index) -> NDArray[np.object_]:
+def _texts(index: pd.Index) -> pa.Array:
+    return pa.array(index, pa.large_string())
+
+
+def _plain(texts: pa.Array) -> pa.Array:
     """Texts without surrounding spaces; whole numbers without leading zeros and `.0`."""
-    trimmed = pc.utf8_trim_whitespace(pa.array(np.asarray(texts, object), pa.large_string()))
-    return pc.replace_substring_regex(trimmed, PADDED, r"\1").to_numpy(zero_copy_only=False)
+    return pc.replace_substring_regex(pc.utf8_trim_whitespace(texts), PADDED, r"\1")
+
+
+def _bare(texts: pa.Array) -> pa.Array:
+    """Texts without surrounding spaces and leading zeros: equal if `_plain` would make them equal, unless one has `.0`."""
+    return pc.ascii_ltrim(pc.utf8_trim_whitespace(texts), "0")
 
 
 def among(asked: Rows, known: Rows) -> NDArray[np.bool_]:

@@ -2,7 +2,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, strategies as st
 
-from recsys_ae import IdMap
+from recsys_ae import IdMap, ids as ids_module
 from recsys_ae.errors import DataError, UnknownIdError
 from recsys_ae.ids import spelling_hint
 
@@ -56,6 +56,18 @@ def test_a_known_id_in_another_spelling_is_recognised(asked, known):
 @pytest.mark.parametrize("asked", [["x01"], ["2450"], ["245.5"], ["-7"], []])
 def test_other_ids_are_not_spellings_of_known_ones(asked):
     assert spelling_hint(pd.Index(asked, dtype="str"), KNOWN) == ""
+
+
+@pytest.mark.parametrize(("asked", "known"), [("7", "7.0"), ("0", "00"), ("0", " 0.00"), ("07", "7"), ("7.0", "07.000 ")])
+def test_known_ids_may_be_those_that_a_program_has_changed(asked, known):
+    assert spelling_hint(pd.Index([asked]), IdMap(["a.01", known])).endswith(f"such as {asked!r} from {known!r}")
+
+
+def test_patterns_are_searched_in_few_of_many_known_ids(monkeypatch):
+    sizes, plain = [], ids_module._plain
+    monkeypatch.setattr(ids_module, "_plain", lambda texts: sizes.append(len(texts)) or plain(texts))
+    assert "from 'u7 '" in spelling_hint(pd.Index(["u7", "x"]), IdMap([f"u{number} " for number in range(1000)]))
+    assert sizes == [2, 1]
 
 
 def test_integers_have_one_spelling():
