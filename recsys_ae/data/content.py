@@ -282,10 +282,10 @@ def kinds_at(content: Content, place: Place, rows: NDArray[np.intp]) -> NDArray[
     """The kinds of faults of a column at some rows, str [n]: an empty value, or any other invalid one."""
     if not len(rows):
         return np.empty(0, object)
-    stored = content.columns[place]
-    empty = np.asarray(stored.is_null())[rows]
+    stored = content.columns[place].take(pa.array(rows))
+    empty = np.asarray(stored.is_null())
     if is_text(stored.type):
-        empty = empty | (stored.to_pandas().iloc[rows].astype(object) == "").to_numpy()
+        empty = empty | (stored.to_pandas().astype(object) == "").to_numpy()
     name = place if isinstance(place, str) else f"column {place}"
     return np.where(empty, np.array(f"{EMPTY}{name}", object), np.array(f"invalid {name}", object))
 
