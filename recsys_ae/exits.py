@@ -81,7 +81,7 @@ class Once(logging.Filter):
         if record.levelno != logging.WARNING:
             return True
         n_given = len(self._given)
-        self._given.add(record.getMessage())
+        self._given.add(f"{record.msg} {record.args}")  # not `getMessage`, whose errors would end the command
         return len(self._given) > n_given
 
 

@@ -18,7 +18,7 @@ import recsys_ae
 from recsys_ae.cli import _interrupt_again, _terminate
 from recsys_ae.cli.options import print_table
 from recsys_ae.errors import Terminated
-from recsys_ae.exits import LogLine
+from recsys_ae.exits import LogLine, Once
 from recsys_ae.images import IMAGE_MODELS
 from recsys_ae.models import MODELS
 from recsys_ae.models.baselines import Popularity
@@ -499,6 +499,16 @@ def test_listings(call):
 @pytest.mark.parametrize(("level", "line"), [(20, "3 left"), (30, "warning: 3 left"), (40, "error: 3 left")])
 def test_messages_begin_with_the_level_of_warnings_and_errors(level, line):
     assert LogLine().format(logging.LogRecord("recsys_ae", level, "", 0, "%d left", (3,), None)) == line
+
+
+def test_only_a_warning_is_given_once_and_one_that_cannot_be_formatted_does_no_harm():
+    def record(level: int, *arguments: object) -> logging.LogRecord:
+        return logging.LogRecord("recsys_ae", level, "", 0, "%d left", arguments, None)
+
+    given = [record(logging.INFO, 3), record(logging.WARNING, 3), record(logging.WARNING, 3), record(logging.WARNING, 4)]
+    once = Once()
+    assert [once.filter(one) for one in [*given, *given]] == [True, True, False, True, True, False, False, False]
+    assert once.filter(record(logging.WARNING, "three", "too many"))
 
 
 def test_version_imports_none_of_the_large_libraries(run_alone):
