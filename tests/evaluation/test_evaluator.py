@@ -172,6 +172,11 @@ def test_a_metric_given_twice_is_an_error():
         evaluate(fitted(), split(), ["ndcg@10", "rmse", "ndcg@010"])
 
 
+def test_that_nothing_is_relevant_is_said(caplog):
+    evaluate(fitted(), split(), ["ndcg@10"], relevant_at=77)
+    assert "nothing is relevant: relevant_at is 77, and the highest rating is 5" in caplog.messages
+
+
 @pytest.mark.parametrize("relevant_at", [float("nan"), float("inf")])
 def test_a_threshold_must_be_finite(relevant_at):
     with pytest.raises(ConfigError, match="must be a finite number, got"):
