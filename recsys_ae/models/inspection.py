@@ -119,7 +119,7 @@ def item_constants(model: Recommender, history: Interactions) -> Floats:
     """The part of each item's score that does not depend on the history, float32 [M]; 0 if the model is not linear in it."""
     if not isinstance(model, LinearInHistory):
         return np.zeros(history.n_items, np.float32)
-    found = model.scores(history.filter(np.zeros(len(history), bool)), np.array([0]))[0]
+    found = model.scores(history.filter_events(np.zeros(history.n_events, bool)), np.array([0]))[0]
     return np.where(np.isfinite(found), found, np.float32(0))
 
 
