@@ -42,14 +42,19 @@ def check_choices(task: "RatingTask") -> None:
 
 
 def check_relevant(task: "RatingTask", data: Split) -> None:
-    """Raise `DataError` if nothing is relevant in the test part, or in the validation part if a ranking metric decides."""
-    at, chosen_by_lists = task.keys.relevant_at, parse_metric(task.deciding_metric).k is not None
-    for name, part in {"test": data.test, **({"validation": data.valid} if chosen_by_lists else {})}.items():
+    """Raise `DataError` if nothing is relevant in the test part, or in the validation part if a ranking metric decides there.
+
+    Without ranking metrics, it does not matter what is relevant.
+    """
+    keys, searched = task.keys, any(spec.search for spec in task.pipeline.models)
+    deciding = [task.deciding_metric, *([keys.search.by] if searched and keys.search.by else [])]
+    for name, part, metrics in (("test", data.test, keys.metrics), ("validation", data.valid, deciding)):
+        of_lists = any(parse_metric(metric).k is not None for metric in metrics)
         ratings = part.stored_events.ratings if data.predict == "next" else part.matrix.data
-        if at is not None and len(ratings) and at > (highest := ratings.max()):
+        if keys.relevant_at is not None and of_lists and len(ratings) and keys.relevant_at > (highest := ratings.max()):
             raise DataError(
-                f"nothing in the {name} part is relevant: relevant_at is {at:g}, but the highest rating there is {highest:g}; "
-                "lower relevant_at"
+                f"nothing in the {name} part is relevant: relevant_at is {keys.relevant_at:g}, but the highest rating there is "
+                f"{highest:g}; lower relevant_at"
             )
 
 

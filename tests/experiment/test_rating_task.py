@@ -272,7 +272,14 @@ def test_only_a_relevant_validation_part_chooses_by_lists(folder):
     keys = {"dataset": card, "split": {"kind": "time_cut", "test": 0.1, "valid": 0.1}, "relevant_at": 5, "export": None}
     with pytest.raises(DataError, match=r"nothing in the validation part is relevant: .* the highest rating there is 4; lower"):
         run(models=[{"name": "bias"}], metrics=["rmse", "ndcg@3"], **keys)
+    searched = {"models": [{"name": "bias", "search": {"item_reg": [1, 2]}}], "search": {"by": "ndcg@3"}}
+    with pytest.raises(DataError, match="nothing in the validation part is relevant"):
+        run(metrics=["rmse", "ndcg@3"], **{**keys, **searched, "export": {"by": "rmse"}})
     assert run(models=[{"name": "bias"}], metrics=["rmse"], **keys).best.model == "bias"
+
+
+def test_what_is_relevant_does_not_matter_without_lists(folder):
+    assert run(models=[{"name": "bias"}], metrics=["rmse"], relevant_at=9, export=None).best.model == "bias"
 
 
 def test_without_an_export_nothing_is_fitted_again(folder):
