@@ -18,7 +18,7 @@ from recsys_ae.errors import DataError, UnrecognisedError, did_you_mean, quoted,
 
 T = TypeVar("T")
 SEPARATORS = ("::", "\t", ";", ",", "|")  # tried in this order
-UNUSUAL_SEPARATOR = re.compile(r"[!#$%&*+<=>?@\\^~]| ")
+UNUSUAL_SEPARATOR = re.compile(r"[!#$%&*+<=>?\\^~]| ")  # not @, which is in addresses that are ids
 RECBOLE_TYPES = ("token", "float", "token_seq", "float_seq")
 USUAL_NAMES = {
     "user": {"user", "userid", "visitorid", "customerid"},
@@ -143,7 +143,8 @@ def _undivided(path: Path, file: FileLayout) -> DataError | None:
     content, *others = _first(path, _dialect(file, file.separator or ",")).fields
     found = [separator for separator in SEPARATORS if separator in content]
     if file.separator is None:  # these have been tried
-        found = [] if found else UNUSUAL_SEPARATOR.findall(content)
+        is_name = any(columns_like([content]).values())  # such as "user id"
+        found = [] if found or is_name else UNUSUAL_SEPARATOR.findall(content)
     if others or not found or not decoded(content) or content.startswith(("{", "[")):
         return None
     return DataError(

@@ -546,6 +546,11 @@ class TestWrongSeparator:
         )
         assert read_interactions(path, **layout | {"separator": likely}).n_users == 1
 
+    @pytest.mark.parametrize("content", ["user id\n1\n", "anna@shop.example\nbo@shop.example\n"])
+    def test_a_single_column_of_users_has_none(self, tmp_path, content):
+        with pytest.raises(DataError, match="no column is recognised as the"):
+            read_interactions(put(tmp_path, content))
+
     def test_another_mistake_is_not_taken_for_one(self, tmp_path):
         with pytest.raises(DataError, match="no column is recognised as the item id"):
             read(tmp_path, "user_id\n1\n")
