@@ -228,7 +228,7 @@ def test_a_search_by_a_metric_without_values_says_so(folder, monkeypatch):
             "ease's parameters cannot be chosen by rmse, because",
         ),
         ({"relevant_at": 9}, "nothing in the test part is relevant: relevant_at is 9, but the highest rating there is"),
-        ({"relevant_at": 2, "positive_at": 3}, "relevant_at is 2, but the highest rating there is 1; lower it"),
+        ({"relevant_at": 2, "positive_at": 3}, "relevant_at is 2, but the highest rating there is 1; lower relevant_at"),
     ],
 )
 def test_a_choice_that_no_model_can_win_is_refused_before_training(folder, changes, message):
