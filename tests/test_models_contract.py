@@ -30,7 +30,7 @@ from recsys_ae.interactions import Interactions
 from recsys_ae.models import MODELS
 from recsys_ae.models.base import HasItemVectors, HasUserVectors, KnowsUsers, LinearInHistory, Recommender, finite_scores
 from recsys_ae.models.popularity_share import PopularityShare
-from recsys_ae.models.side_information import feature_needs
+from recsys_ae.models.side_information import feature_needs, used_features
 from recsys_ae.models.storage import model_digest
 from recsys_ae.models.training import ranking_validation
 
@@ -611,12 +611,25 @@ def test_a_fit_can_start_from_a_fitted_model(name):
         make(name).fit(more, warm_start=build_model("popularity", {}).fit(data))
 
 
-@over(name for name in TRAINED if make(name).needs - {"order"})
+OF_FEATURES = [name for name in TRAINED if used_features(make(name), planted()) - {"order"}]
+
+
+@over(OF_FEATURES)
 def test_a_fit_does_not_start_from_a_model_of_other_features(name, model):
     """Also if they have as many columns, whose weights would silently be mixed up."""
     data = planted()
-    for need in make(name).needs - {"order"}:
+    for need in used_features(make(name), data) - {"order"}:
         table = getattr(data, need)
         other = replace(table, features=tuple(replace(one, name=f"other {one.name}") for one in table.features))
         with pytest.raises(ConfigError, match=f"fitted on other columns of {need}; encode them alike"):
             short(name).fit(replace(data, **{need: other}), warm_start=model)
+
+
+@over(name for name in OF_FEATURES if getattr(make(name), "features", None) == "available")
+def test_a_fit_does_not_start_from_a_model_with_more_or_fewer_features(name, model):
+    data = planted()
+    fewer = replace(data, user_features=None)
+    with pytest.raises(ConfigError, match="was fitted with `features: both`, but this fit would have `features: items`"):
+        short(name).fit(fewer, warm_start=model)
+    with pytest.raises(ConfigError, match="was fitted with `features: items`, but this fit would have `features: both`"):
+        short(name).fit(data, warm_start=short(name).fit(fewer))

@@ -109,7 +109,7 @@ class Recommender(Parameterised, ABC):
         if warm_start is not None and type(warm_start) is not type(self):
             raise ConfigError(f"{kind} cannot start from a {type(warm_start).__name__}; use a fitted {kind}")
         before = None if warm_start is None else fitted_state(warm_start)
-        check_features(before, train)
+        check_features(self, before, train)
         check_seed(seed)
         way_out = likely_cause(self)
         check_memory(kind, self._memory(train.n_users, train.n_items), way_out)
