@@ -1,5 +1,6 @@
 """Times of any form as int64 microseconds since 1970 (UTC)."""
 
+import logging
 import re
 from datetime import date
 from numbers import Number, Real
@@ -23,6 +24,8 @@ ZONED = r"[T ][0-9:.]+ ?(?:Z|[+-][0-9:]+)$"  # an ISO_DATE with a time zone ends
 PANDAS_2 = pd.__version__.startswith("2.")
 TOO_COARSE = "in which times of today skip seconds; store them as integers or doubles"
 LATEST = 2**63 // 10**9  # seconds: the year 2262, where nanoseconds in 64 bits end
+
+logger = logging.getLogger(__name__)
 
 
 def microseconds(column: pd.Series, unit: TimeUnit = "s", what: str = "the table") -> NDArray[np.int64]:
@@ -83,6 +86,9 @@ def _since_1970(column: pd.Series, unit: TimeUnit) -> tuple[NDArray[np.int64], N
         values = column.to_numpy(np.int64 if whole else np.float64, na_value=0 if whole else np.nan)
     bad = beyond(values, unit)
     bad |= missing
+    if unit == "s" and _are_dates(values):
+        example = f"times such as {values[0]:.0f} look like dates, but are read as seconds since 1970"
+        logger.warning("%s; declare date_format: '%%Y%%m%%d', or convert them to dates", example)
     if bad.any():
         values = np.where(bad, values.dtype.type(0), values)
     if unit == "ns":
@@ -92,6 +98,14 @@ def _since_1970(column: pd.Series, unit: TimeUnit) -> tuple[NDArray[np.int64], N
         return np.rint(values * factor).astype(np.int64), bad
     values = values.astype(np.int64, copy=False)
     return values if factor == 1 else values * factor, bad
+
+
+def _are_dates(values: NDArray[Any]) -> bool:
+    """Whether all numbers are dates of the 20th or 21st century such as 20240131."""
+    if not len(values) or values.min() < 19000101 or values.max() > 20991231:
+        return False
+    month, day = values // 100 % 100, values % 100
+    return bool(((month >= 1) & (month <= 12) & (day >= 1) & (day <= 31) & (day % 1 == 0)).all())
 
 
 def iso_dates(column: pd.Series) -> pd.Series:

@@ -45,6 +45,23 @@ class TestTimes:
         assert microseconds(pd.Series(["1969-12-31T23:59:59.5"])).tolist() == [-500_000]
         assert microseconds(pd.Series([-0.5])).tolist() == [-500_000]
 
+    @pytest.mark.parametrize(
+        ("numbers", "warned"),
+        [
+            ([20240131, 20231201], True),
+            ([20240131.0], True),
+            ([20240131, 20240132], False),  # no day has the number 32
+            ([20240131, 1396867869], False),
+            ([19_000_000, 20_000_000], False),
+            ([20240131.5], False),
+            ([], False),
+        ],
+    )
+    def test_numbers_that_look_like_dates_are_reported(self, caplog, numbers, warned):
+        found = microseconds(pd.Series(numbers, dtype=None if numbers else "int64"))
+        assert found.tolist() == [1_000_000 * number for number in numbers]
+        assert ("look like dates, but are read as seconds since 1970" in caplog.text) == warned
+
     @pytest.mark.parametrize("at", ["2014-04-07", "2014-04-07T02:00+02:00", 1396828800, 1396828800.0])
     def test_moments(self, at):
         assert moment(at) == 1396828800000000

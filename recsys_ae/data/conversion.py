@@ -120,6 +120,8 @@ def _as_floats(column: pa.ChunkedArray, decimal: str, *, typed: bool) -> NDArray
 
 def as_times(column: pa.ChunkedArray, unit: TimeUnit, date_format: str | None = None, decimal: str = ".") -> Converted:
     """Times as int64 microseconds since 1970. Undeclared, the first valid text decides: number or date."""
+    if date_format is not None and pa.types.is_integer(column.type):  # such as 20240131
+        column = column.cast(pa.string())
     if not is_text(column.type):
         if not (is_numeric(column.type) or pa.types.is_timestamp(column.type) or pa.types.is_date(column.type)):
             raise DataError(f"holds {column.type}, expected numbers, dates or ISO 8601 text")

@@ -33,7 +33,7 @@ from recsys_ae.experiment.task import Evaluation, FitOn, Models, Part, Task
 from recsys_ae.experiment.titles import item_titles
 from recsys_ae.export.histories import without_unread_features
 from recsys_ae.export.local import export_recommendations, export_vectors
-from recsys_ae.export.manifest import VectorManifest, versions
+from recsys_ae.export.manifest import LISTS, VectorManifest, versions
 from recsys_ae.export.provenance import InputFile, Sources
 from recsys_ae.images import IMAGE_MODELS
 from recsys_ae.interactions import Interactions
@@ -314,7 +314,7 @@ class RatingTask(Task[RatingFile, Split, Recommender]):
         keys = self.keys.export or ListExport(k=100)
         if keys.what == "item_vectors":
             return self._export_vectors(label, model, data.everything, output / "item-vectors")
-        folder = output / "recommendations"
+        folder = output / LISTS
         history = without_unread_features(model, data.everything)
         options = self._list_options(keys, history, self._sources(output))
         options |= {"exclude_seen": data.repeats == "excluded", "cold": self.keys.cold, "seen": self._data.seen}

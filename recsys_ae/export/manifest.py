@@ -11,13 +11,14 @@ import pyarrow as pa
 
 import recsys_ae
 from recsys_ae.digests import digest_of_json
-from recsys_ae.errors import DataError, quoted
+from recsys_ae.errors import DataError, quoted, similar_path
 from recsys_ae.export.provenance import Provenance, Sources
 from recsys_ae.export.writing import TITLE, Writing
 from recsys_ae.files import check_file, read_json
 
 FORMAT = 2  # of manifests and of the folders that they describe
 LATEST = "latest"  # link in a folder of dated exports, to the newest one
+LISTS = "recommendations"  # folder in the output of a run
 MANIFEST = "_manifest.json"  # readers of Parquet folders skip names that begin with _ or .
 
 
@@ -60,10 +61,11 @@ class Manifest:
         """The manifest in a folder, without checking the other files; errors as for `read`."""
         path = folder / MANIFEST
         if not os.path.exists(folder):
-            raise DataError(f"there is no folder {folder}")
+            raise DataError(f"there is no folder {folder}{similar_path(folder)}")
         if not path.exists():
-            dated = f"; name a date, such as {folder / LATEST}" if (folder / LATEST).is_dir() else ""
-            raise DataError(f"{folder} is not a complete export: {MANIFEST} is missing{dated}")
+            inner = next((folder / name for name in (LATEST, LISTS) if (folder / name / MANIFEST).exists()), None)
+            hint = f"; did you mean {inner}?" if inner else ""
+            raise DataError(f"{folder} is not a complete export: {MANIFEST} is missing{hint}")
         found = read_json(dict[str, Any], path, remedy(folder))
         if (other := found.get("format")) != FORMAT:
             raise DataError(f"{path} has format {quoted(other)}, but this version reads {FORMAT}; {remedy(folder)}")

@@ -264,6 +264,11 @@ class TestForms:
             with pytest.raises(ConfigError, match=r"date_format: .* is not a date format"):
                 read(tmp_path, content, date_format=wrong)
 
+    def test_declared_dates_may_be_integers(self, tmp_path):
+        pq.write_table(pa.table({"user": [1], "item": [2], "time": [20141231]}), tmp_path / "x.parquet")
+        for path in (put(tmp_path, "user,item,time\n1,2,20141231\n"), tmp_path / "x.parquet"):
+            assert read_table(path, guess_table(path, date_format="%Y%m%d"))["time"].tolist() == [1419984000_000_000]
+
     @pytest.mark.parametrize("word", ["now", "today", "2014", "20140407", "07.04.2014", "2014-13-01", "0001-01-01", ""])
     def test_invalid_times(self, tmp_path, word):
         with pytest.raises(DataError, match=f"line 3: time '{word}' is not"):

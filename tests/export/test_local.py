@@ -174,7 +174,14 @@ def test_unreadable_recommendations(tmp_path, name, content, message):
 def test_incomplete_export_is_not_read(model, tmp_path):
     export_recommendations(model, planted(), tmp_path / "out", 3)
     (tmp_path / "out" / "_manifest.json").unlink()
-    with pytest.raises(DataError, match=r"is not a complete export: _manifest\.json is missing"):
+    with pytest.raises(DataError, match=r"is not a complete export: _manifest\.json is missing$"):
+        read_recommendations(tmp_path / "out")
+
+
+@pytest.mark.parametrize("inner", ["recommendations", "latest"])
+def test_the_lists_in_a_folder_are_named_if_it_is_given_instead(model, tmp_path, inner):
+    export_recommendations(model, planted(), tmp_path / "out" / inner, 3)
+    with pytest.raises(DataError, match=rf"_manifest\.json is missing; did you mean {tmp_path}/out/{inner}\?$"):
         read_recommendations(tmp_path / "out")
 
 
