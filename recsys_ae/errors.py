@@ -122,12 +122,15 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 def similar_path(path: Path) -> str:
     """The end of a message about a file that does not exist: another path with a similar name; empty if there is none."""
+    below = Path()
     try:
         while not path.parent.exists():
-            path = path.parent
+            path, below = path.parent, path.name / below
         with os.scandir(path.parent) as entries:
             names = {entry.name for entry in islice(entries, MOST_NAMES)} - {path.name}  # which may be a folder or broken link
+        close = get_close_matches(path.name[:100], sorted(names), n=1, cutoff=0.65)
+        found = [path.parent / name for name in close]
+        found = [whole for place in found if (whole := place / below).exists()] or found
     except (OSError, ValueError):  # an impossible name, or a folder that cannot be read
         return ""
-    close = get_close_matches(path.name[:100], sorted(names), n=1, cutoff=0.65)
-    return f"; did you mean {quoted(str(path.parent / close[0]))}?" if close else ""
+    return f"; did you mean {quoted(str(found[0]))}?" if found else ""

@@ -29,3 +29,9 @@ def test_of_a_folder_with_many_files_only_some_are_compared(tmp_path, monkeypatc
         (tmp_path / f"part-{number}").touch()
     assert similar_path(tmp_path / "part-9") == ""
     assert len(compared) == 3
+
+
+def test_what_is_below_a_similar_folder_is_suggested_if_it_is_there(tmp_path):
+    (tmp_path / "out" / "final").mkdir(parents=True)
+    assert similar_path(tmp_path / "outx" / "final") == f"; did you mean '{tmp_path}/out/final'?"
+    assert similar_path(tmp_path / "outx" / "a" / "b") == f"; did you mean '{tmp_path}/out'?"

@@ -215,5 +215,5 @@ def check_scorable(known: NDArray[np.bool_], history: Interactions, rows: Rows) 
         first = history.users.values[rows[np.flatnonzero(~known)[0]]]
         raise ColdUserError(
             f"the model cannot score user {shown(first)} ({int((~known).sum())} of {len(rows)} users), who has no history "
-            "or was not in its training data; use cold: popular or skip, or fit it again"
+            "or was not in its training data; set cold to popular or skip, or fit it again"
         )

@@ -11,7 +11,7 @@ from recsys_ae.errors import DataError
 from recsys_ae.surroundings import masked
 from recsys_ae.tracking.mlflow_store import existing
 from recsys_ae.tracking.reasons import reason
-from recsys_ae.tracking.registry import LOGGED_AS, model_of
+from recsys_ae.tracking.registry import LOGGED_AS, MISSING, model_of
 from recsys_ae.tracking.uris import store_uri
 
 
@@ -26,7 +26,8 @@ def download(uri: str, tracking_uri: str) -> Path:
         place = _place_of(client, uri) if uri.startswith("models:/") else _place_in_run(client, uri)
         found = Path(download_artifacts(artifact_uri=place, tracking_uri=store))
     except Exception as error:  # whatever MLflow's stores raise
-        raise DataError(f"cannot get {uri} from {masked(tracking_uri)}: {reason(error)}") from None
+        hint = "; recsys-ae promote gives aliases" if "@" in uri and getattr(error, "error_code", "") in MISSING else ""
+        raise DataError(f"cannot get {uri} from {masked(tracking_uri)}: {reason(error)}{hint}") from None
     saved = found / "artifacts" / LOGGED_AS
     return saved if (found / "MLmodel").is_file() and saved.is_dir() else found
 
