@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 USER, RATINGS, SEGMENT = "user_id", "ratings", "segment:"  # columns of `Report.to_frame`; the last is a prefix
 UNDEFINED = "undefined:"  # prefix of counts of users without a value of a metric
+COUNTING = "users:"  # prefix of numbers of users who count in a metric, in a group of a segment
 Segments = dict[str, dict[str, dict[str, float | None]]]  # segment -> group -> metric -> value
 
 
@@ -34,7 +35,7 @@ class Report:
         ties: by metric of accuracy of lists, without those that weight by propensities, the lowest and the highest mean over
             all orders of items with equal scores; empty if the lists have no scores.
         groups: the group of each user [U], by segment of users (see `evaluation.segments`).
-        segments: by segment and group the value of each metric, and the number of `users` who count.
+        segments: by segment and group the value of each metric and, under `users:METRIC`, the number of users who count in it.
     """
 
     metrics: dict[str, float | None]

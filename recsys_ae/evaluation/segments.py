@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from recsys_ae.errors import ConfigError, described, did_you_mean, quoted
 from recsys_ae.evaluation.metrics import POWERS, Metric
 from recsys_ae.evaluation.metrics.catalogue import Catalogue, Values
+from recsys_ae.evaluation.report import COUNTING
 from recsys_ae.features import FeatureTable, LabelFeature, ScaledFeature
 from recsys_ae.ids import Rows
 
@@ -180,25 +181,32 @@ def column_of(metric: str, segment: str, group: str) -> str:
 def means_by_user_group(values: Mapping[str, Values], groups: pd.Categorical, metrics: Sequence[Metric]) -> Groups:
     """The metrics of each group of users, from their `values` [U] per user; the `rmse` and `mae` are those of its pairs."""
     codes = {str(group): groups.codes == code for code, group in enumerate(groups.categories)}
-    found = {group: _means({name: own[inside] for name, own in values.items()}, metrics) for group, inside in codes.items()}
-    return {group: means for group, means in found.items() if means["users"]}
+    return _counting(
+        {group: _means({name: own[inside] for name, own in values.items()}, metrics) for group, inside in codes.items()}
+    )
 
 
 def means_by_item_group(values: Mapping[str, Values], segment: str, groups: Iterable[str], metrics: Sequence[Metric]) -> Groups:
     """The metrics of each group of items, from the `values` [U] per user that are under the names of `column_of`."""
     columns = {group: {metric.name: column_of(metric.name, segment, group) for metric in metrics} for group in groups}
-    found = {
-        group: _means({name: values[column] for name, column in own.items() if column in values}, metrics)
-        for group, own in columns.items()
-    }
-    return {group: means for group, means in found.items() if means["users"]}
+    return _counting(
+        {
+            group: _means({name: values[column] for name, column in own.items() if column in values}, metrics)
+            for group, own in columns.items()
+        }
+    )
+
+
+def _counting(groups: Groups) -> Groups:
+    """The groups with a user who counts in a metric."""
+    return {group: own for group, own in groups.items() if any(own[name] for name in own if name.startswith(COUNTING))}
 
 
 def _means(values: Mapping[str, Values], metrics: Sequence[Metric]) -> dict[str, float | None]:
-    """The metrics of all these users together, as far as they have values per user, and the number of `users` who count."""
+    """The metrics of all these users together, as far as they have values per user, and how many users count in each."""
     known = [metric for metric in metrics if metric.name in values]
-    users = max((int((~np.isnan(values[metric.name])).sum()) for metric in known), default=0)
-    return {**{metric.name: _mean(metric, values) for metric in known}, "users": users}
+    users = {f"{COUNTING}{metric.name}": int((~np.isnan(values[metric.name])).sum()) for metric in known}
+    return {**{metric.name: _mean(metric, values) for metric in known}, **users}
 
 
 def _mean(metric: Metric, values: Mapping[str, Values]) -> float | None:
@@ -223,7 +231,7 @@ def gaps(segments: Mapping[str, Groups]) -> dict[str, dict[str, float]]:
 
     0 if there is one group only. A gap says nothing about its direction, and small groups make it large by chance alone.
 
-    >>> gaps({"users.gender": {"F": {"ndcg@10": 0.25, "users": 40}, "M": {"ndcg@10": 0.5, "users": 60}}})
+    >>> gaps({"users.gender": {"F": {"ndcg@10": 0.25, "users:ndcg@10": 40}, "M": {"ndcg@10": 0.5, "users:ndcg@10": 60}}})
     {'users.gender': {'ndcg@10': 0.25}}
     """
     found: dict[str, dict[str, float]] = {}
@@ -231,7 +239,7 @@ def gaps(segments: Mapping[str, Groups]) -> dict[str, dict[str, float]]:
         by_metric: dict[str, list[float]] = {}
         for values in groups.values():
             for name, value in values.items():
-                if name != "users" and value is not None:
+                if not name.startswith(COUNTING) and value is not None:
                     by_metric.setdefault(name, []).append(value)
         found[segment] = {name: max(values) - min(values) for name, values in by_metric.items()}
     return found

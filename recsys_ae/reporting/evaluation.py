@@ -9,7 +9,7 @@ from rich.table import Table
 from recsys_ae.errors import counted
 from recsys_ae.evaluation.protocols.audit_lines import percent
 from recsys_ae.evaluation.protocols.protocol import Protocol
-from recsys_ae.evaluation.report import UNDEFINED, Report
+from recsys_ae.evaluation.report import COUNTING, UNDEFINED, Report
 from recsys_ae.evaluation.uncertainty.findings import MetricFindings
 from recsys_ae.reporting.report import VISIBLE, protocol_line
 
@@ -31,13 +31,18 @@ def evaluation_table(report: Report, found: Sequence[MetricFindings]) -> Table:
 
 
 def segment_table(report: Report, segment: str) -> Table:
-    """The metrics in each group of a segment, with the number of users who count."""
+    """The metrics in each group of a segment, those in which the same users count after a column with their number."""
     groups = report.segments[segment]
-    names = list(dict.fromkeys(name for own in groups.values() for name in own if name != "users"))
-    table = Table(segment, "users", *names)
-    for group, own in groups.items():
-        values = [own.get(name) for name in names]
-        table.add_row(group, f"{own['users']:g}", *("-" if value is None else f"{value:.4f}" for value in values))
+    by_users: dict[tuple[float | None, ...], list[str]] = {}
+    for name in dict.fromkeys(name for own in groups.values() for name in own if not name.startswith(COUNTING)):
+        by_users.setdefault(tuple(own[f"{COUNTING}{name}"] for own in groups.values()), []).append(name)
+    table = Table(segment, *(column for names in by_users.values() for column in ("users", *names)))
+    for row, (group, own) in enumerate(groups.items()):
+        cells = []
+        for users, names in by_users.items():
+            values = [own[name] for name in names]
+            cells += [f"{users[row]:g}", *("-" if value is None else f"{value:.4f}" for value in values)]
+        table.add_row(group, *cells)
     return table
 
 

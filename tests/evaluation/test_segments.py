@@ -12,6 +12,7 @@ from recsys_ae.errors import ConfigError
 from recsys_ae.evaluation.metrics.lists import Catalogue
 from recsys_ae.evaluation.segments import gaps, item_groups, parse_segments, user_groups
 from recsys_ae.features import FeatureTable
+from recsys_ae.reporting.evaluation import segment_table
 from recsys_ae.splitting import per_user, time_cut
 
 METRICS = ["ndcg@3", "recall@5", "capped_recall@2", "rmse", "mae"]
@@ -117,7 +118,7 @@ def test_values_of_user_groups_are_those_of_their_users_alone(segment):
         alone = replace(parts, test=parts.test.filter(np.isin(parts.test.user_rows(), rows)))
         expected = found(alone, [])
         assert {name: values[name] for name in METRICS} == pytest.approx(expected.metrics, abs=1e-12)
-        assert values["users"] == expected.counts["users_evaluated"] == own.sum()
+        assert {values[f"users:{name}"] for name in METRICS} == {expected.counts["users_evaluated"]} == {own.sum()}
         seen += own.sum()
     assert seen == report.counts["users_evaluated"]
 
@@ -132,7 +133,8 @@ def test_values_of_item_groups_are_those_of_their_items_as_the_only_relevant_one
     assert set(report.segments[segment]) == {name for name, of in members.items() if of.any()}
     for group, values in report.segments[segment].items():
         alone = found(replace(parts, test=parts.test.filter(members[group][parts.test.item_rows()])), [])
-        assert values == pytest.approx({**{name: alone.metrics[name] for name in METRICS[:3]}, "users": len(alone.users)})
+        users = {f"users:{name}": len(alone.users) for name in METRICS[:3]}
+        assert values == pytest.approx({**{name: alone.metrics[name] for name in METRICS[:3]}, **users})
         own = frame.set_index("user_id")[f"ndcg@3|{segment}={group}"].dropna()
         assert own.to_dict() == pytest.approx(alone.to_frame().set_index("user_id")["ndcg@3"].to_dict())
 
@@ -159,7 +161,7 @@ def test_next_events_are_grouped_by_what_came_before_each():
     frame = report.to_frame()
     assert frame["user_id"].tolist() == [0, 1, 0]
     assert frame["segment:history_length"].tolist() == ["1-4"] * 3
-    assert {group: values["users"] for group, values in report.segments["item_popularity"].items()} == {
+    assert {group: values["users:recall@2"] for group, values in report.segments["item_popularity"].items()} == {
         "head": 1,
         "middle": 1,
         "new": 1,
@@ -195,6 +197,25 @@ def test_what_segments_need():
     for segment, missing in (("history_length", "the history"), ("items.year", "features of items, but there are none")):
         with pytest.raises(ConfigError, match=f"segment {segment} needs {missing}"):
             evaluate_recommendations(lists, truth, "recall@1", list_length=1, segments=[segment])
+
+
+def test_users_count_by_metric():
+    """All four users have a rating of item 2 in the test part, but only those of users 0 and 3 are relevant."""
+    users, items = [0, 1, 1, 2, 2, 3, 3, 0, 1, 2, 3], [0, 0, 1, 0, 1, 0, 1, 2, 2, 2, 2]
+    ratings = [1, 5, 2, 4, 3, 1, 5, 5, 1, 2, 5]
+    data = Interactions.from_frame(pd.DataFrame({"user_id": users, "item_id": items, "rating": ratings}))
+    last = data.item_rows() == 2
+    parts, model = Split(data.filter(~last), data.filter(last & ~last), data.filter(last)), build_model("bias")
+    for metrics, columns, numbers in (
+        (["ndcg@1", "rmse"], ["users", "ndcg@1", "users", "rmse"], ["2", "4"]),
+        (["ndcg@1", "recall@1"], ["users", "ndcg@1", "recall@1"], ["2"]),
+    ):
+        report = evaluate(model.fit(parts.train), parts, metrics, relevant_at=4, segments="history_length")
+        expected = {"users:ndcg@1": 2, f"users:{metrics[1]}": int(numbers[-1])}
+        assert report.segments["history_length"]["1-4"].items() >= expected.items()
+        table = segment_table(report, "history_length").columns
+        assert [column.header for column in table] == ["history_length", *columns]
+        assert [next(iter(column.cells)) for column in table if column.header == "users"] == numbers
 
 
 def test_gaps_between_groups():

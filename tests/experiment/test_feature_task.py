@@ -248,8 +248,8 @@ def test_groups_are_in_the_report_and_in_the_file_of_values_per_user(folder):
     report = run_pipeline(pipeline, folder / "out", Tracker(), Console(quiet=True))
     segments = report.models["bias"].runs[0].segments
     assert set(segments["users.group"]) == {"even", "odd"}
-    assert sum(values["users"] for values in segments["users.group"].values()) == 30
-    assert set(segments["items.size"]["missing"]) == {"ndcg@3", "users"}
+    assert sum(values["users:rmse"] for values in segments["users.group"].values()) == 30
+    assert set(segments["items.size"]["missing"]) == {"ndcg@3", "users:ndcg@3"}
     table = pd.read_parquet(folder / "out/per-user/bias.parquet")
     assert {"segment:users.group", "ndcg@3|items.size=missing"} <= set(table)
     means = table.groupby("segment:users.group", observed=True)["ndcg@3"].mean()

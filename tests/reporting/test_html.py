@@ -49,7 +49,7 @@ def report(labels: tuple[str, ...] = tuple(VALUES), **changes: object) -> RunRep
     models = {}
     for label, own in zip(labels, VALUES, strict=True):
         values = dict(zip(("rmse", "ndcg@10"), VALUES[own], strict=True))
-        (few, many), users = groups[own], {"users": 25.0}
+        (few, many), users = groups[own], {"users:ndcg@10": 25.0}
         segments = {"history_length": {"1-4": {"ndcg@10": few, **users}, "5-19": {"ndcg@10": many, **users}}}
         trained = {"curves": curves, "validation": "valid_1_minus_ndcg_100"} if own == "equal" else {}
         models[label] = summarise({0: RunResult("ease", {}, values, None, {}, fit, None, "d", segments=segments, **trained)})
@@ -144,11 +144,32 @@ def grouped(labels: list[str], **groups: list[float]) -> str:
     """What the page says about models with these values in each group."""
     fit, models = FitFacts(1.0, None, None, None), {}
     for at, label in enumerate(labels):
-        segments = {"age": {group: {"ndcg@10": values[at], "users": 9.0} for group, values in groups.items()}}
+        segments = {"age": {group: {"ndcg@10": values[at], "users:ndcg@10": 9.0} for group, values in groups.items()}}
         models[label] = summarise(
             {0: RunResult("ease", {}, {"rmse": None, "ndcg@10": 0.1}, None, {}, fit, None, "d", segments=segments)}
         )
     return charts(models=models, findings=[], best=Best(labels[0], "ndcg@10", "valid"))["ndcg@10 by age"]
+
+
+def users_of(*groups: dict[str, float | None]) -> list[str]:
+    """The numbers of users below the values of the first model's groups `old` and `young`, and of others' groups `old`."""
+    fit, models = FitFacts(1.0, None, None, None), {}
+    for at, own in enumerate(groups):
+        segments = {"age": {"old": own, **({} if at else {"young": {"ndcg@10": 0.1, "users:ndcg@10": 1200}})}}
+        values = {"rmse": None, "ndcg@10": 0.1}
+        models[str(at)] = summarise({0: RunResult("ease", {}, values, None, {}, fit, None, "d", segments=segments)})
+    page = run_content(report(models=models, findings=[], best=Best("0", "ndcg@10", "valid")), CloserLook(), RunFiles(""))
+    (section,) = (one for one in page.sections if one.id == "segments")
+    (chart,) = (chart for block in section.blocks if block.kind == "charts" for chart in block.charts)
+    return [cell.text for cell in chart.table.rows[-1]]
+
+
+def test_the_users_of_a_group_are_those_of_the_metric_shown():
+    rated = {"rmse": 0.9, "users:rmse": 77}
+    assert users_of({**rated, "ndcg@10": 0.2, "users:ndcg@10": 58}, rated) == ["users", "58", "1,200"]
+    skipping = {"ndcg@10": 0.3, "users:ndcg@10": 50}
+    assert users_of({"ndcg@10": 0.2, "users:ndcg@10": 58}, skipping) == ["users", "50 to 58", "1,200"]
+    assert users_of({"ndcg@10": 0.2, "users": 58}) == ["users", "58", "1,200"]  # in an old report
 
 
 def test_no_model_is_the_best_where_all_are_equal():

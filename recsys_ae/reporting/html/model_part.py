@@ -8,7 +8,20 @@ from itertools import pairwise
 from recsys_ae.errors import ConfigError
 from recsys_ae.evaluation.metrics import parse_metric
 from recsys_ae.evaluation.protocols.audit_lines import percent
-from recsys_ae.reporting.html.blocks import Block, Chart, Grid, Picture, Pictures, interval_records, name, number, plain, shown
+from recsys_ae.evaluation.report import COUNTING
+from recsys_ae.reporting.html.blocks import (
+    Block,
+    Chart,
+    Grid,
+    Picture,
+    Pictures,
+    Shown,
+    interval_records,
+    name,
+    number,
+    plain,
+    shown,
+)
 from recsys_ae.reporting.html.charts import Record, bars, grouped_bars, intervals, lines, scatter
 from recsys_ae.reporting.html.facts import Depths, Errors, RunFiles
 from recsys_ae.reporting.results import CHOSEN_ON_TEST, MetricValues, RunReport
@@ -232,13 +245,19 @@ def segment_charts(report: RunReport) -> Iterator[Chart]:
         ]
         if not records or len(groups) < 2:
             continue
-        first = runs[labels[0]][0].segments.get(segment, {})
-        users = [number(first.get(group, {}).get("users"), ",.0f") for group in groups]
+        every = [run.segments.get(segment, {}) for own in runs.values() for run in own]
         rows = [[name(label), *(number(own[group]) for group in groups)] for label, own in values.items()]
-        rows.append([name("users"), *users])
+        rows.append([name("users"), *(_users([own.get(group, {}) for own in every], metric) for group in groups)])
         message = _by_group(metric, values, groups, metric in report.lower_is_better)
         table = Grid(f"{metric} by {segment}", ["model", *groups], rows)
         yield Chart(f"{metric} by {segment.replace('_', ' ')}", message, grouped_bars(records, labels, groups, metric), table)
+
+
+def _users(groups: Sequence[MetricValues], metric: str) -> Shown:
+    """The number of users who count in a metric, given a group of each run; their range if it differs between the runs."""
+    numbers = [own.get(f"{COUNTING}{metric}", own.get("users")) for own in groups if metric in own]  # the latter in old reports
+    known = sorted({users for users in numbers if users is not None})
+    return Shown(" to ".join(f"{users:,.0f}" for users in known[:1] + known[1:][-1:]) or "-")
 
 
 def _by_group(metric: str, values: Mapping[str, MetricValues], groups: Sequence[str], lower: bool) -> str:
