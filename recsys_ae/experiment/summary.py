@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from math import inf
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -75,9 +75,11 @@ def choose(models: Mapping[str, ModelSummary], metric: str, lower_is_better: boo
     on_valid = all(model.valid_metrics for model in models.values())
     values = {label: (on_valid and model.valid_metrics) or model.metrics for label, model in models.items()}
     worths = {label: _worth(found[metric], lower_is_better) for label, found in values.items()}
-    best = max(worths, key=lambda label: worths[label])
+    highest = max(worths.values())
+    best = [label for label, worth in worths.items() if worth == highest > -inf]
     caution = None if on_valid or len(models) == 1 else CHOSEN_ON_TEST
-    return Best(best if worths[best] > -inf else None, metric, "valid" if on_valid else "test", caution)
+    part: Literal["valid", "test"] = "valid" if on_valid else "test"
+    return Best(best[0] if best else None, metric, part, caution, best if len(best) > 1 else [])
 
 
 def warn_of_choice(task: Task[Any, Any, Any], data: DataFacts) -> None:

@@ -82,9 +82,21 @@ def best_line(report: RunReport, best: Best, written: Callable[[str], str] = str
     """The line that names the best model, formatted by `written`; "chosen" instead of "best" if its value is due to chance."""
     if best.model is None:
         return f"best by {best.metric} on {best.data}: {written('none, no model has a value')}"
+    if best.tied:
+        return tie_line(report, best, written)
     chance = report.is_chance(best.model, best.metric)
     what, why = ("chosen", f", {CHANCE}") if chance else ("best", "")
     return f"{what} by {best.metric} on {best.data}: {written(best.model)}{why}"
+
+
+def tie_line(report: RunReport, best: Best, written: Callable[[str], str] = str) -> str:
+    """The line that says that several models have the best value, and which of them was taken, formatted by `written`."""
+    n, tied, first = len(report.models), len(best.tied), report.models[best.tied[0]]
+    value = ((first.valid_metrics if best.part == "valid" else None) or first.metrics)[best.metric]
+    who, nothing = (f"the {tied} best of {n}", "") if tied < n else (f"all {n}", ", so it decided nothing")
+    same = f"{who} models have the same {best.metric} on {best.data} ({value:.4f}){nothing}"
+    taken = f"the first of them was taken as the best: {written(best.tied[0])}"
+    return f"{same}; {taken}; to choose by another metric, declare export.by"
 
 
 def outcome_lines(report: RunReport) -> list[str]:

@@ -129,12 +129,18 @@ class ModelSummary:
 
 @dataclass(frozen=True)
 class Best:
-    """The best model by one metric on one part of the data; None if no model has a value."""
+    """The best model by one metric on one part of the data; None if no model has a value.
+
+    Attributes:
+        caution: what to bear in mind about the choice.
+        tied: all models with the best value if there are several, of which the first is the `model`.
+    """
 
     model: str | None
     metric: str
     part: Literal["valid", "test"]
-    caution: str | None = None  # what to bear in mind about the choice
+    caution: str | None = None
+    tied: list[str] = field(default_factory=list)
 
     @property
     def data(self) -> str:

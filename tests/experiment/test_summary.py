@@ -32,6 +32,13 @@ def test_the_lowest_error_is_best_and_a_missing_value_is_worst():
     assert choose(values, "rmse", True).model == "b"
 
 
+def test_a_tie_is_no_win():
+    equal = models(a=(1.0, 0.9, 1.0, 0.0), b=(2.0, 0.1, 2.0, 0.0))
+    assert choose(equal, "ndcg@10", False) == Best("a", "ndcg@10", "valid", tied=["a", "b"])
+    two = models(a=(1.0, 0.9), b=(0.5, 0.1), c=(0.5, None), d=(None, 0.1))
+    assert choose(two, "rmse", True) == Best("b", "rmse", "test", CHOSEN_ON_TEST, ["b", "c"])
+
+
 def test_without_values_nothing_is_chosen():
     assert choose(models(a=(None, None)), "rmse", True).model is None
 

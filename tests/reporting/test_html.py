@@ -22,7 +22,10 @@ from recsys_ae.reporting.html.comparison import comparison_page
 from recsys_ae.reporting.html.facts import CloserLook, Depths, Errors, RunFiles
 from recsys_ae.reporting.html.render import as_json, rendered, run_page
 from recsys_ae.reporting.html.run import leaderboard, run_content
+from recsys_ae.reporting.markdown import description
+from recsys_ae.reporting.report import best_line
 from recsys_ae.reporting.results import (
+    CHOSEN_ON_TEST,
     Baseline,
     Best,
     DataFacts,
@@ -240,6 +243,40 @@ def test_it_is_said_how_a_model_was_chosen():
     assert marked == {"good": "", "equal": "chosen", "bad": ""}
     leading = reading(models=validated(good=0.5, equal=0.4, bad=0.1), best=Best("good", "ndcg@10", "valid"))
     assert not any("On the test part" in line for line in leading)
+
+
+def test_a_tie_is_not_said_to_be_a_win():
+    models = validated(good=0.0, equal=0.0, bad=0.0)
+    models = {label: replace(model, metrics={"rmse": 1.0, "ndcg@10": 0.0}) for label, model in models.items()}
+    best = Best("good", "ndcg@10", "valid", tied=[*models])
+    found = report(models=models, best=best, findings=[])
+    message = "".join(text for text, _ in run_content(found, CloserLook(), RunFiles("")).message)
+    assert message.startswith("good was taken as the first of 3 models, which tie by ndcg@10 on validation data; on test data")
+    line = (
+        "all 3 models have the same ndcg@10 on validation data (0.0000), so it decided nothing; the first of them was taken as "
+        "the best: good; to choose by another metric, declare export.by"
+    )
+    assert best_line(found, best) == line
+    assert description(found, best).startswith(line.replace("good", "**good**"))
+    assert reading(models=models, best=best, findings=[])[0] == f"A{line[1:]}."
+    assert charts(models=models, best=best, findings=[])["ndcg@10 on test data"].startswith(
+        "All 3 models have the same ndcg@10, 0.0000."
+    )
+    unchosen = run_content(report(models=models, best=None, findings=[]), CloserLook(), RunFiles("")).message
+    assert "".join(text for text, _ in unchosen) == "3 models compared; all have the same rmse on test data, 1.0000."
+
+
+def test_some_models_tie_as_the_best():
+    models = validated(good=0.5, equal=0.5, bad=0.1)
+    best = Best("good", "ndcg@10", "valid", tied=["good", "equal"])
+    message = "".join(text for text, _ in run_content(report(models=models, best=best), CloserLook(), RunFiles("")).message)
+    assert message.startswith("good was taken as the first of the 2 best of 3 models, which tie by ndcg@10 on validation data;")
+    assert best_line(report(models=models, best=best), best) == (
+        "the 2 best of 3 models have the same ndcg@10 on validation data (0.5000); the first of them was taken as the best: "
+        "good; to choose by another metric, declare export.by"
+    )
+    tested = Best("good", "ndcg@10", "test", CHOSEN_ON_TEST, ["good", "equal"])
+    assert reading(best=tested)[0].startswith("The 2 best of 3 models have the same ndcg@10 on test data (0.3100);")
 
 
 def test_a_model_chosen_by_name_or_on_the_test_part_is_said_to_be_so():

@@ -23,8 +23,9 @@ from recsys_ae.reporting.html.blocks import (
     shown,
 )
 from recsys_ae.reporting.html.charts import Record, bars, grouped_bars, intervals, lines, scatter
+from recsys_ae.reporting.html.choice import best_of, deciding, joined
 from recsys_ae.reporting.html.facts import Depths, Errors, RunFiles
-from recsys_ae.reporting.results import CHOSEN_ON_TEST, MetricValues, RunReport
+from recsys_ae.reporting.results import MetricValues, RunReport
 from recsys_ae.reporting.tables import metric_cells
 
 FAMILIES = {"ndcg": "NDCG", "recall": "Recall", "precision": "Precision", "hit_rate": "Hit rate"}
@@ -35,56 +36,6 @@ PICTURES = {
     "samples": "Images decoded from random codes",
     "walks": "Images decoded on the way from one test image to the next",
 }
-
-
-def deciding(report: RunReport) -> str:
-    """The metric by which the best model was chosen; else the first one."""
-    return report.best.metric if report.best is not None else report.metrics[0]
-
-
-def best_of(values: MetricValues, lower: bool = False) -> tuple[list[str], float] | None:
-    """The models with the best value, several if theirs look the same, and this value; None if no model has one."""
-    known = {label: value for label, value in values.items() if value is not None}
-    if not known:
-        return None
-    best = (min if lower else max)(known.values())
-    return [label for label, value in known.items() if f"{value:.4f}" == f"{best:.4f}"], best
-
-
-def chosen(report: RunReport) -> str | None:
-    """The one of several models that is exported and served: that of the final fit or the export, else the best one."""
-    if len(report.models) == 1:
-        return None
-    shipped = (one.model for one in (report.final, report.exported, report.best) if one is not None)
-    return next((label for label in shipped if label is not None), None)
-
-
-def choice_lines(report: RunReport) -> Iterator[str]:
-    """How one of several models was chosen and, if another is better on the test part, why that one was not."""
-    best, ours = report.best, chosen(report)
-    if best is None or best.model is None or ours is None:
-        return
-    if ours != best.model:
-        yield f"{ours} was chosen by name, as export.model."
-    lower, also = best.metric in report.lower_is_better, "was chosen" if ours == best.model else "is the best"
-    value = (report.models[best.model].valid_metrics or {}).get(best.metric)
-    if best.part == "test" or value is None:
-        yield f"{best.model} {also} by {best.metric}: {CHOSEN_ON_TEST}."
-        return
-    most = "lowest" if lower else "highest"
-    yield f"{best.model} {also} by its {best.metric} on the validation part, the {most} ({value:.4f})."
-    found = best_of({label: model.metrics[best.metric] for label, model in report.models.items()}, lower)
-    if found is not None and best.model not in found[0]:
-        lead = "leads" if len(found[0]) == 1 else "lead"
-        yield (
-            f"On the test part {joined(found[0])} {lead} ({found[1]:.4f}), but "
-            "choosing by the test part would be selecting on it, and the value there would no longer be that of unseen data."
-        )
-
-
-def joined(labels: Sequence[str]) -> str:
-    """Names in a sentence: a, b and c."""
-    return " and ".join(filter(None, (", ".join(labels[:-1]), labels[-1])))
 
 
 def interval_charts(report: RunReport) -> Iterator[Chart]:
@@ -103,6 +54,8 @@ def interval_charts(report: RunReport) -> Iterator[Chart]:
     have, most = "has" if len(leaders) == 1 else "have", "lowest" if lower else "highest"
     found = f"the {most} {metric}, {value:.4f}{tied}" if len(labels) > 1 else f"{metric} {value:.4f}"
     message = f"{joined(leaders)} {have} {found}.{dashed}"
+    if 1 < len(leaders) == len(labels):
+        message = f"All {len(labels)} models have the same {metric}, {value:.4f}.{dashed}"
     table = Grid(metric, ["model", metric], [[name(label), shown(cell)] for label, cell in cells.items()])
     spec = intervals(interval_records(cells), labels, metric, None if baseline is None else baseline.value)
     yield Chart(f"{metric} on test data", message, spec, table)
@@ -163,6 +116,8 @@ def depth_charts(report: RunReport, depths: Depths | None) -> Iterator[Chart]:
         lead, short = "leads" if len(few) == 1 else "lead", "a single item" if first == 1 else f"{first} items"
         if len(by_model) == 1:
             message = f"{low:.4f} with {short}, {high:.4f} with {last}{some}."
+        elif len(few) == len(many) == len(by_model):
+            message = f"All {len(few)} models have the same values, {low:.4f} with {short}, {high:.4f} with {last}{some}."
         elif few == many:
             message = f"{joined(few)} {lead} both at {first} and at {last} items{some}."
         else:

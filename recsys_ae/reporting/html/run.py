@@ -18,25 +18,21 @@ from recsys_ae.reporting.html.blocks import (
     number,
     shown,
 )
+from recsys_ae.reporting.html.choice import best_of, choice_lines, chosen, deciding, joined
 from recsys_ae.reporting.html.data_part import data_blocks
 from recsys_ae.reporting.html.explorer import explorer_blocks
 from recsys_ae.reporting.html.facts import CloserLook, RunFiles
 from recsys_ae.reporting.html.model_part import (
-    best_of,
-    choice_lines,
-    chosen,
     curve_charts,
-    deciding,
     depth_charts,
     error_charts,
     interval_charts,
-    joined,
     picture_blocks,
     segment_charts,
     trade_off_charts,
 )
 from recsys_ae.reporting.report import CHANCE, outcome_lines, protocol_lines, reading_lines
-from recsys_ae.reporting.results import RunReport
+from recsys_ae.reporting.results import Best, RunReport
 from recsys_ae.reporting.tables import BELOW, best_reachable, metric_cells
 
 CHOSEN = "chosen"  # beside the name of the model
@@ -74,9 +70,12 @@ def _message(report: RunReport) -> Iterator[tuple[str, bool]]:
             most = f"the {'lowest' if lower else 'highest'} {metric} on test data, {value:.4f}"
             if many:
                 yield "; ", False
-            yield joined(leaders), True
-            have = "has" if len(leaders) == 1 else "have"
-            yield f" {have} {most if many else f'{metric} {value:.4f} on test data'}", False
+            if many and len(leaders) == len(report.models):
+                yield f"all have the same {metric} on test data, {value:.4f}", False
+            else:
+                yield joined(leaders), True
+                have = "has" if len(leaders) == 1 else "have"
+                yield f" {have} {most if many else f'{metric} {value:.4f} on test data'}", False
             if all(report.is_chance(label, metric) for label in leaders):
                 yield f", {CHANCE}", False
         elif not many:
@@ -86,9 +85,7 @@ def _message(report: RunReport) -> Iterator[tuple[str, bool]]:
     else:
         yield best.model, True
         chance = report.is_chance(best.model, best.metric)
-        most = "was chosen from" if chance else "is the best of"
-        several = f"{most} {len(report.models)} models" if len(report.models) > 1 else "is the only model, measured"
-        yield f" {several} by {best.metric} on {best.data}", False
+        yield f" {_rank(report, best, chance)} by {best.metric} on {best.data}", False
         cell = metric_cells(report, best.metric)[list(report.models).index(best.model)]
         if cell.value is not None:
             tested = ", where it is " if best.part == "test" else "; on test data it is "
@@ -100,6 +97,16 @@ def _message(report: RunReport) -> Iterator[tuple[str, bool]]:
         if chance:
             yield f", {CHANCE}", False
     yield ".", False
+
+
+def _rank(report: RunReport, best: Best, chance: bool) -> str:
+    """What the best model is among the others; `chance`: its value is due to chance."""
+    n, tied = len(report.models), len(best.tied)
+    if n == 1:
+        return "is the only model, measured"
+    if tied:
+        return f"was taken as the first of {n if tied == n else f'the {tied} best of {n}'} models, which tie"
+    return f"{'was chosen from' if chance else 'is the best of'} {n} models"
 
 
 def _head(report: RunReport) -> Facts:
