@@ -1,5 +1,6 @@
 """What a pipeline of recommenders needs from its data and models, and what `features: available` stands for."""
 
+import logging
 from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -16,6 +17,8 @@ from recsys_ae.split import Split
 
 if TYPE_CHECKING:
     from recsys_ae.experiment.ratings import RatingTask
+
+logger = logging.getLogger(__name__)
 
 
 def check_vectors(entries: list[dict[str, Any]], exported: str, where: str) -> None:
@@ -56,6 +59,15 @@ def check_relevant(task: "RatingTask", data: Split) -> None:
                 f"nothing in the {name} part is relevant: relevant_at is {keys.relevant_at:g}, but the highest rating there is "
                 f"{highest:g}; lower relevant_at"
             )
+
+
+def warn_of_ratings(task: "RatingTask", data: Split) -> None:
+    """Warn if models predict ratings, but all ratings they learn from are equal, unless the pipeline makes them so."""
+    rating = [spec.label for spec in task.pipeline.models if task.build(spec).predicts_ratings]
+    ratings = data.train.matrix.data
+    if rating and task.keys.positive_at is None and len(ratings) and ratings.min() == ratings.max():
+        verb = "has" if len(rating) == 1 else "have"
+        logger.warning("all ratings are equal, so %s %s nothing to learn; use ranking models", ", ".join(rating), verb)
 
 
 def feature_sides(task: "RatingTask") -> list[Side]:

@@ -1,6 +1,5 @@
 """The interactions of a pipeline: loaded once, split for each of its seeds."""
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -24,8 +23,6 @@ from recsys_ae.splitting.parts import event_times
 from recsys_ae.times import moment
 
 EACH = "each"  # instead of the number of a fold or window: each seed of the pipeline takes the next one
-
-logger = logging.getLogger(__name__)
 
 
 class Sample(Declared):
@@ -163,14 +160,11 @@ class RatingData:
         return data if self.sample is None else sample_per_user(data, self.sample.per_user, self.sample.seed)
 
     def _positives(self, data: Interactions) -> Interactions:
-        ratings, at = data.matrix.data, self.positive_at
-        if at is None:
-            if ratings.min() == ratings.max():
-                logger.warning("all ratings are equal, so rating models have nothing to learn; use ranking models")
+        if self.positive_at is None:
             return data
-        positive = data.binarise(at)
+        positive = data.binarise(self.positive_at)
         if not len(positive):
-            raise DataError(f"no rating is at least positive_at: {at:g}; lower it")
+            raise DataError(f"no rating is at least positive_at: {self.positive_at:g}; lower it")
         return positive
 
     def _split(self, seed: int) -> Split:

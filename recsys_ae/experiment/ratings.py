@@ -25,7 +25,14 @@ from recsys_ae.evaluation.segments import DEFAULT_SEGMENTS, parse_segments
 from recsys_ae.evaluation.uncertainty.findings import MetricFindings, analyse
 from recsys_ae.experiment.closer_look import look_closer
 from recsys_ae.experiment.list_export import ListExport
-from recsys_ae.experiment.needs import check_choices, check_relevant, check_vectors, feature_sides, with_declared
+from recsys_ae.experiment.needs import (
+    check_choices,
+    check_relevant,
+    check_vectors,
+    feature_sides,
+    warn_of_ratings,
+    with_declared,
+)
 from recsys_ae.experiment.output import PIPELINE
 from recsys_ae.experiment.pipeline_file import ModelSpec, Pipeline, PipelineFile, RegisterSpec
 from recsys_ae.experiment.rating_data import RatingData, Sample, resolve_split
@@ -184,6 +191,7 @@ class RatingTask(Task[RatingFile, Split, Recommender]):
 
     def check(self, data: Split) -> None:
         check_relevant(self, data)
+        warn_of_ratings(self, data)
         self._titled = self._titles(data)
 
     def facts(self, data: Split) -> DataFacts:

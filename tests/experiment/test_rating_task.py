@@ -169,6 +169,24 @@ def clicks() -> dict:
     return {"name": "clicks", "kind": "ratings", "files": [table], "duplicates": "sum"}
 
 
+def test_equal_ratings_are_warned_of_where_a_model_learns_them(folder, caplog):
+    """A log of clicks has no ratings, which matters to rating models only, and when they are to be trained."""
+    log = {**clicks(), "duplicates": "last"}
+
+    def warned(*models: str) -> list[str]:
+        caplog.clear()
+        named = {"dataset": log, "models": [{"name": name} for name in models], "metrics": ["ndcg@5"]}
+        task = RatingTask(read_pipeline(write(**named, export={"k": 5})))
+        data = task.data(0)
+        assert not caplog.messages
+        task.check(data)
+        return caplog.messages
+
+    assert warned("ease", "popularity") == []
+    assert warned("ease", "bias") == ["all ratings are equal, so bias has nothing to learn; use ranking models"]
+    assert warned("mf", "bias") == ["all ratings are equal, so mf, bias have nothing to learn; use ranking models"]
+
+
 def test_wanted_repeats_are_not_excluded(folder):
     declared = {"kind": "leave_last", "test": 1, "repeats": "wanted"}
     models = [{"name": "ease", "l2": 5.0}]
