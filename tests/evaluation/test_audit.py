@@ -254,6 +254,18 @@ class TestLines:
             assert line.endswith(".")
             assert not any(len(word.strip("%.,")) > 6 for word in line.split() if word[0].isdigit())
 
+    def test_popular_lists_hold_what_a_user_does_not_know_unless_repeats_are_wanted(self, planted):
+        popular = replace(audit(planted), popularity=replace(audit(planted).popularity, hits_10=0.18, hits_100=0.41))
+        found = "contain 18 % and 41 % of the relevant test pairs"
+        for wanted, ones in ((False, "ones that a user does not know yet"), (True, "ones")):
+            lines = audit_lines(replace(popular, repeats_wanted=wanted))
+            assert any(f"and lists of the 10 and the 100 most popular {ones} {found}, so" in line for line in lines)
+
+    def test_all_users_may_be_cold(self, planted):
+        for cold, share in ((9, "part"), (10, "all")):
+            lines = audit_lines(replace(audit(planted), users=10, cold_users=cold))
+            assert any(f"have no history, so {share} of each number is about users without" in line for line in lines)
+
 
 def test_shares_in_words():
     assert [percent(share) for share in (0, 0.5, 0.00123456, 1.0, 0.9996)] == ["0 %", "50 %", "0.123 %", "100 %", "99.9 %"]

@@ -40,7 +40,8 @@ def _about_cold_start(found: Audit) -> Iterator[str]:
     name = NAMES[found.part]
     if found.cold_user_pairs >= SHARE and not found.next_events:
         cold = f"{found.cold_users} of {found.users} users ({percent(found.cold_user_pairs)} of the {name} pairs)"
-        yield f"{cold} have no history, so part of each number is about users without a history."
+        share = "all" if found.cold_users == found.users else "part"
+        yield f"{cold} have no history, so {share} of each number is about users without a history."
     if found.cold_item_pairs >= SHARE:
         cold = f"{found.cold_items} items ({percent(found.cold_item_pairs)} of the {name} pairs)"
         yield f"{cold} are not in the training part, so only models that use features can recommend them."
@@ -64,7 +65,8 @@ def _about_lists(found: Audit) -> Iterator[str]:
     if (popular := found.popularity).top_tenth >= HEAD or popular.hits_100 >= HIT:
         head = f"The most popular 10 % of the items have {percent(popular.top_tenth)} of the {name} pairs"
         hits = f"{percent(popular.hits_10)} and {percent(popular.hits_100)} of the relevant {name} pairs"
-        lists = f"lists of the 10 and the 100 most popular ones contain {hits}"
+        unknown = "" if found.repeats_wanted else " that a user does not know yet"
+        lists = f"lists of the 10 and the 100 most popular ones{unknown} contain {hits}"
         yield f"{head}, and {lists}, so read each number beside that of popularity."
     if 2 * found.single_users >= found.relevant_users and not found.next_events:
         single = f"{found.single_users} of {found.relevant_users} users have a single relevant {name} pair"
