@@ -71,9 +71,9 @@ def as_ids(
     codes, distinct = encoded(column, missing if ignored is None else missing | ignored)
     texts, unlike = _as_texts(distinct)
     known, wrong = ids_in_text(texts, wanted)
-    if wanted is None and not pa.types.is_integer(known.type):
-        _warn_of_few(texts, name)
     wrong |= unlike
+    if wanted is None and not pa.types.is_integer(known.type):
+        _warn_of_few(texts.filter(pa.array(~wrong)), name)
     bad = missing | wrong[codes] if wrong.any() else missing
     if ignored is not None and bad.any():
         bad &= ~ignored
@@ -296,7 +296,7 @@ def _not_a_number(value: Any, decimal: str) -> str:
 
 
 def _warn_of_few(texts: pa.Array, name: str) -> None:
-    """Warn if ids are text only because at most one in ten is not an integer."""
+    """Warn if valid ids are text only because at most one in ten is not an integer."""
     others = texts.filter(pc.invert(pc.match_substring_regex(texts, CANONICAL_INTEGER)))
     if 0 < len(others) <= len(texts) / 10:
         message = "%s: the ids are read as text because %d of %d are not integers, such as %s; if that is wrong, declare `ids`"

@@ -67,9 +67,9 @@ class SkippedLines:
 def check_share(path: Path, unit: str, n_faults: int, n_lines: int, at_most: float, example: str) -> None:
     """Raise `DataError` if no line of a file is valid, or more than `ALWAYS` and a larger share than `at_most` are invalid."""
     if n_faults == n_lines:
-        raise DataError(f"{path}: none of the {n_lines} {unit}s is valid; for example, {example}")
+        raise DataError(f"{path}: none of the {n_lines:,} {unit}s is valid; for example, {example}")
     if n_faults > max(ALWAYS, at_most * n_lines):
-        share = f"{n_faults} of {n_lines} {unit}s are invalid, more than the share of {at_most:g} that may be skipped"
+        share = f"{n_faults:,} of {n_lines:,} {unit}s are invalid, more than the share of {at_most:g} that may be skipped"
         raise DataError(f"{path}: {share}; for example, {example}. {_way_out(n_faults, n_lines, unit)}")
 
 

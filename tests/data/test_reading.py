@@ -67,6 +67,11 @@ class TestIds:
         users(tmp_path, *map(str, range(50)), "007")
         assert "column 'user': the ids are read as text because 1 of 51 are not integers, such as '007'" in caplog.text
 
+    def test_the_empty_id_of_a_skipped_line_is_no_text(self, tmp_path, caplog):
+        rows = "".join(f"{one},1,1\n" for one in [*range(50), "007", ""])
+        read(tmp_path, HEADER + rows, bad_lines="skip")
+        assert "column 'user': the ids are read as text because 1 of 51 are not integers, such as '007'" in caplog.text
+
     @given(st.lists(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1), min_size=1))
     @example(['"', '""', "a,b", "a\nb", "a\r\nb", " ", "#", "\ufeff", "NA", "null", "\x1f"])
     @settings(max_examples=50)
@@ -517,6 +522,13 @@ class TestSkipping:
         with pytest.raises(DataError, match=rf"{says} {good + 2}: rating 'x' is not a number: .*{way_out}$"):
             read_interactions(path, bad_lines="skip", **layout)
         assert read_interactions(path, bad_lines="skip", skip_at_most=0.42 if good > bad else 1).n_users == good
+
+    def test_numbers_of_lines_have_one_form(self, tmp_path, caplog):
+        path = put(tmp_path, HEADER + "1,1,5\n" * 1000 + "1,1,x\n" * 1200)
+        with pytest.raises(DataError, match=r"1,200 of 2,200 lines are invalid, more than .* in 1,200 of 2,200 lines"):
+            read_interactions(path, bad_lines="skip", duplicates="last")
+        read_interactions(path, bad_lines="skip", duplicates="last", skip_at_most=1)
+        assert "skipped 1,200 invalid lines, kept 1,000; for example" in caplog.text
 
     def test_an_empty_value_is_not_advised_to_be_skipped_once_it_is(self, tmp_path, caplog):
         skipped = SkippedLines()

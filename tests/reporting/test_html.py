@@ -319,6 +319,18 @@ def test_models_that_are_slower_and_worse_are_named():
     assert said["ndcg@10 against seconds to fit"] == "Slower and worse in ndcg@10 than another model: equal."
 
 
+def test_short_fits_keep_their_digits():
+    models = report().models
+    for label, seconds in zip(models, (0.00072, 0.25, 1234.56), strict=True):
+        models[label] = replace(models[label], fit_seconds=seconds)
+    page = run_content(report(models=models, findings=[]), CloserLook(), RunFiles(""))
+    assert [row[3].text for row in leaderboard(report(models=models)).rows] == ["0.00072", "0.25", "1234.6"]
+    every = [chart for one in page.sections for block in one.blocks if block.kind == "charts" for chart in block.charts]
+    (chart,) = (one for one in every if one.title == "ndcg@10 against seconds to fit")
+    assert [row[1].text for row in chart.table.rows] == ["0.00072", "0.25", "1234.6"]
+    assert next(point["label"] for point in chart.spec["data"]["values"]) == "good: 0.00072, 0.3100"
+
+
 def test_popularity_is_not_compared_with_itself():
     models = report().models
     models["bad"] = replace(models["bad"], model="popularity", metrics={"rmse": None, "ndcg@10": 0.2})

@@ -166,6 +166,11 @@ def number(value: float | None, form: str = ".4f") -> Shown:
     return Shown("-") if value is None else Shown(format(value, form), sort=float(value))
 
 
+def duration(seconds: float | None) -> Shown:
+    """The cell of a number of seconds: tenths, of less than a second two significant digits."""
+    return number(seconds, ".1f" if seconds is None or seconds >= 1 else ".2g")
+
+
 def name(text: str) -> Shown:
     """The cell of a name."""
     return Shown(text, sort=text)

@@ -16,6 +16,7 @@ from recsys_ae.reporting.html.blocks import (
     Picture,
     Pictures,
     Shown,
+    duration,
     interval_records,
     name,
     number,
@@ -36,6 +37,7 @@ PICTURES = {
     "samples": "Images decoded from random codes",
     "walks": "Images decoded on the way from one test image to the next",
 }
+SHORTEST = 0.001  # seconds to fit from which models are told apart
 
 
 def interval_charts(report: RunReport) -> Iterator[Chart]:
@@ -137,7 +139,7 @@ def trade_off_charts(report: RunReport, depths: Depths | None) -> Iterator[Chart
     """The deciding metric against coverage, novelty and time."""
     metric, labels = deciding(report), list(report.models)
     accuracy = {label: model.metrics[metric] for label, model in report.models.items()}
-    seconds: MetricValues = {label: max(model.fit_seconds, 0.001) for label, model in report.models.items()}
+    seconds: MetricValues = {label: max(model.fit_seconds, SHORTEST) for label, model in report.models.items()}
     across: dict[str, MetricValues] = {}
     for family in ("coverage", "novelty"):
         own = next((one for one in report.metrics if _family(one) == family), None)
@@ -153,14 +155,17 @@ def trade_off_charts(report: RunReport, depths: Depths | None) -> Iterator[Chart
             continue
         fast = other == "seconds to fit"
         points = [(label, values[label] or 0, accuracy[label] or 0) for label in known]
-        records = [{"model": label, "x": x, "y": y, "label": f"{label}: {x:.4g}, {y:.4f}"} for label, x, y in points]
+        across_by = {label: duration(report.models[label].fit_seconds) if fast else number(x) for label, x, _ in points}
+        records = [
+            {"model": label, "x": x, "y": y, "label": f"{label}: {across_by[label].text}, {y:.4f}"} for label, x, y in points
+        ]
         worse = f"slower and worse in {metric}" if fast else f"worse in both {other} and {metric}"
         beaten = _beaten(points, fast, lower)
         message = f"No model is {worse} than another."
         if beaten:
             message = f"{worse[0].upper()}{worse[1:]} than another model: {', '.join(beaten)}."
-        rows = [[label, values[label], accuracy[label]] for label in known]
-        table = plain(f"{metric} and {other}", ["model", other, metric], rows)
+        rows = [[name(label), across_by[label], number(accuracy[label])] for label in known]
+        table = Grid(f"{metric} and {other}", ["model", other, metric], rows)
         yield Chart(f"{metric} against {other}", message, scatter(records, labels, other, logarithmic=fast), table)
 
 

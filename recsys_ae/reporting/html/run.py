@@ -14,6 +14,7 @@ from recsys_ae.reporting.html.blocks import (
     Raw,
     Section,
     Shown,
+    duration,
     name,
     number,
     shown,
@@ -130,8 +131,8 @@ def leaderboard(report: RunReport) -> Grid:
     costs = [*(["select s"] if several else []), "fit s", "peak MB"]
     rows, ours = [], chosen(report)
     for row, (label, model) in enumerate(report.models.items()):
-        select = [number(model.select_seconds, ".1f")] if several else []
-        spent = [*select, number(model.fit_seconds, ".1f"), number(model.peak_memory_mb, ".0f")]
+        select = [duration(model.select_seconds)] if several else []
+        spent = [*select, duration(model.fit_seconds), number(model.peak_memory_mb, ".0f")]
         rows.append(
             [
                 Shown(label, CHOSEN if label == ours else "", sort=label),
