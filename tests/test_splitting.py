@@ -32,6 +32,13 @@ def test_parts_are_disjoint_and_complete(name, seed):
     assert split.protocol == name
 
 
+@pytest.mark.parametrize("name", SPLITS)
+def test_only_a_user_holdout_validates_by_default(name):
+    data = random_interactions()
+    split = SPLITS.get(name)(data.with_sessions(1e-8) if name == "last_session" else data)
+    assert (len(split.valid) > 0) == (name == "user_holdout")
+
+
 @pytest.mark.parametrize("name", ["random", "per_user", "k_fold", "user_holdout", "cold_items", "cold_users"])
 def test_seed_decides(name):
     data, split = random_interactions(), SPLITS.get(name)

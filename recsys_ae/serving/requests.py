@@ -78,7 +78,7 @@ def read_histories(histories: Mapping[int, Any], items: IdMap, unrated: float | 
         raise DataError(f"history in row {rows[columns.item_id.index(None)]} has an event without an item_id")
     if unrated is None and None in columns.rating:
         raise DataError(
-            f"history in row {rows[columns.rating.index(None)]} has no ratings, but the model was trained on ratings; give "
+            f"history in row {rows[columns.rating.index(None)]} has no ratings, but the model predicts ratings; give "
             "events such as {'item_id': ..., 'rating': ...}"
         )
     found = items.find(columns.item_id) if columns.item_id else np.empty(0, np.int64)

@@ -165,6 +165,15 @@ def test_ratings_below_the_threshold_are_seen_but_not_liked(tmp_path):
     assert served.answer(ids, k=5, exclude_seen=False)["score"][0] == scores
 
 
+def test_a_ranking_model_needs_no_ratings_though_it_was_trained_on_some(tmp_path):
+    data = planted()
+    served = serve(tmp_path, build_model("ease", {"l2": 2.0}).fit(data))
+    events = events_of(data, "u00")
+    rated, bare = (served.answer(pd.DataFrame({"history": [one]})) for one in (events, [event["item_id"] for event in events]))
+    assert len({event["rating"] for event in events}) > 1
+    pd.testing.assert_frame_equal(rated, bare)
+
+
 def test_repeated_events_are_merged_as_in_training(tmp_path):
     frame = pd.DataFrame({"user_id": [1, 1, 1, 2, 2], "item_id": ["a", "a", "b", "b", "c"], "rating": [1.0, 2, 1, 4, 1]})
     data = Interactions.from_frame(frame, duplicates="sum")
@@ -186,7 +195,7 @@ WRONG = [
     ({"history": [[{"item_id": 100, "ratng": 3}]]}, "the key 'ratng'; did you mean 'rating'"),
     ({"history": [[{"rating": 3}]]}, "has an event without an item_id: {"),
     ({"history": [[{"item_id": None, "rating": 3}]]}, "has an event without an item_id"),
-    ({"history": [[{"item_id": 100, "rating": 3}], [100]]}, "history in row 1 has no ratings, but the model was trained on"),
+    ({"history": [[{"item_id": 100, "rating": 3}], [100]]}, "history in row 1 has no ratings, but the model predicts ratings"),
     ({"history": [[{"item_id": 100, "rating": "3"}]]}, "history in row 0 has the rating '3'; ratings are numbers"),
     ({"history": [[{"item_id": 100, "rating": float("inf")}]]}, "rating inf"),
     ({"history": [[{"item_id": 100, "rating": 50}]]}, "ratings from 50 to 50"),
