@@ -71,6 +71,30 @@ class TestEvaluate:
         assert code == 1
         assert f"no user in common: 3 users such as '1', against 2 users such as '01'{hint}; check" in err
 
+    def test_a_card_declares_the_ids_of_all_files(self, call, files, caplog):
+        """As text although all are integers but few, without a warning; as integers, others are refused with their line."""
+        files = [{"path": "history.csv", "columns": {"user": "user_id", "item": "item_id"}}]
+        card = {"name": "shop", "kind": "ratings", "files": files}
+        Path("text.json").write_text(json.dumps(card | {"ids": {"user": "str", "item": "str"}}))
+        Path("int.json").write_text(json.dumps(card | {"ids": {"user": "int", "item": "int"}}))
+        Path("lists.csv").write_text("user_id,rank,item_id\n1,1,10\n1,2,11\n2,1,12\n2,2,13\n")
+        more = "".join(f"{user},{user}\n" for user in range(100, 130))
+        for name in ("truth.csv", "history.csv"):
+            Path(name).write_text(Path(name).read_text() + more + "007,007\n")
+        options = ["--truth", "truth.csv", "--history", "history.csv", "--metrics", "recall@2"]
+        code, _, err = call("evaluate", "lists.csv", *options)
+        assert (code, "which are text, but in the lists there are 2 users such as 1" in err) == (1, True)
+        caplog.clear()
+        code, _, err = call("evaluate", "lists.csv", *options, "--card", "text.json", "--output", "e.json")
+        assert (code, "read as text" in caplog.text) == (0, False), err
+        counts = json.loads(Path("e.json").read_text())["counts"]
+        assert (counts["users_evaluated"], counts["users_without_list"], counts["repeats"]) == (3, 1, 32)
+        code, _, err = call("evaluate", "lists.csv", *options, "--card", "int.json")
+        assert (code, "truth.csv, line 36: user_id '007' is not an integer of 64 bits" in err) == (1, True), err
+        Path("lists.csv").write_text("user_id,rank,item_id\n1,1,10\n1,2,011\n")
+        code, _, err = call("compare", "lists.csv", "lists.csv", *options, "--card", "int.json")
+        assert (code, "lists.csv, line 3: item_id '011' is not an integer of 64 bits" in err) == (1, True), err
+
     def test_repeats_may_be_wanted(self, call, files):
         found, out, err = self.evaluated(call, "--history", "history.csv", "--repeats", "wanted")
         assert found["metrics"]["recall@2"] == pytest.approx((1 / 2 + 1 + 0) / 3)
@@ -158,6 +182,8 @@ def test_ids_of_lists_and_truth_are_spelled_as_they_are(call, tmp_path, monkeypa
     code, _, err = call("evaluate", "floats.parquet", "--truth", "truth.csv")
     assert code == 1
     assert "the truth has 2 users such as '030', which are text, but in the lists there are 2 users such as 7" in err
+    assert "; 1 of them differs from a known id only in leading zeros, '.0' or spaces, such as '30' from '030'" in err
+    assert "; to keep zeros, read and write ids as text (ids: {user: str} in a card, dtype=str in pandas)" in err
 
 
 PIPELINE = """

@@ -9,6 +9,7 @@ from recsys_ae.data.conversion import as_ids, as_scores, series_of
 from recsys_ae.data.detection import layout_of
 from recsys_ae.data.layouts import FileLayout, Place, is_structured
 from recsys_ae.data.reading import column_context, reading
+from recsys_ae.data.tables import IdTypes
 from recsys_ae.errors import DataError
 
 COLUMNS: list[Place] = ["user_id", "rank", "item_id"]
@@ -22,11 +23,14 @@ class ListFile(FileLayout):
         return COLUMNS
 
 
-def read_lists(path: Path) -> pd.DataFrame:
+def read_lists(path: Path, ids: IdTypes | None = None) -> pd.DataFrame:
     """Columns user_id, rank, item_id and, if there, score of a Parquet or text file, or of JSON lines, also compressed.
 
-    Ids are int64 or text by the same rules as in logs (see `data.tables.read_table`), ranks int64 from 1, scores float32. In
-    text separated by semicolons, scores may have decimal commas.
+    Ids are int64 or text by the same rules as in logs, ranks int64 from 1, scores float32. In text separated by semicolons,
+    scores may have decimal commas.
+
+    Args:
+        ids: declared id types, see `data.tables.read_table`.
 
     Raises:
         DataError: no such file or column, no rows, or an invalid line (or row), with its number and content.
@@ -37,6 +41,7 @@ def read_lists(path: Path) -> pd.DataFrame:
         marks = ".," if dialect is not None and dialect.separator == ";" else "."
         scores = [SCORE] if SCORE in names else []
         content = read_content(path, layout, dict.fromkeys([*COLUMNS, *scores], TEXT))
+        kinds = {f"{role}_id": kind for role, kind in (ids or {}).items()} | {"rank": "int"}
         typed, values = is_structured(path.name), {}
         raise_invalid(content)
         for name in [*COLUMNS, *scores]:
@@ -47,7 +52,7 @@ def read_lists(path: Path) -> pd.DataFrame:
                 if name == SCORE:
                     found = min((as_scores(column, mark, typed=typed) for mark in marks), key=lambda one: one.bad.sum())
                 else:
-                    found = as_ids(column, "int" if name == "rank" else None, typed=typed, name=f"{path}, column {name!r}")
+                    found = as_ids(column, kinds.get(str(name)), typed=typed, name=f"{path}, column {name!r}")
             refuse(content, name, found.bad, found.why)
             values[str(name)] = series_of(found.values)
         refuse(content, "rank", values["rank"] < 1, "not a rank: ranks start at 1")

@@ -34,8 +34,10 @@ def id_maps(ids: Mapping[str, pd.Index], side: Side) -> tuple[IdMap, IdMap]:
     truth = _distinct([ids["the truth"]])
     for what, index in ids.items():
         if index.dtype != ids["the truth"].dtype:
-            right, wrong = (f"{_counted(one, side)}, which are {KINDS[one.kind]}" for one in (truth, _distinct([index])))
-            raise DataError(f"the truth has {right}, but in {what} there are {wrong}; use ids of one type")
+            other = _distinct([index])
+            right, wrong = (f"{_counted(one, side)}, which are {KINDS[one.kind]}" for one in (truth, other))
+            hint = _lost_zeros(*((truth, other) if truth.kind == "int" else (other, truth)), side)
+            raise DataError(f"the truth has {right}, but in {what} there are {wrong}; use ids of one type{hint}")
     others = {what: [index] for what, index in ids.items() if what != "the truth"}
     if side == "item":  # lists may miss all relevant items, but the history should hold some
         others = {" and ".join(others): [index for (index,) in others.values()]} if others.keys() - {"the history"} else {}
@@ -56,6 +58,14 @@ def _compare(truth: IdMap, others: IdMap, where: str, side: str) -> None:
     if not common and where != "the history":  # all users may be new
         raise DataError(f"the truth and {where} have no {side} in common: {counts}; check that the ids are written alike")
     logger.warning("the truth and %s have only %d %ss in common: %s", where, common, side, counts)
+
+
+def _lost_zeros(numbers: IdMap, texts: IdMap, side: str) -> str:
+    """The end of a message about integers that seem to be texts without their leading zeros or `.0`; empty if none is."""
+    written = pd.Index(numbers.values.astype(str))
+    hint = spelling_hint(written[texts.find(written) < 0], texts)
+    way_out = f"; to keep zeros, read and write ids as text (ids: {{{side}: str}} in a card, dtype=str in pandas)"
+    return hint + way_out if hint else ""
 
 
 def _distinct(parts: list[pd.Index]) -> IdMap:

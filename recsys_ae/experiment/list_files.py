@@ -11,14 +11,13 @@ from recsys_ae.data.skipped import SkippedLines
 from recsys_ae.errors import ConfigError
 from recsys_ae.experiment.log_files import check_files, check_logs
 from recsys_ae.experiment.pipeline_file import ratings_card
-from recsys_ae.export.histories import history_for, users_in
+from recsys_ae.export.histories import history_for, id_kinds, users_in
 from recsys_ae.export.provenance import Sources, title_option, unchanged
 from recsys_ae.export.request import ListRequest
 from recsys_ae.export.rule_files import RuleFiles
 from recsys_ae.export.writing import Titles
 from recsys_ae.files import is_file, path_of, present
 from recsys_ae.fitted import check_model
-from recsys_ae.models.base import fitted_state
 from recsys_ae.models.storage import load_model, model_digest
 from recsys_ae.tracking import URIS, default_uri, local_copy
 from recsys_ae.tracking.lineage import model_run
@@ -104,7 +103,7 @@ class ListFiles:
         named = {"history": self.history, "users": self.users, "card": own, "titles": titles, **self.rules.named()}
         skipped = SkippedLines()
         with unchanged(named) as files:
-            users = None if self.users is None else users_in(self.users, fitted_state(model).meta["user_ids"], card)
+            users = None if self.users is None else users_in(self.users, id_kinds(model, card)["user"], card)
             how: dict[str, Any] = {"skip_unknown": self.skip_unknown, "users": users, "skipped": skipped}
             history, n_unknown = history_for(model, self.history, card, **how)
             declared = card[0] if card else None

@@ -30,7 +30,7 @@ from recsys_ae.experiment.log_files import check_logs
 from recsys_ae.experiment.output import REPORT
 from recsys_ae.experiment.pipeline_file import ratings_card
 from recsys_ae.export.executors import check_installed
-from recsys_ae.export.histories import history_for
+from recsys_ae.export.histories import history_for, id_kinds
 from recsys_ae.export.local import EngineName, read_recommendations
 from recsys_ae.export.reading import ExportedLists
 from recsys_ae.export.spark_evaluation import part_by_task
@@ -38,7 +38,6 @@ from recsys_ae.files import path_of, present
 from recsys_ae.fitted import DESCRIPTION
 from recsys_ae.ids import encode, id_index, kind_of
 from recsys_ae.interactions import Interactions
-from recsys_ae.models.base import fitted_state
 from recsys_ae.models.recommend import Cold
 from recsys_ae.models.storage import load_model
 from recsys_ae.reporting.evaluation import REPEATS_UNKNOWN
@@ -67,9 +66,9 @@ class SystemEvaluator:
         truth: file of what users did afterwards.
         history: file of what they had done before; None if unknown. Required for models.
         metrics: names; if empty, the default ones for which the lists are long enough.
-        card: dataset card, or pipeline with one inside, that describes both files, and how repeated pairs in each are merged.
-            Without it, or if there are none according to it, the last rating of a pair counts in the history and the highest
-            in the truth.
+        card: dataset card, or pipeline with one inside, that describes both files, the types of ids, also in a file of lists,
+            and how repeated pairs in each are merged. Without it, or if there are none according to it, the last rating of a
+            pair counts in the history and the highest in the truth.
         cold: policy for users whom a model cannot score or who have no list. `skip`: they do not count. `error`: raise
             `ColdUserError`. `popular`: models recommend the most popular items to them, and users without a list have no hits.
         segments: groups to report separately, see `evaluation.segments`; None: those computed from the history, if any.
@@ -115,7 +114,7 @@ class SystemEvaluator:
             exported = ExportedLists.of(path)
             with part_by_task(exported) if self.engine == "spark" else nullcontext(PartByPart(exported)) as given:
                 return self._of_lists(path, given, exported.manifest.k, exported.manifest.seen)
-        frame, length = read_recommendations(path)
+        frame, length = read_recommendations(path, ids=self._ids)
         if self.engine == "spark":
             raise ConfigError(f"{path} is a file, and the engine spark evaluates exported folders; leave out --engine spark")
         return self._of_lists(path, PartByPart({str(path): frame}), length)
@@ -124,8 +123,7 @@ class SystemEvaluator:
         if self.history is None:
             raise ConfigError(f"{system} is a model, which needs a history to recommend from; pass it as --history FILE")
         model = load_model(path)
-        fitted = fitted_state(model)
-        kinds = {"user": fitted.meta["user_ids"], "item": fitted.ids["items"].kind}
+        kinds = id_kinds(model, self._card)
         truth, history = self._read(self.truth, kinds), self._read(self.history, kinds)
         options: dict[str, Any] = {"skip_unknown": self.skip_unknown, "users": truth["user_id"]}
         known, _ = history_for(model, self.history, self._card, **options)
@@ -137,8 +135,8 @@ class SystemEvaluator:
 
     def _of_lists(self, path: Path, lists: GivenLists, length: int, seen: str | None = None) -> Evaluated:
         """The evaluation of lists; `seen` is the digest of the history that they were made from, if it is known."""
-        # where the lists have text, so have the other files, even if it looks like integers; other differences show later
-        kinds: dict[str, str] = {side: "str" for side in SIDES if kind_of(lists.listed.ids(side)) == "str"}
+        # undeclared, the other files have text where the lists have, even if it looks like integers; the rest shows later
+        kinds: dict[str, str] = {side: "str" for side in SIDES if kind_of(lists.listed.ids(side)) == "str"} | self._ids
         truth = self._read(self.truth, kinds)
         skipped = SkippedLines()
         history = None if self.history is None else self._read(self.history, kinds, skipped)
@@ -166,6 +164,11 @@ class SystemEvaluator:
     @cached_property
     def _card(self) -> tuple[RatingsCard, Path] | None:
         return ratings_card(self.card) if self.card else None
+
+    @property
+    def _ids(self) -> dict[Any, str]:
+        """The types of ids that the card declares."""
+        return dict(self._card[0].ids) if self._card else {}
 
     def _read(self, path: Path, kinds: Mapping[str, str], skipped: SkippedLines | None = None) -> pd.DataFrame:
         """The events in a file in their order, or its pairs if the card declares how repeated ones are merged."""

@@ -15,6 +15,7 @@ from recsys_ae.data.skipped import SkippedLines
 from recsys_ae.data.tables import read_table
 from recsys_ae.declaration import error_context
 from recsys_ae.errors import ConfigError
+from recsys_ae.ids import KINDS
 from recsys_ae.interactions import Interactions
 from recsys_ae.models.base import Recommender, fitted_state
 from recsys_ae.models.side_information import stored_features
@@ -44,17 +45,17 @@ def history_for(
         The interactions, and the number of events left out because of their items.
 
     Raises:
-        ConfigError: no ratings, times or sessions for a model that needs them.
+        ConfigError: no ratings, times or sessions for a model that needs them, or the card declares other types of ids.
         UnknownIdError: an item that the model does not know.
         DataError: as for `read_history` and `load_features`, or ratings on another scale.
     """
-    fitted = fitted_state(model)
+    fitted, kinds = fitted_state(model), id_kinds(model, card)
     layout = card[0].files[0] if card else guess_table(path)
     if layout.columns.rating is None and (scale := fitted.meta["scale"]) is not None and scale[0] < scale[1]:
         raise ConfigError(
             f"{path}: no column is recognised as the rating, but the model was trained on ratings; declare it with --card"
         )
-    options: dict[str, Any] = {"user_ids": fitted.meta["user_ids"], "skip_unknown": skip_unknown, "users": users}
+    options: dict[str, Any] = {"user_ids": kinds["user"], "skip_unknown": skip_unknown, "users": users}
     if card:
         options |= {"scale": card[0].scale, "duplicates": "last" if card[0].duplicates == "error" else card[0].duplicates}
     data, n_unknown = read_history(path, fitted.ids["items"], table=layout, skipped=skipped, **options)
@@ -72,6 +73,19 @@ def history_for(
     if card and known and "users" in card[0].features:
         data = replace(data, user_features=load_features(*card, "users", data.users, features=known.features), merged=True)
     return data, n_unknown
+
+
+def id_kinds(model: Recommender, card: tuple[RatingsCard, Path] | None = None) -> dict[str, str]:
+    """The types of the ids of users and items that a fitted model has; `ConfigError` if the card declares others."""
+    fitted = fitted_state(model)
+    kinds = {"user": fitted.meta["user_ids"], "item": fitted.ids["items"].kind}
+    for side, declared in (card[0].ids if card else {}).items():
+        if declared != kinds[side]:
+            raise ConfigError(
+                f"the card declares ids: {{{side}: {declared}}}, but the model was trained on {side}s whose ids are "
+                f"{KINDS[kinds[side]]}; declare {side}: {kinds[side]}, or train the model anew"
+            )
+    return kinds
 
 
 def without_unread_features(model: Recommender, history: Interactions) -> Interactions:

@@ -13,6 +13,7 @@ import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
 from recsys_ae.data.lists import read_lists
+from recsys_ae.data.tables import IdTypes
 from recsys_ae.digests import digest_of_file
 from recsys_ae.errors import DataError, OtherInputsError, OutputError, similar_path
 from recsys_ae.export.executors import check_installed
@@ -81,8 +82,11 @@ def export_recommendations(
     return export_request(ListRequest.of(model, history, k, **options), path_of(folder), makes_parts)
 
 
-def read_recommendations(path: Path | str) -> tuple[pd.DataFrame, int]:
+def read_recommendations(path: Path | str, *, ids: IdTypes | None = None) -> tuple[pd.DataFrame, int]:
     """Read lists from a folder with a manifest, or from a single file; see `data.lists.read_lists`.
+
+    Args:
+        ids: declared id types of a single file, {"user": "int" | "str", "item": ...}; a folder has its own.
 
     Returns:
         The columns user_id, rank, item_id and, of a folder, any others; and the length of the lists: k of the manifest, or the
@@ -96,7 +100,7 @@ def read_recommendations(path: Path | str) -> tuple[pd.DataFrame, int]:
     if not os.path.exists(path):  # False also for a name that is too long
         raise DataError(f"there is no file or folder {path} with recommendations{similar_path(path)}")
     if not path.is_dir():
-        frame = read_lists(path)
+        frame = read_lists(path, ids)
         return frame, int(frame["rank"].max())
     lists = ExportedLists.of(path)
     return pa.concat_tables([lists.table(name) for name in lists]).to_pandas(), lists.manifest.k

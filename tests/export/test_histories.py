@@ -1,10 +1,13 @@
 """The users of a file, whatever it is."""
 
+import pandas as pd
 import pytest
 
 from recsys_ae.data.cards import RatingsCard
-from recsys_ae.errors import DataError
-from recsys_ae.export.histories import users_in
+from recsys_ae.errors import ConfigError, DataError
+from recsys_ae.export.histories import history_for, users_in
+from recsys_ae.interactions import Interactions
+from recsys_ae.models.baselines import Popularity
 
 CARD = {"name": "x", "kind": "ratings", "folder": "."}
 
@@ -41,3 +44,17 @@ def test_ids_of_users_have_the_type_of_the_model(tmp_path):
     (tmp_path / "x.csv").write_text("user_id\n7\n\n,\n")
     with pytest.raises(DataError, match=r"x\.csv, line 4: expected 1 fields, got 2"):
         users_in(tmp_path / "x.csv", "str")
+
+
+def test_a_card_must_declare_the_ids_of_the_model(tmp_path):
+    """Text is not read as text for a model of text where a card declares integers."""
+    log = pd.DataFrame({"user_id": ["002250", "7"], "item_id": [1, 2]})
+    model = Popularity().fit(Interactions.from_frame(log, rating=None))
+    (tmp_path / "x.csv").write_text("user_id,item_id\n002250,1\n")
+    files = [{"path": "x.csv", "columns": {"user": "user_id", "item": "item_id"}}]
+    for ids in ({}, {"item": "int"}, {"user": "str"}):
+        history, _ = history_for(model, tmp_path / "x.csv", (RatingsCard(**CARD, files=files, ids=ids), tmp_path))
+        assert history.users.values.tolist() == ["002250"]
+    card = RatingsCard(**CARD, files=files, ids={"user": "int", "item": "int"}), tmp_path
+    with pytest.raises(ConfigError, match=r"ids: \{user: int\}, but the model was trained on users whose ids are text"):
+        history_for(model, tmp_path / "x.csv", card)
