@@ -69,6 +69,15 @@ def layout_of(path: Path, file: FileLayout) -> Layout:
         return _first_fitting(path, file, partial(_text_layout, path, file))
 
 
+def fits(path: Path, file: FileLayout) -> bool:
+    """Whether a file has the columns of a layout."""
+    try:
+        layout_of(path, file)
+    except DataError:
+        return False
+    return True
+
+
 def guess_table(path: Path, **declared: Any) -> Table:
     """The layout of a file without a card: Parquet, JSON lines, or text separated by `::`, tab, semicolon, comma or `|`.
 

@@ -2,14 +2,14 @@
 
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from recsys_ae.data.archives import extract_zip
 from recsys_ae.data.cards import FileCard, RatingsCard
-from recsys_ae.data.detection import layout_of
+from recsys_ae.data.detection import fits
 from recsys_ae.data.download import download
 from recsys_ae.data.id_tables import titles_like
 from recsys_ae.data.layouts import Table, TitleFile
@@ -75,16 +75,13 @@ def locate_titles(
 
 def _fits(layout: TitleFile, path: Path) -> bool:
     """Whether a file has the columns of a layout; any file has those with numbers, unless its first line names them."""
-    return _is_readable(layout_of, path, layout) and (layout.named() or not _is_readable(titles_like, path))
-
-
-def _is_readable(read: Callable[..., Any], *arguments: Any) -> bool:
-    """Whether a file can be read in some way."""
-    try:
-        read(*arguments)
-    except DataError:
+    if not fits(path, layout):
         return False
-    return True
+    try:
+        titles_like(path)
+    except DataError:
+        return True
+    return layout.named()
 
 
 def _download_all(card: FileCard) -> None:

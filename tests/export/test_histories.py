@@ -33,9 +33,23 @@ def test_users_of_a_log_with_a_card(tmp_path):
     layout = {"path": "log.csv", "columns": {"user": "customer", "item": "sku"}}
     card = RatingsCard(**CARD, files=[layout]), tmp_path
     (tmp_path / "x.csv").write_text("user,customer,sku\nz,u07,100\nz,u01,100\n")
-    (tmp_path / "y.csv").write_text("user_id\nu07\nu01\n")
     assert users_in(tmp_path / "x.csv", "str", card).tolist() == ["u07", "u01"]
-    assert users_in(tmp_path / "y.csv", "str", card).tolist() == ["u07", "u01"]
+    for content in (
+        "user_id\nu07\nu01\n",
+        "customer\nu07\nu01\n",
+        "name;user\nA;u07\nB;u01\n",
+        "user,customer\nz,u07\nz,u01\n",
+    ):
+        (tmp_path / "y.csv").write_text(content)
+        assert users_in(tmp_path / "y.csv", "str", card).tolist() == ["u07", "u01"], content
+
+
+@pytest.mark.parametrize("content", ["user_id\nu07\nu01\n", "name,user_id\nA,u07\nB,u01\n", "3,100,u07\n1,101,u01\n"])
+def test_users_of_a_file_with_a_card_of_numbered_columns(tmp_path, content):
+    """A first line with names is no log of such a card."""
+    layout = {"path": "log.csv", "header": False, "columns": {"user": 3, "item": 2}}
+    (tmp_path / "x.csv").write_text(content)
+    assert users_in(tmp_path / "x.csv", "str", (RatingsCard(**CARD, files=[layout]), tmp_path)).tolist() == ["u07", "u01"]
 
 
 def test_ids_of_users_have_the_type_of_the_model(tmp_path):
