@@ -26,7 +26,7 @@ class DataError(RecsysError):
 
 
 class UnrecognisedError(DataError):
-    """Columns of a file without a card whose meaning is not recognised by their names."""
+    """Columns of a file that are not there or, without a card, not recognised by their names."""
 
 
 class UnknownIdError(DataError):

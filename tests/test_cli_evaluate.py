@@ -95,6 +95,24 @@ class TestEvaluate:
         code, _, err = call("compare", "lists.csv", "lists.csv", *options, "--card", "int.json")
         assert (code, "lists.csv, line 3: item_id '011' is not an integer of 64 bits" in err) == (1, True), err
 
+    def test_lists_may_have_the_names_of_the_card(self, call, files):
+        expected = self.evaluated(call)[0]
+        layout = {"path": "sales.csv", "columns": {"user": "Kundennr", "item": "Artikelnr"}}
+        Path("shop.yaml").write_text(json.dumps({"name": "shop", "kind": "ratings", "files": [layout]}))
+        for name in ("lists.csv", "truth.csv"):
+            text = Path(name).read_text().replace("user_id", "Kundennr").replace("item_id", "Artikelnr")
+            Path(name).write_text(text.replace(",", ";"))
+        assert self.evaluated(call, "--card", "shop.yaml")[0]["metrics"] == expected["metrics"]
+        options = ["--truth", "truth.csv", "--card", "shop.yaml"]
+        Path("lists.csv").write_text(Path("lists.csv").read_text().replace("rank", "Rang"))
+        code, _, err = call("evaluate", "lists.csv", *options)
+        assert code == 1
+        assert (
+            "lists.csv: there is no column 'rank'; known are: Artikelnr, Kundennr, Rang; lists need the columns Kundennr, "
+            in err
+        )
+        assert "rank and Artikelnr; a card may have other names for users and items, but not for the rank" in err
+
     def test_repeats_may_be_wanted(self, call, files):
         found, out, err = self.evaluated(call, "--history", "history.csv", "--repeats", "wanted")
         assert found["metrics"]["recall@2"] == pytest.approx((1 / 2 + 1 + 0) / 3)

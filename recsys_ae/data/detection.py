@@ -45,7 +45,7 @@ class Layout(NamedTuple):
         if len(found) != 1:
             if found:
                 raise DataError(f"{len(found)} columns are called {quoted(column)}; rename all but one")
-            raise DataError(f"there is no column {quoted(column)}; {did_you_mean(str(column), self.names)}")
+            raise UnrecognisedError(f"there is no column {quoted(column)}; {did_you_mean(str(column), self.names)}")
         return found[0]
 
 

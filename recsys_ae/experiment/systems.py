@@ -66,9 +66,9 @@ class SystemEvaluator:
         truth: file of what users did afterwards.
         history: file of what they had done before; None if unknown. Required for models.
         metrics: names; if empty, the default ones for which the lists are long enough.
-        card: dataset card, or pipeline with one inside, that describes both files, the types of ids, also in a file of lists,
-            and how repeated pairs in each are merged. Without it, or if there are none according to it, the last rating of a
-            pair counts in the history and the highest in the truth.
+        card: dataset card, or pipeline with one inside, that describes both files, the types of ids and names of their columns
+            in a file of lists, and how repeated pairs in each are merged. Without it, or if there are none according to it, the
+            last rating of a pair counts in the history and the highest in the truth.
         cold: policy for users whom a model cannot score or who have no list. `skip`: they do not count. `error`: raise
             `ColdUserError`. `popular`: models recommend the most popular items to them, and users without a list have no hits.
         segments: groups to report separately, see `evaluation.segments`; None: those computed from the history, if any.
@@ -114,7 +114,8 @@ class SystemEvaluator:
             exported = ExportedLists.of(path)
             with part_by_task(exported) if self.engine == "spark" else nullcontext(PartByPart(exported)) as given:
                 return self._of_lists(path, given, exported.manifest.k, exported.manifest.seen)
-        frame, length = read_recommendations(path, ids=self._ids)
+        own = self._card[0].files[0].columns.model_dump() if self._card else {}
+        frame, length = read_recommendations(path, ids=self._ids, own_names=own)
         if self.engine == "spark":
             raise ConfigError(f"{path} is a file, and the engine spark evaluates exported folders; leave out --engine spark")
         return self._of_lists(path, PartByPart({str(path): frame}), length)

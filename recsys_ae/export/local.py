@@ -6,12 +6,14 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal, TypeVar
 
 import pandas as pd
 import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
+from recsys_ae.data.layouts import Place
 from recsys_ae.data.lists import read_lists
 from recsys_ae.data.tables import IdTypes
 from recsys_ae.digests import digest_of_file
@@ -82,11 +84,14 @@ def export_recommendations(
     return export_request(ListRequest.of(model, history, k, **options), path_of(folder), makes_parts)
 
 
-def read_recommendations(path: Path | str, *, ids: IdTypes | None = None) -> tuple[pd.DataFrame, int]:
+def read_recommendations(
+    path: Path | str, *, ids: IdTypes | None = None, own_names: Mapping[str, Place | None] = MappingProxyType({})
+) -> tuple[pd.DataFrame, int]:
     """Read lists from a folder with a manifest, or from a single file; see `data.lists.read_lists`.
 
     Args:
-        ids: declared id types of a single file, {"user": "int" | "str", "item": ...}; a folder has its own.
+        ids, own_names: declared id types, {"user": "int" | "str", "item": ...}, and names that the columns user_id and item_id
+            of a single file may have, {"user": "customer", "item": ...}.
 
     Returns:
         The columns user_id, rank, item_id and, of a folder, any others; and the length of the lists: k of the manifest, or the
@@ -100,7 +105,7 @@ def read_recommendations(path: Path | str, *, ids: IdTypes | None = None) -> tup
     if not os.path.exists(path):  # False also for a name that is too long
         raise DataError(f"there is no file or folder {path} with recommendations{similar_path(path)}")
     if not path.is_dir():
-        frame = read_lists(path, ids)
+        frame = read_lists(path, ids, own_names)
         return frame, int(frame["rank"].max())
     lists = ExportedLists.of(path)
     return pa.concat_tables([lists.table(name) for name in lists]).to_pandas(), lists.manifest.k
