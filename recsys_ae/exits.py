@@ -15,7 +15,7 @@ from recsys_ae.errors import OutputError, RecsysError, reason, shortened
 
 NOT_PROMOTED, INTERRUPTED, TERMINATED = 3, 130, 143
 RANKS = {"RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"}  # variables set by torch.distributed.run
-MESSAGE_LENGTH = 400  # characters; the middle of a longer message is cut out
+MESSAGE_LENGTH = 480  # characters; the middle of a longer message is cut out
 
 
 def in_ranks() -> bool:

@@ -27,6 +27,7 @@ from recsys_ae.ids import EXACT
 NUMBERS = (pa.int32(), pa.int64(), pa.float32(), pa.float64())  # types of columns that are read without a copy
 TEXT = pa.dictionary(pa.int32(), pa.string())
 EMPTY, BROKEN = "empty ", "malformed record"  # kinds of faults: prefix of an empty value's, and a line without columns
+MOST_OTHERS, LONGEST_NAME = 2, 40  # in messages: kinds of faults besides the most frequent one, characters of a column's name
 Describe = Callable[[int, Callable[[Place], Any]], str]  # (row, function that returns its value in a column) -> what is wrong
 
 
@@ -303,7 +304,7 @@ def raise_invalid(content: Content, invalid: Invalid | None = None, advice: Mapp
 
 
 def most_frequent(content: Content, invalid: Invalid | None) -> tuple[str, str]:
-    """The most frequent kind of fault, and a message: the first line (or row) that has it, and how many have each kind.
+    """The most frequent kind of fault, and a message: the first line (or row) that has it, and how many have it and others.
 
     A wrong declaration makes most lines invalid; a single line above them with another fault must not hide this.
     """
@@ -320,12 +321,16 @@ def most_frequent(content: Content, invalid: Invalid | None) -> tuple[str, str]:
             break
     ordered = sorted(first, key=lambda kind: (-wanted[kind], first[kind].number))
     shown = first[ordered[0]]
-    text = f"{content.unit} {shown.number}: {shown.problem}: {shown.content}"
-    if sum(wanted.values()) > 1:
-        n_lines = len(next(iter(content.columns.values()))) + content.broken
-        others = [f"{kind} in {wanted[kind]:,} (first in {content.unit} {first[kind].number})" for kind in ordered[1:]]
-        text += "; " + ", ".join([f"{ordered[0]} in {wanted[ordered[0]]:,} of {n_lines:,} {content.unit}s", *others])
-    return ordered[0], text
+    text = f"{content.unit} {shown.number}: {shown.problem}"
+    if sum(wanted.values()) == 1:
+        return ordered[0], f"{text}: {shown.content}"
+    n_lines = len(next(iter(content.columns.values()))) + content.broken
+    in_lines = {kind: f"{shortened(kind, LONGEST_NAME)} in {wanted[kind]:,}" for kind in ordered}
+    text += f" ({in_lines[ordered[0]]} of {n_lines:,} {content.unit}s): {shortened(shown.content, 60)}"
+    others, rest = ordered[1 : 1 + MOST_OTHERS], ordered[1 + MOST_OTHERS :]
+    more = [f"{in_lines[kind]} (first in {content.unit} {first[kind].number})" for kind in others]
+    more += [f"other faults in {sum(wanted[kind] for kind in rest):,}"] if rest else []
+    return ordered[0], "; ".join([text, ", ".join(more)] if more else [text])
 
 
 def refuse(content: Content, place: Place, bad: Any, why: str | Callable[[Any], str]) -> None:
@@ -337,4 +342,4 @@ def problem_of(place: Place, value: Any, why: str | Callable[[Any], str]) -> str
     """The message about an invalid value of a column."""
     if value is None:
         return f"column {place!r} has no value"
-    return f"{place} {quoted(value)} is {why if isinstance(why, str) else why(value)}"
+    return f"{shortened(str(place), LONGEST_NAME)} {quoted(value)} is {why if isinstance(why, str) else why(value)}"

@@ -69,13 +69,13 @@ def check_share(path: Path, unit: str, n_faults: int, n_lines: int, at_most: flo
     if n_faults == n_lines:
         raise DataError(f"{path}: none of the {n_lines:,} {unit}s is valid; for example, {example}")
     if n_faults > max(ALWAYS, at_most * n_lines):
-        share = f"{n_faults:,} of {n_lines:,} {unit}s are invalid, more than the share of {at_most:g} that may be skipped"
+        share = f"{n_faults:,} of {n_lines:,} {unit}s are invalid, more than skip_at_most: {at_most:g} allows"
         raise DataError(f"{path}: {share}; for example, {example}. {_way_out(n_faults, n_lines, unit)}")
 
 
 def _way_out(n_faults: int, n_lines: int, unit: str) -> str:
     """What to do about so many invalid lines."""
     if 2 * n_faults > n_lines:
-        return f"Most {unit}s are invalid, so the file is probably declared wrongly: correct the declaration"
+        return f"Most {unit}s are invalid, so correct the declaration"
     least = (100 * n_faults // n_lines + 1) / 100
-    return f"If the declaration is right, and these {unit}s are to be skipped, declare skip_at_most: {least:g}"
+    return f"If the declaration is right, declare skip_at_most: {least:g} to skip them"

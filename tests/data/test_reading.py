@@ -24,6 +24,7 @@ from recsys_ae.data.skipped import SkippedLines
 from recsys_ae.data.tables import read_table
 from recsys_ae.data.text import Dialect, lines
 from recsys_ae.errors import ConfigError, DataError
+from recsys_ae.exits import one_line
 
 HEADER = "user,item,rating\n"
 
@@ -447,8 +448,8 @@ class TestSkipping:
             data = read_interactions(put(tmp_path, self.CONTENT), bad_lines="skip", skipped=skipped)
         assert data.users.values.tolist() == [1, 12]
         assert (
-            "skipped 5 invalid lines, kept 2; for example, line 3: expected 3 fields, got 2: 'x,2'; malformed record in 2 of 7 "
-            "lines" in caplog.text
+            "skipped 5 invalid lines, kept 2; for example, line 3: expected 3 fields, got 2 (malformed record in 2 of 7 "
+            "lines): 'x,2'; invalid rating in 2 (first in line 5), empty user in 1 (first in line 8)" in caplog.text
         )
         assert [(one.number, one.problem) for one in skipped.faults] == [
             (3, "expected 3 fields, got 2"),
@@ -479,7 +480,7 @@ class TestSkipping:
 
     @pytest.mark.parametrize("bad_lines", ["error", "skip"])
     def test_a_file_without_a_whole_line(self, tmp_path, bad_lines):
-        with pytest.raises(DataError, match="line 2: expected 4 fields, got 2: '1,2'"):
+        with pytest.raises(DataError, match=r"line 2: expected 4 fields, got 2 \(malformed record in 2 of 2 lines\): '1,2'"):
             read(tmp_path, "user,item,rating,time\n1,2\n3\n", bad_lines=bad_lines)
 
     def test_lines_in_another_encoding(self, tmp_path):
@@ -507,8 +508,8 @@ class TestSkipping:
     @pytest.mark.parametrize(
         ("bad", "good", "layout", "way_out"),
         [
-            (123, 177, {}, "these lines are to be skipped, declare skip_at_most: 0.42"),  # 0.41 x 300 < 123 in doubles
-            (101, 10, {"skip_at_most": 0.9}, "the file is probably declared wrongly: correct the declaration"),
+            (123, 177, {}, "If the declaration is right, skip them by skip_at_most: 0.42"),  # 0.41 x 300 < 123 in doubles
+            (101, 10, {"skip_at_most": 0.9}, "Most lines are invalid, so correct the declaration"),
             (31, 10, {}, ""),
         ],
     )
@@ -518,8 +519,8 @@ class TestSkipping:
         if bad <= 100:
             assert read_interactions(path, bad_lines="skip", **layout).n_users == good
             return
-        says = rf"{bad} of {good + bad} lines are invalid, more than the share of 0\.\d+ that may be skipped; for example, line"
-        with pytest.raises(DataError, match=rf"{says} {good + 2}: rating 'x' is not a number: .*{way_out}$"):
+        says = rf"{bad} of {good + bad} lines are invalid, more than skip_at_most: 0\.\d+ allows; for example, line"
+        with pytest.raises(DataError, match=rf"{says} {good + 2}: rating 'x' is not a number \(.*{way_out}$"):
             read_interactions(path, bad_lines="skip", **layout)
         assert read_interactions(path, bad_lines="skip", skip_at_most=0.42 if good > bad else 1).n_users == good
 
@@ -586,31 +587,49 @@ class TestManyFaults:
         with pytest.raises(DataError) as caught:
             read_interactions(path, date_format="%Y-%m-%d")
         assert str(caught.value) == (
-            f"{path}, line 4: time '3.2.2024' is not a date in the format %Y-%m-%d: '1,2,5,3.2.2024'; invalid time in 10 of 17 "
-            "lines, empty rating in 5 (first in line 3), malformed record in 1 (first in line 2)"
+            f"{path}, line 4: time '3.2.2024' is not a date in the format %Y-%m-%d (invalid time in 10 of 17 lines): "
+            "'1,2,5,3.2.2024'; empty rating in 5 (first in line 3), malformed record in 1 (first in line 2)"
         )
 
     def test_a_wrong_decimal_mark_below_empty_ratings(self, tmp_path):
-        with pytest.raises(DataError, match=r"line 3: rating '4,5' .*; invalid rating in 2 of 4 lines, empty rating in 1 "):
+        with pytest.raises(
+            DataError, match=r"line 3: rating '4,5' .* \(invalid rating in 2 of 4 lines\): .*; empty rating in 1 "
+        ):
             read(tmp_path, "user;item;rating\n1;1;\n1;2;4,5\n1;3;4\n1;4;3,5\n")
 
     def test_advice_is_about_the_fault_that_is_shown(self, tmp_path):
-        with pytest.raises(DataError, match=r"line 3: rating '' .*; empty rating in 2 of 3 lines.*declare bad_lines: skip$"):
+        with pytest.raises(DataError, match=r"line 3: rating '' .*\(empty rating in 2 of 3 lines.*declare bad_lines: skip$"):
             read(tmp_path, HEADER + "1,1,x\n1,2,\n1,3,\n")
         with pytest.raises(DataError, match=r"line 3: rating 'x' .* empty rating in 1 \(first in line 2\)$"):
             read(tmp_path, HEADER + "1,1,\n1,2,x\n1,3,x\n")
 
+    def test_long_content_and_many_kinds_leave_room_for_the_main_fault(self, tmp_path):
+        """Uncut on the command line."""
+        names, title = {"user": "Kundennr", "item": "Artikelnr", "rating": "Sterne", "time": "Gekauft am"}, "Titel " * 40
+        lines = [f";1;5;01.01.24 00h00;{title}", f"1;;5;01.01.24 00h00;{title}", f"1;1;;01.01.24 00h00;{title}", "1;1"]
+        lines += [f"{number};1;5;13.01.24 00h03;{title}" for number in range(300)] + [f"1;1;5;01.13.24 00h03;{title}"] * 99
+        content = "\n".join([";".join([*names.values(), "Titel"]), *lines])
+        with pytest.raises(DataError) as caught:
+            read(tmp_path, content, columns=names, date_format="%m.%d.%y %Hh%M", bad_lines="skip")
+        assert str(caught.value).removeprefix(str(tmp_path)) == (
+            "/x.csv: 304 of 403 lines are invalid, more than skip_at_most: 0.05 allows; for example, line 6: Gekauft am "
+            "'13.01.24 00h03' is not a date in the format %m.%d.%y %Hh%M (invalid Gekauft am in 300 of 403 lines): '0;1;5;"
+            "13.01.24 00h03;Titel ...el Titel Titel Titel Titel '; empty Kundennr in 1 (first in line 2), empty Artikelnr in 1 "
+            "(first in line 3), other faults in 2. Most lines are invalid, so correct the declaration"
+        )
+        assert one_line(str(caught.value).removeprefix(str(tmp_path))) == str(caught.value).removeprefix(str(tmp_path))
+
     def test_too_many_lines_to_skip(self, tmp_path):
         lines = ["1,1,,2024-01-02", *(f"1,{number},5,2.1.2024" for number in range(2, 200)), "1,1,5,2024-01-02"]
         with pytest.raises(
-            DataError, match=r"for example, line 3: time '2.1.2024' .*; invalid time in 198 of 200 lines, empty rat"
+            DataError, match=r"for example, line 3: time '2.1.2024' .* \(invalid time in 198 of 200 lines\): .*; empty rat"
         ):
             read(tmp_path, self.HEADER + "\n".join(lines) + "\n", bad_lines="skip", date_format="%Y-%m-%d")
 
     def test_rows_of_parquet(self, tmp_path):
         frame = pd.DataFrame({"user": [1, 2, 3, 4], "item": 1, "rating": [np.nan, 9, 9, 1]})
         frame.to_parquet(tmp_path / "x.parquet")
-        with pytest.raises(DataError, match=r"row 2: rating 9.0 is outside.*; invalid rating in 2 of 4 rows"):
+        with pytest.raises(DataError, match=r"row 2: rating 9.0 is outside.* \(invalid rating in 2 of 4 rows"):
             read_interactions(tmp_path / "x.parquet", scale=(1, 5))
 
 
