@@ -185,7 +185,12 @@ def undecodable(fields: Sequence[str], dialect: Dialect) -> str:
     at = next(at for at, field in enumerate(fields) if not decoded(field))
     raw = fields[at].encode("utf-8", "surrogateescape")
     encoding = dialect.encoding or "UTF-8"
-    return f"column {at + 1} holds {quoted(raw)}, which is not {encoding}; declare the encoding, such as encoding: latin-1"
+    try:  # not latin-1, which has control characters where Windows has quotation marks, dashes and the euro
+        raw.decode("cp1252")
+        example = ", such as encoding: cp1252"
+    except UnicodeDecodeError:
+        example = ""
+    return f"column {at + 1} holds {quoted(raw)}, which is not {encoding}; declare the encoding{example}"
 
 
 def _text_layout(path: Path, file: FileLayout, separator: str) -> Layout:

@@ -165,8 +165,10 @@ class TestEncodings:
             (
                 (HEADER + "a,1,1\né,1,1\n").encode("latin-1"),
                 {},
-                r"line 3: column 1 holds b'\\xe9', which is not UTF-8; decl",
+                r"line 3: column 1 holds b'\\xe9', which is not UTF-8; declare the encoding, such as encoding: cp1252: ",
             ),
+            (HEADER.encode() + b"a,1,1\n\x84b\x93,1,1\n", {}, r"holds b'\\x84b\\x93', .*such as encoding: cp1252: "),
+            (HEADER.encode() + b"a,1,1\n\x81,1,1\n", {"encoding": "cp1252"}, r"which is not cp1252; declare the encoding: "),
             ((HEADER + "a,1\né,1\n").encode("latin-1"), {}, "line 2: expected 3 fields, got 2"),
             ("usér,item\n1,2\n".encode("latin-1"), {}, r"line 1: column 1 holds b'us\\xe9r', which is not UTF-8"),
             (HEADER.encode("utf-16-le"), {}, "line 1: not text: it has a NUL .*declare encoding: utf-16-le"),
