@@ -52,9 +52,7 @@ def history_for(
     fitted, kinds = fitted_state(model), id_kinds(model, card)
     layout = card[0].files[0] if card else guess_table(path)
     if layout.columns.rating is None and (scale := fitted.meta["scale"]) is not None and scale[0] < scale[1]:
-        raise ConfigError(
-            f"{path}: no column is recognised as the rating, but the model was trained on ratings; declare it with --card"
-        )
+        raise ConfigError(f"{path}: the model was trained on ratings, but {_no_column('rating', card)}")
     options: dict[str, Any] = {"user_ids": kinds["user"], "skip_unknown": skip_unknown, "users": users}
     if card:
         options |= {"scale": card[0].scale, "duplicates": "last" if card[0].duplicates == "error" else card[0].duplicates}
@@ -64,15 +62,21 @@ def history_for(
         if card and card[0].session_gap is not None:
             data = data.with_sessions(card[0].session_gap)
         if "order" in model.needs and data.times is None:
-            raise ConfigError(
-                "the model reads events in order, but no column is recognised as the time; declare it with --card"
-            )
+            raise ConfigError(f"the model reads events in order, but {_no_column('time', card)}")
         if "order" in model.needs and fitted.meta["sessions"] and data.stored_events.sessions is None:
-            raise ConfigError("the model was trained on sessions, but the history has none; declare them with --card")
+            way_out = "declare them in the card (session or session_gap)" if card else "declare them with --card"
+            raise ConfigError(f"the model was trained on sessions, but the history has none; {way_out}")
     known = stored_features(fitted, "user_features")
     if card and known and "users" in card[0].features:
         data = replace(data, user_features=load_features(*card, "users", data.users, features=known.features), merged=True)
     return data, n_unknown
+
+
+def _no_column(role: str, card: tuple[RatingsCard, Path] | None) -> str:
+    """The end of a message about a column that a history lacks."""
+    if card:
+        return f"the card declares no {role} column; declare it there, or use a model that needs none"
+    return f"no column is recognised as the {role}; declare it with --card"
 
 
 def id_kinds(model: Recommender, card: tuple[RatingsCard, Path] | None = None) -> dict[str, str]:

@@ -7,7 +7,7 @@ from recsys_ae.data.cards import RatingsCard
 from recsys_ae.errors import ConfigError, DataError
 from recsys_ae.export.histories import history_for, users_in
 from recsys_ae.interactions import Interactions
-from recsys_ae.models.baselines import Popularity
+from recsys_ae.models.baselines import Bias, Popularity
 
 CARD = {"name": "x", "kind": "ratings", "folder": "."}
 
@@ -72,3 +72,13 @@ def test_a_card_must_declare_the_ids_of_the_model(tmp_path):
     card = RatingsCard(**CARD, files=files, ids={"user": "int", "item": "int"}), tmp_path
     with pytest.raises(ConfigError, match=r"ids: \{user: int\}, but the model was trained on users whose ids are text"):
         history_for(model, tmp_path / "x.csv", card)
+
+
+def test_a_card_without_ratings_is_not_advised_for_a_model_of_ratings(tmp_path):
+    log = pd.DataFrame({"user_id": ["a", "b"], "item_id": [1, 2], "rating": [1.0, 5.0]})
+    model = Bias().fit(Interactions.from_frame(log, rating="rating"))
+    (tmp_path / "clicks.psv").write_text("user_id|item_id\na|1\n")
+    card = RatingsCard(**CARD, files=[{"path": "clicks.psv", "columns": {"user": "user_id", "item": "item_id"}}]), tmp_path
+    for given, problem in ((card, "the card declares no rating column; declare it"), (None, "declare it with --card")):
+        with pytest.raises(ConfigError, match=f"the model was trained on ratings, but .*{problem}"):
+            history_for(model, tmp_path / "clicks.psv", given)
