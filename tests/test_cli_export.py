@@ -230,7 +230,7 @@ def test_another_file_of_titles_has_the_layout_of_the_card_if_it_has_its_columns
         ("export out/final --history lgo.csv --output new", "there is no file lgo.csv; did you mean 'log.csv'?"),
         ("export out/finel --history log.csv --output new", "there is no model out/finel; did you mean 'out/final'?"),
         ("evaluate out/recomendations --truth log.csv", "did you mean 'out/recommendations'?"),
-        ("evaluate out/final --truth log.csv --history rule/users.csv", "did you mean 'rules'?"),
+        ("evaluate out/final --truth log.csv --history rule/users.csv", "did you mean 'rules/users.csv'?"),
         ("export out/final --history log.csv --output new --users absent.csv", "there is no file absent.csv"),
         ("export out/final --history log.csv --output rules", "rules already exists"),
         (

@@ -347,7 +347,7 @@ def test_a_misspelt_file_of_an_own_card_is_recognised(tmp_path, monkeypatch):
         return str(caught.value)
 
     assert message("data/lgo.csv").endswith(f"no file data/lgo.csv in {tmp_path}; did you mean '{tmp_path}/data/log.csv'?")
-    assert message("dta/log.csv").endswith(f"; did you mean '{tmp_path}/data'?")
+    assert message("dta/log.csv").endswith(f"; did you mean '{tmp_path}/data/log.csv'?")
     assert message("other.txt").endswith("; set RECSYS_AE_DATA to its folder")
 
 
