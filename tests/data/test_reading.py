@@ -510,7 +510,8 @@ class TestSkipping:
     @pytest.mark.parametrize(
         ("bad", "good", "layout", "way_out"),
         [
-            (123, 177, {}, "If the declaration is right, declare skip_at_most: 0.42 to skip them"),  # 0.41 x 300 < 123 in doubles
+            # 0.41 x 300 < 123 in doubles
+            (123, 177, {}, "If the declaration is right, declare skip_at_most: 0.42 to skip them"),
             (101, 10, {"skip_at_most": 0.9}, "Most lines are invalid, so correct the declaration"),
             (31, 10, {}, ""),
         ],
