@@ -133,4 +133,4 @@ def similar_path(path: Path) -> str:
         found = [whole for place in found if (whole := place / below).exists()] or found
     except (OSError, ValueError):  # an impossible name, or a folder that cannot be read
         return ""
-    return f"; did you mean {quoted(str(found[0]))}?" if found else ""
+    return f"; did you mean {quoted(str(found[0]), limit=255)}?" if found else ""

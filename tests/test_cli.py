@@ -471,7 +471,7 @@ def test_resolved_pipeline_of_own_data_runs_again(call, folder):
     assert pd.api.types.is_string_dtype(pd.read_parquet("lists/part-00000.parquet")["user_id"])
     (folder / "unrated.csv").write_text("user,item\n7,3\n")
     code, _, err = call("export", "out/models/pca", "--history", "unrated.csv", "--output", "more")
-    assert (code, "was trained on ratings; declare it with --card" in err) == (2, True)
+    assert (code, "trained on ratings, but no column is recognised as the rating; declare it with --card" in err) == (2, True)
 
 
 def test_terminated_and_interrupted(call, folder, monkeypatch):

@@ -353,7 +353,7 @@ ARGUMENTS = [
     ),
     Case(
         "constant-log",
-        RUN,
+        RUN + " --set models=[{name:\\ bias}]",
         {**FILES, "log.csv": lines(*(f"{user},{item},3,{user}" for user in range(9) for item in range(9)))},
         0,
         ("equal",),

@@ -162,7 +162,7 @@ def test_a_run_whose_data_has_changed_is_not_repeated(call, shop):
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (("mine.yaml", "--from-run", "out"), 2, "a pipeline or --from-run, but not both"),
+        (("mine.yaml", "--from-run", "out"), 2, "a pipeline or --from-run, not both"),
         ((), 2, "no pipeline given; name one"),
         (("--from-run", "no/such"), 2, "there is no folder 'no/such'"),
         (("--from-run", "."), 1, "inputs.json is missing"),
