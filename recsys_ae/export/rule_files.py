@@ -73,7 +73,7 @@ class RuleFiles:
             UnknownIdError: a row has another item or user.
             DataError: as for `read_ids`, or none of the candidates is known.
         """
-        reader = _Reader(items, users, skip_unknown, card.files[0].columns.model_dump() if card and card.files else {})
+        reader = _Reader(items, users, skip_unknown, card.files[0].columns.model_dump() if card else {})
         sets = {role: reader.sets(getattr(self, name)) for name, role in RULES.items() if getattr(self, name)}
         if (candidates := sets.get("candidates")) is not None:
             if what := [what for what, count in candidates.counts().items() if not count]:
