@@ -27,6 +27,12 @@ def lines(*rows: object, header: str = HEADER) -> str:
     return header + "".join(f"{row}\n" for row in rows)
 
 
+ONE = [(1, 7, 5.0, 10 * SECOND)]
+TWO = [(1, 7, 5.0, 10 * SECOND), (2, 8, 4.0, 20 * SECOND)]
+TWO_LINES = lines("1,7,5,10", "2,8,4,20")
+MANY = [f"{user},7,5,{user}" for user in range(1, 1500)]  # more lines than any sample
+
+
 def events(data: Interactions) -> list[Row]:
     """(user, item, rating, time in microseconds or None) of every event, in the order of the log."""
     log = data.log
