@@ -19,6 +19,7 @@ from recsys_ae.interactions import Interactions
 COLUMNS = {"user": "user", "item": "item", "rating": "rating", "time": "time"}
 HEADER = "user,item,rating,time\n"
 SECOND = 1_000_000  # times are microseconds
+DEEP = 3000  # levels of nesting, more than any parser of YAML takes
 Row = tuple[Any, Any, float, int | None]
 
 
