@@ -3,9 +3,11 @@
 from functools import cache
 
 import numpy as np
+import torch
 from torch import Generator
 
 from recsys_ae.core.autoencoder import Autoencoder
+from recsys_ae.core.trainer import Callback
 from recsys_ae.data.cards import read_card
 from recsys_ae.data.images import Images, load_images
 from recsys_ae.images.base import FittedImages, ImageModel
@@ -92,3 +94,24 @@ def make(name: str, **changes: object) -> ImageModel:
     """A variant that is not fitted."""
     kind, params = VARIANTS[name]
     return build_image_model(kind, {**params, **changes})
+
+
+FITTED: dict[str, object] = {}
+CLOSED_FORM = ["pca"]
+TRAINED = [name for name in VARIANTS if name not in CLOSED_FORM]
+
+
+def fit(name: str, seed: int = 0, *callbacks: Callback):
+    known = {"labels": some_labels(), "valid": others(), "valid_labels": other_labels()}
+    return make(name).fit(some(), **known, seed=seed, callbacks=callbacks)
+
+
+def weights(model) -> dict[str, torch.Tensor]:
+    """The weights of the network, and of the one before fine-tuning if there is one."""
+    found = dict(model.fitted.network.state_dict())
+    before = {} if model.fitted.before is None else model.fitted.before.state_dict()
+    return found | {f"before.{name}": weight for name, weight in before.items()}
+
+
+def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
+    return set(first) == set(second) and all(torch.equal(weight, second[name]) for name, weight in first.items())
