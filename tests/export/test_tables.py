@@ -1,89 +1,25 @@
-"""Lists in tables of databases: the rows of the files, loaded once, and never half of them for readers."""
+"""Lists in tables of databases: the rows of the files, whatever is in them, and what is refused."""
 
 import importlib.util
 import json
-import os
-import signal
-import subprocess
-import sys
-import textwrap
-import threading
-import time
-from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
-import postgres
 import pyarrow as pa
 import pytest
 import sqlalchemy as sa
 from builders import random_interactions
+from list_tables import export, names_in, opened, rows_in, rows_of
 
 from recsys_ae import IdMap, build_model
 from recsys_ae.errors import ConfigError, DataError, OutputError
-from recsys_ae.export import tables
 from recsys_ae.export.local import export_request
-from recsys_ae.export.manifest import ListManifest
 from recsys_ae.export.request import ListRequest
 from recsys_ae.export.tables import load_into_database, write_delta
 from recsys_ae.export.writing import Titles, Writing
 
 TITLES = Titles(pa.array([100, 101, 102]), pa.array(["It's", 'a "film"', "\N{SNOWMAN}, 2"]))
-needs_postgres = pytest.mark.skipif(postgres.missing() is not None, reason=str(postgres.missing()))
-
-
-@pytest.fixture(scope="module")
-def server():
-    with postgres.postgres("tester", "a-secret") as address:
-        yield f"postgresql+psycopg2://tester:a-secret@{address}/postgres"
-
-
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=[needs_postgres, pytest.mark.slow])])
-def uri(request, tmp_path):
-    """An empty database."""
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'lists.db'}"
-    found = request.getfixturevalue("server")
-    with opened(found) as connection:
-        connection.execute(sa.text("DROP SCHEMA public CASCADE"))
-        connection.execute(sa.text("CREATE SCHEMA public"))
-    return found
-
-
-@contextmanager
-def opened(uri):
-    engine = sa.create_engine(uri)
-    try:
-        with engine.begin() as connection:
-            yield connection
-    finally:
-        engine.dispose()
-
-
-def export(folder, seed=0, **options):
-    """Lists of 40 users in four files."""
-    data = random_interactions(seed)
-    request = ListRequest.of(build_model("popularity", {}).fit(data), data, 5, part_users=10, **options)
-    return export_request(request, folder)
-
-
-def rows_of(folder, titles=False):
-    manifest = ListManifest.read(folder)
-    names = manifest.arrow_schema(titles=titles).names
-    return [row for name in manifest.files for row in manifest.read_part(folder / name, names).to_pylist()]
-
-
-def rows_in(uri, table="lists"):
-    """The rows of a table, which are the lists in their order, because users are in the order of their ids."""
-    with opened(uri) as connection:
-        found = connection.execute(sa.text(f"SELECT * FROM {table} ORDER BY user_id, rank"))
-        return [dict(row) for row in found.mappings()]
-
-
-def names_in(uri):
-    with opened(uri) as connection:
-        return sorted(sa.inspect(connection).get_table_names())
 
 
 @pytest.mark.parametrize(("form", "layout"), [("parquet", "rows"), ("csv", "rows"), ("jsonl", "lists")])
@@ -116,159 +52,6 @@ def test_the_next_night_replaces_the_rows_of_the_same_table(uri, tmp_path):
         assert [one["name"] for one in sa.inspect(connection).get_indexes("lists")] == ["mine"]
     assert load_into_database(tmp_path / "one", uri, "lists")
     assert rows_in(uri) == rows_of(tmp_path / "one")
-
-
-def test_an_interrupted_load_continues(uri, tmp_path, monkeypatch):
-    export(tmp_path / "one")
-    export(tmp_path / "two", seed=1)
-    load_into_database(tmp_path / "one", uri, "lists")
-    parts, read = tables._parts, []
-
-    def dies(*given, **options):
-        for number, part in enumerate(parts(*given, **options)):
-            read.append(part[0])
-            if number == 2:
-                raise KeyboardInterrupt
-            yield part
-
-    monkeypatch.setattr(tables, "_parts", dies)
-    with pytest.raises(KeyboardInterrupt):
-        load_into_database(tmp_path / "two", uri, "lists")
-    assert rows_in(uri) == rows_of(tmp_path / "one")
-    read.clear()
-    assert load_into_database(tmp_path / "two", uri, "lists")
-    assert read == ["part-00002.parquet", "part-00003.parquet"]
-    assert rows_in(uri) == rows_of(tmp_path / "two")
-    assert names_in(uri) == ["lists", "lists_manifest"]
-
-
-@pytest.mark.slow
-def test_a_killed_load_duplicates_nothing(uri, tmp_path):
-    """Killed again and again, as late as it gets; readers see one of the two nights all the time."""
-    export(tmp_path / "one")
-    export(tmp_path / "two", seed=1)
-    load_into_database(tmp_path / "one", uri, "lists")
-    nights = [rows_of(tmp_path / name) for name in ("one", "two")]
-    script = f"""
-        import time
-        import recsys_ae.export.tables as tables
-        from pathlib import Path
-        tables.BATCH = 7
-        insert = tables.sa.Connection.execute
-        def slow(connection, *given, **more):
-            print(".", flush=True)
-            time.sleep(0.002)
-            return insert(connection, *given, **more)
-        tables.sa.Connection.execute = slow
-        tables.load_into_database(Path({str(tmp_path / "two")!r}), {uri!r}, "lists")
-    """
-    delays, done = iter(np.linspace(3, 300, 12).astype(int)), False
-    while not done:
-        steps = next(delays, 10**9)
-        with subprocess.Popen([sys.executable, "-c", textwrap.dedent(script)], stdout=subprocess.PIPE) as process:
-            if all(process.stdout.readline() for _ in range(steps)):
-                os.kill(process.pid, signal.SIGKILL)
-        done = process.returncode == 0
-        assert rows_in(uri) in nights
-    assert rows_in(uri) == nights[1]
-    assert names_in(uri) == ["lists", "lists_manifest"]
-
-
-def test_readers_never_see_a_mixture(uri, tmp_path):
-    export(tmp_path / "one")
-    export(tmp_path / "two", seed=1)
-    load_into_database(tmp_path / "one", uri, "lists")
-    nights, seen, over = [rows_of(tmp_path / name) for name in ("one", "two")], [], threading.Event()
-
-    def read():
-        while not over.is_set():
-            try:
-                seen.append(rows_in(uri))
-            except sa.exc.OperationalError:  # SQLite's file is locked
-                time.sleep(0.001)
-
-    reader = threading.Thread(target=read)
-    reader.start()
-    for name in ("two", "one", "two", "one"):
-        load_into_database(tmp_path / name, uri, "lists")
-    over.set()
-    reader.join()
-    assert seen
-    assert all(found in nights for found in seen)
-
-
-def test_lists_that_two_processes_load_do_not_mix(uri, tmp_path, monkeypatch):
-    """Of different users, so no key is there twice. The second waits for the first, and replaces what that has written."""
-    users = random_interactions().users.values
-    for name, own in (("all", users), ("one", users[:20]), ("two", users[20:])):
-        export(tmp_path / name, users=own)
-    load_into_database(tmp_path / "all", uri, "lists")
-    writing, go_on, described = threading.Event(), threading.Event(), tables.asdict
-
-    def pause(manifest):  # called before the first commits
-        if not writing.is_set():
-            writing.set()
-            go_on.wait(60)
-        return described(manifest)
-
-    monkeypatch.setattr(tables, "asdict", pause)
-    monkeypatch.setattr(tables._Loading, "_remove_staging", lambda *_: None)  # the first would remove that of the second
-    loads = [(tmp_path / name, uri, "lists") for name in ("one", "two")]
-    first, second = (threading.Thread(target=load_into_database, args=load) for load in loads)
-    first.start()
-    assert writing.wait(60)
-    second.start()
-    second.join(1)
-    assert second.is_alive()
-    go_on.set()
-    first.join()
-    second.join()
-    assert rows_in(uri) == rows_of(tmp_path / "two")
-    assert len(rows_in(uri, "(SELECT 1 AS user_id, 1 AS rank FROM lists_manifest) AS found")) == 1
-
-
-@pytest.fixture
-def meanwhile(monkeypatch):
-    """A function that makes the next load of a folder run another function after its first file."""
-    parts, planned = tables._parts, {}
-
-    def paused(folder, manifest, **options):
-        for number, part in enumerate(parts(folder, manifest, **options)):
-            if number == 1 and folder.name in planned:
-                planned.pop(folder.name)()
-            yield part
-
-    monkeypatch.setattr(tables, "_parts", paused)
-    return lambda name, act: planned.update({name: act})
-
-
-def test_a_load_says_that_other_lists_were_loaded_meanwhile(uri, tmp_path, meanwhile):
-    for seed, name in enumerate(("one", "two")):
-        export(tmp_path / name, seed=seed)
-    meanwhile("one", lambda: load_into_database(tmp_path / "two", uri, "lists"))
-    message = "another process has loaded lists into lists meanwhile and dropped the staging tables of this load; repeat it"
-    with pytest.raises(OutputError, match=message):
-        load_into_database(tmp_path / "one", uri, "lists")
-    assert rows_in(uri) == rows_of(tmp_path / "two")
-    assert load_into_database(tmp_path / "one", uri, "lists")
-    assert rows_in(uri) == rows_of(tmp_path / "one")
-    assert names_in(uri) == ["lists", "lists_manifest"]
-
-
-def test_a_load_with_nothing_to_do_disturbs_no_other(uri, tmp_path, meanwhile, monkeypatch):
-    """It drops only the staging tables that an earlier call for the same lists has left."""
-    for seed, name in enumerate(("one", "two")):
-        export(tmp_path / name, seed=seed)
-    with monkeypatch.context() as patch:
-        patch.setattr(tables._Loading, "_remove_staging", lambda *_: None)
-        load_into_database(tmp_path / "two", uri, "lists")
-    assert len(names_in(uri)) == 4
-    meanwhile("one", lambda: found.append((load_into_database(tmp_path / "two", uri, "lists"), len(names_in(uri)))))
-    found = []
-    assert load_into_database(tmp_path / "one", uri, "lists")
-    assert found == [(False, 4)]
-    assert rows_in(uri) == rows_of(tmp_path / "one")
-    assert names_in(uri) == ["lists", "lists_manifest"]
 
 
 def test_ids_of_both_kinds_and_no_rows(uri, tmp_path):
