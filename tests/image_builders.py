@@ -1,9 +1,11 @@
 """Small images with known answers, and parameters that make each image model fast on them."""
 
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Generator
 
 from recsys_ae.core.autoencoder import Autoencoder
@@ -115,3 +117,13 @@ def weights(model) -> dict[str, torch.Tensor]:
 
 def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
     return set(first) == set(second) and all(torch.equal(weight, second[name]) for name, weight in first.items())
+
+
+def own(n: int, classes: int = 1) -> dict[str, str]:
+    """A dataset of grey images, n in the folder of each class."""
+    rng = np.random.default_rng(0)
+    for number in range(n * classes):
+        path = Path(f"pictures/{number // n}/{number % n}.png")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (4, 6), np.uint8)).save(path)
+    return {"name": "own", "kind": "image-folder", "folder": "pictures"}

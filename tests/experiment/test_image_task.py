@@ -1,10 +1,6 @@
-"""Image pipelines end to end: results, resuming and tracking."""
+"""Image pipelines end to end: results, figures, and what is refused."""
 
 import json
-import logging
-import signal
-import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,70 +8,26 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from commands import Command
-from image_builders import digits
+from image_builders import digits, own
+from image_runs import PIPELINE, files, run
 from PIL import Image
-from rich.console import Console
 from scipy.stats import ttest_rel
 
-from recsys_ae import cli
 from recsys_ae.errors import ConfigError, DataError
 from recsys_ae.experiment.images import ImageTask
 from recsys_ae.experiment.pipeline_file import read_pipeline
-from recsys_ae.experiment.runner import run_pipeline
 from recsys_ae.files import CHECKSUM
 from recsys_ae.images import dense
 from recsys_ae.images.dense import DenseAutoencoder
 from recsys_ae.images.metrics import EvaluationData, error_rate, mse
 from recsys_ae.images.storage import load_image_model
 from recsys_ae.reporting.report import summary_lines
-from recsys_ae.reporting.results import Best, Comparison, RunReport
-from recsys_ae.tracking import Tracker
-
-# Codes of two numbers, which can be drawn as points at once.
-PIPELINE = {
-    "dataset": "digits",
-    "split": {"train": 300, "valid": 50},
-    "models": [
-        {"name": "pca", "components": 2},
-        {"name": "dense", "hidden": 2, "epochs": 3, "corruption": "masking", "noise": 0.2, "label": "basic"},
-        {"name": "stacked", "hidden": [20, 2], "layer_epochs": 2, "fine_tune": "classes", "epochs": 3, "label": "classifier"},
-    ],
-    "metrics": ["mse", "denoising_mse", "error_rate"],
-}
+from recsys_ae.reporting.results import Best, Comparison
 
 
-@pytest.fixture
-def folder(tmp_path, monkeypatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-def run(output: str = "out", *, resume: bool = False, **changes: object) -> RunReport:
-    """The report of the pipeline with these keys changed."""
-    Path("mine.yaml").write_text(yaml.safe_dump({**PIPELINE, **changes}))
-    return run_pipeline(read_pipeline("mine.yaml"), Path(output), Tracker(), Console(quiet=True), resume=resume)
-
-
-def files(path: str) -> set[str]:
-    """The files in a folder that are not hidden."""
-    return {entry.name for entry in Path(path).iterdir() if not entry.name.startswith(".")}
-
-
-def call(capsys, monkeypatch, *arguments: str) -> tuple[int, str, str]:
-    """Exit code, stdout and stderr of a command line."""
-    monkeypatch.setattr(logging, "basicConfig", lambda **_: None)
-    monkeypatch.setattr(signal, "signal", lambda *_: None)
-    monkeypatch.setattr(sys, "argv", ["recsys-ae", *arguments])
-    with pytest.raises(SystemExit) as exited:
-        cli.main()
-    out, err = capsys.readouterr()
-    return exited.value.code, out, err
-
-
-def test_the_command_leaves_everything_and_prints_the_table(folder, capsys, monkeypatch):
+def test_the_command_leaves_everything_and_prints_the_table(folder, call):
     Path("mine.yaml").write_text(yaml.safe_dump(PIPELINE))
-    code, out, _ = call(capsys, monkeypatch, "run", "mine.yaml", "--output", "out", "--tracking-uri", "none")
+    code, out, _ = call("run", "mine.yaml", "--output", "out", "--tracking-uri", "none")
     assert code == 0
     for text in ("images of 8 x 8 pixels: 300 train, 50 valid, 359 test", "classifier", "error_rate", "figures: out/figures"):
         assert text in out
@@ -149,12 +101,12 @@ def test_several_seeds_are_compared(folder):
         assert Path("out/figures/wide", figure).read_bytes() == Path("alone/figures/wide", figure).read_bytes()
 
 
-def test_the_comparison_is_printed(folder, capsys, monkeypatch):
+def test_the_comparison_is_printed(folder, call):
     models = [{"name": "pca", "components": size, "label": f"pca-{size}"} for size in (1, 2)]
     Path("mine.yaml").write_text(
         yaml.safe_dump({**PIPELINE, "models": models, "seed": [0, 1], "compare": [["pca-1", "pca-2"]]})
     )
-    code, out, _ = call(capsys, monkeypatch, "run", "mine.yaml", "--output", "out", "--tracking-uri", "none")
+    code, out, _ = call("run", "mine.yaml", "--output", "out", "--tracking-uri", "none")
     assert code == 0
     assert "mse: pca-1 - pca-2 = +0." in out
     assert "(the seed decides nothing: there is nothing to test)" in out
@@ -234,95 +186,6 @@ def test_validation_images_follow_those_for_training(folder):
     np.testing.assert_array_equal(found.images.test, data.test)
 
 
-def metrics(report: RunReport) -> dict:
-    return {label: [result.metrics, result.valid_metrics] for label, result in report.models.items()}
-
-
-@pytest.mark.slow
-def test_killed_run_resumes_to_the_same_result(folder, caplog):
-    """SIGKILL during fine-tuning with the first seed; the resumed run ends with exactly the figures of an uninterrupted one."""
-    slow = {**PIPELINE["models"][2], "epochs": 40, "batch_size": 20}
-    changes = {"models": [slow], "seed": [1, 0], "split": {"train": 200, "valid": 50}}
-    whole = run("whole", **changes)
-    checkpoint = folder / "killed/.work/classifier-seed-1.checkpoint-tuning"
-    with Command("run", "mine.yaml", "--tracking-uri", "none", "--output", "killed") as process:
-        while not checkpoint.exists() and process.poll() is None:
-            time.sleep(0.002)
-        process.kill()
-    assert process.returncode == -signal.SIGKILL
-    assert not Path("killed/report.json").exists()
-    with caplog.at_level(logging.INFO, "recsys_ae"):
-        resumed = run("killed", resume=True, **changes)
-    assert "classifier-seed-1 layer-2: continuing after epoch 2" in caplog.messages
-    assert any(message.startswith("classifier-seed-1 tuning: continuing after epoch") for message in caplog.messages)
-    assert metrics(resumed) == metrics(whole)
-    assert [(path / "arrays.safetensors").read_bytes() for path in sorted(Path("killed/models").iterdir())] == [
-        (path / "arrays.safetensors").read_bytes() for path in sorted(Path("whole/models").iterdir())
-    ]
-    assert not Path("killed/.work").exists()
-
-
-def interrupted(monkeypatch, **changes: object) -> None:
-    """An unfinished run whose first model is done and whose second is not."""
-
-    def stop(*_, **__):
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(DenseAutoencoder, "fit", stop)
-        with pytest.raises(KeyboardInterrupt):
-            run(models=PIPELINE["models"][:2], **changes)
-
-
-def test_a_resumed_run_repeats_nothing(folder, monkeypatch, caplog):
-    interrupted(monkeypatch)
-    trained = Path("out/models/pca/arrays.safetensors").stat().st_mtime_ns
-    with pytest.raises(ConfigError, match="out holds a run of another pipeline"):
-        run(models=PIPELINE["models"][:2], resume=True, metrics=["mse"])
-    with caplog.at_level(logging.INFO, "recsys_ae"):
-        report = run(models=PIPELINE["models"][:2], resume=True)
-    assert "pca: done before" in caplog.messages
-    assert set(report.models) == {"pca", "basic"}
-    assert Path("out/models/pca/arrays.safetensors").stat().st_mtime_ns == trained
-    assert run(models=PIPELINE["models"][:2], resume=True) == report
-
-
-def test_unfinished_figures_of_a_killed_run_are_removed(folder, monkeypatch):
-    interrupted(monkeypatch)
-    draft = Path("out/figures/.pca.1.draft")
-    draft.mkdir()
-    (draft / "codes.png").write_bytes(b"half of it")
-    run(models=PIPELINE["models"][:2], resume=True)
-    assert {path.name for path in Path("out/figures").iterdir()} == {"pca", "basic", "metrics.png"}
-
-
-def own(n: int, classes: int = 1) -> dict[str, str]:
-    """A dataset of grey images, n in the folder of each class."""
-    rng = np.random.default_rng(0)
-    for number in range(n * classes):
-        path = Path(f"pictures/{number // n}/{number % n}.png")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(rng.integers(0, 256, (4, 6), np.uint8)).save(path)
-    return {"name": "own", "kind": "image-folder", "folder": "pictures"}
-
-
-def test_images_that_have_changed_meanwhile_are_noticed(folder, monkeypatch):
-    card = own(20)
-    interrupted(monkeypatch, dataset=card, split={})
-    Image.fromarray(np.zeros((4, 6), np.uint8)).save("pictures/0/7.png")
-    with pytest.raises(DataError, match="the data has changed since the run in out started; start a new run in another"):
-        run(models=PIPELINE["models"][:2], resume=True, dataset=card, split={})
-
-
-def test_labels_that_have_changed_meanwhile_are_noticed(folder, monkeypatch):
-    """The same pixels in the same order, but one image is in the class of the next."""
-    card = own(10, 2)
-    interrupted(monkeypatch, dataset=card, split={})
-    Path("pictures/0/9.png").rename("pictures/1/-.png")
-    with pytest.raises(DataError, match="has changed since the run in out started"):
-        run(models=PIPELINE["models"][:2], resume=True, dataset=card, split={})
-
-
 @pytest.mark.parametrize("components", [1, 3])
 def test_a_folder_with_a_single_test_image(folder, components):
     report = run(dataset=own(9), split={}, models=[{"name": "pca", "components": components}], metrics=["mse"])
@@ -334,46 +197,3 @@ def test_a_folder_with_a_single_test_image(folder, components):
 def test_a_folder_without_a_test_image_is_refused(folder):
     with pytest.raises(DataError, match="test"):
         run(dataset=own(4), split={}, models=[{"name": "pca", "components": 1}], metrics=["mse"])
-
-
-@pytest.mark.slow
-@pytest.mark.filterwarnings("default")
-def test_figures_and_models_are_tracked(folder, capsys, monkeypatch):
-    from mlflow.tracking import MlflowClient
-
-    Path("mine.yaml").write_text(yaml.safe_dump({**PIPELINE, "models": PIPELINE["models"][::2]}))
-    code, out, _ = call(capsys, monkeypatch, "run", "mine.yaml", "--output", "out")
-    assert code == 0
-    assert f"mlflow ui --backend-store-uri sqlite:///{folder}/mlflow.db" in out
-    client = MlflowClient(tracking_uri=f"sqlite:///{folder}/mlflow.db")
-    experiment = client.get_experiment_by_name("mine")
-    runs = {found.info.run_name: found for found in client.search_runs([experiment.experiment_id])}
-    assert set(runs) == {"mine", "pca", "classifier"}
-    assert {found.info.status for found in runs.values()} == {"FINISHED"}
-    parent, child = runs["mine"], runs["classifier"]
-    assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
-    assert "below_popularity" not in child.data.tags  # images have no popularity
-    report = json.loads(Path("out/report.json").read_text())
-    assert child.data.metrics["error_rate"] == report["models"]["classifier"]["metrics"]["error_rate"]
-    assert child.data.metrics["valid/error_rate"] == report["models"]["classifier"]["valid_metrics"]["error_rate"]
-    assert "error_rate" not in runs["pca"].data.metrics
-    for history, length in (
-        ("by_epoch/layer-1_train_loss", 2),
-        ("by_epoch/layer-2_valid_loss", 2),
-        ("by_epoch/head_train_loss", 50),
-        ("by_epoch/tuning_valid_loss", 3),
-    ):
-        assert len(client.get_metric_history(child.info.run_id, history)) == length
-    assert {one.path for one in client.list_artifacts(child.info.run_id)} == {"figures", "model"}
-    assert {Path(one.path).name for one in client.list_artifacts(child.info.run_id, "figures")} == files(
-        "out/figures/classifier"
-    )
-    assert {one.tags[0].value for one in parent.inputs.dataset_inputs} == {"train", "valid", "test"}
-    assert {one.path for one in client.list_artifacts(parent.info.run_id)} == {
-        "figures",
-        "inputs.json",
-        "pipeline.yaml",
-        "report.csv",
-        "report.html",
-        "report.json",
-    }

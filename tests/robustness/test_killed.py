@@ -1,7 +1,7 @@
 """Runs and exports that are killed at random moments, several times, and continued: the results are the same to the last byte.
 
-Kills at chosen points of a training are in tests/test_cli.py and tests/experiment/test_image_task.py; here the moments are
-drawn from a seed, as shares of the time that the undisturbed run takes from the appearance of its first file, so that they
+Kills at chosen points of a training are in tests/cli/test_output.py and tests/experiment/test_image_state.py; here the moments
+are drawn from a seed, as shares of the time that the undisturbed run takes from the appearance of its first file, so that they
 fall into trainings, searches, second fits, final fits, exports and the writing of files alike.
 """
 
