@@ -146,6 +146,11 @@ def test_no_file_and_no_function_is_long():
     assert long == {}
 
 
+def test_no_file_of_tests_is_long():
+    lengths = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in (ROOT.parent / "tests").rglob("*.py")}
+    assert {path.name: lines for path, lines in lengths.items() if lines > FILE_LINES} == {}
+
+
 def test_the_allowed_imports_have_no_cycle():
     order: list[str] = []
     while len(order) < len(ALLOWED):
