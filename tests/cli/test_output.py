@@ -52,14 +52,6 @@ def test_two_runs_in_one_folder(call, folder):
     assert list((folder / "out").iterdir()) == [folder / "out/.lock"]
 
 
-def test_a_folder_with_something_else_is_left_alone(call, folder):
-    (folder / "out").mkdir()
-    (folder / "out/thesis.txt").write_text("mine")
-    code, _, err = run(call)
-    assert (code, "out is not empty (thesis.txt)" in err) == (1, True)
-    assert [path.name for path in (folder / "out").iterdir() if path.name != ".lock"] == ["thesis.txt"]
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("more", "killed_in"),
@@ -112,14 +104,6 @@ def test_a_failing_model_loses_no_finished_one(call, folder, monkeypatch):
     code, _, _ = run(call, "--resume")
     assert code == 0
     assert (folder / "out/models/autorec/arrays.safetensors").stat().st_mtime_ns == trained
-
-
-def test_bad_data_leaves_nothing_behind(call, folder):
-    own = {"name": "own", "kind": "ratings", "files": [{"path": "absent.csv", "columns": {"user": "u", "item": "i"}}]}
-    (folder / "mine.yaml").write_text(yaml.safe_dump({**PIPELINE, "dataset": own}))
-    code, _, err = run(call)
-    assert (code, "no file absent.csv" in err) == (1, True)
-    assert [path.name for path in folder.iterdir()] == ["mine.yaml"]
 
 
 def test_terminated_and_interrupted(call, folder, monkeypatch):
