@@ -14,18 +14,16 @@ from recsys_ae.errors import Terminated
 from recsys_ae.models.baselines import Popularity
 
 
-def test_a_finished_run_is_not_overwritten(call, folder):
-    run(call)
-    before = (folder / "out/report.json").read_bytes()
+def test_a_finished_run_is_not_overwritten(call, ran):
+    before = (ran / "out/report.json").read_bytes()
     code, _, err = run(call)
     assert (code, "already holds a finished run" in err) == (1, True)
     code, out, _ = run(call, "--resume")
     assert (code, "noise floor" in out) == (0, True)
-    assert (folder / "out/report.json").read_bytes() == before
+    assert (ran / "out/report.json").read_bytes() == before
 
 
-def test_resume_with_another_pipeline_is_refused(call, folder):
-    run(call)
+def test_resume_with_another_pipeline_is_refused(call, ran):
     code, _, err = run(call, "--resume", "--set", "seed=1")
     assert (code, "holds a run of another pipeline" in err) == (2, True)
 

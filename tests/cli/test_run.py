@@ -112,14 +112,13 @@ def test_searched_parameters_are_those_that_are_best_on_the_validation_part(call
     assert all(params in [trial["params"] for trial in trials] for params in drawn)
 
 
-def test_a_model_can_start_from_yesterdays(call, folder):
-    assert run(call)[0] == 0
+def test_a_model_can_start_from_yesterdays(call, ran):
     barely = {"epochs": 1, "learning_rate": 1e-9, "patience": 0}
     autorec = {**PIPELINE["models"][0], **barely}
     models = [{**autorec, "warm_start": "out/models/autorec"}, {**autorec, "label": "new"}]
-    (folder / "again.yaml").write_text(yaml.safe_dump({**PIPELINE, "models": models}))
+    (ran / "again.yaml").write_text(yaml.safe_dump({**PIPELINE, "models": models}))
     assert call("run", "again.yaml", "--output", "again", "--tracking-uri", "none")[0] == 0
-    before, again = metrics(folder / "out/report.json"), metrics(folder / "again/report.json")
+    before, again = metrics(ran / "out/report.json"), metrics(ran / "again/report.json")
     assert again["autorec"]["rmse"] == pytest.approx(before["autorec"]["rmse"], abs=1e-6)
     assert again["new"]["rmse"] != pytest.approx(before["autorec"]["rmse"], abs=1e-4)
 
@@ -151,8 +150,7 @@ def test_ratings_as_clicks(call, folder):
     assert not Path("none").exists()
 
 
-def test_evaluating_exported_lists_of_the_model_that_was_tested_gives_the_metrics_of_the_run(call, folder):
-    run(call)
+def test_evaluating_exported_lists_of_the_model_that_was_tested_gives_the_metrics_of_the_run(call, ran):
     split, best = split_of("mine.yaml"), json.loads(Path("out/report.json").read_text())["best"]["model"]
     split.test.to_frame().to_csv("truth.csv", index=False)
     split.history("test").to_frame().to_csv("history.csv", index=False)
@@ -166,8 +164,7 @@ def test_evaluating_exported_lists_of_the_model_that_was_tested_gives_the_metric
     assert found == pytest.approx({name: best[name] for name in ("ndcg@5", "recall@10")}, abs=1e-12)
 
 
-def test_export_from_a_saved_model(call, folder):
-    run(call)
+def test_export_from_a_saved_model(call, ran):
     Path("log.csv").write_text("user_id,item_id,rating\nnew,1001,5\nnew,1002,4\nother,1001,1\n")
     code, out, _ = call("export", "out/models/autorec", "--history", "log.csv", "--k", 3, "--output", "lists")
     assert (code, "6 recommendations for 2 users" in out) == (0, True)
@@ -178,8 +175,7 @@ def test_export_from_a_saved_model(call, folder):
     assert (code, "already holds lists made from other inputs" in err) == (1, True)
 
 
-def test_export_with_items_the_model_does_not_know(call, folder):
-    run(call)
+def test_export_with_items_the_model_does_not_know(call, ran):
     Path("log.csv").write_text("user_id,item_id,rating\nnew,1001,4\nnew,77,4\nother,77,3\n")
     code, _, err = call("export", "out/models/mf", "--history", "log.csv", "--output", "lists")
     assert (code, "does not know item 77 (2 such rows); --skip-unknown" in err) == (1, True)
@@ -192,8 +188,7 @@ def test_export_with_items_the_model_does_not_know(call, folder):
 
 
 @pytest.mark.parametrize(("policy", "code", "served"), [("skip", 0, ["new"]), ("error", 1, None)])
-def test_users_whose_items_are_all_unknown_are_cold(call, folder, policy, code, served):
-    run(call)
+def test_users_whose_items_are_all_unknown_are_cold(call, ran, policy, code, served):
     Path("log.csv").write_text("user_id,item_id,rating\nnew,1001,4\nother,77,3\n")
     command = ["export", "out/models/mf", "--history", "log.csv", "--output", "lists", "--skip-unknown", "--cold", policy]
     found, _, err = call(*command)
