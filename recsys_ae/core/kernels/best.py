@@ -14,6 +14,7 @@ import numpy as np
 from numba import prange
 
 from recsys_ae.core.kernels.compiled import compiled
+from recsys_ae.core.kernels.largest import move_largest
 from recsys_ae.core.kernels.products import COLUMNS, ROWS, multiply_tile, packed_rows
 
 GROUPS = 8  # of rows that a thread takes at a time
@@ -72,7 +73,8 @@ def _forbidden(allowed: Any, start: int, end: int) -> Any:
     """uint8 [n, M / 8]: a bit for each column that each of the rows from start to end may not list."""
     bits = np.empty((end - start, len(allowed.forbidden)), np.uint8)
     for row in range(start, end):
-        bits[row - start] = allowed.forbidden
+        for byte in range(len(allowed.forbidden)):
+            bits[row - start, byte] = allowed.forbidden[byte]
         for e in range(allowed.excluded_starts[row], allowed.excluded_starts[row + 1]):
             column = allowed.excluded[e]
             bits[row - start, column >> 3] |= np.uint8(1 << (column & 7))
@@ -85,35 +87,10 @@ def _may_list(forbidden: Any, column: int) -> bool:
 
 
 @compiled()
-def _select(keys: Any, n: int, k: int) -> None:
-    """Move the k highest of n keys to the front, and the lowest of these to place k - 1 (Hoare's selection)."""
-    left, right = 0, n - 1
-    while left < right:
-        a, b, c = keys[left], keys[(left + right) // 2], keys[right]
-        pivot = max(min(a, b), min(max(a, b), c))
-        i, j = left, right
-        while i <= j:
-            while keys[i] > pivot:
-                i += 1
-            while keys[j] < pivot:
-                j -= 1
-            if i <= j:
-                keys[i], keys[j] = keys[j], keys[i]
-                i += 1
-                j -= 1
-        if k - 1 <= j:
-            right = j
-        elif k - 1 >= i:
-            left = i
-        else:
-            break
-
-
-@compiled()
 def _reduce(keys: Any, n: int, k: int) -> int:
     """Keep the k highest of n keys, if there are more; returns how many are left."""
     if n > k:
-        _select(keys, n, k)
+        move_largest(keys[:n], k)
     return min(n, k)
 
 

@@ -7,6 +7,7 @@ from numba import prange
 
 from recsys_ae.core.kernels.cholesky import solve_system
 from recsys_ae.core.kernels.compiled import compiled
+from recsys_ae.core.kernels.largest import move_largest
 from recsys_ae.core.kernels.layers import FAST
 
 
@@ -103,15 +104,18 @@ def fill_pairs(pattern: Any, threads: int, pairs: Any) -> None:
 @compiled()
 def _nearest(found: Any, count: Any, size: Any, k: int) -> Any:
     """The k columns of `found` with the largest count^2 / size, ties by number, in increasing order."""
-    if k == len(found):
-        return np.sort(found)
     score, key = np.empty(len(found), np.float32), np.empty(len(found), np.int64)
     for f in range(len(found)):
         score[f] = count[found[f]] * count[found[f]] / size[found[f]]
     bits = score.view(np.int32)  # positive floats sort like their bits, so one integer sorts by score and number
     for f in range(len(found)):
-        key[f] = found[f] - (np.int64(bits[f]) << 32)
-    return np.sort((np.partition(key, k - 1)[:k] & 0xFFFFFFFF).astype(np.int32))
+        key[f] = (np.int64(bits[f]) << 32) - found[f]
+    move_largest(key, k)
+    near = np.empty(k, np.int32)
+    for f in range(k):
+        near[f] = -key[f] & 0xFFFFFFFF
+    near.sort()
+    return near
 
 
 @compiled()

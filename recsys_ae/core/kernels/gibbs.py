@@ -147,7 +147,9 @@ def expected_rows(
     for b in prange(len(indptr) - 1):
         first, last = indptr[b], indptr[b + 1]
         if first == last:
-            out[b] = prior[b]
+            for s in range(samples):
+                for i in range(width):
+                    out[b, s, i] = prior[b, s, i]
             continue
         own = np.ones((width, last - first), np.float32)  # factors by number, so that sums are long
         left = np.empty(last - first, np.float32)

@@ -133,8 +133,9 @@ def attribute_products(indptr: Any, columns: Any, tables: Any, attributes: Any, 
     n_tables = len(tables)
     for b in prange(len(indptr) - 1):
         beside, total = np.empty((tables.shape[2], n_tables), np.float32), np.empty(n_tables, np.float32)
-        for s in range(n_tables):
-            beside[:, s] = tables[s, b]
+        for a in range(len(beside)):
+            for s in range(n_tables):
+                beside[a, s] = tables[s, b, a]
         only = tables[0, b]
         for k in range(indptr[b], indptr[b + 1]):
             if n_tables == 1:  # a number in a register, instead of an array
@@ -143,7 +144,8 @@ def attribute_products(indptr: Any, columns: Any, tables: Any, attributes: Any, 
                     single += weights[n] * only[names[n]]
                 out[0, k] = single
                 continue
-            total[:] = 0
+            for s in range(n_tables):
+                total[s] = 0
             add_weighted(starts[columns[k]], starts[columns[k] + 1], weights, names, beside, total)
             for s in range(n_tables):
                 out[s, k] = total[s]
@@ -157,7 +159,8 @@ def attribute_gradients(indptr: Any, columns: Any, gradient: Any, attributes: An
     for b in prange(len(indptr) - 1):
         if n_tables == 1:  # in place, with the gradient of an entry in a register
             only = out[0, b]
-            only[:] = 0
+            for a in range(len(only)):
+                only[a] = 0
             for k in range(indptr[b], indptr[b + 1]):
                 single = gradient[0, k]
                 for n in range(starts[columns[k]], starts[columns[k] + 1]):
@@ -172,7 +175,8 @@ def attribute_gradients(indptr: Any, columns: Any, gradient: Any, attributes: An
                 for s in range(n_tables):
                     row[s] += weight * value[s]
         for s in range(n_tables):
-            out[s, b] = beside[:, s]
+            for a in range(len(beside)):
+                out[s, b, a] = beside[a, s]
 
 
 def by_column(indptr: Any, columns: Any, width: int) -> Columns:

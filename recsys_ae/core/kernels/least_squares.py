@@ -26,7 +26,11 @@ def weighted_factors(indptr: Any, columns: Any, factors: Any, gram: Any, weight:
     height = factors.shape[1]
     for b in prange(len(indptr) - 1):
         system, least = np.zeros((height, height + 1), np.float32), np.full(height, l2)
-        own = factors[columns[indptr[b] : indptr[b + 1]]]
+        own = np.empty((indptr[b + 1] - indptr[b], height), np.float32)
+        for n in range(len(own)):
+            vector, copy = factors[columns[indptr[b] + n]], own[n]
+            for i in range(len(copy)):
+                copy[i] = vector[i]
         if len(own):
             _add_gram(own, weight - np.float32(1), system)
         for i in range(height):
@@ -45,13 +49,18 @@ def _add_gram(vectors: Any, weight: Any, system: Any) -> None:
     n, height = vectors.shape
     panels = np.zeros(((height + COLUMNS - 1) // COLUMNS, n, COLUMNS), np.float32)
     for panel in range(len(panels)):
-        width = min(COLUMNS, height - panel * COLUMNS)
-        panels[panel, :, :width] = vectors[:, panel * COLUMNS : panel * COLUMNS + width]
+        for v in range(n):
+            vector, copy = vectors[v][panel * COLUMNS :], panels[panel, v]
+            for c in range(min(COLUMNS, len(vector))):
+                copy[c] = vector[c]
     rows, products = np.zeros((n, ROWS), np.float32), np.empty((ROWS, COLUMNS), np.float32)
     limits = np.full(ROWS, np.float32(np.inf))
     for first in range(0, height, ROWS):
         number = min(ROWS, height - first)
-        rows[:, :number] = vectors[:, first : first + number]
+        for v in range(n):
+            vector, copy = vectors[v][first:], rows[v]
+            for r in range(number):
+                copy[r] = vector[r]
         for panel in range(first // COLUMNS, len(panels)):
             multiply_tile(rows, panels[panel], limits, products)
             for r in range(number):

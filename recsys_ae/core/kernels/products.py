@@ -92,5 +92,6 @@ def packed_rows(matrix: Any, start: int, end: int) -> Any:
     """Rows start to end of a float32 matrix [B, H] in groups of ROWS: [G, H, ROWS], filled up with zeros."""
     packed = np.zeros(((end - start + ROWS - 1) // ROWS, matrix.shape[1], ROWS), np.float32)
     for row in range(start, end):
-        packed[(row - start) // ROWS, :, (row - start) % ROWS] = matrix[row]
+        for h in range(matrix.shape[1]):  # a loop here and in other kernels: slices of two dimensions take seconds to compile
+            packed[(row - start) // ROWS, h, (row - start) % ROWS] = matrix[row, h]
     return packed

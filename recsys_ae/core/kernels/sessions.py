@@ -6,6 +6,7 @@ import numpy as np
 from numba import prange
 
 from recsys_ae.core.kernels.compiled import compiled
+from recsys_ae.core.kernels.largest import move_largest
 
 
 class Sessions(NamedTuple):
@@ -49,21 +50,35 @@ def _candidates(queries: Any, b: int, sessions: Any, sample_size: int, overlap: 
 
 
 @compiled()
-def _largest(numbers: Any, k: int) -> Any:
-    """The k largest numbers, or all of them, in no particular order."""
-    return numbers if len(numbers) <= k else np.partition(numbers, len(numbers) - k)[len(numbers) - k :]
-
-
-@compiled()
 def _nearest(found: Any, overlap: Any, weights: Any, sample_size: int, k: int) -> Any:
-    """The k most similar of the `sample_size` most recent sessions in `found`, ties to the more recent."""
-    recent = _largest(found, sample_size)
-    if len(recent) <= k:
-        return recent
-    similarity = overlap[recent] * weights[recent]
-    least = _largest(similarity, k).min()
-    nearer, tied = recent[similarity > least], recent[similarity == least]
-    return np.concatenate((nearer, _largest(tied, k - len(nearer))))
+    """The k most similar of the `sample_size` most recent sessions in `found`, ties to the more recent.
+
+    If there are fewer, all of them. `found` is reordered.
+    """
+    if len(found) > sample_size:
+        move_largest(found, sample_size)
+        found = found[:sample_size]
+    if len(found) <= k:
+        return found
+    similarity = np.empty(len(found))
+    for f in range(len(found)):
+        similarity[f] = overlap[found[f]] * weights[found[f]]
+    largest = similarity.copy()
+    move_largest(largest, k)
+    least = largest[k - 1]
+    near, tied = np.empty(k, found.dtype), np.empty(len(found), found.dtype)
+    n = n_tied = 0
+    for f in range(len(found)):
+        if similarity[f] > least:
+            near[n] = found[f]
+            n += 1
+        elif similarity[f] == least:
+            tied[n_tied] = found[f]
+            n_tied += 1
+    move_largest(tied[:n_tied], k - n)
+    for f in range(n, k):
+        near[f] = tied[f - n]
+    return near
 
 
 @compiled(parallel=True)
