@@ -30,7 +30,7 @@ LOG = {"name": "shop", "kind": "ratings", "files": [{"path": "log.csv", "columns
         (["evaluate", "absent", "--truth", "mine.yaml"], 1, "there is no file or folder absent with recommendations"),
         (["promote", "."], 2, ". is a folder; promote takes the id of an MLflow run"),
         (["export", "absent", "--history", "x.csv", "--output", "y"], 1, "there is no model absent"),
-        (["schema", "foo"], 2, "Invalid value for 'kind': 'foo' is not one of 'pipeline', 'card'"),
+        (["schema", "foo"], 2, "'foo' is not one of 'pipeline', 'card'"),
         (["run", "mine.yml"], 2, "there is no pipeline file mine.yml; did you mean 'mine.yaml'?"),
     ],
 )
