@@ -24,6 +24,7 @@ ZONED = r"[T ][0-9:.]+ ?(?:Z|[+-][0-9:]+)$"  # an ISO_DATE with a time zone ends
 PANDAS_2 = pd.__version__.startswith("2.")
 TOO_COARSE = "in which times of today skip seconds; store them as integers or doubles"
 LATEST = 2**63 // 10**9  # seconds: the year 2262, where nanoseconds in 64 bits end
+EXCEL_DAYS = 20_000, 80_000  # days since 1899-12-30 of the years 1954 to 2119; as seconds, all in the first day of 1970
 
 logger = logging.getLogger(__name__)
 
@@ -86,9 +87,8 @@ def _since_1970(column: pd.Series, unit: TimeUnit) -> tuple[NDArray[np.int64], N
         values = column.to_numpy(np.int64 if whole else np.float64, na_value=0 if whole else np.nan)
     bad = beyond(values, unit)
     bad |= missing
-    if unit == "s" and _are_dates(values):
-        example = f"times such as {values[0]:.0f} look like dates, but are read as seconds since 1970"
-        logger.warning("%s; declare date_format: '%%Y%%m%%d', or convert them to dates", example)
+    if unit == "s":
+        _warn_of_dates(values[~bad] if bad.any() else values)
     if bad.any():
         values = np.where(bad, values.dtype.type(0), values)
     if unit == "ns":
@@ -98,6 +98,18 @@ def _since_1970(column: pd.Series, unit: TimeUnit) -> tuple[NDArray[np.int64], N
         return np.rint(values * factor).astype(np.int64), bad
     values = values.astype(np.int64, copy=False)
     return values if factor == 1 else values * factor, bad
+
+
+def _warn_of_dates(values: NDArray[Any]) -> None:
+    """Warn of valid times in seconds that rather are dates."""
+    read = "but are read as seconds since 1970"
+    if _are_dates(values):
+        way_out = "declare date_format: '%Y%m%d', or convert them to dates"
+        logger.warning("times such as %.0f look like dates, %s; %s", values[0], read, way_out)
+    elif len(values) and values.min() >= EXCEL_DAYS[0] and values.max() <= EXCEL_DAYS[1]:
+        way_out = "save them as dates such as 2024-12-31 in the spreadsheet, or convert them with"
+        call = "pandas.to_datetime(times, unit='D', origin='1899-12-30')"
+        logger.warning("times such as %.10g look like day numbers of Excel, %s; %s %s", values[0], read, way_out, call)
 
 
 def _are_dates(values: NDArray[Any]) -> bool:
@@ -149,6 +161,15 @@ def no_instant(value: Any, unit: TimeUnit) -> str:
     if not isinstance(value, str | date | np.datetime64) or (isinstance(value, str) and not re.fullmatch(ISO_DATE, value)):
         return "not a number, a date or ISO 8601 text such as 2014-04-07T10:51:09Z"
     return "not a date between the years 1678 and 2262"
+
+
+def span(times: NDArray[np.int64]) -> str:
+    """The first and the last of some times, to the second.
+
+    >>> span(np.array([86_400_000_000, 0, 1]))
+    '1970-01-01T00:00:00 to 1970-01-02T00:00:00'
+    """
+    return " to ".join(str(np.datetime64(int(time), "us").astype("datetime64[s]")) for time in (times.min(), times.max()))
 
 
 def moment(at: str | float) -> int:

@@ -1,3 +1,6 @@
+import re
+
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -61,6 +64,30 @@ class TestTimes:
         found = microseconds(pd.Series(numbers, dtype=None if numbers else "int64"))
         assert found.tolist() == [1_000_000 * number for number in numbers]
         assert ("look like dates, but are read as seconds since 1970" in caplog.text) == warned
+
+    @pytest.mark.parametrize(
+        ("numbers", "warned"),
+        [
+            ([44927, 45000], True),
+            ([44927.75], True),
+            ([np.nan, 44927.75], True),  # a missing time is another fault
+            ([20_000, 80_000], True),
+            ([19_999, 44927], False),
+            ([44927, 80_001], False),
+            ([np.nan], False),
+        ],
+    )
+    def test_day_numbers_of_a_spreadsheet_are_reported(self, caplog, numbers, warned):
+        found, bad = times.instants(pd.Series(numbers))
+        assert found.tolist() == [0 if np.isnan(number) else 1_000_000 * number for number in numbers]
+        assert bad.tolist() == [bool(np.isnan(number)) for number in numbers]
+        assert ("look like day numbers of Excel, but are read as seconds since 1970" in caplog.text) == warned
+
+    def test_the_way_out_of_day_numbers_gives_their_dates(self, caplog):
+        microseconds(pd.Series([44927.5]))
+        call = re.search(r"pandas\.(to_datetime)\(times, (.*)\)", caplog.text)[2]
+        options = dict(re.findall(r"(\w+)='(\S+)'", call))
+        assert pd.to_datetime(pd.Series([44927.5]), **options).tolist() == [pd.Timestamp("2023-01-01 12:00")]
 
     @pytest.mark.parametrize("at", ["2014-04-07", "2014-04-07T02:00+02:00", 1396828800, 1396828800.0])
     def test_moments(self, at):

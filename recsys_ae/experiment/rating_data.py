@@ -15,12 +15,12 @@ from recsys_ae.data.features import Side, with_features, with_unrated
 from recsys_ae.data.ratings import Ratings, load_given_split, load_ratings
 from recsys_ae.data.skipped import SkippedLines
 from recsys_ae.declaration import Declared, validate, validate_params
-from recsys_ae.errors import ConfigError, DataError, did_you_mean
+from recsys_ae.errors import ConfigError, DataError, counted, did_you_mean
 from recsys_ae.interactions import Interactions
 from recsys_ae.split import Predict, Repeats, Split
 from recsys_ae.splitting import SPLITS, default_repeats, latest_sessions, random, sample_per_user
 from recsys_ae.splitting.parts import event_times
-from recsys_ae.times import moment
+from recsys_ae.times import moment, span
 
 EACH = "each"  # instead of the number of a fold or window: each seed of the pipeline takes the next one
 
@@ -195,8 +195,19 @@ class RatingData:
 def _check_within(data: Interactions, at: str | float) -> None:
     """Raise `DataError` unless a cut at this moment leaves events on both sides."""
     times = event_times(data, "time_cut")
-    first, last = times.min(), times.max()
-    if not first < moment(at) <= last:
-        span = " to ".join(str(np.datetime64(int(time), "us").astype("datetime64[s]")) for time in (first, last))
-        side = f"before {at}" if moment(at) <= first else f"at or after {at}"
-        raise DataError(f"split time_cut: at: there is no event {side}; the events range from {span}")
+    if not times.min() < moment(at) <= times.max():
+        side = f"before {at}" if moment(at) <= times.min() else f"at or after {at}"
+        raise DataError(f"split time_cut: at: there is no event {side}; the events range from {span(times)}")
+
+
+def about(data: Split, kind: str) -> str:
+    """The data of a report in a line: users, items, kind of split, merged events, and the first and the last time."""
+    parts = data.parts().values()
+    found = [f"{data.train.n_users} users, {data.train.n_items} items", f"{kind} split"]
+    if merged := sum(part.n_events - len(part) for part in parts):
+        found.append(f"{counted(merged, 'repeated event')} merged")
+    logs = [part if part.events is None else part.events for part in parts]
+    times = [log.times for log in logs if log.times is not None and len(log.times)]
+    if times:
+        found.append(f"times from {span(np.array([end for own in times for end in (own.min(), own.max())]))} UTC")
+    return "; ".join(found)

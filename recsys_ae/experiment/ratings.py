@@ -13,7 +13,7 @@ from pydantic import Field
 from recsys_ae.data.cards import RatingsCard
 from recsys_ae.data.fetch import locate, locate_titles
 from recsys_ae.declaration import Declared, error_context
-from recsys_ae.errors import ConfigError, DataError, counted
+from recsys_ae.errors import ConfigError, DataError
 from recsys_ae.evaluation.candidates import Candidates
 from recsys_ae.evaluation.evaluator import evaluate
 from recsys_ae.evaluation.metrics import as_sampled, parse_metric, parse_metrics
@@ -35,7 +35,7 @@ from recsys_ae.experiment.needs import (
 )
 from recsys_ae.experiment.output import PIPELINE
 from recsys_ae.experiment.pipeline_file import ModelSpec, Pipeline, PipelineFile, RegisterSpec
-from recsys_ae.experiment.rating_data import RatingData, Sample, resolve_split
+from recsys_ae.experiment.rating_data import RatingData, Sample, about, resolve_split
 from recsys_ae.experiment.task import Evaluation, FitOn, Models, Part, Task
 from recsys_ae.experiment.titles import item_titles
 from recsys_ae.export.histories import without_unread_features
@@ -199,11 +199,9 @@ class RatingTask(Task[RatingFile, Split, Recommender]):
             self._list_options(self.keys.export, data.train)  # before anything is trained, because the files may be wrong
         parts = data.parts()
         candidates = self._candidates(data, "test")
-        merged = sum(part.n_events - len(part) for part in parts.values())
-        repeated = f"; {counted(merged, 'repeated event')} merged" if merged else ""
         protocol = Protocol.of(data, relevant_at=self.keys.relevant_at, candidates=candidates)
         return DataFacts(
-            about=f"{data.train.n_users} users, {data.train.n_items} items; {self.keys.split['kind']} split{repeated}",
+            about=about(data, self.keys.split["kind"]),
             unit="interactions",
             sizes={name: len(part) for name, part in parts.items()},
             digests={name: part.digest for name, part in parts.items()},

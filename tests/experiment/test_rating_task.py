@@ -42,7 +42,7 @@ def test_what_loading_skipped_is_in_the_output_and_nowhere_else(folder):
     assert clean.data == with_skipped.data
 
 
-def test_the_number_of_merged_events_is_stated(folder):
+def test_the_report_states_how_many_events_were_merged_and_when_the_first_and_last_were(folder):
     """Where pairs are merged before the split, and where a part at a time is: seven users click on an old item again."""
     rows = [(user, item, 10 * user + item) for user in range(12) for item in range(9)]
     again = [(user, 3, 1000 + user) for user in range(7)]
@@ -52,12 +52,18 @@ def test_the_number_of_merged_events_is_stated(folder):
     pd.DataFrame(rows + again, columns=["user", "item", "time"]).to_csv("log.csv", index=False)
     report = run(**options, split={"kind": "random", "test": 0.2})
     assert sum(report.data[0].sizes.values()) == len(rows)
-    assert report.data[0].about == "12 users, 9 items; random split; 7 repeated events merged"
-    assert "; 7 repeated events merged: " in summary_header(report)
-    assert "7 repeated events merged" in Path("out/report.html").read_text(encoding="utf-8")
-    assert run("last", **options, split={"kind": "leave_last"}).data[0].about == "12 users, 9 items; leave_last split"
+    times = "times from 1970-01-01T00:00:00 to 1970-01-01T00:16:46 UTC"
+    assert report.data[0].about == f"12 users, 9 items; random split; 7 repeated events merged; {times}"
+    assert f"; 7 repeated events merged; {times}: " in summary_header(report)
+    assert f"7 repeated events merged; {times}" in Path("out/report.html").read_text(encoding="utf-8")
+    assert run("last", **options, split={"kind": "leave_last"}).data[0].about == f"12 users, 9 items; leave_last split; {times}"
     pd.DataFrame(rows, columns=["user", "item", "time"]).to_csv("log.csv", index=False)
-    assert run("clean", **options, split={"kind": "random", "test": 0.2}).data[0].about == "12 users, 9 items; random split"
+    times = "times from 1970-01-01T00:00:00 to 1970-01-01T00:01:58 UTC"
+    clean = run("clean", **options, split={"kind": "random", "test": 0.2}).data[0].about
+    assert clean == f"12 users, 9 items; random split; {times}"
+    del card["files"][0]["columns"]["time"]
+    timeless = run("timeless", **options, split={"kind": "random", "test": 0.2}).data[0].about
+    assert timeless == "12 users, 9 items; random split"
 
 
 def pairs(frame: pd.DataFrame) -> set[tuple]:
