@@ -71,7 +71,10 @@ class LogLine(logging.Formatter):
 
 
 class Once(logging.Filter):
-    """Drops a warning that was given before, such as one about a file that a command reads twice."""
+    """Drops a warning that was given before, such as one about a file that a command reads twice.
+
+    Also one whose record has `by_command`: the command says the same in its results or its last message.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -80,6 +83,8 @@ class Once(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         if record.levelno != logging.WARNING:
             return True
+        if getattr(record, "by_command", False):
+            return False
         n_given = len(self._given)
         self._given.add(f"{record.msg} {record.args}")  # not `getMessage`, whose errors would end the command
         return len(self._given) > n_given

@@ -36,7 +36,7 @@ from recsys_ae.experiment.page import (
 from recsys_ae.experiment.pipeline_file import TASKS, K, ModelSpec, Pipeline
 from recsys_ae.experiment.repeat import RunInputs
 from recsys_ae.experiment.search import combinations
-from recsys_ae.experiment.summary import best_trial, choose, compare_pair, repetitions, summarise, warn_of_choice
+from recsys_ae.experiment.summary import asked_for, best_trial, choose, compare_pair, repetitions, summarise, warn_of_choice
 from recsys_ae.experiment.task import D, Evaluation, FitOn, M, Part, Task
 from recsys_ae.export.manifest import versions
 from recsys_ae.files import read_json
@@ -128,7 +128,7 @@ class _Experiment(Generic[K, D, M]):
         lower = [name for name in self.keys.metrics if self.task.lower_is_better(name)]
         metric = self.task.deciding_metric
         winner = choose(models, metric, metric in lower)
-        best = winner if self.keys.export or self.task.ships_best else None
+        best = asked_for(winner, self.task)
         final, exported = self._export(best, results)
         findings, by_user = self.task.findings(self._per_user(results)), self.task.metric_per_user(self.keys)
         ratio = fmean(self.task.test_to_train(own) for own in facts.values())

@@ -88,6 +88,16 @@ def warn_of_choice(task: Task[Any, Any, Any], data: DataFacts) -> None:
         logger.warning(CHOSEN_ON_TEST)
 
 
+def asked_for(best: Best, task: Task[Any, Any, Any]) -> Best | None:
+    """The best model if the run is to name one, with a warning if there is none; for commands see `check_delivered`."""
+    if not task.keys.export and not task.ships_best:
+        return None
+    if best.model is None:
+        message = "no model has a value of %s on %s, so none is the best"
+        logger.warning(message, best.metric, best.data, extra={"by_command": True})
+    return best
+
+
 def check_delivered(report: RunReport, keys: PipelineFile, folder: Path) -> None:
     """Raise `TrainingError` if a model was to be exported or registered, but none could be chosen."""
     wanted = keys.export is not None or getattr(keys, "registered", None) is not None

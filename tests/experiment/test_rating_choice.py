@@ -11,6 +11,7 @@ from scipy.stats import ttest_rel
 from recsys_ae import load_model
 from recsys_ae.errors import ConfigError, DataError, RecsysError, TrainingError
 from recsys_ae.evaluation.evaluator import evaluate
+from recsys_ae.exits import Once
 from recsys_ae.experiment.pipeline_file import read_pipeline
 from recsys_ae.experiment.ratings import RatingTask
 from recsys_ae.files import read_json
@@ -61,6 +62,17 @@ def test_a_choice_on_the_test_part_is_said_before_and_wherever_it_is_stated(fold
         report = run(name, **{"models": two, "metrics": ["ndcg@5"], "split": {"kind": "random"}, "export": None, **changes})
         assert report.best.caution is None
     assert [record for record in caplog.records if record.levelname == "WARNING"] == []
+
+
+def test_a_run_that_cannot_name_the_best_model_warns_once(folder, caplog):
+    """All users of both parts are cold, and cold users are skipped. Commands say the same by themselves."""
+    changes = {"models": [{"name": "popularity"}], "metrics": ["ndcg@5"], "cold": "skip"}
+    changes["split"] = {"kind": "cold_users", "test": 0.2, "valid": 0.2}
+    report = run(**changes, export={"k": 5})
+    assert report.best.model is report.exported is None
+    (record,) = [record for record in caplog.records if record.levelname == "WARNING"]
+    assert record.getMessage() == "no model has a value of ndcg@5 on validation data, so none is the best"
+    assert not Once().filter(record)
 
 
 def test_a_rating_model_among_others_can_be_chosen_by_its_error(folder):
