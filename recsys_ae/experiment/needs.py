@@ -97,10 +97,15 @@ def declared_features(card: Any) -> Features:
 
 
 def with_declared(value: Any, card: Any, key: str = "") -> Any:
-    """Parameters of a model, its members or its search, with `features: available` replaced by what the dataset declares."""
+    """Parameters of a model, its members or its search, with `features: available` replaced by what the dataset declares.
+
+    In a search that also lists what the dataset declares, `available` is left out.
+    """
     if isinstance(value, dict):
         return {name: with_declared(own, card, name) for name, own in value.items()}
     if isinstance(value, list):
+        if key == "features" and declared_features(card) in value:
+            value = [own for own in value if own != "available"]
         return [with_declared(own, card, key) for own in value]
     return declared_features(card) if key == "features" and value == "available" else value
 

@@ -123,6 +123,11 @@ def test_available_features_are_those_that_the_card_declares(folder, sides):
 def test_available_features_are_also_known_in_a_search(folder):
     (spec,) = read([{"name": "wide_deep", "search": {"features": ["available", "none"]}}]).models
     assert spec.search["features"] == ["both", "none"]
+    half = {**CARD, "features": {"items": CARD["features"]["items"]}}
+    (spec,) = read([{"name": "wide_deep", "search": {"features": ["available", "items", "none"]}}], half).models
+    assert spec.search["features"] == ["items", "none"]
+    with pytest.raises(ConfigError, match=r"search\.features has a value twice: \['items', 'items'\]"):
+        read([{"name": "wide_deep", "search": {"features": ["items", "available", "items"]}}], half)
 
 
 def test_features_of_generated_data_are_available(folder):
