@@ -9,7 +9,7 @@ from recsys_ae.data.features import Side
 from recsys_ae.errors import ConfigError, DataError
 from recsys_ae.evaluation.metrics import parse_metric, parse_metrics
 from recsys_ae.evaluation.segments import parse_segments
-from recsys_ae.experiment.pipeline_file import label_of
+from recsys_ae.experiment.pipeline_file import ModelSpec, label_of
 from recsys_ae.experiment.search import extremes
 from recsys_ae.models import MODELS
 from recsys_ae.models.side_information import Features
@@ -111,11 +111,14 @@ def with_declared(value: Any, card: Any, key: str = "") -> Any:
 
 
 def _needs(task: "RatingTask") -> Iterator[tuple[str, Collection[str], str]]:
-    """Each model (also in a search), metric and segment: its name, what it needs, and what to do if the data lacks that."""
+    """Each model (also in a search), metric and segment: its name, what it needs, and what to do if the data lacks that.
+
+    Of a blend, each member.
+    """
     for spec in task.pipeline.models:
         tried = [spec.with_params({key: value}) for key, values in (spec.search or {}).items() for value in extremes(values)]
-        needs = {need for one in [spec, *tried] for need in task.build(one).needs}
-        yield spec.label, needs, _way_out(spec.params, declared_features(task.pipeline.card))
+        for one in (single for own in [spec, *tried] for single in _singles(own)):
+            yield one.label, task.build(one).needs, _way_out(one.params, declared_features(task.pipeline.card))
     for metric in parse_metrics(task.keys.metrics):
         yield metric.name, metric.needs, "choose another metric"
     for segment in parse_segments(task.keys.segments):
@@ -123,8 +126,17 @@ def _needs(task: "RatingTask") -> Iterator[tuple[str, Collection[str], str]]:
         yield f"segment {segment.name}", needs, "choose another segment"
 
 
+def _singles(spec: ModelSpec) -> Iterator[ModelSpec]:
+    """The model itself or, if it is a blend, its members, which may be blends as well."""
+    if "members" not in spec.params:
+        yield spec
+    for number, member in enumerate(spec.params.get("members", []), 1):
+        name, params = member["name"], {key: value for key, value in member.items() if key != "name"}
+        yield from _singles(ModelSpec(name, f"member {number} ({name}) of {spec.label}", params))
+
+
 def _way_out(params: dict[str, Any], declared: Features) -> str:
     """What to do about a model that needs other features than those declared."""
-    if any("features" in own for own in (params, *params.get("members", []))):
+    if "features" in params:
         return f"use `features: {declared}`"
     return "use `item_features: false`" if "item_features" in params else "choose another model"

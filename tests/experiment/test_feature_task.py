@@ -90,13 +90,18 @@ def test_features_that_the_models_need_are_loaded_and_fitted_on_the_training_par
 def test_features_that_the_card_does_not_declare_are_refused_before_anything_is_loaded(folder):
     half = {**CARD, "features": {"items": CARD["features"]["items"]}}
     Path("log.csv").unlink()
-    both = {"name": "hybrid", "features": "both"}
+    both, bias = {"name": "hybrid", "features": "both"}, {"name": "bias"}
+    lacking, none = ("users", half, "use `features: items`"), {**CARD, "features": {}}
+    nested, gru = [{"name": "blend", "members": [{"name": "mf"}, both]}, bias], {"name": "gru", "item_features": True}
+    content = {"name": "blend", "members": [{"name": "hybrid"}, {"name": "feature_ease"}]}
     for model, label, needed, card, way_out in (
-        (both, "hybrid-both", "users", half, "use `features: items`"),
-        (both, "hybrid-both", "users", {**CARD, "features": {}}, "use `features: none`"),
-        ({"name": "blend", "members": [both, {"name": "bias"}]}, "blend", "users", half, "use `features: items`"),
-        ({"name": "feature_ease"}, "feature_ease", "items", {**CARD, "features": {}}, "choose another model"),
-        ({"name": "gru", "item_features": True}, "gru", "items", {**CARD, "features": {}}, "use `item_features: false`"),
+        (both, "hybrid-both", *lacking),
+        (both, "hybrid-both", "users", none, "use `features: none`"),
+        ({"name": "blend", "members": [both, bias]}, "member 1 (hybrid) of blend", *lacking),
+        ({"name": "blend", "members": nested}, "member 2 (hybrid) of member 1 (blend) of blend", *lacking),
+        (content, "member 2 (feature_ease) of blend", "items", none, "choose another model"),
+        ({"name": "feature_ease"}, "feature_ease", "items", none, "choose another model"),
+        (gru, "gru", "items", none, "use `item_features: false`"),
     ):
         stated = f"{label} needs features of {needed}, but dataset 'mine' declares none; add features.{needed} to its card, or "
         with pytest.raises(ConfigError) as caught:
