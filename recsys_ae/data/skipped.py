@@ -22,17 +22,17 @@ class SkippedLines:
     """The lines that were skipped in one or several files.
 
     Attributes:
-        n_lines: number of all lines of these files, headers not counted.
+        lines: number of all lines of each file, the header not counted.
     """
 
     faults: list[Fault] = field(default_factory=list)
-    n_lines: int = 0
+    lines: dict[Path, int] = field(default_factory=dict)
 
-    def add(self, faults: Sequence[Fault], n_lines: int) -> None:
+    def add(self, path: Path, faults: Sequence[Fault], n_lines: int) -> None:
         """Add the lines of one file, which are ignored if they are there already."""
-        if not faults or faults[0] not in self.faults:
+        if path not in self.lines:
             self.faults += faults
-            self.n_lines += n_lines
+            self.lines[path] = n_lines
 
     @property
     def pairs(self) -> pd.DataFrame:

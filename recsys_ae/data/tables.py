@@ -77,7 +77,7 @@ def read_table(
                     "%s: skipped %s, kept %s; for example, %s", path, left_out, f"{n_lines - len(faults):,}", example
                 )
             if skipped is not None:
-                skipped.add(faults, n_lines)
+                skipped.add(path, faults, n_lines)
         values = {NAMES[role]: found[role].values for role in places}
         found.clear()
         frame = pd.DataFrame({name: series_of(column) for name, column in values.items()}, copy=False)

@@ -1,7 +1,7 @@
 """What a pipeline of recommenders needs from its data and models, and what `features: available` stands for."""
 
 import logging
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, get_args
 
 from recsys_ae.data.cards import PlantedFeaturesCard, RatingsCard
@@ -44,21 +44,28 @@ def check_choices(task: "RatingTask") -> None:
             )
 
 
-def check_relevant(task: "RatingTask", data: Split) -> None:
-    """Raise `DataError` if nothing is relevant in the test part, or in the validation part if a ranking metric decides there.
+def check_relevant(task: "RatingTask", splits: Iterable[Split]) -> None:
+    """Raise `DataError` if nothing is relevant in a test part, or in a validation part if a ranking metric decides there.
 
     Without ranking metrics, it does not matter what is relevant.
+
+    Args:
+        splits: for the seeds in their order, or for the first alone if the others have the same.
     """
     keys, searched = task.keys, any(spec.search for spec in task.pipeline.models)
     deciding = [task.deciding_metric, *([keys.search.by] if searched and keys.search.by else [])]
-    for name, part, metrics in (("test", data.test, keys.metrics), ("validation", data.valid, deciding)):
-        of_lists = any(parse_metric(metric).k is not None for metric in metrics)
-        ratings = part.stored_events.ratings if data.predict == "next" else part.matrix.data
-        if keys.relevant_at is not None and of_lists and len(ratings) and keys.relevant_at > (highest := ratings.max()):
-            raise DataError(
-                f"nothing in the {name} part is relevant: relevant_at is {keys.relevant_at:g}, but the highest rating there is "
-                f"{highest:g}; lower relevant_at"
-            )
+    if keys.relevant_at is None or not any(parse_metric(metric).k is not None for metric in (*keys.metrics, *deciding)):
+        return  # before any is drawn
+    for number, data in enumerate(splits):
+        of = f" of seed {task.pipeline.seeds[number]}" if number else ""
+        for name, part, metrics in (("test", data.test, keys.metrics), ("validation", data.valid, deciding)):
+            of_lists = any(parse_metric(metric).k is not None for metric in metrics)
+            ratings = part.stored_events.ratings if data.predict == "next" else part.matrix.data
+            if of_lists and len(ratings) and keys.relevant_at > (highest := ratings.max()):
+                raise DataError(
+                    f"nothing in the {name} part{of} is relevant: relevant_at is {keys.relevant_at:g}, but the highest rating "
+                    f"there is {highest:g}; lower relevant_at"
+                )
 
 
 def warn_of_ratings(task: "RatingTask", data: Split) -> None:

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -187,10 +188,11 @@ class RatingTask(Task[RatingFile, Split, Recommender]):
     def skipped(self) -> SkippedFacts | None:
         found = self._data.skipped
         seen = sum(one.user is not None for one in found.faults)
-        return SkippedFacts(len(found.faults), found.n_lines, found.by_column(), seen) if found.faults else None
+        return SkippedFacts(len(found.faults), sum(found.lines.values()), found.by_column(), seen) if found.faults else None
 
     def check(self, data: Split) -> None:
-        check_relevant(self, data)
+        others = self.pipeline.seeds[1:] if self._data.redrawn else []
+        check_relevant(self, chain([data], map(self._data.split, others)))
         warn_of_ratings(self, data)
         self._titled = self._titles(data)
 

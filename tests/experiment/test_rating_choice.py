@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
-from rating_runs import PIPELINE, run, split
+from rating_runs import PIPELINE, run, split, write
 from scipy.stats import ttest_rel
 
 from recsys_ae import load_model
@@ -96,6 +96,25 @@ def test_only_a_relevant_validation_part_chooses_by_lists(folder):
     with pytest.raises(DataError, match="nothing in the validation part is relevant"):
         run(metrics=["rmse", "ndcg@3"], **{**keys, **searched, "export": {"by": "rmse"}})
     assert run(models=[{"name": "bias"}], metrics=["rmse"], **keys).best.model == "bias"
+
+
+def test_something_must_be_relevant_in_the_test_parts_of_all_seeds(folder):
+    """The only rating of 5 is in that of the first seed, and not in that of the second."""
+    rows = [(user, item, 1 + (user + item) % 4) for user in range(8) for item in range(6)]
+    pd.DataFrame([*rows, (0, 6, 5)], columns=["user", "item", "rating"]).to_csv("log.csv", index=False)
+    columns = {"user": "user", "item": "item", "rating": "rating"}
+    keys = {"dataset": {"name": "mine", "kind": "ratings", "files": [{"path": "log.csv", "columns": columns}]}}
+    keys |= {"models": [{"name": "bias"}], "metrics": ["ndcg@3"], "split": {"kind": "random", "test": 0.3}, "relevant_at": 5}
+    keys["export"] = None
+    task = RatingTask(read_pipeline(write(**keys)))
+    highest = {seed: task.data(seed).test.matrix.data.max() for seed in range(20)}
+    first, second = (next(seed for seed, value in highest.items() if (value == 5) == has) for has in (True, False))
+    with pytest.raises(
+        DataError, match=f"nothing in the test part of seed {second} is relevant: relevant_at is 5, but the hig"
+    ):
+        run(**keys, seed=[first, second])
+    assert not Path("out").exists()
+    RatingTask(read_pipeline(write(**keys, seed=first))).check(task.data(first))
 
 
 def test_what_is_relevant_does_not_matter_without_lists(folder):
