@@ -9,6 +9,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from recsys_ae.errors import ConfigError
+from recsys_ae.events import Events
 from recsys_ae.ids import IdMap, Rows
 from recsys_ae.interactions import Interactions
 from recsys_ae.models.base import (
@@ -119,7 +120,9 @@ def item_constants(model: Recommender, history: Interactions) -> Floats:
     """The part of each item's score that does not depend on the history, float32 [M]; 0 if the model is not linear in it."""
     if not isinstance(model, LinearInHistory):
         return np.zeros(history.n_items, np.float32)
-    found = model.scores(history.filter_events(np.zeros(history.n_events, bool)), np.array([0]))[0]
+    rows, ratings = np.empty(0, np.int64), np.empty(0, np.float32)
+    nothing = Events(rows, rows, ratings, None if history.times is None else rows)
+    found = model.scores(_of_one_user(history, 0, nothing), np.array([0]))[0]
     return np.where(np.isfinite(found), found, np.float32(0))
 
 
@@ -149,17 +152,10 @@ def _nearest(similarities: Callable[[Rows], Floats], rows: Rows, ids: IdMap, k: 
 
 
 def _left_out(model: Recommender, history: Interactions, row: int, targets: Rows) -> Floats:
-    """The scores from the whole history minus the scores without each of its items, float32 [n, T].
-
-    The user keeps their id, so that parameters of this user that the model has learned still apply.
-    """
-    log, users = history.stored_events, IdMap(history.users.values[[row]])
+    """The scores from the whole history minus the scores without each of its items, float32 [n, T]."""
+    log = history.stored_events
     log = log[log.users == row]
-    alone = Interactions.from_events(
-        replace(log, users=np.zeros_like(log.users)), users, history.items, history.duplicates, history.scale
-    )
-    own_features = None if history.user_features is None else history.user_features.align(users)
-    alone = replace(alone, user_features=own_features, item_features=history.item_features)
+    alone = _of_one_user(history, row, replace(log, users=np.zeros_like(log.users)))
 
     def scores(keep: NDArray[np.bool_]) -> Floats:
         return model.scores(alone.filter(keep), np.array([0]))[0, targets]
@@ -167,3 +163,14 @@ def _left_out(model: Recommender, history: Interactions, row: int, targets: Rows
     places = np.arange(len(alone))
     whole = scores(places >= 0)
     return np.array([whole - scores(places != place) for place in places], np.float32).reshape(-1, len(targets))
+
+
+def _of_one_user(history: Interactions, row: int, log: Events) -> Interactions:
+    """The events `log` as the whole history, of the user at `row`, so that the work is not proportional to all users.
+
+    The user keeps their id, so that parameters of this user that the model has learned still apply.
+    """
+    users = IdMap(history.users.values[[row]])
+    own = None if history.user_features is None else history.user_features.align(users)
+    alone = Interactions.from_events(log, users, history.items, history.duplicates, history.scale)
+    return replace(alone, user_features=own, item_features=history.item_features)

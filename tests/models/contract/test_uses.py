@@ -20,7 +20,7 @@ from kinds_of_models import (
     variants,
 )
 
-from recsys_ae import IdMap, Rules, explain, recommend, similar_items, similar_users
+from recsys_ae import IdMap, Rules, build_model, explain, recommend, similar_items, similar_users
 from recsys_ae.errors import ColdUserError, ConfigError
 from recsys_ae.interactions import Interactions
 from recsys_ae.models.base import HasItemVectors, HasUserVectors, KnowsUsers, LinearInHistory, finite_scores
@@ -110,6 +110,17 @@ def test_explanations_are_of_the_items_in_the_history(model):
         without = data.filter((data.user_rows() != 9) | (data.items.values[data.item_rows()] != found["item_id"].iloc[0]))
         expected = score - model.scores(without, np.array([9]))[0, 1]
         np.testing.assert_allclose(found["contribution"].iloc[0], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_the_work_of_an_explanation_does_not_grow_with_the_number_of_users(monkeypatch):
+    data, sizes = planted(), []
+    model = build_model("ease").fit(data)
+    expected, scores = explain(model, data, "u09", 101), type(model).scores
+    monkeypatch.setattr(
+        type(model), "scores", lambda own, history, rows: sizes.append(history.n_users) or scores(own, history, rows)
+    )
+    assert explain(model, data, "u09", 101).equals(expected)
+    assert sizes == [1]
 
 
 @over(variants(WITHOUT_VECTORS))
