@@ -187,9 +187,16 @@ class RatingData:
             _check_within(self._positive, at)
         split: Split = protocol(self._positive, **params)
         if not len(split.test):
-            sizes = ", ".join(f"{key}: {value}" for key, value in params.items() if isinstance(value, int | float))
-            raise DataError(f"the {kind} split has an empty test part ({sizes}); hold out more")
+            raise DataError(f"the {kind} split has an empty test part ({_empty(kind, params)}")
         return split
+
+
+def _empty(kind: str, params: dict[str, Any]) -> str:
+    """The end of the message about an empty test part: what its size depends on, and what to change."""
+    latest = kind in ("leave_last", "last_session")  # of users with no more than is held out, nothing is
+    keys = ("test", "valid") if latest else ("test", "fold_in")
+    sizes = ", ".join(f"{key}: {params[key]}" for key in keys if key in params)
+    return f"{sizes}); hold out {'less, because no user has more than this' if latest else 'more'}"
 
 
 def _check_within(data: Interactions, at: str | float) -> None:

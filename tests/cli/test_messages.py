@@ -213,7 +213,9 @@ def test_names_are_printed_as_they_are(folder, call):
         ),
         ("{kind: time_cut, at: 2024-01-01}", "at: there is no event before 2024-01-01; the events range from"),
         ("{kind: time_cut, at: 31.12.2024}", "mine.yaml: split time_cut: at: expected a time as ISO 8601 text, such as"),
-        ("{kind: leave_last, test: 5}", "the leave_last split has an empty test part (test: 5, valid: 0); hold out more"),
+        ("{kind: leave_last, test: 5}", "the leave_last split has an empty test part (test: 5, valid: 0); hold out less,"),
+        ("{kind: random, test: 0.01, seed: 3}", "the random split has an empty test part (test: 0.01); hold out more"),
+        ("{kind: user_holdout, test: 0.01, valid: 0}", "(test: 0.01, fold_in: 0.8); hold out more"),
     ],
 )
 def test_a_split_that_leaves_a_part_empty(call, tmp_path, monkeypatch, split, message):
