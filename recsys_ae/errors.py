@@ -102,11 +102,11 @@ def reason(error: object, limit: int = 200) -> str:
 def counted(number: int, what: str) -> str:
     """A number of something that is named in the singular, for a message.
 
-    >>> counted(1, "such row"), counted(0, "user"), counted(2, "entry")
-    ('1 such row', '0 users', '2 entries')
+    >>> counted(1, "such row"), counted(0, "user"), counted(2000, "entry")
+    ('1 such row', '0 users', '2,000 entries')
     """
     plural = f"{what[:-1]}ies" if what.endswith("y") else f"{what}s"
-    return f"{number} {what if number == 1 else plural}"
+    return f"{number:,} {what if number == 1 else plural}"
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

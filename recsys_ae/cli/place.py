@@ -97,9 +97,9 @@ def report(manifest: "ListManifest", folder: Path) -> None:
         console.print(f"{skipped}; items that can be read there count as seen")
     if manifest.cold_users:
         get = {"popular": "they get the most popular items", "skip": "they get no list"}[manifest.filters["cold"]]
-        console.print(f"the model cannot score {manifest.cold_users} of {manifest.n_users} users: {get}")
+        console.print(f"the model cannot score {manifest.cold_users:,} of {counted(manifest.n_users, 'user')}: {get}")
     served = manifest.n_users - manifest.users_without_items
-    of = "" if served == manifest.n_users else f" of {manifest.n_users}"
-    users = counted(served, "user") if not of else f"{served}{of} users"
+    users = counted(manifest.n_users, "user")
+    users = users if served == manifest.n_users else f"{served:,} of {users}"
     kind = " (a folder of such files)" if folder.suffix.lower() in FILE_ENDINGS else ""
     console.print(f"{counted(manifest.rows, 'recommendation')} for {users}: {folder}{kind}", soft_wrap=True)

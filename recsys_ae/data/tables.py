@@ -27,7 +27,7 @@ from recsys_ae.data.conversion import Converted, Scale, as_ids, as_ratings, as_t
 from recsys_ae.data.layouts import Place, Table, is_structured
 from recsys_ae.data.reading import column_context, reading
 from recsys_ae.data.skipped import SkippedLines, check_share
-from recsys_ae.errors import DataError
+from recsys_ae.errors import DataError, counted
 
 IdTypes = Mapping[Any, str]  # "user" and "item" -> "int" or "str"; missing ones are inferred
 NAMES = {"user": "user_id", "item": "item_id", "rating": "rating", "time": "time", "session": "session"}
@@ -72,10 +72,8 @@ def read_table(
             if faults:
                 example = most_frequent(content, invalid)[1]
                 check_share(path, content.unit, len(faults), n_lines, table.skip_at_most, example)
-                left_out = f"{len(faults):,} invalid {content.unit}{'s' if len(faults) > 1 else ''}"
-                logger.warning(
-                    "%s: skipped %s, kept %s; for example, %s", path, left_out, f"{n_lines - len(faults):,}", example
-                )
+                left_out, kept = counted(len(faults), f"invalid {content.unit}"), f"{n_lines - len(faults):,}"
+                logger.warning("%s: skipped %s, kept %s; for example, %s", path, left_out, kept, example)
             if skipped is not None:
                 skipped.add(path, faults, n_lines)
         values = {NAMES[role]: found[role].values for role in places}

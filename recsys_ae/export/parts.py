@@ -150,5 +150,5 @@ def complete_parts(request: ListRequest, folder: Path, shard: Shard, engine: Eng
             logger.info("%d of %d files", len(parts), len(names))
             logged = monotonic()
     store.prepare(names)  # without the drafts of processes of the engine that have died
-    logger.info("%s written%s", counted(len(names) - kept, "file"), f", {kept} kept from an earlier attempt" if kept else "")
+    logger.info("%s written%s", counted(len(names) - kept, "file"), f", {kept:,} kept from an earlier attempt" if kept else "")
     return {name: parts[name] for name in names}

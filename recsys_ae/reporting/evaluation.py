@@ -49,11 +49,12 @@ def segment_table(report: Report, segment: str) -> Table:
 def evaluation_lines(report: Report, protocol: Protocol) -> Iterator[str]:
     """Notes on the numbers: users, repeats, undefined values, ties, the protocol."""
     counts = report.counts
-    users = f"{counted(counts['users_evaluated'], 'user')} evaluated, {counts['users_skipped']} without relevant items skipped"
+    evaluated, skipped = counted(counts["users_evaluated"], "user"), counts["users_skipped"]
+    users = f"{evaluated} evaluated, {skipped:,} without relevant items skipped"
     if "users_without_list" in counts:
-        users += f"; {counts['users_without_list']} of the evaluated users without a list (score 0)"
+        users += f"; {counts['users_without_list']:,} of the evaluated users without a list (score 0)"
     elif counts["cold"]:
-        users += f"; the model cannot score {counts['cold']} of the users with relevant items"
+        users += f"; the model cannot score {counts['cold']:,} of the users with relevant items"
     yield users
     if "repeats" in counts:
         verdict = "relevant" if protocol.repeats == "wanted" else "not relevant"
