@@ -11,19 +11,7 @@ import yaml
 from recsys_ae.errors import ConfigError, quoted, shortened
 
 FILE_BYTES, DEPTH = 256 * 1024, 32  # limits of a YAML file, and of its nesting
-DATA = (
-    ".csv",
-    ".tsv",
-    ".jsonl",
-    ".ndjson",
-    ".parquet",
-    ".gz",
-    ".bz2",
-    ".zst",
-    ".zip",
-    ".xls",
-    ".xlsx",
-)  # endings of data files
+DATA_ENDINGS = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet", ".gz", ".bz2", ".zst", ".zip", ".xls", ".xlsx")
 USE_OF_DATA = (
     "a pipeline or card is a YAML file that names data files under `files`; only options such as --truth take these directly"
 )
@@ -98,7 +86,7 @@ def parse_yaml(text: str, where: str) -> Any:
 
 def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file; `ConfigError` if the file cannot be read or holds something else."""
-    if path.suffix.lower() in DATA:
+    if path.suffix.lower() in DATA_ENDINGS:
         raise ConfigError(f"{path} looks like a data file, not a pipeline or card: {USE_OF_DATA}")
     try:
         with path.open("rb") as file:

@@ -103,17 +103,17 @@ def declared_features(card: Any) -> Features:
     return "both" if len(sides) > 1 else sides[0] if sides else "none"
 
 
-def with_declared(value: Any, card: Any, key: str = "") -> Any:
+def resolve_features(value: Any, card: Any, key: str = "") -> Any:
     """Parameters of a model, its members or its search, with `features: available` replaced by what the dataset declares.
 
     In a search that also lists what the dataset declares, `available` is left out.
     """
     if isinstance(value, dict):
-        return {name: with_declared(own, card, name) for name, own in value.items()}
+        return {name: resolve_features(own, card, name) for name, own in value.items()}
     if isinstance(value, list):
         if key == "features" and declared_features(card) in value:
             value = [own for own in value if own != "available"]
-        return [with_declared(own, card, key) for own in value]
+        return [resolve_features(own, card, key) for own in value]
     return declared_features(card) if key == "features" and value == "available" else value
 
 

@@ -286,10 +286,10 @@ def _models(keys: PipelineFile, task: "type[Task[Any, Any, Any]]", card: Any, fo
             space: Space | None = shipped_space(model) if keys.search.sampler == "tpe" else None
             if "search" in entry:
                 build = partial(_with, task, name, params)
-                space = read_space(task.with_declared({"search": search}, card)["search"], build, place)
+                space = read_space(task.resolve_params({"search": search}, card)["search"], build, place)
         full = {key: value for key, value in parameters(model).items() if key != "device" or key in params}
         start = None if start is None else str((folder / str(start)).absolute())
-        specs.append(ModelSpec(name, label_of(entry), task.with_declared(full, card), space, start))
+        specs.append(ModelSpec(name, label_of(entry), task.resolve_params(full, card), space, start))
     return specs
 
 

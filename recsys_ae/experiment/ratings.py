@@ -31,8 +31,8 @@ from recsys_ae.experiment.needs import (
     check_relevant,
     check_vectors,
     feature_sides,
+    resolve_features,
     warn_of_ratings,
-    with_declared,
 )
 from recsys_ae.experiment.output import PIPELINE
 from recsys_ae.experiment.pipeline_file import ModelSpec, Pipeline, PipelineFile, RegisterSpec
@@ -137,8 +137,8 @@ class RatingTask(Task[RatingFile, Split, Recommender]):
         return keys.model_copy(update=changes)
 
     @classmethod
-    def with_declared(cls, params: Any, card: Any) -> Any:
-        return with_declared(params, card)
+    def resolve_params(cls, params: Any, card: Any) -> Any:
+        return resolve_features(params, card)
 
     @classmethod
     def metric_per_user(cls, keys: RatingFile) -> str | None:

@@ -71,7 +71,7 @@ class Task(ABC, Generic[K, D, M]):
         """The keys with the defaults of this kind of data; `ConfigError` if they cannot be carried out."""
 
     @classmethod
-    def with_declared(cls, params: Any, card: Any) -> Any:
+    def resolve_params(cls, params: Any, card: Any) -> Any:
         """Parameters of a model or of its search, with references to the dataset replaced by what it declares."""
         return params
 

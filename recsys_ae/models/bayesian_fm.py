@@ -117,7 +117,7 @@ class BayesianFM(FactorModel):
         rows = checked_rows(history, rows)
         fitted = fitted_state(self, history)
         side = SideFeatures.of(fitted, "user")
-        rated = np.diff(_telling_ratings(fitted, history, rows).indptr) > 0
+        rated = np.diff(_ratings_for_factors(fitted, history, rows).indptr) > 0
         return rated if side is None else rated | side.users_have_features(history, rows)
 
     def _memory(self, n_users: int, n_items: int) -> int:
@@ -201,7 +201,7 @@ class BayesianFM(FactorModel):
         """float32 [B, S, H]: bias and factors of users in each sample, given their history."""
         arrays = fitted.arrays
         samples, width = arrays["precision"].shape[1:]
-        ratings = _telling_ratings(fitted, history, rows)
+        ratings = _ratings_for_factors(fitted, history, rows)
         side = SideFeatures.of(fitted, "user")
         attributes = [csr_array(np.ones((len(rows), 1), np.float32))]
         attributes += [_who(kept_columns(ratings, arrays["rated_items"]))] if self.who else []
@@ -232,7 +232,7 @@ class BayesianFM(FactorModel):
         return np.c_[items[:, :, 1:].reshape(len(items), -1), np.ones(len(items), np.float32), bias]
 
 
-def _telling_ratings(fitted: Fitted, history: Interactions, rows: Rows) -> csr_array:
+def _ratings_for_factors(fitted: Fitted, history: Interactions, rows: Rows) -> csr_array:
     """The ratings [B, M] from which the factors of the users at `rows` are computed, see `BayesianFM`."""
     ratings, rated = history.matrix[rows], fitted.arrays["rated_items"]
     items, users = (stored_features(fitted, f"{side}_features") for side in ("item", "user"))

@@ -18,7 +18,7 @@ from recsys_ae.ids import Rows
 from recsys_ae.interactions import Interactions
 
 Features = Literal["available", "both", "users", "items", "none"]  # available: whichever the training data has
-TABLES = {
+FEATURE_TABLES = {
     "both": frozenset({"user_features", "item_features"}),
     "users": frozenset({"user_features"}),
     "items": frozenset({"item_features"}),
@@ -29,14 +29,14 @@ TENTHS = 10
 
 def feature_needs(features: Features) -> frozenset[str]:
     """What the training data must have for a model that uses the features of these sides, see `Recommender.needs`."""
-    return TABLES["none" if features == "available" else features]
+    return FEATURE_TABLES["none" if features == "available" else features]
 
 
 def used_features(model: Any, train: Interactions) -> frozenset[str]:
     """The feature tables of the training data that a model uses: those it needs or, with `available`, all there are."""
     if getattr(model, "features", None) != "available":
         return frozenset(model.needs)
-    return frozenset(name for name in TABLES["both"] if getattr(train, name) is not None)
+    return frozenset(name for name in FEATURE_TABLES["both"] if getattr(train, name) is not None)
 
 
 def stored_features(fitted: Fitted, name: str) -> FeatureTable | None:

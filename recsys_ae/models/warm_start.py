@@ -8,16 +8,16 @@ from recsys_ae.errors import ConfigError
 from recsys_ae.fitted import Fitted
 from recsys_ae.ids import IdMap
 from recsys_ae.interactions import Interactions
-from recsys_ae.models.side_information import TABLES, stored_features, used_features
+from recsys_ae.models.side_information import FEATURE_TABLES, stored_features, used_features
 
 
 def check_features(model: Any, before: Fitted | None, train: Interactions) -> None:
     """Raise `ConfigError` if the state to start from has learned from other feature tables or columns than `model` would."""
     if before is None:
         return
-    used, known = used_features(model, train), frozenset(name for name in TABLES["both"] if name in before.meta)
+    used, known = used_features(model, train), frozenset(name for name in FEATURE_TABLES["both"] if name in before.meta)
     if hasattr(model, "features") and used != known:
-        here, there = (next(side for side, tables in TABLES.items() if tables == own) for own in (used, known))
+        here, there = (next(side for side, tables in FEATURE_TABLES.items() if tables == own) for own in (used, known))
         raise ConfigError(
             f"the model to start from was fitted with `features: {there}`, but this fit would have `features: {here}`; "
             "give it the same features, or fit a new model"
