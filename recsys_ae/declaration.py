@@ -18,6 +18,19 @@ from pydantic_core import core_schema
 from recsys_ae.errors import ConfigError, DataError, did_you_mean, quoted, shortened
 
 T = TypeVar("T")
+# pydantic's types of errors in our words: for a wrong type by how they begin, for a bound with the key of its value
+TYPES = {"int_": "a whole number", "float_": "a number", "bool_": "true or false", "string_type": "text", "list_": "a list"}
+TYPES |= {"tuple_": "a list", "dict_": "keys and values", "model_": "keys and values", "none_": "null"}
+BOUNDS = {
+    "greater_than_equal": ("at least", "ge"),
+    "greater_than": ("more than", "gt"),
+    "less_than_equal": ("at most", "le"),
+    "less_than": ("less than", "lt"),
+    "too_short": ("a list of a length of at least", "min_length"),
+    "too_long": ("a list of a length of at most", "max_length"),
+    "string_too_short": ("text of a length of at least", "min_length"),
+    "string_too_long": ("text of a length of at most", "max_length"),
+}
 LARGEST_FLOAT, SMALLEST_FLOAT = 3.4e38, 1.2e-38  # of float32, in which models compute
 LARGEST_INT = 2**31 - 1
 ERRORS_SHOWN = 3
@@ -254,8 +267,23 @@ def _sentence(kind: Any, item: Any, where: str) -> str:
     if item["type"] == "missing":
         return f"{where}: key {place!r} is missing"
     got = "" if item["type"] == "value_error" else f", got {quoted(item['input'])}"
-    message = shortened(item["msg"].removeprefix("Value error, "), 200)
+    message = shortened(_message(item), 200)
     return f"{where}: {place + ': ' if place else ''}{message[0].lower() + message[1:]}{got}"
+
+
+def _message(item: Any) -> str:
+    """An error of pydantic in our words."""
+    found, context = item["type"], item.get("ctx", {})
+    own = next((words for begin, words in TYPES.items() if found.startswith(begin)), None)
+    if found in BOUNDS:
+        words, key = BOUNDS[found]
+        own = f"{words} {context[key]}"
+    elif found == "literal_error":
+        own = context["expected"]
+    elif found == "string_pattern_mismatch":
+        own = f"text that matches {context['pattern']}"
+    message = str(item["msg"]).removeprefix("Value error, ")
+    return f"expected {own}" if own else message.replace("Input should be", "expected")
 
 
 def _keys_beside(kind: Any, location: tuple[Any, ...]) -> list[str]:

@@ -1,9 +1,13 @@
 """Strict reading of YAML and of numbers."""
 
+from datetime import date
+from typing import Annotated, Literal
+
 import pytest
+from pydantic import Field
 
 from recsys_ae import build_model
-from recsys_ae.declaration import LARGEST_INT, check_numbers, validate
+from recsys_ae.declaration import LARGEST_INT, Declared, check_numbers, validate
 from recsys_ae.errors import ConfigError, quoted, shortened
 from recsys_ae.images import IMAGE_MODELS
 from recsys_ae.images.storage import build_image_model
@@ -131,6 +135,34 @@ def test_numbers_are_checked_at_any_depth(value, inside):
 
 def test_usual_numbers_pass():
     check_numbers([0, 0.0, -0.0, 1e-38 * 2, 3e38, -LARGEST_INT, True, None, "1e99"], "here")
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "message"),
+    [
+        (int, 1.5, "expected a whole number, got 1.5"),
+        (int, "x", "expected a whole number, got 'x'"),
+        (float, None, "expected a number, got None"),
+        (bool, "x", "expected true or false, got 'x'"),
+        (str, 1, "expected text, got 1"),
+        (list[int], 1, "expected a list, got 1"),
+        (tuple[int, ...], 1, "expected a list, got 1"),
+        (dict[str, int], 1, "expected keys and values, got 1"),
+        (Declared, 1, "expected keys and values, got 1"),
+        (Annotated[int, Field(gt=0)], 0, "expected more than 0, got 0"),
+        (Annotated[float, Field(ge=0, lt=1)], 1, "expected less than 1.0, got 1"),
+        (Annotated[int, Field(le=3)], 4, "expected at most 3, got 4"),
+        (Annotated[list[int], Field(min_length=1)], [], "expected a list of a length of at least 1, got []"),
+        (Annotated[str, Field(max_length=1)], "ab", "expected text of a length of at most 1, got 'ab'"),
+        (Annotated[str, Field(pattern="^a$")], "b", "expected text that matches ^a$, got 'b'"),
+        (Literal["a", "b"], "c", "expected 'a' or 'b', got 'c'"),
+        (date, "x", "expected a valid date or datetime, input is too short, got 'x'"),
+    ],
+)
+def test_what_was_expected_is_in_our_words(kind, value, message):
+    with pytest.raises(ConfigError) as caught:
+        validate(kind, value, "here")
+    assert str(caught.value) == f"here: {message}"
 
 
 def test_few_of_many_errors_are_shown():

@@ -94,7 +94,7 @@ def test_every_event_is_in_one_window_or_before_all(rows, windows, days, test):
 def test_what_cannot_be(days):
     with pytest.raises(ConfigError, match="0 <= window < windows, got windows=3, window=3"):
         rolling_window(days, windows=3, window=3)
-    with pytest.raises(ConfigError, match="days: input should be greater than 0"):
+    with pytest.raises(ConfigError, match="days: expected more than 0"):
         rolling_window(days, days=0)
     with pytest.raises(DataError, match="window 0 of 40 has no event; use fewer windows, or a larger share"):
         rolling_window(days, windows=40)

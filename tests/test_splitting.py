@@ -211,7 +211,7 @@ def test_repeats_are_declared_by_protocols_over_time(split):
     data = random_interactions()
     assert split(data).repeats == "excluded"
     assert split(data, repeats="wanted").repeats == "wanted"
-    with pytest.raises(ConfigError, match="repeats: input should be 'excluded' or 'wanted', got 'yes'"):
+    with pytest.raises(ConfigError, match="repeats: expected 'excluded' or 'wanted', got 'yes'"):
         split(data, repeats="yes")
 
 

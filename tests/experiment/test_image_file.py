@@ -119,7 +119,7 @@ def test_settings_reach_every_level(tmp_path):
     [
         (("metrics:", "metric:"), "mine.yaml: unknown key 'metric'; did you mean 'metrics'"),
         (("[mse, error_rate]", "[mes, error]"), "mine.yaml: unknown metric 'mes' of images; did you mean 'mse'"),
-        (("[mse, error_rate]", "[]"), "mine.yaml: metrics: list should have at least 1 item"),
+        (("[mse, error_rate]", "[]"), "mine.yaml: metrics: expected a list of a length of at least 1, got"),
         (("[mse, error_rate]", "[ndcg@10]"), "mine.yaml: unknown metric 'ndcg@10' of images"),
         (("name: dense", "name: dens"), "unknown image model 'dens'; did you mean 'dense'"),
         (("name: dense", "name: autorec"), "unknown image model 'autorec'"),
@@ -128,7 +128,7 @@ def test_settings_reach_every_level(tmp_path):
         (("hidden: 20", "hidden: many"), r"mine.yaml: models\.0 'dense': hidden"),
         (
             ("hidden: 20", "epochs: 0"),
-            r"mine.yaml: models\.0 'dense': epochs: input should be greater than or equal to 1, got 0",
+            r"mine.yaml: models\.0 'dense': epochs: expected at least 1, got 0",
         ),
         (
             ("hidden: 20", "loss: squared"),
@@ -138,7 +138,7 @@ def test_settings_reach_every_level(tmp_path):
         (("layer_noise: 0.2", "layer_noise: [0.1, 0.1, 0.1]"), "layer_noise needs one number per layer: 2, got 3"),
         (("label: deep", "label: dense"), "mine.yaml: two models are labelled 'dense'"),
         (("label: deep", "label: ../deep"), "may have only letters, digits"),
-        (("train: 1000", "train: 0"), r"mine.yaml: split\.train: input should be greater than or equal to 1, got 0"),
+        (("train: 1000", "train: 0"), r"mine.yaml: split\.train: expected at least 1, got 0"),
         (("train: 1000", "test: 1000"), r"mine.yaml: unknown key 'split\.test'"),
         (("dataset: digits", "dataset: digit"), "unknown dataset 'digit'; did you mean 'digits'"),
         (("dataset: digits", ""), "mine.yaml: key 'dataset' is missing; give it the name of a card"),
@@ -150,7 +150,7 @@ def test_settings_reach_every_level(tmp_path):
         ),
         (
             ("dataset: digits", "dataset: mnist\nwhite: 100"),
-            "mine.yaml: white: input should be greater than or equal to 255, got 100",
+            "mine.yaml: white: expected at least 255, got 100",
         ),
         (("seed: [0, 1]", "seed: 0"), r"mine.yaml: compare needs several seeds, such as seed: \[0, 1, 2\]"),
         (("seed: [0, 1]", "seed: [0, 0]"), r"mine.yaml: seed: the seeds must differ, got \[0, 0\]"),

@@ -26,7 +26,7 @@ def test_id_types_survive(saved):
 def test_mistakes_in_parameters():
     with pytest.raises(ConfigError, match="unknown key 'factor'; did you mean 'factors'"):
         build_model("mf", {"factor": 3})
-    with pytest.raises(ConfigError, match="factors: input should be greater than or equal to 1, got 0"):
+    with pytest.raises(ConfigError, match="factors: expected at least 1, got 0"):
         build_model("mf", {"factors": 0})
 
 
