@@ -34,7 +34,7 @@ def check_choices(task: "RatingTask") -> None:
     """Raise `ConfigError` if models or parameters are to be chosen by a rating metric, but no candidate predicts ratings."""
     keys, models = task.keys, task.pipeline.models
     choices = [("the best model", task.deciding_metric, models)] if not keys.export or keys.export.model == "best" else []
-    choices += [(f"{one.label}'s parameters", keys.search.by or task.deciding_metric, (one,)) for one in models if one.search]
+    choices += [(f"{one.label}'s parameters", task.search_metric, (one,)) for one in models if one.search]
     for what, metric, specs in choices:
         if parse_metric(metric).k is None and not any(task.build(spec).predicts_ratings for spec in specs):
             do = f"{', '.join(spec.label for spec in specs)} {'do' if len(specs) > 1 else 'does'}"

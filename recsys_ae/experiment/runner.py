@@ -215,12 +215,12 @@ class _Experiment(Generic[K, D, M]):
             spec, trials = self._search(job)
             model, fit, selected = self._select(job, spec)
             test = self._evaluate(job, model, "test")
-            select = selected.fit if self.keys.refit else None
             digest = self._save(job, model, self.folder.model(name))
-            found = test.metrics, selected.valid_metrics, test.counts
+            found = test.metrics, selected.valid_metrics, test.counts, fit, selected.fit if self.keys.refit else None
             by_user = None if test.per_user is None else self.folder.write_per_user(name, test.per_user, data.protocol)
             rest: dict[str, Any] = {"segments": test.segments, "curves": selected.curves, "validation": validation_name(model)}
-            result = RunResult(spec.name, spec.params, *found, fit, select, digest, trials, by_user, test.ties, **rest)
+            rest["searched_by"] = self.task.search_metric if trials else None
+            result = RunResult(spec.name, spec.params, *found, digest, trials, by_user, test.ties, **rest)
             record_result(job.run, result, self.keys.refit)
             if seed == self.pipeline.seeds[0]:
                 folder, figures = self.folder.figures(spec.label), self.task.figures(model, self.task.data(seed))
@@ -233,7 +233,7 @@ class _Experiment(Generic[K, D, M]):
         """The spec with the parameters that were best on the validation part, and the trials, each of them a tracked run."""
         if not job.spec.search:
             return job.spec, []
-        metric = self.keys.search.by or self.task.deciding_metric
+        metric = self.task.search_metric
         trials = (self._tune if self.keys.search.sampler == "tpe" else self._try)(job, metric)
         best = best_trial(job.name, trials, metric, self.task.lower_is_better(metric))
         job.run.params({f"chosen.{key}": value for key, value in best.params.items()})

@@ -95,6 +95,11 @@ class Task(ABC, Generic[K, D, M]):
         by = self.keys.export.by if self.keys.export else None
         return by or self.metric_per_user(self.keys) or next(filter(self.measures_accuracy, self.keys.metrics))
 
+    @property
+    def search_metric(self) -> str:
+        """The metric by which parameters are searched: `search.by`, or else the one that chooses the best model."""
+        return self.keys.search.by or self.deciding_metric
+
     def build(self, spec: ModelSpec) -> M:
         """The unfitted model of a spec, on the pipeline's device unless the spec has another."""
         has_device = "device" in signature(self.models.names.get(spec.name)).parameters

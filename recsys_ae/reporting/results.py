@@ -93,6 +93,7 @@ class RunResult:
     segments: dict[str, dict[str, MetricValues]] = field(default_factory=dict)  # test metrics by segment and group
     curves: dict[str, Curves] = field(default_factory=dict)  # of the fit that determined the best epoch, by stage
     validation: str = ""  # name of the validation values of the curves
+    searched_by: str | None = None  # the metric by which the trials were compared; None without any
 
     @property
     def peak_memory_mb(self) -> float | None:

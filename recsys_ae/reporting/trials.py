@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from recsys_ae.files import whole_file
-from recsys_ae.reporting.results import ModelSummary, RunReport
+from recsys_ae.reporting.results import ModelSummary, RunReport, RunResult
 
 
 def write_trials(report: RunReport, path: Path) -> list[Path]:
@@ -43,8 +43,16 @@ def search_lines(label: str, model: ModelSummary) -> list[str]:
             others = "".join(f", {states[state]} {state}" for state in ("pruned", "failed") if states[state])
             found = ", ".join(f"{key} {short(run.params[key])}" for key in run.trials[0].params)
             name = label if len(model.runs) == 1 else f"{label}, seed {seed}"
-            lines.append(f"{name}: {found} (the best of {len(run.trials)} trials on validation data{others})")
+            lines.append(f"{name}: {found} ({_chosen(run)} on validation data{others})")
     return lines
+
+
+def _chosen(run: RunResult) -> str:
+    """As what a search chose its trial: the best one, or the first if all have the same value."""
+    values = [trial.valid_metrics.get(run.searched_by or "") for trial in run.trials if trial.state == "complete"]
+    if len(values) > 1 and values[0] is not None and len({*values}) == 1:
+        return f"the first of {len(values)} trials, which have the same {run.searched_by}"
+    return f"the best of {len(run.trials)} trials"
 
 
 def short(value: Any) -> str:

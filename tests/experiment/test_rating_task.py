@@ -189,6 +189,7 @@ def test_the_searched_parameters_are_those_of_the_final_fit(folder):
     (tested,) = report.models["ease"].runs.values()
     best = max(tested.trials, key=lambda trial: trial.valid_metrics["ndcg@5"])
     assert report.final.params["l2"] == tested.params["l2"] == best.params["l2"]
+    assert tested.searched_by == "ndcg@5"
     assert report.final.fit.epochs is None
 
 

@@ -13,8 +13,9 @@ from recsys_ae.evaluation.uncertainty.sample import Sample
 from recsys_ae.evaluation.uncertainty.statistics import Findings, compare
 from recsys_ae.experiment.summary import summarise
 from recsys_ae.reporting.report import reading_lines
-from recsys_ae.reporting.results import Baseline, DataFacts, FitFacts, RunReport, RunResult
+from recsys_ae.reporting.results import Baseline, DataFacts, FitFacts, RunReport, RunResult, Trial
 from recsys_ae.reporting.tables import BELOW, Cell, results_tables, seeds_tables
+from recsys_ae.reporting.trials import search_lines
 
 VALUES = {"good": (0.9, 0.31), "equal": (0.91, 0.30), "bad": (1.2, 0.1)}
 
@@ -49,6 +50,22 @@ def report(**changes: object) -> RunReport:
         "versions": {},
     }
     return RunReport(**{**content, **changes})
+
+
+def test_a_search_in_which_all_trials_tie_does_not_name_a_best_one():
+    fit, summary = FitFacts(1.0, 100.0, None, None), {"l2": 1.0}
+    trials = [Trial({"l2": l2}, {"rmse": 1 / l2, "ndcg@10": 0.5}, 1.0) for l2 in (1.0, 2.0)]
+    pruned = Trial({"l2": 3.0}, {}, 1.0, "pruned")
+
+    def said(by: str | None, *more: Trial) -> list[str]:
+        run = RunResult("ease", summary, {}, None, {}, fit, None, "", [*trials, *more], searched_by=by)
+        return search_lines("ease", summarise({0: run}))
+
+    assert said("rmse") == ["ease: l2 1 (the best of 2 trials on validation data)"]
+    tied = "ease: l2 1 (the first of 2 trials, which have the same ndcg@10 on validation data"
+    assert said("ndcg@10") == [f"{tied})"]
+    assert said("ndcg@10", pruned) == [f"{tied}, 1 pruned)"]
+    assert said(None) == said("rmse")  # of an earlier version
 
 
 def printed(width: int = 160, **changes: object) -> str:
