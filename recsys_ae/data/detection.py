@@ -1,5 +1,6 @@
 """Detection of a file's layout from its first line: separator, header, and which column is which."""
 
+import codecs
 import json
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -12,7 +13,7 @@ import pyarrow.parquet as pq
 
 from recsys_ae.data.layouts import FileLayout, Place, Table, file_kind
 from recsys_ae.data.reading import check_is_text, reading, unpacked
-from recsys_ae.data.text import Dialect, Line, decoded, default_quote, lines
+from recsys_ae.data.text import BLOCK, MARKS, Dialect, Line, decoded, default_quote, lines
 from recsys_ae.declaration import validate
 from recsys_ae.errors import DataError, UnrecognisedError, did_you_mean, quoted, shortened
 
@@ -67,6 +68,28 @@ def layout_of(path: Path, file: FileLayout) -> Layout:
                 layout.place(column)
             return layout
         return _first_fitting(path, file, partial(_text_layout, path, file))
+
+
+def text_encoding(path: Path, declared: str | None) -> str | None:
+    """The encoding that is `declared` for another file, if this one is text that is not UTF-8; None otherwise.
+
+    What programs write about a log in an old encoding, such as lists of recsys-ae, is often UTF-8.
+    """
+    if declared is None or file_kind(path.name) != "text":
+        return None
+    decoder, first = codecs.getincrementaldecoder("utf-8")(), True
+    with unpacked(path) as content:
+        while block := content.read(BLOCK):
+            if first and block.startswith(tuple(MARKS)):
+                return None
+            first = False
+            try:
+                decoder.decode(block)
+            except UnicodeDecodeError:
+                return declared
+            if b"\0" in block:  # as in UTF-16
+                return declared
+    return declared if decoder.getstate()[0] else None
 
 
 def fits(path: Path, file: FileLayout) -> bool:

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from recsys_ae.data.content import TEXT, raise_invalid, read_content, refuse
 from recsys_ae.data.conversion import as_ids, series_of
-from recsys_ae.data.detection import USUAL_NAMES, columns_like, layout_of
+from recsys_ae.data.detection import USUAL_NAMES, columns_like, layout_of, text_encoding
 from recsys_ae.data.layouts import FileLayout, Place, TitleFile, is_structured
 from recsys_ae.data.reading import column_context, reading
 from recsys_ae.errors import DataError, quoted, shortened
@@ -27,10 +27,10 @@ class IdFile(FileLayout):
         return list(self.columns.values())
 
 
-def column_names(path: Path) -> list[str]:
+def column_names(path: Path, encoding: str | None = None) -> list[str]:
     """The names of the columns of a file; of text, the first line."""
     with reading(path):
-        return layout_of(path, IdFile(path=path.name)).names
+        return layout_of(path, IdFile(path=path.name, encoding=encoding)).names
 
 
 def read_ids(
@@ -38,6 +38,7 @@ def read_ids(
     kinds: Mapping[str, str | None],
     optional: str | None = None,
     own_names: Mapping[str, Place | None] = MappingProxyType({}),
+    encoding: str | None = None,
 ) -> pd.DataFrame:
     """Columns of ids in a file with named columns: Parquet, JSON lines or text with a header, also compressed.
 
@@ -47,6 +48,7 @@ def read_ids(
         kinds: role of each column (`user`, `item`, `category`) -> type of its ids, "int" or "str"; None: that of the file.
         optional: the role that may be missing.
         own_names: role -> column name that a card declares, which takes precedence over the usual ones.
+        encoding: that a card declares, see `text_encoding`.
 
     Returns:
         The columns user_id, item_id, category that were asked for and found; int64 or text. There may be no rows.
@@ -55,12 +57,14 @@ def read_ids(
         DataError: no such file or column, or an invalid line (or row), with its number and content.
     """
     with reading(path):
-        names = column_names(path)
+        encoding = text_encoding(path, encoding)
+        names = column_names(path, encoding)
         own = {role: [str(name)] for role, name in own_names.items() if name in names}
         found = columns_like(names, ROLES) | own
         places = {role: _only(found[role], role, names, role == optional) for role in kinds}
         columns: dict[str, Place] = {role: name for role, name in places.items() if name is not None}
-        content = read_content(path, IdFile(path=path.name, columns=columns), dict.fromkeys(columns.values(), TEXT))
+        file = IdFile(path=path.name, columns=columns, encoding=encoding)
+        content = read_content(path, file, dict.fromkeys(columns.values(), TEXT))
         raise_invalid(content)
         values = {}
         for role, place in columns.items():

@@ -9,7 +9,7 @@ import pandas as pd
 
 from recsys_ae.data.content import TEXT, raise_invalid, read_content, refuse
 from recsys_ae.data.conversion import as_ids, as_scores, series_of
-from recsys_ae.data.detection import Layout, layout_of
+from recsys_ae.data.detection import Layout, layout_of, text_encoding
 from recsys_ae.data.id_tables import column_names
 from recsys_ae.data.layouts import FileLayout, Place, is_structured
 from recsys_ae.data.reading import column_context, reading
@@ -30,7 +30,10 @@ class ListFile(FileLayout):
 
 
 def read_lists(
-    path: Path, ids: IdTypes | None = None, own_names: Mapping[str, Place | None] = MappingProxyType({})
+    path: Path,
+    ids: IdTypes | None = None,
+    own_names: Mapping[str, Place | None] = MappingProxyType({}),
+    encoding: str | None = None,
 ) -> pd.DataFrame:
     """Columns user_id, rank, item_id and, if there, score of a Parquet or text file, or of JSON lines, also compressed.
 
@@ -40,14 +43,16 @@ def read_lists(
     Args:
         ids: declared id types, see `data.tables.read_table`.
         own_names: names of the columns of users and items that a card declares, which may stand for the usual ones.
+        encoding: that a card declares, see `text_encoding`.
 
     Raises:
         DataError: no such file or column, no rows, or an invalid line (or row), with its number and content.
     """
     with reading(path):
-        present = column_names(path)
+        encoding = text_encoding(path, encoding)
+        present = column_names(path, encoding)
         own: dict[str, Any] = {role: own_names[role] for role in ("user", "item") if own_names.get(role) in present}
-        file = ListFile(path=path.name, **own)
+        file = ListFile(path=path.name, encoding=encoding, **own)
         names, dialect, _ = _layout_of(path, file)
         marks = ".," if dialect is not None and dialect.separator == ";" else "."
         places: dict[str, Place] = {"user_id": file.user, RANK: RANK, "item_id": file.item}

@@ -114,8 +114,9 @@ class SystemEvaluator:
             exported = ExportedLists.of(path)
             with part_by_task(exported) if self.engine == "spark" else nullcontext(PartByPart(exported)) as given:
                 return self._of_lists(path, given, exported.manifest.k, exported.manifest.seen)
-        own = self._card[0].files[0].columns.model_dump() if self._card else {}
-        frame, length = read_recommendations(path, ids=self._ids, own_names=own)
+        log = self._card[0].files[0] if self._card else None
+        own: dict[str, Any] = {"own_names": log.columns.model_dump(), "encoding": log.encoding} if log else {}
+        frame, length = read_recommendations(path, ids=self._ids, **own)
         if self.engine == "spark":
             raise ConfigError(f"{path} is a file, and the engine spark evaluates exported folders; leave out --engine spark")
         return self._of_lists(path, PartByPart({str(path): frame}), length)

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from recsys_ae.data.cards import RatingsCard
-from recsys_ae.data.detection import columns_like, fits, guess_table
+from recsys_ae.data.detection import columns_like, fits, guess_table, text_encoding
 from recsys_ae.data.features import load_features
 from recsys_ae.data.id_tables import column_names, read_ids
 from recsys_ae.data.ratings import read_history
@@ -102,14 +102,17 @@ def users_in(path: Path, kind: str, card: tuple[RatingsCard, Path] | None = None
     """The distinct ids, "int" or "str", of the users in a file, in their order.
 
     The file is either a log, such as a truth, with the layout of the card's first file, or any table with a column of users,
-    which has one of the usual names or that of the card.
+    which has one of the usual names or that of the card. Text that is not UTF-8 has the encoding of the card.
     """
-    table, names = card[0].files[0] if card else None, column_names(path)
+    table = card[0].files[0] if card else None
+    encoding = text_encoding(path, table.encoding if table else None)
+    names = column_names(path, encoding)
     own = {} if table is None else {"user": table.columns.user}
     named = bool(columns_like(names)["user"]) or own.get("user") in names
     if named and not (table is not None and table.named() and fits(path, table)):
-        users = read_ids(path, {"user": kind}, own_names=own)
+        users = read_ids(path, {"user": kind}, own_names=own, encoding=encoding)
     else:
         numbered = table is not None and not table.named()
-        users = read_table(path, table if table and (numbered or fits(path, table)) else guess_table(path), {"user": kind})
+        like_log = table is not None and (numbered or fits(path, table))
+        users = read_table(path, table if table and like_log else guess_table(path, encoding=encoding), {"user": kind})
     return users["user_id"].drop_duplicates()

@@ -85,13 +85,18 @@ def export_recommendations(
 
 
 def read_recommendations(
-    path: Path | str, *, ids: IdTypes | None = None, own_names: Mapping[str, Place | None] = MappingProxyType({})
+    path: Path | str,
+    *,
+    ids: IdTypes | None = None,
+    own_names: Mapping[str, Place | None] = MappingProxyType({}),
+    encoding: str | None = None,
 ) -> tuple[pd.DataFrame, int]:
     """Read lists from a folder with a manifest, or from a single file; see `data.lists.read_lists`.
 
     Args:
         ids, own_names: declared id types, {"user": "int" | "str", "item": ...}, and names that the columns user_id and item_id
             of a single file may have, {"user": "customer", "item": ...}.
+        encoding: of a single file of text that is not UTF-8.
 
     Returns:
         The columns user_id, rank, item_id and, of a folder, any others; and the length of the lists: k of the manifest, or the
@@ -105,7 +110,7 @@ def read_recommendations(
     if not os.path.exists(path):  # False also for a name that is too long
         raise DataError(f"there is no file or folder {path} with recommendations{similar_path(path)}")
     if not path.is_dir():
-        frame = read_lists(path, ids, own_names)
+        frame = read_lists(path, ids, own_names, encoding)
         return frame, int(frame["rank"].max())
     lists = ExportedLists.of(path)
     return pa.concat_tables([lists.table(name) for name in lists]).to_pandas(), lists.manifest.k

@@ -66,14 +66,16 @@ class RuleFiles:
         """The rules for these items and users.
 
         Args:
-            card: its first file declares further names for the columns of users and items.
+            card: its first file declares further names for the columns of users and items, and the encoding.
             skip_unknown: leave out rows with other items or users instead of raising; their number is logged.
 
         Raises:
             UnknownIdError: a row has another item or user.
             DataError: as for `read_ids`, or none of the candidates is known.
         """
-        reader = _Reader(items, users, skip_unknown, card.files[0].columns.model_dump() if card else {})
+        log = card.files[0] if card else None
+        names, encoding = (log.columns.model_dump(), log.encoding) if log else ({}, None)
+        reader = _Reader(items, users, skip_unknown, names, encoding)
         sets = {role: reader.sets(getattr(self, name)) for name, role in RULES.items() if getattr(self, name)}
         if (candidates := sets.get("candidates")) is not None:
             if what := [what for what, count in candidates.counts().items() if not count]:
@@ -92,13 +94,14 @@ class _Reader:
     users: IdMap
     skip_unknown: bool
     names: Mapping[str, Place | None]  # of the columns, by role, besides the usual ones
+    encoding: str | None  # of text that is not UTF-8
 
     def sets(self, paths: Sequence[Path]) -> ItemSets:
         """The sets of items in files."""
         shared: list[Rows] = []
         pairs: list[tuple[pd.Series, Rows]] = []
         for path in paths:
-            frame = read_ids(path, {"item": self.items.kind, "user": self.users.kind}, "user", self.names)
+            frame = read_ids(path, {"item": self.items.kind, "user": self.users.kind}, "user", self.names, self.encoding)
             rows = self._item_rows(path, frame)
             if "user_id" in frame:
                 known = (rows >= 0) & self._known_users(path, frame)
@@ -112,7 +115,7 @@ class _Reader:
         """The categories in files."""
         found: list[tuple[Rows, pd.Series]] = []
         for path in paths:
-            frame = read_ids(path, {"item": self.items.kind, "category": "str"}, own_names=self.names)
+            frame = read_ids(path, {"item": self.items.kind, "category": "str"}, own_names=self.names, encoding=self.encoding)
             rows = self._item_rows(path, frame)
             found.append((rows[rows >= 0], frame["category"][rows >= 0]))
         rows, names = np.concatenate([rows for rows, _ in found]), pd.concat([names for _, names in found])

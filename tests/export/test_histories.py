@@ -6,8 +6,12 @@ import pytest
 from recsys_ae.data.cards import RatingsCard
 from recsys_ae.errors import ConfigError, DataError
 from recsys_ae.export.histories import history_for, users_in
+from recsys_ae.export.local import read_recommendations
+from recsys_ae.export.rule_files import RuleFiles
+from recsys_ae.ids import IdMap
 from recsys_ae.interactions import Interactions
 from recsys_ae.models.baselines import Bias, Popularity
+from recsys_ae.models.rules import Rules
 
 CARD = {"name": "x", "kind": "ratings", "folder": "."}
 
@@ -42,6 +46,29 @@ def test_users_of_a_log_with_a_card(tmp_path):
     ):
         (tmp_path / "y.csv").write_text(content)
         assert users_in(tmp_path / "y.csv", "str", card).tolist() == ["u07", "u01"], content
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-8", "utf-8-sig"])
+def test_files_beside_a_log_have_its_encoding_or_are_utf_8(tmp_path, encoding):
+    layout = {"path": "log.csv", "encoding": "latin-1", "columns": {"user": "Käufer", "item": "sku"}}
+    card = RatingsCard(**CARD, files=[layout]), tmp_path
+    path, own = tmp_path / "x.csv", {"user": "Käufer", "item": "sku"}
+    path.write_text("Käufer\nJörg\nZoë\n", encoding=encoding)
+    assert users_in(path, "str", card).tolist() == ["Jörg", "Zoë"]
+    path.write_text("x;user\nJörg;Zoë\nZoë;Jörg\n", encoding=encoding)
+    assert users_in(path, "str", card).tolist() == ["Zoë", "Jörg"]
+    path.write_text("Käufer,rank,sku\nJörg,1,é\n", encoding=encoding)
+    frame, _ = read_recommendations(path, own_names=own, encoding="latin-1")
+    assert frame[["user_id", "item_id"]].to_numpy().tolist() == [["Jörg", "é"]]
+    path.write_text("sku\né\n", encoding=encoding)
+    rules = RuleFiles(block=[path]).read(IdMap(["a", "é"]), IdMap(["Jörg"]), card=card[0])
+    assert rules.digest == Rules.of(IdMap(["a", "é"]), blocked=["é"]).digest
+
+
+def test_files_beside_a_log_in_utf_16(tmp_path):
+    layout = {"path": "log.csv", "encoding": "utf-16-le", "columns": {"user": "user", "item": "item"}}
+    (tmp_path / "x.csv").write_text("user\nu07\n", encoding="utf-16-le")
+    assert users_in(tmp_path / "x.csv", "str", (RatingsCard(**CARD, files=[layout]), tmp_path)).tolist() == ["u07"]
 
 
 @pytest.mark.parametrize("content", ["user_id\nu07\nu01\n", "name,user_id\nA,u07\nB,u01\n", "3,100,u07\n1,101,u01\n"])
