@@ -286,15 +286,22 @@ def _message(item: Any) -> str:
     return f"expected {own}" if own else message.replace("Input should be", "expected")
 
 
-def _keys_beside(kind: Any, location: tuple[Any, ...]) -> list[str]:
+def _keys_beside(kind: Any, location: tuple[Any, ...]) -> set[str]:
     """The keys that a `Declared` model accepts at the level of `location`, as far as they can be followed."""
     models = _models_in(kind)
     for part in location[:-1]:
         below = [
             field.annotation for model in models for name, field in model.model_fields.items() if part == (field.alias or name)
         ]
-        models = [model for annotation in below for model in _models_in(annotation)] or models
-    return [field.alias or name for model in models for name, field in model.model_fields.items()]
+        chosen = [model for model in models if _is_named(model, part)]
+        models = [model for annotation in below for model in _models_in(annotation)] or chosen or models
+    return {field.alias or name for model in models for name, field in model.model_fields.items()}
+
+
+def _is_named(model: type[BaseModel], part: Any) -> bool:
+    """Whether `part` of a location chooses this model among several: by its name, or by the value of a field."""
+    values = (get_args(field.annotation) for field in model.model_fields.values())
+    return part == model.__name__ or any((part,) == allowed for allowed in values)
 
 
 def _models_in(annotation: Any) -> list[type[BaseModel]]:

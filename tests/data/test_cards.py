@@ -39,6 +39,12 @@ def test_shipped_cards_are_valid_and_say_their_licence(name):
         (("kind: ratings", "kind: clicks"), r"known are: .*, ratings \(clicks are ratings without a `rating` column\)$"),
         (("kind: ratings\n", ""), "key .kind. is missing; known are: digits, "),
         (("kind: ratings", "kind: ratings\nscael: [1, 5]"), "unknown key 'scael'; did you mean 'scale'"),
+        (
+            ("kind: ratings", "kind: ratings\nxyz: 1"),
+            "'xyz'; known are: checksums, citation, duplicates, features, files, folder, ids, k_core, kind, licence, name, "
+            "scale, session_gap, sources, splits, title, titles$",
+        ),
+        (("kind: ratings", "kind: ratings\nk_core: {xyz: 1}"), "unknown key 'k_core.xyz'; known are: items, users$"),
         (("name: mine\n", ""), "key 'name' is missing"),
         (("user: u", "user: 1"), "must be declared by name"),
         (("path: mine.csv", "path: mine.csv, header: false"), "must be declared by number"),
