@@ -119,7 +119,10 @@ def _as_floats(column: pa.ChunkedArray, decimal: str, *, typed: bool) -> NDArray
 
 
 def as_times(column: pa.ChunkedArray, unit: TimeUnit, date_format: str | None = None, decimal: str = ".") -> Converted:
-    """Times as int64 microseconds since 1970. Undeclared, the first valid text decides: number or date."""
+    """Times as int64 microseconds since 1970.
+
+    Undeclared, the first valid text decides: number or date. Either all dates have a time zone or none has: the rarer are bad.
+    """
     if date_format is not None and pa.types.is_integer(column.type):  # such as 20240131
         column = column.cast(pa.string())
     if not is_text(column.type):
@@ -145,8 +148,11 @@ def as_times(column: pa.ChunkedArray, unit: TimeUnit, date_format: str | None = 
     is_number, is_date = ~pd.isna(numbers)[codes] & ~wrong, ~no_date[codes] & ~wrong
     first = int((is_number | is_date).argmax())
     if len(codes) and is_date[first]:
-        zone = bool(zoned[codes[first]])
-        return Converted(dates[codes], ~is_date | (zoned[codes] != zone), _no_date(zone))
+        has_zone = zoned[codes]
+        n_with, n_without = int((is_date & has_zone).sum()), int((is_date & ~has_zone).sum())
+        zone = bool(has_zone[first]) if n_with == n_without else n_with > n_without
+        usual = is_date & (has_zone == zone)
+        return Converted(dates[codes], ~usual, _no_date(zone, int(usual.sum()), texts[int(codes[usual.argmax()])].as_py()))
     values, bad = instants(pd.Series(numbers), unit)
     why_not = partial(_no_time, unit=unit, decimal=decimal, known=bool(len(codes) and is_number[first]))
     return Converted(values[codes], bad[codes] | ~is_number, why_not)
@@ -318,11 +324,17 @@ def _no_id(kind: str, hint: str) -> Callable[[Any], str]:
     return why
 
 
-def _no_date(zone: bool) -> Callable[[Any], str]:
-    wanted = (
-        f"an ISO 8601 date {'with' if zone else 'without'} a time zone, like the first one, between the years 1678 and 2262"
-    )
-    return lambda _: f"not {wanted} (declare date_format for other formats)"
+def _no_date(zone: bool, usual: int, example: str) -> Callable[[Any], str]:
+    """What is wrong with a value among `usual` dates such as `example`, all with or all without a time zone."""
+
+    def why(value: Any) -> str:
+        kind = date_type(value) if isinstance(value, str) else None
+        if kind is None or (kind.tz is not None) == zone:
+            return "not an ISO 8601 date between the years 1678 and 2262 (declare date_format for other formats)"
+        own, others = ("without", "with one") if zone else ("with", "without one")
+        return f"{own} a time zone, unlike {usual:,} {others} such as {quoted(example)}; give all of them one, or none"
+
+    return why
 
 
 def _no_time(value: Any, unit: TimeUnit, decimal: str, known: bool) -> str:

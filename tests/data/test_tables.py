@@ -152,9 +152,22 @@ def test_order_below_a_second_survives_every_form(tmp_path, form):
     assert leave_last(data).test.to_frame()["item_id"].tolist() == [8]
 
 
-def test_dates_with_and_without_zone_do_not_mix(tmp_path):
-    with pytest.raises(DataError, match="line 3: t '2026-01-02T00:00:00' is not an ISO 8601 date with a time zone"):
-        read_table(write(tmp_path, "u,i,r,t\n1,2,3,2026-01-01T00:00:00Z\n1,3,3,2026-01-02T00:00:00\n"), CSV)
+@pytest.mark.parametrize(
+    ("zones", "row", "message"),
+    [
+        ("-ZZ", 1, "t '2026-01-01T00:00:00' is without a time zone, unlike 2 with one such as '2026-01-02T00:00:00Z'; give"),
+        ("Z--", 1, "t '2026-01-01T00:00:00Z' is with a time zone, unlike 2 without one such as '2026-01-02T00:00:00'; give"),
+        ("Z-", 2, "t '2026-01-02T00:00:00' is without a time zone, unlike 1 with one"),
+    ],
+)
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_dates_with_and_without_zone_do_not_mix(tmp_path, zones, row, message, suffix):
+    times = [f"2026-01-0{day}T00:00:00{zone.strip('-')}" for day, zone in enumerate(zones, 1)]
+    frame, path = pd.DataFrame({"u": 1, "i": range(len(times)), "r": 3, "t": times}), tmp_path / f"x.{suffix}"
+    frame.to_parquet(path) if suffix == "parquet" else frame.to_csv(path, index=False)
+    place = f"line {row + 1}" if suffix == "csv" else f"row {row}"
+    with pytest.raises(DataError, match=f"{place}: {message}"):
+        read_table(path, CSV.model_copy(update={"path": path.name}))
 
 
 def test_missing_file(tmp_path):
