@@ -1,5 +1,6 @@
 """The log: what happened, event by event, in order. The matrix of `Interactions` is one view of it."""
 
+import logging
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
@@ -9,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from recsys_ae.errors import ConfigError, DataError, described, quoted
+from recsys_ae.errors import ConfigError, DataError, counted, described, quoted
 from recsys_ae.frames import Frame, plain, read_frame
 from recsys_ae.ids import KINDS, IdMap, Rows, encode, id_index, kind_of, shown
 from recsys_ae.sorting import is_increasing
@@ -18,6 +19,8 @@ from recsys_ae.times import TimeUnit, microseconds
 Duplicates = Literal["error", "last", "mean", "max", "sum"]
 Ratings = NDArray[np.float32]
 LARGEST_RATING = 1e9  # absolute value: larger than any rating or count, and its squares can still be summed in float32
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -111,9 +114,16 @@ def ties(keys: Rows, times: Rows | None) -> Rows:
 
 
 def read_events(
-    tables: dict[str, Frame], columns: Mapping[str, str | None], unit: TimeUnit, users: IdMap | None, items: IdMap | None
+    tables: dict[str, Frame],
+    columns: Mapping[str, str | None],
+    unit: TimeUnit,
+    users: IdMap | None,
+    items: IdMap | None,
+    scale: tuple[float, float] | None,
 ) -> tuple[list[Events], IdMap, IdMap]:
     """The events of each data frame, and the ids of the users and items of all; `order` counts across frames.
+
+    Negative ratings without a scale are warned of.
 
     Args:
         tables: data frames by their names in messages. They are taken out, so that a column can be freed once it is read.
@@ -135,6 +145,8 @@ def read_events(
     user_rows, users = encode(_ids(parts.pop("user")), users)
     item_rows, items = encode(_ids(parts.pop("item")), items)
     ratings = numbers("rating", _ratings)
+    if ratings is not None and scale is None:
+        _warn_of_negative(ratings)
     log = Events(
         user_rows,
         item_rows,
@@ -180,6 +192,17 @@ def _ratings(column: pd.Series, what: str) -> Ratings:
         at = int(invalid.argmax())
         raise DataError(f"rating {column.iloc[at]} in row {at} of {what} must be {wanted}")
     return ratings
+
+
+def _warn_of_negative(ratings: Ratings) -> None:
+    """Warn of ratings below 0, which may be goods that were returned."""
+    if negative := int((ratings < 0).sum()):
+        logger.warning(
+            "%s among %s: rankings take every event as positive, unless positive_at drops it; leave out events that are not, "
+            "such as returned goods, or declare the scale if these are ratings",
+            counted(negative, "negative rating"),
+            f"{len(ratings):,}",
+        )
 
 
 def check_policy(duplicates: object) -> None:

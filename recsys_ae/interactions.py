@@ -145,7 +145,7 @@ class Interactions:
         for name, ids in (("users", users), ("items", items)):
             if not isinstance(ids, IdMap | None):
                 raise DataError(f"{name} must be an IdMap, got {described(ids)}")
-        (log,), users, items = read_events({"the table": frame}, columns, time_unit, users, items)
+        (log,), users, items = read_events({"the table": frame}, columns, time_unit, users, items, scale)
         return cls.from_events(log, users, items, duplicates, scale)
 
     @classmethod

@@ -103,7 +103,7 @@ class Split:
         if valid is None:
             valid = pd.DataFrame(columns=[name for name in columns.values() if name is not None])
         tables = {"the train table": train, "the valid table": valid, "the test table": test}
-        logs, users, items = read_events(tables, columns, time_unit, None, None)
+        logs, users, items = read_events(tables, columns, time_unit, None, None, scale)
         known, chosen, asked = (Interactions.from_events(log, users, items, duplicates, scale) for log in logs)
         return cls(known, chosen, asked, repeats=repeats, predict=predict)
 

@@ -5,7 +5,7 @@ from builders import events, from_dense, planted, random_interactions
 from hypothesis import given, settings, strategies as st
 from scipy.sparse import csr_array
 
-from recsys_ae import IdMap, Interactions, Split
+from recsys_ae import IdMap, Interactions, Split, read_interactions
 from recsys_ae.errors import ConfigError, DataError
 
 logs = st.lists(
@@ -269,3 +269,25 @@ class TestSplit:
 
 def test_one_user_and_one_item_are_data():
     assert len(from_dense(np.array([[3.0]]))) == 1
+
+
+@pytest.mark.parametrize("read", ["frame", "split", "file"])
+def test_negative_ratings_without_a_scale_are_warned_of(tmp_path, caplog, read):
+    """Goods that were returned count as positive events in rankings."""
+    frame = pd.DataFrame({"user_id": [1, 1, 2], "item_id": [5, 6, 5], "rating": [2.0, -3.0, 0.0]})
+    frame.to_csv(path := tmp_path / "log.csv", index=False)
+
+    def messages(**options):
+        caplog.clear()
+        if read == "split":
+            Split.from_frames(frame[:2], frame[2:], **options)
+        else:
+            read_interactions(path, **options) if read == "file" else Interactions.from_frame(frame, **options)
+        return caplog.messages
+
+    (message,) = messages()
+    assert message.startswith("1 negative rating among 3: rankings take every event as positive, unless ")
+    assert not messages(scale=(-5, 5))
+    frame.loc[1, "rating"] = 3.0
+    frame.to_csv(path, index=False)
+    assert not messages()

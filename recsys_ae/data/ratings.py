@@ -125,7 +125,7 @@ def read_interactions(
     path = path_of(path)
     tables = {"the table": read_table(path, guess_table(path, **layout), ids, scale, skipped=skipped)}
     columns = {"user": "user_id", "item": "item_id", **columns_of(tables["the table"])}
-    (log,), users, items = read_events(tables, columns, columns.pop("time_unit"), None, None)
+    (log,), users, items = read_events(tables, columns, columns.pop("time_unit"), None, None, scale)
     return Interactions.from_events(log, users, items, duplicates, scale)
 
 
