@@ -16,6 +16,7 @@ from recsys_ae.errors import RecsysError
 from recsys_ae.evaluation.candidates import Candidates
 from recsys_ae.evaluation.evaluator import evaluate
 from recsys_ae.evaluation.relevance import relevant_pairs
+from recsys_ae.experiment.rating_data import counts_events
 from recsys_ae.ids import Rows
 from recsys_ae.interactions import Interactions
 from recsys_ae.models.base import Floats, LinearInHistory, Recommender, finite_predictions, item_counts, rating_scale
@@ -241,6 +242,7 @@ def training_data(train: Interactions) -> TrainingData:
         half=_short((np.searchsorted(running, 0.5) + 1) / train.n_items),
         grid=_grid(train, of_users, of_items),
         ratings=_ratings(train),
+        counts=counts_events(train),
         median_user=float(np.median(of_users[of_users > 0])),
         median_item=float(np.median(of_items[of_items > 0])),
     )

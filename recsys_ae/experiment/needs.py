@@ -10,6 +10,7 @@ from recsys_ae.errors import ConfigError, DataError
 from recsys_ae.evaluation.metrics import parse_metric, parse_metrics
 from recsys_ae.evaluation.segments import parse_segments
 from recsys_ae.experiment.pipeline_file import ModelSpec, label_of
+from recsys_ae.experiment.rating_data import counts_events
 from recsys_ae.experiment.search import extremes
 from recsys_ae.models import MODELS
 from recsys_ae.models.side_information import Features
@@ -69,12 +70,18 @@ def check_relevant(task: "RatingTask", splits: Iterable[Split]) -> None:
 
 
 def warn_of_ratings(task: "RatingTask", data: Split) -> None:
-    """Warn if models predict ratings, but all ratings they learn from are equal, unless the pipeline makes them so."""
+    """Warn if models predict ratings, but learn from numbers of events or equal ratings, unless the pipeline makes them."""
     rating = [spec.label for spec in task.pipeline.models if task.build(spec).predicts_ratings]
     ratings = data.train.matrix.data
-    if rating and task.keys.positive_at is None and len(ratings) and ratings.min() == ratings.max():
-        verb = "has" if len(rating) == 1 else "have"
-        logger.warning("all ratings are equal, so %s %s nothing to learn; use ranking models", ", ".join(rating), verb)
+    if not rating or task.keys.positive_at is not None or not len(ratings):
+        return
+    one, names = len(rating) == 1, ", ".join(rating)
+    if ratings.min() == ratings.max():
+        verb = "has" if one else "have"
+        logger.warning("all ratings are equal, so %s %s nothing to learn; use ranking models", names, verb)
+    elif counts_events(data.train):
+        verb = "predicts" if one else "predict"
+        logger.warning("the ratings are numbers of events, so these are what %s %s; use ranking models", names, verb)
 
 
 def feature_sides(task: "RatingTask") -> list[Side]:

@@ -199,6 +199,11 @@ def _empty(kind: str, params: dict[str, Any]) -> str:
     return f"{sizes}); hold out {'less, because no user has more than this' if latest else 'more'}"
 
 
+def counts_events(data: Interactions) -> bool:
+    """Whether the rating of each pair is the number of its events."""
+    return data.duplicates == "sum" and bool((data.stored_events.ratings == 1).all())
+
+
 def _check_within(data: Interactions, at: str | float) -> None:
     """Raise `DataError` unless a cut at this moment leaves events on both sides."""
     times = event_times(data, "time_cut")

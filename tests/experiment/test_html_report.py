@@ -190,6 +190,7 @@ def test_the_data_is_described(split):
     assert [share for _, share in found.tail[1:]] == pytest.approx(running, rel=1e-3)
     assert found.half == pytest.approx((np.flatnonzero(running >= 0.5)[0] + 1) / 25, rel=1e-3)
     assert sum(found.ratings.values()) == dense.sum()
+    assert not found.counts
     grid = np.array(found.grid)
     assert grid.shape == (32, 25)
     assert grid[0].mean() > grid[-1].mean()

@@ -132,12 +132,12 @@ def clicks() -> dict:
     return {"name": "clicks", "kind": "ratings", "files": [table], "duplicates": "sum"}
 
 
-def test_equal_ratings_are_warned_of_where_a_model_learns_them(folder, caplog):
+def test_clicks_are_warned_of_where_a_model_learns_them_as_ratings(folder, caplog):
     """A log of clicks has no ratings, which matters to rating models only, and when they are to be trained."""
-    log = {**clicks(), "duplicates": "last"}
 
-    def warned(*models: str) -> list[str]:
+    def warned(*models: str, duplicates: str = "last") -> list[str]:
         caplog.clear()
+        log = {**clicks(), "duplicates": duplicates}
         named = {"dataset": log, "models": [{"name": name} for name in models], "metrics": ["ndcg@5"]}
         task = RatingTask(read_pipeline(write(**named, export={"k": 5})))
         data = task.data(0)
@@ -148,6 +148,9 @@ def test_equal_ratings_are_warned_of_where_a_model_learns_them(folder, caplog):
     assert warned("ease", "popularity") == []
     assert warned("ease", "bias") == ["all ratings are equal, so bias has nothing to learn; use ranking models"]
     assert warned("mf", "bias") == ["all ratings are equal, so mf, bias have nothing to learn; use ranking models"]
+    assert warned("ease", duplicates="sum") == []
+    counted = ["the ratings are numbers of events, so these are what mf, bias predict; use ranking models"]
+    assert warned("mf", "bias", duplicates="sum") == counted
 
 
 def test_wanted_repeats_are_not_excluded(folder):

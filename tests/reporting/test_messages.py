@@ -2,11 +2,12 @@
 
 from dataclasses import replace
 
+import pytest
 from three_models import look, report
 
 from recsys_ae.experiment.summary import summarise
-from recsys_ae.reporting.html.blocks import Charts, Facts, Grid, Notes
-from recsys_ae.reporting.html.facts import CloserLook, Depths, RunFiles
+from recsys_ae.reporting.html.blocks import Chart, Charts, Facts, Grid, Notes, Page
+from recsys_ae.reporting.html.facts import CloserLook, Depths, RunFiles, TrainingData
 from recsys_ae.reporting.html.run import leaderboard, run_content
 from recsys_ae.reporting.markdown import description
 from recsys_ae.reporting.report import best_line
@@ -16,13 +17,12 @@ from recsys_ae.reporting.results import CHOSEN_ON_TEST, Best, Exported, FinalFit
 def charts(**changes: object) -> dict[str, str]:
     """The messages of the charts by title; without the closer look if the models are others."""
     page = run_content(report(**changes), CloserLook() if "models" in changes else look(), RunFiles(""))
-    return {
-        chart.title: chart.message
-        for section in page.sections
-        for block in section.blocks
-        if block.kind == "charts"
-        for chart in block.charts
-    }
+    return {chart.title: chart.message for chart in charts_of(page)}
+
+
+def charts_of(page: Page) -> list[Chart]:
+    blocks = [block for section in page.sections for block in section.blocks if isinstance(block, Charts)]
+    return [chart for block in blocks for chart in block.charts]
 
 
 def test_a_page_says_where_the_intervals_of_groups_are():
@@ -64,6 +64,21 @@ def test_charts_say_what_they_show():
     )
     assert said["equal: training loss"] == "From 1 to 0.25 in 3 epochs; epoch 2 was chosen."
     assert said["equal: validation ndcg@100"] == "From 0.2 to 0.3 in 3 epochs; epoch 2 was chosen."
+
+
+@pytest.mark.parametrize(
+    ("counts", "title", "message"),
+    [
+        (False, "Interactions by rating", "The most frequent rating is 1, with 75 % of all."),
+        (True, "Interactions by number of events", "The most frequent number of events is 1, with 75 % of all."),
+    ],
+)
+def test_numbers_of_events_are_not_called_ratings(counts, title, message):
+    training = TrainingData(2, 2, 4, 1.0, [(0, 0), (1, 1)], 0.5, [[1.0]], {"1": 3, "2": 1}, counts, 2.0, 2.0)
+    page = run_content(report(), replace(look(), training=training), RunFiles(""))
+    (chart,) = (chart for chart in charts_of(page) if chart.title == title)
+    assert chart.message == message
+    assert counts == ("rating" not in str(chart))
 
 
 def grouped(labels: list[str], **groups: list[float]) -> str:

@@ -40,12 +40,14 @@ def _charts(training: TrainingData) -> Iterator[Chart]:
     table = plain("Popularity", ["items, most popular first", "interactions"], rows)
     yield Chart("Popularity: share of the interactions", message, curve(training.tail, "items, most popular first"), table)
     if training.ratings:
-        total = sum(training.ratings.values())
+        total, what, title = sum(training.ratings.values()), "rating", "Ratings"
+        if training.counts:
+            what, title = "number of events", "Numbers of events"
         most = max(training.ratings, key=lambda rating: training.ratings[rating])
-        message = f"The most frequent rating is {most}, with {percent(training.ratings[most] / total)} of all."
+        message = f"The most frequent {what} is {most}, with {percent(training.ratings[most] / total)} of all."
         counts = [[name(rating), number(count, ",.0f")] for rating, count in training.ratings.items()]
-        table = Grid("Ratings", ["rating", "interactions"], counts)
-        yield Chart("Interactions by rating", message, columns(training.ratings, "rating"), table)
+        table = Grid(title, [what, "interactions"], counts)
+        yield Chart(f"Interactions by {what}", message, columns(training.ratings, what), table)
 
 
 def _sparsity(training: TrainingData) -> Pictures:

@@ -58,6 +58,7 @@ class TrainingData:
         half: share of the items that have half of the interactions.
         grid: share of the pairs observed in each cell [rows, columns]: users by activity, items by popularity, highest first.
         ratings: number of interactions by rating; empty if all are equal or there are too many values.
+        counts: whether these ratings are numbers of events.
         median_user, median_item: median numbers of interactions.
     """
 
@@ -69,6 +70,7 @@ class TrainingData:
     half: float
     grid: list[list[float]]
     ratings: dict[str, int]
+    counts: bool
     median_user: float
     median_item: float
 
