@@ -92,7 +92,8 @@ def as_ratings(column: pa.ChunkedArray, scale: Scale, decimal: str = ".", *, typ
     def why(value: Any) -> str:
         number = _number(value, decimal)
         if number is None or not math.isfinite(number):
-            return _not_finite(value, decimal)
+            words = np.isnan(values).all() and isinstance(value, str) and re.search("^[^0-9]+$", value)
+            return _not_finite(value, decimal) + (" (replace types of events by a number for each)" if words else "")
         if abs(number) > LARGEST_RATING:
             return f"too large for a rating, the limit is {LARGEST_RATING:g} in size"
         return f"outside the scale {low:g} to {high:g}"

@@ -75,6 +75,7 @@ def test_declared_types_win(tmp_path):
     ("text", "message"),
     [
         ("u,i,r,t\n1,2,3,4\n1,3,x,5\n", "line 3: r 'x' is not a number: '1,3,x,5'"),
+        ("u,i,r,t\n1,2,view,4\n1,3,buy,5\n", r"r 'view' is not a number \(replace types of events by a number for each\) \("),
         ("u,i,r,t\n1,2,3,4\n1,3,,5\n", "line 3: r '' is not a number"),
         ("u,i,r,t\n1,2,3,4\n\n1,3,nan,5\n", "line 4: r 'nan' is not finite"),
         ("u,i,r,t\n1,2,inf,4\n", "line 2: r 'inf' is not finite"),

@@ -56,6 +56,7 @@ def write_files(folder: Path) -> None:
     files = {
         "log.csv": frame[:cut],
         "tomorrow.csv": frame[cut:],
+        "events.csv": frame.assign(event=np.where(frame["stars"] > 3, "buy", "view")),
         "in-stock.csv": pd.DataFrame({"item_id": items[:70]}),
         "adult.csv": pd.DataFrame({"item_id": [3, 5]}),
         "blocked.csv": pd.DataFrame({"item_id": [3, 5]}),

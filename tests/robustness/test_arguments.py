@@ -121,7 +121,7 @@ ARGUMENTS = [
         RUN,
         {**FILES, "log.csv": lines("1,7,x,10")},
         1,
-        ("log.csv, line 2: rating 'x' is not a number: '1,7,x,10'",),
+        ("log.csv, line 2: rating 'x' is not a number .*: '1,7,x,10'",),
         corrected=RUN,
         fixed={"log.csv": small_log()},
     ),
