@@ -28,6 +28,7 @@ USUAL_NAMES = {
     "time": {"time", "timestamp", "date", "datetime"},
     "session": {"session", "sessionid"},
 }
+EMPTY_FILE = "there is no data: the file is empty"
 ROLES = ("user", "item", "rating", "time")  # in this order if there is no header
 
 
@@ -193,7 +194,7 @@ def _first(path: Path, dialect: Dialect) -> Line:
     """The first record that is not empty."""
     for line in lines(path, dialect):
         return line
-    raise DataError("there is no data: the file is empty")
+    raise DataError(EMPTY_FILE)
 
 
 def _first_decoded(path: Path, dialect: Dialect) -> Line:
@@ -230,6 +231,8 @@ def _stored_names(path: Path, kind: str) -> list[str]:
     if kind == "parquet":
         if path.suffix.lower() != ".parquet":
             raise DataError("a compressed Parquet file cannot be read; unpack it first")
+        if not path.stat().st_size:
+            raise DataError(EMPTY_FILE)
         return list(pq.read_schema(path).names)
     first = b""
     with unpacked(path) as content:

@@ -96,6 +96,11 @@ class TestForms:
         assert str(caught.value).startswith(str(tmp_path / "x.csv"))
         assert len(str(caught.value)) < 600
 
+    def test_an_empty_parquet_file(self, tmp_path):
+        (path := tmp_path / "x.parquet").touch()
+        with pytest.raises(DataError, match=r"x\.parquet: there is no data: the file is empty$"):
+            read_interactions(path)
+
     def test_repeated_names_of_columns(self, tmp_path):
         assert read(tmp_path, "user,item,x,x\n1,2,3,4\n")["user_id"] == [1]
         with pytest.raises(DataError, match="2 columns are called 'a'"):
