@@ -1,5 +1,6 @@
 """Requests for lists: what to export, checked and digested before anything is scored."""
 
+import logging
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -22,6 +23,8 @@ from recsys_ae.models.rules import Rules
 from recsys_ae.models.storage import model_digest
 
 PART_USERS = 8_192
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,8 @@ class ListRequest:
         if len(np.unique(rows)) < len(rows):
             raise ConfigError("`users` contains an id twice; name each user once")
         check_counts(k=k, part_users=part_users, batch_users=1 if batch_users is None else batch_users)
+        if k > history.n_items:
+            logger.warning("lists are shorter than %d, because there are only %d items", k, history.n_items)
         rules = Rules(history.items) if rules is None else rules
         rules.check(history.items)
         scorer = BlockScorer(model, history, k, rules, exclude_seen, seen, cold, batch_users)

@@ -33,6 +33,14 @@ def test_files_hold_what_recommend_gives(model, tmp_path):
     assert [str(field.type) for field in schema] == ["string", "int32", "int64", "float"]
 
 
+def test_lists_that_are_longer_than_the_catalogue_are_warned_of(model, tmp_path, caplog):
+    n_items = planted().n_items
+    export_recommendations(model, planted(), tmp_path / "all", n_items)
+    assert not caplog.messages
+    export_recommendations(model, planted(), tmp_path / "longer", n_items + 1)
+    assert caplog.messages == [f"lists are shorter than {n_items + 1}, because there are only {n_items} items"]
+
+
 def test_cold_users_are_counted_and_get_what_is_declared(model, tmp_path):
     history = planted().filter(planted().user_rows() != 7)
     popular = export_recommendations(model, history, tmp_path / "popular", 3)
