@@ -8,7 +8,6 @@ from rich.table import Table
 from rich.text import Text
 
 from recsys_ae.evaluation.uncertainty.findings import MetricFindings
-from recsys_ae.evaluation.uncertainty.repetitions import Repetitions
 from recsys_ae.reporting.results import MetricValues, RunReport
 
 BELOW = "▼"  # marks a value worse than that of the baseline
@@ -78,8 +77,11 @@ def results_tables(report: RunReport, width: int) -> list[Table]:
 
 
 def seeds_tables(report: RunReport, width: int) -> list[Table]:
-    """Models by metrics, in tables that fit `width`: means over the seeds with half of the t interval, about other seeds."""
-    columns = {name: [_over_seeds(own.get(name)) for own in report.repetitions.values()] for name in report.metrics}
+    """Models by metrics, in tables that fit `width`: means over the seeds with half of the t interval, about other seeds.
+
+    Where all seeds have the same value, `identical` stands for the interval, because the variation is unknown.
+    """
+    columns = {name: [_over_seeds(report, label, name) for label in report.repetitions] for name in report.metrics}
     first = max(map(len, [*report.repetitions, "model"]), default=0)
     title = "over the seeds"
     tables = []
@@ -93,8 +95,11 @@ def seeds_tables(report: RunReport, width: int) -> list[Table]:
     return tables
 
 
-def _over_seeds(found: Repetitions | None) -> Text:
-    """The mean over the seeds with half of its interval."""
+def _over_seeds(report: RunReport, label: str, metric: str) -> Text:
+    """The mean of one model over the seeds with half of its interval."""
+    found = report.repetitions[label].get(metric)
+    if found is not None and metric in report.models[label].identical:
+        return Text(f"{found.mean:.4f} identical")
     ends = None if found is None else found.interval
     return Cell(found.mean if found else None, (ends[1] - ends[0]) / 2 if ends else None).text
 

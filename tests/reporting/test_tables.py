@@ -146,13 +146,22 @@ def test_a_missing_value_is_a_dash():
 def test_tables_over_seeds_are_split_rather_than_cut_off():
     names = ["ndcg@10", "feature_diversity@10", "audience_diversity@10", "miscalibration@10"]
     found = Repetitions(2, 0.5, 0.01, (0.4, 0.6), None)
-    several = replace(report(), metrics=names, repetitions={"ease": dict.fromkeys(names, found), "als": {}})
+    several = replace(report(), metrics=names, repetitions={"good": dict.fromkeys(names, found), "bad": {}})
     printed = StringIO()
     for table in seeds_tables(several, 80):
         Console(width=80, file=printed).print(table)
     assert all(name in printed.getvalue() for name in names)
     assert printed.getvalue().count("0.5000 ±.1000") == len(names)
     assert max(map(len, printed.getvalue().splitlines())) <= 80
+
+
+def test_values_that_are_identical_for_all_seeds_have_no_interval_over_them():
+    labels = list(report().models)
+    found = {"ndcg@10": Repetitions(3, 0.5, 0.0, (0.5, 0.5), None)}
+    models = {labels[0]: replace(report().models[labels[0]], identical=["ndcg@10"])}
+    (table,) = seeds_tables(replace(report(models=models), repetitions={labels[0]: found}), 80)
+    (column,) = (one for one in table.columns if one.header == "ndcg@10")
+    assert [str(cell) for cell in column.cells] == ["0.5000 identical"]
 
 
 def test_it_is_said_why_users_do_not_count():
