@@ -10,7 +10,7 @@ from recsys_ae import Split
 from recsys_ae.errors import DataError
 from recsys_ae.evaluation.metrics.exposure import gini_coefficient
 from recsys_ae.evaluation.protocols import near_duplicates
-from recsys_ae.evaluation.protocols.audit import Audit, audit
+from recsys_ae.evaluation.protocols.audit import Audit, Heaviest, audit
 from recsys_ae.evaluation.protocols.audit_lines import audit_lines, percent
 from recsys_ae.evaluation.protocols.protocol import Protocol
 from recsys_ae.splitting import leave_last, per_user, time_cut
@@ -269,3 +269,42 @@ class TestLines:
 
 def test_shares_in_words():
     assert [percent(share) for share in (0, 0.5, 0.00123456, 1.0, 0.9996)] == ["0 %", "50 %", "0.123 %", "100 %", "99.9 %"]
+
+
+def shop(bots: int, people: int, events: int, *, predict: str) -> Split:
+    """Everyone has 2 events of the test part, bots have many; in the validation part, nobody has more than others."""
+    each = [(user, item, user) for user in range(bots + people) for item in range(2)]
+    many = [(user, item, user) for user in range(bots) for item in range(2, events)]
+    known, tested = (pd.DataFrame(rows, columns=["user_id", "item_id", "time"]) for rows in (each, [*each, *many]))
+    return Split.from_frames(
+        known,
+        tested.assign(time=tested["time"] + 10**6),
+        known,
+        rating=None,
+        time="time",
+        duplicates="last",
+        repeats="wanted",
+        predict=predict,
+    )
+
+
+@pytest.mark.parametrize("predict", ["all", "next"])
+def test_few_users_with_much_of_a_part_are_told(predict):
+    one, few = shop(1, 99, 66, predict=predict), shop(3, 297, 66, predict=predict)
+    found = audit(one)
+    assert found.heaviest == {"test": Heaviest(1, 100, 66 / 264), "valid": Heaviest(20, 100, 0.2)}
+    unit = "events" if predict == "next" else "pairs"
+    assert [line for line in audit_lines(found) if f"1 user has 25 % of the {unit} of the test part, " in line]
+    assert [line for line in audit_lines(audit(few)) if line.startswith(f"3 users have 25 % of the {unit} of the test part, ")]
+    for split, part in (
+        (shop(1, 40, 66, predict=predict), "test"),
+        (one, "valid"),
+        (shop(5, 295, 30, predict=predict), "test"),
+    ):
+        assert not any("leave them out" in line for line in audit_lines(audit(split, part)))
+
+
+def test_the_audit_of_the_test_part_tells_of_heavy_users_of_the_validation_part():
+    split = shop(1, 99, 66, predict="all")
+    turned = Split(split.train, split.test, split.valid, split.protocol, split.params, repeats="wanted")
+    assert any("1 user has 25 % of the pairs of the validation part, " in line for line in audit_lines(audit(turned)))

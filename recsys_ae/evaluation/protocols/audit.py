@@ -3,7 +3,7 @@
 `known` data is the history before the audited part, see `Split.history`; `tested` data is that part. Shares are fractions.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -19,6 +19,7 @@ from recsys_ae.ids import Rows
 from recsys_ae.interactions import Interactions, ones
 from recsys_ae.split import Split, check_split
 
+HEAVY = 0.2  # share of a part that its heaviest users are counted up to
 NOWHERE = np.iinfo(np.int64).max  # rank of an item that a list cannot hold
 
 
@@ -77,6 +78,21 @@ class RatingShift:
 
 
 @dataclass(frozen=True)
+class Heaviest:
+    """The fewest users of a part who together have at least `HEAVY` of its pairs or, with `predict: next`, of its events.
+
+    Attributes:
+        users: how many they are.
+        of: how many users the part has.
+        share: of the pairs or events that they have.
+    """
+
+    users: int
+    of: int
+    share: float
+
+
+@dataclass(frozen=True)
 class Audit:
     """Findings about one part of a split, as plain values.
 
@@ -99,6 +115,7 @@ class Audit:
         ratings: None if all training ratings are equal, or sums, which are larger in longer parts.
         looks: number of other models that were tested on this part before; None if unknown.
         relevant_users, relevant_pairs: users with relevant pairs, and those pairs, see `audit`; None in old reports.
+        heaviest: by part, of the audited one and, if that is the test part, of a validation part; empty in old reports.
     """
 
     part: Literal["valid", "test"]
@@ -124,6 +141,7 @@ class Audit:
     looks: int | None = None
     relevant_users: int | None = None
     relevant_pairs: int | None = None
+    heaviest: dict[str, Heaviest] = field(default_factory=dict)
 
 
 def audit(
@@ -146,6 +164,7 @@ def audit(
     known, tested = split.history(part), split.valid if part == "valid" else split.test
     if not len(tested):
         raise DataError(f"the {part} part is empty, so there is nothing to audit")
+    parts = {part: tested} | ({"valid": split.valid} if part == "test" else {})
     per_user = np.diff(tested.matrix.indptr)
     users, items = per_user > 0, tested.matrix.indices
     cold = users & (np.diff(known.matrix.indptr) == 0)
@@ -181,7 +200,15 @@ def audit(
         looks=looks,
         relevant_users=int((per_relevant > 0).sum()),
         relevant_pairs=int(relevant.sum()),
+        heaviest={name: _heaviest(data, split.predict == "next") for name, data in parts.items() if len(data)},
     )
+
+
+def _heaviest(data: Interactions, of_events: bool) -> Heaviest:
+    counts = np.bincount(data.stored_events.users if of_events else data.user_rows(), minlength=data.n_users)
+    reached = np.cumsum(np.sort(counts)[::-1])
+    last = int(np.searchsorted(reached, HEAVY * reached[-1]))
+    return Heaviest(last + 1, int((counts > 0).sum()), float(reached[last] / reached[-1]))
 
 
 def _places(

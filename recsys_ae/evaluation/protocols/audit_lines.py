@@ -8,6 +8,7 @@ NAMES = {"valid": "validation", "test": "test"}
 # Thresholds from which a finding is reported.
 SHARE, TIED, SHIFT = 0.001, 0.01, 0.1  # of pairs or users; of events; in standard deviations
 HEAD, HIT = 0.5, 0.2  # shares of pairs on popular items
+FEW = 100  # one in so many users is few, if they have much of a part; a part with fewer than half as many users says nothing
 
 
 def audit_lines(found: Audit, *, ranked: bool = True) -> list[str]:
@@ -17,6 +18,7 @@ def audit_lines(found: Audit, *, ranked: bool = True) -> list[str]:
         ranked: whether there are ranking metrics; if not, what matters only for these is left out.
     """
     lines = [*_about_time(found), *_about_cold_start(found), *_about_repeats(found, ranked=ranked)]
+    lines += _about_heavy_users(found)
     return [*lines, *(_about_lists(found) if ranked else ()), *_about_ratings(found), *_about_looks(found)]
 
 
@@ -56,6 +58,15 @@ def _about_repeats(found: Audit, *, ranked: bool) -> Iterator[str]:
         in_lists = "so a model that repeats the history is rewarded" if found.repeats_wanted else "so they count as irrelevant"
         means = in_lists if ranked else "so models have already seen a rating of each"
         yield f"{percent(found.repeats / found.pairs)} of the {NAMES[found.part]} pairs are in the history already, {means}."
+
+
+def _about_heavy_users(found: Audit) -> Iterator[str]:
+    for part, one in found.heaviest.items():
+        if 2 * one.of >= FEW and one.users <= max(1, one.of // FEW):
+            who = "1 user has" if one.users == 1 else f"{one.users} users have"
+            unit = "events" if found.next_events else "pairs"
+            why = "so numbers on it are largely about them" if found.next_events else "more than people usually have"
+            yield f"{who} {percent(one.share)} of the {unit} of the {NAMES[part]} part, {why}: leave them out if they are bots."
 
 
 def _about_lists(found: Audit) -> Iterator[str]:
