@@ -195,10 +195,10 @@ class RatingTask(Task[RatingFile, Split, Recommender]):
         check_relevant(self, chain([data], map(self._data.split, others)))
         warn_of_ratings(self, data)
         self._titled = self._titles(data)
-
-    def facts(self, data: Split) -> DataFacts:
         if self.keys.export is not None and self.keys.export.what == "lists":
             self._list_options(self.keys.export, data.train)  # before anything is trained, because the files may be wrong
+
+    def facts(self, data: Split) -> DataFacts:
         parts = data.parts()
         candidates = self._candidates(data, "test")
         protocol = Protocol.of(data, relevant_at=self.keys.relevant_at, candidates=candidates)

@@ -12,6 +12,7 @@ from recsys_ae import load_model
 from recsys_ae.errors import ConfigError, DataError, RecsysError, TrainingError
 from recsys_ae.evaluation.evaluator import evaluate
 from recsys_ae.exits import Once
+from recsys_ae.experiment.list_export import ListExport
 from recsys_ae.experiment.pipeline_file import read_pipeline
 from recsys_ae.experiment.ratings import RatingTask
 from recsys_ae.files import read_json
@@ -166,3 +167,10 @@ def test_models_that_ignore_the_seed_have_no_p_value(folder):
     (comparison,) = report.comparisons
     assert (comparison.p_value, comparison.n) == (None, None)
     assert "identical for all seeds, so the variation is unknown: ease, popularity" in summary_lines(report, Path("out"))
+
+
+def test_files_of_rules_are_read_before_training_and_for_the_export_only(folder, monkeypatch):
+    read, original = [], ListExport.options
+    monkeypatch.setattr(ListExport, "options", lambda self, *given: read.append(self.k) or original(self, *given))
+    run(seed=[0, 1], metrics=["ndcg@5"], export={"k": 3, "model": "popularity"})
+    assert read == [3, 3]
