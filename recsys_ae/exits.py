@@ -73,7 +73,8 @@ class LogLine(logging.Formatter):
 class Once(logging.Filter):
     """Drops a warning that was given before, such as one about a file that a command reads twice.
 
-    Also one whose record has `by_command`: the command says the same in its results or its last message.
+    So it does with other messages whose record has `once`, and with warnings whose record has `by_command`: the command says
+    the same in its results or its last message.
     """
 
     def __init__(self) -> None:
@@ -81,7 +82,7 @@ class Once(logging.Filter):
         self._given: set[str] = set()
 
     def filter(self, record: logging.LogRecord) -> bool:
-        if record.levelno != logging.WARNING:
+        if record.levelno != logging.WARNING and not getattr(record, "once", False):
             return True
         if getattr(record, "by_command", False):
             return False

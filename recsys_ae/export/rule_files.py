@@ -145,4 +145,5 @@ def _log_left_out(path: Path, unknown: pd.Series, n_rows: int, why: str, known: 
     if len(unknown):
         hint = spelling_hint(unknown, known)
         level = logging.WARNING if hint else logging.INFO
-        logger.log(level, "%s: left out %d of %d rows, because %s%s", path, len(unknown), n_rows, why, hint)
+        message = "%s: left out %d of %d rows, because %s%s"
+        logger.log(level, message, path, len(unknown), n_rows, why, hint, extra={"once": True})

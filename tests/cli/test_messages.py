@@ -78,6 +78,10 @@ def test_only_a_warning_is_given_once_and_one_that_cannot_be_formatted_does_no_h
     once = Once()
     assert [once.filter(one) for one in [*given, *given]] == [True, True, False, True, True, False, False, False]
     assert once.filter(record(logging.WARNING, "three", "too many"))
+    progress = [record(logging.INFO, 6), record(logging.INFO, 6)]
+    for one in progress:
+        one.once = True
+    assert [once.filter(one) for one in progress] == [True, False]
     said = record(logging.WARNING, 5)
     said.by_command = True
     assert not once.filter(said)
