@@ -1,6 +1,7 @@
 """Layouts of files as declared in cards: which column is which, and how text is written."""
 
 import re
+import warnings
 from datetime import UTC, datetime
 from typing import Annotated, Literal
 
@@ -49,7 +50,9 @@ def _known_encoding(name: str) -> str:
 
 def _date_format(text: str) -> str:
     try:
-        parsed = pd.to_datetime(datetime(2001, 2, 3, 4, 5, 6, tzinfo=UTC).strftime(text), format=text)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.13 warns of formats without a year, refused below
+            parsed = pd.to_datetime(datetime(2001, 2, 3, 4, 5, 6, tzinfo=UTC).strftime(text), format=text)
         if not isinstance(parsed, pd.Timestamp) or parsed.year != 2001:
             raise ValueError("it has no year")
     except (ValueError, TypeError) as error:
