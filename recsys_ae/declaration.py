@@ -15,10 +15,10 @@ from typing import Annotated, Any, SupportsIndex, TypeVar, get_args, get_type_hi
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, create_model
 from pydantic_core import core_schema
 
-from recsys_ae.errors import ConfigError, DataError, did_you_mean, quoted, shortened
+from recsys_ae.errors import ConfigError, DataError, counted, did_you_mean, quoted, shortened
 
 T = TypeVar("T")
-# pydantic's types of errors in our words: for a wrong type by how they begin, for a bound with the key of its value
+# pydantic's types of errors in our words: for a wrong type by how they begin, for bounds and lengths with the key of the limit
 TYPES = {"int_": "a whole number", "float_": "a number", "bool_": "true or false", "string_type": "text", "list_": "a list"}
 TYPES |= {"tuple_": "a list", "dict_": "keys and values", "model_": "keys and values", "none_": "null"}
 BOUNDS = {
@@ -26,10 +26,12 @@ BOUNDS = {
     "greater_than": ("more than", "gt"),
     "less_than_equal": ("at most", "le"),
     "less_than": ("less than", "lt"),
-    "too_short": ("a list of a length of at least", "min_length"),
-    "too_long": ("a list of a length of at most", "max_length"),
-    "string_too_short": ("text of a length of at least", "min_length"),
-    "string_too_long": ("text of a length of at most", "max_length"),
+}
+LENGTHS = {
+    "too_short": ("at least", "min_length", "item"),
+    "too_long": ("at most", "max_length", "item"),
+    "string_too_short": ("at least", "min_length", "character"),
+    "string_too_long": ("at most", "max_length", "character"),
 }
 LARGEST_FLOAT, SMALLEST_FLOAT = 3.4e38, 1.2e-38  # of float32, in which models compute
 LARGEST_INT = 2**31 - 1
@@ -278,6 +280,9 @@ def _message(item: Any) -> str:
     if found in BOUNDS:
         words, key = BOUNDS[found]
         own = f"{words} {context[key]}"
+    elif found in LENGTHS:
+        words, key, what = LENGTHS[found]
+        own = f"{words} {counted(context[key], what)}"
     elif found == "literal_error":
         own = context["expected"]
     elif found == "string_pattern_mismatch":

@@ -119,7 +119,7 @@ def test_settings_reach_every_level(tmp_path):
     [
         (("metrics:", "metric:"), "mine.yaml: unknown key 'metric'; did you mean 'metrics'"),
         (("[mse, error_rate]", "[mes, error]"), "mine.yaml: unknown metric 'mes' of images; did you mean 'mse'"),
-        (("[mse, error_rate]", "[]"), "mine.yaml: metrics: expected a list of a length of at least 1, got"),
+        (("[mse, error_rate]", "[]"), "mine.yaml: metrics: expected at least 1 item, got"),
         (("[mse, error_rate]", "[ndcg@10]"), "mine.yaml: unknown metric 'ndcg@10' of images"),
         (("name: dense", "name: dens"), "unknown image model 'dens'; did you mean 'dense'"),
         (("name: dense", "name: autorec"), "unknown image model 'autorec'"),

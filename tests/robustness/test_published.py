@@ -109,7 +109,7 @@ FILES = [
     published("matlab-overlap", MASKED, says=("data.mat", "4 entries are in A and B"), data__mat=matlab(A=(PARTS > 0) * 1.0)),
     published("matlab-nothing-to-test", MASKED, says=("test",), data__mat=matlab(B=PARTS * 0.0)),
     published("matlab-without-mask", MASKED | {"test_mask": "C"}, says=("data.mat", "'C'", "known are: A, B, M")),
-    published("matlab-name-is-a-path", MASKED | {"matrix": "../M"}, code=2, says=("matrix", "pattern")),
+    published("matlab-name-is-a-path", MASKED | {"matrix": "../M"}, code=2, says=("matrix", "text that matches")),
 ]
 
 
