@@ -294,17 +294,17 @@ def test_few_users_with_much_of_a_part_are_told(predict):
     found = audit(one)
     assert found.heaviest == {"test": Heaviest(1, 100, 66 / 264), "valid": Heaviest(20, 100, 0.2)}
     unit = "events" if predict == "next" else "pairs"
-    assert [line for line in audit_lines(found) if f"1 user has 25 % of the {unit} of the test part, " in line]
-    assert [line for line in audit_lines(audit(few)) if line.startswith(f"3 users have 25 % of the {unit} of the test part, ")]
+    assert [line for line in audit_lines(found) if f"1 user has 25 % of the test {unit}, " in line]
+    assert [line for line in audit_lines(audit(few)) if line.startswith(f"3 users have 25 % of the test {unit}, ")]
     for split, part in (
         (shop(1, 40, 66, predict=predict), "test"),
         (one, "valid"),
         (shop(5, 295, 30, predict=predict), "test"),
     ):
-        assert not any("leave them out" in line for line in audit_lines(audit(split, part)))
+        assert not any("leave out bots" in line for line in audit_lines(audit(split, part)))
 
 
 def test_the_audit_of_the_test_part_tells_of_heavy_users_of_the_validation_part():
     split = shop(1, 99, 66, predict="all")
     turned = Split(split.train, split.test, split.valid, split.protocol, split.params, repeats="wanted")
-    assert any("1 user has 25 % of the pairs of the validation part, " in line for line in audit_lines(audit(turned)))
+    assert any("1 user has 25 % of the validation pairs, " in line for line in audit_lines(audit(turned)))

@@ -63,10 +63,10 @@ def _about_repeats(found: Audit, *, ranked: bool) -> Iterator[str]:
 def _about_heavy_users(found: Audit) -> Iterator[str]:
     for part, one in found.heaviest.items():
         if 2 * one.of >= FEW and one.users <= max(1, one.of // FEW):
-            who = "1 user has" if one.users == 1 else f"{one.users} users have"
+            who, them = ("1 user has", "this user") if one.users == 1 else (f"{one.users} users have", "these users")
             unit = "events" if found.next_events else "pairs"
-            why = "so numbers on it are largely about them" if found.next_events else "more than people usually have"
-            yield f"{who} {percent(one.share)} of the {unit} of the {NAMES[part]} part, {why}: leave them out if they are bots."
+            why = f"so that share of each number is about {them}" if found.next_events else "more than people usually have"
+            yield f"{who} {percent(one.share)} of the {NAMES[part]} {unit}, {why}; leave out bots."
 
 
 def _about_lists(found: Audit) -> Iterator[str]:
