@@ -117,7 +117,7 @@ def test_settings_reach_every_level(tmp_path):
         (("export:", 'tracking: {experiment: "a\\eb"}\nexport:'), "experiment: a name needs 1 to 100 bytes of printable text"),
         (("export:", f"tracking: {{experiment: {'x' * 101}}}\nexport:"), "experiment: a name needs 1 to 100 bytes"),
         (("export:", "seed: 18446744073709551616\nexport:"), "seed: whole numbers may be at most 2147483647"),
-        (("export:", f"seed: {list(range(101))}\nexport:"), "a length of at most 100, got"),
+        (("export:", f"seed: {list(range(101))}\nexport:"), "expected at most 100 items, got"),
         (("k: 5", f"k: {10**18}"), r"export\.k: whole numbers may be at most 2147483647"),
         (("test: 0.1", "test: .nan"), r"split\.test: numbers must be finite"),
         (("test: 0.1, valid: 0.05", f"test: 0.1, valid: 0.05, seed: {2**64}"), "seed: whole numbers may be at most"),
