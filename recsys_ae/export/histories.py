@@ -104,7 +104,7 @@ def users_in(path: Path, kind: str, card: tuple[RatingsCard, Path] | None = None
     The file is either a log, such as a truth, with the layout of the card's first file, or any table with a column of users,
     which has one of the usual names or that of the card. Text that is not UTF-8 has the encoding of the card.
     """
-    table = card[0].files[0] if card else None
+    table = next(iter(card[0].files), None) if card else None
     encoding = text_encoding(path, table.encoding if table else None)
     names = column_names(path, encoding)
     own = {} if table is None else {"user": table.columns.user}

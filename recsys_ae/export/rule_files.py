@@ -73,7 +73,7 @@ class RuleFiles:
             UnknownIdError: a row has another item or user.
             DataError: as for `read_ids`, or none of the candidates is known.
         """
-        log = card.files[0] if card else None
+        log = next(iter(card.files), None) if card else None
         names, encoding = (log.columns.model_dump(), log.encoding) if log else ({}, None)
         reader = _Reader(items, users, skip_unknown, names, encoding)
         sets = {role: reader.sets(getattr(self, name)) for name, role in RULES.items() if getattr(self, name)}

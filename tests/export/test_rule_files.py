@@ -12,6 +12,7 @@ from recsys_ae import IdMap, Rules
 from recsys_ae.data.cards import RatingsCard
 from recsys_ae.data.id_tables import read_ids
 from recsys_ae.errors import ConfigError, DataError, UnknownIdError
+from recsys_ae.export.histories import users_in
 from recsys_ae.export.rule_files import RuleFiles
 
 ITEMS, USERS = IdMap(np.arange(100, 107)), IdMap([f"u{number:02d}" for number in range(12)])
@@ -79,6 +80,15 @@ def test_columns_may_be_called_as_the_card_says(tmp_path):
     assert found.digest == expected.digest
     usual = RuleFiles(block=[put(tmp_path / "usual.csv", PAIRS)])
     assert usual.read(ITEMS, USERS, card=card).digest == usual.read(ITEMS, USERS).digest
+
+
+def test_a_card_of_adjacency_lists_declares_no_columns(tmp_path):
+    paper = {"format": "adjacency", "train": "train.txt", "test": "test.txt"}
+    card = RatingsCard.model_validate({"name": "shop", "kind": "ratings", "splits": {"paper": paper}})
+    pairs = put(tmp_path / "pairs.csv", PAIRS)
+    block = RuleFiles(block=[pairs])
+    assert block.read(ITEMS, USERS, card=card).digest == block.read(ITEMS, USERS).digest
+    assert users_in(pairs, "str", (card, tmp_path)).tolist() == ["u03", "u01"]
 
 
 def test_integers_are_text_where_the_model_has_text(tmp_path):
