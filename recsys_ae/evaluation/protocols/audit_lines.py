@@ -65,7 +65,7 @@ def _about_heavy_users(found: Audit) -> Iterator[str]:
         if 2 * one.of >= FEW and one.users <= max(1, one.of // FEW):
             who, them = ("1 user has", "this user") if one.users == 1 else (f"{one.users} users have", "these users")
             unit = "events" if found.next_events else "pairs"
-            why = f"so that share of each number is about {them}" if found.next_events else "more than people usually have"
+            why = f"so as much of each number is about {them}" if found.next_events else "more than people usually have"
             yield f"{who} {percent(one.share)} of the {NAMES[part]} {unit}, {why}; leave out bots."
 
 
